@@ -1,0 +1,298 @@
+package buildtoken_test
+
+import (
+	"fmt"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const module = "github.com/buildtoken/buildtoken"
+
+// floors says on which floor each package stands, by its folder. A package
+// imports lower floors only, never its own, so that a reader of one package has
+// to know nothing above or beside it. A new package gets a line here first.
+func floors() map[string]int {
+	return map[string]int{
+		// Pure: values in, values out.
+		"buildtoken/job":   0,
+		"buildtoken/token": 0,
+		"buildtoken/queue": 0,
+
+		// Small; leave no goroutine behind.
+		"buildtoken/console": 1,
+		"buildtoken/policy":  1,
+		"buildtoken/runner":  1,
+
+		// Each does one thing in the world, and none knows the other.
+		"buildtoken/boltqueue":         2,
+		"buildtoken/executor":          2,
+		"buildtoken/pgqueue":           2,
+		"buildtoken/queue/queuetest":   2,
+		"buildtoken/runner/execrunner": 2,
+		"buildtoken/runner/httprunner": 2,
+		"buildtoken/runner/runnertest": 2,
+
+		"buildtoken":         3, // wires the floors below
+		"buildtoken/httpapi": 4, // knows net/http
+		"caddy-module":       5, // knows Caddy
+		"cmd/caddy":          6, // the program
+	}
+}
+
+// TestFloors reads the imports in the source instead of asking `go list`: so the
+// files of every operating system count, and the result of the test is not taken
+// from the cache when a file of another package has changed.
+func TestFloors(t *testing.T) {
+	packages, err := readPackages("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(packages, func(p source) bool { return p.folder == "cmd/caddy" }) {
+		t.Fatalf("read %d packages, cmd/caddy is not among them", len(packages))
+	}
+	for _, p := range packages {
+		for _, complaint := range complaints(floors(), p) {
+			t.Error(complaint)
+		}
+	}
+}
+
+// TestFloorsAreKept shows that each rule can be broken.
+func TestFloorsAreKept(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		in   source
+		want []string
+	}{
+		{
+			"lower floors are allowed",
+			source{folder: "buildtoken/executor", imports: []string{"sync", module + "/buildtoken/queue", module + "/buildtoken/runner"}},
+			nil,
+		},
+		{
+			"a package that is not in the table",
+			source{folder: "buildtoken/util"},
+			[]string{"buildtoken/util: not in the table of floors"},
+		},
+		{
+			"an import of a package that is not in the table",
+			source{folder: "buildtoken", imports: []string{module + "/buildtoken/util"}},
+			[]string{"buildtoken (floor 3) imports buildtoken/util, which is not in the table of floors"},
+		},
+		{
+			"its own floor",
+			source{folder: "buildtoken/token", imports: []string{module + "/buildtoken/job"}},
+			[]string{"buildtoken/token (floor 0) imports buildtoken/job (floor 0)"},
+		},
+		{
+			"a higher floor",
+			source{folder: "buildtoken/policy", imports: []string{module + "/buildtoken"}},
+			[]string{"buildtoken/policy (floor 1) imports buildtoken (floor 3)"},
+		},
+		{
+			"a lock in a pure package",
+			source{folder: "buildtoken/queue", imports: []string{"sync", "sync/atomic", "time"}},
+			[]string{"buildtoken/queue is pure and imports sync", "buildtoken/queue is pure and imports sync/atomic"},
+		},
+		{
+			"Caddy outside the adapter",
+			source{folder: "buildtoken/httpapi", imports: []string{"github.com/caddyserver/caddy/v2/modules/caddyhttp"}},
+			[]string{"buildtoken/httpapi imports github.com/caddyserver/caddy/v2/modules/caddyhttp: only caddy-module and cmd know Caddy"},
+		},
+		{
+			"Caddy in a test outside the adapter",
+			source{folder: "buildtoken", testImports: []string{"github.com/caddyserver/caddy/v2"}},
+			[]string{"buildtoken imports github.com/caddyserver/caddy/v2: only caddy-module and cmd know Caddy"},
+		},
+		{
+			"Caddy in the adapter is allowed",
+			source{folder: "caddy-module", imports: []string{"github.com/caddyserver/caddy/v2"}},
+			nil,
+		},
+		{
+			"a backend in the package that takes it as an interface",
+			source{folder: "buildtoken", imports: []string{module + "/buildtoken/boltqueue"}},
+			[]string{"buildtoken imports buildtoken/boltqueue: the embedder opens it and passes it in"},
+		},
+		{
+			"a backend in a test of that package is allowed",
+			source{folder: "buildtoken", testImports: []string{module + "/buildtoken/boltqueue"}},
+			nil,
+		},
+		{
+			"testing in what is linked into a program",
+			source{folder: "caddy-module", imports: []string{"testing", module + "/buildtoken/queue/queuetest"}},
+			[]string{
+				"caddy-module imports testing outside a test",
+				"caddy-module imports buildtoken/queue/queuetest outside a test",
+			},
+		},
+		{
+			"testing in a conformance suite is allowed",
+			source{folder: "buildtoken/queue/queuetest", imports: []string{"testing", "testing/synctest", module + "/buildtoken/queue"}},
+			nil,
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if diff := cmp.Diff(tt.want, complaints(floors(), tt.in)); diff != "" {
+				t.Errorf("complaints (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// source is one package of this module: what it imports, on any system.
+type source struct {
+	folder      string // from the root of the module, with slashes
+	imports     []string
+	testImports []string
+}
+
+// complaints names each import of p that breaks a rule.
+func complaints(floors map[string]int, p source) []string {
+	floor, known := floors[p.folder]
+	if !known {
+		return []string{p.folder + ": not in the table of floors"}
+	}
+	var found []string
+	complain := func(format string, args ...any) {
+		found = append(found, p.folder+fmt.Sprintf(format, args...))
+	}
+	for _, imported := range p.imports {
+		ours, isOurs := inModule(imported)
+		switch below, listed := floors[ours]; {
+		case isOurs && !listed:
+			complain(" (floor %d) imports %s, which is not in the table of floors", floor, ours)
+		case isOurs && below >= floor:
+			complain(" (floor %d) imports %s (floor %d)", floor, ours, below)
+		case floor == 0 && impure(imported):
+			complain(" is pure and imports %s", imported)
+		case isOurs && p.folder == "buildtoken" && passedIn(ours):
+			complain(" imports %s: the embedder opens it and passes it in", ours)
+		case forTests(p.folder):
+		case imported == "testing" || strings.HasPrefix(imported, "testing/"):
+			complain(" imports %s outside a test", imported)
+		case isOurs && forTests(ours):
+			complain(" imports %s outside a test", ours)
+		}
+	}
+	for _, imported := range slices.Concat(p.imports, p.testImports) {
+		if floor < floors["caddy-module"] && under("github.com/caddyserver", imported) {
+			complain(" imports %s: only caddy-module and cmd know Caddy", imported)
+		}
+	}
+	return found
+}
+
+// inModule is the folder of an imported package of this module.
+func inModule(imported string) (folder string, ok bool) {
+	return strings.CutPrefix(imported, module+"/")
+}
+
+// impure tells what a pure package must not see: the world, other goroutines,
+// and what ends when a caller has had enough.
+func impure(imported string) bool {
+	return slices.ContainsFunc([]string{"net/http", "os", "sync", "context"}, func(tree string) bool {
+		return under(tree, imported)
+	})
+}
+
+// passedIn tells which packages the library takes as interfaces, so that a
+// program links only the ones that it opens.
+func passedIn(folder string) bool {
+	return slices.Contains([]string{
+		"buildtoken/boltqueue", "buildtoken/pgqueue",
+		"buildtoken/runner/execrunner", "buildtoken/runner/httprunner",
+	}, folder)
+}
+
+// forTests tells which packages hold tests that others run.
+func forTests(folder string) bool {
+	return folder == "buildtoken/queue/queuetest" || folder == "buildtoken/runner/runnertest"
+}
+
+// under tells whether an imported package is tree or stands below it.
+func under(tree, imported string) bool {
+	return imported == tree || strings.HasPrefix(imported, tree+"/")
+}
+
+// readPackages reads the imports of each package of the module at root.
+func readPackages(root string) ([]source, error) {
+	found := make(map[string]*source)
+	err := filepath.WalkDir(root, func(file string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			return enter(root, file, entry)
+		}
+		if filepath.Ext(file) != ".go" {
+			return nil
+		}
+		relative, err := filepath.Rel(root, file)
+		if err != nil {
+			return err
+		}
+		folder := path.Dir(filepath.ToSlash(relative))
+		if found[folder] == nil {
+			found[folder] = &source{folder: folder}
+		}
+		return found[folder].read(file)
+	})
+	if err != nil {
+		return nil, err
+	}
+	packages := make([]source, 0, len(found))
+	for _, folder := range slices.Sorted(maps.Keys(found)) {
+		packages = append(packages, *found[folder])
+	}
+	return packages, nil
+}
+
+// enter skips the folders in which the go command sees no package of this module.
+func enter(root, folder string, entry fs.DirEntry) error {
+	if folder == root {
+		return nil
+	}
+	name := entry.Name()
+	if strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_") || name == "testdata" || name == "node_modules" {
+		return fs.SkipDir
+	}
+	if _, err := os.Stat(filepath.Join(folder, "go.mod")); err == nil {
+		return fs.SkipDir // a module of its own
+	}
+	return nil
+}
+
+// read adds the imports of one file.
+func (s *source) read(file string) error {
+	syntax, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+	if err != nil {
+		return err
+	}
+	imports := &s.imports
+	if strings.HasSuffix(file, "_test.go") {
+		imports = &s.testImports
+	}
+	for _, spec := range syntax.Imports {
+		imported, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			return fmt.Errorf("read %s: %w", file, err)
+		}
+		if !slices.Contains(*imports, imported) {
+			*imports = append(*imports, imported)
+		}
+	}
+	return nil
+}
