@@ -1,0 +1,88 @@
+package queue
+
+import "fmt"
+
+// MaxCauses is how many different causes an item keeps. A hot trigger whose
+// causes all differ would otherwise grow one item without end; the rest is
+// counted in [Item.MoreCauses].
+const MaxCauses = 50
+
+// CauseKind says what kind of thing started a build.
+type CauseKind string
+
+// The kinds of causes.
+const (
+	CauseRemote CauseKind = "remote" // a trigger with a token: Addr, Note, Token
+	CauseUser   CauseKind = "user"   // a user who may build: User, Note
+	CauseSCM    CauseKind = "scm"    // polling found changes
+)
+
+// Cause says why there is an item. Two causes are the same if all fields but
+// Count are.
+type Cause struct {
+	Kind CauseKind `json:"kind"`
+	// Addr is the address of the client, without a port.
+	Addr string `json:"addr,omitempty"`
+	// Note is the text that the client gave as `cause`; Noted tells an empty one from none.
+	Note  string `json:"note,omitempty"`
+	Noted bool   `json:"noted,omitempty"`
+	// User is who was authenticated, Token the name (never the secret) of the token.
+	User  string `json:"user,omitempty"`
+	Token string `json:"token,omitempty"`
+	// Count is how many triggers gave this cause, at least 1.
+	Count int `json:"count"`
+}
+
+// String is the sentence that Jenkins shows for such a cause (shortDescription).
+func (c Cause) String() string {
+	var text string
+	switch c.Kind {
+	case CauseUser:
+		text = "Started by user " + c.User
+	case CauseSCM:
+		return "Started by an SCM change"
+	case CauseRemote:
+		text = "Started by remote host " + c.Addr
+	default:
+		return fmt.Sprintf("Started by %s", c.Kind)
+	}
+	if c.Noted {
+		text += " with note: " + c.Note
+	}
+	return text
+}
+
+func (c Cause) same(other Cause) bool {
+	c.Count, other.Count = 0, 0
+	return c == other
+}
+
+// fold adds a cause to the item and says whether that is a new fact, not just
+// a higher count. The slice is copied, so the caller's item stays as it was.
+func (it *Item) fold(c Cause) (isNew bool) {
+	causes := make([]Cause, len(it.Causes), len(it.Causes)+1)
+	copy(causes, it.Causes)
+	for i := range causes {
+		if causes[i].same(c) {
+			causes[i].Count++
+			it.Causes = causes
+			return false
+		}
+	}
+	if len(causes) >= MaxCauses {
+		it.MoreCauses++
+		return false
+	}
+	c.Count = 1
+	it.Causes = append(causes, c)
+	return true
+}
+
+// Triggers is how many triggers the item stands for, itself included.
+func (it Item) Triggers() int {
+	n := it.MoreCauses
+	for _, c := range it.Causes {
+		n += c.Count
+	}
+	return n
+}
