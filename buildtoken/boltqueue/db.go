@@ -1,0 +1,296 @@
+package boltqueue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// ErrLocked says that another process has the file open.
+var ErrLocked = errors.New("boltqueue: file is used by another process")
+
+// ErrForeign says that the file is not a queue, is damaged, or was written by
+// a newer program. It is left as it is.
+var ErrForeign = errors.New("boltqueue: not a usable queue file")
+
+// maxBatch is how many requests share one commit.
+const maxBatch = 256
+
+// flushAfter is how long a higher count of causes may wait for a commit that
+// happens anyway, before it gets one of its own.
+const flushAfter = time.Second
+
+// retryAfter is how often a file that could not be opened again after a
+// failed commit is tried.
+const retryAfter = time.Second
+
+// Options say how to open a queue. Path is required.
+type Options struct {
+	// Path is the file. Its folder must exist.
+	Path string
+	// Limit is how many items may be queued over all jobs; 0 means no limit.
+	Limit int
+	// LockTimeout is how long Open waits for another process to let go of the
+	// file. Zero means 1s; there is no "for ever".
+	LockTimeout time.Duration
+	// Log hears of commits that failed and what was done about them. Nil is silent.
+	Log *zap.Logger
+	// Commit ends a transaction; nil means (*bolt.Tx).Commit. Fault tests put
+	// their own here.
+	Commit func(*bolt.Tx) error
+}
+
+// DB is a queue in a file. All methods may be called concurrently.
+type DB struct {
+	opts     Options
+	requests chan request
+	changed  chan struct{}
+	stop     chan struct{}
+	stopped  chan struct{}
+	closing  sync.Once
+
+	// mu guards the following: readers use db while the loop may replace it.
+	mu sync.RWMutex
+	db *bolt.DB
+
+	// The rest is the loop's.
+	mem     *memory
+	limit   int
+	broken  error     // why nothing can be committed now
+	retryAt time.Time // when the file is tried again
+	revert  []write   // what a failed batch may have left visible
+	failed  uint64    // the number of that batch
+}
+
+// request is one thing for the loop to do.
+type request struct {
+	// decide runs before the commit of its batch.
+	decide func(*batch) error
+	// look runs after it, and sees what the batch did. It gets no batch.
+	look func(*memory) error
+	done chan error
+}
+
+// Open opens the queue of a file, or makes a new one if there is no file.
+// A file that exists and is not a usable queue is an error that wraps
+// [ErrForeign], never the beginning of a new queue.
+//
+// Builds that were running when the file was last used are still running on
+// record; call [DB.Reclaim] before the first [DB.Claim].
+func Open(opts Options) (*DB, error) {
+	if opts.LockTimeout <= 0 {
+		opts.LockTimeout = time.Second
+	}
+	if opts.Log == nil {
+		opts.Log = zap.NewNop()
+	}
+	if opts.Commit == nil {
+		opts.Commit = (*bolt.Tx).Commit
+	}
+	db, mem, err := open(opts)
+	if err != nil {
+		return nil, err
+	}
+	q := &DB{
+		opts: opts, db: db, mem: mem, limit: opts.Limit,
+		requests: make(chan request),
+		changed:  make(chan struct{}, 1),
+		stop:     make(chan struct{}),
+		stopped:  make(chan struct{}),
+	}
+	go q.loop() // Close ends it and waits for it
+	return q, nil
+}
+
+// Close answers what was taken, writes what was not yet written, and closes
+// the file. Later calls of any method answer queue.ErrClosed. Close may be
+// called more than once.
+func (q *DB) Close() error {
+	q.closing.Do(func() { close(q.stop) })
+	<-q.stopped
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.db == nil {
+		return nil
+	}
+	err := q.db.Close()
+	q.db = nil
+	if err != nil {
+		return fmt.Errorf("boltqueue: close %s: %w", q.opts.Path, err)
+	}
+	return nil
+}
+
+// Changed has a value after a commit that may have moved the next due instant
+// earlier, freed a lane, or recorded the wish to stop a build.
+func (q *DB) Changed() <-chan struct{} { return q.changed }
+
+// loop owns all lanes: nothing else reads or changes memory.
+func (q *DB) loop() {
+	defer close(q.stopped)
+	var flush <-chan time.Time // runs while counts wait for a commit
+	for {
+		if len(q.mem.unsaved) == 0 {
+			flush = nil
+		} else if flush == nil {
+			flush = time.After(flushAfter)
+		}
+		select {
+		case r := <-q.requests:
+			q.serve(q.take(r))
+		case <-flush:
+			flush = nil
+			q.serve(nil)
+		case <-q.stop:
+			q.serve(nil)
+			return
+		}
+	}
+}
+
+// take gathers what else waits, without waiting for more.
+func (q *DB) take(first request) []request {
+	batch := make([]request, 1, 16)
+	batch[0] = first
+	for len(batch) < maxBatch {
+		select {
+		case r := <-q.requests:
+			batch = append(batch, r)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// serve decides the requests in order, commits once, and answers.
+func (q *DB) serve(requests []request) {
+	if q.broken != nil {
+		q.reopen()
+	}
+	answers := make([]error, len(requests))
+	b := &batch{mem: q.mem, db: q.db, limit: q.limit, flush: len(requests) == 0}
+	for i, r := range requests {
+		switch {
+		case r.decide == nil:
+		case q.broken != nil:
+			answers[i] = q.broken
+		default:
+			answers[i] = b.decide(r.decide)
+		}
+	}
+	if q.broken == nil {
+		if err := q.commit(b); err != nil {
+			for i, r := range requests {
+				if r.decide != nil && answers[i] == nil {
+					answers[i] = err
+				}
+			}
+		}
+	}
+	for i, r := range requests {
+		if r.look != nil {
+			answers[i] = r.look(q.mem)
+		}
+		r.done <- answers[i] // has room for one: never waits
+	}
+	if b.wake && q.broken == nil {
+		select {
+		case q.changed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// commit makes the batch durable. If it can't, memory is rebuilt from the file.
+func (q *DB) commit(b *batch) error {
+	err := b.finish()
+	if err == nil && b.writes() {
+		if err = q.opts.Commit(b.tx); err == nil {
+			clear(b.saved)
+			return nil
+		}
+	}
+	if b.tx != nil {
+		_ = b.tx.Rollback() // nothing was written, or the error that counts is err
+	}
+	if err == nil {
+		return nil
+	}
+	q.broken = fmt.Errorf("%w: %w", queue.ErrStorage, err)
+	q.revert, q.failed = b.undo, b.number
+	q.retryAt = time.Time{}
+	q.opts.Log.Error("queue file could not be written; nothing is accepted until it was read again",
+		zap.String("path", q.opts.Path), zap.Error(err))
+	failed := q.broken
+	q.reopen()
+	return failed
+}
+
+// reopen reads the file again after a failed commit. Until it has worked,
+// broken stays set.
+func (q *DB) reopen() {
+	now := time.Now()
+	if now.Before(q.retryAt) {
+		return
+	}
+	q.retryAt = now.Add(retryAfter)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.db != nil {
+		if err := q.db.Close(); err != nil {
+			q.opts.Log.Warn("queue file could not be closed", zap.Error(err))
+		}
+		q.db = nil
+	}
+	db, mem, err := reopen(q.opts, q.failed, q.revert)
+	if err != nil {
+		q.broken = fmt.Errorf("%w: %w", queue.ErrStorage, err)
+		q.opts.Log.Error("queue file could not be read again", zap.String("path", q.opts.Path), zap.Error(err))
+		return
+	}
+	mem.rules = q.mem.rules
+	for job, l := range mem.lanes {
+		l.head.Rules = mem.rules[job]
+		mem.settle(l)
+	}
+	mem.nextID = max(mem.nextID, q.mem.nextID)
+	q.db, q.mem, q.broken, q.revert = db, mem, nil, nil
+	q.opts.Log.Info("queue file was read again", zap.String("path", q.opts.Path), zap.Int("items", len(mem.byID)))
+}
+
+// ask hands the loop a request and waits for its answer. If ctx ends first,
+// the outcome is unknown: the caller may ask again.
+func (q *DB) ask(ctx context.Context, r request) error {
+	r.done = make(chan error, 1)
+	select {
+	case q.requests <- r:
+	case <-q.stopped:
+		return queue.ErrClosed
+	case <-ctx.Done():
+		return fmt.Errorf("boltqueue: %w", context.Cause(ctx))
+	}
+	select {
+	case err := <-r.done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("boltqueue: %w", context.Cause(ctx))
+	}
+}
+
+// view runs a read-only transaction.
+func (q *DB) view(read func(*bolt.Tx) error) error {
+	q.mu.RLock()
+	defer q.mu.RUnlock()
+	if q.db == nil {
+		return queue.ErrClosed
+	}
+	return q.db.View(read)
+}

@@ -1,0 +1,19 @@
+// Package boltqueue keeps the queue of one server in one file (bbolt).
+//
+// One goroutine owns all lanes. It takes whatever requests wait (at most
+// [maxBatch]), decides them in order with the rules of package queue, writes
+// the changed records in one transaction, and answers only after the commit:
+// one pair of fsyncs serves the whole batch. Look-ups by identity, by due
+// instant and by ID are in memory, so a trigger costs the same with a million
+// items queued as with none; records are on disk only.
+//
+// What will bite you:
+//
+//   - One process at a time. A second Open of the same file answers
+//     [ErrLocked] after [Options.LockTimeout].
+//   - A commit that failed leaves the file in a state that is only known by
+//     reading it again. The loop then opens it anew, takes back what the
+//     failed batch may have left visible, rebuilds its memory, and refuses
+//     everything with queue.ErrStorage until that has worked.
+//   - The file never shrinks; bbolt uses freed pages again.
+package boltqueue

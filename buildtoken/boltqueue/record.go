@@ -1,0 +1,165 @@
+package boltqueue
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// The buckets of the file.
+//
+//	meta       format, next_id, batch
+//	items      ID                 → item record
+//	lanes      job                → lane (JSON)
+//	builds     job 0x00 number    → build (JSON)
+//	cancelled  job 0x00 ID        → cancelled item (JSON)
+//	left       ID                 → job 0x00 number; number 0: cancelled
+//
+// Numbers and IDs are 8 bytes, big endian, so that keys sort by them. A job
+// name holds no control characters, so 0x00 ends it.
+func buckets() [6][]byte {
+	return [6][]byte{bucketMeta(), bucketItems(), bucketLanes(), bucketBuilds(), bucketCancelled(), bucketLeft()}
+}
+
+func bucketMeta() []byte      { return []byte("meta") }
+func bucketItems() []byte     { return []byte("items") }
+func bucketLanes() []byte     { return []byte("lanes") }
+func bucketBuilds() []byte    { return []byte("builds") }
+func bucketCancelled() []byte { return []byte("cancelled") }
+func bucketLeft() []byte      { return []byte("left") }
+
+// format is the version of the file as a whole; a record carries its own too.
+const format = 1
+
+// itemVersion is the first byte of an item record. The header behind it lets
+// a restart index a million items without decoding their JSON:
+//
+//	version 1 · flags 1 · due 8 (ns since 1970, UTC) · digest 16 · job length 2 · job · JSON
+const itemVersion = 1
+
+const (
+	flagSolo  = 1 << 0
+	flagFiles = 1 << 1 // some value has stored content
+)
+
+const headerSize = 1 + 1 + 8 + 16 + 2
+
+var errRecord = errors.New("boltqueue: bad record")
+
+// header is what memory keeps of a queued item.
+type header struct {
+	due    int64
+	digest queue.Digest
+	flags  byte
+	job    []byte
+}
+
+func flagsOf(it *queue.Item) byte {
+	var flags byte
+	if it.Solo {
+		flags |= flagSolo
+	}
+	for i := range it.Values {
+		if it.Values[i].Ref != "" {
+			flags |= flagFiles
+		}
+	}
+	return flags
+}
+
+func encodeItem(it *queue.Item) ([]byte, error) {
+	body, err := json.Marshal(it)
+	if err != nil {
+		return nil, fmt.Errorf("boltqueue: encode item %d: %w", it.ID, err)
+	}
+	if len(it.Job) > 1<<16-1 {
+		return nil, fmt.Errorf("%w: job name of %d bytes", errRecord, len(it.Job))
+	}
+	b := make([]byte, 0, headerSize+len(it.Job)+len(body))
+	b = append(b, itemVersion, flagsOf(it))
+	b = binary.BigEndian.AppendUint64(b, uint64(it.Due.UnixNano())) //nolint:gosec // read back with the same bits
+	b = append(b, it.Digest[:]...)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(it.Job))) //nolint:gosec // checked above
+	b = append(b, it.Job...)
+	return append(b, body...), nil
+}
+
+// decodeHeader reads the header of an item record; job points into b.
+func decodeHeader(b []byte) (h header, body []byte, err error) {
+	if len(b) < headerSize {
+		return header{}, nil, fmt.Errorf("%w: item of %d bytes", errRecord, len(b))
+	}
+	if b[0] != itemVersion {
+		return header{}, nil, fmt.Errorf("%w: item of version %d, this program knows %d", errRecord, b[0], itemVersion)
+	}
+	h.flags = b[1]
+	h.due = int64(binary.BigEndian.Uint64(b[2:])) //nolint:gosec // written with the same bits
+	copy(h.digest[:], b[10:26])
+	size := int(binary.BigEndian.Uint16(b[26:]))
+	if len(b) < headerSize+size {
+		return header{}, nil, fmt.Errorf("%w: item ends within its job name", errRecord)
+	}
+	h.job = b[headerSize : headerSize+size]
+	return h, b[headerSize+size:], nil
+}
+
+func decodeItem(b []byte) (*queue.Item, error) {
+	_, body, err := decodeHeader(b)
+	if err != nil {
+		return nil, err
+	}
+	return decodeJSON[queue.Item](body, "item")
+}
+
+func encodeJSON[T any](v *T, what string) ([]byte, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("boltqueue: encode %s: %w", what, err)
+	}
+	return b, nil
+}
+
+func decodeJSON[T any](b []byte, what string) (*T, error) {
+	v := new(T)
+	if err := json.Unmarshal(b, v); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", errRecord, what, err)
+	}
+	return v, nil
+}
+
+func idKey(id int64) []byte {
+	return binary.BigEndian.AppendUint64(nil, uint64(id)) //nolint:gosec // IDs are positive
+}
+
+func keyID(k []byte) (int64, error) {
+	if len(k) != 8 {
+		return 0, fmt.Errorf("%w: key of %d bytes", errRecord, len(k))
+	}
+	return int64(binary.BigEndian.Uint64(k)), nil //nolint:gosec // written from an int64
+}
+
+// jobPrefix is what the keys of a job's builds and cancelled items start with.
+func jobPrefix(job string) []byte {
+	return append(slices.Grow([]byte(job), 9), 0)
+}
+
+func jobKey(job string, number int64) []byte {
+	return binary.BigEndian.AppendUint64(jobPrefix(job), uint64(number)) //nolint:gosec // numbers are positive
+}
+
+func splitJobKey(k []byte) (job string, number int64, err error) {
+	if len(k) < 9 || k[len(k)-9] != 0 {
+		return "", 0, fmt.Errorf("%w: key of %d bytes", errRecord, len(k))
+	}
+	number, err = keyID(k[len(k)-8:])
+	return string(k[:len(k)-9]), number, err
+}
+
+// instant takes away the monotonic clock and the zone: what memory holds is
+// what the file will say.
+func instant(t time.Time) time.Time { return t.Round(0).UTC() }
