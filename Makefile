@@ -1,0 +1,104 @@
+SHELL := bash
+.DEFAULT_GOAL := help
+
+MODULE := github.com/buildtoken/buildtoken
+TOOL := go tool -modfile=tools/go.mod
+LINT := $(TOOL) golangci-lint
+
+FUZZTIME ?= 30s
+SEEDS ?= 200
+BENCH ?= .
+COUNT ?= 6
+OUT ?= bin/bench.txt
+PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/caddy
+	go build -trimpath -o bin/caddy ./cmd/caddy
+
+.PHONY: run
+run: ## run the example Caddyfile
+	go run ./cmd/caddy run --config Caddyfile.example
+
+.PHONY: check
+check: fmt-check tidy vet lint test ## all that must pass before a commit
+
+.PHONY: fmt
+fmt: ## format (gofumpt, goimports)
+	$(LINT) fmt
+
+.PHONY: fmt-check
+fmt-check: ## show what fmt would change
+	$(LINT) fmt --diff
+
+.PHONY: tidy
+tidy: ## show what go mod tidy would change
+	go mod tidy -diff
+	cd tools && go mod tidy -diff
+
+.PHONY: vet
+vet: ## go vet
+	go vet ./...
+
+.PHONY: lint
+lint: ## house rules (.golangci.yml)
+	$(LINT) run ./...
+
+.PHONY: test
+test: ## all tests with the race detector
+	go test -race ./...
+
+.PHONY: golden
+golden: ## write the goldens anew; then read git diff
+	@set -eu; \
+	folders=$$(grep -rlE --include='*_test.go' 'flag\.Bool(Var)?\(.*"update"' . | xargs -n1 dirname | sort -u); \
+	test -n "$$folders" || { echo "no test has an -update flag" >&2; exit 1; }; \
+	go test -count=1 $$folders -update
+	git status --short -- '*testdata*'
+
+.PHONY: sim
+sim: ## the whole system in simulated time; SEEDS=200
+	go test ./buildtoken -run TestSim -count=1 -seeds $(SEEDS)
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME=30s, one after another
+	@set -euo pipefail; \
+	packages=$$(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./...); \
+	for package in $$packages; do \
+		targets=$$(go test -list '^Fuzz' "$$package" | sed -n '/^Fuzz/p'); \
+		for target in $$targets; do \
+			echo "$$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package"; \
+		done; \
+	done
+
+.PHONY: bench
+bench: ## benchmarks into OUT=bin/bench.txt; BENCH=. COUNT=6
+	@mkdir -p $(dir $(OUT))
+	set -o pipefail; go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) ./... | tee $(OUT)
+
+.PHONY: benchstat
+benchstat: ## compare OLD=… with OUT=bin/bench.txt
+	$(TOOL) benchstat $(OLD) $(OUT)
+
+.PHONY: cross
+cross: ## build and vet for PLATFORMS, without cgo
+	@set -eu; for platform in $(PLATFORMS); do \
+		echo "$$platform"; \
+		export CGO_ENABLED=0 GOOS="$${platform%/*}" GOARCH="$${platform#*/}"; \
+		go build ./...; \
+		go vet ./...; \
+	done
+
+# xcaddy asks the module proxy for the replaced path too. A proxy may answer that
+# with 403 instead of 404, which go takes for the end; after a | any answer will do.
+.PHONY: xcaddy
+xcaddy: ## build bin/caddy-xcaddy as a user would, from this tree
+	GOPROXY="$$(go env GOPROXY | cut -d, -f1 | cut -d'|' -f1)|off" $(TOOL) xcaddy build \
+		"$$(go list -m -f '{{.Version}}' github.com/caddyserver/caddy/v2)" \
+		--with $(MODULE)/caddy-module --replace $(MODULE)=. --output bin/caddy-xcaddy
+	bin/caddy-xcaddy list-modules | grep -x http.handlers.build_token
