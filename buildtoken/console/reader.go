@@ -1,0 +1,94 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+)
+
+// Reader reads one log, live or complete. Offsets and sizes are in bytes of the file. Its methods may be called at the
+// same time, Close last. Open one with [Store.Open].
+type Reader struct {
+	file     *os.File
+	progress *progress
+}
+
+// ReadAt is [io.ReaderAt] over what was written so far: at the end it gives [io.EOF], even if more will come.
+func (r *Reader) ReadAt(p []byte, offset int64) (int, error) {
+	if offset < 0 {
+		return 0, fmt.Errorf("console: read at %d: negative offset", offset)
+	}
+	size, _ := r.progress.state()
+	if offset >= size {
+		return 0, io.EOF
+	}
+	if size-offset < int64(len(p)) {
+		n, err := r.file.ReadAt(p[:size-offset], offset)
+		if err == nil {
+			err = io.EOF
+		}
+		return n, err
+	}
+	return r.file.ReadAt(p, offset)
+}
+
+// Size returns how many bytes were written so far.
+func (r *Reader) Size() int64 {
+	size, _ := r.progress.state()
+	return size
+}
+
+// Complete reports whether no more will come. Ask it before [Reader.Size] if both matter: the size of a complete log
+// does not change any more. [Reader.Wait] gives both of one instant.
+func (r *Reader) Complete() bool {
+	_, complete := r.progress.state()
+	return complete
+}
+
+// Wait returns when the log is longer than offset or complete, with both facts of one instant, or when ctx ends, with
+// its cause. It costs nothing while it waits, also with hundreds of callers. An offset of -1 returns at once.
+func (r *Reader) Wait(ctx context.Context, offset int64) (size int64, complete bool, err error) {
+	return r.progress.wait(ctx, offset)
+}
+
+// Close releases the file. It does not wake who is in [Reader.Wait]; their context does.
+func (r *Reader) Close() error { return r.file.Close() }
+
+// Follow gives write all bytes of the log from offset on, in order, as they come, until the log is complete and all of
+// it was given. It returns the offset behind the last byte that write took without an error, to go on from later.
+//
+// A negative offset means 0; with one behind the end nothing is given until the log is longer than that. Follow ends
+// early with the error of write, of the disk, or the cause of ctx. The slice is only good until write returns.
+func Follow(ctx context.Context, r *Reader, offset int64, write func([]byte) error) (int64, error) {
+	offset = max(offset, 0)
+	buf := make([]byte, 32<<10)
+	for {
+		size, complete, err := r.Wait(ctx, offset)
+		if err != nil {
+			return offset, err
+		}
+		for offset < size {
+			if ctx.Err() != nil {
+				return offset, context.Cause(ctx)
+			}
+			n, err := r.ReadAt(buf[:min(int64(len(buf)), size-offset)], offset)
+			if n == 0 && err != nil {
+				if errors.Is(err, io.EOF) { // somebody cut the file short behind our back
+					err = io.ErrUnexpectedEOF
+				}
+				return offset, fmt.Errorf("console: follow: %w", err)
+			}
+			if err := write(buf[:n]); err != nil {
+				return offset, err
+			}
+			offset += int64(n)
+		}
+		if complete {
+			return offset, nil
+		}
+	}
+}
+
+var _ io.ReaderAt = (*Reader)(nil)

@@ -1,0 +1,194 @@
+package console
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"unicode/utf8"
+)
+
+// Writer writes the log of one running build. Its methods may be called at the same time; what two calls write is never
+// mixed. Make one with [Store.Create].
+type Writer struct {
+	progress *progress
+	limit    int64
+	release  func()
+
+	mu sync.Mutex // mu guards the following
+	// file is the log; nil after Close.
+	file file
+	// output counts the bytes of the build that were kept, our own lines apart.
+	output int64
+	// full is set with the first byte that was dropped.
+	full bool
+	// tail has the first bytes of a UTF-8 sequence that the output ended in the middle of.
+	tail []byte
+	// midLine means that the last byte is not the end of a line.
+	midLine bool
+	// lost counts bytes the disk did not take, since it last took any.
+	lost int64
+	// err is the first error of the disk.
+	err error
+}
+
+// file is what a Writer needs of an [os.File].
+type file interface {
+	io.WriteCloser
+	Sync() error
+}
+
+// Write adds output of the build; readers see it at once. It takes all of p, always, and gives no error that a build
+// could trip over, except [os.ErrClosed] after [Writer.Close]:
+//
+// Past the limit, output is dropped, and one line says so. A UTF-8 sequence is kept whole or dropped whole, so up to
+// three bytes more than the limit may be kept. Bytes that the disk refused are gone; when it takes bytes again, a line
+// says how many, and Close gives the error.
+func (w *Writer) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.file == nil {
+		return 0, fmt.Errorf("console: write: %w", os.ErrClosed)
+	}
+	if w.full {
+		return len(p), nil
+	}
+	keep := p
+	if w.limit > 0 {
+		keep = p[:room(w.tail, p, w.limit-w.output)]
+		w.tail = unfinished(w.tail, keep)
+	}
+	w.put(keep)
+	w.output += int64(len(keep))
+	if len(keep) < len(p) {
+		w.full = true
+		w.line(fmt.Sprintf("[output limit of %d bytes reached, the rest is dropped]", w.limit))
+	}
+	return len(p), nil
+}
+
+// Line adds one line of our own, also past the limit. It starts on a new line, whatever the build wrote last. A line
+// break inside text becomes a space, so that text from outside cannot pass for a line of ours. After Close it does
+// nothing.
+func (w *Writer) Line(text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.file != nil {
+		w.line(text)
+	}
+}
+
+// Close ends the log: the file is synced to the disk and the readers are told that no more will come. It gives the
+// first error of the disk in the whole life of the log. A second Close does nothing.
+func (w *Writer) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.file == nil {
+		return nil
+	}
+	if w.lost > 0 {
+		w.sayLost()
+	}
+	err := errors.Join(w.err, w.file.Sync(), w.file.Close())
+	w.file = nil
+	w.progress.end()
+	w.release()
+	if err != nil {
+		return fmt.Errorf("console: write log: %w", err)
+	}
+	return nil
+}
+
+// line is Line for who holds mu.
+func (w *Writer) line(text string) {
+	text = oneLine(text)
+	if w.midLine {
+		text = "\n" + text
+	}
+	w.put([]byte(text))
+}
+
+// put writes what was decided to be written. The caller holds mu.
+func (w *Writer) put(p []byte) {
+	if len(p) == 0 {
+		return
+	}
+	if w.lost > 0 && !w.sayLost() {
+		w.lost += int64(len(p))
+		return
+	}
+	n, err := w.file.Write(p)
+	if n > 0 {
+		w.midLine = p[n-1] != '\n'
+		w.progress.grow(n)
+	}
+	if err != nil {
+		w.lost += int64(len(p) - n)
+		if w.err == nil {
+			w.err = err
+		}
+	}
+}
+
+// sayLost tells readers that bytes are missing here, and reports whether the disk took that.
+func (w *Writer) sayLost() bool {
+	text := fmt.Sprintf("[%d bytes are missing here: %v]\n", w.lost, w.err)
+	if w.midLine {
+		text = "\n" + text
+	}
+	n, err := io.WriteString(w.file, text)
+	if n > 0 {
+		w.midLine = text[n-1] != '\n'
+		w.progress.grow(n)
+	}
+	if err != nil {
+		return false
+	}
+	w.lost = 0
+	return true
+}
+
+// oneLine returns text as exactly one line.
+func oneLine(text string) string {
+	return strings.NewReplacer("\r\n", " ", "\n", " ", "\r", " ").Replace(text) + "\n"
+}
+
+// room returns how many bytes of p may be kept if left bytes may: all of p, or a cut that splits no UTF-8 sequence. A
+// sequence that began in tail is finished even if that takes up to three bytes too many, because its beginning is in
+// the log already.
+func room(tail, p []byte, left int64) int {
+	if int64(len(p)) <= left {
+		return len(p)
+	}
+	n := int(max(left, 0))
+	if t := len(tail); t > 0 && n < utf8.UTFMax {
+		start := append(append(make([]byte, 0, t+utf8.UTFMax), tail...), p[:min(len(p), utf8.UTFMax)]...)
+		need := 0
+		for t+need < len(start) && !utf8.FullRune(start[:t+need]) {
+			need++
+		}
+		n = max(n, need)
+		if n == need {
+			return n
+		}
+	}
+	return n - len(unfinished(nil, p[:n]))
+}
+
+// unfinished returns the beginning of a UTF-8 sequence that tail and p together end in the middle of, or nil.
+func unfinished(tail, p []byte) []byte {
+	if len(p) < utf8.UTFMax {
+		p = append(append(make([]byte, 0, len(tail)+len(p)), tail...), p...)
+	}
+	for i := len(p) - 1; i >= 0 && i >= len(p)-utf8.UTFMax+1; i-- {
+		if utf8.RuneStart(p[i]) {
+			if utf8.FullRune(p[i:]) {
+				return nil
+			}
+			return append([]byte(nil), p[i:]...)
+		}
+	}
+	return nil
+}
