@@ -166,7 +166,7 @@ func room(tail, p []byte, left int64) int {
 	if t := len(tail); t > 0 && n < utf8.UTFMax {
 		start := append(append(make([]byte, 0, t+utf8.UTFMax), tail...), p[:min(len(p), utf8.UTFMax)]...)
 		need := 0
-		for t+need < len(start) && !utf8.FullRune(start[:t+need]) {
+		for t+need < len(start) && !utf8.FullRune(start[:t+need]) && !utf8.RuneStart(start[t+need]) {
 			need++
 		}
 		n = max(n, need)
