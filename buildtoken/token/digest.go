@@ -1,0 +1,91 @@
+package token
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Errors of a configured secret. None carries any of the text.
+var (
+	// ErrEmpty says that a configured secret is empty, or is the digest of the empty text.
+	ErrEmpty = errors.New("token: empty secret")
+	// ErrDigest says that a text is not sha256: with 64 hexadecimal digits.
+	ErrDigest = errors.New("token: malformed digest")
+)
+
+const scheme = "sha256:"
+
+// Digest is the SHA-256 of a token. It is comparable, but compare one that
+// came from outside with [Set.Check] only, which takes the same time however
+// much of it is right.
+type Digest [sha256.Size]byte
+
+// String gives sha256: and 64 lower-case hexadecimal digits.
+func (d Digest) String() string { return scheme + hex.EncodeToString(d[:]) }
+
+// MarshalText gives what String gives.
+func (d Digest) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText reads what [ParseDigest] reads.
+func (d *Digest) UnmarshalText(text []byte) error {
+	parsed, err := ParseDigest(string(text))
+	if err != nil {
+		return err
+	}
+	*d = parsed
+	return nil
+}
+
+// ParseDigest reads sha256: and 64 hexadecimal digits, in any case, without
+// space around them. It answers [ErrDigest] to anything else.
+func ParseDigest(s string) (Digest, error) {
+	var d Digest
+	if !hasScheme(s) {
+		return d, fmt.Errorf("%w: it does not start with %s", ErrDigest, scheme)
+	}
+	digits := s[len(scheme):]
+	if len(digits) != hex.EncodedLen(len(d)) {
+		return d, fmt.Errorf("%w: %d characters after %s, want %d", ErrDigest, len(digits), scheme, hex.EncodedLen(len(d)))
+	}
+	// The error of package hex quotes the wrong character; it may be one of a secret.
+	if _, err := hex.Decode(d[:], []byte(digits)); err != nil {
+		return Digest{}, fmt.Errorf("%w: a character that is not a hexadecimal digit", ErrDigest)
+	}
+	return d, nil
+}
+
+// ParseSecret gives the digest of a secret as the configuration has it, after
+// its placeholders were replaced: either a digest (see [ParseDigest]), or the
+// token itself.
+//
+// A text that starts like a digest and is none is [ErrDigest], never a token:
+// whoever wrote it meant a digest, and the token that it would become could be
+// read in the configuration. Space around a digest is dropped, space around
+// a token counts. A text of nothing but space, and the digest of the empty
+// text, are [ErrEmpty]: a placeholder that resolves to nothing must not open a job.
+func ParseSecret(text string) (Digest, error) {
+	trimmed := strings.TrimSpace(text)
+	if trimmed == "" {
+		return Digest{}, ErrEmpty
+	}
+	if !hasScheme(trimmed) {
+		return NewSecret(text).Digest(), nil
+	}
+	d, err := ParseDigest(trimmed)
+	if err != nil {
+		return Digest{}, err
+	}
+	if d == digestOfNothing() {
+		return Digest{}, ErrEmpty
+	}
+	return d, nil
+}
+
+func hasScheme(s string) bool {
+	return len(s) >= len(scheme) && strings.EqualFold(s[:len(scheme)], scheme)
+}
+
+func digestOfNothing() Digest { return sha256.Sum256(nil) }
