@@ -4,6 +4,7 @@ SHELL := bash
 MODULE := github.com/buildtoken/buildtoken
 TOOL := go tool -modfile=tools/go.mod
 LINT := $(TOOL) golangci-lint
+FOLDERS := buildtoken caddy-module cmd
 
 FUZZTIME ?= 30s
 SEEDS ?= 200
@@ -52,12 +53,20 @@ lint: ## house rules (.golangci.yml)
 test: ## all tests with the race detector
 	go test -race ./...
 
+# Only packages that know -update may be given it: those that define it in a test, and
+# those whose tests import a suite that defines it.
 .PHONY: golden
 golden: ## write the goldens anew; then read git diff
 	@set -eu; \
-	folders=$$(grep -rlE --include='*_test.go' 'flag\.Bool(Var)?\(.*"update"' . | xargs -n1 dirname | sort -u); \
-	test -n "$$folders" || { echo "no test has an -update flag" >&2; exit 1; }; \
-	go test -count=1 $$folders -update
+	tests=$$(for file in $$(grep -rlE --include='*.go' 'flag\.Bool(Var)?\(.*"update"' $(FOLDERS)); do \
+		case $$file in \
+		*_test.go) echo "$$file" ;; \
+		*) grep -rlF --include='*_test.go' "\"$(MODULE)/$$(dirname "$$file")\"" $(FOLDERS) ;; \
+		esac; \
+	done); \
+	packages=$$(for file in $$tests; do echo "./$$(dirname "$$file")"; done | sort -u); \
+	test -n "$$packages" || { echo "no test has an -update flag" >&2; exit 1; }; \
+	go test -count=1 $$packages -update
 	git status --short -- '*testdata*'
 
 .PHONY: sim
