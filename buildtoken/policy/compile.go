@@ -1,0 +1,146 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/ext"
+)
+
+// ErrBadRule is wrapped by the errors of [Env.Compile]: a rule is not valid CEL, not of type bool, too
+// long or too dear. The text names the rule, the place in it, and what is wrong there.
+var ErrBadRule = errors.New("policy: bad rule")
+
+const (
+	maxSource       = 8192 // characters of a rule
+	maxNesting      = 2    // comprehensions inside each other
+	maxRegexProgram = 1000 // instructions of a compiled regular expression
+	interruptEvery  = 100  // steps of a loop between two looks at the context
+	maxProblem      = 300  // bytes of one problem's text in an error
+)
+
+// Rule is one CEL expression of type bool.
+type Rule struct {
+	Name   string // what errors and logs show, like "team/app allow 1"
+	Source string
+}
+
+// Env is what rules are compiled in: it knows the variables and functions. Make it with [NewEnv] or
+// [NewAccessEnv], once: that takes about 0.3 ms. It does not change; any number of goroutines may
+// use it.
+type Env struct {
+	cel *cel.Env
+}
+
+// NewEnv returns the environment of rules about triggers. They see every variable.
+func NewEnv() (*Env, error) { return newEnv(false) }
+
+// NewAccessEnv returns the environment of the rules of an access block. They see user, job and request.
+func NewAccessEnv() (*Env, error) { return newEnv(true) }
+
+func newEnv(access bool) (*Env, error) {
+	opts := append(variables(access),
+		ext.Strings(), ext.Sets(), ext.Math(), ext.Encoders(), ext.Network(),
+		extensionEstimates(),
+		withStructs,
+		cel.DefaultUTCTimeZone(true),
+		cel.ExtendedValidations(),
+		cel.ParserExpressionSizeLimit(maxSource),
+		cel.ASTValidators(regexes{}, cel.ValidateComprehensionNestingLimit(maxNesting)),
+	)
+	e, err := cel.NewEnv(opts...)
+	if err != nil {
+		return nil, fmt.Errorf("policy: build environment: %w", err)
+	}
+	return &Env{cel: e}, nil
+}
+
+// Compile checks the rules and returns the policy that allows what all of them allow, asked in this
+// order. Without rules it allows everything. The error covers every bad rule, one line each, and
+// wraps [ErrBadRule].
+func (e *Env) Compile(rules []Rule) (*Policy, error) {
+	p := &Policy{rules: make([]compiled, 0, len(rules))}
+	var errs []error
+	for _, r := range rules {
+		c, err := e.compile(r)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%w: %s: %w", ErrBadRule, r.Name, err))
+			continue
+		}
+		p.rules = append(p.rules, c)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (e *Env) compile(r Rule) (compiled, error) {
+	if strings.TrimSpace(r.Source) == "" {
+		return compiled{}, errors.New("the expression is empty")
+	}
+	checked, issues := e.cel.Compile(r.Source)
+	if issues.Err() != nil {
+		return compiled{}, problems(issues, r.Source)
+	}
+	if t := checked.OutputType(); t != cel.BoolType {
+		return compiled{}, fmt.Errorf("the expression is of type %s, want bool%s", cel.FormatCELType(t), quoted(r.Source))
+	}
+	cost, bounded, err := estimate(e.cel, checked)
+	switch {
+	case err != nil:
+		return compiled{}, fmt.Errorf("estimate cost: %w", err)
+	case !bounded:
+		return compiled{}, fmt.Errorf("too dear: its cost has no bound, the limit is %d%s", maxCost, quoted(r.Source))
+	case cost > maxCost:
+		return compiled{}, fmt.Errorf("too dear: it may cost %d, the limit is %d%s", cost, maxCost, quoted(r.Source))
+	}
+	program, err := e.cel.Program(checked,
+		cel.EvalOptions(cel.OptOptimize),
+		cel.CostLimit(maxCost), jsonCost(),
+		cel.InterruptCheckFrequency(interruptEvery))
+	if err != nil {
+		return compiled{}, fmt.Errorf("%s%s", oneLine(err.Error()), quoted(r.Source))
+	}
+	return compiled{rule: r, program: program, loops: hasLoop(checked)}, nil
+}
+
+// hasLoop says whether evaluating takes a loop: only loops look at the context.
+func hasLoop(checked *cel.Ast) bool {
+	root := ast.NavigateAST(checked.NativeRep())
+	return len(ast.MatchDescendants(root, ast.KindMatcher(ast.ComprehensionKind))) > 0
+}
+
+// problems turns what CEL found into one line: the place (line and column, from 1) before each problem,
+// the source at the end.
+func problems(issues *cel.Issues, source string) error {
+	list := slices.Clone(issues.Errors())
+	texts := make([]string, 0, len(list))
+	for _, p := range list {
+		text := oneLine(strings.ReplaceAll(p.Message, " (in container '')", ""))
+		if p.Location != nil && p.Location.Line() > 0 {
+			text = fmt.Sprintf("%d:%d: %s", p.Location.Line(), p.Location.Column()+1, text)
+		}
+		texts = append(texts, text)
+	}
+	return errors.New(strings.Join(texts, "; ") + quoted(source))
+}
+
+// quoted is the source as the end of an error.
+func quoted(source string) string { return " in `" + oneLine(source) + "`" }
+
+// oneLine puts s on one line of bearable length.
+func oneLine(s string) string {
+	return shorten(strings.Join(strings.Fields(s), " "))
+}
+
+func shorten(s string) string {
+	if len(s) <= maxProblem {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxProblem], "") + "…"
+}

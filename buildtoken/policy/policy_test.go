@@ -1,0 +1,309 @@
+package policy_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"cel.dev/cel-go/interpreter"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/buildtoken/buildtoken/buildtoken/policy"
+)
+
+func compile(t testing.TB, sources ...string) *policy.Policy {
+	t.Helper()
+	env, err := policy.NewEnv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rules []policy.Rule
+	for i, s := range sources {
+		rules = append(rules, policy.Rule{Name: fmt.Sprintf("rule %d", i+1), Source: s})
+	}
+	p, err := env.Compile(rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func denied(t *testing.T, err error) *policy.Denied {
+	t.Helper()
+	d, ok := errors.AsType[*policy.Denied](err)
+	if !ok || !errors.Is(err, policy.ErrDenied) {
+		t.Fatalf("Decide = %v, want a Denied", err)
+	}
+	return d
+}
+
+func TestJobOf(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		want policy.Job
+	}{
+		{"team/app/deploy", policy.Job{Name: "deploy", Folder: "team/app", FullName: "team/app/deploy"}},
+		{"deploy", policy.Job{Name: "deploy", FullName: "deploy"}},
+		{"", policy.Job{}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if diff := cmp.Diff(tt.want, policy.JobOf(tt.name)); diff != "" {
+				t.Errorf("JobOf (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// Each expression is true for this input, so every variable and function that the interface promises is there.
+func TestRulesSeeAllVariablesAndFunctions(t *testing.T) {
+	in := &policy.Input{
+		Job: policy.JobOf("team/app/deploy"), Token: policy.Token{Name: "ci"},
+		Params: map[string]string{"ENV": "staging", "N": "3"},
+		Delay:  90 * time.Second, Cause: "push", User: "alice",
+		Now: time.Date(2026, 11, 24, 15, 30, 0, 0, time.FixedZone("", 5*3600)),
+		Request: policy.Request{
+			Method: "POST", Host: "ci.example.com", Path: "/buildByToken/build", Scheme: "https",
+			RemoteIP: "192.0.2.7", UserAgent: "curl/8", Headers: map[string]string{"x-event": "push"},
+		},
+	}
+	for _, source := range []string{
+		`job.name == "deploy" && job.folder == "team/app" && job.full_name == job.folder + "/" + job.name`,
+		`token.name == "ci"`,
+		`params.ENV == "staging" && params["N"] == "3" && size(params) == 2 && "ENV" in params && !("X" in params)`,
+		`delay == duration("90s") && delay.getSeconds() == 90`,
+		`cause == "push" && user == "alice"`,
+		`now == timestamp("2026-11-24T10:30:00Z") && now.getHours() == 10 && string(now) == "2026-11-24T10:30:00Z"`,
+		`request.method == "POST" && request.host == "ci.example.com" && request.path == "/buildByToken/build"`,
+		`request.scheme == "https" && request.remote_ip == "192.0.2.7" && request.user_agent == "curl/8"`,
+		`request.headers["x-event"] == "push" && has(request.headers) && has(token.name)`,
+		`params.ENV.matches("^s") && params.ENV.startsWith("st") && params.ENV.contains("agi") && int(params.N) > 2`,
+		`params.ENV.upperAscii() == "STAGING" && params.ENV.split("a").size() == 2 && "%s".format([user]) == "alice"`,
+		`sets.contains(["a", "staging"], [params.ENV])`,
+		`math.greatest(int(params.N), 2) == 3`,
+		`base64.encode(bytes(user)) == "YWxpY2U=" && json.encode([user]) == "[\"alice\"]"`,
+		`ip(request.remote_ip).family() == 4 && cidr("192.0.2.0/24").containsIP(request.remote_ip)`,
+		`params.exists(k, k == "ENV") && params.all(k, params[k] != "") && [1, 2].map(i, i * 2) == [2, 4]`,
+		`job == job && type(user) == string && [job].all(j, j.name == "deploy")`,
+	} {
+		t.Run(source, func(t *testing.T) {
+			if err := compile(t, source).Decide(t.Context(), in); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestEmptyInputHasEmptyValues(t *testing.T) {
+	p := compile(t,
+		`params.size() == 0 && request.headers.size() == 0 && !has(request.headers)`,
+		`job.name == "" && token.name == "" && !has(token.name) && user == "" && delay == duration("0s")`)
+	if err := p.Decide(t.Context(), &policy.Input{}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPolicyWithoutRulesAllows(t *testing.T) {
+	for _, p := range []*policy.Policy{{}, compile(t)} {
+		if err := p.Decide(t.Context(), &policy.Input{}); err != nil {
+			t.Errorf("Decide = %v, want nil", err)
+		}
+	}
+}
+
+func TestDeniedNamesTheRule(t *testing.T) {
+	p := compile(t, `true`, `user == "alice"`, `params.ENV == "x"`)
+
+	d := denied(t, p.Decide(t.Context(), &policy.Input{User: "bob"}))
+	if d.Err != nil || d.Rule != (policy.Rule{Name: "rule 2", Source: `user == "alice"`}) {
+		t.Errorf("Denied = %+v, want rule 2 without an error", d)
+	}
+	if got, want := d.Error(), "policy: denied by rule 2"; got != want {
+		t.Errorf("Error() = %q, want %q", got, want)
+	}
+
+	d = denied(t, p.Decide(t.Context(), &policy.Input{User: "alice"}))
+	if d.Err == nil || d.Rule.Name != "rule 3" || !errors.Is(d, d.Err) {
+		t.Errorf("Denied = %+v, want rule 3 with an error that it unwraps to", d)
+	}
+	if got, want := d.Error(), "policy: denied by rule 3: no such key: ENV"; got != want {
+		t.Errorf("Error() = %q, want %q", got, want)
+	}
+}
+
+func TestDeniedShowsNoValues(t *testing.T) {
+	in := &policy.Input{
+		Params: map[string]string{"SHORT": "ab1", "PASSWORD": "hunter2", "QUOTED": `hunt"er2`, "CUT": "1hunter2"},
+		Request: policy.Request{
+			Headers: map[string]string{"authorization": "Bearer hunter2", "x": "2026-hunter2"},
+		},
+	}
+	for _, source := range []string{
+		`int(params.PASSWORD) > 1`, `int(params.QUOTED) > 1`, `double(params.SHORT) > 1.0`,
+		`ip(params.PASSWORD).family() == 4`, `ip(params.QUOTED).family() == 4`, `cidr(params.SHORT).prefixLength() == 4`,
+		`duration(params.CUT) > delay`, `timestamp(request.headers.x) > now`, `bool(params.PASSWORD)`,
+		`ip(request.headers.authorization).family() == 4`,
+		`{"a": 1}[params.PASSWORD] == 1`,
+	} {
+		t.Run(source, func(t *testing.T) {
+			d := denied(t, compile(t, source).Decide(t.Context(), in))
+			if d.Err == nil {
+				t.Fatal("the rule did not fail")
+			}
+			for _, secret := range []string{"hunt", "er2", "ab1"} {
+				if strings.Contains(d.Error(), secret) {
+					t.Errorf("Error() = %q, shows %q", d.Error(), secret)
+				}
+			}
+		})
+	}
+}
+
+func TestCancelledContextEndsTheDecision(t *testing.T) {
+	cause := errors.New("client went away")
+	params := map[string]string{}
+	for i := range 1000 {
+		params[fmt.Sprint("P", i)] = "value"
+	}
+	in := &policy.Input{Params: params}
+	p := compile(t, `params.all(k, params[k] == "value")`)
+	if err := p.Decide(t.Context(), in); err != nil {
+		t.Fatalf("Decide = %v, want nil while nobody cancels", err)
+	}
+
+	t.Run("before the first rule", func(t *testing.T) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(cause)
+		d := denied(t, p.Decide(ctx, in))
+		if !errors.Is(d.Err, cause) {
+			t.Errorf("Denied.Err = %v, want %v", d.Err, cause)
+		}
+	})
+	t.Run("in the middle of a loop", func(t *testing.T) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(cause)
+		d := denied(t, p.Decide(&noticedLate{Context: ctx}, in))
+		if _, interrupted := errors.AsType[interpreter.InterruptError](d.Err); !interrupted {
+			t.Errorf("Denied.Err = %v, want that of an interrupted evaluation", d.Err)
+		}
+		if !errors.Is(d.Err, cause) {
+			t.Errorf("Denied.Err = %v, want %v", d.Err, cause)
+		}
+	})
+}
+
+// noticedLate is a context that ended just after the first look at it.
+type noticedLate struct {
+	context.Context
+	looked bool
+}
+
+func (c *noticedLate) Err() error {
+	if !c.looked {
+		c.looked = true
+		return nil
+	}
+	return c.Context.Err()
+}
+
+func TestCostLimitAtRunTime(t *testing.T) {
+	// Both rules are cheap for the sizes that the estimate takes for granted.
+	for _, tt := range []struct {
+		name, source string
+		params       map[string]string
+	}{
+		{"long text and a pattern", `params.A.matches("^[a-z]+[0-9]+x?$")`, map[string]string{"A": strings.Repeat("a", 1<<20)}},
+		{"many parameters", `params.all(k, params[k].matches("^[a-z]+$"))`, func() map[string]string {
+			m := map[string]string{}
+			for i := range 1000 {
+				m[fmt.Sprint("P", i)] = strings.Repeat("a", 1024)
+			}
+			return m
+		}()},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := denied(t, compile(t, tt.source).Decide(t.Context(), &policy.Input{Params: tt.params}))
+			cancelled, ok := errors.AsType[interpreter.EvalCancelledError](d.Err)
+			if !ok || cancelled.Cause != interpreter.CostLimitExceeded {
+				t.Errorf("Denied.Err = %v, want the cost limit", d.Err)
+			}
+		})
+	}
+}
+
+func TestDecideConcurrently(t *testing.T) {
+	p := compile(t,
+		`params.N.matches("^[0-9]+$")`,
+		`params.all(k, params[k] == user)`,
+		`request.headers.exists(k, request.headers[k] == user)`,
+		`int(user) % 2 == 0`)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			user := fmt.Sprint(i)
+			in := &policy.Input{
+				User: user, Params: map[string]string{"N": user},
+				Request: policy.Request{Headers: map[string]string{"x": user}},
+			}
+			for range 200 {
+				if err := p.Decide(t.Context(), in); (err == nil) != (i%2 == 0) {
+					t.Errorf("Decide for user %d = %v", i, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestEnvCompilesConcurrently(t *testing.T) {
+	env, err := policy.NewEnv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			p, err := env.Compile([]policy.Rule{{Name: "r", Source: `token.name.startsWith("c") && job.name != ""`}})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if err := p.Decide(t.Context(), &policy.Input{Token: policy.Token{Name: "ci"}, Job: policy.JobOf("a")}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func BenchmarkDecide(b *testing.B) {
+	sources := []string{
+		`params.ENV in ["staging", "production"]`,
+		`params.BRANCH.matches("^(main|release/[0-9.]+)$")`,
+		`now.getHours() >= 8 && now.getHours() < 18`,
+		`cidr("10.0.0.0/8").containsIP(request.remote_ip)`,
+		`request.method == "POST"`,
+		`delay <= duration("1h") && token.name == "ci"`,
+	}
+	in := &policy.Input{
+		Token: policy.Token{Name: "ci"}, Params: map[string]string{"ENV": "staging", "BRANCH": "release/1.2"},
+		Now:     time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC),
+		Request: policy.Request{RemoteIP: "10.1.2.3", Method: "POST"},
+	}
+	for _, n := range []int{0, 1, 6} {
+		b.Run(fmt.Sprintf("rules=%d", n), func(b *testing.B) {
+			p := compile(b, sources[:n]...)
+			ctx := b.Context()
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := p.Decide(ctx, in); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
