@@ -99,10 +99,10 @@ func (e *Env) compile(r Rule) (compiled, error) {
 	case cost > maxCost:
 		return compiled{}, fmt.Errorf("too dear: it may cost %d, the limit is %d%s", cost, maxCost, quoted(r.Source))
 	}
-	program, err := e.cel.Program(checked,
+	program, err := e.cel.Program(checked, append(boundedMatching(),
 		cel.EvalOptions(cel.OptOptimize),
 		cel.CostLimit(maxCost), jsonCost(),
-		cel.InterruptCheckFrequency(interruptEvery))
+		cel.InterruptCheckFrequency(interruptEvery))...)
 	if err != nil {
 		return compiled{}, fmt.Errorf("%s%s", oneLine(err.Error()), quoted(r.Source))
 	}

@@ -34,7 +34,7 @@
 // twice: by an estimate when it is compiled, and by what it really uses when it runs. The estimate
 // takes for granted at most 64 parameters and 64 headers, names of 256 characters and texts of 1024;
 // a loop in a loop over parameters is refused when the product of such sizes is too dear. A request
-// may be larger than that: then the limit at run time denies it. Cost is counted after each function
-// call, and a context ends loops only; so one call on a very long text runs to its end first. All
-// functions take time linear in their text for a given pattern.
+// may be larger than that: then the limit at run time denies it. matches() fails for a text that is
+// too long for its pattern (bytes times instructions: 4 million), as nothing could interrupt it. The
+// other functions take time linear in their text; cost is counted after each call.
 package policy

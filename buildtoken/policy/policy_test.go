@@ -215,7 +215,8 @@ func TestCostLimitAtRunTime(t *testing.T) {
 		name, source string
 		params       map[string]string
 	}{
-		{"long text and a pattern", `params.A.matches("^[a-z]+[0-9]+x?$")`, map[string]string{"A": strings.Repeat("a", 1<<20)}},
+		{"long text and a pattern", `params.A.matches("^[a-z0-9._/-]*$")`, map[string]string{"A": strings.Repeat("a", 400_000)}},
+		{"long text to look in", `params.A.contains("0123456789012345678901234567890123456789")`, map[string]string{"A": strings.Repeat("a", 1<<20)}},
 		{"many parameters", `params.all(k, params[k].matches("^[a-z]+$"))`, func() map[string]string {
 			m := map[string]string{}
 			for i := range 1000 {
@@ -229,6 +230,27 @@ func TestCostLimitAtRunTime(t *testing.T) {
 			cancelled, ok := errors.AsType[interpreter.EvalCancelledError](d.Err)
 			if !ok || cancelled.Cause != interpreter.CostLimitExceeded {
 				t.Errorf("Denied.Err = %v, want the cost limit", d.Err)
+			}
+		})
+	}
+}
+
+func TestMatchesRefusesTextTooLongForThePattern(t *testing.T) {
+	for _, source := range []string{
+		`params.A.matches("[a-z]{1,450}[0-9]")`,
+		`matches(params.A, "[a-z]{1,450}[0-9]")`,
+		`["[a-z]{1,450}[0-9]"].exists(p, params.A.matches(p))`,
+	} {
+		t.Run(source, func(t *testing.T) {
+			p := compile(t, source)
+			short := &policy.Input{Params: map[string]string{"A": strings.Repeat("a", 1000) + "1"}}
+			if err := p.Decide(t.Context(), short); err != nil {
+				t.Errorf("Decide of 1 kB = %v, want nil", err)
+			}
+			long := &policy.Input{Params: map[string]string{"A": strings.Repeat("a", 50_000)}}
+			d := denied(t, p.Decide(t.Context(), long))
+			if d.Err == nil || !strings.Contains(d.Err.Error(), "too long for this pattern") {
+				t.Errorf("Decide of 50 kB = %v, want the reason that the text is too long", d)
 			}
 		})
 	}
