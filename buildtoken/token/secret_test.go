@@ -48,9 +48,9 @@ func tells(shown string) bool {
 		text,
 		fmt.Sprintf("%x", text),
 		fmt.Sprintf("% x", text),
-		strings.Trim(fmt.Sprint([]byte(text)), "[]"),
+		strings.Trim(fmt.Sprintf("%d", []byte(text)), "[]"),
 		strings.TrimPrefix(digest.String(), "sha256:"),
-		strings.Trim(fmt.Sprint(digest[:8]), "[]"),
+		strings.Trim(fmt.Sprintf("%d", digest[:8]), "[]"),
 		string(digest[:8]),
 		strings.Trim(fmt.Sprintf("%q", digest[:8]), `"`),
 	} {
@@ -155,7 +155,7 @@ func TestTellsFindsSecrets(t *testing.T) {
 	for _, shown := range []string{
 		fmt.Sprintf("%+v", careless),
 		fmt.Sprintf("%x", text),
-		fmt.Sprint([]byte(text)),
+		fmt.Sprintf("%d", []byte(text)),
 		token.NewSecret(text).Digest().String(),
 		fmt.Sprint([32]byte(token.NewSecret(text).Digest())),
 		fmt.Sprintf("%q", [32]byte(token.NewSecret(text).Digest())),
