@@ -1,0 +1,91 @@
+package job
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// ErrBadName says that a text cannot be the name of a job or folder.
+var ErrBadName = errors.New("job: bad name")
+
+// Limits of names, in bytes.
+const (
+	MaxName     = 200  // one job or folder
+	MaxFullName = 2000 // all of them, with the slashes between
+)
+
+// CheckName says whether one folder or job may have this name: any valid UTF-8
+// of at most [MaxName] bytes, without slashes and control characters, and
+// neither "." nor "..". Space counts, also around the name. The error is
+// [ErrBadName].
+func CheckName(name string) error {
+	switch {
+	case name == "":
+		return fmt.Errorf("%w: it is empty", ErrBadName)
+	case len(name) > MaxName:
+		return fmt.Errorf("%w: %d bytes, at most %d", ErrBadName, len(name), MaxName)
+	case name == "." || name == "..":
+		return fmt.Errorf("%w: %q", ErrBadName, name)
+	case !utf8.ValidString(name):
+		return fmt.Errorf("%w %q: it is not valid UTF-8", ErrBadName, name)
+	case strings.Contains(name, "/"):
+		return fmt.Errorf("%w %q: it holds a slash", ErrBadName, name)
+	case strings.ContainsFunc(name, unicode.IsControl):
+		return fmt.Errorf("%w %q: it holds a control character", ErrBadName, name)
+	}
+	return nil
+}
+
+// ParseFullName reads a full name as it comes in a request and gives the one
+// way in which we write it: empty elements are dropped, so "/a//b/" is "a/b",
+// as Jenkins has it. Every element must be a name ([CheckName]), there must be
+// one at least, and the result has at most [MaxFullName] bytes. The error is
+// [ErrBadName]. There may be no such job; a [Tree] knows.
+func ParseFullName(s string) (string, error) {
+	if len(s) > 2*MaxFullName {
+		// So much of it are slashes that nobody meant it.
+		return "", fmt.Errorf("%w: %d bytes, at most %d", ErrBadName, len(s), MaxFullName)
+	}
+	size := -1 // of the result
+	for element := range strings.SplitSeq(s, "/") {
+		if element == "" {
+			continue
+		}
+		if err := CheckName(element); err != nil {
+			return "", err
+		}
+		size += 1 + len(element)
+	}
+	switch {
+	case size < 0:
+		return "", fmt.Errorf("%w: it is empty", ErrBadName)
+	case size > MaxFullName:
+		return "", fmt.Errorf("%w: %d bytes, at most %d", ErrBadName, size, MaxFullName)
+	case size == len(s):
+		return s, nil
+	}
+	elements := slices.DeleteFunc(strings.Split(s, "/"), func(element string) bool { return element == "" })
+	return strings.Join(elements, "/"), nil
+}
+
+// Split cuts a full name into that of the folder, "" for the root, and the
+// name in it.
+func Split(full string) (folder, name string) {
+	i := strings.LastIndexByte(full, '/')
+	if i < 0 {
+		return "", full
+	}
+	return full[:i], full[i+1:]
+}
+
+// Join is the full name of what is called name in a folder, "" being the root.
+func Join(folder, name string) string {
+	if folder == "" {
+		return name
+	}
+	return folder + "/" + name
+}
