@@ -1,0 +1,182 @@
+package job
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// Errors of a definition.
+var (
+	// ErrBadParam says that a parameter is not defined as it must be.
+	ErrBadParam = errors.New("job: bad parameter")
+	// ErrDuplicate says that two parameters, or two jobs, or a job and a
+	// folder, have one name.
+	ErrDuplicate = errors.New("job: duplicate")
+)
+
+// Limits of a value, in bytes.
+const (
+	MaxValue = 64 << 10  // of every kind but text
+	MaxText  = 512 << 10 // of kind text
+)
+
+const maxParamName = 200 // bytes
+
+// Kind is what kind of value a parameter takes. There is no default kind.
+type Kind string
+
+// The kinds.
+const (
+	KindString   Kind = "string"   // a text, as it was given
+	KindText     Kind = "text"     // the same, and longer
+	KindPassword Kind = "password" // a string that nothing shows
+	KindBoolean  Kind = "boolean"  // true or false
+	KindChoice   Kind = "choice"   // one of Choices
+	KindFile     Kind = "file"     // an upload
+)
+
+// Param defines one parameter of a job.
+type Param struct {
+	// Name is what a trigger and the build's environment call it.
+	Name string `json:"name"`
+	Kind Kind   `json:"kind"`
+	// Default is the value if a trigger brings none. Of a boolean, empty is
+	// false; of a choice it is the first, whether it stands here too or not; a
+	// file has none. The default of a password is a secret in the configuration.
+	Default string `json:"default,omitempty"`
+	// Choices are what a choice may be, exactly so. Other kinds have none.
+	Choices []string `json:"choices,omitempty"`
+	// Description says to people what the parameter is for.
+	Description string `json:"description,omitempty"`
+	// Trim drops space around a string, in the default too. Other kinds have none.
+	Trim bool `json:"trim,omitempty"`
+}
+
+// Check says whether the definition can be used. The error is [ErrBadParam],
+// with the parameter's name and what is wrong.
+func (p Param) Check() error {
+	if problem := p.problem(); problem != "" {
+		return fmt.Errorf("%w %.200q: %s", ErrBadParam, p.Name, problem)
+	}
+	return nil
+}
+
+func (p Param) problem() string {
+	if problem := nameProblem(p.Name); problem != "" {
+		return problem
+	}
+	switch p.Kind {
+	case KindString, KindText, KindBoolean, KindChoice, KindFile:
+	case KindPassword:
+		// The access log shows these in clear: they are the control values of other endpoints.
+		if strings.EqualFold(p.Name, "item") || strings.EqualFold(p.Name, "start") {
+			return "a password of this name would stand in access logs"
+		}
+	case "":
+		return "it has no kind"
+	default:
+		return fmt.Sprintf("unknown kind %q", p.Kind)
+	}
+	if p.Kind != KindChoice && len(p.Choices) > 0 {
+		return "only a choice has choices"
+	}
+	if p.Kind != KindString && p.Trim {
+		return "only a string is trimmed"
+	}
+	return p.defaultProblem()
+}
+
+func nameProblem(name string) string {
+	switch {
+	case name == "":
+		return "it has no name"
+	case len(name) > maxParamName:
+		return fmt.Sprintf("the name has %d bytes, at most %d", len(name), maxParamName)
+	case strings.ContainsFunc(name, notInName), '0' <= name[0] && name[0] <= '9':
+		return "the name is not made of letters, digits and _, or starts with a digit"
+	case Reserved(name):
+		return "the name is reserved"
+	}
+	return ""
+}
+
+func notInName(r rune) bool {
+	return r != '_' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+}
+
+func (p Param) defaultProblem() string {
+	if problem := textProblem(p.Kind, p.Default); problem != "" {
+		return "default: " + problem
+	}
+	switch p.Kind {
+	case KindBoolean:
+		if _, ok := parseBool(p.Default); !ok {
+			return "the default is neither true nor false"
+		}
+	case KindChoice:
+		if len(p.Choices) == 0 {
+			return "a choice without choices"
+		}
+		for _, choice := range p.Choices {
+			if problem := textProblem(KindChoice, choice); problem != "" {
+				return "choice: " + problem
+			}
+		}
+		if p.Default != "" && p.Default != p.Choices[0] {
+			return "the default of a choice is its first"
+		}
+	case KindFile:
+		if p.Default != "" {
+			return "a file has no default"
+		}
+	case KindString, KindText, KindPassword:
+	}
+	return ""
+}
+
+// textProblem says what keeps a text from being a value. It never quotes it.
+func textProblem(kind Kind, text string) string {
+	limit := MaxValue
+	if kind == KindText {
+		limit = MaxText
+	}
+	switch {
+	case len(text) > limit:
+		return fmt.Sprintf("%d bytes, at most %d", len(text), limit)
+	case !utf8.ValidString(text):
+		return "not valid UTF-8"
+	case strings.Contains(text, "\x00"):
+		return "it holds a NUL character" // which ends a variable of an environment
+	}
+	return ""
+}
+
+// parseBool reads true, on, 1, yes and false, off, 0, no, empty, in any case.
+func parseBool(s string) (value, ok bool) {
+	switch strings.ToLower(s) {
+	case "true", "on", "1", "yes":
+		return true, true
+	case "false", "off", "0", "no", "":
+		return false, true
+	}
+	return false, false
+}
+
+// CheckParams says whether a job can have these parameters together: each as
+// [Param.Check] wants it, and no two whose names differ at most in case
+// ([ErrDuplicate]).
+func CheckParams(params []Param) error {
+	for i, p := range params {
+		if err := p.Check(); err != nil {
+			return err
+		}
+		same := func(other Param) bool { return strings.EqualFold(other.Name, p.Name) }
+		if j := slices.IndexFunc(params[:i], same); j >= 0 {
+			return fmt.Errorf("%w parameter: %s and %s", ErrDuplicate, params[j].Name, p.Name)
+		}
+	}
+	return nil
+}
