@@ -1,0 +1,82 @@
+package job
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// ErrBadSetting says that a job or folder is set to something that cannot be.
+var ErrBadSetting = errors.New("job: bad setting")
+
+// Settings are what a folder or a job may say about builds. A nil pointer says
+// nothing, and so leaves the word to the folder above. The zero value says nothing at all.
+type Settings struct {
+	// QuietPeriod is how long an item waits before it may start, at most [MaxDelay].
+	QuietPeriod *time.Duration
+	// Timeout is how long a build may run. Zero: as long as it takes.
+	Timeout *time.Duration
+	// KeepBuilds is how many ended builds of a job are kept. Zero: all.
+	KeepBuilds *int
+	// Env is set in the environment of builds; of two variables of one name the later counts.
+	Env []Var
+	// Dir is the directory in which builds run.
+	Dir *string
+}
+
+// Var is a variable of an environment.
+type Var struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// Under gives the settings that hold in a folder or job that says s, below one
+// in which parent holds. What s says wins. Its variables come after the
+// parent's, without those of the parent that it sets anew. Neither is changed,
+// and the result shares no slice with them.
+func (s Settings) Under(parent Settings) Settings {
+	if s.QuietPeriod == nil {
+		s.QuietPeriod = parent.QuietPeriod
+	}
+	if s.Timeout == nil {
+		s.Timeout = parent.Timeout
+	}
+	if s.KeepBuilds == nil {
+		s.KeepBuilds = parent.KeepBuilds
+	}
+	if s.Dir == nil {
+		s.Dir = parent.Dir
+	}
+	own := s.Env
+	inherited := slices.DeleteFunc(slices.Clone(parent.Env), func(v Var) bool {
+		return slices.ContainsFunc(own, func(o Var) bool { return o.Name == v.Name })
+	})
+	s.Env = slices.Concat(inherited, own)
+	return s
+}
+
+// Check says whether s can be used. The error is [ErrBadSetting]; it names the
+// setting and, of a variable, the name and not the value.
+func (s Settings) Check() error {
+	switch {
+	case s.QuietPeriod != nil && (*s.QuietPeriod < 0 || *s.QuietPeriod > MaxDelay):
+		return fmt.Errorf("%w: quiet period %v, want 0 to %v", ErrBadSetting, *s.QuietPeriod, MaxDelay)
+	case s.Timeout != nil && *s.Timeout < 0:
+		return fmt.Errorf("%w: timeout %v is negative", ErrBadSetting, *s.Timeout)
+	case s.KeepBuilds != nil && *s.KeepBuilds < 0:
+		return fmt.Errorf("%w: keep %d builds", ErrBadSetting, *s.KeepBuilds)
+	case s.Dir != nil && strings.Contains(*s.Dir, "\x00"):
+		return fmt.Errorf("%w: the directory holds a NUL character", ErrBadSetting)
+	}
+	for _, v := range s.Env {
+		if v.Name == "" || strings.ContainsAny(v.Name, "=\x00") {
+			return fmt.Errorf("%w: %q cannot name a variable", ErrBadSetting, v.Name)
+		}
+		if strings.Contains(v.Value, "\x00") {
+			return fmt.Errorf("%w: the variable %s holds a NUL character", ErrBadSetting, v.Name)
+		}
+	}
+	return nil
+}
