@@ -1,0 +1,150 @@
+package buildtoken
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken/console"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+)
+
+// run runs one build to its end; it is the executors' Run. The log is closed,
+// with the result as its last line, before the end is recorded: whoever sees
+// that a build has ended finds its whole log.
+func (c *Controller) run(ctx context.Context, b queue.Build) (queue.Result, string) {
+	full := b.Item.Job
+	log := c.logger().With(zap.String("job", full), zap.Int64("number", b.Number), zap.Int64("item", b.Item.ID))
+	log.Info("build started", zap.Int("executor", b.Executor), zap.Duration("late", b.Started.Sub(b.Item.Due)))
+	out, err := c.logs.Create(job.PathElement(full), b.Number, c.opts.LogLimit)
+	if err != nil {
+		log.Error("build not started: no log", zap.Error(err))
+		return queue.NotBuilt, "the console log cannot be written: " + err.Error()
+	}
+	for _, cause := range b.Item.Causes {
+		for range min(cause.Count, maxCauseLines) {
+			out.Line(cause.String())
+		}
+		if cause.Count > maxCauseLines {
+			out.Line(fmt.Sprintf("%s (%d times in all)", cause, cause.Count))
+		}
+	}
+	if b.Item.MoreCauses > 0 {
+		out.Line(fmt.Sprintf("Started by %d more triggers", b.Item.MoreCauses))
+	}
+	result := c.execute(ctx, b, out)
+	if result.Reason != "" {
+		out.Line(result.Reason)
+	}
+	out.Line("Finished: " + string(result.Outcome))
+	if err := out.Close(); err != nil {
+		log.Error("console log is not complete", zap.Error(err))
+	}
+	log.Info("build ended", zap.String("result", string(result.Outcome)), zap.String("reason", result.Reason),
+		zap.Duration("duration", time.Since(b.Started)))
+	return queue.Result(result.Outcome), result.Reason
+}
+
+// maxCauseLines is how often the log repeats a cause that came again and again.
+const maxCauseLines = 5
+
+// execute prepares what the build needs and hands it to its runner.
+func (c *Controller) execute(ctx context.Context, b queue.Build, out *console.Writer) runner.Result {
+	notBuilt := func(err error) runner.Result {
+		return runner.Result{Outcome: runner.NotBuilt, Reason: err.Error()}
+	}
+	full := b.Item.Job
+	j, ok := c.effective.Load().jobs[full]
+	if !ok {
+		return notBuilt(errors.New("the job is not in the configuration any more"))
+	}
+	values, err := c.open(b.Item)
+	if err != nil {
+		return notBuilt(err)
+	}
+	workspace, leave, err := c.spaces.enter(full)
+	if err != nil {
+		return notBuilt(err)
+	}
+	defer leave()
+	if timeout := j.Settings.Timeout; timeout != nil && *timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, *timeout, fmt.Errorf("timed out after %v", *timeout))
+		defer cancel()
+	}
+	if ctx.Err() != nil {
+		return notBuilt(context.Cause(ctx))
+	}
+	return j.runner.Run(ctx, c.describe(j, b, values, workspace), out)
+}
+
+// describe is the build as its runner sees it.
+func (c *Controller) describe(j *definedJob, b queue.Build, values []job.Value, workspace string) runner.Build {
+	described := runner.Build{
+		Job: b.Item.Job, Number: b.Number, QueueID: b.Item.ID,
+		Env:       environment(j, b, values, place{node: c.opts.Node, workspace: workspace}),
+		Params:    params(values),
+		Workspace: workspace,
+	}
+	if j.Settings.Dir != nil {
+		described.Dir = *j.Settings.Dir
+	}
+	for i, v := range values {
+		if v.Ref != "" {
+			described.Params[i].File = c.uploads.path(v.Ref)
+		}
+	}
+	return described
+}
+
+// open gives the values of an item with their passwords.
+func (c *Controller) open(it queue.Item) ([]job.Value, error) {
+	values := make([]job.Value, len(it.Values))
+	for i, v := range it.Values {
+		text, err := c.vault.open(it.Job, v)
+		if err != nil {
+			return nil, err
+		}
+		values[i] = job.Value{Name: v.Name, Kind: job.Kind(v.Kind), Text: text, Ref: v.Ref}
+	}
+	return values, nil
+}
+
+func params(values []job.Value) []runner.Param {
+	all := make([]runner.Param, len(values))
+	for i, v := range values {
+		all[i] = runner.Param{Name: v.Name, Value: v.Text, Secret: v.Kind == job.KindPassword}
+	}
+	return all
+}
+
+// ended cleans up after a build whose end is on record.
+func (c *Controller) ended(ctx context.Context, b queue.Build) {
+	c.stats.ended(b)
+	for _, v := range b.Item.Values {
+		if v.Ref != "" {
+			c.uploads.removeRef(v.Ref)
+		}
+	}
+	oldest, err := c.queue.Oldest(ctx, b.Item.Job)
+	if err == nil {
+		err = c.swept.below(c.logs, b.Item.Job, oldest)
+	}
+	if err != nil {
+		c.logger().Warn("logs of dropped builds could not be removed", zap.String("job", b.Item.Job), zap.Error(err))
+	}
+}
+
+// closeLost ends the log of a build that was lost with its process.
+func (c *Controller) closeLost(b queue.Build) {
+	err := c.logs.Append(job.PathElement(b.Item.Job), b.Number, b.Reason, "Finished: "+string(b.Result))
+	if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, console.ErrNotFound) {
+		c.logger().Warn("log of a lost build could not be ended", zap.String("job", b.Item.Job), zap.Int64("number", b.Number), zap.Error(err))
+	}
+}

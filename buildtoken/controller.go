@@ -1,0 +1,292 @@
+package buildtoken
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken/console"
+	"github.com/buildtoken/buildtoken/buildtoken/executor"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// Defaults of [Config] and [Options].
+const (
+	DefaultExecutors       = 2
+	DefaultQueueLimit      = 10_000
+	DefaultKeepBuilds      = 100
+	DefaultShutdownTimeout = 30 * time.Second
+	DefaultLogLimit        = 64 << 20 // bytes
+	DefaultNode            = "built-in"
+)
+
+// Queue is what the controller needs of a queue. boltqueue is one; the
+// contract is that of queuetest.
+type Queue interface {
+	executor.Queue
+	SetRules(ctx context.Context, rules map[string]queue.Rules, limit int) error
+	Schedule(ctx context.Context, now time.Time, r queue.Request) (queue.Item, bool, error)
+	Cancel(ctx context.Context, now time.Time, job string, id int64, by string) error
+	Abort(ctx context.Context, job string, number int64, by string) error
+	Reclaim(ctx context.Context, now time.Time, reason string) ([]queue.Build, error)
+	Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error)
+	Entry(ctx context.Context, now time.Time, id int64) (queue.Entry, error)
+	Items(ctx context.Context, now time.Time, job string, limit int) ([]queue.Entry, error)
+	Build(ctx context.Context, job string, number int64) (queue.Build, error)
+	Builds(ctx context.Context, job string, before int64, limit int) ([]queue.Build, error)
+	Oldest(ctx context.Context, job string) (int64, error)
+	Refs(ctx context.Context) ([]string, error)
+	Close() error
+}
+
+// Options say what a controller works with for all of its life.
+type Options struct {
+	// Queue is required. The controller closes it.
+	Queue Queue
+	// Dir is where logs, workspaces and uploads are kept, in folders of these
+	// names. It is required, absolute, and used by one controller at a time.
+	Dir string
+	// Key protects password parameters.
+	Key Key
+	// Node is the name of this server; "" is [DefaultNode].
+	Node string
+	// LogLimit is how many bytes a build may write to its log; 0 is
+	// [DefaultLogLimit], negative is no limit.
+	LogLimit int64
+}
+
+// Config is what the newest configuration says. Its zero value is usable: no jobs.
+type Config struct {
+	// Definitions are those of all sites. A job that several of them define
+	// must be the same in each; the first counts.
+	Definitions []*Definition
+	// Executors is how many builds run at once; 0 is [DefaultExecutors].
+	Executors int
+	// QueueLimit is how many items may be queued; 0 is [DefaultQueueLimit].
+	QueueLimit int
+	// KeepBuilds is how many ended builds are kept of a job that does not say
+	// itself; 0 is [DefaultKeepBuilds].
+	KeepBuilds int
+	// ShutdownTimeout is what running builds get when the controller is
+	// closed; 0 is [DefaultShutdownTimeout], negative is nothing.
+	ShutdownTimeout time.Duration
+	// WrongTokens limits guessing.
+	WrongTokens Throttle
+	// Log is where this configuration wants the controller to log. Nil is silent.
+	Log *zap.Logger
+}
+
+func (c Config) withDefaults() Config {
+	orElse := func(n *int, byDefault int) {
+		if *n == 0 {
+			*n = byDefault
+		}
+	}
+	orElse(&c.Executors, DefaultExecutors)
+	orElse(&c.QueueLimit, DefaultQueueLimit)
+	orElse(&c.KeepBuilds, DefaultKeepBuilds)
+	if c.ShutdownTimeout == 0 {
+		c.ShutdownTimeout = DefaultShutdownTimeout
+	}
+	c.WrongTokens = c.WrongTokens.withDefaults()
+	if c.Log == nil {
+		c.Log = zap.NewNop()
+	}
+	return c
+}
+
+// ErrShuttingDown says that the controller takes no triggers any more.
+var ErrShuttingDown = errors.New("buildtoken: shutting down")
+
+// Controller is all of buildtoken in one process. Its methods may be called
+// concurrently.
+type Controller struct {
+	opts    Options
+	queue   Queue
+	logs    *console.Store
+	uploads uploads
+	vault   vault
+	wrong   *wrongTokens
+	pool    *executor.Pool
+	polls   *polls
+	spaces  workspaces
+	swept   sweeper
+	stats   stats
+
+	// effective is what the newest attached configuration says; never nil.
+	effective atomic.Pointer[effective]
+
+	// mu guards the following.
+	mu       sync.Mutex
+	attached []*effective // newest last
+	closed   bool
+}
+
+// effective is a configuration in force.
+type effective struct {
+	Config
+	jobs map[string]*definedJob
+	// detached is set once nothing is attached any more.
+	detached bool
+}
+
+// Open takes the queue over, records as ABORTED what was running when it was
+// last used, and starts the executors. Nothing is started before the first
+// [Controller.Attach]. If it fails, the queue is closed.
+func Open(ctx context.Context, opts Options) (*Controller, error) {
+	c, err := open(ctx, opts)
+	if err != nil {
+		return nil, errors.Join(err, opts.Queue.Close())
+	}
+	return c, nil
+}
+
+// lostReason is what the record and the log of a build say whose process died.
+const lostReason = "lost: the server stopped while the build was running"
+
+func open(ctx context.Context, opts Options) (*Controller, error) {
+	if opts.Node == "" {
+		opts.Node = DefaultNode
+	}
+	if opts.LogLimit == 0 {
+		opts.LogLimit = DefaultLogLimit
+	}
+	opts.LogLimit = max(opts.LogLimit, 0)
+	if !filepath.IsAbs(opts.Dir) {
+		return nil, fmt.Errorf("buildtoken: folder %q is not absolute", opts.Dir)
+	}
+	v, err := newVault(opts.Key)
+	if err != nil {
+		return nil, err
+	}
+	c := &Controller{
+		opts: opts, queue: opts.Queue, vault: v,
+		logs:    console.New(filepath.Join(opts.Dir, "logs")),
+		uploads: uploads{dir: filepath.Join(opts.Dir, "uploads")},
+		wrong:   newWrongTokens(),
+	}
+	c.effective.Store(&effective{Config: Config{}.withDefaults(), detached: true})
+	c.spaces.dir = filepath.Join(opts.Dir, "workspaces")
+	lost, err := c.queue.Reclaim(ctx, time.Now(), lostReason)
+	if err != nil {
+		return nil, fmt.Errorf("buildtoken: end lost builds: %w", err)
+	}
+	for _, b := range lost {
+		c.closeLost(b)
+	}
+	refs, err := c.queue.Refs(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("buildtoken: list uploads: %w", err)
+	}
+	if err := c.uploads.sweep(refs); err != nil {
+		return nil, err
+	}
+	c.polls = newPolls(c)
+	c.pool = executor.Start(c.queue, c.run, executor.Options{Node: opts.Node, Ended: c.ended, Log: c.logger()})
+	return c, nil
+}
+
+// Close takes no more triggers, lets running builds go on for the shutdown
+// timeout, stops those that still run, and closes the queue.
+func (c *Controller) Close() error {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return nil
+	}
+	c.closed = true
+	last := *c.effective.Load()
+	last.detached = true
+	c.effective.Store(&last)
+	c.mu.Unlock()
+	c.polls.close()
+	c.pool.Stop(last.ShutdownTimeout)
+	if err := c.queue.Close(); err != nil {
+		return fmt.Errorf("buildtoken: %w", err)
+	}
+	return nil
+}
+
+// Attach puts a configuration into force: from now on it decides what new
+// builds run and how many. Running builds go on as they began. The returned
+// function takes it out of force again, and the newest one that is still
+// attached comes back; it may be called more than once. If the queue can't
+// take the new rules, the old configuration stays in force.
+//
+// While nothing is attached, triggers are answered [ErrShuttingDown] and no
+// build starts.
+func (c *Controller) Attach(ctx context.Context, cfg Config) (detach func(), err error) {
+	cfg = cfg.withDefaults()
+	e := &effective{Config: cfg, jobs: map[string]*definedJob{}}
+	for _, d := range cfg.Definitions {
+		for full, j := range d.jobs {
+			if e.jobs[full] == nil {
+				e.jobs[full] = j
+			}
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, ErrShuttingDown
+	}
+	if err := c.enforce(ctx, e); err != nil {
+		return nil, err
+	}
+	c.attached = append(c.attached, e)
+	return func() { c.detach(context.WithoutCancel(ctx), e) }, nil
+}
+
+// enforce makes a configuration the effective one. The caller holds mu.
+func (c *Controller) enforce(ctx context.Context, e *effective) error {
+	rules := make(map[string]queue.Rules, len(e.jobs))
+	for full, j := range e.jobs {
+		keep := e.KeepBuilds
+		if j.Settings.KeepBuilds != nil {
+			keep = *j.Settings.KeepBuilds
+		}
+		rules[full] = queue.Rules{Concurrent: j.Concurrent, Disabled: j.Disabled, KeepBuilds: keep}
+	}
+	if err := c.queue.SetRules(ctx, rules, e.QueueLimit); err != nil {
+		return fmt.Errorf("buildtoken: set rules: %w", err)
+	}
+	c.effective.Store(e)
+	c.pool.Resize(e.Executors)
+	return nil
+}
+
+func (c *Controller) detach(ctx context.Context, e *effective) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at := slices.Index(c.attached, e)
+	if at < 0 || c.closed {
+		return
+	}
+	c.attached = slices.Delete(c.attached, at, at+1)
+	if c.effective.Load() != e {
+		return
+	}
+	if len(c.attached) == 0 {
+		last := *e
+		last.detached = true
+		c.effective.Store(&last)
+		c.pool.Resize(0)
+		return
+	}
+	if err := c.enforce(ctx, c.attached[len(c.attached)-1]); err != nil {
+		e.Log.Error("earlier configuration could not be put back into force", zap.Error(err))
+	}
+}
+
+// logger is where the newest configuration wants to log: one from an old
+// configuration would go on writing to a file that is closed by then.
+func (c *Controller) logger() *zap.Logger {
+	return c.effective.Load().Log
+}

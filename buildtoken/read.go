@@ -1,0 +1,186 @@
+package buildtoken
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/console"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/policy"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/token"
+)
+
+// Right is what a caller without a token may do with a job.
+type Right string
+
+// The rights, as the access block of a configuration has them.
+const (
+	Read  Right = "read"
+	Start Right = "build"
+	Stop  Right = "cancel"
+)
+
+// May says whether the access rules of a site give a caller a right. full is
+// the job's full name; "" asks about what belongs to no job.
+func (d *Definition) May(ctx context.Context, by Caller, right Right, full string) bool {
+	var p *policy.Policy
+	switch right {
+	case Read:
+		p = d.access.read
+	case Start:
+		p = d.access.build
+	case Stop:
+		p = d.access.cancel
+	default:
+		return false
+	}
+	return p.Decide(ctx, &policy.Input{Job: policy.JobOf(full), User: by.User, Request: by.Request}) == nil
+}
+
+// Job finds a job of the site by its full name as a request gave it.
+func (d *Definition) Job(given string) (*job.Job, bool) {
+	j, err := d.lookup(given)
+	if err != nil {
+		return nil, false
+	}
+	return j.Job, true
+}
+
+// Pollable says whether the job has something to poll with, Badged whether
+// its state may be seen by everybody as a picture.
+func (d *Definition) Pollable(full string) bool {
+	j, ok := d.jobs[full]
+	return ok && j.poller != nil
+}
+
+// Badged says whether everybody may see the job's state as a picture.
+func (d *Definition) Badged(full string) bool {
+	j, ok := d.jobs[full]
+	return ok && j.badge
+}
+
+// Opens checks a token for something else than a trigger: status, log or
+// cancel. It answers what [Controller.Trigger] answers to a wrong token, and
+// [ErrNotGranted] if the token does not open this.
+func (c *Controller) Opens(ctx context.Context, d *Definition, given string, by Caller, need token.Grant) (full string, t token.Token, err error) {
+	now := time.Now()
+	j, err := d.lookup(given)
+	if err != nil || j.tokens.Len() == 0 {
+		_, _ = token.Set{}.Check(now, by.Secret) // the same work as for a job that exists
+		if err == nil {
+			err = fmt.Errorf("%w: no token opens %s", ErrUnknownJob, j.FullName)
+		}
+		return "", token.Token{}, err
+	}
+	t, _, err = c.authorize(ctx, now, d, j, by, need)
+	if err != nil {
+		return "", token.Token{}, err
+	}
+	return j.FullName, t, nil
+}
+
+// Executors is how many builds run at once.
+func (c *Controller) Executors() int { return c.effective.Load().Executors }
+
+// ShuttingDown says that no triggers are taken any more.
+func (c *Controller) ShuttingDown() bool { return c.effective.Load().detached }
+
+// Entry says where an item is. An item of a job that the site does not have
+// is queue.ErrNotFound.
+func (c *Controller) Entry(ctx context.Context, d *Definition, id int64) (queue.Entry, error) {
+	entry, err := c.queue.Entry(ctx, time.Now(), id)
+	if err != nil {
+		return queue.Entry{}, fmt.Errorf("buildtoken: item: %w", err)
+	}
+	if d.jobs[entry.Item.Job] == nil {
+		return queue.Entry{}, fmt.Errorf("%w: item %d", queue.ErrNotFound, id)
+	}
+	return entry, nil
+}
+
+// Items lists queued items, due first, at most limit; full restricts them to
+// one job, "" means all jobs of the site.
+func (c *Controller) Items(ctx context.Context, d *Definition, full string, limit int) ([]queue.Entry, error) {
+	entries, err := c.queue.Items(ctx, time.Now(), full, limit)
+	if err != nil {
+		return nil, fmt.Errorf("buildtoken: queue: %w", err)
+	}
+	own := entries[:0]
+	for _, e := range entries {
+		if d.jobs[e.Item.Job] != nil {
+			own = append(own, e)
+		}
+	}
+	return own, nil
+}
+
+// Lanes are the heads of the queues of jobs, in the order asked for.
+func (c *Controller) Lanes(ctx context.Context, full ...string) ([]queue.Lane, error) {
+	lanes, err := c.queue.Lanes(ctx, full)
+	if err != nil {
+		return nil, fmt.Errorf("buildtoken: lanes: %w", err)
+	}
+	return lanes, nil
+}
+
+// Build returns a build, queue.ErrNotFound if it is not on record.
+func (c *Controller) Build(ctx context.Context, full string, number int64) (queue.Build, error) {
+	b, err := c.queue.Build(ctx, full, number)
+	if err != nil {
+		return queue.Build{}, fmt.Errorf("buildtoken: build: %w", err)
+	}
+	return b, nil
+}
+
+// Builds lists the builds of a job with numbers below before (0: all),
+// highest first, at most limit.
+func (c *Controller) Builds(ctx context.Context, full string, before int64, limit int) ([]queue.Build, error) {
+	builds, err := c.queue.Builds(ctx, full, before, limit)
+	if err != nil {
+		return nil, fmt.Errorf("buildtoken: builds: %w", err)
+	}
+	return builds, nil
+}
+
+// Log opens the console log of a build, queue.ErrNotFound if there is none.
+// The caller closes it.
+func (c *Controller) Log(full string, number int64) (*console.Reader, error) {
+	r, err := c.logs.Open(job.PathElement(full), number)
+	if errors.Is(err, console.ErrNotFound) {
+		return nil, fmt.Errorf("%w: log of %s #%d", queue.ErrNotFound, full, number)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("buildtoken: log: %w", err)
+	}
+	return r, nil
+}
+
+// Cancel takes a queued item out of the queue. by says who asked, as "user
+// alice"; it is kept with the item. A started or cancelled one is queue.ErrLeft.
+func (c *Controller) Cancel(ctx context.Context, full string, id int64, by string) error {
+	entry, err := c.queue.Entry(ctx, time.Now(), id)
+	if err != nil {
+		return fmt.Errorf("buildtoken: cancel: %w", err)
+	}
+	if err := c.queue.Cancel(ctx, time.Now(), full, id, by); err != nil {
+		return fmt.Errorf("buildtoken: cancel: %w", err)
+	}
+	for _, v := range entry.Item.Values {
+		if v.Ref != "" {
+			c.uploads.removeRef(v.Ref)
+		}
+	}
+	return nil
+}
+
+// StopBuild asks for a running build to be stopped, and returns once the wish
+// is on record; the build ends soon after. One that has ended is queue.ErrNotRunning.
+func (c *Controller) StopBuild(ctx context.Context, full string, number int64, by string) error {
+	if err := c.queue.Abort(ctx, full, number, by); err != nil {
+		return fmt.Errorf("buildtoken: stop: %w", err)
+	}
+	return nil
+}

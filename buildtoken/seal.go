@@ -1,0 +1,105 @@
+package buildtoken
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// Key keeps password parameters unreadable in the data: it encrypts them, and
+// keys the digests by which equal triggers are found.
+type Key [32]byte
+
+// errSealed says that a password can't be opened: the key is another one.
+var errSealed = errors.New("a password parameter cannot be opened: the key file is not the one with which it was queued")
+
+// vault seals and opens with one key. It is immutable.
+type vault struct {
+	aead cipher.AEAD
+	mac  [32]byte
+}
+
+func newVault(key Key) (vault, error) {
+	// Two uses, two keys.
+	block, err := aes.NewCipher(derive(key, "password"))
+	if err != nil {
+		return vault{}, fmt.Errorf("buildtoken: key: %w", err)
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		return vault{}, fmt.Errorf("buildtoken: key: %w", err)
+	}
+	return vault{aead: aead, mac: [32]byte(derive(key, "digest"))}, nil
+}
+
+func derive(key Key, use string) []byte {
+	mac := hmac.New(sha256.New, key[:])
+	mac.Write([]byte(use))
+	return mac.Sum(nil)
+}
+
+// values turns the values of a trigger into those of an item.
+func (v vault) values(full string, given []job.Value) []queue.Value {
+	if len(given) == 0 {
+		return nil
+	}
+	values := make([]queue.Value, len(given))
+	for i, g := range given {
+		values[i] = queue.Value{Name: g.Name, Kind: string(g.Kind), Text: g.Text, Ref: g.Ref}
+		if g.Kind == job.KindPassword {
+			values[i].Text = ""
+			values[i].Sealed = v.aead.Seal(nil, nil, []byte(g.Text), []byte(full+"\x00"+g.Name))
+		}
+	}
+	return values
+}
+
+// open gives the text of a value.
+func (v vault) open(full string, value queue.Value) (string, error) {
+	if value.Kind != string(job.KindPassword) {
+		return value.Text, nil
+	}
+	text, err := v.aead.Open(nil, nil, value.Sealed, []byte(full+"\x00"+value.Name))
+	if err != nil {
+		return "", fmt.Errorf("%w (%s)", errSealed, value.Name)
+	}
+	return string(text), nil
+}
+
+// digest stands for the values: equal ones have equal digests, passwords
+// included, and who reads it learns nothing about them without the key.
+func (v vault) digest(given []job.Value) queue.Digest {
+	var d queue.Digest
+	if len(given) == 0 {
+		return d
+	}
+	mac := hmac.New(sha256.New, v.mac[:])
+	var size [8]byte
+	add := func(s string) {
+		binary.BigEndian.PutUint64(size[:], uint64(len(s)))
+		mac.Write(size[:])
+		mac.Write([]byte(s))
+	}
+	for _, g := range given {
+		add(g.Name)
+		add(string(g.Kind))
+		add(g.Text)
+	}
+	copy(d[:], mac.Sum(nil))
+	return d
+}
+
+// NewKey makes a key.
+func NewKey() Key {
+	var k Key
+	_, _ = rand.Read(k[:]) // never fails
+	return k
+}

@@ -1,0 +1,118 @@
+package buildtoken
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/buildtoken/buildtoken/buildtoken/policy"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/token"
+)
+
+// JobStats counts what happened to one job since the process started.
+type JobStats struct {
+	Job string
+	// Created, Joined and Refused count triggers; a refused one that named no
+	// known job is not counted here.
+	Created, Joined, Refused uint64
+	// Results counts ended builds.
+	Results map[queue.Result]uint64
+}
+
+// Stats counts what happened since the process started.
+type Stats struct {
+	// Jobs are sorted by name; only jobs of a configuration get in.
+	Jobs []JobStats
+	// Refused counts refused triggers by reason: unknown, throttled, token, policy, full, storage, other.
+	Refused map[string]uint64
+}
+
+// stats is the counter behind [Stats].
+type stats struct {
+	// mu guards the following.
+	mu      sync.Mutex
+	jobs    map[string]*JobStats
+	refused map[string]uint64
+}
+
+// of returns the counters of a job. The caller holds mu.
+func (s *stats) of(full string) *JobStats {
+	if s.jobs == nil {
+		s.jobs = map[string]*JobStats{}
+	}
+	if s.jobs[full] == nil {
+		s.jobs[full] = &JobStats{Job: full, Results: map[queue.Result]uint64{}}
+	}
+	return s.jobs[full]
+}
+
+func (s *stats) trigger(out Outcome, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case err != nil:
+		if s.refused == nil {
+			s.refused = map[string]uint64{}
+		}
+		s.refused[reasonOf(err)]++
+		if out.Job != "" {
+			s.of(out.Job).Refused++
+		}
+	case out.Item.ID == 0: // a poll
+	case out.Created:
+		s.of(out.Job).Created++
+	default:
+		s.of(out.Job).Joined++
+	}
+}
+
+func (s *stats) polled(full string, created bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if created {
+		s.of(full).Created++
+	} else {
+		s.of(full).Joined++
+	}
+}
+
+func (s *stats) ended(b queue.Build) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.of(b.Item.Job).Results[b.Result]++
+}
+
+func reasonOf(err error) string {
+	var throttled *ThrottledError
+	switch {
+	case errors.Is(err, ErrUnknownJob):
+		return "unknown"
+	case errors.As(err, &throttled):
+		return "throttled"
+	case errors.Is(err, token.ErrMismatch), errors.Is(err, token.ErrMissing), errors.Is(err, token.ErrExpired), errors.Is(err, ErrNotGranted):
+		return "token"
+	case errors.Is(err, policy.ErrDenied):
+		return "policy"
+	case errors.Is(err, queue.ErrFull):
+		return "full"
+	case errors.Is(err, queue.ErrStorage):
+		return "storage"
+	}
+	return "other"
+}
+
+// Stats returns the counters as of now.
+func (c *Controller) Stats() Stats {
+	s := &c.stats
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := Stats{Refused: maps.Clone(s.refused)}
+	for _, full := range slices.Sorted(maps.Keys(s.jobs)) {
+		j := *s.jobs[full]
+		j.Results = maps.Clone(j.Results)
+		all.Jobs = append(all.Jobs, j)
+	}
+	return all
+}

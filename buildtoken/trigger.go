@@ -1,0 +1,369 @@
+package buildtoken
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/policy"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/token"
+)
+
+// Errors of [Controller.Trigger], besides those of packages token, job,
+// policy and queue. Each may come wrapped.
+var (
+	// ErrUnknownJob says that there is no such job, or none that a token opens.
+	ErrUnknownJob = errors.New("buildtoken: unknown job")
+	// ErrNeedsPost says that a caller without a token must use POST.
+	ErrNeedsPost = errors.New("buildtoken: without a token this needs POST")
+	// ErrNotBuildable says that the job is disabled.
+	ErrNotBuildable = errors.New("is not buildable")
+	// ErrTakesParameters and ErrTakesNoParameters name the endpoint to use.
+	ErrTakesParameters   = errors.New("use buildWithParameters for this job since it takes parameters")
+	ErrTakesNoParameters = errors.New("use build for this job since it takes no parameters")
+	// ErrNotPollable says that the job has nothing to poll with.
+	ErrNotPollable = errors.New("is not configured to poll")
+	// ErrNotGranted says that the token is right, but does not open this.
+	ErrNotGranted = errors.New("buildtoken: not granted to the token")
+)
+
+// ThrottledError says that a client showed too many wrong tokens for a job.
+type ThrottledError struct {
+	// Wait is how long the client should wait.
+	Wait time.Duration
+}
+
+// Error says how long to wait.
+func (e *ThrottledError) Error() string {
+	return fmt.Sprintf("buildtoken: too many wrong tokens, wait %v", e.Wait.Round(time.Second))
+}
+
+// Action is what a trigger asks for.
+type Action string
+
+// The actions.
+const (
+	Build               Action = "build"
+	BuildWithParameters Action = "buildWithParameters"
+	Polling             Action = "polling"
+)
+
+// Upload is a file that came with a trigger.
+type Upload struct {
+	// Name is the name that the client gave, Size its length in bytes.
+	Name string
+	Size int64
+	// Open opens the content. It is called at most once, after the trigger was allowed.
+	Open func() (io.ReadCloser, error)
+}
+
+// Caller is who asks for something.
+type Caller struct {
+	// Secret is the token that was presented, Presented whether one was at
+	// all: an empty one is a wrong one.
+	Secret    token.Secret
+	Presented bool
+	// User is whom an authentication handler let in; "" is nobody.
+	User string
+	// Remote is the client's address; the zero value is unknown.
+	Remote netip.Addr
+	// Post says that the method was POST.
+	Post bool
+	// Request is what rules see.
+	Request policy.Request
+}
+
+// Trigger asks for a build or a poll.
+type Trigger struct {
+	Caller
+	Action Action
+	// Job is the full name as it came.
+	Job string
+	// Root is the URL under which the trigger came; it ends with a slash.
+	Root string
+	// Delay is the text of the delay, nil if there was none.
+	Delay *string
+	// Cause is the text of the cause, nil if there was none.
+	Cause *string
+	// Values and Files are the parameters, by name; others are ignored.
+	Values map[string][]string
+	Files  map[string]Upload
+	// AnyKind takes parameters or not, whatever the job has: endpoints that
+	// Jenkins itself has are not strict about it.
+	AnyKind bool
+	// UserMayTrigger lets a user trigger a job that no token opens.
+	UserMayTrigger bool
+}
+
+// Outcome is what became of a trigger that was accepted.
+type Outcome struct {
+	// Item is the queued item, durable. It is empty after a poll.
+	Item queue.Item
+	// Created tells a new item from one that was joined.
+	Created bool
+	// Job is the job's full name.
+	Job string
+}
+
+// Trigger checks a trigger and queues a build. The order of the checks decides
+// what the caller may learn: whether the job exists at all comes first and
+// looks the same for all the ways in which it doesn't; anything about the job
+// itself comes after the token.
+func (c *Controller) Trigger(ctx context.Context, d *Definition, t Trigger) (Outcome, error) {
+	now := time.Now()
+	out, tokenName, err := c.trigger(ctx, now, d, t)
+	c.stats.trigger(out, err)
+	if err != nil {
+		c.logRefused(t, tokenName, err)
+		return Outcome{}, err
+	}
+	if log := c.logger().Check(zap.DebugLevel, "trigger accepted"); log != nil {
+		log.Write(zap.String("job", out.Job), zap.String("action", string(t.Action)), zap.Int64("item", out.Item.ID),
+			zap.Bool("created", out.Created), zap.String("token", tokenName), zap.Stringer("remote", t.Remote))
+	}
+	return out, nil
+}
+
+func (c *Controller) trigger(ctx context.Context, now time.Time, d *Definition, t Trigger) (Outcome, string, error) {
+	j, err := d.lookup(t.Job)
+	if err != nil || (j.tokens.Len() == 0 && !t.UserMayTrigger) {
+		_, _ = token.Set{}.Check(now, t.Secret) // the same work as for a job that exists
+		if err == nil {
+			err = fmt.Errorf("%w: no token opens %s", ErrUnknownJob, j.FullName)
+		}
+		return Outcome{}, "", err
+	}
+	out := Outcome{Job: j.FullName}
+	opened, rules, err := c.authorize(ctx, now, d, j, t.Caller, token.Trigger)
+	if err != nil {
+		return out, opened.Name, err
+	}
+	out, err = c.accept(ctx, now, j, t, opened, rules)
+	return out, opened.Name, err
+}
+
+// authorize finds the token that opens the job, or the rule that lets a user
+// do without, and returns the rules that the trigger has to meet.
+func (c *Controller) authorize(ctx context.Context, now time.Time, d *Definition, j *definedJob, by Caller, need token.Grant) (token.Token, []*policy.Policy, error) {
+	e := c.effective.Load()
+	if wait := c.wrong.wait(now, e.WrongTokens, by.Remote, j.FullName); wait > 0 {
+		return token.Token{}, nil, &ThrottledError{Wait: wait}
+	}
+	if !by.Presented {
+		_, err := token.Set{}.Check(now, token.Secret{})
+		in := policy.Input{Job: policy.JobOf(j.FullName), User: by.User, Request: by.Request}
+		if need != token.Trigger || d.access.build.Decide(ctx, &in) != nil {
+			return token.Token{}, nil, err
+		}
+		if !by.Post {
+			return token.Token{}, nil, ErrNeedsPost
+		}
+		return token.Token{}, j.rules, nil
+	}
+	opened, err := j.tokens.Check(now, by.Secret)
+	if err != nil {
+		if errors.Is(err, token.ErrMissing) { // an empty token was presented: that is a wrong one
+			err = token.ErrMismatch
+		}
+		c.wrong.add(now, e.WrongTokens, by.Remote, j.FullName)
+		return token.Token{}, nil, err
+	}
+	if !opened.Grants.Has(need) {
+		return opened, nil, fmt.Errorf("%w: %s", ErrNotGranted, need)
+	}
+	if own := j.byToken[tokenKey{opened.Level, opened.Name}]; own != nil {
+		return opened, append(j.rules[:len(j.rules):len(j.rules)], own), nil
+	}
+	return opened, j.rules, nil
+}
+
+// accept checks what was asked for, and queues it.
+func (c *Controller) accept(ctx context.Context, now time.Time, j *definedJob, t Trigger, opened token.Token, rules []*policy.Policy) (Outcome, error) {
+	out := Outcome{Job: j.FullName}
+	switch {
+	case j.Disabled:
+		return out, fmt.Errorf("%s %w", t.Job, ErrNotBuildable)
+	case t.Action == Polling && j.poller == nil:
+		return out, fmt.Errorf("%s %w", t.Job, ErrNotPollable)
+	case t.Action == Build && len(j.Params) > 0 && !t.AnyKind:
+		return out, ErrTakesParameters
+	case t.Action == BuildWithParameters && len(j.Params) == 0 && !t.AnyKind:
+		return out, ErrTakesNoParameters
+	}
+	delay := *j.Settings.QuietPeriod
+	if t.Delay != nil {
+		given, err := job.ParseDelay(*t.Delay)
+		if err != nil {
+			return out, err
+		}
+		delay = given
+	}
+	values, err := c.values(j, t)
+	if err != nil {
+		return out, err
+	}
+	cause := causeOf(t, opened)
+	if err := decide(ctx, rules, &policy.Input{
+		Job: policy.JobOf(j.FullName), Token: policy.Token{Name: opened.Name}, Params: texts(rules, values),
+		Delay: delay, Cause: cause.Note, User: t.User, Now: now, Request: t.Request,
+	}); err != nil {
+		return out, err
+	}
+	if c.effective.Load().detached {
+		return out, ErrShuttingDown
+	}
+	if t.Action == Polling {
+		return out, c.polls.ask(j.FullName, t.Root)
+	}
+	return c.schedule(ctx, now, j, t, values, delay, cause)
+}
+
+// pendingRef stands for content that is stored once the trigger is allowed.
+const pendingRef = "pending"
+
+// values are the parameters of the build, checked. Jenkins' build endpoint
+// gives a job with parameters their defaults.
+func (c *Controller) values(j *definedJob, t Trigger) ([]job.Value, error) {
+	if t.Action == Polling || len(j.Params) == 0 {
+		return nil, nil
+	}
+	files := make(map[string]job.File, len(t.Files))
+	for name, f := range t.Files {
+		files[name] = job.File{Name: f.Name, Size: f.Size, Ref: pendingRef}
+	}
+	given := t.Values
+	if t.Action == Build {
+		given, files = nil, nil
+	}
+	values, err := j.Values(given, files)
+	if err != nil {
+		return nil, err
+	}
+	if sizer, ok := j.runner.(runner.Sizer); ok {
+		if err := sizer.Fits(environment(j, queue.Build{Item: queue.Item{Root: t.Root}}, values, place{}), params(values)); err != nil {
+			return nil, err
+		}
+	}
+	return values, nil
+}
+
+func (c *Controller) schedule(ctx context.Context, now time.Time, j *definedJob, t Trigger, values []job.Value, delay time.Duration, cause queue.Cause) (Outcome, error) {
+	r := queue.Request{Job: j.FullName, Digest: c.vault.digest(values), Delay: delay, Cause: cause, Root: t.Root, Solo: j.Coalesce == job.Never}
+	for i := range values {
+		if values[i].Kind != job.KindFile {
+			continue
+		}
+		// A file is never compared, so it never coalesces.
+		r.Solo = true
+		ref, err := c.uploads.store(t.Files[values[i].Name])
+		if err != nil {
+			c.uploads.remove(values)
+			return Outcome{Job: j.FullName}, err
+		}
+		values[i].Ref = ref
+	}
+	r.Values = c.vault.values(j.FullName, values)
+	it, created, err := c.queue.Schedule(ctx, now, r)
+	if err != nil {
+		if ctx.Err() == nil { // else the outcome is unknown, and the item may need its files
+			c.uploads.remove(values)
+		}
+		return Outcome{Job: j.FullName}, fmt.Errorf("buildtoken: schedule %s: %w", j.FullName, err)
+	}
+	return Outcome{Item: it, Created: created, Job: j.FullName}, nil
+}
+
+func decide(ctx context.Context, rules []*policy.Policy, in *policy.Input) error {
+	for _, p := range rules {
+		if err := p.Decide(ctx, in); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// texts are the parameters as rules see them.
+func texts(rules []*policy.Policy, values []job.Value) map[string]string {
+	if len(rules) == 0 {
+		return nil
+	}
+	m := make(map[string]string, len(values))
+	for _, v := range values {
+		m[v.Name] = v.Text
+	}
+	return m
+}
+
+// maxCause bounds the text of a cause, in bytes.
+const maxCause = 1000
+
+func causeOf(t Trigger, opened token.Token) queue.Cause {
+	cause := queue.Cause{Kind: queue.CauseRemote, Token: opened.Name}
+	if t.Remote.IsValid() {
+		cause.Addr = t.Remote.Unmap().String()
+	}
+	if !t.Presented {
+		cause = queue.Cause{Kind: queue.CauseUser, User: t.User}
+	}
+	if t.Cause != nil {
+		cause.Noted, cause.Note = true, oneLine(*t.Cause, maxCause)
+	}
+	return cause
+}
+
+// oneLine makes a text from outside fit for a line of a log: control
+// characters become spaces, and it ends at the limit.
+func oneLine(s string, limit int) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+			return ' '
+		}
+		return r
+	}, s)
+	if len(s) <= limit {
+		return s
+	}
+	s = s[:limit]
+	for !utf8.ValidString(s) {
+		s = s[:len(s)-1]
+	}
+	return s
+}
+
+// logRefused tells the operator why a trigger was refused; the caller learns
+// less. A client that was told to wait is not worth a line each time.
+func (c *Controller) logRefused(t Trigger, tokenName string, err error) {
+	level := zap.InfoLevel
+	var throttled *ThrottledError
+	switch {
+	case errors.As(err, &throttled):
+		level = zap.DebugLevel
+	case errors.Is(err, queue.ErrStorage):
+		level = zap.ErrorLevel
+	}
+	log := c.logger().Check(level, "trigger refused")
+	if log == nil {
+		return
+	}
+	fields := []zap.Field{
+		zap.String("job", oneLine(t.Job, 200)), zap.String("action", string(t.Action)),
+		zap.String("token", tokenName), zap.String("user", t.User), zap.Stringer("remote", t.Remote), zap.Error(err),
+	}
+	var denied *policy.Denied
+	if errors.As(err, &denied) {
+		fields = append(fields, zap.String("rule", denied.Rule.Name))
+	}
+	log.Write(fields...)
+}
