@@ -83,7 +83,8 @@ type Item struct {
 	Root string `json:"root,omitempty"`
 }
 
-// Request asks for a build.
+// Request asks for a build. Its texts must be valid UTF-8, and its slices
+// must not change afterwards: the item holds them.
 type Request struct {
 	// ID is what a new item gets. The backend hands it out.
 	ID int64
@@ -94,7 +95,8 @@ type Request struct {
 	Solo   bool
 	Values []Value
 	Root   string
-	// Delay is how long the item waits before it may start. Negative is 0.
+	// Delay is how long the item waits before it may start. Negative is 0, and
+	// more than 100 years are 100 years.
 	Delay time.Duration
 	// Cause says who asked. Its Count is ignored.
 	Cause Cause

@@ -69,6 +69,9 @@ type Change struct {
 // A limit of zero means no limit.
 type Room struct{ Queued, Limit int }
 
+// maxDelay keeps due instants where 64 bits of nanoseconds since 1970 can hold them.
+const maxDelay = 100 * 365 * 24 * time.Hour
+
 // Schedule decides what a trigger does. equal is the queued item with the
 // request's digest, or nil; a backend never passes a solo one. It answers
 // [ErrFull] if a new item has no room; a join needs none.
@@ -78,7 +81,7 @@ type Room struct{ Queued, Limit int }
 // (Queue.scheduleInternal, CauseAction.foldIntoExisting). What is different,
 // who asked, never keeps items apart; only parameter values do.
 func Schedule(now time.Time, l Lane, equal *Item, r Request, room Room) (Change, error) {
-	due := now.Add(max(r.Delay, 0))
+	due := now.Add(min(max(r.Delay, 0), maxDelay))
 	if equal != nil && !r.Solo {
 		it := *equal
 		earlier := due.Before(it.Due)
