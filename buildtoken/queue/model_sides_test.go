@@ -1,0 +1,335 @@
+package queue_test
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// store is the least that a backend keeps: records, and no rule.
+type store struct {
+	nextID    int64
+	lanes     map[string]queue.Lane
+	items     map[int64]*queue.Item
+	builds    map[numbered]queue.Build
+	cancelled map[int64]queue.Cancelled
+}
+
+type numbered struct {
+	job    string
+	number int64
+}
+
+func newStore() store {
+	return store{1, map[string]queue.Lane{}, map[int64]*queue.Item{}, map[numbered]queue.Build{}, map[int64]queue.Cancelled{}}
+}
+
+func (s *store) lane(job string) queue.Lane {
+	if l, ok := s.lanes[job]; ok {
+		return l
+	}
+	return queue.Lane{Job: job}
+}
+
+// commit applies a change as a backend does.
+func (s *store) commit(c committed) {
+	job := c.change.Lane.Job
+	s.lanes[job] = c.change.Lane
+	if c.change.Item != nil {
+		s.items[c.change.Item.ID] = c.change.Item
+		s.nextID = max(s.nextID, c.change.Item.ID+1)
+	}
+	delete(s.items, c.change.Left)
+	if b := c.change.Build; b != nil {
+		s.builds[numbered{job, b.Number}] = *b
+	}
+	if gone := c.change.Cancelled; gone != nil {
+		s.cancelled[gone.Item.ID] = *gone
+	}
+	for range c.change.Trim {
+		oldest := numbered{job, 1 << 60}
+		for n, b := range s.builds {
+			if n.job == job && n.number < oldest.number && !b.Running() {
+				oldest = n
+			}
+		}
+		delete(s.builds, oldest)
+	}
+	for range c.change.TrimCancelled {
+		oldest := int64(1 << 60)
+		for id, gone := range s.cancelled {
+			if gone.Item.Job == job && id < oldest {
+				oldest = id
+			}
+		}
+		delete(s.cancelled, oldest)
+	}
+}
+
+// equal is the item that a request may join.
+func (s *store) equal(r queue.Request) *queue.Item {
+	for _, it := range s.items {
+		if it.Job == r.Job && it.Digest == r.Digest && !it.Solo {
+			return it
+		}
+	}
+	return nil
+}
+
+// first is the item of a job that is due first; ties: the lower ID.
+func (s *store) first(job string) *queue.Item {
+	var first *queue.Item
+	for _, it := range s.items {
+		if it.Job == job && (first == nil || cmp.Or(it.Due.Compare(first.Due), cmp.Compare(it.ID, first.ID)) < 0) {
+			first = it
+		}
+	}
+	return first
+}
+
+// build is one of the newest builds of a job, running or not.
+func (s *store) build(o op) (queue.Build, bool) {
+	b, ok := s.builds[numbered{o.job(), s.lane(o.job()).LastNumber - int64(o.b%4)}]
+	return b, ok
+}
+
+// place says where a trigger's item is in the model.
+type place int
+
+const (
+	inQueue place = iota
+	running
+	ended
+	wasCancelled
+	dropped
+)
+
+// modelItem is everything that ever happened to an item, as it came.
+type modelItem struct {
+	id                    int64
+	job                   string
+	digest                queue.Digest
+	solo                  bool
+	place                 place
+	notes                 []string // of all triggers
+	since, due, left, end time.Time
+	number                int64
+	executor              int
+	result                queue.Result
+	abort                 string
+}
+
+// model remembers all items in a slice and looks through it for every answer.
+type model struct {
+	items []modelItem
+	rules map[string]queue.Rules
+}
+
+func newModel() model { return model{rules: map[string]queue.Rules{}} }
+
+// do says how the operation must end.
+func (m *model) do(o op, now time.Time, limit int) error {
+	switch o.kind {
+	case opTrigger:
+		return m.trigger(o.request(), now, limit)
+	case opClaim:
+		if next := m.next(o.job()); next.IsZero() || next.After(now) {
+			return nil
+		}
+		it := m.first(o.job())
+		it.place, it.number, it.left, it.executor = running, m.lastNumber(o.job())+1, now, o.b
+	case opFinish:
+		return m.finish(o, now)
+	case opCancel:
+		for i := range m.items {
+			if it := &m.items[i]; it.id == int64(len(m.items)-o.b%16) && it.place == inQueue {
+				it.place, it.left = wasCancelled, now
+				m.forget(it.job, wasCancelled, func(a, b *modelItem) int { return cmp.Compare(a.id, b.id) })
+			}
+		}
+	case opAbort:
+		it := m.build(o)
+		if it == nil {
+			return nil
+		}
+		if it.place != running {
+			return queue.ErrNotRunning
+		}
+		if it.abort == "" {
+			it.abort = fmt.Sprint("user ", o.c)
+		}
+	case opRules:
+		m.rules[o.job()] = o.rules()
+	case opAdvance, opCrash, opKinds:
+	}
+	return nil
+}
+
+func (m *model) trigger(r queue.Request, now time.Time, limit int) error {
+	due := now
+	if r.Delay > 0 {
+		due = now.Add(r.Delay)
+	}
+	for i := range m.items {
+		it := &m.items[i]
+		if it.place == inQueue && it.job == r.Job && it.digest == r.Digest && !it.solo && !r.Solo {
+			it.notes = append(it.notes, r.Cause.Note)
+			if due.Before(it.due) {
+				it.due = due
+			}
+			return nil
+		}
+	}
+	if m.count(inQueue) >= limit {
+		return queue.ErrFull
+	}
+	m.items = append(m.items, modelItem{
+		id: int64(len(m.items) + 1), job: r.Job, digest: r.Digest, solo: r.Solo,
+		notes: []string{r.Cause.Note}, since: now, due: due,
+	})
+	return nil
+}
+
+func (m *model) finish(o op, now time.Time) error {
+	it := m.build(o)
+	if it == nil {
+		return nil
+	}
+	if it.place != running {
+		return queue.ErrNotRunning
+	}
+	it.place, it.end, it.result = ended, now, o.result()
+	m.forget(it.job, ended, func(a, b *modelItem) int { return cmp.Compare(a.number, b.number) })
+	return nil
+}
+
+// forget drops the oldest records of a kind until keep_builds are left.
+func (m *model) forget(job string, kind place, order func(a, b *modelItem) int) {
+	keep := m.rules[job].KeepBuilds
+	if keep == 0 {
+		return
+	}
+	var of []*modelItem
+	for i := range m.items {
+		if m.items[i].job == job && m.items[i].place == kind {
+			of = append(of, &m.items[i])
+		}
+	}
+	slices.SortFunc(of, order)
+	for _, it := range of[:max(0, len(of)-keep)] {
+		it.place = dropped
+	}
+}
+
+// build is the record that store.build finds.
+func (m *model) build(o op) *modelItem {
+	number := m.lastNumber(o.job()) - int64(o.b%4)
+	for i := range m.items {
+		it := &m.items[i]
+		if it.job == o.job() && it.number == number && (it.place == running || it.place == ended) {
+			return it
+		}
+	}
+	return nil
+}
+
+func (m *model) first(job string) *modelItem {
+	var first *modelItem
+	for i := range m.items {
+		it := &m.items[i]
+		if it.job == job && it.place == inQueue && (first == nil || it.due.Before(first.due)) {
+			first = it
+		}
+	}
+	return first
+}
+
+func (m *model) next(job string) time.Time {
+	first := m.first(job)
+	if first == nil || m.rules[job].Disabled || !m.rules[job].Concurrent && m.runs(job) {
+		return time.Time{}
+	}
+	return first.due
+}
+
+func (m *model) runs(job string) bool {
+	return slices.ContainsFunc(m.items, func(it modelItem) bool { return it.job == job && it.place == running })
+}
+
+func (m *model) state(it *modelItem, now time.Time) queue.State {
+	switch {
+	case it.due.After(now):
+		return queue.Waiting
+	case m.rules[it.job].Disabled || !m.rules[it.job].Concurrent && m.runs(it.job):
+		return queue.Blocked
+	default:
+		return queue.Buildable
+	}
+}
+
+func (m *model) count(kind place) int {
+	n := 0
+	for i := range m.items {
+		if m.items[i].place == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// lastNumber counts the builds that ever were, dropped ones too.
+func (m *model) lastNumber(job string) int64 {
+	n := int64(0)
+	for i := range m.items {
+		if m.items[i].job == job && m.items[i].number > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// lane is what the head of a lane must say.
+func (m *model) lane(job string) queue.Lane {
+	l := queue.Lane{Job: job, Rules: m.rules[job], LastNumber: m.lastNumber(job)}
+	for i := range m.items {
+		it := &m.items[i]
+		if it.job != job {
+			continue
+		}
+		switch it.place {
+		case inQueue:
+			l.Queued++
+		case running:
+			l.Running = append(l.Running, it.number)
+		case ended:
+			l.Kept++
+		case wasCancelled:
+			l.KeptCancelled++
+		case dropped:
+		}
+		if it.result != "" && it.number > l.LastEnded {
+			l.Last, l.LastEnded = it.result, it.number
+		}
+	}
+	slices.Sort(l.Running)
+	return l
+}
+
+// fold counts equal notes, the first MaxCauses different ones each, the rest as a sum.
+func (it *modelItem) fold() (causes []queue.Cause, more int) {
+	for _, note := range it.notes {
+		at := slices.IndexFunc(causes, func(c queue.Cause) bool { return c.Note == note })
+		switch {
+		case at >= 0:
+			causes[at].Count++
+		case len(causes) < queue.MaxCauses:
+			causes = append(causes, queue.Cause{Kind: queue.CauseRemote, Note: note, Count: 1})
+		default:
+			more++
+		}
+	}
+	return causes, more
+}
