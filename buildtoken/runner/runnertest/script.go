@@ -1,0 +1,52 @@
+package runnertest
+
+import (
+	"context"
+	"fmt"
+	"io"
+)
+
+// Script says what the build of a case does. It survives JSON, so that it can be handed to another process.
+type Script struct {
+	// Lines are written first, in this order, by turns to the two streams.
+	Lines []string
+	// Flood is how many numbered lines follow; below zero they go on until the build is stopped.
+	Flood int
+	// Hang makes the build go on after its output, until it is stopped.
+	Hang bool
+	// Deaf makes it ignore a polite request to stop.
+	Deaf bool
+	// Exit is the status that it ends with; 0 is a success.
+	Exit int
+	// Broken means that such a build cannot be started at all.
+	Broken bool
+}
+
+// Play does what the script says and returns its status. stop ends when the build is asked to stop; a Deaf build does
+// not look at it, and Play does not return then.
+func (s Script) Play(stop context.Context, out, err io.Writer) int {
+	for i, l := range s.Lines {
+		to := out
+		if i%2 == 1 {
+			to = err
+		}
+		fmt.Fprintln(to, l)
+	}
+	for i := 0; s.Flood < 0 || i < s.Flood; i++ {
+		if stop.Err() != nil && !s.Deaf {
+			return 1
+		}
+		fmt.Fprint(out, FloodLine(i))
+	}
+	if s.Hang {
+		<-stop.Done()
+		if s.Deaf {
+			select {}
+		}
+		return 1
+	}
+	return s.Exit
+}
+
+// FloodLine returns the i-th line of a flood.
+func FloodLine(i int) string { return fmt.Sprintf("flood %09d\n", i) }
