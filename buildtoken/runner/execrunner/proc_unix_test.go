@@ -1,0 +1,241 @@
+//go:build unix
+
+package execrunner_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/runner/execrunner"
+)
+
+func shell(script string) execrunner.Config {
+	return execrunner.Config{Command: "sh", Args: []string{"-c", script}, KillDelay: 300 * time.Millisecond}
+}
+
+// dead reports whether the process is gone, or a zombie that waits for its parent.
+func dead(pid int) bool {
+	if err := syscall.Kill(pid, 0); errors.Is(err, syscall.ESRCH) {
+		return true
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err != nil || strings.Contains(string(stat), ") Z ")
+}
+
+// pids returns the process ids that the log has as pid=N.
+func pids(t *testing.T, log string) []int {
+	t.Helper()
+	var all []int
+	for _, f := range strings.Fields(log) {
+		if s, ok := strings.CutPrefix(f, "pid="); ok {
+			n, err := strconv.Atoi(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
+func TestLeftoversAreEnded(t *testing.T) {
+	for _, tt := range []struct {
+		name, script, want string
+	}{
+		{"one that holds the output", `sleep 1000 & echo pid=$!`, "1 left-over process was ended.\n"},
+		{"two", `sleep 1000 & echo pid=$!; sleep 1000 & echo pid=$!`, "2 left-over processes were ended.\n"},
+		{"one that does not listen", `sh -c 'trap "" TERM; echo pid=$$; touch up; exec sleep 1000' & until [ -e up ]; do sleep 0.01; done`, "1 left-over process was ended.\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			res, log := run(t, shell(tt.script), newBuild(t))
+			want(t, res, runner.Success, "")
+			if !strings.HasSuffix(log, "\n"+tt.want) {
+				t.Errorf("log = %q, want %q at its end", log, tt.want)
+			}
+			for _, pid := range pids(t, log) {
+				if !dead(pid) {
+					t.Errorf("process %d still runs", pid)
+				}
+			}
+		})
+	}
+	t.Run("the note starts on its own line", func(t *testing.T) {
+		_, log := run(t, shell("sleep 1000 & printf x"), newBuild(t))
+		if log != "x\n1 left-over process was ended.\n" {
+			t.Errorf("log = %q", log)
+		}
+	})
+	t.Run("one that ends by itself in a moment is none", func(t *testing.T) {
+		_, log := run(t, shell("(sleep 0.02; echo last words) & echo first"), newBuild(t))
+		if log != "first\nlast words\n" {
+			t.Errorf("log = %q", log)
+		}
+	})
+}
+
+func TestStopEndsTheWholeGroup(t *testing.T) {
+	for _, tt := range []struct{ name, script, want string }{
+		{"politely", `trap 'echo bye; exit 0' TERM; sleep 1000 & echo pid=$! pid=$$ ready; wait`, "bye\n"},
+		{"by force", `trap '' TERM; sleep 1000 & echo pid=$! pid=$$ ready; wait; while :; do sleep 1000; done`, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			log := &watch{on: "ready", call: func() { cancel(errors.New("timed out after 1m0s")) }}
+			res := newRunner(t, shell(tt.script)).Run(ctx, newBuild(t), log)
+			if want := (runner.Result{Outcome: runner.Aborted, Reason: "timed out after 1m0s"}); res != want {
+				t.Errorf("Run = %+v, want %+v", res, want)
+			}
+			if !strings.HasSuffix(log.String(), tt.want) {
+				t.Errorf("log = %q, want %q at its end", log.String(), tt.want)
+			}
+			for _, pid := range pids(t, log.String()) {
+				if !dead(pid) {
+					t.Errorf("process %d still runs", pid)
+				}
+			}
+		})
+	}
+}
+
+// watch calls when its text has come by.
+type watch struct {
+	strings.Builder
+	on   string
+	call func()
+}
+
+func (w *watch) Write(p []byte) (int, error) {
+	w.Builder.Write(p)
+	if strings.Contains(w.String(), w.on) {
+		w.call()
+	}
+	return len(p), nil
+}
+
+func TestChildrenDieOfABrokenPipeAlthoughTheServerIgnoresIt(t *testing.T) {
+	signal.Ignore(syscall.SIGPIPE)
+	t.Cleanup(func() { signal.Reset(syscall.SIGPIPE) })
+	for range 2 {
+		res, _ := run(t, shell("kill -PIPE $$; echo survived"), newBuild(t))
+		want(t, res, runner.Failure, "signal: broken pipe")
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	defer w.Close()
+	if _, err := w.Write([]byte("x")); !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("Write of the server = %v, want EPIPE and life", err)
+	}
+}
+
+func TestUser(t *testing.T) {
+	t.Run("that nobody knows", func(t *testing.T) {
+		res, _ := run(t, execrunner.Config{Command: "id", User: "no-such-user"}, newBuild(t))
+		want(t, res, runner.NotBuilt, "run as user no-such-user: user: unknown user no-such-user")
+	})
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("of this process needs no rights", func(t *testing.T) {
+		t.Setenv("HOME", "/somewhere/else")
+		res, log := run(t, execrunner.Config{Command: "sh", Args: []string{"-c", "id -u; echo $HOME"}, User: me.Username}, newBuild(t))
+		want(t, res, runner.Success, "")
+		if log != me.Uid+"\n"+me.HomeDir+"\n" {
+			t.Errorf("log = %q, want the user and home of %s", log, me.Username)
+		}
+	})
+	nobody, err := user.Lookup("nobody")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if os.Geteuid() != 0 {
+		t.Run("without the right to switch", func(t *testing.T) {
+			res, _ := run(t, execrunner.Config{Command: "id", User: "nobody"}, newBuild(t))
+			want(t, res, runner.NotBuilt, "run as user nobody: ")
+		})
+		return
+	}
+	t.Run("gets the workspace, the home and the files", func(t *testing.T) {
+		b := newBuild(t)
+		upload := filepath.Join(t.TempDir(), "upload")
+		if err := errors.Join(os.Chmod(filepath.Dir(b.Workspace), 0o755), os.Chmod(b.Workspace, 0o700),
+			os.WriteFile(upload, []byte("uploaded\n"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		b.Params = []runner.Param{{Name: "in/FILE", File: upload}}
+		res, log := run(t, execrunner.Config{
+			Command: "sh", User: "nobody",
+			Args: []string{"-c", "id -u; id -g; echo $HOME; cat in/FILE; touch in/new; ls -ld . in in/FILE | cut -d' ' -f1,3"},
+		}, b)
+		want(t, res, runner.Success, "")
+		wantLog := strings.Join([]string{
+			nobody.Uid, nobody.Gid, nobody.HomeDir, "uploaded", "drwx------ nobody", "drwx------ nobody", "-rw------- nobody", "",
+		}, "\n")
+		if log != wantLog {
+			t.Errorf("log = %q, want %q", log, wantLog)
+		}
+	})
+	t.Run("by number, and stopped like any other", func(t *testing.T) {
+		b := newBuild(t)
+		if err := os.Chmod(filepath.Dir(b.Workspace), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		c := shell("sleep 1000 & echo pid=$!; echo ready; sleep 1000")
+		c.User = nobody.Uid
+		ctx, cancel := context.WithCancelCause(t.Context())
+		log := &watch{on: "ready", call: func() { cancel(errors.New("enough")) }}
+		want(t, newRunner(t, c).Run(ctx, b, log), runner.Aborted, "enough")
+		for _, pid := range pids(t, log.String()) {
+			if !dead(pid) {
+				t.Errorf("process %d still runs", pid)
+			}
+		}
+	})
+	t.Run("who may not enter the workspace", func(t *testing.T) {
+		b := newBuild(t)
+		if err := os.Chmod(filepath.Dir(b.Workspace), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		res := newRunner(t, execrunner.Config{Command: "/bin/pwd", User: "nobody"}).Run(t.Context(), b, io.Discard)
+		want(t, res, runner.NotBuilt, "the right to enter "+b.Workspace)
+	})
+}
+
+func Example() {
+	r, err := execrunner.New(execrunner.Config{
+		Command: "sh",
+		Args:    []string{"-c", `echo "deploying $1 for $JOB_NAME"`, "sh", "{param.VERSION}"},
+	})
+	if err != nil {
+		panic(err)
+	}
+	workspace, err := os.MkdirTemp("", "workspace")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(workspace)
+	result := r.Run(context.Background(), runner.Build{
+		Job: "app/deploy", Number: 1, QueueID: 1, Workspace: workspace,
+		Env:    []string{"JOB_NAME=app/deploy", "BUILD_NUMBER=1", "QUEUE_ID=1", "VERSION=v1.2"},
+		Params: []runner.Param{{Name: "VERSION", Value: "v1.2"}},
+	}, os.Stdout)
+	fmt.Println(result.Outcome)
+	// Output:
+	// deploying v1.2 for app/deploy
+	// SUCCESS
+}
