@@ -295,11 +295,20 @@ func TestAppend(t *testing.T) {
 			t.Errorf("log = %q, want %q", got, want)
 		}
 	})
-	t.Run("never beside a writer", func(t *testing.T) {
+	t.Run("never beside a writer, but after it", func(t *testing.T) {
 		s := console.New(t.TempDir())
-		create(t, s, 1, 0)
+		w := create(t, s, 1, 0)
 		if err := s.Append("app", 1, "x"); !errors.Is(err, console.ErrLive) {
 			t.Errorf("Append = %v, want ErrLive", err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Append("app", 1, "x"); err != nil {
+			t.Errorf("Append after Close = %v", err)
+		}
+		if got := content(t, s, 1); got != "x\n" {
+			t.Errorf("log = %q, want %q", got, "x\n")
 		}
 	})
 }
