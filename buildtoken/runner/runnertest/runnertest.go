@@ -85,13 +85,16 @@ func Run(t *testing.T, open Open) {
 			t.Errorf("log has %d bytes, want the %d that were written", log.got.Len(), want.Len())
 		}
 	})
-	for name, log := range map[string]io.Writer{
-		"a log that fails at once":     &failing{},
-		"a log that fails later":       &failing{after: 5000},
-		"a log that takes only a part": &failing{short: true, after: 5000},
+	for name, log := range map[string]*failing{
+		"a log that fails at once":     {},
+		"a log that fails later":       {after: 5000},
+		"a log that takes only a part": {short: true, after: 5000},
 	} {
 		t.Run(name+" makes no build fail", func(t *testing.T) {
 			check(t, start(t, open, Script{Flood: lines})(t.Context(), log), runner.Success, "")
+			if log.calls != 1 {
+				t.Errorf("%d writes reached the log from its failure on, want 1", log.calls)
+			}
 		})
 	}
 	t.Run("a broken log does not keep a build from being stopped", func(t *testing.T) {
@@ -236,13 +239,15 @@ type failing struct {
 	after int
 	short bool
 	call  func()
+	calls int // from the first that failed on
 }
 
 func (l *failing) Write(p []byte) (int, error) {
-	if l.after >= len(p) {
+	if l.calls == 0 && l.after >= len(p) {
 		l.after -= len(p)
 		return len(p), nil
 	}
+	l.calls++
 	n := l.after
 	l.after = 0
 	if l.call != nil {
