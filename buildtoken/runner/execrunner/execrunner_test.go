@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -23,18 +24,19 @@ import (
 
 func TestContract(t *testing.T) {
 	runnertest.Run(t, func(t *testing.T, s runnertest.Script) (runner.Runner, func() int) {
+		mark := fmt.Sprintf("EXECRUNNER_TEST=%d %s", os.Getpid(), t.Name())
 		script, err := json.Marshal(s)
 		if err != nil {
 			t.Fatal(err)
 		}
 		c := execrunner.Config{
 			Command: os.Args[0], Args: []string{"play=" + string(script)},
-			Env: []string{"EXECRUNNER_TEST=" + t.Name(), "GORACE=atexit_sleep_ms=0"}, KillDelay: 500 * time.Millisecond,
+			Env: []string{mark, "GORACE=atexit_sleep_ms=0"}, KillDelay: 500 * time.Millisecond,
 		}
 		if s.Broken {
 			c.Command = "no-such-command"
 		}
-		return newRunner(t, c), counter("EXECRUNNER_TEST=" + t.Name())
+		return newRunner(t, c), counter(mark)
 	})
 }
 

@@ -18,12 +18,17 @@ type family struct {
 	cmd *exec.Cmd
 	// marks are the variables that together tell this build from every other.
 	marks [][]byte
+	// began is when the process started, in the kernel's ticks. Whoever is older cannot have come from it.
+	began uint64
 }
 
 // start starts the process. The caller calls waitExit once, then reap once, then close.
 func start(cmd *exec.Cmd, as *account) (*family, error) {
 	cmd.SysProcAttr = attributes(as)
-	return &family{cmd: cmd, marks: marks(cmd.Env)}, cmd.Start()
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	return &family{cmd: cmd, marks: marks(cmd.Env), began: stat(cmd.Process.Pid).began}, nil
 }
 
 // marks returns the variables that a process of this build has, or nil if the build has none that make it unique.
@@ -62,10 +67,16 @@ func (f *family) reap() (*os.ProcessState, error) {
 	return f.cmd.ProcessState, nil
 }
 
-// living counts the processes of the build that still run.
+// living counts the processes of the build that still run. A process that forks and ends while we look hides its child
+// from us, so nobody counts only as nobody when seen twice.
 func (f *family) living() int {
-	group, others := f.members()
-	return group + len(others)
+	for range 2 {
+		group, others := f.members()
+		if n := group + len(others); n > 0 {
+			return n
+		}
+	}
+	return 0
 }
 
 // terminate asks all of them to end.
@@ -112,12 +123,11 @@ func (f *family) members() (group int, others []int) {
 		if err != nil || pid == os.Getpid() {
 			continue
 		}
-		state, pgrp := stat(pid)
-		switch {
-		case state == 0 || state == 'Z' || state == 'X':
-		case pgrp == f.cmd.Process.Pid:
+		switch p := stat(pid); {
+		case p.state == 0 || p.state == 'Z' || p.state == 'X':
+		case p.group == f.cmd.Process.Pid:
 			group++
-		case f.marked(pid):
+		case p.group != 0 && p.began >= f.began && f.marked(pid): // group 0 is the kernel's
 			others = append(others, pid)
 		}
 	}
@@ -129,7 +139,7 @@ func (f *family) marked(pid int) bool {
 	if len(f.marks) == 0 {
 		return false
 	}
-	env, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
+	env, err := environOf(pid)
 	if err != nil || !bytes.Contains(env, f.marks[0]) {
 		return false
 	}
@@ -144,20 +154,46 @@ func (f *family) marked(pid int) bool {
 	return found >= len(f.marks)
 }
 
-// stat returns the state and the process group of a process; zeros if it is gone.
-func stat(pid int) (state byte, pgrp int) {
+// environOf returns the variables that the process started with. In the middle of an exec there are none for an
+// instant, so if it has none, that must last.
+func environOf(pid int) ([]byte, error) {
+	path := "/proc/" + strconv.Itoa(pid) + "/environ"
+	for range 10 {
+		env, err := os.ReadFile(path) //nolint:gosec // a number below /proc
+		if len(env) > 0 || err != nil {
+			return env, err
+		}
+		if _, err := unix.Poll(nil, 1); err != nil && !errors.Is(err, unix.EINTR) { // a millisecond
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+// process is what /proc/PID/stat says; zero if the process is gone.
+type process struct {
+	state byte
+	group int
+	began uint64
+}
+
+func stat(pid int) process {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
-		return 0, 0
+		return process{}
 	}
-	// pid (name) state ppid pgrp …; the name may hold anything, also brackets.
+	// pid (name) state ppid pgrp … starttime, the 22nd; the name may hold anything, also brackets.
 	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-	if len(fields) < 3 {
-		return 0, 0
+	if len(fields) < 20 {
+		return process{}
 	}
-	pgrp, err = strconv.Atoi(fields[2])
+	group, err := strconv.Atoi(fields[2])
 	if err != nil {
-		return 0, 0
+		return process{}
 	}
-	return fields[0][0], pgrp
+	began, err := strconv.ParseUint(fields[19], 10, 64)
+	if err != nil {
+		return process{}
+	}
+	return process{fields[0][0], group, began}
 }

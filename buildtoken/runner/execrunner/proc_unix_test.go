@@ -55,6 +55,7 @@ func TestLeftoversAreEnded(t *testing.T) {
 		name, script, want string
 	}{
 		{"one that holds the output", `sleep 1000 & echo pid=$!`, "1 left-over process was ended.\n"},
+		{"one without the variables of the build", `env -i "$(command -v sleep)" 1000 & echo pid=$!`, "1 left-over process was ended.\n"},
 		{"two", `sleep 1000 & echo pid=$!; sleep 1000 & echo pid=$!`, "2 left-over processes were ended.\n"},
 		{"one that does not listen", `sh -c 'trap "" TERM; echo pid=$$; touch up; exec sleep 1000' & until [ -e up ]; do sleep 0.01; done`, "1 left-over process was ended.\n"},
 	} {
@@ -71,6 +72,14 @@ func TestLeftoversAreEnded(t *testing.T) {
 			}
 		})
 	}
+	t.Run("of a build that has no variables to tell it by", func(t *testing.T) {
+		b := newBuild(t)
+		b.Env = nil
+		_, log := run(t, shell("sleep 1000 & echo pid=$!"), b)
+		if p := pids(t, log); len(p) != 1 || !dead(p[0]) {
+			t.Errorf("log = %q, want one process that was ended", log)
+		}
+	})
 	t.Run("the note starts on its own line", func(t *testing.T) {
 		_, log := run(t, shell("sleep 1000 & printf x"), newBuild(t))
 		if log != "x\n1 left-over process was ended.\n" {
