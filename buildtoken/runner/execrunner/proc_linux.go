@@ -154,14 +154,18 @@ func (f *family) marked(pid int) bool {
 	return found >= len(f.marks)
 }
 
-// environOf returns the variables that the process started with. In the middle of an exec there are none for an
-// instant, so if it has none, that must last.
+// environOf returns the variables that the process started with. In the middle of an exec there seem to be none, or no
+// process, for as long as a busy machine lets it wait; but then it runs or waits for the disk, while a process that
+// really has none mostly sleeps.
 func environOf(pid int) ([]byte, error) {
 	path := "/proc/" + strconv.Itoa(pid) + "/environ"
-	for range 10 {
+	for range 500 {
 		env, err := os.ReadFile(path) //nolint:gosec // a number below /proc
-		if len(env) > 0 || err != nil {
+		if len(env) > 0 || err != nil && !errors.Is(err, unix.ESRCH) {
 			return env, err
+		}
+		if s := stat(pid).state; s != 'R' && s != 'D' {
+			return nil, err
 		}
 		if _, err := unix.Poll(nil, 1); err != nil && !errors.Is(err, unix.EINTR) { // a millisecond
 			return nil, err
