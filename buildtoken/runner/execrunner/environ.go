@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
@@ -17,9 +18,10 @@ const (
 	pointer   = 8
 )
 
-// environ returns the whole environment of a build: inherited, configured, the build's own; the later one wins. home,
-// if not empty, is the HOME of the user that the build runs as.
-func (r *Runner) environ(own []string, home string) []string {
+// environ returns the whole environment of a build: inherited, the build's own, configured; the later one wins, but
+// nothing that is configured wins over a parameter, or over what tells this build from every other. home, if not empty,
+// is the HOME of the user that the build runs as.
+func (r *Runner) environ(own []string, params []runner.Param, home string) []string {
 	var all []string
 	for _, name := range r.config.InheritEnv {
 		if name == "HOME" && home != "" {
@@ -28,7 +30,13 @@ func (r *Runner) environ(own []string, home string) []string {
 			all = append(all, name+"="+v)
 		}
 	}
-	all = append(append(all, r.config.Env...), own...)
+	all = append(all, own...)
+	for _, e := range r.config.Env {
+		name := variable(e)
+		if !slices.ContainsFunc(params, func(p runner.Param) bool { return variable(p.Name) == name }) && !identity(name, own) {
+			all = append(all, e)
+		}
+	}
 
 	at := make(map[string]int, len(all))
 	env := make([]string, 0, len(all))
@@ -42,6 +50,11 @@ func (r *Runner) environ(own []string, home string) []string {
 		env = append(env, e)
 	}
 	return env
+}
+
+// identity reports whether a variable is one of those by which the processes of a build are found, and the build has it.
+func identity(name string, own []string) bool {
+	return slices.Contains([]string{"QUEUE_ID", "JOB_NAME", "BUILD_NUMBER", "WORKSPACE"}, name) && hasVariable(own, name)
 }
 
 // variable returns the name in NAME=value, in the form in which the system compares names.

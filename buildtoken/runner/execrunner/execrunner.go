@@ -35,7 +35,8 @@ type Config struct {
 	Args []string
 	// Dir is where the build starts, before [runner.Build.Dir]; relative to the workspace, which it may not leave then.
 	Dir string
-	// Env are more variables, as NAME=value. They win over the inherited ones, and lose against those of the build.
+	// Env are more variables, as NAME=value. They win over the inherited ones and those of the build, and
+	// lose against parameters and what tells this build from others (JOB_NAME, BUILD_NUMBER, QUEUE_ID, WORKSPACE).
 	Env []string
 	// InheritEnv names the variables that are taken from this process, with the values they have when the build
 	// starts; one that is not set stays unset. Nil means PATH, HOME, LANG and TZ; empty means none.
@@ -128,7 +129,7 @@ func (r *Runner) Fits(env []string, params []runner.Param) error {
 	if err != nil {
 		return err
 	}
-	return checkSize(args, r.environ(env, ""), params)
+	return checkSize(args, r.environ(env, params, ""), params)
 }
 
 // Run implements [runner.Runner]. Exit status 0 is a success, any other and a death by signal a failure. When ctx

@@ -112,13 +112,18 @@ func TestEnvironmentIsExactlyWhatIsNamed(t *testing.T) {
 		want           []string
 	}{
 		{"by default", nil, []string{"A=1", "HOME=/mine"}, []string{path, "HOME=/mine", "LANG=", "A=1"}},
-		{"the build wins over the configuration", []string{"MORE"}, []string{"MORE=2", "B=config"}, []string{"MORE=2", "B=build"}},
+		{"the configuration wins over the build", []string{"MORE"}, []string{"MORE=2", "B=config"}, []string{"MORE=2", "B=config"}},
+		{"parameters win over the configuration", nil, []string{"P=config", "QUEUE_ID=0", "HOME=/mine"}, []string{path, "HOME=/mine", "LANG=", "P=param"}},
 		{"nothing inherited", []string{}, nil, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBuild(t)
 			if len(tt.want) == 2 {
 				b.Env = append(b.Env, "B=first", "B=build")
+			}
+			if slices.Contains(tt.want, "P=param") {
+				b.Env = append(b.Env, "P=param")
+				b.Params = []runner.Param{{Name: "P", Value: "param"}}
 			}
 			res, log := run(t, execrunner.Config{Command: "/usr/bin/env", Env: tt.extra, InheritEnv: tt.inherit}, b)
 			want(t, res, runner.Success, "")

@@ -131,7 +131,7 @@ func (r *Runner) command(b runner.Build, as *account) (*exec.Cmd, error) {
 	if as != nil {
 		home = as.home
 	}
-	env := r.environ(b.Env, home)
+	env := r.environ(b.Env, b.Params, home)
 	if err := checkSize(args, env, b.Params); err != nil {
 		return nil, err
 	}
