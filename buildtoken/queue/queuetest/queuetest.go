@@ -1,0 +1,70 @@
+// Package queuetest proves that a backend of package queue behaves like every
+// other: it runs the scripts of testdata/queue, and tests each line of the
+// contract that the callers of a queue rely on.
+//
+// A backend calls [Run] from a test of its own. With the flag -update the
+// answers in the scripts are written anew; then read the diff.
+//
+// What will bite you: the instants of all tests lie in 2026 and are passed in,
+// so a backend that reads a clock to decide something fails.
+package queuetest
+
+import (
+	"context"
+	"flag"
+	"testing"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+var update = flag.Bool("update", false, "write the answers in testdata anew")
+
+// Update says whether the test was called with -update.
+func Update() bool { return *update }
+
+// Queue is all that callers use of a backend. The interfaces stand where they
+// are used; this is their union.
+type Queue interface {
+	SetRules(ctx context.Context, rules map[string]queue.Rules, limit int) error
+	Schedule(ctx context.Context, now time.Time, r queue.Request) (item queue.Item, created bool, err error)
+	Cancel(ctx context.Context, now time.Time, job string, id int64, by string) error
+	Claim(ctx context.Context, now time.Time, node string, executors []int) (started []queue.Build, next time.Time, err error)
+	Finish(ctx context.Context, now time.Time, job string, number int64, r queue.Result, reason string) (queue.Build, error)
+	Abort(ctx context.Context, job string, number int64, by string) error
+	Aborts(ctx context.Context) ([]queue.Build, error)
+	Reclaim(ctx context.Context, now time.Time, reason string) ([]queue.Build, error)
+	Lane(ctx context.Context, job string) (queue.Lane, error)
+	Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error)
+	Entry(ctx context.Context, now time.Time, id int64) (queue.Entry, error)
+	Items(ctx context.Context, now time.Time, job string, limit int) ([]queue.Entry, error)
+	Build(ctx context.Context, job string, number int64) (queue.Build, error)
+	Builds(ctx context.Context, job string, before int64, limit int) ([]queue.Build, error)
+	Oldest(ctx context.Context, job string) (int64, error)
+	Refs(ctx context.Context) ([]string, error)
+	Changed() <-chan struct{}
+	Close() error
+}
+
+// Store is a place that holds one queue.
+type Store interface {
+	// Open opens the queue of the store, without a limit. The test closes it
+	// before it opens the same store again.
+	Open(t *testing.T) Queue
+	// Copy is another store with what is durable at this moment, as a power cut
+	// would leave it. The queue of the store may be open and at work.
+	Copy(t *testing.T) Store
+}
+
+// Run runs the whole suite. empty makes a store that holds nothing.
+func Run(t *testing.T, empty func(t *testing.T) Store) {
+	t.Run("script", func(t *testing.T) { runScripts(t, empty) })
+	for _, c := range contract() {
+		t.Run(c.name, func(t *testing.T) {
+			store := empty(t)
+			q := store.Open(t)
+			t.Cleanup(func() { _ = q.Close() }) // closing twice is allowed
+			c.run(t, store, q)
+		})
+	}
+}
