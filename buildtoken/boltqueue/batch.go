@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	bolt "go.etcd.io/bbolt"
+	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
@@ -22,6 +23,7 @@ type batch struct {
 	number uint64   // of this batch, set when something is written
 	undo   []write
 	wake   bool
+	log    *zap.Logger
 	// lanes and items are written once, when the batch ends.
 	lanes []*lane
 	inLan map[*lane]bool
@@ -36,9 +38,6 @@ type batch struct {
 
 // write is what a key held before the batch; a nil value means nothing.
 type write struct{ bucket, key, value []byte }
-
-// errBroken marks an error after which memory and transaction may differ.
-var errBroken = errors.New("boltqueue: batch is broken")
 
 // decide runs one decision. Nothing is decided after a decision broke.
 func (b *batch) decide(f func(*batch) error) error {
@@ -66,39 +65,48 @@ func (b *batch) put(bucket, key, value []byte) {
 		return
 	}
 	if b.number == 0 {
-		meta := b.tx.Bucket(bucketMeta())
-		b.number = readUint(meta.Get([]byte("batch"))) + 1
-		b.record(bucketMeta(), []byte("batch"), binary.BigEndian.AppendUint64(nil, b.number))
+		b.number = readUint(b.tx.Bucket(bucketMeta()).Get(keyBatch())) + 1
+		b.record(write{bucketMeta(), keyBatch(), binary.BigEndian.AppendUint64(nil, b.number)})
 	}
-	b.record(bucket, key, value)
+	b.record(write{bucket, key, value})
 }
 
-func (b *batch) record(bucket, key, value []byte) {
-	records := b.tx.Bucket(bucket)
-	var old []byte
-	if found := records.Get(key); found != nil {
-		old = append([]byte{}, found...)
+func (b *batch) record(w write) {
+	old := write{bucket: w.bucket, key: w.key}
+	if found := b.tx.Bucket(w.bucket).Get(w.key); found != nil {
+		old.value = append([]byte{}, found...)
 	}
-	b.undo = append(b.undo, write{bucket, key, old})
+	b.undo = append(b.undo, old)
+	if err := w.put(b.tx); err != nil {
+		b.broken = err
+	}
+}
+
+func (w write) put(tx *bolt.Tx) error {
+	records := tx.Bucket(w.bucket)
 	var err error
-	if value == nil {
-		err = records.Delete(key)
+	if w.value == nil {
+		err = records.Delete(w.key)
 	} else {
-		err = records.Put(key, value)
+		err = records.Put(w.key, w.value)
 	}
 	if err != nil {
-		b.broken = fmt.Errorf("%w: write to %s: %w", errBroken, bucket, err)
+		return fmt.Errorf("boltqueue: write to %s: %w", w.bucket, err)
 	}
+	return nil
 }
 
 // load reads the item of an entry as the batch sees it. The item must not be
-// changed in place.
+// changed in place. An error that wraps errRecord says that the record is bad.
 func (b *batch) load(e *entry) (*queue.Item, error) {
-	if at, ok := b.atIt[e.id]; ok {
-		return b.items[at], nil
+	if e.pos < 0 {
+		return nil, fmt.Errorf("%w: item %d", errRecord, e.id)
 	}
 	if it, ok := b.mem.unsaved[e.id]; ok {
-		return it, nil
+		return it, nil // newer than what this batch writes so far
+	}
+	if at, ok := b.atIt[e.id]; ok {
+		return b.items[at], nil
 	}
 	if hot := e.lane.hot; hot != nil && hot.ID == e.id {
 		return hot, nil
@@ -110,160 +118,38 @@ func (b *batch) load(e *entry) (*queue.Item, error) {
 	if raw == nil {
 		return nil, fmt.Errorf("%w: item %d has no record", errRecord, e.id)
 	}
-	return decodeItem(raw)
+	it, err := decodeItem(raw, e.id)
+	if err == nil && it.Job != e.lane.head.Job {
+		err = fmt.Errorf("%w: item %d belongs to %q", errRecord, e.id, it.Job)
+	}
+	return it, err
 }
 
-// apply takes a change into memory and the transaction.
-func (b *batch) apply(l *lane, c queue.Change) error {
-	l.head = c.Lane
-	if c.Lazy {
-		b.mem.unsaved[c.Item.ID] = c.Item
-		l.hot = c.Item
-		return nil
+// loadOr is load for those who can go on without the item: one with a bad
+// record is set aside, so that it holds up nothing else, and the answer is nil.
+func (b *batch) loadOr(e *entry) (*queue.Item, error) {
+	it, err := b.load(e)
+	if !errors.Is(err, errRecord) {
+		return it, err
 	}
+	if e.pos >= 0 {
+		b.log.Error("queued item can't be read; it will not be built, cancel it",
+			zap.Int64("id", e.id), zap.String("job", e.lane.head.Job), zap.Error(err))
+		b.mem.setAside(e)
+	}
+	return nil, nil //nolint:nilnil // the doc says what nil means
+}
+
+// build reads a build's record as the batch sees it.
+func (b *batch) build(job string, number int64) (*queue.Build, error) {
 	if err := b.begin(); err != nil {
-		// Memory has the change already; it is read again.
-		b.broken = err
-		return err
+		return nil, err
 	}
-	if c.Item != nil {
-		b.applyItem(l, c)
+	raw := b.tx.Bucket(bucketBuilds()).Get(jobKey(job, number))
+	if raw == nil {
+		return nil, fmt.Errorf("%w: %s #%d", queue.ErrNotFound, job, number)
 	}
-	if c.Left != 0 {
-		b.drop(l, c.Left)
-	}
-	if c.Build != nil {
-		b.applyBuild(c)
-	}
-	if c.Cancelled != nil {
-		id := c.Cancelled.Item.ID
-		value, err := encodeJSON(c.Cancelled, "cancelled item")
-		b.note(err)
-		b.put(bucketCancelled(), jobKey(l.head.Job, id), value)
-		b.put(bucketLeft(), idKey(id), jobKey(l.head.Job, 0))
-	}
-	b.trim(l.head.Job, c)
-	b.touch(l)
-	b.mem.settle(l)
-	b.wake = true
-	if b.broken != nil {
-		return fmt.Errorf("%w: %w", queue.ErrStorage, b.broken)
-	}
-	return nil
-}
-
-func (b *batch) note(err error) {
-	if err != nil && b.broken == nil {
-		b.broken = err
-	}
-}
-
-func (b *batch) applyItem(l *lane, c queue.Change) {
-	it := c.Item
-	if c.Created {
-		b.newIDs = true
-		b.mem.add(l, it.ID, it.Due.UnixNano(), it.Digest, flagsOf(it))
-	} else if e := b.mem.byID[it.ID]; e.due != it.Due.UnixNano() {
-		e.due = it.Due.UnixNano()
-		l.items.fix(e)
-	}
-	l.hot = it
-	delete(b.mem.unsaved, it.ID) // this record has the count too
-	b.keep(it)
-}
-
-// keep has the item written when the batch ends.
-func (b *batch) keep(it *queue.Item) {
-	if at, ok := b.atIt[it.ID]; ok {
-		b.items[at] = it
-		return
-	}
-	if b.atIt == nil {
-		b.atIt = map[int64]int{}
-	}
-	b.atIt[it.ID] = len(b.items)
-	b.items = append(b.items, it)
-}
-
-// drop takes an item out of the queue, also if this very batch created it.
-func (b *batch) drop(l *lane, id int64) {
-	if e, ok := b.mem.byID[id]; ok && e.lane == l {
-		b.mem.remove(e)
-	}
-	if at, ok := b.atIt[id]; ok {
-		b.items[at] = nil
-		delete(b.atIt, id)
-	}
-	b.put(bucketItems(), idKey(id), nil)
-}
-
-func (b *batch) applyBuild(c queue.Change) {
-	build := c.Build
-	value, err := encodeJSON(build, "build")
-	b.note(err)
-	key := jobKey(build.Item.Job, build.Number)
-	b.put(bucketBuilds(), key, value)
-	if c.Left != 0 {
-		b.put(bucketLeft(), idKey(c.Left), key)
-	}
-	at := buildKey{build.Item.Job, build.Number}
-	switch {
-	case build.Running() && build.Abort != "":
-		b.mem.aborts[at] = *build
-	default:
-		delete(b.mem.aborts, at)
-	}
-}
-
-// trim drops the oldest records of a job, and with them what its items' URLs
-// lead to.
-func (b *batch) trim(job string, c queue.Change) {
-	if c.Trim > 0 {
-		b.trimBucket(bucketBuilds(), job, c.Trim, func(raw []byte) (int64, bool) {
-			build, err := decodeJSON[queue.Build](raw, "build")
-			b.note(err)
-			return buildItem(build), err == nil && !build.Running()
-		})
-	}
-	if c.TrimCancelled > 0 {
-		b.trimBucket(bucketCancelled(), job, c.TrimCancelled, func(raw []byte) (int64, bool) {
-			left, err := decodeJSON[queue.Cancelled](raw, "cancelled item")
-			b.note(err)
-			return cancelledItem(left), err == nil
-		})
-	}
-}
-
-func buildItem(b *queue.Build) int64 {
-	if b == nil {
-		return 0
-	}
-	return b.Item.ID
-}
-
-func cancelledItem(c *queue.Cancelled) int64 {
-	if c == nil {
-		return 0
-	}
-	return c.Item.ID
-}
-
-func (b *batch) trimBucket(bucket []byte, job string, n int, item func([]byte) (id int64, may bool)) {
-	prefix := jobPrefix(job)
-	var keys [][]byte
-	var ids []int64
-	for k, raw := range prefixed(b.tx.Bucket(bucket).Cursor(), prefix) {
-		if len(keys) == n {
-			break
-		}
-		if id, may := item(raw); may {
-			keys, ids = append(keys, append([]byte{}, k...)), append(ids, id)
-		}
-	}
-	for i, key := range keys {
-		b.put(bucket, key, nil)
-		b.put(bucketLeft(), idKey(ids[i]), nil)
-	}
+	return decodeJSON[queue.Build](raw, "build")
 }
 
 // touch has the head of the lane written when the batch ends.
@@ -313,7 +199,7 @@ func (b *batch) finish() error {
 		b.put(bucketLanes(), []byte(l.head.Job), value)
 	}
 	if b.newIDs {
-		b.put(bucketMeta(), []byte("next_id"), idKey(b.mem.nextID))
+		b.put(bucketMeta(), keyNextID(), idKey(b.mem.nextID))
 	}
 	return b.broken
 }

@@ -42,12 +42,13 @@ type Options struct {
 	LockTimeout time.Duration
 	// Log hears of commits that failed and what was done about them. Nil is silent.
 	Log *zap.Logger
-	// Commit ends a transaction; nil means (*bolt.Tx).Commit. Fault tests put
-	// their own here.
+	// Commit ends every transaction but the one that makes a new file; nil means
+	// (*bolt.Tx).Commit. Fault tests put their own here.
 	Commit func(*bolt.Tx) error
 }
 
-// DB is a queue in a file. All methods may be called concurrently.
+// DB is a queue in a file. All methods may be called concurrently. What they
+// return must not be changed: it shares its slices with the queue.
 type DB struct {
 	opts     Options
 	requests chan request
@@ -57,8 +58,9 @@ type DB struct {
 	closing  sync.Once
 
 	// mu guards the following: readers use db while the loop may replace it.
-	mu sync.RWMutex
-	db *bolt.DB
+	mu   sync.RWMutex
+	db   *bolt.DB
+	down error // why there is no db
 
 	// The rest is the loop's.
 	mem     *memory
@@ -73,8 +75,10 @@ type DB struct {
 type request struct {
 	// decide runs before the commit of its batch.
 	decide func(*batch) error
-	// look runs after it, and sees what the batch did. It gets no batch.
+	// look runs after it, and sees what the batch did.
 	look func(*memory) error
+	// set runs after it too, also when nothing can be committed.
+	set  func(*memory)
 	done chan error
 }
 
@@ -118,10 +122,11 @@ func (q *DB) Close() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.db == nil {
+		q.down = queue.ErrClosed
 		return nil
 	}
 	err := q.db.Close()
-	q.db = nil
+	q.db, q.down = nil, queue.ErrClosed
 	if err != nil {
 		return fmt.Errorf("boltqueue: close %s: %w", q.opts.Path, err)
 	}
@@ -129,18 +134,27 @@ func (q *DB) Close() error {
 }
 
 // Changed has a value after a commit that may have moved the next due instant
-// earlier, freed a lane, or recorded the wish to stop a build.
+// earlier, freed a lane, or recorded the wish to stop a build, and after new
+// rules. It holds one value: who reads it looks at everything.
 func (q *DB) Changed() <-chan struct{} { return q.changed }
 
 // loop owns all lanes: nothing else reads or changes memory.
 func (q *DB) loop() {
 	defer close(q.stopped)
 	var flush <-chan time.Time // runs while counts wait for a commit
+	var retry <-chan time.Time // runs while the file can't be opened
 	for {
-		if len(q.mem.unsaved) == 0 {
+		switch {
+		case len(q.mem.unsaved) == 0:
 			flush = nil
-		} else if flush == nil {
+		case flush == nil:
 			flush = time.After(flushAfter)
+		}
+		switch {
+		case q.broken == nil:
+			retry = nil
+		case retry == nil:
+			retry = time.After(time.Until(q.retryAt))
 		}
 		select {
 		case r := <-q.requests:
@@ -148,7 +162,11 @@ func (q *DB) loop() {
 		case <-flush:
 			flush = nil
 			q.serve(nil)
+		case <-retry:
+			retry = nil
+			q.serve(nil)
 		case <-q.stop:
+			q.retryAt = time.Time{} // the last chance to take back what failed
 			q.serve(nil)
 			return
 		}
@@ -172,70 +190,90 @@ func (q *DB) take(first request) []request {
 
 // serve decides the requests in order, commits once, and answers.
 func (q *DB) serve(requests []request) {
-	if q.broken != nil {
+	wasBroken := q.broken != nil
+	if wasBroken {
 		q.reopen()
 	}
 	answers := make([]error, len(requests))
-	b := &batch{mem: q.mem, db: q.db, limit: q.limit, flush: len(requests) == 0}
+	wake := wasBroken && q.broken == nil
+	if q.broken == nil {
+		wake = q.transact(requests, answers) || wake
+	} else {
+		for i := range requests {
+			answers[i] = q.broken
+		}
+	}
 	for i, r := range requests {
 		switch {
-		case r.decide == nil:
+		case r.set != nil:
+			r.set(q.mem)
+			answers[i], wake = nil, true
+		case r.look == nil:
 		case q.broken != nil:
-			answers[i] = q.broken
+			answers[i] = q.broken // memory may hold what was never written
 		default:
-			answers[i] = b.decide(r.decide)
-		}
-	}
-	if q.broken == nil {
-		if err := q.commit(b); err != nil {
-			for i, r := range requests {
-				if r.decide != nil && answers[i] == nil {
-					answers[i] = err
-				}
-			}
-		}
-	}
-	for i, r := range requests {
-		if r.look != nil {
 			answers[i] = r.look(q.mem)
 		}
-		r.done <- answers[i] // has room for one: never waits
 	}
-	if b.wake && q.broken == nil {
+	if wake { // before the answers: who has one finds Changed set
 		select {
 		case q.changed <- struct{}{}:
 		default:
 		}
 	}
+	for i, r := range requests {
+		r.done <- answers[i] // has room for one: never waits
+	}
 }
 
-// commit makes the batch durable. If it can't, memory is rebuilt from the file.
-func (q *DB) commit(b *batch) error {
-	err := b.finish()
-	if err == nil && b.writes() {
-		if err = q.opts.Commit(b.tx); err == nil {
-			clear(b.saved)
-			return nil
+// transact decides and commits one batch. If that fails, every decision of the
+// batch has failed.
+func (q *DB) transact(requests []request, answers []error) (wake bool) {
+	b := &batch{mem: q.mem, db: q.db, limit: q.limit, log: q.opts.Log, flush: len(requests) == 0}
+	err := guard(q.opts.Path, func() error {
+		for i, r := range requests {
+			if r.decide != nil {
+				answers[i] = b.decide(r.decide)
+			}
 		}
-	}
+		return q.commit(b)
+	})
 	if b.tx != nil {
-		_ = b.tx.Rollback() // nothing was written, or the error that counts is err
+		_ = b.tx.Rollback() // after a commit it does nothing; else nothing was to be written, or the error that counts is err
 	}
 	if err == nil {
-		return nil
+		return b.wake
 	}
 	q.broken = fmt.Errorf("%w: %w", queue.ErrStorage, err)
-	q.revert, q.failed = b.undo, b.number
-	q.retryAt = time.Time{}
+	for i, r := range requests {
+		if r.decide != nil && answers[i] == nil {
+			answers[i] = q.broken
+		}
+	}
 	q.opts.Log.Error("queue file could not be written; nothing is accepted until it was read again",
 		zap.String("path", q.opts.Path), zap.Error(err))
-	failed := q.broken
+	q.revert, q.failed, q.retryAt = b.undo, b.number, time.Time{}
 	q.reopen()
-	return failed
+	return q.broken == nil
 }
 
-// reopen reads the file again after a failed commit. Until it has worked,
-// broken stays set.
+// commit makes the batch durable, if there is anything to write.
+func (q *DB) commit(b *batch) error {
+	if err := b.finish(); err != nil {
+		return err
+	}
+	if !b.writes() {
+		return nil
+	}
+	if err := q.opts.Commit(b.tx); err != nil {
+		return err
+	}
+	clear(b.saved)
+	return nil
+}
+
+// reopen takes memory from the file again after a failed commit. Until it has
+// worked, broken stays set.
 func (q *DB) reopen() {
 	now := time.Now()
 	if now.Before(q.retryAt) {
@@ -246,29 +284,29 @@ func (q *DB) reopen() {
 	defer q.mu.Unlock()
 	if q.db != nil {
 		if err := q.db.Close(); err != nil {
-			q.opts.Log.Warn("queue file could not be closed", zap.Error(err))
+			q.opts.Log.Warn("queue file could not be closed", zap.String("path", q.opts.Path), zap.Error(err))
 		}
 		q.db = nil
 	}
 	db, mem, err := reopen(q.opts, q.failed, q.revert)
 	if err != nil {
 		q.broken = fmt.Errorf("%w: %w", queue.ErrStorage, err)
+		q.down = q.broken
 		q.opts.Log.Error("queue file could not be read again", zap.String("path", q.opts.Path), zap.Error(err))
 		return
 	}
-	mem.rules = q.mem.rules
-	for job, l := range mem.lanes {
-		l.head.Rules = mem.rules[job]
-		mem.settle(l)
-	}
+	mem.rule(q.mem.rules)
 	mem.nextID = max(mem.nextID, q.mem.nextID)
-	q.db, q.mem, q.broken, q.revert = db, mem, nil, nil
+	q.db, q.mem, q.broken, q.down, q.revert = db, mem, nil, nil, nil
 	q.opts.Log.Info("queue file was read again", zap.String("path", q.opts.Path), zap.Int("items", len(mem.byID)))
 }
 
 // ask hands the loop a request and waits for its answer. If ctx ends first,
 // the outcome is unknown: the caller may ask again.
 func (q *DB) ask(ctx context.Context, r request) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("boltqueue: %w", context.Cause(ctx))
+	}
 	r.done = make(chan error, 1)
 	select {
 	case q.requests <- r:
@@ -290,7 +328,7 @@ func (q *DB) view(read func(*bolt.Tx) error) error {
 	q.mu.RLock()
 	defer q.mu.RUnlock()
 	if q.db == nil {
-		return queue.ErrClosed
+		return q.down
 	}
-	return q.db.View(read)
+	return guard(q.opts.Path, func() error { return q.db.View(read) })
 }

@@ -1,56 +1,24 @@
 package boltqueue
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"iter"
 	"os"
+	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"slices"
 
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
-
-	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// open opens the file and reads into memory what the loop must know.
+// open opens the file, or makes it, and reads into memory what the loop must know.
 func open(opts Options) (*bolt.DB, *memory, error) {
-	return openFile(opts, func(*bolt.Tx) error { return nil })
-}
-
-// reopen opens the file after batch number failed, and takes back what of it
-// is visible: a failed fsync does not tell.
-func reopen(opts Options, number uint64, revert []write) (*bolt.DB, *memory, error) {
-	return openFile(opts, func(tx *bolt.Tx) error {
-		meta := tx.Bucket(bucketMeta())
-		if number == 0 || readUint(meta.Get([]byte("batch"))) != number {
-			return nil
-		}
-		for _, w := range slices.Backward(revert) {
-			records := tx.Bucket(w.bucket)
-			var err error
-			if w.value == nil {
-				err = records.Delete(w.key)
-			} else {
-				err = records.Put(w.key, w.value)
-			}
-			if err != nil {
-				return fmt.Errorf("take back a failed batch: %w", err)
-			}
-		}
-		// The number itself stays used, so that no later batch can be taken for this one.
-		return meta.Put([]byte("batch"), binary.BigEndian.AppendUint64(nil, number))
-	})
-}
-
-func openFile(opts Options, repair func(*bolt.Tx) error) (db *bolt.DB, mem *memory, err error) {
-	isNew := false
 	switch info, err := os.Stat(opts.Path); {
 	case errors.Is(err, os.ErrNotExist):
-		isNew = true
+		return makeFile(opts)
 	case err != nil:
 		return nil, nil, fmt.Errorf("boltqueue: %w", err)
 	case !info.Mode().IsRegular():
@@ -58,66 +26,220 @@ func openFile(opts Options, repair func(*bolt.Tx) error) (db *bolt.DB, mem *memo
 	case info.Size() == 0:
 		return nil, nil, fmt.Errorf("%w: %s is empty; if it is not a queue that was damaged, remove it", ErrForeign, opts.Path)
 	}
-	// A damaged page makes bbolt panic, or point outside of the file.
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if r := recover(); r != nil {
-			if db != nil {
-				_ = db.Close() // the panic is the error
-			}
-			db, mem, err = nil, nil, fmt.Errorf("%w: %s is damaged: %v", ErrForeign, opts.Path, r)
-		}
-	}()
-	db, err = bolt.Open(opts.Path, 0o600, &bolt.Options{
-		Timeout:      opts.LockTimeout,
-		FreelistType: bolt.FreelistMapType,
-	})
-	switch {
-	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, nil, fmt.Errorf("%w: %s", ErrLocked, opts.Path)
-	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrVersionMismatch), errors.Is(err, bolterrors.ErrChecksum):
-		return nil, nil, fmt.Errorf("%w: %s: %w", ErrForeign, opts.Path, err)
-	case err != nil:
-		return nil, nil, fmt.Errorf("boltqueue: open: %w", err)
+	isNew, err := check(opts)
+	if err != nil {
+		return nil, nil, err
 	}
-	if mem, err = prepare(db, isNew, repair); err != nil {
+	return openFile(opts, bolt.Options{}, func(db *bolt.DB) error {
+		if isNew {
+			return db.Update(create)
+		}
+		return nil
+	})
+}
+
+// reopen opens the file after batch number failed, and takes back what of it
+// is visible: a failed fsync does not tell.
+func reopen(opts Options, number uint64, revert []write) (*bolt.DB, *memory, error) {
+	if _, err := check(opts); err != nil {
+		return nil, nil, err
+	}
+	return openFile(opts, bolt.Options{}, func(db *bolt.DB) error {
+		tx, err := db.Begin(true)
+		if err != nil {
+			return fmt.Errorf("take back a failed batch: %w", err)
+		}
+		meta := tx.Bucket(bucketMeta())
+		if number == 0 || readUint(meta.Get(keyBatch())) != number {
+			return tx.Rollback()
+		}
+		for _, w := range slices.Backward(revert) {
+			if err := w.put(tx); err != nil {
+				_ = tx.Rollback() // the error that counts is err
+				return fmt.Errorf("take back a failed batch: %w", err)
+			}
+		}
+		// The number itself stays used, so that no later batch can be taken for this one.
+		err = meta.Put(keyBatch(), binary.BigEndian.AppendUint64(nil, number))
+		if err == nil {
+			err = opts.Commit(tx)
+		}
+		if err != nil {
+			_ = tx.Rollback() // after Commit it does nothing; the error that counts is err
+			return fmt.Errorf("take back a failed batch: %w", err)
+		}
+		return nil
+	})
+}
+
+// makeFile makes a new queue. A file that could not be made is removed, so
+// that nobody takes it for a damaged queue.
+func makeFile(opts Options) (*bolt.DB, *memory, error) {
+	made := false
+	exclusive := func(path string, flag int, mode os.FileMode) (*os.File, error) {
+		f, err := os.OpenFile(path, flag|os.O_EXCL, mode) //nolint:gosec // the path comes from the operator
+		made = made || err == nil
+		return f, err
+	}
+	db, mem, err := openFile(opts, bolt.Options{OpenFile: exclusive}, func(db *bolt.DB) error {
+		if err := db.Update(create); err != nil {
+			return fmt.Errorf("make the file: %w", err)
+		}
+		return syncFolder(filepath.Dir(opts.Path))
+	})
+	if err != nil && made {
+		err = errors.Join(err, os.Remove(opts.Path))
+	}
+	return db, mem, err
+}
+
+// syncFolder makes the name of a new file durable. Windows has no such call.
+func syncFolder(path string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	folder, err := os.Open(path) //nolint:gosec // the path comes from the operator
+	if err != nil {
+		return fmt.Errorf("sync folder: %w", err)
+	}
+	err = folder.Sync()
+	if closed := folder.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		return fmt.Errorf("sync folder: %w", err)
+	}
+	return nil
+}
+
+// check looks at a file without any right to write, because bbolt may write
+// as soon as it opens. isNew says that there is nothing in it yet: its maker
+// died in the middle.
+func check(opts Options) (isNew bool, err error) {
+	db, err := openBolt(opts, bolt.Options{ReadOnly: true})
+	if err != nil {
+		return false, err
+	}
+	err = guard(opts.Path, func() error {
+		return db.View(func(tx *bolt.Tx) error {
+			info, err := os.Stat(opts.Path)
+			if err != nil {
+				return fmt.Errorf("boltqueue: %w", err)
+			}
+			if tx.Size() > info.Size() {
+				return fmt.Errorf("%w: %s has %d bytes, there were %d", ErrForeign, opts.Path, info.Size(), tx.Size())
+			}
+			if first, _ := tx.Cursor().First(); first == nil {
+				isNew = true
+				return nil
+			}
+			return checkBuckets(tx, opts.Path)
+		})
+	})
+	if closed := db.Close(); err == nil && closed != nil {
+		err = fmt.Errorf("boltqueue: %w", closed)
+	}
+	return isNew, err
+}
+
+func checkBuckets(tx *bolt.Tx, path string) error {
+	meta := tx.Bucket(bucketMeta())
+	if meta == nil {
+		return fmt.Errorf("%w: %s is a bbolt file, but not of this program", ErrForeign, path)
+	}
+	if v := readUint(meta.Get(keyFormat())); v != format {
+		return fmt.Errorf("%w: %s has format %d, this program knows %d", ErrForeign, path, v, format)
+	}
+	for _, name := range buckets() {
+		if tx.Bucket(name) == nil {
+			return fmt.Errorf("%w: %s has no bucket %s", ErrForeign, path, name)
+		}
+	}
+	return nil
+}
+
+// openFile opens the file for writing, prepares it and reads it. Reading comes
+// after prepare, which writes nothing unless there is a reason to.
+func openFile(opts Options, how bolt.Options, prepare func(*bolt.DB) error) (*bolt.DB, *memory, error) {
+	db, err := openBolt(opts, how)
+	if err != nil {
+		return nil, nil, err
+	}
+	mem := newMemory()
+	err = guard(opts.Path, func() error {
+		if err := prepare(db); err != nil {
+			return fmt.Errorf("boltqueue: %s: %w", opts.Path, err)
+		}
+		return db.View(func(tx *bolt.Tx) error {
+			if err := mem.read(tx); err != nil {
+				return fmt.Errorf("%w: %s: %w", ErrForeign, opts.Path, err)
+			}
+			return walk(tx)
+		})
+	})
+	if err != nil {
 		_ = db.Close() // the error that counts is err
-		return nil, nil, fmt.Errorf("boltqueue: %s: %w", opts.Path, err)
+		return nil, nil, err
 	}
 	return db, mem, nil
 }
 
-// prepare makes the buckets of a new file, checks those of an old one, and
-// reads it.
-func prepare(db *bolt.DB, isNew bool, repair func(*bolt.Tx) error) (*memory, error) {
-	if isNew {
-		if err := db.Update(create); err != nil {
-			return nil, fmt.Errorf("make the file: %w", err)
-		}
+// openBolt is bolt.Open with our errors. If bbolt panics over the file, it is
+// closed, or its lock would stay as long as the process.
+func openBolt(opts Options, how bolt.Options) (db *bolt.DB, err error) {
+	openAs := how.OpenFile
+	if openAs == nil {
+		openAs = os.OpenFile
 	}
-	err := db.View(func(tx *bolt.Tx) error {
-		meta := tx.Bucket(bucketMeta())
-		if meta == nil {
-			return fmt.Errorf("%w: a bbolt file, but not of this program", ErrForeign)
-		}
-		if v := readUint(meta.Get([]byte("format"))); v != format {
-			return fmt.Errorf("%w: format %d, this program knows %d", ErrForeign, v, format)
-		}
-		for _, name := range buckets() {
-			if tx.Bucket(name) == nil {
-				return fmt.Errorf("%w: no bucket %s", ErrForeign, name)
-			}
-		}
-		return nil
+	var file *os.File
+	how.OpenFile = func(path string, flag int, mode os.FileMode) (_ *os.File, err error) {
+		file, err = openAs(path, flag, mode)
+		return file, err
+	}
+	how.Timeout, how.FreelistType = opts.LockTimeout, bolt.FreelistMapType
+	opened := false
+	err = guard(opts.Path, func() (err error) {
+		db, err = bolt.Open(opts.Path, 0o600, &how)
+		opened = true
+		return err
 	})
-	if err != nil {
-		return nil, err
+	if !opened && file != nil {
+		_ = file.Close() // the error that counts is err
 	}
-	if err := db.Update(repair); err != nil {
+	switch {
+	case errors.Is(err, bolterrors.ErrTimeout):
+		return nil, fmt.Errorf("%w: %s", ErrLocked, opts.Path)
+	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrVersionMismatch), errors.Is(err, bolterrors.ErrChecksum):
+		return nil, fmt.Errorf("%w: %s: %w", ErrForeign, opts.Path, err)
+	case errors.Is(err, ErrForeign):
 		return nil, err
+	case err != nil:
+		return nil, fmt.Errorf("boltqueue: open: %w", err)
 	}
-	mem := newMemory()
-	return mem, db.View(mem.read)
+	return db, nil
+}
+
+// guard turns a damaged page into an error: bbolt panics at one, or points
+// outside of the file.
+func guard(path string, read func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: %s is damaged: %v", ErrForeign, path, r)
+		}
+	}()
+	return read()
+}
+
+// walk visits the pages that reading into memory did not.
+func walk(tx *bolt.Tx) error {
+	for _, name := range buckets() {
+		err := tx.Bucket(name).ForEach(func(_, _ []byte) error { return nil })
+		if err != nil {
+			return fmt.Errorf("%w: %s: %w", ErrForeign, name, err)
+		}
+	}
+	return nil
 }
 
 func create(tx *bolt.Tx) error {
@@ -126,94 +248,5 @@ func create(tx *bolt.Tx) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	return tx.Bucket(bucketMeta()).Put([]byte("format"), binary.BigEndian.AppendUint64(nil, format))
-}
-
-// read indexes what is queued and running. Records of items are not decoded
-// beyond their header.
-func (m *memory) read(tx *bolt.Tx) error {
-	m.nextID = max(1, int64(readUint(tx.Bucket(bucketMeta()).Get([]byte("next_id"))))) //nolint:gosec // written from an int64
-	err := tx.Bucket(bucketLanes()).ForEach(func(job, raw []byte) error {
-		head, err := decodeJSON[queue.Lane](raw, "lane")
-		if err != nil {
-			return err
-		}
-		if head.Job != string(job) {
-			return fmt.Errorf("%w: lane of %q holds %q", errRecord, job, head.Job)
-		}
-		m.lanes[head.Job] = &lane{head: *head, pos: -1}
-		return m.readAborts(tx, head)
-	})
-	if err != nil {
-		return foreign(err)
-	}
-	queued := make(map[*lane]int, len(m.lanes))
-	err = tx.Bucket(bucketItems()).ForEach(func(k, raw []byte) error {
-		id, err := keyID(k)
-		if err != nil {
-			return err
-		}
-		h, _, err := decodeHeader(raw)
-		if err != nil {
-			return fmt.Errorf("item %d: %w", id, err)
-		}
-		l, ok := m.lanes[string(h.job)]
-		if !ok {
-			return fmt.Errorf("%w: item %d of %q, which has no lane", errRecord, id, h.job)
-		}
-		m.add(l, id, h.due, h.digest, h.flags)
-		queued[l]++
-		m.nextID = max(m.nextID, id+1)
-		return nil
-	})
-	if err != nil {
-		return foreign(err)
-	}
-	for job, l := range m.lanes {
-		if l.head.Queued != queued[l] {
-			return foreign(fmt.Errorf("%w: lane of %q counts %d items, there are %d", errRecord, job, l.head.Queued, queued[l]))
-		}
-		m.settle(l)
-	}
-	return nil
-}
-
-// readAborts restores the wishes to stop a build of the lane.
-func (m *memory) readAborts(tx *bolt.Tx, head *queue.Lane) error {
-	for _, number := range head.Running {
-		raw := tx.Bucket(bucketBuilds()).Get(jobKey(head.Job, number))
-		if raw == nil {
-			return fmt.Errorf("%w: running build %s #%d has no record", errRecord, head.Job, number)
-		}
-		build, err := decodeJSON[queue.Build](raw, "build")
-		if err != nil {
-			return err
-		}
-		if build.Abort != "" {
-			m.aborts[buildKey{head.Job, number}] = *build
-		}
-	}
-	return nil
-}
-
-func foreign(err error) error {
-	return fmt.Errorf("%w: %w", ErrForeign, err)
-}
-
-func readUint(b []byte) uint64 {
-	if len(b) != 8 {
-		return 0
-	}
-	return binary.BigEndian.Uint64(b)
-}
-
-// prefixed walks the records whose keys start with prefix, in order.
-func prefixed(c *bolt.Cursor, prefix []byte) iter.Seq2[[]byte, []byte] {
-	return func(yield func(k, v []byte) bool) {
-		for k, v := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, v = c.Next() {
-			if len(k) == len(prefix)+8 && !yield(k, v) {
-				return
-			}
-		}
-	}
+	return tx.Bucket(bucketMeta()).Put(keyFormat(), binary.BigEndian.AppendUint64(nil, format))
 }

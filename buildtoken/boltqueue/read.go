@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
@@ -42,8 +44,8 @@ func (q *DB) Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error) {
 	return heads, nil
 }
 
-// MaxPosition is the longest queue in which [DB.Entry] counts an item's
-// position; in a longer one the position is -1. Counting looks at every item.
+// MaxPosition is the highest position that [DB.Entry] counts; of an item
+// further behind it says -1.
 const MaxPosition = 20_000
 
 // Entry says where an item is and what became of it. It answers
@@ -73,28 +75,30 @@ func (q *DB) Entry(ctx context.Context, now time.Time, id int64) (queue.Entry, e
 
 // placed is what the loop knows of a queued item.
 type placed struct {
-	id       int64
 	head     queue.Lane
 	item     *queue.Item // nil: in the file
+	stub     queue.Item  // what is known without the file
 	position int
 }
 
 func (m *memory) place(e *entry) *placed {
-	p := &placed{id: e.id, head: e.lane.head, item: m.unsaved[e.id]}
+	p := &placed{head: e.lane.head, item: m.unsaved[e.id], stub: *e.stub()}
 	if hot := e.lane.hot; p.item == nil && hot != nil && hot.ID == e.id {
 		p.item = hot
 	}
 	return p
 }
 
+// stub is what memory knows of an item.
+func (e *entry) stub() *queue.Item {
+	return &queue.Item{ID: e.id, Job: e.lane.head.Job, Since: e.at(), Due: e.at(), Digest: e.digest, Solo: e.flags&flagSolo != 0}
+}
+
 func (m *memory) position(e *entry) int {
-	if len(m.byID) > MaxPosition {
-		return -1
-	}
 	n := 0
-	for _, other := range m.byID {
-		if earlier(other, e) {
-			n++
+	for _, l := range m.lanes {
+		if n += l.items.before(e, 0, MaxPosition-n); n > MaxPosition {
+			return -1
 		}
 	}
 	return n
@@ -104,13 +108,16 @@ func (q *DB) entry(now time.Time, p *placed) (queue.Entry, error) {
 	it := p.item
 	if it == nil {
 		err := q.view(func(tx *bolt.Tx) (err error) {
-			raw := tx.Bucket(bucketItems()).Get(idKey(p.id))
+			raw := tx.Bucket(bucketItems()).Get(idKey(p.stub.ID))
 			if raw == nil {
-				return fmt.Errorf("%w: item %d", queue.ErrNotFound, p.id)
+				return fmt.Errorf("%w: item %d", queue.ErrNotFound, p.stub.ID)
 			}
-			it, err = decodeItem(raw)
+			it, err = decodeItem(raw, p.stub.ID)
 			return err
 		})
+		if errors.Is(err, errRecord) {
+			return queue.Entry{Item: p.stub, State: queue.Blocked, Blockage: queue.Blockage{Reason: queue.RecordDamaged}, Position: p.position}, nil
+		}
 		if err != nil {
 			return queue.Entry{}, err
 		}
@@ -161,27 +168,18 @@ func (q *DB) leftEntry(id int64) (queue.Entry, error) {
 }
 
 // Items lists queued items, due first, at most limit of them. job restricts
-// the list to one job; "" means all.
+// the list to one job, and positions to places in it; "" means all.
 func (q *DB) Items(ctx context.Context, now time.Time, job string, limit int) ([]queue.Entry, error) {
 	var places []*placed
 	err := q.ask(ctx, request{look: func(m *memory) error {
-		var entries []*entry
-		switch l, ok := m.lanes[job]; {
-		case job == "":
-			for _, e := range m.byID {
-				entries = append(entries, e)
-			}
-		case ok:
-			entries = slices.Clone(l.items)
+		var lanes []*lane
+		if job == "" {
+			lanes = slices.Collect(maps.Values(m.lanes))
+		} else if l, ok := m.lanes[job]; ok {
+			lanes = []*lane{l}
 		}
-		slices.SortFunc(entries, func(a, b *entry) int {
-			if earlier(a, b) {
-				return -1
-			}
-			return 1
-		})
-		places = make([]*placed, 0, min(limit, len(entries)))
-		for i, e := range entries[:min(limit, len(entries))] {
+		places = nil
+		for i, e := range firstOf(lanes, limit) {
 			p := m.place(e)
 			p.position = i
 			places = append(places, p)
@@ -223,7 +221,7 @@ func (q *DB) Build(_ context.Context, job string, number int64) (queue.Build, er
 }
 
 // Builds lists the builds of a job with numbers below before (0: all),
-// highest first, at most limit of them.
+// highest first, at most limit of them. One that can't be read is left out.
 func (q *DB) Builds(_ context.Context, job string, before int64, limit int) ([]queue.Build, error) {
 	var builds []queue.Build
 	err := q.view(func(tx *bolt.Tx) error {
@@ -242,7 +240,8 @@ func (q *DB) Builds(_ context.Context, job string, before int64, limit int) ([]q
 		for ; len(k) == len(prefix)+8 && string(k[:len(prefix)]) == string(prefix) && len(builds) < limit; k, raw = c.Prev() {
 			build, err := decodeJSON[queue.Build](raw, "build")
 			if err != nil {
-				return err
+				q.opts.Log.Error("build can't be read", zap.String("job", job), zap.Binary("key", k), zap.Error(err))
+				continue
 			}
 			builds = append(builds, *build)
 		}
@@ -255,49 +254,60 @@ func (q *DB) Builds(_ context.Context, job string, before int64, limit int) ([]q
 }
 
 // Refs are the references to stored files of all queued and running items,
-// in no order. What is stored and not among them belongs to nobody.
+// each once, sorted. What is stored and not among them belongs to nobody, if
+// nothing is being scheduled meanwhile.
 func (q *DB) Refs(ctx context.Context) ([]string, error) {
-	var places []*placed
-	running := map[string][]int64{}
-	err := q.ask(ctx, request{look: func(m *memory) error {
-		for _, e := range m.byID {
-			if e.flags&flagFiles != 0 {
-				places = append(places, m.place(e))
-			}
-		}
-		for _, job := range m.running() {
-			running[job] = m.lanes[job].head.Running
-		}
-		return nil
-	}})
-	if err != nil {
-		return nil, err
+	if err := context.Cause(ctx); err != nil {
+		return nil, fmt.Errorf("boltqueue: %w", err)
 	}
-	var refs []string
+	found := map[string]bool{}
 	add := func(it queue.Item) {
 		for _, v := range it.Values {
 			if v.Ref != "" {
-				refs = append(refs, v.Ref)
+				found[v.Ref] = true
 			}
 		}
 	}
-	for _, p := range places {
-		entry, err := q.entry(time.Time{}, p)
-		if err != nil && !isGone(err) {
-			return nil, err
-		}
-		add(entry.Item)
-	}
-	for job, numbers := range running {
-		for _, n := range numbers {
-			build, err := q.Build(ctx, job, n)
-			if err != nil && !isGone(err) {
-				return nil, err
+	// One transaction sees one instant: an item that is started meanwhile is in it once.
+	err := q.view(func(tx *bolt.Tx) error {
+		err := tx.Bucket(bucketItems()).ForEach(func(k, raw []byte) error {
+			id, err := keyID(k)
+			if err != nil {
+				return err
 			}
-			add(build.Item)
+			if h, _, err := decodeHeader(raw); err == nil && h.flags&flagFiles == 0 {
+				return nil
+			}
+			it, err := decodeItem(raw, id)
+			if err != nil {
+				q.opts.Log.Error("queued item can't be read; its files may be dropped", zap.Int64("id", id), zap.Error(err))
+				return nil
+			}
+			add(*it)
+			return nil
+		})
+		if err != nil {
+			return err
 		}
+		return tx.Bucket(bucketLanes()).ForEach(func(job, raw []byte) error {
+			head, err := decodeJSON[queue.Lane](raw, "lane")
+			if err != nil {
+				return err
+			}
+			for _, number := range head.Running {
+				build, err := decodeJSON[queue.Build](tx.Bucket(bucketBuilds()).Get(jobKey(string(job), number)), "build")
+				if err != nil {
+					return err
+				}
+				add(build.Item)
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, err
 	}
-	return refs, nil
+	return slices.Sorted(maps.Keys(found)), nil
 }
 
 func isGone(err error) bool { return errors.Is(err, queue.ErrNotFound) }

@@ -1,12 +1,17 @@
 package boltqueue
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
+	"strings"
 	"time"
+
+	bolt "go.etcd.io/bbolt"
 
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
@@ -21,7 +26,7 @@ import (
 //	left       ID                 → job 0x00 number; number 0: cancelled
 //
 // Numbers and IDs are 8 bytes, big endian, so that keys sort by them. A job
-// name holds no control characters, so 0x00 ends it.
+// name holds no control characters ([checkJob]), so 0x00 ends it.
 func buckets() [6][]byte {
 	return [6][]byte{bucketMeta(), bucketItems(), bucketLanes(), bucketBuilds(), bucketCancelled(), bucketLeft()}
 }
@@ -32,6 +37,11 @@ func bucketLanes() []byte     { return []byte("lanes") }
 func bucketBuilds() []byte    { return []byte("builds") }
 func bucketCancelled() []byte { return []byte("cancelled") }
 func bucketLeft() []byte      { return []byte("left") }
+
+// The keys of the bucket meta. Each holds 8 bytes, big endian.
+func keyFormat() []byte { return []byte("format") }
+func keyNextID() []byte { return []byte("next_id") } // the lowest ID that was never given
+func keyBatch() []byte  { return []byte("batch") }   // the number of the last batch
 
 // format is the version of the file as a whole; a record carries its own too.
 const format = 1
@@ -46,6 +56,19 @@ const (
 	flagSolo  = 1 << 0
 	flagFiles = 1 << 1 // some value has stored content
 )
+
+// maxJob is how long a job's name may be: with a number behind it, it is a key.
+const maxJob = bolt.MaxKeySize - 9
+
+// errJob says that a name can't be part of a key.
+var errJob = errors.New("boltqueue: bad job name")
+
+func checkJob(job string) error {
+	if job == "" || len(job) > maxJob || strings.ContainsRune(job, 0) {
+		return fmt.Errorf("%w: %d bytes", errJob, len(job))
+	}
+	return nil
+}
 
 const headerSize = 1 + 1 + 8 + 16 + 2
 
@@ -77,14 +100,11 @@ func encodeItem(it *queue.Item) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("boltqueue: encode item %d: %w", it.ID, err)
 	}
-	if len(it.Job) > 1<<16-1 {
-		return nil, fmt.Errorf("%w: job name of %d bytes", errRecord, len(it.Job))
-	}
 	b := make([]byte, 0, headerSize+len(it.Job)+len(body))
 	b = append(b, itemVersion, flagsOf(it))
 	b = binary.BigEndian.AppendUint64(b, uint64(it.Due.UnixNano())) //nolint:gosec // read back with the same bits
 	b = append(b, it.Digest[:]...)
-	b = binary.BigEndian.AppendUint16(b, uint16(len(it.Job))) //nolint:gosec // checked above
+	b = binary.BigEndian.AppendUint16(b, uint16(len(it.Job))) //nolint:gosec // at most maxJob
 	b = append(b, it.Job...)
 	return append(b, body...), nil
 }
@@ -108,12 +128,21 @@ func decodeHeader(b []byte) (h header, body []byte, err error) {
 	return h, b[headerSize+size:], nil
 }
 
-func decodeItem(b []byte) (*queue.Item, error) {
-	_, body, err := decodeHeader(b)
+// decodeItem reads the record of the item with an ID. Its header, by which the
+// item was found, must say the same as the rest.
+func decodeItem(b []byte, id int64) (*queue.Item, error) {
+	h, body, err := decodeHeader(b)
 	if err != nil {
 		return nil, err
 	}
-	return decodeJSON[queue.Item](body, "item")
+	it, err := decodeJSON[queue.Item](body, "item")
+	if err != nil {
+		return nil, err
+	}
+	if it.ID != id || it.Job != string(h.job) || it.Digest != h.digest || it.Due.UnixNano() != h.due || flagsOf(it) != h.flags {
+		return nil, fmt.Errorf("%w: item %d of %q stands where item %d of %q is", errRecord, it.ID, it.Job, id, h.job)
+	}
+	return it, nil
 }
 
 func encodeJSON[T any](v *T, what string) ([]byte, error) {
@@ -158,6 +187,24 @@ func splitJobKey(k []byte) (job string, number int64, err error) {
 	}
 	number, err = keyID(k[len(k)-8:])
 	return string(k[:len(k)-9]), number, err
+}
+
+// prefixed walks the records whose keys start with prefix, in order.
+func prefixed(c *bolt.Cursor, prefix []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(k, v []byte) bool) {
+		for k, v := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, v = c.Next() {
+			if !yield(k, v) {
+				return
+			}
+		}
+	}
+}
+
+func readUint(b []byte) uint64 {
+	if len(b) != 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(b)
 }
 
 // instant takes away the monotonic clock and the zone: what memory holds is

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -15,22 +14,22 @@ import (
 // SetRules makes rules those of the newest configuration: every lane gets
 // its own, and a job that is not named gets the zero value. The map must not
 // change afterwards. limit is how many items may be queued; 0 means no limit.
+// Rules are not made durable by themselves: set them again after [Open].
 func (q *DB) SetRules(ctx context.Context, rules map[string]queue.Rules, limit int) error {
-	return q.ask(ctx, request{decide: func(b *batch) error {
-		q.limit, b.limit = limit, limit
-		b.mem.rules = rules
-		for job, l := range b.mem.lanes {
-			l.head.Rules = rules[job]
-			b.mem.settle(l)
-		}
-		b.wake = true
-		return nil
+	return q.ask(ctx, request{set: func(m *memory) {
+		q.limit = limit
+		m.rule(rules)
 	}})
 }
 
 // Schedule queues a build or joins an equal item, and says which. now is the
-// instant of the trigger; Request.ID is set here.
+// instant of the trigger; Request.ID is set here. It answers queue.ErrFull, or
+// an error about the job's name if that is empty, longer than 32,759 bytes or
+// holds a zero byte.
 func (q *DB) Schedule(ctx context.Context, now time.Time, r queue.Request) (queue.Item, bool, error) {
+	if err := checkJob(r.Job); err != nil {
+		return queue.Item{}, false, err
+	}
 	// The loop may still write to these when ctx ended; then nobody reads them.
 	var it queue.Item
 	var created bool
@@ -38,7 +37,7 @@ func (q *DB) Schedule(ctx context.Context, now time.Time, r queue.Request) (queu
 		l := b.mem.lane(r.Job)
 		var equal *queue.Item
 		if e := b.mem.byKey[identity{l, r.Digest}]; e != nil && !r.Solo {
-			found, err := b.load(e)
+			found, err := b.loadOr(e)
 			if err != nil {
 				return err
 			}
@@ -70,9 +69,12 @@ func (q *DB) Cancel(ctx context.Context, now time.Time, job string, id int64, by
 		if !ok || e.lane.head.Job != job {
 			return queue.ErrNotFound
 		}
-		it, err := b.load(e)
+		it, err := b.loadOr(e)
 		if err != nil {
 			return err
+		}
+		if it == nil {
+			it = e.stub()
 		}
 		return b.apply(e.lane, queue.Cancel(instant(now), e.lane.head, *it, by))
 	}})
@@ -96,9 +98,12 @@ func (q *DB) Claim(ctx context.Context, now time.Time, node string, executors []
 		at := instant(now)
 		for len(b.mem.ready) > 0 && len(builds) < len(executors) && !b.mem.next().After(at) {
 			l := b.mem.ready[0]
-			first, err := b.load(l.items[0])
+			first, err := b.loadOr(l.items[0])
 			if err != nil {
 				return err
+			}
+			if first == nil {
+				continue // set aside
 			}
 			change, ok := queue.Claim(at, l.head, first, node, executors[len(builds)])
 			if !ok {
@@ -158,41 +163,27 @@ func (q *DB) onBuild(ctx context.Context, job string, number int64, decide func(
 	return result, nil
 }
 
-// build reads a build's record as the batch sees it.
-func (b *batch) build(job string, number int64) (*queue.Build, error) {
-	if err := b.begin(); err != nil {
-		return nil, err
-	}
-	raw := b.tx.Bucket(bucketBuilds()).Get(jobKey(job, number))
-	if raw == nil {
-		return nil, fmt.Errorf("%w: %s #%d", queue.ErrNotFound, job, number)
-	}
-	return decodeJSON[queue.Build](raw, "build")
-}
-
 // Reclaim ends what was running on a node that is gone, and returns those
 // builds. A file has one node only, so whatever runs on record is lost:
-// Reclaim must not be called while builds run.
+// Reclaim must not be called while builds run. Called again, it finds none.
 func (q *DB) Reclaim(ctx context.Context, now time.Time, reason string) ([]queue.Build, error) {
 	var lost []queue.Build
 	err := q.ask(ctx, request{decide: func(b *batch) error {
 		lost = nil
-		for _, job := range b.mem.running() {
-			l := b.mem.lanes[job]
-			for _, number := range slices.Clone(l.head.Running) {
-				build, err := b.build(job, number)
-				if err != nil {
-					return err
-				}
-				change, err := queue.Finish(instant(now), l.head, *build, queue.Aborted, reason)
-				if err != nil {
-					return err
-				}
-				if err := b.apply(l, change); err != nil {
-					return err
-				}
-				lost = append(lost, *change.Build)
+		running, err := b.running()
+		if err != nil {
+			return err
+		}
+		for _, build := range running {
+			l := b.mem.lanes[build.Item.Job]
+			change, err := queue.Finish(instant(now), l.head, *build, queue.Aborted, reason)
+			if err != nil {
+				return err
 			}
+			if err := b.apply(l, change); err != nil {
+				return err
+			}
+			lost = append(lost, *change.Build)
 		}
 		return nil
 	}})
@@ -205,19 +196,23 @@ func (q *DB) Reclaim(ctx context.Context, now time.Time, reason string) ([]queue
 	return lost, nil
 }
 
-// running are the jobs with running builds, sorted.
-func (m *memory) running() []string {
-	var jobs []string
-	for job, l := range m.lanes {
-		if len(l.head.Running) > 0 {
-			jobs = append(jobs, job)
+// running reads all running builds, by job and number.
+func (b *batch) running() ([]*queue.Build, error) {
+	var builds []*queue.Build
+	for _, job := range b.mem.running() {
+		for _, number := range b.mem.lanes[job].head.Running {
+			build, err := b.build(job, number)
+			if err != nil {
+				return nil, err
+			}
+			builds = append(builds, build)
 		}
 	}
-	slices.Sort(jobs)
-	return jobs
+	return builds, nil
 }
 
-// Aborts are the running builds that somebody asked to stop, in no order.
+// Aborts are the running builds that somebody asked to stop, in no order. Of
+// several nodes, each looks for its own by queue.Build.Node.
 func (q *DB) Aborts(ctx context.Context) ([]queue.Build, error) {
 	var wished []queue.Build
 	err := q.ask(ctx, request{look: func(m *memory) error {

@@ -33,6 +33,9 @@ const (
 	JobDisabled  Reason = "job is disabled"
 	BuildRunning Reason = "a build of the job is running"
 	NoExecutor   Reason = "no free executor"
+	// RecordDamaged is said by a backend, not by [Lane.Explain]: what is left of
+	// the item can be seen and cancelled, but not be built.
+	RecordDamaged Reason = "its record is damaged"
 )
 
 // Explain says in which state a queued item of the lane is at an instant, and why.

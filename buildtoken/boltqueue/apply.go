@@ -1,0 +1,159 @@
+package boltqueue
+
+import (
+	"bytes"
+	"container/heap"
+	"fmt"
+	"slices"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// apply takes a change into memory and the transaction.
+func (b *batch) apply(l *lane, c queue.Change) error {
+	l.head = c.Lane
+	b.mem.lanes[l.head.Job] = l
+	if c.Lazy {
+		b.mem.unsaved[c.Item.ID] = c.Item
+		l.hot = c.Item
+		return nil
+	}
+	if err := b.begin(); err != nil {
+		// Memory has the change already; it is read again.
+		b.broken = err
+		return err
+	}
+	if c.Item != nil {
+		b.applyItem(l, c)
+	}
+	if c.Left != 0 {
+		b.drop(l, c.Left)
+	}
+	if c.Build != nil {
+		b.applyBuild(c)
+	}
+	if c.Cancelled != nil {
+		id := c.Cancelled.Item.ID
+		value, err := encodeJSON(c.Cancelled, "cancelled item")
+		b.note(err)
+		b.put(bucketCancelled(), jobKey(l.head.Job, id), value)
+		b.put(bucketLeft(), idKey(id), jobKey(l.head.Job, 0))
+	}
+	b.trim(l, c)
+	b.touch(l)
+	b.mem.settle(l)
+	if b.broken != nil {
+		return fmt.Errorf("%w: %w", queue.ErrStorage, b.broken)
+	}
+	return nil
+}
+
+func (b *batch) note(err error) {
+	if err != nil && b.broken == nil {
+		b.broken = err
+	}
+}
+
+func (b *batch) applyItem(l *lane, c queue.Change) {
+	it := c.Item
+	if c.Created {
+		b.newIDs, b.wake = true, true
+		b.mem.add(l, it.ID, it.Due.UnixNano(), it.Digest, flagsOf(it))
+	} else if e := b.mem.byID[it.ID]; e.due != it.Due.UnixNano() {
+		e.due, b.wake = it.Due.UnixNano(), true
+		heap.Fix(&l.items, int(e.pos))
+	}
+	l.hot = it
+	delete(b.mem.unsaved, it.ID) // this record has the count too
+	b.keep(it)
+}
+
+// keep has the item written when the batch ends.
+func (b *batch) keep(it *queue.Item) {
+	if at, ok := b.atIt[it.ID]; ok {
+		b.items[at] = it
+		return
+	}
+	if b.atIt == nil {
+		b.atIt = map[int64]int{}
+	}
+	b.atIt[it.ID] = len(b.items)
+	b.items = append(b.items, it)
+}
+
+// drop takes an item out of the queue, also if this very batch created it.
+func (b *batch) drop(l *lane, id int64) {
+	if e, ok := b.mem.byID[id]; ok && e.lane == l {
+		b.mem.remove(e)
+	}
+	if at, ok := b.atIt[id]; ok {
+		b.items[at] = nil
+		delete(b.atIt, id)
+	}
+	b.put(bucketItems(), idKey(id), nil)
+}
+
+func (b *batch) applyBuild(c queue.Change) {
+	build := c.Build
+	value, err := encodeJSON(build, "build")
+	b.note(err)
+	key := jobKey(build.Item.Job, build.Number)
+	b.put(bucketBuilds(), key, value)
+	if c.Left != 0 {
+		b.put(bucketLeft(), idKey(c.Left), key)
+	}
+	b.wake = b.wake || !build.Running() || build.Abort != ""
+	at := buildKey{build.Item.Job, build.Number}
+	switch {
+	case build.Running() && build.Abort != "":
+		b.mem.aborts[at] = *build
+	default:
+		delete(b.mem.aborts, at)
+	}
+}
+
+// trim drops the oldest records of a job, and with them what its items' URLs
+// lead to. A record that can't be read is as old as its key says.
+func (b *batch) trim(l *lane, c queue.Change) {
+	if c.Trim > 0 {
+		b.trimBucket(bucketBuilds(), l, c.Trim, func(raw []byte) (int64, error) {
+			build, err := decodeJSON[queue.Build](raw, "build")
+			if err != nil {
+				return 0, err
+			}
+			return build.Item.ID, nil
+		})
+	}
+	if c.TrimCancelled > 0 {
+		b.trimBucket(bucketCancelled(), l, c.TrimCancelled, func(raw []byte) (int64, error) {
+			gone, err := decodeJSON[queue.Cancelled](raw, "cancelled item")
+			if err != nil {
+				return 0, err
+			}
+			return gone.Item.ID, nil
+		})
+	}
+}
+
+func (b *batch) trimBucket(bucket []byte, l *lane, n int, item func([]byte) (int64, error)) {
+	var keys, left [][]byte
+	for k, raw := range prefixed(b.tx.Bucket(bucket).Cursor(), jobPrefix(l.head.Job)) {
+		if len(keys) == n {
+			break
+		}
+		_, number, err := splitJobKey(k)
+		if err == nil && bytes.Equal(bucket, bucketBuilds()) && slices.Contains(l.head.Running, number) {
+			continue
+		}
+		keys = append(keys, bytes.Clone(k))
+		if id, err := item(raw); err == nil {
+			left = append(left, idKey(id))
+		}
+	}
+	for _, key := range keys {
+		b.put(bucket, key, nil)
+	}
+	for _, key := range left {
+		b.put(bucketLeft(), key, nil)
+	}
+}

@@ -1,0 +1,126 @@
+package boltqueue
+
+import (
+	"cmp"
+	"container/heap"
+	"slices"
+	"time"
+)
+
+// at is when the item is due.
+func (e *entry) at() time.Time { return time.Unix(0, e.due).UTC() }
+
+func compareEntries(a, b *entry) int {
+	return cmp.Or(cmp.Compare(a.due, b.due), cmp.Compare(a.id, b.id))
+}
+
+func earlier(a, b *entry) bool { return a.due < b.due || a.due == b.due && a.id < b.id }
+
+// itemHeap has the item that is due first on top; ties: the lower ID.
+type itemHeap []*entry
+
+func (h itemHeap) Len() int           { return len(h) }
+func (h itemHeap) Less(i, j int) bool { return earlier(h[i], h[j]) }
+func (h itemHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].pos, h[j].pos = int32(i), int32(j) //nolint:gosec // fewer than 2^31 items fit into memory
+}
+
+func (h *itemHeap) Push(x any) {
+	e := x.(*entry)        //nolint:forcetypeassert // container/heap's contract
+	e.pos = int32(len(*h)) //nolint:gosec // fewer than 2^31 items fit into memory
+	*h = append(*h, e)
+}
+
+func (h *itemHeap) Pop() any {
+	old := *h
+	e := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return e
+}
+
+// laneHeap has the lane on top whose first item is due first.
+type laneHeap []*lane
+
+func (h laneHeap) Len() int           { return len(h) }
+func (h laneHeap) Less(i, j int) bool { return earlier(h[i].items[0], h[j].items[0]) }
+func (h laneHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].pos, h[j].pos = i, j
+}
+
+func (h *laneHeap) Push(x any) {
+	l := x.(*lane) //nolint:forcetypeassert // container/heap's contract
+	l.pos = len(*h)
+	*h = append(*h, l)
+}
+
+func (h *laneHeap) Pop() any {
+	old := *h
+	l := old[len(old)-1]
+	old[len(old)-1] = nil
+	l.pos = -1
+	*h = old[:len(old)-1]
+	return l
+}
+
+// firstOf returns the entries of the lanes that are due first, in order, at
+// most limit of them. It looks at little more than it returns.
+func firstOf(lanes []*lane, limit int) []*entry {
+	if limit <= 0 {
+		return nil
+	}
+	var found []*entry
+	var edge nodeHeap
+	for _, l := range lanes {
+		found = append(found, l.aside...)
+		if len(l.items) > 0 {
+			edge = append(edge, node{l.items, 0})
+		}
+	}
+	aside := len(found)
+	heap.Init(&edge)
+	for len(edge) > 0 && len(found)-aside < limit {
+		top := edge[0]
+		found = append(found, top.heap[top.at])
+		heap.Pop(&edge)
+		for child := 2*top.at + 1; child <= 2*top.at+2 && child < len(top.heap); child++ {
+			heap.Push(&edge, node{top.heap, child})
+		}
+	}
+	slices.SortFunc(found, compareEntries)
+	return found[:min(limit, len(found))]
+}
+
+// node is an entry that is next to those that were found already.
+type node struct {
+	heap itemHeap
+	at   int
+}
+
+type nodeHeap []node
+
+func (h nodeHeap) Len() int           { return len(h) }
+func (h nodeHeap) Less(i, j int) bool { return earlier(h[i].heap[h[i].at], h[j].heap[h[j].at]) }
+func (h nodeHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+
+func (h *nodeHeap) Push(x any) { *h = append(*h, x.(node)) } //nolint:forcetypeassert // container/heap's contract
+
+func (h *nodeHeap) Pop() any {
+	old := *h
+	n := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return n
+}
+
+// before counts the entries below a node that are due before e, and stops
+// counting beyond limit. Below an entry that is not, none is.
+func (h itemHeap) before(e *entry, at, limit int) int {
+	if limit < 0 || at >= len(h) || !earlier(h[at], e) {
+		return 0
+	}
+	n := 1
+	n += h.before(e, 2*at+1, limit-n)
+	return n + h.before(e, 2*at+2, limit-n)
+}
