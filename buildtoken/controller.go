@@ -109,7 +109,7 @@ var ErrShuttingDown = errors.New("buildtoken: shutting down")
 // concurrently.
 type Controller struct {
 	opts    Options
-	queue   Queue
+	queue   *observed
 	logs    *console.Store
 	uploads uploads
 	vault   vault
@@ -167,7 +167,7 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 		return nil, err
 	}
 	c := &Controller{
-		opts: opts, queue: opts.Queue, vault: v,
+		opts: opts, queue: observe(opts.Queue), vault: v,
 		logs:    console.New(filepath.Join(opts.Dir, "logs")),
 		uploads: uploads{dir: filepath.Join(opts.Dir, "uploads")},
 		wrong:   newWrongTokens(),

@@ -45,6 +45,7 @@ func floors() map[string]int {
 
 		"buildtoken":         3, // wires the floors below
 		"buildtoken/httpapi": 4, // knows net/http
+		"buildtoken/pages":   4, // the same, for people
 		"caddy-module":       5, // knows Caddy
 		"cmd/caddy":          6, // the program
 	}

@@ -1,0 +1,133 @@
+package buildtoken
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// Watch gives a number that grows with every change of what readers see, and
+// a channel that is closed at the next one: an item was queued, joined or
+// cancelled, a build was started, stopped or ended, or a configuration came
+// into force. Take both before you read, read, then wait: so no change is
+// missed. That something becomes due is no change; readers know when from the
+// item. Waiting costs nothing, and nothing needs to be given back.
+func (c *Controller) Watch() (version uint64, changed <-chan struct{}) { return c.queue.watch() }
+
+// Running are the builds that run now on this server, by executor. Those of
+// other sites are among them.
+func (c *Controller) Running() []queue.Build { return c.queue.builds() }
+
+// observed is a queue that tells who watches of every change. It stands
+// between the queue and all who write to it, so that no change gets past it.
+type observed struct {
+	Queue
+
+	// mu guards the following.
+	mu      sync.Mutex
+	version uint64
+	changed chan struct{} // nil while nobody waits
+	running map[runKey]queue.Build
+}
+
+type runKey struct {
+	job    string
+	number int64
+}
+
+func observe(q Queue) *observed { return &observed{Queue: q, running: map[runKey]queue.Build{}} }
+
+func (o *observed) watch() (uint64, <-chan struct{}) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.changed == nil {
+		o.changed = make(chan struct{})
+	}
+	return o.version, o.changed
+}
+
+func (o *observed) builds() []queue.Build {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.SortedFunc(maps.Values(o.running), func(a, b queue.Build) int {
+		return cmp.Or(cmp.Compare(a.Executor, b.Executor), cmp.Compare(a.Item.ID, b.Item.ID))
+	})
+}
+
+// change says that something has changed; note, if not nil, is done before
+// anybody hears of it.
+func (o *observed) change(note func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if note != nil {
+		note()
+	}
+	o.version++
+	if o.changed != nil {
+		close(o.changed)
+		o.changed = nil
+	}
+}
+
+// SetRules implements [Queue].
+func (o *observed) SetRules(ctx context.Context, rules map[string]queue.Rules, limit int) error {
+	err := o.Queue.SetRules(ctx, rules, limit)
+	o.change(nil)
+	return err
+}
+
+// Schedule implements [Queue].
+func (o *observed) Schedule(ctx context.Context, now time.Time, r queue.Request) (queue.Item, bool, error) {
+	it, created, err := o.Queue.Schedule(ctx, now, r)
+	if err == nil {
+		o.change(nil)
+	}
+	return it, created, err
+}
+
+// Cancel implements [Queue].
+func (o *observed) Cancel(ctx context.Context, now time.Time, job string, id int64, by string) error {
+	err := o.Queue.Cancel(ctx, now, job, id, by)
+	if err == nil {
+		o.change(nil)
+	}
+	return err
+}
+
+// Abort implements [Queue].
+func (o *observed) Abort(ctx context.Context, job string, number int64, by string) error {
+	err := o.Queue.Abort(ctx, job, number, by)
+	if err == nil {
+		o.change(nil)
+	}
+	return err
+}
+
+// Claim implements [Queue].
+func (o *observed) Claim(ctx context.Context, now time.Time, node string, executors []int) ([]queue.Build, time.Time, error) {
+	builds, next, err := o.Queue.Claim(ctx, now, node, executors)
+	if len(builds) > 0 {
+		o.change(func() {
+			for _, b := range builds {
+				o.running[runKey{b.Item.Job, b.Number}] = b
+			}
+		})
+	}
+	return builds, next, err
+}
+
+// Finish implements [Queue].
+func (o *observed) Finish(ctx context.Context, now time.Time, job string, number int64, r queue.Result, reason string) (queue.Build, error) {
+	b, err := o.Queue.Finish(ctx, now, job, number, r, reason)
+	if err == nil {
+		o.change(func() { delete(o.running, runKey{job, number}) })
+	}
+	return b, err
+}
+
+var _ Queue = (*observed)(nil)
