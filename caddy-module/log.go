@@ -1,0 +1,60 @@
+package caddymodule
+
+import (
+	"sync/atomic"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// swappableLog is where something logs that outlives configurations: a logger
+// of an old configuration would go on writing to a file that is closed or
+// gone. Its zero value is silent. It may be used concurrently.
+type swappableLog struct {
+	current atomic.Pointer[zap.Logger]
+}
+
+// swap has all loggers made by logger write to l from now on.
+func (s *swappableLog) swap(l *zap.Logger) { s.current.Store(l) }
+
+// logger makes a logger that writes to whatever the current one is.
+func (s *swappableLog) logger() *zap.Logger { return zap.New(swappableCore{log: s}) }
+
+// swappableCore is the core of such a logger, with the fields it was given.
+type swappableCore struct {
+	log    *swappableLog
+	fields []zapcore.Field
+}
+
+func (c swappableCore) core() zapcore.Core {
+	if l := c.log.current.Load(); l != nil {
+		return l.Core()
+	}
+	return zapcore.NewNopCore()
+}
+
+// Enabled implements [zapcore.LevelEnabler].
+func (c swappableCore) Enabled(level zapcore.Level) bool { return c.core().Enabled(level) }
+
+// With implements [zapcore.Core].
+func (c swappableCore) With(fields []zapcore.Field) zapcore.Core {
+	return swappableCore{log: c.log, fields: append(c.fields[:len(c.fields):len(c.fields)], fields...)}
+}
+
+// Check implements [zapcore.Core].
+func (c swappableCore) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if l := c.log.current.Load(); l != nil {
+		e.LoggerName = l.Name()
+	}
+	return c.core().With(c.fields).Check(e, checked)
+}
+
+// Write implements [zapcore.Core].
+func (c swappableCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	return c.core().With(c.fields).Write(e, fields)
+}
+
+// Sync implements [zapcore.Core].
+func (c swappableCore) Sync() error { return c.core().Sync() }
+
+var _ zapcore.Core = swappableCore{}

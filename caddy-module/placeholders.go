@@ -1,0 +1,82 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// Errors of a text with placeholders. They name the placeholder, never a value.
+var (
+	errEmptyPlaceholder   = errors.New("resolves to nothing")
+	errRequestPlaceholder = errors.New("is only known while a request is answered")
+	errUnknownPlaceholder = errors.New("is unknown")
+)
+
+// placeholders replaces, once, those placeholders that Caddy knows without a
+// request: {env.*}, {file.*}, {system.*} and {time.now*}. One that resolves to nothing
+// is an error, and so are those of requests ({http.*}, {tls.*}), because
+// no request is there when a build runs. All other braces are text:
+// {param.NAME}, JSON, the programs of awk. What was put in is not looked at again.
+type placeholders struct {
+	// replacer is made when it is first needed; a text without braces needs none.
+	replacer *caddy.Replacer
+}
+
+func (p placeholders) replace(text string) (string, error) {
+	if !strings.Contains(text, "{") {
+		return text, nil
+	}
+	if p.replacer == nil {
+		p.replacer = caddy.NewReplacer()
+	}
+	var b strings.Builder
+	for {
+		before, rest, found := strings.Cut(text, "{")
+		b.WriteString(before)
+		if !found {
+			return b.String(), nil
+		}
+		name, after, closed := strings.Cut(rest, "}")
+		if !closed || strings.Contains(name, "{") || !ofCaddy(name) {
+			b.WriteByte('{')
+			text = rest
+			continue
+		}
+		value, err := p.value(name)
+		if err != nil {
+			return "", fmt.Errorf("placeholder {%s} %w", name, err)
+		}
+		b.WriteString(value)
+		text = after
+	}
+}
+
+func (p placeholders) value(name string) (string, error) {
+	if strings.HasPrefix(name, "http.") || strings.HasPrefix(name, "tls.") {
+		return "", errRequestPlaceholder
+	}
+	value, ok := p.replacer.GetString(name)
+	switch {
+	case !ok:
+		return "", errUnknownPlaceholder
+	case value == "":
+		return "", errEmptyPlaceholder
+	}
+	return value, nil
+}
+
+// ofCaddy says whether a text in braces is meant to be a placeholder of Caddy.
+func ofCaddy(name string) bool {
+	namespace, _, found := strings.Cut(name, ".")
+	if !found {
+		return false
+	}
+	switch namespace {
+	case "env", "file", "system", "time", "http", "tls":
+		return true
+	}
+	return false
+}
