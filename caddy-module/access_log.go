@@ -1,0 +1,200 @@
+package caddymodule
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// accessLog keeps secrets out of Caddy's access log. Caddy takes a copy of a
+// request before any handler sees it, so what is in it can't be changed; its
+// entry can only be suppressed, and one of the same form be written instead.
+//
+// What a handler added with log_append is missing in that entry: Caddy lets
+// nobody read it.
+type accessLog struct {
+	base *zap.Logger // named http.log.access
+}
+
+// newAccessLog is called while provisioning.
+func newAccessLog(ctx caddy.Context) accessLog {
+	// A logger is named after the module it belongs to; that of App is http.
+	return accessLog{base: ctx.Logger(caddyhttp.App{}).Named("log.access")}
+}
+
+// serve has a request handled and, if it was and if Caddy's own entry could
+// show a secret, puts another one in its place. It says what handle said.
+func (a accessLog) serve(w http.ResponseWriter, r *http.Request, handle func(http.ResponseWriter, *http.Request) bool) (handled bool) {
+	shown, secret := withoutSecrets(r)
+	if !secret {
+		return handle(w, r)
+	}
+	srv, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if srv == nil || !logs(srv.Logs, r) {
+		return handle(w, r)
+	}
+	body := &countedBody{ReadCloser: r.Body}
+	if r.Body != nil {
+		r.Body = body
+	}
+	entry := &accessEntry{
+		log: a.base, logs: srv.Logs, request: shown, original: r, body: body,
+		started: time.Now(), recorder: caddyhttp.NewResponseRecorder(w, nil, nil),
+	}
+	panicked := true
+	defer func() {
+		if handled || panicked {
+			entry.write()
+		}
+	}()
+	handled = handle(entry.recorder, r)
+	panicked = false
+	return handled
+}
+
+// accessEntry is what is known about one request.
+type accessEntry struct {
+	log      *zap.Logger
+	logs     *caddyhttp.ServerLogConfig
+	request  *http.Request // without secrets
+	original *http.Request
+	body     *countedBody
+	started  time.Time
+	recorder caddyhttp.ResponseRecorder
+}
+
+// write suppresses Caddy's own entry and writes ours, unless the entry was
+// suppressed already.
+func (e *accessEntry) write() {
+	ctx := e.original.Context()
+	if skip, _ := caddyhttp.GetVar(ctx, caddyhttp.LogSkipVar).(bool); skip {
+		return
+	}
+	caddyhttp.SetVar(ctx, caddyhttp.LogSkipVar, true)
+	level := zapcore.InfoLevel
+	if e.recorder.Status() >= http.StatusInternalServerError {
+		level = zapcore.ErrorLevel
+	}
+	if name, ok := caddyhttp.GetVar(ctx, caddyhttp.LogLevelVar).(string); ok {
+		if wanted, err := zapcore.ParseLevel(name); err == nil && wanted >= zapcore.DebugLevel && wanted <= zapcore.ErrorLevel {
+			level = wanted
+		}
+	}
+	for _, name := range loggerNames(e.logs, e.original) {
+		log := e.log
+		if name != "" {
+			log = log.Named(name)
+		}
+		if checked := log.Check(level, "handled request"); checked != nil {
+			checked.Write(e.fields()...)
+		}
+	}
+}
+
+// fields are those of Caddy's entry, in its order.
+func (e *accessEntry) fields() []zap.Field {
+	credentials := e.logs.ShouldLogCredentials
+	return []zap.Field{
+		zap.Object("request", caddyhttp.LoggableHTTPRequest{Request: e.request, ShouldLogCredentials: credentials}),
+		zap.Int("bytes_read", e.body.read),
+		zap.String("user_id", userOf(e.original)),
+		zap.Duration("duration", time.Since(e.started)),
+		zap.Int("size", e.recorder.Size()),
+		zap.Int("status", e.recorder.Status()),
+		zap.Object("resp_headers", caddyhttp.LoggableHTTPHeader{Header: e.recorder.Header(), ShouldLogCredentials: credentials}),
+	}
+}
+
+// countedBody counts what is read of a request's body.
+type countedBody struct {
+	io.ReadCloser
+	read int // bytes
+}
+
+// Read implements [io.Reader].
+func (b *countedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.read += n
+	return n, err
+}
+
+// logs says whether Caddy logs requests for this host.
+func logs(config *caddyhttp.ServerLogConfig, r *http.Request) bool {
+	if config == nil {
+		return false
+	}
+	host := hostOf(r)
+	for name := range config.LoggerNames {
+		if matchesHost(host, name) {
+			return true
+		}
+	}
+	if slices.ContainsFunc(config.SkipHosts, func(skipped string) bool { return matchesHost(host, skipped) }) {
+		return false
+	}
+	return !config.SkipUnmappedHosts
+}
+
+// loggerNames are the names of the loggers for a request, "" being that of all
+// access logs: those that log_name gave, else those of the host.
+func loggerNames(config *caddyhttp.ServerLogConfig, r *http.Request) []string {
+	if given, ok := caddyhttp.GetVar(r.Context(), caddyhttp.AccessLoggerNameVarKey).([]any); ok {
+		names := make([]string, 0, len(given))
+		for _, name := range given {
+			text, _ := name.(string)
+			names = append(names, text)
+		}
+		return names
+	}
+	host := hostOf(r)
+	if names, ok := config.LoggerNames[host]; ok {
+		return names
+	}
+	labels := strings.Split(host, ".")
+	for i := range labels {
+		if labels[i] == "" {
+			continue
+		}
+		labels[i] = "*" // from the left on, as Caddy does it
+		if names, ok := config.LoggerNames[strings.Join(labels, ".")]; ok {
+			return names
+		}
+	}
+	return []string{config.DefaultLoggerName}
+}
+
+func hostOf(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		host = r.Host
+	}
+	return strings.ToLower(host)
+}
+
+// matchesHost says whether a host is meant by a name in which labels, from the
+// left on, may be *.
+func matchesHost(host, name string) bool {
+	name = strings.ToLower(name)
+	if host == name {
+		return true
+	}
+	labels := strings.Split(host, ".")
+	for i := range labels {
+		if labels[i] == "" {
+			continue
+		}
+		labels[i] = "*"
+		if strings.Join(labels, ".") == name {
+			return true
+		}
+	}
+	return false
+}

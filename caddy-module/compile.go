@@ -1,0 +1,138 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/token"
+)
+
+// compiler turns what a handler's configuration says into a Spec, and keeps
+// every error, each with the full name of the job or folder.
+type compiler struct {
+	ctx  caddy.Context
+	errs []error
+}
+
+// compile loads the runners and resolves the secrets of a tree.
+func compile(ctx caddy.Context, root *Folder, access *Access) (*buildtoken.Definition, error) {
+	c := compiler{ctx: ctx}
+	spec := buildtoken.Spec{Root: c.folder("", root)}
+	if access != nil {
+		spec.Access = buildtoken.Access{Read: access.Read, Build: access.Build, Cancel: access.Cancel}
+	}
+	if err := errors.Join(c.errs...); err != nil {
+		return nil, err
+	}
+	return buildtoken.Define(spec)
+}
+
+func (c *compiler) fail(where string, err error) {
+	c.errs = append(c.errs, fmt.Errorf("%s: %w", where, err))
+}
+
+func (c *compiler) folder(full string, f *Folder) buildtoken.Folder {
+	where := fmt.Sprintf("folder %q", full)
+	if full == "" {
+		where = "top level"
+	}
+	compiled := buildtoken.Folder{
+		Name: f.Name, Settings: c.settings(where, &f.Scope), Tokens: c.tokens(where, f.Tokens), Allow: f.Allow,
+	}
+	for i := range f.Folders {
+		sub := &f.Folders[i]
+		compiled.Folders = append(compiled.Folders, c.folder(job.Join(full, sub.Name), sub))
+	}
+	for i := range f.Jobs {
+		j := &f.Jobs[i]
+		compiled.Jobs = append(compiled.Jobs, c.job(job.Join(full, j.Name), j))
+	}
+	return compiled
+}
+
+func (c *compiler) job(full string, j *Job) buildtoken.Job {
+	where := fmt.Sprintf("job %q", full)
+	return buildtoken.Job{
+		Name: j.Name, Description: j.Description, Disabled: j.Disabled, Concurrent: j.Concurrent, Coalesce: j.Coalesce, Badge: j.Badge,
+		Settings: c.settings(where, &j.Scope), Tokens: c.tokens(where, j.Tokens), Allow: j.Allow, Params: j.Params,
+		Runner: load[runner.Runner](c, where, j, "RunRaw"), Poller: load[runner.Poller](c, where, j, "PollRaw"),
+	}
+}
+
+// load loads a guest module of a job, if there is one.
+func load[T any](c *compiler, where string, j *Job, field string) T {
+	var none T
+	if (field == "RunRaw" && j.RunRaw == nil) || (field == "PollRaw" && j.PollRaw == nil) {
+		return none
+	}
+	mod, err := c.ctx.LoadModule(j, field)
+	if err != nil {
+		c.fail(where, err)
+		return none
+	}
+	loaded, ok := mod.(T)
+	if !ok {
+		c.fail(where, fmt.Errorf("module %T can't be used here", mod))
+	}
+	return loaded
+}
+
+func (c *compiler) settings(where string, s *Scope) job.Settings {
+	settings := job.Settings{
+		QuietPeriod: (*time.Duration)(s.QuietPeriod), Timeout: (*time.Duration)(s.Timeout), KeepBuilds: s.KeepBuilds,
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Env)) {
+		value, err := placeholders{}.replace(s.Env[name])
+		if err != nil {
+			c.fail(where, fmt.Errorf("env %s: %w", name, err))
+		}
+		settings.Env = append(settings.Env, job.Var{Name: name, Value: value})
+	}
+	if s.Dir != "" {
+		dir, err := placeholders{}.replace(s.Dir)
+		if err != nil {
+			c.fail(where, fmt.Errorf("dir: %w", err))
+		}
+		settings.Dir = &dir
+	}
+	return settings
+}
+
+func (c *compiler) tokens(where string, tokens []Token) []buildtoken.Token {
+	var compiled []buildtoken.Token
+	for _, t := range tokens {
+		if t.Name == "" {
+			t.Name = "default"
+		}
+		at := where + " token " + t.Name
+		if err := token.CheckName(t.Name); err != nil {
+			c.fail(where, err) // which does not show the name: it may be a secret
+			continue
+		}
+		secret, err := placeholders{}.replace(t.Secret)
+		if err != nil {
+			c.fail(at, err)
+			continue
+		}
+		digest, err := token.ParseSecret(secret)
+		if err != nil {
+			c.fail(at, err)
+			continue
+		}
+		grants, err := token.ParseGrants(t.Grants)
+		if err != nil {
+			c.fail(at, err)
+			continue
+		}
+		compiled = append(compiled, buildtoken.Token{Name: t.Name, Digest: digest, Expires: t.Expires, Grants: grants, Allow: t.Allow})
+	}
+	return compiled
+}

@@ -1,0 +1,145 @@
+package caddymodule
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/buildtoken/buildtoken/buildtoken/httpapi"
+)
+
+func init() {
+	caddy.RegisterModule(new(Handler))
+}
+
+// Handler takes triggers for the jobs that it defines, and shows what became
+// of them, under Jenkins-compatible URLs. Requests for any other path go on to
+// the next handler.
+//
+// The access log entries of its requests show no secrets: of the query only
+// `job`, `delay`, `cause`, `item` and `start` are in clear, and headers that
+// carry tokens are redacted.
+type Handler struct {
+	// The absolute URL under which clients reach the handler, as it stands in
+	// Location headers and in what builds are told. Placeholders like `{env.NAME}` are
+	// replaced when the configuration is loaded. Default: the scheme and host of the request (of a
+	// trusted proxy, those that it was asked for) and the path prefix that was stripped.
+	RootURL string `json:"root_url,omitempty"`
+
+	// The methods that may trigger: GET, POST. Default: both.
+	Methods []string `json:"methods,omitempty"`
+
+	// What callers without a token may do.
+	Access *Access `json:"access,omitempty"`
+
+	Scope
+
+	// Folders of jobs.
+	Folders []Folder `json:"folders,omitempty"`
+
+	// Jobs that are in no folder.
+	Jobs []Job `json:"jobs,omitempty"`
+
+	api  *httpapi.API
+	root rootURL
+	log  accessLog
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.build_token",
+		New: func() caddy.Module { return new(Handler) },
+	}
+}
+
+// tree is the handler's tree as a folder, which shares everything with it.
+func (h *Handler) tree() *Folder {
+	return &Folder{Scope: h.Scope, Folders: h.Folders, Jobs: h.Jobs}
+}
+
+// Provision compiles the jobs and makes them known to the app.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	for _, m := range h.Methods {
+		if m != http.MethodGet && m != http.MethodPost {
+			return fmt.Errorf("build_token: methods: %q is neither GET nor POST", m)
+		}
+	}
+	var err error
+	if h.root, err = parseRootURL(h.RootURL); err != nil {
+		return fmt.Errorf("build_token: root_url: %w", err)
+	}
+	mod, err := ctx.App("build_token")
+	if err != nil {
+		return fmt.Errorf("build_token: %w", err)
+	}
+	app, ok := mod.(*App)
+	if !ok {
+		return fmt.Errorf("build_token: the app is a %T", mod)
+	}
+	s := &site{place: placeOf(ctx)}
+	root := h.tree()
+	if s.texts, err = jobTexts(root); err != nil {
+		return fmt.Errorf("build_token: %w", err)
+	}
+	if s.definition, err = compile(ctx, root, h.Access); err != nil {
+		return fmt.Errorf("build_token: %w", err)
+	}
+	if err := app.add(s); err != nil {
+		return fmt.Errorf("build_token: %w", err)
+	}
+	// The tree holds secrets, and Caddy can be told to log handlers.
+	h.Scope, h.Folders, h.Jobs = Scope{}, nil, nil
+	h.log = newAccessLog(ctx)
+	h.api = &httpapi.API{
+		Open: app.controller, Definition: s.definition, Methods: slices.Clone(h.Methods),
+		Root: h.root.of, Remote: remoteOf, User: userOf, Log: ctx.Logger(), Done: app.stopping,
+	}
+	return nil
+}
+
+// placeOf says which handler is being provisioned.
+func placeOf(ctx caddy.Context) string {
+	if srv, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok && srv != nil {
+		return "server " + srv.Name()
+	}
+	return "another server"
+}
+
+// ServeHTTP answers what is ours and leaves the rest to next. It never returns
+// an error of its own: Caddy would log it with the whole URL.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if h.log.serve(w, r, h.api.Serve) {
+		return nil
+	}
+	return next.ServeHTTP(w, r)
+}
+
+// remoteOf is the client's address as Caddy sees it, trusted proxies considered.
+func remoteOf(r *http.Request) netip.Addr {
+	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	addr, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.Addr{} // as on a Unix socket
+	}
+	return addr.Unmap()
+}
+
+// userOf is whom an authentication handler has let in.
+func userOf(r *http.Request) string {
+	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return ""
+	}
+	id, _ := repl.GetString("http.auth.user.id")
+	return id
+}
+
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

@@ -1,0 +1,112 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// rootURL says under which URL clients see a handler. The zero value finds it
+// out from each request.
+type rootURL struct {
+	configured string // ends with a slash
+}
+
+var errRootURL = errors.New("want an absolute http or https URL without user, query and fragment")
+
+func parseRootURL(text string) (rootURL, error) {
+	if text == "" {
+		return rootURL{}, nil
+	}
+	text, err := placeholders{}.replace(text)
+	if err != nil {
+		return rootURL{}, err
+	}
+	u, err := url.Parse(text)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil ||
+		strings.ContainsAny(text, "?#") || !isHost(u.Host) {
+		return rootURL{}, fmt.Errorf("%q: %w", text, errRootURL)
+	}
+	return rootURL{configured: strings.TrimRight(u.String(), "/") + "/"}, nil
+}
+
+// of is the root URL of a request. It ends with a slash.
+func (u rootURL) of(r *http.Request) string {
+	if u.configured != "" {
+		return u.configured
+	}
+	scheme, host := "http", r.Host
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	if trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool); trusted {
+		if forwarded := first(r.Header.Get("X-Forwarded-Proto")); forwarded == "http" || forwarded == "https" {
+			scheme = forwarded
+		}
+		if forwarded := first(r.Header.Get("X-Forwarded-Host")); isHost(forwarded) {
+			host = forwarded
+		}
+	}
+	if !isHost(host) {
+		// What a client can send as Host is more than what can stand in a URL.
+		host = localHost(r)
+	}
+	return scheme + "://" + host + prefix(r) + "/"
+}
+
+// first is the first of several values: the one that the proxy nearest to the
+// client has written.
+func first(values string) string {
+	value, _, _ := strings.Cut(values, ",")
+	return strings.TrimSpace(value)
+}
+
+// isHost says whether a text is a name or an address, with or without a port,
+// that can stand in a URL as it is.
+func isHost(text string) bool {
+	host, port := text, ""
+	if at := strings.LastIndexByte(text, ':'); at >= 0 && !strings.HasSuffix(text, "]") {
+		host, port = text[:at], text[at+1:]
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return false
+		}
+	}
+	if inside, ok := strings.CutPrefix(host, "["); ok {
+		inside, ok = strings.CutSuffix(inside, "]")
+		return ok && net.ParseIP(inside) != nil && strings.Contains(inside, ":")
+	}
+	return host != "" && !strings.ContainsFunc(host, func(c rune) bool {
+		return c != '.' && c != '-' && c != '_' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z')
+	})
+}
+
+// localHost is the address at which the request came in.
+func localHost(r *http.Request) string {
+	if addr, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && isHost(addr.String()) {
+		return addr.String()
+	}
+	return "localhost"
+}
+
+// prefix is the part of the path that was stripped before the request came to
+// us, as by handle_path, without a slash at the end.
+func prefix(r *http.Request) string {
+	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+	if !ok || original.URL == nil {
+		return ""
+	}
+	if stripped, ok := strings.CutSuffix(original.URL.EscapedPath(), r.URL.EscapedPath()); ok {
+		return strings.TrimRight(stripped, "/")
+	}
+	// Escapes may have been lost on the way.
+	if stripped, ok := strings.CutSuffix(original.URL.Path, r.URL.Path); ok {
+		return strings.TrimRight((&url.URL{Path: stripped}).EscapedPath(), "/")
+	}
+	return ""
+}
