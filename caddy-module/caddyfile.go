@@ -1,0 +1,217 @@
+package caddymodule
+
+import (
+	"fmt"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+)
+
+func init() {
+	httpcaddyfile.RegisterHandlerDirective("build_token", parseDirective)
+	httpcaddyfile.RegisterDirectiveOrder("build_token", httpcaddyfile.Before, "respond")
+}
+
+// parseDirective reads the directive and compares its jobs with those of the
+// directives before it: here both places are known.
+func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	handler := new(Handler)
+	h.Next()
+	place := fmt.Sprintf("%s:%d", h.File(), h.Line())
+	h.Prev()
+	if err := handler.UnmarshalCaddyfile(h.Dispenser); err != nil {
+		return nil, err
+	}
+	texts, err := jobTexts(handler.tree())
+	if err != nil {
+		return nil, h.WrapErr(err)
+	}
+	const key = "build_token"
+	others, _ := h.State[key].([]*site)
+	for _, other := range others {
+		if full := different(other.texts, texts); full != "" {
+			return nil, fmt.Errorf("job '%s' is defined differently in the build_token directives at %s and at %s; all that is said about it must be equal, also by its folders",
+				full, other.place, place)
+		}
+	}
+	h.State[key] = append(others, &site{texts: texts, place: place})
+	return handler, nil
+}
+
+// UnmarshalCaddyfile sets up the handler from the directive. Syntax:
+//
+//	build_token [<matcher>] {
+//		root_url <url>
+//		methods GET|POST...
+//		access {
+//			read   <cel>
+//			build  <cel>
+//			cancel <cel>
+//		}
+//
+//		# these five also in a folder or job; they apply to every job below
+//		quiet_period <duration>
+//		timeout      <duration>
+//		keep_builds  <n>
+//		dir          <path>
+//		env          <name> <value>                # repeatable
+//
+//		allow <cel>                                # repeatable, in a folder or job too
+//		token [<name>] <secret> {                  # the same
+//			expires <RFC 3339>
+//			allow   <cel>                      # repeatable
+//			grant   trigger|status|log|cancel...
+//		}
+//
+//		folder <name> {
+//			...                                # from quiet_period to job
+//		}
+//
+//		job <name> {
+//			description <text>
+//			disabled
+//			concurrent
+//			badge
+//			coalesce identical|never
+//			param <name> string|text|password [<default>] {
+//				description <text>
+//				trim                       # of a string only
+//			}
+//			param <name> boolean [true|false]
+//			param <name> choice <value>...
+//			param <name> file
+//			run <command> [<arg>...] {
+//				dir         <path>
+//				env         <name> <value> # repeatable
+//				inherit_env <name>...
+//				kill_delay  <duration>
+//				user        <name>
+//			}
+//			poll <command> [<arg>...]          # block as of run
+//			...                                # from quiet_period to token
+//		}
+//	}
+//
+// What can stand in a job or folder once, and stands twice, is an error.
+// Parameters of the four kinds below can have a block with a description too.
+// In a site, Caddy rewrites its shorthands like {path} and {method} before they
+// are read here, also in expressions and arguments.
+func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the directive's name
+	if _, err := arguments(d, "build_token", 0, 0); err != nil {
+		return err
+	}
+	p := parser{d: d}
+	var tree Folder
+	seen := once{}
+	err := block(d, func(name string) error {
+		if err := seen.check(d, name, "root_url", "methods", "access"); err != nil {
+			return err
+		}
+		switch name {
+		case "root_url":
+			return p.text(&h.RootURL, name)
+		case "methods":
+			return p.methods(&h.Methods)
+		case "access":
+			h.Access = new(Access)
+			return p.access(h.Access)
+		}
+		return p.inFolder(&tree, seen, name, "build_token")
+	})
+	h.Scope, h.Folders, h.Jobs = tree.Scope, tree.Folders, tree.Jobs
+	return err
+}
+
+// parser reads the parts of a directive.
+type parser struct{ d *caddyfile.Dispenser }
+
+func (p parser) methods(methods *[]string) error {
+	args, err := arguments(p.d, "methods", 1, 2)
+	if err != nil {
+		return err
+	}
+	for i, m := range args {
+		if m != "GET" && m != "POST" {
+			return p.d.Errf("methods: '%s' is neither GET nor POST", m)
+		}
+		if i > 0 && m == args[0] {
+			return p.d.Errf("methods: %s stands twice", m)
+		}
+	}
+	*methods = args
+	return nil
+}
+
+func (p parser) access(a *Access) error {
+	if _, err := arguments(p.d, "access", 0, 0); err != nil {
+		return err
+	}
+	seen := once{}
+	return block(p.d, func(name string) error {
+		if err := seen.check(p.d, name, "read", "build", "cancel"); err != nil {
+			return err
+		}
+		rules := map[string]*string{"read": &a.Read, "build": &a.Build, "cancel": &a.Cancel}
+		rule, ok := rules[name]
+		if !ok {
+			return unknown(p.d, name, "access")
+		}
+		return p.rule(rule, "access "+name, true)
+	})
+}
+
+// inFolder reads what can stand in a folder, and so at the top too.
+func (p parser) inFolder(f *Folder, seen once, name, where string) error {
+	switch name {
+	case "folder":
+		return p.folder(f)
+	case "job":
+		return p.job(f)
+	}
+	ok, err := p.inScope(&f.Scope, seen, name)
+	if !ok && err == nil {
+		return unknown(p.d, name, where)
+	}
+	return err
+}
+
+func (p parser) folder(in *Folder) error {
+	args, err := arguments(p.d, "folder", 1, 1)
+	if err != nil {
+		return err
+	}
+	f := Folder{Name: args[0]}
+	if err := p.newName(in, f.Name, "folder"); err != nil {
+		return err
+	}
+	seen := once{}
+	err = block(p.d, func(name string) error {
+		return p.inFolder(&f, seen, name, fmt.Sprintf("folder '%s'", f.Name))
+	})
+	in.Folders = append(in.Folders, f)
+	return err
+}
+
+// newName checks the name of a job or folder.
+func (p parser) newName(in *Folder, name, kind string) error {
+	if err := job.CheckName(name); err != nil {
+		return p.d.Errf("%s: %v", kind, err)
+	}
+	for _, f := range in.Folders {
+		if f.Name == name {
+			return p.d.Errf("%s '%s': a folder of this name is already here", kind, name)
+		}
+	}
+	for _, j := range in.Jobs {
+		if j.Name == name {
+			return p.d.Errf("%s '%s': a job of this name is already here", kind, name)
+		}
+	}
+	return nil
+}
+
+var _ caddyfile.Unmarshaler = (*Handler)(nil)

@@ -1,0 +1,180 @@
+package caddymodule
+
+import (
+	"math"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/buildtoken/buildtoken/buildtoken/policy"
+)
+
+// any number of arguments
+const unlimited = math.MaxInt
+
+// block calls read with the name of each subdirective of the block that opens
+// here, if one does.
+func block(d *caddyfile.Dispenser, read func(name string) error) error {
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if err := read(d.Val()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// arguments reads the arguments of a directive. The error shows none of them:
+// one could be a secret.
+func arguments(d *caddyfile.Dispenser, name string, least, most int) ([]string, error) {
+	args := d.RemainingArgs()
+	switch {
+	case len(args) < least && least == 1 && most == 1:
+		return nil, d.Errf("%s: the argument is missing", name)
+	case len(args) < least:
+		return nil, d.Errf("%s: %d arguments, want at least %d", name, len(args), least)
+	case len(args) > most && most == 0:
+		return nil, d.Errf("%s: it takes no arguments", name)
+	case len(args) > most:
+		return nil, d.Errf("%s: %d arguments, want at most %d; quote what belongs together", name, len(args), most)
+	}
+	return args, nil
+}
+
+// unknown is the error for a subdirective that does not exist.
+func unknown(d *caddyfile.Dispenser, name, where string) error {
+	if name == "{" {
+		return d.Errf("a block can't open here, in %s", where)
+	}
+	return d.Errf("unrecognized subdirective '%s' of %s", name, where)
+}
+
+// once knows which subdirectives of a block were there.
+type once map[string]bool
+
+// check refuses a subdirective that was there already, if it is one of those
+// that can be there only once.
+func (o once) check(d *caddyfile.Dispenser, name string, only ...string) error {
+	if !slices.Contains(only, name) {
+		return nil
+	}
+	if o[name] {
+		return d.Errf("%s is set twice", name)
+	}
+	o[name] = true
+	return nil
+}
+
+func (p parser) text(to *string, name string) error {
+	args, err := arguments(p.d, name, 1, 1)
+	if err != nil {
+		return err
+	}
+	if args[0] == "" {
+		return p.d.Errf("%s: it is empty", name)
+	}
+	*to = args[0]
+	return nil
+}
+
+func (p parser) flag(to *bool, name string) error {
+	*to = true
+	_, err := arguments(p.d, name, 0, 0)
+	return err
+}
+
+func (p parser) duration(name string) (caddy.Duration, error) {
+	args, err := arguments(p.d, name, 1, 1)
+	if err != nil {
+		return 0, err
+	}
+	return p.parseDuration(name, args[0])
+}
+
+func (p parser) parseDuration(name, text string) (caddy.Duration, error) {
+	length, err := caddy.ParseDuration(text)
+	if err != nil {
+		return 0, p.d.Errf("%s: '%s' is no duration like 90s, 5m or 1d", name, text)
+	}
+	if length < 0 {
+		return 0, p.d.Errf("%s: %v is negative", name, length)
+	}
+	return caddy.Duration(length), nil
+}
+
+func (p parser) number(name string, least int) (int, error) {
+	args, err := arguments(p.d, name, 1, 1)
+	if err != nil {
+		return 0, err
+	}
+	return p.parseNumber(name, args[0], least)
+}
+
+func (p parser) parseNumber(name, text string, least int) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < least {
+		return 0, p.d.Errf("%s: '%s' is no whole number from %d on", name, text, least)
+	}
+	return n, nil
+}
+
+// instant reads an RFC 3339 time.
+func (p parser) instant(to *time.Time, name string) error {
+	args, err := arguments(p.d, name, 1, 1)
+	if err != nil {
+		return err
+	}
+	if *to, err = time.Parse(time.RFC3339, args[0]); err != nil || to.IsZero() {
+		return p.d.Errf("%s: '%s' is no time like 2027-01-31T00:00:00Z", name, args[0])
+	}
+	return nil
+}
+
+// variable reads a name and a value.
+func (p parser) variable(to *map[string]string, name string) error {
+	args, err := arguments(p.d, name, 2, 2)
+	if err != nil {
+		return err
+	}
+	if _, ok := (*to)[args[0]]; ok {
+		return p.d.Errf("%s: %s is set twice", name, args[0])
+	}
+	if *to == nil {
+		*to = map[string]string{}
+	}
+	(*to)[args[0]] = args[1]
+	return nil
+}
+
+// rule reads a CEL expression, and compiles it here too, where its line is known.
+func (p parser) rule(to *string, name string, access bool) error {
+	args, err := arguments(p.d, name, 1, 1)
+	if err != nil {
+		return err
+	}
+	newEnv := policy.NewEnv
+	if access {
+		newEnv = policy.NewAccessEnv
+	}
+	env, err := newEnv()
+	if err != nil {
+		return p.d.WrapErr(err)
+	}
+	if _, err := env.Compile([]policy.Rule{{Name: name, Source: args[0]}}); err != nil {
+		return p.d.WrapErr(err)
+	}
+	*to = args[0]
+	return nil
+}
+
+// rules reads one more CEL expression.
+func (p parser) rules(to *[]string, name string) error {
+	var rule string
+	if err := p.rule(&rule, name, false); err != nil {
+		return err
+	}
+	*to = append(*to, rule)
+	return nil
+}

@@ -1,0 +1,113 @@
+package caddymodule
+
+import (
+	"fmt"
+
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+)
+
+func (p parser) job(in *Folder) error {
+	args, err := arguments(p.d, "job", 1, 1)
+	if err != nil {
+		return err
+	}
+	j := Job{Name: args[0]}
+	if err := p.newName(in, j.Name, "job"); err != nil {
+		return err
+	}
+	seen := once{}
+	if err := block(p.d, func(name string) error { return p.inJob(&j, seen, name) }); err != nil {
+		return err
+	}
+	if j.RunRaw == nil {
+		return p.d.Errf("job '%s' has nothing to run: add a run directive", j.Name)
+	}
+	in.Jobs = append(in.Jobs, j)
+	return nil
+}
+
+func (p parser) inJob(j *Job, seen once, name string) error {
+	if err := seen.check(p.d, name, "description", "disabled", "concurrent", "badge", "coalesce", "run", "poll"); err != nil {
+		return err
+	}
+	switch name {
+	case "description":
+		return p.text(&j.Description, name)
+	case "disabled":
+		return p.flag(&j.Disabled, name)
+	case "concurrent":
+		return p.flag(&j.Concurrent, name)
+	case "badge":
+		return p.flag(&j.Badge, name)
+	case "coalesce":
+		return p.coalesce(j)
+	case "param":
+		return p.param(j)
+	case "run":
+		return p.run(&j.RunRaw)
+	case "poll":
+		return p.poll(&j.PollRaw)
+	}
+	ok, err := p.inScope(&j.Scope, seen, name)
+	if !ok && err == nil {
+		return unknown(p.d, name, fmt.Sprintf("job '%s'", j.Name))
+	}
+	return err
+}
+
+func (p parser) coalesce(j *Job) error {
+	args, err := arguments(p.d, "coalesce", 1, 1)
+	if err != nil {
+		return err
+	}
+	j.Coalesce = job.Coalesce(args[0])
+	if j.Coalesce != job.Identical && j.Coalesce != job.Never {
+		return p.d.Errf("coalesce: '%s' is neither %s nor %s", args[0], job.Identical, job.Never)
+	}
+	return nil
+}
+
+func (p parser) param(j *Job) error {
+	args, err := arguments(p.d, "param", 2, unlimited)
+	if err != nil {
+		return err
+	}
+	param := job.Param{Name: args[0], Kind: job.Kind(args[1])}
+	values, most := args[2:], 1
+	switch param.Kind {
+	case job.KindChoice:
+		param.Choices, most = values, unlimited
+	case job.KindFile:
+		most = 0
+	case job.KindString, job.KindText, job.KindPassword, job.KindBoolean:
+		if len(values) > 0 {
+			param.Default = values[0]
+		}
+	default:
+		return p.d.Errf("param %s: '%s' is none of string, text, password, boolean, choice and file", param.Name, args[1])
+	}
+	if len(values) > most {
+		return p.d.Errf("param %s: too many arguments for a %s; quote what belongs together", param.Name, param.Kind)
+	}
+	seen := once{}
+	err = block(p.d, func(name string) error {
+		if err := seen.check(p.d, name, "description", "trim"); err != nil {
+			return err
+		}
+		switch name {
+		case "description":
+			return p.text(&param.Description, name)
+		case "trim":
+			return p.flag(&param.Trim, name)
+		}
+		return unknown(p.d, name, "param "+param.Name)
+	})
+	if err != nil {
+		return err
+	}
+	j.Params = append(j.Params, param)
+	if err := job.CheckParams(j.Params); err != nil {
+		return p.d.WrapErr(err)
+	}
+	return nil
+}

@@ -1,0 +1,107 @@
+package caddymodule
+
+import (
+	"slices"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/token"
+)
+
+// inScope reads what can stand at the top, in a folder and in a job, and says
+// whether it was that.
+func (p parser) inScope(s *Scope, seen once, name string) (ok bool, err error) {
+	if err := seen.check(p.d, name, "quiet_period", "timeout", "keep_builds", "dir"); err != nil {
+		return true, err
+	}
+	switch name {
+	case "quiet_period":
+		return true, p.quietPeriod(s)
+	case "timeout":
+		var timeout caddy.Duration
+		timeout, err = p.duration(name)
+		s.Timeout = &timeout
+		return true, err
+	case "keep_builds":
+		var keep int
+		keep, err = p.number(name, 0)
+		s.KeepBuilds = &keep
+		return true, err
+	case "dir":
+		return true, p.text(&s.Dir, name)
+	case "env":
+		return true, p.variable(&s.Env, name)
+	case "allow":
+		return true, p.rules(&s.Allow, name)
+	case "token":
+		return true, p.token(s)
+	}
+	return false, nil
+}
+
+func (p parser) quietPeriod(s *Scope) error {
+	quiet, err := p.duration("quiet_period")
+	if err != nil {
+		return err
+	}
+	if quiet > caddy.Duration(job.MaxDelay) {
+		return p.d.Errf("quiet_period: it is longer than %v", job.MaxDelay)
+	}
+	s.QuietPeriod = &quiet
+	return nil
+}
+
+func (p parser) token(s *Scope) error {
+	args, err := arguments(p.d, "token", 1, 2)
+	if err != nil {
+		return err
+	}
+	t := Token{Secret: args[len(args)-1]}
+	name := "default"
+	if len(args) == 2 {
+		t.Name, name = args[0], args[0]
+		if err := token.CheckName(name); err != nil {
+			return p.d.Errf("token: %v", err)
+		}
+	}
+	if slices.ContainsFunc(s.Tokens, func(other Token) bool {
+		return other.Name == name || (other.Name == "" && name == "default")
+	}) {
+		return p.d.Errf("token: there is already one with the name '%s' here", name)
+	}
+	seen := once{}
+	err = block(p.d, func(sub string) error {
+		if err := seen.check(p.d, sub, "expires", "grant"); err != nil {
+			return err
+		}
+		switch sub {
+		case "expires":
+			return p.instant(&t.Expires, sub)
+		case "allow":
+			return p.rules(&t.Allow, sub)
+		case "grant":
+			return p.grants(&t.Grants)
+		}
+		return unknown(p.d, sub, "token '"+name+"'")
+	})
+	s.Tokens = append(s.Tokens, t)
+	return err
+}
+
+func (p parser) grants(to *[]string) error {
+	args, err := arguments(p.d, "grant", 1, unlimited)
+	if err != nil {
+		return err
+	}
+	if _, err := token.ParseGrants(args); err != nil {
+		return p.d.Errf("grant: %v", err)
+	}
+	for i, arg := range args {
+		if slices.Contains(args[:i], arg) {
+			return p.d.Errf("grant: %s stands twice", arg)
+		}
+	}
+	*to = args
+	return nil
+}
