@@ -1,0 +1,173 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+)
+
+func init() {
+	caddy.RegisterModule(new(Admin))
+}
+
+// Admin shows at `GET /build_token/` of Caddy's admin API how the queue is
+// doing, as JSON. Nothing in it is secret.
+type Admin struct{}
+
+// adminPath is below which the admin API answers.
+const adminPath = "/build_token/"
+
+// Status is what the admin API shows.
+type Status struct {
+	// Queues are the queues of the configuration in force.
+	Queues []QueueStatus `json:"queues"`
+}
+
+// QueueStatus is what is known of one queue.
+type QueueStatus struct {
+	// Path is where the queue is.
+	Path string `json:"path"`
+	// Queued is how many items of the jobs below wait.
+	Queued int `json:"queued"`
+	// Executors is how many builds may run at once.
+	Executors int `json:"executors"`
+	// Running are the builds that run, by job and number.
+	Running []RunningBuild `json:"running"`
+	// Jobs are those of the configuration, sorted by name.
+	Jobs []JobStatus `json:"jobs"`
+}
+
+// RunningBuild is a build that runs.
+type RunningBuild struct {
+	Job     string    `json:"job"`
+	Number  int64     `json:"number"`
+	Item    int64     `json:"item"`
+	Started time.Time `json:"started"`
+}
+
+// JobStatus is what is known of one job.
+type JobStatus struct {
+	Name       string `json:"name"`
+	Disabled   bool   `json:"disabled,omitempty"`
+	Queued     int    `json:"queued"`
+	Running    int    `json:"running"`
+	LastNumber int64  `json:"last_number"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Admin) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "admin.api.build_token",
+		New: func() caddy.Module { return new(Admin) },
+	}
+}
+
+// Routes implements [caddy.AdminRouter].
+func (a *Admin) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{{Pattern: adminPath, Handler: caddy.AdminHandlerFunc(a.serve)}}
+}
+
+// serve finds the app with each request: after a load that failed, the app that
+// this router was made with is not the one that runs.
+func (*Admin) serve(w http.ResponseWriter, r *http.Request) error {
+	if r.URL.Path != adminPath {
+		return apiError(http.StatusNotFound, fmt.Errorf("not found: %s", r.URL.Path))
+	}
+	if r.Method != http.MethodGet {
+		w.Header().Set("Allow", http.MethodGet)
+		return apiError(http.StatusMethodNotAllowed, fmt.Errorf("method %s: only GET is here", r.Method))
+	}
+	status := Status{Queues: []QueueStatus{}}
+	switch app, err := activeApp(); {
+	case errors.Is(err, caddy.ErrNotConfigured):
+	case err != nil:
+		return apiError(http.StatusInternalServerError, err)
+	default:
+		q, err := app.status(r.Context())
+		if err != nil {
+			return apiError(http.StatusServiceUnavailable, err)
+		}
+		status.Queues = append(status.Queues, q)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(status); err != nil {
+		return apiError(http.StatusInternalServerError, err)
+	}
+	return nil
+}
+
+func apiError(status int, err error) error {
+	return caddy.APIError{HTTPStatus: status, Err: err}
+}
+
+// activeApp is the app of the configuration in force.
+func activeApp() (*App, error) {
+	mod, err := caddy.ActiveContext().AppIfConfigured("build_token")
+	if err != nil {
+		return nil, fmt.Errorf("build_token: %w", err)
+	}
+	app, ok := mod.(*App)
+	if !ok {
+		return nil, fmt.Errorf("build_token: the app is a %T", mod)
+	}
+	return app, nil
+}
+
+// status describes the app's queue.
+func (a *App) status(ctx context.Context) (QueueStatus, error) {
+	status := QueueStatus{Path: a.place, Running: []RunningBuild{}, Jobs: []JobStatus{}}
+	ctl := a.opened()
+	if ctl == nil {
+		return QueueStatus{}, buildtoken.ErrShuttingDown
+	}
+	status.Executors = ctl.Executors()
+	defined := a.jobs()
+	names := slices.Sorted(maps.Keys(defined))
+	lanes, err := ctl.Lanes(ctx, names...)
+	if err != nil {
+		return QueueStatus{}, fmt.Errorf("build_token: %w", err)
+	}
+	for i, lane := range lanes {
+		status.Queued += lane.Queued
+		status.Jobs = append(status.Jobs, JobStatus{
+			Name: names[i], Disabled: defined[names[i]].Disabled,
+			Queued: lane.Queued, Running: len(lane.Running), LastNumber: lane.LastNumber,
+		})
+		for _, number := range lane.Running {
+			b, err := ctl.Build(ctx, names[i], number)
+			if err != nil {
+				return QueueStatus{}, fmt.Errorf("build_token: %w", err)
+			}
+			status.Running = append(status.Running, RunningBuild{Job: names[i], Number: number, Item: b.Item.ID, Started: b.Started})
+		}
+	}
+	return status, nil
+}
+
+// jobs are the jobs of all handlers by full name.
+func (a *App) jobs() map[string]*job.Job {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	all := map[string]*job.Job{}
+	for _, s := range a.sites {
+		for _, j := range s.definition.Tree().Jobs() {
+			all[j.FullName] = j
+		}
+	}
+	return all
+}
+
+var (
+	_ caddy.Module      = (*Admin)(nil)
+	_ caddy.AdminRouter = (*Admin)(nil)
+)
