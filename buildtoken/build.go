@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -20,12 +22,15 @@ import (
 // that a build has ended finds its whole log.
 func (c *Controller) run(ctx context.Context, b queue.Build) (queue.Result, string) {
 	full := b.Item.Job
-	log := c.logger().With(zap.String("job", full), zap.Int64("number", b.Number), zap.Int64("item", b.Item.ID))
-	log.Info("build started", zap.Int("executor", b.Executor), zap.Duration("late", b.Started.Sub(b.Item.Due)))
+	// Asked for anew each time: a build may outlive a configuration.
+	log := func() *zap.Logger {
+		return c.logger().With(zap.String("job", full), zap.Int64("number", b.Number), zap.Int64("item", b.Item.ID))
+	}
+	log().Info("build started", zap.Int("executor", b.Executor), zap.Duration("late", b.Started.Sub(b.Item.Due)))
 	out, err := c.logs.Create(job.PathElement(full), b.Number, c.opts.LogLimit)
 	if err != nil {
-		log.Error("build not started: no log", zap.Error(err))
-		return queue.NotBuilt, "the console log cannot be written: " + err.Error()
+		log().Error("build not started: no log", zap.Error(err))
+		return queue.NotBuilt, oneLine("the console log cannot be written: "+err.Error(), maxReason)
 	}
 	for _, cause := range b.Item.Causes {
 		for range min(cause.Count, maxCauseLines) {
@@ -38,17 +43,33 @@ func (c *Controller) run(ctx context.Context, b queue.Build) (queue.Result, stri
 	if b.Item.MoreCauses > 0 {
 		out.Line(fmt.Sprintf("Started by %d more triggers", b.Item.MoreCauses))
 	}
-	result := c.execute(ctx, b, out)
+	result := checked(c.execute(ctx, b, out))
 	if result.Reason != "" {
 		out.Line(result.Reason)
 	}
 	out.Line("Finished: " + string(result.Outcome))
 	if err := out.Close(); err != nil {
-		log.Error("console log is not complete", zap.Error(err))
+		log().Error("console log is not complete", zap.Error(err))
 	}
-	log.Info("build ended", zap.String("result", string(result.Outcome)), zap.String("reason", result.Reason),
+	log().Info("build ended", zap.String("result", string(result.Outcome)), zap.String("reason", result.Reason),
 		zap.Duration("duration", time.Since(b.Started)))
 	return queue.Result(result.Outcome), result.Reason
+}
+
+// maxReason bounds the reason of a result, in bytes.
+const maxReason = 1000
+
+// checked makes sure of what the queue relies on, whatever a runner answers:
+// one of the four outcomes, since none at all would mean a build that runs for
+// ever, and a reason of one line, none for a success.
+func checked(r runner.Result) runner.Result {
+	switch r.Outcome {
+	case runner.Success:
+		return runner.Result{Outcome: runner.Success}
+	case runner.Failure, runner.Aborted, runner.NotBuilt:
+		return runner.Result{Outcome: r.Outcome, Reason: oneLine(r.Reason, maxReason)}
+	}
+	return runner.Result{Outcome: runner.Failure, Reason: oneLine(fmt.Sprintf("the runner gave an unknown result %.100q", r.Outcome), maxReason)}
 }
 
 // maxCauseLines is how often the log repeats a cause that came again and again.
@@ -68,7 +89,15 @@ func (c *Controller) execute(ctx context.Context, b queue.Build, out *console.Wr
 	if err != nil {
 		return notBuilt(err)
 	}
-	workspace, leave, err := c.spaces.enter(full)
+	workspace, leave, err := c.spaces.enter(ctx, full, func() {
+		out.Line("Waiting for a poll of the job to leave the workspace")
+	})
+	if ctx.Err() != nil {
+		if err == nil {
+			leave()
+		}
+		return runner.Result{Outcome: runner.Aborted, Reason: context.Cause(ctx).Error()}
+	}
 	if err != nil {
 		return notBuilt(err)
 	}
@@ -78,10 +107,19 @@ func (c *Controller) execute(ctx context.Context, b queue.Build, out *console.Wr
 		ctx, cancel = context.WithTimeoutCause(ctx, *timeout, fmt.Errorf("timed out after %v", *timeout))
 		defer cancel()
 	}
-	if ctx.Err() != nil {
-		return notBuilt(context.Cause(ctx))
-	}
-	return j.runner.Run(ctx, c.describe(j, b, values, workspace), out)
+	return c.guarded(ctx, j, c.describe(j, b, values, workspace), out)
+}
+
+// guarded runs the build, and turns a panic of a runner, which may be anybody's,
+// into a failed build: the server has others to run.
+func (c *Controller) guarded(ctx context.Context, j *definedJob, b runner.Build, out io.Writer) (result runner.Result) {
+	defer func() {
+		if r := recover(); r != nil {
+			c.logger().Error("runner panicked", zap.String("job", b.Job), zap.Int64("number", b.Number), zap.Any("panic", r), zap.Stack("stack"))
+			result = runner.Result{Outcome: runner.Failure, Reason: "the runner broke; the server's log says more"}
+		}
+	}()
+	return j.runner.Run(ctx, b, out)
 }
 
 // describe is the build as its runner sees it.
@@ -89,7 +127,7 @@ func (c *Controller) describe(j *definedJob, b queue.Build, values []job.Value, 
 	described := runner.Build{
 		Job: b.Item.Job, Number: b.Number, QueueID: b.Item.ID,
 		Env:       environment(j, b, values, place{node: c.opts.Node, workspace: workspace}),
-		Params:    params(values),
+		Params:    params(j.Job, values),
 		Workspace: workspace,
 	}
 	if j.Settings.Dir != nil {
@@ -116,10 +154,18 @@ func (c *Controller) open(it queue.Item) ([]job.Value, error) {
 	return values, nil
 }
 
-func params(values []job.Value) []runner.Param {
-	all := make([]runner.Param, len(values))
+// params are the values as a runner gets them, in their order. Behind them
+// come the files that the trigger did not bring, empty, so that an argument may
+// refer to them.
+func params(j *job.Job, values []job.Value) []runner.Param {
+	all := make([]runner.Param, len(values), len(values)+len(j.Params))
 	for i, v := range values {
 		all[i] = runner.Param{Name: v.Name, Value: v.Text, Secret: v.Kind == job.KindPassword}
+	}
+	for _, p := range j.Params {
+		if p.Kind == job.KindFile && !slices.ContainsFunc(values, func(v job.Value) bool { return v.Name == p.Name }) {
+			all = append(all, runner.Param{Name: p.Name})
+		}
 	}
 	return all
 }

@@ -60,6 +60,9 @@ type Options struct {
 	// LogLimit is how many bytes a build may write to its log; 0 is
 	// [DefaultLogLimit], negative is no limit.
 	LogLimit int64
+	// Log hears of what happens before the first [Controller.Attach], which
+	// brings the logger for all the rest. Nil is silent.
+	Log *zap.Logger
 }
 
 // Config is what the newest configuration says. Its zero value is usable: no jobs.
@@ -123,10 +126,15 @@ type Controller struct {
 	// effective is what the newest attached configuration says; never nil.
 	effective atomic.Pointer[effective]
 
+	// done is closed when the first Close is done, with the answer in closeErr.
+	done     chan struct{}
+	closeErr error
+
 	// mu guards the following.
 	mu       sync.Mutex
 	attached []*effective // newest last
 	closed   bool
+	lost     []queue.Build // whose processes the first Attach looks for
 }
 
 // effective is a configuration in force.
@@ -171,14 +179,15 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 		logs:    console.New(filepath.Join(opts.Dir, "logs")),
 		uploads: uploads{dir: filepath.Join(opts.Dir, "uploads")},
 		wrong:   newWrongTokens(),
+		done:    make(chan struct{}),
 	}
-	c.effective.Store(&effective{Config: Config{}.withDefaults(), detached: true})
+	c.effective.Store(&effective{Config: Config{Log: opts.Log}.withDefaults(), detached: true})
 	c.spaces.dir = filepath.Join(opts.Dir, "workspaces")
-	lost, err := c.queue.Reclaim(ctx, time.Now(), lostReason)
+	c.lost, err = c.queue.Reclaim(ctx, time.Now(), lostReason)
 	if err != nil {
 		return nil, fmt.Errorf("buildtoken: end lost builds: %w", err)
 	}
-	for _, b := range lost {
+	for _, b := range c.lost {
 		c.closeLost(b)
 	}
 	refs, err := c.queue.Refs(ctx)
@@ -189,29 +198,33 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 		return nil, err
 	}
 	c.polls = newPolls(c)
-	c.pool = executor.Start(c.queue, c.run, executor.Options{Node: opts.Node, Ended: c.ended, Log: c.logger()})
+	c.pool = executor.Start(c.queue, c.run, executor.Options{Node: opts.Node, Ended: c.ended, Log: c.logger})
 	return c, nil
 }
 
-// Close takes no more triggers, lets running builds go on for the shutdown
-// timeout, stops those that still run, and closes the queue.
+// Close takes no more triggers, stops polls, lets running builds go on for the
+// shutdown timeout, stops those that still run, and closes the queue. Every
+// call returns when all that is done, with the same answer.
 func (c *Controller) Close() error {
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
-		return nil
+		<-c.done
+		return c.closeErr
 	}
+	defer close(c.done)
 	c.closed = true
 	last := *c.effective.Load()
 	last.detached = true
 	c.effective.Store(&last)
 	c.mu.Unlock()
+	c.pool.Resize(0) // polls may take a while to stop, and no build should start meanwhile
 	c.polls.close()
 	c.pool.Stop(last.ShutdownTimeout)
 	if err := c.queue.Close(); err != nil {
-		return fmt.Errorf("buildtoken: %w", err)
+		c.closeErr = fmt.Errorf("buildtoken: %w", err)
 	}
-	return nil
+	return c.closeErr
 }
 
 // Attach puts a configuration into force: from now on it decides what new
@@ -221,7 +234,10 @@ func (c *Controller) Close() error {
 // take the new rules, the old configuration stays in force.
 //
 // While nothing is attached, triggers are answered [ErrShuttingDown] and no
-// build starts.
+// build starts. After Close, so is Attach.
+//
+// ctx bounds the wait before anything is changed; what has begun is not given
+// up half-way.
 func (c *Controller) Attach(ctx context.Context, cfg Config) (detach func(), err error) {
 	cfg = cfg.withDefaults()
 	e := &effective{Config: cfg, jobs: map[string]*definedJob{}}
@@ -237,15 +253,36 @@ func (c *Controller) Attach(ctx context.Context, cfg Config) (detach func(), err
 	if c.closed {
 		return nil, ErrShuttingDown
 	}
-	if err := c.enforce(ctx, e); err != nil {
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("buildtoken: attach: %w", context.Cause(ctx))
+	}
+	ctx = context.WithoutCancel(ctx)
+	// Nothing may start between two configurations: a build of a job that came
+	// back would find that the job is gone.
+	c.pool.Resize(0)
+	if err := c.setRules(ctx, e); err != nil {
+		c.resume()
 		return nil, err
 	}
+	if len(c.lost) > 0 {
+		c.reap(ctx, e, c.lost)
+		c.lost = nil
+	}
+	c.effective.Store(e)
 	c.attached = append(c.attached, e)
-	return func() { c.detach(context.WithoutCancel(ctx), e) }, nil
+	c.resume()
+	return func() { c.detach(ctx, e) }, nil
 }
 
-// enforce makes a configuration the effective one. The caller holds mu.
-func (c *Controller) enforce(ctx context.Context, e *effective) error {
+// resume lets builds start as the effective configuration wants it. The caller holds mu.
+func (c *Controller) resume() {
+	if e := c.effective.Load(); !e.detached {
+		c.pool.Resize(e.Executors)
+	}
+}
+
+// setRules tells the queue what a configuration says about each job.
+func (c *Controller) setRules(ctx context.Context, e *effective) error {
 	rules := make(map[string]queue.Rules, len(e.jobs))
 	for full, j := range e.jobs {
 		keep := e.KeepBuilds
@@ -257,8 +294,6 @@ func (c *Controller) enforce(ctx context.Context, e *effective) error {
 	if err := c.queue.SetRules(ctx, rules, e.QueueLimit); err != nil {
 		return fmt.Errorf("buildtoken: set rules: %w", err)
 	}
-	c.effective.Store(e)
-	c.pool.Resize(e.Executors)
 	return nil
 }
 
@@ -273,16 +308,19 @@ func (c *Controller) detach(ctx context.Context, e *effective) {
 	if c.effective.Load() != e {
 		return
 	}
+	c.pool.Resize(0)
 	if len(c.attached) == 0 {
 		last := *e
 		last.detached = true
 		c.effective.Store(&last)
-		c.pool.Resize(0)
 		return
 	}
-	if err := c.enforce(ctx, c.attached[len(c.attached)-1]); err != nil {
-		e.Log.Error("earlier configuration could not be put back into force", zap.Error(err))
+	earlier := c.attached[len(c.attached)-1]
+	if err := c.setRules(ctx, earlier); err != nil {
+		earlier.Log.Error("rules of the earlier configuration could not be put back into the queue", zap.Error(err))
 	}
+	c.effective.Store(earlier)
+	c.resume()
 }
 
 // logger is where the newest configuration wants to log: one from an old

@@ -245,9 +245,6 @@ func (c *compiler) job(folder string, j Job, outer scope) {
 		c.fail(full, job.ErrDuplicate)
 		return
 	}
-	if err := job.CheckParams(j.Params); err != nil {
-		c.fail(full, err)
-	}
 	if j.Runner == nil {
 		c.fail(full, errors.New("nothing to run: a job needs a runner"))
 	}
@@ -277,12 +274,16 @@ func (c *compiler) job(folder string, j Job, outer scope) {
 		quiet := DefaultQuietPeriod
 		settings.QuietPeriod = &quiet
 	}
-	c.d.jobs[full] = defined
-	c.d.files = c.d.files || slices.ContainsFunc(j.Params, func(p job.Param) bool { return p.Kind == job.KindFile })
-	c.all = append(c.all, job.Job{
+	inTree := job.Job{
 		FullName: full, Description: j.Description, Disabled: j.Disabled, Concurrent: j.Concurrent,
 		Coalesce: j.Coalesce, Settings: settings, Params: j.Params,
-	})
+	}
+	if err := inTree.Check(); err != nil {
+		c.fail("", err)
+	}
+	c.d.jobs[full] = defined
+	c.d.files = c.d.files || slices.ContainsFunc(j.Params, func(p job.Param) bool { return p.Kind == job.KindFile })
+	c.all = append(c.all, inTree)
 }
 
 // argumenter is a runner that puts parameters into its command's arguments.

@@ -39,6 +39,10 @@ type poll struct {
 // maxPolls is how many jobs are polled at once; the others wait their turn.
 const maxPolls = 10
 
+// maxPollTime bounds a poll of a job that says no timeout: builds of the job
+// wait for it.
+const maxPollTime = 10 * time.Minute
+
 // maxPollLog bounds the log of one poll, in bytes.
 const maxPollLog = 1 << 20
 
@@ -79,12 +83,7 @@ func (p *polls) loop(full string) {
 		p.running[full].again = false
 		root := p.running[full].root
 		p.mu.Unlock()
-		select {
-		case p.slots <- struct{}{}:
-			p.c.poll(p.ctx, full, root)
-			<-p.slots
-		case <-p.ctx.Done():
-		}
+		p.c.poll(p.ctx, full, root)
 		p.mu.Lock()
 		if !p.running[full].again || p.closed {
 			delete(p.running, full)
@@ -97,50 +96,66 @@ func (p *polls) loop(full string) {
 
 // poll looks for changes once, and queues a build if there are some.
 func (c *Controller) poll(ctx context.Context, full, root string) {
-	log := c.logger().With(zap.String("job", full))
-	j, ok := c.effective.Load().jobs[full]
+	workspace, leave, err := c.spaces.enterPoll(ctx, full)
+	if err != nil {
+		if ctx.Err() == nil { // else the server stops, and nobody waits for the poll
+			c.logger().Error("poll failed", zap.String("job", full), zap.Error(err))
+		}
+		return
+	}
+	defer leave()
+	select {
+	case c.polls.slots <- struct{}{}:
+		defer func() { <-c.polls.slots }()
+	case <-ctx.Done():
+		return
+	}
+	log := func() *zap.Logger { return c.logger().With(zap.String("job", full)) }
+	j, ok := c.effective.Load().jobs[full] // as it is now: the wait may have been long
 	if !ok || j.poller == nil || j.Disabled {
-		log.Info("poll dropped: the job is gone, disabled, or is not polled any more")
+		log().Info("poll dropped: the job is gone, disabled, or is not polled any more")
 		return
 	}
 	started := time.Now()
 	out := &pollLog{}
 	fmt.Fprintf(out, "Started on %s\n", started.UTC().Format(time.RFC3339))
-	changed, err := c.look(ctx, j, root, out)
+	changed, err := c.look(ctx, j, root, workspace, out)
 	fmt.Fprintf(out, "Done. Took %v\n", time.Since(started).Round(time.Millisecond))
 	switch {
 	case err != nil:
 		fmt.Fprintf(out, "Failed: %v\n", err)
-		log.Error("poll failed", zap.Error(err))
+		log().Error("poll failed", zap.Error(err))
 	case changed:
 		fmt.Fprintln(out, "Changes found")
 	default:
 		fmt.Fprintln(out, "No changes")
 	}
 	if err := out.save(c.pollLogPath(full)); err != nil {
-		log.Error("polling log could not be written", zap.Error(err))
+		log().Error("polling log could not be written", zap.Error(err))
 	}
 	if err != nil || !changed {
 		return
 	}
-	if err := c.scheduleChange(ctx, j, root); err != nil {
-		log.Error("changes were found, but no build could be queued", zap.Error(err))
+	// Also if the server is about to stop: the poller may not find them again.
+	if err := c.scheduleChange(context.WithoutCancel(ctx), j, root); err != nil {
+		log().Error("changes were found, but no build could be queued", zap.Error(err))
 	}
 }
 
-func (c *Controller) look(ctx context.Context, j *definedJob, root string, out *pollLog) (bool, error) {
-	workspace, leave, err := c.spaces.enter(j.FullName)
-	if err != nil {
-		return false, err
-	}
-	defer leave()
+// look asks the poller. It sees the parameters that a build would get.
+func (c *Controller) look(ctx context.Context, j *definedJob, root, workspace string, out *pollLog) (bool, error) {
+	limit := maxPollTime
 	if timeout := j.Settings.Timeout; timeout != nil && *timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, *timeout, fmt.Errorf("timed out after %v", *timeout))
-		defer cancel()
+		limit = *timeout
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("timed out after %v", limit))
+	defer cancel()
+	values, err := j.Values(nil, nil)
+	if err != nil {
+		return false, fmt.Errorf("buildtoken: defaults: %w", err)
 	}
 	b := queue.Build{Item: queue.Item{Job: j.FullName, Root: root}}
-	changed, err := j.poller.Poll(ctx, c.describe(j, b, nil, workspace), out)
+	changed, err := j.poller.Poll(ctx, c.describe(j, b, values, workspace), out)
 	if err != nil {
 		return false, fmt.Errorf("poll: %w", err)
 	}

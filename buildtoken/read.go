@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken/console"
@@ -104,17 +105,20 @@ func (c *Controller) Entry(ctx context.Context, d *Definition, id int64) (queue.
 // Items lists queued items, due first, at most limit; full restricts them to
 // one job, "" means all jobs of the site.
 func (c *Controller) Items(ctx context.Context, d *Definition, full string, limit int) ([]queue.Entry, error) {
-	entries, err := c.queue.Items(ctx, time.Now(), full, limit)
-	if err != nil {
-		return nil, fmt.Errorf("buildtoken: queue: %w", err)
-	}
-	own := entries[:0]
-	for _, e := range entries {
-		if d.jobs[e.Item.Job] != nil {
-			own = append(own, e)
+	limit = max(limit, 0)
+	now := time.Now()
+	for ask := limit; ; ask *= 4 {
+		entries, err := c.queue.Items(ctx, now, full, ask)
+		if err != nil {
+			return nil, fmt.Errorf("buildtoken: queue: %w", err)
+		}
+		// Other sites may have filled the front of the queue.
+		all := len(entries) < ask
+		own := slices.DeleteFunc(entries, func(e queue.Entry) bool { return d.jobs[e.Item.Job] == nil })
+		if all || len(own) >= limit {
+			return own[:min(len(own), limit)], nil
 		}
 	}
-	return own, nil
 }
 
 // Lanes are the heads of the queues of jobs, in the order asked for.
@@ -164,6 +168,9 @@ func (c *Controller) Cancel(ctx context.Context, full string, id int64, by strin
 	entry, err := c.queue.Entry(ctx, time.Now(), id)
 	if err != nil {
 		return fmt.Errorf("buildtoken: cancel: %w", err)
+	}
+	if hasFiles(entry.Item.Values) {
+		ctx = context.WithoutCancel(ctx) // who gives up does not learn whether the files are still needed
 	}
 	if err := c.queue.Cancel(ctx, time.Now(), full, id, by); err != nil {
 		return fmt.Errorf("buildtoken: cancel: %w", err)

@@ -251,7 +251,7 @@ func (c *Controller) values(j *definedJob, t Trigger) ([]job.Value, error) {
 		return nil, err
 	}
 	if sizer, ok := j.runner.(runner.Sizer); ok {
-		if err := sizer.Fits(environment(j, queue.Build{Item: queue.Item{Root: t.Root}}, values, place{}), params(values)); err != nil {
+		if err := sizer.Fits(environment(j, queue.Build{Item: queue.Item{Root: t.Root}}, values, place{}), params(j.Job, values)); err != nil {
 			return nil, err
 		}
 	}
@@ -274,11 +274,16 @@ func (c *Controller) schedule(ctx context.Context, now time.Time, j *definedJob,
 		values[i].Ref = ref
 	}
 	r.Values = c.vault.values(j.FullName, values)
+	if hasFiles(r.Values) {
+		// Who gives up the wait does not learn whether there is an item, which needs its files.
+		ctx = context.WithoutCancel(ctx)
+	}
 	it, created, err := c.queue.Schedule(ctx, now, r)
+	if errors.Is(err, queue.ErrClosed) {
+		err = fmt.Errorf("%w: %w", ErrShuttingDown, err)
+	}
 	if err != nil {
-		if ctx.Err() == nil { // else the outcome is unknown, and the item may need its files
-			c.uploads.remove(values)
-		}
+		c.uploads.remove(values)
 		return Outcome{Job: j.FullName}, fmt.Errorf("buildtoken: schedule %s: %w", j.FullName, err)
 	}
 	return Outcome{Item: it, Created: created, Job: j.FullName}, nil

@@ -8,8 +8,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
 // uploads keeps the content of file parameters from the trigger to the end of
@@ -60,6 +62,11 @@ func (u uploads) remove(values []job.Value) {
 			u.removeRef(v.Ref)
 		}
 	}
+}
+
+// hasFiles says whether some value has stored content.
+func hasFiles(values []queue.Value) bool {
+	return slices.ContainsFunc(values, func(v queue.Value) bool { return v.Ref != "" })
 }
 
 // removeRef drops the content of a reference. What can't be removed now is

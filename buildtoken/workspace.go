@@ -1,85 +1,131 @@
 package buildtoken
 
 import (
-	"errors"
+	"context"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 
-	"github.com/buildtoken/buildtoken/buildtoken/console"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 )
 
 // workspaces gives every running build a folder of its own: the job's, or, if
 // builds of the job run at the same time, the job's with @2, @3, … behind.
 // What a build leaves there, the next one finds.
+//
+// A poll looks at what the last build left, so it gets the job's own folder
+// and shares it with nobody: it waits for a build that is there, and a build
+// waits for it, as Jenkins has it.
 type workspaces struct {
 	dir string
 
 	// mu guards the following.
 	mu   sync.Mutex
-	used map[string]bool
+	used map[string]use
+	// left is closed when a job's own folder becomes free; nil while nobody waits.
+	left chan struct{}
 }
 
-// enter makes the folder if need be; leave gives it back.
-func (w *workspaces) enter(full string) (path string, leave func(), err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	name := job.PathElement(full)
-	for n := 2; w.used[name]; n++ {
-		name = job.PathElement(full) + "@" + strconv.Itoa(n)
+// use says who is in a folder.
+type use int
+
+const (
+	unused use = iota
+	byBuild
+	byPoll
+)
+
+// enter makes a folder for a build if need be; leave gives it back. If a poll is in
+// the job's folder, it calls wait and waits until the poll is done or ctx ends.
+func (w *workspaces) enter(ctx context.Context, full string, wait func()) (path string, leave func(), err error) {
+	own := job.PathElement(full)
+	for {
+		w.mu.Lock()
+		if w.used[own] != byPoll {
+			name := own
+			for n := 2; w.used[name] != unused; n++ {
+				name = own + "@" + strconv.Itoa(n)
+			}
+			return w.take(name, byBuild)
+		}
+		left := w.waiting()
+		w.mu.Unlock()
+		if wait != nil {
+			wait()
+			wait = nil
+		}
+		select {
+		case <-left:
+		case <-ctx.Done():
+			return "", nil, fmt.Errorf("workspace: %w", context.Cause(ctx))
+		}
 	}
+}
+
+// enterPoll makes the job's own folder if need be, and waits until nobody else
+// is in it or ctx ends; leave gives it back.
+func (w *workspaces) enterPoll(ctx context.Context, full string) (path string, leave func(), err error) {
+	own := job.PathElement(full)
+	for {
+		w.mu.Lock()
+		if w.used[own] == unused {
+			return w.take(own, byPoll)
+		}
+		left := w.waiting()
+		w.mu.Unlock()
+		select {
+		case <-left:
+		case <-ctx.Done():
+			return "", nil, fmt.Errorf("workspace: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// waiting is closed when some folder becomes free. The caller holds mu.
+func (w *workspaces) waiting() <-chan struct{} {
+	if w.left == nil {
+		w.left = make(chan struct{})
+	}
+	return w.left
+}
+
+// take makes the folder and marks it as used. It takes mu over and unlocks it.
+func (w *workspaces) take(name string, by use) (path string, leave func(), err error) {
+	defer w.mu.Unlock()
 	path = filepath.Join(w.dir, name)
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return "", nil, fmt.Errorf("workspace: %w", err)
 	}
 	if w.used == nil {
-		w.used = map[string]bool{}
+		w.used = map[string]use{}
 	}
-	w.used[name] = true
+	w.used[name] = by
 	return path, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		delete(w.used, name)
+		if w.left != nil {
+			close(w.left)
+			w.left = nil
+		}
 	}, nil
 }
 
-// sweeper removes the logs of builds whose records are dropped.
-type sweeper struct {
-	// mu guards the following.
-	mu sync.Mutex
-	// to is, for each job, the number below which no log is left.
-	to map[string]int64
-}
-
-// below removes the logs of a job's builds with lower numbers. The first time
-// it looks for any, also such as an earlier process left; from then on it
-// knows where it was.
-func (s *sweeper) below(logs *console.Store, full string, number int64) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.to == nil {
-		s.to = map[string]int64{}
+// of are the folders that builds of a job have had.
+func (w *workspaces) of(full string) ([]string, error) {
+	entries, err := os.ReadDir(w.dir)
+	if err != nil {
+		return nil, fmt.Errorf("workspace: %w", err)
 	}
-	element := job.PathElement(full)
-	from, known := s.to[full]
-	var err error
-	switch {
-	case !known:
-		err = logs.RemoveBelow(element, number)
-	case from < number:
-		var gone []int64
-		for n := from; n < number; n++ {
-			gone = append(gone, n)
+	own := job.PathElement(full)
+	var paths []string
+	for _, e := range entries {
+		if name, _, _ := strings.Cut(e.Name(), "@"); name == own {
+			paths = append(paths, filepath.Join(w.dir, e.Name()))
 		}
-		err = logs.Remove(element, gone...)
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("buildtoken: %w", err)
-	}
-	s.to[full] = max(from, number)
-	return nil
+	return paths, nil
 }

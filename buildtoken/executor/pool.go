@@ -3,6 +3,7 @@ package executor
 import (
 	"context"
 	"errors"
+	"math"
 	"sync"
 	"time"
 
@@ -48,12 +49,20 @@ type Options struct {
 	// Ended, if set, is called after a build's end was recorded, by the
 	// goroutine of that build.
 	Ended func(ctx context.Context, b queue.Build)
-	// Log hears of what could not be recorded. Nil is silent.
-	Log *zap.Logger
+	// Log is asked for a logger whenever there is something to say, because a
+	// pool lives longer than a configuration does. It hears of what could not
+	// be recorded. Nil is silent.
+	Log func() *zap.Logger
 }
 
 // retryAfter is how long the pool waits after the queue answered an error.
 const retryAfter = time.Second
+
+// maxSleep bounds how long the pool sleeps while something waits for its due
+// instant. Due instants are of the wall clock, which may be set, as on a
+// machine without a battery that learns the time a while after its start; a
+// timer does not notice that.
+const maxSleep = time.Minute
 
 // Pool is a number of executors at work. Its methods may be called concurrently.
 type Pool struct {
@@ -65,6 +74,7 @@ type Pool struct {
 	ended   chan key
 	stop    chan struct{} // closed: claim nothing more
 	stopped chan struct{} // closed by dispatch when it returned
+	done    chan struct{} // closed by the first Stop when it returns
 	builds  sync.WaitGroup
 	once    sync.Once
 
@@ -86,21 +96,23 @@ type running struct {
 // Start starts the executors. Stop ends them.
 func Start(q Queue, run Run, opts Options) *Pool {
 	if opts.Log == nil {
-		opts.Log = zap.NewNop()
+		opts.Log = zap.NewNop
 	}
 	ctx, abort := context.WithCancelCause(context.Background())
 	p := &Pool{
 		queue: q, run: run, opts: opts,
 		resize: make(chan int), ended: make(chan key),
-		stop: make(chan struct{}), stopped: make(chan struct{}),
+		stop: make(chan struct{}), stopped: make(chan struct{}), done: make(chan struct{}),
 		abort: abort,
 	}
 	go p.dispatch(ctx) // Stop waits for stopped
 	return p
 }
 
-// Resize changes how many builds may run at once. Builds that run are not
-// touched: with fewer executors, the surplus ends when its builds end.
+// Resize changes how many builds may run at once, less than 1 meaning none.
+// Builds that run are not touched: with fewer executors, the surplus ends when
+// its builds end. No build starts under the old size once Resize has returned.
+// After Stop it does nothing.
 func (p *Pool) Resize(executors int) {
 	select {
 	case p.resize <- executors:
@@ -111,22 +123,29 @@ func (p *Pool) Resize(executors int) {
 // Stop starts no more builds and waits for the running ones. Those that run
 // after grace are stopped with [ErrShutdown]. It returns when all builds are
 // gone and their ends are recorded; an end that can't be recorded is tried
-// [recordTries] times more. Stop may be called more than once.
+// five times more after grace. Stop may be called more than once, and every
+// call returns when the first is done.
 func (p *Pool) Stop(grace time.Duration) {
+	first := false
 	p.once.Do(func() {
+		first = true
 		close(p.stop)
-		timer := time.NewTimer(max(grace, 0))
-		defer timer.Stop()
-		select {
-		case <-p.stopped:
-		case <-timer.C:
-			p.abort(ErrShutdown)
-			<-p.stopped
-		}
-		p.builds.Wait()
-		p.abort(ErrShutdown)
 	})
-	<-p.stopped
+	if !first {
+		<-p.done
+		return
+	}
+	defer close(p.done)
+	timer := time.NewTimer(max(grace, 0))
+	defer timer.Stop()
+	select {
+	case <-p.stopped:
+	case <-timer.C:
+		p.abort(ErrShutdown)
+		<-p.stopped
+	}
+	p.builds.Wait()
+	p.abort(ErrShutdown)
 }
 
 // dispatch gives due builds to free executors. It owns free, busy and the
@@ -140,19 +159,23 @@ func (p *Pool) dispatch(ctx context.Context) {
 	for stop != nil || len(d.busy) > 0 {
 		select {
 		case <-p.queue.Changed():
-			d.abortWished(ctx)
+			d.wishes = true
 		case <-timer.C:
 		case k := <-p.ended:
 			delete(d.busy, k)
-		case d.size = <-p.resize:
+		case size := <-p.resize:
+			if stop != nil {
+				d.size = size
+			}
 		case <-stop:
 			stop = nil
 			d.size = 0
 		}
-		if wait, ok := d.claim(ctx); ok {
-			timer.Reset(wait)
-		} else {
+		again := min(d.abortWished(ctx), d.claim(ctx))
+		if again == never {
 			timer.Stop()
+		} else {
+			timer.Reset(again)
 		}
 	}
 }
@@ -162,7 +185,12 @@ type dispatcher struct {
 	*Pool
 	size int
 	busy map[key]running
+	// wishes says that there may be new wishes to stop a build.
+	wishes bool
 }
+
+// never is the answer of steps that only an event makes worth another try.
+const never = time.Duration(math.MaxInt64)
 
 // free are the executors without a build, lowest first.
 func (d *dispatcher) free() []int {
@@ -179,56 +207,65 @@ func (d *dispatcher) free() []int {
 	return free
 }
 
-// claim starts what may start, and says after what time to try again; false
-// means that only an event can change anything.
-func (d *dispatcher) claim(ctx context.Context) (time.Duration, bool) {
+// claim starts what may start, and says after what time to try again.
+func (d *dispatcher) claim(ctx context.Context) time.Duration {
 	free := d.free()
 	if len(free) == 0 {
-		return 0, false
+		return never
 	}
-	builds, next, err := d.queue.Claim(ctx, time.Now(), d.opts.Node, free)
-	if err != nil {
-		if errors.Is(err, queue.ErrClosed) {
-			return 0, false
-		}
-		d.opts.Log.Error("due builds could not be started; trying again", zap.Error(err))
-		return retryAfter, true
+	// A claim that was given up could still be on record: a build that nobody runs.
+	builds, next, err := d.queue.Claim(context.WithoutCancel(ctx), time.Now(), d.opts.Node, free)
+	switch {
+	case errors.Is(err, queue.ErrClosed):
+		return never
+	case err != nil:
+		d.opts.Log().Error("due builds could not be started; trying again", zap.Error(err))
+		return retryAfter
 	}
 	for _, b := range builds {
 		buildCtx, cancel := context.WithCancelCause(ctx)
 		d.busy[key{b.Item.Job, b.Number}] = running{b.Executor, cancel}
 		d.builds.Go(func() {
 			defer cancel(nil)
-			d.build(buildCtx, b)
+			d.build(buildCtx, ctx, b)
 		})
 	}
 	if next.IsZero() {
-		return 0, false
+		return never
 	}
-	return max(0, time.Until(next)), true
+	return min(max(0, time.Until(next)), maxSleep)
 }
 
-// abortWished ends the builds of this pool that somebody asked to stop.
-func (d *dispatcher) abortWished(ctx context.Context) {
-	if len(d.busy) == 0 {
-		return
+// abortWished ends the builds of this pool that somebody asked to stop, and
+// says after what time to look again.
+func (d *dispatcher) abortWished(ctx context.Context) time.Duration {
+	if !d.wishes || len(d.busy) == 0 {
+		// Of a build that is not busy yet the wish comes after its claim, and with a new event.
+		d.wishes = false
+		return never
 	}
-	wished, err := d.queue.Aborts(ctx)
-	if err != nil {
-		d.opts.Log.Error("wishes to stop builds could not be read", zap.Error(err))
-		return
+	wished, err := d.queue.Aborts(context.WithoutCancel(ctx))
+	switch {
+	case errors.Is(err, queue.ErrClosed):
+		return never
+	case err != nil:
+		d.opts.Log().Error("wishes to stop builds could not be read; trying again", zap.Error(err))
+		return retryAfter
 	}
+	d.wishes = false
 	for _, b := range wished {
 		if r, ok := d.busy[key{b.Item.Job, b.Number}]; ok {
 			r.cancel(&StoppedError{By: b.Abort})
 		}
 	}
+	return never
 }
 
-// build runs one build, records its end, and frees its executor.
-func (p *Pool) build(ctx context.Context, b queue.Build) {
+// build runs one build, records its end, and frees its executor. pool ends
+// when the pool gives up its builds.
+func (p *Pool) build(ctx, pool context.Context, b queue.Build) {
 	result, reason := p.run(ctx, b)
-	p.record(ctx, b, result, reason)
+	p.record(pool, b, result, reason)
 	p.ended <- key{b.Item.Job, b.Number} // dispatch is there as long as builds are
 }
 
@@ -238,23 +275,23 @@ const recordTries = 5
 
 // record makes the end durable. An end that was recorded by someone else
 // (the server was taken for dead) stands.
-func (p *Pool) record(ctx context.Context, b queue.Build, result queue.Result, reason string) {
-	withoutCancel := context.WithoutCancel(ctx)
+func (p *Pool) record(pool context.Context, b queue.Build, result queue.Result, reason string) {
+	ctx := context.WithoutCancel(pool)
 	for tries := 0; tries < recordTries; {
-		ended, err := p.queue.Finish(withoutCancel, time.Now(), b.Item.Job, b.Number, result, reason)
+		ended, err := p.queue.Finish(ctx, time.Now(), b.Item.Job, b.Number, result, reason)
 		if err == nil {
 			if p.opts.Ended != nil {
-				p.opts.Ended(withoutCancel, ended)
+				p.opts.Ended(ctx, ended)
 			}
 			return
 		}
-		log := p.opts.Log.With(zap.String("job", b.Item.Job), zap.Int64("number", b.Number), zap.Error(err))
+		log := p.opts.Log().With(zap.String("job", b.Item.Job), zap.Int64("number", b.Number), zap.Error(err))
 		if errors.Is(err, queue.ErrNotRunning) || errors.Is(err, queue.ErrNotFound) || errors.Is(err, queue.ErrClosed) {
 			log.Error("end of build could not be recorded")
 			return
 		}
 		log.Error("end of build could not be recorded; trying again")
-		if errors.Is(context.Cause(ctx), ErrShutdown) {
+		if pool.Err() != nil {
 			tries++
 		}
 		time.Sleep(retryAfter)

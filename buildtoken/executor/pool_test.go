@@ -1,0 +1,632 @@
+package executor_test
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/buildtoken/buildtoken/buildtoken/executor"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// fakeQueue holds lanes in memory and decides with package queue, as a backend
+// does. It notes what happened to each build.
+type fakeQueue struct {
+	changed chan struct{}
+
+	// mu guards the following.
+	mu       sync.Mutex
+	lanes    map[string]*queue.Lane
+	items    []queue.Item // due first
+	builds   map[string]queue.Build
+	nextID   int64
+	claims   int // how often Claim was called
+	finishes int
+	// claimErr, finishErr and abortsErr are answered as often as they say.
+	claimErr, finishErr, abortsErr []error
+	// claimed runs after a claim is on record and before it is answered.
+	claimed func()
+}
+
+func newQueue() *fakeQueue {
+	return &fakeQueue{changed: make(chan struct{}, 1), lanes: map[string]*queue.Lane{}, builds: map[string]queue.Build{}}
+}
+
+func (q *fakeQueue) Changed() <-chan struct{} { return q.changed }
+
+func (q *fakeQueue) wake() {
+	select {
+	case q.changed <- struct{}{}:
+	default:
+	}
+}
+
+// add queues an item that is due after a delay.
+func (q *fakeQueue) add(job string, delay time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.lane(job).Queued++
+	q.nextID++
+	q.items = append(q.items, queue.Item{ID: q.nextID, Job: job, Due: time.Now().Add(delay)})
+	q.sort()
+	q.wake()
+}
+
+// join makes the first item of a job due after a delay.
+func (q *fakeQueue) join(job string, delay time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	i := slices.IndexFunc(q.items, func(it queue.Item) bool { return it.Job == job })
+	q.items[i].Due = time.Now().Add(delay)
+	q.sort()
+	q.wake()
+}
+
+func (q *fakeQueue) sort() {
+	slices.SortFunc(q.items, func(a, b queue.Item) int { return cmp.Or(a.Due.Compare(b.Due), cmp.Compare(a.ID, b.ID)) })
+}
+
+func (q *fakeQueue) lane(job string) *queue.Lane {
+	if q.lanes[job] == nil {
+		q.lanes[job] = &queue.Lane{Job: job}
+	}
+	return q.lanes[job]
+}
+
+// pop takes the next error that was planned.
+func pop(errs *[]error) error {
+	if len(*errs) == 0 {
+		return nil
+	}
+	err := (*errs)[0]
+	*errs = (*errs)[1:]
+	return err
+}
+
+func (q *fakeQueue) Claim(_ context.Context, now time.Time, node string, executors []int) ([]queue.Build, time.Time, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.claims++
+	if err := pop(&q.claimErr); err != nil {
+		return nil, time.Time{}, err
+	}
+	var builds []queue.Build
+	var next time.Time
+	blocked := map[string]bool{}
+	for i := 0; i < len(q.items); {
+		it := q.items[i]
+		l := q.lane(it.Job)
+		if at := queue.Next(*l, it.Due); blocked[it.Job] || at.IsZero() || at.After(now) {
+			if !blocked[it.Job] && !at.IsZero() && (next.IsZero() || at.Before(next)) {
+				next = at
+			}
+			blocked[it.Job] = true
+			i++
+			continue
+		}
+		if len(builds) == len(executors) {
+			next = it.Due
+			break
+		}
+		change, ok := queue.Claim(now, *l, &it, node, executors[len(builds)])
+		if !ok {
+			return nil, time.Time{}, errors.New("fake queue: claim refused")
+		}
+		*l = change.Lane
+		q.items = slices.Delete(q.items, i, i+1)
+		q.builds[buildName(*change.Build)] = *change.Build
+		builds = append(builds, *change.Build)
+	}
+	if len(builds) > 0 && q.claimed != nil {
+		q.claimed()
+	}
+	return builds, next, nil
+}
+
+func (q *fakeQueue) Finish(ctx context.Context, now time.Time, job string, number int64, r queue.Result, reason string) (queue.Build, error) {
+	if ctx.Err() != nil {
+		return queue.Build{}, fmt.Errorf("fake queue: %w", context.Cause(ctx))
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.finishes++
+	if err := pop(&q.finishErr); err != nil {
+		return queue.Build{}, err
+	}
+	name := fmt.Sprintf("%s #%d", job, number)
+	change, err := queue.Finish(now, *q.lane(job), q.builds[name], r, reason)
+	if err != nil {
+		return queue.Build{}, err
+	}
+	*q.lane(job) = change.Lane
+	q.builds[name] = *change.Build
+	q.wake()
+	return *change.Build, nil
+}
+
+func (q *fakeQueue) Aborts(ctx context.Context) ([]queue.Build, error) {
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("fake queue: %w", context.Cause(ctx))
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err := pop(&q.abortsErr); err != nil {
+		return nil, err
+	}
+	var wished []queue.Build
+	for _, b := range q.builds {
+		if b.Running() && b.Abort != "" {
+			wished = append(wished, b)
+		}
+	}
+	return wished, nil
+}
+
+// abort records the wish to stop a build.
+func (q *fakeQueue) abort(name, by string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	b := q.builds[name]
+	b.Abort = by
+	q.builds[name] = b
+	q.wake()
+}
+
+func buildName(b queue.Build) string { return fmt.Sprintf("%s #%d", b.Item.Job, b.Number) }
+
+// ends says how each build ended, as "app #1 SUCCESS reason".
+func (q *fakeQueue) ends() []string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(q.builds)) {
+		b := q.builds[name]
+		all = append(all, name+" "+cmp.Or(string(b.Result), "running")+" "+b.Reason)
+	}
+	return all
+}
+
+// running is how many builds run on record.
+func (q *fakeQueue) running() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := 0
+	for _, b := range q.builds {
+		if b.Running() {
+			n++
+		}
+	}
+	return n
+}
+
+// takes runs builds that take so long, or until they are stopped.
+func takes(d time.Duration) executor.Run {
+	return func(ctx context.Context, _ queue.Build) (queue.Result, string) {
+		select {
+		case <-time.After(d):
+			return queue.Success, ""
+		case <-ctx.Done():
+			return queue.Aborted, context.Cause(ctx).Error()
+		}
+	}
+}
+
+func wantEnds(t *testing.T, q *fakeQueue, want ...string) {
+	t.Helper()
+	if diff := gocmp.Diff(want, q.ends()); diff != "" {
+		t.Errorf("builds on record (-want +got):\n%s", diff)
+	}
+}
+
+func wantRunning(t *testing.T, q *fakeQueue, want int) {
+	t.Helper()
+	synctest.Wait()
+	if got := q.running(); got != want {
+		t.Errorf("after %v: %d builds run, want %d", time.Now().UTC().Format(time.TimeOnly), got, want)
+	}
+}
+
+func TestBuildStartsWhenDueAndNotBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		p := executor.Start(q, takes(time.Second), executor.Options{Executors: 1})
+		defer p.Stop(0)
+		q.add("app", 10*time.Second)
+		time.Sleep(10*time.Second - 1)
+		wantRunning(t, q, 0)
+		time.Sleep(1)
+		wantRunning(t, q, 1)
+	})
+}
+
+func TestAnEarlierDueInstantWakesThePool(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		p := executor.Start(q, takes(time.Hour), executor.Options{Executors: 1})
+		defer p.Stop(0)
+		q.add("app", time.Hour)
+		synctest.Wait()
+		q.join("app", 2*time.Second)
+		time.Sleep(2*time.Second - 1)
+		wantRunning(t, q, 0)
+		time.Sleep(1)
+		wantRunning(t, q, 1)
+	})
+}
+
+func TestLongWaitsAreSleptInPieces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		p := executor.Start(q, takes(time.Hour), executor.Options{Executors: 1})
+		defer p.Stop(0)
+		q.add("app", 24*time.Hour)
+		synctest.Wait()
+		// The wall clock is set, which no timer notices: the same as an item that is due earlier, and no event.
+		q.mu.Lock()
+		q.items[0].Due = time.Now()
+		q.mu.Unlock()
+		time.Sleep(time.Minute)
+		wantRunning(t, q, 1)
+	})
+}
+
+func TestIdlePoolSleeps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		p := executor.Start(q, takes(time.Second), executor.Options{Executors: 2})
+		defer p.Stop(0)
+		q.add("app", 0)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		before := q.claims
+		time.Sleep(24 * time.Hour)
+		synctest.Wait()
+		if got := q.claims - before; got != 0 {
+			t.Errorf("an idle pool asked the queue %d times in a day, want 0", got)
+		}
+	})
+}
+
+func TestExecutorsBoundRunningBuilds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		var mu sync.Mutex
+		used := map[int]bool{}
+		run := func(ctx context.Context, b queue.Build) (queue.Result, string) {
+			mu.Lock()
+			if used[b.Executor] {
+				t.Errorf("%s got executor %d, which is in use", buildName(b), b.Executor)
+			}
+			if b.Executor < 0 || b.Executor > 2 {
+				t.Errorf("%s got executor %d of 3", buildName(b), b.Executor)
+			}
+			used[b.Executor] = true
+			mu.Unlock()
+			defer func() {
+				mu.Lock()
+				delete(used, b.Executor)
+				mu.Unlock()
+			}()
+			return takes(time.Duration(b.Item.ID)*time.Second)(ctx, b)
+		}
+		p := executor.Start(q, run, executor.Options{Executors: 3})
+		defer p.Stop(0)
+		for i := range 20 {
+			q.add(fmt.Sprintf("job%02d", i), 0)
+		}
+		for range 100 {
+			synctest.Wait()
+			if n := q.running(); n > 3 {
+				t.Fatalf("%d builds run on 3 executors", n)
+			}
+			time.Sleep(time.Second)
+		}
+		for _, end := range q.ends() {
+			if want := end[:len("job00 #1 ")] + "SUCCESS "; end != want {
+				t.Errorf("end = %q, want %q", end, want)
+			}
+		}
+	})
+}
+
+func TestAFreedLaneStartsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		p := executor.Start(q, takes(3*time.Second), executor.Options{Executors: 2})
+		defer p.Stop(0)
+		q.add("app", 0)
+		q.add("app", 0)
+		wantRunning(t, q, 1) // the job is not concurrent
+		time.Sleep(3*time.Second - 1)
+		wantRunning(t, q, 1)
+		time.Sleep(1)
+		wantRunning(t, q, 1)
+		wantEnds(t, q, "app #1 SUCCESS ", "app #2 running ")
+	})
+}
+
+func TestResize(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		p := executor.Start(q, takes(10*time.Second), executor.Options{})
+		defer p.Stop(0)
+		for i := range 6 {
+			q.add(fmt.Sprintf("job%d", i), 0)
+		}
+		time.Sleep(time.Hour)
+		wantRunning(t, q, 0)
+		p.Resize(4)
+		wantRunning(t, q, 4)
+		p.Resize(1) // the surplus goes on
+		wantRunning(t, q, 4)
+		time.Sleep(10 * time.Second)
+		wantRunning(t, q, 1)
+		p.Resize(-1)
+		time.Sleep(10 * time.Second)
+		wantRunning(t, q, 0)
+		p.Resize(3)
+		wantRunning(t, q, 1)
+		time.Sleep(10 * time.Second)
+		if got := len(q.ends()); got != 6 {
+			t.Errorf("%d builds ran, want 6", got)
+		}
+	})
+}
+
+// A pool that a reload resizes while it stops must not start anything.
+func TestResizeDuringStopStartsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		p := executor.Start(q, takes(10*time.Second), executor.Options{Executors: 1})
+		q.add("app", 0)
+		q.add("other", 0)
+		wantRunning(t, q, 1)
+		go p.Stop(time.Minute)
+		synctest.Wait()
+		p.Resize(5)
+		wantRunning(t, q, 1)
+		p.Stop(0)
+		p.Resize(5) // returns
+		wantEnds(t, q, "app #1 SUCCESS ")
+	})
+}
+
+func TestStop(t *testing.T) {
+	for _, tt := range []struct {
+		name        string
+		takes       time.Duration
+		grace, want time.Duration
+		end         string
+	}{
+		{"a build that ends in time is left alone", 5 * time.Second, 10 * time.Second, 5 * time.Second, "app #1 SUCCESS "},
+		{"a build that takes longer is stopped", time.Hour, 10 * time.Second, 10 * time.Second, "app #1 ABORTED the server was shut down"},
+		{"no grace", time.Hour, 0, 0, "app #1 ABORTED the server was shut down"},
+		{"negative grace is none", time.Hour, -time.Second, 0, "app #1 ABORTED the server was shut down"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				q := newQueue()
+				p := executor.Start(q, takes(tt.takes), executor.Options{Executors: 1})
+				q.add("app", 0)
+				q.add("waits", 0)
+				q.add("app", 0)
+				wantRunning(t, q, 1)
+				start := time.Now()
+				p.Stop(tt.grace)
+				if got := time.Since(start); got != tt.want {
+					t.Errorf("Stop took %v, want %v", got, tt.want)
+				}
+				wantEnds(t, q, tt.end)
+				p.Stop(time.Hour) // once more
+				if got := time.Since(start); got != tt.want {
+					t.Errorf("after the second Stop %v have passed, want %v", got, tt.want)
+				}
+			})
+		})
+	}
+}
+
+func TestStopCallsReturnTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		p := executor.Start(q, takes(5*time.Second), executor.Options{Executors: 1})
+		q.add("app", 0)
+		wantRunning(t, q, 1)
+		var stops sync.WaitGroup
+		for range 3 {
+			stops.Go(func() {
+				p.Stop(time.Minute)
+				if q.running() != 0 {
+					t.Error("Stop returned while a build was running")
+				}
+			})
+		}
+		stops.Wait()
+	})
+}
+
+// The claim is on record already when Stop comes: the build must end on record too.
+func TestBuildClaimedDuringStopEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		q.claimed = func() { time.Sleep(time.Minute) } // the disk is slow
+		p := executor.Start(q, takes(time.Hour), executor.Options{Executors: 1})
+		q.add("app", 0)
+		time.Sleep(time.Second)
+		p.Stop(time.Second)
+		wantEnds(t, q, "app #1 ABORTED the server was shut down")
+	})
+}
+
+func TestStopWish(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		cause := make(chan error, 1)
+		run := func(ctx context.Context, b queue.Build) (queue.Result, string) {
+			r, reason := takes(time.Hour)(ctx, b)
+			cause <- context.Cause(ctx)
+			return r, reason
+		}
+		p := executor.Start(q, run, executor.Options{Executors: 2})
+		defer p.Stop(0)
+		q.add("app", 0)
+		q.add("other", 0)
+		wantRunning(t, q, 2)
+		q.abort("app #1", "user alice")
+		synctest.Wait()
+		var stopped *executor.StoppedError
+		if err := <-cause; !errors.As(err, &stopped) || stopped.By != "user alice" {
+			t.Errorf("cause = %v, want a StoppedError by user alice", err)
+		}
+		wantEnds(t, q, "app #1 ABORTED stopped by user alice", "other #1 running ")
+	})
+}
+
+// The wish is recorded after the claim and before the pool knows of the build.
+func TestStopWishOfABuildThatIsJustClaimed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		q.claimed = func() {
+			b := q.builds["app #1"]
+			b.Abort = "user alice"
+			q.builds["app #1"] = b
+			q.wake()
+		}
+		p := executor.Start(q, takes(time.Hour), executor.Options{Executors: 1})
+		defer p.Stop(0)
+		q.add("app", 0)
+		synctest.Wait()
+		wantEnds(t, q, "app #1 ABORTED stopped by user alice")
+	})
+}
+
+func TestStopWishIsReadAgainAfterAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		p := executor.Start(q, takes(time.Hour), executor.Options{Executors: 1})
+		defer p.Stop(0)
+		q.add("app", 0)
+		wantRunning(t, q, 1)
+		q.abortsErr = []error{queue.ErrStorage, queue.ErrStorage}
+		q.abort("app #1", "user alice")
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		wantEnds(t, q, "app #1 ABORTED stopped by user alice")
+	})
+}
+
+func TestClaimErrorHeals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		q.claimErr = []error{queue.ErrStorage, queue.ErrStorage, queue.ErrStorage, queue.ErrStorage}
+		core, logs := observer.New(zap.ErrorLevel)
+		p := executor.Start(q, takes(time.Hour), executor.Options{Executors: 1, Log: func() *zap.Logger { return zap.New(core) }})
+		defer p.Stop(0)
+		q.add("app", 0)
+		time.Sleep(5 * time.Second)
+		wantRunning(t, q, 1)
+		if logs.Len() != 4 {
+			t.Errorf("%d lines were logged, want one for each of 4 errors", logs.Len())
+		}
+	})
+}
+
+func TestEndIsRecordedAgainUntilItIsOnRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		for range 100 {
+			q.finishErr = append(q.finishErr, queue.ErrStorage)
+		}
+		var ended []string
+		p := executor.Start(q, takes(time.Second), executor.Options{Executors: 1, Ended: func(ctx context.Context, b queue.Build) {
+			if ctx.Err() != nil {
+				t.Error("the context of Ended has ended")
+			}
+			ended = append(ended, buildName(b)+" "+string(b.Result))
+		}})
+		q.add("app", 0)
+		time.Sleep(50 * time.Second)
+		wantRunning(t, q, 1) // on record, and its executor is not free
+		q.add("other", 0)
+		wantRunning(t, q, 1)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		p.Stop(0)
+		wantEnds(t, q, "app #1 SUCCESS ", "other #1 SUCCESS ")
+		if diff := gocmp.Diff([]string{"app #1 SUCCESS", "other #1 SUCCESS"}, ended); diff != "" {
+			t.Errorf("Ended was called with (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestStopGivesUpAnEndThatCannotBeRecorded(t *testing.T) {
+	for _, name := range []string{"of a build that ended", "of a build that somebody stopped before"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				q := newQueue()
+				for range 1000 {
+					q.finishErr = append(q.finishErr, queue.ErrStorage)
+				}
+				p := executor.Start(q, takes(time.Minute), executor.Options{Executors: 1})
+				q.add("app", 0)
+				synctest.Wait()
+				if name != "of a build that ended" {
+					q.abort("app #1", "user alice")
+				}
+				time.Sleep(2 * time.Minute)
+				start := time.Now()
+				p.Stop(10 * time.Second)
+				if got := time.Since(start); got > 20*time.Second {
+					t.Errorf("Stop took %v, want at most grace and five tries", got)
+				}
+				wantEnds(t, q, "app #1 running ")
+			})
+		})
+	}
+}
+
+func TestAnEndThatSomeoneElseRecordedStands(t *testing.T) {
+	for _, err := range []error{queue.ErrNotRunning, queue.ErrNotFound, queue.ErrClosed} {
+		t.Run(err.Error(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				q := newQueue()
+				q.finishErr = []error{fmt.Errorf("wrapped: %w", err)}
+				p := executor.Start(q, takes(time.Second), executor.Options{Executors: 1, Ended: func(context.Context, queue.Build) {
+					t.Error("Ended was called for an end that was not recorded")
+				}})
+				q.add("app", 0)
+				time.Sleep(time.Minute)
+				p.Stop(0)
+				if q.finishes != 1 {
+					t.Errorf("Finish was called %d times, want once", q.finishes)
+				}
+			})
+		})
+	}
+}
+
+func TestAClosedQueueIsNotAskedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		for range 100 {
+			q.claimErr = append(q.claimErr, queue.ErrClosed)
+		}
+		p := executor.Start(q, takes(time.Second), executor.Options{Executors: 1})
+		time.Sleep(time.Hour)
+		p.Stop(0)
+		if q.claims != 1 {
+			t.Errorf("Claim was called %d times, want once", q.claims)
+		}
+	})
+}
