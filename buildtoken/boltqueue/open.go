@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"syscall"
 
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
@@ -204,19 +205,22 @@ func openBolt(opts Options, how bolt.Options) (db *bolt.DB, err error) {
 		return err
 	})
 	if !opened && file != nil {
-		_ = file.Close() // the error that counts is err
+		_ = unlock(file) // the error that counts is err
+		_ = file.Close()
 	}
+	var system syscall.Errno
 	switch {
+	case err == nil:
+		return db, nil
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, fmt.Errorf("%w: %s", ErrLocked, opts.Path)
-	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrVersionMismatch), errors.Is(err, bolterrors.ErrChecksum):
-		return nil, fmt.Errorf("%w: %s: %w", ErrForeign, opts.Path, err)
 	case errors.Is(err, ErrForeign):
 		return nil, err
-	case err != nil:
+	case errors.As(err, &system):
 		return nil, fmt.Errorf("boltqueue: open: %w", err)
+	default: // bbolt does not like what it read
+		return nil, fmt.Errorf("%w: %s: %w", ErrForeign, opts.Path, err)
 	}
-	return db, nil
 }
 
 // guard turns a damaged page into an error: bbolt panics at one, or points
