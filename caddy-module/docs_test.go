@@ -1,0 +1,266 @@
+package caddymodule_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/buildtoken/buildtoken/buildtoken/policy"
+)
+
+// fence is a fenced block of a document.
+type fence struct {
+	file string
+	line int
+	info string
+	text string
+}
+
+// documents are the files that users read, by their paths from the root of the repository.
+func documents(t *testing.T) []string {
+	t.Helper()
+	docs, err := filepath.Glob(filepath.Join("..", "docs", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(docs) < 8 {
+		t.Fatalf("found %d documents in docs, want 8 or more", len(docs))
+	}
+	return append(docs, filepath.Join("..", "README.md"))
+}
+
+// fences are the fenced blocks of a document. A block in a list is indented;
+// its text is not.
+func fences(t *testing.T, file string) []fence {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []fence
+	var open *fence
+	var indent string
+	n := 0
+	for line := range strings.Lines(string(text)) {
+		n++
+		trimmed := strings.TrimLeft(line, " ")
+		info, isFence := strings.CutPrefix(trimmed, "```")
+		switch {
+		case open == nil && isFence:
+			indent = line[:len(line)-len(trimmed)]
+			open = &fence{file: filepath.Base(file), line: n, info: strings.TrimSpace(info)}
+		case open != nil && isFence:
+			all = append(all, *open)
+			open = nil
+		case open != nil:
+			open.text += strings.TrimPrefix(line, indent)
+		}
+	}
+	if open != nil {
+		t.Fatalf("%s:%d: the block has no end", file, open.line)
+	}
+	return all
+}
+
+// whole makes a Caddyfile of a fragment.
+func (f fence) whole(t *testing.T) string {
+	t.Helper()
+	job := func(text string) string {
+		for _, needed := range []string{"token {env.DOCS_TOKEN}", "run true"} {
+			word, _, _ := strings.Cut(needed, " ")
+			if !regexp.MustCompile(`(?m)^` + word + ` `).MatchString(text) {
+				text += needed + "\n"
+			}
+		}
+		return "job docs {\n" + text + "}\n"
+	}
+	site := func(text string) string { return "docs.test {\n" + text + "}\n" }
+	directive := func(text string) string { return site("build_token {\n" + text + "}\n") }
+	switch f.info {
+	case "caddyfile":
+		return f.text
+	case "caddyfile site":
+		return site(f.text)
+	case "caddyfile access":
+		return directive("access {\n" + f.text + "}\n" + job(""))
+	case "caddyfile folder":
+		return directive("folder docs {\n" + f.text + job("") + "}\n")
+	case "caddyfile job":
+		return directive(job(f.text))
+	}
+	t.Fatalf("%s:%d: the block is of unknown kind %q", f.file, f.line, f.info)
+	return ""
+}
+
+// TestEveryCaddyfileOfTheDocumentsIsValid loads each as far as `caddy
+// validate` does: so every directive is known, every policy compiles, and
+// every secret is found.
+func TestEveryCaddyfileOfTheDocumentsIsValid(t *testing.T) {
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	found := 0
+	for _, file := range append(documents(t), filepath.Join("..", "Caddyfile.example")) {
+		blocks := []fence{{file: filepath.Base(file), line: 1, info: "caddyfile"}}
+		if filepath.Ext(file) == ".md" {
+			blocks = fences(t, file)
+		} else {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			blocks[0].text = string(text)
+		}
+		for _, f := range blocks {
+			if !strings.HasPrefix(f.info, "caddyfile") {
+				continue
+			}
+			found++
+			t.Run(fmt.Sprintf("%s_line_%d", f.file, f.line), func(t *testing.T) {
+				if formatted := caddyfile.Format([]byte(f.text)); !bytes.Equal(bytes.TrimSpace(formatted), []byte(strings.TrimSpace(f.text))) {
+					t.Errorf("caddy fmt makes this of it:\n%s", formatted)
+				}
+				validateDocument(t, f.whole(t))
+			})
+		}
+	}
+	if found < 30 {
+		t.Errorf("found %d Caddyfiles in the documents, want 30 or more", found)
+	}
+}
+
+// validateDocument provisions a Caddyfile without starting it. The secrets that it
+// refers to are made up.
+func validateDocument(t *testing.T, text string) {
+	t.Helper()
+	for _, env := range regexp.MustCompile(`\{env\.(\w+)\}`).FindAllStringSubmatch(text, -1) {
+		if os.Getenv(env[1]) == "" {
+			t.Setenv(env[1], "secret of "+env[1])
+		}
+	}
+	dir := t.TempDir()
+	text = regexp.MustCompile(`\{file\.[^}]+\}`).ReplaceAllStringFunc(text, func(placeholder string) string {
+		path := filepath.Join(dir, filepath.Base(strings.Trim(placeholder, "{}")))
+		if err := os.WriteFile(path, []byte("secret of "+path+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return "{file." + path + "}"
+	})
+	config, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
+	if err != nil {
+		t.Fatalf("adapt: %v\n%s", err, text)
+	}
+	for _, w := range warnings {
+		if !strings.Contains(w.Message, "not formatted") { // a fragment is not indented as a whole file is
+			t.Errorf("warning: %s\n%s", w, text)
+		}
+	}
+	var parsed caddy.Config
+	if err := json.Unmarshal(config, &parsed); err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Validate(&parsed); err != nil {
+		t.Fatalf("validate: %v\n%s", err, text)
+	}
+}
+
+// TestRecipesAreTested compares the rules of the case files docs_*.txt with
+// those of docs/policies.md, so that what is tested is what is written there.
+func TestRecipesAreTested(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("..", "testdata", "policy", "docs_*.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) < 10 {
+		t.Fatalf("found %d case files docs_*.txt, want 10 or more", len(files))
+	}
+	document := filepath.Join("..", "docs", "policies.md")
+	text, err := os.ReadFile(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, recipes, ok := strings.Cut(string(text), "\n## Recipes\n")
+	if !ok {
+		t.Fatalf("%s has no recipes", document)
+	}
+	rules := regexp.MustCompile("(?m)^\\s*(?:allow|build|read|cancel) `([^`]+)`").FindAllStringSubmatch(recipes, -1)
+	tested := map[string]bool{}
+	for _, file := range files {
+		f, err := os.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := policy.ParseCase(f)
+		f.Close()
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		for _, r := range c.Rules {
+			tested[r.Source] = true
+			if !slices.ContainsFunc(rules, func(rule []string) bool { return rule[1] == r.Source }) {
+				t.Errorf("%s: the rule `%s` is no recipe", filepath.Base(file), r.Source)
+			}
+		}
+	}
+	for _, rule := range rules {
+		if !tested[rule[1]] {
+			t.Errorf("the recipe `%s` has no case file", rule[1])
+		}
+	}
+}
+
+// TestLinksOfTheDocumentsLeadSomewhere looks at links inside the repository,
+// to files and to headings.
+func TestLinksOfTheDocumentsLeadSomewhere(t *testing.T) {
+	found := 0
+	for _, file := range documents(t) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, link := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(string(text), -1) {
+			target, anchor, _ := strings.Cut(link[1], "#")
+			if strings.Contains(target, "://") {
+				continue
+			}
+			found++
+			path := file
+			if target != "" {
+				path = filepath.Join(filepath.Dir(file), filepath.FromSlash(target))
+			}
+			if _, err := os.Stat(path); err != nil {
+				t.Errorf("%s: link to %s: %v", filepath.Base(file), link[1], err)
+				continue
+			}
+			if anchor != "" && !slices.Contains(anchors(t, path), anchor) {
+				t.Errorf("%s: link to %s: no such heading", filepath.Base(file), link[1])
+			}
+		}
+	}
+	if found < 20 {
+		t.Errorf("found %d links, want 20 or more", found)
+	}
+}
+
+// anchors are the names of a document's headings, as GitHub makes them.
+func anchors(t *testing.T, file string) []string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, heading := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(string(text), -1) {
+		name := regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(strings.ToLower(heading[1]), "")
+		all = append(all, strings.ReplaceAll(name, " ", "-"))
+	}
+	return all
+}
