@@ -101,8 +101,8 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 // are read here, also in expressions and arguments.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
-	if _, err := arguments(d, "build_token", 0, 0); err != nil {
-		return err
+	if len(d.RemainingArgs()) > 0 {
+		return d.Err("build_token: what stands here must be a matcher: /path, * or @name")
 	}
 	p := parser{d: d}
 	var tree Folder

@@ -34,11 +34,11 @@ func arguments(d *caddyfile.Dispenser, name string, least, most int) ([]string, 
 	case len(args) < least && least == 1 && most == 1:
 		return nil, d.Errf("%s: the argument is missing", name)
 	case len(args) < least:
-		return nil, d.Errf("%s: %d arguments, want at least %d", name, len(args), least)
+		return nil, d.Errf("%s: got %d of at least %d arguments", name, len(args), least)
 	case len(args) > most && most == 0:
 		return nil, d.Errf("%s: it takes no arguments", name)
 	case len(args) > most:
-		return nil, d.Errf("%s: %d arguments, want at most %d; quote what belongs together", name, len(args), most)
+		return nil, d.Errf("%s: got %d arguments, want at most %d; quote what belongs together", name, len(args), most)
 	}
 	return args, nil
 }
