@@ -1,0 +1,71 @@
+package httpapi
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"time"
+)
+
+// What tests outside of the package need to see of it.
+
+// Prefers says whether an Accept header likes a media type better than text.
+func Prefers(accept []string, want string) bool { return prefers(accept, want) }
+
+// TimeSpan writes a duration as Jenkins does.
+func TimeSpan(d time.Duration) string { return timeSpan(d) }
+
+// SplitPath gives the segments of a path, and what stands alone behind /buildByToken/.
+func SplitPath(escaped string) (segments []string, action string) {
+	p := splitPath(escaped)
+	action, _ = p.action()
+	return p.segments, action
+}
+
+// JobPath reads job/NAME/job/NAME/…
+func JobPath(escaped string) (full string, rest []string) { return splitPath(escaped).job() }
+
+// Form is what a request brought.
+type Form struct {
+	Values    map[string][]string
+	Files     []string
+	Presented bool
+}
+
+// ReadForm reads query and body.
+func ReadForm(r *http.Request, limit int64) (Form, error) {
+	f, err := readForm(httptest.NewRecorder(), r, func(*form) int64 { return limit })
+	defer f.close()
+	read := Form{Values: f.values, Presented: f.presented}
+	for name := range f.files {
+		read.Files = append(read.Files, name)
+	}
+	return read, err
+}
+
+// Prune selects of a value made of objects by a tree parameter, and writes what is left.
+func Prune(tree string, python bool) (string, error) {
+	s, err := parseTree(tree)
+	if err != nil {
+		return "", err
+	}
+	inner := object{{"_class", "B"}, {"n", 1}, {"s", "é\"\\\n\u2028\x01"}, {"b", true}, {"z", nil}}
+	whole := object{
+		{"_class", "A"},
+		{"list", []any{link{brief: inner[:2], full: func() object { return inner }}, inner, inner}},
+		{"texts", []string{"x", "y", "z"}},
+		{"hidden", onDemand(func() any { return []any{inner} })},
+		{"one", inner},
+		{"number", int64(7)},
+	}
+	f := flavourJSON
+	if python {
+		f = flavourPython
+	}
+	return encode(s.prune(whole), f), nil
+}
+
+// StatusOf is the status that an error is answered with.
+func StatusOf(err error) int { return verdictOf(err).status }
+
+// WholeRunes is how long a text is without an incomplete character at its end.
+func WholeRunes(text string) int { return wholeRunes([]byte(text)) }
