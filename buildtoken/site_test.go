@@ -1,0 +1,237 @@
+package buildtoken_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/token"
+)
+
+// runs is a runner made of a function.
+type runs func(ctx context.Context, b runner.Build, log io.Writer) runner.Result
+
+func (f runs) Run(ctx context.Context, b runner.Build, log io.Writer) runner.Result {
+	return f(ctx, b, log)
+}
+
+// looks is a poller made of a function.
+type looks func(ctx context.Context, b runner.Build, log io.Writer) (bool, error)
+
+func (f looks) Poll(ctx context.Context, b runner.Build, log io.Writer) (bool, error) {
+	return f(ctx, b, log)
+}
+
+// succeeds is a runner whose builds end at once.
+func succeeds() runs {
+	return func(context.Context, runner.Build, io.Writer) runner.Result {
+		return runner.Result{Outcome: runner.Success}
+	}
+}
+
+// lasts is a runner whose builds take so long, or until they are stopped.
+func lasts(d time.Duration) runs {
+	return func(ctx context.Context, _ runner.Build, _ io.Writer) runner.Result {
+		select {
+		case <-time.After(d):
+			return runner.Result{Outcome: runner.Success}
+		case <-ctx.Done():
+			return runner.Result{Outcome: runner.Aborted, Reason: context.Cause(ctx).Error()}
+		}
+	}
+}
+
+const secret = "TacoTuesday"
+
+// opens is a token with the secret of all tests.
+func opens(grants ...token.Grant) []buildtoken.Token {
+	t := buildtoken.Token{Digest: token.NewSecret(secret).Digest()}
+	for _, g := range grants {
+		t.Grants |= g
+	}
+	return []buildtoken.Token{t}
+}
+
+// site is a controller with one definition.
+type site struct {
+	*buildtoken.Controller
+	t      testing.TB
+	def    *buildtoken.Definition
+	dir    string
+	key    buildtoken.Key
+	cfg    buildtoken.Config
+	logs   *observer.ObservedLogs
+	detach func()
+}
+
+// openSite opens a controller on a folder of the test and attaches a
+// definition of the jobs. It is closed at the end of the test.
+func openSite(t testing.TB, cfg buildtoken.Config, jobs ...buildtoken.Job) *site {
+	t.Helper()
+	core, logs := observer.New(zap.DebugLevel)
+	s := &site{t: t, dir: t.TempDir(), key: buildtoken.NewKey(), cfg: cfg, logs: logs}
+	s.cfg.Log = zap.New(core)
+	s.open()
+	s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: jobs}})
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("Close = %v", err)
+		}
+	})
+	return s
+}
+
+func (s *site) open() {
+	s.t.Helper()
+	q, err := boltqueue.Open(boltqueue.Options{Path: filepath.Join(s.dir, "queue.db"), Commit: commitFast})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.Controller, err = buildtoken.Open(context.Background(), buildtoken.Options{Queue: q, Dir: s.dir, Key: s.key, Log: s.cfg.Log})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// commitFast commits as a test can afford it: what is written is visible to
+// who opens the file, and not yet safe from a power cut.
+func commitFast(tx *bolt.Tx) error {
+	tx.DB().NoSync = true
+	return tx.Commit()
+}
+
+// attach puts a definition into force and returns what takes it out again.
+func (s *site) attach(spec buildtoken.Spec) (detach func()) {
+	s.t.Helper()
+	s.def = define(s.t, spec)
+	cfg := s.cfg
+	cfg.Definitions = append(cfg.Definitions[:len(cfg.Definitions):len(cfg.Definitions)], s.def)
+	detach, err := s.Attach(context.Background(), cfg)
+	if err != nil {
+		s.t.Fatalf("Attach = %v", err)
+	}
+	s.detach = detach
+	return detach
+}
+
+func define(t testing.TB, spec buildtoken.Spec) *buildtoken.Definition {
+	t.Helper()
+	d, err := buildtoken.Define(spec)
+	if err != nil {
+		t.Fatalf("Define = %v", err)
+	}
+	return d
+}
+
+// ask is a trigger with the right token and no delay.
+func ask(full string, change ...func(*buildtoken.Trigger)) buildtoken.Trigger {
+	t := buildtoken.Trigger{
+		Caller: buildtoken.Caller{Secret: token.NewSecret(secret), Presented: true},
+		Action: buildtoken.Build, Job: full, Root: "http://ci.example.com/", Delay: new("0"),
+	}
+	for _, f := range change {
+		f(&t)
+	}
+	return t
+}
+
+// values gives a trigger parameters, as name and value by turns.
+func values(pairs ...string) func(*buildtoken.Trigger) {
+	return func(t *buildtoken.Trigger) {
+		t.Action = buildtoken.BuildWithParameters
+		t.Values = map[string][]string{}
+		for i := 0; i < len(pairs); i += 2 {
+			t.Values[pairs[i]] = append(t.Values[pairs[i]], pairs[i+1])
+		}
+	}
+}
+
+func delayed(text string) func(*buildtoken.Trigger) {
+	return func(t *buildtoken.Trigger) { t.Delay = &text }
+}
+
+// trigger asks and wants to be accepted.
+func (s *site) trigger(full string, change ...func(*buildtoken.Trigger)) buildtoken.Outcome {
+	s.t.Helper()
+	out, err := s.Trigger(context.Background(), s.def, ask(full, change...))
+	if err != nil {
+		s.t.Fatalf("Trigger(%s) = %v", full, err)
+	}
+	return out
+}
+
+// refused asks and wants this error.
+func (s *site) refused(want error, t buildtoken.Trigger) {
+	s.t.Helper()
+	if _, err := s.Trigger(context.Background(), s.def, t); !errors.Is(err, want) {
+		s.t.Errorf("Trigger(%s) = %v, want %v", t.Job, err, want)
+	}
+}
+
+// build is the record of a build.
+func (s *site) build(full string, number int64) queue.Build {
+	s.t.Helper()
+	b, err := s.Build(context.Background(), full, number)
+	if err != nil {
+		s.t.Fatalf("Build(%s, %d) = %v", full, number, err)
+	}
+	return b
+}
+
+// log is all lines of a build's log.
+func (s *site) log(full string, number int64) []string {
+	s.t.Helper()
+	r, err := s.Log(full, number)
+	if err != nil {
+		s.t.Fatalf("Log(%s, %d) = %v", full, number, err)
+	}
+	defer r.Close()
+	text, err := io.ReadAll(io.NewSectionReader(r, 0, r.Size()))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+}
+
+// wantResult waits until everything is quiet and wants this end, on record and
+// as the last lines of the log.
+func (s *site) wantResult(full string, number int64, want queue.Result, reason string) {
+	s.t.Helper()
+	synctest.Wait()
+	b := s.build(full, number)
+	if b.Result != want || b.Reason != reason {
+		s.t.Errorf("%s #%d ended %s, %q, want %s, %q", full, number, b.Result, b.Reason, want, reason)
+	}
+	lines := s.log(full, number)
+	last := []string{"Finished: " + string(want)}
+	if reason != "" {
+		last = []string{reason, last[0]}
+	}
+	if got := lines[max(0, len(lines)-len(last)):]; fmt.Sprint(got) != fmt.Sprint(last) {
+		s.t.Errorf("log of %s #%d ends %q, want %q", full, number, got, last)
+	}
+}
+
+// params makes definitions of string parameters.
+func stringParams(names ...string) []job.Param {
+	var all []job.Param
+	for _, name := range names {
+		all = append(all, job.Param{Name: name, Kind: job.KindString})
+	}
+	return all
+}

@@ -1,0 +1,614 @@
+package buildtoken_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/policy"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/token"
+)
+
+var guesser = netip.MustParseAddr("192.0.2.1")
+
+// guess shows a wrong token n times.
+func (s *site) guess(full string, from netip.Addr, n int) {
+	s.t.Helper()
+	for range n {
+		s.refused(token.ErrMismatch, ask(full, func(t *buildtoken.Trigger) {
+			t.Secret, t.Remote = token.NewSecret("wrong"), from
+		}))
+	}
+}
+
+// The trigger is wrong in every way at first, and one thing is put right in
+// each step: the error of each step comes before all later ones.
+func TestTriggerChecksInThisOrder(t *testing.T) {
+	number := []job.Param{{Name: "N", Kind: job.KindChoice, Choices: []string{"1", "2"}}}
+	closed := buildtoken.Job{Name: "closed", Disabled: true, Tokens: opens(), Params: number, Allow: []string{"false"}, Runner: succeeds()}
+	denied, plain, allowed := closed, closed, closed
+	denied.Name, denied.Disabled = "denied", false
+	plain.Name, plain.Disabled, plain.Params = "plain", false, nil
+	allowed.Name, allowed.Disabled, allowed.Allow = "allowed", false, nil
+	s := openSite(t, buildtoken.Config{QueueLimit: 1}, closed, denied, plain, allowed, buildtoken.Job{Name: "tokenless", Runner: succeeds()})
+	s.guess("closed", guesser, 20)
+	s.trigger("allowed", values("N", "2"), delayed("1h")) // the queue is full now
+
+	now := ask("nowhere", values("N", "3"), delayed("soon"), func(t *buildtoken.Trigger) {
+		t.Secret, t.Remote, t.Action = token.NewSecret("wrong"), guesser, buildtoken.Build
+	})
+	for _, step := range []struct {
+		name   string
+		repair func()
+		want   error
+	}{
+		{"the job is unknown", func() {}, buildtoken.ErrUnknownJob},
+		{"no token opens the job", func() { now.Job = "tokenless" }, buildtoken.ErrUnknownJob},
+		{"the client has to wait", func() { now.Job = "closed" }, &buildtoken.ThrottledError{}},
+		{"the token is wrong", func() { now.Remote = netip.MustParseAddr("192.0.2.2") }, token.ErrMismatch},
+		{"the job is disabled", func() { now.Secret = token.NewSecret(secret) }, buildtoken.ErrNotBuildable},
+		{"parameters on build", func() { now.Job = "denied" }, buildtoken.ErrTakesParameters},
+		{"none on buildWithParameters", func() { now.Job, now.Action = "plain", buildtoken.BuildWithParameters }, buildtoken.ErrTakesNoParameters},
+		{"the delay is malformed", func() { now.Job = "denied" }, job.ErrDelay},
+		{"a value is illegal", func() { now.Delay = new("5sec") }, job.ErrValue},
+		{"a policy says no", func() { now.Values["N"] = []string{"1"} }, policy.ErrDenied},
+		{"the queue is full", func() { now.Job = "allowed" }, queue.ErrFull},
+		{"an equal item needs no room", func() { now.Values["N"] = []string{"2"} }, nil},
+	} {
+		step.repair()
+		_, err := s.Trigger(context.Background(), s.def, now)
+		var throttled *buildtoken.ThrottledError
+		if _, ok := step.want.(*buildtoken.ThrottledError); ok {
+			if !errors.As(err, &throttled) || throttled.Wait <= 0 {
+				t.Errorf("%s: Trigger = %v, want a ThrottledError with a wait", step.name, err)
+			}
+		} else if !errors.Is(err, step.want) {
+			t.Errorf("%s: Trigger = %v, want %v", step.name, err, step.want)
+		}
+	}
+}
+
+func TestShuttingDownIsTheLastCheck(t *testing.T) {
+	s := openSite(t, buildtoken.Config{},
+		buildtoken.Job{Name: "app", Tokens: opens(), Runner: succeeds()},
+		buildtoken.Job{Name: "denied", Tokens: opens(), Runner: succeeds(), Allow: []string{"false"}})
+	s.detach()
+	s.refused(buildtoken.ErrUnknownJob, ask("nowhere"))
+	s.refused(policy.ErrDenied, ask("denied"))
+	s.refused(buildtoken.ErrShuttingDown, ask("app"))
+	if !s.ShuttingDown() {
+		t.Error("ShuttingDown = false, nothing is attached")
+	}
+}
+
+func TestTriggersThatNameNoJob(t *testing.T) {
+	s := openSite(t, buildtoken.Config{}, buildtoken.Job{Name: "tokenless", Runner: succeeds()})
+	s.attach(buildtoken.Spec{Root: buildtoken.Folder{
+		Jobs: []buildtoken.Job{{Name: "tokenless", Runner: succeeds()}},
+		Folders: []buildtoken.Folder{{
+			Name: "team", Tokens: opens(), Jobs: []buildtoken.Job{{Name: "app", Runner: succeeds()}},
+		}},
+	}})
+	for _, name := range []string{
+		"nowhere", "team", "tokenless", "TEAM/app", "team/app/x", "app", "", "/", "..", "team/../team/app", "a\x00b", "\xff", strings.Repeat("x", 5000),
+	} {
+		for _, presented := range []bool{true, false} {
+			s.refused(buildtoken.ErrUnknownJob, ask(name, func(t *buildtoken.Trigger) { t.Presented = presented }))
+		}
+	}
+	if out := s.trigger("/team//app/"); out.Job != "team/app" {
+		t.Errorf("job = %q, want team/app", out.Job)
+	}
+	// A user of Jenkins' own endpoints needs no token on the job.
+	s.refused(token.ErrMissing, ask("tokenless", func(t *buildtoken.Trigger) { t.Presented, t.UserMayTrigger = false, true }))
+	s.refused(token.ErrMismatch, ask("tokenless", func(t *buildtoken.Trigger) { t.UserMayTrigger = true }))
+}
+
+func TestTokens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		soon := time.Now().Add(time.Minute)
+		digest := func(s string) token.Digest { return token.NewSecret(s).Digest() }
+		s := openSite(t, buildtoken.Config{}, buildtoken.Job{Name: "app", Runner: succeeds(), Tokens: []buildtoken.Token{
+			{Name: "ci", Digest: digest("ci")},
+			{Name: "temp", Digest: digest("temp"), Expires: soon},
+			{Name: "viewer", Digest: digest("viewer"), Grants: token.Status | token.Log},
+		}})
+		with := func(text string) buildtoken.Trigger {
+			return ask("app", func(t *buildtoken.Trigger) { t.Secret = token.NewSecret(text) })
+		}
+		s.refused(token.ErrMismatch, with("wrong"))
+		s.refused(token.ErrMismatch, with("")) // presented and empty
+		s.refused(token.ErrMissing, ask("app", func(t *buildtoken.Trigger) { t.Presented = false }))
+		s.refused(buildtoken.ErrNotGranted, with("viewer"))
+		s.refused(nil, with("ci"))
+		s.refused(nil, with("temp"))
+		time.Sleep(time.Minute - 1)
+		s.refused(nil, with("temp"))
+		time.Sleep(1)
+		s.refused(token.ErrExpired, with("temp"))
+		synctest.Wait()
+
+		for _, tt := range []struct {
+			secret string
+			need   token.Grant
+			want   error
+		}{
+			{"viewer", token.Status, nil},
+			{"viewer", token.Log, nil},
+			{"viewer", token.Cancel, buildtoken.ErrNotGranted},
+			{"ci", token.Status, buildtoken.ErrNotGranted},
+			{"temp", token.Status, token.ErrExpired},
+			{"wrong", token.Status, token.ErrMismatch},
+		} {
+			by := buildtoken.Caller{Secret: token.NewSecret(tt.secret), Presented: true}
+			full, opened, err := s.Opens(t.Context(), s.def, "/app", by, tt.need)
+			if !errors.Is(err, tt.want) {
+				t.Errorf("Opens(%s, %v) = %v, want %v", tt.secret, tt.need, err, tt.want)
+			}
+			if err == nil && (full != "app" || opened.Name != tt.secret) {
+				t.Errorf("Opens(%s) = %q, token %q", tt.secret, full, opened.Name)
+			}
+		}
+		if _, _, err := s.Opens(t.Context(), s.def, "nowhere", buildtoken.Caller{}, token.Status); !errors.Is(err, buildtoken.ErrUnknownJob) {
+			t.Errorf("Opens(nowhere) = %v, want ErrUnknownJob", err)
+		}
+		if _, _, err := s.Opens(t.Context(), s.def, "app", buildtoken.Caller{User: "alice", Post: true}, token.Status); !errors.Is(err, token.ErrMissing) {
+			t.Errorf("Opens without a token = %v, want ErrMissing", err)
+		}
+	})
+}
+
+func TestUserWithoutToken(t *testing.T) {
+	s := openSite(t, buildtoken.Config{})
+	s.attach(buildtoken.Spec{
+		Root:   buildtoken.Folder{Jobs: []buildtoken.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}, {Name: "tokenless", Runner: succeeds()}}},
+		Access: buildtoken.Access{Build: `user == "alice" && job.name != "x" && request.method == "POST"`},
+	})
+	as := func(user string, post bool) func(*buildtoken.Trigger) {
+		return func(t *buildtoken.Trigger) {
+			t.Presented, t.Secret, t.User, t.Post = false, token.Secret{}, user, post
+			t.Request.Method, t.Cause = "POST", new("by hand")
+		}
+	}
+	s.refused(token.ErrMissing, ask("app", as("bob", true)))
+	s.refused(token.ErrMissing, ask("app", as("", true)))
+	s.refused(token.ErrMissing, ask("app", as("bob", false)))
+	s.refused(buildtoken.ErrNeedsPost, ask("app", as("alice", false)))
+	out := s.trigger("app", as("alice", true), delayed("1h"))
+	want := []queue.Cause{{Kind: queue.CauseUser, User: "alice", Note: "by hand", Noted: true, Count: 1}}
+	if diff := cmp.Diff(want, out.Item.Causes); diff != "" {
+		t.Errorf("causes (-want +got):\n%s", diff)
+	}
+	// A wrong token is wrong, whoever shows it.
+	s.refused(token.ErrMismatch, ask("app", as("alice", true), func(t *buildtoken.Trigger) {
+		t.Presented, t.Secret = true, token.NewSecret("wrong")
+	}))
+	s.refused(buildtoken.ErrUnknownJob, ask("tokenless", as("alice", true)))
+	s.refused(nil, ask("tokenless", as("alice", true), func(t *buildtoken.Trigger) { t.UserMayTrigger = true }))
+	for _, tt := range []struct {
+		user  string
+		right buildtoken.Right
+		want  bool
+	}{
+		{"alice", buildtoken.Read, true},
+		{"", buildtoken.Read, false},
+		{"alice", buildtoken.Start, true},
+		{"bob", buildtoken.Start, false},
+		{"alice", buildtoken.Stop, false},
+		{"alice", "fly", false},
+	} {
+		by := buildtoken.Caller{User: tt.user, Request: policy.Request{Method: "POST"}}
+		if got := s.def.May(t.Context(), by, tt.right, "app"); got != tt.want {
+			t.Errorf("May(%q, %s) = %v, want %v", tt.user, tt.right, got, tt.want)
+		}
+	}
+}
+
+func TestThrottle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSite(t, buildtoken.Config{WrongTokens: buildtoken.Throttle{Max: 3, Window: time.Minute}},
+			buildtoken.Job{Name: "app", Tokens: opens(), Runner: succeeds()}, buildtoken.Job{Name: "other", Tokens: opens(), Runner: succeeds()})
+		from := func(addr string) func(*buildtoken.Trigger) {
+			return func(t *buildtoken.Trigger) { t.Remote = netip.MustParseAddr(addr) }
+		}
+		wait := func(addr string) time.Duration {
+			t.Helper()
+			_, err := s.Trigger(t.Context(), s.def, ask("app", from(addr)))
+			var throttled *buildtoken.ThrottledError
+			if err != nil && !errors.As(err, &throttled) {
+				t.Fatalf("Trigger = %v", err)
+			}
+			if err == nil {
+				return 0
+			}
+			return throttled.Wait
+		}
+		s.guess("app", netip.MustParseAddr("2001:db8::1"), 2)
+		if got := wait("2001:db8::1"); got != 0 {
+			t.Errorf("after 2 of 3 wrong tokens: wait %v, want none", got)
+		}
+		time.Sleep(20 * time.Second)
+		s.guess("app", netip.MustParseAddr("2001:db8::ffff:1"), 1) // the same /64
+		if got := wait("2001:db8:0:0:1::9"); got != 40*time.Second {
+			t.Errorf("the right token of a throttled client waits %v, want 40s", got)
+		}
+		if got := wait("2001:db8:0:1::1"); got != 0 {
+			t.Errorf("another /64 waits %v, want none", got)
+		}
+		s.guess("app", netip.MustParseAddr("192.0.2.1"), 3)
+		if got := wait("::ffff:192.0.2.1"); got != time.Minute {
+			t.Errorf("the same IPv4 address inside an IPv6 one waits %v, want 1m", got)
+		}
+		if got := wait("192.0.2.2"); got != 0 {
+			t.Errorf("another IPv4 address waits %v, want none", got)
+		}
+		if _, err := s.Trigger(t.Context(), s.def, ask("other", from("192.0.2.1"))); err != nil {
+			t.Errorf("another job of a throttled client: %v", err)
+		}
+		_, _, err := s.Opens(t.Context(), s.def, "app", buildtoken.Caller{Secret: token.NewSecret(secret), Presented: true, Remote: guesser}, token.Trigger)
+		if !errors.As(err, new(*buildtoken.ThrottledError)) {
+			t.Errorf("Opens of a throttled client = %v, want a ThrottledError", err)
+		}
+		time.Sleep(time.Minute)
+		if got := wait("192.0.2.1"); got != 0 {
+			t.Errorf("after the window: wait %v, want none", got)
+		}
+		s.guess("app", guesser, 3) // counts anew
+		if got := wait("192.0.2.1"); got != time.Minute {
+			t.Errorf("in the next window: wait %v, want 1m", got)
+		}
+
+		s.cfg.WrongTokens = buildtoken.Throttle{Max: -1}
+		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}}}})
+		s.guess("app", guesser, 100)
+		if got := wait("192.0.2.1"); got != 0 {
+			t.Errorf("switched off: wait %v, want none", got)
+		}
+	})
+}
+
+func TestCoalescing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		params := []job.Param{{Name: "S", Kind: job.KindString}, {Name: "P", Kind: job.KindPassword}, {Name: "B", Kind: job.KindBoolean}}
+		s := openSite(t, buildtoken.Config{},
+			buildtoken.Job{Name: "app", Tokens: opens(), Runner: succeeds(), Params: params},
+			buildtoken.Job{Name: "never", Tokens: opens(), Runner: succeeds(), Coalesce: job.Never})
+		trigger := func(delay string, pairs ...string) buildtoken.Outcome {
+			return s.trigger("app", values(pairs...), delayed(delay), func(t *buildtoken.Trigger) { t.Cause = new("after " + delay) })
+		}
+		first := trigger("1h", "S", "a", "P", "one", "B", "yes")
+		for _, tt := range []struct {
+			name  string
+			pairs []string
+			joins bool
+		}{
+			{"the same values", []string{"S", "a", "P", "one", "B", "true"}, true},
+			{"what no parameter asks for", []string{"S", "a", "P", "one", "B", "1", "X", "y"}, true},
+			{"another password", []string{"S", "a", "P", "two", "B", "yes"}, false},
+			{"no password", []string{"S", "a", "B", "yes"}, false},
+			{"another text", []string{"S", "b", "P", "one", "B", "yes"}, false},
+			{"values that only look the same when they are put together", []string{"S", "aP", "P", "ne", "B", "yes"}, false},
+		} {
+			out := trigger("2h", tt.pairs...)
+			if joined := out.Item.ID == first.Item.ID && !out.Created; joined != tt.joins {
+				t.Errorf("%s: item %d created=%v, first is %d; want joined=%v", tt.name, out.Item.ID, out.Created, first.Item.ID, tt.joins)
+			}
+		}
+		early := trigger("10s", "S", "a", "P", "one", "B", "on")
+		if want := time.Now().Add(10 * time.Second); !early.Item.Due.Equal(want) {
+			t.Errorf("due %v after an earlier join, want %v", early.Item.Due, want)
+		}
+		late := trigger("3h", "S", "a", "P", "one", "B", "on")
+		if !late.Item.Due.Equal(early.Item.Due) {
+			t.Errorf("due %v after a later join, want %v", late.Item.Due, early.Item.Due)
+		}
+		if got := late.Item.Triggers(); got != 5 {
+			t.Errorf("the item stands for %d triggers, want 5", got)
+		}
+		a, b := s.trigger("never", delayed("1h")), s.trigger("never", delayed("1h"))
+		if a.Item.ID == b.Item.ID || !b.Created {
+			t.Errorf("coalesce never: items %d and %d", a.Item.ID, b.Item.ID)
+		}
+	})
+}
+
+func TestCauseIsOneLineOfTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSite(t, buildtoken.Config{}, buildtoken.Job{Name: "app", Tokens: opens(), Runner: succeeds()})
+		for _, tt := range []struct{ name, given, want string }{
+			{"plain text", "push by alice", "push by alice"},
+			{"empty", "", ""},
+			{"line breaks", "a\r\nFinished: SUCCESS\u2028b\u0085c", "a  Finished: SUCCESS b c"},
+			{"escapes", "\x1b[31mred\x00\x7f", " [31mred  "},
+			{"not UTF-8", "a\xffb", "a\uFFFDb"},
+			{"too long", strings.Repeat("ü", 1000), strings.Repeat("ü", 500)},
+			{"a limit within a character", "x" + strings.Repeat("ü", 1000), "x" + strings.Repeat("ü", 499)},
+		} {
+			out := s.trigger("app", func(t *buildtoken.Trigger) { t.Cause, t.Remote = &tt.given, guesser })
+			synctest.Wait()
+			want := "Started by remote host 192.0.2.1 with note: " + tt.want
+			entry, err := s.Entry(t.Context(), s.def, out.Item.ID)
+			if err != nil || entry.Build == nil {
+				t.Fatalf("%s: Entry = %+v, %v", tt.name, entry, err)
+			}
+			if got := s.log("app", entry.Build.Number)[0]; got != want {
+				t.Errorf("%s: first line %q, want %q", tt.name, got, want)
+			}
+		}
+	})
+}
+
+func TestPoliciesSeeTheTrigger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		now := time.Now().UTC().Format(time.RFC3339)
+		rules := []string{
+			`job.full_name == "team/app" && job.name == "app" && job.folder == "team"`,
+			`token.name == "ci"`,
+			`params == {"S": "text", "P": "hidden", "B": "true"}`,
+			`delay == duration("90s")`,
+			`cause == "a b"`,
+			`user == "alice"`,
+			`now == timestamp("` + now + `")`,
+			`request.method == "POST" && request.headers["x-event"] == "push" && request.remote_ip == "192.0.2.1"`,
+		}
+		params := []job.Param{{Name: "S", Kind: job.KindString}, {Name: "P", Kind: job.KindPassword}, {Name: "B", Kind: job.KindBoolean}}
+		s := openSite(t, buildtoken.Config{})
+		good := ask("team/app", values("S", "text", "P", "hidden", "B", "yes"), delayed("90s"), func(t *buildtoken.Trigger) {
+			t.Cause, t.User = new("a\nb"), "alice"
+			t.Request = policy.Request{Method: "POST", RemoteIP: "192.0.2.1", Headers: map[string]string{"x-event": "push"}}
+		})
+		for at := range rules {
+			// Each rule at each level allows, and its opposite denies.
+			for _, level := range []string{"top", "folder", "job", "token"} {
+				for _, allow := range []bool{true, false} {
+					rule := rules[at]
+					if !allow {
+						rule = "!(" + rule + ")"
+					}
+					ci := buildtoken.Token{Name: "ci", Digest: token.NewSecret(secret).Digest()}
+					app := buildtoken.Job{Name: "app", Params: params, Runner: succeeds()}
+					team, root := buildtoken.Folder{Name: "team"}, buildtoken.Folder{}
+					switch level {
+					case "top":
+						root.Allow = []string{rule}
+					case "folder":
+						team.Allow = []string{rule}
+					case "job":
+						app.Allow = []string{"true", rule}
+					case "token":
+						ci.Allow = []string{rule}
+					}
+					team.Tokens, team.Jobs = []buildtoken.Token{ci}, []buildtoken.Job{app}
+					root.Folders = []buildtoken.Folder{team}
+					d := define(t, buildtoken.Spec{Root: root})
+					_, err := s.Trigger(t.Context(), d, good)
+					if allow && err != nil || !allow && !errors.Is(err, policy.ErrDenied) {
+						t.Errorf("%s, %s: Trigger = %v", level, rule, err)
+					}
+				}
+			}
+		}
+	})
+}
+
+// Another token of the job must not inherit the rules of this one.
+func TestRulesOfATokenAreItsOwn(t *testing.T) {
+	s := openSite(t, buildtoken.Config{})
+	digest := func(s string) token.Digest { return token.NewSecret(s).Digest() }
+	s.attach(buildtoken.Spec{Root: buildtoken.Folder{
+		Tokens: []buildtoken.Token{{Name: "ci", Digest: digest("outer"), Allow: []string{`cause == "outer"`}}},
+		Jobs: []buildtoken.Job{{Name: "app", Runner: succeeds(), Tokens: []buildtoken.Token{
+			{Name: "ci", Digest: digest("inner"), Allow: []string{`cause == "inner"`}},
+			{Name: "free", Digest: digest("free")},
+		}}},
+	}})
+	for _, shown := range []string{"outer", "inner", "free"} {
+		for _, cause := range []string{"outer", "inner"} {
+			var want error
+			if shown != "free" && shown != cause {
+				want = policy.ErrDenied
+			}
+			s.refused(want, ask("app", func(t *buildtoken.Trigger) { t.Secret, t.Cause = token.NewSecret(shown), &cause }))
+		}
+	}
+}
+
+// upload is a file with this content.
+func upload(name, content string) buildtoken.Upload {
+	return buildtoken.Upload{Name: name, Size: int64(len(content)), Open: func() (io.ReadCloser, error) {
+		return io.NopCloser(strings.NewReader(content)), nil
+	}}
+}
+
+func (s *site) uploads() []string {
+	s.t.Helper()
+	entries, err := os.ReadDir(filepath.Join(s.dir, "uploads"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		s.t.Fatal(err)
+	}
+	var all []string
+	for _, e := range entries {
+		text, err := os.ReadFile(filepath.Join(s.dir, "uploads", e.Name()))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		all = append(all, string(text))
+	}
+	return all
+}
+
+func TestUploads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var seen []runner.Param
+		var content []byte
+		app := buildtoken.Job{
+			Name: "app", Tokens: opens(), Params: []job.Param{{Name: "S", Kind: job.KindString}, {Name: "F", Kind: job.KindFile}, {Name: "G", Kind: job.KindFile}},
+			Runner: runs(func(_ context.Context, b runner.Build, _ io.Writer) runner.Result {
+				seen = b.Params
+				content, _ = os.ReadFile(b.Params[1].File)
+				return runner.Result{Outcome: runner.Success}
+			}),
+		}
+		denied := app
+		denied.Name, denied.Allow = "denied", []string{"false"}
+		s := openSite(t, buildtoken.Config{QueueLimit: 2}, app, denied)
+		with := func(content string) func(*buildtoken.Trigger) {
+			return func(t *buildtoken.Trigger) {
+				values("S", "x")(t)
+				t.Files = map[string]buildtoken.Upload{"F": upload(`C:\dir\notes.txt`, content), "unknown": upload("x", "x")}
+			}
+		}
+		want := func(where string, files ...string) {
+			t.Helper()
+			if diff := cmp.Diff(files, s.uploads()); diff != "" {
+				t.Errorf("%s: stored files (-want +got):\n%s", where, diff)
+			}
+		}
+
+		s.refused(policy.ErrDenied, ask("denied", with("no")))
+		want("refused by a policy")
+		first := s.trigger("app", with("one"), delayed("10s"))
+		want("queued", "one")
+		second := s.trigger("app", with("one"), delayed("10s"))
+		if first.Item.ID == second.Item.ID || !second.Created {
+			t.Errorf("uploads coalesced into item %d", first.Item.ID)
+		}
+		want("queued again", "one", "one")
+		s.refused(queue.ErrFull, ask("app", with("two")))
+		want("refused because the queue is full", "one", "one")
+		if err := s.Cancel(t.Context(), "denied", second.Item.ID, "user alice"); !errors.Is(err, queue.ErrNotFound) {
+			t.Errorf("Cancel of an item of another job = %v, want ErrNotFound", err)
+		}
+		want("another job's item cancelled", "one", "one")
+		if err := s.Cancel(t.Context(), "app", second.Item.ID, "user alice"); err != nil {
+			t.Errorf("Cancel = %v", err)
+		}
+		want("cancelled", "one")
+		time.Sleep(10 * time.Second)
+		s.wantResult("app", 1, queue.Success, "")
+		if string(content) != "one" {
+			t.Errorf("the build read %q, want one", content)
+		}
+		for i := range seen {
+			if seen[i].Name == "F" {
+				seen[i].File = ""
+			}
+		}
+		if diff := cmp.Diff([]runner.Param{{Name: "S", Value: "x"}, {Name: "F", Value: "notes.txt"}, {Name: "G"}}, seen); diff != "" {
+			t.Errorf("parameters of the build (-want +got):\n%s", diff)
+		}
+		want("the build has ended")
+
+		broken := errors.New("the body ended early")
+		s.refused(buildtoken.ErrUpload, ask("app", values("S", "x"), func(t *buildtoken.Trigger) {
+			t.Files = map[string]buildtoken.Upload{"F": upload("a", "a"), "G": {Open: func() (io.ReadCloser, error) { return nil, broken }}}
+		}))
+		want("one of two could not be read")
+
+		// A file that nobody knows is swept when the controller opens, one that an item needs is not.
+		s.trigger("app", with("kept"), delayed("1h"))
+		if err := os.WriteFile(filepath.Join(s.dir, "uploads", "ORPHAN"), []byte("orphan"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s.open()
+		want("opened again", "kept")
+	})
+}
+
+// A client that goes away while its upload is being queued leaves either an
+// item with its file, or neither.
+func TestUploadOfAClientThatWentAway(t *testing.T) {
+	s := openSite(t, buildtoken.Config{}, buildtoken.Job{
+		Name: "app", Tokens: opens(), Runner: succeeds(), Params: []job.Param{{Name: "F", Kind: job.KindFile}},
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := s.Trigger(ctx, s.def, ask("app", values(), delayed("1h"), func(t *buildtoken.Trigger) {
+		t.Files = map[string]buildtoken.Upload{"F": {Name: "a", Open: func() (io.ReadCloser, error) {
+			cancel()
+			return io.NopCloser(strings.NewReader("a")), nil
+		}}}
+	}))
+	items, listErr := s.Items(t.Context(), s.def, "app", 10)
+	if listErr != nil {
+		t.Fatal(listErr)
+	}
+	if len(items) != len(s.uploads()) {
+		t.Errorf("Trigger = %v; %d items and %d files, want as many", err, len(items), len(s.uploads()))
+	}
+}
+
+// Whatever happens to a trigger, its secret and passwords stand in no log and
+// in nothing else that is shown.
+func TestSecretsAreNotShown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := buildtoken.Job{
+			Name: "app", Tokens: opens(), Runner: succeeds(), Params: []job.Param{{Name: "P", Kind: job.KindPassword}, {Name: "N", Kind: job.KindChoice, Choices: []string{"1"}}},
+		}
+		denied := app
+		denied.Name, denied.Allow = "denied", []string{`int(params.P) > 0`}
+		s := openSite(t, buildtoken.Config{}, app, denied)
+		const wrong, password = "WrongGuess77", "Pa55word!"
+		for _, full := range []string{"app", "denied", "nowhere"} {
+			for _, shown := range []string{secret, wrong} {
+				for _, n := range []string{"1", "2"} {
+					out, err := s.Trigger(t.Context(), s.def, ask(full, values("P", password, "N", n), func(t *buildtoken.Trigger) {
+						t.Secret = token.NewSecret(shown)
+					}))
+					if text := fmt.Sprintf("%v %+v", err, out); strings.Contains(text, password) || strings.Contains(text, shown) {
+						t.Errorf("the answer shows a secret: %s", text)
+					}
+				}
+			}
+		}
+		synctest.Wait()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if s.logs.Len() == 0 {
+			t.Fatal("nothing was logged")
+		}
+		for _, entry := range s.logs.All() {
+			line := fmt.Sprintf("%s %+v", entry.Message, entry.ContextMap())
+			for _, hidden := range []string{secret, wrong, password} {
+				if strings.Contains(line, hidden) {
+					t.Errorf("a log line shows %q: %s", hidden, line)
+				}
+			}
+		}
+		err := filepath.WalkDir(s.dir, func(path string, d os.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			raw, err := os.ReadFile(path)
+			for _, hidden := range []string{secret, wrong, password} {
+				if strings.Contains(string(raw), hidden) {
+					t.Errorf("file %s holds %q", filepath.Base(path), hidden)
+				}
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := fmt.Sprintf("%+v", s.Stats()); strings.Contains(text, password) {
+			t.Errorf("Stats shows a password: %s", text)
+		}
+	})
+}
