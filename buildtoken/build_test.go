@@ -1,0 +1,646 @@
+package buildtoken_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/policy"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+)
+
+func TestBuildEnvironment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got runner.Build
+		s := openSite(t, buildtoken.Config{})
+		s.attach(buildtoken.Spec{Root: buildtoken.Folder{
+			Settings: job.Settings{Env: []job.Var{{Name: "STAGE", Value: "test"}, {Name: "REGION", Value: "eu"}}},
+			Folders: []buildtoken.Folder{{
+				Name: "tëam a", Tokens: opens(), Settings: job.Settings{Env: []job.Var{{Name: "STAGE", Value: "live"}}, Dir: new("src")},
+				Jobs: []buildtoken.Job{{
+					Name: "app", Params: []job.Param{{Name: "BRANCH", Kind: job.KindString, Default: "main"}, {Name: "PW", Kind: job.KindPassword}, {Name: "DRY", Kind: job.KindBoolean}},
+					Settings: job.Settings{Env: []job.Var{{Name: "OWN", Value: "1"}}},
+					Runner: runs(func(_ context.Context, b runner.Build, _ io.Writer) runner.Result {
+						got = b
+						return runner.Result{Outcome: runner.Success}
+					}),
+				}},
+			}},
+		}})
+		for range 2 {
+			s.trigger("tëam a/app", values("BRANCH", "", "PW", "hidden", "DRY", "on"), func(t *buildtoken.Trigger) {
+				t.Cause, t.Remote = new("push"), guesser
+			})
+			synctest.Wait()
+		}
+		workspace := filepath.Join(s.dir, "workspaces", job.PathElement("tëam a/app"))
+		want := runner.Build{
+			Job: "tëam a/app", Number: 2, QueueID: 2, Workspace: workspace, Dir: "src",
+			Env: []string{
+				"CI=true", "JOB_NAME=tëam a/app", "JOB_BASE_NAME=app",
+				"JOB_URL=http://ci.example.com/job/t%C3%ABam%20a/job/app/",
+				"BUILD_NUMBER=2", "BUILD_ID=2", "BUILD_DISPLAY_NAME=#2", "BUILD_TAG=buildtoken-tëam a-app-2",
+				"BUILD_URL=http://ci.example.com/job/t%C3%ABam%20a/job/app/2/",
+				"BUILD_CAUSE=Started by remote host 192.0.2.1 with note: push", "QUEUE_ID=2", "NODE_NAME=built-in",
+				"EXECUTOR_NUMBER=0", "WORKSPACE=" + workspace,
+				"REGION=eu", "STAGE=live", "OWN=1",
+				"BRANCH=", "PW=hidden", "DRY=true",
+			},
+			Params: []runner.Param{{Name: "BRANCH"}, {Name: "PW", Value: "hidden", Secret: true}, {Name: "DRY", Value: "true"}},
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("build (-want +got):\n%s", diff)
+		}
+		if info, err := os.Stat(workspace); err != nil || !info.IsDir() || info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("workspace: %v, %v; want a folder for this user only", info, err)
+		}
+	})
+}
+
+func TestResults(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		says := func(o runner.Outcome, reason string) runs {
+			return func(_ context.Context, _ runner.Build, log io.Writer) runner.Result {
+				fmt.Fprint(log, "output without an end of line")
+				return runner.Result{Outcome: o, Reason: reason}
+			}
+		}
+		s := openSite(t, buildtoken.Config{Executors: 20})
+		var jobs []buildtoken.Job
+		add := func(name string, r runner.Runner, s job.Settings) {
+			jobs = append(jobs, buildtoken.Job{Name: name, Tokens: opens(), Runner: r, Settings: s})
+		}
+		none := job.Settings{}
+		add("success", says(runner.Success, "ignored"), none)
+		add("failure", says(runner.Failure, "exit status 3"), none)
+		add("lines", says(runner.Failure, "a\nFinished: SUCCESS"), none)
+		add("not built", says(runner.NotBuilt, "no such program"), none)
+		add("no outcome", says("", ""), none)
+		add("panic", runs(func(context.Context, runner.Build, io.Writer) runner.Result { panic("broken") }), none)
+		add("timeout", lasts(time.Hour), job.Settings{Timeout: new(90 * time.Second)})
+		add("in time", lasts(time.Minute), job.Settings{Timeout: new(90 * time.Second)})
+		add("stopped", lasts(time.Hour), none)
+		add("shutdown", lasts(time.Hour), none)
+		s.cfg.ShutdownTimeout = 10 * time.Second
+		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: jobs}})
+		for _, j := range jobs {
+			s.trigger(j.Name)
+		}
+		synctest.Wait()
+		if err := s.StopBuild(t.Context(), "stopped", 1, "user alice"); err != nil {
+			t.Errorf("StopBuild = %v", err)
+		}
+		s.wantResult("success", 1, queue.Success, "")
+		s.wantResult("failure", 1, queue.Failure, "exit status 3")
+		s.wantResult("lines", 1, queue.Failure, "a Finished: SUCCESS")
+		s.wantResult("not built", 1, queue.NotBuilt, "no such program")
+		s.wantResult("no outcome", 1, queue.Failure, `the runner gave an unknown result ""`)
+		s.wantResult("panic", 1, queue.Failure, "the runner broke; the server's log says more")
+		s.wantResult("stopped", 1, queue.Aborted, "stopped by user alice")
+		if err := s.StopBuild(t.Context(), "stopped", 1, "user bob"); !errors.Is(err, queue.ErrNotRunning) {
+			t.Errorf("StopBuild of an ended build = %v, want ErrNotRunning", err)
+		}
+		if err := s.StopBuild(t.Context(), "stopped", 7, "user bob"); !errors.Is(err, queue.ErrNotFound) {
+			t.Errorf("StopBuild of no build = %v, want ErrNotFound", err)
+		}
+		time.Sleep(100 * time.Second)
+		s.wantResult("timeout", 1, queue.Aborted, "timed out after 1m30s")
+		s.wantResult("in time", 1, queue.Success, "")
+
+		want := []string{"Started by remote host ", "output without an end of line", "exit status 3", "Finished: FAILURE"}
+		if diff := cmp.Diff(want, s.log("failure", 1)); diff != "" {
+			t.Errorf("log (-want +got):\n%s", diff)
+		}
+		start := time.Now()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); took != 10*time.Second {
+			t.Errorf("Close took %v, want the shutdown timeout of 10s", took)
+		}
+		s.open()
+		s.wantResult("shutdown", 1, queue.Aborted, "the server was shut down")
+	})
+}
+
+// A build that was claimed but must not start any more is ABORTED: somebody
+// stopped it, and nothing was wrong with it.
+func TestBuildStoppedBeforeItRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		started := false
+		polling := make(chan struct{})
+		s := openSite(t, buildtoken.Config{}, buildtoken.Job{
+			Name: "app", Tokens: opens(),
+			Runner: runs(func(context.Context, runner.Build, io.Writer) runner.Result {
+				started = true
+				return runner.Result{Outcome: runner.Success}
+			}),
+			Poller: looks(func(context.Context, runner.Build, io.Writer) (bool, error) { <-polling; return false, nil }),
+		})
+		poll(s, "app")
+		synctest.Wait()
+		s.trigger("app")
+		synctest.Wait()
+		if err := s.StopBuild(t.Context(), "app", 1, "user alice"); err != nil {
+			t.Fatal(err)
+		}
+		s.wantResult("app", 1, queue.Aborted, "stopped by user alice")
+		close(polling)
+		if started {
+			t.Error("the build ran")
+		}
+	})
+}
+
+func TestJobThatIsGoneOrCannotBeOpened(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := buildtoken.Job{Name: "app", Tokens: opens(), Runner: succeeds(), Params: []job.Param{{Name: "P", Kind: job.KindPassword}}}
+		gone := buildtoken.Job{Name: "gone", Tokens: opens(), Runner: succeeds()}
+		s := openSite(t, buildtoken.Config{}, app, gone)
+		s.trigger("gone", delayed("10s"))
+		item := s.trigger("app", values("P", "hidden"), delayed("10s")).Item
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s.key = buildtoken.NewKey()
+		s.open()
+		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{app}}})
+		time.Sleep(10*time.Second - 1)
+		synctest.Wait()
+		if entry, err := s.Entry(t.Context(), s.def, item.ID); err != nil || entry.State != queue.Waiting {
+			t.Errorf("Entry = %+v, %v; want it waiting", entry, err)
+		}
+		time.Sleep(1)
+		s.wantResult("gone", 1, queue.NotBuilt, "the job is not in the configuration any more")
+		s.wantResult("app", 1, queue.NotBuilt, "a password parameter cannot be opened: the key file is not the one with which it was queued (P)")
+
+		// Its builds cannot be told by the item any more than the job can.
+		if _, err := s.Entry(t.Context(), s.def, 1); !errors.Is(err, queue.ErrNotFound) {
+			t.Errorf("Entry of a job that the site does not have = %v, want ErrNotFound", err)
+		}
+	})
+}
+
+func TestLogThatCannotBeWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSite(t, buildtoken.Config{}, buildtoken.Job{Name: "app", Tokens: opens(), Runner: succeeds()})
+		if err := os.WriteFile(filepath.Join(s.dir, "logs"), nil, 0o600); err != nil { // a file where the folder should be
+			t.Fatal(err)
+		}
+		s.trigger("app")
+		synctest.Wait()
+		b := s.build("app", 1)
+		if b.Result != queue.NotBuilt || !strings.HasPrefix(b.Reason, "the console log cannot be written: ") {
+			t.Errorf("build ended %s, %q", b.Result, b.Reason)
+		}
+		if _, err := s.Log("app", 1); err == nil {
+			t.Error("Log = nil error, there is no log")
+		}
+	})
+}
+
+func TestRetentionDropsLogsAndRecordsTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSite(t, buildtoken.Config{KeepBuilds: 3},
+			buildtoken.Job{Name: "app", Tokens: opens(), Runner: succeeds()},
+			buildtoken.Job{Name: "own", Tokens: opens(), Runner: succeeds(), Settings: job.Settings{KeepBuilds: new(1)}},
+			buildtoken.Job{Name: "all", Tokens: opens(), Runner: succeeds(), Settings: job.Settings{KeepBuilds: new(0)}})
+		want := func(full string, numbers ...int64) {
+			t.Helper()
+			synctest.Wait()
+			builds, err := s.Builds(t.Context(), full, 0, 100)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []int64
+			for _, b := range slices.Backward(builds) {
+				got = append(got, b.Number)
+			}
+			if diff := cmp.Diff(numbers, got); diff != "" {
+				t.Errorf("builds of %s on record (-want +got):\n%s", full, diff)
+			}
+			logs, err := os.ReadDir(filepath.Join(s.dir, "logs", job.PathElement(full)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var names, wantNames []string
+			for _, e := range logs {
+				names = append(names, e.Name())
+			}
+			for _, n := range numbers {
+				wantNames = append(wantNames, fmt.Sprintf("%d.log", n))
+			}
+			if diff := cmp.Diff(wantNames, names); diff != "" {
+				t.Errorf("logs of %s (-want +got):\n%s", full, diff)
+			}
+		}
+		first := s.trigger("app").Item.ID
+		synctest.Wait()
+		for range 4 {
+			for _, full := range []string{"app", "own", "all"} {
+				s.trigger(full)
+			}
+			synctest.Wait()
+		}
+		want("app", 3, 4, 5)
+		want("own", 4)
+		want("all", 1, 2, 3, 4)
+		if _, err := s.Entry(t.Context(), s.def, first); !errors.Is(err, queue.ErrNotFound) {
+			t.Errorf("Entry of a dropped build = %v, want ErrNotFound", err)
+		}
+		// What a crash left behind goes with the next build.
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(s.dir, "logs", job.PathElement("app"), "2.log"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s.open()
+		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}}}})
+		s.trigger("app")
+		want("app", 4, 5, 6)
+	})
+}
+
+// crash leaves the controller as a SIGKILL would: what is in its folder is
+// copied while it works, and another one opens the copy.
+func (s *site) crash() {
+	s.t.Helper()
+	synctest.Wait()
+	old, dir := s.Controller, s.t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(s.dir)); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = old.Close() })
+	s.dir = dir
+	s.open()
+}
+
+// reaps is a runner whose builds outlive their server.
+type reaps struct {
+	runs
+	reap func(b runner.Build) (int, error)
+}
+
+func (r reaps) Reap(_ context.Context, b runner.Build) (int, error) { return r.reap(b) }
+
+func TestLostBuild(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var reaped []string
+		app := buildtoken.Job{Name: "app", Tokens: opens(), Concurrent: true, Runner: reaps{
+			runs: func(ctx context.Context, b runner.Build, log io.Writer) runner.Result {
+				fmt.Fprintln(log, "working")
+				fmt.Fprint(log, "half a li")
+				return lasts(time.Hour)(ctx, b, log)
+			},
+			reap: func(b runner.Build) (int, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				reaped = append(reaped, fmt.Sprintf("%s #%d item %d in %s", b.Job, b.Number, b.QueueID, filepath.Base(b.Workspace)))
+				if b.Number == 2 {
+					return 0, errors.New("no such thing")
+				}
+				return 2, nil
+			},
+		}}
+		s := openSite(t, buildtoken.Config{}, app)
+		for range 2 {
+			s.trigger("app")
+			synctest.Wait()
+		}
+		if got := s.build("app", 2); !got.Running() {
+			t.Fatalf("build 2 = %+v, want it running", got)
+		}
+		s.crash()
+		s.wantResult("app", 1, queue.Aborted, "lost: the server stopped while the build was running")
+		s.wantResult("app", 2, queue.Aborted, "lost: the server stopped while the build was running")
+		if got := s.log("app", 1)[1:3]; fmt.Sprint(got) != "[working half a li]" {
+			t.Errorf("log = %q, want what the build wrote", got)
+		}
+		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{app}}})
+		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{app}}}) // only the first looks for them
+		element := job.PathElement("app")
+		slices.Sort(reaped)
+		want := []string{
+			"app #1 item 1 in " + element, "app #1 item 1 in " + element + "@2",
+			"app #2 item 2 in " + element, "app #2 item 2 in " + element + "@2",
+		}
+		if diff := cmp.Diff(want, reaped); diff != "" {
+			t.Errorf("reaped (-want +got):\n%s", diff)
+		}
+		s.trigger("app")
+		synctest.Wait()
+		if got := s.build("app", 3); !got.Running() {
+			t.Errorf("the next build = %+v, want number 3", got)
+		}
+	})
+}
+
+func TestAttachAndDetach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var ran []string
+		config := func(name string, settings job.Settings) buildtoken.Spec {
+			return buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{{Name: "app", Concurrent: true, Tokens: opens(), Settings: settings, Runner: runs(
+				func(ctx context.Context, b runner.Build, log io.Writer) runner.Result {
+					mu.Lock()
+					ran = append(ran, fmt.Sprintf("#%d by %s", b.Number, name))
+					mu.Unlock()
+					return lasts(time.Minute)(ctx, b, log)
+				})}}}}
+		}
+		s := openSite(t, buildtoken.Config{})
+		s.detach()
+		s.cfg.Executors = 1
+		detachFirst := s.attach(config("first", job.Settings{}))
+		firstDef := s.def
+		s.trigger("app", delayed("0"))
+		synctest.Wait()
+		s.cfg.Executors = 3
+		detachSecond := s.attach(config("second", job.Settings{}))
+		if s.Executors() != 3 {
+			t.Errorf("Executors = %d, want 3", s.Executors())
+		}
+		s.trigger("app") // beside the running one, since there are more executors now
+		synctest.Wait()
+		// A request that came in under the first configuration may end under the second.
+		if _, err := s.Trigger(t.Context(), firstDef, ask("app", func(t *buildtoken.Trigger) { t.Cause = new("late") })); err != nil {
+			t.Errorf("Trigger with an earlier definition = %v", err)
+		}
+		synctest.Wait()
+		detachSecond() // a reload that failed after all
+		detachSecond()
+		s.def = firstDef
+		time.Sleep(2 * time.Minute)
+		s.trigger("app")
+		synctest.Wait()
+		if s.Executors() != 1 {
+			t.Errorf("Executors = %d after the reload was taken back, want 1", s.Executors())
+		}
+		detachFirst()
+		s.refused(buildtoken.ErrShuttingDown, ask("app"))
+		if b := s.build("app", 4); !b.Running() {
+			t.Errorf("build 4 = %+v, want it running while nothing is attached", b)
+		}
+		time.Sleep(time.Minute)
+		s.wantResult("app", 4, queue.Success, "")
+		if diff := cmp.Diff([]string{"#1 by first", "#2 by second", "#3 by second", "#4 by first"}, ran); diff != "" {
+			t.Errorf("builds (-want +got):\n%s", diff)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := s.Attach(ctx, buildtoken.Config{}); !errors.Is(err, context.Canceled) {
+			t.Errorf("Attach with an ended context = %v, want context.Canceled", err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Attach(t.Context(), buildtoken.Config{}); !errors.Is(err, buildtoken.ErrShuttingDown) {
+			t.Errorf("Attach after Close = %v, want ErrShuttingDown", err)
+		}
+		detachFirst()
+		s.refused(buildtoken.ErrShuttingDown, ask("app"))
+	})
+}
+
+// An old configuration that ends after the new one began, as in every reload,
+// changes nothing.
+func TestDetachOfAnOlderConfiguration(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := buildtoken.Job{Name: "app", Tokens: opens(), Runner: succeeds()}
+		s := openSite(t, buildtoken.Config{}, app)
+		old := s.detach
+		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{app}}})
+		old()
+		s.trigger("app")
+		s.wantResult("app", 1, queue.Success, "")
+		s.detach()
+		s.refused(buildtoken.ErrShuttingDown, ask("app"))
+	})
+}
+
+func TestQueuedItemsWaitWhileNothingIsAttached(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := buildtoken.Job{Name: "app", Tokens: opens(), Runner: succeeds()}
+		s := openSite(t, buildtoken.Config{}, app)
+		id := s.trigger("app", delayed("5s")).Item.ID
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s.open()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		entry, err := s.Entry(t.Context(), s.def, id)
+		if err != nil || entry.State != queue.Buildable {
+			t.Errorf("Entry = %+v, %v; want it buildable, since no configuration is attached", entry, err)
+		}
+		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{app}}})
+		s.wantResult("app", 1, queue.Success, "")
+	})
+}
+
+func TestDisabledJobHoldsItsItems(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := buildtoken.Job{Name: "app", Tokens: opens(), Runner: succeeds()}
+		s := openSite(t, buildtoken.Config{}, app)
+		id := s.trigger("app", delayed("5s")).Item.ID
+		app.Disabled = true
+		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{app}}})
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		entry, err := s.Entry(t.Context(), s.def, id)
+		if err != nil || entry.State != queue.Blocked || entry.Blockage.Reason != queue.JobDisabled {
+			t.Errorf("Entry = %+v, %v; want it blocked because the job is disabled", entry, err)
+		}
+		s.detach() // enabled again
+		s.wantResult("app", 1, queue.Success, "")
+	})
+}
+
+func TestConcurrentBuildsHaveWorkspacesOfTheirOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var got []string
+		s := openSite(t, buildtoken.Config{Executors: 3}, buildtoken.Job{
+			Name: "app", Tokens: opens(), Concurrent: true, Coalesce: job.Never,
+			Runner: runs(func(ctx context.Context, b runner.Build, log io.Writer) runner.Result {
+				mu.Lock()
+				got = append(got, filepath.Base(b.Workspace))
+				mu.Unlock()
+				return lasts(time.Duration(b.Number)*time.Second)(ctx, b, log)
+			}),
+		})
+		for range 4 { // the fourth begins when the first has ended
+			s.trigger("app")
+			synctest.Wait()
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		own := job.PathElement("app")
+		if diff := cmp.Diff([]string{own, own + "@2", own + "@3", own}, got); diff != "" {
+			t.Errorf("workspaces (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestStats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSite(t, buildtoken.Config{QueueLimit: 1},
+			buildtoken.Job{Name: "app", Tokens: opens(), Runner: succeeds()},
+			buildtoken.Job{Name: "denied", Tokens: opens(), Runner: succeeds(), Allow: []string{"false"}},
+			buildtoken.Job{Name: "other", Tokens: opens(), Runner: succeeds()})
+		s.trigger("app", delayed("5s"))
+		s.trigger("app", delayed("5s"))
+		s.refused(policy.ErrDenied, ask("denied"))
+		s.refused(buildtoken.ErrUnknownJob, ask("nowhere"))
+		s.guess("app", guesser, 20)
+		s.refused(queue.ErrFull, ask("other"))
+		_, _ = s.Trigger(t.Context(), s.def, ask("app", func(t *buildtoken.Trigger) { t.Remote = guesser }))
+		s.refused(job.ErrDelay, ask("app", delayed("soon")))
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		want := buildtoken.Stats{
+			Jobs: []buildtoken.JobStats{
+				{Job: "app", Created: 1, Joined: 1, Refused: 22, Results: map[queue.Result]uint64{queue.Success: 1}},
+				{Job: "denied", Refused: 1, Results: map[queue.Result]uint64{}},
+				{Job: "other", Refused: 1, Results: map[queue.Result]uint64{}},
+			},
+			Refused: map[string]uint64{"full": 1, "policy": 1, "unknown": 1, "token": 20, "throttled": 1, "other": 1},
+		}
+		if diff := cmp.Diff(want, s.Stats()); diff != "" {
+			t.Errorf("Stats (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestItemsOfOneSiteAreFoundBehindThoseOfAnother(t *testing.T) {
+	mine := buildtoken.Job{Name: "mine", Tokens: opens(), Coalesce: job.Never, Runner: succeeds()}
+	other := mine
+	other.Name = "other"
+	s := openSite(t, buildtoken.Config{}, mine, other)
+	for range 50 {
+		s.trigger("other", delayed("1h"))
+	}
+	for range 3 {
+		s.trigger("mine", delayed("2h"))
+	}
+	own := define(t, buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{mine}}})
+	for limit, want := range map[int]int{-1: 0, 0: 0, 1: 1, 2: 2, 3: 3, 100: 3} {
+		items, err := s.Items(t.Context(), own, "", limit)
+		if err != nil || len(items) != want {
+			t.Errorf("Items(limit %d) = %d items, %v; want %d", limit, len(items), err, want)
+		}
+	}
+}
+
+// failing is a queue some of whose answers are errors.
+type failing struct {
+	buildtoken.Queue
+	reclaim, refs, setRules error
+	closed                  int
+}
+
+func (q *failing) Reclaim(ctx context.Context, now time.Time, reason string) ([]queue.Build, error) {
+	if q.reclaim != nil {
+		return nil, q.reclaim
+	}
+	return q.Queue.Reclaim(ctx, now, reason)
+}
+
+func (q *failing) Refs(ctx context.Context) ([]string, error) {
+	if q.refs != nil {
+		return nil, q.refs
+	}
+	return q.Queue.Refs(ctx)
+}
+
+func (q *failing) SetRules(ctx context.Context, rules map[string]queue.Rules, limit int) error {
+	if q.setRules != nil {
+		return q.setRules
+	}
+	return q.Queue.SetRules(ctx, rules, limit)
+}
+
+func (q *failing) Close() error {
+	q.closed++
+	return q.Queue.Close()
+}
+
+func openFailing(t *testing.T, dir string) *failing {
+	t.Helper()
+	q, err := boltqueue.Open(boltqueue.Options{Path: filepath.Join(dir, "queue.db"), Commit: commitFast})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &failing{Queue: q}
+}
+
+func TestOpenThatFailsClosesTheQueue(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		spoil func(q *failing, o *buildtoken.Options)
+	}{
+		{"lost builds cannot be ended", func(q *failing, _ *buildtoken.Options) { q.reclaim = queue.ErrStorage }},
+		{"uploads cannot be listed", func(q *failing, _ *buildtoken.Options) { q.refs = queue.ErrStorage }},
+		{"the folder is relative", func(_ *failing, o *buildtoken.Options) { o.Dir = "data" }},
+		{"uploads cannot be read", func(_ *failing, o *buildtoken.Options) {
+			if err := os.WriteFile(filepath.Join(o.Dir, "uploads"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			q := openFailing(t, dir)
+			o := buildtoken.Options{Queue: q, Dir: dir}
+			tt.spoil(q, &o)
+			c, err := buildtoken.Open(t.Context(), o)
+			if err == nil || c != nil {
+				t.Errorf("Open = %v, %v; want an error", c, err)
+			}
+			if q.closed != 1 {
+				t.Errorf("the queue was closed %d times, want once", q.closed)
+			}
+		})
+	}
+}
+
+func TestAttachThatFailsKeepsTheOldConfiguration(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		q := openFailing(t, dir)
+		c, err := buildtoken.Open(t.Context(), buildtoken.Options{Queue: q, Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		s := &site{Controller: c, t: t, dir: dir, cfg: buildtoken.Config{Log: zap.NewNop()}}
+		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}}}})
+		q.setRules = queue.ErrStorage
+		if _, err := c.Attach(t.Context(), buildtoken.Config{Executors: 7}); !errors.Is(err, queue.ErrStorage) {
+			t.Errorf("Attach = %v, want ErrStorage", err)
+		}
+		if c.Executors() != buildtoken.DefaultExecutors {
+			t.Errorf("Executors = %d, want those of the old configuration", c.Executors())
+		}
+		s.trigger("app")
+		s.wantResult("app", 1, queue.Success, "")
+	})
+}

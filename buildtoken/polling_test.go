@@ -1,0 +1,269 @@
+package buildtoken_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+)
+
+// poll asks for a poll and wants it to be accepted.
+func poll(s *site, full string) {
+	s.t.Helper()
+	out := s.trigger(full, func(t *buildtoken.Trigger) { t.Action = buildtoken.Polling })
+	if out.Item.ID != 0 || out.Created {
+		s.t.Errorf("a poll answered item %d", out.Item.ID)
+	}
+}
+
+func TestPollResults(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var changed bool
+		var err error
+		s := openSite(t, buildtoken.Config{}, buildtoken.Job{
+			Name: "app", Tokens: opens(), Runner: succeeds(), Settings: job.Settings{QuietPeriod: new(3 * time.Second)},
+			Params: []job.Param{{Name: "S", Kind: job.KindString, Default: "main"}},
+			Poller: looks(func(_ context.Context, b runner.Build, log io.Writer) (bool, error) {
+				fmt.Fprintln(log, "looking in", filepath.Base(b.Workspace), "at", b.Params[0].Value)
+				time.Sleep(2 * time.Second)
+				return changed, err
+			}),
+		})
+		if _, err := s.PollLog("app"); !errors.Is(err, queue.ErrNotFound) {
+			t.Errorf("PollLog before the first poll = %v, want ErrNotFound", err)
+		}
+		wantLog := func(last string) {
+			t.Helper()
+			log, err := s.PollLog("app")
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines := strings.Split(strings.TrimSuffix(string(log), "\n"), "\n")
+			if len(lines) != 4 || !strings.HasPrefix(lines[0], "Started on 2000-01-01T00:") ||
+				lines[1] != "looking in "+job.PathElement("app")+" at main" || lines[2] != "Done. Took 2s" || lines[3] != last {
+				t.Errorf("poll log = %q, want it to end with %q", lines, last)
+			}
+		}
+		items := func() []queue.Entry {
+			t.Helper()
+			synctest.Wait()
+			all, err := s.Items(t.Context(), s.def, "", 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return all
+		}
+		poll(s, "app")
+		time.Sleep(2 * time.Second)
+		if got := items(); len(got) != 0 {
+			t.Errorf("no changes: queued %+v", got)
+		}
+		wantLog("No changes")
+
+		err = errors.New("no network")
+		poll(s, "app")
+		time.Sleep(2 * time.Second)
+		if got := items(); len(got) != 0 {
+			t.Errorf("failed: queued %+v", got)
+		}
+		wantLog("Failed: poll: no network")
+
+		changed, err = true, nil
+		for range 2 { // the second joins
+			poll(s, "app")
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+		}
+		wantLog("Changes found")
+		got := items()
+		if len(got) != 1 || len(got[0].Item.Causes) != 1 || got[0].Item.Causes[0].String() != "Started by an SCM change" ||
+			got[0].Item.Triggers() != 2 || got[0].Item.Values[0].Text != "main" {
+			t.Fatalf("changes: queued %+v, want one item with two SCM changes and the default value", got)
+		}
+		if want := got[0].Item.Since.Add(3 * time.Second); !got[0].Item.Due.Equal(want) {
+			t.Errorf("due %v, want the job's quiet period later: %v", got[0].Item.Due, want)
+		}
+		time.Sleep(3 * time.Second)
+		s.wantResult("app", 1, queue.Success, "")
+		if got := s.Stats().Jobs[0]; got.Created != 1 || got.Joined != 1 {
+			t.Errorf("Stats = %+v, want one created and one joined", got)
+		}
+	})
+}
+
+func TestOnePollRunsAndOneWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		polls, running := map[string]int{}, map[string]bool{}
+		turn := make(chan struct{}, 1) // a lock that the bubble can see
+		turn <- struct{}{}
+		poller := looks(func(_ context.Context, b runner.Build, _ io.Writer) (bool, error) {
+			<-turn
+			if running[b.Job] {
+				t.Errorf("two polls of %s at the same time", b.Job)
+			}
+			running[b.Job] = true
+			polls[b.Job]++
+			turn <- struct{}{}
+			time.Sleep(time.Minute)
+			<-turn
+			running[b.Job] = false
+			turn <- struct{}{}
+			return false, nil
+		})
+		s := openSite(t, buildtoken.Config{},
+			buildtoken.Job{Name: "app", Tokens: opens(), Runner: succeeds(), Poller: poller},
+			buildtoken.Job{Name: "other", Tokens: opens(), Runner: succeeds(), Poller: poller})
+		for range 10 {
+			poll(s, "app")
+			time.Sleep(time.Second)
+		}
+		poll(s, "other")
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if polls["app"] != 2 || polls["other"] != 1 {
+			t.Errorf("polls = %v, want 2 of app (ten requests came during the first) and 1 of other", polls)
+		}
+		poll(s, "app")
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if polls["app"] != 3 {
+			t.Errorf("%d polls of app, want 3", polls["app"])
+		}
+	})
+}
+
+// A poll looks at what the last build left: both use the job's own workspace,
+// one after the other.
+func TestPollAndBuildDoNotMeet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inside := 0
+		enter := func(workspace string) {
+			if inside++; inside > 1 {
+				t.Error("a poll and a build use the workspace at the same time")
+			}
+			if filepath.Base(workspace) != job.PathElement("app") {
+				t.Errorf("workspace is %s, want the job's own", filepath.Base(workspace))
+			}
+			time.Sleep(10 * time.Second)
+			inside--
+		}
+		polls := 0
+		s := openSite(t, buildtoken.Config{}, buildtoken.Job{
+			Name: "app", Tokens: opens(), Concurrent: true,
+			Runner: runs(func(_ context.Context, b runner.Build, _ io.Writer) runner.Result {
+				enter(b.Workspace)
+				return runner.Result{Outcome: runner.Success}
+			}),
+			Poller: looks(func(_ context.Context, b runner.Build, _ io.Writer) (bool, error) {
+				polls++
+				enter(b.Workspace)
+				return false, nil
+			}),
+		})
+		poll(s, "app")
+		synctest.Wait()
+		s.trigger("app") // waits for the poll
+		time.Sleep(15 * time.Second)
+		poll(s, "app") // waits for the build
+		time.Sleep(15 * time.Second)
+		synctest.Wait()
+		s.wantResult("app", 1, queue.Success, "")
+		if got := s.log("app", 1)[1]; got != "Waiting for a poll of the job to leave the workspace" {
+			t.Errorf("second line of the log = %q", got)
+		}
+		if polls != 2 {
+			t.Errorf("%d polls, want 2", polls)
+		}
+	})
+}
+
+func TestPollsThatAreRefusedOrDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		looked := 0
+		release := make(chan struct{})
+		app := buildtoken.Job{
+			Name: "app", Tokens: opens(), Runner: succeeds(), Params: stringParams("S"),
+			Poller: looks(func(context.Context, runner.Build, io.Writer) (bool, error) {
+				looked++
+				<-release
+				return false, nil
+			}),
+		}
+		disabled, plain := app, app
+		disabled.Name, disabled.Disabled = "disabled", true
+		plain.Name, plain.Poller = "plain", nil
+		s := openSite(t, buildtoken.Config{}, app, disabled, plain)
+		polling := func(t *buildtoken.Trigger) { t.Action = buildtoken.Polling }
+		s.refused(buildtoken.ErrNotBuildable, ask("disabled", polling))
+		s.refused(buildtoken.ErrNotPollable, ask("plain", polling))
+		if !s.def.Pollable("app") || s.def.Pollable("plain") || s.def.Pollable("nowhere") {
+			t.Error("Pollable is wrong")
+		}
+		poll(s, "app")
+		synctest.Wait()
+		poll(s, "app")
+		app.Disabled = true
+		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{app}}})
+		close(release)
+		synctest.Wait()
+		if looked != 1 {
+			t.Errorf("%d polls, want 1: the second came when the job was disabled already", looked)
+		}
+	})
+}
+
+func TestPollEndsWithItsTimeoutAndWithTheServer(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		timeout *time.Duration
+		close   bool
+		took    time.Duration
+		log     string
+	}{
+		{"the job's timeout", new(5 * time.Second), false, 5 * time.Second, "Failed: poll: timed out after 5s\n"},
+		{"a timeout of its own", nil, false, 10 * time.Minute, "Failed: poll: timed out after 10m0s\n"},
+		{"the server stops", nil, true, 0, "Failed: poll: buildtoken: shutting down\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var took time.Duration
+				s := openSite(t, buildtoken.Config{}, buildtoken.Job{
+					Name: "app", Tokens: opens(), Runner: succeeds(), Settings: job.Settings{Timeout: tt.timeout},
+					Poller: looks(func(ctx context.Context, _ runner.Build, _ io.Writer) (bool, error) {
+						start := time.Now()
+						<-ctx.Done()
+						took = time.Since(start)
+						return false, context.Cause(ctx)
+					}),
+				})
+				poll(s, "app")
+				synctest.Wait()
+				poll(s, "app") // one more waits
+				if tt.close {
+					if err := s.Close(); err != nil {
+						t.Fatal(err)
+					}
+				} else {
+					time.Sleep(11 * time.Minute)
+					synctest.Wait()
+				}
+				if took != tt.took {
+					t.Errorf("the poll took %v, want %v", took, tt.took)
+				}
+				if log, err := s.PollLog("app"); err != nil || !strings.HasSuffix(string(log), tt.log) {
+					t.Errorf("poll log = %q, %v; want %q at its end", log, err, tt.log)
+				}
+			})
+		})
+	}
+}
