@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -52,7 +53,7 @@ func (a accessLog) serve(w http.ResponseWriter, r *http.Request, handle func(htt
 	panicked := true
 	defer func() {
 		if handled || panicked {
-			entry.write()
+			entry.write(r.Context())
 		}
 	}()
 	handled = handle(entry.recorder, r)
@@ -73,8 +74,7 @@ type accessEntry struct {
 
 // write suppresses Caddy's own entry and writes ours, unless the entry was
 // suppressed already.
-func (e *accessEntry) write() {
-	ctx := e.original.Context()
+func (e *accessEntry) write(ctx context.Context) {
 	if skip, _ := caddyhttp.GetVar(ctx, caddyhttp.LogSkipVar).(bool); skip {
 		return
 	}

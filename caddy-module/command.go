@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -81,27 +82,29 @@ func printStatus(to io.Writer, status Status) error {
 		_, err := fmt.Fprintln(to, "build_token is not configured")
 		return err
 	}
-	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+	var b strings.Builder
 	for _, q := range status.Queues {
-		fmt.Fprintf(w, "queue\t%s\n", q.Path)
-		fmt.Fprintf(w, "queued\t%d\n", q.Queued)
-		fmt.Fprintf(w, "running\t%d of %d\n", len(q.Running), q.Executors)
-		for _, b := range q.Running {
-			fmt.Fprintf(w, "\t%s #%d since %s\n", b.Job, b.Number, b.Started.Local().Format("2006-01-02 15:04:05"))
+		fmt.Fprintf(&b, "queue\t%s\n", q.Path)
+		fmt.Fprintf(&b, "queued\t%d\n", q.Queued)
+		fmt.Fprintf(&b, "running\t%d of %d\n", len(q.Running), q.Executors)
+		for _, r := range q.Running {
+			fmt.Fprintf(&b, "\t%s #%d since %s\n", r.Job, r.Number, r.Started.Local().Format(time.DateTime))
 		}
-		fmt.Fprintf(w, "\nJOB\tQUEUED\tRUNNING\tLAST BUILD\t\n")
+		b.WriteString("\nJOB\tQUEUED\tRUNNING\tLAST BUILD\n")
 		for _, j := range q.Jobs {
 			last, note := "none", ""
 			if j.LastNumber > 0 {
 				last = fmt.Sprintf("#%d", j.LastNumber)
 			}
 			if j.Disabled {
-				note = "disabled"
+				note = " (disabled)"
 			}
-			fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\n", j.Name, j.Queued, j.Running, last, note)
+			fmt.Fprintf(&b, "%s\t%d\t%d\t%s%s\n", j.Name, j.Queued, j.Running, last, note)
 		}
 	}
-	return w.Flush()
+	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+	_, err := io.WriteString(w, b.String())
+	return errors.Join(err, w.Flush())
 }
 
 func digestCommand() *cobra.Command {
@@ -171,7 +174,9 @@ func runPolicyTest(flags caddycmd.Flags) (int, error) {
 			}
 			continue
 		}
-		fmt.Fprintf(os.Stdout, "%s: ok, %d requests\n", file, checks)
+		if _, err := fmt.Fprintf(os.Stdout, "%s: ok, %d requests\n", file, checks); err != nil {
+			return caddy.ExitCodeFailedStartup, err
+		}
 	}
 	if failed > 0 {
 		return caddy.ExitCodeFailedStartup, fmt.Errorf("%d of %d files failed", failed, flags.NArg())
