@@ -1,0 +1,204 @@
+package caddymodule_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+
+	caddymodule "github.com/buildtoken/buildtoken/caddy-module"
+)
+
+// TestProvisioningErrors has what only provisioning can know, and what
+// configurations in JSON can get wrong. The error must name the job and must
+// not hold a secret.
+func TestProvisioningErrors(t *testing.T) {
+	empty := filepath.Join(t.TempDir(), "empty")
+	if err := os.WriteFile(empty, []byte("\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const run = ` "run": {"runner": "exec", "command": "true"}`
+	for _, tt := range []struct {
+		name, handler string
+		want          []string
+	}{
+		{"empty secret", `{"jobs": [{"name": "x", "tokens": [{"secret": ""}],` + run + `}]}`, []string{`job "x"`, "token default", "empty secret"}},
+		{"secret of spaces", `{"jobs": [{"name": "x", "tokens": [{"name": "ci", "secret": "  "}],` + run + `}]}`, []string{`job "x"`, "token ci", "empty secret"}},
+		{"variable that is not set", `{"jobs": [{"name": "x", "tokens": [{"secret": "{env.BUILD_TOKEN_MISSING}"}],` + run + `}]}`, []string{`job "x"`, "token default", "{env.BUILD_TOKEN_MISSING}", "resolves to nothing"}},
+		{"file that is not there", `{"folders": [{"name": "a", "jobs": [{"name": "x", "tokens": [{"secret": "{file.` + empty + `.missing}"}],` + run + `}]}]}`, []string{`job "a/x"`, "token default", "resolves to nothing"}},
+		{"file that is empty", `{"folders": [{"name": "a", "tokens": [{"secret": "{file.` + empty + `}"}]}]}`, []string{`folder "a"`, "token default", "resolves to nothing"}},
+		{"placeholder of a request", `{"tokens": [{"secret": "{http.request.host}"}]}`, []string{"top level", "token default", "only known while a request"}},
+		{"placeholder that is unknown", `{"tokens": [{"secret": "{system.nothing}"}]}`, []string{"top level", "{system.nothing}", "is unknown"}},
+		{"half a digest", `{"jobs": [{"name": "x", "tokens": [{"secret": "sha256:c0ffee"}],` + run + `}]}`, []string{`job "x"`, "token default", "malformed digest"}},
+		{"digest of nothing", `{"tokens": [{"secret": "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}]}`, []string{"empty secret"}},
+		{"secret in place of the name", `{"jobs": [{"name": "x", "tokens": [{"name": "sha256:c0ffee", "secret": "a"}],` + run + `}]}`, []string{`job "x"`, "bad name"}},
+		{"two tokens of one name", `{"jobs": [{"name": "x", "tokens": [{"secret": "a-secret"}, {"secret": "b-secret"}],` + run + `}]}`, []string{"x", "default"}},
+		{"unknown grant", `{"jobs": [{"name": "x", "tokens": [{"secret": "a-secret", "grants": ["all"]}],` + run + `}]}`, []string{`job "x"`, "token default", "unknown grant"}},
+		{"nothing to run", `{"jobs": [{"name": "x"}]}`, []string{"x", "nothing to run"}},
+		{"unknown runner", `{"jobs": [{"name": "x", "run": {"runner": "ssh"}}]}`, []string{`job "x"`, "build_token.runners.ssh"}},
+		{"poller that is a runner", `{"jobs": [{"name": "x", "poll": {"runner": "exec"},` + run + `}]}`, []string{`job "x"`, "poller"}},
+		{"unknown setting of the runner", `{"jobs": [{"name": "x", "run": {"runner": "exec", "command": "true", "shell": true}}]}`, []string{`job "x"`, "shell"}},
+		{"no command", `{"jobs": [{"name": "x", "run": {"runner": "exec"}}]}`, []string{`job "x"`, "command"}},
+		{"directory outside of the workspace", `{"jobs": [{"name": "x", "run": {"runner": "exec", "command": "true", "dir": "../y"}}]}`, []string{`job "x"`, "workspace"}},
+		{"variable of the runner that resolves to nothing", `{"jobs": [{"name": "x", "run": {"runner": "exec", "command": "true", "env": {"A": "{env.BUILD_TOKEN_MISSING}"}}}]}`, []string{`job "x"`, "env A", "resolves to nothing"}},
+		{"argument that resolves to nothing", `{"jobs": [{"name": "x", "run": {"runner": "exec", "command": "rm", "args": ["-r", "{env.BUILD_TOKEN_MISSING}/x"]}}]}`, []string{`job "x"`, "resolves to nothing"}},
+		{"variable of the job that resolves to nothing", `{"jobs": [{"name": "x", "env": {"A": "{env.BUILD_TOKEN_MISSING}"},` + run + `}]}`, []string{`job "x"`, "env A", "resolves to nothing"}},
+		{"directory that resolves to nothing", `{"dir": "{env.BUILD_TOKEN_MISSING}"}`, []string{"top level", "dir", "resolves to nothing"}},
+		{"parameter that the job does not have", `{"jobs": [{"name": "x", "run": {"runner": "exec", "command": "echo", "args": ["{param.NAME}"]}}]}`, []string{"x", "{param.NAME}", "no such parameter"}},
+		{"password in an argument", `{"jobs": [{"name": "x", "params": [{"name": "PASS", "kind": "password"}], "run": {"runner": "exec", "command": "echo", "args": ["{param.PASS}"]}}]}`, []string{"x", "{param.PASS}", "password"}},
+		{"bad parameter", `{"jobs": [{"name": "x", "params": [{"name": "PATH", "kind": "string"}],` + run + `}]}`, []string{"x", "PATH", "reserved"}},
+		{"rule that does not compile", `{"jobs": [{"name": "x", "allow": ["params.X"],` + run + `}]}`, []string{"x allow 1", "bool"}},
+		{"rule of a token", `{"jobs": [{"name": "x", "tokens": [{"name": "ci", "secret": "a-secret", "allow": ["nothing"]}],` + run + `}]}`, []string{"x token ci allow 1", "nothing"}},
+		{"rule of a folder", `{"folders": [{"name": "a", "allow": ["true", "1"]}]}`, []string{"a allow 2"}},
+		{"rule of access", `{"access": {"build": "token.name == ''"}}`, []string{"access build", "token"}},
+		{"name with a slash", `{"jobs": [{"name": "a/b",` + run + `}]}`, []string{"a/b", "slash"}},
+		{"two jobs of one name", `{"jobs": [{"name": "x",` + run + `}, {"name": "x",` + run + `}]}`, []string{"x", "duplicate"}},
+		{"job and folder of one name", `{"jobs": [{"name": "x",` + run + `}], "folders": [{"name": "x", "jobs": [{"name": "y",` + run + `}]}]}`, []string{`"x"`, "a job and a folder"}},
+		{"quiet period of two years", `{"quiet_period": "730d", "jobs": [{"name": "x",` + run + `}]}`, []string{"x", "quiet period"}},
+		{"negative timeout", `{"timeout": "-1s", "jobs": [{"name": "x",` + run + `}]}`, []string{"x", "timeout"}},
+		{"unknown way to coalesce", `{"jobs": [{"name": "x", "coalesce": "always",` + run + `}]}`, []string{"x", "always"}},
+		{"method that never triggers", `{"methods": ["PUT"]}`, []string{"methods", "PUT"}},
+		{"root URL without a scheme", `{"root_url": "ci.example.com"}`, []string{"root_url", "absolute"}},
+		{"root URL with a query", `{"root_url": "https://ci.example.com/?x"}`, []string{"root_url", "query"}},
+		{"root URL with a password", `{"root_url": "https://a:b@ci.example.com/"}`, []string{"root_url", "user"}},
+		{"root URL that resolves to nothing", `{"root_url": "https://{env.BUILD_TOKEN_MISSING}/"}`, []string{"root_url", "resolves to nothing"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			home(t)
+			err := provision([]byte(`{"admin": {"disabled": true}, "apps": {"http": {"servers": {"s": {"listen": ["127.0.0.1:0"], "routes": [{"handle": [` +
+				strings.Replace(tt.handler, "{", `{"handler": "build_token", `, 1) + `]}]}}}}}`))
+			if err == nil {
+				t.Fatal("got no error")
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("got %q, want %q in it", err, want)
+				}
+			}
+			for _, secret := range []string{"c0ffee", "a-secret", "b-secret"} {
+				if strings.Contains(err.Error(), secret) {
+					t.Errorf("got %q, which shows a secret", err)
+				}
+			}
+		})
+	}
+}
+
+func TestAppErrors(t *testing.T) {
+	for _, tt := range []struct{ name, app, want string }{
+		{"executors", `{"executors": -1}`, "executors is -1"},
+		{"queue limit", `{"queue_limit": -1}`, "queue_limit is -1"},
+		{"builds kept", `{"keep_builds": -1}`, "keep_builds is -1"},
+		{"shutdown timeout", `{"shutdown_timeout": "-1s"}`, "shutdown_timeout is -1s"},
+		{"wrong tokens", `{"wrong_tokens": {"max": -1}}`, "wrong_tokens"},
+		{"unknown queue", `{"queue": {"queue": "sqlite"}}`, "build_token.queues.sqlite"},
+		{"path that resolves to nothing", `{"queue": {"queue": "bolt", "path": "{env.BUILD_TOKEN_MISSING}/queue.db"}}`, "resolves to nothing"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			home(t)
+			err := provision([]byte(`{"admin": {"disabled": true}, "apps": {"build_token": ` + tt.app + `}}`))
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %q in it", err, tt.want)
+			}
+		})
+	}
+}
+
+// TestSecrets has the forms in which a secret can stand in a configuration.
+func TestSecrets(t *testing.T) {
+	s := newSite(t)
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte("from-a-file\r\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("BUILD_TOKEN_TEST", "from-{env.HOME}")
+	const digest = "sha256:9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08" // of test
+	s.load(s.caddyfile("", jobs("job x {\n token a plain\n token b {env.BUILD_TOKEN_TEST}\n token c {file."+file+"}\n token d "+digest+
+		"\n token e `with{braces}{}\\{`\n token f `{\"a\": 1}`\n token g a-{env.BUILD_TOKEN_TEST}-b\n run true\n}")))
+	for _, tt := range []struct {
+		name, secret string
+		want         int
+	}{
+		{"plain", "plain", 303},
+		{"of a variable, which is not looked at again", "from-%7Benv.HOME%7D", 303},
+		{"of a file", "from-a-file", 303},
+		{"of a digest", "test", 303},
+		{"with braces that are no placeholder", `with%7Bbraces%7D%7B%7D%5C%7B`, 303},
+		{"that is JSON", "%7B%22a%22:%201%7D", 303},
+		{"around a placeholder", "a-from-%7Benv.HOME%7D-b", 303},
+		{"the digest itself opens nothing", strings.ToLower(digest), 403},
+		{"the placeholder itself opens nothing", "%7Benv.BUILD_TOKEN_TEST%7D", 403},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s.get("/buildByToken/build?job=x&token=plain&delay=1h") // so that there is an item to join
+			if a := s.get("/buildByToken/build?job=x&delay=1h&token=" + tt.secret); a.status != tt.want {
+				t.Errorf("got %d %q, want %d", a.status, a.body, tt.want)
+			}
+		})
+	}
+}
+
+// TestProvisionedHandlerHoldsNoSecret looks at what Caddy logs of a handler
+// when it is told to trace them.
+func TestProvisionedHandlerHoldsNoSecret(t *testing.T) {
+	s := newSite(t)
+	ctx, err := caddy.ProvisionContext(&caddy.Config{AppsRaw: caddy.ModuleMap{
+		"build_token": json.RawMessage(`{"queue": {"queue": "bolt", "path": "` + s.path + `"}}`),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mod, err := ctx.LoadModuleByID("http.handlers.build_token", []byte(`{
+		"tokens": [{"secret": "c0ffee"}], "env": {"A": "c0ffee"},
+		"folders": [{"name": "a", "jobs": [{"name": "x", "tokens": [{"secret": "c0ffee"}],
+			"params": [{"name": "P", "kind": "password", "default": "c0ffee"}],
+			"run": {"runner": "exec", "command": "true", "env": {"B": "c0ffee"}}}]}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(mod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(text), "c0ffee") {
+		t.Errorf("got %s", text)
+	}
+	app, err := ctx.App("build_token")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := app.(*caddymodule.App).Cleanup(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTwoSites has a job in two sites, which two handlers in JSON share.
+func TestTwoSites(t *testing.T) {
+	const handler = `{"handler": "build_token", "folders": [{"name": "a", "env": {"A": "b"}, "jobs": [{"name": "x", "run": RUN}]}]}`
+	const run = `{"runner": "exec", "command": "echo", "args": ["hello"]}`
+	for _, tt := range []struct {
+		name, run string
+		equal     bool
+	}{
+		{"equal", run, true},
+		{"equal, written otherwise", `{"args":["hello"],"command":"echo","runner":"exec"}`, true},
+		{"different", `{"runner": "exec", "command": "echo", "args": ["bye"]}`, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			home(t)
+			server := func(run string) string {
+				return `{"listen": ["` + freeAddress(t) + `"], "routes": [{"handle": [` + strings.Replace(handler, "RUN", run, 1) + `]}]}`
+			}
+			err := provision([]byte(`{"admin": {"disabled": true}, "apps": {"http": {"servers": {"one": ` + server(run) + `, "two": ` + server(tt.run) + `}}}}`))
+			switch {
+			case tt.equal && err != nil:
+				t.Errorf("got %v, want no error", err)
+			case !tt.equal && (err == nil || !strings.Contains(err.Error(), `job "a/x"`) || !strings.Contains(err.Error(), "server one") || !strings.Contains(err.Error(), "server two")):
+				t.Errorf("got %v, want an error that names the job and both servers", err)
+			}
+		})
+	}
+}
