@@ -264,3 +264,45 @@ func anchors(t *testing.T, file string) []string {
 	}
 	return all
 }
+
+// TestAccessMatrixOfTheDocument compares the table in docs/http-api.md with
+// the scenario that makes it; -update copies it.
+func TestAccessMatrixOfTheDocument(t *testing.T) {
+	const begin, end = "<!-- access matrix: begin (generated; do not edit) -->\n", "<!-- access matrix: end -->\n"
+	scenario, err := os.ReadFile(filepath.Join("..", "testdata", "http", "read_access.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, shown, ok := strings.Cut(string(scenario), "\n! matrix\n")
+	if !ok {
+		t.Fatal("the scenario shows no matrix")
+	}
+	var want strings.Builder
+	want.WriteString("```text\n")
+	for line := range strings.Lines(shown) {
+		row, ok := strings.CutPrefix(line, "< ")
+		if !ok {
+			break
+		}
+		want.WriteString(row)
+	}
+	want.WriteString("```\n")
+	path := filepath.Join("..", "docs", "http-api.md")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, okBegin := strings.Cut(string(text), begin)
+	got, after, okEnd := strings.Cut(rest, end)
+	switch {
+	case !okBegin || !okEnd:
+		t.Fatalf("%s has no place for the matrix", path)
+	case got == want.String():
+	case *update:
+		if err := os.WriteFile(path, []byte(before+begin+want.String()+end+after), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	default:
+		t.Errorf("%s shows another matrix than the scenario read_access; go test ./caddy-module -run AccessMatrix -update copies it", path)
+	}
+}
