@@ -116,6 +116,7 @@ func (s *site) load(text string) {
 // answer is what a request got.
 type answer struct {
 	status int
+	proto  int // 1 or 2, as in HTTP/2
 	header http.Header
 	body   string
 }
@@ -157,7 +158,7 @@ func request(t *testing.T, transport http.RoundTripper, method, url string, head
 	if err != nil {
 		t.Fatalf("%s %s: %v", method, url, err)
 	}
-	return answer{status: resp.StatusCode, header: resp.Header, body: string(body)}
+	return answer{status: resp.StatusCode, proto: resp.ProtoMajor, header: resp.Header, body: string(body)}
 }
 
 // insecure is for servers with Caddy's own certificates.

@@ -1,0 +1,122 @@
+package caddymodule_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestLocation shows under which URL a client is sent to its item.
+func TestLocation(t *testing.T) {
+	const job = "job x {\n token secret\n run true\n}\n"
+	for _, tt := range []struct {
+		name, servers, body, target string
+		header                      []string
+		want                        string // ADDR stands for the address of the server
+	}{
+		{"at the root of a port", "", jobs(job), "", nil, "http://ADDR/queue/item/1/"},
+		{"below a stripped prefix", "", "handle_path /ci/* {\n" + jobs(job) + "}", "/ci", nil, "http://ADDR/ci/queue/item/1/"},
+		{"below two stripped prefixes", "", "handle_path /a/* {\n handle_path /b/* {\n" + jobs(job) + "}\n}", "/a/b", nil, "http://ADDR/a/b/queue/item/1/"},
+		{"below a prefix with an escape", "", "handle_path \"/a b/*\" {\n" + jobs(job) + "}", "/a%20b", nil, "http://ADDR/a%20b/queue/item/1/"},
+		{"by another name", "", jobs(job), "", []string{"Host", "ci.example.com"}, "http://ci.example.com/queue/item/1/"},
+		{"by a name that can't stand in a URL", "", jobs(job), "", []string{"Host", "ci.example.com(x)"}, "http://ADDR/queue/item/1/"},
+		{"by a configured URL", "", "handle_path /ci/* {\n" + strings.Replace(jobs(job), "{", "{\n root_url https://ci.example.com/builds", 1) + "}", "/ci", nil, "https://ci.example.com/builds/queue/item/1/"},
+		{"as a stranger says it was asked for", "", jobs(job), "", []string{"X-Forwarded-Proto", "https", "X-Forwarded-Host", "evil.example.com"}, "http://ADDR/queue/item/1/"},
+		{"as a trusted proxy was asked for", "servers {\n trusted_proxies static 127.0.0.1/32\n}", jobs(job), "", []string{"X-Forwarded-Proto", "https", "X-Forwarded-Host", "ci.example.com:8443"}, "https://ci.example.com:8443/queue/item/1/"},
+		{"as the first of two proxies was asked for", "servers {\n trusted_proxies static 127.0.0.1/32\n}", jobs(job), "", []string{"X-Forwarded-Proto", "https, http", "X-Forwarded-Host", "ci.example.com, inner"}, "https://ci.example.com/queue/item/1/"},
+		{"as a trusted proxy says wrongly", "servers {\n trusted_proxies static 127.0.0.1/32\n}", jobs(job), "", []string{"X-Forwarded-Proto", "gopher", "X-Forwarded-Host", "ci.example.com/x"}, "http://ADDR/queue/item/1/"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newSite(t)
+			text := strings.Replace(s.caddyfile("", tt.body), "debug", "debug\n"+tt.servers, 1)
+			s.load(strings.Replace(text, "http://"+s.addr, "http://:"+s.addr[strings.LastIndex(s.addr, ":")+1:], 1))
+			a := s.get(tt.target+"/buildByToken/build?job=x&token=secret", tt.header...)
+			if a.status != http.StatusCreated {
+				t.Fatalf("got %d %q, want 201", a.status, a.body)
+			}
+			if got, want := a.header.Get("Location"), strings.Replace(tt.want, "ADDR", s.addr, 1); got != want {
+				t.Errorf("Location: got %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+// certificate writes one for localhost and gives the arguments of the tls directive.
+func certificate(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, block := range map[string]*pem.Block{
+		"cert.pem": {Type: "CERTIFICATE", Bytes: cert},
+		"key.pem":  {Type: "PRIVATE KEY", Bytes: private},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return filepath.Join(dir, "cert.pem") + " " + filepath.Join(dir, "key.pem")
+}
+
+// TestLocationOverTLS asks with HTTP/2 and with HTTP/1.1.
+func TestLocationOverTLS(t *testing.T) {
+	s := newSite(t)
+	port := s.addr[strings.LastIndex(s.addr, ":"):]
+	text := s.caddyfile("", "tls "+certificate(t)+"\n"+jobs("job x {\n token secret\n run true\n}"))
+	text = strings.Replace(text, "auto_https off", "auto_https disable_redirects\n skip_install_trust\n http_port "+freeAddress(t)[len("127.0.0.1:"):], 1)
+	s.load(strings.Replace(text, "http://"+s.addr, "https://localhost"+port, 1))
+	h2, h1 := insecure(), insecure()
+	h1.ForceAttemptHTTP2 = false
+	for proto, transport := range map[int]*http.Transport{1: h1, 2: h2} {
+		a := request(t, transport, http.MethodGet, "https://localhost"+port+"/buildByToken/build?job=x&token=secret&delay=1h")
+		if got, want := a.header.Get("Location"), "https://localhost"+port+"/queue/item/1/"; got != want {
+			t.Errorf("Location: got %q (status %d), want %q", got, a.status, want)
+		}
+		if a.proto != proto {
+			t.Errorf("got HTTP/%d, want HTTP/%d", a.proto, proto)
+		}
+	}
+}
+
+// TestRemoteAndUser shows rules what Caddy knows of the caller.
+func TestRemoteAndUser(t *testing.T) {
+	s := newSite(t)
+	const rules = "job x {\n token secret {\n allow `request.remote_ip == \"203.0.113.7\"`\n}\n run true\n}\n"
+	body := "basic_auth /job/* {\n alice $2a$04$f5HBYHqU9Ww1tEDulIbHYOGzp2tgd9w58uIPxLUqoikVUXjQSx9OW\n}\n" + jobs(rules)
+	s.load(strings.Replace(s.caddyfile("", body), "debug", "servers {\n trusted_proxies static 127.0.0.1/32\n trusted_proxies_strict\n}", 1))
+	if a := s.get("/buildByToken/build?job=x&token=secret"); a.status != http.StatusForbidden {
+		t.Errorf("from the proxy itself: got %d, want 403", a.status)
+	}
+	if a := s.get("/buildByToken/build?job=x&token=secret", "X-Forwarded-For", "198.51.100.1, 203.0.113.7"); a.status != http.StatusCreated {
+		t.Errorf("from behind the proxy: got %d %q, want 201", a.status, a.body)
+	}
+	if a := s.get("/job/x/api/json"); a.status != http.StatusUnauthorized {
+		t.Errorf("without an account: got %d, want the 401 of basic_auth", a.status)
+	}
+	if a := s.get("/job/x/api/json", "Authorization", "Basic YWxpY2U6d29uZGVybGFuZA=="); a.status != http.StatusOK || !strings.Contains(a.body, `"fullName":"x"`) {
+		t.Errorf("alice: got %d %s, want 200 and the job", a.status, a.body)
+	}
+}
