@@ -50,13 +50,13 @@ func reopen(opts Options, number uint64, revert []write) (*bolt.DB, *memory, err
 		if err != nil {
 			return fmt.Errorf("take back a failed batch: %w", err)
 		}
+		defer tx.Rollback() //nolint:errcheck // after Commit it does nothing; else nothing was to be written, or another error counts
 		meta := tx.Bucket(bucketMeta())
 		if number == 0 || readUint(meta.Get(keyBatch())) != number {
-			return tx.Rollback()
+			return nil
 		}
 		for _, w := range slices.Backward(revert) {
 			if err := w.put(tx); err != nil {
-				_ = tx.Rollback() // the error that counts is err
 				return fmt.Errorf("take back a failed batch: %w", err)
 			}
 		}
@@ -66,7 +66,6 @@ func reopen(opts Options, number uint64, revert []write) (*bolt.DB, *memory, err
 			err = opts.Commit(tx)
 		}
 		if err != nil {
-			_ = tx.Rollback() // after Commit it does nothing; the error that counts is err
 			return fmt.Errorf("take back a failed batch: %w", err)
 		}
 		return nil

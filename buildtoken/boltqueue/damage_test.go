@@ -1,0 +1,166 @@
+package boltqueue_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"path/filepath"
+	"testing"
+
+	bolt "go.etcd.io/bbolt"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+func key(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
+
+// spoil replaces the end of a record by what is no JSON.
+func spoil(tx *bolt.Tx, bucket string, at []byte) error {
+	raw := bytes.Clone(tx.Bucket([]byte(bucket)).Get(at))
+	if len(raw) == 0 {
+		return errors.New("no such record")
+	}
+	copy(raw[len(raw)-3:], "!!!")
+	return tx.Bucket([]byte(bucket)).Put(at, raw)
+}
+
+// An item that can't be read must not hold up the others of its job, other
+// jobs, or those who look.
+func TestDamagedItemIsSetAside(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	q := open(t, boltqueue.Options{Path: path})
+	for _, r := range []queue.Request{request("a", "bad"), request("a", "good"), request("b", "good")} {
+		schedule(t, q, r)
+	}
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	edit(t, path, func(tx *bolt.Tx) error { return spoil(tx, "items", key(1)) })
+
+	core, logs := observer.New(zap.ErrorLevel)
+	q = open(t, boltqueue.Options{Path: path, Log: zap.New(core)})
+	ctx := t.Context()
+	for want := range 2 {
+		builds, next, err := q.Claim(ctx, start, "node", []int{0, 1, 2})
+		if err != nil || len(builds) != 2*(1-want) || !next.IsZero() {
+			t.Fatalf("Claim %d: %v, next %v, %v; want the two good items once", want, builds, next, err)
+		}
+	}
+	if got := logs.Len(); got != 1 {
+		t.Errorf("%d lines in the log, want one", got)
+	}
+	entries, err := q.Items(ctx, start, "", 10)
+	if err != nil || len(entries) != 1 || entries[0].Item.ID != 1 || entries[0].Item.Job != "a" || entries[0].Blockage.Reason != queue.RecordDamaged {
+		t.Errorf("items: %+v, %v; want what is left of item 1", entries, err)
+	}
+	if e, err := q.Entry(ctx, start, 1); err != nil || e.State != queue.Blocked {
+		t.Errorf("Entry = %+v, %v", e, err)
+	}
+	if l, err := q.Lane(ctx, "a"); err != nil || l.Queued != 1 {
+		t.Errorf("lane %+v, %v; want the damaged item counted", l, err)
+	}
+	if it := schedule(t, q, request("a", "bad")); it.ID != 4 {
+		t.Errorf("an equal trigger joined item %d", it.ID)
+	}
+	if err := q.Cancel(ctx, start, "a", 1, "alice"); err != nil {
+		t.Errorf("Cancel of the damaged item: %v", err)
+	}
+	if e, err := q.Entry(ctx, start, 1); err != nil || e.Cancelled == nil || e.Cancelled.By != "alice" || e.Item.Job != "a" {
+		t.Errorf("Entry after Cancel = %+v, %v", e, err)
+	}
+	if _, err := q.Finish(ctx, start, "a", 1, queue.Success, ""); err != nil {
+		t.Fatal(err)
+	}
+	if builds, _, err := q.Claim(ctx, start, "node", []int{0}); err != nil || len(builds) != 1 || builds[0].Item.ID != 4 {
+		t.Errorf("Claim = %v, %v; want item 4", builds, err)
+	}
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := open(t, boltqueue.Options{Path: path}).Lane(ctx, "a"); err != nil || l.Queued != 0 {
+		t.Errorf("lane after a restart: %+v, %v", l, err)
+	}
+}
+
+// A trigger that equals a damaged item finds that out as a claim does.
+func TestTriggerEqualToDamagedItemMakesNewOne(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	q := open(t, boltqueue.Options{Path: path})
+	schedule(t, q, request("a", "bad"))
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	edit(t, path, func(tx *bolt.Tx) error { return spoil(tx, "items", key(1)) })
+	q = open(t, boltqueue.Options{Path: path, Log: zap.NewNop()})
+	for range 2 {
+		if it := schedule(t, q, request("a", "bad")); it.ID != 2 {
+			t.Errorf("item %d, want 2", it.ID)
+		}
+	}
+	if refs, err := q.Refs(t.Context()); err != nil || len(refs) != 0 {
+		t.Errorf("Refs = %v, %v", refs, err)
+	}
+	// It is still there after a restart, and set aside again.
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	q = open(t, boltqueue.Options{Path: path, Log: zap.NewNop()})
+	if builds, _, err := q.Claim(t.Context(), start, "node", []int{0, 1}); err != nil || len(builds) != 1 || builds[0].Item.ID != 2 {
+		t.Errorf("Claim = %v, %v; want item 2", builds, err)
+	}
+}
+
+// A build of the past that can't be read must not keep newer ones from ending.
+func TestDamagedHistoryIsTrimmed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	rules := map[string]queue.Rules{"a": {KeepBuilds: 2}}
+	setRules := func(q *boltqueue.DB) {
+		if err := q.SetRules(t.Context(), rules, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	round := func(q *boltqueue.DB) {
+		t.Helper()
+		schedule(t, q, request("a", "k"))
+		builds, _, err := q.Claim(t.Context(), start, "node", []int{0})
+		if err != nil || len(builds) != 1 {
+			t.Fatalf("Claim = %v, %v", builds, err)
+		}
+		if _, err := q.Finish(t.Context(), start, "a", builds[0].Number, queue.Success, ""); err != nil {
+			t.Fatal(err)
+		}
+		cancelled := schedule(t, q, request("a", "k"))
+		if err := q.Cancel(t.Context(), start, "a", cancelled.ID, "alice"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	q := open(t, boltqueue.Options{Path: path})
+	setRules(q)
+	round(q)
+	round(q)
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	edit(t, path, func(tx *bolt.Tx) error {
+		return errors.Join(spoil(tx, "builds", append([]byte("a\x00"), key(1)...)), spoil(tx, "cancelled", append([]byte("a\x00"), key(2)...)))
+	})
+	q = open(t, boltqueue.Options{Path: path, Log: zap.NewNop()})
+	setRules(q)
+	if builds, err := q.Builds(t.Context(), "a", 0, 10); err != nil || len(builds) != 1 || builds[0].Number != 2 {
+		t.Errorf("Builds = %v, %v; want the one that can be read", builds, err)
+	}
+	if _, err := q.Build(t.Context(), "a", 1); err == nil || errors.Is(err, queue.ErrNotFound) {
+		t.Errorf("Build of a damaged record: %v", err)
+	}
+	round(q)
+	round(q)
+	if builds, err := q.Builds(t.Context(), "a", 0, 10); err != nil || len(builds) != 2 || builds[1].Number != 3 {
+		t.Errorf("Builds = %v, %v; want 4 and 3", builds, err)
+	}
+	if _, err := q.Entry(t.Context(), start, 1); !errors.Is(err, queue.ErrNotFound) {
+		t.Errorf("item of the dropped build: %v, want %v", err, queue.ErrNotFound)
+	}
+}

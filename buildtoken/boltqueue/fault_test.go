@@ -1,0 +1,329 @@
+package boltqueue_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// disk commits, and fails when told to.
+type disk struct {
+	mu      sync.Mutex
+	commits int
+	// fail says what happens to the next commits, the first of them first.
+	fail []fault
+}
+
+// fault is what happens to a commit.
+type fault int
+
+const (
+	works       fault = iota
+	full              // nothing is written: the disk is full
+	syncFails         // all is written, and then the system reports an error
+	pageIsTorn        // bbolt panics
+	heldForever       // waits until the test lets it go, and then works
+)
+
+func (d *disk) next(faults ...fault) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.fail = faults
+}
+
+func (d *disk) count() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.commits
+}
+
+// commit returns a Commit for Options. go on lets a held commit go.
+func (d *disk) commit(goOn <-chan struct{}) func(*bolt.Tx) error {
+	return func(tx *bolt.Tx) error {
+		d.mu.Lock()
+		d.commits++
+		what := works
+		if len(d.fail) > 0 {
+			what, d.fail = d.fail[0], d.fail[1:]
+		}
+		d.mu.Unlock()
+		switch what {
+		case full:
+			return fmt.Errorf("write: %w", syscall.ENOSPC)
+		case syncFails:
+			return errors.Join(tx.Commit(), fmt.Errorf("fsync: %w", syscall.EIO))
+		case pageIsTorn:
+			panic("page 7 is torn")
+		case heldForever:
+			<-goOn
+		case works:
+		}
+		return tx.Commit()
+	}
+}
+
+// facts is what can be asked about the jobs of these tests.
+type facts struct {
+	Lanes   []queue.Lane
+	Items   []queue.Entry
+	Builds  []queue.Build
+	Aborts  []queue.Build
+	Entries []queue.Entry
+}
+
+func read(t *testing.T, q *boltqueue.DB) facts {
+	t.Helper()
+	var f facts
+	var errs [4]error
+	f.Lanes, errs[0] = q.Lanes(t.Context(), []string{"a", "b", "c"})
+	f.Items, errs[1] = q.Items(t.Context(), start, "", 1000)
+	f.Builds, errs[2] = q.Builds(t.Context(), "a", 0, 1000)
+	f.Aborts, errs[3] = q.Aborts(t.Context())
+	if err := errors.Join(errs[:]...); err != nil {
+		t.Fatal(err)
+	}
+	for id := int64(1); id < 40; id++ {
+		e, err := q.Entry(t.Context(), start, id)
+		if err != nil && !errors.Is(err, queue.ErrNotFound) {
+			t.Fatal(err)
+		}
+		f.Entries = append(f.Entries, e)
+	}
+	return f
+}
+
+func same(before, after facts) string { return cmp.Diff(before, after, cmpopts.EquateEmpty()) }
+
+// sameOnDisk compares what the queue says with what a new one reads from a
+// copy of the file.
+func sameOnDisk(t *testing.T, q *boltqueue.DB, path string) {
+	t.Helper()
+	again := open(t, boltqueue.Options{Path: copyFile(t, path)})
+	defer again.Close()
+	if diff := same(read(t, q), read(t, again)); diff != "" {
+		t.Errorf("memory differs from the file (-memory +file):\n%s", diff)
+	}
+}
+
+// TestFailedBatch lets twenty callers share a commit that fails.
+func TestFailedBatch(t *testing.T) {
+	for name, what := range map[string]fault{
+		"the disk is full": full, "the commit happens but is reported as failed": syncFails, "bbolt panics": pageIsTorn,
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "queue.db")
+			synctest.Test(t, func(t *testing.T) {
+				goOn, d := make(chan struct{}), &disk{}
+				q := open(t, boltqueue.Options{Path: path, Commit: d.commit(goOn)})
+				schedule(t, q, request("a", "runs"))
+				if _, _, err := q.Claim(t.Context(), start, "node", []int{0}); err != nil {
+					t.Fatal(err)
+				}
+				waits := request("a", "waits")
+				waits.Delay = time.Hour
+				schedule(t, q, waits)
+				schedule(t, q, request("b", "is cancelled"))
+
+				// One commit is held, so that the others gather behind it.
+				d.next(heldForever, what)
+				var held, batch sync.WaitGroup
+				held.Go(func() { schedule(t, q, request("b", "held")) })
+				synctest.Wait()
+				answers := make([]error, 23)
+				for i := range 20 {
+					batch.Go(func() { _, _, answers[i] = q.Schedule(t.Context(), start, request("c", fmt.Sprint(i%10))) })
+				}
+				batch.Go(func() { _, _, answers[20] = q.Schedule(t.Context(), start, request("a", "waits")) })
+				batch.Go(func() { answers[21] = q.Cancel(t.Context(), start, "b", 3, "alice") })
+				batch.Go(func() { _, answers[22] = q.Finish(t.Context(), start, "a", 1, queue.Success, "") })
+				synctest.Wait()
+				commits := d.count()
+				close(goOn)
+				held.Wait()
+				batch.Wait()
+				for i, err := range answers {
+					if !errors.Is(err, queue.ErrStorage) {
+						t.Errorf("caller %d of the batch heard %v, want %v", i, err, queue.ErrStorage)
+					}
+				}
+				if what == syncFails {
+					commits++ // what became visible is taken back
+				}
+				if got := d.count(); got != commits+1 {
+					t.Errorf("%d commits for one batch", got-commits+1)
+				}
+				after := read(t, q)
+				var ids []int64
+				for _, e := range after.Items {
+					ids = append(ids, e.Item.ID)
+					if n := e.Item.Triggers(); n != 1 {
+						t.Errorf("item %d counts %d triggers, want 1", e.Item.ID, n)
+					}
+				}
+				if !slices.Equal(ids, []int64{3, 4, 2}) || after.Lanes[2].Queued != 0 || len(after.Lanes[0].Running) != 1 {
+					t.Errorf("items %v, %d of c, a runs %v; want what was before the batch: [3 4 2], none, one build", ids, after.Lanes[2].Queued, after.Lanes[0].Running)
+				}
+				sameOnDisk(t, q, path)
+				if it := schedule(t, q, request("c", "next")); it.ID <= 4+10 {
+					t.Errorf("identifier %d was handed out before", it.ID)
+				}
+				if _, err := q.Finish(t.Context(), start, "a", 1, queue.Success, ""); err != nil {
+					t.Errorf("Finish after the failure: %v", err)
+				}
+				sameOnDisk(t, q, path)
+			})
+		})
+	}
+}
+
+// A build must never run that is not on record, and what is on record as
+// running must have been handed to somebody.
+func TestFailedClaimStartsNothing(t *testing.T) {
+	for name, what := range map[string]fault{"the disk is full": full, "the commit happens but is reported as failed": syncFails} {
+		t.Run(name, func(t *testing.T) {
+			path, d := filepath.Join(t.TempDir(), "queue.db"), &disk{}
+			q := open(t, boltqueue.Options{Path: path, Commit: d.commit(nil)})
+			schedule(t, q, request("a", "1"))
+			schedule(t, q, request("b", "2"))
+			before := read(t, q)
+			d.next(what)
+			if builds, _, err := q.Claim(t.Context(), start, "node", []int{0, 1}); !errors.Is(err, queue.ErrStorage) || len(builds) != 0 {
+				t.Fatalf("Claim = %v, %v; want %v", builds, err, queue.ErrStorage)
+			}
+			if diff := same(before, read(t, q)); diff != "" {
+				t.Errorf("a claim that failed changed something (-before +after):\n%s", diff)
+			}
+			sameOnDisk(t, q, path)
+			builds, _, err := q.Claim(t.Context(), start, "node", []int{0, 1})
+			if err != nil || len(builds) != 2 || builds[0].Number != 1 {
+				t.Errorf("next Claim = %v, %v; want both builds", builds, err)
+			}
+		})
+	}
+}
+
+// While what a failed commit left can't be taken back, nobody is told anything
+// that may be wrong; as soon as it can, the queue goes on by itself.
+func TestDiskHealsAfterManyFailures(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{}
+		q := open(t, boltqueue.Options{Path: path, Commit: d.commit(nil)})
+		rules := map[string]queue.Rules{"a": {Disabled: true}}
+		schedule(t, q, request("a", "1"))
+		before := read(t, q)
+		d.next(syncFails, full, syncFails, full, pageIsTorn)
+		ctx := t.Context()
+		if _, _, err := q.Schedule(ctx, start, request("b", "2")); !errors.Is(err, queue.ErrStorage) {
+			t.Fatalf("Schedule on the bad disk: %v", err)
+		}
+		<-q.Changed() // of the first item
+		failures := d.count()
+		for name, do := range map[string]func() error{
+			"Schedule": func() error { _, _, err := q.Schedule(ctx, start, request("c", "3")); return err },
+			"a join":   func() error { _, _, err := q.Schedule(ctx, start, request("a", "1")); return err },
+			"Claim":    func() error { _, _, err := q.Claim(ctx, start, "node", []int{0}); return err },
+			"Cancel":   func() error { return q.Cancel(ctx, start, "a", 1, "alice") },
+			"Reclaim":  func() error { _, err := q.Reclaim(ctx, start, "lost"); return err },
+			"Lane":     func() error { _, err := q.Lane(ctx, "b"); return err },
+			"Items":    func() error { _, err := q.Items(ctx, start, "", 10); return err },
+			"Entry":    func() error { _, err := q.Entry(ctx, start, 2); return err },
+			"Build":    func() error { _, err := q.Build(ctx, "a", 1); return err },
+			"Builds":   func() error { _, err := q.Builds(ctx, "a", 0, 10); return err },
+			"Refs":     func() error { _, err := q.Refs(ctx); return err },
+			"Aborts":   func() error { _, err := q.Aborts(ctx); return err },
+		} {
+			if err := do(); !errors.Is(err, queue.ErrStorage) {
+				t.Errorf("%s on the bad disk: %v, want %v", name, err, queue.ErrStorage)
+			}
+		}
+		if d.count() != failures {
+			t.Errorf("the bad disk was tried %d times within one second", d.count()-failures+1)
+		}
+		if err := q.SetRules(ctx, rules, 0); err != nil {
+			t.Errorf("SetRules on the bad disk: %v; rules are not on disk", err)
+		}
+		<-q.Changed() // of the rules
+		time.Sleep(10 * boltqueue.Retry)
+		synctest.Wait()
+		select {
+		case <-q.Changed():
+		default:
+			t.Error("nobody was woken when the disk healed")
+		}
+		before.Lanes[0].Rules = rules["a"]
+		before.Items[0].State, before.Items[0].Blockage = queue.Blocked, queue.Blockage{Reason: queue.JobDisabled}
+		before.Entries[0].State, before.Entries[0].Blockage = before.Items[0].State, before.Items[0].Blockage
+		if diff := same(before, read(t, q)); diff != "" {
+			t.Errorf("after the disk healed (-before +after):\n%s", diff)
+		}
+		if it := schedule(t, q, request("b", "2")); it.ID != 3 {
+			t.Errorf("identifier %d, want 3: 2 was handed out", it.ID)
+		}
+	})
+}
+
+// A process that stops while the disk is bad takes back what it can.
+func TestCloseTakesBackWhatFailed(t *testing.T) {
+	path, d := filepath.Join(t.TempDir(), "queue.db"), &disk{}
+	q := open(t, boltqueue.Options{Path: path, Commit: d.commit(nil)})
+	schedule(t, q, request("a", "1"))
+	d.next(syncFails, full)
+	if _, _, err := q.Schedule(t.Context(), start, request("b", "2")); !errors.Is(err, queue.ErrStorage) {
+		t.Fatalf("Schedule on the bad disk: %v", err)
+	}
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again := open(t, boltqueue.Options{Path: path})
+	entries, err := again.Items(t.Context(), start, "", 10)
+	if err != nil || len(entries) != 1 || entries[0].Item.ID != 1 {
+		t.Errorf("items after Close: %v, %v; want the first one only", entries, err)
+	}
+}
+
+// The file may be gone for a while, as on a network that comes and goes.
+func TestFileComesBack(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{}
+		q := open(t, boltqueue.Options{Path: path, Commit: func(tx *bolt.Tx) error {
+			err := d.commit(nil)(tx)
+			if err != nil {
+				_ = os.Rename(path, path+".away") // shows below if it did not work
+			}
+			return err
+		}})
+		schedule(t, q, request("a", "1"))
+		d.next(full)
+		for range 3 {
+			if _, _, err := q.Schedule(t.Context(), start, request("b", "2")); !errors.Is(err, queue.ErrStorage) {
+				t.Fatalf("Schedule without a file: %v", err)
+			}
+			time.Sleep(2 * boltqueue.Retry)
+		}
+		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("a lost file was made anew: %v", err)
+		}
+		if err := os.Rename(path+".away", path); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * boltqueue.Retry)
+		schedule(t, q, request("b", "2"))
+		sameOnDisk(t, q, path)
+	})
+}
