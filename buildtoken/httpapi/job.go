@@ -17,7 +17,7 @@ func (r *reader) serveJob(full string, rest []string) {
 	_, isFolder := tree.Folder(full)
 	isFolder = isFolder && full != ""
 	// Who may stop builds need not be one who may look at them.
-	stops := len(rest) == 2 && rest[1] == "stop" && r.may(buildtoken.Stop, full)
+	stops := len(rest) == 2 && rest[1] == "stop" && r.mayStop(full)
 	switch {
 	case stops, r.mayRead(r.by, full), isFolder && r.mayReadSome(full):
 	default:
@@ -36,8 +36,8 @@ func (r *reader) serveJob(full string, rest []string) {
 	}
 }
 
-func (r *reader) may(right buildtoken.Right, full string) bool {
-	return r.api.Definition.May(r.r.Context(), r.by, right, full)
+func (r *reader) mayStop(full string) bool {
+	return r.api.Definition.May(r.r.Context(), r.by, buildtoken.Stop, full)
 }
 
 func (r *reader) serveTheJob(j *job.Job, rest []string) {
@@ -93,7 +93,7 @@ func (r *reader) stop(ctl *buildtoken.Controller, b queue.Build) {
 		return
 	}
 	full := b.Item.Job
-	if !r.may(buildtoken.Stop, full) {
+	if !r.mayStop(full) {
 		r.fail(errForbidden)
 		return
 	}
@@ -145,9 +145,9 @@ func (r *reader) cancelItem(id string, success int) {
 	}
 	entry, err := r.entry(ctl, id)
 	switch {
-	case err == nil && r.may(buildtoken.Stop, entry.Item.Job):
+	case err == nil && r.mayStop(entry.Item.Job):
 		err = ctl.Cancel(r.r.Context(), entry.Item.Job, entry.Item.ID, r.who())
-	case r.may(buildtoken.Stop, "") || (err != nil && r.mayReadSome("")):
+	case r.mayStop("") || (err != nil && r.mayReadSome("")):
 		if err == nil {
 			err = errNotFound
 		}

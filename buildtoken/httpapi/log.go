@@ -103,7 +103,7 @@ func parseStart(text *string) (int64, error) {
 	if err != nil {
 		return 0, &badRequestError{"start is not a number of bytes"}
 	}
-	return int64(n), nil //nolint:gosec // 63 bits fit
+	return int64(n), nil
 }
 
 // wholeCharacters is the size without a last character of which only the first

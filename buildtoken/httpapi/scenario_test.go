@@ -9,10 +9,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,6 +41,8 @@ type scenario struct {
 	ctl    *buildtoken.Controller
 	queue  *faultyQueue
 	runner *puppets
+	looker looker
+	dir    string
 	detach func()
 	out    strings.Builder
 
@@ -54,7 +58,7 @@ type scenario struct {
 	done chan struct{}
 }
 
-func spec(r runner.Runner) buildtoken.Spec {
+func spec(r runner.Runner, p runner.Poller) buildtoken.Spec {
 	duration := func(d time.Duration) *time.Duration { return &d }
 	secret := func(name, text string, grants token.Grant) buildtoken.Token {
 		return buildtoken.Token{Name: name, Digest: token.NewSecret(text).Digest(), Grants: grants}
@@ -83,10 +87,14 @@ func spec(r runner.Runner) buildtoken.Spec {
 					{Name: "PATCH", Kind: job.KindFile}, {Name: "A", Kind: job.KindString},
 				}},
 				{Name: "off", Runner: r, Tokens: taco, Disabled: true},
-				{Name: "ruled", Runner: r, Tokens: taco, Settings: day, Allow: []string{`cause == "please"`, `!("authorization" in request.headers)`}},
+				{Name: "ruled", Runner: r, Tokens: taco, Settings: day, Allow: []string{
+					`cause == "please"`, `!("token" in params)`,
+					`!request.headers.exists(h, h in ["authorization", "proxy-authorization", "cookie", "x-build-token", "x-gitlab-token"])`,
+					`request.headers["user-agent"] == request.user_agent && request.remote_ip == "10.0.0.9" && request.path.startsWith("/buildByToken/")`,
+				}},
 				{Name: "failing rule", Runner: r, Tokens: taco, Allow: []string{`params["NOPE"] == "secret-rule-text"`}},
 				{Name: "notoken", Runner: r, Settings: day},
-				{Name: "polled", Runner: r, Tokens: taco, Poller: looker{}},
+				{Name: "polled", Runner: r, Tokens: taco, Poller: p},
 				{Name: "secret", Runner: r, Tokens: []buildtoken.Token{secret("", "Hush", token.Trigger|token.Status|token.Log|token.Cancel)}},
 			},
 			Folders: []buildtoken.Folder{{
@@ -102,31 +110,26 @@ func bubble(t *testing.T, f func(*scenario)) {
 	t.Helper()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		s := newScenario(t, dir)
+		s := newScenario(t, dir, 0, buildtoken.Throttle{})
 		f(s)
 		s.close()
 	})
 }
 
-func newScenario(tb testing.TB, dir string) *scenario {
+func newScenario(tb testing.TB, dir string, limit int, throttle buildtoken.Throttle) *scenario {
 	tb.Helper()
 	puppets := &puppets{running: map[string]*puppet{}}
-	sp := spec(puppets)
-	sp.Root.Jobs[0].Tokens[1].Expires = time.Date(1999, 12, 31, 0, 0, 0, 0, time.UTC)
-	d, err := buildtoken.Define(sp)
-	if err != nil {
-		tb.Fatal(err)
-	}
 	db, err := boltqueue.Open(boltqueue.Options{Path: filepath.Join(dir, "queue.db")})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s := &scenario{t: tb, runner: puppets, queue: &faultyQueue{Queue: db}, done: make(chan struct{}), remote: netip.MustParseAddr("10.0.0.9")}
+	s := &scenario{t: tb, dir: dir, runner: puppets, queue: &faultyQueue{Queue: db}, done: make(chan struct{}), remote: netip.MustParseAddr("10.0.0.9")}
 	s.ctl, err = buildtoken.Open(tb.Context(), buildtoken.Options{Queue: s.queue, Dir: dir})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s.attach(buildtoken.Config{Definitions: []*buildtoken.Definition{d}})
+	d := s.define("")
+	s.attach(buildtoken.Config{Definitions: []*buildtoken.Definition{d}, QueueLimit: limit, WrongTokens: throttle})
 	s.api = &httpapi.API{
 		Open:       func() (*buildtoken.Controller, error) { return s.ctl, nil },
 		Definition: d,
@@ -137,6 +140,21 @@ func newScenario(tb testing.TB, dir string) *scenario {
 		Done:       s.done,
 	}
 	return s
+}
+
+// define compiles the site, with another rule for reading unless that is empty.
+func (s *scenario) define(read string) *buildtoken.Definition {
+	s.t.Helper()
+	sp := spec(s.runner, &s.looker)
+	sp.Root.Jobs[0].Tokens[1].Expires = time.Date(1999, 12, 31, 0, 0, 0, 0, time.UTC)
+	if read != "" {
+		sp.Access = buildtoken.Access{Read: read, Cancel: "true"}
+	}
+	d, err := buildtoken.Define(sp)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return d
 }
 
 func (s *scenario) attach(cfg buildtoken.Config) {
@@ -163,8 +181,30 @@ func (s *scenario) close() {
 // faultyQueue can be told that the disk is full.
 type faultyQueue struct {
 	buildtoken.Queue
-	diskFull bool
-	broken   bool
+	diskFull   bool
+	broken     bool
+	unreadable bool
+}
+
+func (q *faultyQueue) Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error) {
+	if q.unreadable {
+		return nil, fmt.Errorf("%w: input/output error", queue.ErrStorage)
+	}
+	return q.Queue.Lanes(ctx, jobs)
+}
+
+func (q *faultyQueue) Items(ctx context.Context, now time.Time, full string, limit int) ([]queue.Entry, error) {
+	if q.unreadable {
+		return nil, fmt.Errorf("%w: input/output error", queue.ErrStorage)
+	}
+	return q.Queue.Items(ctx, now, full, limit)
+}
+
+func (q *faultyQueue) Builds(ctx context.Context, full string, before int64, limit int) ([]queue.Build, error) {
+	if q.unreadable {
+		return nil, fmt.Errorf("%w: input/output error", queue.ErrStorage)
+	}
+	return q.Queue.Builds(ctx, full, before, limit)
 }
 
 func (q *faultyQueue) Schedule(ctx context.Context, now time.Time, r queue.Request) (queue.Item, bool, error) {
@@ -178,7 +218,11 @@ func (q *faultyQueue) Schedule(ctx context.Context, now time.Time, r queue.Reque
 }
 
 // puppets is a runner whose builds do what the scenario says, when it says so.
-type puppets struct{ running map[string]*puppet }
+type puppets struct {
+	// mu guards the following.
+	mu      sync.Mutex
+	running map[string]*puppet
+}
 
 type puppet struct {
 	log  io.Writer
@@ -188,13 +232,25 @@ type puppet struct {
 
 func (p *puppets) Run(ctx context.Context, b runner.Build, log io.Writer) runner.Result {
 	own := &puppet{log: log, end: make(chan runner.Result)}
+	p.mu.Lock()
 	p.running[fmt.Sprintf("%s#%d", b.Job, b.Number)] = own
+	p.mu.Unlock()
 	select {
 	case r := <-own.end:
 		return r
 	case <-ctx.Done():
 		own.over = true
 		return runner.Result{Outcome: runner.Aborted, Reason: context.Cause(ctx).Error()}
+	}
+}
+
+// fail ends the build that runs.
+func (p *puppets) fail() {
+	for _, own := range p.running {
+		if !own.over {
+			own.over = true
+			own.end <- runner.Result{Outcome: runner.Failure, Reason: "exit status 1"}
+		}
 	}
 }
 
@@ -207,12 +263,12 @@ func (p *puppets) finishAll() {
 	}
 }
 
-// looker is a poller that finds nothing.
-type looker struct{}
+// looker is a poller that finds changes if it is told so.
+type looker struct{ finds bool }
 
-func (looker) Poll(_ context.Context, _ runner.Build, log io.Writer) (bool, error) {
-	_, err := io.WriteString(log, "nothing new\n")
-	return false, err
+func (l *looker) Poll(_ context.Context, _ runner.Build, log io.Writer) (bool, error) {
+	_, err := io.WriteString(log, "looked\n")
+	return l.finds, err
 }
 
 // exchange is a request and its answer.
@@ -222,6 +278,21 @@ type exchange struct {
 	cancel  context.CancelFunc
 	ended   chan struct{}
 	shown   int // bytes of the body
+
+	// mu guards the body of a stream that goes on while somebody looks.
+	mu sync.Mutex
+}
+
+func (x *exchange) Write(p []byte) (int, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.ResponseRecorder.Write(p)
+}
+
+func (x *exchange) body() string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.Body.String()
 }
 
 func (x *exchange) hasEnded() bool {
@@ -310,6 +381,31 @@ func (s *scenario) direct(line string) {
 		s.attach(buildtoken.Config{Definitions: []*buildtoken.Definition{s.api.Definition}, QueueLimit: number()})
 	case "detach":
 		s.detach()
+	case "read_rule":
+		s.detach()
+		s.api.Definition = s.define(rest)
+		s.attach(buildtoken.Config{Definitions: []*buildtoken.Definition{s.api.Definition}})
+	case "changes":
+		s.looker.finds = true
+	case "unreadable":
+		s.queue.unreadable = true
+	case "lose_logs":
+		if err := os.RemoveAll(filepath.Join(s.dir, "logs")); err != nil {
+			s.t.Fatal(err)
+		}
+	case "builds": // so many, one after the other, that fail
+		s.detach()
+		s.attach(buildtoken.Config{Definitions: []*buildtoken.Definition{s.api.Definition}, KeepBuilds: 1000})
+		build, count, _ := strings.Cut(rest, " ")
+		n, err := strconv.Atoi(count)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		for range n {
+			s.send(s.request([]string{"POST /buildByToken/build?delay=0&token=TacoTuesday&job=" + build}))
+			s.runner.fail()
+			synctest.Wait()
+		}
 	case "done":
 		close(s.done)
 	case "no_engine":

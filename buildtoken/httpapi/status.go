@@ -77,7 +77,7 @@ func verdictOf(err error) verdict {
 	case errors.As(err, &throttled):
 		return verdict{status: http.StatusTooManyRequests, text: "too many wrong tokens, wait", retry: throttled.Wait}
 	case errors.Is(err, errCrossSite):
-		return verdict{status: http.StatusForbidden, text: "requests from other sites need a token"}
+		return verdict{status: http.StatusForbidden, text: "refused, because a page of another site sent it"}
 	case errors.Is(err, token.ErrMissing), errors.Is(err, token.ErrMismatch), errors.Is(err, token.ErrExpired):
 		return verdict{status: http.StatusForbidden, text: "invalid token"}
 	case errors.Is(err, buildtoken.ErrNotGranted), errors.Is(err, policy.ErrDenied), errors.Is(err, errForbidden):
@@ -97,13 +97,13 @@ func verdictOf(err error) verdict {
 		return verdict{status: http.StatusConflict, text: "the build is not running"}
 
 	case errors.Is(err, buildtoken.ErrShuttingDown), errors.Is(err, queue.ErrClosed), errors.Is(err, errNoEngine):
-		return verdict{status: http.StatusServiceUnavailable, text: "shutting down or not ready, nothing was queued", retry: retryShutdown}
+		return verdict{status: http.StatusServiceUnavailable, text: "shutting down or not ready, try again later", retry: retryShutdown}
 	case errors.Is(err, queue.ErrFull):
-		return verdict{status: http.StatusServiceUnavailable, text: "the queue is full, nothing was queued", retry: retryFull}
+		return verdict{status: http.StatusServiceUnavailable, text: "the queue is full, try again later", retry: retryFull}
 	case errors.Is(err, queue.ErrStorage), errors.Is(err, buildtoken.ErrUpload):
-		return verdict{status: http.StatusServiceUnavailable, text: "the server cannot store it now, nothing was queued", retry: retryStorage}
+		return verdict{status: http.StatusServiceUnavailable, text: "the disk refuses, try again later", retry: retryStorage}
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return verdict{status: http.StatusServiceUnavailable, text: "the wait was given up", retry: retryShutdown}
+		return verdict{status: http.StatusServiceUnavailable, text: "given up, try again later", retry: retryShutdown}
 	}
 	return verdict{status: http.StatusInternalServerError}
 }

@@ -101,7 +101,7 @@ func exportedErrors(t *testing.T, folder, pkg string) []string {
 						}
 					}
 				case *ast.TypeSpec:
-					if s.Name.IsExported() && (strings.HasSuffix(s.Name.Name, "Error")) {
+					if s.Name.IsExported() && strings.HasSuffix(s.Name.Name, "Error") {
 						names = append(names, pkg+"."+s.Name.Name)
 					}
 				}

@@ -133,7 +133,7 @@ func bound(text string, absent int) (int, bool) {
 		return absent, true
 	}
 	n, err := strconv.ParseUint(text, 10, 30)
-	return int(n), err == nil //nolint:gosec // 30 bits fit
+	return int(n), err == nil
 }
 
 // prune keeps of a value what is selected. The class of an object is always kept.

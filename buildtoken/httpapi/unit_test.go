@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -136,7 +137,7 @@ func TestReadForm(t *testing.T) {
 		{"NUL in a name", "a%00=1", "", "", httpapi.Form{}, "the name of a parameter holds a NUL character"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := httptest.NewRequest("POST", "/", strings.NewReader(tt.body))
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(tt.body))
 			r.URL.RawQuery = tt.query
 			r.Header.Set("Content-Type", tt.contentType)
 			got, err := httpapi.ReadForm(r, 100_000)
