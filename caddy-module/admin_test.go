@@ -1,0 +1,122 @@
+package caddymodule_test
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+
+	caddymodule "github.com/buildtoken/buildtoken/caddy-module"
+)
+
+func TestAdminShowsTheQueue(t *testing.T) {
+	s := newSite(t)
+	s.load(s.caddyfile("executors 3", jobs("folder a {\n job later {\n quiet_period 1h\n token SECRET\n run true\n}\n}\njob off {\n disabled\n token SECRET\n run true\n}\njob done {\n token SECRET {\n grant trigger log\n }\n run echo hello\n}\n")))
+	s.follow("done", "SECRET", s.trigger("done", "SECRET"))
+	s.trigger("a/later", "SECRET")
+	got := status(t).Queues[0]
+	if got.Path != s.path || got.Executors != 3 || got.Queued != 1 || len(got.Running) != 0 {
+		t.Errorf("got %+v", got)
+	}
+	want := []caddymodule.JobStatus{{Name: "a/later", Queued: 1}, {Name: "done", LastNumber: 1}, {Name: "off", Disabled: true}}
+	if len(got.Jobs) != len(want) {
+		t.Fatalf("jobs: got %+v", got.Jobs)
+	}
+	for i := range want {
+		if got.Jobs[i] != want[i] {
+			t.Errorf("job: got %+v, want %+v", got.Jobs[i], want[i])
+		}
+	}
+}
+
+func TestAdminRefuses(t *testing.T) {
+	for _, tt := range []struct {
+		method, path string
+		want         int
+	}{
+		{http.MethodPost, "/build_token/", http.StatusMethodNotAllowed},
+		{http.MethodDelete, "/build_token/", http.StatusMethodNotAllowed},
+		{http.MethodGet, "/build_token/jobs", http.StatusNotFound},
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), tt.method, tt.path, nil)
+		err := new(caddymodule.Admin).Routes()[0].Handler.ServeHTTP(httptest.NewRecorder(), r)
+		var refused caddy.APIError
+		if !errors.As(err, &refused) || refused.HTTPStatus != tt.want {
+			t.Errorf("%s %s: got %v, want %d", tt.method, tt.path, err, tt.want)
+		}
+	}
+}
+
+// TestMetricsSurviveReloads has the site itself show them.
+func TestMetricsSurviveReloads(t *testing.T) {
+	s := newSite(t)
+	body := "handle /metrics {\n metrics\n}\n" + jobs(named("SECRET"))
+	s.load(s.caddyfile("", body))
+	s.follow("echo", "SECRET", s.trigger("echo", "SECRET"))
+	s.get("/buildByToken/build?job=echo&token=wrong")
+	s.get("/buildByToken/build?job=unknown&token=SECRET")
+	want := []string{
+		`caddy_build_token_triggers_total{job="echo",outcome="created"} 1`,
+		`caddy_build_token_triggers_total{job="echo",outcome="joined"} 0`,
+		`caddy_build_token_triggers_total{job="echo",outcome="refused"} 1`,
+		`caddy_build_token_refused_total{reason="token"} 1`,
+		`caddy_build_token_refused_total{reason="unknown"} 1`,
+		`caddy_build_token_builds_total{job="echo",result="SUCCESS"} 1`,
+	}
+	for _, when := range []string{"before the reload", "after it", "after another"} {
+		got := s.get("/metrics").body
+		for _, line := range want {
+			if !strings.Contains(got, line+"\n") {
+				t.Errorf("%s: no line %s", when, line)
+			}
+		}
+		if strings.Contains(got, `job="unknown"`) {
+			t.Errorf("%s: a request made a label", when)
+		}
+		s.load(s.caddyfile("", body))
+	}
+}
+
+// TestTwoHandlersShareTheMetrics: registering twice must not fail.
+func TestTwoHandlersShareTheMetrics(t *testing.T) {
+	s := newSite(t)
+	s.load(s.caddyfile("", "handle /metrics {\n metrics\n}\nhandle_path /a/* {\n"+jobs(named("SECRET"))+"}\nhandle_path /b/* {\n"+jobs(named("SECRET"))+"}\n"))
+	a := s.get("/a/buildByToken/build?job=echo&token=SECRET&delay=1h")
+	b := s.get("/b/buildByToken/build?job=echo&token=SECRET&delay=1h")
+	if a.status != http.StatusCreated || b.status != http.StatusSeeOther {
+		t.Errorf("the same job by two ways: got %d and %d, want 201 and 303", a.status, b.status)
+	}
+	if got := s.get("/metrics"); got.status != http.StatusOK || strings.Count(got.body, "# TYPE caddy_build_token_triggers_total") != 1 {
+		t.Errorf("metrics: got %d %s", got.status, got.body)
+	}
+}
+
+// TestBodyIsCountedAndRead goes through the recorder and the counted body.
+func TestBodyIsCountedAndRead(t *testing.T) {
+	s := newSite(t)
+	s.load(s.caddyfile("", jobs(logged)))
+	body := "job=y&token=SECRET"
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+s.addr+"/buildByToken/build?cause=x&z=1", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	resp, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusCreated {
+		t.Fatalf("got %d %q, %v, want 201", resp.StatusCode, text, err)
+	}
+	entries := s.logged("http.log.access")
+	if len(entries) != 1 || entries[0]["bytes_read"] != float64(len(body)) {
+		t.Errorf("got %v, want one entry with bytes_read %d", entries, len(body))
+	}
+	s.mustNotLog("SECRET")
+}
