@@ -80,10 +80,11 @@ func schedule(t *testing.T, q *boltqueue.DB, r queue.Request) queue.Item {
 // TestUnusableFiles checks that a file which is not a usable queue is refused,
 // and left as it was.
 func TestUnusableFiles(t *testing.T) {
+	template := makeQueue(t)
 	number := func(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 	edited := func(change func(tx *bolt.Tx) error) func(t *testing.T) string {
 		return func(t *testing.T) string {
-			path := makeQueue(t)
+			path := copyFile(t, template)
 			edit(t, path, change)
 			return path
 		}
@@ -100,7 +101,7 @@ func TestUnusableFiles(t *testing.T) {
 	// truncated cuts the last pages off, those at the end that were never used before.
 	truncated := func(pages int64) func(t *testing.T) string {
 		return func(t *testing.T) string {
-			path := makeQueue(t)
+			path := copyFile(t, template)
 			var used int64
 			edit(t, path, func(tx *bolt.Tx) error {
 				used = tx.Size()
