@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -181,27 +182,34 @@ func (s *scenario) close() {
 // faultyQueue can be told that the disk is full.
 type faultyQueue struct {
 	buildtoken.Queue
-	diskFull   bool
-	broken     bool
-	unreadable bool
+	diskFull   atomic.Bool
+	broken     atomic.Bool
+	unreadable atomic.Bool
 }
 
 func (q *faultyQueue) Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error) {
-	if q.unreadable {
+	if q.unreadable.Load() {
 		return nil, fmt.Errorf("%w: input/output error", queue.ErrStorage)
 	}
 	return q.Queue.Lanes(ctx, jobs)
 }
 
 func (q *faultyQueue) Items(ctx context.Context, now time.Time, full string, limit int) ([]queue.Entry, error) {
-	if q.unreadable {
+	if q.unreadable.Load() {
 		return nil, fmt.Errorf("%w: input/output error", queue.ErrStorage)
 	}
 	return q.Queue.Items(ctx, now, full, limit)
 }
 
+func (q *faultyQueue) Entry(ctx context.Context, now time.Time, id int64) (queue.Entry, error) {
+	if q.unreadable.Load() {
+		return queue.Entry{}, fmt.Errorf("%w: input/output error", queue.ErrStorage)
+	}
+	return q.Queue.Entry(ctx, now, id)
+}
+
 func (q *faultyQueue) Builds(ctx context.Context, full string, before int64, limit int) ([]queue.Build, error) {
-	if q.unreadable {
+	if q.unreadable.Load() {
 		return nil, fmt.Errorf("%w: input/output error", queue.ErrStorage)
 	}
 	return q.Queue.Builds(ctx, full, before, limit)
@@ -209,9 +217,9 @@ func (q *faultyQueue) Builds(ctx context.Context, full string, before int64, lim
 
 func (q *faultyQueue) Schedule(ctx context.Context, now time.Time, r queue.Request) (queue.Item, bool, error) {
 	switch {
-	case q.diskFull:
+	case q.diskFull.Load():
 		return queue.Item{}, false, fmt.Errorf("%w: no space left on device", queue.ErrStorage)
-	case q.broken:
+	case q.broken.Load():
 		return queue.Item{}, false, errors.New("the reason that nobody outside should see")
 	}
 	return q.Queue.Schedule(ctx, now, r)
@@ -388,7 +396,7 @@ func (s *scenario) direct(line string) {
 	case "changes":
 		s.looker.finds = true
 	case "unreadable":
-		s.queue.unreadable = true
+		s.queue.unreadable.Store(true)
 	case "lose_logs":
 		if err := os.RemoveAll(filepath.Join(s.dir, "logs")); err != nil {
 			s.t.Fatal(err)
@@ -411,9 +419,9 @@ func (s *scenario) direct(line string) {
 	case "no_engine":
 		s.api.Open = func() (*buildtoken.Controller, error) { return nil, errors.New("the file is locked") }
 	case "disk_full":
-		s.queue.diskFull = true
+		s.queue.diskFull.Store(true)
 	case "broken":
-		s.queue.broken = true
+		s.queue.broken.Store(true)
 	case "advance":
 		d, err := time.ParseDuration(rest)
 		if err != nil {

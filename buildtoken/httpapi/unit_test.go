@@ -116,7 +116,10 @@ func TestJobPath(t *testing.T) {
 }
 
 func TestReadForm(t *testing.T) {
-	const form = "application/x-www-form-urlencoded"
+	const form, multi = "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"
+	part := func(disposition, content string) string {
+		return "--x\r\nContent-Disposition: form-data; " + disposition + "\r\n\r\n" + content + "\r\n"
+	}
 	for _, tt := range []struct {
 		name, query, contentType, body string
 		want                           httpapi.Form
@@ -134,6 +137,12 @@ func TestReadForm(t *testing.T) {
 		{"too large before malformed", "%", form, strings.Repeat("A", 100_001), httpapi.Form{}, "the body is larger than 100000 bytes"},
 		{"both malformed", "%", form, "%", httpapi.Form{}, "malformed query: a % must be followed by two hexadecimal digits"},
 		{"delay is no text", "delay=%ff", "", "", httpapi.Form{}, "delay is not valid UTF-8"},
+		{"a form in parts", "A=1", multi, part(`name="A"`, "2") + part(`name="F"; filename="f"`, "3") + "--x--", httpapi.Form{Values: map[string][]string{"A": {"1", "2"}}, Files: []string{"F"}}, ""},
+		{"parts that are too many", "", multi, strings.Repeat(part(`name="A"`, ""), 1500) + "--x--", httpapi.Form{}, "the multipart body has too many parts, or too large ones"},
+		{"parts that are too large", "", multi, part(`name="A"`, strings.Repeat("A", 100_001)) + "--x--", httpapi.Form{}, "the body is larger than 100000 bytes"},
+		{"a part without an end", "", multi, part(`name="A"`, "2"), httpapi.Form{}, "malformed multipart body"},
+		{"a file whose parameter is no text", "", multi, part("name=\"F\xff\"; filename=\"f\"", "3") + "--x--", httpapi.Form{}, "the name of a file is not valid UTF-8"},
+		{"other parts are left alone", "", "multipart/mixed; boundary=x", part(`name="A"`, "2") + "--x--", httpapi.Form{}, ""},
 		{"NUL in a name", "a%00=1", "", "", httpapi.Form{}, "the name of a parameter holds a NUL character"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
