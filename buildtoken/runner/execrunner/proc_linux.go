@@ -3,8 +3,10 @@ package execrunner
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -25,10 +27,26 @@ type family struct {
 // start starts the process. The caller calls waitExit once, then reap once, then close.
 func start(cmd *exec.Cmd, as *account) (*family, error) {
 	cmd.SysProcAttr = attributes(as)
-	if err := cmd.Start(); err != nil {
+	started := make(chan error)
+	go func() { // ends at once
+		// The thread loses rights that it must not get back, so it is never unlocked and ends with its goroutine.
+		runtime.LockOSThread()
+		started <- startWithoutAmbient(cmd)
+	}()
+	if err := <-started; err != nil {
 		return nil, err
 	}
 	return &family{cmd: cmd, marks: marks(cmd.Env), began: stat(cmd.Process.Pid).began}, nil
+}
+
+// startWithoutAmbient starts the process without the ambient capabilities of this one, which the kernel would hand on,
+// over a change of the user too: what a server needs to listen on port 443, or to switch users, is not for builds.
+func startWithoutAmbient(cmd *exec.Cmd) error {
+	err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+	if err != nil && !errors.Is(err, unix.EINVAL) { // a kernel before 4.3 has none
+		return fmt.Errorf("drop ambient capabilities: %w", err)
+	}
+	return cmd.Start()
 }
 
 // marks returns the variables that a process of this build has, or nil if the build has none that make it unique.

@@ -19,7 +19,7 @@ const (
 	// before it counts as left over.
 	settle = 250 * time.Millisecond
 	// unkillable is how long processes may take to die after SIGKILL, before we go on without them.
-	unkillable = 10 * time.Second
+	unkillable = 5 * time.Second
 )
 
 // ending is a result with the exit status, which is -1 if there is none.
@@ -41,7 +41,7 @@ func oneLine(err error) string {
 }
 
 // run does what Run promises. Its two goroutines, which wait for the process and copy its output, end before it
-// returns.
+// returns, unless the process can't be ended at all.
 func (r *Runner) run(ctx context.Context, b runner.Build, log io.Writer) ending {
 	if ctx.Err() != nil {
 		return aborted(ctx)
@@ -76,8 +76,6 @@ func (r *Runner) run(ctx context.Context, b runner.Build, log io.Writer) ending 
 		_ = out.Close()
 		return notBuilt(startError(err, cmd.Dir, as))
 	}
-	defer f.close()
-
 	exited, copied := make(chan struct{}), make(chan struct{})
 	o := &output{log: log}
 	go func() {
@@ -96,8 +94,7 @@ func (r *Runner) run(ctx context.Context, b runner.Build, log io.Writer) ending 
 		stopped = true
 	}
 	left, alive := f.end(context.WithoutCancel(ctx), exited, stopped, r.config.KillDelay)
-	<-exited
-	state, err := f.reap()
+	state, err := f.conclude(exited)
 	// Whoever wrote to the pipe is gone, so what is in it now is all. Only a process out of our reach can still hold
 	// it open, and the build does not wait for that.
 	o.finish(out)
@@ -111,6 +108,10 @@ func (r *Runner) run(ctx context.Context, b runner.Build, log io.Writer) ending 
 		o.line(fmt.Sprintf("%d %s not end.", alive, plural(alive, "process did", "processes did")))
 	}
 	switch {
+	case stopped && errors.Is(err, errUnkillable):
+		ended := aborted(ctx)
+		ended.Reason += "; " + err.Error()
+		return ended
 	case stopped:
 		return aborted(ctx)
 	case err != nil:
@@ -119,6 +120,27 @@ func (r *Runner) run(ctx context.Context, b runner.Build, log io.Writer) ending 
 		return ending{runner.Result{Outcome: runner.Success}, 0}
 	}
 	return ending{runner.Result{Outcome: runner.Failure, Reason: state.String()}, state.ExitCode()}
+}
+
+// errUnkillable says that a process did not end, although it was killed: it runs as somebody whom this process may not
+// send signals.
+var errUnkillable = errors.New("the process could not be ended")
+
+// conclude returns how the process ended. One that can't be ended must not hold an executor for ever: what waits for it
+// then stays behind until it ends by itself.
+func (f *family) conclude(exited <-chan struct{}) (*os.ProcessState, error) {
+	select {
+	case <-exited:
+		defer f.close()
+		return f.reap()
+	default:
+	}
+	go func() {
+		defer f.close()
+		<-exited
+		_, _ = f.reap() // nobody is left to be told
+	}()
+	return nil, errUnkillable
 }
 
 // command makes everything ready that can be decided without touching the workspace.

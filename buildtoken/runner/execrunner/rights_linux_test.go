@@ -1,0 +1,92 @@
+package execrunner_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/runner/execrunner"
+)
+
+// TestRightsOfAServer runs its cases in a process like a server's that is not root but may switch users, and may not
+// send signals to them. Only root can make such a process.
+func TestRightsOfAServer(t *testing.T) {
+	if os.Getenv("BUILDTOKEN_TEST_RIGHTS") != "" {
+		t.Run("ambient capabilities are not handed on", ambientIsDropped)
+		t.Run("a process that can't be ended holds no build", unkillableIsLeft)
+		return
+	}
+	if os.Getuid() != 0 {
+		t.Skip("only root can give a process rights")
+	}
+	dir := t.TempDir()
+	for d := dir; d != "/"; d = filepath.Dir(d) { // the other user has to come through
+		if err := os.Chmod(d, 0o777); err != nil && d == dir { //nolint:gosec // a folder of this test
+			t.Fatal(err)
+		}
+	}
+	program := filepath.Join(dir, "test")
+	if out, err := exec.CommandContext(t.Context(), "cp", os.Args[0], program).CombinedOutput(); err != nil {
+		t.Fatalf("copy: %v %s", err, out)
+	}
+	rights := "+setuid,+setgid,+chown"
+	again := exec.CommandContext(t.Context(), "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+		"--inh-caps="+rights, "--ambient-caps="+rights, program, "-test.run=^TestRightsOfAServer$", "-test.v")
+	again.Env = append(os.Environ(), "BUILDTOKEN_TEST_RIGHTS=1", "TMPDIR="+dir)
+	out, err := again.CombinedOutput()
+	t.Logf("%s", out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(out), "    --- PASS"); n != 2 {
+		t.Errorf("%d cases passed, want 2", n)
+	}
+}
+
+func ambientIsDropped(t *testing.T) {
+	own, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(own), "CapAmb:\t0000000000000000") {
+		t.Fatal("this process has no ambient capabilities, so the test shows nothing")
+	}
+	for _, user := range []string{"", "daemon"} {
+		res, log := run(t, execrunner.Config{Command: "grep", Args: []string{"CapAmb\\|CapEff", "/proc/self/status"}, User: user}, openBuild(t))
+		want(t, res, runner.Success, "")
+		if want := "CapEff:\t0000000000000000\nCapAmb:\t0000000000000000\n"; log != want {
+			t.Errorf("as %q the build has\n%swant\n%s", user, log, want)
+		}
+	}
+}
+
+func unkillableIsLeft(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	log := &watch{on: "ready", call: func() { cancel(errors.New("enough")) }}
+	r := newRunner(t, execrunner.Config{
+		Command: "sh", Args: []string{"-c", "echo ready; exec sleep 30"}, // which ends by itself, after the test
+		User: "daemon", KillDelay: time.Millisecond,
+	})
+	want(t, r.Run(ctx, openBuild(t), log), runner.Aborted, "enough; the process could not be ended")
+	if !strings.HasSuffix(log.String(), "1 process did not end.\n") {
+		t.Errorf("log = %q, want it to say that a process did not end", log)
+	}
+}
+
+// openBuild is a build in a workspace that other users can reach.
+func openBuild(t *testing.T) runner.Build {
+	t.Helper()
+	b := newBuild(t)
+	for d := b.Workspace; d != os.Getenv("TMPDIR"); d = filepath.Dir(d) {
+		if err := os.Chmod(d, 0o755); err != nil { //nolint:gosec // a folder of this test
+			t.Fatal(err)
+		}
+	}
+	return b
+}
