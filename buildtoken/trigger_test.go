@@ -281,6 +281,40 @@ func TestThrottle(t *testing.T) {
 	})
 }
 
+// The throttle remembers 65536 pairs of client and job, and forgets the oldest
+// first: a flood can wash out counts, but neither grow memory nor lock anybody out.
+func TestThrottleForgetsTheOldest(t *testing.T) {
+	s := openSite(t, buildtoken.Config{})
+	s.cfg.Log = nil // so many lines are of no use
+	s.cfg.WrongTokens = buildtoken.Throttle{Max: 1, Window: time.Hour}
+	s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}}}})
+	right := ask("app", delayed("1h"), func(t *buildtoken.Trigger) { t.Remote = guesser })
+	s.guess("app", guesser, 1)
+	addr := netip.MustParseAddr("10.0.0.0")
+	flood := func(n int) {
+		for range n {
+			addr = addr.Next()
+			s.guess("app", addr, 1)
+		}
+	}
+	throttled := func() bool {
+		_, err := s.Trigger(t.Context(), s.def, right)
+		return errors.As(err, new(*buildtoken.ThrottledError))
+	}
+	flood(1<<16 - 1)
+	if !throttled() {
+		t.Error("the client was forgotten while there was room")
+	}
+	flood(1)
+	if throttled() {
+		t.Error("the oldest of 65537 clients is still remembered")
+	}
+	right.Remote = addr
+	if !throttled() {
+		t.Error("the newest client is not remembered")
+	}
+}
+
 func TestCoalescing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		params := []job.Param{{Name: "S", Kind: job.KindString}, {Name: "P", Kind: job.KindPassword}, {Name: "B", Kind: job.KindBoolean}}
