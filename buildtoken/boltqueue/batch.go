@@ -1,6 +1,7 @@
 package boltqueue
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -32,8 +33,10 @@ type batch struct {
 	// saved are counts that this batch writes; cleared when it is committed.
 	saved  map[int64]*queue.Item
 	newIDs bool
-	flush  bool // counts are written even if nothing else is
-	broken error
+	// firstID is the lowest ID that this batch may hand out.
+	firstID int64
+	flush   bool // counts are written even if nothing else is
+	broken  error
 }
 
 // write is what a key held before the batch; a nil value means nothing.
@@ -73,13 +76,21 @@ func (b *batch) put(bucket, key, value []byte) {
 
 func (b *batch) record(w write) {
 	old := write{bucket: w.bucket, key: w.key}
-	if found := b.tx.Bucket(w.bucket).Get(w.key); found != nil {
-		old.value = append([]byte{}, found...)
+	if !b.isNew(w) {
+		if found := b.tx.Bucket(w.bucket).Get(w.key); found != nil {
+			old.value = append([]byte{}, found...)
+		}
 	}
 	b.undo = append(b.undo, old)
 	if err := w.put(b.tx); err != nil {
 		b.broken = err
 	}
+}
+
+// isNew says that the batch itself handed out the ID, so that there can't be a
+// record: it saves the look for it, which most writes of a busy queue are.
+func (b *batch) isNew(w write) bool {
+	return b.firstID > 0 && w.value != nil && bytes.Equal(w.bucket, bucketItems()) && bytes.Compare(w.key, idKey(b.firstID)) >= 0
 }
 
 func (w write) put(tx *bolt.Tx) error {

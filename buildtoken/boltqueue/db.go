@@ -229,7 +229,7 @@ func (q *DB) serve(requests []request) {
 // transact decides and commits one batch. If that fails, every decision of the
 // batch has failed.
 func (q *DB) transact(requests []request, answers []error) (wake bool) {
-	b := &batch{mem: q.mem, db: q.db, limit: q.limit, log: q.opts.Log, flush: len(requests) == 0}
+	b := &batch{mem: q.mem, db: q.db, limit: q.limit, log: q.opts.Log, firstID: q.mem.nextID, flush: len(requests) == 0}
 	err := guard(q.opts.Path, func() error {
 		for i, r := range requests {
 			if r.decide != nil {
