@@ -1,0 +1,41 @@
+package pages
+
+import (
+	"strings"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+)
+
+func (v *visit) may(right buildtoken.Right, full string) bool {
+	return v.p.Definition.May(v.r.Context(), v.by, right, full)
+}
+
+// mayReadSome says whether the caller may read something in a folder, "" being the root.
+func (v *visit) mayReadSome(folder string) bool {
+	return v.may(buildtoken.Read, folder) || len(v.readable(folder)) > 0
+}
+
+// readable are the full names of the jobs in a folder, at any depth, that the
+// caller may read, sorted.
+func (v *visit) readable(folder string) []string {
+	var all []string
+	for _, j := range v.p.Definition.Tree().Jobs() {
+		if within(j.FullName, folder) && v.may(buildtoken.Read, j.FullName) {
+			all = append(all, j.FullName)
+		}
+	}
+	return all
+}
+
+// within says whether a full name stands in a folder, at any depth.
+func within(full, folder string) bool {
+	return folder == "" || strings.HasPrefix(full, folder+"/")
+}
+
+// who is how records name the caller, as in "user alice".
+func (v *visit) who() string {
+	if v.by.User == "" {
+		return "somebody without an account"
+	}
+	return "user " + v.by.User
+}

@@ -1,0 +1,295 @@
+package pages
+
+import (
+	"html"
+	"html/template"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// style is how a terminal would show the text that follows.
+type style struct {
+	fg, bg                                                     colour
+	bold, dim, italic, underline, inverse, concealed, stricken bool
+}
+
+// maxSequence is how long a control sequence may be, in bytes; what is longer
+// is none.
+const maxSequence = 4 << 10
+
+// terminal turns the bytes of a log into HTML: colours and the like become
+// classes, a carriage return starts its line anew, as progress bars do, and
+// all other control is dropped. Nothing of the log is ever markup. The script
+// does the same with what comes live.
+type terminal struct {
+	out   strings.Builder
+	style style
+	line  []piece
+	// again is set after a carriage return: the next text replaces the line.
+	again bool
+}
+
+// piece is text of one style.
+type piece struct {
+	style style
+	text  string
+}
+
+// renderLog renders a part of a log that starts in a style. last is the style
+// at its end.
+func renderLog(text []byte, first style) (out template.HTML, last style) {
+	t := terminal{style: first}
+	t.write(string(text))
+	t.flush()
+	return template.HTML(t.out.String()), t.style //nolint:gosec // flush escapes all text
+}
+
+func (t *terminal) write(s string) {
+	for s != "" {
+		plain := strings.IndexFunc(s, isControl)
+		if plain < 0 {
+			plain = len(s)
+		}
+		t.text(s[:plain])
+		if s = s[plain:]; s == "" {
+			return
+		}
+		switch s[0] {
+		case '\n':
+			t.again = false
+			t.text("\n")
+			t.flush()
+			s = s[1:]
+		case '\r':
+			t.again = true
+			s = s[1:]
+		case 0x1b:
+			s = t.escape(s)
+		default:
+			_, n := utf8.DecodeRuneInString(s)
+			s = s[n:]
+		}
+	}
+}
+
+// isControl is true for what is not shown as it is.
+func isControl(r rune) bool { return (r < ' ' && r != '\t') || (r >= 0x7f && r < 0xa0) }
+
+func (t *terminal) text(s string) {
+	if s == "" {
+		return
+	}
+	if t.again {
+		t.line, t.again = t.line[:0], false
+	}
+	if n := len(t.line); n > 0 && t.line[n-1].style == t.style {
+		t.line[n-1].text += s
+		return
+	}
+	t.line = append(t.line, piece{t.style, s})
+}
+
+// flush writes the line.
+func (t *terminal) flush() {
+	for _, p := range t.line {
+		text := html.EscapeString(strings.ToValidUTF8(p.text, "\uFFFD"))
+		classes := p.style.classes()
+		if classes == "" || p.text == "\n" {
+			t.out.WriteString(text)
+			continue
+		}
+		t.out.WriteString(`<span class="` + classes + `">` + text + `</span>`)
+	}
+	t.line = t.line[:0]
+}
+
+// escape reads the sequence at the start of s and gives what follows it.
+func (t *terminal) escape(s string) (rest string) {
+	if len(s) < 2 {
+		return ""
+	}
+	switch s[1] {
+	case '[':
+		return t.control(s)
+	case ']', 'P', 'X', '^', '_':
+		return skipString(s)
+	}
+	if s[1] < 0x20 || s[1] > 0x7e {
+		return s[1:]
+	}
+	i := 1
+	for i < len(s) && s[i] >= 0x20 && s[i] <= 0x2f { // such as ESC ( B
+		i++
+	}
+	return s[min(i+1, len(s)):]
+}
+
+// control reads ESC [ … and obeys it if it is about style.
+func (t *terminal) control(s string) (rest string) {
+	i := 2
+	for i < len(s) && i < maxSequence && s[i] >= 0x30 && s[i] <= 0x3f {
+		i++
+	}
+	params := s[2:i]
+	for i < len(s) && i < maxSequence && s[i] >= 0x20 && s[i] <= 0x2f {
+		i++
+	}
+	if i >= len(s) {
+		return ""
+	}
+	if s[i] < 0x40 || s[i] > 0x7e {
+		return s[i:] // broken off; what broke it counts
+	}
+	if s[i] == 'm' && i == 2+len(params) {
+		t.style = t.style.apply(params)
+	}
+	return s[i+1:]
+}
+
+// skipString skips what a terminal would take as a title, a link or the like,
+// up to its end. Without one on the line, it is not worth losing the log for.
+func skipString(s string) (rest string) {
+	for i := 2; i < len(s) && i < maxSequence; i++ {
+		switch {
+		case s[i] == 0x07:
+			return s[i+1:]
+		case s[i] == 0x1b && i+1 < len(s) && s[i+1] == '\\':
+			return s[i+2:]
+		case s[i] == '\n':
+			return s[2:]
+		}
+	}
+	return s[2:]
+}
+
+// apply is the style after the parameters of one SGR sequence.
+func (s style) apply(params string) style {
+	fields := strings.Split(params, ";")
+	for len(fields) > 0 {
+		n, sub, nested := strings.Cut(fields[0], ":")
+		code, err := strconv.Atoi("0" + n) // none is 0
+		fields = fields[1:]
+		if err != nil {
+			continue
+		}
+		if code == 38 || code == 48 {
+			var c colour
+			var ok bool
+			if nested {
+				c, ok = parseColour(withoutSpace(strings.Split(sub, ":")))
+			} else {
+				var used int
+				c, used, ok = takeColour(fields)
+				fields = fields[used:]
+			}
+			if ok && code == 38 {
+				s.fg = c
+			} else if ok {
+				s.bg = c
+			}
+			continue
+		}
+		if nested {
+			if code == 4 {
+				s.underline = sub != "0"
+			}
+			continue
+		}
+		s = s.with(code)
+	}
+	return s
+}
+
+// with is the style after one code that stands alone.
+func (s style) with(code int) style {
+	switch {
+	case code == 0:
+		return style{}
+	case code == 1:
+		s.bold = true
+	case code == 2:
+		s.dim = true
+	case code == 3:
+		s.italic = true
+	case code == 4 || code == 21:
+		s.underline = true
+	case code == 7:
+		s.inverse = true
+	case code == 8:
+		s.concealed = true
+	case code == 9:
+		s.stricken = true
+	case code == 22:
+		s.bold, s.dim = false, false
+	case code == 23:
+		s.italic = false
+	case code == 24:
+		s.underline = false
+	case code == 27:
+		s.inverse = false
+	case code == 28:
+		s.concealed = false
+	case code == 29:
+		s.stricken = false
+	case code >= 30 && code <= 37:
+		s.fg = indexed(code - 30)
+	case code == 39:
+		s.fg = colour{}
+	case code >= 40 && code <= 47:
+		s.bg = indexed(code - 40)
+	case code == 49:
+		s.bg = colour{}
+	case code >= 90 && code <= 97:
+		s.fg = indexed(code - 90 + 8)
+	case code >= 100 && code <= 107:
+		s.bg = indexed(code - 100 + 8)
+	}
+	return s
+}
+
+// classes are those of the style sheet; "" for plain text.
+func (s style) classes() string {
+	var all []string
+	add := func(is bool, class string) {
+		if is {
+			all = append(all, class)
+		}
+	}
+	add(s.bold, "ab")
+	add(s.dim, "ad")
+	add(s.italic, "ai")
+	add(s.underline, "au")
+	add(s.stricken, "as")
+	add(s.concealed, "ac")
+	fg, bg := s.fg.class("f"), s.bg.class("g")
+	if s.inverse {
+		fg, bg = s.bg.class("f"), s.fg.class("g")
+		add(fg == "", "fn") // the console's own colours, the other way round
+		add(bg == "", "gn")
+	}
+	add(fg != "", fg)
+	add(bg != "", bg)
+	add(bg != "" || s.inverse, "ax") // whoever chose the ground chose what is on it
+	return strings.Join(all, " ")
+}
+
+// sequence is the parameters of the SGR sequence that makes the style.
+func (s style) sequence() string {
+	var all []string
+	add := func(is bool, code string) {
+		if is {
+			all = append(all, code)
+		}
+	}
+	add(s.bold, "1")
+	add(s.dim, "2")
+	add(s.italic, "3")
+	add(s.underline, "4")
+	add(s.inverse, "7")
+	add(s.concealed, "8")
+	add(s.stricken, "9")
+	add(s.fg != colour{}, "38;"+s.fg.sequence())
+	add(s.bg != colour{}, "48;"+s.bg.sequence())
+	return strings.Join(all, ";")
+}

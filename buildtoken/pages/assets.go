@@ -1,0 +1,89 @@
+package pages
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"maps"
+	"net/http"
+	"path"
+	"strconv"
+	"strings"
+)
+
+//go:embed assets
+var assetFiles embed.FS
+
+// asset is a file that pages use. Its name holds a digest of it, so it may be
+// kept for ever.
+type asset struct {
+	contentType string
+	content     []byte
+}
+
+// loadAssets gives the assets by the name under which they are served, and
+// those names by the name of the file.
+func loadAssets() (byName map[string]asset, names map[string]string) {
+	byName, names = map[string]asset{}, map[string]string{}
+	add := func(name string, content []byte) {
+		sum := sha256.Sum256(content)
+		ext := path.Ext(name)
+		served := strings.TrimSuffix(name, ext) + "." + hex.EncodeToString(sum[:6]) + ext
+		byName[served] = asset{contentType: contentType(ext), content: content}
+		names[name] = served
+	}
+	entries, err := assetFiles.ReadDir("assets")
+	if err != nil { // it is part of the program
+		panic(err)
+	}
+	for _, e := range entries {
+		content, err := assetFiles.ReadFile("assets/" + e.Name())
+		if err != nil {
+			panic(err)
+		}
+		add(e.Name(), content)
+	}
+	add("colours.css", colourSheet())
+	return byName, names
+}
+
+// contentType does not ask the system, which may know better or nothing.
+func contentType(ext string) string {
+	switch ext {
+	case ".css":
+		return "text/css; charset=utf-8"
+	case ".js":
+		return "text/javascript; charset=utf-8"
+	case ".svg":
+		return "image/svg+xml"
+	}
+	return "application/octet-stream"
+}
+
+// assetURLs are the paths of the assets by the name of the file.
+func (v *visit) assetURLs() map[string]string {
+	urls := maps.Clone(v.kit.urls)
+	for name, served := range urls {
+		urls[name] = v.base + own + "assets/" + served
+	}
+	return urls
+}
+
+// asset answers with an asset. Everybody may see them; they hold nothing.
+func (v *visit) asset(name string) error {
+	a, ok := v.kit.assets[name]
+	if !ok {
+		return errMissing
+	}
+	h := v.w.Header()
+	h.Set("Content-Type", a.contentType)
+	h.Set("Content-Length", strconv.Itoa(len(a.content)))
+	h.Set("Cache-Control", "public, max-age=31536000, immutable")
+	h.Del("Vary")
+	v.w.WriteHeader(http.StatusOK)
+	if v.r.Method != http.MethodHead {
+		_, _ = bytes.NewReader(a.content).WriteTo(v.w) // a client that is gone learns nothing
+	}
+	return nil
+}

@@ -1,0 +1,99 @@
+package pages
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"net/http"
+	"strconv"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// badgeView is what a badge says: its text, how wide that is, and a colour on
+// which white can be read.
+type badgeView struct {
+	Text, Colour        string
+	Width, Middle, Long int
+}
+
+// badge answers with the state of a job as a picture: for everybody if the
+// job has it so, else for who may read the job.
+func (v *visit) badge(full string) error {
+	if !v.p.Definition.Badged(full) && !v.may(buildtoken.Read, full) {
+		return errHidden
+	}
+	j, ok := v.p.Definition.Job(full)
+	if !ok {
+		return errMissing
+	}
+	lanes, err := v.ctl.Lanes(v.r.Context(), full)
+	if err != nil {
+		return err
+	}
+	text, colour := badgeOf(lanes[0], j.Disabled)
+	var b bytes.Buffer
+	if err := v.kit.templates.ExecuteTemplate(&b, "badge", badgeLayout(text, colour)); err != nil {
+		return err
+	}
+	sum := sha256.Sum256(b.Bytes())
+	etag := `"` + hex.EncodeToString(sum[:8]) + `"`
+	h := v.w.Header()
+	h.Set("Content-Type", "image/svg+xml")
+	// Proxies of picture hosts keep what they are not told to ask for again.
+	h.Set("Cache-Control", "no-cache, max-age=0")
+	h.Set("ETag", etag)
+	h.Del("Vary")
+	if v.r.Header.Get("If-None-Match") == etag {
+		v.w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	h.Set("Content-Length", strconv.Itoa(b.Len()))
+	v.w.WriteHeader(http.StatusOK)
+	if v.r.Method != http.MethodHead {
+		_, _ = b.WriteTo(v.w) // a client that is gone learns nothing
+	}
+	return nil
+}
+
+// badgeOf is the word for the state of a job, and its colour.
+func badgeOf(l queue.Lane, disabled bool) (text, colour string) {
+	const grey, blue, green, red, brown = "#57606a", "#0a58ca", "#1a7f37", "#c62828", "#8a5a00"
+	switch {
+	case len(l.Running) > 0:
+		return "running", blue
+	case disabled:
+		return "disabled", grey
+	case l.LastEnded == 0:
+		return "never built", grey
+	}
+	switch l.Last {
+	case queue.Success:
+		return "passing", green
+	case queue.Failure:
+		return "failing", red
+	case queue.Aborted:
+		return "aborted", brown
+	case queue.NotBuilt:
+		return "not built", grey
+	}
+	return "unknown", grey
+}
+
+// badgeLayout measures the text as most sans-serif fonts of 11 pixels have it;
+// textLength makes the others fit.
+func badgeLayout(text, colour string) badgeView {
+	const left = 39 // for "build"
+	long := 0
+	for _, r := range text {
+		switch r {
+		case 'i', 'l', 't', ' ':
+			long += 4
+		default:
+			long += 7
+		}
+	}
+	right := long + 12
+	return badgeView{Text: text, Colour: colour, Width: left + right, Middle: left + right/2, Long: long}
+}

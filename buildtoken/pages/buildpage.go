@@ -1,0 +1,155 @@
+package pages
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// buildHead is what changes on the page of a build while it runs.
+type buildHead struct {
+	Number  int64
+	Job     string
+	State   mark
+	Running bool
+	Reason  string
+	// Abort says who asked for the build to be stopped.
+	Abort          string
+	Started, Ended time.Time
+	Took           time.Duration
+	// Stop is where the form to stop it goes; "" for who may not, and when it is no use.
+	Stop         string
+	Older, Newer string
+}
+
+// buildFacts never change.
+type buildFacts struct {
+	Causes         causesView
+	Params         []param
+	Queued         time.Time
+	Waited         time.Duration
+	Node           string
+	Executor, Item int64
+}
+
+// causesView is why there is a build.
+type causesView struct {
+	Causes []queue.Cause
+	More   int
+}
+
+func causesOf(it queue.Item) causesView { return causesView{Causes: it.Causes, More: it.MoreCauses} }
+
+// build is the page of a build; wide is the one with nothing but its console.
+func (v *visit) build(full string, number int64, wide bool) (*page, error) {
+	if !v.may(buildtoken.Read, full) {
+		return nil, errHidden
+	}
+	if _, ok := v.p.Definition.Job(full); !ok {
+		return nil, errMissing
+	}
+	b, err := v.ctl.Build(v.r.Context(), full, number)
+	if err != nil {
+		return nil, err
+	}
+	at := buildURL(v.base, full, number)
+	_, name := job.Split(full)
+	head := buildHead{
+		Number: number, Job: name, State: buildMark(b), Running: b.Running(), Reason: b.Reason, Abort: b.Abort,
+		Started: b.Started, Ended: b.Ended, Took: b.Ended.Sub(b.Started),
+	}
+	if b.Running() && b.Abort == "" && v.may(buildtoken.Stop, full) {
+		head.Stop = at + "stopForm"
+	}
+	if head.Older, head.Newer, err = v.neighbours(full, number); err != nil {
+		return nil, err
+	}
+	display := "#" + strconv.FormatInt(number, 10)
+	pg := &page{
+		Title: displayed(full) + " " + display + " " + head.State.Word, Name: "build", Here: "jobs",
+		Crumbs: append(v.crumbs(full), link{Text: display, URL: at}),
+		Say:    "Build " + display + ": " + head.State.Word, path: strings.TrimPrefix(buildURL("/", full, number), "/"),
+		ended: !b.Running(),
+	}
+	if wide {
+		pg.Name = "console"
+		pg.path += "console"
+	}
+	console, err := v.console(b, at, wide)
+	if err != nil {
+		return nil, err
+	}
+	pg.log = &logPlace{full: full, number: number}
+	pg.Regions = []region{{Name: "buildhead", Data: head}}
+	if !wide {
+		pg.Regions = append(pg.Regions, region{Name: "buildfacts", Static: true, Data: v.facts(b)})
+	}
+	pg.Regions = append(pg.Regions, region{Name: "console", Static: true, Data: console})
+	return pg, nil
+}
+
+func (v *visit) facts(b queue.Build) buildFacts {
+	return buildFacts{
+		Causes: causesOf(b.Item), Params: v.params(b.Item), Queued: b.Item.Since, Waited: b.Started.Sub(b.Item.Since),
+		Node: b.Node, Executor: int64(b.Executor) + 1, Item: b.Item.ID,
+	}
+}
+
+// neighbours are the builds before and after one.
+func (v *visit) neighbours(full string, number int64) (older, newer string, err error) {
+	before, err := v.ctl.Builds(v.r.Context(), full, number, 1)
+	if err != nil {
+		return "", "", err
+	}
+	if len(before) > 0 {
+		older = buildURL(v.base, full, before[0].Number)
+	}
+	// Builds are numbered without gaps, but those in between may be dropped.
+	after, err := v.ctl.Build(v.r.Context(), full, number+1)
+	if err == nil {
+		newer = buildURL(v.base, full, after.Number)
+	} else if !missing(err) {
+		return "", "", err
+	}
+	return older, newer, nil
+}
+
+// param is a value as people may see it.
+type param struct {
+	Name, Kind, Text string
+	Description      string
+	// Masked values are not shown, Cut ones not to their end.
+	Masked, Cut bool
+	// Long values need room.
+	Long bool
+	Size string
+}
+
+// textShown is how much of a value is shown, in bytes.
+const textShown = 4 << 10
+
+// params are the values of an item. The text of a password is never there.
+func (v *visit) params(it queue.Item) []param {
+	var all []param
+	j, _ := v.p.Definition.Job(it.Job)
+	for _, value := range it.Values {
+		one := param{Name: value.Name, Kind: value.Kind, Text: value.Text}
+		if j != nil {
+			one.Description = description(j, value.Name)
+		}
+		if value.Kind == string(job.KindPassword) {
+			one.Masked, one.Text = true, ""
+		}
+		one.Long = len(one.Text) > 60 || strings.Contains(one.Text, "\n")
+		if len(one.Text) > textShown {
+			one.Size = size(int64(len(one.Text)))
+			one.Text, one.Cut = strings.ToValidUTF8(one.Text[:textShown], ""), true
+		}
+		all = append(all, one)
+	}
+	return all
+}

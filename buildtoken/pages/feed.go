@@ -1,0 +1,122 @@
+package pages
+
+import (
+	"bytes"
+	"encoding/xml"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// Limits of a feed: how many builds it has, and how many of one job if there
+// are several.
+const (
+	feedEntries = 50
+	feedPerJob  = 20
+)
+
+// atomFeed is an Atom feed (RFC 4287).
+type atomFeed struct {
+	XMLName xml.Name    `xml:"http://www.w3.org/2005/Atom feed"`
+	ID      string      `xml:"id"`
+	Title   string      `xml:"title"`
+	Updated string      `xml:"updated"`
+	Links   []atomLink  `xml:"link"`
+	Author  string      `xml:"author>name"`
+	Entries []atomEntry `xml:"entry"`
+}
+
+type atomLink struct {
+	Rel  string `xml:"rel,attr"`
+	Type string `xml:"type,attr"`
+	Href string `xml:"href,attr"`
+}
+
+type atomEntry struct {
+	ID        string   `xml:"id"`
+	Title     string   `xml:"title"`
+	Published string   `xml:"published"`
+	Updated   string   `xml:"updated"`
+	Link      atomLink `xml:"link"`
+	Summary   string   `xml:"summary"`
+}
+
+// feed answers with the newest builds of a job or of the jobs in a folder, ""
+// being the root, as Atom.
+func (v *visit) feed(full string) error {
+	jobs, limit := []string{full}, feedEntries
+	if _, ok := v.p.Definition.Job(full); !ok {
+		jobs, limit = v.readable(full), feedPerJob
+		if len(jobs) == 0 && v.may(buildtoken.Read, full) {
+			if _, ok := v.p.Definition.Tree().Folder(full); !ok {
+				return errMissing
+			}
+		} else if len(jobs) == 0 {
+			return errHidden
+		}
+	} else if !v.may(buildtoken.Read, full) {
+		return errHidden
+	}
+	var builds []queue.Build
+	for _, name := range jobs {
+		some, err := v.ctl.Builds(v.r.Context(), name, 0, limit)
+		if err != nil {
+			return err
+		}
+		builds = append(builds, some...)
+	}
+	slices.SortStableFunc(builds, func(a, b queue.Build) int { return b.Started.Compare(a.Started) })
+	builds = builds[:min(len(builds), feedEntries)]
+	text, err := xml.Marshal(v.atom(full, builds))
+	if err != nil {
+		return err
+	}
+	text = append([]byte(xml.Header), text...)
+	h := v.w.Header()
+	h.Set("Content-Type", "application/atom+xml; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(len(text)))
+	h.Del("Vary")
+	v.w.WriteHeader(http.StatusOK)
+	if v.r.Method != http.MethodHead {
+		_, _ = bytes.NewReader(text).WriteTo(v.w) // a client that is gone learns nothing
+	}
+	return nil
+}
+
+func (v *visit) atom(full string, builds []queue.Build) atomFeed {
+	at := jobURL(v.root, full)
+	f := atomFeed{
+		ID: at + "rssAll", Title: "All builds", Author: "buildtoken", Updated: stamp(time.Unix(0, 0)),
+		Links: []atomLink{{"self", "application/atom+xml", at + "rssAll"}, {"alternate", "text/html", at}},
+	}
+	if full != "" {
+		f.Title = "Builds of " + displayed(full)
+	}
+	var newest time.Time
+	for _, b := range builds {
+		changed := b.Started
+		if !b.Running() {
+			changed = b.Ended
+		}
+		if changed.After(newest) {
+			newest = changed
+			f.Updated = stamp(newest)
+		}
+		url := buildURL(v.root, b.Item.Job, b.Number)
+		e := atomEntry{
+			ID: url, Title: displayed(b.Item.Job) + " #" + strconv.FormatInt(b.Number, 10) + " " + buildMark(b).Word,
+			Published: stamp(b.Started), Updated: stamp(changed), Link: atomLink{"alternate", "text/html", url}, Summary: b.Reason,
+		}
+		if len(b.Item.Causes) > 0 && e.Summary == "" {
+			e.Summary = b.Item.Causes[0].String()
+		}
+		f.Entries = append(f.Entries, e)
+	}
+	return f
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -1,0 +1,148 @@
+package pages
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+)
+
+// formView is the form that starts a build.
+type formView struct {
+	Action string
+	// Files says that the form takes files.
+	Files, Disabled bool
+	// Problem is wrong with the form as a whole.
+	Problem string
+	Fields  []field
+	// Delay and Cause are as they were sent; Quiet is the delay if there is none.
+	Delay, DelayProblem, Quiet, Cause string
+	// Open says that the options are worth a look.
+	Open bool
+}
+
+// field is one parameter in the form.
+type field struct {
+	ID, Name, Help string
+	Kind           job.Kind
+	Value          string
+	Checked        bool
+	Choices        []string
+	// Secret says that a password has a default, which is used if none is typed.
+	Secret  bool
+	Problem string
+}
+
+// freshForm is the form with the defaults.
+func (v *visit) freshForm(j *job.Job) *formView {
+	form := &formView{Action: jobURL(v.base, j.FullName) + "buildForm", Disabled: j.Disabled}
+	if quiet := j.Settings.QuietPeriod; quiet != nil {
+		form.Quiet = span(*quiet)
+	}
+	for _, p := range j.Params {
+		f := field{ID: "param-" + p.Name, Name: p.Name, Kind: p.Kind, Help: p.Description, Choices: p.Choices}
+		switch p.Kind {
+		case job.KindPassword:
+			f.Secret = p.Default != ""
+		case job.KindBoolean:
+			values, err := defaultOf(p)
+			f.Checked = err == nil && values == "true"
+		case job.KindChoice:
+			f.Value, _ = defaultOf(p) // a choice that cannot be taken is not chosen either
+		case job.KindFile:
+			form.Files = true
+		case job.KindString, job.KindText:
+			f.Value = p.Default
+		}
+		form.Fields = append(form.Fields, f)
+	}
+	return form
+}
+
+// defaultOf is the value of a parameter for which nothing is given.
+func defaultOf(p job.Param) (string, error) {
+	values, err := (&job.Job{Params: []job.Param{p}}).Values(nil, nil)
+	if err != nil || len(values) == 0 {
+		return "", err
+	}
+	return values[0].Text, nil
+}
+
+// given is what a form brought for the parameters of a job, as a trigger
+// wants it. What a browser cannot send as it was typed is set right.
+func given(j *job.Job, sent map[string][]string) map[string][]string {
+	values := map[string][]string{}
+	for _, p := range j.Params {
+		got, ok := sent[p.Name]
+		switch p.Kind {
+		case job.KindBoolean:
+			// A box without a tick sends nothing, which is not the default here.
+			if !ok {
+				got = []string{"false"}
+			}
+		case job.KindPassword:
+			if len(got) == 1 && got[0] == "" && p.Default != "" {
+				continue
+			}
+		case job.KindText, job.KindChoice:
+			// Browsers send every line's end as CR LF.
+			got = unixLines(got)
+		case job.KindFile, job.KindString:
+		}
+		if p.Kind == job.KindFile || (!ok && p.Kind != job.KindBoolean) {
+			continue
+		}
+		values[p.Name] = got
+	}
+	return values
+}
+
+func unixLines(texts []string) []string {
+	lines := make([]string, len(texts))
+	for i, t := range texts {
+		lines[i] = strings.ReplaceAll(t, "\r\n", "\n")
+	}
+	return lines
+}
+
+// refill puts what was sent into the form, and beside each field what is
+// wrong with it. It says whether anything is. Passwords and files are not
+// sent back.
+func (f *formView) refill(j *job.Job, values map[string][]string) (wrong bool) {
+	for i, p := range j.Params {
+		at := &f.Fields[i]
+		got := values[p.Name]
+		if len(got) > 0 {
+			switch p.Kind {
+			case job.KindBoolean:
+				at.Checked = got[0] == "true"
+			case job.KindString, job.KindText, job.KindChoice:
+				at.Value = got[0]
+			case job.KindPassword, job.KindFile:
+			}
+		}
+		if _, err := (&job.Job{Params: []job.Param{p}}).Values(values, nil); err != nil {
+			at.Problem, wrong = problemText(err), true
+		}
+	}
+	if f.Delay != "" {
+		if _, err := job.ParseDelay(f.Delay); err != nil {
+			f.DelayProblem, wrong = "Write a time such as 90s or 5m, of 365 days at most.", true
+		}
+	}
+	f.Open = f.Delay != "" || f.Cause != ""
+	if wrong {
+		f.Problem = "Nothing was queued. Look at the fields that are marked."
+	}
+	return wrong
+}
+
+// problemText is an error about a value without the words that only
+// programmers want in front of it.
+func problemText(err error) string {
+	text := strings.TrimPrefix(err.Error(), job.ErrValue.Error()+": ")
+	if errors.Is(err, job.ErrValue) && text != "" {
+		return strings.ToUpper(text[:1]) + text[1:] + "."
+	}
+	return text
+}

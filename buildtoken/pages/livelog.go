@@ -1,0 +1,123 @@
+package pages
+
+import (
+	"bytes"
+	"context"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/buildtoken/buildtoken/buildtoken/console"
+)
+
+const (
+	// logPiece is how much of a log one event brings at most, in bytes.
+	logPiece = 64 << 10
+	// logBehind is how far a client may be behind the end of a log before it is
+	// taken to the end: a browser can't show more than that.
+	logBehind = 1 << 20
+	// logPause is how long a stream gathers output between events, and how
+	// often it looks for a log that is not there yet.
+	logPause = 100 * time.Millisecond
+)
+
+// logEvent is a piece of a log. Offsets are in bytes; the id of the event is To.
+type logEvent struct {
+	From int64 `json:"from"`
+	To   int64 `json:"to"`
+	// Line is behind the last line's end up to To.
+	Line int64  `json:"line"`
+	Text string `json:"text"`
+	// Reset says that what comes before was left out, so nothing that the
+	// client has goes before it.
+	Reset bool `json:"reset,omitempty"`
+}
+
+// followLog sends a log as it grows, until it is complete or ctx ends. Its
+// error means that the client is gone.
+func (v *visit) followLog(ctx context.Context, out *events, of logPlace) error {
+	log, ok := v.waitForLog(ctx, of)
+	if !ok {
+		return nil
+	}
+	defer func() { _ = log.Close() }() // only read
+	at := v.startOf()
+	reset := at < 0
+	if reset {
+		at = -1
+	}
+	line := max(at, 0)
+	for {
+		end, complete, err := log.Wait(ctx, at)
+		if err != nil {
+			return nil
+		}
+		at = min(at, end)
+		if reset || end-at > logBehind {
+			from := max(end-tailShown, 0)
+			text, err := readPart(log, from, end)
+			if err != nil {
+				return nil // the disk fails; the page says what it had
+			}
+			if from > 0 {
+				from += int64(lineStart(text))
+			}
+			at, line, reset = from, from, true
+		}
+		for at < end || reset {
+			text, err := readPart(log, at, min(end, at+logPiece))
+			if err != nil {
+				return nil
+			}
+			if at+int64(len(text)) < end || !complete {
+				text = text[:wholeRunes(text)]
+			}
+			if len(text) == 0 && !reset {
+				break
+			}
+			e := logEvent{From: at, To: at + int64(len(text)), Text: string(bytes.ToValidUTF8(text, []byte("\uFFFD"))), Reset: reset}
+			if nl := bytes.LastIndexByte(text, '\n'); nl >= 0 {
+				line = at + int64(nl) + 1
+			}
+			e.Line, at, reset = line, e.To, false
+			if err := out.send("log", strconv.FormatInt(at, 10), e); err != nil {
+				return err
+			}
+			if len(text) == 0 {
+				break
+			}
+		}
+		if complete || !v.pause(ctx, logPause) {
+			return nil
+		}
+	}
+}
+
+// waitForLog opens a log; that of a build that has just started may come a
+// moment later. Not ok: there is none.
+func (v *visit) waitForLog(ctx context.Context, of logPlace) (*console.Reader, bool) {
+	for {
+		log, err := v.ctl.Log(of.full, of.number)
+		if err == nil {
+			return log, true
+		}
+		b, buildErr := v.ctl.Build(ctx, of.full, of.number)
+		if !missing(err) || buildErr != nil || !b.Running() || !v.pause(ctx, logPause) {
+			return nil, false
+		}
+	}
+}
+
+// wholeRunes is how much of a text can be cut off without cutting a character.
+// Bytes that are no UTF-8 are characters of their own.
+func wholeRunes(text []byte) int {
+	for n := 1; n <= min(utf8.UTFMax-1, len(text)); n++ {
+		if at := len(text) - n; utf8.RuneStart(text[at]) {
+			if !utf8.FullRune(text[at:]) {
+				return at
+			}
+			break
+		}
+	}
+	return len(text)
+}

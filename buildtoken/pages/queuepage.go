@@ -1,0 +1,146 @@
+package pages
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// entryRow is an item in a list.
+type entryRow struct {
+	ID       int64
+	URL      string
+	Job      string
+	JobURL   string
+	State    mark
+	Why      string
+	Position string
+	Since    time.Time
+	// Due is set in the quiet period only.
+	Due   time.Time
+	Cause string
+	More  int
+	// Cancel is where the form to cancel it goes; "" for who may not.
+	Cancel string
+}
+
+// entriesView is a list of items.
+type entriesView struct {
+	Entries []entryRow
+	// More says that there are more than are shown.
+	More bool
+}
+
+// queuePage is the page of the queue.
+func (v *visit) queuePage() (*page, error) {
+	if !v.mayReadSome("") {
+		return nil, errHidden
+	}
+	view, next, err := v.entries("")
+	if err != nil {
+		return nil, err
+	}
+	return &page{
+		Title: "Queue", Name: "queue", Here: "queue", path: "queue/", next: next,
+		Say:     plural(len(view.Entries), "item", "items") + " queued",
+		Regions: []region{{Name: "queue", Data: view}},
+	}, nil
+}
+
+// entries lists the items that the caller may read, of one job or, if full is
+// "", of all. next is when the first of them that waits becomes due.
+func (v *visit) entries(full string) (view entriesView, next time.Time, err error) {
+	all, err := v.ctl.Items(v.r.Context(), v.p.Definition, full, queuedShown+1)
+	if err != nil {
+		return view, next, err
+	}
+	if len(all) > queuedShown {
+		all, view.More = all[:queuedShown], true
+	}
+	for _, e := range all {
+		if full == "" && !v.may(buildtoken.Read, e.Item.Job) {
+			continue
+		}
+		view.Entries = append(view.Entries, v.entryRow(e))
+		if e.State == queue.Waiting && (next.IsZero() || e.Item.Due.Before(next)) {
+			next = e.Item.Due
+		}
+	}
+	return view, next, nil
+}
+
+func (v *visit) entryRow(e queue.Entry) entryRow {
+	row := entryRow{
+		ID: e.Item.ID, URL: itemURL(v.base, e.Item.ID), Job: displayed(e.Item.Job), JobURL: jobURL(v.base, e.Item.Job),
+		State: entryMark(e), Why: why(e), Since: e.Item.Since, More: e.Item.Triggers() - 1, Position: position(e.Position),
+	}
+	if e.State == queue.Waiting {
+		row.Due = e.Item.Due
+	}
+	if len(e.Item.Causes) > 0 {
+		row.Cause = e.Item.Causes[0].String()
+	}
+	if e.State != queue.Left && v.may(buildtoken.Stop, e.Item.Job) {
+		row.Cancel = row.URL + "cancelForm"
+	}
+	return row
+}
+
+// position is a place in the queue, counted from 1.
+func position(from0 int) string {
+	if from0 < 0 {
+		return "far behind"
+	}
+	return strconv.Itoa(from0 + 1)
+}
+
+// itemView is what there is to say of an item.
+type itemView struct {
+	entryRow
+	Causes causesView
+	Params []param
+	// Cancelled is when the item was cancelled, By who did it.
+	Cancelled time.Time
+	By        string
+}
+
+// item is the page of an item, for as long as it has no build. An item that
+// the caller may not read looks like one that is not there.
+func (v *visit) item(id int64) (*page, error) {
+	entry, err := v.readableEntry(id)
+	if err != nil {
+		return nil, err
+	}
+	if entry.Build != nil {
+		return &page{redirect: buildURL(v.base, entry.Item.Job, entry.Build.Number)}, nil
+	}
+	number := strconv.FormatInt(id, 10)
+	view := itemView{entryRow: v.entryRow(entry), Causes: causesOf(entry.Item), Params: v.params(entry.Item)}
+	pg := &page{
+		Title: "Queue item " + number + " of " + displayed(entry.Item.Job), Name: "item", Here: "queue",
+		Crumbs: append(v.crumbs(entry.Item.Job), link{Text: "Item " + number, URL: itemURL(v.base, id)}),
+		Say:    "Item " + number + ": " + view.State.Word + ". " + view.Why, path: strings.TrimPrefix(itemURL("/", id), "/"),
+		next: view.Due,
+	}
+	if c := entry.Cancelled; c != nil {
+		view.Cancelled, view.By, pg.ended = c.At, c.By, true
+	}
+	pg.Regions = []region{{Name: "item", Data: view}}
+	return pg, nil
+}
+
+func (v *visit) readableEntry(id int64) (queue.Entry, error) {
+	entry, err := v.ctl.Entry(v.r.Context(), v.p.Definition, id)
+	switch {
+	case err == nil && v.may(buildtoken.Read, entry.Item.Job):
+		return entry, nil
+	case err != nil && !missing(err):
+		return queue.Entry{}, err
+	case v.mayReadSome(""):
+		return queue.Entry{}, errMissing
+	}
+	return queue.Entry{}, errHidden
+}

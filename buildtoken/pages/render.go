@@ -1,0 +1,167 @@
+package pages
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"html/template"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+//go:embed templates/*.html
+var templateFiles embed.FS
+
+// kit is what all pages are made with.
+type kit struct {
+	templates *template.Template
+	assets    map[string]asset
+	// urls are the names of assets with their digests, by file name.
+	urls map[string]string
+}
+
+func newKit() *kit {
+	k := &kit{}
+	k.assets, k.urls = loadAssets()
+	k.templates = template.Must(template.New("").Funcs(template.FuncMap{
+		"stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
+		"utc":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+		"span":  span,
+		"next":  func(n int) int { return n + 1 },
+	}).ParseFS(templateFiles, "templates/*.html"))
+	return k
+}
+
+// page is what one URL shows: a frame, and regions in it.
+type page struct {
+	// Title is the document's, and Name tells style sheets which page it is.
+	Title, Name string
+	Crumbs      []link
+	// Here is the entry of the navigation that the page belongs to.
+	Here string
+	// Feed is the path of an Atom feed, or "".
+	Feed string
+	// Say is what a screen reader hears whenever it has changed.
+	Say     string
+	Regions []region
+
+	// path is where the page is, below the root; the stream of its events hangs on it.
+	path   string
+	status int
+	// next is when something on the page becomes due, if that is known.
+	next time.Time
+	// redirect is where to go instead.
+	redirect string
+	// log is the console that the page shows, if any.
+	log *logPlace
+	// ended says that nothing on the page will change any more.
+	ended bool
+}
+
+type link struct{ Text, URL string }
+
+// region is a part of a page that is rendered, and replaced, on its own.
+type region struct {
+	// Name is that of the template, and of a style.
+	Name string
+	// Static regions are never replaced: somebody may be typing there.
+	Static bool
+	Data   any
+}
+
+// rendered is a region as HTML. Hash stands for it.
+type rendered struct {
+	Name   string        `json:"name"`
+	Hash   string        `json:"hash"`
+	HTML   template.HTML `json:"html"`
+	Static bool          `json:"-"`
+}
+
+func (v *visit) region(r region) (rendered, error) {
+	var b bytes.Buffer
+	if err := v.kit.templates.ExecuteTemplate(&b, r.Name, r.Data); err != nil {
+		return rendered{}, err
+	}
+	sum := sha256.Sum256(b.Bytes())
+	return rendered{
+		Name: r.Name, Hash: hex.EncodeToString(sum[:8]), Static: r.Static,
+		HTML: template.HTML(b.String()), //nolint:gosec // it comes out of html/template
+	}, nil
+}
+
+// frame is what the layout is made of.
+type frame struct {
+	*page
+	Base, User string
+	Assets     map[string]string
+	Rendered   []rendered
+	// Events is the path of the page's event stream, or "".
+	Events string
+}
+
+// show answers with a page.
+func (v *visit) show(load loader) error {
+	pg, err := load(v)
+	if err != nil {
+		return err
+	}
+	if pg.redirect != "" {
+		v.redirect(pg.redirect)
+		return nil
+	}
+	v.write(pg)
+	return nil
+}
+
+// redirect sends the browser to another page, which it gets with GET.
+func (v *visit) redirect(to string) {
+	v.w.Header().Set("Location", to)
+	v.w.WriteHeader(http.StatusSeeOther)
+}
+
+// write answers with a page that is loaded already.
+func (v *visit) write(pg *page) {
+	f := frame{page: pg, Base: v.base, User: v.by.User, Assets: v.assetURLs()}
+	live := false
+	for _, r := range pg.Regions {
+		out, err := v.region(r)
+		if err != nil {
+			v.broken(err)
+			return
+		}
+		f.Rendered = append(f.Rendered, out)
+		live = live || !r.Static
+	}
+	if live && !pg.ended {
+		f.Events = v.base + own + "events/" + pg.path
+	}
+	var b bytes.Buffer
+	if err := v.kit.templates.ExecuteTemplate(&b, "layout", f); err != nil {
+		v.broken(err)
+		return
+	}
+	h := v.w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(b.Len()))
+	status := pg.status
+	if status == 0 {
+		status = http.StatusOK
+	}
+	v.w.WriteHeader(status)
+	if v.r.Method != http.MethodHead {
+		_, _ = b.WriteTo(v.w) // a client that is gone learns nothing
+	}
+}
+
+// broken is for a template of ours that does not work.
+func (v *visit) broken(err error) {
+	v.p.log().Error("page could not be rendered", zap.String("path", v.r.URL.Path), zap.Error(err))
+	v.w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	v.w.WriteHeader(http.StatusInternalServerError)
+	_, _ = io.WriteString(v.w, "internal error\n") // a client that is gone learns nothing
+}

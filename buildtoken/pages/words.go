@@ -1,0 +1,128 @@
+package pages
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// mark is a state as people see it: a word, and a class that stands for icon
+// and colour. The colour alone never says anything.
+type mark struct{ Class, Word string }
+
+func neverBuilt() mark { return mark{"never", "Never built"} }
+
+// resultMark is for the result of an ended build.
+func resultMark(r queue.Result) mark {
+	switch r {
+	case queue.Success:
+		return mark{"success", "Success"}
+	case queue.Failure:
+		return mark{"failure", "Failed"}
+	case queue.Aborted:
+		return mark{"aborted", "Aborted"}
+	case queue.NotBuilt:
+		return mark{"notbuilt", "Not built"}
+	}
+	return mark{"notbuilt", string(r)}
+}
+
+// buildMark is for a build.
+func buildMark(b queue.Build) mark {
+	switch {
+	case !b.Running():
+		return resultMark(b.Result)
+	case b.Abort != "":
+		return mark{"running", "Stopping"}
+	}
+	return mark{"running", "Running"}
+}
+
+// entryMark is for an item.
+func entryMark(e queue.Entry) mark {
+	switch {
+	case e.Cancelled != nil:
+		return mark{"cancelled", "Cancelled"}
+	case e.Build != nil:
+		return buildMark(*e.Build)
+	case e.State == queue.Waiting:
+		return mark{"waiting", "Quiet period"}
+	case e.State == queue.Blocked:
+		return mark{"blocked", "Blocked"}
+	}
+	return mark{"ready", "Ready"}
+}
+
+// why says why a queued item is not started. The end of a quiet period is
+// shown beside it, so it does not stand here.
+func why(e queue.Entry) string {
+	if e.State == queue.Left {
+		return ""
+	}
+	switch b := e.Blockage; b.Reason {
+	case queue.QuietPeriod:
+		return "In its quiet period"
+	case queue.BuildRunning:
+		return "Build #" + strconv.FormatInt(b.Number, 10) + " of the job is running"
+	case queue.JobDisabled:
+		return "The job is disabled"
+	case queue.NoExecutor:
+		if b.Label != "" {
+			return "Waiting for a free executor on " + b.Label
+		}
+		return "Waiting for a free executor"
+	default:
+		return "Not started: " + string(b.Reason)
+	}
+}
+
+// displayed is a full name as people see it.
+func displayed(full string) string { return strings.ReplaceAll(full, "/", " » ") }
+
+// plural is a number with its noun.
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + many
+}
+
+// span writes a duration in at most two units: 350 ms, 4.2 s, 12 s, 3 min 5 s,
+// 2 h 10 min, 3 d 4 h. Below zero is zero.
+func span(d time.Duration) string {
+	d = max(d, 0)
+	two := func(n time.Duration, unit string, rest time.Duration, sub string) string {
+		text := strconv.FormatInt(int64(n), 10) + " " + unit
+		if rest > 0 {
+			text += " " + strconv.FormatInt(int64(rest), 10) + " " + sub
+		}
+		return text
+	}
+	const day = 24 * time.Hour
+	switch {
+	case d >= day:
+		return two(d/day, "d", d%day/time.Hour, "h")
+	case d >= time.Hour:
+		return two(d/time.Hour, "h", d%time.Hour/time.Minute, "min")
+	case d >= time.Minute:
+		return two(d/time.Minute, "min", d%time.Minute/time.Second, "s")
+	case d >= 10*time.Second:
+		return two(d/time.Second, "s", 0, "")
+	case d >= time.Second:
+		return strconv.FormatFloat(float64(d/(100*time.Millisecond))/10, 'f', 1, 64) + " s"
+	}
+	return strconv.FormatInt(int64(d/time.Millisecond), 10) + " ms"
+}
+
+// size writes a number of bytes.
+func size(n int64) string {
+	switch {
+	case n >= 1<<20:
+		return strconv.FormatFloat(float64(n)/(1<<20), 'f', 1, 64) + " MiB"
+	case n >= 1<<10:
+		return strconv.FormatInt(n>>10, 10) + " KiB"
+	}
+	return strconv.FormatInt(n, 10) + " bytes"
+}
