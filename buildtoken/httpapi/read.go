@@ -22,6 +22,16 @@ func (q *request) serveReading() {
 	if full != "" && len(rest) == 1 && (rest[0] == "build" || rest[0] == "buildWithParameters") {
 		// Most clients can make something of an empty body or JSON only.
 		q.empty, q.accountOnly = true, true
+		// Below a job, a token alone opens nothing but a POST: whoever may not
+		// read learns no more by another method than anywhere else there.
+		if q.r.Method != http.MethodPost {
+			if q.mayRead(q.caller(nil), full) {
+				q.fail(&methodError{allow: []string{http.MethodPost}})
+			} else {
+				q.fail(errForbidden)
+			}
+			return
+		}
 		q.trigger(buildtoken.Trigger{Action: buildtoken.Action(rest[0]), Job: full, AnyKind: true, UserMayTrigger: true})
 		return
 	}
