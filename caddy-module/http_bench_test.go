@@ -1,0 +1,183 @@
+package caddymodule_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// BenchmarkHTTP measures triggers through a real Caddy beside a static
+// `respond` of the same Caddy, over keep-alive connections on loopback. The
+// cases take turns in short slices, so that a machine whose speed drifts slows
+// all of them; the figures are medians over the rounds, as requests per
+// second and as ratios to respond.
+//
+// The clients share the processors with the server. They write prepared bytes
+// and read only what they must, so that little of what is measured is theirs.
+func BenchmarkHTTP(b *testing.B) {
+	address := startCaddy(b)
+	var serial atomic.Int64
+	root := " HTTP/1.1\r\nHost: " + address + "\r\n\r\n"
+	fixed := func(path string) func([]byte) []byte {
+		request := []byte("GET " + path + root)
+		return func([]byte) []byte { return request }
+	}
+	cases := []struct {
+		name, status string
+		request      func([]byte) []byte
+	}{
+		{"respond", "200", fixed("/static")},
+		{"refused", "403", fixed("/buildByToken/build?job=plain&token=wrong")},
+		{"unknown", "404", fixed("/buildByToken/build?job=nosuch&token=wrong")},
+		{"joined", "303", fixed("/buildByToken/build?job=plain&token=TacoTuesday&cause=push")},
+		{"new", "201", func(buf []byte) []byte {
+			buf = append(buf[:0], "GET /buildByToken/buildWithParameters?job=numbered&token=TacoTuesday&cause=push&N="...)
+			buf = strconv.AppendInt(buf, serial.Add(1), 10)
+			return append(buf, root...)
+		}},
+	}
+	for _, clients := range []int{1, 16, 64, 256} {
+		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
+			rates := make([][]float64, len(cases))
+			pools := make([]*clientPool, len(cases))
+			for i := range cases {
+				pools[i] = dial(b, address, clients)
+			}
+			// One joined request first, so that there is an item to join.
+			pools[3].run(b, 10*time.Millisecond, "", cases[3].request)
+			for b.Loop() {
+				for range rounds {
+					for i, c := range cases {
+						rates[i] = append(rates[i], pools[i].run(b, slice, c.status, c.request))
+					}
+				}
+			}
+			base := median(rates[0])
+			b.ReportMetric(base, "respond/s")
+			for i, c := range cases[1:] {
+				ratios := make([]float64, len(rates[0]))
+				for r := range ratios {
+					ratios[r] = rates[i+1][r] / rates[0][r]
+				}
+				b.ReportMetric(median(ratios), c.name+"-ratio")
+				b.ReportMetric(median(rates[i+1]), c.name+"/s")
+			}
+			b.ReportMetric(0, "ns/op") // an op is all rounds: it says nothing
+		})
+	}
+}
+
+const (
+	rounds = 9
+	slice  = 250 * time.Millisecond
+)
+
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[len(sorted)/2]
+}
+
+// startCaddy runs a Caddy with a static answer and two jobs whose items stay
+// queued, and returns its address.
+func startCaddy(b *testing.B) string {
+	b.Helper()
+	return serveSite(b, `
+	respond /static "hello"
+	build_token {
+		quiet_period 24h
+		token TacoTuesday
+		job plain {
+			run true
+		}
+		job numbered {
+			param N string
+			run true
+		}
+	}
+`)
+}
+
+// clientPool is a number of open connections.
+type clientPool struct{ clients []*client }
+
+type client struct {
+	conn net.Conn
+	in   *bufio.Reader
+	buf  []byte
+}
+
+func dial(b *testing.B, address string, n int) *clientPool {
+	b.Helper()
+	p := &clientPool{}
+	for range n {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { _ = conn.Close() })
+		p.clients = append(p.clients, &client{conn: conn, in: bufio.NewReader(conn)})
+	}
+	return p
+}
+
+// run has all clients send one request after the other for a while, and
+// returns the requests per second. Any other status than the wanted one fails.
+func (p *clientPool) run(b *testing.B, d time.Duration, status string, request func([]byte) []byte) float64 {
+	b.Helper()
+	var done atomic.Int64
+	var wait sync.WaitGroup
+	start := time.Now()
+	for _, c := range p.clients {
+		wait.Go(func() {
+			for time.Since(start) < d {
+				c.buf = request(c.buf)
+				if err := c.ask(c.buf, status); err != nil {
+					b.Error(err)
+					return
+				}
+				done.Add(1)
+			}
+		})
+	}
+	wait.Wait()
+	return float64(done.Load()) / time.Since(start).Seconds()
+}
+
+// ask sends one request and reads its answer.
+func (c *client) ask(request []byte, status string) error {
+	if _, err := c.conn.Write(request); err != nil {
+		return err
+	}
+	line, err := c.in.ReadSlice('\n')
+	if err != nil {
+		return err
+	}
+	if !bytes.Contains(line, []byte(status)) {
+		return fmt.Errorf("got %q, want status %s", line, status)
+	}
+	length := 0
+	for {
+		line, err := c.in.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		if len(line) <= 2 {
+			break
+		}
+		if name, value, ok := bytes.Cut(line, []byte(": ")); ok && bytes.EqualFold(name, []byte("Content-Length")) {
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
+				return err
+			}
+		}
+	}
+	_, err = io.CopyN(io.Discard, c.in, int64(length))
+	return err
+}
