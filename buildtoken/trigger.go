@@ -318,7 +318,8 @@ func causeOf(t Trigger, opened token.Token) queue.Cause {
 	if t.Remote.IsValid() {
 		cause.Addr = t.Remote.Unmap().String()
 	}
-	if !t.Presented {
+	// A rule may let in who has no name; then the address is what is known.
+	if !t.Presented && t.User != "" {
 		cause = queue.Cause{Kind: queue.CauseUser, User: t.User}
 	}
 	if t.Cause != nil {

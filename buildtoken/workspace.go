@@ -96,7 +96,12 @@ func (w *workspaces) waiting() <-chan struct{} {
 func (w *workspaces) take(name string, by use) (path string, leave func(), err error) {
 	defer w.mu.Unlock()
 	path = filepath.Join(w.dir, name)
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	// A build that runs as another user has to come through; it sees no names.
+	err = os.MkdirAll(w.dir, 0o711) //nolint:gosec // see above
+	if err == nil {
+		err = os.MkdirAll(path, 0o700)
+	}
+	if err != nil {
 		return "", nil, fmt.Errorf("workspace: %w", err)
 	}
 	if w.used == nil {

@@ -99,7 +99,8 @@ func dataDir(place string) string {
 func (*Bolt) Open(place string, limit int, log *zap.Logger) (buildtoken.Options, error) {
 	dir := dataDir(place)
 	for _, folder := range []string{filepath.Dir(place), dir} {
-		if err := os.MkdirAll(folder, 0o700); err != nil {
+		// Builds that run as other users come through to their workspaces.
+		if err := os.MkdirAll(folder, 0o711); err != nil { //nolint:gosec // what is in it is not for others, and so not readable
 			return buildtoken.Options{}, fmt.Errorf("make the folder of the queue: %w", err)
 		}
 	}
