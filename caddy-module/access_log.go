@@ -49,16 +49,11 @@ func (a accessLog) serve(w http.ResponseWriter, r *http.Request, handle func(htt
 	entry := &accessEntry{
 		log: a.base, logs: srv.Logs, request: shown, original: r, body: body,
 		started: time.Now(), recorder: caddyhttp.NewResponseRecorder(w, nil, nil),
+		ours: true, // also if it panics
 	}
-	panicked := true
-	defer func() {
-		if handled || panicked {
-			entry.write(r.Context())
-		}
-	}()
-	handled = handle(entry.recorder, r)
-	panicked = false
-	return handled
+	defer entry.write(r.Context())
+	entry.ours = handle(entry.recorder, r)
+	return entry.ours
 }
 
 // accessEntry is what is known about one request.
@@ -70,11 +65,15 @@ type accessEntry struct {
 	body     *countedBody
 	started  time.Time
 	recorder caddyhttp.ResponseRecorder
+	ours     bool // false: another handler answers, and Caddy logs it
 }
 
 // write suppresses Caddy's own entry and writes ours, unless the entry was
 // suppressed already.
 func (e *accessEntry) write(ctx context.Context) {
+	if !e.ours {
+		return
+	}
 	if skip, _ := caddyhttp.GetVar(ctx, caddyhttp.LogSkipVar).(bool); skip {
 		return
 	}

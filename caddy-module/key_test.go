@@ -123,7 +123,8 @@ func TestLostKey(t *testing.T) {
 	s.load(s.caddyfile("executors 1", jobs(strings.Replace(job, "%s", "3s", 1))))
 	warned := false
 	for _, line := range s.logged("build_token") {
-		warned = warned || line["level"] == "warn" && strings.Contains(line["msg"].(string), "new key")
+		message, _ := line["msg"].(string)
+		warned = warned || line["level"] == "warn" && strings.Contains(message, "new key")
 	}
 	if !warned {
 		t.Error("no warning about the new key")

@@ -102,7 +102,11 @@ func TestFailedLoadLeavesTheOldConfigurationInForce(t *testing.T) {
 	// edit changes the JSON of the new configuration.
 	type edit func(config map[string]any)
 	app := func(name string, value any) edit {
-		return func(config map[string]any) { config["apps"].(map[string]any)[name] = value }
+		return func(config map[string]any) {
+			if apps, ok := config["apps"].(map[string]any); ok {
+				apps[name] = value
+			}
+		}
 	}
 	for _, tt := range []struct {
 		name  string
@@ -252,7 +256,10 @@ func TestFirstRequestOpensTheQueue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	handler := mod.(caddyhttp.MiddlewareHandler)
+	handler, ok := mod.(caddyhttp.MiddlewareHandler)
+	if !ok {
+		t.Fatalf("the handler is a %T", mod)
+	}
 	ask := func() int {
 		t.Helper()
 		w := httptest.NewRecorder()
@@ -262,11 +269,7 @@ func TestFirstRequestOpensTheQueue(t *testing.T) {
 		}
 		return w.Code
 	}
-	mod, err = ctx.App("build_token")
-	if err != nil {
-		t.Fatal(err)
-	}
-	app := mod.(*caddymodule.App)
+	app := appOf(t, ctx)
 	if got := ask(); got != http.StatusCreated {
 		t.Errorf("before Start: got %d, want 201", got)
 	}
@@ -292,6 +295,20 @@ func TestFirstRequestOpensTheQueue(t *testing.T) {
 			t.Errorf("after Cleanup: got %d, want 503", got)
 		}
 	}
+}
+
+// appOf is the app of a configuration that was provisioned only.
+func appOf(t *testing.T, ctx caddy.Context) *caddymodule.App {
+	t.Helper()
+	mod, err := ctx.App("build_token")
+	if err != nil {
+		t.Fatal(err)
+	}
+	app, ok := mod.(*caddymodule.App)
+	if !ok {
+		t.Fatalf("the app is a %T", mod)
+	}
+	return app
 }
 
 func TestUnconfiguredAppHasDefaults(t *testing.T) {

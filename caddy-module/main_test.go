@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -133,7 +135,9 @@ func (s *site) get(target string, header ...string) answer {
 }
 
 // request sends a request over a connection of its own and follows nothing.
-// Headers are names and values in turn.
+// Headers are names and values in turn. After a reload or a failed load, a
+// listener of Caddy that is just closing can take a connection with it; such a
+// request was not answered, and is sent again.
 func request(t *testing.T, transport http.RoundTripper, method, url string, header ...string) answer {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -150,6 +154,12 @@ func request(t *testing.T, transport http.RoundTripper, method, url string, head
 		r.Header.Set(header[i], header[i+1])
 	}
 	resp, err := transport.RoundTrip(r)
+	for range 3 {
+		if !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+			break
+		}
+		resp, err = transport.RoundTrip(r)
+	}
 	if err != nil {
 		t.Fatalf("%s %s: %v", method, url, err)
 	}

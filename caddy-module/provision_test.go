@@ -8,8 +8,6 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
-
-	caddymodule "github.com/buildtoken/buildtoken/caddy-module"
 )
 
 // TestProvisioningErrors has what only provisioning can know, and what
@@ -166,11 +164,7 @@ func TestProvisionedHandlerHoldsNoSecret(t *testing.T) {
 	if strings.Contains(string(text), "c0ffee") {
 		t.Errorf("got %s", text)
 	}
-	app, err := ctx.App("build_token")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := app.(*caddymodule.App).Cleanup(); err != nil {
+	if err := appOf(t, ctx).Cleanup(); err != nil {
 		t.Error(err)
 	}
 }
