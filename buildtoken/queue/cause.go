@@ -57,9 +57,9 @@ func (c Cause) same(other Cause) bool {
 	return c == other
 }
 
-// fold adds a cause to the item and says whether that is a new fact, not just
+// fold adds a cause to an item and says whether that is a new fact, not just
 // a higher count. The slice is copied, so the caller's item stays as it was.
-func (it *Item) fold(c Cause) (isNew bool) {
+func fold(it *Item, c Cause) (isNew bool) {
 	causes := make([]Cause, len(it.Causes), len(it.Causes)+1)
 	copy(causes, it.Causes)
 	for i := range causes {

@@ -88,7 +88,7 @@ func Schedule(now time.Time, l Lane, equal *Item, r Request, room Room) (Change,
 		if earlier {
 			it.Due = due
 		}
-		isNew := it.fold(r.Cause)
+		isNew := fold(&it, r.Cause)
 		return Change{Lane: l, Item: &it, Lazy: !earlier && !isNew}, nil
 	}
 	if room.Limit > 0 && room.Queued >= room.Limit {

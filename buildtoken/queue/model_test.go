@@ -212,7 +212,7 @@ func (w *world) do(o op) error {
 	change, err := w.decide(o)
 	want := w.m.do(o, w.now, w.limit)
 	if !errors.Is(err, want) {
-		return fmt.Errorf("%v, the model says %v", err, want)
+		return fmt.Errorf("error %w, the model says %w", orNone(err), orNone(want))
 	}
 	if change != nil {
 		c := committed{after: len(w.ops), change: *change}
@@ -220,6 +220,13 @@ func (w *world) do(o op) error {
 		w.s.commit(c)
 	}
 	return nil
+}
+
+func orNone(err error) error {
+	if err == nil {
+		return errors.New("none")
+	}
+	return err
 }
 
 // decide answers no change if the operation has nothing to act on.
