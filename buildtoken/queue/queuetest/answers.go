@@ -1,0 +1,105 @@
+package queuetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+func contextEnds(t *testing.T, _ Store, q Queue) {
+	enough := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(enough)
+	_, _, err := q.Schedule(ctx, start, request("j", "k"))
+	if !errors.Is(err, enough) && !errors.Is(err, context.Canceled) {
+		t.Errorf("Schedule with an ended context: %v, want %v", err, enough)
+	}
+	// The outcome is unknown, so asking again must be safe: one item, whatever happened.
+	schedule(t, q, request("j", "k"))
+	if l := lane(t, q, "j"); l.Queued != 1 {
+		t.Errorf("%d items queued after asking again, want 1", l.Queued)
+	}
+}
+
+func changedFires(t *testing.T, _ Store, q Queue) {
+	drain := func() bool {
+		select {
+		case <-q.Changed():
+			return true
+		default:
+			return false
+		}
+	}
+	later := request("j", "k")
+	later.Delay = time.Hour
+	sooner := later
+	sooner.Delay = time.Minute
+	for _, step := range []struct {
+		name string
+		do   func() error
+	}{
+		{"a new item", func() error { schedule(t, q, later); return nil }},
+		{"an earlier due instant", func() error { schedule(t, q, sooner); return nil }},
+		{"new rules", func() error { setRules(t, q, map[string]queue.Rules{"j": {Concurrent: true}}, 0); return nil }},
+		{"a wish to stop a build", func() error {
+			schedule(t, q, request("other", "k"))
+			claim(t, q, 0)
+			drain()
+			return q.Abort(t.Context(), "other", 1, "alice")
+		}},
+		{"the end of a build", func() error { finish(t, q, queue.Build{Item: queue.Item{Job: "other"}, Number: 1}); return nil }},
+		{"many new items", func() error {
+			for i := range 10 {
+				schedule(t, q, request("j", fmt.Sprint(i)))
+			}
+			return nil
+		}},
+	} {
+		drain()
+		if err := step.do(); err != nil {
+			t.Fatal(err)
+		}
+		if !drain() {
+			t.Errorf("no value after %s", step.name)
+		}
+		if drain() {
+			t.Errorf("more than one value after %s", step.name)
+		}
+	}
+}
+
+func closedSaysSo(t *testing.T, _ Store, q Queue) {
+	schedule(t, q, request("j", "k"))
+	for range 2 {
+		if err := q.Close(); err != nil {
+			t.Fatalf("Close: %v", err)
+		}
+	}
+	ctx := t.Context()
+	for name, do := range map[string]func() error{
+		"SetRules": func() error { return q.SetRules(ctx, nil, 0) },
+		"Schedule": func() error { _, _, err := q.Schedule(ctx, start, request("j", "k")); return err },
+		"Cancel":   func() error { return q.Cancel(ctx, start, "j", 1, "alice") },
+		"Claim":    func() error { _, _, err := q.Claim(ctx, start, "node", []int{0}); return err },
+		"Finish":   func() error { _, err := q.Finish(ctx, start, "j", 1, queue.Success, ""); return err },
+		"Abort":    func() error { return q.Abort(ctx, "j", 1, "alice") },
+		"Aborts":   func() error { _, err := q.Aborts(ctx); return err },
+		"Reclaim":  func() error { _, err := q.Reclaim(ctx, start, "lost"); return err },
+		"Lane":     func() error { _, err := q.Lane(ctx, "j"); return err },
+		"Lanes":    func() error { _, err := q.Lanes(ctx, []string{"j"}); return err },
+		"Entry":    func() error { _, err := q.Entry(ctx, start, 1); return err },
+		"Items":    func() error { _, err := q.Items(ctx, start, "", all); return err },
+		"Build":    func() error { _, err := q.Build(ctx, "j", 1); return err },
+		"Builds":   func() error { _, err := q.Builds(ctx, "j", 0, all); return err },
+		"Oldest":   func() error { _, err := q.Oldest(ctx, "j"); return err },
+		"Refs":     func() error { _, err := q.Refs(ctx); return err },
+	} {
+		if err := do(); !errors.Is(err, queue.ErrClosed) {
+			t.Errorf("%s on a closed queue: %v, want %v", name, err, queue.ErrClosed)
+		}
+	}
+}
