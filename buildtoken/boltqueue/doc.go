@@ -15,5 +15,8 @@
 //     reading it again. The loop then opens it anew, takes back what the
 //     failed batch may have left visible, rebuilds its memory, and refuses
 //     everything with queue.ErrStorage until that has worked.
+//   - A file is looked at read-only before it is opened for writing, so a file
+//     that is refused stays as it was. What is damaged later, or in a record
+//     only, is reported and set aside; nothing else waits for it.
 //   - The file never shrinks; bbolt uses freed pages again.
 package boltqueue

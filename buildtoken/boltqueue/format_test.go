@@ -29,7 +29,8 @@ func TestReadsFormat1(t *testing.T) {
 	ctx := t.Context()
 	cause := queue.Cause{Kind: queue.CauseRemote, Addr: "192.0.2.7", Note: "push", Noted: true, Token: "ci", Count: 2}
 	values := []queue.Value{
-		{Name: "ENV", Kind: "choice", Text: "staging"}, {Name: "PIN", Kind: "password", Sealed: []byte{0, 1, 0xff}},
+		{Name: "ENV", Kind: "choice", Text: "staging"},
+		{Name: "PIN", Kind: "password", Sealed: []byte{0, 1, 0xff}},
 		{Name: "PATCH", Kind: "file", Text: "fix it.diff", Ref: "3f2a"},
 	}
 	waiting := queue.Item{
@@ -106,7 +107,8 @@ func writeSample(t *testing.T) {
 	waits := queue.Request{
 		Job: "app/deploy", Digest: queue.Digest{'w'}, Delay: time.Hour, Root: "https://ci.example.com",
 		Values: []queue.Value{
-			{Name: "ENV", Kind: "choice", Text: "staging"}, {Name: "PIN", Kind: "password", Sealed: []byte{0, 1, 0xff}},
+			{Name: "ENV", Kind: "choice", Text: "staging"},
+			{Name: "PIN", Kind: "password", Sealed: []byte{0, 1, 0xff}},
 			{Name: "PATCH", Kind: "file", Text: "fix it.diff", Ref: "3f2a"},
 		},
 		Cause: queue.Cause{Kind: queue.CauseRemote, Addr: "192.0.2.7", Note: "push", Noted: true, Token: "ci"},

@@ -17,7 +17,7 @@ func compareEntries(a, b *entry) int {
 func earlier(a, b *entry) bool { return a.due < b.due || a.due == b.due && a.id < b.id }
 
 // itemHeap has the item that is due first on top; ties: the lower ID.
-type itemHeap []*entry
+type itemHeap []*entry //nolint:recvcheck // container/heap's contract
 
 func (h itemHeap) Len() int           { return len(h) }
 func (h itemHeap) Less(i, j int) bool { return earlier(h[i], h[j]) }
@@ -41,7 +41,7 @@ func (h *itemHeap) Pop() any {
 }
 
 // laneHeap has the lane on top whose first item is due first.
-type laneHeap []*lane
+type laneHeap []*lane //nolint:recvcheck // container/heap's contract
 
 func (h laneHeap) Len() int           { return len(h) }
 func (h laneHeap) Less(i, j int) bool { return earlier(h[i].items[0], h[j].items[0]) }
@@ -99,7 +99,7 @@ type node struct {
 	at   int
 }
 
-type nodeHeap []node
+type nodeHeap []node //nolint:recvcheck // container/heap's contract
 
 func (h nodeHeap) Len() int           { return len(h) }
 func (h nodeHeap) Less(i, j int) bool { return earlier(h[i].heap[h[i].at], h[j].heap[h[j].at]) }

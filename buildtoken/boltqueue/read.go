@@ -70,7 +70,7 @@ func (q *DB) Entry(ctx context.Context, now time.Time, id int64) (queue.Entry, e
 		}
 		// It left between the two looks.
 	}
-	return q.leftEntry(id)
+	return q.leftEntry(ctx, id)
 }
 
 // placed is what the loop knows of a queued item.
@@ -140,13 +140,13 @@ func (q *DB) left(id int64) (job string, number int64, err error) {
 	return job, number, err
 }
 
-func (q *DB) leftEntry(id int64) (queue.Entry, error) {
+func (q *DB) leftEntry(ctx context.Context, id int64) (queue.Entry, error) {
 	job, number, err := q.left(id)
 	if err != nil {
 		return queue.Entry{}, err
 	}
 	if number > 0 {
-		build, err := q.Build(context.Background(), job, number)
+		build, err := q.Build(ctx, job, number)
 		if err != nil {
 			return queue.Entry{}, err
 		}
@@ -231,12 +231,11 @@ func (q *DB) Builds(_ context.Context, job string, before int64, limit int) ([]q
 		if before <= 0 {
 			end = append(slices.Clone(prefix), 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)
 		}
-		k, raw := c.Seek(end)
-		if k == nil {
-			k, raw = c.Last()
-		} else {
-			k, raw = c.Prev()
+		step := c.Prev
+		if k, _ := c.Seek(end); k == nil {
+			step = c.Last
 		}
+		k, raw := step()
 		for ; len(k) == len(prefix)+8 && string(k[:len(prefix)]) == string(prefix) && len(builds) < limit; k, raw = c.Prev() {
 			build, err := decodeJSON[queue.Build](raw, "build")
 			if err != nil {

@@ -102,7 +102,7 @@ func encodeItem(it *queue.Item) ([]byte, error) {
 	}
 	b := make([]byte, 0, headerSize+len(it.Job)+len(body))
 	b = append(b, itemVersion, flagsOf(it))
-	b = binary.BigEndian.AppendUint64(b, uint64(it.Due.UnixNano())) //nolint:gosec // read back with the same bits
+	b = binary.BigEndian.AppendUint64(b, uint64(it.Due.UnixNano()))
 	b = append(b, it.Digest[:]...)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(it.Job))) //nolint:gosec // at most maxJob
 	b = append(b, it.Job...)

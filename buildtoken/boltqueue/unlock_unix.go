@@ -10,5 +10,5 @@ import (
 // unlock lets go of bbolt's lock. Closing the file is not enough while it is
 // mapped into memory, and the mapping is lost with a bolt.DB that never opened.
 func unlock(f *os.File) error {
-	return syscall.Flock(int(f.Fd()), syscall.LOCK_UN) //nolint:gosec // a descriptor is a small number
+	return syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
 }
