@@ -186,7 +186,7 @@ func TestJobThatIsGoneOrCannotBeOpened(t *testing.T) {
 		if entry, err := s.Entry(t.Context(), s.def, item.ID); err != nil || entry.State != queue.Waiting {
 			t.Errorf("Entry = %+v, %v; want it waiting", entry, err)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		s.wantResult("gone", 1, queue.NotBuilt, "the job is not in the configuration any more")
 		s.wantResult("app", 1, queue.NotBuilt, "a password parameter cannot be opened: the key file is not the one with which it was queued (P)")
 

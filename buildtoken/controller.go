@@ -198,6 +198,7 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 		return nil, err
 	}
 	c.polls = newPolls(c)
+	//nolint:contextcheck // builds outlive the opening; Close ends them
 	c.pool = executor.Start(c.queue, c.run, executor.Options{Node: opts.Node, Ended: c.ended, Log: c.logger})
 	return c, nil
 }

@@ -118,17 +118,17 @@ func (c *Controller) poll(ctx context.Context, full, root string) {
 	}
 	started := time.Now()
 	out := &pollLog{}
-	fmt.Fprintf(out, "Started on %s\n", started.UTC().Format(time.RFC3339))
+	out.line("Started on %s", started.UTC().Format(time.RFC3339))
 	changed, err := c.look(ctx, j, root, workspace, out)
-	fmt.Fprintf(out, "Done. Took %v\n", time.Since(started).Round(time.Millisecond))
+	out.line("Done. Took %v", time.Since(started).Round(time.Millisecond))
 	switch {
 	case err != nil:
-		fmt.Fprintf(out, "Failed: %v\n", err)
+		out.line("Failed: %v", err)
 		log().Error("poll failed", zap.Error(err))
 	case changed:
-		fmt.Fprintln(out, "Changes found")
+		out.line("Changes found")
 	default:
-		fmt.Fprintln(out, "No changes")
+		out.line("No changes")
 	}
 	if err := out.save(c.pollLogPath(full)); err != nil {
 		log().Error("polling log could not be written", zap.Error(err))
@@ -205,6 +205,14 @@ type pollLog struct{ text []byte }
 func (l *pollLog) Write(p []byte) (int, error) {
 	l.text = append(l.text, p[:min(len(p), max(0, maxPollLog-len(l.text)))]...)
 	return len(p), nil
+}
+
+// line adds a line of ours, also if the poller has used up the room.
+func (l *pollLog) line(format string, args ...any) {
+	if n := len(l.text); n > 0 && l.text[n-1] != '\n' {
+		l.text = append(l.text, '\n')
+	}
+	l.text = append(fmt.Appendf(l.text, format, args...), '\n')
 }
 
 // save writes the log beside the place and puts it there at once.

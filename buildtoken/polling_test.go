@@ -267,3 +267,25 @@ func TestPollEndsWithItsTimeoutAndWithTheServer(t *testing.T) {
 		})
 	}
 }
+
+func TestPollLogIsBoundedAndKeepsItsLastLines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSite(t, buildtoken.Config{}, buildtoken.Job{
+			Name: "app", Tokens: opens(), Runner: succeeds(),
+			Poller: looks(func(_ context.Context, _ runner.Build, log io.Writer) (bool, error) {
+				for range 100 {
+					if n, err := log.Write(make([]byte, 64<<10)); n != 64<<10 || err != nil {
+						t.Errorf("Write = %d, %v", n, err)
+					}
+				}
+				return false, nil
+			}),
+		})
+		poll(s, "app")
+		synctest.Wait()
+		log, err := s.PollLog("app")
+		if err != nil || len(log) > 1<<20+200 || !strings.HasSuffix(string(log), "\x00\nDone. Took 0s\nNo changes\n") {
+			t.Errorf("poll log has %d bytes and ends %q, %v", len(log), log[max(0, len(log)-50):], err)
+		}
+	})
+}

@@ -245,7 +245,7 @@ func TestBuildStartsWhenDueAndNotBefore(t *testing.T) {
 		q.add("app", 10*time.Second)
 		time.Sleep(10*time.Second - 1)
 		wantRunning(t, q, 0)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		wantRunning(t, q, 1)
 	})
 }
@@ -260,7 +260,7 @@ func TestAnEarlierDueInstantWakesThePool(t *testing.T) {
 		q.join("app", 2*time.Second)
 		time.Sleep(2*time.Second - 1)
 		wantRunning(t, q, 0)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		wantRunning(t, q, 1)
 	})
 }
@@ -350,7 +350,7 @@ func TestAFreedLaneStartsAtOnce(t *testing.T) {
 		wantRunning(t, q, 1) // the job is not concurrent
 		time.Sleep(3*time.Second - 1)
 		wantRunning(t, q, 1)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		wantRunning(t, q, 1)
 		wantEnds(t, q, "app #1 SUCCESS ", "app #2 running ")
 	})
