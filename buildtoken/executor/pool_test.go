@@ -384,6 +384,30 @@ func TestResize(t *testing.T) {
 	})
 }
 
+// The builds that remain keep their executors, which may have higher numbers
+// than there are executors now.
+func TestSurplusCountsAfterResize(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		run := func(ctx context.Context, b queue.Build) (queue.Result, string) {
+			return takes(time.Duration(b.Item.ID)*10*time.Second)(ctx, b)
+		}
+		p := executor.Start(q, run, executor.Options{Executors: 3})
+		defer p.Stop(0)
+		for i := range 4 {
+			q.add(fmt.Sprintf("job%d", i), 0)
+		}
+		wantRunning(t, q, 3)
+		p.Resize(2)
+		time.Sleep(15 * time.Second) // the first has ended: two are left
+		wantRunning(t, q, 2)
+		wantEnds(t, q, "job0 #1 SUCCESS ", "job1 #1 running ", "job2 #1 running ")
+		time.Sleep(10 * time.Second)
+		wantRunning(t, q, 2)
+		wantEnds(t, q, "job0 #1 SUCCESS ", "job1 #1 SUCCESS ", "job2 #1 running ", "job3 #1 running ")
+	})
+}
+
 // A pool that a reload resizes while it stops must not start anything.
 func TestResizeDuringStopStartsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
