@@ -34,12 +34,12 @@ func newAccessLog(ctx caddy.Context) accessLog {
 // serve has a request handled and, if it was and if Caddy's own entry could
 // show a secret, puts another one in its place. It says what handle said.
 func (a accessLog) serve(w http.ResponseWriter, r *http.Request, handle func(http.ResponseWriter, *http.Request) bool) (handled bool) {
-	shown, secret := withoutSecrets(r)
-	if !secret {
-		return handle(w, r)
-	}
 	srv, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if srv == nil || !logs(srv.Logs, r) {
+		return handle(w, r)
+	}
+	shown, secret := withoutSecrets(r)
+	if !secret {
 		return handle(w, r)
 	}
 	body := &countedBody{ReadCloser: r.Body}
