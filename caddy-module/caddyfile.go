@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/policy"
 )
 
 func init() {
@@ -104,7 +105,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if len(d.RemainingArgs()) > 0 {
 		return d.Err("build_token: what stands here must be a matcher: /path, * or @name")
 	}
-	p := parser{d: d}
+	p := newParser(d)
 	var tree Folder
 	seen := once{}
 	err := block(d, func(name string) error {
@@ -127,7 +128,16 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 // parser reads the parts of a directive.
-type parser struct{ d *caddyfile.Dispenser }
+type parser struct {
+	d *caddyfile.Dispenser
+	// envs are what rules are compiled in, by whether they are those of access.
+	// They are made when the first rule is read: that takes some time.
+	envs map[bool]*policy.Env
+}
+
+func newParser(d *caddyfile.Dispenser) parser {
+	return parser{d: d, envs: map[bool]*policy.Env{}}
+}
 
 func (p parser) methods(methods *[]string) error {
 	args, err := arguments(p.d, "methods", 1, 2)

@@ -39,7 +39,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if _, err := arguments(d, "build_token", 0, 0); err != nil {
 		return err
 	}
-	p := parser{d: d}
+	p := newParser(d)
 	seen := once{}
 	return block(d, func(name string) (err error) {
 		if err := seen.check(d, name, "queue", "executors", "queue_limit", "keep_builds", "shutdown_timeout", "wrong_tokens"); err != nil {

@@ -154,15 +154,16 @@ func (p parser) rule(to *string, name string, access bool) error {
 	if err != nil {
 		return err
 	}
-	newEnv := policy.NewEnv
-	if access {
-		newEnv = policy.NewAccessEnv
+	if p.envs[access] == nil {
+		newEnv := policy.NewEnv
+		if access {
+			newEnv = policy.NewAccessEnv
+		}
+		if p.envs[access], err = newEnv(); err != nil {
+			return p.d.WrapErr(err)
+		}
 	}
-	env, err := newEnv()
-	if err != nil {
-		return p.d.WrapErr(err)
-	}
-	if _, err := env.Compile([]policy.Rule{{Name: name, Source: args[0]}}); err != nil {
+	if _, err := p.envs[access].Compile([]policy.Rule{{Name: name, Source: args[0]}}); err != nil {
 		return p.d.WrapErr(err)
 	}
 	*to = args[0]

@@ -1,7 +1,18 @@
 package caddymodule
 
+import "go.uber.org/zap"
+
 // References is how many configurations refer to the controller of a place.
 func References(place string) int {
 	n, _ := slots.References(place)
 	return n
+}
+
+// RedactQuery is what access log entries of triggers show of a URI.
+func RedactQuery(uri string) string { return redactQuery(uri, isClear("/buildByToken/build")) }
+
+// SwappableLogger makes a logger that writes to the newest one that swap was given.
+func SwappableLogger() (log *zap.Logger, swap func(*zap.Logger)) {
+	s := &swappableLog{}
+	return s.logger(), s.swap
 }
