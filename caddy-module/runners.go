@@ -125,6 +125,11 @@ func (e *ExecRunner) Fits(env []string, params []runner.Param) error {
 	return e.runner.Fits(env, params)
 }
 
+// Reap ends what is left of a build whose server died; see [execrunner.Runner.Reap].
+func (e *ExecRunner) Reap(ctx context.Context, b runner.Build) (found int, err error) {
+	return e.runner.Reap(ctx, b)
+}
+
 // Poll implements [runner.Poller].
 func (e *ExecPoller) Poll(ctx context.Context, b runner.Build, log io.Writer) (bool, error) {
 	return e.runner.Poll(ctx, b, log)

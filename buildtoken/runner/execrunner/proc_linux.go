@@ -17,7 +17,7 @@ import (
 // family is the process of a build and all that came from it: its process group, and what left the group but still has
 // the build's variables. The process stays a zombie until reap, so that nobody else can get the number of its group.
 type family struct {
-	cmd *exec.Cmd
+	cmd *exec.Cmd // nil: of the process nothing is known but its variables
 	// marks are the variables that together tell this build from every other.
 	marks [][]byte
 	// began is when the process started, in the kernel's ticks. Whoever is older cannot have come from it.
@@ -106,7 +106,9 @@ func (f *family) kill() { f.signal(syscall.SIGKILL) }
 func (f *family) close() {}
 
 func (f *family) signal(sig syscall.Signal) {
-	signalGroup(f.cmd, sig)
+	if f.cmd != nil {
+		signalGroup(f.cmd, sig)
+	}
 	_, others := f.members()
 	for _, pid := range others {
 		f.signalOther(pid, sig)
@@ -143,7 +145,7 @@ func (f *family) members() (group int, others []int) {
 		}
 		switch p := stat(pid); {
 		case p.state == 0 || p.state == 'Z' || p.state == 'X':
-		case p.group == f.cmd.Process.Pid:
+		case f.cmd != nil && p.group == f.cmd.Process.Pid:
 			group++
 		case p.group != 0 && p.began >= f.began && f.marked(pid): // group 0 is the kernel's
 			others = append(others, pid)

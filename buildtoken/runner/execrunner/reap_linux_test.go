@@ -1,0 +1,57 @@
+package execrunner_test
+
+import (
+	"bufio"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/runner/execrunner"
+)
+
+func TestReapEndsWhatADeadServerLeft(t *testing.T) {
+	b := newBuild(t)
+	start := func(env []string) *exec.Cmd {
+		t.Helper()
+		// It ignores the first signal, so that only the second one ends it.
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.01; done")
+		cmd.Env = append(env, "PATH=/usr/bin:/bin")
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+		return cmd
+	}
+	ours := start(b.Env)
+	other := newBuild(t)
+	strangers := start(other.Env)
+	defer func() {
+		_ = strangers.Process.Kill()
+		_ = strangers.Wait()
+	}()
+	waited := make(chan error, 1)
+	go func() { waited <- ours.Wait() }() // ends with the process
+
+	r := newRunner(t, execrunner.Config{Command: "true", KillDelay: 10 * time.Millisecond})
+	found, err := r.Reap(t.Context(), b)
+	if err != nil || found < 1 {
+		t.Errorf("Reap = %d, %v; want the processes of the build", found, err)
+	}
+	<-waited
+	if s, ok := ours.ProcessState.Sys().(syscall.WaitStatus); !ok || s.Signal() != syscall.SIGKILL {
+		t.Errorf("the process ended with %v, want SIGKILL", ours.ProcessState)
+	}
+	if err := strangers.Process.Signal(syscall.Signal(0)); err != nil {
+		t.Errorf("the process of another build is gone: %v", err)
+	}
+	if found, err := r.Reap(t.Context(), b); found != 0 || err != nil {
+		t.Errorf("Reap again = %d, %v; want nothing", found, err)
+	}
+}
