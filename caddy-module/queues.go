@@ -122,7 +122,7 @@ func (*Bolt) Open(place string, limit int, log *zap.Logger) (buildtoken.Options,
 		log.Warn("made a new key for an existing queue: builds that are queued with password parameters cannot be started",
 			zap.String("key", place+".key"))
 	}
-	return buildtoken.Options{Queue: db, Dir: dir, Key: key}, nil
+	return buildtoken.Options{Queue: db, Dir: dir, Key: key, Log: log}, nil
 }
 
 var _ Queue = (*Bolt)(nil)
