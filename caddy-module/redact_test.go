@@ -11,8 +11,16 @@ import (
 // into the log, whatever the names and escapes are.
 func FuzzRedactQuery(f *testing.F) {
 	for _, seed := range [][2]string{
-		{"job=x", "&cause=push"}, {"", ""}, {"job=x;a", ";b=c"}, {"%zz", "%"}, {"job=x&cause=", ""},
-		{"?job=x", "?x"}, {"&&", "&&"}, {"=", "="}, {"job", "#job=x"}, {"%6aob=x", "\x00"},
+		{"job=x", "&cause=push"},
+		{"", ""},
+		{"job=x;a", ";b=c"},
+		{"%zz", "%"},
+		{"job=x&cause=", ""},
+		{"?job=x", "?x"},
+		{"&&", "&&"},
+		{"=", "="},
+		{"job", "#job=x"},
+		{"%6aob=x", "\x00"},
 	} {
 		f.Add(seed[0], seed[1])
 	}
