@@ -16,7 +16,7 @@ type style struct {
 
 // maxSequence is how long a control sequence may be, in bytes; what is longer
 // is none.
-const maxSequence = 4 << 10
+const maxSequence = 2 << 10
 
 // terminal turns the bytes of a log into HTML: colours and the like become
 // classes, a carriage return starts its line anew, as progress bars do, and
@@ -28,12 +28,15 @@ type terminal struct {
 	line  []piece
 	// again is set after a carriage return: the next text replaces the line.
 	again bool
+	// searched is how much of the log is left behind what was searched for the
+	// end of a string in vain. A log full of beginnings must not cost more.
+	searched int
 }
 
 // piece is text of one style.
 type piece struct {
 	style style
-	text  string
+	text  []byte
 }
 
 // renderLog renders a part of a log that starts in a style. last is the style
@@ -84,18 +87,18 @@ func (t *terminal) text(s string) {
 		t.line, t.again = t.line[:0], false
 	}
 	if n := len(t.line); n > 0 && t.line[n-1].style == t.style {
-		t.line[n-1].text += s
+		t.line[n-1].text = append(t.line[n-1].text, s...)
 		return
 	}
-	t.line = append(t.line, piece{t.style, s})
+	t.line = append(t.line, piece{t.style, []byte(s)})
 }
 
 // flush writes the line.
 func (t *terminal) flush() {
 	for _, p := range t.line {
-		text := html.EscapeString(strings.ToValidUTF8(p.text, "\uFFFD"))
+		text := html.EscapeString(strings.ToValidUTF8(string(p.text), "\uFFFD"))
 		classes := p.style.classes()
-		if classes == "" || p.text == "\n" {
+		if classes == "" || string(p.text) == "\n" {
 			t.out.WriteString(text)
 			continue
 		}
@@ -113,7 +116,7 @@ func (t *terminal) escape(s string) (rest string) {
 	case '[':
 		return t.control(s)
 	case ']', 'P', 'X', '^', '_':
-		return skipString(s)
+		return t.skipString(s)
 	}
 	if s[1] < 0x20 || s[1] > 0x7e {
 		return s[1:]
@@ -141,7 +144,8 @@ func (t *terminal) control(s string) (rest string) {
 	if s[i] < 0x40 || s[i] > 0x7e {
 		return s[i:] // broken off; what broke it counts
 	}
-	if s[i] == 'm' && i == 2+len(params) {
+	// With other marks between the parameters it is about something else.
+	if s[i] == 'm' && i == 2+len(params) && !strings.ContainsAny(params, "<=>?") {
 		t.style = t.style.apply(params)
 	}
 	return s[i+1:]
@@ -149,17 +153,23 @@ func (t *terminal) control(s string) (rest string) {
 
 // skipString skips what a terminal would take as a title, a link or the like,
 // up to its end. Without one on the line, it is not worth losing the log for.
-func skipString(s string) (rest string) {
-	for i := 2; i < len(s) && i < maxSequence; i++ {
-		switch {
-		case s[i] == 0x07:
+func (t *terminal) skipString(s string) (rest string) {
+	i := 2
+	if t.searched > 0 { // no end was found there before
+		i = max(i, len(s)-t.searched)
+	}
+	for ; i < len(s) && i < maxSequence; i++ {
+		if s[i] == 0x07 {
 			return s[i+1:]
-		case s[i] == 0x1b && i+1 < len(s) && s[i+1] == '\\':
+		}
+		if s[i] == 0x1b && i+1 < len(s) && s[i+1] == '\\' {
 			return s[i+2:]
-		case s[i] == '\n':
-			return s[2:]
+		}
+		if s[i] == '\n' {
+			break
 		}
 	}
+	t.searched = len(s) - i
 	return s[2:]
 }
 

@@ -33,7 +33,10 @@ func weigh(part string) (kind string, weight float64) {
 type route struct {
 	methods []string
 	// shared paths are those of the remote API too; who does not prefer HTML gets that.
-	shared          bool
+	shared bool
+	// common paths may well be somebody else's on the same site, as a home page
+	// is: they are ours only for who may read.
+	common          bool
 	needsController bool
 	serve           func(*visit) error
 }
@@ -60,11 +63,14 @@ func (p *Pages) route(path []string) (route, bool) {
 	if load, ok := p.page(path); ok {
 		rt := reading(func(v *visit) error { return v.show(load) })
 		rt.shared = true
+		rt.common = len(path) == 0 || path[0] == "computer"
 		// POST to a page is the remote API's.
 		return rt, true
 	}
 	if slices.Equal(path, []string{"rssAll"}) {
-		return reading(func(v *visit) error { return v.feed("") }), true
+		rt := reading(func(v *visit) error { return v.feed("") })
+		rt.common = true
+		return rt, true
 	}
 	if len(path) == 4 && path[0] == "queue" && path[1] == "item" && path[3] == "cancelForm" {
 		id, ok := parseNumber(path[2])

@@ -3,7 +3,7 @@
 'use strict';
 (() => {
   const plain = Object.freeze({ fg: '', bg: '', b: false, d: false, i: false, u: false, n: false, c: false, s: false });
-  const maxSequence = 4096;
+  const maxSequence = 2048;
   const control = /[\u0000-\u0008\u000a-\u001f\u007f-\u009f]/;
 
   // colour reads 5;N or 2;R;G;B and gives N or #rrggbb; '' if it is neither.
@@ -129,7 +129,7 @@
         const end = s[m[0].length];
         if (end === undefined) return whole ? s.length : 0;
         if (end < '@' || end > '~') return m[0].length;
-        if (end === 'm' && m[2] === '') this.style = sgr(this.style, m[1]);
+        if (end === 'm' && m[2] === '' && !/[<=>?]/.test(m[1])) this.style = sgr(this.style, m[1]);
         return m[0].length + 1;
       }
       if (']PX^_'.includes(s[1])) {

@@ -62,6 +62,7 @@
     const info = find('size');
     info.hidden = size === 0;
     info.textContent = human(size);
+    followButton.hidden = complete;
     followButton.setAttribute('aria-pressed', String(following && attached));
   };
 
@@ -249,8 +250,7 @@
   });
 
   adopt();
-  for (const button of [followButton, wrapButton, earlier.querySelector('button')]) button.hidden = false;
-  followButton.hidden = false;
+  for (const button of [wrapButton, earlier.querySelector('button')]) button.hidden = false;
   scrollToEnd();
   show();
   window.buildtokenConsole = { position: () => to, complete: () => complete };

@@ -1,0 +1,332 @@
+package pages_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+)
+
+// allKinds is a job with a parameter of each kind but file.
+func allKinds(r runner.Runner) buildtoken.Job {
+	return at("deploy", r,
+		job.Param{Name: "BRANCH", Kind: job.KindString, Default: "main", Description: "What to build."},
+		job.Param{Name: "NOTES", Kind: job.KindText, Default: "\none\ntwo"},
+		job.Param{Name: "STAGE", Kind: job.KindChoice, Choices: []string{"dev", "prod"}},
+		job.Param{Name: "DRY", Kind: job.KindBoolean, Default: "true"},
+		job.Param{Name: "KEY", Kind: job.KindPassword, Default: "hunter2"},
+	)
+}
+
+// seen is what builds find in their environment of the job's parameters.
+func seen(all *[]string) run {
+	return func(_ context.Context, b runner.Build, _ io.Writer) runner.Result {
+		for _, p := range b.Params {
+			*all = append(*all, p.Name+"="+p.Value)
+		}
+		return runner.Result{Outcome: runner.Success}
+	}
+}
+
+func TestFormShowsParameters(t *testing.T) {
+	onSite(t, jobs(allKinds(writes(""))), func(s *site) {
+		s.holds(s.page("/job/deploy/"),
+			`<form method="post" action="/ci/job/deploy/buildForm">`,
+			`<label for="param-BRANCH">BRANCH</label>`,
+			`<input type="text" id="param-BRANCH" name="BRANCH" value="main" autocomplete="off" spellcheck="false" aria-describedby="param-BRANCH-help">`,
+			"\">\n\none\ntwo</textarea>", // the first line's end is the parser's
+			`<option value="dev" selected>dev</option><option value="prod">prod</option>`,
+			`<input type="checkbox" id="param-DRY" name="DRY" value="true" checked>`,
+			`<input type="password" id="param-KEY" name="KEY" autocomplete="off" aria-describedby="param-KEY-help">`,
+			"Leave it empty for the default.",
+		)
+	})
+}
+
+func TestFormStartsBuild(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		form url.Values
+		want []string
+	}{
+		{"as it comes", url.Values{"BRANCH": {"main"}, "NOTES": {"\r\none\r\ntwo"}, "STAGE": {"dev"}, "DRY": {"true"}, "KEY": {""}},
+			[]string{"BRANCH=main", "NOTES=\none\ntwo", "STAGE=dev", "DRY=true", "KEY=hunter2"}},
+		{"a box without a tick is false, whatever the default", url.Values{"BRANCH": {""}, "NOTES": {""}, "STAGE": {"prod"}, "KEY": {"other"}},
+			[]string{"BRANCH=", "NOTES=", "STAGE=prod", "DRY=false", "KEY=other"}},
+		{"what is no parameter is ignored", url.Values{"NOTES": {"x"}, "DRY": {"true"}, "PATH": {"/evil"}, "token": {"x"}},
+			[]string{"BRANCH=main", "NOTES=x", "STAGE=dev", "DRY=true", "KEY=hunter2"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var got []string
+			onSite(t, jobs(allKinds(seen(&got))), func(s *site) {
+				w := s.post("/job/deploy/buildForm", "alice", tt.form)
+				if w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/ci/queue/item/1/" {
+					s.Fatalf("form = %d to %q, want 303 to the item\n%s", w.Code, w.Header().Get("Location"), main(w.Body.String()))
+				}
+				s.settle()
+				if diff := cmp.Diff(tt.want, got); diff != "" {
+					s.Errorf("parameters (-want +got):\n%s", diff)
+				}
+				if w := s.get("/queue/item/1/", "alice"); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/ci/job/deploy/1/" {
+					s.Errorf("item = %d to %q, want 303 to the build", w.Code, w.Header().Get("Location"))
+				}
+				s.holds(s.page("/job/deploy/1/"), "Started by user alice")
+			})
+		})
+	}
+}
+
+func TestFormTakesDelayAndNote(t *testing.T) {
+	onSite(t, jobs(at("hello", writes(""))), func(s *site) {
+		w := s.post("/job/hello/buildForm", "alice", url.Values{"delay": {" 1h "}, "cause": {"for the demo"}})
+		if w.Code != http.StatusSeeOther {
+			s.Fatalf("form = %d, want 303", w.Code)
+		}
+		s.settle()
+		s.holds(s.page("/queue/item/1/"), "Started by user alice with note: for the demo", "In its quiet period", "data-due", "Place 1 in the queue")
+		if w := s.post("/queue/item/1/cancelForm", "alice", nil); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/ci/queue/item/1/" {
+			s.Errorf("cancel = %d to %q, want 303 to the item", w.Code, w.Header().Get("Location"))
+		}
+		page := s.page("/queue/item/1/")
+		s.holds(page, "Cancelled by <bdi>user alice</bdi>", "There will be no build.")
+		s.lacks(page, "data-events", "cancelForm")
+		if w := s.post("/queue/item/1/cancelForm", "alice", nil); w.Code != http.StatusSeeOther {
+			s.Errorf("a second cancel = %d, want 303", w.Code)
+		}
+	})
+}
+
+func TestFormSaysWhatIsWrongBesideTheField(t *testing.T) {
+	onSite(t, jobs(allKinds(writes(""))), func(s *site) {
+		w := s.post("/job/deploy/buildForm", "alice", url.Values{
+			"BRANCH": {"feature"}, "NOTES": {strings.Repeat("n", job.MaxText+1)}, "STAGE": {"moon"}, "KEY": {"typed"}, "delay": {"soon"}, "cause": {"why not"},
+		})
+		if w.Code != http.StatusBadRequest {
+			s.Fatalf("form = %d, want 400", w.Code)
+		}
+		s.holds(w.Body.String(),
+			"Nothing was queued. Look at the fields that are marked.",
+			`name="BRANCH" value="feature"`,
+			`aria-describedby=" param-STAGE-problem" aria-invalid="true"`,
+			`<p class="problem" id="param-STAGE-problem">Illegal choice for parameter STAGE.</p>`,
+			`id="param-NOTES-problem"`,
+			`<p class="problem" id="start-delay-problem">`,
+			`name="delay" value="soon"`, `name="cause" value="why not"`, "<details open>",
+			`name="DRY" value="true">`, // the tick was taken away
+			`data-events="/ci/buildByToken/-/events/job/deploy/"`,
+		)
+		s.lacks(w.Body.String(), "typed", "param-BRANCH-problem", "param-KEY-problem")
+		if items, err := s.ctl.Items(s.Context(), s.def, "", 9); err != nil || len(items) > 0 {
+			s.Errorf("%d items, %v, want none", len(items), err)
+		}
+	})
+}
+
+func TestFormSaysWhyNothingCameOfIt(t *testing.T) {
+	spec := jobs(at("hello", writes(""), job.Param{Name: "N", Kind: job.KindString}))
+	spec.Root.Allow = []string{`params["N"] != "no"`}
+	onSite(t, spec, func(s *site) {
+		w := s.post("/job/hello/buildForm", "alice", url.Values{"N": {"no"}})
+		if w.Code != http.StatusForbidden {
+			s.Errorf("form = %d, want 403", w.Code)
+		}
+		s.holds(w.Body.String(), "A rule does not allow a build with these values now.", `value="no"`)
+		s.lacks(w.Body.String(), `params[`)
+		w = s.post("/job/hello/buildForm", "blind", url.Values{"N": {"no"}})
+		s.holds(w.Body.String(), "A rule does not allow a build with these values now.")
+		s.lacks(w.Body.String(), "hello", "<form")
+	})
+}
+
+func TestFormTakesFiles(t *testing.T) {
+	content := ""
+	r := run(func(_ context.Context, b runner.Build, _ io.Writer) runner.Result {
+		for _, p := range b.Params {
+			raw, err := os.ReadFile(p.File)
+			content += p.Name + "=" + p.Value + ":" + string(raw)
+			if p.File == "" && err != nil {
+				content += "no file"
+			}
+		}
+		return runner.Result{Outcome: runner.Success}
+	})
+	onSite(t, jobs(at("up", r, job.Param{Name: "F", Kind: job.KindFile}, job.Param{Name: "S", Kind: job.KindString})), func(s *site) {
+		s.holds(s.page("/job/up/"), `enctype="multipart/form-data"`, `<input type="file" id="param-F" name="F">`)
+		send := func(fileName, text string) *httptest.ResponseRecorder {
+			var b bytes.Buffer
+			m := multipart.NewWriter(&b)
+			if err := m.WriteField("S", "x"); err != nil {
+				s.Fatal(err)
+			}
+			part, err := m.CreateFormFile("F", fileName)
+			if err != nil {
+				s.Fatal(err)
+			}
+			_, _ = io.WriteString(part, text)
+			if err := m.Close(); err != nil {
+				s.Fatal(err)
+			}
+			req := request(http.MethodPost, "/job/up/buildForm", "alice", nil)
+			req.Body, req.ContentLength = io.NopCloser(&b), int64(b.Len())
+			req.Header.Set("Content-Type", m.FormDataContentType())
+			return s.do(req)
+		}
+		if w := send(`C:\dir\a.txt`, "hello"); w.Code != http.StatusSeeOther {
+			s.Fatalf("form = %d, want 303\n%s", w.Code, main(w.Body.String()))
+		}
+		s.settle()
+		if content != "F=a.txt:helloS=x:no file" {
+			s.Errorf("the build found %q", content)
+		}
+		s.holds(s.page("/job/up/1/"), "a.txt", "(file)")
+		if w := send("", ""); w.Code != http.StatusSeeOther {
+			s.Errorf("form without a file = %d, want 303", w.Code)
+		}
+		if w := send("big", strings.Repeat("x", 33<<20)); w.Code != http.StatusRequestEntityTooLarge {
+			s.Errorf("a file of 33 MiB = %d, want 413", w.Code)
+		}
+	})
+}
+
+func TestFormThatCannotBeRead(t *testing.T) {
+	onSite(t, jobs(at("hello", writes(""))), func(s *site) {
+		for _, tt := range []struct {
+			name, contentType, body string
+			want                    int
+		}{
+			{"too large", "application/x-www-form-urlencoded", "a=" + strings.Repeat("x", 1<<20), 413},
+			{"no form", "application/json", "{}", 400},
+			{"half an escape", "application/x-www-form-urlencoded", "a=%", 400},
+			{"a boundary that never comes", "multipart/form-data; boundary=x", "--y", 400},
+			{"no type", "", "x", 400},
+		} {
+			r := httptest.NewRequest(http.MethodPost, "/job/hello/buildForm", strings.NewReader(tt.body))
+			r.SetBasicAuth("alice", "secret")
+			r.Header.Set("Content-Type", tt.contentType)
+			if w := s.do(r); w.Code != tt.want {
+				s.Errorf("%s = %d, want %d", tt.name, w.Code, tt.want)
+			}
+		}
+	})
+}
+
+func TestFormsOfOtherSitesAreRefused(t *testing.T) {
+	onSite(t, tree(), func(s *site) {
+		s.trigger("app/deploy", nil)
+		s.trigger("app/deploy", nil)
+		for _, path := range []string{"/job/hello/buildForm", "/job/app/job/deploy/1/stopForm", "/queue/item/2/cancelForm"} {
+			for _, tt := range []struct {
+				name   string
+				header http.Header
+				want   int
+			}{
+				{"another site", http.Header{"Sec-Fetch-Site": {"cross-site"}, "Origin": {"https://evil.example"}}, 403},
+				{"another host of this site", http.Header{"Sec-Fetch-Site": {"same-site"}, "Origin": {"https://www.example.com"}}, 403},
+				{"an older browser on another site", http.Header{"Origin": {"https://evil.example"}}, 403},
+				{"a sandbox", http.Header{"Origin": {"null"}}, 403},
+			} {
+				r := httptest.NewRequest(http.MethodPost, "http://inside:8080"+path, nil)
+				r.SetBasicAuth("alice", "secret")
+				for name, values := range tt.header {
+					r.Header[name] = values
+				}
+				if w := s.do(r); w.Code != tt.want {
+					s.Errorf("POST %s from %s = %d, want %d", path, tt.name, w.Code, tt.want)
+				}
+			}
+		}
+		if items, _ := s.ctl.Items(s.Context(), s.def, "", 9); len(items) != 1 {
+			s.Errorf("%d items, want the one that was there", len(items))
+		}
+		for _, header := range []http.Header{
+			{"Sec-Fetch-Site": {"same-origin"}},
+			{"Sec-Fetch-Site": {"none"}},
+			{"Origin": {"https://ci.example.com"}}, // what the browser sees; Host is the proxy's
+			{"Origin": {"http://inside:8080"}},
+			{}, // no browser
+		} {
+			r := httptest.NewRequest(http.MethodPost, "http://inside:8080/job/hello/buildForm", nil)
+			r.SetBasicAuth("alice", "secret")
+			r.Header = mergeHeaders(r.Header, header)
+			if w := s.do(r); w.Code != http.StatusSeeOther {
+				s.Errorf("POST with %v = %d, want 303", header, w.Code)
+			}
+		}
+	})
+}
+
+func mergeHeaders(a, b http.Header) http.Header {
+	for name, values := range b {
+		a[name] = values
+	}
+	return a
+}
+
+func TestStop(t *testing.T) {
+	onSite(t, tree(), func(s *site) {
+		s.trigger("app/deploy", nil)
+		s.holds(s.page("/job/app/job/deploy/1/"), `action="/ci/job/app/job/deploy/1/stopForm"`, "Running", "data-since")
+		for range 2 { // the second one finds that it has ended
+			w := s.post("/job/app/job/deploy/1/stopForm", "alice", nil)
+			if w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/ci/job/app/job/deploy/1/" {
+				s.Errorf("stop = %d to %q, want 303 to the build", w.Code, w.Header().Get("Location"))
+			}
+			s.settle()
+		}
+		b, err := s.ctl.Build(s.Context(), "app/deploy", 1)
+		if err != nil || b.Result != queue.Aborted {
+			s.Errorf("build = %v, %v, want ABORTED", b.Result, err)
+		}
+		page := s.page("/job/app/job/deploy/1/")
+		s.holds(page, "Aborted", "user alice")
+		s.lacks(page, "stopForm", "data-events=\"/ci/buildByToken/-/events/job/app/job/deploy/1/\" data-say")
+	})
+}
+
+func TestPermalinksAndHistory(t *testing.T) {
+	n := 0
+	r := run(func(context.Context, runner.Build, io.Writer) runner.Result {
+		if n++; n%2 == 0 {
+			return runner.Result{Outcome: runner.Failure, Reason: "exit status 1"}
+		}
+		return runner.Result{Outcome: runner.Success}
+	})
+	onSite(t, jobs(at("hello", r)), func(s *site) {
+		for range 30 {
+			s.trigger("hello", nil)
+		}
+		for name, want := range map[string]string{
+			"lastBuild": "30", "lastCompletedBuild": "30", "lastSuccessfulBuild": "29", "lastStableBuild": "29",
+			"lastFailedBuild": "30", "lastUnsuccessfulBuild": "30",
+		} {
+			if got := s.get("/job/hello/"+name+"/", "alice").Header().Get("Location"); got != "/ci/job/hello/"+want+"/" {
+				s.Errorf("%s goes to %q, want build %s", name, got, want)
+			}
+		}
+		if got := s.get("/job/hello/lastFailedBuild/console", "alice").Header().Get("Location"); got != "/ci/job/hello/30/console" {
+			s.Errorf("the console goes to %q", got)
+		}
+		newest := s.page("/job/hello/")
+		s.holds(newest, ">#30<", ">#6<", `href="/ci/job/hello/?before=6"`)
+		s.lacks(newest, ">#5<", "Newest builds")
+		older := s.page("/job/hello/?before=6")
+		s.holds(older, ">#5<", ">#1<", "Newest builds")
+		s.lacks(older, ">#6<", "Older builds")
+		s.holds(s.page("/job/hello/?before=x"), ">#30<")
+		s.holds(s.page("/job/hello/8/"), `href="/ci/job/hello/7/" rel="prev"`, `href="/ci/job/hello/9/" rel="next"`, "exit status 1", "took")
+		s.lacks(s.page("/job/hello/30/"), `rel="next"`)
+	})
+}

@@ -1,0 +1,346 @@
+package pages_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+)
+
+// event is a server-sent event as it was received.
+type event struct{ name, id, data string }
+
+// take gives the events that have come since the last call.
+func (s *streamed) take(t *testing.T) []event {
+	t.Helper()
+	var all []event
+	for block := range strings.SplitSeq(s.drain(), "\n\n") {
+		var e event
+		for line := range strings.SplitSeq(block, "\n") {
+			field, value, _ := strings.Cut(line, ": ")
+			switch field {
+			case "event":
+				e.name = value
+			case "id":
+				e.id = value
+			case "data":
+				e.data += value
+			case "", "retry":
+			default:
+				t.Errorf("line %q is no field", line)
+			}
+		}
+		if e.name != "" {
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
+// names are the events in short: a page with its regions, a log with its text.
+func names(t *testing.T, events []event) []string {
+	t.Helper()
+	var all []string
+	for _, e := range events {
+		text := e.name
+		switch e.name {
+		case "page":
+			var page struct {
+				Say     string
+				Regions []struct{ Name, Hash, HTML string }
+			}
+			if err := json.Unmarshal([]byte(e.data), &page); err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range page.Regions {
+				text += " " + r.Name
+				if r.Hash == "" || r.HTML == "" {
+					t.Errorf("region %s is empty", r.Name)
+				}
+			}
+			text += ": " + page.Say
+		case "log":
+			var log logEvent
+			if err := json.Unmarshal([]byte(e.data), &log); err != nil {
+				t.Fatal(err)
+			}
+			text += fmt.Sprintf(" %d-%d %q", log.From, log.To, log.Text)
+			if log.Reset {
+				text += " reset"
+			}
+			if fmt.Sprint(log.To) != e.id {
+				t.Errorf("id %s of an event to %d", e.id, log.To)
+			}
+		default:
+			text += " " + e.data
+		}
+		all = append(all, text)
+	}
+	return all
+}
+
+type logEvent struct {
+	From, To, Line int64
+	Text           string
+	Reset          bool
+}
+
+func (s *site) streams(out *streamed, want ...string) {
+	s.Helper()
+	synctest.Wait()
+	if diff := cmp.Diff(want, names(s.T, out.take(s.T)), cmp.Transformer("none", func(a []string) string { return strings.Join(a, "\n") })); diff != "" {
+		s.Errorf("events (-want +got):\n%s", diff)
+	}
+}
+
+func TestQueueIsFollowed(t *testing.T) {
+	onSite(t, tree(), func(s *site) {
+		out, _, stop := s.open("/buildByToken/-/events/queue/", "alice")
+		defer stop()
+		if out.header.Get("Content-Type") != "text/event-stream" || out.header.Get("Cache-Control") != "no-store" {
+			s.Errorf("headers %v", out.header)
+		}
+		s.streams(out, "page queue: 0 items queued")
+		delay := "10s"
+		s.triggerIn("app/deploy", delay)
+		s.streams(out)
+		time.Sleep(250 * time.Millisecond)
+		s.streams(out, "page queue: 1 item queued")
+		time.Sleep(10 * time.Second) // it is started when it is due
+		s.streams(out, "page queue: 0 items queued")
+		s.triggerIn("app/deploy", delay)
+		time.Sleep(time.Second)
+		s.streams(out, "page queue: 1 item queued")
+		time.Sleep(10 * time.Second) // the first one still runs, so now it is blocked: nothing was written for that
+		s.streams(out, "page queue: 1 item queued")
+		if s.page("/queue/") == "" {
+			s.Error("no page")
+		}
+	})
+}
+
+func TestManyChangesMakeFewEvents(t *testing.T) {
+	onSite(t, tree(), func(s *site) {
+		out, _, stop := s.open("/buildByToken/-/events/queue/", "alice")
+		defer stop()
+		s.streams(out, "page queue: 0 items queued")
+		s.triggerIn("hello", "1h")
+		for range 20 {
+			s.triggerIn("app/deploy", "2h")
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(time.Second)
+		s.streams(out, "page queue: 2 items queued")
+	})
+}
+
+func (s *site) triggerIn(full, delay string) {
+	s.Helper()
+	r := request(http.MethodPost, "/job/"+strings.ReplaceAll(full, "/", "/job/")+"/buildForm", "alice", map[string][]string{"delay": {delay}})
+	if w := s.do(r); w.Code != http.StatusSeeOther {
+		s.Fatalf("trigger = %d", w.Code)
+	}
+	synctest.Wait()
+}
+
+func TestItemTurnsIntoItsBuild(t *testing.T) {
+	onSite(t, tree(), func(s *site) {
+		s.triggerIn("hello", "10s")
+		out, ended, stop := s.open("/buildByToken/-/events/queue/item/1/", "rita")
+		defer stop()
+		s.streams(out, "page item: Item 1: Quiet period. In its quiet period")
+		time.Sleep(11 * time.Second)
+		<-ended
+		s.streams(out, `go "/ci/job/hello/1/"`)
+	})
+}
+
+func TestCancelledItemIsTheEnd(t *testing.T) {
+	onSite(t, tree(), func(s *site) {
+		s.triggerIn("hello", "10s")
+		out, ended, stop := s.open("/buildByToken/-/events/queue/item/1/", "rita")
+		defer stop()
+		s.post("/queue/item/1/cancelForm", "alice", nil)
+		time.Sleep(time.Second)
+		<-ended
+		s.streams(out, "page item: Item 1: Quiet period. In its quiet period", "page item: Item 1: Cancelled. ", "done null")
+	})
+}
+
+func TestBuildIsFollowedToItsEnd(t *testing.T) {
+	var more chan string
+	r := run(func(_ context.Context, _ runner.Build, log io.Writer) runner.Result {
+		for text := range more {
+			_, _ = io.WriteString(log, text)
+		}
+		return runner.Result{Outcome: runner.Success}
+	})
+	onSite(t, jobs(at("hello", r)), func(s *site) {
+		more = make(chan string) // of the bubble
+		s.trigger("hello", nil)
+		const cause = "Started by user alice with note: push\n" // 38 bytes
+		out, ended, stop := s.open("/buildByToken/-/events/job/hello/1/?start=8", "alice")
+		defer stop()
+		events := out.take(s.T)
+		if len(events) != 2 {
+			s.Fatalf("%v, want page and log", events)
+		}
+		got := strings.Join(names(s.T, events), "\n")
+		s.holds(got, "page buildhead: Build #1: Running", fmt.Sprintf("log 8-38 %q", cause[8:]))
+		more <- "on\xe2"
+		time.Sleep(time.Second)
+		s.streams(out, `log 38-40 "on"`) // the rest of a character is waited for
+		more <- "\x82\xac\nbad \xff byte"
+		time.Sleep(time.Second)
+		s.streams(out, `log 40-54 "€\nbad `+"\uFFFD"+` byte"`)
+
+		// Another connection goes on where the last one was.
+		again, _, stopAgain := s.open("/buildByToken/-/events/job/hello/1/?start=8", "alice", "Last-Event-ID", "44")
+		defer stopAgain()
+		s.holds(strings.Join(names(s.T, again.take(s.T)), "\n"), `log 44-54 "bad `)
+
+		close(more)
+		time.Sleep(time.Second)
+		<-ended
+		s.streams(out, `log 54-73 "\nFinished: SUCCESS\n"`, "page buildhead: Build #1: Success", "done null")
+	})
+}
+
+func TestEndedBuildIsStreamedOnDemand(t *testing.T) {
+	long := strings.Repeat("0123456789abcde\n", 200_000) // 3.2 MB
+	onSite(t, jobs(at("hello", writes(long))), func(s *site) {
+		s.trigger("hello", nil)
+		for _, start := range []string{"-1", "0"} { // the end, and so far behind that it comes to the same
+			out, ended, stop := s.open("/buildByToken/-/events/job/hello/1/?start="+start, "alice")
+			<-ended
+			stop()
+			next, text := int64(-1), ""
+			for i, e := range out.take(s.T) {
+				if e.name != "log" {
+					continue
+				}
+				var log logEvent
+				if err := json.Unmarshal([]byte(e.data), &log); err != nil {
+					s.Fatal(err)
+				}
+				if log.Reset != (next < 0) || (next >= 0 && log.From != next) {
+					s.Fatalf("event %d is %d to %d, reset %v, after %d", i, log.From, log.To, log.Reset, next)
+				}
+				next = log.To
+				text += log.Text
+			}
+			if !strings.HasPrefix(text, "0123456789abcde\n0") || !strings.HasSuffix(text, "Finished: SUCCESS\n") || len(text) > 512<<10 || len(text) < 500<<10 {
+				s.Errorf("from %s: %d bytes, %.20q … %q", start, len(text), text, text[max(len(text)-20, 0):])
+			}
+		}
+	})
+}
+
+func TestStreamEnds(t *testing.T) {
+	t.Run("with the configuration", func(t *testing.T) {
+		onSite(t, tree(), func(s *site) {
+			done := make(chan struct{})
+			s.pages.Done = done
+			s.trigger("app/deploy", nil)
+			_, ended, stop := s.open("/buildByToken/-/events/job/app/job/deploy/1/", "alice")
+			defer stop()
+			close(done)
+			<-ended
+		})
+	})
+	t.Run("with the client", func(t *testing.T) {
+		onSite(t, tree(), func(s *site) {
+			s.trigger("app/deploy", nil)
+			_, ended, stop := s.open("/buildByToken/-/events/job/app/job/deploy/1/", "alice")
+			stop()
+			<-ended
+		})
+	})
+	t.Run("with a client that takes nothing", func(t *testing.T) {
+		onSite(t, tree(), func(s *site) {
+			s.trigger("app/deploy", nil)
+			r := request(http.MethodGet, "/buildByToken/-/events/job/app/job/deploy/1/", "alice", nil)
+			s.pages.Serve(&broken{httptest.NewRecorder()}, r) // returns
+		})
+	})
+	t.Run("says now and then that it is there", func(t *testing.T) {
+		onSite(t, tree(), func(s *site) {
+			out, _, stop := s.open("/buildByToken/-/events/queue/", "alice")
+			defer stop()
+			out.drain()
+			time.Sleep(21 * time.Second)
+			synctest.Wait()
+			if got := out.drain(); got != ": still here\n\n" {
+				s.Errorf("after 21 s: %q", got)
+			}
+		})
+	})
+	t.Run("when there is no page any more", func(t *testing.T) {
+		onSite(t, tree(), func(s *site) {
+			w := s.get("/buildByToken/-/events/job/hello/9/", "alice")
+			if w.Code != http.StatusNotFound || w.Header().Get("Content-Type") == "text/event-stream" {
+				s.Errorf("events of no build = %d %s", w.Code, w.Header().Get("Content-Type"))
+			}
+		})
+	})
+}
+
+type broken struct{ *httptest.ResponseRecorder }
+
+func (*broken) Write([]byte) (int, error) { return 0, errors.New("gone") }
+
+func TestLogPart(t *testing.T) {
+	onSite(t, jobs(at("hello", writes("0123456789\n"))), func(s *site) {
+		s.trigger("hello", nil)
+		const whole = "Started by user alice with note: push\n0123456789\nFinished: SUCCESS\n"
+		for _, tt := range []struct{ query, want string }{
+			{"?from=38&to=48", "0123456789"},
+			{"?from=0&to=999999", whole},
+			{"?from=-5&to=7", "Started"},
+			{"?from=48&to=38", ""},
+			{"?from=999999&to=999999", ""},
+			{"", ""},
+			{"?from=x&to=7", "Started"},
+		} {
+			w := s.get("/buildByToken/-/log/job/hello/1"+tt.query, "alice")
+			if w.Code != http.StatusOK || w.Body.String() != tt.want || w.Header().Get("X-Log-Size") != fmt.Sprint(len(whole)) {
+				s.Errorf("%s = %d %q, size %s, want %q", tt.query, w.Code, w.Body, w.Header().Get("X-Log-Size"), tt.want)
+			}
+		}
+	})
+}
+
+func TestPageHasTheEndOfALongLog(t *testing.T) {
+	var b strings.Builder
+	for i := range 100_000 {
+		fmt.Fprintf(&b, "line %d %s\n", i, strings.Repeat("x", 100))
+	}
+	onSite(t, jobs(at("hello", writes(b.String()))), func(s *site) {
+		s.trigger("hello", nil)
+		page := s.page("/job/hello/1/")
+		s.holds(page, "line 99999 ", "Finished: SUCCESS", "before this in the full text", "10.2 MiB", "Show earlier")
+		s.lacks(page, "line 90000 ")
+		if len(page) > 600<<10 {
+			s.Errorf("the page has %d bytes", len(page))
+		}
+	})
+}
+
+func TestLineWithoutEndIsShownApart(t *testing.T) {
+	onSite(t, jobs(at("hello", hangs("one\n\x1b[1mcontinue? "))), func(s *site) {
+		s.trigger("hello", nil)
+		s.holds(s.page("/job/hello/1/"), `data-to="42"`, `one
+</span><span class="chunk" data-console-rest><span class="ab">continue? </span></span></pre>`)
+	})
+}

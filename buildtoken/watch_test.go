@@ -1,0 +1,105 @@
+package buildtoken_test
+
+import (
+	"context"
+	"io"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+)
+
+// untilStopped is a build that goes on until it is stopped.
+type untilStopped struct{}
+
+func (untilStopped) Run(ctx context.Context, _ runner.Build, _ io.Writer) runner.Result {
+	<-ctx.Done()
+	return runner.Result{Outcome: runner.Aborted, Reason: context.Cause(ctx).Error()}
+}
+
+func TestWatchTellsOfEveryChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		q, err := boltqueue.Open(boltqueue.Options{Path: filepath.Join(dir, "queue.db")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := buildtoken.Open(t.Context(), buildtoken.Options{Queue: q, Dir: dir, Key: buildtoken.NewKey()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		d, err := buildtoken.Define(buildtoken.Spec{
+			Root:   buildtoken.Folder{Jobs: []buildtoken.Job{{Name: "watched", Runner: untilStopped{}}}},
+			Access: buildtoken.Access{Build: "true"},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		changes := func(what string, want bool, do func()) {
+			t.Helper()
+			version, changed := c.Watch()
+			do()
+			synctest.Wait()
+			later, _ := c.Watch()
+			told := false
+			select {
+			case <-changed:
+				told = true
+			default:
+			}
+			if told != want || (later > version) != want {
+				t.Errorf("%s: told %v, version %d then %d, want told %v", what, told, version, later, want)
+			}
+		}
+		trigger := func() {
+			if _, err := c.Trigger(t.Context(), d, buildtoken.Trigger{
+				Caller: buildtoken.Caller{User: "alice", Post: true}, Action: buildtoken.Build, Job: "watched", UserMayTrigger: true,
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		changes("nothing", false, func() {})
+		changes("a configuration", true, func() {
+			if _, err := c.Attach(t.Context(), buildtoken.Config{Definitions: []*buildtoken.Definition{d}}); err != nil {
+				t.Fatal(err)
+			}
+		})
+		changes("a refused trigger", false, func() {
+			_, _ = c.Trigger(t.Context(), d, buildtoken.Trigger{Job: "nothing"})
+		})
+		changes("a new item", true, trigger)
+		changes("a joined item", true, trigger)
+		if n := len(c.Running()); n != 0 {
+			t.Errorf("%d builds run, want none", n)
+		}
+		changes("a start", true, func() { time.Sleep(buildtoken.DefaultQuietPeriod) })
+		if running := c.Running(); len(running) != 1 || running[0].Item.Job != "watched" || running[0].Number != 1 {
+			t.Errorf("running builds %+v, want watched #1", running)
+		}
+		changes("an item that waits", true, trigger)
+		changes("a due instant that starts nothing", false, func() { time.Sleep(buildtoken.DefaultQuietPeriod) })
+		changes("a cancelled item", true, func() {
+			if err := c.Cancel(t.Context(), "watched", 2, "user alice"); err != nil {
+				t.Fatal(err)
+			}
+		})
+		changes("a cancelled item that is gone", false, func() {
+			if err := c.Cancel(t.Context(), "watched", 2, "user alice"); err == nil {
+				t.Error("cancelled twice")
+			}
+		})
+		changes("a stop and an end", true, func() {
+			if err := c.StopBuild(t.Context(), "watched", 1, "user alice"); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if n := len(c.Running()); n != 0 {
+			t.Errorf("%d builds run, want none", n)
+		}
+	})
+}
