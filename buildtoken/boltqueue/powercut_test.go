@@ -1,0 +1,367 @@
+package boltqueue_test
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// powercutSeed replays a run.
+var powercutSeed = flag.Uint64("powercut", 1, "seed of TestPowerCut")
+
+// sector is what a disk writes as a whole, at best.
+const sector = 512
+
+// cut is the moment around one commit: what was in the file before and after,
+// and which triggers and ends of builds had been acknowledged before.
+type cut struct {
+	before, after []byte
+	items         []scheduled // acknowledged, as are
+	builds        []queue.Build
+}
+
+// How many commits a run looks at. How many there are depends on how many
+// callers shared one.
+const minCuts, maxCuts = 5, 12
+
+type scheduled struct {
+	job string
+	id  int64
+}
+
+// TestPowerCut drives a queue with several callers, and opens what a power cut
+// during some of its commits could leave. The seed fixes what the callers try,
+// not who is first.
+//
+// bbolt grows the file and syncs it; writes data pages and syncs; writes one
+// meta page and syncs. So before the last sync begins, any of the data pages may
+// be old, new or torn, with the old meta page; during it, all data pages are
+// new, and the meta page is old, new or torn. Each of those files must open, and
+// hold all of the commit or nothing of it, and all that was acknowledged before it.
+func TestPowerCut(t *testing.T) {
+	t.Logf("replay: go test ./buildtoken/boltqueue -run TestPowerCut -powercut %d", *powercutSeed)
+	r := rand.New(rand.NewPCG(*powercutSeed, 0))
+	cuts := cutsOf(t, r)
+	if len(cuts) < minCuts {
+		t.Fatalf("only %d commits were looked at", len(cuts))
+	}
+	opened := map[string]int{}
+	for n, c := range cuts {
+		before, err := shows(t, c.before)
+		after, errAfter := shows(t, c.after)
+		if err := errors.Join(err, errAfter); err != nil {
+			t.Fatal(err)
+		}
+		acknowledged(t, c, before)
+		old, fresh := metaPages(t, c)
+		for range 4 {
+			left := c.duringData(r)
+			expect(t, fmt.Sprintf("commit %d, data pages half written", n), left, before)
+			opened["data pages half written"]++
+			if !bytes.Equal(left, c.with(old, c.before)) && !bytes.Equal(left, c.with(old, c.after)) {
+				opened["really mixed"]++
+			}
+		}
+		for _, m := range []struct {
+			name string
+			page []byte
+			want string
+		}{
+			{"meta page not written", old, before},
+			{"meta page written", fresh, after},
+			{"meta page torn between sectors", slices.Concat(fresh[:sector], old[sector:]), after},
+			{"meta page torn within a sector", tornMeta(r, old, fresh), ""},
+		} {
+			want := m.want
+			if want == "" {
+				want = before
+				if bytes.Equal(m.page[:sector], fresh[:sector]) {
+					want = after
+				}
+			}
+			expect(t, fmt.Sprintf("commit %d, %s", n, m.name), c.with(m.page, c.after), want)
+			opened[m.name]++
+		}
+	}
+	if opened["really mixed"] < len(cuts) {
+		t.Errorf("of %d files only %d held old and new pages", opened["data pages half written"], opened["really mixed"])
+	}
+	t.Logf("%d commits: %v", len(cuts), opened)
+}
+
+// cutsOf lets callers work on a queue, and copies its file around some commits.
+func cutsOf(t *testing.T, r *rand.Rand) []cut {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "queue.db")
+	var (
+		mu     sync.Mutex // guards the following
+		cuts   []cut
+		items  []scheduled
+		builds []queue.Build
+		seen   int
+	)
+	commit := func(tx *bolt.Tx) error {
+		mu.Lock()
+		seen++
+		wanted := (seen%12 == 0 || seen < 4) && len(cuts) < maxCuts
+		c := cut{items: slices.Clone(items), builds: slices.Clone(builds)}
+		mu.Unlock()
+		if !wanted {
+			return unsynced(tx)
+		}
+		var errs [3]error
+		c.before, errs[0] = os.ReadFile(path)
+		errs[1] = unsynced(tx)
+		c.after, errs[2] = os.ReadFile(path)
+		mu.Lock()
+		cuts = append(cuts, c)
+		mu.Unlock()
+		return errors.Join(errs[:]...)
+	}
+	q := open(t, boltqueue.Options{Path: path, Commit: commit})
+	rules := map[string]queue.Rules{"a": {KeepBuilds: 3}, "b": {Concurrent: true}, "c": {Concurrent: true, KeepBuilds: 2}}
+	if err := q.SetRules(t.Context(), rules, 0); err != nil {
+		t.Fatal(err)
+	}
+	var callers sync.WaitGroup
+	for range 4 {
+		mine := rand.New(rand.NewPCG(r.Uint64(), 0))
+		callers.Go(func() {
+			for range 60 {
+				switch n := mine.IntN(10); {
+				case n < 6:
+					// Values of many sizes, so that pages split and overflow.
+					wish := request([]string{"a", "b", "c"}[mine.IntN(3)], fmt.Sprint(mine.IntN(40)))
+					wish.Values = []queue.Value{{Name: "V", Kind: "text", Text: string(bytes.Repeat([]byte("x"), mine.IntN(9000)))}}
+					wish.Cause.Note = fmt.Sprint(mine.Int64())
+					it, _, err := q.Schedule(t.Context(), start, wish)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					mu.Lock()
+					items = append(items, scheduled{it.Job, it.ID})
+					mu.Unlock()
+				case n < 7:
+					mu.Lock()
+					var id int64
+					if len(items) > 0 {
+						id = items[mine.IntN(len(items))].id
+					}
+					mu.Unlock()
+					if err := q.Cancel(t.Context(), start, "b", id, "me"); err != nil && !errors.Is(err, queue.ErrNotFound) && !errors.Is(err, queue.ErrLeft) {
+						t.Error(err)
+					}
+				default:
+					claimed, _, err := q.Claim(t.Context(), start.Add(time.Hour), "node", []int{0, 1})
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					for _, b := range claimed {
+						ended, err := q.Finish(t.Context(), start.Add(time.Hour), b.Item.Job, b.Number, queue.Success, "")
+						if err != nil {
+							t.Error(err)
+							return
+						}
+						mu.Lock()
+						builds = append(builds, ended)
+						mu.Unlock()
+					}
+				}
+			}
+		})
+	}
+	callers.Wait()
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return cuts
+}
+
+func pageSize() int { return os.Getpagesize() }
+
+// metaAt is which of the two meta pages the commit wrote.
+func (c cut) metaAt() int {
+	size := pageSize()
+	if bytes.Equal(c.before[:size], c.after[:size]) {
+		return 1
+	}
+	return 0
+}
+
+// metaPages are the meta page before and after. Exactly one must differ, or
+// the order of writes is not what this test believes.
+func metaPages(t *testing.T, c cut) (old, fresh []byte) {
+	t.Helper()
+	size, at := pageSize(), c.metaAt()
+	other := (1 - at) * size
+	if !bytes.Equal(c.before[other:other+size], c.after[other:other+size]) {
+		t.Fatal("a commit wrote both meta pages")
+	}
+	old, fresh = c.before[at*size:(at+1)*size], c.after[at*size:(at+1)*size]
+	if bytes.Equal(old, fresh) {
+		t.Fatal("a commit wrote no meta page")
+	}
+	return old, fresh
+}
+
+// with is a file that has grown to its new size, with some pages and a meta page.
+func (c cut) with(meta, pages []byte) []byte {
+	file := make([]byte, len(c.after))
+	copy(file, pages)
+	copy(file[c.metaAt()*pageSize():], meta)
+	return file
+}
+
+// duringData is a file of which the data pages were on their way to the disk.
+// It has grown already: growing is synced before.
+func (c cut) duringData(r *rand.Rand) []byte {
+	size := pageSize()
+	left := make([]byte, len(c.after))
+	copy(left, c.before)
+	share := 1 + r.IntN(9) // of ten pages, how many got there
+	for at := 2 * size; at < len(c.after); at += size {
+		fresh := c.after[at : at+size]
+		if bytes.Equal(left[at:at+size], fresh) || r.IntN(10) >= share {
+			continue
+		}
+		if r.IntN(4) > 0 {
+			copy(left[at:], fresh)
+			continue
+		}
+		for in := 0; in < size; in += sector {
+			if r.IntN(2) == 0 {
+				copy(left[at+in:], fresh[in:in+sector])
+			}
+		}
+	}
+	return left
+}
+
+// tornMeta mixes the bytes of two meta pages: the end of one after the start of
+// the other, within what counts.
+func tornMeta(r *rand.Rand, old, fresh []byte) []byte {
+	const counts = 16 + 64 // page header and meta
+	at := 16 + r.IntN(counts-16)
+	return slices.Concat(fresh[:at], old[at:])
+}
+
+// expect opens a file and compares what it shows.
+func expect(t *testing.T, name string, file []byte, want string) {
+	t.Helper()
+	if got, err := shows(t, file); err != nil || got != want {
+		t.Fatalf("%s: %v; the file shows something else than before or after:\n got %.2000s\nwant %.2000s", name, err, got, want)
+	}
+}
+
+// shows is all that a queue in such a file shows, after bbolt found no fault
+// with it, and after it took one more trigger.
+func shows(t *testing.T, file []byte) (string, error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "left.db")
+	if err := os.WriteFile(path, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove(path) // hundreds of them would be in the way until the test ends
+	if err := consistent(path); err != nil {
+		return "", err
+	}
+	q, err := boltqueue.Open(boltqueue.Options{Path: path, Commit: unsynced})
+	if err != nil {
+		return "", err
+	}
+	defer q.Close()
+	var b bytes.Buffer
+	var errs []error
+	note := func(v any, err error) {
+		errs = append(errs, err)
+		fmt.Fprintf(&b, "%+v\n", v)
+	}
+	items, err := q.Items(t.Context(), start, "", 1000)
+	for _, e := range items {
+		digest := fnv.New64a() // values are long
+		fmt.Fprintf(digest, "%+v", e.Item.Values)
+		note(fmt.Sprintf("item %d %s %v %x", e.Item.ID, e.Item.Job, e.Item.Causes, digest.Sum64()), err)
+	}
+	lanes, err := q.Lanes(t.Context(), []string{"a", "b", "c"})
+	note(lanes, err)
+	for _, job := range []string{"a", "b", "c"} {
+		builds, err := q.Builds(t.Context(), job, 0, 1000)
+		for _, build := range builds {
+			note(fmt.Sprintf("build %s #%d item %d %s", job, build.Number, build.Item.ID, build.Result), err)
+		}
+	}
+	fresh := request("a", "after the cut")
+	fresh.Solo = true
+	it, _, err := q.Schedule(t.Context(), start, fresh)
+	note(it.ID, err)
+	return b.String(), errors.Join(errs...)
+}
+
+// unsynced commits without a sync: what counts here is what was written when,
+// and a busy disk takes its time.
+func unsynced(tx *bolt.Tx) error {
+	tx.DB().NoSync = true
+	return tx.Commit()
+}
+
+// consistent has bbolt check each page: none lost, none used twice.
+func consistent(path string) error {
+	db, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true, Timeout: time.Second})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	return db.View(func(tx *bolt.Tx) error {
+		var errs []error
+		for err := range tx.Check() {
+			errs = append(errs, err)
+		}
+		return errors.Join(errs...)
+	})
+}
+
+// acknowledged looks whether what was answered before a commit was in the file
+// before that commit: items are there, or have left by a rule.
+func acknowledged(t *testing.T, c cut, before string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "before.db")
+	if err := os.WriteFile(path, c.before, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	q := open(t, boltqueue.Options{Path: path, Commit: unsynced})
+	defer q.Close()
+	for _, it := range c.items {
+		e, err := q.Entry(t.Context(), start, it.id)
+		if errors.Is(err, queue.ErrNotFound) && it.job != "b" {
+			continue // dropped by keep_builds
+		}
+		if err != nil || e.Item.ID != it.id {
+			t.Fatalf("item %d of %s was acknowledged; on record: %+v, %v in\n%s", it.id, it.job, e, err, before)
+		}
+	}
+	for _, b := range c.builds {
+		kept, err := q.Build(t.Context(), b.Item.Job, b.Number)
+		if errors.Is(err, queue.ErrNotFound) && b.Item.Job != "b" {
+			continue // dropped by keep_builds
+		}
+		if err != nil || kept.Result != b.Result || kept.Item.ID != b.Item.ID {
+			t.Fatalf("the end of %s #%d was acknowledged; on record: %+v, %v", b.Item.Job, b.Number, kept, err)
+		}
+	}
+}
