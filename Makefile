@@ -8,6 +8,7 @@ FOLDERS := buildtoken caddy-module cmd
 
 FUZZTIME ?= 30s
 SEEDS ?= 200
+TORTURE_TIME ?= 60s
 BENCH ?= .
 COUNT ?= 6
 OUT ?= bin/bench.txt
@@ -72,6 +73,10 @@ golden: ## write the goldens anew; then read git diff
 .PHONY: sim
 sim: ## the whole system in simulated time; SEEDS=200
 	go test ./buildtoken -run TestSim -count=1 -seeds $(SEEDS)
+
+.PHONY: torture
+torture: build ## kill the server at random and look what is lost; TORTURE_TIME=60s
+	go run ./cmd/torture -binary bin/caddy -for $(TORTURE_TIME)
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME=30s, one after another

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// entry is a line of the ledger, which the builds write.
+type entry struct {
+	Job      string            `json:"job"`
+	Number   int64             `json:"number"`
+	Item     int64             `json:"item"`
+	What     string            `json:"what"` // start, end, beside: another build of the job ran
+	At       time.Time         `json:"at"`
+	Executor int               `json:"executor"`
+	Params   map[string]string `json:"params,omitempty"`
+	Cause    string            `json:"cause,omitempty"`
+}
+
+// runBuild is what a job runs: it writes down that it started and that it
+// ended. It returns the exit status.
+func runBuild(args []string) int {
+	flags := flag.NewFlagSet("build", flag.ExitOnError)
+	ledger := flags.String("ledger", "", "file to write to")
+	lock := flags.String("lock", "", "file that only one build of the job may hold")
+	work := flags.Duration("work", 0, "how long the build takes")
+	stubborn := flags.Bool("stubborn", false, "ignore SIGTERM")
+	exit := flags.Int("exit", 0, "exit status")
+	if err := flags.Parse(args); err != nil {
+		return 2
+	}
+	if *stubborn {
+		signal.Ignore(syscall.SIGTERM)
+	}
+	if *lock != "" && !takeLock(*lock) {
+		write(*ledger, "beside")
+	}
+	write(*ledger, "start")
+	fmt.Fprintln(os.Stdout, "working for", *work)
+	time.Sleep(*work) //nolint:forbidigo // that is all that the build does
+	write(*ledger, "end")
+	return *exit
+}
+
+// write appends one line in one write.
+func write(ledger, what string) {
+	e := entry{
+		Job: os.Getenv("JOB_NAME"), Number: number("BUILD_NUMBER"), Item: number("QUEUE_ID"),
+		What: what, At: now(), Executor: int(number("EXECUTOR_NUMBER")),
+	}
+	if what == "start" {
+		e.Cause = os.Getenv("BUILD_CAUSE")
+		e.Params = map[string]string{}
+		for _, name := range []string{"VERSION", "MODE", "LOUD"} {
+			if value, ok := os.LookupEnv(name); ok {
+				e.Params[name] = value
+			}
+		}
+	}
+	raw, err := json.Marshal(e)
+	must(err)
+	file, err := os.OpenFile(ledger, os.O_APPEND|os.O_WRONLY|os.O_CREATE, 0o600) //nolint:gosec // the harness names it
+	must(err)
+	_, err = file.Write(append(raw, '\n'))
+	must(err)
+	must(file.Close())
+}
+
+func number(name string) int64 {
+	n, err := strconv.ParseInt(os.Getenv(name), 10, 64)
+	must(err)
+	return n
+}
+
+// must ends a build that can't do its work with a status that no job plans.
+func must(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stdout, "torture:", err)
+		os.Exit(99)
+	}
+}
+
+// runPoll is what a poll runs: there are changes two times of three.
+func runPoll() int {
+	if rand.IntN(3) == 0 { //nolint:gosec // any randomness will do
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// variation is what differs between the configurations that are loaded.
+type variation struct {
+	executors  int
+	queueLimit int
+	// disabled and concurrent are for the toggled job.
+	disabled, concurrent bool
+}
+
+// calm is the configuration under which everything that is queued gets built.
+func calm() variation { return variation{executors: maxExecutors, queueLimit: 10_000} }
+
+const maxExecutors = 5
+
+func vary(d dice) variation {
+	v := variation{executors: 1 + d.IntN(maxExecutors), queueLimit: 10_000, disabled: d.chance(25), concurrent: d.chance(40)}
+	if d.chance(15) {
+		v.queueLimit = 5 + d.IntN(30)
+	}
+	return v
+}
+
+// site is where the server listens and keeps its things.
+type site struct {
+	dir, self            string // self is this very program, which the builds run
+	address, admin, busy string // loopback host:port; on busy listens the harness
+}
+
+func (s site) ledger() string { return path.Join(s.dir, "ledger") }
+
+// caddyfile writes the configuration. extra is put behind it.
+func (s site) caddyfile(v variation, extra string) string {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	line("{")
+	line("admin %s", s.admin)
+	line("auto_https off")
+	line("persist_config off")
+	line("skip_install_trust")
+	line("grace_period 2s")
+	line("build_token {")
+	line("queue bolt %q", path.Join(s.dir, "data", "queue.db"))
+	line("executors %d", v.executors)
+	line("queue_limit %d", v.queueLimit)
+	line("keep_builds %d", keepBuilds)
+	line("shutdown_timeout 700ms")
+	line("wrong_tokens off")
+	line("}")
+	line("}")
+	line("http://%s {", s.address)
+	line("build_token {")
+	line("access {\nread `true`\nbuild `true`\ncancel `true`\n}")
+	line("token %s {\ngrant trigger status log cancel\n}", secret)
+	s.folder(line, v, "")
+	line("}")
+	line("respond 418")
+	line("}")
+	b.WriteString(extra)
+	return b.String()
+}
+
+// folder writes what is below a folder, whose name is empty or ends with a slash.
+func (s site) folder(line func(string, ...any), v variation, name string) {
+	var folders []string
+	for _, j := range jobs() {
+		rest, below := strings.CutPrefix(j.name, name)
+		if !below {
+			continue
+		}
+		first, _, deeper := strings.Cut(rest, "/")
+		if !deeper {
+			s.job(line, v, j)
+		} else if !slices.Contains(folders, first) {
+			folders = append(folders, first)
+		}
+	}
+	for _, folder := range folders {
+		line("folder %s {", folder)
+		s.folder(line, v, name+folder+"/")
+		line("}")
+	}
+}
+
+func (s site) job(line func(string, ...any), v variation, j *job) {
+	line("job %s {", path.Base(j.name))
+	line("quiet_period %v", j.quiet)
+	for _, option := range j.options {
+		line("%s", option)
+	}
+	if j.keep != keepBuilds {
+		line("keep_builds %d", j.keep)
+	}
+	if j.toggled && v.disabled {
+		line("disabled")
+	}
+	if j.toggled && v.concurrent {
+		line("concurrent")
+	}
+	for _, p := range j.params {
+		switch p.kind {
+		case "choice":
+			line("param %s choice %s", p.name, strings.Join(p.values, " "))
+		default:
+			line("param %s %s %s", p.name, p.kind, strconv.Quote(p.values[0]))
+		}
+	}
+	lock := ""
+	if j.alone {
+		lock = path.Join(s.dir, "locks", strings.ReplaceAll(j.name, "/", "+"))
+	}
+	line("run %q build -ledger %q -lock %q -work %v -stubborn=%v -exit %d {", s.self, s.ledger(), lock, j.work, j.stubborn, j.exit)
+	line("kill_delay 300ms")
+	line("}")
+	if j.polled {
+		line("poll %q poll", s.self)
+	}
+	line("}")
+}
+
+// broken writes a configuration that must be refused, and says why.
+func (s site) broken(d dice, v variation) (text, why string) {
+	switch d.IntN(6) {
+	case 0:
+		return s.caddyfile(v, "") + "}\n", "a brace too many"
+	case 1:
+		return strings.Replace(s.caddyfile(v, ""), "coalesce never", "coalesce sometimes", 1), "an unknown way to coalesce"
+	case 2:
+		return strings.Replace(s.caddyfile(v, ""), "read `true`", "read `user + 1`", 1), "a rule that is no rule"
+	case 3:
+		return strings.Replace(s.caddyfile(v, ""), "token "+secret, "token {env.TORTURE_NOT_SET}", 1), "an empty secret"
+	case 4:
+		return s.caddyfile(v, "http://"+s.busy+" {\nrespond 200\n}\n"), "an address that somebody has"
+	default:
+		return s.caddyfile(v, "http://"+s.address+" {\n@x path /x\nbuild_token @x {\njob plain {\ntoken other\nrun true\n}\n}\n}\n"), "a job with two definitions"
+	}
+}

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// client talks to one life of the server.
+type client struct {
+	site site
+	// reads may use a connection again. triggers may not: over a connection
+	// that was used before, Go's client sends a request that got no answer twice.
+	reads, triggers *http.Client
+}
+
+func newClient(s site) *client {
+	connect := func(alone bool) *http.Client {
+		return &http.Client{
+			Transport:     &http.Transport{DisableKeepAlives: alone, MaxIdleConnsPerHost: 16},
+			Timeout:       20 * time.Second,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}
+	}
+	return &client{site: s, reads: connect(false), triggers: connect(true)}
+}
+
+func (c *client) close() { c.reads.CloseIdleConnections() }
+
+// statusError is an answer that is not 200.
+type statusError struct {
+	status int
+	body   string
+}
+
+func (e *statusError) Error() string { return fmt.Sprintf("status %d: %.200s", e.status, e.body) }
+
+// do sends a request and reads the whole answer.
+func (c *client) do(via *http.Client, r *http.Request) (*http.Response, string, error) {
+	resp, err := via.Do(r)
+	if err != nil {
+		return nil, "", fmt.Errorf("%s %s: %w", r.Method, r.URL.Path, err)
+	}
+	raw, err := io.ReadAll(resp.Body)
+	if err == nil {
+		err = resp.Body.Close()
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("%s %s: %w", r.Method, r.URL.Path, err)
+	}
+	return resp, string(raw), nil
+}
+
+// get reads JSON from a path of the site.
+func (c *client) get(ctx context.Context, at string, into any) error {
+	body, err := c.text(ctx, at)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal([]byte(body), into); err != nil {
+		return fmt.Errorf("GET %s: %w in %.300s", at, err, body)
+	}
+	return nil
+}
+
+func (c *client) text(ctx context.Context, at string) (string, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.site.address+at, nil)
+	if err != nil {
+		return "", fmt.Errorf("GET %s: %w", at, err)
+	}
+	resp, body, err := c.do(c.reads, r)
+	if err != nil {
+		return "", err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return "", &statusError{resp.StatusCode, body}
+	}
+	return body, nil
+}
+
+// post sends an empty POST and returns the status.
+func (c *client) post(ctx context.Context, at string) (int, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.site.address+at, nil)
+	if err != nil {
+		return 0, fmt.Errorf("POST %s: %w", at, err)
+	}
+	resp, _, err := c.do(c.triggers, r)
+	if err != nil {
+		return 0, err
+	}
+	return resp.StatusCode, nil
+}
+
+// load sends a configuration to the admin endpoint.
+func (c *client) load(ctx context.Context, caddyfile string) (status int, body string, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.site.admin+"/load", strings.NewReader(caddyfile))
+	if err != nil {
+		return 0, "", fmt.Errorf("POST /load: %w", err)
+	}
+	r.Header.Set("Content-Type", "text/caddyfile")
+	resp, body, err := c.do(c.triggers, r)
+	if err != nil {
+		return 0, "", err
+	}
+	return resp.StatusCode, body, nil
+}
+
+// answer is what a trigger got.
+type answer struct {
+	status  int
+	body    string
+	id      int64 // of the item, if there is one
+	created bool
+}
+
+// trigger sends a trigger, in one of the ways in which it may be sent.
+func (c *client) trigger(ctx context.Context, d dice, t *trigger, said map[string]string, delay string) (answer, error) {
+	fields := url.Values{"job": {t.job.name}, "cause": {t.cause}}
+	if delay != "" {
+		fields.Set("delay", delay)
+	}
+	for name, value := range said {
+		fields.Set(name, value)
+	}
+	action := "build"
+	if len(t.job.params) > 0 {
+		action = "buildWithParameters"
+	}
+	bearer := d.chance(50)
+	if !bearer {
+		fields.Set("token", secret)
+	}
+	at := "http://" + c.site.address + "/buildByToken/" + action
+	method, body := http.MethodGet, ""
+	if d.chance(50) {
+		method, body = http.MethodPost, fields.Encode()
+	} else {
+		at += "?" + fields.Encode()
+	}
+	r, err := http.NewRequestWithContext(ctx, method, at, strings.NewReader(body))
+	if err != nil {
+		return answer{}, fmt.Errorf("trigger: %w", err)
+	}
+	if body != "" {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	if bearer {
+		r.Header.Set("Authorization", "Bearer "+secret)
+	}
+	asJSON := d.chance(30)
+	if asJSON {
+		r.Header.Set("Accept", "application/json")
+	}
+	resp, text, err := c.do(c.triggers, r)
+	if err != nil {
+		return answer{}, err
+	}
+	a := answer{status: resp.StatusCode, body: text, created: resp.StatusCode == http.StatusCreated}
+	if resp.StatusCode != http.StatusCreated && resp.StatusCode != http.StatusSeeOther {
+		return a, nil
+	}
+	a.id, err = strconv.ParseInt(path.Base(resp.Header.Get("Location")), 10, 64)
+	if err != nil {
+		return a, fmt.Errorf("trigger: Location %q: %w", resp.Header.Get("Location"), err)
+	}
+	if asJSON {
+		var said struct {
+			ID      int64
+			Created bool
+		}
+		if err := json.Unmarshal([]byte(text), &said); err != nil || said.ID != a.id || said.Created != a.created {
+			return a, fmt.Errorf("trigger: body %q does not fit status %d, item %d", text, a.status, a.id)
+		}
+	}
+	return a, nil
+}

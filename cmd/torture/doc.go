@@ -1,0 +1,26 @@
+// Command torture runs a Caddy binary with build_token in it, triggers builds,
+// cancels, stops and reloads at random, kills the server at random moments, and
+// checks after each restart that nothing was lost and nothing happened twice.
+//
+//	torture -binary bin/caddy -for 60s
+//
+// What it knows comes from three places that the server can't talk out of: the
+// answers that clients got, what the reading API shows after a restart, and a
+// ledger that the builds themselves write. It knows the server by its public
+// interface only.
+//
+// What is checked:
+//
+//   - a trigger that was acknowledged is queued, running, ended or cancelled,
+//     once, with its cause, its parameters, and a due time not later than promised;
+//   - a trigger that was refused never shows up;
+//   - IDs and build numbers are never given twice, and numbers have no gaps;
+//   - no build runs twice, starts before it is due, or beside another of its job;
+//   - results stand, and are those with which the builds ended;
+//   - only retention drops records, and only as old as it may;
+//   - a refused reload changes nothing.
+//
+// A seed fixes what is tried, not when the system gets to it: the same seed
+// finds the same bug often, not always. Only the loopback interface is used. The
+// program ends by itself; it exits with 1 and keeps its folder if it found something.
+package main

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// drain starts the server once more, lets everything end, and accounts for it.
+func (h *harness) drain(ctx context.Context) error {
+	srv, err := h.start(calm())
+	if err != nil {
+		return err
+	}
+	defer srv.kill(false) // whatever happens; killing twice is allowed
+	look := lookout{newClient(h.site), h.m, h.ledger}
+	defer look.close()
+	if err := srv.ready(ctx, look.client); err != nil {
+		h.m.report("life %d: %v", h.life, err)
+		return errFound
+	}
+	if err := h.empty(ctx, srv, look); err != nil {
+		return err
+	}
+	if err := look.everything(ctx, h.d); err != nil {
+		return fmt.Errorf("look at everything: %w", err)
+	}
+	h.m.account()
+	h.m.ends()
+	if !srv.stop(20*time.Second) || srv.err != nil {
+		h.m.report("life %d: SIGTERM did not end the server well: %v", h.life, srv.err)
+	}
+	if err := h.ledger.read(h.m); err != nil { // builds that outlived their server may have written late
+		return err
+	}
+	return h.over(srv)
+}
+
+// patience is how long the server may go without getting on, while there is
+// something to build.
+const patience = 30 * time.Second
+
+// empty cancels what is due too late, and waits until nothing is queued and
+// nothing runs.
+func (h *harness) empty(ctx context.Context, srv *server, look lookout) error {
+	u := h.user(look, srv, h.d)
+	moved, left := now(), -1
+	for {
+		if err := look.everything(ctx, h.d); err != nil {
+			return fmt.Errorf("look at everything: %w", err)
+		}
+		for _, id := range h.m.waitingLong() {
+			if err := u.cancelItem(ctx, h.m.itemJob(id), id); err != nil {
+				return fmt.Errorf("cancel item %d: %w", id, err)
+			}
+		}
+		rest := h.m.unfinished()
+		if len(rest) == 0 {
+			return nil
+		}
+		if len(rest) != left {
+			moved, left = now(), len(rest)
+		}
+		if now().Sub(moved) > patience {
+			h.m.report("nothing moves for %v, and these do not end: %v", patience, rest)
+			return errFound
+		}
+		if !pause(ctx, 200*time.Millisecond) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// waitingLong are the queued items that are due when the run is over.
+func (m *model) waitingLong() []int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var all []int64
+	for _, id := range m.order {
+		it := m.items[id]
+		if it.fate == queued && !it.stopped && it.due.Sub(now()) > far/2 {
+			all = append(all, id)
+		}
+	}
+	return all
+}
+
+func (m *model) itemJob(id int64) *job {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.items[id].lane.job
+}
+
+// unfinished are the items that have still to end.
+func (m *model) unfinished() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var all []string
+	for _, id := range m.order {
+		it := m.items[id]
+		if !it.dropped && (it.fate == unseen || it.fate == queued || it.fate == built && it.result == "") {
+			all = append(all, it.String())
+		}
+	}
+	return all
+}
+
+// account closes the books: every accepted trigger is in an item that ended,
+// and the numbers of each job go from 1 without a gap.
+func (m *model) account() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, id := range m.order {
+		it := m.items[id]
+		if it.fate == unseen && !it.dropped {
+			m.wrong("%v at the end", it)
+		}
+		if it.dropped {
+			continue
+		}
+		for _, t := range it.accepted {
+			if it.causes[t.cause] == 0 && !it.capped {
+				m.wrong("%v ended without the cause %q", it, t.cause)
+			}
+		}
+	}
+	for _, j := range jobs() {
+		l := m.jobs[j.name]
+		if l.keep == keepBuilds {
+			m.gaps(l)
+		}
+	}
+}
+
+// gaps looks for numbers that no item got.
+func (m *model) gaps(l *lane) {
+	var missing []int64
+	for number := int64(1); number <= l.last; number++ {
+		if _, ok := l.items[number]; !ok {
+			missing = append(missing, number)
+		}
+	}
+	if len(missing) > 0 {
+		m.wrong("of job %q, which is at #%d, nobody saw the builds %v", l.name, l.last, slices.Clip(missing))
+	}
+}

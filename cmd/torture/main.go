@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"time"
+)
+
+func main() {
+	if len(os.Args) > 1 {
+		switch os.Args[1] { // as what the server runs
+		case "build":
+			os.Exit(runBuild(os.Args[2:]))
+		case "poll":
+			os.Exit(runPoll())
+		}
+	}
+	var o options
+	flag.StringVar(&o.binary, "binary", "bin/caddy", "Caddy with build_token")
+	flag.DurationVar(&o.length, "for", time.Minute, "how long to go on")
+	flag.IntVar(&o.kills, "kills", 0, "end after so many kills; 0: when the time is over")
+	flag.IntVar(&o.clients, "clients", 4, "clients at a time")
+	flag.Uint64Var(&o.seed, "seed", 0, "what to try; 0: another each time")
+	flag.Parse()
+	if o.seed == 0 {
+		o.seed = uint64(now().UnixNano()) % 1_000_000_007 //nolint:gosec // positive since 1970
+	}
+	os.Exit(torture(o))
+}
+
+// torture runs, reports, and returns the exit status.
+func torture(o options) int {
+	fmt.Fprintf(os.Stdout, "seed %d\n", o.seed)
+	begun := now()
+	found, dir, counts, err := trial(o)
+	fmt.Fprintln(os.Stdout, counts.report(now().Sub(begun)))
+	if len(found) == 0 && err == nil {
+		fmt.Fprintln(os.Stdout, "nothing was lost, nothing happened twice")
+		return 0
+	}
+	for _, what := range found {
+		fmt.Fprintln(os.Stdout, "WRONG:", what)
+	}
+	if err != nil && !errors.Is(err, errFound) {
+		fmt.Fprintln(os.Stdout, "ended early:", err)
+	}
+	fmt.Fprintf(os.Stdout, "kept: %s\nreplay: go run ./cmd/torture -binary %s -for %v -kills %d -clients %d -seed %d\n",
+		dir, o.binary, o.length, o.kills, o.clients, o.seed)
+	return 1
+}
+
+// trial runs the harness in a folder of its own, which is removed if nothing
+// was found.
+func trial(o options) (found []string, dir string, c counts, err error) {
+	if o.binary, err = filepath.Abs(o.binary); err != nil {
+		return nil, "", c, fmt.Errorf("find the binary: %w", err)
+	}
+	if dir, err = os.MkdirTemp("", "torture-"); err != nil {
+		return nil, "", c, fmt.Errorf("make a folder: %w", err)
+	}
+	ctx, interrupted := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer interrupted()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	h, release, err := newHarness(ctx, o, dir, func() { stop(errFound) })
+	if err != nil {
+		return nil, dir, c, err
+	}
+	defer release()
+	err = h.run(ctx)
+	h.m.mu.Lock()
+	defer h.m.mu.Unlock()
+	if len(h.m.found) == 0 && err == nil {
+		err = os.RemoveAll(dir)
+	}
+	return h.m.found, dir, h.m.counts, err
+}
+
+// report is what a run did, in a few lines.
+func (c counts) report(took time.Duration) string {
+	return fmt.Sprintf(`%v: %d kills (%d while starting), %d orderly stops, %d looks at everything
+%d triggers: %d queued, %d joined, %d refused, %d without an answer (%d of those are there)
+%d builds (%d aborted), %d dropped records, %d cancels, %d stops of builds
+%d reloads, %d refused reloads, %d requests cut off by them`,
+		took.Round(time.Second), c.kills+c.early, c.early, c.stops, c.looks,
+		c.triggers, c.accepted, c.joined, c.refused, c.unknown, c.learned,
+		c.builds, c.aborted, c.dropped, c.cancels, c.buildStops,
+		c.reloads, c.reloadsRefused, c.cutOff)
+}

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// far is a delay after which the run is over: such items are cancelled in the end.
+const far = time.Hour
+
+// crowd is how many items may be open before clients stop to make new ones.
+const crowd = 150
+
+// user is one client that does things at random.
+type user struct {
+	lookout
+	d    dice
+	jobs []*job
+	next *atomic.Int64 // numbers causes
+	// dying says that the server is being ended, so that it may not answer.
+	dying   func() bool
+	configs *configs
+}
+
+// act does one thing.
+func (u *user) act(ctx context.Context) error {
+	d := u.d
+	switch n := d.IntN(100); {
+	case n < 55:
+		if u.m.open() > crowd {
+			return u.queue(ctx)
+		}
+		return u.trigger(ctx, pick(d, u.jobs))
+	case n < 63:
+		return u.cancel(ctx)
+	case n < 69:
+		return u.stopBuild(ctx)
+	case n < 77:
+		if id, of, _ := u.m.some(d, func(it *item) bool { return !it.dropped }); of != nil {
+			return u.status(ctx, of, id)
+		}
+	case n < 85:
+		if id, of, _ := u.m.some(d, func(it *item) bool { return !it.dropped }); of != nil {
+			return u.item(ctx, id)
+		}
+	case n < 89:
+		return u.queue(ctx)
+	case n < 93:
+		return u.builds(ctx, pick(d, u.jobs), 20)
+	case n < 95:
+		return u.log(ctx)
+	case n < 98:
+		return u.refused(ctx)
+	default:
+		return u.poll(ctx)
+	}
+	return nil
+}
+
+// delay draws a delay, and how it is written; "" leaves it to the job.
+func (u *user) delay(of *job) (delay time.Duration, text string) {
+	d := u.d
+	switch n := d.IntN(100); {
+	case n < 45:
+		return of.quiet, ""
+	case n < 65:
+		return 0, pick(d, []string{"0", "0sec", "-3", "0s"})
+	case n < 85:
+		delay = d.within(time.Second).Truncate(time.Millisecond)
+	case n < 93:
+		seconds := 1 + d.IntN(3)
+		return time.Duration(seconds) * time.Second, strconv.Itoa(seconds) + pick(d, []string{"sec", "secs", "s", "000"})
+	case n < 99:
+		delay = d.within(8 * time.Second).Truncate(time.Millisecond)
+	default:
+		return far, pick(d, []string{"1h", "3600sec", "60m"})
+	}
+	if d.chance(50) {
+		return delay, strconv.FormatInt(delay.Milliseconds(), 10)
+	}
+	return delay, delay.String()
+}
+
+// trigger triggers a build and notes what came of it.
+func (u *user) trigger(ctx context.Context, of *job) error {
+	said, all := of.values(u.d)
+	delay, text := u.delay(of)
+	t := &trigger{job: of, params: all, delay: delay, cause: fmt.Sprintf("t%d", u.next.Add(1))}
+	if u.d.chance(5) {
+		t.cause, t.shared = "again "+of.name, true
+	}
+	// A mark at each end: no cause is a part of another.
+	t.cause = "<" + t.cause + ">"
+	u.m.send(t)
+	a, err := u.lookout.trigger(ctx, u.d, t, said, text)
+	at := now()
+	if err != nil {
+		u.m.count(func(c *counts) { c.unknown++ })
+		return err
+	}
+	if a.id == 0 && a.status == http.StatusServiceUnavailable && strings.Contains(a.body, "given up") {
+		u.m.count(func(c *counts) { c.unknown++ })
+		return nil
+	}
+	u.m.answer(t, a, at)
+	if a.id != 0 {
+		return nil
+	}
+	full := a.status == http.StatusServiceUnavailable && strings.Contains(a.body, "full")
+	tight := u.configs.since(t.sent, func(v variation) bool { return v.queueLimit < crowd })
+	disabled := u.configs.since(t.sent, func(v variation) bool { return v.disabled })
+	switch {
+	case u.dying() && a.status == http.StatusServiceUnavailable:
+	case full && tight:
+	case of.toggled && a.status == http.StatusBadRequest && disabled:
+	default:
+		u.m.report("trigger %q of %q was refused for no reason: %d %s", t.cause, of.name, a.status, a.body)
+	}
+	return nil
+}
+
+// cancel takes an item out, in one of the ways there are.
+func (u *user) cancel(ctx context.Context) error {
+	id, of, _ := u.m.some(u.d, func(it *item) bool { return !it.dropped && it.left.IsZero() && !it.stopped })
+	if of == nil {
+		return nil
+	}
+	return u.cancelItem(ctx, of, id)
+}
+
+func (u *user) cancelItem(ctx context.Context, of *job, id int64) error {
+	text := strconv.FormatInt(id, 10)
+	at, done := "/queue/cancelItem?id="+text, http.StatusNoContent
+	switch u.d.IntN(3) {
+	case 0:
+		at, done = "/queue/item/"+text+"/cancelQueue", http.StatusFound
+	case 1:
+		at = "/buildByToken/cancel?" + url.Values{"job": {of.name}, "token": {secret}, "item": {text}}.Encode()
+	}
+	u.m.asked(id)
+	status, err := u.post(ctx, at)
+	if err != nil {
+		return err
+	}
+	u.m.count(func(c *counts) { c.cancels++ })
+	if status == done {
+		u.m.obeyed(id)
+	}
+	return nil
+}
+
+// stopBuild stops a build that may run.
+func (u *user) stopBuild(ctx context.Context) error {
+	id, of, number := u.m.some(u.d, func(it *item) bool { return it.fate == built && it.result == "" && it.end == nil && it.number != 0 })
+	if of == nil {
+		return nil
+	}
+	u.m.asked(id)
+	status, err := u.post(ctx, of.path()+"/"+strconv.FormatInt(number, 10)+"/stop")
+	if err != nil {
+		return err
+	}
+	if status == http.StatusFound {
+		u.m.count(func(c *counts) { c.buildStops++ })
+	}
+	return nil
+}
+
+// log reads the log of a build that has ended.
+func (u *user) log(ctx context.Context) error {
+	_, of, number := u.m.some(u.d, func(it *item) bool { return it.settled && !it.dropped })
+	if of == nil {
+		return nil
+	}
+	return u.console(ctx, of, number, u.m.resultOf(of.name, number))
+}
+
+// poll asks for a poll.
+func (u *user) poll(ctx context.Context) error {
+	status, err := u.post(ctx, "/buildByToken/polling?"+url.Values{"job": {"polled"}, "token": {secret}}.Encode())
+	if err != nil {
+		return err
+	}
+	if status != http.StatusOK && !u.dying() {
+		u.m.report("a poll was refused: %d", status)
+	}
+	return nil
+}
+
+// refused sends triggers that must be refused, whatever the configuration.
+func (u *user) refused(ctx context.Context) error {
+	of := pick(u.d, u.jobs)
+	t := &trigger{job: of, cause: fmt.Sprintf("<bad%d>", u.next.Add(1))}
+	fields := url.Values{"job": {of.name}, "token": {secret}, "cause": {t.cause}}
+	action, want := "build", 400
+	if len(of.params) > 0 {
+		action = "buildWithParameters"
+	}
+	switch u.d.IntN(5) {
+	case 0:
+		fields.Set("token", "wrong")
+		want = 403
+	case 1:
+		fields.Set("job", "nobody")
+		want = 404
+	case 2:
+		fields.Set("delay", "soon")
+	case 3:
+		fields.Set("delay", "9000h")
+	default:
+		action = map[string]string{"build": "buildWithParameters", "buildWithParameters": "build"}[action]
+	}
+	u.m.send(t)
+	status, err := u.post(ctx, "/buildByToken/"+action+"?"+fields.Encode())
+	if err != nil {
+		return err
+	}
+	u.m.answer(t, answer{status: status}, now())
+	if status != want && !(u.dying() && status == http.StatusServiceUnavailable) {
+		u.m.report("trigger %v was answered with %d, want %d", fields, status, want)
+	}
+	return nil
+}

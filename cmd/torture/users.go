@@ -1,0 +1,46 @@
+package main
+
+import (
+	"context"
+	"time"
+)
+
+func (h *harness) user(look lookout, srv *server, d dice) *user {
+	return &user{lookout: look, d: d, jobs: jobsOf(h.m), next: &h.next, dying: srv.dying.Load, configs: &h.configs}
+}
+
+// jobsOf are the jobs as the model knows them, so that each is one value.
+func jobsOf(m *model) []*job {
+	var all []*job
+	for _, j := range jobs() {
+		all = append(all, m.jobs[j.name].job)
+	}
+	return all
+}
+
+// live does one thing after another until the server is gone.
+func (u *user) live(ctx context.Context, srv *server) {
+	for ctx.Err() == nil {
+		select {
+		case <-srv.ended:
+			return
+		default:
+		}
+		err := u.act(ctx)
+		if err != nil && srv.dying.Load() {
+			return
+		}
+		if err != nil && ctx.Err() == nil {
+			// It may die of itself at this moment, which another will notice.
+			select {
+			case <-srv.ended:
+			case <-ctx.Done():
+			default:
+				u.m.count(func(c *counts) { c.cutOff++ })
+			}
+		}
+		if u.d.chance(40) {
+			pause(ctx, u.d.within(20*time.Millisecond))
+		}
+	}
+}
