@@ -44,7 +44,10 @@ func (r *reader) consoleText(ctl *buildtoken.Controller, b queue.Build) {
 
 // progressive is a part of the log, from the offset that the client gives to
 // as far as the log goes now. X-Text-Size is the offset to go on from: that of
-// the last byte that was sent, whatever became of it on the way.
+// the last byte that was sent, whatever became of it on the way. X-More-Data
+// says that the build runs, and that its log goes on with that: for an instant the
+// log is complete and the end is not yet on record, and a client that was told so
+// would look for a result too early.
 func (r *reader) progressive(ctl *buildtoken.Controller, b queue.Build, contentType string, convert func(*bufio.Writer, byte, byte)) {
 	if !r.reading() {
 		return
@@ -77,8 +80,10 @@ func (r *reader) progressive(ctl *buildtoken.Controller, b queue.Build, contentT
 	}
 	end := size
 	if !complete {
-		h.Set("X-More-Data", "true")
 		end = wholeCharacters(log, size)
+	}
+	if !complete || b.Running() {
+		h.Set("X-More-Data", "true")
 	}
 	if start > size {
 		start = 0 // it is the offset of some other log

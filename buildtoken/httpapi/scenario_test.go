@@ -182,9 +182,10 @@ func (s *scenario) close() {
 // faultyQueue can be told that the disk is full.
 type faultyQueue struct {
 	buildtoken.Queue
-	diskFull   atomic.Bool
-	broken     atomic.Bool
-	unreadable atomic.Bool
+	diskFull     atomic.Bool
+	broken       atomic.Bool
+	unreadable   atomic.Bool
+	unrecordable atomic.Bool
 }
 
 func (q *faultyQueue) Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error) {
@@ -223,6 +224,13 @@ func (q *faultyQueue) Schedule(ctx context.Context, now time.Time, r queue.Reque
 		return queue.Item{}, false, errors.New("the reason that nobody outside should see")
 	}
 	return q.Queue.Schedule(ctx, now, r)
+}
+
+func (q *faultyQueue) Finish(ctx context.Context, now time.Time, full string, number int64, r queue.Result, reason string) (queue.Build, error) {
+	if q.unrecordable.Load() {
+		return queue.Build{}, fmt.Errorf("%w: no space left on device", queue.ErrStorage)
+	}
+	return q.Queue.Finish(ctx, now, full, number, r, reason)
 }
 
 // puppets is a runner whose builds do what the scenario says, when it says so.
@@ -397,6 +405,10 @@ func (s *scenario) direct(line string) {
 		s.looker.finds = true
 	case "unreadable":
 		s.queue.unreadable.Store(true)
+	case "unrecordable": // builds end, and it cannot be written down
+		s.queue.unrecordable.Store(true)
+	case "recordable":
+		s.queue.unrecordable.Store(false)
 	case "lose_logs":
 		if err := os.RemoveAll(filepath.Join(s.dir, "logs")); err != nil {
 			s.t.Fatal(err)
