@@ -104,8 +104,13 @@ func prefix(r *http.Request) string {
 	if stripped, ok := strings.CutSuffix(original.URL.EscapedPath(), r.URL.EscapedPath()); ok {
 		return strings.TrimRight(stripped, "/")
 	}
+	// Who strips a prefix also joins doubled slashes, which clients send that put
+	// job URLs and suffixes together.
+	if stripped, ok := strings.CutSuffix(caddyhttp.CleanPath(original.URL.EscapedPath(), true), r.URL.EscapedPath()); ok {
+		return strings.TrimRight(stripped, "/")
+	}
 	// Escapes may have been lost on the way.
-	if stripped, ok := strings.CutSuffix(original.URL.Path, r.URL.Path); ok {
+	if stripped, ok := strings.CutSuffix(caddyhttp.CleanPath(original.URL.Path, true), r.URL.Path); ok {
 		return strings.TrimRight((&url.URL{Path: stripped}).EscapedPath(), "/")
 	}
 	return ""

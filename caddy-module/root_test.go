@@ -27,6 +27,8 @@ func TestLocation(t *testing.T) {
 		{"below a stripped prefix", "", "handle_path /ci/* {\n" + jobs(job) + "}", "/ci", nil, "http://ADDR/ci/queue/item/1/"},
 		{"below two stripped prefixes", "", "handle_path /a/* {\n handle_path /b/* {\n" + jobs(job) + "}\n}", "/a/b", nil, "http://ADDR/a/b/queue/item/1/"},
 		{"below a prefix with an escape", "", "handle_path \"/a b/*\" {\n" + jobs(job) + "}", "/a%20b", nil, "http://ADDR/a%20b/queue/item/1/"},
+		{"below a prefix, with a doubled slash", "", "handle_path /ci/* {\n" + jobs(job) + "}", "/ci/", nil, "http://ADDR/ci/queue/item/1/"},
+		{"below an escaped prefix, with a doubled slash", "", "handle_path \"/a b/*\" {\n" + jobs(job) + "}", "/a%20b/", nil, "http://ADDR/a%20b/queue/item/1/"},
 		{"by another name", "", jobs(job), "", []string{"Host", "ci.example.com"}, "http://ci.example.com/queue/item/1/"},
 		{"by a name that can't stand in a URL", "", jobs(job), "", []string{"Host", "ci.example.com(x)"}, "http://ADDR/queue/item/1/"},
 		{"by a configured URL", "", "handle_path /ci/* {\n" + strings.Replace(jobs(job), "{", "{\n root_url https://ci.example.com/builds", 1) + "}", "/ci", nil, "https://ci.example.com/builds/queue/item/1/"},
