@@ -5,11 +5,13 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/buildtoken/buildtoken/buildtoken/httpapi"
+	"github.com/buildtoken/buildtoken/buildtoken/pages"
 )
 
 func init() {
@@ -44,9 +46,10 @@ type Handler struct {
 	// Jobs that are in no folder.
 	Jobs []Job `json:"jobs,omitempty"`
 
-	api  *httpapi.API
-	root rootURL
-	log  accessLog
+	api   *httpapi.API
+	pages *pages.Pages
+	root  rootURL
+	log   accessLog
 }
 
 // CaddyModule returns the Caddy module information.
@@ -99,6 +102,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		Open: app.controller, Definition: s.definition, Methods: slices.Clone(h.Methods),
 		Root: h.root.of, Remote: remoteOf, User: userOf, Log: ctx.Logger(), Done: app.stopping,
 	}
+	h.pages = &pages.Pages{
+		Open: app.controller, Definition: s.definition,
+		Root: h.root.of, Caller: h.api.Caller, Log: ctx.Logger(), Done: app.stopping,
+	}
 	return nil
 }
 
@@ -113,10 +120,20 @@ func placeOf(ctx caddy.Context) string {
 // ServeHTTP answers what is ours and leaves the rest to next. It never returns
 // an error of its own: Caddy would log it with the whole URL.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if h.log.serve(w, r, h.api.Serve) {
+	if h.log.serve(w, r, h.serve) {
 		return nil
 	}
 	return next.ServeHTTP(w, r)
+}
+
+// serve shows people pages and answers programs. Triggers need not be looked
+// at twice: below buildByToken, pages have a folder of their own.
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request) (handled bool) {
+	below, byToken := strings.CutPrefix(r.URL.Path, "/buildByToken/")
+	if (!byToken || strings.HasPrefix(below, "-/")) && h.pages.Serve(w, r) {
+		return true
+	}
+	return h.api.Serve(w, r)
 }
 
 // remoteOf is the client's address as Caddy sees it, trusted proxies considered.

@@ -9,6 +9,12 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
+// Caller says who asks, without any token: user, address, and the request as
+// rules see it. It is for what stands beside the API, such as pages.
+func (a *API) Caller(r *http.Request) buildtoken.Caller {
+	return (&request{api: a, r: r}).caller(nil)
+}
+
 // caller says who asks, as far as the connection and the headers tell; f, if
 // there is one, may hold a token too.
 //

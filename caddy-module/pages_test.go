@@ -1,0 +1,64 @@
+package caddymodule_test
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// TestPagesStandBesideOtherHandlers looks at who gets which answer: people who
+// may read get pages, programs get the API, and a home page of somebody else
+// stays theirs for everybody else.
+func TestPagesStandBesideOtherHandlers(t *testing.T) {
+	root := "http://" + serveSite(t, `
+	build_token {
+		access {
+			read `+"`request.headers[\"x-reader\"] == \"yes\"`"+`
+		}
+		job p {
+			run true
+		}
+	}
+	respond "somebody else's"
+`)
+	const html, any = "text/html,*/*;q=0.8", "*/*"
+	for _, tt := range []struct {
+		name, path, accept string
+		reader             bool
+		status             int
+		part               string // of the body
+	}{
+		{"readers get the jobs at the root", "/", html, true, 200, `href="/job/p/"`},
+		{"the root is somebody else's for the rest", "/", html, false, 200, "somebody else's"},
+		{"the root is somebody else's for programs", "/", any, true, 200, "somebody else's"},
+		{"so are the executors", "/computer/", html, false, 200, "somebody else's"},
+		{"a job's page is hidden from others", "/job/p/", html, false, 403, "<html"},
+		{"a job's page", "/job/p/", html, true, 200, "<html"},
+		{"the same path for programs", "/job/p/api/json", any, true, 200, `"hudson.model.FreeStyleProject"`},
+		{"the queue", "/queue/", html, true, 200, "<html"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, root+tt.path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Accept", tt.accept)
+			if tt.reader {
+				r.Header.Set("X-Reader", "yes")
+			}
+			answer, err := http.DefaultTransport.RoundTrip(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer answer.Body.Close()
+			body, err := io.ReadAll(answer.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if answer.StatusCode != tt.status || !strings.Contains(string(body), tt.part) {
+				t.Errorf("GET %s = %d %.300q, want %d and %q", tt.path, answer.StatusCode, body, tt.status, tt.part)
+			}
+		})
+	}
+}
