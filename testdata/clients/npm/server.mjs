@@ -1,0 +1,90 @@
+// One Caddy with data of its own, for a test.
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as after } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+
+// How long anything may take that a test waits for, in milliseconds.
+const patience = 30_000;
+
+const caddyfile = fileURLToPath(new URL("../Caddyfile", import.meta.url));
+
+// The program under test: the one that BUILDTOKEN_BINARY names, or one built here.
+let built;
+function binary() {
+  if (process.env.BUILDTOKEN_BINARY) return process.env.BUILDTOKEN_BINARY;
+  if (!built) {
+    const dir = mkdtempSync(join(tmpdir(), "buildtoken-"));
+    process.on("exit", () => rmSync(dir, { recursive: true, force: true }));
+    built = join(dir, "caddy");
+    const root = fileURLToPath(new URL("../../..", import.meta.url));
+    const { status, stderr } = spawnSync("go", ["build", "-o", built, "./cmd/caddy"], { cwd: root });
+    if (status !== 0) throw new Error(`go build: ${stderr}`);
+  }
+  return built;
+}
+
+async function freePort() {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address();
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+// start gives { address, dir, stop }: where it listens, a directory for files of the
+// test, and what ends it.
+export async function start() {
+  const address = `127.0.0.1:${await freePort()}`;
+  const dir = mkdtempSync(join(tmpdir(), "buildtoken-"));
+  const log = join(dir, "log");
+  const output = openSync(log, "a");
+  const caddy = spawn(binary(), ["run", "--config", caddyfile, "--adapter", "caddyfile"], {
+    cwd: dir,
+    env: {
+      ...process.env,
+      BUILDTOKEN_ADDRESS: address,
+      HOME: dir,
+      XDG_DATA_HOME: join(dir, "data"),
+      XDG_CONFIG_HOME: join(dir, "config"),
+    },
+    stdio: ["ignore", output, output],
+  });
+  closeSync(output);
+  const ended = once(caddy, "exit");
+
+  async function stop() {
+    caddy.kill("SIGTERM"); // so that it ends its builds, too
+    const alarm = setTimeout(() => caddy.kill("SIGKILL"), patience);
+    const [status, signal] = await ended;
+    clearTimeout(alarm);
+    const text = readFileSync(log, "utf8");
+    rmSync(dir, { recursive: true, force: true });
+    if (status !== 0) throw new Error(`Caddy ended with ${status ?? signal}:\n${text.slice(-4000)}`);
+  }
+  try {
+    await eventually("Caddy answers", async () => {
+      if (caddy.exitCode !== null) throw new Error("Caddy has ended");
+      return fetch(`http://${address}/`).then(() => true, () => false);
+    });
+  } catch (err) {
+    await stop();
+    throw err;
+  }
+  return { address, dir, stop };
+}
+
+// eventually asks again until the answer is neither false nor nothing, and gives it:
+// nothing but asking tells what another process has done.
+export async function eventually(what, ask) {
+  for (const deadline = Date.now() + patience; Date.now() < deadline; await after(20)) {
+    const answer = await ask();
+    if (answer) return answer;
+  }
+  throw new Error(`not so after ${patience} ms: ${what}`);
+}
