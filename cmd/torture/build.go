@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"flag"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/signal"
@@ -43,7 +42,7 @@ func runBuild(args []string) int {
 		write(*ledger, "beside")
 	}
 	write(*ledger, "start")
-	fmt.Fprintln(os.Stdout, "working for", *work)
+	say("working for", *work)
 	time.Sleep(*work) //nolint:forbidigo // that is all that the build does
 	write(*ledger, "end")
 	return *exit
@@ -82,7 +81,7 @@ func number(name string) int64 {
 // must ends a build that can't do its work with a status that no job plans.
 func must(err error) {
 	if err != nil {
-		fmt.Fprintln(os.Stdout, "torture:", err)
+		say("torture:", err)
 		os.Exit(99)
 	}
 }

@@ -42,20 +42,27 @@ type statusError struct {
 
 func (e *statusError) Error() string { return fmt.Sprintf("status %d: %.200s", e.status, e.body) }
 
+// reply is an answer that was read to its end.
+type reply struct {
+	status   int
+	location string
+	body     string
+}
+
 // do sends a request and reads the whole answer.
-func (c *client) do(via *http.Client, r *http.Request) (*http.Response, string, error) {
+func (c *client) do(via *http.Client, r *http.Request) (reply, error) {
 	resp, err := via.Do(r)
 	if err != nil {
-		return nil, "", fmt.Errorf("%s %s: %w", r.Method, r.URL.Path, err)
+		return reply{}, fmt.Errorf("%s %s: %w", r.Method, r.URL.Path, err)
 	}
 	raw, err := io.ReadAll(resp.Body)
 	if err == nil {
 		err = resp.Body.Close()
 	}
 	if err != nil {
-		return nil, "", fmt.Errorf("%s %s: %w", r.Method, r.URL.Path, err)
+		return reply{}, fmt.Errorf("%s %s: %w", r.Method, r.URL.Path, err)
 	}
-	return resp, string(raw), nil
+	return reply{resp.StatusCode, resp.Header.Get("Location"), string(raw)}, nil
 }
 
 // get reads JSON from a path of the site.
@@ -75,14 +82,14 @@ func (c *client) text(ctx context.Context, at string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("GET %s: %w", at, err)
 	}
-	resp, body, err := c.do(c.reads, r)
+	got, err := c.do(c.reads, r)
 	if err != nil {
 		return "", err
 	}
-	if resp.StatusCode != http.StatusOK {
-		return "", &statusError{resp.StatusCode, body}
+	if got.status != http.StatusOK {
+		return "", &statusError{got.status, got.body}
 	}
-	return body, nil
+	return got.body, nil
 }
 
 // post sends an empty POST and returns the status.
@@ -91,11 +98,8 @@ func (c *client) post(ctx context.Context, at string) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("POST %s: %w", at, err)
 	}
-	resp, _, err := c.do(c.triggers, r)
-	if err != nil {
-		return 0, err
-	}
-	return resp.StatusCode, nil
+	got, err := c.do(c.triggers, r)
+	return got.status, err
 }
 
 // load sends a configuration to the admin endpoint.
@@ -105,11 +109,8 @@ func (c *client) load(ctx context.Context, caddyfile string) (status int, body s
 		return 0, "", fmt.Errorf("POST /load: %w", err)
 	}
 	r.Header.Set("Content-Type", "text/caddyfile")
-	resp, body, err := c.do(c.triggers, r)
-	if err != nil {
-		return 0, "", err
-	}
-	return resp.StatusCode, body, nil
+	got, err := c.do(c.triggers, r)
+	return got.status, got.body, err
 }
 
 // answer is what a trigger got.
@@ -158,25 +159,25 @@ func (c *client) trigger(ctx context.Context, d dice, t *trigger, said map[strin
 	if asJSON {
 		r.Header.Set("Accept", "application/json")
 	}
-	resp, text, err := c.do(c.triggers, r)
+	got, err := c.do(c.triggers, r)
 	if err != nil {
 		return answer{}, err
 	}
-	a := answer{status: resp.StatusCode, body: text, created: resp.StatusCode == http.StatusCreated}
-	if resp.StatusCode != http.StatusCreated && resp.StatusCode != http.StatusSeeOther {
+	a := answer{status: got.status, body: got.body, created: got.status == http.StatusCreated}
+	if got.status != http.StatusCreated && got.status != http.StatusSeeOther {
 		return a, nil
 	}
-	a.id, err = strconv.ParseInt(path.Base(resp.Header.Get("Location")), 10, 64)
+	a.id, err = strconv.ParseInt(path.Base(got.location), 10, 64)
 	if err != nil {
-		return a, fmt.Errorf("trigger: Location %q: %w", resp.Header.Get("Location"), err)
+		return a, fmt.Errorf("trigger: Location %q: %w", got.location, err)
 	}
 	if asJSON {
 		var said struct {
 			ID      int64
 			Created bool
 		}
-		if err := json.Unmarshal([]byte(text), &said); err != nil || said.ID != a.id || said.Created != a.created {
-			return a, fmt.Errorf("trigger: body %q does not fit status %d, item %d", text, a.status, a.id)
+		if err := json.Unmarshal([]byte(got.body), &said); err != nil || said.ID != a.id || said.Created != a.created {
+			return a, fmt.Errorf("trigger: body %q does not fit status %d, item %d", got.body, a.status, a.id)
 		}
 	}
 	return a, nil

@@ -28,29 +28,30 @@ func main() {
 	flag.Uint64Var(&o.seed, "seed", 0, "what to try; 0: another each time")
 	flag.Parse()
 	if o.seed == 0 {
-		o.seed = uint64(now().UnixNano()) % 1_000_000_007 //nolint:gosec // positive since 1970
+		o.seed = uint64(now().UnixNano()) % 1_000_000_007
 	}
 	os.Exit(torture(o))
 }
 
 // torture runs, reports, and returns the exit status.
 func torture(o options) int {
-	fmt.Fprintf(os.Stdout, "seed %d\n", o.seed)
+	say("seed", o.seed)
 	begun := now()
 	found, dir, counts, err := trial(o)
-	fmt.Fprintln(os.Stdout, counts.report(now().Sub(begun)))
+	say(counts.report(now().Sub(begun)))
 	if len(found) == 0 && err == nil {
-		fmt.Fprintln(os.Stdout, "nothing was lost, nothing happened twice")
+		say("nothing was lost, nothing happened twice")
 		return 0
 	}
 	for _, what := range found {
-		fmt.Fprintln(os.Stdout, "WRONG:", what)
+		say("WRONG:", what)
 	}
 	if err != nil && !errors.Is(err, errFound) {
-		fmt.Fprintln(os.Stdout, "ended early:", err)
+		say("ended early:", err)
 	}
-	fmt.Fprintf(os.Stdout, "kept: %s\nreplay: go run ./cmd/torture -binary %s -for %v -kills %d -clients %d -seed %d\n",
-		dir, o.binary, o.length, o.kills, o.clients, o.seed)
+	say("kept:", dir)
+	say("replay:", fmt.Sprintf("go run ./cmd/torture -binary %s -for %v -kills %d -clients %d -seed %d",
+		o.binary, o.length, o.kills, o.clients, o.seed))
 	return 1
 }
 
@@ -92,3 +93,6 @@ func (c counts) report(took time.Duration) string {
 		c.builds, c.aborted, c.dropped, c.cancels, c.buildStops,
 		c.reloads, c.reloadsRefused, c.cutOff)
 }
+
+// say writes a line to standard output. Whether anybody reads it does not matter.
+func say(words ...any) { _, _ = fmt.Fprintln(os.Stdout, words...) }

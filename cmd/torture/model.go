@@ -63,9 +63,6 @@ type trigger struct {
 	lastBefore     int64     // the job's highest number when it was sent
 }
 
-// accepted says whether the trigger was acknowledged.
-func (t *trigger) accepted() bool { return !t.answered.IsZero() && t.refused == "" }
-
 // fate is where an item was seen.
 type fate int
 

@@ -222,7 +222,7 @@ func (u *user) refused(ctx context.Context) error {
 		return err
 	}
 	u.m.answer(t, answer{status: status}, now())
-	if status != want && !(u.dying() && status == http.StatusServiceUnavailable) {
+	if status != want && (!u.dying() || status != http.StatusServiceUnavailable) {
 		u.m.report("trigger %v was answered with %d, want %d", fields, status, want)
 	}
 	return nil

@@ -34,7 +34,7 @@ type harness struct {
 }
 
 // errFound ends a run that found something.
-var errFound = errors.New("torture: found something") //nolint:gochecknoglobals // a sentinel
+var errFound = errors.New("torture: found something")
 
 // newHarness makes the folders, and takes the addresses.
 func newHarness(ctx context.Context, o options, dir string, stop func()) (*harness, func(), error) {

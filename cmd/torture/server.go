@@ -113,8 +113,8 @@ func (s *server) complaints() ([]string, error) {
 	for lines.Scan() {
 		line := lines.Text()
 		ours := strings.Contains(line, `"level":"error"`) && strings.Contains(line, `"logger":"build_token`)
-		// A poll queues nothing if there is no room.
-		ours = ours && !strings.Contains(line, "queue: full")
+		// A poll queues nothing if there is no room, or if it is stopped.
+		ours = ours && !strings.Contains(line, "queue: full") && !strings.Contains(line, "buildtoken: shutting down")
 		broke := strings.HasPrefix(line, "panic:") || strings.HasPrefix(line, "fatal error:") ||
 			strings.Contains(line, "DATA RACE") || strings.Contains(line, "aborting with incomplete response") || strings.Contains(line, `"panic`)
 		if ours || broke {
