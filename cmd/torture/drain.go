@@ -79,7 +79,7 @@ func (m *model) waitingLong() []int64 {
 	var all []int64
 	for _, id := range m.order {
 		it := m.items[id]
-		if it.fate == queued && !it.stopped && it.due.Sub(now()) > far/2 {
+		if it.fate == queued && it.due.Sub(now()) > far/2 {
 			all = append(all, id)
 		}
 	}

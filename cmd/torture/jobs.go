@@ -56,6 +56,7 @@ func jobs() []*job {
 		}},
 		{name: "each", options: []string{"concurrent", "coalesce never"}, quiet: 50 * time.Millisecond, work: 5 * time.Millisecond},
 		{name: "team/app/stubborn", options: []string{"concurrent"}, work: 1200 * time.Millisecond, stubborn: true},
+		{name: "team/long", alone: true, options: []string{"coalesce never"}, work: 900 * time.Millisecond},
 		{name: "team/few", options: []string{"coalesce never"}, alone: true, keep: keepFew, work: time.Millisecond},
 		{name: "team/fails", options: []string{"concurrent"}, quiet: 20 * time.Millisecond, work: 10 * time.Millisecond, exit: 3},
 		{name: "toggled", quiet: 100 * time.Millisecond, toggled: true, work: 40 * time.Millisecond, params: []param{

@@ -137,7 +137,9 @@ func (h *harness) oneLife(ctx context.Context) error {
 
 // work lets clients and the reloader at the server until it is ended.
 func (h *harness) work(ctx context.Context, srv *server, look lookout) {
-	ctx, cancel := context.WithCancel(ctx)
+	whole := ctx
+	ctx, cancel := context.WithCancel(whole)
+	defer cancel()
 	var users sync.WaitGroup
 	for n := range h.clients {
 		u := h.user(look, srv, newDice(h.seed, uint64(h.life)<<8|uint64(n)+1)) //nolint:gosec // both are small
@@ -148,9 +150,19 @@ func (h *harness) work(ctx context.Context, srv *server, look lookout) {
 		r := &reloader{h: h, look: look, srv: srv, d: newDice(h.seed, uint64(h.life)<<8|0xff), begins: reloading} //nolint:gosec // it is small
 		users.Go(func() { r.live(ctx) })                                                                          // waited for below
 	}
-	h.await(ctx, srv, reloading)
+	if h.d.chance(85) {
+		h.await(ctx, srv, reloading)
+		cancel()
+		users.Wait()
+		return
+	}
+	// It dies in silence, when all that is due has left the queue.
+	pause(ctx, h.d.mostlyShort(2*time.Second))
 	cancel()
 	users.Wait()
+	pause(whole, h.d.within(2*time.Second))
+	h.m.ends()
+	h.end(srv)
 }
 
 // await waits for the server's hour, and ends it.
