@@ -10,9 +10,9 @@ func (v *visit) may(right buildtoken.Right, full string) bool {
 	return v.p.Definition.May(v.r.Context(), v.by, right, full)
 }
 
-// mayReadSome says whether the caller may read something in a folder, "" being the root.
-func (v *visit) mayReadSome(folder string) bool {
-	return v.may(buildtoken.Read, folder) || len(v.readable(folder)) > 0
+// mayReadSome says whether the caller may read anything of the site.
+func (v *visit) mayReadSome() bool {
+	return v.may(buildtoken.Read, "") || len(v.readable("")) > 0
 }
 
 // readable are the full names of the jobs in a folder, at any depth, that the

@@ -62,12 +62,21 @@ func TestFormStartsBuild(t *testing.T) {
 		form url.Values
 		want []string
 	}{
-		{"as it comes", url.Values{"BRANCH": {"main"}, "NOTES": {"\r\none\r\ntwo"}, "STAGE": {"dev"}, "DRY": {"true"}, "KEY": {""}},
-			[]string{"BRANCH=main", "NOTES=\none\ntwo", "STAGE=dev", "DRY=true", "KEY=hunter2"}},
-		{"a box without a tick is false, whatever the default", url.Values{"BRANCH": {""}, "NOTES": {""}, "STAGE": {"prod"}, "KEY": {"other"}},
-			[]string{"BRANCH=", "NOTES=", "STAGE=prod", "DRY=false", "KEY=other"}},
-		{"what is no parameter is ignored", url.Values{"NOTES": {"x"}, "DRY": {"true"}, "PATH": {"/evil"}, "token": {"x"}},
-			[]string{"BRANCH=main", "NOTES=x", "STAGE=dev", "DRY=true", "KEY=hunter2"}},
+		{
+			"as it comes",
+			url.Values{"BRANCH": {"main"}, "NOTES": {"\r\none\r\ntwo"}, "STAGE": {"dev"}, "DRY": {"true"}, "KEY": {""}},
+			[]string{"BRANCH=main", "NOTES=\none\ntwo", "STAGE=dev", "DRY=true", "KEY=hunter2"},
+		},
+		{
+			"a box without a tick is false, whatever the default",
+			url.Values{"BRANCH": {""}, "NOTES": {""}, "STAGE": {"prod"}, "KEY": {"other"}},
+			[]string{"BRANCH=", "NOTES=", "STAGE=prod", "DRY=false", "KEY=other"},
+		},
+		{
+			"what is no parameter is ignored",
+			url.Values{"NOTES": {"x"}, "DRY": {"true"}, "PATH": {"/evil"}, "token": {"x"}},
+			[]string{"BRANCH=main", "NOTES=x", "STAGE=dev", "DRY=true", "KEY=hunter2"},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var got []string

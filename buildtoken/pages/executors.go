@@ -26,7 +26,7 @@ type executorsView struct {
 
 // executors is the page of the executors of this server.
 func (v *visit) executors() (*page, error) {
-	if !v.mayReadSome("") {
+	if !v.mayReadSome() {
 		return nil, errHidden
 	}
 	view := executorsView{ShuttingDown: v.ctl.ShuttingDown()}
@@ -39,7 +39,7 @@ func (v *visit) executors() (*page, error) {
 			rows[at] = row
 			continue
 		}
-		rows = append(rows, row) // there were more executors when it was started
+		rows = append(rows, row) //nolint:makezero // there were more executors when it was started
 	}
 	for i := range rows {
 		rows[i].Number = i + 1

@@ -38,11 +38,15 @@ type failure struct {
 func failureOf(err error) failure {
 	switch {
 	case errors.Is(err, errHidden), errors.Is(err, token.ErrMissing), errors.Is(err, token.ErrMismatch), errors.Is(err, token.ErrExpired):
-		return failure{status: http.StatusForbidden, Title: "No access",
-			Text: "You may not see or do this, or it does not exist. If you have an account, sign in with it."}
+		return failure{
+			status: http.StatusForbidden, Title: "No access",
+			Text: "You may not see or do this, or it does not exist. If you have an account, sign in with it.",
+		}
 	case errors.Is(err, errCrossSite):
-		return failure{status: http.StatusForbidden, Title: "Sent from another site",
-			Text: "This form was not sent by one of our pages, so nothing was done. Open the page here and try again."}
+		return failure{
+			status: http.StatusForbidden, Title: "Sent from another site",
+			Text: "This form was not sent by one of our pages, so nothing was done. Open the page here and try again.",
+		}
 	case errors.Is(err, policy.ErrDenied):
 		return failure{status: http.StatusForbidden, Title: "Not allowed", Text: "A rule does not allow a build with these values now."}
 	case errors.Is(err, errMissing), errors.Is(err, queue.ErrNotFound), errors.Is(err, buildtoken.ErrUnknownJob):
@@ -50,8 +54,10 @@ func failureOf(err error) failure {
 	case errors.Is(err, errMethod):
 		return failure{status: http.StatusMethodNotAllowed, Title: "Method not allowed", Text: "This address does not answer such requests."}
 	case errors.Is(err, errTooLarge):
-		return failure{status: http.StatusRequestEntityTooLarge, Title: "Too large",
-			Text: "The form is larger than it may be: 1 MiB, or 32 MiB with files. Nothing was queued."}
+		return failure{
+			status: http.StatusRequestEntityTooLarge, Title: "Too large",
+			Text: "The form is larger than it may be: 1 MiB, or 32 MiB with files. Nothing was queued.",
+		}
 	case errors.Is(err, errMalformed):
 		return failure{status: http.StatusBadRequest, Title: "Malformed form", Text: "The form could not be read. Nothing was queued."}
 	case errors.Is(err, buildtoken.ErrNotBuildable):

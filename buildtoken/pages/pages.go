@@ -66,7 +66,7 @@ func (p *Pages) Serve(w http.ResponseWriter, r *http.Request) (handled bool) {
 	v.by = p.Caller(r)
 	v.by.Secret, v.by.Presented = noSecret()
 	v.by.Post = r.Method == http.MethodPost
-	if rt.common && !v.mayReadSome("") {
+	if rt.common && !v.mayReadSome() {
 		return false
 	}
 	v.setHeaders()

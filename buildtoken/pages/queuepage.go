@@ -36,7 +36,7 @@ type entriesView struct {
 
 // queuePage is the page of the queue.
 func (v *visit) queuePage() (*page, error) {
-	if !v.mayReadSome("") {
+	if !v.mayReadSome() {
 		return nil, errHidden
 	}
 	view, next, err := v.entries("")
@@ -139,7 +139,7 @@ func (v *visit) readableEntry(id int64) (queue.Entry, error) {
 		return entry, nil
 	case err != nil && !missing(err):
 		return queue.Entry{}, err
-	case v.mayReadSome(""):
+	case v.mayReadSome():
 		return queue.Entry{}, errMissing
 	}
 	return queue.Entry{}, errHidden

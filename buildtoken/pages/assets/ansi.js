@@ -152,7 +152,7 @@
     const fg = s.n ? s.bg : s.fg;
     const bg = s.n ? s.fg : s.bg;
     for (const [is, name] of [[s.b, 'ab'], [s.d, 'ad'], [s.i, 'ai'], [s.u, 'au'], [s.s, 'as'], [s.c, 'ac'],
-      [s.n && !fg, 'fn'], [s.n && !bg, 'gn'], [bg || s.n, 'ax']]) {
+      [s.n && !fg, 'fn'], [s.n && !bg, 'gn']]) {
       if (is) span.classList.add(name);
     }
     // Properties set by a script are no inline style to the content security policy.
@@ -160,6 +160,7 @@
     else if (fg) span.classList.add('f' + fg);
     if (bg.startsWith('#')) span.style.backgroundColor = bg;
     else if (bg) span.classList.add('g' + bg);
+    if (bg || s.n) span.classList.add('ax');
     span.textContent = text;
     return span;
   };

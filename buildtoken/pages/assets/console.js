@@ -66,7 +66,18 @@
     followButton.setAttribute('aria-pressed', String(following && attached));
   };
 
-  const scrollToEnd = () => { view.scrollTop = view.scrollHeight; };
+  let last = 0; // where the view was when we looked last
+  const scrollToEnd = () => {
+    view.scrollTop = view.scrollHeight;
+    last = view.scrollTop;
+  };
+
+  // Whoever scrolls up wants to read; whoever comes back to the end wants to follow.
+  const look = () => {
+    if (view.scrollTop < last - 2 && !atEnd()) following = false;
+    else if (attached && atEnd()) following = true;
+    last = view.scrollTop;
+  };
 
   // fill puts pieces of text into a chunk.
   const fill = (chunk, pieces) => {
@@ -121,6 +132,7 @@
     } else if (event.reset) attached = false; // whoever reads further up goes on reading
     if (!attached) return show();
     if (event.to <= to && !event.reset) return undefined; // we have that
+    if (view.scrollTop < last) look(); // before the text moves, and the browser tells of the reader's move
     let chunk = chunks[chunks.length - 1];
     if (!chunk || chunk.lines >= chunkLines) chunk = newChunk(chunk ? chunk.to : event.from, event.line);
     fill(chunk, terminal.write(event.text));
@@ -232,12 +244,8 @@
   earlier.querySelector('button').addEventListener('click', loadEarlier);
   later.querySelector('button').addEventListener('click', loadLater);
 
-  // Whoever scrolls up wants to read; whoever comes back to the end wants to follow.
-  let last = 0;
   view.addEventListener('scroll', () => {
-    if (view.scrollTop < last - 2 && !atEnd()) following = false;
-    else if (attached && atEnd()) following = true;
-    last = view.scrollTop;
+    look();
     show();
   }, { passive: true });
   new ResizeObserver(() => { if (following && attached) scrollToEnd(); }).observe(pre);

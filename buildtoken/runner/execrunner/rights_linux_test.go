@@ -27,7 +27,7 @@ func TestRightsOfAServer(t *testing.T) {
 	}
 	dir := t.TempDir()
 	// The other user has to come through, and to write.
-	if err := errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Chmod(dir, 0o777)); err != nil { //nolint:gosec // folders of this test
+	if err := errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Chmod(dir, 0o777)); err != nil {
 		t.Fatal(err)
 	}
 	program := filepath.Join(dir, "test")
@@ -83,7 +83,7 @@ func openBuild(t *testing.T) runner.Build {
 	t.Helper()
 	b := newBuild(t)
 	for d := b.Workspace; d != os.Getenv("TMPDIR"); d = filepath.Dir(d) {
-		if err := os.Chmod(d, 0o755); err != nil { //nolint:gosec // a folder of this test
+		if err := os.Chmod(d, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}

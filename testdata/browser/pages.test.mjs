@@ -1,0 +1,378 @@
+// Drives the pages of the real program with a real browser.
+//
+//   BUILDTOKEN_BINARY       the program (required)
+//   BUILDTOKEN_CHROMIUM     the browser; default /usr/bin/chromium
+//   BUILDTOKEN_SCREENSHOTS  a folder for pictures of the pages; none are taken without it
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { chromium } from 'playwright-core';
+import { password, start } from './server.mjs';
+
+const require = createRequire(import.meta.url);
+const axe = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
+const screenshots = process.env.BUILDTOKEN_SCREENSHOTS;
+const phone = { width: 390, height: 844 };
+const desktop = { width: 1280, height: 800 };
+
+let server;
+let browser;
+
+before(async () => {
+  assert.ok(process.env.BUILDTOKEN_BINARY, 'BUILDTOKEN_BINARY names the program to test');
+  server = await start(process.env.BUILDTOKEN_BINARY);
+  browser = await chromium.launch({
+    executablePath: process.env.BUILDTOKEN_CHROMIUM || '/usr/bin/chromium',
+    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+  });
+});
+
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+// visit runs a test in a window of its own, and fails if the page complains.
+const visit = async (test, { user = 'alice', complaints = true, ...options } = {}) => {
+  const context = await browser.newContext({
+    viewport: desktop, locale: 'en-GB', timezoneId: 'Europe/Berlin', reducedMotion: 'reduce',
+    httpCredentials: { username: user, password }, ...options,
+  });
+  const page = await context.newPage();
+  page.setDefaultTimeout(20000);
+  const said = [];
+  page.on('console', (m) => { if (['error', 'warning'].includes(m.type())) said.push(m.text()); });
+  page.on('pageerror', (e) => said.push(e.message));
+  page.on('request', (r) => { if (!r.url().startsWith(server.url)) said.push(`request to ${r.url()}`); });
+  const go = (path) => page.goto(server.url + path);
+  try {
+    await test(page, go, context);
+    if (complaints) assert.deepEqual(said, [], 'what the browser complained of');
+  } finally {
+    await context.close();
+  }
+};
+
+// ask sends what a page's form would, without a page.
+const ask = async (path, form = {}) => {
+  const response = await fetch(server.url + path, {
+    method: 'POST', redirect: 'manual', body: new URLSearchParams(form),
+    headers: { Authorization: `Basic ${btoa(`alice:${password}`)}` },
+  });
+  assert.equal(response.status, 303, await response.text());
+  return new URL(response.headers.get('Location'), server.url).href.slice(server.url.length);
+};
+
+const text = async (path) => {
+  const response = await fetch(server.url + path, { headers: { Authorization: `Basic ${btoa(`alice:${password}`)}` } });
+  assert.equal(response.status, 200);
+  return response.text();
+};
+
+// ended waits until the item at a path has become a build that has ended, and gives its path.
+const ended = async (item) => {
+  let path;
+  await visit(async (page, go) => {
+    await go(item);
+    await page.waitForURL(/\/job\/.*\/\d+\/$/);
+    await page.locator('.region-buildhead .state:not(.state-running)').waitFor();
+    path = page.url().slice(server.url.length);
+  });
+  return path;
+};
+
+const log = (page) => page.locator('[data-console-text]');
+const state = (page) => page.locator('.marks .state').first();
+
+describe('a build', () => {
+  it('is started by the form, followed from queue to end, and keeps the values', () => visit(async (page, go) => {
+    await go('job/app/job/deploy/');
+    await page.getByLabel('BRANCH').fill('feature/<b>');
+    await page.getByLabel('STAGE').selectOption('staging');
+    await page.getByLabel('DRY_RUN').uncheck();
+    await page.getByLabel('NOTES').fill('one\ntwo');
+    await page.getByLabel('API_KEY').fill('hunter2');
+    await page.getByText('Options').click();
+    await page.getByLabel('Note', { exact: true }).fill('for the demo');
+    await page.getByRole('button', { name: 'Build' }).click();
+    await page.waitForURL(/\/queue\/item\/\d+\/$/);
+    await page.getByText('In its quiet period').waitFor();
+    await page.waitForURL(/\/job\/app\/job\/deploy\/1\/$/); // by itself
+    await page.getByText('Running', { exact: true }).waitFor();
+    await log(page).getByText('Step 3 of 40 on staging').waitFor();
+    assert.equal(await page.getByRole('button', { name: 'Follow' }).getAttribute('aria-pressed'), 'true');
+    await page.locator('.state-success').waitFor();
+    await log(page).getByText('Finished: SUCCESS').waitFor();
+    const shown = await log(page).textContent();
+    const want = (await text('job/app/job/deploy/1/consoleText')).replaceAll('\r\n', '\n')
+      .replaceAll(/[^\n]*\r/g, '').replaceAll(/\u001b\[[0-9;]*m/g, '');
+    assert.equal(shown, want);
+    assert.ok(await page.locator('.console .ab.f4').count() > 30, 'steps are bold and blue');
+    const atEnd = await page.locator('[data-console-log]').evaluate((e) => e.scrollHeight - e.scrollTop - e.clientHeight);
+    assert.ok(atEnd < 8, `the end is shown, not ${atEnd} pixels above it`);
+    assert.match(await page.title(), /deploy #1 Success/);
+    assert.match(await page.locator('[data-announce]').textContent(), /Build #1: Success/);
+    const facts = await page.locator('main').textContent();
+    for (const want of ['feature/<b>', 'staging', 'false', 'for the demo', 'a password, not shown']) assert.ok(facts.includes(want), want);
+    assert.ok(!(await page.content()).includes('hunter2'));
+    await page.reload();
+    assert.equal(await log(page).textContent(), want, 'the same from the server');
+  }));
+
+  it('goes on to be followed after the connection was cut', () => visit(async (page, go) => {
+    const item = await ask('job/app/job/deploy/buildForm', { STAGE: 'production', NOTES: 'cut' });
+    await go(item);
+    await page.waitForURL(/\/deploy\/\d+\/$/);
+    await log(page).getByText('Step 4 of 40').waitFor();
+    server.cut();
+    await page.getByText('Reconnecting').waitFor();
+    await page.getByText('Live').waitFor();
+    await log(page).getByText('Step 20 of 40').waitFor();
+    server.cut();
+    await page.locator('.state-success').waitFor();
+    await log(page).getByText('Finished: SUCCESS').waitFor();
+    const steps = (await log(page).textContent()).match(/Step \d+/g);
+    assert.deepEqual(steps, Array.from({ length: 40 }, (_, i) => `Step ${i + 1}`), 'each line once');
+  }, { complaints: false }));
+
+  it('is not scrolled away from who reads further up', () => visit(async (page, go) => {
+    const item = await ask('job/app/job/deploy/buildForm', { NOTES: 'scroll' });
+    await go(item);
+    await page.waitForURL(/\/deploy\/\d+\/$/);
+    await log(page).getByText('Step 18 of 40').waitFor();
+    const view = page.locator('[data-console-log]');
+    await view.evaluate((e) => { e.scrollTop = 0; });
+    await page.locator('[data-console-follow][aria-pressed=false]').waitFor();
+    await log(page).getByText('Step 24 of 40').waitFor();
+    assert.ok(await view.evaluate((e) => e.scrollTop) < 50);
+    await page.getByRole('button', { name: 'Follow' }).click();
+    await log(page).getByText('Step 28 of 40').waitFor();
+    assert.ok(await view.evaluate((e) => e.scrollHeight - e.scrollTop - e.clientHeight) < 60);
+    await page.getByText('Finished: SUCCESS').waitFor();
+  }));
+
+  it('is stopped by a button', () => visit(async (page, go) => {
+    await go(await ask('job/app/job/mobile/job/android/buildForm'));
+    await page.waitForURL(/\/android\/\d+\/$/);
+    await log(page).getByText('compiling').waitFor();
+    await page.getByRole('button', { name: 'Stop' }).click();
+    await page.locator('.state-aborted').waitFor();
+    await log(page).getByText('Finished: ABORTED').waitFor();
+    assert.match(await page.locator('main').textContent(), /user alice/);
+    assert.equal(await page.getByRole('button', { name: 'Stop' }).count(), 0);
+  }));
+
+  it('may have a log of ten mebibytes', () => visit(async (page, go) => {
+    const path = await ended(await ask('job/app/job/mobile/job/long/buildForm'));
+    const begin = Date.now();
+    await go(path);
+    await log(page).getByText('line 120000 of').waitFor();
+    assert.ok(Date.now() - begin < 5000, `it took ${Date.now() - begin} ms`);
+    const numbers = async () => (await log(page).textContent()).match(/line \d+ of/g).map((l) => Number(l.slice(5, -3)));
+    const shown = await numbers();
+    const earlier = page.getByRole('button', { name: 'Show earlier' });
+    for (let n = 0; n < 12; n++) {
+      const before = (await numbers())[0];
+      await earlier.click();
+      await page.waitForFunction((first) => !document.querySelector('[data-console-text]').textContent.startsWith(`line ${first} of`), before);
+    }
+    const more = await numbers();
+    assert.ok(more[0] < shown[0] - 20000, 'much earlier lines are shown');
+    assert.ok(more.length <= 21000, `${more.length} lines are shown, at most about 20000`);
+    assert.deepEqual(more, more.map((_, i) => more[0] + i), 'in order, none missing');
+    await page.getByRole('button', { name: 'Show later' }).click();
+    await page.waitForFunction((last) => document.querySelector('[data-console-text]').textContent.includes(`line ${last + 1} of`), more.at(-1));
+    const later = await numbers();
+    assert.deepEqual(later, later.map((_, i) => later[0] + i), 'still in order');
+    await page.getByRole('button', { name: 'Jump to the end' }).click();
+    await log(page).getByText('Finished: SUCCESS').waitFor();
+    const last = await numbers();
+    assert.equal(last.at(-1), 120000);
+    assert.deepEqual(last, last.map((_, i) => last[0] + i));
+  }));
+});
+
+describe('the queue', () => {
+  it('shows what comes and goes without a reload, and cancels', () => visit(async (page, go) => {
+    await go('queue/');
+    await page.getByText('Nothing is queued.').waitFor();
+    const loads = await page.evaluate(() => { window.marked = true; return true; });
+    assert.ok(loads);
+    await ask('job/nightly/buildForm');
+    const row = page.getByRole('row', { name: /nightly/ });
+    await row.waitFor();
+    assert.match(await row.textContent(), /In its quiet period,\s*due in (59 min|1 h)/);
+    assert.match(await page.locator('[data-announce]').textContent(), /1 item queued/);
+    await row.getByRole('button', { name: /Cancel/ }).click();
+    await page.getByText('There will be no build.').waitFor();
+    assert.match(await page.locator('.lead').textContent(), /by user alice/);
+    await go('queue/');
+    await page.getByText('Nothing is queued.').waitFor();
+  }));
+
+  it('keeps the focus when it changes', () => visit(async (page, go) => {
+    const item = await ask('job/nightly/buildForm');
+    await go('queue/');
+    const button = page.getByRole('button', { name: /Cancel/ }).first();
+    await button.focus();
+    const other = await ask('job/app/job/deploy/buildForm', { delay: '1h' });
+    await page.getByRole('row', { name: /deploy/ }).waitFor();
+    assert.equal(await page.evaluate(() => document.activeElement.tagName), 'BUTTON');
+    await ask(`${item}cancelForm`);
+    await ask(`${other}cancelForm`);
+    await page.getByText('Nothing is queued.').waitFor();
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'main', 'what had the focus is gone');
+  }));
+});
+
+describe('a form', () => {
+  it('says what is wrong beside the field and keeps what was typed', () => visit(async (page, go) => {
+    await go('job/app/job/deploy/');
+    await page.getByLabel('BRANCH').fill('typed');
+    await page.getByText('Options').click();
+    await page.getByLabel('Delay').fill('soon');
+    await page.getByRole('button', { name: 'Build' }).click();
+    await page.getByRole('alert').waitFor();
+    const field = page.getByLabel('Delay');
+    assert.equal(await field.getAttribute('aria-invalid'), 'true');
+    const described = (await field.getAttribute('aria-describedby')).split(' ').map((id) => `#${id}`);
+    assert.match(await page.locator(described.at(-1)).textContent(), /90s or 5m/);
+    assert.equal(await page.getByLabel('BRANCH').inputValue(), 'typed');
+  }, { complaints: false })); // of the status 400
+
+  it('is not there for who may only read', () => visit(async (page, go) => {
+    await go('job/app/job/deploy/');
+    await page.getByRole('heading', { name: 'deploy' }).waitFor();
+    assert.equal(await page.locator('form').count(), 0);
+  }, { user: 'rita' }));
+
+  it('of another site does nothing', () => visit(async (page, go, context) => {
+    const evil = await context.newPage();
+    await evil.route('http://evil.example/', (route) => route.fulfill({
+      contentType: 'text/html', body: `<form method="post" action="${server.url}job/nightly/buildForm"><button>Win</button></form>`,
+    }));
+    await go('');
+    await evil.goto('http://evil.example/');
+    await evil.getByRole('button').click();
+    await evil.getByText('Sent from another site').waitFor();
+    await go('queue/');
+    await page.getByText('Nothing is queued.').waitFor();
+  }));
+});
+
+describe('without JavaScript', () => {
+  it('everything can be done', () => visit(async (page, go) => {
+    await go('job/hello/');
+    await page.getByRole('button', { name: 'Build' }).click();
+    await page.waitForURL(/\/queue\/item\/\d+\/$/);
+    await page.getByText(/due 20\d\d-/).waitFor();
+    const until = Date.now() + 20000;
+    while (!/\/job\/hello\/\d+\/$/.test(page.url()) || await page.locator('.state-success').count() === 0) {
+      assert.ok(Date.now() < until, 'the build does not end');
+      await page.waitForTimeout(300);
+      await page.reload();
+    }
+    assert.match(await log(page).textContent(), /==> hello\nok {2}done\nFinished: SUCCESS/);
+    assert.equal(await page.locator('button:visible').count(), 0, 'no button that does nothing');
+    await go('job/nightly/');
+    await page.getByRole('button', { name: 'Build' }).click();
+    await page.getByRole('button', { name: 'Cancel' }).click();
+    await page.getByText('There will be no build.').waitFor();
+  }, { javaScriptEnabled: false }));
+});
+
+describe('every page', () => {
+  let paths;
+  let waiting;
+  before(async () => {
+    await ended(await ask('job/hello/buildForm'));
+    const failed = await ended(await ask('job/app/job/test/buildForm'));
+    const deployed = await ended(await ask('job/app/job/deploy/buildForm', { BRANCH: 'x'.repeat(200), NOTES: 'a\nb' }));
+    waiting = await ask('job/nightly/buildForm', { cause: 'y'.repeat(200) });
+    paths = ['', 'job/app/', 'job/app/job/deploy/', 'job/hello/', 'job/app/job/old/', failed, deployed, `${failed}console`, 'queue/', waiting, 'computer/', 'job/nothing/'];
+  });
+
+  for (const [name, options] of [['light', {}], ['dark', { colorScheme: 'dark' }], ['on a phone', { viewport: phone, hasTouch: true, isMobile: true }]]) {
+    it(`can be used by everybody (${name})`, () => visit(async (page, go) => {
+      for (const path of paths) {
+        await go(path);
+        const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+        assert.ok(overflow <= 0, `/${path} is ${overflow} pixels too wide`);
+        // axe comes in from outside: the page itself would not let it.
+        const { violations } = await page.evaluate(`${axe}; axe.run(document, { resultTypes: ['violations'] })`);
+        const found = violations.map((v) => `${v.impact}: ${v.id} on ${v.nodes.map((n) => n.html).join('\n')}`);
+        assert.deepEqual(found, [], `/${path}`);
+      }
+    }, { complaints: false, ...options })); // of the status 404
+  }
+
+  it('can be used with the keyboard alone', () => visit(async (page, go) => {
+    await go('');
+    await page.keyboard.press('Tab');
+    assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Skip to content');
+    await page.keyboard.press('Enter');
+    await page.keyboard.press('Tab');
+    assert.ok(await page.evaluate(() => document.querySelector('main').contains(document.activeElement)));
+    const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
+    assert.equal(outline, 'solid', 'the focus can be seen');
+  }));
+
+  it('shows times in the zone of the reader', () => visit(async (page, go) => {
+    await go('job/hello/1/');
+    const [shown, stamp] = await page.locator('.facts time').first().evaluate((t) => [t.textContent, t.dateTime]);
+    const want = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium', timeStyle: 'medium', timeZone: 'Europe/Berlin' }).format(new Date(stamp));
+    assert.equal(shown, want);
+  }));
+
+  it('can be photographed', { skip: !screenshots && 'BUILDTOKEN_SCREENSHOTS is not set' }, async () => {
+    await ask(`${waiting}cancelForm`);
+    const android = await ask('job/app/job/mobile/job/android/buildForm', { delay: '0s' });
+    const deploy = await ask('job/app/job/deploy/buildForm', { BRANCH: 'release/2.4', STAGE: 'production', cause: 'release of 2.4', delay: '0s' });
+    await ask('job/nightly/buildForm');
+    const shoot = (name, path, options) => visit(async (page, go) => {
+      await go(path);
+      await page.waitForTimeout(700);
+      await page.screenshot({ path: join(screenshots, `${name}.png`) });
+    }, options);
+    const small = { width: 1000, height: 760 };
+    await shoot('build-dark', deploy, { viewport: small, colorScheme: 'dark' });
+    await shoot('build-phone', 'job/app/job/deploy/lastBuild/console', { viewport: phone });
+    await ended(deploy);
+    await ask('job/app/job/deploy/buildForm', { BRANCH: 'main', delay: '0s' });
+    await shoot('jobs', '', { viewport: small });
+    await shoot('job', 'job/app/job/deploy/', { viewport: small });
+    await visit(async (page, go) => {
+      await go(android);
+      await page.getByRole('button', { name: 'Stop' }).click();
+      await page.locator('.state-aborted').waitFor();
+    });
+  });
+});
+
+describe('a log', () => {
+  it('looks the same, whether the server or the script renders it', () => visit(async (page, go) => {
+    const cases = JSON.parse(readFileSync(new URL('../../buildtoken/pages/testdata/ansi.json', import.meta.url), 'utf8'));
+    await go('job/hello/1/');
+    const got = await page.evaluate((logs) => {
+      const { Terminal, node } = window.buildtokenAnsi;
+      const render = (pieces) => {
+        const box = document.createElement('div');
+        const terminal = new Terminal('');
+        for (const piece of pieces) box.append(...terminal.write(piece).map(node));
+        box.append(...terminal.line.map(node));
+        return box.innerHTML;
+      };
+      return logs.map((log) => [render([log]), render([...log])]); // at once, and in the smallest pieces
+    }, cases.map((c) => c.in));
+    const parsed = (html) => html.replaceAll('&#34;', '"').replaceAll('&#39;', "'");
+    cases.forEach((c, i) => {
+      // The script shows 16 million colours as they are, the server the nearest of 256.
+      const want = parsed(c.name.startsWith('16 million') ? '<span style="color: rgb(255, 135, 0);">x</span>' : c.want);
+      assert.equal(got[i][0], want, c.name);
+      const unescaped = c.name === 'a title without end does not take the log along';
+      if (!unescaped) assert.equal(got[i][1].replaceAll(/<\/span><span class="[^"]*">/g, ''), want.replaceAll(/<\/span><span class="[^"]*">/g, ''), `${c.name}, in pieces`);
+    });
+  }));
+});
