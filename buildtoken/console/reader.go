@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
 )
 
 // Reader reads one log, live or complete. Offsets and sizes are in bytes of the file. Its methods may be called at the
@@ -62,9 +61,6 @@ func (r *Reader) Close() error { return r.file.Close() }
 //
 // A negative offset means 0; with one behind the end nothing is given until the log is longer than that. Follow ends
 // early with the error of write, of the disk, or the cause of ctx. The slice is only good until write returns.
-//
-// A log that grows all the time is given ten times a second, whatever is there by then: with a call for each line that a
-// build writes, hundreds of readers would be busy with nothing else.
 func Follow(ctx context.Context, r *Reader, offset int64, write func([]byte) error) (int64, error) {
 	offset = max(offset, 0)
 	buf := make([]byte, 32<<10)
@@ -92,20 +88,6 @@ func Follow(ctx context.Context, r *Reader, offset int64, write func([]byte) err
 		if complete {
 			return offset, nil
 		}
-		letGrow(ctx)
-	}
-}
-
-// pause is how long a follower lets a log grow before it looks again.
-const pause = 100 * time.Millisecond
-
-// letGrow waits that long, or until ctx ends.
-func letGrow(ctx context.Context) {
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
 	}
 }
 
