@@ -30,8 +30,11 @@ func (v *visit) executors() (*page, error) {
 		return nil, errHidden
 	}
 	view := executorsView{ShuttingDown: v.ctl.ShuttingDown()}
-	rows := make([]executorRow, v.ctl.Executors())
+	var rows []executorRow
 	busy := 0
+	for range v.ctl.Executors() {
+		rows = append(rows, executorRow{})
+	}
 	for _, b := range v.ctl.Running() {
 		busy++
 		row := v.executorRow(b)
@@ -39,7 +42,7 @@ func (v *visit) executors() (*page, error) {
 			rows[at] = row
 			continue
 		}
-		rows = append(rows, row) //nolint:makezero // there were more executors when it was started
+		rows = append(rows, row) // there were more executors when it was started
 	}
 	for i := range rows {
 		rows[i].Number = i + 1
