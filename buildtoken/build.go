@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"time"
 
@@ -173,11 +172,7 @@ func params(j *job.Job, values []job.Value) []runner.Param {
 // ended cleans up after a build whose end is on record.
 func (c *Controller) ended(ctx context.Context, b queue.Build) {
 	c.stats.ended(b)
-	for _, v := range b.Item.Values {
-		if v.Ref != "" {
-			c.uploads.removeRef(v.Ref)
-		}
-	}
+	c.removeUploads(b)
 	oldest, err := c.queue.Oldest(ctx, b.Item.Job)
 	if err == nil {
 		err = c.swept.below(c.logs, b.Item.Job, oldest)
@@ -187,10 +182,11 @@ func (c *Controller) ended(ctx context.Context, b queue.Build) {
 	}
 }
 
-// closeLost ends the log of a build that was lost with its process.
-func (c *Controller) closeLost(b queue.Build) {
-	err := c.logs.Append(job.PathElement(b.Item.Job), b.Number, b.Reason, "Finished: "+string(b.Result))
-	if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, console.ErrNotFound) {
-		c.logger().Warn("log of a lost build could not be ended", zap.String("job", b.Item.Job), zap.Int64("number", b.Number), zap.Error(err))
+// removeUploads removes the files that a build was triggered with.
+func (c *Controller) removeUploads(b queue.Build) {
+	for _, v := range b.Item.Values {
+		if v.Ref != "" {
+			c.uploads.removeRef(v.Ref)
+		}
 	}
 }

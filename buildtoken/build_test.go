@@ -329,13 +329,13 @@ func TestLostBuild(t *testing.T) {
 			t.Fatalf("build 2 = %+v, want it running", got)
 		}
 		s.crash()
+		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{app}}})
+		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{app}}}) // only the first looks for them
 		s.wantResult("app", 1, queue.Aborted, "lost: the server stopped while the build was running")
 		s.wantResult("app", 2, queue.Aborted, "lost: the server stopped while the build was running")
 		if got := s.log("app", 1)[1:3]; fmt.Sprint(got) != "[working half a li]" {
 			t.Errorf("log = %q, want what the build wrote", got)
 		}
-		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{app}}})
-		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{app}}}) // only the first looks for them
 		element := job.PathElement("app")
 		slices.Sort(reaped)
 		want := []string{
@@ -350,6 +350,40 @@ func TestLostBuild(t *testing.T) {
 		if got := s.build("app", 3); !got.Running() {
 			t.Errorf("the next build = %+v, want number 3", got)
 		}
+	})
+}
+
+// A server that dies while it ends what is left of lost builds must leave a
+// record of them, or nobody ends the rest.
+func TestLostBuildIsOnRecordUntilItsProcessesAreGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s *site
+		reaped, dies := 0, true
+		app := buildtoken.Job{Name: "app", Tokens: opens(), Runner: reaps{
+			runs: lasts(time.Hour),
+			reap: func(b runner.Build) (int, error) {
+				reaped++
+				if got := s.build("app", b.Number); !got.Running() {
+					t.Errorf("build = %+v on record while its processes are ended, want it running", got)
+				}
+				if dies {
+					dies = false
+					s.crash()
+				}
+				return 1, nil
+			},
+		}}
+		spec := buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{app}}}
+		s = openSite(t, buildtoken.Config{}, app)
+		s.trigger("app")
+		synctest.Wait()
+		s.crash()
+		s.attach(spec) // dies half-way
+		s.attach(spec) // of the server that came after
+		if reaped != 2 {
+			t.Errorf("processes were ended %d times, want by both servers", reaped)
+		}
+		s.wantResult("app", 1, queue.Aborted, "lost: the server stopped while the build was running")
 	})
 }
 
@@ -597,7 +631,6 @@ func TestOpenThatFailsClosesTheQueue(t *testing.T) {
 		name  string
 		spoil func(q *failing, o *buildtoken.Options)
 	}{
-		{"lost builds cannot be ended", func(q *failing, _ *buildtoken.Options) { q.reclaim = queue.ErrStorage }},
 		{"uploads cannot be listed", func(q *failing, _ *buildtoken.Options) { q.refs = queue.ErrStorage }},
 		{"the folder is relative", func(_ *failing, o *buildtoken.Options) { o.Dir = "data" }},
 		{"uploads cannot be read", func(_ *failing, o *buildtoken.Options) {
@@ -622,6 +655,26 @@ func TestOpenThatFailsClosesTheQueue(t *testing.T) {
 	}
 }
 
+func TestAttachNeedsTheEndOfLostBuilds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		q := openFailing(t, dir)
+		c, err := buildtoken.Open(t.Context(), buildtoken.Options{Queue: q, Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		q.reclaim = queue.ErrStorage
+		if _, err := c.Attach(t.Context(), buildtoken.Config{}); !errors.Is(err, queue.ErrStorage) {
+			t.Errorf("Attach = %v, want ErrStorage", err)
+		}
+		q.reclaim = nil // tried again
+		if _, err := c.Attach(t.Context(), buildtoken.Config{}); err != nil {
+			t.Errorf("Attach = %v", err)
+		}
+	})
+}
+
 func TestAttachThatFailsKeepsTheOldConfiguration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -632,6 +685,8 @@ func TestAttachThatFailsKeepsTheOldConfiguration(t *testing.T) {
 		}
 		defer c.Close()
 		s := &site{Controller: c, t: t, dir: dir, cfg: buildtoken.Config{Log: zap.NewNop()}}
+		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}}}})
+		q.reclaim = queue.ErrStorage // which is done with
 		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}}}})
 		q.setRules = queue.ErrStorage
 		if _, err := c.Attach(t.Context(), buildtoken.Config{Executors: 7}); !errors.Is(err, queue.ErrStorage) {

@@ -35,6 +35,7 @@ type Queue interface {
 	Schedule(ctx context.Context, now time.Time, r queue.Request) (queue.Item, bool, error)
 	Cancel(ctx context.Context, now time.Time, job string, id int64, by string) error
 	Abort(ctx context.Context, job string, number int64, by string) error
+	Lost(ctx context.Context) ([]queue.Build, error)
 	Reclaim(ctx context.Context, now time.Time, reason string) ([]queue.Build, error)
 	Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error)
 	Entry(ctx context.Context, now time.Time, id int64) (queue.Entry, error)
@@ -134,7 +135,8 @@ type Controller struct {
 	mu       sync.Mutex
 	attached []*effective // newest last
 	closed   bool
-	lost     []queue.Build // whose processes the first Attach looks for
+	// reclaimed says that no build of an earlier process is running on record.
+	reclaimed bool
 }
 
 // effective is a configuration in force.
@@ -145,9 +147,10 @@ type effective struct {
 	detached bool
 }
 
-// Open takes the queue over, records as ABORTED what was running when it was
-// last used, and starts the executors. Nothing is started before the first
-// [Controller.Attach]. If it fails, the queue is closed.
+// Open takes the queue over and starts the executors. Nothing is started before
+// the first [Controller.Attach], which also ends, and records as ABORTED, what was
+// running when the queue was last used: only a configuration says how builds were
+// run. If Open fails, the queue is closed.
 func Open(ctx context.Context, opts Options) (*Controller, error) {
 	c, err := open(ctx, opts)
 	if err != nil {
@@ -155,9 +158,6 @@ func Open(ctx context.Context, opts Options) (*Controller, error) {
 	}
 	return c, nil
 }
-
-// lostReason is what the record and the log of a build say whose process died.
-const lostReason = "lost: the server stopped while the build was running"
 
 func open(ctx context.Context, opts Options) (*Controller, error) {
 	if opts.Node == "" {
@@ -183,13 +183,6 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 	}
 	c.effective.Store(&effective{Config: Config{Log: opts.Log}.withDefaults(), detached: true})
 	c.spaces.dir = filepath.Join(opts.Dir, "workspaces")
-	c.lost, err = c.queue.Reclaim(ctx, time.Now(), lostReason)
-	if err != nil {
-		return nil, fmt.Errorf("buildtoken: end lost builds: %w", err)
-	}
-	for _, b := range c.lost {
-		c.closeLost(b)
-	}
 	refs, err := c.queue.Refs(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("buildtoken: list uploads: %w", err)
@@ -232,7 +225,8 @@ func (c *Controller) Close() error {
 // builds run and how many. Running builds go on as they began. The returned
 // function takes it out of force again, and the newest one that is still
 // attached comes back; it may be called more than once. If the queue can't
-// take the new rules, the old configuration stays in force.
+// take the new rules, the old configuration stays in force. The first Attach
+// waits until what is left of lost builds is gone, for 15 s at most.
 //
 // While nothing is attached, triggers are answered [ErrShuttingDown] and no
 // build starts. After Close, so is Attach.
@@ -265,9 +259,12 @@ func (c *Controller) Attach(ctx context.Context, cfg Config) (detach func(), err
 		c.resume()
 		return nil, err
 	}
-	if len(c.lost) > 0 {
-		c.reap(ctx, e, c.lost)
-		c.lost = nil
+	if !c.reclaimed {
+		if err := c.reclaim(ctx, e); err != nil {
+			c.resume()
+			return nil, err
+		}
+		c.reclaimed = true
 	}
 	c.effective.Store(e)
 	c.attached = append(c.attached, e)

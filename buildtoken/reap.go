@@ -3,12 +3,15 @@ package buildtoken
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/buildtoken/buildtoken/buildtoken/console"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
@@ -23,6 +26,36 @@ type reaper interface {
 
 // reapTime bounds how long the first configuration waits for what is left of lost builds.
 const reapTime = 15 * time.Second
+
+// lostReason is what the record and the log of a build say whose process died.
+const lostReason = "lost: the server stopped while the build was running"
+
+// reclaim ends the builds that ran when the queue was last used. What is left of
+// them is ended before they are recorded: a server that dies in between leaves
+// them on record, and the next one looks for them again.
+func (c *Controller) reclaim(ctx context.Context, e *effective) error {
+	lost, err := c.queue.Lost(ctx)
+	if err == nil {
+		c.reap(ctx, e, lost)
+		lost, err = c.queue.Reclaim(ctx, time.Now(), lostReason)
+	}
+	if err != nil {
+		return fmt.Errorf("buildtoken: end lost builds: %w", err)
+	}
+	for _, b := range lost {
+		c.closeLost(e.Log, b)
+	}
+	return nil
+}
+
+// closeLost ends the log of a build that was lost, and removes its uploads.
+func (c *Controller) closeLost(log *zap.Logger, b queue.Build) {
+	err := c.logs.Append(job.PathElement(b.Item.Job), b.Number, b.Reason, "Finished: "+string(b.Result))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, console.ErrNotFound) {
+		log.Warn("log of a lost build could not be ended", zap.String("job", b.Item.Job), zap.Int64("number", b.Number), zap.Error(err))
+	}
+	c.removeUploads(b)
+}
 
 // reap ends what is left of lost builds, before new ones can meet it in their
 // workspaces. A build of a job that the configuration doesn't have is left

@@ -544,9 +544,17 @@ func (w *world) crash() {
 	}
 	w.open()
 	synctest.Wait()
-	w.checkRunning(nil)
 	w.adopt()
+	lost, err := w.plug.Lost(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	w.detach = w.attach(w.now)
+	for _, b := range lost {
+		if got, err := w.plug.Build(w.t.Context(), b.Item.Job, b.Number); err != nil || got.Result != queue.Aborted {
+			w.t.Errorf("after a crash, %s #%d = %+v, %v; want it ABORTED", b.Item.Job, b.Number, got, err)
+		}
+	}
 }
 
 // adopt takes over what a crash may have changed, and what a failed

@@ -238,6 +238,7 @@ func TestDiskHealsAfterManyFailures(t *testing.T) {
 			"a join":   func() error { _, _, err := q.Schedule(ctx, start, request("a", "1")); return err },
 			"Claim":    func() error { _, _, err := q.Claim(ctx, start, "node", []int{0}); return err },
 			"Cancel":   func() error { return q.Cancel(ctx, start, "a", 1, "alice") },
+			"Lost":     func() error { _, err := q.Lost(ctx); return err },
 			"Reclaim":  func() error { _, err := q.Reclaim(ctx, start, "lost"); return err },
 			"Lane":     func() error { _, err := q.Lane(ctx, "b"); return err },
 			"Items":    func() error { _, err := q.Items(ctx, start, "", 10); return err },

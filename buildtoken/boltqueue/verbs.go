@@ -163,6 +163,26 @@ func (q *DB) onBuild(ctx context.Context, job string, number int64, decide func(
 	return result, nil
 }
 
+// Lost are the builds that [DB.Reclaim] would end, by job and number.
+func (q *DB) Lost(ctx context.Context) ([]queue.Build, error) {
+	var lost []queue.Build
+	err := q.ask(ctx, request{decide: func(b *batch) error {
+		lost = nil
+		running, err := b.running()
+		if err != nil {
+			return err
+		}
+		for _, build := range running {
+			lost = append(lost, *build)
+		}
+		return nil
+	}})
+	if err != nil {
+		return nil, err
+	}
+	return lost, nil
+}
+
 // Reclaim ends what was running on a node that is gone, and returns those
 // builds. A file has one node only, so whatever runs on record is lost:
 // Reclaim must not be called while builds run. Called again, it finds none.

@@ -15,9 +15,7 @@
 //     once, with its cause, its parameters, and a due time not later than promised;
 //   - a trigger that was refused never shows up;
 //   - IDs and build numbers are never given twice, and numbers have no gaps;
-//   - no build runs twice, starts before it is due, or beside another of its job (unless
-//     the server died twice in a row: what is left of lost builds is ended by the next
-//     start, and only by that);
+//   - no build runs twice, starts before it is due, or beside another of its job;
 //   - results stand, and are those with which the builds ended;
 //   - only retention drops records, and only as old as it may;
 //   - a refused reload changes nothing.

@@ -27,11 +27,6 @@ type model struct {
 	// started since. dying says that it is being ended.
 	life  time.Time
 	dying bool
-	// unready is when a server died the last time before it answered. One that
-	// dies after it has recorded which builds were lost, and before it has ended
-	// what is left of them, leaves them to nobody: for a moment they may run
-	// beside others. That is counted, not held against it.
-	unready time.Time
 }
 
 // counts are what a run did.
@@ -42,7 +37,6 @@ type counts struct {
 	cancels, buildStops             int
 	reloads, reloadsRefused, cutOff int
 	builds, aborted, looks, dropped int
-	beside                          int
 }
 
 // lane is what is known of one job.
@@ -150,14 +144,6 @@ func (m *model) lives(since time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.life, m.dying = since, false
-}
-
-// diedUnready notes that a server died before it answered.
-func (m *model) diedUnready() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.counts.early++
-	m.unready = now()
 }
 
 func (m *model) ends() {

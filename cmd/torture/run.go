@@ -105,7 +105,7 @@ func (h *harness) oneLife(ctx context.Context) error {
 		pause(ctx, h.d.mostlyShort(600*time.Millisecond))
 		h.m.ends()
 		srv.kill(h.d.chance(30))
-		h.m.diedUnready()
+		h.m.count(func(c *counts) { c.early++ })
 		return h.over(srv)
 	}
 	look := lookout{newClient(h.site), h.m, h.ledger}

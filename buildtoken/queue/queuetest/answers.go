@@ -88,6 +88,7 @@ func closedSaysSo(t *testing.T, _ Store, q Queue) {
 		"Finish":   func() error { _, err := q.Finish(ctx, start, "j", 1, queue.Success, ""); return err },
 		"Abort":    func() error { return q.Abort(ctx, "j", 1, "alice") },
 		"Aborts":   func() error { _, err := q.Aborts(ctx); return err },
+		"Lost":     func() error { _, err := q.Lost(ctx); return err },
 		"Reclaim":  func() error { _, err := q.Reclaim(ctx, start, "lost"); return err },
 		"Lane":     func() error { _, err := q.Lane(ctx, "j"); return err },
 		"Lanes":    func() error { _, err := q.Lanes(ctx, []string{"j"}); return err },

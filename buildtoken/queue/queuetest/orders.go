@@ -92,9 +92,18 @@ func reclaimOnce(t *testing.T, store Store, q Queue) {
 	}
 	after := store.Copy(t).Open(t)
 	defer after.Close()
+	for range 2 { // it changes nothing
+		lost, err := after.Lost(t.Context())
+		if err != nil || len(lost) != 2 || lost[0].Item.Job != "a" || lost[1].Item.Job != "b" || !lost[0].Running() {
+			t.Fatalf("Lost: %+v, %v; want what runs of a and b", lost, err)
+		}
+	}
 	lost, err := after.Reclaim(t.Context(), start.Add(time.Hour), "the server was lost")
 	if err != nil || len(lost) != 2 {
 		t.Fatalf("Reclaim: %d builds, %v; want 2", len(lost), err)
+	}
+	if left, err := after.Lost(t.Context()); err != nil || len(left) != 0 {
+		t.Errorf("Lost after Reclaim: %d builds, %v; want none", len(left), err)
 	}
 	for _, b := range lost {
 		onRecord, err := after.Build(t.Context(), b.Item.Job, b.Number)

@@ -33,6 +33,7 @@ type Queue interface {
 	Finish(ctx context.Context, now time.Time, job string, number int64, r queue.Result, reason string) (queue.Build, error)
 	Abort(ctx context.Context, job string, number int64, by string) error
 	Aborts(ctx context.Context) ([]queue.Build, error)
+	Lost(ctx context.Context) ([]queue.Build, error)
 	Reclaim(ctx context.Context, now time.Time, reason string) ([]queue.Build, error)
 	Lane(ctx context.Context, job string) (queue.Lane, error)
 	Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error)
