@@ -20,6 +20,11 @@ import (
 // all of them; the figures are medians over the rounds, as requests per
 // second and as ratios to respond.
 //
+// What other processes take of the machine shows in these rates. It hardly does
+// in the processor time of a request, client included, whose ratios (respond's by
+// the case's, so that they read like those of the rates) are what the rates would be on an
+// idle machine if nothing but the processors was ever waited for.
+//
 // The clients share the processors with the server. They write prepared bytes
 // and read only what they must, so that little of what is measured is theirs.
 func BenchmarkHTTP(b *testing.B) {
@@ -46,7 +51,7 @@ func BenchmarkHTTP(b *testing.B) {
 	}
 	for _, clients := range []int{1, 16, 64, 256} {
 		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
-			rates := make([][]float64, len(cases))
+			rates, costs := make([][]float64, len(cases)), make([][]float64, len(cases))
 			pools := make([]*clientPool, len(cases))
 			for i := range cases {
 				pools[i] = dial(b, address, clients)
@@ -56,18 +61,16 @@ func BenchmarkHTTP(b *testing.B) {
 			for b.Loop() {
 				for range rounds {
 					for i, c := range cases {
-						rates[i] = append(rates[i], pools[i].run(b, slice, c.status, c.request))
+						rate, cost := pools[i].run(b, slice, c.status, c.request)
+						rates[i], costs[i] = append(rates[i], rate), append(costs[i], cost)
 					}
 				}
 			}
 			base := median(rates[0])
 			b.ReportMetric(base, "respond/s")
 			for i, c := range cases[1:] {
-				ratios := make([]float64, len(rates[0]))
-				for r := range ratios {
-					ratios[r] = rates[i+1][r] / rates[0][r]
-				}
-				b.ReportMetric(median(ratios), c.name+"-ratio")
+				b.ReportMetric(median(ratios(rates[i+1], rates[0])), c.name+"-ratio")
+				b.ReportMetric(median(ratios(costs[0], costs[i+1])), c.name+"-cpu-ratio")
 				b.ReportMetric(median(rates[i+1]), c.name+"/s")
 			}
 			b.ReportMetric(0, "ns/op") // an op is all rounds: it says nothing
@@ -79,6 +82,15 @@ const (
 	rounds = 9
 	slice  = 250 * time.Millisecond
 )
+
+// ratios are those of each round.
+func ratios(a, b []float64) []float64 {
+	each := make([]float64, len(a))
+	for i := range a {
+		each[i] = a[i] / b[i]
+	}
+	return each
+}
 
 func median(values []float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
@@ -129,12 +141,13 @@ func dial(b *testing.B, address string, n int) *clientPool {
 }
 
 // run has all clients send one request after the other for a while, and
-// returns the requests per second. Any other status than the wanted one fails.
-func (p *clientPool) run(b *testing.B, d time.Duration, status string, request func([]byte) []byte) float64 {
+// returns the requests per second, and the seconds of processor time that a
+// request took. Any other status than the wanted one fails.
+func (p *clientPool) run(b *testing.B, d time.Duration, status string, request func([]byte) []byte) (rate, cost float64) {
 	b.Helper()
 	var done atomic.Int64
 	var wait sync.WaitGroup
-	start := time.Now()
+	start, before := time.Now(), processorTime(b)
 	for _, c := range p.clients {
 		wait.Go(func() {
 			for time.Since(start) < d {
@@ -148,7 +161,8 @@ func (p *clientPool) run(b *testing.B, d time.Duration, status string, request f
 		})
 	}
 	wait.Wait()
-	return float64(done.Load()) / time.Since(start).Seconds()
+	n := float64(done.Load())
+	return n / time.Since(start).Seconds(), (processorTime(b) - before).Seconds() / n
 }
 
 // ask sends one request and reads its answer.

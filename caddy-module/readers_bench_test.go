@@ -77,7 +77,7 @@ func BenchmarkReaders(b *testing.B) {
 	var heap uint64
 	for b.Loop() {
 		for range rounds {
-			alone := triggers.run(b, slice, "201", request)
+			alone, _ := triggers.run(b, slice, "201", request)
 			before := heapInUse()
 			conns := make([]net.Conn, readers)
 			for i := range conns {
@@ -87,7 +87,7 @@ func BenchmarkReaders(b *testing.B) {
 			for got.Load() < readers {
 				runtime.Gosched()
 			}
-			watched := triggers.run(b, slice, "201", request)
+			watched, _ := triggers.run(b, slice, "201", request)
 			heap = max(heap, heapInUse()-min(before, heapInUse()))
 			for _, c := range conns {
 				_ = c.Close()
