@@ -5,6 +5,7 @@ import (
 	"container/heap"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
@@ -23,6 +24,7 @@ func (b *batch) apply(l *lane, c queue.Change) error {
 		b.broken = err
 		return err
 	}
+	next := b.mem.next()
 	if c.Item != nil {
 		b.applyItem(l, c)
 	}
@@ -41,11 +43,20 @@ func (b *batch) apply(l *lane, c queue.Change) error {
 	}
 	b.trim(l, c)
 	b.touch(l)
-	b.mem.settle(l)
+	b.settle(l, next)
 	if b.broken != nil {
 		return fmt.Errorf("%w: %w", queue.ErrStorage, b.broken)
 	}
 	return nil
+}
+
+// settle puts the lane where it belongs now. Who waits until next is woken if
+// there is something to start before.
+func (b *batch) settle(l *lane, next time.Time) {
+	b.mem.settle(l)
+	if now := b.mem.next(); !now.IsZero() && (next.IsZero() || now.Before(next)) {
+		b.wake = true
+	}
 }
 
 func (b *batch) note(err error) {
@@ -57,10 +68,10 @@ func (b *batch) note(err error) {
 func (b *batch) applyItem(l *lane, c queue.Change) {
 	it := c.Item
 	if c.Created {
-		b.newIDs, b.wake = true, true
+		b.newIDs = true
 		b.mem.add(l, it.ID, it.Due.UnixNano(), it.Digest, flagsOf(it))
 	} else if e := b.mem.byID[it.ID]; e.due != it.Due.UnixNano() {
-		e.due, b.wake = it.Due.UnixNano(), true
+		e.due = it.Due.UnixNano()
 		heap.Fix(&l.items, int(e.pos))
 	}
 	l.hot = it
@@ -137,7 +148,7 @@ func (b *batch) trim(l *lane, c queue.Change) {
 
 func (b *batch) trimBucket(bucket []byte, l *lane, n int, item func([]byte) (int64, error)) {
 	var keys, left [][]byte
-	for k, raw := range prefixed(b.tx.Bucket(bucket).Cursor(), jobPrefix(l.head.Job)) {
+	for k, raw := range prefixed(b.bucket(bucket).Cursor(), jobPrefix(l.head.Job)) {
 		if len(keys) == n {
 			break
 		}

@@ -21,7 +21,8 @@ type batch struct {
 	limit int
 
 	tx     *bolt.Tx // begun by the first need
-	number uint64   // of this batch, set when something is written
+	opened map[string]*bolt.Bucket
+	number uint64 // of this batch, set when something is written
 	undo   []write
 	wake   bool
 	log    *zap.Logger
@@ -59,7 +60,21 @@ func (b *batch) begin() error {
 		return fmt.Errorf("%w: begin: %w", queue.ErrStorage, err)
 	}
 	b.tx = tx
+	b.opened = map[string]*bolt.Bucket{}
 	return nil
+}
+
+// bucket is one of the transaction's, which must have begun.
+func (b *batch) bucket(name []byte) *bolt.Bucket {
+	found, ok := b.opened[string(name)]
+	if !ok {
+		found = b.tx.Bucket(name)
+		if bytes.Equal(name, bucketItems()) {
+			found.FillPercent = 1 // IDs only grow: what is behind the last one is never put into a full page
+		}
+		b.opened[string(name)] = found
+	}
+	return found
 }
 
 // put writes a record; a nil value deletes it. What was there is remembered.
@@ -68,7 +83,7 @@ func (b *batch) put(bucket, key, value []byte) {
 		return
 	}
 	if b.number == 0 {
-		b.number = readUint(b.tx.Bucket(bucketMeta()).Get(keyBatch())) + 1
+		b.number = readUint(b.bucket(bucketMeta()).Get(keyBatch())) + 1
 		b.record(write{bucketMeta(), keyBatch(), binary.BigEndian.AppendUint64(nil, b.number)})
 	}
 	b.record(write{bucket, key, value})
@@ -77,12 +92,12 @@ func (b *batch) put(bucket, key, value []byte) {
 func (b *batch) record(w write) {
 	old := write{bucket: w.bucket, key: w.key}
 	if !b.isNew(w) {
-		if found := b.tx.Bucket(w.bucket).Get(w.key); found != nil {
+		if found := b.bucket(w.bucket).Get(w.key); found != nil {
 			old.value = append([]byte{}, found...)
 		}
 	}
 	b.undo = append(b.undo, old)
-	if err := w.put(b.tx); err != nil {
+	if err := w.put(b.bucket(w.bucket)); err != nil {
 		b.broken = err
 	}
 }
@@ -93,8 +108,7 @@ func (b *batch) isNew(w write) bool {
 	return b.firstID > 0 && w.value != nil && bytes.Equal(w.bucket, bucketItems()) && bytes.Compare(w.key, idKey(b.firstID)) >= 0
 }
 
-func (w write) put(tx *bolt.Tx) error {
-	records := tx.Bucket(w.bucket)
+func (w write) put(records *bolt.Bucket) error {
 	var err error
 	if w.value == nil {
 		err = records.Delete(w.key)
@@ -125,7 +139,7 @@ func (b *batch) load(e *entry) (*queue.Item, error) {
 	if err := b.begin(); err != nil {
 		return nil, err
 	}
-	raw := b.tx.Bucket(bucketItems()).Get(idKey(e.id))
+	raw := b.bucket(bucketItems()).Get(idKey(e.id))
 	if raw == nil {
 		return nil, fmt.Errorf("%w: item %d has no record", errRecord, e.id)
 	}
@@ -156,7 +170,7 @@ func (b *batch) build(job string, number int64) (*queue.Build, error) {
 	if err := b.begin(); err != nil {
 		return nil, err
 	}
-	raw := b.tx.Bucket(bucketBuilds()).Get(jobKey(job, number))
+	raw := b.bucket(bucketBuilds()).Get(jobKey(job, number))
 	if raw == nil {
 		return nil, fmt.Errorf("%w: %s #%d", queue.ErrNotFound, job, number)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
@@ -64,6 +65,7 @@ type DB struct {
 
 	// The rest is the loop's.
 	mem     *memory
+	taken   []request // the last batch
 	limit   int
 	broken  error     // why nothing can be committed now
 	retryAt time.Time // when the file is tried again
@@ -173,10 +175,23 @@ func (q *DB) loop() {
 	}
 }
 
-// take gathers what else waits, without waiting for more.
+// take gathers what else waits, without waiting for more. Callers that are about
+// to ask, and only lack a processor, are let through first: the more share a commit,
+// the less each of them pays for it. With nobody there, that costs nothing. The
+// batch is good until the next one is taken.
 func (q *DB) take(first request) []request {
-	batch := make([]request, 1, 16)
-	batch[0] = first
+	clear(q.taken) // or it holds on to what callers handed in
+	batch := append(q.taken[:0], first)
+	for before := 0; len(batch) > before && len(batch) < maxBatch; runtime.Gosched() {
+		before = len(batch)
+		batch = q.drain(batch)
+	}
+	q.taken = batch
+	return batch
+}
+
+// drain adds the requests that wait at this instant.
+func (q *DB) drain(batch []request) []request {
 	for len(batch) < maxBatch {
 		select {
 		case r := <-q.requests:

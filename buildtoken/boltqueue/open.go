@@ -56,7 +56,7 @@ func reopen(opts Options, number uint64, revert []write) (*bolt.DB, *memory, err
 			return nil
 		}
 		for _, w := range slices.Backward(revert) {
-			if err := w.put(tx); err != nil {
+			if err := w.put(tx.Bucket(w.bucket)); err != nil {
 				return fmt.Errorf("take back a failed batch: %w", err)
 			}
 		}
