@@ -85,12 +85,12 @@ func (s *stats) ended(b queue.Build) {
 }
 
 func reasonOf(err error) string {
-	var throttled *ThrottledError
+	if _, ok := errors.AsType[*ThrottledError](err); ok {
+		return "throttled"
+	}
 	switch {
 	case errors.Is(err, ErrUnknownJob):
 		return "unknown"
-	case errors.As(err, &throttled):
-		return "throttled"
 	case errors.Is(err, token.ErrMismatch), errors.Is(err, token.ErrMissing), errors.Is(err, token.ErrExpired), errors.Is(err, ErrNotGranted):
 		return "token"
 	case errors.Is(err, policy.ErrDenied):

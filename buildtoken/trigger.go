@@ -352,9 +352,9 @@ func oneLine(s string, limit int) string {
 // less. A client that was told to wait is not worth a line each time.
 func (c *Controller) logRefused(t Trigger, tokenName string, err error) {
 	level := zap.InfoLevel
-	var throttled *ThrottledError
+	_, throttled := errors.AsType[*ThrottledError](err)
 	switch {
-	case errors.As(err, &throttled):
+	case throttled:
 		level = zap.DebugLevel
 	case errors.Is(err, queue.ErrStorage):
 		level = zap.ErrorLevel
@@ -367,8 +367,7 @@ func (c *Controller) logRefused(t Trigger, tokenName string, err error) {
 		zap.String("job", oneLine(t.Job, 200)), zap.String("action", string(t.Action)),
 		zap.String("token", tokenName), zap.String("user", t.User), zap.Stringer("remote", t.Remote), zap.Error(err),
 	}
-	var denied *policy.Denied
-	if errors.As(err, &denied) {
+	if denied, ok := errors.AsType[*policy.Denied](err); ok {
 		fields = append(fields, zap.String("rule", denied.Rule.Name))
 	}
 	log.Write(fields...)

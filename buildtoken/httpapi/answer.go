@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -43,13 +44,25 @@ func (q *request) fail(err error) {
 
 // write answers with a whole body.
 func (q *request) write(status int, contentType, body string) {
-	h := q.w.Header()
-	if body != "" {
-		h.Set("Content-Type", contentType)
+	length := strconv.Itoa(len(body))
+	if body == "" {
+		setAll(q.w.Header(), "Content-Length", length)
+	} else {
+		setAll(q.w.Header(), "Content-Length", length, "Content-Type", contentType)
 	}
-	h.Set("Content-Length", strconv.Itoa(len(body)))
 	q.w.WriteHeader(status)
 	if q.r.Method != http.MethodHead {
 		_, _ = io.WriteString(q.w, body) // a client that is gone learns nothing
+	}
+}
+
+// setAll sets headers, given as name and value by turns. The names are in
+// canonical form, and the values share one piece of memory.
+func setAll(h http.Header, namesAndValues ...string) {
+	values := make([]string, 0, len(namesAndValues)/2)
+	for pair := range slices.Chunk(namesAndValues, 2) {
+		values = append(values, pair[1])
+		last := len(values) - 1
+		h[pair[0]] = values[last : last+1 : last+1]
 	}
 }

@@ -77,10 +77,7 @@ func (a *API) Serve(w http.ResponseWriter, r *http.Request) (handled bool) {
 	default:
 		return false
 	}
-	h := w.Header()
-	h.Set("Cache-Control", "no-store")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("X-Content-Type-Options", "nosniff")
+	setAll(w.Header(), "Cache-Control", "no-store", "Referrer-Policy", "no-referrer", "X-Content-Type-Options", "nosniff")
 	serve()
 	return true
 }
@@ -133,11 +130,12 @@ func (a *API) log() *zap.Logger {
 	return a.Log
 }
 
+// mayTrigger says whether a method may trigger.
+func (a *API) mayTrigger(method string) bool {
+	return (method == http.MethodGet || method == http.MethodPost) && (a.Methods == nil || slices.Contains(a.Methods, method))
+}
+
 // triggering are the methods that may trigger.
 func (a *API) triggering() []string {
-	both := []string{http.MethodGet, http.MethodPost}
-	if a.Methods == nil {
-		return both
-	}
-	return slices.DeleteFunc(both, func(m string) bool { return !slices.Contains(a.Methods, m) })
+	return slices.DeleteFunc([]string{http.MethodGet, http.MethodPost}, func(m string) bool { return !a.mayTrigger(m) })
 }

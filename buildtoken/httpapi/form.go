@@ -150,7 +150,7 @@ func readForm(w http.ResponseWriter, r *http.Request, limit func(*form) int64) (
 	f := &form{}
 	queryErr := f.addEncoded("query", r.URL.RawQuery)
 	// A body that is too large is the first thing to say, whatever the query is.
-	if err := f.readBody(w, r, limit(f)); err != nil {
+	if err := f.readBody(w, r, limit); err != nil {
 		if tooLarge := (*tooLargeError)(nil); queryErr == nil || errors.As(err, &tooLarge) {
 			return f, err
 		}
@@ -161,12 +161,13 @@ func readForm(w http.ResponseWriter, r *http.Request, limit func(*form) int64) (
 	return f, f.check()
 }
 
-func (f *form) readBody(w http.ResponseWriter, r *http.Request, limit int64) error {
-	if r.ContentLength > limit {
-		return &tooLargeError{limit}
-	}
+func (f *form) readBody(w http.ResponseWriter, r *http.Request, limitOf func(*form) int64) error {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return nil
+	}
+	limit := limitOf(f)
+	if r.ContentLength > limit {
+		return &tooLargeError{limit}
 	}
 	body := &countingReader{from: http.MaxBytesReader(w, r.Body, limit)}
 	err := f.parseBody(r.Header.Get("Content-Type"), body, r.ContentLength >= 0)

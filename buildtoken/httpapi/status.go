@@ -54,19 +54,19 @@ const (
 // The three ways in which a job is not there look the same, and so do the
 // three in which a token is no good.
 func verdictOf(err error) verdict {
-	var (
-		method    *methodError
-		malformed *badRequestError
-		tooLarge  *tooLargeError
-		throttled *buildtoken.ThrottledError
-	)
-	switch {
-	case errors.As(err, &method):
+	if method, ok := errors.AsType[*methodError](err); ok {
 		return verdict{status: http.StatusMethodNotAllowed, text: "use " + strings.Join(method.allow, " or "), allow: method.allow}
-	case errors.As(err, &tooLarge):
+	}
+	if tooLarge, ok := errors.AsType[*tooLargeError](err); ok {
 		return verdict{status: http.StatusRequestEntityTooLarge, text: tooLarge.Error()}
-	case errors.As(err, &malformed):
+	}
+	if malformed, ok := errors.AsType[*badRequestError](err); ok {
 		return verdict{status: http.StatusBadRequest, text: malformed.Error()}
+	}
+	if throttled, ok := errors.AsType[*buildtoken.ThrottledError](err); ok {
+		return verdict{status: http.StatusTooManyRequests, text: "too many wrong tokens, wait", retry: throttled.Wait}
+	}
+	switch {
 	case errors.Is(err, errNoJob):
 		return verdict{status: http.StatusBadRequest, text: "job is missing or empty"}
 	case errors.Is(err, errNoItem):
@@ -74,8 +74,6 @@ func verdictOf(err error) verdict {
 
 	case errors.Is(err, buildtoken.ErrUnknownJob), errors.Is(err, errNotFound), errors.Is(err, queue.ErrNotFound):
 		return verdict{status: http.StatusNotFound, text: "not found"}
-	case errors.As(err, &throttled):
-		return verdict{status: http.StatusTooManyRequests, text: "too many wrong tokens, wait", retry: throttled.Wait}
 	case errors.Is(err, errCrossSite):
 		return verdict{status: http.StatusForbidden, text: "refused, because a page of another site sent it"}
 	case errors.Is(err, token.ErrMissing), errors.Is(err, token.ErrMismatch), errors.Is(err, token.ErrExpired):

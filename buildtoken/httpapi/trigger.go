@@ -16,7 +16,8 @@ import (
 // trigger reads a trigger and hands it on. t holds what the path says: the
 // action, and the job unless the request names it.
 func (q *request) trigger(t buildtoken.Trigger) {
-	if !q.allowed(q.api.triggering()...) {
+	if !q.api.mayTrigger(q.r.Method) {
+		q.fail(&methodError{allow: q.api.triggering()})
 		return
 	}
 	f, err := q.form(t.Job)
@@ -47,7 +48,7 @@ func (q *request) form(full string) (*form, error) {
 		}
 		return q.bodyLimit(full)
 	})
-	if err != nil {
+	if err != nil || f.size == 0 {
 		return f, err
 	}
 	if full == "" {
