@@ -43,7 +43,9 @@ type piece struct {
 // at its end.
 func renderLog(text []byte, first style) (out template.HTML, last style) {
 	t := terminal{style: first}
-	t.write(string(text))
+	// At once, not piece by piece: bytes that mean nothing where they are could become a
+	// character, even one that is control, when what is between them is dropped.
+	t.write(strings.ToValidUTF8(string(text), "\uFFFD"))
 	t.flush()
 	return template.HTML(t.out.String()), t.style //nolint:gosec // flush escapes all text
 }
