@@ -60,8 +60,8 @@ type DB struct {
 
 	// mu guards the following: readers use db while the loop may replace it.
 	mu   sync.RWMutex
-	db   *bolt.DB
-	down error // why there is no db
+	db   *opened // nil: closed
+	down error   // why it can't be read now
 
 	// The rest is the loop's.
 	mem     *memory
@@ -123,12 +123,12 @@ func (q *DB) Close() error {
 	<-q.stopped
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.down = queue.ErrClosed
 	if q.db == nil {
-		q.down = queue.ErrClosed
 		return nil
 	}
 	err := q.db.Close()
-	q.db, q.down = nil, queue.ErrClosed
+	q.db = nil
 	if err != nil {
 		return fmt.Errorf("boltqueue: close %s: %w", q.opts.Path, err)
 	}
@@ -244,7 +244,7 @@ func (q *DB) serve(requests []request) {
 // transact decides and commits one batch. If that fails, every decision of the
 // batch has failed.
 func (q *DB) transact(requests []request, answers []error) (wake bool) {
-	b := &batch{mem: q.mem, db: q.db, limit: q.limit, log: q.opts.Log, firstID: q.mem.nextID, flush: len(requests) == 0}
+	b := &batch{mem: q.mem, db: q.db.DB, limit: q.limit, log: q.opts.Log, firstID: q.mem.nextID, flush: len(requests) == 0}
 	err := guard(q.opts.Path, func() error {
 		for i, r := range requests {
 			if r.decide != nil {
@@ -280,6 +280,9 @@ func (q *DB) commit(b *batch) error {
 	if !b.writes() {
 		return nil
 	}
+	if err := q.db.inPlace(q.opts.Path); err != nil {
+		return err
+	}
 	if err := q.opts.Commit(b.tx); err != nil {
 		return err
 	}
@@ -298,6 +301,14 @@ func (q *DB) reopen() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.db != nil {
+		if err := q.db.inPlace(q.opts.Path); err != nil {
+			// It stays open: nothing else may have what is in it any more.
+			q.broken = fmt.Errorf("%w: %w", queue.ErrStorage, err)
+			q.down = q.broken
+			q.opts.Log.Error("queue file is not in its place; nothing is accepted until it is back, or this process is restarted",
+				zap.String("path", q.opts.Path), zap.Error(err))
+			return
+		}
 		if err := q.db.Close(); err != nil {
 			q.opts.Log.Warn("queue file could not be closed", zap.String("path", q.opts.Path), zap.Error(err))
 		}
@@ -342,7 +353,7 @@ func (q *DB) ask(ctx context.Context, r request) error {
 func (q *DB) view(read func(*bolt.Tx) error) error {
 	q.mu.RLock()
 	defer q.mu.RUnlock()
-	if q.db == nil {
+	if q.down != nil {
 		return q.down
 	}
 	return guard(q.opts.Path, func() error { return q.db.View(read) })

@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	bolt "go.etcd.io/bbolt"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -327,4 +329,115 @@ func TestFileComesBack(t *testing.T) {
 		schedule(t, q, request("b", "2"))
 		sameOnDisk(t, q, path)
 	})
+}
+
+// What is written to a file that nobody will find any more must not be
+// acknowledged; the file that is there instead is not ours to take or to touch.
+func TestFileIsNotInItsPlace(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		// displace keeps the file under another name, or the test could not put it back.
+		displace func(t *testing.T, path, kept string)
+	}{
+		{"it was removed", func(t *testing.T, path, kept string) {
+			if err := errors.Join(os.Link(path, kept), os.Remove(path)); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"it was renamed", func(t *testing.T, path, kept string) {
+			if err := os.Rename(path, kept); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"a copy has taken its place", func(t *testing.T, path, kept string) {
+			copied := copyFile(t, path)
+			if err := errors.Join(os.Rename(path, kept), os.Rename(copied, path)); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"another queue has taken its place", func(t *testing.T, path, kept string) {
+			if err := errors.Join(os.Rename(path, kept), os.Rename(makeQueue(t), path)); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"a folder has taken its place", func(t *testing.T, path, kept string) {
+			if err := errors.Join(os.Rename(path, kept), os.Mkdir(path, 0o700)); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "queue.db")
+			synctest.Test(t, func(t *testing.T) {
+				core, logs := observer.New(zap.ErrorLevel)
+				q := open(t, boltqueue.Options{Path: path, Log: zap.New(core)})
+				schedule(t, q, request("a", "1"))
+				before := read(t, q)
+				tt.displace(t, path, path+".kept")
+				instead, _ := os.ReadFile(path) // there may be none
+				for range 3 {
+					if _, _, err := q.Schedule(t.Context(), start, request("b", "2")); !errors.Is(err, queue.ErrStorage) {
+						t.Errorf("Schedule: %v, want %v", err, queue.ErrStorage)
+					}
+					if builds, _, err := q.Claim(t.Context(), start, "node", []int{0}); !errors.Is(err, queue.ErrStorage) || len(builds) != 0 {
+						t.Errorf("Claim = %v, %v; want %v", builds, err, queue.ErrStorage)
+					}
+					if _, err := q.Builds(t.Context(), "a", 0, 10); !errors.Is(err, queue.ErrStorage) {
+						t.Errorf("Builds: %v, want %v", err, queue.ErrStorage)
+					}
+					time.Sleep(2 * boltqueue.Retry)
+				}
+				if logs.FilterMessageSnippet("not in its place").Len() == 0 {
+					t.Errorf("the log does not say what is wrong: %v", logs.All())
+				}
+				if now, _ := os.ReadFile(path); !slices.Equal(instead, now) {
+					t.Error("what is in the place of the file was changed")
+				}
+				if err := errors.Join(os.RemoveAll(path), os.Rename(path+".kept", path)); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(2 * boltqueue.Retry)
+				if diff := same(before, read(t, q)); diff != "" {
+					t.Errorf("after the file came back (-before +after):\n%s", diff)
+				}
+				schedule(t, q, request("b", "2"))
+				sameOnDisk(t, q, path)
+			})
+		})
+	}
+}
+
+// What of the system can refuse a write, and what the caller is told of it.
+func TestRefusedWritesAreNotAcknowledged(t *testing.T) {
+	for _, refusal := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EFBIG, syscall.EIO, syscall.ESTALE} {
+		t.Run(refusal.Error(), func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "queue.db")
+			synctest.Test(t, func(t *testing.T) {
+				refuse := false
+				q := open(t, boltqueue.Options{Path: path, Commit: func(tx *bolt.Tx) error {
+					if refuse {
+						return &os.PathError{Op: "write", Path: path, Err: refusal}
+					}
+					return tx.Commit()
+				}})
+				schedule(t, q, request("a", "1"))
+				refuse = true
+				for range 3 {
+					_, _, err := q.Schedule(t.Context(), start, request("b", "2"))
+					if !errors.Is(err, queue.ErrStorage) || !errors.Is(err, refusal) {
+						t.Errorf("Schedule: %v, want %v and %v", err, queue.ErrStorage, refusal)
+					}
+					time.Sleep(2 * boltqueue.Retry)
+				}
+				refuse = false
+				if it := schedule(t, q, request("b", "2")); it.ID < 2 {
+					t.Errorf("item %d was there before", it.ID)
+				}
+				if entries, err := q.Items(t.Context(), start, "", 10); err != nil || len(entries) != 2 {
+					t.Errorf("items after the disk took writes again: %v, %v; want two", entries, err)
+				}
+				sameOnDisk(t, q, path)
+			})
+		})
+	}
 }

@@ -15,8 +15,30 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 )
 
+// opened is an open file. info tells it from any other that may take its place.
+type opened struct {
+	*bolt.DB
+
+	info os.FileInfo
+}
+
+// errMoved says that whoever opens the path does not find the file that is open.
+var errMoved = errors.New("boltqueue: file was removed or replaced while in use")
+
+// inPlace looks whether the path still names the file: what is written to one
+// that was removed or replaced is durable for nobody.
+func (o *opened) inPlace(path string) error {
+	switch there, err := os.Stat(path); {
+	case err != nil:
+		return fmt.Errorf("%w: %w", errMoved, err)
+	case !os.SameFile(o.info, there):
+		return fmt.Errorf("%w: %s is another file", errMoved, path)
+	}
+	return nil
+}
+
 // open opens the file, or makes it, and reads into memory what the loop must know.
-func open(opts Options) (*bolt.DB, *memory, error) {
+func open(opts Options) (*opened, *memory, error) {
 	switch info, err := os.Stat(opts.Path); {
 	case errors.Is(err, os.ErrNotExist):
 		return makeFile(opts)
@@ -41,7 +63,7 @@ func open(opts Options) (*bolt.DB, *memory, error) {
 
 // reopen opens the file after batch number failed, and takes back what of it
 // is visible: a failed fsync does not tell.
-func reopen(opts Options, number uint64, revert []write) (*bolt.DB, *memory, error) {
+func reopen(opts Options, number uint64, revert []write) (*opened, *memory, error) {
 	if _, err := check(opts); err != nil {
 		return nil, nil, err
 	}
@@ -74,7 +96,7 @@ func reopen(opts Options, number uint64, revert []write) (*bolt.DB, *memory, err
 
 // makeFile makes a new queue. A file that could not be made is removed, so
 // that nobody takes it for a damaged queue.
-func makeFile(opts Options) (*bolt.DB, *memory, error) {
+func makeFile(opts Options) (*opened, *memory, error) {
 	made := false
 	exclusive := func(path string, flag int, mode os.FileMode) (*os.File, error) {
 		f, err := os.OpenFile(path, flag|os.O_EXCL, mode) //nolint:gosec // the path comes from the operator
@@ -160,14 +182,14 @@ func checkBuckets(tx *bolt.Tx, path string) error {
 
 // openFile opens the file for writing, prepares it and reads it. Reading comes
 // after prepare, which writes nothing unless there is a reason to.
-func openFile(opts Options, how bolt.Options, prepare func(*bolt.DB) error) (*bolt.DB, *memory, error) {
+func openFile(opts Options, how bolt.Options, prepare func(*bolt.DB) error) (*opened, *memory, error) {
 	db, err := openBolt(opts, how)
 	if err != nil {
 		return nil, nil, err
 	}
 	mem := newMemory()
 	err = guard(opts.Path, func() error {
-		if err := prepare(db); err != nil {
+		if err := prepare(db.DB); err != nil {
 			return fmt.Errorf("boltqueue: %s: %w", opts.Path, err)
 		}
 		return db.View(func(tx *bolt.Tx) error {
@@ -186,31 +208,36 @@ func openFile(opts Options, how bolt.Options, prepare func(*bolt.DB) error) (*bo
 
 // openBolt is bolt.Open with our errors. If bbolt panics over the file, it is
 // closed, or its lock would stay as long as the process.
-func openBolt(opts Options, how bolt.Options) (db *bolt.DB, err error) {
+func openBolt(opts Options, how bolt.Options) (_ *opened, err error) {
 	openAs := how.OpenFile
 	if openAs == nil {
 		openAs = os.OpenFile
 	}
 	var file *os.File
+	var info os.FileInfo
 	how.OpenFile = func(path string, flag int, mode os.FileMode) (_ *os.File, err error) {
-		file, err = openAs(path, flag, mode)
+		if file, err = openAs(path, flag, mode); err != nil {
+			return nil, err
+		}
+		info, err = file.Stat()
 		return file, err
 	}
 	how.Timeout, how.FreelistType = opts.LockTimeout, bolt.FreelistMapType
-	opened := false
+	var db *bolt.DB
+	panicked := true
 	err = guard(opts.Path, func() (err error) {
 		db, err = bolt.Open(opts.Path, 0o600, &how)
-		opened = true
+		panicked = false
 		return err
 	})
-	if !opened && file != nil {
+	if panicked && file != nil {
 		_ = unlock(file) // the error that counts is err
 		_ = file.Close()
 	}
 	var system syscall.Errno
 	switch {
 	case err == nil:
-		return db, nil
+		return &opened{db, info}, nil
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, fmt.Errorf("%w: %s", ErrLocked, opts.Path)
 	case errors.Is(err, ErrForeign):
