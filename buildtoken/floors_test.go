@@ -30,9 +30,10 @@ func floors() map[string]int {
 		"buildtoken/queue": 0,
 
 		// Small; leave no goroutine behind.
-		"buildtoken/console": 1,
-		"buildtoken/policy":  1,
-		"buildtoken/runner":  1,
+		"buildtoken/console":  1,
+		"buildtoken/patience": 1,
+		"buildtoken/policy":   1,
+		"buildtoken/runner":   1,
 
 		// Each does one thing in the world, and none knows the other.
 		"buildtoken/boltqueue":         2,

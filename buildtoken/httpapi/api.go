@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/patience"
 )
 
 // API answers the requests of one site. Its fields must not change once it
@@ -42,7 +43,7 @@ const version = "2.568"
 // request is one request on its way.
 type request struct {
 	api *API
-	w   http.ResponseWriter
+	w   *patience.Writer
 	r   *http.Request
 	// path holds the unescaped segments of the path.
 	path path
@@ -57,7 +58,7 @@ type request struct {
 // Serve answers the request if its path is ours, and says whether it was.
 // All that is ours is answered here, errors too.
 func (a *API) Serve(w http.ResponseWriter, r *http.Request) (handled bool) {
-	q := &request{api: a, w: w, r: r, path: splitPath(r.URL.EscapedPath())}
+	q := &request{api: a, r: r, path: splitPath(r.URL.EscapedPath())}
 	var serve func()
 	switch q.path.at(0) {
 	case "buildByToken":
@@ -78,6 +79,8 @@ func (a *API) Serve(w http.ResponseWriter, r *http.Request) (handled bool) {
 		return false
 	}
 	setAll(w.Header(), "Cache-Control", "no-store", "Referrer-Policy", "no-referrer", "X-Content-Type-Options", "nosniff")
+	q.w = patience.New(w, r, a.Done)
+	defer q.w.End()
 	serve()
 	return true
 }

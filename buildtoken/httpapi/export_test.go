@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/patience"
 )
 
 // What tests outside of the package need to see of it.
@@ -33,7 +35,9 @@ type Form struct {
 
 // ReadForm reads query and body.
 func ReadForm(r *http.Request, limit int64) (Form, error) {
-	f, err := readForm(httptest.NewRecorder(), r, func(*form) int64 { return limit })
+	w := patience.New(httptest.NewRecorder(), r, nil)
+	defer w.End()
+	f, err := readForm(w, r, func(*form) int64 { return limit })
 	defer f.close()
 	read := Form{Values: f.values, Presented: f.presented}
 	for name := range f.files {

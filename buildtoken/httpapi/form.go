@@ -8,9 +8,11 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"unicode/utf8"
 
+	"github.com/buildtoken/buildtoken/buildtoken/patience"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
@@ -146,7 +148,7 @@ func textProblem(s string) string {
 
 // readForm reads the query and the body, whose limit may hang on the query.
 // The caller closes the form, also if there was an error.
-func readForm(w http.ResponseWriter, r *http.Request, limit func(*form) int64) (*form, error) {
+func readForm(w *patience.Writer, r *http.Request, limit func(*form) int64) (*form, error) {
 	f := &form{}
 	queryErr := f.addEncoded("query", r.URL.RawQuery)
 	// A body that is too large is the first thing to say, whatever the query is.
@@ -161,7 +163,7 @@ func readForm(w http.ResponseWriter, r *http.Request, limit func(*form) int64) (
 	return f, f.check()
 }
 
-func (f *form) readBody(w http.ResponseWriter, r *http.Request, limitOf func(*form) int64) error {
+func (f *form) readBody(w *patience.Writer, r *http.Request, limitOf func(*form) int64) error {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return nil
 	}
@@ -169,18 +171,24 @@ func (f *form) readBody(w http.ResponseWriter, r *http.Request, limitOf func(*fo
 	if r.ContentLength > limit {
 		return &tooLargeError{limit}
 	}
-	body := &countingReader{from: http.MaxBytesReader(w, r.Body, limit)}
-	err := f.parseBody(r.Header.Get("Content-Type"), body, r.ContentLength >= 0)
+	body := &countingReader{from: http.MaxBytesReader(w.Unwrap(), r.Body, limit)}
+	err := f.parseBody(r.Header.Get("Content-Type"), body)
 	f.size = max(body.n, r.ContentLength)
 	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) || errors.As(body.err, &tooLarge) {
+	switch {
+	case errors.As(err, &tooLarge) || errors.As(body.err, &tooLarge):
 		return &tooLargeError{limit}
+	case errors.Is(body.err, os.ErrDeadlineExceeded):
+		return errSlowBody
+	case err == nil:
+		w.BodyRead()
 	}
 	return err
 }
 
-// parseBody reads a form. What is none, such as the JSON of a webhook, is left alone.
-func (f *form) parseBody(contentType string, body io.Reader, sizeKnown bool) error {
+// parseBody reads a form. Of what is none, such as the JSON of a webhook, it
+// reads only how long it is: the server would wait for it too, but without bound.
+func (f *form) parseBody(contentType string, body io.Reader) error {
 	kind, params, err := mime.ParseMediaType(contentType)
 	if err != nil {
 		kind = ""
@@ -195,10 +203,7 @@ func (f *form) parseBody(contentType string, body io.Reader, sizeKnown bool) err
 	case "multipart/form-data":
 		return f.parseMultipart(body, params["boundary"])
 	}
-	if sizeKnown {
-		return nil
-	}
-	if _, err := io.Copy(io.Discard, body); err != nil { // it may still be too large
+	if _, err := io.Copy(io.Discard, body); err != nil {
 		return readError("body", err)
 	}
 	return nil

@@ -23,6 +23,7 @@ var (
 	errNoJob     = errors.New("httpapi: no job given")
 	errNoItem    = errors.New("httpapi: no item given")
 	errNoEngine  = errors.New("httpapi: no engine")
+	errSlowBody  = errors.New("httpapi: body did not come in time")
 )
 
 // methodError says that the method is none of those allowed.
@@ -67,6 +68,8 @@ func verdictOf(err error) verdict {
 		return verdict{status: http.StatusTooManyRequests, text: "too many wrong tokens, wait", retry: throttled.Wait}
 	}
 	switch {
+	case errors.Is(err, errSlowBody):
+		return verdict{status: http.StatusRequestTimeout, text: "the body did not come in time"}
 	case errors.Is(err, errNoJob):
 		return verdict{status: http.StatusBadRequest, text: "job is missing or empty"}
 	case errors.Is(err, errNoItem):

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/patience"
 )
 
 const (
@@ -15,8 +17,6 @@ const (
 	debounce = 250 * time.Millisecond
 	// heartbeat is how often a stream says that it is still there.
 	heartbeat = 20 * time.Second
-	// patience is how long a client may take for a piece of a stream.
-	patience = 30 * time.Second
 )
 
 // events writes server-sent events. Its methods may be called concurrently.
@@ -44,7 +44,8 @@ func (e *events) send(name, id string, data any) error {
 func (e *events) raw(text string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	_ = e.control.SetWriteDeadline(time.Now().Add(patience)) // where it can't be set, the server's own holds
+	// Also where the server has a timeout for whole answers: a stream is none.
+	_ = e.control.SetWriteDeadline(time.Now().Add(patience.Piece)) // where it can't be set, the server's own holds
 	if _, err := e.w.Write([]byte(text)); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/patience"
 )
 
 // Pages are the pages of one site. Its fields must not change once it serves;
@@ -69,6 +70,9 @@ func (p *Pages) Serve(w http.ResponseWriter, r *http.Request) (handled bool) {
 	if rt.common && !v.mayReadSome() {
 		return false
 	}
+	slow := patience.New(w, r, p.Done)
+	defer slow.End()
+	v.w = slow
 	v.setHeaders()
 	if !v.allowed(rt.methods) {
 		return true
