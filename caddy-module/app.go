@@ -32,8 +32,8 @@ type App struct {
 	// How many builds run at once. Default: 2.
 	Executors int `json:"executors,omitempty"`
 
-	// How many items may be queued; further triggers are answered with 503.
-	// Default: 10000.
+	// How many items may be queued; further triggers are answered with 503. The
+	// last twentieth is for jobs that have nothing queued. Default: 10000.
 	QueueLimit int `json:"queue_limit,omitempty"`
 
 	// How many finished builds are kept of a job that does not say itself; 0

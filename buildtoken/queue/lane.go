@@ -69,6 +69,17 @@ type Change struct {
 // A limit of zero means no limit.
 type Room struct{ Queued, Limit int }
 
+// full says whether a lane may have no more items. The last twentieth of the
+// room is for lanes in which nothing waits: who may trigger one job must not be
+// able to keep all others from being triggered.
+func (r Room) full(l Lane) bool {
+	room := r.Limit
+	if l.Queued > 0 {
+		room -= r.Limit / 20
+	}
+	return r.Limit > 0 && r.Queued >= room
+}
+
 // maxDelay keeps due instants where 64 bits of nanoseconds since 1970 can hold them.
 const maxDelay = 100 * 365 * 24 * time.Hour
 
@@ -91,7 +102,7 @@ func Schedule(now time.Time, l Lane, equal *Item, r Request, room Room) (Change,
 		isNew := fold(&it, r.Cause)
 		return Change{Lane: l, Item: &it, Lazy: !earlier && !isNew}, nil
 	}
-	if room.Limit > 0 && room.Queued >= room.Limit {
+	if room.full(l) {
 		return Change{}, fmt.Errorf("%w: %d items", ErrFull, room.Queued)
 	}
 	r.Cause.Count = 1
@@ -153,7 +164,8 @@ func Cancel(now time.Time, l Lane, it Item, by string) Change {
 const maxTrim = 1000
 
 // Finish ends a running build. It answers [ErrNotRunning] if the build has
-// ended already, so that a late verdict never overwrites the first.
+// ended already, so that a late verdict never overwrites the first. A clock
+// that was set back lets no build end before it began.
 func Finish(now time.Time, l Lane, b Build, r Result, reason string) (Change, error) {
 	at := slices.Index(l.Running, b.Number)
 	if at < 0 || !b.Running() {
@@ -161,6 +173,9 @@ func Finish(now time.Time, l Lane, b Build, r Result, reason string) (Change, er
 	}
 	l.Running = slices.Delete(slices.Clone(l.Running), at, at+1)
 	b.Ended, b.Result, b.Reason = now, r, reason
+	if now.Before(b.Started) {
+		b.Ended = b.Started
+	}
 	l.Kept++
 	if b.Number > l.LastEnded {
 		l.LastEnded, l.Last = b.Number, r

@@ -159,6 +159,7 @@ func TestOnlyNewItemsNeedRoom(t *testing.T) {
 		room  queue.Room
 		want  error
 	}{
+		{"the last of a small queue", nil, false, queue.Room{Queued: 18, Limit: 19}, nil},
 		{"a new item with room", nil, false, queue.Room{Queued: 9, Limit: 10}, nil},
 		{"a new item without room", nil, false, queue.Room{Queued: 10, Limit: 10}, queue.ErrFull},
 		{"a new item when the limit was lowered", nil, false, queue.Room{Queued: 11, Limit: 10}, queue.ErrFull},
@@ -175,6 +176,39 @@ func TestOnlyNewItemsNeedRoom(t *testing.T) {
 				t.Errorf("a refused trigger changed something:\n%s", diff)
 			}
 		})
+	}
+}
+
+// Who may trigger one job only can't keep all others from being triggered.
+func TestLastRoomIsForJobsThatHaveNothingQueued(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		queued int
+		room   queue.Room
+		want   error
+	}{
+		{"of twenty, one job gets the nineteenth", 18, queue.Room{Queued: 18, Limit: 20}, nil},
+		{"but not the last", 19, queue.Room{Queued: 19, Limit: 20}, queue.ErrFull},
+		{"nor if it has only some of them", 1, queue.Room{Queued: 19, Limit: 20}, queue.ErrFull},
+		{"which another job gets", 0, queue.Room{Queued: 19, Limit: 20}, nil},
+		{"if nobody has it", 0, queue.Room{Queued: 20, Limit: 20}, queue.ErrFull},
+		{"of the usual limit it is 500", 9500, queue.Room{Queued: 9500, Limit: 10_000}, queue.ErrFull},
+		{"and not more", 9499, queue.Room{Queued: 9499, Limit: 10_000}, nil},
+		{"without a limit there is room", 1 << 30, queue.Room{Queued: 1 << 30}, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, err := queue.Schedule(start, queue.Lane{Job: "j", Queued: tt.queued}, nil, queue.Request{ID: 4}, tt.room); !errors.Is(err, tt.want) {
+				t.Errorf("Schedule: %v, want %v", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestNoBuildEndsBeforeItBegan(t *testing.T) {
+	l := queue.Lane{Job: "j", Running: []int64{1}, LastNumber: 1}
+	change, err := queue.Finish(start.Add(-3*time.Hour), l, queue.Build{Item: queue.Item{ID: 1, Job: "j"}, Number: 1, Started: start}, queue.Success, "")
+	if err != nil || !change.Build.Ended.Equal(start) {
+		t.Errorf("Finish by a clock that was set back: %+v, %v, want that it ended when it began", change.Build, err)
 	}
 }
 
