@@ -27,7 +27,13 @@ func (c *Controller) run(ctx context.Context, b queue.Build) (queue.Result, stri
 	}
 	log().Info("build started", zap.Int("executor", b.Executor), zap.Duration("late", b.Started.Sub(b.Item.Due)))
 	out, err := c.logs.Create(job.PathElement(full), b.Number, c.opts.LogLimit)
-	if err != nil {
+	for c.lacks(ctx, b, err) {
+		out, err = c.logs.Create(job.PathElement(full), b.Number, c.opts.LogLimit)
+	}
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return queue.Aborted, oneLine(context.Cause(ctx).Error()+", while there was no room for a console log", maxReason)
+	case err != nil:
 		log().Error("build not started: no log", zap.Error(err))
 		return queue.NotBuilt, oneLine("the console log cannot be written: "+err.Error(), maxReason)
 	}
@@ -53,6 +59,24 @@ func (c *Controller) run(ctx context.Context, b queue.Build) (queue.Result, stri
 	log().Info("build ended", zap.String("result", string(result.Outcome)), zap.String("reason", result.Reason),
 		zap.Duration("duration", time.Since(b.Started)))
 	return queue.Result(result.Outcome), result.Reason
+}
+
+// lacks waits a moment and says true if it was for want of something that there
+// may be later, such as room on the disk, that a build could not go on: what
+// was accepted must not end for that. Once ctx has ended it says false.
+func (c *Controller) lacks(ctx context.Context, b queue.Build, err error) bool {
+	if !runner.Scarce(err) {
+		return false
+	}
+	c.logger().Warn("build waits for what the system lacks", zap.String("job", b.Item.Job), zap.Int64("number", b.Number), zap.Error(err))
+	again := time.NewTimer(runner.ScarceRetry)
+	defer again.Stop()
+	select {
+	case <-again.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // maxReason bounds the reason of a result, in bytes.
@@ -88,9 +112,11 @@ func (c *Controller) execute(ctx context.Context, b queue.Build, out *console.Wr
 	if err != nil {
 		return notBuilt(err)
 	}
-	workspace, leave, err := c.spaces.enter(ctx, full, func() {
-		out.Line("Waiting for a poll of the job to leave the workspace")
-	})
+	poll := func() { out.Line("Waiting for a poll of the job to leave the workspace") }
+	workspace, leave, err := c.spaces.enter(ctx, full, poll)
+	for c.lacks(ctx, b, err) {
+		workspace, leave, err = c.spaces.enter(ctx, full, poll)
+	}
 	if ctx.Err() != nil {
 		if err == nil {
 			leave()

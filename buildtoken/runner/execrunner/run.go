@@ -46,35 +46,19 @@ func (r *Runner) run(ctx context.Context, b runner.Build, log io.Writer) ending 
 	if ctx.Err() != nil {
 		return aborted(ctx)
 	}
-	var as *account
-	if r.config.User != "" {
-		var err error
-		if as, err = lookupAccount(r.config.User); err != nil {
-			return notBuilt(fmt.Errorf("run as user %s: %w", r.config.User, err))
+	f, out, err := r.launch(b)
+	for said := false; runner.Scarce(err); f, out, err = r.launch(b) {
+		if !said {
+			said = true
+			_, _ = fmt.Fprintf(log, "Waiting, because the system lacks something: %s\n", oneLine(err)) // as any output
+		}
+		pause(ctx, runner.ScarceRetry)
+		if ctx.Err() != nil {
+			return aborted(ctx)
 		}
 	}
-	cmd, err := r.command(b, as)
 	if err != nil {
 		return notBuilt(err)
-	}
-	if err := as.takeWorkspace(b.Workspace); err != nil {
-		return notBuilt(startError(err, cmd.Dir, as))
-	}
-	if err := placeFiles(b.Workspace, b.Params, as); err != nil {
-		return notBuilt(err)
-	}
-
-	out, in, err := os.Pipe()
-	if err != nil {
-		return notBuilt(err)
-	}
-	cmd.Stdout, cmd.Stderr = in, in // one pipe, so that both keep their order
-	defaultSIGPIPE()
-	f, err := start(cmd, as)
-	_ = in.Close() // the build has its own
-	if err != nil {
-		_ = out.Close()
-		return notBuilt(startError(err, cmd.Dir, as))
 	}
 	exited, copied := make(chan struct{}), make(chan struct{})
 	o := &output{log: log}
@@ -120,6 +104,39 @@ func (r *Runner) run(ctx context.Context, b runner.Build, log io.Writer) ending 
 		return ending{runner.Result{Outcome: runner.Success}, 0}
 	}
 	return ending{runner.Result{Outcome: runner.Failure, Reason: state.String()}, state.ExitCode()}
+}
+
+// launch starts the process, and gives what it writes.
+func (r *Runner) launch(b runner.Build) (f *family, out *os.File, err error) {
+	var as *account
+	if r.config.User != "" {
+		if as, err = lookupAccount(r.config.User); err != nil {
+			return nil, nil, fmt.Errorf("run as user %s: %w", r.config.User, err)
+		}
+	}
+	cmd, err := r.command(b, as)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := as.takeWorkspace(b.Workspace); err != nil {
+		return nil, nil, startError(err, cmd.Dir, as)
+	}
+	if err := placeFiles(b.Workspace, b.Params, as); err != nil {
+		return nil, nil, err
+	}
+	out, in, err := os.Pipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	cmd.Stdout, cmd.Stderr = in, in // one pipe, so that both keep their order
+	defaultSIGPIPE()
+	f, err = start(cmd, as)
+	_ = in.Close() // the build has its own
+	if err != nil {
+		_ = out.Close()
+		return nil, nil, startError(err, cmd.Dir, as)
+	}
+	return f, out, nil
 }
 
 // errUnkillable says that a process did not end, although it was killed: it runs as somebody whom this process may not
