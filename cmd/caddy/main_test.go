@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -53,6 +54,7 @@ type server struct {
 	dir, site, admin string
 	file             string // the Caddyfile
 	environment      []string
+	wrapper          []string      // a command that starts the program
 	process          *exec.Cmd     // nil: none runs
 	ended            chan struct{} // closed when process has
 }
@@ -108,12 +110,27 @@ func freeAddress(t *testing.T) string {
 // start runs Caddy and returns once it answers.
 func (s *server) start() {
 	s.t.Helper()
+	s.launch()
+	s.eventually("Caddy answers", func() bool {
+		resp, err := http.Get("http://" + s.site + "/ready")
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+}
+
+// launch runs Caddy.
+func (s *server) launch() {
+	s.t.Helper()
 	output, err := os.OpenFile(filepath.Join(s.dir, "output"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	defer output.Close() // the process has its own
-	s.process = exec.Command(binary, "run", "--config", s.file, "--adapter", "caddyfile")
+	command := append(slices.Clone(s.wrapper), binary, "run", "--config", s.file, "--adapter", "caddyfile")
+	s.process = exec.Command(command[0], command[1:]...)
 	s.process.Env, s.process.Dir = s.environment, s.dir
 	s.process.Stdout, s.process.Stderr = output, output
 	if err := s.process.Start(); err != nil {
@@ -124,14 +141,6 @@ func (s *server) start() {
 		_ = process.Wait() // kill and stop look at the state
 		close(ended)
 	}(s.process, s.ended)
-	s.eventually("Caddy answers", func() bool {
-		resp, err := http.Get("http://" + s.site + "/ready")
-		if err != nil {
-			return false
-		}
-		defer resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
-	})
 }
 
 // eventually asks again until something is so. Nothing but asking tells what

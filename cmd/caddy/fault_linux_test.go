@@ -1,0 +1,425 @@
+package main_test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// many is a job of which every trigger with another N makes an item.
+const many = "job many {\n quiet_period 1h\n token secret\n param N string\n run true\n}\n"
+
+func (s *server) triggerMany(n int) (status int, body string) {
+	s.t.Helper()
+	status, _, body = s.get(fmt.Sprintf("/buildByToken/buildWithParameters?job=many&token=secret&N=%d-%s", n, strings.Repeat("x", 1000)))
+	return status, body
+}
+
+// queued is how many items the admin API counts.
+func (s *server) queued() int {
+	s.t.Helper()
+	out, errs, err := s.command("", "build-token", "status", "--address", s.admin)
+	if err != nil {
+		s.t.Fatalf("status: %v\n%s", err, errs)
+	}
+	m := regexp.MustCompile(`(?m)^queued +(\d+)$`).FindStringSubmatch(out)
+	if m == nil {
+		s.t.Fatalf("status: got %q", out)
+	}
+	n, err := strconv.Atoi(m[1])
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return n
+}
+
+// output is what Caddy wrote so far.
+func (s *server) output() string {
+	s.t.Helper()
+	text, err := os.ReadFile(filepath.Join(s.dir, "output"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(text)
+}
+
+func (s *server) wantLogged(what string) {
+	s.t.Helper()
+	if !strings.Contains(s.output(), what) {
+		s.t.Errorf("the log does not say %q", what)
+	}
+}
+
+// limit sets what the process may have of something, from now on.
+func (s *server) limit(resource int, n uint64) (before uint64) {
+	s.t.Helper()
+	var old unix.Rlimit
+	if err := unix.Prlimit(s.process.Process.Pid, resource, nil, &old); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := unix.Prlimit(s.process.Process.Pid, resource, &unix.Rlimit{Cur: n, Max: old.Max}, nil); err != nil {
+		s.t.Fatal(err)
+	}
+	return old.Cur
+}
+
+// TestDiskThatIsFull fills what the queue's file may have until triggers are
+// refused, makes room, and looks for all that was acknowledged.
+//
+// A limit on the size of files stands for a full disk where nothing can be mounted;
+// to Caddy they differ in the number of the error only.
+func TestDiskThatIsFull(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		// disk prepares the folder of the queue, and says how to fill it and how to make room.
+		disk func(t *testing.T, dir string) (fill, empty func(*server))
+	}{
+		{"a file that may not grow", func(t *testing.T, dir string) (fill, empty func(*server)) {
+			var before uint64
+			fill = func(s *server) {
+				info, err := os.Stat(filepath.Join(dir, "queue.db"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				before = s.limit(unix.RLIMIT_FSIZE, uint64(info.Size()))
+			}
+			return fill, func(s *server) { s.limit(unix.RLIMIT_FSIZE, before) }
+		}},
+		{"a file system without room", func(t *testing.T, dir string) (fill, empty func(*server)) {
+			if err := unix.Mount("none", dir, "tmpfs", 0, "size=2m"); err != nil {
+				t.Skipf("mount: %v; the other case shows the same", err)
+			}
+			t.Cleanup(func() {
+				if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+					t.Error(err)
+				}
+			})
+			filler := filepath.Join(dir, "filler")
+			fill = func(*server) {
+				f, err := os.Create(filler)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer f.Close()
+				if _, err := io.Copy(f, zeros{}); !errors.Is(err, syscall.ENOSPC) {
+					t.Fatalf("fill: %v, want %v", err, syscall.ENOSPC)
+				}
+			}
+			return fill, func(*server) {
+				if err := os.Remove(filler); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newServer(t, many+"job runs {\n quiet_period 0\n token secret {\n grant trigger status log\n }\n run sh -c `echo started; exec cat go`\n}\n")
+			dir := filepath.Join(s.dir, "disk")
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			fill, empty := tt.disk(t, dir)
+			s.option("queue bolt " + filepath.Join(dir, "queue.db"))
+			s.start()
+			if status, body := s.triggerMany(0); status != http.StatusCreated {
+				t.Fatalf("trigger on a disk with room: got %d %q", status, body)
+			}
+			fill(s)
+			acknowledged := 1
+			for n := 1; ; n++ {
+				status, body := s.triggerMany(n)
+				if status == http.StatusServiceUnavailable {
+					if body != "the disk refuses, try again later\n" {
+						t.Errorf("refused with %q", body)
+					}
+					break
+				}
+				if status != http.StatusCreated || n == 5000 {
+					t.Fatalf("trigger %d on a full disk: got %d %q, want 503 in the end", n, status, body)
+				}
+				acknowledged++
+			}
+			s.wantLogged("queue file could not be written; nothing is accepted until it was read again")
+			empty(s)
+			s.eventually("triggers are taken again, by itself", func() bool {
+				status, _ := s.triggerMany(100_000)
+				return status == http.StatusCreated
+			})
+			if got := s.queued(); got != acknowledged+1 {
+				t.Errorf("%d items are queued, %d were acknowledged", got, acknowledged+1)
+			}
+			s.kill()
+			s.start()
+			if got := s.queued(); got != acknowledged+1 {
+				t.Errorf("after a crash, %d items are queued, %d were acknowledged", got, acknowledged+1)
+			}
+		})
+	}
+}
+
+// zeros never ends.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+// TestDiskThatIsReadOnly is a start on what can only be read.
+func TestDiskThatIsReadOnly(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		readOnly func(t *testing.T, s *server, dir string)
+	}{
+		{"a file without the right to write", func(t *testing.T, s *server, dir string) {
+			if err := errors.Join(os.Chmod(filepath.Join(dir, "queue.db"), 0o400), os.Chmod(dir, 0o500)); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = os.Chmod(dir, 0o700) }) // so that it can be removed
+			if os.Geteuid() == 0 {
+				// Root may write all the same, unless it does without.
+				s.wrapper = []string{"setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"}
+			}
+		}},
+		{"a file system that is mounted read-only", func(t *testing.T, _ *server, dir string) {
+			if err := errors.Join(unix.Mount(dir, dir, "", unix.MS_BIND, ""), unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, "")); err != nil {
+				t.Skipf("mount: %v; the other case shows the same", err)
+			}
+			t.Cleanup(func() {
+				if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+					t.Error(err)
+				}
+			})
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newServer(t, many)
+			dir := filepath.Join(s.dir, "disk")
+			s.option("queue bolt " + filepath.Join(dir, "queue.db"))
+			s.start()
+			if status, body := s.triggerMany(0); status != http.StatusCreated {
+				t.Fatalf("trigger: got %d %q", status, body)
+			}
+			s.kill()
+			before, err := os.ReadFile(filepath.Join(dir, "queue.db"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			tt.readOnly(t, s, dir)
+			s.launch()
+			<-s.ended
+			if code := s.process.ProcessState.ExitCode(); code == 0 {
+				t.Error("Caddy started, and can keep nothing")
+			}
+			s.process = nil
+			if said := regexp.MustCompile(`open queue: .*queue\.db: (permission denied|read-only file system)`); !said.MatchString(s.output()) {
+				t.Error("Caddy does not say which file it can't write, and why")
+			}
+			if after, err := os.ReadFile(filepath.Join(dir, "queue.db")); err != nil || string(after) != string(before) {
+				t.Errorf("the file was changed, %v", err)
+			}
+		})
+	}
+}
+
+// TestQueueFileThatIsLost removes the queue's file under a running server:
+// nothing more is acknowledged, and what is in the open file is not lost.
+func TestQueueFileThatIsLost(t *testing.T) {
+	s := newServer(t, many)
+	path := filepath.Join(s.dir, "data", "caddy", "build_token", "queue.db")
+	s.start()
+	if status, body := s.triggerMany(0); status != http.StatusCreated {
+		t.Fatalf("trigger: got %d %q", status, body)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 3 {
+		if status, body := s.triggerMany(n + 1); status != http.StatusServiceUnavailable {
+			t.Errorf("trigger without a file: got %d %q, want 503", status, body)
+		}
+	}
+	s.wantLogged("queue file is not in its place")
+	// As docs/operations.md says.
+	open, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", s.process.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var saved []byte
+	for _, fd := range open {
+		if target, err := os.Readlink(fd); err == nil && target == path+" (deleted)" {
+			if saved, err = os.ReadFile(fd); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	s.kill()
+	if err := os.WriteFile(path, saved, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	if got := s.queued(); got != 1 {
+		t.Errorf("%d items are queued, want the 1 that was acknowledged", got)
+	}
+}
+
+// openFiles is how many the server has.
+func (s *server) openFiles() uint64 {
+	s.t.Helper()
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.process.Process.Pid))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return uint64(len(entries))
+}
+
+// TestNoMoreOpenFiles takes file descriptors away while a client is connected:
+// triggers are kept as always, builds wait, and both go on by themselves.
+func TestNoMoreOpenFiles(t *testing.T) {
+	s := newServer(t, "job x {\n quiet_period 0\n concurrent\n coalesce never\n token secret {\n grant trigger status log\n }\n run echo hello\n}\n")
+	s.option("executors 4")
+	s.start()
+	http.DefaultClient.CloseIdleConnections()
+	c, err := net.Dial("tcp", s.site)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	answers := bufio.NewReader(c)
+	ask := func(target string) (int, string) {
+		t.Helper()
+		if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", target, s.site); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(text)
+	}
+	if status, _ := ask("/ready"); status != http.StatusOK {
+		t.Fatalf("ready: got %d", status)
+	}
+	before := s.limit(unix.RLIMIT_NOFILE, 0)
+	for range 3 {
+		if status, body := ask("/buildByToken/build?job=x&token=secret"); status != http.StatusCreated {
+			t.Errorf("trigger without descriptors: got %d %q, want 201", status, body)
+		}
+	}
+	s.eventually("builds wait for their logs", func() bool {
+		return strings.Contains(s.output(), "build waits for what the system lacks") && strings.Contains(s.output(), "too many open files")
+	})
+	if _, body := ask("/buildByToken/status?job=x&token=secret&item=1"); !strings.Contains(body, `"running"`) {
+		t.Errorf("status: got %s, want that the build runs", body)
+	}
+	// Somebody who comes now is not turned away, but waits.
+	late, err := net.Dial("tcp", s.site)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer late.Close()
+	if _, err := fmt.Fprintf(late, "GET /buildByToken/build?job=x&token=secret HTTP/1.1\r\nHost: %s\r\n\r\n", s.site); err != nil {
+		t.Fatal(err)
+	}
+	// Some more: enough for a log, too few for a process.
+	s.limit(unix.RLIMIT_NOFILE, s.openFiles()+2)
+	s.eventually("a build that has a log says what it waits for", func() bool {
+		logs, err := filepath.Glob(filepath.Join(s.dir, "data", "caddy", "build_token", "logs", "x*", "*.log"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, log := range logs {
+			if text, err := os.ReadFile(log); err == nil && strings.Contains(string(text), "Waiting, because the system lacks something") {
+				return true
+			}
+		}
+		return false
+	})
+	s.limit(unix.RLIMIT_NOFILE, before)
+	resp, err := http.ReadResponse(bufio.NewReader(late), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusCreated {
+		t.Errorf("the late one: got %s, want 201", resp.Status)
+	}
+	for item := range 4 {
+		log := ""
+		_, log = ask(fmt.Sprintf("/buildByToken/log?job=x&token=secret&item=%d", item+1))
+		if !strings.HasSuffix(log, "hello\nFinished: SUCCESS\n") {
+			t.Errorf("log of item %d: got %q, want that it was built", item+1, log)
+		}
+	}
+}
+
+// peak is the most memory that the server ever had, in bytes.
+func (s *server) peak() int64 {
+	s.t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.process.Process.Pid))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	m := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(text)
+	if m == nil {
+		s.t.Fatalf("no peak in %s", text)
+	}
+	n, err := strconv.ParseInt(string(m[1]), 10, 64)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return n << 10
+}
+
+// TestBuildThatWritesOneGiB fills its log, which says so; the rest is dropped,
+// and costs neither memory nor disk.
+func TestBuildThatWritesOneGiB(t *testing.T) {
+	s := newServer(t, "job x {\n quiet_period 0\n token secret {\n grant trigger status log\n }\n run sh -c `head -c 1073741824 /dev/zero; echo; echo last >&2`\n}\n")
+	s.start()
+	before := s.peak()
+	if status, _, body := s.get("/buildByToken/build?job=x&token=secret"); status != http.StatusCreated {
+		t.Fatalf("trigger: got %d %q", status, body)
+	}
+	s.eventually("the build ends", func() bool {
+		_, _, body := s.get("/buildByToken/status?job=x&token=secret&item=1")
+		return strings.Contains(body, `"SUCCESS"`)
+	})
+	logs, err := filepath.Glob(filepath.Join(s.dir, "data", "caddy", "build_token", "logs", "x*", "1.log"))
+	if err != nil || len(logs) != 1 {
+		t.Fatalf("logs %v, %v", logs, err)
+	}
+	info, err := os.Stat(logs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if size := info.Size(); size < 64<<20 || size > 64<<20+1000 {
+		t.Errorf("the log has %d bytes, want 64 MiB and a few lines", size)
+	}
+	text, err := os.ReadFile(logs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "[output limit of 67108864 bytes reached, the rest is dropped]\nFinished: SUCCESS\n"; !strings.HasSuffix(string(text), want) {
+		t.Errorf("the log ends with %q, want %q", text[len(text)-100:], want)
+	}
+	if grown := s.peak() - before; grown > 64<<20 {
+		t.Errorf("memory grew by %d bytes", grown)
+	}
+}
