@@ -27,6 +27,7 @@ func (c *Controller) Running() []queue.Build { return c.queue.builds() }
 // between the queue and all who write to it, so that no change gets past it.
 type observed struct {
 	Queue
+	awaited awaited
 
 	// mu guards the following.
 	mu      sync.Mutex
@@ -90,11 +91,13 @@ func (o *observed) Schedule(ctx context.Context, now time.Time, r queue.Request)
 	return it, created, err
 }
 
-// Cancel implements [Queue].
+// Cancel implements [Queue]. It is not given up with ctx: those who wait for
+// the item must hear of it even if who cancels is gone.
 func (o *observed) Cancel(ctx context.Context, now time.Time, job string, id int64, by string) error {
-	err := o.Queue.Cancel(ctx, now, job, id, by)
+	err := o.Queue.Cancel(context.WithoutCancel(ctx), now, job, id, by)
 	if err == nil {
 		o.change(nil)
+		o.awaited.wake(id)
 	}
 	return err
 }
@@ -117,6 +120,7 @@ func (o *observed) Claim(ctx context.Context, now time.Time, node string, execut
 				o.running[runKey{b.Item.Job, b.Number}] = b
 			}
 		})
+		o.awaited.wake(itemsOf(builds)...)
 	}
 	return builds, next, err
 }
@@ -126,8 +130,38 @@ func (o *observed) Finish(ctx context.Context, now time.Time, job string, number
 	b, err := o.Queue.Finish(ctx, now, job, number, r, reason)
 	if err == nil {
 		o.change(func() { delete(o.running, runKey{job, number}) })
+		o.awaited.wake(b.Item.ID)
 	}
 	return b, err
+}
+
+// Reclaim implements [Queue].
+func (o *observed) Reclaim(ctx context.Context, now time.Time, reason string) ([]queue.Build, error) {
+	lost, err := o.Queue.Reclaim(ctx, now, reason)
+	if len(lost) > 0 {
+		o.change(func() {
+			for _, b := range lost {
+				delete(o.running, runKey{b.Item.Job, b.Number})
+			}
+		})
+		o.awaited.wake(itemsOf(lost)...)
+	}
+	return lost, err
+}
+
+// Close implements [Queue]. Nobody waits for a queue that is closed.
+func (o *observed) Close() error {
+	err := o.Queue.Close()
+	o.awaited.wakeEverybody()
+	return err
+}
+
+func itemsOf(builds []queue.Build) []int64 {
+	ids := make([]int64, len(builds))
+	for i, b := range builds {
+		ids[i] = b.Item.ID
+	}
+	return ids
 }
 
 var _ Queue = (*observed)(nil)

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -16,13 +15,6 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
-
-// lookAgain is how often a follower asks whether its item was started. The
-// queue wakes only those who start builds, and whoever follows a queued item has time.
-const lookAgain = time.Second
-
-// settleAgain is how often it asks for what is written within an instant.
-const settleAgain = 20 * time.Millisecond
 
 // errClientGone says that nobody is there any more to send to.
 var errClientGone = errors.New("httpapi: client is gone")
@@ -101,60 +93,52 @@ type stream interface {
 
 // follow sends the log of the item's build from an offset on.
 func (o *own) follow(ctx context.Context, start int64, s stream) error {
-	var log *console.Reader
-	for log == nil {
-		wait := lookAgain
-		if b := o.entry.Build; b != nil {
-			var err error
-			log, err = o.ctl.Log(o.entry.Item.Job, b.Number)
-			switch {
-			case err == nil:
-				continue
-			case !errors.Is(err, queue.ErrNotFound):
-				return err
-			case !b.Running():
-				return s.end(o.entry)
-			}
-			wait = settleAgain // it is about to be made
-		} else if o.entry.Cancelled != nil {
-			return s.end(o.entry)
-		}
-		if err := o.again(ctx, wait); err != nil {
-			return err
-		}
+	log, err := o.waitForLog(ctx)
+	if err != nil {
+		return err
+	}
+	if log == nil {
+		return s.end(o.entry)
 	}
 	defer func() { _ = log.Close() }() // only read
 	if _, err := console.Follow(ctx, log, start, s.write); err != nil {
 		return err
 	}
 	// The log is complete an instant before the end is on record.
-	for o.entry.Build.Running() {
-		err := o.again(ctx, settleAgain)
-		if errors.Is(err, queue.ErrNotFound) { // so many builds came after it that it was dropped
-			break
-		}
-		if err != nil {
-			return err
-		}
+	entry, err := o.ctl.Await(ctx, o.api.Definition, o.entry.Item.ID, hasEnded)
+	switch {
+	case err == nil:
+		o.entry = entry
+	case !errors.Is(err, queue.ErrNotFound): // so many builds came after it that it was dropped
+		return err
 	}
 	return s.end(o.entry)
 }
 
-// again looks at the item once more after a while.
-func (o *own) again(ctx context.Context, wait time.Duration) error {
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	entry, err := o.ctl.Entry(ctx, o.api.Definition, o.entry.Item.ID)
-	if err != nil {
-		return err
+// waitForLog opens the log once it has begun. An item that never has one gives nil.
+func (o *own) waitForLog(ctx context.Context) (log *console.Reader, err error) {
+	entry, awaitErr := o.ctl.Await(ctx, o.api.Definition, o.entry.Item.ID, func(e queue.Entry) bool {
+		if e.Build == nil {
+			return hasEnded(e)
+		}
+		log, err = o.ctl.Log(e.Item.Job, e.Build.Number)
+		if errors.Is(err, queue.ErrNotFound) { // of a build that runs it is about to be made
+			log, err = nil, nil
+			return hasEnded(e)
+		}
+		return true
+	})
+	if awaitErr != nil {
+		return nil, awaitErr
 	}
 	o.entry = entry
-	return nil
+	return log, err
+}
+
+// hasEnded says that nothing more will become of an item: it was cancelled, or
+// its build has ended.
+func hasEnded(e queue.Entry) bool {
+	return e.Cancelled != nil || (e.Build != nil && !e.Build.Running())
 }
 
 func flush(w http.ResponseWriter) {

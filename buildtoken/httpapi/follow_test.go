@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
 )
 
 // stranger is a client that is gone: nothing can be sent to it.
@@ -47,7 +49,7 @@ func TestLogIsCutWhenTheQueueFails(t *testing.T) {
 	bubble(t, func(s *scenario) {
 		ended := startFollowing(s, httptest.NewRecorder())
 		s.queue.unreadable.Store(true)
-		time.Sleep(2 * time.Second)
+		time.Sleep(buildtoken.DefaultQuietPeriod) // then it is started
 		synctest.Wait()
 		select {
 		case got := <-ended:

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/buildtoken/buildtoken/buildtoken/console"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
 const (
@@ -16,8 +17,7 @@ const (
 	// logBehind is how far a client may be behind the end of a log before it is
 	// taken to the end: a browser can't show more than that.
 	logBehind = 1 << 20
-	// logPause is how long a stream gathers output between events, and how
-	// often it looks for a log that is not there yet.
+	// logPause is how long a stream gathers output between events.
 	logPause = 100 * time.Millisecond
 )
 
@@ -96,16 +96,19 @@ func (v *visit) followLog(ctx context.Context, out *events, of logPlace) error {
 // waitForLog opens a log; that of a build that has just started may come a
 // moment later. Not ok: there is none.
 func (v *visit) waitForLog(ctx context.Context, of logPlace) (*console.Reader, bool) {
-	for {
-		log, err := v.ctl.Log(of.full, of.number)
-		if err == nil {
-			return log, true
-		}
-		b, buildErr := v.ctl.Build(ctx, of.full, of.number)
-		if !missing(err) || buildErr != nil || !b.Running() || !v.pause(ctx, logPause) {
-			return nil, false
-		}
+	b, err := v.ctl.Build(ctx, of.full, of.number)
+	if err != nil {
+		return nil, false
 	}
+	var log *console.Reader
+	_, err = v.ctl.Await(ctx, v.p.Definition, b.Item.ID, func(e queue.Entry) bool {
+		opened, err := v.ctl.Log(of.full, of.number)
+		if err == nil {
+			log = opened
+		}
+		return !missing(err) || e.Build == nil || !e.Build.Running()
+	})
+	return log, err == nil && log != nil
 }
 
 // wholeRunes is how much of a text can be cut off without cutting a character.

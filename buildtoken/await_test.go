@@ -1,0 +1,205 @@
+package buildtoken_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// awaiting is somebody who waits for an item.
+type awaiting struct {
+	looks atomic.Int64
+	over  atomic.Bool
+	// The following are set once it is over.
+	entry queue.Entry
+	err   error
+}
+
+func (a *awaiting) looked() int { return int(a.looks.Load()) }
+func (a *awaiting) ended() bool { return a.over.Load() }
+
+// String is what a test shows of it.
+func (a *awaiting) String() string {
+	if !a.ended() {
+		return fmt.Sprintf("still waiting after %d looks", a.looked())
+	}
+	return fmt.Sprintf("over after %d looks with %+v, %v", a.looked(), a.entry, a.err)
+}
+
+// awaitBench is a controller with two jobs whose builds go on until they are stopped.
+type awaitBench struct {
+	t *testing.T
+	c *buildtoken.Controller
+	d *buildtoken.Definition
+}
+
+func newAwaitBench(t *testing.T, wrap ...func(buildtoken.Queue) buildtoken.Queue) *awaitBench {
+	t.Helper()
+	dir := t.TempDir()
+	db, err := boltqueue.Open(boltqueue.Options{Path: filepath.Join(dir, "queue.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var q buildtoken.Queue = db
+	for _, w := range wrap {
+		q = w(q)
+	}
+	c, err := buildtoken.Open(t.Context(), buildtoken.Options{Queue: q, Dir: dir, Key: buildtoken.NewKey()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := define(t, buildtoken.Spec{
+		Root:   buildtoken.Folder{Jobs: []buildtoken.Job{{Name: "one", Runner: untilStopped{}}, {Name: "other", Runner: untilStopped{}}}},
+		Access: buildtoken.Access{Build: "true"},
+	})
+	if _, err := c.Attach(t.Context(), buildtoken.Config{Definitions: []*buildtoken.Definition{d}}); err != nil {
+		t.Fatal(err)
+	}
+	return &awaitBench{t: t, c: c, d: d}
+}
+
+func (b *awaitBench) trigger(full string) int64 {
+	b.t.Helper()
+	out, err := b.c.Trigger(b.t.Context(), b.d, buildtoken.Trigger{
+		Caller: buildtoken.Caller{User: "alice", Post: true}, Action: buildtoken.Build, Job: full, UserMayTrigger: true,
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return out.Item.ID
+}
+
+// await waits for an item until enough says so, in a goroutine that ends with ctx.
+func (b *awaitBench) await(ctx context.Context, id int64, enough func(queue.Entry) bool) *awaiting {
+	a := &awaiting{}
+	go func() {
+		a.entry, a.err = b.c.Await(ctx, b.d, id, func(e queue.Entry) bool {
+			a.looks.Add(1)
+			return enough(e)
+		})
+		a.over.Store(true)
+	}()
+	synctest.Wait()
+	return a
+}
+
+func ended(e queue.Entry) bool {
+	return e.Cancelled != nil || (e.Build != nil && !e.Build.Running())
+}
+
+func TestAwaitLooksOnlyWhenItsItemChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newAwaitBench(t)
+		defer b.c.Close()
+		one := b.trigger("one")
+		a := b.await(t.Context(), one, ended)
+		looks := func(after string, want int, isOver bool) {
+			t.Helper()
+			synctest.Wait()
+			if a.looked() != want || a.ended() != isOver {
+				t.Errorf("after %s it has looked %d times, over %v; want %d, %v", after, a.looked(), a.ended(), want, isOver)
+			}
+		}
+		looks("it has begun", 1, false)
+		other := b.trigger("other")
+		if err := b.c.Cancel(t.Context(), "other", other, "user alice"); err != nil {
+			t.Fatal(err)
+		}
+		b.trigger("one") // joins
+		looks("what happened to others, and a join", 1, false)
+		time.Sleep(buildtoken.DefaultQuietPeriod)
+		synctest.Wait()
+		if a.looked() < 2 || a.looked() > 3 { // the start and the beginning of the log may be one
+			t.Errorf("after the start it has looked %d times, want 2 or 3", a.looked())
+		}
+		atStart := a.looked()
+		time.Sleep(time.Hour)
+		looks("an hour", atStart, false)
+		if err := b.c.StopBuild(t.Context(), "one", 1, "user alice"); err != nil {
+			t.Fatal(err)
+		}
+		looks("the end", atStart+1, true)
+		if a.err != nil || a.entry.Build == nil || a.entry.Build.Result != queue.Aborted {
+			t.Errorf("Await = %+v, %v, want an aborted build", a.entry, a.err)
+		}
+		if again := b.await(t.Context(), one, ended); !again.ended() || again.looked() != 1 || again.err != nil {
+			t.Errorf("who comes after the end is %v, want the entry at once", again)
+		}
+	})
+}
+
+// hangsUp is a queue with callers who are gone before a cancellation is answered.
+type hangsUp struct {
+	buildtoken.Queue
+	hangUp context.CancelFunc
+}
+
+func (q hangsUp) Cancel(ctx context.Context, now time.Time, job string, id int64, by string) error {
+	err := q.Queue.Cancel(ctx, now, job, id, by)
+	q.hangUp()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+func TestAwaitHearsOfACancellationWhoseCallerIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, hangUp := context.WithCancel(t.Context())
+		b := newAwaitBench(t, func(q buildtoken.Queue) buildtoken.Queue { return hangsUp{q, hangUp} })
+		defer b.c.Close()
+		one := b.trigger("one")
+		a := b.await(t.Context(), one, ended)
+		_ = b.c.Cancel(ctx, "one", one, "user alice") // nobody hears what it says
+		synctest.Wait()
+		if !a.ended() || a.err != nil || a.entry.Cancelled == nil {
+			t.Errorf("who waits for the item is %v, want that it was cancelled", a)
+		}
+	})
+}
+
+func TestAwaitEndsWithItsContextAndWithTheController(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newAwaitBench(t)
+		one := b.trigger("one")
+		enough := errors.New("enough")
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, enough)
+		defer cancel()
+		short := b.await(ctx, one, ended)
+		long := b.await(t.Context(), one, ended)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if !short.ended() || !errors.Is(short.err, enough) || short.entry.Item.ID != one {
+			t.Errorf("who waits for a second is %v, want the last entry and %v", short, enough)
+		}
+		if long.ended() {
+			t.Errorf("who waits for ever is %v", long)
+		}
+		if err := b.c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if !long.ended() || !errors.Is(long.err, queue.ErrClosed) {
+			t.Errorf("after Close, who waits for ever is %v, want %v", long, queue.ErrClosed)
+		}
+	})
+}
+
+func TestAwaitOfAnUnknownItem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newAwaitBench(t)
+		defer b.c.Close()
+		if a := b.await(t.Context(), 99, ended); !a.ended() || !errors.Is(a.err, queue.ErrNotFound) {
+			t.Errorf("Await is %v, want %v", a, queue.ErrNotFound)
+		}
+	})
+}
