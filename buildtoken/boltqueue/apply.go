@@ -42,6 +42,7 @@ func (b *batch) apply(l *lane, c queue.Change) error {
 		b.put(bucketLeft(), idKey(id), jobKey(l.head.Job, 0))
 	}
 	b.trim(l, c)
+	b.applyReceipt(l.head.Job, c)
 	b.touch(l)
 	b.settle(l, next)
 	if b.broken != nil {

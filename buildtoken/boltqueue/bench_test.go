@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -105,6 +106,44 @@ func BenchmarkScheduleNew(b *testing.B) {
 				return err
 			})
 		})
+	}
+}
+
+// BenchmarkScheduleKeyed is a new item with a key, in a lane that holds receipts
+// already: none, many, and many that are over and dropped meanwhile.
+func BenchmarkScheduleKeyed(b *testing.B) {
+	for _, bc := range []struct {
+		name     string
+		receipts int
+		age      time.Duration
+	}{{"receipts=0", 0, 0}, {"receipts=100000", 100_000, 0}, {"over=100000", 100_000, 2 * queue.KeepReceipts}} {
+		for _, callers := range []int{1, 64} {
+			b.Run(fmt.Sprintf("%s/callers=%d", bc.name, callers), func(b *testing.B) {
+				q, commits := counted(b, filepath.Join(b.TempDir(), "queue.db"))
+				keyed := func(now time.Time, n int64) error {
+					r := numbered("job", n)
+					r.Key = new(queue.Digest)
+					// Keys come in no order, as digests do.
+					binary.BigEndian.PutUint64(r.Key[:], uint64(n)*0x9e3779b97f4a7c15)
+					_, _, err := q.Schedule(b.Context(), now, r)
+					return err
+				}
+				var fill sync.WaitGroup
+				for worker := range 256 {
+					fill.Go(func() {
+						for n := worker; n < bc.receipts; n += 256 {
+							if err := keyed(start.Add(-bc.age), 1<<40+int64(n)); err != nil {
+								b.Error(err)
+								return
+							}
+						}
+					})
+				}
+				fill.Wait()
+				b.ResetTimer()
+				each(b, callers, commits, func(n int64) error { return keyed(start, n) })
+			})
+		}
 	}
 }
 

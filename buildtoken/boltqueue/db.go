@@ -261,7 +261,7 @@ func (q *DB) transact(requests []request, answers []error) (wake bool) {
 	}
 	q.broken = fmt.Errorf("%w: %w", queue.ErrStorage, err)
 	for i, r := range requests {
-		if r.decide != nil && answers[i] == nil {
+		if r.decide != nil && (answers[i] == nil || answersFirst(answers[i])) {
 			answers[i] = q.broken
 		}
 	}

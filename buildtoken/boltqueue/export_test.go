@@ -14,5 +14,8 @@ const (
 	Retry = retryAfter
 )
 
-// MaxJob is the longest name of a job.
-const MaxJob = maxJob
+// MaxJob is the longest name of a job, MaxKeyedJob the longest if triggers have keys.
+const (
+	MaxJob      = maxJob
+	MaxKeyedJob = maxKeyedJob
+)

@@ -117,12 +117,23 @@ func writeSample(t *testing.T) {
 	schedule(t, q, waits)
 	waits.Cause = queue.Cause{Kind: queue.CauseUser, User: "alice"}
 	schedule(t, q, waits)
+	closeCompact(t, q, sample)
+}
+
+// closeCompact closes a queue and takes away the unused end of its file, which is most of it.
+func closeCompact(t *testing.T, q *boltqueue.DB, path string) {
+	t.Helper()
+	try := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	try(q.Close())
-	// Without the unused end of the file, which is most of it.
-	db, err := bolt.Open(sample, 0o600, nil)
+	db, err := bolt.Open(path, 0o600, nil)
 	try(err)
-	small, err := bolt.Open(sample+".small", 0o600, nil)
+	small, err := bolt.Open(path+".small", 0o600, nil)
 	try(err)
 	try(bolt.Compact(small, db, 0))
-	try(errors.Join(db.Close(), small.Close(), os.Rename(sample+".small", sample)))
+	try(errors.Join(db.Close(), small.Close(), os.Rename(path+".small", path)))
 }

@@ -172,7 +172,8 @@ func checkBuckets(tx *bolt.Tx, path string) error {
 	if v := readUint(meta.Get(keyFormat())); v != format {
 		return fmt.Errorf("%w: %s has format %d, this program knows %d", ErrForeign, path, v, format)
 	}
-	for _, name := range buckets() {
+	all := buckets()
+	for _, name := range all[:always] {
 		if tx.Bucket(name) == nil {
 			return fmt.Errorf("%w: %s has no bucket %s", ErrForeign, path, name)
 		}
@@ -181,7 +182,7 @@ func checkBuckets(tx *bolt.Tx, path string) error {
 }
 
 // openFile opens the file for writing, prepares it and reads it. Reading comes
-// after prepare, which writes nothing unless there is a reason to.
+// after prepare and addBuckets, which write nothing unless there is a reason to.
 func openFile(opts Options, how bolt.Options, prepare func(*bolt.DB) error) (*opened, *memory, error) {
 	db, err := openBolt(opts, how)
 	if err != nil {
@@ -190,6 +191,9 @@ func openFile(opts Options, how bolt.Options, prepare func(*bolt.DB) error) (*op
 	mem := newMemory()
 	err = guard(opts.Path, func() error {
 		if err := prepare(db.DB); err != nil {
+			return fmt.Errorf("boltqueue: %s: %w", opts.Path, err)
+		}
+		if err := addBuckets(db.DB, opts); err != nil {
 			return fmt.Errorf("boltqueue: %s: %w", opts.Path, err)
 		}
 		return db.View(func(tx *bolt.Tx) error {
@@ -268,6 +272,34 @@ func walk(tx *bolt.Tx) error {
 		if err != nil {
 			return fmt.Errorf("%w: %s: %w", ErrForeign, name, err)
 		}
+	}
+	return nil
+}
+
+// addBuckets gives the file of an older program the buckets that it lacks.
+func addBuckets(db *bolt.DB, opts Options) error {
+	missing := false
+	err := db.View(func(tx *bolt.Tx) error {
+		for _, name := range buckets() {
+			missing = missing || tx.Bucket(name) == nil
+		}
+		return nil
+	})
+	if err != nil || !missing {
+		return err
+	}
+	tx, err := db.Begin(true)
+	if err != nil {
+		return fmt.Errorf("add buckets: %w", err)
+	}
+	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing; else another error counts
+	for _, name := range buckets() {
+		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+			return fmt.Errorf("add bucket %s: %w", name, err)
+		}
+	}
+	if err := opts.Commit(tx); err != nil {
+		return fmt.Errorf("add buckets: %w", err)
 	}
 	return nil
 }

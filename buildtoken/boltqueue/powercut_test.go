@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -32,6 +33,7 @@ type cut struct {
 	before, after []byte
 	items         []scheduled // acknowledged, as are
 	builds        []queue.Build
+	keyed         []keyed
 }
 
 // How many commits a run looks at. How many there are depends on how many
@@ -41,6 +43,12 @@ const minCuts, maxCuts = 5, 12
 type scheduled struct {
 	job string
 	id  int64
+}
+
+// keyed is a trigger with a key, and what it was answered.
+type keyed struct {
+	request queue.Request
+	receipt queue.Receipt
 }
 
 // TestPowerCut drives a queue with several callers, and opens what a power cut
@@ -112,13 +120,14 @@ func cutsOf(t *testing.T, r *rand.Rand) []cut {
 		cuts   []cut
 		items  []scheduled
 		builds []queue.Build
+		once   []keyed
 		seen   int
 	)
 	commit := func(tx *bolt.Tx) error {
 		mu.Lock()
 		seen++
 		wanted := (seen%12 == 0 || seen < 4) && len(cuts) < maxCuts
-		c := cut{items: slices.Clone(items), builds: slices.Clone(builds)}
+		c := cut{items: slices.Clone(items), builds: slices.Clone(builds), keyed: slices.Clone(once)}
 		mu.Unlock()
 		if !wanted {
 			return unsynced(tx)
@@ -148,13 +157,29 @@ func cutsOf(t *testing.T, r *rand.Rand) []cut {
 					wish := request([]string{"a", "b", "c"}[mine.IntN(3)], fmt.Sprint(mine.IntN(40)))
 					wish.Values = []queue.Value{{Name: "V", Kind: "text", Text: string(bytes.Repeat([]byte("x"), mine.IntN(9000)))}}
 					wish.Cause.Note = fmt.Sprint(mine.Int64())
-					it, _, err := q.Schedule(t.Context(), start, wish)
+					if n < 3 {
+						wish.Key = &queue.Digest{byte(mine.IntN(30))}
+						wish.Digest = *wish.Key // one key, one trigger
+					}
+					it, created, err := q.Schedule(t.Context(), start, wish)
+					var repeated *queue.RepeatedError
+					if errors.As(err, &repeated) {
+						mu.Lock()
+						once = append(once, keyed{wish, repeated.Receipt})
+						mu.Unlock()
+						continue
+					}
 					if err != nil {
 						t.Error(err)
 						return
 					}
 					mu.Lock()
 					items = append(items, scheduled{it.Job, it.ID})
+					if wish.Key != nil {
+						once = append(once, keyed{wish, queue.Receipt{
+							Key: *wish.Key, Values: wish.Digest, Item: it.ID, Created: created, Until: start.Add(queue.KeepReceipts),
+						}})
+					}
 					mu.Unlock()
 				case n < 7:
 					mu.Lock()
@@ -281,16 +306,17 @@ func shows(t *testing.T, file []byte) (string, error) {
 	if err := consistent(path); err != nil {
 		return "", err
 	}
+	receipts := receiptsIn(t, path)
 	q, err := boltqueue.Open(boltqueue.Options{Path: path, Commit: unsynced})
 	if err != nil {
 		return "", err
 	}
 	defer q.Close()
-	var b bytes.Buffer
+	b := bytes.NewBufferString(receipts)
 	var errs []error
 	note := func(v any, err error) {
 		errs = append(errs, err)
-		fmt.Fprintf(&b, "%+v\n", v)
+		fmt.Fprintf(b, "%+v\n", v)
 	}
 	items, err := q.Items(t.Context(), start, "", 1000)
 	for _, e := range items {
@@ -311,6 +337,33 @@ func shows(t *testing.T, file []byte) (string, error) {
 	it, _, err := q.Schedule(t.Context(), start, fresh)
 	note(it.ID, err)
 	return b.String(), errors.Join(errs...)
+}
+
+// receiptsIn is a line for each receipt in a file, and for each end of one.
+func receiptsIn(t *testing.T, path string) string {
+	t.Helper()
+	var b strings.Builder
+	db, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true, Timeout: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	err = db.View(func(tx *bolt.Tx) error {
+		for _, bucket := range []string{"receipts", "receipt_ends"} {
+			err := tx.Bucket([]byte(bucket)).ForEach(func(k, v []byte) error {
+				fmt.Fprintf(&b, "%s %x %s\n", bucket, k, v)
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
 }
 
 // unsynced commits without a sync: what counts here is what was written when,
@@ -362,6 +415,12 @@ func acknowledged(t *testing.T, c cut, before string) {
 		}
 		if err != nil || kept.Result != b.Result || kept.Item.ID != b.Item.ID {
 			t.Fatalf("the end of %s #%d was acknowledged; on record: %+v, %v", b.Item.Job, b.Number, kept, err)
+		}
+	}
+	for _, k := range c.keyed {
+		var repeated *queue.RepeatedError
+		if _, _, err := q.Schedule(t.Context(), start, k.request); !errors.As(err, &repeated) || repeated.Receipt != k.receipt {
+			t.Fatalf("the receipt %+v was acknowledged; the same trigger is answered %v", k.receipt, err)
 		}
 	}
 }

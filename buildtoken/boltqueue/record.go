@@ -24,12 +24,21 @@ import (
 //	builds     job 0x00 number    → build (JSON)
 //	cancelled  job 0x00 ID        → cancelled item (JSON)
 //	left       ID                 → job 0x00 number; number 0: cancelled
+//	receipts     job 0x00 key          → receipt (JSON)
+//	receipt_ends job 0x00 until 8, key → nothing; finds those that are over
 //
+// The last two are younger than the format: a file without them has no receipts.
 // Numbers and IDs are 8 bytes, big endian, so that keys sort by them. A job
 // name holds no control characters ([checkJob]), so 0x00 ends it.
-func buckets() [6][]byte {
-	return [6][]byte{bucketMeta(), bucketItems(), bucketLanes(), bucketBuilds(), bucketCancelled(), bucketLeft()}
+func buckets() [8][]byte {
+	return [8][]byte{
+		bucketMeta(), bucketItems(), bucketLanes(), bucketBuilds(), bucketCancelled(), bucketLeft(),
+		bucketReceipts(), bucketReceiptEnds(),
+	}
 }
+
+// always is how many of the buckets every file has.
+const always = 6
 
 func bucketMeta() []byte      { return []byte("meta") }
 func bucketItems() []byte     { return []byte("items") }
@@ -37,6 +46,9 @@ func bucketLanes() []byte     { return []byte("lanes") }
 func bucketBuilds() []byte    { return []byte("builds") }
 func bucketCancelled() []byte { return []byte("cancelled") }
 func bucketLeft() []byte      { return []byte("left") }
+
+func bucketReceipts() []byte    { return []byte("receipts") }
+func bucketReceiptEnds() []byte { return []byte("receipt_ends") }
 
 // The keys of the bucket meta. Each holds 8 bytes, big endian.
 func keyFormat() []byte { return []byte("format") }

@@ -122,6 +122,15 @@ func TestJobNamesThatAreNoKeys(t *testing.T) {
 	if _, _, err := q.Schedule(t.Context(), start, queue.Request{Job: longest}); err != nil {
 		t.Errorf("Schedule of the longest name: %v", err)
 	}
+	once := queue.Request{Job: longest, Key: &queue.Digest{1}}
+	if _, _, err := q.Schedule(t.Context(), start, once); !errors.Is(err, boltqueue.ErrJob) {
+		t.Errorf("Schedule of the longest name with a key: %v, want %v", err, boltqueue.ErrJob)
+	}
+	once.Job = longest[:boltqueue.MaxKeyedJob]
+	once.Delay = time.Hour
+	if _, _, err := q.Schedule(t.Context(), start, once); err != nil {
+		t.Errorf("Schedule of the longest name that may have a key: %v", err)
+	}
 	if builds, _, err := q.Claim(t.Context(), start, "", []int{0}); err != nil || len(builds) != 1 {
 		t.Errorf("Claim of the longest name: %d builds, %v", len(builds), err)
 	}

@@ -24,10 +24,11 @@ func (q *DB) SetRules(ctx context.Context, rules map[string]queue.Rules, limit i
 
 // Schedule queues a build or joins an equal item, and says which. now is the
 // instant of the trigger; Request.ID is set here. It answers queue.ErrFull, or
-// an error about the job's name if that is empty, longer than 32,759 bytes or
-// holds a zero byte.
+// an error about the job's name if that is empty, longer than 32,759 bytes (with
+// a key 32,743) or holds a zero byte. A key that was given before is a
+// queue.RepeatedError or queue.ErrKeyReused.
 func (q *DB) Schedule(ctx context.Context, now time.Time, r queue.Request) (queue.Item, bool, error) {
-	if err := checkJob(r.Job); err != nil {
+	if err := checkKeyed(r); err != nil {
 		return queue.Item{}, false, err
 	}
 	// The loop may still write to these when ctx ended; then nobody reads them.
@@ -44,7 +45,7 @@ func (q *DB) Schedule(ctx context.Context, now time.Time, r queue.Request) (queu
 			equal = found
 		}
 		r.ID = b.mem.nextID
-		change, err := queue.Schedule(instant(now), l.head, equal, r, queue.Room{Queued: len(b.mem.byID), Limit: b.limit})
+		change, err := b.schedule(instant(now), l, equal, r, queue.Room{Queued: len(b.mem.byID), Limit: b.limit})
 		if err != nil {
 			return err
 		}

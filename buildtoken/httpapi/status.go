@@ -97,6 +97,9 @@ func verdictOf(err error) verdict {
 	case errors.Is(err, queue.ErrNotRunning):
 		return verdict{status: http.StatusConflict, text: "the build is not running"}
 
+	case errors.Is(err, queue.ErrKeyReused):
+		return verdict{status: http.StatusUnprocessableEntity, text: "this Idempotency-Key was used for a trigger with other parameter values"}
+
 	case errors.Is(err, buildtoken.ErrShuttingDown), errors.Is(err, queue.ErrClosed), errors.Is(err, errNoEngine):
 		return verdict{status: http.StatusServiceUnavailable, text: "shutting down or not ready, try again later", retry: retryShutdown}
 	case errors.Is(err, queue.ErrFull):

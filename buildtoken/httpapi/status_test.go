@@ -33,6 +33,7 @@ func notFromRequests() map[string]string {
 		"policy.ErrBadRule":        configuration,
 		"policy.ErrBadCase":        "of the command that tests rules",
 		"console.ErrNotFound":      "the controller makes it queue.ErrNotFound",
+		"queue.RepeatedError":      "the controller answers with what it repeats",
 		"console.ErrLive":          "of builds that were lost with their process",
 	}
 }

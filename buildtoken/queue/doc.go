@@ -15,6 +15,9 @@
 //	Claim    ── item became a build ► running
 //	Finish   ── build ended ────────► SUCCESS, FAILURE, ABORTED, NOT_BUILT
 //
+// A trigger with a key leaves a [Receipt] beside the first of them, so that it
+// can be answered again.
+//
 // Waiting, blocked and buildable are not stored: [Lane.Explain] derives them
 // from the facts and the instant, so the end of a quiet period writes nothing.
 //

@@ -100,6 +100,10 @@ type Request struct {
 	Delay time.Duration
 	// Cause says who asked. Its Count is ignored.
 	Cause Cause
+	// Key, if not nil, makes the request one that may come again: within
+	// [KeepReceipts] the job's next ones with the same key are answered as this
+	// one was. It is a keyed digest of what the client gave, and of who it is.
+	Key *Digest
 }
 
 // Result is how a build ended. The zero value means that it is running.

@@ -40,6 +40,8 @@ type Lane struct {
 	// Last is the result of the ended build with the number LastEnded, the highest.
 	Last      Result `json:"last,omitempty"`
 	LastEnded int64  `json:"last_ended,omitempty"`
+	// Receipts counts the receipts on record.
+	Receipts int `json:"receipts,omitempty"`
 }
 
 // Change is what a decision changed. The backend commits it as one, applies
@@ -63,6 +65,10 @@ type Change struct {
 	// Trim and TrimCancelled are how many of the oldest ended builds and
 	// cancelled items lose their records in the same commit.
 	Trim, TrimCancelled int
+	// Receipt is to be kept, if not nil, and Forget are those to be dropped
+	// before.
+	Receipt *Receipt
+	Forget  []Receipt
 }
 
 // Room is how many items all lanes together hold, and how many they may.
@@ -85,7 +91,8 @@ const maxDelay = 100 * 365 * 24 * time.Hour
 
 // Schedule decides what a trigger does. equal is the queued item with the
 // request's digest, or nil; a backend never passes a solo one. It answers
-// [ErrFull] if a new item has no room; a join needs none.
+// [ErrFull] if a new item has no room; a join needs none. A request with a key
+// is for [ScheduleOnce].
 //
 // A trigger never makes an earlier one wait longer: the earlier due instant
 // wins, and causes fold into the item. Jenkins does the same

@@ -16,6 +16,7 @@ type store struct {
 	items     map[int64]*queue.Item
 	builds    map[numbered]queue.Build
 	cancelled map[int64]queue.Cancelled
+	receipts  map[string][]queue.Receipt // of a job, in no order
 }
 
 type numbered struct {
@@ -24,7 +25,7 @@ type numbered struct {
 }
 
 func newStore() store {
-	return store{1, map[string]queue.Lane{}, map[int64]*queue.Item{}, map[numbered]queue.Build{}, map[int64]queue.Cancelled{}}
+	return store{1, map[string]queue.Lane{}, map[int64]*queue.Item{}, map[numbered]queue.Build{}, map[int64]queue.Cancelled{}, map[string][]queue.Receipt{}}
 }
 
 func (s *store) lane(job string) queue.Lane {
@@ -67,6 +68,28 @@ func (s *store) commit(c committed) {
 		}
 		delete(s.cancelled, oldest)
 	}
+	for _, old := range c.change.Forget {
+		s.receipts[job] = slices.DeleteFunc(s.receipts[job], func(r queue.Receipt) bool { return r.Key == old.Key })
+	}
+	if c.change.Receipt != nil {
+		s.receipts[job] = append(s.receipts[job], *c.change.Receipt)
+	}
+}
+
+// receipt is the one under a request's key.
+func (s *store) receipt(r queue.Request) *queue.Receipt {
+	for _, kept := range s.receipts[r.Job] {
+		if kept.Key == *r.Key {
+			return &kept
+		}
+	}
+	return nil
+}
+
+// oldestReceipts are those of a job that are over first.
+func (s *store) oldestReceipts(job string) []queue.Receipt {
+	all := slices.SortedFunc(slices.Values(s.receipts[job]), func(a, b queue.Receipt) int { return a.Until.Compare(b.Until) })
+	return all[:min(len(all), queue.MaxForget)]
 }
 
 // equal is the item that a request may join.
@@ -126,6 +149,13 @@ type modelItem struct {
 type model struct {
 	items []modelItem
 	rules map[string]queue.Rules
+	// keyed are all triggers with a key that were accepted, as they came.
+	keyed []keyedTrigger
+}
+
+type keyedTrigger struct {
+	job     string
+	receipt queue.Receipt
 }
 
 func newModel() model { return model{rules: map[string]queue.Rules{}} }
@@ -169,6 +199,39 @@ func (m *model) do(o op, now time.Time, limit int) error {
 }
 
 func (m *model) trigger(r queue.Request, now time.Time, limit int) error {
+	if r.Key == nil {
+		_, _, err := m.schedule(r, now, limit)
+		return err
+	}
+	for _, k := range m.keyed {
+		if k.job == r.Job && k.receipt.Key == *r.Key && k.receipt.Until.After(now) {
+			if k.receipt.Values != r.Digest {
+				return queue.ErrKeyReused
+			}
+			return &queue.RepeatedError{Receipt: k.receipt}
+		}
+	}
+	id, created, err := m.schedule(r, now, limit)
+	if err == nil {
+		m.keyed = append(m.keyed, keyedTrigger{r.Job, queue.Receipt{
+			Key: *r.Key, Values: r.Digest, Item: id, Created: created, Until: now.Add(24 * time.Hour),
+		}})
+	}
+	return err
+}
+
+// receipts counts those of a job that are not over.
+func (m *model) receipts(job string, now time.Time) int {
+	n := 0
+	for _, k := range m.keyed {
+		if k.job == job && k.receipt.Until.After(now) {
+			n++
+		}
+	}
+	return n
+}
+
+func (m *model) schedule(r queue.Request, now time.Time, limit int) (id int64, created bool, err error) {
 	due := now
 	if r.Delay > 0 {
 		due = now.Add(r.Delay)
@@ -180,17 +243,17 @@ func (m *model) trigger(r queue.Request, now time.Time, limit int) error {
 			if due.Before(it.due) {
 				it.due = due
 			}
-			return nil
+			return it.id, false, nil
 		}
 	}
 	if m.count(inQueue) >= limit {
-		return queue.ErrFull
+		return 0, false, queue.ErrFull
 	}
 	m.items = append(m.items, modelItem{
 		id: int64(len(m.items) + 1), job: r.Job, digest: r.Digest, solo: r.Solo,
 		notes: []string{r.Cause.Note}, since: now, due: due,
 	})
-	return nil
+	return int64(len(m.items)), true, nil
 }
 
 func (m *model) finish(o op, now time.Time) error {

@@ -177,6 +177,9 @@ func (o op) time() time.Duration {
 	if o.kind != opAdvance {
 		return 0
 	}
+	if o.b%32 == 31 { // so that keys are over, now and then
+		return 10 * time.Hour
+	}
 	return time.Duration(o.a%7) * time.Second
 }
 
@@ -193,6 +196,9 @@ func (o op) request() queue.Request {
 	}
 	if o.b%7 == 0 { // a hot trigger whose causes all differ
 		r.Cause.Note = fmt.Sprint("note ", o.c)
+	}
+	if o.a%5 == 4 {
+		r.Key = &queue.Digest{byte(o.c / 8 % 4)}
 	}
 	return r
 }
@@ -211,7 +217,7 @@ func (w *world) do(o op) error {
 	w.ops = append(w.ops, o)
 	change, err := w.decide(o)
 	want := w.m.do(o, w.now, w.limit)
-	if !errors.Is(err, want) {
+	if !sameError(err, want) {
 		return fmt.Errorf("error %w, the model says %w", orNone(err), orNone(want))
 	}
 	if change != nil {
@@ -220,6 +226,15 @@ func (w *world) do(o op) error {
 		w.s.commit(c)
 	}
 	return nil
+}
+
+// sameError compares what the caller learns from errors.
+func sameError(got, want error) bool {
+	var first, wanted *queue.RepeatedError
+	if errors.As(want, &wanted) {
+		return errors.As(got, &first) && first.Receipt == wanted.Receipt
+	}
+	return errors.Is(got, want)
 }
 
 func orNone(err error) error {
@@ -236,7 +251,11 @@ func (w *world) decide(o op) (*queue.Change, error) {
 	case opTrigger:
 		r := o.request()
 		r.ID = w.s.nextID
-		change, err := queue.Schedule(w.now, lane, w.s.equal(r), r, queue.Room{Queued: len(w.s.items), Limit: w.limit})
+		room := queue.Room{Queued: len(w.s.items), Limit: w.limit}
+		change, err := queue.Schedule(w.now, lane, w.s.equal(r), r, room)
+		if r.Key != nil {
+			change, err = queue.ScheduleOnce(w.now, lane, w.s.equal(r), r, room, w.s.receipt(r), w.s.oldestReceipts(r.Job))
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -291,6 +310,9 @@ func (w *world) compare() error {
 		got, want := w.s.lane(job), w.m.lane(job)
 		if !slices.Equal(got.Running, want.Running) || diffLane(got, want) {
 			return fmt.Errorf("lane (-model +got):\n%s", cmp.Diff(want, got))
+		}
+		if n := len(w.s.receipts[job]); n != got.Receipts || n < w.m.receipts(job, w.now) {
+			return fmt.Errorf("%d receipts of %s, its lane counts %d, and the model has %d that count", n, job, got.Receipts, w.m.receipts(job, w.now))
 		}
 		var due time.Time
 		if first := w.s.first(job); first != nil {

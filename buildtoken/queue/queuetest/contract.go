@@ -33,6 +33,9 @@ func contract() []clause {
 		{"Changed has a value after what may start, free or stop a build", changedFires},
 		{"identifiers are unique over jobs and never used again", idsAreUnique},
 		{"a lost build is ended once", reclaimOnce},
+		{"a key that is given many times at once makes one item", keyAtOnce},
+		{"a receipt is durable with what it is of", receiptIsDurable},
+		{"keys are of one job, and their receipts get fewer", receiptsGetFewer},
 		{"an item that was handed out does not change", handedOutStays},
 		{"lists obey their limits", listsObeyLimits},
 		{"lanes come in the order asked for", lanesInOrder},
@@ -261,7 +264,7 @@ func errorWritesNothing(t *testing.T, store Store, q Queue) {
 	schedule(t, q, request("a", "1"))
 	schedule(t, q, request("b", "2"))
 	claim(t, q, 0) // item 1 leaves: a runs, b is queued
-	schedule(t, q, request("b", "3"))
+	schedule(t, q, keyed("b", "3", "key"))
 	before := read(t, q, "a", "b", "c")
 	errOf := func(_ any, err error) error { return err }
 	for _, tt := range []struct {
@@ -282,6 +285,10 @@ func errorWritesNothing(t *testing.T, store Store, q Queue) {
 		{"a wish to stop a build that never was", func() error { return q.Abort(ctx, "b", 1, "alice") }, queue.ErrNotFound},
 		{"an item that never was", func() error { return errOf(q.Entry(ctx, start, 99)) }, queue.ErrNotFound},
 		{"a build that never was", func() error { return errOf(q.Build(ctx, "b", 1)) }, queue.ErrNotFound},
+		{"a key with other values", func() error {
+			_, _, err := q.Schedule(ctx, start, keyed("b", "4", "key"))
+			return err
+		}, queue.ErrKeyReused},
 		{"the oldest of no builds", func() error { return errOf(q.Oldest(ctx, "b")) }, queue.ErrNotFound},
 	} {
 		if err := tt.do(); !errors.Is(err, tt.want) {

@@ -122,6 +122,8 @@ func (p *player) request(a arguments) (queue.Request, error) {
 			r.Cause.Addr = value
 		case "root":
 			r.Root = value
+		case "key":
+			r.Key = keyOf(value)
 		case "quiet":
 			delay, err := time.ParseDuration(value)
 			if err != nil {
@@ -135,6 +137,12 @@ func (p *player) request(a arguments) (queue.Request, error) {
 	}
 	copy(r.Digest[:], digest.Sum(nil))
 	return r, nil
+}
+
+// keyOf is the key that stands for what a client gave.
+func keyOf(given string) *queue.Digest {
+	sum := sha256.Sum256([]byte(given))
+	return new(queue.Digest(sum[:len(queue.Digest{})]))
 }
 
 func (p *player) value(name, text string) queue.Value {

@@ -177,8 +177,12 @@ func (p *player) lane(a arguments) ([]string, error) {
 	if l.LastEnded > 0 {
 		last = fmt.Sprintf("#%d %s", l.LastEnded, l.Last)
 	}
-	return line("%d queued, running %v, last number %d, %d ended and %d cancelled on record, last result: %s",
-		l.Queued, l.Running, l.LastNumber, l.Kept, l.KeptCancelled, last), nil
+	receipts := ""
+	if l.Receipts > 0 {
+		receipts = fmt.Sprintf(", %d receipts", l.Receipts)
+	}
+	return line("%d queued, running %v, last number %d, %d ended and %d cancelled on record, last result: %s%s",
+		l.Queued, l.Running, l.LastNumber, l.Kept, l.KeptCancelled, last, receipts), nil
 }
 
 // setRules gives a job rules: rules JOB [concurrent] [disabled] [keep=N] [label=L],

@@ -15,8 +15,16 @@ func since(at time.Time) string { return at.Sub(start).String() }
 // refused is the answer for one of the errors that a queue may answer. Any
 // other error is one of the test.
 func refused(err error) ([]string, error) {
+	var repeated *queue.RepeatedError
+	if errors.As(err, &repeated) {
+		verb := "joined"
+		if repeated.Receipt.Created {
+			verb = "created"
+		}
+		return line("again: %s item %d", verb, repeated.Receipt.Item), nil
+	}
 	for _, known := range []error{
-		queue.ErrFull, queue.ErrLeft, queue.ErrNotRunning, queue.ErrNotFound, queue.ErrStorage, queue.ErrClosed,
+		queue.ErrFull, queue.ErrLeft, queue.ErrNotRunning, queue.ErrNotFound, queue.ErrStorage, queue.ErrClosed, queue.ErrKeyReused,
 	} {
 		if errors.Is(err, known) {
 			return line("refused: %v", known), nil

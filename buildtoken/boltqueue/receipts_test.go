@@ -1,0 +1,214 @@
+package boltqueue_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/queue/queuetest"
+)
+
+// keyedRequest is a trigger with a key.
+func keyedRequest(job, values string, key byte) queue.Request {
+	r := request(job, values)
+	r.Key = &queue.Digest{key}
+	return r
+}
+
+// repeats asks for a trigger whose key was given before.
+func repeats(t *testing.T, q *boltqueue.DB, now time.Time, r queue.Request) queue.Receipt {
+	t.Helper()
+	it, _, err := q.Schedule(t.Context(), now, r)
+	var repeated *queue.RepeatedError
+	if !errors.As(err, &repeated) {
+		t.Fatalf("Schedule with a key that was given = item %d, %v; want a RepeatedError", it.ID, err)
+	}
+	return repeated.Receipt
+}
+
+func TestTriggerWithoutAKeyWritesNoReceipt(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	q := open(t, boltqueue.Options{Path: path})
+	schedule(t, q, request("a", "1"))
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := receiptsIn(t, path); got != "" {
+		t.Errorf("receipts of a trigger without a key:\n%s", got)
+	}
+}
+
+func TestReceiptsThatAreOverLeaveNothingBehind(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	q := open(t, boltqueue.Options{Path: path})
+	for key := range byte(4) {
+		schedule(t, q, keyedRequest("a", "old", key))
+	}
+	over := start.Add(queue.KeepReceipts)
+	for key := range byte(2) { // the first takes the place of one, and drops another
+		if _, _, err := q.Schedule(t.Context(), over, keyedRequest("a", "new", 2*key)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := receiptsIn(t, path); strings.Count(got, "receipts ") != 2 || strings.Count(got, "receipt_ends ") != 2 {
+		t.Errorf("in the file there is, want two receipts and their ends:\n%s", got)
+	}
+}
+
+func TestRepeatedTriggerCostsNoCommit(t *testing.T) {
+	d := &disk{}
+	q := open(t, boltqueue.Options{Path: filepath.Join(t.TempDir(), "queue.db"), Commit: d.commit(nil)})
+	schedule(t, q, keyedRequest("a", "1", 'k'))
+	before := d.count()
+	for range 5 {
+		repeats(t, q, start, keyedRequest("a", "1", 'k'))
+	}
+	if _, _, err := q.Schedule(t.Context(), start, keyedRequest("a", "2", 'k')); !errors.Is(err, queue.ErrKeyReused) {
+		t.Errorf("other values: %v, want %v", err, queue.ErrKeyReused)
+	}
+	if got := d.count(); got != before {
+		t.Errorf("%d commits for triggers that change nothing", got-before)
+	}
+}
+
+// Who repeats a trigger of the same batch must not be told that it is queued
+// when the batch fails.
+func TestRepeatedTriggerOfAFailedBatchFails(t *testing.T) {
+	for name, what := range map[string]fault{"the disk is full": full, "the commit happens but is reported as failed": syncFails} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "queue.db")
+			synctest.Test(t, func(t *testing.T) {
+				goOn, d := make(chan struct{}), &disk{}
+				q := open(t, boltqueue.Options{Path: path, Commit: d.commit(goOn)})
+				old := keyedRequest("a", "old", 'o')
+				schedule(t, q, old)
+				d.next(heldForever, what)
+				var callers sync.WaitGroup
+				callers.Go(func() { schedule(t, q, request("b", "held")) })
+				synctest.Wait()
+				answers := make([]error, 3)
+				for i, values := range []string{"1", "1", "2"} {
+					callers.Go(func() { _, _, answers[i] = q.Schedule(t.Context(), start, keyedRequest("a", values, 'k')) })
+					synctest.Wait() // so that they come in this order
+				}
+				close(goOn)
+				callers.Wait()
+				for i, err := range answers {
+					if !errors.Is(err, queue.ErrStorage) {
+						t.Errorf("caller %d of the batch heard %v, want %v", i, err, queue.ErrStorage)
+					}
+				}
+				sameOnDisk(t, q, path)
+				if got := repeats(t, q, start, old); got.Item != 1 {
+					t.Errorf("the receipt of before the failure is %+v, want item 1", got)
+				}
+				// The client tries again, and with the values that it likes.
+				schedule(t, q, keyedRequest("a", "2", 'k'))
+				repeats(t, q, start, keyedRequest("a", "2", 'k'))
+				sameOnDisk(t, q, path)
+				if l, err := q.Lane(t.Context(), "a"); err != nil || l.Receipts != 2 || l.Queued != 2 {
+					t.Errorf("lane %+v, %v; want two items, two receipts", l, err)
+				}
+			})
+		})
+	}
+}
+
+// What can't be read is worth a line in the log; the trigger goes on.
+func TestDamagedReceiptIsNone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	q := open(t, boltqueue.Options{Path: path})
+	schedule(t, q, keyedRequest("a", "1", 'k'))
+	schedule(t, q, keyedRequest("a", "2", 'l'))
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	at := slices.Concat([]byte("a\x00k"), make([]byte, 15))
+	edit(t, path, func(tx *bolt.Tx) error { return spoil(tx, "receipts", at) })
+	core, logs := observer.New(zap.ErrorLevel)
+	q = open(t, boltqueue.Options{Path: path, Log: zap.New(core)})
+	later := start.Add(time.Hour)
+	it, created, err := q.Schedule(t.Context(), later, keyedRequest("a", "3", 'k'))
+	if err != nil || it.ID != 3 || !created || logs.Len() == 0 {
+		t.Errorf("Schedule = item %d, %v, %v, with %d lines in the log; want the new item 3 and a line", it.ID, created, err, logs.Len())
+	}
+	repeats(t, q, later, keyedRequest("a", "3", 'k'))
+	repeats(t, q, later, keyedRequest("a", "2", 'l'))
+	// When the damaged one is over, it goes, and not the one that took its place.
+	over := start.Add(queue.KeepReceipts)
+	for n := range byte(3) {
+		schedule(t, q, keyedRequest("a", "n", 'n'+n))
+	}
+	if _, _, err := q.Schedule(t.Context(), over, keyedRequest("a", "4", 'm')); err != nil {
+		t.Fatal(err)
+	}
+	repeats(t, q, over, keyedRequest("a", "3", 'k'))
+}
+
+// sampleKeyed is a file with receipts, written by the program that first knew
+// them. Like sample, it is never written anew.
+const sampleKeyed = "testdata/format-1/receipts.db"
+
+func TestReadsReceiptsOfFormat1(t *testing.T) {
+	r := keyedRequest("app/deploy", "values", 'k')
+	if _, err := os.Stat(sampleKeyed); queuetest.Update() && errors.Is(err, os.ErrNotExist) {
+		q := open(t, boltqueue.Options{Path: sampleKeyed})
+		schedule(t, q, r)
+		closeCompact(t, q, sampleKeyed)
+	}
+	q := open(t, boltqueue.Options{Path: copyFile(t, sampleKeyed)})
+	want := queue.Receipt{Key: *r.Key, Values: r.Digest, Item: 1, Created: true, Until: start.Add(24 * time.Hour)}
+	if got := repeats(t, q, start, r); got != want {
+		t.Errorf("receipt %+v, want %+v", got, want)
+	}
+	if l, err := q.Lane(t.Context(), r.Job); err != nil || l.Receipts != 1 {
+		t.Errorf("lane %+v, %v; want one receipt", l, err)
+	}
+}
+
+// The file of a program that knew no receipts has no place for them.
+func TestFileWithoutReceiptsGetsAPlaceForThem(t *testing.T) {
+	path := copyFile(t, sample)
+	edit(t, path, func(tx *bolt.Tx) error {
+		if tx.Bucket([]byte("receipts")) != nil {
+			t.Error("the sample has receipts, and so shows nothing")
+		}
+		return nil
+	})
+	q := open(t, boltqueue.Options{Path: path})
+	r := keyedRequest("app/deploy", "new", 'k')
+	schedule(t, q, r)
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	q = open(t, boltqueue.Options{Path: path})
+	if got := repeats(t, q, start, r); got.Item != 5 {
+		t.Errorf("the receipt after a restart is of item %d, want 5", got.Item)
+	}
+}
+
+func TestFileThatCannotGetAPlaceForReceiptsIsNotOpened(t *testing.T) {
+	path, d := copyFile(t, sample), &disk{}
+	d.next(full)
+	if q, err := boltqueue.Open(boltqueue.Options{Path: path, Commit: d.commit(nil)}); err == nil {
+		_ = q.Close()
+		t.Fatal("opened, though the disk is full")
+	}
+	q := open(t, boltqueue.Options{Path: path, Commit: d.commit(nil)})
+	schedule(t, q, keyedRequest("app/deploy", "new", 'k'))
+}
