@@ -126,11 +126,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return next.ServeHTTP(w, r)
 }
 
-// serve shows people pages and answers programs. Triggers need not be looked
-// at twice: below buildByToken, pages have a folder of their own.
+// serve shows people pages and answers programs. Nothing below buildByToken is
+// for people, so triggers are not looked at twice.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request) (handled bool) {
-	below, byToken := strings.CutPrefix(r.URL.Path, "/buildByToken/")
-	if (!byToken || strings.HasPrefix(below, "-/")) && h.pages.Serve(w, r) {
+	if !strings.HasPrefix(r.URL.Path, "/buildByToken/") && h.pages.Serve(w, r) {
 		return true
 	}
 	return h.api.Serve(w, r)

@@ -3,6 +3,7 @@ package caddymodule_test
 import (
 	"io"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -60,5 +61,47 @@ func TestPagesStandBesideOtherHandlers(t *testing.T) {
 				t.Errorf("GET %s = %d %.300q, want %d and %q", tt.path, answer.StatusCode, body, tt.status, tt.part)
 			}
 		})
+	}
+}
+
+// TestPagesAreLiveBehindALogin that leaves out the paths of triggers, as the
+// documents have it: what a page asks for later needs the account too.
+func TestPagesAreLiveBehindALogin(t *testing.T) {
+	root := "http://" + serveSite(t, `
+	@people not path /buildByToken/*
+	basic_auth @people {
+		alice $2a$04$DWg7sOYkgryu0crsI9tmQuWkHZRCLAZP/JBuJZNWzHATGg7LVL2qS
+	}
+	build_token {
+		job p {
+			run true
+		}
+	}
+`)
+	ask := func(method, path string) (int, string) {
+		r, err := http.NewRequestWithContext(t.Context(), method, root+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Accept", "text/html")
+		r.SetBasicAuth("alice", "alice-password")
+		answer, err := http.DefaultTransport.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		body, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer.StatusCode, string(body)
+	}
+	_, page := ask(http.MethodGet, "/job/p/")
+	found := regexp.MustCompile(`data-events="([^"]+)"`).FindStringSubmatch(page)
+	if found == nil {
+		t.Fatalf("the page has no event stream:\n%s", page)
+	}
+	if status, body := ask(http.MethodHead, found[1]); status != http.StatusOK {
+		t.Errorf("HEAD %s = %d %s, want 200", found[1], status, body)
 	}
 }

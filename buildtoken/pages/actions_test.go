@@ -135,7 +135,7 @@ func TestFormSaysWhatIsWrongBesideTheField(t *testing.T) {
 			`<p class="problem" id="start-delay-problem">`,
 			`name="delay" value="soon"`, `name="cause" value="why not"`, "<details open>",
 			`name="DRY" value="true">`, // the tick was taken away
-			`data-events="/ci/buildByToken/-/events/job/deploy/"`,
+			`data-events="/ci/queue/-/events/job/deploy/"`,
 		)
 		s.lacks(w.Body.String(), "typed", "param-BRANCH-problem", "param-KEY-problem")
 		if items, err := s.ctl.Items(s.Context(), s.def, "", 9); err != nil || len(items) > 0 {
@@ -301,7 +301,7 @@ func TestStop(t *testing.T) {
 		}
 		page := s.page("/job/app/job/deploy/1/")
 		s.holds(page, "Aborted", "user alice")
-		s.lacks(page, "stopForm", "data-events=\"/ci/buildByToken/-/events/job/app/job/deploy/1/\" data-say")
+		s.lacks(page, "stopForm", "data-events=\"/ci/queue/-/events/job/app/job/deploy/1/\" data-say")
 	})
 }
 

@@ -106,7 +106,7 @@ func (s *site) streams(out *streamed, want ...string) {
 
 func TestQueueIsFollowed(t *testing.T) {
 	onSite(t, tree(), func(s *site) {
-		out, _, stop := s.open("/buildByToken/-/events/queue/", "alice")
+		out, _, stop := s.open("/queue/-/events/queue/", "alice")
 		defer stop()
 		if out.header.Get("Content-Type") != "text/event-stream" || out.header.Get("Cache-Control") != "no-store" {
 			s.Errorf("headers %v", out.header)
@@ -132,7 +132,7 @@ func TestQueueIsFollowed(t *testing.T) {
 
 func TestManyChangesMakeFewEvents(t *testing.T) {
 	onSite(t, tree(), func(s *site) {
-		out, _, stop := s.open("/buildByToken/-/events/queue/", "alice")
+		out, _, stop := s.open("/queue/-/events/queue/", "alice")
 		defer stop()
 		s.streams(out, "page queue: 0 items queued")
 		s.triggerIn("hello", "1h")
@@ -157,7 +157,7 @@ func (s *site) triggerIn(full, delay string) {
 func TestItemTurnsIntoItsBuild(t *testing.T) {
 	onSite(t, tree(), func(s *site) {
 		s.triggerIn("hello", "10s")
-		out, ended, stop := s.open("/buildByToken/-/events/queue/item/1/", "rita")
+		out, ended, stop := s.open("/queue/-/events/queue/item/1/", "rita")
 		defer stop()
 		s.streams(out, "page item: Item 1: Quiet period. In its quiet period")
 		time.Sleep(11 * time.Second)
@@ -169,7 +169,7 @@ func TestItemTurnsIntoItsBuild(t *testing.T) {
 func TestCancelledItemIsTheEnd(t *testing.T) {
 	onSite(t, tree(), func(s *site) {
 		s.triggerIn("hello", "10s")
-		out, ended, stop := s.open("/buildByToken/-/events/queue/item/1/", "rita")
+		out, ended, stop := s.open("/queue/-/events/queue/item/1/", "rita")
 		defer stop()
 		s.post("/queue/item/1/cancelForm", "alice", nil)
 		time.Sleep(time.Second)
@@ -190,7 +190,7 @@ func TestBuildIsFollowedToItsEnd(t *testing.T) {
 		more = make(chan string) // of the bubble
 		s.trigger("hello", nil)
 		const cause = "Started by user alice with note: push\n" // 38 bytes
-		out, ended, stop := s.open("/buildByToken/-/events/job/hello/1/?start=8", "alice")
+		out, ended, stop := s.open("/queue/-/events/job/hello/1/?start=8", "alice")
 		defer stop()
 		events := out.take(s.T)
 		if len(events) != 2 {
@@ -206,7 +206,7 @@ func TestBuildIsFollowedToItsEnd(t *testing.T) {
 		s.streams(out, `log 40-54 "€\nbad `+"\uFFFD"+` byte"`)
 
 		// Another connection goes on where the last one was.
-		again, _, stopAgain := s.open("/buildByToken/-/events/job/hello/1/?start=8", "alice", "Last-Event-ID", "44")
+		again, _, stopAgain := s.open("/queue/-/events/job/hello/1/?start=8", "alice", "Last-Event-ID", "44")
 		defer stopAgain()
 		s.holds(strings.Join(names(s.T, again.take(s.T)), "\n"), `log 44-54 "bad `)
 
@@ -222,7 +222,7 @@ func TestEndedBuildIsStreamedOnDemand(t *testing.T) {
 	onSite(t, jobs(at("hello", writes(long))), func(s *site) {
 		s.trigger("hello", nil)
 		for _, start := range []string{"-1", "0"} { // the end, and so far behind that it comes to the same
-			out, ended, stop := s.open("/buildByToken/-/events/job/hello/1/?start="+start, "alice")
+			out, ended, stop := s.open("/queue/-/events/job/hello/1/?start="+start, "alice")
 			<-ended
 			stop()
 			next, text := int64(-1), ""
@@ -253,7 +253,7 @@ func TestStreamEnds(t *testing.T) {
 			done := make(chan struct{})
 			s.pages.Done = done
 			s.trigger("app/deploy", nil)
-			_, ended, stop := s.open("/buildByToken/-/events/job/app/job/deploy/1/", "alice")
+			_, ended, stop := s.open("/queue/-/events/job/app/job/deploy/1/", "alice")
 			defer stop()
 			close(done)
 			<-ended
@@ -262,7 +262,7 @@ func TestStreamEnds(t *testing.T) {
 	t.Run("with the client", func(t *testing.T) {
 		onSite(t, tree(), func(s *site) {
 			s.trigger("app/deploy", nil)
-			_, ended, stop := s.open("/buildByToken/-/events/job/app/job/deploy/1/", "alice")
+			_, ended, stop := s.open("/queue/-/events/job/app/job/deploy/1/", "alice")
 			stop()
 			<-ended
 		})
@@ -270,13 +270,13 @@ func TestStreamEnds(t *testing.T) {
 	t.Run("with a client that takes nothing", func(t *testing.T) {
 		onSite(t, tree(), func(s *site) {
 			s.trigger("app/deploy", nil)
-			r := request(http.MethodGet, "/buildByToken/-/events/job/app/job/deploy/1/", "alice", nil)
+			r := request(http.MethodGet, "/queue/-/events/job/app/job/deploy/1/", "alice", nil)
 			s.pages.Serve(&broken{httptest.NewRecorder()}, r) // returns
 		})
 	})
 	t.Run("says now and then that it is there", func(t *testing.T) {
 		onSite(t, tree(), func(s *site) {
-			out, _, stop := s.open("/buildByToken/-/events/queue/", "alice")
+			out, _, stop := s.open("/queue/-/events/queue/", "alice")
 			defer stop()
 			out.drain()
 			time.Sleep(21 * time.Second)
@@ -288,7 +288,7 @@ func TestStreamEnds(t *testing.T) {
 	})
 	t.Run("when there is no page any more", func(t *testing.T) {
 		onSite(t, tree(), func(s *site) {
-			w := s.get("/buildByToken/-/events/job/hello/9/", "alice")
+			w := s.get("/queue/-/events/job/hello/9/", "alice")
 			if w.Code != http.StatusNotFound || w.Header().Get("Content-Type") == "text/event-stream" {
 				s.Errorf("events of no build = %d %s", w.Code, w.Header().Get("Content-Type"))
 			}
@@ -313,7 +313,7 @@ func TestLogPart(t *testing.T) {
 			{"", ""},
 			{"?from=x&to=7", "Started"},
 		} {
-			w := s.get("/buildByToken/-/log/job/hello/1"+tt.query, "alice")
+			w := s.get("/queue/-/log/job/hello/1"+tt.query, "alice")
 			if w.Code != http.StatusOK || w.Body.String() != tt.want || w.Header().Get("X-Log-Size") != fmt.Sprint(len(whole)) {
 				s.Errorf("%s = %d %q, size %s, want %q", tt.query, w.Code, w.Body, w.Header().Get("X-Log-Size"), tt.want)
 			}

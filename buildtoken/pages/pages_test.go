@@ -65,10 +65,10 @@ func TestServeLeavesTheRestAlone(t *testing.T) {
 			{"a form of the remote API", "POST", "/job/hello/build", html, false},
 			{"an escaped slash makes no folder", "GET", "/job/app%2Fdeploy/", html, false},
 			{"another site's page", "GET", "/about/", html, false},
-			{"an asset", "GET", "/buildByToken/-/assets/x.css", any, true},
-			{"an asset below", "GET", "/buildByToken/-/assets/x/y", any, false},
-			{"something else of ours", "GET", "/buildByToken/-/other/x", any, false},
-			{"events of what is no page", "GET", "/buildByToken/-/events/about", any, false},
+			{"an asset", "GET", "/queue/-/assets/x.css", any, true},
+			{"an asset below", "GET", "/queue/-/assets/x/y", any, false},
+			{"something else of ours", "GET", "/queue/-/other/x", any, false},
+			{"events of what is no page", "GET", "/queue/-/events/about", any, false},
 		} {
 			r := httptest.NewRequest(tt.method, tt.path, nil)
 			r.SetBasicAuth("rita", "secret")
@@ -185,7 +185,7 @@ func TestAccess(t *testing.T) {
 			{"GET", "/job/secret/job/nothing/", statuses{404, 403, 403, 403}},
 			{"GET", "/job/secret/job/plan/1/", statuses{200, 403, 403, 403}},
 			{"GET", "/job/secret/job/plan/99/", statuses{404, 403, 403, 403}},
-			{"HEAD", "/buildByToken/-/events/", statuses{200, 200, 403, 403}},
+			{"HEAD", "/queue/-/events/", statuses{200, 200, 403, 403}},
 			{"GET", "/job/secret/job/plan/1/console", statuses{200, 403, 403, 403}},
 			{"GET", "/job/secret/job/plan/lastBuild/", statuses{303, 403, 403, 403}},
 			{"GET", "/job/secret/job/plan/lastFailedBuild/", statuses{404, 403, 403, 403}},
@@ -193,9 +193,9 @@ func TestAccess(t *testing.T) {
 			{"GET", "/job/secret/job/plan/badge/icon.svg", statuses{200, 403, 403, 403}},
 			{"GET", "/job/secret/job/nothing/badge/icon.svg", statuses{404, 403, 403, 403}},
 			{"GET", "/job/secret/job/badged/badge/icon.svg", statuses{200, 200, 200, 200}},
-			{"GET", "/buildByToken/-/log/job/secret/job/plan/1", statuses{200, 403, 403, 403}},
-			{"GET", "/buildByToken/-/log/job/secret/job/plan/9", statuses{404, 403, 403, 403}},
-			{"GET", "/buildByToken/-/events/job/secret/job/nothing/", statuses{404, 403, 403, 403}},
+			{"GET", "/queue/-/log/job/secret/job/plan/1", statuses{200, 403, 403, 403}},
+			{"GET", "/queue/-/log/job/secret/job/plan/9", statuses{404, 403, 403, 403}},
+			{"GET", "/queue/-/events/job/secret/job/nothing/", statuses{404, 403, 403, 403}},
 			{"GET", "/queue/item/1/", statuses{303, 404, 403, 403}},
 			{"GET", "/queue/item/99/", statuses{404, 404, 403, 403}},
 			{"POST", "/job/secret/job/nothing/buildForm", statuses{404, 403, 404, 403}},
@@ -347,7 +347,7 @@ func TestPasswordsAreNeverShown(t *testing.T) {
 func TestAssets(t *testing.T) {
 	onSite(t, tree(), func(s *site) {
 		page := s.page("/")
-		links := regexp.MustCompile(`="/ci(/buildByToken/-/assets/[^"]+)"`).FindAllStringSubmatch(page, -1)
+		links := regexp.MustCompile(`="/ci(/queue/-/assets/[^"]+)"`).FindAllStringSubmatch(page, -1)
 		if len(links) != 7 {
 			s.Errorf("%d assets, want 7", len(links))
 		}
@@ -359,7 +359,7 @@ func TestAssets(t *testing.T) {
 			text := strings.ReplaceAll(w.Body.String(), `xmlns="http://www.w3.org/2000/svg"`, "")
 			s.lacks(text, "http://", "https://", "innerHTML", "eval(")
 		}
-		if w := s.get("/buildByToken/-/assets/pages.000000000000.css", ""); w.Code != http.StatusNotFound {
+		if w := s.get("/queue/-/assets/pages.000000000000.css", ""); w.Code != http.StatusNotFound {
 			s.Errorf("an asset of another version = %d, want 404", w.Code)
 		}
 	})

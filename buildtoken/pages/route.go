@@ -52,12 +52,14 @@ func submitting(serve func(*visit) error) route {
 	return route{methods: []string{http.MethodPost}, needsController: true, serve: serve}
 }
 
-// own is the first part of paths that nothing else can have.
-const own = "buildByToken/-/"
+// own is the first part of paths that nothing else can have. It is not below
+// buildByToken, which people keep out of what asks for a login: streams and
+// parts of logs are for who may read.
+const own = "queue/-/"
 
 // route finds what a path leads to; not ok is somebody else's.
 func (p *Pages) route(path []string) (route, bool) {
-	if len(path) >= 3 && path[0] == "buildByToken" && path[1] == "-" {
+	if len(path) >= 3 && path[0] == "queue" && path[1] == "-" {
 		return p.ownRoute(path[2], path[3:])
 	}
 	if load, ok := p.page(path); ok {
