@@ -8,8 +8,8 @@ func References(place string) int {
 	return n
 }
 
-// RedactQuery is what access log entries of triggers show of a URI.
-func RedactQuery(uri string) string { return redactQuery(uri, isClear("/buildByToken/build")) }
+// RedactURI is what access log entries of triggers show of a URI.
+func RedactURI(uri string) string { return redactURI(uri, isClear("/buildByToken/build")) }
 
 // SwappableLogger makes a logger that writes to the newest one that swap was given.
 func SwappableLogger() (log *zap.Logger, swap func(*zap.Logger)) {

@@ -18,18 +18,22 @@ func withoutSecrets(r *http.Request) (shown *http.Request, secret bool) {
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
 		uri = original.RequestURI
 	}
-	clear := redactQuery(uri, isClear(r.URL.Path))
-	referer := redactQuery(r.Header.Get("Referer"), func(string) bool { return false })
-	secret = clear != uri || referer != r.Header.Get("Referer") ||
-		slices.ContainsFunc(secretHeaders(), func(name string) bool { return r.Header.Get(name) != "" })
+	clear := redactURI(uri, isClear(r.URL.Path))
+	referer := redactURI(r.Header.Get("Referer"), func(string) bool { return false })
+	secret = clear != uri || referer != r.Header.Get("Referer")
+	for name, values := range r.Header {
+		secret = secret || isSecretHeader(name) && strings.Join(values, "") != ""
+	}
 	if !secret {
 		return r, false
 	}
 	shown = r.Clone(r.Context())
 	shown.RequestURI = clear
-	for _, name := range secretHeaders() {
-		for i := range shown.Header[name] {
-			shown.Header[name][i] = redacted
+	for name, values := range shown.Header {
+		if isSecretHeader(name) {
+			for i := range values {
+				values[i] = redacted
+			}
 		}
 	}
 	if referer != "" {
@@ -38,9 +42,64 @@ func withoutSecrets(r *http.Request) (shown *http.Request, secret bool) {
 	return shown, true
 }
 
-// secretHeaders are the headers that can carry a secret, in canonical form.
-func secretHeaders() []string {
-	return []string{"X-Build-Token", "X-Gitlab-Token", "Authorization", "Proxy-Authorization", "Cookie"}
+// isSecretHeader says whether a header can carry a secret: those that we read
+// one from, and any other that sounds like it, since a client may have taken
+// the wrong one.
+func isSecretHeader(name string) bool {
+	name = strings.ToLower(name)
+	for _, word := range []string{"token", "secret", "password", "authorization", "x-auth", "api-key", "apikey", "cookie"} {
+		if strings.Contains(name, word) {
+			return true
+		}
+	}
+	return false
+}
+
+// redactURI replaces what of a URI may not be shown.
+func redactURI(uri string, isClear func(key string) bool) string {
+	path, query, found := strings.Cut(uri, "?")
+	path = redactPath(path)
+	if !found {
+		return path
+	}
+	return path + "?" + redactQuery(query, isClear)
+}
+
+// redactPath replaces what of a path can be a misplaced token: below
+// buildByToken whatever is no endpoint, elsewhere a query that came without its
+// question mark, and in a whole URL the account in front of the host.
+func redactPath(path string) string {
+	segments := strings.Split(path, "/")
+	for i, segment := range segments {
+		text, err := url.PathUnescape(segment)
+		_, host, account := strings.Cut(segment, "@")
+		switch {
+		case i == 2 && account && segments[1] == "" && strings.HasSuffix(segments[0], ":"):
+			segments[i] = redacted + "@" + host[strings.LastIndex(host, "@")+1:]
+		case text == "buildByToken" && !isEndpoint(segments[i+1:]):
+			return strings.Join(append(segments[:i+1], redacted), "/")
+		case text == "buildByToken":
+			return strings.Join(segments, "/")
+		case err != nil, strings.Contains(strings.ToLower(text), "token="):
+			segments[i] = redacted
+		}
+	}
+	return strings.Join(segments, "/")
+}
+
+// isEndpoint says whether this is all that stands behind buildByToken in the
+// path of some endpoint, or of what pages need.
+func isEndpoint(rest []string) bool {
+	if len(rest) == 0 {
+		return true
+	}
+	switch rest[0] {
+	case "", "build", "buildWithParameters", "polling", "status", "log", "cancel":
+		return len(rest) == 1 || len(rest) == 2 && rest[1] == ""
+	case "-":
+		return len(rest) > 1 && slices.Contains([]string{"assets", "events", "log"}, rest[1])
+	}
+	return false
 }
 
 // isClear says which query values of a path may be shown. Every other one can
@@ -58,25 +117,22 @@ func isClear(path string) func(key string) bool {
 	}
 }
 
-// redactQuery replaces the values of a URI's query that may not be shown. What
-// can't be read as a name and a value is replaced as a whole.
-func redactQuery(uri string, isClear func(key string) bool) string {
-	path, query, found := strings.Cut(uri, "?")
-	if !found || query == "" {
-		return uri
-	}
+// redactQuery replaces the values that may not be shown. What can't be read as
+// a name and a value is replaced as a whole.
+func redactQuery(query string, isClear func(key string) bool) string {
 	pairs := strings.Split(query, "&")
 	for i, pair := range pairs {
 		name, value, found := strings.Cut(pair, "=")
 		key, err := url.QueryUnescape(name)
 		switch {
-		case pair == "", err == nil && !strings.Contains(pair, ";") && isClear(key):
-		case !found || err != nil || strings.ContainsAny(pair, ";?"):
-			// A token without its name, or several pairs in an old style.
+		case pair == "", err == nil && !strings.ContainsAny(pair, ";?#") && isClear(key):
+		case !found || err != nil || strings.ContainsAny(pair, ";?#"):
+			// A token without its name, several pairs in an old style, or another
+			// query that was hung on to this one.
 			pairs[i] = redacted
 		case value != "":
 			pairs[i] = name + "=" + redacted
 		}
 	}
-	return path + "?" + strings.Join(pairs, "&")
+	return strings.Join(pairs, "&")
 }

@@ -7,9 +7,36 @@ import (
 	caddymodule "github.com/buildtoken/buildtoken/caddy-module"
 )
 
-// FuzzRedactQuery puts a token into any query. Nothing around it may bring it
-// into the log, whatever the names and escapes are.
-func FuzzRedactQuery(f *testing.F) {
+func TestRedactURI(t *testing.T) {
+	for _, tt := range []struct{ name, uri, want string }{
+		{"what is clear", "/buildByToken/build?job=a%2Fb&delay=5sec&cause=a+push", "/buildByToken/build?job=a%2Fb&delay=5sec&cause=a+push"},
+		{"a slash at the end", "/ci/buildByToken/build/?job=x", "/ci/buildByToken/build/?job=x"},
+		{"no query", "/buildByToken/polling", "/buildByToken/polling"},
+		{"a query that was hung on to another", "/buildByToken/build?job=x&cause=push?token=T", "/buildByToken/build?job=x&REDACTED"},
+		{"a fragment, which no client should send", "/buildByToken/build?job=x#T", "/buildByToken/build?REDACTED"},
+		{"no question mark", "/buildByToken/build&job=x&token=T", "/buildByToken/REDACTED"},
+		{"a token as the action", "/buildByToken/T?job=x", "/buildByToken/REDACTED?job=x"},
+		{"a token behind the action", "/ci/buildByToken/build/T", "/ci/buildByToken/REDACTED"},
+		{"an escaped letter", "/buildBy%54oken/T", "/buildBy%54oken/REDACTED"},
+		{"what pages need", "/buildByToken/-/log/job/x/1?start=7", "/buildByToken/-/log/job/x/1?start=7"},
+		{"a token where pages need something", "/buildByToken/-/T", "/buildByToken/REDACTED"},
+		{"a job without the question mark", "/job/x/build&TOKEN=T/", "/job/x/REDACTED/"},
+		{"an account in a whole URL", "http://alice:a@T@ci.test/buildByToken/build?job=x", "http://REDACTED@ci.test/buildByToken/build?job=x"},
+		{"a whole URL", "http://ci.test/job/x/", "http://ci.test/job/x/"},
+		{"a malformed escape", "/job/T%zz/", "/job/REDACTED/"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := caddymodule.RedactURI(tt.uri); got != tt.want {
+				t.Errorf("of %q, %q is shown, want %q", tt.uri, got, tt.want)
+			}
+		})
+	}
+}
+
+// FuzzRedactURI puts a token into any query, and into any path below
+// buildByToken. Nothing around it may bring it into the log, whatever the names
+// and escapes are.
+func FuzzRedactURI(f *testing.F) {
 	for _, seed := range [][2]string{
 		{"job=x", "&cause=push"},
 		{"", ""},
@@ -31,12 +58,17 @@ func FuzzRedactQuery(f *testing.F) {
 		}
 		for _, name := range []string{"token", "%74oken", "to%6Ben", "PASS", "", "job2", "%zz"} {
 			uri := "/buildByToken/build?" + before + "&" + name + "=" + secret + after
-			if got := caddymodule.RedactQuery(uri); strings.Contains(got, secret) {
+			if got := caddymodule.RedactURI(uri); strings.Contains(got, secret) {
 				t.Errorf("of %q, %q is shown", uri, got)
 			}
 		}
-		if bare := "/buildByToken/build?" + before + "&" + secret + "&" + after; strings.Contains(caddymodule.RedactQuery(bare), secret) {
+		if bare := "/buildByToken/build?" + before + "&" + secret + "&" + after; strings.Contains(caddymodule.RedactURI(bare), secret) {
 			t.Errorf("of %q, a token without its name is shown", bare)
+		}
+		for _, path := range []string{"/" + before + secret, "/build/" + secret + after, "/build&token=" + secret + "?" + after} {
+			if got := caddymodule.RedactURI("/buildByToken" + path); strings.Contains(strings.Split(got, "?")[0], secret) {
+				t.Errorf("of %q, the path of %q is shown", path, got)
+			}
 		}
 	})
 }
