@@ -75,12 +75,16 @@ type Change struct {
 // A limit of zero means no limit.
 type Room struct{ Queued, Limit int }
 
-// full says whether a lane may have no more items. The last twentieth of the
+// sharedLimit is the lowest limit of which a part is set aside. Who sets a lower one
+// counts the items, and wants to have that many.
+const sharedLimit = 1000
+
+// full says whether a lane may have no more items. The last twentieth of a large
 // room is for lanes in which nothing waits: who may trigger one job must not be
 // able to keep all others from being triggered.
 func (r Room) full(l Lane) bool {
 	room := r.Limit
-	if l.Queued > 0 {
+	if l.Queued > 0 && r.Limit >= sharedLimit {
 		room -= r.Limit / 20
 	}
 	return r.Limit > 0 && r.Queued >= room

@@ -159,7 +159,7 @@ func TestOnlyNewItemsNeedRoom(t *testing.T) {
 		room  queue.Room
 		want  error
 	}{
-		{"the last of a small queue", nil, false, queue.Room{Queued: 18, Limit: 19}, nil},
+		{"the last of a small queue", nil, false, queue.Room{Queued: 998, Limit: 999}, nil},
 		{"a new item with room", nil, false, queue.Room{Queued: 9, Limit: 10}, nil},
 		{"a new item without room", nil, false, queue.Room{Queued: 10, Limit: 10}, queue.ErrFull},
 		{"a new item when the limit was lowered", nil, false, queue.Room{Queued: 11, Limit: 10}, queue.ErrFull},
@@ -187,11 +187,12 @@ func TestLastRoomIsForJobsThatHaveNothingQueued(t *testing.T) {
 		room   queue.Room
 		want   error
 	}{
-		{"of twenty, one job gets the nineteenth", 18, queue.Room{Queued: 18, Limit: 20}, nil},
-		{"but not the last", 19, queue.Room{Queued: 19, Limit: 20}, queue.ErrFull},
-		{"nor if it has only some of them", 1, queue.Room{Queued: 19, Limit: 20}, queue.ErrFull},
-		{"which another job gets", 0, queue.Room{Queued: 19, Limit: 20}, nil},
-		{"if nobody has it", 0, queue.Room{Queued: 20, Limit: 20}, queue.ErrFull},
+		{"of a thousand, one job gets 950", 949, queue.Room{Queued: 949, Limit: 1000}, nil},
+		{"but not the rest", 950, queue.Room{Queued: 950, Limit: 1000}, queue.ErrFull},
+		{"nor if it has only some of them", 1, queue.Room{Queued: 950, Limit: 1000}, queue.ErrFull},
+		{"which other jobs get", 0, queue.Room{Queued: 999, Limit: 1000}, nil},
+		{"if nobody has it", 0, queue.Room{Queued: 1000, Limit: 1000}, queue.ErrFull},
+		{"of a lower limit nothing is set aside", 998, queue.Room{Queued: 998, Limit: 999}, nil},
 		{"of the usual limit it is 500", 9500, queue.Room{Queued: 9500, Limit: 10_000}, queue.ErrFull},
 		{"and not more", 9499, queue.Room{Queued: 9499, Limit: 10_000}, nil},
 		{"without a limit there is room", 1 << 30, queue.Room{Queued: 1 << 30}, nil},
