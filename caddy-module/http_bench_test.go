@@ -6,8 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"os/exec"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -25,57 +29,113 @@ import (
 // the case's, so that they read like those of the rates) are what the rates would be on an
 // idle machine if nothing but the processors was ever waited for.
 //
+// The case hook is what people write for themselves: a server that runs a command for
+// each request, and answers when it has ended. Its command does nothing.
+//
 // The clients share the processors with the server. They write prepared bytes
 // and read only what they must, so that little of what is measured is theirs.
 func BenchmarkHTTP(b *testing.B) {
-	address := startCaddy(b)
-	var serial atomic.Int64
-	root := " HTTP/1.1\r\nHost: " + address + "\r\n\r\n"
-	fixed := func(path string) func([]byte) []byte {
-		request := []byte("GET " + path + root)
-		return func([]byte) []byte { return request }
-	}
-	cases := []struct {
-		name, status string
-		request      func([]byte) []byte
-	}{
-		{"respond", "200", fixed("/static")},
-		{"refused", "403", fixed("/buildByToken/build?job=plain&token=wrong")},
-		{"unknown", "404", fixed("/buildByToken/build?job=nosuch&token=wrong")},
-		{"joined", "303", fixed("/buildByToken/build?job=plain&token=TacoTuesday&cause=push")},
-		{"new", "201", func(buf []byte) []byte {
-			buf = append(buf[:0], "GET /buildByToken/buildWithParameters?job=numbered&token=TacoTuesday&cause=push&N="...)
-			buf = strconv.AppendInt(buf, serial.Add(1), 10)
-			return append(buf, root...)
-		}},
-	}
+	address := startCaddy(b, "")
+	cases := append(triggerCases(address), fixedCase("hook", hookServer(b), "/", "200"))
 	for _, clients := range []int{1, 16, 64, 256} {
-		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
-			rates, costs := make([][]float64, len(cases)), make([][]float64, len(cases))
-			pools := make([]*clientPool, len(cases))
-			for i := range cases {
-				pools[i] = dial(b, address, clients)
-			}
-			// One joined request first, so that there is an item to join.
-			pools[3].run(b, 10*time.Millisecond, "", cases[3].request)
-			for b.Loop() {
-				for range rounds {
-					for i, c := range cases {
-						rate, cost := pools[i].run(b, slice, c.status, c.request)
-						rates[i], costs[i] = append(rates[i], rate), append(costs[i], cost)
-					}
-				}
-			}
-			base := median(rates[0])
-			b.ReportMetric(base, "respond/s")
-			for i, c := range cases[1:] {
-				b.ReportMetric(median(ratios(rates[i+1], rates[0])), c.name+"-ratio")
-				b.ReportMetric(median(ratios(costs[0], costs[i+1])), c.name+"-cpu-ratio")
-				b.ReportMetric(median(rates[i+1]), c.name+"/s")
-			}
-			b.ReportMetric(0, "ns/op") // an op is all rounds: it says nothing
+		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) { compare(b, clients, cases) })
+	}
+}
+
+// BenchmarkHTTPAmongJobs shows that a trigger costs the same among many jobs.
+func BenchmarkHTTPAmongJobs(b *testing.B) {
+	for _, jobs := range []int{1, 1_000, 100_000} {
+		b.Run(fmt.Sprintf("jobs=%d", jobs), func(b *testing.B) {
+			compare(b, 64, triggerCases(startCaddy(b, manyJobs(jobs))))
 		})
 	}
+}
+
+// httpCase is a kind of request.
+type httpCase struct {
+	name, address, status string
+	request               func([]byte) []byte
+}
+
+func fixedCase(name, address, path, status string) httpCase {
+	request := []byte("GET " + path + " HTTP/1.1\r\nHost: " + address + "\r\n\r\n")
+	return httpCase{name, address, status, func([]byte) []byte { return request }}
+}
+
+// triggerCases are respond, and the ways in which a trigger can go.
+func triggerCases(address string) []httpCase {
+	var serial atomic.Int64
+	return []httpCase{
+		fixedCase("respond", address, "/static", "200"),
+		fixedCase("refused", address, "/buildByToken/build?job=plain&token=wrong", "403"),
+		fixedCase("unknown", address, "/buildByToken/build?job=nosuch&token=wrong", "404"),
+		fixedCase("joined", address, "/buildByToken/build?job=plain&token=TacoTuesday&cause=push", "303"),
+		{"new", address, "201", func(buf []byte) []byte {
+			buf = append(buf[:0], "GET /buildByToken/buildWithParameters?job=numbered&token=TacoTuesday&cause=push&N="...)
+			buf = strconv.AppendInt(buf, serial.Add(1), 10)
+			return append(buf, " HTTP/1.1\r\nHost: "+address+"\r\n\r\n"...)
+		}},
+	}
+}
+
+// compare reports every case beside the first.
+func compare(b *testing.B, clients int, cases []httpCase) {
+	b.Helper()
+	rates, costs := make([][]float64, len(cases)), make([][]float64, len(cases))
+	pools := make([]*clientPool, len(cases))
+	for i, c := range cases {
+		pools[i] = dial(b, c.address, clients)
+		// One request first, so that there is an item to join.
+		pools[i].run(b, 0, "", c.request)
+	}
+	for b.Loop() {
+		for range rounds {
+			for i, c := range cases {
+				rate, cost := pools[i].run(b, slice, c.status, c.request)
+				rates[i], costs[i] = append(rates[i], rate), append(costs[i], cost)
+			}
+		}
+	}
+	b.ReportMetric(median(rates[0]), cases[0].name+"/s")
+	for i, c := range cases[1:] {
+		b.ReportMetric(median(ratios(rates[i+1], rates[0])), c.name+"-ratio")
+		b.ReportMetric(median(ratios(costs[0], costs[i+1])), c.name+"-cpu-ratio")
+		b.ReportMetric(median(rates[i+1]), c.name+"/s")
+	}
+	b.ReportMetric(0, "ns/op") // an op is all rounds: it says nothing
+}
+
+// hookServer runs a command for each request.
+func hookServer(b *testing.B) (address string) {
+	b.Helper()
+	path, err := exec.LookPath("true")
+	if err != nil {
+		b.Fatal(err)
+	}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := exec.CommandContext(r.Context(), path).Run(); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		fmt.Fprintln(w, "done")
+	}))
+	b.Cleanup(srv.Close)
+	return srv.Listener.Addr().String()
+}
+
+// manyJobs are the lines of so many jobs in folders of a hundred.
+func manyJobs(n int) string {
+	var b strings.Builder
+	for i := range n {
+		if i%100 == 0 {
+			fmt.Fprintf(&b, "folder f%d {\n", i/100)
+		}
+		fmt.Fprintf(&b, "job j%d {\n token secret%d\n param REF string main\n allow `params.REF != \"x\"`\n run true {param.REF}\n}\n", i, i)
+		if i%100 == 99 || i == n-1 {
+			b.WriteString("}\n")
+		}
+	}
+	return b.String()
 }
 
 const (
@@ -97,9 +157,9 @@ func median(values []float64) float64 {
 	return sorted[len(sorted)/2]
 }
 
-// startCaddy runs a Caddy with a static answer and two jobs whose items stay
-// queued, and returns its address.
-func startCaddy(b *testing.B) string {
+// startCaddy runs a Caddy with a static answer, two jobs whose items stay
+// queued, and more lines of the directive. It returns the address.
+func startCaddy(b *testing.B, more string) string {
 	b.Helper()
 	return serveSite(b, `
 	respond /static "hello"
@@ -113,6 +173,7 @@ func startCaddy(b *testing.B) string {
 			param N string
 			run true
 		}
+`+more+`
 	}
 `)
 }
@@ -150,7 +211,7 @@ func (p *clientPool) run(b *testing.B, d time.Duration, status string, request f
 	start, before := time.Now(), processorTime(b)
 	for _, c := range p.clients {
 		wait.Go(func() {
-			for time.Since(start) < d {
+			for first := true; first || time.Since(start) < d; first = false {
 				c.buf = request(c.buf)
 				if err := c.ask(c.buf, status); err != nil {
 					b.Error(err)

@@ -17,6 +17,8 @@ func processorTime(b *testing.B) time.Duration {
 	if err := syscall.GetProcessTimes(own, &created, &exited, &kernel, &user); err != nil {
 		b.Fatal(err)
 	}
-	ticks := func(f syscall.Filetime) time.Duration { return time.Duration(f.HighDateTime)<<32 | time.Duration(f.LowDateTime) }
+	ticks := func(f syscall.Filetime) time.Duration {
+		return time.Duration(f.HighDateTime)<<32 | time.Duration(f.LowDateTime)
+	}
 	return 100 * (ticks(kernel) + ticks(user)) // ticks of 100 ns
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"reflect"
+	"slices"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
@@ -18,11 +20,13 @@ type site struct {
 	place string
 }
 
-// jobText is a job with all that it inherits, as the configuration has it. Two
-// jobs are equal if their texts are.
+// jobText is a job as the configuration has it, with what it inherits. Two jobs
+// are equal if both are.
 type jobText struct {
 	full string
-	text []byte
+	// scopes are those of the folders, from the top; all jobs of a folder share them.
+	scopes [][]byte
+	text   []byte
 }
 
 // jobTexts lists the jobs of a tree. It must be called before modules are
@@ -33,39 +37,40 @@ func jobTexts(root *Folder) ([]jobText, error) {
 	return all, err
 }
 
-func addJobTexts(all *[]jobText, full string, f *Folder, outer []*Scope) error {
-	inherited := append(outer[:len(outer):len(outer)], &f.Scope)
+func addJobTexts(all *[]jobText, full string, f *Folder, outer [][]byte) error {
+	scope, err := json.Marshal(&f.Scope)
+	if err != nil {
+		return fmt.Errorf("folder %q: %w", full, err)
+	}
+	scopes := append(outer[:len(outer):len(outer)], scope)
 	for i := range f.Jobs {
-		text, err := canonical(struct {
-			Inherited []*Scope
-			Job       *Job
-		}{inherited, &f.Jobs[i]})
 		name := job.Join(full, f.Jobs[i].Name)
+		text, err := json.Marshal(&f.Jobs[i])
 		if err != nil {
 			return fmt.Errorf("job %q: %w", name, err)
 		}
-		*all = append(*all, jobText{full: name, text: text})
+		*all = append(*all, jobText{name, scopes, text})
 	}
 	for i := range f.Folders {
-		if err := addJobTexts(all, job.Join(full, f.Folders[i].Name), &f.Folders[i], inherited); err != nil {
+		if err := addJobTexts(all, job.Join(full, f.Folders[i].Name), &f.Folders[i], scopes); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// canonical encodes v so that equal things have equal texts, also where v holds
-// JSON as somebody wrote it.
-func canonical(v any) ([]byte, error) {
-	text, err := json.Marshal(v)
-	if err != nil {
-		return nil, fmt.Errorf("encode: %w", err)
+func (t jobText) equal(other jobText) bool {
+	return sameJSON(t.text, other.text) && slices.EqualFunc(t.scopes, other.scopes, sameJSON)
+}
+
+// sameJSON says whether two texts mean the same, also where they hold JSON as
+// somebody wrote it: in another order, with other spaces.
+func sameJSON(a, b []byte) bool {
+	if bytes.Equal(a, b) {
+		return true
 	}
-	var plain any
-	if err := json.Unmarshal(text, &plain); err != nil {
-		return nil, fmt.Errorf("encode: %w", err)
-	}
-	return json.Marshal(plain) // sorts the keys
+	var x, y any
+	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(x, y)
 }
 
 // add makes the jobs of a handler known to the app. A job that another handler
@@ -86,12 +91,12 @@ func (a *App) add(s *site) error {
 
 // different names the first job that is defined in both and not equally.
 func different(one, other []jobText) string {
-	known := make(map[string][]byte, len(one))
+	known := make(map[string]jobText, len(one))
 	for _, t := range one {
-		known[t.full] = t.text
+		known[t.full] = t
 	}
 	for _, t := range other {
-		if text, ok := known[t.full]; ok && !bytes.Equal(text, t.text) {
+		if first, ok := known[t.full]; ok && !first.equal(t) {
 			return t.full
 		}
 	}

@@ -2,7 +2,6 @@ package caddymodule_test
 
 import (
 	"fmt"
-	"net"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
@@ -18,16 +17,26 @@ import (
 // is one Caddy in a process, so tests that use it don't run in parallel.
 func serveSite(tb testing.TB, block string) string {
 	tb.Helper()
-	var lc net.ListenConfig
-	listener, err := lc.Listen(tb.Context(), "tcp", "127.0.0.1:0")
+	address := freeAddress(tb)
+	text := siteText(tb.TempDir(), address, block)
+	config, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
 	if err != nil {
+		tb.Fatal(err, warnings)
+	}
+	if err := caddy.Load(config, true); err != nil {
 		tb.Fatal(err)
 	}
-	address := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		tb.Fatal(err)
-	}
-	text := fmt.Sprintf(`{
+	tb.Cleanup(func() {
+		if err := caddy.Stop(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return address
+}
+
+// siteText is the Caddyfile of a site with the block, and with its queue in dir.
+func siteText(dir, address, block string) string {
+	return fmt.Sprintf(`{
 	admin off
 	persist_config off
 	auto_https off
@@ -43,18 +52,5 @@ func serveSite(tb testing.TB, block string) string {
 http://%s {
 %s
 }
-`, tb.TempDir(), address, block)
-	config, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
-	if err != nil {
-		tb.Fatal(err, warnings)
-	}
-	if err := caddy.Load(config, true); err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		if err := caddy.Stop(); err != nil {
-			tb.Error(err)
-		}
-	})
-	return address
+`, dir, address, block)
 }

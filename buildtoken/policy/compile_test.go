@@ -152,3 +152,21 @@ func FuzzCompile(f *testing.F) {
 		}
 	})
 }
+
+// Many jobs have the same rules; a decision still names its own.
+func TestEqualRulesKeepTheirNames(t *testing.T) {
+	env, err := policy.NewEnv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"a allow 1", "b allow 1"} {
+		p, err := env.Compile([]policy.Rule{{Name: name, Source: `delay < duration("1m")`}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		denied := new(policy.Denied)
+		if err := p.Decide(t.Context(), &policy.Input{Delay: time.Hour}); !errors.As(err, &denied) || denied.Rule.Name != name {
+			t.Errorf("Decide = %v, want rule %q to deny", err, name)
+		}
+	}
+}
