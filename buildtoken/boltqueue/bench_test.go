@@ -109,6 +109,59 @@ func BenchmarkScheduleNew(b *testing.B) {
 	}
 }
 
+// BenchmarkScheduleNewAfter shows what a queue costs that was long once: its items are
+// cancelled, and most records of that are dropped too.
+func BenchmarkScheduleNewAfter(b *testing.B) {
+	for _, drained := range []int{0, 10_000, 100_000} {
+		b.Run(fmt.Sprint("drained=", drained), func(b *testing.B) {
+			q, commits := counted(b, filepath.Join(b.TempDir(), "queue.db"))
+			rules := map[string]queue.Rules{}
+			for i := range 100 {
+				rules[fmt.Sprint("filled", i)] = queue.Rules{KeepBuilds: 1}
+			}
+			if err := q.SetRules(b.Context(), rules, 0); err != nil {
+				b.Fatal(err)
+			}
+			fill(b, q, drained)
+			drain(b, q)
+			for _, callers := range []int{1, 64} {
+				b.Run(fmt.Sprint("callers=", callers), func(b *testing.B) {
+					each(b, callers, commits, func(n int64) error {
+						_, _, err := q.Schedule(b.Context(), start, numbered("new", int64(callers)<<40+n))
+						return err
+					})
+				})
+			}
+		})
+	}
+}
+
+// drain cancels every item.
+func drain(b *testing.B, q *boltqueue.DB) {
+	b.Helper()
+	for {
+		entries, err := q.Items(b.Context(), start, "", 10_000)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if len(entries) == 0 {
+			return
+		}
+		var cancels sync.WaitGroup
+		for worker := range 256 {
+			cancels.Go(func() {
+				for i := worker; i < len(entries); i += 256 {
+					if err := q.Cancel(b.Context(), start, entries[i].Item.Job, entries[i].Item.ID, "alice"); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+		}
+		cancels.Wait()
+	}
+}
+
 // BenchmarkScheduleKeyed is a new item with a key, in a lane that holds receipts
 // already: none, many, and many that are over and dropped meanwhile.
 func BenchmarkScheduleKeyed(b *testing.B) {
