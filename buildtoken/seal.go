@@ -9,9 +9,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
 // Key keeps password parameters unreadable in the data: it encrypts them, and
@@ -24,11 +26,12 @@ var errSealed = errors.New("a password parameter cannot be opened: the key file 
 // vault seals and opens with one key. It is immutable.
 type vault struct {
 	aead cipher.AEAD
-	mac  [32]byte
+	mac  [32]byte // of values
+	once [32]byte // of the keys that clients give
 }
 
 func newVault(key Key) (vault, error) {
-	// Two uses, two keys.
+	// Each use has a key of its own.
 	block, err := aes.NewCipher(derive(key, "password"))
 	if err != nil {
 		return vault{}, fmt.Errorf("buildtoken: key: %w", err)
@@ -37,7 +40,7 @@ func newVault(key Key) (vault, error) {
 	if err != nil {
 		return vault{}, fmt.Errorf("buildtoken: key: %w", err)
 	}
-	return vault{aead: aead, mac: [32]byte(derive(key, "digest"))}, nil
+	return vault{aead: aead, mac: [32]byte(derive(key, "digest")), once: [32]byte(derive(key, "idempotency key"))}, nil
 }
 
 func derive(key Key, use string) []byte {
@@ -77,22 +80,35 @@ func (v vault) open(full string, value queue.Value) (string, error) {
 // digest stands for the values: equal ones have equal digests, passwords
 // included, and who reads it learns nothing about them without the key.
 func (v vault) digest(given []job.Value) queue.Digest {
-	var d queue.Digest
 	if len(given) == 0 {
-		return d
+		return queue.Digest{}
 	}
-	mac := hmac.New(sha256.New, v.mac[:])
+	texts := make([]string, 0, 3*len(given))
+	for _, g := range given {
+		texts = append(texts, g.Name, string(g.Kind), g.Text)
+	}
+	return digestOf(v.mac, texts...)
+}
+
+// onceDigest stands for a key that a client gave, and for the client: the
+// token that it showed, or else the user.
+func (v vault) onceDigest(given string, t Trigger, opened token.Token) queue.Digest {
+	if t.Presented {
+		return digestOf(v.once, "token", strconv.Itoa(opened.Level), opened.Name, given)
+	}
+	return digestOf(v.once, "user", t.User, given)
+}
+
+// digestOf tells texts apart also where one ends and the next begins.
+func digestOf(key [32]byte, texts ...string) queue.Digest {
+	mac := hmac.New(sha256.New, key[:])
 	var size [8]byte
-	add := func(s string) {
+	for _, s := range texts {
 		binary.BigEndian.PutUint64(size[:], uint64(len(s)))
 		mac.Write(size[:])
 		mac.Write([]byte(s))
 	}
-	for _, g := range given {
-		add(g.Name)
-		add(string(g.Kind))
-		add(g.Text)
-	}
+	var d queue.Digest
 	copy(d[:], mac.Sum(nil))
 	return d
 }

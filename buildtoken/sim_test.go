@@ -99,6 +99,8 @@ type world struct {
 	items map[int64]*promise
 	// maybe are triggers whose answer was lost in a crash.
 	maybe []simTrigger
+	// keyed are the triggers with a key, by it.
+	keyed map[string]*simKeyed
 
 	// mu guards the following, which running builds write.
 	mu      sync.Mutex
@@ -127,6 +129,17 @@ type promise struct {
 type simTrigger struct {
 	job, value, note string
 	delay            time.Duration
+	key              string
+}
+
+// simKeyed is the first trigger with a key.
+type simKeyed struct {
+	simTrigger
+	// out is how it was answered; Item.ID is 0 as long as nobody knows, because
+	// the answer was lost in a crash.
+	out buildtoken.Outcome
+	// unsure says that nobody knows either whose values counted.
+	unsure bool
 }
 
 // plug lets a test pull the plug: from then on nothing is answered.
@@ -209,7 +222,7 @@ func (p *plug) Aborts(ctx context.Context) ([]queue.Build, error) {
 func simulate(t *testing.T, seed uint64) {
 	w := &world{
 		t: t, rand: rand.New(rand.NewPCG(seed, 0)), dir: t.TempDir(), key: buildtoken.NewKey(),
-		items: map[int64]*promise{}, running: map[string]string{}, started: map[int64]string{}, numbers: map[string]bool{},
+		items: map[int64]*promise{}, keyed: map[string]*simKeyed{}, running: map[string]string{}, started: map[int64]string{}, numbers: map[string]bool{},
 		now: setup{executors: 2, jobs: map[string]simJob{"a": {}, "b": {concurrent: true}, "team/a": {}, "team/c": {}}},
 	}
 	t.Cleanup(func() {
@@ -368,6 +381,20 @@ func (w *world) triggers(n int) {
 			note:  w.pick([]string{"push", "cron", "cron", "n" + strconv.Itoa(len(w.trace))}),
 			delay: time.Duration(w.rand.IntN(4)) * time.Duration(w.rand.IntN(8_000)) * time.Millisecond,
 		}
+		switch known := slices.Sorted(maps.Keys(w.keyed)); w.rand.IntN(6) {
+		case 0:
+			asked[i].key = fmt.Sprintf("k%d.%d", len(w.trace), i)
+		case 1:
+			// Of those that ask at the same time, no two have one key: which of
+			// them is the first is shown elsewhere.
+			if len(known) > 0 && i == 0 {
+				first := w.keyed[w.pick(known)]
+				asked[i].key, asked[i].job = first.key, first.job
+				if w.rand.IntN(4) > 0 {
+					asked[i].value = first.value
+				}
+			}
+		}
 		w.logf("trigger %+v", asked[i])
 	}
 	outs, errs := make([]buildtoken.Outcome, n), make([]error, n)
@@ -377,6 +404,9 @@ func (w *world) triggers(n int) {
 		wait.Go(func() {
 			outs[i], errs[i] = w.c.Trigger(w.t.Context(), w.def, ask(a.job, values("V", a.value), delayed(a.delay.String()), func(t *buildtoken.Trigger) {
 				t.Cause = &a.note
+				if a.key != "" {
+					t.Once = &a.key
+				}
 			}))
 		})
 	}
@@ -396,11 +426,20 @@ func (w *world) answered(now time.Time, a simTrigger, out buildtoken.Outcome, er
 		want = buildtoken.ErrUnknownJob
 	case j.disabled:
 		want = buildtoken.ErrNotBuildable
-	case errors.Is(err, queue.ErrFull):
-		want = queue.ErrFull
 	case errors.Is(err, errCrashed):
 		w.maybe = append(w.maybe, a)
 		want = errCrashed
+		if first := w.keyed[a.key]; first != nil {
+			first.unsure = first.unsure || a.value != first.value
+		} else if a.key != "" {
+			w.keyed[a.key] = &simKeyed{simTrigger: a}
+		}
+	case w.keyed[a.key] != nil:
+		if w.again(a, out, err) {
+			return
+		}
+	case errors.Is(err, queue.ErrFull):
+		want = queue.ErrFull
 	case errors.Is(err, queue.ErrStorage):
 		want = queue.ErrStorage
 	}
@@ -409,6 +448,12 @@ func (w *world) answered(now time.Time, a simTrigger, out buildtoken.Outcome, er
 	}
 	if err != nil {
 		return
+	}
+	if out.Repeated {
+		w.t.Errorf("Trigger(%+v) = %+v, but the key was never given", a, out)
+	}
+	if a.key != "" {
+		w.keyed[a.key] = &simKeyed{simTrigger: a, out: out}
 	}
 	p := w.items[out.Item.ID]
 	if p == nil {
@@ -422,6 +467,36 @@ func (w *world) answered(now time.Time, a simTrigger, out buildtoken.Outcome, er
 	if p.job != a.job {
 		w.t.Errorf("item %d of %s was given to a trigger of %s", out.Item.ID, p.job, a.job)
 	}
+}
+
+// again looks at the answer to a trigger whose key was given before. It says
+// false if the trigger may be the first one nevertheless.
+func (w *world) again(a simTrigger, out buildtoken.Outcome, err error) bool {
+	first := w.keyed[a.key]
+	known := first.out.Item.ID != 0
+	switch {
+	case errors.Is(err, queue.ErrStorage):
+	case err == nil && out.Repeated && known:
+		if out.Item.ID != first.out.Item.ID || out.Created != first.out.Created || a.value != first.value {
+			w.t.Errorf("Trigger(%+v) = %+v, but the first with this key was %+v, %+v", a, out, first.simTrigger, first.out)
+		}
+	case err == nil && out.Repeated:
+		first.out, first.value, first.unsure = out, a.value, false // now it is known; its item was adopted
+		if w.items[out.Item.ID] == nil {
+			w.t.Errorf("Trigger(%+v) = %+v, an item that nobody has", a, out)
+		}
+	case errors.Is(err, queue.ErrKeyReused):
+		if a.value == first.value && !first.unsure {
+			w.t.Errorf("Trigger(%+v) = %v, but the values are those of the first", a, err)
+		}
+	case known:
+		w.t.Errorf("Trigger(%+v) = %+v, %v, but the first with this key was answered %+v", a, out, err, first.out)
+	case errors.Is(err, queue.ErrFull): // so the crash took the first one
+	default:
+		delete(w.keyed, a.key)
+		return false
+	}
+	return true
 }
 
 // queued are the IDs of items that were not cancelled and not started.

@@ -14,9 +14,9 @@ import (
 // JobStats counts what happened to one job since the process started.
 type JobStats struct {
 	Job string
-	// Created, Joined and Refused count triggers; a refused one that named no
-	// known job is not counted here.
-	Created, Joined, Refused uint64
+	// Created, Joined, Repeated and Refused count triggers; a refused one that
+	// named no known job is not counted here.
+	Created, Joined, Repeated, Refused uint64
 	// Results counts ended builds.
 	Results map[queue.Result]uint64
 }
@@ -61,6 +61,8 @@ func (s *stats) trigger(out Outcome, err error) {
 			s.of(out.Job).Refused++
 		}
 	case out.Item.ID == 0: // a poll
+	case out.Repeated:
+		s.of(out.Job).Repeated++
 	case out.Created:
 		s.of(out.Job).Created++
 	default:

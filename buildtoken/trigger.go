@@ -99,6 +99,9 @@ type Trigger struct {
 	// Values and Files are the parameters, by name; others are ignored.
 	Values map[string][]string
 	Files  map[string]Upload
+	// Once, if not nil, says that a trigger of the job by the same token or user
+	// that gives the same text within [queue.KeepReceipts] is this one, coming again.
+	Once *string
 	// AnyKind takes parameters or not, whatever the job has: endpoints that
 	// Jenkins itself has are not strict about it.
 	AnyKind bool
@@ -108,10 +111,14 @@ type Trigger struct {
 
 // Outcome is what became of a trigger that was accepted.
 type Outcome struct {
-	// Item is the queued item, durable. It is empty after a poll.
+	// Item is the queued item, durable. It is empty after a poll; if the trigger
+	// was Repeated, only its ID and Job are set.
 	Item queue.Item
 	// Created tells a new item from one that was joined.
 	Created bool
+	// Repeated says that this is the answer to an earlier trigger, with the same
+	// [Trigger.Once]; nothing was queued now, and the item may be gone.
+	Repeated bool
 	// Job is the job's full name.
 	Job string
 }
@@ -226,7 +233,7 @@ func (c *Controller) accept(ctx context.Context, now time.Time, j *definedJob, t
 	if t.Action == Polling {
 		return out, c.polls.ask(j.FullName, t.Root)
 	}
-	return c.schedule(ctx, now, j, t, values, delay, cause)
+	return c.schedule(ctx, now, j, t, opened, values, delay, cause)
 }
 
 // pendingRef stands for content that is stored once the trigger is allowed.
@@ -256,37 +263,6 @@ func (c *Controller) values(j *definedJob, t Trigger) ([]job.Value, error) {
 		}
 	}
 	return values, nil
-}
-
-func (c *Controller) schedule(ctx context.Context, now time.Time, j *definedJob, t Trigger, values []job.Value, delay time.Duration, cause queue.Cause) (Outcome, error) {
-	r := queue.Request{Job: j.FullName, Digest: c.vault.digest(values), Delay: delay, Cause: cause, Root: t.Root, Solo: j.Coalesce == job.Never}
-	for i := range values {
-		if values[i].Kind != job.KindFile {
-			continue
-		}
-		// A file is never compared, so it never coalesces.
-		r.Solo = true
-		ref, err := c.uploads.store(t.Files[values[i].Name])
-		if err != nil {
-			c.uploads.remove(values)
-			return Outcome{Job: j.FullName}, err
-		}
-		values[i].Ref = ref
-	}
-	r.Values = c.vault.values(j.FullName, values)
-	if hasFiles(r.Values) {
-		// Who gives up the wait does not learn whether there is an item, which needs its files.
-		ctx = context.WithoutCancel(ctx)
-	}
-	it, created, err := c.queue.Schedule(ctx, now, r)
-	if errors.Is(err, queue.ErrClosed) {
-		err = fmt.Errorf("%w: %w", ErrShuttingDown, err)
-	}
-	if err != nil {
-		c.uploads.remove(values)
-		return Outcome{Job: j.FullName}, fmt.Errorf("buildtoken: schedule %s: %w", j.FullName, err)
-	}
-	return Outcome{Item: it, Created: created, Job: j.FullName}, nil
 }
 
 func decide(ctx context.Context, rules []*policy.Policy, in *policy.Input) error {

@@ -22,8 +22,9 @@ type uploads struct{ dir string }
 // hold no separators.
 func (u uploads) path(ref string) string { return filepath.Join(u.dir, filepath.Base(ref)) }
 
-// store makes the content durable, and only then gives its reference.
-func (u uploads) store(from Upload) (ref string, err error) {
+// store makes the content durable, and only then gives its reference. Who has
+// a use for the content too, such as a digest of it, gives also; else nil.
+func (u uploads) store(from Upload, also io.Writer) (ref string, err error) {
 	if err := os.MkdirAll(u.dir, 0o700); err != nil {
 		return "", fmt.Errorf("%w: %w", ErrUpload, err)
 	}
@@ -37,7 +38,11 @@ func (u uploads) store(from Upload) (ref string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", ErrUpload, err)
 	}
-	_, err = io.Copy(out, in)
+	var to io.Writer = out
+	if also != nil {
+		to = io.MultiWriter(out, also)
+	}
+	_, err = io.Copy(to, in)
 	if err == nil {
 		err = out.Sync()
 	}

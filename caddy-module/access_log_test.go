@@ -2,6 +2,7 @@ package caddymodule_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"net/http"
 	"os"
@@ -84,6 +85,7 @@ func TestAccessLogShowsNoSecret(t *testing.T) {
 		{"a header of ours", "POST", "/buildByToken/build?job=y", []string{"X-Build-Token", "SECRET"}, 201, "/buildByToken/build?job=y"},
 		{"a header of GitLab", "POST", "/buildByToken/build?job=y", []string{"X-Gitlab-Token", "SECRET"}, 201, "/buildByToken/build?job=y"},
 		{"a page that sent its visitor here", "POST", "/buildByToken/build?job=y", []string{"X-Build-Token", "SECRET", "Referer", "http://ci/job/y?token=SECRET"}, 201, "/buildByToken/build?job=y"},
+		{"a key of a client, which is no secret", "POST", "/buildByToken/build?job=y", []string{"X-Build-Token", "SECRET", "Idempotency-Key", "shown"}, 201, "/buildByToken/build?job=y"},
 		{"Jenkins' own trigger", "POST", "/job/y/build?token=SECRET&cause=push", nil, 201, "/job/y/build?token=REDACTED&cause=push"},
 		{"Jenkins' own trigger with parameters", "POST", "/job/x/buildWithParameters?token=SECRET&PASS=SECRET", nil, 201, "/job/x/buildWithParameters?token=REDACTED&PASS=REDACTED"},
 		{"a reading request", "GET", "/job/y/api/json?tree=name&token=SECRET", nil, 403, "/job/y/api/json?tree=name&token=REDACTED"},
@@ -112,6 +114,12 @@ func TestAccessLogShowsNoSecret(t *testing.T) {
 				}
 				if got := loggedRequest(entries[0])["uri"]; got != below+tt.uri {
 					t.Errorf("uri: got %q, want %q", got, below+tt.uri)
+				}
+				if i := slices.Index(tt.header, "Idempotency-Key"); i >= 0 {
+					headers, _ := loggedRequest(entries[0])["headers"].(map[string]any)
+					if got, want := fmt.Sprint(headers["Idempotency-Key"]), "["+tt.header[i+1]+"]"; got != want {
+						t.Errorf("Idempotency-Key: got %s, want %s", got, want)
+					}
 				}
 				if got := entries[0]["status"]; got != float64(a.status) {
 					t.Errorf("status: got %v, want %d", got, a.status)

@@ -22,7 +22,7 @@ func registerMetrics(registry *prometheus.Registry, app *App) error {
 	err := registry.Register(&collector{
 		app: app,
 		triggers: prometheus.NewDesc("caddy_build_token_triggers_total",
-			"Triggers of a job by what became of them: created, joined or refused.", []string{"job", "outcome"}, nil),
+			"Triggers of a job by what became of them: created, joined, repeated or refused.", []string{"job", "outcome"}, nil),
 		refused: prometheus.NewDesc("caddy_build_token_refused_total",
 			"Refused triggers by reason.", []string{"reason"}, nil),
 		builds: prometheus.NewDesc("caddy_build_token_builds_total",
@@ -54,6 +54,7 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	for _, j := range stats.Jobs {
 		count(c.triggers, j.Created, j.Job, "created")
 		count(c.triggers, j.Joined, j.Job, "joined")
+		count(c.triggers, j.Repeated, j.Job, "repeated")
 		count(c.triggers, j.Refused, j.Job, "refused")
 		for _, result := range slices.Sorted(maps.Keys(j.Results)) {
 			count(c.builds, j.Results[result], j.Job, string(result))

@@ -73,3 +73,12 @@ func StatusOf(err error) int { return verdictOf(err).status }
 
 // WholeRunes is how long a text is without an incomplete character at its end.
 func WholeRunes(text string) int { return wholeRunes([]byte(text)) }
+
+// Once is the text of the header Idempotency-Key.
+func Once(values ...string) (*string, error) {
+	r := httptest.NewRequest(http.MethodPost, "/", nil)
+	if values != nil {
+		r.Header["Idempotency-Key"] = values
+	}
+	return (&request{r: r}).once()
+}

@@ -33,6 +33,12 @@ func (q *request) trigger(t buildtoken.Trigger) {
 		q.fail(errNoJob)
 		return
 	}
+	if t.Action != buildtoken.Polling { // asking twice is asking once
+		if t.Once, err = q.once(); err != nil {
+			q.fail(err)
+			return
+		}
+	}
 	t.Caller = q.caller(f)
 	t.Root = q.api.Root(q.r)
 	t.Delay, t.Cause = f.first("delay"), f.first("cause")

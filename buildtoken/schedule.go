@@ -1,0 +1,83 @@
+package buildtoken
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/token"
+)
+
+// schedule queues what a trigger asks for, which may be what one asked for
+// that came before it.
+func (c *Controller) schedule(ctx context.Context, now time.Time, j *definedJob, t Trigger, opened token.Token, values []job.Value, delay time.Duration, cause queue.Cause) (Outcome, error) {
+	out := Outcome{Job: j.FullName}
+	r := queue.Request{Job: j.FullName, Digest: c.vault.digest(values), Delay: delay, Cause: cause, Root: t.Root, Solo: j.Coalesce == job.Never}
+	if t.Once != nil {
+		once := c.vault.onceDigest(*t.Once, t, opened)
+		r.Key = &once
+	}
+	if err := c.storeFiles(&r, t, values); err != nil {
+		c.uploads.remove(values)
+		return out, err
+	}
+	r.Values = c.vault.values(j.FullName, values)
+	if hasFiles(r.Values) {
+		// Who gives up the wait does not learn whether there is an item, which needs its files.
+		ctx = context.WithoutCancel(ctx)
+	}
+	it, created, err := c.queue.Schedule(ctx, now, r)
+	if errors.Is(err, queue.ErrClosed) {
+		err = fmt.Errorf("%w: %w", ErrShuttingDown, err)
+	}
+	if err != nil {
+		c.uploads.remove(values)
+		var repeated *queue.RepeatedError
+		if errors.As(err, &repeated) {
+			first := repeated.Receipt
+			out.Item, out.Created, out.Repeated = queue.Item{ID: first.Item, Job: j.FullName}, first.Created, true
+			return out, nil
+		}
+		return out, fmt.Errorf("buildtoken: schedule %s: %w", j.FullName, err)
+	}
+	out.Item, out.Created = it, created
+	return out, nil
+}
+
+// storeFiles stores the content of files, and puts what it is called into the
+// values.
+func (c *Controller) storeFiles(r *queue.Request, t Trigger, values []job.Value) error {
+	contents := []string{string(r.Digest[:])}
+	for i := range values {
+		if values[i].Kind != job.KindFile {
+			continue
+		}
+		// A file is never compared, so it never coalesces.
+		r.Solo = true
+		var sum hash.Hash
+		var also io.Writer
+		if r.Key != nil {
+			sum = sha256.New()
+			also = sum
+		}
+		ref, err := c.uploads.store(t.Files[values[i].Name], also)
+		if err != nil {
+			return err
+		}
+		values[i].Ref = ref
+		if sum != nil {
+			contents = append(contents, string(sum.Sum(nil)))
+		}
+	}
+	if len(contents) > 1 {
+		// A trigger that comes again must bring the same files.
+		r.Digest = digestOf(c.vault.mac, contents...)
+	}
+	return nil
+}
