@@ -30,6 +30,58 @@ func (c *Controller) Await(ctx context.Context, d *Definition, id int64, enough 
 	}
 }
 
+// Those who trigger and then wait for the end are bounded: each holds a
+// connection with less than 50 KB for minutes (BenchmarkWaiting). A thousand are 50 MB,
+// and no job can take the places of all others.
+const (
+	maxWaiting    = 1000
+	maxWaitingJob = 250 // of one job
+)
+
+// AwaitEnd is [Controller.Await] for the end of an item of a job: it was
+// cancelled, or its build has ended. There are only so many places for those who
+// wait this way; it says false at once if there is none.
+func (c *Controller) AwaitEnd(ctx context.Context, d *Definition, full string, id int64) (queue.Entry, bool, error) {
+	if !c.waiting.enter(full) {
+		return queue.Entry{}, false, nil
+	}
+	defer c.waiting.leave(full)
+	entry, err := c.Await(ctx, d, id, queue.Entry.Ended)
+	return entry, true, err
+}
+
+// waiting counts those who wait for an end. Its zero value is nobody.
+type waiting struct {
+	// mu guards the following.
+	mu    sync.Mutex
+	all   int
+	byJob map[string]int
+}
+
+// enter takes a place, if there is one.
+func (w *waiting) enter(full string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.all >= maxWaiting || w.byJob[full] >= maxWaitingJob {
+		return false
+	}
+	if w.byJob == nil {
+		w.byJob = map[string]int{}
+	}
+	w.all++
+	w.byJob[full]++
+	return true
+}
+
+func (w *waiting) leave(full string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.all--
+	if w.byJob[full]--; w.byJob[full] == 0 {
+		delete(w.byJob, full)
+	}
+}
+
 // awaited are the items that somebody waits for. Its zero value is nobody.
 type awaited struct {
 	// mu guards the following.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -92,16 +93,12 @@ func (b *awaitBench) await(ctx context.Context, id int64, enough func(queue.Entr
 	return a
 }
 
-func ended(e queue.Entry) bool {
-	return e.Cancelled != nil || (e.Build != nil && !e.Build.Running())
-}
-
 func TestAwaitLooksOnlyWhenItsItemChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newAwaitBench(t)
 		defer b.c.Close()
 		one := b.trigger("one")
-		a := b.await(t.Context(), one, ended)
+		a := b.await(t.Context(), one, queue.Entry.Ended)
 		looks := func(after string, want int, isOver bool) {
 			t.Helper()
 			synctest.Wait()
@@ -131,7 +128,7 @@ func TestAwaitLooksOnlyWhenItsItemChanges(t *testing.T) {
 		if a.err != nil || a.entry.Build == nil || a.entry.Build.Result != queue.Aborted {
 			t.Errorf("Await = %+v, %v, want an aborted build", a.entry, a.err)
 		}
-		if again := b.await(t.Context(), one, ended); !again.ended() || again.looked() != 1 || again.err != nil {
+		if again := b.await(t.Context(), one, queue.Entry.Ended); !again.ended() || again.looked() != 1 || again.err != nil {
 			t.Errorf("who comes after the end is %v, want the entry at once", again)
 		}
 	})
@@ -158,7 +155,7 @@ func TestAwaitHearsOfACancellationWhoseCallerIsGone(t *testing.T) {
 		b := newAwaitBench(t, func(q buildtoken.Queue) buildtoken.Queue { return hangsUp{q, hangUp} })
 		defer b.c.Close()
 		one := b.trigger("one")
-		a := b.await(t.Context(), one, ended)
+		a := b.await(t.Context(), one, queue.Entry.Ended)
 		_ = b.c.Cancel(ctx, "one", one, "user alice") // nobody hears what it says
 		synctest.Wait()
 		if !a.ended() || a.err != nil || a.entry.Cancelled == nil {
@@ -174,8 +171,8 @@ func TestAwaitEndsWithItsContextAndWithTheController(t *testing.T) {
 		enough := errors.New("enough")
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, enough)
 		defer cancel()
-		short := b.await(ctx, one, ended)
-		long := b.await(t.Context(), one, ended)
+		short := b.await(ctx, one, queue.Entry.Ended)
+		long := b.await(t.Context(), one, queue.Entry.Ended)
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if !short.ended() || !errors.Is(short.err, enough) || short.entry.Item.ID != one {
@@ -194,11 +191,69 @@ func TestAwaitEndsWithItsContextAndWithTheController(t *testing.T) {
 	})
 }
 
+func TestPlacesToAwaitAnEndAreLimited(t *testing.T) {
+	const ofAJob, ofAll = 250, 1000
+	synctest.Test(t, func(t *testing.T) {
+		b := newAwaitBench(t)
+		defer b.c.Close()
+		items := map[string]int64{}
+		var jobs []buildtoken.Job
+		for _, name := range []string{"a", "b", "c", "d", "e"} {
+			jobs = append(jobs, buildtoken.Job{Name: name, Runner: untilStopped{}})
+		}
+		b.d = define(t, buildtoken.Spec{Root: buildtoken.Folder{Jobs: jobs}, Access: buildtoken.Access{Build: "true"}})
+		for _, j := range jobs {
+			items[j.Name] = b.trigger(j.Name)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var wait sync.WaitGroup
+		var inside, turnedAway atomic.Int64
+		enter := func(full string, n int) {
+			for range n {
+				wait.Go(func() {
+					inside.Add(1)
+					defer inside.Add(-1)
+					if _, ok, err := b.c.AwaitEnd(ctx, b.d, full, items[full]); !ok {
+						turnedAway.Add(1)
+						if err != nil {
+							t.Errorf("AwaitEnd without a place = %v", err)
+						}
+					}
+				})
+			}
+			synctest.Wait()
+		}
+		for _, step := range []struct {
+			job               string
+			n                 int
+			inside, turnAways int64
+		}{
+			{"a", ofAJob, ofAJob, 0},
+			{"a", 10, ofAJob, 10},
+			{"b", ofAJob, 2 * ofAJob, 10},
+			{"c", ofAJob, 3 * ofAJob, 10},
+			{"d", ofAJob - 1, ofAll - 1, 10},
+			{"e", 2, ofAll, 11},
+		} {
+			enter(step.job, step.n)
+			if inside.Load() != step.inside || turnedAway.Load() != step.turnAways {
+				t.Errorf("after %d more of %s %d wait and %d were turned away, want %d and %d", step.n, step.job, inside.Load(), turnedAway.Load(), step.inside, step.turnAways)
+			}
+		}
+		cancel()
+		wait.Wait()
+		ctx = t.Context()
+		if entry, ok, err := b.c.AwaitEnd(ctx, b.d, "e", 99); !ok || !errors.Is(err, queue.ErrNotFound) {
+			t.Errorf("after all have gone AwaitEnd = %+v, %v, %v, want a place", entry, ok, err)
+		}
+	})
+}
+
 func TestAwaitOfAnUnknownItem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newAwaitBench(t)
 		defer b.c.Close()
-		if a := b.await(t.Context(), 99, ended); !a.ended() || !errors.Is(a.err, queue.ErrNotFound) {
+		if a := b.await(t.Context(), 99, queue.Entry.Ended); !a.ended() || !errors.Is(a.err, queue.ErrNotFound) {
 			t.Errorf("Await is %v, want %v", a, queue.ErrNotFound)
 		}
 	})

@@ -123,6 +123,7 @@ type Controller struct {
 	spaces  workspaces
 	swept   sweeper
 	stats   stats
+	waiting waiting
 
 	// effective is what the newest attached configuration says; never nil.
 	effective atomic.Pointer[effective]

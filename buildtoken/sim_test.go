@@ -97,6 +97,8 @@ type world struct {
 	now    setup // in force
 
 	items map[int64]*promise
+	// waits are those who wait for the end of an item.
+	waits []*simWait
 	// maybe are triggers whose answer was lost in a crash.
 	maybe []simTrigger
 	// keyed are the triggers with a key, by it.
@@ -140,6 +142,15 @@ type simKeyed struct {
 	out buildtoken.Outcome
 	// unsure says that nobody knows either whose values counted.
 	unsure bool
+}
+
+// simWait is somebody who waits for the end of an item.
+type simWait struct {
+	id   int64
+	over atomic.Bool
+	// The following are set once it is over.
+	entry queue.Entry
+	err   error
 }
 
 // plug lets a test pull the plug: from then on nothing is answered.
@@ -287,6 +298,13 @@ func (w *world) open() {
 	p.DB = db
 	p.save = w.saver(w.dir)
 	w.plug = p
+	synctest.Wait()
+	for _, wait := range w.waits {
+		if !wait.over.Load() {
+			w.t.Errorf("somebody waits for item %d though the controller was closed", wait.id)
+		}
+	}
+	w.waits = nil
 	w.c, err = buildtoken.Open(w.t.Context(), buildtoken.Options{Queue: p, Dir: w.dir, Key: w.key})
 	if err != nil {
 		w.t.Fatal(err)
@@ -463,9 +481,40 @@ func (w *world) answered(now time.Time, a simTrigger, out buildtoken.Outcome, er
 	if due := now.Add(a.delay); due.Before(p.due) {
 		p.due = due
 	}
+	if len(w.trace)%3 == 0 {
+		w.await(out.Item.ID)
+	}
 	p.causes[a.note]++
 	if p.job != a.job {
 		w.t.Errorf("item %d of %s was given to a trigger of %s", out.Item.ID, p.job, a.job)
+	}
+}
+
+// await waits for the end of an item; the controller's Close ends it at last.
+func (w *world) await(id int64) {
+	wait := &simWait{id: id}
+	w.waits = append(w.waits, wait)
+	c, def := w.c, w.def
+	go func() {
+		wait.entry, wait.err = c.Await(context.WithoutCancel(w.t.Context()), def, id, queue.Entry.Ended)
+		wait.over.Store(true)
+	}()
+}
+
+// checkWaits sees to it that who waits for an item knows its end, and not before.
+func (w *world) checkWaits(now time.Time) {
+	// Who looks while the disk fails is told so, and waits no more.
+	w.waits = slices.DeleteFunc(w.waits, func(wait *simWait) bool { return wait.over.Load() && errors.Is(wait.err, queue.ErrStorage) })
+	for _, wait := range w.waits {
+		entry, err := w.plug.Entry(w.t.Context(), now, wait.id)
+		switch over := wait.over.Load(); {
+		case err != nil:
+			w.t.Errorf("item %d, for which somebody waits: %v", wait.id, err)
+		case over != entry.Ended():
+			w.t.Errorf("item %d has ended: %v; who waits for it knows: %v", wait.id, entry.Ended(), over)
+		case over && (wait.err != nil || !wait.entry.Ended()):
+			w.t.Errorf("who waited for item %d was told %+v, %v", wait.id, wait.entry, wait.err)
+		}
 	}
 }
 
@@ -729,6 +778,7 @@ func (w *world) check() {
 		}
 	}
 	now := time.Now()
+	w.checkWaits(now)
 	for _, id := range slices.Sorted(maps.Keys(w.items)) {
 		w.checkItem(now, id, len(running), started)
 	}

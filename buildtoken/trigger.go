@@ -121,6 +121,8 @@ type Outcome struct {
 	Repeated bool
 	// Job is the job's full name.
 	Job string
+	// Grants are those of the token that opened the job; none for a user.
+	Grants token.Grant
 }
 
 // Trigger checks a trigger and queues a build. The order of the checks decides
@@ -157,6 +159,7 @@ func (c *Controller) trigger(ctx context.Context, now time.Time, d *Definition, 
 		return out, opened.Name, err
 	}
 	out, err = c.accept(ctx, now, j, t, opened, rules)
+	out.Grants = opened.Grants
 	return out, opened.Name, err
 }
 

@@ -74,6 +74,9 @@ func StatusOf(err error) int { return verdictOf(err).status }
 // WholeRunes is how long a text is without an incomplete character at its end.
 func WholeRunes(text string) int { return wholeRunes([]byte(text)) }
 
+// WaitPreference is how long a client prefers to wait.
+func WaitPreference(prefer ...string) time.Duration { return waitPreference(prefer) }
+
 // Once is the text of the header Idempotency-Key.
 func Once(values ...string) (*string, error) {
 	r := httptest.NewRequest(http.MethodPost, "/", nil)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -67,7 +68,11 @@ func (q *request) ownLog() {
 }
 
 // untilDone is the request's context, ended also by [API.Done]. release must be called.
+//
+// As long as there is something to read, net/http does not notice that the
+// client is gone, and what a webhook sends was not looked at so far.
 func (q *request) untilDone() (ctx context.Context, release func()) {
+	_, _ = io.Copy(io.Discard, http.MaxBytesReader(q.w, q.r.Body, maxUploadBody)) // at worst nobody is there to answer
 	ctx, cancel := context.WithCancel(q.r.Context())
 	var watch sync.WaitGroup
 	watch.Go(func() { // release ends it and waits for it
@@ -105,7 +110,7 @@ func (o *own) follow(ctx context.Context, start int64, s stream) error {
 		return err
 	}
 	// The log is complete an instant before the end is on record.
-	entry, err := o.ctl.Await(ctx, o.api.Definition, o.entry.Item.ID, hasEnded)
+	entry, err := o.ctl.Await(ctx, o.api.Definition, o.entry.Item.ID, queue.Entry.Ended)
 	switch {
 	case err == nil:
 		o.entry = entry
@@ -119,12 +124,12 @@ func (o *own) follow(ctx context.Context, start int64, s stream) error {
 func (o *own) waitForLog(ctx context.Context) (log *console.Reader, err error) {
 	entry, awaitErr := o.ctl.Await(ctx, o.api.Definition, o.entry.Item.ID, func(e queue.Entry) bool {
 		if e.Build == nil {
-			return hasEnded(e)
+			return e.Ended()
 		}
 		log, err = o.ctl.Log(e.Item.Job, e.Build.Number)
 		if errors.Is(err, queue.ErrNotFound) { // of a build that runs it is about to be made
 			log, err = nil, nil
-			return hasEnded(e)
+			return e.Ended()
 		}
 		return true
 	})
@@ -133,12 +138,6 @@ func (o *own) waitForLog(ctx context.Context) (log *console.Reader, err error) {
 	}
 	o.entry = entry
 	return log, err
-}
-
-// hasEnded says that nothing more will become of an item: it was cancelled, or
-// its build has ended.
-func hasEnded(e queue.Entry) bool {
-	return e.Cancelled != nil || (e.Build != nil && !e.Build.Running())
 }
 
 func flush(w http.ResponseWriter) {

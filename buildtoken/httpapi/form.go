@@ -59,6 +59,13 @@ func (f *form) close() {
 	}
 }
 
+// drop closes the form and lets go of all that it holds, for who goes on for
+// a while without.
+func (f *form) drop() {
+	f.close()
+	*f = form{}
+}
+
 // first is the first value of a name, nil if there is none.
 func (f *form) first(name string) *string {
 	if all := f.values[name]; len(all) > 0 {

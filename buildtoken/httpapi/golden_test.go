@@ -92,6 +92,25 @@ func (s *scenario) show(x *exchange) {
 		fmt.Fprintln(&s.out, "< goes on to the next handler")
 		return
 	}
+	if !x.hasEnded() {
+		if s.open != nil {
+			s.t.Fatal("two requests wait at a time")
+		}
+		s.open = x
+		if x.waits = !x.isAnswered(); x.waits {
+			fmt.Fprintln(&s.out, "<+ …")
+			return
+		}
+	}
+	s.showAnswer("< ", x)
+	if !x.hasEnded() {
+		fmt.Fprintln(&s.out, "<+ …")
+	}
+}
+
+// showAnswer shows status, headers, and the body so far.
+func (s *scenario) showAnswer(prefix string, x *exchange) {
+	s.t.Helper()
 	h, body := x.Header(), x.body()
 	for name, want := range constant() {
 		if h.Get(name) != want {
@@ -101,22 +120,15 @@ func (s *scenario) show(x *exchange) {
 	if length := h.Get("Content-Length"); length != "" && length != strconv.Itoa(len(body)) && body != "" {
 		s.t.Errorf("Content-Length is %s, the body has %d bytes", length, len(body))
 	}
-	fmt.Fprintf(&s.out, "< %d %s\n", x.Code, http.StatusText(x.Code))
+	fmt.Fprintf(&s.out, "%s%d %s\n", prefix, x.Code, http.StatusText(x.Code))
 	for _, name := range slices.Sorted(maps.Keys(h)) {
 		if constant()[name] == "" && name != "Content-Length" {
-			fmt.Fprintf(&s.out, "< %s: %s\n", name, strings.Join(h[name], " | "))
+			fmt.Fprintf(&s.out, "%s%s: %s\n", prefix, name, strings.Join(h[name], " | "))
 		}
 	}
 	if body != "" {
-		fmt.Fprintln(&s.out, "<")
-		s.showBody("< ", x)
-	}
-	if !x.hasEnded() {
-		if s.open != nil {
-			s.t.Fatal("two streams at a time")
-		}
-		s.open = x
-		fmt.Fprintln(&s.out, "<+ …")
+		fmt.Fprintln(&s.out, strings.TrimSpace(prefix))
+		s.showBody(prefix, x)
 	}
 }
 
@@ -143,6 +155,12 @@ func requestID() *regexp.Regexp { return regexp.MustCompile(`request [A-Z2-7]{26
 func (s *scenario) showMore() {
 	if s.open == nil {
 		return
+	}
+	if s.open.waits {
+		if !s.open.hasEnded() {
+			return
+		}
+		s.showAnswer("<+ ", s.open)
 	}
 	s.showBody("<+ ", s.open)
 	if s.open.hasEnded() {

@@ -80,12 +80,12 @@ func (q *request) ownStatus() {
 	if !ok {
 		return
 	}
-	q.write(http.StatusOK, jsonText, encode(status(time.Now(), o.entry), flavourJSON)+"\n")
+	q.write(http.StatusOK, jsonText, encode(statusOf(time.Now(), o.entry), flavourJSON)+"\n")
 }
 
-// status is what a token's holder may know of an item. Other jobs are only in
+// statusOf is what a token's holder may know of an item. Other jobs are only in
 // its position.
-func status(now time.Time, e queue.Entry) object {
+func statusOf(now time.Time, e queue.Entry) object {
 	o := object{
 		{"item", e.Item.ID},
 		{"job", e.Item.Job},

@@ -293,10 +293,26 @@ type exchange struct {
 	handled bool
 	cancel  context.CancelFunc
 	ended   chan struct{}
-	shown   int // bytes of the body
+	shown   int  // bytes of the body
+	waits   bool // it was sent while nothing was answered
 
-	// mu guards the body of a stream that goes on while somebody looks.
-	mu sync.Mutex
+	// mu guards the body of a stream that goes on while somebody looks, and the
+	// following.
+	mu       sync.Mutex
+	answered bool // the status was sent
+}
+
+func (x *exchange) WriteHeader(status int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.answered = true
+	x.ResponseRecorder.WriteHeader(status)
+}
+
+func (x *exchange) isAnswered() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.answered
 }
 
 func (x *exchange) Write(p []byte) (int, error) {

@@ -7,9 +7,11 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
@@ -43,7 +45,18 @@ func (q *request) trigger(t buildtoken.Trigger) {
 	t.Root = q.api.Root(q.r)
 	t.Delay, t.Cause = f.first("delay"), f.first("cause")
 	t.Values, t.Files = f.parameters(), f.uploads()
-	q.submit(t)
+	ctl, ok := q.controller()
+	if !ok {
+		return
+	}
+	out, ok := q.submit(ctl, t)
+	if !ok {
+		return
+	}
+	wait := q.mayWait(t.Caller, out)
+	t = buildtoken.Trigger{Root: t.Root, AnyKind: t.AnyKind} // what is held while waiting is small
+	f.drop()
+	q.queued(t, out, q.awaitEnd(ctl, out, wait))
 }
 
 // form reads query and body. full names the job, if the path does.
@@ -81,12 +94,9 @@ func (q *request) bodyLimit(full string) int64 {
 	return maxBody
 }
 
-// submit hands the trigger to the controller and answers what became of it.
-func (q *request) submit(t buildtoken.Trigger) {
-	ctl, ok := q.controller()
-	if !ok {
-		return
-	}
+// submit hands the trigger to the controller. It answers errors and polls, and
+// says whether there is an item to tell of.
+func (q *request) submit(ctl *buildtoken.Controller, t buildtoken.Trigger) (buildtoken.Outcome, bool) {
 	// Without a token it is the browser's word who is asking, and a page of
 	// somebody else could have made the browser ask.
 	crossSite := !t.Presented && t.Post && q.crossSite()
@@ -104,8 +114,9 @@ func (q *request) submit(t buildtoken.Trigger) {
 	case t.Action == buildtoken.Polling:
 		q.write(http.StatusOK, "text/html", "Scheduled.\n")
 	default:
-		q.queued(t, out)
+		return out, true
 	}
+	return out, false
 }
 
 // unknown answers that there is no such job. At a job's own URL it is only
@@ -120,27 +131,34 @@ func (q *request) unknown(t buildtoken.Trigger, err error) {
 	q.fail(err)
 }
 
-// queued answers with the item's URL.
-func (q *request) queued(t buildtoken.Trigger, out buildtoken.Outcome) {
+// queued answers with the item's URL, and with how it ended if the client has
+// waited for that.
+func (q *request) queued(t buildtoken.Trigger, out buildtoken.Outcome, ended *queue.Entry) {
 	id := strconv.FormatInt(out.Item.ID, 10)
 	location := t.Root + "queue/item/" + id + "/"
 	q.w.Header().Set("Location", location)
-	status, text := http.StatusCreated, "queued as item "+id+"\n"
+	status, text := http.StatusCreated, "queued as item "+id
 	if !out.Created {
-		text = "joined item " + id + "\n"
-		if !t.AnyKind { // clients of the job's own URL can't make use of a redirection
+		text = "joined item " + id
+		// Clients of the job's own URL can't make use of a redirection, and who has
+		// waited has the answer here: most would follow, and throw it away.
+		if !t.AnyKind && ended == nil {
 			status = http.StatusSeeOther
 		}
 	}
 	switch {
 	case q.wantsJSON():
-		q.write(status, jsonText, encode(object{
-			{key: "id", value: out.Item.ID}, {key: "url", value: location}, {key: "created", value: out.Created},
-		}, flavourJSON)+"\n")
+		o := object{{key: "id", value: out.Item.ID}, {key: "url", value: location}, {key: "created", value: out.Created}}
+		if ended != nil {
+			o = append(o, statusOf(time.Now(), *ended)...)
+		}
+		q.write(status, jsonText, encode(o, flavourJSON)+"\n")
+	case ended != nil:
+		q.write(status, plainText, text+", "+endOf(*ended)+"\n")
 	case q.empty:
 		q.write(status, plainText, "")
 	default:
-		q.write(status, plainText, text)
+		q.write(status, plainText, text+"\n")
 	}
 }
 

@@ -106,7 +106,7 @@ func (v *visit) waitForLog(ctx context.Context, of logPlace) (*console.Reader, b
 		if err == nil {
 			log = opened
 		}
-		return !missing(err) || e.Build == nil || !e.Build.Running()
+		return !missing(err) || e.Build == nil || e.Ended()
 	})
 	return log, err == nil && log != nil
 }

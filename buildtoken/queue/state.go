@@ -66,3 +66,9 @@ type Entry struct {
 	Build     *Build
 	Cancelled *Cancelled
 }
+
+// Ended says that nothing more will become of the item: it was cancelled, or
+// its build has ended.
+func (e Entry) Ended() bool {
+	return e.Cancelled != nil || (e.Build != nil && !e.Build.Running())
+}
