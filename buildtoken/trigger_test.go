@@ -2,6 +2,7 @@ package buildtoken_test
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -587,6 +588,38 @@ func TestUploadOfAClientThatWentAway(t *testing.T) {
 	}
 	if len(items) != len(s.uploads()) {
 		t.Errorf("Trigger = %v; %d items and %d files, want as many", err, len(items), len(s.uploads()))
+	}
+}
+
+// TestRejectedTokenIsNotLogged: what was refused may be the right token of
+// something else, or a right one with a typing error. No form of it is in the log.
+func TestRejectedTokenIsNotLogged(t *testing.T) {
+	expired := opens()
+	expired[0].Expires = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+	s := openSite(t, buildtoken.Config{},
+		buildtoken.Job{Name: "app", Tokens: opens(token.Status), Runner: succeeds()},
+		buildtoken.Job{Name: "old", Tokens: expired, Runner: succeeds()})
+	for _, text := range []string{secret, "WrongGuess77", secret + " ", "sha256:" + strings.Repeat("ab", 32)} {
+		shown := token.NewSecret(text)
+		for _, full := range []string{"app", "old", "nowhere"} {
+			for range 25 { // the last ones are throttled
+				if _, err := s.Trigger(t.Context(), s.def, ask(full, func(t *buildtoken.Trigger) { t.Secret = shown })); err == nil {
+					t.Fatalf("%q opened %s", text, full)
+				}
+			}
+		}
+		sum := shown.Digest()
+		for _, entry := range s.logs.TakeAll() {
+			line := fmt.Sprintf("%s %+v", entry.Message, entry.ContextMap())
+			for _, form := range []string{
+				strings.TrimSpace(text), fmt.Sprintf("%x", text), base64.RawStdEncoding.EncodeToString([]byte(text)),
+				fmt.Sprintf("%x", sum[:8]), base64.RawStdEncoding.EncodeToString(sum[:9]),
+			} {
+				if strings.Contains(line, form) {
+					t.Errorf("the log shows %q of %q: %s", form, text, line)
+				}
+			}
+		}
 	}
 }
 

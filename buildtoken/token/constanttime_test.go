@@ -1,0 +1,167 @@
+package token_test
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	gotoken "go/token"
+	"go/types"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestCheckTakesTheSameTime reads the source: how long a comparison takes on
+// a busy machine proves nothing, but how it is written does.
+func TestCheckTakesTheSameTime(t *testing.T) {
+	checks := 0
+	err := filepath.WalkDir(filepath.Join("..", ".."), func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == "testdata" || d.Name() == "tools" || len(d.Name()) > 2 && d.Name()[0] == '.'):
+			return filepath.SkipDir
+		case d.IsDir() || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go"):
+			return nil
+		}
+		source, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		ours := filepath.Base(filepath.Dir(path)) == "token"
+		complaints, n, err := timing(string(source), ours)
+		for _, complaint := range complaints {
+			t.Errorf("%s:%s", path, complaint)
+		}
+		checks += n
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if checks != 1 {
+		t.Errorf("found %d functions Check that compare in constant time, want 1", checks)
+	}
+}
+
+// TestUnevenTimeIsFound shows that each rule can be broken.
+func TestUnevenTimeIsFound(t *testing.T) {
+	const check = "package p\nfunc (s Set) Check(p Secret) bool {\n%s\n}"
+	const good = "digest := p.Digest()\nsame := 0\nfor _, t := range s.tokens { same |= subtle.ConstantTimeCompare(digest[:], t.Digest[:]) }\nreturn same == 1"
+	for _, tt := range []struct {
+		name, in string
+		ours     bool
+		want     []string
+	}{
+		{"as it should be", fmt.Sprintf(check, good), true, nil},
+		{"what everybody knows may be compared", "package p\nvar x = d == digestOfNothing() || t.Digest == (Digest{}) || s.digest == nil", true, nil},
+		{"an operator", "package p\nvar x = digest == t.Digest", true, []string{"2: digest == t.Digest takes a time that tells where they differ"}},
+		{"a function", "package p\nvar x = bytes.Equal(digest[:], t.Digest[:])", true, []string{"2: bytes.Equal(digest[:], t.Digest[:]) takes a time that tells where they differ"}},
+		{"a set that is searched", "package p\nvar x = byDigest[p.Digest()]", true, []string{"2: byDigest[p.Digest()] takes a time that tells where they differ"}},
+		{
+			"an end at the first that fits",
+			fmt.Sprintf(check, strings.Replace(good, " }", "; if same == 1 { return true } }", 1)), true,
+			[]string{"5: Check leaves the loop over the tokens early"},
+		},
+		{
+			"some that are left out",
+			fmt.Sprintf(check, strings.Replace(good, "{ same", "{ if t.Expired() { continue }; same", 1)), true,
+			[]string{"5: Check leaves the loop over the tokens early"},
+		},
+		{"the digest of a secret outside of package token", "package p\nvar x = secret.Digest()", false, []string{"2: secret.Digest() outside of package token: compare with Set.Check"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, _, err := timing(tt.in, tt.ours)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("complaints (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// timing complains about code whose time could tell something about a digest,
+// and counts the functions Check that compare as they should.
+func timing(source string, ours bool) (complaints []string, checks int, err error) {
+	files := gotoken.NewFileSet()
+	file, err := parser.ParseFile(files, "", source, parser.SkipObjectResolution)
+	if err != nil {
+		return nil, 0, err
+	}
+	complain := func(at ast.Node, format string, args ...any) {
+		complaints = append(complaints, fmt.Sprintf("%d: %s", files.Position(at.Pos()).Line, fmt.Sprintf(format, args...)))
+	}
+	uneven := func(n ast.Expr, operands ...ast.Expr) {
+		isDigest := func(e ast.Expr) bool { return strings.Contains(strings.ToLower(types.ExprString(e)), "digest") }
+		isKnown := func(e ast.Expr) bool {
+			return slices.Contains([]string{"nil", "(Digest{})", "(Digest literal)", "digestOfNothing()"}, types.ExprString(e)) || strings.HasPrefix(types.ExprString(e), "(Digest{")
+		}
+		if slices.ContainsFunc(operands, isDigest) && !slices.ContainsFunc(operands, isKnown) {
+			complain(n, "%s takes a time that tells where they differ", types.ExprString(n))
+		}
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.BinaryExpr:
+			if ours && (n.Op == gotoken.EQL || n.Op == gotoken.NEQ) {
+				uneven(n, n.X, n.Y)
+			}
+		case *ast.IndexExpr:
+			if ours {
+				uneven(n, n.Index)
+			}
+		case *ast.CallExpr:
+			f, ok := n.Fun.(*ast.SelectorExpr)
+			switch {
+			case !ok:
+			case !ours && f.Sel.Name == "Digest" && len(n.Args) == 0:
+				complain(n, "%s outside of package token: compare with Set.Check", types.ExprString(n))
+			case ours && slices.Contains([]string{"Equal", "EqualFold", "Compare", "DeepEqual", "HasPrefix", "Contains", "Index"}, f.Sel.Name):
+				uneven(n, n.Args...)
+			}
+		case *ast.FuncDecl:
+			if ours && n.Name.Name == "Check" && n.Recv != nil {
+				checks += evenly(n, complain)
+			}
+		}
+		return true
+	})
+	return complaints, checks, nil
+}
+
+// evenly says whether a function compares in constant time, 1 or 0, and
+// complains if it does so with only some of the tokens.
+func evenly(f *ast.FuncDecl, complain func(ast.Node, string, ...any)) int {
+	even := 0
+	ast.Inspect(f, func(n ast.Node) bool {
+		var body *ast.BlockStmt
+		switch n := n.(type) {
+		case *ast.SelectorExpr:
+			if types.ExprString(n) == "subtle.ConstantTimeCompare" {
+				even = 1
+			}
+		case *ast.ForStmt:
+			body = n.Body
+		case *ast.RangeStmt:
+			body = n.Body
+		}
+		if body != nil {
+			ast.Inspect(body, func(n ast.Node) bool {
+				switch n.(type) {
+				case *ast.ReturnStmt, *ast.BranchStmt:
+					complain(n, "%s leaves the loop over the tokens early", f.Name.Name)
+				}
+				return true
+			})
+		}
+		return true
+	})
+	return even
+}
