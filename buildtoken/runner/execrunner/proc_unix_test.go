@@ -50,6 +50,24 @@ func pids(t *testing.T, log string) []int {
 	return all
 }
 
+// TestClosedOutputIsNotTheEnd has a build close its output, or give it away,
+// and go on: its end is that of the process, and its result is what that says.
+func TestClosedOutputIsNotTheEnd(t *testing.T) {
+	for _, close := range []string{"exec >&- 2>&-", "exec >/dev/null 2>&1", "exec >&- 2>&- <&-"} {
+		t.Run(close, func(t *testing.T) {
+			b := newBuild(t)
+			res, log := run(t, shell("echo before; "+close+"; sleep 0.2; touch after; exit 3"), b)
+			want(t, res, runner.Failure, "exit status 3")
+			if log != "before\n" {
+				t.Errorf("log = %q, want what came before the output was closed", log)
+			}
+			if _, err := os.Stat(filepath.Join(b.Workspace, "after")); err != nil {
+				t.Errorf("the build did not go on: %v", err)
+			}
+		})
+	}
+}
+
 func TestLeftoversAreEnded(t *testing.T) {
 	for _, tt := range []struct {
 		name, script, want string
