@@ -72,14 +72,14 @@ func (h *harness) empty(ctx context.Context, srv *server, look lookout) error {
 	}
 }
 
-// waitingLong are the queued items that are due when the run is over.
+// waitingLong are the queued items that are due too late to wait for.
 func (m *model) waitingLong() []int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var all []int64
 	for _, id := range m.order {
 		it := m.items[id]
-		if it.fate == queued && it.due.Sub(now()) > far/2 {
+		if it.fate == queued && it.due.Sub(now()) > patience/2 {
 			all = append(all, id)
 		}
 	}

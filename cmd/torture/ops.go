@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// far is a delay after which the run is over: such items are cancelled in the end.
+// far is a delay that nobody waits for in the end: such items are cancelled.
 const far = time.Hour
 
 // crowd is how many items may be open before clients stop to make new ones.
