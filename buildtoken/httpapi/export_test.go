@@ -39,7 +39,13 @@ func ReadForm(r *http.Request, limit int64) (Form, error) {
 	defer w.End()
 	f, err := readForm(w, r, func(*form) int64 { return limit })
 	defer f.close()
-	read := Form{Values: f.values, Presented: f.presented}
+	read := Form{Presented: f.presented}
+	for _, p := range f.fields {
+		if read.Values == nil {
+			read.Values = map[string][]string{}
+		}
+		read.Values[p.name] = append(read.Values[p.name], p.value)
+	}
 	for name := range f.files {
 		read.Files = append(read.Files, name)
 	}

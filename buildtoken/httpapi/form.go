@@ -27,10 +27,10 @@ const (
 // form is what a request brought in its query, and in a form or multipart
 // body. Of several values of one name, those of the query come first.
 type form struct {
-	values map[string][]string
+	fields []field
 	files  map[string][]*multipart.FileHeader
 	// secret is the first token; presented says whether there was one at all.
-	// Its text is not in values.
+	// Its text is not in fields.
 	secret    token.Secret
 	presented bool
 	// size is how many bytes the body had, as far as they were read.
@@ -39,6 +39,9 @@ type form struct {
 	count     int
 	multipart *multipart.Form
 }
+
+// field is one value.
+type field struct{ name, value string }
 
 // badRequestError says what of a request cannot be read.
 type badRequestError struct{ problem string }
@@ -68,8 +71,10 @@ func (f *form) drop() {
 
 // first is the first value of a name, nil if there is none.
 func (f *form) first(name string) *string {
-	if all := f.values[name]; len(all) > 0 {
-		return &all[0]
+	for i := range f.fields {
+		if f.fields[i].name == name {
+			return &f.fields[i].value
+		}
 	}
 	return nil
 }
@@ -92,10 +97,10 @@ func (f *form) add(name, value string) error {
 		}
 		return nil
 	}
-	if f.values == nil {
-		f.values = make(map[string][]string, 4)
+	if f.fields == nil {
+		f.fields = make([]field, 0, 4)
 	}
-	f.values[name] = append(f.values[name], value)
+	f.fields = append(f.fields, field{name, value})
 	return nil
 }
 
@@ -130,8 +135,8 @@ func (f *form) addEncoded(where, encoded string) error {
 // check looks at the names, and at the values that we read ourselves; those
 // of parameters are the job's to check.
 func (f *form) check() error {
-	for name := range f.values {
-		if problem := textProblem(name); problem != "" {
+	for i := range f.fields {
+		if problem := textProblem(f.fields[i].name); problem != "" {
 			return &badRequestError{"the name of a parameter " + problem}
 		}
 	}

@@ -162,12 +162,21 @@ func (q *request) queued(t buildtoken.Trigger, out buildtoken.Outcome, ended *qu
 	}
 }
 
-// parameters are the values without those that mean something to us.
+// parameters are the values by name, without those that mean something to us;
+// nil if there are none.
 func (f *form) parameters() map[string][]string {
-	for _, name := range []string{"job", "delay", "cause"} {
-		delete(f.values, name)
+	var all map[string][]string
+	for _, p := range f.fields {
+		switch p.name {
+		case "job", "delay", "cause":
+			continue
+		}
+		if all == nil {
+			all = make(map[string][]string, len(f.fields))
+		}
+		all[p.name] = append(all[p.name], p.value)
 	}
-	return f.values
+	return all
 }
 
 // uploads are the files that came along. The form must stay open until they were read.
