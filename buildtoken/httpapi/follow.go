@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -68,11 +67,7 @@ func (q *request) ownLog() {
 }
 
 // untilDone is the request's context, ended also by [API.Done]. release must be called.
-//
-// As long as there is something to read, net/http does not notice that the
-// client is gone, and what a webhook sends was not looked at so far.
 func (q *request) untilDone() (ctx context.Context, release func()) {
-	_, _ = io.Copy(io.Discard, http.MaxBytesReader(q.w, q.r.Body, maxUploadBody)) // at worst nobody is there to answer
 	ctx, cancel := context.WithCancel(q.r.Context())
 	var watch sync.WaitGroup
 	watch.Go(func() { // release ends it and waits for it

@@ -213,8 +213,12 @@ func (f *form) parseBody(contentType string, body io.Reader) error {
 		}
 		return f.addEncoded("form", string(text))
 	case "multipart/form-data":
-		return f.parseMultipart(body, params["boundary"])
+		if err := f.parseMultipart(body, params["boundary"]); err != nil {
+			return err
+		}
 	}
+	// Also behind the last file: net/http notices only after all of the body
+	// that a client is gone.
 	if _, err := io.Copy(io.Discard, body); err != nil {
 		return readError("body", err)
 	}

@@ -88,6 +88,8 @@ func TestWaitEndsWhenTheClientIsGone(t *testing.T) {
 		{"no body", "", ""},
 		{"a form", "application/x-www-form-urlencoded", "cause=push"},
 		{"a body that is no form", "application/json", `{"ref":"refs/heads/main"}`},
+		{"files", "multipart/form-data; boundary=b", "--b\r\nContent-Disposition: form-data; name=\"cause\"\r\n\r\npush\r\n--b--\r\n"},
+		{"files, and something behind them", "multipart/form-data; boundary=b", "--b\r\nContent-Disposition: form-data; name=\"cause\"\r\n\r\npush\r\n--b--\r\n" + strings.Repeat("\n", 10_000)},
 		{"a large body that is no form", "application/json", strings.Repeat(" ", 1<<20-2) + "{}"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
