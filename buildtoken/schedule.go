@@ -51,9 +51,9 @@ func (c *Controller) schedule(ctx context.Context, now time.Time, j *definedJob,
 }
 
 // storeFiles stores the content of files, and puts what it is called into the
-// values.
+// values. If the trigger may come again, it has to bring the same.
 func (c *Controller) storeFiles(r *queue.Request, t Trigger, values []job.Value) error {
-	contents := []string{string(r.Digest[:])}
+	var contents []byte // digests
 	for i := range values {
 		if values[i].Kind != job.KindFile {
 			continue
@@ -72,12 +72,14 @@ func (c *Controller) storeFiles(r *queue.Request, t Trigger, values []job.Value)
 		}
 		values[i].Ref = ref
 		if sum != nil {
-			contents = append(contents, string(sum.Sum(nil)))
+			contents = sum.Sum(contents)
 		}
 	}
-	if len(contents) > 1 {
-		// A trigger that comes again must bring the same files.
-		r.Digest = digestOf(c.vault.mac, contents...)
+	if contents != nil {
+		d := newDigester(c.vault.mac)
+		d.add(string(r.Digest[:]))
+		d.add(string(contents))
+		r.Digest = d.sum()
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"strconv"
 
 	"github.com/buildtoken/buildtoken/buildtoken/job"
@@ -83,35 +84,47 @@ func (v vault) digest(given []job.Value) queue.Digest {
 	if len(given) == 0 {
 		return queue.Digest{}
 	}
-	texts := make([]string, 0, 3*len(given))
+	d := newDigester(v.mac)
 	for _, g := range given {
-		texts = append(texts, g.Name, string(g.Kind), g.Text)
+		d.add(g.Name)
+		d.add(string(g.Kind))
+		d.add(g.Text)
 	}
-	return digestOf(v.mac, texts...)
+	return d.sum()
 }
 
 // onceDigest stands for a key that a client gave, and for the client: the
 // token that it showed, or else the user.
 func (v vault) onceDigest(given string, t Trigger, opened token.Token) queue.Digest {
+	d := newDigester(v.once)
 	if t.Presented {
-		return digestOf(v.once, "token", strconv.Itoa(opened.Level), opened.Name, given)
+		d.add("token")
+		d.add(strconv.Itoa(opened.Level))
+		d.add(opened.Name)
+	} else {
+		d.add("user")
+		d.add(t.User)
 	}
-	return digestOf(v.once, "user", t.User, given)
+	d.add(given)
+	return d.sum()
 }
 
-// digestOf tells texts apart also where one ends and the next begins.
-func digestOf(key [32]byte, texts ...string) queue.Digest {
-	mac := hmac.New(sha256.New, key[:])
-	var size [8]byte
-	for _, s := range texts {
-		binary.BigEndian.PutUint64(size[:], uint64(len(s)))
-		mac.Write(size[:])
-		mac.Write([]byte(s))
-	}
-	var d queue.Digest
-	copy(d[:], mac.Sum(nil))
-	return d
+// digester makes a keyed digest of texts, and tells them apart also where one
+// ends and the next begins.
+type digester struct {
+	mac  hash.Hash
+	size [8]byte
 }
+
+func newDigester(key [32]byte) *digester { return &digester{mac: hmac.New(sha256.New, key[:])} }
+
+func (d *digester) add(s string) {
+	binary.BigEndian.PutUint64(d.size[:], uint64(len(s)))
+	d.mac.Write(d.size[:])
+	d.mac.Write([]byte(s))
+}
+
+func (d *digester) sum() queue.Digest { return queue.Digest(d.mac.Sum(nil)[:len(queue.Digest{})]) }
 
 // NewKey makes a key.
 func NewKey() Key {
