@@ -155,6 +155,9 @@ func (c *client) trigger(ctx context.Context, d dice, t *trigger, said map[strin
 	if bearer {
 		r.Header.Set("Authorization", "Bearer "+secret)
 	}
+	if t.key != "" {
+		r.Header.Set("Idempotency-Key", `"`+t.key+`"`)
+	}
 	asJSON := d.chance(30)
 	if asJSON {
 		r.Header.Set("Accept", "application/json")

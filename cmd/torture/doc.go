@@ -14,6 +14,8 @@
 //   - a trigger that was acknowledged is queued, running, ended or cancelled,
 //     once, with its cause, its parameters, and a due time not later than promised;
 //   - a trigger that was refused never shows up;
+//   - a trigger with a key that is sent again, also because its answer was lost,
+//     gets the first answer, and is queued once;
 //   - IDs and build numbers are never given twice, and numbers have no gaps;
 //   - no build runs twice, starts before it is due, or beside another of its job;
 //   - results stand, and are those with which the builds ended;

@@ -86,10 +86,12 @@ func trial(o options) (found []string, dir string, c counts, err error) {
 func (c counts) report(took time.Duration) string {
 	return fmt.Sprintf(`%v: %d kills (%d while starting), %d orderly stops, %d looks at everything
 %d triggers: %d queued, %d joined, %d refused, %d without an answer (%d of those are there)
+%d sent again with their key, of which %d had no answer before
 %d builds (%d aborted), %d dropped records, %d cancels, %d stops of builds
 %d reloads, %d refused reloads, %d requests cut off by them`,
 		took.Round(time.Second), c.kills+c.early, c.early, c.stops, c.looks,
 		c.triggers, c.accepted, c.joined, c.refused, c.unknown, c.learned,
+		c.again, c.resolved,
 		c.builds, c.aborted, c.dropped, c.cancels, c.buildStops,
 		c.reloads, c.reloadsRefused, c.cutOff)
 }

@@ -20,6 +20,7 @@ type model struct {
 	items    map[int64]*item
 	order    []int64               // of items, as they were met
 	triggers map[string][]*trigger // by cause; more than one only if shared
+	withKey  []*trigger            // that were not refused
 	found    []string              // what is wrong
 	counts   counts
 	sweep    int // counts the looks at everything, from 1
@@ -34,6 +35,7 @@ type counts struct {
 	kills, stops, early             int
 	triggers, accepted, joined      int
 	refused, unknown, learned       int
+	again, resolved                 int
 	cancels, buildStops             int
 	reloads, reloadsRefused, cutOff int
 	builds, aborted, looks, dropped int
@@ -56,6 +58,11 @@ type trigger struct {
 	shared bool // others have the same cause
 	params map[string]string
 	delay  time.Duration
+	key    string // with which it may be sent again, "" for none
+	// said and delayText are what was sent of params and delay.
+	said      map[string]string
+	delayText string
+	first     answer // to a trigger with a key; no item as long as there was none
 
 	sent, answered time.Time // answered is zero if no answer came
 	refused        string    // what the refusal said

@@ -57,6 +57,18 @@ func TestModelFinds(t *testing.T) {
 		{"a build that runs since before the server", func(s *story) { s.m.lives(now().Add(time.Hour)); s.builds(1, 1) }, "runs on record, since before"},
 		{"a next number that was there", func(s *story) { s.m.nextShown("wide", 3, 3) }, "the next build of \"wide\" is #3"},
 		{"a trigger that joins an item that had left", func(s *story) { s.builds(1, 1); s.accept(1, "<late>", false) }, "which had left the queue"},
+		{"a trigger that comes again and gets the same", func(s *story) { s.again("<k>", 2, 2, true) }, ""},
+		{"a trigger that comes again and gets another item", func(s *story) { s.again("<k>", 2, 3, true) }, "when it came again, with item 3"},
+		{"a trigger that comes again and made an item that it had joined", func(s *story) { s.again("<k>", 1, 1, true) }, "when it came again, with item 1, created true"},
+		{"a trigger without an answer that comes again and gets what it made", func(s *story) { s.again("<k>", 0, 2, true) }, ""},
+		{"a trigger without an answer that is there and comes again and gets another item", func(s *story) {
+			s.causes = append(s.causes, "<k>")
+			k := s.send("<k>")
+			k.key = "k"
+			s.m.keep(k, answer{})
+			s.queues(1)
+			s.m.answerAgain(k, answer{status: 201, id: 2, created: true})
+		}, "was answered with item 2 and is in item 1"},
 		{"a number that nobody saw", func(s *story) { s.builds(1, 2); s.m.account() }, "nobody saw the builds [1]"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -97,6 +109,20 @@ func (s *story) send(cause string) *trigger {
 	t := &trigger{job: s.m.jobs["wide"].job, cause: cause, delay: time.Minute, params: map[string]string{"VERSION": "1"}}
 	s.m.send(t)
 	return t
+}
+
+// again sends a trigger with a key twice; it gets first, 0 meaning no answer, and then second.
+func (s *story) again(cause string, first, second int64, created bool) {
+	t := s.send(cause)
+	t.key = "k"
+	a := answer{status: 201, id: first, created: first > 1}
+	if first == 0 {
+		a = answer{}
+	} else {
+		s.m.answer(t, a, now())
+	}
+	s.m.keep(t, a)
+	s.m.answerAgain(t, answer{status: 201, id: second, created: created})
 }
 
 func (s *story) accept(id int64, cause string, created bool) {

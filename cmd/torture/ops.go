@@ -32,6 +32,8 @@ type user struct {
 func (u *user) act(ctx context.Context) error {
 	d := u.d
 	switch n := d.IntN(100); {
+	case n < 10:
+		return u.again(ctx)
 	case n < 55:
 		if u.m.open() > crowd {
 			return u.queue(ctx)
@@ -91,9 +93,12 @@ func (u *user) delay(of *job) (delay time.Duration, text string) {
 func (u *user) trigger(ctx context.Context, of *job) error {
 	said, all := of.values(u.d)
 	delay, text := u.delay(of)
-	t := &trigger{job: of, params: all, delay: delay, cause: fmt.Sprintf("t%d", u.next.Add(1))}
-	if u.d.chance(5) {
+	t := &trigger{job: of, params: all, delay: delay, cause: fmt.Sprintf("t%d", u.next.Add(1)), said: said, delayText: text}
+	switch n := u.d.IntN(100); {
+	case n < 5:
 		t.cause, t.shared = "again "+of.name, true
+	case n < 40:
+		t.key = "key of " + t.cause
 	}
 	// A mark at each end: no cause is a part of another.
 	t.cause = "<" + t.cause + ">"
@@ -102,26 +107,20 @@ func (u *user) trigger(ctx context.Context, of *job) error {
 	at := now()
 	if err != nil {
 		u.m.count(func(c *counts) { c.unknown++ })
+		u.m.keep(t, answer{})
 		return err
 	}
 	if a.id == 0 && a.status == http.StatusServiceUnavailable && strings.Contains(a.body, "given up") {
 		u.m.count(func(c *counts) { c.unknown++ })
+		u.m.keep(t, answer{})
 		return nil
 	}
 	u.m.answer(t, a, at)
 	if a.id != 0 {
+		u.m.keep(t, a)
 		return nil
 	}
-	full := a.status == http.StatusServiceUnavailable && strings.Contains(a.body, "full")
-	tight := u.configs.since(t.sent, func(v variation) bool { return v.queueLimit < crowd })
-	disabled := u.configs.since(t.sent, func(v variation) bool { return v.disabled })
-	switch {
-	case u.dying() && a.status == http.StatusServiceUnavailable:
-	case full && tight:
-	case of.toggled && a.status == http.StatusBadRequest && disabled:
-	default:
-		u.m.report("trigger %q of %q was refused for no reason: %d %s", t.cause, of.name, a.status, a.body)
-	}
+	u.mayRefuse(t, a)
 	return nil
 }
 
