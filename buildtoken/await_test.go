@@ -164,6 +164,37 @@ func TestAwaitHearsOfACancellationWhoseCallerIsGone(t *testing.T) {
 	})
 }
 
+// takenOver is a queue in which somebody else records the ends of builds first.
+type takenOver struct{ buildtoken.Queue }
+
+func (q takenOver) Finish(ctx context.Context, now time.Time, job string, number int64, r queue.Result, reason string) (queue.Build, error) {
+	if _, err := q.Queue.Finish(ctx, now, job, number, queue.Aborted, "lost"); err != nil {
+		return queue.Build{}, err
+	}
+	return q.Queue.Finish(ctx, now, job, number, r, reason)
+}
+
+func TestAwaitHearsOfABuildThatSomebodyElseHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newAwaitBench(t, func(q buildtoken.Queue) buildtoken.Queue { return takenOver{q} })
+		defer b.c.Close()
+		one := b.trigger("one")
+		a := b.await(t.Context(), one, queue.Entry.Ended)
+		time.Sleep(buildtoken.DefaultQuietPeriod)
+		synctest.Wait()
+		if err := b.c.StopBuild(t.Context(), "one", 1, "user alice"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if !a.ended() || a.err != nil || a.entry.Build.Reason != "lost" {
+			t.Errorf("who waits for the build is %v, want that it was lost", a)
+		}
+		if n := len(b.c.Running()); n != 0 {
+			t.Errorf("%d builds run, want none", n)
+		}
+	})
+}
+
 func TestAwaitEndsWithItsContextAndWithTheController(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newAwaitBench(t)

@@ -3,6 +3,7 @@ package buildtoken
 import (
 	"cmp"
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -128,9 +129,15 @@ func (o *observed) Claim(ctx context.Context, now time.Time, node string, execut
 // Finish implements [Queue].
 func (o *observed) Finish(ctx context.Context, now time.Time, job string, number int64, r queue.Result, reason string) (queue.Build, error) {
 	b, err := o.Queue.Finish(ctx, now, job, number, r, reason)
-	if err == nil {
-		o.change(func() { delete(o.running, runKey{job, number}) })
-		o.awaited.wake(b.Item.ID)
+	if err == nil || errors.Is(err, queue.ErrNotRunning) || errors.Is(err, queue.ErrNotFound) {
+		// In the latter cases somebody else has ended it, who took this server for dead.
+		var item int64
+		o.change(func() {
+			at := runKey{job, number}
+			item = o.running[at].Item.ID
+			delete(o.running, at)
+		})
+		o.awaited.wake(item)
 	}
 	return b, err
 }
