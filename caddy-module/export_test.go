@@ -1,6 +1,10 @@
 package caddymodule
 
-import "go.uber.org/zap"
+import (
+	"net/http"
+
+	"go.uber.org/zap"
+)
 
 // References is how many configurations refer to the controller of a place.
 func References(place string) int {
@@ -16,3 +20,6 @@ func SwappableLogger() (log *zap.Logger, swap func(*zap.Logger)) {
 	s := &swappableLog{}
 	return s.logger(), s.swap
 }
+
+// RootOf is the root URL of a request at a handler that configures none.
+func RootOf(r *http.Request) string { return rootURL{}.of(r) }

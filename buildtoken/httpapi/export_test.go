@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken/patience"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
 // What tests outside of the package need to see of it.
@@ -90,4 +91,15 @@ func Once(values ...string) (*string, error) {
 		r.Header["Idempotency-Key"] = values
 	}
 	return (&request{r: r}).once()
+}
+
+// Events is what is sent of a log that comes in pieces, to its end.
+func Events(pieces ...[]byte) string {
+	w := httptest.NewRecorder()
+	s := &eventStream{w: w}
+	for _, p := range pieces {
+		_ = s.write(p) // a recorder takes all
+	}
+	_ = s.end(queue.Entry{})
+	return w.Body.String()
 }

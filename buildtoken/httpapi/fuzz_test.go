@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/httpapi"
@@ -89,6 +90,114 @@ func FuzzTree(f *testing.F) {
 		text, err := httpapi.Prune(tree, false)
 		if err == nil && !json.Valid([]byte(text)) {
 			t.Errorf("Prune(%q) = %s", tree, text)
+		}
+	})
+}
+
+// FuzzHeaders sends anything in the headers that are read, to triggers and to
+// readers. Without a token and an account nothing is done and nothing is shown.
+func FuzzHeaders(f *testing.F) {
+	for _, seed := range [][5]string{
+		{"/buildByToken/build?job=plain", "*/*", "Bearer x", "", ""},
+		{"/buildByToken/build?job=plain", "application/json;q=0.5, text/plain", "bearer", "x", "https://evil.example"},
+		{"/buildByToken/log?job=plain&item=1", "text/event-stream", "Basic YTpi", "TacoTuesday\x00", "null"},
+		{"/job/plain/api/json", "text/html;q=,*;q=9", "Bearer  TacoTuesday ", "end", ""},
+		{"/job/notoken/build", ";;;,,,", "Digest", "-1", "http://ci.example.com"},
+		{"/buildByToken/build?job=plain", "wait=30, respond-async", "Bearer x", "wait=99999999999999999999;x", ""},
+		{"/queue/api/json?tree=*", "a/b/c;q=1e999", "Bearer\tx", "99999999999999999999", "::"},
+	} {
+		f.Add(seed[0], seed[1], seed[2], seed[3], seed[4])
+	}
+	s := newScenario(f, f.TempDir(), 0, buildtoken.Throttle{Max: -1})
+	f.Cleanup(s.close)
+	f.Fuzz(func(t *testing.T, target, accept, authorization, other, origin string) {
+		for _, known := range []string{"TacoTuesday", "LookAtMe", "AppToken", "Hush"} {
+			if strings.Contains(target+authorization+other, known) {
+				return
+			}
+		}
+		if wait := httpapi.WaitPreference(accept, other); wait < 0 || wait > time.Hour {
+			t.Fatalf("%q, %q: wait %v", accept, other, wait)
+		}
+		if once, err := httpapi.Once(other); err == nil && (*once == "" || len(*once) > 1000 || strings.ContainsFunc(*once, func(r rune) bool { return r < ' ' || r > '~' })) {
+			t.Fatalf("%q is the key %v", other, once)
+		}
+		u, err := url.ParseRequestURI(target)
+		if err != nil {
+			return
+		}
+		for _, method := range []string{http.MethodGet, http.MethodPost} {
+			r := httptest.NewRequestWithContext(t.Context(), method, "/", nil)
+			r.URL = u
+			r.Header = http.Header{
+				"Accept": {accept}, "Authorization": {authorization}, "X-Build-Token": {other},
+				"Last-Event-Id": {other}, "Origin": {origin}, "Sec-Fetch-Site": {other}, "If-None-Match": {other}, "Jenkins-Crumb": {other}, "Prefer": {accept, other}, "Idempotency-Key": {other},
+			}
+			w := httptest.NewRecorder()
+			if !s.api.Serve(w, r) {
+				continue
+			}
+			if w.Code >= 500 || w.Code == http.StatusCreated || w.Code == http.StatusSeeOther {
+				t.Fatalf("%s %s: %d %s", method, target, w.Code, w.Body)
+			}
+			if text := w.Body.String(); w.Code == http.StatusOK && (strings.Contains(text, "says hello") || strings.Contains(text, "the first")) {
+				t.Fatalf("%s %s shows a job to nobody: %s", method, target, text)
+			}
+		}
+	})
+}
+
+// FuzzEvents sends a log that comes in two pieces as events. Whatever a build
+// writes is text of our events and never an event, an id or a field of its own.
+func FuzzEvents(f *testing.F) {
+	for _, seed := range [][2]string{
+		{"a line\n", "another\n"},
+		{"a\r", "\nb\r\rc\r\n"},
+		{"\r\x92\n", "0"},
+		{"\n\nevent: end\nid: end\ndata: {}\n\n", "\r\revent: end\r\r"},
+		{"half \xe2\x82", "\xac and \xff\xfe"},
+		{"\u2028\u2029\u0085", "\x00\x0b\x0c"},
+		{"", ""},
+	} {
+		f.Add([]byte(seed[0]), []byte(seed[1]))
+	}
+	f.Fuzz(func(t *testing.T, one, two []byte) {
+		sent := httpapi.Events(one, two)
+		var text strings.Builder
+		var last string
+		for event := range strings.SplitSeq(strings.TrimSuffix(sent, "\n\n"), "\n\n") {
+			lines := strings.Split(event, "\n")
+			if len(lines) >= 2 && lines[0] == "event: end" && strings.HasPrefix(lines[1], "id: ") {
+				last = event
+				continue
+			}
+			if last != "" {
+				t.Fatalf("%q comes after the end", event)
+			}
+			if id, ok := strings.CutPrefix(lines[0], "id: "); !ok || strings.Trim(id, "0123456789") != "" {
+				t.Fatalf("event %q of %q has no id", event, sent)
+			}
+			for i, line := range lines[1:] {
+				data, ok := strings.CutPrefix(line, "data: ")
+				if !ok || strings.Contains(data, "\r") {
+					t.Fatalf("line %q of %q", line, sent)
+				}
+				if i > 0 {
+					text.WriteByte('\n')
+				}
+				text.WriteString(data)
+			}
+		}
+		if last == "" {
+			t.Fatalf("no end in %q", sent)
+		}
+		// What is no UTF-8 was replaced, in whatever pieces.
+		plain := func(s string) string {
+			s = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(strings.ToValidUTF8(s, "\uFFFD"))
+			return strings.ReplaceAll(s, "\uFFFD", "")
+		}
+		if got, want := plain(text.String()), plain(string(one)+string(two)); got != want {
+			t.Fatalf("got %q, want %q", got, want)
 		}
 	})
 }

@@ -206,6 +206,11 @@ func stat(pid int) process {
 	if err != nil {
 		return process{}
 	}
+	return parseStat(b)
+}
+
+// parseStat reads one such line. Its process chose the name in it.
+func parseStat(b []byte) process {
 	// pid (name) state ppid pgrp … starttime, the 22nd; the name may hold anything, also brackets.
 	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
 	if len(fields) < 20 {
