@@ -308,11 +308,12 @@ func causeOf(t Trigger, opened token.Token) queue.Cause {
 }
 
 // oneLine makes a text from outside fit for a line of a log: control
-// characters become spaces, and it ends at the limit.
+// characters become spaces, those that turn the direction of text too, and it
+// ends at the limit.
 func oneLine(s string, limit int) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+		if unicode.IsControl(r) || (r >= '\u2028' && r <= '\u202E') || (r >= '\u2066' && r <= '\u2069') {
 			return ' '
 		}
 		return r

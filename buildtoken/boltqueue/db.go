@@ -327,8 +327,11 @@ func (q *DB) reopen() {
 	q.opts.Log.Info("queue file was read again", zap.String("path", q.opts.Path), zap.Int("items", len(mem.byID)))
 }
 
-// ask hands the loop a request and waits for its answer. If ctx ends first,
-// the outcome is unknown: the caller may ask again.
+// ask hands the loop a request and waits for its answer. If ctx ends before the
+// loop has taken it, nothing was or will be done. After that, who wants something
+// changed hears what became of it, and only who looks may give up: a caller
+// that gave up could be told that nothing happened when it did. No more than a
+// batch of callers waits so.
 func (q *DB) ask(ctx context.Context, r request) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("boltqueue: %w", context.Cause(ctx))
@@ -340,6 +343,9 @@ func (q *DB) ask(ctx context.Context, r request) error {
 		return queue.ErrClosed
 	case <-ctx.Done():
 		return fmt.Errorf("boltqueue: %w", context.Cause(ctx))
+	}
+	if r.look == nil {
+		return <-r.done
 	}
 	select {
 	case err := <-r.done:

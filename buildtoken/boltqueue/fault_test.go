@@ -1,6 +1,7 @@
 package boltqueue_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -440,4 +441,34 @@ func TestRefusedWritesAreNotAcknowledged(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A caller that hangs up while its trigger is being written hears what became
+// of it: else it would be told that nothing was queued, and something was.
+func TestCallerThatGivesUpHearsWhatBecameOfIt(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	synctest.Test(t, func(t *testing.T) {
+		goOn, d := make(chan struct{}), &disk{}
+		q := open(t, boltqueue.Options{Path: path, Commit: d.commit(goOn)})
+		d.next(heldForever)
+		ctx, giveUp := context.WithCancel(t.Context())
+		var it queue.Item
+		var err error
+		var caller sync.WaitGroup
+		caller.Go(func() { it, _, err = q.Schedule(ctx, start, request("a", "1")) })
+		synctest.Wait()
+		giveUp()
+		synctest.Wait()
+		if _, _, err := q.Schedule(ctx, start, request("a", "2")); !errors.Is(err, context.Canceled) {
+			t.Errorf("Schedule by who has hung up before: %v, want %v", err, context.Canceled)
+		}
+		close(goOn)
+		caller.Wait()
+		if err != nil || it.ID != 1 {
+			t.Errorf("Schedule = %v, %v; want item 1, which is queued", it, err)
+		}
+		if entries, err := q.Items(t.Context(), start, "", 10); err != nil || len(entries) != 1 {
+			t.Errorf("items %v, %v; want one", entries, err)
+		}
+	})
 }
