@@ -70,7 +70,7 @@ func (b *batch) applyItem(l *lane, c queue.Change) {
 	it := c.Item
 	if c.Created {
 		b.newIDs = true
-		b.mem.add(l, it.ID, it.Due.UnixNano(), it.Digest, flagsOf(it))
+		b.mem.add(l, it.ID, it.Due.UnixNano(), it.Digest, queue.KiB(it.Values), flagsOf(it))
 	} else if e := b.mem.byID[it.ID]; e.due != it.Due.UnixNano() {
 		e.due = it.Due.UnixNano()
 		heap.Fix(&l.items, int(e.pos))

@@ -19,6 +19,8 @@ type batch struct {
 	mem   *memory
 	db    *bolt.DB
 	limit int
+	// maxKiB is how much the parameters of all items may take.
+	maxKiB int
 
 	tx     *bolt.Tx // begun by the first need
 	opened map[string]*bolt.Bucket

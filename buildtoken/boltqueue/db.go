@@ -38,6 +38,9 @@ type Options struct {
 	Path string
 	// Limit is how many items may be queued over all jobs; 0 means no limit.
 	Limit int
+	// MaxKiB is how much the parameters of all queued items may take, in KiB; 0
+	// means 256 MiB. Parameters below one KiB do not count.
+	MaxKiB int
 	// LockTimeout is how long Open waits for another process to let go of the
 	// file. Zero means 1s; there is no "for ever".
 	LockTimeout time.Duration
@@ -93,6 +96,9 @@ type request struct {
 func Open(opts Options) (*DB, error) {
 	if opts.LockTimeout <= 0 {
 		opts.LockTimeout = time.Second
+	}
+	if opts.MaxKiB <= 0 {
+		opts.MaxKiB = 256 << 10
 	}
 	if opts.Log == nil {
 		opts.Log = zap.NewNop()
@@ -244,7 +250,7 @@ func (q *DB) serve(requests []request) {
 // transact decides and commits one batch. If that fails, every decision of the
 // batch has failed.
 func (q *DB) transact(requests []request, answers []error) (wake bool) {
-	b := &batch{mem: q.mem, db: q.db.DB, limit: q.limit, log: q.opts.Log, firstID: q.mem.nextID, flush: len(requests) == 0}
+	b := &batch{mem: q.mem, db: q.db.DB, limit: q.limit, maxKiB: q.opts.MaxKiB, log: q.opts.Log, firstID: q.mem.nextID, flush: len(requests) == 0}
 	err := guard(q.opts.Path, func() error {
 		for i, r := range requests {
 			if r.decide != nil {

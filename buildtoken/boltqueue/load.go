@@ -29,7 +29,7 @@ func (m *memory) read(tx *bolt.Tx) error {
 		if !ok {
 			return fmt.Errorf("%w: item %d of %q, which has no lane", errRecord, id, h.job)
 		}
-		m.add(l, id, h.due, h.digest, h.flags)
+		m.add(l, id, h.due, h.digest, len(raw)>>10, h.flags) // about what its parameters take
 		queued[l]++
 		m.nextID = max(m.nextID, id+1)
 		return nil

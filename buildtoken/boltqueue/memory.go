@@ -2,6 +2,7 @@ package boltqueue
 
 import (
 	"container/heap"
+	"math"
 	"slices"
 	"time"
 
@@ -16,6 +17,7 @@ type memory struct {
 	lanes  map[string]*lane
 	byID   map[int64]*entry
 	byKey  map[identity]*entry
+	kib    int      // of all entries
 	ready  laneHeap // lanes whose first item may start at a known instant
 	// unsaved are items with a higher count of causes than the file says.
 	unsaved map[int64]*queue.Item
@@ -40,7 +42,8 @@ type entry struct {
 	lane *lane
 	// digest is needed to take the entry out of byKey.
 	digest queue.Digest
-	pos    int32 // in lane.items, or -1 if it is in lane.aside
+	pos    int32  // in lane.items, or -1 if it is in lane.aside
+	kib    uint16 // of its parameters; what is more, counts as this
 	flags  byte
 }
 
@@ -83,9 +86,10 @@ func (m *memory) rule(rules map[string]queue.Rules) {
 	}
 }
 
-func (m *memory) add(l *lane, id, due int64, digest queue.Digest, flags byte) {
-	e := &entry{id: id, due: due, lane: l, digest: digest, flags: flags}
+func (m *memory) add(l *lane, id, due int64, digest queue.Digest, kib int, flags byte) {
+	e := &entry{id: id, due: due, lane: l, digest: digest, kib: uint16(min(kib, math.MaxUint16)), flags: flags} //nolint:gosec // min keeps it in range
 	m.byID[id] = e
+	m.kib += int(e.kib)
 	if flags&flagSolo == 0 {
 		m.byKey[identity{l, digest}] = e
 	}
@@ -95,6 +99,7 @@ func (m *memory) add(l *lane, id, due int64, digest queue.Digest, flags byte) {
 // remove takes an entry out of memory. The caller settles the lane.
 func (m *memory) remove(e *entry) {
 	delete(m.byID, e.id)
+	m.kib -= int(e.kib)
 	m.forget(e)
 	if e.pos >= 0 {
 		heap.Remove(&e.lane.items, int(e.pos))

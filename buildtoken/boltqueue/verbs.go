@@ -45,7 +45,9 @@ func (q *DB) Schedule(ctx context.Context, now time.Time, r queue.Request) (queu
 			equal = found
 		}
 		r.ID = b.mem.nextID
-		change, err := b.schedule(instant(now), l, equal, r, queue.Room{Queued: len(b.mem.byID), Limit: b.limit})
+		change, err := b.schedule(instant(now), l, equal, r, queue.Room{
+			Queued: len(b.mem.byID), Limit: b.limit, KiB: b.mem.kib, MaxKiB: b.maxKiB,
+		})
 		if err != nil {
 			return err
 		}

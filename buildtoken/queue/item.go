@@ -9,7 +9,7 @@ import (
 
 // Errors that a backend answers with. Each may come wrapped.
 var (
-	// ErrFull says that the queue holds as many items as it may.
+	// ErrFull says that the queue holds as many items, or as large ones, as it may.
 	ErrFull = errors.New("queue: full")
 	// ErrNotFound says that there is no such item, build or lane, or no longer.
 	ErrNotFound = errors.New("queue: not found")
@@ -57,6 +57,15 @@ type Value struct {
 	Sealed []byte `json:"sealed,omitempty"`
 	// Ref names the stored content of a file.
 	Ref string `json:"ref,omitempty"`
+}
+
+// KiB is how many whole KiB the values take. Ordinary ones take none.
+func KiB(values []Value) int {
+	n := 0
+	for _, v := range values {
+		n += len(v.Name) + len(v.Kind) + len(v.Text) + len(v.Sealed) + len(v.Ref)
+	}
+	return n >> 10
 }
 
 // Item is a trigger, or several equal ones, that waits for its build.

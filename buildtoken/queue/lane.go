@@ -71,23 +71,29 @@ type Change struct {
 	Forget  []Receipt
 }
 
-// Room is how many items all lanes together hold, and how many they may.
-// A limit of zero means no limit.
-type Room struct{ Queued, Limit int }
+// Room is how many items all lanes together hold, and how many they may; and
+// how many KiB their parameters take ([KiB]), and how many they may. A limit of
+// zero means no limit.
+type Room struct{ Queued, Limit, KiB, MaxKiB int }
+
+// full says whether a lane may not have one more item with so many KiB.
+func (r Room) full(l Lane, kib int) bool {
+	return over(l, r.Queued, 1, r.Limit) || over(l, r.KiB, kib, r.MaxKiB)
+}
 
 // sharedLimit is the lowest limit of which a part is set aside. Who sets a lower one
 // counts the items, and wants to have that many.
 const sharedLimit = 1000
 
-// full says whether a lane may have no more items. The last twentieth of a large
-// room is for lanes in which nothing waits: who may trigger one job must not be
-// able to keep all others from being triggered.
-func (r Room) full(l Lane) bool {
-	room := r.Limit
-	if l.Queued > 0 && r.Limit >= sharedLimit {
-		room -= r.Limit / 20
+// over says whether there is no room for more of something. The last twentieth
+// of a large room is for lanes in which nothing waits: who may trigger one job
+// must not be able to keep all others from being triggered.
+func over(l Lane, used, more, limit int) bool {
+	room := limit
+	if l.Queued > 0 && limit >= sharedLimit {
+		room -= limit / 20
 	}
-	return r.Limit > 0 && r.Queued >= room
+	return limit > 0 && more > 0 && used+more > room
 }
 
 // maxDelay keeps due instants where 64 bits of nanoseconds since 1970 can hold them.
@@ -113,8 +119,8 @@ func Schedule(now time.Time, l Lane, equal *Item, r Request, room Room) (Change,
 		isNew := fold(&it, r.Cause)
 		return Change{Lane: l, Item: &it, Lazy: !earlier && !isNew}, nil
 	}
-	if room.full(l) {
-		return Change{}, fmt.Errorf("%w: %d items", ErrFull, room.Queued)
+	if room.full(l, KiB(r.Values)) {
+		return Change{}, fmt.Errorf("%w: %d items, %d KiB of parameters", ErrFull, room.Queued, room.KiB)
 	}
 	r.Cause.Count = 1
 	it := Item{

@@ -3,6 +3,7 @@ package queue_test
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -199,6 +200,32 @@ func TestLastRoomIsForJobsThatHaveNothingQueued(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if _, err := queue.Schedule(start, queue.Lane{Job: "j", Queued: tt.queued}, nil, queue.Request{ID: 4}, tt.room); !errors.Is(err, tt.want) {
+				t.Errorf("Schedule: %v, want %v", err, tt.want)
+			}
+		})
+	}
+}
+
+// A queue of large parameters would take as much memory as who lists it has.
+func TestRoomForParameters(t *testing.T) {
+	large := []queue.Value{{Name: "A", Text: strings.Repeat("a", 10<<10)}}
+	small := []queue.Value{{Name: "A", Text: strings.Repeat("a", 900)}}
+	for _, tt := range []struct {
+		name   string
+		queued int
+		values []queue.Value
+		room   queue.Room
+		want   error
+	}{
+		{"there is some", 0, large, queue.Room{KiB: 90, MaxKiB: 100}, nil},
+		{"there is too little", 0, large, queue.Room{KiB: 91, MaxKiB: 100}, queue.ErrFull},
+		{"the last twentieth of much is for others", 1, large, queue.Room{KiB: 941, MaxKiB: 1000}, queue.ErrFull},
+		{"ordinary parameters need none", 1, small, queue.Room{KiB: 200, MaxKiB: 100}, nil},
+		{"without a limit", 1, large, queue.Room{KiB: 1 << 40}, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := queue.Lane{Job: "j", Queued: tt.queued}
+			if _, err := queue.Schedule(start, l, nil, queue.Request{ID: 4, Values: tt.values}, tt.room); !errors.Is(err, tt.want) {
 				t.Errorf("Schedule: %v, want %v", err, tt.want)
 			}
 		})
