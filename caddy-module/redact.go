@@ -96,8 +96,8 @@ func isEndpoint(rest []string) bool {
 	switch rest[0] {
 	case "", "build", "buildWithParameters", "polling", "status", "log", "cancel":
 		return len(rest) == 1 || len(rest) == 2 && rest[1] == ""
-	case "-":
-		return len(rest) > 1 && slices.Contains([]string{"assets", "events", "log"}, rest[1])
+	case "-": // the names of jobs stand behind it, as in other paths of pages
+		return len(rest) > 2 && (rest[1] == "assets" || slices.Contains([]string{"job", "queue", "computer", ""}, rest[2]))
 	}
 	return false
 }

@@ -20,6 +20,7 @@ func TestRedactURI(t *testing.T) {
 		{"an escaped letter", "/buildBy%54oken/T", "/buildBy%54oken/REDACTED"},
 		{"what pages need", "/buildByToken/-/log/job/x/1?start=7", "/buildByToken/-/log/job/x/1?start=7"},
 		{"a token where pages need something", "/buildByToken/-/T", "/buildByToken/REDACTED"},
+		{"a token where pages need a job", "/buildByToken/-/log/T", "/buildByToken/REDACTED"},
 		{"a job without the question mark", "/job/x/build&TOKEN=T/", "/job/x/REDACTED/"},
 		{"an account in a whole URL", "http://alice:a@T@ci.test/buildByToken/build?job=x", "http://REDACTED@ci.test/buildByToken/build?job=x"},
 		{"a whole URL", "http://ci.test/job/x/", "http://ci.test/job/x/"},
@@ -64,6 +65,9 @@ func FuzzRedactURI(f *testing.F) {
 		}
 		if bare := "/buildByToken/build?" + before + "&" + secret + "&" + after; strings.Contains(caddymodule.RedactURI(bare), secret) {
 			t.Errorf("of %q, a token without its name is shown", bare)
+		}
+		if strings.HasPrefix(before, "-") {
+			return // the names of jobs and files are shown
 		}
 		for _, path := range []string{"/" + before + secret, "/build/" + secret + after, "/build&token=" + secret + "?" + after} {
 			if got := caddymodule.RedactURI("/buildByToken" + path); strings.Contains(strings.Split(got, "?")[0], secret) {
