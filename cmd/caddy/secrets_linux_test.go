@@ -612,6 +612,11 @@ func (s *sweep) all() {
 	for range 2 { // the second time, it has left
 		s.send(http.MethodPost, "/buildByToken/cancel?job=site/other&item="+id+"&token="+url.QueryEscape(fileToken), nil, "")
 	}
+	for range 2 { // and the second time, it repeats the first
+		s.send(http.MethodPost, "/buildByToken/build?job=site/other&delay=2h", http.Header{
+			"X-Build-Token": {fileToken}, "Idempotency-Key": {`"once"`}, "Prefer": {"wait=1"},
+		}, "")
+	}
 	s.parameters()
 	s.people()
 	if s.filtered {
