@@ -345,7 +345,9 @@ func TestLostBuild(t *testing.T) {
 		if diff := cmp.Diff(want, reaped); diff != "" {
 			t.Errorf("reaped (-want +got):\n%s", diff)
 		}
-		s.trigger("app")
+		if got := s.trigger("app").Item.ID; got != 3 {
+			t.Errorf("the next item is %d, want 3: lost builds are not queued again", got)
+		}
 		synctest.Wait()
 		if got := s.build("app", 3); !got.Running() {
 			t.Errorf("the next build = %+v, want number 3", got)
