@@ -78,6 +78,10 @@ sim: ## the whole system in simulated time; SEEDS=200
 torture: build ## kill the server at random and look what is lost; TORTURE_TIME=60s
 	go run ./cmd/torture -binary bin/caddy -for $(TORTURE_TIME)
 
+.PHONY: mutants
+mutants: ## plant bugs in a copy and look whether the tests notice; MUTANTS="name …"
+	testdata/mutants/run $(MUTANTS)
+
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME=30s, one after another
 	@set -euo pipefail; \

@@ -1,0 +1,90 @@
+package caddymodule_test
+
+import (
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// tests are the names of all tests and fuzz targets, with the files in which
+// they are, by their paths from the root of the repository.
+func tests(t *testing.T) map[string][]string {
+	t.Helper()
+	all := map[string][]string{}
+	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)[A-Z]\w*)\(`)
+	err := fs.WalkDir(os.DirFS(".."), ".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && name != "." && (d.Name() == "testdata" || d.Name() == "node_modules" || d.Name()[0] == '.'):
+			return fs.SkipDir
+		case d.IsDir() || !strings.HasSuffix(name, "_test.go"):
+			return nil
+		}
+		text, err := os.ReadFile(filepath.Join("..", filepath.FromSlash(name)))
+		for _, found := range declared.FindAllStringSubmatch(string(text), -1) {
+			all[found[1]] = append(all[found[1]], name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// testNames are the tests that a text names.
+func testNames(text string) []string {
+	return regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w+`).FindAllString(text, -1)
+}
+
+// TestMutantsSayWhatTheyBreak looks at the headers of testdata/mutants, by
+// which testdata/mutants/run knows what to run.
+func TestMutantsSayWhatTheyBreak(t *testing.T) {
+	known := tests(t)
+	patches, err := filepath.Glob(filepath.Join("..", "testdata", "mutants", "*.patch"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(patches) < 15 {
+		t.Errorf("found %d mutants, want 15 or more", len(patches))
+	}
+	header := regexp.MustCompile(`\ABreaks: \S.*\nNotices: (.+)\nTests: (\./.+)\n\ndiff --git a/(\S+) b/`)
+	for _, patch := range patches {
+		text, err := os.ReadFile(patch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := header.FindStringSubmatch(string(text))
+		if found == nil {
+			t.Errorf("%s: the header is not as testdata/mutants/run says", filepath.Base(patch))
+			continue
+		}
+		packages := map[string]bool{}
+		for _, folder := range strings.Fields(found[2]) {
+			packages[strings.TrimPrefix(folder, "./")] = true
+			if _, err := os.Stat(filepath.Join("..", folder)); err != nil {
+				t.Errorf("%s: %v", filepath.Base(patch), err)
+			}
+		}
+		if len(testNames(found[1])) == 0 {
+			t.Errorf("%s: no test should notice", filepath.Base(patch))
+		}
+		for _, name := range testNames(found[1]) {
+			is := false
+			for _, in := range known[name] {
+				is = is || packages[path.Dir(in)]
+			}
+			if !is {
+				t.Errorf("%s: %s is in none of %s", filepath.Base(patch), name, found[2])
+			}
+		}
+		if strings.HasSuffix(found[3], "_test.go") || strings.Contains(string(text), "_test.go b/") {
+			t.Errorf("%s changes a test", filepath.Base(patch))
+		}
+	}
+}
