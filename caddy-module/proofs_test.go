@@ -42,6 +42,42 @@ func testNames(text string) []string {
 	return regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w+`).FindAllString(text, -1)
 }
 
+// TestDocumentsNameTestsThatExist keeps the tables of docs/reliability.md, and
+// whatever else a document says about a test, from outliving the test.
+func TestDocumentsNameTestsThatExist(t *testing.T) {
+	known := tests(t)
+	links := regexp.MustCompile(`\[((?:Test|Fuzz)\w+)\]\(([^)\s]+)\)`)
+	linked := 0
+	for _, file := range append(documents(t), filepath.Join("..", "SECURITY.md"), filepath.Join("..", "CONTRIBUTING.md")) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range testNames(string(text)) {
+			if len(known[name]) == 0 {
+				t.Errorf("%s names %s: there is no such test", filepath.Base(file), name)
+			}
+		}
+		folder, err := filepath.Rel("..", filepath.Dir(file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, link := range links.FindAllStringSubmatch(string(text), -1) {
+			linked++
+			target, is := path.Join(filepath.ToSlash(folder), link[2]), false
+			for _, in := range known[link[1]] {
+				is = is || in == target
+			}
+			if !is {
+				t.Errorf("%s: %s is not in %s, but in %v", filepath.Base(file), link[1], target, known[link[1]])
+			}
+		}
+	}
+	if linked < 50 {
+		t.Errorf("found %d links to tests, want 50 or more", linked)
+	}
+}
+
 // TestMutantsSayWhatTheyBreak looks at the headers of testdata/mutants, by
 // which testdata/mutants/run knows what to run.
 func TestMutantsSayWhatTheyBreak(t *testing.T) {
