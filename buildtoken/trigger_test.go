@@ -284,6 +284,32 @@ func TestThrottle(t *testing.T) {
 	})
 }
 
+// TestClockThatIsSetBackLocksNobodyOut counts wrong tokens, and sets the clock.
+// However that is done, nobody waits longer than the window.
+func TestClockThatIsSetBackLocksNobodyOut(t *testing.T) {
+	noon := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	w := buildtoken.CountWrongTokens(buildtoken.Throttle{Max: 2, Window: time.Minute})
+	want := func(now time.Time, want time.Duration) {
+		t.Helper()
+		if got := w.Wait(now, guesser); got != want {
+			t.Errorf("Wait(%v) = %v, want %v", now.Sub(noon), got, want)
+		}
+	}
+	w.Add(noon, guesser)
+	want(noon, 0)
+	w.Add(noon, guesser)
+	want(noon.Add(10*time.Second), 50*time.Second)
+	want(noon.Add(-time.Hour), 0)
+	w.Add(noon.Add(-time.Hour), guesser) // the count begins anew
+	want(noon.Add(-time.Hour), 0)
+	w.Add(noon.Add(-time.Hour), guesser)
+	want(noon.Add(-time.Hour), time.Minute)
+	want(noon, 0) // set right again
+	w.Add(noon, guesser)
+	want(noon, 0)
+	want(noon.AddDate(10, 0, 0), 0)
+}
+
 // The throttle remembers 65536 pairs of client and job, and forgets the oldest
 // first: a flood can wash out counts, but neither grow memory nor lock anybody out.
 func TestThrottleForgetsTheOldest(t *testing.T) {
