@@ -44,10 +44,10 @@ func withoutSecrets(r *http.Request) (shown *http.Request, secret bool) {
 
 // isSecretHeader says whether a header can carry a secret: those that we read
 // one from, and any other that sounds like it, since a client may have taken
-// the wrong one.
+// the wrong one. The name is in canonical form, in which only the first letter of a
+// word is large.
 func isSecretHeader(name string) bool {
-	name = strings.ToLower(name)
-	for _, word := range []string{"token", "secret", "password", "authorization", "x-auth", "api-key", "apikey", "cookie"} {
+	for _, word := range [...]string{"oken", "ecret", "assword", "uthorization", "ookie", "X-Auth", "Api-Key", "pikey"} {
 		if strings.Contains(name, word) {
 			return true
 		}
