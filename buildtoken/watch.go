@@ -29,6 +29,8 @@ func (c *Controller) Running() []queue.Build { return c.queue.builds() }
 type observed struct {
 	Queue
 	awaited awaited
+	// ofJobs hears of builds only, and whose.
+	ofJobs watchers
 
 	// mu guards the following.
 	mu      sync.Mutex
@@ -80,6 +82,7 @@ func (o *observed) change(note func()) {
 func (o *observed) SetRules(ctx context.Context, rules map[string]queue.Rules, limit int) error {
 	err := o.Queue.SetRules(ctx, rules, limit)
 	o.change(nil)
+	o.ofJobs.wakeEverybody()
 	return err
 }
 
@@ -108,6 +111,7 @@ func (o *observed) Abort(ctx context.Context, job string, number int64, by strin
 	err := o.Queue.Abort(ctx, job, number, by)
 	if err == nil {
 		o.change(nil)
+		o.ofJobs.wake(job)
 	}
 	return err
 }
@@ -122,6 +126,9 @@ func (o *observed) Claim(ctx context.Context, now time.Time, node string, execut
 			}
 		})
 		o.awaited.wake(itemsOf(builds)...)
+		for _, b := range builds {
+			o.ofJobs.wake(b.Item.Job)
+		}
 	}
 	return builds, next, err
 }
@@ -138,6 +145,7 @@ func (o *observed) Finish(ctx context.Context, now time.Time, job string, number
 			delete(o.running, at)
 		})
 		o.awaited.wake(item)
+		o.ofJobs.wake(job)
 	}
 	return b, err
 }
@@ -152,6 +160,9 @@ func (o *observed) Reclaim(ctx context.Context, now time.Time, reason string) ([
 			}
 		})
 		o.awaited.wake(itemsOf(lost)...)
+		for _, b := range lost {
+			o.ofJobs.wake(b.Item.Job)
+		}
 	}
 	return lost, err
 }

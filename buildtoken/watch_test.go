@@ -40,19 +40,31 @@ func TestWatchTellsOfEveryChange(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		// What happens to builds, who watches those of the job has to hear; of
+		// the queue, and of other jobs, never.
+		ofBuilds := map[string]bool{"a configuration": true, "a start": true, "a stop and an end": true}
+		heard := func(changed <-chan struct{}) bool {
+			select {
+			case <-changed:
+				return true
+			default:
+				return false
+			}
+		}
 		changes := func(what string, want bool, do func()) {
 			t.Helper()
 			version, changed := c.Watch()
+			builds, others := c.WatchBuilds("watched"), c.WatchBuilds("other")
 			do()
 			synctest.Wait()
-			later, _ := c.Watch()
-			told := false
-			select {
-			case <-changed:
-				told = true
-			default:
+			if got := heard(builds); got != ofBuilds[what] {
+				t.Errorf("%s: told who watches builds: %v, want %v", what, got, ofBuilds[what])
 			}
-			if told != want || (later > version) != want {
+			if heard(others) && what != "a configuration" {
+				t.Errorf("%s: told who watches builds of another job", what)
+			}
+			later, _ := c.Watch()
+			if told := heard(changed); told != want || (later > version) != want {
 				t.Errorf("%s: told %v, version %d then %d, want told %v", what, told, version, later, want)
 			}
 		}

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
@@ -518,6 +519,75 @@ func TestFollowEndsEarly(t *testing.T) {
 	})
 	if n != 64<<10 || !errors.Is(err, broken) {
 		t.Errorf("Follow = %d, %v, want an end after the first piece, and the cause", n, err)
+	}
+}
+
+// TestFollowGathersWhatComesAllTheTime has a build write a line every
+// centisecond. Its last bytes must not wait, however it ends.
+func TestFollowGathersWhatComesAllTheTime(t *testing.T) {
+	stopped := errors.New("server stops")
+	for _, tt := range []struct {
+		name string
+		end  func(w *console.Writer, cancel context.CancelCauseFunc)
+		want error
+	}{
+		{"the log ends", func(w *console.Writer, _ context.CancelCauseFunc) { w.Close() }, nil},
+		{"the context ends", func(_ *console.Writer, cancel context.CancelCauseFunc) { cancel(stopped) }, stopped},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				s := console.New(dir)
+				w := create(t, s, 1, 0)
+				r := open(t, s, 1)
+				ctx, cancel := context.WithCancelCause(t.Context())
+				var got, want bytes.Buffer
+				var pieces []string
+				ended := make(chan error, 1)
+				go func() {
+					_, err := console.Follow(ctx, r, 0, func(p []byte) error {
+						got.Write(p)
+						pieces = append(pieces, string(p))
+						return nil
+					})
+					ended <- err
+				}()
+				synctest.Wait()
+				for n := range 255 {
+					line := fmt.Sprintf("line %d\n", n)
+					want.WriteString(line)
+					write(t, w, line)
+					synctest.Wait()
+					if n == 0 && got.String() != line {
+						t.Errorf("after a silence Follow gave %q, want the line at once", got.String())
+					}
+					time.Sleep(10 * time.Millisecond)
+				}
+				write(t, w, "the end")
+				want.WriteString("the end")
+				synctest.Wait()
+				if strings.HasSuffix(got.String(), "the end") {
+					t.Fatal("Follow held nothing back, so the test proves nothing")
+				}
+				tt.end(w, cancel)
+				synctest.Wait()
+				select {
+				case err := <-ended:
+					if !errors.Is(err, tt.want) {
+						t.Errorf("Follow = %v, want %v", err, tt.want)
+					}
+				default:
+					t.Fatal("Follow goes on")
+				}
+				if diff := cmp.Diff(want.String(), got.String()); diff != "" {
+					t.Errorf("Follow gave (-want +got):\n%s", diff)
+				}
+				if len(pieces) > 12 {
+					t.Errorf("Follow gave %d pieces in two and a half seconds, want 12 at most", len(pieces))
+				}
+				cancel(nil)
+			})
+		})
 	}
 }
 

@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // progress is how far a log has come; its writer and its readers share it.
@@ -14,6 +15,8 @@ type progress struct {
 	complete bool
 	// changed is closed at the next change; nil while nobody waits, so that a log without followers costs nothing.
 	changed chan struct{}
+	// ended is closed when complete is set; nil while nobody waits for just that.
+	ended chan struct{}
 }
 
 func (p *progress) state() (size int64, complete bool) {
@@ -34,6 +37,10 @@ func (p *progress) end() {
 	defer p.mu.Unlock()
 	p.complete = true
 	p.broadcast()
+	if p.ended != nil {
+		close(p.ended)
+		p.ended = nil
+	}
 }
 
 // broadcast wakes all who wait. The caller holds mu.
@@ -64,4 +71,27 @@ func (p *progress) wait(ctx context.Context, offset int64) (size int64, complete
 			return size, false, context.Cause(ctx)
 		}
 	}
+}
+
+// settle returns after d, whatever is written meanwhile, but at once when no more will come or ctx ends. It says whether
+// ctx goes on.
+func (p *progress) settle(ctx context.Context, d time.Duration) bool {
+	p.mu.Lock()
+	if p.complete {
+		p.mu.Unlock()
+		return ctx.Err() == nil
+	}
+	if p.ended == nil {
+		p.ended = make(chan struct{})
+	}
+	ended := p.ended
+	p.mu.Unlock()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ended:
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
 }

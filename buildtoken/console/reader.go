@@ -6,7 +6,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 )
+
+// settling is how long a follower that was just given something lets the log grow. Hundreds of them would be busy with
+// nothing else if each was given every line of a busy build on its own; nobody reads faster than four times a second.
+const settling = 250 * time.Millisecond
 
 // Reader reads one log, live or complete. Offsets and sizes are in bytes of the file. Its methods may be called at the
 // same time, Close last. Open one with [Store.Open].
@@ -53,24 +58,32 @@ func (r *Reader) Wait(ctx context.Context, offset int64) (size int64, complete b
 	return r.progress.wait(ctx, offset)
 }
 
+// Settle lets the log grow for a moment after what was there has been given to somebody, so that what comes then can be
+// given at once. It returns early when the log is complete or ctx ends, and says whether ctx goes on: if not, what the log
+// has now is the last that was held back.
+func (r *Reader) Settle(ctx context.Context) bool { return r.progress.settle(ctx, settling) }
+
 // Close releases the file. It does not wake who is in [Reader.Wait]; their context does.
 func (r *Reader) Close() error { return r.file.Close() }
 
 // Follow gives write all bytes of the log from offset on, in order, as they come, until the log is complete and all of
 // it was given. It returns the offset behind the last byte that write took without an error, to go on from later.
 //
+// What comes after a silence is given at once, and what a build writes without a pause four times a second. The end of
+// the log is never held back, and when ctx ends, write is still given what was.
+//
 // A negative offset means 0; with one behind the end nothing is given until the log is longer than that. Follow ends
 // early with the error of write, of the disk, or the cause of ctx. The slice is only good until write returns.
 func Follow(ctx context.Context, r *Reader, offset int64, write func([]byte) error) (int64, error) {
 	offset = max(offset, 0)
 	buf := make([]byte, 32<<10)
-	for {
+	for last := false; ; {
 		size, complete, err := r.Wait(ctx, offset)
 		if err != nil {
 			return offset, err
 		}
 		for offset < size {
-			if ctx.Err() != nil {
+			if ctx.Err() != nil && !last {
 				return offset, context.Cause(ctx)
 			}
 			n, err := r.ReadAt(buf[:min(int64(len(buf)), size-offset)], offset)
@@ -85,9 +98,13 @@ func Follow(ctx context.Context, r *Reader, offset int64, write func([]byte) err
 			}
 			offset += int64(n)
 		}
-		if complete {
+		switch {
+		case complete:
 			return offset, nil
+		case last:
+			return offset, context.Cause(ctx)
 		}
+		last = !r.Settle(ctx)
 	}
 }
 

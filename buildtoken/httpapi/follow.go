@@ -1,13 +1,14 @@
 package httpapi
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"go.uber.org/zap"
 
@@ -165,6 +166,8 @@ type eventStream struct {
 	// held are the last bytes, if they may be part of something longer: a
 	// character, or the end of a line.
 	held []byte
+	// event is room for one.
+	event []byte
 }
 
 func (s *eventStream) write(p []byte) error {
@@ -182,15 +185,23 @@ func (s *eventStream) send(n int) error {
 		return nil
 	}
 	s.offset += int64(n)
-	text := strings.ToValidUTF8(string(s.held[:n]), "\uFFFD")
-	s.held = append(s.held[:0], s.held[n:]...)
+	text := s.held[:n]
+	if !utf8.Valid(text) {
+		text = bytes.ToValidUTF8(text, []byte("\uFFFD"))
+	}
 	// The protocol knows lines only: a bare CR would end one.
-	text = strings.NewReplacer("\r\n", "\ndata: ", "\r", "\ndata: ", "\n", "\ndata: ").Replace(text)
-	return s.event("id: " + strconv.FormatInt(s.offset, 10) + "\ndata: " + text + "\n\n")
-}
-
-func (s *eventStream) event(text string) error {
-	return textStream{s.w}.write([]byte(text))
+	if bytes.IndexByte(text, '\r') >= 0 {
+		text = bytes.ReplaceAll(bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n"))
+	}
+	event := strconv.AppendInt(append(s.event[:0], "id: "...), s.offset, 10)
+	for more := true; more; {
+		var line []byte
+		line, text, more = bytes.Cut(text, []byte("\n"))
+		event = append(append(event, "\ndata: "...), line...)
+	}
+	s.event = append(event, "\n\n"...)
+	s.held = append(s.held[:0], s.held[n:]...)
+	return textStream{s.w}.write(s.event)
 }
 
 func (s *eventStream) end(e queue.Entry) error {
@@ -201,5 +212,5 @@ func (s *eventStream) end(e queue.Entry) error {
 	if e.Build != nil {
 		last[1].value, last[2].value = e.Build.Number, orNull(string(e.Build.Result))
 	}
-	return s.event("event: end\nid: " + lastEvent + "\ndata: " + encode(last, flavourJSON) + "\n\n")
+	return textStream{s.w}.write([]byte("event: end\nid: " + lastEvent + "\ndata: " + encode(last, flavourJSON) + "\n\n"))
 }

@@ -52,6 +52,10 @@ func (v *visit) build(full string, number int64, wide bool) (*page, error) {
 	if _, ok := v.p.Definition.Job(full); !ok {
 		return nil, errMissing
 	}
+	var changed <-chan struct{}
+	if v.streaming {
+		changed = v.ctl.WatchBuilds(full)
+	}
 	b, err := v.ctl.Build(v.r.Context(), full, number)
 	if err != nil {
 		return nil, err
@@ -73,18 +77,20 @@ func (v *visit) build(full string, number int64, wide bool) (*page, error) {
 		Title: displayed(full) + " " + display + " " + head.State.Word, Name: "build", Here: "jobs",
 		Crumbs: append(v.crumbs(full), link{Text: display, URL: at}),
 		Say:    "Build " + display + ": " + head.State.Word, path: strings.TrimPrefix(buildURL("/", full, number), "/"),
-		ended: !b.Running(),
+		ended: !b.Running(), changed: changed,
+		log: &logPlace{full: full, number: number}, Regions: []region{{Name: "buildhead", Data: head}},
 	}
 	if wide {
 		pg.Name = "console"
 		pg.path += "console"
 	}
+	if v.streaming {
+		return pg, nil
+	}
 	console, err := v.console(b, at, wide)
 	if err != nil {
 		return nil, err
 	}
-	pg.log = &logPlace{full: full, number: number}
-	pg.Regions = []region{{Name: "buildhead", Data: head}}
 	if !wide {
 		pg.Regions = append(pg.Regions, region{Name: "buildfacts", Static: true, Data: v.facts(b)})
 	}

@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -26,27 +27,42 @@ type events struct {
 	// mu guards the following.
 	mu sync.Mutex
 	w  http.ResponseWriter
+	// room is for one event.
+	room bytes.Buffer
 }
 
 // send writes one event; id is left out if it is empty. A client that is gone
 // or too slow is an error.
 func (e *events) send(name, id string, data any) error {
-	text, err := json.Marshal(data)
-	if err != nil {
-		return err
-	}
-	if id != "" {
-		id = "id: " + id + "\n"
-	}
-	return e.raw("event: " + name + "\n" + id + "data: " + string(text) + "\n\n")
-}
-
-func (e *events) raw(text string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.room.Reset()
+	e.room.WriteString("event: " + name + "\n")
+	if id != "" {
+		e.room.WriteString("id: " + id + "\n")
+	}
+	e.room.WriteString("data: ")
+	encoder := json.NewEncoder(&e.room)
+	encoder.SetEscapeHTML(false) // it is no HTML yet
+	if err := encoder.Encode(data); err != nil {
+		return err
+	}
+	e.room.WriteByte('\n') // Encode has ended the line
+	return e.write(e.room.Bytes())
+}
+
+// comment writes what clients take no notice of.
+func (e *events) comment(text string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.write([]byte(text))
+}
+
+// write writes what is whole. The caller holds mu.
+func (e *events) write(text []byte) error {
 	// Also where the server has a timeout for whole answers: a stream is none.
 	_ = e.control.SetWriteDeadline(time.Now().Add(patience.Piece)) // where it can't be set, the server's own holds
-	if _, err := e.w.Write([]byte(text)); err != nil {
+	if _, err := e.w.Write(text); err != nil {
 		return err
 	}
 	return e.control.Flush()
@@ -60,8 +76,8 @@ func (e *events) raw(text string) error {
 //	go    another page has taken the place of this one
 //	done  nothing more will come
 func (v *visit) stream(load loader) error {
-	_, changed := v.ctl.Watch()
-	pg, err := load(v)
+	v.streaming = true
+	pg, err := v.watched(load)
 	if err != nil {
 		return err
 	}
@@ -77,7 +93,7 @@ func (v *visit) stream(load loader) error {
 	defer follower.Wait()
 	defer cancel()
 	out := &events{w: v.w, control: http.NewResponseController(v.w)}
-	if out.raw("retry: 2000\n\n") != nil {
+	if out.comment("retry: 2000\n\n") != nil {
 		return nil
 	}
 	logEnded := make(chan struct{})
@@ -92,12 +108,22 @@ func (v *visit) stream(load loader) error {
 			}
 		})
 	}
-	v.follow(ctx, out, load, pg, changed, logEnded)
+	v.follow(ctx, out, load, pg, logEnded)
 	return nil
 }
 
+// watched loads a page, and says when to do it again.
+func (v *visit) watched(load loader) (*page, error) {
+	_, changed := v.ctl.Watch()
+	pg, err := load(v)
+	if err == nil && pg.changed == nil {
+		pg.changed = changed
+	}
+	return pg, err
+}
+
 // follow sends what is new until there is nothing more to come.
-func (v *visit) follow(ctx context.Context, out *events, load loader, pg *page, changed <-chan struct{}, logEnded <-chan struct{}) {
+func (v *visit) follow(ctx context.Context, out *events, load loader, pg *page, logEnded <-chan struct{}) {
 	sent := map[string]string{}
 	for {
 		if pg.redirect != "" {
@@ -116,12 +142,11 @@ func (v *visit) follow(ctx context.Context, out *events, load loader, pg *page, 
 			}
 			return
 		}
-		if !v.wait(ctx, out, changed, pg.next) {
+		if !v.wait(ctx, out, pg.changed, pg.next) {
 			return
 		}
-		_, changed = v.ctl.Watch()
 		v.now = time.Now()
-		next, err := load(v)
+		next, err := v.watched(load)
 		if err != nil {
 			v.explain(err) // the client asks again and is told
 			return
@@ -146,7 +171,7 @@ func (v *visit) wait(ctx context.Context, out *events, changed <-chan struct{}, 
 		case <-changed:
 		case <-dueNow:
 		case <-beat.C:
-			if out.raw(": still here\n\n") != nil {
+			if out.comment(": still here\n\n") != nil {
 				return false
 			}
 			continue

@@ -3,8 +3,9 @@ package pages
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"strconv"
-	"time"
 	"unicode/utf8"
 
 	"github.com/buildtoken/buildtoken/buildtoken/console"
@@ -13,12 +14,10 @@ import (
 
 const (
 	// logPiece is how much of a log one event brings at most, in bytes.
-	logPiece = 64 << 10
+	logPiece = 32 << 10
 	// logBehind is how far a client may be behind the end of a log before it is
 	// taken to the end: a browser can't show more than that.
 	logBehind = 1 << 20
-	// logPause is how long a stream gathers output between events.
-	logPause = 100 * time.Millisecond
 )
 
 // logEvent is a piece of a log. Offsets are in bytes; the id of the event is To.
@@ -26,7 +25,8 @@ type logEvent struct {
 	From int64 `json:"from"`
 	To   int64 `json:"to"`
 	// Line is behind the last line's end up to To.
-	Line int64  `json:"line"`
+	Line int64 `json:"line"`
+	// Text need not be UTF-8: the encoder makes it so.
 	Text string `json:"text"`
 	// Reset says that what comes before was left out, so nothing that the
 	// client has goes before it.
@@ -47,7 +47,8 @@ func (v *visit) followLog(ctx context.Context, out *events, of logPlace) error {
 		at = -1
 	}
 	line := max(at, 0)
-	for {
+	piece := make([]byte, logPiece)
+	for last := false; ; {
 		end, complete, err := log.Wait(ctx, at)
 		if err != nil {
 			return nil
@@ -65,17 +66,18 @@ func (v *visit) followLog(ctx context.Context, out *events, of logPlace) error {
 			at, line, reset = from, from, true
 		}
 		for at < end || reset {
-			text, err := readPart(log, at, min(end, at+logPiece))
-			if err != nil {
+			n, err := log.ReadAt(piece[:min(end-at, logPiece)], at)
+			if err != nil && !errors.Is(err, io.EOF) {
 				return nil
 			}
+			text := piece[:n]
 			if at+int64(len(text)) < end || !complete {
 				text = text[:wholeRunes(text)]
 			}
 			if len(text) == 0 && !reset {
 				break
 			}
-			e := logEvent{From: at, To: at + int64(len(text)), Text: string(bytes.ToValidUTF8(text, []byte("\uFFFD"))), Reset: reset}
+			e := logEvent{From: at, To: at + int64(len(text)), Text: string(text), Reset: reset}
 			if nl := bytes.LastIndexByte(text, '\n'); nl >= 0 {
 				line = at + int64(nl) + 1
 			}
@@ -87,9 +89,10 @@ func (v *visit) followLog(ctx context.Context, out *events, of logPlace) error {
 				break
 			}
 		}
-		if complete || !v.pause(ctx, logPause) {
+		if complete || last {
 			return nil
 		}
+		last = !log.Settle(ctx)
 	}
 }
 

@@ -49,6 +49,8 @@ type visit struct {
 	ctl        *buildtoken.Controller
 	// now is the one instant that the answer is of.
 	now time.Time
+	// streaming says that static regions are of no use.
+	streaming bool
 }
 
 // Serve answers the request if it is for people, and says whether it was. All

@@ -61,6 +61,9 @@ type page struct {
 	log *logPlace
 	// ended says that nothing on the page will change any more.
 	ended bool
+	// changed is closed when something on the page may have changed; nil stands
+	// for any change.
+	changed <-chan struct{}
 }
 
 type link struct{ Text, URL string }
