@@ -3,6 +3,7 @@ package boltqueue_test
 import (
 	"encoding/binary"
 	"fmt"
+	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -94,6 +95,25 @@ func each(b *testing.B, callers int, commits *atomic.Int64, do func(n int64) err
 	}
 	if made := commits.Load() - before; made > 0 {
 		b.ReportMetric(float64(n.Load())/float64(made), "triggers/fsync")
+	}
+}
+
+// BenchmarkSync is the limit of the disk: a page is written and synced. bbolt
+// does so twice for a commit.
+func BenchmarkSync(b *testing.B) {
+	f, err := os.Create(filepath.Join(b.TempDir(), "file"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	page := make([]byte, os.Getpagesize())
+	for b.Loop() {
+		if _, err := f.WriteAt(page, 0); err != nil {
+			b.Fatal(err)
+		}
+		if err := f.Sync(); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 
