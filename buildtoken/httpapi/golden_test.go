@@ -171,8 +171,8 @@ func (s *scenario) showMore() {
 
 // matrix shows who gets what at each URL of the reading part.
 func (s *scenario) matrix() {
-	callers := []struct{ user, token string }{{"", ""}, {"", "Hush"}, {"reader", ""}, {"builder", ""}, {"foreman", ""}}
-	fmt.Fprintf(&s.out, "< %-50s %8s %12s %7s %8s %8s\n", "", "nobody", "other token", "reader", "builder", "foreman")
+	callers := []struct{ user, token string }{{"", ""}, {"", "Hush"}, {"", "LookAtMe"}, {"reader", ""}, {"builder", ""}, {"foreman", ""}}
+	fmt.Fprintf(&s.out, "< %-50s %8s %12s %6s %7s %8s %8s\n", "", "nobody", "other token", "token", "reader", "builder", "foreman")
 	for _, request := range []string{
 		"GET /api/json", "GET /api/python", "GET /queue/", "GET /queue/api/json", "GET /queue/nothing",
 		"GET /queue/item/1/", "GET /queue/item/1/api/json", "GET /queue/item/2/api/json", "GET /queue/item/99/", "GET /queue/item/x/api/json",
@@ -188,6 +188,16 @@ func (s *scenario) matrix() {
 		"GET /job/plain/build", "POST /job/nothing/build", "POST /job/plain/build", "POST /job/notoken/build",
 		"GET /crumbIssuer/api/json", "GET /crumbIssuer/api/json/api/json", "GET /crumbIssuer/nothing",
 		"GET /whoAmI/api/json", "GET /me/api/json",
+		"POST /job/plain/buildWithParameters", "POST /job/off/build", "POST /job/app/job/deploy/build",
+		"POST /queue/item/1/cancelQueue", "POST /queue/item/2/cancelQueue", "POST /queue/cancelItem?id=2", "POST /queue/item/3/cancelQueue",
+		"GET /job/plain/2/logText/progressiveText", "GET /job/plain/lastBuild/consoleText", "GET /job/plain/firstBuild/",
+		"GET /buildByToken/build?job=plain", "POST /buildByToken/build?job=plain", "POST /buildByToken/buildWithParameters?job=plain",
+		"GET /buildByToken/polling?job=polled",
+		"GET /buildByToken/status?job=plain&item=1", "GET /buildByToken/status?job=plain&item=2", "GET /buildByToken/status?job=secret&item=2",
+		"GET /buildByToken/status?job=secret&item=1", "GET /buildByToken/status?job=nothing&item=1",
+		"GET /buildByToken/log?job=plain&item=1", "GET /buildByToken/log?job=plain&item=2", "GET /buildByToken/log?job=secret&item=1",
+		"GET /buildByToken/cancel?job=plain&item=1", "POST /buildByToken/cancel?job=plain&item=1", "POST /buildByToken/cancel?job=plain&item=2",
+		"POST /buildByToken/cancel?job=secret&item=1", "GET /buildByToken/nothing",
 	} {
 		fmt.Fprintf(&s.out, "< %-50s", request)
 		for i, by := range callers {
@@ -197,7 +207,7 @@ func (s *scenario) matrix() {
 				lines = append(lines, "X-Build-Token: "+by.token)
 			}
 			x := s.send(s.request(lines))
-			fmt.Fprintf(&s.out, " %*d", []int{8, 12, 7, 8, 8}[i], x.Code)
+			fmt.Fprintf(&s.out, " %*d", []int{8, 12, 6, 7, 8, 8}[i], x.Code)
 		}
 		fmt.Fprintln(&s.out)
 	}

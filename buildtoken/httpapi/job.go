@@ -147,12 +147,10 @@ func (r *reader) cancelItem(id string, success int) {
 	switch {
 	case err == nil && r.mayStop(entry.Item.Job):
 		err = ctl.Cancel(r.r.Context(), entry.Item.Job, entry.Item.ID, r.who())
-	case r.mayStop("") || (err != nil && r.mayReadSome("")):
-		if err == nil {
-			err = errNotFound
-		}
-	default:
+	case err == nil && r.mayRead(r.by, entry.Item.Job), !r.mayStop("") && !r.mayReadSome(""):
 		err = errForbidden
+	case err == nil: // to who may not read it, it looks like one that is not there
+		err = errNotFound
 	}
 	switch {
 	case err != nil:

@@ -2,9 +2,14 @@ package pages_test
 
 import (
 	"errors"
+	"flag"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -27,6 +32,8 @@ func tree() buildtoken.Spec {
 	spec.Access.Read = `user == "alice" || (user == "rita" && !job.full_name.startsWith("secret"))`
 	return spec
 }
+
+var update = flag.Bool("update", false, "write the table in docs/pages.md anew")
 
 func TestServeLeavesTheRestAlone(t *testing.T) {
 	const html, any, json = "text/html,*/*;q=0.8", "*/*", "application/json"
@@ -163,7 +170,12 @@ func TestHeadIsLikeGet(t *testing.T) {
 	})
 }
 
+// TestAccess tries every address as alice, who may do everything, rita, who
+// may read what is not below secret, blind, who may start builds, and nobody.
+// The table in docs/pages.md is that of this test; -update writes it anew.
 func TestAccess(t *testing.T) {
+	var table strings.Builder
+	fmt.Fprintf(&table, "%-52s %5s %5s %5s %6s\n", "", "alice", "rita", "blind", "nobody")
 	onSite(t, tree(), func(s *site) {
 		s.trigger("secret/plan", nil)
 		s.trigger("app/deploy", nil)
@@ -204,9 +216,30 @@ func TestAccess(t *testing.T) {
 			{"POST", "/job/secret/job/plan/99/stopForm", statuses{404, 403, 403, 403}},
 			{"POST", "/job/secret/job/nothing/1/stopForm", statuses{404, 403, 403, 403}},
 			{"POST", "/queue/item/1/cancelForm", statuses{303, 404, 403, 403}},
+			{"POST", "/job/app/job/deploy/buildForm", statuses{303, 403, 303, 403}},
+			{"POST", "/job/secret/job/plan/buildForm", statuses{303, 403, 303, 403}},
+			{"GET", "/job/app/rssAll", statuses{200, 200, 403, 403}},
+			{"GET", "/job/app/job/deploy/1/", statuses{200, 200, 403, 403}},
+			{"GET", "/job/app/job/deploy/lastBuild/console", statuses{303, 303, 403, 403}},
+			{"HEAD", "/queue/-/events/queue/", statuses{200, 200, 403, 403}},
+			{"HEAD", "/queue/-/events/computer/", statuses{200, 200, 403, 403}},
+			{"HEAD", "/queue/-/events/queue/item/1/", statuses{200, 404, 403, 403}},
+			{"HEAD", "/queue/-/events/job/app/", statuses{200, 200, 403, 403}},
+			{"HEAD", "/queue/-/events/job/secret/job/plan/1/", statuses{200, 403, 403, 403}},
+			{"GET", "/queue/-/assets/nothing.css", statuses{404, 404, 404, 404}},
+			{"POST", "/queue/item/99/cancelForm", statuses{404, 404, 403, 403}},
+			{"GET", "/queue/item/1/cancelForm", statuses{405, 405, 405, 405}},
 			{"GET", "/job/hello/buildForm", statuses{405, 405, 405, 405}},
 			{"POST", "/job/hello/badge/icon.svg", statuses{405, 405, 405, 405}},
 		} {
+			word := func(status int) string {
+				if status == next {
+					return "next"
+				}
+				return strconv.Itoa(status)
+			}
+			fmt.Fprintf(&table, "%-52s %5s %5s %5s %6s\n", tt.method+" "+tt.path,
+				word(tt.want.alice), word(tt.want.rita), word(tt.want.blind), word(tt.want.nobody))
 			for user, want := range map[string]int{"alice": tt.want.alice, "rita": tt.want.rita, "blind": tt.want.blind, "": tt.want.nobody} {
 				w := httptest.NewRecorder()
 				if !s.pages.Serve(w, request(tt.method, tt.path, user, nil)) {
@@ -218,6 +251,31 @@ func TestAccess(t *testing.T) {
 			}
 		}
 	})
+	documented(t, table.String())
+}
+
+// documented compares the table with that of the document.
+func documented(t *testing.T, table string) {
+	t.Helper()
+	const begin, end = "<!-- access to pages: begin (generated; do not edit) -->\n```text\n", "```\n<!-- access to pages: end -->\n"
+	path := filepath.Join("..", "..", "docs", "pages.md")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, okBegin := strings.Cut(string(text), begin)
+	got, after, okEnd := strings.Cut(rest, end)
+	switch {
+	case !okBegin || !okEnd:
+		t.Fatalf("%s has no place for the table", path)
+	case got == table:
+	case *update:
+		if err := os.WriteFile(path, []byte(before+begin+table+end+after), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	default:
+		t.Errorf("%s shows another table than this test; go test ./buildtoken/pages -run TestAccess -update writes it", path)
+	}
 }
 
 func TestHiddenAndMissingLookTheSame(t *testing.T) {
