@@ -9,6 +9,7 @@ FOLDERS := buildtoken caddy-module cmd
 FUZZTIME ?= 30s
 SEEDS ?= 200
 TORTURE_TIME ?= 60s
+SCREENSHOTS ?=
 BENCH ?= .
 COUNT ?= 6
 OUT ?= bin/bench.txt
@@ -81,6 +82,10 @@ torture: build ## kill the server at random and look what is lost; TORTURE_TIME=
 .PHONY: mutants
 mutants: ## plant bugs in a copy and look whether the tests notice; MUTANTS="name …"
 	testdata/mutants/run $(MUTANTS)
+
+.PHONY: browser
+browser: build ## try the pages in Chromium; SCREENSHOTS=docs/images writes those anew
+	testdata/browser/run bin/caddy $(SCREENSHOTS)
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME=30s, one after another

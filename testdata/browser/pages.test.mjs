@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { after, before as prepare, describe, it as test } from 'node:test';
 import { chromium } from 'playwright-core';
 import { password, start } from './server.mjs';
 
@@ -16,6 +16,11 @@ const axe = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
 const screenshots = process.env.BUILDTOKEN_SCREENSHOTS;
 const phone = { width: 390, height: 844 };
 const desktop = { width: 1280, height: 800 };
+
+// Nothing here may take longer, in milliseconds, also where the machine is busy.
+const timeout = 60000;
+const before = (work) => prepare(work, { timeout });
+const it = (name, ...rest) => test(name, { timeout, ...(rest.length > 1 && rest[0]) }, rest.at(-1));
 
 let server;
 let browser;
@@ -35,38 +40,40 @@ after(async () => {
 });
 
 // visit runs a test in a window of its own, and fails if the page complains.
-const visit = async (test, { user = 'alice', complaints = true, ...options } = {}) => {
+const visit = async (work, { user = 'alice', complaints = true, ...options } = {}) => {
   const context = await browser.newContext({
     viewport: desktop, locale: 'en-GB', timezoneId: 'Europe/Berlin', reducedMotion: 'reduce',
     httpCredentials: { username: user, password }, ...options,
   });
   const page = await context.newPage();
-  page.setDefaultTimeout(20000);
+  page.setDefaultTimeout(timeout / 2);
   const said = [];
   page.on('console', (m) => { if (['error', 'warning'].includes(m.type())) said.push(m.text()); });
   page.on('pageerror', (e) => said.push(e.message));
   page.on('request', (r) => { if (!r.url().startsWith(server.url)) said.push(`request to ${r.url()}`); });
   const go = (path) => page.goto(server.url + path);
   try {
-    await test(page, go, context);
+    await work(page, go, context);
     if (complaints) assert.deepEqual(said, [], 'what the browser complained of');
   } finally {
     await context.close();
   }
 };
 
+const account = { Authorization: `Basic ${btoa(`alice:${password}`)}` };
+const soon = () => AbortSignal.timeout(timeout);
+
 // ask sends what a page's form would, without a page.
 const ask = async (path, form = {}) => {
   const response = await fetch(server.url + path, {
-    method: 'POST', redirect: 'manual', body: new URLSearchParams(form),
-    headers: { Authorization: `Basic ${btoa(`alice:${password}`)}` },
+    method: 'POST', redirect: 'manual', body: new URLSearchParams(form), headers: account, signal: soon(),
   });
   assert.equal(response.status, 303, await response.text());
   return new URL(response.headers.get('Location'), server.url).href.slice(server.url.length);
 };
 
 const text = async (path) => {
-  const response = await fetch(server.url + path, { headers: { Authorization: `Basic ${btoa(`alice:${password}`)}` } });
+  const response = await fetch(server.url + path, { headers: account, signal: soon() });
   assert.equal(response.status, 200);
   return response.text();
 };
@@ -164,6 +171,19 @@ describe('a build', () => {
     assert.equal(await page.getByRole('button', { name: 'Stop' }).count(), 0);
   }));
 
+  it('is followed while it writes more than a browser can show', () => visit(async (page, go) => {
+    await go(await ask('job/app/job/mobile/job/long/buildForm'));
+    await page.waitForURL(/\/long\/\d+\/$/);
+    await page.locator('.state-success').waitFor();
+    await log(page).getByText('Finished: SUCCESS').waitFor();
+    const numbers = (await log(page).textContent()).match(/line \d+ of/g).map((l) => Number(l.slice(5, -3)));
+    assert.equal(numbers.at(-1), 120000);
+    assert.deepEqual(numbers, numbers.map((_, i) => numbers[0] + i), 'in order, none missing');
+    assert.ok(numbers.length <= 21000, `${numbers.length} lines are shown, at most about 20000`);
+    const atEnd = await page.locator('[data-console-log]').evaluate((e) => e.scrollHeight - e.scrollTop - e.clientHeight);
+    assert.ok(atEnd < 8, `the end is shown, not ${atEnd} pixels above it`);
+  }));
+
   it('may have a log of ten mebibytes', () => visit(async (page, go) => {
     const path = await ended(await ask('job/app/job/mobile/job/long/buildForm'));
     const begin = Date.now();
@@ -203,7 +223,7 @@ describe('the queue', () => {
     await ask('job/nightly/buildForm');
     const row = page.getByRole('row', { name: /nightly/ });
     await row.waitFor();
-    assert.match(await row.textContent(), /In its quiet period,\s*due in (59 min|1 h)/);
+    assert.match(await row.textContent(), /^\s*1\s*nightly item \d+\s*Quiet period\s*In its quiet period,\s*due in (59 min|1 h)/);
     assert.match(await page.locator('[data-announce]').textContent(), /1 item queued/);
     await row.getByRole('button', { name: /Cancel/ }).click();
     await page.getByText('There will be no build.').waitFor();
@@ -224,6 +244,91 @@ describe('the queue', () => {
     await ask(`${other}cancelForm`);
     await page.getByText('Nothing is queued.').waitFor();
     assert.equal(await page.evaluate(() => document.activeElement.id), 'main', 'what had the focus is gone');
+  }));
+});
+
+describe('the pages', () => {
+  it('follow by one stream and ask for nothing else', () => visit(async (page, go) => {
+    for (const [path, change] of [
+      ['queue/', () => page.getByText('Quiet period').first()],
+      ['', () => page.getByRole('row', { name: /nightly/ }).getByText('1', { exact: true })],
+      ['job/nightly/', () => page.getByRole('heading', { name: 'Queued' })],
+    ]) {
+      await go(path);
+      await page.getByText('Live', { exact: true }).waitFor();
+      const requests = [];
+      const note = (r) => requests.push(r.url());
+      page.on('request', note);
+      const item = await ask('job/nightly/buildForm');
+      await change().waitFor();
+      await ask(`${item}cancelForm`);
+      await change().waitFor({ state: 'detached' });
+      page.off('request', note);
+      assert.deepEqual(requests, [], `/${path} asked for more than its stream`);
+    }
+  }));
+
+  it('count down what is queued, and count up what runs', () => visit(async (page, go) => {
+    const item = await ask('job/app/job/deploy/buildForm', { delay: '3s', NOTES: 'count' });
+    await go(item);
+    const due = page.locator('time[data-due]');
+    const first = await due.textContent();
+    assert.match(first, /^due in [1-3] s$/);
+    await page.waitForFunction((was) => document.querySelector('time[data-due]')?.textContent !== was, first);
+    await page.waitForURL(/\/deploy\/\d+\/$/);
+    await page.waitForFunction(() => /^[2-9] s$/.test(document.querySelector('time[data-since]')?.textContent));
+    await page.locator('.state-success').waitFor();
+  }));
+
+  it('say what executors do, and what waits for one', () => visit(async (page, go) => {
+    await go('computer/');
+    const busy = page.locator('.state-running');
+    assert.equal(await page.getByText('Idle').count(), 2);
+    const builds = [];
+    for (const note of ['one', 'two']) builds.push(await ask('job/app/job/mobile/job/soak/buildForm', { NOTE: note, delay: '0s' }));
+    await page.waitForFunction(() => document.querySelectorAll('.state-running').length === 2);
+    await page.getByRole('link', { name: /soak #1/ }).waitFor();
+    const waiting = await ask('job/app/job/mobile/job/soak/buildForm', { NOTE: 'three', delay: '0s' });
+    await go(waiting);
+    await page.getByText('Waiting for a free executor').waitFor();
+    for (const path of builds) {
+      await go(path);
+      await page.waitForURL(/\/soak\/\d+\/$/);
+      await page.getByRole('button', { name: 'Stop' }).click();
+      await page.locator('.state-aborted').waitFor();
+    }
+    await go(waiting);
+    await page.waitForURL(/\/soak\/3\/$/);
+    await page.getByRole('button', { name: 'Stop' }).click();
+    await page.locator('.state-aborted').waitFor();
+    await go('computer/');
+    await busy.waitFor({ state: 'detached' });
+  }));
+
+  it('have a badge for everybody and a feed for readers', () => visit(async (page, go) => {
+    await ended(await ask('job/hello/buildForm'));
+    await go('job/hello/');
+    const badge = new URL(await page.getByRole('link', { name: 'Badge' }).getAttribute('href'), server.url).href;
+    const anonymous = await fetch(badge, { signal: soon() });
+    assert.equal(anonymous.status, 200);
+    assert.match(await anonymous.text(), /<title>build: passing<\/title>/);
+    const shown = await page.evaluate((src) => new Promise((resolve) => {
+      const image = new Image();
+      image.onload = () => resolve([image.naturalWidth, image.naturalHeight]);
+      image.onerror = () => resolve('broken');
+      image.src = src;
+    }), badge);
+    assert.ok(shown[0] > 60 && shown[1] === 20, `the badge is ${shown}`);
+    assert.equal((await fetch(badge.replace('/hello/', '/nightly/'), { signal: soon() })).status, 403);
+    const feed = await page.evaluate(async (href) => {
+      const parsed = new DOMParser().parseFromString(await (await fetch(href)).text(), 'application/xml');
+      const entry = parsed.querySelector('entry');
+      return { titles: [...parsed.querySelectorAll('title')].map((t) => t.textContent), link: entry.querySelector('link').getAttribute('href') };
+    }, await page.locator('link[type="application/atom+xml"]').getAttribute('href'));
+    assert.equal(feed.titles[0], 'Builds of hello');
+    assert.match(feed.titles[1], /^hello #\d+ Success$/);
+    await page.goto(feed.link);
+    await log(page).getByText('Finished: SUCCESS').waitFor();
   }));
 });
 
@@ -268,7 +373,7 @@ describe('without JavaScript', () => {
     await page.getByRole('button', { name: 'Build' }).click();
     await page.waitForURL(/\/queue\/item\/\d+\/$/);
     await page.getByText(/due 20\d\d-/).waitFor();
-    const until = Date.now() + 20000;
+    const until = Date.now() + timeout / 2;
     while (!/\/job\/hello\/\d+\/$/.test(page.url()) || await page.locator('.state-success').count() === 0) {
       assert.ok(Date.now() < until, 'the build does not end');
       await page.waitForTimeout(300);
@@ -294,7 +399,8 @@ describe('every page', () => {
     paths = ['', 'job/app/', 'job/app/job/deploy/', 'job/hello/', 'job/app/job/old/', failed, deployed, `${failed}console`, 'queue/', waiting, 'computer/', 'job/nothing/'];
   });
 
-  for (const [name, options] of [['light', {}], ['dark', { colorScheme: 'dark' }], ['on a phone', { viewport: phone, hasTouch: true, isMobile: true }]]) {
+  for (const [name, options] of [['light', {}], ['dark', { colorScheme: 'dark' }], ['on a phone', { viewport: phone, hasTouch: true, isMobile: true }],
+    ['on a phone, dark', { viewport: phone, hasTouch: true, isMobile: true, colorScheme: 'dark' }]]) {
     it(`can be used by everybody (${name})`, () => visit(async (page, go) => {
       for (const path of paths) {
         await go(path);

@@ -38,6 +38,7 @@ http://127.0.0.1:${port} {
 			quiet_period 1s
 			job hello {
 				description "Says hello in colour."
+				badge
 				run sh -c \`printf '\\033[1;34m==>\\033[0m hello\\n\\033[32mok\\033[0m  done\\n'\`
 			}
 			job nightly {
@@ -71,6 +72,11 @@ http://127.0.0.1:${port} {
 				folder mobile {
 					job android {
 						run sh -c \`echo compiling; sleep 600\`
+					}
+					job soak {
+						concurrent
+						param NOTE string
+						run sleep 600
 					}
 					job long {
 						run seq -f "line %.0f of a log so long that its first part is only shown on demand, to keep the page light" 1 120000
@@ -106,6 +112,17 @@ export const start = async (binary) => {
   });
   child.stderr.on('data', (text) => { output += text; });
 
+  // Not through the proxy: a connection that it closes at once may leave fetch waiting for ever.
+  for (let tries = 0; ; tries++) {
+    try {
+      await fetch(`http://127.0.0.1:${port}/`, { signal: AbortSignal.timeout(5000) });
+      break;
+    } catch {
+      if (tries > 300 || child.exitCode !== null) throw new Error(`the server does not answer:\n${output}`);
+      await new Promise((resolve) => { setTimeout(resolve, 100); });
+    }
+  }
+
   const sockets = new Set();
   const proxy = net.createServer((client) => {
     const server = net.connect(port, '127.0.0.1');
@@ -122,15 +139,6 @@ export const start = async (binary) => {
   proxy.listen(0, '127.0.0.1');
   await once(proxy, 'listening');
   const url = `http://127.0.0.1:${proxy.address().port}/ci/`;
-  for (let tries = 0; ; tries++) {
-    try {
-      await fetch(url);
-      break;
-    } catch {
-      if (tries > 100 || child.exitCode !== null) throw new Error(`the server does not answer:\n${output}`);
-      await new Promise((resolve) => { setTimeout(resolve, 100); });
-    }
-  }
   return {
     url,
     cut: () => sockets.forEach((s) => s.destroy()),
