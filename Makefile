@@ -52,7 +52,7 @@ lint: ## house rules (.golangci.yml)
 	$(LINT) run ./...
 
 .PHONY: test
-test: ## all tests with the race detector
+test: ## all tests with the race detector; some start a Postgres
 	go test -race ./...
 
 # Only packages that know -update may be given it: those that define it in a test, and

@@ -35,6 +35,9 @@ func floors() map[string]int {
 		"buildtoken/policy":   1,
 		"buildtoken/runner":   1,
 
+		// For tests: a real Postgres.
+		"buildtoken/pgqueue/pgtest": 1,
+
 		// Each does one thing in the world, and none knows the other.
 		"buildtoken/boltqueue":         2,
 		"buildtoken/executor":          2,
@@ -222,7 +225,7 @@ func passedIn(folder string) bool {
 
 // forTests tells which packages hold tests that others run.
 func forTests(folder string) bool {
-	return folder == "buildtoken/queue/queuetest" || folder == "buildtoken/runner/runnertest"
+	return slices.Contains([]string{"buildtoken/pgqueue/pgtest", "buildtoken/queue/queuetest", "buildtoken/runner/runnertest"}, folder)
 }
 
 // under tells whether an imported package is tree or stands below it.

@@ -1,0 +1,267 @@
+package pgqueue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// The lanes that may start something at an instant, what is due first in front.
+const (
+	dueLanes = "select job, head::text from lanes where next <= $1 order by next, next_id limit $2 for update"
+	nextSQL  = "select next from lanes where next is not null order by next limit 1"
+)
+
+// Claim starts what is due, one build for each of the free executors, and
+// says when it should be asked next: zero means after [DB.Changed] only.
+// What it returns is durable, so a crash can't run a build that is not on record.
+//
+// After a Claim that could not say what it did, the next one returns what that
+// one has started, if its executor is still free.
+func (q *DB) Claim(ctx context.Context, now time.Time, node string, executors []int) ([]queue.Build, time.Time, error) {
+	if len(executors) == 0 {
+		next, err := q.next(ctx)
+		return nil, next, err
+	}
+	builds, executors, err := q.found(ctx, node, executors)
+	if err != nil || len(executors) == 0 {
+		return builds, instant(now), err
+	}
+	c := claim{now: instant(now), node: node, executors: executors, lanes: dueLanes + " skip locked"}
+	err = q.decide(ctx, func(ctx context.Context, t *tx) error { return q.claim(ctx, t, &c) })
+	if err == nil && len(c.builds) == 0 && !c.next.IsZero() && !c.next.After(c.now) {
+		// What is due is being looked at by somebody else, who may not start it.
+		// Of one lane, the first, there is no harm in waiting for the lock.
+		c.executors, c.lanes = executors[:1], dueLanes
+		err = q.decide(ctx, func(ctx context.Context, t *tx) error { return q.claim(ctx, t, &c) })
+	}
+	if err != nil {
+		q.known.unsure(errors.Is(err, errUnknown))
+		return builds, time.Time{}, err
+	}
+	q.known.add(c.builds)
+	return append(builds, c.builds...), c.next, nil
+}
+
+// claim is one call of Claim, and what came of it.
+type claim struct {
+	now       time.Time
+	node      string
+	executors []int
+	lanes     string // the statement that locks them
+	builds    []queue.Build
+	next      time.Time
+}
+
+// claim is the transaction of Claim.
+func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
+	c.builds = nil
+	l := newLocked()
+	var jobs []string
+	b := t.batch()
+	b.Queue(c.lanes, c.now.UnixNano(), len(c.executors)).Query(func(rows pgx.Rows) error {
+		jobs = nil
+		var job, head string
+		_, err := pgx.ForEachRow(rows, []any{&job, &head}, func() error {
+			h, err := decode[queue.Lane](head, "lane "+job)
+			if err != nil {
+				return err
+			}
+			l.lanes[job] = &lane{head: h}
+			jobs = append(jobs, job)
+			return nil
+		})
+		return err
+	})
+	b.Queue(nextSQL).Query(c.readNext)
+	if err := t.send(ctx, b); err != nil {
+		return err
+	}
+	if len(jobs) == 0 {
+		return nil
+	}
+	items, err := q.firstItems(ctx, t, l, jobs, len(c.executors))
+	if err != nil {
+		return err
+	}
+	c.start(l, items)
+	for _, job := range jobs {
+		// Also of a lane that starts nothing after all: its row said otherwise.
+		l.touched[job] = true
+	}
+	return l.write(ctx, t, func(b *pgx.Batch) { b.Queue(nextSQL).Query(c.readNext) })
+}
+
+func (c *claim) readNext(rows pgx.Rows) error {
+	next, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	c.next = time.Time{}
+	if len(next) > 0 {
+		c.next = at(next[0])
+	}
+	return err
+}
+
+// start decides what starts on which executor. What is due first over all
+// lanes comes first.
+func (c *claim) start(l *locked, items map[string][]queue.Item) {
+	for len(c.builds) < len(c.executors) {
+		var first *queue.Item
+		for job, waiting := range items {
+			head := l.lanes[job].head
+			if len(waiting) == 0 || queue.Next(head, waiting[0].Due).IsZero() {
+				continue
+			}
+			if first == nil || compareItems(waiting[0], *first) < 0 {
+				first = &waiting[0]
+			}
+		}
+		if first == nil {
+			break
+		}
+		change, ok := queue.Claim(c.now, l.lanes[first.Job].head, first, c.node, c.executors[len(c.builds)])
+		if !ok {
+			break // what is due later can't start either
+		}
+		l.apply(change, nil)
+		c.builds = append(c.builds, *change.Build)
+		items[first.Job] = items[first.Job][1:]
+	}
+	for job, waiting := range items {
+		l.lanes[job].first = time.Time{}
+		if len(waiting) > 0 {
+			l.lanes[job].first = waiting[0].Due
+		}
+	}
+}
+
+// firstItems reads the items of locked lanes that may start now, and of each
+// lane one more, which is what is first afterwards.
+func (q *DB) firstItems(ctx context.Context, t *tx, l *locked, jobs []string, executors int) (map[string][]queue.Item, error) {
+	limits := make([]int, len(jobs))
+	for i, job := range jobs {
+		limits[i] = 2
+		// Whether it may start a second one, when the first is running.
+		probe := queue.Item{Due: time.Unix(0, 1)}
+		if change, ok := queue.Claim(probe.Due, l.lanes[job].head, &probe, "", 0); ok && !queue.Next(change.Lane, probe.Due).IsZero() {
+			limits[i] = executors + 1
+		}
+	}
+	for {
+		items := make(map[string][]queue.Item, len(jobs))
+		damaged := len(l.damaged)
+		b := t.batch()
+		if damaged > 0 {
+			b.Queue("update items set damaged = true where id = any($1)", l.damaged)
+		}
+		b.Queue(`select i.id, i.job, i.body::text from unnest($1::text[], $2::int[]) k(job, most) cross join lateral
+			(select id, job, due, body from items where job = k.job and not damaged order by due, id limit k.most) i
+			order by i.due, i.id`, jobs, limits).Query(func(rows pgx.Rows) error {
+			var id int64
+			var job, body string
+			_, err := pgx.ForEachRow(rows, []any{&id, &job, &body}, func() error {
+				it, err := decodeItem(id, job, body)
+				if err != nil {
+					q.setAside(l, id, job, err)
+					return nil
+				}
+				items[job] = append(items[job], it)
+				return nil
+			})
+			return err
+		})
+		if err := t.send(ctx, b); err != nil {
+			return nil, err
+		}
+		for _, job := range jobs {
+			if _, ok := items[job]; !ok {
+				items[job] = nil
+			}
+		}
+		if len(l.damaged) == damaged {
+			return items, nil
+		}
+	}
+}
+
+// next is when the first lane may start an item; zero if none waits for time.
+func (q *DB) next(ctx context.Context) (time.Time, error) {
+	var c claim
+	err := q.query(ctx, nextSQL, nil, c.readNext)
+	return c.next, err
+}
+
+// known are the builds that Claim has handed out and that have not ended.
+type known struct {
+	mu sync.Mutex
+	// mu guards the following.
+	builds map[buildKey]bool
+	// missing says that there may be running builds that were not handed out.
+	missing bool
+}
+
+type buildKey struct {
+	job    string
+	number int64
+}
+
+func (k *known) add(builds []queue.Build) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, b := range builds {
+		k.builds[buildKey{b.Item.Job, b.Number}] = true
+	}
+}
+
+func (k *known) remove(job string, number int64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.builds, buildKey{job, number})
+}
+
+func (k *known) unsure(are bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.missing = k.missing || are
+}
+
+// found hands out the builds that an earlier Claim has started without
+// learning it. It returns the executors that remain.
+func (q *DB) found(ctx context.Context, node string, executors []int) ([]queue.Build, []int, error) {
+	q.known.mu.Lock()
+	missing := q.known.missing
+	q.known.mu.Unlock()
+	if !missing {
+		return nil, executors, nil
+	}
+	running, err := q.Lost(ctx)
+	if err != nil {
+		return nil, executors, fmt.Errorf("look for what was started: %w", err)
+	}
+	free := slices.Clone(executors)
+	var builds []queue.Build
+	q.known.mu.Lock()
+	defer q.known.mu.Unlock()
+	q.known.missing = false
+	for _, b := range running {
+		key := buildKey{b.Item.Job, b.Number}
+		if b.Node != node || q.known.builds[key] {
+			continue
+		}
+		at := slices.Index(free, b.Executor)
+		if at < 0 {
+			q.known.missing = true // later
+			continue
+		}
+		free = slices.Delete(free, at, at+1)
+		q.known.builds[key] = true
+		builds = append(builds, b)
+	}
+	return builds, free, nil
+}

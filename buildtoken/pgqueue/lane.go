@@ -1,0 +1,283 @@
+package pgqueue
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// lane is a lane whose row is locked by this transaction.
+type lane struct {
+	head queue.Lane
+	// first is when its first item is due; zero: there is none.
+	first time.Time
+}
+
+// locked are the lanes that a transaction has locked, by job, and what of them
+// it has changed.
+type locked struct {
+	lanes map[string]*lane
+	// What is to be written.
+	touched   map[string]bool
+	created   []*item
+	changed   []*item
+	left      []int64
+	builds    []queue.Build
+	cancelled []queue.Cancelled
+	trims     []trim
+	damaged   []int64
+	queued    int // by how much the count of queued items has changed
+}
+
+// item is a queued item of a locked lane.
+type item struct {
+	queue.Item
+	// isNew and isChanged say in which list it already is.
+	isNew, isChanged bool
+}
+
+// trim says how many of the oldest records of a job are dropped.
+type trim struct {
+	job               string
+	builds, cancelled int
+}
+
+func newLocked() *locked {
+	return &locked{lanes: map[string]*lane{}, touched: map[string]bool{}}
+}
+
+// lock queues the statements that lock the lanes of some jobs and read them.
+// Jobs without a row are not among the lanes then.
+func (l *locked) lock(b *pgx.Batch, jobs []string) {
+	// The order of the locks is that of the names, for everybody.
+	b.Queue("select job, head::text from lanes where job = any($1) order by job for update", jobs).Query(func(rows pgx.Rows) error {
+		return l.read(rows)
+	})
+	b.Queue(`select k.job, i.due from unnest($1::text[]) k(job) cross join lateral
+		(select due from items where job = k.job and not damaged order by due, id limit 1) i`, jobs).Query(func(rows pgx.Rows) error {
+		var job string
+		var due int64
+		_, err := pgx.ForEachRow(rows, []any{&job, &due}, func() error {
+			if found := l.lanes[job]; found != nil {
+				found.first = at(due)
+			}
+			return nil
+		})
+		return err
+	})
+}
+
+func (l *locked) read(rows pgx.Rows) error {
+	var job, head string
+	_, err := pgx.ForEachRow(rows, []any{&job, &head}, func() error {
+		h, err := decode[queue.Lane](head, "lane "+job)
+		if err != nil {
+			return err
+		}
+		l.lanes[job] = &lane{head: h}
+		return nil
+	})
+	return err
+}
+
+// apply takes a change of one of the lanes into what is to be written. it is
+// the item that the change is about, if it is a queued one after the change.
+func (l *locked) apply(c queue.Change, it *item) {
+	job := c.Lane.Job
+	l.lanes[job].head = c.Lane
+	l.touched[job] = true
+	if c.Item != nil {
+		l.applyItem(c, it)
+	}
+	if c.Left != 0 {
+		l.left = append(l.left, c.Left)
+		l.queued--
+	}
+	if c.Build != nil {
+		l.builds = append(l.builds, *c.Build)
+	}
+	if c.Cancelled != nil {
+		l.cancelled = append(l.cancelled, *c.Cancelled)
+	}
+	if c.Trim > 0 || c.TrimCancelled > 0 {
+		l.trims = append(l.trims, trim{job, c.Trim, c.TrimCancelled})
+	}
+}
+
+func (l *locked) applyItem(c queue.Change, it *item) {
+	it.Item = *c.Item
+	switch {
+	case c.Created:
+		it.isNew = true
+		l.created = append(l.created, it)
+		l.queued++
+	case !it.isNew && !it.isChanged:
+		it.isChanged = true
+		l.changed = append(l.changed, it)
+	}
+	if first := &l.lanes[c.Lane.Job].first; first.IsZero() || it.Due.Before(*first) {
+		*first = it.Due
+	}
+}
+
+// write writes all that has changed. Items that are new get their IDs.
+func (l *locked) write(ctx context.Context, t *tx, more ...func(*pgx.Batch)) error {
+	b := t.batch()
+	steps := []func(*pgx.Batch) error{
+		l.writeCreated, l.writeChanged, l.writeLeft, l.writeBuilds, l.writeCancelled, l.writeTrims, l.writeLanes,
+	}
+	for _, step := range steps {
+		if err := step(b); err != nil {
+			return err
+		}
+	}
+	if l.queued != 0 {
+		b.Queue("update counts set queued = queued + $1 where part = pg_backend_pid() % 16", l.queued)
+	}
+	for _, queue := range more {
+		queue(b)
+	}
+	if b.Len() == 0 {
+		return nil
+	}
+	b.Queue("select pg_current_xact_id()::text, " + historySQL).QueryRow(func(row pgx.Row) error {
+		return row.Scan(&t.id.number, &t.id.history)
+	})
+	return t.send(ctx, b)
+}
+
+func (l *locked) writeCreated(b *pgx.Batch) error {
+	if len(l.created) == 0 {
+		return nil
+	}
+	var jobs, bodies []string
+	var dues []int64
+	var digests [][]byte
+	var solos, files []bool
+	for _, it := range l.created {
+		body, err := encodeItem(it.Item)
+		if err != nil {
+			return err
+		}
+		jobs, bodies, dues = append(jobs, it.Job), append(bodies, body), append(dues, it.Due.UnixNano())
+		digests, solos, files = append(digests, it.Digest[:]), append(solos, it.Solo), append(files, hasFiles(it.Item))
+	}
+	b.Queue(`with new as materialized (
+			select place, nextval('item_ids') as id, job, due, digest, solo, files, body
+			from unnest($1::text[], $2::bigint[], $3::bytea[], $4::boolean[], $5::boolean[], $6::text[])
+				with ordinality as k(job, due, digest, solo, files, body, place)
+		), put as (
+			insert into items (id, job, due, digest, solo, files, body)
+			select id, job, due, digest, solo, files, body::json from new
+		) select place, id from new`, jobs, dues, digests, solos, files, bodies).Query(func(rows pgx.Rows) error {
+		var place, id int64
+		_, err := pgx.ForEachRow(rows, []any{&place, &id}, func() error {
+			l.created[place-1].ID = id
+			return nil
+		})
+		return err
+	})
+	return nil
+}
+
+func (l *locked) writeChanged(b *pgx.Batch) error {
+	var ids, dues []int64
+	var bodies []string
+	for _, it := range l.changed {
+		body, err := encodeItem(it.Item)
+		if err != nil {
+			return err
+		}
+		ids, dues, bodies = append(ids, it.ID), append(dues, it.Due.UnixNano()), append(bodies, body)
+	}
+	if len(ids) > 0 {
+		b.Queue(`update items set due = k.due, body = k.body::json
+			from unnest($1::bigint[], $2::bigint[], $3::text[]) k(id, due, body) where items.id = k.id`, ids, dues, bodies)
+	}
+	if len(l.damaged) > 0 {
+		b.Queue("update items set damaged = true where id = any($1)", l.damaged)
+	}
+	return nil
+}
+
+func (l *locked) writeLeft(b *pgx.Batch) error {
+	if len(l.left) > 0 {
+		b.Queue("delete from items where id = any($1)", l.left)
+	}
+	return nil
+}
+
+func (l *locked) writeBuilds(b *pgx.Batch) error {
+	for _, build := range l.builds {
+		body, err := encode(build)
+		if err != nil {
+			return err
+		}
+		b.Queue(`insert into builds (job, number, item, node, running, wished, files, body)
+			values ($1, $2, $3, $4, $5, $6, $7, $8::text::json)
+			on conflict (job, number) do update set running = excluded.running, wished = excluded.wished, body = excluded.body`,
+			build.Item.Job, build.Number, build.Item.ID, build.Node, build.Running(), build.Abort != "", hasFiles(build.Item), body)
+	}
+	return nil
+}
+
+func (l *locked) writeCancelled(b *pgx.Batch) error {
+	for _, gone := range l.cancelled {
+		body, err := encode(gone)
+		if err != nil {
+			return err
+		}
+		b.Queue("insert into cancelled (item, job, body) values ($1, $2, $3::text::json)", gone.Item.ID, gone.Item.Job, body)
+	}
+	return nil
+}
+
+// writeTrims drops the oldest records of jobs, and with them what the URLs of
+// their items lead to.
+func (l *locked) writeTrims(b *pgx.Batch) error {
+	for _, drop := range l.trims {
+		if drop.builds > 0 {
+			b.Queue(`delete from builds where job = $1 and number in
+				(select number from builds where job = $1 and not running order by number limit $2)`, drop.job, drop.builds)
+		}
+		if drop.cancelled > 0 {
+			b.Queue(`delete from cancelled where item in
+				(select item from cancelled where job = $1 order by item limit $2)`, drop.job, drop.cancelled)
+		}
+	}
+	return nil
+}
+
+// writeLanes comes after the items, since it looks at them.
+func (l *locked) writeLanes(b *pgx.Batch) error {
+	var jobs, heads []string
+	var nexts []*int64
+	for job := range l.touched {
+		jobs = append(jobs, job)
+	}
+	slices.Sort(jobs)
+	for _, job := range jobs {
+		head, err := encode(l.lanes[job].head)
+		if err != nil {
+			return err
+		}
+		heads = append(heads, head)
+		nexts = append(nexts, ns(queue.Next(l.lanes[job].head, l.lanes[job].first)))
+	}
+	if len(jobs) > 0 {
+		b.Queue(`update lanes set head = k.head::json, next = k.next, next_id =
+				(select id from items where job = k.job and not damaged order by due, id limit 1)
+			from unnest($1::text[], $2::text[], $3::bigint[]) k(job, head, next) where lanes.job = k.job`, jobs, heads, nexts)
+	}
+	return nil
+}
+
+// compareItems puts the item that is due first in front; ties: the lower ID.
+func compareItems(a, b queue.Item) int {
+	return cmp.Or(a.Due.Compare(b.Due), cmp.Compare(a.ID, b.ID))
+}

@@ -1,0 +1,10 @@
+package pgqueue_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
+)
+
+func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }

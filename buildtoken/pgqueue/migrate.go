@@ -1,0 +1,104 @@
+package pgqueue
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"io/fs"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// migrations are the steps by which the tables came to be as they are, in
+// order. A step that was released is never changed.
+//
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// oldest is the lowest version of the server that knows all we ask for.
+const oldest = 130000
+
+// migrate brings the tables of the schema to what this program needs. Two
+// servers that start at the same time do it one after the other.
+func migrate(ctx context.Context, config *pgx.ConnConfig, schema string) error {
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return fmt.Errorf("pgqueue: connect: %w", err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // committed or not, it is not needed any more
+	if err := usable(ctx, conn); err != nil {
+		return err
+	}
+	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "select pg_advisory_xact_lock(hashtextextended($1, 0))", "buildtoken migrate "+schema); err != nil {
+			return err
+		}
+		return migrateLocked(ctx, tx, schema)
+	})
+	if err != nil {
+		return fmt.Errorf("pgqueue: tables of schema %q: %w", schema, err)
+	}
+	return nil
+}
+
+func usable(ctx context.Context, conn *pgx.Conn) error {
+	var version int
+	var encoding, commit string
+	var standby bool
+	err := conn.QueryRow(ctx, `select current_setting('server_version_num')::int, current_setting('server_encoding'),
+		current_setting('synchronous_commit'), pg_is_in_recovery()`).Scan(&version, &encoding, &commit, &standby)
+	switch {
+	case err != nil:
+		return fmt.Errorf("pgqueue: %w", err)
+	case version < oldest:
+		return fmt.Errorf("%w: it is version %d, want %d or newer", ErrForeign, version/10000, oldest/10000)
+	case encoding != "UTF8":
+		return fmt.Errorf("%w: its encoding is %s, want UTF8", ErrForeign, encoding)
+	case commit == "off":
+		return fmt.Errorf("%w: synchronous_commit is off, so it would lose what it has answered; set it to on for this user or database", ErrForeign)
+	case standby:
+		return fmt.Errorf("%w: it is a standby", ErrForeign)
+	}
+	return nil
+}
+
+func migrateLocked(ctx context.Context, tx pgx.Tx, schema string) error {
+	// Who may not make schemas can still use one that was made for them.
+	var exists bool
+	if err := tx.QueryRow(ctx, "select exists (select from pg_namespace where nspname = $1)", schema).Scan(&exists); err != nil {
+		return err
+	}
+	if !exists {
+		if _, err := tx.Exec(ctx, "create schema "+pgx.Identifier{schema}.Sanitize()); err != nil {
+			return err
+		}
+	}
+	const table = `create table if not exists migrations (version integer primary key, applied timestamptz not null default now())`
+	if _, err := tx.Exec(ctx, table); err != nil {
+		return err
+	}
+	var version int
+	if err := tx.QueryRow(ctx, "select coalesce(max(version), 0) from migrations").Scan(&version); err != nil {
+		return err
+	}
+	steps, err := fs.Glob(migrations, "migrations/*.sql") // sorted
+	if err != nil {
+		return err
+	}
+	if version > len(steps) {
+		return fmt.Errorf("%w: its tables have version %d, this program knows %d", ErrForeign, version, len(steps))
+	}
+	for n := version + 1; n <= len(steps); n++ {
+		text, err := migrations.ReadFile(steps[n-1])
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, string(text)); err != nil {
+			return fmt.Errorf("%s: %w", steps[n-1], err)
+		}
+		if _, err := tx.Exec(ctx, "insert into migrations (version) values ($1)", n); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,205 @@
+package pgqueue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// Errors of [Open].
+var (
+	// ErrURL says that a connection string can't be understood. The string, which
+	// may hold a password, is not part of the error.
+	ErrURL = errors.New("pgqueue: not a usable connection string")
+	// ErrLocked says that another server has the queue open.
+	ErrLocked = errors.New("pgqueue: queue is used by another server")
+	// ErrForeign says that the database can't hold a queue of this program: it
+	// is too old, its encoding is not UTF8, or a newer program has changed the
+	// tables. They are left as they are.
+	ErrForeign = errors.New("pgqueue: not a usable database")
+)
+
+// Defaults of [Options].
+const (
+	DefaultSchema  = "buildtoken"
+	DefaultTimeout = 10 * time.Second
+	// DefaultConnections is how many connections the pool has if the
+	// connection string doesn't say it (pool_max_conns). One more listens.
+	DefaultConnections = 8
+)
+
+// Options say how to open a queue. URL is required.
+type Options struct {
+	// URL is a connection string, as a URL or as keywords and values.
+	URL string
+	// Schema holds the tables. It is made if it doesn't exist. "" is [DefaultSchema].
+	Schema string
+	// Limit is how many items may be queued over all jobs; 0 means no limit.
+	Limit int
+	// Timeout bounds each question to the database, a commit included. Zero is
+	// [DefaultTimeout]; there is no "never".
+	Timeout time.Duration
+	// Log hears of lost connections and of what was done about them. Nil is silent.
+	Log *zap.Logger
+}
+
+// DB is a queue in a database. All methods may be called concurrently. What
+// they return must not be changed: it shares its slices with the queue.
+type DB struct {
+	opts    Options
+	pool    *pgxpool.Pool
+	changed chan struct{}
+	// known are the builds that Claim has handed out and nobody has ended.
+	known known
+	hub   hub
+
+	requests chan *request
+	stop     chan struct{} // closed by Close
+	work     sync.WaitGroup
+	closing  sync.Once
+	closed   chan struct{} // closed when Close is done
+	// owner says that this server holds the lock, as far as it knows.
+	owner atomic.Bool
+
+	rules rules
+	// lanes are the jobs that are known to have a row. Only the loop uses it.
+	lanes map[string]bool
+}
+
+// rules are those of the newest configuration. The loop writes them; others read.
+type rules struct {
+	mu sync.RWMutex
+	// mu guards the following.
+	of    map[string]queue.Rules
+	limit int
+}
+
+func (r *rules) get(job string) queue.Rules {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.of[job]
+}
+
+func (r *rules) room() int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.limit
+}
+
+func (r *rules) set(of map[string]queue.Rules, limit int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.of, r.limit = of, limit
+}
+
+// Open opens the queue of a schema, and makes or updates its tables if need
+// be. ctx bounds the opening.
+//
+// Builds that were running when the queue was last used are still running on
+// record; call [DB.Reclaim] before the first [DB.Claim].
+func Open(ctx context.Context, opts Options) (*DB, error) {
+	if opts.Schema == "" {
+		opts.Schema = DefaultSchema
+	}
+	if opts.Timeout <= 0 {
+		opts.Timeout = DefaultTimeout
+	}
+	if opts.Log == nil {
+		opts.Log = zap.NewNop()
+	}
+	config, err := configure(opts)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, opts.Timeout)
+	defer cancel()
+	if err := migrate(ctx, config.ConnConfig, opts.Schema); err != nil {
+		return nil, err
+	}
+	q := &DB{
+		opts: opts, changed: make(chan struct{}, 1), known: known{builds: map[buildKey]bool{}},
+		requests: make(chan *request), stop: make(chan struct{}), closed: make(chan struct{}),
+		lanes: map[string]bool{},
+	}
+	q.rules.limit = opts.Limit
+	q.hub = newHub(opts.Schema)
+	guard, err := q.guard(ctx, config.ConnConfig)
+	if err != nil {
+		return nil, err
+	}
+	if q.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
+		_ = guard.Close(ctx) // the error that counts is err
+		return nil, fmt.Errorf("pgqueue: connect: %w", err)
+	}
+	q.owner.Store(true)
+	//nolint:contextcheck // these outlive the opening; Close ends them and waits for them
+	for _, run := range []func(){q.loop, q.tell, func() { q.listen(config.ConnConfig, guard) }} {
+		q.work.Go(run)
+	}
+	return q, nil
+}
+
+// Close answers what was taken and closes the connections. Later calls of any
+// method answer queue.ErrClosed. Close may be called more than once.
+func (q *DB) Close() error {
+	q.closing.Do(func() {
+		close(q.stop)
+		q.work.Wait()
+		q.pool.Close() // waits for those who use a connection
+		close(q.closed)
+	})
+	<-q.closed
+	return nil
+}
+
+// Changed has a value after a commit that may have moved the next due instant
+// earlier, freed a lane, or recorded the wish to stop a build, and after new
+// rules; also when it could not be heard for a while whether there was such a
+// commit. It holds one value: who reads it looks at everything.
+func (q *DB) Changed() <-chan struct{} { return q.changed }
+
+func (q *DB) change() {
+	select {
+	case q.changed <- struct{}{}:
+	default:
+	}
+}
+
+// configure reads the connection string.
+func configure(opts Options) (*pgxpool.Config, error) {
+	config, err := pgxpool.ParseConfig(opts.URL)
+	if err != nil {
+		return nil, ErrURL // what pgx says may quote from the string
+	}
+	if !strings.Contains(opts.URL, "pool_max_conns") {
+		config.MaxConns = DefaultConnections
+	}
+	if config.ConnConfig.ConnectTimeout == 0 {
+		config.ConnConfig.ConnectTimeout = opts.Timeout / 2
+	}
+	ms := func(d time.Duration) string { return fmt.Sprint(d.Milliseconds()) }
+	maps.Copy(config.ConnConfig.RuntimeParams, map[string]string{
+		"application_name": "buildtoken",
+		"search_path":      pgx.Identifier{opts.Schema}.Sanitize(),
+		// Each statement has its index. A plan that was made while a table was
+		// empty must not outlive that.
+		"enable_seqscan": "off",
+		// A server that hangs in the middle must not hold up the others for ever.
+		"statement_timeout":                   ms(opts.Timeout),
+		"idle_in_transaction_session_timeout": ms(opts.Timeout),
+		// Whatever else the operator has chosen (remote_apply, …) stays.
+		"client_encoding": "UTF8",
+	})
+	return config, nil
+}

@@ -1,0 +1,133 @@
+package pgtest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Variable names a Postgres to test with instead of one that is started.
+const Variable = "BUILDTOKEN_TEST_POSTGRES"
+
+// shared is the server of this process.
+var shared struct {
+	once   sync.Once
+	server *Server
+	url    string
+	err    error
+}
+
+// Main runs the tests and stops the server if one was started. It is for
+// TestMain, which passes the code to os.Exit.
+func Main(m *testing.M) int {
+	code := m.Run()
+	if shared.server != nil {
+		if err := shared.server.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	return code
+}
+
+// URL is the connection string of the server that the tests of this process share.
+func URL(t testing.TB) string {
+	t.Helper()
+	shared.once.Do(func() {
+		if shared.url = os.Getenv(Variable); shared.url != "" {
+			return
+		}
+		if shared.server, shared.err = start(); shared.err == nil {
+			shared.url = shared.server.URL()
+		}
+	})
+	if shared.err != nil {
+		t.Fatalf("Postgres for tests: %v\nInstall its server (Debian: apt-get install postgresql), or set %s.", shared.err, Variable)
+	}
+	return shared.url
+}
+
+// Schema is the name of a schema that nobody else uses, in the database of
+// url. It is dropped when the test ends.
+func Schema(t testing.TB, url string) string {
+	t.Helper()
+	var random uint64
+	conn := Connect(t, url)
+	if err := conn.QueryRow(t.Context(), "select (random() * 1e15)::bigint").Scan(&random); err != nil {
+		t.Fatal(err)
+	}
+	name := fmt.Sprintf("test_%d_%d", os.Getpid(), random)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		conn, err := pgx.Connect(ctx, url)
+		if err != nil {
+			return // the server is gone, and the schema with it
+		}
+		defer conn.Close(ctx)
+		if _, err := conn.Exec(ctx, "drop schema if exists "+name+" cascade"); err != nil {
+			t.Errorf("drop schema %s: %v", name, err)
+		}
+	})
+	return name
+}
+
+// Connect is a connection that is closed when the test ends.
+func Connect(t testing.TB, url string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) }) // the test is over
+	return conn
+}
+
+// Copy makes schema to hold what schema from holds at this moment, as a
+// power cut would leave it. Tables and sequences must have the same names;
+// those of to lose what they hold.
+func Copy(t testing.TB, url, from, to string) {
+	t.Helper()
+	ctx := t.Context()
+	tx, err := Connect(t, url).BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tables := names(t, tx, "select table_name::text from information_schema.tables where table_schema = $1", from)
+	sequences := names(t, tx, "select sequence_name::text from information_schema.sequences where sequence_schema = $1", from)
+	var b strings.Builder
+	for _, table := range tables {
+		fmt.Fprintf(&b, "delete from %[2]s.%[3]s; insert into %[2]s.%[3]s select * from %[1]s.%[3]s;\n", from, to, table)
+	}
+	for _, sequence := range sequences {
+		fmt.Fprintf(&b, "select setval('%[2]s.%[3]s', last_value, is_called) from %[1]s.%[3]s;\n", from, to, sequence)
+	}
+	if _, err := tx.Exec(ctx, b.String()); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Commit(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func names(t testing.TB, tx pgx.Tx, query, schema string) []string {
+	t.Helper()
+	rows, err := tx.Query(t.Context(), query, schema)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(found) == 0 {
+		t.Fatalf("schema %s is empty", schema)
+	}
+	return found
+}

@@ -1,0 +1,195 @@
+package pgtest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// startTime bounds how long a server may take until it answers.
+const startTime = 60 * time.Second
+
+// Server is a Postgres of this process, with fsync on.
+type Server struct {
+	dir, bin string
+
+	// Of the running server:
+	keeper *exec.Cmd
+	leash  io.Closer
+	output *bytes.Buffer
+}
+
+// Start starts a server that is stopped when the test ends.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	s, err := start()
+	if err != nil {
+		t.Fatalf("Postgres for tests: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := s.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// URL is the server's connection string.
+func (s *Server) URL() string {
+	return "postgres:///postgres?user=buildtoken&host=" + s.dir
+}
+
+func start() (*Server, error) {
+	bin, err := binaries()
+	if err != nil {
+		return nil, err
+	}
+	// The path of a socket has room for about a hundred bytes, so not below t.TempDir.
+	dir, err := os.MkdirTemp("", "pg")
+	if err != nil {
+		return nil, fmt.Errorf("pgtest: %w", err)
+	}
+	s := &Server{dir: dir, bin: bin}
+	if err := s.make(); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	if err := s.Run(); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return s, nil
+}
+
+// binaries is the folder of the newest Postgres server of this machine.
+func binaries() (string, error) {
+	if path, err := exec.LookPath("initdb"); err == nil {
+		// The others stand beside the real one.
+		if path, err = filepath.EvalSymlinks(path); err == nil {
+			return filepath.Dir(path), nil
+		}
+	}
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	if err != nil || len(found) == 0 {
+		return "", errors.New("pgtest: found no initdb, neither in PATH nor in /usr/lib/postgresql")
+	}
+	version := func(path string) int {
+		n, _ := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(path)))) // 0 is the lowest
+		return n
+	}
+	return filepath.Dir(slices.MaxFunc(found, func(a, b string) int { return version(a) - version(b) })), nil
+}
+
+// make makes the cluster.
+func (s *Server) make() error {
+	if err := giveAway(s.dir); err != nil {
+		return err
+	}
+	cmd := exec.Command(filepath.Join(s.bin, "initdb"), "--pgdata", s.data(), "--username", "buildtoken",
+		"--auth", "trust", "--encoding", "UTF8", "--no-locale", "--no-sync", "--no-instructions")
+	unprivileged(cmd)
+	cmd.Dir = s.dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("pgtest: initdb: %w\n%s", err, out)
+	}
+	return nil
+}
+
+func (s *Server) data() string { return filepath.Join(s.dir, "data") }
+
+// keep runs the server and stops it when its input ends: with this process, or earlier.
+const keep = `"$@" & server=$!
+(cat >/dev/null; kill -INT $server) <&3 &
+wait $server
+kill $! 2>/dev/null
+exit 0`
+
+// Run starts the server and returns when it answers. It may be called again
+// after [Server.Crash].
+func (s *Server) Run() error {
+	input, leash, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("pgtest: %w", err)
+	}
+	defer func() { _ = input.Close() }() // the keeper has its own
+	s.output = new(bytes.Buffer)
+	s.keeper = exec.Command("sh", "-c", keep, "sh", filepath.Join(s.bin, "postgres"), "-D", s.data(),
+		"-c", "listen_addresses=", "-c", "unix_socket_directories="+s.dir, "-c", "max_connections=60",
+		"-c", "shared_buffers=32MB", "-c", "max_wal_size=256MB", "-c", "autovacuum=on", "-c", "fsync=on")
+	s.keeper.Dir = s.dir
+	s.keeper.ExtraFiles = []*os.File{input}
+	s.keeper.Stdout, s.keeper.Stderr = s.output, s.output
+	unprivileged(s.keeper)
+	if err := s.keeper.Start(); err != nil {
+		_ = leash.Close() // the error that counts is err
+		return fmt.Errorf("pgtest: %w", err)
+	}
+	s.leash = leash
+	return s.wait()
+}
+
+// wait waits until the server answers.
+func (s *Server) wait() error {
+	for deadline := time.Now().Add(startTime); ; {
+		ctx, cancel := context.WithDeadline(context.Background(), deadline)
+		conn, err := pgx.Connect(ctx, s.URL())
+		if err == nil {
+			err = conn.Close(ctx)
+		}
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return errors.Join(fmt.Errorf("pgtest: no answer after %v: %w\n%s", startTime, err, s.output), s.Stop())
+		}
+		time.Sleep(20 * time.Millisecond) // another process has to get ready; there is nothing to wait on
+	}
+}
+
+// Crash ends the server as a crash does: nothing is written any more, and the
+// next [Server.Run] has to recover.
+func (s *Server) Crash() error {
+	text, err := os.ReadFile(filepath.Join(s.data(), "postmaster.pid"))
+	if err != nil {
+		return fmt.Errorf("pgtest: %w", err)
+	}
+	first, _, _ := strings.Cut(string(text), "\n")
+	pid, err := strconv.Atoi(first)
+	if err != nil {
+		return fmt.Errorf("pgtest: postmaster.pid: %w", err)
+	}
+	if err := quit(pid); err != nil {
+		return err
+	}
+	return s.end()
+}
+
+// Stop stops the server and removes all of it.
+func (s *Server) Stop() error {
+	return errors.Join(s.end(), os.RemoveAll(s.dir))
+}
+
+// end waits until the server is gone.
+func (s *Server) end() error {
+	if s.keeper == nil {
+		return nil
+	}
+	_ = s.leash.Close() // a pipe of ours
+	err := s.keeper.Wait()
+	s.keeper = nil
+	if err != nil {
+		return fmt.Errorf("pgtest: %w\n%s", err, s.output)
+	}
+	return nil
+}

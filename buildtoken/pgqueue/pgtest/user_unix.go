@@ -1,0 +1,60 @@
+//go:build unix
+
+package pgtest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"strconv"
+	"syscall"
+)
+
+// The server refuses to run as root. These exist on every Unix.
+const nobody = "nobody"
+
+// account is who runs the server if this process is root.
+func account() (uid, gid int, ok bool) {
+	if os.Geteuid() != 0 {
+		return 0, 0, false
+	}
+	u, err := user.Lookup(nobody)
+	if err != nil {
+		return 0, 0, false
+	}
+	uid, uidErr := strconv.Atoi(u.Uid)
+	gid, gidErr := strconv.Atoi(u.Gid)
+	return uid, gid, uidErr == nil && gidErr == nil
+}
+
+// giveAway makes the folder that of the user who runs the server.
+func giveAway(dir string) error {
+	uid, gid, ok := account()
+	if !ok {
+		return nil
+	}
+	if err := os.Chown(dir, uid, gid); err != nil {
+		return fmt.Errorf("pgtest: %w", err)
+	}
+	return nil
+}
+
+// unprivileged has the command run as that user.
+func unprivileged(cmd *exec.Cmd) {
+	if uid, gid, ok := account(); ok {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Setpgid = true // an interrupt of the tests is not one of the server
+}
+
+// quit has the server end at once.
+func quit(pid int) error {
+	if err := syscall.Kill(pid, syscall.SIGQUIT); err != nil {
+		return fmt.Errorf("pgtest: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,285 @@
+package pgqueue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// maxBatch is how many triggers share one transaction.
+const maxBatch = 256
+
+// request is one thing for the loop to do: a trigger, or new rules.
+type request struct {
+	queue.Request
+	now time.Time
+	set *newRules
+	// The answer. The loop may still write to it when nobody waits any more.
+	answer answer
+	done   chan struct{}
+}
+
+type answer struct {
+	item    *item
+	is      queue.Item // the item as it was after this trigger; the ID is item's
+	created bool
+	err     error
+}
+
+// Schedule queues a build or joins an equal item, and says which. now is the
+// instant of the trigger; Request.ID is set here. It answers queue.ErrFull, or
+// an error about the job's name if that is empty, longer than 2,000 bytes or
+// not text.
+//
+// The limit is that of all servers together, but each sees only what the others
+// have committed: together they may exceed it by what they accept at once.
+func (q *DB) Schedule(ctx context.Context, now time.Time, r queue.Request) (queue.Item, bool, error) {
+	if err := checkJob(r.Job); err != nil {
+		return queue.Item{}, false, err
+	}
+	a, err := q.submit(ctx, &request{Request: r, now: instant(now)})
+	if err != nil {
+		return queue.Item{}, false, err
+	}
+	it := a.is
+	it.ID = a.item.ID
+	return it, a.created, nil
+}
+
+// submit hands the loop a request and waits for its answer. If ctx ends first,
+// the outcome is unknown: the caller may ask again.
+func (q *DB) submit(ctx context.Context, r *request) (answer, error) {
+	if err := q.ask(ctx); err != nil {
+		return answer{}, err
+	}
+	r.done = make(chan struct{})
+	select {
+	case q.requests <- r:
+	case <-q.stop:
+		return answer{}, queue.ErrClosed
+	case <-ctx.Done():
+		return answer{}, fmt.Errorf("pgqueue: %w", context.Cause(ctx))
+	}
+	select {
+	case <-r.done:
+		return r.answer, r.answer.err
+	case <-ctx.Done():
+		return answer{}, fmt.Errorf("pgqueue: %w", context.Cause(ctx))
+	}
+}
+
+// loop decides what triggers do, and gives lanes their rules, until Close.
+func (q *DB) loop() {
+	for {
+		select {
+		case r := <-q.requests:
+			q.serve(q.take(r))
+		case <-q.stop:
+			return
+		}
+	}
+}
+
+// take gathers what else waits, without waiting for more. New rules come alone.
+func (q *DB) take(first *request) [][]*request {
+	batches := [][]*request{{first}}
+	for n := 1; n < maxBatch; n++ {
+		select {
+		case r := <-q.requests:
+			last := len(batches) - 1
+			if r.set != nil || batches[last][0].set != nil {
+				batches = append(batches, []*request{r})
+			} else {
+				batches[last] = append(batches[last], r)
+			}
+		default:
+			return batches
+		}
+	}
+	return batches
+}
+
+func (q *DB) serve(batches [][]*request) {
+	ctx := context.Background() // each transaction has its own limit
+	for _, batch := range batches {
+		if set := batch[0].set; set != nil {
+			batch[0].answer.err = q.applyRules(ctx, set)
+		} else {
+			q.scheduleBatch(ctx, batch)
+		}
+		for _, r := range batch {
+			close(r.done)
+		}
+	}
+}
+
+// scheduleBatch decides some triggers in one transaction, and leaves the answers in them.
+func (q *DB) scheduleBatch(ctx context.Context, batch []*request) {
+	err := q.ensure(ctx, batch)
+	if err == nil {
+		err = q.decide(ctx, func(ctx context.Context, t *tx) error { return q.schedule(ctx, t, batch) })
+	}
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) && refused.SeverityUnlocalized == "ERROR" && len(batch) > 1 {
+		// One of them may be to blame; the others can't help it.
+		q.opts.Log.Warn("triggers could not be queued together; trying one by one", zap.Int("triggers", len(batch)), zap.Error(err))
+		for _, r := range batch {
+			q.scheduleBatch(ctx, []*request{r})
+		}
+		return
+	}
+	for _, r := range batch {
+		if err != nil {
+			r.answer = answer{err: err}
+		}
+	}
+}
+
+// ensure makes rows for lanes that have none. A lane without history is the
+// same with a row and without.
+func (q *DB) ensure(ctx context.Context, batch []*request) error {
+	heads := map[string]string{}
+	for _, r := range batch {
+		if !q.lanes[r.Job] {
+			head, err := encode(queue.Lane{Job: r.Job, Rules: q.rules.get(r.Job)})
+			if err != nil {
+				return err
+			}
+			heads[r.Job] = head
+		}
+	}
+	if len(heads) == 0 {
+		return nil
+	}
+	jobs := slices.Sorted(maps.Keys(heads))
+	bodies := make([]string, len(jobs))
+	for i, job := range jobs {
+		bodies[i] = heads[job]
+	}
+	err := q.decide(ctx, func(ctx context.Context, t *tx) error {
+		b := t.batch()
+		b.Queue(`insert into lanes (job, head) select job, head::json from unnest($1::text[], $2::text[]) k(job, head)
+			on conflict do nothing`, jobs, bodies)
+		return t.send(ctx, b)
+	})
+	if err != nil {
+		return err
+	}
+	for _, job := range jobs {
+		q.lanes[job] = true
+	}
+	return nil
+}
+
+// identity is what equal items have in common.
+type identity struct {
+	job    string
+	digest queue.Digest
+}
+
+// schedule is the transaction of some triggers.
+func (q *DB) schedule(ctx context.Context, t *tx, batch []*request) error {
+	l := newLocked()
+	jobs := map[string]bool{}
+	equal := map[identity]*item{}
+	for _, r := range batch {
+		jobs[r.Job] = true
+		if !r.Solo {
+			equal[identity{r.Job, r.Digest}] = nil
+		}
+	}
+	b := t.batch()
+	l.lock(b, slices.Sorted(maps.Keys(jobs)))
+	q.findEqual(b, l, equal)
+	room := queue.Room{Limit: q.rules.room()}
+	if room.Limit > 0 {
+		b.Queue("select coalesce(sum(queued), 0)::bigint from counts").QueryRow(func(row pgx.Row) error { return row.Scan(&room.Queued) })
+	}
+	if err := t.send(ctx, b); err != nil {
+		return err
+	}
+	t.wake = 0
+	for _, r := range batch {
+		r.answer = answer{}
+		if l.lanes[r.Job] == nil {
+			delete(q.lanes, r.Job)
+			return fmt.Errorf("lane of %q is gone", r.Job)
+		}
+		r.answer = decideTrigger(t, l, equal, room, r)
+		if r.answer.created {
+			room.Queued++
+		}
+	}
+	return l.write(ctx, t)
+}
+
+// findEqual queues the statement that looks for items with the same parameters.
+func (q *DB) findEqual(b *pgx.Batch, l *locked, equal map[identity]*item) {
+	var jobs []string
+	var digests [][]byte
+	for key := range equal {
+		jobs, digests = append(jobs, key.job), append(digests, key.digest[:])
+	}
+	if len(jobs) == 0 {
+		return
+	}
+	b.Queue(`select i.id, i.job, i.digest, i.body::text from unnest($1::text[], $2::bytea[]) k(job, digest) cross join lateral
+		(select id, job, digest, body from items
+			where job = k.job and digest = k.digest and not solo and not damaged limit 1) i`, jobs, digests).Query(func(rows pgx.Rows) error {
+		var id int64
+		var job, body string
+		var digest []byte
+		_, err := pgx.ForEachRow(rows, []any{&id, &job, &digest, &body}, func() error {
+			it, err := decodeItem(id, job, body)
+			if err != nil {
+				q.setAside(l, id, job, err)
+				return nil
+			}
+			equal[identity{job, it.Digest}] = &item{Item: it}
+			return nil
+		})
+		return err
+	})
+}
+
+// setAside keeps an item whose record can't be read from holding up others.
+func (q *DB) setAside(l *locked, id int64, job string, err error) {
+	q.opts.Log.Error("queued item can't be read; it will not be built, cancel it",
+		zap.Int64("id", id), zap.String("job", job), zap.Error(err))
+	l.damaged = append(l.damaged, id)
+	l.touched[job] = true
+}
+
+// decideTrigger decides what one trigger does.
+func decideTrigger(t *tx, l *locked, equal map[identity]*item, room queue.Room, r *request) answer {
+	key := identity{r.Job, r.Digest}
+	var found *queue.Item
+	it := equal[key]
+	if it != nil && !r.Solo {
+		found = &it.Item
+	}
+	change, err := queue.Schedule(r.now, l.lanes[r.Job].head, found, r.Request, room)
+	if err != nil {
+		return answer{err: err}
+	}
+	if change.Created {
+		it = &item{}
+		if !r.Solo {
+			equal[key] = it
+		}
+	}
+	if change.Created || change.Item.Due.Before(found.Due) {
+		t.wakeAt(change.Item.Due.UnixNano())
+	}
+	l.apply(change, it)
+	return answer{item: it, is: *change.Item, created: change.Created}
+}

@@ -1,0 +1,53 @@
+package pgqueue_test
+
+import (
+	"testing"
+
+	"go.uber.org/zap/zaptest"
+
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
+	"github.com/buildtoken/buildtoken/buildtoken/queue/queuetest"
+)
+
+func TestQueue(t *testing.T) {
+	queuetest.Run(t, func(t *testing.T) queuetest.Store { return newStore(t) })
+}
+
+// store is a schema that holds a queue.
+type store struct{ url, schema string }
+
+func newStore(t testing.TB) store {
+	t.Helper()
+	url := pgtest.URL(t)
+	return store{url, pgtest.Schema(t, url)}
+}
+
+func (s store) Open(t *testing.T) queuetest.Queue {
+	return open(t, pgqueue.Options{URL: s.url, Schema: s.schema})
+}
+
+// Copy copies what is committed. That is what a power cut leaves, as far as
+// the database keeps its promise.
+func (s store) Copy(t *testing.T) queuetest.Store {
+	t.Helper()
+	to := newStore(t)
+	if err := open(t, pgqueue.Options{URL: to.url, Schema: to.schema}).Close(); err != nil {
+		t.Fatal(err)
+	}
+	pgtest.Copy(t, s.url, s.schema, to.schema)
+	return to
+}
+
+func open(t testing.TB, opts pgqueue.Options) *pgqueue.DB {
+	t.Helper()
+	if opts.Log == nil {
+		opts.Log = zaptest.NewLogger(t)
+	}
+	q, err := pgqueue.Open(t.Context(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = q.Close() }) // closing twice is allowed
+	return q
+}

@@ -1,0 +1,242 @@
+package pgqueue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// maxTries is how often a decision is begun that was given up before its
+// commit: because of a deadlock, or because the connection was lost.
+const maxTries = 4
+
+// tx is one transaction. It goes in batches: the statements of one share a round trip.
+type tx struct {
+	conn  *pgx.Conn
+	begun bool
+	// id is that of the transaction, once it has written something.
+	id txID
+	// wake is the earliest instant (nanoseconds since 1970) at which somebody
+	// may have something to do because of it: 0 for nothing, [atOnce] for
+	// something else than a due instant.
+	wake int64
+}
+
+// txID is the identity of a transaction. Numbers are given again in another
+// history of the database, such as that of a standby that took over.
+type txID struct{ number, history string }
+
+// atOnce is before every due instant, and not 0.
+const atOnce = math.MinInt64
+
+// wakeAt notes that somebody may have something to do at an instant.
+func (t *tx) wakeAt(at int64) {
+	if t.wake == 0 || at < t.wake {
+		t.wake = at
+	}
+}
+
+// batch is an empty batch. The first one begins the transaction.
+func (t *tx) batch() *pgx.Batch {
+	b := new(pgx.Batch)
+	if !t.begun {
+		b.Queue("begin")
+	}
+	return b
+}
+
+// send does the statements of a batch, and then what they are to do with their rows.
+func (t *tx) send(ctx context.Context, b *pgx.Batch) error {
+	t.begun = true
+	return t.conn.SendBatch(ctx, b).Close()
+}
+
+// commitError says that a transaction may be committed or not. It wraps why.
+type commitError struct {
+	id  txID
+	err error
+}
+
+func (e *commitError) Error() string { return "commit: " + e.err.Error() }
+func (e *commitError) Unwrap() error { return e.err }
+
+// commit makes the transaction durable. A [commitError] says that it may be.
+func (t *tx) commit(ctx context.Context) error {
+	tag, err := t.conn.Exec(ctx, "commit")
+	var answer *pgconn.PgError
+	switch {
+	case err == nil && tag.String() == "COMMIT":
+		return nil
+	case err == nil:
+		return fmt.Errorf("commit: the answer is %s", tag) // a statement had failed, so it was rolled back
+	case errors.As(err, &answer) && answer.SeverityUnlocalized == "ERROR":
+		return err // it could have committed, and did not
+	case t.id == txID{}:
+		return err // nothing was written
+	default:
+		return &commitError{t.id, err}
+	}
+}
+
+// decide runs a transaction, again if that makes sense, and returns when its
+// outcome is known or can't be found out. decide is not stopped by the end of
+// ctx: the outcome would be unknown then.
+func (q *DB) decide(ctx context.Context, what func(context.Context, *tx) error) error {
+	if err := q.ask(ctx); err != nil {
+		return err
+	}
+	if !q.owner.Load() {
+		return fmt.Errorf("%w: %w", queue.ErrStorage, errNoLock)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), q.opts.Timeout)
+	defer cancel()
+	for try := 1; ; try++ {
+		err := q.once(ctx, what)
+		switch {
+		case err == nil || isAnswer(err):
+			return err
+		case again(err) && try < maxTries && ctx.Err() == nil:
+			q.opts.Log.Debug("transaction is tried again", zap.Error(err))
+		default:
+			return fmt.Errorf("%w: %w", queue.ErrStorage, err)
+		}
+	}
+}
+
+// ask says why the queue can't be asked now, if so.
+func (q *DB) ask(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("pgqueue: %w", context.Cause(ctx))
+	}
+	select {
+	case <-q.stop:
+		return queue.ErrClosed
+	default:
+		return nil
+	}
+}
+
+// once tries a transaction.
+func (q *DB) once(ctx context.Context, what func(context.Context, *tx) error) error {
+	conn, err := q.pool.Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer conn.Release() // closes a connection that is not as it should be
+	t := &tx{conn: conn.Conn()}
+	if err := what(ctx, t); err != nil {
+		if isLost(err) {
+			q.pool.Reset() // the others are as old as this one
+		} else if t.begun {
+			_, _ = t.conn.Exec(ctx, "rollback") // the error that counts is err
+		}
+		return err
+	}
+	err = t.commit(ctx)
+	var unknown *commitError
+	if errors.As(err, &unknown) {
+		q.pool.Reset()
+		err = q.resolve(ctx, unknown)
+	}
+	if err != nil {
+		return err
+	}
+	if t.wake != 0 {
+		q.change()
+		q.hub.tell(t.wake)
+	}
+	return nil
+}
+
+// errUnknown says that it could not be found out whether a change was made.
+var errUnknown = errors.New("it is not known whether the change was made")
+
+// resolve asks the database what became of a transaction whose commit was not
+// answered. Nil means that it is committed.
+func (q *DB) resolve(ctx context.Context, lost *commitError) error {
+	for wait := 10 * time.Millisecond; ; wait *= 2 {
+		status, err := q.status(ctx, lost.id)
+		switch {
+		case err == nil && status == "committed":
+			q.opts.Log.Info("connection was lost during a commit, which was made", zap.Error(lost.err))
+			return nil
+		case err == nil && status == "aborted":
+			return &abortedError{lost.err}
+		case err == nil && status != "in progress":
+			return fmt.Errorf("%w: %w", errUnknown, lost)
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", errUnknown, errors.Join(lost, err))
+		}
+	}
+}
+
+// abortedError says that a transaction was not committed, because of err.
+type abortedError struct{ err error }
+
+func (e *abortedError) Error() string { return "commit was not made: " + e.err.Error() }
+func (e *abortedError) Unwrap() error { return e.err }
+
+// status is what the database knows of a transaction.
+func (q *DB) status(ctx context.Context, id txID) (string, error) {
+	conn, err := q.pool.Acquire(ctx)
+	if err != nil {
+		return "", fmt.Errorf("connect: %w", err)
+	}
+	defer conn.Release()
+	var status *string
+	var history string
+	err = conn.QueryRow(ctx, "select pg_xact_status($1::text::xid8), "+historySQL, id.number).Scan(&status, &history)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("status of transaction: %w", err)
+	case history != id.history || status == nil:
+		return "unknown", nil
+	}
+	return *status, nil
+}
+
+// historySQL is the part of the name of the newest log file that changes when
+// a standby takes over.
+const historySQL = "left(pg_walfile_name(pg_current_wal_lsn()), 8)"
+
+// isAnswer says whether an error is what the rules of the queue say, and not
+// that the database could not be asked.
+func isAnswer(err error) bool {
+	return slices.ContainsFunc([]error{queue.ErrFull, queue.ErrNotFound, queue.ErrLeft, queue.ErrNotRunning, queue.ErrClosed}, func(known error) bool {
+		return errors.Is(err, known)
+	})
+}
+
+// again says whether to try a transaction again that is not committed.
+func again(err error) bool {
+	if errors.Is(err, errUnknown) {
+		return false
+	}
+	var answer *pgconn.PgError
+	if errors.As(err, &answer) {
+		return answer.Code == "40P01" || answer.Code == "40001" || answer.SeverityUnlocalized != "ERROR"
+	}
+	return isLost(err)
+}
+
+// isLost says whether a connection was lost.
+func isLost(err error) bool {
+	var answer *pgconn.PgError
+	if errors.As(err, &answer) {
+		return answer.SeverityUnlocalized != "ERROR"
+	}
+	var refused *pgconn.ConnectError
+	return !errors.As(err, &refused) && !errors.Is(err, errRecord)
+}

@@ -1,0 +1,230 @@
+package pgqueue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// newRules are those of a new configuration.
+type newRules struct {
+	rules map[string]queue.Rules
+	limit int
+}
+
+// SetRules makes rules those of the newest configuration: every lane gets
+// its own, and a job that is not named gets the zero value. The map must not
+// change afterwards. limit is how many items may be queued; 0 means no limit.
+// Set them again after [Open]: lanes remember theirs, the rest does not.
+func (q *DB) SetRules(ctx context.Context, of map[string]queue.Rules, limit int) error {
+	_, err := q.submit(ctx, &request{set: &newRules{of, limit}})
+	return err
+}
+
+// applyRules is the loop's: so no lane is made meanwhile.
+func (q *DB) applyRules(ctx context.Context, set *newRules) error {
+	err := q.decide(ctx, func(ctx context.Context, t *tx) error {
+		all := newLocked()
+		b := t.batch()
+		b.Queue("select job, head::text from lanes").Query(all.read)
+		if err := t.send(ctx, b); err != nil {
+			return err
+		}
+		var differ []string
+		for job, l := range all.lanes {
+			if l.head.Rules != set.rules[job] {
+				differ = append(differ, job)
+			}
+		}
+		slices.Sort(differ)
+		l := newLocked()
+		b = t.batch()
+		l.lock(b, differ)
+		if err := t.send(ctx, b); err != nil {
+			return err
+		}
+		for _, job := range differ {
+			if found := l.lanes[job]; found != nil {
+				found.head.Rules = set.rules[job]
+				l.touched[job] = true
+			}
+		}
+		t.wake = atOnce
+		return l.write(ctx, t)
+	})
+	if err != nil {
+		return err
+	}
+	q.rules.set(set.rules, set.limit)
+	return nil
+}
+
+// Cancel takes a queued item of a job out of the queue; by says who asked.
+// An item of another job is queue.ErrNotFound; one that was started or
+// cancelled is queue.ErrLeft.
+func (q *DB) Cancel(ctx context.Context, now time.Time, job string, id int64, by string) error {
+	missing := fmt.Errorf("%w: item %d of %s", queue.ErrNotFound, id, job)
+	if checkJob(job) != nil {
+		return missing
+	}
+	return q.decide(ctx, func(ctx context.Context, t *tx) error {
+		l := newLocked()
+		var it *queue.Item
+		var left bool
+		b := t.batch()
+		l.lock(b, []string{job})
+		b.Queue("select id, job, body::text, due, digest, solo from items where id = $1 and job = $2", id, job).Query(func(rows pgx.Rows) (err error) {
+			it, err = readItem(rows)
+			return err
+		})
+		b.Queue(`select exists (select from builds where item = $1 and job = $2) or
+			exists (select from cancelled where item = $1 and job = $2)`, id, job).QueryRow(func(row pgx.Row) error { return row.Scan(&left) })
+		b.Queue("select due from items where job = $1 and id <> $2 and not damaged order by due, id limit 1", job, id).Query(func(rows pgx.Rows) error {
+			return l.readFirst(job, rows)
+		})
+		if err := t.send(ctx, b); err != nil {
+			return err
+		}
+		switch {
+		case it != nil && l.lanes[job] != nil:
+			l.apply(queue.Cancel(instant(now), l.lanes[job].head, *it, by), nil)
+			return l.write(ctx, t)
+		case left:
+			return fmt.Errorf("%w: %d", queue.ErrLeft, id)
+		default:
+			return missing
+		}
+	})
+}
+
+// readFirst reads when the first item of a lane is due.
+func (l *locked) readFirst(job string, rows pgx.Rows) error {
+	first, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if found := l.lanes[job]; found != nil && err == nil {
+		found.first = time.Time{}
+		if len(first) > 0 {
+			found.first = at(first[0])
+		}
+	}
+	return err
+}
+
+// readItem reads at most one item; of one whose record can't be read, what is
+// known without it. Nil means that there is none.
+func readItem(rows pgx.Rows) (*queue.Item, error) {
+	var found *queue.Item
+	var id, due int64
+	var job, body string
+	var digest []byte
+	var solo bool
+	_, err := pgx.ForEachRow(rows, []any{&id, &job, &body, &due, &digest, &solo}, func() error {
+		it, err := decodeItem(id, job, body)
+		if err != nil {
+			it = stub(id, job, due, digest, solo)
+		}
+		found = &it
+		return nil
+	})
+	return found, err
+}
+
+// Finish records how a running build ended, and returns the build.
+func (q *DB) Finish(ctx context.Context, now time.Time, job string, number int64, r queue.Result, reason string) (queue.Build, error) {
+	return q.onBuild(ctx, job, number, func(l queue.Lane, b queue.Build) (queue.Change, error) {
+		return queue.Finish(instant(now), l, b, r, reason)
+	})
+}
+
+// Abort records the wish that a running build be stopped; by says whose.
+func (q *DB) Abort(ctx context.Context, job string, number int64, by string) error {
+	_, err := q.onBuild(ctx, job, number, func(l queue.Lane, b queue.Build) (queue.Change, error) {
+		return queue.Abort(l, b, by)
+	})
+	return err
+}
+
+// onBuild decides something about a build that is on record.
+func (q *DB) onBuild(ctx context.Context, job string, number int64, rule func(queue.Lane, queue.Build) (queue.Change, error)) (queue.Build, error) {
+	missing := fmt.Errorf("%w: %s #%d", queue.ErrNotFound, job, number)
+	if checkJob(job) != nil {
+		return queue.Build{}, missing
+	}
+	var result queue.Build
+	err := q.decide(ctx, func(ctx context.Context, t *tx) error {
+		l := newLocked()
+		var build *queue.Build
+		b := t.batch()
+		l.lock(b, []string{job})
+		b.Queue("select body::text from builds where job = $1 and number = $2", job, number).Query(func(rows pgx.Rows) error {
+			found, err := readBuilds(rows)
+			if len(found) > 0 {
+				build = &found[0]
+			}
+			return err
+		})
+		if err := t.send(ctx, b); err != nil {
+			return err
+		}
+		if build == nil || l.lanes[job] == nil {
+			return missing
+		}
+		change, err := rule(l.lanes[job].head, *build)
+		if err != nil {
+			return err
+		}
+		l.apply(change, nil)
+		result = *change.Build
+		t.wake = atOnce
+		return l.write(ctx, t)
+	})
+	if err != nil {
+		return queue.Build{}, err
+	}
+	if !result.Running() {
+		q.known.remove(job, number)
+	}
+	return result, nil
+}
+
+// Lost are the builds that [DB.Reclaim] would end, by job and number.
+func (q *DB) Lost(ctx context.Context) ([]queue.Build, error) {
+	return q.readBuilds(ctx, "select body::text from builds where running order by job, number")
+}
+
+// Reclaim ends what was running on a node that is gone, and returns those
+// builds. One server at a time has the queue open, so whatever runs on record is
+// lost: Reclaim must not be called while builds run. Called again, it finds none.
+func (q *DB) Reclaim(ctx context.Context, now time.Time, reason string) ([]queue.Build, error) {
+	running, err := q.Lost(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var lost []queue.Build
+	for _, b := range running {
+		ended, err := q.Finish(ctx, now, b.Item.Job, b.Number, queue.Aborted, reason)
+		if errors.Is(err, queue.ErrNotRunning) {
+			continue
+		}
+		if err != nil {
+			return lost, err
+		}
+		lost = append(lost, ended)
+	}
+	if len(lost) > 0 {
+		q.opts.Log.Warn("builds were lost with the process that ran them", zap.Int("builds", len(lost)))
+	}
+	return lost, nil
+}
+
+// Aborts are the running builds that somebody asked to stop, in no order. Of
+// several nodes, each looks for its own by queue.Build.Node.
+func (q *DB) Aborts(ctx context.Context) ([]queue.Build, error) {
+	return q.readBuilds(ctx, "select body::text from builds where running and wished")
+}
