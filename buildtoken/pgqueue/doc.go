@@ -3,9 +3,9 @@
 // A lane is a row, and its row lock is what makes decisions of one job wait
 // for each other. A decision locks the row, looks up by an index the few
 // records that it is about, calls the rules of package queue, writes what they
-// changed, and commits; only then is it answered. No statement looks at more
-// rows than it returns, so a trigger costs the same with a million items
-// queued as with none.
+// changed, and commits; only then is it answered. No decision looks at more
+// than a few rows, so a trigger costs the same with a million items queued as
+// with none; only the position of an item is counted, up to [MaxPosition].
 //
 // Triggers that wait at the same time are decided in one transaction: one
 // goroutine takes all that wait (at most [maxBatch]), so one commit serves

@@ -93,7 +93,7 @@ func (q *DB) Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error) {
 // queue.ErrNotFound once the record of its build or cancellation is dropped.
 func (q *DB) Entry(ctx context.Context, now time.Time, id int64) (queue.Entry, error) {
 	const sql = `select i.id, i.job, i.due, i.digest, i.solo, i.damaged, i.body::text, l.head::text,
-			(select count(*) from (select from items o where (o.due, o.id) < (i.due, i.id) limit $2) before)::int,
+			(select count(*) from (select from items o where (o.due + 0, o.id) < (i.due, i.id) limit $2) before)::int,
 			null, null
 		from items i join lanes l using (job) where i.id = $1
 		union all select $1, '', 0, null, false, false, '', '', 0, body::text, null from builds where item = $1
@@ -119,13 +119,14 @@ func (q *DB) Entry(ctx context.Context, now time.Time, id int64) (queue.Entry, e
 // Items lists queued items, due first, at most limit of them. job restricts
 // the list to one job, and positions to places in it; "" means all.
 func (q *DB) Items(ctx context.Context, now time.Time, job string, limit int) ([]queue.Entry, error) {
-	const columns = "select i.id, i.job, i.due, i.digest, i.solo, i.damaged, i.body::text, l.head::text, 0, null, null from items i join lanes l using (job)"
+	const columns = `select i.id, i.job, i.due, i.digest, i.solo, i.damaged, i.body::text, l.head::text, 0, null, null
+		from (select * from items %s limit $1) i join lanes l using (job) order by i.due, i.id`
 	if limit <= 0 || job != "" && checkJob(job) != nil {
 		return nil, q.ask(ctx)
 	}
-	sql, args := columns+" order by i.due, i.id limit $1", []any{limit}
+	sql, args := fmt.Sprintf(columns, "order by due + 0, id"), []any{limit}
 	if job != "" {
-		sql, args = columns+" where i.job = $2 order by i.due, i.id limit $1", append(args, job)
+		sql, args = fmt.Sprintf(columns, "where job = $2 order by due, id"), append(args, job)
 	}
 	var found []queue.Entry
 	err := q.query(ctx, sql, args, func(rows pgx.Rows) (err error) {

@@ -1,0 +1,173 @@
+package pgqueue_test
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// fill queues n items of a job in front of all others, while the queue is closed.
+func fill(t testing.TB, s store, job string, n int) {
+	t.Helper()
+	conn := pgtest.Connect(t, s.url)
+	for _, sql := range []string{
+		fmt.Sprintf(`insert into %[1]s.items (id, job, due, digest, solo, files, body)
+			select nextval('%[1]s.item_ids'), '%[2]s', 0, decode(lpad(to_hex(n), 32, '0'), 'hex'), false, false,
+				json_build_object('id', 0, 'job', '%[2]s', 'since', '1970-01-01T00:00:00Z', 'due', '1970-01-01T00:00:00Z', 'digest', 'AAAAAAAAAAAAAAAAAAAAAA')
+			from generate_series(1, %[3]d) n`, s.schema, job, n),
+		fmt.Sprintf("update %s.counts set queued = queued + %d where part = 0", s.schema, n),
+		// A lane whose build never ends: its items are due, and in everybody's way.
+		fmt.Sprintf(`insert into %s.lanes (job, head) values ('%s', '{"job":"%[2]s","queued":%d,"running":[1],"last_number":1}')`, s.schema, job, n),
+		fmt.Sprintf("analyze %s.items", s.schema),
+	} {
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestDecisionsReadFewRows counts the rows that are read while a long queue
+// is in the way. Time would depend on the machine.
+func TestDecisionsReadFewRows(t *testing.T) {
+	const queued, rounds = 20_000, 10
+	s := newStore(t)
+	opts := pgqueue.Options{URL: s.url, Schema: s.schema, Limit: queued + 1000}
+	if err := open(t, opts).Close(); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, s, "blocked", queued)
+	before := rowsRead(t, s)
+	q := open(t, opts)
+	ctx := t.Context()
+	for n := range rounds {
+		r := request("j", fmt.Sprint(n))
+		schedule(t, q, r)
+		schedule(t, q, r)
+		schedule(t, q, request("blocked", fmt.Sprint("new", n)))
+		if builds, _, err := q.Claim(ctx, start, "node", []int{0}); err != nil || len(builds) != 1 {
+			t.Fatalf("Claim: %v, %v", builds, err)
+		}
+		if err := q.Abort(ctx, "j", int64(n+1), "alice"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := q.Aborts(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := q.Finish(ctx, start, "j", int64(n+1), queue.Success, ""); err != nil {
+			t.Fatal(err)
+		}
+		if e, err := q.Entry(ctx, start, int64(2*n+1)); err != nil || e.Position != n {
+			t.Fatalf("Entry: %+v, %v", e, err)
+		}
+		for _, job := range []string{"", "blocked", "j"} {
+			if _, err := q.Items(ctx, start, job, 5); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := q.Cancel(ctx, start, "blocked", int64(2*n+2), "alice"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := q.SetRules(ctx, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Close(); err != nil { // then the counts of its connections are complete
+		t.Fatal(err)
+	}
+	const most = 500 // a round, of all tables and indexes together
+	if got := rowsRead(t, s) - before; got > rounds*most {
+		t.Errorf("%d rounds beside %d queued items read %d rows, want at most %d", rounds, queued, got, rounds*most)
+	}
+}
+
+func rowsRead(t *testing.T, s store) (rows int64) {
+	t.Helper()
+	const sql = `select (select sum(seq_tup_read) + sum(coalesce(idx_tup_fetch, 0)) from pg_stat_user_tables where schemaname = $1)
+		+ (select sum(idx_tup_read) from pg_stat_user_indexes where schemaname = $1)`
+	if err := pgtest.Connect(t, s.url).QueryRow(t.Context(), sql, s.schema).Scan(&rows); err != nil {
+		t.Fatal(err)
+	}
+	return rows
+}
+
+// each calls do from some goroutines until the benchmark has enough.
+func each(b *testing.B, callers int, do func(n int64) error) {
+	b.Helper()
+	var n atomic.Int64
+	b.ReportAllocs()
+	b.ResetTimer()
+	b.SetParallelism(callers) // for each processor, of which there are few
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if err := do(n.Add(1)); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "triggers/s")
+}
+
+func BenchmarkScheduleNew(b *testing.B) {
+	for _, queued := range []int{0, 100_000} {
+		for _, callers := range []int{1, 8, 32} {
+			b.Run(fmt.Sprintf("queued=%d/callers=%d", queued, callers), func(b *testing.B) {
+				s := newStore(b)
+				opts := pgqueue.Options{URL: s.url, Schema: s.schema, Log: zap.NewNop()}
+				if err := open(b, opts).Close(); err != nil {
+					b.Fatal(err)
+				}
+				if queued > 0 {
+					fill(b, s, "blocked", queued)
+				}
+				q := open(b, opts)
+				each(b, callers, func(n int64) error {
+					r := request(fmt.Sprint("job", n%100), fmt.Sprint(n))
+					_, _, err := q.Schedule(context.Background(), start, r)
+					return err
+				})
+			})
+		}
+	}
+}
+
+func BenchmarkScheduleJoined(b *testing.B) {
+	for _, callers := range []int{1, 32} {
+		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+			s := newStore(b)
+			q := open(b, pgqueue.Options{URL: s.url, Schema: s.schema, Log: zap.NewNop()})
+			each(b, callers, func(int64) error {
+				_, _, err := q.Schedule(context.Background(), start, request("j", "k"))
+				return err
+			})
+		})
+	}
+}
+
+// BenchmarkBuild is the life of a build: scheduled, started, ended.
+func BenchmarkBuild(b *testing.B) {
+	s := newStore(b)
+	q := open(b, pgqueue.Options{URL: s.url, Schema: s.schema, Log: zap.NewNop()})
+	if err := q.SetRules(b.Context(), map[string]queue.Rules{"j": {KeepBuilds: 10}}, 0); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		schedule(b, q, request("j", "k"))
+		builds, _, err := q.Claim(b.Context(), start.Add(time.Second), "node", []int{0})
+		if err != nil || len(builds) != 1 {
+			b.Fatalf("Claim: %v, %v", builds, err)
+		}
+		if _, err := q.Finish(b.Context(), start, "j", builds[0].Number, queue.Success, ""); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,271 @@
+package pgqueue_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+var start = time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
+
+// request is a trigger of a job; different keys never join.
+func request(job, key string) queue.Request {
+	r := queue.Request{Job: job, Cause: queue.Cause{Kind: queue.CauseRemote, Note: key, Noted: true}}
+	copy(r.Digest[:], key)
+	return r
+}
+
+func schedule(t testing.TB, q *pgqueue.DB, r queue.Request) queue.Item {
+	t.Helper()
+	it, _, err := q.Schedule(t.Context(), start, r)
+	if err != nil {
+		t.Fatalf("Schedule(%s): %v", r.Job, err)
+	}
+	return it
+}
+
+// wired opens a queue behind a wire.
+func wired(t *testing.T, server *pgtest.Server, timeout time.Duration) (*pgqueue.DB, *wire) {
+	t.Helper()
+	parsed, err := url.Parse(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWire(t, parsed.Query().Get("host"))
+	behind := "postgres:///postgres?user=buildtoken&pool_max_conns=2&host=" + w.dir
+	q := open(t, pgqueue.Options{URL: behind, Schema: pgtest.Schema(t, server.URL()), Timeout: timeout, Log: zap.NewNop()})
+	return q, w
+}
+
+// operation is a verb whose connection is cut. prepare returns what it is called
+// with; done says what is wrong with what is on record afterwards.
+type operation struct {
+	name    string
+	prepare func(t *testing.T, q *pgqueue.DB, job string)
+	do      func(ctx context.Context, q *pgqueue.DB, job string) error
+	done    func(t *testing.T, q *pgqueue.DB, job string) string
+}
+
+// errNoItem says that there is nothing to cancel.
+var errNoItem = errors.New("no item")
+
+func operations() []operation {
+	queued := func(t *testing.T, q *pgqueue.DB, job string) { schedule(t, q, request(job, "k")) }
+	runs := func(t *testing.T, q *pgqueue.DB, job string) {
+		queued(t, q, job)
+		if builds, _, err := q.Claim(t.Context(), start, "node", []int{0}); err != nil || len(builds) != 1 {
+			t.Fatalf("Claim: %v, %v", builds, err)
+		}
+	}
+	ends := func(t *testing.T, q *pgqueue.DB, job string) {
+		if _, err := q.Finish(t.Context(), start, job, 1, queue.Success, ""); err != nil && !errors.Is(err, queue.ErrNotRunning) {
+			t.Fatal(err)
+		}
+	}
+	lane := func(t *testing.T, q *pgqueue.DB, job string, want queue.Lane) string {
+		want.Job = job
+		l, err := q.Lane(t.Context(), job)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cmp.Diff(want, l)
+	}
+	return []operation{
+		{
+			"Schedule of a new item",
+			func(*testing.T, *pgqueue.DB, string) {},
+			func(ctx context.Context, q *pgqueue.DB, job string) error {
+				r := request(job, "k")
+				r.Solo = true // a second one would show
+				it, created, err := q.Schedule(ctx, start, r)
+				if err == nil && (!created || it.ID == 0) {
+					return fmt.Errorf("item %d, created %v", it.ID, created)
+				}
+				return err
+			},
+			func(t *testing.T, q *pgqueue.DB, job string) string {
+				return lane(t, q, job, queue.Lane{Queued: 1})
+			},
+		},
+		{
+			"Schedule that joins",
+			queued,
+			func(ctx context.Context, q *pgqueue.DB, job string) error {
+				_, created, err := q.Schedule(ctx, start, request(job, "k"))
+				if created {
+					return errors.New("created")
+				}
+				return err
+			},
+			func(t *testing.T, q *pgqueue.DB, job string) string {
+				items, err := q.Items(t.Context(), start, job, 10)
+				if err != nil || len(items) != 1 {
+					t.Fatalf("%d items, %v", len(items), err)
+				}
+				return cmp.Diff(2, items[0].Item.Triggers())
+			},
+		},
+		{
+			"Cancel",
+			queued,
+			func(ctx context.Context, q *pgqueue.DB, job string) error {
+				items, err := q.Items(context.WithoutCancel(ctx), start, job, 1)
+				if err != nil || len(items) != 1 {
+					return errors.Join(errNoItem, err)
+				}
+				return q.Cancel(ctx, start, job, items[0].Item.ID, "alice")
+			},
+			func(t *testing.T, q *pgqueue.DB, job string) string {
+				return lane(t, q, job, queue.Lane{KeptCancelled: 1})
+			},
+		},
+		{
+			"Claim",
+			queued,
+			func(ctx context.Context, q *pgqueue.DB, job string) error {
+				builds, _, err := q.Claim(ctx, start, "node", []int{0})
+				if err == nil && len(builds) != 1 {
+					return fmt.Errorf("started %d builds", len(builds))
+				}
+				return err
+			},
+			func(t *testing.T, q *pgqueue.DB, job string) string {
+				defer ends(t, q, job)
+				return lane(t, q, job, queue.Lane{Running: []int64{1}, LastNumber: 1})
+			},
+		},
+		{
+			"Abort",
+			runs,
+			func(ctx context.Context, q *pgqueue.DB, job string) error { return q.Abort(ctx, job, 1, "alice") },
+			func(t *testing.T, q *pgqueue.DB, job string) string {
+				defer ends(t, q, job)
+				b, err := q.Build(t.Context(), job, 1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return cmp.Diff("alice", b.Abort)
+			},
+		},
+		{
+			"Finish",
+			runs,
+			func(ctx context.Context, q *pgqueue.DB, job string) error {
+				_, err := q.Finish(ctx, start, job, 1, queue.Success, "")
+				return err
+			},
+			func(t *testing.T, q *pgqueue.DB, job string) string {
+				return lane(t, q, job, queue.Lane{LastNumber: 1, Kept: 1, Last: queue.Success, LastEnded: 1})
+			},
+		},
+	}
+}
+
+// TestCutConnectionCostsNothing cuts the connection at each question that a
+// verb asks, before it reaches the database and before the answer comes back.
+// The verb must succeed, once.
+func TestCutConnectionCostsNothing(t *testing.T) {
+	server := pgtest.Start(t)
+	for _, op := range operations() {
+		t.Run(op.name, func(t *testing.T) {
+			t.Parallel()
+			q, w := wired(t, server, 0)
+			jobs := 0
+			try := func(plan cut) (happened bool) {
+				jobs++
+				job := fmt.Sprint("job-", jobs)
+				op.prepare(t, q, job)
+				w.set(&plan, false)
+				err := op.do(t.Context(), q, job)
+				w.set(nil, false)
+				if err != nil {
+					t.Errorf("%+v: %v", plan, err)
+				}
+				if diff := op.done(t, q, job); diff != "" {
+					t.Errorf("%+v (-want +got):\n%s", plan, diff)
+				}
+				empty(t, q, job) // what is still queued must not start in another round
+				return plan.happened
+			}
+			for _, loseAnswer := range []bool{false, true} {
+				if !try(cut{commits: true, loseAnswer: loseAnswer}) {
+					t.Error("the verb did not commit")
+				}
+				// How many questions there are depends on what a connection has prepared.
+				for n := 0; try(cut{after: n, loseAnswer: loseAnswer}); n++ {
+				}
+			}
+		})
+	}
+}
+
+func empty(t *testing.T, q *pgqueue.DB, job string) {
+	t.Helper()
+	items, err := q.Items(t.Context(), start, job, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range items {
+		if err := q.Cancel(t.Context(), start, job, e.Item.ID, "test"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestUnknownCommitIsNoSuccess loses the answer of a commit, and then all
+// connections, for longer than a verb waits.
+func TestUnknownCommitIsNoSuccess(t *testing.T) {
+	server := pgtest.Start(t)
+	for _, op := range operations() {
+		t.Run(op.name, func(t *testing.T) {
+			t.Parallel()
+			q, w := wired(t, server, time.Second)
+			for n := 0; ; n++ {
+				job := fmt.Sprintf("job-%d", n)
+				op.prepare(t, q, job)
+				plan := cut{after: n, commits: true, loseAnswer: true, thenDown: true}
+				w.set(&plan, false)
+				err := op.do(t.Context(), q, job)
+				w.set(nil, false)
+				if !plan.happened {
+					if err != nil {
+						t.Error(err)
+					}
+					if n == 0 {
+						t.Error("the verb did not commit")
+					}
+					break
+				}
+				if !errors.Is(err, queue.ErrStorage) {
+					t.Errorf("commit %d lost, then down: %v, want %v", n, err, queue.ErrStorage)
+				}
+				// Asking again is safe, whatever happened.
+				err = op.do(t.Context(), q, job)
+				switch {
+				case err == nil, errors.Is(err, queue.ErrNotRunning), errors.Is(err, errNoItem):
+				default:
+					t.Errorf("after the loss of commit %d: %v", n, err)
+				}
+				lost, err := q.Lost(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, b := range lost {
+					if _, err := q.Finish(t.Context(), start, b.Item.Job, b.Number, queue.Success, ""); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+}

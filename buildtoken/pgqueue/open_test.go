@@ -1,0 +1,257 @@
+package pgqueue_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+func TestSecondServerIsRefused(t *testing.T) {
+	s := newStore(t)
+	opts := pgqueue.Options{URL: s.url, Schema: s.schema}
+	var mu sync.Mutex
+	var opened []*pgqueue.DB
+	var wait sync.WaitGroup
+	for range 4 { // at once, on a schema that isn't there yet
+		wait.Go(func() {
+			q, err := pgqueue.Open(t.Context(), opts)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err == nil:
+				opened = append(opened, q)
+			case !errors.Is(err, pgqueue.ErrLocked):
+				t.Errorf("Open: %v, want %v", err, pgqueue.ErrLocked)
+			}
+		})
+	}
+	wait.Wait()
+	if len(opened) != 1 {
+		t.Fatalf("%d servers have the queue open, want 1", len(opened))
+	}
+	if err := opened[0].Close(); err != nil {
+		t.Fatal(err)
+	}
+	schedule(t, open(t, opts), request("j", "k"))
+}
+
+// TestNothingIsAcceptedWithoutTheLock takes the lock away, as if the
+// connection had been lost and another server had been faster.
+func TestNothingIsAcceptedWithoutTheLock(t *testing.T) {
+	s := newStore(t)
+	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Log: zap.NewNop()})
+	schedule(t, q, request("j", "k"))
+	<-q.Changed()
+	other := pgtest.Connect(t, s.url)
+	const take = `select pg_terminate_backend(pid), pg_advisory_lock(classid::bigint << 32 | objid::bigint)
+		from pg_locks where locktype = 'advisory' and classid::bigint << 32 | objid::bigint = hashtextextended($1, 0)`
+	if _, err := other.Exec(t.Context(), take, "buildtoken queue "+s.schema); err != nil {
+		t.Fatal(err)
+	}
+	for { // until the loss is noticed, which is at once, but not in the same instant
+		_, _, err := q.Schedule(t.Context(), start, request("j", "k"))
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, queue.ErrStorage) {
+			t.Errorf("Schedule: %v, want %v", err, queue.ErrStorage)
+		}
+		break
+	}
+	if _, _, err := q.Claim(t.Context(), start, "node", []int{0}); !errors.Is(err, queue.ErrStorage) {
+		t.Errorf("Claim: %v, want %v", err, queue.ErrStorage)
+	}
+	select {
+	case <-q.Changed():
+	default:
+	}
+	if err := other.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	<-q.Changed() // the lock is back
+	schedule(t, q, request("j", "k"))
+}
+
+func TestCrashOfTheDatabaseLosesNothing(t *testing.T) {
+	server := pgtest.Start(t)
+	q := open(t, pgqueue.Options{URL: server.URL(), Schema: "crash", Log: zap.NewNop()})
+	r := request("j", "k")
+	r.Delay = time.Hour
+	schedule(t, q, r)
+	schedule(t, q, request("runs", "k"))
+	if builds, _, err := q.Claim(t.Context(), start, "node", []int{0}); err != nil || len(builds) != 1 {
+		t.Fatalf("Claim: %v, %v", builds, err)
+	}
+	facts := func() (all struct {
+		Lanes  []queue.Lane
+		Items  []queue.Entry
+		Builds []queue.Build
+	},
+	) {
+		t.Helper()
+		var errs [3]error
+		all.Lanes, errs[0] = q.Lanes(t.Context(), []string{"j", "runs"})
+		all.Items, errs[1] = q.Items(t.Context(), start, "", 10)
+		all.Builds, errs[2] = q.Builds(t.Context(), "runs", 0, 10)
+		if err := errors.Join(errs[:]...); err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	before := facts()
+	if err := server.Crash(); err != nil {
+		t.Fatal(err)
+	}
+	for name, do := range map[string]func() error{
+		"Schedule": func() error { _, _, err := q.Schedule(t.Context(), start, r); return err },
+		"Cancel":   func() error { return q.Cancel(t.Context(), start, "j", 1, "alice") },
+		"Claim":    func() error { _, _, err := q.Claim(t.Context(), start, "node", []int{1}); return err },
+		"Finish":   func() error { _, err := q.Finish(t.Context(), start, "runs", 1, queue.Success, ""); return err },
+		"Abort":    func() error { return q.Abort(t.Context(), "runs", 1, "alice") },
+		"Aborts":   func() error { _, err := q.Aborts(t.Context()); return err },
+		"Entry":    func() error { _, err := q.Entry(t.Context(), start, 1); return err },
+		"SetRules": func() error { return q.SetRules(t.Context(), nil, 0) },
+	} {
+		if err := do(); !errors.Is(err, queue.ErrStorage) {
+			t.Errorf("%s without a database: %v, want %v", name, err, queue.ErrStorage)
+		}
+	}
+	select {
+	case <-q.Changed():
+	default:
+	}
+	if err := server.Run(); err != nil {
+		t.Fatal(err)
+	}
+	<-q.Changed() // the connection is back
+	if diff := cmp.Diff(before, facts()); diff != "" {
+		t.Errorf("what was answered (-before the crash +after):\n%s", diff)
+	}
+	if it := schedule(t, q, r); it.ID != 1 {
+		t.Errorf("the trigger made item %d, want a join of item 1", it.ID)
+	}
+}
+
+func TestPasswordIsNotShown(t *testing.T) {
+	const secret = "TacoTuesday"
+	for _, url := range []string{
+		"postgres://ci:" + secret + "@127.0.0.1:notaport/db",
+		"postgres://ci:" + secret + "@127.0.0.1:1/db?connect_timeout=1",
+		"postgres://ci:" + secret + "%zz@127.0.0.1/db",
+		"host=127.0.0.1 port=1 password=" + secret + " user=ci sslmode=disable",
+		"host=127.0.0.1 port=1 password='" + secret + " user=ci",
+		"host=127.0.0.1 sslmode=" + secret,
+		secret,
+	} {
+		_, err := pgqueue.Open(t.Context(), pgqueue.Options{URL: url})
+		if err == nil {
+			t.Fatalf("Open(%q) worked", url)
+		}
+		if strings.Contains(err.Error(), secret) {
+			t.Errorf("the error shows the password: %v", err)
+		}
+	}
+}
+
+func TestNewerTablesAreLeftAlone(t *testing.T) {
+	s := newStore(t)
+	opts := pgqueue.Options{URL: s.url, Schema: s.schema}
+	if err := open(t, opts).Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pgtest.Connect(t, s.url).Exec(t.Context(), "insert into "+s.schema+".migrations (version) values (9999)"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pgqueue.Open(t.Context(), opts); !errors.Is(err, pgqueue.ErrForeign) {
+		t.Errorf("Open: %v, want %v", err, pgqueue.ErrForeign)
+	}
+}
+
+func TestDatabaseThatWouldLoseAnswersIsRefused(t *testing.T) {
+	url := with(pgtest.URL(t), "synchronous_commit=off")
+	if _, err := pgqueue.Open(t.Context(), pgqueue.Options{URL: url}); !errors.Is(err, pgqueue.ErrForeign) {
+		t.Errorf("Open with synchronous_commit=off: %v, want %v", err, pgqueue.ErrForeign)
+	}
+}
+
+// with adds a setting to a connection string.
+func with(url, setting string) string {
+	switch {
+	case !strings.Contains(url, "://"):
+		return url + " " + setting
+	case strings.Contains(url, "?"):
+		return url + "&" + setting
+	default:
+		return url + "?" + setting
+	}
+}
+
+func TestDamagedItemHoldsUpNothing(t *testing.T) {
+	s := newStore(t)
+	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Log: zap.NewNop()})
+	bad := schedule(t, q, request("a", "bad"))
+	good := schedule(t, q, request("a", "good"))
+	if _, err := pgtest.Connect(t, s.url).Exec(t.Context(), "update "+s.schema+".items set body = '[]' where id = $1", bad.ID); err != nil {
+		t.Fatal(err)
+	}
+	builds, _, err := q.Claim(t.Context(), start, "node", []int{0, 1})
+	if err != nil || len(builds) != 1 || builds[0].Item.ID != good.ID {
+		t.Fatalf("Claim: %v, %v; want item %d", builds, err, good.ID)
+	}
+	e, err := q.Entry(t.Context(), start, bad.ID)
+	if err != nil || e.State != queue.Blocked || e.Blockage.Reason != queue.RecordDamaged {
+		t.Errorf("Entry: %+v, %v", e, err)
+	}
+	if again := schedule(t, q, request("a", "bad")); again.ID == bad.ID {
+		t.Error("a trigger joined an item whose record is damaged")
+	}
+	if err := q.Cancel(t.Context(), start, "a", bad.ID, "alice"); err != nil {
+		t.Errorf("Cancel: %v", err)
+	}
+	if l, err := q.Lane(t.Context(), "a"); err != nil || l.Queued != 1 {
+		t.Errorf("lane %+v, %v; want one queued", l, err)
+	}
+}
+
+// TestClaimWaitsForALaneThatIsBeingDecided locks the lane of what is due.
+func TestClaimWaitsForALaneThatIsBeingDecided(t *testing.T) {
+	s := newStore(t)
+	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema})
+	schedule(t, q, request("a", "k"))
+	schedule(t, q, request("b", "k"))
+	other, err := pgtest.Connect(t, s.url).Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Exec(t.Context(), "select from "+s.schema+".lanes where job = 'a' for update"); err != nil {
+		t.Fatal(err)
+	}
+	builds, next, err := q.Claim(t.Context(), start, "node", []int{0, 1})
+	if err != nil || len(builds) != 1 || builds[0].Item.Job != "b" || !next.Equal(start) {
+		t.Fatalf("Claim beside a locked lane: %v, next %v, %v; want b, and to be asked again", builds, next, err)
+	}
+	claimed := make(chan []queue.Build)
+	go func() {
+		builds, _, err := q.Claim(context.WithoutCancel(t.Context()), start, "node", []int{1})
+		if err != nil {
+			t.Error(err)
+		}
+		claimed <- builds
+	}()
+	if err := other.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if builds := <-claimed; len(builds) != 1 || builds[0].Item.Job != "a" {
+		t.Errorf("Claim when the lane is free: %v, want a", builds)
+	}
+}

@@ -1,0 +1,215 @@
+package pgqueue_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+)
+
+// wire stands between a queue and its database, and cuts connections. It
+// speaks as much of the protocol as it takes to know the questions: what a
+// client sends until it waits for an answer.
+type wire struct {
+	dir, to string
+
+	mu sync.Mutex
+	// mu guards the following.
+	down  bool
+	conns map[net.Conn]bool // and whether it is of the one that holds the lock
+	plan  *cut
+}
+
+// cut says which question is the last of its connection. Those of the
+// connection that holds the lock, and notices, don't count.
+type cut struct {
+	after      int  // questions that are answered before
+	commits    bool // only commits count
+	loseAnswer bool // the question comes through, and only its answer is lost
+	thenDown   bool // from then on there is only the connection that holds the lock
+	happened   bool
+}
+
+// newWire listens beside nothing and leads to the server whose socket is in a folder.
+func newWire(t *testing.T, to string) *wire {
+	t.Helper()
+	// The path of a socket has room for about a hundred bytes, so not below t.TempDir.
+	dir, err := os.MkdirTemp("", "wire") //nolint:usetesting // see above
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &wire{dir: dir, to: to, conns: map[net.Conn]bool{}}
+	listener, err := net.Listen("unix", filepath.Join(dir, ".s.PGSQL.5432"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var work sync.WaitGroup
+	t.Cleanup(func() {
+		listener.Close()
+		w.set(nil, true)
+		work.Wait()
+		os.RemoveAll(dir)
+	})
+	work.Go(func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			work.Go(func() { w.serve(client) })
+		}
+	})
+	return w
+}
+
+// set makes a new plan. While the wire is down, there are no connections.
+func (w *wire) set(plan *cut, down bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.plan, w.down = plan, down
+	if down {
+		for conn := range w.conns {
+			conn.Close()
+		}
+	}
+}
+
+func (w *wire) keep(conn net.Conn) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.down {
+		conn.Close()
+		return false
+	}
+	w.conns[conn] = false
+	return true
+}
+
+func (w *wire) holdsLock(conns ...net.Conn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, conn := range conns {
+		w.conns[conn] = true
+	}
+}
+
+// next says what becomes of a question of a connection.
+func (w *wire) next(client, server net.Conn, question []byte) (last, loseAnswer bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.plan == nil || w.plan.happened || w.plan.commits && !bytes.HasSuffix(question, []byte("commit\x00")) {
+		return false, false
+	}
+	if w.plan.after > 0 {
+		w.plan.after--
+		return false, false
+	}
+	w.plan.happened = true
+	if w.plan.thenDown {
+		w.down = true
+		for conn, holdsLock := range w.conns {
+			if !holdsLock && conn != client && conn != server {
+				conn.Close()
+			}
+		}
+	}
+	return true, w.plan.loseAnswer
+}
+
+func (w *wire) serve(client net.Conn) {
+	defer client.Close()
+	if !w.keep(client) {
+		return
+	}
+	server, err := net.Dial("unix", filepath.Join(w.to, ".s.PGSQL.5432"))
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	w.keep(server)
+	var mu sync.Mutex
+	lost := false // whether answers are lost
+	go func() {
+		defer client.Close()
+		for {
+			kind, message, err := readMessage(server)
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			drop := lost
+			mu.Unlock()
+			switch {
+			case !drop:
+				client.Write(message)
+			case kind == 'Z': // the answer is complete
+				return
+			}
+		}
+	}()
+	w.questions(client, server, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		lost = true
+	})
+}
+
+// questions passes on what the client asks.
+func (w *wire) questions(client, server net.Conn, lose func()) {
+	_, message, err := readStart(client)
+	if err != nil {
+		return
+	}
+	server.Write(message)
+	var question bytes.Buffer
+	holdsLock := false
+	for {
+		kind, message, err := readMessage(client)
+		if err != nil {
+			return
+		}
+		question.Write(message)
+		if kind != 'S' && kind != 'Q' {
+			continue
+		}
+		if !holdsLock && bytes.Contains(question.Bytes(), []byte("pg_try_advisory_lock")) {
+			holdsLock = true
+			w.holdsLock(client, server)
+		}
+		notice := bytes.Contains(question.Bytes(), []byte("buildtoken test_")) || bytes.Contains(question.Bytes(), []byte("pg_notify"))
+		if !holdsLock && !notice {
+			if last, loseAnswer := w.next(client, server, question.Bytes()); last && !loseAnswer {
+				return
+			} else if last {
+				lose()
+			}
+		}
+		server.Write(question.Bytes())
+		question.Reset()
+	}
+}
+
+func readMessage(from io.Reader) (kind byte, message []byte, err error) {
+	var head [5]byte
+	if _, err := io.ReadFull(from, head[:]); err != nil {
+		return 0, nil, err
+	}
+	body := make([]byte, binary.BigEndian.Uint32(head[1:])-4)
+	_, err = io.ReadFull(from, body)
+	return head[0], append(head[:], body...), err
+}
+
+// readStart reads the first message, which has no kind.
+func readStart(from io.Reader) (kind byte, message []byte, err error) {
+	var head [4]byte
+	if _, err := io.ReadFull(from, head[:]); err != nil {
+		return 0, nil, err
+	}
+	body := make([]byte, binary.BigEndian.Uint32(head[:])-4)
+	_, err = io.ReadFull(from, body)
+	return 0, append(head[:], body...), err
+}
