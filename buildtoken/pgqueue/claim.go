@@ -96,7 +96,10 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 		// Also of a lane that starts nothing after all: its row said otherwise.
 		l.touched[job] = true
 	}
-	return l.write(ctx, t, func(b *pgx.Batch) { b.Queue(nextSQL).Query(c.readNext) })
+	return l.write(ctx, t, func(b *pgx.Batch) error {
+		b.Queue(nextSQL).Query(c.readNext)
+		return nil
+	})
 }
 
 func (c *claim) readNext(rows pgx.Rows) error {

@@ -39,7 +39,7 @@ func fill(t testing.TB, s store, job string, n int) {
 func TestDecisionsReadFewRows(t *testing.T) {
 	const queued, rounds = 20_000, 10
 	s := newStore(t)
-	opts := pgqueue.Options{URL: s.url, Schema: s.schema, Limit: queued + 1000}
+	opts := pgqueue.Options{URL: s.url, Schema: s.schema, Limit: 2 * queued}
 	if err := open(t, opts).Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -125,8 +125,8 @@ func (l *locked) applyItem(c queue.Change, it *item) {
 	}
 }
 
-// write writes all that has changed. Items that are new get their IDs.
-func (l *locked) write(ctx context.Context, t *tx, more ...func(*pgx.Batch)) error {
+// write writes all that has changed, and what else is to be in the same round trip.
+func (l *locked) write(ctx context.Context, t *tx, more ...func(*pgx.Batch) error) error {
 	b := t.batch()
 	steps := []func(*pgx.Batch) error{
 		l.writeCreated, l.writeChanged, l.writeLeft, l.writeBuilds, l.writeCancelled, l.writeTrims, l.writeLanes,
@@ -139,8 +139,10 @@ func (l *locked) write(ctx context.Context, t *tx, more ...func(*pgx.Batch)) err
 	if l.queued != 0 {
 		b.Queue("update counts set queued = queued + $1 where part = pg_backend_pid() % 16", l.queued)
 	}
-	for _, queue := range more {
-		queue(b)
+	for _, step := range more {
+		if err := step(b); err != nil {
+			return err
+		}
 	}
 	if b.Len() == 0 {
 		return nil
@@ -156,32 +158,21 @@ func (l *locked) writeCreated(b *pgx.Batch) error {
 		return nil
 	}
 	var jobs, bodies []string
-	var dues []int64
+	var ids, dues []int64
 	var digests [][]byte
 	var solos, files []bool
 	for _, it := range l.created {
-		body, err := encodeItem(it.Item)
+		body, err := encode(it.Item)
 		if err != nil {
 			return err
 		}
-		jobs, bodies, dues = append(jobs, it.Job), append(bodies, body), append(dues, it.Due.UnixNano())
+		ids, jobs, bodies, dues = append(ids, it.ID), append(jobs, it.Job), append(bodies, body), append(dues, it.Due.UnixNano())
 		digests, solos, files = append(digests, it.Digest[:]), append(solos, it.Solo), append(files, hasFiles(it.Item))
 	}
-	b.Queue(`with new as materialized (
-			select place, nextval('item_ids') as id, job, due, digest, solo, files, body
-			from unnest($1::text[], $2::bigint[], $3::bytea[], $4::boolean[], $5::boolean[], $6::text[])
-				with ordinality as k(job, due, digest, solo, files, body, place)
-		), put as (
-			insert into items (id, job, due, digest, solo, files, body)
-			select id, job, due, digest, solo, files, body::json from new
-		) select place, id from new`, jobs, dues, digests, solos, files, bodies).Query(func(rows pgx.Rows) error {
-		var place, id int64
-		_, err := pgx.ForEachRow(rows, []any{&place, &id}, func() error {
-			l.created[place-1].ID = id
-			return nil
-		})
-		return err
-	})
+	b.Queue(`insert into items (id, job, due, digest, solo, files, body)
+		select id, job, due, digest, solo, files, body::json
+		from unnest($1::bigint[], $2::text[], $3::bigint[], $4::bytea[], $5::boolean[], $6::boolean[], $7::text[])
+			k(id, job, due, digest, solo, files, body)`, ids, jobs, dues, digests, solos, files, bodies)
 	return nil
 }
 
@@ -189,7 +180,7 @@ func (l *locked) writeChanged(b *pgx.Batch) error {
 	var ids, dues []int64
 	var bodies []string
 	for _, it := range l.changed {
-		body, err := encodeItem(it.Item)
+		body, err := encode(it.Item)
 		if err != nil {
 			return err
 		}

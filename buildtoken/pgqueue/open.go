@@ -50,6 +50,9 @@ type Options struct {
 	// Timeout bounds each question to the database, a commit included. Zero is
 	// [DefaultTimeout]; there is no "never".
 	Timeout time.Duration
+	// LockTimeout is how long Open waits for another server to let go of the
+	// queue. Zero means 1s; there is no "for ever".
+	LockTimeout time.Duration
 	// Log hears of lost connections and of what was done about them. Nil is silent.
 	Log *zap.Logger
 }
@@ -69,12 +72,16 @@ type DB struct {
 	work     sync.WaitGroup
 	closing  sync.Once
 	closed   chan struct{} // closed when Close is done
+	// guarding is the connection that holds the lock. The listener's until it ends.
+	guarding *pgx.Conn
 	// owner says that this server holds the lock, as far as it knows.
 	owner atomic.Bool
 
 	rules rules
-	// lanes are the jobs that are known to have a row. Only the loop uses it.
+	// Only the loop uses the following: jobs that are known to have a row, and
+	// identifiers that nobody else will get, lowest first.
 	lanes map[string]bool
+	ids   []int64
 }
 
 // rules are those of the newest configuration. The loop writes them; others read.
@@ -114,6 +121,9 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	}
 	if opts.Timeout <= 0 {
 		opts.Timeout = DefaultTimeout
+	}
+	if opts.LockTimeout <= 0 {
+		opts.LockTimeout = time.Second
 	}
 	if opts.Log == nil {
 		opts.Log = zap.NewNop()
@@ -157,6 +167,7 @@ func (q *DB) Close() error {
 		close(q.stop)
 		q.work.Wait()
 		q.pool.Close() // waits for those who use a connection
+		q.leave(q.guarding)
 		close(q.closed)
 	})
 	<-q.closed

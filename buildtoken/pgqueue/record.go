@@ -45,22 +45,15 @@ func decode[T any](body, what string) (T, error) {
 	return v, nil
 }
 
-// encodeItem leaves the ID out: the database gives it when it takes the record.
-func encodeItem(it queue.Item) (string, error) {
-	it.ID = 0
-	return encode(it)
-}
-
 // decodeItem reads a record of the table items.
 func decodeItem(id int64, job, body string) (queue.Item, error) {
 	it, err := decode[queue.Item](body, fmt.Sprintf("item %d", id))
 	if err != nil {
 		return queue.Item{}, err
 	}
-	if it.Job != job {
-		return queue.Item{}, fmt.Errorf("%w: item %d is of %q, not %q", errRecord, id, it.Job, job)
+	if it.ID != id || it.Job != job {
+		return queue.Item{}, fmt.Errorf("%w: item %d of %q stands where item %d of %q is", errRecord, it.ID, it.Job, id, job)
 	}
-	it.ID = id
 	return it, nil
 }
 

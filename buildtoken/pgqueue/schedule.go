@@ -29,8 +29,7 @@ type request struct {
 }
 
 type answer struct {
-	item    *item
-	is      queue.Item // the item as it was after this trigger; the ID is item's
+	item    queue.Item
 	created bool
 	err     error
 }
@@ -38,7 +37,8 @@ type answer struct {
 // Schedule queues a build or joins an equal item, and says which. now is the
 // instant of the trigger; Request.ID is set here. It answers queue.ErrFull, or
 // an error about the job's name if that is empty, longer than 2,000 bytes or
-// not text.
+// not text. A key that was given before is a queue.RepeatedError or
+// queue.ErrKeyReused.
 //
 // The limit is that of all servers together, but each sees only what the others
 // have committed: together they may exceed it by what they accept at once.
@@ -50,9 +50,7 @@ func (q *DB) Schedule(ctx context.Context, now time.Time, r queue.Request) (queu
 	if err != nil {
 		return queue.Item{}, false, err
 	}
-	it := a.is
-	it.ID = a.item.ID
-	return it, a.created, nil
+	return a.item, a.created, nil
 }
 
 // submit hands the loop a request and waits for its answer. If ctx ends first,
@@ -126,7 +124,14 @@ func (q *DB) serve(batches [][]*request) {
 func (q *DB) scheduleBatch(ctx context.Context, batch []*request) {
 	err := q.ensure(ctx, batch)
 	if err == nil {
-		err = q.decide(ctx, func(ctx context.Context, t *tx) error { return q.schedule(ctx, t, batch) })
+		used := 0
+		err = q.decide(ctx, func(ctx context.Context, t *tx) (err error) {
+			used, err = q.schedule(ctx, t, batch)
+			return err
+		})
+		if err == nil || errors.Is(err, errUnknown) {
+			q.ids = q.ids[used:]
+		}
 	}
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && refused.SeverityUnlocalized == "ERROR" && len(batch) > 1 {
@@ -186,49 +191,54 @@ type identity struct {
 	digest queue.Digest
 }
 
-// schedule is the transaction of some triggers.
-func (q *DB) schedule(ctx context.Context, t *tx, batch []*request) error {
-	l := newLocked()
+// decision is what is known when triggers are decided.
+type decision struct {
+	*locked
+	equal    map[identity]*item
+	receipts *receipts
+	room     queue.Room
+	ids      []int64
+}
+
+// schedule is the transaction of some triggers. It says how many identifiers it has used.
+func (q *DB) schedule(ctx context.Context, t *tx, batch []*request) (used int, err error) {
+	d := decision{locked: newLocked(), equal: map[identity]*item{}, receipts: newReceipts(), room: queue.Room{Limit: q.rules.room()}}
 	jobs := map[string]bool{}
-	equal := map[identity]*item{}
+	solo := 0
 	for _, r := range batch {
 		jobs[r.Job] = true
-		if !r.Solo {
-			equal[identity{r.Job, r.Digest}] = nil
+		if r.Solo {
+			solo++
+		} else {
+			d.equal[identity{r.Job, r.Digest}] = nil
 		}
 	}
 	b := t.batch()
-	l.lock(b, slices.Sorted(maps.Keys(jobs)))
-	q.findEqual(b, l, equal)
-	room := queue.Room{Limit: q.rules.room()}
-	if room.Limit > 0 {
-		b.Queue("select coalesce(sum(queued), 0)::bigint from counts").QueryRow(func(row pgx.Row) error { return row.Scan(&room.Queued) })
+	d.lock(b, slices.Sorted(maps.Keys(jobs)))
+	q.findEqual(b, &d)
+	q.takeIDs(b, &d, solo)
+	d.receipts.find(b, batch, q.opts.Log)
+	if d.room.Limit > 0 {
+		b.Queue("select coalesce(sum(queued), 0)::bigint from counts").QueryRow(func(row pgx.Row) error { return row.Scan(&d.room.Queued) })
 	}
 	if err := t.send(ctx, b); err != nil {
-		return err
+		return 0, err
 	}
 	t.wake = 0
+	d.ids = q.ids
 	for _, r := range batch {
-		r.answer = answer{}
-		if l.lanes[r.Job] == nil {
+		if d.lanes[r.Job] == nil {
 			delete(q.lanes, r.Job)
-			return fmt.Errorf("lane of %q is gone", r.Job)
+			return 0, fmt.Errorf("lane of %q is gone", r.Job)
 		}
-		r.answer = decideTrigger(t, l, equal, room, r)
-		if r.answer.created {
-			room.Queued++
-		}
+		r.answer = d.decide(t, r)
 	}
-	return l.write(ctx, t)
+	return len(q.ids) - len(d.ids), d.write(ctx, t, d.receipts.write)
 }
 
 // findEqual queues the statement that looks for items with the same parameters.
-func (q *DB) findEqual(b *pgx.Batch, l *locked, equal map[identity]*item) {
-	var jobs []string
-	var digests [][]byte
-	for key := range equal {
-		jobs, digests = append(jobs, key.job), append(digests, key.digest[:])
-	}
+func (q *DB) findEqual(b *pgx.Batch, d *decision) {
+	jobs, digests := identities(d.equal)
 	if len(jobs) == 0 {
 		return
 	}
@@ -241,12 +251,35 @@ func (q *DB) findEqual(b *pgx.Batch, l *locked, equal map[identity]*item) {
 		_, err := pgx.ForEachRow(rows, []any{&id, &job, &digest, &body}, func() error {
 			it, err := decodeItem(id, job, body)
 			if err != nil {
-				q.setAside(l, id, job, err)
+				q.setAside(d.locked, id, job, err)
 				return nil
 			}
-			equal[identity{job, it.Digest}] = &item{Item: it}
+			d.equal[identity{job, it.Digest}] = &item{Item: it}
 			return nil
 		})
+		return err
+	})
+}
+
+func identities(of map[identity]*item) (jobs []string, digests [][]byte) {
+	for key := range of {
+		jobs, digests = append(jobs, key.job), append(digests, key.digest[:])
+	}
+	return jobs, digests
+}
+
+// takeIDs queues the statement that takes identifiers for as many items as
+// there may be new ones. What is not used then is used later.
+func (q *DB) takeIDs(b *pgx.Batch, d *decision, solo int) {
+	jobs, digests := identities(d.equal)
+	b.Queue(`select nextval('item_ids') from (
+			select from unnest($1::text[], $2::bytea[]) k(job, digest)
+				where not exists (select from items where job = k.job and digest = k.digest and not solo and not damaged)
+			union all select from generate_series(1, $3)
+			offset $4
+		) missing`, jobs, digests, solo, len(q.ids)).Query(func(rows pgx.Rows) error {
+		ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+		q.ids = append(q.ids, ids...) // ours, whatever becomes of the transaction
 		return err
 	})
 }
@@ -259,27 +292,32 @@ func (q *DB) setAside(l *locked, id int64, job string, err error) {
 	l.touched[job] = true
 }
 
-// decideTrigger decides what one trigger does.
-func decideTrigger(t *tx, l *locked, equal map[identity]*item, room queue.Room, r *request) answer {
+// decide decides what one trigger does.
+func (d *decision) decide(t *tx, r *request) answer {
 	key := identity{r.Job, r.Digest}
 	var found *queue.Item
-	it := equal[key]
+	it := d.equal[key]
 	if it != nil && !r.Solo {
 		found = &it.Item
 	}
-	change, err := queue.Schedule(r.now, l.lanes[r.Job].head, found, r.Request, room)
+	if len(d.ids) > 0 { // there is one for each that may be new
+		r.ID = d.ids[0]
+	}
+	change, err := d.receipts.schedule(r, d.lanes[r.Job].head, found, d.room)
 	if err != nil {
 		return answer{err: err}
 	}
 	if change.Created {
+		d.ids = d.ids[1:]
+		d.room.Queued++
 		it = &item{}
 		if !r.Solo {
-			equal[key] = it
+			d.equal[key] = it
 		}
 	}
 	if change.Created || change.Item.Due.Before(found.Due) {
 		t.wakeAt(change.Item.Due.UnixNano())
 	}
-	l.apply(change, it)
-	return answer{item: it, is: *change.Item, created: change.Created}
+	d.apply(change, it)
+	return answer{item: *change.Item, created: change.Created}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"go.uber.org/zap"
 )
 
@@ -108,18 +109,25 @@ func (q *DB) guard(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, erro
 	if err != nil {
 		return nil, fmt.Errorf("pgqueue: connect: %w", err)
 	}
-	var got bool
-	err = conn.QueryRow(ctx, "select pg_try_advisory_lock(hashtextextended($1, 0))", "buildtoken queue "+q.opts.Schema).Scan(&got)
-	if err == nil && !got {
-		err = fmt.Errorf("%w: schema %q", ErrLocked, q.opts.Schema)
-	} else if err == nil {
+	// Of a server that has just ended the lock may still be there for a moment.
+	_, err = conn.Exec(ctx, "select set_config('lock_timeout', $1, false)", fmt.Sprint(q.opts.LockTimeout.Milliseconds()))
+	if err == nil {
+		_, err = conn.Exec(ctx, "select pg_advisory_lock(hashtextextended($1, 0))", "buildtoken queue "+q.opts.Schema)
+	}
+	if err == nil {
 		_, err = conn.Exec(ctx, "listen "+pgx.Identifier{q.hub.channel}.Sanitize())
 	}
-	if err != nil {
-		_ = conn.Close(ctx) // the error that counts is err
-		return nil, fmt.Errorf("pgqueue: %w", err)
+	var refused *pgconn.PgError
+	switch {
+	case err == nil:
+		return conn, nil
+	case errors.As(err, &refused) && refused.Code == "55P03": // lock_not_available
+		err = fmt.Errorf("%w: schema %q", ErrLocked, q.opts.Schema)
+	default:
+		err = fmt.Errorf("pgqueue: lock: %w", err)
 	}
-	return conn, nil
+	_ = conn.Close(ctx) // the error that counts is err
+	return nil, err
 }
 
 // listen hears what others have to tell, makes a lost connection again, and
@@ -134,13 +142,14 @@ func (q *DB) listen(config *pgx.ConnConfig, conn *pgx.Conn) {
 		case <-ctx.Done():
 		}
 	}()
-	for ctx.Err() == nil {
+	for {
 		err := q.hear(ctx, conn)
-		q.owner.Store(false)
-		conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // it is lost, or not needed any more
 		if ctx.Err() != nil {
+			q.guarding = conn
 			return
 		}
+		q.owner.Store(false)
+		_ = conn.Close(ctx) // it is lost
 		q.opts.Log.Error("connection to the database was lost; nothing is accepted until it is back", zap.Error(err))
 		if conn = q.regain(ctx, config); conn == nil {
 			return
@@ -149,6 +158,20 @@ func (q *DB) listen(config *pgx.ConnConfig, conn *pgx.Conn) {
 		q.owner.Store(true)
 		q.change() // whatever was not heard
 	}
+}
+
+// leave closes the connection, the last of all. If it can still be asked, the
+// lock is free when leave returns, and not some time later.
+func (q *DB) leave(conn *pgx.Conn) {
+	if conn == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), pingEvery)
+	defer cancel()
+	if !conn.IsClosed() {
+		_, _ = conn.Exec(ctx, "select pg_advisory_unlock_all()") // if it is lost, so is the lock
+	}
+	_ = conn.Close(ctx) // nothing of it is needed any more
 }
 
 // regain makes the connection again. Nil means that ctx has ended.

@@ -176,7 +176,7 @@ func (w *wire) questions(client, server net.Conn, lose func()) {
 		if kind != 'S' && kind != 'Q' {
 			continue
 		}
-		if !holdsLock && bytes.Contains(question.Bytes(), []byte("pg_try_advisory_lock")) {
+		if !holdsLock && bytes.Contains(question.Bytes(), []byte("pg_advisory_lock")) {
 			holdsLock = true
 			w.holdsLock(client, server)
 		}

@@ -12,8 +12,8 @@ create index lanes_next on lanes (next, next_id) where next is not null;
 
 create sequence item_ids;
 
--- Queued items. body is queue.Item as JSON, without its ID; due (nanoseconds
--- since 1970) and digest stand beside it to be found by. An item whose body
+-- Queued items. body is queue.Item as JSON; due (nanoseconds since 1970) and
+-- digest stand beside it to be found by. An item whose body
 -- can't be read is damaged: it is neither joined nor started.
 create table items (
     id      bigint primary key,
@@ -54,6 +54,17 @@ create table cancelled (
     body json not null
 );
 create index cancelled_job on cancelled (job, item);
+
+-- What is kept of triggers with a key, until an instant (nanoseconds since
+-- 1970). body is queue.Receipt as JSON.
+create table receipts (
+    job    text collate "C" not null,
+    key    bytea not null,
+    until  bigint not null,
+    body   json not null,
+    primary key (job, key)
+);
+create index receipts_until on receipts (job, until);
 
 -- How many items are queued, in parts, so that transactions that change it
 -- seldom wait for each other. A part alone may be negative; only the sum counts.
