@@ -27,7 +27,7 @@ func parseOption(d *caddyfile.Dispenser, existing any) (any, error) {
 // UnmarshalCaddyfile sets up the app from the global option. Syntax:
 //
 //	build_token {
-//		queue bolt [<path>]
+//		queue bolt [<path>] | postgres <url> { … }
 //		executors        <n>
 //		queue_limit      <n>
 //		keep_builds      <n>
@@ -72,7 +72,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 // queue reads the name of a queue module and has the module read the rest.
 func (p parser) queue(a *App) error {
 	if !p.d.NextArg() {
-		return p.d.Err("queue: the kind is missing; it is bolt")
+		return p.d.Err("queue: the kind is missing; it is bolt or postgres")
 	}
 	kind := p.d.Val()
 	id := "build_token.queues." + kind

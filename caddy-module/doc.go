@@ -4,7 +4,8 @@
 //
 //   - the app build_token and the Caddyfile global option of that name ([App]),
 //   - the handler http.handlers.build_token and its directive ([Handler]),
-//   - the queue build_token.queues.bolt ([Bolt]),
+//   - the queues build_token.queues.bolt ([Bolt]) and
+//     build_token.queues.postgres ([Postgres]),
 //   - the runner build_token.runners.exec ([ExecRunner]) and the poller
 //     build_token.pollers.exec ([ExecPoller]),
 //   - the admin API under /build_token/ ([Admin]), and

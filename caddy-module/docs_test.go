@@ -143,7 +143,11 @@ func validateDocument(t *testing.T, text string) {
 	t.Helper()
 	for _, env := range regexp.MustCompile(`\{env\.(\w+)\}`).FindAllStringSubmatch(text, -1) {
 		if os.Getenv(env[1]) == "" {
-			t.Setenv(env[1], "secret of "+env[1])
+			value := "secret of " + env[1]
+			if env[1] == "DATABASE_URL" {
+				value = "postgres://ci:secret@127.0.0.1:1/ci"
+			}
+			t.Setenv(env[1], value)
 		}
 	}
 	dir := t.TempDir()

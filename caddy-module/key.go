@@ -52,13 +52,21 @@ func readKey(path string) (buildtoken.Key, error) {
 	if err != nil {
 		return key, fmt.Errorf("%w", err)
 	}
-	digits := bytes.TrimRight(text, "\r\n")
+	key, err = parseKey(bytes.TrimRight(text, "\r\n"))
+	if err != nil {
+		return buildtoken.Key{}, fmt.Errorf("%w: %s holds %w", errKey, path, err)
+	}
+	return key, nil
+}
+
+// parseKey reads a key. The errors show nothing of it, and follow a word like holds.
+func parseKey(digits []byte) (key buildtoken.Key, err error) {
 	if len(digits) != hex.EncodedLen(len(key)) {
-		return key, fmt.Errorf("%w: %s holds %d characters, want %d hexadecimal digits", errKey, path, len(digits), hex.EncodedLen(len(key)))
+		return key, fmt.Errorf("%d characters, want %d hexadecimal digits", len(digits), hex.EncodedLen(len(key)))
 	}
 	// The error of package hex quotes a character, and it is a secret.
 	if _, err := hex.Decode(key[:], digits); err != nil {
-		return buildtoken.Key{}, fmt.Errorf("%w: %s holds something else than hexadecimal digits", errKey, path)
+		return buildtoken.Key{}, errors.New("something else than hexadecimal digits")
 	}
 	return key, nil
 }

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -213,4 +216,26 @@ func configure(opts Options) (*pgxpool.Config, error) {
 		"client_encoding": "UTF8",
 	})
 	return config, nil
+}
+
+// Place names the database and the schema of a connection string, without user
+// and password, so that it may be shown. Two strings with the same place lead to
+// the same queue.
+func Place(connection, schema string) (string, error) {
+	if schema == "" {
+		schema = DefaultSchema
+	}
+	config, err := configure(Options{URL: connection, Schema: schema, Timeout: DefaultTimeout})
+	if err != nil {
+		return "", err
+	}
+	at := config.ConnConfig
+	hosts := []string{net.JoinHostPort(at.Host, strconv.Itoa(int(at.Port)))}
+	for _, other := range at.Fallbacks {
+		host := net.JoinHostPort(other.Host, strconv.Itoa(int(other.Port)))
+		if !slices.Contains(hosts, host) { // the same one comes with TLS and without
+			hosts = append(hosts, host)
+		}
+	}
+	return "postgres:" + strings.Join(hosts, ",") + "/" + at.Database + "/" + schema, nil
 }

@@ -163,6 +163,26 @@ func TestPasswordIsNotShown(t *testing.T) {
 	}
 }
 
+func TestPlaceNamesTheDatabaseOnly(t *testing.T) {
+	for _, tt := range []struct{ name, url, schema, want string }{
+		{"a URL", "postgres://ci:TacoTuesday@db.example.com/builds?sslmode=disable", "", "postgres:db.example.com:5432/builds/buildtoken"},
+		{"with TLS if there is", "postgres://ci:TacoTuesday@db.example.com:6432/builds", "ci", "postgres:db.example.com:6432/builds/ci"},
+		{"keywords and values", "host=db.example.com user=ci password=TacoTuesday dbname=builds", "", "postgres:db.example.com:5432/builds/buildtoken"},
+		{"several servers", "postgres://ci@a,b:5433/builds", "", "postgres:a:5432,b:5433/builds/buildtoken"},
+		{"a socket", "postgres:///builds?host=/run/postgresql", "", "postgres:/run/postgresql:5432/builds/buildtoken"},
+		{"an address", "postgres://ci@[::1]/builds", "", "postgres:[::1]:5432/builds/buildtoken"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got, err := pgqueue.Place(tt.url, tt.schema); got != tt.want || err != nil {
+				t.Errorf("Place = %q, %v; want %q", got, err, tt.want)
+			}
+		})
+	}
+	if _, err := pgqueue.Place("postgres://ci:TacoTuesday@db:notaport/", ""); !errors.Is(err, pgqueue.ErrURL) {
+		t.Errorf("Place: %v, want %v", err, pgqueue.ErrURL)
+	}
+}
+
 func TestNewerTablesAreLeftAlone(t *testing.T) {
 	s := newStore(t)
 	opts := pgqueue.Options{URL: s.url, Schema: s.schema}

@@ -1,0 +1,166 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
+)
+
+func init() {
+	caddy.RegisterModule(new(Postgres))
+}
+
+// openTime bounds how long a configuration may wait for the database when it
+// starts. Caddy takes no signal meanwhile.
+const openTime = 10 * time.Second
+
+// Postgres keeps the queue in a PostgreSQL database, 13 or newer. One server at
+// a time has it open; another one that starts with the same database fails.
+//
+// Logs, workspaces and uploads are files of the server that builds, in a folder
+// of their own in `build_token/postgres` in Caddy's data directory.
+type Postgres struct {
+	// The connection string, as a URL (`postgres://user:password@host/database`) or
+	// as keywords and values. It holds a password, so let it be a placeholder,
+	// such as `{env.DATABASE_URL}` or `{file./run/secrets/database}`. It is never
+	// logged. `pool_max_conns` sets how many connections there are; the default is 8.
+	URL string `json:"url,omitempty"`
+
+	// The schema of the tables. It is made if it doesn't exist. Default: `buildtoken`.
+	Schema string `json:"schema,omitempty"`
+
+	// The key that protects queued password parameters, 64 hexadecimal digits;
+	// placeholders are replaced. Default: a file `key` in the folder of the logs,
+	// made if need be.
+	Key string `json:"key,omitempty"`
+
+	// What was resolved, as functions: nothing that prints the module shows it.
+	url func() string
+	key func() (buildtoken.Key, bool)
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Postgres) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "build_token.queues.postgres",
+		New: func() caddy.Module { return new(Postgres) },
+	}
+}
+
+// Place implements [Queue]: it names server, database and schema. It also
+// resolves the secrets, and forgets them where they stood.
+func (p *Postgres) Place() (string, error) {
+	if p.URL == "" {
+		return "", errors.New("queue postgres: the url is missing")
+	}
+	url, err := placeholders{}.replace(p.URL)
+	if err != nil {
+		return "", fmt.Errorf("queue postgres: url: %w", err)
+	}
+	place, err := pgqueue.Place(url, p.Schema)
+	if err != nil {
+		return "", fmt.Errorf("queue postgres: %w (it is not shown, since it may hold a password)", err)
+	}
+	p.url = func() string { return url }
+	p.key = func() (buildtoken.Key, bool) { return buildtoken.Key{}, false }
+	if p.Key != "" {
+		text, err := placeholders{}.replace(p.Key)
+		if err != nil {
+			return "", fmt.Errorf("queue postgres: key: %w", err)
+		}
+		key, err := parseKey([]byte(text))
+		if err != nil {
+			return "", fmt.Errorf("queue postgres: key holds %w", err)
+		}
+		p.key = func() (buildtoken.Key, bool) { return key, true }
+	}
+	p.URL, p.Key = "", ""
+	return place, nil
+}
+
+// Open implements [Queue].
+func (p *Postgres) Open(place string, limit int, log *zap.Logger) (buildtoken.Options, error) {
+	dir := filepath.Join(filepath.Dir(defaultPath()), "postgres", job.PathElement(place))
+	// Builds that run as other users come through to their workspaces.
+	if err := os.MkdirAll(dir, 0o711); err != nil { //nolint:gosec // what is in it is not for others, and so not readable
+		return buildtoken.Options{}, fmt.Errorf("make the folder of the queue: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), openTime)
+	defer cancel()
+	db, err := pgqueue.Open(ctx, pgqueue.Options{URL: p.url(), Schema: p.Schema, Limit: limit, LockTimeout: lockTimeout, Log: log.Named("queue")})
+	if errors.Is(err, pgqueue.ErrLocked) {
+		return buildtoken.Options{}, fmt.Errorf("open queue %s: %w; does another Caddy run with the same database?", place, err)
+	}
+	if err != nil {
+		return buildtoken.Options{}, fmt.Errorf("open queue %s: %w", place, err)
+	}
+	key, given := p.key()
+	if !given {
+		// Only whoever holds the lock of the queue may make its key.
+		key, err = p.ownKey(filepath.Join(dir, "key"), log)
+		if err != nil {
+			return buildtoken.Options{}, errors.Join(err, db.Close())
+		}
+	}
+	return buildtoken.Options{Queue: db, Dir: dir, Key: key, Log: log}, nil
+}
+
+func (*Postgres) ownKey(path string, log *zap.Logger) (buildtoken.Key, error) {
+	key, made, err := openKey(path)
+	if err != nil {
+		return key, fmt.Errorf("key of the queue: %w", err)
+	}
+	if made {
+		log.Info("made a key for queued password parameters; a server that takes the queue over needs the same one", zap.String("key", path))
+	}
+	return key, nil
+}
+
+// UnmarshalCaddyfile sets up the queue. Syntax:
+//
+//	postgres <url> {
+//		schema <name>
+//		key    <64 hexadecimal digits>
+//	}
+func (p *Postgres) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the module's name
+	args, err := arguments(d, "queue postgres", 1, 1)
+	if err != nil {
+		return err
+	}
+	if args[0] == "" {
+		return d.Err("queue postgres: the url is empty")
+	}
+	p.URL = args[0]
+	text := newParser(d)
+	seen := once{}
+	return block(d, func(name string) error {
+		if err := seen.check(d, name, "schema", "key"); err != nil {
+			return err
+		}
+		switch name {
+		case "schema":
+			return text.text(&p.Schema, name)
+		case "key":
+			return text.text(&p.Key, name)
+		default:
+			return unknown(d, name, "queue postgres")
+		}
+	})
+}
+
+var (
+	_ Queue                 = (*Postgres)(nil)
+	_ caddyfile.Unmarshaler = (*Postgres)(nil)
+)

@@ -1,0 +1,130 @@
+package caddymodule_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
+	caddymodule "github.com/buildtoken/buildtoken/caddy-module"
+)
+
+// onPostgres is the Caddyfile of a site whose queue is in a database.
+func (s *site) onPostgres(option, body string) string {
+	return strings.Replace(s.caddyfile(option, body), "queue bolt "+s.path, "queue postgres {env.BUILD_TOKEN_TEST_DATABASE} {\n schema ci\n}", 1)
+}
+
+// TestQueueInPostgres has the life of a server: a trigger, a build, a reload, a
+// stop and a start, a second server beside it, and a database that is gone.
+func TestQueueInPostgres(t *testing.T) {
+	const password = "TacoTuesdayNight"
+	server := pgtest.Start(t)
+	url := strings.Replace(server.URL(), "postgres:///", "postgres://buildtoken:"+password+"@/", 1)
+	t.Setenv("BUILD_TOKEN_TEST_DATABASE", url)
+	s := newSite(t)
+	body := jobs(named("secret") + "job held {\n disabled\n token secret\n run true\n}\n")
+	s.load(s.onPostgres("", body))
+	item := s.trigger("echo", "secret")
+	log := s.follow("echo", "secret", item)
+	if !strings.Contains(log, "Finished: SUCCESS") {
+		t.Errorf("log: got %q", log)
+	}
+	place := status(t).Queues[0].Path
+	if !strings.HasPrefix(place, "postgres:") || !strings.HasSuffix(place, ":5432/postgres/ci") {
+		t.Errorf("status: the queue is %q", place)
+	}
+	s.load(s.onPostgres("executors 1", body))
+	if refs := caddymodule.References(place); refs != 1 {
+		t.Errorf("after a reload, the pool has %d references, want 1", refs)
+	}
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	other, err := pgqueue.Open(t.Context(), pgqueue.Options{URL: url, Schema: "ci"})
+	if err != nil {
+		t.Fatalf("open the queue that must be free: %v", err)
+	}
+	if b, err := other.Build(t.Context(), "echo", 1); err != nil || b.Running() {
+		t.Errorf("build on record: %+v, %v", b, err)
+	}
+	err = s.try(s.onPostgres("", body))
+	if err == nil || !strings.Contains(err.Error(), "another Caddy") || !strings.Contains(err.Error(), place) {
+		t.Errorf("load beside another server: got %v, want an error that names the queue and the reason", err)
+	}
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.load(s.onPostgres("", body))
+	if again := s.follow("echo", "secret", item); again != log {
+		t.Errorf("log after a restart: got %q, want %q", again, log)
+	}
+	if err := server.Crash(); err != nil {
+		t.Fatal(err)
+	}
+	if a := s.get("/buildByToken/build?job=echo&token=secret"); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
+		t.Errorf("trigger without a database: got %d %q, want 503 and Retry-After", a.status, a.body)
+	}
+	if err := s.try(s.onPostgres("executors 3", body)); err == nil {
+		t.Error("a reload without a database worked")
+	} else if strings.Contains(err.Error(), password) {
+		t.Errorf("the error shows the password: %v", err)
+	}
+	logged, err := os.ReadFile(s.logs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(logged, []byte(password)) {
+		t.Errorf("the log shows the password:\n%s", logged)
+	}
+}
+
+func TestPostgresErrors(t *testing.T) {
+	const secret = "TacoTuesdayNight"
+	t.Setenv("BUILD_TOKEN_TEST_DATABASE", "postgres://ci:"+secret+"@db:notaport/ci")
+	for _, tt := range []struct{ name, queue, want string }{
+		{"no url", `{"queue": "postgres"}`, "queue postgres: the url is missing"},
+		{"url that resolves to nothing", `{"queue": "postgres", "url": "{env.BUILD_TOKEN_MISSING}"}`, "queue postgres: url: placeholder {env.BUILD_TOKEN_MISSING} resolves to nothing"},
+		{"url that is none", `{"queue": "postgres", "url": "{env.BUILD_TOKEN_TEST_DATABASE}"}`, "not a usable connection string"},
+		{"key that resolves to nothing", `{"queue": "postgres", "url": "host=db", "key": "{env.BUILD_TOKEN_MISSING}"}`, "queue postgres: key: placeholder"},
+		{"key that is too short", `{"queue": "postgres", "url": "host=db", "key": "` + secret + `"}`, "queue postgres: key holds 16 characters, want 64"},
+		{"key that is none", `{"queue": "postgres", "url": "host=db", "key": "` + strings.Repeat(secret, 4) + `"}`, "queue postgres: key holds something else"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			home(t)
+			err := provision([]byte(`{"admin": {"disabled": true}, "apps": {"build_token": {"queue": ` + tt.queue + `}}}`))
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %q in it", err, tt.want)
+			}
+			if err != nil && strings.Contains(err.Error(), secret) {
+				t.Errorf("the error shows a secret: %v", err)
+			}
+		})
+	}
+}
+
+// TestProvisionedPostgresHoldsNoSecret looks at what a dump of the module shows.
+func TestProvisionedPostgresHoldsNoSecret(t *testing.T) {
+	dir := home(t)
+	key := strings.Repeat("5e", 32)
+	p := &caddymodule.Postgres{URL: "postgres://ci:c0ffee@db/ci", Key: key}
+	if _, err := p.Place(); err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(text), "c0ffee") || strings.Contains(string(text), key) {
+		t.Errorf("got %s", text)
+	}
+	if found, err := filepath.Glob(filepath.Join(dir, "data", "*")); err != nil || len(found) != 0 {
+		t.Errorf("provisioning made %v, %v", found, err)
+	}
+}
