@@ -510,6 +510,36 @@ func TestDisabledJobHoldsItsItems(t *testing.T) {
 	})
 }
 
+func TestLabelHoldsItemsUntilTheServerHasIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gpu := buildtoken.Job{Name: "gpu", Tokens: opens(), Runner: succeeds()}
+		gpu.Settings.Label = new("gpu")
+		named := buildtoken.Job{Name: "named", Tokens: opens(), Runner: succeeds()}
+		named.Settings.Label = new(buildtoken.DefaultNode)
+		plain := buildtoken.Job{Name: "plain", Tokens: opens(), Runner: succeeds()}
+		jobs := buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{gpu, named, plain}}}
+		s := openSite(t, buildtoken.Config{Executors: 1})
+		s.attach(jobs)
+		id := s.trigger("gpu").Item.ID
+		s.trigger("named")
+		s.trigger("plain")
+		time.Sleep(time.Hour)
+		s.wantResult("named", 1, queue.Success, "")
+		s.wantResult("plain", 1, queue.Success, "")
+		want := queue.Blockage{Reason: queue.NoNode, Label: "gpu"}
+		entry, err := s.Entry(t.Context(), s.def, id)
+		if err != nil || entry.State != queue.Buildable || entry.Blockage != want {
+			t.Errorf("Entry = %+v, %v; want it buildable, and no node", entry, err)
+		}
+		if items, err := s.Items(t.Context(), s.def, "", 10); err != nil || len(items) != 1 || items[0].Blockage != want {
+			t.Errorf("Items = %+v, %v; want one that no node can run", items, err)
+		}
+		s.cfg.Labels = []string{"linux", "gpu"}
+		s.attach(jobs)
+		s.wantResult("gpu", 1, queue.Success, "")
+	})
+}
+
 func TestConcurrentBuildsHaveWorkspacesOfTheirOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex

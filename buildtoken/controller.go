@@ -73,6 +73,9 @@ type Config struct {
 	Definitions []*Definition
 	// Executors is how many builds run at once; 0 is [DefaultExecutors].
 	Executors int
+	// Labels are those of this server. It runs the builds of jobs that ask for
+	// one of them, or for none, or for its name.
+	Labels []string
 	// QueueLimit is how many items may be queued; 0 is [DefaultQueueLimit].
 	QueueLimit int
 	// KeepBuilds is how many ended builds are kept of a job that does not say
@@ -193,7 +196,7 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 	}
 	c.polls = newPolls(c)
 	//nolint:contextcheck // builds outlive the opening; Close ends them
-	c.pool = executor.Start(c.queue, c.run, executor.Options{Node: opts.Node, Ended: c.ended, Log: c.logger})
+	c.pool = executor.Start(c.queue, c.run, executor.Options{Node: c.node, Ended: c.ended, Log: c.logger})
 	return c, nil
 }
 
@@ -288,7 +291,11 @@ func (c *Controller) setRules(ctx context.Context, e *effective) error {
 		if j.Settings.KeepBuilds != nil {
 			keep = *j.Settings.KeepBuilds
 		}
-		rules[full] = queue.Rules{Concurrent: j.Concurrent, Disabled: j.Disabled, KeepBuilds: keep}
+		r := queue.Rules{Concurrent: j.Concurrent, Disabled: j.Disabled, KeepBuilds: keep}
+		if j.Settings.Label != nil {
+			r.Label = *j.Settings.Label
+		}
+		rules[full] = r
 	}
 	if err := c.queue.SetRules(ctx, rules, e.QueueLimit); err != nil {
 		return fmt.Errorf("buildtoken: set rules: %w", err)
@@ -321,6 +328,14 @@ func (c *Controller) detach(ctx context.Context, e *effective) {
 	c.effective.Store(earlier)
 	c.resume()
 }
+
+// node is this server, as the newest configuration has it.
+func (c *Controller) node() queue.Node {
+	return queue.Node{Name: c.opts.Node, Labels: c.effective.Load().Labels}
+}
+
+// nodes are all that may run builds of the queue: this one.
+func (c *Controller) nodes() []queue.Node { return []queue.Node{c.node()} }
 
 // logger is where the newest configuration wants to log: one from an old
 // configuration would go on writing to a file that is closed by then.

@@ -99,6 +99,7 @@ func (c *Controller) Entry(ctx context.Context, d *Definition, id int64) (queue.
 	if d.jobs[entry.Item.Job] == nil {
 		return queue.Entry{}, fmt.Errorf("%w: item %d", queue.ErrNotFound, id)
 	}
+	entry.Blockage = entry.Blockage.Among(c.nodes())
 	return entry, nil
 }
 
@@ -114,6 +115,9 @@ func (c *Controller) Items(ctx context.Context, d *Definition, full string, limi
 		}
 		// Other sites may have filled the front of the queue.
 		all := len(entries) < ask
+		for i := range entries {
+			entries[i].Blockage = entries[i].Blockage.Among(c.nodes())
+		}
 		own := slices.DeleteFunc(entries, func(e queue.Entry) bool { return d.jobs[e.Item.Job] == nil })
 		if all || len(own) >= limit {
 			return own[:min(len(own), limit)], nil

@@ -199,7 +199,7 @@ func after[T any](p *plug, answer T, err error) (T, error) {
 	return answer, err
 }
 
-func (p *plug) Claim(ctx context.Context, now time.Time, node string, executors []int) ([]queue.Build, time.Time, error) {
+func (p *plug) Claim(ctx context.Context, now time.Time, node queue.Node, executors []int) ([]queue.Build, time.Time, error) {
 	if p.pulled.Load() {
 		return nil, time.Time{}, errCrashed
 	}

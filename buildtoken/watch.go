@@ -117,7 +117,7 @@ func (o *observed) Abort(ctx context.Context, job string, number int64, by strin
 }
 
 // Claim implements [Queue].
-func (o *observed) Claim(ctx context.Context, now time.Time, node string, executors []int) ([]queue.Build, time.Time, error) {
+func (o *observed) Claim(ctx context.Context, now time.Time, node queue.Node, executors []int) ([]queue.Build, time.Time, error) {
 	builds, next, err := o.Queue.Claim(ctx, now, node, executors)
 	if len(builds) > 0 {
 		o.change(func() {

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
 )
 
 func init() {
@@ -28,6 +29,9 @@ func init() {
 type App struct {
 	// Where triggers are queued. Default: `bolt`, a file in Caddy's data directory.
 	QueueRaw json.RawMessage `json:"queue,omitempty" caddy:"namespace=build_token.queues inline_key=queue"`
+
+	// What this server is called, and what it can run.
+	Node *Node `json:"node,omitempty"`
 
 	// How many builds run at once. Default: 2.
 	Executors int `json:"executors,omitempty"`
@@ -77,6 +81,17 @@ type WrongTokens struct {
 
 	// How long a wrong token counts. Default: 1m.
 	Window caddy.Duration `json:"window,omitempty"`
+}
+
+// Node is this server, as jobs and records of builds see it.
+type Node struct {
+	// Its name: letters, digits and . _ + : @ / -. It is a label too. A new one
+	// counts after a restart. Default: `built-in`.
+	Name string `json:"name,omitempty"`
+
+	// What it can run: builds of jobs that ask for one of these labels, besides
+	// those that ask for none.
+	Labels []string `json:"labels,omitempty"`
 }
 
 // Queue is what a module of the namespace build_token.queues does.
@@ -137,6 +152,8 @@ func (a *App) Provision(ctx caddy.Context) error {
 
 func (a *App) check() error {
 	switch {
+	case a.Node.check() != nil:
+		return fmt.Errorf("build_token: node: %w", a.Node.check())
 	case a.Executors < 0:
 		return fmt.Errorf("build_token: executors is %d, want at least 1", a.Executors)
 	case a.QueueLimit < 0:
@@ -151,11 +168,38 @@ func (a *App) check() error {
 	return nil
 }
 
+func (n *Node) check() error {
+	if n == nil {
+		return nil
+	}
+	names := n.Labels
+	if n.Name != "" {
+		names = append([]string{n.Name}, names...)
+	}
+	for _, name := range names {
+		if err := job.CheckLabel(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// name is the node's name; "" leaves it to the default.
+func (n *Node) name() string {
+	if n == nil {
+		return ""
+	}
+	return n.Name
+}
+
 // config is what the controller is told.
 func (a *App) config() buildtoken.Config {
 	c := buildtoken.Config{Executors: a.Executors, QueueLimit: a.QueueLimit, Log: a.log}
 	for _, s := range a.sites {
 		c.Definitions = append(c.Definitions, s.definition)
+	}
+	if a.Node != nil {
+		c.Labels = a.Node.Labels
 	}
 	if a.KeepBuilds != nil {
 		c.KeepBuilds = *a.KeepBuilds
@@ -200,7 +244,7 @@ func (a *App) open() (*buildtoken.Controller, func(), error) {
 	if limit == 0 {
 		limit = buildtoken.DefaultQueueLimit
 	}
-	ctl, err := a.slot.open(a.queue, limit, a.log)
+	ctl, err := a.slot.open(a.queue, a.Node.name(), limit, a.log)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -1,10 +1,14 @@
 package caddymodule
 
 import (
+	"slices"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/buildtoken/buildtoken/buildtoken/job"
 )
 
 func init() {
@@ -28,6 +32,10 @@ func parseOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //
 //	build_token {
 //		queue bolt [<path>] | postgres <url> { … }
+//		node <name> {
+//			labels    <label>…
+//			executors <n>
+//		}
 //		executors        <n>
 //		queue_limit      <n>
 //		keep_builds      <n>
@@ -42,12 +50,14 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	p := newParser(d)
 	seen := once{}
 	return block(d, func(name string) (err error) {
-		if err := seen.check(d, name, "queue", "executors", "queue_limit", "keep_builds", "shutdown_timeout", "wrong_tokens"); err != nil {
+		if err := seen.check(d, name, "queue", "node", "executors", "queue_limit", "keep_builds", "shutdown_timeout", "wrong_tokens"); err != nil {
 			return err
 		}
 		switch name {
 		case "queue":
 			return p.queue(a)
+		case "node":
+			return p.node(a, seen)
 		case "executors":
 			a.Executors, err = p.number(name, 1)
 		case "queue_limit":
@@ -67,6 +77,50 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}
 		return err
 	})
+}
+
+// node reads what this server is. Its executors are those of the global option.
+func (p parser) node(a *App, seen once) error {
+	n := new(Node)
+	if err := p.label(&n.Name, "node"); err != nil {
+		return err
+	}
+	a.Node = n
+	own := once{}
+	return block(p.d, func(name string) (err error) {
+		if err := own.check(p.d, name, "labels"); err != nil {
+			return err
+		}
+		switch name {
+		case "labels":
+			return p.labels(&n.Labels)
+		case "executors":
+			if err := seen.check(p.d, name, name); err != nil {
+				return err
+			}
+			a.Executors, err = p.number(name, 1)
+			return err
+		default:
+			return unknown(p.d, name, "node '"+n.Name+"'")
+		}
+	})
+}
+
+func (p parser) labels(to *[]string) error {
+	args, err := arguments(p.d, "labels", 1, unlimited)
+	if err != nil {
+		return err
+	}
+	for i, label := range args {
+		if err := job.CheckLabel(label); err != nil {
+			return p.d.Errf("labels: %v", err)
+		}
+		if slices.Contains(args[:i], label) {
+			return p.d.Errf("labels: %s stands twice", label)
+		}
+	}
+	*to = args
+	return nil
 }
 
 // queue reads the name of a queue module and has the module read the rest.

@@ -12,7 +12,7 @@ import (
 // inScope reads what can stand at the top, in a folder and in a job, and says
 // whether it was that.
 func (p parser) inScope(s *Scope, seen once, name string) (ok bool, err error) {
-	if err := seen.check(p.d, name, "quiet_period", "timeout", "keep_builds", "dir"); err != nil {
+	if err := seen.check(p.d, name, "quiet_period", "timeout", "keep_builds", "dir", "label"); err != nil {
 		return true, err
 	}
 	switch name {
@@ -30,6 +30,8 @@ func (p parser) inScope(s *Scope, seen once, name string) (ok bool, err error) {
 		return true, err
 	case "dir":
 		return true, p.text(&s.Dir, name)
+	case "label":
+		return true, p.label(&s.Label, name)
 	case "env":
 		return true, p.variable(&s.Env, name)
 	case "allow":
@@ -49,6 +51,16 @@ func (p parser) quietPeriod(s *Scope) error {
 		return p.d.Errf("quiet_period: it is longer than %v", job.MaxDelay)
 	}
 	s.QuietPeriod = &quiet
+	return nil
+}
+
+func (p parser) label(to *string, name string) error {
+	if err := p.text(to, name); err != nil {
+		return err
+	}
+	if err := job.CheckLabel(*to); err != nil {
+		return p.d.Errf("%s: %v", name, err)
+	}
 	return nil
 }
 

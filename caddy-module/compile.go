@@ -103,6 +103,9 @@ func (c *compiler) settings(where string, s *Scope) job.Settings {
 		}
 		settings.Dir = &dir
 	}
+	if s.Label != "" {
+		settings.Label = &s.Label
+	}
 	return settings
 }
 

@@ -31,6 +31,9 @@ type Scope struct {
 	// workspace. Placeholders are replaced as in `env`. Default: the workspace.
 	Dir string `json:"dir,omitempty"`
 
+	// The servers that may run builds: those that have this label. Default: any.
+	Label string `json:"label,omitempty"`
+
 	// What opens the jobs without an account.
 	Tokens []Token `json:"tokens,omitempty"`
 

@@ -50,8 +50,9 @@ func dropSlot(place string) error {
 }
 
 // open opens the controller, or returns the one that is open already. Either
-// way, what concerns no request is logged to log from now on.
-func (s *slot) open(q Queue, limit int, log *zap.Logger) (*buildtoken.Controller, error) {
+// way, what concerns no request is logged to log from now on. node is the name of
+// this server for as long as the controller is open.
+func (s *slot) open(q Queue, node string, limit int, log *zap.Logger) (*buildtoken.Controller, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.log.swap(log)
@@ -62,6 +63,7 @@ func (s *slot) open(q Queue, limit int, log *zap.Logger) (*buildtoken.Controller
 	if err != nil {
 		return nil, fmt.Errorf("build_token: %w", err)
 	}
+	opts.Node = node
 	// A controller lives longer than any request or configuration.
 	ctl, err := buildtoken.Open(context.Background(), opts)
 	if err != nil {

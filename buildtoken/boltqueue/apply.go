@@ -24,7 +24,7 @@ func (b *batch) apply(l *lane, c queue.Change) error {
 		b.broken = err
 		return err
 	}
-	next := b.mem.next()
+	next := b.mem.next(l.asks)
 	if c.Item != nil {
 		b.applyItem(l, c)
 	}
@@ -51,11 +51,11 @@ func (b *batch) apply(l *lane, c queue.Change) error {
 	return nil
 }
 
-// settle puts the lane where it belongs now. Who waits until next is woken if
-// there is something to start before.
+// settle puts the lane where it belongs now. Who waits until next, as far as the
+// lane's label goes, is woken if there is something to start before.
 func (b *batch) settle(l *lane, next time.Time) {
 	b.mem.settle(l)
-	if now := b.mem.next(); !now.IsZero() && (next.IsZero() || now.Before(next)) {
+	if now := b.mem.next(l.asks); !now.IsZero() && (next.IsZero() || now.Before(next)) {
 		b.wake = true
 	}
 }

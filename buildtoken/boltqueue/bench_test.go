@@ -264,7 +264,7 @@ func BenchmarkBuild(b *testing.B) {
 		if _, _, err := q.Schedule(b.Context(), start, r); err != nil {
 			return err
 		}
-		builds, _, err := q.Claim(b.Context(), start, "node", []int{0})
+		builds, _, err := q.Claim(b.Context(), start, queue.Node{Name: "node"}, []int{0})
 		if err != nil || len(builds) != 1 {
 			return fmt.Errorf("%d builds: %w", len(builds), err)
 		}
@@ -297,7 +297,7 @@ func BenchmarkNext(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, next, err := q.Claim(b.Context(), start, "node", []int{0}); err != nil || next.IsZero() {
+				if _, next, err := q.Claim(b.Context(), start, queue.Node{Name: "node"}, []int{0}); err != nil || next.IsZero() {
 					b.Fatal(next, err)
 				}
 			}

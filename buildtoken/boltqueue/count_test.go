@@ -126,7 +126,7 @@ func TestCountsGoIntoTheBuild(t *testing.T) {
 	for range 4 {
 		schedule(t, q, request("j", "push"))
 	}
-	builds, _, err := q.Claim(t.Context(), start, "node", []int{0})
+	builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0})
 	if err != nil || len(builds) != 1 || builds[0].Item.Triggers() != 4 {
 		t.Fatalf("Claim = %+v, %v; want 4 triggers", builds, err)
 	}

@@ -44,7 +44,7 @@ func TestDamagedItemIsSetAside(t *testing.T) {
 	q = open(t, boltqueue.Options{Path: path, Log: zap.New(core)})
 	ctx := t.Context()
 	for want := range 2 {
-		builds, next, err := q.Claim(ctx, start, "node", []int{0, 1, 2})
+		builds, next, err := q.Claim(ctx, start, queue.Node{Name: "node"}, []int{0, 1, 2})
 		if err != nil || len(builds) != 2*(1-want) || !next.IsZero() {
 			t.Fatalf("Claim %d: %v, next %v, %v; want the two good items once", want, builds, next, err)
 		}
@@ -74,7 +74,7 @@ func TestDamagedItemIsSetAside(t *testing.T) {
 	if _, err := q.Finish(ctx, start, "a", 1, queue.Success, ""); err != nil {
 		t.Fatal(err)
 	}
-	if builds, _, err := q.Claim(ctx, start, "node", []int{0}); err != nil || len(builds) != 1 || builds[0].Item.ID != 4 {
+	if builds, _, err := q.Claim(ctx, start, queue.Node{Name: "node"}, []int{0}); err != nil || len(builds) != 1 || builds[0].Item.ID != 4 {
 		t.Errorf("Claim = %v, %v; want item 4", builds, err)
 	}
 	if err := q.Close(); err != nil {
@@ -108,7 +108,7 @@ func TestTriggerEqualToDamagedItemMakesNewOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	q = open(t, boltqueue.Options{Path: path, Log: zap.NewNop()})
-	if builds, _, err := q.Claim(t.Context(), start, "node", []int{0, 1}); err != nil || len(builds) != 1 || builds[0].Item.ID != 2 {
+	if builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0, 1}); err != nil || len(builds) != 1 || builds[0].Item.ID != 2 {
 		t.Errorf("Claim = %v, %v; want item 2", builds, err)
 	}
 }
@@ -125,7 +125,7 @@ func TestDamagedHistoryIsTrimmed(t *testing.T) {
 	round := func(q *boltqueue.DB) {
 		t.Helper()
 		schedule(t, q, request("a", "k"))
-		builds, _, err := q.Claim(t.Context(), start, "node", []int{0})
+		builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0})
 		if err != nil || len(builds) != 1 {
 			t.Fatalf("Claim = %v, %v", builds, err)
 		}

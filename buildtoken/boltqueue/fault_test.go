@@ -133,7 +133,7 @@ func TestFailedBatch(t *testing.T) {
 				goOn, d := make(chan struct{}), &disk{}
 				q := open(t, boltqueue.Options{Path: path, Commit: d.commit(goOn)})
 				schedule(t, q, request("a", "runs"))
-				if _, _, err := q.Claim(t.Context(), start, "node", []int{0}); err != nil {
+				if _, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0}); err != nil {
 					t.Fatal(err)
 				}
 				waits := request("a", "waits")
@@ -204,14 +204,14 @@ func TestFailedClaimStartsNothing(t *testing.T) {
 			schedule(t, q, request("b", "2"))
 			before := read(t, q)
 			d.next(what)
-			if builds, _, err := q.Claim(t.Context(), start, "node", []int{0, 1}); !errors.Is(err, queue.ErrStorage) || len(builds) != 0 {
+			if builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0, 1}); !errors.Is(err, queue.ErrStorage) || len(builds) != 0 {
 				t.Fatalf("Claim = %v, %v; want %v", builds, err, queue.ErrStorage)
 			}
 			if diff := same(before, read(t, q)); diff != "" {
 				t.Errorf("a claim that failed changed something (-before +after):\n%s", diff)
 			}
 			sameOnDisk(t, q, path)
-			builds, _, err := q.Claim(t.Context(), start, "node", []int{0, 1})
+			builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0, 1})
 			if err != nil || len(builds) != 2 || builds[0].Number != 1 {
 				t.Errorf("next Claim = %v, %v; want both builds", builds, err)
 			}
@@ -239,7 +239,7 @@ func TestDiskHealsAfterManyFailures(t *testing.T) {
 		for name, do := range map[string]func() error{
 			"Schedule": func() error { _, _, err := q.Schedule(ctx, start, request("c", "3")); return err },
 			"a join":   func() error { _, _, err := q.Schedule(ctx, start, request("a", "1")); return err },
-			"Claim":    func() error { _, _, err := q.Claim(ctx, start, "node", []int{0}); return err },
+			"Claim":    func() error { _, _, err := q.Claim(ctx, start, queue.Node{Name: "node"}, []int{0}); return err },
 			"Cancel":   func() error { return q.Cancel(ctx, start, "a", 1, "alice") },
 			"Lost":     func() error { _, err := q.Lost(ctx); return err },
 			"Reclaim":  func() error { _, err := q.Reclaim(ctx, start, "lost"); return err },
@@ -380,7 +380,7 @@ func TestFileIsNotInItsPlace(t *testing.T) {
 					if _, _, err := q.Schedule(t.Context(), start, request("b", "2")); !errors.Is(err, queue.ErrStorage) {
 						t.Errorf("Schedule: %v, want %v", err, queue.ErrStorage)
 					}
-					if builds, _, err := q.Claim(t.Context(), start, "node", []int{0}); !errors.Is(err, queue.ErrStorage) || len(builds) != 0 {
+					if builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0}); !errors.Is(err, queue.ErrStorage) || len(builds) != 0 {
 						t.Errorf("Claim = %v, %v; want %v", builds, err, queue.ErrStorage)
 					}
 					if _, err := q.Builds(t.Context(), "a", 0, 10); !errors.Is(err, queue.ErrStorage) {

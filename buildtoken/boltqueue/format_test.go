@@ -94,14 +94,14 @@ func writeSample(t *testing.T) {
 	}
 	try(q.SetRules(ctx, map[string]queue.Rules{"app/deploy": {Concurrent: true, KeepBuilds: 7, Label: "gpu"}}, 0))
 	schedule(t, q, scm('e'))
-	_, _, err := q.Claim(ctx, start, "ci-1", []int{0})
+	_, _, err := q.Claim(ctx, start, queue.Node{Name: "ci-1"}, []int{0})
 	try(err)
 	_, err = q.Finish(ctx, start.Add(time.Minute), "app/deploy", 1, queue.Failure, "exit status 1")
 	try(err)
 	schedule(t, q, scm('c'))
 	try(q.Cancel(ctx, start.Add(time.Second), "app/deploy", 2, "bob"))
 	schedule(t, q, scm('r'))
-	_, _, err = q.Claim(ctx, start, "ci-1", []int{1})
+	_, _, err = q.Claim(ctx, start, queue.Node{Name: "ci-1"}, []int{1})
 	try(err)
 	try(q.Abort(ctx, "app/deploy", 2, "alice"))
 	waits := queue.Request{

@@ -51,7 +51,7 @@ func TestParametersOfAllItemsAreBounded(t *testing.T) {
 	if err := try("greedy", 6000, 50); !errors.Is(err, queue.ErrFull) {
 		t.Errorf("after a restart: %v, want %v", err, queue.ErrFull)
 	}
-	builds, _, err := q.Claim(t.Context(), start, "node", []int{0})
+	builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0})
 	if err != nil || len(builds) != 1 {
 		t.Fatalf("Claim = %v, %v", builds, err)
 	}

@@ -17,8 +17,10 @@ type memory struct {
 	lanes  map[string]*lane
 	byID   map[int64]*entry
 	byKey  map[identity]*entry
-	kib    int      // of all entries
-	ready  laneHeap // lanes whose first item may start at a known instant
+	kib    int // of all entries
+	// ready are the lanes whose first item may start at a known instant, by the
+	// label that they ask for. No heap is empty.
+	ready map[string]*laneHeap
 	// unsaved are items with a higher count of causes than the file says.
 	unsaved map[int64]*queue.Item
 	// aborts are the running builds that somebody asked to stop.
@@ -51,7 +53,8 @@ type entry struct {
 type lane struct {
 	head  queue.Lane
 	items itemHeap
-	pos   int // in memory.ready, or -1
+	pos   int    // in memory.ready, or -1
+	label string // where in memory.ready
 	// aside are queued items whose records can't be read: they are never
 	// started and never joined, but they can be seen and cancelled.
 	aside []*entry
@@ -64,7 +67,7 @@ func newMemory() *memory {
 	return &memory{
 		nextID: 1, lanes: map[string]*lane{}, byID: map[int64]*entry{},
 		byKey: map[identity]*entry{}, unsaved: map[int64]*queue.Item{},
-		aborts: map[buildKey]queue.Build{},
+		aborts: map[buildKey]queue.Build{}, ready: map[string]*laneHeap{},
 	}
 }
 
@@ -146,20 +149,45 @@ func (m *memory) running() []string {
 // settle puts the lane where its next instant belongs in ready.
 func (m *memory) settle(l *lane) {
 	waits := len(l.items) > 0 && !queue.Next(l.head, l.items[0].at()).IsZero()
+	label := l.head.Rules.Label
+	if l.pos >= 0 && (!waits || l.label != label) {
+		lanes := m.ready[l.label]
+		if heap.Remove(lanes, l.pos); lanes.Len() == 0 {
+			delete(m.ready, l.label)
+		}
+	}
 	switch {
-	case waits && l.pos < 0:
-		heap.Push(&m.ready, l)
-	case waits:
-		heap.Fix(&m.ready, l.pos)
+	case !waits:
 	case l.pos >= 0:
-		heap.Remove(&m.ready, l.pos)
+		heap.Fix(m.ready[label], l.pos)
+	default:
+		if m.ready[label] == nil {
+			m.ready[label] = &laneHeap{}
+		}
+		l.label = label
+		heap.Push(m.ready[label], l)
 	}
 }
 
-// next is when the first lane may start an item; zero if none waits for time.
-func (m *memory) next() time.Time {
-	if len(m.ready) == 0 {
-		return time.Time{}
+// first is the lane whose first item may start first, of those that a label
+// lets through; nil if none waits for time.
+func (m *memory) first(has func(label string) bool) *lane {
+	var first *lane
+	for label, lanes := range m.ready {
+		if top := (*lanes)[0]; has(label) && (first == nil || earlier(top.items[0], first.items[0])) {
+			first = top
+		}
 	}
-	return m.ready[0].items[0].at()
+	return first
 }
+
+// next is when the first lane may start an item; zero if none waits for time.
+func (m *memory) next(has func(label string) bool) time.Time {
+	if l := m.first(has); l != nil {
+		return l.items[0].at()
+	}
+	return time.Time{}
+}
+
+// asks says whether the lane asks for a label.
+func (l *lane) asks(label string) bool { return l.head.Rules.Label == label }

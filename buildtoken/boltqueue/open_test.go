@@ -28,7 +28,7 @@ func makeQueue(t *testing.T) string {
 		schedule(t, q, r)
 	}
 	for range 5 {
-		builds, _, err := q.Claim(t.Context(), start, "node", []int{0, 1, 2})
+		builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0, 1, 2})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -192,7 +192,7 @@ func cutsOf(t *testing.T, r *rand.Rand) []cut {
 						t.Error(err)
 					}
 				default:
-					claimed, _, err := q.Claim(t.Context(), start.Add(time.Hour), "node", []int{0, 1})
+					claimed, _, err := q.Claim(t.Context(), start.Add(time.Hour), queue.Node{Name: "node"}, []int{0, 1})
 					if err != nil {
 						t.Error(err)
 						return

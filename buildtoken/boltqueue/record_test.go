@@ -131,7 +131,7 @@ func TestJobNamesThatAreNoKeys(t *testing.T) {
 	if _, _, err := q.Schedule(t.Context(), start, once); err != nil {
 		t.Errorf("Schedule of the longest name that may have a key: %v", err)
 	}
-	if builds, _, err := q.Claim(t.Context(), start, "", []int{0}); err != nil || len(builds) != 1 {
+	if builds, _, err := q.Claim(t.Context(), start, queue.Node{}, []int{0}); err != nil || len(builds) != 1 {
 		t.Errorf("Claim of the longest name: %d builds, %v", len(builds), err)
 	}
 }

@@ -90,17 +90,21 @@ func (q *DB) Cancel(ctx context.Context, now time.Time, job string, id int64, by
 	return fmt.Errorf("%w: item %d of %s", queue.ErrNotFound, id, job)
 }
 
-// Claim starts what is due, one build for each of the free executors, and
-// says when it should be asked next: zero means after [DB.Changed] only.
+// Claim starts what is due and what the node may run, one build for each of the
+// free executors, and says when it should be asked next: zero means after
+// [DB.Changed] only.
 // What it returns is durable, so a crash can't run a build that is not on record.
-func (q *DB) Claim(ctx context.Context, now time.Time, node string, executors []int) ([]queue.Build, time.Time, error) {
+func (q *DB) Claim(ctx context.Context, now time.Time, node queue.Node, executors []int) ([]queue.Build, time.Time, error) {
 	var builds []queue.Build
 	var next time.Time
 	err := q.ask(ctx, request{decide: func(b *batch) error {
 		builds = nil
 		at := instant(now)
-		for len(b.mem.ready) > 0 && len(builds) < len(executors) && !b.mem.next().After(at) {
-			l := b.mem.ready[0]
+		for len(builds) < len(executors) {
+			l := b.mem.first(node.Has)
+			if l == nil || l.items[0].at().After(at) {
+				break
+			}
 			first, err := b.loadOr(l.items[0])
 			if err != nil {
 				return err
@@ -117,7 +121,7 @@ func (q *DB) Claim(ctx context.Context, now time.Time, node string, executors []
 			}
 			builds = append(builds, *change.Build)
 		}
-		next = b.mem.next()
+		next = b.mem.next(node.Has)
 		return nil
 	}})
 	if err != nil {

@@ -28,7 +28,7 @@ func (q *setClock) set(by time.Duration) {
 	q.by += by
 }
 
-func (q *setClock) Claim(ctx context.Context, now time.Time, node string, executors []int) ([]queue.Build, time.Time, error) {
+func (q *setClock) Claim(ctx context.Context, now time.Time, node queue.Node, executors []int) ([]queue.Build, time.Time, error) {
 	q.ahead.Lock()
 	by := q.by
 	q.ahead.Unlock()

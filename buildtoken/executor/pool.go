@@ -29,7 +29,7 @@ func (e *StoppedError) Error() string { return "stopped by " + e.By }
 // Queue is what the executors need of the queue. Its contract is that of
 // queuetest.
 type Queue interface {
-	Claim(ctx context.Context, now time.Time, node string, executors []int) ([]queue.Build, time.Time, error)
+	Claim(ctx context.Context, now time.Time, node queue.Node, executors []int) ([]queue.Build, time.Time, error)
 	Finish(ctx context.Context, now time.Time, job string, number int64, r queue.Result, reason string) (queue.Build, error)
 	Aborts(ctx context.Context) ([]queue.Build, error)
 	Changed() <-chan struct{}
@@ -42,8 +42,9 @@ type Run func(ctx context.Context, b queue.Build) (queue.Result, string)
 
 // Options say how to start a pool.
 type Options struct {
-	// Node is the name of this server in the builds' records.
-	Node string
+	// Node is this server. It is asked for whenever builds could start, because
+	// labels may change. Nil is a node without name and labels.
+	Node func() queue.Node
 	// Executors is how many builds run at once; 0 runs none until [Pool.Resize].
 	Executors int
 	// Ended, if set, is called after a build's end was recorded, by the
@@ -97,6 +98,9 @@ type running struct {
 func Start(q Queue, run Run, opts Options) *Pool {
 	if opts.Log == nil {
 		opts.Log = zap.NewNop
+	}
+	if opts.Node == nil {
+		opts.Node = func() queue.Node { return queue.Node{} }
 	}
 	ctx, abort := context.WithCancelCause(context.Background())
 	p := &Pool{
@@ -214,7 +218,7 @@ func (d *dispatcher) claim(ctx context.Context) time.Duration {
 		return never
 	}
 	// A claim that was given up could still be on record: a build that nobody runs.
-	builds, next, err := d.queue.Claim(context.WithoutCancel(ctx), time.Now(), d.opts.Node, free)
+	builds, next, err := d.queue.Claim(context.WithoutCancel(ctx), time.Now(), d.opts.Node(), free)
 	switch {
 	case errors.Is(err, queue.ErrClosed):
 		return never

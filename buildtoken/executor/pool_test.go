@@ -94,7 +94,7 @@ func pop(errs *[]error) error {
 	return err
 }
 
-func (q *fakeQueue) Claim(_ context.Context, now time.Time, node string, executors []int) ([]queue.Build, time.Time, error) {
+func (q *fakeQueue) Claim(_ context.Context, now time.Time, node queue.Node, executors []int) ([]queue.Build, time.Time, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.claims++

@@ -103,3 +103,6 @@ func Events(pieces ...[]byte) string {
 	_ = s.end(queue.Entry{})
 	return w.Body.String()
 }
+
+// Why says why an item is not started.
+func Why(now time.Time, e queue.Entry, eta string) string { return why(now, e, eta) }

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/buildtoken/buildtoken/buildtoken/httpapi"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
 func TestPrefers(t *testing.T) {
@@ -217,5 +218,23 @@ func TestWholeRunes(t *testing.T) {
 		if got := httpapi.WholeRunes(tt.in); got != tt.want {
 			t.Errorf("WholeRunes(%q) = %d, want %d", tt.in, got, tt.want)
 		}
+	}
+}
+
+func TestWhyAnItemWaitsForANode(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		in   queue.Blockage
+		want string
+	}{
+		{"any executor", queue.Blockage{Reason: queue.NoExecutor}, "Waiting for next available executor"},
+		{"one with a label", queue.Blockage{Reason: queue.NoExecutor, Label: "gpu"}, "Waiting for next available executor on ‘gpu’"},
+		{"a node", queue.Blockage{Reason: queue.NoNode, Label: "gpu"}, "There are no nodes with the label ‘gpu’"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := httpapi.Why(time.Time{}, queue.Entry{State: queue.Buildable, Blockage: tt.in}, ""); got != tt.want {
+				t.Errorf("Why = %q, want %q", got, tt.want)
+			}
+		})
 	}
 }

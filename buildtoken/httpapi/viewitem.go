@@ -46,7 +46,7 @@ func (v *view) item(e queue.Entry) object {
 		{"id", it.ID},
 		{"inQueueSince", it.Since.UnixMilli()},
 		{"params", paramsText(it.Values)},
-		{"stuck", state == queue.Buildable && v.now.Sub(it.Due) > stuckAfter},
+		{"stuck", state == queue.Buildable && (e.Blockage.Reason == queue.NoNode || v.now.Sub(it.Due) > stuckAfter)},
 		{"task", v.task(it.Job)},
 		{"url", "queue/item/" + strconv.FormatInt(it.ID, 10) + "/"},
 		{"why", orNull(v.why(e))},

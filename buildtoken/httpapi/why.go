@@ -38,6 +38,8 @@ func why(now time.Time, e queue.Entry, eta string) string {
 			return "Waiting for next available executor on ‘" + b.Label + "’"
 		}
 		return "Waiting for next available executor"
+	case queue.NoNode:
+		return "There are no nodes with the label ‘" + b.Label + "’"
 	default:
 		return "Not started: " + string(b.Reason)
 	}

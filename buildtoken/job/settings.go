@@ -24,6 +24,8 @@ type Settings struct {
 	Env []Var
 	// Dir is the directory in which builds run.
 	Dir *string
+	// Label names the servers that may run builds: those that have it. See [CheckLabel].
+	Label *string
 }
 
 // Var is a variable of an environment.
@@ -49,6 +51,9 @@ func (s Settings) Under(parent Settings) Settings {
 	if s.Dir == nil {
 		s.Dir = parent.Dir
 	}
+	if s.Label == nil {
+		s.Label = parent.Label
+	}
 	own := s.Env
 	inherited := slices.DeleteFunc(slices.Clone(parent.Env), func(v Var) bool {
 		return slices.ContainsFunc(own, func(o Var) bool { return o.Name == v.Name })
@@ -70,12 +75,37 @@ func (s Settings) Check() error {
 	case s.Dir != nil && strings.Contains(*s.Dir, "\x00"):
 		return fmt.Errorf("%w: the directory holds a NUL character", ErrBadSetting)
 	}
+	if s.Label != nil {
+		if err := CheckLabel(*s.Label); err != nil {
+			return fmt.Errorf("%w: label: %w", ErrBadSetting, err)
+		}
+	}
 	for _, v := range s.Env {
 		if v.Name == "" || strings.ContainsAny(v.Name, "=\x00") {
 			return fmt.Errorf("%w: %q cannot name a variable", ErrBadSetting, v.Name)
 		}
 		if strings.Contains(v.Value, "\x00") {
 			return fmt.Errorf("%w: the variable %s holds a NUL character", ErrBadSetting, v.Name)
+		}
+	}
+	return nil
+}
+
+// maxLabel is how long a label may be, in bytes.
+const maxLabel = 100
+
+// CheckLabel says what is wrong with a label, or with the name of a server, which is
+// one of its labels: 1 to 100 of the characters A-Z a-z 0-9 . _ + : @ / - are
+// right. Others are left to expressions that there may be one day.
+func CheckLabel(label string) error {
+	if label == "" || len(label) > maxLabel {
+		return fmt.Errorf("it has %d bytes, want 1 to %d", len(label), maxLabel)
+	}
+	for _, r := range label {
+		switch {
+		case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9', strings.ContainsRune("._+:@/-", r):
+		default:
+			return fmt.Errorf("%q holds %q; letters, digits and . _ + : @ / - are allowed", label, r)
 		}
 	}
 	return nil

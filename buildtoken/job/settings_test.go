@@ -2,6 +2,7 @@ package job_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,11 +13,11 @@ import (
 
 func TestSettingsUnder(t *testing.T) {
 	all := job.Settings{
-		QuietPeriod: new(time.Second), Timeout: new(time.Minute), KeepBuilds: new(3), Dir: new("/srv"),
+		QuietPeriod: new(time.Second), Timeout: new(time.Minute), KeepBuilds: new(3), Dir: new("/srv"), Label: new("linux"),
 		Env: []job.Var{{"A", "1"}, {"B", "2"}},
 	}
 	other := job.Settings{
-		QuietPeriod: new(time.Duration(0)), Timeout: new(time.Duration(0)), KeepBuilds: new(0), Dir: new(""),
+		QuietPeriod: new(time.Duration(0)), Timeout: new(time.Duration(0)), KeepBuilds: new(0), Dir: new(""), Label: new("gpu"),
 		Env: []job.Var{{"C", "3"}, {"A", "4"}},
 	}
 	merged := other
@@ -71,6 +72,13 @@ func TestSettingsCheck(t *testing.T) {
 		{"a negative timeout", job.Settings{Timeout: new(time.Duration(-1))}, job.ErrBadSetting},
 		{"a negative number of builds", job.Settings{KeepBuilds: new(-1)}, job.ErrBadSetting},
 		{"a directory with NUL", job.Settings{Dir: new("a\x00")}, job.ErrBadSetting},
+		{"a label", job.Settings{Label: new("linux/amd64+gpu_2:a.b@c-1")}, nil},
+		{"the longest label", job.Settings{Label: new(strings.Repeat("x", 100))}, nil},
+		{"a longer one", job.Settings{Label: new(strings.Repeat("x", 101))}, job.ErrBadSetting},
+		{"an empty label", job.Settings{Label: new("")}, job.ErrBadSetting},
+		{"two labels in one", job.Settings{Label: new("linux gpu")}, job.ErrBadSetting},
+		{"a label that could be an expression", job.Settings{Label: new("!linux")}, job.ErrBadSetting},
+		{"a label that is not ASCII", job.Settings{Label: new("größe")}, job.ErrBadSetting},
 		{"a variable", job.Settings{Env: []job.Var{{"PATH", "a=b"}}}, nil},
 		{"a variable without a name", job.Settings{Env: []job.Var{{"", "a"}}}, job.ErrBadSetting},
 		{"a variable named A=B", job.Settings{Env: []job.Var{{"A=B", ""}}}, job.ErrBadSetting},

@@ -73,6 +73,8 @@ func why(e queue.Entry) string {
 			return "Waiting for a free executor on " + b.Label
 		}
 		return "Waiting for a free executor"
+	case queue.NoNode:
+		return "There are no nodes with the label " + b.Label
 	default:
 		return "Not started: " + string(b.Reason)
 	}

@@ -13,33 +13,45 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// The lanes that may start something at an instant, what is due first in front.
+// The lanes that a node with labels may start something of at an instant, what is
+// due first in front. The first statement takes those that nobody else is
+// looking at, the second one waits for the first of all.
 const (
-	dueLanes = "select job, head::text from lanes where next <= $1 order by next, next_id limit $2 for update"
-	nextSQL  = "select next from lanes where next is not null order by next limit 1"
+	freeLanes = `select l.job, l.head::text from unnest($1::text[]) k(label) cross join lateral
+		(select * from lanes where label = k.label and next <= $2 order by next, next_id limit $3 for update skip locked) l
+		order by l.next, l.next_id limit $3`
+	firstLane = "select job, head::text from lanes where label = any($1) and next <= $2 order by next, next_id limit $3 for update"
+	nextSQL   = `select l.next from unnest($1::text[]) k(label) cross join lateral
+		(select next from lanes where label = k.label and next is not null order by next limit 1) l order by l.next limit 1`
 )
 
-// Claim starts what is due, one build for each of the free executors, and
-// says when it should be asked next: zero means after [DB.Changed] only.
+// labels are all that a node has.
+func labels(node queue.Node) []string {
+	return append([]string{"", node.Name}, node.Labels...)
+}
+
+// Claim starts what is due and what the node may run, one build for each of the
+// free executors, and says when it should be asked next: zero means after
+// [DB.Changed] only.
 // What it returns is durable, so a crash can't run a build that is not on record.
 //
 // After a Claim that could not say what it did, the next one returns what that
 // one has started, if its executor is still free.
-func (q *DB) Claim(ctx context.Context, now time.Time, node string, executors []int) ([]queue.Build, time.Time, error) {
+func (q *DB) Claim(ctx context.Context, now time.Time, node queue.Node, executors []int) ([]queue.Build, time.Time, error) {
 	if len(executors) == 0 {
-		next, err := q.next(ctx)
+		next, err := q.next(ctx, node)
 		return nil, next, err
 	}
-	builds, executors, err := q.found(ctx, node, executors)
+	builds, executors, err := q.found(ctx, node.Name, executors)
 	if err != nil || len(executors) == 0 {
 		return builds, instant(now), err
 	}
-	c := claim{now: instant(now), node: node, executors: executors, lanes: dueLanes + " skip locked"}
+	c := claim{now: instant(now), node: node, executors: executors, lanes: freeLanes}
 	err = q.decide(ctx, func(ctx context.Context, t *tx) error { return q.claim(ctx, t, &c) })
 	if err == nil && len(c.builds) == 0 && !c.next.IsZero() && !c.next.After(c.now) {
 		// What is due is being looked at by somebody else, who may not start it.
 		// Of one lane, the first, there is no harm in waiting for the lock.
-		c.executors, c.lanes = executors[:1], dueLanes
+		c.executors, c.lanes = executors[:1], firstLane
 		err = q.decide(ctx, func(ctx context.Context, t *tx) error { return q.claim(ctx, t, &c) })
 	}
 	if err != nil {
@@ -53,7 +65,7 @@ func (q *DB) Claim(ctx context.Context, now time.Time, node string, executors []
 // claim is one call of Claim, and what came of it.
 type claim struct {
 	now       time.Time
-	node      string
+	node      queue.Node
 	executors []int
 	lanes     string // the statement that locks them
 	builds    []queue.Build
@@ -66,7 +78,7 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 	l := newLocked()
 	var jobs []string
 	b := t.batch()
-	b.Queue(c.lanes, c.now.UnixNano(), len(c.executors)).Query(func(rows pgx.Rows) error {
+	b.Queue(c.lanes, labels(c.node), c.now.UnixNano(), len(c.executors)).Query(func(rows pgx.Rows) error {
 		jobs = nil
 		var job, head string
 		_, err := pgx.ForEachRow(rows, []any{&job, &head}, func() error {
@@ -80,14 +92,14 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 		})
 		return err
 	})
-	b.Queue(nextSQL).Query(c.readNext)
+	b.Queue(nextSQL, labels(c.node)).Query(c.readNext)
 	if err := t.send(ctx, b); err != nil {
 		return err
 	}
 	if len(jobs) == 0 {
 		return nil
 	}
-	items, err := q.firstItems(ctx, t, l, jobs, len(c.executors))
+	items, err := q.firstItems(ctx, t, l, jobs, c)
 	if err != nil {
 		return err
 	}
@@ -97,7 +109,7 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 		l.touched[job] = true
 	}
 	return l.write(ctx, t, func(b *pgx.Batch) error {
-		b.Queue(nextSQL).Query(c.readNext)
+		b.Queue(nextSQL, labels(c.node)).Query(c.readNext)
 		return nil
 	})
 }
@@ -146,14 +158,14 @@ func (c *claim) start(l *locked, items map[string][]queue.Item) {
 
 // firstItems reads the items of locked lanes that may start now, and of each
 // lane one more, which is what is first afterwards.
-func (q *DB) firstItems(ctx context.Context, t *tx, l *locked, jobs []string, executors int) (map[string][]queue.Item, error) {
+func (q *DB) firstItems(ctx context.Context, t *tx, l *locked, jobs []string, c *claim) (map[string][]queue.Item, error) {
 	limits := make([]int, len(jobs))
 	for i, job := range jobs {
 		limits[i] = 2
 		// Whether it may start a second one, when the first is running.
 		probe := queue.Item{Due: time.Unix(0, 1)}
-		if change, ok := queue.Claim(probe.Due, l.lanes[job].head, &probe, "", 0); ok && !queue.Next(change.Lane, probe.Due).IsZero() {
-			limits[i] = executors + 1
+		if change, ok := queue.Claim(probe.Due, l.lanes[job].head, &probe, c.node, 0); ok && !queue.Next(change.Lane, probe.Due).IsZero() {
+			limits[i] = len(c.executors) + 1
 		}
 	}
 	for {
@@ -193,10 +205,10 @@ func (q *DB) firstItems(ctx context.Context, t *tx, l *locked, jobs []string, ex
 	}
 }
 
-// next is when the first lane may start an item; zero if none waits for time.
-func (q *DB) next(ctx context.Context) (time.Time, error) {
+// next is when the first lane may start an item on a node; zero if none waits for time.
+func (q *DB) next(ctx context.Context, node queue.Node) (time.Time, error) {
 	var c claim
-	err := q.query(ctx, nextSQL, nil, c.readNext)
+	err := q.query(ctx, nextSQL, []any{labels(node)}, c.readNext)
 	return c.next, err
 }
 

@@ -25,7 +25,7 @@ func fill(t testing.TB, s store, job string, n int) {
 			from generate_series(1, %[3]d) n`, s.schema, job, n),
 		fmt.Sprintf("update %s.counts set queued = queued + %d where part = 0", s.schema, n),
 		// A lane whose build never ends: its items are due, and in everybody's way.
-		fmt.Sprintf(`insert into %s.lanes (job, head) values ('%s', '{"job":"%[2]s","queued":%d,"running":[1],"last_number":1}')`, s.schema, job, n),
+		fmt.Sprintf(`insert into %s.lanes (job, label, head) values ('%s', '', '{"job":"%[2]s","queued":%d,"running":[1],"last_number":1}')`, s.schema, job, n),
 		fmt.Sprintf("analyze %s.items", s.schema),
 	} {
 		if _, err := conn.Exec(t.Context(), sql); err != nil {
@@ -52,7 +52,7 @@ func TestDecisionsReadFewRows(t *testing.T) {
 		schedule(t, q, r)
 		schedule(t, q, r)
 		schedule(t, q, request("blocked", fmt.Sprint("new", n)))
-		if builds, _, err := q.Claim(ctx, start, "node", []int{0}); err != nil || len(builds) != 1 {
+		if builds, _, err := q.Claim(ctx, start, queue.Node{Name: "node"}, []int{0}); err != nil || len(builds) != 1 {
 			t.Fatalf("Claim: %v, %v", builds, err)
 		}
 		if err := q.Abort(ctx, "j", int64(n+1), "alice"); err != nil {
@@ -162,7 +162,7 @@ func BenchmarkBuild(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		schedule(b, q, request("j", "k"))
-		builds, _, err := q.Claim(b.Context(), start.Add(time.Second), "node", []int{0})
+		builds, _, err := q.Claim(b.Context(), start.Add(time.Second), queue.Node{Name: "node"}, []int{0})
 		if err != nil || len(builds) != 1 {
 			b.Fatalf("Claim: %v, %v", builds, err)
 		}

@@ -63,7 +63,7 @@ func operations() []operation {
 	queued := func(t *testing.T, q *pgqueue.DB, job string) { schedule(t, q, request(job, "k")) }
 	runs := func(t *testing.T, q *pgqueue.DB, job string) {
 		queued(t, q, job)
-		if builds, _, err := q.Claim(t.Context(), start, "node", []int{0}); err != nil || len(builds) != 1 {
+		if builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0}); err != nil || len(builds) != 1 {
 			t.Fatalf("Claim: %v, %v", builds, err)
 		}
 	}
@@ -133,7 +133,7 @@ func operations() []operation {
 			"Claim",
 			queued,
 			func(ctx context.Context, q *pgqueue.DB, job string) error {
-				builds, _, err := q.Claim(ctx, start, "node", []int{0})
+				builds, _, err := q.Claim(ctx, start, queue.Node{Name: "node"}, []int{0})
 				if err == nil && len(builds) != 1 {
 					return fmt.Errorf("started %d builds", len(builds))
 				}

@@ -246,7 +246,7 @@ func (l *locked) writeTrims(b *pgx.Batch) error {
 
 // writeLanes comes after the items, since it looks at them.
 func (l *locked) writeLanes(b *pgx.Batch) error {
-	var jobs, heads []string
+	var jobs, heads, labels []string
 	var nexts []*int64
 	for job := range l.touched {
 		jobs = append(jobs, job)
@@ -257,13 +257,14 @@ func (l *locked) writeLanes(b *pgx.Batch) error {
 		if err != nil {
 			return err
 		}
-		heads = append(heads, head)
+		heads, labels = append(heads, head), append(labels, l.lanes[job].head.Rules.Label)
 		nexts = append(nexts, ns(queue.Next(l.lanes[job].head, l.lanes[job].first)))
 	}
 	if len(jobs) > 0 {
-		b.Queue(`update lanes set head = k.head::json, next = k.next, next_id =
+		b.Queue(`update lanes set head = k.head::json, label = k.label, next = k.next, next_id =
 				(select id from items where job = k.job and not damaged order by due, id limit 1)
-			from unnest($1::text[], $2::text[], $3::bigint[]) k(job, head, next) where lanes.job = k.job`, jobs, heads, nexts)
+			from unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) k(job, head, label, next) where lanes.job = k.job`,
+			jobs, heads, labels, nexts)
 	}
 	return nil
 }

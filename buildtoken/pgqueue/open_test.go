@@ -68,7 +68,7 @@ func TestNothingIsAcceptedWithoutTheLock(t *testing.T) {
 		}
 		break
 	}
-	if _, _, err := q.Claim(t.Context(), start, "node", []int{0}); !errors.Is(err, queue.ErrStorage) {
+	if _, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0}); !errors.Is(err, queue.ErrStorage) {
 		t.Errorf("Claim: %v, want %v", err, queue.ErrStorage)
 	}
 	select {
@@ -89,7 +89,7 @@ func TestCrashOfTheDatabaseLosesNothing(t *testing.T) {
 	r.Delay = time.Hour
 	schedule(t, q, r)
 	schedule(t, q, request("runs", "k"))
-	if builds, _, err := q.Claim(t.Context(), start, "node", []int{0}); err != nil || len(builds) != 1 {
+	if builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0}); err != nil || len(builds) != 1 {
 		t.Fatalf("Claim: %v, %v", builds, err)
 	}
 	facts := func() (all struct {
@@ -115,7 +115,7 @@ func TestCrashOfTheDatabaseLosesNothing(t *testing.T) {
 	for name, do := range map[string]func() error{
 		"Schedule": func() error { _, _, err := q.Schedule(t.Context(), start, r); return err },
 		"Cancel":   func() error { return q.Cancel(t.Context(), start, "j", 1, "alice") },
-		"Claim":    func() error { _, _, err := q.Claim(t.Context(), start, "node", []int{1}); return err },
+		"Claim":    func() error { _, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{1}); return err },
 		"Finish":   func() error { _, err := q.Finish(t.Context(), start, "runs", 1, queue.Success, ""); return err },
 		"Abort":    func() error { return q.Abort(t.Context(), "runs", 1, "alice") },
 		"Aborts":   func() error { _, err := q.Aborts(t.Context()); return err },
@@ -224,7 +224,7 @@ func TestDamagedItemHoldsUpNothing(t *testing.T) {
 	if _, err := pgtest.Connect(t, s.url).Exec(t.Context(), "update "+s.schema+".items set body = '[]' where id = $1", bad.ID); err != nil {
 		t.Fatal(err)
 	}
-	builds, _, err := q.Claim(t.Context(), start, "node", []int{0, 1})
+	builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0, 1})
 	if err != nil || len(builds) != 1 || builds[0].Item.ID != good.ID {
 		t.Fatalf("Claim: %v, %v; want item %d", builds, err, good.ID)
 	}
@@ -256,13 +256,13 @@ func TestClaimWaitsForALaneThatIsBeingDecided(t *testing.T) {
 	if _, err := other.Exec(t.Context(), "select from "+s.schema+".lanes where job = 'a' for update"); err != nil {
 		t.Fatal(err)
 	}
-	builds, next, err := q.Claim(t.Context(), start, "node", []int{0, 1})
+	builds, next, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0, 1})
 	if err != nil || len(builds) != 1 || builds[0].Item.Job != "b" || !next.Equal(start) {
 		t.Fatalf("Claim beside a locked lane: %v, next %v, %v; want b, and to be asked again", builds, next, err)
 	}
 	claimed := make(chan []queue.Build)
 	go func() {
-		builds, _, err := q.Claim(context.WithoutCancel(t.Context()), start, "node", []int{1})
+		builds, _, err := q.Claim(context.WithoutCancel(t.Context()), start, queue.Node{Name: "node"}, []int{1})
 		if err != nil {
 			t.Error(err)
 		}

@@ -152,28 +152,29 @@ func (q *DB) scheduleBatch(ctx context.Context, batch []*request) {
 // ensure makes rows for lanes that have none. A lane without history is the
 // same with a row and without.
 func (q *DB) ensure(ctx context.Context, batch []*request) error {
-	heads := map[string]string{}
+	missing := map[string]bool{}
 	for _, r := range batch {
 		if !q.lanes[r.Job] {
-			head, err := encode(queue.Lane{Job: r.Job, Rules: q.rules.get(r.Job)})
-			if err != nil {
-				return err
-			}
-			heads[r.Job] = head
+			missing[r.Job] = true
 		}
 	}
-	if len(heads) == 0 {
+	if len(missing) == 0 {
 		return nil
 	}
-	jobs := slices.Sorted(maps.Keys(heads))
-	bodies := make([]string, len(jobs))
-	for i, job := range jobs {
-		bodies[i] = heads[job]
+	jobs := slices.Sorted(maps.Keys(missing))
+	var heads, labels []string
+	for _, job := range jobs {
+		rules := q.rules.get(job)
+		head, err := encode(queue.Lane{Job: job, Rules: rules})
+		if err != nil {
+			return err
+		}
+		heads, labels = append(heads, head), append(labels, rules.Label)
 	}
 	err := q.decide(ctx, func(ctx context.Context, t *tx) error {
 		b := t.batch()
-		b.Queue(`insert into lanes (job, head) select job, head::json from unnest($1::text[], $2::text[]) k(job, head)
-			on conflict do nothing`, jobs, bodies)
+		b.Queue(`insert into lanes (job, head, label) select job, head::json, label from unnest($1::text[], $2::text[], $3::text[]) k(job, head, label)
+			on conflict do nothing`, jobs, heads, labels)
 		return t.send(ctx, b)
 	})
 	if err != nil {

@@ -28,7 +28,7 @@ func Example() {
 	fmt.Println(state+":", why.Reason)
 
 	now = queue.Next(joined.Lane, joined.Item.Due)
-	started, ok := queue.Claim(now, joined.Lane, joined.Item, "ci-1", 0)
+	started, ok := queue.Claim(now, joined.Lane, joined.Item, queue.Node{Name: "ci-1"}, 0)
 	fmt.Println("build", started.Build.Number, ok)
 
 	ended, _ := queue.Finish(now.Add(time.Minute), started.Lane, *started.Build, queue.Success, "")

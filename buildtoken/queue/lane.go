@@ -16,7 +16,7 @@ type Rules struct {
 	// KeepBuilds is how many ended builds, and as many cancelled items, are
 	// kept. Zero keeps all.
 	KeepBuilds int `json:"keep_builds,omitempty"`
-	// Label names the nodes that may run the job's builds. Empty: any.
+	// Label names the nodes that may run the job's builds: those that have it. Empty: any.
 	Label string `json:"label,omitempty"`
 }
 
@@ -149,16 +149,16 @@ func Next(l Lane, due time.Time) time.Time {
 
 // Claim starts the build of first, the item of the lane that is due first
 // (ties: the lower ID), on an executor of a node. It says false if nothing
-// may start at this instant. The number comes from LastNumber, never from the
+// may start at this instant, or not on this node. The number comes from LastNumber, never from the
 // history, which is shorter.
-func Claim(now time.Time, l Lane, first *Item, node string, executor int) (Change, bool) {
-	if next := Next(l, first.Due); next.IsZero() || next.After(now) {
+func Claim(now time.Time, l Lane, first *Item, node Node, executor int) (Change, bool) {
+	if next := Next(l, first.Due); next.IsZero() || next.After(now) || !node.Has(l.Rules.Label) {
 		return Change{}, false
 	}
 	l.LastNumber++
 	l.Queued--
 	l.Running = append(slices.Clone(l.Running), l.LastNumber)
-	b := Build{Item: *first, Number: l.LastNumber, Node: node, Executor: executor, Started: now}
+	b := Build{Item: *first, Number: l.LastNumber, Node: node.Name, Executor: executor, Started: now}
 	return Change{Lane: l, Left: first.ID, Build: &b}, true
 }
 

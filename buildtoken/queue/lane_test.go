@@ -30,7 +30,7 @@ func schedule(t *testing.T, l queue.Lane, equal *queue.Item, r queue.Request) qu
 func claim(t *testing.T, l queue.Lane, id int64) queue.Change {
 	t.Helper()
 	l.Queued++
-	change, ok := queue.Claim(start, l, &queue.Item{ID: id, Job: l.Job, Due: start}, "node", 0)
+	change, ok := queue.Claim(start, l, &queue.Item{ID: id, Job: l.Job, Due: start}, queue.Node{Name: "node"}, 0)
 	if !ok {
 		t.Fatalf("Claim of item %d: not started", id)
 	}
@@ -267,12 +267,12 @@ func TestNextAndClaimAgree(t *testing.T) {
 				t.Errorf("Next without an item = %v, want zero", got)
 			}
 			for _, early := range []time.Duration{1, time.Second} {
-				if _, ok := queue.Claim(start.Add(-early), tt.lane, item, "node", 0); ok {
+				if _, ok := queue.Claim(start.Add(-early), tt.lane, item, queue.Node{Name: "node"}, 0); ok {
 					t.Errorf("started %v before it was due", early)
 				}
 			}
 			before := slices.Clone(tt.lane.Running)
-			change, ok := queue.Claim(start, tt.lane, item, "node", 3)
+			change, ok := queue.Claim(start, tt.lane, item, queue.Node{Name: "node"}, 3)
 			if ok != tt.open {
 				t.Fatalf("Claim when due: %v, want %v", ok, tt.open)
 			}

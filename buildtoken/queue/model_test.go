@@ -265,7 +265,7 @@ func (w *world) decide(o op) (*queue.Change, error) {
 		if first == nil {
 			return nil, nil
 		}
-		if change, ok := queue.Claim(w.now, lane, first, "node", o.b); ok {
+		if change, ok := queue.Claim(w.now, lane, first, queue.Node{Name: "node"}, o.b); ok {
 			return &change, nil
 		}
 		return nil, nil

@@ -20,7 +20,8 @@ type Blockage struct {
 	Until time.Time
 	// Number is the running build, for [BuildRunning].
 	Number int64
-	// Label is the label that no free executor has, for [NoExecutor]. Empty: any executor.
+	// Label is the label that no free executor has, for [NoExecutor] and [NoNode].
+	// Empty: any executor.
 	Label string
 }
 
@@ -33,6 +34,8 @@ const (
 	JobDisabled  Reason = "job is disabled"
 	BuildRunning Reason = "a build of the job is running"
 	NoExecutor   Reason = "no free executor"
+	// NoNode is said by [Blockage.Among] only, which knows the nodes.
+	NoNode Reason = "no node has the label"
 	// RecordDamaged is said by a backend, not by [Lane.Explain]: what is left of
 	// the item can be seen and cancelled, but not be built.
 	RecordDamaged Reason = "its record is damaged"

@@ -1,14 +1,15 @@
 -- One row for each job that was ever triggered. The row is the lock of its lane:
 -- nothing of a lane is decided without it. head is queue.Lane as JSON; next is
--- what queue.Next says of it (nanoseconds since 1970), and next_id the item
--- that is due then.
+-- what queue.Next says of it (nanoseconds since 1970), next_id the item that is
+-- due then, and label what a node needs to start it.
 create table lanes (
     job     text collate "C" primary key,
     head    json not null,
     next    bigint,
-    next_id bigint
+    next_id bigint,
+    label   text collate "C" not null
 ) with (fillfactor = 70);
-create index lanes_next on lanes (next, next_id) where next is not null;
+create index lanes_next on lanes (label, next, next_id) where next is not null;
 
 create sequence item_ids;
 

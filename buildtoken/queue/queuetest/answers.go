@@ -84,7 +84,7 @@ func closedSaysSo(t *testing.T, _ Store, q Queue) {
 		"SetRules": func() error { return q.SetRules(ctx, nil, 0) },
 		"Schedule": func() error { _, _, err := q.Schedule(ctx, start, request("j", "k")); return err },
 		"Cancel":   func() error { return q.Cancel(ctx, start, "j", 1, "alice") },
-		"Claim":    func() error { _, _, err := q.Claim(ctx, start, "node", []int{0}); return err },
+		"Claim":    func() error { _, _, err := q.Claim(ctx, start, queue.Node{Name: "node"}, []int{0}); return err },
 		"Finish":   func() error { _, err := q.Finish(ctx, start, "j", 1, queue.Success, ""); return err },
 		"Abort":    func() error { return q.Abort(ctx, "j", 1, "alice") },
 		"Aborts":   func() error { _, err := q.Aborts(ctx); return err },

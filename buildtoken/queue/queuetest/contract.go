@@ -29,6 +29,7 @@ func contract() []clause {
 		{"claims at once never run one job twice", claimsAtOnce},
 		{"claims never exceed the executors", claimsWithinExecutors},
 		{"what is due first starts first, over all jobs", dueFirstStartsFirst},
+		{"a node starts only what it has the label for", labelsPlaceBuilds},
 		{"a caller whose context ends learns that it knows nothing", contextEnds},
 		{"Changed has a value after what may start, free or stop a build", changedFires},
 		{"identifiers are unique over jobs and never used again", idsAreUnique},
@@ -63,7 +64,7 @@ func schedule(t *testing.T, q Queue, r queue.Request) (queue.Item, bool) {
 
 func claim(t *testing.T, q Queue, executors ...int) []queue.Build {
 	t.Helper()
-	builds, _, err := q.Claim(t.Context(), start, "node", executors)
+	builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, executors)
 	if err != nil {
 		t.Fatalf("Claim: %v", err)
 	}
@@ -244,7 +245,7 @@ func recordComesBack(t *testing.T, store Store, q Queue) {
 		t.Errorf("item after a restart (-want +got):\n%s", diff)
 	}
 	due := start.Add(r.Delay)
-	builds, _, err := again.Claim(t.Context(), due, "node-1", []int{7})
+	builds, _, err := again.Claim(t.Context(), due, queue.Node{Name: "node-1"}, []int{7})
 	if err != nil || len(builds) != 1 {
 		t.Fatalf("Claim: %d builds, %v", len(builds), err)
 	}

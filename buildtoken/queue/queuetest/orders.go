@@ -21,7 +21,7 @@ func dueFirstStartsFirst(t *testing.T, _ Store, q Queue) {
 	}
 	var started []int64
 	for now := start; ; {
-		builds, next, err := q.Claim(t.Context(), now, "node", []int{0})
+		builds, next, err := q.Claim(t.Context(), now, queue.Node{Name: "node"}, []int{0})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -188,7 +188,7 @@ func listsObeyLimits(t *testing.T, _ Store, q Queue) {
 		}
 	}
 	late := start.Add(time.Minute)
-	if builds, _, err := q.Claim(t.Context(), late, "node", []int{0, 1, 2, 3, 4, 5}); err != nil || len(builds) != 4 {
+	if builds, _, err := q.Claim(t.Context(), late, queue.Node{Name: "node"}, []int{0, 1, 2, 3, 4, 5}); err != nil || len(builds) != 4 {
 		t.Fatalf("Claim: %d builds, %v; want three of a and one of b", len(builds), err)
 	}
 	for _, tt := range []struct {
@@ -243,7 +243,7 @@ func lanesInOrder(t *testing.T, _ Store, q Queue) {
 func clockGoesBack(t *testing.T, _ Store, q Queue) {
 	ctx, earlier := t.Context(), start.Add(-time.Hour)
 	first, _ := schedule(t, q, request("j", "k"))
-	if builds, next, err := q.Claim(ctx, earlier, "node", []int{0}); err != nil || len(builds) != 0 || !next.Equal(start) {
+	if builds, next, err := q.Claim(ctx, earlier, queue.Node{Name: "node"}, []int{0}); err != nil || len(builds) != 0 || !next.Equal(start) {
 		t.Errorf("Claim before: %v, next %v, %v; want nothing until %v", builds, next, err, start)
 	}
 	joined, created, err := q.Schedule(ctx, earlier, request("j", "k"))
@@ -255,7 +255,7 @@ func clockGoesBack(t *testing.T, _ Store, q Queue) {
 		t.Errorf("item %d after %d, %v", second.ID, first.ID, err)
 	}
 	for want := int64(1); want <= 2; want++ {
-		builds, _, err := q.Claim(ctx, earlier, "node", []int{0})
+		builds, _, err := q.Claim(ctx, earlier, queue.Node{Name: "node"}, []int{0})
 		if err != nil || len(builds) != 1 || builds[0].Number != want {
 			t.Fatalf("Claim: %v, %v; want number %d", builds, err, want)
 		}

@@ -36,7 +36,7 @@ func (p *player) advance(a arguments) ([]string, error) {
 
 // next asks with no executor free: the answer is when to ask again.
 func (p *player) next(arguments) ([]string, error) {
-	_, next, err := p.q.Claim(p.t.Context(), p.now, "node", nil)
+	_, next, err := p.q.Claim(p.t.Context(), p.now, queue.Node{Name: "node"}, nil)
 	switch {
 	case err != nil:
 		return refused(err)
@@ -59,7 +59,7 @@ func (p *player) claim(a arguments) ([]string, error) {
 	for i := range int(n) {
 		executors = append(executors, i)
 	}
-	builds, _, err := p.q.Claim(p.t.Context(), p.now, "node", executors)
+	builds, _, err := p.q.Claim(p.t.Context(), p.now, queue.Node{Name: "node"}, executors)
 	if err != nil {
 		return refused(err)
 	}

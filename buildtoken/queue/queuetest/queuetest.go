@@ -29,7 +29,7 @@ type Queue interface {
 	SetRules(ctx context.Context, rules map[string]queue.Rules, limit int) error
 	Schedule(ctx context.Context, now time.Time, r queue.Request) (item queue.Item, created bool, err error)
 	Cancel(ctx context.Context, now time.Time, job string, id int64, by string) error
-	Claim(ctx context.Context, now time.Time, node string, executors []int) (started []queue.Build, next time.Time, err error)
+	Claim(ctx context.Context, now time.Time, node queue.Node, executors []int) (started []queue.Build, next time.Time, err error)
 	Finish(ctx context.Context, now time.Time, job string, number int64, r queue.Result, reason string) (queue.Build, error)
 	Abort(ctx context.Context, job string, number int64, by string) error
 	Aborts(ctx context.Context) ([]queue.Build, error)

@@ -100,7 +100,7 @@ func decisionsNeverOverlap(t *testing.T, _ Store, q Queue) {
 					t.Errorf("Cancel: %v", err)
 				}
 			case 1:
-				builds, _, err := q.Claim(t.Context(), start, "node", []int{caller})
+				builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{caller})
 				if err != nil {
 					t.Errorf("Claim: %v", err)
 				}
@@ -166,7 +166,7 @@ func claimsAtOnce(t *testing.T, _ Store, q Queue) {
 		var mu sync.Mutex
 		var started []queue.Build
 		together(callers, func(caller int) {
-			builds, _, err := q.Claim(t.Context(), start, fmt.Sprint("node", caller), []int{0, 1})
+			builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: fmt.Sprint("node", caller)}, []int{0, 1})
 			if err != nil {
 				t.Errorf("Claim: %v", err)
 				return

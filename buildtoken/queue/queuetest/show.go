@@ -121,7 +121,7 @@ func entry(e queue.Entry) string {
 		if e.Blockage.Label != "" {
 			out += " with label " + e.Blockage.Label
 		}
-	case queue.JobDisabled, queue.RecordDamaged:
+	case queue.JobDisabled, queue.RecordDamaged, queue.NoNode:
 	}
 	return out + fmt.Sprintf(", position %d, due %s, causes %s", e.Position, since(e.Item.Due), causes(e.Item))
 }
