@@ -45,16 +45,6 @@ func (s *server) queued() int {
 	return n
 }
 
-// output is what Caddy wrote so far.
-func (s *server) output() string {
-	s.t.Helper()
-	text, err := os.ReadFile(filepath.Join(s.dir, "output"))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return string(text)
-}
-
 func (s *server) wantLogged(what string) {
 	s.t.Helper()
 	if !strings.Contains(s.output(), what) {

@@ -57,6 +57,7 @@ type server struct {
 	wrapper          []string      // a command that starts the program
 	process          *exec.Cmd     // nil: none runs
 	ended            chan struct{} // closed when process has
+	began            int           // how long the output was before
 }
 
 // newServer writes a Caddyfile with the body of a site.
@@ -107,10 +108,14 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// start runs Caddy and returns once it answers.
+// start runs Caddy and returns once all of it was started, and it answers: the
+// site may do so before the engine is there.
 func (s *server) start() {
 	s.t.Helper()
 	s.launch()
+	s.eventually("Caddy was started", func() bool {
+		return strings.Contains(s.output()[s.began:], "serving initial configuration")
+	})
 	s.eventually("Caddy answers", func() bool {
 		resp, err := http.Get("http://" + s.site + "/ready")
 		if err != nil {
@@ -121,6 +126,16 @@ func (s *server) start() {
 	})
 }
 
+// output is what Caddy wrote so far.
+func (s *server) output() string {
+	s.t.Helper()
+	text, err := os.ReadFile(filepath.Join(s.dir, "output"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(text)
+}
+
 // launch runs Caddy.
 func (s *server) launch() {
 	s.t.Helper()
@@ -129,6 +144,7 @@ func (s *server) launch() {
 		s.t.Fatal(err)
 	}
 	defer output.Close() // the process has its own
+	s.began = len(s.output())
 	command := append(slices.Clone(s.wrapper), binary, "run", "--config", s.file, "--adapter", "caddyfile")
 	s.process = exec.Command(command[0], command[1:]...)
 	s.process.Env, s.process.Dir = s.environment, s.dir
