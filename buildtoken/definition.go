@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken/job"
@@ -99,6 +100,9 @@ type definedJob struct {
 	runner  runner.Runner
 	poller  runner.Poller
 	badge   bool
+	// fitsSmall says whether the runner can start builds with any small values;
+	// found out when it is first asked for.
+	fitsSmall func() bool
 }
 
 type tokenKey struct {
@@ -254,6 +258,7 @@ func (c *compiler) job(folder string, j Job, outer scope) {
 		rules: inner.rules, byToken: map[tokenKey]*policy.Policy{},
 		runner: j.Runner, poller: j.Poller, badge: j.Badge,
 	}
+	defined.fitsSmall = sync.OnceValue(defined.fitsLargestSmall)
 	var tokens []token.Token
 	for level, at := range slices.Backward(inner.tokens) {
 		distance := len(inner.tokens) - 1 - level

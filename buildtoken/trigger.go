@@ -16,7 +16,6 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/policy"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
-	"github.com/buildtoken/buildtoken/buildtoken/runner"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
@@ -260,8 +259,8 @@ func (c *Controller) values(j *definedJob, t Trigger) ([]job.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	if sizer, ok := j.runner.(runner.Sizer); ok {
-		if err := sizer.Fits(environment(j, queue.Build{Item: queue.Item{Root: t.Root}}, values, place{}), params(j.Job, values)); err != nil {
+	if !small(t.Root, values) || !j.fitsSmall() {
+		if err := j.fits(t.Root, values); err != nil {
 			return nil, err
 		}
 	}

@@ -47,3 +47,11 @@ func BenchmarkLoad(b *testing.B) {
 		})
 	}
 }
+
+// heapInUse is what is reachable now, in bytes.
+func heapInUse() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapInuse + m.StackInuse
+}

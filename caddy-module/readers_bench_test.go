@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -180,12 +179,4 @@ func processorUse(b *testing.B, d time.Duration) float64 {
 	begin, before := time.Now(), processorTime(b)
 	<-time.After(d)
 	return float64((processorTime(b) - before).Milliseconds()) / time.Since(begin).Seconds()
-}
-
-// heapInUse is what is reachable now, in bytes.
-func heapInUse() uint64 {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.HeapInuse + m.StackInuse
 }

@@ -85,7 +85,8 @@ type Runner interface {
 // Sizer is a [Runner] that can tell before a trigger is accepted whether it could start such a build.
 type Sizer interface {
 	// Fits returns an error that wraps [ErrTooLarge] or [ErrBadValue] and names the parameter at fault, or nil. The
-	// arguments are what [Build.Env] and [Build.Params] would be.
+	// arguments are what [Build.Env] and [Build.Params] would be. What fits, fits with shorter values too, as long as
+	// they hold no NUL byte: it is not asked again for each of them.
 	Fits(env []string, params []Param) error
 }
 

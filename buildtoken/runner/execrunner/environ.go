@@ -98,13 +98,13 @@ func checkSize(args, env []string, params []runner.Param) error {
 		}
 	}
 	total := 0
-	check := func(s, what string) error {
+	check := func(s string, what func() string) error {
 		total += len(s) + 1 + pointer
 		switch {
 		case strings.ContainsRune(s, 0):
-			return fmt.Errorf("%s holds a NUL byte: %w", what, runner.ErrBadValue)
+			return fmt.Errorf("%s holds a NUL byte: %w", what(), runner.ErrBadValue)
 		case len(s) >= maxString:
-			return fmt.Errorf("%s is longer than %d bytes%s: %w", what, maxString, largest(params), runner.ErrTooLarge)
+			return fmt.Errorf("%s is longer than %d bytes%s: %w", what(), maxString, largest(params), runner.ErrTooLarge)
 		}
 		return nil
 	}
@@ -112,12 +112,12 @@ func checkSize(args, env []string, params []runner.Param) error {
 		if strings.IndexByte(e, '=') <= 0 {
 			return fmt.Errorf("environment variable %d is no NAME=value: %w", i+1, runner.ErrBadValue)
 		}
-		if err := check(e, "environment variable "+variable(e)); err != nil {
+		if err := check(e, func() string { return "environment variable " + variable(e) }); err != nil {
 			return err
 		}
 	}
 	for i, a := range args {
-		if err := check(a, fmt.Sprintf("argument %d", i+1)); err != nil {
+		if err := check(a, func() string { return fmt.Sprintf("argument %d", i+1) }); err != nil {
 			return err
 		}
 	}
