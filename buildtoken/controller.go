@@ -123,6 +123,7 @@ type Controller struct {
 	wrong   *wrongTokens
 	pool    *executor.Pool
 	polls   *polls
+	cuts    sync.WaitGroup // of the goroutine that hears of cuts
 	spaces  workspaces
 	swept   sweeper
 	stats   stats
@@ -131,6 +132,8 @@ type Controller struct {
 	// effective is what the newest attached configuration says; never nil.
 	effective atomic.Pointer[effective]
 
+	// stopped is closed when no build runs any more.
+	stopped chan struct{}
 	// done is closed when the first Close is done, with the answer in closeErr.
 	done     chan struct{}
 	closeErr error
@@ -184,6 +187,7 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 		uploads: uploads{dir: filepath.Join(opts.Dir, "uploads")},
 		wrong:   newWrongTokens(),
 		done:    make(chan struct{}),
+		stopped: make(chan struct{}),
 	}
 	c.effective.Store(&effective{Config: Config{Log: opts.Log}.withDefaults(), detached: true})
 	c.spaces.dir = filepath.Join(opts.Dir, "workspaces")
@@ -197,6 +201,9 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 	c.polls = newPolls(c)
 	//nolint:contextcheck // builds outlive the opening; Close ends them
 	c.pool = executor.Start(c.queue, c.run, executor.Options{Node: c.node, Ended: c.ended, Log: c.logger})
+	if q, ok := opts.Queue.(interface{ CutOff() <-chan struct{} }); ok {
+		c.cuts.Go(func() { c.hearCuts(q.CutOff()) }) // Close waits for it
+	}
 	return c, nil
 }
 
@@ -219,6 +226,8 @@ func (c *Controller) Close() error {
 	c.pool.Resize(0) // polls may take a while to stop, and no build should start meanwhile
 	c.polls.close()
 	c.pool.Stop(last.ShutdownTimeout)
+	close(c.stopped)
+	c.cuts.Wait()
 	if err := c.queue.Close(); err != nil {
 		c.closeErr = fmt.Errorf("buildtoken: %w", err)
 	}
@@ -327,6 +336,20 @@ func (c *Controller) detach(ctx context.Context, e *effective) {
 	}
 	c.effective.Store(earlier)
 	c.resume()
+}
+
+// hearCuts stops the builds of this server when its queue says that another
+// server may take them for lost. It ends with Close.
+func (c *Controller) hearCuts(cuts <-chan struct{}) {
+	for {
+		select {
+		case <-cuts:
+			c.logger().Error("builds are stopped: the server is cut off from its queue")
+			c.pool.CutOff()
+		case <-c.stopped:
+			return
+		}
+	}
 }
 
 // node is this server, as the newest configuration has it.

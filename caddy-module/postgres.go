@@ -25,6 +25,9 @@ func init() {
 // starts. Caddy takes no signal meanwhile.
 const openTime = 10 * time.Second
 
+// minTakeover is what a heartbeat and a commit should have time for.
+const minTakeover = 3 * time.Second
+
 // Postgres keeps the queue in a PostgreSQL database, 13 or newer. One server at
 // a time has it open; another one that starts with the same database fails.
 //
@@ -45,6 +48,12 @@ type Postgres struct {
 	// made if need be.
 	Key string `json:"key,omitempty"`
 
+	// How long after the database has last heard of this server another one may
+	// take the queue over. Two thirds of it after it has last reached the
+	// database, this server stops its builds, so that none runs twice. At least 3s.
+	// Default: 30s.
+	TakeoverAfter caddy.Duration `json:"takeover_after,omitempty"`
+
 	// What was resolved, as functions: nothing that prints the module shows it.
 	url func() string
 	key func() (buildtoken.Key, bool)
@@ -63,6 +72,9 @@ func (*Postgres) CaddyModule() caddy.ModuleInfo {
 func (p *Postgres) Place() (string, error) {
 	if p.URL == "" {
 		return "", errors.New("queue postgres: the url is missing")
+	}
+	if after := time.Duration(p.TakeoverAfter); after != 0 && after < minTakeover {
+		return "", fmt.Errorf("queue postgres: takeover_after is %v, want at least %v", after, minTakeover)
 	}
 	url, err := placeholders{}.replace(p.URL)
 	if err != nil {
@@ -98,7 +110,13 @@ func (p *Postgres) Open(place string, limit int, log *zap.Logger) (buildtoken.Op
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), openTime)
 	defer cancel()
-	db, err := pgqueue.Open(ctx, pgqueue.Options{URL: p.url(), Schema: p.Schema, Limit: limit, LockTimeout: lockTimeout, Log: log.Named("queue")})
+	server, err := os.Hostname()
+	if err != nil {
+		return buildtoken.Options{}, fmt.Errorf("name of this machine: %w", err)
+	}
+	db, err := pgqueue.Open(ctx, pgqueue.Options{
+		URL: p.url(), Schema: p.Schema, Server: server, TTL: time.Duration(p.TakeoverAfter), Limit: limit, LockTimeout: lockTimeout, Log: log.Named("queue"),
+	})
 	if errors.Is(err, pgqueue.ErrLocked) {
 		return buildtoken.Options{}, fmt.Errorf("open queue %s: %w; does another Caddy run with the same database?", place, err)
 	}
@@ -132,6 +150,7 @@ func (*Postgres) ownKey(path string, log *zap.Logger) (buildtoken.Key, error) {
 //	postgres <url> {
 //		schema <name>
 //		key    <64 hexadecimal digits>
+//		takeover_after <duration>
 //	}
 func (p *Postgres) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the module's name
@@ -145,8 +164,8 @@ func (p *Postgres) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	p.URL = args[0]
 	text := newParser(d)
 	seen := once{}
-	return block(d, func(name string) error {
-		if err := seen.check(d, name, "schema", "key"); err != nil {
+	return block(d, func(name string) (err error) {
+		if err := seen.check(d, name, "schema", "key", "takeover_after"); err != nil {
 			return err
 		}
 		switch name {
@@ -154,6 +173,9 @@ func (p *Postgres) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return text.text(&p.Schema, name)
 		case "key":
 			return text.text(&p.Key, name)
+		case "takeover_after":
+			p.TakeoverAfter, err = text.duration(name)
+			return err
 		default:
 			return unknown(d, name, "queue postgres")
 		}

@@ -61,7 +61,7 @@ func TestQueueInPostgres(t *testing.T) {
 	if err := other.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s.load(s.onPostgres("", body))
+	s.load(s.onPostgres("", body)) // at once: the other one has said that it goes
 	if again := s.follow("echo", "secret", item); again != log {
 		t.Errorf("log after a restart: got %q, want %q", again, log)
 	}
@@ -92,6 +92,7 @@ func TestPostgresErrors(t *testing.T) {
 		{"no url", `{"queue": "postgres"}`, "queue postgres: the url is missing"},
 		{"url that resolves to nothing", `{"queue": "postgres", "url": "{env.BUILD_TOKEN_MISSING}"}`, "queue postgres: url: placeholder {env.BUILD_TOKEN_MISSING} resolves to nothing"},
 		{"url that is none", `{"queue": "postgres", "url": "{env.BUILD_TOKEN_TEST_DATABASE}"}`, "not a usable connection string"},
+		{"takeover that leaves no time", `{"queue": "postgres", "url": "host=db", "takeover_after": "2s"}`, "queue postgres: takeover_after is 2s, want at least 3s"},
 		{"key that resolves to nothing", `{"queue": "postgres", "url": "host=db", "key": "{env.BUILD_TOKEN_MISSING}"}`, "queue postgres: key: placeholder"},
 		{"key that is too short", `{"queue": "postgres", "url": "host=db", "key": "` + secret + `"}`, "queue postgres: key holds 16 characters, want 64"},
 		{"key that is none", `{"queue": "postgres", "url": "host=db", "key": "` + strings.Repeat(secret, 4) + `"}`, "queue postgres: key holds something else"},

@@ -16,6 +16,10 @@ import (
 // stops and their time is up.
 var ErrShutdown = errors.New("the server was shut down")
 
+// ErrCutOff is the cause with which builds are stopped that another server may
+// take for lost.
+var ErrCutOff = errors.New("the server was cut off from the queue")
+
 // StoppedError is the cause with which a build is stopped that somebody asked
 // to stop.
 type StoppedError struct {
@@ -72,6 +76,7 @@ type Pool struct {
 	opts  Options
 
 	resize  chan int
+	cut     chan struct{}
 	ended   chan key
 	stop    chan struct{} // closed: claim nothing more
 	stopped chan struct{} // closed by dispatch when it returned
@@ -105,7 +110,7 @@ func Start(q Queue, run Run, opts Options) *Pool {
 	ctx, abort := context.WithCancelCause(context.Background())
 	p := &Pool{
 		queue: q, run: run, opts: opts,
-		resize: make(chan int), ended: make(chan key),
+		resize: make(chan int), cut: make(chan struct{}), ended: make(chan key),
 		stop: make(chan struct{}), stopped: make(chan struct{}), done: make(chan struct{}),
 		abort: abort,
 	}
@@ -120,6 +125,15 @@ func Start(q Queue, run Run, opts Options) *Pool {
 func (p *Pool) Resize(executors int) {
 	select {
 	case p.resize <- executors:
+	case <-p.stopped:
+	}
+}
+
+// CutOff stops all builds that run, with [ErrCutOff]. It does not wait for their
+// ends, and new ones may start. After Stop it does nothing.
+func (p *Pool) CutOff() {
+	select {
+	case p.cut <- struct{}{}:
 	case <-p.stopped:
 	}
 }
@@ -167,6 +181,10 @@ func (p *Pool) dispatch(ctx context.Context) {
 		case <-timer.C:
 		case k := <-p.ended:
 			delete(d.busy, k)
+		case <-p.cut:
+			for _, r := range d.busy {
+				r.cancel(ErrCutOff)
+			}
 		case size := <-p.resize:
 			if stop != nil {
 				d.size = size

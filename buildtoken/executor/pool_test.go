@@ -517,6 +517,34 @@ func TestStopWish(t *testing.T) {
 	})
 }
 
+func TestCutOffStopsWhatRunsAndNothingElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		cause := make(chan error, 1)
+		run := func(ctx context.Context, b queue.Build) (queue.Result, string) {
+			r, reason := takes(time.Hour)(ctx, b)
+			if b.Number == 1 {
+				cause <- context.Cause(ctx)
+			}
+			return r, reason
+		}
+		p := executor.Start(q, run, executor.Options{Executors: 1})
+		q.add("app", 0)
+		wantRunning(t, q, 1)
+		p.CutOff()
+		synctest.Wait()
+		if err := <-cause; !errors.Is(err, executor.ErrCutOff) {
+			t.Errorf("cause = %v, want %v", err, executor.ErrCutOff)
+		}
+		q.add("app", 0)
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		wantEnds(t, q, "app #1 ABORTED the server was cut off from the queue", "app #2 SUCCESS ")
+		p.Stop(0)
+		p.CutOff() // nobody is there, and it returns
+	})
+}
+
 // The wish is recorded after the claim and before the pool knows of the build.
 func TestStopWishOfABuildThatIsJustClaimed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

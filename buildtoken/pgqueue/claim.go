@@ -77,7 +77,9 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 	c.builds = nil
 	l := newLocked()
 	var jobs []string
+	var held bool
 	b := t.batch()
+	q.fence(b, &held)
 	b.Queue(c.lanes, labels(c.node), c.now.UnixNano(), len(c.executors)).Query(func(rows pgx.Rows) error {
 		jobs = nil
 		var job, head string
@@ -95,6 +97,9 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 	b.Queue(nextSQL, labels(c.node)).Query(c.readNext)
 	if err := t.send(ctx, b); err != nil {
 		return err
+	}
+	if !held {
+		return errNoLock
 	}
 	if len(jobs) == 0 {
 		return nil

@@ -18,6 +18,8 @@
 //   - One server at a time. The queue holds a lock in the database as long as
 //     it is open, and a second [Open] of the same schema answers [ErrLocked].
 //     While the connection that holds the lock is lost, nothing is accepted.
+//   - A server that was cut off must stop its builds ([DB.CutOff]). Another one
+//     takes over only when that time is over.
 //   - Lanes are locked in the order of their names, and items, builds and counts
 //     only under the lock of their lane. Whoever takes a second lane otherwise
 //     makes deadlocks.

@@ -37,6 +37,7 @@ var (
 const (
 	DefaultSchema  = "buildtoken"
 	DefaultTimeout = 10 * time.Second
+	DefaultTTL     = 30 * time.Second
 	// DefaultConnections is how many connections the pool has if the
 	// connection string doesn't say it (pool_max_conns). One more listens.
 	DefaultConnections = 8
@@ -48,6 +49,13 @@ type Options struct {
 	URL string
 	// Schema holds the tables. It is made if it doesn't exist. "" is [DefaultSchema].
 	Schema string
+	// Server tells this server apart from every other one that may open the same
+	// queue, also over restarts: the name of the machine is good.
+	Server string
+	// TTL is how long a server that is not heard of may still run builds. One
+	// that can't reach the database has its builds stopped after two thirds of it,
+	// and no other server takes over before it is over. Zero is [DefaultTTL].
+	TTL time.Duration
 	// Limit is how many items may be queued over all jobs; 0 means no limit.
 	Limit int
 	// Timeout bounds each question to the database, a commit included. Zero is
@@ -75,6 +83,7 @@ type DB struct {
 	work     sync.WaitGroup
 	closing  sync.Once
 	closed   chan struct{} // closed when Close is done
+	lease    lease
 	// guarding is the connection that holds the lock. The listener's until it ends.
 	guarding *pgx.Conn
 	// owner says that this server holds the lock, as far as it knows.
@@ -125,6 +134,9 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	if opts.Timeout <= 0 {
 		opts.Timeout = DefaultTimeout
 	}
+	if opts.TTL <= 0 {
+		opts.TTL = DefaultTTL
+	}
 	if opts.LockTimeout <= 0 {
 		opts.LockTimeout = time.Second
 	}
@@ -147,6 +159,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	}
 	q.rules.limit = opts.Limit
 	q.hub = newHub(opts.Schema)
+	q.lease.cut = make(chan struct{}, 1)
 	guard, err := q.guard(ctx, config.ConnConfig)
 	if err != nil {
 		return nil, err
@@ -157,7 +170,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	}
 	q.owner.Store(true)
 	//nolint:contextcheck // these outlive the opening; Close ends them and waits for them
-	for _, run := range []func(){q.loop, q.tell, func() { q.listen(config.ConnConfig, guard) }} {
+	for _, run := range []func(){q.loop, q.tell, q.watch, func() { q.listen(config.ConnConfig, guard) }} {
 		q.work.Go(run)
 	}
 	return q, nil

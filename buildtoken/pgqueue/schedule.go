@@ -192,6 +192,9 @@ type identity struct {
 	digest queue.Digest
 }
 
+// errNoLane says that the row of a lane is gone, which we never remove.
+var errNoLane = errors.New("lane has no row any more")
+
 // decision is what is known when triggers are decided.
 type decision struct {
 	*locked
@@ -230,7 +233,7 @@ func (q *DB) schedule(ctx context.Context, t *tx, batch []*request) (used int, e
 	for _, r := range batch {
 		if d.lanes[r.Job] == nil {
 			delete(q.lanes, r.Job)
-			return 0, fmt.Errorf("lane of %q is gone", r.Job)
+			return 0, fmt.Errorf("%w: %s", errNoLane, r.Job)
 		}
 		r.answer = d.decide(t, r)
 	}

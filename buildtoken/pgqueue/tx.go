@@ -238,5 +238,5 @@ func isLost(err error) bool {
 		return answer.SeverityUnlocalized != "ERROR"
 	}
 	var refused *pgconn.ConnectError
-	return !errors.As(err, &refused) && !errors.Is(err, errRecord)
+	return !errors.As(err, &refused) && !errors.Is(err, errRecord) && !errors.Is(err, errNoLock) && !errors.Is(err, errNoLane)
 }

@@ -21,8 +21,8 @@ const (
 	// pollEvery is how often is looked without being told: a notice is lost
 	// with the server that should have sent it.
 	pollEvery = 15 * time.Second
-	// pingEvery is how often the listening connection is tried. The database
-	// gives up a connection that is gone later than that (see keepalives).
+	// pingEvery is how often a server says at least that it is there, and how
+	// long it waits at its end to have said that it goes.
 	pingEvery = 3 * time.Second
 	// retryEvery is how often a lost connection is tried to make again.
 	retryEvery = 500 * time.Millisecond
@@ -100,8 +100,7 @@ func (q *DB) tell() {
 // queue. [ErrLocked] says that another server holds it.
 func (q *DB) guard(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
 	config = config.Copy()
-	// The database notices within 20 s that this server is gone; this server
-	// notices earlier that the connection is.
+	// The database notices within 20 s that this server is gone.
 	for name, value := range map[string]string{"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"} {
 		config.RuntimeParams[name] = value
 	}
@@ -117,10 +116,14 @@ func (q *DB) guard(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, erro
 	if err == nil {
 		_, err = conn.Exec(ctx, "listen "+pgx.Identifier{q.hub.channel}.Sanitize())
 	}
+	if err == nil {
+		err = q.renew(ctx, conn)
+	}
 	var refused *pgconn.PgError
 	switch {
 	case err == nil:
 		return conn, nil
+	case errors.Is(err, ErrLocked):
 	case errors.As(err, &refused) && refused.Code == "55P03": // lock_not_available
 		err = fmt.Errorf("%w: schema %q", ErrLocked, q.opts.Schema)
 	default:
@@ -169,6 +172,7 @@ func (q *DB) leave(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), pingEvery)
 	defer cancel()
 	if !conn.IsClosed() {
+		q.release(ctx, conn)
 		_, _ = conn.Exec(ctx, "select pg_advisory_unlock_all()") // if it is lost, so is the lock
 	}
 	_ = conn.Close(ctx) // nothing of it is needed any more
@@ -196,11 +200,12 @@ func (q *DB) regain(ctx context.Context, config *pgx.ConnConfig) *pgx.Conn {
 	}
 }
 
-// hear waits for notices until the connection is lost or ctx ends.
+// hear waits for notices, and says that this server is there, until the
+// connection or the lease is lost or ctx ends.
 func (q *DB) hear(ctx context.Context, conn *pgx.Conn) error {
-	poll := time.Now().Add(pollEvery)
+	poll, beat := time.Now().Add(pollEvery), time.Now().Add(q.beatEvery())
 	for {
-		wait, cancel := context.WithTimeout(ctx, pingEvery)
+		wait, cancel := context.WithDeadline(ctx, beat)
 		notice, err := conn.WaitForNotification(wait)
 		timedOut := wait.Err() != nil
 		cancel()
@@ -209,18 +214,21 @@ func (q *DB) hear(ctx context.Context, conn *pgx.Conn) error {
 			if sender, _, ok := strings.Cut(notice.Payload, " "); ok && sender != q.hub.self {
 				q.change()
 			}
-			continue
+			if time.Now().Before(beat) {
+				continue
+			}
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case !timedOut || conn.IsClosed():
 			return err
 		}
-		ping, cancel := context.WithTimeout(ctx, pingEvery)
-		err = conn.Ping(ping)
+		try, cancel := context.WithTimeout(ctx, q.opts.TTL/4)
+		err = q.beat(try, conn)
 		cancel()
 		if err != nil {
 			return err
 		}
+		beat = time.Now().Add(q.beatEvery())
 		if time.Now().After(poll) {
 			q.change()
 			poll = time.Now().Add(pollEvery)
