@@ -31,7 +31,6 @@ type locked struct {
 	cancelled []queue.Cancelled
 	trims     []trim
 	damaged   []int64
-	queued    int // by how much the count of queued items has changed
 }
 
 // item is a queued item of a locked lane.
@@ -96,7 +95,6 @@ func (l *locked) apply(c queue.Change, it *item) {
 	}
 	if c.Left != 0 {
 		l.left = append(l.left, c.Left)
-		l.queued--
 	}
 	if c.Build != nil {
 		l.builds = append(l.builds, *c.Build)
@@ -115,7 +113,6 @@ func (l *locked) applyItem(c queue.Change, it *item) {
 	case c.Created:
 		it.isNew = true
 		l.created = append(l.created, it)
-		l.queued++
 	case !it.isNew && !it.isChanged:
 		it.isChanged = true
 		l.changed = append(l.changed, it)
@@ -136,9 +133,6 @@ func (l *locked) write(ctx context.Context, t *tx, more ...func(*pgx.Batch) erro
 			return err
 		}
 	}
-	if l.queued != 0 {
-		b.Queue("update counts set queued = queued + $1 where part = pg_backend_pid() % 16", l.queued)
-	}
 	for _, step := range more {
 		if err := step(b); err != nil {
 			return err
@@ -153,6 +147,10 @@ func (l *locked) write(ctx context.Context, t *tx, more ...func(*pgx.Batch) erro
 	return t.send(ctx, b)
 }
 
+// countSQL adds to the count of queued items and of what their parameters take.
+// Nobody waits for a lane while holding it: all lanes are locked before.
+const countSQL = "update counts set queued = queued + $1, kib = kib + $2 where part = pg_backend_pid() % 16"
+
 func (l *locked) writeCreated(b *pgx.Batch) error {
 	if len(l.created) == 0 {
 		return nil
@@ -161,7 +159,11 @@ func (l *locked) writeCreated(b *pgx.Batch) error {
 	var ids, dues []int64
 	var digests [][]byte
 	var solos, files []bool
+	var kibs []int
+	kib := 0
 	for _, it := range l.created {
+		kibs = append(kibs, queue.KiB(it.Values))
+		kib += queue.KiB(it.Values)
 		body, err := encode(it.Item)
 		if err != nil {
 			return err
@@ -169,10 +171,11 @@ func (l *locked) writeCreated(b *pgx.Batch) error {
 		ids, jobs, bodies, dues = append(ids, it.ID), append(jobs, it.Job), append(bodies, body), append(dues, it.Due.UnixNano())
 		digests, solos, files = append(digests, it.Digest[:]), append(solos, it.Solo), append(files, hasFiles(it.Item))
 	}
-	b.Queue(`insert into items (id, job, due, digest, solo, files, body)
-		select id, job, due, digest, solo, files, body::json
-		from unnest($1::bigint[], $2::text[], $3::bigint[], $4::bytea[], $5::boolean[], $6::boolean[], $7::text[])
-			k(id, job, due, digest, solo, files, body)`, ids, jobs, dues, digests, solos, files, bodies)
+	b.Queue(`insert into items (id, job, due, digest, solo, files, kib, body)
+		select id, job, due, digest, solo, files, kib, body::json
+		from unnest($1::bigint[], $2::text[], $3::bigint[], $4::bytea[], $5::boolean[], $6::boolean[], $7::int[], $8::text[])
+			k(id, job, due, digest, solo, files, kib, body)`, ids, jobs, dues, digests, solos, files, kibs, bodies)
+	b.Queue(countSQL, len(ids), kib)
 	return nil
 }
 
@@ -198,7 +201,9 @@ func (l *locked) writeChanged(b *pgx.Batch) error {
 
 func (l *locked) writeLeft(b *pgx.Batch) error {
 	if len(l.left) > 0 {
-		b.Queue("delete from items where id = any($1)", l.left)
+		b.Queue(`with gone as (delete from items where id = any($1) returning kib),
+			sum as (select count(*) as items, coalesce(sum(kib), 0) as kib from gone)
+			update counts set queued = queued - sum.items, kib = counts.kib - sum.kib from sum where part = pg_backend_pid() % 16`, l.left)
 	}
 	return nil
 }

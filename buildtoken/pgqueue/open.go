@@ -58,6 +58,9 @@ type Options struct {
 	TTL time.Duration
 	// Limit is how many items may be queued over all jobs; 0 means no limit.
 	Limit int
+	// MaxKiB is how much the parameters of all queued items may take, in KiB; 0
+	// means 256 MiB. Parameters below one KiB do not count.
+	MaxKiB int
 	// Timeout bounds each question to the database, a commit included. Zero is
 	// [DefaultTimeout]; there is no "never".
 	Timeout time.Duration
@@ -133,6 +136,9 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	}
 	if opts.Timeout <= 0 {
 		opts.Timeout = DefaultTimeout
+	}
+	if opts.MaxKiB <= 0 {
+		opts.MaxKiB = 256 << 10
 	}
 	if opts.TTL <= 0 {
 		opts.TTL = DefaultTTL

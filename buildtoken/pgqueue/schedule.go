@@ -21,9 +21,8 @@ const maxBatch = 256
 // request is one thing for the loop to do: a trigger, or new rules.
 type request struct {
 	queue.Request
-	now time.Time
-	set *newRules
-	// The answer. The loop may still write to it when nobody waits any more.
+	now    time.Time
+	set    *newRules
 	answer answer
 	done   chan struct{}
 }
@@ -53,8 +52,8 @@ func (q *DB) Schedule(ctx context.Context, now time.Time, r queue.Request) (queu
 	return a.item, a.created, nil
 }
 
-// submit hands the loop a request and waits for its answer. If ctx ends first,
-// the outcome is unknown: the caller may ask again.
+// submit hands the loop a request and waits for its answer. Who has been taken
+// can't give up any more, and learns what came of it.
 func (q *DB) submit(ctx context.Context, r *request) (answer, error) {
 	if err := q.ask(ctx); err != nil {
 		return answer{}, err
@@ -67,12 +66,8 @@ func (q *DB) submit(ctx context.Context, r *request) (answer, error) {
 	case <-ctx.Done():
 		return answer{}, fmt.Errorf("pgqueue: %w", context.Cause(ctx))
 	}
-	select {
-	case <-r.done:
-		return r.answer, r.answer.err
-	case <-ctx.Done():
-		return answer{}, fmt.Errorf("pgqueue: %w", context.Cause(ctx))
-	}
+	<-r.done // the time of each transaction is limited
+	return r.answer, r.answer.err
 }
 
 // loop decides what triggers do, and gives lanes their rules, until Close.
@@ -206,7 +201,7 @@ type decision struct {
 
 // schedule is the transaction of some triggers. It says how many identifiers it has used.
 func (q *DB) schedule(ctx context.Context, t *tx, batch []*request) (used int, err error) {
-	d := decision{locked: newLocked(), equal: map[identity]*item{}, receipts: newReceipts(), room: queue.Room{Limit: q.rules.room()}}
+	d := decision{locked: newLocked(), equal: map[identity]*item{}, receipts: newReceipts(), room: queue.Room{Limit: q.rules.room(), MaxKiB: q.opts.MaxKiB}}
 	jobs := map[string]bool{}
 	solo := 0
 	for _, r := range batch {
@@ -222,9 +217,9 @@ func (q *DB) schedule(ctx context.Context, t *tx, batch []*request) (used int, e
 	q.findEqual(b, &d)
 	q.takeIDs(b, &d, solo)
 	d.receipts.find(b, batch, q.opts.Log)
-	if d.room.Limit > 0 {
-		b.Queue("select coalesce(sum(queued), 0)::bigint from counts").QueryRow(func(row pgx.Row) error { return row.Scan(&d.room.Queued) })
-	}
+	b.Queue("select sum(queued)::bigint, sum(kib)::bigint from counts").QueryRow(func(row pgx.Row) error {
+		return row.Scan(&d.room.Queued, &d.room.KiB)
+	})
 	if err := t.send(ctx, b); err != nil {
 		return 0, err
 	}
@@ -314,6 +309,7 @@ func (d *decision) decide(t *tx, r *request) answer {
 	if change.Created {
 		d.ids = d.ids[1:]
 		d.room.Queued++
+		d.room.KiB += queue.KiB(change.Item.Values)
 		it = &item{}
 		if !r.Solo {
 			d.equal[key] = it
