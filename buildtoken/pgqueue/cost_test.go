@@ -3,6 +3,7 @@ package pgqueue_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -98,13 +99,13 @@ func rowsRead(t *testing.T, s store) (rows int64) {
 	return rows
 }
 
-// each calls do from some goroutines until the benchmark has enough.
+// each calls do from so many goroutines until the benchmark has enough.
 func each(b *testing.B, callers int, do func(n int64) error) {
 	b.Helper()
 	var n atomic.Int64
 	b.ReportAllocs()
 	b.ResetTimer()
-	b.SetParallelism(callers) // for each processor, of which there are few
+	b.SetParallelism(max(1, callers/runtime.GOMAXPROCS(0)))
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			if err := do(n.Add(1)); err != nil {
@@ -116,9 +117,11 @@ func each(b *testing.B, callers int, do func(n int64) error) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "triggers/s")
 }
 
+// BenchmarkScheduleNew is to be compared with testdata/schedule.pgbench, which says
+// how: what Postgres takes for the same statements.
 func BenchmarkScheduleNew(b *testing.B) {
 	for _, queued := range []int{0, 100_000} {
-		for _, callers := range []int{1, 8, 32} {
+		for _, callers := range []int{2, 16, 64} {
 			b.Run(fmt.Sprintf("queued=%d/callers=%d", queued, callers), func(b *testing.B) {
 				s := newStore(b)
 				opts := pgqueue.Options{URL: s.url, Schema: s.schema, Log: zap.NewNop()}
@@ -140,7 +143,7 @@ func BenchmarkScheduleNew(b *testing.B) {
 }
 
 func BenchmarkScheduleJoined(b *testing.B) {
-	for _, callers := range []int{1, 32} {
+	for _, callers := range []int{2, 64} {
 		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
 			s := newStore(b)
 			q := open(b, pgqueue.Options{URL: s.url, Schema: s.schema, Log: zap.NewNop()})
