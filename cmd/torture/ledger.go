@@ -101,6 +101,13 @@ func (m *model) checkLedger(it *item) {
 	if it.params != nil && !maps.Equal(it.params, it.begun.Params) {
 		m.wrong("%s ran with %v, and its item has %v", who, it.begun.Params, it.params)
 	}
+	// The instant on record is the one at which the server wanted to start what was due; a
+	// trigger that it decided before that was done may have come a moment later.
+	for _, t := range it.accepted {
+		if it.begun.At.Before(t.sent) {
+			m.wrong("trigger %q joined %s, which had begun %v before", t.cause, who, t.sent.Sub(it.begun.At))
+		}
+	}
 	for cause := range it.causes {
 		if len(it.begun.Cause) < 8000 && !strings.Contains(it.begun.Cause, cause) {
 			m.wrong("%s was not told its cause %q", who, cause)

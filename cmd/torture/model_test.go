@@ -42,6 +42,13 @@ func TestModelFinds(t *testing.T) {
 		{"an earlier due time than any trigger wants", func(s *story) { s.due = s.due.Add(-time.Hour); s.queues(1) }, "before any trigger allowed"},
 		{"a build before it is due", func(s *story) { s.started = s.sent.Add(-time.Hour); s.builds(1, 1) }, "before it was due"},
 		{"a build that runs twice", func(s *story) { s.writes("start"); s.writes("start") }, "ran twice"},
+		{"a trigger that joins a build that has begun", func(s *story) {
+			s.started, s.due = s.sent, s.sent
+			s.writes("start")
+			s.accept(1, "<late>", false)
+			s.causes = append(s.causes, "<late>")
+			s.builds(1, 1)
+		}, "joined build #1 of \"wide\" (item 1), which had begun"},
 		{"a build beside another", func(s *story) { s.writes("beside") }, "ran beside another"},
 		{"a build of a cancelled item", func(s *story) { s.m.asked(1); s.cancels(1); s.writes("start") }, "the item was cancelled"},
 		{"an item that nobody cancelled", func(s *story) { s.cancels(1) }, "nobody asked for that"},

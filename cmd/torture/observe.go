@@ -102,11 +102,6 @@ func (m *model) buildShown(job string, j buildJSON, asked time.Time) {
 	if started.Before(it.earliest) {
 		m.wrong("build #%d of %q (item %d) started %v before it was due", j.Number, job, it.id, it.earliest.Sub(started))
 	}
-	for _, t := range it.accepted {
-		if started.Before(t.sent.Add(-time.Millisecond)) {
-			m.wrong("trigger %q joined build #%d of %q (item %d), which had started %v before", t.cause, j.Number, job, it.id, t.sent.Sub(started))
-		}
-	}
 	m.checkLedger(it)
 	switch {
 	case j.Building && started.Before(m.life.Truncate(time.Millisecond)):
