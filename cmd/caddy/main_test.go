@@ -57,7 +57,6 @@ type server struct {
 	wrapper          []string      // a command that starts the program
 	process          *exec.Cmd     // nil: none runs
 	ended            chan struct{} // closed when process has
-	began            int           // how long the output was before
 }
 
 // newServer writes a Caddyfile with the body of a site.
@@ -113,8 +112,14 @@ func freeAddress(t *testing.T) string {
 func (s *server) start() {
 	s.t.Helper()
 	s.launch()
-	s.eventually("Caddy was started", func() bool {
-		return strings.Contains(s.output()[s.began:], "serving initial configuration")
+	s.eventually("Caddy was started", func() bool { // the admin endpoint says nothing of a configuration before
+		resp, err := http.Get("http://" + s.admin + "/config/")
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		config, err := io.ReadAll(resp.Body)
+		return err == nil && resp.StatusCode == http.StatusOK && string(bytes.TrimSpace(config)) != "null"
 	})
 	s.eventually("Caddy answers", func() bool {
 		resp, err := http.Get("http://" + s.site + "/ready")
@@ -144,7 +149,6 @@ func (s *server) launch() {
 		s.t.Fatal(err)
 	}
 	defer output.Close() // the process has its own
-	s.began = len(s.output())
 	command := append(slices.Clone(s.wrapper), binary, "run", "--config", s.file, "--adapter", "caddyfile")
 	s.process = exec.Command(command[0], command[1:]...)
 	s.process.Env, s.process.Dir = s.environment, s.dir
