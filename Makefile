@@ -109,12 +109,12 @@ benchstat: ## compare OLD=… with OUT=bin/bench.txt
 	$(TOOL) benchstat $(OLD) $(OUT)
 
 .PHONY: cross
-cross: ## build and vet for PLATFORMS, without cgo
+cross: ## build for PLATFORMS, without cgo, and vet on those with amd64
 	@set -eu; for platform in $(PLATFORMS); do \
 		echo "$$platform"; \
 		export CGO_ENABLED=0 GOOS="$${platform%/*}" GOARCH="$${platform#*/}"; \
 		go build ./...; \
-		go vet ./...; \
+		test "$$GOARCH" != amd64 || go vet ./...; \
 	done
 
 # xcaddy asks the module proxy for the replaced path too. A proxy may answer that
