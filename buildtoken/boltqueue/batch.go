@@ -21,6 +21,7 @@ type batch struct {
 	limit int
 	// maxKiB is how much the parameters of all items may take.
 	maxKiB int
+	enc    *encoder
 
 	tx     *bolt.Tx // begun by the first need
 	opened map[string]*bolt.Bucket
@@ -216,7 +217,7 @@ func (b *batch) finish() error {
 		if it == nil {
 			continue
 		}
-		value, err := encodeItem(it)
+		value, err := b.enc.item(it)
 		b.note(err)
 		b.put(bucketItems(), idKey(it.ID), value)
 	}

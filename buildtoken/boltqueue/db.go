@@ -60,6 +60,7 @@ type DB struct {
 	stop     chan struct{}
 	stopped  chan struct{}
 	closing  sync.Once
+	calls    sync.Pool // of Schedule
 
 	// mu guards the following: readers use db while the loop may replace it.
 	mu   sync.RWMutex
@@ -69,6 +70,7 @@ type DB struct {
 	// The rest is the loop's.
 	mem     *memory
 	taken   []request // the last batch
+	enc     *encoder
 	limit   int
 	broken  error     // why nothing can be committed now
 	retryAt time.Time // when the file is tried again
@@ -83,7 +85,8 @@ type request struct {
 	// look runs after it, and sees what the batch did.
 	look func(*memory) error
 	// set runs after it too, also when nothing can be committed.
-	set  func(*memory)
+	set func(*memory)
+	// done has room for one answer; ask makes it if there is none.
 	done chan error
 }
 
@@ -116,7 +119,9 @@ func Open(opts Options) (*DB, error) {
 		changed:  make(chan struct{}, 1),
 		stop:     make(chan struct{}),
 		stopped:  make(chan struct{}),
+		enc:      newEncoder(),
 	}
+	q.calls.New = func() any { return newCall(&q.calls) }
 	go q.loop() // Close ends it and waits for it
 	return q, nil
 }
@@ -250,7 +255,8 @@ func (q *DB) serve(requests []request) {
 // transact decides and commits one batch. If that fails, every decision of the
 // batch has failed.
 func (q *DB) transact(requests []request, answers []error) (wake bool) {
-	b := &batch{mem: q.mem, db: q.db.DB, limit: q.limit, maxKiB: q.opts.MaxKiB, log: q.opts.Log, firstID: q.mem.nextID, flush: len(requests) == 0}
+	q.enc.reset() // nothing of the last batch is needed any more
+	b := &batch{mem: q.mem, db: q.db.DB, limit: q.limit, maxKiB: q.opts.MaxKiB, enc: q.enc, log: q.opts.Log, firstID: q.mem.nextID, flush: len(requests) == 0}
 	err := guard(q.opts.Path, func() error {
 		for i, r := range requests {
 			if r.decide != nil {
@@ -342,7 +348,9 @@ func (q *DB) ask(ctx context.Context, r request) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("boltqueue: %w", context.Cause(ctx))
 	}
-	r.done = make(chan error, 1)
+	if r.done == nil {
+		r.done = make(chan error, 1)
+	}
 	select {
 	case q.requests <- r:
 	case <-q.stopped:

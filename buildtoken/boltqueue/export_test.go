@@ -1,12 +1,16 @@
 package boltqueue
 
+import "github.com/buildtoken/buildtoken/buildtoken/queue"
+
 // The records' encoding, for tests that check it against bytes.
 var (
-	EncodeItem = encodeItem
 	DecodeItem = decodeItem
 	ErrRecord  = errRecord
 	ErrJob     = errJob
 )
+
+// EncodeItem gives the record of an item.
+func EncodeItem(it *queue.Item) ([]byte, error) { return newEncoder().item(it) }
 
 // Flush is how long a count may wait, Retry how long a broken file rests.
 const (

@@ -107,18 +107,43 @@ func flagsOf(it *queue.Item) byte {
 	return flags
 }
 
-func encodeItem(it *queue.Item) ([]byte, error) {
-	body, err := json.Marshal(it)
-	if err != nil {
-		return nil, fmt.Errorf("boltqueue: encode item %d: %w", it.ID, err)
+// encoder writes the item records of a batch one behind the other. They are
+// good until it is reset, which keeps the memory for the next batch.
+type encoder struct {
+	buf  bytes.Buffer
+	json *json.Encoder // writes to buf
+}
+
+func newEncoder() *encoder {
+	e := &encoder{}
+	e.json = json.NewEncoder(&e.buf)
+	return e
+}
+
+// maxEncoded is how much memory an encoder keeps, in bytes: a batch of large
+// items is rare.
+const maxEncoded = 1 << 20
+
+// reset gives up what was encoded.
+func (e *encoder) reset() {
+	if e.buf.Cap() > maxEncoded {
+		e.buf = bytes.Buffer{}
 	}
-	b := make([]byte, 0, headerSize+len(it.Job)+len(body))
-	b = append(b, itemVersion, flagsOf(it))
+	e.buf.Reset()
+}
+
+func (e *encoder) item(it *queue.Item) ([]byte, error) {
+	start := e.buf.Len()
+	b := append(e.buf.AvailableBuffer(), itemVersion, flagsOf(it))
 	b = binary.BigEndian.AppendUint64(b, uint64(it.Due.UnixNano()))
 	b = append(b, it.Digest[:]...)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(it.Job))) //nolint:gosec // at most maxJob
-	b = append(b, it.Job...)
-	return append(b, body...), nil
+	e.buf.Write(append(b, it.Job...))
+	if err := e.json.Encode(it); err != nil {
+		return nil, fmt.Errorf("boltqueue: encode item %d: %w", it.ID, err)
+	}
+	end := e.buf.Len() - 1 // without the line break
+	return e.buf.Bytes()[start:end:end], nil
 }
 
 // decodeHeader reads the header of an item record; job points into b.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -31,36 +32,62 @@ func (q *DB) Schedule(ctx context.Context, now time.Time, r queue.Request) (queu
 	if err := checkKeyed(r); err != nil {
 		return queue.Item{}, false, err
 	}
-	// The loop may still write to these when ctx ended; then nobody reads them.
-	var it queue.Item
-	var created bool
-	err := q.ask(ctx, request{decide: func(b *batch) error {
-		l := b.mem.lane(r.Job)
-		var equal *queue.Item
-		if e := b.mem.byKey[identity{l, r.Digest}]; e != nil && !r.Solo {
-			found, err := b.loadOr(e)
-			if err != nil {
-				return err
-			}
-			equal = found
-		}
-		r.ID = b.mem.nextID
-		change, err := b.schedule(instant(now), l, equal, r, queue.Room{
-			Queued: len(b.mem.byID), Limit: b.limit, KiB: b.mem.kib, MaxKiB: b.maxKiB,
-		})
+	c := q.calls.Get().(*call) //nolint:forcetypeassert // there is nothing else in it
+	defer c.release()
+	c.now, c.Request = now, r
+	if err := q.ask(ctx, c.request); err != nil {
+		return queue.Item{}, false, err
+	}
+	return c.item, c.created, nil
+}
+
+// call is one call of Schedule. Calls are used again: of all that is asked of
+// the queue, this is what comes ten thousand times a second. Nobody writes to
+// one any more when ask has returned.
+type call struct {
+	queue.Request
+	now     time.Time
+	item    queue.Item
+	created bool
+	// What stays.
+	of      *sync.Pool
+	request request
+}
+
+func newCall(of *sync.Pool) *call {
+	c := &call{of: of}
+	c.request = request{decide: c.decide, done: make(chan error, 1)}
+	return c
+}
+
+func (c *call) release() {
+	c.Request, c.item = queue.Request{}, queue.Item{}
+	c.of.Put(c)
+}
+
+// decide decides what the trigger does.
+func (c *call) decide(b *batch) error {
+	l := b.mem.lane(c.Job)
+	var equal *queue.Item
+	if e := b.mem.byKey[identity{l, c.Digest}]; e != nil && !c.Solo {
+		found, err := b.loadOr(e)
 		if err != nil {
 			return err
 		}
-		if change.Created {
-			b.mem.nextID++
-		}
-		it, created = *change.Item, change.Created
-		return b.apply(l, change)
-	}})
-	if err != nil {
-		return queue.Item{}, false, err
+		equal = found
 	}
-	return it, created, nil
+	c.ID = b.mem.nextID
+	change, err := b.schedule(instant(c.now), l, equal, c.Request, queue.Room{
+		Queued: len(b.mem.byID), Limit: b.limit, KiB: b.mem.kib, MaxKiB: b.maxKiB,
+	})
+	if err != nil {
+		return err
+	}
+	if change.Created {
+		b.mem.nextID++
+	}
+	c.item, c.created = *change.Item, change.Created
+	return b.apply(l, change)
 }
 
 // Cancel takes a queued item of a job out of the queue; by says who asked.
