@@ -76,7 +76,7 @@ func (c *Controller) storeFiles(r *queue.Request, t Trigger, values []job.Value)
 		}
 	}
 	if contents != nil {
-		d := newDigester(c.vault.mac)
+		d := c.vault.mac.get()
 		d.add(string(r.Digest[:]))
 		d.add(string(contents))
 		r.Digest = d.sum()

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"hash"
 	"strconv"
+	"sync"
 
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -24,11 +25,11 @@ type Key [32]byte
 // errSealed says that a password can't be opened: the key is another one.
 var errSealed = errors.New("a password parameter cannot be opened: the key file is not the one with which it was queued")
 
-// vault seals and opens with one key. It is immutable.
+// vault seals and opens with one key. It may be used concurrently.
 type vault struct {
 	aead cipher.AEAD
-	mac  [32]byte // of values
-	once [32]byte // of the keys that clients give
+	mac  *digesters // of values
+	once *digesters // of the keys that clients give
 }
 
 func newVault(key Key) (vault, error) {
@@ -41,7 +42,7 @@ func newVault(key Key) (vault, error) {
 	if err != nil {
 		return vault{}, fmt.Errorf("buildtoken: key: %w", err)
 	}
-	return vault{aead: aead, mac: [32]byte(derive(key, "digest")), once: [32]byte(derive(key, "idempotency key"))}, nil
+	return vault{aead: aead, mac: newDigesters(derive(key, "digest")), once: newDigesters(derive(key, "idempotency key"))}, nil
 }
 
 func derive(key Key, use string) []byte {
@@ -84,7 +85,7 @@ func (v vault) digest(given []job.Value) queue.Digest {
 	if len(given) == 0 {
 		return queue.Digest{}
 	}
-	d := newDigester(v.mac)
+	d := v.mac.get()
 	for _, g := range given {
 		d.add(g.Name)
 		d.add(string(g.Kind))
@@ -96,7 +97,7 @@ func (v vault) digest(given []job.Value) queue.Digest {
 // onceDigest stands for a key that a client gave, and for the client: the
 // token that it showed, or else the user.
 func (v vault) onceDigest(given string, t Trigger, opened token.Token) queue.Digest {
-	d := newDigester(v.once)
+	d := v.once.get()
 	if t.Presented {
 		d.add("token")
 		d.add(strconv.Itoa(opened.Level))
@@ -109,22 +110,49 @@ func (v vault) onceDigest(given string, t Trigger, opened token.Token) queue.Dig
 	return d.sum()
 }
 
+// digesters are those of one key. They are used again, because a new one costs
+// as much as the digest of a trigger.
+type digesters struct{ pool sync.Pool }
+
+func newDigesters(key []byte) *digesters {
+	all := &digesters{}
+	all.pool.New = func() any { return &digester{of: all, mac: hmac.New(sha256.New, key)} }
+	return all
+}
+
+// get gives one that has no texts yet.
+func (all *digesters) get() *digester {
+	return all.pool.Get().(*digester) //nolint:forcetypeassert // there is nothing else in it
+}
+
 // digester makes a keyed digest of texts, and tells them apart also where one
 // ends and the next begins.
 type digester struct {
-	mac  hash.Hash
-	size [8]byte
+	of  *digesters
+	mac hash.Hash
+	buf []byte
 }
-
-func newDigester(key [32]byte) *digester { return &digester{mac: hmac.New(sha256.New, key[:])} }
 
 func (d *digester) add(s string) {
-	binary.BigEndian.PutUint64(d.size[:], uint64(len(s)))
-	d.mac.Write(d.size[:])
-	d.mac.Write([]byte(s))
+	d.buf = append(binary.BigEndian.AppendUint64(d.buf[:0], uint64(len(s))), s...)
+	d.mac.Write(d.buf)
 }
 
-func (d *digester) sum() queue.Digest { return queue.Digest(d.mac.Sum(nil)[:len(queue.Digest{})]) }
+// sum gives the digest. The digester must not be used any more.
+func (d *digester) sum() queue.Digest {
+	d.buf = d.mac.Sum(d.buf[:0])
+	sum := queue.Digest(d.buf[:len(queue.Digest{})])
+	if cap(d.buf) > maxDigested {
+		d.buf = nil
+	}
+	clear(d.buf[:cap(d.buf)]) // it may have held a password
+	d.mac.Reset()
+	d.of.pool.Put(d)
+	return sum
+}
+
+// maxDigested is how much memory of a long text a digester keeps, in bytes.
+const maxDigested = 4 << 10
 
 // NewKey makes a key.
 func NewKey() Key {
