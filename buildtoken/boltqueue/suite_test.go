@@ -18,7 +18,9 @@ func TestQueue(t *testing.T) {
 // store is a file that holds a queue.
 type store struct{ path string }
 
-func (s store) Open(t *testing.T) queuetest.Queue { return open(t, boltqueue.Options{Path: s.path}) }
+func (s store) Open(t *testing.T) queuetest.Queue {
+	return open(t, boltqueue.Options{Path: s.path, MaxKiB: queuetest.MaxKiB})
+}
 
 // Copy copies the file. That is what a power cut leaves, as long as nothing
 // writes meanwhile.

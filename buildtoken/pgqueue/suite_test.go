@@ -24,7 +24,11 @@ func newStore(t testing.TB) store {
 }
 
 func (s store) Open(t *testing.T) queuetest.Queue {
-	return open(t, pgqueue.Options{URL: s.url, Schema: s.schema})
+	return open(t, s.options())
+}
+
+func (s store) options() pgqueue.Options {
+	return pgqueue.Options{URL: s.url, Schema: s.schema, MaxKiB: queuetest.MaxKiB}
 }
 
 // Copy copies what is committed. That is what a power cut leaves, as far as

@@ -38,6 +38,7 @@ func contract() []clause {
 		{"a receipt is durable with what it is of", receiptIsDurable},
 		{"keys are of one job, and their receipts get fewer", receiptsGetFewer},
 		{"an item that was handed out does not change", handedOutStays},
+		{"the parameters of all items are bounded", parametersAreBounded},
 		{"lists obey their limits", listsObeyLimits},
 		{"lanes come in the order asked for", lanesInOrder},
 		{"a clock that goes back breaks nothing", clockGoesBack},

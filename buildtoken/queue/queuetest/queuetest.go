@@ -47,10 +47,14 @@ type Queue interface {
 	Close() error
 }
 
+// MaxKiB is how much the parameters of all items of a [Store] may take.
+const MaxKiB = 1000
+
 // Store is a place that holds one queue.
 type Store interface {
-	// Open opens the queue of the store, without a limit. The test closes it
-	// before it opens the same store again.
+	// Open opens the queue of the store, without a limit of items, and with
+	// [MaxKiB] for the parameters of all of them. The test closes it before it opens
+	// the same store again.
 	Open(t *testing.T) Queue
 	// Copy is another store with what is durable at this moment, as a power cut
 	// would leave it. The queue of the store may be open and at work.

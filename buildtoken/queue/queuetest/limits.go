@@ -1,22 +1,17 @@
-package boltqueue_test
+package queuetest
 
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
 // The parameters of all items are bounded, over a restart too, and what leaves
 // the queue makes room.
-func TestParametersOfAllItemsAreBounded(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "queue.db")
-	opts := boltqueue.Options{Path: path, MaxKiB: 1000}
-	q := open(t, opts)
+func parametersAreBounded(t *testing.T, store Store, q Queue) {
 	try := func(job string, n, kib int) error {
 		r := request(job, fmt.Sprint(n))
 		r.Values = []queue.Value{{Name: "A", Kind: "text", Text: strings.Repeat("x", kib<<10)}}
@@ -24,7 +19,7 @@ func TestParametersOfAllItemsAreBounded(t *testing.T) {
 		return err
 	}
 	n := 0
-	for ; n < 1000; n++ {
+	for ; n < MaxKiB; n++ {
 		if err := try("greedy", n, 50); err != nil {
 			if !errors.Is(err, queue.ErrFull) {
 				t.Fatal(err)
@@ -32,8 +27,8 @@ func TestParametersOfAllItemsAreBounded(t *testing.T) {
 			break
 		}
 	}
-	if n != 19 {
-		t.Errorf("%d items of 50 KiB found room in 950", n)
+	if want := MaxKiB * 19 / 20 / 50; n != want {
+		t.Errorf("%d items of 50 KiB found room, want %d", n, want)
 	}
 	if err := try("greedy", 0, 50); err != nil {
 		t.Errorf("a join needs no room: %v", err)
@@ -47,13 +42,13 @@ func TestParametersOfAllItemsAreBounded(t *testing.T) {
 	if err := q.Close(); err != nil {
 		t.Fatal(err)
 	}
-	q = open(t, opts)
+	q = store.Open(t)
+	t.Cleanup(func() { _ = q.Close() })
 	if err := try("greedy", 6000, 50); !errors.Is(err, queue.ErrFull) {
 		t.Errorf("after a restart: %v, want %v", err, queue.ErrFull)
 	}
-	builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0})
-	if err != nil || len(builds) != 1 {
-		t.Fatalf("Claim = %v, %v", builds, err)
+	if builds := claim(t, q, 0); len(builds) != 1 {
+		t.Fatalf("claimed %d builds", len(builds))
 	}
 	if err := q.Cancel(t.Context(), start, "greedy", 2, "alice"); err != nil {
 		t.Fatal(err)
