@@ -37,7 +37,7 @@ func (c *Controller) run(ctx context.Context, b queue.Build) (queue.Result, stri
 		log().Error("build not started: no log", zap.Error(err))
 		return queue.NotBuilt, oneLine("the console log cannot be written: "+err.Error(), maxReason)
 	}
-	c.queue.awaited.wake(b.Item.ID) // who waits for the log can have it
+	c.queue.logBegun(b.Item.ID) // who waits for the log can have it
 	for _, cause := range b.Item.Causes {
 		for range min(cause.Count, maxCauseLines) {
 			out.Line(cause.String())

@@ -123,7 +123,8 @@ type Controller struct {
 	wrong   *wrongTokens
 	pool    *executor.Pool
 	polls   *polls
-	cuts    sync.WaitGroup // of the goroutine that hears of cuts
+	others  cluster        // nil if the queue is this server's alone
+	hears   sync.WaitGroup // of the goroutines that hear of others
 	spaces  workspaces
 	swept   sweeper
 	stats   stats
@@ -201,8 +202,10 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 	c.polls = newPolls(c)
 	//nolint:contextcheck // builds outlive the opening; Close ends them
 	c.pool = executor.Start(c.queue, c.run, executor.Options{Node: c.node, Ended: c.ended, Log: c.logger})
-	if q, ok := opts.Queue.(interface{ CutOff() <-chan struct{} }); ok {
-		c.cuts.Go(func() { c.hearCuts(q.CutOff()) }) // Close waits for it
+	if others, ok := opts.Queue.(cluster); ok {
+		c.others = others
+		c.hears.Go(c.hearCuts) // Close waits for both
+		c.hears.Go(c.hearOthers)
 	}
 	return c, nil
 }
@@ -227,7 +230,7 @@ func (c *Controller) Close() error {
 	c.polls.close()
 	c.pool.Stop(last.ShutdownTimeout)
 	close(c.stopped)
-	c.cuts.Wait()
+	c.hears.Wait()
 	if err := c.queue.Close(); err != nil {
 		c.closeErr = fmt.Errorf("buildtoken: %w", err)
 	}
@@ -281,6 +284,7 @@ func (c *Controller) Attach(ctx context.Context, cfg Config) (detach func(), err
 	}
 	c.effective.Store(e)
 	c.attached = append(c.attached, e)
+	c.announce(ctx, e)
 	c.resume()
 	return func() { c.detach(ctx, e) }, nil
 }
@@ -335,30 +339,9 @@ func (c *Controller) detach(ctx context.Context, e *effective) {
 		earlier.Log.Error("rules of the earlier configuration could not be put back into the queue", zap.Error(err))
 	}
 	c.effective.Store(earlier)
+	c.announce(ctx, earlier)
 	c.resume()
 }
-
-// hearCuts stops the builds of this server when its queue says that another
-// server may take them for lost. It ends with Close.
-func (c *Controller) hearCuts(cuts <-chan struct{}) {
-	for {
-		select {
-		case <-cuts:
-			c.logger().Error("builds are stopped: the server is cut off from its queue")
-			c.pool.CutOff()
-		case <-c.stopped:
-			return
-		}
-	}
-}
-
-// node is this server, as the newest configuration has it.
-func (c *Controller) node() queue.Node {
-	return queue.Node{Name: c.opts.Node, Labels: c.effective.Load().Labels}
-}
-
-// nodes are all that may run builds of the queue: this one.
-func (c *Controller) nodes() []queue.Node { return []queue.Node{c.node()} }
 
 // logger is where the newest configuration wants to log: one from an old
 // configuration would go on writing to a file that is closed by then.

@@ -18,7 +18,11 @@ type shared struct {
 	cut chan struct{}
 }
 
-func (s shared) CutOff() <-chan struct{} { return s.cut }
+func (s shared) CutOff() <-chan struct{}                                       { return s.cut }
+func (s shared) Notices() <-chan queue.Notice                                  { return nil }
+func (s shared) Announce(context.Context, queue.Node, int) error               { return nil }
+func (s shared) Nodes() []queue.Node                                           { return nil }
+func (s shared) ReclaimLost(context.Context, time.Time) ([]queue.Build, error) { return nil, nil }
 
 func TestBuildsOfAServerThatIsCutOffAreStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

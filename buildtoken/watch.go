@@ -78,6 +78,28 @@ func (o *observed) change(note func()) {
 	}
 }
 
+// hear tells those who watch what another server has changed.
+func (o *observed) hear(n queue.Notice) {
+	o.change(nil)
+	if n.All {
+		o.awaited.wakeEverybody()
+		o.ofJobs.wakeEverybody()
+		return
+	}
+	o.awaited.wake(n.Items...)
+	for _, job := range n.Jobs {
+		o.ofJobs.wake(job)
+	}
+}
+
+// logBegun says that the log of an item's build has begun.
+func (o *observed) logBegun(item int64) {
+	o.awaited.wake(item)
+	if q, ok := o.Queue.(interface{ Tell(n queue.Notice) }); ok {
+		q.Tell(queue.Notice{Items: []int64{item}})
+	}
+}
+
 // SetRules implements [Queue].
 func (o *observed) SetRules(ctx context.Context, rules map[string]queue.Rules, limit int) error {
 	err := o.Queue.SetRules(ctx, rules, limit)

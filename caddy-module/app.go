@@ -86,7 +86,8 @@ type WrongTokens struct {
 // Node is this server, as jobs and records of builds see it.
 type Node struct {
 	// Its name: letters, digits and . _ + : @ / -. It is a label too. A new one
-	// counts after a restart. Default: `built-in`.
+	// counts after a restart. Default: `built-in`, or, of a queue that several servers
+	// share, the name of the machine.
 	Name string `json:"name,omitempty"`
 
 	// What it can run: builds of jobs that ask for one of these labels, besides
@@ -100,9 +101,10 @@ type Queue interface {
 	// place share one, so it must not depend on any other setting. It is called
 	// while provisioning and must not open anything.
 	Place() (string, error)
-	// Open opens the queue at the place, for at most limit items. log goes on
-	// to be valid over reloads.
-	Open(place string, limit int, log *zap.Logger) (buildtoken.Options, error)
+	// Open opens the queue at the place, for at most limit items. node is the name
+	// that the configuration gives this server, if it gives one. log goes on to be
+	// valid over reloads.
+	Open(place, node string, limit int, log *zap.Logger) (buildtoken.Options, error)
 }
 
 // CaddyModule returns the Caddy module information.

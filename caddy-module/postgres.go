@@ -28,8 +28,9 @@ const openTime = 10 * time.Second
 // minTakeover is what a heartbeat and a commit should have time for.
 const minTakeover = 3 * time.Second
 
-// Postgres keeps the queue in a PostgreSQL database, 13 or newer. One server at
-// a time has it open; another one that starts with the same database fails.
+// Postgres keeps the queue in a PostgreSQL database, 13 or newer. Any number of
+// servers may have it open at once; each has a name of its own, which is that of its
+// node, or of its machine.
 //
 // Logs, workspaces and uploads are files of the server that builds, in a folder
 // of their own in `build_token/postgres` in Caddy's data directory.
@@ -48,10 +49,10 @@ type Postgres struct {
 	// made if need be.
 	Key string `json:"key,omitempty"`
 
-	// How long after the database has last heard of this server another one may
-	// take the queue over. Two thirds of it after it has last reached the
-	// database, this server stops its builds, so that none runs twice. At least 3s.
-	// Default: 30s.
+	// How long after the database has last heard of this server others give it up, and
+	// end its builds on record. A third of it after it has last reached the database, this
+	// server starts no more builds; after two thirds it stops them, so that no two of
+	// a job run at once. At least 3s. Default: 30s.
 	TakeoverAfter caddy.Duration `json:"takeover_after,omitempty"`
 
 	// What was resolved, as functions: nothing that prints the module shows it.
@@ -102,7 +103,7 @@ func (p *Postgres) Place() (string, error) {
 }
 
 // Open implements [Queue].
-func (p *Postgres) Open(place string, limit int, log *zap.Logger) (buildtoken.Options, error) {
+func (p *Postgres) Open(place, node string, limit int, log *zap.Logger) (buildtoken.Options, error) {
 	dir := filepath.Join(filepath.Dir(defaultPath()), "postgres", job.PathElement(place))
 	// Builds that run as other users come through to their workspaces.
 	if err := os.MkdirAll(dir, 0o711); err != nil { //nolint:gosec // what is in it is not for others, and so not readable
@@ -110,28 +111,31 @@ func (p *Postgres) Open(place string, limit int, log *zap.Logger) (buildtoken.Op
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), openTime)
 	defer cancel()
-	server, err := os.Hostname()
-	if err != nil {
-		return buildtoken.Options{}, fmt.Errorf("name of this machine: %w", err)
+	if node == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return buildtoken.Options{}, fmt.Errorf("name of this machine: %w", err)
+		}
+		node = host
 	}
 	db, err := pgqueue.Open(ctx, pgqueue.Options{
-		URL: p.url(), Schema: p.Schema, Server: server, TTL: time.Duration(p.TakeoverAfter), Limit: limit, LockTimeout: lockTimeout, Log: log.Named("queue"),
+		URL: p.url(), Schema: p.Schema, Server: node, TTL: time.Duration(p.TakeoverAfter), Limit: limit, LockTimeout: lockTimeout, Log: log.Named("queue"),
 	})
 	if errors.Is(err, pgqueue.ErrLocked) {
-		return buildtoken.Options{}, fmt.Errorf("open queue %s: %w; does another Caddy run with the same database?", place, err)
+		return buildtoken.Options{}, fmt.Errorf("open queue %s: another Caddy is called %s; give each a name with `node <name>`", place, node)
 	}
 	if err != nil {
 		return buildtoken.Options{}, fmt.Errorf("open queue %s: %w", place, err)
 	}
 	key, given := p.key()
 	if !given {
-		// Only whoever holds the lock of the queue may make its key.
+		// Only whoever holds the lock of the name may make its key.
 		key, err = p.ownKey(filepath.Join(dir, "key"), log)
 		if err != nil {
 			return buildtoken.Options{}, errors.Join(err, db.Close())
 		}
 	}
-	return buildtoken.Options{Queue: db, Dir: dir, Key: key, Log: log}, nil
+	return buildtoken.Options{Queue: db, Dir: dir, Key: key, Node: node, Log: log}, nil
 }
 
 func (*Postgres) ownKey(path string, log *zap.Logger) (buildtoken.Key, error) {

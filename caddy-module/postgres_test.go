@@ -47,16 +47,26 @@ func TestQueueInPostgres(t *testing.T) {
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	other, err := pgqueue.Open(t.Context(), pgqueue.Options{URL: url, Schema: "ci"})
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := pgqueue.Open(t.Context(), pgqueue.Options{URL: url, Schema: "ci", Server: host})
 	if err != nil {
 		t.Fatalf("open the queue that must be free: %v", err)
 	}
 	if b, err := other.Build(t.Context(), "echo", 1); err != nil || b.Running() {
 		t.Errorf("build on record: %+v, %v", b, err)
+	} else if b.Node != host {
+		t.Errorf("the build ran on %q, want %q", b.Node, host)
 	}
 	err = s.try(s.onPostgres("", body))
-	if err == nil || !strings.Contains(err.Error(), "another Caddy") || !strings.Contains(err.Error(), place) {
-		t.Errorf("load beside another server: got %v, want an error that names the queue and the reason", err)
+	if err == nil || !strings.Contains(err.Error(), "another Caddy is called "+host) || !strings.Contains(err.Error(), place) {
+		t.Errorf("load beside another server of the same name: got %v, want an error that names the queue and the reason", err)
+	}
+	s.load(s.onPostgres("node another", body)) // beside the other one
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
 	}
 	if err := other.Close(); err != nil {
 		t.Fatal(err)

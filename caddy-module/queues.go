@@ -96,7 +96,7 @@ func dataDir(place string) string {
 }
 
 // Open implements [Queue].
-func (*Bolt) Open(place string, limit int, log *zap.Logger) (buildtoken.Options, error) {
+func (*Bolt) Open(place, node string, limit int, log *zap.Logger) (buildtoken.Options, error) {
 	dir := dataDir(place)
 	for _, folder := range []string{filepath.Dir(place), dir} {
 		// Builds that run as other users come through to their workspaces.
@@ -122,7 +122,7 @@ func (*Bolt) Open(place string, limit int, log *zap.Logger) (buildtoken.Options,
 		log.Warn("made a new key for an existing queue: builds that are queued with password parameters cannot be started",
 			zap.String("key", place+".key"))
 	}
-	return buildtoken.Options{Queue: db, Dir: dir, Key: key, Log: log}, nil
+	return buildtoken.Options{Queue: db, Dir: dir, Key: key, Node: node, Log: log}, nil
 }
 
 var _ Queue = (*Bolt)(nil)

@@ -51,7 +51,7 @@ func dropSlot(place string) error {
 
 // open opens the controller, or returns the one that is open already. Either
 // way, what concerns no request is logged to log from now on. node is the name of
-// this server for as long as the controller is open.
+// this server, or "", for as long as the controller is open.
 func (s *slot) open(q Queue, node string, limit int, log *zap.Logger) (*buildtoken.Controller, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -59,11 +59,10 @@ func (s *slot) open(q Queue, node string, limit int, log *zap.Logger) (*buildtok
 	if s.ctl != nil {
 		return s.ctl, nil
 	}
-	opts, err := q.Open(s.place, limit, s.log.logger())
+	opts, err := q.Open(s.place, node, limit, s.log.logger())
 	if err != nil {
 		return nil, fmt.Errorf("build_token: %w", err)
 	}
-	opts.Node = node
 	// A controller lives longer than any request or configuration.
 	ctl, err := buildtoken.Open(context.Background(), opts)
 	if err != nil {

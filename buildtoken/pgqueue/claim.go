@@ -14,16 +14,23 @@ import (
 )
 
 // The lanes that a node with labels may start something of at an instant, what is
-// due first in front. The first statement takes those that nobody else is
-// looking at, the second one waits for the first of all.
+// due first in front, but for those of foreign jobs. The first statement takes
+// those that nobody else is looking at, the second one waits for the first of all.
 const (
 	freeLanes = `select l.job, l.head::text from unnest($1::text[]) k(label) cross join lateral
-		(select * from lanes where label = k.label and next <= $2 order by next, next_id limit $3 for update skip locked) l
-		order by l.next, l.next_id limit $3`
-	firstLane = "select job, head::text from lanes where label = any($1) and next <= $2 order by next, next_id limit $3 for update"
-	nextSQL   = `select l.next from unnest($1::text[]) k(label) cross join lateral
-		(select next from lanes where label = k.label and next is not null order by next limit 1) l order by l.next limit 1`
+		(select * from lanes where label = k.label and next <= $3 and not job = any($2)
+			order by next, next_id limit $4 for update skip locked) l
+		order by l.next, l.next_id limit $4`
+	firstLane = `select job, head::text from lanes where label = any($1) and next <= $3 and not job = any($2)
+		order by next, next_id limit $4 for update`
+	nextSQL = `select l.next from unnest($1::text[]) k(label) cross join lateral
+		(select next from lanes where label = k.label and next is not null and not job = any($2) order by next limit 1) l
+		order by l.next limit 1`
 )
+
+// fenceSQL keeps a server that was given up from starting anything: who gives it up
+// waits for the lock, or finds no such row.
+const fenceSQL = "select from servers where server = $1 and epoch = $2 and not released for key share"
 
 // labels are all that a node has.
 func labels(node queue.Node) []string {
@@ -42,11 +49,14 @@ func (q *DB) Claim(ctx context.Context, now time.Time, node queue.Node, executor
 		next, err := q.next(ctx, node)
 		return nil, next, err
 	}
-	builds, executors, err := q.found(ctx, node.Name, executors)
-	if err != nil || len(executors) == 0 {
+	epoch, err := q.mayClaim()
+	if err != nil {
+		return nil, time.Time{}, errors.Join(err, q.ask(ctx))
+	}
+	if builds, err := q.found(ctx, node.Name, epoch, executors); err != nil || len(builds) > 0 {
 		return builds, instant(now), err
 	}
-	c := claim{now: instant(now), node: node, executors: executors, lanes: freeLanes}
+	c := claim{now: instant(now), node: node, executors: executors, lanes: freeLanes, epoch: epoch}
 	err = q.decide(ctx, func(ctx context.Context, t *tx) error { return q.claim(ctx, t, &c) })
 	if err == nil && len(c.builds) == 0 && !c.next.IsZero() && !c.next.After(c.now) {
 		// What is due is being looked at by somebody else, who may not start it.
@@ -56,10 +66,26 @@ func (q *DB) Claim(ctx context.Context, now time.Time, node queue.Node, executor
 	}
 	if err != nil {
 		q.known.unsure(errors.Is(err, errUnknown))
-		return builds, time.Time{}, err
+		return nil, time.Time{}, err
 	}
-	q.known.add(c.builds)
-	return append(builds, c.builds...), c.next, nil
+	if err := q.handOut(c.builds, epoch); err != nil {
+		return nil, time.Time{}, err
+	}
+	return c.builds, c.next, nil
+}
+
+// handOut makes builds known as running, unless it has taken so long that others may
+// have given the server up meanwhile. Then they are found by the next Claim, or lost.
+func (q *DB) handOut(builds []queue.Build, epoch int64) error {
+	q.known.add(builds)
+	if q.stillHolds(epoch) {
+		return nil
+	}
+	for _, b := range builds {
+		q.known.remove(b.Item.Job, b.Number)
+	}
+	q.known.unsure(len(builds) > 0)
+	return fmt.Errorf("%w: %w", queue.ErrStorage, errSilent)
 }
 
 // claim is one call of Claim, and what came of it.
@@ -68,6 +94,7 @@ type claim struct {
 	node      queue.Node
 	executors []int
 	lanes     string // the statement that locks them
+	epoch     int64
 	builds    []queue.Build
 	next      time.Time
 }
@@ -77,10 +104,11 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 	c.builds = nil
 	l := newLocked()
 	var jobs []string
-	var held bool
+	l.server, l.epoch = q.opts.Server, c.epoch
+	var held, agreed bool
+	ours := q.rules.newest()
 	b := t.batch()
-	q.fence(b, &held)
-	b.Queue(c.lanes, labels(c.node), c.now.UnixNano(), len(c.executors)).Query(func(rows pgx.Rows) error {
+	b.Queue(c.lanes, labels(c.node), q.foreign.list(), c.now.UnixNano(), len(c.executors)).Query(func(rows pgx.Rows) error {
 		jobs = nil
 		var job, head string
 		_, err := pgx.ForEachRow(rows, []any{&job, &head}, func() error {
@@ -94,12 +122,26 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 		})
 		return err
 	})
-	b.Queue(nextSQL, labels(c.node)).Query(c.readNext)
+	b.Queue(fenceSQL, q.opts.Server, c.epoch).Query(func(rows pgx.Rows) error {
+		held = rows.Next()
+		rows.Close()
+		return rows.Err()
+	})
+	// Behind the lanes: who has brought one of them has said before that it has the job.
+	b.Queue(agreedSQL, q.opts.Server, ours.digest).QueryRow(func(row pgx.Row) error { return row.Scan(&agreed) })
+	b.Queue(nextSQL, labels(c.node), q.foreign.list()).Query(c.readNext)
 	if err := t.send(ctx, b); err != nil {
 		return err
 	}
 	if !held {
-		return errNoLock
+		return errTaken
+	}
+	if !agreed {
+		if jobs = q.setForeign(jobs, ours); len(jobs) == 0 && len(l.lanes) > 0 {
+			b := t.batch()
+			b.Queue(nextSQL, labels(c.node), q.foreign.list()).Query(c.readNext)
+			return t.send(ctx, b)
+		}
 	}
 	if len(jobs) == 0 {
 		return nil
@@ -114,9 +156,25 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 		l.touched[job] = true
 	}
 	return l.write(ctx, t, func(b *pgx.Batch) error {
-		b.Queue(nextSQL, labels(c.node)).Query(c.readNext)
+		b.Queue(nextSQL, labels(c.node), q.foreign.list()).Query(c.readNext)
 		return nil
 	})
+}
+
+// setForeign keeps jobs that only other servers have from being found again, and
+// returns the rest.
+func (q *DB) setForeign(jobs []string, ours *newRules) (rest []string) {
+	var others []string
+	for _, job := range jobs {
+		if _, ok := ours.rules[job]; ok {
+			rest = append(rest, job)
+		} else {
+			others = append(others, job)
+		}
+	}
+	q.foreign.add(others)
+	q.rules.differ()
+	return rest
 }
 
 func (c *claim) readNext(rows pgx.Rows) error {
@@ -213,7 +271,7 @@ func (q *DB) firstItems(ctx context.Context, t *tx, l *locked, jobs []string, c 
 // next is when the first lane may start an item on a node; zero if none waits for time.
 func (q *DB) next(ctx context.Context, node queue.Node) (time.Time, error) {
 	var c claim
-	err := q.query(ctx, nextSQL, []any{labels(node)}, c.readNext)
+	err := q.query(ctx, nextSQL, []any{labels(node), q.foreign.list()}, c.readNext)
 	return c.next, err
 }
 
@@ -239,10 +297,26 @@ func (k *known) add(builds []queue.Build) {
 	}
 }
 
+// take says whether the build was not known; it is from now on.
+func (k *known) take(b queue.Build) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	key := buildKey{b.Item.Job, b.Number}
+	was := k.builds[key]
+	k.builds[key] = true
+	return !was
+}
+
 func (k *known) remove(job string, number int64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.builds, buildKey{job, number})
+}
+
+func (k *known) has(job string, number int64) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.builds[buildKey{job, number}]
 }
 
 func (k *known) unsure(are bool) {
@@ -251,37 +325,33 @@ func (k *known) unsure(are bool) {
 	k.missing = k.missing || are
 }
 
-// found hands out the builds that an earlier Claim has started without
-// learning it. It returns the executors that remain.
-func (q *DB) found(ctx context.Context, node string, executors []int) ([]queue.Build, []int, error) {
+// found hands out the builds that an earlier Claim of the same epoch has started
+// without learning it.
+func (q *DB) found(ctx context.Context, node string, epoch int64, executors []int) ([]queue.Build, error) {
 	q.known.mu.Lock()
 	missing := q.known.missing
+	q.known.missing = false
 	q.known.mu.Unlock()
 	if !missing {
-		return nil, executors, nil
+		return nil, nil
 	}
-	running, err := q.Lost(ctx)
+	running, err := q.readBuilds(ctx, "select body::text from builds where running and server = $1 and epoch = $2 order by job, number", q.opts.Server, epoch)
 	if err != nil {
-		return nil, executors, fmt.Errorf("look for what was started: %w", err)
+		q.known.unsure(true)
+		return nil, fmt.Errorf("look for what was started: %w", err)
 	}
 	free := slices.Clone(executors)
 	var builds []queue.Build
-	q.known.mu.Lock()
-	defer q.known.mu.Unlock()
-	q.known.missing = false
 	for _, b := range running {
-		key := buildKey{b.Item.Job, b.Number}
-		if b.Node != node || q.known.builds[key] {
-			continue
-		}
 		at := slices.Index(free, b.Executor)
-		if at < 0 {
-			q.known.missing = true // later
-			continue
+		switch {
+		case b.Node != node || q.known.has(b.Item.Job, b.Number):
+		case at < 0:
+			q.known.unsure(true) // later
+		case q.known.take(b):
+			free = slices.Delete(free, at, at+1)
+			builds = append(builds, b)
 		}
-		free = slices.Delete(free, at, at+1)
-		q.known.builds[key] = true
-		builds = append(builds, b)
 	}
-	return builds, free, nil
+	return builds, q.handOut(builds, epoch)
 }

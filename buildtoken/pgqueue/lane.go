@@ -31,6 +31,11 @@ type locked struct {
 	cancelled []queue.Cancelled
 	trims     []trim
 	damaged   []int64
+
+	// What the records of builds say beside themselves.
+	server string
+	epoch  int64
+	orphan bool
 }
 
 // item is a queued item of a locked lane.
@@ -141,10 +146,22 @@ func (l *locked) write(ctx context.Context, t *tx, more ...func(*pgx.Batch) erro
 	if b.Len() == 0 {
 		return nil
 	}
+	t.tell.Notice = t.tell.And(l.notice())
 	b.Queue("select pg_current_xact_id()::text, " + historySQL).QueryRow(func(row pgx.Row) error {
 		return row.Scan(&t.id.number, &t.id.history)
 	})
 	return t.send(ctx, b)
+}
+
+// notice is what others want to know of what is written.
+func (l *locked) notice() (n queue.Notice) {
+	for _, build := range l.builds {
+		n.Items, n.Jobs = append(n.Items, build.Item.ID), append(n.Jobs, build.Item.Job)
+	}
+	for _, gone := range l.cancelled {
+		n.Items = append(n.Items, gone.Item.ID)
+	}
+	return n
 }
 
 // countSQL adds to the count of queued items and of what their parameters take.
@@ -214,10 +231,10 @@ func (l *locked) writeBuilds(b *pgx.Batch) error {
 		if err != nil {
 			return err
 		}
-		b.Queue(`insert into builds (job, number, item, node, running, wished, files, body)
-			values ($1, $2, $3, $4, $5, $6, $7, $8::text::json)
-			on conflict (job, number) do update set running = excluded.running, wished = excluded.wished, body = excluded.body`,
-			build.Item.Job, build.Number, build.Item.ID, build.Node, build.Running(), build.Abort != "", hasFiles(build.Item), body)
+		b.Queue(`insert into builds (job, number, item, node, running, wished, files, server, epoch, orphan, body)
+			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::text::json)
+			on conflict (job, number) do update set running = excluded.running, wished = excluded.wished, orphan = excluded.orphan, body = excluded.body`,
+			build.Item.Job, build.Number, build.Item.ID, build.Node, build.Running(), build.Abort != "", hasFiles(build.Item), l.server, l.epoch, l.orphan, body)
 	}
 	return nil
 }

@@ -8,11 +8,13 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// lease is the right of this server to run builds. The lock of the queue alone
-// is not enough: it is gone as soon as the connection is, and the builds of a
-// server that was cut off still run then.
+// lease is the right of this server to start builds and to run them. It ends
+// when the database has not heard of the server for [Options.TTL], or when a
+// server of the same name opens the queue: then the epoch is a higher one.
 type lease struct {
 	// cut has a value when builds must be stopped.
 	cut chan struct{}
@@ -21,6 +23,7 @@ type lease struct {
 	// mu guards the following.
 	epoch int64
 	heard time.Time // when the last heartbeat that got through was sent
+	since time.Time // when the first of all those was sent that came without a gap
 }
 
 func (l *lease) get() (epoch int64, heard time.Time) {
@@ -29,16 +32,27 @@ func (l *lease) get() (epoch int64, heard time.Time) {
 	return l.epoch, l.heard
 }
 
-func (l *lease) set(epoch int64, heard time.Time) {
+// set notes that a heartbeat got through.
+func (l *lease) set(epoch int64, heard time.Time, gap time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if heard.Sub(l.heard) > gap {
+		l.since = heard
+	}
 	l.epoch, l.heard = epoch, heard
 }
 
+// steady is how long heartbeats have got through without a gap.
+func (l *lease) steady() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.heard.Sub(l.since)
+}
+
 // CutOff has a value when this server must stop its builds, because another one
-// may take over: the database was not reached for too long, or another server has
-// the queue. What has ended is recorded when the database is back, if nobody else
-// has recorded it as lost by then.
+// may give them up: the database was not reached for too long, or another server
+// has given this one up. What has ended is recorded when the database is back, if
+// nobody else has recorded it as lost by then.
 func (q *DB) CutOff() <-chan struct{} { return q.lease.cut }
 
 func (q *DB) cutOff() {
@@ -51,57 +65,30 @@ func (q *DB) cutOff() {
 // beatEvery is how often a server says that it is there.
 func (q *DB) beatEvery() time.Duration { return min(q.opts.TTL/6, pingEvery) }
 
-// beat says that this server is there. [errTaken] says that another one has
-// taken over.
-func (q *DB) beat(ctx context.Context, conn *pgx.Conn) error {
-	epoch, _ := q.lease.get()
-	sent := time.Now()
-	tag, err := conn.Exec(ctx, "update servers set beat = clock_timestamp() where server = $1 and epoch = $2", q.opts.Server, epoch)
-	if err != nil {
-		return fmt.Errorf("heartbeat: %w", err)
-	}
-	if tag.RowsAffected() == 0 {
-		return errTaken
-	}
-	q.lease.set(epoch, sent)
-	return nil
-}
+// claimLimit is how long after its last heartbeat a server still claims,
+// cutLimit how long its builds still run. The rest of the time is for them to end.
+func (q *DB) claimLimit() time.Duration { return q.opts.TTL / 3 }
+func (q *DB) cutLimit() time.Duration   { return q.opts.TTL * 2 / 3 }
 
-// errTaken says that another server has taken over in the meantime.
-var errTaken = errors.New("another server has taken the queue over")
+// errTaken says that this server was given up.
+var errTaken = errors.New("the server was given up by another one")
 
-// renew makes sure, with the lock of the queue at hand, that the lease is this
-// server's. [ErrLocked] says that another server may still run builds.
+// errSilent says that the database has not heard of this server.
+var errSilent = errors.New("the database has not heard of this server for too long")
+
+// renew makes sure, with the lock of its name at hand, that the server has a lease.
 func (q *DB) renew(ctx context.Context, conn *pgx.Conn) error {
 	if epoch, _ := q.lease.get(); epoch != 0 {
 		if err := q.beat(ctx, conn); !errors.Is(err, errTaken) {
 			return err
 		}
-		q.cutOff() // whoever it was has recorded our builds as lost
+		q.cutOff() // whoever it was records our builds as lost
 	}
 	sent := time.Now()
 	var epoch int64
 	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		// A claim holds its own server's row, so none is half done after this.
-		rows, err := tx.Query(ctx, `select server, released, ttl, extract(epoch from clock_timestamp() - beat)::float8
-			from servers order by server for update`)
-		if err != nil {
-			return err
-		}
-		var server string
-		var released bool
-		var ttl, silent float64 // seconds
-		_, err = pgx.ForEachRow(rows, []any{&server, &released, &ttl, &silent}, func() error {
-			if server == q.opts.Server || released || silent > ttl {
-				return nil
-			}
-			return fmt.Errorf("%w: %s was heard of %.0f s ago and may still run builds; it is given up after %.0f s",
-				ErrLocked, server, silent, ttl)
-		})
-		if err != nil {
-			return err
-		}
-		if _, err := tx.Exec(ctx, "update servers set epoch = epoch + 1, released = true where server <> $1 and not released", q.opts.Server); err != nil {
+		if _, err := tx.Exec(ctx, "select from servers where server = $1 for update", q.opts.Server); err != nil {
 			return err
 		}
 		return tx.QueryRow(ctx, `insert into servers (server, epoch, beat, ttl, released) values ($1, 1, clock_timestamp(), $2, false)
@@ -109,10 +96,10 @@ func (q *DB) renew(ctx context.Context, conn *pgx.Conn) error {
 			returning epoch`, q.opts.Server, q.opts.TTL.Seconds()).Scan(&epoch)
 	})
 	if err != nil {
-		return fmt.Errorf("take the lease: %w", err)
+		return fmt.Errorf("take a lease: %w", err)
 	}
-	q.lease.set(epoch, sent)
-	return nil
+	q.lease.set(epoch, sent, q.claimLimit())
+	return q.beat(ctx, conn)
 }
 
 // release says that this server runs no builds any more.
@@ -122,35 +109,38 @@ func (q *DB) release(ctx context.Context, conn *pgx.Conn) {
 	_, _ = conn.Exec(ctx, "update servers set released = true where server = $1 and epoch = $2", q.opts.Server, epoch)
 }
 
-// fence queues the statement that keeps a server which was given up from
-// starting anything. held says afterwards whether it was not.
-func (q *DB) fence(b *pgx.Batch, held *bool) {
-	epoch, _ := q.lease.get()
-	b.Queue("select from servers where server = $1 and epoch = $2 for key share", q.opts.Server, epoch).Query(func(rows pgx.Rows) error {
-		*held = rows.Next()
-		rows.Close()
-		return rows.Err()
-	})
+// mayClaim answers an error if the database may be about to give this server up.
+func (q *DB) mayClaim() (epoch int64, err error) {
+	epoch, heard := q.lease.get()
+	if silent := time.Since(heard); silent > q.claimLimit() {
+		return 0, fmt.Errorf("%w: %w (%v)", queue.ErrStorage, errSilent, silent.Round(time.Second))
+	}
+	return epoch, nil
+}
+
+// stillHolds says whether what was started under an epoch may be handed out.
+func (q *DB) stillHolds(epoch int64) bool {
+	now, heard := q.lease.get()
+	return now == epoch && time.Since(heard) < q.cutLimit()
 }
 
 // watch has builds stopped in time when the database can't be reached. It ends
 // with Close.
 func (q *DB) watch() {
-	limit := q.opts.TTL * 2 / 3 // the rest is for the builds to end
 	said := false
 	for {
 		_, heard := q.lease.get()
-		left := limit - time.Since(heard)
+		left := q.cutLimit() - time.Since(heard)
 		switch {
 		case left > 0:
 			said = false
 		case !said:
-			q.opts.Log.Error("the database was not reached for too long: builds are stopped, because another server may take over")
+			q.opts.Log.Error("the database was not reached for too long: builds are stopped, because other servers give them up soon")
 			q.cutOff()
 			said = true
 			fallthrough
 		default:
-			left = limit
+			left = q.cutLimit()
 		}
 		select {
 		case <-time.After(left):

@@ -3,7 +3,6 @@ package pgqueue_test
 import (
 	"errors"
 	"net/url"
-	"strings"
 	"testing"
 	"time"
 
@@ -27,16 +26,22 @@ func behind(t *testing.T, server *pgtest.Server, schema, name string, ttl time.D
 	}), w
 }
 
-// TestServerIsGivenUpAfterItHasStoppedItsBuilds cuts a server off, lets another
-// one try to take over, and lets the first one come back.
+// TestServerIsGivenUpAfterItHasStoppedItsBuilds cuts a server off, has another
+// one give it up, and lets the first one come back.
 func TestServerIsGivenUpAfterItHasStoppedItsBuilds(t *testing.T) {
 	const ttl = 3 * time.Second
 	server := pgtest.Start(t)
 	schema := pgtest.Schema(t, server.URL())
 	first, w := behind(t, server, schema, "first", ttl)
+	second := open(t, pgqueue.Options{URL: server.URL(), Schema: schema, Server: "second", TTL: ttl, Log: zap.NewNop()})
+	node := queue.Node{Name: "first"}
 	schedule(t, first, request("j", "k"))
-	if builds, _, err := first.Claim(t.Context(), start, queue.Node{Name: "first"}, []int{0}); err != nil || len(builds) != 1 {
+	if builds, _, err := first.Claim(t.Context(), start, node, []int{0}); err != nil || len(builds) != 1 {
 		t.Fatalf("Claim: %v, %v", builds, err)
+	}
+	next := schedule(t, second, request("j", "next"))
+	if lost, err := second.ReclaimLost(t.Context(), start); err != nil || len(lost) != 0 {
+		t.Fatalf("ReclaimLost while all is well: %v, %v", lost, err)
 	}
 	select {
 	case <-first.CutOff():
@@ -44,57 +49,73 @@ func TestServerIsGivenUpAfterItHasStoppedItsBuilds(t *testing.T) {
 	default:
 	}
 	w.set(nil, true)
-	opts := pgqueue.Options{URL: server.URL(), Schema: schema, Server: "second", TTL: ttl, LockTimeout: 100 * time.Millisecond, Log: zap.NewNop()}
-	var second *pgqueue.DB
-	for second == nil {
-		q, err := pgqueue.Open(t.Context(), opts)
-		switch {
-		case err == nil:
-			second = q
-			defer q.Close()
-		case !errors.Is(err, pgqueue.ErrLocked) || !strings.Contains(err.Error(), "first was heard of"):
-			t.Fatalf("Open: %v, want that the first server may still run builds", err)
-		}
+	for !(<-second.Notices()).Lost {
 	}
 	select {
 	case <-first.CutOff():
 	default:
-		t.Fatal("the second server took over before the first one had to stop its builds")
+		t.Fatal("the first server was given up before it had to stop its builds")
 	}
-	lost, err := second.Reclaim(t.Context(), start, "lost")
-	if err != nil || len(lost) != 1 {
-		t.Fatalf("Reclaim: %v, %v", lost, err)
+	if builds, _, err := second.Claim(t.Context(), start, queue.Node{Name: "second"}, []int{0}); err != nil || len(builds) != 0 {
+		t.Errorf("Claim beside a build that was not ended: %v, %v", builds, err)
+	}
+	lost, err := second.ReclaimLost(t.Context(), start)
+	const reason = "lost: the server first was not heard of for 3s"
+	if err != nil || len(lost) != 1 || lost[0].Result != queue.Aborted || lost[0].Reason != reason {
+		t.Fatalf("ReclaimLost: %+v, %v; want one that was ABORTED, %q", lost, err, reason)
+	}
+	if again, err := second.ReclaimLost(t.Context(), start); err != nil || len(again) != 0 {
+		t.Errorf("ReclaimLost again: %v, %v", again, err)
+	}
+	builds, _, err := second.Claim(t.Context(), start, queue.Node{Name: "second"}, []int{0})
+	if err != nil || len(builds) != 1 || builds[0].Item.ID != next.ID {
+		t.Errorf("Claim: %v, %v; want that the lane goes on", builds, err)
 	}
 
 	w.set(nil, false)
-	if _, _, err := first.Schedule(t.Context(), start, request("j", "k")); !errors.Is(err, queue.ErrStorage) {
-		t.Errorf("Schedule on a server that was given up: %v, want %v", err, queue.ErrStorage)
-	}
-	if err := second.Close(); err != nil {
-		t.Fatal(err)
-	}
 	<-first.CutOff() // it learns that its builds were given up
-	if _, err := first.Finish(t.Context(), start, "j", 1, queue.Success, ""); err == nil {
-		t.Error("a late verdict was accepted")
+	if lost, err := first.Lost(t.Context()); err != nil || len(lost) != 1 || lost[0].Number != 1 {
+		t.Errorf("Lost on the server that comes back: %v, %v; want the build that others have ended", lost, err)
+	}
+	if _, err := first.Finish(t.Context(), start, "j", 1, queue.Success, ""); !errors.Is(err, queue.ErrNotRunning) {
+		t.Errorf("late verdict: %v, want %v", err, queue.ErrNotRunning)
+	}
+	if lost, err := first.Lost(t.Context()); err != nil || len(lost) != 0 {
+		t.Errorf("Lost after the end of what was given up: %v, %v", lost, err)
+	}
+	schedule(t, first, request("other", "k"))
+	for {
+		builds, _, err := first.Claim(t.Context(), start, node, []int{0})
+		if err == nil && len(builds) == 1 {
+			break // it has a new epoch
+		}
+		if !errors.Is(err, queue.ErrStorage) {
+			t.Fatalf("Claim of the server that came back: %v, %v", builds, err)
+		}
 	}
 }
 
 func TestRestartTakesOverAtOnce(t *testing.T) {
 	server := pgtest.Start(t)
 	schema := pgtest.Schema(t, server.URL())
-	_, w := behind(t, server, schema, "ci-1", time.Hour)
+	first, w := behind(t, server, schema, "ci-1", time.Hour)
+	schedule(t, first, request("j", "k"))
+	if builds, _, err := first.Claim(t.Context(), start, queue.Node{Name: "ci-1"}, []int{0}); err != nil || len(builds) != 1 {
+		t.Fatalf("Claim: %v, %v", builds, err)
+	}
+	other := open(t, pgqueue.Options{URL: server.URL(), Schema: schema, Server: "ci-2", TTL: time.Hour})
+	if lost, err := other.Lost(t.Context()); err != nil || len(lost) != 0 {
+		t.Errorf("Lost on another server: %v, %v", lost, err)
+	}
 	w.set(nil, true) // it is dead
 	again := open(t, pgqueue.Options{URL: server.URL(), Schema: schema, Server: "ci-1", TTL: time.Hour})
-	schedule(t, again, request("j", "k"))
-	if err := again.Close(); err != nil {
-		t.Fatal(err)
+	lost, err := again.Reclaim(t.Context(), start, "lost")
+	if err != nil || len(lost) != 1 || lost[0].Reason != "lost" {
+		t.Errorf("Reclaim after a restart: %v, %v; want its own build", lost, err)
 	}
-	// An orderly end leaves nothing to wait for.
-	schedule(t, open(t, pgqueue.Options{URL: server.URL(), Schema: schema, Server: "ci-2", TTL: time.Hour}), request("j", "k"))
 }
 
-// TestServerThatWasGivenUpStartsNothing takes the lease away while the lock,
-// as far as the server knows, is its own.
+// TestServerThatWasGivenUpStartsNothing gives a server up that does not know it.
 func TestServerThatWasGivenUpStartsNothing(t *testing.T) {
 	s := newStore(t)
 	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "first", TTL: time.Hour, Log: zap.NewNop()})

@@ -16,8 +16,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/zap"
-
-	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
 // Errors of [Open].
@@ -25,8 +23,8 @@ var (
 	// ErrURL says that a connection string can't be understood. The string, which
 	// may hold a password, is not part of the error.
 	ErrURL = errors.New("pgqueue: not a usable connection string")
-	// ErrLocked says that another server has the queue open.
-	ErrLocked = errors.New("pgqueue: queue is used by another server")
+	// ErrLocked says that another server with the same name has the queue open.
+	ErrLocked = errors.New("pgqueue: another server has this name")
 	// ErrForeign says that the database can't hold a queue of this program: it
 	// is too old, its encoding is not UTF8, or a newer program has changed the
 	// tables. They are left as they are.
@@ -49,12 +47,12 @@ type Options struct {
 	URL string
 	// Schema holds the tables. It is made if it doesn't exist. "" is [DefaultSchema].
 	Schema string
-	// Server tells this server apart from every other one that may open the same
-	// queue, also over restarts: the name of the machine is good.
+	// Server tells this server apart from every other one that has the same queue
+	// open, also over restarts: the name of the machine is good.
 	Server string
-	// TTL is how long a server that is not heard of may still run builds. One
-	// that can't reach the database has its builds stopped after two thirds of it,
-	// and no other server takes over before it is over. Zero is [DefaultTTL].
+	// TTL is how long this server may not be heard of until others give it up. If
+	// it can't reach the database, it claims nothing after a third of it, and has
+	// its builds stopped after two thirds. Zero is [DefaultTTL].
 	TTL time.Duration
 	// Limit is how many items may be queued over all jobs; 0 means no limit.
 	Limit int
@@ -65,7 +63,7 @@ type Options struct {
 	// [DefaultTimeout]; there is no "never".
 	Timeout time.Duration
 	// LockTimeout is how long Open waits for another server to let go of the
-	// queue. Zero means 1s; there is no "for ever".
+	// name. Zero means 1s; there is no "for ever".
 	LockTimeout time.Duration
 	// Log hears of lost connections and of what was done about them. Nil is silent.
 	Log *zap.Logger
@@ -87,42 +85,21 @@ type DB struct {
 	closing  sync.Once
 	closed   chan struct{} // closed when Close is done
 	lease    lease
+	living   atomic.Pointer[living] // never nil after Open
 	// guarding is the connection that holds the lock. The listener's until it ends.
 	guarding *pgx.Conn
-	// owner says that this server holds the lock, as far as it knows.
-	owner atomic.Bool
+	// reclaimed says that what the server ran before it was opened has ended.
+	reclaimed atomic.Bool
 
 	rules rules
+	// foreign are jobs that were found due and that only others can build.
+	foreign foreign
+	// settle has a value when the rules are to be applied again.
+	settle chan struct{}
 	// Only the loop uses the following: jobs that are known to have a row, and
 	// identifiers that nobody else will get, lowest first.
 	lanes map[string]bool
 	ids   []int64
-}
-
-// rules are those of the newest configuration. The loop writes them; others read.
-type rules struct {
-	mu sync.RWMutex
-	// mu guards the following.
-	of    map[string]queue.Rules
-	limit int
-}
-
-func (r *rules) get(job string) queue.Rules {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.of[job]
-}
-
-func (r *rules) room() int {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.limit
-}
-
-func (r *rules) set(of map[string]queue.Rules, limit int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.of, r.limit = of, limit
 }
 
 // Open opens the queue of a schema, and makes or updates its tables if need
@@ -161,9 +138,9 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	q := &DB{
 		opts: opts, changed: make(chan struct{}, 1), known: known{builds: map[buildKey]bool{}},
 		requests: make(chan *request), stop: make(chan struct{}), closed: make(chan struct{}),
-		lanes: map[string]bool{},
+		lanes: map[string]bool{}, settle: make(chan struct{}, 1),
 	}
-	q.rules.limit = opts.Limit
+	q.rules.newRules = &newRules{limit: opts.Limit}
 	q.hub = newHub(opts.Schema)
 	q.lease.cut = make(chan struct{}, 1)
 	guard, err := q.guard(ctx, config.ConnConfig)
@@ -174,7 +151,6 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 		_ = guard.Close(ctx) // the error that counts is err
 		return nil, fmt.Errorf("pgqueue: connect: %w", err)
 	}
-	q.owner.Store(true)
 	//nolint:contextcheck // these outlive the opening; Close ends them and waits for them
 	for _, run := range []func(){q.loop, q.tell, q.watch, func() { q.listen(config.ConnConfig, guard) }} {
 		q.work.Go(run)

@@ -3,6 +3,7 @@ package pgqueue_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -16,9 +17,9 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-func TestSecondServerIsRefused(t *testing.T) {
+func TestSecondServerOfTheSameNameIsRefused(t *testing.T) {
 	s := newStore(t)
-	opts := pgqueue.Options{URL: s.url, Schema: s.schema}
+	opts := pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-1"}
 	var mu sync.Mutex
 	var opened []*pgqueue.DB
 	var wait sync.WaitGroup
@@ -39,47 +40,35 @@ func TestSecondServerIsRefused(t *testing.T) {
 	if len(opened) != 1 {
 		t.Fatalf("%d servers have the queue open, want 1", len(opened))
 	}
+	other := opts
+	other.Server = "ci-2"
+	schedule(t, open(t, other), request("j", "k"))
 	if err := opened[0].Close(); err != nil {
 		t.Fatal(err)
 	}
 	schedule(t, open(t, opts), request("j", "k"))
 }
 
-// TestNothingIsAcceptedWithoutTheLock takes the lock away, as if the
-// connection had been lost and another server had been faster.
-func TestNothingIsAcceptedWithoutTheLock(t *testing.T) {
+// TestLossOfTheListeningConnectionRefusesNothing ends that connection, and has
+// somebody else take the lock of the name, so that it can't be made again.
+func TestLossOfTheListeningConnectionRefusesNothing(t *testing.T) {
 	s := newStore(t)
-	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Log: zap.NewNop()})
-	schedule(t, q, request("j", "k"))
-	<-q.Changed()
+	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-1", Log: zap.NewNop()})
 	other := pgtest.Connect(t, s.url)
 	const take = `select pg_terminate_backend(pid), pg_advisory_lock(classid::bigint << 32 | objid::bigint)
 		from pg_locks where locktype = 'advisory' and classid::bigint << 32 | objid::bigint = hashtextextended($1, 0)`
-	if _, err := other.Exec(t.Context(), take, "buildtoken queue "+s.schema); err != nil {
-		t.Fatal(err)
+	if tag, err := other.Exec(t.Context(), take, fmt.Sprintf("buildtoken server %q %q", s.schema, "ci-1")); err != nil || tag.RowsAffected() != 1 {
+		t.Fatal(tag, err)
 	}
-	for { // until the loss is noticed, which is at once, but not in the same instant
-		_, _, err := q.Schedule(t.Context(), start, request("j", "k"))
-		if err == nil {
-			continue
-		}
-		if !errors.Is(err, queue.ErrStorage) {
-			t.Errorf("Schedule: %v, want %v", err, queue.ErrStorage)
-		}
-		break
-	}
-	if _, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0}); !errors.Is(err, queue.ErrStorage) {
-		t.Errorf("Claim: %v, want %v", err, queue.ErrStorage)
-	}
-	select {
-	case <-q.Changed():
-	default:
+	schedule(t, q, request("j", "k"))
+	if builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "ci-1"}, []int{0}); err != nil || len(builds) != 1 {
+		t.Errorf("Claim: %v, %v; want what was scheduled", builds, err)
 	}
 	if err := other.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	<-q.Changed() // the lock is back
-	schedule(t, q, request("j", "k"))
+	for !(<-q.Notices()).All { // the connection is back, and something may have been missed
+	}
 }
 
 func TestCrashOfTheDatabaseLosesNothing(t *testing.T) {

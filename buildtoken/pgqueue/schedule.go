@@ -76,6 +76,11 @@ func (q *DB) loop() {
 		select {
 		case r := <-q.requests:
 			q.serve(q.take(r))
+		case <-q.settle:
+			// All servers have the same jobs now, so those that this one doesn't have are gone.
+			if err := q.applyRules(context.Background(), q.rules.newest()); err != nil {
+				q.opts.Log.Error("rules of jobs that are gone could not be changed; trying again", zap.Error(err))
+			}
 		case <-q.stop:
 			return
 		}
@@ -201,7 +206,7 @@ type decision struct {
 
 // schedule is the transaction of some triggers. It says how many identifiers it has used.
 func (q *DB) schedule(ctx context.Context, t *tx, batch []*request) (used int, err error) {
-	d := decision{locked: newLocked(), equal: map[identity]*item{}, receipts: newReceipts(), room: queue.Room{Limit: q.rules.room(), MaxKiB: q.opts.MaxKiB}}
+	d := decision{locked: newLocked(), equal: map[identity]*item{}, receipts: newReceipts(), room: queue.Room{Limit: q.rules.newest().limit, MaxKiB: q.opts.MaxKiB}}
 	jobs := map[string]bool{}
 	solo := 0
 	for _, r := range batch {
@@ -223,7 +228,7 @@ func (q *DB) schedule(ctx context.Context, t *tx, batch []*request) (used int, e
 	if err := t.send(ctx, b); err != nil {
 		return 0, err
 	}
-	t.wake = 0
+	t.tell = message{}
 	d.ids = q.ids
 	for _, r := range batch {
 		if d.lanes[r.Job] == nil {

@@ -25,10 +25,8 @@ type tx struct {
 	begun bool
 	// id is that of the transaction, once it has written something.
 	id txID
-	// wake is the earliest instant (nanoseconds since 1970) at which somebody
-	// may have something to do because of it: 0 for nothing, [atOnce] for
-	// something else than a due instant.
-	wake int64
+	// tell is what somebody has to be told when it is committed.
+	tell message
 }
 
 // txID is the identity of a transaction. Numbers are given again in another
@@ -40,9 +38,7 @@ const atOnce = math.MinInt64
 
 // wakeAt notes that somebody may have something to do at an instant.
 func (t *tx) wakeAt(at int64) {
-	if t.wake == 0 || at < t.wake {
-		t.wake = at
-	}
+	t.tell = t.tell.and(message{Due: at})
 }
 
 // batch is an empty batch. The first one begins the transaction.
@@ -93,9 +89,6 @@ func (t *tx) commit(ctx context.Context) error {
 func (q *DB) decide(ctx context.Context, what func(context.Context, *tx) error) error {
 	if err := q.ask(ctx); err != nil {
 		return err
-	}
-	if !q.owner.Load() {
-		return fmt.Errorf("%w: %w", queue.ErrStorage, errNoLock)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), q.opts.Timeout)
 	defer cancel()
@@ -150,9 +143,11 @@ func (q *DB) once(ctx context.Context, what func(context.Context, *tx) error) er
 	if err != nil {
 		return err
 	}
-	if t.wake != 0 {
+	if t.tell.Due != 0 {
 		q.change()
-		q.hub.tell(t.wake)
+	}
+	if t.tell.Servers || t.id != (txID{}) {
+		q.hub.tell(t.tell)
 	}
 	return nil
 }
@@ -238,5 +233,5 @@ func isLost(err error) bool {
 		return answer.SeverityUnlocalized != "ERROR"
 	}
 	var refused *pgconn.ConnectError
-	return !errors.As(err, &refused) && !errors.Is(err, errRecord) && !errors.Is(err, errNoLock) && !errors.Is(err, errNoLane)
+	return !errors.As(err, &refused) && !errors.Is(err, errRecord) && !errors.Is(err, errTaken) && !errors.Is(err, errNoLane)
 }

@@ -13,33 +13,34 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// newRules are those of a new configuration.
-type newRules struct {
-	rules map[string]queue.Rules
-	limit int
-}
-
 // SetRules makes rules those of the newest configuration: every lane gets
-// its own, and a job that is not named gets the zero value. The map must not
+// its own, and a job that is not named gets the zero value, as soon as the
+// configurations of all servers that live name the same jobs. The map must not
 // change afterwards. limit is how many items may be queued; 0 means no limit.
 // Set them again after [Open]: lanes remember theirs, the rest does not.
 func (q *DB) SetRules(ctx context.Context, of map[string]queue.Rules, limit int) error {
-	_, err := q.submit(ctx, &request{set: &newRules{of, limit}})
+	_, err := q.submit(ctx, &request{set: &newRules{of, digestOf(of), limit}})
 	return err
 }
 
 // applyRules is the loop's: so no lane is made meanwhile.
 func (q *DB) applyRules(ctx context.Context, set *newRules) error {
+	var agreed bool
 	err := q.decide(ctx, func(ctx context.Context, t *tx) error {
 		all := newLocked()
 		b := t.batch()
+		// Of two servers whose jobs become the same at once, one comes last and sees it.
+		b.Queue("select pg_advisory_xact_lock(hashtextextended($1, 0))", "buildtoken rules "+q.opts.Schema)
+		b.Queue("update servers set jobs = $2 where server = $1", q.opts.Server, set.digest)
+		b.Queue(agreedSQL, q.opts.Server, set.digest).QueryRow(func(row pgx.Row) error { return row.Scan(&agreed) })
 		b.Queue("select job, head::text from lanes").Query(all.read)
 		if err := t.send(ctx, b); err != nil {
 			return err
 		}
 		var differ []string
 		for job, l := range all.lanes {
-			if l.head.Rules != set.rules[job] {
+			rules, has := set.rules[job]
+			if (has || agreed) && l.head.Rules != rules {
 				differ = append(differ, job)
 			}
 		}
@@ -56,13 +57,14 @@ func (q *DB) applyRules(ctx context.Context, set *newRules) error {
 				l.touched[job] = true
 			}
 		}
-		t.wake = atOnce
+		t.tell = message{Due: atOnce, Servers: true, Notice: queue.Notice{All: true}}
 		return l.write(ctx, t)
 	})
 	if err != nil {
 		return err
 	}
-	q.rules.set(set.rules, set.limit)
+	q.rules.set(set, agreed)
+	q.foreign.clear()
 	return nil
 }
 
@@ -137,8 +139,29 @@ func readItem(rows pgx.Rows) (*queue.Item, error) {
 
 // Finish records how a running build ended, and returns the build.
 func (q *DB) Finish(ctx context.Context, now time.Time, job string, number int64, r queue.Result, reason string) (queue.Build, error) {
+	ended, err := q.finish(ctx, now, job, number, r, reason, false)
+	if errors.Is(err, queue.ErrNotRunning) {
+		q.known.remove(job, number)
+		// Who has given it up could not know that nothing of it is left.
+		err = errors.Join(err, q.adopt(ctx, job, number))
+	}
+	return ended, err
+}
+
+// finish ends a build. orphan says that something of it may be left on its server.
+func (q *DB) finish(ctx context.Context, now time.Time, job string, number int64, r queue.Result, reason string, orphan bool) (queue.Build, error) {
 	return q.onBuild(ctx, job, number, func(l queue.Lane, b queue.Build) (queue.Change, error) {
 		return queue.Finish(instant(now), l, b, r, reason)
+	}, orphan)
+}
+
+// adopt notes that nothing is left of a build of this server; of all its builds,
+// if the number is 0.
+func (q *DB) adopt(ctx context.Context, job string, number int64) error {
+	return q.decide(ctx, func(ctx context.Context, t *tx) error {
+		b := t.batch()
+		b.Queue("update builds set orphan = false where orphan and server = $1 and ($3 = 0 or job = $2 and number = $3)", q.opts.Server, job, number)
+		return t.send(ctx, b)
 	})
 }
 
@@ -146,12 +169,12 @@ func (q *DB) Finish(ctx context.Context, now time.Time, job string, number int64
 func (q *DB) Abort(ctx context.Context, job string, number int64, by string) error {
 	_, err := q.onBuild(ctx, job, number, func(l queue.Lane, b queue.Build) (queue.Change, error) {
 		return queue.Abort(l, b, by)
-	})
+	}, false)
 	return err
 }
 
 // onBuild decides something about a build that is on record.
-func (q *DB) onBuild(ctx context.Context, job string, number int64, rule func(queue.Lane, queue.Build) (queue.Change, error)) (queue.Build, error) {
+func (q *DB) onBuild(ctx context.Context, job string, number int64, rule func(queue.Lane, queue.Build) (queue.Change, error), orphan bool) (queue.Build, error) {
 	missing := fmt.Errorf("%w: %s #%d", queue.ErrNotFound, job, number)
 	if checkJob(job) != nil {
 		return queue.Build{}, missing
@@ -159,6 +182,7 @@ func (q *DB) onBuild(ctx context.Context, job string, number int64, rule func(qu
 	var result queue.Build
 	err := q.decide(ctx, func(ctx context.Context, t *tx) error {
 		l := newLocked()
+		l.orphan = orphan
 		var build *queue.Build
 		b := t.batch()
 		l.lock(b, []string{job})
@@ -181,7 +205,7 @@ func (q *DB) onBuild(ctx context.Context, job string, number int64, rule func(qu
 		}
 		l.apply(change, nil)
 		result = *change.Build
-		t.wake = atOnce
+		t.wakeAt(atOnce)
 		return l.write(ctx, t)
 	})
 	if err != nil {
@@ -193,21 +217,27 @@ func (q *DB) onBuild(ctx context.Context, job string, number int64, rule func(qu
 	return result, nil
 }
 
-// Lost are the builds that [DB.Reclaim] would end, by job and number.
+// Lost are the builds of which something may be left on this server, by job and
+// number: those that [DB.Reclaim] would end, and those that another server has
+// ended because it gave this one up.
 func (q *DB) Lost(ctx context.Context) ([]queue.Build, error) {
-	return q.readBuilds(ctx, "select body::text from builds where running order by job, number")
+	return q.readBuilds(ctx, `select body::text from (select * from builds where running and server = $1
+		union all select * from builds where orphan and server = $1) lost order by job, number`, q.opts.Server)
 }
 
-// Reclaim ends what was running on a node that is gone, and returns those
-// builds. One server at a time has the queue open, so whatever runs on record is
-// lost: Reclaim must not be called while builds run. Called again, it finds none.
+// Reclaim ends what was running on this server when it was last here, and returns
+// those builds. It must not be called while builds run. Called again, it finds
+// none. Builds of other servers are for [DB.ReclaimLost].
 func (q *DB) Reclaim(ctx context.Context, now time.Time, reason string) ([]queue.Build, error) {
-	running, err := q.Lost(ctx)
+	found, err := q.Lost(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var lost []queue.Build
-	for _, b := range running {
+	for _, b := range found {
+		if !b.Running() {
+			continue
+		}
 		ended, err := q.Finish(ctx, now, b.Item.Job, b.Number, queue.Aborted, reason)
 		if errors.Is(err, queue.ErrNotRunning) {
 			continue
@@ -220,7 +250,11 @@ func (q *DB) Reclaim(ctx context.Context, now time.Time, reason string) ([]queue
 	if len(lost) > 0 {
 		q.opts.Log.Warn("builds were lost with the process that ran them", zap.Int("builds", len(lost)))
 	}
-	return lost, nil
+	if len(found) > len(lost) {
+		err = q.adopt(ctx, "", 0)
+	}
+	q.reclaimed.Store(err == nil)
+	return lost, err
 }
 
 // Aborts are the running builds that somebody asked to stop, in no order. Of

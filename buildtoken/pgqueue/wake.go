@@ -2,22 +2,20 @@ package pgqueue
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"strconv"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
 const (
-	// tellEvery is how often others are told at most.
-	tellEvery = 2 * time.Millisecond
 	// pollEvery is how often is looked without being told: a notice is lost
 	// with the server that should have sent it.
 	pollEvery = 15 * time.Second
@@ -28,76 +26,8 @@ const (
 	retryEvery = 500 * time.Millisecond
 )
 
-// errNoLock says that the connection which holds the lock of the queue is lost.
-var errNoLock = errors.New("the lock of the queue is lost")
-
-// hub gathers what others have to be told.
-type hub struct {
-	channel string
-	self    string // who sends
-	signal  chan struct{}
-
-	mu sync.Mutex
-	// mu guards the following.
-	due int64 // the earliest instant; 0: nothing to tell
-}
-
-func newHub(schema string) hub {
-	return hub{
-		channel: "buildtoken " + schema,
-		self:    strconv.FormatUint(rand.Uint64(), 36), //nolint:gosec // tells servers apart, and protects nothing
-		signal:  make(chan struct{}, 1),
-	}
-}
-
-// tell notes that others may have something to do at an instant.
-func (h *hub) tell(due int64) {
-	h.mu.Lock()
-	if h.due == 0 || due < h.due {
-		h.due = due
-	}
-	h.mu.Unlock()
-	select {
-	case h.signal <- struct{}{}:
-	default:
-	}
-}
-
-func (h *hub) take() int64 {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	due := h.due
-	h.due = 0
-	return due
-}
-
-// tell sends notices until Close. One that can't be sent is lost: the others
-// look by themselves now and then.
-func (q *DB) tell() {
-	for {
-		select {
-		case <-q.hub.signal:
-		case <-q.stop:
-			return
-		}
-		if due := q.hub.take(); due != 0 {
-			ctx, cancel := context.WithTimeout(context.Background(), q.opts.Timeout)
-			_, err := q.pool.Exec(ctx, "select pg_notify($1, $2)", q.hub.channel, fmt.Sprint(q.hub.self, " ", due))
-			cancel()
-			if err != nil {
-				q.opts.Log.Debug("other servers could not be told", zap.Error(err))
-			}
-		}
-		select {
-		case <-time.After(tellEvery):
-		case <-q.stop:
-			return
-		}
-	}
-}
-
 // guard makes the connection that listens, and that holds the lock of the
-// queue. [ErrLocked] says that another server holds it.
+// server's name. [ErrLocked] says that another server holds it.
 func (q *DB) guard(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
 	config = config.Copy()
 	// The database notices within 20 s that this server is gone.
@@ -111,7 +41,7 @@ func (q *DB) guard(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, erro
 	// Of a server that has just ended the lock may still be there for a moment.
 	_, err = conn.Exec(ctx, "select set_config('lock_timeout', $1, false)", fmt.Sprint(q.opts.LockTimeout.Milliseconds()))
 	if err == nil {
-		_, err = conn.Exec(ctx, "select pg_advisory_lock(hashtextextended($1, 0))", "buildtoken queue "+q.opts.Schema)
+		_, err = conn.Exec(ctx, "select pg_advisory_lock(hashtextextended($1, 0))", fmt.Sprintf("buildtoken server %q %q", q.opts.Schema, q.opts.Server))
 	}
 	if err == nil {
 		_, err = conn.Exec(ctx, "listen "+pgx.Identifier{q.hub.channel}.Sanitize())
@@ -123,9 +53,8 @@ func (q *DB) guard(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, erro
 	switch {
 	case err == nil:
 		return conn, nil
-	case errors.Is(err, ErrLocked):
 	case errors.As(err, &refused) && refused.Code == "55P03": // lock_not_available
-		err = fmt.Errorf("%w: schema %q", ErrLocked, q.opts.Schema)
+		err = fmt.Errorf("%w: %q in schema %q", ErrLocked, q.opts.Server, q.opts.Schema)
 	default:
 		err = fmt.Errorf("pgqueue: lock: %w", err)
 	}
@@ -151,16 +80,32 @@ func (q *DB) listen(config *pgx.ConnConfig, conn *pgx.Conn) {
 			q.guarding = conn
 			return
 		}
-		q.owner.Store(false)
 		_ = conn.Close(ctx) // it is lost
-		q.opts.Log.Error("connection to the database was lost; nothing is accepted until it is back", zap.Error(err))
+		q.opts.Log.Error("connection to the database that listens was lost", zap.Error(err))
 		if conn = q.regain(ctx, config); conn == nil {
 			return
 		}
 		q.opts.Log.Info("connection to the database is back")
-		q.owner.Store(true)
 		q.change() // whatever was not heard
+		q.hub.pass(queue.Notice{All: true})
 	}
+}
+
+// heed does what another server's message asks for, and says whether the servers
+// are to be looked at.
+func (q *DB) heed(payload string) (servers bool) {
+	var m message
+	if err := json.Unmarshal([]byte(payload), &m); err != nil {
+		m = message{Due: atOnce, Servers: true, Notice: queue.Notice{All: true}} // of another version
+	}
+	if m.From == q.hub.self {
+		return false
+	}
+	if m.Due != 0 {
+		q.change()
+	}
+	q.hub.pass(m.Notice)
+	return m.Servers
 }
 
 // leave closes the connection, the last of all. If it can still be asked, the
@@ -173,6 +118,8 @@ func (q *DB) leave(conn *pgx.Conn) {
 	defer cancel()
 	if !conn.IsClosed() {
 		q.release(ctx, conn)
+		q.hub.tell(message{Servers: true})
+		q.send(conn, pingEvery)
 		_, _ = conn.Exec(ctx, "select pg_advisory_unlock_all()") // if it is lost, so is the lock
 	}
 	_ = conn.Close(ctx) // nothing of it is needed any more
@@ -180,9 +127,15 @@ func (q *DB) leave(conn *pgx.Conn) {
 
 // regain makes the connection again. Nil means that ctx has ended.
 func (q *DB) regain(ctx context.Context, config *pgx.ConnConfig) *pgx.Conn {
-	said := ""
+	said, taken := "", false
 	for {
 		try, cancel := context.WithTimeout(ctx, q.opts.Timeout)
+		// There may still be other connections, and the time runs.
+		err := q.pool.AcquireFunc(try, func(conn *pgxpool.Conn) error { return q.beat(try, conn.Conn()) })
+		if errors.Is(err, errTaken) && !taken {
+			taken = true
+			q.cutOff()
+		}
 		conn, err := q.guard(try, config)
 		cancel()
 		if err == nil {
@@ -211,8 +164,8 @@ func (q *DB) hear(ctx context.Context, conn *pgx.Conn) error {
 		cancel()
 		switch {
 		case err == nil:
-			if sender, _, ok := strings.Cut(notice.Payload, " "); ok && sender != q.hub.self {
-				q.change()
+			if q.heed(notice.Payload) {
+				beat = time.Now()
 			}
 			if time.Now().Before(beat) {
 				continue

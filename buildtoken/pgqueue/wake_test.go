@@ -6,8 +6,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
 // TestOthersAreToldAndHeard listens as another server would, and tells something
@@ -26,12 +29,34 @@ func TestOthersAreToldAndHeard(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := fmt.Sprint(" ", start.Add(time.Minute).UnixNano()); !strings.HasSuffix(notice.Payload, want) {
-		t.Errorf("told %q, want when the item is due, %q, at the end", notice.Payload, want)
+	if want := fmt.Sprintf(`"due":%d`, start.Add(time.Minute).UnixNano()); !strings.Contains(notice.Payload, want) {
+		t.Errorf("told %q, want when the item is due, %q", notice.Payload, want)
 	}
 	<-q.Changed() // its own trigger
-	if _, err := other.Exec(t.Context(), "select pg_notify($1, 'other 1')", "buildtoken "+s.schema); err != nil {
-		t.Fatal(err)
+	for _, tt := range []struct {
+		name, payload string
+		changed       bool
+		want          queue.Notice
+	}{
+		{"something is due", `{"from":"other","due":1}`, true, queue.Notice{}},
+		{"a build has changed", `{"from":"other","items":[7],"jobs":["j"]}`, false, queue.Notice{Items: []int64{7}, Jobs: []string{"j"}}},
+		{"something else", "of a later version", true, queue.Notice{All: true}},
+	} {
+		if _, err := other.Exec(t.Context(), "select pg_notify($1, $2)", "buildtoken "+s.schema, tt.payload); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(tt.want, <-q.Notices()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
+		select {
+		case <-q.Changed():
+			if !tt.changed {
+				t.Errorf("%s: who starts builds was woken", tt.name)
+			}
+		default:
+			if tt.changed {
+				t.Errorf("%s: who starts builds was not woken", tt.name)
+			}
+		}
 	}
-	<-q.Changed()
 }

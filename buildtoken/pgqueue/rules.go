@@ -1,0 +1,103 @@
+package pgqueue
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// newRules are those of a configuration.
+type newRules struct {
+	rules map[string]queue.Rules
+	// digest stands for the names of the jobs. Nil means that there is no configuration yet.
+	digest []byte
+	limit  int
+}
+
+// digestOf is the digest of the names of some jobs.
+func digestOf(rules map[string]queue.Rules) []byte {
+	sum := sha256.New()
+	for _, job := range slices.Sorted(maps.Keys(rules)) {
+		// A length before each name keeps a, b from being the same as ab.
+		sum.Write(append(binary.AppendUvarint(nil, uint64(len(job))), job...))
+	}
+	return sum.Sum(nil)[:16]
+}
+
+// agreedSQL says whether the configurations of all servers that live name the
+// same jobs as the one with a digest. If so, a job that it does not name is
+// gone; if not, it may be a job that only others have, as between the first and the
+// last reload of several servers.
+const agreedSQL = `select coalesce(bool_and(jobs = $2), true) from servers where server <> $1 and ` + livesSQL
+
+// rules are those of the newest configuration. The loop writes them; others read.
+type rules struct {
+	mu sync.RWMutex
+	// mu guards the following.
+	*newRules // never nil
+	// agreed says that all servers had the same jobs when the rules were applied.
+	agreed bool
+}
+
+func (r *rules) newest() *newRules {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.newRules
+}
+
+func (r *rules) get(job string) queue.Rules { return r.newest().rules[job] }
+
+func (r *rules) set(newest *newRules, agreed bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.newRules, r.agreed = newest, agreed
+}
+
+// differ notes that another server has other jobs.
+func (r *rules) differ() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.agreed = false
+}
+
+// unsettled says that jobs which are gone may still have their rules.
+func (r *rules) unsettled() bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.digest != nil && !r.agreed
+}
+
+// foreign are names of jobs. The zero value has none.
+type foreign struct {
+	mu sync.Mutex
+	// mu guards the following.
+	jobs map[string]bool
+}
+
+func (f *foreign) add(jobs []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.jobs == nil {
+		f.jobs = map[string]bool{}
+	}
+	for _, job := range jobs {
+		f.jobs[job] = true
+	}
+}
+
+// list is never nil: nothing is unlike a list of nothing in SQL.
+func (f *foreign) list() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]string{}, slices.Sorted(maps.Keys(f.jobs))...)
+}
+
+func (f *foreign) clear() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.jobs)
+}

@@ -1,0 +1,191 @@
+package pgqueue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// living are the servers that live, as a heartbeat has found them. It does not change.
+type living struct {
+	epochs map[string]int64
+	nodes  []queue.Node
+}
+
+// Nodes are the servers that live and have said what they can run, this one
+// among them, by name. They are as the last heartbeat has found them.
+func (q *DB) Nodes() []queue.Node { return q.living.Load().nodes }
+
+// Announce says to all servers what this one can run.
+func (q *DB) Announce(ctx context.Context, node queue.Node, executors int) error {
+	return q.decide(ctx, func(ctx context.Context, t *tx) error {
+		t.tell = message{Servers: true, Notice: queue.Notice{All: true}}
+		b := t.batch()
+		b.Queue("update servers set labels = $2, executors = $3 where server = $1", q.opts.Server, append([]string{}, node.Labels...), executors)
+		return t.send(ctx, b)
+	})
+}
+
+const (
+	// livesSQL says of a row of servers whether the server lives. Only the
+	// database's clock counts.
+	livesSQL = "(not released and beat >= clock_timestamp() - ttl * interval '1 second')"
+	// giveUpSQL gives up the others that do not live. Who holds such a row, in a
+	// claim or to do the same, is not waited for.
+	giveUpSQL = `update servers set epoch = epoch + 1, released = true where server in
+		(select server from servers where not released and server <> $1 and not ` + livesSQL + ` for update skip locked) returning server`
+	livingSQL = "select server, epoch, labels, jobs from servers where " + livesSQL + " order by server"
+	// lostSQL are the builds that run on record although their server is gone, and
+	// those that this one has started in an earlier epoch.
+	lostSQL = `select b.job, b.number, b.server, s.server is null, coalesce(s.epoch = b.epoch, false), coalesce(s.ttl, 0)
+		from builds b left join servers s using (server)
+		where b.running and (s.server is null or s.released or b.server = $1 and b.epoch < $2) order by b.job, b.number`
+)
+
+// beat says that this server is there, gives up others that were not heard of,
+// and finds out who lives. [errTaken] says that this server was given up itself.
+func (q *DB) beat(ctx context.Context, conn *pgx.Conn) error {
+	epoch, _ := q.lease.get()
+	sent := time.Now()
+	found := &living{epochs: map[string]int64{}}
+	var held, differ bool
+	var lost []lostBuild
+	b := new(pgx.Batch)
+	b.Queue("update servers set beat = clock_timestamp() where server = $1 and epoch = $2 and not released", q.opts.Server, epoch).
+		Exec(func(tag pgconn.CommandTag) error {
+			held = tag.RowsAffected() > 0
+			return nil
+		})
+	// When the database was away, nobody was heard of. All get the time to say that they are there.
+	if q.lease.steady() >= q.beatEvery() {
+		b.Queue(giveUpSQL, q.opts.Server).Query(func(rows pgx.Rows) error {
+			gone, err := pgx.CollectRows(rows, pgx.RowTo[string])
+			if len(gone) > 0 {
+				q.opts.Log.Error("servers were not heard of for too long, and are given up", zap.Strings("servers", gone))
+			}
+			return err
+		})
+	}
+	b.Queue(livingSQL).Query(func(rows pgx.Rows) (err error) {
+		differ, err = found.read(rows, q.rules.newest().digest)
+		return err
+	})
+	b.Queue(lostSQL, q.opts.Server, epoch).Query(func(rows pgx.Rows) (err error) {
+		lost, err = q.readLost(rows)
+		return err
+	})
+	if err := conn.SendBatch(ctx, b).Close(); err != nil {
+		return fmt.Errorf("heartbeat: %w", err)
+	}
+	if !held {
+		return errTaken
+	}
+	q.lease.set(epoch, sent, q.claimLimit())
+	if before := q.living.Swap(found); before != nil && !maps.Equal(before.epochs, found.epochs) {
+		q.hub.pass(queue.Notice{All: true}) // who is gone may have had something to say
+	}
+	switch {
+	case differ:
+		q.rules.differ()
+	case q.rules.unsettled():
+		select {
+		case q.settle <- struct{}{}:
+		default:
+		}
+	}
+	if len(lost) > 0 {
+		q.hub.pass(queue.Notice{Lost: true})
+	}
+	return nil
+}
+
+// read reads servers, and says whether some have other jobs than those of the digest.
+func (l *living) read(rows pgx.Rows, own []byte) (differ bool, err error) {
+	var server string
+	var epoch int64
+	var labels []string
+	var jobs []byte
+	_, err = pgx.ForEachRow(rows, []any{&server, &epoch, &labels, &jobs}, func() error {
+		l.epochs[server] = epoch
+		if labels != nil { // it has said so
+			l.nodes = append(l.nodes, queue.Node{Name: server, Labels: labels})
+		}
+		differ = differ || jobs != nil && own != nil && !slices.Equal(jobs, own)
+		return nil
+	})
+	return differ, err
+}
+
+// lostBuild is a build that runs on record, and that nobody runs.
+type lostBuild struct {
+	job    string
+	number int64
+	server string
+	reason string
+}
+
+// readLost reads the rows of lostSQL.
+func (q *DB) readLost(rows pgx.Rows) ([]lostBuild, error) {
+	var all []lostBuild
+	var found lostBuild
+	var unknown, left bool
+	var ttl float64 // seconds
+	_, err := pgx.ForEachRow(rows, []any{&found.job, &found.number, &found.server, &unknown, &left, &ttl}, func() error {
+		switch {
+		case found.server == q.opts.Server:
+			// What was handed out is being stopped, and its end is recorded as any other.
+			if !q.reclaimed.Load() || q.known.has(found.job, found.number) {
+				return nil
+			}
+			found.reason = "lost: the server was given up when it started the build"
+		case unknown:
+			found.reason = fmt.Sprintf("lost: the server %s is not known any more", found.server)
+		case left:
+			found.reason = fmt.Sprintf("lost: the server %s has stopped and did not record how the build ended", found.server)
+		default:
+			found.reason = fmt.Sprintf("lost: the server %s was not heard of for %v", found.server, time.Duration(ttl*float64(time.Second)))
+		}
+		all = append(all, found)
+		return nil
+	})
+	return all, err
+}
+
+// ReclaimLost ends the builds that run on record although their server is gone,
+// and returns them. Each is ended once, whoever else does the same. What is left of
+// them where they ran is among the [DB.Lost] of that server when it comes back.
+func (q *DB) ReclaimLost(ctx context.Context, now time.Time) ([]queue.Build, error) {
+	epoch, _ := q.lease.get()
+	var lost []lostBuild
+	err := q.query(ctx, lostSQL, []any{q.opts.Server, epoch}, func(rows pgx.Rows) (err error) {
+		lost, err = q.readLost(rows)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var ended []queue.Build
+	for _, b := range lost {
+		build, err := q.finish(ctx, now, b.job, b.number, queue.Aborted, b.reason, b.server != q.opts.Server)
+		switch {
+		case errors.Is(err, queue.ErrNotRunning), errors.Is(err, queue.ErrNotFound): // somebody else was faster
+		case err != nil:
+			return ended, err
+		default:
+			ended = append(ended, build)
+		}
+	}
+	if len(ended) > 0 {
+		q.opts.Log.Warn("builds were lost with the server that ran them", zap.Int("builds", len(ended)))
+	}
+	return ended, nil
+}

@@ -1,0 +1,40 @@
+package queue
+
+import "slices"
+
+// maxNotice is how many items and jobs a [Notice] names.
+const maxNotice = 1000
+
+// Notice says what another server has changed, so that who waits for it looks
+// again. Its zero value says that something was queued, or not even that.
+type Notice struct {
+	// All says that everything may have changed.
+	All bool `json:"all,omitempty"`
+	// Items were started or cancelled, or their builds' logs have begun or ended.
+	Items []int64 `json:"items,omitempty"`
+	// Jobs are those of which a build has changed.
+	Jobs []string `json:"jobs,omitempty"`
+	// Lost says that builds run on record whose server is gone. It is not passed on.
+	Lost bool `json:"-"`
+}
+
+// And says what both notices say.
+func (n Notice) And(o Notice) Notice {
+	n.All = n.All || o.All
+	n.Lost = n.Lost || o.Lost
+	n.Items = union(n.Items, o.Items)
+	n.Jobs = union(n.Jobs, o.Jobs)
+	if n.All = n.All || len(n.Items)+len(n.Jobs) > maxNotice; n.All {
+		n.Items, n.Jobs = nil, nil
+	}
+	return n
+}
+
+func union[T int64 | string](a, b []T) []T {
+	if len(b) == 0 {
+		return a
+	}
+	all := slices.Concat(a, b)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
