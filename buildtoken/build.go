@@ -38,6 +38,7 @@ func (c *Controller) run(ctx context.Context, b queue.Build) (queue.Result, stri
 		return queue.NotBuilt, oneLine("the console log cannot be written: "+err.Error(), maxReason)
 	}
 	c.queue.logBegun(b.Item.ID) // who waits for the log can have it
+	shipped := c.ship(ctx, b)
 	for _, cause := range b.Item.Causes {
 		for range min(cause.Count, maxCauseLines) {
 			out.Line(cause.String())
@@ -50,16 +51,17 @@ func (c *Controller) run(ctx context.Context, b queue.Build) (queue.Result, stri
 		out.Line(fmt.Sprintf("Started by %d more triggers", b.Item.MoreCauses))
 	}
 	result := checked(c.execute(ctx, b, out))
-	if result.Reason != "" {
-		out.Line(result.Reason)
+	b.Result, b.Reason = queue.Result(result.Outcome), result.Reason
+	for _, line := range b.LastLines() {
+		out.Line(line)
 	}
-	out.Line("Finished: " + string(result.Outcome))
 	if err := out.Close(); err != nil {
 		log().Error("console log is not complete", zap.Error(err))
 	}
-	log().Info("build ended", zap.String("result", string(result.Outcome)), zap.String("reason", result.Reason),
+	shipped()
+	log().Info("build ended", zap.String("result", string(b.Result)), zap.String("reason", b.Reason),
 		zap.Duration("duration", time.Since(b.Started)))
-	return queue.Result(result.Outcome), result.Reason
+	return b.Result, b.Reason
 }
 
 // lacks waits a moment and says true if it was for want of something that there
@@ -202,7 +204,7 @@ func (c *Controller) ended(ctx context.Context, b queue.Build) {
 	c.removeUploads(b)
 	oldest, err := c.queue.Oldest(ctx, b.Item.Job)
 	if err == nil {
-		err = c.swept.below(c.logs, b.Item.Job, oldest)
+		err = c.swept.below(c.logs.Store, b.Item.Job, oldest)
 	}
 	if err != nil {
 		c.logger().Warn("logs of dropped builds could not be removed", zap.String("job", b.Item.Job), zap.Error(err))

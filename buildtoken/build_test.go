@@ -209,7 +209,7 @@ func TestLogThatCannotBeWritten(t *testing.T) {
 		if b.Result != queue.NotBuilt || !strings.HasPrefix(b.Reason, "the console log cannot be written: ") {
 			t.Errorf("build ended %s, %q", b.Result, b.Reason)
 		}
-		if _, err := s.Log("app", 1); err == nil {
+		if _, err := s.Log(t.Context(), "app", 1); err == nil {
 			t.Error("Log = nil error, there is no log")
 		}
 	})

@@ -12,7 +12,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/buildtoken/buildtoken/buildtoken/console"
 	"github.com/buildtoken/buildtoken/buildtoken/executor"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
@@ -117,7 +116,7 @@ var ErrShuttingDown = errors.New("buildtoken: shutting down")
 type Controller struct {
 	opts    Options
 	queue   *observed
-	logs    *console.Store
+	logs    logs
 	uploads uploads
 	vault   vault
 	wrong   *wrongTokens
@@ -184,7 +183,7 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 	}
 	c := &Controller{
 		opts: opts, queue: observe(opts.Queue), vault: v,
-		logs:    console.New(filepath.Join(opts.Dir, "logs")),
+		logs:    newLogs(filepath.Join(opts.Dir, "logs"), opts.Queue),
 		uploads: uploads{dir: filepath.Join(opts.Dir, "uploads")},
 		wrong:   newWrongTokens(),
 		done:    make(chan struct{}),
@@ -201,7 +200,7 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 	}
 	c.polls = newPolls(c)
 	//nolint:contextcheck // builds outlive the opening; Close ends them
-	c.pool = executor.Start(c.queue, c.run, executor.Options{Node: c.node, Ended: c.ended, Log: c.logger})
+	c.pool = executor.Start(shipping{c.queue, c}, c.run, executor.Options{Node: c.node, Ended: c.ended, Log: c.logger})
 	if others, ok := opts.Queue.(cluster); ok {
 		c.others = others
 		c.hears.Go(c.hearCuts) // Close waits for both

@@ -90,7 +90,7 @@ func Example() {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	console, err := controller.Log("RevolutionTest", 1)
+	console, err := controller.Log(ctx, "RevolutionTest", 1)
 	if err != nil {
 		log.Fatal(err)
 	}

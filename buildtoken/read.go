@@ -2,12 +2,10 @@ package buildtoken
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 
-	"github.com/buildtoken/buildtoken/buildtoken/console"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/policy"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -151,19 +149,6 @@ func (c *Controller) Builds(ctx context.Context, full string, before int64, limi
 		return nil, fmt.Errorf("buildtoken: builds: %w", err)
 	}
 	return builds, nil
-}
-
-// Log opens the console log of a build, queue.ErrNotFound if there is none.
-// The caller closes it.
-func (c *Controller) Log(full string, number int64) (*console.Reader, error) {
-	r, err := c.logs.Open(job.PathElement(full), number)
-	if errors.Is(err, console.ErrNotFound) {
-		return nil, fmt.Errorf("%w: log of %s #%d", queue.ErrNotFound, full, number)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("buildtoken: log: %w", err)
-	}
-	return r, nil
 }
 
 // Cancel takes a queued item out of the queue. by says who asked, as "user

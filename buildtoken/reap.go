@@ -37,6 +37,7 @@ func (c *Controller) reclaim(ctx context.Context, e *effective) error {
 	lost, err := c.queue.Lost(ctx)
 	if err == nil {
 		c.reap(ctx, e, lost)
+		c.shipLost(ctx, e.Log, lost)
 		lost, err = c.queue.Reclaim(ctx, time.Now(), lostReason)
 	}
 	if err != nil {
@@ -48,9 +49,15 @@ func (c *Controller) reclaim(ctx context.Context, e *effective) error {
 	return nil
 }
 
-// closeLost ends the log of a build that was lost, and removes its uploads.
+// closeLost ends the log of a build that was lost, unless the queue has done
+// that, and removes its uploads.
 func (c *Controller) closeLost(log *zap.Logger, b queue.Build) {
-	err := c.logs.Append(job.PathElement(b.Item.Job), b.Number, b.Reason, "Finished: "+string(b.Result))
+	var err error
+	if c.logs.keeper != nil {
+		err = c.logs.Remove(job.PathElement(b.Item.Job), b.Number)
+	} else {
+		err = c.logs.Append(job.PathElement(b.Item.Job), b.Number, b.LastLines()...)
+	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, console.ErrNotFound) {
 		log.Warn("log of a lost build could not be ended", zap.String("job", b.Item.Job), zap.Int64("number", b.Number), zap.Error(err))
 	}

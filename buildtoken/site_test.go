@@ -196,7 +196,7 @@ func (s *site) build(full string, number int64) queue.Build {
 // log is all lines of a build's log.
 func (s *site) log(full string, number int64) []string {
 	s.t.Helper()
-	r, err := s.Log(full, number)
+	r, err := s.Log(context.Background(), full, number)
 	if err != nil {
 		s.t.Fatalf("Log(%s, %d) = %v", full, number, err)
 	}

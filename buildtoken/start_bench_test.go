@@ -78,7 +78,7 @@ func startOf(ctx context.Context, b *testing.B, c *buildtoken.Controller, id int
 			time.Sleep(2 * time.Millisecond)
 			continue
 		}
-		log, err := c.Log("date", entry.Build.Number)
+		log, err := c.Log(ctx, "date", entry.Build.Number)
 		if err != nil {
 			b.Fatal(err)
 		}

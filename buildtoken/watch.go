@@ -63,6 +63,14 @@ func (o *observed) builds() []queue.Build {
 	})
 }
 
+// runsHere says whether a build runs on this server.
+func (o *observed) runsHere(job string, number int64) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	_, here := o.running[runKey{job, number}]
+	return here
+}
+
 // change says that something has changed; note, if not nil, is done before
 // anybody hears of it.
 func (o *observed) change(note func()) {

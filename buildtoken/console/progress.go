@@ -51,6 +51,29 @@ func (p *progress) broadcast() {
 	}
 }
 
+// set says how far the log has come, if that is not known otherwise.
+func (p *progress) set(size int64, complete bool) {
+	p.mu.Lock()
+	if size != p.size {
+		p.size = size
+		p.broadcast()
+	}
+	p.mu.Unlock()
+	if complete {
+		p.end()
+	}
+}
+
+// next is the state, and what is closed at the next change of it.
+func (p *progress) next() (size int64, complete bool, changed <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.changed == nil {
+		p.changed = make(chan struct{})
+	}
+	return p.size, p.complete, p.changed
+}
+
 // wait returns when there is more than offset, when no more will come, or with the cause when ctx ends.
 func (p *progress) wait(ctx context.Context, offset int64) (size int64, complete bool, err error) {
 	for {

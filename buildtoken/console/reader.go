@@ -13,11 +13,24 @@ import (
 // nothing else if each was given every line of a busy build on its own; nobody reads faster than four times a second.
 const settling = 250 * time.Millisecond
 
-// Reader reads one log, live or complete. Offsets and sizes are in bytes of the file. Its methods may be called at the
-// same time, Close last. Open one with [Store.Open].
-type Reader struct {
-	file     *os.File
-	progress *progress
+// Reader reads one log, live or complete. Offsets and sizes are in bytes of the log, wherever it is kept. Its methods
+// may be called at the same time, Close last. Open one with [Store.Open] or [Shared.Open].
+type Reader struct{ from source }
+
+// source is where a log is kept.
+type source interface {
+	// ReadAt is only asked for what state has said is there.
+	io.ReaderAt
+	io.Closer
+	state() (size int64, complete bool)
+	wait(ctx context.Context, offset int64) (size int64, complete bool, err error)
+	settle(ctx context.Context, d time.Duration) bool
+}
+
+// local is a log in a file of this server.
+type local struct {
+	*os.File
+	*progress
 }
 
 // ReadAt is [io.ReaderAt] over what was written so far: at the end it gives [io.EOF], even if more will come.
@@ -25,46 +38,46 @@ func (r *Reader) ReadAt(p []byte, offset int64) (int, error) {
 	if offset < 0 {
 		return 0, fmt.Errorf("console: read at %d: negative offset", offset)
 	}
-	size, _ := r.progress.state()
+	size, _ := r.from.state()
 	if offset >= size {
 		return 0, io.EOF
 	}
 	if size-offset < int64(len(p)) {
-		n, err := r.file.ReadAt(p[:size-offset], offset)
+		n, err := r.from.ReadAt(p[:size-offset], offset)
 		if err == nil {
 			err = io.EOF
 		}
 		return n, err
 	}
-	return r.file.ReadAt(p, offset)
+	return r.from.ReadAt(p, offset)
 }
 
 // Size returns how many bytes were written so far.
 func (r *Reader) Size() int64 {
-	size, _ := r.progress.state()
+	size, _ := r.from.state()
 	return size
 }
 
 // Complete reports whether no more will come. Ask it before [Reader.Size] if both matter: the size of a complete log
 // does not change any more. [Reader.Wait] gives both of one instant.
 func (r *Reader) Complete() bool {
-	_, complete := r.progress.state()
+	_, complete := r.from.state()
 	return complete
 }
 
 // Wait returns when the log is longer than offset or complete, with both facts of one instant, or when ctx ends, with
 // its cause. It costs nothing while it waits, also with hundreds of callers. An offset of -1 returns at once.
 func (r *Reader) Wait(ctx context.Context, offset int64) (size int64, complete bool, err error) {
-	return r.progress.wait(ctx, offset)
+	return r.from.wait(ctx, offset)
 }
 
 // Settle lets the log grow for a moment after what was there has been given to somebody, so that what comes then can be
 // given at once. It returns early when the log is complete or ctx ends, and says whether ctx goes on: if not, what the log
 // has now is the last that was held back.
-func (r *Reader) Settle(ctx context.Context) bool { return r.progress.settle(ctx, settling) }
+func (r *Reader) Settle(ctx context.Context) bool { return r.from.settle(ctx, settling) }
 
-// Close releases the file. It does not wake who is in [Reader.Wait]; their context does.
-func (r *Reader) Close() error { return r.file.Close() }
+// Close releases the file or what is in memory. It does not wake who is in [Reader.Wait]; their context does.
+func (r *Reader) Close() error { return r.from.Close() }
 
 // Follow gives write all bytes of the log from offset on, in order, as they come, until the log is complete and all of
 // it was given. It returns the offset behind the last byte that write took without an error, to go on from later.
@@ -108,4 +121,7 @@ func Follow(ctx context.Context, r *Reader, offset int64, write func([]byte) err
 	}
 }
 
-var _ io.ReaderAt = (*Reader)(nil)
+var (
+	_ io.ReaderAt = (*Reader)(nil)
+	_ source      = local{}
+)

@@ -122,7 +122,7 @@ func (o *own) waitForLog(ctx context.Context) (log *console.Reader, err error) {
 		if e.Build == nil {
 			return e.Ended()
 		}
-		log, err = o.ctl.Log(e.Item.Job, e.Build.Number)
+		log, err = o.ctl.Log(ctx, e.Item.Job, e.Build.Number)
 		if errors.Is(err, queue.ErrNotFound) { // of a build that runs it is about to be made
 			log, err = nil, nil
 			return e.Ended()

@@ -22,7 +22,7 @@ func (r *reader) consoleText(ctl *buildtoken.Controller, b queue.Build) {
 	if !r.reading() {
 		return
 	}
-	log, err := ctl.Log(b.Item.Job, b.Number)
+	log, err := ctl.Log(r.r.Context(), b.Item.Job, b.Number)
 	if errors.Is(err, queue.ErrNotFound) {
 		r.page("")
 		return
@@ -59,7 +59,7 @@ func (r *reader) progressive(ctl *buildtoken.Controller, b queue.Build, contentT
 	}
 	h := r.w.Header()
 	h.Set("Content-Type", contentType)
-	log, err := ctl.Log(b.Item.Job, b.Number)
+	log, err := ctl.Log(r.r.Context(), b.Item.Job, b.Number)
 	if errors.Is(err, queue.ErrNotFound) {
 		h.Set("X-Text-Size", "0")
 		if b.Running() { // the log is still to come

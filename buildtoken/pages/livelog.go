@@ -105,7 +105,7 @@ func (v *visit) waitForLog(ctx context.Context, of logPlace) (*console.Reader, b
 	}
 	var log *console.Reader
 	_, err = v.ctl.Await(ctx, v.p.Definition, b.Item.ID, func(e queue.Entry) bool {
-		opened, err := v.ctl.Log(of.full, of.number)
+		opened, err := v.ctl.Log(ctx, of.full, of.number)
 		if err == nil {
 			log = opened
 		}

@@ -59,7 +59,7 @@ func (v *visit) console(b queue.Build, at string, wide bool) (consoleView, error
 	if wide {
 		view.Wide, view.Back = "", at
 	}
-	log, err := v.ctl.Log(full, b.Number)
+	log, err := v.ctl.Log(v.r.Context(), full, b.Number)
 	if missing(err) {
 		return view, nil // not there yet, or no longer
 	}
@@ -124,7 +124,7 @@ func (v *visit) logPart(full string, number int64) error {
 	if _, ok := v.p.Definition.Job(full); !ok {
 		return errMissing
 	}
-	log, err := v.ctl.Log(full, number)
+	log, err := v.ctl.Log(v.r.Context(), full, number)
 	if err != nil {
 		return err
 	}

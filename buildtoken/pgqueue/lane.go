@@ -35,7 +35,7 @@ type locked struct {
 	// What the records of builds say beside themselves.
 	server string
 	epoch  int64
-	orphan bool
+	ending
 }
 
 // item is a queued item of a locked lane.
@@ -131,7 +131,7 @@ func (l *locked) applyItem(c queue.Change, it *item) {
 func (l *locked) write(ctx context.Context, t *tx, more ...func(*pgx.Batch) error) error {
 	b := t.batch()
 	steps := []func(*pgx.Batch) error{
-		l.writeCreated, l.writeChanged, l.writeLeft, l.writeBuilds, l.writeCancelled, l.writeTrims, l.writeLanes,
+		l.writeCreated, l.writeChanged, l.writeLeft, l.writeBuilds, l.writeLogs, l.writeCancelled, l.writeTrims, l.writeLanes,
 	}
 	for _, step := range steps {
 		if err := step(b); err != nil {

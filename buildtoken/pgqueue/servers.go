@@ -175,7 +175,7 @@ func (q *DB) ReclaimLost(ctx context.Context, now time.Time) ([]queue.Build, err
 	}
 	var ended []queue.Build
 	for _, b := range lost {
-		build, err := q.finish(ctx, now, b.job, b.number, queue.Aborted, b.reason, b.server != q.opts.Server)
+		build, err := q.finish(ctx, now, b.job, b.number, queue.Aborted, b.reason, ending{lost: true, orphan: b.server != q.opts.Server})
 		switch {
 		case errors.Is(err, queue.ErrNotRunning), errors.Is(err, queue.ErrNotFound): // somebody else was faster
 		case err != nil:

@@ -139,7 +139,7 @@ func readItem(rows pgx.Rows) (*queue.Item, error) {
 
 // Finish records how a running build ended, and returns the build.
 func (q *DB) Finish(ctx context.Context, now time.Time, job string, number int64, r queue.Result, reason string) (queue.Build, error) {
-	ended, err := q.finish(ctx, now, job, number, r, reason, false)
+	ended, err := q.finish(ctx, now, job, number, r, reason, ending{})
 	if errors.Is(err, queue.ErrNotRunning) {
 		q.known.remove(job, number)
 		// Who has given it up could not know that nothing of it is left.
@@ -148,11 +148,17 @@ func (q *DB) Finish(ctx context.Context, now time.Time, job string, number int64
 	return ended, err
 }
 
-// finish ends a build. orphan says that something of it may be left on its server.
-func (q *DB) finish(ctx context.Context, now time.Time, job string, number int64, r queue.Result, reason string, orphan bool) (queue.Build, error) {
+// ending says what has to be done about a build that its server did not end.
+type ending struct {
+	lost   bool // its log has no end
+	orphan bool // something of it may be left on its server
+}
+
+// finish ends a build.
+func (q *DB) finish(ctx context.Context, now time.Time, job string, number int64, r queue.Result, reason string, how ending) (queue.Build, error) {
 	return q.onBuild(ctx, job, number, func(l queue.Lane, b queue.Build) (queue.Change, error) {
 		return queue.Finish(instant(now), l, b, r, reason)
-	}, orphan)
+	}, how)
 }
 
 // adopt notes that nothing is left of a build of this server; of all its builds,
@@ -164,17 +170,16 @@ func (q *DB) adopt(ctx context.Context, job string, number int64) error {
 		return t.send(ctx, b)
 	})
 }
-
 // Abort records the wish that a running build be stopped; by says whose.
 func (q *DB) Abort(ctx context.Context, job string, number int64, by string) error {
 	_, err := q.onBuild(ctx, job, number, func(l queue.Lane, b queue.Build) (queue.Change, error) {
 		return queue.Abort(l, b, by)
-	}, false)
+	}, ending{})
 	return err
 }
 
 // onBuild decides something about a build that is on record.
-func (q *DB) onBuild(ctx context.Context, job string, number int64, rule func(queue.Lane, queue.Build) (queue.Change, error), orphan bool) (queue.Build, error) {
+func (q *DB) onBuild(ctx context.Context, job string, number int64, rule func(queue.Lane, queue.Build) (queue.Change, error), how ending) (queue.Build, error) {
 	missing := fmt.Errorf("%w: %s #%d", queue.ErrNotFound, job, number)
 	if checkJob(job) != nil {
 		return queue.Build{}, missing
@@ -182,7 +187,7 @@ func (q *DB) onBuild(ctx context.Context, job string, number int64, rule func(qu
 	var result queue.Build
 	err := q.decide(ctx, func(ctx context.Context, t *tx) error {
 		l := newLocked()
-		l.orphan = orphan
+		l.ending = how
 		var build *queue.Build
 		b := t.batch()
 		l.lock(b, []string{job})
@@ -238,7 +243,7 @@ func (q *DB) Reclaim(ctx context.Context, now time.Time, reason string) ([]queue
 		if !b.Running() {
 			continue
 		}
-		ended, err := q.Finish(ctx, now, b.Item.Job, b.Number, queue.Aborted, reason)
+		ended, err := q.finish(ctx, now, b.Item.Job, b.Number, queue.Aborted, reason, ending{lost: true})
 		if errors.Is(err, queue.ErrNotRunning) {
 			continue
 		}

@@ -150,6 +150,16 @@ type Build struct {
 // Running says whether the build has not ended.
 func (b Build) Running() bool { return b.Result == "" }
 
+// LastLines are the last lines of the log of a build that has ended: why, if
+// there is something to say, and how.
+func (b Build) LastLines() []string {
+	finished := "Finished: " + string(b.Result)
+	if b.Reason == "" {
+		return []string{finished}
+	}
+	return []string{b.Reason, finished}
+}
+
 // Cancelled is an item that left the queue without a build.
 type Cancelled struct {
 	Item Item `json:"item"`

@@ -1,0 +1,170 @@
+package pgqueue
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// logSlots keeps the readers and writers of logs, which may be many, from
+// taking all connections: a trigger needs one too.
+type logSlots chan struct{}
+
+func newLogSlots(connections int32) logSlots { return make(logSlots, max(1, connections/2)) }
+
+// enter waits for a slot; leave gives it back.
+func (s logSlots) enter(ctx context.Context) (leave func(), err error) {
+	select {
+	case s <- struct{}{}:
+		return func() { <-s }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("pgqueue: %w", context.Cause(ctx))
+	}
+}
+
+const (
+	beginLog = `insert into logs (job, number) select job, number from builds where job = $1 and number = $2 and running
+		on conflict do nothing`
+	appendLog = `with grown as (
+			update logs set size = size + length($4::bytea), complete = $5
+				where job = $1 and number = $2 and size = $3 and not complete
+					and exists (select from builds where job = $1 and number = $2 and running)
+				returning job, number
+		), piece as (
+			insert into pieces (job, number, off, body) select job, number, $3, $4 from grown where length($4) > 0
+		)
+		select exists (select from grown)`
+	logState = `select coalesce(l.size, 0), coalesce(l.complete, false), b.running, l.job is not null
+		from builds b left join logs l using (job, number) where b.job = $1 and b.number = $2`
+	// readLog starts with the piece that holds the offset.
+	readLog = `select off, body from pieces where job = $1 and number = $2 and off < $4 and off >=
+			(select off from pieces where job = $1 and number = $2 and off <= $3 order by off desc limit 1)
+		order by off`
+)
+
+// AppendLog adds p to the log of a running build, if that ends at offset, and
+// says where it ends then. If it ended elsewhere, nothing is added. After the
+// last piece the log is complete.
+//
+// What is added is durable with whatever is committed next, such as the end of
+// the build: a sync for each piece would be one for each line of a slow build. If
+// the database crashes before, the end of the log may be gone, and a later call
+// says so. The log of a build that has ended on record, or a complete one, is
+// queue.ErrNotRunning.
+func (q *DB) AppendLog(ctx context.Context, job string, number, offset int64, p []byte, last bool) (size int64, err error) {
+	if err := q.ask(ctx); err != nil {
+		return 0, err
+	}
+	leave, err := q.logs.enter(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer leave()
+	ctx, cancel := context.WithTimeout(ctx, q.opts.Timeout)
+	defer cancel()
+	if p == nil {
+		p = []byte{}
+	}
+	var grown, complete, running bool
+	b := new(pgx.Batch) // which is one transaction
+	b.Queue("select set_config('synchronous_commit', 'off', true)")
+	if offset == 0 {
+		b.Queue(beginLog, job, number)
+	}
+	b.Queue(appendLog, job, number, offset, p, last).QueryRow(func(row pgx.Row) error { return row.Scan(&grown) })
+	b.Queue(logState, job, number).Query(func(rows pgx.Rows) error {
+		_, err := pgx.ForEachRow(rows, []any{&size, &complete, &running, nil}, func() error { return nil })
+		return err
+	})
+	if err := q.pool.SendBatch(ctx, b).Close(); err != nil {
+		return 0, fmt.Errorf("%w: log of %s #%d: %w", queue.ErrStorage, job, number, err)
+	}
+	if !grown && (complete || !running) {
+		return size, fmt.Errorf("%w: log of %s #%d", queue.ErrNotRunning, job, number)
+	}
+	return size, nil
+}
+
+// LogState says how long the log of a build is, and whether that is all. That of
+// a build which has just been started is empty. queue.ErrNotFound means that
+// there is no such build, or that it has ended and its log was never here.
+func (q *DB) LogState(ctx context.Context, job string, number int64) (size int64, complete bool, err error) {
+	if checkJob(job) != nil {
+		return 0, false, fmt.Errorf("%w: log of a build of %q", queue.ErrNotFound, job)
+	}
+	leave, err := q.logs.enter(ctx)
+	if err != nil {
+		return 0, false, err
+	}
+	defer leave()
+	var running, exists bool
+	err = q.query(ctx, logState, []any{job, number}, func(rows pgx.Rows) error {
+		running, exists = false, false
+		_, err := pgx.ForEachRow(rows, []any{&size, &complete, &running, &exists}, func() error { return nil })
+		return err
+	})
+	if err == nil && !running && !exists {
+		err = fmt.Errorf("%w: log of %s #%d", queue.ErrNotFound, job, number)
+	}
+	return size, complete, err
+}
+
+// ReadLog reads the bytes of a log from offset on, as many as there are and p
+// has room for.
+func (q *DB) ReadLog(ctx context.Context, job string, number, offset int64, p []byte) (int, error) {
+	leave, err := q.logs.enter(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer leave()
+	n := 0
+	err = q.query(ctx, readLog, []any{job, number, offset, offset + int64(len(p))}, func(rows pgx.Rows) error {
+		n = 0
+		for rows.Next() {
+			var at int64
+			var body pgtype.DriverBytes // good until the next row, which saves a copy
+			if err := rows.Scan(&at, &body); err != nil {
+				return err
+			}
+			if skip := offset + int64(n) - at; skip < int64(len(body)) {
+				n += copy(p[n:], body[skip:])
+			}
+		}
+		return rows.Err()
+	})
+	return n, err
+}
+
+// writeLogs ends the logs of builds that are lost.
+func (l *locked) writeLogs(b *pgx.Batch) error {
+	if l.lost {
+		for _, build := range l.builds {
+			endLog(b, build)
+		}
+	}
+	return nil
+}
+
+// endLog queues the statements that end the log of a build, whatever is in it.
+// Its last lines start on a line of their own.
+func endLog(b *pgx.Batch, build queue.Build) {
+	job, number := build.Item.Job, build.Number
+	b.Queue("insert into logs (job, number) values ($1, $2) on conflict do nothing", job, number)
+	// With the row locked, the next statement sees the last piece.
+	b.Queue("select from logs where job = $1 and number = $2 for update", job, number)
+	b.Queue(`with ending as (
+			select l.size, case when right_byte.b <> 10 then '\x0a'::bytea || $3 else $3 end as text
+				from logs l left join lateral (select get_byte(body, length(body) - 1) as b from pieces
+					where job = $1 and number = $2 order by off desc limit 1) right_byte on true
+				where l.job = $1 and l.number = $2
+		), piece as (
+			insert into pieces (job, number, off, body) select $1, $2, size, text from ending
+		)
+		update logs set size = logs.size + length(text), complete = true from ending where job = $1 and number = $2`,
+		job, number, []byte(strings.Join(build.LastLines(), "\n")+"\n"))
+}

@@ -1,0 +1,163 @@
+package pgqueue_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// running starts a build of a job.
+func running(t *testing.T, q *pgqueue.DB, job string) queue.Build {
+	t.Helper()
+	schedule(t, q, request(job, "k"))
+	builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "n"}, []int{0})
+	if err != nil || len(builds) != 1 {
+		t.Fatalf("Claim: %v, %v", builds, err)
+	}
+	return builds[0]
+}
+
+// add appends to a log and wants it to end there.
+func add(t *testing.T, q *pgqueue.DB, b queue.Build, offset int64, text string, last bool, want int64) {
+	t.Helper()
+	size, err := q.AppendLog(t.Context(), b.Item.Job, b.Number, offset, []byte(text), last)
+	if err != nil || size != want {
+		t.Errorf("AppendLog(%d, %q) = %d, %v; want %d", offset, text, size, err, want)
+	}
+}
+
+// wantLog wants a log to be this.
+func wantLog(t *testing.T, q *pgqueue.DB, b queue.Build, text string, complete bool) {
+	t.Helper()
+	size, done, err := q.LogState(t.Context(), b.Item.Job, b.Number)
+	if err != nil || size != int64(len(text)) || done != complete {
+		t.Errorf("LogState = %d, %v, %v; want %d, %v", size, done, err, len(text), complete)
+	}
+	for from := range len(text) {
+		p := make([]byte, 7)
+		n, err := q.ReadLog(t.Context(), b.Item.Job, b.Number, int64(from), p)
+		if want := text[from:min(from+7, len(text))]; err != nil || string(p[:n]) != want {
+			t.Errorf("ReadLog(%d) = %q, %v; want %q", from, p[:n], err, want)
+		}
+	}
+}
+
+func TestLogGrowsInPieces(t *testing.T) {
+	s := newStore(t)
+	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema})
+	b := running(t, q, "j")
+	wantLog(t, q, b, "", false)
+	add(t, q, b, 5, "beyond the end", false, 0)
+	add(t, q, b, 0, "one\n", false, 4)
+	add(t, q, b, 0, "one\n", false, 4) // the answer was lost
+	add(t, q, b, 4, "two\nthree\n", false, 14)
+	wantLog(t, q, b, "one\ntwo\nthree\n", false)
+	add(t, q, b, 4, "", true, 14) // not where it ends, so it is not complete
+	add(t, q, b, 14, "", true, 14)
+	wantLog(t, q, b, "one\ntwo\nthree\n", true)
+	if _, err := q.AppendLog(t.Context(), "j", b.Number, 14, []byte("more"), false); !errors.Is(err, queue.ErrNotRunning) {
+		t.Errorf("AppendLog to a complete log: %v, want %v", err, queue.ErrNotRunning)
+	}
+	if _, _, err := q.LogState(t.Context(), "j", 2); !errors.Is(err, queue.ErrNotFound) {
+		t.Errorf("LogState of no build: %v, want %v", err, queue.ErrNotFound)
+	}
+}
+
+// TestLogOfLostBuildEnds has a build lost in several states of its log. What
+// the server that was given up has to say then comes too late.
+func TestLogOfLostBuildEnds(t *testing.T) {
+	const ending = "lost: it was cut off\nFinished: ABORTED\n"
+	for _, tt := range []struct {
+		name, text string
+		last       bool
+		want       string
+	}{
+		{"before anything was written", "", false, ending},
+		{"at the end of a line", "line\n", false, "line\n" + ending},
+		{"within a line", "lin", false, "lin\n" + ending},
+		{"between its last line and its record", "Finished: SUCCESS\n", true, "Finished: SUCCESS\n" + ending},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newStore(t)
+			q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Log: zap.NewNop()})
+			b := running(t, q, "j")
+			if tt.text != "" {
+				add(t, q, b, 0, tt.text, tt.last, int64(len(tt.text)))
+			}
+			if lost, err := q.Reclaim(t.Context(), start, "lost: it was cut off"); err != nil || len(lost) != 1 {
+				t.Fatalf("Reclaim: %v, %v", lost, err)
+			}
+			wantLog(t, q, b, tt.want, true)
+			for _, last := range []bool{false, true} {
+				if _, err := q.AppendLog(t.Context(), "j", b.Number, int64(len(tt.want)), []byte("late"), last); !errors.Is(err, queue.ErrNotRunning) {
+					t.Errorf("AppendLog by who was given up: %v, want %v", err, queue.ErrNotRunning)
+				}
+			}
+			wantLog(t, q, b, tt.want, true)
+		})
+	}
+}
+
+func TestLogGoesWithItsBuild(t *testing.T) {
+	s := newStore(t)
+	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema})
+	if err := q.SetRules(t.Context(), map[string]queue.Rules{"j": {KeepBuilds: 2}}, 0); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		b := running(t, q, "j")
+		add(t, q, b, 0, "text\n", false, 5)
+		add(t, q, b, 5, strings.Repeat("x", 40_000), true, 40_005)
+		if _, err := q.Finish(t.Context(), start, "j", b.Number, queue.Success, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	conn := pgtest.Connect(t, s.url)
+	var logs, pieces, first int64
+	err := conn.QueryRow(t.Context(), "select (select count(*) from "+s.schema+".logs), (select count(*) from "+s.schema+".pieces), (select min(number) from "+s.schema+".logs)").Scan(&logs, &pieces, &first)
+	if err != nil || logs != 2 || pieces != 4 || first != 4 {
+		t.Errorf("%d logs from #%d on with %d pieces, %v; want those of the last two builds", logs, first, pieces, err)
+	}
+}
+
+// TestLogsLeaveConnections has more readers of logs than there are connections,
+// all of them waiting for the database, and a trigger.
+func TestLogsLeaveConnections(t *testing.T) {
+	s := newStore(t)
+	q := open(t, pgqueue.Options{URL: with(s.url, "pool_max_conns=2"), Schema: s.schema})
+	b := running(t, q, "j")
+	add(t, q, b, 0, "text\n", false, 5)
+	conn := pgtest.Connect(t, s.url)
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "lock table "+s.schema+".pieces in access exclusive mode"); err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan error, 5)
+	for range cap(read) {
+		go func() {
+			_, err := q.ReadLog(t.Context(), "j", b.Number, 0, make([]byte, 5))
+			read <- err
+		}()
+	}
+	schedule(t, q, request("other", "k"))
+	if len(read) != 0 {
+		t.Error("a log was read while its table was locked")
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range cap(read) {
+		if err := <-read; err != nil {
+			t.Error(err)
+		}
+	}
+}

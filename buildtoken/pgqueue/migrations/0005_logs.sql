@@ -1,0 +1,33 @@
+-- Console logs of builds, readable from every server. size is how many bytes
+-- there are; complete says that no more will come.
+create table logs (
+    job      text collate "C" not null,
+    number   bigint not null,
+    size     bigint not null default 0,
+    complete boolean not null default false,
+    primary key (job, number),
+    foreign key (job, number) references builds on delete cascade
+) with (fillfactor = 70);
+
+-- Their bytes, in pieces without gaps: off is where in the log a piece starts.
+create table pieces (
+    job    text collate "C" not null,
+    number bigint not null,
+    off    bigint not null,
+    body   bytea not null,
+    primary key (job, number, off),
+    foreign key (job, number) references logs on delete cascade
+);
+
+-- The content of file parameters, from the trigger to the end of the build.
+-- made is by the clock of the database.
+create table uploads (
+    ref  text collate "C" not null,
+    part integer not null,
+    made timestamptz not null default now(),
+    body bytea not null,
+    primary key (ref, part)
+);
+create index uploads_made on uploads (made);
+-- Most files are compressed already.
+alter table uploads alter column body set storage external;

@@ -1,0 +1,304 @@
+package buildtoken_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/console"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+)
+
+// cluster is some servers with one queue. Jobs run on the server whose name is their label.
+type cluster struct {
+	t      *testing.T
+	pg     *pgtest.Server
+	schema string
+	key    buildtoken.Key
+	jobs   []buildtoken.Job
+}
+
+func newCluster(t *testing.T, jobs ...buildtoken.Job) *cluster {
+	pg := pgtest.Start(t)
+	for i := range jobs {
+		jobs[i].Tokens = opens()
+	}
+	return &cluster{t: t, pg: pg, schema: pgtest.Schema(t, pg.URL()), key: buildtoken.NewKey(), jobs: jobs}
+}
+
+// queue opens the queue as a server of this name.
+func (c *cluster) queue(name string) *pgqueue.DB {
+	c.t.Helper()
+	q, err := pgqueue.Open(c.t.Context(), pgqueue.Options{URL: c.pg.URL(), Schema: c.schema, Server: name})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return q
+}
+
+// start starts a server with its own folder.
+func (c *cluster) start(name, dir string, q buildtoken.Queue) *site {
+	c.t.Helper()
+	s := &site{t: c.t, dir: dir, key: c.key, cfg: buildtoken.Config{Log: zap.NewNop()}}
+	var err error
+	s.Controller, err = buildtoken.Open(context.Background(), buildtoken.Options{Queue: q, Dir: dir, Key: c.key, Node: name, Log: s.cfg.Log})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() { _ = s.Close() })
+	s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: c.jobs}})
+	return s
+}
+
+// keepOpen is a queue that somebody else closes.
+type keepOpen struct{ *pgqueue.DB }
+
+func (keepOpen) Close() error { return nil }
+
+func labelled(node string) job.Settings { return job.Settings{Label: &node} }
+
+// ended waits for the end of an item's build.
+func (s *site) ended(id int64) queue.Build {
+	s.t.Helper()
+	e, err := s.Await(s.t.Context(), s.def, id, queue.Entry.Ended)
+	if err != nil || e.Build == nil {
+		s.t.Fatalf("item %d: %+v, %v", id, e, err)
+	}
+	return *e.Build
+}
+
+// open opens the log of a build.
+func (s *site) openLog(full string, number int64) *console.Reader {
+	s.t.Helper()
+	r, err := s.Log(s.t.Context(), full, number)
+	if err != nil {
+		s.t.Fatalf("Log(%s, %d) = %v", full, number, err)
+	}
+	s.t.Cleanup(func() { _ = r.Close() })
+	return r
+}
+
+// told is a runner whose build writes what it is told, until it is told nothing.
+type told chan string
+
+func (w told) Run(ctx context.Context, _ runner.Build, log io.Writer) runner.Result {
+	for {
+		select {
+		case text := <-w:
+			if text == "" {
+				return runner.Result{Outcome: runner.Success}
+			}
+			io.WriteString(log, text)
+		case <-ctx.Done():
+			return runner.Result{Outcome: runner.Aborted, Reason: context.Cause(ctx).Error()}
+		}
+	}
+}
+
+func TestLogIsLiveOnEveryServer(t *testing.T) {
+	says := make(told)
+	c := newCluster(t, buildtoken.Job{Name: "app", Runner: says, Settings: labelled("a")})
+	q := c.queue("a")
+	b := c.start("b", t.TempDir(), keepOpen{q})
+	a := c.start("a", t.TempDir(), q)
+	item := b.trigger("app").Item.ID
+	says <- "one\n"
+	here, there := a.openLog("app", 1), b.openLog("app", 1)
+	var text bytes.Buffer
+	for i, say := range []string{"", "two ", "and \xff bytes\n", ""} {
+		if i > 0 {
+			says <- say
+		}
+		for int64(text.Len()) < here.Size() {
+			size, complete, err := there.Wait(t.Context(), int64(text.Len()))
+			if err != nil || complete {
+				t.Fatalf("Wait(%d) = %d, %v, %v", text.Len(), size, complete, err)
+			}
+			p := make([]byte, size-int64(text.Len()))
+			if _, err := there.ReadAt(p, int64(text.Len())); err != nil {
+				t.Fatal(err)
+			}
+			text.Write(p)
+		}
+	}
+	if _, err := console.Follow(t.Context(), there, int64(text.Len()), func(p []byte) error {
+		_, err := text.Write(p)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	a.ended(item)
+	want := "Started by remote host \none\ntwo and \xff bytes\nFinished: SUCCESS\n"
+	if _, after, _ := bytes.Cut(text.Bytes(), []byte("\n")); "Started by remote host \n"+string(after) != want {
+		t.Errorf("followed on the other server: %q, want %q", text.String(), want)
+	}
+	if _, err := os.Stat(filepath.Join(a.dir, "logs", job.PathElement("app"), "1.log")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the file of the log is still there: %v", err)
+	}
+	for name, r := range map[string]*console.Reader{"live here": here, "live there": there, "later here": a.openLog("app", 1), "later there": b.openLog("app", 1)} {
+		all := make([]byte, r.Size())
+		if _, err := r.ReadAt(all, 0); err != nil || !r.Complete() || !bytes.Equal(all, text.Bytes()) {
+			t.Errorf("%s: %q, %v, complete %v; want %q", name, all, err, r.Complete(), text.String())
+		}
+		// A part, and one that goes beyond the end.
+		p := make([]byte, 10)
+		if n, err := r.ReadAt(p, int64(len(all))-4); n != 4 || !errors.Is(err, io.EOF) || string(p[:n]) != "ESS\n" {
+			t.Errorf("%s: end is %q, %v", name, p[:n], err)
+		}
+	}
+}
+
+// prints is a runner whose build prints so many random bytes. It says their digest.
+func prints(bytes int, sum chan<- string) runs {
+	return func(_ context.Context, b runner.Build, log io.Writer) runner.Result {
+		random := rand.NewChaCha8([32]byte{byte(b.Number)})
+		h := sha256.New()
+		io.CopyN(io.MultiWriter(log, h), random, int64(bytes))
+		sum <- hex.EncodeToString(h.Sum(nil))
+		return runner.Result{Outcome: runner.Success}
+	}
+}
+
+// TestLargeLogIsTheSameOnEveryServer follows a log that is many times larger
+// than what is kept of it in memory, and reads it again from several places.
+func TestLargeLogIsTheSameOnEveryServer(t *testing.T) {
+	const size = 8 << 20
+	sum := make(chan string, 1)
+	c := newCluster(t, buildtoken.Job{Name: "app", Runner: prints(size, sum), Settings: labelled("a")})
+	q := c.queue("a")
+	b := c.start("b", t.TempDir(), keepOpen{q})
+	a := c.start("a", t.TempDir(), q)
+	a.ended(a.trigger("app").Item.ID)
+	want := <-sum
+	r := b.openLog("app", 1)
+	first := make([]byte, 100)
+	n, _ := r.ReadAt(first, 0)
+	from := int64(bytes.IndexByte(first[:n], '\n') + 1)
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() {
+			h := sha256.New()
+			_, err := io.Copy(h, io.NewSectionReader(r, from, size))
+			if got := hex.EncodeToString(h.Sum(nil)); err != nil || got != want {
+				t.Errorf("read on the other server: digest %s, %v; want %s", got, err, want)
+			}
+		})
+	}
+	readers.Wait()
+}
+
+// TestLogIsCompleteAfterTheDatabaseWasAway has a build write before, while and
+// after the database is gone, and end while it is.
+func TestLogIsCompleteAfterTheDatabaseWasAway(t *testing.T) {
+	says := make(told)
+	c := newCluster(t, buildtoken.Job{Name: "app", Runner: says, Settings: labelled("a")})
+	q := c.queue("a")
+	b := c.start("b", t.TempDir(), keepOpen{q})
+	a := c.start("a", t.TempDir(), q)
+	item := b.trigger("app").Item.ID
+	r := func() *console.Reader {
+		says <- "before\n"
+		return b.openLog("app", 1)
+	}()
+	if _, _, err := r.Wait(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.pg.Crash(); err != nil {
+		t.Fatal(err)
+	}
+	says <- "while\n"
+	says <- ""
+	if _, err := b.Log(t.Context(), "app", 1); !errors.Is(err, queue.ErrStorage) {
+		t.Errorf("Log without a database: %v, want %v", err, queue.ErrStorage)
+	}
+	if err := c.pg.Run(); err != nil {
+		t.Fatal(err)
+	}
+	a.ended(item)
+	var text bytes.Buffer
+	if _, err := console.Follow(t.Context(), r, 0, func(p []byte) error { text.Write(p); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if _, after, _ := strings.Cut(text.String(), "\n"); after != "before\nwhile\nFinished: SUCCESS\n" {
+		t.Errorf("followed: %q", after)
+	}
+	for _, s := range []*site{a, b} {
+		if got := strings.Join(s.log("app", 1), "\n") + "\n"; got != text.String() {
+			t.Errorf("log on %s: %q, want %q", s.dir, got, text.String())
+		}
+	}
+}
+
+// TestRestartBringsTheRestOfLostLogs has what a process leaves that died: a build on
+// record, a file of its log, and the beginning of that in the queue.
+func TestRestartBringsTheRestOfLostLogs(t *testing.T) {
+	c := newCluster(t, buildtoken.Job{Name: "app", Runner: succeeds(), Settings: labelled("a")})
+	q, dir := c.queue("a"), t.TempDir()
+	now := time.Now()
+	if _, _, err := q.Schedule(t.Context(), now, queue.Request{Job: "app"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := q.Claim(t.Context(), now, queue.Node{Name: "a"}, []int{0}); err != nil {
+		t.Fatal(err)
+	}
+	w, err := console.New(filepath.Join(dir, "logs")).Create(job.PathElement("app"), 1, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Line("shipped")
+	if _, err := q.AppendLog(t.Context(), "app", 1, 0, []byte("shipped\n"), false); err != nil {
+		t.Fatal(err)
+	}
+	w.Line("only in the file")
+	w.Close()
+	a := c.start("a", dir, q)
+	want := []string{"shipped", "only in the file", "lost: the server stopped while the build was running", "Finished: ABORTED"}
+	if diff := cmp.Diff(want, a.log("app", 1)); diff != "" {
+		t.Errorf("log (-want +got):\n%s", diff)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "logs", job.PathElement("app"), "1.log")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the file of the log is still there: %v", err)
+	}
+}
+
+// TestLogsOfBeforeAreStillRead has a build whose log was a file when the queue did not keep logs.
+func TestLogsOfBeforeAreStillRead(t *testing.T) {
+	c := newCluster(t, buildtoken.Job{Name: "app", Runner: succeeds(), Settings: labelled("a")})
+	q, dir := c.queue("a"), t.TempDir()
+	a := c.start("a", dir, q)
+	a.ended(a.trigger("app").Item.ID)
+	if _, err := pgtest.Connect(t, c.pg.URL()).Exec(t.Context(), "delete from "+c.schema+".logs"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Log(t.Context(), "app", 1); !errors.Is(err, queue.ErrNotFound) {
+		t.Errorf("Log of a build that has none: %v, want %v", err, queue.ErrNotFound)
+	}
+	w, err := console.New(filepath.Join(dir, "logs")).Create(job.PathElement("app"), 1, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Line("of before")
+	w.Close()
+	if got := a.log("app", 1); len(got) != 1 || got[0] != "of before" {
+		t.Errorf("log: %q", got)
+	}
+}
