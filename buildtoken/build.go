@@ -65,10 +65,10 @@ func (c *Controller) run(ctx context.Context, b queue.Build) (queue.Result, stri
 }
 
 // lacks waits a moment and says true if it was for want of something that there
-// may be later, such as room on the disk, that a build could not go on: what
+// may be later, such as room on the disk or a database, that a build could not go on: what
 // was accepted must not end for that. Once ctx has ended it says false.
 func (c *Controller) lacks(ctx context.Context, b queue.Build, err error) bool {
-	if !runner.Scarce(err) {
+	if !runner.Scarce(err) && !errors.Is(err, queue.ErrStorage) {
 		return false
 	}
 	c.logger().Warn("build waits for what the system lacks", zap.String("job", b.Item.Job), zap.Int64("number", b.Number), zap.Error(err))
@@ -113,6 +113,13 @@ func (c *Controller) execute(ctx context.Context, b queue.Build, out *console.Wr
 	}
 	values, err := c.open(b.Item)
 	if err != nil {
+		return notBuilt(err)
+	}
+	err = c.uploads.fetch(ctx, b.Item.Values)
+	for c.lacks(ctx, b, err) {
+		err = c.uploads.fetch(ctx, b.Item.Values)
+	}
+	if err != nil && ctx.Err() == nil {
 		return notBuilt(err)
 	}
 	poll := func() { out.Line("Waiting for a poll of the job to leave the workspace") }

@@ -184,7 +184,7 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 	c := &Controller{
 		opts: opts, queue: observe(opts.Queue), vault: v,
 		logs:    newLogs(filepath.Join(opts.Dir, "logs"), opts.Queue),
-		uploads: uploads{dir: filepath.Join(opts.Dir, "uploads")},
+		uploads: newUploads(filepath.Join(opts.Dir, "uploads"), opts.Queue),
 		wrong:   newWrongTokens(),
 		done:    make(chan struct{}),
 		stopped: make(chan struct{}),
@@ -195,7 +195,7 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 	if err != nil {
 		return nil, fmt.Errorf("buildtoken: list uploads: %w", err)
 	}
-	if err := c.uploads.sweep(refs); err != nil {
+	if err := c.uploads.sweep(ctx, refs); err != nil {
 		return nil, err
 	}
 	c.polls = newPolls(c)

@@ -23,8 +23,8 @@ func (c *Controller) schedule(ctx context.Context, now time.Time, j *definedJob,
 		once := c.vault.onceDigest(*t.Once, t, opened)
 		r.Key = &once
 	}
-	if err := c.storeFiles(&r, t, values); err != nil {
-		c.uploads.remove(values)
+	if err := c.storeFiles(ctx, &r, t, values); err != nil {
+		c.uploads.remove(ctx, values, nil) // nothing refers to them yet
 		return out, err
 	}
 	r.Values = c.vault.values(j.FullName, values)
@@ -37,7 +37,7 @@ func (c *Controller) schedule(ctx context.Context, now time.Time, j *definedJob,
 		err = fmt.Errorf("%w: %w", ErrShuttingDown, err)
 	}
 	if err != nil {
-		c.uploads.remove(values)
+		c.uploads.remove(ctx, values, err)
 		var repeated *queue.RepeatedError
 		if errors.As(err, &repeated) {
 			first := repeated.Receipt
@@ -52,7 +52,7 @@ func (c *Controller) schedule(ctx context.Context, now time.Time, j *definedJob,
 
 // storeFiles stores the content of files, and puts what it is called into the
 // values. If the trigger may come again, it has to bring the same.
-func (c *Controller) storeFiles(r *queue.Request, t Trigger, values []job.Value) error {
+func (c *Controller) storeFiles(ctx context.Context, r *queue.Request, t Trigger, values []job.Value) error {
 	var contents []byte // digests
 	for i := range values {
 		if values[i].Kind != job.KindFile {
@@ -66,7 +66,7 @@ func (c *Controller) storeFiles(r *queue.Request, t Trigger, values []job.Value)
 			sum = sha256.New()
 			also = sum
 		}
-		ref, err := c.uploads.store(t.Files[values[i].Name], also)
+		ref, err := c.uploads.store(ctx, t.Files[values[i].Name], also)
 		if err != nil {
 			return err
 		}

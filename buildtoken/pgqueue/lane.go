@@ -131,7 +131,8 @@ func (l *locked) applyItem(c queue.Change, it *item) {
 func (l *locked) write(ctx context.Context, t *tx, more ...func(*pgx.Batch) error) error {
 	b := t.batch()
 	steps := []func(*pgx.Batch) error{
-		l.writeCreated, l.writeChanged, l.writeLeft, l.writeBuilds, l.writeLogs, l.writeCancelled, l.writeTrims, l.writeLanes,
+		l.writeCreated, l.writeChanged, l.writeLeft, l.writeBuilds, l.writeLogs, l.writeCancelled, l.writeFiles,
+		l.writeTrims, l.writeLanes,
 	}
 	for _, step := range steps {
 		if err := step(b); err != nil {

@@ -11,22 +11,6 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// logSlots keeps the readers and writers of logs, which may be many, from
-// taking all connections: a trigger needs one too.
-type logSlots chan struct{}
-
-func newLogSlots(connections int32) logSlots { return make(logSlots, max(1, connections/2)) }
-
-// enter waits for a slot; leave gives it back.
-func (s logSlots) enter(ctx context.Context) (leave func(), err error) {
-	select {
-	case s <- struct{}{}:
-		return func() { <-s }, nil
-	case <-ctx.Done():
-		return nil, fmt.Errorf("pgqueue: %w", context.Cause(ctx))
-	}
-}
-
 const (
 	beginLog = `insert into logs (job, number) select job, number from builds where job = $1 and number = $2 and running
 		on conflict do nothing`
@@ -60,7 +44,7 @@ func (q *DB) AppendLog(ctx context.Context, job string, number, offset int64, p 
 	if err := q.ask(ctx); err != nil {
 		return 0, err
 	}
-	leave, err := q.logs.enter(ctx)
+	leave, err := q.bulk.enter(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -97,7 +81,7 @@ func (q *DB) LogState(ctx context.Context, job string, number int64) (size int64
 	if checkJob(job) != nil {
 		return 0, false, fmt.Errorf("%w: log of a build of %q", queue.ErrNotFound, job)
 	}
-	leave, err := q.logs.enter(ctx)
+	leave, err := q.bulk.enter(ctx)
 	if err != nil {
 		return 0, false, err
 	}
@@ -117,7 +101,7 @@ func (q *DB) LogState(ctx context.Context, job string, number int64) (size int64
 // ReadLog reads the bytes of a log from offset on, as many as there are and p
 // has room for.
 func (q *DB) ReadLog(ctx context.Context, job string, number, offset int64, p []byte) (int, error) {
-	leave, err := q.logs.enter(ctx)
+	leave, err := q.bulk.enter(ctx)
 	if err != nil {
 		return 0, err
 	}

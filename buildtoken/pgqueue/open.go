@@ -86,7 +86,7 @@ type DB struct {
 	closed   chan struct{} // closed when Close is done
 	lease    lease
 	living   atomic.Pointer[living] // never nil after Open
-	logs     logSlots
+	bulk     slots
 	// guarding is the connection that holds the lock. The listener's until it ends.
 	guarding *pgx.Conn
 	// reclaimed says that what the server ran before it was opened has ended.
@@ -142,7 +142,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 		lanes: map[string]bool{}, settle: make(chan struct{}, 1),
 	}
 	q.rules.newRules = &newRules{limit: opts.Limit}
-	q.logs = newLogSlots(config.MaxConns)
+	q.bulk = make(slots, max(1, config.MaxConns/2))
 	q.hub = newHub(opts.Schema)
 	q.lease.cut = make(chan struct{}, 1)
 	guard, err := q.guard(ctx, config.ConnConfig)

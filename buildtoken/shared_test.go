@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -300,5 +301,105 @@ func TestLogsOfBeforeAreStillRead(t *testing.T) {
 	w.Close()
 	if got := a.log("app", 1); len(got) != 1 || got[0] != "of before" {
 		t.Errorf("log: %q", got)
+	}
+}
+
+// stored is how many files the queue keeps.
+func (c *cluster) stored() (n int) {
+	c.t.Helper()
+	row := pgtest.Connect(c.t, c.pg.URL()).QueryRow(c.t.Context(), "select count(distinct ref) from "+c.schema+".uploads")
+	if err := row.Scan(&n); err != nil {
+		c.t.Fatal(err)
+	}
+	return n
+}
+
+// TestFilesReachTheServerThatBuilds triggers builds with files on one server and has
+// another one build them.
+func TestFilesReachTheServerThatBuilds(t *testing.T) {
+	contents := map[string]string{"text": "of a file", "empty": "", "several parts": strings.Repeat("0123456789abcdef", 50_000)}
+	read := make(chan string, 1)
+	c := newCluster(t, buildtoken.Job{
+		Name: "app", Params: []job.Param{{Name: "F", Kind: job.KindFile}}, Settings: labelled("a"),
+		Runner: runs(func(_ context.Context, b runner.Build, _ io.Writer) runner.Result {
+			content, err := os.ReadFile(b.Params[0].File)
+			if err != nil {
+				return runner.Result{Outcome: runner.Failure, Reason: err.Error()}
+			}
+			read <- string(content)
+			return runner.Result{Outcome: runner.Success}
+		}),
+	})
+	q := c.queue("a")
+	b := c.start("b", t.TempDir(), keepOpen{q})
+	with := func(content string) func(*buildtoken.Trigger) {
+		return func(t *buildtoken.Trigger) {
+			values()(t)
+			t.Files = map[string]buildtoken.Upload{"F": upload("notes.txt", content)}
+		}
+	}
+	var items []int64
+	for _, content := range contents {
+		items = append(items, b.trigger("app", with(content)).Item.ID)
+	}
+	cancelled := b.trigger("app", with("cancelled"), delayed("1h")).Item.ID
+	if got := c.stored(); got != 4 {
+		t.Errorf("%d files are stored, want 4", got)
+	}
+	if err := b.Cancel(t.Context(), "app", cancelled, "user alice"); err != nil {
+		t.Fatal(err)
+	}
+	broken := errors.New("the body ended early")
+	b.refused(broken, ask("app", values(), func(t *buildtoken.Trigger) {
+		t.Files = map[string]buildtoken.Upload{"F": {Open: func() (io.ReadCloser, error) {
+			return io.NopCloser(io.MultiReader(strings.NewReader("a"), iotest.ErrReader(broken))), nil
+		}}}
+	}))
+	if got := c.stored(); got != 3 {
+		t.Errorf("after one was cancelled and another one refused %d files are stored, want 3", got)
+	}
+	a := c.start("a", t.TempDir(), q)
+	got := map[string]bool{}
+	for range contents {
+		got[<-read] = true
+	}
+	for name, content := range contents {
+		if !got[content] {
+			t.Errorf("the build did not read the file %q", name)
+		}
+	}
+	for _, id := range items {
+		if build := a.ended(id); build.Result != queue.Success {
+			t.Errorf("build %d: %s, %s", build.Number, build.Result, build.Reason)
+		}
+	}
+	if left := append(a.uploads(), b.uploads()...); c.stored() != 0 || len(left) != 0 {
+		t.Errorf("left after the builds: %d in the queue, %q in files", c.stored(), left)
+	}
+}
+
+// TestSweptFilesAreOldAndNobodys opens servers beside a trigger that has stored its file and is not queued yet.
+func TestSweptFilesAreOldAndNobodys(t *testing.T) {
+	c := newCluster(t, buildtoken.Job{Name: "app", Runner: succeeds(), Params: []job.Param{{Name: "F", Kind: job.KindFile}}})
+	q := c.queue("a")
+	a := c.start("a", t.TempDir(), keepOpen{q})
+	a.trigger("app", values(), delayed("1h"), func(t *buildtoken.Trigger) {
+		t.Files = map[string]buildtoken.Upload{"F": upload("a", "queued")}
+	})
+	for _, ref := range []string{"in flight", "left by a crash"} {
+		if err := q.PutFile(t.Context(), ref, strings.NewReader(ref)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const old = " set made = made - interval '61 minutes' where ref <> 'in flight'"
+	if _, err := pgtest.Connect(t, c.pg.URL()).Exec(t.Context(), "update "+c.schema+".uploads"+old); err != nil {
+		t.Fatal(err)
+	}
+	c.start("b", t.TempDir(), q)
+	if got := c.stored(); got != 2 {
+		t.Errorf("%d files are stored, want that of the item and that of the trigger", got)
+	}
+	if err := q.GetFile(t.Context(), "left by a crash", io.Discard); !errors.Is(err, queue.ErrNotFound) {
+		t.Errorf("GetFile of what was swept: %v, want %v", err, queue.ErrNotFound)
 	}
 }
