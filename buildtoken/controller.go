@@ -181,6 +181,13 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 	if err != nil {
 		return nil, err
 	}
+	if q, ok := opts.Queue.(interface {
+		UseKey(ctx context.Context, fingerprint []byte) error
+	}); ok {
+		if err := q.UseKey(ctx, derive(opts.Key, "fingerprint")); err != nil {
+			return nil, fmt.Errorf("buildtoken: %w", err)
+		}
+	}
 	c := &Controller{
 		opts: opts, queue: observe(opts.Queue), vault: v,
 		logs:    newLogs(filepath.Join(opts.Dir, "logs"), opts.Queue),

@@ -403,3 +403,53 @@ func TestSweptFilesAreOldAndNobodys(t *testing.T) {
 		t.Errorf("GetFile of what was swept: %v, want %v", err, queue.ErrNotFound)
 	}
 }
+
+func TestServersNeedTheSameKey(t *testing.T) {
+	c := newCluster(t, buildtoken.Job{Name: "app", Runner: succeeds()})
+	openWith := func(key buildtoken.Key) (*buildtoken.Controller, error) {
+		return buildtoken.Open(t.Context(), buildtoken.Options{Queue: c.queue("a"), Dir: t.TempDir(), Key: key})
+	}
+	first, second := buildtoken.NewKey(), buildtoken.NewKey()
+	for _, step := range []struct {
+		name   string
+		key    buildtoken.Key
+		queue  bool // something, afterwards
+		finish bool // drop it, afterwards
+		want   error
+	}{
+		{"the first key is that of the queue", first, false, false, nil},
+		{"another one, while nothing is queued", second, true, false, nil},
+		{"the same, with something queued", second, false, false, nil},
+		{"another one, with something queued", first, false, false, pgqueue.ErrKey},
+		{"still the same", second, false, true, nil},
+		{"another one, when nothing is queued any more", first, false, false, nil},
+	} {
+		ctl, err := openWith(step.key)
+		if !errors.Is(err, step.want) {
+			t.Fatalf("%s: %v, want %v", step.name, err, step.want)
+		}
+		if err != nil {
+			if !strings.Contains(err.Error(), "what is queued") || !strings.Contains(err.Error(), "key {file") {
+				t.Errorf("%s: %v, want the reason and what to do", step.name, err)
+			}
+			continue
+		}
+		d := define(t, buildtoken.Spec{Root: buildtoken.Folder{Jobs: c.jobs}})
+		if _, err := ctl.Attach(t.Context(), buildtoken.Config{Definitions: []*buildtoken.Definition{d}}); err != nil {
+			t.Fatal(err)
+		}
+		if step.queue {
+			if _, err := ctl.Trigger(t.Context(), d, ask("app", delayed("1h"))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if step.finish {
+			if err := ctl.Cancel(t.Context(), "app", 1, "user alice"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := ctl.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

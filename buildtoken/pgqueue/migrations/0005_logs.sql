@@ -31,3 +31,9 @@ create table uploads (
 create index uploads_made on uploads (made);
 -- Most files are compressed already.
 alter table uploads alter column body set storage external;
+
+-- What tells the key of the servers from another one. One row at most.
+create table queue_key (
+    single      boolean primary key default true check (single),
+    fingerprint bytea not null
+);

@@ -1,0 +1,60 @@
+package pgqueue
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// ErrKey says that this server has another key than the one under which the
+// queue is used.
+var ErrKey = errors.New("pgqueue: the key of this server is not that of the queue")
+
+// UseKey makes sure that all servers which use the queue have the same key.
+// fingerprint tells keys apart, and must not tell more. The first key is that of
+// the queue; another one takes its place when nothing is queued and no other
+// server is there. Else it is refused with [ErrKey].
+func (q *DB) UseKey(ctx context.Context, fingerprint []byte) error {
+	var refused error
+	err := q.decide(ctx, func(ctx context.Context, t *tx) error {
+		var known []byte
+		var queued int
+		var others []string
+		b := t.batch()
+		b.Queue("insert into queue_key (fingerprint) values ($1) on conflict do nothing", fingerprint)
+		b.Queue("select fingerprint from queue_key for update").QueryRow(func(row pgx.Row) error { return row.Scan(&known) })
+		b.Queue("select sum(queued)::int from counts").QueryRow(func(row pgx.Row) error { return row.Scan(&queued) })
+		b.Queue(`select server::text from servers where server <> $1 and not released
+			and clock_timestamp() < beat + ttl * interval '1 second' order by server`, q.opts.Server).Query(func(rows pgx.Rows) (err error) {
+			others, err = pgx.CollectRows(rows, pgx.RowTo[string])
+			return err
+		})
+		if err := t.send(ctx, b); err != nil {
+			return err
+		}
+		refused = nil
+		if bytes.Equal(known, fingerprint) {
+			return nil
+		}
+		var why []string
+		if queued > 0 {
+			why = append(why, "what is queued needs that")
+		}
+		if len(others) > 0 {
+			why = append(why, "other servers use that ("+strings.Join(others, ", ")+")")
+		}
+		if len(why) > 0 {
+			refused = fmt.Errorf("%w: %s; name the same key for every server, as in: key {file./run/secrets/build_token_key}",
+				ErrKey, strings.Join(why, " and "))
+			return nil
+		}
+		b = t.batch()
+		b.Queue("update queue_key set fingerprint = $1", fingerprint)
+		return t.send(ctx, b)
+	})
+	return errors.Join(err, refused)
+}
