@@ -213,6 +213,9 @@ func (c *Controller) ended(ctx context.Context, b queue.Build) {
 	if err == nil {
 		err = c.swept.below(c.logs.Store, b.Item.Job, oldest)
 	}
+	if err == nil && c.logs.keeper != nil {
+		err = c.logs.keeper.DropLogs(ctx, b.Item.Job, oldest)
+	}
 	if err != nil {
 		c.logger().Warn("logs of dropped builds could not be removed", zap.String("job", b.Item.Job), zap.Error(err))
 	}

@@ -31,14 +31,14 @@ import (
 
 // cluster is some servers with one queue. Jobs run on the server whose name is their label.
 type cluster struct {
-	t      *testing.T
+	t      testing.TB
 	pg     *pgtest.Server
 	schema string
 	key    buildtoken.Key
 	jobs   []buildtoken.Job
 }
 
-func newCluster(t *testing.T, jobs ...buildtoken.Job) *cluster {
+func newCluster(t testing.TB, jobs ...buildtoken.Job) *cluster {
 	pg := pgtest.Start(t)
 	for i := range jobs {
 		jobs[i].Tokens = opens()
@@ -74,6 +74,9 @@ func (c *cluster) start(name, dir string, q buildtoken.Queue) *site {
 type keepOpen struct{ *pgqueue.DB }
 
 func (keepOpen) Close() error { return nil }
+
+// Changed is for the server that the queue belongs to.
+func (keepOpen) Changed() <-chan struct{} { return nil }
 
 func labelled(node string) job.Settings { return job.Settings{Label: &node} }
 

@@ -17,6 +17,8 @@ type Keeper interface {
 	LogState(ctx context.Context, job string, number int64) (size int64, complete bool, err error)
 	// ReadLog reads what there is from offset on, at most len(p) bytes.
 	ReadLog(ctx context.Context, job string, number, offset int64, p []byte) (int, error)
+	// DropLogs drops the logs of builds with lower numbers, which are not on record any more.
+	DropLogs(ctx context.Context, job string, below int64) error
 }
 
 // Ship copies a log of this server to the keeper, as it grows, and returns when all of it is there. It goes on where

@@ -124,6 +124,28 @@ func (q *DB) ReadLog(ctx context.Context, job string, number, offset int64, p []
 	return n, err
 }
 
+// dropPieces is how much of logs one statement drops, 8 MiB at most.
+const dropPieces = 256
+
+// DropLogs drops what is left of the logs of a job's builds with lower numbers,
+// whose records are dropped. It holds up no trigger and no build.
+func (q *DB) DropLogs(ctx context.Context, job string, below int64) error {
+	const sql = `delete from pieces where (job, number, off) in
+		(select job, number, off from pieces where job = $1 and number < $2 order by number, off limit $3)`
+	for {
+		if err := q.ask(ctx); err != nil {
+			return err
+		}
+		tag, err := q.pool.Exec(ctx, sql, job, below, dropPieces) // the connection bounds each statement
+		if err != nil {
+			return fmt.Errorf("%w: drop logs of %s: %w", queue.ErrStorage, job, err)
+		}
+		if tag.RowsAffected() < dropPieces {
+			return nil
+		}
+	}
+}
+
 // writeLogs ends the logs of builds that are lost.
 func (l *locked) writeLogs(b *pgx.Batch) error {
 	if l.lost {

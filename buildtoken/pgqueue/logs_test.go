@@ -2,7 +2,6 @@ package pgqueue_test
 
 import (
 	"errors"
-	"strings"
 	"testing"
 
 	"go.uber.org/zap"
@@ -113,15 +112,24 @@ func TestLogGoesWithItsBuild(t *testing.T) {
 	for range 5 {
 		b := running(t, q, "j")
 		add(t, q, b, 0, "text\n", false, 5)
-		add(t, q, b, 5, strings.Repeat("x", 40_000), true, 40_005)
+		for at := int64(5); at < 1000; at++ {
+			add(t, q, b, at, "x", at == 999, at+1)
+		}
 		if _, err := q.Finish(t.Context(), start, "j", b.Number, queue.Success, ""); err != nil {
 			t.Fatal(err)
 		}
 	}
+	oldest, err := q.Oldest(t.Context(), "j")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := q.DropLogs(t.Context(), "j", oldest); err != nil {
+		t.Fatal(err)
+	}
 	conn := pgtest.Connect(t, s.url)
 	var logs, pieces, first int64
-	err := conn.QueryRow(t.Context(), "select (select count(*) from "+s.schema+".logs), (select count(*) from "+s.schema+".pieces), (select min(number) from "+s.schema+".logs)").Scan(&logs, &pieces, &first)
-	if err != nil || logs != 2 || pieces != 4 || first != 4 {
+	err = conn.QueryRow(t.Context(), "select (select count(*) from "+s.schema+".logs), (select count(*) from "+s.schema+".pieces), (select min(number) from "+s.schema+".logs)").Scan(&logs, &pieces, &first)
+	if err != nil || logs != 2 || pieces != 2*996 || first != 4 {
 		t.Errorf("%d logs from #%d on with %d pieces, %v; want those of the last two builds", logs, first, pieces, err)
 	}
 }

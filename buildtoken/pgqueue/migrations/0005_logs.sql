@@ -10,13 +10,14 @@ create table logs (
 ) with (fillfactor = 70);
 
 -- Their bytes, in pieces without gaps: off is where in the log a piece starts.
+-- Those of a build that is dropped go soon after it: large logs would take too
+-- long for the transaction that ends another build.
 create table pieces (
     job    text collate "C" not null,
     number bigint not null,
     off    bigint not null,
     body   bytea not null,
-    primary key (job, number, off),
-    foreign key (job, number) references logs on delete cascade
+    primary key (job, number, off)
 );
 
 -- The content of file parameters, from the trigger to the end of the build.
