@@ -376,8 +376,11 @@ func TestFilesReachTheServerThatBuilds(t *testing.T) {
 			t.Errorf("build %d: %s, %s", build.Number, build.Result, build.Reason)
 		}
 	}
+	if err := a.Close(); err != nil { // it waits for those who clean up
+		t.Fatal(err)
+	}
 	if left := append(a.uploads(), b.uploads()...); c.stored() != 0 || len(left) != 0 {
-		t.Errorf("left after the builds: %d in the queue, %q in files", c.stored(), left)
+		t.Errorf("left after the builds: %d in the queue, %.100q in files", c.stored(), left)
 	}
 }
 
