@@ -35,8 +35,9 @@ func floors() map[string]int {
 		"buildtoken/policy":   1,
 		"buildtoken/runner":   1,
 
-		// For tests: a real Postgres.
-		"buildtoken/pgqueue/pgtest": 1,
+		// For tests, and for programs that torture: a real Postgres.
+		"buildtoken/pgqueue/pgserver": 1,
+		"buildtoken/pgqueue/pgtest":   2,
 
 		// Each does one thing in the world, and none knows the other.
 		"buildtoken/boltqueue":         2,

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgserver"
 )
 
 // Variable names a Postgres to test with instead of one that is started.
@@ -43,7 +45,7 @@ func URL(t testing.TB) string {
 		if shared.url = os.Getenv(Variable); shared.url != "" {
 			return
 		}
-		if shared.server, shared.err = start(); shared.err == nil {
+		if shared.server, shared.err = pgserver.Start(); shared.err == nil {
 			shared.url = shared.server.URL()
 		}
 	})
@@ -51,6 +53,24 @@ func URL(t testing.TB) string {
 		t.Fatalf("Postgres for tests: %v\nInstall its server (Debian: apt-get install postgresql), or set %s.", shared.err, Variable)
 	}
 	return shared.url
+}
+
+// Server is a Postgres of this process.
+type Server = pgserver.Server
+
+// Start starts a server that is stopped when the test ends.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	s, err := pgserver.Start()
+	if err != nil {
+		t.Fatalf("Postgres for tests: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := s.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
 }
 
 // Schema is the name of a schema that nobody else uses, in the database of

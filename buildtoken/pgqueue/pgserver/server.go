@@ -1,4 +1,4 @@
-package pgtest
+package pgserver
 
 import (
 	"bytes"
@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -21,7 +20,11 @@ import (
 // startTime bounds how long a server may take until it answers.
 const startTime = 60 * time.Second
 
-// Server is a Postgres of this process, with fsync on.
+// pollEvery is how often is looked whether it answers.
+const pollEvery = 20 * time.Millisecond
+
+// Server is a Postgres of this process, with fsync on. Its methods must not be
+// called concurrently.
 type Server struct {
 	dir, bin string
 
@@ -29,21 +32,8 @@ type Server struct {
 	keeper *exec.Cmd
 	leash  io.Closer
 	output *bytes.Buffer
-}
-
-// Start starts a server that is stopped when the test ends.
-func Start(t testing.TB) *Server {
-	t.Helper()
-	s, err := start()
-	if err != nil {
-		t.Fatalf("Postgres for tests: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
+	ended  chan struct{} // closed when the keeper has ended; err says how
+	err    error
 }
 
 // URL is the server's connection string.
@@ -51,7 +41,9 @@ func (s *Server) URL() string {
 	return "postgres:///postgres?user=buildtoken&host=" + s.dir
 }
 
-func start() (*Server, error) {
+// Start makes a server in a temporary folder and starts it. The caller calls
+// [Server.Stop].
+func Start() (*Server, error) {
 	bin, err := binaries()
 	if err != nil {
 		return nil, err
@@ -59,7 +51,7 @@ func start() (*Server, error) {
 	// The path of a socket has room for about a hundred bytes, so not below t.TempDir.
 	dir, err := os.MkdirTemp("", "pg")
 	if err != nil {
-		return nil, fmt.Errorf("pgtest: %w", err)
+		return nil, fmt.Errorf("pgserver: %w", err)
 	}
 	s := &Server{dir: dir, bin: bin}
 	if err := s.make(); err != nil {
@@ -81,7 +73,7 @@ func binaries() (string, error) {
 	}
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	if err != nil || len(found) == 0 {
-		return "", errors.New("pgtest: found no initdb, neither in PATH nor in /usr/lib/postgresql")
+		return "", errors.New("pgserver: found no initdb, neither in PATH nor in /usr/lib/postgresql")
 	}
 	version := func(path string) int {
 		n, _ := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(path)))) // 0 is the lowest
@@ -100,7 +92,7 @@ func (s *Server) make() error {
 	unprivileged(cmd)
 	cmd.Dir = s.dir
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("pgtest: initdb: %w\n%s", err, out)
+		return fmt.Errorf("pgserver: initdb: %w\n%s", err, out)
 	}
 	return nil
 }
@@ -115,11 +107,30 @@ kill $! 2>/dev/null
 exit 0`
 
 // Run starts the server and returns when it answers. It may be called again
-// after [Server.Crash].
+// after [Server.Crash] and [Server.Kill].
 func (s *Server) Run() error {
+	for deadline := time.Now().Add(startTime); ; {
+		if err := s.run(); err != nil {
+			return err
+		}
+		err := s.wait(deadline)
+		if err == nil {
+			return nil
+		}
+		text := s.output.String() // the end of the server is not far
+		if err := errors.Join(err, s.end()); !strings.Contains(text, "shared memory") || time.Now().After(deadline) {
+			return err
+		}
+		// Of a server that was killed, some processes are still there.
+		time.Sleep(pollEvery)
+	}
+}
+
+// run starts the processes.
+func (s *Server) run() error {
 	input, leash, err := os.Pipe()
 	if err != nil {
-		return fmt.Errorf("pgtest: %w", err)
+		return fmt.Errorf("pgserver: %w", err)
 	}
 	defer func() { _ = input.Close() }() // the keeper has its own
 	s.output = new(bytes.Buffer)
@@ -131,16 +142,21 @@ func (s *Server) Run() error {
 	s.keeper.Stdout, s.keeper.Stderr = s.output, s.output
 	unprivileged(s.keeper)
 	if err := s.keeper.Start(); err != nil {
-		_ = leash.Close() // the error that counts is err
-		return fmt.Errorf("pgtest: %w", err)
+		s.keeper = nil
+		return errors.Join(fmt.Errorf("pgserver: %w", err), leash.Close())
 	}
-	s.leash = leash
-	return s.wait()
+	s.leash, s.ended = leash, make(chan struct{})
+	go func() { // ends with the server; end waits for it
+		s.err = s.keeper.Wait()
+		close(s.ended)
+	}()
+	return nil
 }
 
-// wait waits until the server answers.
-func (s *Server) wait() error {
-	for deadline := time.Now().Add(startTime); ; {
+// wait waits until the server answers. If it fails, the server has ended or is
+// stopped.
+func (s *Server) wait(deadline time.Time) error {
+	for {
 		ctx, cancel := context.WithDeadline(context.Background(), deadline)
 		conn, err := pgx.Connect(ctx, s.URL())
 		if err == nil {
@@ -151,25 +167,36 @@ func (s *Server) wait() error {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return errors.Join(fmt.Errorf("pgtest: no answer after %v: %w\n%s", startTime, err, s.output), s.Stop())
+			return errors.Join(fmt.Errorf("pgserver: no answer after %v: %w", startTime, err), s.end())
 		}
-		time.Sleep(20 * time.Millisecond) // another process has to get ready; there is nothing to wait on
+		select {
+		case <-s.ended:
+			return fmt.Errorf("pgserver: the server ended while it started: %w\n%s", err, s.output)
+		case <-time.After(pollEvery): // another process has to get ready; there is nothing to wait on
+		}
 	}
 }
 
 // Crash ends the server as a crash does: nothing is written any more, and the
 // next [Server.Run] has to recover.
-func (s *Server) Crash() error {
+func (s *Server) Crash() error { return s.signal(quit) }
+
+// Kill kills the first process of the server, as `kill -9` does. The others
+// end when they notice, maybe after Kill has returned.
+func (s *Server) Kill() error { return s.signal(kill) }
+
+// signal sends a signal to the first process, and waits until it is gone.
+func (s *Server) signal(send func(pid int) error) error {
 	text, err := os.ReadFile(filepath.Join(s.data(), "postmaster.pid"))
 	if err != nil {
-		return fmt.Errorf("pgtest: %w", err)
+		return fmt.Errorf("pgserver: %w", err)
 	}
 	first, _, _ := strings.Cut(string(text), "\n")
 	pid, err := strconv.Atoi(first)
 	if err != nil {
-		return fmt.Errorf("pgtest: postmaster.pid: %w", err)
+		return fmt.Errorf("pgserver: postmaster.pid: %w", err)
 	}
-	if err := quit(pid); err != nil {
+	if err := send(pid); err != nil {
 		return err
 	}
 	return s.end()
@@ -186,10 +213,10 @@ func (s *Server) end() error {
 		return nil
 	}
 	_ = s.leash.Close() // a pipe of ours
-	err := s.keeper.Wait()
+	<-s.ended
 	s.keeper = nil
-	if err != nil {
-		return fmt.Errorf("pgtest: %w\n%s", err, s.output)
+	if s.err != nil {
+		return fmt.Errorf("pgserver: %w\n%s", s.err, s.output)
 	}
 	return nil
 }

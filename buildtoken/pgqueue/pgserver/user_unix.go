@@ -1,6 +1,6 @@
 //go:build unix
 
-package pgtest
+package pgserver
 
 import (
 	"fmt"
@@ -35,7 +35,7 @@ func giveAway(dir string) error {
 		return nil
 	}
 	if err := os.Chown(dir, uid, gid); err != nil {
-		return fmt.Errorf("pgtest: %w", err)
+		return fmt.Errorf("pgserver: %w", err)
 	}
 	return nil
 }
@@ -52,9 +52,14 @@ func unprivileged(cmd *exec.Cmd) {
 }
 
 // quit has the server end at once.
-func quit(pid int) error {
-	if err := syscall.Kill(pid, syscall.SIGQUIT); err != nil {
-		return fmt.Errorf("pgtest: %w", err)
+func quit(pid int) error { return signal(pid, syscall.SIGQUIT) }
+
+// kill ends a process without its help.
+func kill(pid int) error { return signal(pid, syscall.SIGKILL) }
+
+func signal(pid int, which syscall.Signal) error {
+	if err := syscall.Kill(pid, which); err != nil {
+		return fmt.Errorf("pgserver: %w", err)
 	}
 	return nil
 }
