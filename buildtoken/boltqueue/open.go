@@ -39,15 +39,11 @@ func (o *opened) inPlace(path string) error {
 
 // open opens the file, or makes it, and reads into memory what the loop must know.
 func open(opts Options) (*opened, *memory, error) {
-	switch info, err := os.Stat(opts.Path); {
+	switch err := isFile(opts.Path); {
 	case errors.Is(err, os.ErrNotExist):
 		return makeFile(opts)
 	case err != nil:
-		return nil, nil, fmt.Errorf("boltqueue: %w", err)
-	case !info.Mode().IsRegular():
-		return nil, nil, fmt.Errorf("%w: %s is not a regular file", ErrForeign, opts.Path)
-	case info.Size() == 0:
-		return nil, nil, fmt.Errorf("%w: %s is empty; if it is not a queue that was damaged, remove it", ErrForeign, opts.Path)
+		return nil, nil, err
 	}
 	isNew, err := check(opts)
 	if err != nil {
@@ -59,6 +55,19 @@ func open(opts Options) (*opened, *memory, error) {
 		}
 		return nil
 	})
+}
+
+// isFile looks whether there is a file that may hold something.
+func isFile(path string) error {
+	switch info, err := os.Stat(path); {
+	case err != nil:
+		return fmt.Errorf("boltqueue: %w", err)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%w: %s is not a regular file", ErrForeign, path)
+	case info.Size() == 0:
+		return fmt.Errorf("%w: %s is empty; if it is not a queue that was damaged, remove it", ErrForeign, path)
+	}
+	return nil
 }
 
 // reopen opens the file after batch number failed, and takes back what of it
@@ -144,24 +153,29 @@ func check(opts Options) (isNew bool, err error) {
 	}
 	err = guard(opts.Path, func() error {
 		return db.View(func(tx *bolt.Tx) error {
-			info, err := os.Stat(opts.Path)
-			if err != nil {
-				return fmt.Errorf("boltqueue: %w", err)
-			}
-			if tx.Size() > info.Size() {
-				return fmt.Errorf("%w: %s has %d bytes, there were %d", ErrForeign, opts.Path, info.Size(), tx.Size())
-			}
-			if first, _ := tx.Cursor().First(); first == nil {
-				isNew = true
-				return nil
-			}
-			return checkBuckets(tx, opts.Path)
+			isNew, err = examine(tx, opts.Path)
+			return err
 		})
 	})
 	if closed := db.Close(); err == nil && closed != nil {
 		err = fmt.Errorf("boltqueue: %w", closed)
 	}
 	return isNew, err
+}
+
+// examine looks whether the file is whole and a queue of this program.
+func examine(tx *bolt.Tx, path string) (isNew bool, err error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return false, fmt.Errorf("boltqueue: %w", err)
+	}
+	if tx.Size() > info.Size() {
+		return false, fmt.Errorf("%w: %s has %d bytes, there were %d", ErrForeign, path, info.Size(), tx.Size())
+	}
+	if first, _ := tx.Cursor().First(); first == nil {
+		return true, nil
+	}
+	return false, checkBuckets(tx, path)
 }
 
 func checkBuckets(tx *bolt.Tx, path string) error {

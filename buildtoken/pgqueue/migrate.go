@@ -29,16 +29,20 @@ func migrate(ctx context.Context, config *pgx.ConnConfig, schema string) error {
 	if err := usable(ctx, conn); err != nil {
 		return err
 	}
-	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "select pg_advisory_xact_lock(hashtextextended($1, 0))", "buildtoken migrate "+schema); err != nil {
-			return err
-		}
-		return migrateLocked(ctx, tx, schema)
-	})
+	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return update(ctx, tx, schema) })
 	if err != nil {
 		return fmt.Errorf("pgqueue: tables of schema %q: %w", schema, err)
 	}
 	return nil
+}
+
+// update brings the tables up to date, and keeps others from it until the end of
+// the transaction.
+func update(ctx context.Context, tx pgx.Tx, schema string) error {
+	if _, err := tx.Exec(ctx, "select pg_advisory_xact_lock(hashtextextended($1, 0))", "buildtoken migrate "+schema); err != nil {
+		return err
+	}
+	return migrateLocked(ctx, tx, schema)
 }
 
 func usable(ctx context.Context, conn *pgx.Conn) error {

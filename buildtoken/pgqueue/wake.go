@@ -30,10 +30,7 @@ const (
 // server's name. [ErrLocked] says that another server holds it.
 func (q *DB) guard(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
 	config = config.Copy()
-	// The database notices within 20 s that this server is gone.
-	for name, value := range map[string]string{"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"} {
-		config.RuntimeParams[name] = value
-	}
+	keepAlive(config)
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("pgqueue: connect: %w", err)
@@ -60,6 +57,13 @@ func (q *DB) guard(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, erro
 	}
 	_ = conn.Close(ctx) // the error that counts is err
 	return nil, err
+}
+
+// keepAlive lets the database notice within 20 s that this server is gone.
+func keepAlive(config *pgx.ConnConfig) {
+	for name, value := range map[string]string{"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"} {
+		config.RuntimeParams[name] = value
+	}
 }
 
 // listen hears what others have to tell, makes a lost connection again, and

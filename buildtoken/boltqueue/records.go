@@ -1,0 +1,147 @@
+package boltqueue
+
+import (
+	"fmt"
+	"iter"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// Export lends all records of a file to use, as they are at one instant. The
+// file is only read, and nobody else can open it for writing meanwhile;
+// [ErrLocked] says that somebody has. What the records hold may be kept.
+//
+// A record that can't be read ends its sequence with an error that names it.
+func Export(path string, lockTimeout time.Duration, use func(queue.Records) error) error {
+	if err := isFile(path); err != nil {
+		return err
+	}
+	if lockTimeout <= 0 {
+		lockTimeout = time.Second
+	}
+	db, err := openBolt(Options{Path: path, LockTimeout: lockTimeout}, bolt.Options{ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }() // it was only read
+	tx, err := db.Begin(false)
+	if err != nil {
+		return fmt.Errorf("boltqueue: %s: %w", path, err)
+	}
+	defer func() { _ = tx.Rollback() }() // the same
+	var records queue.Records
+	err = guard(path, func() error {
+		isNew, err := examine(tx, path)
+		if err == nil && isNew {
+			err = fmt.Errorf("%w: %s holds nothing: whoever made it did not get far", ErrForeign, path)
+		}
+		if err == nil {
+			records = recordsOf(tx, path)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return use(records)
+}
+
+func recordsOf(tx *bolt.Tx, path string) queue.Records {
+	return queue.Records{
+		NextID: max(1, int64(readUint(tx.Bucket(bucketMeta()).Get(keyNextID())))), //nolint:gosec // written from an int64
+		Lanes: records(tx, path, bucketLanes(), func(k, raw []byte) (queue.Lane, error) {
+			return exported(raw, fmt.Sprintf("lane of %q", k), func(l *queue.Lane) bool { return l.Job == string(k) })
+		}),
+		Items: records(tx, path, bucketItems(), func(k, raw []byte) (queue.Item, error) {
+			id, err := keyID(k)
+			if err != nil {
+				return queue.Item{}, fmt.Errorf("an item: %w", err)
+			}
+			it, err := decodeItem(raw, id)
+			if err != nil {
+				return queue.Item{}, fmt.Errorf("item %d: %w", id, err)
+			}
+			return *it, nil
+		}),
+		Builds: records(tx, path, bucketBuilds(), func(k, raw []byte) (queue.Build, error) {
+			job, number, err := splitJobKey(k)
+			if err != nil {
+				return queue.Build{}, fmt.Errorf("a build: %w", err)
+			}
+			return exported(raw, fmt.Sprintf("build %s #%d", job, number), func(b *queue.Build) bool {
+				return b.Item.Job == job && b.Number == number
+			})
+		}),
+		Cancelled: records(tx, path, bucketCancelled(), func(k, raw []byte) (queue.Cancelled, error) {
+			job, id, err := splitJobKey(k)
+			if err != nil {
+				return queue.Cancelled{}, fmt.Errorf("a cancelled item: %w", err)
+			}
+			return exported(raw, fmt.Sprintf("cancelled item %d of %s", id, job), func(c *queue.Cancelled) bool {
+				return c.Item.Job == job && c.Item.ID == id
+			})
+		}),
+		Receipts: records(tx, path, bucketReceipts(), exportedReceipt),
+	}
+}
+
+func exportedReceipt(k, raw []byte) (queue.JobReceipt, error) {
+	var key queue.Digest
+	end := len(k) - len(key) - 1
+	if end < 1 || k[end] != 0 {
+		return queue.JobReceipt{}, fmt.Errorf("a receipt: %w: key of %d bytes", errRecord, len(k))
+	}
+	copy(key[:], k[end+1:])
+	job := string(k[:end])
+	r, err := exported(raw, "a receipt of "+job, func(r *queue.Receipt) bool { return r.Key == key })
+	return queue.JobReceipt{Job: job, Receipt: r}, err
+}
+
+// exported decodes a record and looks whether it is the one that its key says.
+func exported[T any](raw []byte, what string, isIt func(*T) bool) (T, error) {
+	v, err := decodeJSON[T](raw, what)
+	if err == nil && !isIt(v) {
+		err = fmt.Errorf("%w: %s: another one stands in its place", errRecord, what)
+	}
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return *v, nil
+}
+
+// records walks a bucket. One that an older program has not made is empty.
+func records[T any](tx *bolt.Tx, path string, name []byte, decode func(k, raw []byte) (T, error)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		bucket := tx.Bucket(name)
+		if bucket == nil {
+			return
+		}
+		c := bucket.Cursor()
+		step := c.First
+		for {
+			var record T
+			found := false
+			// Each step alone: a panic of whoever takes the records is not ours.
+			err := guard(path, func() (err error) {
+				k, raw := step()
+				if k == nil {
+					return nil
+				}
+				found = true
+				record, err = decode(k, raw)
+				return err
+			})
+			if err == nil && !found {
+				return
+			}
+			if !yield(record, err) || err != nil {
+				return
+			}
+			step = c.Next
+		}
+	}
+}

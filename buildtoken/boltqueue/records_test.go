@@ -1,0 +1,223 @@
+package boltqueue_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// everyKind is a file that holds one record of each kind: item 1 is build 1,
+// which has ended, item 2 is build 2, which runs, item 3 is cancelled, and item
+// 4, of a trigger with a key, is queued.
+func everyKind(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "queue.db")
+	q := open(t, boltqueue.Options{Path: path})
+	ctx := t.Context()
+	claim := func() {
+		if builds, _, err := q.Claim(ctx, start, queue.Node{Name: "node"}, []int{0}); err != nil || len(builds) != 1 {
+			t.Fatalf("Claim = %v, %v", builds, err)
+		}
+	}
+	schedule(t, q, request("a", "1"))
+	claim()
+	if _, err := q.Finish(ctx, start, "a", 1, queue.Success, ""); err != nil {
+		t.Fatal(err)
+	}
+	schedule(t, q, request("a", "2"))
+	claim()
+	gone := schedule(t, q, request("a", "3"))
+	if err := q.Cancel(ctx, start, "a", gone.ID, "alice"); err != nil {
+		t.Fatal(err)
+	}
+	r := request("a", "4")
+	r.Key = &queue.Digest{'k'}
+	schedule(t, q, r)
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// export lists what is in a file.
+func export(path string) (found []string, err error) {
+	err = boltqueue.Export(path, time.Millisecond, func(from queue.Records) error {
+		found = append(found, fmt.Sprint("next ", from.NextID))
+		return errors.Join(
+			list(&found, from.Lanes, func(l queue.Lane) string {
+				return fmt.Sprintf("lane %s: %d queued, %v run, last %d", l.Job, l.Queued, l.Running, l.LastNumber)
+			}),
+			list(&found, from.Items, func(it queue.Item) string { return fmt.Sprintf("item %d of %s", it.ID, it.Job) }),
+			list(&found, from.Builds, func(b queue.Build) string {
+				return fmt.Sprintf("build %s #%d of item %d: %s", b.Item.Job, b.Number, b.Item.ID, b.Result)
+			}),
+			list(&found, from.Cancelled, func(c queue.Cancelled) string { return fmt.Sprintf("cancelled %d by %s", c.Item.ID, c.By) }),
+			list(&found, from.Receipts, func(r queue.JobReceipt) string { return fmt.Sprintf("receipt of %s: item %d", r.Job, r.Item) }))
+	})
+	return found, err
+}
+
+func list[T any](to *[]string, from iter.Seq2[T, error], line func(T) string) error {
+	for record, err := range from {
+		if err != nil {
+			return err
+		}
+		*to = append(*to, line(record))
+	}
+	return nil
+}
+
+func TestExportLendsEveryRecordAndChangesNothing(t *testing.T) {
+	path := everyKind(t)
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, 0o400); err != nil {
+		t.Fatal(err)
+	}
+	got, err := export(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"next 5", "lane a: 1 queued, [2] run, last 2", "item 4 of a", "build a #1 of item 1: SUCCESS", "build a #2 of item 2: ",
+		"cancelled 3 by alice", "receipt of a: item 4",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("records (-want +got):\n%s", diff)
+	}
+	after, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if now, err := os.Stat(path); err != nil || !bytes.Equal(before, after) || !now.ModTime().Equal(info.ModTime()) {
+		t.Errorf("the file was changed, %v", err)
+	}
+}
+
+func TestExportHasTheFileForItself(t *testing.T) {
+	path := everyKind(t)
+	q := open(t, boltqueue.Options{Path: path})
+	if _, err := export(path); !errors.Is(err, boltqueue.ErrLocked) || !strings.Contains(err.Error(), path) {
+		t.Errorf("Export of an open file: %v, want %v and its name", err, boltqueue.ErrLocked)
+	}
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	err := boltqueue.Export(path, 0, func(queue.Records) error {
+		_, err := boltqueue.Open(boltqueue.Options{Path: path, LockTimeout: time.Millisecond})
+		return err
+	})
+	if !errors.Is(err, boltqueue.ErrLocked) {
+		t.Errorf("Open during an Export: %v, want %v", err, boltqueue.ErrLocked)
+	}
+	if err := open(t, boltqueue.Options{Path: path}).Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestExportNamesDamagedRecord(t *testing.T) {
+	whole := everyKind(t)
+	ofA := func(n uint64) []byte { return append([]byte("a\x00"), key(n)...) }
+	receipt := append([]byte("a\x00k"), make([]byte, len(queue.Digest{})-1)...)
+	for _, tt := range []struct {
+		name, bucket string
+		key          []byte
+		want         string
+	}{
+		{"a lane", "lanes", []byte("a"), `lane of "a"`},
+		{"an item", "items", key(4), "item 4"},
+		{"a build", "builds", ofA(1), "build a #1"},
+		{"a cancelled item", "cancelled", ofA(3), "cancelled item 3 of a"},
+		{"a receipt", "receipts", receipt, "a receipt of a"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := copyFile(t, whole)
+			edit(t, path, func(tx *bolt.Tx) error { return spoil(tx, tt.bucket, tt.key) })
+			if _, err := export(path); !errors.Is(err, boltqueue.ErrRecord) || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("Export: %v, want %v that names %q", err, boltqueue.ErrRecord, tt.want)
+			}
+			// The same record in another place is not the one that belongs there.
+			path = copyFile(t, whole)
+			elsewhere := bytes.Clone(tt.key)
+			elsewhere[len(elsewhere)-1]++
+			edit(t, path, func(tx *bolt.Tx) error {
+				b := tx.Bucket([]byte(tt.bucket))
+				return errors.Join(b.Put(elsewhere, bytes.Clone(b.Get(tt.key))), b.Delete(tt.key))
+			})
+			if _, err := export(path); !errors.Is(err, boltqueue.ErrRecord) {
+				t.Errorf("Export of a record in a wrong place: %v, want %v", err, boltqueue.ErrRecord)
+			}
+		})
+	}
+}
+
+func TestExportOfWhatIsNoQueue(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string, content []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	unborn := filepath.Join(dir, "unborn.db") // whoever made it died before it was a queue
+	edit(t, unborn, func(*bolt.Tx) error { return nil })
+	whole, err := os.ReadFile(everyKind(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	torn := bytes.Clone(whole)
+	for i := 2 * os.Getpagesize(); i < len(torn); i++ {
+		torn[i] = 0xff
+	}
+	for _, tt := range []struct {
+		name, path string
+		want       error
+	}{
+		{"no file", filepath.Join(dir, "missing.db"), os.ErrNotExist},
+		{"a folder", dir, boltqueue.ErrForeign},
+		{"an empty file", at("empty.db", nil), boltqueue.ErrForeign},
+		{"a text", at("text.db", bytes.Repeat([]byte("text\n"), 10_000)), boltqueue.ErrForeign},
+		{"a queue without its end", at("short.db", whole[:3*os.Getpagesize()]), boltqueue.ErrForeign},
+		{"a queue whose pages are damaged", at("torn.db", torn), boltqueue.ErrForeign},
+		{"a file that nothing was written to", unborn, boltqueue.ErrForeign},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, err := export(tt.path); !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.path) {
+				t.Errorf("Export: %v, want %v and the name of the file", err, tt.want)
+			}
+		})
+	}
+	if _, err := os.Stat(filepath.Join(dir, "missing.db")); !errors.Is(err, os.ErrNotExist) {
+		t.Error("Export has made a file")
+	}
+}
+
+// A file of before there were receipts has none.
+func TestExportOfAnOlderFile(t *testing.T) {
+	path := everyKind(t)
+	edit(t, path, func(tx *bolt.Tx) error {
+		return errors.Join(tx.DeleteBucket([]byte("receipts")), tx.DeleteBucket([]byte("receipt_ends")))
+	})
+	if got, err := export(path); err != nil || len(got) != 6 {
+		t.Errorf("Export: %q, %v", got, err)
+	}
+}

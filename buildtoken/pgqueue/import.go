@@ -1,0 +1,315 @@
+package pgqueue
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// ErrNotEmpty says that a schema holds a queue already.
+var ErrNotEmpty = errors.New("pgqueue: schema is not empty")
+
+// Imported says how much [Import] has moved.
+type Imported struct {
+	Jobs, Items, Builds, Cancelled, Receipts int
+	// Running are the builds that were running on record. The first server that
+	// opens the queue ends them as lost.
+	Running int
+	// Files is how many of the items refer to stored files.
+	Files int
+}
+
+// Import writes the records of another queue into a schema that holds none. It
+// makes or updates the tables as [Open] does, and all of it is one transaction:
+// after an error everything is as it was before. Servers that open the queue
+// meanwhile wait for it, as long as they are patient. ctx bounds the whole;
+// Options.Timeout does not.
+//
+// Builds that run on record become those of Options.Server, of an earlier life of it.
+func Import(ctx context.Context, opts Options, from queue.Records) (Imported, error) {
+	opts.Schema = cmp.Or(opts.Schema, DefaultSchema)
+	if opts.Timeout <= 0 {
+		opts.Timeout = DefaultTimeout
+	}
+	config, err := configure(opts)
+	if err != nil {
+		return Imported{}, err
+	}
+	keepAlive(config.ConnConfig)
+	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
+	if err != nil {
+		return Imported{}, fmt.Errorf("pgqueue: connect: %w", err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // committed or not, it is not needed any more
+	if err := usable(ctx, conn); err != nil {
+		return Imported{}, err
+	}
+	i := importer{server: opts.Server, lanes: map[string]*imported{}, nextID: from.NextID}
+	done := false
+	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if err := update(ctx, tx, opts.Schema); err != nil {
+			return err
+		}
+		i.tx = tx
+		err := i.all(ctx, from)
+		done = err == nil
+		return err
+	})
+	switch {
+	case err == nil:
+		return i.sum, nil
+	case done:
+		// Another try will tell: it is refused if this one was made.
+		return Imported{}, fmt.Errorf("pgqueue: import into schema %q: %w: commit: %w", opts.Schema, errUnknown, err)
+	}
+	return Imported{}, fmt.Errorf("pgqueue: import into schema %q: %w", opts.Schema, err)
+}
+
+// importer is one import.
+type importer struct {
+	tx     pgx.Tx
+	server string
+	lanes  map[string]*imported
+	nextID int64
+	kib    int
+	sum    Imported
+}
+
+// imported is a lane, and what was found of it so far.
+type imported struct {
+	head             queue.Lane
+	queued           int
+	first            queue.Item // the one that is due first; only ID and Due
+	running          []int64
+	highest          int64 // of all builds
+	ended, cancelled int
+	receipts         int
+}
+
+func (i *importer) all(ctx context.Context, from queue.Records) error {
+	if err := i.reserve(ctx); err != nil {
+		return err
+	}
+	for head, err := range from.Lanes {
+		if err != nil {
+			return err
+		}
+		if err := checkJob(head.Job); err != nil {
+			return fmt.Errorf("lane of %q: %w", head.Job, err)
+		}
+		i.lanes[head.Job] = &imported{head: head}
+	}
+	i.sum.Jobs = len(i.lanes)
+	_, err := i.tx.Exec(ctx, "set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0")
+	if err != nil {
+		return err
+	}
+	err = cp(ctx, i.tx, "items", []string{"id", "job", "due", "digest", "solo", "files", "kib", "body"}, from.Items, i.item)
+	if err != nil {
+		return err
+	}
+	err = cp(ctx, i.tx, "builds", []string{"job", "number", "item", "node", "running", "wished", "files", "body"}, from.Builds, i.build)
+	if err != nil {
+		return err
+	}
+	if err := cp(ctx, i.tx, "cancelled", []string{"item", "job", "body"}, from.Cancelled, i.gone); err != nil {
+		return err
+	}
+	if err := cp(ctx, i.tx, "receipts", []string{"job", "key", "until", "body"}, from.Receipts, i.receipt); err != nil {
+		return err
+	}
+	if err := cp(ctx, i.tx, "lanes", []string{"job", "head", "next", "next_id", "label"}, i.heads(), i.lane); err != nil {
+		return err
+	}
+	return i.finish(ctx)
+}
+
+// reserve makes sure that there is nothing in the schema and nobody at work with
+// it, until the end of the transaction.
+func (i *importer) reserve(ctx context.Context) error {
+	// Who opens the queue enters its name here, before anything else.
+	if _, err := i.tx.Exec(ctx, "lock table servers in exclusive mode"); err != nil {
+		return err
+	}
+	rows, err := i.tx.Query(ctx, `select server from servers
+		where not released and clock_timestamp() - beat <= make_interval(secs => ttl) order by server`)
+	if err != nil {
+		return err
+	}
+	live, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	if len(live) > 0 {
+		return fmt.Errorf("%w: %s; stop it first", ErrLocked, strings.Join(live, ", "))
+	}
+	// One that was only silent and comes back finds that it was given up.
+	if _, err := i.tx.Exec(ctx, "update servers set epoch = epoch + 1, released = true where not released"); err != nil {
+		return err
+	}
+	var full []string
+	for _, table := range []string{"items", "builds", "cancelled", "receipts", "lanes"} {
+		var some bool
+		if err := i.tx.QueryRow(ctx, "select exists (select from "+table+")").Scan(&some); err != nil {
+			return err
+		}
+		if some {
+			full = append(full, table)
+		}
+	}
+	if len(full) > 0 {
+		return fmt.Errorf("%w: there is something in its tables %s", ErrNotEmpty, strings.Join(full, ", "))
+	}
+	return nil
+}
+
+// of is the lane that a record belongs to.
+func (i *importer) of(job, what string, id int64) (*imported, error) {
+	if l := i.lanes[job]; l != nil {
+		return l, nil
+	}
+	return nil, fmt.Errorf("%w: %s %d of %q, which has no lane", errRecord, what, id, job)
+}
+
+func (i *importer) item(it queue.Item) ([]any, error) {
+	l, err := i.of(it.Job, "item", it.ID)
+	if err != nil {
+		return nil, err
+	}
+	if l.queued++; l.queued == 1 || compareItems(it, l.first) < 0 {
+		l.first = queue.Item{ID: it.ID, Due: it.Due}
+	}
+	files, kib := hasFiles(it), queue.KiB(it.Values)
+	if files {
+		i.sum.Files++
+	}
+	i.kib += kib
+	i.sum.Items++
+	i.nextID = max(i.nextID, it.ID+1)
+	body, err := encode(it)
+	return []any{it.ID, it.Job, it.Due.UnixNano(), it.Digest[:], it.Solo, files, kib, body}, err
+}
+
+func (i *importer) build(b queue.Build) ([]any, error) {
+	l, err := i.of(b.Item.Job, "build", b.Number)
+	if err != nil {
+		return nil, err
+	}
+	if b.Running() {
+		l.running = append(l.running, b.Number)
+		i.sum.Running++
+		b.Node = i.server
+	} else {
+		l.ended++
+	}
+	l.highest = max(l.highest, b.Number)
+	i.sum.Builds++
+	i.nextID = max(i.nextID, b.Item.ID+1)
+	body, err := encode(b)
+	return []any{b.Item.Job, b.Number, b.Item.ID, b.Node, b.Running(), b.Abort != "", hasFiles(b.Item), body}, err
+}
+
+func (i *importer) gone(c queue.Cancelled) ([]any, error) {
+	l, err := i.of(c.Item.Job, "cancelled item", c.Item.ID)
+	if err != nil {
+		return nil, err
+	}
+	l.cancelled++
+	i.sum.Cancelled++
+	i.nextID = max(i.nextID, c.Item.ID+1)
+	body, err := encode(c)
+	return []any{c.Item.ID, c.Item.Job, body}, err
+}
+
+func (i *importer) receipt(r queue.JobReceipt) ([]any, error) {
+	l, err := i.of(r.Job, "receipt for item", r.Item)
+	if err != nil {
+		return nil, err
+	}
+	l.receipts++
+	i.sum.Receipts++
+	i.nextID = max(i.nextID, r.Item+1)
+	body, err := encode(r.Receipt)
+	return []any{r.Job, r.Key[:], r.Until.UnixNano(), body}, err
+}
+
+// heads are the lanes, when all that they have was seen.
+func (i *importer) heads() iter.Seq2[*imported, error] {
+	return func(yield func(*imported, error) bool) {
+		for _, job := range slices.Sorted(maps.Keys(i.lanes)) {
+			if !yield(i.lanes[job], nil) {
+				return
+			}
+		}
+	}
+}
+
+func (i *importer) lane(l *imported) ([]any, error) {
+	slices.Sort(l.running)
+	switch {
+	case l.head.Queued != l.queued:
+		return nil, fmt.Errorf("%w: lane of %q counts %d items, there are %d", errRecord, l.head.Job, l.head.Queued, l.queued)
+	case !slices.Equal(l.head.Running, l.running):
+		return nil, fmt.Errorf("%w: lane of %q says that builds %v run, their records say %v", errRecord, l.head.Job, l.head.Running, l.running)
+	}
+	// A record that was damaged once and is gone may still be counted.
+	l.head.Kept, l.head.KeptCancelled, l.head.Receipts = l.ended, l.cancelled, l.receipts
+	l.head.LastNumber = max(l.head.LastNumber, l.highest)
+	var next, nextID *int64
+	if l.queued > 0 {
+		next, nextID = ns(queue.Next(l.head, l.first.Due)), &l.first.ID
+	}
+	head, err := encode(l.head)
+	return []any{l.head.Job, head, next, nextID, l.head.Rules.Label}, err
+}
+
+// finish writes the counts, and where the next ID comes from.
+func (i *importer) finish(ctx context.Context) error {
+	if _, err := i.tx.Exec(ctx, "update counts set queued = $1, kib = $2 where part = 0", i.sum.Items, i.kib); err != nil {
+		return err
+	}
+	if i.nextID > 1 {
+		// A server that was here before may have taken some.
+		if _, err := i.tx.Exec(ctx, "select setval('item_ids', greatest(last_value, $1)) from item_ids", i.nextID-1); err != nil {
+			return err
+		}
+	}
+	_, err := i.tx.Exec(ctx, "analyze items, builds, cancelled, receipts, lanes")
+	return err
+}
+
+// cp copies records into a table, one after the other.
+func cp[T any](ctx context.Context, tx pgx.Tx, table string, columns []string, from iter.Seq2[T, error], row func(T) ([]any, error)) error {
+	next, stop := iter.Pull2(from)
+	defer stop()
+	var stopped error
+	_, err := tx.CopyFrom(ctx, pgx.Identifier{table}, columns, pgx.CopyFromFunc(func() (values []any, err error) {
+		record, err, more := next()
+		if err == nil && more {
+			values, err = row(record)
+		}
+		stopped = err
+		return values, err
+	}))
+	if stopped != nil {
+		err = stopped // what the database says of it is an echo
+	}
+	var refused *pgconn.PgError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &refused) && refused.Detail != "": // which says what record it is
+		return fmt.Errorf("%s: %w: %s", table, err, refused.Detail)
+	}
+	return fmt.Errorf("%s: %w", table, err)
+}

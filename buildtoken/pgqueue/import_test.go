@@ -1,0 +1,228 @@
+package pgqueue_test
+
+import (
+	"errors"
+	"iter"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+func sequence[T any](records []T, end error) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for _, r := range records {
+			if !yield(r, nil) {
+				return
+			}
+		}
+		if end != nil {
+			var none T
+			yield(none, end)
+		}
+	}
+}
+
+// moving is a queue that is to be imported, as slices that a test may change.
+type moving struct {
+	lanes     []queue.Lane
+	items     []queue.Item
+	builds    []queue.Build
+	cancelled []queue.Cancelled
+	receipts  []queue.JobReceipt
+	end       error // at the end of the receipts
+}
+
+func (m moving) records() queue.Records {
+	return queue.Records{
+		NextID: 8, Lanes: sequence(m.lanes, nil), Items: sequence(m.items, nil), Builds: sequence(m.builds, nil),
+		Cancelled: sequence(m.cancelled, nil), Receipts: sequence(m.receipts, m.end),
+	}
+}
+
+// everyKind has a record of each kind.
+func everyKind() moving {
+	item := func(id int64) queue.Item {
+		return queue.Item{ID: id, Job: "j", Since: start, Due: start.Add(time.Duration(10-id) * time.Second), Digest: queue.Digest{byte(id)}}
+	}
+	return moving{
+		lanes:     []queue.Lane{{Job: "i"}, {Job: "j", Queued: 2, Running: []int64{4}, LastNumber: 5, Kept: 1, KeptCancelled: 1, Receipts: 1}},
+		items:     []queue.Item{item(1), item(6)},
+		builds:    []queue.Build{{Item: item(2), Number: 3, Node: "old", Started: start, Ended: start, Result: queue.Success}, {Item: item(3), Number: 4, Node: "old", Started: start}},
+		cancelled: []queue.Cancelled{{Item: item(4), At: start, By: "alice"}},
+		receipts:  []queue.JobReceipt{{Job: "j", Receipt: queue.Receipt{Key: queue.Digest{'k'}, Item: 6, Created: true, Until: start.Add(time.Hour)}}},
+	}
+}
+
+func importInto(t *testing.T, s store, m moving) (pgqueue.Imported, error) {
+	t.Helper()
+	return pgqueue.Import(t.Context(), pgqueue.Options{URL: s.url, Schema: s.schema, Server: "new"}, m.records())
+}
+
+// exists says whether the schema is there.
+func (s store) exists(t *testing.T) (is bool) {
+	t.Helper()
+	if err := pgtest.Connect(t, s.url).QueryRow(t.Context(), "select exists (select from pg_namespace where nspname = $1)", s.schema).Scan(&is); err != nil {
+		t.Fatal(err)
+	}
+	return is
+}
+
+func TestImport(t *testing.T) {
+	s := newStore(t)
+	got, err := importInto(t, s, everyKind())
+	if want := (pgqueue.Imported{Jobs: 2, Items: 2, Builds: 2, Running: 1, Cancelled: 1, Receipts: 1}); err != nil || got != want {
+		t.Fatalf("Import = %+v, %v, want %+v", got, err, want)
+	}
+	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "new", Limit: 2})
+	ctx := t.Context()
+	if _, _, err := q.Schedule(ctx, start, request("j", "new")); !errors.Is(err, queue.ErrFull) {
+		t.Errorf("Schedule beyond the limit: %v, want %v: the items are not counted", err, queue.ErrFull)
+	}
+	lost, err := q.Reclaim(ctx, start, "lost")
+	if err != nil || len(lost) != 1 || lost[0].Number != 4 || lost[0].Node != "new" || lost[0].Result != queue.Aborted {
+		t.Errorf("Reclaim = %+v, %v; want build 4, of the server that it was imported for", lost, err)
+	}
+	if err := q.SetRules(ctx, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	once := request("j", "")
+	once.Digest, once.Key = queue.Digest{}, &queue.Digest{'k'}
+	var repeated *queue.RepeatedError
+	if _, _, err := q.Schedule(ctx, start, once); !errors.As(err, &repeated) || repeated.Receipt.Item != 6 {
+		t.Errorf("Schedule with a key that was used: %v, want the answer of then", err)
+	}
+	// The one that is due first, not the one that came first.
+	builds, _, err := q.Claim(ctx, start.Add(time.Hour), queue.Node{Name: "new"}, []int{0})
+	if err != nil || len(builds) != 1 || builds[0].Item.ID != 6 || builds[0].Number != 6 {
+		t.Errorf("Claim = %+v, %v, want build 6 of item 6", builds, err)
+	}
+	if it := schedule(t, q, request("j", "new")); it.ID != 8 {
+		t.Errorf("the next item is %d, want 8", it.ID)
+	}
+}
+
+func TestImportRefusesSchemaThatIsInUse(t *testing.T) {
+	s := newStore(t)
+	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-1"})
+	if _, err := importInto(t, s, everyKind()); !errors.Is(err, pgqueue.ErrLocked) || !strings.Contains(err.Error(), "ci-1") || !strings.Contains(err.Error(), s.schema) {
+		t.Errorf("Import beside a server: %v, want %v that names it and the schema", err, pgqueue.ErrLocked)
+	}
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := importInto(t, s, everyKind()); err != nil {
+		t.Fatalf("Import when the server has gone: %v", err)
+	}
+	for range 2 {
+		if _, err := importInto(t, s, everyKind()); !errors.Is(err, pgqueue.ErrNotEmpty) || !strings.Contains(err.Error(), s.schema) ||
+			!strings.Contains(err.Error(), "items, builds, cancelled, receipts, lanes") {
+			t.Errorf("Import once more: %v, want %v that names the schema and what is in it", err, pgqueue.ErrNotEmpty)
+		}
+	}
+	q = open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-1"})
+	if l, err := q.Lane(t.Context(), "j"); err != nil || l.Queued != 2 {
+		t.Errorf("lane %+v, %v, want that of the first import", l, err)
+	}
+}
+
+// One that was only silent, and comes back, does not go on as if nothing had happened.
+func TestImportGivesUpSilentServers(t *testing.T) {
+	s := newStore(t)
+	if err := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-1"}).Close(); err != nil {
+		t.Fatal(err)
+	}
+	conn := pgtest.Connect(t, s.url)
+	if _, err := conn.Exec(t.Context(), "update "+s.schema+".servers set released = false, beat = beat - interval '1 hour'"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := importInto(t, s, everyKind()); err != nil {
+		t.Fatal(err)
+	}
+	var epoch int
+	var released bool
+	if err := conn.QueryRow(t.Context(), "select epoch, released from "+s.schema+".servers").Scan(&epoch, &released); err != nil || epoch != 2 || !released {
+		t.Errorf("the silent server has epoch %d, released %v, %v; want 2 and true", epoch, released, err)
+	}
+}
+
+func TestImportOfDamagedRecordsLeavesNothing(t *testing.T) {
+	errHalf := errors.New("record 7 is damaged")
+	for _, tt := range []struct {
+		name string
+		edit func(*moving)
+		want string
+	}{
+		{"the last record can't be read", func(m *moving) { m.end = errHalf }, errHalf.Error()},
+		{"an item of an unknown job", func(m *moving) { m.items[1].Job = "k" }, `item 6 of "k", which has no lane`},
+		{"a build of an unknown job", func(m *moving) { m.builds[1].Item.Job = "k" }, `build 4 of "k", which has no lane`},
+		{"a lane that counts wrong", func(m *moving) { m.lanes[1].Queued = 3 }, `lane of "j" counts 3 items, there are 2`},
+		{"a build that runs for nobody", func(m *moving) { m.lanes[1].Running = nil }, `lane of "j" says that builds [] run`},
+		{"a job whose name is too long", func(m *moving) { m.lanes[0].Job = strings.Repeat("j", 2001) }, "bad job name"},
+		{"two equal items", func(m *moving) { m.items[1].Digest = m.items[0].Digest }, `violates unique constraint "items_equal" (SQLSTATE 23505): Key (job, digest)=(j, `},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newStore(t)
+			m := everyKind()
+			tt.edit(&m)
+			if _, err := importInto(t, s, m); err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), s.schema) {
+				t.Errorf("Import: %v, want %q and the name of the schema", err, tt.want)
+			}
+			if s.exists(t) {
+				t.Error("the schema was made nevertheless")
+			}
+			if _, err := importInto(t, s, everyKind()); err != nil {
+				t.Errorf("Import of what is whole, afterwards: %v", err)
+			}
+		})
+	}
+}
+
+// A program that is killed, or a connection that is lost, in the middle.
+func TestImportInterrupted(t *testing.T) {
+	s := store{pgtest.Start(t).URL(), "ci"} // of its own: it ends connections
+	admin := pgtest.Connect(t, s.url)
+	m := everyKind()
+	records := m.records()
+	records.Receipts = func(yield func(queue.JobReceipt, error) bool) {
+		// Everything but the lanes was copied.
+		var killed int
+		err := admin.QueryRow(t.Context(), `select count(pg_terminate_backend(pid)) from pg_stat_activity
+			where pid <> pg_backend_pid() and application_name = 'buildtoken'`).Scan(&killed)
+		if err != nil || killed != 1 {
+			t.Errorf("ended %d connections, %v, want 1", killed, err)
+		}
+		sequence(m.receipts, nil)(yield)
+	}
+	if _, err := pgqueue.Import(t.Context(), pgqueue.Options{URL: s.url, Schema: s.schema, Server: "new"}, records); err == nil {
+		t.Error("Import over a connection that was ended: no error")
+	}
+	if s.exists(t) {
+		t.Error("the schema was made nevertheless")
+	}
+	if _, err := importInto(t, s, everyKind()); err != nil {
+		t.Errorf("Import afterwards: %v", err)
+	}
+}
+
+// A server that starts in the middle waits, or gives up; it never sees a half.
+func TestOpenDuringImport(t *testing.T) {
+	s := newStore(t)
+	m := everyKind()
+	records := m.records()
+	records.Receipts = func(yield func(queue.JobReceipt, error) bool) {
+		if _, err := pgqueue.Open(t.Context(), pgqueue.Options{URL: s.url, Schema: s.schema, Server: "new", Timeout: 200 * time.Millisecond}); err == nil {
+			t.Error("Open in the middle of an import: no error")
+		}
+		sequence(m.receipts, nil)(yield)
+	}
+	if _, err := pgqueue.Import(t.Context(), pgqueue.Options{URL: s.url, Schema: s.schema, Server: "new"}, records); err != nil {
+		t.Fatal(err)
+	}
+	if err := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "new"}).Close(); err != nil {
+		t.Error(err)
+	}
+}
