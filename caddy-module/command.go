@@ -24,12 +24,15 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "build-token",
-		Usage: "status|digest|policy-test",
-		Short: "Shows the build queue, makes digests of tokens, tests policies",
+		Usage: "status|digest|policy-test|migrate",
+		Short: "Shows the build queue, makes digests of tokens, tests policies, moves a queue",
 		Long: `
-Works with what the build_token module queues and runs. The data is never
-opened here: a running Caddy is asked through its admin API.`,
-		CobraFunc: func(cmd *cobra.Command) { cmd.AddCommand(statusCommand(), digestCommand(), policyTestCommand()) },
+Works with what the build_token module queues and runs. A running Caddy is
+asked through its admin API; only migrate opens the data, which no Caddy may
+have in use then.`,
+		CobraFunc: func(cmd *cobra.Command) {
+			cmd.AddCommand(statusCommand(), digestCommand(), policyTestCommand(), migrateCommand())
+		},
 	})
 }
 

@@ -153,7 +153,11 @@ func validateDocument(t *testing.T, text string) {
 	dir := t.TempDir()
 	text = regexp.MustCompile(`\{file\.[^}]+\}`).ReplaceAllStringFunc(text, func(placeholder string) string {
 		path := filepath.Join(dir, filepath.Base(strings.Trim(placeholder, "{}")))
-		if err := os.WriteFile(path, []byte("secret of "+path+"\n"), 0o600); err != nil {
+		secret := "secret of " + path
+		if filepath.Ext(path) == ".key" {
+			secret = strings.Repeat("5e", 32)
+		}
+		if err := os.WriteFile(path, []byte(secret+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		return "{file." + path + "}"

@@ -104,7 +104,7 @@ func (p *Postgres) Place() (string, error) {
 
 // Open implements [Queue].
 func (p *Postgres) Open(place, node string, limit int, log *zap.Logger) (buildtoken.Options, error) {
-	dir := filepath.Join(filepath.Dir(defaultPath()), "postgres", job.PathElement(place))
+	dir := postgresDir(place)
 	// Builds that run as other users come through to their workspaces.
 	if err := os.MkdirAll(dir, 0o711); err != nil { //nolint:gosec // what is in it is not for others, and so not readable
 		return buildtoken.Options{}, fmt.Errorf("make the folder of the queue: %w", err)
@@ -112,9 +112,9 @@ func (p *Postgres) Open(place, node string, limit int, log *zap.Logger) (buildto
 	ctx, cancel := context.WithTimeout(context.Background(), openTime)
 	defer cancel()
 	if node == "" {
-		host, err := os.Hostname()
+		host, err := hostname()
 		if err != nil {
-			return buildtoken.Options{}, fmt.Errorf("name of this machine: %w", err)
+			return buildtoken.Options{}, err
 		}
 		node = host
 	}
@@ -136,6 +136,20 @@ func (p *Postgres) Open(place, node string, limit int, log *zap.Logger) (buildto
 		}
 	}
 	return buildtoken.Options{Queue: db, Dir: dir, Key: key, Node: node, Log: log}, nil
+}
+
+// postgresDir is where a server keeps what belongs to a queue in a database.
+func postgresDir(place string) string {
+	return filepath.Join(filepath.Dir(defaultPath()), "postgres", job.PathElement(place))
+}
+
+// hostname is what the queue knows this server as.
+func hostname() (string, error) {
+	name, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("name of this machine: %w", err)
+	}
+	return name, nil
 }
 
 func (*Postgres) ownKey(path string, log *zap.Logger) (buildtoken.Key, error) {
