@@ -32,8 +32,8 @@ type Imported struct {
 // Import writes the records of another queue into a schema that holds none. It
 // makes or updates the tables as [Open] does, and all of it is one transaction:
 // after an error everything is as it was before. Servers that open the queue
-// meanwhile wait for it, as long as they are patient. ctx bounds the whole;
-// Options.Timeout does not.
+// meanwhile wait for it, as long as they are patient; one that has it open is
+// [ErrInUse]. ctx bounds the whole; Options.Timeout does not.
 //
 // Builds that run on record become those of Options.Server, of an earlier life of it.
 func Import(ctx context.Context, opts Options, from queue.Records) (Imported, error) {
@@ -137,21 +137,8 @@ func (i *importer) all(ctx context.Context, from queue.Records) error {
 // reserve makes sure that there is nothing in the schema and nobody at work with
 // it, until the end of the transaction.
 func (i *importer) reserve(ctx context.Context) error {
-	// Who opens the queue enters its name here, before anything else.
-	if _, err := i.tx.Exec(ctx, "lock table servers in exclusive mode"); err != nil {
+	if err := idle(ctx, i.tx); err != nil {
 		return err
-	}
-	rows, err := i.tx.Query(ctx, `select server from servers
-		where not released and clock_timestamp() - beat <= make_interval(secs => ttl) order by server`)
-	if err != nil {
-		return err
-	}
-	live, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return err
-	}
-	if len(live) > 0 {
-		return fmt.Errorf("%w: %s; stop it first", ErrLocked, strings.Join(live, ", "))
 	}
 	// One that was only silent and comes back finds that it was given up.
 	if _, err := i.tx.Exec(ctx, "update servers set epoch = epoch + 1, released = true where not released"); err != nil {

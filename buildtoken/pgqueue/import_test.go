@@ -108,8 +108,8 @@ func TestImport(t *testing.T) {
 func TestImportRefusesSchemaThatIsInUse(t *testing.T) {
 	s := newStore(t)
 	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-1"})
-	if _, err := importInto(t, s, everyKind()); !errors.Is(err, pgqueue.ErrLocked) || !strings.Contains(err.Error(), "ci-1") || !strings.Contains(err.Error(), s.schema) {
-		t.Errorf("Import beside a server: %v, want %v that names it and the schema", err, pgqueue.ErrLocked)
+	if _, err := importInto(t, s, everyKind()); !errors.Is(err, pgqueue.ErrInUse) || !strings.Contains(err.Error(), "ci-1") || !strings.Contains(err.Error(), s.schema) {
+		t.Errorf("Import beside a server: %v, want %v that names it and the schema", err, pgqueue.ErrInUse)
 	}
 	if err := q.Close(); err != nil {
 		t.Fatal(err)

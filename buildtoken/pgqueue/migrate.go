@@ -3,8 +3,10 @@ package pgqueue
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -17,6 +19,13 @@ var migrations embed.FS
 
 // oldest is the lowest version of the server that knows all we ask for.
 const oldest = 130000
+
+// ErrInUse says that tables can't be changed or filled because a server works
+// with them, or may still run builds.
+var ErrInUse = errors.New("pgqueue: tables are used by a server")
+
+// serversSince is the version of the tables since which servers enter their names.
+const serversSince = 2
 
 // migrate brings the tables of the schema to what this program needs. Two
 // servers that start at the same time do it one after the other.
@@ -92,6 +101,11 @@ func migrateLocked(ctx context.Context, tx pgx.Tx, schema string) error {
 	if version > len(steps) {
 		return fmt.Errorf("%w: its tables have version %d, this program knows %d", ErrForeign, version, len(steps))
 	}
+	if version >= serversSince && version < len(steps) {
+		if err := idle(ctx, tx); err != nil {
+			return fmt.Errorf("update from version %d to %d: %w", version, len(steps), err)
+		}
+	}
 	for n := version + 1; n <= len(steps); n++ {
 		text, err := migrations.ReadFile(steps[n-1])
 		if err != nil {
@@ -103,6 +117,29 @@ func migrateLocked(ctx context.Context, tx pgx.Tx, schema string) error {
 		if _, err := tx.Exec(ctx, "insert into migrations (version) values ($1)", n); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// idle makes sure that no server works with the tables, until the end of the
+// transaction. One of another version would go on as if they were what it knows.
+func idle(ctx context.Context, tx pgx.Tx) error {
+	// Who opens the queue enters its name here, before anything else.
+	if _, err := tx.Exec(ctx, "lock table servers in exclusive mode"); err != nil {
+		return err
+	}
+	rows, err := tx.Query(ctx, `select format('%s was heard of %s s ago and is given up after %s s', server,
+			round(extract(epoch from clock_timestamp() - beat)), round(ttl::numeric))
+		from servers where not released and clock_timestamp() - beat <= make_interval(secs => ttl) order by server`)
+	if err != nil {
+		return err
+	}
+	live, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	if len(live) > 0 {
+		return fmt.Errorf("%w, which must be stopped first: %s", ErrInUse, strings.Join(live, "; "))
 	}
 	return nil
 }

@@ -1,0 +1,75 @@
+package pgqueue_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
+)
+
+// older makes the tables as a program left them that knew all steps but the
+// last ones, and enters a server that was heard of just now.
+func (s store) older(t *testing.T, version int) {
+	t.Helper()
+	steps, err := filepath.Glob("migrations/*.sql") // sorted
+	if err != nil || len(steps) <= version {
+		t.Fatalf("there are %d steps, %v", len(steps), err)
+	}
+	conn := pgtest.Connect(t, s.url)
+	text := fmt.Sprintf("create schema %[1]s; set search_path = %[1]s; create table migrations (version integer primary key, applied timestamptz not null default now());", s.schema)
+	for n, step := range steps[:version] {
+		sql, err := os.ReadFile(step)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text += string(sql) + fmt.Sprintf(";insert into migrations (version) values (%d);", n+1)
+	}
+	text += "insert into servers (server, epoch, beat, ttl, released) values ('ci-1', 1, clock_timestamp(), 3600, false)"
+	if _, err := conn.Exec(t.Context(), text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A server of an older version goes on with tables that it does not know, and
+// what it writes is misunderstood by the newer ones.
+func TestTablesAreNotChangedUnderAServer(t *testing.T) {
+	steps, err := filepath.Glob("migrations/*.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for version := 2; version < len(steps); version++ {
+		for _, gone := range []string{"released = true", "beat = beat - interval '2 hours'"} {
+			t.Run(fmt.Sprintf("from version %d/%s", version, gone), func(t *testing.T) {
+				s := newStore(t)
+				s.older(t, version)
+				conn := pgtest.Connect(t, s.url)
+				known := func() (n int) {
+					if err := conn.QueryRow(t.Context(), "select max(version) from "+s.schema+".migrations").Scan(&n); err != nil {
+						t.Fatal(err)
+					}
+					return n
+				}
+				opts := pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-2"}
+				_, err := pgqueue.Open(t.Context(), opts)
+				if !errors.Is(err, pgqueue.ErrInUse) || !strings.Contains(err.Error(), "ci-1 was heard of") || !strings.Contains(err.Error(), "is given up after 3600 s") {
+					t.Errorf("Open beside a server: %v, want %v that names it", err, pgqueue.ErrInUse)
+				}
+				if got := known(); got != version {
+					t.Errorf("the tables have version %d, want %d", got, version)
+				}
+				if _, err := conn.Exec(t.Context(), "update "+s.schema+".servers set "+gone); err != nil {
+					t.Fatal(err)
+				}
+				schedule(t, open(t, opts), request("j", "k"))
+				if got := known(); got != len(steps) {
+					t.Errorf("the tables have version %d, want %d", got, len(steps))
+				}
+			})
+		}
+	}
+}
