@@ -162,16 +162,15 @@ func (q *DB) regain(ctx context.Context, config *pgx.ConnConfig) *pgx.Conn {
 func (q *DB) hear(ctx context.Context, conn *pgx.Conn) error {
 	poll, beat := time.Now().Add(pollEvery), time.Now().Add(q.beatEvery())
 	for {
+		servers := false // whether others have said that the servers are not the same
 		wait, cancel := context.WithDeadline(ctx, beat)
 		notice, err := conn.WaitForNotification(wait)
 		timedOut := wait.Err() != nil
 		cancel()
 		switch {
 		case err == nil:
-			if q.heed(notice.Payload) {
-				beat = time.Now()
-			}
-			if time.Now().Before(beat) {
+			servers = q.heed(notice.Payload)
+			if !servers && time.Now().Before(beat) {
 				continue
 			}
 		case ctx.Err() != nil:
@@ -186,6 +185,9 @@ func (q *DB) hear(ctx context.Context, conn *pgx.Conn) error {
 			return err
 		}
 		beat = time.Now().Add(q.beatEvery())
+		if servers {
+			q.hub.pass(queue.Notice{All: true})
+		}
 		if time.Now().After(poll) {
 			q.change()
 			poll = time.Now().Add(pollEvery)

@@ -1,0 +1,327 @@
+package buildtoken_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+)
+
+// cluster is several controllers on one queue.
+type cluster struct {
+	t      testing.TB
+	url    string
+	schema string
+	key    buildtoken.Key
+	ttl    time.Duration
+	spec   buildtoken.Spec
+}
+
+func newCluster(t testing.TB, jobs ...buildtoken.Job) *cluster {
+	t.Helper()
+	server := pgtest.Start(t)
+	return &cluster{
+		t: t, url: server.URL(), schema: pgtest.Schema(t, server.URL()), key: buildtoken.NewKey(),
+		spec: buildtoken.Spec{Root: buildtoken.Folder{Jobs: jobs}},
+	}
+}
+
+// server is one of the controllers.
+type server struct {
+	*buildtoken.Controller
+	t   testing.TB
+	def *buildtoken.Definition
+}
+
+// join adds a server that has some labels.
+func (c *cluster) join(name, url string, labels ...string) *server {
+	c.t.Helper()
+	q, err := pgqueue.Open(c.t.Context(), pgqueue.Options{URL: url, Schema: c.schema, Server: name, TTL: c.ttl, Log: zap.NewNop()})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	s := &server{t: c.t, def: define(c.t, c.spec)}
+	s.Controller, err = buildtoken.Open(c.t.Context(), buildtoken.Options{Queue: q, Dir: c.t.TempDir(), Key: c.key, Node: name})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			c.t.Errorf("Close of %s = %v", name, err)
+		}
+	})
+	if _, err := s.Attach(c.t.Context(), buildtoken.Config{Definitions: []*buildtoken.Definition{s.def}, Labels: labels, ShutdownTimeout: -1}); err != nil {
+		c.t.Fatal(err)
+	}
+	return s
+}
+
+func (s *server) trigger(full string, change ...func(*buildtoken.Trigger)) int64 {
+	s.t.Helper()
+	out, err := s.Trigger(s.t.Context(), s.def, ask(full, change...))
+	if err != nil {
+		s.t.Fatalf("Trigger(%s) = %v", full, err)
+	}
+	return out.Item.ID
+}
+
+// await waits until enough is known of an item.
+func (s *server) await(id int64, enough func(queue.Entry) bool) queue.Entry {
+	s.t.Helper()
+	e, err := s.Await(s.t.Context(), s.def, id, enough)
+	if err != nil {
+		s.t.Fatalf("Await(%d) = %v", id, err)
+	}
+	return e
+}
+
+func began(e queue.Entry) bool { return e.Build != nil }
+
+func labelled(name, label string, r runner.Runner) buildtoken.Job {
+	j := buildtoken.Job{Name: name, Tokens: opens(), Runner: r}
+	if label != "" {
+		j.Settings.Label = &label
+	}
+	return j
+}
+
+// TestServersShareAQueue asks one server for what another one does.
+func TestServersShareAQueue(t *testing.T) {
+	c := newCluster(t, labelled("quick", "gpu", succeeds()), labelled("long", "b", untilStopped{}))
+	a := c.join("a", c.url)
+	reason := func(id int64) queue.Reason {
+		t.Helper()
+		e, err := a.Entry(t.Context(), a.def, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e.Blockage.Reason
+	}
+	first := a.trigger("quick")
+	if got := reason(first); got != queue.NoNode {
+		t.Errorf("why, without the other server: %q, want %q", got, queue.NoNode)
+	}
+	looks := 0
+	ended := make(chan queue.Entry)
+	go func() {
+		e, err := a.Await(t.Context(), a.def, first, func(e queue.Entry) bool { looks++; return e.Ended() })
+		if err != nil {
+			t.Errorf("Await = %v", err)
+		}
+		ended <- e
+	}()
+	b := c.join("b", c.url, "gpu")
+	if e := <-ended; e.Build == nil || e.Build.Node != "b" || e.Build.Result != queue.Success {
+		t.Errorf("item %+v, want that its build ran on b", e)
+	}
+	if looks > 10 {
+		t.Errorf("who waited has looked %d times", looks)
+	}
+
+	long := b.trigger("long")
+	if e := a.await(long, began); e.Build.Node != "b" {
+		t.Errorf("the build runs on %s, want b", e.Build.Node)
+	}
+	next := b.trigger("long")
+	if got := reason(next); got != queue.BuildRunning {
+		t.Errorf("why, behind a build of another server: %q, want %q", got, queue.BuildRunning)
+	}
+	if err := a.Cancel(t.Context(), "long", next, "user alice"); err != nil {
+		t.Errorf("Cancel on another server: %v", err)
+	}
+	if e := b.await(next, queue.Entry.Ended); e.Cancelled == nil {
+		t.Errorf("item %+v, want that it was cancelled", e)
+	}
+	if n := len(a.Running()); n != 0 {
+		t.Errorf("%d builds run on a, want none", n)
+	}
+	changed := b.WatchBuilds("long")
+	if err := a.StopBuild(t.Context(), "long", 1, "user alice"); err != nil {
+		t.Fatal(err)
+	}
+	<-changed
+	e := a.await(long, queue.Entry.Ended)
+	if e.Build.Result != queue.Aborted || e.Build.Reason != "stopped by user alice" {
+		t.Errorf("the build ended %s, %q, want that alice has stopped it", e.Build.Result, e.Build.Reason)
+	}
+}
+
+// TestWatchersHearOfOtherServers has something happen on one server, and wants those
+// who watch on another one to be told.
+func TestWatchersHearOfOtherServers(t *testing.T) {
+	c := newCluster(t, labelled("long", "b", untilStopped{}), labelled("other", "b", untilStopped{}))
+	a, b := c.join("a", c.url), c.join("b", c.url)
+	var id int64
+	for _, step := range []struct {
+		name   string
+		builds bool // whether it concerns builds
+		do     func()
+	}{
+		{"a new item", false, func() { id = b.trigger("long", delayed("1h")) }},
+		{"a joined item that is due now", true, func() { b.trigger("long") }},
+		{"an end", true, func() {
+			b.await(id, began)
+			if err := b.StopBuild(t.Context(), "long", 1, "user alice"); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		_, changed := a.Watch()
+		builds := a.WatchBuilds("long")
+		step.do()
+		<-changed // or the test waits until it is given up
+		if step.builds {
+			<-builds
+		}
+	}
+}
+
+// cable leads to the socket of a database, and can be cut.
+type cable struct {
+	dir string
+
+	mu sync.Mutex
+	// mu guards the following.
+	isCut bool
+	conns []net.Conn
+}
+
+// newCable gives a cable and the connection string that goes over it.
+func newCable(t *testing.T, to string) (*cable, string) {
+	t.Helper()
+	parsed, err := url.Parse(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(parsed.Query().Get("host"), ".s.PGSQL.5432")
+	// The path of a socket has room for about a hundred bytes, so not below t.TempDir.
+	dir, err := os.MkdirTemp("", "cable") //nolint:usetesting // see above
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("unix", filepath.Join(dir, ".s.PGSQL.5432"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &cable{dir: dir}
+	var work sync.WaitGroup
+	t.Cleanup(func() {
+		listener.Close()
+		w.cut()
+		work.Wait()
+		os.RemoveAll(dir)
+	})
+	work.Go(func() {
+		for {
+			near, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("unix", socket)
+			if err != nil {
+				near.Close()
+				continue
+			}
+			w.keep(near, far)
+			for _, ends := range [][2]net.Conn{{near, far}, {far, near}} {
+				work.Go(func() {
+					defer ends[0].Close()
+					_, _ = io.Copy(ends[0], ends[1]) // ends when either is closed
+				})
+			}
+		}
+	})
+	return w, strings.Replace(to, parsed.Query().Get("host"), dir, 1)
+}
+
+func (w *cable) keep(conns ...net.Conn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.conns = append(w.conns, conns...)
+	if w.isCut {
+		for _, conn := range conns {
+			conn.Close()
+		}
+	}
+}
+
+func (w *cable) cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.isCut = true
+	for _, conn := range w.conns {
+		conn.Close()
+	}
+}
+
+func (w *cable) mend() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.isCut, w.conns = false, nil
+}
+
+// noting is a build that goes on until it is stopped, and says then why.
+type noting struct{ stopped chan string }
+
+func (n noting) Run(ctx context.Context, _ runner.Build, _ io.Writer) runner.Result {
+	<-ctx.Done()
+	reason := context.Cause(ctx).Error()
+	n.stopped <- reason
+	return runner.Result{Outcome: runner.Aborted, Reason: reason}
+}
+
+// TestServerThatIsCutOffLosesItsBuildsOnce cuts the way to the database while a
+// build runs, and mends it later.
+func TestServerThatIsCutOffLosesItsBuildsOnce(t *testing.T) {
+	stopped := make(chan string, 2)
+	c := newCluster(t, labelled("long", "", noting{stopped}), labelled("quick", "b", succeeds()))
+	c.ttl = 3 * time.Second
+	w, way := newCable(t, c.url)
+	b := c.join("b", way)
+	first := b.trigger("long")
+	b.await(first, began)
+	a := c.join("a", c.url)
+	next := a.trigger("long", func(t *buildtoken.Trigger) { t.Delay = nil })
+	w.cut()
+	e := a.await(first, queue.Entry.Ended)
+	select {
+	case reason := <-stopped:
+		if reason != "the server was cut off from the queue" {
+			t.Errorf("the build was stopped because %q", reason)
+		}
+	default:
+		t.Error("the build was given up before it was stopped")
+	}
+	if e.Build.Result != queue.Aborted || e.Build.Reason != "lost: the server b was not heard of for 3s" {
+		t.Errorf("the build ended %s, %q; want that it was lost", e.Build.Result, e.Build.Reason)
+	}
+	if after := a.await(next, began); after.Build.Node != "a" || after.Build.Number != 2 {
+		t.Errorf("the next build is %+v, want that the lane goes on", after.Build)
+	}
+	w.mend()
+	quick := a.trigger("quick")
+	if back := a.await(quick, queue.Entry.Ended); back.Build.Node != "b" || back.Build.Result != queue.Success {
+		t.Errorf("build %+v, want that the server takes part again", back.Build)
+	}
+	if again, err := a.Entry(t.Context(), a.def, first); err != nil || again.Build.Ended != e.Build.Ended || again.Build.Reason != e.Build.Reason {
+		t.Errorf("the lost build is %+v now, %v; want %+v", again.Build, err, e.Build)
+	}
+	if err := a.StopBuild(t.Context(), "long", 2, "user alice"); err != nil {
+		t.Error(err)
+	}
+	a.await(next, queue.Entry.Ended)
+}

@@ -1,0 +1,334 @@
+package pgqueue_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// shared opens one queue on several servers.
+func shared(t testing.TB, s store, names ...string) []*pgqueue.DB {
+	t.Helper()
+	var all []*pgqueue.DB
+	for _, name := range names {
+		all = append(all, open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: name, Log: zap.NewNop()}))
+	}
+	return all
+}
+
+func claim(t testing.TB, q *pgqueue.DB, node queue.Node) []queue.Build {
+	t.Helper()
+	builds, _, err := q.Claim(t.Context(), start, node, []int{0, 1, 2, 3})
+	if err != nil {
+		t.Fatalf("Claim on %s: %v", node.Name, err)
+	}
+	return builds
+}
+
+func setRules(t testing.TB, q *pgqueue.DB, rules map[string]queue.Rules) {
+	t.Helper()
+	if err := q.SetRules(t.Context(), rules, 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestBuildsRunWhereTheLabelIs(t *testing.T) {
+	dbs := shared(t, newStore(t), "a", "b")
+	rules := map[string]queue.Rules{"j": {Label: "gpu"}}
+	setRules(t, dbs[0], rules)
+	setRules(t, dbs[1], rules)
+	it := schedule(t, dbs[0], request("j", "k"))
+	if builds := claim(t, dbs[0], queue.Node{Name: "a"}); len(builds) != 0 {
+		t.Errorf("started without the label: %v", builds)
+	}
+	builds := claim(t, dbs[1], queue.Node{Name: "b", Labels: []string{"gpu"}})
+	if len(builds) != 1 || builds[0].Item.ID != it.ID || builds[0].Node != "b" {
+		t.Fatalf("started %v, want item %d on b", builds, it.ID)
+	}
+	if err := dbs[0].Abort(t.Context(), "j", 1, "alice"); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		<-dbs[1].Changed()
+		wished, err := dbs[1].Aborts(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(wished) == 1 && wished[0].Abort == "alice" {
+			break
+		}
+	}
+	next := schedule(t, dbs[1], request("j", "next"))
+	if err := dbs[0].Cancel(t.Context(), start, "j", next.ID, "alice"); err != nil {
+		t.Errorf("Cancel of an item of another server: %v", err)
+	}
+	if _, err := dbs[0].Finish(t.Context(), start, "j", 1, queue.Aborted, ""); err != nil {
+		t.Errorf("Finish of a build of another server: %v", err)
+	}
+}
+
+func TestServersKnowEachOther(t *testing.T) {
+	s := newStore(t)
+	dbs := shared(t, s, "a", "b")
+	knows := func(q *pgqueue.DB, want ...queue.Node) {
+		t.Helper()
+		for !slices.EqualFunc(q.Nodes(), want, func(a, b queue.Node) bool { return cmp.Equal(a, b) }) {
+			<-q.Notices() // until the test is over
+		}
+	}
+	a, b := queue.Node{Name: "a", Labels: []string{"gpu", "linux"}}, queue.Node{Name: "b", Labels: []string{}}
+	if err := dbs[0].Announce(t.Context(), a, 2); err != nil {
+		t.Fatal(err)
+	}
+	knows(dbs[1], a)
+	if err := dbs[1].Announce(t.Context(), b, 1); err != nil {
+		t.Fatal(err)
+	}
+	knows(dbs[0], a, b)
+	if err := dbs[0].Close(); err != nil {
+		t.Fatal(err)
+	}
+	knows(dbs[1], b)
+	knows(shared(t, s, "c")[0], b) // from the first moment
+}
+
+// TestJobsOfOthersAreLeftToThem goes through a reload of two servers, one after the
+// other, that adds a job and removes one.
+func TestJobsOfOthersAreLeftToThem(t *testing.T) {
+	dbs := shared(t, newStore(t), "a", "b")
+	a, b := dbs[0], dbs[1]
+	held := queue.Rules{Label: "gone"}
+	rulesOf := func(job string) queue.Rules {
+		t.Helper()
+		l, err := a.Lane(t.Context(), job)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l.Rules
+	}
+	before := map[string]queue.Rules{"old": held, "stays": {}}
+	after := map[string]queue.Rules{"new": {}, "stays": {}}
+	setRules(t, a, before)
+	setRules(t, b, before)
+	schedule(t, a, request("old", "k"))
+	setRules(t, b, after)
+	schedule(t, b, request("new", "k"))
+	if got := rulesOf("old"); got != held {
+		t.Errorf("rules of a job that one server has: %+v, want %+v", got, held)
+	}
+	for range 2 {
+		builds, next, err := a.Claim(t.Context(), start, queue.Node{Name: "a"}, []int{0})
+		if err != nil || len(builds) != 0 || !next.IsZero() {
+			t.Fatalf("Claim where the job is not known yet: %v, next %v, %v; want nothing, and to be told", builds, next, err)
+		}
+	}
+	if builds := claim(t, b, queue.Node{Name: "b"}); len(builds) != 1 || builds[0].Item.Job != "new" {
+		t.Fatalf("Claim where the job is known: %v", builds)
+	}
+	schedule(t, a, request("stays", "k"))
+	if builds := claim(t, a, queue.Node{Name: "a"}); len(builds) != 1 || builds[0].Item.Job != "stays" {
+		t.Errorf("Claim of a job that both have: %v", builds)
+	}
+	setRules(t, a, after) // now all have the same jobs
+	if got := rulesOf("old"); got != (queue.Rules{}) {
+		t.Errorf("rules of a job that is gone: %+v, want none", got)
+	}
+	if builds := claim(t, a, queue.Node{Name: "a"}); len(builds) != 1 || builds[0].Item.Job != "old" {
+		t.Errorf("Claim of a job that is gone: %v, want it, so that it ends", builds)
+	}
+}
+
+// TestJobsOfAServerThatLeftAreGone has a server go whose jobs nobody else has.
+func TestJobsOfAServerThatLeftAreGone(t *testing.T) {
+	dbs := shared(t, newStore(t), "a", "b")
+	a, b := dbs[0], dbs[1]
+	setRules(t, a, map[string]queue.Rules{"both": {}})
+	setRules(t, b, map[string]queue.Rules{"both": {}, "here": {}, "there": {Label: "b"}})
+	schedule(t, b, request("here", "k"))
+	schedule(t, b, request("there", "k"))
+	if builds := claim(t, a, queue.Node{Name: "a"}); len(builds) != 0 {
+		t.Fatalf("started what only another server has: %v", builds)
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var jobs []string
+	for len(jobs) < 2 {
+		<-a.Changed()
+		for _, b := range claim(t, a, queue.Node{Name: "a"}) {
+			jobs = append(jobs, b.Item.Job)
+		}
+	}
+	slices.Sort(jobs)
+	if diff := cmp.Diff([]string{"here", "there"}, jobs); diff != "" {
+		t.Errorf("started (-want +got):\n%s", diff)
+	}
+}
+
+// hang has a server hang in a claim until its builds must be stopped, and lets the
+// claim go on then.
+func hang(t *testing.T, s store, q *pgqueue.DB) (builds []queue.Build, err error) {
+	t.Helper()
+	ctx := t.Context()
+	tx, err := pgtest.Connect(t, s.url).Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exec := func(sql string) {
+		t.Helper()
+		if _, err := tx.Exec(ctx, sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec("set search_path to " + s.schema)
+	exec("select from servers for no key update") // no heartbeat gets through
+	exec("savepoint claim")
+	exec("select from counts for update") // nor does the claim
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		builds, _, err = q.Claim(ctx, start, queue.Node{Name: "a"}, []int{0})
+	}()
+	<-q.CutOff()
+	exec("rollback to claim")
+	<-done
+	if l, err := q.Lane(ctx, "j"); err != nil || len(l.Running) != 1 {
+		t.Fatalf("lane after the claim: %+v, %v; want that a build runs on record", l, err)
+	}
+	exec("commit")
+	return builds, err
+}
+
+func TestServerThatHangsInAClaimHandsNothingOut(t *testing.T) {
+	s := newStore(t)
+	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "a", TTL: 3 * time.Second, Log: zap.NewNop()})
+	if _, err := q.Reclaim(t.Context(), start, ""); err != nil {
+		t.Fatal(err)
+	}
+	schedule(t, q, request("j", "k"))
+	if builds, err := hang(t, s, q); !errors.Is(err, queue.ErrStorage) || len(builds) != 0 {
+		t.Fatalf("Claim that took too long: %v, %v; want nothing", builds, err)
+	}
+	for { // until a heartbeat got through
+		builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "a"}, []int{0})
+		if err != nil {
+			if !errors.Is(err, queue.ErrStorage) {
+				t.Fatal(err)
+			}
+			continue
+		}
+		if len(builds) != 1 || builds[0].Number != 1 {
+			t.Errorf("Claim when the server lives again: %v, want what was started", builds)
+		}
+		break
+	}
+	if builds := claim(t, q, queue.Node{Name: "a"}); len(builds) != 0 {
+		t.Errorf("handed out again: %v", builds)
+	}
+}
+
+// TestBuildThatNobodyRunsIsEnded has a server given up right after such a claim, by
+// another one that ends nothing.
+func TestBuildThatNobodyRunsIsEnded(t *testing.T) {
+	s := newStore(t)
+	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "a", TTL: 3 * time.Second, Log: zap.NewNop()})
+	if _, err := q.Reclaim(t.Context(), start, ""); err != nil {
+		t.Fatal(err)
+	}
+	schedule(t, q, request("j", "k"))
+	if builds, err := hang(t, s, q); err == nil || len(builds) != 0 {
+		t.Fatalf("Claim that took too long: %v, %v; want nothing", builds, err)
+	}
+	if _, err := pgtest.Connect(t, s.url).Exec(t.Context(), "update "+s.schema+".servers set epoch = epoch + 1, released = true"); err != nil {
+		t.Fatal(err)
+	}
+	for !(<-q.Notices()).Lost {
+	}
+	lost, err := q.ReclaimLost(t.Context(), start)
+	if err != nil || len(lost) != 1 || lost[0].Reason != "lost: the server was given up when it started the build" {
+		t.Errorf("ReclaimLost: %+v, %v", lost, err)
+	}
+}
+
+// TestServersAtOnce has three servers do everything with a few jobs. Nothing may
+// deadlock for good, start twice, or get lost.
+func TestServersAtOnce(t *testing.T) {
+	const rounds, jobs = 40, 3
+	s := newStore(t)
+	dbs := shared(t, s, "a", "b", "c")
+	var mu sync.Mutex
+	started := map[int64]int{}
+	var wait sync.WaitGroup
+	for at, q := range dbs {
+		node := queue.Node{Name: string(rune('a' + at))}
+		random := rand.New(rand.NewPCG(1, uint64(at)))
+		wait.Go(func() {
+			for n := range rounds {
+				job := fmt.Sprint("job", random.IntN(jobs))
+				it, _, err := q.Schedule(t.Context(), start, request(job, fmt.Sprint(at, n)))
+				if err != nil {
+					t.Errorf("Schedule: %v", err)
+					return
+				}
+				if random.IntN(3) == 0 {
+					if err := q.Cancel(t.Context(), start, job, it.ID, "alice"); err != nil && !errors.Is(err, queue.ErrLeft) {
+						t.Errorf("Cancel: %v", err)
+					}
+				}
+			}
+		})
+		wait.Go(func() {
+			for range rounds {
+				builds, _, err := q.Claim(t.Context(), start, node, []int{0, 1})
+				if err != nil {
+					t.Errorf("Claim: %v", err)
+					return
+				}
+				for _, b := range builds {
+					mu.Lock()
+					started[b.Item.ID]++
+					mu.Unlock()
+					if _, err := q.Finish(t.Context(), start, b.Item.Job, b.Number, queue.Success, ""); err != nil {
+						t.Errorf("Finish: %v", err)
+					}
+				}
+			}
+		})
+		wait.Go(func() {
+			for n := range 5 {
+				rules := map[string]queue.Rules{}
+				for job := range jobs {
+					rules[fmt.Sprint("job", job)] = queue.Rules{Concurrent: (n+job)%2 == 0}
+				}
+				if err := q.SetRules(t.Context(), rules, 0); err != nil {
+					t.Errorf("SetRules: %v", err)
+				}
+			}
+		})
+	}
+	wait.Wait()
+	for id, n := range started {
+		if n != 1 {
+			t.Errorf("item %d was started %d times", id, n)
+		}
+	}
+	const sql = `select (select sum(queued) from counts) = (select count(*) from items)
+		and (select count(*) from builds) + (select count(*) from cancelled) + (select count(*) from items) = $1
+		and not exists (select from builds where running)
+		and not exists (select from lanes l where (head->>'queued')::int is distinct from nullif((select count(*) from items i where i.job = l.job), 0))`
+	var right bool
+	if err := pgtest.Connect(t, with(s.url, "search_path="+s.schema)).QueryRow(t.Context(), sql, rounds*len(dbs)).Scan(&right); err != nil || !right {
+		t.Errorf("the tables do not agree with each other: %v", err)
+	}
+}
