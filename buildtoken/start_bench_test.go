@@ -11,8 +11,8 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner/execrunner"
-	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
 // BenchmarkDueToStart measures how long after its due instant a build's
@@ -37,28 +37,36 @@ func BenchmarkDueToStart(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	secret := token.NewSecret("TacoTuesday")
-	d, err := buildtoken.Define(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{{
-		Name: "date", Runner: date, Tokens: []buildtoken.Token{{Digest: secret.Digest()}},
-	}}}})
-	if err != nil {
-		b.Fatal(err)
-	}
+	d := define(b, buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{labelled("date", "", date)}}})
 	detach, err := c.Attach(b.Context(), buildtoken.Config{Definitions: []*buildtoken.Definition{d}})
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer detach()
+	dueToStart(b, &server{c, b, d}, &server{c, b, d})
+}
+
+// BenchmarkDueToStartOnAnotherServer is the same with a queue in Postgres: one server
+// takes the trigger, and another one runs the build.
+func BenchmarkDueToStartOnAnotherServer(b *testing.B) {
+	date, err := execrunner.New(execrunner.Config{Command: "date", Args: []string{"+%s%N"}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	c := newCluster(b, labelled("date", "b", date))
+	dueToStart(b, c.join("a", c.url), c.join("b", c.url))
+}
+
+// dueToStart triggers on one server what runs on the other one, or on the same.
+func dueToStart(b *testing.B, triggered, runs *server) {
+	b.Helper()
 	var late []time.Duration
-	delay := "10" // milliseconds
 	for b.Loop() {
-		out, err := c.Trigger(b.Context(), d, buildtoken.Trigger{
-			Caller: buildtoken.Caller{Secret: secret, Presented: true}, Action: buildtoken.Build, Job: "date", Delay: &delay,
-		})
+		out, err := triggered.Trigger(b.Context(), triggered.def, ask("date", delayed("10"))) // milliseconds
 		if err != nil {
 			b.Fatal(err)
 		}
-		late = append(late, startOf(b.Context(), b, c, out.Item.ID, d).Sub(out.Item.Due))
+		late = append(late, startOf(b.Context(), b, runs.Controller, out.Item.ID, runs.def).Sub(out.Item.Due))
 	}
 	slices.Sort(late)
 	b.ReportMetric(float64(late[len(late)/2].Microseconds())/1000, "p50-ms")
@@ -69,31 +77,26 @@ func BenchmarkDueToStart(b *testing.B) {
 // startOf waits for the item's build and returns the time that it printed.
 func startOf(ctx context.Context, b *testing.B, c *buildtoken.Controller, id int64, d *buildtoken.Definition) time.Time {
 	b.Helper()
-	for {
-		entry, err := c.Entry(ctx, d, id)
-		if err != nil {
-			b.Fatal(err)
-		}
-		if entry.Build == nil || entry.Build.Running() {
-			time.Sleep(2 * time.Millisecond)
-			continue
-		}
-		log, err := c.Log(ctx, "date", entry.Build.Number)
-		if err != nil {
-			b.Fatal(err)
-		}
-		text := make([]byte, log.Size())
-		if _, err := log.ReadAt(text, 0); err != nil && len(text) == 0 {
-			b.Fatal(err)
-		}
-		if err := log.Close(); err != nil {
-			b.Fatal(err)
-		}
-		for line := range strings.Lines(string(text)) {
-			if ns, err := strconv.ParseInt(strings.TrimSpace(line), 10, 64); err == nil {
-				return time.Unix(0, ns)
-			}
-		}
-		b.Fatalf("no time in the log:\n%s", text)
+	entry, err := c.Await(ctx, d, id, queue.Entry.Ended)
+	if err != nil {
+		b.Fatal(err)
 	}
+	log, err := c.Log(ctx, "date", entry.Build.Number)
+	if err != nil {
+		b.Fatal(err)
+	}
+	text := make([]byte, log.Size())
+	if _, err := log.ReadAt(text, 0); err != nil && len(text) == 0 {
+		b.Fatal(err)
+	}
+	if err := log.Close(); err != nil {
+		b.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if ns, err := strconv.ParseInt(strings.TrimSpace(line), 10, 64); err == nil {
+			return time.Unix(0, ns)
+		}
+	}
+	b.Fatalf("no time in the log:\n%s", text)
+	return time.Time{}
 }

@@ -261,6 +261,64 @@ func TestBuildThatNobodyRunsIsEnded(t *testing.T) {
 	}
 }
 
+// TestLeftProcessesAreListedOnce has a server die, another one end its builds, and
+// the first one start again.
+func TestLeftProcessesAreListedOnce(t *testing.T) {
+	s := newStore(t)
+	opts := pgqueue.Options{URL: s.url, Schema: s.schema, Server: "a", TTL: 3 * time.Second, Log: zap.NewNop()}
+	first := open(t, opts)
+	schedule(t, first, request("j", "k"))
+	claim(t, first, queue.Node{Name: "a"})
+	if err := first.Close(); err != nil { // as a crash leaves it: the end is not on record
+		t.Fatal(err)
+	}
+	other := shared(t, s, "b")[0]
+	lost, err := other.ReclaimLost(t.Context(), start)
+	if err != nil || len(lost) != 1 || lost[0].Reason != "lost: the server a has stopped and did not record how the build ended" {
+		t.Fatalf("ReclaimLost: %+v, %v", lost, err)
+	}
+	if left, err := other.Lost(t.Context()); err != nil || len(left) != 0 {
+		t.Errorf("Lost on another server: %+v, %v", left, err)
+	}
+	again := open(t, opts)
+	if left, err := again.Lost(t.Context()); err != nil || len(left) != 1 || left[0].Running() {
+		t.Errorf("Lost on the server that comes back: %+v, %v; want the build that was ended", left, err)
+	}
+	if ended, err := again.Reclaim(t.Context(), start, "again"); err != nil || len(ended) != 0 {
+		t.Errorf("Reclaim: %+v, %v; want that nothing is ended twice", ended, err)
+	}
+	if left, err := again.Lost(t.Context()); err != nil || len(left) != 0 {
+		t.Errorf("Lost after Reclaim: %+v, %v", left, err)
+	}
+}
+
+func TestNoticesReachOthersOnly(t *testing.T) {
+	dbs := shared(t, newStore(t), "a", "b")
+	var items []int64
+	for n := range 900 {
+		items = append(items, 1e12+int64(n))
+	}
+	for _, tt := range []struct {
+		name       string
+		told, want queue.Notice
+	}{
+		{"a few items", queue.Notice{Items: []int64{3, 5}, Jobs: []string{"j"}}, queue.Notice{Items: []int64{3, 5}, Jobs: []string{"j"}}},
+		{"more than a notice of the database holds", queue.Notice{Items: items}, queue.Notice{All: true}},
+	} {
+		dbs[0].Tell(tt.told)
+		if diff := cmp.Diff(tt.want, <-dbs[1].Notices()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
+	}
+	dbs[1].Tell(queue.Notice{All: true})
+	<-dbs[0].Notices() // so what b has told is through
+	select {
+	case n := <-dbs[1].Notices():
+		t.Errorf("a server has heard itself: %+v", n)
+	default:
+	}
+}
+
 // TestServersAtOnce has three servers do everything with a few jobs. Nothing may
 // deadlock for good, start twice, or get lost.
 func TestServersAtOnce(t *testing.T) {

@@ -1,0 +1,36 @@
+package queue_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+func TestNoticeAnd(t *testing.T) {
+	var many []int64
+	for n := range int64(1001) {
+		many = append(many, n)
+	}
+	for _, tt := range []struct {
+		name       string
+		a, b, want queue.Notice
+	}{
+		{"nothing and nothing", queue.Notice{}, queue.Notice{}, queue.Notice{}},
+		{
+			"what both name is there once",
+			queue.Notice{Items: []int64{2, 1}, Jobs: []string{"b"}},
+			queue.Notice{Items: []int64{2, 3}, Jobs: []string{"a", "b"}, Lost: true},
+			queue.Notice{Items: []int64{1, 2, 3}, Jobs: []string{"a", "b"}, Lost: true},
+		},
+		{"all names nothing", queue.Notice{Items: []int64{1}}, queue.Notice{All: true, Jobs: []string{"a"}}, queue.Notice{All: true}},
+		{"too many are all", queue.Notice{Lost: true}, queue.Notice{Items: many}, queue.Notice{All: true, Lost: true}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if diff := cmp.Diff(tt.want, tt.a.And(tt.b)); diff != "" {
+				t.Errorf("And (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
