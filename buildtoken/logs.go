@@ -32,6 +32,18 @@ func newLogs(dir string, q Queue) logs {
 	return l
 }
 
+// hear has those look who follow logs that have grown on another server.
+func (l logs) hear(n queue.Notice) {
+	switch {
+	case l.shared == nil:
+	case n.All:
+		l.shared.WakeAll()
+	default:
+		l.shared.Wake(n.Logs...)
+		l.shared.Wake(n.Jobs...) // a build that is lost has its log ended
+	}
+}
+
 // Log opens the console log of a build, whichever server runs or ran it;
 // queue.ErrNotFound if there is none. Offsets are the same on every server. The
 // caller closes it.
@@ -141,6 +153,9 @@ func (c *Controller) shipLost(ctx context.Context, log *zap.Logger, lost []queue
 		if err == nil {
 			err = console.Ship(ctx, c.logs.keeper, r, b.Item.Job, b.Number, false) // why it ends comes behind
 			_ = r.Close()                                                          // only read
+		}
+		if err == nil || errors.Is(err, queue.ErrNotRunning) { // else another one has ended it
+			err = c.logs.Remove(job.PathElement(b.Item.Job), b.Number)
 		}
 		if err != nil {
 			log.Warn("log of a lost build ends early", zap.String("job", b.Item.Job), zap.Int64("number", b.Number), zap.Error(err))

@@ -48,7 +48,10 @@ func (c *Controller) hearOthers() {
 			if n.Lost {
 				c.reclaimLost()
 			}
-			c.queue.hear(n)
+			c.logs.hear(n)
+			if !n.OnlyLogs() {
+				c.queue.hear(n)
+			}
 		case <-c.stopped:
 			return
 		}

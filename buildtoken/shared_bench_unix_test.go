@@ -45,9 +45,8 @@ func BenchmarkSharedLog(b *testing.B) {
 				return runner.Result{Outcome: runner.Success}
 			})})
 			b.SetBytes(size)
-			q := c.queue("a")
-			other := c.start("b", b.TempDir(), keepOpen{q})
-			a := c.start("a", b.TempDir(), q)
+			other := c.start("b", b.TempDir(), c.queue("b"))
+			a := c.start("a", b.TempDir(), c.queue("a"))
 			for number := int64(1); b.Loop(); number++ {
 				id := a.trigger("app").Item.ID
 				var following sync.WaitGroup
@@ -92,9 +91,8 @@ func BenchmarkReadersElsewhere(b *testing.B) {
 						}
 					}
 				})})
-				q := c.queue("a")
-				other := c.start("b", b.TempDir(), keepOpen{q})
-				a := c.start("a", b.TempDir(), q)
+				other := c.start("b", b.TempDir(), c.queue("b"))
+				a := c.start("a", b.TempDir(), c.queue("a"))
 				id := a.trigger("app").Item.ID
 				ctx, cancel := context.WithCancel(b.Context())
 				var following sync.WaitGroup

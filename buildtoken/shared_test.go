@@ -70,14 +70,6 @@ func (c *cluster) start(name, dir string, q buildtoken.Queue) *site {
 	return s
 }
 
-// keepOpen is a queue that somebody else closes.
-type keepOpen struct{ *pgqueue.DB }
-
-func (keepOpen) Close() error { return nil }
-
-// Changed is for the server that the queue belongs to.
-func (keepOpen) Changed() <-chan struct{} { return nil }
-
 func labelled(node string) job.Settings { return job.Settings{Label: &node} }
 
 // ended waits for the end of an item's build.
@@ -121,9 +113,8 @@ func (w told) Run(ctx context.Context, _ runner.Build, log io.Writer) runner.Res
 func TestLogIsLiveOnEveryServer(t *testing.T) {
 	says := make(told)
 	c := newCluster(t, buildtoken.Job{Name: "app", Runner: says, Settings: labelled("a")})
-	q := c.queue("a")
-	b := c.start("b", t.TempDir(), keepOpen{q})
-	a := c.start("a", t.TempDir(), q)
+	b := c.start("b", t.TempDir(), c.queue("b"))
+	a := c.start("a", t.TempDir(), c.queue("a"))
 	item := b.trigger("app").Item.ID
 	says <- "one\n"
 	here, there := a.openLog("app", 1), b.openLog("app", 1)
@@ -188,9 +179,8 @@ func TestLargeLogIsTheSameOnEveryServer(t *testing.T) {
 	const size = 8 << 20
 	sum := make(chan string, 1)
 	c := newCluster(t, buildtoken.Job{Name: "app", Runner: prints(size, sum), Settings: labelled("a")})
-	q := c.queue("a")
-	b := c.start("b", t.TempDir(), keepOpen{q})
-	a := c.start("a", t.TempDir(), q)
+	b := c.start("b", t.TempDir(), c.queue("b"))
+	a := c.start("a", t.TempDir(), c.queue("a"))
 	a.ended(a.trigger("app").Item.ID)
 	want := <-sum
 	r := b.openLog("app", 1)
@@ -215,9 +205,8 @@ func TestLargeLogIsTheSameOnEveryServer(t *testing.T) {
 func TestLogIsCompleteAfterTheDatabaseWasAway(t *testing.T) {
 	says := make(told)
 	c := newCluster(t, buildtoken.Job{Name: "app", Runner: says, Settings: labelled("a")})
-	q := c.queue("a")
-	b := c.start("b", t.TempDir(), keepOpen{q})
-	a := c.start("a", t.TempDir(), q)
+	b := c.start("b", t.TempDir(), c.queue("b"))
+	a := c.start("a", t.TempDir(), c.queue("a"))
 	item := b.trigger("app").Item.ID
 	r := func() *console.Reader {
 		says <- "before\n"
@@ -284,6 +273,51 @@ func TestRestartBringsTheRestOfLostLogs(t *testing.T) {
 	}
 }
 
+// TestLogOfALostServerEnds has a server die while another one follows its build, and come back.
+func TestLogOfALostServerEnds(t *testing.T) {
+	c := newCluster(t, buildtoken.Job{Name: "app", Runner: succeeds(), Settings: labelled("a")})
+	b := c.start("b", t.TempDir(), c.queue("b"))
+	item := b.trigger("app").Item.ID
+	a := c.queue("a")
+	if builds, _, err := a.Claim(t.Context(), time.Now(), queue.Node{Name: "a"}, []int{0}); err != nil || len(builds) != 1 {
+		t.Fatalf("Claim: %v, %v", builds, err)
+	}
+	if _, err := a.AppendLog(t.Context(), "app", 1, 0, []byte("half a li"), false); err != nil {
+		t.Fatal(err)
+	}
+	r := b.openLog("app", 1)
+	if size, complete, err := r.Wait(t.Context(), 0); err != nil || complete || size != 9 {
+		t.Fatalf("Wait = %d, %v, %v", size, complete, err)
+	}
+	if err := a.Close(); err != nil { // without an end of the build on record
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	if _, err := console.Follow(t.Context(), r, 0, func(p []byte) error { text.Write(p); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	build := b.ended(item)
+	if want := "half a li\n" + build.Reason + "\nFinished: ABORTED\n"; text.String() != want || build.Result != queue.Aborted {
+		t.Errorf("followed: %q, want %q", text.String(), want)
+	}
+	dir := t.TempDir()
+	w, err := console.New(filepath.Join(dir, "logs")).Create(job.PathElement("app"), 1, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Line("half a line, and more that nobody has seen")
+	w.Close()
+	again := c.start("a", dir, c.queue("a"))
+	for _, s := range []*site{again, b} {
+		if got := strings.Join(s.log("app", 1), "\n") + "\n"; got != text.String() {
+			t.Errorf("log after the server came back: %q, want %q", got, text.String())
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "logs", job.PathElement("app"), "1.log")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the file of the log is still there: %v", err)
+	}
+}
+
 // TestLogsOfBeforeAreStillRead has a build whose log was a file when the queue did not keep logs.
 func TestLogsOfBeforeAreStillRead(t *testing.T) {
 	c := newCluster(t, buildtoken.Job{Name: "app", Runner: succeeds(), Settings: labelled("a")})
@@ -333,8 +367,7 @@ func TestFilesReachTheServerThatBuilds(t *testing.T) {
 			return runner.Result{Outcome: runner.Success}
 		}),
 	})
-	q := c.queue("a")
-	b := c.start("b", t.TempDir(), keepOpen{q})
+	b := c.start("b", t.TempDir(), c.queue("b"))
 	with := func(content string) func(*buildtoken.Trigger) {
 		return func(t *buildtoken.Trigger) {
 			values()(t)
@@ -361,7 +394,7 @@ func TestFilesReachTheServerThatBuilds(t *testing.T) {
 	if got := c.stored(); got != 3 {
 		t.Errorf("after one was cancelled and another one refused %d files are stored, want 3", got)
 	}
-	a := c.start("a", t.TempDir(), q)
+	a := c.start("a", t.TempDir(), c.queue("a"))
 	got := map[string]bool{}
 	for range contents {
 		got[<-read] = true
@@ -388,7 +421,7 @@ func TestFilesReachTheServerThatBuilds(t *testing.T) {
 func TestSweptFilesAreOldAndNobodys(t *testing.T) {
 	c := newCluster(t, buildtoken.Job{Name: "app", Runner: succeeds(), Params: []job.Param{{Name: "F", Kind: job.KindFile}}})
 	q := c.queue("a")
-	a := c.start("a", t.TempDir(), keepOpen{q})
+	a := c.start("a", t.TempDir(), q)
 	a.trigger("app", values(), delayed("1h"), func(t *buildtoken.Trigger) {
 		t.Files = map[string]buildtoken.Upload{"F": upload("a", "queued")}
 	})
@@ -401,7 +434,7 @@ func TestSweptFilesAreOldAndNobodys(t *testing.T) {
 	if _, err := pgtest.Connect(t, c.pg.URL()).Exec(t.Context(), "update "+c.schema+".uploads"+old); err != nil {
 		t.Fatal(err)
 	}
-	c.start("b", t.TempDir(), q)
+	c.start("b", t.TempDir(), c.queue("b"))
 	if got := c.stored(); got != 2 {
 		t.Errorf("%d files are stored, want that of the item and that of the trigger", got)
 	}
@@ -454,7 +487,11 @@ func TestServersNeedTheSameKey(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := ctl.Close(); err != nil {
+		other := c.queue("b")
+		if err := other.UseKey(t.Context(), []byte("another")); !errors.Is(err, pgqueue.ErrKey) || !strings.Contains(err.Error(), "other servers use that (a)") {
+			t.Errorf("%s: a second server with another key: %v, want %v", step.name, err, pgqueue.ErrKey)
+		}
+		if err := errors.Join(other.Close(), ctl.Close()); err != nil {
 			t.Fatal(err)
 		}
 	}

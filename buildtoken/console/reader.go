@@ -65,6 +65,13 @@ func (r *Reader) Complete() bool {
 	return complete
 }
 
+// Shared reports whether the log is read where other servers write it. Until it is complete, an offset behind its end
+// may be one that such a server gave, which knows more.
+func (r *Reader) Shared() bool {
+	_, is := r.from.(*shared)
+	return is
+}
+
 // Wait returns when the log is longer than offset or complete, with both facts of one instant, or when ctx ends, with
 // its cause. It costs nothing while it waits, also with hundreds of callers. An offset of -1 returns at once.
 func (r *Reader) Wait(ctx context.Context, offset int64) (size int64, complete bool, err error) {

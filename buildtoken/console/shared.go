@@ -64,13 +64,17 @@ func (s *Shared) leave(t *tail) {
 	}
 }
 
-// Wake has those look who wait for more of a log of another server.
-func (s *Shared) Wake(job string, number int64) {
+// Wake has those look who wait for more of the logs of some jobs.
+func (s *Shared) Wake(jobs ...string) {
+	if len(jobs) == 0 {
+		return
+	}
 	s.mu.Lock()
-	t := s.tails[key{job, number}]
-	s.mu.Unlock()
-	if t != nil {
-		t.poke()
+	defer s.mu.Unlock()
+	for k, t := range s.tails {
+		if slices.Contains(jobs, k.job) {
+			t.poke()
+		}
 	}
 }
 

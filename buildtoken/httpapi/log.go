@@ -85,7 +85,7 @@ func (r *reader) progressive(ctl *buildtoken.Controller, b queue.Build, contentT
 	if !complete || b.Running() {
 		h.Set("X-More-Data", "true")
 	}
-	if start > size {
+	if start > size && (complete || !log.Shared()) {
 		start = 0 // it is the offset of some other log
 	}
 	end = max(end, start)

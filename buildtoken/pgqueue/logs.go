@@ -11,6 +11,10 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
+// fullPiece is how long the pieces of a log are that comes faster than it is
+// stored. Who waits for it elsewhere need not hear of each.
+const fullPiece = 32 << 10
+
 const (
 	beginLog = `insert into logs (job, number) select job, number from builds where job = $1 and number = $2 and running
 		on conflict do nothing`
@@ -68,10 +72,13 @@ func (q *DB) AppendLog(ctx context.Context, job string, number, offset int64, p 
 	if err := q.pool.SendBatch(ctx, b).Close(); err != nil {
 		return 0, fmt.Errorf("%w: log of %s #%d: %w", queue.ErrStorage, job, number, err)
 	}
-	if !grown && (complete || !running) {
-		return size, fmt.Errorf("%w: log of %s #%d", queue.ErrNotRunning, job, number)
+	if grown && len(p) < fullPiece {
+		q.hub.tell(message{Notice: queue.Notice{Logs: []string{job}}})
 	}
-	return size, nil
+	if !grown && (complete || !running) {
+		err = fmt.Errorf("%w: log of %s #%d", queue.ErrNotRunning, job, number)
+	}
+	return size, err
 }
 
 // LogState says how long the log of a build is, and whether that is all. That of

@@ -170,6 +170,7 @@ func (q *DB) adopt(ctx context.Context, job string, number int64) error {
 		return t.send(ctx, b)
 	})
 }
+
 // Abort records the wish that a running build be stopped; by says whose.
 func (q *DB) Abort(ctx context.Context, job string, number int64, by string) error {
 	_, err := q.onBuild(ctx, job, number, func(l queue.Lane, b queue.Build) (queue.Change, error) {

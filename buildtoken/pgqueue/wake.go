@@ -107,6 +107,7 @@ func (q *DB) heed(payload string) (servers bool) {
 	}
 	if m.Due != 0 {
 		q.change()
+		m.Queued = true
 	}
 	q.hub.pass(m.Notice)
 	return m.Servers
