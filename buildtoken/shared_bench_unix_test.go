@@ -31,7 +31,7 @@ func BenchmarkSharedLog(b *testing.B) {
 	for _, readers := range []int{0, 1, 20} {
 		b.Run(fmt.Sprintf("readers=%d", readers), func(b *testing.B) {
 			var printing time.Duration
-			c := newCluster(b, buildtoken.Job{Name: "app", Settings: labelled("a"), Runner: runs(func(_ context.Context, _ runner.Build, log io.Writer) runner.Result {
+			c := newSharing(b, buildtoken.Job{Name: "app", Settings: runsOn("a"), Runner: runs(func(_ context.Context, _ runner.Build, log io.Writer) runner.Result {
 				begin := time.Now()
 				var text []byte
 				for n := 0; n < size; n += len(text) {
@@ -79,7 +79,7 @@ func BenchmarkReadersElsewhere(b *testing.B) {
 		for _, readers := range []int{0, 200} {
 			b.Run(fmt.Sprintf("%s/readers=%d", log.name, readers), func(b *testing.B) {
 				text := bytes.Repeat([]byte(line+"1234567\n"), log.lines)
-				c := newCluster(b, buildtoken.Job{Name: "app", Settings: labelled("a"), Runner: runs(func(ctx context.Context, _ runner.Build, log io.Writer) runner.Result {
+				c := newSharing(b, buildtoken.Job{Name: "app", Settings: runsOn("a"), Runner: runs(func(ctx context.Context, _ runner.Build, log io.Writer) runner.Result {
 					tick := time.NewTicker(100 * time.Millisecond)
 					defer tick.Stop()
 					for {

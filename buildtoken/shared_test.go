@@ -29,8 +29,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
-// cluster is some servers with one queue. Jobs run on the server whose name is their label.
-type cluster struct {
+// sharing is some servers with one queue. Jobs run on the server whose name is their label.
+type sharing struct {
 	t      testing.TB
 	pg     *pgtest.Server
 	schema string
@@ -38,16 +38,16 @@ type cluster struct {
 	jobs   []buildtoken.Job
 }
 
-func newCluster(t testing.TB, jobs ...buildtoken.Job) *cluster {
+func newSharing(t testing.TB, jobs ...buildtoken.Job) *sharing {
 	pg := pgtest.Start(t)
 	for i := range jobs {
 		jobs[i].Tokens = opens()
 	}
-	return &cluster{t: t, pg: pg, schema: pgtest.Schema(t, pg.URL()), key: buildtoken.NewKey(), jobs: jobs}
+	return &sharing{t: t, pg: pg, schema: pgtest.Schema(t, pg.URL()), key: buildtoken.NewKey(), jobs: jobs}
 }
 
 // queue opens the queue as a server of this name.
-func (c *cluster) queue(name string) *pgqueue.DB {
+func (c *sharing) queue(name string) *pgqueue.DB {
 	c.t.Helper()
 	q, err := pgqueue.Open(c.t.Context(), pgqueue.Options{URL: c.pg.URL(), Schema: c.schema, Server: name})
 	if err != nil {
@@ -57,7 +57,7 @@ func (c *cluster) queue(name string) *pgqueue.DB {
 }
 
 // start starts a server with its own folder.
-func (c *cluster) start(name, dir string, q buildtoken.Queue) *site {
+func (c *sharing) start(name, dir string, q buildtoken.Queue) *site {
 	c.t.Helper()
 	s := &site{t: c.t, dir: dir, key: c.key, cfg: buildtoken.Config{Log: zap.NewNop()}}
 	var err error
@@ -70,7 +70,7 @@ func (c *cluster) start(name, dir string, q buildtoken.Queue) *site {
 	return s
 }
 
-func labelled(node string) job.Settings { return job.Settings{Label: &node} }
+func runsOn(node string) job.Settings { return job.Settings{Label: &node} }
 
 // ended waits for the end of an item's build.
 func (s *site) ended(id int64) queue.Build {
@@ -112,7 +112,7 @@ func (w told) Run(ctx context.Context, _ runner.Build, log io.Writer) runner.Res
 
 func TestLogIsLiveOnEveryServer(t *testing.T) {
 	says := make(told)
-	c := newCluster(t, buildtoken.Job{Name: "app", Runner: says, Settings: labelled("a")})
+	c := newSharing(t, buildtoken.Job{Name: "app", Runner: says, Settings: runsOn("a")})
 	b := c.start("b", t.TempDir(), c.queue("b"))
 	a := c.start("a", t.TempDir(), c.queue("a"))
 	item := b.trigger("app").Item.ID
@@ -178,7 +178,7 @@ func prints(bytes int, sum chan<- string) runs {
 func TestLargeLogIsTheSameOnEveryServer(t *testing.T) {
 	const size = 8 << 20
 	sum := make(chan string, 1)
-	c := newCluster(t, buildtoken.Job{Name: "app", Runner: prints(size, sum), Settings: labelled("a")})
+	c := newSharing(t, buildtoken.Job{Name: "app", Runner: prints(size, sum), Settings: runsOn("a")})
 	b := c.start("b", t.TempDir(), c.queue("b"))
 	a := c.start("a", t.TempDir(), c.queue("a"))
 	a.ended(a.trigger("app").Item.ID)
@@ -204,7 +204,7 @@ func TestLargeLogIsTheSameOnEveryServer(t *testing.T) {
 // after the database is gone, and end while it is.
 func TestLogIsCompleteAfterTheDatabaseWasAway(t *testing.T) {
 	says := make(told)
-	c := newCluster(t, buildtoken.Job{Name: "app", Runner: says, Settings: labelled("a")})
+	c := newSharing(t, buildtoken.Job{Name: "app", Runner: says, Settings: runsOn("a")})
 	b := c.start("b", t.TempDir(), c.queue("b"))
 	a := c.start("a", t.TempDir(), c.queue("a"))
 	item := b.trigger("app").Item.ID
@@ -244,7 +244,7 @@ func TestLogIsCompleteAfterTheDatabaseWasAway(t *testing.T) {
 // TestRestartBringsTheRestOfLostLogs has what a process leaves that died: a build on
 // record, a file of its log, and the beginning of that in the queue.
 func TestRestartBringsTheRestOfLostLogs(t *testing.T) {
-	c := newCluster(t, buildtoken.Job{Name: "app", Runner: succeeds(), Settings: labelled("a")})
+	c := newSharing(t, buildtoken.Job{Name: "app", Runner: succeeds(), Settings: runsOn("a")})
 	q, dir := c.queue("a"), t.TempDir()
 	now := time.Now()
 	if _, _, err := q.Schedule(t.Context(), now, queue.Request{Job: "app"}); err != nil {
@@ -275,7 +275,7 @@ func TestRestartBringsTheRestOfLostLogs(t *testing.T) {
 
 // TestLogOfALostServerEnds has a server die while another one follows its build, and come back.
 func TestLogOfALostServerEnds(t *testing.T) {
-	c := newCluster(t, buildtoken.Job{Name: "app", Runner: succeeds(), Settings: labelled("a")})
+	c := newSharing(t, buildtoken.Job{Name: "app", Runner: succeeds(), Settings: runsOn("a")})
 	b := c.start("b", t.TempDir(), c.queue("b"))
 	item := b.trigger("app").Item.ID
 	a := c.queue("a")
@@ -320,7 +320,7 @@ func TestLogOfALostServerEnds(t *testing.T) {
 
 // TestLogsOfBeforeAreStillRead has a build whose log was a file when the queue did not keep logs.
 func TestLogsOfBeforeAreStillRead(t *testing.T) {
-	c := newCluster(t, buildtoken.Job{Name: "app", Runner: succeeds(), Settings: labelled("a")})
+	c := newSharing(t, buildtoken.Job{Name: "app", Runner: succeeds(), Settings: runsOn("a")})
 	q, dir := c.queue("a"), t.TempDir()
 	a := c.start("a", dir, q)
 	a.ended(a.trigger("app").Item.ID)
@@ -342,7 +342,7 @@ func TestLogsOfBeforeAreStillRead(t *testing.T) {
 }
 
 // stored is how many files the queue keeps.
-func (c *cluster) stored() (n int) {
+func (c *sharing) stored() (n int) {
 	c.t.Helper()
 	row := pgtest.Connect(c.t, c.pg.URL()).QueryRow(c.t.Context(), "select count(distinct ref) from "+c.schema+".uploads")
 	if err := row.Scan(&n); err != nil {
@@ -356,8 +356,8 @@ func (c *cluster) stored() (n int) {
 func TestFilesReachTheServerThatBuilds(t *testing.T) {
 	contents := map[string]string{"text": "of a file", "empty": "", "several parts": strings.Repeat("0123456789abcdef", 50_000)}
 	read := make(chan string, 1)
-	c := newCluster(t, buildtoken.Job{
-		Name: "app", Params: []job.Param{{Name: "F", Kind: job.KindFile}}, Settings: labelled("a"),
+	c := newSharing(t, buildtoken.Job{
+		Name: "app", Params: []job.Param{{Name: "F", Kind: job.KindFile}}, Settings: runsOn("a"),
 		Runner: runs(func(_ context.Context, b runner.Build, _ io.Writer) runner.Result {
 			content, err := os.ReadFile(b.Params[0].File)
 			if err != nil {
@@ -419,7 +419,7 @@ func TestFilesReachTheServerThatBuilds(t *testing.T) {
 
 // TestSweptFilesAreOldAndNobodys opens servers beside a trigger that has stored its file and is not queued yet.
 func TestSweptFilesAreOldAndNobodys(t *testing.T) {
-	c := newCluster(t, buildtoken.Job{Name: "app", Runner: succeeds(), Params: []job.Param{{Name: "F", Kind: job.KindFile}}})
+	c := newSharing(t, buildtoken.Job{Name: "app", Runner: succeeds(), Params: []job.Param{{Name: "F", Kind: job.KindFile}}})
 	q := c.queue("a")
 	a := c.start("a", t.TempDir(), q)
 	a.trigger("app", values(), delayed("1h"), func(t *buildtoken.Trigger) {
@@ -444,7 +444,7 @@ func TestSweptFilesAreOldAndNobodys(t *testing.T) {
 }
 
 func TestServersNeedTheSameKey(t *testing.T) {
-	c := newCluster(t, buildtoken.Job{Name: "app", Runner: succeeds()})
+	c := newSharing(t, buildtoken.Job{Name: "app", Runner: succeeds()})
 	openWith := func(key buildtoken.Key) (*buildtoken.Controller, error) {
 		return buildtoken.Open(t.Context(), buildtoken.Options{Queue: c.queue("a"), Dir: t.TempDir(), Key: key})
 	}
