@@ -38,9 +38,9 @@ func TestOthersAreToldAndHeard(t *testing.T) {
 		changed       bool
 		want          queue.Notice
 	}{
-		{"something is due", `{"from":"other","due":1}`, true, queue.Notice{}},
+		{"something is due", `{"from":"other","due":1}`, true, queue.Notice{Queued: true}},
 		{"a build has changed", `{"from":"other","items":[7],"jobs":["j"]}`, false, queue.Notice{Items: []int64{7}, Jobs: []string{"j"}}},
-		{"something else", "of a later version", true, queue.Notice{All: true}},
+		{"something else", "of a later version", true, queue.Notice{All: true, Queued: true}},
 	} {
 		if _, err := other.Exec(t.Context(), "select pg_notify($1, $2)", "buildtoken "+s.schema, tt.payload); err != nil {
 			t.Fatal(err)
