@@ -31,7 +31,6 @@ func (q *DB) applyRules(ctx context.Context, set *newRules) error {
 		b := t.batch()
 		// Of two servers whose jobs become the same at once, one comes last and sees it.
 		b.Queue("select pg_advisory_xact_lock(hashtextextended($1, 0))", "buildtoken rules "+q.opts.Schema)
-		b.Queue("update servers set jobs = $2 where server = $1", q.opts.Server, set.digest)
 		b.Queue(agreedSQL, q.opts.Server, set.digest).QueryRow(func(row pgx.Row) error { return row.Scan(&agreed) })
 		b.Queue("select job, head::text from lanes").Query(all.read)
 		if err := t.send(ctx, b); err != nil {
@@ -58,7 +57,11 @@ func (q *DB) applyRules(ctx context.Context, set *newRules) error {
 			}
 		}
 		t.tell = message{Due: atOnce, Servers: true, Notice: queue.Notice{All: true}}
-		return l.write(ctx, t)
+		// Last of all: no heartbeat must wait for a lane.
+		return l.write(ctx, t, func(b *pgx.Batch) error {
+			b.Queue("update servers set jobs = $2 where server = $1", q.opts.Server, set.digest)
+			return nil
+		})
 	})
 	if err != nil {
 		return err

@@ -134,13 +134,18 @@ func (q *DB) leave(conn *pgx.Conn) {
 func (q *DB) regain(ctx context.Context, config *pgx.ConnConfig) *pgx.Conn {
 	said, taken := "", false
 	for {
-		try, cancel := context.WithTimeout(ctx, q.opts.Timeout)
 		// There may still be other connections, and the time runs.
+		try, cancel := context.WithTimeout(ctx, q.opts.TTL/4)
 		err := q.pool.AcquireFunc(try, func(conn *pgxpool.Conn) error { return q.beat(try, conn.Conn()) })
-		if errors.Is(err, errTaken) && !taken {
+		cancel()
+		switch {
+		case err == nil:
+			q.change() // nothing is heard meanwhile
+		case errors.Is(err, errTaken) && !taken:
 			taken = true
 			q.cutOff()
 		}
+		try, cancel = context.WithTimeout(ctx, q.opts.Timeout)
 		conn, err := q.guard(try, config)
 		cancel()
 		if err == nil {
