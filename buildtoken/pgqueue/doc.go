@@ -13,13 +13,19 @@
 // a transaction with a NOTIFY waits for every other one of the whole database
 // server.
 //
+// Any number of servers may have the queue open. Each has a name and says, every
+// few seconds, that it is there; one that was not heard of for too long is given
+// up, and whoever sees it first ends its builds ([DB.ReclaimLost]). Triggers need
+// none of that, only row locks. A claim holds the row of its own server, so a
+// server that was given up starts nothing.
+//
 // What will bite you:
 //
-//   - One server at a time. The queue holds a lock in the database as long as
-//     it is open, and a second [Open] of the same schema answers [ErrLocked].
-//     While the connection that holds the lock is lost, nothing is accepted.
-//   - A server that was cut off must stop its builds ([DB.CutOff]). Another one
-//     takes over only when that time is over.
+//   - A second server of the same name is answered [ErrLocked].
+//   - A server that was cut off must stop its builds ([DB.CutOff]). Others give it
+//     up only when that time is over.
+//   - Servers may have different jobs. As long as they do, nobody starts a job, or
+//     changes its rules, that is not in its own [DB.SetRules].
 //   - Lanes are locked in the order of their names, and items, builds and counts
 //     only under the lock of their lane. Whoever takes a second lane otherwise
 //     makes deadlocks.
@@ -28,6 +34,6 @@
 //     queue.ErrStorage although the change may have been made: asking again joins
 //     what is there.
 //   - Instants come from the callers, which is to say from the servers' clocks.
-//     The database's clock decides nothing.
+//     The database's clock decides only whether a server lives.
 //   - Connection strings hold passwords. No error of this package shows one.
 package pgqueue
