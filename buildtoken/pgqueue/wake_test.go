@@ -40,6 +40,7 @@ func TestOthersAreToldAndHeard(t *testing.T) {
 	}{
 		{"something is due", `{"from":"other","due":1}`, true, queue.Notice{Queued: true}},
 		{"a build has changed", `{"from":"other","items":[7],"jobs":["j"]}`, false, queue.Notice{Items: []int64{7}, Jobs: []string{"j"}}},
+		{"a log has grown", `{"from":"other","logs":["j"]}`, false, queue.Notice{Logs: []string{"j"}}},
 		{"something else", "of a later version", true, queue.Notice{All: true, Queued: true}},
 	} {
 		if _, err := other.Exec(t.Context(), "select pg_notify($1, $2)", "buildtoken "+s.schema, tt.payload); err != nil {
