@@ -1,0 +1,309 @@
+package console_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/console"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// errAway says that the keeper can't be asked.
+var errAway = errors.New("away")
+
+// keeper is a keeper of one log in memory.
+type keeper struct {
+	mu       sync.Mutex
+	text     []byte
+	complete bool
+	gone     bool // the build is dropped
+	away     bool // the next calls fail
+	// asked and read count calls, largest is the most that was read at once.
+	asked, read, largest int
+	// after, if not nil, is called with each piece that was added; it may change
+	// the keeper, and its error is the answer.
+	after func(*keeper) error
+}
+
+func (k *keeper) AppendLog(_ context.Context, _ string, _, offset int64, p []byte, last bool) (int64, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch {
+	case k.away:
+		return 0, errAway
+	case k.complete:
+		return int64(len(k.text)), queue.ErrNotRunning
+	case offset != int64(len(k.text)):
+		return int64(len(k.text)), nil
+	}
+	k.text, k.complete = append(k.text, p...), last
+	if k.after != nil {
+		if err := k.after(k); err != nil {
+			return 0, err
+		}
+	}
+	return offset + int64(len(p)), nil
+}
+
+func (k *keeper) LogState(context.Context, string, int64) (int64, bool, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.asked++
+	switch {
+	case k.away:
+		return 0, false, errAway
+	case k.gone:
+		return 0, false, queue.ErrNotFound
+	}
+	return int64(len(k.text)), k.complete, nil
+}
+
+func (k *keeper) ReadLog(_ context.Context, _ string, _, offset int64, p []byte) (int, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.read++
+	k.largest = max(k.largest, len(p))
+	if k.away {
+		return 0, errAway
+	}
+	return copy(p, k.text[min(offset, int64(len(k.text))):]), nil
+}
+
+func (*keeper) DropLogs(context.Context, string, int64) error { return nil }
+
+// set changes the keeper.
+func (k *keeper) set(change func(*keeper)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	change(k)
+}
+
+func openShared(t *testing.T, s *console.Shared) *console.Reader {
+	t.Helper()
+	r, err := s.Open(t.Context(), "job", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.Close() })
+	return r
+}
+
+// TestSharedLogIsAskedForOnce has two hundred followers of a live log.
+func TestSharedLogIsAskedForOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const followers = 200
+		k := &keeper{}
+		s := console.NewShared(k)
+		r := openShared(t, s)
+		var following sync.WaitGroup
+		texts := make([]bytes.Buffer, followers)
+		for i := range texts {
+			following.Go(func() {
+				own, err := s.Open(t.Context(), "job", 1)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer own.Close()
+				if _, err := console.Follow(t.Context(), own, 0, func(p []byte) error { texts[i].Write(p); return nil }); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		k.set(func(k *keeper) { k.asked = 0 })
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		k.set(func(k *keeper) {
+			if k.asked < 15 || k.asked > 21 {
+				t.Errorf("asked %d times in 10 s of silence, want about twice a second", k.asked)
+			}
+			k.asked, k.read = 0, 0
+			k.text = []byte("one\n")
+		})
+		begin := time.Now()
+		s.Wake("other job")
+		s.Wake("job")
+		synctest.Wait()
+		if size := r.Size(); size != 4 || !time.Now().Equal(begin) {
+			t.Errorf("told that there is more, %d bytes were known after %v, want 4 at once", size, time.Since(begin))
+		}
+		k.set(func(k *keeper) {
+			if k.asked != 1 || k.read != 1 {
+				t.Errorf("asked %d times and read %d times for %d followers, want once", k.asked, k.read, followers)
+			}
+			k.text, k.complete = append(k.text, "two\n"...), true
+		})
+		following.Wait() // nobody tells
+		if since := time.Since(begin); since > 2*time.Second {
+			t.Errorf("the end was known after %v", since)
+		}
+		for i := range texts {
+			if got := texts[i].String(); got != "one\ntwo\n" {
+				t.Fatalf("follower %d read %q", i, got)
+			}
+		}
+	})
+}
+
+func TestSharedLogOfAKeeperThatIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := &keeper{text: []byte("one\n")}
+		s := console.NewShared(k)
+		r := openShared(t, s)
+		k.set(func(k *keeper) { k.away = true })
+		if _, err := s.Open(t.Context(), "job", 2); !errors.Is(err, errAway) {
+			t.Errorf("Open = %v, want %v", err, errAway)
+		}
+		if _, err := r.ReadAt(make([]byte, 4), 0); !errors.Is(err, errAway) {
+			t.Errorf("ReadAt = %v, want %v", err, errAway)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if size, complete, err := r.Wait(ctx, 4); size != 4 || complete || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Wait = %d, %v, %v; want to wait", size, complete, err)
+		}
+		k.set(func(k *keeper) { k.away, k.text = false, []byte("one\ntwo\n") })
+		if size, _, err := r.Wait(t.Context(), 4); size != 8 || err != nil {
+			t.Errorf("Wait when it is back = %d, %v", size, err)
+		}
+		// A database that has crashed may have forgotten the end, and what comes then may be something else.
+		p := make([]byte, 8)
+		if _, err := r.ReadAt(p, 0); err != nil || string(p) != "one\ntwo\n" {
+			t.Errorf("ReadAt = %q, %v", p, err)
+		}
+		k.set(func(k *keeper) { k.text = []byte("one\n") })
+		go func() { _, _, _ = r.Wait(t.Context(), 8) }() // ends when there is more
+		synctest.Wait()
+		s.WakeAll()
+		synctest.Wait()
+		if size := r.Size(); size != 4 {
+			t.Errorf("Size after a crash = %d, want 4", size)
+		}
+		k.set(func(k *keeper) { k.text = []byte("one\nlost\n") })
+		if size, _, err := r.Wait(t.Context(), 4); size != 9 || err != nil {
+			t.Errorf("Wait = %d, %v", size, err)
+		}
+		if _, err := r.ReadAt(p, 0); err != nil || string(p) != "one\nlost" {
+			t.Errorf("ReadAt after a crash = %q, %v", p, err)
+		}
+		// The build is dropped while its log is followed.
+		k.set(func(k *keeper) { k.gone = true })
+		if size, complete, err := r.Wait(t.Context(), 9); size != 9 || !complete || err != nil {
+			t.Errorf("Wait for a log that is dropped = %d, %v, %v; want its end", size, complete, err)
+		}
+		if _, err := s.Open(t.Context(), "job", 3); !errors.Is(err, console.ErrNotFound) {
+			t.Errorf("Open of a log that is dropped = %v, want %v", err, console.ErrNotFound)
+		}
+	})
+}
+
+// TestSharedLogIsReadInBlocks reads a log from many places at once.
+func TestSharedLogIsReadInBlocks(t *testing.T) {
+	k := &keeper{text: make([]byte, 3<<20+17), complete: true}
+	random := rand.NewChaCha8([32]byte{1})
+	_, _ = random.Read(k.text)
+	r := openShared(t, console.NewShared(k))
+	var readers sync.WaitGroup
+	for i := range uint64(8) {
+		readers.Go(func() {
+			places := rand.New(rand.NewPCG(1, i))
+			for range 50 {
+				from := places.IntN(len(k.text))
+				p := make([]byte, places.IntN(300<<10))
+				n, err := r.ReadAt(p, int64(from))
+				want := k.text[from:min(from+len(p), len(k.text))]
+				if !bytes.Equal(p[:n], want) || (err != nil && !errors.Is(err, io.EOF)) || (n < len(p)) != errors.Is(err, io.EOF) {
+					t.Errorf("ReadAt(%d bytes, %d) = %d, %v", len(p), from, n, err)
+				}
+			}
+		})
+	}
+	readers.Wait()
+	if k.largest > 128<<10 {
+		t.Errorf("%d bytes were read at once, want at most 128 KiB", k.largest)
+	}
+	k.set(func(k *keeper) { k.read = 0 })
+	if _, err := io.Copy(io.Discard, io.NewSectionReader(r, 0, r.Size())); err != nil {
+		t.Fatal(err)
+	}
+	if k.read > 25 {
+		t.Errorf("read %d times from one end to the other, want each block once", k.read)
+	}
+}
+
+// TestShip copies a log to a keeper with which something goes wrong once.
+func TestShip(t *testing.T) {
+	forget := func(n int, err error) func(*keeper) error {
+		return func(k *keeper) error {
+			if len(k.text) > 60_000 {
+				k.text, k.complete, k.after = k.text[:len(k.text)-n], false, nil
+				return err
+			}
+			return nil
+		}
+	}
+	for _, tt := range []struct {
+		name   string
+		keeper *keeper
+		// tries are the calls that end with an error.
+		tries int
+	}{
+		{"nothing goes wrong", &keeper{}, 0},
+		{"a part is there", &keeper{text: bytes.Repeat([]byte("line\n"), 100)}, 0},
+		{"it is away", &keeper{away: true}, 1},
+		{"an answer is lost", &keeper{after: forget(0, errAway)}, 1},
+		{"a piece is lost", &keeper{after: forget(10_000, errAway)}, 1},
+		{"a crash costs the end, and nobody notices", &keeper{after: forget(50_000, nil)}, 0},
+		{"a crash costs all", &keeper{after: func(k *keeper) error { k.text, k.after = nil, nil; return nil }}, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := console.New(t.TempDir())
+			w := create(t, s, 1, 0)
+			want := bytes.Repeat([]byte("line\n"), 40_000)
+			_, _ = w.Write(want)
+			if err := w.Close(); err != nil {
+				t.Fatal(err)
+			}
+			r := open(t, s, 1)
+			k := tt.keeper
+			tries := 0
+			for console.Ship(t.Context(), k, r, "job", 1, true) != nil {
+				tries++
+				k.set(func(k *keeper) { k.away = false })
+			}
+			if !bytes.Equal(k.text, want) || !k.complete || tries != tt.tries {
+				t.Errorf("the keeper has %d bytes, complete %v, after %d errors; want all %d after %d", len(k.text), k.complete, tries, len(want), tt.tries)
+			}
+			if err := console.Ship(t.Context(), k, r, "job", 1, true); err != nil {
+				t.Errorf("Ship again = %v", err)
+			}
+		})
+	}
+}
+
+func TestShipLeavesTheEndToOthers(t *testing.T) {
+	s := console.New(t.TempDir())
+	w := create(t, s, 1, 0)
+	w.Line("line")
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r := open(t, s, 1)
+	k := &keeper{}
+	if err := console.Ship(t.Context(), k, r, "job", 1, false); err != nil || k.complete || string(k.text) != "line\n" {
+		t.Errorf("Ship of a part = %v, complete %v, %q", err, k.complete, k.text)
+	}
+	k = &keeper{text: []byte("l")}
+	k.after = func(k *keeper) error { k.complete = true; return nil } // somebody else ends it
+	if err := console.Ship(t.Context(), k, r, "job", 1, true); !errors.Is(err, queue.ErrNotRunning) {
+		t.Errorf("Ship to a log that somebody else has ended = %v, want %v", err, queue.ErrNotRunning)
+	}
+}
