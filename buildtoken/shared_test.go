@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
@@ -394,7 +395,20 @@ func TestFilesReachTheServerThatBuilds(t *testing.T) {
 	if got := c.stored(); got != 3 {
 		t.Errorf("after one was cancelled and another one refused %d files are stored, want 3", got)
 	}
-	a := c.start("a", t.TempDir(), c.queue("a"))
+	// What was queued when files were kept where the trigger came has a file there.
+	rows, err := pgtest.Connect(t, c.pg.URL()).Query(t.Context(), "delete from "+c.schema+".uploads where body = 'of a file' returning ref")
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil || len(moved) != 1 {
+		t.Fatal(moved, err)
+	}
+	dir := t.TempDir()
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "uploads"), 0o700), os.WriteFile(filepath.Join(dir, "uploads", moved[0]), []byte("of a file"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	a := c.start("a", dir, c.queue("a"))
 	got := map[string]bool{}
 	for range contents {
 		got[<-read] = true

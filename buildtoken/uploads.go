@@ -102,15 +102,29 @@ func (u uploads) fetch(ctx context.Context, values []queue.Value) error {
 		if v.Ref == "" {
 			continue
 		}
-		out, err := os.OpenFile(u.path(v.Ref), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-		if err == nil {
-			err = errors.Join(u.keeper.GetFile(ctx, v.Ref, out), out.Close())
-		}
-		if err != nil {
+		if err := u.fetchOne(ctx, v.Ref); err != nil {
 			return fmt.Errorf("file parameter %s: %w", v.Name, err)
 		}
 	}
 	return nil
+}
+
+func (u uploads) fetchOne(ctx context.Context, ref string) error {
+	path := u.path(ref)
+	part := path + ".part"
+	out, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) //nolint:gosec // path leads nowhere else
+	if err != nil {
+		return err
+	}
+	err = errors.Join(u.keeper.GetFile(ctx, ref, out), out.Close())
+	if err == nil {
+		return os.Rename(part, path)
+	}
+	_ = os.Remove(part) // or the next start sweeps it
+	if _, statErr := os.Stat(path); statErr == nil && errors.Is(err, queue.ErrNotFound) {
+		return nil // it was stored here when the queue did not keep files
+	}
+	return err
 }
 
 // ErrUpload says that an uploaded file could not be made durable.
