@@ -118,7 +118,7 @@ func (i *importer) all(ctx context.Context, from queue.Records) error {
 	if err != nil {
 		return err
 	}
-	err = cp(ctx, i.tx, "builds", []string{"job", "number", "item", "node", "running", "wished", "files", "server", "body"}, from.Builds, i.build)
+	err = cp(ctx, i.tx, "builds", []string{"job", "number", "item", "node", "server", "running", "wished", "files", "body"}, from.Builds, i.build)
 	if err != nil {
 		return err
 	}
@@ -192,7 +192,9 @@ func (i *importer) build(b queue.Build) ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
+	server := "" // it has ended
 	if b.Running() {
+		server = i.server
 		l.running = append(l.running, b.Number)
 		i.sum.Running++
 		b.Node = i.server
@@ -203,7 +205,7 @@ func (i *importer) build(b queue.Build) ([]any, error) {
 	i.sum.Builds++
 	i.nextID = max(i.nextID, b.Item.ID+1)
 	body, err := encode(b)
-	return []any{b.Item.Job, b.Number, b.Item.ID, b.Node, b.Running(), b.Abort != "", hasFiles(b.Item), i.server, body}, err
+	return []any{b.Item.Job, b.Number, b.Item.ID, b.Node, server, b.Running(), b.Abort != "", hasFiles(b.Item), body}, err
 }
 
 func (i *importer) gone(c queue.Cancelled) ([]any, error) {
