@@ -184,7 +184,7 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 	if q, ok := opts.Queue.(interface {
 		UseKey(ctx context.Context, fingerprint []byte) error
 	}); ok {
-		if err := q.UseKey(ctx, derive(opts.Key, "fingerprint")); err != nil {
+		if err := q.UseKey(ctx, opts.Key.Fingerprint()); err != nil {
 			return nil, fmt.Errorf("buildtoken: %w", err)
 		}
 	}

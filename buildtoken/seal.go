@@ -22,6 +22,9 @@ import (
 // keys the digests by which equal triggers are found.
 type Key [32]byte
 
+// Fingerprint tells keys apart, and nothing else about them.
+func (k Key) Fingerprint() []byte { return derive(k, "fingerprint") }
+
 // errSealed says that a password can't be opened: the key is another one.
 var errSealed = errors.New("a password parameter cannot be opened: the key file is not the one with which it was queued")
 

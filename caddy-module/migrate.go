@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -18,22 +19,26 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
+	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/console"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
 func migrateCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "migrate [--config <path> [--adapter <name>]] [--from <file>]",
+		Use:   "migrate [--config <path> [--adapter <name>]] [--from <file>] [--without-logs]",
 		Short: "Moves the queue from a file to the Postgres of a configuration",
 		Long: `
 Copies all that a queue in a file (queue bolt) holds into the database that
 the configuration names (queue postgres): queued items with their numbers,
-builds and their history, cancelled items, and the keys of triggers. Nothing
-is there already, or nothing is done; and all of it is moved, or nothing.
+builds and their history, cancelled items, the keys of triggers, console logs
+and uploaded files. Nothing is there already, or nothing is done; and all of
+it is moved, or nothing.
 
-Stop Caddy before. The file is only read, and is as it was afterwards; do not
+Stop Caddy before. What is moved is only read, and is as it was afterwards; do not
 start a Caddy with it again, or what is queued is built twice.
 
 Run it as the user that Caddy runs as, with its environment.`,
@@ -43,6 +48,7 @@ Run it as the user that Caddy runs as, with its environment.`,
 	cmd.Flags().StringP("config", "c", "", "The configuration file, which has queue postgres")
 	cmd.Flags().StringP("adapter", "a", "", "The config adapter for that file")
 	cmd.Flags().StringP("from", "f", "", "The file of the queue (default: where Caddy keeps it by default)")
+	cmd.Flags().Bool("without-logs", false, "Leave the console logs where they are")
 	return cmd
 }
 
@@ -59,6 +65,7 @@ func runMigrate(flags caddycmd.Flags) (int, error) {
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, err
 	}
+	to.logs = !flags.Bool("without-logs")
 	err = migrate(context.Background(), os.Stdout, from, to)
 	return exitCode(err), err
 }
@@ -69,6 +76,7 @@ type target struct {
 
 	place  string
 	server string
+	logs   bool // are moved too
 }
 
 // targetOf reads from a configuration what it says about the queue.
@@ -109,10 +117,13 @@ func migrate(ctx context.Context, out io.Writer, from string, to target) error {
 	began := time.Now()
 	var moved pgqueue.Imported
 	err := boltqueue.Export(from, lockTimeout, func(records queue.Records) (err error) {
-		if err := to.checkKey(from + ".key"); err != nil {
+		key, err := to.checkKey(from + ".key")
+		if err != nil {
 			return err
 		}
-		moved, err = pgqueue.Import(ctx, pgqueue.Options{URL: to.url(), Schema: to.Schema, Server: to.server}, records)
+		beside := contentsOf(dataDir(from), to.logs)
+		beside.Fingerprint = key.Fingerprint()
+		moved, err = pgqueue.Import(ctx, pgqueue.Options{URL: to.url(), Schema: to.Schema, Server: to.server}, records, beside)
 		return err
 	})
 	switch {
@@ -126,15 +137,42 @@ func migrate(ctx context.Context, out io.Writer, from string, to target) error {
 	return to.report(out, from, moved, time.Since(began))
 }
 
-// checkKey makes sure that the servers will have the key of the file: without
-// it, passwords can't be read, and what is queued is not found to be equal.
-func (t target) checkKey(path string) error {
+// contentsOf opens the logs and the uploaded files in the folder of a queue.
+func contentsOf(dir string, withLogs bool) pgqueue.Contents {
+	c := pgqueue.Contents{File: func(ref string) (io.ReadCloser, error) {
+		return os.Open(filepath.Join(dir, "uploads", filepath.Base(ref))) //nolint:gosec // the operator names the folder
+	}}
+	if logs := console.New(filepath.Join(dir, "logs")); withLogs {
+		c.Log = func(full string, number int64) (io.ReadCloser, error) {
+			r, err := logs.Open(job.PathElement(full), number)
+			if errors.Is(err, console.ErrNotFound) {
+				return nil, fs.ErrNotExist
+			}
+			if err != nil {
+				return nil, err
+			}
+			return wholeLog{io.NewSectionReader(r, 0, r.Size()), r}, nil
+		}
+	}
+	return c
+}
+
+// wholeLog reads a log from its beginning to its end.
+type wholeLog struct {
+	*io.SectionReader
+	io.Closer
+}
+
+// checkKey gives the key of the file, if the servers will have it: without it,
+// passwords can't be read, and what is queued is not found to be equal.
+func (t target) checkKey(path string) (buildtoken.Key, error) {
+	var none buildtoken.Key
 	want, err := readKey(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("the key of the queue is not there: %w. Put it back; if it is lost, start Caddy with the file once, which makes a new one", err)
+		return none, fmt.Errorf("the key of the queue is not there: %w. Put it back; if it is lost, start Caddy with the file once, which makes a new one", err)
 	}
 	if err != nil {
-		return fmt.Errorf("key of the queue: %w", err)
+		return none, fmt.Errorf("key of the queue: %w", err)
 	}
 	has := "another key than the file"
 	got, given := t.key()
@@ -144,17 +182,17 @@ func (t target) checkKey(path string) error {
 		if errors.Is(err, os.ErrNotExist) {
 			has = "no key"
 		} else if err != nil {
-			return fmt.Errorf("key of queue postgres: %w", err)
+			return none, fmt.Errorf("key of queue postgres: %w", err)
 		}
 	}
 	if err == nil && got == want {
-		return nil
+		return want, nil
 	}
 	word := "{file." + path + "}"
 	if strings.ContainsAny(word, " \t\"") {
 		word = strconv.Quote(word)
 	}
-	return fmt.Errorf("%w: queue postgres has %s, so passwords that are queued could not be read, nor equal triggers be joined; "+
+	return none, fmt.Errorf("%w: queue postgres has %s, so passwords that are queued could not be read, nor equal triggers be joined; "+
 		"write `key %s` in its block, or put what is in that file where your other secrets are, and name that", errOtherKey, has, word)
 }
 
@@ -164,8 +202,8 @@ var errOtherKey = errors.New("the key is not that of the queue")
 // report says what was moved, and what is left to do.
 func (t target) report(out io.Writer, from string, moved pgqueue.Imported, took time.Duration) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	_, err := fmt.Fprintf(w, "from\t%s\nto\t%s\njobs\t%d\nqueued\t%d\nbuilds\t%d\ncancelled\t%d\nkeys of triggers\t%d\ntook\t%v\n", from, t.place,
-		moved.Jobs, moved.Items, moved.Builds, moved.Cancelled, moved.Receipts, took.Round(time.Millisecond))
+	_, err := fmt.Fprintf(w, "from\t%s\nto\t%s\njobs\t%d\nqueued\t%d\nbuilds\t%d\ncancelled\t%d\nkeys of triggers\t%d\nlogs\t%d, %d KiB\nfiles\t%d\ntook\t%v\n",
+		from, t.place, moved.Jobs, moved.Items, moved.Builds, moved.Cancelled, moved.Receipts, moved.Logs, (moved.LogBytes+1023)>>10, moved.Files, took.Round(time.Millisecond))
 	if err := errors.Join(err, w.Flush()); err != nil {
 		return fmt.Errorf("%w", err)
 	}
@@ -174,17 +212,9 @@ func (t target) report(out io.Writer, from string, moved pgqueue.Imported, took 
 		fmt.Fprintf(&b, "\nRunning on record: %d. They end as ABORTED when %s starts.\n", moved.Running, t.server)
 	}
 	b.WriteString("\nThe file is as it was. Do not start a Caddy with it again: what is queued would be built twice.\n")
-	var left []string
-	for _, name := range []string{"logs", "uploads"} {
-		folder := filepath.Join(dataDir(from), name)
-		if _, err := os.Stat(folder); err == nil {
-			left = append(left, quoted(folder))
-		}
-	}
-	if len(left) > 0 {
+	if folder := filepath.Join(dataDir(from), "logs"); !t.logs {
 		to := quoted(postgresDir(t.place))
-		fmt.Fprintf(&b, "\nConsole logs and uploaded files (%d queued items have some) are still beside it. Before Caddy starts:\n\n"+
-			"\tmkdir -p %s\n\tcp -a %s %s\n", moved.Files, to, strings.Join(left, " "), to)
+		fmt.Fprintf(&b, "\nConsole logs were not moved. This server can show them if they are here before it starts:\n\n\tmkdir -p %s\n\tcp -a %s %s\n", to, quoted(folder), to)
 	}
 	_, err = io.WriteString(out, b.String())
 	return err

@@ -214,14 +214,14 @@ func TestMovedQueueGoesOnAsTheFileWould(t *testing.T) {
 	to := pgqueue.Options{URL: pgtest.Start(t).URL(), Server: server}
 	var moved pgqueue.Imported
 	err = boltqueue.Export(path, 0, func(records queue.Records) (err error) {
-		moved, err = pgqueue.Import(t.Context(), to, records)
+		moved, err = pgqueue.Import(t.Context(), to, records, pgqueue.Contents{})
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("seed %d: moved %+v, next item %d", seed, moved, l.last+1)
-	if moved.Items < queued || moved.Builds == moved.Running || min(moved.Running, moved.Cancelled, moved.Receipts, moved.Files) == 0 {
+	if moved.Items < queued || moved.Builds == moved.Running || min(moved.Running, moved.Cancelled, moved.Receipts) == 0 {
 		t.Errorf("moved %+v: something is missing", moved)
 	}
 	if file, err = boltqueue.Open(opts); err != nil {

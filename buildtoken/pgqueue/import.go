@@ -25,18 +25,20 @@ type Imported struct {
 	// Running are the builds that were running on record. The first server that
 	// opens the queue ends them as lost.
 	Running int
-	// Files is how many of the items refer to stored files.
-	Files int
+	// Logs and Files are how many there were, LogBytes how much is in the logs.
+	Logs, Files int
+	LogBytes    int64
 }
 
-// Import writes the records of another queue into a schema that holds none. It
+// Import writes the records of another queue, and what it has beside them, into a
+// schema that holds none. It
 // makes or updates the tables as [Open] does, and all of it is one transaction:
 // after an error everything is as it was before. Servers that open the queue
 // meanwhile wait for it, as long as they are patient; one that has it open is
-// [ErrInUse]. ctx bounds the whole; Options.Timeout does not.
+// [ErrInUse]. Memory grows with the jobs and builds, not with what is moved. ctx bounds the whole; Options.Timeout does not.
 //
 // Builds that run on record become those of Options.Server, of an earlier life of it.
-func Import(ctx context.Context, opts Options, from queue.Records) (Imported, error) {
+func Import(ctx context.Context, opts Options, from queue.Records, beside Contents) (Imported, error) {
 	opts.Schema = cmp.Or(opts.Schema, DefaultSchema)
 	if opts.Timeout <= 0 {
 		opts.Timeout = DefaultTimeout
@@ -61,7 +63,7 @@ func Import(ctx context.Context, opts Options, from queue.Records) (Imported, er
 			return err
 		}
 		i.tx = tx
-		err := i.all(ctx, from)
+		err := i.all(ctx, from, beside)
 		done = err == nil
 		return err
 	})
@@ -83,6 +85,9 @@ type importer struct {
 	nextID int64
 	kib    int
 	sum    Imported
+	// refs are the references of queued items, logs those of all builds.
+	refs []string
+	logs []log
 }
 
 // imported is a lane, and what was found of it so far.
@@ -96,7 +101,7 @@ type imported struct {
 	receipts         int
 }
 
-func (i *importer) all(ctx context.Context, from queue.Records) error {
+func (i *importer) all(ctx context.Context, from queue.Records, beside Contents) error {
 	if err := i.reserve(ctx); err != nil {
 		return err
 	}
@@ -129,6 +134,9 @@ func (i *importer) all(ctx context.Context, from queue.Records) error {
 		return err
 	}
 	if err := cp(ctx, i.tx, "lanes", []string{"job", "head", "next", "next_id", "label"}, i.heads(), i.lane); err != nil {
+		return err
+	}
+	if err := i.contents(ctx, beside); err != nil {
 		return err
 	}
 	return i.finish(ctx)
@@ -177,9 +185,7 @@ func (i *importer) item(it queue.Item) ([]any, error) {
 		l.first = queue.Item{ID: it.ID, Due: it.Due}
 	}
 	files, kib := hasFiles(it), queue.KiB(it.Values)
-	if files {
-		i.sum.Files++
-	}
+	i.remember(it)
 	i.kib += kib
 	i.sum.Items++
 	i.nextID = max(i.nextID, it.ID+1)
@@ -202,6 +208,7 @@ func (i *importer) build(b queue.Build) ([]any, error) {
 		l.ended++
 	}
 	l.highest = max(l.highest, b.Number)
+	i.logs = append(i.logs, log{job: b.Item.Job, number: b.Number, complete: !b.Running()})
 	i.sum.Builds++
 	i.nextID = max(i.nextID, b.Item.ID+1)
 	body, err := encode(b)
@@ -273,7 +280,7 @@ func (i *importer) finish(ctx context.Context) error {
 			return err
 		}
 	}
-	_, err := i.tx.Exec(ctx, "analyze items, builds, cancelled, receipts, lanes")
+	_, err := i.tx.Exec(ctx, "analyze items, builds, cancelled, receipts, lanes, logs, pieces, uploads")
 	return err
 }
 

@@ -2,9 +2,12 @@ package pgqueue_test
 
 import (
 	"errors"
+	"io"
+	"io/fs"
 	"iter"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
@@ -34,6 +37,7 @@ type moving struct {
 	cancelled []queue.Cancelled
 	receipts  []queue.JobReceipt
 	end       error // at the end of the receipts
+	contents  pgqueue.Contents
 }
 
 func (m moving) records() queue.Records {
@@ -59,7 +63,7 @@ func everyKind() moving {
 
 func importInto(t *testing.T, s store, m moving) (pgqueue.Imported, error) {
 	t.Helper()
-	return pgqueue.Import(t.Context(), pgqueue.Options{URL: s.url, Schema: s.schema, Server: "new"}, m.records())
+	return pgqueue.Import(t.Context(), pgqueue.Options{URL: s.url, Schema: s.schema, Server: "new"}, m.records(), m.contents)
 }
 
 // exists says whether the schema is there.
@@ -197,7 +201,7 @@ func TestImportInterrupted(t *testing.T) {
 		}
 		sequence(m.receipts, nil)(yield)
 	}
-	if _, err := pgqueue.Import(t.Context(), pgqueue.Options{URL: s.url, Schema: s.schema, Server: "new"}, records); err == nil {
+	if _, err := pgqueue.Import(t.Context(), pgqueue.Options{URL: s.url, Schema: s.schema, Server: "new"}, records, pgqueue.Contents{}); err == nil {
 		t.Error("Import over a connection that was ended: no error")
 	}
 	if s.exists(t) {
@@ -219,10 +223,144 @@ func TestOpenDuringImport(t *testing.T) {
 		}
 		sequence(m.receipts, nil)(yield)
 	}
-	if _, err := pgqueue.Import(t.Context(), pgqueue.Options{URL: s.url, Schema: s.schema, Server: "new"}, records); err != nil {
+	if _, err := pgqueue.Import(t.Context(), pgqueue.Options{URL: s.url, Schema: s.schema, Server: "new"}, records, pgqueue.Contents{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "new"}).Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestImportOfContents imports logs and files of every size about which there is
+// something special.
+func TestImportOfContents(t *testing.T) {
+	s := newStore(t)
+	m := everyKind()
+	text := func(size int) string { return strings.Repeat("0123456789abcde\n", size/16+1)[:size] }
+	logs := map[int64]string{3: text(100_000), 4: "not the whole line", 5: "", 6: text(64 << 10), 7: text(1)}
+	for number := range logs {
+		if number > 4 {
+			m.builds = append(m.builds, queue.Build{Item: queue.Item{ID: 20 + number, Job: "j"}, Number: number, Started: start, Ended: start, Result: queue.Failure})
+		}
+	}
+	// One without a log.
+	m.builds = append(m.builds, queue.Build{Item: queue.Item{ID: 30, Job: "j"}, Number: 9, Started: start, Ended: start, Result: queue.Failure})
+	files := map[string]string{"empty": "", "one": "x", "part": text(256 << 10), "more": text(600_000)}
+	for ref := range files {
+		m.items[0].Values = append(m.items[0].Values, queue.Value{Name: ref, Kind: "file", Ref: ref})
+	}
+	m.items[0].Values = append(m.items[0].Values, queue.Value{Name: "lost", Kind: "file", Ref: "lost"})
+	opened := 0
+	give := func(text string, ok bool) (io.ReadCloser, error) {
+		if !ok {
+			return nil, fs.ErrNotExist
+		}
+		opened++
+		return &counted{strings.NewReader(text), &opened}, nil
+	}
+	m.contents = pgqueue.Contents{
+		Fingerprint: []byte("right"),
+		Log: func(job string, number int64) (io.ReadCloser, error) {
+			text, ok := logs[number]
+			return give(text, ok && job == "j")
+		},
+		File: func(ref string) (io.ReadCloser, error) {
+			text, ok := files[ref]
+			return give(text, ok)
+		},
+	}
+	moved, err := importInto(t, s, m)
+	if err != nil || moved.Logs != 5 || moved.LogBytes != 100_000+18+64<<10+1 || moved.Files != 4 {
+		t.Fatalf("Import = %+v, %v, want 5 logs and 4 files", moved, err)
+	}
+	if opened != 0 {
+		t.Errorf("%d were not closed", opened)
+	}
+	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "new"})
+	ctx := t.Context()
+	for number, want := range logs {
+		size, complete, err := q.LogState(ctx, "j", number)
+		if err != nil || size != int64(len(want)) || complete != (number != 4) {
+			t.Errorf("log of #%d: %d bytes, complete %v, %v; want %d", number, size, complete, err, len(want))
+		}
+		for _, offset := range []int{0, 1, 32<<10 - 1, 32 << 10, 99_999} {
+			if offset >= len(want) {
+				break
+			}
+			p := make([]byte, len(want))
+			if n, err := q.ReadLog(ctx, "j", number, int64(offset), p); err != nil || string(p[:n]) != want[offset:] {
+				t.Errorf("log of #%d from %d: %d bytes, %v; want %d", number, offset, n, err, len(want)-offset)
+			}
+		}
+	}
+	if _, _, err := q.LogState(ctx, "j", 9); !errors.Is(err, queue.ErrNotFound) {
+		t.Errorf("log of a build without one: %v, want %v", err, queue.ErrNotFound)
+	}
+	for ref, want := range files {
+		var got strings.Builder
+		if err := q.GetFile(ctx, ref, &got); err != nil || got.String() != want {
+			t.Errorf("file %s: %d bytes, %v, want %d", ref, got.Len(), err, len(want))
+		}
+	}
+	if err := q.UseKey(ctx, []byte("wrong")); !errors.Is(err, pgqueue.ErrKey) {
+		t.Errorf("UseKey with another key: %v, want %v", err, pgqueue.ErrKey)
+	}
+	if err := q.UseKey(ctx, []byte("right")); err != nil {
+		t.Error(err)
+	}
+	// The build that ran ends, and its log with it, on a line of its own.
+	if lost, err := q.Reclaim(ctx, start, "lost"); err != nil || len(lost) != 1 {
+		t.Fatalf("Reclaim = %+v, %v", lost, err)
+	}
+	p := make([]byte, 1000)
+	n, err := q.ReadLog(ctx, "j", 4, 0, p)
+	if _, complete, _ := q.LogState(ctx, "j", 4); err != nil || !strings.HasPrefix(string(p[:n]), logs[4]+"\n") || !complete {
+		t.Errorf("log of the lost build: %q, complete %v, %v", p[:n], complete, err)
+	}
+}
+
+// counted counts what is open.
+type counted struct {
+	*strings.Reader
+
+	open *int
+}
+
+func (c *counted) Close() error {
+	*c.open--
+	return nil
+}
+
+func TestImportOfUnreadableContentsLeavesNothing(t *testing.T) {
+	broken := errors.New("disk error")
+	for _, tt := range []struct {
+		name string
+		edit func(*moving)
+		want string
+	}{
+		{"a log can't be opened", func(m *moving) {
+			m.contents.Log = func(string, int64) (io.ReadCloser, error) { return nil, broken }
+		}, "log of j #3: disk error"},
+		{"a log can't be read to its end", func(m *moving) {
+			m.contents.Log = func(string, int64) (io.ReadCloser, error) {
+				return io.NopCloser(io.MultiReader(strings.NewReader("text"), iotest.ErrReader(broken))), nil
+			}
+		}, "log of j #3: disk error"},
+		{"a file can't be read", func(m *moving) {
+			m.items[0].Values = []queue.Value{{Name: "FILE", Kind: "file", Ref: "ref"}}
+			m.contents.File = func(string) (io.ReadCloser, error) { return io.NopCloser(iotest.ErrReader(broken)), nil }
+		}, "file of a parameter: disk error"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newStore(t)
+			m := everyKind()
+			tt.edit(&m)
+			if _, err := importInto(t, s, m); !errors.Is(err, broken) || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("Import: %v, want %q", err, tt.want)
+			}
+			if s.exists(t) {
+				t.Error("the schema was made nevertheless")
+			}
+		})
 	}
 }

@@ -4,8 +4,10 @@ package main_test
 
 import (
 	"bytes"
+	"errors"
+	"io"
+	"mime/multipart"
 	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,13 +17,13 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
 )
 
-// TestMigrate moves the queue of a server that was killed while a build ran, does
-// what the command says is left to do, and starts the server again.
+// TestMigrate moves the queue of a server that was killed while a build ran, and
+// starts the server again.
 func TestMigrate(t *testing.T) {
 	const password = "TacoTuesdayNight"
 	body := "job hello {\n quiet_period 0\n token secret {\n grant trigger log status\n }\n param A string\n run echo hello\n}\n" +
 		"job long {\n quiet_period 0\n token secret {\n grant trigger log status\n }\n run sleep 60\n}\n" +
-		"job release {\n quiet_period 0\n token secret {\n grant trigger log status\n }\n param PIN password\n run sh -c `test \"$PIN\" = 4711 && echo the PIN is right`\n}\n"
+		"job release {\n quiet_period 0\n token secret {\n grant trigger log status\n }\n param PIN password\n param NOTES file\n run sh -c `test \"$PIN\" = 4711 && cat NOTES`\n}\n"
 	database := strings.Replace(pgtest.Start(t).URL(), "postgres:///", "postgres://buildtoken:"+password+"@/", 1)
 	s := newServer(t, body)
 	s.environment = append(s.environment, "DATABASE_URL="+database)
@@ -37,7 +39,16 @@ func TestMigrate(t *testing.T) {
 		out, _, err := s.command("", "build-token", "status", "--address", s.admin)
 		return err == nil && strings.Contains(out, "long #1 since")
 	})
-	resp, err := http.PostForm("http://"+s.site+"/buildByToken/buildWithParameters?token=secret&job=release", url.Values{"PIN": {"4711"}})
+	var form bytes.Buffer
+	w := multipart.NewWriter(&form)
+	notes, err := w.CreateFormFile("NOTES", "notes.txt")
+	if err == nil {
+		_, err = io.WriteString(notes, "the PIN is right\n")
+	}
+	if err := errors.Join(err, w.WriteField("PIN", "4711"), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.Post("http://"+s.site+"/buildByToken/buildWithParameters?token=secret&job=release", w.FormDataContentType(), &form)
 	if err != nil || resp.StatusCode != http.StatusCreated {
 		t.Fatalf("trigger: got %+v, %v", resp, err)
 	}
@@ -79,7 +90,7 @@ func TestMigrate(t *testing.T) {
 		t.Fatalf("migrate: %v\n%s%s", err, out, errs)
 	}
 	said += out + errs
-	for _, want := range []string{"queued            1\n", "builds            2\n", "Running on record: 1. They end as ABORTED when ci-1 starts.", "The file is as it was."} {
+	for _, want := range []string{"queued            1\n", "builds            2\n", "logs              2, 1 KiB\n", "files             1\n", "Running on record: 1. They end as ABORTED when ci-1 starts.", "The file is as it was."} {
 		if !strings.Contains(out, want) {
 			t.Errorf("migrate: got %q, want %q in it", out, want)
 		}
@@ -92,10 +103,6 @@ func TestMigrate(t *testing.T) {
 		t.Errorf("a secret is shown:\n%s", said)
 	}
 
-	_, script, _ := strings.Cut(out, "Before Caddy starts:\n")
-	if text, err := exec.CommandContext(t.Context(), "sh", "-ec", script).CombinedOutput(); err != nil || strings.TrimSpace(script) == "" {
-		t.Fatalf("%s: %v\n%s", script, err, text)
-	}
 	s.start()
 	if _, _, log := s.get("/buildByToken/log?job=hello&token=secret&item=1"); log != first {
 		t.Errorf("log of a build of before: got %q, want %q", log, first)
@@ -108,5 +115,21 @@ func TestMigrate(t *testing.T) {
 	}
 	if log := s.built("hello", nil); !strings.Contains(log, "SUCCESS") {
 		t.Errorf("log of a new build: got %q", log)
+	}
+
+	// Once more to another schema, with the logs left where they are.
+	s.kill()
+	configure("queue postgres {env.DATABASE_URL} {\n schema other\n key {file." + file + ".key}\n}")
+	out, errs, err = s.command("", "build-token", "migrate", "--config", s.file, "--adapter", "caddyfile", "--without-logs")
+	_, script, told := strings.Cut(out, "before it starts:\n")
+	if err != nil || !told || !strings.Contains(out, "logs              0, 0 KiB\n") {
+		t.Fatalf("migrate without logs: %v\n%s%s", err, out, errs)
+	}
+	if text, err := exec.CommandContext(t.Context(), "sh", "-ec", script).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", script, err, text)
+	}
+	s.start()
+	if _, _, log := s.get("/buildByToken/log?job=hello&token=secret&item=1"); log != first {
+		t.Errorf("log that was copied: got %q, want %q", log, first)
 	}
 }
