@@ -13,8 +13,9 @@ import (
 func (u *user) again(ctx context.Context) error {
 	t, answered := u.m.keyed(u.d)
 	if t == nil {
-		return u.trigger(ctx, pick(u.d, u.jobs))
+		return u.trigger(ctx, u.likely())
 	}
+	begun := now()
 	a, err := u.lookout.trigger(ctx, u.d, t, t.said, t.delayText)
 	if err != nil {
 		return err
@@ -23,7 +24,7 @@ func (u *user) again(ctx context.Context) error {
 		u.m.answerAgain(t, a)
 		return nil
 	}
-	if a.status == http.StatusServiceUnavailable && strings.Contains(a.body, "given up") {
+	if u.unsure(a, now().Sub(begun)) {
 		return nil
 	}
 	if answered && strings.Contains(a.body, "full") {

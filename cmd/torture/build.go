@@ -16,8 +16,10 @@ type entry struct {
 	Job      string            `json:"job"`
 	Number   int64             `json:"number"`
 	Item     int64             `json:"item"`
-	What     string            `json:"what"` // start, end, beside: another build of the job ran
+	What     string            `json:"what"` // start, alive, end, beside: another build of the job ran
 	At       time.Time         `json:"at"`
+	Node     string            `json:"node,omitempty"`
+	Beside   int64             `json:"beside,omitempty"` // the item of the other build
 	Executor int               `json:"executor"`
 	Params   map[string]string `json:"params,omitempty"`
 	Cause    string            `json:"cause,omitempty"`
@@ -38,23 +40,31 @@ func runBuild(args []string) int {
 	if *stubborn {
 		signal.Ignore(syscall.SIGTERM)
 	}
-	if *lock != "" && !takeLock(*lock) {
-		write(*ledger, "beside")
+	if *lock != "" {
+		if holder, ok := takeLock(*lock, number("QUEUE_ID")); !ok {
+			write(*ledger, entry{What: "beside", Beside: holder})
+		}
 	}
-	write(*ledger, "start")
+	write(*ledger, entry{What: "start"})
 	say("working for", *work)
-	time.Sleep(*work) //nolint:forbidigo // that is all that the build does
-	write(*ledger, "end")
+	for left := *work; left > 0; left -= signEvery {
+		if left < *work {
+			write(*ledger, entry{What: "alive"})
+		}
+		time.Sleep(min(left, signEvery)) //nolint:forbidigo // that is all that the build does
+	}
+	write(*ledger, entry{What: "end"})
 	return *exit
 }
 
+// signEvery is how often a build that takes long writes that it is there.
+const signEvery = 250 * time.Millisecond
+
 // write appends one line in one write.
-func write(ledger, what string) {
-	e := entry{
-		Job: os.Getenv("JOB_NAME"), Number: number("BUILD_NUMBER"), Item: number("QUEUE_ID"),
-		What: what, At: now(), Executor: int(number("EXECUTOR_NUMBER")),
-	}
-	if what == "start" {
+func write(ledger string, e entry) {
+	e.Job, e.Number, e.Item = os.Getenv("JOB_NAME"), number("BUILD_NUMBER"), number("QUEUE_ID")
+	e.At, e.Node, e.Executor = now(), os.Getenv("NODE_NAME"), int(number("EXECUTOR_NUMBER"))
+	if e.What == "start" {
 		e.Cause = os.Getenv("BUILD_CAUSE")
 		e.Params = map[string]string{}
 		for _, name := range []string{"VERSION", "MODE", "LOUD"} {

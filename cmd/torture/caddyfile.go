@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // variation is what differs between the configurations that are loaded.
@@ -32,8 +33,22 @@ func vary(d dice) variation {
 // site is where the server listens and keeps its things.
 type site struct {
 	dir, self            string // self is this very program, which the builds run
+	home                 string // what is the server's own; dir, if it is alone
 	address, admin, busy string // loopback host:port; on busy listens the harness
+	jobs                 []*job
+	member               *member // nil: it is alone, with a queue in a file
 }
+
+// member is what a server has that shares its queue.
+type member struct {
+	name     string
+	labels   []string
+	database string // a connection string
+	takeover time.Duration
+}
+
+// key is that of queued passwords, the same for all members.
+const key = "746f727475726521746f727475726521746f727475726521746f727475726521"
 
 func (s site) ledger() string { return path.Join(s.dir, "ledger") }
 
@@ -48,7 +63,7 @@ func (s site) caddyfile(v variation, extra string) string {
 	line("skip_install_trust")
 	line("grace_period 2s")
 	line("build_token {")
-	line("queue bolt %q", path.Join(s.dir, "data", "queue.db"))
+	s.queue(line)
 	line("executors %d", v.executors)
 	line("queue_limit %d", v.queueLimit)
 	line("keep_builds %d", keepBuilds)
@@ -58,6 +73,9 @@ func (s site) caddyfile(v variation, extra string) string {
 	line("}")
 	line("http://%s {", s.address)
 	line("build_token {")
+	if s.member != nil { // so that all answer alike
+		line("root_url http://torture.test")
+	}
 	line("access {\nread `true`\nbuild `true`\ncancel `true`\n}")
 	line("token %s {\ngrant trigger status log cancel\n}", secret)
 	s.folder(line, v, "")
@@ -68,10 +86,21 @@ func (s site) caddyfile(v variation, extra string) string {
 	return b.String()
 }
 
+// queue writes where the queue is, and who the server is.
+func (s site) queue(line func(string, ...any)) {
+	m := s.member
+	if m == nil {
+		line("queue bolt %q", path.Join(s.dir, "data", "queue.db"))
+		return
+	}
+	line("queue postgres %q {\ntakeover_after %v\nkey %s\n}", m.database, m.takeover, key)
+	line("node %s {\nlabels %s\n}", m.name, strings.Join(m.labels, " "))
+}
+
 // folder writes what is below a folder, whose name is empty or ends with a slash.
 func (s site) folder(line func(string, ...any), v variation, name string) {
 	var folders []string
-	for _, j := range jobs() {
+	for _, j := range s.jobs {
 		rest, below := strings.CutPrefix(j.name, name)
 		if !below {
 			continue
@@ -93,6 +122,9 @@ func (s site) folder(line func(string, ...any), v variation, name string) {
 func (s site) job(line func(string, ...any), v variation, j *job) {
 	line("job %s {", path.Base(j.name))
 	line("quiet_period %v", j.quiet)
+	if j.label != "" {
+		line("label %s", j.label)
+	}
 	for _, option := range j.options {
 		line("%s", option)
 	}

@@ -119,6 +119,7 @@ type answer struct {
 	body    string
 	id      int64 // of the item, if there is one
 	created bool
+	end     *endJSON // how the build ended, if the answer came only then
 }
 
 // trigger sends a trigger, in one of the ways in which it may be sent.
@@ -158,7 +159,10 @@ func (c *client) trigger(ctx context.Context, d dice, t *trigger, said map[strin
 	if t.key != "" {
 		r.Header.Set("Idempotency-Key", `"`+t.key+`"`)
 	}
-	asJSON := d.chance(30)
+	if t.wait > 0 {
+		r.Header.Set("Prefer", "wait="+strconv.Itoa(t.wait))
+	}
+	asJSON := d.chance(30) || t.wait > 0
 	if asJSON {
 		r.Header.Set("Accept", "application/json")
 	}
@@ -178,8 +182,13 @@ func (c *client) trigger(ctx context.Context, d dice, t *trigger, said map[strin
 		var said struct {
 			ID      int64
 			Created bool
+			endJSON
 		}
-		if err := json.Unmarshal([]byte(got.body), &said); err != nil || said.ID != a.id || said.Created != a.created {
+		err := json.Unmarshal([]byte(got.body), &said)
+		if said.State != "" { // the status says nothing then
+			a.created, a.end = said.Created, &said.endJSON
+		}
+		if err != nil || said.ID != a.id || said.Created != a.created {
 			return a, fmt.Errorf("trigger: body %q does not fit status %d, item %d", got.body, a.status, a.id)
 		}
 	}

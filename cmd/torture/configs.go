@@ -27,6 +27,9 @@ func (c *configs) begin(v variation) {
 	c.last, c.past = v, nil
 }
 
+// again forgets nothing: a server of which there were lives before starts with v.
+func (c *configs) again(v variation) { c.loading(v)(true) }
+
 // loading notes that from now on v may be in force as well. It returns what is
 // to be called when it is known whether it was taken.
 func (c *configs) loading(v variation) (known func(taken bool)) {

@@ -55,7 +55,7 @@ func (h *harness) empty(ctx context.Context, srv *server, look lookout) error {
 				return fmt.Errorf("cancel item %d: %w", id, err)
 			}
 		}
-		rest := h.m.unfinished()
+		rest := h.m.unfinished(false)
 		if len(rest) == 0 {
 			return nil
 		}
@@ -92,13 +92,17 @@ func (m *model) itemJob(id int64) *job {
 	return m.items[id].lane.job
 }
 
-// unfinished are the items that have still to end.
-func (m *model) unfinished() []string {
+// unfinished are the items that have still to end, maybe but for those that are due
+// too late to wait for.
+func (m *model) unfinished(butLate bool) []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var all []string
 	for _, id := range m.order {
 		it := m.items[id]
+		if butLate && it.fate == queued && it.due.Sub(now()) > patience/2 {
+			continue
+		}
 		if !it.dropped && (it.fate == unseen || it.fate == queued || it.fate == built && it.result == "") {
 			all = append(all, it.String())
 		}
@@ -125,7 +129,7 @@ func (m *model) account() {
 			}
 		}
 	}
-	for _, j := range jobs() {
+	for _, j := range m.all {
 		l := m.jobs[j.name]
 		if l.keep == keepBuilds {
 			m.gaps(l)

@@ -23,6 +23,10 @@ type job struct {
 	work     time.Duration
 	stubborn bool
 	exit     int
+	// label is which servers may build it, "" for all. rare is in how many of 100
+	// cases it is triggered at all when it was picked; 0 means always.
+	label string
+	rare  int
 }
 
 // param is a parameter with the values that are tried.

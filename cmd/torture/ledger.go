@@ -67,9 +67,12 @@ func (m *model) wrote(e entry) {
 		m.wrong("%s ran, and the item was cancelled", who)
 		return
 	}
+	m.signed(it, e)
 	switch e.What {
+	case "alive":
+		return
 	case "beside":
-		m.wrong("%s ran beside another build of the job", who)
+		m.besideAnother(e)
 		return
 	case "start":
 		if it.begun != nil {

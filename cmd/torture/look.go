@@ -27,7 +27,7 @@ func (l lookout) everything(ctx context.Context, d dice) error {
 	if err := l.queue(ctx); err != nil {
 		return err
 	}
-	for _, j := range jobs() {
+	for _, j := range l.m.all {
 		if err := l.builds(ctx, j, keepBuilds/2); err != nil {
 			return err
 		}

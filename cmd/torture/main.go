@@ -24,6 +24,8 @@ func main() {
 	flag.StringVar(&o.binary, "binary", "bin/caddy", "Caddy with build_token")
 	flag.DurationVar(&o.length, "for", time.Minute, "how long to go on")
 	flag.IntVar(&o.kills, "kills", 0, "end after so many kills; 0: when the time is over")
+	flag.IntVar(&o.servers, "servers", 0, "so many servers share a queue in Postgres; 0: one, with a queue in a file")
+	flag.BoolVar(&o.consoles, "consoles", true, "of several servers, each must show every log")
 	flag.IntVar(&o.clients, "clients", 4, "clients at a time")
 	flag.Uint64Var(&o.seed, "seed", 0, "what to try; 0: another each time")
 	flag.Parse()
@@ -37,8 +39,11 @@ func main() {
 func torture(o options) int {
 	say("seed", o.seed)
 	begun := now()
-	found, dir, counts, err := trial(o)
+	found, dir, counts, more, err := trial(o)
 	say(counts.report(now().Sub(begun)))
+	if more != "" {
+		say(more)
+	}
 	if len(found) == 0 && err == nil {
 		say("nothing was lost, nothing happened twice")
 		return 0
@@ -50,36 +55,55 @@ func torture(o options) int {
 		say("ended early:", err)
 	}
 	say("kept:", dir)
-	say("replay:", fmt.Sprintf("go run ./cmd/torture -binary %s -for %v -kills %d -clients %d -seed %d",
-		o.binary, o.length, o.kills, o.clients, o.seed))
+	say("replay:", fmt.Sprintf("go run ./cmd/torture -binary %s -for %v -kills %d -servers %d -clients %d -seed %d",
+		o.binary, o.length, o.kills, o.servers, o.clients, o.seed))
 	return 1
 }
 
 // trial runs the harness in a folder of its own, which is removed if nothing
 // was found.
-func trial(o options) (found []string, dir string, c counts, err error) {
+func trial(o options) (found []string, dir string, c counts, more string, err error) {
 	if o.binary, err = filepath.Abs(o.binary); err != nil {
-		return nil, "", c, fmt.Errorf("find the binary: %w", err)
+		return nil, "", c, "", fmt.Errorf("find the binary: %w", err)
 	}
 	if dir, err = os.MkdirTemp("", "torture-"); err != nil {
-		return nil, "", c, fmt.Errorf("make a folder: %w", err)
+		return nil, "", c, "", fmt.Errorf("make a folder: %w", err)
 	}
 	ctx, interrupted := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer interrupted()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	h, release, err := newHarness(ctx, o, dir, func() { stop(errFound) })
+	m, run, release, err := prepare(ctx, o, dir, func() { stop(errFound) })
 	if err != nil {
-		return nil, dir, c, err
+		return nil, dir, c, "", err
 	}
 	defer release()
-	err = h.run(ctx)
-	h.m.mu.Lock()
-	defer h.m.mu.Unlock()
-	if len(h.m.found) == 0 && err == nil {
+	err = run(ctx)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.found) == 0 && err == nil {
 		err = os.RemoveAll(dir)
 	}
-	return h.m.found, dir, h.m.counts, err
+	if m.fates != nil {
+		more = m.reportShared()
+	}
+	return m.found, dir, m.counts, more, err
+}
+
+// prepare makes what is to be run.
+func prepare(ctx context.Context, o options, dir string, stop func()) (m *model, run func(context.Context) error, release func(), err error) {
+	if o.servers == 0 {
+		h, release, err := newHarness(ctx, o, dir, stop)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		return h.m, h.run, release, nil
+	}
+	c, release, err := newCluster(ctx, o, dir, stop)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	return c.m, c.run, release, nil
 }
 
 // report is what a run did, in a few lines.

@@ -17,6 +17,7 @@ type model struct {
 	// mu guards the following.
 	mu       sync.Mutex
 	jobs     map[string]*lane
+	all      []*job
 	items    map[int64]*item
 	order    []int64               // of items, as they were met
 	triggers map[string][]*trigger // by cause; more than one only if shared
@@ -24,6 +25,10 @@ type model struct {
 	found    []string              // what is wrong
 	counts   counts
 	sweep    int // counts the looks at everything, from 1
+	// fates is what was done to servers that share a queue; nil if there is one server alone.
+	fates  *fates
+	losses losses
+	sights []sight // that were not compared yet
 	// life is when the server that runs now was started; a build that runs
 	// started since. dying says that it is being ended.
 	life  time.Time
@@ -39,6 +44,12 @@ type counts struct {
 	cancels, buildStops             int
 	reloads, reloadsRefused, cutOff int
 	builds, aborted, looks, dropped int
+
+	// Of a cluster:
+	startsFailed, pauses, longPauses      int
+	cuts, longCuts, resets                int
+	databaseKills, databaseCuts, compared int
+	follows, waits                        int
 }
 
 // lane is what is known of one job.
@@ -62,6 +73,7 @@ type trigger struct {
 	// said and delayText are what was sent of params and delay.
 	said      map[string]string
 	delayText string
+	wait      int    // seconds for which the answer may wait for the end; 0: none
 	first     answer // to a trigger with a key; no item as long as there was none
 
 	sent, answered time.Time // answered is zero if no answer came
@@ -116,11 +128,16 @@ type item struct {
 	seen    int  // in which sweep a list or the item's own page showed it
 
 	begun, end *entry // what its build wrote
+
+	// Of several servers: which one built it, when that ended on record, and the
+	// last sign of its command.
+	node        string
+	ended, sign time.Time
 }
 
-func newModel(stop func()) *model {
-	m := &model{stop: stop, jobs: map[string]*lane{}, items: map[int64]*item{}, triggers: map[string][]*trigger{}, sweep: 1}
-	for _, j := range jobs() {
+func newModel(all []*job, stop func()) *model {
+	m := &model{stop: stop, all: all, jobs: map[string]*lane{}, items: map[int64]*item{}, triggers: map[string][]*trigger{}, sweep: 1, losses: newLosses()}
+	for _, j := range all {
 		m.jobs[j.name] = &lane{job: j, items: map[int64]int64{}, ended: map[int64]bool{}}
 	}
 	return m

@@ -49,7 +49,7 @@ func TestModelFinds(t *testing.T) {
 			s.causes = append(s.causes, "<late>")
 			s.builds(1, 1)
 		}, "joined build #1 of \"wide\" (item 1), which had begun"},
-		{"a build beside another", func(s *story) { s.writes("beside") }, "ran beside another"},
+		{"a build beside another", func(s *story) { s.writes("beside") }, "ran beside another build of the job"},
 		{"a build of a cancelled item", func(s *story) { s.m.asked(1); s.cancels(1); s.writes("start") }, "the item was cancelled"},
 		{"an item that nobody cancelled", func(s *story) { s.cancels(1) }, "nobody asked for that"},
 		{"a cancelled item that is queued", func(s *story) { s.m.asked(1); s.m.obeyed(1); s.queues(1) }, "was cancelled, which the server confirmed"},
@@ -101,7 +101,7 @@ type story struct {
 }
 
 func begin() *story {
-	s := &story{m: newModel(func() {}), value: "1", causes: []string{"<a>", "<b>"}}
+	s := &story{m: newModel(jobs(), func() {}), value: "1", causes: []string{"<a>", "<b>"}}
 	s.m.lives(now())
 	s.accept(1, "<a>", true)
 	s.accept(1, "<b>", false)

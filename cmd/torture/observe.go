@@ -103,15 +103,17 @@ func (m *model) buildShown(job string, j buildJSON, asked time.Time) {
 		m.wrong("build #%d of %q (item %d) started %v before it was due", j.Number, job, it.id, it.earliest.Sub(started))
 	}
 	m.checkLedger(it)
+	it.reason = j.Description
 	switch {
+	case j.Result == "NOT_BUILT":
+		m.wrong("build #%d of %q (item %d) was not built: %s", j.Number, job, it.id, j.Description)
+	case m.fates != nil:
+		m.sharedShown(it, j, started)
 	case j.Building && started.Before(m.life.Truncate(time.Millisecond)):
 		m.wrong("build #%d of %q runs on record, since before the server was started", j.Number, job)
 	case j.Result == "ABORTED" && !it.stopped && !m.dying && !started.Before(m.life):
 		m.wrong("build #%d of %q (item %d) was aborted; nobody asked for that: %s", j.Number, job, it.id, j.Description)
-	case j.Result == "NOT_BUILT":
-		m.wrong("build #%d of %q (item %d) was not built: %s", j.Number, job, it.id, j.Description)
 	}
-	it.reason = j.Description
 }
 
 // resultShown takes the result of a build, "" while it runs.
@@ -206,6 +208,22 @@ func (m *model) statusShown(id int64, j statusJSON, asked time.Time) {
 		m.leave(it, built, *j.Build)
 	case !it.left.IsZero() && it.left.Before(asked):
 		m.wrong("%v, and its status says %s", it, j.State)
+	}
+}
+
+// endShown takes what a trigger shows that waited for the end.
+func (m *model) endShown(id int64, j *endJSON) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	it := m.items[id]
+	switch {
+	case j.State == "cancelled":
+		m.leave(it, cancelled, 0)
+	case j.State == "ended" && j.Build != nil:
+		m.leave(it, built, *j.Build)
+		m.resultShown(it, j.Result, false, now())
+	default:
+		m.wrong("%v, and whoever waited for its end was told of %+v", it, *j)
 	}
 }
 

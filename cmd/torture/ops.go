@@ -38,7 +38,7 @@ func (u *user) act(ctx context.Context) error {
 		if u.m.open() > crowd {
 			return u.queue(ctx)
 		}
-		return u.trigger(ctx, pick(d, u.jobs))
+		return u.trigger(ctx, u.likely())
 	case n < 63:
 		return u.cancel(ctx)
 	case n < 69:
@@ -90,10 +90,13 @@ func (u *user) delay(of *job) (delay time.Duration, text string) {
 }
 
 // trigger triggers a build and notes what came of it.
-func (u *user) trigger(ctx context.Context, of *job) error {
+func (u *user) trigger(ctx context.Context, of *job) error { return u.triggerAnd(ctx, of, 0) }
+
+// triggerAnd triggers a build, and may wait some seconds for its end.
+func (u *user) triggerAnd(ctx context.Context, of *job, wait int) error {
 	said, all := of.values(u.d)
 	delay, text := u.delay(of)
-	t := &trigger{job: of, params: all, delay: delay, cause: fmt.Sprintf("t%d", u.next.Add(1)), said: said, delayText: text}
+	t := &trigger{job: of, params: all, delay: delay, cause: fmt.Sprintf("t%d", u.next.Add(1)), said: said, delayText: text, wait: wait}
 	switch n := u.d.IntN(100); {
 	case n < 5:
 		t.cause, t.shared = "again "+of.name, true
@@ -110,18 +113,30 @@ func (u *user) trigger(ctx context.Context, of *job) error {
 		u.m.keep(t, answer{})
 		return err
 	}
-	if a.id == 0 && a.status == http.StatusServiceUnavailable && strings.Contains(a.body, "given up") {
+	if u.unsure(a, at.Sub(t.sent)) {
 		u.m.count(func(c *counts) { c.unknown++ })
 		u.m.keep(t, answer{})
 		return nil
 	}
 	u.m.answer(t, a, at)
+	if a.end != nil {
+		u.m.endShown(a.id, a.end)
+	}
 	if a.id != 0 {
 		u.m.keep(t, a)
 		return nil
 	}
 	u.mayRefuse(t, a)
 	return nil
+}
+
+// unsure says whether a trigger that was refused may be queued all the same.
+func (u *user) unsure(a answer, took time.Duration) bool {
+	if a.id != 0 || a.status != http.StatusServiceUnavailable {
+		return false
+	}
+	// A database that can't be asked any more what became of it is given ten seconds.
+	return strings.Contains(a.body, "given up") || u.m.fates != nil && took > 9*time.Second
 }
 
 // cancel takes an item out, in one of the ways there are.

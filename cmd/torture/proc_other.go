@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 )
@@ -17,4 +18,9 @@ func killGroup(p *os.Process) error { return p.Kill() }
 func terminate(p *os.Process) error { return p.Kill() }
 
 // takeLock never sees another build here.
-func takeLock(string) bool { return true }
+func takeLock(string, int64) (holder int64, ok bool) { return 0, true }
+
+// pauseProcess can't be done here.
+func pauseProcess(*os.Process) error { return errors.ErrUnsupported }
+
+func resumeProcess(*os.Process) error { return errors.ErrUnsupported }

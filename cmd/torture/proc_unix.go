@@ -3,9 +3,12 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
+	"strconv"
 	"syscall"
+	"time"
 )
 
 // ownGroup has the process lead a group of its own, so that it gets only the
@@ -17,10 +20,28 @@ func killGroup(p *os.Process) error { return syscall.Kill(-p.Pid, syscall.SIGKIL
 
 func terminate(p *os.Process) error { return p.Signal(syscall.SIGTERM) }
 
-// takeLock holds a lock until the process ends, however it ends. It says false
-// if another process holds it.
-func takeLock(path string) bool {
+// pauseProcess stops the process, not what it has started; resumeProcess lets it go on.
+func pauseProcess(p *os.Process) error { return p.Signal(syscall.SIGSTOP) }
+
+func resumeProcess(p *os.Process) error { return p.Signal(syscall.SIGCONT) }
+
+// takeLock holds a lock until the process ends, however it ends. If another
+// process holds it, it says for which item.
+func takeLock(path string, item int64) (holder int64, ok bool) {
 	fd, err := syscall.Open(path, syscall.O_CREAT|syscall.O_RDWR|syscall.O_CLOEXEC, 0o600)
 	must(err)
-	return syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB) == nil
+	line := make([]byte, 32)
+	if syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+		copy(line, strconv.FormatInt(item, 10))
+		_, err := syscall.Pwrite(fd, line, 0)
+		must(err)
+		return 0, true
+	}
+	time.Sleep(20 * time.Millisecond) //nolint:forbidigo // it may have begun a moment ago, and not have written yet
+	_, err = syscall.Pread(fd, line, 0)
+	must(err)
+	must(syscall.Close(fd))
+	holder, err = strconv.ParseInt(string(bytes.TrimRight(line, "\x00")), 10, 64)
+	must(err)
+	return holder, false
 }

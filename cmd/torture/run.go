@@ -18,7 +18,10 @@ type options struct {
 	seed    uint64
 	length  time.Duration
 	kills   int // 0: as many as fit
-	clients int
+	servers int // 0: one, with a queue in a file
+	// consoles says that all servers must show the same logs.
+	consoles bool
+	clients  int
 }
 
 // harness runs lives of the server, one after another.
@@ -42,7 +45,11 @@ func newHarness(ctx context.Context, o options, dir string, stop func()) (*harne
 	if err != nil {
 		return nil, nil, fmt.Errorf("find this program: %w", err)
 	}
-	h := &harness{options: o, site: site{dir: filepath.ToSlash(dir), self: filepath.ToSlash(self)}, m: newModel(stop), d: newDice(o.seed, 0)}
+	all := jobs()
+	h := &harness{
+		options: o, m: newModel(all, stop), d: newDice(o.seed, 0),
+		site: site{dir: filepath.ToSlash(dir), home: filepath.ToSlash(dir), self: filepath.ToSlash(self), jobs: all},
+	}
 	for _, folder := range []string{"data", "locks"} {
 		if err := os.Mkdir(filepath.Join(dir, folder), 0o700); err != nil {
 			return nil, nil, fmt.Errorf("make a folder: %w", err)
@@ -217,7 +224,7 @@ func (h *harness) end(srv *server) {
 
 // over looks through the log of a life that is over.
 func (h *harness) over(srv *server) error {
-	complaints, err := srv.complaints()
+	complaints, err := srv.complaints(nil)
 	if err != nil {
 		return err
 	}

@@ -44,7 +44,7 @@ type jobJSON struct {
 }
 
 // buildsTree asks for what buildJSON has.
-const buildsTree = "number,queueId,result,building,timestamp,duration,description," +
+const buildsTree = "number,queueId,result,building,timestamp,duration,description,builtOn," +
 	"actions[causes[shortDescription,note],parameters[name,value]]"
 
 type buildJSON struct {
@@ -55,6 +55,7 @@ type buildJSON struct {
 	Timestamp   int64
 	Duration    int64
 	Description string
+	BuiltOn     string
 	Actions     []actionJSON
 }
 
@@ -63,6 +64,13 @@ type statusJSON struct {
 	Job   string
 	State string
 	Build *int64
+}
+
+// endJSON is what a trigger shows that waited for the end.
+type endJSON struct {
+	State  string
+	Build  *int64
+	Result string
 }
 
 // content is what every item and build shows of how it came to be.

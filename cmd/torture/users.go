@@ -6,16 +6,7 @@ import (
 )
 
 func (h *harness) user(look lookout, srv *server, d dice) *user {
-	return &user{lookout: look, d: d, jobs: jobsOf(h.m), next: &h.next, dying: srv.dying.Load, configs: &h.configs}
-}
-
-// jobsOf are the jobs as the model knows them, so that each is one value.
-func jobsOf(m *model) []*job {
-	var all []*job
-	for _, j := range jobs() {
-		all = append(all, m.jobs[j.name].job)
-	}
-	return all
+	return &user{lookout: look, d: d, jobs: h.m.all, next: &h.next, dying: srv.dying.Load, configs: &h.configs}
 }
 
 // live does one thing after another until the server is gone.

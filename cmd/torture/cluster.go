@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgserver"
+)
+
+// cluster runs several servers on one queue in a real Postgres, each behind a
+// proxy of its own.
+type cluster struct {
+	options
+	dir      string
+	m        *model
+	ledger   *ledger
+	fates    *fates
+	d        dice
+	next     atomic.Int64 // numbers causes
+	members  []*node
+	takeover time.Duration
+	busy     net.Listener // is only there to be in the way
+
+	// database is used by one goroutine at a time.
+	database *pgserver.Server
+	socket   string // where it listens
+}
+
+// newCluster makes the folders, starts the database, and takes the addresses.
+func newCluster(ctx context.Context, o options, dir string, stop func()) (_ *cluster, release func(), err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, nil, fmt.Errorf("find this program: %w", err)
+	}
+	c := &cluster{options: o, dir: dir, d: newDice(o.seed, 0)}
+	// Short, so that much is taken over.
+	c.takeover = time.Duration(3+c.d.IntN(4)) * time.Second
+	if err := os.Mkdir(filepath.Join(dir, "locks"), 0o700); err != nil {
+		return nil, nil, fmt.Errorf("make a folder: %w", err)
+	}
+	var undo []func()
+	release = func() {
+		for len(undo) > 0 {
+			undo[len(undo)-1]()
+			undo = undo[:len(undo)-1]
+		}
+	}
+	defer func() {
+		if err != nil {
+			release()
+		}
+	}()
+	if c.database, err = pgserver.Start(); err != nil { //nolint:contextcheck // it is bounded by itself
+		return nil, nil, fmt.Errorf("start Postgres: %w", err)
+	}
+	undo = append(undo, func() { _ = c.database.Stop() }) // if it was killed, it is gone
+	at, err := url.Parse(c.database.URL())
+	if err != nil {
+		return nil, nil, fmt.Errorf("address of Postgres: %w", err)
+	}
+	c.socket = filepath.Join(at.Query().Get("host"), ".s.PGSQL.5432")
+	if c.busy, err = new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0"); err != nil {
+		return nil, nil, fmt.Errorf("find a free address: %w", err)
+	}
+	undo = append(undo, func() { _ = c.busy.Close() })
+	all, labels := clusterJobs(), map[string][]string{}
+	for n := range o.servers {
+		name := fmt.Sprintf("n%d", n+1)
+		labels[name] = labelsOf(n, o.servers)
+		member, err := c.newNode(ctx, name, labels[name], filepath.ToSlash(self), all)
+		if err != nil {
+			return nil, nil, err
+		}
+		c.members = append(c.members, member)
+		undo = append(undo, member.proxy.close)
+	}
+	c.fates = newFates(c.takeover, labels)
+	c.m = newModel(all, stop)
+	c.m.fates = c.fates
+	c.ledger = &ledger{path: c.members[0].site.ledger()}
+	return c, release, nil
+}
+
+// run lets clients and faults at the servers, round after round, and checks after
+// each that all is there.
+func (c *cluster) run(ctx context.Context) error {
+	say(fmt.Sprintf("%d servers, takeover_after %v", len(c.members), c.takeover))
+	begun, end := now(), now().Add(c.length)
+	defer c.abandon()
+	for _, n := range c.members {
+		n.revived = c.fates.begin(dead, n.name)
+		n.start(calm()) //nolint:contextcheck // halt ends it, not ctx
+	}
+	if err := c.quiet(ctx, false); err != nil {
+		return err
+	}
+	for round := 1; now().Before(end) && (c.kills == 0 || c.m.killed() < c.kills); round++ {
+		c.round(ctx, round)
+		if err := c.quiet(ctx, false); err != nil {
+			return err
+		}
+		if round%10 == 0 {
+			say(now().Sub(begun).Round(time.Second), c.m.line())
+		}
+	}
+	if err := c.quiet(ctx, true); err != nil {
+		return err
+	}
+	c.m.account()
+	for _, n := range c.members {
+		if err := n.end(); err != nil {
+			return err
+		}
+	}
+	return c.ledger.read(c.m) // builds that outlived their server may have written late
+}
+
+// abandon kills what runs still.
+func (c *cluster) abandon() {
+	for _, n := range c.members {
+		n.abandon()
+	}
+}
+
+// round is a time in which things go wrong. When it returns, nothing is wrong
+// any more, as far as it can tell.
+func (c *cluster) round(ctx context.Context, round int) {
+	whole := ctx
+	ctx, cancel := context.WithTimeout(whole, 6*time.Second+c.d.within(16*time.Second))
+	defer cancel()
+	var clients, faults sync.WaitGroup
+	stream := func(of int) dice { return newDice(c.seed, uint64(round)<<8|uint64(of)) } //nolint:gosec // both are small
+	for n := range c.clients * len(c.members) {
+		u := c.visitor(stream(n + 1))
+		clients.Go(func() { u.live(ctx) }) // waited for below
+	}
+	for n, member := range c.members {
+		t := &tormentor{c: c, n: member, d: stream(100 + n)}
+		faults.Go(func() { t.live(ctx) }) // waited for below
+	}
+	storm := &storm{c: c, d: stream(200)}
+	faults.Go(func() { storm.live(ctx) }) // waited for below
+	faults.Wait()
+	clients.Wait()
+}
+
+// labelsOf are the labels of one of several servers. Of one alone, all.
+func labelsOf(n, of int) []string {
+	switch {
+	case of == 1:
+		return []string{"any", "odd", "even"}
+	case n%2 == 0:
+		return []string{"any", "odd"}
+	default:
+		return []string{"any", "even"}
+	}
+}
+
+// clusterJobs are the jobs of several servers: those of one, some that only
+// some servers may build, and some that take longer than a takeover.
+func clusterJobs() []*job {
+	all := jobs()
+	for _, j := range all {
+		switch j.name {
+		case "team/app/stubborn":
+			j.rare = 40
+		case "team/long":
+			j.rare = 30
+		}
+	}
+	return append(all,
+		&job{name: "at/first", label: "n1", alone: true, quiet: 30 * time.Millisecond, keep: keepBuilds, work: 10 * time.Millisecond},
+		&job{name: "at/odd", label: "odd", options: []string{"concurrent", "coalesce never"}, keep: keepBuilds, work: 30 * time.Millisecond},
+		&job{name: "at/even", label: "even", alone: true, quiet: 60 * time.Millisecond, keep: keepBuilds, work: 20 * time.Millisecond},
+		&job{name: "slow/alone", alone: true, rare: 30, quiet: 50 * time.Millisecond, keep: keepBuilds, work: 8 * time.Second},
+		&job{
+			name: "slow/wide", label: "any", rare: 20, options: []string{"concurrent"}, keep: keepBuilds, work: 6 * time.Second,
+			params: []param{{"VERSION", "string", []string{"", "1", "2", "3"}}},
+		},
+		&job{name: "slow/stubborn", label: "odd", rare: 15, alone: true, keep: keepBuilds, work: 7 * time.Second, stubborn: true},
+	)
+}
