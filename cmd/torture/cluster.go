@@ -41,7 +41,7 @@ func newCluster(ctx context.Context, o options, dir string, stop func()) (_ *clu
 	}
 	c := &cluster{options: o, dir: dir, d: newDice(o.seed, 0)}
 	// Short, so that much is taken over.
-	c.takeover = time.Duration(3+c.d.IntN(4)) * time.Second
+	c.takeover = time.Duration(3+c.d.IntN(3)) * time.Second
 	if err := os.Mkdir(filepath.Join(dir, "locks"), 0o700); err != nil {
 		return nil, nil, fmt.Errorf("make a folder: %w", err)
 	}
@@ -133,7 +133,7 @@ func (c *cluster) abandon() {
 // any more, as far as it can tell.
 func (c *cluster) round(ctx context.Context, round int) {
 	whole := ctx
-	ctx, cancel := context.WithTimeout(whole, 6*time.Second+c.d.within(16*time.Second))
+	ctx, cancel := context.WithTimeout(whole, 8*time.Second+c.d.within(22*time.Second))
 	defer cancel()
 	var clients, faults sync.WaitGroup
 	stream := func(of int) dice { return newDice(c.seed, uint64(round)<<8|uint64(of)) } //nolint:gosec // both are small
@@ -179,11 +179,11 @@ func clusterJobs() []*job {
 		&job{name: "at/first", label: "n1", alone: true, quiet: 30 * time.Millisecond, keep: keepBuilds, work: 10 * time.Millisecond},
 		&job{name: "at/odd", label: "odd", options: []string{"concurrent", "coalesce never"}, keep: keepBuilds, work: 30 * time.Millisecond},
 		&job{name: "at/even", label: "even", alone: true, quiet: 60 * time.Millisecond, keep: keepBuilds, work: 20 * time.Millisecond},
-		&job{name: "slow/alone", alone: true, rare: 30, quiet: 50 * time.Millisecond, keep: keepBuilds, work: 8 * time.Second},
+		&job{name: "slow/alone", alone: true, rare: 70, quiet: 50 * time.Millisecond, keep: keepBuilds, work: 8 * time.Second},
 		&job{
-			name: "slow/wide", label: "any", rare: 20, options: []string{"concurrent"}, keep: keepBuilds, work: 6 * time.Second,
+			name: "slow/wide", label: "any", rare: 40, options: []string{"concurrent"}, keep: keepBuilds, work: 6 * time.Second,
 			params: []param{{"VERSION", "string", []string{"", "1", "2", "3"}}},
 		},
-		&job{name: "slow/stubborn", label: "odd", rare: 15, alone: true, keep: keepBuilds, work: 7 * time.Second, stubborn: true},
+		&job{name: "slow/stubborn", label: "odd", rare: 40, alone: true, keep: keepBuilds, work: 7 * time.Second, stubborn: true},
 	)
 }

@@ -16,7 +16,7 @@ type tormentor struct {
 
 // live does one thing after another.
 func (t *tormentor) live(ctx context.Context) {
-	for pause(ctx, t.d.mostlyShort(6*time.Second)) {
+	for pause(ctx, t.d.mostlyShort(12*time.Second)) {
 		switch n := t.d.IntN(100); {
 		case n < 30:
 			t.kill(ctx)

@@ -98,6 +98,10 @@ type story struct {
 	due, started  time.Time
 	causes        []string
 	value, result string
+
+	// Of several servers: which one builds, how long, and why it ended so.
+	node, reason string
+	duration     time.Duration
 }
 
 func begin() *story {
@@ -162,8 +166,8 @@ func (s *story) cancels(id int64) {
 }
 
 func (s *story) builds(id, number int64) {
-	text := fmt.Sprintf(`{"number": %d, "queueId": %d, "building": %v, "result": %q, "timestamp": %d, "actions": %s}`,
-		number, id, s.result == "", s.result, s.started.UnixMilli(), s.actions())
+	text := fmt.Sprintf(`{"number": %d, "queueId": %d, "building": %v, "result": %q, "timestamp": %d, "duration": %d, "builtOn": %q, "description": %q, "actions": %s}`,
+		number, id, s.result == "", s.result, s.started.UnixMilli(), s.duration.Milliseconds(), s.node, s.reason, s.actions())
 	var j buildJSON
 	must(json.Unmarshal([]byte(text), &j))
 	s.m.buildShown("wide", j, now())
@@ -171,7 +175,7 @@ func (s *story) builds(id, number int64) {
 
 func (s *story) writes(what string) {
 	s.m.wrote(entry{
-		Job: "wide", Number: 1, Item: 1, What: what, At: s.started,
+		Job: "wide", Number: 1, Item: 1, What: what, At: s.started, Node: s.node,
 		Params: map[string]string{"VERSION": s.value}, Cause: "Started with note: <a>, Started with note: <b>",
 	})
 }
