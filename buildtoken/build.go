@@ -11,15 +11,23 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken/console"
+	"github.com/buildtoken/buildtoken/buildtoken/executor"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
-// run runs one build to its end; it is the executors' Run. The log is closed,
-// with the result as its last line, before the end is recorded: whoever sees
-// that a build has ended finds its whole log.
-func (c *Controller) run(ctx context.Context, b queue.Build) (queue.Result, string) {
+// prepare is the executors' Prepare: a build runs as the configuration says that
+// was in force when it left the queue.
+func (c *Controller) prepare(b queue.Build) executor.Run {
+	j := c.effective.Load().jobs[b.Item.Job]
+	return func(ctx context.Context) (queue.Result, string) { return c.run(ctx, j, b) }
+}
+
+// run runs one build to its end. j is nil if the configuration doesn't have the
+// job. The log is closed, with the result as its last line, before the end is
+// recorded: whoever sees that a build has ended finds its whole log.
+func (c *Controller) run(ctx context.Context, j *definedJob, b queue.Build) (queue.Result, string) {
 	full := b.Item.Job
 	// Asked for anew each time: a build may outlive a configuration.
 	log := func() *zap.Logger {
@@ -50,7 +58,7 @@ func (c *Controller) run(ctx context.Context, b queue.Build) (queue.Result, stri
 	if b.Item.MoreCauses > 0 {
 		out.Line(fmt.Sprintf("Started by %d more triggers", b.Item.MoreCauses))
 	}
-	result := checked(c.execute(ctx, b, out))
+	result := checked(c.execute(ctx, j, b, out))
 	b.Result, b.Reason = queue.Result(result.Outcome), result.Reason
 	for _, line := range b.LastLines() {
 		out.Line(line)
@@ -102,13 +110,11 @@ func checked(r runner.Result) runner.Result {
 const maxCauseLines = 5
 
 // execute prepares what the build needs and hands it to its runner.
-func (c *Controller) execute(ctx context.Context, b queue.Build, out *console.Writer) runner.Result {
+func (c *Controller) execute(ctx context.Context, j *definedJob, b queue.Build, out *console.Writer) runner.Result {
 	notBuilt := func(err error) runner.Result {
 		return runner.Result{Outcome: runner.NotBuilt, Reason: err.Error()}
 	}
-	full := b.Item.Job
-	j, ok := c.effective.Load().jobs[full]
-	if !ok {
+	if j == nil {
 		return notBuilt(errors.New("the job is not in the configuration any more"))
 	}
 	values, err := c.open(b.Item)
@@ -123,9 +129,9 @@ func (c *Controller) execute(ctx context.Context, b queue.Build, out *console.Wr
 		return notBuilt(err)
 	}
 	poll := func() { out.Line("Waiting for a poll of the job to leave the workspace") }
-	workspace, leave, err := c.spaces.enter(ctx, full, poll)
+	workspace, leave, err := c.spaces.enter(ctx, b.Item.Job, poll)
 	for c.lacks(ctx, b, err) {
-		workspace, leave, err = c.spaces.enter(ctx, full, poll)
+		workspace, leave, err = c.spaces.enter(ctx, b.Item.Job, poll)
 	}
 	if ctx.Err() != nil {
 		if err == nil {

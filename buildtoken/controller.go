@@ -207,7 +207,7 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 	}
 	c.polls = newPolls(c)
 	//nolint:contextcheck // builds outlive the opening; Close ends them
-	c.pool = executor.Start(shipping{c.queue, c}, c.run, executor.Options{Node: c.node, Ended: c.ended, Log: c.logger})
+	c.pool = executor.Start(shipping{c.queue, c}, c.prepare, executor.Options{Node: c.node, Ended: c.ended, Log: c.logger})
 	if others, ok := opts.Queue.(cluster); ok {
 		c.others = others
 		c.hears.Go(c.hearCuts) // Close waits for both

@@ -39,10 +39,15 @@ type Queue interface {
 	Changed() <-chan struct{}
 }
 
+// Prepare gives what runs a build that was just claimed. It must not wait: no
+// other build starts meanwhile, and [Pool.Resize] does not return. So what it takes
+// from a configuration is of the one under which the build was claimed.
+type Prepare func(b queue.Build) Run
+
 // Run runs one build to its end. When ctx ends, it stops the build and returns
 // Aborted; the cause of ctx says why. It must return only when nothing of the
 // build is left.
-type Run func(ctx context.Context, b queue.Build) (queue.Result, string)
+type Run func(ctx context.Context) (queue.Result, string)
 
 // Options say how to start a pool.
 type Options struct {
@@ -71,9 +76,9 @@ const maxSleep = time.Minute
 
 // Pool is a number of executors at work. Its methods may be called concurrently.
 type Pool struct {
-	queue Queue
-	run   Run
-	opts  Options
+	queue   Queue
+	prepare Prepare
+	opts    Options
 
 	resize  chan int
 	cut     chan struct{}
@@ -100,7 +105,7 @@ type running struct {
 }
 
 // Start starts the executors. Stop ends them.
-func Start(q Queue, run Run, opts Options) *Pool {
+func Start(q Queue, prepare Prepare, opts Options) *Pool {
 	if opts.Log == nil {
 		opts.Log = zap.NewNop
 	}
@@ -109,7 +114,7 @@ func Start(q Queue, run Run, opts Options) *Pool {
 	}
 	ctx, abort := context.WithCancelCause(context.Background())
 	p := &Pool{
-		queue: q, run: run, opts: opts,
+		queue: q, prepare: prepare, opts: opts,
 		resize: make(chan int), cut: make(chan struct{}), ended: make(chan key),
 		stop: make(chan struct{}), stopped: make(chan struct{}), done: make(chan struct{}),
 		abort: abort,
@@ -247,9 +252,10 @@ func (d *dispatcher) claim(ctx context.Context) time.Duration {
 	for _, b := range builds {
 		buildCtx, cancel := context.WithCancelCause(ctx)
 		d.busy[key{b.Item.Job, b.Number}] = running{b.Executor, cancel}
+		run := d.prepare(b)
 		d.builds.Go(func() {
 			defer cancel(nil)
-			d.build(buildCtx, ctx, b)
+			d.build(buildCtx, ctx, b, run)
 		})
 	}
 	if next.IsZero() {
@@ -285,8 +291,8 @@ func (d *dispatcher) abortWished(ctx context.Context) time.Duration {
 
 // build runs one build, records its end, and frees its executor. pool ends
 // when the pool gives up its builds.
-func (p *Pool) build(ctx, pool context.Context, b queue.Build) {
-	result, reason := p.run(ctx, b)
+func (p *Pool) build(ctx, pool context.Context, b queue.Build, run Run) {
+	result, reason := run(ctx)
 	p.record(pool, b, result, reason)
 	p.ended <- key{b.Item.Job, b.Number} // dispatch is there as long as builds are
 }

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -211,14 +213,24 @@ func (q *fakeQueue) running() int {
 }
 
 // takes runs builds that take so long, or until they are stopped.
-func takes(d time.Duration) executor.Run {
-	return func(ctx context.Context, _ queue.Build) (queue.Result, string) {
-		select {
-		case <-time.After(d):
-			return queue.Success, ""
-		case <-ctx.Done():
-			return queue.Aborted, context.Cause(ctx).Error()
-		}
+func takes(d time.Duration) executor.Prepare {
+	return unprepared(func(ctx context.Context, _ queue.Build) (queue.Result, string) { return pass(ctx, d) })
+}
+
+// pass is a build that takes so long, or until it is stopped.
+func pass(ctx context.Context, d time.Duration) (queue.Result, string) {
+	select {
+	case <-time.After(d):
+		return queue.Success, ""
+	case <-ctx.Done():
+		return queue.Aborted, context.Cause(ctx).Error()
+	}
+}
+
+// unprepared runs builds that nothing has to be prepared for.
+func unprepared(run func(ctx context.Context, b queue.Build) (queue.Result, string)) executor.Prepare {
+	return func(b queue.Build) executor.Run {
+		return func(ctx context.Context) (queue.Result, string) { return run(ctx, b) }
 	}
 }
 
@@ -248,6 +260,30 @@ func TestBuildStartsWhenDueAndNotBefore(t *testing.T) {
 		time.Sleep(time.Nanosecond)
 		wantRunning(t, q, 1)
 	})
+}
+
+// What a build takes from a configuration is of the one that was in force when it
+// was claimed: none comes into force before Resize has returned.
+func TestBuildsArePreparedBeforeResizeReturns(t *testing.T) {
+	for range 20 {
+		synctest.Test(t, func(t *testing.T) {
+			q := newQueue()
+			var prepared atomic.Int64
+			p := executor.Start(q, func(b queue.Build) executor.Run {
+				runtime.Gosched() // whoever might go on without waiting for this, does
+				prepared.Add(1)
+				return takes(time.Hour)(b)
+			}, executor.Options{Executors: 3})
+			defer p.Stop(0)
+			for _, name := range []string{"a", "b", "c"} {
+				q.add(name, 0)
+			}
+			p.Resize(0)
+			if got, want := int(prepared.Load()), q.running(); got != want {
+				t.Errorf("%d builds are prepared, %d are claimed", got, want)
+			}
+		})
+	}
 }
 
 func TestAnEarlierDueInstantWakesThePool(t *testing.T) {
@@ -318,9 +354,9 @@ func TestExecutorsBoundRunningBuilds(t *testing.T) {
 				delete(used, b.Executor)
 				mu.Unlock()
 			}()
-			return takes(time.Duration(b.Item.ID)*time.Second)(ctx, b)
+			return pass(ctx, time.Duration(b.Item.ID)*time.Second)
 		}
-		p := executor.Start(q, run, executor.Options{Executors: 3})
+		p := executor.Start(q, unprepared(run), executor.Options{Executors: 3})
 		defer p.Stop(0)
 		for i := range 20 {
 			q.add(fmt.Sprintf("job%02d", i), 0)
@@ -390,9 +426,9 @@ func TestSurplusCountsAfterResize(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue()
 		run := func(ctx context.Context, b queue.Build) (queue.Result, string) {
-			return takes(time.Duration(b.Item.ID)*10*time.Second)(ctx, b)
+			return pass(ctx, time.Duration(b.Item.ID)*10*time.Second)
 		}
-		p := executor.Start(q, run, executor.Options{Executors: 3})
+		p := executor.Start(q, unprepared(run), executor.Options{Executors: 3})
 		defer p.Stop(0)
 		for i := range 4 {
 			q.add(fmt.Sprintf("job%d", i), 0)
@@ -498,11 +534,11 @@ func TestStopWish(t *testing.T) {
 		q := newQueue()
 		cause := make(chan error, 1)
 		run := func(ctx context.Context, b queue.Build) (queue.Result, string) {
-			r, reason := takes(time.Hour)(ctx, b)
+			r, reason := pass(ctx, time.Hour)
 			cause <- context.Cause(ctx)
 			return r, reason
 		}
-		p := executor.Start(q, run, executor.Options{Executors: 2})
+		p := executor.Start(q, unprepared(run), executor.Options{Executors: 2})
 		defer p.Stop(0)
 		q.add("app", 0)
 		q.add("other", 0)
@@ -522,13 +558,13 @@ func TestCutOffStopsWhatRunsAndNothingElse(t *testing.T) {
 		q := newQueue()
 		cause := make(chan error, 1)
 		run := func(ctx context.Context, b queue.Build) (queue.Result, string) {
-			r, reason := takes(time.Hour)(ctx, b)
+			r, reason := pass(ctx, time.Hour)
 			if b.Number == 1 {
 				cause <- context.Cause(ctx)
 			}
 			return r, reason
 		}
-		p := executor.Start(q, run, executor.Options{Executors: 1})
+		p := executor.Start(q, unprepared(run), executor.Options{Executors: 1})
 		q.add("app", 0)
 		wantRunning(t, q, 1)
 		p.CutOff()
