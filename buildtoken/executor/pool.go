@@ -81,7 +81,6 @@ type Pool struct {
 	opts    Options
 
 	resize  chan int
-	cut     chan struct{}
 	ended   chan key
 	stop    chan struct{} // closed: claim nothing more
 	stopped chan struct{} // closed by dispatch when it returned
@@ -89,8 +88,15 @@ type Pool struct {
 	builds  sync.WaitGroup
 	once    sync.Once
 
-	// abort ends the contexts of all builds.
+	// all is the context that those of all builds are made of; abort ends it.
+	all   context.Context
 	abort context.CancelCauseFunc
+
+	// mu guards the following.
+	mu sync.Mutex
+	// uncut is the context of builds that were claimed since the last CutOff, cut ends it.
+	uncut context.Context
+	cut   context.CancelCauseFunc
 }
 
 type key struct {
@@ -115,10 +121,11 @@ func Start(q Queue, prepare Prepare, opts Options) *Pool {
 	ctx, abort := context.WithCancelCause(context.Background())
 	p := &Pool{
 		queue: q, prepare: prepare, opts: opts,
-		resize: make(chan int), cut: make(chan struct{}), ended: make(chan key),
+		resize: make(chan int), ended: make(chan key),
 		stop: make(chan struct{}), stopped: make(chan struct{}), done: make(chan struct{}),
-		abort: abort,
+		all: ctx, abort: abort,
 	}
+	p.uncut, p.cut = context.WithCancelCause(p.all)
 	go p.dispatch(ctx) // Stop waits for stopped
 	return p
 }
@@ -134,13 +141,21 @@ func (p *Pool) Resize(executors int) {
 	}
 }
 
-// CutOff stops all builds that run, with [ErrCutOff]. It does not wait for their
-// ends, and new ones may start. After Stop it does nothing.
+// CutOff stops all builds that run or are being claimed, with [ErrCutOff]. It
+// waits for nothing, neither for their ends nor for a queue that does not answer,
+// which is when it is called. What is claimed afterwards runs.
 func (p *Pool) CutOff() {
-	select {
-	case p.cut <- struct{}{}:
-	case <-p.stopped:
-	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cut(ErrCutOff)
+	p.uncut, p.cut = context.WithCancelCause(p.all)
+}
+
+// untilCut is the context of builds that are claimed from now on.
+func (p *Pool) untilCut() context.Context {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.uncut
 }
 
 // Stop starts no more builds and waits for the running ones. Those that run
@@ -186,10 +201,6 @@ func (p *Pool) dispatch(ctx context.Context) {
 		case <-timer.C:
 		case k := <-p.ended:
 			delete(d.busy, k)
-		case <-p.cut:
-			for _, r := range d.busy {
-				r.cancel(ErrCutOff)
-			}
 		case size := <-p.resize:
 			if stop != nil {
 				d.size = size
@@ -240,6 +251,8 @@ func (d *dispatcher) claim(ctx context.Context) time.Duration {
 	if len(free) == 0 {
 		return never
 	}
+	// Also of what is being claimed others may say soon that it is lost.
+	uncut := d.untilCut()
 	// A claim that was given up could still be on record: a build that nobody runs.
 	builds, next, err := d.queue.Claim(context.WithoutCancel(ctx), time.Now(), d.opts.Node(), free)
 	switch {
@@ -250,7 +263,7 @@ func (d *dispatcher) claim(ctx context.Context) time.Duration {
 		return retryAfter
 	}
 	for _, b := range builds {
-		buildCtx, cancel := context.WithCancelCause(ctx)
+		buildCtx, cancel := context.WithCancelCause(uncut)
 		d.busy[key{b.Item.Job, b.Number}] = running{b.Executor, cancel}
 		run := d.prepare(b)
 		d.builds.Go(func() {

@@ -39,6 +39,8 @@ type fakeQueue struct {
 	claimErr, finishErr, abortsErr []error
 	// claimed runs after a claim is on record and before it is answered.
 	claimed func()
+	// hangs, if not nil, holds up each claim until it is closed.
+	hangs chan struct{}
 }
 
 func newQueue() *fakeQueue {
@@ -97,6 +99,12 @@ func pop(errs *[]error) error {
 }
 
 func (q *fakeQueue) Claim(_ context.Context, now time.Time, node queue.Node, executors []int) ([]queue.Build, time.Time, error) {
+	q.mu.Lock()
+	hangs := q.hangs
+	q.mu.Unlock()
+	if hangs != nil {
+		<-hangs
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.claims++
@@ -578,6 +586,41 @@ func TestCutOffStopsWhatRunsAndNothingElse(t *testing.T) {
 		wantEnds(t, q, "app #1 ABORTED the server was cut off from the queue", "app #2 SUCCESS ")
 		p.Stop(0)
 		p.CutOff() // nobody is there, and it returns
+	})
+}
+
+// A queue that is cut off is one that does not answer.
+func TestCutOffWaitsForNoQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		stopped := make(chan error, 2)
+		p := executor.Start(q, unprepared(func(ctx context.Context, _ queue.Build) (queue.Result, string) {
+			r, reason := pass(ctx, time.Hour)
+			stopped <- context.Cause(ctx)
+			return r, reason
+		}), executor.Options{Executors: 2})
+		q.add("first", 0)
+		wantRunning(t, q, 1)
+		q.mu.Lock()
+		hangs := make(chan struct{})
+		q.hangs = hangs
+		q.mu.Unlock()
+		q.add("second", 0)
+		synctest.Wait() // it is being claimed
+		p.CutOff()
+		synctest.Wait()
+		select {
+		case err := <-stopped:
+			if !errors.Is(err, executor.ErrCutOff) {
+				t.Errorf("cause = %v, want %v", err, executor.ErrCutOff)
+			}
+		default:
+			t.Error("the build goes on")
+		}
+		close(hangs)
+		synctest.Wait()
+		p.Stop(0)
+		wantEnds(t, q, "first #1 ABORTED the server was cut off from the queue", "second #1 ABORTED the server was cut off from the queue")
 	})
 }
 
