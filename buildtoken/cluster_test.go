@@ -2,6 +2,7 @@ package buildtoken_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/url"
@@ -50,12 +51,18 @@ type server struct {
 // join adds a server that has some labels.
 func (c *cluster) join(name, url string, labels ...string) *server {
 	c.t.Helper()
+	return c.joinIn(c.t.TempDir(), name, url, labels...)
+}
+
+// joinIn is the same with a folder.
+func (c *cluster) joinIn(dir, name, url string, labels ...string) *server {
+	c.t.Helper()
 	q, err := pgqueue.Open(c.t.Context(), pgqueue.Options{URL: url, Schema: c.schema, Server: name, TTL: c.ttl, Log: zap.NewNop()})
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	s := &server{t: c.t, def: define(c.t, c.spec)}
-	s.Controller, err = buildtoken.Open(c.t.Context(), buildtoken.Options{Queue: q, Dir: c.t.TempDir(), Key: c.key, Node: name})
+	s.Controller, err = buildtoken.Open(c.t.Context(), buildtoken.Options{Queue: q, Dir: dir, Key: c.key, Node: name})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -324,4 +331,53 @@ func TestServerThatIsCutOffLosesItsBuildsOnce(t *testing.T) {
 		t.Error(err)
 	}
 	a.await(next, queue.Entry.Ended)
+}
+
+// leaves is a runner whose builds leave something behind when their server dies.
+type leaves struct {
+	untilStopped
+	reaped chan int64
+}
+
+func (l leaves) Reap(_ context.Context, b runner.Build) (int, error) {
+	l.reaped <- b.Number
+	return 1, nil
+}
+
+// TestServerThatComesBackEndsWhatIsLeft has a server die, others end its build on
+// record, and the server start again.
+func TestServerThatComesBackEndsWhatIsLeft(t *testing.T) {
+	r := leaves{reaped: make(chan int64, 1)}
+	c := newCluster(t, labelled("long", "b", r))
+	c.ttl = 3 * time.Second
+	w, way := newCable(t, c.url)
+	dir := t.TempDir()
+	b := c.joinIn(dir, "b", way)
+	id := b.trigger("long")
+	b.await(id, began)
+	if _, err := pgqueue.Open(t.Context(), pgqueue.Options{URL: c.url, Schema: c.schema, Server: "b"}); !errors.Is(err, pgqueue.ErrLocked) {
+		t.Errorf("a second server of the name: %v, want %v", err, pgqueue.ErrLocked)
+	}
+	a := c.join("a", c.url)
+	w.cut()
+	a.await(id, queue.Entry.Ended)
+	select {
+	case <-r.reaped:
+		t.Error("what is left was looked for where it is not")
+	default:
+	}
+	again := c.joinIn(dir, "b", c.url)
+	t.Cleanup(w.mend) // so that what is left of the first one ends soon
+	select {
+	case number := <-r.reaped:
+		if number != 1 {
+			t.Errorf("looked for what is left of build %d, want 1", number)
+		}
+	default:
+		t.Error("nobody looked for what is left before builds could start")
+	}
+	next := a.trigger("long")
+	if e := again.await(next, began); e.Build.Node != "b" || e.Build.Number != 2 {
+		t.Errorf("the next build is %+v, want number 2 on b", e.Build)
+	}
 }

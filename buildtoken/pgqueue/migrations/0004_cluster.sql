@@ -3,6 +3,8 @@
 alter table servers add column labels text[];
 alter table servers add column executors integer;
 alter table servers add column jobs bytea;
+-- Names that were given once, as where each start has another one, cost nothing.
+create index servers_here on servers (server) where not released;
 
 -- Which server runs a build, and the epoch that it had when it started it. An orphan was
 -- ended by another server, and what is left of it may still be where it ran.
