@@ -115,6 +115,47 @@ func TestRestartTakesOverAtOnce(t *testing.T) {
 	}
 }
 
+// TestSilentServerStartsNothing keeps the heartbeats of a server from getting through,
+// and nothing else.
+func TestSilentServerStartsNothing(t *testing.T) {
+	s := newStore(t)
+	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "first", TTL: 3 * time.Second, Log: zap.NewNop()})
+	tx, err := pgtest.Connect(t, s.url).Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "select from "+s.schema+".servers for no key update"); err != nil {
+		t.Fatal(err)
+	}
+	claim := func() ([]queue.Build, error) {
+		builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "first"}, []int{0})
+		return builds, err
+	}
+	for err == nil {
+		_, err = claim()
+	}
+	if !errors.Is(err, queue.ErrStorage) {
+		t.Errorf("Claim: %v, want %v", err, queue.ErrStorage)
+	}
+	select {
+	case <-q.CutOff():
+		t.Error("the server still claimed when its builds had to be stopped")
+	default:
+	}
+	schedule(t, q, request("j", "k")) // a trigger needs no lease
+	if builds, err := claim(); !errors.Is(err, queue.ErrStorage) {
+		t.Errorf("Claim: %v, %v; want %v", builds, err, queue.ErrStorage)
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if builds, err := claim(); err == nil && len(builds) == 1 {
+			break // it was heard of
+		}
+	}
+}
+
 // TestServerThatWasGivenUpStartsNothing gives a server up that does not know it.
 func TestServerThatWasGivenUpStartsNothing(t *testing.T) {
 	s := newStore(t)
