@@ -32,8 +32,9 @@ const minTakeover = 3 * time.Second
 // servers may have it open at once; each has a name of its own, which is that of its
 // node, or of its machine.
 //
-// Logs, workspaces and uploads are files of the server that builds, in a folder
-// of their own in `build_token/postgres` in Caddy's data directory.
+// Console logs and uploaded files are in the database, too. Workspaces, and the logs
+// of builds that run, are files of the server that builds, in a folder of their
+// own in `build_token/postgres` in Caddy's data directory.
 type Postgres struct {
 	// The connection string, as a URL (`postgres://user:password@host/database`) or
 	// as keywords and values. It holds a password, so let it be a placeholder,
@@ -45,8 +46,9 @@ type Postgres struct {
 	Schema string `json:"schema,omitempty"`
 
 	// The key that protects queued password parameters, 64 hexadecimal digits;
-	// placeholders are replaced. Default: a file `key` in the folder of the logs,
-	// made if need be.
+	// placeholders are replaced. All servers of a queue need the same; one with another
+	// key does not start. Default: a file `key` in the folder of the workspaces, made if
+	// need be, which is enough for one server.
 	Key string `json:"key,omitempty"`
 
 	// How long after the database has last heard of this server others give it up, and
@@ -158,7 +160,7 @@ func (*Postgres) ownKey(path string, log *zap.Logger) (buildtoken.Key, error) {
 		return key, fmt.Errorf("key of the queue: %w", err)
 	}
 	if made {
-		log.Info("made a key for queued password parameters; a server that takes the queue over needs the same one", zap.String("key", path))
+		log.Info("made a key for queued password parameters; other servers of the queue need the same one", zap.String("key", path))
 	}
 	return key, nil
 }

@@ -95,6 +95,30 @@ func TestQueueInPostgres(t *testing.T) {
 	}
 }
 
+// TestPostgresNeedsOneKey starts a server again with another key, as a second server would have it.
+func TestPostgresNeedsOneKey(t *testing.T) {
+	t.Setenv("BUILD_TOKEN_TEST_DATABASE", pgtest.Start(t).URL())
+	s := newSite(t)
+	with := func(digit string) string {
+		return strings.Replace(s.onPostgres("", jobs(named("secret"))), "schema ci\n", "schema ci\n key "+strings.Repeat(digit, 64)+"\n", 1)
+	}
+	s.load(with("a"))
+	if a := s.get("/buildByToken/build?job=echo&token=secret&delay=1h"); a.status != http.StatusCreated {
+		t.Fatalf("trigger: %d %q", a.status, a.body)
+	}
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	err := s.try(with("b"))
+	if err == nil || !strings.Contains(err.Error(), "the key of this server is not that of the queue") || !strings.Contains(err.Error(), "name the same key") {
+		t.Errorf("start with another key: %v, want what is wrong and what to do", err)
+	}
+	if err != nil && strings.Contains(err.Error(), "bbbb") {
+		t.Errorf("the error shows the key: %v", err)
+	}
+	s.load(with("a"))
+}
+
 func TestPostgresErrors(t *testing.T) {
 	const secret = "TacoTuesdayNight"
 	t.Setenv("BUILD_TOKEN_TEST_DATABASE", "postgres://ci:"+secret+"@db:notaport/ci")

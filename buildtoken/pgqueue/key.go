@@ -48,7 +48,7 @@ func (q *DB) UseKey(ctx context.Context, fingerprint []byte) error {
 			why = append(why, "other servers use that ("+strings.Join(others, ", ")+")")
 		}
 		if len(why) > 0 {
-			refused = fmt.Errorf("%w: %s; name the same key for every server, as in: key {file./run/secrets/build_token_key}",
+			refused = fmt.Errorf("%w: %s; name the same key for every server, as in: key {file./run/secrets/build_token.key}",
 				ErrKey, strings.Join(why, " and "))
 			return nil
 		}
