@@ -120,7 +120,7 @@ func TestLogIsLiveOnEveryServer(t *testing.T) {
 	says <- "one\n"
 	here, there := a.openLog("app", 1), b.openLog("app", 1)
 	var text bytes.Buffer
-	for i, say := range []string{"", "two ", "and \xff bytes\n", ""} {
+	for i, say := range []string{"", "two ", "and \xff bytes\n"} {
 		if i > 0 {
 			says <- say
 		}
@@ -136,6 +136,7 @@ func TestLogIsLiveOnEveryServer(t *testing.T) {
 			text.Write(p)
 		}
 	}
+	says <- ""
 	if _, err := console.Follow(t.Context(), there, int64(text.Len()), func(p []byte) error {
 		_, err := text.Write(p)
 		return err
@@ -147,9 +148,6 @@ func TestLogIsLiveOnEveryServer(t *testing.T) {
 	if _, after, _ := bytes.Cut(text.Bytes(), []byte("\n")); "Started by remote host \n"+string(after) != want {
 		t.Errorf("followed on the other server: %q, want %q", text.String(), want)
 	}
-	if _, err := os.Stat(filepath.Join(a.dir, "logs", job.PathElement("app"), "1.log")); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the file of the log is still there: %v", err)
-	}
 	for name, r := range map[string]*console.Reader{"live here": here, "live there": there, "later here": a.openLog("app", 1), "later there": b.openLog("app", 1)} {
 		all := make([]byte, r.Size())
 		if _, err := r.ReadAt(all, 0); err != nil || !r.Complete() || !bytes.Equal(all, text.Bytes()) {
@@ -160,6 +158,12 @@ func TestLogIsLiveOnEveryServer(t *testing.T) {
 		if n, err := r.ReadAt(p, int64(len(all))-4); n != 4 || !errors.Is(err, io.EOF) || string(p[:n]) != "ESS\n" {
 			t.Errorf("%s: end is %q, %v", name, p[:n], err)
 		}
+	}
+	if err := a.Close(); err != nil { // it waits for those who clean up
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(a.dir, "logs", job.PathElement("app"), "1.log")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the file of the log is still there: %v", err)
 	}
 }
 
