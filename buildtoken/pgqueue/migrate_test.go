@@ -73,3 +73,29 @@ func TestTablesAreNotChangedUnderAServer(t *testing.T) {
 		}
 	}
 }
+
+// What ran when a server of before there were several was lost, is what that one
+// looks for when it comes back.
+func TestOlderBuildsAreThoseOfTheLastServer(t *testing.T) {
+	s := newStore(t)
+	s.older(t, 3)
+	conn := pgtest.Connect(t, s.url)
+	for _, sql := range []string{
+		"update servers set beat = beat - interval '2 hours'",
+		"insert into servers (server, epoch, beat, ttl, released) values ('ci-0', 1, clock_timestamp() - interval '3 hours', 30, true)",
+		`insert into lanes (job, label, head) values ('j', '', '{"job": "j", "running": [1], "last_number": 1}')`,
+		`insert into builds (job, number, item, node, running, wished, files, body)
+			values ('j', 1, 1, 'built-in', true, false, false, '{"item": {"id": 1, "job": "j", "digest": "AAAAAAAAAAAAAAAAAAAAAA"}, "number": 1, "node": "built-in"}')`,
+	} {
+		if _, err := conn.Exec(t.Context(), "set search_path = "+s.schema+";"+sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-1"})
+	if lost, err := q.Lost(t.Context()); err != nil || len(lost) != 1 || lost[0].Number != 1 {
+		t.Errorf("Lost = %+v, %v, want build 1", lost, err)
+	}
+	if ended, err := q.Reclaim(t.Context(), start, "lost"); err != nil || len(ended) != 1 {
+		t.Errorf("Reclaim = %+v, %v, want build 1", ended, err)
+	}
+}

@@ -12,3 +12,7 @@ alter table builds add column server text collate "C" not null default '';
 alter table builds add column epoch bigint not null default 0;
 alter table builds add column orphan boolean not null default false;
 create index builds_orphan on builds (server, job, number) where orphan;
+
+-- Before, one server at a time had the queue.
+update builds set server = (select server from servers order by beat desc limit 1)
+    where running and exists (select from servers);
