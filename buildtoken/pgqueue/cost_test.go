@@ -2,8 +2,11 @@ package pgqueue_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -86,6 +89,78 @@ func TestDecisionsReadFewRows(t *testing.T) {
 	const most = 500 // a round, of all tables and indexes together
 	if got := rowsRead(t, s) - before; got > rounds*most {
 		t.Errorf("%d rounds beside %d queued items read %d rows, want at most %d", rounds, queued, got, rounds*most)
+	}
+}
+
+// TestHistoryCostsNothing counts the same beside a long history: of builds, of
+// triggers with keys, of files, and a log of many pieces.
+func TestHistoryCostsNothing(t *testing.T) {
+	const old, rounds, piece = 20_000, 10, 32 << 10
+	s := newStore(t)
+	m := moving{lanes: []queue.Lane{{Job: "j", Queued: old / 10, LastNumber: old}}}
+	for n := range int64(old) {
+		it := queue.Item{ID: n + 1, Job: "j", Since: start, Due: start.Add(time.Hour), Solo: true}
+		m.builds = append(m.builds, queue.Build{Item: it, Number: n + 1, Started: start, Ended: start, Result: queue.Success})
+		m.receipts = append(m.receipts, queue.JobReceipt{Job: "j", Receipt: queue.Receipt{Key: queue.Digest{byte(n), byte(n >> 8)}, Item: n + 1, Until: start.Add(time.Hour)}})
+		if n%10 == 0 {
+			it.ID += old
+			it.Values = []queue.Value{{Name: "FILE", Kind: "file", Ref: fmt.Sprint("ref", n)}}
+			m.items = append(m.items, it)
+		}
+	}
+	m.contents = pgqueue.Contents{
+		Log: func(_ string, number int64) (io.ReadCloser, error) {
+			if number == 1 {
+				return io.NopCloser(strings.NewReader(strings.Repeat("x", 1000*piece))), nil
+			}
+			return io.NopCloser(strings.NewReader("hello")), nil
+		},
+		File: func(ref string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(ref)), nil },
+	}
+	if moved, err := importInto(t, s, m); err != nil || moved.Logs != old || moved.Files != old/10 {
+		t.Fatalf("Import = %+v, %v", moved, err)
+	}
+	before := rowsRead(t, s)
+	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "new"})
+	ctx := t.Context()
+	buf := make([]byte, 2*piece)
+	for n := range rounds {
+		r := request("j", fmt.Sprint(n))
+		r.Key = &queue.Digest{'n', 'e', 'w', byte(n)}
+		schedule(t, q, r)
+		number := int64(old + n + 1)
+		if builds, _, err := q.Claim(ctx, start, queue.Node{Name: "new"}, []int{0}); err != nil || len(builds) != 1 || builds[0].Number != number {
+			t.Fatalf("Claim: %v, %v", builds, err)
+		}
+		_, lost := q.Lost(ctx)
+		_, appended := q.AppendLog(ctx, "j", number, 0, []byte("hello"), true)
+		_, finished := q.Finish(ctx, start, "j", number, queue.Success, "")
+		_, builds := q.Builds(ctx, "j", 0, 5)
+		_, oldest := q.Oldest(ctx, "j")
+		_, lanes := q.Lanes(ctx, []string{"j", "k"})
+		_, entry := q.Entry(ctx, start, 7)
+		_, _, state := q.LogState(ctx, "j", 1)
+		_, read := q.ReadLog(ctx, "j", 1, 500*piece+1, buf)
+		if err := errors.Join(lost, appended, finished, builds, oldest, lanes, entry, state, read, q.GetFile(ctx, "ref500", io.Discard), q.DropFiles(ctx, fmt.Sprint("ref", 10*n))); err != nil {
+			t.Fatal(err)
+		}
+		r.Key = &queue.Digest{byte(n), 1}
+		var repeated *queue.RepeatedError
+		if _, _, err := q.Schedule(ctx, start, r); !errors.As(err, &repeated) && !errors.Is(err, queue.ErrKeyReused) {
+			t.Fatalf("Schedule with a key of before: %v", err)
+		}
+	}
+	if _, err := q.Reclaim(ctx, start, "lost"); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	const most = 500
+	if got := rowsRead(t, s) - before; got > rounds*most {
+		t.Errorf("%d rounds beside %d old builds read %d rows, want at most %d", rounds, old, got, rounds*most)
+	} else {
+		t.Logf("%d rows a round", got/rounds)
 	}
 }
 
