@@ -269,3 +269,88 @@ func TestUnknownCommitIsNoSuccess(t *testing.T) {
 		})
 	}
 }
+
+// TestDatabaseThatCrashesInACommit has it lose a transaction whose commit was not
+// answered, and give its number to another one, which is committed.
+func TestDatabaseThatCrashesInACommit(t *testing.T) {
+	server := pgtest.Start(t)
+	for _, op := range operations() {
+		t.Run(op.name, func(t *testing.T) {
+			q, w := wired(t, server, 10*time.Second)
+			op.prepare(t, q, "j")
+			plan := cut{commits: true, thenDown: true, hold: make(chan struct{})}
+			w.set(&plan, false)
+			answer := make(chan error, 1)
+			go func() { answer <- op.do(t.Context(), q, "j") }()
+			for !w.hasHappened(&plan) {
+				<-time.After(time.Millisecond) // soon, or the database has the number on its disk
+			}
+			err := server.Crash()
+			close(plan.hold)
+			if err := errors.Join(err, server.Run()); err != nil {
+				t.Fatal(err)
+			}
+			conn := pgtest.Connect(t, server.URL())
+			for range 50 {
+				if _, err := conn.Exec(t.Context(), "select pg_current_xact_id()"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.set(nil, false)
+			err = <-answer
+			if err != nil && !errors.Is(err, queue.ErrStorage) {
+				t.Errorf("got %v, want %v or nothing", err, queue.ErrStorage)
+			}
+			if err == nil {
+				if diff := op.done(t, q, "j"); diff != "" {
+					t.Errorf("it says that it is done; on record (-want +got):\n%s", diff)
+				}
+			}
+		})
+	}
+}
+
+// TestIdentifiersOfALostTransactionAreNotUsed has the database crash between any
+// two questions of a trigger, forget that it has given out identifiers of items, and
+// give them to another server.
+func TestIdentifiersOfALostTransactionAreNotUsed(t *testing.T) {
+	server := pgtest.Start(t)
+	schema := pgtest.Schema(t, server.URL())
+	q, w := behind(t, server, schema, "first", time.Hour)
+	schedule(t, q, request("j", "first"))
+	for n, happened := 0, true; happened; n++ {
+		// It writes down how many it gives out in advance, and after so many, again.
+		conn := pgtest.Connect(t, with(server.URL(), "search_path="+schema))
+		for left := -1; left != 0; {
+			if _, err := conn.Exec(t.Context(), "select nextval('item_ids')"); err != nil {
+				t.Fatal(err)
+			}
+			if err := conn.QueryRow(t.Context(), "select log_cnt from item_ids").Scan(&left); err != nil {
+				t.Fatal(err)
+			}
+		}
+		plan := cut{after: n, hold: make(chan struct{})}
+		w.set(&plan, false)
+		answer := make(chan error, 1)
+		go func() {
+			_, _, err := q.Schedule(t.Context(), start, request("j", fmt.Sprint("lost ", n)))
+			answer <- err
+		}()
+		for happened = w.hasHappened(&plan); !happened && len(answer) == 0; happened = w.hasHappened(&plan) {
+			<-time.After(time.Millisecond) // soon, or the database has it on its disk
+		}
+		w.set(nil, true)
+		err := server.Crash()
+		close(plan.hold)
+		if err := errors.Join(err, server.Run()); err != nil {
+			t.Fatal(err)
+		}
+		other := open(t, pgqueue.Options{URL: server.URL(), Schema: schema, Server: fmt.Sprint("other ", n)})
+		schedule(t, other, request("other", fmt.Sprint(n)))
+		w.set(nil, false)
+		if err := <-answer; err != nil && !errors.Is(err, queue.ErrStorage) {
+			t.Error(err)
+		}
+		schedule(t, q, request("j", fmt.Sprint("after ", n)))
+	}
+}

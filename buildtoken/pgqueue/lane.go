@@ -148,8 +148,8 @@ func (l *locked) write(ctx context.Context, t *tx, more ...func(*pgx.Batch) erro
 		return nil
 	}
 	t.tell.Notice = t.tell.And(l.notice())
-	b.Queue("select pg_current_xact_id()::text, " + historySQL).QueryRow(func(row pgx.Row) error {
-		return row.Scan(&t.id.number, &t.id.history)
+	b.Queue("select pg_current_xact_id()::text, " + markSQL).QueryRow(func(row pgx.Row) error {
+		return row.Scan(&t.id.number, &t.id.mark)
 	})
 	return t.send(ctx, b)
 }

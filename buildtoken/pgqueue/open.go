@@ -98,7 +98,8 @@ type DB struct {
 	// settle has a value when the rules are to be applied again.
 	settle chan struct{}
 	// Only the loop uses the following: jobs that are known to have a row, and
-	// identifiers that nobody else will get, lowest first.
+	// identifiers that nobody else will get, lowest first: what a transaction that is
+	// committed has taken and not used.
 	lanes map[string]bool
 	ids   []int64
 }
@@ -198,6 +199,10 @@ func configure(opts Options) (*pgxpool.Config, error) {
 	}
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = opts.Timeout / 2
+	}
+	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, makeMark)
+		return err
 	}
 	ms := func(d time.Duration) string { return fmt.Sprint(d.Milliseconds()) }
 	maps.Copy(config.ConnConfig.RuntimeParams, map[string]string{

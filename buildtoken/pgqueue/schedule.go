@@ -124,13 +124,13 @@ func (q *DB) serve(batches [][]*request) {
 func (q *DB) scheduleBatch(ctx context.Context, batch []*request) {
 	err := q.ensure(ctx, batch)
 	if err == nil {
-		used := 0
+		var rest []int64
 		err = q.decide(ctx, func(ctx context.Context, t *tx) (err error) {
-			used, err = q.schedule(ctx, t, batch)
+			rest, err = q.schedule(ctx, t, batch)
 			return err
 		})
-		if err == nil || errors.Is(err, errUnknown) {
-			q.ids = q.ids[used:]
+		if err == nil {
+			q.ids = rest
 		}
 	}
 	var refused *pgconn.PgError
@@ -204,9 +204,12 @@ type decision struct {
 	ids      []int64
 }
 
-// schedule is the transaction of some triggers. It says how many identifiers it has used.
-func (q *DB) schedule(ctx context.Context, t *tx, batch []*request) (used int, err error) {
-	d := decision{locked: newLocked(), equal: map[identity]*item{}, receipts: newReceipts(), room: queue.Room{Limit: q.rules.newest().limit, MaxKiB: q.opts.MaxKiB}}
+// schedule is the transaction of some triggers. It uses identifiers that are left,
+// and takes more. rest are those that it has not used: once it is committed, nobody
+// else will get them. Without that, a crash of the database may give them again.
+func (q *DB) schedule(ctx context.Context, t *tx, batch []*request) (rest []int64, err error) {
+	d := decision{locked: newLocked(), equal: map[identity]*item{}, receipts: newReceipts(), ids: q.ids, room: queue.Room{Limit: q.rules.newest().limit, MaxKiB: q.opts.MaxKiB}}
+	q.ids = nil
 	jobs := map[string]bool{}
 	solo := 0
 	for _, r := range batch {
@@ -220,24 +223,23 @@ func (q *DB) schedule(ctx context.Context, t *tx, batch []*request) (used int, e
 	b := t.batch()
 	d.lock(b, slices.Sorted(maps.Keys(jobs)))
 	q.findEqual(b, &d)
-	q.takeIDs(b, &d, solo)
+	d.takeIDs(b, solo)
 	d.receipts.find(b, batch, q.opts.Log)
 	b.Queue("select sum(queued)::bigint, sum(kib)::bigint from counts").QueryRow(func(row pgx.Row) error {
 		return row.Scan(&d.room.Queued, &d.room.KiB)
 	})
 	if err := t.send(ctx, b); err != nil {
-		return 0, err
+		return nil, err
 	}
 	t.tell = message{}
-	d.ids = q.ids
 	for _, r := range batch {
 		if d.lanes[r.Job] == nil {
 			delete(q.lanes, r.Job)
-			return 0, fmt.Errorf("%w: %s", errNoLane, r.Job)
+			return nil, fmt.Errorf("%w: %s", errNoLane, r.Job)
 		}
 		r.answer = d.decide(t, r)
 	}
-	return len(q.ids) - len(d.ids), d.write(ctx, t, d.receipts.write)
+	return d.ids, d.write(ctx, t, d.receipts.write)
 }
 
 // findEqual queues the statement that looks for items with the same parameters.
@@ -273,17 +275,17 @@ func identities(of map[identity]*item) (jobs []string, digests [][]byte) {
 }
 
 // takeIDs queues the statement that takes identifiers for as many items as
-// there may be new ones. What is not used then is used later.
-func (q *DB) takeIDs(b *pgx.Batch, d *decision, solo int) {
+// there may be new ones.
+func (d *decision) takeIDs(b *pgx.Batch, solo int) {
 	jobs, digests := identities(d.equal)
 	b.Queue(`select nextval('item_ids') from (
 			select from unnest($1::text[], $2::bytea[]) k(job, digest)
 				where not exists (select from items where job = k.job and digest = k.digest and not solo and not damaged)
 			union all select from generate_series(1, $3)
 			offset $4
-		) missing`, jobs, digests, solo, len(q.ids)).Query(func(rows pgx.Rows) error {
+		) missing`, jobs, digests, solo, len(d.ids)).Query(func(rows pgx.Rows) error {
 		ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
-		q.ids = append(q.ids, ids...) // ours, whatever becomes of the transaction
+		d.ids = append(d.ids, ids...)
 		return err
 	})
 }

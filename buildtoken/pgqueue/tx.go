@@ -29,9 +29,10 @@ type tx struct {
 	tell message
 }
 
-// txID is the identity of a transaction. Numbers are given again in another
-// history of the database, such as that of a standby that took over.
-type txID struct{ number, history string }
+// txID is the identity of a transaction. After a crash the database gives the
+// number of one that it has lost to another one, and so does a standby that takes
+// over; mark tells them apart.
+type txID struct{ number, mark string }
 
 // atOnce is before every due instant, and not 0.
 const atOnce = math.MinInt64
@@ -191,20 +192,26 @@ func (q *DB) status(ctx context.Context, id txID) (string, error) {
 	}
 	defer conn.Release()
 	var status *string
-	var history string
-	err = conn.QueryRow(ctx, "select pg_xact_status($1::text::xid8), "+historySQL, id.number).Scan(&status, &history)
+	var mark string
+	err = conn.QueryRow(ctx, "select pg_xact_status($1::text::xid8), "+markSQL, id.number).Scan(&status, &mark)
+	var refused *pgconn.PgError
 	switch {
+	case errors.As(err, &refused) && refused.Code == "22023": // the number was not given to anybody: ours was lost
+		return "aborted", nil
 	case err != nil:
 		return "", fmt.Errorf("status of transaction: %w", err)
-	case history != id.history || status == nil:
-		return "unknown", nil
+	case status == nil, *status != "aborted" && (mark == "" || mark != id.mark):
+		return "unknown", nil // it may be that of another one; then ours was not made, but maybe it was
 	}
 	return *status, nil
 }
 
-// historySQL is the part of the name of the newest log file that changes when
-// a standby takes over.
-const historySQL = "left(pg_walfile_name(pg_current_wal_lsn()), 8)"
+const (
+	// markSQL is what the database has lost if it has lost a transaction.
+	markSQL = "coalesce((select mark::text from incarnations), '')"
+	// makeMark makes one where there is none. Every connection does it first.
+	makeMark = "insert into incarnations default values on conflict do nothing"
+)
 
 // isAnswer says whether an error is what the rules of the queue say, and not
 // that the database could not be asked.

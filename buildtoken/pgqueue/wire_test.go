@@ -31,7 +31,10 @@ type cut struct {
 	commits    bool // only commits count
 	loseAnswer bool // the question comes through, and only its answer is lost
 	thenDown   bool // from then on there is only the connection that holds the lock
-	happened   bool
+	// hold, if not nil, keeps the database from learning that its client is gone
+	// until it is closed.
+	hold     chan struct{}
+	happened bool
 }
 
 // newWire listens beside nothing and leads to the server whose socket is in a folder.
@@ -97,16 +100,22 @@ func (w *wire) holdsLock(conns ...net.Conn) {
 	}
 }
 
+func (w *wire) hasHappened(plan *cut) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return plan.happened
+}
+
 // next says what becomes of a question of a connection.
-func (w *wire) next(client, server net.Conn, question []byte) (last, loseAnswer bool) {
+func (w *wire) next(client, server net.Conn, question []byte) (last, loseAnswer bool, hold chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.plan == nil || w.plan.happened || w.plan.commits && !bytes.HasSuffix(question, []byte("commit\x00")) {
-		return false, false
+		return false, false, nil
 	}
 	if w.plan.after > 0 {
 		w.plan.after--
-		return false, false
+		return false, false, nil
 	}
 	w.plan.happened = true
 	if w.plan.thenDown {
@@ -117,7 +126,7 @@ func (w *wire) next(client, server net.Conn, question []byte) (last, loseAnswer 
 			}
 		}
 	}
-	return true, w.plan.loseAnswer
+	return true, w.plan.loseAnswer, w.plan.hold
 }
 
 func (w *wire) serve(client net.Conn) {
@@ -182,9 +191,15 @@ func (w *wire) questions(client, server net.Conn, lose func()) {
 		}
 		notice := bytes.Contains(question.Bytes(), []byte("buildtoken test_")) || bytes.Contains(question.Bytes(), []byte("pg_notify"))
 		if !holdsLock && !notice {
-			if last, loseAnswer := w.next(client, server, question.Bytes()); last && !loseAnswer {
+			last, loseAnswer, hold := w.next(client, server, question.Bytes())
+			switch {
+			case last && hold != nil:
+				client.Close()
+				<-hold
 				return
-			} else if last {
+			case last && !loseAnswer:
+				return
+			case last:
 				lose()
 			}
 		}
