@@ -44,8 +44,9 @@ func newCluster(t testing.TB, jobs ...buildtoken.Job) *cluster {
 // server is one of the controllers.
 type server struct {
 	*buildtoken.Controller
-	t   testing.TB
-	def *buildtoken.Definition
+	t      testing.TB
+	def    *buildtoken.Definition
+	labels []string
 }
 
 // join adds a server that has some labels.
@@ -61,7 +62,7 @@ func (c *cluster) joinIn(dir, name, url string, labels ...string) *server {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	s := &server{t: c.t, def: define(c.t, c.spec)}
+	s := &server{t: c.t}
 	s.Controller, err = buildtoken.Open(c.t.Context(), buildtoken.Options{Queue: q, Dir: dir, Key: c.key, Node: name})
 	if err != nil {
 		c.t.Fatal(err)
@@ -71,10 +72,18 @@ func (c *cluster) joinIn(dir, name, url string, labels ...string) *server {
 			c.t.Errorf("Close of %s = %v", name, err)
 		}
 	})
-	if _, err := s.Attach(c.t.Context(), buildtoken.Config{Definitions: []*buildtoken.Definition{s.def}, Labels: labels, ShutdownTimeout: -1}); err != nil {
-		c.t.Fatal(err)
-	}
+	s.labels = labels
+	s.attach(c.spec)
 	return s
+}
+
+// attach gives the server a configuration.
+func (s *server) attach(spec buildtoken.Spec) {
+	s.t.Helper()
+	s.def = define(s.t, spec)
+	if _, err := s.Attach(s.t.Context(), buildtoken.Config{Definitions: []*buildtoken.Definition{s.def}, Labels: s.labels, ShutdownTimeout: -1}); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 func (s *server) trigger(full string, change ...func(*buildtoken.Trigger)) int64 {
@@ -194,6 +203,29 @@ func TestWatchersHearOfOtherServers(t *testing.T) {
 		if step.builds {
 			<-builds
 		}
+	}
+}
+
+// TestServersAreReloadedOneByOne reloads two servers with a configuration that has a
+// new job and lacks an old one.
+func TestServersAreReloadedOneByOne(t *testing.T) {
+	c := newCluster(t, labelled("old", "nowhere", succeeds()), labelled("stays", "", succeeds()))
+	a, b := c.join("a", c.url), c.join("b", c.url)
+	before := *a
+	old := a.trigger("old")
+	c.spec.Root.Jobs = []buildtoken.Job{labelled("new", "", succeeds()), labelled("stays", "", succeeds())}
+	b.attach(c.spec)
+	for range 10 { // the other server is free too, and asked as often
+		if e := b.await(b.trigger("new"), queue.Entry.Ended); e.Build.Result != queue.Success || e.Build.Node != "b" {
+			t.Fatalf("a build of the new job: %+v, want it where the job is known", e.Build)
+		}
+	}
+	if e, err := before.Entry(t.Context(), before.def, old); err != nil || e.Blockage.Reason != queue.NoNode {
+		t.Errorf("item of the old job: %+v, %v; want that it waits for its label", e, err)
+	}
+	a.attach(c.spec)
+	if e := before.await(old, queue.Entry.Ended); e.Build == nil || e.Build.Result != queue.NotBuilt {
+		t.Errorf("item of the job that is gone: %+v, want that it ends %s", e, queue.NotBuilt)
 	}
 }
 

@@ -43,7 +43,8 @@ func BenchmarkDueToStart(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer detach()
-	dueToStart(b, &server{c, b, d}, &server{c, b, d})
+	one := &server{Controller: c, t: b, def: d}
+	dueToStart(b, one, one)
 }
 
 // BenchmarkDueToStartOnAnotherServer is the same with a queue in Postgres: one server
