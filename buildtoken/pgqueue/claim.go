@@ -28,8 +28,8 @@ const (
 		order by l.next limit 1`
 )
 
-// fenceSQL keeps a server that was given up from starting anything: who gives it up
-// waits for the lock, or finds no such row.
+// fenceSQL keeps a server that was given up from starting anything: it finds no row
+// then. If it finds one, nobody gives the server up before the claim is over.
 const fenceSQL = "select from servers where server = $1 and epoch = $2 and not released for key share"
 
 // labels are all that a node has.
