@@ -323,6 +323,35 @@ func TestLogOfALostServerEnds(t *testing.T) {
 	}
 }
 
+// TestBuildEndsWithoutTheRestOfItsLog has the file of a log cut short while its build runs.
+func TestBuildEndsWithoutTheRestOfItsLog(t *testing.T) {
+	says := make(told)
+	c := newSharing(t, buildtoken.Job{Name: "app", Runner: says, Settings: runsOn("a")})
+	a := c.start("a", t.TempDir(), c.queue("a"))
+	b := c.start("b", t.TempDir(), c.queue("b"))
+	item := a.trigger("app").Item.ID
+	says <- "one\n"
+	r, shipped := b.openLog("app", 1), int64(0)
+	for size := a.openLog("app", 1).Size(); shipped < size; {
+		var err error
+		if shipped, _, err = r.Wait(t.Context(), shipped); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Truncate(filepath.Join(a.dir, "logs", job.PathElement("app"), "1.log"), 0); err != nil {
+		t.Fatal(err)
+	}
+	says <- "two\n"
+	says <- ""
+	if build := a.ended(item); build.Result != queue.Success {
+		t.Errorf("build: %s, %s", build.Result, build.Reason)
+	}
+	want := []string{"one", "", "[the rest is missing: the file of the log can't be read]", "Finished: SUCCESS"}
+	if diff := cmp.Diff(want, b.log("app", 1)[1:]); diff != "" {
+		t.Errorf("log (-want +got):\n%s", diff)
+	}
+}
+
 // TestLogsOfBeforeAreStillRead has a build whose log was a file when the queue did not keep logs.
 func TestLogsOfBeforeAreStillRead(t *testing.T) {
 	c := newSharing(t, buildtoken.Job{Name: "app", Runner: succeeds(), Settings: runsOn("a")})

@@ -36,6 +36,9 @@ func Ship(ctx context.Context, to Keeper, r *Reader, job string, number int64, c
 			at += int64(len(p))
 			return err
 		})
+		if err == nil && offset > r.Size() && complete {
+			return errShort
+		}
 		if err == nil && complete {
 			err = shipPiece(ctx, to, job, number, offset, nil, true)
 		}
@@ -49,6 +52,9 @@ func Ship(ctx context.Context, to Keeper, r *Reader, job string, number int64, c
 		offset = elsewhere.size
 	}
 }
+
+// errShort says that the file of a log was cut short behind our back.
+var errShort = errors.New("console: the file is shorter than what was read from it before")
 
 // elsewhereError says that the keeper's copy does not end where it was thought
 // to: a piece got there although it was not known, or is gone again.

@@ -301,6 +301,13 @@ func TestShipLeavesTheEndToOthers(t *testing.T) {
 	if err := console.Ship(t.Context(), k, r, "job", 1, false); err != nil || k.complete || string(k.text) != "line\n" {
 		t.Errorf("Ship of a part = %v, complete %v, %q", err, k.complete, k.text)
 	}
+	k = &keeper{text: []byte("line\nwhat the file had until the power failed")}
+	if err := console.Ship(t.Context(), k, r, "job", 1, false); err != nil || len(k.text) < 30 {
+		t.Errorf("Ship of less than is there = %v, %q", err, k.text)
+	}
+	if err := console.Ship(t.Context(), k, r, "job", 1, true); err == nil || k.complete {
+		t.Errorf("Ship of less than is there, as all = %v, complete %v", err, k.complete)
+	}
 	k = &keeper{text: []byte("l")}
 	k.after = func(k *keeper) error { k.complete = true; return nil } // somebody else ends it
 	if err := console.Ship(t.Context(), k, r, "job", 1, true); !errors.Is(err, queue.ErrNotRunning) {
