@@ -34,9 +34,9 @@ func (c *Controller) run(ctx context.Context, j *definedJob, b queue.Build) (que
 		return c.logger().With(zap.String("job", full), zap.Int64("number", b.Number), zap.Int64("item", b.Item.ID))
 	}
 	log().Info("build started", zap.Int("executor", b.Executor), zap.Duration("late", b.Started.Sub(b.Item.Due)))
-	out, err := c.logs.Create(job.PathElement(full), b.Number, c.opts.LogLimit)
+	out, err := c.logs.create(full, b.Number, c.opts.LogLimit)
 	for c.lacks(ctx, b, err) {
-		out, err = c.logs.Create(job.PathElement(full), b.Number, c.opts.LogLimit)
+		out, err = c.logs.create(full, b.Number, c.opts.LogLimit)
 	}
 	switch {
 	case err != nil && ctx.Err() != nil:

@@ -32,6 +32,20 @@ func newLogs(dir string, q Queue) logs {
 	return l
 }
 
+// create starts the log of a build that was claimed here.
+func (l logs) create(full string, number, limit int64) (*console.Writer, error) {
+	element := job.PathElement(full)
+	w, err := l.Create(element, number, limit)
+	if errors.Is(err, fs.ErrExist) && l.keeper != nil {
+		// No number is given twice, except after a restore: the file is that of a
+		// build which is not on record any more.
+		if err = l.Remove(element, number); err == nil {
+			w, err = l.Create(element, number, limit)
+		}
+	}
+	return w, err
+}
+
 // hear has those look who follow logs that have grown on another server.
 func (l logs) hear(n queue.Notice) {
 	switch {

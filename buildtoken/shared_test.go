@@ -323,6 +323,23 @@ func TestLogOfALostServerEnds(t *testing.T) {
 	}
 }
 
+// TestFileOfARestoredQueueKeepsNoBuildFromStarting has a file of a log whose number is given again.
+func TestFileOfARestoredQueueKeepsNoBuildFromStarting(t *testing.T) {
+	c := newSharing(t, buildtoken.Job{Name: "app", Runner: succeeds(), Settings: runsOn("a")})
+	dir := t.TempDir()
+	w, err := console.New(filepath.Join(dir, "logs")).Create(job.PathElement("app"), 1, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Line("of another build")
+	w.Close()
+	a := c.start("a", dir, c.queue("a"))
+	a.ended(a.trigger("app").Item.ID)
+	if got := a.log("app", 1); len(got) != 2 || got[1] != "Finished: SUCCESS" {
+		t.Errorf("log: %q", got)
+	}
+}
+
 // TestBuildEndsWithoutTheRestOfItsLog has the file of a log cut short while its build runs.
 func TestBuildEndsWithoutTheRestOfItsLog(t *testing.T) {
 	says := make(told)
