@@ -24,7 +24,7 @@ func (u *user) again(ctx context.Context) error {
 		u.m.answerAgain(t, a)
 		return nil
 	}
-	if u.unsure(a, now().Sub(begun)) {
+	if u.unsure(a, begun) {
 		return nil
 	}
 	if answered && strings.Contains(a.body, "full") {

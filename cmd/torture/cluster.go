@@ -82,6 +82,15 @@ func newCluster(ctx context.Context, o options, dir string, stop func()) (_ *clu
 		undo = append(undo, member.proxy.close)
 	}
 	c.fates = newFates(c.takeover, labels)
+	trace, err := os.Create(filepath.Join(dir, "trace")) //nolint:gosec // in our own folder
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a trace: %w", err)
+	}
+	undo = append(undo, func() { _ = trace.Close() })
+	c.fates.tell = func(k kind, servers []string, begins bool) {
+		// Of no interest unless something is found.
+		_, _ = fmt.Fprintln(trace, now().UTC().Format("15:04:05.000"), servers, k, map[bool]string{true: "begins", false: "ends"}[begins])
+	}
 	c.m = newModel(all, stop)
 	c.m.fates = c.fates
 	c.ledger = &ledger{path: c.members[0].site.ledger()}

@@ -22,6 +22,18 @@
 //   - only retention drops records, and only as old as it may;
 //   - a refused reload changes nothing.
 //
+// With -servers 3, so many servers share a queue in a Postgres that is started for
+// it, each behind a proxy of its own. They are also stopped (SIGSTOP), cut off from the
+// database and reloaded one by one, and that is killed. More is checked then:
+//
+//   - a build is lost only if its server died, or was silent for long enough, with
+//     a reason, and in bounded time if another server was well;
+//   - a command ends before its build does on record, unless its server did not run;
+//   - builds run on servers with the label, and end as the record says;
+//   - who follows a log sees what it holds in the end;
+//   - once nothing is wrong any more, all that is due gets built, and all servers
+//     give the same answers.
+//
 // A seed fixes what is tried, not when the system gets to it: the same seed
 // finds the same bug often, not always. Only the loopback interface is used. The
 // program ends by itself; it exits with 1 and keeps its folder if it found something.

@@ -14,8 +14,13 @@ const (
 	paused                // it was stopped, and may not even notice
 	cut                   // it does not reach the database
 	reloading             // another configuration is loaded
+	crashed               // its database is being killed, or comes back
 	kinds
 )
+
+func (k kind) String() string {
+	return [...]string{"dead", "paused", "cut off", "reloading", "without a database"}[k]
+}
 
 // spell is a time in which something was wrong.
 type spell struct {
@@ -36,6 +41,8 @@ func (s spell) over(at time.Time) time.Time {
 type fates struct {
 	takeover time.Duration
 	labels   map[string][]string // by server
+	// tell is told when a spell begins and ends.
+	tell func(k kind, servers []string, begins bool)
 
 	// mu guards the following.
 	mu     sync.Mutex
@@ -54,7 +61,7 @@ const (
 )
 
 func newFates(takeover time.Duration, labels map[string][]string) *fates {
-	f := &fates{takeover: takeover, labels: labels, spells: map[string]*[kinds][]spell{}}
+	f := &fates{takeover: takeover, labels: labels, tell: func(kind, []string, bool) {}, spells: map[string]*[kinds][]spell{}}
 	for name := range labels {
 		f.spells[name] = new([kinds][]spell)
 	}
@@ -72,11 +79,13 @@ func (f *fates) begin(k kind, servers ...string) (end func()) {
 		at[name] = len(of[k])
 		of[k] = append(of[k], spell{from: begun})
 	}
+	f.tell(k, servers, true)
 	var once sync.Once
 	return func() {
 		once.Do(func() {
 			f.mu.Lock()
 			defer f.mu.Unlock()
+			f.tell(k, servers, false)
 			for name, n := range at {
 				f.spells[name][k][n].to = now()
 			}
@@ -95,6 +104,26 @@ func (f *fates) disturbed(server string, from, to time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return len(f.between(server, from.Add(-recovery), to, dead, paused, cut, reloading)) > 0
+}
+
+// databaseDied says whether the database was killed between two instants.
+func (f *fates) databaseDied(from, to time.Time) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for server := range f.spells {
+		return len(f.between(server, from, to, crashed)) > 0 // it is that of all
+	}
+	return false
+}
+
+// anyDisturbed says that of all servers.
+func (f *fates) anyDisturbed(from, to time.Time) bool {
+	for server := range f.labels {
+		if f.disturbed(server, from, to) {
+			return true
+		}
+	}
+	return false
 }
 
 // between are the spells of some kinds that overlap a time, by when they began.

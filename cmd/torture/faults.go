@@ -16,7 +16,7 @@ type tormentor struct {
 
 // live does one thing after another.
 func (t *tormentor) live(ctx context.Context) {
-	for pause(ctx, t.d.mostlyShort(12*time.Second)) {
+	for pause(ctx, t.d.mostlyShort(9*time.Second)) {
 		switch n := t.d.IntN(100); {
 		case n < 30:
 			t.kill(ctx)
@@ -221,7 +221,7 @@ func (s *storm) all() []string {
 
 // die ends the database and starts it again, at once or later.
 func (s *storm) die(ctx context.Context, how func() error) {
-	over := s.c.fates.begin(cut, s.all()...)
+	over, back := s.c.fates.begin(cut, s.all()...), s.c.fates.begin(crashed, s.all()...)
 	if err := how(); err != nil {
 		s.c.m.report("end Postgres: %v", err)
 		return
@@ -234,6 +234,7 @@ func (s *storm) die(ctx context.Context, how func() error) {
 		return
 	}
 	over()
+	back()
 	s.c.m.count(func(c *counts) { c.databaseKills++ })
 }
 

@@ -179,10 +179,10 @@ func (n *node) abandon() {
 }
 
 // over looks through the log of a life that is over. It may complain as long as
-// something is wrong with it.
+// something is wrong with it, or with another one, which it may have given up.
 func (n *node) over(srv *server) error {
 	complaints, err := srv.complaints(func(at time.Time) bool {
-		return n.c.fates.disturbed(n.name, at.Add(-complaining), at.Add(jitter))
+		return n.c.fates.anyDisturbed(at.Add(-complaining), at.Add(jitter))
 	})
 	if err != nil {
 		return err
@@ -199,4 +199,4 @@ func (n *node) over(srv *server) error {
 
 // complaining is how long after something was wrong errors may be in the log: a
 // question to the database is given up after ten seconds.
-const complaining = 11 * time.Second
+const complaining = 12 * time.Second

@@ -293,12 +293,24 @@ func (m *model) missing(id int64) {
 	}
 	asBuilt := it.fate != cancelled && l.last >= number+int64(l.keep)
 	if !asBuilt && !asCancelled {
-		m.wrong("item %d of %q is gone: it was %v (#%d %s), the last build known is #%d, %d are kept",
-			id, l.name, it.fate, it.number, it.result, l.last, l.keep)
+		m.wrong("item %d of %q is gone: it was %v (#%d %s), the last build known is #%d, %d are kept; %s",
+			id, l.name, it.fate, it.number, it.result, l.last, l.keep, it.promises())
 	}
 	it.dropped = true
 	m.counts.dropped++
 }
+
+// promises are the answers in which the item was named.
+func (it *item) promises() string {
+	var b strings.Builder
+	for _, t := range it.accepted {
+		fmt.Fprintf(&b, "trigger %q was sent at %v and answered at %v; ", t.cause, t.sent.UTC().Format(clock), t.answered.UTC().Format(clock))
+	}
+	return b.String()
+}
+
+// clock is how instants are written where something is wrong.
+const clock = "15:04:05.000"
 
 // lastNumber is the highest number known of a job.
 func (m *model) lastNumber(name string) int64 {

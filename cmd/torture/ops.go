@@ -113,7 +113,7 @@ func (u *user) triggerAnd(ctx context.Context, of *job, wait int) error {
 		u.m.keep(t, answer{})
 		return err
 	}
-	if u.unsure(a, at.Sub(t.sent)) {
+	if u.unsure(a, t.sent) {
 		u.m.count(func(c *counts) { c.unknown++ })
 		u.m.keep(t, answer{})
 		return nil
@@ -131,12 +131,16 @@ func (u *user) triggerAnd(ctx context.Context, of *job, wait int) error {
 }
 
 // unsure says whether a trigger that was refused may be queued all the same.
-func (u *user) unsure(a answer, took time.Duration) bool {
+func (u *user) unsure(a answer, sent time.Time) bool {
 	if a.id != 0 || a.status != http.StatusServiceUnavailable {
 		return false
 	}
-	// A database that can't be asked any more what became of it is given ten seconds.
-	return strings.Contains(a.body, "given up") || u.m.fates != nil && took > 9*time.Second
+	if strings.Contains(a.body, "given up") {
+		return true
+	}
+	// A database that can't be asked what became of it is given ten seconds, and one
+	// that has crashed may not know.
+	return u.m.fates != nil && (now().Sub(sent) > 9*time.Second || u.m.fates.databaseDied(sent, now()))
 }
 
 // cancel takes an item out, in one of the ways there are.
