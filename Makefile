@@ -17,7 +17,7 @@ PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 win
 
 .PHONY: help
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/caddy
@@ -79,6 +79,10 @@ sim: ## the whole system in simulated time; SEEDS=200
 .PHONY: torture
 torture: build ## kill the server at random and look what is lost; TORTURE_TIME=60s
 	go run ./cmd/torture -binary bin/caddy -for $(TORTURE_TIME)
+
+.PHONY: torture-cluster
+torture-cluster: build ## the same with three servers on one Postgres, which is killed too
+	go run ./cmd/torture -binary bin/caddy -servers 3 -for $(TORTURE_TIME)
 
 .PHONY: mutants
 mutants: ## plant bugs in a copy and look whether the tests notice; MUTANTS="name …"

@@ -13,11 +13,13 @@ import (
 
 func main() {
 	if len(os.Args) > 1 {
-		switch os.Args[1] { // as what the server runs
+		switch os.Args[1] { // as what the server runs, or for a script
 		case "build":
 			os.Exit(runBuild(os.Args[2:]))
 		case "poll":
 			os.Exit(runPoll())
+		case "postgres":
+			os.Exit(runPostgres())
 		}
 	}
 	var o options
