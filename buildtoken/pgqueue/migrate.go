@@ -1,6 +1,7 @@
 package pgqueue
 
 import (
+	"bytes"
 	"context"
 	"embed"
 	"errors"
@@ -26,6 +27,11 @@ var ErrInUse = errors.New("pgqueue: tables are used by a server")
 
 // serversSince is the version of the tables since which servers enter their names.
 const serversSince = 2
+
+// besideOthers begins a step after which servers of the version before go on as they
+// did, so that several servers can be updated one after the other. Without it,
+// all must be stopped.
+const besideOthers = "-- Beside servers of the version before.\n"
 
 // migrate brings the tables of the schema to what this program needs. Two
 // servers that start at the same time do it one after the other.
@@ -101,15 +107,15 @@ func migrateLocked(ctx context.Context, tx pgx.Tx, schema string) error {
 	if version > len(steps) {
 		return fmt.Errorf("%w: its tables have version %d, this program knows %d", ErrForeign, version, len(steps))
 	}
-	if version >= serversSince && version < len(steps) {
-		if err := idle(ctx, tx); err != nil {
-			return fmt.Errorf("update from version %d to %d: %w", version, len(steps), err)
-		}
-	}
 	for n := version + 1; n <= len(steps); n++ {
 		text, err := migrations.ReadFile(steps[n-1])
 		if err != nil {
 			return err
+		}
+		if n > serversSince && !bytes.HasPrefix(text, []byte(besideOthers)) {
+			if err := idle(ctx, tx); err != nil {
+				return fmt.Errorf("update from version %d to %d: %w", version, len(steps), err)
+			}
 		}
 		if _, err := tx.Exec(ctx, string(text)); err != nil {
 			return fmt.Errorf("%s: %w", steps[n-1], err)
