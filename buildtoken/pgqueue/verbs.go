@@ -68,6 +68,7 @@ func (q *DB) applyRules(ctx context.Context, set *newRules) error {
 	}
 	q.rules.set(set, agreed)
 	q.foreign.clear()
+	q.change() // who was woken by the commit may have looked before
 	return nil
 }
 
