@@ -111,7 +111,7 @@ func (c *cluster) run(ctx context.Context) error {
 		return err
 	}
 	for round := 1; now().Before(end) && (c.kills == 0 || c.m.killed() < c.kills); round++ {
-		c.round(ctx, round)
+		c.round(ctx, round, end)
 		if err := c.quiet(ctx, false); err != nil {
 			return err
 		}
@@ -140,9 +140,10 @@ func (c *cluster) abandon() {
 
 // round is a time in which things go wrong. When it returns, nothing is wrong
 // any more, as far as it can tell.
-func (c *cluster) round(ctx context.Context, round int) {
+func (c *cluster) round(ctx context.Context, round int, end time.Time) {
 	whole := ctx
-	ctx, cancel := context.WithTimeout(whole, 8*time.Second+c.d.within(22*time.Second))
+	length := 8*time.Second + c.d.within(22*time.Second)
+	ctx, cancel := context.WithTimeout(whole, min(length, max(8*time.Second, end.Sub(now()))))
 	defer cancel()
 	var clients, faults sync.WaitGroup
 	stream := func(of int) dice { return newDice(c.seed, uint64(round)<<8|uint64(of)) } //nolint:gosec // both are small
