@@ -14,7 +14,7 @@ import (
 )
 
 // The lanes that a node with labels may start something of at an instant, what is
-// due first in front, but for those of foreign jobs. The first statement takes
+// due first in front, but for those of some jobs. The first statement takes
 // those that nobody else is looking at, the second one waits for the first of all.
 const (
 	freeLanes = `select l.job, l.head::text from unnest($1::text[]) k(label) cross join lateral
@@ -77,7 +77,7 @@ func (q *DB) Claim(ctx context.Context, now time.Time, node queue.Node, executor
 // handOut makes builds known as running, unless it has taken so long that others may
 // have given the server up meanwhile. Then they are found by the next Claim, or lost.
 func (q *DB) handOut(builds []queue.Build, epoch int64) error {
-	q.known.add(builds)
+	q.known.add(builds, epoch)
 	if q.stillHolds(epoch) {
 		return nil
 	}
@@ -108,7 +108,7 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 	var held, agreed bool
 	ours := q.rules.newest()
 	b := t.batch()
-	b.Queue(c.lanes, labels(c.node), q.foreign.list(), c.now.UnixNano(), len(c.executors)).Query(func(rows pgx.Rows) error {
+	b.Queue(c.lanes, labels(c.node), q.notNow(), c.now.UnixNano(), len(c.executors)).Query(func(rows pgx.Rows) error {
 		jobs = nil
 		var job, head string
 		_, err := pgx.ForEachRow(rows, []any{&job, &head}, func() error {
@@ -129,7 +129,7 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 	})
 	// Behind the lanes: who has brought one of them has said before that it has the job.
 	b.Queue(agreedSQL, q.opts.Server, ours.digest).QueryRow(func(row pgx.Row) error { return row.Scan(&agreed) })
-	b.Queue(nextSQL, labels(c.node), q.foreign.list()).Query(c.readNext)
+	b.Queue(nextSQL, labels(c.node), q.notNow()).Query(c.readNext)
 	if err := t.send(ctx, b); err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 	if !agreed {
 		if jobs = q.setForeign(jobs, ours); len(jobs) == 0 && len(l.lanes) > 0 {
 			b := t.batch()
-			b.Queue(nextSQL, labels(c.node), q.foreign.list()).Query(c.readNext)
+			b.Queue(nextSQL, labels(c.node), q.notNow()).Query(c.readNext)
 			return t.send(ctx, b)
 		}
 	}
@@ -156,7 +156,7 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 		l.touched[job] = true
 	}
 	return l.write(ctx, t, func(b *pgx.Batch) error {
-		b.Queue(nextSQL, labels(c.node), q.foreign.list()).Query(c.readNext)
+		b.Queue(nextSQL, labels(c.node), q.notNow()).Query(c.readNext)
 		return nil
 	})
 }
@@ -271,15 +271,23 @@ func (q *DB) firstItems(ctx context.Context, t *tx, l *locked, jobs []string, c 
 // next is when the first lane may start an item on a node; zero if none waits for time.
 func (q *DB) next(ctx context.Context, node queue.Node) (time.Time, error) {
 	var c claim
-	err := q.query(ctx, nextSQL, []any{labels(node), q.foreign.list()}, c.readNext)
+	err := q.query(ctx, nextSQL, []any{labels(node), q.notNow()}, c.readNext)
 	return c.next, err
+}
+
+// notNow are the jobs that this server starts nothing of: those that it does not
+// have, and those of which it still stops a build that is off the record.
+func (q *DB) notNow() []string {
+	epoch, _ := q.lease.get()
+	return append(q.foreign.list(), q.known.outlived(epoch)...)
 }
 
 // known are the builds that Claim has handed out and that have not ended.
 type known struct {
 	mu sync.Mutex
 	// mu guards the following.
-	builds map[buildKey]bool
+	// builds has the epoch in which each was started.
+	builds map[buildKey]int64
 	// missing says that there may be running builds that were not handed out.
 	missing bool
 }
@@ -289,21 +297,35 @@ type buildKey struct {
 	number int64
 }
 
-func (k *known) add(builds []queue.Build) {
+func (k *known) add(builds []queue.Build, epoch int64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, b := range builds {
-		k.builds[buildKey{b.Item.Job, b.Number}] = true
+		k.builds[buildKey{b.Item.Job, b.Number}] = epoch
 	}
 }
 
+// outlived are the jobs of builds that this server still stops, although it has
+// been given up since it started them, and others have ended them on record.
+func (k *known) outlived(epoch int64) []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var jobs []string
+	for b, started := range k.builds {
+		if started < epoch {
+			jobs = append(jobs, b.job)
+		}
+	}
+	return jobs
+}
+
 // take says whether the build was not known; it is from now on.
-func (k *known) take(b queue.Build) bool {
+func (k *known) take(b queue.Build, epoch int64) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	key := buildKey{b.Item.Job, b.Number}
-	was := k.builds[key]
-	k.builds[key] = true
+	_, was := k.builds[key]
+	k.builds[key] = epoch
 	return !was
 }
 
@@ -316,7 +338,8 @@ func (k *known) remove(job string, number int64) {
 func (k *known) has(job string, number int64) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.builds[buildKey{job, number}]
+	_, is := k.builds[buildKey{job, number}]
+	return is
 }
 
 func (k *known) unsure(are bool) {
@@ -348,7 +371,7 @@ func (q *DB) found(ctx context.Context, node string, epoch int64, executors []in
 		case b.Node != node || q.known.has(b.Item.Job, b.Number):
 		case at < 0:
 			q.known.unsure(true) // later
-		case q.known.take(b):
+		case q.known.take(b, epoch):
 			free = slices.Delete(free, at, at+1)
 			builds = append(builds, b)
 		}

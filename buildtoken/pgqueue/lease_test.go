@@ -77,21 +77,37 @@ func TestServerIsGivenUpAfterItHasStoppedItsBuilds(t *testing.T) {
 	if lost, err := first.Lost(t.Context()); err != nil || len(lost) != 1 || lost[0].Number != 1 {
 		t.Errorf("Lost on the server that comes back: %v, %v; want the build that others have ended", lost, err)
 	}
+	if _, err := second.Finish(t.Context(), start, "j", 2, queue.Success, ""); err != nil {
+		t.Fatal(err)
+	}
+	third := schedule(t, second, request("j", "third"))
+	claimed := func() []queue.Build {
+		t.Helper()
+		for {
+			builds, _, err := first.Claim(t.Context(), start, node, []int{0})
+			if err == nil {
+				return builds // it has a new epoch
+			}
+			if !errors.Is(err, queue.ErrStorage) {
+				t.Fatalf("Claim of the server that came back: %v", err)
+			}
+		}
+	}
+	if builds := claimed(); len(builds) != 0 {
+		t.Errorf("Claim while it still stops a build of the job: %v", builds)
+	}
+	for len(first.Changed()) > 0 {
+		<-first.Changed()
+	}
 	if _, err := first.Finish(t.Context(), start, "j", 1, queue.Success, ""); !errors.Is(err, queue.ErrNotRunning) {
 		t.Errorf("late verdict: %v, want %v", err, queue.ErrNotRunning)
 	}
 	if lost, err := first.Lost(t.Context()); err != nil || len(lost) != 0 {
 		t.Errorf("Lost after the end of what was given up: %v, %v", lost, err)
 	}
-	schedule(t, first, request("other", "k"))
-	for {
-		builds, _, err := first.Claim(t.Context(), start, node, []int{0})
-		if err == nil && len(builds) == 1 {
-			break // it has a new epoch
-		}
-		if !errors.Is(err, queue.ErrStorage) {
-			t.Fatalf("Claim of the server that came back: %v, %v", builds, err)
-		}
+	<-first.Changed()
+	if builds := claimed(); len(builds) != 1 || builds[0].Item.ID != third.ID {
+		t.Errorf("Claim when the build is gone: %v", builds)
 	}
 }
 

@@ -138,7 +138,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 		return nil, err
 	}
 	q := &DB{
-		opts: opts, changed: make(chan struct{}, 1), known: known{builds: map[buildKey]bool{}},
+		opts: opts, changed: make(chan struct{}, 1), known: known{builds: map[buildKey]int64{}},
 		requests: make(chan *request), stop: make(chan struct{}), closed: make(chan struct{}),
 		lanes: map[string]bool{}, settle: make(chan struct{}, 1),
 	}

@@ -146,6 +146,7 @@ func (q *DB) Finish(ctx context.Context, now time.Time, job string, number int64
 	ended, err := q.finish(ctx, now, job, number, r, reason, ending{})
 	if errors.Is(err, queue.ErrNotRunning) {
 		q.known.remove(job, number)
+		q.change() // the job may be started here again
 		// Who has given it up could not know that nothing of it is left.
 		err = errors.Join(err, q.adopt(ctx, job, number))
 	}
