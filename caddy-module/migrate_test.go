@@ -162,7 +162,11 @@ func (l *life) compare(a, b store) {
 	ctx := l.t.Context()
 	same(l, "Lanes", a, b, func(q store) (any, error) { return q.Lanes(ctx, l.jobs) })
 	same(l, "Items", a, b, func(q store) (any, error) { return q.Items(ctx, l.now, "", 200) })
-	same(l, "Aborts", a, b, func(q store) (any, error) { return q.Aborts(ctx) })
+	same(l, "Aborts", a, b, func(q store) (any, error) {
+		builds, err := q.Aborts(ctx) // in no order
+		slices.SortFunc(builds, func(a, b queue.Build) int { return cmp.Compare(a.Item.ID, b.Item.ID) })
+		return builds, err
+	})
 	same(l, "Lost", a, b, func(q store) (any, error) {
 		lost, err := q.Lost(ctx)
 		slices.SortFunc(lost, func(a, b queue.Build) int { return cmp.Compare(a.Item.ID, b.Item.ID) })
