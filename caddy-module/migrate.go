@@ -106,9 +106,7 @@ func targetOf(config []byte) (target, error) {
 	if to.place, err = to.Place(); err != nil {
 		return target{}, err
 	}
-	if to.server = app.Node.name(); to.server == "" {
-		to.server, err = hostname()
-	}
+	to.server, err = serverName(app.Node.name())
 	return to, err
 }
 

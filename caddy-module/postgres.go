@@ -113,12 +113,9 @@ func (p *Postgres) Open(place, node string, limit int, log *zap.Logger) (buildto
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), openTime)
 	defer cancel()
-	if node == "" {
-		host, err := hostname()
-		if err != nil {
-			return buildtoken.Options{}, err
-		}
-		node = host
+	node, err := serverName(node)
+	if err != nil {
+		return buildtoken.Options{}, err
 	}
 	db, err := pgqueue.Open(ctx, pgqueue.Options{
 		URL: p.url(), Schema: p.Schema, Server: node, TTL: time.Duration(p.TakeoverAfter), Limit: limit, LockTimeout: lockTimeout, Log: log.Named("queue"),
@@ -145,13 +142,17 @@ func postgresDir(place string) string {
 	return filepath.Join(filepath.Dir(defaultPath()), "postgres", job.PathElement(place))
 }
 
-// hostname is what the queue knows this server as.
-func hostname() (string, error) {
-	name, err := os.Hostname()
+// serverName is what the queue knows a server as: the name of its node, if it has
+// one, or of the machine.
+func serverName(node string) (string, error) {
+	if node != "" {
+		return node, nil
+	}
+	host, err := os.Hostname()
 	if err != nil {
 		return "", fmt.Errorf("name of this machine: %w", err)
 	}
-	return name, nil
+	return host, nil
 }
 
 func (*Postgres) ownKey(path string, log *zap.Logger) (buildtoken.Key, error) {
