@@ -217,25 +217,6 @@ func BenchmarkScheduleNew(b *testing.B) {
 	}
 }
 
-// BenchmarkScheduleServers is the same with several servers on one queue, and as many
-// callers in all.
-func BenchmarkScheduleServers(b *testing.B) {
-	for _, servers := range []int{1, 2, 4} {
-		b.Run(fmt.Sprintf("servers=%d/callers=64", servers), func(b *testing.B) {
-			s := newStore(b)
-			var dbs []*pgqueue.DB
-			for n := range servers {
-				dbs = append(dbs, open(b, pgqueue.Options{URL: s.url, Schema: s.schema, Server: fmt.Sprint(n), Log: zap.NewNop()}))
-			}
-			each(b, 64, func(n int64) error {
-				r := request(fmt.Sprint("job", n%100), fmt.Sprint(n))
-				_, _, err := dbs[n%int64(servers)].Schedule(context.Background(), start, r)
-				return err
-			})
-		})
-	}
-}
-
 func BenchmarkScheduleJoined(b *testing.B) {
 	for _, callers := range []int{2, 64} {
 		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
