@@ -58,9 +58,17 @@ func (m *model) waits(it *item, c content, j itemJSON, asked time.Time) {
 	}
 }
 
+// hungMost is how long what a server has begun can take to get through, with all
+// that is done to it. Of several servers, one may join an item with a poll, whose
+// end it saw before another one made the item.
+const hungMost = 30 * time.Second
+
 // bounds says when an item may be due: not before all its triggers allow,
 // not after the first that was accepted wants. high is zero if none was.
 func (m *model) bounds(it *item, c content, since, asked time.Time) (low, high time.Time) {
+	if m.fates != nil {
+		since = since.Add(-hungMost)
+	}
 	if c.scm > 0 || c.capped() {
 		low = since
 	}
