@@ -13,7 +13,7 @@ import (
 )
 
 // batch is one transaction with the decisions that share it. Decisions change
-// memory at once, since only the loop sees it and nobody is answered before
+// memory at once, since only who has the turn sees it and nobody is answered before
 // the commit; if the commit fails, memory is thrown away and read again.
 type batch struct {
 	mem   *memory

@@ -1,10 +1,8 @@
 package boltqueue
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"sync"
 	"time"
 
@@ -20,13 +18,6 @@ var ErrLocked = errors.New("boltqueue: file is used by another process")
 // ErrForeign says that the file is not a queue, is damaged, or was written by
 // a newer program. It is left as it is.
 var ErrForeign = errors.New("boltqueue: not a usable queue file")
-
-// maxBatch is how many requests share one commit.
-const maxBatch = 256
-
-// flushAfter is how long a higher count of causes may wait for a commit that
-// happens anyway, before it gets one of its own.
-const flushAfter = time.Second
 
 // retryAfter is how often a file that could not be opened again after a
 // failed commit is tried.
@@ -67,27 +58,21 @@ type DB struct {
 	db   *opened // nil: closed
 	down error   // why it can't be read now
 
-	// The rest is the loop's.
-	mem     *memory
-	taken   []request // the last batch
-	enc     *encoder
-	limit   int
-	broken  error     // why nothing can be committed now
-	retryAt time.Time // when the file is tried again
-	revert  []write   // what a failed batch may have left visible
-	failed  uint64    // the number of that batch
-}
-
-// request is one thing for the loop to do.
-type request struct {
-	// decide runs before the commit of its batch.
-	decide func(*batch) error
-	// look runs after it, and sees what the batch did.
-	look func(*memory) error
-	// set runs after it too, also when nothing can be committed.
-	set func(*memory)
-	// done has room for one answer; ask makes it if there is none.
-	done chan error
+	// turn is full while somebody is at work; the rest is theirs.
+	turn     chan struct{}
+	mem      *memory
+	taken    []request // the last batch
+	answers  []error   // to it
+	enc      *encoder
+	limit    int
+	flush    *time.Timer // runs while counts wait for a commit
+	flushing bool        // it runs
+	retry    *time.Timer // runs while the file can't be opened
+	broken   error       // why nothing can be committed now
+	retryAt  time.Time   // when the file is tried again
+	revert   []write     // what a failed batch may have left visible
+	failed   uint64      // the number of that batch
+	closed   bool
 }
 
 // Open opens the queue of a file, or makes a new one if there is no file.
@@ -119,8 +104,13 @@ func Open(opts Options) (*DB, error) {
 		changed:  make(chan struct{}, 1),
 		stop:     make(chan struct{}),
 		stopped:  make(chan struct{}),
+		turn:     make(chan struct{}, 1),
 		enc:      newEncoder(),
+		flush:    time.NewTimer(flushAfter),
+		retry:    time.NewTimer(retryAfter),
 	}
+	q.flush.Stop()
+	q.retry.Stop()
 	q.calls.New = func() any { return newCall(&q.calls) }
 	go q.loop() // Close ends it and waits for it
 	return q, nil
@@ -150,157 +140,6 @@ func (q *DB) Close() error {
 // earlier, freed a lane, or recorded the wish to stop a build, and after new
 // rules. It holds one value: who reads it looks at everything.
 func (q *DB) Changed() <-chan struct{} { return q.changed }
-
-// loop owns all lanes: nothing else reads or changes memory.
-func (q *DB) loop() {
-	defer close(q.stopped)
-	var flush <-chan time.Time // runs while counts wait for a commit
-	var retry <-chan time.Time // runs while the file can't be opened
-	for {
-		switch {
-		case len(q.mem.unsaved) == 0:
-			flush = nil
-		case flush == nil:
-			flush = time.After(flushAfter)
-		}
-		switch {
-		case q.broken == nil:
-			retry = nil
-		case retry == nil:
-			retry = time.After(time.Until(q.retryAt))
-		}
-		select {
-		case r := <-q.requests:
-			q.serve(q.take(r))
-		case <-flush:
-			flush = nil
-			q.serve(nil)
-		case <-retry:
-			retry = nil
-			q.serve(nil)
-		case <-q.stop:
-			q.retryAt = time.Time{} // the last chance to take back what failed
-			q.serve(nil)
-			return
-		}
-	}
-}
-
-// take gathers what else waits, without waiting for more. Callers that are about
-// to ask, and only lack a processor, are let through first: the more share a commit,
-// the less each of them pays for it. With nobody there, that costs nothing. The
-// batch is good until the next one is taken.
-func (q *DB) take(first request) []request {
-	clear(q.taken) // or it holds on to what callers handed in
-	batch := append(q.taken[:0], first)
-	for before := 0; len(batch) > before && len(batch) < maxBatch; runtime.Gosched() {
-		before = len(batch)
-		batch = q.drain(batch)
-	}
-	q.taken = batch
-	return batch
-}
-
-// drain adds the requests that wait at this instant.
-func (q *DB) drain(batch []request) []request {
-	for len(batch) < maxBatch {
-		select {
-		case r := <-q.requests:
-			batch = append(batch, r)
-		default:
-			return batch
-		}
-	}
-	return batch
-}
-
-// serve decides the requests in order, commits once, and answers.
-func (q *DB) serve(requests []request) {
-	wasBroken := q.broken != nil
-	if wasBroken {
-		q.reopen()
-	}
-	answers := make([]error, len(requests))
-	wake := wasBroken && q.broken == nil
-	if q.broken == nil {
-		wake = q.transact(requests, answers) || wake
-	} else {
-		for i := range requests {
-			answers[i] = q.broken
-		}
-	}
-	for i, r := range requests {
-		switch {
-		case r.set != nil:
-			r.set(q.mem)
-			answers[i], wake = nil, true
-		case r.look == nil:
-		case q.broken != nil:
-			answers[i] = q.broken // memory may hold what was never written
-		default:
-			answers[i] = r.look(q.mem)
-		}
-	}
-	if wake { // before the answers: who has one finds Changed set
-		select {
-		case q.changed <- struct{}{}:
-		default:
-		}
-	}
-	for i, r := range requests {
-		r.done <- answers[i] // has room for one: never waits
-	}
-}
-
-// transact decides and commits one batch. If that fails, every decision of the
-// batch has failed.
-func (q *DB) transact(requests []request, answers []error) (wake bool) {
-	q.enc.reset() // nothing of the last batch is needed any more
-	b := &batch{mem: q.mem, db: q.db.DB, limit: q.limit, maxKiB: q.opts.MaxKiB, enc: q.enc, log: q.opts.Log, firstID: q.mem.nextID, flush: len(requests) == 0}
-	err := guard(q.opts.Path, func() error {
-		for i, r := range requests {
-			if r.decide != nil {
-				answers[i] = b.decide(r.decide)
-			}
-		}
-		return q.commit(b)
-	})
-	if b.tx != nil {
-		_ = b.tx.Rollback() // after a commit it does nothing; else nothing was to be written, or the error that counts is err
-	}
-	if err == nil {
-		return b.wake
-	}
-	q.broken = fmt.Errorf("%w: %w", queue.ErrStorage, err)
-	for i, r := range requests {
-		if r.decide != nil && (answers[i] == nil || answersFirst(answers[i])) {
-			answers[i] = q.broken
-		}
-	}
-	q.opts.Log.Error("queue file could not be written; nothing is accepted until it was read again",
-		zap.String("path", q.opts.Path), zap.Error(err))
-	q.revert, q.failed, q.retryAt = b.undo, b.number, time.Time{}
-	q.reopen()
-	return q.broken == nil
-}
-
-// commit makes the batch durable, if there is anything to write.
-func (q *DB) commit(b *batch) error {
-	if err := b.finish(); err != nil {
-		return err
-	}
-	if !b.writes() {
-		return nil
-	}
-	if err := q.db.inPlace(q.opts.Path); err != nil {
-		return err
-	}
-	if err := q.opts.Commit(b.tx); err != nil {
-		return err
-	}
-	clear(b.saved)
-	return nil
-}
 
 // reopen takes memory from the file again after a failed commit. Until it has
 // worked, broken stays set.
@@ -337,36 +176,6 @@ func (q *DB) reopen() {
 	mem.nextID = max(mem.nextID, q.mem.nextID)
 	q.db, q.mem, q.broken, q.down, q.revert = db, mem, nil, nil, nil
 	q.opts.Log.Info("queue file was read again", zap.String("path", q.opts.Path), zap.Int("items", len(mem.byID)))
-}
-
-// ask hands the loop a request and waits for its answer. If ctx ends before the
-// loop has taken it, nothing was or will be done. After that, who wants something
-// changed hears what became of it, and only who looks may give up: a caller
-// that gave up could be told that nothing happened when it did. No more than a
-// batch of callers waits so.
-func (q *DB) ask(ctx context.Context, r request) error {
-	if ctx.Err() != nil {
-		return fmt.Errorf("boltqueue: %w", context.Cause(ctx))
-	}
-	if r.done == nil {
-		r.done = make(chan error, 1)
-	}
-	select {
-	case q.requests <- r:
-	case <-q.stopped:
-		return queue.ErrClosed
-	case <-ctx.Done():
-		return fmt.Errorf("boltqueue: %w", context.Cause(ctx))
-	}
-	if r.look == nil {
-		return <-r.done
-	}
-	select {
-	case err := <-r.done:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("boltqueue: %w", context.Cause(ctx))
-	}
 }
 
 // view runs a read-only transaction.

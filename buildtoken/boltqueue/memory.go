@@ -9,8 +9,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// memory is what the loop knows without reading the file: which items are
-// queued, by ID, by identity and by due instant. Only the loop touches it.
+// memory is what is known without reading the file: which items are queued, by
+// ID, by identity and by due instant. Only who has the turn touches it.
 type memory struct {
 	nextID int64
 	rules  map[string]queue.Rules

@@ -37,7 +37,7 @@ func (o *opened) inPlace(path string) error {
 	return nil
 }
 
-// open opens the file, or makes it, and reads into memory what the loop must know.
+// open opens the file, or makes it, and reads into memory what must be known.
 func open(opts Options) (*opened, *memory, error) {
 	switch err := isFile(opts.Path); {
 	case errors.Is(err, os.ErrNotExist):

@@ -51,7 +51,7 @@ const MaxPosition = 20_000
 // Entry says where an item is and what became of it. It answers
 // queue.ErrNotFound once the record of its build or cancellation is dropped.
 func (q *DB) Entry(ctx context.Context, now time.Time, id int64) (queue.Entry, error) {
-	// The loop may still write to it when ctx ended; then nobody reads it.
+	// Somebody may still write to it when ctx ended; then nobody reads it.
 	var found *placed
 	err := q.ask(ctx, request{look: func(m *memory) error {
 		if e, ok := m.byID[id]; ok {
@@ -73,7 +73,7 @@ func (q *DB) Entry(ctx context.Context, now time.Time, id int64) (queue.Entry, e
 	return q.leftEntry(ctx, id)
 }
 
-// placed is what the loop knows of a queued item.
+// placed is what memory knows of a queued item.
 type placed struct {
 	head     queue.Lane
 	item     *queue.Item // nil: in the file
