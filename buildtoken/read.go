@@ -36,7 +36,7 @@ func (d *Definition) May(ctx context.Context, by Caller, right Right, full strin
 	default:
 		return false
 	}
-	return p.Decide(ctx, &policy.Input{Job: policy.JobOf(full), User: by.User, Request: by.Request}) == nil
+	return p.Decide(ctx, &policy.Input{Job: policy.JobOf(full), User: by.User, Request: by.request()}) == nil
 }
 
 // Job finds a job of the site by its full name as a request gave it.

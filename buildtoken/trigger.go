@@ -79,8 +79,17 @@ type Caller struct {
 	Remote netip.Addr
 	// Post says that the method was POST.
 	Post bool
-	// Request is what rules see.
-	Request policy.Request
+	// Request gives what rules see. It is called when there is a rule to ask, by
+	// the goroutine that the Caller was handed to; nil is an empty request.
+	Request func() policy.Request
+}
+
+// request is what rules see of the request.
+func (by Caller) request() policy.Request {
+	if by.Request == nil {
+		return policy.Request{}
+	}
+	return by.Request()
 }
 
 // Trigger asks for a build or a poll.
@@ -171,7 +180,7 @@ func (c *Controller) authorize(ctx context.Context, now time.Time, d *Definition
 	}
 	if !by.Presented {
 		_, err := token.Set{}.Check(now, token.Secret{})
-		in := policy.Input{Job: policy.JobOf(j.FullName), User: by.User, Request: by.Request}
+		in := policy.Input{Job: policy.JobOf(j.FullName), User: by.User, Request: by.request()}
 		if need != token.Trigger || d.access.build.Decide(ctx, &in) != nil {
 			return token.Token{}, nil, err
 		}
@@ -223,11 +232,13 @@ func (c *Controller) accept(ctx context.Context, now time.Time, j *definedJob, t
 		return out, err
 	}
 	cause := causeOf(t, opened)
-	if err := decide(ctx, rules, &policy.Input{
-		Job: policy.JobOf(j.FullName), Token: policy.Token{Name: opened.Name}, Params: texts(rules, values),
-		Delay: delay, Cause: cause.Note, User: t.User, Now: now, Request: t.Request,
-	}); err != nil {
-		return out, err
+	if len(rules) > 0 {
+		if err := decide(ctx, rules, &policy.Input{
+			Job: policy.JobOf(j.FullName), Token: policy.Token{Name: opened.Name}, Params: texts(values),
+			Delay: delay, Cause: cause.Note, User: t.User, Now: now, Request: t.request(),
+		}); err != nil {
+			return out, err
+		}
 	}
 	if c.effective.Load().detached {
 		return out, ErrShuttingDown
@@ -277,10 +288,7 @@ func decide(ctx context.Context, rules []*policy.Policy, in *policy.Input) error
 }
 
 // texts are the parameters as rules see them.
-func texts(rules []*policy.Policy, values []job.Value) map[string]string {
-	if len(rules) == 0 {
-		return nil
-	}
+func texts(values []job.Value) map[string]string {
 	m := make(map[string]string, len(values))
 	for _, v := range values {
 		m[v.Name] = v.Text

@@ -175,6 +175,8 @@ func TestTokens(t *testing.T) {
 	})
 }
 
+func byPost() policy.Request { return policy.Request{Method: "POST"} }
+
 func TestUserWithoutToken(t *testing.T) {
 	s := openSite(t, buildtoken.Config{})
 	s.attach(buildtoken.Spec{
@@ -184,7 +186,7 @@ func TestUserWithoutToken(t *testing.T) {
 	as := func(user string, post bool) func(*buildtoken.Trigger) {
 		return func(t *buildtoken.Trigger) {
 			t.Presented, t.Secret, t.User, t.Post = false, token.Secret{}, user, post
-			t.Request.Method, t.Cause = "POST", new("by hand")
+			t.Request, t.Cause = byPost, new("by hand")
 		}
 	}
 	s.refused(token.ErrMissing, ask("app", as("bob", true)))
@@ -214,7 +216,7 @@ func TestUserWithoutToken(t *testing.T) {
 		{"alice", buildtoken.Stop, false},
 		{"alice", "fly", false},
 	} {
-		by := buildtoken.Caller{User: tt.user, Request: policy.Request{Method: "POST"}}
+		by := buildtoken.Caller{User: tt.user, Request: byPost}
 		if got := s.def.May(t.Context(), by, tt.right, "app"); got != tt.want {
 			t.Errorf("May(%q, %s) = %v, want %v", tt.user, tt.right, got, tt.want)
 		}
@@ -432,7 +434,9 @@ func TestPoliciesSeeTheTrigger(t *testing.T) {
 		s := openSite(t, buildtoken.Config{})
 		good := ask("team/app", values("S", "text", "P", "hidden", "B", "yes"), delayed("90s"), func(t *buildtoken.Trigger) {
 			t.Cause, t.User = new("a\nb"), "alice"
-			t.Request = policy.Request{Method: "POST", RemoteIP: "192.0.2.1", Headers: map[string]string{"x-event": "push"}}
+			t.Request = func() policy.Request {
+				return policy.Request{Method: "POST", RemoteIP: "192.0.2.1", Headers: map[string]string{"x-event": "push"}}
+			}
 		})
 		for at := range rules {
 			// Each rule at each level allows, and its opposite denies.

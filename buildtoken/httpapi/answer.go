@@ -2,9 +2,7 @@ package httpapi
 
 import (
 	"crypto/rand"
-	"io"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,33 +34,40 @@ func (q *request) fail(err error) {
 		h.Set("X-Jenkins", version)
 	}
 	if q.wantsJSON() {
-		q.write(v.status, jsonText, encode(object{{key: "error", value: v.text}}, flavourJSON)+"\n")
+		q.write(v.status, jsonText, encode(object{{key: "error", value: v.text}}, flavourJSON), "\n")
 		return
 	}
-	q.write(v.status, plainText, v.text+"\n")
+	q.write(v.status, plainText, v.text, "\n")
 }
 
-// write answers with a whole body.
-func (q *request) write(status int, contentType, body string) {
-	length := strconv.Itoa(len(body))
-	if body == "" {
+// write answers with a whole body, which may come in parts.
+func (q *request) write(status int, contentType string, parts ...string) {
+	size := 0
+	for _, part := range parts {
+		size += len(part)
+	}
+	body := make([]byte, 0, size)
+	for _, part := range parts {
+		body = append(body, part...)
+	}
+	length := strconv.Itoa(size)
+	if size == 0 {
 		setAll(q.w.Header(), "Content-Length", length)
 	} else {
 		setAll(q.w.Header(), "Content-Length", length, "Content-Type", contentType)
 	}
 	q.w.WriteHeader(status)
 	if q.r.Method != http.MethodHead {
-		_, _ = io.WriteString(q.w, body) // a client that is gone learns nothing
+		_, _ = q.w.Write(body) // a client that is gone learns nothing
 	}
 }
 
 // setAll sets headers, given as name and value by turns. The names are in
 // canonical form, and the values share one piece of memory.
 func setAll(h http.Header, namesAndValues ...string) {
-	values := make([]string, 0, len(namesAndValues)/2)
-	for pair := range slices.Chunk(namesAndValues, 2) {
-		values = append(values, pair[1])
-		last := len(values) - 1
-		h[pair[0]] = values[last : last+1 : last+1]
+	values := make([]string, len(namesAndValues)/2)
+	for i := range values {
+		values[i] = namesAndValues[2*i+1]
+		h[namesAndValues[2*i]] = values[i : i+1 : i+1]
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/patience"
+	"github.com/buildtoken/buildtoken/buildtoken/policy"
 )
 
 // API answers the requests of one site. Its fields must not change once it
@@ -46,19 +47,24 @@ type request struct {
 	w   *patience.Writer
 	r   *http.Request
 	// path holds the unescaped segments of the path.
-	path path
+	path     path
+	segments [4]string // of most paths
 	// empty answers with an empty body where a text would be for people only.
 	empty bool
 	// accountOnly says that the Authorization header of a user is the user's.
 	accountOnly bool
 	// plain answers in text, whatever Accept says.
 	plain bool
+	// remote is the client's address, and seen what rules see, once one has asked.
+	remote netip.Addr
+	seen   *policy.Request
 }
 
 // Serve answers the request if its path is ours, and says whether it was.
 // All that is ours is answered here, errors too.
 func (a *API) Serve(w http.ResponseWriter, r *http.Request) (handled bool) {
-	q := &request{api: a, r: r, path: splitPath(r.URL.EscapedPath())}
+	q := &request{api: a, r: r}
+	q.path = splitPath(r.URL.EscapedPath(), q.segments[:])
 	var serve func()
 	switch q.path.at(0) {
 	case "buildByToken":

@@ -30,7 +30,8 @@ func (q *request) caller(f *form) buildtoken.Caller {
 	if q.api.User != nil {
 		by.User = q.api.User(q.r)
 	}
-	by.Request = q.seenByRules(by)
+	q.remote = by.Remote
+	by.Request = q.seenByRules
 	if f == nil {
 		return by
 	}
@@ -54,27 +55,31 @@ func headerToken(h http.Header, account bool) (token.Secret, bool) {
 	return token.Secret{}, false
 }
 
-// seenByRules is what CEL rules see of the request: no header that carries a secret.
-func (q *request) seenByRules(by buildtoken.Caller) policy.Request {
-	seen := policy.Request{
+// seenByRules is what CEL rules see of the request: no header that carries a
+// secret. Most requests meet no rule, so it is made when one asks.
+func (q *request) seenByRules() policy.Request {
+	if q.seen != nil {
+		return *q.seen
+	}
+	q.seen = &policy.Request{
 		Method: q.r.Method, Host: q.r.Host, Path: q.r.URL.Path, Scheme: "http",
 		UserAgent: q.r.UserAgent(),
 		Headers:   make(map[string]string, len(q.r.Header)),
 	}
 	if q.r.TLS != nil {
-		seen.Scheme = "https"
+		q.seen.Scheme = "https"
 	}
-	if by.Remote.IsValid() {
-		seen.RemoteIP = by.Remote.Unmap().String()
+	if q.remote.IsValid() {
+		q.seen.RemoteIP = q.remote.Unmap().String()
 	}
 	for name, values := range q.r.Header {
 		switch name {
 		case "Authorization", "Proxy-Authorization", "Cookie", "X-Build-Token", "X-Gitlab-Token":
 		default:
-			seen.Headers[strings.ToLower(name)] = strings.Join(values, ", ")
+			q.seen.Headers[strings.ToLower(name)] = strings.Join(values, ", ")
 		}
 	}
-	return seen
+	return *q.seen
 }
 
 // crossSite says whether a browser sent the request from somebody else's

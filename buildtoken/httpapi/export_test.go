@@ -19,13 +19,13 @@ func TimeSpan(d time.Duration) string { return timeSpan(d) }
 
 // SplitPath gives the segments of a path, and what stands alone behind /buildByToken/.
 func SplitPath(escaped string) (segments []string, action string) {
-	p := splitPath(escaped)
+	p := splitPath(escaped, nil)
 	action, _ = p.action()
 	return p.segments, action
 }
 
 // JobPath reads job/NAME/job/NAME/…
-func JobPath(escaped string) (full string, rest []string) { return splitPath(escaped).job() }
+func JobPath(escaped string) (full string, rest []string) { return splitPath(escaped, nil).job() }
 
 // Form is what a request brought.
 type Form struct {

@@ -28,6 +28,7 @@ const (
 // body. Of several values of one name, those of the query come first.
 type form struct {
 	fields []field
+	few    [4]field // where fields begin
 	files  map[string][]*multipart.FileHeader
 	// secret is the first token; presented says whether there was one at all.
 	// Its text is not in fields.
@@ -97,9 +98,6 @@ func (f *form) add(name, value string) error {
 		}
 		return nil
 	}
-	if f.fields == nil {
-		f.fields = make([]field, 0, 4)
-	}
 	f.fields = append(f.fields, field{name, value})
 	return nil
 }
@@ -162,6 +160,7 @@ func textProblem(s string) string {
 // The caller closes the form, also if there was an error.
 func readForm(w *patience.Writer, r *http.Request, limit func(*form) int64) (*form, error) {
 	f := &form{}
+	f.fields = f.few[:0]
 	queryErr := f.addEncoded("query", r.URL.RawQuery)
 	// A body that is too large is the first thing to say, whatever the query is.
 	if err := f.readBody(w, r, limit); err != nil {

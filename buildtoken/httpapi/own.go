@@ -80,7 +80,7 @@ func (q *request) ownStatus() {
 	if !ok {
 		return
 	}
-	q.write(http.StatusOK, jsonText, encode(statusOf(time.Now(), o.entry), flavourJSON)+"\n")
+	q.write(http.StatusOK, jsonText, encode(statusOf(time.Now(), o.entry), flavourJSON), "\n")
 }
 
 // statusOf is what a token's holder may know of an item. Other jobs are only in

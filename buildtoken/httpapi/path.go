@@ -18,15 +18,16 @@ type path struct {
 }
 
 // splitPath cuts first and unescapes then, so that an escaped slash is part of
-// a name, which no job has, and never a folder.
-func splitPath(escaped string) path {
+// a name, which no job has, and never a folder. The segments begin in into, if
+// they have room there.
+func splitPath(escaped string, into []string) path {
 	rest, rooted := strings.CutPrefix(escaped, "/")
 	p := path{exact: rooted}
 	rest = strings.TrimSuffix(rest, "/")
 	if rest == "" {
 		return p
 	}
-	p.segments = make([]string, 0, 4)
+	p.segments = into[:0]
 	for segment := range strings.SplitSeq(rest, "/") {
 		if segment == "" {
 			p.exact = false

@@ -137,9 +137,9 @@ func (q *request) queued(t buildtoken.Trigger, out buildtoken.Outcome, ended *qu
 	id := strconv.FormatInt(out.Item.ID, 10)
 	location := t.Root + "queue/item/" + id + "/"
 	q.w.Header().Set("Location", location)
-	status, text := http.StatusCreated, "queued as item "+id
+	status, became := http.StatusCreated, "queued as item "
 	if !out.Created {
-		text = "joined item " + id
+		became = "joined item "
 		// Clients of the job's own URL can't make use of a redirection, and who has
 		// waited has the answer here: most would follow, and throw it away.
 		if !t.AnyKind && ended == nil {
@@ -152,13 +152,13 @@ func (q *request) queued(t buildtoken.Trigger, out buildtoken.Outcome, ended *qu
 		if ended != nil {
 			o = append(o, statusOf(time.Now(), *ended)...)
 		}
-		q.write(status, jsonText, encode(o, flavourJSON)+"\n")
+		q.write(status, jsonText, encode(o, flavourJSON), "\n")
 	case ended != nil:
-		q.write(status, plainText, text+", "+endOf(*ended)+"\n")
+		q.write(status, plainText, became, id, ", ", endOf(*ended), "\n")
 	case q.empty:
-		q.write(status, plainText, "")
+		q.write(status, plainText)
 	default:
-		q.write(status, plainText, text+"\n")
+		q.write(status, plainText, became, id, "\n")
 	}
 }
 
