@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -177,18 +177,21 @@ func rowsRead(t *testing.T, s store) (rows int64) {
 // each calls do from so many goroutines until the benchmark has enough.
 func each(b *testing.B, callers int, do func(n int64) error) {
 	b.Helper()
-	var n atomic.Int64
+	var begun atomic.Int64
+	var calling sync.WaitGroup
 	b.ReportAllocs()
 	b.ResetTimer()
-	b.SetParallelism(max(1, callers/runtime.GOMAXPROCS(0)))
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			if err := do(n.Add(1)); err != nil {
-				b.Error(err)
-				return
+	for range callers {
+		calling.Go(func() {
+			for n := begun.Add(1); n <= int64(b.N); n = begun.Add(1) {
+				if err := do(n); err != nil {
+					b.Error(err)
+					return
+				}
 			}
-		}
-	})
+		})
+	}
+	calling.Wait()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "triggers/s")
 }
 

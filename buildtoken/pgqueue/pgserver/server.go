@@ -135,7 +135,7 @@ func (s *Server) run() error {
 	defer func() { _ = input.Close() }() // the keeper has its own
 	s.output = new(bytes.Buffer)
 	s.keeper = exec.Command("sh", "-c", keep, "sh", filepath.Join(s.bin, "postgres"), "-D", s.data(),
-		"-c", "listen_addresses=", "-c", "unix_socket_directories="+s.dir, "-c", "max_connections=60",
+		"-c", "listen_addresses=", "-c", "unix_socket_directories="+s.dir, "-c", "max_connections=100",
 		"-c", "shared_buffers=32MB", "-c", "max_wal_size=256MB", "-c", "autovacuum=on", "-c", "fsync=on")
 	s.keeper.Dir = s.dir
 	s.keeper.ExtraFiles = []*os.File{input}
