@@ -21,7 +21,7 @@ import (
 // BenchmarkQueues makes new items from 64 callers, of 100 jobs: with the queue in
 // a file, and with one, two and four servers that share one in Postgres. All of them
 // and the database have the processors of this machine. What Postgres takes for the
-// same statements is in pgqueue/testdata/schedule.pgbench.
+// same statements says BenchmarkBesidePgbench of pgqueue.
 func BenchmarkQueues(b *testing.B) {
 	const callers = 64
 	for _, servers := range []int{0, 1, 2, 4} {

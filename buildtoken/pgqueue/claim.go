@@ -140,7 +140,8 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 		if jobs = q.setForeign(jobs, ours); len(jobs) == 0 && len(l.lanes) > 0 {
 			b := t.batch()
 			b.Queue(nextSQL, labels(c.node), q.notNow()).Query(c.readNext)
-			return t.send(ctx, b)
+			t.last = b
+			return nil
 		}
 	}
 	if len(jobs) == 0 {
@@ -155,7 +156,7 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 		// Also of a lane that starts nothing after all: its row said otherwise.
 		l.touched[job] = true
 	}
-	return l.write(ctx, t, func(b *pgx.Batch) error {
+	return l.write(t, func(b *pgx.Batch) error {
 		b.Queue(nextSQL, labels(c.node), q.notNow()).Query(c.readNext)
 		return nil
 	})
@@ -235,6 +236,7 @@ func (q *DB) firstItems(ctx context.Context, t *tx, l *locked, jobs []string, c 
 		items := make(map[string][]queue.Item, len(jobs))
 		damaged := len(l.damaged)
 		b := t.batch()
+		t.identify(b)
 		if damaged > 0 {
 			b.Queue("update items set damaged = true where id = any($1)", l.damaged)
 		}

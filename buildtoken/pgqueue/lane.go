@@ -2,7 +2,7 @@ package pgqueue
 
 import (
 	"cmp"
-	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -57,7 +57,7 @@ func newLocked() *locked {
 
 // lock queues the statements that lock the lanes of some jobs and read them.
 // Jobs without a row are not among the lanes then.
-func (l *locked) lock(b *pgx.Batch, jobs []string) {
+func (l *locked) lock(t *tx, b *pgx.Batch, jobs []string) {
 	// The order of the locks is that of the names, for everybody.
 	b.Queue("select job, head::text from lanes where job = any($1) order by job for update", jobs).Query(func(rows pgx.Rows) error {
 		return l.read(rows)
@@ -74,6 +74,7 @@ func (l *locked) lock(b *pgx.Batch, jobs []string) {
 		})
 		return err
 	})
+	t.identify(b)
 }
 
 func (l *locked) read(rows pgx.Rows) error {
@@ -127,8 +128,12 @@ func (l *locked) applyItem(c queue.Change, it *item) {
 	}
 }
 
-// write writes all that has changed, and what else is to be in the same round trip.
-func (l *locked) write(ctx context.Context, t *tx, more ...func(*pgx.Batch) error) error {
+// errNobody is a bug of ours: of a commit that is not answered nothing could be found out.
+var errNobody = errors.New("pgqueue: a transaction does not know who it is")
+
+// write leaves to the commit all that has changed, and what else is to be in the same
+// round trip. The transaction must know who it is.
+func (l *locked) write(t *tx, more ...func(*pgx.Batch) error) error {
 	b := t.batch()
 	steps := []func(*pgx.Batch) error{
 		l.writeCreated, l.writeChanged, l.writeLeft, l.writeBuilds, l.writeLogs, l.writeCancelled, l.writeFiles,
@@ -147,11 +152,12 @@ func (l *locked) write(ctx context.Context, t *tx, more ...func(*pgx.Batch) erro
 	if b.Len() == 0 {
 		return nil
 	}
+	if t.id == (txID{}) {
+		return errNobody
+	}
 	t.tell.Notice = t.tell.And(l.notice())
-	b.Queue("select pg_current_xact_id()::text, " + markSQL).QueryRow(func(row pgx.Row) error {
-		return row.Scan(&t.id.number, &t.id.mark)
-	})
-	return t.send(ctx, b)
+	t.last = b
+	return nil
 }
 
 // notice is what others want to know of what is written.

@@ -171,11 +171,12 @@ func (q *DB) ensure(ctx context.Context, batch []*request) error {
 		}
 		heads, labels = append(heads, head), append(labels, rules.Label)
 	}
-	err := q.decide(ctx, func(ctx context.Context, t *tx) error {
+	err := q.decide(ctx, func(_ context.Context, t *tx) error {
 		b := t.batch()
 		b.Queue(`insert into lanes (job, head, label) select job, head::json, label from unnest($1::text[], $2::text[], $3::text[]) k(job, head, label)
 			on conflict do nothing`, jobs, heads, labels)
-		return t.send(ctx, b)
+		t.last = b
+		return nil
 	})
 	if err != nil {
 		return err
@@ -221,7 +222,7 @@ func (q *DB) schedule(ctx context.Context, t *tx, batch []*request) (rest []int6
 		}
 	}
 	b := t.batch()
-	d.lock(b, slices.Sorted(maps.Keys(jobs)))
+	d.lock(t, b, slices.Sorted(maps.Keys(jobs)))
 	q.findEqual(b, &d)
 	d.takeIDs(b, solo)
 	d.receipts.find(b, batch, q.opts.Log)
@@ -239,7 +240,7 @@ func (q *DB) schedule(ctx context.Context, t *tx, batch []*request) (rest []int6
 		}
 		r.answer = d.decide(t, r)
 	}
-	return d.ids, d.write(ctx, t, d.receipts.write)
+	return d.ids, d.write(t, d.receipts.write)
 }
 
 // findEqual queues the statement that looks for items with the same parameters.

@@ -27,11 +27,12 @@ func (q *DB) Nodes() []queue.Node { return q.living.Load().nodes }
 
 // Announce says to all servers what this one can run.
 func (q *DB) Announce(ctx context.Context, node queue.Node, executors int) error {
-	return q.decide(ctx, func(ctx context.Context, t *tx) error {
+	return q.decide(ctx, func(_ context.Context, t *tx) error {
 		t.tell = message{Servers: true, Notice: queue.Notice{All: true}}
 		b := t.batch()
 		b.Queue("update servers set labels = $2, executors = $3 where server = $1", q.opts.Server, append([]string{}, node.Labels...), executors)
-		return t.send(ctx, b)
+		t.last = b
+		return nil
 	})
 }
 

@@ -23,8 +23,10 @@ const maxTries = 4
 type tx struct {
 	conn  *pgx.Conn
 	begun bool
-	// id is that of the transaction, once it has written something.
+	// id is that of the transaction, once [tx.identify] was sent.
 	id txID
+	// last goes in the round trip of the commit. Nil: nothing does.
+	last *pgx.Batch
 	// tell is what somebody has to be told when it is committed.
 	tell message
 }
@@ -51,6 +53,14 @@ func (t *tx) batch() *pgx.Batch {
 	return b
 }
 
+// identify queues the statement that asks who the transaction is. After that, what
+// became of it can be found out, whatever becomes of the connection.
+func (t *tx) identify(b *pgx.Batch) {
+	b.Queue("select pg_current_xact_id()::text, " + markSQL).QueryRow(func(row pgx.Row) error {
+		return row.Scan(&t.id.number, &t.id.mark)
+	})
+}
+
 // send does the statements of a batch, and then what they are to do with their rows.
 func (t *tx) send(ctx context.Context, b *pgx.Batch) error {
 	t.begun = true
@@ -66,19 +76,32 @@ type commitError struct {
 func (e *commitError) Error() string { return "commit: " + e.err.Error() }
 func (e *commitError) Unwrap() error { return e.err }
 
-// commit makes the transaction durable. A [commitError] says that it may be.
+// commit sends the last batch and makes the transaction durable, in one round trip:
+// when a statement fails, those behind it, and so the commit, are not done. A
+// [commitError] says that the transaction may be committed.
 func (t *tx) commit(ctx context.Context) error {
-	tag, err := t.conn.Exec(ctx, "commit")
+	b := t.last
+	if b == nil {
+		b = t.batch()
+	}
+	var tag string
+	b.Queue("commit").Exec(func(got pgconn.CommandTag) error {
+		tag = got.String()
+		return nil
+	})
+	err := t.send(ctx, b)
 	var answer *pgconn.PgError
 	switch {
-	case err == nil && tag.String() == "COMMIT":
+	case err == nil && tag == "COMMIT":
 		return nil
 	case err == nil:
 		return fmt.Errorf("commit: the answer is %s", tag) // a statement had failed, so it was rolled back
 	case errors.As(err, &answer) && answer.SeverityUnlocalized == "ERROR":
 		return err // it could have committed, and did not
+	case !t.conn.IsClosed() && t.conn.PgConn().TxStatus() != 'I':
+		return err // the transaction is still open
 	case t.id == txID{}:
-		return err // nothing was written
+		return err // whatever was written may be written twice
 	default:
 		return &commitError{t.id, err}
 	}
@@ -127,19 +150,18 @@ func (q *DB) once(ctx context.Context, what func(context.Context, *tx) error) er
 	}
 	defer conn.Release() // closes a connection that is not as it should be
 	t := &tx{conn: conn.Conn()}
-	if err := what(ctx, t); err != nil {
-		if isLost(err) {
-			q.pool.Reset() // the others are as old as this one
-		} else if t.begun {
-			_, _ = t.conn.Exec(ctx, "rollback") // the error that counts is err
-		}
-		return err
+	if err = what(ctx, t); err == nil {
+		err = t.commit(ctx)
 	}
-	err = t.commit(ctx)
 	var unknown *commitError
-	if errors.As(err, &unknown) {
-		q.pool.Reset()
+	switch {
+	case errors.As(err, &unknown):
+		q.pool.Reset() // the others are as old as this one
 		err = q.resolve(ctx, unknown)
+	case err != nil && isLost(err):
+		q.pool.Reset()
+	case err != nil && t.begun:
+		_, _ = t.conn.Exec(ctx, "rollback") // the error that counts is err
 	}
 	if err != nil {
 		return err
@@ -147,7 +169,7 @@ func (q *DB) once(ctx context.Context, what func(context.Context, *tx) error) er
 	if t.tell.Due != 0 {
 		q.change()
 	}
-	if t.tell.Servers || t.id != (txID{}) {
+	if t.tell.Servers || t.last != nil && t.id != (txID{}) {
 		q.hub.tell(t.tell)
 	}
 	return nil

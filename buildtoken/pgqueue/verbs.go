@@ -46,7 +46,7 @@ func (q *DB) applyRules(ctx context.Context, set *newRules) error {
 		slices.Sort(differ)
 		l := newLocked()
 		b = t.batch()
-		l.lock(b, differ)
+		l.lock(t, b, differ)
 		if err := t.send(ctx, b); err != nil {
 			return err
 		}
@@ -58,7 +58,7 @@ func (q *DB) applyRules(ctx context.Context, set *newRules) error {
 		}
 		t.tell = message{Due: atOnce, Servers: true, Notice: queue.Notice{All: true}}
 		// Last of all: no heartbeat must wait for a lane.
-		return l.write(ctx, t, func(b *pgx.Batch) error {
+		return l.write(t, func(b *pgx.Batch) error {
 			b.Queue("update servers set jobs = $2 where server = $1", q.opts.Server, set.digest)
 			return nil
 		})
@@ -85,7 +85,7 @@ func (q *DB) Cancel(ctx context.Context, now time.Time, job string, id int64, by
 		var it *queue.Item
 		var left bool
 		b := t.batch()
-		l.lock(b, []string{job})
+		l.lock(t, b, []string{job})
 		b.Queue("select id, job, body::text, due, digest, solo from items where id = $1 and job = $2", id, job).Query(func(rows pgx.Rows) (err error) {
 			it, err = readItem(rows)
 			return err
@@ -101,7 +101,7 @@ func (q *DB) Cancel(ctx context.Context, now time.Time, job string, id int64, by
 		switch {
 		case it != nil && l.lanes[job] != nil:
 			l.apply(queue.Cancel(instant(now), l.lanes[job].head, *it, by), nil)
-			return l.write(ctx, t)
+			return l.write(t)
 		case left:
 			return fmt.Errorf("%w: %d", queue.ErrLeft, id)
 		default:
@@ -169,10 +169,11 @@ func (q *DB) finish(ctx context.Context, now time.Time, job string, number int64
 // adopt notes that nothing is left of a build of this server; of all its builds,
 // if the number is 0.
 func (q *DB) adopt(ctx context.Context, job string, number int64) error {
-	return q.decide(ctx, func(ctx context.Context, t *tx) error {
+	return q.decide(ctx, func(_ context.Context, t *tx) error {
 		b := t.batch()
 		b.Queue("update builds set orphan = false where orphan and server = $1 and ($3 = 0 or job = $2 and number = $3)", q.opts.Server, job, number)
-		return t.send(ctx, b)
+		t.last = b
+		return nil
 	})
 }
 
@@ -196,7 +197,7 @@ func (q *DB) onBuild(ctx context.Context, job string, number int64, rule func(qu
 		l.ending = how
 		var build *queue.Build
 		b := t.batch()
-		l.lock(b, []string{job})
+		l.lock(t, b, []string{job})
 		b.Queue("select body::text from builds where job = $1 and number = $2", job, number).Query(func(rows pgx.Rows) error {
 			found, err := readBuilds(rows)
 			if len(found) > 0 {
@@ -217,7 +218,7 @@ func (q *DB) onBuild(ctx context.Context, job string, number int64, rule func(qu
 		l.apply(change, nil)
 		result = *change.Build
 		t.wakeAt(atOnce)
-		return l.write(ctx, t)
+		return l.write(t)
 	})
 	if err != nil {
 		return queue.Build{}, err

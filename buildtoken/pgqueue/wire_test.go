@@ -107,10 +107,10 @@ func (w *wire) hasHappened(plan *cut) bool {
 }
 
 // next says what becomes of a question of a connection.
-func (w *wire) next(client, server net.Conn, question []byte) (last, loseAnswer bool, hold chan struct{}) {
+func (w *wire) next(client, server net.Conn, commits bool) (last, loseAnswer bool, hold chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.plan == nil || w.plan.happened || w.plan.commits && !bytes.HasSuffix(question, []byte("commit\x00")) {
+	if w.plan == nil || w.plan.happened || w.plan.commits && !commits {
 		return false, false, nil
 	}
 	if w.plan.after > 0 {
@@ -175,13 +175,22 @@ func (w *wire) questions(client, server net.Conn, lose func()) {
 	}
 	server.Write(message)
 	var question bytes.Buffer
-	holdsLock := false
+	var commit []byte // what the client calls a commit that it has prepared
+	holdsLock, commits := false, false
 	for {
 		kind, message, err := readMessage(client)
 		if err != nil {
 			return
 		}
 		question.Write(message)
+		switch name, sql, _ := bytes.Cut(message[5:], []byte{0}); {
+		case kind == 'P' && bytes.HasPrefix(sql, []byte("commit\x00")):
+			commit = bytes.Clone(name)
+		case kind == 'B' && commit != nil:
+			_, rest, _ := bytes.Cut(message[5:], []byte{0}) // the name of what is bound
+			name, _, _ := bytes.Cut(rest, []byte{0})
+			commits = commits || bytes.Equal(name, commit)
+		}
 		if kind != 'S' && kind != 'Q' {
 			continue
 		}
@@ -191,7 +200,7 @@ func (w *wire) questions(client, server net.Conn, lose func()) {
 		}
 		notice := bytes.Contains(question.Bytes(), []byte("buildtoken test_")) || bytes.Contains(question.Bytes(), []byte("pg_notify"))
 		if !holdsLock && !notice {
-			last, loseAnswer, hold := w.next(client, server, question.Bytes())
+			last, loseAnswer, hold := w.next(client, server, commits)
 			switch {
 			case last && hold != nil:
 				client.Close()
@@ -205,6 +214,7 @@ func (w *wire) questions(client, server net.Conn, lose func()) {
 		}
 		server.Write(question.Bytes())
 		question.Reset()
+		commits = false
 	}
 }
 
