@@ -208,9 +208,11 @@ func configure(opts Options) (*pgxpool.Config, error) {
 	maps.Copy(config.ConnConfig.RuntimeParams, map[string]string{
 		"application_name": "buildtoken",
 		"search_path":      pgx.Identifier{opts.Schema}.Sanitize(),
-		// Each statement has its index. A plan that was made while a table was
-		// empty must not outlive that.
-		"enable_seqscan": "off",
+		// Each statement has its index, and looks up few rows by it. A plan that was made
+		// while a table was empty must not outlive that.
+		"enable_seqscan":   "off",
+		"enable_hashjoin":  "off",
+		"enable_mergejoin": "off",
 		// The few statements without one look dear then, and would be compiled each
 		// time, which takes longer (25 ms) than all else.
 		"jit": "off",

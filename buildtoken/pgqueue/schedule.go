@@ -222,6 +222,7 @@ func (q *DB) schedule(ctx context.Context, t *tx, batch []*request) (rest []int6
 		}
 	}
 	b := t.batch()
+	t.keepPlans(b)
 	d.lock(t, b, slices.Sorted(maps.Keys(jobs)))
 	q.findEqual(b, &d)
 	d.takeIDs(b, solo)

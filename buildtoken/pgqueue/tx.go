@@ -19,6 +19,9 @@ import (
 // commit: because of a deadlock, or because the connection was lost.
 const maxTries = 4
 
+// keepPlansFor is how long a connection uses a plan for triggers.
+const keepPlansFor = time.Second
+
 // tx is one transaction. It goes in batches: the statements of one share a round trip.
 type tx struct {
 	conn  *pgx.Conn
@@ -59,6 +62,19 @@ func (t *tx) identify(b *pgx.Batch) {
 	b.Queue("select pg_current_xact_id()::text, " + markSQL).QueryRow(func(row pgx.Row) error {
 		return row.Scan(&t.id.number, &t.id.mark)
 	})
+}
+
+// keepPlans has the transaction use plans that were made before, no matter with what.
+// Of its own accord the database plans our statements anew each time, since with one
+// trigger each looks cheaper than in general; that takes longer than to do them. But a
+// plan that was made while a table was empty must not outlive that for long.
+func (t *tx) keepPlans(b *pgx.Batch) {
+	of := t.conn.PgConn().CustomData()
+	if made, ok := of["plans"].(time.Time); !ok || time.Since(made) > keepPlansFor {
+		b.Queue("discard plans")
+		of["plans"] = time.Now()
+	}
+	b.Queue("set local plan_cache_mode = force_generic_plan")
 }
 
 // send does the statements of a batch, and then what they are to do with their rows.
