@@ -222,6 +222,24 @@ func empty(t *testing.T, q *pgqueue.DB, job string) {
 	}
 }
 
+// TestTriggerTakesTwoRoundTrips counts the questions of triggers. Some ask more, since
+// their connection has to prepare its statements.
+func TestTriggerTakesTwoRoundTrips(t *testing.T) {
+	const many = 1000
+	q, w := wired(t, pgtest.Start(t), 0)
+	fewest := many
+	for n := range 20 {
+		plan := cut{after: many}
+		w.set(&plan, false)
+		schedule(t, q, request("j", fmt.Sprint(n)))
+		w.set(nil, false)
+		fewest = min(fewest, many-plan.after)
+	}
+	if fewest != 2 {
+		t.Errorf("asked %d times, want 2", fewest)
+	}
+}
+
 // TestUnknownCommitIsNoSuccess loses the answer of a commit, and then all
 // connections, for longer than a verb waits.
 func TestUnknownCommitIsNoSuccess(t *testing.T) {
