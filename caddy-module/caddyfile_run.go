@@ -1,26 +1,35 @@
 package caddymodule
 
-import (
-	"encoding/json"
-
-	"github.com/caddyserver/caddy/v2/caddyconfig"
-)
+import "encoding/json"
 
 func (p parser) run(to *json.RawMessage) error {
-	var r ExecRunner
-	if err := p.command(&r.Exec, "run"); err != nil {
-		return err
-	}
-	*to = caddyconfig.JSONModuleObject(r, "runner", "exec", nil)
-	return nil
+	named := struct {
+		Runner string `json:"runner"`
+		Exec
+	}{Runner: "exec"}
+	return p.module(to, &named, &named.Exec, "run")
 }
 
 func (p parser) poll(to *json.RawMessage) error {
-	var r ExecPoller
-	if err := p.command(&r.Exec, "poll"); err != nil {
+	named := struct {
+		Poller string `json:"poller"`
+		Exec
+	}{Poller: "exec"}
+	return p.module(to, &named, &named.Exec, "poll")
+}
+
+// module reads a command into e, and gives the text of named, which e is a part of.
+// JSONModuleObject of Caddy would add the module's name to the text, and for
+// that decode it and encode it once more.
+func (p parser) module(to *json.RawMessage, named any, e *Exec, name string) error {
+	if err := p.command(e, name); err != nil {
 		return err
 	}
-	*to = caddyconfig.JSONModuleObject(r, "poller", "exec", nil)
+	text, err := json.Marshal(named)
+	if err != nil {
+		return p.d.WrapErr(err)
+	}
+	*to = text
 	return nil
 }
 
