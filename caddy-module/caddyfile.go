@@ -107,9 +107,9 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	p := newParser(d)
 	var tree Folder
-	seen := once{}
+	top := newLevel(&tree)
 	err := block(d, func(name string) error {
-		if err := seen.check(d, name, "root_url", "methods", "access"); err != nil {
+		if err := top.seen.check(d, name, "root_url", "methods", "access"); err != nil {
 			return err
 		}
 		switch name {
@@ -121,7 +121,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			h.Access = new(Access)
 			return p.access(h.Access)
 		}
-		return p.inFolder(&tree, seen, name, "build_token")
+		return p.inFolder(top, name, "build_token")
 	})
 	h.Scope, h.Folders, h.Jobs = tree.Scope, tree.Folders, tree.Jobs
 	return err
@@ -174,22 +174,32 @@ func (p parser) access(a *Access) error {
 	})
 }
 
+// level is a folder that is being read.
+type level struct {
+	*Folder
+	seen once
+	// kinds says of each name in it whether it is that of a folder or a job.
+	kinds map[string]string
+}
+
+func newLevel(f *Folder) level { return level{f, once{}, map[string]string{}} }
+
 // inFolder reads what can stand in a folder, and so at the top too.
-func (p parser) inFolder(f *Folder, seen once, name, where string) error {
+func (p parser) inFolder(l level, name, where string) error {
 	switch name {
 	case "folder":
-		return p.folder(f)
+		return p.folder(l)
 	case "job":
-		return p.job(f)
+		return p.job(l)
 	}
-	ok, err := p.inScope(&f.Scope, seen, name)
+	ok, err := p.inScope(&l.Scope, l.seen, name)
 	if !ok && err == nil {
 		return unknown(p.d, name, where)
 	}
 	return err
 }
 
-func (p parser) folder(in *Folder) error {
+func (p parser) folder(in level) error {
 	args, err := arguments(p.d, "folder", 1, 1)
 	if err != nil {
 		return err
@@ -198,29 +208,23 @@ func (p parser) folder(in *Folder) error {
 	if err := p.newName(in, f.Name, "folder"); err != nil {
 		return err
 	}
-	seen := once{}
+	inside := newLevel(&f)
 	err = block(p.d, func(name string) error {
-		return p.inFolder(&f, seen, name, fmt.Sprintf("folder '%s'", f.Name))
+		return p.inFolder(inside, name, fmt.Sprintf("folder '%s'", f.Name))
 	})
 	in.Folders = append(in.Folders, f)
 	return err
 }
 
 // newName checks the name of a job or folder.
-func (p parser) newName(in *Folder, name, kind string) error {
+func (p parser) newName(in level, name, kind string) error {
 	if err := job.CheckName(name); err != nil {
 		return p.d.Errf("%s: %v", kind, err)
 	}
-	for _, f := range in.Folders {
-		if f.Name == name {
-			return p.d.Errf("%s '%s': a folder of this name is already here", kind, name)
-		}
+	if other, ok := in.kinds[name]; ok {
+		return p.d.Errf("%s '%s': a %s of this name is already here", kind, name, other)
 	}
-	for _, j := range in.Jobs {
-		if j.Name == name {
-			return p.d.Errf("%s '%s': a job of this name is already here", kind, name)
-		}
-	}
+	in.kinds[name] = kind
 	return nil
 }
 

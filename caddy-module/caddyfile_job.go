@@ -6,7 +6,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 )
 
-func (p parser) job(in *Folder) error {
+func (p parser) job(in level) error {
 	args, err := arguments(p.d, "job", 1, 1)
 	if err != nil {
 		return err
