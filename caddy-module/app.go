@@ -241,6 +241,9 @@ func (a *App) controller() (*buildtoken.Controller, error) {
 func (a *App) open() (*buildtoken.Controller, func(), error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	for _, s := range a.sites {
+		s.forget() // all handlers are there
+	}
 	config := a.config()
 	limit := config.QueueLimit
 	if limit == 0 {

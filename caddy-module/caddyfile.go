@@ -26,19 +26,20 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 	if err := handler.UnmarshalCaddyfile(h.Dispenser); err != nil {
 		return nil, err
 	}
-	texts, err := jobTexts(handler.tree())
-	if err != nil {
-		return nil, h.WrapErr(err)
-	}
+	this := &site{root: handler.tree(), place: place}
 	const key = "build_token"
 	others, _ := h.State[key].([]*site)
 	for _, other := range others {
-		if full := different(other.texts, texts); full != "" {
+		full, err := different(other, this)
+		if err != nil {
+			return nil, h.WrapErr(err)
+		}
+		if full != "" {
 			return nil, fmt.Errorf("job '%s' is defined differently in the build_token directives at %s and at %s; all that is said about it must be equal, also by its folders",
-				full, other.place, place)
+				full, other.place, this.place)
 		}
 	}
-	h.State[key] = append(others, &site{texts: texts, place: place})
+	h.State[key] = append(others, this)
 	return handler, nil
 }
 

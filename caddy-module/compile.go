@@ -104,7 +104,8 @@ func (c *compiler) settings(where string, s *Scope) job.Settings {
 		settings.Dir = &dir
 	}
 	if s.Label != "" {
-		settings.Label = &s.Label
+		label := s.Label // a pointer into the tree would keep it
+		settings.Label = &label
 	}
 	return settings
 }

@@ -84,9 +84,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if !ok {
 		return fmt.Errorf("build_token: the app is a %T", mod)
 	}
-	s := &site{place: placeOf(ctx)}
 	root := h.tree()
-	if s.texts, err = jobTexts(root); err != nil {
+	s := &site{root: root, place: placeOf(ctx)}
+	if _, err := s.jobTexts(); err != nil {
 		return fmt.Errorf("build_token: %w", err)
 	}
 	if s.definition, err = compile(ctx, root, h.Access); err != nil {

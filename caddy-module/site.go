@@ -14,11 +14,29 @@ import (
 // site is what a handler tells the app about itself.
 type site struct {
 	definition *buildtoken.Definition
-	// texts are the jobs as the configuration has them.
+	// root is the tree as the configuration has it, until texts are made of it.
+	root *Folder
+	// texts are the jobs of root, once they were asked for.
 	texts []jobText
 	// place says which handler this is, for errors.
 	place string
 }
+
+// jobTexts are the jobs as the configuration has them. It must be called before
+// modules are loaded, which takes their text out of the tree.
+func (s *site) jobTexts() ([]jobText, error) {
+	if s.texts == nil && s.root != nil {
+		var all []jobText
+		if err := addJobTexts(&all, "", s.root, nil); err != nil {
+			return nil, err
+		}
+		s.root, s.texts = nil, all
+	}
+	return s.texts, nil
+}
+
+// forget drops the texts, which are long and hold secrets.
+func (s *site) forget() { s.root, s.texts = nil, nil }
 
 // jobText is a job as the configuration has it, with what it inherits. Two jobs
 // are equal if both are.
@@ -29,14 +47,7 @@ type jobText struct {
 	text   []byte
 }
 
-// jobTexts lists the jobs of a tree. It must be called before modules are
-// loaded, which takes their text out of the configuration.
-func jobTexts(root *Folder) ([]jobText, error) {
-	var all []jobText
-	err := addJobTexts(&all, "", root, nil)
-	return all, err
-}
-
+// addJobTexts lists the jobs of a tree.
 func addJobTexts(all *[]jobText, full string, f *Folder, outer [][]byte) error {
 	scope, err := json.Marshal(&f.Scope)
 	if err != nil {
@@ -80,7 +91,11 @@ func (a *App) add(s *site) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, other := range a.sites {
-		if full := different(other.texts, s.texts); full != "" {
+		full, err := different(other, s)
+		if err != nil {
+			return err
+		}
+		if full != "" {
 			return fmt.Errorf("job %q is defined differently in %s and in %s; two sites may share a job only if all that is said about it is equal, also by its folders",
 				full, other.place, s.place)
 		}
@@ -90,15 +105,23 @@ func (a *App) add(s *site) error {
 }
 
 // different names the first job that is defined in both and not equally.
-func different(one, other []jobText) string {
-	known := make(map[string]jobText, len(one))
-	for _, t := range one {
+func different(one, other *site) (string, error) {
+	ones, err := one.jobTexts()
+	if err != nil {
+		return "", err
+	}
+	others, err := other.jobTexts()
+	if err != nil {
+		return "", err
+	}
+	known := make(map[string]jobText, len(ones))
+	for _, t := range ones {
 		known[t.full] = t
 	}
-	for _, t := range other {
+	for _, t := range others {
 		if first, ok := known[t.full]; ok && !first.equal(t) {
-			return t.full
+			return t.full, nil
 		}
 	}
-	return ""
+	return "", nil
 }
