@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
@@ -22,47 +20,45 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
-// cluster is several controllers on one queue.
+// cluster is several servers that share a queue in a database of their own.
 type cluster struct {
 	t      testing.TB
-	url    string
+	pg     *pgtest.Server
 	schema string
 	key    buildtoken.Key
-	ttl    time.Duration
-	spec   buildtoken.Spec
+	jobs   []buildtoken.Job
+	// Of servers that join from now on:
+	url string        // their way to the database
+	ttl time.Duration // 0 is the default
 }
 
 func newCluster(t testing.TB, jobs ...buildtoken.Job) *cluster {
 	t.Helper()
-	server := pgtest.Start(t)
-	return &cluster{
-		t: t, url: server.URL(), schema: pgtest.Schema(t, server.URL()), key: buildtoken.NewKey(),
-		spec: buildtoken.Spec{Root: buildtoken.Folder{Jobs: jobs}},
-	}
+	pg := pgtest.Start(t)
+	return &cluster{t: t, pg: pg, schema: pgtest.Schema(t, pg.URL()), key: buildtoken.NewKey(), jobs: jobs, url: pg.URL()}
 }
 
-// server is one of the controllers.
-type server struct {
-	*buildtoken.Controller
-	t      testing.TB
-	def    *buildtoken.Definition
-	labels []string
-}
-
-// join adds a server that has some labels.
-func (c *cluster) join(name, url string, labels ...string) *server {
+// join adds a server with some labels beside its name, and with its own folder.
+func (c *cluster) join(name string, labels ...string) *site {
 	c.t.Helper()
-	return c.joinIn(c.t.TempDir(), name, url, labels...)
+	return c.start(name, c.t.TempDir(), c.queue(name), labels...)
 }
 
-// joinIn is the same with a folder.
-func (c *cluster) joinIn(dir, name, url string, labels ...string) *server {
+// queue opens the queue as a server of this name.
+func (c *cluster) queue(name string) *pgqueue.DB {
 	c.t.Helper()
-	q, err := pgqueue.Open(c.t.Context(), pgqueue.Options{URL: url, Schema: c.schema, Server: name, TTL: c.ttl, Log: zap.NewNop()})
+	q, err := pgqueue.Open(c.t.Context(), pgqueue.Options{URL: c.url, Schema: c.schema, Server: name, TTL: c.ttl})
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	s := &server{t: c.t}
+	return q
+}
+
+// start is join with what is in the folder, and has happened to the queue.
+func (c *cluster) start(name, dir string, q buildtoken.Queue, labels ...string) *site {
+	c.t.Helper()
+	s := &site{t: c.t, dir: dir, key: c.key, cfg: buildtoken.Config{Labels: labels, ShutdownTimeout: -1}}
+	var err error
 	s.Controller, err = buildtoken.Open(c.t.Context(), buildtoken.Options{Queue: q, Dir: dir, Key: c.key, Node: name})
 	if err != nil {
 		c.t.Fatal(err)
@@ -72,31 +68,26 @@ func (c *cluster) joinIn(dir, name, url string, labels ...string) *server {
 			c.t.Errorf("Close of %s = %v", name, err)
 		}
 	})
-	s.labels = labels
-	s.attach(c.spec)
+	s.attach(c.spec())
 	return s
 }
 
-// attach gives the server a configuration.
-func (s *server) attach(spec buildtoken.Spec) {
-	s.t.Helper()
-	s.def = define(s.t, spec)
-	if _, err := s.Attach(s.t.Context(), buildtoken.Config{Definitions: []*buildtoken.Definition{s.def}, Labels: s.labels, ShutdownTimeout: -1}); err != nil {
-		s.t.Fatal(err)
-	}
+// spec is the configuration that all servers have.
+func (c *cluster) spec() buildtoken.Spec {
+	return buildtoken.Spec{Root: buildtoken.Folder{Jobs: c.jobs}}
 }
 
-func (s *server) trigger(full string, change ...func(*buildtoken.Trigger)) int64 {
-	s.t.Helper()
-	out, err := s.Trigger(s.t.Context(), s.def, ask(full, change...))
-	if err != nil {
-		s.t.Fatalf("Trigger(%s) = %v", full, err)
+// labelled is a job that runs where the label is; "" is anywhere.
+func labelled(name, label string, r runner.Runner) buildtoken.Job {
+	j := buildtoken.Job{Name: name, Tokens: opens(), Runner: r}
+	if label != "" {
+		j.Settings.Label = &label
 	}
-	return out.Item.ID
+	return j
 }
 
 // await waits until enough is known of an item.
-func (s *server) await(id int64, enough func(queue.Entry) bool) queue.Entry {
+func (s *site) await(id int64, enough func(queue.Entry) bool) queue.Entry {
 	s.t.Helper()
 	e, err := s.Await(s.t.Context(), s.def, id, enough)
 	if err != nil {
@@ -107,18 +98,20 @@ func (s *server) await(id int64, enough func(queue.Entry) bool) queue.Entry {
 
 func began(e queue.Entry) bool { return e.Build != nil }
 
-func labelled(name, label string, r runner.Runner) buildtoken.Job {
-	j := buildtoken.Job{Name: name, Tokens: opens(), Runner: r}
-	if label != "" {
-		j.Settings.Label = &label
+// ended waits for the end of an item's build.
+func (s *site) ended(id int64) queue.Build {
+	s.t.Helper()
+	e := s.await(id, queue.Entry.Ended)
+	if e.Build == nil {
+		s.t.Fatalf("item %d ended without a build: %+v", id, e)
 	}
-	return j
+	return *e.Build
 }
 
 // TestServersShareAQueue asks one server for what another one does.
 func TestServersShareAQueue(t *testing.T) {
 	c := newCluster(t, labelled("quick", "gpu", succeeds()), labelled("long", "b", untilStopped{}))
-	a := c.join("a", c.url)
+	a := c.join("a")
 	reason := func(id int64) queue.Reason {
 		t.Helper()
 		e, err := a.Entry(t.Context(), a.def, id)
@@ -127,7 +120,7 @@ func TestServersShareAQueue(t *testing.T) {
 		}
 		return e.Blockage.Reason
 	}
-	first := a.trigger("quick")
+	first := a.trigger("quick").Item.ID
 	if got := reason(first); got != queue.NoNode {
 		t.Errorf("why, without the other server: %q, want %q", got, queue.NoNode)
 	}
@@ -140,7 +133,7 @@ func TestServersShareAQueue(t *testing.T) {
 		}
 		ended <- e
 	}()
-	b := c.join("b", c.url, "gpu")
+	b := c.join("b", "gpu")
 	if e := <-ended; e.Build == nil || e.Build.Node != "b" || e.Build.Result != queue.Success {
 		t.Errorf("item %+v, want that its build ran on b", e)
 	}
@@ -148,11 +141,11 @@ func TestServersShareAQueue(t *testing.T) {
 		t.Errorf("who waited has looked %d times", looks)
 	}
 
-	long := b.trigger("long")
+	long := b.trigger("long").Item.ID
 	if e := a.await(long, began); e.Build.Node != "b" {
 		t.Errorf("the build runs on %s, want b", e.Build.Node)
 	}
-	next := b.trigger("long")
+	next := b.trigger("long").Item.ID
 	if got := reason(next); got != queue.BuildRunning {
 		t.Errorf("why, behind a build of another server: %q, want %q", got, queue.BuildRunning)
 	}
@@ -180,14 +173,14 @@ func TestServersShareAQueue(t *testing.T) {
 // who watch on another one to be told.
 func TestWatchersHearOfOtherServers(t *testing.T) {
 	c := newCluster(t, labelled("long", "b", untilStopped{}), labelled("other", "b", untilStopped{}))
-	a, b := c.join("a", c.url), c.join("b", c.url)
+	a, b := c.join("a"), c.join("b")
 	var id int64
 	for _, step := range []struct {
 		name   string
 		builds bool // whether it concerns builds
 		do     func()
 	}{
-		{"a new item", false, func() { id = b.trigger("long", delayed("1h")) }},
+		{"a new item", false, func() { id = b.trigger("long", delayed("1h")).Item.ID }},
 		{"a joined item that is due now", true, func() { b.trigger("long") }},
 		{"an end", true, func() {
 			b.await(id, began)
@@ -210,20 +203,20 @@ func TestWatchersHearOfOtherServers(t *testing.T) {
 // new job and lacks an old one.
 func TestServersAreReloadedOneByOne(t *testing.T) {
 	c := newCluster(t, labelled("old", "nowhere", succeeds()), labelled("stays", "", succeeds()))
-	a, b := c.join("a", c.url), c.join("b", c.url)
+	a, b := c.join("a"), c.join("b")
 	before := *a
-	old := a.trigger("old")
-	c.spec.Root.Jobs = []buildtoken.Job{labelled("new", "", succeeds()), labelled("stays", "", succeeds())}
-	b.attach(c.spec)
+	old := a.trigger("old").Item.ID
+	c.jobs = []buildtoken.Job{labelled("new", "", succeeds()), labelled("stays", "", succeeds())}
+	b.attach(c.spec())
 	for range 10 { // the other server is free too, and asked as often
-		if e := b.await(b.trigger("new"), queue.Entry.Ended); e.Build.Result != queue.Success || e.Build.Node != "b" {
+		if e := b.await(b.trigger("new").Item.ID, queue.Entry.Ended); e.Build.Result != queue.Success || e.Build.Node != "b" {
 			t.Fatalf("a build of the new job: %+v, want it where the job is known", e.Build)
 		}
 	}
 	if e, err := before.Entry(t.Context(), before.def, old); err != nil || e.Blockage.Reason != queue.NoNode {
 		t.Errorf("item of the old job: %+v, %v; want that it waits for its label", e, err)
 	}
-	a.attach(c.spec)
+	a.attach(c.spec())
 	if e := before.await(old, queue.Entry.Ended); e.Build == nil || e.Build.Result != queue.NotBuilt {
 		t.Errorf("item of the job that is gone: %+v, want that it ends %s", e, queue.NotBuilt)
 	}
@@ -329,12 +322,14 @@ func TestServerThatIsCutOffLosesItsBuildsOnce(t *testing.T) {
 	stopped := make(chan string, 2)
 	c := newCluster(t, labelled("long", "", noting{stopped}), labelled("quick", "b", succeeds()))
 	c.ttl = 3 * time.Second
-	w, way := newCable(t, c.url)
-	b := c.join("b", way)
-	first := b.trigger("long")
+	w, way := newCable(t, c.pg.URL())
+	c.url = way
+	b := c.join("b")
+	first := b.trigger("long").Item.ID
 	b.await(first, began)
-	a := c.join("a", c.url)
-	next := a.trigger("long", func(t *buildtoken.Trigger) { t.Delay = nil })
+	c.url = c.pg.URL()
+	a := c.join("a")
+	next := a.trigger("long", func(t *buildtoken.Trigger) { t.Delay = nil }).Item.ID
 	w.cut()
 	e := a.await(first, queue.Entry.Ended)
 	select {
@@ -352,7 +347,7 @@ func TestServerThatIsCutOffLosesItsBuildsOnce(t *testing.T) {
 		t.Errorf("the next build is %+v, want that the lane goes on", after.Build)
 	}
 	w.mend()
-	quick := a.trigger("quick")
+	quick := a.trigger("quick").Item.ID
 	if back := a.await(quick, queue.Entry.Ended); back.Build.Node != "b" || back.Build.Result != queue.Success {
 		t.Errorf("build %+v, want that the server takes part again", back.Build)
 	}
@@ -382,15 +377,17 @@ func TestServerThatComesBackEndsWhatIsLeft(t *testing.T) {
 	r := leaves{reaped: make(chan int64, 1)}
 	c := newCluster(t, labelled("long", "b", r))
 	c.ttl = 3 * time.Second
-	w, way := newCable(t, c.url)
+	w, way := newCable(t, c.pg.URL())
 	dir := t.TempDir()
-	b := c.joinIn(dir, "b", way)
-	id := b.trigger("long")
+	c.url = way
+	b := c.start("b", dir, c.queue("b"))
+	id := b.trigger("long").Item.ID
 	b.await(id, began)
+	c.url = c.pg.URL()
 	if _, err := pgqueue.Open(t.Context(), pgqueue.Options{URL: c.url, Schema: c.schema, Server: "b"}); !errors.Is(err, pgqueue.ErrLocked) {
 		t.Errorf("a second server of the name: %v, want %v", err, pgqueue.ErrLocked)
 	}
-	a := c.join("a", c.url)
+	a := c.join("a")
 	w.cut()
 	a.await(id, queue.Entry.Ended)
 	select {
@@ -398,7 +395,7 @@ func TestServerThatComesBackEndsWhatIsLeft(t *testing.T) {
 		t.Error("what is left was looked for where it is not")
 	default:
 	}
-	again := c.joinIn(dir, "b", c.url)
+	again := c.start("b", dir, c.queue("b"))
 	t.Cleanup(w.mend) // so that what is left of the first one ends soon
 	select {
 	case number := <-r.reaped:
@@ -408,7 +405,7 @@ func TestServerThatComesBackEndsWhatIsLeft(t *testing.T) {
 	default:
 		t.Error("nobody looked for what is left before builds could start")
 	}
-	next := a.trigger("long")
+	next := a.trigger("long").Item.ID
 	if e := again.await(next, began); e.Build.Node != "b" || e.Build.Number != 2 {
 		t.Errorf("the next build is %+v, want number 2 on b", e.Build)
 	}

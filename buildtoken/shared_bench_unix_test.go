@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/console"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
@@ -31,7 +30,7 @@ func BenchmarkSharedLog(b *testing.B) {
 	for _, readers := range []int{0, 1, 20} {
 		b.Run(fmt.Sprintf("readers=%d", readers), func(b *testing.B) {
 			var printing time.Duration
-			c := newSharing(b, buildtoken.Job{Name: "app", Settings: runsOn("a"), Runner: runs(func(_ context.Context, _ runner.Build, log io.Writer) runner.Result {
+			c := newCluster(b, labelled("app", "a", runs(func(_ context.Context, _ runner.Build, log io.Writer) runner.Result {
 				begin := time.Now()
 				var text []byte
 				for n := 0; n < size; n += len(text) {
@@ -43,10 +42,9 @@ func BenchmarkSharedLog(b *testing.B) {
 				}
 				printing += time.Since(begin)
 				return runner.Result{Outcome: runner.Success}
-			})})
+			})))
 			b.SetBytes(size)
-			other := c.start("b", b.TempDir(), c.queue("b"))
-			a := c.start("a", b.TempDir(), c.queue("a"))
+			other, a := c.join("b"), c.join("a")
 			for number := int64(1); b.Loop(); number++ {
 				id := a.trigger("app").Item.ID
 				var following sync.WaitGroup
@@ -79,7 +77,7 @@ func BenchmarkReadersElsewhere(b *testing.B) {
 		for _, readers := range []int{0, 200} {
 			b.Run(fmt.Sprintf("%s/readers=%d", log.name, readers), func(b *testing.B) {
 				text := bytes.Repeat([]byte(line+"1234567\n"), log.lines)
-				c := newSharing(b, buildtoken.Job{Name: "app", Settings: runsOn("a"), Runner: runs(func(ctx context.Context, _ runner.Build, log io.Writer) runner.Result {
+				c := newCluster(b, labelled("app", "a", runs(func(ctx context.Context, _ runner.Build, log io.Writer) runner.Result {
 					tick := time.NewTicker(100 * time.Millisecond)
 					defer tick.Stop()
 					for {
@@ -90,9 +88,8 @@ func BenchmarkReadersElsewhere(b *testing.B) {
 							return runner.Result{Outcome: runner.Aborted}
 						}
 					}
-				})})
-				other := c.start("b", b.TempDir(), c.queue("b"))
-				a := c.start("a", b.TempDir(), c.queue("a"))
+				})))
+				other, a := c.join("b"), c.join("a")
 				id := a.trigger("app").Item.ID
 				ctx, cancel := context.WithCancel(b.Context())
 				var following sync.WaitGroup

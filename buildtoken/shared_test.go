@@ -19,7 +19,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
-	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/console"
@@ -30,60 +29,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
-// sharing is some servers with one queue. Jobs run on the server whose name is their label.
-type sharing struct {
-	t      testing.TB
-	pg     *pgtest.Server
-	schema string
-	key    buildtoken.Key
-	jobs   []buildtoken.Job
-}
-
-func newSharing(t testing.TB, jobs ...buildtoken.Job) *sharing {
-	pg := pgtest.Start(t)
-	for i := range jobs {
-		jobs[i].Tokens = opens()
-	}
-	return &sharing{t: t, pg: pg, schema: pgtest.Schema(t, pg.URL()), key: buildtoken.NewKey(), jobs: jobs}
-}
-
-// queue opens the queue as a server of this name.
-func (c *sharing) queue(name string) *pgqueue.DB {
-	c.t.Helper()
-	q, err := pgqueue.Open(c.t.Context(), pgqueue.Options{URL: c.pg.URL(), Schema: c.schema, Server: name})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return q
-}
-
-// start starts a server with its own folder.
-func (c *sharing) start(name, dir string, q buildtoken.Queue) *site {
-	c.t.Helper()
-	s := &site{t: c.t, dir: dir, key: c.key, cfg: buildtoken.Config{Log: zap.NewNop()}}
-	var err error
-	s.Controller, err = buildtoken.Open(context.Background(), buildtoken.Options{Queue: q, Dir: dir, Key: c.key, Node: name, Log: s.cfg.Log})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	c.t.Cleanup(func() { _ = s.Close() })
-	s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: c.jobs}})
-	return s
-}
-
-func runsOn(node string) job.Settings { return job.Settings{Label: &node} }
-
-// ended waits for the end of an item's build.
-func (s *site) ended(id int64) queue.Build {
-	s.t.Helper()
-	e, err := s.Await(s.t.Context(), s.def, id, queue.Entry.Ended)
-	if err != nil || e.Build == nil {
-		s.t.Fatalf("item %d: %+v, %v", id, e, err)
-	}
-	return *e.Build
-}
-
-// open opens the log of a build.
+// openLog opens the log of a build.
 func (s *site) openLog(full string, number int64) *console.Reader {
 	s.t.Helper()
 	r, err := s.Log(s.t.Context(), full, number)
@@ -113,9 +59,8 @@ func (w told) Run(ctx context.Context, _ runner.Build, log io.Writer) runner.Res
 
 func TestLogIsLiveOnEveryServer(t *testing.T) {
 	says := make(told)
-	c := newSharing(t, buildtoken.Job{Name: "app", Runner: says, Settings: runsOn("a")})
-	b := c.start("b", t.TempDir(), c.queue("b"))
-	a := c.start("a", t.TempDir(), c.queue("a"))
+	c := newCluster(t, labelled("app", "a", says))
+	b, a := c.join("b"), c.join("a")
 	item := b.trigger("app").Item.ID
 	says <- "one\n"
 	here, there := a.openLog("app", 1), b.openLog("app", 1)
@@ -183,9 +128,8 @@ func prints(bytes int, sum chan<- string) runs {
 func TestLargeLogIsTheSameOnEveryServer(t *testing.T) {
 	const size = 8 << 20
 	sum := make(chan string, 1)
-	c := newSharing(t, buildtoken.Job{Name: "app", Runner: prints(size, sum), Settings: runsOn("a")})
-	b := c.start("b", t.TempDir(), c.queue("b"))
-	a := c.start("a", t.TempDir(), c.queue("a"))
+	c := newCluster(t, labelled("app", "a", prints(size, sum)))
+	b, a := c.join("b"), c.join("a")
 	a.ended(a.trigger("app").Item.ID)
 	want := <-sum
 	r := b.openLog("app", 1)
@@ -209,9 +153,8 @@ func TestLargeLogIsTheSameOnEveryServer(t *testing.T) {
 // after the database is gone, and end while it is.
 func TestLogIsCompleteAfterTheDatabaseWasAway(t *testing.T) {
 	says := make(told)
-	c := newSharing(t, buildtoken.Job{Name: "app", Runner: says, Settings: runsOn("a")})
-	b := c.start("b", t.TempDir(), c.queue("b"))
-	a := c.start("a", t.TempDir(), c.queue("a"))
+	c := newCluster(t, labelled("app", "a", says))
+	b, a := c.join("b"), c.join("a")
 	item := b.trigger("app").Item.ID
 	r := func() *console.Reader {
 		says <- "before\n"
@@ -249,7 +192,7 @@ func TestLogIsCompleteAfterTheDatabaseWasAway(t *testing.T) {
 // TestRestartBringsTheRestOfLostLogs has what a process leaves that died: a build on
 // record, a file of its log, and the beginning of that in the queue.
 func TestRestartBringsTheRestOfLostLogs(t *testing.T) {
-	c := newSharing(t, buildtoken.Job{Name: "app", Runner: succeeds(), Settings: runsOn("a")})
+	c := newCluster(t, labelled("app", "a", succeeds()))
 	q, dir := c.queue("a"), t.TempDir()
 	now := time.Now()
 	if _, _, err := q.Schedule(t.Context(), now, queue.Request{Job: "app"}); err != nil {
@@ -280,8 +223,8 @@ func TestRestartBringsTheRestOfLostLogs(t *testing.T) {
 
 // TestLogOfALostServerEnds has a server die while another one follows its build, and come back.
 func TestLogOfALostServerEnds(t *testing.T) {
-	c := newSharing(t, buildtoken.Job{Name: "app", Runner: succeeds(), Settings: runsOn("a")})
-	b := c.start("b", t.TempDir(), c.queue("b"))
+	c := newCluster(t, labelled("app", "a", succeeds()))
+	b := c.join("b")
 	item := b.trigger("app").Item.ID
 	a := c.queue("a")
 	if builds, _, err := a.Claim(t.Context(), time.Now(), queue.Node{Name: "a"}, []int{0}); err != nil || len(builds) != 1 {
@@ -325,7 +268,7 @@ func TestLogOfALostServerEnds(t *testing.T) {
 
 // TestFileOfARestoredQueueKeepsNoBuildFromStarting has a file of a log whose number is given again.
 func TestFileOfARestoredQueueKeepsNoBuildFromStarting(t *testing.T) {
-	c := newSharing(t, buildtoken.Job{Name: "app", Runner: succeeds(), Settings: runsOn("a")})
+	c := newCluster(t, labelled("app", "a", succeeds()))
 	dir := t.TempDir()
 	w, err := console.New(filepath.Join(dir, "logs")).Create(job.PathElement("app"), 1, 0)
 	if err != nil {
@@ -343,9 +286,9 @@ func TestFileOfARestoredQueueKeepsNoBuildFromStarting(t *testing.T) {
 // TestBuildEndsWithoutTheRestOfItsLog has the file of a log cut short while its build runs.
 func TestBuildEndsWithoutTheRestOfItsLog(t *testing.T) {
 	says := make(told)
-	c := newSharing(t, buildtoken.Job{Name: "app", Runner: says, Settings: runsOn("a")})
-	a := c.start("a", t.TempDir(), c.queue("a"))
-	b := c.start("b", t.TempDir(), c.queue("b"))
+	c := newCluster(t, labelled("app", "a", says))
+	a := c.join("a")
+	b := c.join("b")
 	item := a.trigger("app").Item.ID
 	says <- "one\n"
 	r, shipped := b.openLog("app", 1), int64(0)
@@ -371,7 +314,7 @@ func TestBuildEndsWithoutTheRestOfItsLog(t *testing.T) {
 
 // TestLogsOfBeforeAreStillRead has a build whose log was a file when the queue did not keep logs.
 func TestLogsOfBeforeAreStillRead(t *testing.T) {
-	c := newSharing(t, buildtoken.Job{Name: "app", Runner: succeeds(), Settings: runsOn("a")})
+	c := newCluster(t, labelled("app", "a", succeeds()))
 	q, dir := c.queue("a"), t.TempDir()
 	a := c.start("a", dir, q)
 	a.ended(a.trigger("app").Item.ID)
@@ -393,7 +336,7 @@ func TestLogsOfBeforeAreStillRead(t *testing.T) {
 }
 
 // stored is how many files the queue keeps.
-func (c *sharing) stored() (n int) {
+func (c *cluster) stored() (n int) {
 	c.t.Helper()
 	row := pgtest.Connect(c.t, c.pg.URL()).QueryRow(c.t.Context(), "select count(distinct ref) from "+c.schema+".uploads")
 	if err := row.Scan(&n); err != nil {
@@ -407,18 +350,17 @@ func (c *sharing) stored() (n int) {
 func TestFilesReachTheServerThatBuilds(t *testing.T) {
 	contents := map[string]string{"text": "of a file", "empty": "", "several parts": strings.Repeat("0123456789abcdef", 50_000)}
 	read := make(chan string, 1)
-	c := newSharing(t, buildtoken.Job{
-		Name: "app", Params: []job.Param{{Name: "F", Kind: job.KindFile}}, Settings: runsOn("a"),
-		Runner: runs(func(_ context.Context, b runner.Build, _ io.Writer) runner.Result {
-			content, err := os.ReadFile(b.Params[0].File)
-			if err != nil {
-				return runner.Result{Outcome: runner.Failure, Reason: err.Error()}
-			}
-			read <- string(content)
-			return runner.Result{Outcome: runner.Success}
-		}),
-	})
-	b := c.start("b", t.TempDir(), c.queue("b"))
+	app := labelled("app", "a", runs(func(_ context.Context, b runner.Build, _ io.Writer) runner.Result {
+		content, err := os.ReadFile(b.Params[0].File)
+		if err != nil {
+			return runner.Result{Outcome: runner.Failure, Reason: err.Error()}
+		}
+		read <- string(content)
+		return runner.Result{Outcome: runner.Success}
+	}))
+	app.Params = []job.Param{{Name: "F", Kind: job.KindFile}}
+	c := newCluster(t, app)
+	b := c.join("b")
 	with := func(content string) func(*buildtoken.Trigger) {
 		return func(t *buildtoken.Trigger) {
 			values()(t)
@@ -483,7 +425,9 @@ func TestFilesReachTheServerThatBuilds(t *testing.T) {
 
 // TestSweptFilesAreOldAndNobodys opens servers beside a trigger that has stored its file and is not queued yet.
 func TestSweptFilesAreOldAndNobodys(t *testing.T) {
-	c := newSharing(t, buildtoken.Job{Name: "app", Runner: succeeds(), Params: []job.Param{{Name: "F", Kind: job.KindFile}}})
+	app := labelled("app", "", succeeds())
+	app.Params = []job.Param{{Name: "F", Kind: job.KindFile}}
+	c := newCluster(t, app)
 	q := c.queue("a")
 	a := c.start("a", t.TempDir(), q)
 	a.trigger("app", values(), delayed("1h"), func(t *buildtoken.Trigger) {
@@ -498,7 +442,7 @@ func TestSweptFilesAreOldAndNobodys(t *testing.T) {
 	if _, err := pgtest.Connect(t, c.pg.URL()).Exec(t.Context(), "update "+c.schema+".uploads"+old); err != nil {
 		t.Fatal(err)
 	}
-	c.start("b", t.TempDir(), c.queue("b"))
+	c.join("b")
 	if got := c.stored(); got != 2 {
 		t.Errorf("%d files are stored, want that of the item and that of the trigger", got)
 	}
@@ -508,7 +452,7 @@ func TestSweptFilesAreOldAndNobodys(t *testing.T) {
 }
 
 func TestServersNeedTheSameKey(t *testing.T) {
-	c := newSharing(t, buildtoken.Job{Name: "app", Runner: succeeds()})
+	c := newCluster(t, labelled("app", "", succeeds()))
 	openWith := func(key buildtoken.Key) (*buildtoken.Controller, error) {
 		return buildtoken.Open(t.Context(), buildtoken.Options{Queue: c.queue("a"), Dir: t.TempDir(), Key: key})
 	}
@@ -537,7 +481,7 @@ func TestServersNeedTheSameKey(t *testing.T) {
 			}
 			continue
 		}
-		d := define(t, buildtoken.Spec{Root: buildtoken.Folder{Jobs: c.jobs}})
+		d := define(t, c.spec())
 		if _, err := ctl.Attach(t.Context(), buildtoken.Config{Definitions: []*buildtoken.Definition{d}}); err != nil {
 			t.Fatal(err)
 		}

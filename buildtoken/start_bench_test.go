@@ -43,7 +43,7 @@ func BenchmarkDueToStart(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer detach()
-	one := &server{Controller: c, t: b, def: d}
+	one := &site{Controller: c, t: b, def: d}
 	dueToStart(b, one, one)
 }
 
@@ -55,11 +55,11 @@ func BenchmarkDueToStartOnAnotherServer(b *testing.B) {
 		b.Fatal(err)
 	}
 	c := newCluster(b, labelled("date", "b", date))
-	dueToStart(b, c.join("a", c.url), c.join("b", c.url))
+	dueToStart(b, c.join("a"), c.join("b"))
 }
 
 // dueToStart triggers on one server what runs on the other one, or on the same.
-func dueToStart(b *testing.B, triggered, runs *server) {
+func dueToStart(b *testing.B, triggered, runs *site) {
 	b.Helper()
 	var late []time.Duration
 	for b.Loop() {
