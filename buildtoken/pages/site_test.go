@@ -110,18 +110,21 @@ func onSite(t *testing.T, spec buildtoken.Spec, test func(*site)) {
 			t.Fatal(err)
 		}
 		core, logs := observer.New(zapcore.WarnLevel)
-		s := &site{T: t, ctl: ctl, def: def, logs: logs}
-		s.pages = &pages.Pages{
-			Open: func() (*buildtoken.Controller, error) { return ctl, nil }, Definition: def,
-			Root: func(*http.Request) string { return root },
-			Caller: func(r *http.Request) buildtoken.Caller {
-				user, _, _ := r.BasicAuth()
-				return buildtoken.Caller{User: user, Remote: netip.MustParseAddr("192.0.2.7")}
-			},
-			Log: zap.New(core),
-		}
-		test(s)
+		test(&site{T: t, ctl: ctl, def: def, pages: pagesOf(ctl, def, zap.New(core)), logs: logs})
 	})
+}
+
+// pagesOf are the pages of a site that believes whoever says a name.
+func pagesOf(ctl *buildtoken.Controller, def *buildtoken.Definition, log *zap.Logger) *pages.Pages {
+	return &pages.Pages{
+		Open: func() (*buildtoken.Controller, error) { return ctl, nil }, Definition: def,
+		Root: func(*http.Request) string { return root },
+		Caller: func(r *http.Request) buildtoken.Caller {
+			user, _, _ := r.BasicAuth()
+			return buildtoken.Caller{User: user, Remote: netip.MustParseAddr("192.0.2.7")}
+		},
+		Log: log,
+	}
 }
 
 // trigger starts a build as alice and lets it go on for a second.

@@ -1,0 +1,284 @@
+package pages_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+)
+
+// told is a build that writes what it is told, until it is told nothing or is stopped.
+func told(says <-chan string) run {
+	return func(ctx context.Context, _ runner.Build, log io.Writer) runner.Result {
+		for {
+			select {
+			case text := <-says:
+				if text == "" {
+					return runner.Result{Outcome: runner.Success}
+				}
+				_, _ = io.WriteString(log, text)
+			case <-ctx.Done():
+				return runner.Result{Outcome: runner.Aborted, Reason: context.Cause(ctx).Error()}
+			}
+		}
+	}
+}
+
+// peer is one of several servers that share a queue, as alice's browser has it.
+type peer struct {
+	*site
+	url string
+}
+
+// peers starts servers of these names, which share a queue.
+func peers(t *testing.T, spec buildtoken.Spec, names ...string) (all []*peer) {
+	t.Helper()
+	pg := pgtest.Start(t)
+	schema, key := pgtest.Schema(t, pg.URL()), buildtoken.NewKey()
+	def, err := buildtoken.Define(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		q, err := pgqueue.Open(t.Context(), pgqueue.Options{URL: pg.URL(), Schema: schema, Server: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctl, err := buildtoken.Open(t.Context(), buildtoken.Options{Queue: q, Dir: t.TempDir(), Key: key, Node: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := ctl.Close(); err != nil {
+				t.Errorf("Close of %s = %v", name, err)
+			}
+		})
+		if _, err := ctl.Attach(t.Context(), buildtoken.Config{Definitions: []*buildtoken.Definition{def}, ShutdownTimeout: -1}); err != nil {
+			t.Fatal(err)
+		}
+		s := &site{T: t, ctl: ctl, def: def, pages: pagesOf(ctl, def, nil)}
+		server := httptest.NewServer(http.StripPrefix("/ci", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !s.pages.Serve(w, r) { //nolint:contextcheck // Serve takes the request's
+				http.NotFound(w, r)
+			}
+		})))
+		t.Cleanup(server.Close)
+		all = append(all, &peer{site: s, url: server.URL})
+	}
+	return all
+}
+
+// answer is what a browser got; the body ends with the test.
+type answer struct {
+	status int
+	header http.Header
+	body   io.Reader
+}
+
+// ask sends what a browser sends, from a page of another site if foreign.
+func (p *peer) ask(method, path string, form url.Values, foreign bool) answer {
+	p.Helper()
+	from := request(method, "/ci"+path, "alice", form)
+	r, err := http.NewRequestWithContext(p.Context(), method, p.url+"/ci"+path, from.Body)
+	if err != nil {
+		p.Fatal(err)
+	}
+	r.Header = from.Header
+	if foreign {
+		r.Header.Set("Sec-Fetch-Site", "cross-site")
+	}
+	got, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		p.Fatalf("%s %s: %v", method, path, err)
+	}
+	p.Cleanup(func() { got.Body.Close() })
+	return answer{got.StatusCode, got.Header, got.Body}
+}
+
+// page is a page that alice must get.
+func (p *peer) page(path string) string {
+	p.Helper()
+	got := p.ask(http.MethodGet, path, nil, false)
+	text, err := io.ReadAll(got.body)
+	if err != nil || got.status != http.StatusOK {
+		p.Fatalf("GET %s = %d %s, %v", path, got.status, text, err)
+	}
+	return string(text)
+}
+
+// submit sends a form and wants to be sent on to a place.
+func (p *peer) submit(path string, form url.Values, to string) {
+	p.Helper()
+	got := p.ask(http.MethodPost, path, form, false)
+	if at := got.header.Get("Location"); got.status != http.StatusSeeOther || at != "/ci"+to {
+		p.Errorf("POST %s = %d to %q, want 303 to /ci%s", path, got.status, at, to)
+	}
+}
+
+// live is the stream of a page.
+type live struct {
+	t      *testing.T
+	events <-chan event
+	log    string // what came of the console so far
+}
+
+// live opens the stream that the page names.
+func (p *peer) live(path string) *live {
+	p.Helper()
+	page := p.page(path)
+	named := regexp.MustCompile(`<body[^>]* data-events="/ci([^"]+)"`).FindStringSubmatch(page)
+	if named == nil {
+		p.Fatalf("%s has no stream:\n%s", path, page)
+	}
+	got := p.ask(http.MethodGet, named[1], nil, false)
+	if kind := got.header.Get("Content-Type"); got.status != http.StatusOK || kind != "text/event-stream" {
+		p.Fatalf("GET %s = %d, %s", named[1], got.status, kind)
+	}
+	events := make(chan event)
+	go func() { // ends with the stream or the test
+		defer close(events)
+		var e event
+		for lines := bufio.NewScanner(got.body); lines.Scan(); {
+			if lines.Text() != "" {
+				e.add(p.T, lines.Text())
+				continue
+			}
+			if e.name != "" {
+				select {
+				case events <- e:
+				case <-p.Context().Done():
+					return
+				}
+			}
+			e = event{}
+		}
+	}()
+	return &live{t: p.T, events: events}
+}
+
+// until takes events up to one that ends so, in short, or brings a log that does.
+// Which regions one event has depends on how the changes come together.
+func (l *live) until(want string) {
+	l.t.Helper()
+	var seen []string
+	for e := range l.events {
+		if e.name == "log" {
+			var log logEvent
+			if err := json.Unmarshal([]byte(e.data), &log); err != nil {
+				l.t.Fatal(err)
+			}
+			if log.From != int64(len(l.log)) {
+				l.t.Errorf("a piece of the log from %d, want %d", log.From, len(l.log))
+			}
+			l.log += log.Text
+			if strings.HasSuffix(l.log, want) {
+				return
+			}
+		}
+		short := names(l.t, []event{e})[0]
+		if strings.HasSuffix(short, want) {
+			return
+		}
+		seen = append(seen, short)
+	}
+	l.t.Fatalf("the stream ended without %q; it had\n%s", want, strings.Join(seen, "\n"))
+}
+
+// ended takes what is left, which must be nothing.
+func (l *live) ended() {
+	l.t.Helper()
+	for e := range l.events {
+		l.t.Errorf("event %v after the last one", e)
+	}
+}
+
+// TestPagesShowWhatAnotherServerDoes triggers and builds on one server, and has
+// somebody look on, stop and cancel at another one.
+func TestPagesShowWhatAnotherServerDoes(t *testing.T) {
+	says := make(chan string)
+	app := at("app", told(says))
+	app.Settings.Label = new("a")
+	all := peers(t, jobs(app), "a", "b")
+	a, b := all[0], all[1]
+
+	queue := b.live("/queue/")
+	queue.until("queue: 0 items queued")
+	a.submit("/job/app/buildForm", url.Values{"delay": {"1h"}, "cause": {"push"}}, "/queue/item/1/")
+	queue.until("queue: 1 item queued")
+	b.holds(b.page("/queue/"), `href="/ci/queue/item/1/"`)
+	b.holds(b.page("/queue/item/1/"), "In its quiet period", "Place 1 in the queue", "Started by user alice with note: push")
+	item, job := b.live("/queue/item/1/"), b.live("/job/app/")
+	job.until("app: Never built, 1 item queued")
+
+	a.submit("/job/app/buildForm", nil, "/queue/item/1/") // joins, and is due now
+	says <- "one\n"
+	item.until(`go "/ci/job/app/1/"`)
+	item.ended()
+	queue.until("queue: 0 items queued")
+	job.until("app: Running, 0 items queued")
+	build := b.live("/job/app/1/")
+	build.until("one\n")
+	says <- "gr\xc3" // half of a character
+	says <- "\xbc\xc3\x9fe\n"
+	build.until("\ngrüße\n")
+	for _, path := range []string{"/job/app/1/", "/job/app/1/console"} {
+		b.holds(b.page(path), "Running", "one\ngrüße\n", `action="/ci/job/app/1/stopForm"`)
+	}
+	b.holds(b.page("/job/app/1/"), "<bdi>a</bdi>, executor 1", "Started by user alice with note: push", "Started by user alice")
+	b.lacks(b.page("/computer/"), "/job/app/1/") // executors are those of the server that is asked
+	b.holds(a.page("/computer/"), "/job/app/1/")
+
+	if got := b.ask(http.MethodPost, "/job/app/1/stopForm", nil, true); got.status != http.StatusForbidden {
+		t.Errorf("the form of another site = %d, want 403", got.status)
+	}
+	b.lacks(b.page("/job/app/1/"), "Asked to stop")
+	says <- "still here\n"
+	build.until("still here\n")
+	b.submit("/job/app/1/stopForm", nil, "/job/app/1/")
+	build.until("done null")
+	build.ended()
+	job.until("app: Aborted, 0 items queued")
+	if !strings.HasSuffix(build.log, "\none\ngrüße\nstill here\nstopped by user alice\nFinished: ABORTED\n") {
+		t.Errorf("log that was followed: %q", build.log)
+	}
+	for _, server := range all {
+		page := server.page("/job/app/1/")
+		server.holds(page, "Aborted", `<bdi>stopped by user alice</bdi>`, "data-complete", "still here\n", "Finished: ABORTED")
+		server.lacks(page, "stopForm", "Running")
+		if got := server.page("/queue/-/log/job/app/1?from=0&to=999999"); got != build.log {
+			t.Errorf("log in the end: %q, want %q", got, build.log)
+		}
+		server.holds(server.page("/job/app/rssAll"), "app #1 Aborted", "stopped by user alice")
+	}
+
+	a.submit("/job/app/buildForm", url.Values{"delay": {"1h"}}, "/queue/item/2/")
+	gone := a.live("/queue/item/2/")
+	b.submit("/queue/item/2/cancelForm", nil, "/queue/item/2/")
+	gone.until("done null")
+	gone.ended()
+	for _, server := range all {
+		server.holds(server.page("/queue/item/2/"), "Cancelled by <bdi>user alice</bdi>", "There will be no build.")
+	}
+
+	b.submit("/job/app/buildForm", nil, "/queue/item/3/")
+	says <- "of its own accord\n"
+	build = b.live("/job/app/2/")
+	build.until("of its own accord\n")
+	says <- ""
+	build.until("Finished: SUCCESS\n")
+	build.until("done null")
+	build.ended()
+	job.until("app: Success, 0 items queued")
+	b.holds(b.page("/job/app/2/"), "Success", "Finished: SUCCESS", "<bdi>a</bdi>, executor 1", `href="/ci/job/app/1/" rel="prev"`)
+}
