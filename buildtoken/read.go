@@ -81,7 +81,10 @@ func (c *Controller) Opens(ctx context.Context, d *Definition, given string, by 
 	return j.FullName, t, nil
 }
 
-// Executors is how many builds run at once.
+// Name is that of this server, as records of its builds have it.
+func (c *Controller) Name() string { return c.opts.Node }
+
+// Executors is how many builds run at once on this server.
 func (c *Controller) Executors() int { return c.effective.Load().Executors }
 
 // ShuttingDown says that no triggers are taken any more.

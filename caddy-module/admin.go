@@ -14,6 +14,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
 func init() {
@@ -37,11 +38,14 @@ type Status struct {
 type QueueStatus struct {
 	// Path is where the queue is.
 	Path string `json:"path"`
+	// Node is the name of the server that was asked.
+	Node string `json:"node"`
 	// Queued is how many items of the jobs below wait.
 	Queued int `json:"queued"`
-	// Executors is how many builds may run at once.
+	// Executors is how many builds may run at once on this server.
 	Executors int `json:"executors"`
-	// Running are the builds that run, by job and number.
+	// Running are the builds that run, by job and number; also those of other
+	// servers, if several share the queue.
 	Running []RunningBuild `json:"running"`
 	// Jobs are those of the configuration, sorted by name.
 	Jobs []JobStatus `json:"jobs"`
@@ -49,9 +53,11 @@ type QueueStatus struct {
 
 // RunningBuild is a build that runs.
 type RunningBuild struct {
-	Job     string    `json:"job"`
-	Number  int64     `json:"number"`
-	Item    int64     `json:"item"`
+	Job    string `json:"job"`
+	Number int64  `json:"number"`
+	Item   int64  `json:"item"`
+	// Node is the server that runs it.
+	Node    string    `json:"node"`
 	Started time.Time `json:"started"`
 }
 
@@ -130,7 +136,7 @@ func (a *App) status(ctx context.Context) (QueueStatus, error) {
 	if ctl == nil {
 		return QueueStatus{}, buildtoken.ErrShuttingDown
 	}
-	status.Executors = ctl.Executors()
+	status.Node, status.Executors = ctl.Name(), ctl.Executors()
 	defined := a.jobs()
 	names := slices.Sorted(maps.Keys(defined))
 	lanes, err := ctl.Lanes(ctx, names...)
@@ -145,10 +151,13 @@ func (a *App) status(ctx context.Context) (QueueStatus, error) {
 		})
 		for _, number := range lane.Running {
 			b, err := ctl.Build(ctx, names[i], number)
+			if errors.Is(err, queue.ErrNotFound) || err == nil && !b.Running() {
+				continue // it has ended since
+			}
 			if err != nil {
 				return QueueStatus{}, fmt.Errorf("build_token: %w", err)
 			}
-			status.Running = append(status.Running, RunningBuild{Job: names[i], Number: number, Item: b.Item.ID, Started: b.Started})
+			status.Running = append(status.Running, RunningBuild{Job: names[i], Number: number, Item: b.Item.ID, Node: b.Node, Started: b.Started})
 		}
 	}
 	return status, nil

@@ -89,10 +89,7 @@ func printStatus(to io.Writer, status Status) error {
 	for _, q := range status.Queues {
 		fmt.Fprintf(&b, "queue\t%s\n", q.Path)
 		fmt.Fprintf(&b, "queued\t%d\n", q.Queued)
-		fmt.Fprintf(&b, "running\t%d of %d\n", len(q.Running), q.Executors)
-		for _, r := range q.Running {
-			fmt.Fprintf(&b, "\t%s #%d since %s\n", r.Job, r.Number, r.Started.Local().Format(time.DateTime))
-		}
+		printRunning(&b, q)
 		b.WriteString("\nJOB\tQUEUED\tRUNNING\tLAST BUILD\n")
 		for _, j := range q.Jobs {
 			last, note := "none", ""
@@ -108,6 +105,25 @@ func printStatus(to io.Writer, status Status) error {
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	_, err := io.WriteString(w, b.String())
 	return errors.Join(err, w.Flush())
+}
+
+// printRunning writes what runs on the server that was asked, and then what runs on others.
+func printRunning(to *strings.Builder, q QueueStatus) {
+	var here, elsewhere strings.Builder
+	n := 0
+	for _, r := range q.Running {
+		since := r.Started.Local().Format(time.DateTime)
+		if r.Node == q.Node {
+			n++
+			fmt.Fprintf(&here, "\t%s #%d since %s\n", r.Job, r.Number, since)
+		} else {
+			fmt.Fprintf(&elsewhere, "\t%s #%d on %s since %s\n", r.Job, r.Number, r.Node, since)
+		}
+	}
+	fmt.Fprintf(to, "running\t%d of %d\n%s", n, q.Executors, &here)
+	if elsewhere.Len() > 0 {
+		fmt.Fprintf(to, "elsewhere\t%d\n%s", len(q.Running)-n, &elsewhere)
+	}
 }
 
 func digestCommand() *cobra.Command {
