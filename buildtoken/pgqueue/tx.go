@@ -197,7 +197,7 @@ var errUnknown = errors.New("it is not known whether the change was made")
 // resolve asks the database what became of a transaction whose commit was not
 // answered. Nil means that it is committed.
 func (q *DB) resolve(ctx context.Context, lost *commitError) error {
-	for wait := 10 * time.Millisecond; ; wait *= 2 {
+	for wait := 10 * time.Millisecond; ; wait = min(2*wait, retryEvery) {
 		status, err := q.status(ctx, lost.id)
 		switch {
 		case err == nil && status == "committed":
