@@ -48,13 +48,18 @@ func Start() (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	return start(bin, (*Server).make)
+}
+
+// start makes a server and runs it.
+func start(bin string, make func(*Server) error) (*Server, error) {
 	// The path of a socket has room for about a hundred bytes, so not below t.TempDir.
 	dir, err := os.MkdirTemp("", "pg")
 	if err != nil {
 		return nil, fmt.Errorf("pgserver: %w", err)
 	}
 	s := &Server{dir: dir, bin: bin}
-	if err := s.make(); err != nil {
+	if err := make(s); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	if err := s.Run(); err != nil {

@@ -41,6 +41,46 @@ func TestServerThatDiesRunsAgainWithWhatWasCommitted(t *testing.T) {
 	}
 }
 
+func TestStandbyTakesOverWithWhatWasCommitted(t *testing.T) {
+	first, err := pgserver.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := func(server *pgserver.Server) {
+		t.Cleanup(func() {
+			if err := server.Stop(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	stop(first)
+	do(t, connect(t, first), "create table seen (times int)")
+	for i, primary := 1, first; i <= 2; i++ {
+		standby, err := primary.Standby()
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop(standby)
+		do(t, connect(t, primary), "insert into seen values (1)")
+		if err := primary.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := connect(t, standby).Exec(t.Context(), "insert into seen values (0)"); err == nil {
+			t.Error("a standby takes writes")
+		}
+		if err := standby.Promote(); err != nil {
+			t.Fatal(err)
+		}
+		conn := connect(t, standby)
+		do(t, conn, "insert into seen values (1)")
+		var rows int
+		if err := conn.QueryRow(t.Context(), "select count(*) from seen").Scan(&rows); err != nil || rows != 2*i {
+			t.Errorf("%d rows are there, %v; want %d", rows, err, 2*i)
+		}
+		primary = standby
+	}
+}
+
 func connect(t *testing.T, server *pgserver.Server) *pgx.Conn {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), server.URL())

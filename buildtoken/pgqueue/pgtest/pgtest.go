@@ -73,6 +73,23 @@ func Start(t testing.TB) *Server {
 	return s
 }
 
+// Standby starts a standby of a server, for which its commits wait from now on. It is
+// stopped when the test ends. either leads to the one of the two that takes writes.
+func Standby(t testing.TB, of *Server) (standby *Server, either string) {
+	t.Helper()
+	standby, err := of.Standby()
+	if err != nil {
+		t.Fatalf("Postgres for tests: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := standby.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	_, host, _ := strings.Cut(standby.URL(), "host=")
+	return standby, of.URL() + "," + host + "&target_session_attrs=read-write"
+}
+
 // Schema is the name of a schema that nobody else uses, in the database of
 // url. It is dropped when the test ends.
 func Schema(t testing.TB, url string) string {

@@ -1,0 +1,90 @@
+package pgserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Standby starts a server that has what this one has and follows it: it can be
+// read from, and takes over with [Server.Promote]. From now on a commit of this one
+// is answered when the other one has it on its disk. A server can have one standby.
+// The caller calls [Server.Stop] of both.
+func (s *Server) Standby() (*Server, error) {
+	other, err := start(s.bin, func(other *Server) error { return other.copy(s) })
+	if err != nil {
+		return nil, err
+	}
+	if err := s.waitFor(); err != nil {
+		return nil, errors.Join(err, other.Stop())
+	}
+	return other, nil
+}
+
+// copy makes the cluster as a copy of another one, which it will follow.
+func (s *Server) copy(of *Server) error {
+	if err := giveAway(s.dir); err != nil {
+		return err
+	}
+	cmd := exec.Command(filepath.Join(s.bin, "pg_basebackup"), "--pgdata", s.data(), "--host", of.dir, "--username", "buildtoken",
+		"--write-recovery-conf", "--checkpoint", "fast", "--no-sync")
+	unprivileged(cmd)
+	cmd.Dir = s.dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("pgserver: pg_basebackup: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// waitFor has commits wait for the standby, and returns once they do.
+func (s *Server) waitFor() error {
+	return s.ask(func(ctx context.Context, conn *pgx.Conn) error {
+		for _, statement := range []string{"alter system set synchronous_standby_names = '*'", "select pg_reload_conf()"} {
+			if _, err := conn.Exec(ctx, statement); err != nil {
+				return fmt.Errorf("pgserver: %s: %w", statement, err)
+			}
+		}
+		for follows := false; !follows; {
+			err := conn.QueryRow(ctx, "select exists (select from pg_stat_replication where sync_state = 'sync')").Scan(&follows)
+			if err != nil {
+				return fmt.Errorf("pgserver: the standby does not follow: %w", err)
+			}
+			time.Sleep(pollEvery) // of another process; there is nothing to wait on
+		}
+		// Who tells the others that they have to wait makes checkpoints too, and reads
+		// what was set before that.
+		if _, err := conn.Exec(ctx, "checkpoint"); err != nil {
+			return fmt.Errorf("pgserver: checkpoint: %w", err)
+		}
+		return nil
+	})
+}
+
+// Promote has a standby take over from the server that it followed, and returns
+// when it takes writes.
+func (s *Server) Promote() error {
+	return s.ask(func(ctx context.Context, conn *pgx.Conn) error {
+		var done bool
+		if err := conn.QueryRow(ctx, "select pg_promote()").Scan(&done); err != nil || !done {
+			return errors.Join(errors.New("pgserver: the standby did not take over"), err)
+		}
+		return nil
+	})
+}
+
+// ask has a connection to the running server.
+func (s *Server) ask(what func(context.Context, *pgx.Conn) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), startTime)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, s.URL())
+	if err != nil {
+		return fmt.Errorf("pgserver: %w", err)
+	}
+	defer func() { _ = conn.Close(ctx) }() // nothing is lost with it
+	return what(ctx, conn)
+}
