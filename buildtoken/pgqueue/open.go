@@ -199,6 +199,19 @@ func configure(opts Options) (*pgxpool.Config, error) {
 	}
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = opts.Timeout / 2
+		// It bounds the connections by which questions are cancelled, too.
+		config.ConnConfig.DialFunc = (&net.Dialer{Timeout: opts.Timeout / 2, KeepAlive: 5 * time.Minute}).DialContext
+	}
+	// Of a machine that is gone without a word all connections hang. None of them is to
+	// take the whole time of a question before the next one is looked at, nor to
+	// keep its place until it is closed with all ceremony, which is 15 s.
+	if config.PingTimeout == 0 {
+		config.PingTimeout = opts.Timeout / 10
+	}
+	config.BeforeClose = func(conn *pgx.Conn) {
+		if conn.IsClosed() { // given up
+			_ = conn.PgConn().Conn().Close()
+		}
 	}
 	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 		_, err := conn.Exec(ctx, makeMark)

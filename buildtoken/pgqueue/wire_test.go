@@ -15,13 +15,15 @@ import (
 // speaks as much of the protocol as it takes to know the questions: what a
 // client sends until it waits for an answer.
 type wire struct {
-	dir, to string
+	dir, to  string
+	listener net.Listener
 
 	mu sync.Mutex
 	// mu guards the following.
-	down  bool
-	conns map[net.Conn]bool // and whether it is of the one that holds the lock
-	plan  *cut
+	down   bool
+	silent chan struct{}     // if not nil, ends with the silence
+	conns  map[net.Conn]bool // and whether it is of the one that holds the lock
+	plan   *cut
 }
 
 // cut says which question is the last of its connection. Those of the
@@ -45,11 +47,11 @@ func newWire(t *testing.T, to string) *wire {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &wire{dir: dir, to: to, conns: map[net.Conn]bool{}}
 	listener, err := net.Listen("unix", filepath.Join(dir, ".s.PGSQL.5432"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	w := &wire{dir: dir, to: to, listener: listener, conns: map[net.Conn]bool{}}
 	var work sync.WaitGroup
 	t.Cleanup(func() {
 		listener.Close()
@@ -75,10 +77,38 @@ func (w *wire) set(plan *cut, down bool) {
 	defer w.mu.Unlock()
 	w.plan, w.down = plan, down
 	if down {
+		if w.silent != nil {
+			close(w.silent)
+			w.silent = nil
+		}
 		for conn := range w.conns {
 			conn.Close()
 		}
 	}
+}
+
+// silence takes the machine of the server away: there are no more connections, and
+// those that there are hang until the wire is down.
+func (w *wire) silence() {
+	w.listener.Close()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.silent = make(chan struct{})
+}
+
+// outlastSilence returns when nothing is silent.
+func (w *wire) outlastSilence() {
+	w.mu.Lock()
+	silent := w.silent
+	w.mu.Unlock()
+	if silent != nil {
+		<-silent
+	}
+}
+
+func (w *wire) hangUp(conn net.Conn) {
+	w.outlastSilence()
+	conn.Close()
 }
 
 func (w *wire) keep(conn net.Conn) bool {
@@ -130,7 +160,7 @@ func (w *wire) next(client, server net.Conn, commits bool) (last, loseAnswer boo
 }
 
 func (w *wire) serve(client net.Conn) {
-	defer client.Close()
+	defer w.hangUp(client)
 	if !w.keep(client) {
 		return
 	}
@@ -143,7 +173,7 @@ func (w *wire) serve(client net.Conn) {
 	var mu sync.Mutex
 	lost := false // whether answers are lost
 	go func() {
-		defer client.Close()
+		defer w.hangUp(client)
 		for {
 			kind, message, err := readMessage(server)
 			if err != nil {
@@ -152,6 +182,7 @@ func (w *wire) serve(client net.Conn) {
 			mu.Lock()
 			drop := lost
 			mu.Unlock()
+			w.outlastSilence()
 			switch {
 			case !drop:
 				client.Write(message)
