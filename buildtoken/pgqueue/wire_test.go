@@ -37,6 +37,7 @@ type cut struct {
 	// until it is closed.
 	hold     chan struct{}
 	happened bool
+	answered bool // the answer that is lost has come
 }
 
 // newWire listens beside nothing and leads to the server whose socket is in a folder.
@@ -136,6 +137,21 @@ func (w *wire) hasHappened(plan *cut) bool {
 	return plan.happened
 }
 
+func (w *wire) hasAnswered(plan *cut) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return plan.answered
+}
+
+// loses notes that the answer has come that is lost.
+func (w *wire) loses() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.plan != nil {
+		w.plan.answered = true
+	}
+}
+
 // next says what becomes of a question of a connection.
 func (w *wire) next(client, server net.Conn, commits bool) (last, loseAnswer bool, hold chan struct{}) {
 	w.mu.Lock()
@@ -187,6 +203,7 @@ func (w *wire) serve(client net.Conn) {
 			case !drop:
 				client.Write(message)
 			case kind == 'Z': // the answer is complete
+				w.loses()
 				return
 			}
 		}
