@@ -47,6 +47,15 @@ func (q *setClock) queue(job string, delay time.Duration) {
 	q.add(job, delay+by)
 }
 
+// startsAfter waits that long, and wants a build to start at the end of it.
+func (q *setClock) startsAfter(t *testing.T, d time.Duration) {
+	t.Helper()
+	time.Sleep(d - 1)
+	wantRunning(t, q.fakeQueue, 0)
+	time.Sleep(time.Nanosecond)
+	wantRunning(t, q.fakeQueue, 1)
+}
+
 func TestClockThatIsSet(t *testing.T) {
 	const late = time.Minute // a pool that sleeps notices so late that the clock was set
 	for _, tt := range []struct {
@@ -64,29 +73,20 @@ func TestClockThatIsSet(t *testing.T) {
 			q.queue("a", 2*time.Hour)
 			synctest.Wait()
 			q.set(time.Hour)
-			time.Sleep(time.Hour - 1)
-			wantRunning(t, q.fakeQueue, 0)
-			time.Sleep(time.Nanosecond)
-			wantRunning(t, q.fakeQueue, 1)
+			q.startsAfter(t, time.Hour)
 		}},
 		{"back: what waits is due by the clock, and starts then", func(t *testing.T, q *setClock) {
 			q.queue("a", 10*time.Second)
 			synctest.Wait()
 			q.set(-3 * time.Hour)
-			time.Sleep(3*time.Hour + 10*time.Second - 1)
-			wantRunning(t, q.fakeQueue, 0)
-			time.Sleep(time.Nanosecond)
-			wantRunning(t, q.fakeQueue, 1)
+			q.startsAfter(t, 3*time.Hour+10*time.Second)
 		}},
 		{"back: what comes later waits as long as it should", func(t *testing.T, q *setClock) {
 			q.queue("a", 10*time.Second)
 			synctest.Wait()
 			q.set(-3 * time.Hour)
 			q.queue("b", 10*time.Second)
-			time.Sleep(10*time.Second - 1)
-			wantRunning(t, q.fakeQueue, 0)
-			time.Sleep(time.Nanosecond)
-			wantRunning(t, q.fakeQueue, 1)
+			q.startsAfter(t, 10*time.Second)
 		}},
 		{"back and right again: what waits starts within a minute of its instant", func(t *testing.T, q *setClock) {
 			q.queue("a", 10*time.Second)
@@ -103,10 +103,7 @@ func TestClockThatIsSet(t *testing.T) {
 			q.queue("a", 10*time.Second)
 			synctest.Wait()
 			q.set(-3 * time.Hour)
-			time.Sleep(3*time.Hour + 10*time.Second - 1)
-			wantRunning(t, q.fakeQueue, 0)
-			time.Sleep(time.Nanosecond)
-			wantRunning(t, q.fakeQueue, 1)
+			q.startsAfter(t, 3*time.Hour+10*time.Second)
 		}},
 		{"to and fro a hundred times: each item starts once", func(t *testing.T, q *setClock) {
 			for n := range 100 {
