@@ -160,6 +160,16 @@ describe('a build', () => {
     await page.getByText('Finished: SUCCESS').waitFor();
   }));
 
+  it('has its whole console before somebody scrolls there', () => visit(async (page, go) => {
+    await go(await ended(await ask('job/app/job/deploy/buildForm', { NOTES: 'a\n'.repeat(40) })));
+    const height = () => page.locator('[data-console-log]').evaluate((e) => e.scrollHeight);
+    assert.ok(await page.locator('[data-console-log]').evaluate((e) => e.getBoundingClientRect().top > innerHeight), 'it is below the fold');
+    const before = await height();
+    await page.locator('[data-console-log]').scrollIntoViewIfNeeded();
+    await log(page).getByText('Finished: SUCCESS').waitFor();
+    assert.equal(await height(), before);
+  }, { viewport: phone }));
+
   it('is stopped by a button', () => visit(async (page, go) => {
     await go(await ask('job/app/job/mobile/job/android/buildForm'));
     await page.waitForURL(/\/android\/\d+\/$/);
