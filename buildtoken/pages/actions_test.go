@@ -118,6 +118,19 @@ func TestFormTakesDelayAndNote(t *testing.T) {
 	})
 }
 
+func TestJobPageNamesItsItemsByNumberOnly(t *testing.T) {
+	onSite(t, jobs(at("first", writes("")), at("second", writes(""))), func(s *site) {
+		s.triggerIn("first", "1h")
+		s.triggerIn("second", "2h")
+		s.settle()
+		s.holds(s.page("/queue/"), "<bdi>second</bdi> <span", `<td data-label="Place" class="number">2</td>`)
+		page := s.page("/job/second/")
+		s.holds(page, `<a href="/ci/queue/item/2/" class="whole">Item 2</a>`)
+		// Its place is 2, but 1 among those of the job.
+		s.lacks(page, "Place", "<bdi>second</bdi> <span")
+	})
+}
+
 func TestFormSaysWhatIsWrongBesideTheField(t *testing.T) {
 	onSite(t, jobs(allKinds(writes(""))), func(s *site) {
 		w := s.post("/job/deploy/buildForm", "alice", url.Values{

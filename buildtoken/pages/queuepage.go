@@ -30,6 +30,10 @@ type entryRow struct {
 // entriesView is a list of items.
 type entriesView struct {
 	Entries []entryRow
+	// OneJob says that all are of the job whose page it is. Then its name is not
+	// repeated, nor is there a place: it would be that among the job's own items,
+	// and the item's page has the one among all.
+	OneJob bool
 	// More says that there are more than are shown.
 	More bool
 }
@@ -57,6 +61,7 @@ func (v *visit) entries(full string) (view entriesView, next time.Time, err erro
 	if err != nil {
 		return view, next, err
 	}
+	view.OneJob = full != ""
 	if len(all) > queuedShown {
 		all, view.More = all[:queuedShown], true
 	}
