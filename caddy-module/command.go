@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"strings"
@@ -31,6 +32,10 @@ Works with what the build_token module queues and runs. A running Caddy is
 asked through its admin API; only migrate opens the data, which no Caddy may
 have in use then.`,
 		CobraFunc: func(cmd *cobra.Command) {
+			// Without these two, cobra answers a command that does not exist with the
+			// help, and status 0.
+			cmd.Args = cobra.NoArgs
+			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 			cmd.AddCommand(statusCommand(), digestCommand(), policyTestCommand(), migrateCommand())
 		},
 	})
@@ -206,6 +211,9 @@ func runPolicyTest(flags caddycmd.Flags) (int, error) {
 // testPolicy runs one file and says how many requests were in it.
 func testPolicy(file string) (checks int, err error) {
 	f, err := os.Open(file) //nolint:gosec // the user names the file
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		return 0, fmt.Errorf("%s: %w", path.Op, path.Err) // without the file, which the caller names
+	}
 	if err != nil {
 		return 0, fmt.Errorf("open: %w", err)
 	}

@@ -371,6 +371,16 @@ func TestStatusCommand(t *testing.T) {
 	}
 }
 
+func TestUnknownCommandFails(t *testing.T) {
+	s := &server{t: t, dir: t.TempDir(), environment: os.Environ()}
+	if out, errs, err := s.command("", "build-token", "statsu"); err == nil || out != "" || !strings.Contains(errs, `unknown command "statsu"`) {
+		t.Errorf("build-token statsu: got %q, %q, %v", out, errs, err)
+	}
+	if out, errs, err := s.command("", "build-token"); err != nil || !strings.Contains(out, "policy-test") {
+		t.Errorf("build-token: got %q, %q, %v, want its help", out, errs, err)
+	}
+}
+
 func TestDigestCommand(t *testing.T) {
 	const digest = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n" // of test
 	s := &server{t: t, dir: t.TempDir(), environment: os.Environ()}
@@ -427,6 +437,9 @@ func TestPolicyTestCommand(t *testing.T) {
 			out, errs, err := s.command("", append([]string{"build-token", "policy-test"}, tt.files...)...)
 			if out != tt.out || !strings.Contains(errs, tt.err) || (err != nil) != (tt.err != "") {
 				t.Errorf("got %q, %q, %v, want %q and %q", out, errs, err, tt.out, tt.err)
+			}
+			if strings.Count(errs, "missing.txt") > 1 {
+				t.Errorf("got %q, which names the file twice", errs)
 			}
 		})
 	}
