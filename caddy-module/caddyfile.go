@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -220,7 +221,11 @@ func (p parser) folder(in level) error {
 // newName checks the name of a job or folder.
 func (p parser) newName(in level, name, kind string) error {
 	if err := job.CheckName(name); err != nil {
-		return p.d.Errf("%s: %v", kind, err)
+		text := strings.TrimPrefix(err.Error(), "job: ") // it may be a folder
+		if strings.Contains(name, "/") {
+			text += "; folders are blocks around their jobs"
+		}
+		return p.d.Errf("%s: %s", kind, text)
 	}
 	if other, ok := in.kinds[name]; ok {
 		return p.d.Errf("%s '%s': a %s of this name is already here", kind, name, other)

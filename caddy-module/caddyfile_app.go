@@ -131,7 +131,7 @@ func (p parser) queue(a *App) error {
 	kind := p.d.Val()
 	id := "build_token.queues." + kind
 	if _, err := caddy.GetModule(id); err != nil {
-		return p.d.Errf("queue: there is no kind '%s'", kind)
+		return p.d.Errf("queue: there is no kind '%s'; it is bolt or postgres", kind)
 	}
 	queue, err := caddyfile.UnmarshalModule(p.d, id)
 	if err != nil {

@@ -65,9 +65,12 @@ func (p parser) label(to *string, name string) error {
 }
 
 func (p parser) token(s *Scope) error {
-	args, err := arguments(p.d, "token", 1, 2)
+	args, err := arguments(p.d, "token", 0, 2)
 	if err != nil {
 		return err
+	}
+	if len(args) == 0 { // {$NAME} without such a variable is nothing, too
+		return p.d.Err("token: the secret is missing")
 	}
 	t := Token{Secret: args[len(args)-1]}
 	name := "default"
