@@ -53,7 +53,7 @@ type DB struct {
 	closing  sync.Once
 	calls    sync.Pool // of Schedule
 
-	// mu guards the following: readers use db while the loop may replace it.
+	// mu guards the following: readers use db while who has the turn may replace it.
 	mu   sync.RWMutex
 	db   *opened // nil: closed
 	down error   // why it can't be read now

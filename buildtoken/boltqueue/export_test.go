@@ -1,6 +1,26 @@
 package boltqueue
 
-import "github.com/buildtoken/buildtoken/buildtoken/queue"
+import (
+	"context"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// Decide and Look have what a caller asks for done, whatever it is.
+func (q *DB) Decide(ctx context.Context, what func()) error {
+	return q.ask(ctx, request{decide: func(*batch) error {
+		what()
+		return nil
+	}})
+}
+
+// Look is like Decide, for what only reads.
+func (q *DB) Look(ctx context.Context, what func()) error {
+	return q.ask(ctx, request{look: func(*memory) error {
+		what()
+		return nil
+	}})
+}
 
 // The records' encoding, for tests that check it against bytes.
 var (

@@ -472,3 +472,46 @@ func TestCallerThatGivesUpHearsWhatBecameOfIt(t *testing.T) {
 		}
 	})
 }
+
+// A panic is a bug of ours or a damaged page. It must not cost others their
+// answers: whoever serves them may recover from it, and go on without them.
+func TestPanicLeavesNobodyWithoutAnswer(t *testing.T) {
+	bug := func() { panic("bug") }
+	for _, tt := range []struct {
+		name string
+		ask  func(*boltqueue.DB, context.Context) error
+		// others is what those hear who are decided together with it.
+		others error
+	}{
+		{"in a decision", func(q *boltqueue.DB, ctx context.Context) error { return q.Decide(ctx, bug) }, queue.ErrStorage},
+		{"in a look", func(q *boltqueue.DB, ctx context.Context) error { return q.Look(ctx, bug) }, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "queue.db")
+			synctest.Test(t, func(t *testing.T) {
+				goOn, d := make(chan struct{}), &disk{}
+				q := open(t, boltqueue.Options{Path: path, Commit: d.commit(goOn)})
+				d.next(heldForever)
+				var callers sync.WaitGroup
+				answers := make([]error, 4)
+				for i, ask := range []func() error{
+					func() error { _, _, err := q.Schedule(t.Context(), start, request("held", "k")); return err },
+					func() error { _, _, err := q.Schedule(t.Context(), start, request("a", "k")); return err },
+					func() error { return tt.ask(q, t.Context()) },
+					func() error { _, _, err := q.Schedule(t.Context(), start, request("b", "k")); return err },
+				} {
+					callers.Go(func() { answers[i] = ask() })
+					synctest.Wait() // so that they come in this order
+				}
+				close(goOn)
+				callers.Wait()
+				for i, want := range []error{nil, tt.others, boltqueue.ErrForeign, tt.others} {
+					if !errors.Is(answers[i], want) {
+						t.Errorf("answer %d is %v, want %v", i, answers[i], want)
+					}
+				}
+				schedule(t, q, request("a", "later"))
+			})
+		})
+	}
+}

@@ -118,6 +118,9 @@ func (q *DB) drain() {
 // serve decides a request, and with it all that wait if it has to be written;
 // commits once, and answers. Without a request it writes what waits for a commit.
 // The caller has the turn.
+//
+// What panics is an answer too: whoever serves a request of HTTP would recover from it
+// above, and the others of the batch would wait for ever.
 func (q *DB) serve(first ...request) {
 	wasBroken := q.broken != nil
 	if wasBroken {
@@ -137,13 +140,16 @@ func (q *DB) serve(first ...request) {
 	for i, r := range q.taken {
 		switch {
 		case r.set != nil:
-			r.set(q.mem)
-			q.answers[i], wake = nil, true
+			q.answers[i] = guard(q.opts.Path, func() error {
+				r.set(q.mem)
+				return nil
+			})
+			wake = true
 		case r.look == nil:
 		case q.broken != nil:
 			q.answers[i] = q.broken // memory may hold what was never written
 		default:
-			q.answers[i] = r.look(q.mem)
+			q.answers[i] = guard(q.opts.Path, func() error { return r.look(q.mem) })
 		}
 	}
 	q.arm()
