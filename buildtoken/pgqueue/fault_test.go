@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
@@ -42,7 +43,8 @@ func wired(t *testing.T, server *pgtest.Server, timeout time.Duration) (*pgqueue
 		t.Fatal(err)
 	}
 	w := newWire(t, parsed.Query().Get("host"))
-	behind := "postgres:///postgres?user=buildtoken&pool_max_conns=2&host=" + w.dir
+	// One connection: who asks what became of a commit must let go of the one that was lost.
+	behind := "postgres:///postgres?user=buildtoken&pool_max_conns=1&host=" + w.dir
 	q := open(t, pgqueue.Options{URL: behind, Schema: pgtest.Schema(t, server.URL()), Timeout: timeout, Log: zap.NewNop()})
 	return q, w
 }
@@ -370,5 +372,34 @@ func TestIdentifiersOfALostTransactionAreNotUsed(t *testing.T) {
 			t.Error(err)
 		}
 		schedule(t, q, request("j", fmt.Sprint("after ", n)))
+	}
+}
+
+// An answer by the rules is no reason to leave connections: with them go the
+// statements that they have prepared.
+func TestRefusedVerbKeepsConnections(t *testing.T) {
+	server := pgtest.Start(t)
+	q, _ := wired(t, server, 0)
+	item := schedule(t, q, request("j", "k"))
+	conn := pgtest.Connect(t, server.URL())
+	backends := func() (all []int32) {
+		rows, err := conn.Query(t.Context(), "select pid from pg_stat_activity where application_name = 'buildtoken' order by pid")
+		if err == nil {
+			all, err = pgx.CollectRows(rows, pgx.RowTo[int32])
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	before := backends()
+	if err := q.Cancel(t.Context(), start, "j", item.ID+1, "alice"); !errors.Is(err, queue.ErrNotFound) {
+		t.Errorf("Cancel = %v, want ErrNotFound", err)
+	}
+	if err := q.Cancel(t.Context(), start, "j", item.ID, "alice"); err != nil { // goes by the next connection
+		t.Errorf("Cancel = %v", err)
+	}
+	if diff := cmp.Diff(before, backends()); diff != "" {
+		t.Errorf("connections (-before +after):\n%s", diff)
 	}
 }

@@ -209,7 +209,12 @@ func configure(opts Options) (*pgxpool.Config, error) {
 		config.PingTimeout = opts.Timeout / 10
 	}
 	config.BeforeClose = func(conn *pgx.Conn) {
-		if conn.IsClosed() { // given up
+		if !conn.IsClosed() {
+			return
+		}
+		select {
+		case <-conn.PgConn().CleanupDone(): // who asked has given up, and the database was told
+		case <-time.After(opts.Timeout / 10):
 			_ = conn.PgConn().Conn().Close()
 		}
 	}

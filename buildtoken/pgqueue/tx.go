@@ -173,6 +173,7 @@ func (q *DB) once(ctx context.Context, what func(context.Context, *tx) error) er
 	switch {
 	case errors.As(err, &unknown):
 		q.pool.Reset() // the others are as old as this one
+		conn.Release() // another one is needed, for which there may be no room beside it
 		err = q.resolve(ctx, unknown)
 	case err != nil && isLost(err):
 		q.pool.Reset()
@@ -278,5 +279,5 @@ func isLost(err error) bool {
 		return answer.SeverityUnlocalized != "ERROR"
 	}
 	var refused *pgconn.ConnectError
-	return !errors.As(err, &refused) && !errors.Is(err, errRecord) && !errors.Is(err, errTaken) && !errors.Is(err, errNoLane)
+	return !isAnswer(err) && !errors.As(err, &refused) && !errors.Is(err, errRecord) && !errors.Is(err, errTaken) && !errors.Is(err, errNoLane)
 }
