@@ -25,15 +25,30 @@ func (c *Controller) prepare(b queue.Build) executor.Run {
 }
 
 // run runs one build to its end. j is nil if the configuration doesn't have the
-// job. The log is closed, with the result as its last line, before the end is
-// recorded: whoever sees that a build has ended finds its whole log.
+// job.
 func (c *Controller) run(ctx context.Context, j *definedJob, b queue.Build) (queue.Result, string) {
+	about(c.logger(), b).Info("build started", zap.Int("executor", b.Executor), zap.Duration("late", b.Started.Sub(b.Item.Due)))
+	b.Result, b.Reason = c.runLogged(ctx, j, b)
+	logEnded(c.logger(), b) // asked for anew: a build may outlive a configuration
+	return b.Result, b.Reason
+}
+
+// about is a logger for what there is to say about a build.
+func about(log *zap.Logger, b queue.Build) *zap.Logger {
+	return log.With(zap.String("job", b.Item.Job), zap.Int64("number", b.Number), zap.Int64("item", b.Item.ID))
+}
+
+// logEnded says that a build has ended now, and how.
+func logEnded(log *zap.Logger, b queue.Build) {
+	about(log, b).Info("build ended", zap.String("result", string(b.Result)), zap.String("reason", b.Reason),
+		zap.Duration("duration", time.Since(b.Started)))
+}
+
+// runLogged runs a build with its console log, which is closed, with the result
+// as its last line, before the end is recorded: whoever sees that a build has
+// ended finds its whole log.
+func (c *Controller) runLogged(ctx context.Context, j *definedJob, b queue.Build) (queue.Result, string) {
 	full := b.Item.Job
-	// Asked for anew each time: a build may outlive a configuration.
-	log := func() *zap.Logger {
-		return c.logger().With(zap.String("job", full), zap.Int64("number", b.Number), zap.Int64("item", b.Item.ID))
-	}
-	log().Info("build started", zap.Int("executor", b.Executor), zap.Duration("late", b.Started.Sub(b.Item.Due)))
 	out, err := c.logs.create(full, b.Number, c.opts.LogLimit)
 	for c.lacks(ctx, b, err) {
 		out, err = c.logs.create(full, b.Number, c.opts.LogLimit)
@@ -42,7 +57,7 @@ func (c *Controller) run(ctx context.Context, j *definedJob, b queue.Build) (que
 	case err != nil && ctx.Err() != nil:
 		return queue.Aborted, oneLine(context.Cause(ctx).Error()+", while there was no room for a console log", maxReason)
 	case err != nil:
-		log().Error("build not started: no log", zap.Error(err))
+		about(c.logger(), b).Error("build not started: no log", zap.Error(err))
 		return queue.NotBuilt, oneLine("the console log cannot be written: "+err.Error(), maxReason)
 	}
 	c.queue.logBegun(b.Item.ID) // who waits for the log can have it
@@ -64,11 +79,9 @@ func (c *Controller) run(ctx context.Context, j *definedJob, b queue.Build) (que
 		out.Line(line)
 	}
 	if err := out.Close(); err != nil {
-		log().Error("console log is not complete", zap.Error(err))
+		about(c.logger(), b).Error("console log is not complete", zap.Error(err))
 	}
 	shipped()
-	log().Info("build ended", zap.String("result", string(b.Result)), zap.String("reason", b.Reason),
-		zap.Duration("duration", time.Since(b.Started)))
 	return b.Result, b.Reason
 }
 

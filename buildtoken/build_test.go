@@ -212,6 +212,7 @@ func TestLogThatCannotBeWritten(t *testing.T) {
 		if _, err := s.Log(t.Context(), "app", 1); err == nil {
 			t.Error("Log = nil error, there is no log")
 		}
+		s.wantEndLogged("app", 1, queue.NotBuilt)
 	})
 }
 
@@ -331,8 +332,10 @@ func TestLostBuild(t *testing.T) {
 		s.crash()
 		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{app}}})
 		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{app}}}) // only the first looks for them
-		s.wantResult("app", 1, queue.Aborted, "lost: the server stopped while the build was running")
-		s.wantResult("app", 2, queue.Aborted, "lost: the server stopped while the build was running")
+		for number := range int64(2) {
+			s.wantResult("app", number+1, queue.Aborted, "lost: the server stopped while the build was running")
+			s.wantEndLogged("app", number+1, queue.Aborted)
+		}
 		if got := s.log("app", 1)[1:3]; fmt.Sprint(got) != "[working half a li]" {
 			t.Errorf("log = %q, want what the build wrote", got)
 		}

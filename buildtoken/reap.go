@@ -50,15 +50,16 @@ func (c *Controller) reclaim(ctx context.Context, e *effective) error {
 }
 
 // closeLost ends the log of a build that was lost, unless the queue has done
-// that, and removes its uploads.
+// that, removes its uploads, and says so.
 func (c *Controller) closeLost(log *zap.Logger, b queue.Build) {
 	if c.logs.keeper == nil {
 		err := c.logs.Append(job.PathElement(b.Item.Job), b.Number, b.LastLines()...)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, console.ErrNotFound) {
-			log.Warn("log of a lost build could not be ended", zap.String("job", b.Item.Job), zap.Int64("number", b.Number), zap.Error(err))
+			about(log, b).Warn("log of a lost build could not be ended", zap.Error(err))
 		}
 	}
 	c.removeUploads(b)
+	logEnded(log, b)
 }
 
 // reap ends what is left of lost builds, before new ones can meet it in their

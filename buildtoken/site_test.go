@@ -96,6 +96,15 @@ func openSite(t testing.TB, cfg buildtoken.Config, jobs ...buildtoken.Job) *site
 	return s
 }
 
+// wantEndLogged wants the operator to have been told once how a build ended.
+func (s *site) wantEndLogged(full string, number int64, result queue.Result) {
+	s.t.Helper()
+	told := s.logs.FilterMessage("build ended").FilterField(zap.String("job", full)).FilterField(zap.Int64("number", number)).All()
+	if len(told) != 1 || told[0].ContextMap()["result"] != string(result) {
+		s.t.Errorf("the end of %s #%d was logged as %v, want %s once", full, number, told, result)
+	}
+}
+
 func (s *site) open() {
 	s.t.Helper()
 	q, err := boltqueue.Open(boltqueue.Options{Path: filepath.Join(s.dir, "queue.db"), Commit: commitFast})
