@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -107,6 +108,31 @@ func TestFolderInPlaceOfTheKey(t *testing.T) {
 	}
 }
 
+// TestLostQueue warns: whoever asks for build 1 gets another one than before.
+func TestLostQueue(t *testing.T) {
+	s := newSite(t)
+	text := s.caddyfile("", jobs(named("secret")))
+	s.load(text)
+	s.mustNotLog("new queue")
+	s.stop()
+	if err := os.Remove(s.path); err != nil {
+		t.Fatal(err)
+	}
+	s.load(text)
+	if !s.warned("new queue beside the key") {
+		t.Error("no warning about the new queue")
+	}
+}
+
+// warned says whether there was a warning with such a text.
+func (s *site) warned(text string) bool {
+	s.t.Helper()
+	return slices.ContainsFunc(s.logged("build_token"), func(line map[string]any) bool {
+		message, _ := line["msg"].(string)
+		return line["level"] == "warn" && strings.Contains(message, text)
+	})
+}
+
 // TestLostKey warns, and ends builds whose passwords it can't read.
 func TestLostKey(t *testing.T) {
 	s := newSite(t)
@@ -121,12 +147,7 @@ func TestLostKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.load(s.caddyfile("executors 1", jobs(strings.Replace(job, "%s", "3s", 1))))
-	warned := false
-	for _, line := range s.logged("build_token") {
-		message, _ := line["msg"].(string)
-		warned = warned || line["level"] == "warn" && strings.Contains(message, "new key")
-	}
-	if !warned {
+	if !s.warned("new key") {
 		t.Error("no warning about the new key")
 	}
 	if log := s.follow("x", "secret", "1"); !strings.Contains(log, "Finished: NOT_BUILT") {

@@ -118,6 +118,10 @@ func (*Bolt) Open(place, node string, limit int, log *zap.Logger) (buildtoken.Op
 	if err != nil {
 		return buildtoken.Options{}, errors.Join(fmt.Errorf("key of the queue: %w", err), db.Close())
 	}
+	if isNew && !made {
+		log.Warn("made a new queue beside the key of an earlier one: what was queued and built is not in it, and builds are numbered from 1 again",
+			zap.String("queue", place))
+	}
 	if made && !isNew {
 		log.Warn("made a new key for an existing queue: builds that are queued with password parameters cannot be started",
 			zap.String("key", place+".key"))
