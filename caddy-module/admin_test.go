@@ -54,11 +54,12 @@ func TestAdminRefuses(t *testing.T) {
 // TestMetricsSurviveReloads has the site itself show them.
 func TestMetricsSurviveReloads(t *testing.T) {
 	s := newSite(t)
-	body := "handle /metrics {\n metrics\n}\n" + jobs(named("SECRET"))
-	s.load(s.caddyfile("", body))
+	body := "handle /metrics {\n metrics\n}\n" + jobs(named("SECRET")+"job later {\n token SECRET\n run true\n}\n")
+	s.load(s.caddyfile("executors 3", body))
 	s.follow("echo", "SECRET", s.trigger("echo", "SECRET"))
 	s.get("/buildByToken/build?job=echo&token=wrong")
 	s.get("/buildByToken/build?job=unknown&token=SECRET")
+	s.get("/buildByToken/build?job=later&token=SECRET&delay=1h")
 	want := []string{
 		`caddy_build_token_triggers_total{job="echo",outcome="created"} 1`,
 		`caddy_build_token_triggers_total{job="echo",outcome="joined"} 0`,
@@ -66,6 +67,9 @@ func TestMetricsSurviveReloads(t *testing.T) {
 		`caddy_build_token_refused_total{reason="token"} 1`,
 		`caddy_build_token_refused_total{reason="unknown"} 1`,
 		`caddy_build_token_builds_total{job="echo",result="SUCCESS"} 1`,
+		`caddy_build_token_queued_items 1`,
+		`caddy_build_token_running_builds 0`,
+		`caddy_build_token_executors 3`,
 	}
 	for _, when := range []string{"before the reload", "after it", "after another"} {
 		got := s.get("/metrics").body
@@ -77,7 +81,7 @@ func TestMetricsSurviveReloads(t *testing.T) {
 		if strings.Contains(got, `job="unknown"`) {
 			t.Errorf("%s: a request made a label", when)
 		}
-		s.load(s.caddyfile("", body))
+		s.load(s.caddyfile("executors 3", body))
 	}
 }
 

@@ -1,21 +1,29 @@
 package caddymodule
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
 )
 
 // collector shows the counts of the controller that a configuration uses. The
 // counts live in the controller, so they survive reloads, while Caddy has a
 // new registry for each configuration. Labels come from the configuration only.
 type collector struct {
-	app                       *App
-	triggers, refused, builds *prometheus.Desc
+	app                        *App
+	triggers, refused, builds  *prometheus.Desc
+	queued, running, executors *prometheus.Desc
 }
+
+// scrapeTime bounds how long one look at the metrics waits for the queue.
+const scrapeTime = 2 * time.Second
 
 // registerMetrics has a configuration's registry show the counts.
 func registerMetrics(registry *prometheus.Registry, app *App) error {
@@ -27,6 +35,12 @@ func registerMetrics(registry *prometheus.Registry, app *App) error {
 			"Refused triggers by reason.", []string{"reason"}, nil),
 		builds: prometheus.NewDesc("caddy_build_token_builds_total",
 			"Ended builds of a job by result.", []string{"job", "result"}, nil),
+		queued: prometheus.NewDesc("caddy_build_token_queued_items",
+			"Items of the jobs of this configuration that wait.", nil, nil),
+		running: prometheus.NewDesc("caddy_build_token_running_builds",
+			"Builds that run on this server.", nil, nil),
+		executors: prometheus.NewDesc("caddy_build_token_executors",
+			"How many builds may run at once on this server.", nil, nil),
 	})
 	if err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
 		return fmt.Errorf("build_token: register metrics: %w", err)
@@ -39,6 +53,9 @@ func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	to <- c.triggers
 	to <- c.refused
 	to <- c.builds
+	to <- c.queued
+	to <- c.running
+	to <- c.executors
 }
 
 // Collect implements [prometheus.Collector].
@@ -63,6 +80,27 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	for _, reason := range slices.Sorted(maps.Keys(stats.Refused)) {
 		count(c.refused, stats.Refused[reason], reason)
 	}
+	c.collectNow(ctl, to)
+}
+
+// collectNow shows how things stand. If the queue can't be asked, its metric is missing.
+func (c *collector) collectNow(ctl *buildtoken.Controller, to chan<- prometheus.Metric) {
+	now := func(desc *prometheus.Desc, n int) {
+		to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(n))
+	}
+	now(c.running, len(ctl.Running()))
+	now(c.executors, ctl.Executors())
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTime)
+	defer cancel()
+	lanes, err := ctl.Lanes(ctx, slices.Collect(maps.Keys(c.app.jobs()))...)
+	if err != nil {
+		return
+	}
+	queued := 0
+	for _, lane := range lanes {
+		queued += lane.Queued
+	}
+	now(c.queued, queued)
 }
 
 var _ prometheus.Collector = (*collector)(nil)
