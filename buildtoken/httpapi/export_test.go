@@ -19,7 +19,7 @@ func TimeSpan(d time.Duration) string { return timeSpan(d) }
 
 // SplitPath gives the segments of a path, and what stands alone behind /buildByToken/.
 func SplitPath(escaped string) (segments []string, action string) {
-	p := splitPath(escaped, nil)
+	p := splitPath(escaped, make([]string, 4))
 	action, _ = p.action()
 	return p.segments, action
 }

@@ -56,6 +56,7 @@ func (q *request) trigger(t buildtoken.Trigger) {
 	wait := q.mayWait(t.Caller, out)
 	t = buildtoken.Trigger{Root: t.Root, AnyKind: t.AnyKind} // what is held while waiting is small
 	f.drop()
+	q.seen = nil
 	q.queued(t, out, q.awaitEnd(ctl, out, wait))
 }
 
