@@ -11,7 +11,7 @@ import (
 // queue.ErrNotRunning.
 type Keeper interface {
 	// AppendLog adds p to the log of a running build if that ends at offset, and says where it ends then. With the last
-	// piece, which may be empty, it is complete. It is durable no later than the end of the build.
+	// piece, which may be empty, it is complete, and then it is durable.
 	AppendLog(ctx context.Context, job string, number, offset int64, p []byte, last bool) (size int64, err error)
 	// LogState says how long a log is and whether that is all. Of a build that has just been started it is empty.
 	LogState(ctx context.Context, job string, number int64) (size int64, complete bool, err error)

@@ -39,11 +39,12 @@ const (
 // says where it ends then. If it ended elsewhere, nothing is added. After the
 // last piece the log is complete.
 //
-// What is added is durable with whatever is committed next, such as the end of
-// the build: a sync for each piece would be one for each line of a slow build. If
-// the database crashes before, the end of the log may be gone, and a later call
-// says so. The log of a build that has ended on record, or a complete one, is
-// queue.ErrNotRunning.
+// The last piece is durable when it was added, and so is all before it: once the log
+// is complete, the end of the build is recorded, and nobody looks back. Another
+// piece is durable with whatever is committed next, since a sync for each would be
+// one for each line of a slow build. If the database crashes before, it may be gone, and a
+// later call says so. The log of a build that has ended on record, or a complete
+// one, is queue.ErrNotRunning.
 func (q *DB) AppendLog(ctx context.Context, job string, number, offset int64, p []byte, last bool) (size int64, err error) {
 	if err := q.ask(ctx); err != nil {
 		return 0, err
@@ -60,7 +61,9 @@ func (q *DB) AppendLog(ctx context.Context, job string, number, offset int64, p 
 	}
 	var grown, complete, running bool
 	b := new(pgx.Batch) // which is one transaction
-	b.Queue("select set_config('synchronous_commit', 'off', true)")
+	if !last {
+		b.Queue("select set_config('synchronous_commit', 'off', true)")
+	}
 	if offset == 0 {
 		b.Queue(beginLog, job, number)
 	}

@@ -68,6 +68,31 @@ func TestLogGrowsInPieces(t *testing.T) {
 	}
 }
 
+// TestCompleteLogSurvivesACrash has the database crash between the log's last piece
+// and the record of the build's end, which nobody takes back then.
+func TestCompleteLogSurvivesACrash(t *testing.T) {
+	server := pgtest.Start(t)
+	conn := pgtest.Connect(t, server.URL())
+	for _, sql := range []string{"alter system set wal_writer_delay = '10s'", "select pg_reload_conf()"} {
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	q := open(t, pgqueue.Options{URL: server.URL(), Schema: "crash", Log: zap.NewNop()})
+	b := running(t, q, "j")
+	add(t, q, b, 0, "one\n", false, 4)
+	add(t, q, b, 4, "Finished: SUCCESS\n", true, 22)
+	if err := errors.Join(server.Crash(), server.Run()); err != nil {
+		t.Fatal(err)
+	}
+	var size int64
+	var complete bool
+	const sql = "select coalesce(sum(size), 0)::bigint, coalesce(bool_and(complete), false) from crash.logs"
+	if err := pgtest.Connect(t, server.URL()).QueryRow(t.Context(), sql).Scan(&size, &complete); err != nil || size != 22 || !complete {
+		t.Errorf("the log is %d bytes, complete %v, %v; want 22, true", size, complete, err)
+	}
+}
+
 // TestLogOfLostBuildEnds has a build lost in several states of its log. What
 // the server that was given up has to say then comes too late.
 func TestLogOfLostBuildEnds(t *testing.T) {
