@@ -1,12 +1,12 @@
 // Package boltqueue keeps the queue of one server in one file (bbolt).
 //
-// One caller at a time has the turn, and with it all lanes. What it asks for is decided
-// with the rules of package queue; if that has to be written, it takes along whatever other
-// requests wait (at most [maxBatch]), writes the changed records in one
-// transaction, and everybody is answered only after the commit: one pair of fsyncs
-// serves the whole batch. Look-ups by identity, by due
-// instant and by ID are in memory, so a trigger costs the same with a million
-// items queued as with none; records are on disk only.
+// One caller at a time has the turn, and with it all lanes. What it asks for is
+// decided with the rules of package queue; if that has to be written, it takes
+// along whatever other requests wait (at most [maxBatch]), writes the changed
+// records in one transaction, and everybody is answered only after the commit:
+// one pair of fsyncs serves the whole batch. Look-ups by identity, by due instant
+// and by ID are in memory, so a trigger costs the same with a million items queued
+// as with none; records are on disk only.
 //
 // What will bite you:
 //
