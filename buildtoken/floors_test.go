@@ -31,6 +31,7 @@ func floors() map[string]int {
 
 		// Small; leave no goroutine behind.
 		"buildtoken/console":  1,
+		"buildtoken/hook":     1,
 		"buildtoken/patience": 1,
 		"buildtoken/policy":   1,
 		"buildtoken/runner":   1,
