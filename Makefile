@@ -4,7 +4,7 @@ SHELL := bash
 MODULE := github.com/buildtoken/buildtoken
 TOOL := go tool -modfile=tools/go.mod
 LINT := $(TOOL) golangci-lint
-FOLDERS := buildtoken caddy-module cmd
+FOLDERS := buildtoken caddy-module cmd internal
 
 FUZZTIME ?= 30s
 SEEDS ?= 200

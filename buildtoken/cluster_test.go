@@ -15,9 +15,9 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
-	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
 // cluster is several servers that share a queue in a database of their own.

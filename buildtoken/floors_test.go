@@ -36,18 +36,18 @@ func floors() map[string]int {
 		"buildtoken/policy":   1,
 		"buildtoken/runner":   1,
 
-		// For tests, and for programs that torture: a real Postgres.
-		"buildtoken/pgqueue/pgserver": 1,
-		"buildtoken/pgqueue/pgtest":   2,
-
 		// Each does one thing in the world, and none knows the other.
 		"buildtoken/boltqueue":         2,
 		"buildtoken/executor":          2,
 		"buildtoken/pgqueue":           2,
-		"buildtoken/queue/queuetest":   2,
 		"buildtoken/runner/execrunner": 2,
 		"buildtoken/runner/httprunner": 2,
-		"buildtoken/runner/runnertest": 2,
+
+		// Test support. The torture harness uses pgserver too.
+		"internal/pgserver":   1,
+		"internal/pgtest":     2,
+		"internal/queuetest":  2,
+		"internal/runnertest": 2,
 
 		"buildtoken":         3, // wires the floors below
 		"buildtoken/httpapi": 4, // knows net/http
@@ -140,15 +140,15 @@ func TestFloorsAreKept(t *testing.T) {
 		},
 		{
 			"testing in what is linked into a program",
-			source{folder: "caddy-module", imports: []string{"testing", module + "/buildtoken/queue/queuetest"}},
+			source{folder: "caddy-module", imports: []string{"testing", module + "/internal/queuetest"}},
 			[]string{
 				"caddy-module imports testing outside a test",
-				"caddy-module imports buildtoken/queue/queuetest outside a test",
+				"caddy-module imports internal/queuetest outside a test",
 			},
 		},
 		{
 			"testing in a conformance suite is allowed",
-			source{folder: "buildtoken/queue/queuetest", imports: []string{"testing", "testing/synctest", module + "/buildtoken/queue"}},
+			source{folder: "internal/queuetest", imports: []string{"testing", "testing/synctest", module + "/buildtoken/queue"}},
 			nil,
 		},
 	} {
@@ -225,9 +225,9 @@ func passedIn(folder string) bool {
 	}, folder)
 }
 
-// forTests tells which packages hold tests that others run.
+// forTests reports whether only tests may import the package.
 func forTests(folder string) bool {
-	return slices.Contains([]string{"buildtoken/pgqueue/pgtest", "buildtoken/queue/queuetest", "buildtoken/runner/runnertest"}, folder)
+	return slices.Contains([]string{"internal/pgtest", "internal/queuetest", "internal/runnertest"}, folder)
 }
 
 // under tells whether an imported package is tree or stands below it.

@@ -14,8 +14,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
-	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
 // BenchmarkQueues makes new items from 64 callers, of 100 jobs: with the queue in

@@ -24,9 +24,9 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/console"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
-	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
 // openLog opens the log of a build.

@@ -17,8 +17,8 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
-	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
 // server is the node of all builds, before and after the move.

@@ -12,8 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
-	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
 	caddymodule "github.com/buildtoken/buildtoken/caddy-module"
+	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
 // onPostgres is the Caddyfile of a site whose queue is in a database.

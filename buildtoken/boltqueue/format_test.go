@@ -12,7 +12,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
-	"github.com/buildtoken/buildtoken/buildtoken/queue/queuetest"
+	"github.com/buildtoken/buildtoken/internal/queuetest"
 )
 
 // sample is a queue as a released program wrote it. It is never written anew,

@@ -17,7 +17,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
-	"github.com/buildtoken/buildtoken/buildtoken/queue/queuetest"
+	"github.com/buildtoken/buildtoken/internal/queuetest"
 )
 
 // keyedRequest is a trigger with a key.

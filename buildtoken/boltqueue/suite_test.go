@@ -8,7 +8,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
-	"github.com/buildtoken/buildtoken/buildtoken/queue/queuetest"
+	"github.com/buildtoken/buildtoken/internal/queuetest"
 )
 
 func TestQueue(t *testing.T) {

@@ -12,9 +12,9 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/httpapi"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
-	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
+	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
 // told is a runner whose build writes what it is told, until there is no more.

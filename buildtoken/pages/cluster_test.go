@@ -14,8 +14,8 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
-	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
 // told is a build that writes what it is told, until it is told nothing or is stopped.

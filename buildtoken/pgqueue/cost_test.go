@@ -14,8 +14,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
-	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
 // fill queues n items of a job in front of all others, while the queue is closed.

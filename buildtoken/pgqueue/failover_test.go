@@ -13,8 +13,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
-	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
 // TestFailoverForgetsNothing has callers trigger at two servers while their database

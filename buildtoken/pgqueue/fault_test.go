@@ -13,8 +13,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
-	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
 var start = time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)

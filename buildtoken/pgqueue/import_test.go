@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
-	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
 func sequence[T any](records []T, end error) iter.Seq2[T, error] {

@@ -4,8 +4,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
 // What is counted in parts is what the items are together, whatever came and went.

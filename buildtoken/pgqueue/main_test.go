@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
+	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }

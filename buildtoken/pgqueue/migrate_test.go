@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
-	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
+	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
 // older makes the tables as a program left them that knew all steps but the

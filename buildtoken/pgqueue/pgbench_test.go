@@ -12,7 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
-	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
+	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
 // BenchmarkBesidePgbench makes new items, and then has Postgres do as often what a

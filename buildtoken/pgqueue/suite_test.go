@@ -6,8 +6,8 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
-	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
-	"github.com/buildtoken/buildtoken/buildtoken/queue/queuetest"
+	"github.com/buildtoken/buildtoken/internal/pgtest"
+	"github.com/buildtoken/buildtoken/internal/queuetest"
 )
 
 func TestQueue(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
-	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
 // TestOthersAreToldAndHeard listens as another server would, and tells something

@@ -14,7 +14,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
+	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
 // TestMigrate moves the queue of a server that was killed while a build ran, and

@@ -10,7 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgtest"
+	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
 // TestStatusCommandOnEitherServer has a build run on each of two servers that share a

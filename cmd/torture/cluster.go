@@ -11,7 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgserver"
+	"github.com/buildtoken/buildtoken/internal/pgserver"
 )
 
 // cluster runs several servers on one queue in a real Postgres, each behind a

@@ -4,7 +4,7 @@ import (
 	"io"
 	"os"
 
-	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgserver"
+	"github.com/buildtoken/buildtoken/internal/pgserver"
 )
 
 // runPostgres starts a Postgres for a script, prints how to connect, and stops

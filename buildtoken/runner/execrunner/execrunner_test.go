@@ -19,7 +19,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 	"github.com/buildtoken/buildtoken/buildtoken/runner/execrunner"
-	"github.com/buildtoken/buildtoken/buildtoken/runner/runnertest"
+	"github.com/buildtoken/buildtoken/internal/runnertest"
 )
 
 func TestContract(t *testing.T) {

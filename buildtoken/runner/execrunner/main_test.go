@@ -13,7 +13,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 	"github.com/buildtoken/buildtoken/buildtoken/runner/execrunner"
-	"github.com/buildtoken/buildtoken/buildtoken/runner/runnertest"
+	"github.com/buildtoken/buildtoken/internal/runnertest"
 )
 
 // TestMain makes this program the command of its own tests, too: play=SCRIPT plays a script.

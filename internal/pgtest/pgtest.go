@@ -11,7 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgserver"
+	"github.com/buildtoken/buildtoken/internal/pgserver"
 )
 
 // Variable names a Postgres to test with instead of one that is started.

@@ -6,7 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/buildtoken/buildtoken/buildtoken/pgqueue/pgserver"
+	"github.com/buildtoken/buildtoken/internal/pgserver"
 )
 
 func TestServerThatDiesRunsAgainWithWhatWasCommitted(t *testing.T) {
