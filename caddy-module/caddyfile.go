@@ -14,7 +14,8 @@ import (
 
 func init() {
 	httpcaddyfile.RegisterHandlerDirective("build_token", parseDirective)
-	httpcaddyfile.RegisterDirectiveOrder("build_token", httpcaddyfile.Before, "respond")
+	// After all that can guard a site: respond, abort, error, redir, handle, and authentication.
+	httpcaddyfile.RegisterDirectiveOrder("build_token", httpcaddyfile.After, "respond")
 }
 
 // parseDirective reads the directive and compares its jobs with those of the

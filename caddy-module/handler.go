@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -20,7 +21,7 @@ func init() {
 
 // Handler takes triggers for the jobs that it defines, and shows what became
 // of them, under Jenkins-compatible URLs. Requests for any other path go on to
-// the next handler.
+// the next handler; if no handler takes them, the answer is 404.
 //
 // The access log entries of its requests show no secrets: of the query only
 // `job`, `delay`, `cause`, `item` and `start` are in clear, and headers that
@@ -72,7 +73,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("build_token: methods: %q is neither GET nor POST", m)
 		}
 	}
-	var err error
+	err := checkTemplates(ctx)
+	if err != nil {
+		return fmt.Errorf("build_token: %w", err)
+	}
 	if h.root, err = parseRootURL(h.RootURL); err != nil {
 		return fmt.Errorf("build_token: root_url: %w", err)
 	}
@@ -117,13 +121,23 @@ func placeOf(ctx caddy.Context) string {
 	return "another server"
 }
 
-// ServeHTTP answers what is ours and leaves the rest to next. It never returns
-// an error of its own: Caddy would log it with the whole URL.
+// errNotFound is returned for a path that no handler takes.
+var errNotFound = errors.New("build_token: no handler takes this path")
+
+// ServeHTTP answers requests for our paths and passes all others on to next.
+// If no handler takes them either, it returns 404, where Caddy would answer 200
+// with an empty body.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if h.log.serve(w, r, h.serve) {
 		return nil
 	}
-	return next.ServeHTTP(w, r)
+	err := next.ServeHTTP(w, r)
+	const unhandled = "unhandled" // set by Caddy at the end of its chain of handlers
+	if nop, _ := caddyhttp.GetVar(r.Context(), unhandled).(bool); nop && err == nil {
+		caddyhttp.SetVar(r.Context(), unhandled, false)
+		return caddyhttp.Error(http.StatusNotFound, errNotFound)
+	}
+	return err
 }
 
 // serve shows people pages and answers programs. Nothing below buildByToken is

@@ -77,6 +77,7 @@ func (s *site) caddyfile(option, body string) string {
 	admin off
 	persist_config off
 	auto_https off
+	order respond after build_token
 	debug
 	log {
 		output file %[1]s

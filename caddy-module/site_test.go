@@ -40,6 +40,7 @@ func siteText(dir, address, block string) string {
 	admin off
 	persist_config off
 	auto_https off
+	order respond after build_token
 	log {
 		output discard
 	}

@@ -80,7 +80,6 @@ func (s site) caddyfile(v variation, extra string) string {
 	line("token %s {\ngrant trigger status log cancel\n}", secret)
 	s.folder(line, v, "")
 	line("}")
-	line("respond 418")
 	line("}")
 	b.WriteString(extra)
 	return b.String()
