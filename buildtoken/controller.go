@@ -14,6 +14,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken/executor"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/throttle"
 )
 
 // Defaults of [Config] and [Options].
@@ -84,7 +85,7 @@ type Config struct {
 	// closed; 0 is [DefaultShutdownTimeout], negative is nothing.
 	ShutdownTimeout time.Duration
 	// WrongTokens limits guessing.
-	WrongTokens Throttle
+	WrongTokens throttle.Limit
 	// Log is where this configuration wants the controller to log. Nil is silent.
 	Log *zap.Logger
 }
@@ -101,7 +102,7 @@ func (c Config) withDefaults() Config {
 	if c.ShutdownTimeout == 0 {
 		c.ShutdownTimeout = DefaultShutdownTimeout
 	}
-	c.WrongTokens = c.WrongTokens.withDefaults()
+	c.WrongTokens = c.WrongTokens.WithDefaults()
 	if c.Log == nil {
 		c.Log = zap.NewNop()
 	}
@@ -119,7 +120,7 @@ type Controller struct {
 	logs    logs
 	uploads uploads
 	vault   vault
-	wrong   *wrongTokens
+	wrong   *throttle.Limiter
 	pool    *executor.Pool
 	polls   *polls
 	others  cluster        // nil if the queue is this server's alone
@@ -192,7 +193,7 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 		opts: opts, queue: observe(opts.Queue), vault: v,
 		logs:    newLogs(filepath.Join(opts.Dir, "logs"), opts.Queue),
 		uploads: newUploads(filepath.Join(opts.Dir, "uploads"), opts.Queue),
-		wrong:   newWrongTokens(),
+		wrong:   throttle.New(),
 		done:    make(chan struct{}),
 		stopped: make(chan struct{}),
 	}

@@ -35,9 +35,14 @@ func floors() map[string]int {
 		"buildtoken/patience": 1,
 		"buildtoken/policy":   1,
 		"buildtoken/runner":   1,
+		"buildtoken/throttle": 1,
+		"buildtoken/vault":    1,
+		"buildtoken/watch":    1,
 
 		// Each does one thing in the world, and none knows the other.
 		"buildtoken/boltqueue":         2,
+		"buildtoken/build":             2,
+		"buildtoken/definition":        2,
 		"buildtoken/executor":          2,
 		"buildtoken/pgqueue":           2,
 		"buildtoken/runner/execrunner": 2,

@@ -175,7 +175,7 @@ func (c *Controller) trigger(ctx context.Context, now time.Time, d *Definition, 
 // do without, and returns the rules that the trigger has to meet.
 func (c *Controller) authorize(ctx context.Context, now time.Time, d *Definition, j *definedJob, by Caller, need token.Grant) (token.Token, []*policy.Policy, error) {
 	e := c.effective.Load()
-	if wait := c.wrong.wait(now, e.WrongTokens, by.Remote, j.FullName); wait > 0 {
+	if wait := c.wrong.Wait(now, e.WrongTokens, by.Remote, j.FullName); wait > 0 {
 		return token.Token{}, nil, &ThrottledError{Wait: wait}
 	}
 	if !by.Presented {
@@ -194,7 +194,7 @@ func (c *Controller) authorize(ctx context.Context, now time.Time, d *Definition
 		if errors.Is(err, token.ErrMissing) { // an empty token was presented: that is a wrong one
 			err = token.ErrMismatch
 		}
-		c.wrong.add(now, e.WrongTokens, by.Remote, j.FullName)
+		c.wrong.Add(now, e.WrongTokens, by.Remote, j.FullName)
 		return token.Token{}, nil, err
 	}
 	if !opened.Grants.Has(need) {

@@ -10,6 +10,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/throttle"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
@@ -17,7 +18,7 @@ import (
 // right token, and that what is accepted is what was asked for.
 func FuzzTrigger(f *testing.F) {
 	params := []job.Param{{Name: "S", Kind: job.KindString}, {Name: "B", Kind: job.KindBoolean}, {Name: "C", Kind: job.KindChoice, Choices: []string{"a", "b"}}}
-	s := openSite(f, buildtoken.Config{WrongTokens: buildtoken.Throttle{Max: -1}},
+	s := openSite(f, buildtoken.Config{WrongTokens: throttle.Limit{Max: -1}},
 		buildtoken.Job{Name: "app", Tokens: opens(), Runner: succeeds(), Params: params},
 		buildtoken.Job{Name: "plain", Tokens: opens(), Runner: succeeds(), Allow: []string{`size(cause) < 10 || delay < duration("1h")`}},
 		buildtoken.Job{Name: "tokenless", Runner: succeeds()})

@@ -21,6 +21,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/policy"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/throttle"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
@@ -225,7 +226,7 @@ func TestUserWithoutToken(t *testing.T) {
 
 func TestThrottle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSite(t, buildtoken.Config{WrongTokens: buildtoken.Throttle{Max: 3, Window: time.Minute}},
+		s := openSite(t, buildtoken.Config{WrongTokens: throttle.Limit{Max: 3, Window: time.Minute}},
 			buildtoken.Job{Name: "app", Tokens: opens(), Runner: succeeds()}, buildtoken.Job{Name: "other", Tokens: opens(), Runner: succeeds()})
 		from := func(addr string) func(*buildtoken.Trigger) {
 			return func(t *buildtoken.Trigger) { t.Remote = netip.MustParseAddr(addr) }
@@ -277,7 +278,7 @@ func TestThrottle(t *testing.T) {
 			t.Errorf("in the next window: wait %v, want 1m", got)
 		}
 
-		s.cfg.WrongTokens = buildtoken.Throttle{Max: -1}
+		s.cfg.WrongTokens = throttle.Limit{Max: -1}
 		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}}}})
 		s.guess("app", guesser, 100)
 		if got := wait("192.0.2.1"); got != 0 {
@@ -286,38 +287,12 @@ func TestThrottle(t *testing.T) {
 	})
 }
 
-// TestClockThatIsSetBackLocksNobodyOut counts wrong tokens, and sets the clock.
-// However that is done, nobody waits longer than the window.
-func TestClockThatIsSetBackLocksNobodyOut(t *testing.T) {
-	noon := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
-	w := buildtoken.CountWrongTokens(buildtoken.Throttle{Max: 2, Window: time.Minute})
-	want := func(now time.Time, want time.Duration) {
-		t.Helper()
-		if got := w.Wait(now, guesser); got != want {
-			t.Errorf("Wait(%v) = %v, want %v", now.Sub(noon), got, want)
-		}
-	}
-	w.Add(noon, guesser)
-	want(noon, 0)
-	w.Add(noon, guesser)
-	want(noon.Add(10*time.Second), 50*time.Second)
-	want(noon.Add(-time.Hour), 0)
-	w.Add(noon.Add(-time.Hour), guesser) // the count begins anew
-	want(noon.Add(-time.Hour), 0)
-	w.Add(noon.Add(-time.Hour), guesser)
-	want(noon.Add(-time.Hour), time.Minute)
-	want(noon, 0) // set right again
-	w.Add(noon, guesser)
-	want(noon, 0)
-	want(noon.AddDate(10, 0, 0), 0)
-}
-
 // The throttle remembers 65536 pairs of client and job, and forgets the oldest
 // first: a flood can wash out counts, but neither grow memory nor lock anybody out.
 func TestThrottleForgetsTheOldest(t *testing.T) {
 	s := openSite(t, buildtoken.Config{})
 	s.cfg.Log = nil // so many lines are of no use
-	s.cfg.WrongTokens = buildtoken.Throttle{Max: 1, Window: time.Hour}
+	s.cfg.WrongTokens = throttle.Limit{Max: 1, Window: time.Hour}
 	s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}}}})
 	right := ask("app", delayed("1h"), func(t *buildtoken.Trigger) { t.Remote = guesser })
 	s.guess("app", guesser, 1)

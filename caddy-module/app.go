@@ -13,6 +13,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/throttle"
 )
 
 func init() {
@@ -216,7 +217,7 @@ func (a *App) config() buildtoken.Config {
 		}
 	}
 	if w := a.WrongTokens; w != nil {
-		c.WrongTokens = buildtoken.Throttle{Max: w.Max, Window: time.Duration(w.Window)}
+		c.WrongTokens = throttle.Limit{Max: w.Max, Window: time.Duration(w.Window)}
 		if w.Off {
 			c.WrongTokens.Max = -1
 		}

@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/throttle"
 )
 
 // BenchmarkServe measures what a trigger costs above the connection. A new
@@ -27,7 +27,7 @@ func BenchmarkServe(b *testing.B) {
 		}},
 	} {
 		b.Run(bb.name, func(b *testing.B) {
-			s := newScenario(b, b.TempDir(), 1<<40, buildtoken.Throttle{Max: -1})
+			s := newScenario(b, b.TempDir(), 1<<40, throttle.Limit{Max: -1})
 			defer s.close()
 			path := "/buildByToken/build"
 			if bb.name == "new" {

@@ -14,6 +14,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/httpapi"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/throttle"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
@@ -38,7 +39,7 @@ func FuzzRequest(f *testing.F) {
 		f.Add(seed[0], seed[1], seed[2], seed[3])
 	}
 	secret := rand.Text()
-	s := newScenario(f, f.TempDir(), 0, buildtoken.Throttle{Max: -1})
+	s := newScenario(f, f.TempDir(), 0, throttle.Limit{Max: -1})
 	f.Cleanup(s.close)
 	d, err := buildtoken.Define(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{{
 		Name: "fuzzed", Runner: s.runner, Disabled: true, // disabled: a right token is 400, and nothing is stored
@@ -108,7 +109,7 @@ func FuzzHeaders(f *testing.F) {
 	} {
 		f.Add(seed[0], seed[1], seed[2], seed[3], seed[4])
 	}
-	s := newScenario(f, f.TempDir(), 0, buildtoken.Throttle{Max: -1})
+	s := newScenario(f, f.TempDir(), 0, throttle.Limit{Max: -1})
 	f.Cleanup(s.close)
 	f.Fuzz(func(t *testing.T, target, accept, authorization, other, origin string) {
 		for _, known := range []string{"TacoTuesday", "LookAtMe", "AppToken", "Hush"} {

@@ -28,6 +28,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/throttle"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
@@ -111,13 +112,13 @@ func bubble(t *testing.T, f func(*scenario)) {
 	t.Helper()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		s := newScenario(t, dir, 0, buildtoken.Throttle{})
+		s := newScenario(t, dir, 0, throttle.Limit{})
 		f(s)
 		s.close()
 	})
 }
 
-func newScenario(tb testing.TB, dir string, limit int, throttle buildtoken.Throttle) *scenario {
+func newScenario(tb testing.TB, dir string, limit int, throttle throttle.Limit) *scenario {
 	tb.Helper()
 	puppets := &puppets{running: map[string]*puppet{}}
 	db, err := boltqueue.Open(boltqueue.Options{Path: filepath.Join(dir, "queue.db")})

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/httpapi"
+	"github.com/buildtoken/buildtoken/buildtoken/throttle"
 )
 
 func waitPreferences() []struct {
@@ -93,7 +93,7 @@ func TestWaitEndsWhenTheClientIsGone(t *testing.T) {
 		{"a large body that is no form", "application/json", strings.Repeat(" ", 1<<20-2) + "{}"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := newScenario(t, t.TempDir(), 0, buildtoken.Throttle{})
+			s := newScenario(t, t.TempDir(), 0, throttle.Limit{})
 			t.Cleanup(s.close)
 			url, served := serve(t, s)
 			ctx, hangUp := context.WithCancel(t.Context())
@@ -128,7 +128,7 @@ func TestWaitEndsWhenTheClientIsGone(t *testing.T) {
 // memory of both ends of the connection.
 func BenchmarkWaiting(b *testing.B) {
 	const waiters = 200
-	s := newScenario(b, b.TempDir(), 1<<40, buildtoken.Throttle{Max: -1})
+	s := newScenario(b, b.TempDir(), 1<<40, throttle.Limit{Max: -1})
 	defer s.close()
 	url, served := serve(b, s)
 	form := "cause=push&NOTE=" + strings.Repeat("x", 500_000) // is not to be held
