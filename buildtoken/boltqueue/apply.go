@@ -10,7 +10,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// apply takes a change into memory and the transaction.
+// apply records a change in memory and in the transaction.
 func (b *batch) apply(l *lane, c queue.Change) error {
 	l.head = c.Lane
 	b.mem.lanes[l.head.Job] = l
@@ -51,8 +51,8 @@ func (b *batch) apply(l *lane, c queue.Change) error {
 	return nil
 }
 
-// settle puts the lane where it belongs now. Who waits until next, as far as the
-// lane's label goes, is woken if there is something to start before.
+// settle moves the lane to its place in memory.ready. It wakes the executors if, among
+// the lanes with the same label, something may now start before next.
 func (b *batch) settle(l *lane, next time.Time) {
 	b.mem.settle(l)
 	if now := b.mem.next(l.asks); !now.IsZero() && (next.IsZero() || now.Before(next)) {
@@ -80,7 +80,7 @@ func (b *batch) applyItem(l *lane, c queue.Change) {
 	b.keep(it)
 }
 
-// keep has the item written when the batch ends.
+// keep schedules the item to be written at the end of the batch.
 func (b *batch) keep(it *queue.Item) {
 	if at, ok := b.atIt[it.ID]; ok {
 		b.items[at] = it
@@ -93,7 +93,7 @@ func (b *batch) keep(it *queue.Item) {
 	b.items = append(b.items, it)
 }
 
-// drop takes an item out of the queue, also if this very batch created it.
+// drop removes an item from the queue, even if this batch created it.
 func (b *batch) drop(l *lane, id int64) {
 	if e, ok := b.mem.byID[id]; ok && e.lane == l {
 		b.mem.remove(e)
@@ -124,8 +124,8 @@ func (b *batch) applyBuild(c queue.Change) {
 	}
 }
 
-// trim drops the oldest records of a job, and with them what its items' URLs
-// lead to. A record that can't be read is as old as its key says.
+// trim drops the oldest records of a job together with the entries that lead from an
+// item's ID to them. The age of a record that cannot be read follows from its key.
 func (b *batch) trim(l *lane, c queue.Change) {
 	if c.Trim > 0 {
 		b.trimBucket(bucketBuilds(), l, c.Trim, func(raw []byte) (int64, error) {
@@ -149,19 +149,22 @@ func (b *batch) trim(l *lane, c queue.Change) {
 
 func (b *batch) trimBucket(bucket []byte, l *lane, n int, item func([]byte) (int64, error)) {
 	var keys, left [][]byte
-	for k, raw := range prefixed(b.bucket(bucket).Cursor(), jobPrefix(l.head.Job)) {
-		if len(keys) == n {
-			break
+	_ = b.read(func() error { // a damaged page breaks the batch
+		for k, raw := range prefixed(b.bucket(bucket).Cursor(), jobPrefix(l.head.Job)) {
+			if len(keys) == n {
+				break
+			}
+			_, number, err := splitJobKey(k)
+			if err == nil && bytes.Equal(bucket, bucketBuilds()) && slices.Contains(l.head.Running, number) {
+				continue
+			}
+			keys = append(keys, bytes.Clone(k))
+			if id, err := item(raw); err == nil {
+				left = append(left, idKey(id))
+			}
 		}
-		_, number, err := splitJobKey(k)
-		if err == nil && bytes.Equal(bucket, bucketBuilds()) && slices.Contains(l.head.Running, number) {
-			continue
-		}
-		keys = append(keys, bytes.Clone(k))
-		if id, err := item(raw); err == nil {
-			left = append(left, idKey(id))
-		}
-	}
+		return nil
+	})
 	for _, key := range keys {
 		b.put(bucket, key, nil)
 	}

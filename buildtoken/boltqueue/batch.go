@@ -13,17 +13,18 @@ import (
 )
 
 // batch is one transaction with the decisions that share it. Decisions change
-// memory at once, since only who has the turn sees it and nobody is answered before
-// the commit; if the commit fails, memory is thrown away and read again.
+// memory at once: only the holder of the turn sees it, and no caller is answered
+// before the commit. If the commit fails, memory is discarded and read again.
 type batch struct {
 	mem   *memory
 	db    *bolt.DB
+	path  string // of the file, for errors
 	limit int
-	// maxKiB is how much the parameters of all items may take.
+	// maxKiB limits the size of the parameters of all items.
 	maxKiB int
 	enc    *encoder
 
-	tx     *bolt.Tx // begun by the first need
+	tx     *bolt.Tx // nil until it is needed
 	opened map[string]*bolt.Bucket
 	number uint64 // of this batch, set when something is written
 	undo   []write
@@ -46,7 +47,7 @@ type batch struct {
 // write is what a key held before the batch; a nil value means nothing.
 type write struct{ bucket, key, value []byte }
 
-// decide runs one decision. Nothing is decided after a decision broke.
+// decide runs one decision. After the batch is broken, it decides nothing.
 func (b *batch) decide(f func(*batch) error) error {
 	if b.broken != nil {
 		return fmt.Errorf("%w: %w", queue.ErrStorage, b.broken)
@@ -58,38 +59,53 @@ func (b *batch) begin() error {
 	if b.tx != nil {
 		return nil
 	}
-	tx, err := b.db.Begin(true)
-	if err != nil {
-		return fmt.Errorf("%w: begin: %w", queue.ErrStorage, err)
-	}
-	b.tx = tx
-	b.opened = map[string]*bolt.Bucket{}
-	return nil
+	return b.read(func() error {
+		tx, err := b.db.Begin(true)
+		if err != nil {
+			return fmt.Errorf("%w: begin: %w", queue.ErrStorage, err)
+		}
+		b.tx = tx
+		b.opened = map[string]*bolt.Bucket{}
+		return nil
+	})
 }
 
-// bucket is one of the transaction's, which must have begun.
+// read runs f, which reads the file. A damaged page breaks the batch.
+func (b *batch) read(f func() error) error {
+	err := guard(b.path, f)
+	if errors.Is(err, ErrForeign) {
+		err = fmt.Errorf("%w: %w", queue.ErrStorage, err)
+		b.note(err)
+	}
+	return err
+}
+
+// bucket returns a bucket of the transaction, which must have begun.
 func (b *batch) bucket(name []byte) *bolt.Bucket {
 	found, ok := b.opened[string(name)]
 	if !ok {
 		found = b.tx.Bucket(name)
 		if bytes.Equal(name, bucketItems()) {
-			found.FillPercent = 1 // IDs only grow: what is behind the last one is never put into a full page
+			found.FillPercent = 1 // IDs only grow, so nothing is inserted into a full page later
 		}
 		b.opened[string(name)] = found
 	}
 	return found
 }
 
-// put writes a record; a nil value deletes it. What was there is remembered.
+// put writes a record; a nil value deletes it. The previous value is kept for undo.
 func (b *batch) put(bucket, key, value []byte) {
 	if b.broken != nil {
 		return
 	}
-	if b.number == 0 {
-		b.number = readUint(b.bucket(bucketMeta()).Get(keyBatch())) + 1
-		b.record(write{bucketMeta(), keyBatch(), binary.BigEndian.AppendUint64(nil, b.number)})
-	}
-	b.record(write{bucket, key, value})
+	_ = b.read(func() error { // a damaged page breaks the batch
+		if b.number == 0 {
+			b.number = readUint(b.bucket(bucketMeta()).Get(keyBatch())) + 1
+			b.record(write{bucketMeta(), keyBatch(), binary.BigEndian.AppendUint64(nil, b.number)})
+		}
+		b.record(write{bucket, key, value})
+		return nil
+	})
 }
 
 func (b *batch) record(w write) {
@@ -105,8 +121,8 @@ func (b *batch) record(w write) {
 	}
 }
 
-// isNew says that the batch itself handed out the ID, so that there can't be a
-// record: it saves the look for it, which most writes of a busy queue are.
+// isNew reports whether the batch itself assigned the ID, so that there cannot be a
+// record yet. This saves the lookup for most writes of a busy queue.
 func (b *batch) isNew(w write) bool {
 	return b.firstID > 0 && w.value != nil && bytes.Equal(w.bucket, bucketItems()) && bytes.Compare(w.key, idKey(b.firstID)) >= 0
 }
@@ -124,8 +140,8 @@ func (w write) put(records *bolt.Bucket) error {
 	return nil
 }
 
-// load reads the item of an entry as the batch sees it. The item must not be
-// changed in place. An error that wraps errRecord says that the record is bad.
+// load returns the item of an entry as the batch sees it. The caller must not modify
+// the item. The error wraps errRecord if the record is damaged.
 func (b *batch) load(e *entry) (*queue.Item, error) {
 	if e.pos < 0 {
 		return nil, fmt.Errorf("%w: item %d", errRecord, e.id)
@@ -142,26 +158,30 @@ func (b *batch) load(e *entry) (*queue.Item, error) {
 	if err := b.begin(); err != nil {
 		return nil, err
 	}
-	raw := b.bucket(bucketItems()).Get(idKey(e.id))
-	if raw == nil {
-		return nil, fmt.Errorf("%w: item %d has no record", errRecord, e.id)
-	}
-	it, err := decodeItem(raw, e.id)
-	if err == nil && it.Job != e.lane.head.Job {
-		err = fmt.Errorf("%w: item %d belongs to %q", errRecord, e.id, it.Job)
-	}
+	var it *queue.Item
+	err := b.read(func() (err error) {
+		raw := b.bucket(bucketItems()).Get(idKey(e.id))
+		if raw == nil {
+			return fmt.Errorf("%w: item %d has no record", errRecord, e.id)
+		}
+		it, err = decodeItem(raw, e.id)
+		if err == nil && it.Job != e.lane.head.Job {
+			err = fmt.Errorf("%w: item %d belongs to %q", errRecord, e.id, it.Job)
+		}
+		return err
+	})
 	return it, err
 }
 
-// loadOr is load for those who can go on without the item: one with a bad
-// record is set aside, so that it holds up nothing else, and the answer is nil.
+// loadOr is like load, but sets an item with a damaged record aside, so that it
+// blocks nothing else, and returns nil for it.
 func (b *batch) loadOr(e *entry) (*queue.Item, error) {
 	it, err := b.load(e)
 	if !errors.Is(err, errRecord) {
 		return it, err
 	}
 	if e.pos >= 0 {
-		b.log.Error("queued item can't be read; it will not be built, cancel it",
+		b.log.Error("cannot read queued item; it will not be built: cancel it",
 			zap.Int64("id", e.id), zap.String("job", e.lane.head.Job), zap.Error(err))
 		b.mem.setAside(e)
 	}
@@ -173,14 +193,19 @@ func (b *batch) build(job string, number int64) (*queue.Build, error) {
 	if err := b.begin(); err != nil {
 		return nil, err
 	}
-	raw := b.bucket(bucketBuilds()).Get(jobKey(job, number))
-	if raw == nil {
-		return nil, fmt.Errorf("%w: %s #%d", queue.ErrNotFound, job, number)
-	}
-	return decodeJSON[queue.Build](raw, "build")
+	var build *queue.Build
+	err := b.read(func() (err error) {
+		raw := b.bucket(bucketBuilds()).Get(jobKey(job, number))
+		if raw == nil {
+			return fmt.Errorf("%w: %s #%d", queue.ErrNotFound, job, number)
+		}
+		build, err = decodeJSON[queue.Build](raw, "build")
+		return err
+	})
+	return build, err
 }
 
-// touch has the head of the lane written when the batch ends.
+// touch schedules the head of the lane to be written at the end of the batch.
 func (b *batch) touch(l *lane) {
 	if b.inLan[l] {
 		return
@@ -192,14 +217,14 @@ func (b *batch) touch(l *lane) {
 	b.lanes = append(b.lanes, l)
 }
 
-// writes says whether the batch has anything to make durable. A transaction
-// alone says nothing: it may only have been read.
+// writes reports whether the batch has anything to make durable. It may have begun a
+// transaction only to read.
 func (b *batch) writes() bool {
 	return b.number != 0 || len(b.items) > 0 || len(b.lanes) > 0
 }
 
-// finish writes what is written once in a batch: items, counts that waited,
-// heads of lanes, the next ID.
+// finish writes what is written once per batch: items, counts that waited, heads of
+// lanes, and the next ID.
 func (b *batch) finish() error {
 	if b.broken != nil {
 		return b.broken

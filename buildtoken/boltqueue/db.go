@@ -8,42 +8,43 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// ErrLocked says that another process has the file open.
+// ErrLocked is returned when another process has the file open.
 var ErrLocked = errors.New("boltqueue: file is used by another process")
 
-// ErrForeign says that the file is not a queue, is damaged, or was written by
-// a newer program. It is left as it is.
+// ErrForeign is returned when the file is not a queue, is damaged, or was written by
+// a newer program. The file is left unchanged.
 var ErrForeign = errors.New("boltqueue: not a usable queue file")
 
-// retryAfter is how often a file that could not be opened again after a
-// failed commit is tried.
+// retryAfter is the pause between two attempts to reopen the file, and between two
+// attempts to write while commits fail.
 const retryAfter = time.Second
 
-// Options say how to open a queue. Path is required.
+// Options configure a queue. Path is required.
 type Options struct {
-	// Path is the file. Its folder must exist.
+	// Path is the file. Its directory must exist.
 	Path string
-	// Limit is how many items may be queued over all jobs; 0 means no limit.
+	// Limit is the maximum number of queued items over all jobs; 0 means no limit.
 	Limit int
-	// MaxKiB is how much the parameters of all queued items may take, in KiB; 0
-	// means 256 MiB. Parameters below one KiB do not count.
+	// MaxKiB limits the size of the parameters of all queued items, in KiB; 0
+	// means 256 MiB. Parameters smaller than one KiB do not count.
 	MaxKiB int
-	// LockTimeout is how long Open waits for another process to let go of the
-	// file. Zero means 1s; there is no "for ever".
+	// LockTimeout is how long Open waits for another process to release the
+	// file. Zero means 1s; it cannot be disabled.
 	LockTimeout time.Duration
-	// Log hears of commits that failed and what was done about them. Nil is silent.
+	// Log receives failed commits and the recovery from them. Nil discards them.
 	Log *zap.Logger
-	// Commit ends every transaction but the one that makes a new file; nil means
-	// (*bolt.Tx).Commit. Fault tests put their own here.
+	// Commit commits every transaction except the one that creates a new file; nil
+	// means (*bolt.Tx).Commit. Fault tests replace it.
 	Commit func(*bolt.Tx) error
 }
 
-// DB is a queue in a file. All methods may be called concurrently. What they
-// return must not be changed: it shares its slices with the queue.
+// DB is a queue in a file. Its methods are safe for concurrent use. Callers must not
+// modify what they return: it shares slices with the queue.
 type DB struct {
 	opts     Options
 	requests chan request
@@ -53,12 +54,12 @@ type DB struct {
 	closing  sync.Once
 	calls    sync.Pool // of Schedule
 
-	// mu guards the following: readers use db while who has the turn may replace it.
+	// mu guards the following: readers use db while the holder of the turn may replace it.
 	mu   sync.RWMutex
 	db   *opened // nil: closed
-	down error   // why it can't be read now
+	down error   // why the file cannot be read now
 
-	// turn is full while somebody is at work; the rest is theirs.
+	// turn is full while a goroutine holds the turn. That goroutine owns the rest.
 	turn     chan struct{}
 	mem      *memory
 	taken    []request // the last batch
@@ -66,21 +67,25 @@ type DB struct {
 	enc      *encoder
 	limit    int
 	flush    *time.Timer // runs while counts wait for a commit
-	flushing bool        // it runs
-	retry    *time.Timer // runs while the file can't be opened
-	broken   error       // why nothing can be committed now
-	retryAt  time.Time   // when the file is tried again
+	flushing bool        // whether flush runs
+	retry    *time.Timer // runs while the file is broken or writes are paused
+	broken   error       // why the file can be neither read nor written now
+	paused   error       // why nothing is written now; reads work
+	retryAt  time.Time   // when broken or paused is tried again
+	failing  bool        // the last commit failed
 	revert   []write     // what a failed batch may have left visible
 	failed   uint64      // the number of that batch
 	closed   bool
+
+	commitFailed, reopenFailed, reopened rate.Sometimes // at most one log line a second each
 }
 
-// Open opens the queue of a file, or makes a new one if there is no file.
-// A file that exists and is not a usable queue is an error that wraps
-// [ErrForeign], never the beginning of a new queue.
+// Open opens the queue in a file and creates the file if it does not exist.
+// If the file exists but is not a usable queue, the error wraps [ErrForeign], and
+// the file is left unchanged.
 //
-// Builds that were running when the file was last used are still running on
-// record; call [DB.Reclaim] before the first [DB.Claim].
+// Builds that were running when the file was last used are still recorded as
+// running; call [DB.Reclaim] before the first [DB.Claim].
 func Open(opts Options) (*DB, error) {
 	if opts.LockTimeout <= 0 {
 		opts.LockTimeout = time.Second
@@ -108,6 +113,10 @@ func Open(opts Options) (*DB, error) {
 		enc:      newEncoder(),
 		flush:    time.NewTimer(flushAfter),
 		retry:    time.NewTimer(retryAfter),
+
+		commitFailed: rate.Sometimes{Interval: time.Second},
+		reopenFailed: rate.Sometimes{Interval: time.Second},
+		reopened:     rate.Sometimes{Interval: time.Second},
 	}
 	q.flush.Stop()
 	q.retry.Stop()
@@ -116,8 +125,8 @@ func Open(opts Options) (*DB, error) {
 	return q, nil
 }
 
-// Close answers what was taken, writes what was not yet written, and closes
-// the file. Later calls of any method answer queue.ErrClosed. Close may be
+// Close answers the requests that were accepted, writes what is not yet durable, and
+// closes the file. Later calls of any method return queue.ErrClosed. Close may be
 // called more than once.
 func (q *DB) Close() error {
 	q.closing.Do(func() { close(q.stop) })
@@ -136,13 +145,13 @@ func (q *DB) Close() error {
 	return nil
 }
 
-// Changed has a value after a commit that may have moved the next due instant
-// earlier, freed a lane, or recorded the wish to stop a build, and after new
-// rules. It holds one value: who reads it looks at everything.
+// Changed receives a value after a commit that may have moved the next due instant
+// earlier, freed a lane, or recorded a request to stop a build, and after new
+// rules. It holds one value, which may stand for several changes.
 func (q *DB) Changed() <-chan struct{} { return q.changed }
 
-// reopen takes memory from the file again after a failed commit. Until it has
-// worked, broken stays set.
+// reopen reads the file again after a failed commit. Until that succeeds, broken
+// stays set.
 func (q *DB) reopen() {
 	now := time.Now()
 	if now.Before(q.retryAt) {
@@ -153,15 +162,17 @@ func (q *DB) reopen() {
 	defer q.mu.Unlock()
 	if q.db != nil {
 		if err := q.db.inPlace(q.opts.Path); err != nil {
-			// It stays open: nothing else may have what is in it any more.
+			// It stays open: its content may exist nowhere else.
 			q.broken = fmt.Errorf("%w: %w", queue.ErrStorage, err)
 			q.down = q.broken
-			q.opts.Log.Error("queue file is not in its place; nothing is accepted until it is back, or this process is restarted",
-				zap.String("path", q.opts.Path), zap.Error(err))
+			q.reopenFailed.Do(func() {
+				q.opts.Log.Error("queue file was moved or removed; triggers are refused until it is back or this process restarts",
+					zap.String("path", q.opts.Path), zap.Error(err))
+			})
 			return
 		}
 		if err := q.db.Close(); err != nil {
-			q.opts.Log.Warn("queue file could not be closed", zap.String("path", q.opts.Path), zap.Error(err))
+			q.opts.Log.Warn("cannot close queue file", zap.String("path", q.opts.Path), zap.Error(err))
 		}
 		q.db = nil
 	}
@@ -169,13 +180,24 @@ func (q *DB) reopen() {
 	if err != nil {
 		q.broken = fmt.Errorf("%w: %w", queue.ErrStorage, err)
 		q.down = q.broken
-		q.opts.Log.Error("queue file could not be read again", zap.String("path", q.opts.Path), zap.Error(err))
+		q.reopenFailed.Do(func() {
+			q.opts.Log.Error("cannot read queue file again; triggers are refused until it can be read", zap.String("path", q.opts.Path), zap.Error(err))
+		})
 		return
 	}
 	mem.rule(q.mem.rules)
 	mem.nextID = max(mem.nextID, q.mem.nextID)
 	q.db, q.mem, q.broken, q.down, q.revert = db, mem, nil, nil, nil
-	q.opts.Log.Info("queue file was read again", zap.String("path", q.opts.Path), zap.Int("items", len(mem.byID)))
+	q.reopened.Do(func() {
+		q.opts.Log.Info("queue file was read again", zap.String("path", q.opts.Path), zap.Int("items", len(mem.byID)))
+	})
+}
+
+// resume ends the pause after failed commits once its time is over.
+func (q *DB) resume() {
+	if q.paused != nil && !time.Now().Before(q.retryAt) {
+		q.paused = nil
+	}
 }
 
 // view runs a read-only transaction.

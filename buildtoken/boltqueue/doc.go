@@ -1,23 +1,24 @@
 // Package boltqueue keeps the queue of one server in one file (bbolt).
 //
-// One caller at a time has the turn, and with it all lanes. What it asks for is
-// decided with the rules of package queue; if that has to be written, it takes
-// along whatever other requests wait (at most [maxBatch]), writes the changed
-// records in one transaction, and everybody is answered only after the commit:
-// one pair of fsyncs serves the whole batch. Look-ups by identity, by due instant
-// and by ID are in memory, so a trigger costs the same with a million items queued
-// as with none; records are on disk only.
+// One caller at a time holds the turn, and with it all lanes. Its request is decided
+// by the rules of package queue. If the decision has to be written, the caller also
+// serves the requests that wait (at most [maxBatch]), writes the changed records in
+// one transaction, and answers all of them after the commit: one pair of fsyncs
+// serves the whole batch. The indexes by identity, due instant and ID are in memory,
+// so a trigger costs the same with a million queued items as with none. Records are
+// on disk only.
 //
 // What will bite you:
 //
-//   - One process at a time. A second Open of the same file answers
-//     [ErrLocked] after [Options.LockTimeout].
-//   - A commit that failed leaves the file in a state that is only known by
-//     reading it again. Whoever has the turn then opens it anew, takes back what the
-//     failed batch may have left visible, rebuilds memory, and refuses
-//     everything with queue.ErrStorage until that has worked.
-//   - A file is looked at read-only before it is opened for writing, so a file
-//     that is refused stays as it was. What is damaged later, or in a record
-//     only, is reported and set aside; nothing else waits for it.
-//   - The file never shrinks; bbolt uses freed pages again.
+//   - Only one process can open a file. A second Open returns [ErrLocked] after
+//     [Options.LockTimeout].
+//   - After a failed commit, the content of the file is only known by reading it
+//     again. The caller that holds the turn reopens the file, reverts what the failed
+//     batch may have left visible, and rebuilds memory. Until that succeeds, every
+//     request fails with queue.ErrStorage. If the next commit fails too, writes are
+//     refused for a second at a time, while reads go on.
+//   - A file is inspected read-only before it is opened for writing, so a file that is
+//     refused stays unchanged. A record that turns out to be damaged later is logged
+//     and set aside; it blocks nothing else.
+//   - The file never shrinks; bbolt reuses freed pages.
 package boltqueue

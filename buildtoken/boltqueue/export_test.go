@@ -6,7 +6,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// Decide and Look have what a caller asks for done, whatever it is.
+// Decide runs what as a decision of a batch.
 func (q *DB) Decide(ctx context.Context, what func()) error {
 	return q.ask(ctx, request{decide: func(*batch) error {
 		what()
@@ -14,7 +14,7 @@ func (q *DB) Decide(ctx context.Context, what func()) error {
 	}})
 }
 
-// Look is like Decide, for what only reads.
+// Look is like Decide, for a request that only reads.
 func (q *DB) Look(ctx context.Context, what func()) error {
 	return q.ask(ctx, request{look: func(*memory) error {
 		what()
@@ -22,23 +22,25 @@ func (q *DB) Look(ctx context.Context, what func()) error {
 	}})
 }
 
-// The records' encoding, for tests that check it against bytes.
+// The encoding of records, for tests that check it against bytes.
 var (
 	DecodeItem = decodeItem
 	ErrRecord  = errRecord
 	ErrJob     = errJob
+	ErrPanic   = errPanic
+	Upgrade    = upgrade
 )
 
-// EncodeItem gives the record of an item.
+// EncodeItem returns the record of an item.
 func EncodeItem(it *queue.Item) ([]byte, error) { return newEncoder().item(it) }
 
-// Flush is how long a count may wait, Retry how long a broken file rests.
+// Flush is how long a count may wait, Retry the pause between attempts to reopen a file.
 const (
 	Flush = flushAfter
 	Retry = retryAfter
 )
 
-// MaxJob is the longest name of a job, MaxKeyedJob the longest if triggers have keys.
+// MaxJob is the maximum length of a job's name, MaxKeyedJob the maximum for triggers with keys.
 const (
 	MaxJob      = maxJob
 	MaxKeyedJob = maxKeyedJob

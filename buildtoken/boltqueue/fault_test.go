@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -281,7 +282,52 @@ func TestDiskHealsAfterManyFailures(t *testing.T) {
 	})
 }
 
-// A process that stops while the disk is bad takes back what it can.
+// While the disk is full and something is due, the queue must not spin: a caller that
+// tries again whenever Changed has a value makes one commit and one log line a second.
+// Reads go on meanwhile.
+func TestFullDiskIsNoBusyLoop(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{}
+		core, logged := observer.New(zap.InfoLevel)
+		q := open(t, boltqueue.Options{Path: path, Commit: d.commit(nil), Log: zap.New(core)})
+		schedule(t, q, request("a", "1"))
+		ctx, seconds := t.Context(), 30
+		d.next(slices.Repeat([]fault{full}, 10*seconds)...)
+		commits := d.count()
+		end := time.After(time.Duration(seconds) * boltqueue.Retry)
+	full:
+		for {
+			select {
+			case <-q.Changed():
+				if builds, _, err := q.Claim(ctx, start, queue.Node{Name: "node"}, []int{0}); !errors.Is(err, queue.ErrStorage) {
+					t.Fatalf("Claim on a full disk: %v, %v", builds, err)
+				}
+				if _, err := q.Entry(ctx, start, 1); err != nil {
+					t.Fatalf("Entry while the disk is full: %v", err)
+				}
+			case <-end:
+				break full
+			}
+		}
+		if tried := d.count() - commits; tried > seconds+2 || tried < seconds-2 {
+			t.Errorf("the full disk was tried %d times in %d s, want once a second", tried, seconds)
+		}
+		for _, message := range []string{"cannot write queue file; its last batch is reverted", "queue file was read again"} {
+			if lines := logged.FilterMessage(message).Len(); lines > seconds+2 || lines == 0 {
+				t.Errorf("%d lines %q in %d s, want at most one a second", lines, message, seconds)
+			}
+		}
+		d.next()
+		time.Sleep(boltqueue.Retry)
+		synctest.Wait()
+		if builds, _, err := q.Claim(ctx, start, queue.Node{Name: "node"}, []int{0}); err != nil || len(builds) != 1 {
+			t.Errorf("Claim after the disk has room: %v, %v; want one build", builds, err)
+		}
+	})
+}
+
+// A process that stops while the disk is bad reverts what it can.
 func TestCloseTakesBackWhatFailed(t *testing.T) {
 	path, d := filepath.Join(t.TempDir(), "queue.db"), &disk{}
 	q := open(t, boltqueue.Options{Path: path, Commit: d.commit(nil)})
@@ -388,7 +434,7 @@ func TestFileIsNotInItsPlace(t *testing.T) {
 					}
 					time.Sleep(2 * boltqueue.Retry)
 				}
-				if logs.FilterMessageSnippet("not in its place").Len() == 0 {
+				if logs.FilterMessageSnippet("moved or removed").Len() == 0 {
 					t.Errorf("the log does not say what is wrong: %v", logs.All())
 				}
 				if now, _ := os.ReadFile(path); !slices.Equal(instead, now) {
@@ -473,14 +519,14 @@ func TestCallerThatGivesUpHearsWhatBecameOfIt(t *testing.T) {
 	})
 }
 
-// A panic is a bug of ours or a damaged page. It must not cost others their
-// answers: whoever serves them may recover from it, and go on without them.
+// A bug must not cost the other callers of the batch their answers, and must not be
+// reported as a damaged file.
 func TestPanicLeavesNobodyWithoutAnswer(t *testing.T) {
 	bug := func() { panic("bug") }
 	for _, tt := range []struct {
 		name string
 		ask  func(*boltqueue.DB, context.Context) error
-		// others is what those hear who are decided together with it.
+		// others is what the other callers of the batch get.
 		others error
 	}{
 		{"in a decision", func(q *boltqueue.DB, ctx context.Context) error { return q.Decide(ctx, bug) }, queue.ErrStorage},
@@ -490,7 +536,8 @@ func TestPanicLeavesNobodyWithoutAnswer(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "queue.db")
 			synctest.Test(t, func(t *testing.T) {
 				goOn, d := make(chan struct{}), &disk{}
-				q := open(t, boltqueue.Options{Path: path, Commit: d.commit(goOn)})
+				core, logged := observer.New(zap.ErrorLevel)
+				q := open(t, boltqueue.Options{Path: path, Commit: d.commit(goOn), Log: zap.New(core)})
 				d.next(heldForever)
 				var callers sync.WaitGroup
 				answers := make([]error, 4)
@@ -505,10 +552,17 @@ func TestPanicLeavesNobodyWithoutAnswer(t *testing.T) {
 				}
 				close(goOn)
 				callers.Wait()
-				for i, want := range []error{nil, tt.others, boltqueue.ErrForeign, tt.others} {
+				for i, want := range []error{nil, tt.others, boltqueue.ErrPanic, tt.others} {
 					if !errors.Is(answers[i], want) {
 						t.Errorf("answer %d is %v, want %v", i, answers[i], want)
 					}
+					if errors.Is(answers[i], boltqueue.ErrForeign) {
+						t.Errorf("answer %d calls the file damaged: %v", i, answers[i])
+					}
+				}
+				entries := logged.FilterMessageSnippet("panic").All()
+				if len(entries) != 1 || !strings.Contains(fmt.Sprint(entries[0].ContextMap()["stack"]), "fault_test.go") {
+					t.Errorf("logged %v, want one panic with the stack that leads to it", entries)
 				}
 				schedule(t, q, request("a", "later"))
 			})

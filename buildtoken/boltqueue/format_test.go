@@ -2,6 +2,7 @@ package boltqueue_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -15,12 +16,12 @@ import (
 	"github.com/buildtoken/buildtoken/internal/queuetest"
 )
 
-// sample is a queue as a released program wrote it. It is never written anew,
-// or the test would show nothing; -update makes it only where there is none. A
-// new format gets a new folder.
+// sample is a queue of format 1 with a record of every kind. Once format 1 is released,
+// it is never written again, or the test would prove nothing: -update creates it only
+// where it is missing. A new format gets a new folder.
 const sample = "testdata/format-1/everything.db"
 
-// TestReadsFormat1 opens a file of format 1 and looks at all of it.
+// TestReadsFormat1 reads all of a file of format 1.
 func TestReadsFormat1(t *testing.T) {
 	if _, err := os.Stat(sample); queuetest.Update() && errors.Is(err, os.ErrNotExist) {
 		writeSample(t)
@@ -76,6 +77,63 @@ func TestReadsFormat1(t *testing.T) {
 	}
 }
 
+// TestUpgrade checks the mechanism that carries files over to later formats.
+func TestUpgrade(t *testing.T) {
+	enough := errors.New("enough")
+	rename := func(from, to string) func(tx *bolt.Tx) error {
+		return func(tx *bolt.Tx) error {
+			items := tx.Bucket([]byte("meta"))
+			return errors.Join(items.Put([]byte(to), items.Get([]byte(from))), items.Delete([]byte(from)))
+		}
+	}
+	fails := func(*bolt.Tx) error { return enough }
+	first, second := rename("format-1", "format-2"), rename("format-2", "format-3")
+	for _, tt := range []struct {
+		name  string
+		from  byte
+		steps []func(*bolt.Tx) error
+		want  string // the format, and the key that the steps rename
+		err   error
+	}{
+		{"a current file is left alone", 3, []func(*bolt.Tx) error{fails, fails}, "3 format-1", nil},
+		{"the steps run in order", 1, []func(*bolt.Tx) error{first, second}, "3 format-3", nil},
+		{"steps that the file has had are left out", 2, []func(*bolt.Tx) error{fails, rename("format-1", "format-3")}, "3 format-3", nil},
+		{"a step that fails changes nothing", 1, []func(*bolt.Tx) error{first, fails}, "1 format-1", enough},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			db, err := bolt.Open(filepath.Join(t.TempDir(), "queue.db"), 0o600, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			err = db.Update(func(tx *bolt.Tx) error {
+				meta, err := tx.CreateBucket([]byte("meta"))
+				return errors.Join(err, meta.Put([]byte("format"), []byte{0, 0, 0, 0, 0, 0, 0, tt.from}), meta.Put([]byte("format-1"), []byte("x")))
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := boltqueue.Upgrade(db, tt.steps, (*bolt.Tx).Commit); !errors.Is(err, tt.err) {
+				t.Errorf("upgrade: %v, want %v", err, tt.err)
+			}
+			var got string
+			err = db.View(func(tx *bolt.Tx) error {
+				return tx.Bucket([]byte("meta")).ForEach(func(k, v []byte) error {
+					if string(k) == "format" {
+						got = fmt.Sprint(v[7])
+					} else {
+						got += " " + string(k)
+					}
+					return nil
+				})
+			})
+			if err != nil || got != tt.want {
+				t.Errorf("after the upgrade the file holds %q, want %q; %v", got, tt.want, err)
+			}
+		})
+	}
+}
+
 func writeSample(t *testing.T) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(sample), 0o755); err != nil {
@@ -94,14 +152,14 @@ func writeSample(t *testing.T) {
 	}
 	try(q.SetRules(ctx, map[string]queue.Rules{"app/deploy": {Concurrent: true, KeepBuilds: 7, Label: "gpu"}}, 0))
 	schedule(t, q, scm('e'))
-	_, _, err := q.Claim(ctx, start, queue.Node{Name: "ci-1"}, []int{0})
+	_, _, err := q.Claim(ctx, start, queue.Node{Name: "ci-1", Labels: []string{"gpu"}}, []int{0})
 	try(err)
 	_, err = q.Finish(ctx, start.Add(time.Minute), "app/deploy", 1, queue.Failure, "exit status 1")
 	try(err)
 	schedule(t, q, scm('c'))
 	try(q.Cancel(ctx, start.Add(time.Second), "app/deploy", 2, "bob"))
 	schedule(t, q, scm('r'))
-	_, _, err = q.Claim(ctx, start, queue.Node{Name: "ci-1"}, []int{1})
+	_, _, err = q.Claim(ctx, start, queue.Node{Name: "ci-1", Labels: []string{"gpu"}}, []int{1})
 	try(err)
 	try(q.Abort(ctx, "app/deploy", 2, "alice"))
 	waits := queue.Request{
@@ -120,7 +178,7 @@ func writeSample(t *testing.T) {
 	closeCompact(t, q, sample)
 }
 
-// closeCompact closes a queue and takes away the unused end of its file, which is most of it.
+// closeCompact closes a queue and cuts off the unused end of its file, which is most of it.
 func closeCompact(t *testing.T, q *boltqueue.DB, path string) {
 	t.Helper()
 	try := func(err error) {

@@ -15,18 +15,18 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 )
 
-// opened is an open file. info tells it from any other that may take its place.
+// opened is an open file. info identifies it if another file takes its place.
 type opened struct {
 	*bolt.DB
 
 	info os.FileInfo
 }
 
-// errMoved says that whoever opens the path does not find the file that is open.
+// errMoved is returned when the path no longer leads to the open file.
 var errMoved = errors.New("boltqueue: file was removed or replaced while in use")
 
-// inPlace looks whether the path still names the file: what is written to one
-// that was removed or replaced is durable for nobody.
+// inPlace returns an error unless the path still leads to the open file: what is
+// written to a removed or replaced file is lost.
 func (o *opened) inPlace(path string) error {
 	switch there, err := os.Stat(path); {
 	case err != nil:
@@ -37,7 +37,7 @@ func (o *opened) inPlace(path string) error {
 	return nil
 }
 
-// open opens the file, or makes it, and reads into memory what must be known.
+// open opens or creates the file and reads the indexes into memory.
 func open(opts Options) (*opened, *memory, error) {
 	switch err := isFile(opts.Path); {
 	case errors.Is(err, os.ErrNotExist):
@@ -57,7 +57,7 @@ func open(opts Options) (*opened, *memory, error) {
 	})
 }
 
-// isFile looks whether there is a file that may hold something.
+// isFile returns an error unless there is a regular, non-empty file.
 func isFile(path string) error {
 	switch info, err := os.Stat(path); {
 	case err != nil:
@@ -65,13 +65,13 @@ func isFile(path string) error {
 	case !info.Mode().IsRegular():
 		return fmt.Errorf("%w: %s is not a regular file", ErrForeign, path)
 	case info.Size() == 0:
-		return fmt.Errorf("%w: %s is empty; if it is not a queue that was damaged, remove it", ErrForeign, path)
+		return fmt.Errorf("%w: %s is empty; remove it unless it is the remains of a damaged queue", ErrForeign, path)
 	}
 	return nil
 }
 
-// reopen opens the file after batch number failed, and takes back what of it
-// is visible: a failed fsync does not tell.
+// reopen opens the file after the batch with a number failed, and reverts what of it
+// is visible: after a failed fsync, anything may have reached the disk.
 func reopen(opts Options, number uint64, revert []write) (*opened, *memory, error) {
 	if _, err := check(opts); err != nil {
 		return nil, nil, err
@@ -79,32 +79,32 @@ func reopen(opts Options, number uint64, revert []write) (*opened, *memory, erro
 	return openFile(opts, bolt.Options{}, func(db *bolt.DB) error {
 		tx, err := db.Begin(true)
 		if err != nil {
-			return fmt.Errorf("take back a failed batch: %w", err)
+			return fmt.Errorf("revert a failed batch: %w", err)
 		}
-		defer tx.Rollback() //nolint:errcheck // after Commit it does nothing; else nothing was to be written, or another error counts
+		defer tx.Rollback() //nolint:errcheck // after Commit it does nothing; otherwise nothing was to be written, or another error counts
 		meta := tx.Bucket(bucketMeta())
 		if number == 0 || readUint(meta.Get(keyBatch())) != number {
 			return nil
 		}
 		for _, w := range slices.Backward(revert) {
 			if err := w.put(tx.Bucket(w.bucket)); err != nil {
-				return fmt.Errorf("take back a failed batch: %w", err)
+				return fmt.Errorf("revert a failed batch: %w", err)
 			}
 		}
-		// The number itself stays used, so that no later batch can be taken for this one.
+		// The number stays used, so that no later batch is mistaken for this one.
 		err = meta.Put(keyBatch(), binary.BigEndian.AppendUint64(nil, number))
 		if err == nil {
 			err = opts.Commit(tx)
 		}
 		if err != nil {
-			return fmt.Errorf("take back a failed batch: %w", err)
+			return fmt.Errorf("revert a failed batch: %w", err)
 		}
 		return nil
 	})
 }
 
-// makeFile makes a new queue. A file that could not be made is removed, so
-// that nobody takes it for a damaged queue.
+// makeFile creates a new queue. If that fails, it removes the file, which would
+// otherwise be mistaken for a damaged queue.
 func makeFile(opts Options) (*opened, *memory, error) {
 	made := false
 	exclusive := func(path string, flag int, mode os.FileMode) (*os.File, error) {
@@ -114,7 +114,7 @@ func makeFile(opts Options) (*opened, *memory, error) {
 	}
 	db, mem, err := openFile(opts, bolt.Options{OpenFile: exclusive}, func(db *bolt.DB) error {
 		if err := db.Update(create); err != nil {
-			return fmt.Errorf("make the file: %w", err)
+			return fmt.Errorf("create the file: %w", err)
 		}
 		return syncFolder(filepath.Dir(opts.Path))
 	})
@@ -143,9 +143,9 @@ func syncFolder(path string) error {
 	return nil
 }
 
-// check looks at a file without any right to write, because bbolt may write
-// as soon as it opens. isNew says that there is nothing in it yet: its maker
-// died in the middle.
+// check inspects a file read-only, because bbolt may write as soon as it opens a file
+// for writing. isNew reports that the file holds nothing: the process that created it
+// died before it could fill it.
 func check(opts Options) (isNew bool, err error) {
 	db, err := openBolt(opts, bolt.Options{ReadOnly: true})
 	if err != nil {
@@ -163,14 +163,14 @@ func check(opts Options) (isNew bool, err error) {
 	return isNew, err
 }
 
-// examine looks whether the file is whole and a queue of this program.
+// examine returns an error unless the file is complete and a queue of this program.
 func examine(tx *bolt.Tx, path string) (isNew bool, err error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return false, fmt.Errorf("boltqueue: %w", err)
 	}
 	if tx.Size() > info.Size() {
-		return false, fmt.Errorf("%w: %s has %d bytes, there were %d", ErrForeign, path, info.Size(), tx.Size())
+		return false, fmt.Errorf("%w: %s is cut off: it has %d bytes instead of %d", ErrForeign, path, info.Size(), tx.Size())
 	}
 	if first, _ := tx.Cursor().First(); first == nil {
 		return true, nil
@@ -181,13 +181,15 @@ func examine(tx *bolt.Tx, path string) (isNew bool, err error) {
 func checkBuckets(tx *bolt.Tx, path string) error {
 	meta := tx.Bucket(bucketMeta())
 	if meta == nil {
-		return fmt.Errorf("%w: %s is a bbolt file, but not of this program", ErrForeign, path)
+		return fmt.Errorf("%w: %s is a bbolt file of another program, or a copy that was made while it was written", ErrForeign, path)
 	}
-	if v := readUint(meta.Get(keyFormat())); v != format {
-		return fmt.Errorf("%w: %s has format %d, this program knows %d", ErrForeign, path, v, format)
+	switch v := readUint(meta.Get(keyFormat())); {
+	case v < 1 || v > format:
+		return fmt.Errorf("%w: %s has format %d, this program supports formats up to %d", ErrForeign, path, v, format)
+	case v < format:
+		return nil // upgrade completes it
 	}
-	all := buckets()
-	for _, name := range all[:always] {
+	for _, name := range buckets() {
 		if tx.Bucket(name) == nil {
 			return fmt.Errorf("%w: %s has no bucket %s", ErrForeign, path, name)
 		}
@@ -195,8 +197,37 @@ func checkBuckets(tx *bolt.Tx, path string) error {
 	return nil
 }
 
-// openFile opens the file for writing, prepares it and reads it. Reading comes
-// after prepare and addBuckets, which write nothing unless there is a reason to.
+// upgrade brings a file of an older format up to date, one step after the other, in
+// one transaction that commit ends. steps[0] leads from format 1 to format 2. A file
+// of the current format is not written.
+func upgrade(db *bolt.DB, steps []func(*bolt.Tx) error, commit func(*bolt.Tx) error) error {
+	tx, err := db.Begin(true)
+	if err != nil {
+		return fmt.Errorf("upgrade: %w", err)
+	}
+	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing; otherwise nothing was to be written, or another error counts
+	meta := tx.Bucket(bucketMeta())
+	from := readUint(meta.Get(keyFormat()))
+	if from < 1 || from > uint64(len(steps)) {
+		return nil
+	}
+	for i, step := range steps[from-1:] {
+		if err := step(tx); err != nil {
+			return fmt.Errorf("upgrade from format %d: %w", from+uint64(i), err)
+		}
+	}
+	err = meta.Put(keyFormat(), binary.BigEndian.AppendUint64(nil, uint64(len(steps))+1))
+	if err == nil {
+		err = commit(tx)
+	}
+	if err != nil {
+		return fmt.Errorf("upgrade: %w", err)
+	}
+	return nil
+}
+
+// openFile opens the file for writing, prepares, upgrades and reads it. Neither
+// prepare nor upgrade writes without a reason.
 func openFile(opts Options, how bolt.Options, prepare func(*bolt.DB) error) (*opened, *memory, error) {
 	db, err := openBolt(opts, how)
 	if err != nil {
@@ -207,7 +238,7 @@ func openFile(opts Options, how bolt.Options, prepare func(*bolt.DB) error) (*op
 		if err := prepare(db.DB); err != nil {
 			return fmt.Errorf("boltqueue: %s: %w", opts.Path, err)
 		}
-		if err := addBuckets(db.DB, opts); err != nil {
+		if err := upgrade(db.DB, upgrades(), opts.Commit); err != nil {
 			return fmt.Errorf("boltqueue: %s: %w", opts.Path, err)
 		}
 		return db.View(func(tx *bolt.Tx) error {
@@ -224,8 +255,8 @@ func openFile(opts Options, how bolt.Options, prepare func(*bolt.DB) error) (*op
 	return db, mem, nil
 }
 
-// openBolt is bolt.Open with our errors. If bbolt panics over the file, it is
-// closed, or its lock would stay as long as the process.
+// openBolt is bolt.Open with the errors of this package. If bbolt panics over the file,
+// openBolt closes it, because its lock would otherwise last as long as the process.
 func openBolt(opts Options, how bolt.Options) (_ *opened, err error) {
 	openAs := how.OpenFile
 	if openAs == nil {
@@ -262,13 +293,14 @@ func openBolt(opts Options, how bolt.Options) (_ *opened, err error) {
 		return nil, err
 	case errors.As(err, &system):
 		return nil, fmt.Errorf("boltqueue: open: %w", err)
-	default: // bbolt does not like what it read
+	default: // bbolt rejects what it read
 		return nil, fmt.Errorf("%w: %s: %w", ErrForeign, opts.Path, err)
 	}
 }
 
-// guard turns a damaged page into an error: bbolt panics at one, or points
-// outside of the file.
+// guard turns a damaged page into an error: bbolt panics over one, or returns memory
+// outside of the file. read must do nothing but access the file, or a bug of ours is
+// reported as damage.
 func guard(path string, read func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -279,7 +311,7 @@ func guard(path string, read func() error) (err error) {
 	return read()
 }
 
-// walk visits the pages that reading into memory did not.
+// walk visits the pages that were not read into memory.
 func walk(tx *bolt.Tx) error {
 	for _, name := range buckets() {
 		err := tx.Bucket(name).ForEach(func(_, _ []byte) error { return nil })
@@ -290,34 +322,7 @@ func walk(tx *bolt.Tx) error {
 	return nil
 }
 
-// addBuckets gives the file of an older program the buckets that it lacks.
-func addBuckets(db *bolt.DB, opts Options) error {
-	missing := false
-	err := db.View(func(tx *bolt.Tx) error {
-		for _, name := range buckets() {
-			missing = missing || tx.Bucket(name) == nil
-		}
-		return nil
-	})
-	if err != nil || !missing {
-		return err
-	}
-	tx, err := db.Begin(true)
-	if err != nil {
-		return fmt.Errorf("add buckets: %w", err)
-	}
-	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing; else another error counts
-	for _, name := range buckets() {
-		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-			return fmt.Errorf("add bucket %s: %w", name, err)
-		}
-	}
-	if err := opts.Commit(tx); err != nil {
-		return fmt.Errorf("add buckets: %w", err)
-	}
-	return nil
-}
-
+// create fills a new file.
 func create(tx *bolt.Tx) error {
 	for _, name := range buckets() {
 		if _, err := tx.CreateBucket(name); err != nil {

@@ -12,11 +12,11 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// maxKeyedJob is how long a job's name may be if a trigger has a key: with that
-// and an instant behind it, it is a key of the file.
+// maxKeyedJob is the maximum length of a job's name for triggers with a key: the name,
+// an instant and the key together form a key of the file.
 const maxKeyedJob = bolt.MaxKeySize - 1 - 8 - len(queue.Digest{})
 
-// checkKeyed is checkJob for a request that may have a key.
+// checkKeyed is [checkJob] for a request that may have a key.
 func checkKeyed(r queue.Request) error {
 	if r.Key != nil && len(r.Job) > maxKeyedJob {
 		return fmt.Errorf("%w: %d bytes, too long for a trigger with a key", errJob, len(r.Job))
@@ -24,18 +24,18 @@ func checkKeyed(r queue.Request) error {
 	return checkJob(r.Job)
 }
 
-// receiptKey is where the receipt under a key of the job is.
+// receiptKey is the key of the receipt for a key of the job.
 func receiptKey(job string, key queue.Digest) []byte {
 	return append(jobPrefix(job), key[:]...)
 }
 
-// endKey sorts the receipts of a job by when they are over.
+// endKey sorts the receipts of a job by expiry.
 func endKey(job string, r queue.Receipt) []byte {
 	k := binary.BigEndian.AppendUint64(jobPrefix(job), uint64(r.Until.UnixNano()))
 	return append(k, r.Key[:]...)
 }
 
-// schedule is the decision about a request.
+// schedule decides a request.
 func (b *batch) schedule(now time.Time, l *lane, equal *queue.Item, r queue.Request, room queue.Room) (queue.Change, error) {
 	if r.Key == nil {
 		return queue.Schedule(now, l.head, equal, r, room)
@@ -43,43 +43,57 @@ func (b *batch) schedule(now time.Time, l *lane, equal *queue.Item, r queue.Requ
 	if err := b.begin(); err != nil {
 		return queue.Change{}, err
 	}
-	return queue.ScheduleOnce(now, l.head, equal, r, room, b.receipt(r.Job, *r.Key), b.oldestReceipts(r.Job))
-}
-
-// receipt reads the receipt under a key of the job, as the batch sees it; nil
-// if there is none. One that can't be read is none: the trigger is worth more
-// than the proof that it is the first.
-func (b *batch) receipt(job string, key queue.Digest) *queue.Receipt {
-	raw := b.tx.Bucket(bucketReceipts()).Get(receiptKey(job, key))
-	if raw == nil {
-		return nil
-	}
-	r, err := decodeJSON[queue.Receipt](raw, "receipt")
-	if err == nil && r.Key != key {
-		err = fmt.Errorf("%w: a receipt stands where another one is", errRecord)
-	}
+	first, err := b.receipt(r.Job, *r.Key)
 	if err != nil {
-		b.log.Error("receipt of a trigger can't be read; the trigger counts as a new one", zap.String("job", job), zap.Error(err))
-		return nil
+		return queue.Change{}, err
 	}
-	return r
+	oldest, err := b.oldestReceipts(r.Job)
+	if err != nil {
+		return queue.Change{}, err
+	}
+	return queue.ScheduleOnce(now, l.head, equal, r, room, first, oldest)
 }
 
-// oldestReceipts are those that are over first. Only their keys and ends are set.
-func (b *batch) oldestReceipts(job string) []queue.Receipt {
-	var oldest []queue.Receipt
-	prefix := jobPrefix(job)
-	for k := range prefixed(b.tx.Bucket(bucketReceiptEnds()).Cursor(), prefix) {
-		r, err := splitEndKey(k[len(prefix):])
-		if err != nil {
-			b.log.Error("end of a receipt can't be read", zap.String("job", job), zap.Error(err))
-			continue
+// receipt returns the receipt for a key of the job, as the batch sees it, or nil. A
+// receipt that cannot be decoded counts as missing: running the trigger is worth more
+// than the proof that it is the first.
+func (b *batch) receipt(job string, key queue.Digest) (r *queue.Receipt, err error) {
+	err = b.read(func() (err error) {
+		raw := b.tx.Bucket(bucketReceipts()).Get(receiptKey(job, key))
+		if raw == nil {
+			return nil
 		}
-		if oldest = append(oldest, r); len(oldest) == queue.MaxForget {
-			break
+		r, err = decodeJSON[queue.Receipt](raw, "receipt")
+		if err == nil && r.Key != key {
+			err = fmt.Errorf("%w: the receipt of another key", errRecord)
 		}
+		return err
+	})
+	if errors.Is(err, errRecord) {
+		b.log.Error("cannot read receipt of a trigger; the trigger counts as new", zap.String("job", job), zap.Error(err))
+		return nil, nil //nolint:nilnil // the doc says what nil means
 	}
-	return oldest
+	return r, err
+}
+
+// oldestReceipts returns the receipts of a job that expire first, with only their keys
+// and expiry set.
+func (b *batch) oldestReceipts(job string) (oldest []queue.Receipt, err error) {
+	prefix := jobPrefix(job)
+	err = b.read(func() error {
+		for k := range prefixed(b.tx.Bucket(bucketReceiptEnds()).Cursor(), prefix) {
+			r, err := splitEndKey(k[len(prefix):])
+			if err != nil {
+				b.log.Error("cannot read expiry of a receipt", zap.String("job", job), zap.Error(err))
+				continue
+			}
+			if oldest = append(oldest, r); len(oldest) == queue.MaxForget {
+				break
+			}
+		}
+		return nil
+	})
+	return oldest, err
 }
 
 func splitEndKey(k []byte) (queue.Receipt, error) {
@@ -92,11 +106,13 @@ func splitEndKey(k []byte) (queue.Receipt, error) {
 	return r, nil
 }
 
-// applyReceipt writes what a change says about receipts.
+// applyReceipt writes the receipts of a change.
 func (b *batch) applyReceipt(job string, c queue.Change) {
 	for _, old := range c.Forget {
-		// Where one could not be read, a younger one may have taken its place.
-		if r := b.receipt(job, old.Key); r == nil || r.Until.Equal(old.Until) {
+		// If an expired one could not be read, a newer one may have taken its place.
+		r, err := b.receipt(job, old.Key)
+		b.note(err)
+		if r == nil || r.Until.Equal(old.Until) {
 			b.put(bucketReceipts(), receiptKey(job, old.Key), nil)
 		}
 		b.put(bucketReceiptEnds(), endKey(job, old), nil)
@@ -110,8 +126,8 @@ func (b *batch) applyReceipt(job string, c queue.Change) {
 	b.put(bucketReceiptEnds(), endKey(job, *c.Receipt), []byte{})
 }
 
-// answersFirst says that an error answers a request as an earlier one was. That
-// one may be of the same batch, and then fails with it.
+// answersFirst reports whether an error repeats the answer to an earlier request. That
+// request may belong to the same batch, and then fails with it.
 func answersFirst(err error) bool {
 	var repeated *queue.RepeatedError
 	return errors.As(err, &repeated) || errors.Is(err, queue.ErrKeyReused)

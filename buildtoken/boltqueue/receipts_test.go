@@ -2,7 +2,6 @@ package boltqueue_test
 
 import (
 	"errors"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,7 +16,6 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
-	"github.com/buildtoken/buildtoken/internal/queuetest"
 )
 
 // keyedRequest is a trigger with a key.
@@ -158,57 +156,4 @@ func TestDamagedReceiptIsNone(t *testing.T) {
 		t.Fatal(err)
 	}
 	repeats(t, q, over, keyedRequest("a", "3", 'k'))
-}
-
-// sampleKeyed is a file with receipts, written by the program that first knew
-// them. Like sample, it is never written anew.
-const sampleKeyed = "testdata/format-1/receipts.db"
-
-func TestReadsReceiptsOfFormat1(t *testing.T) {
-	r := keyedRequest("app/deploy", "values", 'k')
-	if _, err := os.Stat(sampleKeyed); queuetest.Update() && errors.Is(err, os.ErrNotExist) {
-		q := open(t, boltqueue.Options{Path: sampleKeyed})
-		schedule(t, q, r)
-		closeCompact(t, q, sampleKeyed)
-	}
-	q := open(t, boltqueue.Options{Path: copyFile(t, sampleKeyed)})
-	want := queue.Receipt{Key: *r.Key, Values: r.Digest, Item: 1, Created: true, Until: start.Add(24 * time.Hour)}
-	if got := repeats(t, q, start, r); got != want {
-		t.Errorf("receipt %+v, want %+v", got, want)
-	}
-	if l, err := q.Lane(t.Context(), r.Job); err != nil || l.Receipts != 1 {
-		t.Errorf("lane %+v, %v; want one receipt", l, err)
-	}
-}
-
-// The file of a program that knew no receipts has no place for them.
-func TestFileWithoutReceiptsGetsAPlaceForThem(t *testing.T) {
-	path := copyFile(t, sample)
-	edit(t, path, func(tx *bolt.Tx) error {
-		if tx.Bucket([]byte("receipts")) != nil {
-			t.Error("the sample has receipts, and so shows nothing")
-		}
-		return nil
-	})
-	q := open(t, boltqueue.Options{Path: path})
-	r := keyedRequest("app/deploy", "new", 'k')
-	schedule(t, q, r)
-	if err := q.Close(); err != nil {
-		t.Fatal(err)
-	}
-	q = open(t, boltqueue.Options{Path: path})
-	if got := repeats(t, q, start, r); got.Item != 5 {
-		t.Errorf("the receipt after a restart is of item %d, want 5", got.Item)
-	}
-}
-
-func TestFileThatCannotGetAPlaceForReceiptsIsNotOpened(t *testing.T) {
-	path, d := copyFile(t, sample), &disk{}
-	d.next(full)
-	if q, err := boltqueue.Open(boltqueue.Options{Path: path, Commit: d.commit(nil)}); err == nil {
-		_ = q.Close()
-		t.Fatal("opened, though the disk is full")
-	}
-	q := open(t, boltqueue.Options{Path: path, Commit: d.commit(nil)})
-	schedule(t, q, keyedRequest("app/deploy", "new", 'k'))
 }

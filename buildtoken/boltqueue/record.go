@@ -25,9 +25,8 @@ import (
 //	cancelled  job 0x00 ID        → cancelled item (JSON)
 //	left       ID                 → job 0x00 number; number 0: cancelled
 //	receipts     job 0x00 key          → receipt (JSON)
-//	receipt_ends job 0x00 until 8, key → nothing; finds those that are over
+//	receipt_ends job 0x00 until 8, key → nothing; finds those that have expired
 //
-// The last two are younger than the format: a file without them has no receipts.
 // Numbers and IDs are 8 bytes, big endian, so that keys sort by them. A job
 // name holds no control characters ([checkJob]), so 0x00 ends it.
 func buckets() [8][]byte {
@@ -36,9 +35,6 @@ func buckets() [8][]byte {
 		bucketReceipts(), bucketReceiptEnds(),
 	}
 }
-
-// always is how many of the buckets every file has.
-const always = 6
 
 func bucketMeta() []byte      { return []byte("meta") }
 func bucketItems() []byte     { return []byte("items") }
@@ -55,11 +51,15 @@ func keyFormat() []byte { return []byte("format") }
 func keyNextID() []byte { return []byte("next_id") } // the lowest ID that was never given
 func keyBatch() []byte  { return []byte("batch") }   // the number of the last batch
 
-// format is the version of the file as a whole; a record carries its own too.
+// format is the version of the file as a whole; item records have their own version too.
 const format = 1
 
-// itemVersion is the first byte of an item record. The header behind it lets
-// a restart index a million items without decoding their JSON:
+// upgrades are the steps from format 1 to [format], one for each released format
+// before the current one.
+func upgrades() []func(*bolt.Tx) error { return nil }
+
+// itemVersion is the first byte of an item record. With the header behind it, a
+// restart indexes a million items without decoding their JSON:
 //
 //	version 1 · flags 1 · due 8 (ns since 1970, UTC) · digest 16 · job length 2 · job · JSON
 const itemVersion = 1
@@ -69,10 +69,10 @@ const (
 	flagFiles = 1 << 1 // some value has stored content
 )
 
-// maxJob is how long a job's name may be: with a number behind it, it is a key.
+// maxJob is the maximum length of a job's name, which is followed by a number in keys.
 const maxJob = bolt.MaxKeySize - 9
 
-// errJob says that a name can't be part of a key.
+// errJob is returned for a name that cannot be part of a key.
 var errJob = errors.New("boltqueue: bad job name")
 
 func checkJob(job string) error {
@@ -107,8 +107,8 @@ func flagsOf(it *queue.Item) byte {
 	return flags
 }
 
-// encoder writes the item records of a batch one behind the other. They are
-// good until it is reset, which keeps the memory for the next batch.
+// encoder writes the item records of a batch one after the other. They are valid
+// until reset, which keeps the memory for the next batch.
 type encoder struct {
 	buf  bytes.Buffer
 	json *json.Encoder // writes to buf
@@ -120,11 +120,11 @@ func newEncoder() *encoder {
 	return e
 }
 
-// maxEncoded is how much memory an encoder keeps, in bytes: a batch of large
-// items is rare.
+// maxEncoded is how many bytes of memory an encoder keeps: batches of large items are
+// rare.
 const maxEncoded = 1 << 20
 
-// reset gives up what was encoded.
+// reset discards what was encoded.
 func (e *encoder) reset() {
 	if e.buf.Cap() > maxEncoded {
 		e.buf = bytes.Buffer{}
@@ -152,7 +152,7 @@ func decodeHeader(b []byte) (h header, body []byte, err error) {
 		return header{}, nil, fmt.Errorf("%w: item of %d bytes", errRecord, len(b))
 	}
 	if b[0] != itemVersion {
-		return header{}, nil, fmt.Errorf("%w: item of version %d, this program knows %d", errRecord, b[0], itemVersion)
+		return header{}, nil, fmt.Errorf("%w: item of version %d, this program supports %d", errRecord, b[0], itemVersion)
 	}
 	h.flags = b[1]
 	h.due = int64(binary.BigEndian.Uint64(b[2:])) //nolint:gosec // written with the same bits
@@ -165,8 +165,8 @@ func decodeHeader(b []byte) (h header, body []byte, err error) {
 	return h, b[headerSize+size:], nil
 }
 
-// decodeItem reads the record of the item with an ID. Its header, by which the
-// item was found, must say the same as the rest.
+// decodeItem decodes the record of the item with an ID. The header, which the index is
+// built from, must agree with the rest.
 func decodeItem(b []byte, id int64) (*queue.Item, error) {
 	h, body, err := decodeHeader(b)
 	if err != nil {
@@ -177,7 +177,7 @@ func decodeItem(b []byte, id int64) (*queue.Item, error) {
 		return nil, err
 	}
 	if it.ID != id || it.Job != string(h.job) || it.Digest != h.digest || it.Due.UnixNano() != h.due || flagsOf(it) != h.flags {
-		return nil, fmt.Errorf("%w: item %d of %q stands where item %d of %q is", errRecord, it.ID, it.Job, id, h.job)
+		return nil, fmt.Errorf("%w: found item %d of %q in the place of item %d of %q", errRecord, it.ID, it.Job, id, h.job)
 	}
 	return it, nil
 }
@@ -209,7 +209,7 @@ func keyID(k []byte) (int64, error) {
 	return int64(binary.BigEndian.Uint64(k)), nil //nolint:gosec // written from an int64
 }
 
-// jobPrefix is what the keys of a job's builds and cancelled items start with.
+// jobPrefix is the common prefix of the keys of a job's builds and cancelled items.
 func jobPrefix(job string) []byte {
 	return append(slices.Grow([]byte(job), 9), 0)
 }
@@ -244,6 +244,6 @@ func readUint(b []byte) uint64 {
 	return binary.BigEndian.Uint64(b)
 }
 
-// instant takes away the monotonic clock and the zone: what memory holds is
-// what the file will say.
+// instant strips the monotonic clock and the time zone, so that memory holds what will
+// be read from the file.
 func instant(t time.Time) time.Time { return t.Round(0).UTC() }

@@ -113,19 +113,15 @@ func exported[T any](raw []byte, what string, isIt func(*T) bool) (T, error) {
 	return *v, nil
 }
 
-// records walks a bucket. One that an older program has not made is empty.
+// records walks a bucket.
 func records[T any](tx *bolt.Tx, path string, name []byte, decode func(k, raw []byte) (T, error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		bucket := tx.Bucket(name)
-		if bucket == nil {
-			return
-		}
-		c := bucket.Cursor()
+		c := tx.Bucket(name).Cursor()
 		step := c.First
 		for {
 			var record T
 			found := false
-			// Each step alone: a panic of whoever takes the records is not ours.
+			// Each step is guarded alone: a panic in the loop body is not damage.
 			err := guard(path, func() (err error) {
 				k, raw := step()
 				if k == nil {

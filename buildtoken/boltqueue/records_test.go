@@ -210,14 +210,3 @@ func TestExportOfWhatIsNoQueue(t *testing.T) {
 		t.Error("Export has made a file")
 	}
 }
-
-// A file of before there were receipts has none.
-func TestExportOfAnOlderFile(t *testing.T) {
-	path := everyKind(t)
-	edit(t, path, func(tx *bolt.Tx) error {
-		return errors.Join(tx.DeleteBucket([]byte("receipts")), tx.DeleteBucket([]byte("receipt_ends")))
-	})
-	if got, err := export(path); err != nil || len(got) != 6 {
-		t.Errorf("Export: %q, %v", got, err)
-	}
-}

@@ -1,7 +1,9 @@
 package boltqueue
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"time"
@@ -11,33 +13,33 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// maxBatch is how many requests share one commit.
+// maxBatch is the maximum number of requests that share one commit.
 const maxBatch = 256
 
-// flushAfter is how long a higher count of causes may wait for a commit that
-// happens anyway, before it gets one of its own.
+// flushAfter is how long a higher count of causes waits for another commit to share
+// before it gets a commit to itself.
 const flushAfter = time.Second
 
-// request is one thing to do with the queue.
+// request is one operation on the queue.
 type request struct {
 	// decide runs before the commit of its batch.
 	decide func(*batch) error
-	// look runs after it, and sees what the batch did.
+	// look runs after the commit and sees what the batch did.
 	look func(*memory) error
-	// set runs after it too, also when nothing can be committed.
+	// set runs after the commit, even when nothing can be committed.
 	set func(*memory)
-	// done has room for one answer; ask makes it if there is none.
+	// done has room for one answer; ask makes it if it is nil.
 	done chan error
 }
 
-// ask has a request served and waits for its answer. Who finds nobody at work
-// takes the turn and serves itself, which saves two changes of goroutine; who
-// doesn't hands the request to the loop.
+// ask serves a request and returns its answer. If the turn is free, ask runs the
+// request on the calling goroutine, which saves two context switches. Otherwise it
+// hands the request to the loop.
 //
-// If ctx ends before anybody has taken the request, nothing was or will be done. After
-// that, who wants something changed hears what became of it, and only who looks
-// may give up: a caller that gave up could be told that nothing happened when it
-// did. No more than a batch of callers waits so.
+// If ctx ends before the request is accepted, nothing was or will be done. After
+// that, ask waits for the outcome of a request that changes something: a caller that
+// gave up could report that nothing happened although it did. At most one batch of
+// callers waits like this. A request that only reads may be abandoned at any time.
 func (q *DB) ask(ctx context.Context, r request) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("boltqueue: %w", context.Cause(ctx))
@@ -73,10 +75,11 @@ func (q *DB) ask(ctx context.Context, r request) error {
 	}
 }
 
-// pass ends the turn. The next one is that of whoever waits longest for it.
+// pass releases the turn to the goroutine that has waited longest for it.
 func (q *DB) pass() { <-q.turn }
 
-// loop serves those who found somebody at work, and does what only time asks for.
+// loop serves the requests of callers that found the turn taken, and does what is due
+// by time: writing counts, and retrying after a failure. Close ends it.
 func (q *DB) loop() {
 	defer close(q.stopped)
 	for {
@@ -93,7 +96,7 @@ func (q *DB) loop() {
 			q.serve()
 		case <-q.stop:
 			q.turn <- struct{}{}
-			q.retryAt = time.Time{} // the last chance to take back what failed
+			q.retryAt = time.Time{} // the last chance to revert what failed
 			q.serve()
 			q.closed = true
 			q.pass()
@@ -103,7 +106,7 @@ func (q *DB) loop() {
 	}
 }
 
-// drain adds the requests that wait at this instant.
+// drain accepts the requests that wait at this instant.
 func (q *DB) drain() {
 	for len(q.taken) < maxBatch {
 		select {
@@ -115,32 +118,33 @@ func (q *DB) drain() {
 	}
 }
 
-// serve decides a request, and with it all that wait if it has to be written;
-// commits once, and answers. Without a request it writes what waits for a commit.
-// The caller has the turn.
+// serve decides a request, and if it has to be written also those that wait; commits
+// once, and answers. Without a request it writes what waits for a commit. The caller
+// must hold the turn.
 //
-// What panics is an answer too: whoever serves a request of HTTP would recover from it
-// above, and the others of the batch would wait for ever.
+// A panic becomes an answer too: an HTTP server would recover it further up, and the
+// other callers of the batch would wait for ever.
 func (q *DB) serve(first ...request) {
-	wasBroken := q.broken != nil
-	if wasBroken {
+	stopped := q.broken != nil || q.paused != nil
+	if q.broken != nil {
 		q.reopen()
 	}
-	clear(q.taken) // or it holds on to what callers handed in
+	q.resume()
+	clear(q.taken) // so that it does not retain what callers passed in
 	q.taken, q.answers = append(q.taken[:0], first...), q.answers[:0]
-	wake := wasBroken && q.broken == nil
-	if q.broken == nil {
-		wake = q.transact() || wake
+	wake := false
+	if refusal := cmp.Or(q.broken, q.paused); refusal == nil {
+		wake = q.transact() || stopped && q.paused == nil
 	} else {
 		q.drain()
 		for range q.taken {
-			q.answers = append(q.answers, q.broken)
+			q.answers = append(q.answers, refusal)
 		}
 	}
 	for i, r := range q.taken {
 		switch {
 		case r.set != nil:
-			q.answers[i] = guard(q.opts.Path, func() error {
+			q.answers[i] = q.contain(func() error {
 				r.set(q.mem)
 				return nil
 			})
@@ -149,11 +153,11 @@ func (q *DB) serve(first ...request) {
 		case q.broken != nil:
 			q.answers[i] = q.broken // memory may hold what was never written
 		default:
-			q.answers[i] = guard(q.opts.Path, func() error { return r.look(q.mem) })
+			q.answers[i] = q.contain(func() error { return r.look(q.mem) })
 		}
 	}
 	q.arm()
-	if wake { // before the answers: who has one finds Changed set
+	if wake { // before the answers, so that a caller with an answer finds Changed set
 		select {
 		case q.changed <- struct{}{}:
 		default:
@@ -164,7 +168,7 @@ func (q *DB) serve(first ...request) {
 	}
 }
 
-// arm has the loop come back when time asks for it.
+// arm sets the timers that wake the loop.
 func (q *DB) arm() {
 	if waits := len(q.mem.unsaved) > 0; waits != q.flushing {
 		if q.flushing = waits; waits {
@@ -173,49 +177,76 @@ func (q *DB) arm() {
 			q.flush.Stop()
 		}
 	}
-	if q.broken != nil {
+	if q.broken != nil || q.paused != nil {
 		q.retry.Reset(time.Until(q.retryAt))
 	}
 }
 
-// transact decides and commits one batch. If that fails, every decision of the
-// batch has failed.
+// transact decides and commits one batch, and reports whether that may let something
+// start. If it fails, every decision of the batch has failed.
 func (q *DB) transact() (wake bool) {
 	q.enc.reset() // nothing of the last batch is needed any more
 	b := &batch{
-		mem: q.mem, db: q.db.DB, limit: q.limit, maxKiB: q.opts.MaxKiB, enc: q.enc, log: q.opts.Log,
+		mem: q.mem, db: q.db.DB, path: q.opts.Path, limit: q.limit, maxKiB: q.opts.MaxKiB, enc: q.enc, log: q.opts.Log,
 		firstID: q.mem.nextID, flush: len(q.taken) == 0,
 	}
-	err := guard(q.opts.Path, func() error {
+	err := q.contain(func() error {
 		q.decide(b)
 		return q.commit(b)
 	})
 	if b.tx != nil {
-		_ = b.tx.Rollback() // after a commit it does nothing; else nothing was to be written, or the error that counts is err
+		_ = guard(q.opts.Path, b.tx.Rollback) // after a commit it does nothing; otherwise nothing was to be written, or err is the error that counts
 	}
 	if err == nil {
+		q.failing = q.failing && !b.writes()
 		return b.wake
 	}
 	q.broken = fmt.Errorf("%w: %w", queue.ErrStorage, err)
 	for i, r := range q.taken {
-		if i == len(q.answers) { // it came to no decision
+		if i == len(q.answers) { // it was not decided
 			q.answers = append(q.answers, nil)
 		}
 		if r.decide != nil && (q.answers[i] == nil || answersFirst(q.answers[i])) {
 			q.answers[i] = q.broken
 		}
 	}
-	q.opts.Log.Error("queue file could not be written; nothing is accepted until it was read again",
-		zap.String("path", q.opts.Path), zap.Error(err))
+	q.commitFailed.Do(func() {
+		q.opts.Log.Error("cannot write queue file; its last batch is reverted", zap.String("path", q.opts.Path), zap.Error(err))
+	})
+	refusal := q.broken
 	q.revert, q.failed, q.retryAt = b.undo, b.number, time.Time{}
 	q.reopen()
+	again := q.failing
+	q.failing = true
+	if q.broken == nil && again {
+		// The file can be read, but was not written twice in a row, as on a full disk:
+		// the next attempt has to wait, or every caller that is woken tries at once.
+		q.paused = refusal
+		return false
+	}
 	return q.broken == nil
 }
 
-// decide decides what was taken and, if something has to be written, what else
-// waits, without waiting for more. Callers that are about to ask, and only lack
-// a processor, are let through first: the more share a commit, the less each of them
-// pays for it. With nobody there, that costs nothing.
+// contain runs f and turns a panic into an error: a bug must not cost the other
+// callers of the batch their answers. Panics over a damaged file do not get here;
+// [guard] converts those where the file is read.
+func (q *DB) contain(f func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			q.opts.Log.Error("panic in the queue; please report it", zap.Any("panic", r), zap.StackSkip("stack", 2))
+			err = fmt.Errorf("%w: %v", errPanic, r)
+		}
+	}()
+	return f()
+}
+
+// errPanic is returned to a caller whose request made the program panic.
+var errPanic = errors.New("boltqueue: internal error")
+
+// decide decides what was accepted and, if something has to be written, also the
+// requests that wait, without waiting for more. It first yields the processor to
+// callers that are about to ask: the more of them share a commit, the less each one
+// pays for it. With no other caller, yielding costs nothing.
 func (q *DB) decide(b *batch) {
 	for len(q.answers) < len(q.taken) {
 		for _, r := range q.taken[len(q.answers):] {
@@ -243,7 +274,7 @@ func (q *DB) commit(b *batch) error {
 	if err := q.db.inPlace(q.opts.Path); err != nil {
 		return err
 	}
-	if err := q.opts.Commit(b.tx); err != nil {
+	if err := guard(q.opts.Path, func() error { return q.opts.Commit(b.tx) }); err != nil {
 		return err
 	}
 	clear(b.saved)

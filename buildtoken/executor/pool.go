@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
@@ -97,6 +98,8 @@ type Pool struct {
 	// uncut is the context of builds that were claimed since the last CutOff, cut ends it.
 	uncut context.Context
 	cut   context.CancelCauseFunc
+
+	claimFailed, abortsFailed, recordFailed rate.Sometimes // at most one log line a second each
 }
 
 type key struct {
@@ -124,6 +127,10 @@ func Start(q Queue, prepare Prepare, opts Options) *Pool {
 		resize: make(chan int), ended: make(chan key),
 		stop: make(chan struct{}), stopped: make(chan struct{}), done: make(chan struct{}),
 		all: ctx, abort: abort,
+
+		claimFailed:  rate.Sometimes{Interval: time.Second},
+		abortsFailed: rate.Sometimes{Interval: time.Second},
+		recordFailed: rate.Sometimes{Interval: time.Second},
 	}
 	p.uncut, p.cut = context.WithCancelCause(p.all)
 	go p.dispatch(ctx) // Stop waits for stopped
@@ -223,8 +230,11 @@ type dispatcher struct {
 	*Pool
 	size int
 	busy map[key]running
-	// wishes says that there may be new wishes to stop a build.
+	// wishes reports that there may be new requests to stop a build.
 	wishes bool
+	// retryAt is the earliest instant of the next claim after one that failed. Events
+	// before that do not cause another attempt.
+	retryAt time.Time
 }
 
 // never is the answer of steps that only an event makes worth another try.
@@ -251,6 +261,9 @@ func (d *dispatcher) claim(ctx context.Context) time.Duration {
 	if len(free) == 0 {
 		return never
 	}
+	if rest := time.Until(d.retryAt); rest > 0 {
+		return rest
+	}
 	// Also of what is being claimed others may say soon that it is lost.
 	uncut := d.untilCut()
 	// A claim that was given up could still be on record: a build that nobody runs.
@@ -259,7 +272,8 @@ func (d *dispatcher) claim(ctx context.Context) time.Duration {
 	case errors.Is(err, queue.ErrClosed):
 		return never
 	case err != nil:
-		d.opts.Log().Error("due builds could not be started; trying again", zap.Error(err))
+		d.claimFailed.Do(func() { d.opts.Log().Error("cannot start due builds; trying again", zap.Error(err)) })
+		d.retryAt = time.Now().Add(retryAfter)
 		return retryAfter
 	}
 	for _, b := range builds {
@@ -290,7 +304,7 @@ func (d *dispatcher) abortWished(ctx context.Context) time.Duration {
 	case errors.Is(err, queue.ErrClosed):
 		return never
 	case err != nil:
-		d.opts.Log().Error("wishes to stop builds could not be read; trying again", zap.Error(err))
+		d.abortsFailed.Do(func() { d.opts.Log().Error("cannot read requests to stop builds; trying again", zap.Error(err)) })
 		return retryAfter
 	}
 	d.wishes = false
@@ -328,10 +342,10 @@ func (p *Pool) record(pool context.Context, b queue.Build, result queue.Result, 
 		}
 		log := p.opts.Log().With(zap.String("job", b.Item.Job), zap.Int64("number", b.Number), zap.Error(err))
 		if errors.Is(err, queue.ErrNotRunning) || errors.Is(err, queue.ErrNotFound) || errors.Is(err, queue.ErrClosed) {
-			log.Error("end of build could not be recorded")
+			log.Error("cannot record the end of a build")
 			return
 		}
-		log.Error("end of build could not be recorded; trying again")
+		p.recordFailed.Do(func() { log.Error("cannot record the end of a build; trying again") })
 		if pool.Err() != nil {
 			tries++
 		}

@@ -673,6 +673,29 @@ func TestClaimErrorHeals(t *testing.T) {
 	})
 }
 
+// While the queue fails, events must not turn into attempts or into log lines.
+func TestClaimErrorsAreNoBusyLoop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const seconds = 10
+		q := newQueue()
+		q.claimErr = slices.Repeat([]error{queue.ErrStorage}, 1000)
+		core, logs := observer.New(zap.ErrorLevel)
+		p := executor.Start(q, takes(time.Hour), executor.Options{Executors: 1, Log: func() *zap.Logger { return zap.New(core) }})
+		defer p.Stop(0)
+		q.add("app", 0)
+		for range 10 * seconds {
+			q.wake()
+			time.Sleep(100 * time.Millisecond)
+		}
+		q.mu.Lock()
+		claims := q.claims
+		q.mu.Unlock()
+		if claims > seconds+1 || logs.Len() > seconds+1 {
+			t.Errorf("%d claims and %d log lines in %d s with ten events a second, want one of each a second", claims, logs.Len(), seconds)
+		}
+	})
+}
+
 func TestEndIsRecordedAgainUntilItIsOnRecord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue()

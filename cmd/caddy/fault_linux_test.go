@@ -141,7 +141,7 @@ func TestDiskThatIsFull(t *testing.T) {
 				}
 				acknowledged++
 			}
-			s.wantLogged("queue file could not be written; nothing is accepted until it was read again")
+			s.wantLogged("cannot write queue file; its last batch is reverted")
 			empty(s)
 			s.eventually("triggers are taken again, by itself", func() bool {
 				status, _ := s.triggerMany(100_000)
@@ -241,7 +241,7 @@ func TestQueueFileThatIsLost(t *testing.T) {
 			t.Errorf("trigger without a file: got %d %q, want 503", status, body)
 		}
 	}
-	s.wantLogged("queue file is not in its place")
+	s.wantLogged("queue file was moved or removed")
 	// As docs/operations.md says.
 	open, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", s.process.Process.Pid))
 	if err != nil {
