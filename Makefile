@@ -52,9 +52,17 @@ lint: ## house rules (.golangci.yml), and planted bugs that do not fit the code 
 	$(LINT) run ./...
 	testdata/mutants/run -n
 
+# Tests that need a PostgreSQL server are skipped where none is installed. go test does
+# not show that, so they add their names to a file, which is reported at the end.
 .PHONY: test
-test: ## all tests with the race detector; some start a Postgres
-	go test -race ./...
+test: ## all tests with the race detector; some start a PostgreSQL server
+	@skips=$$(mktemp); trap 'rm -f "$$skips"' EXIT; status=0; \
+	echo "go test -race ./..."; \
+	BUILDTOKEN_TEST_SKIPS=$$skips go test -race ./... || status=$$?; \
+	if [ -s "$$skips" ]; then \
+		echo "SKIPPED: $$(sort -u "$$skips" | wc -l) tests need a PostgreSQL server." \
+			"To run them: apt-get install postgresql (Debian), then make test."; \
+	fi; exit $$status
 
 # Only packages that know -update may be given it: those that define it in a test, and
 # those whose tests import a suite that defines it.

@@ -17,6 +17,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// ErrNotInstalled is returned when this machine has no PostgreSQL server.
+var ErrNotInstalled = errors.New("pgserver: found no initdb, neither in PATH nor in /usr/lib/postgresql")
+
 // startTime bounds how long a server may take until it answers.
 const startTime = 60 * time.Second
 
@@ -41,8 +44,8 @@ func (s *Server) URL() string {
 	return "postgres:///postgres?user=buildtoken&host=" + s.dir
 }
 
-// Start makes a server in a temporary folder and starts it. The caller calls
-// [Server.Stop].
+// Start creates a server in a temporary folder and starts it. The caller must
+// call [Server.Stop]. Without a PostgreSQL installation it returns [ErrNotInstalled].
 func Start() (*Server, error) {
 	bin, err := binaries()
 	if err != nil {
@@ -78,7 +81,7 @@ func binaries() (string, error) {
 	}
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	if err != nil || len(found) == 0 {
-		return "", errors.New("pgserver: found no initdb, neither in PATH nor in /usr/lib/postgresql")
+		return "", ErrNotInstalled
 	}
 	version := func(path string) int {
 		n, _ := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(path)))) // 0 is the lowest

@@ -7,18 +7,11 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/buildtoken/buildtoken/internal/pgserver"
+	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
 func TestServerThatDiesRunsAgainWithWhatWasCommitted(t *testing.T) {
-	server, err := pgserver.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	server := pgtest.Start(t)
 	for i, die := range []func() error{server.Kill, server.Crash, server.Kill} {
 		conn := connect(t, server)
 		if i == 0 {
@@ -42,10 +35,7 @@ func TestServerThatDiesRunsAgainWithWhatWasCommitted(t *testing.T) {
 }
 
 func TestStandbyTakesOverWithWhatWasCommitted(t *testing.T) {
-	first, err := pgserver.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
+	first := pgtest.Start(t)
 	stop := func(server *pgserver.Server) {
 		t.Cleanup(func() {
 			if err := server.Stop(); err != nil {
@@ -53,7 +43,6 @@ func TestStandbyTakesOverWithWhatWasCommitted(t *testing.T) {
 			}
 		})
 	}
-	stop(first)
 	do(t, connect(t, first), "create table seen (times int)")
 	for i, primary := 1, first; i <= 2; i++ {
 		standby, err := primary.Standby()

@@ -1,0 +1,4 @@
+package pgtest
+
+// Require is require for tests of this package.
+var Require = require
