@@ -7,7 +7,7 @@
 // touching what is queued or running.
 //
 // The order in which a trigger is checked, and what its caller learns, is that
-// of [Controller.Trigger]. What HTTP makes of it is package httpapi's.
+// of [Controller.Trigger]. What HTTP makes of it is that of the packages in web.
 //
 // What will bite you:
 //

@@ -11,8 +11,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/buildtoken/buildtoken/buildtoken/httpapi"
-	"github.com/buildtoken/buildtoken/buildtoken/pages"
+	"github.com/buildtoken/buildtoken/buildtoken/web/jenkins"
+	"github.com/buildtoken/buildtoken/buildtoken/web/pages"
 )
 
 func init() {
@@ -47,7 +47,7 @@ type Handler struct {
 	// Jobs that are in no folder.
 	Jobs []Job `json:"jobs,omitempty"`
 
-	api   *httpapi.API
+	api   *jenkins.API
 	pages *pages.Pages
 	root  rootURL
 	log   accessLog
@@ -102,7 +102,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	// The tree holds secrets, and Caddy can be told to log handlers.
 	h.Scope, h.Folders, h.Jobs = Scope{}, nil, nil
 	h.log = newAccessLog(ctx)
-	h.api = &httpapi.API{
+	h.api = &jenkins.API{
 		Open: app.controller, Definition: s.definition, Methods: slices.Clone(h.Methods),
 		Root: h.root.of, Remote: remoteOf, User: userOf, Log: ctx.Logger(), Done: app.stopping,
 	}

@@ -469,7 +469,7 @@ describe('every page', () => {
 
 describe('a log', () => {
   it('looks the same, whether the server or the script renders it', () => visit(async (page, go) => {
-    const cases = JSON.parse(readFileSync(new URL('../../buildtoken/pages/testdata/ansi.json', import.meta.url), 'utf8'));
+    const cases = JSON.parse(readFileSync(new URL('../../buildtoken/web/pages/testdata/ansi.json', import.meta.url), 'utf8'));
     await go('job/hello/1/');
     const got = await page.evaluate((logs) => {
       const { Terminal, node } = window.buildtokenAnsi;

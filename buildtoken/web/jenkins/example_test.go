@@ -1,0 +1,77 @@
+package jenkins_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/token"
+	"github.com/buildtoken/buildtoken/buildtoken/web/jenkins"
+)
+
+// hello is a runner that says hello.
+type hello struct{}
+
+func (hello) Run(_ context.Context, _ runner.Build, log io.Writer) runner.Result {
+	_, _ = fmt.Fprintln(log, "hello")
+	return runner.Result{Outcome: runner.Success}
+}
+
+// A site with one job, mounted at the root.
+func ExampleAPI_Serve() {
+	dir, err := os.MkdirTemp("", "buildtoken")
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	db, err := boltqueue.Open(boltqueue.Options{Path: filepath.Join(dir, "queue.db")})
+	if err != nil {
+		panic(err)
+	}
+	ctx := context.Background()
+	ctl, err := buildtoken.Open(ctx, buildtoken.Options{Queue: db, Dir: dir, Key: buildtoken.NewKey()})
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = ctl.Close() }()
+	site, err := buildtoken.Define(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{{
+		Name: "RevolutionTest", Runner: hello{},
+		Tokens: []buildtoken.Token{{Digest: token.NewSecret("TacoTuesday").Digest()}},
+	}}}})
+	if err != nil {
+		panic(err)
+	}
+	detach, err := ctl.Attach(ctx, buildtoken.Config{Definitions: []*buildtoken.Definition{site}})
+	if err != nil {
+		panic(err)
+	}
+	defer detach()
+
+	api := &jenkins.API{
+		Open:       func() (*buildtoken.Controller, error) { return ctl, nil },
+		Definition: site,
+		Root:       func(r *http.Request) string { return "http://" + r.Host + "/" },
+	}
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !api.Serve(w, r) {
+			http.NotFound(w, r) // or whatever else the site has
+		}
+	})
+
+	r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/buildByToken/build?job=RevolutionTest", http.NoBody)
+	r.Header.Set("Authorization", "Bearer TacoTuesday")
+	w := httptest.NewRecorder()
+	handler.ServeHTTP(w, r)
+	fmt.Println(w.Code, w.Header().Get("Location"))
+	fmt.Print(w.Body)
+	// Output:
+	// 201 http://example.com/queue/item/1/
+	// queued as item 1
+}

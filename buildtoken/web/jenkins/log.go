@@ -1,0 +1,202 @@
+package jenkins
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/console"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// numberText is the number of a build as text.
+func numberText(b queue.Build) string { return strconv.FormatInt(b.Number, 10) }
+
+// consoleText is the log so far, byte by byte. A build that has no log yet has an empty one.
+func (r *reader) consoleText(ctl *buildtoken.Controller, b queue.Build) {
+	if !r.reading() {
+		return
+	}
+	log, err := ctl.Log(r.r.Context(), b.Item.Job, b.Number)
+	if errors.Is(err, queue.ErrNotFound) {
+		r.page("")
+		return
+	}
+	if err != nil {
+		r.fail(err)
+		return
+	}
+	defer func() { _ = log.Close() }() // only read
+	size := log.Size()
+	h := r.w.Header()
+	h.Set("Content-Type", plainText)
+	h.Set("Content-Length", strconv.FormatInt(size, 10))
+	if r.r.Method == http.MethodHead {
+		return
+	}
+	_, _ = io.Copy(r.w, io.NewSectionReader(log, 0, size)) // a client that is gone learns nothing
+}
+
+// progressive is a part of the log, from the offset that the client gives to
+// as far as the log goes now. X-Text-Size is the offset to go on from: that of
+// the last byte that was sent, whatever became of it on the way. X-More-Data
+// says that the build runs, and that its log goes on with that: for an instant the
+// log is complete and the end is not yet on record, and a client that was told so
+// would look for a result too early.
+func (r *reader) progressive(ctl *buildtoken.Controller, b queue.Build, contentType string, convert func(*bufio.Writer, byte, byte)) {
+	if !r.reading() {
+		return
+	}
+	start, err := r.start()
+	if err != nil {
+		r.fail(err)
+		return
+	}
+	h := r.w.Header()
+	h.Set("Content-Type", contentType)
+	log, err := ctl.Log(r.r.Context(), b.Item.Job, b.Number)
+	if errors.Is(err, queue.ErrNotFound) {
+		h.Set("X-Text-Size", "0")
+		if b.Running() { // the log is still to come
+			h.Set("X-More-Data", "true")
+		}
+		r.w.WriteHeader(http.StatusOK)
+		return
+	}
+	if err != nil {
+		r.fail(err)
+		return
+	}
+	defer func() { _ = log.Close() }() // only read
+	size, complete, err := log.Wait(r.r.Context(), -1)
+	if err != nil {
+		r.fail(err)
+		return
+	}
+	end := size
+	if !complete {
+		end = wholeCharacters(log, size)
+	}
+	if !complete || b.Running() {
+		h.Set("X-More-Data", "true")
+	}
+	if start > size && (complete || !log.Shared()) {
+		start = 0 // it is the offset of some other log
+	}
+	end = max(end, start)
+	h.Set("X-Text-Size", strconv.FormatInt(end, 10))
+	r.w.WriteHeader(http.StatusOK)
+	if r.r.Method == http.MethodHead {
+		return
+	}
+	send(r.w, log, start, end, convert)
+}
+
+// start is the offset that the request gives, 0 if it gives none.
+func (r *reader) start() (int64, error) { return parseStart(r.form.first("start")) }
+
+func parseStart(text *string) (int64, error) {
+	if text == nil || *text == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(*text, 10, 63)
+	if err != nil {
+		return 0, &badRequestError{"start is not a number of bytes"}
+	}
+	return int64(n), nil
+}
+
+// wholeCharacters is the size without a last character of which only the first
+// bytes are there. More than three bytes are not held back, whatever they are.
+func wholeCharacters(log *console.Reader, size int64) int64 {
+	var tail [utf8.UTFMax - 1]byte
+	from := max(0, size-int64(len(tail)))
+	n, err := log.ReadAt(tail[:size-from], from)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return size
+	}
+	return from + int64(wholeRunes(tail[:n]))
+}
+
+// wholeRunes is how long a text is without an incomplete character at its end.
+func wholeRunes(text []byte) int {
+	for back := 1; back < utf8.UTFMax && back <= len(text); back++ {
+		if at := len(text) - back; utf8.RuneStart(text[at]) {
+			if !utf8.FullRune(text[at:]) {
+				return at
+			}
+			break
+		}
+	}
+	return len(text)
+}
+
+// send writes a part of the log, each byte converted.
+func send(w io.Writer, log *console.Reader, start, end int64, convert func(out *bufio.Writer, before, b byte)) {
+	var before [1]byte
+	if start > 0 {
+		_, _ = log.ReadAt(before[:], start-1) // at worst a line ends with two CR
+	}
+	out := bufio.NewWriterSize(w, 32<<10)
+	in := bufio.NewReaderSize(io.NewSectionReader(log, start, end-start), 32<<10)
+	for last := before[0]; ; {
+		b, err := in.ReadByte()
+		if err != nil {
+			break
+		}
+		convert(out, last, b)
+		last = b
+	}
+	_ = out.Flush() // a client that is gone learns nothing
+}
+
+// crlf ends lines with CR LF, as Jenkins does here and nowhere else.
+func crlf(out *bufio.Writer, before, b byte) {
+	if b == '\n' && before != '\r' {
+		_ = out.WriteByte('\r') // Flush gives the error
+	}
+	_ = out.WriteByte(b)
+}
+
+// crlfHTML also escapes what means something in HTML.
+func crlfHTML(out *bufio.Writer, before, b byte) {
+	entity := ""
+	switch b {
+	case '&':
+		entity = "&amp;"
+	case '<':
+		entity = "&lt;"
+	case '>':
+		entity = "&gt;"
+	case '"':
+		entity = "&quot;"
+	case '\'':
+		entity = "&#39;"
+	default:
+		crlf(out, before, b)
+		return
+	}
+	_, _ = out.WriteString(entity)
+}
+
+// pollLog is the log of the job's last poll.
+func (r *reader) pollLog(j *job.Job) {
+	if !r.reading() {
+		return
+	}
+	ctl, ok := r.controller()
+	if !ok {
+		return
+	}
+	log, err := ctl.PollLog(j.FullName)
+	if err != nil {
+		r.fail(err)
+		return
+	}
+	r.write(http.StatusOK, plainText, string(log))
+}

@@ -1,0 +1,205 @@
+package jenkins
+
+import (
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// maxBuilds is how many builds a job shows; allBuilds shows maxAllBuilds.
+const (
+	maxBuilds    = 100
+	maxAllBuilds = 10_000
+)
+
+// color says in one word how the last build went.
+func color(j *job.Job, lane queue.Lane) string {
+	name := "notbuilt"
+	switch lane.Last {
+	case queue.Success:
+		name = "blue"
+	case queue.Failure:
+		name = "red"
+	case queue.Aborted:
+		name = "aborted"
+	case queue.NotBuilt:
+	}
+	if j.Disabled {
+		name = "disabled"
+	}
+	if len(lane.Running) > 0 {
+		name += "_anime"
+	}
+	return name
+}
+
+// jobLink refers to a job.
+func (v *view) jobLink(j *job.Job, lane queue.Lane) link {
+	return link{
+		brief: object{{"_class", classJob}, {"name", j.Name()}, {"url", v.jobURL(j.FullName)}, {"color", color(j, lane)}},
+		full:  func() object { return v.job(j, lane) },
+	}
+}
+
+// theJob is a job as of now.
+func (v *view) theJob(j *job.Job) object {
+	lanes, err := v.ctl.Lanes(v.ctx(), j.FullName)
+	if err != nil {
+		v.note(err)
+		return nil
+	}
+	return v.job(j, lanes[0])
+}
+
+func (v *view) job(j *job.Job, lane queue.Lane) object {
+	full := j.FullName
+	builds, err := v.ctl.Builds(v.ctx(), full, 0, maxBuilds)
+	if err != nil {
+		v.note(err)
+	}
+	marks, err := v.marks(full, builds)
+	if err != nil {
+		v.note(err)
+	}
+	mark := func(name string) any {
+		if b, ok := marks[name]; ok {
+			return v.buildLink(b)
+		}
+		return nil
+	}
+	return object{
+		{"_class", classJob},
+		{"actions", []any{}},
+		{"description", orNull(j.Description)},
+		{"displayName", j.Name()},
+		{"displayNameOrNull", nil},
+		{"fullDisplayName", displayed(full)},
+		{"fullName", full},
+		{"name", j.Name()},
+		{"url", v.jobURL(full)},
+		{"allBuilds", onDemand(func() any { return v.allBuilds(full) })},
+		{"buildable", !j.Disabled},
+		{"builds", v.buildLinks(builds)},
+		{"color", color(j, lane)},
+		{"firstBuild", mark("firstBuild")},
+		{"healthReport", health(builds)},
+		{"inQueue", lane.Queued > 0},
+		{"keepDependencies", false},
+		{"lastBuild", mark("lastBuild")},
+		{"lastCompletedBuild", mark("lastCompletedBuild")},
+		{"lastFailedBuild", mark("lastFailedBuild")},
+		{"lastStableBuild", mark("lastStableBuild")},
+		{"lastSuccessfulBuild", mark("lastSuccessfulBuild")},
+		{"lastUnstableBuild", mark("lastUnstableBuild")},
+		{"lastUnsuccessfulBuild", mark("lastUnsuccessfulBuild")},
+		{"nextBuildNumber", lane.LastNumber + 1},
+		{"property", properties(j)},
+		{"queueItem", v.queueItem(full, lane)},
+		{"concurrentBuild", j.Concurrent},
+		{"disabled", j.Disabled},
+		{"downstreamProjects", []any{}},
+		{"labelExpression", nil},
+		{"scm", object{{"_class", "hudson.scm.NullSCM"}}},
+		{"upstreamProjects", []any{}},
+	}
+}
+
+func (v *view) buildLinks(builds []queue.Build) []any {
+	all := make([]any, len(builds))
+	for i, b := range builds {
+		all[i] = v.buildLink(b)
+	}
+	return all
+}
+
+func (v *view) allBuilds(full string) any {
+	builds, err := v.ctl.Builds(v.ctx(), full, 0, maxAllBuilds)
+	if err != nil {
+		v.note(err)
+	}
+	return v.buildLinks(builds)
+}
+
+// queueItem is the item of the job that is due first.
+func (v *view) queueItem(full string, lane queue.Lane) any {
+	if lane.Queued == 0 {
+		return nil
+	}
+	entries, err := v.ctl.Items(v.ctx(), v.d, full, 1)
+	if err != nil {
+		v.note(err)
+	}
+	if len(entries) == 0 { // it left meanwhile
+		return nil
+	}
+	return v.item(entries[0])
+}
+
+// health tells from the last five ended builds how things go.
+func health(builds []queue.Build) []any {
+	const recent = 5
+	ended, bad := 0, 0
+	for _, b := range builds {
+		if b.Running() {
+			continue
+		}
+		if ended++; b.Result != queue.Success {
+			bad++
+		}
+		if ended == recent {
+			break
+		}
+	}
+	if ended == 0 {
+		return []any{}
+	}
+	score := 100 * (ended - bad) / ended
+	icon := [...]string{"00to19", "20to39", "40to59", "60to79", "80plus"}[min(score/20, 4)]
+	return []any{object{
+		{"description", stability(ended, bad)},
+		{"iconClassName", "icon-health-" + icon},
+		{"iconUrl", "health-" + icon + ".png"},
+		{"score", score},
+	}}
+}
+
+// properties define the job's parameters.
+func properties(j *job.Job) []any {
+	if len(j.Params) == 0 {
+		return []any{}
+	}
+	definitions := make([]any, len(j.Params))
+	for i, p := range j.Params {
+		definitions[i] = parameterDefinition(p)
+	}
+	return []any{object{
+		{"_class", "hudson.model.ParametersDefinitionProperty"},
+		{"parameterDefinitions", definitions},
+	}}
+}
+
+func parameterDefinition(p job.Param) object {
+	kind := map[job.Kind]string{
+		job.KindString: "StringParameterDefinition", job.KindText: "TextParameterDefinition",
+		job.KindPassword: "PasswordParameterDefinition", job.KindBoolean: "BooleanParameterDefinition",
+		job.KindChoice: "ChoiceParameterDefinition", job.KindFile: "FileParameterDefinition",
+	}[p.Kind]
+	var byDefault any
+	if p.Kind != job.KindFile {
+		// What a trigger without a value gets.
+		one := job.Job{Params: []job.Param{p}}
+		if values, err := one.Values(nil, nil); err == nil && len(values) == 1 {
+			byDefault = parameterValue(p.Name, p.Kind, values[0].Text)
+		}
+	}
+	o := object{
+		{"_class", "hudson.model." + kind},
+		{"defaultParameterValue", byDefault},
+		{"description", orNull(p.Description)},
+		{"name", p.Name},
+		{"type", kind},
+	}
+	if p.Kind == job.KindChoice {
+		o = append(o, member{"choices", p.Choices})
+	}
+	return o
+}

@@ -1,0 +1,131 @@
+package pages_test
+
+import (
+	"encoding/json"
+	"html"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/buildtoken/buildtoken/buildtoken/web/pages"
+)
+
+// sequence is a log and what becomes of it.
+type sequence struct{ Name, In, Want string }
+
+// sequences are what the script for live output has to do likewise; the tests
+// with a browser read the same file.
+func sequences(t testing.TB) []sequence {
+	t.Helper()
+	text, err := os.ReadFile("testdata/ansi.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []sequence
+	if err := json.Unmarshal(text, &all); err != nil || len(all) == 0 {
+		t.Fatalf("%d sequences, %v", len(all), err)
+	}
+	return append(all, sequence{"bytes that are no UTF-8", "a\xffb\xe2\x82", "a\uFFFDb\uFFFD"})
+}
+
+func TestLogBecomesHTML(t *testing.T) {
+	for _, tt := range sequences(t) {
+		t.Run(tt.Name, func(t *testing.T) {
+			if got, _ := pages.RenderLog([]byte(tt.In)); got != tt.Want {
+				t.Errorf("%q\n got %s\nwant %s", tt.In, got, tt.Want)
+			}
+		})
+	}
+}
+
+func TestStyleGoesOn(t *testing.T) {
+	for _, in := range []string{"\x1b[31m", "\x1b[1;2;3;4;7;8;9m", "\x1b[38;5;208;48;5;17m", "\x1b[91;104m", ""} {
+		_, last := pages.RenderLog([]byte(in))
+		want, _ := pages.RenderLog([]byte(in + "x"))
+		if got := pages.RenderLogFrom([]byte("x"), last); got != want {
+			t.Errorf("after %q, parameters %q: %s, want %s", in, last, got, want)
+		}
+	}
+}
+
+func TestNearest(t *testing.T) {
+	for _, tt := range []struct{ r, g, b, want int }{
+		{0, 0, 0, 16}, {255, 255, 255, 231}, {255, 135, 0, 208}, {8, 8, 8, 232}, {254, 1, 2, 196}, {130, 129, 131, 244},
+	} {
+		if got := pages.Nearest(tt.r, tt.g, tt.b); got != tt.want {
+			t.Errorf("Nearest(%d, %d, %d) = %d, want %d", tt.r, tt.g, tt.b, got, tt.want)
+		}
+	}
+}
+
+// text is what a reader sees of HTML that RenderLog made.
+func text(t *testing.T, out string) string {
+	t.Helper()
+	tag := regexp.MustCompile(`<span class="([a-z0-9 ]+)">|</span>`)
+	depth := 0
+	for _, m := range tag.FindAllString(out, -1) {
+		if m == "</span>" {
+			depth--
+		} else {
+			depth++
+		}
+		if depth < 0 || depth > 1 {
+			t.Fatalf("spans are not balanced in %q", out)
+		}
+	}
+	rest := tag.ReplaceAllString(out, "")
+	if depth != 0 || strings.ContainsAny(rest, `<>"'`) {
+		t.Fatalf("markup is left in %q", out)
+	}
+	return html.UnescapeString(rest)
+}
+
+func FuzzRenderLog(f *testing.F) {
+	for _, tt := range sequences(f) {
+		f.Add([]byte(tt.In))
+	}
+	f.Add([]byte("\x1b]" + strings.Repeat("x", 5000)))
+	f.Add([]byte("\x1b[" + strings.Repeat("1;", 5000) + "m"))
+	f.Fuzz(func(t *testing.T, log []byte) {
+		out, last := pages.RenderLog(log)
+		shown := text(t, out)
+		if !utf8.ValidString(shown) {
+			t.Fatalf("%q shows %q", log, shown)
+		}
+		for _, r := range shown {
+			if (r < ' ' && r != '\n' && r != '\t') || (r >= 0x7f && r < 0xa0) {
+				t.Fatalf("%q shows the control character %U", log, r)
+			}
+		}
+		if n, m := strings.Count(shown, "\n"), strings.Count(string(log), "\n"); n > m {
+			t.Fatalf("%d lines of %d", n, m)
+		}
+		// The style at the end is told completely.
+		if _, again := pages.RenderLog([]byte("\x1b[" + last + "m")); again != last {
+			t.Fatalf("style %q becomes %q", last, again)
+		}
+	})
+}
+
+// Whoever may write a log may write such ones; a page of them has to come all the same.
+func BenchmarkRenderLog(b *testing.B) {
+	for name, piece := range map[string]string{
+		"plain":                 strings.Repeat("x", 99) + "\n",
+		"coloured":              "\x1b[32mok\x1b[0m package " + strings.Repeat("x", 50) + "\n",
+		"one line with control": "a\x00",
+		"strings without end":   "\x1b]",
+		"many styles":           "\x1b[31ma\x1b[32mb",
+		"millions of colours":   "\x1b[38;2;1;2;3ma\x1b[38;2;3;2;1mb",
+	} {
+		b.Run(name, func(b *testing.B) {
+			log := []byte(strings.Repeat(piece, (512<<10)/len(piece)))
+			b.SetBytes(int64(len(log)))
+			b.ReportAllocs()
+			for b.Loop() {
+				pages.RenderLog(log)
+			}
+		})
+	}
+}

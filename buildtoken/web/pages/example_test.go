@@ -1,0 +1,58 @@
+package pages_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/web/pages"
+)
+
+// Pages stand in front of what answers programs and take what is for people.
+func ExamplePages_Serve() {
+	dir, err := os.MkdirTemp("", "pages")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	q, err := boltqueue.Open(boltqueue.Options{Path: filepath.Join(dir, "queue.db")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctl, err := buildtoken.Open(context.Background(), buildtoken.Options{Queue: q, Dir: dir, Key: buildtoken.NewKey()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer ctl.Close()
+	def, err := buildtoken.Define(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{at("deploy", writes("done\n"))}}})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	p := &pages.Pages{
+		Open: func() (*buildtoken.Controller, error) { return ctl, nil }, Definition: def,
+		Root:   func(*http.Request) string { return "https://ci.example.com/" },
+		Caller: func(*http.Request) buildtoken.Caller { return buildtoken.Caller{User: "alice"} },
+	}
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !p.Serve(w, r) { //nolint:contextcheck // Serve takes the request's
+			fmt.Fprint(w, "for a program")
+		}
+	})
+	for _, accept := range []string{"text/html", "application/json"} {
+		r := httptest.NewRequest(http.MethodGet, "/job/deploy/", nil)
+		r.Header.Set("Accept", accept)
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		fmt.Println(accept+":", w.Code, w.Header().Get("Content-Type"))
+	}
+	// Output:
+	// text/html: 200 text/html; charset=utf-8
+	// application/json: 200 text/plain; charset=utf-8
+}

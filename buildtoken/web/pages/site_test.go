@@ -1,0 +1,278 @@
+package pages_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/web/pages"
+)
+
+// run is a runner made of a function.
+type run func(ctx context.Context, b runner.Build, log io.Writer) runner.Result
+
+func (r run) Run(ctx context.Context, b runner.Build, log io.Writer) runner.Result {
+	return r(ctx, b, log)
+}
+
+// writes is a build that writes this and succeeds.
+func writes(text string) run {
+	return func(_ context.Context, _ runner.Build, log io.Writer) runner.Result {
+		_, _ = io.WriteString(log, text)
+		return runner.Result{Outcome: runner.Success}
+	}
+}
+
+// fails is a build that ends so.
+func fails(outcome runner.Outcome, reason string) run {
+	return func(context.Context, runner.Build, io.Writer) runner.Result {
+		return runner.Result{Outcome: outcome, Reason: reason}
+	}
+}
+
+// hangs is a build that writes this and goes on until it is stopped.
+func hangs(text string) run {
+	return func(ctx context.Context, _ runner.Build, log io.Writer) runner.Result {
+		_, _ = io.WriteString(log, text)
+		<-ctx.Done()
+		return runner.Result{Outcome: runner.Aborted, Reason: context.Cause(ctx).Error()}
+	}
+}
+
+// at is a job without quiet period.
+func at(name string, r runner.Runner, params ...job.Param) buildtoken.Job {
+	none := time.Duration(0)
+	return buildtoken.Job{Name: name, Runner: r, Settings: job.Settings{QuietPeriod: &none}, Params: params}
+}
+
+// jobs is a site with these jobs, on which alice may do everything, rita read, and others nothing.
+func jobs(all ...buildtoken.Job) buildtoken.Spec {
+	return buildtoken.Spec{
+		Root:   buildtoken.Folder{Jobs: all},
+		Access: buildtoken.Access{Read: `user in ["alice", "rita"]`, Build: `user in ["alice", "blind"]`, Cancel: `user == "alice"`},
+	}
+}
+
+const root = "https://ci.example.com/ci/"
+
+// site is a controller and the pages of it, in a synctest bubble.
+type site struct {
+	*testing.T
+	ctl   *buildtoken.Controller
+	def   *buildtoken.Definition
+	pages *pages.Pages
+	logs  *observer.ObservedLogs
+}
+
+// onSite runs a test in a bubble.
+func onSite(t *testing.T, spec buildtoken.Spec, test func(*site)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		q, err := boltqueue.Open(boltqueue.Options{Path: filepath.Join(dir, "queue.db")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctl, err := buildtoken.Open(t.Context(), buildtoken.Options{Queue: q, Dir: dir, Key: buildtoken.NewKey()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := ctl.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		def, err := buildtoken.Define(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ctl.Attach(t.Context(), buildtoken.Config{
+			Definitions: []*buildtoken.Definition{def}, Executors: 3, ShutdownTimeout: -1,
+		}); err != nil {
+			t.Fatal(err)
+		}
+		core, logs := observer.New(zapcore.WarnLevel)
+		test(&site{T: t, ctl: ctl, def: def, pages: pagesOf(ctl, def, zap.New(core)), logs: logs})
+	})
+}
+
+// pagesOf are the pages of a site that believes whoever says a name.
+func pagesOf(ctl *buildtoken.Controller, def *buildtoken.Definition, log *zap.Logger) *pages.Pages {
+	return &pages.Pages{
+		Open: func() (*buildtoken.Controller, error) { return ctl, nil }, Definition: def,
+		Root: func(*http.Request) string { return root },
+		Caller: func(r *http.Request) buildtoken.Caller {
+			user, _, _ := r.BasicAuth()
+			return buildtoken.Caller{User: user, Remote: netip.MustParseAddr("192.0.2.7")}
+		},
+		Log: log,
+	}
+}
+
+// trigger starts a build as alice and lets it go on for a second.
+func (s *site) trigger(full string, values map[string][]string) int64 {
+	s.Helper()
+	cause := "push"
+	out, err := s.ctl.Trigger(s.Context(), s.def, buildtoken.Trigger{
+		Caller: buildtoken.Caller{User: "alice", Post: true}, Action: buildtoken.BuildWithParameters, Job: full,
+		AnyKind: true, UserMayTrigger: true, Values: values, Cause: &cause, Root: root,
+	})
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.settle()
+	return out.Item.ID
+}
+
+// settle lets a second go by.
+func (s *site) settle() {
+	time.Sleep(time.Second)
+	synctest.Wait()
+}
+
+// request is one as a browser makes it.
+func request(method, path, user string, form url.Values) *http.Request {
+	var body io.Reader
+	if form != nil {
+		body = strings.NewReader(form.Encode())
+	}
+	r := httptest.NewRequest(method, "http://inside:8080"+path, body)
+	r.Header.Set("Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8")
+	if user != "" {
+		r.SetBasicAuth(user, "secret")
+	}
+	if method == http.MethodPost {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Sec-Fetch-Site", "same-origin")
+	}
+	return r
+}
+
+// do serves a request that must be for pages.
+func (s *site) do(r *http.Request) *httptest.ResponseRecorder {
+	s.Helper()
+	w := httptest.NewRecorder()
+	if !s.pages.Serve(w, r) {
+		s.Fatalf("%s %s was not served", r.Method, r.URL)
+	}
+	return w
+}
+
+func (s *site) get(path, user string) *httptest.ResponseRecorder {
+	s.Helper()
+	return s.do(request(http.MethodGet, path, user, nil))
+}
+
+// page is a page that alice must get.
+func (s *site) page(path string) string {
+	s.Helper()
+	w := s.get(path, "alice")
+	if w.Code != http.StatusOK {
+		s.Fatalf("GET %s = %d\n%s", path, w.Code, w.Body)
+	}
+	return w.Body.String()
+}
+
+func (s *site) post(path, user string, form url.Values) *httptest.ResponseRecorder {
+	s.Helper()
+	return s.do(request(http.MethodPost, path, user, form))
+}
+
+// holds says what of it a text does not hold.
+func (s *site) holds(text string, wanted ...string) {
+	s.Helper()
+	for _, want := range wanted {
+		if !strings.Contains(text, want) {
+			s.Errorf("%q is missing in\n%s", want, main(text))
+		}
+	}
+}
+
+func (s *site) lacks(text string, unwanted ...string) {
+	s.Helper()
+	for _, bad := range unwanted {
+		if strings.Contains(text, bad) {
+			s.Errorf("%q is in\n%s", bad, main(text))
+		}
+	}
+}
+
+// main is the part of a page that is not frame.
+func main(page string) string {
+	if _, after, ok := strings.Cut(page, "<main"); ok {
+		return "<main" + after
+	}
+	return page
+}
+
+// streamed is a response that may be looked at while it is written.
+type streamed struct {
+	header http.Header
+
+	// mu guards the following.
+	mu     sync.Mutex
+	status int
+	body   bytes.Buffer
+}
+
+func (s *streamed) Header() http.Header { return s.header }
+func (s *streamed) Flush()              {}
+
+func (s *streamed) WriteHeader(status int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.status = status
+}
+
+func (s *streamed) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.body.Write(p)
+}
+
+// drain gives what was written since the last call.
+func (s *streamed) drain() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	text := s.body.String()
+	s.body.Reset()
+	return text
+}
+
+// open starts a stream. It ends with the returned function, which waits for it.
+func (s *site) open(path, user string, header ...string) (out *streamed, ended <-chan struct{}, stop func()) {
+	ctx, cancel := context.WithCancel(s.Context())
+	r := request(http.MethodGet, path, user, nil).WithContext(ctx)
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	out = &streamed{header: http.Header{}}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.pages.Serve(out, r)
+	}()
+	synctest.Wait()
+	return out, done, func() {
+		cancel()
+		<-done
+	}
+}

@@ -1,0 +1,186 @@
+// Package web bounds how long a client may take: to send the body of its
+// request, and to take each piece of the answer. A server that stops or loads
+// another configuration waits for the requests that it is serving, so whoever is
+// slow without bound could keep it from that.
+//
+// A client that goes on taking what is sent has all the time that it needs, and
+// a stream in which nothing happens is not slow. Where the server has timeouts of its own
+// (ReadTimeout, WriteTimeout), those hold, and nothing is bounded here.
+package web
+
+import (
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	// Piece is how long a client may take for a piece of an answer.
+	Piece = 30 * time.Second
+	// Hurry is the same once the server waits for it.
+	Hurry = time.Second
+	// Body is how long a client may take for a body, besides what its size needs.
+	Body = 15 * time.Second
+)
+
+const (
+	// pieceSize is how much is written at once, in bytes.
+	pieceSize = 64 << 10
+	// small is what fits into buffers: such an answer never waits for its client.
+	small = 2 << 10
+	// slowest is how fast a large body must come at least, in bytes a second.
+	slowest = 64 << 10
+	// largest is the largest body, in bytes, that anybody gets time for.
+	largest = 32 << 20
+)
+
+// Writer is an [http.ResponseWriter] whose client is not waited for without
+// bound. Calls of its methods must not overlap.
+type Writer struct {
+	http.ResponseWriter
+
+	control *http.ResponseController
+	done    <-chan struct{}
+	writes  bool // bounds for the answer are ours to set
+	written int  // bytes
+
+	ended chan struct{} // made by watchDone
+	watch sync.WaitGroup
+
+	// mu guards the following, which say what the client is waited for.
+	mu      sync.Mutex
+	reading bool
+	writing bool
+}
+
+// NewWriter begins a request. If it has a body, it has to come in time from now on.
+// done says, when it is closed, that the server waits for its requests; nil never is.
+// [Writer.End] must be called when the request has been served.
+func NewWriter(w http.ResponseWriter, r *http.Request, done <-chan struct{}) *Writer {
+	srv, _ := r.Context().Value(http.ServerContextKey).(*http.Server)
+	p := &Writer{ResponseWriter: w, done: done, writes: srv == nil || srv.WriteTimeout <= 0}
+	if size := r.ContentLength; size != 0 && (srv == nil || srv.ReadTimeout <= 0) {
+		if size < 0 || size > largest {
+			size = largest
+		}
+		p.control = http.NewResponseController(w)
+		p.reading = true
+		p.readUntil(time.Now().Add(Body + time.Duration(size)*time.Second/slowest))
+		if size > pieceSize {
+			p.watchDone()
+		}
+	}
+	return p
+}
+
+// BodyRead says that the body is read: what the connection brings from now on
+// may take its time.
+func (p *Writer) BodyRead() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.reading {
+		p.reading = false
+		p.readUntil(time.Time{})
+	}
+}
+
+// End ends what NewWriter began. The server may still have to send the rest of a
+// large answer, or to skip the rest of a body, and has bounds for that.
+func (p *Writer) End() {
+	if p.ended != nil {
+		close(p.ended)
+		p.watch.Wait()
+	}
+	if p.writes && p.written > small {
+		p.begin()
+	}
+}
+
+// Unwrap gives the writer below, as [http.ResponseController] wants it.
+func (p *Writer) Unwrap() http.ResponseWriter { return p.ResponseWriter }
+
+// Write writes piece by piece. A client that takes one of them too slowly is an
+// error, as one that is gone is.
+func (p *Writer) Write(b []byte) (n int, err error) {
+	for first := true; first || (err == nil && len(b) > 0); first = false {
+		piece := b[:min(len(b), pieceSize)]
+		p.written += len(piece)
+		bounded := p.written > small && p.writes
+		if bounded {
+			p.watchDone()
+			p.begin()
+		}
+		var wrote int
+		wrote, err = p.ResponseWriter.Write(piece)
+		if bounded {
+			p.relax()
+		}
+		n += wrote
+		b = b[len(piece):]
+	}
+	return n, err //nolint:wrapcheck // a writer passes on what the one below says
+}
+
+// FlushError sends what is written so far.
+func (p *Writer) FlushError() error {
+	if p.writes {
+		p.watchDone()
+		p.begin()
+		defer p.relax()
+	}
+	return http.NewResponseController(p.ResponseWriter).Flush() //nolint:wrapcheck // as above
+}
+
+// begin bounds what the client may take from now on.
+func (p *Writer) begin() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.writing = true
+	if p.control == nil {
+		p.control = http.NewResponseController(p.ResponseWriter)
+	}
+	select {
+	case <-p.done:
+		p.writeUntil(time.Now().Add(Hurry))
+	default:
+		p.writeUntil(time.Now().Add(Piece))
+	}
+}
+
+// relax ends the bound. Over HTTP/2 one that passes ends the stream, also
+// while there is nothing to send.
+func (p *Writer) relax() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.writing = false
+	p.writeUntil(time.Time{})
+}
+
+// watchDone hurries the client when the server begins to wait for it.
+func (p *Writer) watchDone() {
+	if p.ended != nil || p.done == nil {
+		return
+	}
+	p.ended = make(chan struct{})
+	p.watch.Go(func() { // End waits for it
+		select {
+		case <-p.ended:
+			return
+		case <-p.done:
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.writing {
+			p.writeUntil(time.Now().Add(Hurry))
+		}
+		if p.reading {
+			p.readUntil(time.Now().Add(Body))
+		}
+	})
+}
+
+// readUntil and writeUntil set deadlines. Where there are none, as in a test, nobody is slow.
+func (p *Writer) readUntil(t time.Time)  { _ = p.control.SetReadDeadline(t) }
+func (p *Writer) writeUntil(t time.Time) { _ = p.control.SetWriteDeadline(t) }
+
+var _ http.ResponseWriter = (*Writer)(nil)

@@ -1,0 +1,285 @@
+package web_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/web"
+)
+
+// network hands the server's end of pipes to it. Pipes hold nothing: who does
+// not read makes the other wait at once. Both live in a bubble of fake time.
+type network struct {
+	conns  chan net.Conn
+	closed chan struct{}
+}
+
+func (n *network) Accept() (net.Conn, error) {
+	select {
+	case c := <-n.conns:
+		return c, nil
+	case <-n.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (n *network) Close() error {
+	close(n.closed)
+	return nil
+}
+
+func (n *network) Addr() net.Addr { return &net.TCPAddr{} }
+
+func (n *network) dial() net.Conn {
+	client, server := net.Pipe()
+	n.conns <- server
+	return client
+}
+
+// serve runs a server with one handler, whose writer is bounded.
+func serve(t *testing.T, srv *http.Server, done <-chan struct{}, handle func(w *web.Writer, r *http.Request)) *network {
+	t.Helper()
+	n := &network{conns: make(chan net.Conn), closed: make(chan struct{})}
+	srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p := web.NewWriter(w, r, done)
+		defer p.End()
+		handle(p, r)
+	})
+	ended := make(chan error)
+	go func() { ended <- srv.Serve(n) }()
+	t.Cleanup(func() {
+		if err := srv.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute) // net/http waits a little before it closes a connection
+	})
+	return n
+}
+
+// ask sends a request by hand and leaves the answer to be read.
+func ask(t *testing.T, n *network, text string) net.Conn {
+	t.Helper()
+	c := n.dial()
+	t.Cleanup(func() { _ = c.Close() }) // closing twice is allowed
+	if _, err := io.WriteString(c, text); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+const get = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+func TestClientThatTakesNothingIsGivenUp(t *testing.T) {
+	for name, hurried := range map[string]bool{"after its patience": false, "soon, once the server waits for it": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				done, ended := make(chan struct{}), make(chan error, 1)
+				n := serve(t, &http.Server{}, done, func(w *web.Writer, _ *http.Request) {
+					_, err := w.Write(make([]byte, 1<<20))
+					ended <- err
+				})
+				began := time.Now()
+				c := ask(t, n, get)
+				if _, err := c.Read(make([]byte, 100)); err != nil { // the answer has begun
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				want := web.Piece
+				if hurried {
+					close(done)
+					want = web.Hurry
+				}
+				if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("Write: %v, want %v", err, os.ErrDeadlineExceeded)
+				}
+				if got := time.Since(began).Round(time.Second); got != want {
+					t.Errorf("given up after %v, want %v", got, want)
+				}
+			})
+		})
+	}
+}
+
+func TestClientThatGoesOnTakingHasAllTheTime(t *testing.T) {
+	for name, stops := range map[string]bool{"while the server runs": false, "while the server waits for it": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const size = 1 << 20
+				done := make(chan struct{})
+				n := serve(t, &http.Server{}, done, func(w *web.Writer, _ *http.Request) {
+					w.Header().Set("Content-Length", fmt.Sprint(size))
+					_, _ = w.Write(make([]byte, size)) // an error shows below
+				})
+				pause := web.Piece / 4 // a piece may be sent in several parts
+				if stops {
+					close(done)
+					pause = web.Hurry / 4
+				}
+				answer, err := http.ReadResponse(bufio.NewReaderSize(slowly{ask(t, n, get), pause}, 64<<10), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer answer.Body.Close()
+				if got, err := io.Copy(io.Discard, answer.Body); got != size || err != nil {
+					t.Errorf("got %d bytes, %v, want %d", got, err, size)
+				}
+			})
+		})
+	}
+}
+
+// slowly waits before each read.
+type slowly struct {
+	net.Conn
+
+	pause time.Duration
+}
+
+func (s slowly) Read(p []byte) (int, error) {
+	time.Sleep(s.pause)
+	return s.Conn.Read(p)
+}
+
+func TestBodyHasToComeInTime(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		head string
+		want time.Duration
+	}{
+		{"a small one at once", "Content-Length: 10\r\n", web.Body},
+		{"one of a MiB has what that needs", "Content-Length: 1048576\r\n", web.Body + 16*time.Second},
+		{"one of unknown length, as if it were large", "Transfer-Encoding: chunked\r\n", web.Body + 512*time.Second},
+		{"one of absurd length, not longer", "Content-Length: 999999999999\r\n", web.Body + 512*time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ended := make(chan error, 1)
+				n := serve(t, &http.Server{}, make(chan struct{}), func(_ *web.Writer, r *http.Request) {
+					_, err := io.Copy(io.Discard, r.Body)
+					ended <- err
+				})
+				began := time.Now()
+				c := ask(t, n, "POST / HTTP/1.1\r\nHost: x\r\n"+tt.head+"\r\n")
+				go func() { _, _ = io.Copy(io.Discard, c) }() // ends with the connection
+				if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("Read: %v, want %v", err, os.ErrDeadlineExceeded)
+				}
+				if got := time.Since(began).Round(time.Second); got != tt.want {
+					t.Errorf("given up after %v, want %v", got, tt.want)
+				}
+			})
+		})
+	}
+}
+
+// A body of which nobody wants to know does not hold the server either.
+func TestBodyThatNobodyReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := serve(t, &http.Server{}, make(chan struct{}), func(w *web.Writer, _ *http.Request) {
+			w.WriteHeader(http.StatusNotFound)
+		})
+		began := time.Now()
+		c := ask(t, n, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+		if _, err := io.Copy(io.Discard, c); err != nil { // to the end of the connection
+			t.Fatal(err)
+		}
+		if got := time.Since(began); got > 2*web.Body {
+			t.Errorf("the connection was held for %v", got)
+		}
+	})
+}
+
+// What the operator has set is not made longer or shorter.
+func TestTimeoutsOfTheServerHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		written := make(chan error, 1)
+		n := serve(t, &http.Server{ReadTimeout: time.Hour, WriteTimeout: time.Hour}, make(chan struct{}), func(w *web.Writer, r *http.Request) {
+			_, err := io.Copy(io.Discard, r.Body)
+			if err != nil {
+				t.Error(err)
+			}
+			_, err = w.Write(make([]byte, 1<<20))
+			written <- err
+		})
+		began := time.Now()
+		c := ask(t, n, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n")
+		time.Sleep(30 * time.Minute)
+		if _, err := io.WriteString(c, "x"); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-written; !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) < time.Hour {
+			t.Errorf("Write after %v: %v, want %v after %v", time.Since(began), err, os.ErrDeadlineExceeded, time.Hour)
+		}
+	})
+}
+
+// A writer without a connection, as a test has it, works all the same.
+func TestWriterWithoutDeadlines(t *testing.T) {
+	rec := httptest.NewRecorder()
+	w := web.NewWriter(rec, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader("x")), nil)
+	w.BodyRead()
+	n, err := w.Write(make([]byte, 200_000))
+	if err != nil || n != 200_000 {
+		t.Errorf("Write = %d, %v", n, err)
+	}
+	if err := http.NewResponseController(w).Flush(); err != nil || !rec.Flushed {
+		t.Errorf("Flush: %v, flushed %v", err, rec.Flushed)
+	}
+	w.End()
+}
+
+// A stream in which nothing happens is not slow.
+func TestIdleStreamLivesOn(t *testing.T) {
+	for _, major := range []int{1, 2} {
+		t.Run(fmt.Sprintf("HTTP/%d", major), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				protocols := new(http.Protocols)
+				protocols.SetHTTP1(major == 1)
+				protocols.SetUnencryptedHTTP2(major == 2)
+				n := serve(t, &http.Server{Protocols: protocols}, make(chan struct{}), func(w *web.Writer, r *http.Request) {
+					for range 3 {
+						if _, err := io.WriteString(w, strings.Repeat("x", 5000)); err != nil {
+							t.Errorf("Write: %v", err)
+						}
+						if err := http.NewResponseController(w).Flush(); err != nil {
+							t.Errorf("Flush: %v", err)
+						}
+						time.Sleep(time.Hour)
+						if err := r.Context().Err(); err != nil {
+							t.Errorf("the request ended: %v", err)
+						}
+					}
+				})
+				transport := &http.Transport{Protocols: protocols, DialContext: func(context.Context, string, string) (net.Conn, error) { return n.dial(), nil }}
+				defer transport.CloseIdleConnections()
+				// With a body, whose bound must not outlive it.
+				r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://x/", strings.NewReader("x=y"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				answer, err := transport.RoundTrip(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer answer.Body.Close()
+				if got, err := io.Copy(io.Discard, answer.Body); got != 15000 || err != nil || answer.ProtoMajor != major {
+					t.Errorf("got %d bytes over HTTP/%d, %v, want 15000 over HTTP/%d", got, answer.ProtoMajor, err, major)
+				}
+			})
+		})
+	}
+}
