@@ -12,6 +12,9 @@ TORTURE_TIME ?= 60s
 SCREENSHOTS ?=
 BENCH ?= .
 COUNT ?= 6
+PACKAGE ?= ./buildtoken/queue
+N ?= 100
+SEED ?= 0
 OUT ?= bin/bench.txt
 PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
@@ -46,6 +49,7 @@ tidy: ## show what go mod tidy would change
 .PHONY: vet
 vet: ## go vet
 	go vet ./...
+	go vet -C tools ./...
 
 .PHONY: lint
 lint: ## house rules (.golangci.yml), and planted bugs that do not fit the code any more
@@ -56,6 +60,7 @@ lint: ## house rules (.golangci.yml), and planted bugs that do not fit the code 
 # not show that, so they add their names to a file, which is reported at the end.
 .PHONY: test
 test: ## all tests with the race detector; some start a PostgreSQL server
+	go test -C tools ./...
 	@skips=$$(mktemp); trap 'rm -f "$$skips"' EXIT; status=0; \
 	echo "go test -race ./..."; \
 	BUILDTOKEN_TEST_SKIPS=$$skips go test -race ./... || status=$$?; \
@@ -95,6 +100,10 @@ torture-cluster: build ## the same with three servers on one Postgres, which is 
 .PHONY: mutants
 mutants: ## plant bugs in a copy and look whether the tests notice; MUTANTS="name …"
 	testdata/mutants/run $(MUTANTS)
+
+.PHONY: mutate
+mutate: ## change PACKAGE=./buildtoken/queue at random and report what its tests miss; N=100 SEED=0
+	go run -C tools ./mutate -n $(N) -seed $(SEED) $(PACKAGE)
 
 .PHONY: browser
 browser: build ## try the pages in Chromium; SCREENSHOTS=docs/images writes those anew
