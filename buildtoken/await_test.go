@@ -14,6 +14,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
 // awaiting is somebody who waits for an item.
@@ -54,7 +55,7 @@ func newAwaitBench(t *testing.T, wrap ...func(buildtoken.Queue) buildtoken.Queue
 	for _, w := range wrap {
 		q = w(q)
 	}
-	c, err := buildtoken.Open(t.Context(), buildtoken.Options{Queue: q, Dir: dir, Key: buildtoken.NewKey()})
+	c, err := buildtoken.Open(t.Context(), buildtoken.Options{Queue: q, Dir: dir, SealKey: vault.NewKey()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -130,7 +130,7 @@ func (c *Controller) execute(ctx context.Context, j *definedJob, b queue.Build, 
 	if j == nil {
 		return notBuilt(errors.New("the job is not in the configuration any more"))
 	}
-	values, err := c.open(b.Item)
+	values, err := c.vault.Open(b.Item.Job, b.Item.Values)
 	if err != nil {
 		return notBuilt(err)
 	}
@@ -193,19 +193,6 @@ func (c *Controller) describe(j *definedJob, b queue.Build, values []job.Value, 
 		}
 	}
 	return described
-}
-
-// open gives the values of an item with their passwords.
-func (c *Controller) open(it queue.Item) ([]job.Value, error) {
-	values := make([]job.Value, len(it.Values))
-	for i, v := range it.Values {
-		text, err := c.vault.open(it.Job, v)
-		if err != nil {
-			return nil, err
-		}
-		values[i] = job.Value{Name: v.Name, Kind: job.Kind(v.Kind), Text: text, Ref: v.Ref}
-	}
-	return values, nil
 }
 
 // params are the values as a runner gets them, in their order. Behind them

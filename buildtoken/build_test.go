@@ -23,6 +23,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/policy"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
 func TestBuildEnvironment(t *testing.T) {
@@ -178,7 +179,7 @@ func TestJobThatIsGoneOrCannotBeOpened(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		s.key = buildtoken.NewKey()
+		s.key = vault.NewKey()
 		s.open()
 		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{app}}})
 		time.Sleep(10*time.Second - 1)

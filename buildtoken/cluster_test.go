@@ -17,6 +17,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/vault"
 	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
@@ -25,7 +26,7 @@ type cluster struct {
 	t      testing.TB
 	pg     *pgtest.Server
 	schema string
-	key    buildtoken.Key
+	key    vault.Key
 	jobs   []buildtoken.Job
 	// Of servers that join from now on:
 	url string        // their way to the database
@@ -35,7 +36,7 @@ type cluster struct {
 func newCluster(t testing.TB, jobs ...buildtoken.Job) *cluster {
 	t.Helper()
 	pg := pgtest.Start(t)
-	return &cluster{t: t, pg: pg, schema: pgtest.Schema(t, pg.URL()), key: buildtoken.NewKey(), jobs: jobs, url: pg.URL()}
+	return &cluster{t: t, pg: pg, schema: pgtest.Schema(t, pg.URL()), key: vault.NewKey(), jobs: jobs, url: pg.URL()}
 }
 
 // join adds a server with some labels beside its name, and with its own folder.
@@ -59,7 +60,7 @@ func (c *cluster) start(name, dir string, q buildtoken.Queue, labels ...string) 
 	c.t.Helper()
 	s := &site{t: c.t, dir: dir, key: c.key, cfg: buildtoken.Config{Labels: labels, ShutdownTimeout: -1}}
 	var err error
-	s.Controller, err = buildtoken.Open(c.t.Context(), buildtoken.Options{Queue: q, Dir: dir, Key: c.key, Node: name})
+	s.Controller, err = buildtoken.Open(c.t.Context(), buildtoken.Options{Queue: q, Dir: dir, SealKey: c.key, Node: name})
 	if err != nil {
 		c.t.Fatal(err)
 	}

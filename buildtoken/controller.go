@@ -15,6 +15,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/executor"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/throttle"
+	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
 // Defaults of [Config] and [Options].
@@ -54,8 +55,8 @@ type Options struct {
 	// Dir is where logs, workspaces and uploads are kept, in folders of these
 	// names. It is required, absolute, and used by one controller at a time.
 	Dir string
-	// Key protects password parameters.
-	Key Key
+	// SealKey protects password parameters.
+	SealKey vault.Key
 	// Node is the name of this server; "" is [DefaultNode].
 	Node string
 	// LogLimit is how many bytes a build may write to its log; 0 is
@@ -119,7 +120,7 @@ type Controller struct {
 	queue   *observed
 	logs    logs
 	uploads uploads
-	vault   vault
+	vault   *vault.Vault
 	wrong   *throttle.Limiter
 	pool    *executor.Pool
 	polls   *polls
@@ -178,14 +179,14 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 	if !filepath.IsAbs(opts.Dir) {
 		return nil, fmt.Errorf("buildtoken: folder %q is not absolute", opts.Dir)
 	}
-	v, err := newVault(opts.Key)
+	v, err := vault.New(opts.SealKey)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("buildtoken: %w", err)
 	}
 	if q, ok := opts.Queue.(interface {
 		UseKey(ctx context.Context, fingerprint []byte) error
 	}); ok {
-		if err := q.UseKey(ctx, opts.Key.Fingerprint()); err != nil {
+		if err := q.UseKey(ctx, opts.SealKey.Fingerprint()); err != nil {
 			return nil, fmt.Errorf("buildtoken: %w", err)
 		}
 	}

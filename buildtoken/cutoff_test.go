@@ -35,7 +35,7 @@ func TestBuildsOfAServerThatIsCutOffAreStopped(t *testing.T) {
 			t.Fatal(err)
 		}
 		q := shared{db, make(chan struct{}, 1)}
-		s.Controller, err = buildtoken.Open(context.Background(), buildtoken.Options{Queue: q, Dir: s.dir, Key: s.key, Log: s.cfg.Log})
+		s.Controller, err = buildtoken.Open(context.Background(), buildtoken.Options{Queue: q, Dir: s.dir, SealKey: s.key, Log: s.cfg.Log})
 		if err != nil {
 			t.Fatal(err)
 		}

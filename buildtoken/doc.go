@@ -15,6 +15,6 @@
 //     otherwise, and may do what it may.
 //   - A build that runs while the process is killed is recorded ABORTED at the
 //     next start. It is never run again by itself.
-//   - The key given in [Options] opens password parameters of queued builds. If
+//   - The SealKey of [Options] opens password parameters of queued builds. If
 //     it is lost, those builds end NOT_BUILT.
 package buildtoken

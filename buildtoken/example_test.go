@@ -15,6 +15,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
+	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
 // greeter is a runner that needs no command: package execrunner has the one
@@ -41,7 +42,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	controller, err := buildtoken.Open(ctx, buildtoken.Options{Queue: queue, Dir: dir, Key: buildtoken.NewKey()})
+	controller, err := buildtoken.Open(ctx, buildtoken.Options{Queue: queue, Dir: dir, SealKey: vault.NewKey()})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -170,7 +170,7 @@ func (c *Controller) scheduleChange(ctx context.Context, j *definedJob, root str
 		return fmt.Errorf("buildtoken: defaults: %w", err)
 	}
 	_, created, err := c.queue.Schedule(ctx, time.Now(), queue.Request{
-		Job: j.FullName, Digest: c.vault.digest(values), Values: c.vault.values(j.FullName, values),
+		Job: j.FullName, Digest: c.vault.Digest(values), Values: c.vault.Seal(j.FullName, values),
 		Delay: *j.Settings.QuietPeriod, Cause: queue.Cause{Kind: queue.CauseSCM}, Root: root,
 		Solo: j.Coalesce == job.Never,
 	})

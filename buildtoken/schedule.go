@@ -1,6 +1,8 @@
 package buildtoken
 
 import (
+	"strconv"
+
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -18,16 +20,16 @@ import (
 // that came before it.
 func (c *Controller) schedule(ctx context.Context, now time.Time, j *definedJob, t Trigger, opened token.Token, values []job.Value, delay time.Duration, cause queue.Cause) (Outcome, error) {
 	out := Outcome{Job: j.FullName}
-	r := queue.Request{Job: j.FullName, Digest: c.vault.digest(values), Delay: delay, Cause: cause, Root: t.Root, Solo: j.Coalesce == job.Never}
+	r := queue.Request{Job: j.FullName, Digest: c.vault.Digest(values), Delay: delay, Cause: cause, Root: t.Root, Solo: j.Coalesce == job.Never}
 	if t.Once != nil {
-		once := c.vault.onceDigest(*t.Once, t, opened)
+		once := c.vault.DigestIdempotencyKey(*t.Once, clientOf(t, opened)...)
 		r.Key = &once
 	}
 	if err := c.storeFiles(ctx, &r, t, values); err != nil {
 		c.uploads.remove(ctx, values, nil) // nothing refers to them yet
 		return out, err
 	}
-	r.Values = c.vault.values(j.FullName, values)
+	r.Values = c.vault.Seal(j.FullName, values)
 	if hasFiles(r.Values) {
 		// Who gives up the wait does not learn whether there is an item, which needs its files.
 		ctx = context.WithoutCancel(ctx)
@@ -48,6 +50,15 @@ func (c *Controller) schedule(ctx context.Context, now time.Time, j *definedJob,
 	}
 	out.Item, out.Created = it, created
 	return out, nil
+}
+
+// clientOf identifies the owner of an idempotency key: the token that was
+// shown, or else the user.
+func clientOf(t Trigger, opened token.Token) []string {
+	if t.Presented {
+		return []string{"token", strconv.Itoa(opened.Level), opened.Name}
+	}
+	return []string{"user", t.User}
 }
 
 // storeFiles stores the content of files, and puts what it is called into the
@@ -76,10 +87,7 @@ func (c *Controller) storeFiles(ctx context.Context, r *queue.Request, t Trigger
 		}
 	}
 	if contents != nil {
-		d := c.vault.mac.get()
-		d.add(string(r.Digest[:]))
-		d.add(string(contents))
-		r.Digest = d.sum()
+		r.Digest = c.vault.DigestWithFiles(r.Digest, contents)
 	}
 	return nil
 }

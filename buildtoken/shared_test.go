@@ -26,6 +26,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/vault"
 	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
@@ -453,13 +454,13 @@ func TestSweptFilesAreOldAndNobodys(t *testing.T) {
 
 func TestServersNeedTheSameKey(t *testing.T) {
 	c := newCluster(t, labelled("app", "", succeeds()))
-	openWith := func(key buildtoken.Key) (*buildtoken.Controller, error) {
-		return buildtoken.Open(t.Context(), buildtoken.Options{Queue: c.queue("a"), Dir: t.TempDir(), Key: key})
+	openWith := func(key vault.Key) (*buildtoken.Controller, error) {
+		return buildtoken.Open(t.Context(), buildtoken.Options{Queue: c.queue("a"), Dir: t.TempDir(), SealKey: key})
 	}
-	first, second := buildtoken.NewKey(), buildtoken.NewKey()
+	first, second := vault.NewKey(), vault.NewKey()
 	for _, step := range []struct {
 		name   string
-		key    buildtoken.Key
+		key    vault.Key
 		queue  bool // something, afterwards
 		finish bool // drop it, afterwards
 		want   error

@@ -27,6 +27,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
 var (
@@ -87,7 +88,7 @@ type world struct {
 	t     *testing.T
 	rand  *rand.Rand
 	dir   string
-	key   buildtoken.Key
+	key   vault.Key
 	trace []string
 
 	c      *buildtoken.Controller
@@ -232,7 +233,7 @@ func (p *plug) Aborts(ctx context.Context) ([]queue.Build, error) {
 
 func simulate(t *testing.T, seed uint64) {
 	w := &world{
-		t: t, rand: rand.New(rand.NewPCG(seed, 0)), dir: t.TempDir(), key: buildtoken.NewKey(),
+		t: t, rand: rand.New(rand.NewPCG(seed, 0)), dir: t.TempDir(), key: vault.NewKey(),
 		items: map[int64]*promise{}, keyed: map[string]*simKeyed{}, running: map[string]string{}, started: map[int64]string{}, numbers: map[string]bool{},
 		now: setup{executors: 2, jobs: map[string]simJob{"a": {}, "b": {concurrent: true}, "team/a": {}, "team/c": {}}},
 	}
@@ -305,7 +306,7 @@ func (w *world) open() {
 		}
 	}
 	w.waits = nil
-	w.c, err = buildtoken.Open(w.t.Context(), buildtoken.Options{Queue: p, Dir: w.dir, Key: w.key})
+	w.c, err = buildtoken.Open(w.t.Context(), buildtoken.Options{Queue: p, Dir: w.dir, SealKey: w.key})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
+	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
 // runs is a runner made of a function.
@@ -73,7 +74,7 @@ type site struct {
 	t      testing.TB
 	def    *buildtoken.Definition
 	dir    string
-	key    buildtoken.Key
+	key    vault.Key
 	cfg    buildtoken.Config
 	logs   *observer.ObservedLogs
 	detach func()
@@ -84,7 +85,7 @@ type site struct {
 func openSite(t testing.TB, cfg buildtoken.Config, jobs ...buildtoken.Job) *site {
 	t.Helper()
 	core, logs := observer.New(zap.DebugLevel)
-	s := &site{t: t, dir: t.TempDir(), key: buildtoken.NewKey(), cfg: cfg, logs: logs}
+	s := &site{t: t, dir: t.TempDir(), key: vault.NewKey(), cfg: cfg, logs: logs}
 	s.cfg.Log = zap.New(core)
 	s.open()
 	s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: jobs}})
@@ -111,7 +112,7 @@ func (s *site) open() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.Controller, err = buildtoken.Open(context.Background(), buildtoken.Options{Queue: q, Dir: s.dir, Key: s.key, Log: s.cfg.Log})
+	s.Controller, err = buildtoken.Open(context.Background(), buildtoken.Options{Queue: q, Dir: s.dir, SealKey: s.key, Log: s.cfg.Log})
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner/execrunner"
+	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
 // BenchmarkDueToStart measures how long after its due instant a build's
@@ -24,7 +25,7 @@ func BenchmarkDueToStart(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	c, err := buildtoken.Open(b.Context(), buildtoken.Options{Queue: q, Dir: dir, Key: buildtoken.NewKey()})
+	c, err := buildtoken.Open(b.Context(), buildtoken.Options{Queue: q, Dir: dir, SealKey: vault.NewKey()})
 	if err != nil {
 		b.Fatal(err)
 	}

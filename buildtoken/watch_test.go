@@ -11,6 +11,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
 // untilStopped is a build that goes on until it is stopped.
@@ -28,7 +29,7 @@ func TestWatchTellsOfEveryChange(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := buildtoken.Open(t.Context(), buildtoken.Options{Queue: q, Dir: dir, Key: buildtoken.NewKey()})
+		c, err := buildtoken.Open(t.Context(), buildtoken.Options{Queue: q, Dir: dir, SealKey: vault.NewKey()})
 		if err != nil {
 			t.Fatal(err)
 		}

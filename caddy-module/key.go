@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 
-	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
 // errKey says that a key file can't be used as it is.
@@ -18,21 +18,21 @@ var errKey = errors.New("not a usable key file")
 
 // openKey reads a key file, or makes it if there is none. Only one process may
 // do so at a time.
-func openKey(path string) (key buildtoken.Key, made bool, err error) {
+func openKey(path string) (key vault.Key, made bool, err error) {
 	key, err = readKey(path)
 	if !errors.Is(err, os.ErrNotExist) {
 		return key, false, err
 	}
-	key = buildtoken.NewKey()
+	key = vault.NewKey()
 	if err := writeKey(path, key); err != nil {
-		return buildtoken.Key{}, false, fmt.Errorf("make %s: %w", path, err)
+		return vault.Key{}, false, fmt.Errorf("make %s: %w", path, err)
 	}
 	return key, true, nil
 }
 
 // readKey reads 64 hexadecimal digits and at most one line end.
-func readKey(path string) (buildtoken.Key, error) {
-	var key buildtoken.Key
+func readKey(path string) (vault.Key, error) {
+	var key vault.Key
 	f, err := os.Open(path) //nolint:gosec // the operator names the file
 	if err != nil {
 		return key, fmt.Errorf("%w", err)
@@ -54,25 +54,25 @@ func readKey(path string) (buildtoken.Key, error) {
 	}
 	key, err = parseKey(bytes.TrimRight(text, "\r\n"))
 	if err != nil {
-		return buildtoken.Key{}, fmt.Errorf("%w: %s holds %w", errKey, path, err)
+		return vault.Key{}, fmt.Errorf("%w: %s holds %w", errKey, path, err)
 	}
 	return key, nil
 }
 
 // parseKey reads a key. The errors show nothing of it, and follow a word like holds.
-func parseKey(digits []byte) (key buildtoken.Key, err error) {
+func parseKey(digits []byte) (key vault.Key, err error) {
 	if len(digits) != hex.EncodedLen(len(key)) {
 		return key, fmt.Errorf("%d characters, want %d hexadecimal digits", len(digits), hex.EncodedLen(len(key)))
 	}
 	// The error of package hex quotes a character, and it is a secret.
 	if _, err := hex.Decode(key[:], digits); err != nil {
-		return buildtoken.Key{}, errors.New("something else than hexadecimal digits")
+		return vault.Key{}, errors.New("something else than hexadecimal digits")
 	}
 	return key, nil
 }
 
 // writeKey puts the whole key there or nothing, and returns once it is on disk.
-func writeKey(path string, key buildtoken.Key) (err error) {
+func writeKey(path string, key vault.Key) (err error) {
 	folder := filepath.Dir(path)
 	f, err := os.CreateTemp(folder, filepath.Base(path)+".*.new") // mode 0600
 	if err != nil {

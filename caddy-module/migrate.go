@@ -19,12 +19,12 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
-	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/console"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
 func migrateCommand() *cobra.Command {
@@ -163,8 +163,8 @@ type wholeLog struct {
 
 // checkKey gives the key of the file, if the servers will have it: without it,
 // passwords can't be read, and what is queued is not found to be equal.
-func (t target) checkKey(path string) (buildtoken.Key, error) {
-	var none buildtoken.Key
+func (t target) checkKey(path string) (vault.Key, error) {
+	var none vault.Key
 	want, err := readKey(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return none, fmt.Errorf("the key of the queue is not there: %w. Put it back; if it is lost, start Caddy with the file once, which makes a new one", err)

@@ -15,6 +15,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
 func init() {
@@ -59,7 +60,7 @@ type Postgres struct {
 
 	// What was resolved, as functions: nothing that prints the module shows it.
 	url func() string
-	key func() (buildtoken.Key, bool)
+	key func() (vault.Key, bool)
 }
 
 // CaddyModule returns the Caddy module information.
@@ -88,7 +89,7 @@ func (p *Postgres) Place() (string, error) {
 		return "", fmt.Errorf("queue postgres: %w (it is not shown, since it may hold a password)", err)
 	}
 	p.url = func() string { return url }
-	p.key = func() (buildtoken.Key, bool) { return buildtoken.Key{}, false }
+	p.key = func() (vault.Key, bool) { return vault.Key{}, false }
 	if p.Key != "" {
 		text, err := placeholders{}.replace(p.Key)
 		if err != nil {
@@ -98,7 +99,7 @@ func (p *Postgres) Place() (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("queue postgres: key holds %w", err)
 		}
-		p.key = func() (buildtoken.Key, bool) { return key, true }
+		p.key = func() (vault.Key, bool) { return key, true }
 	}
 	p.URL, p.Key = "", ""
 	return place, nil
@@ -134,7 +135,7 @@ func (p *Postgres) Open(place, node string, limit int, log *zap.Logger) (buildto
 			return buildtoken.Options{}, errors.Join(err, db.Close())
 		}
 	}
-	return buildtoken.Options{Queue: db, Dir: dir, Key: key, Node: node, Log: log}, nil
+	return buildtoken.Options{Queue: db, Dir: dir, SealKey: key, Node: node, Log: log}, nil
 }
 
 // postgresDir is where a server keeps what belongs to a queue in a database.
@@ -155,7 +156,7 @@ func serverName(node string) (string, error) {
 	return host, nil
 }
 
-func (*Postgres) ownKey(path string, log *zap.Logger) (buildtoken.Key, error) {
+func (*Postgres) ownKey(path string, log *zap.Logger) (vault.Key, error) {
 	key, made, err := openKey(path)
 	if err != nil {
 		return key, fmt.Errorf("key of the queue: %w", err)

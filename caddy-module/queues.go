@@ -126,7 +126,7 @@ func (*Bolt) Open(place, node string, limit int, log *zap.Logger) (buildtoken.Op
 		log.Warn("made a new key for an existing queue: builds that are queued with password parameters cannot be started",
 			zap.String("key", place+".key"))
 	}
-	return buildtoken.Options{Queue: db, Dir: dir, Key: key, Node: node, Log: log}, nil
+	return buildtoken.Options{Queue: db, Dir: dir, SealKey: key, Node: node, Log: log}, nil
 }
 
 var _ Queue = (*Bolt)(nil)

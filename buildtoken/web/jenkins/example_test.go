@@ -13,6 +13,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
+	"github.com/buildtoken/buildtoken/buildtoken/vault"
 	"github.com/buildtoken/buildtoken/buildtoken/web/jenkins"
 )
 
@@ -36,7 +37,7 @@ func ExampleAPI_Serve() {
 		panic(err)
 	}
 	ctx := context.Background()
-	ctl, err := buildtoken.Open(ctx, buildtoken.Options{Queue: db, Dir: dir, Key: buildtoken.NewKey()})
+	ctl, err := buildtoken.Open(ctx, buildtoken.Options{Queue: db, Dir: dir, SealKey: vault.NewKey()})
 	if err != nil {
 		panic(err)
 	}

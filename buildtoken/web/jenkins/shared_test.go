@@ -13,6 +13,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
+	"github.com/buildtoken/buildtoken/buildtoken/vault"
 	"github.com/buildtoken/buildtoken/buildtoken/web/jenkins"
 	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
@@ -32,7 +33,7 @@ func (w told) Run(_ context.Context, _ runner.Build, log io.Writer) runner.Resul
 // what both say in the end.
 func TestEveryServerAnswersTheSameOfALog(t *testing.T) {
 	pg := pgtest.Start(t)
-	schema, key, says := pgtest.Schema(t, pg.URL()), buildtoken.NewKey(), make(told)
+	schema, key, says := pgtest.Schema(t, pg.URL()), vault.NewKey(), make(told)
 	site, err := buildtoken.Define(buildtoken.Spec{
 		Access: buildtoken.Access{Read: "true"},
 		Root: buildtoken.Folder{Jobs: []buildtoken.Job{{
@@ -49,7 +50,7 @@ func TestEveryServerAnswersTheSameOfALog(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctl, err := buildtoken.Open(t.Context(), buildtoken.Options{Queue: q, Dir: t.TempDir(), Key: key, Node: name})
+		ctl, err := buildtoken.Open(t.Context(), buildtoken.Options{Queue: q, Dir: t.TempDir(), SealKey: key, Node: name})
 		if err != nil {
 			t.Fatal(err)
 		}

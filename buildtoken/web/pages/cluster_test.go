@@ -15,6 +15,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/vault"
 	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
@@ -45,7 +46,7 @@ type peer struct {
 func peers(t *testing.T, spec buildtoken.Spec, names ...string) (all []*peer) {
 	t.Helper()
 	pg := pgtest.Start(t)
-	schema, key := pgtest.Schema(t, pg.URL()), buildtoken.NewKey()
+	schema, key := pgtest.Schema(t, pg.URL()), vault.NewKey()
 	def, err := buildtoken.Define(spec)
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +56,7 @@ func peers(t *testing.T, spec buildtoken.Spec, names ...string) (all []*peer) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctl, err := buildtoken.Open(t.Context(), buildtoken.Options{Queue: q, Dir: t.TempDir(), Key: key, Node: name})
+		ctl, err := buildtoken.Open(t.Context(), buildtoken.Options{Queue: q, Dir: t.TempDir(), SealKey: key, Node: name})
 		if err != nil {
 			t.Fatal(err)
 		}

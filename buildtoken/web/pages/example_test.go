@@ -11,6 +11,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/vault"
 	"github.com/buildtoken/buildtoken/buildtoken/web/pages"
 )
 
@@ -25,7 +26,7 @@ func ExamplePages_Serve() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	ctl, err := buildtoken.Open(context.Background(), buildtoken.Options{Queue: q, Dir: dir, Key: buildtoken.NewKey()})
+	ctl, err := buildtoken.Open(context.Background(), buildtoken.Options{Queue: q, Dir: dir, SealKey: vault.NewKey()})
 	if err != nil {
 		log.Fatal(err)
 	}

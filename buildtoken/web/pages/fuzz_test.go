@@ -12,6 +12,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/vault"
 	"github.com/buildtoken/buildtoken/buildtoken/web/pages"
 )
 
@@ -44,7 +45,7 @@ func FuzzPages(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	ctl, err := buildtoken.Open(f.Context(), buildtoken.Options{Queue: q, Dir: dir, Key: buildtoken.NewKey()})
+	ctl, err := buildtoken.Open(f.Context(), buildtoken.Options{Queue: q, Dir: dir, SealKey: vault.NewKey()})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/vault"
 	"github.com/buildtoken/buildtoken/buildtoken/web/pages"
 )
 
@@ -91,7 +92,7 @@ func onSite(t *testing.T, spec buildtoken.Spec, test func(*site)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctl, err := buildtoken.Open(t.Context(), buildtoken.Options{Queue: q, Dir: dir, Key: buildtoken.NewKey()})
+		ctl, err := buildtoken.Open(t.Context(), buildtoken.Options{Queue: q, Dir: dir, SealKey: vault.NewKey()})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,113 @@
+package vault_test
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/vault"
+)
+
+func open(t *testing.T, key vault.Key) *vault.Vault {
+	t.Helper()
+	v, err := vault.New(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func TestSealAndOpen(t *testing.T) {
+	key := vault.NewKey()
+	v := open(t, key)
+	given := []job.Value{
+		{Name: "ENV", Kind: job.KindString, Text: "staging"},
+		{Name: "PW", Kind: job.KindPassword, Text: "s3cret"},
+		{Name: "EMPTY", Kind: job.KindPassword},
+		{Name: "FILE", Kind: job.KindFile, Text: "a.zip", Ref: "ref"},
+	}
+	sealed := v.Seal("app", given)
+	if sealed[1].Text != "" || bytes.Contains(sealed[1].Sealed, []byte("s3cret")) {
+		t.Errorf("Seal keeps the password readable: %+v", sealed[1])
+	}
+	opened, err := v.Open("app", sealed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(given, opened); diff != "" {
+		t.Errorf("Open(Seal(values)) (-want +got):\n%s", diff)
+	}
+	renamed := []queue.Value{sealed[1]}
+	renamed[0].Name = "OTHER"
+	for name, err := range map[string]error{
+		"with another key":     second(open(t, vault.NewKey()).Open("app", sealed)),
+		"for another job":      second(v.Open("other", sealed)),
+		"as another parameter": second(v.Open("app", renamed)),
+	} {
+		if !errors.Is(err, vault.ErrWrongKey) {
+			t.Errorf("Open %s = %v, want ErrWrongKey", name, err)
+		}
+	}
+}
+
+func second(_ []job.Value, err error) error { return err }
+
+// TestDigestIsStable compares with HMAC-SHA256 over each length and text: stored
+// digests must stay comparable, whatever the length of a text.
+func TestDigestIsStable(t *testing.T) {
+	key := []byte("key")
+	for _, size := range []int{0, 1, 511, 512, 513, 4096, 10_000} {
+		t.Run(strconv.Itoa(size), func(t *testing.T) {
+			text := strings.Repeat("x", size)
+			mac := hmac.New(sha256.New, key)
+			for _, s := range []string{"PW", text} {
+				mac.Write(binary.BigEndian.AppendUint64(nil, uint64(len(s))))
+				mac.Write([]byte(s))
+			}
+			got, left := vault.DigestOf(key, "PW", text)
+			if want := queue.Digest(mac.Sum(nil)); got != want {
+				t.Errorf("digest = %x, want %x", got, want)
+			}
+			if left != "" {
+				t.Errorf("the digester still holds %d bytes of a password of %d bytes", len(left), size)
+			}
+		})
+	}
+}
+
+func TestDigests(t *testing.T) {
+	v := open(t, vault.NewKey())
+	one := []job.Value{{Name: "A", Kind: job.KindString, Text: "bc"}}
+	if v.Digest(one) != v.Digest(one) {
+		t.Error("equal values have different digests")
+	}
+	if v.Digest(nil) != (queue.Digest{}) {
+		t.Error("no values do not have the zero digest")
+	}
+	distinct := map[queue.Digest]string{}
+	for name, d := range map[string]queue.Digest{
+		"values":                v.Digest(one),
+		"a text moved by one":   v.Digest([]job.Value{{Name: "A", Kind: "stringb", Text: "c"}}),
+		"another key":           open(t, vault.NewKey()).Digest(one),
+		"with files":            v.DigestWithFiles(v.Digest(one), make([]byte, 32)),
+		"with other files":      v.DigestWithFiles(v.Digest(one), bytes.Repeat([]byte{1}, 32)),
+		"a client's key":        v.DigestIdempotencyKey("k", "user", "a"),
+		"another client's key":  v.DigestIdempotencyKey("k", "user", "b"),
+		"the boundary moved":    v.DigestIdempotencyKey("ak", "user", ""),
+		"another kind's client": v.DigestIdempotencyKey("k", "token", "a"),
+	} {
+		if other, ok := distinct[d]; ok {
+			t.Errorf("%q and %q have the same digest", name, other)
+		}
+		distinct[d] = name
+	}
+}
