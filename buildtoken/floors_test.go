@@ -26,6 +26,7 @@ const module = "github.com/buildtoken/buildtoken"
 func floors() map[string]int {
 	return map[string]int{
 		// Pure: values in, values out.
+		"buildtoken/event": 0,
 		"buildtoken/job":   0,
 		"buildtoken/token": 0,
 		"buildtoken/queue": 0,

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/buildtoken/buildtoken/buildtoken/event"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
@@ -32,18 +33,14 @@ var (
 // of their own secrets.
 const maxSignatures = 16
 
-// Request is what [Webhook.Begin] reads of a delivery. The names of the headers
-// are canonical, as in net/http.
+// Request is what [Webhook.Begin] reads of a delivery.
 type Request struct {
-	Header Header
+	Header event.Header
 	Query  map[string][]string
 }
 
-// Header holds the values of each header by its canonical name.
-type Header map[string][]string
-
 // one returns the value of a header that must be there once and not be empty.
-func (h Header) one(name string) (string, error) {
+func one(h event.Header, name string) (string, error) {
 	values := h[name]
 	switch {
 	case len(values) == 0:
@@ -54,14 +51,6 @@ func (h Header) one(name string) (string, error) {
 		return "", fmt.Errorf("%w: %s is empty", ErrUnsigned, name)
 	}
 	return values[0], nil
-}
-
-// Get returns the first value of a header, or "".
-func (h Header) Get(name string) string {
-	if values := h[name]; len(values) > 0 {
-		return values[0]
-	}
-	return ""
 }
 
 // Check is the verification of one delivery. It is not safe for concurrent use.
@@ -77,15 +66,15 @@ type Check struct {
 // [ErrMismatch] if it shows a wrong secret, which is known without the body.
 func (w *Webhook) Begin(now time.Time, r Request) (*Check, error) {
 	switch w.Kind {
-	case Standard:
+	case event.Standard:
 		return w.beginStandard(now, r.Header)
-	case GitLab:
+	case event.GitLab:
 		return w.beginGitLab(now, r.Header)
-	case Slack:
+	case event.Slack:
 		return w.beginSlack(now, r.Header)
-	case Stripe:
+	case event.Stripe:
 		return w.beginStripe(now, r.Header)
-	case Token:
+	case event.Token:
 		return w.beginToken(now, r)
 	default:
 		return w.beginScheme(r.Header)
@@ -134,7 +123,7 @@ func (w *Webhook) start(newHash func() hash.Hash, signatures [][]byte, before st
 }
 
 // beginScheme reads the one header in which a signature of the whole body is.
-func (w *Webhook) beginScheme(h Header) (*Check, error) {
+func (w *Webhook) beginScheme(h event.Header) (*Check, error) {
 	name := w.scheme.headers[0]
 	for _, other := range w.scheme.headers {
 		if _, ok := h[other]; ok {
@@ -142,7 +131,7 @@ func (w *Webhook) beginScheme(h Header) (*Check, error) {
 			break
 		}
 	}
-	value, err := h.one(name)
+	value, err := one(h, name)
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +144,7 @@ func (w *Webhook) beginScheme(h Header) (*Check, error) {
 		return nil, err
 	}
 	c := w.start(w.scheme.newHash, [][]byte{signature}, "")
-	if w.Kind == Gitea {
+	if w.Kind == event.Gitea {
 		mediaType, _, err := mime.ParseMediaType(h.Get("Content-Type"))
 		c.payload = err == nil && mediaType == "application/x-www-form-urlencoded"
 	}
@@ -175,8 +164,8 @@ func decode(name, encoded string, decoder func(string) ([]byte, error), size int
 	return signature, nil
 }
 
-func (w *Webhook) beginStandard(now time.Time, h Header) (*Check, error) {
-	id, err := h.one("Webhook-Id")
+func (w *Webhook) beginStandard(now time.Time, h event.Header) (*Check, error) {
+	id, err := one(h, "Webhook-Id")
 	if err != nil {
 		return nil, err
 	}
@@ -185,13 +174,13 @@ func (w *Webhook) beginStandard(now time.Time, h Header) (*Check, error) {
 		return nil, err
 	}
 	const name = "Webhook-Signature"
-	list, err := h.one(name)
+	list, err := one(h, name)
 	if err != nil {
 		return nil, err
 	}
 	var signatures [][]byte
-	for one := range strings.SplitSeq(list, " ") {
-		encoded, ok := strings.CutPrefix(one, "v1,")
+	for part := range strings.SplitSeq(list, " ") {
+		encoded, ok := strings.CutPrefix(part, "v1,")
 		if !ok {
 			continue // of a scheme that is not ours, as v1a
 		}
@@ -209,10 +198,10 @@ func (w *Webhook) beginStandard(now time.Time, h Header) (*Check, error) {
 
 // beginGitLab takes what GitLab was given: a secret token, a signing token, or both
 // during a rotation.
-func (w *Webhook) beginGitLab(now time.Time, h Header) (*Check, error) {
+func (w *Webhook) beginGitLab(now time.Time, h event.Header) (*Check, error) {
 	var refused error
 	if w.tokens.Len() > 0 {
-		text, err := h.one("X-Gitlab-Token")
+		text, err := one(h, "X-Gitlab-Token")
 		if err == nil {
 			if _, err = w.tokens.Check(now, token.NewSecret(text)); err == nil {
 				return &Check{shown: true}, nil
@@ -231,13 +220,13 @@ func (w *Webhook) beginGitLab(now time.Time, h Header) (*Check, error) {
 	return c, err
 }
 
-func (w *Webhook) beginSlack(now time.Time, h Header) (*Check, error) {
+func (w *Webhook) beginSlack(now time.Time, h event.Header) (*Check, error) {
 	stamp, err := w.timestamp(now, h, "X-Slack-Request-Timestamp")
 	if err != nil {
 		return nil, err
 	}
 	const name = "X-Slack-Signature"
-	value, err := h.one(name)
+	value, err := one(h, name)
 	if err != nil {
 		return nil, err
 	}
@@ -252,9 +241,9 @@ func (w *Webhook) beginSlack(now time.Time, h Header) (*Check, error) {
 	return w.start(sha256.New, [][]byte{signature}, "v0:"+stamp+":"), nil
 }
 
-func (w *Webhook) beginStripe(now time.Time, h Header) (*Check, error) {
+func (w *Webhook) beginStripe(now time.Time, h event.Header) (*Check, error) {
 	const name = "Stripe-Signature"
-	value, err := h.one(name)
+	value, err := one(h, name)
 	if err != nil {
 		return nil, err
 	}
@@ -301,7 +290,7 @@ func checkCount(name, version string, signatures [][]byte) error {
 func (w *Webhook) beginToken(now time.Time, r Request) (*Check, error) {
 	var shown []string
 	if _, ok := r.Header["Authorization"]; ok {
-		whole, err := r.Header.one("Authorization")
+		whole, err := one(r.Header, "Authorization")
 		if err != nil {
 			return nil, err
 		}
@@ -341,8 +330,8 @@ func (w *Webhook) beginToken(now time.Time, r Request) (*Check, error) {
 
 // timestamp returns the text of a header with a time in Unix seconds, if that
 // time is near enough.
-func (w *Webhook) timestamp(now time.Time, h Header, name string) (string, error) {
-	text, err := h.one(name)
+func (w *Webhook) timestamp(now time.Time, h event.Header, name string) (string, error) {
+	text, err := one(h, name)
 	if err != nil {
 		return "", err
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/buildtoken/buildtoken/buildtoken/event"
 	"github.com/buildtoken/buildtoken/buildtoken/hook"
 )
 
@@ -25,15 +26,15 @@ const (
 )
 
 // headers makes a Header of names and values by turns.
-func headers(namesAndValues ...string) hook.Header {
-	h := hook.Header{}
+func headers(namesAndValues ...string) event.Header {
+	h := event.Header{}
 	for i := 0; i < len(namesAndValues); i += 2 {
 		h[namesAndValues[i]] = append(h[namesAndValues[i]], namesAndValues[i+1])
 	}
 	return h
 }
 
-func secrets(t testing.TB, kind hook.Kind, texts ...string) []hook.Secret {
+func secrets(t testing.TB, kind event.Kind, texts ...string) []hook.Secret {
 	t.Helper()
 	var all []hook.Secret
 	for _, text := range texts {
@@ -87,62 +88,62 @@ func TestPublishedVectors(t *testing.T) {
 	const form = "payload=%7B%22ref%22%3A%22refs%2Fheads%2Fmain%22%7D"
 	for _, tt := range []struct {
 		name   string
-		kind   hook.Kind
+		kind   event.Kind
 		secret string
 		now    time.Time
-		header hook.Header
+		header event.Header
 		body   string
 		// payload is the form field of a body that is a form.
 		payload string
 	}{
 		{
-			name: "GitHub", kind: hook.GitHub, secret: everybody, body: "Hello, World!",
+			name: "GitHub", kind: event.GitHub, secret: everybody, body: "Hello, World!",
 			header: headers("X-Hub-Signature-256", "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"),
 		},
 		{
-			name: "Bitbucket", kind: hook.Bitbucket, secret: everybody, body: "Hello World!",
+			name: "Bitbucket", kind: event.Bitbucket, secret: everybody, body: "Hello World!",
 			header: headers("X-Hub-Signature", "sha256=a4771c39fbe90f317c7824e83ddef3caae9cb3d976c214ace1f2937e133263c9"),
 		},
 		{
-			name: "Standard Webhooks", kind: hook.Standard, secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+			name: "Standard Webhooks", kind: event.Standard, secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
 			now: at(1614265330), body: `{"test": 2432232314}`,
 			header: headers("Webhook-Id", "msg_p5jXN8AQM9LWM0D4loKWxJek", "Webhook-Timestamp", "1614265330",
 				"Webhook-Signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="),
 		},
 		{
-			name: "Slack", kind: hook.Slack, secret: "8f742231b10e8888abcd99yyyzzz85a5", now: at(1531420618), body: slackBody,
+			name: "Slack", kind: event.Slack, secret: "8f742231b10e8888abcd99yyyzzz85a5", now: at(1531420618), body: slackBody,
 			header: headers("X-Slack-Request-Timestamp", "1531420618",
 				"X-Slack-Signature", "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503"),
 		},
 		{
-			name: "GitHub signs the bytes of a form", kind: hook.GitHub, secret: everybody, body: form, payload: ref,
+			name: "GitHub signs the bytes of a form", kind: event.GitHub, secret: everybody, body: form, payload: ref,
 			header: headers("Content-Type", "application/x-www-form-urlencoded",
 				"X-Hub-Signature-256", "sha256=720493f557150a271b7cfdd9904c5fe4697f30c44588f8b452d36abc47b8796c"),
 		},
 		{
-			name: "Gitea signs the JSON inside a form", kind: hook.Gitea, secret: everybody, body: form, payload: ref,
+			name: "Gitea signs the JSON inside a form", kind: event.Gitea, secret: everybody, body: form, payload: ref,
 			header: headers("Content-Type", "application/x-www-form-urlencoded",
 				"X-Gitea-Signature", "6a42699496d8c4fb346af1c930df527931a321e28ada69dbc5ee82f438517fd2"),
 		},
 		{
-			name: "Forgejo signs JSON", kind: hook.Gitea, secret: everybody, body: ref,
+			name: "Forgejo signs JSON", kind: event.Gitea, secret: everybody, body: ref,
 			header: headers("Content-Type", "application/json", "X-Gitea-Signature", strings.Repeat("0", 64),
 				"X-Forgejo-Signature", "6a42699496d8c4fb346af1c930df527931a321e28ada69dbc5ee82f438517fd2"),
 		},
 		{
-			name: "Gogs", kind: hook.Gitea, secret: everybody, body: ref,
+			name: "Gogs", kind: event.Gitea, secret: everybody, body: ref,
 			header: headers("X-Gogs-Signature", "6a42699496d8c4fb346af1c930df527931a321e28ada69dbc5ee82f438517fd2"),
 		},
 		{
-			name: "UTF-8", kind: hook.GitHub, secret: everybody, body: `{"m":"🚀é"}`,
+			name: "UTF-8", kind: event.GitHub, secret: everybody, body: `{"m":"🚀é"}`,
 			header: headers("X-Hub-Signature-256", "sha256=31975d2dd40ba8104db830f94ce1bd5b0cfd92dc2dfc88c11d6d83fcdac287c1"),
 		},
 		{
-			name: "Stripe", kind: hook.Stripe, secret: "whsec_test_secret", now: at(1700000000), body: ref,
+			name: "Stripe", kind: event.Stripe, secret: "whsec_test_secret", now: at(1700000000), body: ref,
 			header: headers("Stripe-Signature", "t=1700000000,v1=bdafa8c6192de6b01bfe3d11587e93bc5e0a798e0fda80d56594af7b015e69d6"),
 		},
 		{
-			name: "GitLab with a signing token", kind: hook.GitLab, secret: gitlabKey, now: at(1700000000), body: ref,
+			name: "GitLab with a signing token", kind: event.GitLab, secret: gitlabKey, now: at(1700000000), body: ref,
 			header: headers("Webhook-Id", "11111111-2222-3333-4444-555555555555", "Webhook-Timestamp", "1700000000",
 				"Webhook-Signature", "v1,W8dTDmNPWF1m+Hzid0RMP5zetu0CyErRmLRaZiB8b6Y="),
 		},
@@ -172,8 +173,8 @@ func TestPublishedVectors(t *testing.T) {
 	}
 }
 
-func otherSecret(kind hook.Kind) string {
-	if kind == hook.Standard || kind == hook.GitLab {
+func otherSecret(kind event.Kind) string {
+	if kind == event.Standard || kind == event.GitLab {
 		return "whsec_" + base64.StdEncoding.EncodeToString([]byte("another key of 24 bytes!"))
 	}
 	return "another"
@@ -194,20 +195,20 @@ func TestSignatureHeaderShapes(t *testing.T) {
 		secret string
 		header string
 		good   string
-		more   hook.Header // the other headers that the kind needs
+		more   event.Header // the other headers that the kind needs
 	}{
-		{"github", hook.Config{Kind: hook.GitHub}, everybody, "X-Hub-Signature-256", "sha256=" + hexOf(sha256.New, body), nil},
-		{"bitbucket", hook.Config{Kind: hook.Bitbucket}, everybody, "X-Hub-Signature", "sha256=" + hexOf(sha256.New, body), nil},
-		{"gitea", hook.Config{Kind: hook.Gitea}, everybody, "X-Gitea-Signature", hexOf(sha256.New, body), nil},
-		{"slack", hook.Config{Kind: hook.Slack}, everybody, "X-Slack-Signature", "v0=" + hexOf(sha256.New, "v0:"+stamp+":"+body), headers("X-Slack-Request-Timestamp", stamp)},
-		{"stripe", hook.Config{Kind: hook.Stripe}, everybody, "Stripe-Signature", "t=" + stamp + ",v1=" + hexOf(sha256.New, stamp+"."+body), nil},
-		{"standard", hook.Config{Kind: hook.Standard}, gitlabKey, "Webhook-Signature", std, headers("Webhook-Id", "id", "Webhook-Timestamp", stamp)},
-		{"gitlab, signed", hook.Config{Kind: hook.GitLab}, gitlabKey, "Webhook-Signature", std, headers("Webhook-Id", "id", "Webhook-Timestamp", stamp)},
-		{"gitlab, token", hook.Config{Kind: hook.GitLab}, everybody, "X-Gitlab-Token", everybody, nil},
-		{"hmac with SHA-1", hook.Config{Kind: hook.HMAC, Header: "x-sig", Algorithm: "sha1", Prefix: "sha1="}, everybody, "X-Sig", "sha1=" + hexOf(sha1.New, body), nil},
-		{"hmac with SHA-512", hook.Config{Kind: hook.HMAC, Header: "X-Sig", Algorithm: "sha512"}, everybody, "X-Sig", hexOf(sha512.New, body), nil},
-		{"hmac in base64", hook.Config{Kind: hook.HMAC, Header: "X-Sig", Encoding: "base64"}, everybody, "X-Sig", base64.StdEncoding.EncodeToString(sign(sha256.New, everybody, body)), nil},
-		{"token", hook.Config{Kind: hook.Token}, everybody, "Authorization", "Bearer " + everybody, nil},
+		{"github", hook.Config{Kind: event.GitHub}, everybody, "X-Hub-Signature-256", "sha256=" + hexOf(sha256.New, body), nil},
+		{"bitbucket", hook.Config{Kind: event.Bitbucket}, everybody, "X-Hub-Signature", "sha256=" + hexOf(sha256.New, body), nil},
+		{"gitea", hook.Config{Kind: event.Gitea}, everybody, "X-Gitea-Signature", hexOf(sha256.New, body), nil},
+		{"slack", hook.Config{Kind: event.Slack}, everybody, "X-Slack-Signature", "v0=" + hexOf(sha256.New, "v0:"+stamp+":"+body), headers("X-Slack-Request-Timestamp", stamp)},
+		{"stripe", hook.Config{Kind: event.Stripe}, everybody, "Stripe-Signature", "t=" + stamp + ",v1=" + hexOf(sha256.New, stamp+"."+body), nil},
+		{"standard", hook.Config{Kind: event.Standard}, gitlabKey, "Webhook-Signature", std, headers("Webhook-Id", "id", "Webhook-Timestamp", stamp)},
+		{"gitlab, signed", hook.Config{Kind: event.GitLab}, gitlabKey, "Webhook-Signature", std, headers("Webhook-Id", "id", "Webhook-Timestamp", stamp)},
+		{"gitlab, token", hook.Config{Kind: event.GitLab}, everybody, "X-Gitlab-Token", everybody, nil},
+		{"hmac with SHA-1", hook.Config{Kind: event.HMAC, Header: "x-sig", Algorithm: "sha1", Prefix: "sha1="}, everybody, "X-Sig", "sha1=" + hexOf(sha1.New, body), nil},
+		{"hmac with SHA-512", hook.Config{Kind: event.HMAC, Header: "X-Sig", Algorithm: "sha512"}, everybody, "X-Sig", hexOf(sha512.New, body), nil},
+		{"hmac in base64", hook.Config{Kind: event.HMAC, Header: "X-Sig", Encoding: "base64"}, everybody, "X-Sig", base64.StdEncoding.EncodeToString(sign(sha256.New, everybody, body)), nil},
+		{"token", hook.Config{Kind: event.Token}, everybody, "Authorization", "Bearer " + everybody, nil},
 	} {
 		w := newWebhook(t, kind.config, kind.secret)
 		prefix := kind.good[:strings.LastIndexAny(kind.good[:len(kind.good)-2], "=,")+1]
@@ -239,7 +240,7 @@ func TestSignatureHeaderShapes(t *testing.T) {
 					h[kind.header] = tt.values
 				}
 				err := verify(w, at(now), hook.Request{Header: h}, body, "")
-				secretItself := kind.config.Kind == hook.Token || kind.header == "X-Gitlab-Token"
+				secretItself := kind.config.Kind == event.Token || kind.header == "X-Gitlab-Token"
 				switch {
 				case tt.want == nil && err == nil:
 				case tt.want != nil && prefix == "" && strings.Contains(tt.name, "prefix"): // there is none to leave out
@@ -259,7 +260,7 @@ func TestSignatureHeaderShapes(t *testing.T) {
 }
 
 func TestUpperCaseHexIsTheSameSignature(t *testing.T) {
-	w := newWebhook(t, hook.Config{Kind: hook.GitHub}, everybody)
+	w := newWebhook(t, hook.Config{Kind: event.GitHub}, everybody)
 	digits := strings.ToUpper(hex.EncodeToString(sign(sha256.New, everybody, ref)))
 	if err := verify(w, at(0), hook.Request{Header: headers("X-Hub-Signature-256", "sha256="+digits)}, ref, ""); err != nil {
 		t.Errorf("verify = %v, want nil", err)
@@ -291,14 +292,14 @@ func TestTimestampsAreCheckedBothWays(t *testing.T) {
 		{"a fraction", "1700000000.0", 0, hook.ErrUnsigned},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			for _, kind := range []hook.Kind{hook.Standard, hook.Slack, hook.Stripe} {
-				secret, h := everybody, hook.Header(nil)
+			for _, kind := range []event.Kind{event.Standard, event.Slack, event.Stripe} {
+				secret, h := everybody, event.Header(nil)
 				switch kind {
-				case hook.Standard:
+				case event.Standard:
 					secret = gitlabKey
 					sum := sign(sha256.New, "testtesttesttesttesttesttesttest", "id."+tt.stamp+"."+ref)
 					h = headers("Webhook-Id", "id", "Webhook-Timestamp", tt.stamp, "Webhook-Signature", "v1,"+base64.StdEncoding.EncodeToString(sum))
-				case hook.Slack:
+				case event.Slack:
 					h = headers("X-Slack-Request-Timestamp", tt.stamp, "X-Slack-Signature", "v0="+hex.EncodeToString(sign(sha256.New, secret, "v0:"+tt.stamp+":"+ref)))
 				default:
 					h = headers("Stripe-Signature", "t="+tt.stamp+",v1="+hex.EncodeToString(sign(sha256.New, secret, tt.stamp+"."+ref)))
@@ -334,9 +335,9 @@ func TestSeveralSignaturesInOneHeader(t *testing.T) {
 		{"stripe: a part without =", "Stripe-Signature", "t=1700000000,v1", hook.ErrUnsigned},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c, secret := hook.Config{Kind: hook.Standard}, gitlabKey
+			c, secret := hook.Config{Kind: event.Standard}, gitlabKey
 			if strings.HasPrefix(tt.name, "stripe") {
-				c, secret = hook.Config{Kind: hook.Stripe}, everybody
+				c, secret = hook.Config{Kind: event.Stripe}, everybody
 			}
 			h := headers("Webhook-Id", "id", "Webhook-Timestamp", "1700000000", tt.header, tt.value)
 			if err := verify(newWebhook(t, c, secret), at(now), hook.Request{Header: h}, ref, ""); !errors.Is(err, tt.want) {
@@ -349,7 +350,7 @@ func TestSeveralSignaturesInOneHeader(t *testing.T) {
 // The ID is part of what Standard Webhooks sign, so a copy under another ID is refused.
 func TestSignedIDCannotBeReplaced(t *testing.T) {
 	h := headers("Webhook-Id", "another", "Webhook-Timestamp", "1614265330", "Webhook-Signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=")
-	w := newWebhook(t, hook.Config{Kind: hook.Standard}, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+	w := newWebhook(t, hook.Config{Kind: event.Standard}, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 	if err := verify(w, at(1614265330), hook.Request{Header: h}, `{"test": 2432232314}`, ""); !errors.Is(err, hook.ErrMismatch) {
 		t.Errorf("verify = %v, want ErrMismatch", err)
 	}
@@ -357,14 +358,14 @@ func TestSignedIDCannotBeReplaced(t *testing.T) {
 
 func TestGitLabWithASigningSecretTakesNoTokens(t *testing.T) {
 	h := headers("X-Gitlab-Token", gitlabKey)
-	if err := verify(newWebhook(t, hook.Config{Kind: hook.GitLab}, gitlabKey), at(0), hook.Request{Header: h}, ref, ""); !errors.Is(err, hook.ErrUnsigned) {
+	if err := verify(newWebhook(t, hook.Config{Kind: event.GitLab}, gitlabKey), at(0), hook.Request{Header: h}, ref, ""); !errors.Is(err, hook.ErrUnsigned) {
 		t.Errorf("verify = %v, want ErrUnsigned", err)
 	}
 	// During a rotation either is enough.
-	both := newWebhook(t, hook.Config{Kind: hook.GitLab}, everybody, gitlabKey)
+	both := newWebhook(t, hook.Config{Kind: event.GitLab}, everybody, gitlabKey)
 	for _, tt := range []struct {
 		name string
-		h    hook.Header
+		h    event.Header
 		want error
 	}{
 		{"the token", headers("X-Gitlab-Token", everybody), nil},
@@ -386,7 +387,7 @@ func TestTokenIsFoundInEveryPlace(t *testing.T) {
 	basic := func(pair string) string { return "Basic " + base64.StdEncoding.EncodeToString([]byte(pair)) }
 	for _, tt := range []struct {
 		name   string
-		header hook.Header
+		header event.Header
 		query  map[string][]string
 		want   error
 	}{
@@ -406,7 +407,7 @@ func TestTokenIsFoundInEveryPlace(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, secret := range []string{everybody, "sha256:" + hex.EncodeToString(digest[:])} {
-				w := newWebhook(t, hook.Config{Kind: hook.Token}, secret)
+				w := newWebhook(t, hook.Config{Kind: event.Token}, secret)
 				if err := verify(w, at(0), hook.Request{Header: tt.header, Query: tt.query}, "", ""); !errors.Is(err, tt.want) {
 					t.Errorf("verify = %v, want %v", err, tt.want)
 				}
@@ -417,7 +418,7 @@ func TestTokenIsFoundInEveryPlace(t *testing.T) {
 
 // A legal HMAC over nothing: some senders have no body.
 func TestEmptyBodyIsSigned(t *testing.T) {
-	w := newWebhook(t, hook.Config{Kind: hook.HMAC, Header: "X-Sig"}, everybody)
+	w := newWebhook(t, hook.Config{Kind: event.HMAC, Header: "X-Sig"}, everybody)
 	h := headers("X-Sig", hex.EncodeToString(sign(sha256.New, everybody, "")))
 	if err := verify(w, at(0), hook.Request{Header: h}, "", ""); err != nil {
 		t.Errorf("verify = %v, want nil", err)

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/buildtoken/buildtoken/buildtoken/event"
 	"github.com/buildtoken/buildtoken/buildtoken/hook"
 )
 
@@ -19,12 +20,12 @@ func FuzzBegin(f *testing.F) {
 	}
 	f.Add(strings.Repeat("0", 64), "-1", "application/x-www-form-urlencoded; charset", "payload=%7B%7D")
 	var all []*hook.Webhook
-	for _, kind := range hook.Kinds() {
+	for _, kind := range event.Kinds() {
 		c, secret := hook.Config{Kind: kind}, "a secret that fuzzing does not find"
 		switch kind {
-		case hook.HMAC:
+		case event.HMAC:
 			c.Header, c.Encoding = "X-Sig", "base64"
-		case hook.Standard, hook.GitLab:
+		case event.Standard, event.GitLab:
 			secret = gitlabKey
 		default:
 		}
@@ -54,7 +55,7 @@ func FuzzParseSecret(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		for _, kind := range hook.Kinds() {
+		for _, kind := range event.Kinds() {
 			_, err := hook.ParseSecret(kind, text)
 			if err != nil && !errors.Is(err, hook.ErrConfig) {
 				t.Errorf("%s: ParseSecret = %v, want ErrConfig", kind, err)

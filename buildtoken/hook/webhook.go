@@ -10,14 +10,16 @@ import (
 	"fmt"
 	"hash"
 	"net/textproto"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/buildtoken/buildtoken/buildtoken/event"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
-// ErrConfig is wrapped by the errors of [New], [ParseKind] and [ParseSecret].
+// ErrConfig is wrapped by the errors of [New] and [ParseSecret].
 var ErrConfig = errors.New("hook: bad webhook")
 
 // Defaults and limits of a [Config].
@@ -29,11 +31,11 @@ const (
 
 // Config describes one sender.
 type Config struct {
-	Kind Kind
+	Kind event.Kind
 	// Secrets are those that may have signed a delivery, at least one.
 	// Several allow a change of the secret without a gap.
 	Secrets []Secret
-	// Header, Prefix, Algorithm and Encoding are for [HMAC] only. Header is
+	// Header, Prefix, Algorithm and Encoding are for [event.HMAC] only. Header is
 	// required. Algorithm is sha1, sha256 or sha512, Encoding hex or base64; the
 	// defaults are sha256 and hex.
 	Header, Prefix, Algorithm, Encoding string
@@ -48,7 +50,7 @@ type Config struct {
 // Webhook verifies the deliveries of one sender. It is immutable and safe for
 // concurrent use.
 type Webhook struct {
-	Kind    Kind
+	Kind    event.Kind
 	MaxSize int64 // bytes
 
 	signing   []token.SigningSecret
@@ -69,8 +71,8 @@ type scheme struct {
 // New checks a configuration. Its errors wrap [ErrConfig].
 func New(c Config) (*Webhook, error) {
 	w := &Webhook{Kind: c.Kind, MaxSize: c.MaxSize, tolerance: c.Tolerance}
-	if _, err := ParseKind(string(c.Kind)); err != nil {
-		return nil, err
+	if !slices.Contains(event.Kinds(), c.Kind) {
+		return nil, fmt.Errorf("%w: kind %q is none of %s", ErrConfig, c.Kind, kindNames())
 	}
 	if len(c.Secrets) == 0 {
 		return nil, fmt.Errorf("%w: it has no secret", ErrConfig)
@@ -102,6 +104,15 @@ func New(c Config) (*Webhook, error) {
 	return w, nil
 }
 
+func kindNames() string {
+	kinds := event.Kinds()
+	names := make([]string, len(kinds))
+	for i, k := range kinds {
+		names[i] = string(k)
+	}
+	return strings.Join(names, ", ")
+}
+
 func (w *Webhook) setTolerance() error {
 	switch {
 	case w.tolerance < 0:
@@ -111,7 +122,7 @@ func (w *Webhook) setTolerance() error {
 		return nil
 	}
 	switch w.Kind {
-	case Standard, GitLab, Slack, Stripe:
+	case event.Standard, event.GitLab, event.Slack, event.Stripe:
 		return nil
 	default:
 		return fmt.Errorf("%w: tolerance: a sender of kind %s signs no timestamp", ErrConfig, w.Kind)
@@ -119,17 +130,17 @@ func (w *Webhook) setTolerance() error {
 }
 
 func (w *Webhook) setScheme(c Config) error {
-	if c.Kind != HMAC {
+	if c.Kind != event.HMAC {
 		if c.Header != "" || c.Prefix != "" || c.Algorithm != "" || c.Encoding != "" {
-			return fmt.Errorf("%w: header, prefix, algorithm and encoding are for kind %s only", ErrConfig, HMAC)
+			return fmt.Errorf("%w: header, prefix, algorithm and encoding are for kind %s only", ErrConfig, event.HMAC)
 		}
 		w.scheme = scheme{prefix: "sha256=", newHash: sha256.New, decode: hex.DecodeString}
 		switch c.Kind {
-		case GitHub:
+		case event.GitHub:
 			w.scheme.headers = []string{"X-Hub-Signature-256"}
-		case Bitbucket:
+		case event.Bitbucket:
 			w.scheme.headers = []string{"X-Hub-Signature"}
-		case Gitea:
+		case event.Gitea:
 			w.scheme.headers = []string{"X-Forgejo-Signature", "X-Gitea-Signature", "X-Gogs-Signature"}
 			w.scheme.prefix = ""
 		default:
@@ -137,7 +148,7 @@ func (w *Webhook) setScheme(c Config) error {
 		return nil
 	}
 	if c.Header == "" {
-		return fmt.Errorf("%w: kind %s needs the name of the header with the signature", ErrConfig, HMAC)
+		return fmt.Errorf("%w: kind %s needs the name of the header with the signature", ErrConfig, event.HMAC)
 	}
 	w.scheme = scheme{headers: []string{textproto.CanonicalMIMEHeaderKey(c.Header)}, prefix: c.Prefix}
 	switch c.Algorithm {
@@ -176,24 +187,24 @@ const minStandardKey = 16
 
 // ParseSecret reads a secret of this kind, after its placeholders were replaced.
 // The digest of a secret (sha256: and 64 digits) is enough where the sender sends
-// the secret itself, for [Token]. All other kinds need it in clear. The errors
+// the secret itself, for [event.Token]. All other kinds need it in clear. The errors
 // wrap [ErrConfig] and show nothing of the text.
-func ParseSecret(kind Kind, text string) (Secret, error) {
+func ParseSecret(kind event.Kind, text string) (Secret, error) {
 	text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r") // the end of a file
 	switch {
 	case text == "":
 		return Secret{}, fmt.Errorf("%w: %w", ErrConfig, token.ErrEmpty)
 	case strings.TrimSpace(text) != text || strings.HasPrefix(text, "\ufeff"):
 		return Secret{}, fmt.Errorf("%w: the secret begins or ends with white space or a byte order mark", ErrConfig)
-	case kind != Token && strings.HasPrefix(strings.ToLower(text), "sha256:"):
+	case kind != event.Token && strings.HasPrefix(strings.ToLower(text), "sha256:"):
 		return Secret{}, fmt.Errorf("%w: a sender of kind %s needs the secret in clear, not its digest", ErrConfig, kind)
-	case kind == Token, kind == GitLab && !strings.HasPrefix(text, signedPrefix):
+	case kind == event.Token, kind == event.GitLab && !strings.HasPrefix(text, signedPrefix):
 		digest, err := token.ParseSecret(text)
 		if err != nil {
 			return Secret{}, fmt.Errorf("%w: %w", ErrConfig, err)
 		}
 		return Secret{digest: digest}, nil
-	case kind == Standard || kind == GitLab:
+	case kind == event.Standard || kind == event.GitLab:
 		if strings.HasPrefix(text, "whpk_") {
 			return Secret{}, fmt.Errorf("%w: the secret is a public key (whpk_); only symmetric secrets (whsec_) can be verified", ErrConfig)
 		}

@@ -7,26 +7,27 @@ import (
 	"testing"
 	"time"
 
+	"github.com/buildtoken/buildtoken/buildtoken/event"
 	"github.com/buildtoken/buildtoken/buildtoken/hook"
 )
 
 func TestNewRefuses(t *testing.T) {
-	good := secrets(t, hook.GitHub, "s3cret")
+	good := secrets(t, event.GitHub, "s3cret")
 	for _, tt := range []struct {
 		name   string
 		config hook.Config
 		want   string
 	}{
 		{"an unknown kind", hook.Config{Kind: "githb", Secrets: good}, `kind "githb" is none of github, gitlab`},
-		{"no secret", hook.Config{Kind: hook.GitHub}, "no secret"},
-		{"hmac without a header", hook.Config{Kind: hook.HMAC, Secrets: good}, "needs the name of the header"},
-		{"a header of another kind", hook.Config{Kind: hook.GitHub, Secrets: good, Header: "X"}, "for kind hmac only"},
-		{"an unknown algorithm", hook.Config{Kind: hook.HMAC, Secrets: good, Header: "X", Algorithm: "md5"}, `algorithm "md5"`},
-		{"an unknown encoding", hook.Config{Kind: hook.HMAC, Secrets: good, Header: "X", Encoding: "base32"}, `encoding "base32"`},
-		{"a tolerance where no time is signed", hook.Config{Kind: hook.GitHub, Secrets: good, Tolerance: time.Minute}, "signs no timestamp"},
-		{"a negative tolerance", hook.Config{Kind: hook.Slack, Secrets: good, Tolerance: -1}, "negative"},
-		{"a body that is too large", hook.Config{Kind: hook.GitHub, Secrets: good, MaxSize: 25<<20 + 1}, "max_size"},
-		{"a secret that is none", hook.Config{Kind: hook.GitHub, Secrets: []hook.Secret{{}}}, "empty secret"},
+		{"no secret", hook.Config{Kind: event.GitHub}, "no secret"},
+		{"hmac without a header", hook.Config{Kind: event.HMAC, Secrets: good}, "needs the name of the header"},
+		{"a header of another kind", hook.Config{Kind: event.GitHub, Secrets: good, Header: "X"}, "for kind hmac only"},
+		{"an unknown algorithm", hook.Config{Kind: event.HMAC, Secrets: good, Header: "X", Algorithm: "md5"}, `algorithm "md5"`},
+		{"an unknown encoding", hook.Config{Kind: event.HMAC, Secrets: good, Header: "X", Encoding: "base32"}, `encoding "base32"`},
+		{"a tolerance where no time is signed", hook.Config{Kind: event.GitHub, Secrets: good, Tolerance: time.Minute}, "signs no timestamp"},
+		{"a negative tolerance", hook.Config{Kind: event.Slack, Secrets: good, Tolerance: -1}, "negative"},
+		{"a body that is too large", hook.Config{Kind: event.GitHub, Secrets: good, MaxSize: 25<<20 + 1}, "max_size"},
+		{"a secret that is none", hook.Config{Kind: event.GitHub, Secrets: []hook.Secret{{}}}, "empty secret"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w, err := hook.New(tt.config)
@@ -41,27 +42,27 @@ func TestParseSecret(t *testing.T) {
 	const digest = "sha256:ae47c84dd36aba14ed818075444e9fd61d81f54eb2b9c439d811ab8e793629d8"
 	for _, tt := range []struct {
 		name string
-		kind hook.Kind
+		kind event.Kind
 		text string
 		want string // "" is no error
 	}{
-		{"a text", hook.GitHub, "s3cret", ""},
-		{"a text with a line end from a file", hook.GitHub, "s3cret\r\n", ""},
-		{"a digest for token", hook.Token, digest, ""},
-		{"a digest for github", hook.GitHub, digest, "in clear"},
-		{"a digest for gitlab", hook.GitLab, digest, "in clear"},
-		{"half a digest for token", hook.Token, digest[:30], "malformed digest"},
-		{"nothing", hook.GitHub, "", "empty secret"},
-		{"a line end alone", hook.GitHub, "\n", "empty secret"},
-		{"a space before it", hook.GitHub, " s3cret", "white space"},
-		{"two line ends", hook.GitHub, "s3cret\n\n", "white space"},
-		{"a byte order mark", hook.GitHub, "\ufeffs3cret", "byte order mark"},
-		{"a signing secret of GitLab", hook.GitLab, gitlabKey, ""},
-		{"one that is no base64", hook.GitLab, "whsec_s3cret?", "whsec_ and base64"},
-		{"one that is too short", hook.Standard, "whsec_czNjcmV0", "6 bytes"},
-		{"standard without whsec_", hook.Standard, strings.TrimPrefix(gitlabKey, "whsec_"), ""},
-		{"a public key", hook.Standard, "whpk_dGVzdHRlc3R0ZXN0dGVzdHRlc3R0ZXN0dGVzdHRlc3Q=", "public key"},
-		{"Stripe does not decode it", hook.Stripe, "whsec_test_secret", ""},
+		{"a text", event.GitHub, "s3cret", ""},
+		{"a text with a line end from a file", event.GitHub, "s3cret\r\n", ""},
+		{"a digest for token", event.Token, digest, ""},
+		{"a digest for github", event.GitHub, digest, "in clear"},
+		{"a digest for gitlab", event.GitLab, digest, "in clear"},
+		{"half a digest for token", event.Token, digest[:30], "malformed digest"},
+		{"nothing", event.GitHub, "", "empty secret"},
+		{"a line end alone", event.GitHub, "\n", "empty secret"},
+		{"a space before it", event.GitHub, " s3cret", "white space"},
+		{"two line ends", event.GitHub, "s3cret\n\n", "white space"},
+		{"a byte order mark", event.GitHub, "\ufeffs3cret", "byte order mark"},
+		{"a signing secret of GitLab", event.GitLab, gitlabKey, ""},
+		{"one that is no base64", event.GitLab, "whsec_s3cret?", "whsec_ and base64"},
+		{"one that is too short", event.Standard, "whsec_czNjcmV0", "6 bytes"},
+		{"standard without whsec_", event.Standard, strings.TrimPrefix(gitlabKey, "whsec_"), ""},
+		{"a public key", event.Standard, "whpk_dGVzdHRlc3R0ZXN0dGVzdHRlc3R0ZXN0dGVzdHRlc3Q=", "public key"},
+		{"Stripe does not decode it", event.Stripe, "whsec_test_secret", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s, err := hook.ParseSecret(tt.kind, tt.text)
@@ -85,11 +86,11 @@ func TestParseSecret(t *testing.T) {
 }
 
 func TestSizes(t *testing.T) {
-	w := newWebhook(t, hook.Config{Kind: hook.GitHub}, "x")
+	w := newWebhook(t, hook.Config{Kind: event.GitHub}, "x")
 	if w.MaxSize != 5<<20 {
 		t.Errorf("MaxSize = %d, want 5 MiB", w.MaxSize)
 	}
-	if w = newWebhook(t, hook.Config{Kind: hook.GitHub, MaxSize: 25 << 20}, "x"); w.MaxSize != 25<<20 {
+	if w = newWebhook(t, hook.Config{Kind: event.GitHub, MaxSize: 25 << 20}, "x"); w.MaxSize != 25<<20 {
 		t.Errorf("MaxSize = %d, want 25 MiB", w.MaxSize)
 	}
 }

@@ -1,12 +1,7 @@
-package hook
+package event
 
-import (
-	"fmt"
-	"slices"
-	"strings"
-)
-
-// Kind is the way in which a sender proves who it is.
+// Kind is a kind of sender. It decides how a delivery is signed and what its
+// body looks like.
 type Kind string
 
 // The kinds.
@@ -27,14 +22,14 @@ func Kinds() []Kind {
 	return []Kind{GitHub, GitLab, Gitea, Bitbucket, Standard, Slack, Stripe, HMAC, Token}
 }
 
-// ParseKind returns the kind with this name.
-func ParseKind(name string) (Kind, error) {
-	if kinds := Kinds(); slices.Contains(kinds, Kind(name)) {
-		return Kind(name), nil
+// Header holds the values of each header of a delivery by its canonical name, as
+// in net/http.
+type Header map[string][]string
+
+// Get returns the first value of a header, or "".
+func (h Header) Get(name string) string {
+	if values := h[name]; len(values) > 0 {
+		return values[0]
 	}
-	names := make([]string, 0, len(Kinds()))
-	for _, k := range Kinds() {
-		names = append(names, string(k))
-	}
-	return "", fmt.Errorf("%w: kind %q is none of %s", ErrConfig, name, strings.Join(names, ", "))
+	return ""
 }
