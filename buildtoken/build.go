@@ -106,14 +106,14 @@ func (c *Controller) lacks(ctx context.Context, b queue.Build, err error) bool {
 // maxReason bounds the reason of a result, in bytes.
 const maxReason = 1000
 
-// checked makes sure of what the queue relies on, whatever a runner answers:
-// one of the four outcomes, since none at all would mean a build that runs for
-// ever, and a reason of one line, none for a success.
+// checked returns a result that the queue can record, whatever the runner returned:
+// one of the known outcomes, since an empty one would mean a build that runs for
+// ever, and a reason of one line, or none for a success.
 func checked(r runner.Result) runner.Result {
 	switch r.Outcome {
 	case runner.Success:
 		return runner.Result{Outcome: runner.Success}
-	case runner.Failure, runner.Aborted, runner.NotBuilt:
+	case runner.Unstable, runner.Failure, runner.Aborted, runner.NotBuilt:
 		return runner.Result{Outcome: r.Outcome, Reason: oneLine(r.Reason, maxReason)}
 	}
 	return runner.Result{Outcome: runner.Failure, Reason: oneLine(fmt.Sprintf("the runner gave an unknown result %.100q", r.Outcome), maxReason)}

@@ -90,6 +90,7 @@ func TestResults(t *testing.T) {
 		none := job.Settings{}
 		add("success", says(runner.Success, "ignored"), none)
 		add("failure", says(runner.Failure, "exit status 3"), none)
+		add("unstable", says(runner.Unstable, "3 tests failed"), none)
 		add("lines", says(runner.Failure, "a\nFinished: SUCCESS"), none)
 		add("not built", says(runner.NotBuilt, "no such program"), none)
 		add("no outcome", says("", ""), none)
@@ -109,6 +110,7 @@ func TestResults(t *testing.T) {
 		}
 		s.wantResult("success", 1, queue.Success, "")
 		s.wantResult("failure", 1, queue.Failure, "exit status 3")
+		s.wantResult("unstable", 1, queue.Unstable, "3 tests failed")
 		s.wantResult("lines", 1, queue.Failure, "a Finished: SUCCESS")
 		s.wantResult("not built", 1, queue.NotBuilt, "no such program")
 		s.wantResult("no outcome", 1, queue.Failure, `the runner gave an unknown result ""`)

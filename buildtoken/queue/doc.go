@@ -13,7 +13,7 @@
 //	Schedule ── created or joined ──► item
 //	Cancel   ── item left the queue ► cancelled
 //	Claim    ── item became a build ► running
-//	Finish   ── build ended ────────► SUCCESS, FAILURE, ABORTED, NOT_BUILT
+//	Finish   ── build ended ────────► SUCCESS, UNSTABLE, FAILURE, ABORTED, NOT_BUILT
 //
 // A trigger with a key leaves a [Receipt] beside the first of them, so that it
 // can be answered again.

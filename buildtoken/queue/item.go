@@ -120,8 +120,9 @@ type Result string
 
 // The results.
 const (
-	Success  Result = "SUCCESS"   // the command said so
-	Failure  Result = "FAILURE"   // the command said so
+	Success  Result = "SUCCESS"   // the command succeeded
+	Unstable Result = "UNSTABLE"  // the command ran to its end and reported problems, such as failed tests
+	Failure  Result = "FAILURE"   // the command failed
 	Aborted  Result = "ABORTED"   // stopped, timed out, or lost with its server
 	NotBuilt Result = "NOT_BUILT" // never started
 )

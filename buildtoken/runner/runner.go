@@ -23,6 +23,9 @@ type Outcome string
 const (
 	// Success means that the build did all it had to do.
 	Success Outcome = "SUCCESS"
+	// Unstable means that the build ran to its end and reported problems that are no
+	// failure, such as failed tests. Jenkins calls it the same.
+	Unstable Outcome = "UNSTABLE"
 	// Failure means that the build ran and said that it failed, or died.
 	Failure Outcome = "FAILURE"
 	// Aborted means that the build was stopped, because its context ended.
@@ -65,7 +68,7 @@ type Build struct {
 
 // Result is how a build ended, and why.
 type Result struct {
-	// Outcome is one of the four outcomes.
+	// Outcome is one of the outcomes above.
 	Outcome Outcome
 	// Reason is one line for the end of the log; empty after a success. It never holds a parameter's value.
 	Reason string

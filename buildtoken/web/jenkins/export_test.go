@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"time"
 
+	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
@@ -102,6 +103,15 @@ func Events(pieces ...[]byte) string {
 	}
 	_ = s.end(queue.Entry{})
 	return w.Body.String()
+}
+
+// Color is the colour of a job, Marked reports whether a permalink may lead to a build.
+func Color(l queue.Lane) string { return color(&job.Job{}, l) }
+
+// Marked reports whether a permalink may lead to a build with a result.
+func Marked(name string, r queue.Result) bool {
+	fits, ok := marked(name)
+	return ok && fits(queue.Build{Result: r})
 }
 
 // Why says why an item is not started.

@@ -238,3 +238,22 @@ func TestWhyAnItemWaitsForANode(t *testing.T) {
 		})
 	}
 }
+
+func TestUnstableIsAsInJenkins(t *testing.T) {
+	lane := queue.Lane{Last: queue.Unstable, LastEnded: 1}
+	if got := jenkins.Color(lane); got != "yellow" {
+		t.Errorf("color %q, want yellow", got)
+	}
+	lane.Running = []int64{2}
+	if got := jenkins.Color(lane); got != "yellow_anime" {
+		t.Errorf("color %q while a build runs, want yellow_anime", got)
+	}
+	for permalink, leads := range map[string]bool{
+		"lastCompletedBuild": true, "lastSuccessfulBuild": true, "lastUnstableBuild": true, "lastUnsuccessfulBuild": true,
+		"lastStableBuild": false, "lastFailedBuild": false,
+	} {
+		if got := jenkins.Marked(permalink, queue.Unstable); got != leads {
+			t.Errorf("%s leads to an unstable build: %v, want %v", permalink, got, leads)
+		}
+	}
+}

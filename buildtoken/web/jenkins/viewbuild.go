@@ -102,19 +102,20 @@ func stability(ended, bad int) string {
 	return fmt.Sprintf("Build stability: %d out of the last %d builds failed.", bad, ended)
 }
 
-// marked are the names that stand for a build: the last, or the first, with a
-// result of some kind. There is no unstable result here, so what is stable and
-// what is successful is the same.
+// marked returns which builds a permalink may lead to. As in Jenkins, an unstable
+// build is successful, but not stable.
 func marked(name string) (fits func(queue.Build) bool, ok bool) {
 	switch name {
 	case "lastBuild", "firstBuild":
 		return func(queue.Build) bool { return true }, true
 	case "lastCompletedBuild":
 		return func(b queue.Build) bool { return !b.Running() }, true
-	case "lastStableBuild", "lastSuccessfulBuild":
+	case "lastStableBuild":
 		return func(b queue.Build) bool { return b.Result == queue.Success }, true
+	case "lastSuccessfulBuild":
+		return func(b queue.Build) bool { return b.Result == queue.Success || b.Result == queue.Unstable }, true
 	case "lastUnstableBuild":
-		return func(queue.Build) bool { return false }, true
+		return func(b queue.Build) bool { return b.Result == queue.Unstable }, true
 	case "lastFailedBuild":
 		return func(b queue.Build) bool { return b.Result == queue.Failure }, true
 	case "lastUnsuccessfulBuild":
@@ -132,7 +133,7 @@ func (v *view) marks(full string, newest []queue.Build) (map[string]queue.Build,
 	if len(newest) == 0 {
 		return marks, nil
 	}
-	for _, name := range []string{"lastBuild", "lastCompletedBuild", "lastStableBuild", "lastSuccessfulBuild", "lastFailedBuild", "lastUnsuccessfulBuild"} {
+	for _, name := range []string{"lastBuild", "lastCompletedBuild", "lastStableBuild", "lastSuccessfulBuild", "lastUnstableBuild", "lastFailedBuild", "lastUnsuccessfulBuild"} {
 		b, err := v.r.mark(v.ctl, full, name, newest)
 		switch {
 		case err == nil:
@@ -163,7 +164,7 @@ func (q *request) firstBuild(ctl *buildtoken.Controller, full string) (queue.Bui
 func (q *request) mark(ctl *buildtoken.Controller, full, name string, newest []queue.Build) (queue.Build, error) {
 	fits, ok := marked(name)
 	switch {
-	case !ok, name == "lastUnstableBuild":
+	case !ok:
 		return queue.Build{}, errNotFound
 	case name == "firstBuild":
 		return q.firstBuild(ctl, full)

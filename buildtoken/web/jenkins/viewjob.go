@@ -17,6 +17,8 @@ func color(j *job.Job, lane queue.Lane) string {
 	switch lane.Last {
 	case queue.Success:
 		name = "blue"
+	case queue.Unstable:
+		name = "yellow"
 	case queue.Failure:
 		name = "red"
 	case queue.Aborted:

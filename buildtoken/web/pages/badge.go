@@ -59,7 +59,7 @@ func (v *visit) badge(full string) error {
 
 // badgeOf is the word for the state of a job, and its colour.
 func badgeOf(l queue.Lane, disabled bool) (text, colour string) {
-	const grey, blue, green, red, brown = "#57606a", "#0a58ca", "#1a7f37", "#c62828", "#8a5a00"
+	const grey, blue, green, yellow, red, brown = "#57606a", "#0a58ca", "#1a7f37", "#856404", "#c62828", "#8a5a00"
 	switch {
 	case len(l.Running) > 0:
 		return "running", blue
@@ -71,6 +71,8 @@ func badgeOf(l queue.Lane, disabled bool) (text, colour string) {
 	switch l.Last {
 	case queue.Success:
 		return "passing", green
+	case queue.Unstable:
+		return "unstable", yellow
 	case queue.Failure:
 		return "failing", red
 	case queue.Aborted:

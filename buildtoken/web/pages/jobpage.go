@@ -140,7 +140,8 @@ func permalinks() map[string]func(queue.Build) bool {
 	return map[string]func(queue.Build) bool{
 		"lastBuild":             func(queue.Build) bool { return true },
 		"lastCompletedBuild":    func(b queue.Build) bool { return !b.Running() },
-		"lastSuccessfulBuild":   func(b queue.Build) bool { return b.Result == queue.Success },
+		"lastSuccessfulBuild":   func(b queue.Build) bool { return b.Result == queue.Success || b.Result == queue.Unstable },
+		"lastUnstableBuild":     func(b queue.Build) bool { return b.Result == queue.Unstable },
 		"lastStableBuild":       func(b queue.Build) bool { return b.Result == queue.Success },
 		"lastFailedBuild":       func(b queue.Build) bool { return b.Result == queue.Failure },
 		"lastUnsuccessfulBuild": func(b queue.Build) bool { return !b.Running() && b.Result != queue.Success },

@@ -19,6 +19,8 @@ func resultMark(r queue.Result) mark {
 	switch r {
 	case queue.Success:
 		return mark{"success", "Success"}
+	case queue.Unstable:
+		return mark{"unstable", "Unstable"}
 	case queue.Failure:
 		return mark{"failure", "Failed"}
 	case queue.Aborted:

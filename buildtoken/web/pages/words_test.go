@@ -74,7 +74,8 @@ func TestBadgeStates(t *testing.T) {
 		{queue.Lane{LastEnded: 1, Last: queue.Failure}, false, "failing"},
 		{queue.Lane{LastEnded: 1, Last: queue.Aborted}, false, "aborted"},
 		{queue.Lane{LastEnded: 1, Last: queue.NotBuilt}, false, "not built"},
-		{queue.Lane{LastEnded: 1, Last: "UNSTABLE"}, false, "unknown"},
+		{queue.Lane{LastEnded: 1, Last: queue.Unstable}, false, "unstable"},
+		{queue.Lane{LastEnded: 1, Last: "ANOTHER"}, false, "unknown"},
 	} {
 		if got := pages.BadgeOf(tt.lane, tt.disabled); got != tt.want {
 			t.Errorf("badge of %+v, disabled %v = %q, want %q", tt.lane, tt.disabled, got, tt.want)
