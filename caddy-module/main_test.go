@@ -152,7 +152,7 @@ func request(t *testing.T, transport http.RoundTripper, method, url string, head
 		if header[i] == "Host" {
 			r.Host = header[i+1]
 		}
-		r.Header.Set(header[i], header[i+1])
+		r.Header.Add(header[i], header[i+1])
 	}
 	resp, err := transport.RoundTrip(r)
 	for range 3 {

@@ -19,27 +19,57 @@ func withoutSecrets(r *http.Request) (shown *http.Request, secret bool) {
 		uri = original.RequestURI
 	}
 	clear := redactURI(uri, isClear(r.URL.Path))
-	referer := redactURI(r.Header.Get("Referer"), func(string) bool { return false })
-	secret = clear != uri || referer != r.Header.Get("Referer")
+	secret = clear != uri
+	headers := make(http.Header, len(r.Header))
 	for name, values := range r.Header {
-		secret = secret || isSecretHeader(name) && strings.Join(values, "") != ""
+		headers[name] = values
+		if redactedValues, changed := redactHeader(name, values); changed {
+			headers[name], secret = redactedValues, true
+		}
 	}
 	if !secret {
 		return r, false
 	}
-	shown = r.Clone(r.Context())
-	shown.RequestURI = clear
-	for name, values := range shown.Header {
-		if isSecretHeader(name) {
-			for i := range values {
-				values[i] = redacted
-			}
-		}
-	}
-	if referer != "" {
-		shown.Header["Referer"] = []string{referer}
-	}
+	shown = r.WithContext(r.Context())
+	shown.RequestURI, shown.Header = clear, headers
 	return shown, true
+}
+
+// redactHeader returns what a log may show of a header, and whether that
+// differs. Any header can carry a URI: proxies that rewrite requests add the
+// original one under many names.
+func redactHeader(name string, values []string) (shown []string, changed bool) {
+	secret := isSecretHeader(name)
+	if !secret && strings.HasPrefix(name, "Sec-") {
+		return values, false // written by browsers only, with question marks that begin no query
+	}
+	for i, value := range values {
+		replaced := value
+		switch {
+		case secret && value != "":
+			replaced = redacted
+		case mayHoldURI(value):
+			replaced = redactURI(value, func(string) bool { return false })
+		}
+		if replaced == value {
+			continue
+		}
+		if !changed {
+			shown, changed = slices.Clone(values), true
+		}
+		shown[i] = replaced
+	}
+	if !changed {
+		shown = values
+	}
+	return shown, changed
+}
+
+// mayHoldURI reports whether a header's value can be or contain a URI in which
+// something has to be redacted.
+func mayHoldURI(value string) bool {
+	return strings.ContainsAny(value, "?%") || strings.Contains(value, "://") ||
+		strings.Contains(value, "buildByToken") || strings.Contains(strings.ToLower(value), "token=")
 }
 
 // isSecretHeader says whether a header can carry a secret: those that we read

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path"
 	"strconv"
 	"strings"
 
@@ -94,24 +95,36 @@ func localHost(r *http.Request) string {
 	return "localhost"
 }
 
-// prefix is the part of the path that was stripped before the request came to
-// us, as by handle_path, without a slash at the end.
+// prefix returns the part of the path that was stripped before the request came
+// to us, as by handle_path, without a slash at the end. It is empty, or begins
+// with exactly one slash and has no dot segments, so that no browser takes it for
+// another host.
 func prefix(r *http.Request) string {
 	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
 	if !ok || original.URL == nil {
 		return ""
 	}
-	if stripped, ok := strings.CutSuffix(original.URL.EscapedPath(), r.URL.EscapedPath()); ok {
-		return strings.TrimRight(stripped, "/")
+	// Escapes are kept if possible. Caddy joins doubled slashes and resolves dot
+	// segments when it strips a prefix, and escapes may be lost on the way.
+	for _, p := range [...]struct{ whole, rest string }{
+		{original.URL.EscapedPath(), r.URL.EscapedPath()},
+		{caddyhttp.CleanPath(original.URL.EscapedPath(), true), r.URL.EscapedPath()},
+	} {
+		stripped, ok := strings.CutSuffix(p.whole, p.rest)
+		stripped = strings.TrimRight(stripped, "/")
+		if text, err := url.PathUnescape(stripped); ok && err == nil && isClean(text) {
+			return stripped
+		}
 	}
-	// Who strips a prefix also joins doubled slashes, which clients send that put
-	// job URLs and suffixes together.
-	if stripped, ok := strings.CutSuffix(caddyhttp.CleanPath(original.URL.EscapedPath(), true), r.URL.EscapedPath()); ok {
-		return strings.TrimRight(stripped, "/")
-	}
-	// Escapes may have been lost on the way.
-	if stripped, ok := strings.CutSuffix(caddyhttp.CleanPath(original.URL.Path, true), r.URL.Path); ok {
-		return strings.TrimRight((&url.URL{Path: stripped}).EscapedPath(), "/")
+	stripped, ok := strings.CutSuffix(caddyhttp.CleanPath(original.URL.Path, true), r.URL.Path)
+	if stripped = strings.TrimRight(stripped, "/"); ok && isClean(stripped) {
+		return (&url.URL{Path: stripped}).EscapedPath()
 	}
 	return ""
+}
+
+// isClean reports whether a path without a slash at the end has no empty and no
+// dot segments.
+func isClean(p string) bool {
+	return p == "" || p[0] == '/' && path.Clean(p) == p
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -25,6 +26,9 @@ func FuzzRoot(f *testing.F) {
 		{"a/b?c#d", "/%0d%0aX: y", "http\r\n", "[::1"},
 		{"user:pass@host", "/..//../x", "HTTPS", "host:99999"},
 		{"", "*", "", ":"},
+		{"ci.example.com", "//ci/lastBuild", "", ""},
+		{"ci.example.com", "//evil.example/|/..%2f..%2fci/x", "", ""},
+		{"ci.example.com", "/%5cevil.example/%2e%2e/x", "", ""},
 	} {
 		f.Add(seed[0], seed[1], seed[2], seed[3])
 	}
@@ -52,6 +56,10 @@ func FuzzRoot(f *testing.F) {
 			if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" ||
 				!strings.HasSuffix(got, "/") || strings.ContainsFunc(got, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
 				t.Errorf("root of host %q, path %q, proto %q, forwarded %q is %q, %v", host, path, proto, forwarded, got, err)
+				continue
+			}
+			if strings.HasPrefix(u.Path, "//") || strings.HasPrefix(u.Path, `/\`) || slices.ContainsFunc(strings.Split(u.Path, "/"), func(s string) bool { return s == "." || s == ".." }) {
+				t.Errorf("root of path %q is %q: its path begins with more than a slash, or has dot segments", path, got)
 			}
 		}
 	})

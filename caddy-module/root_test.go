@@ -52,6 +52,32 @@ func TestLocation(t *testing.T) {
 	}
 }
 
+// TestRedirectsStayOnTheHost asks for paths that a browser could take for those
+// of another host, if they came back as the address of a build or of a page.
+func TestRedirectsStayOnTheHost(t *testing.T) {
+	s := newSite(t)
+	s.load(s.caddyfile("", "handle_path /ci/* {\n"+strings.Replace(jobs("job x {\n token secret {\n grant trigger status\n }\n run true\n}"), "{", "{\n access {\n read `true`\n }", 1)+"}"))
+	if a := s.get("/ci/buildByToken/build?job=x&token=secret", "Prefer", "wait=30"); a.status != http.StatusOK && a.status != http.StatusCreated {
+		t.Fatalf("trigger: got %d %q", a.status, a.body)
+	}
+	for _, target := range []string{
+		"/ci/job/x/lastBuild/", "//ci/job/x/lastBuild/", "///ci/job/x/lastBuild/", "/./ci/job/x/lastBuild/", "/%2e/ci/job/x/lastBuild/",
+		"//evil.example/|/..%2f..%2fci/job/x/lastBuild/", "//evil.example/../ci/job/x/lastBuild/", "/%2fevil.example/..%2f..%2fci/job/x/lastBuild/",
+		`/\evil.example/..%2f..%2fci/job/x/lastBuild/`, "/%5cevil.example/..%2f..%2fci/job/x/lastBuild/", "//evil.example%2f..%2f..%2fci/job/x/lastBuild/",
+	} {
+		for _, accept := range []string{"text/html", "*/*"} {
+			a := s.get(target, "Accept", accept)
+			at := strings.ReplaceAll(a.header.Get("Location"), "http://"+s.addr+"/", "/")
+			if at != "" && (!strings.HasPrefix(at, "/") || strings.HasPrefix(at, "//") || strings.HasPrefix(at, `/\`) || strings.Contains(at, "/.")) {
+				t.Errorf("GET %s (%s) = %d, Location %q", target, accept, a.status, a.header.Get("Location"))
+			}
+			if strings.Contains(a.body, "evil.example") && a.status < 300 {
+				t.Errorf("GET %s (%s) = %d, and the page links to another host", target, accept, a.status)
+			}
+		}
+	}
+}
+
 // certificate writes one for localhost and gives the arguments of the tls directive.
 func certificate(t *testing.T) string {
 	t.Helper()
