@@ -45,8 +45,9 @@ func readKey(path string) (vault.Key, error) {
 	switch {
 	case !info.Mode().IsRegular():
 		return key, fmt.Errorf("%w: %s is not a regular file", errKey, path)
-	case runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0:
-		return key, fmt.Errorf("%w: others than the owner may use %s (mode %04o); chmod 600 it, if nobody has read it", errKey, path, info.Mode().Perm())
+	case runtime.GOOS != "windows" && info.Mode().Perm()&0o007 != 0:
+		// The group may have access: Kubernetes gives it with fsGroup at each mount.
+		return key, fmt.Errorf("%w: every user of this machine may access %s (mode %04o); chmod 600 it, or replace it if it may have been read", errKey, path, info.Mode().Perm())
 	}
 	text, err := io.ReadAll(io.LimitReader(f, 128))
 	if err != nil {

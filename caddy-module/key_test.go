@@ -58,8 +58,12 @@ func TestKeyThatCannotBeUsed(t *testing.T) {
 		{"too long", digits + "00", 0o600, "66 characters, want 64"},
 		{"empty", "", 0o600, "0 characters"},
 		{"something else", "x" + digits[1:], 0o600, "something else than hexadecimal digits"},
-		{"readable for the group", digits, 0o640, "chmod 600"},
+		{"readable for the group", digits, 0o640, ""},
+		{"as fsGroup of Kubernetes leaves it", digits, 0o660, ""},
+		{"read-only, for the group too", digits, 0o440, ""},
 		{"readable for all", digits, 0o604, "chmod 600"},
+		{"readable for the group and all", digits, 0o644, "chmod 600"},
+		{"writable for all", digits, 0o602, "chmod 600"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if runtime.GOOS == "windows" && tt.mode != 0o600 {
@@ -86,10 +90,10 @@ func TestKeyThatCannotBeUsed(t *testing.T) {
 				}
 			}
 			// What failed must have let go of the queue.
-			if err := os.WriteFile(s.path+".key", []byte(digits+"\r\n"), 0o600); err != nil {
+			if err := os.Chmod(s.path+".key", 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.Chmod(s.path+".key", 0o600); err != nil {
+			if err := os.WriteFile(s.path+".key", []byte(digits+"\r\n"), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			s.load(text)

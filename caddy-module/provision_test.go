@@ -18,6 +18,11 @@ func TestProvisioningErrors(t *testing.T) {
 	if err := os.WriteFile(empty, []byte("\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	for name, text := range map[string]string{"lines": "c0ffee\n\n", "blank": "c0ffee \n", "bom": "\uFEFFc0ffee\n"} {
+		if err := os.WriteFile(empty+"."+name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	const run = ` "run": {"runner": "exec", "command": "true"}`
 	for _, tt := range []struct {
 		name, handler string
@@ -28,6 +33,9 @@ func TestProvisioningErrors(t *testing.T) {
 		{"variable that is not set", `{"jobs": [{"name": "x", "tokens": [{"secret": "{env.BUILD_TOKEN_MISSING}"}],` + run + `}]}`, []string{`job "x"`, "token default", "{env.BUILD_TOKEN_MISSING}", "resolves to nothing"}},
 		{"file that is not there", `{"folders": [{"name": "a", "jobs": [{"name": "x", "tokens": [{"secret": "{file.` + empty + `.missing}"}],` + run + `}]}]}`, []string{`job "a/x"`, "token default", "resolves to nothing"}},
 		{"file that is empty", `{"folders": [{"name": "a", "tokens": [{"secret": "{file.` + empty + `}"}]}]}`, []string{`folder "a"`, "token default", "resolves to nothing"}},
+		{"file with two line ends", `{"tokens": [{"secret": "{file.` + empty + `.lines}"}]}`, []string{"top level", "token default", "white space"}},
+		{"file with a blank", `{"tokens": [{"secret": "{file.` + empty + `.blank}"}]}`, []string{"top level", "token default", "white space"}},
+		{"file with a byte order mark", `{"tokens": [{"secret": "{file.` + empty + `.bom}"}]}`, []string{"top level", "token default", "byte order mark"}},
 		{"placeholder of a request", `{"tokens": [{"secret": "{http.request.host}"}]}`, []string{"top level", "token default", "only known while a request"}},
 		{"placeholder that is unknown", `{"tokens": [{"secret": "{system.nothing}"}]}`, []string{"top level", "{system.nothing}", "is unknown"}},
 		{"half a digest", `{"jobs": [{"name": "x", "tokens": [{"secret": "sha256:c0ffee"}],` + run + `}]}`, []string{`job "x"`, "token default", "malformed digest"}},

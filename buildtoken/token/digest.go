@@ -12,6 +12,9 @@ import (
 var (
 	// ErrEmpty says that a configured secret is empty, or is the digest of the empty text.
 	ErrEmpty = errors.New("token: empty secret")
+	// ErrPadded is returned for a configured secret that begins or ends with white
+	// space or a byte order mark, which no client would send.
+	ErrPadded = errors.New("token: the secret begins or ends with white space or a byte order mark")
 	// ErrDigest says that a text is not sha256: with 64 hexadecimal digits.
 	ErrDigest = errors.New("token: malformed digest")
 )
@@ -63,15 +66,24 @@ func ParseDigest(s string) (Digest, error) {
 //
 // A text that starts like a digest and is none is [ErrDigest], never a token:
 // whoever wrote it meant a digest, and the token that it would become could be
-// read in the configuration. Space around a digest is dropped, space around
-// a token counts. A text of nothing but space, and the digest of the empty
-// text, are [ErrEmpty]: a placeholder that resolves to nothing must not open a job.
+// read in the configuration. White space around a digest is dropped. Around a
+// token it is [ErrPadded]: it comes from a file with two line ends, or from an
+// editor that adds a byte order mark, and the token would match no client's.
+// A text of nothing but white space, and the digest of the empty text, are
+// [ErrEmpty]: a placeholder that resolves to nothing must not open a job.
 func ParseSecret(text string) (Digest, error) {
+	const byteOrderMark = "\uFEFF"
 	trimmed := strings.TrimSpace(text)
-	if trimmed == "" {
+	if strings.Trim(trimmed, byteOrderMark) == "" {
 		return Digest{}, ErrEmpty
 	}
+	if strings.Trim(trimmed, byteOrderMark) != trimmed {
+		return Digest{}, ErrPadded
+	}
 	if !hasScheme(trimmed) {
+		if trimmed != text {
+			return Digest{}, ErrPadded
+		}
 		return NewSecret(text).Digest(), nil
 	}
 	d, err := ParseDigest(trimmed)

@@ -58,7 +58,14 @@ func TestParseSecret(t *testing.T) {
 		{"the token itself", text, textDigest, nil},
 		{"its digest", textDigest, textDigest, nil},
 		{"its digest from a file", " " + textDigest + "\r\n", textDigest, nil},
-		{"space around a token counts", " " + text, token.NewSecret(" " + text).Digest().String(), nil},
+		{"white space inside a token", "Taco Tuesday", token.NewSecret("Taco Tuesday").Digest().String(), nil},
+		{"a token after a blank", " " + text, "", token.ErrPadded},
+		{"a token before a line end", text + "\n", "", token.ErrPadded},
+		{"a token before a tab", text + "\t", "", token.ErrPadded},
+		{"a token before a no-break space", text + "\u00a0", "", token.ErrPadded},
+		{"a token after a byte order mark", "\uFEFF" + text, "", token.ErrPadded},
+		{"a digest after a byte order mark", "\uFEFF" + textDigest, "", token.ErrPadded},
+		{"only a byte order mark", "\uFEFF\r\n", "", token.ErrEmpty},
 		{"a token that holds the scheme", "my-sha256:1", token.NewSecret("my-sha256:1").Digest().String(), nil},
 		{"the scheme without its colon", "sha256", token.NewSecret("sha256").Digest().String(), nil},
 		{"nothing", "", "", token.ErrEmpty},
@@ -113,7 +120,7 @@ func FuzzParseDigest(f *testing.F) {
 		}
 		secret, secretErr := token.ParseSecret(s)
 		switch {
-		case secretErr != nil && !errors.Is(secretErr, token.ErrDigest) && !errors.Is(secretErr, token.ErrEmpty):
+		case secretErr != nil && !errors.Is(secretErr, token.ErrDigest) && !errors.Is(secretErr, token.ErrEmpty) && !errors.Is(secretErr, token.ErrPadded):
 			t.Fatalf("ParseSecret(%q): %v", s, secretErr)
 		case secretErr == nil && err == nil && secret != d:
 			t.Fatalf("ParseSecret(%q) = %s, want the digest", s, secret)
