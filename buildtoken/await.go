@@ -15,11 +15,13 @@ import (
 // so waiting costs little, however much happens to other items. An item of a
 // job that the site does not have is queue.ErrNotFound.
 func (c *Controller) Await(ctx context.Context, d *Definition, id int64, enough func(queue.Entry) bool) (queue.Entry, error) {
-	changed, leave := c.queue.awaited.enter(id)
-	defer leave()
 	for {
+		changed := c.queue.items.Next(id)
 		entry, err := c.Entry(ctx, d, id)
 		if err != nil || enough(entry) {
+			if err != nil || entry.Ended() {
+				c.queue.items.Notify(id) // no other change of the item will come to forget its waiters
+			}
 			return entry, err
 		}
 		select {
@@ -79,62 +81,5 @@ func (w *waiting) leave(full string) {
 	w.all--
 	if w.byJob[full]--; w.byJob[full] == 0 {
 		delete(w.byJob, full)
-	}
-}
-
-// awaited are the items that somebody waits for. Its zero value is nobody.
-type awaited struct {
-	// mu guards the following.
-	mu    sync.Mutex
-	items map[int64]map[chan struct{}]struct{}
-}
-
-// enter gives a channel that has a value after each change of an item; several
-// changes may be one value. leave must be called.
-func (a *awaited) enter(id int64) (changed <-chan struct{}, leave func()) {
-	own := make(chan struct{}, 1)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.items == nil {
-		a.items = map[int64]map[chan struct{}]struct{}{}
-	}
-	if a.items[id] == nil {
-		a.items[id] = map[chan struct{}]struct{}{}
-	}
-	a.items[id][own] = struct{}{}
-	return own, func() {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		delete(a.items[id], own)
-		if len(a.items[id]) == 0 {
-			delete(a.items, id)
-		}
-	}
-}
-
-// wake has those look again who wait for one of the items.
-func (a *awaited) wake(ids ...int64) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, id := range ids {
-		wakeAll(a.items[id])
-	}
-}
-
-// wakeEverybody has all look again.
-func (a *awaited) wakeEverybody() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, waiting := range a.items {
-		wakeAll(waiting)
-	}
-}
-
-func wakeAll(waiting map[chan struct{}]struct{}) {
-	for changed := range waiting {
-		select {
-		case changed <- struct{}{}:
-		default: // it has not looked since the last value
-		}
 	}
 }

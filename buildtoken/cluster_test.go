@@ -190,7 +190,7 @@ func TestWatchersHearOfOtherServers(t *testing.T) {
 			}
 		}},
 	} {
-		_, changed := a.Watch()
+		changed := a.Watch()
 		builds := a.WatchBuilds("long")
 		step.do()
 		<-changed // or the test waits until it is given up

@@ -10,52 +10,48 @@ import (
 	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/watch"
 )
 
-// Watch gives a number that grows with every change of what readers see, and
-// a channel that is closed at the next one: an item was queued, joined or
-// cancelled, a build was started, stopped or ended, or a configuration came
-// into force. Take both before you read, read, then wait: so no change is
-// missed. That something becomes due is no change; readers know when from the
-// item. Waiting costs nothing, and nothing needs to be given back.
-func (c *Controller) Watch() (version uint64, changed <-chan struct{}) { return c.queue.watch() }
+// Watch returns a channel that is closed at the next change of what readers
+// see: an item was queued, joined or cancelled, a build was started, stopped or
+// ended, or a configuration came into force. Take the channel before you read;
+// then no change is missed. An item that becomes due is not a change; its due
+// instant is known in advance.
+func (c *Controller) Watch() (changed <-chan struct{}) { return c.queue.changed.Next() }
+
+// WatchBuilds is [Controller.Watch] for builds of one job: the channel is
+// closed when a build of the job was started, stopped or ended, or a
+// configuration came into force, whatever is queued meanwhile.
+func (c *Controller) WatchBuilds(full string) (changed <-chan struct{}) {
+	return c.queue.builds.Next(full)
+}
 
 // Running are the builds that run now on this server, by executor. Those of
 // other sites are among them.
-func (c *Controller) Running() []queue.Build { return c.queue.builds() }
+func (c *Controller) Running() []queue.Build { return c.queue.runningHere() }
 
 // observed is a queue that tells who watches of every change. It stands
 // between the queue and all who write to it, so that no change gets past it.
 type observed struct {
 	Queue
-	awaited awaited
-	// ofJobs hears of builds only, and whose.
-	ofJobs watchers
+	changed watch.Signal
+	items   watch.Topics[int64]  // started, cancelled, their log begun, their build ended
+	builds  watch.Topics[string] // of a job: started, stopped, ended
 
 	// mu guards the following.
 	mu      sync.Mutex
-	version uint64
-	changed chan struct{} // nil while nobody waits
-	running map[runKey]queue.Build
+	running map[buildID]queue.Build
 }
 
-type runKey struct {
+type buildID struct {
 	job    string
 	number int64
 }
 
-func observe(q Queue) *observed { return &observed{Queue: q, running: map[runKey]queue.Build{}} }
+func observe(q Queue) *observed { return &observed{Queue: q, running: map[buildID]queue.Build{}} }
 
-func (o *observed) watch() (uint64, <-chan struct{}) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.changed == nil {
-		o.changed = make(chan struct{})
-	}
-	return o.version, o.changed
-}
-
-func (o *observed) builds() []queue.Build {
+func (o *observed) runningHere() []queue.Build {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return slices.SortedFunc(maps.Values(o.running), func(a, b queue.Build) int {
@@ -67,42 +63,36 @@ func (o *observed) builds() []queue.Build {
 func (o *observed) runsHere(job string, number int64) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	_, here := o.running[runKey{job, number}]
+	_, here := o.running[buildID{job, number}]
 	return here
 }
 
 // change says that something has changed; note, if not nil, is done before
 // anybody hears of it.
 func (o *observed) change(note func()) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
 	if note != nil {
+		o.mu.Lock()
 		note()
+		o.mu.Unlock()
 	}
-	o.version++
-	if o.changed != nil {
-		close(o.changed)
-		o.changed = nil
-	}
+	o.changed.Notify()
 }
 
 // hear tells those who watch what another server has changed.
 func (o *observed) hear(n queue.Notice) {
 	o.change(nil)
 	if n.All {
-		o.awaited.wakeEverybody()
-		o.ofJobs.wakeEverybody()
+		o.items.NotifyAll()
+		o.builds.NotifyAll()
 		return
 	}
-	o.awaited.wake(n.Items...)
-	for _, job := range n.Jobs {
-		o.ofJobs.wake(job)
-	}
+	o.items.Notify(n.Items...)
+	o.builds.Notify(n.Jobs...)
 }
 
 // logBegun says that the log of an item's build has begun.
 func (o *observed) logBegun(item int64) {
-	o.awaited.wake(item)
+	o.items.Notify(item)
 	if q, ok := o.Queue.(interface{ Tell(n queue.Notice) }); ok {
 		q.Tell(queue.Notice{Items: []int64{item}})
 	}
@@ -112,7 +102,7 @@ func (o *observed) logBegun(item int64) {
 func (o *observed) SetRules(ctx context.Context, rules map[string]queue.Rules, limit int) error {
 	err := o.Queue.SetRules(ctx, rules, limit)
 	o.change(nil)
-	o.ofJobs.wakeEverybody()
+	o.builds.NotifyAll()
 	return err
 }
 
@@ -131,7 +121,7 @@ func (o *observed) Cancel(ctx context.Context, now time.Time, job string, id int
 	err := o.Queue.Cancel(context.WithoutCancel(ctx), now, job, id, by)
 	if err == nil {
 		o.change(nil)
-		o.awaited.wake(id)
+		o.items.Notify(id)
 	}
 	return err
 }
@@ -141,7 +131,7 @@ func (o *observed) Abort(ctx context.Context, job string, number int64, by strin
 	err := o.Queue.Abort(ctx, job, number, by)
 	if err == nil {
 		o.change(nil)
-		o.ofJobs.wake(job)
+		o.builds.Notify(job)
 	}
 	return err
 }
@@ -152,12 +142,12 @@ func (o *observed) Claim(ctx context.Context, now time.Time, node queue.Node, ex
 	if len(builds) > 0 {
 		o.change(func() {
 			for _, b := range builds {
-				o.running[runKey{b.Item.Job, b.Number}] = b
+				o.running[buildID{b.Item.Job, b.Number}] = b
 			}
 		})
-		o.awaited.wake(itemsOf(builds)...)
+		o.items.Notify(itemsOf(builds)...)
 		for _, b := range builds {
-			o.ofJobs.wake(b.Item.Job)
+			o.builds.Notify(b.Item.Job)
 		}
 	}
 	return builds, next, err
@@ -170,12 +160,12 @@ func (o *observed) Finish(ctx context.Context, now time.Time, job string, number
 		// In the latter cases somebody else has ended it, who took this server for dead.
 		var item int64
 		o.change(func() {
-			at := runKey{job, number}
+			at := buildID{job, number}
 			item = o.running[at].Item.ID
 			delete(o.running, at)
 		})
-		o.awaited.wake(item)
-		o.ofJobs.wake(job)
+		o.items.Notify(item)
+		o.builds.Notify(job)
 	}
 	return b, err
 }
@@ -186,12 +176,12 @@ func (o *observed) Reclaim(ctx context.Context, now time.Time, reason string) ([
 	if len(lost) > 0 {
 		o.change(func() {
 			for _, b := range lost {
-				delete(o.running, runKey{b.Item.Job, b.Number})
+				delete(o.running, buildID{b.Item.Job, b.Number})
 			}
 		})
-		o.awaited.wake(itemsOf(lost)...)
+		o.items.Notify(itemsOf(lost)...)
 		for _, b := range lost {
-			o.ofJobs.wake(b.Item.Job)
+			o.builds.Notify(b.Item.Job)
 		}
 	}
 	return lost, err
@@ -200,7 +190,7 @@ func (o *observed) Reclaim(ctx context.Context, now time.Time, reason string) ([
 // Close implements [Queue]. Nobody waits for a queue that is closed.
 func (o *observed) Close() error {
 	err := o.Queue.Close()
-	o.awaited.wakeEverybody()
+	o.items.NotifyAll()
 	return err
 }
 

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/watch"
 )
 
 // workspaces gives every running build a folder of its own: the job's, or, if
@@ -25,8 +26,9 @@ type workspaces struct {
 	// mu guards the following.
 	mu   sync.Mutex
 	used map[string]use
-	// left is closed when a job's own folder becomes free; nil while nobody waits.
-	left chan struct{}
+
+	// left reports that a folder became free.
+	left watch.Signal
 }
 
 // use says who is in a folder.
@@ -51,7 +53,7 @@ func (w *workspaces) enter(ctx context.Context, full string, wait func()) (path 
 			}
 			return w.take(name, byBuild)
 		}
-		left := w.waiting()
+		left := w.left.Next()
 		w.mu.Unlock()
 		if wait != nil {
 			wait()
@@ -74,7 +76,7 @@ func (w *workspaces) enterPoll(ctx context.Context, full string) (path string, l
 		if w.used[own] == unused {
 			return w.take(own, byPoll)
 		}
-		left := w.waiting()
+		left := w.left.Next()
 		w.mu.Unlock()
 		select {
 		case <-left:
@@ -82,14 +84,6 @@ func (w *workspaces) enterPoll(ctx context.Context, full string) (path string, l
 			return "", nil, fmt.Errorf("workspace: %w", context.Cause(ctx))
 		}
 	}
-}
-
-// waiting is closed when some folder becomes free. The caller holds mu.
-func (w *workspaces) waiting() <-chan struct{} {
-	if w.left == nil {
-		w.left = make(chan struct{})
-	}
-	return w.left
 }
 
 // take makes the folder and marks it as used. It takes mu over and unlocks it.
@@ -112,10 +106,7 @@ func (w *workspaces) take(name string, by use) (path string, leave func(), err e
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		delete(w.used, name)
-		if w.left != nil {
-			close(w.left)
-			w.left = nil
-		}
+		w.left.Notify()
 	}, nil
 }
 

@@ -127,9 +127,7 @@ type block struct {
 // poke has all look who wait.
 func (t *tail) poke() {
 	t.stale.Store(true)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.broadcast()
+	t.changed.Notify()
 }
 
 // refresh asks how long the log is, unless somebody else has just done it.

@@ -97,7 +97,7 @@ func TestWaitEndsWhenTheClientIsGone(t *testing.T) {
 			t.Cleanup(s.close)
 			url, served := serve(t, s)
 			ctx, hangUp := context.WithCancel(t.Context())
-			_, queued := s.ctl.Watch()
+			queued := s.ctl.Watch()
 			ended := make(chan error, 1)
 			go func() {
 				r, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/buildByToken/build?job=secret&delay=1h", strings.NewReader(tt.body))
@@ -144,7 +144,7 @@ func BenchmarkWaiting(b *testing.B) {
 		before := inUse()
 		b.StartTimer()
 		for n := range waiters {
-			version, queued := s.ctl.Watch()
+			queued := s.ctl.Watch()
 			go func() {
 				r, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/buildByToken/build?job=secret&token=Hush&delay=1h&n="+fmt.Sprint(n), strings.NewReader(form))
 				if err != nil {
@@ -159,7 +159,6 @@ func BenchmarkWaiting(b *testing.B) {
 				}
 			}()
 			<-queued
-			_ = version
 		}
 		b.StopTimer()
 		b.ReportMetric(float64(inUse()-before)/waiters, "B/waiter")

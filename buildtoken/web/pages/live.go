@@ -114,7 +114,7 @@ func (v *visit) stream(load loader) error {
 
 // watched loads a page, and says when to do it again.
 func (v *visit) watched(load loader) (*page, error) {
-	_, changed := v.ctl.Watch()
+	changed := v.ctl.Watch()
 	pg, err := load(v)
 	if err == nil && pg.changed == nil {
 		pg.changed = changed
