@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// ScarceRetry is how long to wait before another try at what [Scarce] says may work later.
+// ScarceRetry is how long to wait before a retry after an error that [Scarce] reports.
 const ScarceRetry = time.Second
 
-// Scarce says whether something failed only for want of what others give back in time, or somebody can make more of:
-// open files, processes, memory, room on the disk. A build that was accepted waits for these.
+// Scarce reports whether err is a transient shortage: of open files, processes, memory or disk space. An accepted build
+// waits until it is over.
 func Scarce(err error) bool {
 	var errno syscall.Errno
 	return errors.As(err, &errno) && slices.Contains([]syscall.Errno{

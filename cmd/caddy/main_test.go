@@ -55,6 +55,7 @@ type server struct {
 	file             string // the Caddyfile
 	environment      []string
 	wrapper          []string      // a command that starts the program
+	inherit          []*os.File    // descriptors from 3 up that the program is started with
 	process          *exec.Cmd     // nil: none runs
 	ended            chan struct{} // closed when process has
 }
@@ -152,7 +153,7 @@ func (s *server) launch() {
 	command := append(slices.Clone(s.wrapper), binary, "run", "--config", s.file, "--adapter", "caddyfile")
 	s.process = exec.Command(command[0], command[1:]...)
 	s.process.Env, s.process.Dir = s.environment, s.dir
-	s.process.Stdout, s.process.Stderr = output, output
+	s.process.Stdout, s.process.Stderr, s.process.ExtraFiles = output, output, s.inherit
 	if err := s.process.Start(); err != nil {
 		s.t.Fatal(err)
 	}

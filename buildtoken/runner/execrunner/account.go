@@ -8,22 +8,14 @@ type account struct {
 	uid, gid uint32
 	groups   []uint32
 	home     string
-	// other is false if this is the user of this process all the same, so that nothing needs to be switched.
+	// other is false if this is the user of this process anyway, so that nothing has to be switched.
 	other bool
 }
 
-// own gives a file below root to the user.
-func (a *account) own(root *os.Root, name string) error {
+// own gives a directory to the user: name in dir, or dir itself if name is ".".
+func (a *account) own(dir *os.Root, name string) error {
 	if a == nil || !a.other {
 		return nil
 	}
-	return root.Lchown(name, int(a.uid), int(a.gid))
-}
-
-// takeWorkspace gives the workspace itself, not what is in it, to the user.
-func (a *account) takeWorkspace(path string) error {
-	if a == nil || !a.other {
-		return nil
-	}
-	return os.Lchown(path, int(a.uid), int(a.gid))
+	return dir.Lchown(name, int(a.uid), int(a.gid))
 }

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"path/filepath"
 	"strconv"
+	"syscall"
 )
 
 // lookupAccount finds a user by name or number, with all groups.
@@ -47,4 +49,45 @@ func lookupAccount(name string) (*account, error) {
 func id(s string) (uint32, error) {
 	n, err := strconv.ParseUint(s, 10, 32)
 	return uint32(n), err
+}
+
+// takeWorkspace gives the workspace itself, not what is in it, to the user. It refuses a workspace that belongs to a
+// third user: that user may have left links in it, which the build would follow with its own rights.
+func (a *account) takeWorkspace(path string) (err error) {
+	if (a == nil || !a.other) && os.Geteuid() != 0 {
+		return nil // this process has no rights that could be misused
+	}
+	above, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, above.Close()) }()
+	parent, err := above.Stat(".")
+	if err != nil {
+		return err
+	}
+	workspace, err := above.Lstat(filepath.Base(path))
+	if err != nil {
+		return err
+	}
+	user, name := os.Geteuid(), "Caddy's own user"
+	if a != nil && a.other {
+		user, name = int(a.uid), "user "+a.name
+	}
+	switch owner := ownerOf(workspace); owner {
+	case user:
+		return nil
+	case os.Geteuid(), ownerOf(parent): // made by this process; some file systems show another owner for all files
+		return a.own(above, filepath.Base(path))
+	default:
+		return fmt.Errorf("the workspace %s belongs to the user with id %d, as which earlier builds ran: "+
+			"remove it, or give it and everything in it to %s", path, owner, name)
+	}
+}
+
+func ownerOf(st os.FileInfo) int {
+	if s, ok := st.Sys().(*syscall.Stat_t); ok {
+		return int(s.Uid)
+	}
+	return -1
 }

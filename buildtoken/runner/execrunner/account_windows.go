@@ -6,3 +6,5 @@ import "errors"
 func lookupAccount(string) (*account, error) {
 	return nil, errors.New("cannot run as another user on windows")
 }
+
+func (*account) takeWorkspace(string) error { return nil }

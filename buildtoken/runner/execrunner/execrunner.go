@@ -1,12 +1,20 @@
-// Package execrunner runs a build as a local command, without a shell, in a process group of its own.
+// Package execrunner runs a build as a local command, without a shell, in a session of its own and without a terminal.
 //
-// The build gets exactly the environment that the configuration and the [runner.Build] name. What it leaves running
-// when it ends is ended too, on Linux also what left the process group (a daemon), as long as it kept the environment.
+// The build gets exactly the environment that the configuration and the [runner.Build] name, an empty standard input, and
+// no other descriptor of this process. The processes that it leaves when it ends are ended too, as far as the system can
+// tell which these are:
 //
-// What will bite: a parameter that stands in an argument is visible to all users of the machine in the process list,
-// and may look like an option to the command if it begins with "-"; in the environment it is neither. On systems other
-// than Linux and Windows, a process that leaves its group is not found. Windows has no polite way to end most programs,
-// so there KillDelay only helps console programs that handle CTRL+BREAK; and SYSTEMROOT is always set.
+//   - On Linux, if the process may create control groups (version 2, Linux 5.14, as root or below a group that systemd
+//     delegated), all of them. Only a build that runs as root, or as this process's own user, can move a process out of
+//     its group.
+//   - Elsewhere on Linux: all that stayed in the session, and those outside it that kept the variables QUEUE_ID, JOB_NAME,
+//     BUILD_NUMBER and WORKSPACE. The search takes at most 100 ms. A process that does both, as with env -i setsid, stays.
+//   - On Windows, all of them, by a job object. A process that the command starts in its very first instant can escape.
+//   - On other systems, those that stayed in the process group.
+//
+// Parameters in arguments are visible to all users of the machine in the process list, and a value that begins with "-"
+// can look like an option to the command; in the environment it is neither. Windows cannot ask most programs to end, so
+// KillDelay helps only console programs that handle CTRL+BREAK there; and SYSTEMROOT is always set.
 package execrunner
 
 import (
@@ -17,48 +25,54 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
-// DefaultKillDelay is the [Config.KillDelay] that zero stands for.
+// DefaultKillDelay is used if [Config.KillDelay] is zero.
 const DefaultKillDelay = 5 * time.Second
 
-// Config says what to run. Only Command is required.
+// Config describes the command. Only Command is required.
 type Config struct {
 	// Command is the program: a path, relative to the directory where the build starts, or a name that is looked up in
 	// the PATH that the build gets.
 	Command string
-	// Args are its arguments. {param.NAME} becomes the parameter's value inside that one argument, whatever the value
-	// holds, and is not looked at again.
+	// Args are its arguments. {param.NAME} is replaced by the parameter's value, which stays within that one argument
+	// and is not expanded again.
 	Args []string
-	// Dir is where the build starts, before [runner.Build.Dir]; relative to the workspace, which it may not leave then.
+	// Dir is where the build starts, and overrides [runner.Build.Dir]. A relative path is below the workspace and must
+	// not leave it.
 	Dir string
-	// Env are more variables, as NAME=value. They win over the inherited ones and those of the build, and
-	// lose against parameters and what tells this build from others (JOB_NAME, BUILD_NUMBER, QUEUE_ID, WORKSPACE).
+	// Env are additional variables, as NAME=value. They override inherited variables and those of the build, except for
+	// parameters and the variables that identify the build (JOB_NAME, BUILD_NUMBER, QUEUE_ID, WORKSPACE).
 	Env []string
-	// InheritEnv names the variables that are taken from this process, with the values they have when the build
-	// starts; one that is not set stays unset. Nil means PATH, HOME, LANG and TZ; empty means none.
+	// InheritEnv names the variables that are copied from this process when the build starts; one that is not set stays
+	// unset. Nil means PATH, HOME, LANG and TZ; empty means none.
 	InheritEnv []string
-	// KillDelay is how long what is left of a build may go on after it was asked to end, before it is killed. Zero
-	// means [DefaultKillDelay]; there is no "never".
+	// KillDelay is how long the processes of a build may run on after they were asked to end, before they are killed.
+	// Zero means [DefaultKillDelay]; there is no "never".
 	KillDelay time.Duration
+	// Unstable is the exit status that means [runner.Unstable] instead of [runner.Failure]; zero means none.
+	Unstable int
 	// User is the name of the user to run as; this process needs the right to switch. The workspace is given to that
 	// user, and an inherited HOME is that user's. Empty means the user of this process. Not on Windows.
 	User string
 }
 
-// Runner runs one configured command. Its methods may be called at the same time. Make one with [New].
+// Runner runs one configured command. It is safe for concurrent use. Create one with [New].
 type Runner struct {
 	config Config
 	args   []template
+	// cgroups returns the directory in which control groups are created, or "" if there is none.
+	cgroups func() string
 }
 
-// New checks the configuration. It looks at nothing outside it: the command, the directory and the user are looked up
-// when a build starts. No error holds the value of a variable.
+// New checks the configuration and returns its runner. The command, the directory and the user are looked up only when a
+// build starts. No error contains the value of a variable.
 func New(c Config) (*Runner, error) {
-	r := &Runner{config: c}
+	r := &Runner{config: c, cgroups: sync.OnceValue(ownCgroup)}
 	if c.Command == "" || strings.ContainsRune(c.Command, 0) {
 		return nil, fmt.Errorf("execrunner: bad command %q", c.Command)
 	}
@@ -89,6 +103,9 @@ func New(c Config) (*Runner, error) {
 	if c.KillDelay < 0 {
 		return nil, fmt.Errorf("execrunner: negative kill delay %v", c.KillDelay)
 	}
+	if c.Unstable < 0 || c.Unstable > 255 {
+		return nil, fmt.Errorf("execrunner: unstable exit status %d: it must be from 1 to 255", c.Unstable)
+	}
 	if c.User != "" && runtime.GOOS == "windows" {
 		return nil, errors.New("execrunner: cannot run as another user on windows")
 	}
@@ -101,8 +118,8 @@ func New(c Config) (*Runner, error) {
 	return r, nil
 }
 
-// Params returns the names of the parameters that the arguments refer to, each once, in order. A build without one of
-// them is not started.
+// Params returns the names of the parameters that the arguments refer to, each once, in order. A build that is missing
+// one of them is not started.
 func (r *Runner) Params() []string {
 	var names []string
 	seen := make(map[string]bool)
@@ -132,14 +149,14 @@ func (r *Runner) Fits(env []string, params []runner.Param) error {
 	return checkSize(args, r.environ(env, params, ""), params)
 }
 
-// Run implements [runner.Runner]. Exit status 0 is a success, any other and a death by signal a failure. When ctx
-// ends, the process group gets SIGTERM, and SIGKILL after the kill delay.
+// Run implements [runner.Runner]. Exit status 0 is [runner.Success], [Config.Unstable] is [runner.Unstable], and any other
+// status or a death by a signal is [runner.Failure]. When ctx ends, all processes of the build get SIGTERM, and SIGKILL
+// after the kill delay.
 func (r *Runner) Run(ctx context.Context, b runner.Build, log io.Writer) runner.Result {
 	return r.run(ctx, b, log).Result
 }
 
-// Poll implements [runner.Poller]: exit status 0 means that something changed, 1 that nothing did, anything else is an
-// error.
+// Poll implements [runner.Poller]: exit status 0 means that something changed, 1 that nothing did; any other is an error.
 func (r *Runner) Poll(ctx context.Context, b runner.Build, log io.Writer) (bool, error) {
 	e := r.run(ctx, b, log)
 	switch {

@@ -8,12 +8,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
-// placeFiles copies the uploaded files into the workspace, each under its parameter's name, for the user of the build
-// only. Whatever the name was before is replaced, a symbolic link too; none is followed.
+// placeFiles copies the uploaded files into the workspace, each under its parameter's name and readable by the build's
+// user only. A file or symbolic link of that name is replaced, never followed.
 func placeFiles(workspace string, params []runner.Param, as *account) error {
 	for _, p := range params {
 		if p.File == "" {
@@ -27,76 +28,94 @@ func placeFiles(workspace string, params []runner.Param, as *account) error {
 }
 
 func placeFile(workspace string, p runner.Param, as *account) (err error) {
-	if !filepath.IsLocal(p.Name) || p.Name == "." {
+	if !filepath.IsLocal(p.Name) || filepath.Clean(p.Name) == "." {
 		return errors.New("the name leads out of the workspace")
 	}
-	root, err := os.OpenRoot(workspace)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, root.Close()) }()
-
-	// The root confines even a build that changes its folders under our feet; the look before each step is for links
-	// that stay inside.
 	dir, base := filepath.Split(filepath.Clean(p.Name))
-	if dir != "" {
-		if err := makeFolders(root, filepath.Clean(dir), as); err != nil {
-			return err
-		}
-	}
-	temporary := filepath.Join(dir, "."+base+"."+rand.Text())
-	if err := copyInto(root, temporary, p.File, as); err != nil {
-		return errors.Join(err, removeIfThere(root, temporary))
-	}
-	if err := root.Rename(temporary, filepath.Join(dir, base)); err != nil {
-		return errors.Join(err, removeIfThere(root, temporary))
-	}
-	return nil
-}
-
-// makeFolders makes the folders on the way to dir and refuses a link among them.
-func makeFolders(root *os.Root, dir string, as *account) error {
-	if parent := filepath.Dir(dir); parent != "." {
-		if err := makeFolders(root, parent, as); err != nil {
-			return err
-		}
-	}
-	err := root.Mkdir(dir, 0o700)
-	if err == nil {
-		return as.own(root, dir)
-	}
-	if !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	st, err := root.Lstat(dir)
+	folder, err := enter(workspace, dir, as)
 	if err != nil {
 		return err
 	}
-	if !st.IsDir() {
-		return &fs.PathError{Op: "open", Path: dir, Err: errors.New("not a directory")}
+	defer func() { err = errors.Join(err, folder.Close()) }()
+	temporary := "." + base + "." + rand.Text()
+	if err := copyInto(folder, temporary, p.File, as); err != nil {
+		return errors.Join(err, removeIfThere(folder, temporary))
+	}
+	if err := folder.Rename(temporary, base); err != nil {
+		return errors.Join(err, removeIfThere(folder, temporary))
 	}
 	return nil
 }
 
-func copyInto(root *os.Root, name, source string, as *account) (err error) {
+// enter opens the folder dir below the workspace, and creates what is missing of it. Builds can change these folders meanwhile,
+// so each is entered by the descriptor of the one above, and a link is refused even if it leads nowhere else.
+func enter(workspace, dir string, as *account) (*os.Root, error) {
+	folder, err := os.OpenRoot(workspace)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range strings.Split(filepath.ToSlash(dir), "/") {
+		if name == "" {
+			continue
+		}
+		below, err := enterOne(folder, name, as)
+		if err := errors.Join(err, folder.Close()); err != nil {
+			return nil, err
+		}
+		folder = below
+	}
+	return folder, nil
+}
+
+func enterOne(folder *os.Root, name string, as *account) (*os.Root, error) {
+	made := folder.Mkdir(name, 0o700)
+	if made != nil && !errors.Is(made, fs.ErrExist) {
+		return nil, made
+	}
+	seen, err := folder.Lstat(name)
+	if err != nil {
+		return nil, err
+	}
+	notDir := &fs.PathError{Op: "open", Path: name, Err: errors.New("not a directory")}
+	if !seen.IsDir() {
+		return nil, notDir
+	}
+	below, err := folder.OpenRoot(name)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := below.Stat(".")
+	if err == nil && !os.SameFile(seen, opened) {
+		err = notDir // it has been replaced by a link since
+	}
+	if err == nil && made == nil {
+		err = as.own(below, ".") // not by the name, which a build can give to another folder
+	}
+	if err != nil {
+		return nil, errors.Join(err, below.Close())
+	}
+	return below, nil
+}
+
+func copyInto(folder *os.Root, name, source string, as *account) (err error) {
 	in, err := os.Open(source) //nolint:gosec // our own upload folder
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, in.Close()) }()
-	out, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	out, err := folder.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = io.Copy(out, in)
-	if err = errors.Join(err, out.Close()); err != nil {
-		return err
+	if err == nil && as != nil && as.other {
+		err = out.Chown(int(as.uid), int(as.gid)) // not by the name, which a build can give to another file
 	}
-	return as.own(root, name)
+	return errors.Join(err, out.Close())
 }
 
-func removeIfThere(root *os.Root, name string) error {
-	if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+func removeIfThere(folder *os.Root, name string) error {
+	if err := folder.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil

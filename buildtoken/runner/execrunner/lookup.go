@@ -9,12 +9,16 @@ import (
 )
 
 // lookup finds the program as the build would: a path from the directory where it starts, a bare name in its own PATH.
-// Relative entries of PATH are passed over, so that nobody who can write to the workspace decides what runs.
-func lookup(command, dir string, env []string) (string, error) {
+// Relative entries of PATH are ignored, so that write access to the workspace is not enough to decide what runs. A path
+// is not checked for another user, for the reason given at [Runner.dir].
+func lookup(command, dir string, env []string, as *account) (string, error) {
 	if strings.ContainsAny(command, pathSeparators) {
 		path := command
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(dir, path)
+		}
+		if as != nil && as.other {
+			return path, nil
 		}
 		found, err := program(path, env)
 		if err != nil {

@@ -10,7 +10,7 @@ import (
 
 const pathSeparators = "/"
 
-// program returns path if it may be a program; whether this user may run it shows at the start.
+// program returns path if it is an executable file of someone; whether this user may run it is seen at the start.
 func program(path string, _ []string) (string, error) {
 	st, err := os.Stat(path)
 	switch {
@@ -24,5 +24,5 @@ func program(path string, _ []string) (string, error) {
 	return path, nil
 }
 
-// checkProgram has nothing to say on Unix: an argument reaches every program as it is.
+// checkProgram accepts every program: on Unix an argument reaches it unchanged.
 func (r *Runner) checkProgram(string) error { return nil }

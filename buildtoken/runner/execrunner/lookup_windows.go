@@ -33,13 +33,13 @@ func program(path string, env []string) (string, error) {
 	return "", &fs.PathError{Op: "exec", Path: path, Err: fs.ErrNotExist}
 }
 
-// checkProgram refuses to give parameters to a batch file as arguments: cmd.exe reads them as a shell does, and there
-// is no quoting that prevents it. In the environment they are safe.
+// checkProgram refuses to pass parameters to a batch file as arguments: cmd.exe interprets them as a shell does, and no
+// quoting prevents that. In the environment they are safe.
 func (r *Runner) checkProgram(path string) error {
 	switch strings.ToLower(filepath.Ext(path)) {
 	case ".bat", ".cmd":
 		if len(r.Params()) > 0 {
-			return fmt.Errorf("%s is a batch file, which cannot be given {param.%s} safely: use the variable", path, r.Params()[0])
+			return fmt.Errorf("%s is a batch file: {param.%s} in an argument is not safe there, use the environment variable", path, r.Params()[0])
 		}
 	}
 	return nil

@@ -15,10 +15,10 @@ import (
 )
 
 const (
-	// settle is how long what is left after a normal exit may take to end by itself, as the reader of a pipe does,
-	// before it counts as left over.
+	// settle is how long other processes may run on after the first one has exited, as the reader of a pipe does,
+	// before they count as left over.
 	settle = 250 * time.Millisecond
-	// unkillable is how long processes may take to die after SIGKILL, before we go on without them.
+	// unkillable is how long processes may take to die after SIGKILL before the build ends without them.
 	unkillable = 5 * time.Second
 )
 
@@ -40,17 +40,17 @@ func oneLine(err error) string {
 	return strings.NewReplacer("\r\n", " ", "\n", " ", "\r", " ").Replace(err.Error())
 }
 
-// run does what Run promises. Its two goroutines, which wait for the process and copy its output, end before it
-// returns, unless the process can't be ended at all.
+// run runs the build as [Runner.Run] describes. Its two goroutines, which wait for the process and copy its output, end
+// before it returns, unless the process cannot be killed.
 func (r *Runner) run(ctx context.Context, b runner.Build, log io.Writer) ending {
 	if ctx.Err() != nil {
 		return aborted(ctx)
 	}
 	f, out, err := r.launch(b)
-	for said := false; runner.Scarce(err); f, out, err = r.launch(b) {
-		if !said {
-			said = true
-			_, _ = fmt.Fprintf(log, "Waiting, because the system lacks something: %s\n", oneLine(err)) // as any output
+	for logged := false; runner.Scarce(err); f, out, err = r.launch(b) {
+		if !logged {
+			logged = true
+			_, _ = fmt.Fprintf(log, "Waiting for system resources: %s\n", oneLine(err)) // fails no build, as any output
 		}
 		pause(ctx, runner.ScarceRetry)
 		if ctx.Err() != nil {
@@ -79,8 +79,8 @@ func (r *Runner) run(ctx context.Context, b runner.Build, log io.Writer) ending 
 	}
 	left, alive := f.end(context.WithoutCancel(ctx), exited, stopped, r.config.KillDelay)
 	state, err := f.conclude(exited)
-	// Whoever wrote to the pipe is gone, so what is in it now is all. Only a process out of our reach can still hold
-	// it open, and the build does not wait for that.
+	// All writers of the pipe are gone, so what is in it now is all. Only a process that was not found can still hold
+	// it open, and the build does not wait for that one.
 	o.finish(out)
 	<-copied
 	_ = out.Close() // it was only read
@@ -102,11 +102,13 @@ func (r *Runner) run(ctx context.Context, b runner.Build, log io.Writer) ending 
 		return ending{runner.Result{Outcome: runner.Failure, Reason: oneLine(err)}, -1}
 	case state.Success():
 		return ending{runner.Result{Outcome: runner.Success}, 0}
+	case r.config.Unstable != 0 && state.ExitCode() == r.config.Unstable:
+		return ending{runner.Result{Outcome: runner.Unstable, Reason: state.String()}, state.ExitCode()}
 	}
 	return ending{runner.Result{Outcome: runner.Failure, Reason: state.String()}, state.ExitCode()}
 }
 
-// launch starts the process, and gives what it writes.
+// launch starts the process and returns the reading end of its output.
 func (r *Runner) launch(b runner.Build) (f *family, out *os.File, err error) {
 	var as *account
 	if r.config.User != "" {
@@ -119,7 +121,7 @@ func (r *Runner) launch(b runner.Build) (f *family, out *os.File, err error) {
 		return nil, nil, err
 	}
 	if err := as.takeWorkspace(b.Workspace); err != nil {
-		return nil, nil, startError(err, cmd.Dir, as)
+		return nil, nil, startError(err, cmd, as)
 	}
 	if err := placeFiles(b.Workspace, b.Params, as); err != nil {
 		return nil, nil, err
@@ -130,21 +132,21 @@ func (r *Runner) launch(b runner.Build) (f *family, out *os.File, err error) {
 	}
 	cmd.Stdout, cmd.Stderr = in, in // one pipe, so that both keep their order
 	defaultSIGPIPE()
-	f, err = start(cmd, as)
+	f, err = start(cmd, as, r.cgroups())
 	_ = in.Close() // the build has its own
 	if err != nil {
 		_ = out.Close()
-		return nil, nil, startError(err, cmd.Dir, as)
+		return nil, nil, startError(err, cmd, as)
 	}
 	return f, out, nil
 }
 
-// errUnkillable says that a process did not end, although it was killed: it runs as somebody whom this process may not
-// send signals.
+// errUnkillable means that a process did not end although it was killed, because this process may not send signals to
+// its user, or because it hangs in the kernel.
 var errUnkillable = errors.New("the process could not be ended")
 
-// conclude returns how the process ended. One that can't be ended must not hold an executor for ever: what waits for it
-// then stays behind until it ends by itself.
+// conclude returns how the process ended. A process that cannot be killed must not hold an executor forever, so the
+// goroutine that waits for it stays behind.
 func (f *family) conclude(exited <-chan struct{}) (*os.ProcessState, error) {
 	select {
 	case <-exited:
@@ -155,12 +157,12 @@ func (f *family) conclude(exited <-chan struct{}) (*os.ProcessState, error) {
 	go func() {
 		defer f.close()
 		<-exited
-		_, _ = f.reap() // nobody is left to be told
+		_, _ = f.reap() // the build has ended without it
 	}()
 	return nil, errUnkillable
 }
 
-// command makes everything ready that can be decided without touching the workspace.
+// command prepares the process as far as possible without changing anything in the workspace.
 func (r *Runner) command(b runner.Build, as *account) (*exec.Cmd, error) {
 	args, err := r.expand(b.Params)
 	if err != nil {
@@ -174,11 +176,11 @@ func (r *Runner) command(b runner.Build, as *account) (*exec.Cmd, error) {
 	if err := checkSize(args, env, b.Params); err != nil {
 		return nil, err
 	}
-	dir, err := r.dir(b)
+	dir, err := r.dir(b, as)
 	if err != nil {
 		return nil, err
 	}
-	path, err := lookup(r.config.Command, dir, env)
+	path, err := lookup(r.config.Command, dir, env, as)
 	if err != nil {
 		return nil, err
 	}
@@ -188,8 +190,9 @@ func (r *Runner) command(b runner.Build, as *account) (*exec.Cmd, error) {
 	return &exec.Cmd{Path: path, Args: append([]string{r.config.Command}, args...), Env: env, Dir: dir}, nil
 }
 
-// dir returns the absolute directory where the build starts, which exists.
-func (r *Runner) dir(b runner.Build) (string, error) {
+// dir returns the absolute directory where the build starts. It checks that the directory exists, but not for another
+// user: that user can put links into the workspace, and this process would follow them with its own rights.
+func (r *Runner) dir(b runner.Build, as *account) (string, error) {
 	if !filepath.IsAbs(b.Workspace) {
 		return "", fmt.Errorf("workspace %q is not an absolute path", b.Workspace)
 	}
@@ -203,6 +206,9 @@ func (r *Runner) dir(b runner.Build) (string, error) {
 	if !filepath.IsAbs(dir) {
 		dir = filepath.Join(b.Workspace, dir)
 	}
+	if as != nil && as.other {
+		return dir, nil
+	}
 	st, err := os.Stat(dir)
 	if err != nil {
 		return "", err
@@ -213,18 +219,9 @@ func (r *Runner) dir(b runner.Build) (string, error) {
 	return dir, nil
 }
 
-// startError says what another user may lack.
-func startError(err error, dir string, as *account) error {
-	if as == nil || !as.other || !errors.Is(err, os.ErrPermission) {
-		return err
-	}
-	return fmt.Errorf("run as user %s: %w (this process needs the right to switch users, and the user the right to enter %s)",
-		as.name, err, dir)
-}
-
-// end sees to it that the process and all that came from it are gone. If the build was stopped, they are asked to end
-// now; if it ended by itself, then only what is left after a moment. Who has not ended killDelay later is killed. It
-// returns how many were left after a normal exit, and how many survived even the kill.
+// end ends the process and all its descendants. If the build was stopped, they are asked to end at once; after a normal
+// exit, only those that still run after a moment. Those that have not ended killDelay later are killed. end returns how
+// many were left after a normal exit, and how many survived the kill.
 func (f *family) end(ctx context.Context, exited <-chan struct{}, stopped bool, killDelay time.Duration) (left, alive int) {
 	if !stopped {
 		if f.gone(ctx, exited, settle) {
@@ -240,7 +237,7 @@ func (f *family) end(ctx context.Context, exited <-chan struct{}, stopped bool, 
 	defer cancel()
 	for {
 		f.kill()
-		if f.gone(ctx, exited, 100*time.Millisecond) { // a fork may have slipped through: kill again
+		if f.gone(ctx, exited, 100*time.Millisecond) { // a process may have forked meanwhile: kill again
 			return left, 0
 		}
 		if ctx.Err() != nil {
@@ -249,8 +246,9 @@ func (f *family) end(ctx context.Context, exited <-chan struct{}, stopped bool, 
 	}
 }
 
-// gone waits until the process has exited and nothing else is left, at most for the limit, and reports whether it is
-// so. Nobody tells when somebody else's child ends, so for those it looks again in growing steps.
+// gone waits, at most for the limit, until the process has exited and no other process of the build is left, and reports
+// whether that is so. The kernel does not notify us of the end of processes that are not our children, so gone looks for
+// them again in growing steps.
 func (f *family) gone(ctx context.Context, exited <-chan struct{}, limit time.Duration) bool {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

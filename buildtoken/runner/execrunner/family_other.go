@@ -9,15 +9,16 @@ import (
 	"syscall"
 )
 
-// family is the process of a build and its process group. What leaves the group is out of reach here.
+// family is the process of a build and its process group. A process that leaves the group is not found.
 type family struct {
 	cmd *exec.Cmd
-	err error // what waiting for the process gave
+	err error // returned by waiting for the process
 }
 
 // start starts the process. The caller calls waitExit once, then reap once, then close.
-func start(cmd *exec.Cmd, as *account) (*family, error) {
+func start(cmd *exec.Cmd, as *account, _ string) (*family, error) {
 	cmd.SysProcAttr = attributes(as)
+	closeListedOnExec("/dev/fd")
 	return &family{cmd: cmd}, cmd.Start()
 }
 
@@ -32,13 +33,13 @@ func (f *family) reap() (*os.ProcessState, error) {
 	return f.cmd.ProcessState, nil
 }
 
-// living counts the processes of the group that still run.
+// living returns how many processes of the group still run.
 func (f *family) living() int { return countGroup(f.cmd.Process.Pid) }
 
-// terminate asks all of them to end.
+// terminate asks all processes of the group to end.
 func (f *family) terminate() { signalGroup(f.cmd, syscall.SIGTERM) }
 
-// kill ends all of them.
+// kill kills all processes of the group.
 func (f *family) kill() { signalGroup(f.cmd, syscall.SIGKILL) }
 
 func (f *family) close() {}

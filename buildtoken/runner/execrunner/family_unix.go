@@ -13,19 +13,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// attributes puts the process into a group of its own, so that a signal reaches all of it, and Ctrl+C at a terminal
-// none of it; and makes it run as the user.
+// attributes starts a new session for the process, without a terminal: a program that would ask there fails at once, and
+// Ctrl+C does not reach it. The session is a process group as well, so a signal reaches all of it.
 func attributes(as *account) *syscall.SysProcAttr {
-	a := &syscall.SysProcAttr{Setpgid: true}
+	a := &syscall.SysProcAttr{Setsid: true}
 	if as != nil && as.other {
 		a.Credential = &syscall.Credential{Uid: as.uid, Gid: as.gid, Groups: as.groups}
 	}
 	return a
 }
 
-// defaultSIGPIPE sees to it that processes which are started from now on die of a broken pipe, as they do in a shell,
-// although a server ignores the signal: what is ignored stays ignored in a child, but what is handled does not. This
-// process still does not die of it. It stays so, and is done again only if somebody ignores the signal again.
+// defaultSIGPIPE makes processes that are started from now on die of a broken pipe, as they do in a shell, even if this
+// process ignores the signal. A child inherits an ignored signal, but not a handled one, so the signal is handled here
+// and dropped.
 func defaultSIGPIPE() {
 	if signal.Ignored(syscall.SIGPIPE) {
 		signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
@@ -34,10 +34,10 @@ func defaultSIGPIPE() {
 
 // signalGroup sends a signal to the process group of the process.
 func signalGroup(cmd *exec.Cmd, sig syscall.Signal) {
-	_ = syscall.Kill(-cmd.Process.Pid, sig) // an error means that there is nobody any more
+	_ = syscall.Kill(-cmd.Process.Pid, sig) // an error means that the group is empty
 }
 
-// readNow reads what is in the pipe now; nothing if it is empty.
+// readNow reads what is in the pipe without waiting; n is 0 if it is empty.
 func readNow(pipe *os.File, buf []byte) (n int, err error) {
 	if err := pipe.SetReadDeadline(time.Time{}); err != nil {
 		return 0, err
@@ -50,7 +50,7 @@ func readNow(pipe *os.File, buf []byte) (n int, err error) {
 		for {
 			n, err = unix.Read(int(fd), buf)
 			if !errors.Is(err, unix.EINTR) {
-				return true // also if it is empty: do not wait
+				return true // an empty pipe too: do not wait
 			}
 		}
 	})

@@ -32,7 +32,7 @@ const accountingClass = 1
 // start starts the process and puts it into a job object, which ends all of it when its handle is closed, also if this
 // process dies. A process that it starts in the instant between is not caught. The caller calls waitExit once, then
 // reap once, then close.
-func start(cmd *exec.Cmd, _ *account) (*family, error) {
+func start(cmd *exec.Cmd, _ *account, _ string) (*family, error) {
 	job, err := windows.CreateJobObject(nil, nil)
 	if err != nil {
 		return nil, os.NewSyscallError("CreateJobObject", err)

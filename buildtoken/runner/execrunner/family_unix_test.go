@@ -233,6 +233,71 @@ func TestUser(t *testing.T) {
 			}
 		}
 	})
+	t.Run("does not get what took the place of an upload", func(t *testing.T) {
+		b := newBuild(t)
+		upload, victim := filepath.Join(t.TempDir(), "upload"), filepath.Join(t.TempDir(), "victim")
+		if err := errors.Join(os.Chmod(filepath.Dir(b.Workspace), 0o755), os.WriteFile(victim, []byte("root's\n"), 0o600), syscall.Mkfifo(upload, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		swapped := make(chan error, 1)
+		go func() { // ends when the upload has been read
+			in, err := os.OpenFile(upload, os.O_WRONLY, 0) // waits until the runner reads
+			if err != nil {
+				swapped <- err
+				return
+			}
+			defer in.Close()
+			names, err := filepath.Glob(filepath.Join(b.Workspace, ".FILE.*"))
+			for err == nil && len(names) == 0 {
+				names, err = filepath.Glob(filepath.Join(b.Workspace, ".FILE.*"))
+			}
+			swapped <- errors.Join(err, os.Remove(names[0]), os.Link(victim, names[0]))
+		}()
+		b.Params = []runner.Param{{Name: "FILE", File: upload}}
+		run(t, execrunner.Config{Command: "true", User: "nobody"}, b)
+		if err := <-swapped; err != nil {
+			t.Fatal(err)
+		}
+		if st, err := os.Stat(victim); err != nil || execrunner.OwnerOf(st) != 0 {
+			t.Errorf("the file outside: %v, %v; want it to belong to root still", st, err)
+		}
+	})
+	t.Run("is refused the workspace of another user", func(t *testing.T) {
+		b := newBuild(t)
+		if err := errors.Join(os.Chmod(filepath.Dir(b.Workspace), 0o755), os.Chmod(b.Workspace, 0o700)); err != nil {
+			t.Fatal(err)
+		}
+		res, _ := run(t, execrunner.Config{Command: "true", User: "nobody"}, b)
+		want(t, res, runner.Success, "")
+		for _, user := range []string{"", "daemon", "root"} {
+			res, _ := run(t, execrunner.Config{Command: "true", User: user}, b)
+			want(t, res, runner.NotBuilt, "belongs to the user with id "+nobody.Uid)
+		}
+		res, _ = run(t, execrunner.Config{Command: "true", User: "nobody"}, b)
+		want(t, res, runner.Success, "")
+	})
+	t.Run("does not learn from errors what only root can see", func(t *testing.T) {
+		b := newBuild(t)
+		secret := filepath.Join(t.TempDir(), "deploy")
+		if err := errors.Join(os.Chmod(filepath.Dir(b.Workspace), 0o755), os.WriteFile(secret, []byte("#!/no/such/secret\n"), 0o700),
+			os.Symlink(secret, filepath.Join(b.Workspace, "deploy")), os.Symlink(filepath.Dir(secret), filepath.Join(b.Workspace, "dir")),
+			os.Chmod(filepath.Dir(secret), 0o700)); err != nil {
+			t.Fatal(err)
+		}
+		var reasons []string
+		for _, target := range []string{secret, secret + "-missing"} {
+			link := filepath.Join(b.Workspace, "deploy")
+			if err := errors.Join(os.Remove(link), os.Symlink(target, link)); err != nil {
+				t.Fatal(err)
+			}
+			res, _ := run(t, execrunner.Config{Command: "./deploy", User: "nobody"}, b)
+			want(t, res, runner.NotBuilt, "permission denied")
+			reasons = append(reasons, res.Reason)
+		}
+		if reasons[0] != reasons[1] {
+			t.Errorf("reasons: got %q, want the same whether the file exists or not", reasons)
+		}
+	})
 	t.Run("who may not enter the workspace", func(t *testing.T) {
 		b := newBuild(t)
 		if err := os.Chmod(filepath.Dir(b.Workspace), 0o700); err != nil {

@@ -1,0 +1,219 @@
+package execrunner_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/runner/execrunner"
+)
+
+// counter returns a function that counts the processes that were started with the variable.
+func counter(variable string) func() int {
+	return func() int {
+		n := 0
+		files, _ := filepath.Glob("/proc/[0-9]*/environ")
+		for _, f := range files {
+			env, _ := os.ReadFile(f)
+			if strings.Contains("\x00"+string(env), "\x00"+variable+"\x00") {
+				n++
+			}
+		}
+		return n
+	}
+}
+
+// bothWays runs a test with control groups, if this process may create them, and with a search through all processes.
+func bothWays(t *testing.T, test func(t *testing.T, newRunner func(*testing.T, execrunner.Config) *execrunner.Runner)) {
+	if execrunner.HasCgroups() {
+		t.Run("by control group", func(t *testing.T) {
+			test(t, func(t *testing.T, c execrunner.Config) *execrunner.Runner { return newRunner(t, c) })
+		})
+	}
+	t.Run("by search", func(t *testing.T) {
+		test(t, func(t *testing.T, c execrunner.Config) *execrunner.Runner {
+			return execrunner.SearchOnly(newRunner(t, c))
+		})
+	})
+}
+
+func TestDaemonsAreFoundOutsideTheGroup(t *testing.T) {
+	bothWays(t, func(t *testing.T, newRunner func(*testing.T, execrunner.Config) *execrunner.Runner) {
+		for name, prefix := range map[string]string{
+			"in a session of its own":     "setsid sh",
+			"in a group of its own":       "set -m; sh",
+			"in a group, without environ": `set -m; env -i "$(command -v sh)"`,
+		} {
+			daemon := prefix + ` -c 'echo pid=$$; : >up; while :; do /bin/sleep 0.1; done' & until [ -e up ]; do sleep 0.01; done; `
+			t.Run(name+" after a normal exit", func(t *testing.T) {
+				var log strings.Builder
+				want(t, newRunner(t, shell(daemon)).Run(t.Context(), newBuild(t), &log), runner.Success, "")
+				if p := pids(t, log.String()); !strings.Contains(log.String(), " left-over process") || len(p) != 1 || !dead(p[0]) {
+					t.Errorf("log = %q, want one process that was ended", log.String())
+				}
+			})
+			t.Run(name+" when the build is stopped", func(t *testing.T) {
+				ctx, cancel := context.WithCancelCause(t.Context())
+				log := &watch{on: "ready", call: func() { cancel(errors.New("enough")) }}
+				want(t, newRunner(t, shell(daemon+"echo ready; sleep 1000")).Run(ctx, newBuild(t), log), runner.Aborted, "enough")
+				if p := pids(t, log.String()); len(p) != 1 || !dead(p[0]) {
+					t.Errorf("log = %q, want one process that was ended", log.String())
+				}
+			})
+		}
+	})
+}
+
+// TestControlGroupEndsWhatHides leaves processes that neither their session nor their variables identify.
+func TestControlGroupEndsWhatHides(t *testing.T) {
+	if !execrunner.HasCgroups() {
+		t.Skip("needs the right to create control groups")
+	}
+	const script = `for i in 1 2 3; do env -i "$(command -v setsid)" "$(command -v sh)" -c 'trap "" TERM; echo pid=$$; : >up'$i'; while :; do :; done' & done
+		until [ -e up1 ] && [ -e up2 ] && [ -e up3 ]; do sleep 0.01; done`
+	res, log := run(t, shell(script), newBuild(t))
+	want(t, res, runner.Success, "")
+	p := pids(t, log)
+	if len(p) != 3 || !strings.HasSuffix(log, "3 left-over processes were ended.\n") {
+		t.Errorf("log = %q, want three processes that were ended", log)
+	}
+	for _, pid := range p {
+		if !dead(pid) {
+			t.Errorf("process %d still runs", pid)
+		}
+	}
+	if groups, err := filepath.Glob(filepath.Join(execrunner.OwnCgroup(), "buildtoken-*")); err != nil || len(groups) > 0 {
+		t.Errorf("control groups that stayed: %q, %v", groups, err)
+	}
+}
+
+// TestHidingProcessesDoNotDelayOtherBuilds starts busy processes without variables while a build runs. The search must
+// not take them for processes in the middle of an exec, and wait for each.
+func TestHidingProcessesDoNotDelayOtherBuilds(t *testing.T) {
+	b := newBuild(t)
+	var hiding []*exec.Cmd
+	t.Cleanup(func() {
+		for _, cmd := range hiding {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}
+	})
+	var began time.Time
+	log := &watch{on: "ready", call: func() {
+		for range 8 {
+			cmd := exec.CommandContext(t.Context(), "sh", "-c", "while :; do :; done")
+			cmd.Env, cmd.SysProcAttr = []string{}, &syscall.SysProcAttr{Setsid: true}
+			if err := cmd.Start(); err != nil {
+				t.Error(err)
+				break
+			}
+			hiding = append(hiding, cmd)
+		}
+		began = time.Now()
+		if err := os.WriteFile(filepath.Join(b.Workspace, "go"), nil, 0o600); err != nil {
+			t.Error(err)
+		}
+	}}
+	r := execrunner.SearchOnly(newRunner(t, shell("echo ready; until [ -e go ]; do sleep 0.01; done")))
+	want(t, r.Run(t.Context(), b, log), runner.Success, "")
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("the build took %v to end beside eight processes that hide", took)
+	}
+}
+
+func TestBuildHasItsOwnSessionWithoutTerminal(t *testing.T) {
+	res, log := run(t, shell(`echo $$; cut -d" " -f6,7 /proc/$$/stat; (: </dev/tty) 2>/dev/null || echo no terminal`), newBuild(t))
+	want(t, res, runner.Success, "")
+	pid, rest, _ := strings.Cut(log, "\n")
+	if rest != pid+" 0\nno terminal\n" {
+		t.Errorf("log = %q, want the shell's own session and no terminal", log)
+	}
+}
+
+func TestCgroupDir(t *testing.T) {
+	const plain = "24 1 0:22 / /proc rw - proc proc rw\n31 24 0:27 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw\n"
+	for _, tt := range []struct{ name, groups, mounts, want string }{
+		{"one hierarchy", "0::/system.slice/caddy.service\n", plain, "/sys/fs/cgroup/system.slice/caddy.service"},
+		{"beside version 1", "9:pids:/x\n0::/\n", "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n", "/sys/fs/cgroup/unified"},
+		{"a part of it mounted", "0::/a/b\n", "31 24 0:27 /a /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n", "/sys/fs/cgroup/b"},
+		{"another part mounted", "0::/a/b\n", "31 24 0:27 /c /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n", ""},
+		{"outside the namespace", "0::/../x\n", plain, ""},
+		{"version 1 only", "9:pids:/x\n", plain, ""},
+		{"not mounted", "0::/\n", "24 1 0:22 / /proc rw - proc proc rw\n", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := execrunner.CgroupDir(tt.groups, tt.mounts); got != tt.want {
+				t.Errorf("CgroupDir = %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestOtherBuildsAreLeftAlone(t *testing.T) {
+	b := newBuild(t)
+	for name, env := range map[string][]string{
+		"another number":    {"JOB_NAME=app/deploy", "BUILD_NUMBER=4", "QUEUE_ID=7", "WORKSPACE=" + b.Workspace},
+		"another workspace": {"JOB_NAME=app/deploy", "BUILD_NUMBER=3", "QUEUE_ID=7", "WORKSPACE=/elsewhere"},
+		"a longer number":   {"JOB_NAME=app/deploy", "BUILD_NUMBER=33", "QUEUE_ID=7", "WORKSPACE=" + b.Workspace},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cmd := exec.CommandContext(t.Context(), "sleep", "1000")
+			cmd.Env = env
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer cmd.Wait()
+			defer cmd.Process.Kill()
+			res, log := run(t, shell("sleep 1000 & echo hello"), b)
+			want(t, res, runner.Success, "")
+			if log != "hello\n1 left-over process was ended.\n" {
+				t.Errorf("log = %q", log)
+			}
+			if dead(cmd.Process.Pid) {
+				t.Error("the other build's process was ended")
+			}
+		})
+	}
+}
+
+func TestProcessOutOfReachDoesNotHoldTheBuild(t *testing.T) {
+	// Neither its session nor its variables identify it, and it holds the output open.
+	const script = `env -i "$(command -v setsid)" "$(command -v sh)" -c 'echo pid=$$; : >up; exec /bin/sleep 1000' & until [ -e up ]; do sleep 0.01; done; echo last`
+	var log strings.Builder
+	want(t, execrunner.SearchOnly(newRunner(t, shell(script))).Run(t.Context(), newBuild(t), &log), runner.Success, "")
+	p := pids(t, log.String())
+	if len(p) != 1 || !strings.HasSuffix(log.String(), "last\n") {
+		t.Fatalf("log = %q", log.String())
+	}
+	if err := syscall.Kill(p[0], syscall.SIGKILL); err != nil {
+		t.Errorf("kill the process: %v; if it is gone, this test shows nothing", err)
+	}
+}
+
+func TestNoFileStaysOpen(t *testing.T) {
+	count := func() int {
+		files, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(files)
+	}
+	b := newBuild(t)
+	run(t, shell("true"), b)
+	before := count()
+	for range 10 {
+		run(t, shell("echo hello; exit 1"), b)
+		newRunner(t, shell("sleep 1000 &")).Run(t.Context(), b, io.Discard)
+	}
+	if after := count(); after != before {
+		t.Errorf("%d files are open after the builds, want %d as before", after, before)
+	}
+}

@@ -1,0 +1,40 @@
+//go:build unix
+
+package execrunner_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/runner/execrunner"
+)
+
+func TestReasonWhyAScriptCannotStart(t *testing.T) {
+	for _, tt := range []struct {
+		name, content string
+		want          string
+	}{
+		{"CRLF", "#!/bin/bash\r\necho hello\r\n", `the script exists, but its interpreter "/bin/bash\r" does not: the lines end in CRLF, convert them to LF`},
+		{"CRLF after an argument", "#!/no/such/sh -e\r\n", `its interpreter "/no/such/sh" does not`},
+		{"no such interpreter", "#! /no/such/interpreter -x\necho hello\n", `the script exists, but its interpreter "/no/such/interpreter" does not`},
+		{"an interpreter that is no program", "#!/etc/passwd\n", `the script's interpreter "/etc/passwd" is not an executable file`},
+		{"an interpreter that is a directory", "#!/etc\n", `the script's interpreter "/etc" is not an executable file`},
+		{"an empty interpreter", "#!\n", "the script's #! line names no interpreter"},
+		{"no #! line", "echo hello\n", "the file has no #! line: add one, such as #!/bin/sh"},
+		{"empty", "", "the file has no #! line"},
+		{"a byte order mark", "\ufeff#!/bin/sh\n", "the script begins with a byte order mark"},
+		{"a program for another system", "\x7fELF\x02\x01\x01", "the file is a program for another system"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBuild(t)
+			path := filepath.Join(b.Workspace, "deploy")
+			if err := os.WriteFile(path, []byte(tt.content), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			res, _ := run(t, execrunner.Config{Command: "./deploy"}, b)
+			want(t, res, runner.NotBuilt, tt.want)
+		})
+	}
+}
