@@ -134,16 +134,16 @@ type Controller struct {
 	// effective is what the newest attached configuration says; never nil.
 	effective atomic.Pointer[effective]
 
+	drain, close sync.Once
 	// stopped is closed when no build runs any more.
 	stopped chan struct{}
-	// done is closed when the first Close is done, with the answer in closeErr.
-	done     chan struct{}
+	// closeErr is set by close.
 	closeErr error
 
 	// mu guards the following.
 	mu       sync.Mutex
 	attached []*effective // newest last
-	closed   bool
+	closed   bool         // no more is attached
 	// reclaimed says that no build of an earlier process is running on record.
 	reclaimed bool
 }
@@ -195,7 +195,6 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 		logs:    newLogs(filepath.Join(opts.Dir, "logs"), opts.Queue),
 		uploads: newUploads(filepath.Join(opts.Dir, "uploads"), opts.Queue),
 		wrong:   throttle.New(),
-		done:    make(chan struct{}),
 		stopped: make(chan struct{}),
 	}
 	c.effective.Store(&effective{Config: Config{Log: opts.Log}.withDefaults(), detached: true})
@@ -218,30 +217,34 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 	return c, nil
 }
 
-// Close takes no more triggers, stops polls, lets running builds go on for the
-// shutdown timeout, stops those that still run, and closes the queue. Every
-// call returns when all that is done, with the same answer.
-func (c *Controller) Close() error {
-	c.mu.Lock()
-	if c.closed {
+// Drain ends all work: it takes no more triggers, stops polls, waits for running
+// builds for the shutdown timeout, and stops those that still run. The queue can
+// still be read. It returns when no build runs; every call does, however many.
+func (c *Controller) Drain() {
+	c.drain.Do(func() {
+		c.mu.Lock()
+		c.closed = true
+		last := *c.effective.Load()
+		last.detached = true
+		c.effective.Store(&last)
 		c.mu.Unlock()
-		<-c.done
-		return c.closeErr
-	}
-	defer close(c.done)
-	c.closed = true
-	last := *c.effective.Load()
-	last.detached = true
-	c.effective.Store(&last)
-	c.mu.Unlock()
-	c.pool.Resize(0) // polls may take a while to stop, and no build should start meanwhile
-	c.polls.close()
-	c.pool.Stop(last.ShutdownTimeout)
-	close(c.stopped)
-	c.hears.Wait()
-	if err := c.queue.Close(); err != nil {
-		c.closeErr = fmt.Errorf("buildtoken: %w", err)
-	}
+		c.pool.Resize(0) // polls may take a while to stop, and no build should start meanwhile
+		c.polls.close()
+		c.pool.Stop(last.ShutdownTimeout)
+		close(c.stopped)
+	})
+}
+
+// Close drains the controller and closes the queue. Every call returns when all
+// that is done, with the same error.
+func (c *Controller) Close() error {
+	c.Drain()
+	c.close.Do(func() {
+		c.hears.Wait()
+		if err := c.queue.Close(); err != nil {
+			c.closeErr = fmt.Errorf("buildtoken: %w", err)
+		}
+	})
 	return c.closeErr
 }
 

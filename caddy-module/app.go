@@ -46,7 +46,8 @@ type App struct {
 	KeepBuilds *int `json:"keep_builds,omitempty"`
 
 	// How long running builds may go on when the process stops, before they
-	// are stopped. 0 stops them at once. Default: 30s.
+	// are stopped. It counts from the signal, even while Caddy still waits for
+	// requests of other sites. 0 stops them at once. Default: 30s.
 	ShutdownTimeout *caddy.Duration `json:"shutdown_timeout,omitempty"`
 
 	// How many wrong tokens a client may show before it has to wait.

@@ -8,9 +8,10 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 )
 
-// watchStopping has the app hear of the event that Caddy sends before it stops
-// any app. Streams must end then: when the process exits, the HTTP app waits
-// for them before it is our turn to stop, for ever if no grace period is set.
+// watchStopping subscribes the app to the event that Caddy emits before it stops
+// the apps of a configuration. When the process exits, the HTTP app stops before
+// ours and waits for all requests, for ever if no grace period is set. So our
+// streams must end at the event, and the shutdown timeout counts from it.
 func (a *App) watchStopping(ctx caddy.Context) error {
 	mod, err := ctx.App("events")
 	if err != nil {
@@ -26,13 +27,16 @@ func (a *App) watchStopping(ctx caddy.Context) error {
 	return nil
 }
 
-// stoppingHandler tells the app. It is a value of its own so that an app has
-// no method that only the event needs.
+// stoppingHandler handles the event. It is a separate type so that an app has no
+// method that only the event needs.
 type stoppingHandler struct{ app *App }
 
 // Handle implements [caddyevents.Handler].
 func (h stoppingHandler) Handle(context.Context, caddy.Event) error {
 	h.app.stopped()
+	if ctl := h.app.opened(); ctl != nil && caddy.Exiting() {
+		go ctl.Drain() // the slot waits for it when it closes the controller
+	}
 	return nil
 }
 
