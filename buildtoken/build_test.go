@@ -126,7 +126,7 @@ func TestResults(t *testing.T) {
 		s.wantResult("timeout", 1, queue.Aborted, "timed out after 1m30s")
 		s.wantResult("in time", 1, queue.Success, "")
 
-		want := []string{"Started by remote host ", "output without an end of line", "exit status 3", "Finished: FAILURE"}
+		want := []string{"Started by remote host (no address)", "output without an end of line", "exit status 3", "Finished: FAILURE"}
 		if diff := cmp.Diff(want, s.log("failure", 1)); diff != "" {
 			t.Errorf("log (-want +got):\n%s", diff)
 		}

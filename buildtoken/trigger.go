@@ -84,6 +84,14 @@ type Caller struct {
 	Request func() policy.Request
 }
 
+// remote returns the client's address for logs; "" if it has none, as on a Unix socket.
+func (by Caller) remote() string {
+	if !by.Remote.IsValid() {
+		return ""
+	}
+	return by.Remote.String()
+}
+
 // request is what rules see of the request.
 func (by Caller) request() policy.Request {
 	if by.Request == nil {
@@ -147,7 +155,7 @@ func (c *Controller) Trigger(ctx context.Context, d *Definition, t Trigger) (Out
 	}
 	if log := c.logger().Check(zap.DebugLevel, "trigger accepted"); log != nil {
 		log.Write(zap.String("job", out.Job), zap.String("action", string(t.Action)), zap.Int64("item", out.Item.ID),
-			zap.Bool("created", out.Created), zap.String("token", tokenName), zap.Stringer("remote", t.Remote))
+			zap.Bool("created", out.Created), zap.String("token", tokenName), zap.String("remote", t.remote()))
 	}
 	return out, nil
 }
@@ -352,7 +360,7 @@ func (c *Controller) logRefused(t Trigger, tokenName string, err error) {
 	}
 	fields := []zap.Field{
 		zap.String("job", oneLine(t.Job, 200)), zap.String("action", string(t.Action)),
-		zap.String("token", tokenName), zap.String("user", t.User), zap.Stringer("remote", t.Remote), zap.Error(err),
+		zap.String("token", tokenName), zap.String("user", t.User), zap.String("remote", t.remote()), zap.Error(err),
 	}
 	if denied, ok := errors.AsType[*policy.Denied](err); ok {
 		fields = append(fields, zap.String("rule", denied.Rule.Name))

@@ -1,6 +1,9 @@
 package queue
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
 
 // MaxCauses is how many different causes an item keeps. A hot trigger whose
 // causes all differ would otherwise grow one item without end; the rest is
@@ -42,7 +45,7 @@ func (c Cause) String() string {
 	case CauseSCM:
 		return "Started by an SCM change"
 	case CauseRemote:
-		text = "Started by remote host " + c.Addr
+		text = "Started by remote host " + cmp.Or(c.Addr, "(no address)") // as on a Unix socket
 	default:
 		return fmt.Sprintf("Started by %s", c.Kind)
 	}

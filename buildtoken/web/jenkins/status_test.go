@@ -27,6 +27,7 @@ func notFromRequests() map[string]string {
 		"job.ErrBadSetting":        configuration,
 		"token.ErrBadName":         configuration,
 		"token.ErrEmpty":           configuration,
+		"token.ErrPadded":          configuration,
 		"token.ErrDigest":          configuration,
 		"token.ErrGrant":           configuration,
 		"token.ErrDuplicate":       configuration,
