@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
@@ -14,7 +15,7 @@ import (
 // its log has begun, or its build has ended. In between nothing is looked at,
 // so waiting costs little, however much happens to other items. An item of a
 // job that the site does not have is queue.ErrNotFound.
-func (c *Controller) Await(ctx context.Context, d *Definition, id int64, enough func(queue.Entry) bool) (queue.Entry, error) {
+func (c *Controller) Await(ctx context.Context, d *definition.Site, id int64, enough func(queue.Entry) bool) (queue.Entry, error) {
 	for {
 		changed := c.queue.items.Next(id)
 		entry, err := c.Entry(ctx, d, id)
@@ -43,7 +44,7 @@ const (
 // AwaitEnd is [Controller.Await] for the end of an item of a job: it was
 // cancelled, or its build has ended. There are only so many places for those who
 // wait this way; it says false at once if there is none.
-func (c *Controller) AwaitEnd(ctx context.Context, d *Definition, full string, id int64) (queue.Entry, bool, error) {
+func (c *Controller) AwaitEnd(ctx context.Context, d *definition.Site, full string, id int64) (queue.Entry, bool, error) {
 	if !c.waiting.enter(full) {
 		return queue.Entry{}, false, nil
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
@@ -41,7 +42,7 @@ func (a *awaiting) String() string {
 type awaitBench struct {
 	t *testing.T
 	c *buildtoken.Controller
-	d *buildtoken.Definition
+	d *definition.Site
 }
 
 func newAwaitBench(t *testing.T, wrap ...func(buildtoken.Queue) buildtoken.Queue) *awaitBench {
@@ -59,11 +60,11 @@ func newAwaitBench(t *testing.T, wrap ...func(buildtoken.Queue) buildtoken.Queue
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := define(t, buildtoken.Spec{
-		Root:   buildtoken.Folder{Jobs: []buildtoken.Job{{Name: "one", Runner: untilStopped{}}, {Name: "other", Runner: untilStopped{}}}},
-		Access: buildtoken.Access{Build: "true"},
+	d := define(t, definition.Spec{
+		Root:   definition.Folder{Jobs: []definition.Job{{Name: "one", Runner: untilStopped{}}, {Name: "other", Runner: untilStopped{}}}},
+		Access: definition.Access{Build: "true"},
 	})
-	if _, err := c.Attach(t.Context(), buildtoken.Config{Definitions: []*buildtoken.Definition{d}}); err != nil {
+	if _, err := c.Attach(t.Context(), buildtoken.Config{Definitions: []*definition.Site{d}}); err != nil {
 		t.Fatal(err)
 	}
 	return &awaitBench{t: t, c: c, d: d}
@@ -72,7 +73,7 @@ func newAwaitBench(t *testing.T, wrap ...func(buildtoken.Queue) buildtoken.Queue
 func (b *awaitBench) trigger(full string) int64 {
 	b.t.Helper()
 	out, err := b.c.Trigger(b.t.Context(), b.d, buildtoken.Trigger{
-		Caller: buildtoken.Caller{User: "alice", Post: true}, Action: buildtoken.Build, Job: full, UserMayTrigger: true,
+		Caller: definition.Caller{User: "alice", Post: true}, Action: buildtoken.Build, Job: full, UserMayTrigger: true,
 	})
 	if err != nil {
 		b.t.Fatal(err)
@@ -114,7 +115,7 @@ func TestAwaitLooksOnlyWhenItsItemChanges(t *testing.T) {
 		}
 		b.trigger("one") // joins
 		looks("what happened to others, and a join", 1, false)
-		time.Sleep(buildtoken.DefaultQuietPeriod)
+		time.Sleep(definition.DefaultQuietPeriod)
 		synctest.Wait()
 		if a.looked() < 2 || a.looked() > 3 { // the start and the beginning of the log may be one
 			t.Errorf("after the start it has looked %d times, want 2 or 3", a.looked())
@@ -181,7 +182,7 @@ func TestAwaitHearsOfABuildThatSomebodyElseHasEnded(t *testing.T) {
 		defer b.c.Close()
 		one := b.trigger("one")
 		a := b.await(t.Context(), one, queue.Entry.Ended)
-		time.Sleep(buildtoken.DefaultQuietPeriod)
+		time.Sleep(definition.DefaultQuietPeriod)
 		synctest.Wait()
 		if err := b.c.StopBuild(t.Context(), "one", 1, "user alice"); err != nil {
 			t.Fatal(err)
@@ -229,11 +230,11 @@ func TestPlacesToAwaitAnEndAreLimited(t *testing.T) {
 		b := newAwaitBench(t)
 		defer b.c.Close()
 		items := map[string]int64{}
-		var jobs []buildtoken.Job
+		var jobs []definition.Job
 		for _, name := range []string{"a", "b", "c", "d", "e"} {
-			jobs = append(jobs, buildtoken.Job{Name: name, Runner: untilStopped{}})
+			jobs = append(jobs, definition.Job{Name: name, Runner: untilStopped{}})
 		}
-		b.d = define(t, buildtoken.Spec{Root: buildtoken.Folder{Jobs: jobs}, Access: buildtoken.Access{Build: "true"}})
+		b.d = define(t, definition.Spec{Root: definition.Folder{Jobs: jobs}, Access: definition.Access{Build: "true"}})
 		for _, j := range jobs {
 			items[j.Name] = b.trigger(j.Name)
 		}

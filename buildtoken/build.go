@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken/console"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/executor"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -26,7 +26,7 @@ func (c *Controller) prepare(b queue.Build) executor.Run {
 
 // run runs one build to its end. j is nil if the configuration doesn't have the
 // job.
-func (c *Controller) run(ctx context.Context, j *definedJob, b queue.Build) (queue.Result, string) {
+func (c *Controller) run(ctx context.Context, j *definition.Compiled, b queue.Build) (queue.Result, string) {
 	about(c.logger(), b).Info("build started", zap.Int("executor", b.Executor), zap.Duration("late", b.Started.Sub(b.Item.Due)))
 	b.Result, b.Reason = c.runLogged(ctx, j, b)
 	logEnded(c.logger(), b) // asked for anew: a build may outlive a configuration
@@ -47,7 +47,7 @@ func logEnded(log *zap.Logger, b queue.Build) {
 // runLogged runs a build with its console log, which is closed, with the result
 // as its last line, before the end is recorded: whoever sees that a build has
 // ended finds its whole log.
-func (c *Controller) runLogged(ctx context.Context, j *definedJob, b queue.Build) (queue.Result, string) {
+func (c *Controller) runLogged(ctx context.Context, j *definition.Compiled, b queue.Build) (queue.Result, string) {
 	full := b.Item.Job
 	out, err := c.logs.create(full, b.Number, c.opts.LogLimit)
 	for c.lacks(ctx, b, err) {
@@ -55,10 +55,10 @@ func (c *Controller) runLogged(ctx context.Context, j *definedJob, b queue.Build
 	}
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return queue.Aborted, oneLine(context.Cause(ctx).Error()+", while there was no room for a console log", maxReason)
+		return queue.Aborted, queue.OneLine(context.Cause(ctx).Error()+", while there was no room for a console log", maxReason)
 	case err != nil:
 		about(c.logger(), b).Error("build not started: no log", zap.Error(err))
-		return queue.NotBuilt, oneLine("the console log cannot be written: "+err.Error(), maxReason)
+		return queue.NotBuilt, queue.OneLine("the console log cannot be written: "+err.Error(), maxReason)
 	}
 	c.queue.logBegun(b.Item.ID) // who waits for the log can have it
 	shipped := c.ship(ctx, b)
@@ -114,16 +114,16 @@ func checked(r runner.Result) runner.Result {
 	case runner.Success:
 		return runner.Result{Outcome: runner.Success}
 	case runner.Unstable, runner.Failure, runner.Aborted, runner.NotBuilt:
-		return runner.Result{Outcome: r.Outcome, Reason: oneLine(r.Reason, maxReason)}
+		return runner.Result{Outcome: r.Outcome, Reason: queue.OneLine(r.Reason, maxReason)}
 	}
-	return runner.Result{Outcome: runner.Failure, Reason: oneLine(fmt.Sprintf("the runner gave an unknown result %.100q", r.Outcome), maxReason)}
+	return runner.Result{Outcome: runner.Failure, Reason: queue.OneLine(fmt.Sprintf("the runner gave an unknown result %.100q", r.Outcome), maxReason)}
 }
 
 // maxCauseLines is how often the log repeats a cause that came again and again.
 const maxCauseLines = 5
 
 // execute prepares what the build needs and hands it to its runner.
-func (c *Controller) execute(ctx context.Context, j *definedJob, b queue.Build, out *console.Writer) runner.Result {
+func (c *Controller) execute(ctx context.Context, j *definition.Compiled, b queue.Build, out *console.Writer) runner.Result {
 	notBuilt := func(err error) runner.Result {
 		return runner.Result{Outcome: runner.NotBuilt, Reason: err.Error()}
 	}
@@ -166,49 +166,25 @@ func (c *Controller) execute(ctx context.Context, j *definedJob, b queue.Build, 
 
 // guarded runs the build, and turns a panic of a runner, which may be anybody's,
 // into a failed build: the server has others to run.
-func (c *Controller) guarded(ctx context.Context, j *definedJob, b runner.Build, out io.Writer) (result runner.Result) {
+func (c *Controller) guarded(ctx context.Context, j *definition.Compiled, b runner.Build, out io.Writer) (result runner.Result) {
 	defer func() {
 		if r := recover(); r != nil {
 			c.logger().Error("runner panicked", zap.String("job", b.Job), zap.Int64("number", b.Number), zap.Any("panic", r), zap.Stack("stack"))
 			result = runner.Result{Outcome: runner.Failure, Reason: "the runner broke; the server's log says more"}
 		}
 	}()
-	return j.runner.Run(ctx, b, out)
+	return j.Runner.Run(ctx, b, out)
 }
 
-// describe is the build as its runner sees it.
-func (c *Controller) describe(j *definedJob, b queue.Build, values []job.Value, workspace string) runner.Build {
-	described := runner.Build{
-		Job: b.Item.Job, Number: b.Number, QueueID: b.Item.ID,
-		Env:       environment(j, b, values, place{node: c.opts.Node, workspace: workspace}),
-		Params:    params(j.Job, values),
-		Workspace: workspace,
-	}
-	if j.Settings.Dir != nil {
-		described.Dir = *j.Settings.Dir
-	}
+// describe returns the build as its runner sees it.
+func (c *Controller) describe(j *definition.Compiled, b queue.Build, values []job.Value, workspace string) runner.Build {
+	described := runner.Describe(j.Job, b, values, runner.Place{Node: c.opts.Node, Workspace: workspace})
 	for i, v := range values {
 		if v.Ref != "" {
 			described.Params[i].File = c.uploads.path(v.Ref)
 		}
 	}
 	return described
-}
-
-// params are the values as a runner gets them, in their order. Behind them
-// come the files that the trigger did not bring, empty, so that an argument may
-// refer to them.
-func params(j *job.Job, values []job.Value) []runner.Param {
-	all := make([]runner.Param, len(values), len(values)+len(j.Params))
-	for i, v := range values {
-		all[i] = runner.Param{Name: v.Name, Value: v.Text, Secret: v.Kind == job.KindPassword}
-	}
-	for _, p := range j.Params {
-		if p.Kind == job.KindFile && !slices.ContainsFunc(values, func(v job.Value) bool { return v.Name == p.Name }) {
-			all = append(all, runner.Param{Name: p.Name})
-		}
-	}
-	return all
 }
 
 // ended cleans up after a build whose end is on record.

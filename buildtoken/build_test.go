@@ -19,6 +19,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/policy"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -30,11 +31,11 @@ func TestBuildEnvironment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got runner.Build
 		s := openSite(t, buildtoken.Config{})
-		s.attach(buildtoken.Spec{Root: buildtoken.Folder{
+		s.attach(definition.Spec{Root: definition.Folder{
 			Settings: job.Settings{Env: []job.Var{{Name: "STAGE", Value: "test"}, {Name: "REGION", Value: "eu"}}},
-			Folders: []buildtoken.Folder{{
+			Folders: []definition.Folder{{
 				Name: "tëam a", Tokens: opens(), Settings: job.Settings{Env: []job.Var{{Name: "STAGE", Value: "live"}}, Dir: new("src")},
-				Jobs: []buildtoken.Job{{
+				Jobs: []definition.Job{{
 					Name: "app", Params: []job.Param{{Name: "BRANCH", Kind: job.KindString, Default: "main"}, {Name: "PW", Kind: job.KindPassword}, {Name: "DRY", Kind: job.KindBoolean}},
 					Settings: job.Settings{Env: []job.Var{{Name: "OWN", Value: "1"}}},
 					Runner: runs(func(_ context.Context, b runner.Build, _ io.Writer) runner.Result {
@@ -83,9 +84,9 @@ func TestResults(t *testing.T) {
 			}
 		}
 		s := openSite(t, buildtoken.Config{Executors: 20})
-		var jobs []buildtoken.Job
+		var jobs []definition.Job
 		add := func(name string, r runner.Runner, s job.Settings) {
-			jobs = append(jobs, buildtoken.Job{Name: name, Tokens: opens(), Runner: r, Settings: s})
+			jobs = append(jobs, definition.Job{Name: name, Tokens: opens(), Runner: r, Settings: s})
 		}
 		none := job.Settings{}
 		add("success", says(runner.Success, "ignored"), none)
@@ -100,7 +101,7 @@ func TestResults(t *testing.T) {
 		add("stopped", lasts(time.Hour), none)
 		add("shutdown", lasts(time.Hour), none)
 		s.cfg.ShutdownTimeout = 10 * time.Second
-		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: jobs}})
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: jobs}})
 		for _, j := range jobs {
 			s.trigger(j.Name)
 		}
@@ -148,7 +149,7 @@ func TestBuildStoppedBeforeItRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		started := false
 		polling := make(chan struct{})
-		s := openSite(t, buildtoken.Config{}, buildtoken.Job{
+		s := openSite(t, buildtoken.Config{}, definition.Job{
 			Name: "app", Tokens: opens(),
 			Runner: runs(func(context.Context, runner.Build, io.Writer) runner.Result {
 				started = true
@@ -173,8 +174,8 @@ func TestBuildStoppedBeforeItRuns(t *testing.T) {
 
 func TestJobThatIsGoneOrCannotBeOpened(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		app := buildtoken.Job{Name: "app", Tokens: opens(), Runner: succeeds(), Params: []job.Param{{Name: "P", Kind: job.KindPassword}}}
-		gone := buildtoken.Job{Name: "gone", Tokens: opens(), Runner: succeeds()}
+		app := definition.Job{Name: "app", Tokens: opens(), Runner: succeeds(), Params: []job.Param{{Name: "P", Kind: job.KindPassword}}}
+		gone := definition.Job{Name: "gone", Tokens: opens(), Runner: succeeds()}
 		s := openSite(t, buildtoken.Config{}, app, gone)
 		s.trigger("gone", delayed("10s"))
 		item := s.trigger("app", values("P", "hidden"), delayed("10s")).Item
@@ -183,7 +184,7 @@ func TestJobThatIsGoneOrCannotBeOpened(t *testing.T) {
 		}
 		s.key = vault.NewKey()
 		s.open()
-		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{app}}})
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{app}}})
 		time.Sleep(10*time.Second - 1)
 		synctest.Wait()
 		if entry, err := s.Entry(t.Context(), s.def, item.ID); err != nil || entry.State != queue.Waiting {
@@ -202,7 +203,7 @@ func TestJobThatIsGoneOrCannotBeOpened(t *testing.T) {
 
 func TestLogThatCannotBeWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSite(t, buildtoken.Config{}, buildtoken.Job{Name: "app", Tokens: opens(), Runner: succeeds()})
+		s := openSite(t, buildtoken.Config{}, definition.Job{Name: "app", Tokens: opens(), Runner: succeeds()})
 		if err := os.WriteFile(filepath.Join(s.dir, "logs"), nil, 0o600); err != nil { // a file where the folder should be
 			t.Fatal(err)
 		}
@@ -222,9 +223,9 @@ func TestLogThatCannotBeWritten(t *testing.T) {
 func TestRetentionDropsLogsAndRecordsTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openSite(t, buildtoken.Config{KeepBuilds: 3},
-			buildtoken.Job{Name: "app", Tokens: opens(), Runner: succeeds()},
-			buildtoken.Job{Name: "own", Tokens: opens(), Runner: succeeds(), Settings: job.Settings{KeepBuilds: new(1)}},
-			buildtoken.Job{Name: "all", Tokens: opens(), Runner: succeeds(), Settings: job.Settings{KeepBuilds: new(0)}})
+			definition.Job{Name: "app", Tokens: opens(), Runner: succeeds()},
+			definition.Job{Name: "own", Tokens: opens(), Runner: succeeds(), Settings: job.Settings{KeepBuilds: new(1)}},
+			definition.Job{Name: "all", Tokens: opens(), Runner: succeeds(), Settings: job.Settings{KeepBuilds: new(0)}})
 		want := func(full string, numbers ...int64) {
 			t.Helper()
 			synctest.Wait()
@@ -276,7 +277,7 @@ func TestRetentionDropsLogsAndRecordsTogether(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.open()
-		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}}}})
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}}}})
 		s.trigger("app")
 		want("app", 4, 5, 6)
 	})
@@ -308,7 +309,7 @@ func TestLostBuild(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var reaped []string
-		app := buildtoken.Job{Name: "app", Tokens: opens(), Concurrent: true, Runner: reaps{
+		app := definition.Job{Name: "app", Tokens: opens(), Concurrent: true, Runner: reaps{
 			runs: func(ctx context.Context, b runner.Build, log io.Writer) runner.Result {
 				fmt.Fprintln(log, "working")
 				fmt.Fprint(log, "half a li")
@@ -333,8 +334,8 @@ func TestLostBuild(t *testing.T) {
 			t.Fatalf("build 2 = %+v, want it running", got)
 		}
 		s.crash()
-		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{app}}})
-		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{app}}}) // only the first looks for them
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{app}}})
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{app}}}) // only the first looks for them
 		for number := range int64(2) {
 			s.wantResult("app", number+1, queue.Aborted, "lost: the server stopped while the build was running")
 			s.wantEndLogged("app", number+1, queue.Aborted)
@@ -367,7 +368,7 @@ func TestLostBuildIsOnRecordUntilItsProcessesAreGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s *site
 		reaped, dies := 0, true
-		app := buildtoken.Job{Name: "app", Tokens: opens(), Runner: reaps{
+		app := definition.Job{Name: "app", Tokens: opens(), Runner: reaps{
 			runs: lasts(time.Hour),
 			reap: func(b runner.Build) (int, error) {
 				reaped++
@@ -381,7 +382,7 @@ func TestLostBuildIsOnRecordUntilItsProcessesAreGone(t *testing.T) {
 				return 1, nil
 			},
 		}}
-		spec := buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{app}}}
+		spec := definition.Spec{Root: definition.Folder{Jobs: []definition.Job{app}}}
 		s = openSite(t, buildtoken.Config{}, app)
 		s.trigger("app")
 		synctest.Wait()
@@ -399,8 +400,8 @@ func TestAttachAndDetach(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var ran []string
-		config := func(name string, settings job.Settings) buildtoken.Spec {
-			return buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{{Name: "app", Concurrent: true, Tokens: opens(), Settings: settings, Runner: runs(
+		config := func(name string, settings job.Settings) definition.Spec {
+			return definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{Name: "app", Concurrent: true, Tokens: opens(), Settings: settings, Runner: runs(
 				func(ctx context.Context, b runner.Build, log io.Writer) runner.Result {
 					mu.Lock()
 					ran = append(ran, fmt.Sprintf("#%d by %s", b.Number, name))
@@ -466,10 +467,10 @@ func TestAttachAndDetach(t *testing.T) {
 // changes nothing.
 func TestDetachOfAnOlderConfiguration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		app := buildtoken.Job{Name: "app", Tokens: opens(), Runner: succeeds()}
+		app := definition.Job{Name: "app", Tokens: opens(), Runner: succeeds()}
 		s := openSite(t, buildtoken.Config{}, app)
 		old := s.detach
-		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{app}}})
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{app}}})
 		old()
 		s.trigger("app")
 		s.wantResult("app", 1, queue.Success, "")
@@ -480,7 +481,7 @@ func TestDetachOfAnOlderConfiguration(t *testing.T) {
 
 func TestQueuedItemsWaitWhileNothingIsAttached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		app := buildtoken.Job{Name: "app", Tokens: opens(), Runner: succeeds()}
+		app := definition.Job{Name: "app", Tokens: opens(), Runner: succeeds()}
 		s := openSite(t, buildtoken.Config{}, app)
 		id := s.trigger("app", delayed("5s")).Item.ID
 		if err := s.Close(); err != nil {
@@ -493,18 +494,18 @@ func TestQueuedItemsWaitWhileNothingIsAttached(t *testing.T) {
 		if err != nil || entry.State != queue.Buildable {
 			t.Errorf("Entry = %+v, %v; want it buildable, since no configuration is attached", entry, err)
 		}
-		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{app}}})
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{app}}})
 		s.wantResult("app", 1, queue.Success, "")
 	})
 }
 
 func TestDisabledJobHoldsItsItems(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		app := buildtoken.Job{Name: "app", Tokens: opens(), Runner: succeeds()}
+		app := definition.Job{Name: "app", Tokens: opens(), Runner: succeeds()}
 		s := openSite(t, buildtoken.Config{}, app)
 		id := s.trigger("app", delayed("5s")).Item.ID
 		app.Disabled = true
-		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{app}}})
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{app}}})
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		entry, err := s.Entry(t.Context(), s.def, id)
@@ -518,12 +519,12 @@ func TestDisabledJobHoldsItsItems(t *testing.T) {
 
 func TestLabelHoldsItemsUntilTheServerHasIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		gpu := buildtoken.Job{Name: "gpu", Tokens: opens(), Runner: succeeds()}
+		gpu := definition.Job{Name: "gpu", Tokens: opens(), Runner: succeeds()}
 		gpu.Settings.Label = new("gpu")
-		named := buildtoken.Job{Name: "named", Tokens: opens(), Runner: succeeds()}
+		named := definition.Job{Name: "named", Tokens: opens(), Runner: succeeds()}
 		named.Settings.Label = new(buildtoken.DefaultNode)
-		plain := buildtoken.Job{Name: "plain", Tokens: opens(), Runner: succeeds()}
-		jobs := buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{gpu, named, plain}}}
+		plain := definition.Job{Name: "plain", Tokens: opens(), Runner: succeeds()}
+		jobs := definition.Spec{Root: definition.Folder{Jobs: []definition.Job{gpu, named, plain}}}
 		s := openSite(t, buildtoken.Config{Executors: 1})
 		s.attach(jobs)
 		id := s.trigger("gpu").Item.ID
@@ -550,7 +551,7 @@ func TestConcurrentBuildsHaveWorkspacesOfTheirOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var got []string
-		s := openSite(t, buildtoken.Config{Executors: 3}, buildtoken.Job{
+		s := openSite(t, buildtoken.Config{Executors: 3}, definition.Job{
 			Name: "app", Tokens: opens(), Concurrent: true, Coalesce: job.Never,
 			Runner: runs(func(ctx context.Context, b runner.Build, log io.Writer) runner.Result {
 				mu.Lock()
@@ -575,13 +576,13 @@ func TestConcurrentBuildsHaveWorkspacesOfTheirOwn(t *testing.T) {
 func TestStats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openSite(t, buildtoken.Config{QueueLimit: 1},
-			buildtoken.Job{Name: "app", Tokens: opens(), Runner: succeeds()},
-			buildtoken.Job{Name: "denied", Tokens: opens(), Runner: succeeds(), Allow: []string{"false"}},
-			buildtoken.Job{Name: "other", Tokens: opens(), Runner: succeeds()})
+			definition.Job{Name: "app", Tokens: opens(), Runner: succeeds()},
+			definition.Job{Name: "denied", Tokens: opens(), Runner: succeeds(), Allow: []string{"false"}},
+			definition.Job{Name: "other", Tokens: opens(), Runner: succeeds()})
 		s.trigger("app", delayed("5s"))
 		s.trigger("app", delayed("5s"))
 		s.refused(policy.ErrDenied, ask("denied"))
-		s.refused(buildtoken.ErrUnknownJob, ask("nowhere"))
+		s.refused(definition.ErrUnknownJob, ask("nowhere"))
 		s.guess("app", guesser, 20)
 		s.refused(queue.ErrFull, ask("other"))
 		_, _ = s.Trigger(t.Context(), s.def, ask("app", func(t *buildtoken.Trigger) { t.Remote = guesser }))
@@ -603,7 +604,7 @@ func TestStats(t *testing.T) {
 }
 
 func TestItemsOfOneSiteAreFoundBehindThoseOfAnother(t *testing.T) {
-	mine := buildtoken.Job{Name: "mine", Tokens: opens(), Coalesce: job.Never, Runner: succeeds()}
+	mine := definition.Job{Name: "mine", Tokens: opens(), Coalesce: job.Never, Runner: succeeds()}
 	other := mine
 	other.Name = "other"
 	s := openSite(t, buildtoken.Config{}, mine, other)
@@ -613,7 +614,7 @@ func TestItemsOfOneSiteAreFoundBehindThoseOfAnother(t *testing.T) {
 	for range 3 {
 		s.trigger("mine", delayed("2h"))
 	}
-	own := define(t, buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{mine}}})
+	own := define(t, definition.Spec{Root: definition.Folder{Jobs: []definition.Job{mine}}})
 	for limit, want := range map[int]int{-1: 0, 0: 0, 1: 1, 2: 2, 3: 3, 100: 3} {
 		items, err := s.Items(t.Context(), own, "", limit)
 		if err != nil || len(items) != want {
@@ -723,9 +724,9 @@ func TestAttachThatFailsKeepsTheOldConfiguration(t *testing.T) {
 		}
 		defer c.Close()
 		s := &site{Controller: c, t: t, dir: dir, cfg: buildtoken.Config{Log: zap.NewNop()}}
-		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}}}})
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}}}})
 		q.reclaim = queue.ErrStorage // which is done with
-		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}}}})
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}}}})
 		q.setRules = queue.ErrStorage
 		if _, err := c.Attach(t.Context(), buildtoken.Config{Executors: 7}); !errors.Is(err, queue.ErrStorage) {
 			t.Errorf("Attach = %v, want ErrStorage", err)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
@@ -27,13 +28,13 @@ type cluster struct {
 	pg     *pgtest.Server
 	schema string
 	key    vault.Key
-	jobs   []buildtoken.Job
+	jobs   []definition.Job
 	// Of servers that join from now on:
 	url string        // their way to the database
 	ttl time.Duration // 0 is the default
 }
 
-func newCluster(t testing.TB, jobs ...buildtoken.Job) *cluster {
+func newCluster(t testing.TB, jobs ...definition.Job) *cluster {
 	t.Helper()
 	pg := pgtest.Start(t)
 	return &cluster{t: t, pg: pg, schema: pgtest.Schema(t, pg.URL()), key: vault.NewKey(), jobs: jobs, url: pg.URL()}
@@ -74,13 +75,13 @@ func (c *cluster) start(name, dir string, q buildtoken.Queue, labels ...string) 
 }
 
 // spec is the configuration that all servers have.
-func (c *cluster) spec() buildtoken.Spec {
-	return buildtoken.Spec{Root: buildtoken.Folder{Jobs: c.jobs}}
+func (c *cluster) spec() definition.Spec {
+	return definition.Spec{Root: definition.Folder{Jobs: c.jobs}}
 }
 
 // labelled is a job that runs where the label is; "" is anywhere.
-func labelled(name, label string, r runner.Runner) buildtoken.Job {
-	j := buildtoken.Job{Name: name, Tokens: opens(), Runner: r}
+func labelled(name, label string, r runner.Runner) definition.Job {
+	j := definition.Job{Name: name, Tokens: opens(), Runner: r}
 	if label != "" {
 		j.Settings.Label = &label
 	}
@@ -207,7 +208,7 @@ func TestServersAreReloadedOneByOne(t *testing.T) {
 	a, b := c.join("a"), c.join("b")
 	before := *a
 	old := a.trigger("old").Item.ID
-	c.jobs = []buildtoken.Job{labelled("new", "", succeeds()), labelled("stays", "", succeeds())}
+	c.jobs = []definition.Job{labelled("new", "", succeeds()), labelled("stays", "", succeeds())}
 	b.attach(c.spec())
 	for range 10 { // the other server is free too, and asked as often
 		if e := b.await(b.trigger("new").Item.ID, queue.Entry.Ended); e.Build.Result != queue.Success || e.Build.Node != "b" {

@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/executor"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/throttle"
@@ -71,7 +72,7 @@ type Options struct {
 type Config struct {
 	// Definitions are those of all sites. A job that several of them define
 	// must be the same in each; the first counts.
-	Definitions []*Definition
+	Definitions []*definition.Site
 	// Executors is how many builds run at once; 0 is [DefaultExecutors].
 	Executors int
 	// Labels are those of this server. It runs the builds of jobs that ask for
@@ -151,7 +152,7 @@ type Controller struct {
 // effective is a configuration in force.
 type effective struct {
 	Config
-	jobs map[string]*definedJob
+	jobs map[string]*definition.Compiled
 	// detached is set once nothing is attached any more.
 	detached bool
 }
@@ -262,9 +263,9 @@ func (c *Controller) Close() error {
 // up half-way.
 func (c *Controller) Attach(ctx context.Context, cfg Config) (detach func(), err error) {
 	cfg = cfg.withDefaults()
-	e := &effective{Config: cfg, jobs: map[string]*definedJob{}}
+	e := &effective{Config: cfg, jobs: map[string]*definition.Compiled{}}
 	for _, d := range cfg.Definitions {
-		for full, j := range d.jobs {
+		for full, j := range d.Jobs() {
 			if e.jobs[full] == nil {
 				e.jobs[full] = j
 			}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
@@ -39,8 +40,8 @@ func TestBuildsOfAServerThatIsCutOffAreStopped(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		app := buildtoken.Job{Name: "app", Tokens: opens(), Runner: lasts(time.Minute)}
-		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{app}}})
+		app := definition.Job{Name: "app", Tokens: opens(), Runner: lasts(time.Minute)}
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{app}}})
 		s.trigger("app")
 		synctest.Wait()
 		q.cut <- struct{}{}

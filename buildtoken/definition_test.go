@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/policy"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
@@ -28,12 +29,12 @@ func TestSettingsAreInherited(t *testing.T) {
 		}
 		return all
 	}
-	d := define(t, buildtoken.Spec{Root: buildtoken.Folder{
+	d := define(t, definition.Spec{Root: definition.Folder{
 		Settings: job.Settings{QuietPeriod: new(time.Minute), Env: env("A", "root", "B", "root")},
-		Jobs:     []buildtoken.Job{{Name: "top", Runner: succeeds()}},
-		Folders: []buildtoken.Folder{{
+		Jobs:     []definition.Job{{Name: "top", Runner: succeeds()}},
+		Folders: []definition.Folder{{
 			Name: "team", Settings: job.Settings{Timeout: new(time.Hour), Dir: new("src"), Env: env("B", "team", "C", "team"), KeepBuilds: new(7)},
-			Jobs: []buildtoken.Job{
+			Jobs: []definition.Job{
 				{Name: "app", Runner: succeeds()},
 				{Name: "own", Runner: succeeds(), Settings: job.Settings{
 					QuietPeriod: new(time.Duration(0)), Timeout: new(time.Duration(0)), Dir: new(""), Env: env("C", "own"), KeepBuilds: new(0),
@@ -41,9 +42,9 @@ func TestSettingsAreInherited(t *testing.T) {
 			},
 		}},
 	}})
-	plain := define(t, buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{{Name: "plain", Runner: succeeds()}}}})
+	plain := define(t, definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{Name: "plain", Runner: succeeds()}}}})
 	for _, tt := range []struct {
-		in   *buildtoken.Definition
+		in   *definition.Site
 		full string
 		want job.Settings
 	}{
@@ -56,7 +57,7 @@ func TestSettingsAreInherited(t *testing.T) {
 			QuietPeriod: new(time.Duration(0)), Timeout: new(time.Duration(0)), Dir: new(""), KeepBuilds: new(0),
 			Env: env("A", "root", "B", "team", "C", "own"),
 		}},
-		{plain, "plain", job.Settings{QuietPeriod: new(buildtoken.DefaultQuietPeriod)}},
+		{plain, "plain", job.Settings{QuietPeriod: new(definition.DefaultQuietPeriod)}},
 	} {
 		j, ok := tt.in.Job(tt.full)
 		if !ok {
@@ -80,7 +81,7 @@ func TestSettingsAreInherited(t *testing.T) {
 
 func TestQuietPeriodIsTheDelayOfATriggerThatSaysNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSite(t, buildtoken.Config{}, buildtoken.Job{Name: "app", Tokens: opens(), Runner: succeeds()})
+		s := openSite(t, buildtoken.Config{}, definition.Job{Name: "app", Tokens: opens(), Runner: succeeds()})
 		none := s.trigger("app", func(t *buildtoken.Trigger) { t.Delay = nil })
 		if got := none.Item.Due.Sub(none.Item.Since); got != 5*time.Second {
 			t.Errorf("due after %v, want 5s", got)
@@ -92,24 +93,24 @@ func TestQuietPeriodIsTheDelayOfATriggerThatSaysNone(t *testing.T) {
 func TestNearestTokenCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openSite(t, buildtoken.Config{})
-		named := func(name string, grants token.Grant, expires time.Time) []buildtoken.Token {
-			return []buildtoken.Token{{Name: name, Digest: token.NewSecret(secret).Digest(), Grants: grants, Expires: expires}}
+		named := func(name string, grants token.Grant, expires time.Time) []definition.Token {
+			return []definition.Token{{Name: name, Digest: token.NewSecret(secret).Digest(), Grants: grants, Expires: expires}}
 		}
 		soon := time.Now().Add(time.Hour)
-		s.attach(buildtoken.Spec{Root: buildtoken.Folder{
+		s.attach(definition.Spec{Root: definition.Folder{
 			Tokens: named("root", token.Status, time.Time{}),
-			Folders: []buildtoken.Folder{{
+			Folders: []definition.Folder{{
 				Name: "team", Tokens: named("team", token.Log, time.Time{}),
-				Jobs: []buildtoken.Job{
+				Jobs: []definition.Job{
 					{Name: "app", Runner: succeeds()},
 					{Name: "own", Runner: succeeds(), Tokens: named("", token.Cancel, soon)},
 				},
 			}},
-			Jobs: []buildtoken.Job{{Name: "top", Runner: succeeds()}},
+			Jobs: []definition.Job{{Name: "top", Runner: succeeds()}},
 		}})
 		check := func(full, name string, grant token.Grant) {
 			t.Helper()
-			by := buildtoken.Caller{Secret: token.NewSecret(secret), Presented: true}
+			by := definition.Caller{Secret: token.NewSecret(secret), Presented: true}
 			_, opened, err := s.Opens(t.Context(), s.def, full, by, grant)
 			if err != nil || opened.Name != name || opened.Grants != grant {
 				t.Errorf("Opens(%s) = %q %v, %v; want token %q, %v", full, opened.Name, opened.Grants, err, name, grant)
@@ -134,56 +135,56 @@ func (r refers) Params() []string { return r.params }
 func (r refers) Poll(context.Context, runner.Build, io.Writer) (bool, error) { return false, nil }
 
 func TestBadDefinitions(t *testing.T) {
-	good := buildtoken.Job{Name: "app", Runner: succeeds()}
-	with := func(change func(*buildtoken.Job)) buildtoken.Spec {
+	good := definition.Job{Name: "app", Runner: succeeds()}
+	with := func(change func(*definition.Job)) definition.Spec {
 		j := good
 		change(&j)
-		return buildtoken.Spec{Root: buildtoken.Folder{Folders: []buildtoken.Folder{{Name: "team", Jobs: []buildtoken.Job{j}}}}}
+		return definition.Spec{Root: definition.Folder{Folders: []definition.Folder{{Name: "team", Jobs: []definition.Job{j}}}}}
 	}
-	in := func(f buildtoken.Folder) buildtoken.Spec {
-		return buildtoken.Spec{Root: buildtoken.Folder{Folders: []buildtoken.Folder{f}}}
+	in := func(f definition.Folder) definition.Spec {
+		return definition.Spec{Root: definition.Folder{Folders: []definition.Folder{f}}}
 	}
 	digest := token.NewSecret("x").Digest()
 	password := []job.Param{{Name: "P", Kind: job.KindPassword}}
 	for _, tt := range []struct {
 		name string
-		spec buildtoken.Spec
+		spec definition.Spec
 		want error
 		says string
 	}{
-		{"no runner", with(func(j *buildtoken.Job) { j.Runner = nil }), nil, "team/app"},
-		{"bad name of a job", with(func(j *buildtoken.Job) { j.Name = ".." }), job.ErrBadName, "team/.."},
-		{"no name of a job", with(func(j *buildtoken.Job) { j.Name = "" }), job.ErrBadName, "team"},
-		{"bad name of a folder", in(buildtoken.Folder{Name: "a/b"}), job.ErrBadName, "a/b"},
-		{"reserved parameter", with(func(j *buildtoken.Job) { j.Params = stringParams("PATH") }), job.ErrBadParam, "team/app"},
-		{"parameters that differ in case", with(func(j *buildtoken.Job) { j.Params = stringParams("A", "a") }), job.ErrDuplicate, "team/app"},
-		{"bad setting", with(func(j *buildtoken.Job) { j.Settings.Timeout = new(-time.Second) }), job.ErrBadSetting, "team/app"},
-		{"bad setting of the folder", in(buildtoken.Folder{Name: "team", Settings: job.Settings{QuietPeriod: new(-time.Second)}, Jobs: []buildtoken.Job{good}}), job.ErrBadSetting, "team/app"},
-		{"bad coalesce", with(func(j *buildtoken.Job) { j.Coalesce = "sometimes" }), job.ErrBadSetting, "team/app"},
-		{"the same job twice", in(buildtoken.Folder{Name: "team", Jobs: []buildtoken.Job{good, good}}), job.ErrDuplicate, "team/app"},
-		{"a job and a folder", buildtoken.Spec{Root: buildtoken.Folder{
-			Jobs: []buildtoken.Job{good}, Folders: []buildtoken.Folder{{Name: "app", Jobs: []buildtoken.Job{good}}},
+		{"no runner", with(func(j *definition.Job) { j.Runner = nil }), nil, "team/app"},
+		{"bad name of a job", with(func(j *definition.Job) { j.Name = ".." }), job.ErrBadName, "team/.."},
+		{"no name of a job", with(func(j *definition.Job) { j.Name = "" }), job.ErrBadName, "team"},
+		{"bad name of a folder", in(definition.Folder{Name: "a/b"}), job.ErrBadName, "a/b"},
+		{"reserved parameter", with(func(j *definition.Job) { j.Params = stringParams("PATH") }), job.ErrBadParam, "team/app"},
+		{"parameters that differ in case", with(func(j *definition.Job) { j.Params = stringParams("A", "a") }), job.ErrDuplicate, "team/app"},
+		{"bad setting", with(func(j *definition.Job) { j.Settings.Timeout = new(-time.Second) }), job.ErrBadSetting, "team/app"},
+		{"bad setting of the folder", in(definition.Folder{Name: "team", Settings: job.Settings{QuietPeriod: new(-time.Second)}, Jobs: []definition.Job{good}}), job.ErrBadSetting, "team/app"},
+		{"bad coalesce", with(func(j *definition.Job) { j.Coalesce = "sometimes" }), job.ErrBadSetting, "team/app"},
+		{"the same job twice", in(definition.Folder{Name: "team", Jobs: []definition.Job{good, good}}), job.ErrDuplicate, "team/app"},
+		{"a job and a folder", definition.Spec{Root: definition.Folder{
+			Jobs: []definition.Job{good}, Folders: []definition.Folder{{Name: "app", Jobs: []definition.Job{good}}},
 		}}, job.ErrDuplicate, `"app"`},
-		{"a token without a secret", with(func(j *buildtoken.Job) { j.Tokens = []buildtoken.Token{{}} }), token.ErrEmpty, "team/app"},
-		{"two tokens of a name", with(func(j *buildtoken.Job) {
-			j.Tokens = []buildtoken.Token{{Name: "a", Digest: digest}, {Name: "a", Digest: digest}}
+		{"a token without a secret", with(func(j *definition.Job) { j.Tokens = []definition.Token{{}} }), token.ErrEmpty, "team/app"},
+		{"two tokens of a name", with(func(j *definition.Job) {
+			j.Tokens = []definition.Token{{Name: "a", Digest: digest}, {Name: "a", Digest: digest}}
 		}), token.ErrDuplicate, "team/app"},
-		{"bad name of a token", with(func(j *buildtoken.Job) { j.Tokens = []buildtoken.Token{{Name: "a/b", Digest: digest}} }), token.ErrBadName, "team/app"},
-		{"a rule that is no CEL", with(func(j *buildtoken.Job) { j.Allow = []string{"true", "job ="} }), nil, "team/app allow 2"},
-		{"a rule that is not bool", with(func(j *buildtoken.Job) { j.Allow = []string{"job.name"} }), nil, "team/app allow 1"},
-		{"a rule of a token", with(func(j *buildtoken.Job) {
-			j.Tokens = []buildtoken.Token{{Name: "ci", Digest: digest, Allow: []string{"nobody"}}}
+		{"bad name of a token", with(func(j *definition.Job) { j.Tokens = []definition.Token{{Name: "a/b", Digest: digest}} }), token.ErrBadName, "team/app"},
+		{"a rule that is no CEL", with(func(j *definition.Job) { j.Allow = []string{"true", "job ="} }), nil, "team/app allow 2"},
+		{"a rule that is not bool", with(func(j *definition.Job) { j.Allow = []string{"job.name"} }), nil, "team/app allow 1"},
+		{"a rule of a token", with(func(j *definition.Job) {
+			j.Tokens = []definition.Token{{Name: "ci", Digest: digest, Allow: []string{"nobody"}}}
 		}), nil, "team/app token ci allow 1"},
-		{"a rule of a folder", in(buildtoken.Folder{Name: "team", Allow: []string{"1"}}), nil, "team allow 1"},
-		{"a rule of the top", buildtoken.Spec{Root: buildtoken.Folder{Allow: []string{"1"}}}, nil, "top level allow 1"},
-		{"an access rule", buildtoken.Spec{Access: buildtoken.Access{Build: "params.X == ''"}}, nil, "access build"},
-		{"an unknown parameter in an argument", with(func(j *buildtoken.Job) { j.Runner = refers{params: []string{"X"}} }), nil, "team/app: {param.X}"},
-		{"a password in an argument", with(func(j *buildtoken.Job) { j.Params, j.Runner = password, refers{params: []string{"P"}} }), nil, "team/app: {param.P}"},
-		{"a password in an argument of the poll", with(func(j *buildtoken.Job) { j.Params, j.Poller = password, refers{params: []string{"P"}} }), nil, "team/app: {param.P}"},
+		{"a rule of a folder", in(definition.Folder{Name: "team", Allow: []string{"1"}}), nil, "team allow 1"},
+		{"a rule of the top", definition.Spec{Root: definition.Folder{Allow: []string{"1"}}}, nil, "top level allow 1"},
+		{"an access rule", definition.Spec{Access: definition.Access{Build: "params.X == ''"}}, nil, "access build"},
+		{"an unknown parameter in an argument", with(func(j *definition.Job) { j.Runner = refers{params: []string{"X"}} }), nil, "team/app: {param.X}"},
+		{"a password in an argument", with(func(j *definition.Job) { j.Params, j.Runner = password, refers{params: []string{"P"}} }), nil, "team/app: {param.P}"},
+		{"a password in an argument of the poll", with(func(j *definition.Job) { j.Params, j.Poller = password, refers{params: []string{"P"}} }), nil, "team/app: {param.P}"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d, err := buildtoken.Define(tt.spec)
-			if d != nil || !errors.Is(err, buildtoken.ErrDefinition) || tt.want != nil && !errors.Is(err, tt.want) {
+			d, err := definition.Compile(tt.spec)
+			if d != nil || !errors.Is(err, definition.ErrInvalid) || tt.want != nil && !errors.Is(err, tt.want) {
 				t.Fatalf("Define = %v, %v; want ErrDefinition and %v", d, err, tt.want)
 			}
 			if !strings.Contains(err.Error(), tt.says) {
@@ -194,7 +195,7 @@ func TestBadDefinitions(t *testing.T) {
 }
 
 func TestAllMistakesAreNamed(t *testing.T) {
-	_, err := buildtoken.Define(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{
+	_, err := definition.Compile(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{
 		{Name: "a"},
 		{Name: "b", Runner: succeeds(), Params: stringParams("PATH")},
 		{Name: "c", Runner: succeeds(), Settings: job.Settings{Timeout: new(-time.Second)}},
@@ -209,9 +210,9 @@ func TestAllMistakesAreNamed(t *testing.T) {
 }
 
 func TestAFolderMayStandTwice(t *testing.T) {
-	d := define(t, buildtoken.Spec{Root: buildtoken.Folder{Folders: []buildtoken.Folder{
-		{Name: "team", Jobs: []buildtoken.Job{{Name: "b", Runner: succeeds()}}},
-		{Name: "team", Jobs: []buildtoken.Job{{Name: "a", Runner: succeeds()}}},
+	d := define(t, definition.Spec{Root: definition.Folder{Folders: []definition.Folder{
+		{Name: "team", Jobs: []definition.Job{{Name: "b", Runner: succeeds()}}},
+		{Name: "team", Jobs: []definition.Job{{Name: "a", Runner: succeeds()}}},
 	}}})
 	var got []string
 	for _, j := range d.Tree().Jobs() {
@@ -226,12 +227,12 @@ func TestAFolderMayStandTwice(t *testing.T) {
 func TestRulesFromTheTopDown(t *testing.T) {
 	s := openSite(t, buildtoken.Config{})
 	rule := func(level string) []string { return []string{fmt.Sprintf("!cause.contains(%q)", level)} }
-	s.attach(buildtoken.Spec{Root: buildtoken.Folder{
+	s.attach(definition.Spec{Root: definition.Folder{
 		Allow: rule("root"),
-		Folders: []buildtoken.Folder{{
+		Folders: []definition.Folder{{
 			Name: "team", Allow: rule("team"),
-			Tokens: []buildtoken.Token{{Name: "ci", Digest: token.NewSecret(secret).Digest(), Allow: rule("token")}},
-			Jobs:   []buildtoken.Job{{Name: "app", Allow: rule("job"), Runner: succeeds()}},
+			Tokens: []definition.Token{{Name: "ci", Digest: token.NewSecret(secret).Digest(), Allow: rule("token")}},
+			Jobs:   []definition.Job{{Name: "app", Allow: rule("job"), Runner: succeeds()}},
 		}},
 	}})
 	for _, tt := range []struct{ cause, want string }{
@@ -255,18 +256,18 @@ func TestRulesFromTheTopDown(t *testing.T) {
 
 func BenchmarkDefine(b *testing.B) {
 	for _, n := range []int{1_000, 100_000} {
-		root := buildtoken.Folder{Tokens: opens(), Allow: []string{`user == ""`}}
+		root := definition.Folder{Tokens: opens(), Allow: []string{`user == ""`}}
 		for f := range n / 100 {
-			folder := buildtoken.Folder{Name: fmt.Sprintf("folder%d", f)}
+			folder := definition.Folder{Name: fmt.Sprintf("folder%d", f)}
 			for j := range 100 {
-				folder.Jobs = append(folder.Jobs, buildtoken.Job{Name: fmt.Sprintf("job%d", j), Tokens: opens(), Runner: succeeds(), Params: stringParams("A", "B")})
+				folder.Jobs = append(folder.Jobs, definition.Job{Name: fmt.Sprintf("job%d", j), Tokens: opens(), Runner: succeeds(), Params: stringParams("A", "B")})
 			}
 			root.Folders = append(root.Folders, folder)
 		}
 		b.Run(fmt.Sprintf("jobs=%d", n), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := buildtoken.Define(buildtoken.Spec{Root: root}); err != nil {
+				if _, err := definition.Compile(definition.Spec{Root: root}); err != nil {
 					b.Fatal(err)
 				}
 			}

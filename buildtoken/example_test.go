@@ -12,6 +12,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
@@ -48,11 +49,11 @@ func Example() {
 	}
 
 	quietPeriod := 50 * time.Millisecond
-	definition, err := buildtoken.Define(buildtoken.Spec{Root: buildtoken.Folder{
+	site, err := definition.Compile(definition.Spec{Root: definition.Folder{
 		Settings: job.Settings{QuietPeriod: &quietPeriod},
-		Jobs: []buildtoken.Job{{
+		Jobs: []definition.Job{{
 			Name:   "RevolutionTest",
-			Tokens: []buildtoken.Token{{Digest: token.NewSecret("TacoTuesday").Digest()}},
+			Tokens: []definition.Token{{Digest: token.NewSecret("TacoTuesday").Digest()}},
 			Params: []job.Param{{Name: "WHOM", Kind: job.KindString, Default: "nobody"}},
 			Runner: greeter{},
 		}},
@@ -60,19 +61,19 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	detach, err := controller.Attach(ctx, buildtoken.Config{Definitions: []*buildtoken.Definition{definition}})
+	detach, err := controller.Attach(ctx, buildtoken.Config{Definitions: []*definition.Site{site}})
 	if err != nil {
 		log.Fatal(err)
 	}
 
 	trigger := buildtoken.Trigger{
-		Caller: buildtoken.Caller{Secret: token.NewSecret("TacoTuesday"), Presented: true, Remote: netip.MustParseAddr("192.0.2.7")},
+		Caller: definition.Caller{Secret: token.NewSecret("TacoTuesday"), Presented: true, Remote: netip.MustParseAddr("192.0.2.7")},
 		Action: buildtoken.BuildWithParameters,
 		Job:    "RevolutionTest",
 		Values: map[string][]string{"WHOM": {"world"}},
 	}
 	for range 2 { // the second joins the first, which has not started
-		outcome, err := controller.Trigger(ctx, definition, trigger)
+		outcome, err := controller.Trigger(ctx, site, trigger)
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -81,7 +82,7 @@ func Example() {
 
 	// Close lets running builds end. This waits until the one build began.
 	for {
-		entry, err := controller.Entry(ctx, definition, 1)
+		entry, err := controller.Entry(ctx, site, 1)
 		if err != nil {
 			log.Fatal(err)
 		}

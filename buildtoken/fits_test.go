@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
@@ -45,7 +46,7 @@ func TestBuildThatCannotBeStartedIsRefusedAtOnce(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var asked atomic.Int32
-				s := openSite(t, buildtoken.Config{}, buildtoken.Job{
+				s := openSite(t, buildtoken.Config{}, definition.Job{
 					Name: "app", Tokens: opens(), Params: stringParams("V"), Runner: sized{succeeds(), tt.limit, &asked},
 				})
 				for range 2 {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
@@ -23,7 +24,7 @@ func once(key string) func(*buildtoken.Trigger) {
 
 func TestTriggerWithAKeyIsAnsweredAsTheFirstTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSite(t, buildtoken.Config{}, buildtoken.Job{Name: "app", Tokens: opens(), Runner: succeeds()})
+		s := openSite(t, buildtoken.Config{}, definition.Job{Name: "app", Tokens: opens(), Runner: succeeds()})
 		first := s.trigger("app", once("k"))
 		synctest.Wait() // it is built
 		again := s.trigger("app", once("k"), delayed("1h"))
@@ -34,7 +35,7 @@ func TestTriggerWithAKeyIsAnsweredAsTheFirstTime(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.open()
-		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}}}})
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}}}})
 		if again := s.trigger("app", once("k")); again.Item.ID != first.Item.ID || !again.Repeated {
 			t.Errorf("after a restart %+v, want item %d, repeated", again, first.Item.ID)
 		}
@@ -51,13 +52,13 @@ func TestTriggerWithAKeyIsAnsweredAsTheFirstTime(t *testing.T) {
 // Whoever gives the same key by chance, or to learn something, gets an item of its own.
 func TestKeysAreOfOneTokenOrUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		named := func(name, text string) buildtoken.Token {
-			return buildtoken.Token{Name: name, Digest: token.NewSecret(text).Digest()}
+		named := func(name, text string) definition.Token {
+			return definition.Token{Name: name, Digest: token.NewSecret(text).Digest()}
 		}
-		spec := buildtoken.Spec{
-			Access: buildtoken.Access{Build: `true`},
-			Root: buildtoken.Folder{Tokens: []buildtoken.Token{named("ci", "outer")}, Jobs: []buildtoken.Job{
-				{Name: "app", Runner: lasts(time.Hour), Coalesce: job.Never, Tokens: []buildtoken.Token{named("ci", "inner"), named("alice", "other")}},
+		spec := definition.Spec{
+			Access: definition.Access{Build: `true`},
+			Root: definition.Folder{Tokens: []definition.Token{named("ci", "outer")}, Jobs: []definition.Job{
+				{Name: "app", Runner: lasts(time.Hour), Coalesce: job.Never, Tokens: []definition.Token{named("ci", "inner"), named("alice", "other")}},
 			}},
 		}
 		s := openSite(t, buildtoken.Config{})
@@ -66,7 +67,7 @@ func TestKeysAreOfOneTokenOrUser(t *testing.T) {
 			return func(t *buildtoken.Trigger) { t.Secret = token.NewSecret(secret) }
 		}
 		as := func(user string) func(*buildtoken.Trigger) {
-			return func(t *buildtoken.Trigger) { t.Caller = buildtoken.Caller{User: user, Post: true} }
+			return func(t *buildtoken.Trigger) { t.Caller = definition.Caller{User: user, Post: true} }
 		}
 		seen := map[int64]string{}
 		for _, by := range []struct {
@@ -99,7 +100,7 @@ func TestKeysAreOfOneTokenOrUser(t *testing.T) {
 
 func TestRepeatedTriggerLeavesNoFiles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSite(t, buildtoken.Config{}, buildtoken.Job{
+		s := openSite(t, buildtoken.Config{}, definition.Job{
 			Name: "app", Tokens: opens(), Runner: succeeds(), Params: []job.Param{{Name: "F", Kind: job.KindFile}, {Name: "G", Kind: job.KindFile}},
 		})
 		with := func(f, g string) func(*buildtoken.Trigger) {
@@ -123,7 +124,7 @@ func TestRepeatedTriggerLeavesNoFiles(t *testing.T) {
 
 func TestNoKeyIsOnDiskAsItCame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSite(t, buildtoken.Config{}, buildtoken.Job{Name: "app", Tokens: opens(), Runner: succeeds()})
+		s := openSite(t, buildtoken.Config{}, definition.Job{Name: "app", Tokens: opens(), Runner: succeeds()})
 		const key = "a-key-of-a-client"
 		s.trigger("app", once(key))
 		s.trigger("app", once(key))
@@ -159,7 +160,7 @@ func TestNoKeyIsOnDiskAsItCame(t *testing.T) {
 // Who gives up while the first trigger is on its way asks again, and there is one item.
 func TestTriggerThatWasGivenUpIsFoundByItsKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSite(t, buildtoken.Config{}, buildtoken.Job{Name: "app", Tokens: opens(), Runner: lasts(time.Hour), Coalesce: job.Never})
+		s := openSite(t, buildtoken.Config{}, definition.Job{Name: "app", Tokens: opens(), Runner: lasts(time.Hour), Coalesce: job.Never})
 		for range 50 {
 			ctx, cancel := context.WithCancel(t.Context())
 			go cancel()

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
@@ -112,7 +113,7 @@ func (c *Controller) poll(ctx context.Context, full, root string) {
 	}
 	log := func() *zap.Logger { return c.logger().With(zap.String("job", full)) }
 	j, ok := c.effective.Load().jobs[full] // as it is now: the wait may have been long
-	if !ok || j.poller == nil || j.Disabled {
+	if !ok || j.Poller == nil || j.Disabled {
 		log().Info("poll dropped: the job is gone, disabled, or is not polled any more")
 		return
 	}
@@ -143,7 +144,7 @@ func (c *Controller) poll(ctx context.Context, full, root string) {
 }
 
 // look asks the poller. It sees the parameters that a build would get.
-func (c *Controller) look(ctx context.Context, j *definedJob, root, workspace string, out *pollLog) (bool, error) {
+func (c *Controller) look(ctx context.Context, j *definition.Compiled, root, workspace string, out *pollLog) (bool, error) {
 	limit := maxPollTime
 	if timeout := j.Settings.Timeout; timeout != nil && *timeout > 0 {
 		limit = *timeout
@@ -155,7 +156,7 @@ func (c *Controller) look(ctx context.Context, j *definedJob, root, workspace st
 		return false, fmt.Errorf("buildtoken: defaults: %w", err)
 	}
 	b := queue.Build{Item: queue.Item{Job: j.FullName, Root: root}}
-	changed, err := j.poller.Poll(ctx, c.describe(j, b, values, workspace), out)
+	changed, err := j.Poller.Poll(ctx, c.describe(j, b, values, workspace), out)
 	if err != nil {
 		return false, fmt.Errorf("poll: %w", err)
 	}
@@ -164,7 +165,7 @@ func (c *Controller) look(ctx context.Context, j *definedJob, root, workspace st
 
 // scheduleChange queues a build as polling does it: default parameters, the
 // job's quiet period, one cause for all changes.
-func (c *Controller) scheduleChange(ctx context.Context, j *definedJob, root string) error {
+func (c *Controller) scheduleChange(ctx context.Context, j *definition.Compiled, root string) error {
 	values, err := j.Values(nil, nil)
 	if err != nil {
 		return fmt.Errorf("buildtoken: defaults: %w", err)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
@@ -30,7 +31,7 @@ func TestPollResults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var changed bool
 		var err error
-		s := openSite(t, buildtoken.Config{}, buildtoken.Job{
+		s := openSite(t, buildtoken.Config{}, definition.Job{
 			Name: "app", Tokens: opens(), Runner: succeeds(), Settings: job.Settings{QuietPeriod: new(3 * time.Second)},
 			Params: []job.Param{{Name: "S", Kind: job.KindString, Default: "main"}},
 			Poller: looks(func(_ context.Context, b runner.Build, log io.Writer) (bool, error) {
@@ -121,8 +122,8 @@ func TestOnePollRunsAndOneWaits(t *testing.T) {
 			return false, nil
 		})
 		s := openSite(t, buildtoken.Config{},
-			buildtoken.Job{Name: "app", Tokens: opens(), Runner: succeeds(), Poller: poller},
-			buildtoken.Job{Name: "other", Tokens: opens(), Runner: succeeds(), Poller: poller})
+			definition.Job{Name: "app", Tokens: opens(), Runner: succeeds(), Poller: poller},
+			definition.Job{Name: "other", Tokens: opens(), Runner: succeeds(), Poller: poller})
 		for range 10 {
 			poll(s, "app")
 			time.Sleep(time.Second)
@@ -158,7 +159,7 @@ func TestPollAndBuildDoNotMeet(t *testing.T) {
 			inside--
 		}
 		polls := 0
-		s := openSite(t, buildtoken.Config{}, buildtoken.Job{
+		s := openSite(t, buildtoken.Config{}, definition.Job{
 			Name: "app", Tokens: opens(), Concurrent: true,
 			Runner: runs(func(_ context.Context, b runner.Build, _ io.Writer) runner.Result {
 				enter(b.Workspace)
@@ -191,7 +192,7 @@ func TestPollsThatAreRefusedOrDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		looked := 0
 		release := make(chan struct{})
-		app := buildtoken.Job{
+		app := definition.Job{
 			Name: "app", Tokens: opens(), Runner: succeeds(), Params: stringParams("S"),
 			Poller: looks(func(context.Context, runner.Build, io.Writer) (bool, error) {
 				looked++
@@ -213,7 +214,7 @@ func TestPollsThatAreRefusedOrDropped(t *testing.T) {
 		synctest.Wait()
 		poll(s, "app")
 		app.Disabled = true
-		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{app}}})
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{app}}})
 		close(release)
 		synctest.Wait()
 		if looked != 1 {
@@ -237,7 +238,7 @@ func TestPollEndsWithItsTimeoutAndWithTheServer(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var took time.Duration
-				s := openSite(t, buildtoken.Config{}, buildtoken.Job{
+				s := openSite(t, buildtoken.Config{}, definition.Job{
 					Name: "app", Tokens: opens(), Runner: succeeds(), Settings: job.Settings{Timeout: tt.timeout},
 					Poller: looks(func(ctx context.Context, _ runner.Build, _ io.Writer) (bool, error) {
 						start := time.Now()
@@ -270,7 +271,7 @@ func TestPollEndsWithItsTimeoutAndWithTheServer(t *testing.T) {
 
 func TestPollLogIsBoundedAndKeepsItsLastLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSite(t, buildtoken.Config{}, buildtoken.Job{
+		s := openSite(t, buildtoken.Config{}, definition.Job{
 			Name: "app", Tokens: opens(), Runner: succeeds(),
 			Poller: looks(func(_ context.Context, _ runner.Build, log io.Writer) (bool, error) {
 				for range 100 {

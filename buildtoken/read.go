@@ -6,71 +6,21 @@ import (
 	"slices"
 	"time"
 
-	"github.com/buildtoken/buildtoken/buildtoken/job"
-	"github.com/buildtoken/buildtoken/buildtoken/policy"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
-// Right is what a caller without a token may do with a job.
-type Right string
-
-// The rights, as the access block of a configuration has them.
-const (
-	Read  Right = "read"
-	Start Right = "build"
-	Stop  Right = "cancel"
-)
-
-// May says whether the access rules of a site give a caller a right. full is
-// the job's full name; "" asks about what belongs to no job.
-func (d *Definition) May(ctx context.Context, by Caller, right Right, full string) bool {
-	var p *policy.Policy
-	switch right {
-	case Read:
-		p = d.access.read
-	case Start:
-		p = d.access.build
-	case Stop:
-		p = d.access.cancel
-	default:
-		return false
-	}
-	return p.Decide(ctx, &policy.Input{Job: policy.JobOf(full), User: by.User, Request: by.request()}) == nil
-}
-
-// Job finds a job of the site by its full name as a request gave it.
-func (d *Definition) Job(given string) (*job.Job, bool) {
-	j, err := d.lookup(given)
-	if err != nil {
-		return nil, false
-	}
-	return j.Job, true
-}
-
-// Pollable says whether the job has something to poll with, Badged whether
-// its state may be seen by everybody as a picture.
-func (d *Definition) Pollable(full string) bool {
-	j, ok := d.jobs[full]
-	return ok && j.poller != nil
-}
-
-// Badged says whether everybody may see the job's state as a picture.
-func (d *Definition) Badged(full string) bool {
-	j, ok := d.jobs[full]
-	return ok && j.badge
-}
-
 // Opens checks a token for something else than a trigger: status, log or
 // cancel. It answers what [Controller.Trigger] answers to a wrong token, and
 // [ErrNotGranted] if the token does not open this.
-func (c *Controller) Opens(ctx context.Context, d *Definition, given string, by Caller, need token.Grant) (full string, t token.Token, err error) {
+func (c *Controller) Opens(ctx context.Context, d *definition.Site, given string, by definition.Caller, need token.Grant) (full string, t token.Token, err error) {
 	now := time.Now()
-	j, err := d.lookup(given)
-	if err != nil || j.tokens.Len() == 0 {
+	j, err := d.Find(given)
+	if err != nil || j.Tokens.Len() == 0 {
 		_, _ = token.Set{}.Check(now, by.Secret) // the same work as for a job that exists
 		if err == nil {
-			err = fmt.Errorf("%w: no token opens %s", ErrUnknownJob, j.FullName)
+			err = fmt.Errorf("%w: no token opens %s", definition.ErrUnknownJob, j.FullName)
 		}
 		return "", token.Token{}, err
 	}
@@ -92,12 +42,12 @@ func (c *Controller) ShuttingDown() bool { return c.effective.Load().detached }
 
 // Entry says where an item is. An item of a job that the site does not have
 // is queue.ErrNotFound.
-func (c *Controller) Entry(ctx context.Context, d *Definition, id int64) (queue.Entry, error) {
+func (c *Controller) Entry(ctx context.Context, d *definition.Site, id int64) (queue.Entry, error) {
 	entry, err := c.queue.Entry(ctx, time.Now(), id)
 	if err != nil {
 		return queue.Entry{}, fmt.Errorf("buildtoken: item: %w", err)
 	}
-	if d.jobs[entry.Item.Job] == nil {
+	if !d.Has(entry.Item.Job) {
 		return queue.Entry{}, fmt.Errorf("%w: item %d", queue.ErrNotFound, id)
 	}
 	entry.Blockage = entry.Blockage.Among(c.nodes())
@@ -106,7 +56,7 @@ func (c *Controller) Entry(ctx context.Context, d *Definition, id int64) (queue.
 
 // Items lists queued items, due first, at most limit; full restricts them to
 // one job, "" means all jobs of the site.
-func (c *Controller) Items(ctx context.Context, d *Definition, full string, limit int) ([]queue.Entry, error) {
+func (c *Controller) Items(ctx context.Context, d *definition.Site, full string, limit int) ([]queue.Entry, error) {
 	limit = max(limit, 0)
 	now := time.Now()
 	for ask := limit; ; ask *= 4 {
@@ -119,7 +69,7 @@ func (c *Controller) Items(ctx context.Context, d *Definition, full string, limi
 		for i := range entries {
 			entries[i].Blockage = entries[i].Blockage.Among(c.nodes())
 		}
-		own := slices.DeleteFunc(entries, func(e queue.Entry) bool { return d.jobs[e.Item.Job] == nil })
+		own := slices.DeleteFunc(entries, func(e queue.Entry) bool { return !d.Has(e.Item.Job) })
 		if all || len(own) >= limit {
 			return own[:min(len(own), limit)], nil
 		}

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken/console"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
@@ -74,14 +75,14 @@ func (c *Controller) reap(ctx context.Context, e *effective, lost []queue.Build)
 		if j == nil {
 			continue
 		}
-		if r, ok := j.runner.(reaper); ok {
+		if r, ok := j.Runner.(reaper); ok {
 			builds.Go(func() { c.reapBuild(ctx, e.Log, r, j, b) }) // waited for below
 		}
 	}
 	builds.Wait()
 }
 
-func (c *Controller) reapBuild(ctx context.Context, log *zap.Logger, r reaper, j *definedJob, b queue.Build) {
+func (c *Controller) reapBuild(ctx context.Context, log *zap.Logger, r reaper, j *definition.Compiled, b queue.Build) {
 	log = log.With(zap.String("job", b.Item.Job), zap.Int64("number", b.Number))
 	// Which of the job's workspaces it had is not on record.
 	workspaces, err := c.spaces.of(b.Item.Job)

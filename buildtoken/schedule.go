@@ -1,16 +1,16 @@
 package buildtoken
 
 import (
-	"strconv"
-
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
+	"strconv"
 	"time"
 
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
@@ -18,7 +18,7 @@ import (
 
 // schedule queues what a trigger asks for, which may be what one asked for
 // that came before it.
-func (c *Controller) schedule(ctx context.Context, now time.Time, j *definedJob, t Trigger, opened token.Token, values []job.Value, delay time.Duration, cause queue.Cause) (Outcome, error) {
+func (c *Controller) schedule(ctx context.Context, now time.Time, j *definition.Compiled, t Trigger, opened token.Token, values []job.Value, delay time.Duration, cause queue.Cause) (Outcome, error) {
 	out := Outcome{Job: j.FullName}
 	r := queue.Request{Job: j.FullName, Digest: c.vault.Digest(values), Delay: delay, Cause: cause, Root: t.Root, Solo: j.Coalesce == job.Never}
 	if t.Once != nil {

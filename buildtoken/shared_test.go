@@ -22,6 +22,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/console"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -483,7 +484,7 @@ func TestServersNeedTheSameKey(t *testing.T) {
 			continue
 		}
 		d := define(t, c.spec())
-		if _, err := ctl.Attach(t.Context(), buildtoken.Config{Definitions: []*buildtoken.Definition{d}}); err != nil {
+		if _, err := ctl.Attach(t.Context(), buildtoken.Config{Definitions: []*definition.Site{d}}); err != nil {
 			t.Fatal(err)
 		}
 		if step.queue {

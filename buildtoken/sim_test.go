@@ -24,6 +24,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
@@ -93,7 +94,7 @@ type world struct {
 
 	c      *buildtoken.Controller
 	plug   *plug
-	def    *buildtoken.Definition
+	def    *definition.Site
 	detach func()
 	now    setup // in force
 
@@ -327,27 +328,27 @@ func (w *world) attach(s setup) (detach func()) {
 	w.mu.Lock()
 	w.now = s
 	w.mu.Unlock()
-	spec := buildtoken.Spec{Root: buildtoken.Folder{Tokens: opens()}}
-	team := buildtoken.Folder{Name: "team"}
+	spec := definition.Spec{Root: definition.Folder{Tokens: opens()}}
+	team := definition.Folder{Name: "team"}
 	for _, full := range slices.Sorted(maps.Keys(s.jobs)) {
 		j := s.jobs[full]
 		if j.absent {
 			continue
 		}
 		folder, name := job.Split(full)
-		defined := buildtoken.Job{Name: name, Disabled: j.disabled, Concurrent: j.concurrent, Params: stringParams("V"), Runner: runs(w.run)}
+		defined := definition.Job{Name: name, Disabled: j.disabled, Concurrent: j.concurrent, Params: stringParams("V"), Runner: runs(w.run)}
 		if folder == "" {
 			spec.Root.Jobs = append(spec.Root.Jobs, defined)
 		} else {
 			team.Jobs = append(team.Jobs, defined)
 		}
 	}
-	spec.Root.Folders = []buildtoken.Folder{team}
+	spec.Root.Folders = []definition.Folder{team}
 	def := define(w.t, spec)
 	w.def = def
 	grace := []time.Duration{-1, 5 * time.Second, time.Minute}[w.rand.IntN(3)]
 	detach, err := w.c.Attach(w.t.Context(), buildtoken.Config{
-		Definitions: []*buildtoken.Definition{def}, Executors: s.executors, KeepBuilds: 100_000, ShutdownTimeout: grace, QueueLimit: 30,
+		Definitions: []*definition.Site{def}, Executors: s.executors, KeepBuilds: 100_000, ShutdownTimeout: grace, QueueLimit: 30,
 	})
 	if err != nil {
 		w.t.Fatalf("Attach = %v", err)
@@ -442,7 +443,7 @@ func (w *world) answered(now time.Time, a simTrigger, out buildtoken.Outcome, er
 	var want error
 	switch {
 	case j.absent:
-		want = buildtoken.ErrUnknownJob
+		want = definition.ErrUnknownJob
 	case j.disabled:
 		want = buildtoken.ErrNotBuildable
 	case errors.Is(err, errCrashed):

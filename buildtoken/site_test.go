@@ -17,6 +17,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
@@ -60,19 +61,19 @@ func lasts(d time.Duration) runs {
 const secret = "TacoTuesday"
 
 // opens is a token with the secret of all tests.
-func opens(grants ...token.Grant) []buildtoken.Token {
-	t := buildtoken.Token{Digest: token.NewSecret(secret).Digest()}
+func opens(grants ...token.Grant) []definition.Token {
+	t := definition.Token{Digest: token.NewSecret(secret).Digest()}
 	for _, g := range grants {
 		t.Grants |= g
 	}
-	return []buildtoken.Token{t}
+	return []definition.Token{t}
 }
 
 // site is a controller with one definition.
 type site struct {
 	*buildtoken.Controller
 	t      testing.TB
-	def    *buildtoken.Definition
+	def    *definition.Site
 	dir    string
 	key    vault.Key
 	cfg    buildtoken.Config
@@ -82,13 +83,13 @@ type site struct {
 
 // openSite opens a controller on a folder of the test and attaches a
 // definition of the jobs. It is closed at the end of the test.
-func openSite(t testing.TB, cfg buildtoken.Config, jobs ...buildtoken.Job) *site {
+func openSite(t testing.TB, cfg buildtoken.Config, jobs ...definition.Job) *site {
 	t.Helper()
 	core, logs := observer.New(zap.DebugLevel)
 	s := &site{t: t, dir: t.TempDir(), key: vault.NewKey(), cfg: cfg, logs: logs}
 	s.cfg.Log = zap.New(core)
 	s.open()
-	s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: jobs}})
+	s.attach(definition.Spec{Root: definition.Folder{Jobs: jobs}})
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Errorf("Close = %v", err)
@@ -126,7 +127,7 @@ func commitFast(tx *bolt.Tx) error {
 }
 
 // attach puts a definition into force and returns what takes it out again.
-func (s *site) attach(spec buildtoken.Spec) (detach func()) {
+func (s *site) attach(spec definition.Spec) (detach func()) {
 	s.t.Helper()
 	s.def = define(s.t, spec)
 	cfg := s.cfg
@@ -139,9 +140,9 @@ func (s *site) attach(spec buildtoken.Spec) (detach func()) {
 	return detach
 }
 
-func define(t testing.TB, spec buildtoken.Spec) *buildtoken.Definition {
+func define(t testing.TB, spec definition.Spec) *definition.Site {
 	t.Helper()
-	d, err := buildtoken.Define(spec)
+	d, err := definition.Compile(spec)
 	if err != nil {
 		t.Fatalf("Define = %v", err)
 	}
@@ -151,7 +152,7 @@ func define(t testing.TB, spec buildtoken.Spec) *buildtoken.Definition {
 // ask is a trigger with the right token and no delay.
 func ask(full string, change ...func(*buildtoken.Trigger)) buildtoken.Trigger {
 	t := buildtoken.Trigger{
-		Caller: buildtoken.Caller{Secret: token.NewSecret(secret), Presented: true},
+		Caller: definition.Caller{Secret: token.NewSecret(secret), Presented: true},
 		Action: buildtoken.Build, Job: full, Root: "http://ci.example.com/", Delay: new("0"),
 	}
 	for _, f := range change {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner/execrunner"
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
@@ -38,8 +39,8 @@ func BenchmarkDueToStart(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	d := define(b, buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{labelled("date", "", date)}}})
-	detach, err := c.Attach(b.Context(), buildtoken.Config{Definitions: []*buildtoken.Definition{d}})
+	d := define(b, definition.Spec{Root: definition.Folder{Jobs: []definition.Job{labelled("date", "", date)}}})
+	detach, err := c.Attach(b.Context(), buildtoken.Config{Definitions: []*definition.Site{d}})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -77,7 +78,7 @@ func dueToStart(b *testing.B, triggered, runs *site) {
 }
 
 // startOf waits for the item's build and returns the time that it printed.
-func startOf(ctx context.Context, b *testing.B, c *buildtoken.Controller, id int64, d *buildtoken.Definition) time.Time {
+func startOf(ctx context.Context, b *testing.B, c *buildtoken.Controller, id int64, d *definition.Site) time.Time {
 	b.Helper()
 	entry, err := c.Await(ctx, d, id, queue.Entry.Ended)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/policy"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
@@ -91,7 +92,7 @@ func reasonOf(err error) string {
 		return "throttled"
 	}
 	switch {
-	case errors.Is(err, ErrUnknownJob):
+	case errors.Is(err, definition.ErrUnknownJob):
 		return "unknown"
 	case errors.Is(err, token.ErrMismatch), errors.Is(err, token.ErrMissing), errors.Is(err, token.ErrExpired), errors.Is(err, ErrNotGranted):
 		return "token"

@@ -5,14 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"go.uber.org/zap"
 
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/policy"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -22,8 +19,6 @@ import (
 // Errors of [Controller.Trigger], besides those of packages token, job,
 // policy and queue. Each may come wrapped.
 var (
-	// ErrUnknownJob says that there is no such job, or none that a token opens.
-	ErrUnknownJob = errors.New("buildtoken: unknown job")
 	// ErrNeedsPost says that a caller without a token must use POST.
 	ErrNeedsPost = errors.New("buildtoken: without a token this needs POST")
 	// ErrNotBuildable says that the job is disabled.
@@ -67,42 +62,9 @@ type Upload struct {
 	Open func() (io.ReadCloser, error)
 }
 
-// Caller is who asks for something.
-type Caller struct {
-	// Secret is the token that was presented, Presented whether one was at
-	// all: an empty one is a wrong one.
-	Secret    token.Secret
-	Presented bool
-	// User is whom an authentication handler let in; "" is nobody.
-	User string
-	// Remote is the client's address; the zero value is unknown.
-	Remote netip.Addr
-	// Post says that the method was POST.
-	Post bool
-	// Request gives what rules see. It is called when there is a rule to ask, by
-	// the goroutine that the Caller was handed to; nil is an empty request.
-	Request func() policy.Request
-}
-
-// remote returns the client's address for logs; "" if it has none, as on a Unix socket.
-func (by Caller) remote() string {
-	if !by.Remote.IsValid() {
-		return ""
-	}
-	return by.Remote.String()
-}
-
-// request is what rules see of the request.
-func (by Caller) request() policy.Request {
-	if by.Request == nil {
-		return policy.Request{}
-	}
-	return by.Request()
-}
-
 // Trigger asks for a build or a poll.
 type Trigger struct {
-	Caller
+	definition.Caller
 	Action Action
 	// Job is the full name as it came.
 	Job string
@@ -145,7 +107,7 @@ type Outcome struct {
 // what the caller may learn: whether the job exists at all comes first and
 // looks the same for all the ways in which it doesn't; anything about the job
 // itself comes after the token.
-func (c *Controller) Trigger(ctx context.Context, d *Definition, t Trigger) (Outcome, error) {
+func (c *Controller) Trigger(ctx context.Context, d *definition.Site, t Trigger) (Outcome, error) {
 	now := time.Now()
 	out, tokenName, err := c.trigger(ctx, now, d, t)
 	c.stats.trigger(out, err)
@@ -155,17 +117,17 @@ func (c *Controller) Trigger(ctx context.Context, d *Definition, t Trigger) (Out
 	}
 	if log := c.logger().Check(zap.DebugLevel, "trigger accepted"); log != nil {
 		log.Write(zap.String("job", out.Job), zap.String("action", string(t.Action)), zap.Int64("item", out.Item.ID),
-			zap.Bool("created", out.Created), zap.String("token", tokenName), zap.String("remote", t.remote()))
+			zap.Bool("created", out.Created), zap.String("token", tokenName), zap.String("remote", t.RemoteText()))
 	}
 	return out, nil
 }
 
-func (c *Controller) trigger(ctx context.Context, now time.Time, d *Definition, t Trigger) (Outcome, string, error) {
-	j, err := d.lookup(t.Job)
-	if err != nil || (j.tokens.Len() == 0 && !t.UserMayTrigger) {
+func (c *Controller) trigger(ctx context.Context, now time.Time, d *definition.Site, t Trigger) (Outcome, string, error) {
+	j, err := d.Find(t.Job)
+	if err != nil || (j.Tokens.Len() == 0 && !t.UserMayTrigger) {
 		_, _ = token.Set{}.Check(now, t.Secret) // the same work as for a job that exists
 		if err == nil {
-			err = fmt.Errorf("%w: no token opens %s", ErrUnknownJob, j.FullName)
+			err = fmt.Errorf("%w: no token opens %s", definition.ErrUnknownJob, j.FullName)
 		}
 		return Outcome{}, "", err
 	}
@@ -181,23 +143,22 @@ func (c *Controller) trigger(ctx context.Context, now time.Time, d *Definition, 
 
 // authorize finds the token that opens the job, or the rule that lets a user
 // do without, and returns the rules that the trigger has to meet.
-func (c *Controller) authorize(ctx context.Context, now time.Time, d *Definition, j *definedJob, by Caller, need token.Grant) (token.Token, []*policy.Policy, error) {
+func (c *Controller) authorize(ctx context.Context, now time.Time, d *definition.Site, j *definition.Compiled, by definition.Caller, need token.Grant) (token.Token, []*policy.Policy, error) {
 	e := c.effective.Load()
 	if wait := c.wrong.Wait(now, e.WrongTokens, by.Remote, j.FullName); wait > 0 {
 		return token.Token{}, nil, &ThrottledError{Wait: wait}
 	}
 	if !by.Presented {
 		_, err := token.Set{}.Check(now, token.Secret{})
-		in := policy.Input{Job: policy.JobOf(j.FullName), User: by.User, Request: by.request()}
-		if need != token.Trigger || d.access.build.Decide(ctx, &in) != nil {
+		if need != token.Trigger || !d.May(ctx, by, definition.Start, j.FullName) {
 			return token.Token{}, nil, err
 		}
 		if !by.Post {
 			return token.Token{}, nil, ErrNeedsPost
 		}
-		return token.Token{}, j.rules, nil
+		return token.Token{}, j.Rules, nil
 	}
-	opened, err := j.tokens.Check(now, by.Secret)
+	opened, err := j.Tokens.Check(now, by.Secret)
 	if err != nil {
 		if errors.Is(err, token.ErrMissing) { // an empty token was presented: that is a wrong one
 			err = token.ErrMismatch
@@ -208,19 +169,16 @@ func (c *Controller) authorize(ctx context.Context, now time.Time, d *Definition
 	if !opened.Grants.Has(need) {
 		return opened, nil, fmt.Errorf("%w: %s", ErrNotGranted, need)
 	}
-	if own := j.byToken[tokenKey{opened.Level, opened.Name}]; own != nil {
-		return opened, append(j.rules[:len(j.rules):len(j.rules)], own), nil
-	}
-	return opened, j.rules, nil
+	return opened, j.RulesFor(opened), nil
 }
 
 // accept checks what was asked for, and queues it.
-func (c *Controller) accept(ctx context.Context, now time.Time, j *definedJob, t Trigger, opened token.Token, rules []*policy.Policy) (Outcome, error) {
+func (c *Controller) accept(ctx context.Context, now time.Time, j *definition.Compiled, t Trigger, opened token.Token, rules []*policy.Policy) (Outcome, error) {
 	out := Outcome{Job: j.FullName}
 	switch {
 	case j.Disabled:
 		return out, fmt.Errorf("%s %w", t.Job, ErrNotBuildable)
-	case t.Action == Polling && j.poller == nil:
+	case t.Action == Polling && j.Poller == nil:
 		return out, fmt.Errorf("%s %w", t.Job, ErrNotPollable)
 	case t.Action == Build && len(j.Params) > 0 && !t.AnyKind:
 		return out, ErrTakesParameters
@@ -243,7 +201,7 @@ func (c *Controller) accept(ctx context.Context, now time.Time, j *definedJob, t
 	if len(rules) > 0 {
 		if err := decide(ctx, rules, &policy.Input{
 			Job: policy.JobOf(j.FullName), Token: policy.Token{Name: opened.Name}, Params: texts(values),
-			Delay: delay, Cause: cause.Note, User: t.User, Now: now, Request: t.request(),
+			Delay: delay, Cause: cause.Note, User: t.User, Now: now, Request: t.PolicyRequest(),
 		}); err != nil {
 			return out, err
 		}
@@ -262,7 +220,7 @@ const pendingRef = "pending"
 
 // values are the parameters of the build, checked. Jenkins' build endpoint
 // gives a job with parameters their defaults.
-func (c *Controller) values(j *definedJob, t Trigger) ([]job.Value, error) {
+func (c *Controller) values(j *definition.Compiled, t Trigger) ([]job.Value, error) {
 	if t.Action == Polling || len(j.Params) == 0 {
 		return nil, nil
 	}
@@ -278,10 +236,8 @@ func (c *Controller) values(j *definedJob, t Trigger) ([]job.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !small(t.Root, values) || !j.fitsSmall() {
-		if err := j.fits(t.Root, values); err != nil {
-			return nil, err
-		}
+	if err := j.Fits(t.Root, values); err != nil {
+		return nil, err
 	}
 	return values, nil
 }
@@ -317,30 +273,9 @@ func causeOf(t Trigger, opened token.Token) queue.Cause {
 		cause = queue.Cause{Kind: queue.CauseUser, User: t.User}
 	}
 	if t.Cause != nil {
-		cause.Noted, cause.Note = true, oneLine(*t.Cause, maxCause)
+		cause.Noted, cause.Note = true, queue.OneLine(*t.Cause, maxCause)
 	}
 	return cause
-}
-
-// oneLine makes a text from outside fit for a line of a log: control
-// characters become spaces, those that turn the direction of text too, and it
-// ends at the limit.
-func oneLine(s string, limit int) string {
-	s = strings.ToValidUTF8(s, "\uFFFD")
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || (r >= '\u2028' && r <= '\u202E') || (r >= '\u2066' && r <= '\u2069') {
-			return ' '
-		}
-		return r
-	}, s)
-	if len(s) <= limit {
-		return s
-	}
-	s = s[:limit]
-	for !utf8.ValidString(s) {
-		s = s[:len(s)-1]
-	}
-	return s
 }
 
 // logRefused tells the operator why a trigger was refused; the caller learns
@@ -359,8 +294,8 @@ func (c *Controller) logRefused(t Trigger, tokenName string, err error) {
 		return
 	}
 	fields := []zap.Field{
-		zap.String("job", oneLine(t.Job, 200)), zap.String("action", string(t.Action)),
-		zap.String("token", tokenName), zap.String("user", t.User), zap.String("remote", t.remote()), zap.Error(err),
+		zap.String("job", queue.OneLine(t.Job, 200)), zap.String("action", string(t.Action)),
+		zap.String("token", tokenName), zap.String("user", t.User), zap.String("remote", t.RemoteText()), zap.Error(err),
 	}
 	if denied, ok := errors.AsType[*policy.Denied](err); ok {
 		fields = append(fields, zap.String("rule", denied.Rule.Name))

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/throttle"
@@ -19,9 +20,9 @@ import (
 func FuzzTrigger(f *testing.F) {
 	params := []job.Param{{Name: "S", Kind: job.KindString}, {Name: "B", Kind: job.KindBoolean}, {Name: "C", Kind: job.KindChoice, Choices: []string{"a", "b"}}}
 	s := openSite(f, buildtoken.Config{WrongTokens: throttle.Limit{Max: -1}},
-		buildtoken.Job{Name: "app", Tokens: opens(), Runner: succeeds(), Params: params},
-		buildtoken.Job{Name: "plain", Tokens: opens(), Runner: succeeds(), Allow: []string{`size(cause) < 10 || delay < duration("1h")`}},
-		buildtoken.Job{Name: "tokenless", Runner: succeeds()})
+		definition.Job{Name: "app", Tokens: opens(), Runner: succeeds(), Params: params},
+		definition.Job{Name: "plain", Tokens: opens(), Runner: succeeds(), Allow: []string{`size(cause) < 10 || delay < duration("1h")`}},
+		definition.Job{Name: "tokenless", Runner: succeeds()})
 	f.Add("app", secret, "buildWithParameters", "5sec", "push", "x", "true", "a", true)
 	f.Add("/plain/", secret, "build", "-1", "a\nb", "", "", "", true)
 	f.Add("tokenless", secret, "build", "0", "", "", "", "", true)
@@ -29,7 +30,7 @@ func FuzzTrigger(f *testing.F) {
 	f.Add("app", "wrong", "build", "9223372036854775807", "", "", "", "", true)
 	f.Fuzz(func(t *testing.T, full, shown, action, delay, cause, text, boolean, choice string, presented bool) {
 		trigger := buildtoken.Trigger{
-			Caller: buildtoken.Caller{Secret: token.NewSecret(shown), Presented: presented},
+			Caller: definition.Caller{Secret: token.NewSecret(shown), Presented: presented},
 			Action: buildtoken.Action(action), Job: full, Delay: &delay, Cause: &cause,
 			Values: map[string][]string{"S": {text}, "B": {boolean}, "C": {choice}},
 		}
@@ -78,8 +79,8 @@ func BenchmarkTrigger(b *testing.B) {
 	} {
 		b.Run(bm.name+"/callers="+strconv.Itoa(bm.callers), func(b *testing.B) {
 			s := openSite(b, buildtoken.Config{QueueLimit: 100_000_000},
-				buildtoken.Job{Name: "app", Tokens: opens(), Runner: succeeds(), Allow: []string{`request.method != "PUT" && token.name == "default"`}},
-				buildtoken.Job{Name: "params", Tokens: opens(), Runner: succeeds(), Params: stringParams("S")})
+				definition.Job{Name: "app", Tokens: opens(), Runner: succeeds(), Allow: []string{`request.method != "PUT" && token.name == "default"`}},
+				definition.Job{Name: "params", Tokens: opens(), Runner: succeeds(), Params: stringParams("S")})
 			var n atomic.Int64
 			b.ReportAllocs()
 			b.SetParallelism(bm.callers)

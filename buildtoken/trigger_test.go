@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/policy"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -44,12 +45,12 @@ var errThrottled = errors.New("throttled")
 // each step: the error of each step comes before all later ones.
 func TestTriggerChecksInThisOrder(t *testing.T) {
 	number := []job.Param{{Name: "N", Kind: job.KindChoice, Choices: []string{"1", "2"}}}
-	closed := buildtoken.Job{Name: "closed", Disabled: true, Tokens: opens(), Params: number, Allow: []string{"false"}, Runner: succeeds()}
+	closed := definition.Job{Name: "closed", Disabled: true, Tokens: opens(), Params: number, Allow: []string{"false"}, Runner: succeeds()}
 	denied, plain, allowed := closed, closed, closed
 	denied.Name, denied.Disabled = "denied", false
 	plain.Name, plain.Disabled, plain.Params = "plain", false, nil
 	allowed.Name, allowed.Disabled, allowed.Allow = "allowed", false, nil
-	s := openSite(t, buildtoken.Config{QueueLimit: 1}, closed, denied, plain, allowed, buildtoken.Job{Name: "tokenless", Runner: succeeds()})
+	s := openSite(t, buildtoken.Config{QueueLimit: 1}, closed, denied, plain, allowed, definition.Job{Name: "tokenless", Runner: succeeds()})
 	s.guess("closed", guesser, 20)
 	s.trigger("allowed", values("N", "2"), delayed("1h")) // the queue is full now
 
@@ -61,8 +62,8 @@ func TestTriggerChecksInThisOrder(t *testing.T) {
 		repair func()
 		want   error
 	}{
-		{"the job is unknown", func() {}, buildtoken.ErrUnknownJob},
-		{"no token opens the job", func() { now.Job = "tokenless" }, buildtoken.ErrUnknownJob},
+		{"the job is unknown", func() {}, definition.ErrUnknownJob},
+		{"no token opens the job", func() { now.Job = "tokenless" }, definition.ErrUnknownJob},
 		{"the client has to wait", func() { now.Job = "closed" }, errThrottled},
 		{"the token is wrong", func() { now.Remote = netip.MustParseAddr("192.0.2.2") }, token.ErrMismatch},
 		{"the job is disabled", func() { now.Secret = token.NewSecret(secret) }, buildtoken.ErrNotBuildable},
@@ -88,10 +89,10 @@ func TestTriggerChecksInThisOrder(t *testing.T) {
 
 func TestShuttingDownIsTheLastCheck(t *testing.T) {
 	s := openSite(t, buildtoken.Config{},
-		buildtoken.Job{Name: "app", Tokens: opens(), Runner: succeeds()},
-		buildtoken.Job{Name: "denied", Tokens: opens(), Runner: succeeds(), Allow: []string{"false"}})
+		definition.Job{Name: "app", Tokens: opens(), Runner: succeeds()},
+		definition.Job{Name: "denied", Tokens: opens(), Runner: succeeds(), Allow: []string{"false"}})
 	s.detach()
-	s.refused(buildtoken.ErrUnknownJob, ask("nowhere"))
+	s.refused(definition.ErrUnknownJob, ask("nowhere"))
 	s.refused(policy.ErrDenied, ask("denied"))
 	s.refused(buildtoken.ErrShuttingDown, ask("app"))
 	if !s.ShuttingDown() {
@@ -100,18 +101,18 @@ func TestShuttingDownIsTheLastCheck(t *testing.T) {
 }
 
 func TestTriggersThatNameNoJob(t *testing.T) {
-	s := openSite(t, buildtoken.Config{}, buildtoken.Job{Name: "tokenless", Runner: succeeds()})
-	s.attach(buildtoken.Spec{Root: buildtoken.Folder{
-		Jobs: []buildtoken.Job{{Name: "tokenless", Runner: succeeds()}},
-		Folders: []buildtoken.Folder{{
-			Name: "team", Tokens: opens(), Jobs: []buildtoken.Job{{Name: "app", Runner: succeeds()}},
+	s := openSite(t, buildtoken.Config{}, definition.Job{Name: "tokenless", Runner: succeeds()})
+	s.attach(definition.Spec{Root: definition.Folder{
+		Jobs: []definition.Job{{Name: "tokenless", Runner: succeeds()}},
+		Folders: []definition.Folder{{
+			Name: "team", Tokens: opens(), Jobs: []definition.Job{{Name: "app", Runner: succeeds()}},
 		}},
 	}})
 	for _, name := range []string{
 		"nowhere", "team", "tokenless", "TEAM/app", "team/app/x", "app", "", "/", "..", "team/../team/app", "a\x00b", "\xff", strings.Repeat("x", 5000),
 	} {
 		for _, presented := range []bool{true, false} {
-			s.refused(buildtoken.ErrUnknownJob, ask(name, func(t *buildtoken.Trigger) { t.Presented = presented }))
+			s.refused(definition.ErrUnknownJob, ask(name, func(t *buildtoken.Trigger) { t.Presented = presented }))
 		}
 	}
 	if out := s.trigger("/team//app/"); out.Job != "team/app" {
@@ -126,7 +127,7 @@ func TestTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		soon := time.Now().Add(time.Minute)
 		digest := func(s string) token.Digest { return token.NewSecret(s).Digest() }
-		s := openSite(t, buildtoken.Config{}, buildtoken.Job{Name: "app", Runner: succeeds(), Tokens: []buildtoken.Token{
+		s := openSite(t, buildtoken.Config{}, definition.Job{Name: "app", Runner: succeeds(), Tokens: []definition.Token{
 			{Name: "ci", Digest: digest("ci")},
 			{Name: "temp", Digest: digest("temp"), Expires: soon},
 			{Name: "viewer", Digest: digest("viewer"), Grants: token.Status | token.Log},
@@ -158,7 +159,7 @@ func TestTokens(t *testing.T) {
 			{"temp", token.Status, token.ErrExpired},
 			{"wrong", token.Status, token.ErrMismatch},
 		} {
-			by := buildtoken.Caller{Secret: token.NewSecret(tt.secret), Presented: true}
+			by := definition.Caller{Secret: token.NewSecret(tt.secret), Presented: true}
 			full, opened, err := s.Opens(t.Context(), s.def, "/app", by, tt.need)
 			if !errors.Is(err, tt.want) {
 				t.Errorf("Opens(%s, %v) = %v, want %v", tt.secret, tt.need, err, tt.want)
@@ -167,10 +168,10 @@ func TestTokens(t *testing.T) {
 				t.Errorf("Opens(%s) = %q, token %q", tt.secret, full, opened.Name)
 			}
 		}
-		if _, _, err := s.Opens(t.Context(), s.def, "nowhere", buildtoken.Caller{}, token.Status); !errors.Is(err, buildtoken.ErrUnknownJob) {
+		if _, _, err := s.Opens(t.Context(), s.def, "nowhere", definition.Caller{}, token.Status); !errors.Is(err, definition.ErrUnknownJob) {
 			t.Errorf("Opens(nowhere) = %v, want ErrUnknownJob", err)
 		}
-		if _, _, err := s.Opens(t.Context(), s.def, "app", buildtoken.Caller{User: "alice", Post: true}, token.Status); !errors.Is(err, token.ErrMissing) {
+		if _, _, err := s.Opens(t.Context(), s.def, "app", definition.Caller{User: "alice", Post: true}, token.Status); !errors.Is(err, token.ErrMissing) {
 			t.Errorf("Opens without a token = %v, want ErrMissing", err)
 		}
 	})
@@ -180,9 +181,9 @@ func byPost() policy.Request { return policy.Request{Method: "POST"} }
 
 func TestUserWithoutToken(t *testing.T) {
 	s := openSite(t, buildtoken.Config{})
-	s.attach(buildtoken.Spec{
-		Root:   buildtoken.Folder{Jobs: []buildtoken.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}, {Name: "tokenless", Runner: succeeds()}}},
-		Access: buildtoken.Access{Build: `user == "alice" && job.name != "x" && request.method == "POST"`},
+	s.attach(definition.Spec{
+		Root:   definition.Folder{Jobs: []definition.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}, {Name: "tokenless", Runner: succeeds()}}},
+		Access: definition.Access{Build: `user == "alice" && job.name != "x" && request.method == "POST"`},
 	})
 	as := func(user string, post bool) func(*buildtoken.Trigger) {
 		return func(t *buildtoken.Trigger) {
@@ -203,21 +204,21 @@ func TestUserWithoutToken(t *testing.T) {
 	s.refused(token.ErrMismatch, ask("app", as("alice", true), func(t *buildtoken.Trigger) {
 		t.Presented, t.Secret = true, token.NewSecret("wrong")
 	}))
-	s.refused(buildtoken.ErrUnknownJob, ask("tokenless", as("alice", true)))
+	s.refused(definition.ErrUnknownJob, ask("tokenless", as("alice", true)))
 	s.refused(nil, ask("tokenless", as("alice", true), func(t *buildtoken.Trigger) { t.UserMayTrigger = true }))
 	for _, tt := range []struct {
 		user  string
-		right buildtoken.Right
+		right definition.Right
 		want  bool
 	}{
-		{"alice", buildtoken.Read, true},
-		{"", buildtoken.Read, false},
-		{"alice", buildtoken.Start, true},
-		{"bob", buildtoken.Start, false},
-		{"alice", buildtoken.Stop, false},
+		{"alice", definition.Read, true},
+		{"", definition.Read, false},
+		{"alice", definition.Start, true},
+		{"bob", definition.Start, false},
+		{"alice", definition.Stop, false},
 		{"alice", "fly", false},
 	} {
-		by := buildtoken.Caller{User: tt.user, Request: byPost}
+		by := definition.Caller{User: tt.user, Request: byPost}
 		if got := s.def.May(t.Context(), by, tt.right, "app"); got != tt.want {
 			t.Errorf("May(%q, %s) = %v, want %v", tt.user, tt.right, got, tt.want)
 		}
@@ -227,7 +228,7 @@ func TestUserWithoutToken(t *testing.T) {
 func TestThrottle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openSite(t, buildtoken.Config{WrongTokens: throttle.Limit{Max: 3, Window: time.Minute}},
-			buildtoken.Job{Name: "app", Tokens: opens(), Runner: succeeds()}, buildtoken.Job{Name: "other", Tokens: opens(), Runner: succeeds()})
+			definition.Job{Name: "app", Tokens: opens(), Runner: succeeds()}, definition.Job{Name: "other", Tokens: opens(), Runner: succeeds()})
 		from := func(addr string) func(*buildtoken.Trigger) {
 			return func(t *buildtoken.Trigger) { t.Remote = netip.MustParseAddr(addr) }
 		}
@@ -265,7 +266,7 @@ func TestThrottle(t *testing.T) {
 		if _, err := s.Trigger(t.Context(), s.def, ask("other", from("192.0.2.1"))); err != nil {
 			t.Errorf("another job of a throttled client: %v", err)
 		}
-		_, _, err := s.Opens(t.Context(), s.def, "app", buildtoken.Caller{Secret: token.NewSecret(secret), Presented: true, Remote: guesser}, token.Trigger)
+		_, _, err := s.Opens(t.Context(), s.def, "app", definition.Caller{Secret: token.NewSecret(secret), Presented: true, Remote: guesser}, token.Trigger)
 		if !errors.As(err, new(*buildtoken.ThrottledError)) {
 			t.Errorf("Opens of a throttled client = %v, want a ThrottledError", err)
 		}
@@ -279,7 +280,7 @@ func TestThrottle(t *testing.T) {
 		}
 
 		s.cfg.WrongTokens = throttle.Limit{Max: -1}
-		s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}}}})
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}}}})
 		s.guess("app", guesser, 100)
 		if got := wait("192.0.2.1"); got != 0 {
 			t.Errorf("switched off: wait %v, want none", got)
@@ -293,7 +294,7 @@ func TestThrottleForgetsTheOldest(t *testing.T) {
 	s := openSite(t, buildtoken.Config{})
 	s.cfg.Log = nil // so many lines are of no use
 	s.cfg.WrongTokens = throttle.Limit{Max: 1, Window: time.Hour}
-	s.attach(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}}}})
+	s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}}}})
 	right := ask("app", delayed("1h"), func(t *buildtoken.Trigger) { t.Remote = guesser })
 	s.guess("app", guesser, 1)
 	addr := netip.MustParseAddr("10.0.0.0")
@@ -325,8 +326,8 @@ func TestCoalescing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		params := []job.Param{{Name: "S", Kind: job.KindString}, {Name: "P", Kind: job.KindPassword}, {Name: "B", Kind: job.KindBoolean}}
 		s := openSite(t, buildtoken.Config{},
-			buildtoken.Job{Name: "app", Tokens: opens(), Runner: succeeds(), Params: params},
-			buildtoken.Job{Name: "never", Tokens: opens(), Runner: succeeds(), Coalesce: job.Never})
+			definition.Job{Name: "app", Tokens: opens(), Runner: succeeds(), Params: params},
+			definition.Job{Name: "never", Tokens: opens(), Runner: succeeds(), Coalesce: job.Never})
 		trigger := func(delay string, pairs ...string) buildtoken.Outcome {
 			return s.trigger("app", values(pairs...), delayed(delay), func(t *buildtoken.Trigger) { t.Cause = new("after " + delay) })
 		}
@@ -368,7 +369,7 @@ func TestCoalescing(t *testing.T) {
 
 func TestCauseIsOneLineOfTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := openSite(t, buildtoken.Config{}, buildtoken.Job{Name: "app", Tokens: opens(), Runner: succeeds()})
+		s := openSite(t, buildtoken.Config{}, definition.Job{Name: "app", Tokens: opens(), Runner: succeeds()})
 		for _, tt := range []struct{ name, given, want string }{
 			{"plain text", "push by alice", "push by alice"},
 			{"empty", "", ""},
@@ -421,9 +422,9 @@ func TestPoliciesSeeTheTrigger(t *testing.T) {
 					if !allow {
 						rule = "!(" + rule + ")"
 					}
-					ci := buildtoken.Token{Name: "ci", Digest: token.NewSecret(secret).Digest()}
-					app := buildtoken.Job{Name: "app", Params: params, Runner: succeeds()}
-					team, root := buildtoken.Folder{Name: "team"}, buildtoken.Folder{}
+					ci := definition.Token{Name: "ci", Digest: token.NewSecret(secret).Digest()}
+					app := definition.Job{Name: "app", Params: params, Runner: succeeds()}
+					team, root := definition.Folder{Name: "team"}, definition.Folder{}
 					switch level {
 					case "top":
 						root.Allow = []string{rule}
@@ -434,9 +435,9 @@ func TestPoliciesSeeTheTrigger(t *testing.T) {
 					case "token":
 						ci.Allow = []string{rule}
 					}
-					team.Tokens, team.Jobs = []buildtoken.Token{ci}, []buildtoken.Job{app}
-					root.Folders = []buildtoken.Folder{team}
-					d := define(t, buildtoken.Spec{Root: root})
+					team.Tokens, team.Jobs = []definition.Token{ci}, []definition.Job{app}
+					root.Folders = []definition.Folder{team}
+					d := define(t, definition.Spec{Root: root})
 					_, err := s.Trigger(t.Context(), d, good)
 					if allow && err != nil || !allow && !errors.Is(err, policy.ErrDenied) {
 						t.Errorf("%s, %s: Trigger = %v", level, rule, err)
@@ -451,9 +452,9 @@ func TestPoliciesSeeTheTrigger(t *testing.T) {
 func TestRulesOfATokenAreItsOwn(t *testing.T) {
 	s := openSite(t, buildtoken.Config{})
 	digest := func(s string) token.Digest { return token.NewSecret(s).Digest() }
-	s.attach(buildtoken.Spec{Root: buildtoken.Folder{
-		Tokens: []buildtoken.Token{{Name: "ci", Digest: digest("outer"), Allow: []string{`cause == "outer"`}}},
-		Jobs: []buildtoken.Job{{Name: "app", Runner: succeeds(), Tokens: []buildtoken.Token{
+	s.attach(definition.Spec{Root: definition.Folder{
+		Tokens: []definition.Token{{Name: "ci", Digest: digest("outer"), Allow: []string{`cause == "outer"`}}},
+		Jobs: []definition.Job{{Name: "app", Runner: succeeds(), Tokens: []definition.Token{
 			{Name: "ci", Digest: digest("inner"), Allow: []string{`cause == "inner"`}},
 			{Name: "free", Digest: digest("free")},
 		}}},
@@ -497,7 +498,7 @@ func TestUploads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var seen []runner.Param
 		var content []byte
-		app := buildtoken.Job{
+		app := definition.Job{
 			Name: "app", Tokens: opens(), Params: []job.Param{{Name: "S", Kind: job.KindString}, {Name: "F", Kind: job.KindFile}, {Name: "G", Kind: job.KindFile}},
 			Runner: runs(func(_ context.Context, b runner.Build, _ io.Writer) runner.Result {
 				seen = b.Params
@@ -577,7 +578,7 @@ func TestUploads(t *testing.T) {
 // A client that goes away while its upload is being queued leaves either an
 // item with its file, or neither.
 func TestUploadOfAClientThatWentAway(t *testing.T) {
-	s := openSite(t, buildtoken.Config{}, buildtoken.Job{
+	s := openSite(t, buildtoken.Config{}, definition.Job{
 		Name: "app", Tokens: opens(), Runner: succeeds(), Params: []job.Param{{Name: "F", Kind: job.KindFile}},
 	})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -602,8 +603,8 @@ func TestRejectedTokenIsNotLogged(t *testing.T) {
 	expired := opens()
 	expired[0].Expires = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
 	s := openSite(t, buildtoken.Config{},
-		buildtoken.Job{Name: "app", Tokens: opens(token.Status), Runner: succeeds()},
-		buildtoken.Job{Name: "old", Tokens: expired, Runner: succeeds()})
+		definition.Job{Name: "app", Tokens: opens(token.Status), Runner: succeeds()},
+		definition.Job{Name: "old", Tokens: expired, Runner: succeeds()})
 	for _, text := range []string{secret, "WrongGuess77", secret + " ", "sha256:" + strings.Repeat("ab", 32)} {
 		shown := token.NewSecret(text)
 		for _, full := range []string{"app", "old", "nowhere"} {
@@ -632,7 +633,7 @@ func TestRejectedTokenIsNotLogged(t *testing.T) {
 // in nothing else that is shown.
 func TestSecretsAreNotShown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		app := buildtoken.Job{
+		app := definition.Job{
 			Name: "app", Tokens: opens(), Runner: succeeds(), Params: []job.Param{{Name: "P", Kind: job.KindPassword}, {Name: "N", Kind: job.KindChoice, Choices: []string{"1"}}},
 		}
 		denied := app

@@ -10,6 +10,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
@@ -34,9 +35,9 @@ func TestWatchTellsOfEveryChange(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		d, err := buildtoken.Define(buildtoken.Spec{
-			Root:   buildtoken.Folder{Jobs: []buildtoken.Job{{Name: "watched", Runner: untilStopped{}}}},
-			Access: buildtoken.Access{Build: "true"},
+		d, err := definition.Compile(definition.Spec{
+			Root:   definition.Folder{Jobs: []definition.Job{{Name: "watched", Runner: untilStopped{}}}},
+			Access: definition.Access{Build: "true"},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -70,14 +71,14 @@ func TestWatchTellsOfEveryChange(t *testing.T) {
 		}
 		trigger := func() {
 			if _, err := c.Trigger(t.Context(), d, buildtoken.Trigger{
-				Caller: buildtoken.Caller{User: "alice", Post: true}, Action: buildtoken.Build, Job: "watched", UserMayTrigger: true,
+				Caller: definition.Caller{User: "alice", Post: true}, Action: buildtoken.Build, Job: "watched", UserMayTrigger: true,
 			}); err != nil {
 				t.Fatal(err)
 			}
 		}
 		changes("nothing", false, func() {})
 		changes("a configuration", true, func() {
-			if _, err := c.Attach(t.Context(), buildtoken.Config{Definitions: []*buildtoken.Definition{d}}); err != nil {
+			if _, err := c.Attach(t.Context(), buildtoken.Config{Definitions: []*definition.Site{d}}); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -89,12 +90,12 @@ func TestWatchTellsOfEveryChange(t *testing.T) {
 		if n := len(c.Running()); n != 0 {
 			t.Errorf("%d builds run, want none", n)
 		}
-		changes("a start", true, func() { time.Sleep(buildtoken.DefaultQuietPeriod) })
+		changes("a start", true, func() { time.Sleep(definition.DefaultQuietPeriod) })
 		if running := c.Running(); len(running) != 1 || running[0].Item.Job != "watched" || running[0].Number != 1 {
 			t.Errorf("running builds %+v, want watched #1", running)
 		}
 		changes("an item that waits", true, trigger)
-		changes("a due instant that starts nothing", false, func() { time.Sleep(buildtoken.DefaultQuietPeriod) })
+		changes("a due instant that starts nothing", false, func() { time.Sleep(definition.DefaultQuietPeriod) })
 		changes("a cancelled item", true, func() {
 			if err := c.Cancel(t.Context(), "watched", 2, "user alice"); err != nil {
 				t.Fatal(err)

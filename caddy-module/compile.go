@@ -9,7 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
@@ -23,28 +23,28 @@ type compiler struct {
 }
 
 // compile loads the runners and resolves the secrets of a tree.
-func compile(ctx caddy.Context, root *Folder, access *Access) (*buildtoken.Definition, error) {
+func compile(ctx caddy.Context, root *Folder, access *Access) (*definition.Site, error) {
 	c := compiler{ctx: ctx}
-	spec := buildtoken.Spec{Root: c.folder("", root)}
+	spec := definition.Spec{Root: c.folder("", root)}
 	if access != nil {
-		spec.Access = buildtoken.Access{Read: access.Read, Build: access.Build, Cancel: access.Cancel}
+		spec.Access = definition.Access{Read: access.Read, Build: access.Build, Cancel: access.Cancel}
 	}
 	if err := errors.Join(c.errs...); err != nil {
 		return nil, err
 	}
-	return buildtoken.Define(spec)
+	return definition.Compile(spec)
 }
 
 func (c *compiler) fail(where string, err error) {
 	c.errs = append(c.errs, fmt.Errorf("%s: %w", where, err))
 }
 
-func (c *compiler) folder(full string, f *Folder) buildtoken.Folder {
+func (c *compiler) folder(full string, f *Folder) definition.Folder {
 	where := fmt.Sprintf("folder %q", full)
 	if full == "" {
 		where = "top level"
 	}
-	compiled := buildtoken.Folder{
+	compiled := definition.Folder{
 		Name: f.Name, Settings: c.settings(where, &f.Scope), Tokens: c.tokens(where, f.Tokens), Allow: f.Allow,
 	}
 	for i := range f.Folders {
@@ -58,9 +58,9 @@ func (c *compiler) folder(full string, f *Folder) buildtoken.Folder {
 	return compiled
 }
 
-func (c *compiler) job(full string, j *Job) buildtoken.Job {
+func (c *compiler) job(full string, j *Job) definition.Job {
 	where := fmt.Sprintf("job %q", full)
-	return buildtoken.Job{
+	return definition.Job{
 		Name: j.Name, Description: j.Description, Disabled: j.Disabled, Concurrent: j.Concurrent, Coalesce: j.Coalesce, Badge: j.Badge,
 		Settings: c.settings(where, &j.Scope), Tokens: c.tokens(where, j.Tokens), Allow: j.Allow, Params: j.Params,
 		Runner: load[runner.Runner](c, where, j, "RunRaw"), Poller: load[runner.Poller](c, where, j, "PollRaw"),
@@ -110,8 +110,8 @@ func (c *compiler) settings(where string, s *Scope) job.Settings {
 	return settings
 }
 
-func (c *compiler) tokens(where string, tokens []Token) []buildtoken.Token {
-	var compiled []buildtoken.Token
+func (c *compiler) tokens(where string, tokens []Token) []definition.Token {
+	var compiled []definition.Token
 	for _, t := range tokens {
 		if t.Name == "" {
 			t.Name = "default"
@@ -136,7 +136,7 @@ func (c *compiler) tokens(where string, tokens []Token) []buildtoken.Token {
 			c.fail(at, err)
 			continue
 		}
-		compiled = append(compiled, buildtoken.Token{Name: t.Name, Digest: digest, Expires: t.Expires, Grants: grants, Allow: t.Allow})
+		compiled = append(compiled, definition.Token{Name: t.Name, Digest: digest, Expires: t.Expires, Grants: grants, Allow: t.Allow})
 	}
 	return compiled
 }

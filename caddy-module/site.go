@@ -7,13 +7,13 @@ import (
 	"reflect"
 	"slices"
 
-	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 )
 
 // site is what a handler tells the app about itself.
 type site struct {
-	definition *buildtoken.Definition
+	definition *definition.Site
 	// root is the tree as the configuration has it, until texts are made of it.
 	root *Folder
 	// texts are the jobs of root, once they were asked for.

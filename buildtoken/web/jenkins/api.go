@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/policy"
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
@@ -19,7 +20,7 @@ type API struct {
 	// its error is answered 503 and logged. It is required.
 	Open func() (*buildtoken.Controller, error)
 	// Definition is the site's. It is required.
-	Definition *buildtoken.Definition
+	Definition *definition.Site
 	// Methods are those that may trigger, of GET and POST. Nil means both;
 	// others never trigger.
 	Methods []string

@@ -4,14 +4,14 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/policy"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
 // Caller says who asks, without any token: user, address, and the request as
 // rules see it. It is for what stands beside the API, such as pages.
-func (a *API) Caller(r *http.Request) buildtoken.Caller {
+func (a *API) Caller(r *http.Request) definition.Caller {
 	return (&request{api: a, r: r}).caller(nil)
 }
 
@@ -22,8 +22,8 @@ func (a *API) Caller(r *http.Request) buildtoken.Caller {
 // order: query, body, Authorization: Bearer, X-Build-Token, X-Gitlab-Token. An
 // empty one is there, and wrong. At a job's own URL, the Authorization header of a
 // user whom an authentication handler let in is the user's, not a token.
-func (q *request) caller(f *form) buildtoken.Caller {
-	by := buildtoken.Caller{Post: q.r.Method == http.MethodPost}
+func (q *request) caller(f *form) definition.Caller {
+	by := definition.Caller{Post: q.r.Method == http.MethodPost}
 	if q.api.Remote != nil {
 		by.Remote = q.api.Remote(q.r)
 	}

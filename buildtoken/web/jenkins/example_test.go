@@ -11,6 +11,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
@@ -42,14 +43,14 @@ func ExampleAPI_Serve() {
 		panic(err)
 	}
 	defer func() { _ = ctl.Close() }()
-	site, err := buildtoken.Define(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{{
+	site, err := definition.Compile(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{
 		Name: "RevolutionTest", Runner: hello{},
-		Tokens: []buildtoken.Token{{Digest: token.NewSecret("TacoTuesday").Digest()}},
+		Tokens: []definition.Token{{Digest: token.NewSecret("TacoTuesday").Digest()}},
 	}}}})
 	if err != nil {
 		panic(err)
 	}
-	detach, err := ctl.Attach(ctx, buildtoken.Config{Definitions: []*buildtoken.Definition{site}})
+	detach, err := ctl.Attach(ctx, buildtoken.Config{Definitions: []*definition.Site{site}})
 	if err != nil {
 		panic(err)
 	}

@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 )
 
 // stranger is a client that is gone: nothing can be sent to it.
@@ -49,7 +49,7 @@ func TestLogIsCutWhenTheQueueFails(t *testing.T) {
 	bubble(t, func(s *scenario) {
 		ended := startFollowing(s, httptest.NewRecorder())
 		s.queue.unreadable.Store(true)
-		time.Sleep(buildtoken.DefaultQuietPeriod) // then it is started
+		time.Sleep(definition.DefaultQuietPeriod) // then it is started
 		synctest.Wait()
 		select {
 		case got := <-ended:

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/throttle"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
@@ -41,9 +41,9 @@ func FuzzRequest(f *testing.F) {
 	secret := rand.Text()
 	s := newScenario(f, f.TempDir(), 0, throttle.Limit{Max: -1})
 	f.Cleanup(s.close)
-	d, err := buildtoken.Define(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{{
+	d, err := definition.Compile(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{
 		Name: "fuzzed", Runner: s.runner, Disabled: true, // disabled: a right token is 400, and nothing is stored
-		Tokens: []buildtoken.Token{{Digest: token.NewSecret(secret).Digest()}},
+		Tokens: []definition.Token{{Digest: token.NewSecret(secret).Digest()}},
 		Params: []job.Param{{Name: "A", Kind: job.KindString}, {Name: "F", Kind: job.KindFile}},
 	}}}})
 	if err != nil {

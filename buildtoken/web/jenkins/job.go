@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
@@ -37,7 +38,7 @@ func (r *reader) serveJob(full string, rest []string) {
 }
 
 func (r *reader) mayStop(full string) bool {
-	return r.api.Definition.May(r.r.Context(), r.by, buildtoken.Stop, full)
+	return r.api.Definition.May(r.r.Context(), r.by, definition.Stop, full)
 }
 
 func (r *reader) serveTheJob(j *job.Job, rest []string) {

@@ -5,13 +5,14 @@ import (
 	"strconv"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
 // reader is a request of somebody with an account.
 type reader struct {
 	*request
-	by   buildtoken.Caller
+	by   definition.Caller
 	form *form
 }
 

@@ -24,6 +24,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
@@ -60,21 +61,21 @@ type scenario struct {
 	done chan struct{}
 }
 
-func spec(r runner.Runner, p runner.Poller) buildtoken.Spec {
+func spec(r runner.Runner, p runner.Poller) definition.Spec {
 	duration := func(d time.Duration) *time.Duration { return &d }
-	secret := func(name, text string, grants token.Grant) buildtoken.Token {
-		return buildtoken.Token{Name: name, Digest: token.NewSecret(text).Digest(), Grants: grants}
+	secret := func(name, text string, grants token.Grant) definition.Token {
+		return definition.Token{Name: name, Digest: token.NewSecret(text).Digest(), Grants: grants}
 	}
-	taco := []buildtoken.Token{secret("", "TacoTuesday", 0)}
+	taco := []definition.Token{secret("", "TacoTuesday", 0)}
 	day := job.Settings{QuietPeriod: duration(24 * time.Hour)}
-	return buildtoken.Spec{
-		Access: buildtoken.Access{
+	return definition.Spec{
+		Access: definition.Access{
 			Build:  `user in ["builder", "foreman"]`,
 			Cancel: `user == "foreman"`,
 			Read:   `user != "" && !job.full_name.startsWith("secret")`,
 		},
-		Root: buildtoken.Folder{
-			Jobs: []buildtoken.Job{
+		Root: definition.Folder{
+			Jobs: []definition.Job{
 				{Name: "plain", Description: "says hello", Runner: r, Tokens: append(taco,
 					secret("old", "LastYear", 0), secret("viewer", "LookAtMe", token.Status|token.Log|token.Cancel)), Settings: job.Settings{}},
 				{Name: "slow", Runner: r, Tokens: taco, Settings: day},
@@ -97,11 +98,11 @@ func spec(r runner.Runner, p runner.Poller) buildtoken.Spec {
 				{Name: "failing rule", Runner: r, Tokens: taco, Allow: []string{`params["NOPE"] == "secret-rule-text"`}},
 				{Name: "notoken", Runner: r, Settings: day},
 				{Name: "polled", Runner: r, Tokens: taco, Poller: p},
-				{Name: "secret", Runner: r, Tokens: []buildtoken.Token{secret("", "Hush", token.Trigger|token.Status|token.Log|token.Cancel)}},
+				{Name: "secret", Runner: r, Tokens: []definition.Token{secret("", "Hush", token.Trigger|token.Status|token.Log|token.Cancel)}},
 			},
-			Folders: []buildtoken.Folder{{
-				Name: "app", Tokens: []buildtoken.Token{secret("folder", "AppToken", 0)},
-				Jobs: []buildtoken.Job{{Name: "deploy", Runner: r, Concurrent: true}, {Name: "tëst job", Runner: r, Settings: day}},
+			Folders: []definition.Folder{{
+				Name: "app", Tokens: []definition.Token{secret("folder", "AppToken", 0)},
+				Jobs: []definition.Job{{Name: "deploy", Runner: r, Concurrent: true}, {Name: "tëst job", Runner: r, Settings: day}},
 			}},
 		},
 	}
@@ -131,7 +132,7 @@ func newScenario(tb testing.TB, dir string, limit int, throttle throttle.Limit) 
 		tb.Fatal(err)
 	}
 	d := s.define("")
-	s.attach(buildtoken.Config{Definitions: []*buildtoken.Definition{d}, QueueLimit: limit, WrongTokens: throttle})
+	s.attach(buildtoken.Config{Definitions: []*definition.Site{d}, QueueLimit: limit, WrongTokens: throttle})
 	s.api = &jenkins.API{
 		Open:       func() (*buildtoken.Controller, error) { return s.ctl, nil },
 		Definition: d,
@@ -145,14 +146,14 @@ func newScenario(tb testing.TB, dir string, limit int, throttle throttle.Limit) 
 }
 
 // define compiles the site, with another rule for reading unless that is empty.
-func (s *scenario) define(read string) *buildtoken.Definition {
+func (s *scenario) define(read string) *definition.Site {
 	s.t.Helper()
 	sp := spec(s.runner, &s.looker)
 	sp.Root.Jobs[0].Tokens[1].Expires = time.Date(1999, 12, 31, 0, 0, 0, 0, time.UTC)
 	if read != "" {
-		sp.Access = buildtoken.Access{Read: read, Cancel: "true"}
+		sp.Access = definition.Access{Read: read, Cancel: "true"}
 	}
-	d, err := buildtoken.Define(sp)
+	d, err := definition.Compile(sp)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -411,13 +412,13 @@ func (s *scenario) direct(line string) {
 		s.chunked = true
 	case "queue_limit":
 		s.detach()
-		s.attach(buildtoken.Config{Definitions: []*buildtoken.Definition{s.api.Definition}, QueueLimit: number()})
+		s.attach(buildtoken.Config{Definitions: []*definition.Site{s.api.Definition}, QueueLimit: number()})
 	case "detach":
 		s.detach()
 	case "read_rule":
 		s.detach()
 		s.api.Definition = s.define(rest)
-		s.attach(buildtoken.Config{Definitions: []*buildtoken.Definition{s.api.Definition}})
+		s.attach(buildtoken.Config{Definitions: []*definition.Site{s.api.Definition}})
 	case "changes":
 		s.looker.finds = true
 	case "unreadable":
@@ -432,7 +433,7 @@ func (s *scenario) direct(line string) {
 		}
 	case "builds": // so many, one after the other, that fail
 		s.detach()
-		s.attach(buildtoken.Config{Definitions: []*buildtoken.Definition{s.api.Definition}, KeepBuilds: 1000})
+		s.attach(buildtoken.Config{Definitions: []*definition.Site{s.api.Definition}, KeepBuilds: 1000})
 		build, count, _ := strings.Cut(rest, " ")
 		n, err := strconv.Atoi(count)
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
@@ -34,11 +35,11 @@ func (w told) Run(_ context.Context, _ runner.Build, log io.Writer) runner.Resul
 func TestEveryServerAnswersTheSameOfALog(t *testing.T) {
 	pg := pgtest.Start(t)
 	schema, key, says := pgtest.Schema(t, pg.URL()), vault.NewKey(), make(told)
-	site, err := buildtoken.Define(buildtoken.Spec{
-		Access: buildtoken.Access{Read: "true"},
-		Root: buildtoken.Folder{Jobs: []buildtoken.Job{{
+	site, err := definition.Compile(definition.Spec{
+		Access: definition.Access{Read: "true"},
+		Root: definition.Folder{Jobs: []definition.Job{{
 			Name: "app", Runner: says, Settings: job.Settings{Label: new("a")},
-			Tokens: []buildtoken.Token{{Digest: token.NewSecret("Taco").Digest(), Grants: token.Trigger | token.Log}},
+			Tokens: []definition.Token{{Digest: token.NewSecret("Taco").Digest(), Grants: token.Trigger | token.Log}},
 		}}},
 	})
 	if err != nil {
@@ -55,7 +56,7 @@ func TestEveryServerAnswersTheSameOfALog(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = ctl.Close() })
-		if _, err := ctl.Attach(t.Context(), buildtoken.Config{Definitions: []*buildtoken.Definition{site}}); err != nil {
+		if _, err := ctl.Attach(t.Context(), buildtoken.Config{Definitions: []*definition.Site{site}}); err != nil {
 			t.Fatal(err)
 		}
 		api := &jenkins.API{

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/policy"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -75,7 +76,7 @@ func verdictOf(err error) verdict {
 	case errors.Is(err, errNoItem):
 		return verdict{status: http.StatusBadRequest, text: "item is missing or empty"}
 
-	case errors.Is(err, buildtoken.ErrUnknownJob), errors.Is(err, errNotFound), errors.Is(err, queue.ErrNotFound):
+	case errors.Is(err, definition.ErrUnknownJob), errors.Is(err, errNotFound), errors.Is(err, queue.ErrNotFound):
 		return verdict{status: http.StatusNotFound, text: "not found"}
 	case errors.Is(err, errCrossSite):
 		return verdict{status: http.StatusForbidden, text: "refused, because a page of another site sent it"}

@@ -20,22 +20,23 @@ import (
 func notFromRequests() map[string]string {
 	const configuration = "arises from configuration, before there are requests"
 	return map[string]string{
-		"buildtoken.ErrDefinition": configuration,
-		"job.ErrBadName":           "of configuration; in a request it is wrapped in buildtoken.ErrUnknownJob",
-		"job.ErrBadParam":          configuration,
-		"job.ErrDuplicate":         configuration,
-		"job.ErrBadSetting":        configuration,
-		"token.ErrBadName":         configuration,
-		"token.ErrEmpty":           configuration,
-		"token.ErrPadded":          configuration,
-		"token.ErrDigest":          configuration,
-		"token.ErrGrant":           configuration,
-		"token.ErrDuplicate":       configuration,
-		"policy.ErrBadRule":        configuration,
-		"policy.ErrBadCase":        "of the command that tests rules",
-		"console.ErrNotFound":      "the controller makes it queue.ErrNotFound",
-		"queue.RepeatedError":      "the controller answers with what it repeats",
-		"console.ErrLive":          "of builds that were lost with their process",
+		"definition.ErrInvalid": configuration,
+		"job.ErrBadName":        "of configuration; in a request it is wrapped in definition.ErrUnknownJob",
+		"job.ErrBadParam":       configuration,
+		"job.ErrDuplicate":      configuration,
+		"job.ErrBadSetting":     configuration,
+		"token.ErrBadName":      configuration,
+		"token.ErrEmpty":        configuration,
+		"token.ErrPadded":       configuration,
+		"token.ErrDigest":       configuration,
+		"token.ErrGrant":        configuration,
+		"token.ErrDuplicate":    configuration,
+		"policy.ErrBadRule":     configuration,
+		"policy.ErrBadCase":     "of the command that tests rules",
+		"console.ErrNotFound":   "the controller makes it queue.ErrNotFound",
+		"queue.RepeatedError":   "the controller answers with what it repeats",
+		"vault.ErrWrongKey":     "ends a build, not a request",
+		"console.ErrLive":       "of builds that were lost with their process",
 	}
 }
 
@@ -48,7 +49,7 @@ func TestEveryErrorHasAStatus(t *testing.T) {
 	}
 	excused := notFromRequests()
 	seen := 0
-	for _, folder := range []string{".", "console", "job", "policy", "queue", "runner", "token"} {
+	for _, folder := range []string{".", "console", "definition", "job", "policy", "queue", "runner", "token", "vault"} {
 		for _, name := range exportedErrors(t, path.Join("..", "..", folder), folder) {
 			seen++
 			named := regexp.MustCompile(`\b` + regexp.QuoteMeta(name) + `\b`).Match(source)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
@@ -108,7 +109,7 @@ func (q *request) submit(ctl *buildtoken.Controller, t buildtoken.Trigger) (buil
 	switch {
 	case crossSite && errors.Is(err, buildtoken.ErrNeedsPost):
 		q.fail(errCrossSite)
-	case errors.Is(err, buildtoken.ErrUnknownJob):
+	case errors.Is(err, definition.ErrUnknownJob):
 		q.unknown(t, err)
 	case err != nil:
 		q.fail(err)
@@ -201,6 +202,6 @@ func (f *form) uploads() map[string]buildtoken.Upload {
 
 // mayRead says whether the caller may read what has this full name, "" being
 // what belongs to no job.
-func (q *request) mayRead(by buildtoken.Caller, full string) bool {
-	return q.api.Definition.May(q.r.Context(), by, buildtoken.Read, full)
+func (q *request) mayRead(by definition.Caller, full string) bool {
+	return q.api.Definition.May(q.r.Context(), by, definition.Read, full)
 }

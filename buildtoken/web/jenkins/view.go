@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 )
 
@@ -14,7 +15,7 @@ import (
 type view struct {
 	r    *reader
 	ctl  *buildtoken.Controller
-	d    *buildtoken.Definition
+	d    *definition.Site
 	root string
 	now  time.Time
 	// err is the first error; what was made after it is not complete.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
@@ -24,7 +25,7 @@ var errWaited = errors.New("jenkins: waited as long as asked for")
 
 // mayWait is how long the client prefers to wait for the end of its build, 0
 // if it does not, or may not know that end (RFC 7240 lets us ignore it then).
-func (q *request) mayWait(by buildtoken.Caller, out buildtoken.Outcome) time.Duration {
+func (q *request) mayWait(by definition.Caller, out buildtoken.Outcome) time.Duration {
 	wait := waitPreference(q.r.Header["Prefer"])
 	if wait > 0 && !out.Grants.Has(token.Status) && !q.mayRead(by, out.Job) {
 		return 0

@@ -3,16 +3,16 @@ package pages
 import (
 	"strings"
 
-	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 )
 
-func (v *visit) may(right buildtoken.Right, full string) bool {
+func (v *visit) may(right definition.Right, full string) bool {
 	return v.p.Definition.May(v.r.Context(), v.by, right, full)
 }
 
 // mayReadSome says whether the caller may read anything of the site.
 func (v *visit) mayReadSome() bool {
-	return v.may(buildtoken.Read, "") || len(v.readable("")) > 0
+	return v.may(definition.Read, "") || len(v.readable("")) > 0
 }
 
 // readable are the full names of the jobs in a folder, at any depth, that the
@@ -20,7 +20,7 @@ func (v *visit) mayReadSome() bool {
 func (v *visit) readable(folder string) []string {
 	var all []string
 	for _, j := range v.p.Definition.Tree().Jobs() {
-		if within(j.FullName, folder) && v.may(buildtoken.Read, j.FullName) {
+		if within(j.FullName, folder) && v.may(definition.Read, j.FullName) {
 			all = append(all, j.FullName)
 		}
 	}

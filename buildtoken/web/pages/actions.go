@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/policy"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -72,7 +73,7 @@ func (v *visit) read(limit int64) (s sent, done func(), err error) {
 
 // start starts a build with what the form of a job's page brought.
 func (v *visit) start(full string) error {
-	if !v.may(buildtoken.Start, full) {
+	if !v.may(definition.Start, full) {
 		return errHidden
 	}
 	j, ok := v.p.Definition.Job(full)
@@ -169,7 +170,7 @@ func (v *visit) cancel(id int64) error {
 	if err != nil {
 		return err
 	}
-	if !v.may(buildtoken.Stop, entry.Item.Job) {
+	if !v.may(definition.Stop, entry.Item.Job) {
 		return errHidden
 	}
 	err = v.ctl.Cancel(v.r.Context(), entry.Item.Job, id, v.who())
@@ -182,7 +183,7 @@ func (v *visit) cancel(id int64) error {
 
 // stop asks for a running build to be stopped.
 func (v *visit) stop(full string, number int64) error {
-	if !v.may(buildtoken.Stop, full) {
+	if !v.may(definition.Stop, full) {
 		return errHidden
 	}
 	if _, ok := v.p.Definition.Job(full); !ok {

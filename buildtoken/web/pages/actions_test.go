@@ -14,14 +14,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
 // allKinds is a job with a parameter of each kind but file.
-func allKinds(r runner.Runner) buildtoken.Job {
+func allKinds(r runner.Runner) definition.Job {
 	return at("deploy", r,
 		job.Param{Name: "BRANCH", Kind: job.KindString, Default: "main", Description: "What to build."},
 		job.Param{Name: "NOTES", Kind: job.KindText, Default: "\none\ntwo"},

@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
@@ -21,7 +21,7 @@ type badgeView struct {
 // badge answers with the state of a job as a picture: for everybody if the
 // job has it so, else for who may read the job.
 func (v *visit) badge(full string) error {
-	if !v.p.Definition.Badged(full) && !v.may(buildtoken.Read, full) {
+	if !v.p.Definition.Badged(full) && !v.may(definition.Read, full) {
 		return errHidden
 	}
 	j, ok := v.p.Definition.Job(full)

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
@@ -46,7 +46,7 @@ func causesOf(it queue.Item) causesView { return causesView{Causes: it.Causes, M
 
 // build is the page of a build; wide is the one with nothing but its console.
 func (v *visit) build(full string, number int64, wide bool) (*page, error) {
-	if !v.may(buildtoken.Read, full) {
+	if !v.may(definition.Read, full) {
 		return nil, errHidden
 	}
 	if _, ok := v.p.Definition.Job(full); !ok {
@@ -66,7 +66,7 @@ func (v *visit) build(full string, number int64, wide bool) (*page, error) {
 		Number: number, Job: name, State: buildMark(b), Running: b.Running(), Reason: b.Reason, Abort: b.Abort,
 		Started: b.Started, Ended: b.Ended, Took: b.Ended.Sub(b.Started),
 	}
-	if b.Running() && b.Abort == "" && v.may(buildtoken.Stop, full) {
+	if b.Running() && b.Abort == "" && v.may(definition.Stop, full) {
 		head.Stop = at + "stopForm"
 	}
 	if head.Older, head.Newer, err = v.neighbours(full, number); err != nil {

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
@@ -43,11 +44,11 @@ type peer struct {
 }
 
 // peers starts servers of these names, which share a queue.
-func peers(t *testing.T, spec buildtoken.Spec, names ...string) (all []*peer) {
+func peers(t *testing.T, spec definition.Spec, names ...string) (all []*peer) {
 	t.Helper()
 	pg := pgtest.Start(t)
 	schema, key := pgtest.Schema(t, pg.URL()), vault.NewKey()
-	def, err := buildtoken.Define(spec)
+	def, err := definition.Compile(spec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +66,7 @@ func peers(t *testing.T, spec buildtoken.Spec, names ...string) (all []*peer) {
 				t.Errorf("Close of %s = %v", name, err)
 			}
 		})
-		if _, err := ctl.Attach(t.Context(), buildtoken.Config{Definitions: []*buildtoken.Definition{def}, ShutdownTimeout: -1}); err != nil {
+		if _, err := ctl.Attach(t.Context(), buildtoken.Config{Definitions: []*definition.Site{def}, ShutdownTimeout: -1}); err != nil {
 			t.Fatal(err)
 		}
 		s := &site{T: t, ctl: ctl, def: def, pages: pagesOf(ctl, def, nil)}

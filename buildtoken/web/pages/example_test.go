@@ -11,6 +11,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
 	"github.com/buildtoken/buildtoken/buildtoken/web/pages"
 )
@@ -31,7 +32,7 @@ func ExamplePages_Serve() {
 		log.Fatal(err)
 	}
 	defer ctl.Close()
-	def, err := buildtoken.Define(buildtoken.Spec{Root: buildtoken.Folder{Jobs: []buildtoken.Job{at("deploy", writes("done\n"))}}})
+	def, err := definition.Compile(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{at("deploy", writes("done\n"))}}})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -39,7 +40,7 @@ func ExamplePages_Serve() {
 	p := &pages.Pages{
 		Open: func() (*buildtoken.Controller, error) { return ctl, nil }, Definition: def,
 		Root:   func(*http.Request) string { return "https://ci.example.com/" },
-		Caller: func(*http.Request) buildtoken.Caller { return buildtoken.Caller{User: "alice"} },
+		Caller: func(*http.Request) definition.Caller { return definition.Caller{User: "alice"} },
 	}
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !p.Serve(w, r) { //nolint:contextcheck // Serve takes the request's

@@ -4,7 +4,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
@@ -57,7 +57,7 @@ func (v *visit) executors() (*page, error) {
 
 func (v *visit) executorRow(b queue.Build) executorRow {
 	row := executorRow{Busy: true, State: buildMark(b), Started: b.Started}
-	if _, ours := v.p.Definition.Job(b.Item.Job); ours && v.may(buildtoken.Read, b.Item.Job) {
+	if _, ours := v.p.Definition.Job(b.Item.Job); ours && v.may(definition.Read, b.Item.Job) {
 		row.Build = displayed(b.Item.Job) + " #" + strconv.FormatInt(b.Number, 10)
 		row.URL = buildURL(v.base, b.Item.Job, b.Number)
 	}

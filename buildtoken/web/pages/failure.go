@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/policy"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
@@ -49,7 +50,7 @@ func failureOf(err error) failure {
 		}
 	case errors.Is(err, policy.ErrDenied):
 		return failure{status: http.StatusForbidden, Title: "Not allowed", Text: "A rule does not allow a build with these values now."}
-	case errors.Is(err, errMissing), errors.Is(err, queue.ErrNotFound), errors.Is(err, buildtoken.ErrUnknownJob):
+	case errors.Is(err, errMissing), errors.Is(err, queue.ErrNotFound), errors.Is(err, definition.ErrUnknownJob):
 		return failure{status: http.StatusNotFound, Title: "Not found", Text: "There is nothing here, or no longer: old builds are dropped."}
 	case errors.Is(err, errMethod):
 		return failure{status: http.StatusMethodNotAllowed, Title: "Method not allowed", Text: "This address does not answer such requests."}

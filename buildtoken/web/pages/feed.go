@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
@@ -51,14 +51,14 @@ func (v *visit) feed(full string) error {
 	jobs, limit := []string{full}, feedEntries
 	if _, ok := v.p.Definition.Job(full); !ok {
 		jobs, limit = v.readable(full), feedPerJob
-		if len(jobs) == 0 && v.may(buildtoken.Read, full) {
+		if len(jobs) == 0 && v.may(definition.Read, full) {
 			if _, ok := v.p.Definition.Tree().Folder(full); !ok {
 				return errMissing
 			}
 		} else if len(jobs) == 0 {
 			return errHidden
 		}
-	} else if !v.may(buildtoken.Read, full) {
+	} else if !v.may(definition.Read, full) {
 		return errHidden
 	}
 	var builds []queue.Build

@@ -11,6 +11,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
 	"github.com/buildtoken/buildtoken/buildtoken/web/pages"
@@ -56,16 +57,16 @@ func FuzzPages(f *testing.F) {
 	})
 	shown := at(marker, writes(marker+"\n"), job.Param{Name: "A", Kind: job.KindString, Default: marker})
 	shown.Description = marker
-	def, err := buildtoken.Define(jobs(shown))
+	def, err := definition.Compile(jobs(shown))
 	if err != nil {
 		f.Fatal(err)
 	}
-	if _, err := ctl.Attach(f.Context(), buildtoken.Config{Definitions: []*buildtoken.Definition{def}}); err != nil {
+	if _, err := ctl.Attach(f.Context(), buildtoken.Config{Definitions: []*definition.Site{def}}); err != nil {
 		f.Fatal(err)
 	}
 	trigger := func(delay string) {
 		if _, err := ctl.Trigger(f.Context(), def, buildtoken.Trigger{
-			Caller: buildtoken.Caller{User: "alice", Post: true}, Action: buildtoken.BuildWithParameters, Job: marker,
+			Caller: definition.Caller{User: "alice", Post: true}, Action: buildtoken.BuildWithParameters, Job: marker,
 			AnyKind: true, UserMayTrigger: true, Delay: &delay, Root: root,
 		}); err != nil {
 			f.Fatal(err)
@@ -86,9 +87,9 @@ func FuzzPages(f *testing.F) {
 	p := &pages.Pages{
 		Open: func() (*buildtoken.Controller, error) { return ctl, nil }, Definition: def,
 		Root: func(*http.Request) string { return root },
-		Caller: func(r *http.Request) buildtoken.Caller {
+		Caller: func(r *http.Request) definition.Caller {
 			user, _, _ := r.BasicAuth()
-			return buildtoken.Caller{User: user, Remote: netip.MustParseAddr("192.0.2.7")}
+			return definition.Caller{User: user, Remote: netip.MustParseAddr("192.0.2.7")}
 		},
 		Done: stopping,
 	}

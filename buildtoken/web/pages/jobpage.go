@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
@@ -48,7 +48,7 @@ type historyView struct {
 // job is the page of a job that the site has. form is what somebody has sent
 // and has to send again; nil for a fresh one.
 func (v *visit) job(full string, form *formView) (*page, error) {
-	if !v.may(buildtoken.Read, full) {
+	if !v.may(definition.Read, full) {
 		return nil, errHidden
 	}
 	j, ok := v.p.Definition.Job(full)
@@ -78,7 +78,7 @@ func (v *visit) job(full string, form *formView) (*page, error) {
 		next: next, path: strings.TrimPrefix(jobURL("/", full), "/"),
 	}
 	pg.Regions = []region{{Name: "jobhead", Data: head}}
-	if form == nil && v.may(buildtoken.Start, full) {
+	if form == nil && v.may(definition.Start, full) {
 		form = v.freshForm(j)
 	}
 	if form != nil {
@@ -150,7 +150,7 @@ func permalinks() map[string]func(queue.Build) bool {
 
 // permalink goes to the newest build that is meant.
 func (v *visit) permalink(full string, is func(queue.Build) bool, suffix string) (*page, error) {
-	if !v.may(buildtoken.Read, full) {
+	if !v.may(definition.Read, full) {
 		return nil, errHidden
 	}
 	if _, ok := v.p.Definition.Job(full); !ok {

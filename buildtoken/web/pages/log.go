@@ -9,8 +9,8 @@ import (
 	"strconv"
 	"unicode/utf8"
 
-	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/console"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
@@ -118,7 +118,7 @@ func readPart(log *console.Reader, from, to int64) ([]byte, error) {
 // logPart answers with the bytes from ?from= to ?to= of a log, at most
 // partMost of them. X-Log-Size says how many there are in all.
 func (v *visit) logPart(full string, number int64) error {
-	if !v.may(buildtoken.Read, full) {
+	if !v.may(definition.Read, full) {
 		return errHidden
 	}
 	if _, ok := v.p.Definition.Job(full); !ok {

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
@@ -44,7 +44,7 @@ type jobsView struct {
 func (v *visit) overview(folder string) (*page, error) {
 	jobs := v.readable(folder)
 	if len(jobs) == 0 {
-		if !v.may(buildtoken.Read, folder) {
+		if !v.may(definition.Read, folder) {
 			return nil, errHidden
 		}
 		if _, ok := v.p.Definition.Tree().Folder(folder); !ok {

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
@@ -19,14 +20,14 @@ type Pages struct {
 	// its error is answered 503 and logged. It is required.
 	Open func() (*buildtoken.Controller, error)
 	// Definition is the site's. It is required.
-	Definition *buildtoken.Definition
+	Definition *definition.Site
 	// Root gives the absolute URL under which the client sees the site; it ends
 	// with a slash. It is required.
 	Root func(*http.Request) string
 	// Caller says who asks: user, address, and the request as rules see it. A
 	// token that it presents is not looked at: pages are for people with an
 	// account. It is required.
-	Caller func(*http.Request) buildtoken.Caller
+	Caller func(*http.Request) definition.Caller
 	// Done ends event streams when it is closed, as before a shutdown or when
 	// the configuration goes away; browsers come back. Nil never does.
 	Done <-chan struct{}
@@ -43,7 +44,7 @@ type visit struct {
 	w   http.ResponseWriter
 	r   *http.Request
 	kit *kit
-	by  buildtoken.Caller
+	by  definition.Caller
 	// root is absolute, base its path; both end with a slash.
 	root, base string
 	ctl        *buildtoken.Controller

@@ -14,20 +14,21 @@ import (
 	"testing"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
 // tree is a site with folders, of which the secret one is for alice only.
-func tree() buildtoken.Spec {
+func tree() definition.Spec {
 	spec := jobs(at("hello", writes("hello\n")))
 	disabled := at("old", writes(""))
 	disabled.Disabled, disabled.Badge = true, true
 	badged := at("badged", fails(runner.Failure, "exit status 1"))
 	badged.Badge = true
-	spec.Root.Folders = []buildtoken.Folder{
-		{Name: "app", Jobs: []buildtoken.Job{at("deploy", hangs("deploying\n")), disabled}},
-		{Name: "secret", Jobs: []buildtoken.Job{at("plan", writes("plans\n")), badged}},
+	spec.Root.Folders = []definition.Folder{
+		{Name: "app", Jobs: []definition.Job{at("deploy", hangs("deploying\n")), disabled}},
+		{Name: "secret", Jobs: []definition.Job{at("plan", writes("plans\n")), badged}},
 	}
 	spec.Access.Read = `user == "alice" || (user == "rita" && !job.full_name.startsWith("secret"))`
 	return spec

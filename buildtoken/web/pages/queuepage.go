@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
@@ -66,7 +66,7 @@ func (v *visit) entries(full string) (view entriesView, next time.Time, err erro
 		all, view.More = all[:queuedShown], true
 	}
 	for _, e := range all {
-		if full == "" && !v.may(buildtoken.Read, e.Item.Job) {
+		if full == "" && !v.may(definition.Read, e.Item.Job) {
 			continue
 		}
 		view.Entries = append(view.Entries, v.entryRow(e))
@@ -88,7 +88,7 @@ func (v *visit) entryRow(e queue.Entry) entryRow {
 	if len(e.Item.Causes) > 0 {
 		row.Cause = e.Item.Causes[0].String()
 	}
-	if e.State != queue.Left && v.may(buildtoken.Stop, e.Item.Job) {
+	if e.State != queue.Left && v.may(definition.Stop, e.Item.Job) {
 		row.Cancel = row.URL + "cancelForm"
 	}
 	return row
@@ -140,7 +140,7 @@ func (v *visit) item(id int64) (*page, error) {
 func (v *visit) readableEntry(id int64) (queue.Entry, error) {
 	entry, err := v.ctl.Entry(v.r.Context(), v.p.Definition, id)
 	switch {
-	case err == nil && v.may(buildtoken.Read, entry.Item.Job):
+	case err == nil && v.may(definition.Read, entry.Item.Job):
 		return entry, nil
 	case err != nil && !missing(err):
 		return queue.Entry{}, err

@@ -21,6 +21,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
@@ -59,16 +60,16 @@ func hangs(text string) run {
 }
 
 // at is a job without quiet period.
-func at(name string, r runner.Runner, params ...job.Param) buildtoken.Job {
+func at(name string, r runner.Runner, params ...job.Param) definition.Job {
 	none := time.Duration(0)
-	return buildtoken.Job{Name: name, Runner: r, Settings: job.Settings{QuietPeriod: &none}, Params: params}
+	return definition.Job{Name: name, Runner: r, Settings: job.Settings{QuietPeriod: &none}, Params: params}
 }
 
 // jobs is a site with these jobs, on which alice may do everything, rita read, and others nothing.
-func jobs(all ...buildtoken.Job) buildtoken.Spec {
-	return buildtoken.Spec{
-		Root:   buildtoken.Folder{Jobs: all},
-		Access: buildtoken.Access{Read: `user in ["alice", "rita"]`, Build: `user in ["alice", "blind"]`, Cancel: `user == "alice"`},
+func jobs(all ...definition.Job) definition.Spec {
+	return definition.Spec{
+		Root:   definition.Folder{Jobs: all},
+		Access: definition.Access{Read: `user in ["alice", "rita"]`, Build: `user in ["alice", "blind"]`, Cancel: `user == "alice"`},
 	}
 }
 
@@ -78,13 +79,13 @@ const root = "https://ci.example.com/ci/"
 type site struct {
 	*testing.T
 	ctl   *buildtoken.Controller
-	def   *buildtoken.Definition
+	def   *definition.Site
 	pages *pages.Pages
 	logs  *observer.ObservedLogs
 }
 
 // onSite runs a test in a bubble.
-func onSite(t *testing.T, spec buildtoken.Spec, test func(*site)) {
+func onSite(t *testing.T, spec definition.Spec, test func(*site)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -101,12 +102,12 @@ func onSite(t *testing.T, spec buildtoken.Spec, test func(*site)) {
 				t.Error(err)
 			}
 		})
-		def, err := buildtoken.Define(spec)
+		def, err := definition.Compile(spec)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if _, err := ctl.Attach(t.Context(), buildtoken.Config{
-			Definitions: []*buildtoken.Definition{def}, Executors: 3, ShutdownTimeout: -1,
+			Definitions: []*definition.Site{def}, Executors: 3, ShutdownTimeout: -1,
 		}); err != nil {
 			t.Fatal(err)
 		}
@@ -116,13 +117,13 @@ func onSite(t *testing.T, spec buildtoken.Spec, test func(*site)) {
 }
 
 // pagesOf are the pages of a site that believes whoever says a name.
-func pagesOf(ctl *buildtoken.Controller, def *buildtoken.Definition, log *zap.Logger) *pages.Pages {
+func pagesOf(ctl *buildtoken.Controller, def *definition.Site, log *zap.Logger) *pages.Pages {
 	return &pages.Pages{
 		Open: func() (*buildtoken.Controller, error) { return ctl, nil }, Definition: def,
 		Root: func(*http.Request) string { return root },
-		Caller: func(r *http.Request) buildtoken.Caller {
+		Caller: func(r *http.Request) definition.Caller {
 			user, _, _ := r.BasicAuth()
-			return buildtoken.Caller{User: user, Remote: netip.MustParseAddr("192.0.2.7")}
+			return definition.Caller{User: user, Remote: netip.MustParseAddr("192.0.2.7")}
 		},
 		Log: log,
 	}
@@ -133,7 +134,7 @@ func (s *site) trigger(full string, values map[string][]string) int64 {
 	s.Helper()
 	cause := "push"
 	out, err := s.ctl.Trigger(s.Context(), s.def, buildtoken.Trigger{
-		Caller: buildtoken.Caller{User: "alice", Post: true}, Action: buildtoken.BuildWithParameters, Job: full,
+		Caller: definition.Caller{User: "alice", Post: true}, Action: buildtoken.BuildWithParameters, Job: full,
 		AnyKind: true, UserMayTrigger: true, Values: values, Cause: &cause, Root: root,
 	})
 	if err != nil {
