@@ -87,13 +87,15 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //			param <name> boolean [true|false]
 //			param <name> choice <value>...
 //			param <name> file
-//			run <command> [<arg>...] {
+//			run <command> [<arg>...] {     # short for runner exec
 //				dir         <path>
 //				env         <name> <value> # repeatable
 //				inherit_env <name>...
 //				kill_delay  <duration>
 //				user        <name>
+//				unstable    <exit status>
 //			}
+//			runner <module> ...            # any build_token.runners.<module>, instead of run
 //			poll <command> [<arg>...]          # block as of run
 //			...                                # from quiet_period to token
 //		}

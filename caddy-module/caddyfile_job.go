@@ -20,14 +20,14 @@ func (p parser) job(in level) error {
 		return err
 	}
 	if j.RunRaw == nil {
-		return p.d.Errf("job '%s' has nothing to run: add a run directive", j.Name)
+		return p.d.Errf("job '%s' has nothing to run: add a run or runner directive", j.Name)
 	}
 	in.Jobs = append(in.Jobs, j)
 	return nil
 }
 
 func (p parser) inJob(j *Job, seen once, name string) error {
-	if err := seen.check(p.d, name, "description", "disabled", "concurrent", "badge", "coalesce", "run", "poll"); err != nil {
+	if err := seen.check(p.d, name, "description", "disabled", "concurrent", "badge", "coalesce", "run", "runner", "poll"); err != nil {
 		return err
 	}
 	switch name {
@@ -43,7 +43,13 @@ func (p parser) inJob(j *Job, seen once, name string) error {
 		return p.coalesce(j)
 	case "param":
 		return p.param(j)
-	case "run":
+	case "run", "runner":
+		if j.RunRaw != nil {
+			return p.d.Errf("a job can have only one of run and runner")
+		}
+		if name == "runner" {
+			return p.runner(&j.RunRaw)
+		}
 		return p.run(&j.RunRaw)
 	case "poll":
 		return p.poll(&j.PollRaw)

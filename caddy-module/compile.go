@@ -60,10 +60,16 @@ func (c *compiler) folder(full string, f *Folder) definition.Folder {
 
 func (c *compiler) job(full string, j *Job) definition.Job {
 	where := fmt.Sprintf("job %q", full)
+	run, poll := load[runner.Runner](c, where, j, "RunRaw"), load[runner.Poller](c, where, j, "PollRaw")
+	if p, ok := poll.(*ExecPoller); ok {
+		if err := p.shareWorkspace(run); err != nil {
+			c.fail(where, err)
+		}
+	}
 	return definition.Job{
 		Name: j.Name, Description: j.Description, Disabled: j.Disabled, Concurrent: j.Concurrent, Coalesce: j.Coalesce, Badge: j.Badge,
 		Settings: c.settings(where, &j.Scope), Tokens: c.tokens(where, j.Tokens), Allow: j.Allow, Params: j.Params,
-		Runner: load[runner.Runner](c, where, j, "RunRaw"), Poller: load[runner.Poller](c, where, j, "PollRaw"),
+		Runner: run, Poller: poll,
 	}
 }
 

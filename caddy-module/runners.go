@@ -20,7 +20,7 @@ func init() {
 }
 
 // Exec is a command and how it is run. There is no shell; one argument stays
-// one argument, and nothing of Caddy's environment gets in but what is named here.
+// one argument, and the command gets only those variables of Caddy's environment that are named here.
 //
 // In the command, its arguments, the directory and the variables, placeholders
 // like `{env.NAME}` and `{file./path}` are replaced once, when the configuration is loaded; one
@@ -47,9 +47,14 @@ type Exec struct {
 	// How long it has to end when it is asked to, before it is killed. Default: 5s.
 	KillDelay caddy.Duration `json:"kill_delay,omitempty"`
 
-	// The name of the user to run as; Caddy needs the right to switch. Default: Caddy's own user.
+	// The name of the user to run as; Caddy needs the right to switch. Default: Caddy's own user; for a command that looks
+	// for changes, the user of the job's runner, because both use the same workspace.
 	User string `json:"user,omitempty"`
 
+	// The exit status that means UNSTABLE instead of FAILURE. Default: none.
+	Unstable int `json:"unstable,omitempty"`
+
+	config execrunner.Config
 	runner *execrunner.Runner
 }
 
@@ -86,18 +91,33 @@ func (e *Exec) Provision(caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	config := execrunner.Config{
+	e.config = execrunner.Config{
 		Command: replaced[0], Dir: replaced[1], Args: replaced[2:],
-		InheritEnv: e.InheritEnv, KillDelay: time.Duration(e.KillDelay), User: e.User,
+		InheritEnv: e.InheritEnv, KillDelay: time.Duration(e.KillDelay), User: e.User, Unstable: e.Unstable,
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.Env)) {
 		value, err := placeholders{}.replace(e.Env[name])
 		if err != nil {
 			return fmt.Errorf("env %s: %w", name, err)
 		}
-		config.Env = append(config.Env, name+"="+value)
+		e.config.Env = append(e.config.Env, name+"="+value)
 	}
-	e.runner, err = execrunner.New(config)
+	e.runner, err = execrunner.New(e.config)
+	return err
+}
+
+// shareWorkspace makes the poller run as the user of the job's runner. Two users in one workspace are refused: each could
+// leave links there that the other one follows with its own rights.
+func (e *ExecPoller) shareWorkspace(with runner.Runner) (err error) {
+	run, ok := with.(*ExecRunner)
+	if !ok || run.User == e.User {
+		return nil
+	}
+	if e.User != "" {
+		return fmt.Errorf("poll runs as user %q and run as user %q: in one workspace both must be the same; remove user from poll", e.User, run.User)
+	}
+	e.config.User = run.User
+	e.runner, err = execrunner.New(e.config)
 	return err
 }
 

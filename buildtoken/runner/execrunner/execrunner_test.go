@@ -57,6 +57,7 @@ func TestNewRefuses(t *testing.T) {
 		{"NUL in a variable", execrunner.Config{Command: "a", Env: []string{"A=secret\x00"}}, "A holds a NUL"},
 		{"an inherited variable with value", execrunner.Config{Command: "a", InheritEnv: []string{"A=b"}}, `"A=b"`},
 		{"a directory above the workspace", execrunner.Config{Command: "a", Dir: "../x"}, `"../x"`},
+		{"an exit status that does not exist", execrunner.Config{Command: "a", Unstable: 256}, "256"},
 		{"a negative kill delay", execrunner.Config{Command: "a", KillDelay: -1}, "-1ns"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -233,6 +234,13 @@ func TestReasons(t *testing.T) {
 				t.Errorf("Run = %+v, want %+v", res, want)
 			}
 		})
+	}
+}
+
+func TestUnstable(t *testing.T) {
+	for status, outcome := range map[string]runner.Outcome{"3": runner.Unstable, "4": runner.Failure, "1": runner.Failure} {
+		res, _ := run(t, execrunner.Config{Command: "sh", Args: []string{"-c", "exit " + status}, Unstable: 3}, newBuild(t))
+		want(t, res, outcome, "exit status "+status)
 	}
 }
 
