@@ -1,5 +1,5 @@
-// Package runnertest has the tests that every [runner.Runner] must pass: outcomes and reasons, the order of output,
-// stopping, logs that are slow or broken, and that nothing is left behind.
+// Package runnertest has the tests that every [runner.Runner] must pass: outcomes and reasons, the order of the output,
+// stopping, slow and broken logs, and that nothing is left behind.
 package runnertest
 
 import (
@@ -18,9 +18,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
-// Open returns a runner whose builds do what the script says, and a function that counts what such builds still have
-// running anywhere, or nil if there is nothing to count. A build that does not stop when asked must be ended by force
-// within a second or so.
+// Open returns a runner whose builds follow the script, and a function that returns how many of their processes still run,
+// or nil if there is nothing to count. A build that does not stop when asked must be killed within about a second.
 type Open func(t *testing.T, s Script) (r runner.Runner, running func() int)
 
 // Run runs the whole suite.
@@ -44,7 +43,7 @@ func Run(t *testing.T, open Open) {
 			t.Errorf("log = %q, want the output before the failure", log.String())
 		}
 	})
-	t.Run("what cannot be started is not built, with a reason", func(t *testing.T) {
+	t.Run("a build that cannot be started is not built, with a reason", func(t *testing.T) {
 		res := start(t, open, Script{Broken: true})(t.Context(), io.Discard)
 		check(t, res, runner.NotBuilt, "")
 		if res.Reason == "" {
@@ -119,7 +118,7 @@ func Run(t *testing.T, open Open) {
 	})
 }
 
-// start opens a runner and returns a function that runs one build and then looks for what is left of it.
+// start opens a runner and returns a function that runs one build and then checks that nothing is left of it.
 func start(t *testing.T, open Open, s Script) func(context.Context, io.Writer) runner.Result {
 	r, running := open(t, s)
 	return func(ctx context.Context, log io.Writer) (res runner.Result) {
@@ -143,7 +142,7 @@ func start(t *testing.T, open Open, s Script) func(context.Context, io.Writer) r
 	}
 }
 
-// build returns what a runner is told about the build with this number, with a workspace of its own.
+// build returns the build with this number, with a new workspace.
 func build(t *testing.T, number int64) runner.Build {
 	ws := t.TempDir()
 	return runner.Build{
@@ -168,8 +167,8 @@ func check(t *testing.T, got runner.Result, outcome runner.Outcome, reason strin
 	}
 }
 
-// goroutines returns the stacks of the goroutines that the test's Run started and that have not ended. One that was
-// waited for may still be on its last instructions, and nothing tells when those are done; so it looks more than once.
+// goroutines returns the stacks of the goroutines that the test's Run started and that have not ended. A goroutine that was
+// waited for may still execute its last instructions, so goroutines looks more than once.
 func goroutines(test string) string {
 	deadline := time.Now().Add(5 * time.Second)
 	for {
@@ -190,7 +189,7 @@ func goroutines(test string) string {
 	}
 }
 
-// logged notices a Write after the end.
+// logged records whether a Write comes after the end.
 type logged struct {
 	to          io.Writer
 	ended, late bool
@@ -203,7 +202,7 @@ func (l *logged) Write(p []byte) (int, error) {
 	return l.to.Write(p)
 }
 
-// trigger calls once when its text has come by.
+// trigger calls a function once, when its text has been written.
 type trigger struct {
 	on   string
 	call func()
@@ -221,7 +220,7 @@ func (l *trigger) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// slow makes the rest of the program go first again and again.
+// slow yields to other goroutines again and again.
 type slow struct{ got bytes.Buffer }
 
 func (l *slow) Write(p []byte) (int, error) {
@@ -234,12 +233,12 @@ func (l *slow) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// failing takes some bytes and then nothing more.
+// failing accepts some bytes and then fails every Write.
 type failing struct {
 	after int
 	short bool
 	call  func()
-	calls int // from the first that failed on
+	calls int // counted from the first that failed
 }
 
 func (l *failing) Write(p []byte) (int, error) {

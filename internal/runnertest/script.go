@@ -6,13 +6,13 @@ import (
 	"io"
 )
 
-// Script says what the build of a case does. It survives JSON, so that it can be handed to another process.
+// Script describes what the build of a case does. It can be passed to another process as JSON.
 type Script struct {
-	// Lines are written first, in this order, by turns to the two streams.
+	// Lines are written first, in this order, alternately to standard output and standard error.
 	Lines []string
-	// Flood is how many numbered lines follow; below zero they go on until the build is stopped.
+	// Flood is the number of numbered lines that follow; if negative, they continue until the build is stopped.
 	Flood int
-	// Hang makes the build go on after its output, until it is stopped.
+	// Hang makes the build run on after its output until it is stopped.
 	Hang bool
 	// Deaf makes it ignore a polite request to stop.
 	Deaf bool
@@ -22,8 +22,8 @@ type Script struct {
 	Broken bool
 }
 
-// Play does what the script says and returns its status. stop ends when the build is asked to stop; a Deaf build does
-// not look at it, and Play does not return then.
+// Play follows the script and returns the exit status. stop ends when the build is asked to stop; Play of a Deaf build
+// ignores that and does not return.
 func (s Script) Play(stop context.Context, out, err io.Writer) int {
 	for i, l := range s.Lines {
 		to := out

@@ -10,17 +10,17 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
-// What Linux takes: MAX_ARG_STRLEN for one string with its NUL, and all of them together well below the quarter of the
-// usual 8 MiB stack, where the pointers to the strings count too.
+// The limits of Linux: MAX_ARG_STRLEN for one string with its NUL, and for all of them a quarter of the stack, usually of
+// 8 MiB, in which the pointers to the strings count too. maxTotal stays well below that.
 const (
 	maxString = 128 << 10
 	maxTotal  = 1<<20 + 512<<10
 	pointer   = 8
 )
 
-// environ returns the whole environment of a build: inherited, the build's own, configured; the later one wins, but
-// nothing that is configured wins over a parameter, or over what tells this build from every other. home, if not empty,
-// is the HOME of the user that the build runs as.
+// environ returns the whole environment of a build: inherited variables, then those of the build, then those of the
+// configuration. A later variable overrides an earlier one, but the configuration overrides neither parameters nor the
+// variables that identify the build. home, if not empty, is the HOME of the user that the build runs as.
 func (r *Runner) environ(own []string, params []runner.Param, home string) []string {
 	var all []string
 	for _, name := range r.config.InheritEnv {
@@ -52,12 +52,12 @@ func (r *Runner) environ(own []string, params []runner.Param, home string) []str
 	return env
 }
 
-// identity reports whether a variable is one of those by which the processes of a build are found, and the build has it.
+// identity reports whether the build has this variable, and its processes are found by it.
 func identity(name string, own []string) bool {
 	return slices.Contains([]string{"QUEUE_ID", "JOB_NAME", "BUILD_NUMBER", "WORKSPACE"}, name) && hasVariable(own, name)
 }
 
-// variable returns the name in NAME=value, in the form in which the system compares names.
+// variable returns the name in NAME=value. On Windows, which ignores case in names, it is in upper case.
 func variable(entry string) string {
 	name, _, _ := strings.Cut(entry, "=")
 	if runtime.GOOS == "windows" {
@@ -86,8 +86,8 @@ func value(env []string, name string) string {
 	return ""
 }
 
-// checkSize refuses what the system could not hand to a process. An error names the parameter, or else the variable or
-// argument, at fault, and holds no value.
+// checkSize refuses arguments and variables that the system cannot pass to a process. An error names the parameter, or
+// else the variable or argument at fault, and contains no value.
 func checkSize(args, env []string, params []runner.Param) error {
 	for _, p := range params {
 		switch {
@@ -110,7 +110,7 @@ func checkSize(args, env []string, params []runner.Param) error {
 	}
 	for i, e := range env {
 		if strings.IndexByte(e, '=') <= 0 {
-			return fmt.Errorf("environment variable %d is no NAME=value: %w", i+1, runner.ErrBadValue)
+			return fmt.Errorf("environment variable %d is not of the form NAME=value: %w", i+1, runner.ErrBadValue)
 		}
 		if err := check(e, func() string { return "environment variable " + variable(e) }); err != nil {
 			return err
@@ -128,7 +128,7 @@ func checkSize(args, env []string, params []runner.Param) error {
 	return nil
 }
 
-// largest names the parameter that is most to blame for a sum, if there is one.
+// largest names the largest parameter for an error about the total size, if there is one.
 func largest(params []runner.Param) string {
 	if len(params) == 0 {
 		return ""

@@ -52,6 +52,7 @@ func TestNewRefuses(t *testing.T) {
 		{"a reference without end", execrunner.Config{Command: "a", Args: []string{"{param.X"}}, "argument 1"},
 		{"a reference to no name", execrunner.Config{Command: "a", Args: []string{"{param.}"}}, "argument 1"},
 		{"a reference to a bad name", execrunner.Config{Command: "a", Args: []string{"{param.1X}"}}, "argument 1"},
+		{"a reference to a name with a blank", execrunner.Config{Command: "a", Args: []string{"{param.X Y}"}}, "argument 1"},
 		{"a variable without =", execrunner.Config{Command: "a", Env: []string{"A"}}, `"A"`},
 		{"a variable without name", execrunner.Config{Command: "a", Env: []string{"=secret"}}, `""`},
 		{"NUL in a variable", execrunner.Config{Command: "a", Env: []string{"A=secret\x00"}}, "A holds a NUL"},
@@ -72,8 +73,8 @@ func TestNewRefuses(t *testing.T) {
 }
 
 func TestParams(t *testing.T) {
-	r := newRunner(t, execrunner.Config{Command: "x", Args: []string{"{param.B}-{param.A}", `{"json": "{param.B}"}`, "{}", "{param}"}})
-	if diff := cmp.Diff([]string{"B", "A"}, r.Params()); diff != "" {
+	r := newRunner(t, execrunner.Config{Command: "x", Args: []string{"{param.B}-{param.A}", `{"json": "{param.B}"}`, "{}", "{param}", "{param.app.version}{param.my-param}"}})
+	if diff := cmp.Diff([]string{"B", "A", "app.version", "my-param"}, r.Params()); diff != "" {
 		t.Errorf("Params (-want +got):\n%s", diff)
 	}
 }

@@ -2,5 +2,5 @@
 
 package execrunner_test
 
-// counter returns nil: there is no way here to see the variables of other processes.
+// counter returns nil: these systems do not show the variables of other processes.
 func counter(string) func() int { return nil }

@@ -34,7 +34,7 @@ func dead(pid int) bool {
 	return err != nil || strings.Contains(string(stat), ") Z ")
 }
 
-// pids returns the process ids that the log has as pid=N.
+// pids returns the process ids in the log, which the scripts write as pid=N.
 func pids(t *testing.T, log string) []int {
 	t.Helper()
 	var all []int
@@ -50,8 +50,8 @@ func pids(t *testing.T, log string) []int {
 	return all
 }
 
-// TestClosedOutputIsNotTheEnd has a build close its output, or give it away,
-// and go on: its end is that of the process, and its result is what that says.
+// TestClosedOutputIsNotTheEnd runs builds that close or redirect their output and go on. The build ends when its process
+// ends, with the exit status of the process.
 func TestClosedOutputIsNotTheEnd(t *testing.T) {
 	for _, close := range []string{"exec >&- 2>&-", "exec >/dev/null 2>&1", "exec >&- 2>&- <&-"} {
 		t.Run(close, func(t *testing.T) {
@@ -136,7 +136,7 @@ func TestStopEndsTheWholeGroup(t *testing.T) {
 	}
 }
 
-// watch calls when its text has come by.
+// watch is a log that calls a function on each write after a text has appeared.
 type watch struct {
 	strings.Builder
 	on   string
@@ -170,7 +170,7 @@ func TestChildrenDieOfABrokenPipeAlthoughTheServerIgnoresIt(t *testing.T) {
 }
 
 func TestUser(t *testing.T) {
-	t.Run("that nobody knows", func(t *testing.T) {
+	t.Run("that does not exist", func(t *testing.T) {
 		res, _ := run(t, execrunner.Config{Command: "id", User: "no-such-user"}, newBuild(t))
 		want(t, res, runner.NotBuilt, "run as user no-such-user: user: unknown user no-such-user")
 	})

@@ -10,11 +10,11 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// family is the process of a build and the job object that it and all that it starts belong to.
+// family is the process of a build and the job object that holds it and all its descendants.
 type family struct {
 	cmd *exec.Cmd
 	job windows.Handle
-	err error // what waiting for the process gave
+	err error // returned by waiting for the process
 }
 
 // accounting is JOBOBJECT_BASIC_ACCOUNTING_INFORMATION.
@@ -29,9 +29,9 @@ type accounting struct {
 // accountingClass is JobObjectBasicAccountingInformation.
 const accountingClass = 1
 
-// start starts the process and puts it into a job object, which ends all of it when its handle is closed, also if this
-// process dies. A process that it starts in the instant between is not caught. The caller calls waitExit once, then
-// reap once, then close.
+// start starts the process and puts it into a job object, which ends all its processes when the handle is closed, even by
+// the death of this process. A process that the command starts before it is in the job object escapes. The caller calls
+// waitExit once, then reap once, then close.
 func start(cmd *exec.Cmd, _ *account, _ string) (*family, error) {
 	job, err := windows.CreateJobObject(nil, nil)
 	if err != nil {
@@ -71,7 +71,7 @@ func (f *family) reap() (*os.ProcessState, error) {
 	return f.cmd.ProcessState, nil
 }
 
-// living counts the processes in the job object.
+// living returns how many processes are in the job object.
 func (f *family) living() int {
 	var a accounting
 	err := windows.QueryInformationJobObject(f.job, accountingClass, uintptr(unsafe.Pointer(&a)), uint32(unsafe.Sizeof(a)), nil)
@@ -81,17 +81,17 @@ func (f *family) living() int {
 	return int(a.active)
 }
 
-// terminate sends CTRL+BREAK, which console programs may take as a request to end.
+// terminate sends CTRL+BREAK, which asks console programs to end.
 func (f *family) terminate() {
-	_ = windows.GenerateConsoleCtrlEvent(windows.CTRL_BREAK_EVENT, uint32(f.cmd.Process.Pid)) // no console: nobody to ask
+	_ = windows.GenerateConsoleCtrlEvent(windows.CTRL_BREAK_EVENT, uint32(f.cmd.Process.Pid)) // an error means that there is no console
 }
 
-// kill ends all of them.
+// kill ends all processes of the job object.
 func (f *family) kill() {
-	_ = windows.TerminateJobObject(f.job, 1) // an error means that there is nobody any more
+	_ = windows.TerminateJobObject(f.job, 1) // an error means that none is left
 }
 
-// close ends what is left.
+// close ends the processes that are left.
 func (f *family) close() { _ = windows.CloseHandle(f.job) }
 
 // defaultSIGPIPE does nothing: there is no such signal on Windows.

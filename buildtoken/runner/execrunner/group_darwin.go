@@ -5,7 +5,7 @@ import "golang.org/x/sys/unix"
 // zombie is SZOMB of sys/proc.h.
 const zombie = 5
 
-// countGroup counts the processes of the group that still run.
+// countGroup returns how many processes of the group still run.
 func countGroup(pgrp int) int {
 	processes, err := unix.SysctlKinfoProcSlice("kern.proc.pgrp", pgrp)
 	if err != nil {

@@ -4,7 +4,7 @@ package execrunner
 
 import "syscall"
 
-// countGroup returns 1 if anybody is in the group: nothing that all these systems have can count them.
+// countGroup returns 1 if the group has any process. These systems have no common way to count them.
 func countGroup(pgrp int) int {
 	if syscall.Kill(-pgrp, 0) == nil {
 		return 1

@@ -16,7 +16,7 @@ import (
 	"github.com/buildtoken/buildtoken/internal/runnertest"
 )
 
-// TestMain makes this program the command of its own tests, too: play=SCRIPT plays a script.
+// TestMain makes the test program the command of its own builds: with the argument play=SCRIPT, it plays a script.
 func TestMain(m *testing.M) {
 	script, ok := strings.CutPrefix(os.Args[len(os.Args)-1], "play=")
 	if !ok {
@@ -40,7 +40,7 @@ func newRunner(t testing.TB, c execrunner.Config) *execrunner.Runner {
 	return r
 }
 
-// newBuild returns build 3 of app/deploy in a workspace of its own.
+// newBuild returns build 3 of app/deploy with a new workspace.
 func newBuild(t testing.TB, env ...string) runner.Build {
 	ws := t.TempDir()
 	return runner.Build{
@@ -64,7 +64,7 @@ func want(t testing.TB, got runner.Result, outcome runner.Outcome, reason string
 	}
 }
 
-func TestMissingCommandIsSaidAsTheShellWould(t *testing.T) {
+func TestMissingCommandIsReported(t *testing.T) {
 	res, _ := run(t, execrunner.Config{Command: "no-such-command"}, newBuild(t))
 	want(t, res, runner.NotBuilt, fmt.Sprint(&exec.Error{Name: "no-such-command", Err: exec.ErrNotFound}))
 }

@@ -7,19 +7,19 @@ import (
 	"time"
 )
 
-// maxPipe is more than a pipe holds without special rights.
+// maxPipe is more bytes than a pipe can hold, unless a process with special rights enlarged it.
 const maxPipe = 1 << 20
 
-// output takes what the build writes to the log. One goroutine at a time may use it, finish apart.
+// output copies the output of a build to its log. Except for finish, it is not safe for concurrent use.
 type output struct {
 	log io.Writer
-	// failed means that the log took no more; the rest is read and dropped, so that the build can go on.
+	// failed is true once a write to the log has failed. The rest is read and dropped, so that the build can go on.
 	failed bool
-	// midLine means that the log does not end with the end of a line.
+	// midLine is true if the log does not end with a line end.
 	midLine bool
 }
 
-// copy returns at the end of the output, or after finish with what was in the pipe then.
+// copy copies until the end of the output. After finish, it copies what is in the pipe and returns.
 func (o *output) copy(pipe *os.File) {
 	buf := make([]byte, 32<<10)
 	for {
@@ -42,8 +42,8 @@ func (o *output) copy(pipe *os.File) {
 	}
 }
 
-// finish makes copy return as soon as the pipe is empty, even if somebody still holds its other end. Where pipes have no
-// deadlines (Windows), the processes are ended all together, so that the end of the pipe comes by itself.
+// finish makes copy return as soon as the pipe is empty, even if a process still holds its other end. On Windows, where
+// pipes have no deadlines, all processes have ended by then, and with them the output.
 func (o *output) finish(pipe *os.File) { _ = pipe.SetReadDeadline(time.Unix(1, 0)) }
 
 func (o *output) write(p []byte) {
@@ -59,7 +59,7 @@ func (o *output) write(p []byte) {
 	}
 }
 
-// line adds a line of our own.
+// line writes a line of the runner itself.
 func (o *output) line(text string) {
 	if o.midLine {
 		text = "\n" + text

@@ -14,8 +14,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/runner/execrunner"
 )
 
-// TestRightsOfAServer runs its cases in a process like a server's that is not root but may switch users, and may not
-// send signals to them. Only root can make such a process.
+// TestRightsOfAServer runs its cases in a process with the rights of a typical server: it is not root, may switch users,
+// and may not send them signals. Only root can create such a process.
 func TestRightsOfAServer(t *testing.T) {
 	if os.Getenv("BUILDTOKEN_TEST_RIGHTS") != "" {
 		t.Run("ambient capabilities are not handed on", ambientIsDropped)
@@ -26,7 +26,7 @@ func TestRightsOfAServer(t *testing.T) {
 		t.Skip("only root can give a process rights")
 	}
 	dir := t.TempDir()
-	// The other user has to come through, and to write.
+	// The other user must be able to pass through, and to write.
 	if err := errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Chmod(dir, 0o777)); err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func unkillableIsLeft(t *testing.T) {
 	}
 }
 
-// openBuild is a build in a workspace that other users can reach.
+// openBuild returns a build with a workspace that other users can reach.
 func openBuild(t *testing.T) runner.Build {
 	t.Helper()
 	b := newBuild(t)

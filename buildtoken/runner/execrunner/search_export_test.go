@@ -11,8 +11,8 @@ func ParseStat(content []byte) (state byte, began uint64, empty bool) {
 // CgroupDir finds the directory of a control group in the contents of /proc/self/cgroup and /proc/self/mountinfo.
 func CgroupDir(groups, mounts string) string { return cgroupDir([]byte(groups), []byte(mounts)) }
 
-// OwnCgroup returns the directory of the control group of this process.
-func OwnCgroup() string { return ownCgroup() }
+// CgroupsOf returns how many control groups a build with these variables has.
+func CgroupsOf(env []string) int { return len(cgroupsOf(ownCgroup(), marks(env))) }
 
 // HasCgroups reports whether builds of this process get control groups.
 func HasCgroups() bool {

@@ -7,7 +7,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
-// template is an argument, cut into literal text and references to parameters.
+// template is an argument, split into literal text and references to parameters.
 type template []part
 
 // part is a reference if param is not empty, else text.
@@ -15,7 +15,7 @@ type part struct{ text, param string }
 
 const reference = "{param."
 
-// parseTemplate cuts an argument at its {param.NAME}; all other braces are text.
+// parseTemplate splits an argument at each {param.NAME}; all other braces are text.
 func parseTemplate(arg string) (template, error) {
 	if strings.ContainsRune(arg, 0) {
 		return nil, fmt.Errorf("%q holds a NUL byte", arg)
@@ -38,18 +38,18 @@ func parseTemplate(arg string) (template, error) {
 	}
 }
 
-// isName reports whether s is the name of a parameter: [A-Za-z_][A-Za-z0-9_]*.
+// isName reports whether s can be the name of a parameter: [A-Za-z_][A-Za-z0-9_.-]*.
 func isName(s string) bool {
 	for i, c := range []byte(s) {
 		letter := c == '_' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
-		if !letter && (i == 0 || c < '0' || c > '9') {
+		if !letter && (i == 0 || c != '.' && c != '-' && (c < '0' || c > '9')) {
 			return false
 		}
 	}
 	return s != ""
 }
 
-// expand puts the values into the arguments.
+// expand returns the arguments with the parameters' values in the place of the references.
 func (r *Runner) expand(params []runner.Param) ([]string, error) {
 	values := make(map[string]string, len(params))
 	for _, p := range params {
