@@ -109,8 +109,8 @@ func jsonCost() cel.ProgramOption {
 
 // estimate returns the most that a rule can cost within the sizes above; bounded is false if there
 // is no such bound.
-func estimate(env *cel.Env, rule *cel.Ast) (cost uint64, bounded bool, err error) {
-	est, err := env.EstimateCost(rule, sizes{})
+func estimate(env *cel.Env, rule *cel.Ast, sizes checker.CostEstimator) (cost uint64, bounded bool, err error) {
+	est, err := env.EstimateCost(rule, sizes)
 	return est.Max, est.Max < math.MaxUint64/1000, err // factors may have been applied to "infinite"
 }
 

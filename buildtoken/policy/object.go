@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -8,6 +9,8 @@ import (
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
+
+	"github.com/buildtoken/buildtoken/buildtoken/event"
 )
 
 // CEL knows job, token and request as struct types with the fields below, so a misspelt field is an
@@ -17,11 +20,13 @@ const (
 	jobTypeName     = "<job>"
 	tokenTypeName   = "<token>"
 	requestTypeName = "<request>"
+	eventTypeName   = "<event>"
 )
 
 func jobType() *types.Type     { return cel.ObjectType(jobTypeName) }
 func tokenType() *types.Type   { return cel.ObjectType(tokenTypeName) }
 func requestType() *types.Type { return cel.ObjectType(requestTypeName) }
+func eventType() *types.Type   { return cel.ObjectType(eventTypeName) }
 
 // structs returns the fields of each struct type by name.
 func structs() map[string]map[string]*types.FieldType {
@@ -45,6 +50,7 @@ func structs() map[string]map[string]*types.FieldType {
 				func(r *Request) any { return r.Headers },
 				func(r *Request) bool { return len(r.Headers) > 0 }),
 		},
+		eventTypeName: eventFields(),
 	}
 }
 
@@ -116,13 +122,21 @@ type adapter struct {
 
 // NativeToValue implements [types.Adapter].
 func (a adapter) NativeToValue(v any) ref.Val {
-	switch v.(type) {
+	switch v := v.(type) {
 	case *Job:
 		return object{v, jobType()}
 	case *Token:
 		return object{v, tokenType()}
 	case *Request:
 		return object{v, requestType()}
+	case *event.Event:
+		return object{v, eventType()}
+	case json.Number: // of the body of a delivery, as are the next two
+		return number(v)
+	case map[string]any:
+		return types.NewStringInterfaceMap(a, v)
+	case []any:
+		return types.NewDynamicList(a, v)
 	}
 	return a.Adapter.NativeToValue(v)
 }

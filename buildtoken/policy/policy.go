@@ -68,9 +68,10 @@ func (p *Policy) Decide(ctx context.Context, in *Input) error {
 	return nil
 }
 
-func (c *compiled) evaluate(ctx context.Context, vars *activation) (bool, error) {
+// run evaluates the expression.
+func (c *compiled) run(ctx context.Context, vars cel.Activation) (ref.Val, error) {
 	if ctx.Err() != nil {
-		return false, context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
 	// Without a loop nothing would look at the context, and handing it over takes a fifth of the time.
 	var out ref.Val
@@ -80,6 +81,12 @@ func (c *compiled) evaluate(ctx context.Context, vars *activation) (bool, error)
 	} else {
 		out, _, err = c.program.Eval(vars)
 	}
+	return out, err //nolint:wrapcheck // the callers leave the values out of it
+}
+
+// evaluate runs an expression of type bool.
+func (c *compiled) evaluate(ctx context.Context, vars cel.Activation) (bool, error) {
+	out, err := c.run(ctx, vars)
 	switch {
 	case err != nil:
 		return false, err

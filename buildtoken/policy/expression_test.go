@@ -1,0 +1,312 @@
+package policy_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cel.dev/cel-go/common/types"
+
+	"github.com/buildtoken/buildtoken/buildtoken/event"
+	"github.com/buildtoken/buildtoken/buildtoken/policy"
+)
+
+func eventEnv(t testing.TB) *policy.EventEnv {
+	t.Helper()
+	env, err := policy.NewEventEnv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return env
+}
+
+func delivery(t testing.TB) *policy.Delivery {
+	t.Helper()
+	body, err := event.Body(event.Token, nil, []byte(`{
+		"number": 1234567, "big": 9007199254740993, "huge": 1e300, "rate": 0.5, "draft": false, "nothing": null,
+		"labels": ["bug", "<ui>"], "head_commit": null, "payload": {"env": "staging", "n": [1, null]},
+		"commits": [{"id": "a", "modified": ["api/x.go", "README.md"]}]
+	}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &policy.Delivery{
+		Job: policy.JobOf("shop/test"), Now: time.Date(2026, 11, 28, 10, 0, 0, 0, time.UTC),
+		Request: policy.Request{Method: "POST", Headers: map[string]string{"x-github-event": "push"}},
+		Event: &event.Event{
+			Kind: event.GitHub, Name: "push", Repo: "shop/api", Ref: "refs/heads/main", Branch: "main", SHA: "abc", Sender: "octavia",
+			Number: 7, Files: []string{"README.md", "api/x.go"}, FilesComplete: true, DefaultBranch: "main",
+		},
+		Body: func() (any, error) { return body, nil },
+	}
+}
+
+func TestExpressionText(t *testing.T) {
+	env, in := eventEnv(t), delivery(t)
+	for _, tt := range []struct {
+		source, want string
+		absent       bool
+	}{
+		{source: `event.branch`, want: "main"},
+		{source: `"push by " + event.sender`, want: "push by octavia"},
+		{source: `body.number`, want: "1234567"},
+		{source: `string(body.number)`, want: "1234567"},
+		{source: `body.big`, want: "9007199254740993"},
+		{source: `body.number + 1`, want: "1234568"},
+		{source: `event.number`, want: "7"},
+		{source: `body.rate`, want: "0.5"},
+		{source: `body.draft`, want: "false"},
+		{source: `event.files_complete`, want: "true"},
+		{source: `body.nothing`, absent: true},
+		{source: `null`, absent: true},
+		{source: `body.?missing`, absent: true},
+		{source: `body.?head_commit.?message`, absent: true},
+		{source: `body.?head_commit.?message.orValue("")`, want: ""},
+		{source: `body.?payload.?env`, want: "staging"},
+		{source: `event.tag != "" ? optional.of(event.tag) : optional.none()`, absent: true},
+		{source: `body.labels`, want: `["bug","<ui>"]`},
+		{source: `body.payload`, want: `{"env":"staging","n":[1,null]}`},
+		{source: `{"id": body.big, "files": dyn(event.files)}`, want: `{"files":["README.md","api/x.go"],"id":9007199254740993}`},
+		{source: `event.files`, want: `["README.md","api/x.go"]`},
+		{source: `event.ref.replace("refs/heads/", "")`, want: "main"},
+		{source: `duration("90s")`, want: "1m30s"},
+		{source: `now`, want: "2026-11-28T10:00:00Z"},
+		{source: `job.full_name + request.headers["x-github-event"]`, want: "shop/testpush"},
+		{source: `body.commits.map(c, c.id)`, want: `["a"]`},
+	} {
+		t.Run(tt.source, func(t *testing.T) {
+			x, err := env.Value(policy.Rule{Name: "set P", Source: tt.source})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, ok, err := x.Text(t.Context(), in)
+			if err != nil || ok == tt.absent || got != tt.want {
+				t.Errorf("Text = %q, %v, %v, want %q, %v", got, ok, err, tt.want, !tt.absent)
+			}
+		})
+	}
+}
+
+func TestExpressionTextFails(t *testing.T) {
+	env, in := eventEnv(t), delivery(t)
+	for _, tt := range []struct{ source, want string }{
+		{`body.missing`, "no such key"},
+		{`body.payload.env.name`, "no such"},
+		{`[event]`, "has no text"},
+		{`{1: 2}`, "want string"},
+		{`int(body.payload.env)`, ""},
+	} {
+		t.Run(tt.source, func(t *testing.T) {
+			x, err := env.Value(policy.Rule{Name: "set P", Source: tt.source})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, ok, err := x.Text(t.Context(), in)
+			if err == nil || ok || !strings.Contains(err.Error(), tt.want) {
+				t.Fatalf("Text = %v, %v, want an error with %q", ok, err, tt.want)
+			}
+			if strings.Contains(err.Error(), "staging") {
+				t.Errorf("the error shows a value: %v", err)
+			}
+		})
+	}
+}
+
+func TestEventEnvRefuses(t *testing.T) {
+	env := eventEnv(t)
+	for _, tt := range []struct {
+		name, source, want string
+		condition          bool
+	}{
+		{"a misspelt field", `event.brnach`, "undefined field 'brnach'", false},
+		{"parameters, which are not known yet", `params.A`, "undeclared reference to 'params'", false},
+		{"the event as a whole", `event`, "want a value that has a text", false},
+		{"a text as a condition", `event.branch`, "want bool", true},
+		{"a comparison of types that differ", `event.number == "7"`, "no matching overload", true},
+		{"a pattern from the sender", `event.branch.matches(body.pattern)`, "must be a literal text", true},
+		{"files compared with files", `event.files.exists(a, event.files.exists(b, a == b))`, "too dear", true},
+		{"nothing", ` `, "empty", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			compile := env.Value
+			if tt.condition {
+				compile = env.Condition
+			}
+			_, err := compile(policy.Rule{Name: "job shop/test on github", Source: tt.source})
+			if !errors.Is(err, policy.ErrBadRule) || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "job shop/test on github: ") {
+				t.Errorf("compile = %v, want ErrBadRule with the name and %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestCondition(t *testing.T) {
+	env, in := eventEnv(t), delivery(t)
+	for source, want := range map[string]bool{
+		`event.branch == "main"`: true,
+		`event.branch == "main" && (!event.files_complete || event.files.exists(f, f.startsWith("api/")))`: true,
+		`event.files.exists(f, f.startsWith("web/"))`:                                                      false,
+		`event.files.all(f, f.endsWith(".md"))`:                                                            false,
+		`body.draft`:                                                                                       false,
+		`!body.draft`:                                                                                      true,
+		`body.?missing`:                                                                                    false,
+		`body.draft == false`:                                                                              true,
+		`body.number > 1000`:                                                                               true,
+		`body.rate == 0.5`:                                                                                 true,
+		`body.number == 7.0`:                                                                               false,
+		`has(body.payload.env)`:                                                                            true,
+		`has(event.tag)`:                                                                                   false,
+		`body.labels.exists(l, l == "bug")`:                                                                true,
+		`body.commits.exists(c, c.modified.exists(f, f.startsWith("api/")))`: true,
+		`"bug" in body.labels`: true,
+		`event == event`:       true,
+		`type(body.big) == int && type(body.huge) == double`: true,
+	} {
+		t.Run(source, func(t *testing.T) {
+			x, err := env.Condition(policy.Rule{Name: "when", Source: source})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := x.Holds(t.Context(), in); err != nil || got != want {
+				t.Errorf("Holds = %v, %v, want %v", got, err, want)
+			}
+		})
+	}
+	x, err := env.Condition(policy.Rule{Name: "when", Source: `body.payload.env`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := x.Holds(t.Context(), in); err == nil || got {
+		t.Errorf("Holds of a text = %v, %v, want an error", got, err)
+	}
+}
+
+func TestExpressionKinds(t *testing.T) {
+	env := eventEnv(t)
+	for source, want := range map[string]types.Kind{
+		`event.branch`: types.StringKind, `body.x`: types.BoolKind, `body.?x`: types.IntKind,
+		`event.fork`: types.BoolKind, `event.files`: types.ListKind, `null`: types.StringKind,
+		`event.fork ? optional.of(1) : optional.none()`: types.IntKind,
+	} {
+		x, err := env.Value(policy.Rule{Name: "set P", Source: source})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !x.Is(want) || source == "event.branch" && x.Is(types.BoolKind) {
+			t.Errorf("Is does not know the kind of %s", source)
+		}
+	}
+}
+
+// largest is about the largest delivery that a forge sends: 25 MB of paths.
+func largest(n int) *policy.Delivery {
+	files := make([]string, n)
+	for i := range files {
+		files[i] = fmt.Sprintf("services/component-%04d/internal/package%02d/file_number_%06d.go", i%1000, i%50, i)
+	}
+	return &policy.Delivery{Event: &event.Event{Name: "push", Files: files, FilesComplete: true}}
+}
+
+// pathFilters are filters as people write them, none of which matches anything.
+var pathFilters = []string{
+	`event.files.exists(f, f.startsWith("api/"))`,
+	`["api/", "web/", "lib/", "go.mod", "tools/", "deploy/", "proto/", "charts/", "Makefile", ".ci/"].exists(p, event.files.exists(f, f.startsWith(p)))`,
+	`event.files.exists(f, f.matches("^(api|web)/.*[.](go|ts)$"))`,
+	`event.files.exists(f, f.startsWith("api/") || f.startsWith("web/") || f.startsWith("lib/") || f.endsWith(".md"))`,
+	`!event.files.all(f, !f.startsWith("api/") && f != "go.mod" && !f.contains("/testdata/api/"))`,
+}
+
+// A path filter that is too dear for a large push would ignore it.
+func TestPathFiltersStayWithinTheirCost(t *testing.T) {
+	env, in := eventEnv(t), largest(300_000)
+	for _, source := range pathFilters {
+		x, err := env.Condition(policy.Rule{Name: "when", Source: source})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := x.Holds(t.Context(), in); err != nil || got {
+			t.Errorf("%s = %v, %v, want false", source, got, err)
+		}
+	}
+}
+
+// A loop that goes on and on is ended, and the event ignored.
+func TestSlowExpressionIsEnded(t *testing.T) {
+	x, err := eventEnv(t).Condition(policy.Rule{Name: "when", Source: `body.a.exists(x, body.a.exists(y, y == x + 1))`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := delivery(t)
+	same := make([]any, 2_000)
+	for i := range same {
+		same[i] = json.Number("1")
+	}
+	in.Body = func() (any, error) { return map[string]any{"a": same}, nil }
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("the client has gone"))
+	if got, err := x.Holds(ctx, in); err == nil || got || !strings.Contains(err.Error(), "the client has gone") {
+		t.Errorf("Holds = %v, %v, want the cause", got, err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		// The fake clock stands still while the loop runs, so the time is spent in the body.
+		in.Body = func() (any, error) {
+			time.Sleep(6 * time.Second)
+			return map[string]any{"a": same}, nil
+		}
+		if got, err := x.Holds(t.Context(), in); err == nil || got || !strings.Contains(err.Error(), "longer than 5s") {
+			t.Errorf("Holds = %v, %v, want an error about the time", got, err)
+		}
+	})
+}
+
+func BenchmarkPathFilter(b *testing.B) {
+	env := eventEnv(b)
+	for _, n := range []int{20, 300_000} {
+		in := largest(n)
+		for i, source := range pathFilters {
+			x, err := env.Condition(policy.Rule{Name: "when", Source: source})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Run(fmt.Sprintf("files=%d/filter=%d", n, i), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					if _, err := x.Holds(b.Context(), in); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// Whatever compiles ends with a result or an error, and shows no value.
+func FuzzExpression(f *testing.F) {
+	for _, seed := range append(pathFilters, `body.a.b`, `body.?a[?0]`, `event.files.map(f, f)`, `{"a": body}`, `json.encode(body)`, `optional.of(optional.none())`) {
+		f.Add(seed, `{"a": {"b": [1, 2.5, null]}}`)
+	}
+	env := eventEnv(f)
+	f.Fuzz(func(t *testing.T, source, text string) {
+		x, err := env.Value(policy.Rule{Name: "set P", Source: source})
+		if err != nil {
+			if !errors.Is(err, policy.ErrBadRule) {
+				t.Errorf("Value = %v, want ErrBadRule", err)
+			}
+			return
+		}
+		in := delivery(t)
+		in.Body = func() (any, error) { return event.Body(event.Token, nil, []byte(text)) }
+		got, ok, err := x.Text(t.Context(), in)
+		if err == nil && ok && strings.HasPrefix(got, "{") && !json.Valid([]byte(got)) && strings.HasPrefix(source, "{") {
+			t.Errorf("%s = %s, which is no JSON", source, got)
+		}
+		if err != nil && strings.Contains(err.Error(), "internal error") {
+			t.Errorf("%s: a panic was recovered: %v", source, err)
+		}
+	})
+}
