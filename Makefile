@@ -56,7 +56,7 @@ lint: ## house rules (.golangci.yml), and planted bugs that do not fit the code 
 	$(LINT) run ./...
 	testdata/mutants/run -n
 
-# Tests that need a PostgreSQL server are skipped where none is installed. go test does
+# Tests that need a PostgreSQL server or PgBouncer are skipped where it is not installed. go test does
 # not show that, so they add their names to a file, which is reported at the end.
 .PHONY: test
 test: ## all tests with the race detector; some start a PostgreSQL server
@@ -65,8 +65,8 @@ test: ## all tests with the race detector; some start a PostgreSQL server
 	echo "go test -race ./..."; \
 	BUILDTOKEN_TEST_SKIPS=$$skips go test -race ./... || status=$$?; \
 	if [ -s "$$skips" ]; then \
-		echo "SKIPPED: $$(sort -u "$$skips" | wc -l) tests need a PostgreSQL server." \
-			"To run them: apt-get install postgresql (Debian), then make test."; \
+		echo "SKIPPED: $$(sort -u "$$skips" | wc -l) tests need what is not installed. To run them (Debian):" \
+			"apt-get install $$(cut -d' ' -f1 "$$skips" | sort -u | xargs)"; \
 	fi; exit $$status
 
 # Only packages that know -update may be given it: those that define it in a test, and

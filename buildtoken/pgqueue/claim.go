@@ -18,19 +18,19 @@ import (
 // those that nobody else is looking at, the second one waits for the first of all.
 const (
 	freeLanes = `select l.job, l.head::text from unnest($1::text[]) k(label) cross join lateral
-		(select * from lanes where label = k.label and next <= $3 and not job = any($2)
+		(select * from queue.lanes where label = k.label and next <= $3 and not job = any($2)
 			order by next, next_id limit $4 for update skip locked) l
 		order by l.next, l.next_id limit $4`
-	firstLane = `select job, head::text from lanes where label = any($1) and next <= $3 and not job = any($2)
+	firstLane = `select job, head::text from queue.lanes where label = any($1) and next <= $3 and not job = any($2)
 		order by next, next_id limit $4 for update`
 	nextSQL = `select l.next from unnest($1::text[]) k(label) cross join lateral
-		(select next from lanes where label = k.label and next is not null and not job = any($2) order by next limit 1) l
+		(select next from queue.lanes where label = k.label and next is not null and not job = any($2) order by next limit 1) l
 		order by l.next limit 1`
 )
 
 // fenceSQL keeps a server that was given up from starting anything: it finds no row
 // then. If it finds one, nobody gives the server up before the claim is over.
-const fenceSQL = "select from servers where server = $1 and epoch = $2 and not released for key share"
+const fenceSQL = "select from queue.servers where server = $1 and epoch = $2 and not released for key share"
 
 // labels are all that a node has.
 func labels(node queue.Node) []string {
@@ -238,10 +238,10 @@ func (q *DB) firstItems(ctx context.Context, t *tx, l *locked, jobs []string, c 
 		b := t.batch()
 		t.identify(b)
 		if damaged > 0 {
-			b.Queue("update items set damaged = true where id = any($1)", l.damaged)
+			b.Queue("update queue.items set damaged = true where id = any($1)", l.damaged)
 		}
 		b.Queue(`select i.id, i.job, i.body::text from unnest($1::text[], $2::int[]) k(job, most) cross join lateral
-			(select id, job, due, body from items where job = k.job and not damaged order by due, id limit k.most) i
+			(select id, job, due, body from queue.items where job = k.job and not damaged order by due, id limit k.most) i
 			order by i.due, i.id`, jobs, limits).Query(func(rows pgx.Rows) error {
 			var id int64
 			var job, body string
@@ -360,7 +360,7 @@ func (q *DB) found(ctx context.Context, node string, epoch int64, executors []in
 	if !missing {
 		return nil, nil
 	}
-	running, err := q.readBuilds(ctx, "select body::text from builds where running and server = $1 and epoch = $2 order by job, number", q.opts.Server, epoch)
+	running, err := q.readBuilds(ctx, "select body::text from queue.builds where running and server = $1 and epoch = $2 order by job, number", q.opts.Server, epoch)
 	if err != nil {
 		q.known.unsure(true)
 		return nil, fmt.Errorf("look for what was started: %w", err)

@@ -44,14 +44,14 @@ type (
 
 // contents copies the logs of the builds and the files of the items that were seen.
 func (i *importer) contents(ctx context.Context, from Contents) error {
-	err := cp(ctx, i.tx, "uploads", []string{"ref", "part", "body"}, i.uploads(from.File), func(u upload) ([]any, error) {
+	err := cp(ctx, i, "uploads", []string{"ref", "part", "body"}, i.uploads(from.File), func(u upload) ([]any, error) {
 		return []any{u.ref, u.part, u.body}, nil
 	})
 	if err != nil {
 		return err
 	}
 	// The size of a log is known when its pieces were read.
-	err = cp(ctx, i.tx, "pieces", []string{"job", "number", "off", "body"}, i.pieces(from.Log), func(p piece) ([]any, error) {
+	err = cp(ctx, i, "pieces", []string{"job", "number", "off", "body"}, i.pieces(from.Log), func(p piece) ([]any, error) {
 		return []any{p.job, p.number, p.off, p.body}, nil
 	})
 	if err != nil {
@@ -64,7 +64,7 @@ func (i *importer) contents(ctx context.Context, from Contents) error {
 			}
 		}
 	}
-	err = cp(ctx, i.tx, "logs", []string{"job", "number", "size", "complete"}, lines, func(l log) ([]any, error) {
+	err = cp(ctx, i, "logs", []string{"job", "number", "size", "complete"}, lines, func(l log) ([]any, error) {
 		i.sum.Logs++
 		i.sum.LogBytes += l.size
 		return []any{l.job, l.number, l.size, l.complete}, nil
@@ -72,8 +72,8 @@ func (i *importer) contents(ctx context.Context, from Contents) error {
 	if err != nil || from.Fingerprint == nil {
 		return err
 	}
-	_, err = i.tx.Exec(ctx, `insert into queue_key (fingerprint) values ($1)
-		on conflict (single) do update set fingerprint = excluded.fingerprint`, from.Fingerprint)
+	_, err = i.tx.Exec(ctx, i.names.in(`insert into queue.queue_key (fingerprint) values ($1)
+		on conflict (single) do update set fingerprint = excluded.fingerprint`), from.Fingerprint)
 	return err
 }
 

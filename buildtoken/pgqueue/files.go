@@ -72,7 +72,7 @@ func (q *DB) PutFile(ctx context.Context, ref string, from io.Reader) error {
 func (q *DB) putPart(ctx context.Context, tx pgx.Tx, ref string, part int, p []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, q.opts.Timeout)
 	defer cancel()
-	_, err := tx.Exec(ctx, "insert into uploads (ref, part, body) values ($1, $2, $3)", ref, part, p)
+	_, err := tx.Exec(ctx, q.names.in("insert into queue.uploads (ref, part, body) values ($1, $2, $3)"), ref, part, p)
 	return err
 }
 
@@ -86,7 +86,7 @@ func (q *DB) GetFile(ctx context.Context, ref string, to io.Writer) error {
 	defer leave()
 	for part := 0; ; part++ {
 		var body []byte // nil: there is no such part
-		err := q.query(ctx, "select body from uploads where ref = $1 and part = $2", []any{ref, part}, func(rows pgx.Rows) error {
+		err := q.query(ctx, "select body from queue.uploads where ref = $1 and part = $2", []any{ref, part}, func(rows pgx.Rows) error {
 			found, err := pgx.CollectRows(rows, pgx.RowTo[[]byte])
 			if len(found) > 0 {
 				body = found[0]
@@ -115,13 +115,13 @@ func (q *DB) DropFiles(ctx context.Context, refs ...string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, q.opts.Timeout)
 	defer cancel()
-	if _, err := q.pool.Exec(ctx, dropFiles, refs); err != nil {
+	if _, err := q.pool.Exec(ctx, q.names.in(dropFiles), refs); err != nil {
 		return fmt.Errorf("%w: drop files: %w", queue.ErrStorage, err)
 	}
 	return nil
 }
 
-const dropFiles = "delete from uploads where ref = any($1)"
+const dropFiles = "delete from queue.uploads where ref = any($1)"
 
 // SweepFiles drops what is older than an hour and not among the references to
 // keep. A younger one may belong to a trigger that another server is about to
@@ -132,11 +132,11 @@ func (q *DB) SweepFiles(ctx context.Context, keep []string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, q.opts.Timeout)
 	defer cancel()
-	const sql = "delete from uploads where made < now() - interval '1 hour' and not (ref = any($1))"
+	const sql = "delete from queue.uploads where made < now() - interval '1 hour' and not (ref = any($1))"
 	if keep == nil {
 		keep = []string{} // null would keep all
 	}
-	if _, err := q.pool.Exec(ctx, sql, keep); err != nil {
+	if _, err := q.pool.Exec(ctx, q.names.in(sql), keep); err != nil {
 		return fmt.Errorf("%w: sweep files: %w", queue.ErrStorage, err)
 	}
 	return nil

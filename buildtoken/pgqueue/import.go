@@ -43,23 +43,22 @@ func Import(ctx context.Context, opts Options, from queue.Records, beside Conten
 	if opts.Timeout <= 0 {
 		opts.Timeout = DefaultTimeout
 	}
-	config, err := configure(opts)
+	names := newNames(opts.Schema)
+	conn, err := opts.connect(ctx)
 	if err != nil {
 		return Imported{}, err
 	}
-	keepAlive(config.ConnConfig)
-	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
-	if err != nil {
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // committed or not, it is not needed any more
+	if _, err := conn.Exec(ctx, listenerSettings); err != nil {
 		return Imported{}, fmt.Errorf("pgqueue: connect: %w", err)
 	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // committed or not, it is not needed any more
 	if err := usable(ctx, conn); err != nil {
 		return Imported{}, err
 	}
-	i := importer{server: opts.Server, lanes: map[string]*imported{}, nextID: from.NextID}
+	i := importer{names: names, schema: opts.Schema, server: opts.Server, lanes: map[string]*imported{}, nextID: from.NextID}
 	done := false
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		if err := update(ctx, tx, opts.Schema); err != nil {
+		if err := update(ctx, tx, names, opts.Schema, migrations); err != nil {
 			return err
 		}
 		i.tx = tx
@@ -80,6 +79,8 @@ func Import(ctx context.Context, opts Options, from queue.Records, beside Conten
 // importer is one import.
 type importer struct {
 	tx     pgx.Tx
+	names  *names
+	schema string
 	server string
 	lanes  map[string]*imported
 	nextID int64
@@ -119,21 +120,21 @@ func (i *importer) all(ctx context.Context, from queue.Records, beside Contents)
 	if err != nil {
 		return err
 	}
-	err = cp(ctx, i.tx, "items", []string{"id", "job", "due", "digest", "solo", "files", "kib", "body"}, from.Items, i.item)
+	err = cp(ctx, i, "items", []string{"id", "job", "due", "digest", "solo", "files", "kib", "body"}, from.Items, i.item)
 	if err != nil {
 		return err
 	}
-	err = cp(ctx, i.tx, "builds", []string{"job", "number", "item", "node", "server", "running", "wished", "files", "body"}, from.Builds, i.build)
+	err = cp(ctx, i, "builds", []string{"job", "number", "item", "node", "server", "running", "wished", "files", "body"}, from.Builds, i.build)
 	if err != nil {
 		return err
 	}
-	if err := cp(ctx, i.tx, "cancelled", []string{"item", "job", "body"}, from.Cancelled, i.gone); err != nil {
+	if err := cp(ctx, i, "cancelled", []string{"item", "job", "body"}, from.Cancelled, i.gone); err != nil {
 		return err
 	}
-	if err := cp(ctx, i.tx, "receipts", []string{"job", "key", "until", "body"}, from.Receipts, i.receipt); err != nil {
+	if err := cp(ctx, i, "receipts", []string{"job", "key", "until", "body"}, from.Receipts, i.receipt); err != nil {
 		return err
 	}
-	if err := cp(ctx, i.tx, "lanes", []string{"job", "head", "next", "next_id", "label"}, i.heads(), i.lane); err != nil {
+	if err := cp(ctx, i, "lanes", []string{"job", "head", "next", "next_id", "label"}, i.heads(), i.lane); err != nil {
 		return err
 	}
 	if err := i.contents(ctx, beside); err != nil {
@@ -145,17 +146,17 @@ func (i *importer) all(ctx context.Context, from queue.Records, beside Contents)
 // reserve makes sure that there is nothing in the schema and nobody at work with
 // it, until the end of the transaction.
 func (i *importer) reserve(ctx context.Context) error {
-	if err := idle(ctx, i.tx); err != nil {
+	if err := idle(ctx, i.tx, i.names); err != nil {
 		return err
 	}
 	// One that was only silent and comes back finds that it was given up.
-	if _, err := i.tx.Exec(ctx, "update servers set epoch = epoch + 1, released = true where not released"); err != nil {
+	if _, err := i.tx.Exec(ctx, i.names.in("update queue.servers set epoch = epoch + 1, released = true where not released")); err != nil {
 		return err
 	}
 	var full []string
 	for _, table := range []string{"items", "builds", "cancelled", "receipts", "lanes"} {
 		var some bool
-		if err := i.tx.QueryRow(ctx, "select exists (select from "+table+")").Scan(&some); err != nil {
+		if err := i.tx.QueryRow(ctx, i.names.in("select exists (select from queue."+table+")")).Scan(&some); err != nil {
 			return err
 		}
 		if some {
@@ -271,25 +272,25 @@ func (i *importer) lane(l *imported) ([]any, error) {
 
 // finish writes the counts, and where the next ID comes from.
 func (i *importer) finish(ctx context.Context) error {
-	if _, err := i.tx.Exec(ctx, "update counts set queued = $1, kib = $2 where part = 0", i.sum.Items, i.kib); err != nil {
+	if _, err := i.tx.Exec(ctx, i.names.in("update queue.counts set queued = $1, kib = $2 where part = 0"), i.sum.Items, i.kib); err != nil {
 		return err
 	}
 	if i.nextID > 1 {
 		// A server that was here before may have taken some.
-		if _, err := i.tx.Exec(ctx, "select setval('item_ids', greatest(last_value, $1)) from item_ids", i.nextID-1); err != nil {
+		if _, err := i.tx.Exec(ctx, i.names.in("select setval('queue.item_ids', greatest(last_value, $1)) from queue.item_ids"), i.nextID-1); err != nil {
 			return err
 		}
 	}
-	_, err := i.tx.Exec(ctx, "analyze items, builds, cancelled, receipts, lanes, logs, pieces, uploads")
+	_, err := i.tx.Exec(ctx, i.names.in("analyze queue.items, queue.builds, queue.cancelled, queue.receipts, queue.lanes, queue.logs, queue.pieces, queue.uploads"))
 	return err
 }
 
 // cp copies records into a table, one after the other.
-func cp[T any](ctx context.Context, tx pgx.Tx, table string, columns []string, from iter.Seq2[T, error], row func(T) ([]any, error)) error {
+func cp[T any](ctx context.Context, i *importer, table string, columns []string, from iter.Seq2[T, error], row func(T) ([]any, error)) error {
 	next, stop := iter.Pull2(from)
 	defer stop()
 	var stopped error
-	_, err := tx.CopyFrom(ctx, pgx.Identifier{table}, columns, pgx.CopyFromFunc(func() (values []any, err error) {
+	_, err := i.tx.CopyFrom(ctx, pgx.Identifier{i.schema, table}, columns, pgx.CopyFromFunc(func() (values []any, err error) {
 		record, err, more := next()
 		if err == nil && more {
 			values, err = row(record)

@@ -25,10 +25,10 @@ func (q *DB) UseKey(ctx context.Context, fingerprint []byte) error {
 		var queued int
 		var others []string
 		b := t.batch()
-		b.Queue("insert into queue_key (fingerprint) values ($1) on conflict do nothing", fingerprint)
-		b.Queue("select fingerprint from queue_key for update").QueryRow(func(row pgx.Row) error { return row.Scan(&known) })
-		b.Queue("select sum(queued)::int from counts").QueryRow(func(row pgx.Row) error { return row.Scan(&queued) })
-		b.Queue(`select server::text from servers where server <> $1 and not released
+		b.Queue("insert into queue.queue_key (fingerprint) values ($1) on conflict do nothing", fingerprint)
+		b.Queue("select fingerprint from queue.queue_key for update").QueryRow(func(row pgx.Row) error { return row.Scan(&known) })
+		b.Queue("select sum(queued)::int from queue.counts").QueryRow(func(row pgx.Row) error { return row.Scan(&queued) })
+		b.Queue(`select server::text from queue.servers where server <> $1 and not released
 			and clock_timestamp() < beat + ttl * interval '1 second' order by server`, q.opts.Server).Query(func(rows pgx.Rows) (err error) {
 			others, err = pgx.CollectRows(rows, pgx.RowTo[string])
 			return err
@@ -53,7 +53,7 @@ func (q *DB) UseKey(ctx context.Context, fingerprint []byte) error {
 			return nil
 		}
 		b = t.batch()
-		b.Queue("update queue_key set fingerprint = $1", fingerprint)
+		b.Queue("update queue.queue_key set fingerprint = $1", fingerprint)
 		return t.send(ctx, b)
 	})
 	return errors.Join(err, refused)

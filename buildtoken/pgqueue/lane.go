@@ -59,11 +59,11 @@ func newLocked() *locked {
 // Jobs without a row are not among the lanes then.
 func (l *locked) lock(t *tx, b *pgx.Batch, jobs []string) {
 	// The order of the locks is that of the names, for everybody.
-	b.Queue("select job, head::text from lanes where job = any($1) order by job for update", jobs).Query(func(rows pgx.Rows) error {
+	b.Queue("select job, head::text from queue.lanes where job = any($1) order by job for update", jobs).Query(func(rows pgx.Rows) error {
 		return l.read(rows)
 	})
 	b.Queue(`select k.job, i.due from unnest($1::text[]) k(job) cross join lateral
-		(select due from items where job = k.job and not damaged order by due, id limit 1) i`, jobs).Query(func(rows pgx.Rows) error {
+		(select due from queue.items where job = k.job and not damaged order by due, id limit 1) i`, jobs).Query(func(rows pgx.Rows) error {
 		var job string
 		var due int64
 		_, err := pgx.ForEachRow(rows, []any{&job, &due}, func() error {
@@ -173,7 +173,7 @@ func (l *locked) notice() (n queue.Notice) {
 
 // countSQL adds to the count of queued items and of what their parameters take.
 // Nobody waits for a lane while holding it: all lanes are locked before.
-const countSQL = "update counts set queued = queued + $1, kib = kib + $2 where part = pg_backend_pid() % 16"
+const countSQL = "update queue.counts set queued = queued + $1, kib = kib + $2 where part = pg_backend_pid() % 16"
 
 func (l *locked) writeCreated(b *pgx.Batch) error {
 	if len(l.created) == 0 {
@@ -195,7 +195,7 @@ func (l *locked) writeCreated(b *pgx.Batch) error {
 		ids, jobs, bodies, dues = append(ids, it.ID), append(jobs, it.Job), append(bodies, body), append(dues, it.Due.UnixNano())
 		digests, solos, files = append(digests, it.Digest[:]), append(solos, it.Solo), append(files, hasFiles(it.Item))
 	}
-	b.Queue(`insert into items (id, job, due, digest, solo, files, kib, body)
+	b.Queue(`insert into queue.items (id, job, due, digest, solo, files, kib, body)
 		select id, job, due, digest, solo, files, kib, body::json
 		from unnest($1::bigint[], $2::text[], $3::bigint[], $4::bytea[], $5::boolean[], $6::boolean[], $7::int[], $8::text[])
 			k(id, job, due, digest, solo, files, kib, body)`, ids, jobs, dues, digests, solos, files, kibs, bodies)
@@ -214,20 +214,20 @@ func (l *locked) writeChanged(b *pgx.Batch) error {
 		ids, dues, bodies = append(ids, it.ID), append(dues, it.Due.UnixNano()), append(bodies, body)
 	}
 	if len(ids) > 0 {
-		b.Queue(`update items set due = k.due, body = k.body::json
+		b.Queue(`update queue.items set due = k.due, body = k.body::json
 			from unnest($1::bigint[], $2::bigint[], $3::text[]) k(id, due, body) where items.id = k.id`, ids, dues, bodies)
 	}
 	if len(l.damaged) > 0 {
-		b.Queue("update items set damaged = true where id = any($1)", l.damaged)
+		b.Queue("update queue.items set damaged = true where id = any($1)", l.damaged)
 	}
 	return nil
 }
 
 func (l *locked) writeLeft(b *pgx.Batch) error {
 	if len(l.left) > 0 {
-		b.Queue(`with gone as (delete from items where id = any($1) returning kib),
+		b.Queue(`with gone as (delete from queue.items where id = any($1) returning kib),
 			sum as (select count(*) as items, coalesce(sum(kib), 0) as kib from gone)
-			update counts set queued = queued - sum.items, kib = counts.kib - sum.kib from sum where part = pg_backend_pid() % 16`, l.left)
+			update queue.counts set queued = queued - sum.items, kib = counts.kib - sum.kib from sum where part = pg_backend_pid() % 16`, l.left)
 	}
 	return nil
 }
@@ -238,7 +238,7 @@ func (l *locked) writeBuilds(b *pgx.Batch) error {
 		if err != nil {
 			return err
 		}
-		b.Queue(`insert into builds (job, number, item, node, running, wished, files, server, epoch, orphan, body)
+		b.Queue(`insert into queue.builds (job, number, item, node, running, wished, files, server, epoch, orphan, body)
 			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::text::json)
 			on conflict (job, number) do update set running = excluded.running, wished = excluded.wished, orphan = excluded.orphan, body = excluded.body`,
 			build.Item.Job, build.Number, build.Item.ID, build.Node, build.Running(), build.Abort != "", hasFiles(build.Item), l.server, l.epoch, l.orphan, body)
@@ -252,7 +252,7 @@ func (l *locked) writeCancelled(b *pgx.Batch) error {
 		if err != nil {
 			return err
 		}
-		b.Queue("insert into cancelled (item, job, body) values ($1, $2, $3::text::json)", gone.Item.ID, gone.Item.Job, body)
+		b.Queue("insert into queue.cancelled (item, job, body) values ($1, $2, $3::text::json)", gone.Item.ID, gone.Item.Job, body)
 	}
 	return nil
 }
@@ -262,12 +262,12 @@ func (l *locked) writeCancelled(b *pgx.Batch) error {
 func (l *locked) writeTrims(b *pgx.Batch) error {
 	for _, drop := range l.trims {
 		if drop.builds > 0 {
-			b.Queue(`delete from builds where job = $1 and number in
-				(select number from builds where job = $1 and not running order by number limit $2)`, drop.job, drop.builds)
+			b.Queue(`delete from queue.builds where job = $1 and number in
+				(select number from queue.builds where job = $1 and not running order by number limit $2)`, drop.job, drop.builds)
 		}
 		if drop.cancelled > 0 {
-			b.Queue(`delete from cancelled where item in
-				(select item from cancelled where job = $1 order by item limit $2)`, drop.job, drop.cancelled)
+			b.Queue(`delete from queue.cancelled where item in
+				(select item from queue.cancelled where job = $1 order by item limit $2)`, drop.job, drop.cancelled)
 		}
 	}
 	return nil
@@ -290,8 +290,8 @@ func (l *locked) writeLanes(b *pgx.Batch) error {
 		nexts = append(nexts, ns(queue.Next(l.lanes[job].head, l.lanes[job].first)))
 	}
 	if len(jobs) > 0 {
-		b.Queue(`update lanes set head = k.head::json, label = k.label, next = k.next, next_id =
-				(select id from items where job = k.job and not damaged order by due, id limit 1)
+		b.Queue(`update queue.lanes set head = k.head::json, label = k.label, next = k.next, next_id =
+				(select id from queue.items where job = k.job and not damaged order by due, id limit 1)
 			from unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) k(job, head, label, next) where lanes.job = k.job`,
 			jobs, heads, labels, nexts)
 	}

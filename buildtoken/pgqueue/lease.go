@@ -88,12 +88,12 @@ func (q *DB) renew(ctx context.Context, conn *pgx.Conn) error {
 	var epoch int64
 	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		// A claim holds its own server's row, so none is half done after this.
-		if _, err := tx.Exec(ctx, "select from servers where server = $1 for update", q.opts.Server); err != nil {
+		if _, err := tx.Exec(ctx, q.names.in("select from queue.servers where server = $1 for update"), q.opts.Server); err != nil {
 			return err
 		}
-		return tx.QueryRow(ctx, `insert into servers (server, epoch, beat, ttl, released) values ($1, 1, clock_timestamp(), $2, false)
+		return tx.QueryRow(ctx, q.names.in(`insert into queue.servers (server, epoch, beat, ttl, released) values ($1, 1, clock_timestamp(), $2, false)
 			on conflict (server) do update set epoch = servers.epoch + 1, beat = excluded.beat, ttl = excluded.ttl, released = false
-			returning epoch`, q.opts.Server, q.opts.TTL.Seconds()).Scan(&epoch)
+			returning epoch`), q.opts.Server, q.opts.TTL.Seconds()).Scan(&epoch)
 	})
 	if err != nil {
 		return fmt.Errorf("take a lease: %w", err)
@@ -106,7 +106,7 @@ func (q *DB) renew(ctx context.Context, conn *pgx.Conn) error {
 func (q *DB) release(ctx context.Context, conn *pgx.Conn) {
 	epoch, _ := q.lease.get()
 	// If it does not get through, the others have to wait.
-	_, _ = conn.Exec(ctx, "update servers set released = true where server = $1 and epoch = $2", q.opts.Server, epoch)
+	_, _ = conn.Exec(ctx, q.names.in("update queue.servers set released = true where server = $1 and epoch = $2"), q.opts.Server, epoch)
 }
 
 // mayClaim answers an error if the database may be about to give this server up.

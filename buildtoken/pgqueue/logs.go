@@ -16,22 +16,22 @@ import (
 const fullPiece = 32 << 10
 
 const (
-	beginLog = `insert into logs (job, number) select job, number from builds where job = $1 and number = $2 and running
+	beginLog = `insert into queue.logs (job, number) select job, number from queue.builds where job = $1 and number = $2 and running
 		on conflict do nothing`
 	appendLog = `with grown as (
-			update logs set size = size + length($4::bytea), complete = $5
+			update queue.logs set size = size + length($4::bytea), complete = $5
 				where job = $1 and number = $2 and size = $3 and not complete
-					and exists (select from builds where job = $1 and number = $2 and running)
+					and exists (select from queue.builds where job = $1 and number = $2 and running)
 				returning job, number
 		), piece as (
-			insert into pieces (job, number, off, body) select job, number, $3, $4 from grown where length($4) > 0
+			insert into queue.pieces (job, number, off, body) select job, number, $3, $4 from grown where length($4) > 0
 		)
 		select exists (select from grown)`
 	logState = `select coalesce(l.size, 0), coalesce(l.complete, false), b.running, l.job is not null
-		from builds b left join logs l using (job, number) where b.job = $1 and b.number = $2`
+		from queue.builds b left join queue.logs l using (job, number) where b.job = $1 and b.number = $2`
 	// readLog starts with the piece that holds the offset.
-	readLog = `select off, body from pieces where job = $1 and number = $2 and off < $4 and off >=
-			(select off from pieces where job = $1 and number = $2 and off <= $3 order by off desc limit 1)
+	readLog = `select off, body from queue.pieces where job = $1 and number = $2 and off < $4 and off >=
+			(select off from queue.pieces where job = $1 and number = $2 and off <= $3 order by off desc limit 1)
 		order by off`
 )
 
@@ -72,7 +72,7 @@ func (q *DB) AppendLog(ctx context.Context, job string, number, offset int64, p 
 		_, err := pgx.ForEachRow(rows, []any{&size, &complete, &running, nil}, func() error { return nil })
 		return err
 	})
-	if err := q.pool.SendBatch(ctx, b).Close(); err != nil {
+	if err := q.pool.SendBatch(ctx, q.names.inAll(b)).Close(); err != nil {
 		return 0, fmt.Errorf("%w: log of %s #%d: %w", queue.ErrStorage, job, number, err)
 	}
 	if grown && len(p) < fullPiece {
@@ -138,15 +138,16 @@ func (q *DB) ReadLog(ctx context.Context, job string, number, offset int64, p []
 const dropPieces = 256
 
 // DropLogs drops what is left of the logs of a job's builds with lower numbers,
-// whose records are dropped. It holds up no trigger and no build.
+// whose records are dropped. It holds up no trigger and no build, and leaves what
+// another call is dropping.
 func (q *DB) DropLogs(ctx context.Context, job string, below int64) error {
-	const sql = `delete from pieces where (job, number, off) in
-		(select job, number, off from pieces where job = $1 and number < $2 order by number, off limit $3)`
+	const sql = `delete from queue.pieces where (job, number, off) in
+		(select job, number, off from queue.pieces where job = $1 and number < $2 order by number, off limit $3 for update skip locked)`
 	for {
 		if err := q.ask(ctx); err != nil {
 			return err
 		}
-		tag, err := q.pool.Exec(ctx, sql, job, below, dropPieces) // the connection bounds each statement
+		tag, err := q.pool.Exec(ctx, q.names.in(sql), job, below, dropPieces) // the connection bounds each statement
 		if err != nil {
 			return fmt.Errorf("%w: drop logs of %s: %w", queue.ErrStorage, job, err)
 		}
@@ -170,17 +171,17 @@ func (l *locked) writeLogs(b *pgx.Batch) error {
 // Its last lines start on a line of their own.
 func endLog(b *pgx.Batch, build queue.Build) {
 	job, number := build.Item.Job, build.Number
-	b.Queue("insert into logs (job, number) values ($1, $2) on conflict do nothing", job, number)
+	b.Queue("insert into queue.logs (job, number) values ($1, $2) on conflict do nothing", job, number)
 	// With the row locked, the next statement sees the last piece.
-	b.Queue("select from logs where job = $1 and number = $2 for update", job, number)
+	b.Queue("select from queue.logs where job = $1 and number = $2 for update", job, number)
 	b.Queue(`with ending as (
 			select l.size, case when right_byte.b <> 10 then '\x0a'::bytea || $3 else $3 end as text
-				from logs l left join lateral (select get_byte(body, length(body) - 1) as b from pieces
+				from queue.logs l left join lateral (select get_byte(body, length(body) - 1) as b from queue.pieces
 					where job = $1 and number = $2 order by off desc limit 1) right_byte on true
 				where l.job = $1 and l.number = $2
 		), piece as (
-			insert into pieces (job, number, off, body) select $1, $2, size, text from ending
+			insert into queue.pieces (job, number, off, body) select $1, $2, size, text from ending
 		)
-		update logs set size = logs.size + length(text), complete = true from ending where job = $1 and number = $2`,
+		update queue.logs set size = logs.size + length(text), complete = true from ending where job = $1 and number = $2`,
 		job, number, []byte(strings.Join(build.LastLines(), "\n")+"\n"))
 }

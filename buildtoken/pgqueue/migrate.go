@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // migrations are the steps by which the tables came to be as they are, in
@@ -18,48 +19,19 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// oldest is the lowest version of the server that knows all we ask for.
+// oldest is the lowest version of the database server that has all we use.
 const oldest = 130000
 
-// ErrInUse says that tables can't be changed or filled because a server works
-// with them, or may still run builds.
+// ErrInUse is returned when tables cannot be changed or filled because a server
+// works with them, or may still run builds.
 var ErrInUse = errors.New("pgqueue: tables are used by a server")
-
-// serversSince is the version of the tables since which servers enter their names.
-const serversSince = 2
 
 // besideOthers begins a step after which servers of the version before go on as they
 // did, so that several servers can be updated one after the other. Without it,
 // all must be stopped.
 const besideOthers = "-- Beside servers of the version before.\n"
 
-// migrate brings the tables of the schema to what this program needs. Two
-// servers that start at the same time do it one after the other.
-func migrate(ctx context.Context, config *pgx.ConnConfig, schema string) error {
-	conn, err := pgx.ConnectConfig(ctx, config)
-	if err != nil {
-		return fmt.Errorf("pgqueue: connect: %w", err)
-	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // committed or not, it is not needed any more
-	if err := usable(ctx, conn); err != nil {
-		return err
-	}
-	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return update(ctx, tx, schema) })
-	if err != nil {
-		return fmt.Errorf("pgqueue: tables of schema %q: %w", schema, err)
-	}
-	return nil
-}
-
-// update brings the tables up to date, and keeps others from it until the end of
-// the transaction.
-func update(ctx context.Context, tx pgx.Tx, schema string) error {
-	if _, err := tx.Exec(ctx, "select pg_advisory_xact_lock(hashtextextended($1, 0))", "buildtoken migrate "+schema); err != nil {
-		return err
-	}
-	return migrateLocked(ctx, tx, schema)
-}
-
+// usable returns [ErrForeign] if the database cannot hold a queue.
 func usable(ctx context.Context, conn *pgx.Conn) error {
 	var version int
 	var encoding, commit string
@@ -81,8 +53,82 @@ func usable(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-func migrateLocked(ctx context.Context, tx pgx.Tx, schema string) error {
-	// Who may not make schemas can still use one that was made for them.
+// migrate brings the tables of the schema to what the steps make of them. Of two
+// servers that start at the same time one waits for the other. It changes nothing, and
+// needs no right to create anything, if the tables are up to date.
+func migrate(ctx context.Context, conn *pgx.Conn, names *names, schema string, steps fs.FS) error {
+	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return update(ctx, tx, names, schema, steps) })
+	var refused *pgconn.PgError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &refused) && refused.Code == "42501": // insufficient_privilege
+		return fmt.Errorf("pgqueue: tables of schema %q: %w; start once with a role that may create them, or grant this one create on the schema", schema, err)
+	}
+	return fmt.Errorf("pgqueue: tables of schema %q: %w", schema, err)
+}
+
+// update brings the tables up to date, and keeps others from it until the end of
+// the transaction.
+func update(ctx context.Context, tx pgx.Tx, names *names, schema string, steps fs.FS) error {
+	files, err := fs.Glob(steps, "migrations/*.sql") // sorted
+	if err != nil {
+		return err
+	}
+	version, err := versionOf(ctx, tx, names, schema)
+	if err != nil || version == len(files) {
+		return err
+	}
+	if _, err := tx.Exec(ctx, "select pg_advisory_xact_lock(hashtextextended($1, 0))", "buildtoken migrate "+schema); err != nil {
+		return err
+	}
+	if version, err = versionOf(ctx, tx, names, schema); err != nil { // another one may have been faster
+		return err
+	}
+	if version > len(files) {
+		return fmt.Errorf("%w: its tables have version %d, this program knows %d", ErrForeign, version, len(files))
+	}
+	if version == 0 {
+		if err := create(ctx, tx, names, schema); err != nil {
+			return err
+		}
+	}
+	for n := version + 1; n <= len(files); n++ {
+		text, err := fs.ReadFile(steps, files[n-1])
+		if err != nil {
+			return err
+		}
+		if n > 1 && !bytes.HasPrefix(text, []byte(besideOthers)) {
+			if err := idle(ctx, tx, names); err != nil {
+				return fmt.Errorf("update from version %d to %d: %w", version, len(files), err)
+			}
+		}
+		if _, err := tx.Exec(ctx, names.in(string(text))); err != nil {
+			return fmt.Errorf("%s: %w", files[n-1], err)
+		}
+		if _, err := tx.Exec(ctx, names.in("insert into queue.migrations (version) values ($1)"), n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// versionOf returns how many steps were made in the schema; 0 means that it holds
+// no tables.
+func versionOf(ctx context.Context, tx pgx.Tx, names *names, schema string) (version int, err error) {
+	var exists bool
+	// to_regclass may not see yet what another transaction has made.
+	const sql = "select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relname = 'migrations')"
+	if err := tx.QueryRow(ctx, sql, schema).Scan(&exists); err != nil || !exists {
+		return 0, err
+	}
+	err = tx.QueryRow(ctx, names.in("select coalesce(max(version), 0) from queue.migrations")).Scan(&version)
+	return version, err
+}
+
+// create makes the schema, and the table that counts the steps.
+func create(ctx context.Context, tx pgx.Tx, names *names, schema string) error {
+	// A role that may not make schemas can still use one that was made for it.
 	var exists bool
 	if err := tx.QueryRow(ctx, "select exists (select from pg_namespace where nspname = $1)", schema).Scan(&exists); err != nil {
 		return err
@@ -92,51 +138,20 @@ func migrateLocked(ctx context.Context, tx pgx.Tx, schema string) error {
 			return err
 		}
 	}
-	const table = `create table if not exists migrations (version integer primary key, applied timestamptz not null default now())`
-	if _, err := tx.Exec(ctx, table); err != nil {
-		return err
-	}
-	var version int
-	if err := tx.QueryRow(ctx, "select coalesce(max(version), 0) from migrations").Scan(&version); err != nil {
-		return err
-	}
-	steps, err := fs.Glob(migrations, "migrations/*.sql") // sorted
-	if err != nil {
-		return err
-	}
-	if version > len(steps) {
-		return fmt.Errorf("%w: its tables have version %d, this program knows %d", ErrForeign, version, len(steps))
-	}
-	for n := version + 1; n <= len(steps); n++ {
-		text, err := migrations.ReadFile(steps[n-1])
-		if err != nil {
-			return err
-		}
-		if n > serversSince && !bytes.HasPrefix(text, []byte(besideOthers)) {
-			if err := idle(ctx, tx); err != nil {
-				return fmt.Errorf("update from version %d to %d: %w", version, len(steps), err)
-			}
-		}
-		if _, err := tx.Exec(ctx, string(text)); err != nil {
-			return fmt.Errorf("%s: %w", steps[n-1], err)
-		}
-		if _, err := tx.Exec(ctx, "insert into migrations (version) values ($1)", n); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err := tx.Exec(ctx, names.in("create table if not exists queue.migrations (version integer primary key, applied timestamptz not null default now())"))
+	return err
 }
 
 // idle makes sure that no server works with the tables, until the end of the
 // transaction. One of another version would go on as if they were what it knows.
-func idle(ctx context.Context, tx pgx.Tx) error {
-	// Who opens the queue enters its name here, before anything else.
-	if _, err := tx.Exec(ctx, "lock table servers in exclusive mode"); err != nil {
+func idle(ctx context.Context, tx pgx.Tx, names *names) error {
+	// A server that opens the queue enters its name here, before anything else.
+	if _, err := tx.Exec(ctx, names.in("lock table queue.servers in exclusive mode")); err != nil {
 		return err
 	}
-	rows, err := tx.Query(ctx, `select format('%s was heard of %s s ago and is given up after %s s', server,
+	rows, err := tx.Query(ctx, names.in(`select format('%s was heard of %s s ago and is given up after %s s', server,
 			round(extract(epoch from clock_timestamp() - beat)), round(ttl::numeric))
-		from servers where not released and clock_timestamp() - beat <= make_interval(secs => ttl) order by server`)
+		from queue.servers where not released and clock_timestamp() - beat <= make_interval(secs => ttl) order by server`))
 	if err != nil {
 		return err
 	}

@@ -2,114 +2,104 @@ package pgqueue_test
 
 import (
 	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
+	"io/fs"
 	"strings"
 	"testing"
+	"testing/fstest"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
 	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
-// older makes the tables as a program left them that knew all steps but the
-// last ones, and enters a server that was heard of just now.
-func (s store) older(t *testing.T, version int) {
+// withStep returns the steps of this program and one more, as the next version has them.
+func withStep(t *testing.T, sql string) fs.FS {
 	t.Helper()
-	steps, err := filepath.Glob("migrations/*.sql") // sorted
-	if err != nil || len(steps) <= version {
-		t.Fatalf("there are %d steps, %v", len(steps), err)
+	steps := fstest.MapFS{}
+	files, err := fs.Glob(pgqueue.Migrations(), "migrations/*.sql")
+	if err != nil {
+		t.Fatal(err)
 	}
-	conn := pgtest.Connect(t, s.url)
-	text := fmt.Sprintf("create schema %[1]s; set search_path = %[1]s; create table migrations (version integer primary key, applied timestamptz not null default now());", s.schema)
-	for n, step := range steps[:version] {
-		sql, err := os.ReadFile(step)
+	for _, file := range files {
+		text, err := fs.ReadFile(pgqueue.Migrations(), file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		text += string(sql) + fmt.Sprintf(";insert into migrations (version) values (%d);", n+1)
+		steps[file] = &fstest.MapFile{Data: text}
 	}
-	text += "insert into servers (server, epoch, beat, ttl, released) values ('ci-1', 1, clock_timestamp(), 3600, false)"
-	if _, err := conn.Exec(t.Context(), text); err != nil {
+	steps["migrations/9999_next.sql"] = &fstest.MapFile{Data: []byte(sql)}
+	return steps
+}
+
+// newColumn is a step that adds a column to the table of servers.
+const newColumn = "alter table queue.servers add column next integer;\n"
+
+// hasColumn reports whether the step was made.
+func (s store) hasColumn(t *testing.T, conn *pgx.Conn) (has bool) {
+	t.Helper()
+	const sql = "select exists (select from information_schema.columns where table_schema = $1 and table_name = 'servers' and column_name = 'next')"
+	if err := conn.QueryRow(t.Context(), sql, s.schema).Scan(&has); err != nil {
 		t.Fatal(err)
 	}
+	return has
 }
 
 // A server of an older version goes on with tables that it does not know, and
 // what it writes is misunderstood by the newer ones.
 func TestTablesAreNotChangedUnderAServer(t *testing.T) {
-	steps, err := filepath.Glob("migrations/*.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for version := 2; version < 5; version++ { // to 6 is a step that servers go on beside
-		for _, gone := range []string{"released = true", "beat = beat - interval '2 hours'"} {
-			t.Run(fmt.Sprintf("from version %d/%s", version, gone), func(t *testing.T) {
-				s := newStore(t)
-				s.older(t, version)
-				conn := pgtest.Connect(t, s.url)
-				known := func() (n int) {
-					if err := conn.QueryRow(t.Context(), "select max(version) from "+s.schema+".migrations").Scan(&n); err != nil {
-						t.Fatal(err)
-					}
-					return n
+	for _, gone := range []string{"released = true", "beat = beat - interval '2 hours'"} {
+		t.Run(gone, func(t *testing.T) {
+			s := newStore(t)
+			q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-1"})
+			conn := pgtest.Connect(t, s.url)
+			steps := withStep(t, newColumn)
+			err := pgqueue.Migrate(t.Context(), conn, s.schema, steps)
+			if !errors.Is(err, pgqueue.ErrInUse) || !strings.Contains(err.Error(), "ci-1 was heard of") || !strings.Contains(err.Error(), "is given up after 30 s") {
+				t.Errorf("Migrate beside a server: %v, want %v that names it", err, pgqueue.ErrInUse)
+			}
+			if s.hasColumn(t, conn) {
+				t.Error("the tables were changed")
+			}
+			if err := q.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := conn.Exec(t.Context(), "update "+s.schema+".servers set released = false, beat = clock_timestamp(); update "+s.schema+".servers set "+gone); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 { // the second time there is nothing to do
+				if err := pgqueue.Migrate(t.Context(), conn, s.schema, steps); err != nil || !s.hasColumn(t, conn) {
+					t.Errorf("Migrate: %v, and the step was made: %v", err, s.hasColumn(t, conn))
 				}
-				opts := pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-2"}
-				_, err := pgqueue.Open(t.Context(), opts)
-				if !errors.Is(err, pgqueue.ErrInUse) || !strings.Contains(err.Error(), "ci-1 was heard of") || !strings.Contains(err.Error(), "is given up after 3600 s") {
-					t.Errorf("Open beside a server: %v, want %v that names it", err, pgqueue.ErrInUse)
-				}
-				if got := known(); got != version {
-					t.Errorf("the tables have version %d, want %d", got, version)
-				}
-				if _, err := conn.Exec(t.Context(), "update "+s.schema+".servers set "+gone); err != nil {
-					t.Fatal(err)
-				}
-				schedule(t, open(t, opts), request("j", "k"))
-				if got := known(); got != len(steps) {
-					t.Errorf("the tables have version %d, want %d", got, len(steps))
-				}
-			})
-		}
+			}
+			if _, err := pgqueue.Open(t.Context(), s.options()); !errors.Is(err, pgqueue.ErrForeign) {
+				t.Errorf("Open with tables of a newer version: %v, want %v", err, pgqueue.ErrForeign)
+			}
+		})
 	}
 }
 
-// TestServersAreUpdatedOneAfterTheOther opens the queue beside a server of the
-// version before, whose tables get what they lack.
+// TestServersAreUpdatedOneAfterTheOther makes a step beside a server of the version before.
 func TestServersAreUpdatedOneAfterTheOther(t *testing.T) {
 	s := newStore(t)
-	s.older(t, 5)
-	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-2"})
-	schedule(t, q, request("j", "k"))
-	var live int
-	sql := "select count(*) from " + s.schema + ".servers where not released"
-	if err := pgtest.Connect(t, s.url).QueryRow(t.Context(), sql).Scan(&live); err != nil || live != 2 {
-		t.Errorf("%d servers live, %v; want 2", live, err)
+	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-1"})
+	conn := pgtest.Connect(t, s.url)
+	err := pgqueue.Migrate(t.Context(), conn, s.schema, withStep(t, "-- Beside servers of the version before.\n"+newColumn))
+	if err != nil || !s.hasColumn(t, conn) {
+		t.Errorf("Migrate: %v, and the step was made: %v", err, s.hasColumn(t, conn))
 	}
+	schedule(t, q, request("j", "k"))
 }
 
-// What ran when a server of before there were several was lost, is what that one
-// looks for when it comes back.
-func TestOlderBuildsAreThoseOfTheLastServer(t *testing.T) {
+// A step that fails changes nothing.
+func TestFailedStepChangesNothing(t *testing.T) {
 	s := newStore(t)
-	s.older(t, 3)
 	conn := pgtest.Connect(t, s.url)
-	for _, sql := range []string{
-		"update servers set beat = beat - interval '2 hours'",
-		"insert into servers (server, epoch, beat, ttl, released) values ('ci-0', 1, clock_timestamp() - interval '3 hours', 30, true)",
-		`insert into lanes (job, label, head) values ('j', '', '{"job": "j", "running": [1], "last_number": 1}')`,
-		`insert into builds (job, number, item, node, running, wished, files, body)
-			values ('j', 1, 1, 'built-in', true, false, false, '{"item": {"id": 1, "job": "j", "digest": "AAAAAAAAAAAAAAAAAAAAAA"}, "number": 1, "node": "built-in"}')`,
-	} {
-		if _, err := conn.Exec(t.Context(), "set search_path = "+s.schema+";"+sql); err != nil {
-			t.Fatal(err)
-		}
+	if err := pgqueue.Migrate(t.Context(), conn, s.schema, withStep(t, newColumn+"select 1/0;")); err == nil || !strings.Contains(err.Error(), "9999_next.sql") {
+		t.Errorf("Migrate with a step that fails: %v, want an error that names it", err)
 	}
-	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-1"})
-	if lost, err := q.Lost(t.Context()); err != nil || len(lost) != 1 || lost[0].Number != 1 {
-		t.Errorf("Lost = %+v, %v, want build 1", lost, err)
-	}
-	if ended, err := q.Reclaim(t.Context(), start, "lost"); err != nil || len(ended) != 1 {
-		t.Errorf("Reclaim = %+v, %v, want build 1", ended, err)
+	var exists bool
+	if err := conn.QueryRow(t.Context(), "select exists (select from pg_namespace where nspname = $1)", s.schema).Scan(&exists); err != nil || exists {
+		t.Errorf("the schema exists: %v, %v", exists, err)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -20,9 +19,6 @@ import (
 
 // Errors of [Open].
 var (
-	// ErrURL says that a connection string can't be understood. The string, which
-	// may hold a password, is not part of the error.
-	ErrURL = errors.New("pgqueue: not a usable connection string")
 	// ErrLocked says that another server with the same name has the queue open.
 	ErrLocked = errors.New("pgqueue: another server has this name")
 	// ErrForeign says that the database can't hold a queue of this program: it
@@ -45,6 +41,9 @@ const (
 type Options struct {
 	// URL is a connection string, as a URL or as keywords and values.
 	URL string
+	// CurrentURL, if not nil, takes the place of URL. It is called for each new
+	// connection, so that a password may change. Its error must hold no secret.
+	CurrentURL func() (string, error)
 	// Schema holds the tables. It is made if it doesn't exist. "" is [DefaultSchema].
 	Schema string
 	// Server tells this server apart from every other one that has the same queue
@@ -72,9 +71,11 @@ type Options struct {
 // DB is a queue in a database. All methods may be called concurrently. What
 // they return must not be changed: it shares its slices with the queue.
 type DB struct {
-	opts    Options
-	pool    *pgxpool.Pool
-	changed chan struct{}
+	opts     Options
+	names    *names
+	identity string
+	pool     *pgxpool.Pool
+	changed  chan struct{}
 	// known are the builds that Claim has handed out and nobody has ended.
 	known known
 	hub   hub
@@ -128,25 +129,22 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	if opts.Log == nil {
 		opts.Log = zap.NewNop()
 	}
-	config, err := configure(opts)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, opts.Timeout)
-	defer cancel()
-	if err := migrate(ctx, config.ConnConfig, opts.Schema); err != nil {
-		return nil, err
-	}
 	q := &DB{
-		opts: opts, changed: make(chan struct{}, 1), known: known{builds: map[buildKey]int64{}},
+		opts: opts, names: newNames(opts.Schema), changed: make(chan struct{}, 1), known: known{builds: map[buildKey]int64{}},
 		requests: make(chan *request), stop: make(chan struct{}), closed: make(chan struct{}),
 		lanes: map[string]bool{}, settle: make(chan struct{}, 1),
 	}
 	q.rules.newRules = &newRules{limit: opts.Limit}
-	q.bulk = make(slots, max(1, config.MaxConns/2))
 	q.hub = newHub(opts.Schema)
 	q.lease.cut = make(chan struct{}, 1)
-	guard, err := q.guard(ctx, config.ConnConfig)
+	config, err := q.poolConfig()
+	if err != nil {
+		return nil, err
+	}
+	q.bulk = make(slots, max(1, config.MaxConns/2))
+	ctx, cancel := context.WithTimeout(ctx, opts.Timeout)
+	defer cancel()
+	guard, err := q.enterFirst(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -154,12 +152,49 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 		_ = guard.Close(ctx) // the error that counts is err
 		return nil, fmt.Errorf("pgqueue: connect: %w", err)
 	}
+	opts.Log.Info("queue opened", zap.String("queue", "postgres:"+address(guard.Config())+"/"+opts.Schema), zap.String("server", opts.Server))
 	//nolint:contextcheck // these outlive the opening; Close ends them and waits for them
-	for _, run := range []func(){q.loop, q.tell, q.watch, func() { q.listen(config.ConnConfig, guard) }} {
+	for _, run := range []func(){q.loop, q.tell, q.watch, func() { q.listen(guard) }} {
 		q.work.Go(run)
 	}
 	return q, nil
 }
+
+// enterFirst checks the database, makes or updates the tables, and returns the
+// connection that listens and holds the lock of the server's name.
+func (q *DB) enterFirst(ctx context.Context) (guard *pgx.Conn, err error) {
+	conn, err := q.opts.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if guard == nil {
+			_ = conn.Close(context.WithoutCancel(ctx)) // the error that counts is err
+		}
+	}()
+	other, err := q.opts.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = other.Close(context.WithoutCancel(ctx)) }() // it is not needed any more
+	if err := checkSession(ctx, conn, other); err != nil {
+		return nil, err
+	}
+	if err := usable(ctx, other); err != nil {
+		return nil, err
+	}
+	if err := migrate(ctx, other, q.names, q.opts.Schema, migrations); err != nil {
+		return nil, err
+	}
+	if q.identity, err = q.names.identify(ctx, other); err != nil {
+		return nil, err
+	}
+	return conn, q.guard(ctx, conn)
+}
+
+// Identity returns what tells the queue from every other one. It is kept in the
+// database, so it stays the same when that moves to another address.
+func (q *DB) Identity() string { return q.identity }
 
 // Close answers what was taken and closes the connections. Later calls of any
 // method answer queue.ErrClosed. Close may be called more than once.
@@ -188,61 +223,6 @@ func (q *DB) change() {
 	}
 }
 
-// configure reads the connection string.
-func configure(opts Options) (*pgxpool.Config, error) {
-	config, err := pgxpool.ParseConfig(opts.URL)
-	if err != nil {
-		return nil, ErrURL // what pgx says may quote from the string
-	}
-	if !strings.Contains(opts.URL, "pool_max_conns") {
-		config.MaxConns = DefaultConnections
-	}
-	if config.ConnConfig.ConnectTimeout == 0 {
-		config.ConnConfig.ConnectTimeout = opts.Timeout / 2
-		// It bounds the connections by which questions are cancelled, too.
-		config.ConnConfig.DialFunc = (&net.Dialer{Timeout: opts.Timeout / 2, KeepAlive: 5 * time.Minute}).DialContext
-	}
-	// Of a machine that is gone without a word all connections hang. None of them is to
-	// take the whole time of a question before the next one is looked at, nor to
-	// keep its place until it is closed with all ceremony, which is 15 s.
-	if config.PingTimeout == 0 {
-		config.PingTimeout = opts.Timeout / 10
-	}
-	config.BeforeClose = func(conn *pgx.Conn) {
-		if !conn.IsClosed() {
-			return
-		}
-		select {
-		case <-conn.PgConn().CleanupDone(): // who asked has given up, and the database was told
-		case <-time.After(opts.Timeout / 10):
-			_ = conn.PgConn().Conn().Close()
-		}
-	}
-	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-		_, err := conn.Exec(ctx, makeMark)
-		return err
-	}
-	ms := func(d time.Duration) string { return fmt.Sprint(d.Milliseconds()) }
-	maps.Copy(config.ConnConfig.RuntimeParams, map[string]string{
-		"application_name": "buildtoken",
-		"search_path":      pgx.Identifier{opts.Schema}.Sanitize(),
-		// Each statement has its index, and looks up few rows by it. A plan that was made
-		// while a table was empty must not outlive that.
-		"enable_seqscan":   "off",
-		"enable_hashjoin":  "off",
-		"enable_mergejoin": "off",
-		// The few statements without one look dear then, and would be compiled each
-		// time, which takes longer (25 ms) than all else.
-		"jit": "off",
-		// A server that hangs in the middle must not hold up the others for ever.
-		"statement_timeout":                   ms(opts.Timeout),
-		"idle_in_transaction_session_timeout": ms(opts.Timeout),
-		// Whatever else the operator has chosen (remote_apply, …) stays.
-		"client_encoding": "UTF8",
-	})
-	return config, nil
-}
-
 // Place names the database and the schema of a connection string, without user
 // and password, so that it may be shown. Two strings with the same place lead to
 // the same queue.
@@ -250,7 +230,8 @@ func Place(connection, schema string) (string, error) {
 	if schema == "" {
 		schema = DefaultSchema
 	}
-	config, err := configure(Options{URL: connection, Schema: schema, Timeout: DefaultTimeout})
+	opts := Options{URL: connection, Timeout: DefaultTimeout}
+	config, err := opts.parse()
 	if err != nil {
 		return "", err
 	}

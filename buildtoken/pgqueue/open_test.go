@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -140,6 +142,12 @@ func TestPasswordIsNotShown(t *testing.T) {
 		"host=127.0.0.1 port=1 password=" + secret + " user=ci sslmode=disable",
 		"host=127.0.0.1 port=1 password='" + secret + " user=ci",
 		"host=127.0.0.1 sslmode=" + secret,
+		// A delimiter in a password that is not escaped makes a database, a host or a setting of the rest.
+		"postgres://ci:pw@" + secret + "/x@127.0.0.1/db?connect_timeout=1",
+		"postgres://ci:1/" + secret + "@127.0.0.1:1/db?connect_timeout=1",
+		"postgres://ci:1?" + secret + "@127.0.0.1:1/db?connect_timeout=1",
+		"postgres://ci:1?a=" + secret + "@127.0.0.1:1/db?connect_timeout=1",
+		"postgres://127.0.0.1:1#" + secret + "@127.0.0.1:1/db?connect_timeout=1",
 		secret,
 	} {
 		_, err := pgqueue.Open(t.Context(), pgqueue.Options{URL: url})
@@ -149,6 +157,134 @@ func TestPasswordIsNotShown(t *testing.T) {
 		if strings.Contains(err.Error(), secret) {
 			t.Errorf("the error shows the password: %v", err)
 		}
+		if place, err := pgqueue.Place(url, ""); strings.Contains(place, secret) || err != nil && strings.Contains(err.Error(), secret) {
+			t.Errorf("the place of the queue shows the password: %q, %v", place, err)
+		}
+	}
+}
+
+func TestErrorsOfAConnectionStringNameTheSetting(t *testing.T) {
+	for _, tt := range []struct{ name, url, want string }{
+		{"a file that is missing", "host=db sslmode=verify-full sslrootcert=/nope.crt", "sslrootcert, sslcert or sslkey names: open /nope.crt: no such file"},
+		{"a mode that is none", "postgres://db/ci?sslmode=nonsense", "sslmode, sslrootcert, sslcert or sslkey: sslmode is invalid"},
+		{"a password with a delimiter", "postgres://ci:pass@word/1@db/ci", "in a password, write @ as %40, / as %2F"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, err := pgqueue.Open(t.Context(), pgqueue.Options{URL: tt.url}); !errors.Is(err, pgqueue.ErrURL) || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("Open: %v, want %q in it", err, tt.want)
+			}
+		})
+	}
+	for _, url := range []string{"postgres://ci%40corp:pass%2Fword@db/ci", "postgres://ci:p@ss@db/ci", "postgres://db/ci?user=ci@corp&password=p@ss", "host=db password=p@ss/w"} {
+		if _, err := pgqueue.Place(url, ""); err != nil {
+			t.Errorf("Place(%q) = %v", url, err)
+		}
+	}
+}
+
+// TestRoleThatMayNotCreate starts a server whose role may only read and write the
+// tables, which another role has made.
+func TestRoleThatMayNotCreate(t *testing.T) {
+	server := pgtest.Start(t)
+	admin := pgtest.Connect(t, server.URL())
+	if _, err := admin.Exec(t.Context(), "create role worker login; create role other login"); err != nil {
+		t.Fatal(err)
+	}
+	as := func(role string) pgqueue.Options {
+		return pgqueue.Options{URL: strings.Replace(server.URL(), "user=buildtoken", "user="+role, 1), Schema: "ci"}
+	}
+	if _, err := pgqueue.Open(t.Context(), as("worker")); err == nil || !strings.Contains(err.Error(), "permission denied") || !strings.Contains(err.Error(), "start once with a role that may create them") {
+		t.Errorf("Open without tables: %v, want what is missing and what to do", err)
+	}
+	if err := open(t, pgqueue.Options{URL: server.URL(), Schema: "ci"}).Close(); err != nil {
+		t.Fatal(err)
+	}
+	const grants = `grant usage on schema ci to worker; grant select, insert, update, delete on all tables in schema ci to worker;
+		grant usage, select, update on all sequences in schema ci to worker`
+	if _, err := admin.Exec(t.Context(), grants); err != nil {
+		t.Fatal(err)
+	}
+	q := open(t, as("worker"))
+	schedule(t, q, request("j", "k"))
+	if builds, _, err := q.Claim(t.Context(), start, queue.Node{}, []int{0}); err != nil || len(builds) != 1 {
+		t.Fatalf("Claim: %v, %v", builds, err)
+	}
+	if _, err := q.Finish(t.Context(), start, "j", 1, queue.Success, ""); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestConnectionFollowsItsString changes the password while the queue is open, and
+// ends all connections; then the string leads to another queue.
+func TestConnectionFollowsItsString(t *testing.T) {
+	server := pgtest.Start(t)
+	admin := pgtest.Connect(t, server.URL())
+	if _, err := admin.Exec(t.Context(), "create role first superuser login; create role second superuser login"); err != nil {
+		t.Fatal(err)
+	}
+	var url atomic.Pointer[string]
+	to := func(role, database string) {
+		text := strings.Replace(strings.Replace(server.URL(), "user=buildtoken", "user="+role, 1), "/postgres?", "/"+database+"?", 1)
+		url.Store(&text)
+	}
+	to("first", "postgres")
+	lines, observed := observer.New(zap.InfoLevel)
+	q := open(t, pgqueue.Options{CurrentURL: func() (string, error) { return *url.Load(), nil }, Schema: "ci", Log: zap.New(lines)})
+	schedule(t, q, request("j", "k"))
+	to("second", "postgres")
+	// The first may not connect any more.
+	if _, err := admin.Exec(t.Context(), "alter role first nologin; select pg_terminate_backend(pid) from pg_stat_activity where usename = 'first'"); err != nil {
+		t.Fatal(err)
+	}
+	schedule(t, q, request("j", "other"))
+	for !(<-q.Notices()).All { // the connection that listens is back too
+	}
+	var users []string
+	if err := admin.QueryRow(t.Context(), "select array_agg(distinct usename::text) from pg_stat_activity where application_name = 'buildtoken'").Scan(&users); err != nil || len(users) != 1 || users[0] != "second" {
+		t.Errorf("connections are those of %v, %v; want second", users, err)
+	}
+	if _, err := admin.Exec(t.Context(), "create database another"); err != nil {
+		t.Fatal(err)
+	}
+	if err := open(t, pgqueue.Options{URL: strings.Replace(server.URL(), "/postgres?", "/another?", 1), Schema: "ci"}).Close(); err != nil {
+		t.Fatal(err)
+	}
+	to("second", "another")
+	if _, err := admin.Exec(t.Context(), "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'second'"); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := q.Schedule(t.Context(), start, request("j", "third")); !errors.Is(err, queue.ErrStorage) || !errors.Is(err, pgqueue.ErrOther) {
+		t.Errorf("Schedule on a connection to another queue: %v, want %v", err, pgqueue.ErrOther)
+	}
+	to("second", "postgres")
+	schedule(t, q, request("j", "third"))
+	if opened := observed.FilterMessage("queue opened").All(); len(opened) != 1 || !strings.HasSuffix(fmt.Sprint(opened[0].ContextMap()["queue"]), ":5432/postgres/ci") {
+		t.Errorf("logged %v, want one line that names the queue", opened)
+	}
+}
+
+// TestIdleSessionTimeoutOfTheDatabase waits until the database has ended an idle
+// connection, and finds the one that listens still there.
+func TestIdleSessionTimeoutOfTheDatabase(t *testing.T) {
+	server := pgtest.Start(t)
+	admin := pgtest.Connect(t, server.URL())
+	if _, err := admin.Exec(t.Context(), "alter database postgres set idle_session_timeout = '50ms'"); err != nil {
+		t.Fatal(err)
+	}
+	open(t, pgqueue.Options{URL: server.URL(), Schema: "ci"})
+	listener := func() (pid int) {
+		t.Helper()
+		if err := admin.QueryRow(t.Context(), "select pid from pg_locks where locktype = 'advisory'").Scan(&pid); err != nil {
+			t.Fatal(err)
+		}
+		return pid
+	}
+	before := listener()
+	if _, err := pgtest.Connect(t, server.URL()).WaitForNotification(t.Context()); err == nil {
+		t.Fatal("the database has not ended the idle connection")
+	}
+	if after := listener(); after != before {
+		t.Errorf("the connection that listens was %d, and is %d", before, after)
 	}
 }
 

@@ -46,7 +46,7 @@ func (q *DB) queryOnce(ctx context.Context, sql string, args []any, read func(pg
 		return fmt.Errorf("connect: %w", err)
 	}
 	defer conn.Release()
-	rows, err := conn.Query(ctx, sql, args...)
+	rows, err := conn.Query(ctx, q.names.in(sql), args...)
 	if err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func (q *DB) Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error) {
 		}
 	}
 	found := newLocked() // not locked: only read
-	if err := q.query(ctx, "select job, head::text from lanes where job = any($1)", []any{valid}, found.read); err != nil {
+	if err := q.query(ctx, "select job, head::text from queue.lanes where job = any($1)", []any{valid}, found.read); err != nil {
 		return nil, err
 	}
 	heads := make([]queue.Lane, len(jobs))
@@ -93,11 +93,11 @@ func (q *DB) Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error) {
 // queue.ErrNotFound once the record of its build or cancellation is dropped.
 func (q *DB) Entry(ctx context.Context, now time.Time, id int64) (queue.Entry, error) {
 	const sql = `select i.id, i.job, i.due, i.digest, i.solo, i.damaged, i.body::text, l.head::text,
-			(select count(*) from (select from items o where (o.due + 0, o.id) < (i.due, i.id) limit $2) before)::int,
+			(select count(*) from (select from queue.items o where (o.due + 0, o.id) < (i.due, i.id) limit $2) before)::int,
 			null, null
-		from items i join lanes l using (job) where i.id = $1
-		union all select $1, '', 0, null, false, false, '', '', 0, body::text, null from builds where item = $1
-		union all select $1, '', 0, null, false, false, '', '', 0, null, body::text from cancelled where item = $1`
+		from queue.items i join queue.lanes l using (job) where i.id = $1
+		union all select $1, '', 0, null, false, false, '', '', 0, body::text, null from queue.builds where item = $1
+		union all select $1, '', 0, null, false, false, '', '', 0, null, body::text from queue.cancelled where item = $1`
 	var found []queue.Entry
 	err := q.query(ctx, sql, []any{id, MaxPosition + 1}, func(rows pgx.Rows) (err error) {
 		found, err = readEntries(rows, now)
@@ -120,7 +120,7 @@ func (q *DB) Entry(ctx context.Context, now time.Time, id int64) (queue.Entry, e
 // the list to one job, and positions to places in it; "" means all.
 func (q *DB) Items(ctx context.Context, now time.Time, job string, limit int) ([]queue.Entry, error) {
 	const columns = `select i.id, i.job, i.due, i.digest, i.solo, i.damaged, i.body::text, l.head::text, 0, null, null
-		from (select * from items %s limit $1) i join lanes l using (job) order by i.due, i.id`
+		from (select * from queue.items %s limit $1) i join queue.lanes l using (job) order by i.due, i.id`
 	if limit <= 0 || job != "" && checkJob(job) != nil {
 		return nil, q.ask(ctx)
 	}
@@ -191,7 +191,7 @@ func (q *DB) Build(ctx context.Context, job string, number int64) (queue.Build, 
 	var builds []queue.Build
 	if checkJob(job) == nil {
 		var err error
-		if builds, err = q.readBuilds(ctx, "select body::text from builds where job = $1 and number = $2", job, number); err != nil {
+		if builds, err = q.readBuilds(ctx, "select body::text from queue.builds where job = $1 and number = $2", job, number); err != nil {
 			return queue.Build{}, err
 		}
 	}
@@ -208,7 +208,7 @@ func (q *DB) Builds(ctx context.Context, job string, before int64, limit int) ([
 		return nil, q.ask(ctx)
 	}
 	var builds []queue.Build
-	const sql = `select number, body::text from builds where job = $1 and ($2 <= 0 or number < $2) order by number desc limit $3`
+	const sql = `select number, body::text from queue.builds where job = $1 and ($2 <= 0 or number < $2) order by number desc limit $3`
 	err := q.query(ctx, sql, []any{job, before, limit}, func(rows pgx.Rows) error {
 		builds = nil
 		var number int64
@@ -233,7 +233,7 @@ func (q *DB) Builds(ctx context.Context, job string, before int64, limit int) ([
 func (q *DB) Oldest(ctx context.Context, job string) (int64, error) {
 	var numbers []int64
 	if checkJob(job) == nil {
-		err := q.query(ctx, "select number from builds where job = $1 order by number limit 1", []any{job}, func(rows pgx.Rows) (err error) {
+		err := q.query(ctx, "select number from queue.builds where job = $1 order by number limit 1", []any{job}, func(rows pgx.Rows) (err error) {
 			numbers, err = pgx.CollectRows(rows, pgx.RowTo[int64])
 			return err
 		})
@@ -251,8 +251,8 @@ func (q *DB) Oldest(ctx context.Context, job string) (int64, error) {
 // each once, sorted. What is stored and not among them belongs to nobody, if
 // nothing is being scheduled meanwhile.
 func (q *DB) Refs(ctx context.Context) ([]string, error) {
-	const sql = `select id, body::text, null from items where files
-		union all select item, null, body::text from builds where running and files`
+	const sql = `select id, body::text, null from queue.items where files
+		union all select item, null, body::text from queue.builds where running and files`
 	found := map[string]bool{}
 	err := q.query(ctx, sql, nil, func(rows pgx.Rows) error {
 		var id int64

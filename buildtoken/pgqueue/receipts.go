@@ -60,11 +60,11 @@ func (s *receipts) find(b *pgx.Batch, batch []*request, log *zap.Logger) {
 		}
 	}
 	b.Queue(`select r.job, r.body::text from unnest($1::text[], $2::bytea[]) k(job, key) cross join lateral
-		(select job, body from receipts where job = k.job and key = k.key) r`, jobs, keys).Query(read(func(job string, r queue.Receipt) {
+		(select job, body from queue.receipts where job = k.job and key = k.key) r`, jobs, keys).Query(read(func(job string, r queue.Receipt) {
 		s.of[receiptKey{job, r.Key}] = &r
 	}))
 	for job, limit := range most {
-		b.Queue("select job, body::text from receipts where job = $1 order by until limit $2", job, limit).Query(read(func(job string, r queue.Receipt) {
+		b.Queue("select job, body::text from queue.receipts where job = $1 order by until limit $2", job, limit).Query(read(func(job string, r queue.Receipt) {
 			s.oldest[job] = append(s.oldest[job], r)
 		}))
 	}
@@ -118,11 +118,11 @@ func (s *receipts) write(b *pgx.Batch) error {
 		jobs, keys, untils, bodies = append(jobs, at.job), append(keys, at.key[:]), append(untils, r.Until.UnixNano()), append(bodies, body)
 	}
 	if len(gone) > 0 {
-		b.Queue(`delete from receipts using unnest($1::text[], $2::bytea[]) k(job, key)
+		b.Queue(`delete from queue.receipts using unnest($1::text[], $2::bytea[]) k(job, key)
 			where receipts.job = k.job and receipts.key = k.key`, gone, goneKeys)
 	}
 	if len(jobs) > 0 {
-		b.Queue(`insert into receipts (job, key, until, body)
+		b.Queue(`insert into queue.receipts (job, key, until, body)
 			select job, key, until, body::json from unnest($1::text[], $2::bytea[], $3::bigint[], $4::text[]) k(job, key, until, body)
 			on conflict (job, key) do update set until = excluded.until, body = excluded.body`, jobs, keys, untils, bodies)
 	}

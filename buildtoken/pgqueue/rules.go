@@ -32,7 +32,7 @@ func digestOf(rules map[string]queue.Rules) []byte {
 // same jobs as the one with a digest. If so, a job that it does not name is
 // gone; if not, it may be a job that only others have, as between the first and the
 // last reload of several servers.
-const agreedSQL = `select coalesce(bool_and(jobs = $2), true) from servers where server <> $1 and ` + livesSQL
+const agreedSQL = `select coalesce(bool_and(jobs = $2), true) from queue.servers where server <> $1 and ` + livesSQL
 
 // rules are those of the newest configuration. The loop writes them; others read.
 type rules struct {

@@ -173,7 +173,7 @@ func (q *DB) ensure(ctx context.Context, batch []*request) error {
 	}
 	err := q.decide(ctx, func(_ context.Context, t *tx) error {
 		b := t.batch()
-		b.Queue(`insert into lanes (job, head, label) select job, head::json, label from unnest($1::text[], $2::text[], $3::text[]) k(job, head, label)
+		b.Queue(`insert into queue.lanes (job, head, label) select job, head::json, label from unnest($1::text[], $2::text[], $3::text[]) k(job, head, label)
 			on conflict do nothing`, jobs, heads, labels)
 		t.last = b
 		return nil
@@ -227,7 +227,7 @@ func (q *DB) schedule(ctx context.Context, t *tx, batch []*request) (rest []int6
 	q.findEqual(b, &d)
 	d.takeIDs(b, solo)
 	d.receipts.find(b, batch, q.opts.Log)
-	b.Queue("select sum(queued)::bigint, sum(kib)::bigint from counts").QueryRow(func(row pgx.Row) error {
+	b.Queue("select sum(queued)::bigint, sum(kib)::bigint from queue.counts").QueryRow(func(row pgx.Row) error {
 		return row.Scan(&d.room.Queued, &d.room.KiB)
 	})
 	if err := t.send(ctx, b); err != nil {
@@ -251,7 +251,7 @@ func (q *DB) findEqual(b *pgx.Batch, d *decision) {
 		return
 	}
 	b.Queue(`select i.id, i.job, i.digest, i.body::text from unnest($1::text[], $2::bytea[]) k(job, digest) cross join lateral
-		(select id, job, digest, body from items
+		(select id, job, digest, body from queue.items
 			where job = k.job and digest = k.digest and not solo and not damaged limit 1) i`, jobs, digests).Query(func(rows pgx.Rows) error {
 		var id int64
 		var job, body string
@@ -280,9 +280,9 @@ func identities(of map[identity]*item) (jobs []string, digests [][]byte) {
 // there may be new ones.
 func (d *decision) takeIDs(b *pgx.Batch, solo int) {
 	jobs, digests := identities(d.equal)
-	b.Queue(`select nextval('item_ids') from (
+	b.Queue(`select nextval('queue.item_ids') from (
 			select from unnest($1::text[], $2::bytea[]) k(job, digest)
-				where not exists (select from items where job = k.job and digest = k.digest and not solo and not damaged)
+				where not exists (select from queue.items where job = k.job and digest = k.digest and not solo and not damaged)
 			union all select from generate_series(1, $3)
 			offset $4
 		) missing`, jobs, digests, solo, len(d.ids)).Query(func(rows pgx.Rows) error {

@@ -30,7 +30,7 @@ func (q *DB) Announce(ctx context.Context, node queue.Node, executors int) error
 	return q.decide(ctx, func(_ context.Context, t *tx) error {
 		t.tell = message{Servers: true, Notice: queue.Notice{All: true}}
 		b := t.batch()
-		b.Queue("update servers set labels = $2, executors = $3 where server = $1", q.opts.Server, append([]string{}, node.Labels...), executors)
+		b.Queue("update queue.servers set labels = $2, executors = $3 where server = $1", q.opts.Server, append([]string{}, node.Labels...), executors)
 		t.last = b
 		return nil
 	})
@@ -42,13 +42,13 @@ const (
 	livesSQL = "(not released and beat >= clock_timestamp() - ttl * interval '1 second')"
 	// giveUpSQL gives up the others that do not live. Who holds such a row, in a
 	// claim or to do the same, is not waited for.
-	giveUpSQL = `update servers set epoch = epoch + 1, released = true where server in
-		(select server from servers where not released and server <> $1 and not ` + livesSQL + ` for update skip locked) returning server`
-	livingSQL = "select server, epoch, labels, jobs from servers where " + livesSQL + " order by server"
+	giveUpSQL = `update queue.servers set epoch = epoch + 1, released = true where server in
+		(select server from queue.servers where not released and server <> $1 and not ` + livesSQL + ` for update skip locked) returning server`
+	livingSQL = "select server, epoch, labels, jobs from queue.servers where " + livesSQL + " order by server"
 	// lostSQL are the builds that run on record although their server is gone, and
 	// those that this one has started in an earlier epoch.
 	lostSQL = `select b.job, b.number, b.server, s.server is null, coalesce(s.epoch = b.epoch, false), coalesce(s.ttl, 0)
-		from builds b left join servers s using (server)
+		from queue.builds b left join queue.servers s using (server)
 		where b.running and (s.server is null or s.released or b.server = $1 and b.epoch < $2) order by b.job, b.number`
 )
 
@@ -61,7 +61,7 @@ func (q *DB) beat(ctx context.Context, conn *pgx.Conn) error {
 	var held, differ bool
 	var lost []lostBuild
 	b := new(pgx.Batch)
-	b.Queue("update servers set beat = clock_timestamp() where server = $1 and epoch = $2 and not released", q.opts.Server, epoch).
+	b.Queue("update queue.servers set beat = clock_timestamp() where server = $1 and epoch = $2 and not released", q.opts.Server, epoch).
 		Exec(func(tag pgconn.CommandTag) error {
 			held = tag.RowsAffected() > 0
 			return nil
@@ -84,7 +84,7 @@ func (q *DB) beat(ctx context.Context, conn *pgx.Conn) error {
 		lost, err = q.readLost(rows)
 		return err
 	})
-	if err := conn.SendBatch(ctx, b).Close(); err != nil {
+	if err := conn.SendBatch(ctx, q.names.inAll(b)).Close(); err != nil {
 		return fmt.Errorf("heartbeat: %w", err)
 	}
 	if !held {

@@ -25,6 +25,7 @@ const keepPlansFor = time.Second
 // tx is one transaction. It goes in batches: the statements of one share a round trip.
 type tx struct {
 	conn  *pgx.Conn
+	names *names
 	begun bool
 	// id is that of the transaction, once [tx.identify] was sent.
 	id txID
@@ -80,7 +81,7 @@ func (t *tx) keepPlans(b *pgx.Batch) {
 // send does the statements of a batch, and then what they are to do with their rows.
 func (t *tx) send(ctx context.Context, b *pgx.Batch) error {
 	t.begun = true
-	return t.conn.SendBatch(ctx, b).Close()
+	return t.conn.SendBatch(ctx, t.names.inAll(b)).Close()
 }
 
 // commitError says that a transaction may be committed or not. It wraps why.
@@ -165,7 +166,7 @@ func (q *DB) once(ctx context.Context, what func(context.Context, *tx) error) er
 		return fmt.Errorf("connect: %w", err)
 	}
 	defer conn.Release() // closes a connection that is not as it should be
-	t := &tx{conn: conn.Conn()}
+	t := &tx{conn: conn.Conn(), names: q.names}
 	if err = what(ctx, t); err == nil {
 		err = t.commit(ctx)
 	}
@@ -232,7 +233,7 @@ func (q *DB) status(ctx context.Context, id txID) (string, error) {
 	defer conn.Release()
 	var status *string
 	var mark string
-	err = conn.QueryRow(ctx, "select pg_xact_status($1::text::xid8), "+markSQL, id.number).Scan(&status, &mark)
+	err = conn.QueryRow(ctx, "select pg_xact_status($1::text::xid8), "+q.names.in(markSQL), id.number).Scan(&status, &mark)
 	var refused *pgconn.PgError
 	switch {
 	case errors.As(err, &refused) && refused.Code == "22023": // the number was not given to anybody: ours was lost
@@ -247,9 +248,9 @@ func (q *DB) status(ctx context.Context, id txID) (string, error) {
 
 const (
 	// markSQL is what the database has lost if it has lost a transaction.
-	markSQL = "coalesce((select mark::text from incarnations), '')"
+	markSQL = "coalesce((select mark::text from queue.incarnations), '')"
 	// makeMark makes one where there is none. Every connection does it first.
-	makeMark = "insert into incarnations default values on conflict do nothing"
+	makeMark = "insert into queue.incarnations default values on conflict do nothing"
 )
 
 // isAnswer says whether an error is what the rules of the queue say, and not

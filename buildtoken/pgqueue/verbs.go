@@ -32,7 +32,7 @@ func (q *DB) applyRules(ctx context.Context, set *newRules) error {
 		// Of two servers whose jobs become the same at once, one comes last and sees it.
 		b.Queue("select pg_advisory_xact_lock(hashtextextended($1, 0))", "buildtoken rules "+q.opts.Schema)
 		b.Queue(agreedSQL, q.opts.Server, set.digest).QueryRow(func(row pgx.Row) error { return row.Scan(&agreed) })
-		b.Queue("select job, head::text from lanes").Query(all.read)
+		b.Queue("select job, head::text from queue.lanes").Query(all.read)
 		if err := t.send(ctx, b); err != nil {
 			return err
 		}
@@ -59,7 +59,7 @@ func (q *DB) applyRules(ctx context.Context, set *newRules) error {
 		t.tell = message{Due: atOnce, Servers: true, Notice: queue.Notice{All: true}}
 		// Last of all: no heartbeat must wait for a lane.
 		return l.write(t, func(b *pgx.Batch) error {
-			b.Queue("update servers set jobs = $2 where server = $1", q.opts.Server, set.digest)
+			b.Queue("update queue.servers set jobs = $2 where server = $1", q.opts.Server, set.digest)
 			return nil
 		})
 	})
@@ -86,13 +86,13 @@ func (q *DB) Cancel(ctx context.Context, now time.Time, job string, id int64, by
 		var left bool
 		b := t.batch()
 		l.lock(t, b, []string{job})
-		b.Queue("select id, job, body::text, due, digest, solo from items where id = $1 and job = $2", id, job).Query(func(rows pgx.Rows) (err error) {
+		b.Queue("select id, job, body::text, due, digest, solo from queue.items where id = $1 and job = $2", id, job).Query(func(rows pgx.Rows) (err error) {
 			it, err = readItem(rows)
 			return err
 		})
-		b.Queue(`select exists (select from builds where item = $1 and job = $2) or
-			exists (select from cancelled where item = $1 and job = $2)`, id, job).QueryRow(func(row pgx.Row) error { return row.Scan(&left) })
-		b.Queue("select due from items where job = $1 and id <> $2 and not damaged order by due, id limit 1", job, id).Query(func(rows pgx.Rows) error {
+		b.Queue(`select exists (select from queue.builds where item = $1 and job = $2) or
+			exists (select from queue.cancelled where item = $1 and job = $2)`, id, job).QueryRow(func(row pgx.Row) error { return row.Scan(&left) })
+		b.Queue("select due from queue.items where job = $1 and id <> $2 and not damaged order by due, id limit 1", job, id).Query(func(rows pgx.Rows) error {
 			return l.readFirst(job, rows)
 		})
 		if err := t.send(ctx, b); err != nil {
@@ -171,7 +171,7 @@ func (q *DB) finish(ctx context.Context, now time.Time, job string, number int64
 func (q *DB) adopt(ctx context.Context, job string, number int64) error {
 	return q.decide(ctx, func(_ context.Context, t *tx) error {
 		b := t.batch()
-		b.Queue("update builds set orphan = false where orphan and server = $1 and ($3 = 0 or job = $2 and number = $3)", q.opts.Server, job, number)
+		b.Queue("update queue.builds set orphan = false where orphan and server = $1 and ($3 = 0 or job = $2 and number = $3)", q.opts.Server, job, number)
 		t.last = b
 		return nil
 	})
@@ -198,7 +198,7 @@ func (q *DB) onBuild(ctx context.Context, job string, number int64, rule func(qu
 		var build *queue.Build
 		b := t.batch()
 		l.lock(t, b, []string{job})
-		b.Queue("select body::text from builds where job = $1 and number = $2", job, number).Query(func(rows pgx.Rows) error {
+		b.Queue("select body::text from queue.builds where job = $1 and number = $2", job, number).Query(func(rows pgx.Rows) error {
 			found, err := readBuilds(rows)
 			if len(found) > 0 {
 				build = &found[0]
@@ -233,8 +233,8 @@ func (q *DB) onBuild(ctx context.Context, job string, number int64, rule func(qu
 // number: those that [DB.Reclaim] would end, and those that another server has
 // ended because it gave this one up.
 func (q *DB) Lost(ctx context.Context) ([]queue.Build, error) {
-	return q.readBuilds(ctx, `select body::text from (select * from builds where running and server = $1
-		union all select * from builds where orphan and server = $1) lost order by job, number`, q.opts.Server)
+	return q.readBuilds(ctx, `select body::text from (select * from queue.builds where running and server = $1
+		union all select * from queue.builds where orphan and server = $1) lost order by job, number`, q.opts.Server)
 }
 
 // Reclaim ends what was running on this server when it was last here, and returns
@@ -272,5 +272,5 @@ func (q *DB) Reclaim(ctx context.Context, now time.Time, reason string) ([]queue
 // Aborts are the running builds that somebody asked to stop, in no order. Of
 // several nodes, each looks for its own by queue.Build.Node.
 func (q *DB) Aborts(ctx context.Context) ([]queue.Build, error) {
-	return q.readBuilds(ctx, "select body::text from builds where running and wished")
+	return q.readBuilds(ctx, "select body::text from queue.builds where running and wished")
 }

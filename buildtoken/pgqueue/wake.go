@@ -26,17 +26,17 @@ const (
 	retryEvery = 500 * time.Millisecond
 )
 
-// guard makes the connection that listens, and that holds the lock of the
-// server's name. [ErrLocked] says that another server holds it.
-func (q *DB) guard(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
-	config = config.Copy()
-	keepAlive(config)
-	conn, err := pgx.ConnectConfig(ctx, config)
-	if err != nil {
-		return nil, fmt.Errorf("pgqueue: connect: %w", err)
+// guard makes conn the connection that listens, and that holds the lock of the
+// server's name. [ErrLocked] is returned when another server holds it.
+func (q *DB) guard(ctx context.Context, conn *pgx.Conn) error {
+	if err := q.admit(ctx, conn); err != nil {
+		return err
 	}
-	// Of a server that has just ended the lock may still be there for a moment.
-	_, err = conn.Exec(ctx, "select set_config('lock_timeout', $1, false)", fmt.Sprint(q.opts.LockTimeout.Milliseconds()))
+	_, err := conn.Exec(ctx, listenerSettings)
+	if err == nil {
+		// The lock of a server that has just ended may still be there for a moment.
+		_, err = conn.Exec(ctx, "select set_config('lock_timeout', $1, false)", fmt.Sprint(q.opts.LockTimeout.Milliseconds()))
+	}
 	if err == nil {
 		_, err = conn.Exec(ctx, "select pg_advisory_lock(hashtextextended($1, 0))", fmt.Sprintf("buildtoken server %q %q", q.opts.Schema, q.opts.Server))
 	}
@@ -49,26 +49,29 @@ func (q *DB) guard(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, erro
 	var refused *pgconn.PgError
 	switch {
 	case err == nil:
-		return conn, nil
+		return nil
 	case errors.As(err, &refused) && refused.Code == "55P03": // lock_not_available
-		err = fmt.Errorf("%w: %q in schema %q", ErrLocked, q.opts.Server, q.opts.Schema)
-	default:
-		err = fmt.Errorf("pgqueue: lock: %w", err)
+		return fmt.Errorf("%w: %q in schema %q", ErrLocked, q.opts.Server, q.opts.Schema)
 	}
-	_ = conn.Close(ctx) // the error that counts is err
-	return nil, err
+	return fmt.Errorf("pgqueue: lock: %w", err)
 }
 
-// keepAlive lets the database notice within 20 s that this server is gone.
-func keepAlive(config *pgx.ConnConfig) {
-	for name, value := range map[string]string{"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"} {
-		config.RuntimeParams[name] = value
+// reconnect makes the connection that listens again.
+func (q *DB) reconnect(ctx context.Context) (*pgx.Conn, error) {
+	conn, err := q.opts.connect(ctx)
+	if err != nil {
+		return nil, err
 	}
+	if err := q.guard(ctx, conn); err != nil {
+		_ = conn.Close(ctx) // the error that counts is err
+		return nil, err
+	}
+	return conn, nil
 }
 
 // listen hears what others have to tell, makes a lost connection again, and
 // looks without being told now and then. It ends with Close.
-func (q *DB) listen(config *pgx.ConnConfig, conn *pgx.Conn) {
+func (q *DB) listen(conn *pgx.Conn) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() { // ends with this function, or earlier
@@ -86,7 +89,7 @@ func (q *DB) listen(config *pgx.ConnConfig, conn *pgx.Conn) {
 		}
 		_ = conn.Close(ctx) // it is lost
 		q.opts.Log.Error("connection to the database that listens was lost", zap.Error(err))
-		if conn = q.regain(ctx, config); conn == nil {
+		if conn = q.regain(ctx); conn == nil {
 			return
 		}
 		q.opts.Log.Info("connection to the database is back")
@@ -131,7 +134,7 @@ func (q *DB) leave(conn *pgx.Conn) {
 }
 
 // regain makes the connection again. Nil means that ctx has ended.
-func (q *DB) regain(ctx context.Context, config *pgx.ConnConfig) *pgx.Conn {
+func (q *DB) regain(ctx context.Context) *pgx.Conn {
 	said, taken := "", false
 	for {
 		// There may still be other connections, and the time runs.
@@ -146,7 +149,7 @@ func (q *DB) regain(ctx context.Context, config *pgx.ConnConfig) *pgx.Conn {
 			q.cutOff()
 		}
 		try, cancel = context.WithTimeout(ctx, q.opts.Timeout)
-		conn, err := q.guard(try, config)
+		conn, err := q.reconnect(try)
 		cancel()
 		if err == nil {
 			return conn

@@ -17,8 +17,13 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// ErrNotInstalled is returned when this machine has no PostgreSQL server.
-var ErrNotInstalled = errors.New("pgserver: found no initdb, neither in PATH nor in /usr/lib/postgresql")
+// NotInstalledError is returned when this machine lacks a program.
+type NotInstalledError struct {
+	// Package is the Debian package that holds it.
+	Package string
+}
+
+func (e *NotInstalledError) Error() string { return "pgserver: not installed: " + e.Package }
 
 // startTime bounds how long a server may take until it answers.
 const startTime = 60 * time.Second
@@ -30,6 +35,7 @@ const pollEvery = 20 * time.Millisecond
 // called concurrently.
 type Server struct {
 	dir, bin string
+	pooler   []string // signal and command of a pooler; nil: it is a database server
 
 	// Of the running server:
 	keeper *exec.Cmd
@@ -45,7 +51,7 @@ func (s *Server) URL() string {
 }
 
 // Start creates a server in a temporary folder and starts it. The caller must
-// call [Server.Stop]. Without a PostgreSQL installation it returns [ErrNotInstalled].
+// call [Server.Stop]. Without a PostgreSQL installation it returns a [NotInstalledError].
 func Start() (*Server, error) {
 	bin, err := binaries()
 	if err != nil {
@@ -81,7 +87,7 @@ func binaries() (string, error) {
 	}
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	if err != nil || len(found) == 0 {
-		return "", ErrNotInstalled
+		return "", &NotInstalledError{"postgresql"}
 	}
 	version := func(path string) int {
 		n, _ := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(path)))) // 0 is the lowest
@@ -108,8 +114,9 @@ func (s *Server) make() error {
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
 // keep runs the server and stops it when its input ends: with this process, or earlier.
-const keep = `"$@" & server=$!
-(cat >/dev/null; kill -INT $server) <&3 &
+const keep = `signal=$1; shift
+"$@" & server=$!
+(cat >/dev/null; kill -$signal $server) <&3 &
 wait $server
 kill $! 2>/dev/null
 exit 0`
@@ -142,9 +149,15 @@ func (s *Server) run() error {
 	}
 	defer func() { _ = input.Close() }() // the keeper has its own
 	s.output = new(bytes.Buffer)
-	s.keeper = exec.Command("sh", "-c", keep, "sh", filepath.Join(s.bin, "postgres"), "-D", s.data(),
-		"-c", "listen_addresses=", "-c", "unix_socket_directories="+s.dir, "-c", "max_connections=100",
-		"-c", "shared_buffers=32MB", "-c", "max_wal_size=256MB", "-c", "autovacuum=on", "-c", "fsync=on")
+	command := s.pooler
+	if command == nil {
+		command = []string{
+			"INT", filepath.Join(s.bin, "postgres"), "-D", s.data(),
+			"-c", "listen_addresses=", "-c", "unix_socket_directories=" + s.dir, "-c", "max_connections=100",
+			"-c", "shared_buffers=32MB", "-c", "max_wal_size=256MB", "-c", "autovacuum=on", "-c", "fsync=on",
+		}
+	}
+	s.keeper = exec.Command("sh", append([]string{"-c", keep, "sh"}, command...)...)
 	s.keeper.Dir = s.dir
 	s.keeper.ExtraFiles = []*os.File{input}
 	s.keeper.Stdout, s.keeper.Stderr = s.output, s.output

@@ -65,13 +65,19 @@ func (s *Server) waitFor() error {
 	})
 }
 
-// Promote has a standby take over from the server that it followed, and returns
+// Promote makes a standby take over from the server that it followed, and returns
 // when it takes writes.
 func (s *Server) Promote() error {
+	// A statement that waits for the end of the recovery can be what the recovery waits for.
 	return s.ask(func(ctx context.Context, conn *pgx.Conn) error {
-		var done bool
-		if err := conn.QueryRow(ctx, "select pg_promote()").Scan(&done); err != nil || !done {
-			return errors.Join(errors.New("pgserver: the standby did not take over"), err)
+		if _, err := conn.Exec(ctx, "select pg_promote(false)"); err != nil {
+			return fmt.Errorf("pgserver: promote: %w", err)
+		}
+		for follows := true; follows; {
+			time.Sleep(pollEvery) // of another process; there is nothing to wait on
+			if err := conn.QueryRow(ctx, "select pg_is_in_recovery()").Scan(&follows); err != nil {
+				return fmt.Errorf("pgserver: promote: %w", err)
+			}
 		}
 		return nil
 	})

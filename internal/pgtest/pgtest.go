@@ -26,28 +26,28 @@ var shared struct {
 	err    error
 }
 
-// skips names the file to which each skipped test adds its name, so that
+// skips names the file to which each skipped test adds the package that it needs, so that
 // `make test` can report them at its end. go test itself shows no output of a
 // package that passes.
 const skips = "BUILDTOKEN_TEST_SKIPS"
 
-// require skips the test if this machine has no PostgreSQL server, and fails it
-// after any other error. A machine that was meant to have one, because CI or
+// require skips the test if a program is not installed, and fails it after any other error. A machine that was meant to have one, because CI or
 // [Variable] is set, fails too.
 func require(t testing.TB, err error) {
 	t.Helper()
 	if err == nil {
 		return
 	}
-	if !errors.Is(err, pgserver.ErrNotInstalled) || os.Getenv("CI") != "" || os.Getenv(Variable) != "" {
-		t.Fatalf("PostgreSQL for tests: %v; install its server (Debian: apt-get install postgresql)", err)
+	var missing *pgserver.NotInstalledError
+	if !errors.As(err, &missing) || os.Getenv("CI") != "" || os.Getenv(Variable) != "" {
+		t.Fatalf("PostgreSQL for tests: %v; see CONTRIBUTING.md for the packages that tests need", err)
 	}
 	if file := os.Getenv(skips); file != "" {
-		if err := note(file, t.Name()); err != nil {
+		if err := note(file, missing.Package+" "+t.Name()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	t.Skip("needs a PostgreSQL server (Debian: apt-get install postgresql)")
+	t.Skip("needs " + missing.Package + " (Debian: apt-get install " + missing.Package + ")")
 }
 
 // note adds a line to a file to which other processes add lines too.
@@ -102,6 +102,19 @@ func Start(t testing.TB) *Server {
 		}
 	})
 	return s
+}
+
+// Pooler starts PgBouncer before a server, and stops it when the test ends.
+func Pooler(t testing.TB, before *Server, settings ...string) *Server {
+	t.Helper()
+	pooler, err := before.Pooler(settings...)
+	require(t, err)
+	t.Cleanup(func() {
+		if err := pooler.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return pooler
 }
 
 // Standby starts a standby of a server, for which its commits wait from now on. It is

@@ -31,6 +31,7 @@ func (t *test) Fatalf(string, ...any) {
 }
 
 func TestMissingServer(t *testing.T) {
+	missing := &pgserver.NotInstalledError{Package: "postgresql"}
 	broken := errors.New("initdb: exit status 1")
 	for _, tt := range []struct {
 		name          string
@@ -40,9 +41,9 @@ func TestMissingServer(t *testing.T) {
 		reportedSkips string
 	}{
 		{"a server that runs", nil, "", "", false, false, ""},
-		{"none installed: skipped and reported", pgserver.ErrNotInstalled, "", "", true, false, "TestOfQueue\n"},
-		{"none installed in CI: fails", pgserver.ErrNotInstalled, "true", "", false, true, ""},
-		{"none installed though one was named: fails", pgserver.ErrNotInstalled, "", "postgres://127.0.0.1/ci", false, true, ""},
+		{"none installed: skipped and reported", missing, "", "", true, false, "postgresql TestOfQueue\n"},
+		{"none installed in CI: fails", missing, "true", "", false, true, ""},
+		{"none installed though one was named: fails", missing, "", "postgres://127.0.0.1/ci", false, true, ""},
 		{"one that does not start: fails", broken, "", "", false, true, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

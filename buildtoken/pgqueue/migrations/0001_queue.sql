@@ -1,22 +1,63 @@
+-- The schema that holds the tables is named when they are made; here it is "queue".
+
+-- What tells this queue from every other one, wherever its database moves. One row.
+create table queue.identity (
+    single boolean primary key default true check (single),
+    id     uuid not null default gen_random_uuid()
+);
+insert into queue.identity default values;
+
+-- The fingerprint of the key that all servers share. One row at most.
+create table queue.queue_key (
+    single      boolean primary key default true check (single),
+    fingerprint bytea not null
+);
+
+-- One row, which the database forgets when it recovers from a crash, or a standby
+-- takes over. A server that finds the same mark again knows that nothing that was
+-- committed was lost in between, and that no transaction has the number of another one.
+create unlogged table queue.incarnations (
+    one  boolean primary key default true check (one),
+    mark uuid not null default gen_random_uuid()
+);
+
+-- The servers that have had the queue open. epoch grows whenever one opens the
+-- queue, and whenever another one takes over from it. beat is when it was last
+-- heard of, by the clock of the database, and ttl how many seconds after that its
+-- builds may still run. labels is what it can run (null: it has not said it yet), and
+-- jobs a digest of the names of the jobs in its configuration.
+create table queue.servers (
+    server    text collate "C" primary key,
+    epoch     bigint not null,
+    beat      timestamptz not null,
+    ttl       double precision not null,
+    released  boolean not null,
+    labels    text[],
+    executors integer,
+    jobs      bytea
+);
+-- Names that were used once, as where each start has another one, cost nothing.
+create index servers_here on queue.servers (server) where not released;
+
 -- One row for each job that was ever triggered. The row is the lock of its lane:
 -- nothing of a lane is decided without it. head is queue.Lane as JSON; next is
 -- what queue.Next says of it (nanoseconds since 1970), next_id the item that is
 -- due then, and label what a node needs to start it.
-create table lanes (
+create table queue.lanes (
     job     text collate "C" primary key,
     head    json not null,
     next    bigint,
     next_id bigint,
     label   text collate "C" not null
 ) with (fillfactor = 70);
-create index lanes_next on lanes (label, next, next_id) where next is not null;
+create index lanes_next on queue.lanes (label, next, next_id) where next is not null;
 
-create sequence item_ids;
+create sequence queue.item_ids;
 
 -- Queued items. body is queue.Item as JSON; due (nanoseconds since 1970) and
--- digest stand beside it to be found by. An item whose body
--- can't be read is damaged: it is neither joined nor started.
-create table items (
+-- digest stand beside it to be found by. kib is how much the parameters take. An item
+-- whose body cannot be read is damaged: it is neither joined nor started.
+create table queue.items (
     id      bigint primary key,
     job     text collate "C" not null,
     due     bigint not null,
@@ -24,53 +65,96 @@ create table items (
     solo    boolean not null,
     files   boolean not null,
     damaged boolean not null default false,
+    kib     integer not null default 0,
     body    json not null
 ) with (fillfactor = 90);
-create unique index items_equal on items (job, digest) where not solo and not damaged;
-create index items_lane on items (job, due, id);
+create unique index items_equal on queue.items (job, digest) where not solo and not damaged;
+create index items_lane on queue.items (job, due, id);
 -- The sum keeps the planner from walking over all jobs in the order of this
 -- index when it is asked for the first item of one.
-create index items_due on items ((due + 0), id);
-create index items_files on items (id) where files;
+create index items_due on queue.items ((due + 0), id);
+create index items_files on queue.items (id) where files;
 
--- Builds, running or ended. body is queue.Build as JSON.
-create table builds (
+-- How much is queued, in parts, so that transactions that change it seldom wait
+-- for each other. A part alone may be negative; only the sum counts.
+create table queue.counts (
+    part   integer primary key,
+    queued bigint not null,
+    kib    bigint not null
+) with (fillfactor = 10);
+insert into queue.counts select part, 0, 0 from generate_series(0, 15) as part;
+
+-- Builds, running or ended. body is queue.Build as JSON. server runs it, and had the
+-- epoch when it started it. An orphan was ended by another server, and what is left
+-- of it may still be where it ran.
+create table queue.builds (
     job     text collate "C" not null,
     number  bigint not null,
     item    bigint not null,
     node    text not null,
+    server  text collate "C" not null,
+    epoch   bigint not null default 0,
     running boolean not null,
     wished  boolean not null,
+    orphan  boolean not null default false,
     files   boolean not null,
     body    json not null,
     primary key (job, number)
 );
-create unique index builds_item on builds (item);
-create index builds_running on builds (job, number) where running;
+create unique index builds_item on queue.builds (item);
+create index builds_running on queue.builds (job, number) where running;
+create index builds_orphan on queue.builds (server, job, number) where orphan;
 
 -- Items that left the queue without a build. body is queue.Cancelled as JSON.
-create table cancelled (
+create table queue.cancelled (
     item bigint primary key,
     job  text collate "C" not null,
     body json not null
 );
-create index cancelled_job on cancelled (job, item);
+create index cancelled_job on queue.cancelled (job, item);
 
 -- What is kept of triggers with a key, until an instant (nanoseconds since
 -- 1970). body is queue.Receipt as JSON.
-create table receipts (
+create table queue.receipts (
     job    text collate "C" not null,
     key    bytea not null,
     until  bigint not null,
     body   json not null,
     primary key (job, key)
 );
-create index receipts_until on receipts (job, until);
+create index receipts_until on queue.receipts (job, until);
 
--- How many items are queued, in parts, so that transactions that change it
--- seldom wait for each other. A part alone may be negative; only the sum counts.
-create table counts (
-    part   integer primary key,
-    queued bigint not null
-) with (fillfactor = 10);
-insert into counts select part, 0 from generate_series(0, 15) as part;
+-- Console logs of builds, readable from every server. size is how many bytes
+-- there are; complete says that no more will come.
+create table queue.logs (
+    job      text collate "C" not null,
+    number   bigint not null,
+    size     bigint not null default 0,
+    complete boolean not null default false,
+    primary key (job, number),
+    foreign key (job, number) references queue.builds on delete cascade
+) with (fillfactor = 70);
+
+-- Their bytes, in pieces without gaps: off is where in the log a piece starts.
+-- Those of a build that is dropped go soon after it: large logs would take too
+-- long for the transaction that ends another build.
+create table queue.pieces (
+    job    text collate "C" not null,
+    number bigint not null,
+    off    bigint not null,
+    body   bytea not null,
+    primary key (job, number, off)
+);
+
+-- The content of file parameters, from the trigger to the end of the build.
+-- made is by the clock of the database.
+create table queue.uploads (
+    ref  text collate "C" not null,
+    part integer not null,
+    made timestamptz not null default now(),
+    body bytea not null,
+    primary key (ref, part)
+);
+create index uploads_made on queue.uploads (made);
+-- Most files are compressed already.
+alter table queue.uploads alter column body set storage external;
