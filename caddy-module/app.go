@@ -109,6 +109,12 @@ type Queue interface {
 	Open(place, node string, limit int, log *zap.Logger) (buildtoken.Options, error)
 }
 
+// renewer is a [Queue] of which an open one can take new settings, such as
+// credentials. Renew is called when a configuration finds the queue open.
+type renewer interface {
+	Renew(open buildtoken.Queue) error
+}
+
 // CaddyModule returns the Caddy module information.
 func (*App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{

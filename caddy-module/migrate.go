@@ -74,7 +74,6 @@ func runMigrate(flags caddycmd.Flags) (int, error) {
 type target struct {
 	*Postgres
 
-	place  string
 	server string
 	logs   bool // are moved too
 }
@@ -102,10 +101,10 @@ func targetOf(config []byte) (target, error) {
 	if kind.Queue != "postgres" {
 		return target{}, fmt.Errorf("its queue is %s; write the line `queue postgres …` in the global option build_token, to say where to move to", cmp.Or(kind.Queue, "bolt"))
 	}
-	var err error
-	if to.place, err = to.Place(); err != nil {
+	if err := to.Provision(caddy.Context{}); err != nil {
 		return target{}, err
 	}
+	var err error
 	to.server, err = serverName(app.Node.name())
 	return to, err
 }
@@ -121,7 +120,7 @@ func migrate(ctx context.Context, out io.Writer, from string, to target) error {
 		}
 		beside := contentsOf(dataDir(from), to.logs)
 		beside.Fingerprint = key.Fingerprint()
-		moved, err = pgqueue.Import(ctx, pgqueue.Options{URL: to.url(), Schema: to.Schema, Server: to.server}, records, beside)
+		moved, err = pgqueue.Import(ctx, pgqueue.Options{CurrentURL: to.url, Schema: to.Schema, Server: to.server}, records, beside)
 		return err
 	})
 	switch {

@@ -39,8 +39,8 @@ const minTakeover = 3 * time.Second
 type Postgres struct {
 	// The connection string, as a URL (`postgres://user:password@host/database`) or
 	// as keywords and values. It holds a password, so let it be a placeholder,
-	// such as `{env.DATABASE_URL}` or `{file./run/secrets/database}`. It is never
-	// logged. `pool_max_conns` sets how many connections there are; the default is 8.
+	// such as `{env.DATABASE_URL}` or `{file./run/secrets/database}`, which is resolved
+	// for each new connection. It is never logged. `pool_max_conns` sets how many connections there are; the default is 8.
 	URL string `json:"url,omitempty"`
 
 	// The schema of the tables. It is made if it doesn't exist. Default: `buildtoken`.
@@ -58,9 +58,11 @@ type Postgres struct {
 	// a job run at once. At least 3s. Default: 30s.
 	TakeoverAfter caddy.Duration `json:"takeover_after,omitempty"`
 
-	// What was resolved, as functions: nothing that prints the module shows it.
-	url func() string
-	key func() (vault.Key, bool)
+	// What Provision has found. Secrets are behind functions: nothing that prints the
+	// module shows them.
+	place string
+	url   func() (string, error)
+	key   func() (vault.Key, bool)
 }
 
 // CaddyModule returns the Caddy module information.
@@ -71,38 +73,62 @@ func (*Postgres) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Place implements [Queue]: it names server, database and schema. It also
-// resolves the secrets, and forgets them where they stood.
-func (p *Postgres) Place() (string, error) {
+// Provision checks the settings and resolves the secrets. It clears them in the
+// fields, and opens nothing.
+func (p *Postgres) Provision(caddy.Context) error {
 	if p.URL == "" {
-		return "", errors.New("queue postgres: the url is missing")
+		return errors.New("queue postgres: the url is missing")
 	}
 	if after := time.Duration(p.TakeoverAfter); after != 0 && after < minTakeover {
-		return "", fmt.Errorf("queue postgres: takeover_after is %v, want at least %v", after, minTakeover)
+		return fmt.Errorf("queue postgres: takeover_after is %v, want at least %v", after, minTakeover)
 	}
-	url, err := placeholders{}.replace(p.URL)
+	text := p.URL
+	p.url = func() (string, error) { // for each new connection, since a file may change
+		url, err := placeholders{}.replace(text)
+		if err != nil {
+			return "", fmt.Errorf("queue postgres: url: %w", err)
+		}
+		return url, nil
+	}
+	url, err := p.url()
 	if err != nil {
-		return "", fmt.Errorf("queue postgres: url: %w", err)
+		return err
 	}
-	place, err := pgqueue.Place(url, p.Schema)
-	if err != nil {
-		return "", fmt.Errorf("queue postgres: %w (it is not shown, since it may hold a password)", err)
+	if p.place, err = pgqueue.Place(url, p.Schema); err != nil {
+		return fmt.Errorf("queue postgres: %w (it is not shown, since it may hold a password)", err)
 	}
-	p.url = func() string { return url }
 	p.key = func() (vault.Key, bool) { return vault.Key{}, false }
 	if p.Key != "" {
 		text, err := placeholders{}.replace(p.Key)
 		if err != nil {
-			return "", fmt.Errorf("queue postgres: key: %w", err)
+			return fmt.Errorf("queue postgres: key: %w", err)
 		}
 		key, err := parseKey([]byte(text))
 		if err != nil {
-			return "", fmt.Errorf("queue postgres: key holds %w", err)
+			return fmt.Errorf("queue postgres: key holds %w", err)
 		}
 		p.key = func() (vault.Key, bool) { return key, true }
 	}
 	p.URL, p.Key = "", ""
-	return place, nil
+	return nil
+}
+
+// Place implements [Queue]: it names server, database and schema.
+func (p *Postgres) Place() (string, error) { return p.place, nil }
+
+// Renew makes a queue that an earlier configuration has opened connect as this one
+// says, after it has tried that: a new password that is wrong refuses the reload.
+func (p *Postgres) Renew(open buildtoken.Queue) error {
+	db, ok := open.(*pgqueue.DB)
+	if !ok {
+		return fmt.Errorf("queue postgres: the queue at %s is a %T", p.place, open)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), openTime)
+	defer cancel()
+	if err := db.UseURL(ctx, p.url); err != nil {
+		return fmt.Errorf("queue %s: %w", p.place, err)
+	}
+	return nil
 }
 
 // Open implements [Queue].
@@ -119,7 +145,7 @@ func (p *Postgres) Open(place, node string, limit int, log *zap.Logger) (buildto
 		return buildtoken.Options{}, err
 	}
 	db, err := pgqueue.Open(ctx, pgqueue.Options{
-		URL: p.url(), Schema: p.Schema, Server: node, TTL: time.Duration(p.TakeoverAfter), Limit: limit, LockTimeout: lockTimeout, Log: log.Named("queue"),
+		CurrentURL: p.url, Schema: p.Schema, Server: node, TTL: time.Duration(p.TakeoverAfter), Limit: limit, LockTimeout: lockTimeout, Log: log.Named("queue"),
 	})
 	if errors.Is(err, pgqueue.ErrLocked) {
 		return buildtoken.Options{}, fmt.Errorf("open queue %s: another Caddy is called %s; give each a name with `node <name>`", place, node)
@@ -206,5 +232,7 @@ func (p *Postgres) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 var (
 	_ Queue                 = (*Postgres)(nil)
+	_ renewer               = (*Postgres)(nil)
+	_ caddy.Provisioner     = (*Postgres)(nil)
 	_ caddyfile.Unmarshaler = (*Postgres)(nil)
 )

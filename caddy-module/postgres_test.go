@@ -149,8 +149,13 @@ func TestProvisionedPostgresHoldsNoSecret(t *testing.T) {
 	dir := home(t)
 	key := strings.Repeat("5e", 32)
 	p := &caddymodule.Postgres{URL: "postgres://ci:c0ffee@db/ci", Key: key}
-	if _, err := p.Place(); err != nil {
+	if err := p.Provision(caddy.Context{}); err != nil {
 		t.Fatal(err)
+	}
+	for range 2 {
+		if place, err := p.Place(); err != nil || place != "postgres:db:5432/ci/buildtoken" {
+			t.Errorf("Place = %q, %v", place, err)
+		}
 	}
 	text, err := json.Marshal(p)
 	if err != nil {
@@ -161,5 +166,67 @@ func TestProvisionedPostgresHoldsNoSecret(t *testing.T) {
 	}
 	if found, err := filepath.Glob(filepath.Join(dir, "data", "*")); err != nil || len(found) != 0 {
 		t.Errorf("provisioning made %v, %v", found, err)
+	}
+}
+
+// TestRotatedPassword changes the password of the database in the file that the
+// Caddyfile names, without a reload, and in the Caddyfile, with one.
+func TestRotatedPassword(t *testing.T) {
+	server := pgtest.Start(t)
+	admin := pgtest.Connect(t, server.URL())
+	if _, err := admin.Exec(t.Context(), "create role ci superuser login password 'first'"); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.RequirePassword("ci"); err != nil {
+		t.Fatal(err)
+	}
+	url := func(password string) string {
+		return strings.Replace(strings.Replace(server.URL(), "user=buildtoken&", "", 1), "postgres:///", "postgres://ci:"+password+"@/", 1)
+	}
+	file := filepath.Join(t.TempDir(), "url")
+	write := func(password string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(url(password)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rotate := func(password string) { // and end all connections
+		t.Helper()
+		sql := "alter role ci password '" + password + "'; select pg_terminate_backend(pid) from pg_stat_activity where usename = 'ci'"
+		if _, err := admin.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := newSite(t)
+	with := func(source string) string {
+		return strings.Replace(s.onPostgres("", jobs(named("secret"))), "{env.BUILD_TOKEN_TEST_DATABASE}", source, 1)
+	}
+	trigger := func() int {
+		t.Helper()
+		return s.get("/buildByToken/build?job=echo&token=secret&delay=1h").status
+	}
+	write("first")
+	s.load(with("{file." + file + "}"))
+	if got := trigger(); got != http.StatusCreated {
+		t.Fatalf("trigger: %d", got)
+	}
+	write("second")
+	rotate("second")
+	if got := trigger(); got != http.StatusSeeOther {
+		t.Errorf("trigger with the new password in the file: %d, want 303", got)
+	}
+	if err := s.try(with(url("wrong"))); err == nil || !strings.Contains(err.Error(), "password authentication failed") {
+		t.Errorf("reload with a wrong password: %v, want an error", err)
+	} else if strings.Contains(err.Error(), "wrong") {
+		t.Errorf("the error shows the password: %v", err)
+	}
+	place := status(t).Queues[0].Path
+	rotate("third")
+	s.load(with(url("third")))
+	if refs := caddymodule.References(place); refs != 1 {
+		t.Errorf("after a reload that changes only the password, the pool has %d references, want 1", refs)
+	}
+	if got := trigger(); got != http.StatusSeeOther {
+		t.Errorf("trigger with the new password in the Caddyfile: %d, want 303", got)
 	}
 }

@@ -24,6 +24,8 @@ type slot struct {
 	// mu guards the following.
 	mu  sync.Mutex
 	ctl *buildtoken.Controller
+	// queue is that of the controller.
+	queue buildtoken.Queue
 }
 
 // takeSlot takes a reference. [dropSlot] gives it back.
@@ -57,6 +59,11 @@ func (s *slot) open(q Queue, node string, limit int, log *zap.Logger) (*buildtok
 	defer s.mu.Unlock()
 	s.log.swap(log)
 	if s.ctl != nil {
+		if r, ok := q.(renewer); ok {
+			if err := r.Renew(s.queue); err != nil {
+				return nil, fmt.Errorf("build_token: %w", err)
+			}
+		}
 		return s.ctl, nil
 	}
 	opts, err := q.Open(s.place, node, limit, s.log.logger())
@@ -68,7 +75,7 @@ func (s *slot) open(q Queue, node string, limit int, log *zap.Logger) (*buildtok
 	if err != nil {
 		return nil, fmt.Errorf("build_token: open %s: %w", s.place, err)
 	}
-	s.ctl = ctl
+	s.ctl, s.queue = ctl, opts.Queue
 	return ctl, nil
 }
 

@@ -74,8 +74,10 @@ type DB struct {
 	opts     Options
 	names    *names
 	identity string
-	pool     *pgxpool.Pool
-	changed  chan struct{}
+	// current is what UseURL has set.
+	current atomic.Pointer[func() (string, error)]
+	pool    *pgxpool.Pool
+	changed chan struct{}
 	// known are the builds that Claim has handed out and nobody has ended.
 	known known
 	hub   hub
@@ -134,6 +136,11 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 		requests: make(chan *request), stop: make(chan struct{}), closed: make(chan struct{}),
 		lanes: map[string]bool{}, settle: make(chan struct{}, 1),
 	}
+	if opts.CurrentURL == nil {
+		opts.CurrentURL = func() (string, error) { return opts.URL, nil }
+	}
+	q.current.Store(&opts.CurrentURL)
+	q.opts.CurrentURL = func() (string, error) { return (*q.current.Load())() }
 	q.rules.newRules = &newRules{limit: opts.Limit}
 	q.hub = newHub(opts.Schema)
 	q.lease.cut = make(chan struct{}, 1)
@@ -190,6 +197,26 @@ func (q *DB) enterFirst(ctx context.Context) (guard *pgx.Conn, err error) {
 		return nil, err
 	}
 	return conn, q.guard(ctx, conn)
+}
+
+// UseURL makes new connections take their connection string from current, after it has
+// tried one: it must lead to the same queue. Connections that are there stay.
+func (q *DB) UseURL(ctx context.Context, current func() (string, error)) error {
+	if err := q.ask(ctx); err != nil {
+		return err
+	}
+	opts := q.opts // a copy
+	opts.CurrentURL = current
+	conn, err := opts.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // it was only tried
+	if err := q.admit(ctx, conn); err != nil {
+		return err
+	}
+	q.current.Store(&current)
+	return nil
 }
 
 // Identity returns what tells the queue from every other one. It is kept in the
