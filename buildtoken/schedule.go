@@ -23,7 +23,7 @@ func (c *Controller) schedule(ctx context.Context, now time.Time, j *definition.
 	r := queue.Request{Job: j.FullName, Digest: c.vault.Digest(values), Delay: delay, Cause: cause, Root: t.Root, Solo: j.Coalesce == job.Never}
 	if t.Once != nil {
 		once := c.vault.DigestIdempotencyKey(*t.Once, clientOf(t, opened)...)
-		r.Key = &once
+		r.Key, r.AnyValues = &once, t.Webhook != ""
 	}
 	if err := c.storeFiles(ctx, &r, t, values); err != nil {
 		c.uploads.remove(ctx, values, nil) // nothing refers to them yet
@@ -52,9 +52,12 @@ func (c *Controller) schedule(ctx context.Context, now time.Time, j *definition.
 	return out, nil
 }
 
-// clientOf identifies the owner of an idempotency key: the token that was
-// shown, or else the user.
+// clientOf identifies the owner of an idempotency key: the webhook, the token
+// that was shown, or else the user.
 func clientOf(t Trigger, opened token.Token) []string {
+	if t.Webhook != "" {
+		return []string{"webhook", t.Webhook}
+	}
 	if t.Presented {
 		return []string{"token", strconv.Itoa(opened.Level), opened.Name}
 	}

@@ -85,6 +85,10 @@ type Trigger struct {
 	AnyKind bool
 	// UserMayTrigger lets a user trigger a job that no token opens.
 	UserMayTrigger bool
+	// Webhook is the name of the webhook that verified the delivery which the
+	// trigger came from. If it is not empty, no token is needed and no wrong tokens
+	// of the client count; the job's rules still apply.
+	Webhook string
 }
 
 // Outcome is what became of a trigger that was accepted.
@@ -124,6 +128,10 @@ func (c *Controller) Trigger(ctx context.Context, d *definition.Site, t Trigger)
 
 func (c *Controller) trigger(ctx context.Context, now time.Time, d *definition.Site, t Trigger) (Outcome, string, error) {
 	j, err := d.Find(t.Job)
+	if err == nil && t.Webhook != "" {
+		out, err := c.accept(ctx, now, j, t, token.Token{}, j.Rules)
+		return out, "", err
+	}
 	if err != nil || (j.Tokens.Len() == 0 && !t.UserMayTrigger) {
 		_, _ = token.Set{}.Check(now, t.Secret) // the same work as for a job that exists
 		if err == nil {
@@ -271,6 +279,9 @@ func causeOf(t Trigger, opened token.Token) queue.Cause {
 	// A rule may let in who has no name; then the address is what is known.
 	if !t.Presented && t.User != "" {
 		cause = queue.Cause{Kind: queue.CauseUser, User: t.User}
+	}
+	if t.Webhook != "" {
+		cause = queue.Cause{Kind: queue.CauseWebhook, Webhook: t.Webhook}
 	}
 	if t.Cause != nil {
 		cause.Noted, cause.Note = true, queue.OneLine(*t.Cause, maxCause)

@@ -22,7 +22,7 @@ func Compile(spec Spec) (*Site, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	c := compiler{env: triggers, site: &Site{jobs: map[string]*Compiled{}}}
+	c := compiler{env: triggers, newEventEnv: sync.OnceValues(policy.NewEventEnv), site: &Site{jobs: map[string]*Compiled{}}}
 	c.folder("", spec.Root, scope{})
 	c.site.access.read = c.accessRule(accesses, "read", spec.Access.Read, `user != ""`)
 	c.site.access.build = c.accessRule(accesses, "build", spec.Access.Build, "false")
@@ -32,8 +32,12 @@ func Compile(spec Spec) (*Site, error) {
 			c.fail("", err)
 		} else {
 			for _, j := range c.site.tree.Jobs() {
-				c.site.jobs[j.FullName].Job = j
+				compiled := c.site.jobs[j.FullName]
+				if compiled.Job = j; len(compiled.On) > 0 {
+					c.site.hooked = append(c.site.hooked, j.FullName)
+				}
 			}
+			slices.Sort(c.site.hooked)
 		}
 	}
 	if err := errors.Join(c.errs...); err != nil {
@@ -47,6 +51,7 @@ type scope struct {
 	settings job.Settings
 	tokens   []levelTokens // innermost last
 	rules    []*policy.Policy
+	webhooks []*Webhook // innermost last
 }
 
 type levelTokens struct {
@@ -56,10 +61,12 @@ type levelTokens struct {
 
 // compiler walks the tree once and keeps every error.
 type compiler struct {
-	env  *policy.Env
-	site *Site
-	all  []job.Job
-	errs []error
+	env *policy.Env
+	// newEventEnv returns the one environment of On, which most sites do not need.
+	newEventEnv func() (*policy.EventEnv, error)
+	site        *Site
+	all         []job.Job
+	errs        []error
 }
 
 func (c *compiler) fail(where string, err error) {
@@ -72,6 +79,7 @@ func (c *compiler) fail(where string, err error) {
 
 func (c *compiler) folder(full string, f Folder, outer scope) {
 	inner := c.enter(full, "", f.Settings, f.Tokens, f.Allow, outer)
+	inner.webhooks = c.webhooks(full, f.Webhooks, outer.webhooks)
 	for _, sub := range f.Folders {
 		if err := job.CheckName(sub.Name); err != nil {
 			c.fail(job.Join(full, sub.Name), fmt.Errorf("folder: %w", err))
@@ -155,9 +163,10 @@ func (c *compiler) job(folder string, j Job, outer scope) {
 	}
 	c.checkArguments(full, j)
 	inner := c.enter(full, "", j.Settings, j.Tokens, j.Allow, outer)
+	inner.webhooks = c.webhooks(full, j.Webhooks, outer.webhooks)
 	defined := &Compiled{
 		Rules: inner.rules, byToken: map[tokenKey]*policy.Policy{},
-		Runner: j.Runner, Poller: j.Poller, Badge: j.Badge,
+		Runner: j.Runner, Poller: j.Poller, Badge: j.Badge, On: c.on(full, j, inner.webhooks),
 	}
 	defined.fitsSmall = sync.OnceValue(defined.fitsLargestSmall)
 	var tokens []token.Token

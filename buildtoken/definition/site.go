@@ -20,6 +20,8 @@ type Site struct {
 	jobs   map[string]*Compiled
 	access struct{ read, build, cancel *policy.Policy }
 	files  bool
+	// hooked are the full names of the jobs with an On, sorted.
+	hooked []string
 }
 
 // Compiled is a job with all that it inherits from its folders.
@@ -35,6 +37,8 @@ type Compiled struct {
 	Poller runner.Poller
 	// Badge makes the state of the job public, as a picture.
 	Badge bool
+	// On starts builds for webhook deliveries.
+	On []*On
 
 	// byToken are the rules of the tokens, by level and name.
 	byToken map[tokenKey]*policy.Policy

@@ -37,9 +37,11 @@ type Folder struct {
 	// Tokens open every job below.
 	Tokens []Token
 	// Allow are CEL rules; all must be true for every job below.
-	Allow   []string
-	Folders []Folder
-	Jobs    []Job
+	Allow []string
+	// Webhooks can be named by the On of every job below.
+	Webhooks []WebhookSpec
+	Folders  []Folder
+	Jobs     []Job
 }
 
 // Token is a configured token. Only the digest of its secret is kept.
@@ -65,7 +67,11 @@ type Job struct {
 	Settings    job.Settings
 	Tokens      []Token
 	Allow       []string
+	Webhooks    []WebhookSpec
 	Params      []job.Param
+	// On starts builds for webhook deliveries. Of several that fit a delivery,
+	// the first counts.
+	On []OnSpec
 	// Runner runs the builds. It is required.
 	Runner runner.Runner
 	// Poller looks for changes. If it is nil, the job cannot be polled.

@@ -18,6 +18,8 @@ const (
 	CauseRemote CauseKind = "remote" // a trigger with a token: Addr, Note, Token
 	CauseUser   CauseKind = "user"   // a user who may build: User, Note
 	CauseSCM    CauseKind = "scm"    // polling found changes
+	// CauseWebhook is a delivery whose signature was verified: Webhook, Note.
+	CauseWebhook CauseKind = "webhook"
 )
 
 // Cause says why there is an item. Two causes are the same if all fields but
@@ -32,6 +34,8 @@ type Cause struct {
 	// User is who was authenticated, Token the name (never the secret) of the token.
 	User  string `json:"user,omitempty"`
 	Token string `json:"token,omitempty"`
+	// Webhook is the name of the webhook that delivered.
+	Webhook string `json:"webhook,omitempty"`
 	// Count is how many triggers gave this cause, at least 1.
 	Count int `json:"count"`
 }

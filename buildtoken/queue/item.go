@@ -113,6 +113,9 @@ type Request struct {
 	// [KeepReceipts] the job's next ones with the same key are answered as this
 	// one was. It is a keyed digest of what the client gave, and of who it is.
 	Key *Digest
+	// AnyValues accepts a repetition with other parameter values. Otherwise that is an
+	// error: the client meant something else.
+	AnyValues bool
 }
 
 // Result is how a build ended. The zero value means that it is running.

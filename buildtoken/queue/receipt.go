@@ -57,11 +57,11 @@ func (r Receipt) over(now time.Time) bool { return !r.Until.After(now) }
 // and the receipt are one change.
 //
 // It answers a [RepeatedError] to a key that was given before, whatever has
-// become of the item, and [ErrKeyReused] if the values are others. A trigger
+// become of the item, and [ErrKeyReused] if the values are others, unless the request accepts that. A trigger
 // that is refused leaves no receipt: it may succeed when it comes again.
 func ScheduleOnce(now time.Time, l Lane, equal *Item, r Request, room Room, first *Receipt, oldest []Receipt) (Change, error) {
 	if first != nil && !first.over(now) {
-		if first.Values != r.Digest {
+		if first.Values != r.Digest && !r.AnyValues {
 			return Change{}, ErrKeyReused
 		}
 		return Change{}, &RepeatedError{*first}

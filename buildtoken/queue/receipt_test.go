@@ -45,6 +45,18 @@ func TestScheduleOnceLeavesAReceipt(t *testing.T) {
 	}
 }
 
+// The ID of a webhook delivery alone says that it comes again: the rules that made
+// values of it may have changed meanwhile, or look at the clock.
+func TestScheduleOnceWithAnyValues(t *testing.T) {
+	first := kept('k', 'w', after(queue.KeepReceipts))
+	r := once('k', 'v')
+	r.AnyValues = true
+	var repeated *queue.RepeatedError
+	if _, err := queue.ScheduleOnce(start, queue.Lane{Job: "j", Receipts: 1}, nil, r, queue.Room{}, &first, nil); !errors.As(err, &repeated) || repeated.Receipt != first {
+		t.Errorf("ScheduleOnce: %v, want %+v", err, first)
+	}
+}
+
 func TestScheduleOnceAnswersAsTheFirstTime(t *testing.T) {
 	const day = queue.KeepReceipts
 	for _, tt := range []struct {
