@@ -64,7 +64,7 @@ func newAwaitBench(t *testing.T, wrap ...func(buildtoken.Queue) buildtoken.Queue
 		Root:   definition.Folder{Jobs: []definition.Job{{Name: "one", Runner: untilStopped{}}, {Name: "other", Runner: untilStopped{}}}},
 		Access: definition.Access{Build: "true"},
 	})
-	if _, err := c.Attach(t.Context(), buildtoken.Config{Definitions: []*definition.Site{d}}); err != nil {
+	if _, err := c.Attach(t.Context(), buildtoken.Config{Sites: []*definition.Site{d}}); err != nil {
 		t.Fatal(err)
 	}
 	return &awaitBench{t: t, c: c, d: d}

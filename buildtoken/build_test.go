@@ -115,7 +115,7 @@ func TestResults(t *testing.T) {
 		s.wantResult("lines", 1, queue.Failure, "a Finished: SUCCESS")
 		s.wantResult("not built", 1, queue.NotBuilt, "no such program")
 		s.wantResult("no outcome", 1, queue.Failure, `the runner gave an unknown result ""`)
-		s.wantResult("panic", 1, queue.Failure, "the runner broke; the server's log says more")
+		s.wantResult("panic", 1, queue.Failure, "the runner panicked; see the server's log")
 		s.wantResult("stopped", 1, queue.Aborted, "stopped by user alice")
 		if err := s.StopBuild(t.Context(), "stopped", 1, "user bob"); !errors.Is(err, queue.ErrNotRunning) {
 			t.Errorf("StopBuild of an ended build = %v, want ErrNotRunning", err)

@@ -1,3 +1,22 @@
+// Package buildtoken starts builds for callers with the right token.
+//
+// A [definition.Site] is a compiled job tree: names, tokens, rules, runners. A
+// [Controller] takes triggers, checks them, stores accepted ones durably, runs
+// them when they are due, and keeps their logs. It lives longer than a
+// configuration: [Controller.Attach] puts a new one into force without touching
+// what is queued or running.
+//
+// [Controller.Trigger] defines the order in which a trigger is checked and what
+// its caller learns. The packages below web turn that into HTTP.
+//
+// What to watch out for:
+//
+//   - Builds run as the user of this process, with its rights, unless their
+//     runner is configured otherwise.
+//   - A build that runs while the process is killed is recorded as ABORTED at
+//     the next start. It is never run again.
+//   - The SealKey of [Options] opens password parameters of queued builds. If
+//     it is lost, those builds end NOT_BUILT.
 package buildtoken
 
 import (
@@ -5,136 +24,66 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"go.uber.org/zap"
 
-	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/build"
 	"github.com/buildtoken/buildtoken/buildtoken/executor"
-	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/throttle"
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
-// Defaults of [Config] and [Options].
-const (
-	DefaultExecutors       = 2
-	DefaultQueueLimit      = 10_000
-	DefaultKeepBuilds      = 100
-	DefaultShutdownTimeout = 30 * time.Second
-	DefaultLogLimit        = 64 << 20 // bytes
-	DefaultNode            = "built-in"
-)
-
-// Queue is what the controller needs of a queue. boltqueue is one; the
-// contract is that of queuetest.
-type Queue interface {
-	executor.Queue
-	SetRules(ctx context.Context, rules map[string]queue.Rules, limit int) error
-	Schedule(ctx context.Context, now time.Time, r queue.Request) (queue.Item, bool, error)
-	Cancel(ctx context.Context, now time.Time, job string, id int64, by string) error
-	Abort(ctx context.Context, job string, number int64, by string) error
-	Lost(ctx context.Context) ([]queue.Build, error)
-	Reclaim(ctx context.Context, now time.Time, reason string) ([]queue.Build, error)
-	Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error)
-	Entry(ctx context.Context, now time.Time, id int64) (queue.Entry, error)
-	Items(ctx context.Context, now time.Time, job string, limit int) ([]queue.Entry, error)
-	Build(ctx context.Context, job string, number int64) (queue.Build, error)
-	Builds(ctx context.Context, job string, before int64, limit int) ([]queue.Build, error)
-	Oldest(ctx context.Context, job string) (int64, error)
-	Refs(ctx context.Context) ([]string, error)
-	Close() error
-}
-
-// Options say what a controller works with for all of its life.
+// Options configure a [Controller] for its whole life.
 type Options struct {
-	// Queue is required. The controller closes it.
+	// Queue is required. The controller closes it. If it is a [Shared], several
+	// servers have it open.
 	Queue Queue
-	// Dir is where logs, workspaces and uploads are kept, in folders of these
-	// names. It is required, absolute, and used by one controller at a time.
+	// Dir holds logs, workspaces and uploads, in directories of these names. It
+	// is required, absolute, and used by one controller at a time.
 	Dir string
 	// SealKey protects password parameters.
 	SealKey vault.Key
-	// Node is the name of this server; "" is [DefaultNode].
+	// Node is the name of this server; empty means [DefaultNode].
 	Node string
-	// LogLimit is how many bytes a build may write to its log; 0 is
-	// [DefaultLogLimit], negative is no limit.
+	// LogLimit is how many bytes a build can write to its log; 0 means
+	// [DefaultLogLimit], a negative value means no limit.
 	LogLimit int64
-	// Log hears of what happens before the first [Controller.Attach], which
-	// brings the logger for all the rest. Nil is silent.
+	// Log is used until the first [Controller.Attach], which sets the logger for
+	// everything after it. Nil discards.
 	Log *zap.Logger
 }
 
-// Config is what the newest configuration says. Its zero value is usable: no jobs.
-type Config struct {
-	// Definitions are those of all sites. A job that several of them define
-	// must be the same in each; the first counts.
-	Definitions []*definition.Site
-	// Executors is how many builds run at once; 0 is [DefaultExecutors].
-	Executors int
-	// Labels are those of this server. It runs the builds of jobs that ask for
-	// one of them, or for none, or for its name.
-	Labels []string
-	// QueueLimit is how many items may be queued; 0 is [DefaultQueueLimit].
-	QueueLimit int
-	// KeepBuilds is how many ended builds are kept of a job that does not say
-	// itself; 0 is [DefaultKeepBuilds].
-	KeepBuilds int
-	// ShutdownTimeout is what running builds get when the controller is
-	// closed; 0 is [DefaultShutdownTimeout], negative is nothing.
-	ShutdownTimeout time.Duration
-	// WrongTokens limits guessing.
-	WrongTokens throttle.Limit
-	// Log is where this configuration wants the controller to log. Nil is silent.
-	Log *zap.Logger
-}
+// Defaults of [Options].
+const (
+	DefaultLogLimit = 64 << 20 // bytes
+	DefaultNode     = "built-in"
+)
 
-func (c Config) withDefaults() Config {
-	orElse := func(n *int, byDefault int) {
-		if *n == 0 {
-			*n = byDefault
-		}
-	}
-	orElse(&c.Executors, DefaultExecutors)
-	orElse(&c.QueueLimit, DefaultQueueLimit)
-	orElse(&c.KeepBuilds, DefaultKeepBuilds)
-	if c.ShutdownTimeout == 0 {
-		c.ShutdownTimeout = DefaultShutdownTimeout
-	}
-	c.WrongTokens = c.WrongTokens.WithDefaults()
-	if c.Log == nil {
-		c.Log = zap.NewNop()
-	}
-	return c
-}
-
-// ErrShuttingDown says that the controller takes no triggers any more.
+// ErrShuttingDown is returned when the controller takes no more triggers.
 var ErrShuttingDown = errors.New("buildtoken: shutting down")
 
-// Controller is all of buildtoken in one process. Its methods may be called
-// concurrently.
+// Controller decides about triggers, and runs the accepted builds of one
+// process. Its methods are safe for concurrent use.
 type Controller struct {
 	opts    Options
-	queue   *observed
-	logs    logs
-	uploads uploads
+	queue   Queue
+	shared  Shared // nil if the queue belongs to this server alone
 	vault   *vault.Vault
+	host    *build.Host
 	wrong   *throttle.Limiter
 	pool    *executor.Pool
-	polls   *polls
-	others  cluster        // nil if the queue is this server's alone
-	hears   sync.WaitGroup // of the goroutines that hear of others
-	spaces  workspaces
-	swept   sweeper
+	polls   *build.Polls
+	changes changes
 	stats   stats
 	waiting waiting
 
-	// effective is what the newest attached configuration says; never nil.
+	// effective is the newest attached configuration; never nil.
 	effective atomic.Pointer[effective]
 
+	// listeners are the goroutines of a shared queue. Close waits for them.
+	listeners    sync.WaitGroup
 	drain, close sync.Once
 	// stopped is closed when no build runs any more.
 	stopped chan struct{}
@@ -145,22 +94,14 @@ type Controller struct {
 	mu       sync.Mutex
 	attached []*effective // newest last
 	closed   bool         // no more is attached
-	// reclaimed says that no build of an earlier process is running on record.
+	// reclaimed is set once no build of an earlier process is recorded as running.
 	reclaimed bool
 }
 
-// effective is a configuration in force.
-type effective struct {
-	Config
-	jobs map[string]*definition.Compiled
-	// detached is set once nothing is attached any more.
-	detached bool
-}
-
-// Open takes the queue over and starts the executors. Nothing is started before
-// the first [Controller.Attach], which also ends, and records as ABORTED, what was
-// running when the queue was last used: only a configuration says how builds were
-// run. If Open fails, the queue is closed.
+// Open takes over the queue and starts the executors. No build starts before
+// the first [Controller.Attach]. That also ends the builds that ran when the
+// queue was last used, and records them as ABORTED: only a configuration knows
+// how they were run. If Open fails, it closes the queue.
 func Open(ctx context.Context, opts Options) (*Controller, error) {
 	c, err := open(ctx, opts)
 	if err != nil {
@@ -176,51 +117,48 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 	if opts.LogLimit == 0 {
 		opts.LogLimit = DefaultLogLimit
 	}
-	opts.LogLimit = max(opts.LogLimit, 0)
 	if !filepath.IsAbs(opts.Dir) {
-		return nil, fmt.Errorf("buildtoken: folder %q is not absolute", opts.Dir)
+		return nil, fmt.Errorf("buildtoken: directory %q is not absolute", opts.Dir)
 	}
 	v, err := vault.New(opts.SealKey)
 	if err != nil {
 		return nil, fmt.Errorf("buildtoken: %w", err)
 	}
-	if q, ok := opts.Queue.(interface {
-		UseKey(ctx context.Context, fingerprint []byte) error
-	}); ok {
-		if err := q.UseKey(ctx, opts.SealKey.Fingerprint()); err != nil {
-			return nil, fmt.Errorf("buildtoken: %w", err)
-		}
-	}
 	c := &Controller{
-		opts: opts, queue: observe(opts.Queue), vault: v,
-		logs:    newLogs(filepath.Join(opts.Dir, "logs"), opts.Queue),
-		uploads: newUploads(filepath.Join(opts.Dir, "uploads"), opts.Queue),
-		wrong:   throttle.New(),
+		opts: opts, queue: opts.Queue, vault: v, wrong: throttle.New(),
 		stopped: make(chan struct{}),
 	}
 	c.effective.Store(&effective{Config: Config{Log: opts.Log}.withDefaults(), detached: true})
-	c.spaces.dir = filepath.Join(opts.Dir, "workspaces")
+	host := build.Options{
+		Dir: opts.Dir, Node: opts.Node, LogLimit: max(opts.LogLimit, 0), Vault: v, Log: c.logger, LogBegun: c.logBegun,
+	}
+	if shared, ok := opts.Queue.(Shared); ok {
+		c.shared, host.Logs, host.Files = shared, shared, shared
+		if err := shared.UseKey(ctx, opts.SealKey.Fingerprint()); err != nil {
+			return nil, fmt.Errorf("buildtoken: %w", err)
+		}
+	}
+	c.host = build.NewHost(host)
 	refs, err := c.queue.Refs(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("buildtoken: list uploads: %w", err)
 	}
-	if err := c.uploads.sweep(ctx, refs); err != nil {
-		return nil, err
+	if err := c.host.SweepUploads(ctx, refs); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUpload, err)
 	}
-	c.polls = newPolls(c)
+	c.polls = c.host.NewPolls(c.pollable, c.scheduleChange)
 	//nolint:contextcheck // builds outlive the opening; Close ends them
-	c.pool = executor.Start(shipping{c.queue, c}, c.prepare, executor.Options{Node: c.node, Ended: c.ended, Log: c.logger})
-	if others, ok := opts.Queue.(cluster); ok {
-		c.others = others
-		c.hears.Go(c.hearCuts) // Close waits for both
-		c.hears.Go(c.hearOthers)
+	c.pool = executor.Start(executorQueue{c}, c.prepare, executor.Options{Node: c.node, Log: c.logger})
+	if c.shared != nil {
+		c.listeners.Go(c.listenCutOff) // Close waits for both
+		c.listeners.Go(c.listenNotices)
 	}
 	return c, nil
 }
 
 // Drain ends all work: it takes no more triggers, stops polls, waits for running
 // builds for the shutdown timeout, and stops those that still run. The queue can
-// still be read. It returns when no build runs; every call does, however many.
+// still be read. Every call returns when no build runs any more.
 func (c *Controller) Drain() {
 	c.drain.Do(func() {
 		c.mu.Lock()
@@ -229,8 +167,8 @@ func (c *Controller) Drain() {
 		last.detached = true
 		c.effective.Store(&last)
 		c.mu.Unlock()
-		c.pool.Resize(0) // polls may take a while to stop, and no build should start meanwhile
-		c.polls.close()
+		c.pool.Resize(0) // polls can take a while to stop, and no build may start meanwhile
+		c.polls.Close(ErrShuttingDown)
 		c.pool.Stop(last.ShutdownTimeout)
 		close(c.stopped)
 	})
@@ -241,122 +179,46 @@ func (c *Controller) Drain() {
 func (c *Controller) Close() error {
 	c.Drain()
 	c.close.Do(func() {
-		c.hears.Wait()
-		if err := c.queue.Close(); err != nil {
+		c.listeners.Wait()
+		err := c.queue.Close()
+		c.changes.items.NotifyAll() // a closed queue changes no more
+		if err != nil {
 			c.closeErr = fmt.Errorf("buildtoken: %w", err)
 		}
 	})
 	return c.closeErr
 }
 
-// Attach puts a configuration into force: from now on it decides what new
-// builds run and how many. Running builds go on as they began. The returned
-// function takes it out of force again, and the newest one that is still
-// attached comes back; it may be called more than once. If the queue can't
-// take the new rules, the old configuration stays in force. The first Attach
-// waits until what is left of lost builds is gone, for 15 s at most.
-//
-// While nothing is attached, triggers are answered [ErrShuttingDown] and no
-// build starts. After Close, so is Attach.
-//
-// ctx bounds the wait before anything is changed; what has begun is not given
-// up half-way.
-func (c *Controller) Attach(ctx context.Context, cfg Config) (detach func(), err error) {
-	cfg = cfg.withDefaults()
-	e := &effective{Config: cfg, jobs: map[string]*definition.Compiled{}}
-	for _, d := range cfg.Definitions {
-		for full, j := range d.Jobs() {
-			if e.jobs[full] == nil {
-				e.jobs[full] = j
-			}
-		}
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return nil, ErrShuttingDown
-	}
-	if ctx.Err() != nil {
-		return nil, fmt.Errorf("buildtoken: attach: %w", context.Cause(ctx))
-	}
-	ctx = context.WithoutCancel(ctx)
-	// Nothing may start between two configurations: a build of a job that came
-	// back would find that the job is gone.
-	c.pool.Resize(0)
-	if err := c.setRules(ctx, e); err != nil {
-		c.resume()
-		return nil, err
-	}
-	if !c.reclaimed {
-		if err := c.reclaim(ctx, e); err != nil {
-			c.resume()
-			return nil, err
-		}
-		c.reclaimed = true
-	}
-	c.effective.Store(e)
-	c.attached = append(c.attached, e)
-	c.announce(ctx, e)
-	c.resume()
-	return func() { c.detach(ctx, e) }, nil
-}
-
-// resume lets builds start as the effective configuration wants it. The caller holds mu.
-func (c *Controller) resume() {
-	if e := c.effective.Load(); !e.detached {
-		c.pool.Resize(e.Executors)
-	}
-}
-
-// setRules tells the queue what a configuration says about each job.
-func (c *Controller) setRules(ctx context.Context, e *effective) error {
-	rules := make(map[string]queue.Rules, len(e.jobs))
-	for full, j := range e.jobs {
-		keep := e.KeepBuilds
-		if j.Settings.KeepBuilds != nil {
-			keep = *j.Settings.KeepBuilds
-		}
-		r := queue.Rules{Concurrent: j.Concurrent, Disabled: j.Disabled, KeepBuilds: keep}
-		if j.Settings.Label != nil {
-			r.Label = *j.Settings.Label
-		}
-		rules[full] = r
-	}
-	if err := c.queue.SetRules(ctx, rules, e.QueueLimit); err != nil {
-		return fmt.Errorf("buildtoken: set rules: %w", err)
-	}
-	return nil
-}
-
-func (c *Controller) detach(ctx context.Context, e *effective) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	at := slices.Index(c.attached, e)
-	if at < 0 || c.closed {
-		return
-	}
-	c.attached = slices.Delete(c.attached, at, at+1)
-	if c.effective.Load() != e {
-		return
-	}
-	c.pool.Resize(0)
-	if len(c.attached) == 0 {
-		last := *e
-		last.detached = true
-		c.effective.Store(&last)
-		return
-	}
-	earlier := c.attached[len(c.attached)-1]
-	if err := c.setRules(ctx, earlier); err != nil {
-		earlier.Log.Error("rules of the earlier configuration could not be put back into the queue", zap.Error(err))
-	}
-	c.effective.Store(earlier)
-	c.announce(ctx, earlier)
-	c.resume()
-}
-
-// logger is where the newest configuration wants to log: one from an old
-// configuration would go on writing to a file that is closed by then.
+// logger returns the logger of the newest configuration. Do not keep it: that
+// of an earlier configuration writes to a file that is closed by then.
 func (c *Controller) logger() *zap.Logger {
 	return c.effective.Load().Log
+}
+
+// Name returns the name of this server, as in the records of its builds.
+func (c *Controller) Name() string { return c.opts.Node }
+
+// Executors returns how many builds run at once on this server.
+func (c *Controller) Executors() int { return c.effective.Load().Executors }
+
+// ShuttingDown reports whether the controller takes no more triggers.
+func (c *Controller) ShuttingDown() bool { return c.effective.Load().detached }
+
+// buildJob returns what builds need of a job; nil if the configuration does
+// not have it.
+func (e *effective) buildJob(full string) *build.Job {
+	j := e.jobs[full]
+	if j == nil {
+		return nil
+	}
+	return &build.Job{Job: j.Job, Runner: j.Runner, Poller: j.Poller}
+}
+
+// pollable returns the job if it can be polled now.
+func (c *Controller) pollable(full string) *build.Job {
+	j := c.effective.Load().buildJob(full)
+	if j == nil || j.Poller == nil || j.Disabled {
+		return nil
+	}
+	return j
 }

@@ -2,7 +2,11 @@ package buildtoken_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"path/filepath"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,33 +17,101 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// shared is a queue that other servers could take over.
-type shared struct {
+// cutOff is a shared queue that tests can cut off from its server. It keeps logs
+// in memory, and no files.
+type cutOff struct {
 	*boltqueue.DB
-	cut chan struct{}
+	cut  chan struct{}
+	logs *memoryLogs
 }
 
-func (s shared) CutOff() <-chan struct{}                                       { return s.cut }
-func (s shared) Notices() <-chan queue.Notice                                  { return nil }
-func (s shared) Announce(context.Context, queue.Node, int) error               { return nil }
-func (s shared) Nodes() []queue.Node                                           { return nil }
-func (s shared) ReclaimLost(context.Context, time.Time) ([]queue.Build, error) { return nil, nil }
+func (q cutOff) CutOff() <-chan struct{}                                     { return q.cut }
+func (cutOff) UseKey(context.Context, []byte) error                          { return nil }
+func (cutOff) Notices() <-chan queue.Notice                                  { return nil }
+func (cutOff) Tell(queue.Notice)                                             {}
+func (cutOff) Announce(context.Context, queue.Node, int) error               { return nil }
+func (cutOff) Nodes() []queue.Node                                           { return nil }
+func (cutOff) ReclaimLost(context.Context, time.Time) ([]queue.Build, error) { return nil, nil }
+func (cutOff) PutFile(context.Context, string, io.Reader) error              { return errors.ErrUnsupported }
+
+func (cutOff) GetFile(context.Context, string, io.Writer) error { return errors.ErrUnsupported }
+func (cutOff) DropFiles(context.Context, ...string) error       { return nil }
+func (cutOff) SweepFiles(context.Context, []string) error       { return nil }
+func (cutOff) DropLogs(context.Context, string, int64) error    { return nil }
+
+func (q cutOff) AppendLog(_ context.Context, job string, number, _ int64, p []byte, last bool) (int64, error) {
+	return q.logs.add(fmt.Sprint(job, number), p, last)
+}
+
+func (q cutOff) LogState(_ context.Context, job string, number int64) (int64, bool, error) {
+	return q.logs.state(fmt.Sprint(job, number))
+}
+
+func (q cutOff) ReadLog(_ context.Context, job string, number, offset int64, p []byte) (int, error) {
+	return q.logs.read(fmt.Sprint(job, number), offset, p)
+}
+
+// memoryLogs are logs by name.
+type memoryLogs struct {
+	// mu guards the following.
+	mu       sync.Mutex
+	text     map[string][]byte
+	complete map[string]bool
+	// down is until when nothing can be added.
+	down time.Time
+}
+
+func newMemoryLogs() *memoryLogs {
+	return &memoryLogs{text: map[string][]byte{}, complete: map[string]bool{}}
+}
+
+func (l *memoryLogs) add(name string, p []byte, last bool) (int64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if time.Now().Before(l.down) {
+		return 0, queue.ErrStorage
+	}
+	l.text[name] = append(l.text[name], p...)
+	l.complete[name] = last
+	return int64(len(l.text[name])), nil
+}
+
+func (l *memoryLogs) state(name string) (int64, bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return int64(len(l.text[name])), l.complete[name], nil
+}
+
+func (l *memoryLogs) read(name string, offset int64, p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return copy(p, l.text[name][offset:]), nil
+}
+
+var _ buildtoken.Shared = cutOff{}
+
+// reopenShared replaces the queue of a site by a shared one.
+func (s *site) reopenShared(wrap func(cutOff) buildtoken.Queue) cutOff {
+	s.t.Helper()
+	if err := s.Close(); err != nil {
+		s.t.Fatal(err)
+	}
+	db, err := boltqueue.Open(boltqueue.Options{Path: filepath.Join(s.dir, "queue.db"), Commit: commitFast})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	q := cutOff{db, make(chan struct{}, 1), newMemoryLogs()}
+	s.Controller, err = buildtoken.Open(context.Background(), buildtoken.Options{Queue: wrap(q), Dir: s.dir, SealKey: s.key, Log: s.cfg.Log})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return q
+}
 
 func TestBuildsOfAServerThatIsCutOffAreStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openSite(t, buildtoken.Config{})
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-		db, err := boltqueue.Open(boltqueue.Options{Path: filepath.Join(s.dir, "queue.db"), Commit: commitFast})
-		if err != nil {
-			t.Fatal(err)
-		}
-		q := shared{db, make(chan struct{}, 1)}
-		s.Controller, err = buildtoken.Open(context.Background(), buildtoken.Options{Queue: q, Dir: s.dir, SealKey: s.key, Log: s.cfg.Log})
-		if err != nil {
-			t.Fatal(err)
-		}
+		q := s.reopenShared(func(q cutOff) buildtoken.Queue { return q })
 		app := definition.Job{Name: "app", Tokens: opens(), Runner: lasts(time.Minute)}
 		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{app}}})
 		s.trigger("app")
@@ -50,5 +122,42 @@ func TestBuildsOfAServerThatIsCutOffAreStopped(t *testing.T) {
 		s.trigger("app")
 		time.Sleep(time.Hour)
 		s.wantResult("app", 2, queue.Success, "")
+	})
+}
+
+// finishes calls a function when the end of a build is recorded.
+type finishes struct {
+	cutOff
+	finish func(job string, number int64)
+}
+
+func (q finishes) Finish(ctx context.Context, now time.Time, job string, number int64, r queue.Result, reason string) (queue.Build, error) {
+	q.finish(job, number)
+	return q.cutOff.Finish(ctx, now, job, number, r, reason)
+}
+
+func TestEndIsRecordedAfterItsLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSite(t, buildtoken.Config{})
+		finished := 0
+		s.reopenShared(func(q cutOff) buildtoken.Queue {
+			q.logs.down = time.Now().Add(2 * time.Minute) // longer than the build waits for its log
+			return finishes{q, func(job string, number int64) {
+				finished++
+				if _, complete, err := q.LogState(t.Context(), job, number); err != nil || !complete {
+					t.Errorf("the end of %s #%d is recorded while its log is complete=%v, %v", job, number, complete, err)
+				}
+			}}
+		})
+		app := definition.Job{Name: "app", Tokens: opens(), Runner: lasts(time.Minute)}
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{app}}})
+		item := s.trigger("app").Item.ID
+		if entry, ok, err := s.AwaitEnd(t.Context(), s.def, "app", item); err != nil || !ok || entry.Build == nil || entry.Build.Running() {
+			t.Errorf("AwaitEnd = %+v, %v, %v, want the build's end", entry, ok, err)
+		}
+		if finished != 1 {
+			t.Errorf("%d ends were recorded, want 1", finished)
+		}
+		s.wantResult("app", 1, queue.Success, "")
 	})
 }

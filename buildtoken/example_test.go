@@ -61,7 +61,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	detach, err := controller.Attach(ctx, buildtoken.Config{Definitions: []*definition.Site{site}})
+	detach, err := controller.Attach(ctx, buildtoken.Config{Sites: []*definition.Site{site}})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -2,18 +2,20 @@ package buildtoken
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
+	"github.com/buildtoken/buildtoken/buildtoken/console"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
-// Opens checks a token for something else than a trigger: status, log or
-// cancel. It answers what [Controller.Trigger] answers to a wrong token, and
-// [ErrNotGranted] if the token does not open this.
+// Opens checks a token for an action other than a trigger: status, log or
+// cancel. It returns the errors of [Controller.Trigger] for a wrong token, and
+// [ErrNotGranted] if the token lacks the grant.
 func (c *Controller) Opens(ctx context.Context, d *definition.Site, given string, by definition.Caller, need token.Grant) (full string, t token.Token, err error) {
 	now := time.Now()
 	j, err := d.Find(given)
@@ -31,17 +33,8 @@ func (c *Controller) Opens(ctx context.Context, d *definition.Site, given string
 	return j.FullName, t, nil
 }
 
-// Name is that of this server, as records of its builds have it.
-func (c *Controller) Name() string { return c.opts.Node }
-
-// Executors is how many builds run at once on this server.
-func (c *Controller) Executors() int { return c.effective.Load().Executors }
-
-// ShuttingDown says that no triggers are taken any more.
-func (c *Controller) ShuttingDown() bool { return c.effective.Load().detached }
-
-// Entry says where an item is. An item of a job that the site does not have
-// is queue.ErrNotFound.
+// Entry returns the state of an item. An item of a job that the site does not
+// have is [queue.ErrNotFound].
 func (c *Controller) Entry(ctx context.Context, d *definition.Site, id int64) (queue.Entry, error) {
 	entry, err := c.queue.Entry(ctx, time.Now(), id)
 	if err != nil {
@@ -54,8 +47,8 @@ func (c *Controller) Entry(ctx context.Context, d *definition.Site, id int64) (q
 	return entry, nil
 }
 
-// Items lists queued items, due first, at most limit; full restricts them to
-// one job, "" means all jobs of the site.
+// Items returns at most limit queued items of a job, earliest due first; of all
+// jobs of the site if full is empty.
 func (c *Controller) Items(ctx context.Context, d *definition.Site, full string, limit int) ([]queue.Entry, error) {
 	limit = max(limit, 0)
 	now := time.Now()
@@ -76,7 +69,7 @@ func (c *Controller) Items(ctx context.Context, d *definition.Site, full string,
 	}
 }
 
-// Lanes are the heads of the queues of jobs, in the order asked for.
+// Lanes returns the lanes of jobs, in the order of the arguments.
 func (c *Controller) Lanes(ctx context.Context, full ...string) ([]queue.Lane, error) {
 	lanes, err := c.queue.Lanes(ctx, full)
 	if err != nil {
@@ -85,7 +78,7 @@ func (c *Controller) Lanes(ctx context.Context, full ...string) ([]queue.Lane, e
 	return lanes, nil
 }
 
-// Build returns a build, queue.ErrNotFound if it is not on record.
+// Build returns a build, [queue.ErrNotFound] if it is not on record.
 func (c *Controller) Build(ctx context.Context, full string, number int64) (queue.Build, error) {
 	b, err := c.queue.Build(ctx, full, number)
 	if err != nil {
@@ -94,8 +87,8 @@ func (c *Controller) Build(ctx context.Context, full string, number int64) (queu
 	return b, nil
 }
 
-// Builds lists the builds of a job with numbers below before (0: all),
-// highest first, at most limit.
+// Builds returns at most limit builds of a job with numbers below before,
+// highest first. before 0 means all builds.
 func (c *Controller) Builds(ctx context.Context, full string, before int64, limit int) ([]queue.Build, error) {
 	builds, err := c.queue.Builds(ctx, full, before, limit)
 	if err != nil {
@@ -104,32 +97,67 @@ func (c *Controller) Builds(ctx context.Context, full string, before int64, limi
 	return builds, nil
 }
 
-// Cancel takes a queued item out of the queue. by says who asked, as "user
-// alice"; it is kept with the item. A started or cancelled one is queue.ErrLeft.
+// Cancel takes a queued item out of the queue. by names the person or token
+// that cancels it, as "user alice"; it is kept with the item. A started or
+// cancelled item is [queue.ErrLeft].
 func (c *Controller) Cancel(ctx context.Context, full string, id int64, by string) error {
 	entry, err := c.queue.Entry(ctx, time.Now(), id)
 	if err != nil {
 		return fmt.Errorf("buildtoken: cancel: %w", err)
 	}
-	if hasFiles(entry.Item.Values) {
-		ctx = context.WithoutCancel(ctx) // who gives up does not learn whether the files are still needed
-	}
-	if err := c.queue.Cancel(ctx, time.Now(), full, id, by); err != nil {
+	// Not given up with ctx: waiters must be notified, and uploads removed, even
+	// if the caller is gone.
+	if err := c.queue.Cancel(context.WithoutCancel(ctx), time.Now(), full, id, by); err != nil {
 		return fmt.Errorf("buildtoken: cancel: %w", err)
 	}
-	for _, v := range entry.Item.Values {
-		if v.Ref != "" {
-			c.uploads.removeRef(v.Ref)
-		}
-	}
+	c.changes.any.Notify()
+	c.changes.items.Notify(id)
+	c.host.RemoveUploads(entry.Item.Values)
 	return nil
 }
 
-// StopBuild asks for a running build to be stopped, and returns once the wish
-// is on record; the build ends soon after. One that has ended is queue.ErrNotRunning.
+// StopBuild requests that a running build be stopped, and returns once the
+// request is on record; the build ends soon after. A build that has ended is
+// [queue.ErrNotRunning].
 func (c *Controller) StopBuild(ctx context.Context, full string, number int64, by string) error {
 	if err := c.queue.Abort(ctx, full, number, by); err != nil {
 		return fmt.Errorf("buildtoken: stop: %w", err)
 	}
+	c.changes.any.Notify()
+	c.changes.builds.Notify(full)
 	return nil
+}
+
+// OldestBuild returns the lowest number among the builds of a job that are on
+// record, [queue.ErrNotFound] if there are none.
+func (c *Controller) OldestBuild(ctx context.Context, full string) (int64, error) {
+	number, err := c.queue.Oldest(ctx, full)
+	if err != nil {
+		return 0, fmt.Errorf("buildtoken: oldest build: %w", err)
+	}
+	return number, nil
+}
+
+// Log opens the console log of a build, whichever server runs or ran it;
+// [queue.ErrNotFound] if there is none. Offsets are the same on every server.
+// The caller must close the reader.
+func (c *Controller) Log(ctx context.Context, full string, number int64) (*console.Reader, error) {
+	r, err := c.host.OpenLog(ctx, full, number, c.changes.runsHere(full, number))
+	if errors.Is(err, console.ErrNotFound) {
+		return nil, fmt.Errorf("%w: log of %s #%d", queue.ErrNotFound, full, number)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("buildtoken: log: %w", err)
+	}
+	return r, nil
+}
+
+// PollLog returns the log of the job's last poll, [queue.ErrNotFound] if there
+// was none.
+func (c *Controller) PollLog(full string) ([]byte, error) {
+	log, err := c.host.PollLog(full)
+	if err != nil {
+		return nil, fmt.Errorf("buildtoken: %w", err)
+	}
+	return log, nil
 }

@@ -2,11 +2,10 @@ package buildtoken
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
+	"slices"
 	"strconv"
 	"time"
 
@@ -16,8 +15,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
-// schedule queues what a trigger asks for, which may be what one asked for
-// that came before it.
+// schedule queues the build of a trigger, unless an earlier trigger with the
+// same idempotency key has queued it.
 func (c *Controller) schedule(ctx context.Context, now time.Time, j *definition.Compiled, t Trigger, opened token.Token, values []job.Value, delay time.Duration, cause queue.Cause) (Outcome, error) {
 	out := Outcome{Job: j.FullName}
 	r := queue.Request{Job: j.FullName, Digest: c.vault.Digest(values), Delay: delay, Cause: cause, Root: t.Root, Solo: j.Coalesce == job.Never}
@@ -25,21 +24,27 @@ func (c *Controller) schedule(ctx context.Context, now time.Time, j *definition.
 		once := c.vault.DigestIdempotencyKey(*t.Once, clientOf(t, opened)...)
 		r.Key, r.AnyValues = &once, t.Webhook != ""
 	}
-	if err := c.storeFiles(ctx, &r, t, values); err != nil {
-		c.uploads.remove(ctx, values, nil) // nothing refers to them yet
-		return out, err
-	}
-	r.Values = c.vault.Seal(j.FullName, values)
-	if hasFiles(r.Values) {
-		// Who gives up the wait does not learn whether there is an item, which needs its files.
+	if hasFiles(values) {
+		r.Solo = true // contents are not compared, so an item with files is never joined
+		open := func(parameter string) (io.ReadCloser, error) { return t.Files[parameter].Open() }
+		sums, err := c.host.StoreFiles(ctx, values, open, r.Key != nil)
+		if err != nil {
+			c.host.DropFiles(ctx, values, nil) // no item refers to them yet
+			return out, fmt.Errorf("%w: %w", ErrUpload, err)
+		}
+		if r.Key != nil {
+			r.Digest = c.vault.DigestWithFiles(r.Digest, sums) // a repeated trigger must bring the same files
+		}
+		// If the caller gives up, it stays unknown whether there is an item, which needs its files.
 		ctx = context.WithoutCancel(ctx)
 	}
-	it, created, err := c.queue.Schedule(ctx, now, r)
+	r.Values = c.vault.Seal(j.FullName, values)
+	it, created, err := c.enqueue(ctx, now, r)
 	if errors.Is(err, queue.ErrClosed) {
 		err = fmt.Errorf("%w: %w", ErrShuttingDown, err)
 	}
 	if err != nil {
-		c.uploads.remove(ctx, values, err)
+		c.host.DropFiles(ctx, values, err)
 		var repeated *queue.RepeatedError
 		if errors.As(err, &repeated) {
 			first := repeated.Receipt
@@ -64,33 +69,39 @@ func clientOf(t Trigger, opened token.Token) []string {
 	return []string{"user", t.User}
 }
 
-// storeFiles stores the content of files, and puts what it is called into the
-// values. If the trigger may come again, it has to bring the same.
-func (c *Controller) storeFiles(ctx context.Context, r *queue.Request, t Trigger, values []job.Value) error {
-	var contents []byte // digests
-	for i := range values {
-		if values[i].Kind != job.KindFile {
-			continue
-		}
-		// A file is never compared, so it never coalesces.
-		r.Solo = true
-		var sum hash.Hash
-		var also io.Writer
-		if r.Key != nil {
-			sum = sha256.New()
-			also = sum
-		}
-		ref, err := c.uploads.store(ctx, t.Files[values[i].Name], also)
-		if err != nil {
-			return err
-		}
-		values[i].Ref = ref
-		if sum != nil {
-			contents = sum.Sum(contents)
-		}
+// enqueue queues a build and notifies waiters.
+func (c *Controller) enqueue(ctx context.Context, now time.Time, r queue.Request) (queue.Item, bool, error) {
+	it, created, err := c.queue.Schedule(ctx, now, r)
+	if err == nil {
+		c.changes.any.Notify()
 	}
-	if contents != nil {
-		r.Digest = c.vault.DigestWithFiles(r.Digest, contents)
+	return it, created, err
+}
+
+// hasFiles reports whether some value is a file.
+func hasFiles(values []job.Value) bool {
+	return slices.ContainsFunc(values, func(v job.Value) bool { return v.Kind == job.KindFile })
+}
+
+// scheduleChange queues a build because a poll found changes: with default
+// parameters, the job's quiet period, and one cause for all changes.
+func (c *Controller) scheduleChange(ctx context.Context, full, root string) error {
+	j := c.pollable(full)
+	if j == nil {
+		return fmt.Errorf("%w: %s", definition.ErrUnknownJob, full)
 	}
+	values, err := j.Values(nil, nil)
+	if err != nil {
+		return fmt.Errorf("buildtoken: default parameters: %w", err)
+	}
+	_, created, err := c.enqueue(ctx, time.Now(), queue.Request{
+		Job: full, Digest: c.vault.Digest(values), Values: c.vault.Seal(full, values),
+		Delay: *j.Settings.QuietPeriod, Cause: queue.Cause{Kind: queue.CauseSCM}, Root: root,
+		Solo: j.Coalesce == job.Never,
+	})
+	if err != nil {
+		return fmt.Errorf("buildtoken: schedule: %w", err)
+	}
+	c.stats.polled(full, created)
 	return nil
 }

@@ -484,7 +484,7 @@ func TestServersNeedTheSameKey(t *testing.T) {
 			continue
 		}
 		d := define(t, c.spec())
-		if _, err := ctl.Attach(t.Context(), buildtoken.Config{Definitions: []*definition.Site{d}}); err != nil {
+		if _, err := ctl.Attach(t.Context(), buildtoken.Config{Sites: []*definition.Site{d}}); err != nil {
 			t.Fatal(err)
 		}
 		if step.queue {

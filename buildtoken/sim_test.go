@@ -348,7 +348,7 @@ func (w *world) attach(s setup) (detach func()) {
 	w.def = def
 	grace := []time.Duration{-1, 5 * time.Second, time.Minute}[w.rand.IntN(3)]
 	detach, err := w.c.Attach(w.t.Context(), buildtoken.Config{
-		Definitions: []*definition.Site{def}, Executors: s.executors, KeepBuilds: 100_000, ShutdownTimeout: grace, QueueLimit: 30,
+		Sites: []*definition.Site{def}, Executors: s.executors, KeepBuilds: 100_000, ShutdownTimeout: grace, QueueLimit: 30,
 	})
 	if err != nil {
 		w.t.Fatalf("Attach = %v", err)

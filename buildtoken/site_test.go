@@ -131,7 +131,7 @@ func (s *site) attach(spec definition.Spec) (detach func()) {
 	s.t.Helper()
 	s.def = define(s.t, spec)
 	cfg := s.cfg
-	cfg.Definitions = append(cfg.Definitions[:len(cfg.Definitions):len(cfg.Definitions)], s.def)
+	cfg.Sites = append(cfg.Sites[:len(cfg.Sites):len(cfg.Sites)], s.def)
 	detach, err := s.Attach(context.Background(), cfg)
 	if err != nil {
 		s.t.Fatalf("Attach = %v", err)

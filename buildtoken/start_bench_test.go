@@ -40,7 +40,7 @@ func BenchmarkDueToStart(b *testing.B) {
 		b.Fatal(err)
 	}
 	d := define(b, definition.Spec{Root: definition.Folder{Jobs: []definition.Job{labelled("date", "", date)}}})
-	detach, err := c.Attach(b.Context(), buildtoken.Config{Definitions: []*definition.Site{d}})
+	detach, err := c.Attach(b.Context(), buildtoken.Config{Sites: []*definition.Site{d}})
 	if err != nil {
 		b.Fatal(err)
 	}

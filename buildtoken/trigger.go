@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/buildtoken/buildtoken/buildtoken/build"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/policy"
@@ -30,6 +31,8 @@ var (
 	ErrNotPollable = errors.New("is not configured to poll")
 	// ErrNotGranted says that the token is right, but does not open this.
 	ErrNotGranted = errors.New("buildtoken: not granted to the token")
+	// ErrUpload is returned when an uploaded file could not be stored.
+	ErrUpload = errors.New("buildtoken: upload")
 )
 
 // ThrottledError says that a client showed too many wrong tokens for a job.
@@ -218,13 +221,13 @@ func (c *Controller) accept(ctx context.Context, now time.Time, j *definition.Co
 		return out, ErrShuttingDown
 	}
 	if t.Action == Polling {
-		return out, c.polls.ask(j.FullName, t.Root)
+		if !c.polls.Request(j.FullName, t.Root) {
+			return out, ErrShuttingDown
+		}
+		return out, nil
 	}
 	return c.schedule(ctx, now, j, t, opened, values, delay, cause)
 }
-
-// pendingRef stands for content that is stored once the trigger is allowed.
-const pendingRef = "pending"
 
 // values are the parameters of the build, checked. Jenkins' build endpoint
 // gives a job with parameters their defaults.
@@ -234,7 +237,7 @@ func (c *Controller) values(j *definition.Compiled, t Trigger) ([]job.Value, err
 	}
 	files := make(map[string]job.File, len(t.Files))
 	for name, f := range t.Files {
-		files[name] = job.File{Name: f.Name, Size: f.Size, Ref: pendingRef}
+		files[name] = job.File{Name: f.Name, Size: f.Size, Ref: build.PendingRef}
 	}
 	given := t.Values
 	if t.Action == Build {

@@ -3,12 +3,12 @@ package buildtoken
 import (
 	"cmp"
 	"context"
-	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
-	"time"
 
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/watch"
 )
@@ -18,26 +18,101 @@ import (
 // ended, or a configuration came into force. Take the channel before you read;
 // then no change is missed. An item that becomes due is not a change; its due
 // instant is known in advance.
-func (c *Controller) Watch() (changed <-chan struct{}) { return c.queue.changed.Next() }
+func (c *Controller) Watch() (changed <-chan struct{}) { return c.changes.any.Next() }
 
 // WatchBuilds is [Controller.Watch] for builds of one job: the channel is
 // closed when a build of the job was started, stopped or ended, or a
 // configuration came into force, whatever is queued meanwhile.
 func (c *Controller) WatchBuilds(full string) (changed <-chan struct{}) {
-	return c.queue.builds.Next(full)
+	return c.changes.builds.Next(full)
 }
 
-// Running are the builds that run now on this server, by executor. Those of
-// other sites are among them.
-func (c *Controller) Running() []queue.Build { return c.queue.runningHere() }
+// Running returns the builds that run now on this server, by executor, those of
+// other sites included.
+func (c *Controller) Running() []queue.Build { return c.changes.runningHere() }
 
-// observed is a queue that tells who watches of every change. It stands
-// between the queue and all who write to it, so that no change gets past it.
-type observed struct {
-	Queue
-	changed watch.Signal
-	items   watch.Topics[int64]  // started, cancelled, their log begun, their build ended
-	builds  watch.Topics[string] // of a job: started, stopped, ended
+// Await returns what is known of an item as soon as enough reports true for it.
+// It calls enough at once, and again when the item was started or cancelled,
+// its log has begun, or its build has ended; changes of other items cost
+// nothing. If ctx ends first, Await returns what was known last, and the cause.
+// An item of a job that the site does not have is [queue.ErrNotFound].
+func (c *Controller) Await(ctx context.Context, d *definition.Site, id int64, enough func(queue.Entry) bool) (queue.Entry, error) {
+	for {
+		changed := c.changes.items.Next(id)
+		entry, err := c.Entry(ctx, d, id)
+		if err != nil || enough(entry) {
+			if err != nil || entry.Ended() {
+				c.changes.items.Notify(id) // no other change of the item will come to forget its waiters
+			}
+			return entry, err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return entry, fmt.Errorf("buildtoken: await item %d: %w", id, context.Cause(ctx))
+		}
+	}
+}
+
+// Callers that trigger and then wait for the end are bounded: each holds a
+// connection with less than 50 KB for minutes (BenchmarkWaiting). A thousand are
+// 50 MB, and no job can take the places of all others.
+const (
+	maxWaiting    = 1000
+	maxWaitingJob = 250 // of one job
+)
+
+// AwaitEnd is [Controller.Await] for the end of an item of a job: it was
+// cancelled, or its build has ended. The number of callers that wait this way
+// is limited; if the limit is reached, AwaitEnd returns false at once.
+func (c *Controller) AwaitEnd(ctx context.Context, d *definition.Site, full string, id int64) (queue.Entry, bool, error) {
+	if !c.waiting.enter(full) {
+		return queue.Entry{}, false, nil
+	}
+	defer c.waiting.leave(full)
+	entry, err := c.Await(ctx, d, id, queue.Entry.Ended)
+	return entry, true, err
+}
+
+// waiting counts the callers that wait for an end. The zero value is ready to use.
+type waiting struct {
+	// mu guards the following.
+	mu    sync.Mutex
+	all   int
+	byJob map[string]int
+}
+
+// enter takes a place and reports whether there was one.
+func (w *waiting) enter(full string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.all >= maxWaiting || w.byJob[full] >= maxWaitingJob {
+		return false
+	}
+	if w.byJob == nil {
+		w.byJob = map[string]int{}
+	}
+	w.all++
+	w.byJob[full]++
+	return true
+}
+
+func (w *waiting) leave(full string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.all--
+	if w.byJob[full]--; w.byJob[full] == 0 {
+		delete(w.byJob, full)
+	}
+}
+
+// changes notifies waiters of changes, and records which builds run on this
+// server. Every write to the queue is followed by a call of one of its methods.
+// The zero value is ready to use.
+type changes struct {
+	any    watch.Signal
+	items  watch.Topics[int64]  // started, cancelled, their log begun, their build ended
+	builds watch.Topics[string] // of a job: started, stopped, ended
 
 	// mu guards the following.
 	mu      sync.Mutex
@@ -49,157 +124,66 @@ type buildID struct {
 	number int64
 }
 
-func observe(q Queue) *observed { return &observed{Queue: q, running: map[buildID]queue.Build{}} }
-
-func (o *observed) runningHere() []queue.Build {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return slices.SortedFunc(maps.Values(o.running), func(a, b queue.Build) int {
+// runningHere returns the running builds by executor.
+func (w *changes) runningHere() []queue.Build {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.SortedFunc(maps.Values(w.running), func(a, b queue.Build) int {
 		return cmp.Or(cmp.Compare(a.Executor, b.Executor), cmp.Compare(a.Item.ID, b.Item.ID))
 	})
 }
 
-// runsHere says whether a build runs on this server.
-func (o *observed) runsHere(job string, number int64) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	_, here := o.running[buildID{job, number}]
+// runsHere reports whether a build runs on this server.
+func (w *changes) runsHere(job string, number int64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, here := w.running[buildID{job, number}]
 	return here
 }
 
-// change says that something has changed; note, if not nil, is done before
-// anybody hears of it.
-func (o *observed) change(note func()) {
-	if note != nil {
-		o.mu.Lock()
-		note()
-		o.mu.Unlock()
-	}
-	o.changed.Notify()
-}
-
-// hear tells those who watch what another server has changed.
-func (o *observed) hear(n queue.Notice) {
-	o.change(nil)
+// elsewhere notifies of a change on another server.
+func (w *changes) elsewhere(n queue.Notice) {
+	w.any.Notify()
 	if n.All {
-		o.items.NotifyAll()
-		o.builds.NotifyAll()
+		w.items.NotifyAll()
+		w.builds.NotifyAll()
 		return
 	}
-	o.items.Notify(n.Items...)
-	o.builds.Notify(n.Jobs...)
+	w.items.Notify(n.Items...)
+	w.builds.Notify(n.Jobs...)
 }
 
-// logBegun says that the log of an item's build has begun.
-func (o *observed) logBegun(item int64) {
-	o.items.Notify(item)
-	if q, ok := o.Queue.(interface{ Tell(n queue.Notice) }); ok {
-		q.Tell(queue.Notice{Items: []int64{item}})
+// configured notifies of a new configuration.
+func (w *changes) configured() {
+	w.any.Notify()
+	w.builds.NotifyAll()
+}
+
+// started notifies of builds that were claimed on this server.
+func (w *changes) started(builds []queue.Build) {
+	w.mu.Lock()
+	if w.running == nil {
+		w.running = map[buildID]queue.Build{}
+	}
+	for _, b := range builds {
+		w.running[buildID{b.Item.Job, b.Number}] = b
+	}
+	w.mu.Unlock()
+	w.any.Notify()
+	for _, b := range builds {
+		w.items.Notify(b.Item.ID)
+		w.builds.Notify(b.Item.Job)
 	}
 }
 
-// SetRules implements [Queue].
-func (o *observed) SetRules(ctx context.Context, rules map[string]queue.Rules, limit int) error {
-	err := o.Queue.SetRules(ctx, rules, limit)
-	o.change(nil)
-	o.builds.NotifyAll()
-	return err
+// ended notifies of the end of a build of this server.
+func (w *changes) ended(job string, number int64) {
+	w.mu.Lock()
+	id := buildID{job, number}
+	item := w.running[id].Item.ID
+	delete(w.running, id)
+	w.mu.Unlock()
+	w.any.Notify()
+	w.items.Notify(item)
+	w.builds.Notify(job)
 }
-
-// Schedule implements [Queue].
-func (o *observed) Schedule(ctx context.Context, now time.Time, r queue.Request) (queue.Item, bool, error) {
-	it, created, err := o.Queue.Schedule(ctx, now, r)
-	if err == nil {
-		o.change(nil)
-	}
-	return it, created, err
-}
-
-// Cancel implements [Queue]. It is not given up with ctx: those who wait for
-// the item must hear of it even if who cancels is gone.
-func (o *observed) Cancel(ctx context.Context, now time.Time, job string, id int64, by string) error {
-	err := o.Queue.Cancel(context.WithoutCancel(ctx), now, job, id, by)
-	if err == nil {
-		o.change(nil)
-		o.items.Notify(id)
-	}
-	return err
-}
-
-// Abort implements [Queue].
-func (o *observed) Abort(ctx context.Context, job string, number int64, by string) error {
-	err := o.Queue.Abort(ctx, job, number, by)
-	if err == nil {
-		o.change(nil)
-		o.builds.Notify(job)
-	}
-	return err
-}
-
-// Claim implements [Queue].
-func (o *observed) Claim(ctx context.Context, now time.Time, node queue.Node, executors []int) ([]queue.Build, time.Time, error) {
-	builds, next, err := o.Queue.Claim(ctx, now, node, executors)
-	if len(builds) > 0 {
-		o.change(func() {
-			for _, b := range builds {
-				o.running[buildID{b.Item.Job, b.Number}] = b
-			}
-		})
-		o.items.Notify(itemsOf(builds)...)
-		for _, b := range builds {
-			o.builds.Notify(b.Item.Job)
-		}
-	}
-	return builds, next, err
-}
-
-// Finish implements [Queue].
-func (o *observed) Finish(ctx context.Context, now time.Time, job string, number int64, r queue.Result, reason string) (queue.Build, error) {
-	b, err := o.Queue.Finish(ctx, now, job, number, r, reason)
-	if err == nil || errors.Is(err, queue.ErrNotRunning) || errors.Is(err, queue.ErrNotFound) {
-		// In the latter cases somebody else has ended it, who took this server for dead.
-		var item int64
-		o.change(func() {
-			at := buildID{job, number}
-			item = o.running[at].Item.ID
-			delete(o.running, at)
-		})
-		o.items.Notify(item)
-		o.builds.Notify(job)
-	}
-	return b, err
-}
-
-// Reclaim implements [Queue].
-func (o *observed) Reclaim(ctx context.Context, now time.Time, reason string) ([]queue.Build, error) {
-	lost, err := o.Queue.Reclaim(ctx, now, reason)
-	if len(lost) > 0 {
-		o.change(func() {
-			for _, b := range lost {
-				delete(o.running, buildID{b.Item.Job, b.Number})
-			}
-		})
-		o.items.Notify(itemsOf(lost)...)
-		for _, b := range lost {
-			o.builds.Notify(b.Item.Job)
-		}
-	}
-	return lost, err
-}
-
-// Close implements [Queue]. Nobody waits for a queue that is closed.
-func (o *observed) Close() error {
-	err := o.Queue.Close()
-	o.items.NotifyAll()
-	return err
-}
-
-func itemsOf(builds []queue.Build) []int64 {
-	ids := make([]int64, len(builds))
-	for i, b := range builds {
-		ids[i] = b.Item.ID
-	}
-	return ids
-}
-
-var _ Queue = (*observed)(nil)

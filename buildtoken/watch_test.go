@@ -78,7 +78,7 @@ func TestWatchTellsOfEveryChange(t *testing.T) {
 		}
 		changes("nothing", false, func() {})
 		changes("a configuration", true, func() {
-			if _, err := c.Attach(t.Context(), buildtoken.Config{Definitions: []*definition.Site{d}}); err != nil {
+			if _, err := c.Attach(t.Context(), buildtoken.Config{Sites: []*definition.Site{d}}); err != nil {
 				t.Fatal(err)
 			}
 		})

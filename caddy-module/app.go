@@ -206,7 +206,7 @@ func (n *Node) name() string {
 func (a *App) config() buildtoken.Config {
 	c := buildtoken.Config{Executors: a.Executors, QueueLimit: a.QueueLimit, Log: a.log}
 	for _, s := range a.sites {
-		c.Definitions = append(c.Definitions, s.definition)
+		c.Sites = append(c.Sites, s.definition)
 	}
 	if a.Node != nil {
 		c.Labels = a.Node.Labels

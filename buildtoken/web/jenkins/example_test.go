@@ -50,7 +50,7 @@ func ExampleAPI_Serve() {
 	if err != nil {
 		panic(err)
 	}
-	detach, err := ctl.Attach(ctx, buildtoken.Config{Definitions: []*definition.Site{site}})
+	detach, err := ctl.Attach(ctx, buildtoken.Config{Sites: []*definition.Site{site}})
 	if err != nil {
 		panic(err)
 	}

@@ -143,7 +143,7 @@ func TestSuccessMeansThatThereIsAnItem(t *testing.T) {
 			{"the disk refuses an upload's item", "/buildByToken/buildWithParameters?job=upload&token=TacoTuesday&A=1", on(&s.queue.diskFull)},
 			{"nothing is configured any more", "/buildByToken/build?job=slow&token=TacoTuesday", func() func() {
 				s.detach()
-				return func() { s.attach(buildtoken.Config{Definitions: []*definition.Site{s.api.Definition}}) }
+				return func() { s.attach(buildtoken.Config{Sites: []*definition.Site{s.api.Definition}}) }
 			}},
 			{"there is no engine", "/buildByToken/build?job=slow&token=TacoTuesday", func() func() {
 				open := s.api.Open

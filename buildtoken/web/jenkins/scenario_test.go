@@ -132,7 +132,7 @@ func newScenario(tb testing.TB, dir string, limit int, throttle throttle.Limit) 
 		tb.Fatal(err)
 	}
 	d := s.define("")
-	s.attach(buildtoken.Config{Definitions: []*definition.Site{d}, QueueLimit: limit, WrongTokens: throttle})
+	s.attach(buildtoken.Config{Sites: []*definition.Site{d}, QueueLimit: limit, WrongTokens: throttle})
 	s.api = &jenkins.API{
 		Open:       func() (*buildtoken.Controller, error) { return s.ctl, nil },
 		Definition: d,
@@ -412,13 +412,13 @@ func (s *scenario) direct(line string) {
 		s.chunked = true
 	case "queue_limit":
 		s.detach()
-		s.attach(buildtoken.Config{Definitions: []*definition.Site{s.api.Definition}, QueueLimit: number()})
+		s.attach(buildtoken.Config{Sites: []*definition.Site{s.api.Definition}, QueueLimit: number()})
 	case "detach":
 		s.detach()
 	case "read_rule":
 		s.detach()
 		s.api.Definition = s.define(rest)
-		s.attach(buildtoken.Config{Definitions: []*definition.Site{s.api.Definition}})
+		s.attach(buildtoken.Config{Sites: []*definition.Site{s.api.Definition}})
 	case "changes":
 		s.looker.finds = true
 	case "unreadable":
@@ -433,7 +433,7 @@ func (s *scenario) direct(line string) {
 		}
 	case "builds": // so many, one after the other, that fail
 		s.detach()
-		s.attach(buildtoken.Config{Definitions: []*definition.Site{s.api.Definition}, KeepBuilds: 1000})
+		s.attach(buildtoken.Config{Sites: []*definition.Site{s.api.Definition}, KeepBuilds: 1000})
 		build, count, _ := strings.Cut(rest, " ")
 		n, err := strconv.Atoi(count)
 		if err != nil {

@@ -56,7 +56,7 @@ func TestEveryServerAnswersTheSameOfALog(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = ctl.Close() })
-		if _, err := ctl.Attach(t.Context(), buildtoken.Config{Definitions: []*definition.Site{site}}); err != nil {
+		if _, err := ctl.Attach(t.Context(), buildtoken.Config{Sites: []*definition.Site{site}}); err != nil {
 			t.Fatal(err)
 		}
 		api := &jenkins.API{

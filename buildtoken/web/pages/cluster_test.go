@@ -66,7 +66,7 @@ func peers(t *testing.T, spec definition.Spec, names ...string) (all []*peer) {
 				t.Errorf("Close of %s = %v", name, err)
 			}
 		})
-		if _, err := ctl.Attach(t.Context(), buildtoken.Config{Definitions: []*definition.Site{def}, ShutdownTimeout: -1}); err != nil {
+		if _, err := ctl.Attach(t.Context(), buildtoken.Config{Sites: []*definition.Site{def}, ShutdownTimeout: -1}); err != nil {
 			t.Fatal(err)
 		}
 		s := &site{T: t, ctl: ctl, def: def, pages: pagesOf(ctl, def, nil)}

@@ -61,7 +61,7 @@ func FuzzPages(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	if _, err := ctl.Attach(f.Context(), buildtoken.Config{Definitions: []*definition.Site{def}}); err != nil {
+	if _, err := ctl.Attach(f.Context(), buildtoken.Config{Sites: []*definition.Site{def}}); err != nil {
 		f.Fatal(err)
 	}
 	trigger := func(delay string) {

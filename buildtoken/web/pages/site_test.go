@@ -107,7 +107,7 @@ func onSite(t *testing.T, spec definition.Spec, test func(*site)) {
 			t.Fatal(err)
 		}
 		if _, err := ctl.Attach(t.Context(), buildtoken.Config{
-			Definitions: []*definition.Site{def}, Executors: 3, ShutdownTimeout: -1,
+			Sites: []*definition.Site{def}, Executors: 3, ShutdownTimeout: -1,
 		}); err != nil {
 			t.Fatal(err)
 		}

@@ -1,4 +1,4 @@
-package buildtoken
+package build
 
 import (
 	"context"
@@ -13,13 +13,13 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/watch"
 )
 
-// workspaces gives every running build a folder of its own: the job's, or, if
-// builds of the job run at the same time, the job's with @2, @3, … behind.
-// What a build leaves there, the next one finds.
+// workspaces assigns a separate directory to every running build: that of the
+// job or, if builds of the job run at the same time, the same name with @2, @3
+// and so on. The next build finds what the last one left.
 //
-// A poll looks at what the last build left, so it gets the job's own folder
-// and shares it with nobody: it waits for a build that is there, and a build
-// waits for it, as Jenkins has it.
+// A poll compares with what the last build left, so it always gets the job's
+// first directory, alone: it waits for a build that uses it, and a build waits
+// for a poll, as in Jenkins.
 type workspaces struct {
 	dir string
 
@@ -27,11 +27,11 @@ type workspaces struct {
 	mu   sync.Mutex
 	used map[string]use
 
-	// left reports that a folder became free.
+	// left is notified when a directory becomes free.
 	left watch.Signal
 }
 
-// use says who is in a folder.
+// use is how a directory is used now.
 type use int
 
 const (
@@ -40,8 +40,9 @@ const (
 	byPoll
 )
 
-// enter makes a folder for a build if need be; leave gives it back. If a poll is in
-// the job's folder, it calls wait and waits until the poll is done or ctx ends.
+// enter assigns a directory to a build and creates it if it does not exist. The
+// caller must call leave. If a poll uses the job's directory, enter calls wait
+// once and blocks until the poll has ended or ctx ends.
 func (w *workspaces) enter(ctx context.Context, full string, wait func()) (path string, leave func(), err error) {
 	own := job.PathElement(full)
 	for {
@@ -67,8 +68,9 @@ func (w *workspaces) enter(ctx context.Context, full string, wait func()) (path 
 	}
 }
 
-// enterPoll makes the job's own folder if need be, and waits until nobody else
-// is in it or ctx ends; leave gives it back.
+// enterPoll assigns the job's first directory to a poll and creates it if it
+// does not exist. It blocks until the directory is free or ctx ends. The caller
+// must call leave.
 func (w *workspaces) enterPoll(ctx context.Context, full string) (path string, leave func(), err error) {
 	own := job.PathElement(full)
 	for {
@@ -86,11 +88,12 @@ func (w *workspaces) enterPoll(ctx context.Context, full string) (path string, l
 	}
 }
 
-// take makes the folder and marks it as used. It takes mu over and unlocks it.
+// take creates the directory and marks it as used. The caller must hold mu;
+// take unlocks it.
 func (w *workspaces) take(name string, by use) (path string, leave func(), err error) {
 	defer w.mu.Unlock()
 	path = filepath.Join(w.dir, name)
-	// A build that runs as another user has to come through; it sees no names.
+	// A build that runs as another user must be able to pass, but not to list.
 	err = os.MkdirAll(w.dir, 0o711) //nolint:gosec // see above
 	if err == nil {
 		err = os.MkdirAll(path, 0o700)
@@ -110,7 +113,7 @@ func (w *workspaces) take(name string, by use) (path string, leave func(), err e
 	}, nil
 }
 
-// of are the folders that builds of a job have had.
+// of returns the directories that builds of a job have used.
 func (w *workspaces) of(full string) ([]string, error) {
 	entries, err := os.ReadDir(w.dir)
 	if err != nil {

@@ -1,0 +1,176 @@
+package buildtoken
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/throttle"
+)
+
+// Config is a configuration that [Controller.Attach] puts into force. The zero
+// value has no jobs.
+type Config struct {
+	// Sites are the compiled configurations of all sites. A job that several
+	// sites define must be the same in each; the first counts.
+	Sites []*definition.Site
+	// Executors is how many builds run at once; 0 means [DefaultExecutors].
+	Executors int
+	// Labels are those of this server. It runs builds of jobs without a label,
+	// with one of these labels, or with the server's name as their label.
+	Labels []string
+	// QueueLimit is how many items can be queued; 0 means [DefaultQueueLimit].
+	QueueLimit int
+	// KeepBuilds is how many ended builds are kept per job, unless the job sets
+	// its own number; 0 means [DefaultKeepBuilds].
+	KeepBuilds int
+	// ShutdownTimeout is how long Close waits for running builds; 0 means
+	// [DefaultShutdownTimeout], a negative value means no time.
+	ShutdownTimeout time.Duration
+	// WrongTokens limits guessing.
+	WrongTokens throttle.Limit
+	// Log is the controller's logger under this configuration. Nil discards.
+	Log *zap.Logger
+}
+
+// Defaults of [Config].
+const (
+	DefaultExecutors       = 2
+	DefaultQueueLimit      = 10_000
+	DefaultKeepBuilds      = 100
+	DefaultShutdownTimeout = 30 * time.Second
+)
+
+func (c Config) withDefaults() Config {
+	c.Executors = cmp.Or(c.Executors, DefaultExecutors)
+	c.QueueLimit = cmp.Or(c.QueueLimit, DefaultQueueLimit)
+	c.KeepBuilds = cmp.Or(c.KeepBuilds, DefaultKeepBuilds)
+	c.ShutdownTimeout = cmp.Or(c.ShutdownTimeout, DefaultShutdownTimeout)
+	c.WrongTokens = c.WrongTokens.WithDefaults()
+	if c.Log == nil {
+		c.Log = zap.NewNop()
+	}
+	return c
+}
+
+// effective is a configuration in force.
+type effective struct {
+	Config
+	jobs map[string]*definition.Compiled
+	// detached is set once no configuration is attached any more.
+	detached bool
+}
+
+// Attach puts a configuration into force: it decides which builds start from
+// now on and how many. Running builds go on as they began. The returned
+// function takes the configuration out of force again, in favour of the newest
+// one that is still attached; it can be called more than once. If the queue
+// cannot store the new rules, the old configuration stays in force. The first
+// Attach blocks until the processes of lost builds are gone, for at most 15 s.
+//
+// While no configuration is attached, no build starts, and triggers return
+// [ErrShuttingDown]. After Close, Attach returns it too.
+//
+// ctx is checked before anything is changed; a change that has begun is always
+// completed.
+func (c *Controller) Attach(ctx context.Context, cfg Config) (detach func(), err error) {
+	cfg = cfg.withDefaults()
+	e := &effective{Config: cfg, jobs: map[string]*definition.Compiled{}}
+	for _, d := range cfg.Sites {
+		for full, j := range d.Jobs() {
+			if e.jobs[full] == nil {
+				e.jobs[full] = j
+			}
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, ErrShuttingDown
+	}
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("buildtoken: attach: %w", context.Cause(ctx))
+	}
+	ctx = context.WithoutCancel(ctx)
+	// No build may start between two configurations: the old one may not have
+	// its job.
+	c.pool.Resize(0)
+	if err := c.setRules(ctx, e); err != nil {
+		c.resume()
+		return nil, err
+	}
+	if !c.reclaimed {
+		if err := c.reclaim(ctx, e); err != nil {
+			c.resume()
+			return nil, err
+		}
+		c.reclaimed = true
+	}
+	c.effective.Store(e)
+	c.attached = append(c.attached, e)
+	c.announce(ctx, e)
+	c.resume()
+	return func() { c.detach(ctx, e) }, nil
+}
+
+// resume lets builds start under the effective configuration. The caller must hold mu.
+func (c *Controller) resume() {
+	if e := c.effective.Load(); !e.detached {
+		c.pool.Resize(e.Executors)
+	}
+}
+
+// setRules stores the rules of each job in the queue.
+func (c *Controller) setRules(ctx context.Context, e *effective) error {
+	rules := make(map[string]queue.Rules, len(e.jobs))
+	for full, j := range e.jobs {
+		keep := e.KeepBuilds
+		if j.Settings.KeepBuilds != nil {
+			keep = *j.Settings.KeepBuilds
+		}
+		r := queue.Rules{Concurrent: j.Concurrent, Disabled: j.Disabled, KeepBuilds: keep}
+		if j.Settings.Label != nil {
+			r.Label = *j.Settings.Label
+		}
+		rules[full] = r
+	}
+	err := c.queue.SetRules(ctx, rules, e.QueueLimit)
+	c.changes.configured() // also after an error: some rules can be in force
+	if err != nil {
+		return fmt.Errorf("buildtoken: set rules: %w", err)
+	}
+	return nil
+}
+
+func (c *Controller) detach(ctx context.Context, e *effective) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at := slices.Index(c.attached, e)
+	if at < 0 || c.closed {
+		return
+	}
+	c.attached = slices.Delete(c.attached, at, at+1)
+	if c.effective.Load() != e {
+		return
+	}
+	c.pool.Resize(0)
+	if len(c.attached) == 0 {
+		last := *e
+		last.detached = true
+		c.effective.Store(&last)
+		return
+	}
+	earlier := c.attached[len(c.attached)-1]
+	if err := c.setRules(ctx, earlier); err != nil {
+		earlier.Log.Error("rules of the earlier configuration could not be put back into the queue", zap.Error(err))
+	}
+	c.effective.Store(earlier)
+	c.announce(ctx, earlier)
+	c.resume()
+}

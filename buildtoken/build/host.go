@@ -1,0 +1,109 @@
+package build
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken/console"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/vault"
+)
+
+// Job is what a build needs of its job.
+type Job struct {
+	*job.Job
+	Runner runner.Runner
+	Poller runner.Poller // nil: the job cannot be polled
+}
+
+// Options configure a [Host].
+type Options struct {
+	// Dir holds logs, workspaces and uploads, in directories of these names. It
+	// is required, absolute, and used by one Host at a time.
+	Dir string
+	// Node is the name of this server.
+	Node string
+	// LogLimit is how many bytes a build can write to its log; 0 means no limit.
+	LogLimit int64
+	// Vault opens password parameters. It is required.
+	Vault *vault.Vault
+	// Logs and Files keep logs and uploads for all servers. If they are nil,
+	// these stay in Dir.
+	Logs  console.Keeper
+	Files FileKeeper
+	// Log returns the logger to use now. It is required, because a Host lives
+	// longer than the configuration that names the logger.
+	Log func() *zap.Logger
+	// LogBegun, if set, is called when the log of an item's build can be read.
+	LogBegun func(item int64)
+}
+
+// Host runs builds on this server. All methods are safe for concurrent use.
+type Host struct {
+	opts    Options
+	logs    logs
+	uploads uploads
+	spaces  workspaces
+	swept   sweeper
+}
+
+// NewHost returns a Host. It does no I/O.
+func NewHost(opts Options) *Host {
+	return &Host{
+		opts:    opts,
+		logs:    newLogs(filepath.Join(opts.Dir, "logs"), opts.Logs),
+		uploads: uploads{dir: filepath.Join(opts.Dir, "uploads"), keeper: opts.Files},
+		spaces:  workspaces{dir: filepath.Join(opts.Dir, "workspaces")},
+	}
+}
+
+// Cleanup removes the uploads of a build whose end is recorded, and the logs of
+// the job's builds with numbers below oldest.
+func (h *Host) Cleanup(ctx context.Context, b queue.Build, oldest int64) error {
+	h.RemoveUploads(b.Item.Values)
+	if err := h.swept.below(h.logs.Store, b.Item.Job, oldest); err != nil {
+		return err
+	}
+	if h.logs.keeper == nil {
+		return nil
+	}
+	if err := h.logs.keeper.DropLogs(ctx, b.Item.Job, oldest); err != nil {
+		return fmt.Errorf("build: drop logs of %s: %w", b.Item.Job, err)
+	}
+	return nil
+}
+
+// describe returns the build as its runner sees it.
+func (h *Host) describe(j *Job, b queue.Build, values []job.Value, workspace string) runner.Build {
+	described := runner.Describe(j.Job, b, values, runner.Place{Node: h.opts.Node, Workspace: workspace})
+	for i, v := range values {
+		if v.Ref != "" {
+			described.Params[i].File = h.uploads.path(v.Ref)
+		}
+	}
+	return described
+}
+
+// about returns a logger for messages about a build.
+func about(log *zap.Logger, b queue.Build) *zap.Logger {
+	return log.With(zap.String("job", b.Item.Job), zap.Int64("number", b.Number), zap.Int64("item", b.Item.ID))
+}
+
+// guard calls code of a runner or poller, which can come from a guest module.
+// It logs a panic and returns it as an error: a panic must not end the server,
+// which has other builds to run.
+func guard(log *zap.Logger, what string, call func()) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			log.Error(what+" panicked", zap.Any("panic", r), zap.Stack("stack"))
+			err = fmt.Errorf("the %s panicked; see the server's log", what)
+		}
+	}()
+	call()
+	return nil
+}

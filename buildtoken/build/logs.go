@@ -1,0 +1,109 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+
+	"github.com/buildtoken/buildtoken/buildtoken/console"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// logs are the console logs. If a keeper holds them for all servers, the files
+// of this server are those of builds that run here, until the keeper has all of
+// a log.
+type logs struct {
+	*console.Store
+	keeper console.Keeper // nil: logs are files of this server
+	shared *console.Shared
+}
+
+func newLogs(dir string, keeper console.Keeper) logs {
+	l := logs{Store: console.New(dir)}
+	if keeper != nil {
+		l.keeper, l.shared = keeper, console.NewShared(keeper)
+	}
+	return l
+}
+
+// create starts the log of a build that was claimed here.
+func (l logs) create(full string, number, limit int64) (*console.Writer, error) {
+	element := job.PathElement(full)
+	w, err := l.Create(element, number, limit)
+	if errors.Is(err, fs.ErrExist) && l.keeper != nil {
+		// A number is used twice only after a restore: the file belongs to a
+		// build that is not on record any more.
+		if err = l.Remove(element, number); err == nil {
+			w, err = l.Create(element, number, limit)
+		}
+	}
+	return w, err
+}
+
+// OpenLog opens the console log of a build, whichever server runs or ran it.
+// here reports whether the build runs on this server. Offsets are the same on
+// every server. If there is no log, OpenLog returns [console.ErrNotFound]. The
+// caller must close the reader.
+func (h *Host) OpenLog(ctx context.Context, full string, number int64, here bool) (*console.Reader, error) {
+	var r *console.Reader
+	err := console.ErrNotFound
+	if h.logs.keeper != nil && !here {
+		r, err = h.logs.shared.Open(ctx, full, number)
+	}
+	if errors.Is(err, console.ErrNotFound) { // the keeper has no logs of builds that were imported from a file
+		r, err = h.logs.Open(job.PathElement(full), number)
+	}
+	return r, err
+}
+
+// NotifyLogs wakes the readers of logs that changed on another server.
+func (h *Host) NotifyLogs(n queue.Notice) {
+	switch {
+	case h.logs.shared == nil:
+	case n.All:
+		h.logs.shared.WakeAll()
+	default:
+		h.logs.shared.Wake(n.Logs...)
+		h.logs.shared.Wake(n.Jobs...) // a lost build has its log ended
+	}
+}
+
+// sweeper removes the logs of builds whose records are dropped.
+type sweeper struct {
+	// mu guards the following.
+	mu sync.Mutex
+	// to is, for each job, the number below which no log is left.
+	to map[string]int64
+}
+
+// below removes the logs of a job's builds with lower numbers. The first call
+// for a job also removes those that an earlier process left; later calls
+// continue where the last one ended.
+func (s *sweeper) below(logs *console.Store, full string, number int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.to == nil {
+		s.to = map[string]int64{}
+	}
+	element := job.PathElement(full)
+	from, known := s.to[full]
+	var err error
+	switch {
+	case !known:
+		err = logs.RemoveBelow(element, number)
+	case from < number:
+		var gone []int64
+		for n := from; n < number; n++ {
+			gone = append(gone, n)
+		}
+		err = logs.Remove(element, gone...)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("build: remove logs of %s: %w", full, err)
+	}
+	s.to[full] = max(from, number)
+	return nil
+}

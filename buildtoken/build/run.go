@@ -1,0 +1,165 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken/console"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+)
+
+// Run runs one build to its end and returns how it ended. j is nil if the
+// configuration does not have the job any more. When ctx ends, the build is
+// stopped; the cause of ctx is the reason then.
+func (h *Host) Run(ctx context.Context, j *Job, b queue.Build) (queue.Result, string) {
+	about(h.opts.Log(), b).Info("build started", zap.Int("executor", b.Executor), zap.Duration("late", b.Started.Sub(b.Item.Due)))
+	b.Result, b.Reason = h.runLogged(ctx, j, b)
+	logEnded(h.opts.Log(), b) // not the logger from above: a build may outlive a configuration
+	return b.Result, b.Reason
+}
+
+// logEnded logs how a build has ended just now. One that could not be started
+// is a warning: the operator has to change something.
+func logEnded(log *zap.Logger, b queue.Build) {
+	level := zap.InfoLevel
+	if b.Result == queue.NotBuilt {
+		level = zap.WarnLevel
+	}
+	about(log, b).Log(level, "build ended", zap.String("result", string(b.Result)), zap.String("reason", b.Reason),
+		zap.Duration("duration", time.Since(b.Started)))
+}
+
+// runLogged runs a build with its console log. The log is closed, with the
+// result as its last line, before the end is recorded.
+func (h *Host) runLogged(ctx context.Context, j *Job, b queue.Build) (queue.Result, string) {
+	out, err := h.logs.create(b.Item.Job, b.Number, h.opts.LogLimit)
+	for h.retryLater(ctx, b, err) {
+		out, err = h.logs.create(b.Item.Job, b.Number, h.opts.LogLimit)
+	}
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return queue.Aborted, queue.OneLine(context.Cause(ctx).Error()+", while there was no room for a console log", maxReason)
+	case err != nil:
+		about(h.opts.Log(), b).Error("build not started: no log", zap.Error(err))
+		return queue.NotBuilt, queue.OneLine("the console log cannot be written: "+err.Error(), maxReason)
+	}
+	if h.opts.LogBegun != nil {
+		h.opts.LogBegun(b.Item.ID)
+	}
+	shipped := h.ship(ctx, b)
+	writeCauses(out, b.Item)
+	result := checked(h.execute(ctx, j, b, out))
+	b.Result, b.Reason = queue.Result(result.Outcome), result.Reason
+	for _, line := range b.LastLines() {
+		out.Line(line)
+	}
+	if err := out.Close(); err != nil {
+		about(h.opts.Log(), b).Error("console log is not complete", zap.Error(err))
+	}
+	shipped()
+	return b.Result, b.Reason
+}
+
+// maxCauseLines is how often the log repeats a cause that came again and again.
+const maxCauseLines = 5
+
+// writeCauses writes the first lines of a log: why the build was started.
+func writeCauses(out *console.Writer, it queue.Item) {
+	for _, cause := range it.Causes {
+		for range min(cause.Count, maxCauseLines) {
+			out.Line(cause.String())
+		}
+		if cause.Count > maxCauseLines {
+			out.Line(fmt.Sprintf("%s (%d times in all)", cause, cause.Count))
+		}
+	}
+	if it.MoreCauses > 0 {
+		out.Line(fmt.Sprintf("Started by %d more triggers", it.MoreCauses))
+	}
+}
+
+// retryLater reports whether err is a shortage that can end, such as a full
+// disk or a database that does not answer: an accepted build must not end
+// because of it. retryLater sleeps before it returns true; it returns false
+// once ctx has ended.
+func (h *Host) retryLater(ctx context.Context, b queue.Build, err error) bool {
+	if !runner.Scarce(err) && !errors.Is(err, queue.ErrStorage) {
+		return false
+	}
+	about(h.opts.Log(), b).Warn("build waits for what the system lacks", zap.Error(err))
+	again := time.NewTimer(runner.ScarceRetry)
+	defer again.Stop()
+	select {
+	case <-again.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// maxReason bounds the reason of a result, in bytes.
+const maxReason = 1000
+
+// checked returns a result that the queue can rely on, whatever a runner
+// returns: one of the known outcomes, since a build with another would run for
+// ever, and a reason of one line, empty for a success.
+func checked(r runner.Result) runner.Result {
+	switch r.Outcome {
+	case runner.Success:
+		return runner.Result{Outcome: runner.Success}
+	case runner.Unstable, runner.Failure, runner.Aborted, runner.NotBuilt:
+		return runner.Result{Outcome: r.Outcome, Reason: queue.OneLine(r.Reason, maxReason)}
+	}
+	return runner.Result{Outcome: runner.Failure, Reason: queue.OneLine(fmt.Sprintf("the runner gave an unknown result %.100q", r.Outcome), maxReason)}
+}
+
+// execute prepares what the build needs and calls its runner.
+func (h *Host) execute(ctx context.Context, j *Job, b queue.Build, out *console.Writer) runner.Result {
+	notBuilt := func(err error) runner.Result {
+		return runner.Result{Outcome: runner.NotBuilt, Reason: err.Error()}
+	}
+	if j == nil {
+		return notBuilt(errors.New("the job is not in the configuration any more"))
+	}
+	values, err := h.opts.Vault.Open(b.Item.Job, b.Item.Values)
+	if err != nil {
+		return notBuilt(err)
+	}
+	err = h.uploads.fetch(ctx, b.Item.Values)
+	for h.retryLater(ctx, b, err) {
+		err = h.uploads.fetch(ctx, b.Item.Values)
+	}
+	if err != nil && ctx.Err() == nil {
+		return notBuilt(err)
+	}
+	poll := func() { out.Line("Waiting for a poll of the job to leave the workspace") }
+	workspace, leave, err := h.spaces.enter(ctx, b.Item.Job, poll)
+	for h.retryLater(ctx, b, err) {
+		workspace, leave, err = h.spaces.enter(ctx, b.Item.Job, poll)
+	}
+	if ctx.Err() != nil {
+		if err == nil {
+			leave()
+		}
+		return runner.Result{Outcome: runner.Aborted, Reason: context.Cause(ctx).Error()}
+	}
+	if err != nil {
+		return notBuilt(err)
+	}
+	defer leave()
+	if timeout := j.Settings.Timeout; timeout != nil && *timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, *timeout, fmt.Errorf("timed out after %v", *timeout))
+		defer cancel()
+	}
+	var result runner.Result
+	if err := guard(about(h.opts.Log(), b), "runner", func() { result = j.Runner.Run(ctx, h.describe(j, b, values, workspace), out) }); err != nil {
+		return runner.Result{Outcome: runner.Failure, Reason: err.Error()}
+	}
+	return result
+}

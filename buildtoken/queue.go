@@ -1,0 +1,233 @@
+package buildtoken
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken/build"
+	"github.com/buildtoken/buildtoken/buildtoken/console"
+	"github.com/buildtoken/buildtoken/buildtoken/executor"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// Queue is what the controller needs of a queue. Its contract is that of
+// package queuetest; boltqueue implements it in a file.
+type Queue interface {
+	executor.Queue
+	SetRules(ctx context.Context, rules map[string]queue.Rules, limit int) error
+	Schedule(ctx context.Context, now time.Time, r queue.Request) (queue.Item, bool, error)
+	Cancel(ctx context.Context, now time.Time, job string, id int64, by string) error
+	Abort(ctx context.Context, job string, number int64, by string) error
+	Lost(ctx context.Context) ([]queue.Build, error)
+	Reclaim(ctx context.Context, now time.Time, reason string) ([]queue.Build, error)
+	Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error)
+	Entry(ctx context.Context, now time.Time, id int64) (queue.Entry, error)
+	Items(ctx context.Context, now time.Time, job string, limit int) ([]queue.Entry, error)
+	Build(ctx context.Context, job string, number int64) (queue.Build, error)
+	Builds(ctx context.Context, job string, before int64, limit int) ([]queue.Build, error)
+	Oldest(ctx context.Context, job string) (int64, error)
+	Refs(ctx context.Context) ([]string, error)
+	Close() error
+}
+
+// Shared is a [Queue] that several servers have open at once, such as that of
+// pgqueue. [Open] asserts it once. A Shared keeps console logs and uploads for
+// all servers, tells each server what the others changed, and takes builds from
+// servers that are gone.
+type Shared interface {
+	Queue
+	console.Keeper
+	build.FileKeeper
+	// UseKey returns an error if the queue is used with another seal key, whose
+	// fingerprint differs.
+	UseKey(ctx context.Context, fingerprint []byte) error
+	// CutOff receives a value when the builds of this server must be stopped,
+	// because other servers can regard them as lost.
+	CutOff() <-chan struct{}
+	// Notices receives what other servers changed.
+	Notices() <-chan queue.Notice
+	// Tell sends a notice to the other servers.
+	Tell(n queue.Notice)
+	// Announce publishes what this server can run.
+	Announce(ctx context.Context, node queue.Node, executors int) error
+	// Nodes returns what the live servers have announced.
+	Nodes() []queue.Node
+	// ReclaimLost ends the builds of servers that are gone.
+	ReclaimLost(ctx context.Context, now time.Time) ([]queue.Build, error)
+}
+
+// executorQueue is the queue as the executors use it.
+type executorQueue struct{ *Controller }
+
+// Claim implements [executor.Queue].
+func (c executorQueue) Claim(ctx context.Context, now time.Time, node queue.Node, executors []int) ([]queue.Build, time.Time, error) {
+	builds, next, err := c.queue.Claim(ctx, now, node, executors)
+	if len(builds) > 0 {
+		c.changes.started(builds)
+	}
+	return builds, next, err
+}
+
+// Finish implements [executor.Queue]. Its steps must happen in this order: when
+// the end of a build is recorded, its log is complete on every server, and when
+// waiters are notified, they find both. After an error of the first two steps
+// the executor calls Finish again, so these are retried together.
+func (c executorQueue) Finish(ctx context.Context, now time.Time, job string, number int64, r queue.Result, reason string) (queue.Build, error) {
+	b := queue.Build{Item: queue.Item{Job: job}, Number: number, Result: r, Reason: reason}
+	if err := c.host.CompleteLog(ctx, b); err != nil {
+		return queue.Build{}, err
+	}
+	b, err := c.queue.Finish(ctx, now, job, number, r, reason)
+	elsewhere := errors.Is(err, queue.ErrNotRunning) || errors.Is(err, queue.ErrNotFound) // another server ended it
+	if err != nil && !elsewhere {
+		return b, err
+	}
+	c.host.RemoveLogFile(queue.Build{Item: queue.Item{Job: job}, Number: number})
+	c.changes.ended(job, number)
+	if err == nil {
+		c.stats.ended(b)
+		c.cleanup(ctx, b)
+	}
+	return b, err
+}
+
+// Aborts implements [executor.Queue].
+func (c executorQueue) Aborts(ctx context.Context) ([]queue.Build, error) { return c.queue.Aborts(ctx) }
+
+// Changed implements [executor.Queue].
+func (c executorQueue) Changed() <-chan struct{} { return c.queue.Changed() }
+
+// cleanup removes the uploads of a build that has ended, and the logs of
+// builds that are not kept any more.
+func (c *Controller) cleanup(ctx context.Context, b queue.Build) {
+	oldest, err := c.queue.Oldest(ctx, b.Item.Job)
+	if err != nil {
+		c.host.RemoveUploads(b.Item.Values)
+	} else {
+		err = c.host.Cleanup(ctx, b, oldest)
+	}
+	if err != nil {
+		c.logger().Warn("logs of dropped builds could not be removed", zap.String("job", b.Item.Job), zap.Error(err))
+	}
+}
+
+// prepare implements [executor.Prepare]: a build runs as the configuration
+// defines it that is in force when the build leaves the queue.
+func (c *Controller) prepare(b queue.Build) executor.Run {
+	j := c.effective.Load().buildJob(b.Item.Job)
+	return func(ctx context.Context) (queue.Result, string) { return c.host.Run(ctx, j, b) }
+}
+
+// lostReason is the reason of a build whose process was killed, in its record
+// and its log.
+const lostReason = "lost: the server stopped while the build was running"
+
+// reclaim ends the builds that ran when the queue was last used. It ends their
+// processes before it records their ends: if the server is killed in between,
+// the next one still finds the builds and looks for the processes again.
+func (c *Controller) reclaim(ctx context.Context, e *effective) error {
+	lost, err := c.queue.Lost(ctx)
+	if err == nil {
+		c.host.Reap(ctx, e.Log, lost, e.buildJob)
+		c.host.ShipLost(ctx, e.Log, lost)
+		lost, err = c.queue.Reclaim(ctx, time.Now(), lostReason)
+	}
+	if err != nil {
+		return fmt.Errorf("buildtoken: end lost builds: %w", err)
+	}
+	for _, b := range lost {
+		c.changes.ended(b.Item.Job, b.Number)
+		c.changes.items.Notify(b.Item.ID)
+		c.host.EndLost(e.Log, b)
+	}
+	return nil
+}
+
+// listenCutOff stops the builds of this server when other servers can regard
+// them as lost. It ends with Close, and blocks on nothing else.
+func (c *Controller) listenCutOff() {
+	for {
+		select {
+		case <-c.shared.CutOff():
+			c.logger().Error("builds are stopped: the server is cut off from its queue")
+			c.pool.CutOff()
+		case <-c.stopped:
+			return
+		}
+	}
+}
+
+// listenNotices notifies waiters of what other servers changed, and ends the
+// builds of servers that are gone. It ends with Close.
+func (c *Controller) listenNotices() {
+	for {
+		select {
+		case n := <-c.shared.Notices():
+			if n.Lost {
+				c.reclaimLost()
+			}
+			c.host.NotifyLogs(n)
+			if !n.OnlyLogs() {
+				c.changes.elsewhere(n)
+			}
+		case <-c.stopped:
+			return
+		}
+	}
+}
+
+// reclaimLost ends the builds of servers that are gone. If that fails, the
+// queue soon reports again that there are some.
+func (c *Controller) reclaimLost() {
+	lost, err := c.shared.ReclaimLost(context.Background(), time.Now())
+	if err != nil {
+		c.logger().Error("builds of servers that are gone could not be ended", zap.Error(err))
+	}
+	var n queue.Notice
+	for _, b := range lost {
+		c.host.EndLost(c.logger(), b)
+		n.Items, n.Jobs = append(n.Items, b.Item.ID), append(n.Jobs, b.Item.Job)
+	}
+	c.changes.elsewhere(n)
+}
+
+// logBegun notifies all servers that the log of an item's build can be read.
+func (c *Controller) logBegun(item int64) {
+	c.changes.items.Notify(item)
+	if c.shared != nil {
+		c.shared.Tell(queue.Notice{Items: []int64{item}})
+	}
+}
+
+// announce publishes what this server can run.
+func (c *Controller) announce(ctx context.Context, e *effective) {
+	if c.shared == nil {
+		return
+	}
+	if err := c.shared.Announce(ctx, queue.Node{Name: c.opts.Node, Labels: e.Labels}, e.Executors); err != nil {
+		e.Log.Warn("other servers could not be told what this one can run", zap.Error(err))
+	}
+}
+
+// node returns this server, with the labels of the newest configuration.
+func (c *Controller) node() queue.Node {
+	return queue.Node{Name: c.opts.Node, Labels: c.effective.Load().Labels}
+}
+
+// nodes returns all servers that can run builds of the queue.
+func (c *Controller) nodes() []queue.Node {
+	own := c.node()
+	nodes := []queue.Node{own}
+	if c.shared != nil {
+		for _, n := range c.shared.Nodes() {
+			if n.Name != own.Name { // its announced labels can be older than the configuration
+				nodes = append(nodes, n)
+			}
+		}
+	}
+	return nodes
+}
