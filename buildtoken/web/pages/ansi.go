@@ -282,7 +282,7 @@ func (s style) classes() string {
 	}
 	add(fg != "", fg)
 	add(bg != "", bg)
-	add(bg != "" || s.inverse, "ax") // whoever chose the ground chose what is on it
+	add(bg != "" || s.inverse, "ax") // the style sheet makes text readable on this background
 	return strings.Join(all, " ")
 }
 

@@ -9,7 +9,9 @@ var (
 	WholeRunes = wholeRunes
 	LineStart  = lineStart
 	Nearest    = func(r, g, b int) int { return int(nearest(rgb{r, g, b}).index) }
-	BadgeOf    = func(l queue.Lane, disabled bool) string { text, _ := badgeOf(l, disabled); return text }
+	// ColourSheet is the style sheet of the colours in logs.
+	ColourSheet = func() string { return string(colourSheet()) }
+	BadgeOf     = func(l queue.Lane, disabled bool) string { text, _ := badgeOf(l, disabled); return text }
 )
 
 // RenderLog renders a log that starts without style, and gives the style at

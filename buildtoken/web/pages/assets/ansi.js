@@ -6,12 +6,25 @@
   const maxSequence = 2048;
   const control = /[\u0000-\u0008\u000a-\u001f\u007f-\u009f]/;
 
-  // colour reads 5;N or 2;R;G;B and gives N or #rrggbb; '' if it is neither.
+  // nearest returns the number of the colour that looks most like r, g, b, as nearest in colours.go.
+  const nearest = (r, g, b) => {
+    let best = 16;
+    let least = Infinity;
+    for (let i = 16; i < 256; i++) {
+      const n = i - 16;
+      const levels = i < 232 ? [Math.floor(n / 36), Math.floor(n / 6) % 6, n % 6].map((l) => (l ? 55 + 40 * l : 0)) : Array(3).fill(8 + 10 * (i - 232));
+      const d = 2 * (levels[0] - r) ** 2 + 4 * (levels[1] - g) ** 2 + 3 * (levels[2] - b) ** 2;
+      if (d < least) [best, least] = [i, d];
+    }
+    return best;
+  };
+
+  // colour reads 5;N or 2;R;G;B and returns the colour's number; '' if it is neither.
   const colour = (f) => {
     const n = f.map((x) => (/^\d{1,3}$/.test(x) && Number(x) < 256 ? Number(x) : NaN));
     if (n.includes(NaN)) return '';
     if (n.length === 2 && n[0] === 5) return String(n[1]);
-    if (n.length === 4 && n[0] === 2) return '#' + n.slice(1).map((x) => x.toString(16).padStart(2, '0')).join('');
+    if (n.length === 4 && n[0] === 2) return String(nearest(...n.slice(1)));
     return '';
   };
 
@@ -155,11 +168,8 @@
       [s.n && !fg, 'fn'], [s.n && !bg, 'gn']]) {
       if (is) span.classList.add(name);
     }
-    // Properties set by a script are no inline style to the content security policy.
-    if (fg.startsWith('#')) span.style.color = fg;
-    else if (fg) span.classList.add('f' + fg);
-    if (bg.startsWith('#')) span.style.backgroundColor = bg;
-    else if (bg) span.classList.add('g' + bg);
+    if (fg) span.classList.add('f' + fg);
+    if (bg) span.classList.add('g' + bg);
     if (bg || s.n) span.classList.add('ax');
     span.textContent = text;
     return span;
