@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -69,6 +70,14 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //			allow   <cel>                      # repeatable
 //			grant   trigger|status|log|cancel...
 //		}
+//		webhook [<name>] <kind> <secret>... {      # the same
+//			header    <name>                   # of kind hmac only, as the next three
+//			prefix    <text>
+//			algorithm sha1|sha256|sha512
+//			encoding  hex|base64
+//			tolerance <duration>
+//			max_size  <size>
+//		}
 //
 //		folder <name> {
 //			...                                # from quiet_period to job
@@ -97,7 +106,14 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //			}
 //			runner <module> ...            # any build_token.runners.<module>, instead of run
 //			poll <command> [<arg>...]          # block as of run
-//			...                                # from quiet_period to token
+//			on <webhook> [<event>...] {        # repeatable; the first that matches counts
+//				when    <cel>
+//				set     <param> <cel>      # repeatable
+//				cause   <cel>
+//				delay   <duration>
+//				include deletions|skips|forks...
+//			}
+//			...                                # from quiet_period to webhook
 //		}
 //	}
 //
@@ -138,10 +154,12 @@ type parser struct {
 	// envs are what rules are compiled in, by whether they are those of access.
 	// They are made when the first rule is read: that takes some time.
 	envs map[bool]*policy.Env
+	// events returns what expressions over deliveries are compiled in.
+	events func() (*policy.EventEnv, error)
 }
 
 func newParser(d *caddyfile.Dispenser) parser {
-	return parser{d: d, envs: map[bool]*policy.Env{}}
+	return parser{d: d, envs: map[bool]*policy.Env{}, events: sync.OnceValues(policy.NewEventEnv)}
 }
 
 func (p parser) methods(methods *[]string) error {

@@ -22,6 +22,9 @@ func (p parser) job(in level) error {
 	if j.RunRaw == nil {
 		return p.d.Errf("job '%s' has nothing to run: add a run or runner directive", j.Name)
 	}
+	if err := p.checkOn(&j); err != nil {
+		return err
+	}
 	in.Jobs = append(in.Jobs, j)
 	return nil
 }
@@ -53,6 +56,8 @@ func (p parser) inJob(j *Job, seen once, name string) error {
 		return p.run(&j.RunRaw)
 	case "poll":
 		return p.poll(&j.PollRaw)
+	case "on":
+		return p.on(j)
 	}
 	ok, err := p.inScope(&j.Scope, seen, name)
 	if !ok && err == nil {

@@ -38,6 +38,8 @@ func (p parser) inScope(s *Scope, seen once, name string) (ok bool, err error) {
 		return true, p.rules(&s.Allow, name)
 	case "token":
 		return true, p.token(s)
+	case "webhook":
+		return true, p.webhook(s)
 	}
 	return false, nil
 }

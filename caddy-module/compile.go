@@ -10,6 +10,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/event"
+	"github.com/buildtoken/buildtoken/buildtoken/hook"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
@@ -46,6 +48,7 @@ func (c *compiler) folder(full string, f *Folder) definition.Folder {
 	}
 	compiled := definition.Folder{
 		Name: f.Name, Settings: c.settings(where, &f.Scope), Tokens: c.tokens(where, f.Tokens), Allow: f.Allow,
+		Webhooks: c.webhooks(where, f.Webhooks),
 	}
 	for i := range f.Folders {
 		sub := &f.Folders[i]
@@ -69,7 +72,7 @@ func (c *compiler) job(full string, j *Job) definition.Job {
 	return definition.Job{
 		Name: j.Name, Description: j.Description, Disabled: j.Disabled, Concurrent: j.Concurrent, Coalesce: j.Coalesce, Badge: j.Badge,
 		Settings: c.settings(where, &j.Scope), Tokens: c.tokens(where, j.Tokens), Allow: j.Allow, Params: j.Params,
-		Runner: run, Poller: poll,
+		Runner: run, Poller: poll, Webhooks: c.webhooks(where, j.Webhooks), On: onSpecs(j.On),
 	}
 }
 
@@ -145,4 +148,42 @@ func (c *compiler) tokens(where string, tokens []Token) []definition.Token {
 		compiled = append(compiled, definition.Token{Name: t.Name, Digest: digest, Expires: t.Expires, Grants: grants, Allow: t.Allow})
 	}
 	return compiled
+}
+
+// webhooks resolves the secrets of senders.
+func (c *compiler) webhooks(where string, webhooks []Webhook) []definition.WebhookSpec {
+	var compiled []definition.WebhookSpec
+	for i := range webhooks {
+		w := &webhooks[i]
+		at := where + " webhook " + definition.WebhookName(w.Name, w.Kind)
+		var secrets []hook.Secret
+		for _, text := range w.Secrets {
+			secret, err := c.hookSecret(w.Kind, text)
+			if err != nil {
+				c.fail(at, err)
+				continue
+			}
+			secrets = append(secrets, secret)
+		}
+		if len(secrets) == len(w.Secrets) {
+			compiled = append(compiled, definition.WebhookSpec{Name: w.Name, Config: w.config(secrets)})
+		}
+	}
+	return compiled
+}
+
+func (c *compiler) hookSecret(kind, text string) (hook.Secret, error) {
+	text, err := placeholders{}.replace(text)
+	if err != nil {
+		return hook.Secret{}, err
+	}
+	return hook.ParseSecret(event.Kind(kind), text) //nolint:wrapcheck // its caller names the webhook
+}
+
+func onSpecs(on []On) []definition.OnSpec {
+	var specs []definition.OnSpec
+	for i := range on {
+		specs = append(specs, on[i].spec())
+	}
+	return specs
 }

@@ -39,6 +39,9 @@ type Scope struct {
 
 	// CEL expressions, all of which must be true for a trigger to be accepted.
 	Allow []string `json:"allow,omitempty"`
+
+	// Senders of webhooks, which the `on` of jobs name.
+	Webhooks []Webhook `json:"webhooks,omitempty"`
 }
 
 // Folder holds jobs and folders.
@@ -80,6 +83,10 @@ type Job struct {
 
 	// What a trigger can say, in the order in which people and builds see it.
 	Params []job.Param `json:"params,omitempty"`
+
+	// What starts builds for the deliveries of webhooks. Of several that fit a
+	// delivery, the first counts.
+	On []On `json:"on,omitempty"`
 
 	// What a build runs. Required.
 	RunRaw json.RawMessage `json:"run,omitempty" caddy:"namespace=build_token.runners inline_key=runner"`
