@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strconv"
 	"time"
@@ -105,3 +106,8 @@ func (c *Controller) scheduleChange(ctx context.Context, full, root string) erro
 	c.stats.polled(full, created)
 	return nil
 }
+
+// SpoolFile creates an empty file in the data directory for a part of a request that is
+// too large to stay in memory. The caller closes and removes it; what a crash leaves is
+// removed by [Open]. It is safe for concurrent use.
+func (c *Controller) SpoolFile() (*os.File, error) { return c.host.SpoolFile() }

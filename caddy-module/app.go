@@ -14,6 +14,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/throttle"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
 func init() {
@@ -58,6 +59,8 @@ type App struct {
 	queue Queue
 	// stopping is closed when Caddy begins to stop this configuration.
 	stopping chan struct{}
+	// bodies bounds what the bodies of all sites hold.
+	bodies   web.InFlight
 	stopOnce sync.Once
 
 	// slot holds the controller. It is nil until Provision has taken a

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 
@@ -51,6 +52,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	build_token [<matcher>] {
 //		root_url <url>
 //		methods GET|POST...
+//		joined 303|201
 //		access {
 //			read   <cel>
 //			build  <cel>
@@ -130,7 +132,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	var tree Folder
 	top := newLevel(&tree)
 	err := block(d, func(name string) error {
-		if err := top.seen.check(d, name, "root_url", "methods", "access"); err != nil {
+		if err := top.seen.check(d, name, "root_url", "methods", "joined", "access"); err != nil {
 			return err
 		}
 		switch name {
@@ -138,6 +140,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return p.text(&h.RootURL, name)
 		case "methods":
 			return p.methods(&h.Methods)
+		case "joined":
+			return p.joined(&h.Joined)
 		case "access":
 			h.Access = new(Access)
 			return p.access(h.Access)
@@ -160,6 +164,22 @@ type parser struct {
 
 func newParser(d *caddyfile.Dispenser) parser {
 	return parser{d: d, envs: map[bool]*policy.Env{}, events: sync.OnceValues(policy.NewEventEnv)}
+}
+
+func (p parser) joined(status *int) error {
+	args, err := arguments(p.d, "joined", 1, 1)
+	if err != nil {
+		return err
+	}
+	switch args[0] {
+	case "303":
+		*status = http.StatusSeeOther
+	case "201":
+		*status = http.StatusCreated
+	default:
+		return p.d.Errf("joined: '%s' is neither 303 nor 201", args[0])
+	}
+	return nil
 }
 
 func (p parser) methods(methods *[]string) error {

@@ -6,13 +6,14 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/buildtoken/buildtoken/buildtoken/web"
 	"github.com/buildtoken/buildtoken/buildtoken/web/jenkins"
 	"github.com/buildtoken/buildtoken/buildtoken/web/pages"
+	"github.com/buildtoken/buildtoken/buildtoken/web/triggers"
 )
 
 func init() {
@@ -36,6 +37,9 @@ type Handler struct {
 	// The methods that may trigger: GET, POST. Default: both.
 	Methods []string `json:"methods,omitempty"`
 
+	// The status of a trigger that joined a queued item: 303 or 201. Default: 303.
+	Joined int `json:"joined,omitempty"`
+
 	// What callers without a token may do.
 	Access *Access `json:"access,omitempty"`
 
@@ -47,8 +51,8 @@ type Handler struct {
 	// Jobs that are in no folder.
 	Jobs []Job `json:"jobs,omitempty"`
 
-	api   *jenkins.API
-	pages *pages.Pages
+	site  *web.Site
+	pages pages.Pages
 	root  rootURL
 	log   accessLog
 }
@@ -102,13 +106,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	// The tree holds secrets, and Caddy can be told to log handlers.
 	h.Scope, h.Folders, h.Jobs = Scope{}, nil, nil
 	h.log = newAccessLog(ctx)
-	h.api = &jenkins.API{
-		Open: app.controller, Definition: s.definition, Methods: slices.Clone(h.Methods),
-		Root: h.root.of, Remote: remoteOf, User: userOf, Log: ctx.Logger(), Done: app.stopping,
-	}
-	h.pages = &pages.Pages{
-		Open: app.controller, Definition: s.definition,
-		Root: h.root.of, Caller: h.api.Caller, Log: ctx.Logger(), Done: app.stopping,
+	h.site = &web.Site{
+		Open: app.controller, Definition: s.definition, Methods: slices.Clone(h.Methods), Joined: h.Joined,
+		Root: h.root.of, Remote: remoteOf, User: userOf, Log: ctx.Logger(), Done: app.stopping, InFlight: &app.bodies,
 	}
 	return nil
 }
@@ -140,13 +140,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return err
 }
 
-// serve shows people pages and answers programs. Nothing below buildByToken is
-// for people, so triggers are not looked at twice.
+// serve shows people pages and answers programs.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request) (handled bool) {
-	if !strings.HasPrefix(r.URL.Path, "/buildByToken/") && h.pages.Serve(w, r) {
-		return true
-	}
-	return h.api.Serve(w, r)
+	q := h.site.Request(w, r)
+	return triggers.Serve(q) || h.pages.Serve(q) || jenkins.Serve(q)
 }
 
 // remoteOf is the client's address as Caddy sees it, trusted proxies considered.

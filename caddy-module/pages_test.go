@@ -32,7 +32,8 @@ func TestPagesStandBesideOtherHandlers(t *testing.T) {
 	}{
 		{"readers get the jobs at the root", "/", html, true, 200, `href="/job/p/"`},
 		{"the root is somebody else's for the rest", "/", html, false, 200, "somebody else's"},
-		{"the root is somebody else's for programs", "/", any, true, 200, "somebody else's"},
+		{"the root is a page for their programs, too", "/", any, true, 200, `href="/job/p/"`},
+		{"the root is somebody else's for other programs", "/", any, false, 200, "somebody else's"},
 		{"so are the executors", "/computer/", html, false, 200, "somebody else's"},
 		{"a job's page is hidden from others", "/job/p/", html, false, 403, "<html"},
 		{"a job's page", "/job/p/", html, true, 200, "<html"},

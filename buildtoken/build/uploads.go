@@ -61,6 +61,20 @@ func (h *Host) StoreFiles(ctx context.Context, values []job.Value, open OpenFile
 	return sums, nil
 }
 
+// SpoolFile creates an empty file in the data directory for a part of a request that is
+// too large to stay in memory. The caller closes and removes it; what a crash leaves is
+// removed when the controller opens. It is safe for concurrent use.
+func (h *Host) SpoolFile() (*os.File, error) {
+	if err := os.MkdirAll(h.uploads.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("build: spool: %w", err)
+	}
+	f, err := os.CreateTemp(h.uploads.dir, "spool-*")
+	if err != nil {
+		return nil, fmt.Errorf("build: spool: %w", err)
+	}
+	return f, nil
+}
+
 // DropFiles drops what was stored for values that were not queued, because of
 // why. If it is unknown whether they were queued, the next sweep decides.
 func (h *Host) DropFiles(ctx context.Context, values []job.Value, why error) {

@@ -1,11 +1,3 @@
-// Package web bounds how long a client may take: to send the body of its
-// request, and to take each piece of the answer. A server that stops or loads
-// another configuration waits for the requests that it is serving, so whoever is
-// slow without bound could keep it from that.
-//
-// A client that goes on taking what is sent has all the time that it needs, and
-// a stream in which nothing happens is not slow. Where the server has timeouts of its own
-// (ReadTimeout, WriteTimeout), those hold, and nothing is bounded here.
 package web
 
 import (
@@ -34,8 +26,16 @@ const (
 	largest = 32 << 20
 )
 
-// Writer is an [http.ResponseWriter] whose client is not waited for without
-// bound. Calls of its methods must not overlap.
+// Writer is an [http.ResponseWriter] that bounds how long a client may take to send the
+// body of its request, and to take each piece of the answer. A server that stops, or
+// loads another configuration, waits for the requests that it is serving: a client that
+// is slow without bound could keep it from that.
+//
+// A client that goes on taking what is sent has all the time that it needs, and a stream
+// in which nothing happens is not slow. Where the server has timeouts itself
+// (ReadTimeout, WriteTimeout), those apply, and nothing is bounded here.
+//
+// Calls of its methods must not overlap.
 type Writer struct {
 	http.ResponseWriter
 
@@ -96,6 +96,10 @@ func (p *Writer) End() {
 	}
 }
 
+// Streaming makes every piece of the answer have its own bound, also where the server
+// has a timeout for whole answers: a stream has no end that it could be measured by.
+func (p *Writer) Streaming() { p.writes = true }
+
 // Unwrap gives the writer below, as [http.ResponseController] wants it.
 func (p *Writer) Unwrap() http.ResponseWriter { return p.ResponseWriter }
 
@@ -118,7 +122,7 @@ func (p *Writer) Write(b []byte) (n int, err error) {
 		n += wrote
 		b = b[len(piece):]
 	}
-	return n, err //nolint:wrapcheck // a writer passes on what the one below says
+	return n, err
 }
 
 // FlushError sends what is written so far.
@@ -128,7 +132,7 @@ func (p *Writer) FlushError() error {
 		p.begin()
 		defer p.relax()
 	}
-	return http.NewResponseController(p.ResponseWriter).Flush() //nolint:wrapcheck // as above
+	return http.NewResponseController(p.ResponseWriter).Flush()
 }
 
 // begin bounds what the client may take from now on.

@@ -48,7 +48,7 @@ func (n *network) dial() net.Conn {
 }
 
 // serve runs a server with one handler, whose writer is bounded.
-func serve(t *testing.T, srv *http.Server, done <-chan struct{}, handle func(w *web.Writer, r *http.Request)) *network {
+func serveWriter(t *testing.T, srv *http.Server, done <-chan struct{}, handle func(w *web.Writer, r *http.Request)) *network {
 	t.Helper()
 	n := &network{conns: make(chan net.Conn), closed: make(chan struct{})}
 	srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -88,7 +88,7 @@ func TestClientThatTakesNothingIsGivenUp(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				done, ended := make(chan struct{}), make(chan error, 1)
-				n := serve(t, &http.Server{}, done, func(w *web.Writer, _ *http.Request) {
+				n := serveWriter(t, &http.Server{}, done, func(w *web.Writer, _ *http.Request) {
 					_, err := w.Write(make([]byte, 1<<20))
 					ended <- err
 				})
@@ -120,7 +120,7 @@ func TestClientThatGoesOnTakingHasAllTheTime(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				const size = 1 << 20
 				done := make(chan struct{})
-				n := serve(t, &http.Server{}, done, func(w *web.Writer, _ *http.Request) {
+				n := serveWriter(t, &http.Server{}, done, func(w *web.Writer, _ *http.Request) {
 					w.Header().Set("Content-Length", fmt.Sprint(size))
 					_, _ = w.Write(make([]byte, size)) // an error shows below
 				})
@@ -168,7 +168,7 @@ func TestBodyHasToComeInTime(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ended := make(chan error, 1)
-				n := serve(t, &http.Server{}, make(chan struct{}), func(_ *web.Writer, r *http.Request) {
+				n := serveWriter(t, &http.Server{}, make(chan struct{}), func(_ *web.Writer, r *http.Request) {
 					_, err := io.Copy(io.Discard, r.Body)
 					ended <- err
 				})
@@ -189,7 +189,7 @@ func TestBodyHasToComeInTime(t *testing.T) {
 // A body of which nobody wants to know does not hold the server either.
 func TestBodyThatNobodyReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := serve(t, &http.Server{}, make(chan struct{}), func(w *web.Writer, _ *http.Request) {
+		n := serveWriter(t, &http.Server{}, make(chan struct{}), func(w *web.Writer, _ *http.Request) {
 			w.WriteHeader(http.StatusNotFound)
 		})
 		began := time.Now()
@@ -207,7 +207,7 @@ func TestBodyThatNobodyReads(t *testing.T) {
 func TestTimeoutsOfTheServerHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		written := make(chan error, 1)
-		n := serve(t, &http.Server{ReadTimeout: time.Hour, WriteTimeout: time.Hour}, make(chan struct{}), func(w *web.Writer, r *http.Request) {
+		n := serveWriter(t, &http.Server{ReadTimeout: time.Hour, WriteTimeout: time.Hour}, make(chan struct{}), func(w *web.Writer, r *http.Request) {
 			_, err := io.Copy(io.Discard, r.Body)
 			if err != nil {
 				t.Error(err)
@@ -250,7 +250,7 @@ func TestIdleStreamLivesOn(t *testing.T) {
 				protocols := new(http.Protocols)
 				protocols.SetHTTP1(major == 1)
 				protocols.SetUnencryptedHTTP2(major == 2)
-				n := serve(t, &http.Server{Protocols: protocols}, make(chan struct{}), func(w *web.Writer, r *http.Request) {
+				n := serveWriter(t, &http.Server{Protocols: protocols}, make(chan struct{}), func(w *web.Writer, r *http.Request) {
 					for range 3 {
 						if _, err := io.WriteString(w, strings.Repeat("x", 5000)); err != nil {
 							t.Errorf("Write: %v", err)

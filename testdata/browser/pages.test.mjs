@@ -105,7 +105,7 @@ describe('a build', () => {
     await page.getByLabel('Note', { exact: true }).fill('for the demo');
     await page.getByRole('button', { name: 'Build' }).click();
     await page.waitForURL(/\/queue\/item\/\d+\/$/);
-    await page.getByText('In its quiet period').waitFor();
+    await page.getByText('In the quiet period').waitFor();
     await page.waitForURL(/\/job\/app\/job\/deploy\/1\/$/); // by itself
     await page.getByText('Running', { exact: true }).waitFor();
     await log(page).getByText('Step 3 of 40 on staging').waitFor();
@@ -233,7 +233,7 @@ describe('the queue', () => {
     await ask('job/nightly/buildForm');
     const row = page.getByRole('row', { name: /nightly/ });
     await row.waitFor();
-    assert.match(await row.textContent(), /^\s*1\s*nightly item \d+\s*Quiet period\s*In its quiet period,\s*due in (59 min|1 h)/);
+    assert.match(await row.textContent(), /^\s*1\s*nightly item \d+\s*Quiet period\s*In the quiet period,\s*due in (59 min|1 h)/);
     assert.match(await page.locator('[data-announce]').textContent(), /1 item queued/);
     await row.getByRole('button', { name: /Cancel/ }).click();
     await page.getByText('There will be no build.').waitFor();

@@ -16,16 +16,6 @@ type member struct {
 	value any
 }
 
-// get is the value of a member, and whether there is one.
-func (o object) get(key string) (any, bool) {
-	for _, m := range o {
-		if m.key == key {
-			return m.value, true
-		}
-	}
-	return nil, false
-}
-
 // shown are the members that stand there without being asked for.
 func (o object) shown() object {
 	hidden := func(m member) bool { _, is := m.value.(onDemand); return is }

@@ -2,163 +2,94 @@ package jenkins
 
 import (
 	"errors"
-	"net/http"
+	"strconv"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
-// serveJob is for a job or folder and what is below it. full is "" if no job
-// can have such a name.
-func (r *reader) serveJob(full string, rest []string) {
-	tree := r.api.Definition.Tree()
+// serveJob serves a job or folder and what is below it. full is "" if no job can have
+// such a name.
+func (r *reader) serveJob(full string, rest web.Path) error {
+	tree := r.Definition.Tree()
 	j, isJob := tree.Job(full)
 	_, isFolder := tree.Folder(full)
 	isFolder = isFolder && full != ""
-	// Who may stop builds need not be one who may look at them.
-	stops := len(rest) == 2 && rest[1] == "stop" && r.mayStop(full)
-	switch {
-	case stops, r.mayRead(r.by, full), isFolder && r.mayReadSome(full):
-	default:
-		r.fail(errForbidden)
-		return
+	// A caller who may stop builds need not be one who may see them.
+	stops := rest.Len() == 2 && rest.At(1) == "stop" && r.mayStop(full)
+	if !stops && !r.MayRead(full) && (!isFolder || !r.MayReadSome(full)) {
+		return web.ErrForbidden
 	}
 	switch {
 	case isJob:
-		r.serveTheJob(j, rest)
+		return r.serveTheJob(j, rest)
 	case !isFolder:
-		r.fail(errNotFound)
-	case len(rest) == 0:
-		r.page("")
-	default:
-		r.export(rest, func(v *view) object { return v.folder(full) })
+		return web.ErrNotFound
+	case rest.Len() == 0:
+		return r.page("")
 	}
+	return r.export(rest, func(v *view) object { return v.folder(full) })
 }
 
-func (r *reader) mayStop(full string) bool {
-	return r.api.Definition.May(r.r.Context(), r.by, definition.Stop, full)
-}
+func (r *reader) mayStop(full string) bool { return r.May(definition.Stop, full) }
 
-func (r *reader) serveTheJob(j *job.Job, rest []string) {
+func (r *reader) serveTheJob(j *job.Job, rest web.Path) error {
 	switch {
-	case len(rest) == 0:
-		r.page("")
-	case rest[0] == "api":
-		r.export(rest, func(v *view) object { return v.theJob(j) })
-	case rest[0] == "pollingLog" && len(rest) == 1, rest[0] == "scmPollLog" && len(rest) <= 2:
-		r.pollLog(j)
-	default:
-		r.serveBuild(j, rest)
+	case rest.Len() == 0:
+		return r.page("")
+	case rest.At(0) == "api":
+		return r.export(rest, func(v *view) object { return v.theJob(j) })
+	case rest.Is("pollingLog"), rest.Is("scmPollLog"), rest.Len() == 2 && rest.At(0) == "scmPollLog":
+		return r.pollLog(j)
 	}
+	return r.serveBuild(j, rest)
 }
 
-// serveBuild is for a build and what is below it.
-func (r *reader) serveBuild(j *job.Job, rest []string) {
-	ctl, ok := r.controller()
-	if !ok {
-		return
-	}
-	b, err := r.find(ctl, j, rest[0])
+// serveBuild serves a build and what is below it.
+func (r *reader) serveBuild(j *job.Job, rest web.Path) error {
+	ctl, err := r.Controller()
 	if err != nil {
-		r.fail(err)
-		return
+		return err
 	}
-	sub := path{segments: rest[1:]}
+	b, err := web.FindBuild(r.R.Context(), ctl, j.FullName, rest.At(0), nil)
+	if err != nil {
+		return err
+	}
+	sub := rest.From(1)
 	switch {
-	case sub.at(0) == "":
-		r.page("")
-	case sub.at(0) == "api":
-		r.export(sub.segments, func(v *view) object { return v.build(b) })
-	case sub.at(0) == "logText" && len(sub.segments) == 2 && sub.at(1) == "progressiveText":
-		r.progressive(ctl, b, plainText, crlf)
-	case sub.at(0) == "logText" && len(sub.segments) == 2 && sub.at(1) == "progressiveHtml":
-		r.progressive(ctl, b, "text/html; charset=utf-8", crlfHTML)
-	case len(sub.segments) > 1:
-		r.fail(errNotFound)
-	case sub.at(0) == "buildNumber":
-		r.page(numberText(b))
-	case sub.at(0) == "consoleText":
-		r.consoleText(ctl, b)
-	case sub.at(0) == "stop":
-		r.stop(ctl, b)
-	default:
-		r.fail(errNotFound)
+	case sub.Len() == 0:
+		return r.page("")
+	case sub.At(0) == "api":
+		return r.export(sub, func(v *view) object { return v.build(b) })
+	case sub.Is("logText", "progressiveText"):
+		return r.progressive(ctl, b, web.PlainText, crlf)
+	case sub.Is("logText", "progressiveHtml"):
+		return r.progressive(ctl, b, "text/html; charset=utf-8", crlfHTML)
+	case sub.Is("buildNumber"):
+		return r.page(strconv.FormatInt(b.Number, 10))
+	case sub.Is("consoleText"):
+		return r.consoleText(ctl, b)
+	case sub.Is("stop"):
+		return r.stop(ctl, b)
 	}
+	return web.ErrNotFound
 }
 
-// stop asks for the build to be stopped. One that has ended is as good as stopped.
-func (r *reader) stop(ctl *buildtoken.Controller, b queue.Build) {
-	if !r.mutating() {
-		return
+// stop requests that the build is stopped. One that has ended counts as stopped.
+func (r *reader) stop(ctl *buildtoken.Controller, b queue.Build) error {
+	if err := r.mutating(); err != nil {
+		return err
 	}
 	full := b.Item.Job
 	if !r.mayStop(full) {
-		r.fail(errForbidden)
-		return
+		return web.ErrForbidden
 	}
-	err := ctl.StopBuild(r.r.Context(), full, b.Number, r.who())
+	err := ctl.StopBuild(r.R.Context(), full, b.Number, r.Who())
 	if err != nil && !errors.Is(err, queue.ErrNotRunning) {
-		r.fail(err)
-		return
+		return err
 	}
-	r.redirect(r.view(ctl).buildURL(full, b.Number))
-}
-
-// who is the caller as records of cancellations have it.
-func (r *reader) who() string {
-	if r.by.User == "" {
-		return "anonymous"
-	}
-	return "user " + r.by.User
-}
-
-// mutating answers 405 to everything but POST, and 403 to a POST that another
-// site made a browser send.
-func (r *reader) mutating() bool {
-	if r.r.Method != http.MethodPost && !r.mayReadSome("") {
-		r.fail(errForbidden)
-		return false
-	}
-	if !r.allowed(http.MethodPost) {
-		return false
-	}
-	if r.crossSite() {
-		r.fail(errCrossSite)
-		return false
-	}
-	return true
-}
-
-// redirect sends the client on, with the status that Jenkins has after such a POST.
-func (r *reader) redirect(to string) {
-	r.w.Header().Set("Location", to)
-	r.write(http.StatusFound, plainText, "")
-}
-
-// cancelItem takes an item out of the queue, and answers with the status that
-// clients of the endpoint take for success.
-func (r *reader) cancelItem(id string, success int) {
-	ctl, ok := r.controller()
-	if !ok {
-		return
-	}
-	entry, err := r.entry(ctl, id)
-	switch {
-	case err == nil && r.mayStop(entry.Item.Job):
-		err = ctl.Cancel(r.r.Context(), entry.Item.Job, entry.Item.ID, r.who())
-	case err == nil && r.mayRead(r.by, entry.Item.Job), !r.mayStop("") && !r.mayReadSome(""):
-		err = errForbidden
-	case err == nil: // to who may not read it, it looks like one that is not there
-		err = errNotFound
-	}
-	switch {
-	case err != nil:
-		r.fail(err)
-	case success == http.StatusFound:
-		r.redirect(r.api.Root(r.r) + "queue/")
-	default:
-		r.w.WriteHeader(success)
-	}
+	return r.redirect(web.BuildURL(r.Root(), full, b.Number))
 }

@@ -12,34 +12,28 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/console"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
-// numberText is the number of a build as text.
-func numberText(b queue.Build) string { return strconv.FormatInt(b.Number, 10) }
-
 // consoleText is the log so far, byte by byte. A build that has no log yet has an empty one.
-func (r *reader) consoleText(ctl *buildtoken.Controller, b queue.Build) {
-	if !r.reading() {
-		return
+func (r *reader) consoleText(ctl *buildtoken.Controller, b queue.Build) error {
+	if err := r.reading(); err != nil {
+		return err
 	}
-	log, err := ctl.Log(r.r.Context(), b.Item.Job, b.Number)
+	log, err := ctl.Log(r.R.Context(), b.Item.Job, b.Number)
 	if errors.Is(err, queue.ErrNotFound) {
-		r.page("")
-		return
+		return r.page("")
 	}
 	if err != nil {
-		r.fail(err)
-		return
+		return err
 	}
 	defer func() { _ = log.Close() }() // only read
 	size := log.Size()
-	h := r.w.Header()
-	h.Set("Content-Type", plainText)
-	h.Set("Content-Length", strconv.FormatInt(size, 10))
-	if r.r.Method == http.MethodHead {
-		return
+	web.SetAll(r.W.Header(), "Content-Type", web.PlainText, "Content-Length", strconv.FormatInt(size, 10))
+	if r.R.Method != http.MethodHead {
+		_, _ = io.Copy(r.W, io.NewSectionReader(log, 0, size)) // a client that is gone learns nothing
 	}
-	_, _ = io.Copy(r.w, io.NewSectionReader(log, 0, size)) // a client that is gone learns nothing
+	return nil
 }
 
 // progressive is a part of the log, from the offset that the client gives to
@@ -48,35 +42,31 @@ func (r *reader) consoleText(ctl *buildtoken.Controller, b queue.Build) {
 // says that the build runs, and that its log goes on with that: for an instant the
 // log is complete and the end is not yet on record, and a client that was told so
 // would look for a result too early.
-func (r *reader) progressive(ctl *buildtoken.Controller, b queue.Build, contentType string, convert func(*bufio.Writer, byte, byte)) {
-	if !r.reading() {
-		return
+func (r *reader) progressive(ctl *buildtoken.Controller, b queue.Build, contentType string, convert func(*bufio.Writer, byte, byte)) error {
+	if err := r.reading(); err != nil {
+		return err
 	}
-	start, err := r.start()
+	start, err := web.Offset(r.form.First("start"))
 	if err != nil {
-		r.fail(err)
-		return
+		return err
 	}
-	h := r.w.Header()
-	h.Set("Content-Type", contentType)
-	log, err := ctl.Log(r.r.Context(), b.Item.Job, b.Number)
+	h := r.W.Header()
+	log, err := ctl.Log(r.R.Context(), b.Item.Job, b.Number)
 	if errors.Is(err, queue.ErrNotFound) {
-		h.Set("X-Text-Size", "0")
+		web.SetAll(h, "Content-Type", contentType, "X-Text-Size", "0")
 		if b.Running() { // the log is still to come
 			h.Set("X-More-Data", "true")
 		}
-		r.w.WriteHeader(http.StatusOK)
-		return
+		r.W.WriteHeader(http.StatusOK)
+		return nil
 	}
 	if err != nil {
-		r.fail(err)
-		return
+		return err
 	}
 	defer func() { _ = log.Close() }() // only read
-	size, complete, err := log.Wait(r.r.Context(), -1)
+	size, complete, err := log.Wait(r.R.Context(), -1)
 	if err != nil {
-		r.fail(err)
-		return
+		return err
 	}
 	end := size
 	if !complete {
@@ -89,26 +79,12 @@ func (r *reader) progressive(ctl *buildtoken.Controller, b queue.Build, contentT
 		start = 0 // it is the offset of some other log
 	}
 	end = max(end, start)
-	h.Set("X-Text-Size", strconv.FormatInt(end, 10))
-	r.w.WriteHeader(http.StatusOK)
-	if r.r.Method == http.MethodHead {
-		return
+	web.SetAll(h, "Content-Type", contentType, "X-Text-Size", strconv.FormatInt(end, 10))
+	r.W.WriteHeader(http.StatusOK)
+	if r.R.Method != http.MethodHead {
+		send(r.W, log, start, end, convert)
 	}
-	send(r.w, log, start, end, convert)
-}
-
-// start is the offset that the request gives, 0 if it gives none.
-func (r *reader) start() (int64, error) { return parseStart(r.form.first("start")) }
-
-func parseStart(text *string) (int64, error) {
-	if text == nil || *text == "" {
-		return 0, nil
-	}
-	n, err := strconv.ParseUint(*text, 10, 63)
-	if err != nil {
-		return 0, &badRequestError{"start is not a number of bytes"}
-	}
-	return int64(n), nil
+	return nil
 }
 
 // wholeCharacters is the size without a last character of which only the first
@@ -120,20 +96,7 @@ func wholeCharacters(log *console.Reader, size int64) int64 {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return size
 	}
-	return from + int64(wholeRunes(tail[:n]))
-}
-
-// wholeRunes is how long a text is without an incomplete character at its end.
-func wholeRunes(text []byte) int {
-	for back := 1; back < utf8.UTFMax && back <= len(text); back++ {
-		if at := len(text) - back; utf8.RuneStart(text[at]) {
-			if !utf8.FullRune(text[at:]) {
-				return at
-			}
-			break
-		}
-	}
-	return len(text)
+	return from + int64(web.WholeRunes(tail[:n]))
 }
 
 // send writes a part of the log, each byte converted.
@@ -184,19 +147,19 @@ func crlfHTML(out *bufio.Writer, before, b byte) {
 	_, _ = out.WriteString(entity)
 }
 
-// pollLog is the log of the job's last poll.
-func (r *reader) pollLog(j *job.Job) {
-	if !r.reading() {
-		return
+// pollLog serves the log of the job's last poll.
+func (r *reader) pollLog(j *job.Job) error {
+	if err := r.reading(); err != nil {
+		return err
 	}
-	ctl, ok := r.controller()
-	if !ok {
-		return
+	ctl, err := r.Controller()
+	if err != nil {
+		return err
 	}
 	log, err := ctl.PollLog(j.FullName)
 	if err != nil {
-		r.fail(err)
-		return
+		return err
 	}
-	r.write(http.StatusOK, plainText, string(log))
+	r.Write(http.StatusOK, web.PlainText, string(log))
+	return nil
 }

@@ -1,8 +1,11 @@
 package jenkins
 
 import (
+	"context"
 	"strconv"
 	"strings"
+
+	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
 // Limits of a tree parameter.
@@ -11,95 +14,94 @@ const (
 	maxTreeDepth = 32
 )
 
-// selection is what a tree parameter selects of an object or of each element
-// of an array. Nil selects nothing but the class.
-type selection []selected
+// selection is what a tree parameter selects of an object or of each element of an array.
+// Nil selects nothing but the class.
+type selection struct {
+	named map[string]*selected
+	any   *selected // "*"
+}
 
-// selected is one property, "*" being any.
+// selected is one property.
 type selected struct {
-	name string
-	of   selection
+	of *selection
 	// from and to cut an array, half open; to is -1 for its end.
 	from, to int
 }
 
-// find is what selects a property. Its own name goes before "*".
-func (s selection) find(name string) (selected, bool) {
-	all := -1
-	for i, one := range s {
-		switch one.name {
-		case name:
-			return one, true
-		case "*":
-			all = i
-		}
+// find returns what selects a property. Its own name goes before "*".
+func (s *selection) find(name string) (one *selected, named bool) {
+	if s == nil {
+		return nil, false
 	}
-	if all >= 0 {
-		return s[all], true
+	if one, ok := s.named[name]; ok {
+		return one, true
 	}
-	return selected{}, false
+	return s.any, false
 }
 
-// names says whether the selection names a property; "*" names none.
-func (s selection) names(name string) bool {
-	one, ok := s.find(name)
-	return ok && one.name == name
+// add adds a property. Of several with one name the first counts.
+func (s *selection) add(name string, one *selected) {
+	switch {
+	case name != "*" && s.named[name] == nil:
+		s.named[name] = one
+	case name == "*" && s.any == nil:
+		s.any = one
+	}
 }
 
 // parseTree reads a tree parameter: properties with commas between, each with
 // what is selected of it in [], and a range of an array in {}. Ranges are {N},
 // {N,}, {,M} and {N,M}, from 0, M being the first that is left out.
-func parseTree(text string) (selection, error) {
+func parseTree(text string) (*selection, error) {
 	if len(text) > maxTree {
-		return nil, &badRequestError{"tree is too long"}
+		return nil, &web.BadRequestError{Problem: "tree is too long"}
 	}
 	p := treeParser{rest: text}
 	s, ok := p.list(0)
 	if !ok || p.rest != "" {
-		return nil, &badRequestError{"malformed tree at byte " + strconv.Itoa(len(text)-len(p.rest)+1)}
+		return nil, &web.BadRequestError{Problem: "malformed tree at byte " + strconv.Itoa(len(text)-len(p.rest)+1)}
 	}
 	return s, nil
 }
 
 type treeParser struct{ rest string }
 
-func (p *treeParser) list(depth int) (selection, bool) {
+func (p *treeParser) list(depth int) (*selection, bool) {
 	if depth > maxTreeDepth {
 		return nil, false
 	}
-	var s selection
+	s := &selection{named: map[string]*selected{}}
 	for {
-		one, ok := p.node(depth)
-		if !ok {
+		if !p.node(s, depth) {
 			return nil, false
 		}
-		s = append(s, one)
 		if !p.take(",") {
 			return s, true
 		}
 	}
 }
 
-func (p *treeParser) node(depth int) (selected, bool) {
+func (p *treeParser) node(into *selection, depth int) bool {
 	end := strings.IndexAny(p.rest, ",[]{}")
 	if end < 0 {
 		end = len(p.rest)
 	}
 	if end == 0 {
-		return selected{}, false
+		return false
 	}
-	one := selected{name: p.rest[:end], to: -1}
+	name, one := p.rest[:end], &selected{to: -1}
 	p.rest = p.rest[end:]
 	if p.take("[") {
 		var ok bool
 		if one.of, ok = p.list(depth + 1); !ok || !p.take("]") {
-			return selected{}, false
+			return false
 		}
 	}
-	if p.take("{") {
-		return one, p.bounds(&one)
+	if p.take("{") && !p.bounds(one) {
+		return false
 	}
-	return one, true
+	into.add(name, one)
+	return true
 }
 
 func (p *treeParser) take(prefix string) bool {
@@ -136,8 +138,9 @@ func bound(text string, absent int) (int, bool) {
 	return int(n), err == nil
 }
 
-// prune keeps of a value what is selected. The class of an object is always kept.
-func (s selection) prune(value any) any {
+// prune keeps of a value what is selected. The class of an object is always kept. Once
+// ctx has ended the result is not complete.
+func (s *selection) prune(ctx context.Context, value any) any {
 	switch v := value.(type) {
 	case object:
 		kept := object{}
@@ -146,46 +149,57 @@ func (s selection) prune(value any) any {
 				kept = append(kept, m)
 				continue
 			}
-			if _, hidden := m.value.(onDemand); hidden && !s.names(m.key) {
+			one, named := s.find(m.key)
+			if _, hidden := m.value.(onDemand); one == nil || (hidden && !named) {
 				continue
 			}
-			if one, ok := s.find(m.key); ok {
-				kept = append(kept, member{m.key, one.pruned(m.value)})
-			}
+			kept = append(kept, member{m.key, one.pruned(ctx, m.value)})
 		}
 		return kept
 	case link:
-		for _, one := range s {
-			if _, ok := v.brief.get(one.name); !ok && v.full != nil {
-				return s.prune(v.full())
-			}
+		if v.full != nil && ctx.Err() == nil && s.beyond(v.brief) {
+			return s.prune(ctx, v.full())
 		}
-		return s.prune(v.brief)
+		return s.prune(ctx, v.brief)
 	case []any:
 		kept := make([]any, len(v))
 		for i := range v {
-			kept[i] = s.prune(v[i])
+			kept[i] = s.prune(ctx, v[i])
 		}
 		return kept
 	}
 	return value
 }
 
-func (one selected) pruned(value any) any {
+// beyond reports whether more is selected than an object has.
+func (s *selection) beyond(o object) bool {
+	if s == nil {
+		return false
+	}
+	has := 0
+	for _, m := range o {
+		if _, named := s.find(m.key); named {
+			has++
+		}
+	}
+	return s.any != nil || has < len(s.named)
+}
+
+func (one *selected) pruned(ctx context.Context, value any) any {
 	switch v := value.(type) {
 	case onDemand:
-		return one.pruned(v())
+		return one.pruned(ctx, v())
 	case []any:
 		from, to := one.cut(len(v))
-		return one.of.prune(v[from:to])
+		return one.of.prune(ctx, v[from:to])
 	case []string:
 		from, to := one.cut(len(v))
 		return v[from:to]
 	}
-	return one.of.prune(value)
+	return one.of.prune(ctx, value)
 }
 
-func (one selected) cut(n int) (from, to int) {
+func (one *selected) cut(n int) (from, to int) {
 	to = n
 	if one.to >= 0 {
 		to = min(one.to, n)

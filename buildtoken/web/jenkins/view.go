@@ -3,12 +3,13 @@ package jenkins
 import (
 	"context"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
 // view makes the objects of the remote API as one caller may see them, at one instant.
@@ -20,18 +21,33 @@ type view struct {
 	now  time.Time
 	// err is the first error; what was made after it is not complete.
 	err error
-	// estimates remembers how long builds of a job take.
+	// What was found once is kept: how long builds of a job take, when a build will end,
+	// and the heads of queues.
 	estimates map[string]time.Duration
+	etas      map[buildOf]string
+	lanes     map[string]queue.Lane
+	// total is how many items there are, if they were counted.
+	total int
 }
 
-func (r *reader) view(ctl *buildtoken.Controller) *view {
-	return &view{
-		r: r, ctl: ctl, d: r.api.Definition, root: r.api.Root(r.r), now: time.Now(),
-		estimates: map[string]time.Duration{},
+func (r *reader) view() (*view, error) {
+	ctl, err := r.Controller()
+	if err != nil {
+		return nil, err
 	}
+	return &view{
+		r: r, ctl: ctl, d: r.Definition, root: r.Root(), now: time.Now(), estimates: map[string]time.Duration{},
+		etas: map[buildOf]string{}, lanes: map[string]queue.Lane{},
+	}, nil
 }
 
-func (v *view) ctx() context.Context { return v.r.r.Context() }
+// buildOf is one build of a job.
+type buildOf struct {
+	job    string
+	number int64
+}
+
+func (v *view) ctx() context.Context { return v.r.R.Context() }
 
 // note keeps the first error.
 func (v *view) note(err error) {
@@ -48,19 +64,7 @@ const (
 	classView   = "hudson.model.AllView"
 )
 
-func (v *view) jobURL(full string) string {
-	var b strings.Builder
-	b.WriteString(v.root)
-	for name := range strings.SplitSeq(full, "/") {
-		b.WriteString("job/")
-		b.WriteString(url.PathEscape(name))
-		b.WriteByte('/')
-	}
-	return b.String()
-}
-
-// displayed is a full name as people see it.
-func displayed(full string) string { return strings.ReplaceAll(full, "/", " » ") }
+func (v *view) jobURL(full string) string { return web.JobURL(v.root, full) }
 
 // orNull is null for an empty text.
 func orNull(s string) any {
@@ -110,7 +114,7 @@ func (v *view) folder(full string) object {
 		{"description", nil},
 		{"displayName", name},
 		{"displayNameOrNull", nil},
-		{"fullDisplayName", displayed(full)},
+		{"fullDisplayName", web.Displayed(full)},
 		{"fullName", full},
 		{"name", name},
 		{"url", at},
@@ -126,7 +130,7 @@ func (v *view) children(folder string) []any {
 	in, _ := v.d.Tree().Folder(folder)
 	all := []any{}
 	for _, full := range in.Folders {
-		if !v.r.mayReadSome(full) {
+		if !v.r.MayReadSome(full) {
 			continue
 		}
 		_, name := job.Split(full)
@@ -137,7 +141,7 @@ func (v *view) children(folder string) []any {
 	}
 	readable := make([]string, 0, len(in.Jobs))
 	for _, full := range in.Jobs {
-		if v.r.mayRead(v.r.by, full) {
+		if v.r.MayRead(full) {
 			readable = append(readable, full)
 		}
 	}
@@ -155,13 +159,13 @@ func (v *view) children(folder string) []any {
 
 // whoAmI is the caller.
 func (v *view) whoAmI() object {
-	name, authorities := v.r.by.User, []string{"authenticated"}
+	name, authorities := v.r.User(), []string{"authenticated"}
 	if name == "" {
 		name, authorities = "anonymous", []string{"anonymous"}
 	}
 	return object{
 		{"_class", "hudson.security.WhoAmI"},
-		{"anonymous", v.r.by.User == ""},
+		{"anonymous", v.r.User() == ""},
 		{"authenticated", true},
 		{"authorities", authorities},
 		{"name", name},
@@ -170,7 +174,7 @@ func (v *view) whoAmI() object {
 
 // me is the caller's account.
 func (v *view) me() object {
-	name := v.r.by.User
+	name := v.r.User()
 	return object{
 		{"_class", "hudson.model.User"},
 		{"absoluteUrl", v.root + "user/" + url.PathEscape(name)},

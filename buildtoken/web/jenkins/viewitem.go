@@ -2,34 +2,39 @@ package jenkins
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
-// maxItems is how many items a list of the queue shows.
-const maxItems = 1000
+// Limits of the queue: how many items it shows, and how many are counted. How many there
+// are is in a header if they are not all shown.
+const (
+	maxItems = 10_000
+	allItems = 1 << 20
+)
 
 // queue lists what is queued and may be read, soonest first.
 func (v *view) queue() object {
-	entries, err := v.ctl.Items(v.ctx(), v.d, "", maxItems)
+	entries, err := v.ctl.Items(v.ctx(), v.d, "", allItems)
 	if err != nil {
 		v.note(err)
 	}
-	items := []any{}
-	for _, e := range entries {
-		if v.r.mayRead(v.r.by, e.Item.Job) {
-			items = append(items, v.item(e))
-		}
+	entries = slices.DeleteFunc(entries, func(e queue.Entry) bool { return !v.r.MayRead(e.Item.Job) })
+	v.total = len(entries)
+	entries = entries[:min(v.total, maxItems)]
+	v.prepareLanes(entries)
+	items := make([]any, len(entries))
+	for i, e := range entries {
+		items[i] = v.item(e)
 	}
 	return object{{"_class", "hudson.model.Queue"}, {"discoverableItems", []any{}}, {"items", items}}
 }
-
-// stuckAfter is how long an item waits for an executor before it is called stuck.
-const stuckAfter = 24 * time.Hour
 
 // item is one item, queued or left.
 func (v *view) item(e queue.Entry) object {
@@ -46,8 +51,8 @@ func (v *view) item(e queue.Entry) object {
 		{"id", it.ID},
 		{"inQueueSince", it.Since.UnixMilli()},
 		{"params", paramsText(it.Values)},
-		{"stuck", state == queue.Buildable && (e.Blockage.Reason == queue.NoNode || v.now.Sub(it.Due) > stuckAfter)},
-		{"task", v.task(it.Job)},
+		{"stuck", web.Stuck(v.now, e)},
+		{"task", v.task(e)},
 		{"url", "queue/item/" + strconv.FormatInt(it.ID, 10) + "/"},
 		{"why", orNull(v.why(e))},
 	}
@@ -67,15 +72,30 @@ func (v *view) item(e queue.Entry) object {
 	return append(o, member{"cancelled", e.Cancelled != nil}, member{"executable", executable})
 }
 
+// prepareLanes reads the lanes of all items at once.
+func (v *view) prepareLanes(entries []queue.Entry) {
+	jobs := map[string]bool{}
+	for _, e := range entries {
+		jobs[e.Item.Job] = true
+	}
+	lanes, err := v.ctl.Lanes(v.ctx(), slices.Sorted(maps.Keys(jobs))...)
+	v.note(err)
+	for _, lane := range lanes {
+		v.lanes[lane.Job] = lane
+	}
+}
+
 // task is the job of an item.
-func (v *view) task(full string) any {
-	lanes, err := v.ctl.Lanes(v.ctx(), full)
+func (v *view) task(e queue.Entry) any {
+	full := e.Item.Job
+	if _, ok := v.lanes[full]; !ok {
+		v.prepareLanes([]queue.Entry{e})
+	}
 	j, ok := v.d.Tree().Job(full)
-	if err != nil || !ok {
-		v.note(err)
+	if !ok {
 		return nil
 	}
-	return v.jobLink(j, lanes[0]).brief
+	return v.jobLink(j, v.lanes[full]).brief
 }
 
 // paramsText has each parameter on a line of its own, with a line break before it.
@@ -149,4 +169,31 @@ func causes(it queue.Item) []any {
 		all = append(all, object{{"_class", "hudson.model.Cause"}, {"shortDescription", fmt.Sprintf("Started by %d more triggers", it.MoreCauses)}})
 	}
 	return all
+}
+
+// why returns why a queued item is not started, with an estimate of when it will be; ""
+// if it has left the queue.
+func (v *view) why(e queue.Entry) string {
+	eta := ""
+	if e.State == queue.Blocked && e.Blockage.Reason == queue.BuildRunning {
+		eta = v.eta(e.Item.Job, e.Blockage.Number)
+	}
+	return web.WhyNow(v.now, e, eta)
+}
+
+// eta returns how long a running build will still take, as far as earlier ones tell.
+func (v *view) eta(full string, number int64) string {
+	at := buildOf{full, number}
+	if known, ok := v.etas[at]; ok {
+		return known
+	}
+	eta := "N/A"
+	if estimate := v.estimate(full); estimate >= 0 {
+		b, err := v.ctl.Build(v.ctx(), full, number)
+		if left := b.Started.Add(estimate).Sub(v.now); err == nil && left > 0 {
+			eta = web.TimeSpan(left)
+		}
+	}
+	v.etas[at] = eta
+	return eta
 }

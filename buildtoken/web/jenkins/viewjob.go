@@ -3,6 +3,7 @@ package jenkins
 import (
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
 // maxBuilds is how many builds a job shows; allBuilds shows maxAllBuilds.
@@ -74,7 +75,7 @@ func (v *view) job(j *job.Job, lane queue.Lane) object {
 		{"description", orNull(j.Description)},
 		{"displayName", j.Name()},
 		{"displayNameOrNull", nil},
-		{"fullDisplayName", displayed(full)},
+		{"fullDisplayName", web.Displayed(full)},
 		{"fullName", full},
 		{"name", j.Name()},
 		{"url", v.jobURL(full)},

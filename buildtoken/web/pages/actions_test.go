@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -105,7 +106,7 @@ func TestFormTakesDelayAndNote(t *testing.T) {
 			s.Fatalf("form = %d, want 303", w.Code)
 		}
 		s.settle()
-		s.holds(s.page("/queue/item/1/"), "Started by user alice with note: for the demo", "In its quiet period", "data-due", "Place 1 in the queue")
+		s.holds(s.page("/queue/item/1/"), "Started by user alice with note: for the demo", "In the quiet period", "data-due", "Place 1 in the queue")
 		if w := s.post("/queue/item/1/cancelForm", "alice", nil); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/ci/queue/item/1/" {
 			s.Errorf("cancel = %d to %q, want 303 to the item", w.Code, w.Header().Get("Location"))
 		}
@@ -350,5 +351,74 @@ func TestPermalinksAndHistory(t *testing.T) {
 		s.holds(s.page("/job/hello/?before=x"), ">#30<")
 		s.holds(s.page("/job/hello/8/"), `href="/ci/job/hello/7/" rel="prev"`, `href="/ci/job/hello/9/" rel="next"`, "exit status 1", "took")
 		s.lacks(s.page("/job/hello/30/"), `rel="next"`)
+	})
+}
+
+// deadlines is an answer that records when the connection stops to be read.
+type deadlines struct {
+	*httptest.ResponseRecorder
+	read []time.Time
+}
+
+func (d *deadlines) SetReadDeadline(t time.Time) error {
+	d.read = append(d.read, t)
+	return nil
+}
+
+// The time for a body ends with the body: what the handler does then must not be cut off.
+func TestFormLiftsTheDeadlineOfItsBody(t *testing.T) {
+	onSite(t, tree(), func(s *site) {
+		w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+		s.pages.Serve(w, request(http.MethodPost, "/job/hello/buildForm", "alice", url.Values{"cause": {"slow line"}}))
+		if w.Code != http.StatusSeeOther || len(w.read) < 2 || w.read[0].IsZero() || !w.read[len(w.read)-1].IsZero() {
+			t.Errorf("status %d, read deadlines %v; want 303, one deadline and then none", w.Code, w.read)
+		}
+	})
+}
+
+// Browsers send Sec-Fetch-Site to https and localhost only, and the origin alone elsewhere.
+func TestFormsWorkOnAnyHost(t *testing.T) {
+	onSite(t, tree(), func(s *site) {
+		for _, tt := range []struct {
+			name, host, root, origin string
+			want                     int
+		}{
+			{"plain HTTP on a host inside", "ci.internal:8080", "http://ci.internal:8080/", "http://ci.internal:8080", 303},
+			{"behind a proxy that ends TLS", "ci.example.com", "http://ci.example.com/", "https://ci.example.com", 303},
+			{"behind a proxy that changes the host", "backend:8080", "https://ci.example.com/", "https://ci.example.com", 303},
+			{"a browser that says nothing", "ci.internal", "http://ci.internal/", "", 303},
+			{"another site", "ci.internal:8080", "http://ci.internal:8080/", "http://evil.example", 403},
+			{"another port", "ci.internal:8080", "http://ci.internal:8080/", "http://ci.internal:8081", 403},
+			{"a page without an origin", "ci.internal:8080", "http://ci.internal:8080/", "null", 403},
+		} {
+			s.pages.site.Root = func(*http.Request) string { return tt.root }
+			for _, path := range []string{"/job/hello/buildForm", "/job/hello/1/stopForm", "/queue/item/1/cancelForm"} {
+				s.trigger("hello", nil)
+				r := request(http.MethodPost, path, "alice", nil)
+				r.Host = tt.host
+				r.Header.Del("Sec-Fetch-Site")
+				if tt.origin != "" {
+					r.Header.Set("Origin", tt.origin)
+				}
+				if w := s.do(r); w.Code != tt.want {
+					t.Errorf("%s: POST %s = %d, want %d", tt.name, path, w.Code, tt.want)
+				}
+			}
+		}
+	})
+}
+
+// A refused form leaves its address in the browser; loading it again must not be a dead end.
+func TestAddressOfAFormLeadsToItsPage(t *testing.T) {
+	onSite(t, tree(), func(s *site) {
+		for path, want := range map[string]string{
+			"/job/app/job/deploy/buildForm": "/ci/job/app/job/deploy/",
+			"/job/hello/7/stopForm":         "/ci/job/hello/7/",
+			"/queue/item/3/cancelForm":      "/ci/queue/item/3/",
+		} {
+			if w := s.get(path, "alice"); w.Code != http.StatusSeeOther || w.Header().Get("Location") != want {
+				t.Errorf("GET %s = %d, Location %q, want 303 to %q", path, w.Code, w.Header().Get("Location"), want)
+			}
+		}
 	})
 }

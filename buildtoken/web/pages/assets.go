@@ -10,6 +10,8 @@ import (
 	"path"
 	"strconv"
 	"strings"
+
+	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
 //go:embed assets
@@ -74,16 +76,16 @@ func (v *visit) assetURLs() map[string]string {
 func (v *visit) asset(name string) error {
 	a, ok := v.kit.assets[name]
 	if !ok {
-		return errMissing
+		return web.ErrNotFound
 	}
-	h := v.w.Header()
+	h := v.W.Header()
 	h.Set("Content-Type", a.contentType)
 	h.Set("Content-Length", strconv.Itoa(len(a.content)))
 	h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	h.Del("Vary")
-	v.w.WriteHeader(http.StatusOK)
-	if v.r.Method != http.MethodHead {
-		_, _ = bytes.NewReader(a.content).WriteTo(v.w) // a client that is gone learns nothing
+	v.W.WriteHeader(http.StatusOK)
+	if v.R.Method != http.MethodHead {
+		_, _ = bytes.NewReader(a.content).WriteTo(v.W) // a client that is gone learns nothing
 	}
 	return nil
 }

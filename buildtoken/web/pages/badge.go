@@ -7,8 +7,8 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
 // badgeView is what a badge says: its text, how wide that is, and a colour on
@@ -21,14 +21,14 @@ type badgeView struct {
 // badge answers with the state of a job as a picture: for everybody if the
 // job has it so, else for who may read the job.
 func (v *visit) badge(full string) error {
-	if !v.p.Definition.Badged(full) && !v.may(definition.Read, full) {
-		return errHidden
+	if !v.Definition.Badged(full) && !v.MayRead(full) {
+		return web.ErrForbidden
 	}
-	j, ok := v.p.Definition.Job(full)
+	j, ok := v.Definition.Job(full)
 	if !ok {
-		return errMissing
+		return web.ErrNotFound
 	}
-	lanes, err := v.ctl.Lanes(v.r.Context(), full)
+	lanes, err := v.ctl.Lanes(v.R.Context(), full)
 	if err != nil {
 		return err
 	}
@@ -39,20 +39,20 @@ func (v *visit) badge(full string) error {
 	}
 	sum := sha256.Sum256(b.Bytes())
 	etag := `"` + hex.EncodeToString(sum[:8]) + `"`
-	h := v.w.Header()
+	h := v.W.Header()
 	h.Set("Content-Type", "image/svg+xml")
 	// Proxies of picture hosts keep what they are not told to ask for again.
 	h.Set("Cache-Control", "no-cache, max-age=0")
 	h.Set("ETag", etag)
 	h.Del("Vary")
-	if v.r.Header.Get("If-None-Match") == etag {
-		v.w.WriteHeader(http.StatusNotModified)
+	if v.R.Header.Get("If-None-Match") == etag {
+		v.W.WriteHeader(http.StatusNotModified)
 		return nil
 	}
 	h.Set("Content-Length", strconv.Itoa(b.Len()))
-	v.w.WriteHeader(http.StatusOK)
-	if v.r.Method != http.MethodHead {
-		_, _ = b.WriteTo(v.w) // a client that is gone learns nothing
+	v.W.WriteHeader(http.StatusOK)
+	if v.R.Method != http.MethodHead {
+		_, _ = b.WriteTo(v.W) // a client that is gone learns nothing
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
 // buildHead is what changes on the page of a build while it runs.
@@ -46,27 +47,27 @@ func causesOf(it queue.Item) causesView { return causesView{Causes: it.Causes, M
 
 // build is the page of a build; wide is the one with nothing but its console.
 func (v *visit) build(full string, number int64, wide bool) (*page, error) {
-	if !v.may(definition.Read, full) {
-		return nil, errHidden
+	if !v.MayRead(full) {
+		return nil, web.ErrForbidden
 	}
-	if _, ok := v.p.Definition.Job(full); !ok {
-		return nil, errMissing
+	if _, ok := v.Definition.Job(full); !ok {
+		return nil, web.ErrNotFound
 	}
 	var changed <-chan struct{}
 	if v.streaming {
 		changed = v.ctl.WatchBuilds(full)
 	}
-	b, err := v.ctl.Build(v.r.Context(), full, number)
+	b, err := v.ctl.Build(v.R.Context(), full, number)
 	if err != nil {
 		return nil, err
 	}
-	at := buildURL(v.base, full, number)
+	at := web.BuildURL(v.base, full, number)
 	_, name := job.Split(full)
 	head := buildHead{
 		Number: number, Job: name, State: buildMark(b), Running: b.Running(), Reason: b.Reason, Abort: b.Abort,
 		Started: b.Started, Ended: b.Ended, Took: b.Ended.Sub(b.Started),
 	}
-	if b.Running() && b.Abort == "" && v.may(definition.Stop, full) {
+	if b.Running() && b.Abort == "" && v.May(definition.Stop, full) {
 		head.Stop = at + "stopForm"
 	}
 	if head.Older, head.Newer, err = v.neighbours(full, number); err != nil {
@@ -74,9 +75,9 @@ func (v *visit) build(full string, number int64, wide bool) (*page, error) {
 	}
 	display := "#" + strconv.FormatInt(number, 10)
 	pg := &page{
-		Title: displayed(full) + " " + display + " " + head.State.Word, Name: "build", Here: "jobs",
+		Title: web.Displayed(full) + " " + display + " " + head.State.Word, Name: "build", Here: "jobs",
 		Crumbs: append(v.crumbs(full), link{Text: display, URL: at}),
-		Say:    "Build " + display + ": " + head.State.Word, path: strings.TrimPrefix(buildURL("/", full, number), "/"),
+		Say:    "Build " + display + ": " + head.State.Word, path: strings.TrimPrefix(web.BuildURL("/", full, number), "/"),
 		ended: !b.Running(), changed: changed,
 		log: &logPlace{full: full, number: number}, Regions: []region{{Name: "buildhead", Data: head}},
 	}
@@ -107,17 +108,17 @@ func (v *visit) facts(b queue.Build) buildFacts {
 
 // neighbours are the builds before and after one.
 func (v *visit) neighbours(full string, number int64) (older, newer string, err error) {
-	before, err := v.ctl.Builds(v.r.Context(), full, number, 1)
+	before, err := v.ctl.Builds(v.R.Context(), full, number, 1)
 	if err != nil {
 		return "", "", err
 	}
 	if len(before) > 0 {
-		older = buildURL(v.base, full, before[0].Number)
+		older = web.BuildURL(v.base, full, before[0].Number)
 	}
 	// Builds are numbered without gaps, but those in between may be dropped.
-	after, err := v.ctl.Build(v.r.Context(), full, number+1)
+	after, err := v.ctl.Build(v.R.Context(), full, number+1)
 	if err == nil {
-		newer = buildURL(v.base, full, after.Number)
+		newer = web.BuildURL(v.base, full, after.Number)
 	} else if !missing(err) {
 		return "", "", err
 	}
@@ -141,7 +142,7 @@ const textShown = 4 << 10
 // params are the values of an item. The text of a password is never there.
 func (v *visit) params(it queue.Item) []param {
 	var all []param
-	j, _ := v.p.Definition.Job(it.Job)
+	j, _ := v.Definition.Job(it.Job)
 	for _, value := range it.Values {
 		one := param{Name: value.Name, Kind: value.Kind, Text: value.Text}
 		if j != nil {

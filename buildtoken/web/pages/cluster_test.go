@@ -219,7 +219,7 @@ func TestPagesShowWhatAnotherServerDoes(t *testing.T) {
 	a.submit("/job/app/buildForm", url.Values{"delay": {"1h"}, "cause": {"push"}}, "/queue/item/1/")
 	queue.until("queue: 1 item queued")
 	b.holds(b.page("/queue/"), `href="/ci/queue/item/1/"`)
-	b.holds(b.page("/queue/item/1/"), "In its quiet period", "Place 1 in the queue", "Started by user alice with note: push")
+	b.holds(b.page("/queue/item/1/"), "In the quiet period", "Place 1 in the queue", "Started by user alice with note: push")
 	item, job := b.live("/queue/item/1/"), b.live("/job/app/")
 	job.until("app: Never built, 1 item queued")
 

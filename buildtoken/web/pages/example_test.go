@@ -13,6 +13,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
 	"github.com/buildtoken/buildtoken/buildtoken/web/pages"
 )
 
@@ -37,13 +38,14 @@ func ExamplePages_Serve() {
 		log.Fatal(err)
 	}
 
-	p := &pages.Pages{
+	home := &web.Site{
 		Open: func() (*buildtoken.Controller, error) { return ctl, nil }, Definition: def,
-		Root:   func(*http.Request) string { return "https://ci.example.com/" },
-		Caller: func(*http.Request) definition.Caller { return definition.Caller{User: "alice"} },
+		Root: func(*http.Request) string { return "https://ci.example.com/" },
+		User: func(*http.Request) string { return "alice" },
 	}
+	var p pages.Pages
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !p.Serve(w, r) { //nolint:contextcheck // Serve takes the request's
+		if !p.Serve(home.Request(w, r)) { //nolint:contextcheck // Serve takes the request's
 			fmt.Fprint(w, "for a program")
 		}
 	})

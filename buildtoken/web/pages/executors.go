@@ -4,8 +4,8 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
 // executorRow is what one executor does.
@@ -26,8 +26,8 @@ type executorsView struct {
 
 // executors is the page of the executors of this server.
 func (v *visit) executors() (*page, error) {
-	if !v.mayReadSome() {
-		return nil, errHidden
+	if !v.MayReadSome("") {
+		return nil, web.ErrForbidden
 	}
 	view := executorsView{ShuttingDown: v.ctl.ShuttingDown()}
 	var rows []executorRow
@@ -57,9 +57,9 @@ func (v *visit) executors() (*page, error) {
 
 func (v *visit) executorRow(b queue.Build) executorRow {
 	row := executorRow{Busy: true, State: buildMark(b), Started: b.Started}
-	if _, ours := v.p.Definition.Job(b.Item.Job); ours && v.may(definition.Read, b.Item.Job) {
-		row.Build = displayed(b.Item.Job) + " #" + strconv.FormatInt(b.Number, 10)
-		row.URL = buildURL(v.base, b.Item.Job, b.Number)
+	if _, ours := v.Definition.Job(b.Item.Job); ours && v.MayRead(b.Item.Job) {
+		row.Build = web.Displayed(b.Item.Job) + " #" + strconv.FormatInt(b.Number, 10)
+		row.URL = web.BuildURL(v.base, b.Item.Job, b.Number)
 	}
 	return row
 }

@@ -1,14 +1,15 @@
 package pages
 
-import "github.com/buildtoken/buildtoken/buildtoken/queue"
+import (
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
 
 // What tests look at from outside.
 var (
-	Span       = span
-	Size       = size
-	WholeRunes = wholeRunes
-	LineStart  = lineStart
-	Nearest    = func(r, g, b int) int { return int(nearest(rgb{r, g, b}).index) }
+	Span      = span
+	Size      = size
+	LineStart = lineStart
+	Nearest   = func(r, g, b int) int { return int(nearest(rgb{r, g, b}).index) }
 	// ColourSheet is the style sheet of the colours in logs.
 	ColourSheet = func() string { return string(colourSheet()) }
 	BadgeOf     = func(l queue.Lane, disabled bool) string { text, _ := badgeOf(l, disabled); return text }

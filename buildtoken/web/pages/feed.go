@@ -8,8 +8,8 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
 // Limits of a feed: how many builds it has, and how many of one job if there
@@ -49,21 +49,21 @@ type atomEntry struct {
 // being the root, as Atom.
 func (v *visit) feed(full string) error {
 	jobs, limit := []string{full}, feedEntries
-	if _, ok := v.p.Definition.Job(full); !ok {
-		jobs, limit = v.readable(full), feedPerJob
-		if len(jobs) == 0 && v.may(definition.Read, full) {
-			if _, ok := v.p.Definition.Tree().Folder(full); !ok {
-				return errMissing
+	if _, ok := v.Definition.Job(full); !ok {
+		jobs, limit = v.Readable(full), feedPerJob
+		if len(jobs) == 0 && v.MayRead(full) {
+			if _, ok := v.Definition.Tree().Folder(full); !ok {
+				return web.ErrNotFound
 			}
 		} else if len(jobs) == 0 {
-			return errHidden
+			return web.ErrForbidden
 		}
-	} else if !v.may(definition.Read, full) {
-		return errHidden
+	} else if !v.MayRead(full) {
+		return web.ErrForbidden
 	}
 	var builds []queue.Build
 	for _, name := range jobs {
-		some, err := v.ctl.Builds(v.r.Context(), name, 0, limit)
+		some, err := v.ctl.Builds(v.R.Context(), name, 0, limit)
 		if err != nil {
 			return err
 		}
@@ -76,25 +76,25 @@ func (v *visit) feed(full string) error {
 		return err
 	}
 	text = append([]byte(xml.Header), text...)
-	h := v.w.Header()
+	h := v.W.Header()
 	h.Set("Content-Type", "application/atom+xml; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(len(text)))
 	h.Del("Vary")
-	v.w.WriteHeader(http.StatusOK)
-	if v.r.Method != http.MethodHead {
-		_, _ = bytes.NewReader(text).WriteTo(v.w) // a client that is gone learns nothing
+	v.W.WriteHeader(http.StatusOK)
+	if v.R.Method != http.MethodHead {
+		_, _ = bytes.NewReader(text).WriteTo(v.W) // a client that is gone learns nothing
 	}
 	return nil
 }
 
 func (v *visit) atom(full string, builds []queue.Build) atomFeed {
-	at := jobURL(v.root, full)
+	at := web.JobURL(v.Root(), full)
 	f := atomFeed{
 		ID: at + "rssAll", Title: "All builds", Author: "buildtoken", Updated: stamp(time.Unix(0, 0)),
 		Links: []atomLink{{"self", "application/atom+xml", at + "rssAll"}, {"alternate", "text/html", at}},
 	}
 	if full != "" {
-		f.Title = "Builds of " + displayed(full)
+		f.Title = "Builds of " + web.Displayed(full)
 	}
 	var newest time.Time
 	for _, b := range builds {
@@ -106,9 +106,9 @@ func (v *visit) atom(full string, builds []queue.Build) atomFeed {
 			newest = changed
 			f.Updated = stamp(newest)
 		}
-		url := buildURL(v.root, b.Item.Job, b.Number)
+		url := web.BuildURL(v.Root(), b.Item.Job, b.Number)
 		e := atomEntry{
-			ID: url, Title: displayed(b.Item.Job) + " #" + strconv.FormatInt(b.Number, 10) + " " + buildMark(b).Word,
+			ID: url, Title: web.Displayed(b.Item.Job) + " #" + strconv.FormatInt(b.Number, 10) + " " + buildMark(b).Word,
 			Published: stamp(b.Started), Updated: stamp(changed), Link: atomLink{"alternate", "text/html", url}, Summary: b.Reason,
 		}
 		if len(b.Item.Causes) > 0 && e.Summary == "" {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
 // formView is the form that starts a build.
@@ -35,7 +36,7 @@ type field struct {
 
 // freshForm is the form with the defaults.
 func (v *visit) freshForm(j *job.Job) *formView {
-	form := &formView{Action: jobURL(v.base, j.FullName) + "buildForm", Disabled: j.Disabled}
+	form := &formView{Action: web.JobURL(v.base, j.FullName) + "buildForm", Disabled: j.Disabled}
 	if quiet := j.Settings.QuietPeriod; quiet != nil {
 		form.Quiet = span(*quiet)
 	}

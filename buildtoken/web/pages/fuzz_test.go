@@ -3,7 +3,6 @@ package pages_test
 import (
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -14,7 +13,6 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
-	"github.com/buildtoken/buildtoken/buildtoken/web/pages"
 )
 
 // marker stands in everything that only readers may see.
@@ -84,15 +82,8 @@ func FuzzPages(f *testing.F) {
 	changed := ctl.Watch()
 	stopping := make(chan struct{}) // streams end at once
 	close(stopping)
-	p := &pages.Pages{
-		Open: func() (*buildtoken.Controller, error) { return ctl, nil }, Definition: def,
-		Root: func(*http.Request) string { return root },
-		Caller: func(r *http.Request) definition.Caller {
-			user, _, _ := r.BasicAuth()
-			return definition.Caller{User: user, Remote: netip.MustParseAddr("192.0.2.7")}
-		},
-		Done: stopping,
-	}
+	p := pagesOf(ctl, def, nil)
+	p.site.Done = stopping
 	f.Fuzz(func(t *testing.T, target, accept, form, origin string) {
 		u, err := url.ParseRequestURI(target)
 		if err != nil {

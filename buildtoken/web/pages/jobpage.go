@@ -9,6 +9,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
 // buildsShown is how many builds one page of a job's history has.
@@ -48,20 +49,20 @@ type historyView struct {
 // job is the page of a job that the site has. form is what somebody has sent
 // and has to send again; nil for a fresh one.
 func (v *visit) job(full string, form *formView) (*page, error) {
-	if !v.may(definition.Read, full) {
-		return nil, errHidden
+	if !v.MayRead(full) {
+		return nil, web.ErrForbidden
 	}
-	j, ok := v.p.Definition.Job(full)
+	j, ok := v.Definition.Job(full)
 	if !ok {
-		return nil, errMissing
+		return nil, web.ErrNotFound
 	}
-	lanes, err := v.ctl.Lanes(v.r.Context(), full)
+	lanes, err := v.ctl.Lanes(v.R.Context(), full)
 	if err != nil {
 		return nil, err
 	}
-	at := jobURL(v.base, full)
+	at := web.JobURL(v.base, full)
 	head := jobHead{Name: j.Name(), Description: j.Description, Disabled: j.Disabled, Concurrent: j.Concurrent, State: laneMark(lanes[0])}
-	if v.p.Definition.Badged(full) {
+	if v.Definition.Badged(full) {
 		head.Badge = at + "badge/icon.svg"
 	}
 	history, paged, err := v.history(full, at)
@@ -73,12 +74,12 @@ func (v *visit) job(full string, form *formView) (*page, error) {
 		return nil, err
 	}
 	pg := &page{
-		Title: displayed(full), Name: "job", Here: "jobs", Crumbs: v.crumbs(full), Feed: at + "rssAll",
+		Title: web.Displayed(full), Name: "job", Here: "jobs", Crumbs: v.crumbs(full), Feed: at + "rssAll",
 		Say:  j.Name() + ": " + head.State.Word + ", " + plural(len(queued.Entries), "item", "items") + " queued",
-		next: next, path: strings.TrimPrefix(jobURL("/", full), "/"),
+		next: next, path: strings.TrimPrefix(web.JobURL("/", full), "/"),
 	}
 	pg.Regions = []region{{Name: "jobhead", Data: head}}
-	if form == nil && v.may(definition.Start, full) {
+	if form == nil && v.May(definition.Start, full) {
 		form = v.freshForm(j)
 	}
 	if form != nil {
@@ -99,12 +100,12 @@ func laneMark(l queue.Lane) mark {
 	case l.LastEnded > 0:
 		return resultMark(l.Last)
 	}
-	return neverBuilt()
+	return neverBuilt
 }
 
 func (v *visit) history(full, at string) (view historyView, paged bool, err error) {
-	before, paged := parseNumber(v.r.URL.Query().Get("before"))
-	builds, err := v.ctl.Builds(v.r.Context(), full, before, buildsShown+1)
+	before, paged := web.Number(v.R.URL.Query().Get("before"))
+	builds, err := v.ctl.Builds(v.R.Context(), full, before, buildsShown+1)
 	if err != nil {
 		return view, paged, err
 	}
@@ -123,7 +124,7 @@ func (v *visit) history(full, at string) (view historyView, paged bool, err erro
 
 func (v *visit) buildRow(b queue.Build) buildRow {
 	row := buildRow{
-		Number: b.Number, URL: buildURL(v.base, b.Item.Job, b.Number), State: buildMark(b),
+		Number: b.Number, URL: web.BuildURL(v.base, b.Item.Job, b.Number), State: buildMark(b),
 		Started: b.Started, Running: b.Running(), More: b.Item.Triggers() - 1,
 	}
 	if !b.Running() {
@@ -135,46 +136,22 @@ func (v *visit) buildRow(b queue.Build) buildRow {
 	return row
 }
 
-// permalinks are names for builds, and which builds they mean.
-func permalinks() map[string]func(queue.Build) bool {
-	return map[string]func(queue.Build) bool{
-		"lastBuild":             func(queue.Build) bool { return true },
-		"lastCompletedBuild":    func(b queue.Build) bool { return !b.Running() },
-		"lastSuccessfulBuild":   func(b queue.Build) bool { return b.Result == queue.Success || b.Result == queue.Unstable },
-		"lastUnstableBuild":     func(b queue.Build) bool { return b.Result == queue.Unstable },
-		"lastStableBuild":       func(b queue.Build) bool { return b.Result == queue.Success },
-		"lastFailedBuild":       func(b queue.Build) bool { return b.Result == queue.Failure },
-		"lastUnsuccessfulBuild": func(b queue.Build) bool { return !b.Running() && b.Result != queue.Success },
+// permalink goes to the build that a name such as lastBuild means.
+func (v *visit) permalink(full, name, suffix string) (*page, error) {
+	if !v.MayRead(full) {
+		return nil, web.ErrForbidden
 	}
+	if _, ok := v.Definition.Job(full); !ok {
+		return nil, web.ErrNotFound
+	}
+	b, err := web.FindBuild(v.R.Context(), v.ctl, full, name, nil)
+	if err != nil {
+		return nil, err
+	}
+	return &page{redirect: web.BuildURL(v.base, full, b.Number) + suffix}, nil
 }
 
-// permalink goes to the newest build that is meant.
-func (v *visit) permalink(full string, is func(queue.Build) bool, suffix string) (*page, error) {
-	if !v.may(definition.Read, full) {
-		return nil, errHidden
-	}
-	if _, ok := v.p.Definition.Job(full); !ok {
-		return nil, errMissing
-	}
-	const some = 100
-	for before := int64(0); ; {
-		builds, err := v.ctl.Builds(v.r.Context(), full, before, some)
-		if err != nil {
-			return nil, err
-		}
-		for _, b := range builds {
-			if is(b) {
-				return &page{redirect: buildURL(v.base, full, b.Number) + suffix}, nil
-			}
-			before = b.Number
-		}
-		if len(builds) < some {
-			return nil, errMissing
-		}
-	}
-}
-
-// missing says whether an error means that something is not there.
+// missing reports whether an error means that something is not there.
 func missing(err error) bool { return errors.Is(err, queue.ErrNotFound) }
 
 // description is that of a parameter of the newest definition.

@@ -165,7 +165,7 @@ func TestItemTurnsIntoItsBuild(t *testing.T) {
 		s.triggerIn("hello", "10s")
 		out, ended, stop := s.open("/queue/-/events/queue/item/1/", "rita")
 		defer stop()
-		s.streams(out, "page item: Item 1: Quiet period. In its quiet period")
+		s.streams(out, "page item: Item 1: Quiet period. In the quiet period")
 		time.Sleep(11 * time.Second)
 		<-ended
 		s.streams(out, `go "/ci/job/hello/1/"`)
@@ -180,7 +180,7 @@ func TestCancelledItemIsTheEnd(t *testing.T) {
 		s.post("/queue/item/1/cancelForm", "alice", nil)
 		time.Sleep(time.Second)
 		<-ended
-		s.streams(out, "page item: Item 1: Quiet period. In its quiet period", "page item: Item 1: Cancelled. ", "done null")
+		s.streams(out, "page item: Item 1: Quiet period. In the quiet period", "page item: Item 1: Cancelled. ", "done null")
 	})
 }
 
@@ -257,7 +257,7 @@ func TestStreamEnds(t *testing.T) {
 	t.Run("with the configuration", func(t *testing.T) {
 		onSite(t, tree(), func(s *site) {
 			done := make(chan struct{})
-			s.pages.Done = done
+			s.pages.site.Done = done
 			s.trigger("app/deploy", nil)
 			_, ended, stop := s.open("/queue/-/events/job/app/job/deploy/1/", "alice")
 			defer stop()

@@ -6,10 +6,8 @@ import (
 	"errors"
 	"io"
 	"strconv"
-	"unicode/utf8"
 
-	"github.com/buildtoken/buildtoken/buildtoken/console"
-	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
 const (
@@ -35,10 +33,14 @@ type logEvent struct {
 
 // followLog sends a log as it grows, until it is complete or ctx ends. Its
 // error means that the client is gone.
-func (v *visit) followLog(ctx context.Context, out *events, of logPlace) error {
-	log, ok := v.waitForLog(ctx, of)
-	if !ok {
+func (v *visit) followLog(ctx context.Context, out *web.Events, of logPlace) error {
+	b, err := v.ctl.Build(ctx, of.full, of.number)
+	if err != nil {
 		return nil
+	}
+	log, _, err := v.WaitForLog(ctx, v.ctl, b.Item.ID)
+	if err != nil || log == nil {
+		return nil // the page says what became of it
 	}
 	defer func() { _ = log.Close() }() // only read
 	at := v.startOf()
@@ -72,7 +74,7 @@ func (v *visit) followLog(ctx context.Context, out *events, of logPlace) error {
 			}
 			text := piece[:n]
 			if at+int64(len(text)) < end || !complete {
-				text = text[:wholeRunes(text)]
+				text = text[:web.WholeRunes(text)]
 			}
 			if len(text) == 0 && !reset {
 				break
@@ -82,7 +84,7 @@ func (v *visit) followLog(ctx context.Context, out *events, of logPlace) error {
 				line = at + int64(nl) + 1
 			}
 			e.Line, at, reset = line, e.To, false
-			if err := out.send("log", strconv.FormatInt(at, 10), e); err != nil {
+			if err := out.SendJSON("log", strconv.FormatInt(at, 10), e); err != nil {
 				return err
 			}
 			if len(text) == 0 {
@@ -94,36 +96,4 @@ func (v *visit) followLog(ctx context.Context, out *events, of logPlace) error {
 		}
 		last = !log.Settle(ctx)
 	}
-}
-
-// waitForLog opens a log; that of a build that has just started may come a
-// moment later. Not ok: there is none.
-func (v *visit) waitForLog(ctx context.Context, of logPlace) (*console.Reader, bool) {
-	b, err := v.ctl.Build(ctx, of.full, of.number)
-	if err != nil {
-		return nil, false
-	}
-	var log *console.Reader
-	_, err = v.ctl.Await(ctx, v.p.Definition, b.Item.ID, func(e queue.Entry) bool {
-		opened, err := v.ctl.Log(ctx, of.full, of.number)
-		if err == nil {
-			log = opened
-		}
-		return !missing(err) || e.Build == nil || e.Ended()
-	})
-	return log, err == nil && log != nil
-}
-
-// wholeRunes is how much of a text can be cut off without cutting a character.
-// Bytes that are no UTF-8 are characters of their own.
-func wholeRunes(text []byte) int {
-	for n := 1; n <= min(utf8.UTFMax-1, len(text)); n++ {
-		if at := len(text) - n; utf8.RuneStart(text[at]) {
-			if !utf8.FullRune(text[at:]) {
-				return at
-			}
-			break
-		}
-	}
-	return len(text)
 }

@@ -10,8 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/buildtoken/buildtoken/buildtoken/console"
-	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
 const (
@@ -53,13 +53,13 @@ func (v *visit) console(b queue.Build, at string, wide bool) (consoleView, error
 	full := b.Item.Job
 	view := consoleView{
 		Running: b.Running(), Complete: !b.Running(), Text: at + "consoleText",
-		Part: buildURL(v.base+own+"log/", full, b.Number), Wide: at + "console",
-		Events: buildURL(v.base+own+"events/", full, b.Number),
+		Part: web.BuildURL(v.base+own+"log/", full, b.Number), Wide: at + "console",
+		Events: web.BuildURL(v.base+own+"events/", full, b.Number),
 	}
 	if wide {
 		view.Wide, view.Back = "", at
 	}
-	log, err := v.ctl.Log(v.r.Context(), full, b.Number)
+	log, err := v.ctl.Log(v.R.Context(), full, b.Number)
 	if missing(err) {
 		return view, nil // not there yet, or no longer
 	}
@@ -118,18 +118,18 @@ func readPart(log *console.Reader, from, to int64) ([]byte, error) {
 // logPart answers with the bytes from ?from= to ?to= of a log, at most
 // partMost of them. X-Log-Size says how many there are in all.
 func (v *visit) logPart(full string, number int64) error {
-	if !v.may(definition.Read, full) {
-		return errHidden
+	if !v.MayRead(full) {
+		return web.ErrForbidden
 	}
-	if _, ok := v.p.Definition.Job(full); !ok {
-		return errMissing
+	if _, ok := v.Definition.Job(full); !ok {
+		return web.ErrNotFound
 	}
-	log, err := v.ctl.Log(v.r.Context(), full, number)
+	log, err := v.ctl.Log(v.R.Context(), full, number)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = log.Close() }() // only read
-	query := v.r.URL.Query()
+	query := v.R.URL.Query()
 	total := log.Size()
 	from := clamp(query.Get("from"), total)
 	to := min(clamp(query.Get("to"), total), from+partMost)
@@ -137,13 +137,13 @@ func (v *visit) logPart(full string, number int64) error {
 	if err != nil {
 		return err
 	}
-	h := v.w.Header()
+	h := v.W.Header()
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(len(text)))
 	h.Set("X-Log-Size", strconv.FormatInt(total, 10))
-	v.w.WriteHeader(http.StatusOK)
-	if v.r.Method != http.MethodHead {
-		_, _ = v.w.Write(text) // a client that is gone learns nothing
+	v.W.WriteHeader(http.StatusOK)
+	if v.R.Method != http.MethodHead {
+		_, _ = v.W.Write(text) // a client that is gone learns nothing
 	}
 	return nil
 }

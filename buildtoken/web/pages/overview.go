@@ -5,9 +5,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
 // jobRow is a job in a list.
@@ -42,13 +42,13 @@ type jobsView struct {
 // overview is the page of a folder, "" being the root. What is no folder, and
 // one in which there is nothing for the caller, look the same.
 func (v *visit) overview(folder string) (*page, error) {
-	jobs := v.readable(folder)
+	jobs := v.Readable(folder)
 	if len(jobs) == 0 {
-		if !v.may(definition.Read, folder) {
-			return nil, errHidden
+		if !v.MayRead(folder) {
+			return nil, web.ErrForbidden
 		}
-		if _, ok := v.p.Definition.Tree().Folder(folder); !ok {
-			return nil, errMissing
+		if _, ok := v.Definition.Tree().Folder(folder); !ok {
+			return nil, web.ErrNotFound
 		}
 	}
 	// Jobs of one folder stand together, and those of the folder itself come first.
@@ -57,15 +57,15 @@ func (v *visit) overview(folder string) (*page, error) {
 		other, _ := job.Split(b)
 		return strings.Compare(above, other)
 	})
-	lanes, err := v.ctl.Lanes(v.r.Context(), jobs...)
+	lanes, err := v.ctl.Lanes(v.R.Context(), jobs...)
 	if err != nil {
 		return nil, err
 	}
 	view := jobsView{Title: "Jobs", Empty: len(jobs) == 0}
-	pg := &page{Title: "Jobs", Name: "jobs", Here: "jobs", Feed: v.base + "rssAll", path: strings.TrimPrefix(jobURL("/", folder), "/")}
+	pg := &page{Title: "Jobs", Name: "jobs", Here: "jobs", Feed: v.base + "rssAll", path: strings.TrimPrefix(web.JobURL("/", folder), "/")}
 	if folder != "" {
 		_, view.Title = job.Split(folder)
-		pg.Title, pg.Feed = displayed(folder), jobURL(v.base, folder)+"rssAll"
+		pg.Title, pg.Feed = web.Displayed(folder), web.JobURL(v.base, folder)+"rssAll"
 		pg.Crumbs = v.crumbs(folder)
 	}
 	at := ""
@@ -88,19 +88,19 @@ func (v *visit) overview(folder string) (*page, error) {
 
 func (v *visit) jobRow(full string, lane queue.Lane) (jobRow, error) {
 	_, name := job.Split(full)
-	row := jobRow{Name: name, URL: jobURL(v.base, full), Last: neverBuilt(), Queued: lane.Queued}
-	if j, ok := v.p.Definition.Job(full); ok {
+	row := jobRow{Name: name, URL: web.JobURL(v.base, full), Last: neverBuilt, Queued: lane.Queued}
+	if j, ok := v.Definition.Job(full); ok {
 		row.Description, row.Disabled = j.Description, j.Disabled
 	}
 	if lane.LastNumber == 0 {
 		return row, nil
 	}
-	builds, err := v.ctl.Builds(v.r.Context(), full, 0, 1)
+	builds, err := v.ctl.Builds(v.R.Context(), full, 0, 1)
 	if err != nil || len(builds) == 0 {
 		return row, err
 	}
 	b := builds[0]
-	row.Last, row.Build, row.BuildURL, row.Started = buildMark(b), b.Number, buildURL(v.base, full, b.Number), b.Started
+	row.Last, row.Build, row.BuildURL, row.Started = buildMark(b), b.Number, web.BuildURL(v.base, full, b.Number), b.Started
 	if !b.Running() {
 		row.Took = b.Ended.Sub(b.Started)
 	}
@@ -121,5 +121,5 @@ func (v *visit) pathBelow(folder, full string) []link {
 	if above != folder && above == "" {
 		return nil
 	}
-	return append(v.pathBelow(folder, above), link{Text: name, URL: jobURL(v.base, full)})
+	return append(v.pathBelow(folder, above), link{Text: name, URL: web.JobURL(v.base, full)})
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
 // entryRow is an item in a list.
@@ -40,8 +41,8 @@ type entriesView struct {
 
 // queuePage is the page of the queue.
 func (v *visit) queuePage() (*page, error) {
-	if !v.mayReadSome() {
-		return nil, errHidden
+	if !v.MayReadSome("") {
+		return nil, web.ErrForbidden
 	}
 	view, next, err := v.entries("")
 	if err != nil {
@@ -57,7 +58,7 @@ func (v *visit) queuePage() (*page, error) {
 // entries lists the items that the caller may read, of one job or, if full is
 // "", of all. next is when the first of them that waits becomes due.
 func (v *visit) entries(full string) (view entriesView, next time.Time, err error) {
-	all, err := v.ctl.Items(v.r.Context(), v.p.Definition, full, queuedShown+1)
+	all, err := v.ctl.Items(v.R.Context(), v.Definition, full, queuedShown+1)
 	if err != nil {
 		return view, next, err
 	}
@@ -66,7 +67,7 @@ func (v *visit) entries(full string) (view entriesView, next time.Time, err erro
 		all, view.More = all[:queuedShown], true
 	}
 	for _, e := range all {
-		if full == "" && !v.may(definition.Read, e.Item.Job) {
+		if full == "" && !v.MayRead(e.Item.Job) {
 			continue
 		}
 		view.Entries = append(view.Entries, v.entryRow(e))
@@ -79,8 +80,8 @@ func (v *visit) entries(full string) (view entriesView, next time.Time, err erro
 
 func (v *visit) entryRow(e queue.Entry) entryRow {
 	row := entryRow{
-		ID: e.Item.ID, URL: itemURL(v.base, e.Item.ID), Job: displayed(e.Item.Job), JobURL: jobURL(v.base, e.Item.Job),
-		State: entryMark(e), Why: why(e), Since: e.Item.Since, More: e.Item.Triggers() - 1, Position: position(e.Position),
+		ID: e.Item.ID, URL: web.ItemURL(v.base, e.Item.ID), Job: web.Displayed(e.Item.Job), JobURL: web.JobURL(v.base, e.Item.Job),
+		State: entryMark(e), Why: web.Why(e, "", ""), Since: e.Item.Since, More: e.Item.Triggers() - 1, Position: position(e.Position),
 	}
 	if e.State == queue.Waiting {
 		row.Due = e.Item.Due
@@ -88,7 +89,7 @@ func (v *visit) entryRow(e queue.Entry) entryRow {
 	if len(e.Item.Causes) > 0 {
 		row.Cause = e.Item.Causes[0].String()
 	}
-	if e.State != queue.Left && v.may(definition.Stop, e.Item.Job) {
+	if e.State != queue.Left && v.May(definition.Stop, e.Item.Job) {
 		row.Cancel = row.URL + "cancelForm"
 	}
 	return row
@@ -120,14 +121,14 @@ func (v *visit) item(id int64) (*page, error) {
 		return nil, err
 	}
 	if entry.Build != nil {
-		return &page{redirect: buildURL(v.base, entry.Item.Job, entry.Build.Number)}, nil
+		return &page{redirect: web.BuildURL(v.base, entry.Item.Job, entry.Build.Number)}, nil
 	}
 	number := strconv.FormatInt(id, 10)
 	view := itemView{entryRow: v.entryRow(entry), Causes: causesOf(entry.Item), Params: v.params(entry.Item)}
 	pg := &page{
-		Title: "Queue item " + number + " of " + displayed(entry.Item.Job), Name: "item", Here: "queue",
-		Crumbs: append(v.crumbs(entry.Item.Job), link{Text: "Item " + number, URL: itemURL(v.base, id)}),
-		Say:    "Item " + number + ": " + view.State.Word + ". " + view.Why, path: strings.TrimPrefix(itemURL("/", id), "/"),
+		Title: "Queue item " + number + " of " + web.Displayed(entry.Item.Job), Name: "item", Here: "queue",
+		Crumbs: append(v.crumbs(entry.Item.Job), link{Text: "Item " + number, URL: web.ItemURL(v.base, id)}),
+		Say:    "Item " + number + ": " + view.State.Word + ". " + view.Why, path: strings.TrimPrefix(web.ItemURL("/", id), "/"),
 		next: view.Due,
 	}
 	if c := entry.Cancelled; c != nil {
@@ -138,14 +139,14 @@ func (v *visit) item(id int64) (*page, error) {
 }
 
 func (v *visit) readableEntry(id int64) (queue.Entry, error) {
-	entry, err := v.ctl.Entry(v.r.Context(), v.p.Definition, id)
+	entry, err := v.ctl.Entry(v.R.Context(), v.Definition, id)
 	switch {
-	case err == nil && v.may(definition.Read, entry.Item.Job):
+	case err == nil && v.MayRead(entry.Item.Job):
 		return entry, nil
 	case err != nil && !missing(err):
 		return queue.Entry{}, err
-	case v.mayReadSome():
-		return queue.Entry{}, errMissing
+	case v.MayReadSome(""):
+		return queue.Entry{}, web.ErrNotFound
 	}
-	return queue.Entry{}, errHidden
+	return queue.Entry{}, web.ErrForbidden
 }

@@ -123,13 +123,13 @@ func (v *visit) show(load loader) error {
 
 // redirect sends the browser to another page, which it gets with GET.
 func (v *visit) redirect(to string) {
-	v.w.Header().Set("Location", to)
-	v.w.WriteHeader(http.StatusSeeOther)
+	v.W.Header().Set("Location", to)
+	v.W.WriteHeader(http.StatusSeeOther)
 }
 
 // write answers with a page that is loaded already.
 func (v *visit) write(pg *page) {
-	f := frame{page: pg, Base: v.base, User: v.by.User, Assets: v.assetURLs()}
+	f := frame{page: pg, Base: v.base, User: v.User(), Assets: v.assetURLs()}
 	live := false
 	for _, r := range pg.Regions {
 		out, err := v.region(r)
@@ -148,23 +148,23 @@ func (v *visit) write(pg *page) {
 		v.broken(err)
 		return
 	}
-	h := v.w.Header()
+	h := v.W.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(b.Len()))
 	status := pg.status
 	if status == 0 {
 		status = http.StatusOK
 	}
-	v.w.WriteHeader(status)
-	if v.r.Method != http.MethodHead {
-		_, _ = b.WriteTo(v.w) // a client that is gone learns nothing
+	v.W.WriteHeader(status)
+	if v.R.Method != http.MethodHead {
+		_, _ = b.WriteTo(v.W) // a client that is gone learns nothing
 	}
 }
 
 // broken is for a template of ours that does not work.
 func (v *visit) broken(err error) {
-	v.p.log().Error("page could not be rendered", zap.String("path", v.r.URL.Path), zap.Error(err))
-	v.w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	v.w.WriteHeader(http.StatusInternalServerError)
-	_, _ = io.WriteString(v.w, "internal error\n") // a client that is gone learns nothing
+	v.Logger().Error("page could not be rendered", zap.String("path", v.R.URL.Path), zap.Error(err))
+	v.W.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	v.W.WriteHeader(http.StatusInternalServerError)
+	_, _ = io.WriteString(v.W, "internal error\n") // a client that is gone learns nothing
 }

@@ -1,219 +1,132 @@
 package pages
 
 import (
-	"mime"
 	"net/http"
-	"net/url"
-	"slices"
-	"strconv"
-	"strings"
-	"unicode/utf8"
 
-	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
-// weigh reads one media range of an Accept header and its weight.
-func weigh(part string) (kind string, weight float64) {
-	kind, params, err := mime.ParseMediaType(part)
-	if err != nil {
-		return "", 0
-	}
-	q, given := params["q"]
-	if !given {
-		return kind, 1
-	}
-	weight, err = strconv.ParseFloat(q, 64)
-	if err != nil || !(weight >= 0 && weight <= 1) {
-		return kind, 0
-	}
-	return kind, weight
-}
-
-// route is what a path leads to.
-type route struct {
+// target is what a path leads to.
+type target struct {
 	methods []string
-	// shared paths are those of the remote API too; who does not prefer HTML gets that.
+	// shared paths are those of the remote API too: a client that does not want HTML
+	// gets that.
 	shared bool
-	// common paths may well be somebody else's on the same site, as a home page
-	// is: they are ours only for who may read.
+	// common paths may belong to something else on the same site, as the home page does:
+	// they are served only to callers who may read.
 	common          bool
 	needsController bool
 	serve           func(*visit) error
+	// form is set for the address of a form, and page is where its page is, below the root.
+	form bool
+	page string
 }
 
 // loader makes a page as it is at the visit's instant.
 type loader func(*visit) (*page, error)
 
-func reading(serve func(*visit) error) route {
-	return route{methods: []string{http.MethodGet, http.MethodHead}, needsController: true, serve: serve}
+func reading(serve func(*visit) error) target {
+	return target{methods: []string{http.MethodGet, http.MethodHead}, needsController: true, serve: serve}
 }
 
-func submitting(serve func(*visit) error) route {
-	return route{methods: []string{http.MethodPost}, needsController: true, serve: serve}
+func submitting(page string, serve func(*visit) error) target {
+	return target{methods: []string{http.MethodPost}, needsController: true, serve: serve, form: true, page: page}
 }
 
 // own is the first part of paths that nothing else can have. It is not below
-// buildByToken, which people keep out of what asks for a login: streams and
-// parts of logs are for who may read.
+// buildByToken, which guards in front leave open: streams and parts of logs are for
+// callers who may read.
 const own = "queue/-/"
 
-// route finds what a path leads to; not ok is somebody else's.
-func (p *Pages) route(path []string) (route, bool) {
-	if len(path) >= 3 && path[0] == "queue" && path[1] == "-" {
-		return p.ownRoute(path[2], path[3:])
+// route finds what a path leads to. If it is not ok, the path belongs to another handler.
+func route(q *web.Request) (target, bool) {
+	p := q.Path
+	if p.Len() >= 3 && p.At(0) == "queue" && p.At(1) == "-" {
+		return ownRoute(q, p.At(2), p.From(3))
 	}
-	if load, ok := p.page(path); ok {
+	if load, ok := pageOf(q, p); ok {
 		rt := reading(func(v *visit) error { return v.show(load) })
-		rt.shared = true
-		rt.common = len(path) == 0 || path[0] == "computer"
-		// POST to a page is the remote API's.
-		return rt, true
+		// POST to a page is the remote API's. The home page has no other form.
+		rt.common = p.Len() == 0 || p.At(0) == "computer"
+		rt.shared = p.Len() > 0
+		return rt, p.Len() > 0 || q.R.Method == http.MethodGet || q.R.Method == http.MethodHead
 	}
-	if slices.Equal(path, []string{"rssAll"}) {
+	if p.Is("rssAll") {
 		rt := reading(func(v *visit) error { return v.feed("") })
 		rt.common = true
 		return rt, true
 	}
-	if len(path) == 4 && path[0] == "queue" && path[1] == "item" && path[3] == "cancelForm" {
-		id, ok := parseNumber(path[2])
-		return submitting(func(v *visit) error { return v.cancel(id) }), ok
+	if p.Len() == 4 && p.At(0) == "queue" && p.At(1) == "item" && p.At(3) == "cancelForm" {
+		id, ok := web.Number(p.At(2))
+		return submitting(web.ItemURL("", id), func(v *visit) error { return v.cancel(id) }), ok
 	}
-	full, rest := jobPath(path)
+	full, rest := p.Job()
 	if full == "" {
-		return route{}, false
+		return target{}, false
 	}
 	return jobRoute(full, rest)
 }
 
 // jobRoute is for what stands below a job and is no page.
-func jobRoute(full string, rest []string) (route, bool) {
+func jobRoute(full string, rest web.Path) (target, bool) {
 	switch {
-	case len(rest) == 1 && rest[0] == "rssAll":
+	case rest.Is("rssAll"):
 		return reading(func(v *visit) error { return v.feed(full) }), true
-	case len(rest) == 2 && rest[0] == "badge" && (rest[1] == "icon" || rest[1] == "icon.svg"):
+	case rest.Is("badge", "icon"), rest.Is("badge", "icon.svg"):
 		return reading(func(v *visit) error { return v.badge(full) }), true
-	case len(rest) == 1 && rest[0] == "buildForm":
-		return submitting(func(v *visit) error { return v.start(full) }), true
-	case len(rest) == 2 && rest[1] == "stopForm":
-		number, ok := parseNumber(rest[0])
-		return submitting(func(v *visit) error { return v.stop(full, number) }), ok
+	case rest.Is("buildForm"):
+		return submitting(web.JobURL("", full), func(v *visit) error { return v.start(full) }), true
+	case rest.Len() == 2 && rest.At(1) == "stopForm":
+		number, ok := web.Number(rest.At(0))
+		return submitting(web.BuildURL("", full, number), func(v *visit) error { return v.stop(full, number) }), ok
 	}
-	return route{}, false
+	return target{}, false
 }
 
 // ownRoute is for what pages need besides pages.
-func (p *Pages) ownRoute(kind string, rest []string) (route, bool) {
+func ownRoute(q *web.Request, kind string, rest web.Path) (target, bool) {
 	switch kind {
 	case "assets":
-		if len(rest) != 1 {
-			return route{}, false
-		}
-		rt := reading(func(v *visit) error { return v.asset(rest[0]) })
+		rt := reading(func(v *visit) error { return v.asset(rest.At(0)) })
 		rt.needsController = false
-		return rt, true
+		return rt, rest.Len() == 1
 	case "events":
-		load, ok := p.page(rest)
+		load, ok := pageOf(q, rest)
 		return reading(func(v *visit) error { return v.stream(load) }), ok
 	case "log":
-		full, rest := jobPath(rest)
-		if full == "" || len(rest) != 1 {
-			return route{}, false
-		}
-		number, ok := parseNumber(rest[0])
-		return reading(func(v *visit) error { return v.logPart(full, number) }), ok
+		full, rest := rest.Job()
+		number, ok := web.Number(rest.At(0))
+		return reading(func(v *visit) error { return v.logPart(full, number) }), ok && full != "" && rest.Len() == 1
 	}
-	return route{}, false
+	return target{}, false
 }
 
-// page finds the page of a path.
-func (p *Pages) page(path []string) (loader, bool) {
+// pageOf finds the page of a p.
+func pageOf(q *web.Request, p web.Path) (loader, bool) {
 	switch {
-	case len(path) == 0:
+	case p.Len() == 0:
 		return func(v *visit) (*page, error) { return v.overview("") }, true
-	case slices.Equal(path, []string{"queue"}):
+	case p.Is("queue"):
 		return (*visit).queuePage, true
-	case slices.Equal(path, []string{"computer"}):
+	case p.Is("computer"):
 		return (*visit).executors, true
-	case len(path) == 3 && path[0] == "queue" && path[1] == "item":
-		id, ok := parseNumber(path[2])
+	case p.Len() == 3 && p.At(0) == "queue" && p.At(1) == "item":
+		id, ok := web.Number(p.At(2))
 		return func(v *visit) (*page, error) { return v.item(id) }, ok
 	}
-	full, rest := jobPath(path)
-	if full == "" || len(rest) > 2 || (len(rest) == 2 && rest[1] != "console") {
+	full, rest := p.Job()
+	if full == "" || rest.Len() > 2 || (rest.Len() == 2 && rest.At(1) != "console") {
 		return nil, false
 	}
-	if len(rest) == 0 {
-		if _, ok := p.Definition.Job(full); ok {
+	if rest.Len() == 0 {
+		if _, ok := q.Definition.Job(full); ok {
 			return func(v *visit) (*page, error) { return v.job(full, nil) }, true
 		}
 		return func(v *visit) (*page, error) { return v.overview(full) }, true
 	}
-	suffix := strings.Join(rest[1:], "/")
-	if is, ok := permalinks()[rest[0]]; ok {
-		return func(v *visit) (*page, error) { return v.permalink(full, is, suffix) }, true
+	if web.IsPermalink(rest.At(0)) {
+		return func(v *visit) (*page, error) { return v.permalink(full, rest.At(0), rest.At(1)) }, true
 	}
-	number, ok := parseNumber(rest[0])
-	return func(v *visit) (*page, error) { return v.build(full, number, suffix == "console") }, ok
-}
-
-// splitPath gives the unescaped segments of a path, without empty ones. It
-// cuts first: an escaped slash is part of a name, which no job has.
-func splitPath(escaped string) []string {
-	var segments []string
-	for segment := range strings.SplitSeq(escaped, "/") {
-		if segment == "" {
-			continue
-		}
-		if unescaped, err := url.PathUnescape(segment); err == nil {
-			segment = unescaped
-		}
-		segments = append(segments, segment)
-	}
-	return segments
-}
-
-// jobPath reads job/NAME/job/NAME/… and gives the full name and what follows;
-// "" if there is none that could be a job's.
-func jobPath(path []string) (full string, rest []string) {
-	rest = path
-	for len(rest) >= 2 && rest[0] == "job" {
-		if strings.Contains(rest[1], "/") || !utf8.ValidString(rest[1]) {
-			return "", nil
-		}
-		full = job.Join(full, rest[1])
-		rest = rest[2:]
-	}
-	return full, rest
-}
-
-// parseNumber reads an id or a build number: from 1, no zeros in front.
-func parseNumber(text string) (int64, bool) {
-	if text == "" || text[0] < '1' || text[0] > '9' {
-		return 0, false
-	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	return n, err == nil
-}
-
-// jobURL is the path of a job or folder below a base that ends with a slash.
-func jobURL(base, full string) string {
-	if full == "" {
-		return base
-	}
-	var b strings.Builder
-	b.WriteString(base)
-	for name := range strings.SplitSeq(full, "/") {
-		b.WriteString("job/")
-		b.WriteString(url.PathEscape(name))
-		b.WriteByte('/')
-	}
-	return b.String()
-}
-
-func buildURL(base, full string, number int64) string {
-	return jobURL(base, full) + strconv.FormatInt(number, 10) + "/"
-}
-
-func itemURL(base string, id int64) string {
-	return base + "queue/item/" + strconv.FormatInt(id, 10) + "/"
+	number, ok := web.Number(rest.At(0))
+	return func(v *visit) (*page, error) { return v.build(full, number, rest.Len() == 2) }, ok
 }

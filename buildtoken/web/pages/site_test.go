@@ -25,6 +25,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
 	"github.com/buildtoken/buildtoken/buildtoken/web/pages"
 )
 
@@ -80,7 +81,7 @@ type site struct {
 	*testing.T
 	ctl   *buildtoken.Controller
 	def   *definition.Site
-	pages *pages.Pages
+	pages *served
 	logs  *observer.ObservedLogs
 }
 
@@ -116,17 +117,28 @@ func onSite(t *testing.T, spec definition.Spec, test func(*site)) {
 	})
 }
 
-// pagesOf are the pages of a site that believes whoever says a name.
-func pagesOf(ctl *buildtoken.Controller, def *definition.Site, log *zap.Logger) *pages.Pages {
-	return &pages.Pages{
+// pagesOf are the pages of a site that believes every user name.
+func pagesOf(ctl *buildtoken.Controller, def *definition.Site, log *zap.Logger) *served {
+	return &served{site: &web.Site{
 		Open: func() (*buildtoken.Controller, error) { return ctl, nil }, Definition: def,
 		Root: func(*http.Request) string { return root },
-		Caller: func(r *http.Request) definition.Caller {
+		User: func(r *http.Request) string {
 			user, _, _ := r.BasicAuth()
-			return definition.Caller{User: user, Remote: netip.MustParseAddr("192.0.2.7")}
+			return user
 		},
-		Log: log,
-	}
+		Remote: func(*http.Request) netip.Addr { return netip.MustParseAddr("192.0.2.7") },
+		Log:    log,
+	}}
+}
+
+// served serves the pages of a site.
+type served struct {
+	site  *web.Site
+	pages pages.Pages
+}
+
+func (s *served) Serve(w http.ResponseWriter, r *http.Request) bool {
+	return s.pages.Serve(s.site.Request(w, r))
 }
 
 // trigger starts a build as alice and lets it go on for a second.

@@ -2,17 +2,21 @@ package pages
 
 import (
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
 // mark is a state as people see it: a word, and a class that stands for icon
 // and colour. The colour alone never says anything.
 type mark struct{ Class, Word string }
 
-func neverBuilt() mark { return mark{"never", "Never built"} }
+//nolint:gochecknoglobals // constants
+var (
+	neverBuilt = mark{"never", "Never built"}
+	stuckMark  = mark{"stuck", "Stuck"} // no server can run it
+)
 
 // resultMark is for the result of an ended build.
 func resultMark(r queue.Result) mark {
@@ -53,37 +57,11 @@ func entryMark(e queue.Entry) mark {
 		return mark{"waiting", "Quiet period"}
 	case e.State == queue.Blocked:
 		return mark{"blocked", "Blocked"}
+	case web.NeverRuns(e):
+		return stuckMark
 	}
 	return mark{"ready", "Ready"}
 }
-
-// why says why a queued item is not started. The end of a quiet period is
-// shown beside it, so it does not stand here.
-func why(e queue.Entry) string {
-	if e.State == queue.Left {
-		return ""
-	}
-	switch b := e.Blockage; b.Reason {
-	case queue.QuietPeriod:
-		return "In its quiet period"
-	case queue.BuildRunning:
-		return "Build #" + strconv.FormatInt(b.Number, 10) + " of the job is running"
-	case queue.JobDisabled:
-		return "The job is disabled"
-	case queue.NoExecutor:
-		if b.Label != "" {
-			return "Waiting for a free executor on " + b.Label
-		}
-		return "Waiting for a free executor"
-	case queue.NoNode:
-		return "There are no nodes with the label " + b.Label
-	default:
-		return "Not started: " + string(b.Reason)
-	}
-}
-
-// displayed is a full name as people see it.
-func displayed(full string) string { return strings.ReplaceAll(full, "/", " » ") }
 
 // plural is a number with its noun.
 func plural(n int, one, many string) string {

@@ -42,16 +42,6 @@ func TestSize(t *testing.T) {
 	}
 }
 
-func TestWholeRunes(t *testing.T) {
-	for in, want := range map[string]int{
-		"": 0, "abc": 3, "a€": 4, "a\xe2": 1, "a\xe2\x82": 1, "a\xf0\x9f\x98": 1, "a\x80\x80\x80\x80": 5, "\xff": 1, "a\xe2b": 3,
-	} {
-		if got := pages.WholeRunes([]byte(in)); got != want {
-			t.Errorf("WholeRunes(%q) = %d, want %d", in, got, want)
-		}
-	}
-}
-
 func TestLineStart(t *testing.T) {
 	for in, want := range map[string]int{"": 0, "rest\nline": 5, "rest\n": 0, "no end": 0, "\x82\xacx": 2} {
 		if got := pages.LineStart([]byte(in)); got != want {

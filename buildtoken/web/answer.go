@@ -1,0 +1,90 @@
+package web
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Content types of answers.
+const (
+	PlainText = "text/plain; charset=utf-8"
+	JSONText  = "application/json; charset=utf-8"
+)
+
+// Explain returns the verdict of an error and sets the headers that go with it. The
+// text of an unexpected error goes to the log, under an id that the client gets.
+func (q *Request) Explain(err error) Verdict {
+	v := VerdictOf(err)
+	if v.Status == http.StatusInternalServerError {
+		id := rand.Text()
+		q.Logger().Error("request failed", zap.String("request_id", id), zap.String("path", q.R.URL.Path), zap.Error(err))
+		v.Text = "internal error, request " + id
+		v.Help = "The server's log has the reason under this number."
+	}
+	h := q.W.Header()
+	if v.Allow != nil {
+		h.Set("Allow", strings.Join(v.Allow, ", "))
+	}
+	if v.Retry > 0 {
+		h.Set("Retry-After", strconv.Itoa(int((v.Retry+time.Second-1)/time.Second)))
+	}
+	if v.Status == http.StatusForbidden {
+		q.MarkJenkins()
+	}
+	return v
+}
+
+// Fail answers an error in one line of text, or as JSON if the client wants that.
+func (q *Request) Fail(err error) {
+	v := q.Explain(err)
+	if q.WantsJSON() {
+		q.WriteJSON(v.Status, struct {
+			Error string `json:"error"`
+		}{v.Text})
+		return
+	}
+	q.Write(v.Status, PlainText, v.Text+"\n")
+}
+
+// Write answers with a whole body.
+func (q *Request) Write(status int, contentType, body string) {
+	h := q.W.Header()
+	if body != "" {
+		h.Set("Content-Type", contentType)
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	q.W.WriteHeader(status)
+	if q.R.Method != http.MethodHead {
+		_, _ = q.W.Write([]byte(body)) // a client that is gone learns nothing
+	}
+}
+
+// WriteJSON answers with a value as JSON on one line.
+func (q *Request) WriteJSON(status int, value any) {
+	q.Write(status, JSONText, encodeJSON(value)+"\n")
+}
+
+// encodeJSON returns a value as JSON on one line, without escapes for HTML.
+func encodeJSON(value any) string {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(value); err != nil { // a bug: values are structs declared for this
+		panic(err)
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// SetAll sets headers that are given as names and values by turns.
+func SetAll(h http.Header, namesAndValues ...string) {
+	for pair := range slices.Chunk(namesAndValues, 2) {
+		h.Set(pair[0], pair[1])
+	}
+}

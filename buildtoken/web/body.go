@@ -1,0 +1,283 @@
+package web
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"os"
+
+	"go.uber.org/zap"
+)
+
+// FormOptions say how a request's form is read. The zero value reads query and body.
+type FormOptions struct {
+	// BodyOnly ignores the query, and refuses a body that is no form.
+	BodyOnly bool
+	// Large reports whether a multipart body may be larger than [MaxBody], up to
+	// [MaxUploadBody]. It is asked at most once, when the body turns out to be larger,
+	// with what has been read until then. Nil never allows it.
+	Large func(*Form) bool
+	// NamedInURL reports that the job is known before the body is read.
+	NamedInURL bool
+}
+
+// ReadForm reads the query and the body of the request. The caller must close the form.
+//
+// At most 1 MiB of a body is kept in memory; files beyond that are written to the data
+// directory as they come. A body that is no form, such as the JSON of a webhook, is
+// discarded as it comes, and so is one that is only declared as a form and begins with
+// { or [. All bodies in flight together have one limit, after which the answer is [ErrBusy].
+func (q *Request) ReadForm(o FormOptions) (*Form, error) {
+	f := &Form{}
+	if err := q.readForm(f, o); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func (q *Request) readForm(f *Form, o FormOptions) error {
+	var queryErr error
+	if !o.BodyOnly {
+		queryErr = f.addEncoded("query", q.R.URL.RawQuery)
+	}
+	err := q.readBody(f, o)
+	// A body that is too large is the first thing to report, whatever the query is.
+	if _, tooLarge := errors.AsType[*TooLargeError](err); queryErr != nil && !tooLarge {
+		return queryErr
+	}
+	if err != nil {
+		return err
+	}
+	return f.check()
+}
+
+func (q *Request) readBody(f *Form, o FormOptions) error {
+	r := q.R
+	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
+		return nil
+	}
+	f.held.of = q.inFlight()
+	b := &body{form: f, o: o, from: r.Body, limit: MaxUploadBody, spool: q.spool}
+	err := b.read(r)
+	switch {
+	case errors.Is(b.err, errLimit):
+		return &TooLargeError{Limit: b.limit, NeedsToken: b.multi && o.Large != nil && b.limit < MaxUploadBody}
+	case errors.Is(b.err, os.ErrDeadlineExceeded):
+		return ErrSlowBody
+	case errors.Is(b.err, ErrBusy):
+		return ErrBusy
+	case errors.Is(err, ErrSpool):
+		q.Logger().Error("body of a request could not be stored", zap.Error(err))
+	case err == nil:
+		q.W.BodyRead()
+	}
+	return err
+}
+
+// body is a body that is being read. It keeps the error that ended it, which a parser
+// may replace by another.
+type body struct {
+	form *Form
+	o    FormOptions
+	from io.Reader
+	n    int64
+	// limit is how many bytes may be read, and multi whether it may be raised.
+	limit  int64
+	multi  bool
+	weight int64 // of a byte that is read, see inFlight
+	used   int   // bytes of values and files that are kept in memory
+	spool  func() (*os.File, error)
+	err    error
+}
+
+// errLimit reports that the body is larger than its limit.
+var errLimit = errors.New("web: body larger than its limit")
+
+// Read implements [io.Reader].
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.from.Read(p)
+	b.n += int64(n)
+	switch {
+	case b.n > b.limit && !b.raise():
+		n, err = 0, errLimit
+	case !b.form.held.take(int64(n) * b.weight):
+		n, err = 0, ErrBusy
+	}
+	if err != nil {
+		b.err = err
+	}
+	return n, err
+}
+
+// raise raises the limit, if that is allowed.
+func (b *body) raise() bool {
+	if !b.multi || b.limit == MaxUploadBody || b.o.Large == nil || !b.o.Large(b.form) {
+		b.multi = b.multi && b.limit < MaxUploadBody
+		return false
+	}
+	b.limit = MaxUploadBody
+	return b.n <= b.limit
+}
+
+// read reads the body by its content type. It reads to the end behind a form, too:
+// net/http notices only then that a client is gone.
+func (b *body) read(r *http.Request) error {
+	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	switch {
+	case err == nil && kind == "application/x-www-form-urlencoded":
+		return b.readEncoded(r.ContentLength)
+	case err == nil && kind == "multipart/form-data":
+		b.multi, b.limit = true, MaxBody
+		known := r.ContentLength > MaxBody && b.o.NamedInURL
+		if r.ContentLength > MaxUploadBody || (known && !b.raise()) {
+			return b.refuse()
+		}
+		if err := b.readMultipart(params["boundary"]); err != nil {
+			return err
+		}
+		b.weight = 0
+	case b.o.BodyOnly:
+		return &BadRequestError{"the body is not a form"}
+	case r.ContentLength > b.limit:
+		return b.refuse()
+	}
+	return discard(b)
+}
+
+// refuse ends the body before it is read.
+func (b *body) refuse() error {
+	b.err = errLimit
+	return errLimit
+}
+
+func discard(rest io.Reader) error {
+	if _, err := io.Copy(io.Discard, rest); err != nil {
+		return &BadRequestError{"malformed body"}
+	}
+	return nil
+}
+
+// readEncoded reads a form, unless it is JSON that was sent with the wrong content type.
+func (b *body) readEncoded(length int64) error {
+	in := bufio.NewReaderSize(b, 512)
+	if start, _ := in.Peek(1); len(start) == 1 && !b.o.BodyOnly && (start[0] == '{' || start[0] == '[') {
+		if length > b.limit {
+			return b.refuse()
+		}
+		return discard(in)
+	}
+	if b.limit = MaxBody; length > b.limit {
+		return b.refuse()
+	}
+	b.weight = memoryWeight
+	text, err := io.ReadAll(in)
+	if err != nil {
+		return &BadRequestError{"malformed form"}
+	}
+	return b.form.addEncoded("form", string(text))
+}
+
+// readMultipart reads the parts one by one.
+func (b *body) readMultipart(boundary string) error {
+	if boundary == "" {
+		return &BadRequestError{"malformed multipart body: no boundary"}
+	}
+	in := multipart.NewReader(b, boundary)
+	for parts := 0; ; parts++ {
+		b.weight = memoryWeight
+		p, err := in.NextPart()
+		switch {
+		case err == io.EOF: // as it comes: a wrapped one is an unexpected end
+			return nil
+		case errors.Is(err, multipart.ErrMessageTooLarge), err == nil && parts == maxParts:
+			return &BadRequestError{"the multipart body has too many parts, or too large ones"}
+		case err != nil:
+			return errMalformedParts
+		}
+		if err := b.readPart(p); err != nil {
+			return err
+		}
+	}
+}
+
+var errMalformedParts = &BadRequestError{"malformed multipart body"}
+
+// readPart reads one part. A value must fit into memory, a file need not.
+func (b *body) readPart(p *multipart.Part) error {
+	name, filename, isFile, f := p.FormName(), p.FileName(), isFile(p), b.form
+	if name == "" {
+		return nil // net/http ignores such parts, too
+	}
+	if isFile {
+		if err := f.addFile(name, filename); err != nil {
+			return err
+		}
+	}
+	room := MaxBody - b.used
+	text, err := io.ReadAll(io.LimitReader(p, int64(room)+1))
+	switch {
+	case err != nil:
+		return errMalformedParts
+	case len(text) <= room:
+		b.used += len(text)
+		if isFile {
+			f.files[len(f.files)-1].keep(bytes.NewReader(text), int64(len(text)))
+			return nil
+		}
+		return f.Add(name, string(text))
+	case isFile:
+		return b.spoolFile(f.files[len(f.files)-1], text, p)
+	}
+	b.limit, b.multi = MaxBody, false // of all values together
+	return b.refuse()
+}
+
+// spoolFile writes a file to the data directory.
+func (b *body) spoolFile(file *part, start []byte, rest io.Reader) error {
+	out, err := b.spool()
+	if err != nil {
+		return err
+	}
+	b.form.held.files = append(b.form.held.files, out)
+	b.weight = 1
+	n, err := out.Write(start)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrSpool, err)
+	}
+	more, err := io.Copy(spooling{out}, rest)
+	if err != nil && !errors.Is(err, ErrSpool) {
+		return errMalformedParts
+	}
+	file.keep(out, int64(n)+more)
+	return err
+}
+
+// spooling marks the errors of writing, to tell them from those of the client.
+type spooling struct{ *os.File }
+
+// Write implements [io.Writer].
+func (s spooling) Write(p []byte) (int, error) {
+	n, err := s.File.Write(p)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrSpool, err)
+	}
+	return n, err
+}
+
+// ReadFrom keeps [io.Copy] from using that of the file, which does not mark errors.
+func (s spooling) ReadFrom(r io.Reader) (int64, error) {
+	return io.Copy(struct{ io.Writer }{s}, r)
+}
+
+// isFile reports whether a part is a file, even one without a name.
+func isFile(p *multipart.Part) bool {
+	_, params, _ := mime.ParseMediaType(p.Header.Get("Content-Disposition"))
+	_, named := params["filename"]
+	return named || p.FileName() != ""
+}

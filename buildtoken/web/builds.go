@@ -1,0 +1,104 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// Limits of what is looked at for one answer.
+const (
+	searchStep  = 100   // builds that are read at once
+	maxSearched = 2_000 // builds that are looked at for one permalink
+)
+
+// permalinks are the names that stand for a build: the last with a result of some kind.
+// As in Jenkins, an unstable build is successful, but not stable.
+//
+//nolint:gochecknoglobals // a constant table
+var permalinks = map[string]func(queue.Build) bool{
+	"lastBuild":             func(queue.Build) bool { return true },
+	"lastCompletedBuild":    func(b queue.Build) bool { return !b.Running() },
+	"lastStableBuild":       func(b queue.Build) bool { return b.Result == queue.Success },
+	"lastSuccessfulBuild":   func(b queue.Build) bool { return b.Result == queue.Success || b.Result == queue.Unstable },
+	"lastUnstableBuild":     func(b queue.Build) bool { return b.Result == queue.Unstable },
+	"lastFailedBuild":       func(b queue.Build) bool { return b.Result == queue.Failure },
+	"lastUnsuccessfulBuild": func(b queue.Build) bool { return !b.Running() && b.Result != queue.Success },
+}
+
+// IsPermalink reports whether a segment of a path names a build by its place.
+func IsPermalink(segment string) bool {
+	_, ok := permalinks[segment]
+	return ok || segment == "firstBuild"
+}
+
+// FindBuild returns the build that a segment of a path names, by its number or as a
+// permalink. Without such a build, and for any other name, the error is
+// [queue.ErrNotFound]. newest are the job's newest builds if they are known, else nil.
+func FindBuild(ctx context.Context, ctl *buildtoken.Controller, full, segment string, newest []queue.Build) (queue.Build, error) {
+	number, ok := Number(segment)
+	if segment == "firstBuild" {
+		var err error
+		if number, err = ctl.OldestBuild(ctx, full); err != nil {
+			return queue.Build{}, err
+		}
+		ok = true
+	}
+	if ok {
+		return ctl.Build(ctx, full, number)
+	}
+	fits := permalinks[segment]
+	if fits == nil {
+		return queue.Build{}, fmt.Errorf("%w: %s of %s", queue.ErrNotFound, segment, full)
+	}
+	builds := newest
+	for before, seen := int64(0), 0; seen < maxSearched; seen += len(builds) {
+		if seen > 0 || builds == nil {
+			var err error
+			if builds, err = ctl.Builds(ctx, full, before, searchStep); err != nil {
+				return queue.Build{}, err
+			}
+		}
+		for _, b := range builds {
+			if fits(b) {
+				return b, nil
+			}
+		}
+		if len(builds) < searchStep {
+			break
+		}
+		before = builds[len(builds)-1].Number
+	}
+	return queue.Build{}, fmt.Errorf("%w: %s of %s", queue.ErrNotFound, segment, full)
+}
+
+// Estimate returns how long a job's next build is expected to take: the mean of the
+// last three successful builds, else how long the last completed one took, else -1.
+// newest are the job's newest builds.
+func Estimate(newest []queue.Build) time.Duration {
+	var sum time.Duration
+	n, last := 0, time.Duration(-1)
+	for _, b := range newest {
+		if b.Running() {
+			continue
+		}
+		took := b.Ended.Sub(b.Started)
+		if last < 0 {
+			last = took
+		}
+		if (b.Result == queue.Success || b.Result == queue.Unstable) && n < 3 {
+			sum += took
+			n++
+		}
+	}
+	if n > 0 {
+		return sum / time.Duration(n)
+	}
+	return last
+}
+
+// EstimateOf is the number of builds that [Estimate] should be given.
+const EstimateOf = 20

@@ -1,0 +1,20 @@
+// Package web holds what the triggers, Jenkins' remote API and the HTML pages of a
+// site share: how a path, a caller, a form and an Accept header are read, how URLs
+// are built, which status and message an error gets, why a queued item waits, how
+// events are streamed, and how long a slow client may take.
+//
+// A program creates one [Site] and wraps each request in a [Request]:
+//
+//	q := site.Request(w, r)
+//	handled := pages.Serve(q) || triggers.Serve(q) || jenkins.Serve(q)
+//
+// What will bite you:
+//
+//   - Requests must arrive with the prefix, under which the site is mounted,
+//     already removed from the path.
+//   - Paths are split before they are unescaped, so %2F never separates folders.
+//     A path with a segment "." or ".." belongs to no handler here.
+//   - Only verdict.go maps errors to statuses and messages. An error that it does not
+//     list is a 500 whose text goes to the log.
+//   - A body is read once, by [Request.ReadForm], and the form must be closed.
+package web

@@ -1,0 +1,87 @@
+package web_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/buildtoken/buildtoken/buildtoken/web"
+)
+
+func TestReadForm(t *testing.T) {
+	const form, multi = "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"
+	part := func(disposition, content string) string {
+		return "--x\r\nContent-Disposition: form-data; " + disposition + "\r\n\r\n" + content + "\r\n"
+	}
+	for _, tt := range []struct {
+		name, query, contentType, body string
+		want                           formOf
+		problem                        string
+	}{
+		{"nothing", "", "", "", formOf{}, ""},
+		{"query before form", "A=1&A=2&B", form, "A=3&&C=%26+", formOf{Values: map[string][]string{"A": {"1", "2", "3"}, "B": {""}, "C": {"& "}}}, ""},
+		{"a token is no value", "token=", form, "token=x", formOf{Presented: true}, ""},
+		{"JSON is left alone", "A=1", "application/json", `{"A": 2}`, formOf{Values: map[string][]string{"A": {"1"}}}, ""},
+		{"a type that can't be read", "A=1", "application/x-www-form-urlencoded;;=", "A=2", formOf{Values: map[string][]string{"A": {"1"}}}, ""},
+		{"too many", strings.Repeat("A&", 10_001), "", "", formOf{}, "too many parameters, at most 10000"},
+		{"too many together", strings.Repeat("A&", 5_000), form, strings.Repeat("B&", 5_001), formOf{}, "too many parameters, at most 10000"},
+		{"just enough", strings.Repeat("token&", 10_000), "", "", formOf{Presented: true}, ""},
+		{"too large", "", form, strings.Repeat("A", 1<<20+1), formOf{}, "the body is larger than 1048576 bytes"},
+		{"too large before malformed", "%", form, strings.Repeat("A", 1<<20+1), formOf{}, "the body is larger than 1048576 bytes"},
+		{"both malformed", "%", form, "%", formOf{}, "malformed query: a % must be followed by two hexadecimal digits"},
+		{"delay is no text", "delay=%ff", "", "", formOf{}, "delay is not valid UTF-8"},
+		{"a form in parts", "A=1", multi, part(`name="A"`, "2") + part(`name="F"; filename="f"`, "3") + "--x--", formOf{Values: map[string][]string{"A": {"1", "2"}}, Files: []string{"F"}}, ""},
+		{"parts that are too many", "", multi, strings.Repeat(part(`name="A"`, ""), 1500) + "--x--", formOf{}, "the multipart body has too many parts, or too large ones"},
+		{"parts that are too large", "", multi, part(`name="A"`, strings.Repeat("A", 1<<20+1)) + "--x--", formOf{}, "the body is larger than 1048576 bytes"},
+		{"a part without an end", "", multi, part(`name="A"`, "2"), formOf{}, "malformed multipart body"},
+		{"a file whose parameter is no text", "", multi, part("name=\"F\xff\"; filename=\"f\"", "3") + "--x--", formOf{}, "the name of a file is not valid UTF-8"},
+		{"other parts are left alone", "", "multipart/mixed; boundary=x", part(`name="A"`, "2") + "--x--", formOf{}, ""},
+		{"NUL in a name", "a%00=1", "", "", formOf{}, "the name of a parameter holds a NUL character"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(tt.body))
+			r.URL.RawQuery = tt.query
+			r.Header.Set("Content-Type", tt.contentType)
+			got, err := readForm(t, r)
+			if tt.problem != "" {
+				if err == nil || err.Error() != tt.problem {
+					t.Errorf("ReadForm: %v, want %q", err, tt.problem)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("ReadForm (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// formOf is what a request brought.
+type formOf struct {
+	Values    map[string][]string
+	Files     []string
+	Presented bool
+}
+
+// readForm reads query and body.
+func readForm(t *testing.T, r *http.Request) (formOf, error) {
+	t.Helper()
+	q := (&web.Site{}).Request(httptest.NewRecorder(), r)
+	defer q.Begin()()
+	f, err := q.ReadForm(web.FormOptions{})
+	if err != nil {
+		return formOf{}, err
+	}
+	defer f.Close()
+	read := formOf{Values: f.Values(), Presented: f.Presented}
+	for name := range f.Uploads(false) {
+		read.Files = append(read.Files, name)
+	}
+	return read, nil
+}

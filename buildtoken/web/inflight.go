@@ -1,0 +1,80 @@
+package web
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+)
+
+// InFlight bounds what all bodies together hold while their requests are served. Its
+// zero value is ready. Sites of one process should share one.
+type InFlight struct{ used atomic.Int64 }
+
+const (
+	// maxInFlight is how much all bodies may hold: 1 GiB of files, or the eighth part of
+	// that in memory.
+	maxInFlight = 1 << 30
+	// memoryWeight is how much a byte counts that is kept in memory. Parsing copies it.
+	memoryWeight = 8
+)
+
+// hold is what one body holds.
+type hold struct {
+	of    *InFlight
+	taken int64
+	files []*os.File
+}
+
+// take holds more. It reports false, and holds nothing more, if there is no room.
+func (h *hold) take(n int64) bool {
+	if n == 0 {
+		return true
+	}
+	if h.of.used.Add(n) > maxInFlight {
+		h.of.used.Add(-n)
+		return false
+	}
+	h.taken += n
+	return true
+}
+
+// release lets go of everything.
+func (h *hold) release() {
+	if h.of != nil {
+		h.of.used.Add(-h.taken)
+	}
+	for _, f := range h.files {
+		_ = f.Close()
+		_ = os.Remove(f.Name()) // the next start removes what cannot be removed now
+	}
+	*h = hold{}
+}
+
+// own is what a site remembers.
+type own struct {
+	once  sync.Once
+	of    *InFlight   // if it shares no limit
+	users atomic.Bool // a user was seen
+}
+
+func (s *Site) inFlight() *InFlight {
+	if s.InFlight != nil {
+		return s.InFlight
+	}
+	s.own.once.Do(func() { s.own.of = new(InFlight) })
+	return s.own.of
+}
+
+// spool creates a file for a part of a body.
+func (q *Request) spool() (*os.File, error) {
+	ctl, err := q.Controller()
+	if err != nil {
+		return nil, err
+	}
+	f, err := ctl.SpoolFile()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrSpool, err)
+	}
+	return f, nil
+}

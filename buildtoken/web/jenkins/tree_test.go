@@ -1,0 +1,75 @@
+package jenkins_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/web/jenkins"
+)
+
+func TestPrune(t *testing.T) {
+	for _, tt := range []struct {
+		tree   string
+		python bool
+		want   string // "" for an error
+	}{
+		{"number", false, `{"_class":"A","number":7}`},
+		{"nothing", false, `{"_class":"A"}`},
+		{"one", false, `{"_class":"A","one":{"_class":"B"}}`},
+		{"one[n,b]", false, `{"_class":"A","one":{"_class":"B","n":1,"b":true}}`},
+		{"one[*]", true, `{"_class":"A","one":{"_class":"B","n":1,"s":"é\"\\\n\u2028\u0001","b":True,"z":None}}`},
+		{"list[n]{1}", false, `{"_class":"A","list":[{"_class":"B","n":1}]}`},
+		{"list[n]{2,9}", false, `{"_class":"A","list":[{"_class":"B","n":1}]}`},
+		{"list{,2}", false, `{"_class":"A","list":[{"_class":"B"},{"_class":"B"}]}`},
+		{"list{2,1}", false, `{"_class":"A","list":[]}`},
+		{"list[b]{,1}", false, `{"_class":"A","list":[{"_class":"B","b":true}]}`}, // more than the link shows
+		{"list[*]{,1}", false, `{"_class":"A","list":[{"_class":"B","n":1,"s":"é\"\\\n\u2028\u0001","b":true,"z":null}]}`},
+		{"texts{1,}", false, `{"_class":"A","texts":["y","z"]}`},
+		{"hidden[n]", false, `{"_class":"A","hidden":[{"_class":"B","n":1}]}`},
+		{"*[n],number", false, `{"_class":"A","list":[{"_class":"B","n":1},{"_class":"B","n":1},{"_class":"B","n":1}],"texts":["x","y","z"],"one":{"_class":"B","n":1},"number":7}`},
+		{"", false, ""},
+		{",", false, ""},
+		{"a,", false, ""},
+		{"a[", false, ""},
+		{"a[]", false, ""},
+		{"a]", false, ""},
+		{"a[b]c", false, ""},
+		{"a{}", false, ""},
+		{"a{,}", false, ""},
+		{"a{1,2,3}", false, ""},
+		{"a{99999999999}", false, ""},
+		{strings.Repeat("a[", 40) + "a" + strings.Repeat("]", 40), false, ""},
+		{strings.Repeat("a", 20_000), false, ""},
+	} {
+		got, err := jenkins.Prune(tt.tree, tt.python)
+		if (err != nil) != (tt.want == "") || got != tt.want {
+			t.Errorf("Prune(%.40q) = %s, %v, want %s", tt.tree, got, err, tt.want)
+		}
+	}
+}
+
+// FuzzTree selects by anything; what is left is JSON.
+func FuzzTree(f *testing.F) {
+	for _, seed := range []string{"a", "list[n]{1,2},one[*]", "*[*[*]]", "hidden{,1}", "a[b[c[d]]]{3}", "texts{1,}", "a{1", "[", "{}", "jobs[name,color,url]", "builds[number,url]{0,10}"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, tree string) {
+		text, err := jenkins.Prune(tree, false)
+		if err == nil && !json.Valid([]byte(text)) {
+			t.Errorf("Prune(%q) = %s", tree, text)
+		}
+	})
+}
+
+func TestUnstableIsYellow(t *testing.T) {
+	lane := queue.Lane{Last: queue.Unstable, LastEnded: 1}
+	if got := jenkins.Color(lane); got != "yellow" {
+		t.Errorf("color %q, want yellow", got)
+	}
+	lane.Running = []int64{2}
+	if got := jenkins.Color(lane); got != "yellow_anime" {
+		t.Errorf("color %q while a build runs, want yellow_anime", got)
+	}
+}

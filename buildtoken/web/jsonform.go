@@ -1,0 +1,112 @@
+package web
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+)
+
+// jsonParameter is a parameter of Jenkins' own form. A file has the name of the part
+// that holds its content.
+type jsonParameter struct {
+	Name  *string `json:"name"`
+	Value any     `json:"value"`
+	File  *string `json:"file"`
+}
+
+// ReadJSON reads the field json, with which Jenkins' own form sends the parameters of a
+// build: {"parameter": [{"name": …, "value": …}]}. Its values are added to those of the
+// form; a value that the form has too must be the same. Anything that cannot be read is
+// an error, since the caller would get a build with other values than it has sent.
+func (f *Form) ReadJSON() error {
+	texts := f.Values()["json"]
+	if texts == nil {
+		return nil
+	}
+	if len(texts) > 1 {
+		return &BadRequestError{"json is given more than once"}
+	}
+	all, err := parseJSONForm(texts[0])
+	if err != nil {
+		return err
+	}
+	f.fields = slices.DeleteFunc(f.fields, func(p field) bool {
+		// Jenkins' form repeats names and values beside json.
+		return p.name == "json" || (len(all) > 0 && (p.name == "name" || p.name == "value"))
+	})
+	for _, p := range all {
+		if err := f.addJSON(p); err != nil {
+			return err
+		}
+	}
+	return f.check()
+}
+
+func parseJSONForm(text string) ([]jsonParameter, error) {
+	var sent struct {
+		Parameter json.RawMessage `json:"parameter"`
+	}
+	if err := json.Unmarshal([]byte(text), &sent); err != nil {
+		return nil, &BadRequestError{`json is malformed: want {"parameter": [{"name": …, "value": …}]}`}
+	}
+	raw := bytes.TrimSpace(sent.Parameter)
+	if len(raw) > 0 && raw[0] == '{' { // a form with a single parameter sends no array
+		raw = slices.Concat([]byte("["), raw, []byte("]"))
+	}
+	if len(raw) == 0 {
+		return nil, nil
+	}
+	var all []jsonParameter
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber() // a number keeps its digits
+	if err := d.Decode(&all); err != nil {
+		return nil, &BadRequestError{`json: parameter is malformed: want a list of {"name": …, "value": …}`}
+	}
+	return all, nil
+}
+
+func (f *Form) addJSON(p jsonParameter) error {
+	if p.Name == nil || *p.Name == "" {
+		return &BadRequestError{"json: a parameter has no name"}
+	}
+	switch *p.Name {
+	case "job", "token", "delay", "cause", "json": // no parameter has such a name
+		return nil
+	}
+	if p.File != nil && p.Value == nil {
+		if *p.File != *p.Name && !f.rename(*p.File, *p.Name) {
+			return &BadRequestError{fmt.Sprintf("json: parameter %.200q: there is no file %.200q in the request", *p.Name, *p.File)}
+		}
+		return nil
+	}
+	var value string
+	switch v := p.Value.(type) {
+	case string:
+		value = v
+	case bool:
+		value = fmt.Sprint(v)
+	case json.Number:
+		value = v.String()
+	default:
+		return &BadRequestError{fmt.Sprintf("json: parameter %.200q: the value is neither a text, a number nor a boolean", *p.Name)}
+	}
+	if given := f.Values()[*p.Name]; len(given) > 0 {
+		if len(given) == 1 && given[0] == value {
+			return nil
+		}
+		return &BadRequestError{fmt.Sprintf("json: parameter %.200q is given twice, with different values", *p.Name)}
+	}
+	return f.Add(*p.Name, value)
+}
+
+// rename renames a file.
+func (f *Form) rename(from, to string) bool {
+	for _, p := range f.files {
+		if p.name == from {
+			p.name = to
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,78 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/console"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// WaitForLog opens the log of an item's build once it has begun. The log is nil if the
+// item never gets one: it was cancelled, or its log was dropped. The entry is what was
+// known of the item last. The caller closes the log.
+func (q *Request) WaitForLog(ctx context.Context, ctl *buildtoken.Controller, id int64) (log *console.Reader, e queue.Entry, err error) {
+	e, awaitErr := ctl.Await(ctx, q.Definition, id, func(e queue.Entry) bool {
+		if e.Build == nil {
+			return e.Ended()
+		}
+		log, err = ctl.Log(ctx, e.Item.Job, e.Build.Number)
+		if errors.Is(err, queue.ErrNotFound) { // that of a build that runs is about to be made
+			log, err = nil, nil
+			return e.Ended()
+		}
+		return true
+	})
+	if awaitErr != nil {
+		return nil, e, awaitErr
+	}
+	return log, e, err
+}
+
+// WholeRunes returns the length of a text without an incomplete character at its end.
+// Bytes that are no UTF-8 are characters of their own.
+func WholeRunes(text []byte) int {
+	for back := 1; back < utf8.UTFMax && back <= len(text); back++ {
+		if at := len(text) - back; utf8.RuneStart(text[at]) {
+			if !utf8.FullRune(text[at:]) {
+				return at
+			}
+			break
+		}
+	}
+	return len(text)
+}
+
+// Offset reads an offset in a log, in bytes. Nil and "" are 0.
+func Offset(text *string) (int64, error) {
+	if text == nil || *text == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(*text, 10, 63)
+	if err != nil {
+		return 0, &BadRequestError{"start is not a number of bytes"}
+	}
+	return int64(n), nil
+}
+
+// UntilDone returns the context of the request, which ends also when the site does.
+// release must be called.
+func (q *Request) UntilDone() (ctx context.Context, release func()) {
+	ctx, cancel := context.WithCancel(q.R.Context())
+	ended := make(chan struct{})
+	go func() { // release ends it and waits for it
+		defer close(ended)
+		select {
+		case <-q.Done: // a nil channel never is
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		cancel()
+		<-ended
+	}
+}

@@ -1,0 +1,128 @@
+package web_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/token"
+	"github.com/buildtoken/buildtoken/buildtoken/vault"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
+	"github.com/buildtoken/buildtoken/internal/pgtest"
+)
+
+// told is a runner whose build writes what it is told, until there is no more.
+type told chan string
+
+func (w told) Run(_ context.Context, _ runner.Build, log io.Writer) runner.Result {
+	for text := range w {
+		_, _ = io.WriteString(log, text)
+	}
+	return runner.Result{Outcome: runner.Success}
+}
+
+// TestEveryServerAnswersTheSameOfALog has a client of one server follow a build of
+// another one, as Jenkins' clients do, change the server in the middle, and compare
+// what both say in the end.
+func TestEveryServerAnswersTheSameOfALog(t *testing.T) {
+	pg := pgtest.Start(t)
+	schema, key, says := pgtest.Schema(t, pg.URL()), vault.NewKey(), make(told)
+	site, err := definition.Compile(definition.Spec{
+		Access: definition.Access{Read: "true"},
+		Root: definition.Folder{Jobs: []definition.Job{{
+			Name: "app", Runner: says, Settings: job.Settings{Label: new("a")},
+			Tokens: []definition.Token{{Digest: token.NewSecret("Taco").Digest(), Grants: token.Trigger | token.Log}},
+		}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	servers := map[string]*httptest.Server{}
+	for _, name := range []string{"a", "b"} {
+		q, err := pgqueue.Open(t.Context(), pgqueue.Options{URL: pg.URL(), Schema: schema, Server: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctl, err := buildtoken.Open(t.Context(), buildtoken.Options{Queue: q, Dir: t.TempDir(), SealKey: key, Node: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = ctl.Close() })
+		if _, err := ctl.Attach(t.Context(), buildtoken.Config{Sites: []*definition.Site{site}}); err != nil {
+			t.Fatal(err)
+		}
+		api := api{&web.Site{
+			Open: func() (*buildtoken.Controller, error) { return ctl, nil }, Definition: site,
+			Root: func(r *http.Request) string { return "http://" + r.Host + "/" },
+		}}
+		servers[name] = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { api.Serve(w, r) })) //nolint:contextcheck // Serve takes the request's
+		t.Cleanup(servers[name].Close)
+	}
+	get := func(server, path string) (string, http.Header) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, servers[server].URL+path, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		body, err := io.ReadAll(answer.Body)
+		if err != nil || answer.StatusCode >= 300 {
+			t.Fatalf("GET %s on %s: %s %q, %v", path, server, answer.Status, body, err)
+		}
+		return string(body), answer.Header
+	}
+	get("b", "/buildByToken/build?job=app&token=Taco&delay=0")
+	says <- "gr\xc3" // half of a character, which is held back everywhere
+	for _, server := range []string{"a", "b"} {
+		for text := ""; !strings.HasSuffix(text, "\r\ngr"); {
+			text, _ = get(server, "/job/app/1/logText/progressiveText")
+		}
+	}
+	stream := make(chan string)
+	go func() { // ends with the build
+		text, _ := get("b", "/buildByToken/log?job=app&token=Taco&item=1")
+		stream <- text
+	}()
+	said := []string{"\xbc\xc3\x9fe\n", strings.Repeat("0123456789abcde\n", 5000), "the end"}
+	progressive, start := "", "0"
+	for more, turn := "true", 0; more == "true"; turn++ {
+		if turn < len(said) {
+			says <- said[turn]
+		} else if turn == len(said) {
+			close(says)
+		}
+		server := []string{"b", "a"}[turn%2]
+		text, h := get(server, "/job/app/1/logText/progressiveText?start="+start)
+		progressive += text
+		start, more = h.Get("X-Text-Size"), h.Get("X-More-Data")
+	}
+	all, _ := get("a", "/job/app/1/consoleText")
+	if want := "gr\xc3" + strings.Join(said, "") + "\nFinished: SUCCESS\n"; !strings.HasSuffix(all, "\n"+want) {
+		t.Errorf("console: %d bytes, want at the end the %d bytes that were said", len(all), len(want))
+	}
+	if got := strings.ReplaceAll(progressive, "\r\n", "\n"); got != all {
+		t.Errorf("progressive text: %d bytes, want the %d of the console", len(got), len(all))
+	}
+	if got := <-stream; got != all {
+		t.Errorf("stream: %d bytes, want the %d of the console", len(got), len(all))
+	}
+	for _, path := range []string{"consoleText", "logText/progressiveText", "logText/progressiveText?start=7", "logText/progressiveHtml?start=30"} {
+		text, h := get("a", "/job/app/1/"+path)
+		other, g := get("b", "/job/app/1/"+path)
+		if text != other || h.Get("X-Text-Size") != g.Get("X-Text-Size") || g.Get("X-More-Data") != "" {
+			t.Errorf("%s: %d bytes, size %q on a; %d bytes, size %q, more %q on b", path, len(text), h.Get("X-Text-Size"), len(other), g.Get("X-Text-Size"), g.Get("X-More-Data"))
+		}
+	}
+}

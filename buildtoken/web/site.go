@@ -1,0 +1,135 @@
+package web
+
+import (
+	"net/http"
+	"net/netip"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/policy"
+)
+
+// Site describes one site: its jobs, and how its requests are to be understood. Its
+// fields must not change once it serves; then any number of requests may be served
+// at the same time.
+type Site struct {
+	// Open returns the controller. It is called for each request that needs one; an
+	// error is answered with 503 and logged. It is required.
+	Open func() (*buildtoken.Controller, error)
+	// Definition has the site's jobs. It is required.
+	Definition *definition.Site
+	// Methods are the methods that may trigger, of GET and POST. Nil means both;
+	// other methods never trigger.
+	Methods []string
+	// Root returns the absolute URL under which the client reaches the site. It ends
+	// with a slash. It is required.
+	Root func(*http.Request) string
+	// Remote returns the client's address. The zero address, and a nil Remote, mean
+	// that it is unknown.
+	Remote func(*http.Request) netip.Addr
+	// User returns the user that an authentication handler admitted; "", and a nil
+	// User, mean that there is none.
+	User func(*http.Request) string
+	// Log receives what an operator should know. Nil discards it.
+	Log *zap.Logger
+	// Done is closed when the server shuts down or the configuration is replaced: all
+	// streams and waiting requests end. A nil channel never is.
+	Done <-chan struct{}
+	// InFlight bounds the bodies of all sites that share it. Nil bounds this site alone.
+	InFlight *InFlight
+	// Joined is the status of a trigger that joined a queued item: 303 or 201. Zero is 303.
+	Joined int
+
+	own own
+}
+
+// Logger returns the site's logger, never nil.
+func (s *Site) Logger() *zap.Logger {
+	if s.Log == nil {
+		return zap.NewNop()
+	}
+	return s.Log
+}
+
+// MayTrigger reports whether a method may trigger.
+func (s *Site) MayTrigger(method string) bool {
+	return (method == http.MethodGet || method == http.MethodPost) && (s.Methods == nil || slices.Contains(s.Methods, method))
+}
+
+// TriggerMethods returns the methods that may trigger.
+func (s *Site) TriggerMethods() []string {
+	return slices.DeleteFunc([]string{http.MethodGet, http.MethodPost}, func(m string) bool { return !s.MayTrigger(m) })
+}
+
+// Request is one request to a site. It is for the goroutine that serves the request.
+type Request struct {
+	*Site
+
+	R *http.Request
+	// W is the answer. Before [Request.Begin] it must not be used.
+	W *Writer
+	// Path is the path in unescaped segments.
+	Path Path
+	// Now is when the request arrived.
+	Now time.Time
+	// Plain makes [Request.Fail] answer in plain text, whatever the client accepts.
+	Plain bool
+
+	w      http.ResponseWriter
+	root   string
+	caller *definition.Caller
+	rules  *policy.Request // what rules see of the request, once one has asked
+}
+
+// Request wraps a request to the site.
+func (s *Site) Request(w http.ResponseWriter, r *http.Request) *Request {
+	return &Request{Site: s, R: r, Path: SplitPath(r.URL.EscapedPath()), Now: time.Now(), w: w}
+}
+
+// jenkinsVersion is the version that the X-Jenkins header announces. Clients check
+// whether the header is there and which of Jenkins' habits to expect.
+const jenkinsVersion = "2.568"
+
+// Begin takes over the request: it sets the headers that all answers share, and
+// bounds the time of a slow client. The caller must call end when the request is served.
+func (q *Request) Begin() (end func()) {
+	q.W = NewWriter(q.w, q.R, q.Done)
+	SetAll(q.W.Header(), "Cache-Control", "no-store", "Referrer-Policy", "no-referrer", "X-Content-Type-Options", "nosniff")
+	if q.Path.At(0) != ByToken {
+		q.MarkJenkins()
+	}
+	return q.W.End
+}
+
+// MarkJenkins adds the header by which clients recognise Jenkins.
+func (q *Request) MarkJenkins() { q.W.Header().Set("X-Jenkins", jenkinsVersion) }
+
+// Root returns the absolute URL of the site, which ends with a slash.
+func (q *Request) Root() string {
+	if q.root == "" {
+		q.root = q.Site.Root(q.R)
+	}
+	return q.root
+}
+
+// Controller returns the controller, or [ErrNoController] if there is none now.
+func (q *Request) Controller() (*buildtoken.Controller, error) {
+	c, err := q.Open()
+	if err != nil {
+		q.Logger().Error("no controller to serve the request", zap.Error(err))
+		return nil, ErrNoController
+	}
+	return c, nil
+}
+
+// Allow returns a [MethodError] unless the method is one of these.
+func (q *Request) Allow(methods ...string) error {
+	if slices.Contains(methods, q.R.Method) {
+		return nil
+	}
+	return &MethodError{Allow: methods}
+}

@@ -1,0 +1,250 @@
+package triggers
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/token"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
+)
+
+// trigger is a request that triggers a job.
+type trigger struct {
+	*web.Request
+	// atJob is set at a job's own URL, where Jenkins' clients expect an empty body, and
+	// where the Authorization header of a user is the user's.
+	atJob bool
+	ctl   *buildtoken.Controller
+	form  *web.Form
+}
+
+// serve reads a trigger and hands it to the controller. t holds what the path says: the
+// action, and the job unless the request names it.
+func (q *trigger) serve(t buildtoken.Trigger) error {
+	if !q.MayTrigger(q.R.Method) {
+		return &web.MethodError{Allow: q.TriggerMethods()}
+	}
+	if q.Prefetch() {
+		return web.ErrPrefetch
+	}
+	var err error
+	q.form, err = q.ReadForm(web.FormOptions{
+		NamedInURL: t.Job != "" || q.R.URL.Query().Get("job") != "",
+		Large:      func(f *web.Form) bool { return q.mayUpload(f, t.Job) },
+	})
+	if err != nil {
+		return err
+	}
+	defer q.form.Close()
+	if t.Job == "" {
+		t.Job = q.form.Text("job")
+	}
+	if t.Job == "" {
+		return web.ErrNoJob
+	}
+	if t.Action != buildtoken.Polling { // asking twice is asking once
+		if t.Once, err = idempotencyKey(q.R.Header); err != nil {
+			return err
+		}
+	}
+	t.Caller = q.caller(q.form)
+	if q.atJob {
+		if err := needsPost(q.Request, t.Presented); err != nil {
+			return err
+		}
+		if err := q.form.ReadJSON(); err != nil {
+			return err
+		}
+	}
+	t.Root = q.Root()
+	t.Delay, t.Cause = q.form.First("delay"), q.form.First("cause")
+	t.Values, t.Files = q.form.Values("job", "delay", "cause"), q.form.Uploads(false)
+	if q.atJob && len(t.Values)+len(t.Files) > 0 {
+		t.Action = buildtoken.BuildWithParameters // never defaults in the place of what was sent
+	}
+	if q.ctl, err = q.Controller(); err != nil {
+		return err
+	}
+	out, err := q.submit(t)
+	if err != nil {
+		return err
+	}
+	if t.Action == buildtoken.Polling {
+		q.Write(http.StatusOK, "text/html", "Scheduled.\n")
+		return nil
+	}
+	a := answer{trigger: q, out: out, ignored: ignored(q.Definition, out.Job, t)}
+	wait := q.mayWait(out)
+	t = buildtoken.Trigger{} // what is held while waiting is small
+	q.form.Close()
+	q.Release()
+	a.ended = q.awaitEnd(out, wait)
+	a.write()
+	return nil
+}
+
+// caller returns who triggers, with the token of the form or of a header. The first
+// token that is there counts, and the places are looked at in this order: query, body,
+// Authorization: Bearer, X-Build-Token, X-Gitlab-Token. An empty one is there, and wrong.
+func (q *trigger) caller(f *web.Form) definition.Caller {
+	by := q.Caller()
+	if by.Secret, by.Presented = f.Secret, f.Presented; !by.Presented {
+		by.Secret, by.Presented = web.HeaderToken(q.R.Header, q.atJob && by.User != "")
+	}
+	return by
+}
+
+// mayUpload reports whether the body may be as large as uploads are: the job is named
+// and takes a file, and the caller has shown a right token outside the body, or may
+// start the job without one.
+func (q *trigger) mayUpload(f *web.Form, full string) bool {
+	if full == "" {
+		full = f.Text("job")
+	}
+	j, ok := q.Definition.Job(full)
+	if !ok || !slices.ContainsFunc(j.Params, func(p job.Param) bool { return p.Kind == job.KindFile }) {
+		return false
+	}
+	outside := &web.Form{}
+	defer outside.Close()
+	outside.Secret, outside.Presented = q.queryToken()
+	by := q.caller(outside)
+	if !by.Presented {
+		return by.Post && !q.CrossSite() && q.May(definition.Start, j.FullName)
+	}
+	ctl, err := q.Controller()
+	if err != nil {
+		return false
+	}
+	_, _, err = ctl.Opens(q.R.Context(), q.Definition, full, by, token.Trigger)
+	return err == nil
+}
+
+// queryToken returns the first token of the query.
+func (q *trigger) queryToken() (token.Secret, bool) {
+	given, ok := q.R.URL.Query()["token"]
+	if !ok {
+		return token.Secret{}, false
+	}
+	return token.NewSecret(given[0]), true
+}
+
+// submit hands the trigger to the controller.
+func (q *trigger) submit(t buildtoken.Trigger) (buildtoken.Outcome, error) {
+	// Without a token it is the browser's word who the caller is, and a page of another
+	// site could have made the browser send the request.
+	crossSite := !t.Presented && t.Post && q.CrossSite()
+	if crossSite {
+		t.Post = false
+	}
+	out, err := q.ctl.Trigger(q.R.Context(), q.Definition, t)
+	switch {
+	case crossSite && errors.Is(err, buildtoken.ErrNeedsPost):
+		return out, web.ErrCrossSite
+	case q.atJob && errors.Is(err, definition.ErrUnknownJob):
+		// At a job's own URL only those who may read learn that there is no such job. For
+		// others it looks like a token that is no good.
+		if !q.MayRead(t.Job) {
+			return out, token.ErrMismatch
+		}
+		q.Plain = true // some clients go on asking after a 404 of JSON
+	}
+	return out, err
+}
+
+// ignored returns the names of values and files that the job has no parameter for.
+func ignored(d *definition.Site, full string, t buildtoken.Trigger) []string {
+	j, ok := d.Job(full)
+	if !ok {
+		return nil
+	}
+	var names []string
+	known := func(name string) bool {
+		return name == "" || slices.ContainsFunc(j.Params, func(p job.Param) bool { return p.Name == name })
+	}
+	for name := range t.Values {
+		if !known(name) {
+			names = append(names, name)
+		}
+	}
+	for name := range t.Files {
+		if !known(name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// answer tells the client what became of its trigger.
+type answer struct {
+	*trigger
+	out buildtoken.Outcome
+	// ended is how the item ended, if the client has waited for that.
+	ended   *queue.Entry
+	ignored []string
+}
+
+// accepted is the answer as JSON.
+type accepted struct {
+	ID      int64    `json:"id"`
+	URL     string   `json:"url"`
+	Created bool     `json:"created"`
+	Ignored []string `json:"ignored,omitempty"`
+	*status
+}
+
+func (a answer) write() {
+	location := web.ItemURL(a.Root(), a.out.Item.ID)
+	a.W.Header().Set("Location", location)
+	code, became := http.StatusCreated, "queued as"
+	if !a.out.Created {
+		became = "joined"
+		// Clients of the job's own URL cannot make use of a redirection, and a client that
+		// has waited has the answer here: most would follow, and throw it away.
+		if !a.atJob && a.ended == nil && a.Joined != http.StatusCreated {
+			code = http.StatusSeeOther
+		}
+	}
+	if a.WantsJSON() {
+		v := accepted{ID: a.out.Item.ID, URL: location, Created: a.out.Created, Ignored: a.ignored}
+		if a.ended != nil {
+			s := statusOf(a.Now, *a.ended)
+			v.status = &s
+		}
+		a.WriteJSON(code, v)
+		return
+	}
+	text := fmt.Sprintf("%s item %d", became, a.out.Item.ID)
+	if a.ended != nil {
+		text += ", " + endOf(*a.ended)
+	} else if a.atJob {
+		a.Write(code, web.PlainText, "") // clients can make something of an empty body or JSON only
+		return
+	}
+	if len(a.ignored) > 0 {
+		text += " (ignored: " + shortList(a.ignored) + ")"
+	}
+	a.Write(code, web.PlainText, text+"\n")
+}
+
+// shortList joins names to one short line.
+func shortList(names []string) string {
+	const most = 10
+	more := ""
+	if len(names) > most {
+		names, more = names[:most], ", …"
+	}
+	quoted := make([]string, len(names))
+	for i, name := range names {
+		quoted[i] = strings.Trim(fmt.Sprintf("%.60q", name), `"`)
+	}
+	return strings.Join(quoted, ", ") + more
+}

@@ -1,0 +1,171 @@
+package web_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
+)
+
+func TestPrefers(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		accept []string
+		want   bool
+	}{
+		{"nothing said", nil, false},
+		{"JSON only", []string{"application/json"}, true},
+		{"in capitals, with a parameter", []string{"Application/JSON;charset=utf-8"}, true},
+		{"everything", []string{"*/*"}, false},
+		{"a browser", []string{"text/html,application/xhtml+xml,*/*;q=0.8"}, false},
+		{"JSON first among equals", []string{"application/json, text/plain, */*"}, true},
+		{"text first among equals", []string{"text/plain, application/json"}, false},
+		{"text has more weight", []string{"application/json;q=0.5, text/plain"}, false},
+		{"JSON has more weight", []string{"text/plain;q=0.5", "application/json"}, true},
+		{"JSON has no weight", []string{"application/json;q=0"}, false},
+		{"the weight is no number", []string{"application/json;q=NaN"}, false},
+		{"JSON beside everything", []string{"*/*, application/json"}, true},
+		{"another kind of JSON", []string{"application/problem+json"}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := web.Negotiate(tt.accept, "text/plain", "text/html", "application/json") == "application/json"; got != tt.want {
+				t.Errorf("Prefers(%q) = %v, want %v", tt.accept, got, tt.want)
+			}
+		})
+	}
+}
+
+func TestTimeSpan(t *testing.T) {
+	const day = 24 * time.Hour
+	for _, tt := range []struct {
+		in   time.Duration
+		want string
+	}{
+		{-time.Second, "0 ms"},
+		{57 * time.Millisecond, "57 ms"},
+		{120 * time.Millisecond, "0.12 sec"},
+		{300 * time.Millisecond, "0.3 sec"},
+		{4900 * time.Millisecond, "4.9 sec"},
+		{3 * time.Second, "3 sec"},
+		{12500 * time.Millisecond, "12 sec"},
+		{3*time.Minute + 43*time.Second, "3 min 43 sec"},
+		{13*time.Minute + 43*time.Second, "13 min"},
+		{2*time.Hour + 5*time.Minute, "2 hr 5 min"},
+		{day + 3*time.Hour, "1 day 3 hr"},
+		{12 * day, "12 days"},
+		{65 * day, "2 mo 5 days"},
+		{400 * day, "1 yr 1 mo"},
+	} {
+		if got := web.TimeSpan(tt.in); got != tt.want {
+			t.Errorf("TimeSpan(%v) = %q, want %q", tt.in, got, tt.want)
+		}
+	}
+}
+
+// segmentsOf returns the segments of a path, nil if there are none.
+func segmentsOf(p web.Path) []string {
+	var all []string
+	for i := range p.Len() {
+		all = append(all, p.At(i))
+	}
+	return all
+}
+
+func TestSplitPath(t *testing.T) {
+	for _, tt := range []struct {
+		name, in string
+		segments []string
+		action   string
+	}{
+		{"nothing", "/", nil, ""},
+		{"an action", "/buildByToken/build", []string{"buildByToken", "build"}, "build"},
+		{"with a slash", "/buildByToken/build/", []string{"buildByToken", "build"}, "build"},
+		{"with two", "/buildByToken/build//", []string{"buildByToken", "build"}, ""},
+		{"with one inside", "/buildByToken//build", []string{"buildByToken", "build"}, ""},
+		{"with a suffix", "/buildByToken/build/x", []string{"buildByToken", "build", "x"}, ""},
+		{"escaped", "/a%2Fb/%63", []string{"a/b", "c"}, ""},
+		{"an escaped action", "/buildByToken/%62uild", []string{"buildByToken", "build"}, "build"},
+		{"not from the root", "buildByToken/build", []string{"buildByToken", "build"}, ""},
+		{"malformed", "/a%2/b", []string{"a%2", "b"}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := web.SplitPath(tt.in)
+			segments := segmentsOf(p)
+			action, _ := p.Action()
+			if diff := cmp.Diff(tt.segments, segments); diff != "" || action != tt.action {
+				t.Errorf("SplitPath(%q) gives action %q, want %q; segments (-want +got):\n%s", tt.in, action, tt.action, diff)
+			}
+		})
+	}
+}
+
+func TestJobPath(t *testing.T) {
+	for _, tt := range []struct {
+		name, in, full string
+		rest           []string
+	}{
+		{"a job", "/job/a", "a", []string{}},
+		{"in folders", "/job/a/job/b/job/c/3/api/json", "a/b/c", []string{"3", "api", "json"}},
+		{"names like ours", "/job/job/job/build/build", "job/build", []string{"build"}},
+		{"no name", "/job/", "", []string{"job"}},
+		{"a name is missing", "/job/a/job", "a", []string{"job"}},
+		{"an escaped slash", "/job/a%2Fb/build", "", []string{"build"}},
+		{"an escaped slash further on", "/job/a/job/b%2Fc", "", []string{}},
+		{"bytes that are no text", "/job/%ff/", "", []string{}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			full, after := web.SplitPath(tt.in).Job()
+			rest := append([]string{}, segmentsOf(after)...)
+			if diff := cmp.Diff(tt.rest, rest); diff != "" || full != tt.full {
+				t.Errorf("JobPath(%q) = %q, want %q; rest (-want +got):\n%s", tt.in, full, tt.full, diff)
+			}
+		})
+	}
+}
+
+func TestWholeRunes(t *testing.T) {
+	for _, tt := range []struct {
+		in   string
+		want int
+	}{
+		{"", 0}, {"abc", 3}, {"a€", 4}, {"a\xe2\x82", 1}, {"a\xe2", 1}, {"\xf0\x9f\x98", 0}, {"a\x82\x82", 3}, {"a\xff", 2}, {"\x82\x82\x82\x82", 4}, {"a\xf0\x9f\x98", 1}, {"a\xe2b", 3},
+	} {
+		if got := web.WholeRunes([]byte(tt.in)); got != tt.want {
+			t.Errorf("WholeRunes(%q) = %d, want %d", tt.in, got, tt.want)
+		}
+	}
+}
+
+func TestWhyAnItemWaitsForANode(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		in   queue.Blockage
+		want string
+	}{
+		{"any executor", queue.Blockage{Reason: queue.NoExecutor}, "Waiting for next available executor"},
+		{"one with a label", queue.Blockage{Reason: queue.NoExecutor, Label: "gpu"}, "Waiting for next available executor on ‘gpu’"},
+		{"a node", queue.Blockage{Reason: queue.NoNode, Label: "gpu"}, "There are no nodes with the label ‘gpu’"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := web.Why(queue.Entry{State: queue.Buildable, Blockage: tt.in}, "", ""); got != tt.want {
+				t.Errorf("Why = %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestUnstablePermalinksAreAsInJenkins(t *testing.T) {
+	build := queue.Build{Result: queue.Unstable, Ended: time.Unix(1, 0)}
+	for permalink, leads := range map[string]bool{
+		"lastCompletedBuild": true, "lastSuccessfulBuild": true, "lastUnstableBuild": true, "lastUnsuccessfulBuild": true,
+		"lastStableBuild": false, "lastFailedBuild": false,
+	} {
+		_, err := web.FindBuild(t.Context(), nil, "a", permalink, []queue.Build{build})
+		if got := err == nil; got != leads {
+			t.Errorf("%s leads to an unstable build: %v, want %v", permalink, got, leads)
+		}
+	}
+}
