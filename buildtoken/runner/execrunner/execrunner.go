@@ -24,6 +24,7 @@ import (
 	"io"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -64,7 +65,7 @@ type Config struct {
 // Runner runs one configured command. It is safe for concurrent use. Create one with [New].
 type Runner struct {
 	config Config
-	args   []template
+	args   []runner.Template
 	// cgroups returns the directory in which control groups are created, or "" if there is none.
 	cgroups func() string
 }
@@ -77,7 +78,7 @@ func New(c Config) (*Runner, error) {
 		return nil, fmt.Errorf("execrunner: bad command %q", c.Command)
 	}
 	for i, a := range c.Args {
-		t, err := parseTemplate(a)
+		t, err := runner.ParseTemplate(a)
 		if err != nil {
 			return nil, fmt.Errorf("execrunner: argument %d: %w", i+1, err)
 		}
@@ -122,16 +123,26 @@ func New(c Config) (*Runner, error) {
 // one of them is not started.
 func (r *Runner) Params() []string {
 	var names []string
-	seen := make(map[string]bool)
 	for _, t := range r.args {
-		for _, p := range t {
-			if p.param != "" && !seen[p.param] {
-				seen[p.param] = true
-				names = append(names, p.param)
+		for _, name := range t.Params() {
+			if !slices.Contains(names, name) {
+				names = append(names, name)
 			}
 		}
 	}
 	return names
+}
+
+// expand returns the arguments with the parameters' values in the place of the references.
+func (r *Runner) expand(params []runner.Param) ([]string, error) {
+	args := make([]string, len(r.args))
+	for i, t := range r.args {
+		var err error
+		if args[i], err = t.Expand(params, nil); err != nil {
+			return nil, fmt.Errorf("argument %d: %w", i+1, err)
+		}
+	}
+	return args, nil
 }
 
 // Fits implements [runner.Sizer]: each argument and each NAME=value must be shorter than 128 KiB, and all of them
