@@ -78,7 +78,7 @@ func (f fence) whole(t *testing.T) string {
 	job := func(text string) string {
 		for _, needed := range []string{"token {env.DOCS_TOKEN}", "run true"} {
 			word, _, _ := strings.Cut(needed, " ")
-			if !regexp.MustCompile(`(?m)^` + word + ` `).MatchString(text) {
+			if !regexp.MustCompile(`(?m)^` + word + `(ner)? `).MatchString(text) {
 				text += needed + "\n"
 			}
 		}

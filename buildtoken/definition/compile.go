@@ -161,7 +161,7 @@ func (c *compiler) job(folder string, j Job, outer scope) {
 	if j.Runner == nil {
 		c.fail(full, errors.New("nothing to run: a job needs a runner"))
 	}
-	c.checkArguments(full, j)
+	c.checkReferences(full, j)
 	inner := c.enter(full, "", j.Settings, j.Tokens, j.Allow, outer)
 	inner.webhooks = c.webhooks(full, j.Webhooks, outer.webhooks)
 	defined := &Compiled{
@@ -201,28 +201,40 @@ func (c *compiler) job(folder string, j Job, outer scope) {
 	c.all = append(c.all, inTree)
 }
 
-// argumenter is a runner that puts parameters into its command's arguments.
-type argumenter interface {
-	// Params are the names of the parameters that it refers to.
+// referrer is a runner or poller whose configuration refers to parameters where others can see their values, as in the
+// arguments of a process.
+type referrer interface {
+	// Params returns the names of these parameters.
 	Params() []string
 }
 
-// checkArguments refuses references to parameters that the job does not have,
-// and to passwords: the arguments of a process are for everybody on the
-// machine to see.
-func (c *compiler) checkArguments(full string, j Job) {
-	for _, r := range []any{j.Runner, j.Poller} {
-		a, ok := r.(argumenter)
-		if !ok {
-			continue
+// hider is a runner or poller whose configuration refers to parameters where no one else can see their values.
+type hider interface {
+	// HiddenParams returns the names of these parameters.
+	HiddenParams() []string
+}
+
+// checkReferences refuses references to parameters that the job does not have, and to passwords where others can see them.
+func (c *compiler) checkReferences(full string, j Job) {
+	check := func(name string, visible bool) {
+		at := slices.IndexFunc(j.Params, func(p job.Param) bool { return p.Name == name })
+		switch {
+		case at < 0:
+			c.fail(full, fmt.Errorf("{param.%s}: the job has no such parameter", name))
+		case visible && j.Params[at].Kind == job.KindPassword:
+			c.fail(full, fmt.Errorf("{param.%s}: others could see a password here, in the list of processes or in the log of a server; "+
+				"a command finds it in its environment, a request can have it in a header or the body", name))
 		}
-		for _, name := range a.Params() {
-			at := slices.IndexFunc(j.Params, func(p job.Param) bool { return p.Name == name })
-			switch {
-			case at < 0:
-				c.fail(full, fmt.Errorf("{param.%s}: the job has no such parameter", name))
-			case j.Params[at].Kind == job.KindPassword:
-				c.fail(full, fmt.Errorf("{param.%s}: a password would be seen in the list of processes; the command finds it in its environment", name))
+	}
+	for _, r := range []any{j.Runner, j.Poller} {
+		if r, ok := r.(referrer); ok {
+			for _, name := range r.Params() {
+				check(name, true)
+			}
+		}
+		if r, ok := r.(hider); ok {
+			for _, name := range r.HiddenParams() {
+				check(name, false)
 			}
 		}
 	}

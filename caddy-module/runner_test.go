@@ -1,0 +1,82 @@
+package caddymodule_test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestRunnerOfTheDocument checks that the runner in docs/runners.md is the one in wake_test.go, and that it works.
+func TestRunnerOfTheDocument(t *testing.T) {
+	source, err := os.ReadFile("wake_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, code, _ := strings.Cut(string(source), "\n)\n\n") // what follows the imports
+	found := false
+	for _, f := range fences(t, filepath.Join("..", "docs", "runners.md")) {
+		found = found || f.info == "go" && strings.HasSuffix(f.text, code)
+	}
+	if !found {
+		t.Error("docs/runners.md does not have the code of wake_test.go")
+	}
+
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	s := newSite(t)
+	s.load(s.caddyfile("", jobs("job wake {\n token secret {\n grant trigger log\n }\n runner wake 00:00:5e:00:53:01 "+conn.LocalAddr().String()+"\n}\n")))
+	if log := s.follow("wake", "secret", s.trigger("wake", "secret")); !strings.HasSuffix(log, "\nwoke 00:00:5e:00:53:01\nFinished: SUCCESS\n") {
+		t.Errorf("log = %q", log)
+	}
+	packet := make([]byte, 200)
+	if n, _, err := conn.ReadFrom(packet); err != nil || n != 6+16*6 {
+		t.Errorf("got a packet of %d bytes, %v; want 102", n, err)
+	}
+}
+
+// TestHTTPRunner starts and follows a build on another system, with a secret from the environment and a password.
+func TestHTTPRunner(t *testing.T) {
+	var requests []string
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		requests = append(requests, fmt.Sprintf("%s %s %s %s", r.Method, r.RequestURI, r.Header.Get("Authorization"), body))
+		switch len(requests) {
+		case 1:
+			fmt.Fprintln(w, `{"id": 7, "state": "queued"}`)
+		case 2:
+			fmt.Fprintln(w, `{"state": "passed with warnings"}`)
+		}
+	}))
+	defer other.Close()
+	t.Setenv("OTHER_TOKEN", "s3cret")
+	s := newSite(t)
+	s.load(s.caddyfile("", jobs("job relay {\n token secret {\n grant trigger log\n }\n param VERSION string v1\"\n param PASS password hunter2\n"+
+		" runner http POST "+other.URL+"/builds {\n  header Authorization \"Bearer {env.OTHER_TOKEN}\"\n  body `{\"version\": \"{param.VERSION}\", \"pass\": \"{param.PASS}\"}`\n"+
+		"  follow "+other.URL+"/builds/{response.id} {\n   done `body.state != \"queued\"`\n   result `body.state.contains(\"warnings\") ? \"UNSTABLE\" : \"SUCCESS\"`\n   every 1s\n  }\n }\n}\n")))
+	a := s.get("/buildByToken/buildWithParameters?job=relay&token=secret")
+	if a.status != http.StatusCreated {
+		t.Fatalf("trigger: got %d %q", a.status, a.body)
+	}
+	log := s.follow("relay", "secret", "1")
+	if !strings.HasSuffix(log, `
+{"id": 7, "state": "queued"}
+{"state": "passed with warnings"}
+reported by the system that the build was followed on
+Finished: UNSTABLE
+`) {
+		t.Errorf("log = %q", log)
+	}
+	want := []string{`POST /builds Bearer s3cret {"version": "v1\"", "pass": "hunter2"}`, "GET /builds/7 Bearer s3cret "}
+	if fmt.Sprint(requests) != fmt.Sprint(want) {
+		t.Errorf("requests = %q, want %q", requests, want)
+	}
+}
