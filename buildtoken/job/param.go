@@ -95,16 +95,18 @@ func nameProblem(name string) string {
 		return "it has no name"
 	case len(name) > maxParamName:
 		return fmt.Sprintf("the name has %d bytes, at most %d", len(name), maxParamName)
-	case strings.ContainsFunc(name, notInName), '0' <= name[0] && name[0] <= '9':
-		return "the name is not made of letters, digits and _, or starts with a digit"
+	case strings.ContainsFunc(name, notInName):
+		return "the name can only have letters, digits, _, . and -"
+	case strings.ContainsRune("0123456789.-", rune(name[0])):
+		return "the name begins with a digit, . or -"
 	case Reserved(name):
-		return "the name is reserved"
+		return "the name is reserved: it has a meaning for triggers, builds, or the programs that they start"
 	}
 	return ""
 }
 
 func notInName(r rune) bool {
-	return r != '_' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+	return r != '_' && r != '.' && r != '-' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
 }
 
 func (p Param) defaultProblem() string {

@@ -34,7 +34,12 @@ func TestParamCheck(t *testing.T) {
 		{"no name", job.Param{Kind: job.KindString}, false},
 		{"a name that is too long", job.Param{Name: strings.Repeat("a", 201), Kind: job.KindString}, false},
 		{"a name that starts with a digit", job.Param{Name: "2nd", Kind: job.KindString}, false},
-		{"a name with a dash", job.Param{Name: "dry-run", Kind: job.KindString}, false},
+		{"a name with a dash", job.Param{Name: "dry-run", Kind: job.KindString}, true},
+		{"a name with a dot", job.Param{Name: "app.version", Kind: job.KindString}, true},
+		{"a name that starts with a dash", job.Param{Name: "-x", Kind: job.KindString}, false},
+		{"a name that starts with a dot", job.Param{Name: ".x", Kind: job.KindString}, false},
+		{"a name with a slash", job.Param{Name: "a/b", Kind: job.KindString}, false},
+		{"a name like those of builds", job.Param{Name: "BUILD_TYPE", Kind: job.KindString}, true},
 		{"a name with a space after it", job.Param{Name: "a ", Kind: job.KindString}, false},
 		{"a name with an umlaut", job.Param{Name: "prüfung", Kind: job.KindString}, false},
 		{"a reserved name", job.Param{Name: "LD_PRELOAD", Kind: job.KindString}, false},
@@ -73,9 +78,10 @@ func TestParamCheckDoesNotQuoteDefaults(t *testing.T) {
 
 func TestReserved(t *testing.T) {
 	for _, name := range []string{
-		"job", "token", "delay", "cause", "JOB", "Token",
+		"job", "token", "delay", "cause", "json", "JOB", "Token",
 		"PATH", "Path", "path", "HOME", "LANG", "LC_ALL", "TZ", "USER", "SHELL", "TMPDIR",
-		"CI", "JOB_NAME", "job_name", "JOB_", "BUILD_NUMBER", "BUILD_ANYTHING", "QUEUE_ID", "NODE_NAME", "EXECUTOR_NUMBER", "WORKSPACE",
+		"CI", "JOB_NAME", "JOB_BASE_NAME", "JOB_URL", "BUILD_NUMBER", "BUILD_ID", "BUILD_DISPLAY_NAME", "BUILD_TAG",
+		"BUILD_URL", "BUILD_CAUSE", "QUEUE_ID", "TRACEPARENT", "NODE_NAME", "EXECUTOR_NUMBER", "WORKSPACE",
 		"LD_PRELOAD", "ld_library_path", "DYLD_INSERT_LIBRARIES", "BASH_ENV", "BASH_FUNC_ls", "IFS", "PS4", "SHELLOPTS", "CDPATH",
 		"PYTHONPATH", "PERL5OPT", "RUBYOPT", "NODE_OPTIONS", "JAVA_TOOL_OPTIONS", "LUA_INIT_5_4", "GOFLAGS", "MAKEFLAGS",
 		"GIT_SSH", "GIT_SSH_COMMAND", "GIT_CONFIG_COUNT", "GIT_EXEC_PATH", "npm_config_registry", "ComSpec",
@@ -85,7 +91,7 @@ func TestReserved(t *testing.T) {
 		}
 	}
 	for _, name := range []string{
-		"", "a", "JOBS", "BUILD", "BUILDER", "QUEUE", "TOKENS", "ENV", "env", "ENVIRONMENT", "USERNAME", "BROWSER", "VERSION", "TARGET",
+		"", "a", "BUILD_TYPE", "BUILD_ENV", "BUILD_VERSION", "JOB_ENV", "JOB_ID", "QUEUE_NAME", "build_number", "app.version", "my-param", "JOBS", "BUILD", "BUILDER", "QUEUE", "TOKENS", "ENV", "env", "ENVIRONMENT", "USERNAME", "BROWSER", "VERSION", "TARGET",
 		"GIT_BRANCH", "GIT_COMMIT", "PYTHON_VERSION", "NODE_VERSION", "JAVA_HOME", "PATHS", "item", "start", "LDFLAGS",
 	} {
 		if job.Reserved(name) {
@@ -110,7 +116,7 @@ func TestCheckParams(t *testing.T) {
 		{"two", text("a", "b"), nil},
 		{"one twice", text("a", "b", "a"), job.ErrDuplicate},
 		{"two that differ in case", text("Stage", "b", "STAGE"), job.ErrDuplicate},
-		{"a bad one", text("a", "b-c"), job.ErrBadParam},
+		{"a bad one", text("a", "b c"), job.ErrBadParam},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if err := job.CheckParams(tt.in); !errors.Is(err, tt.want) {

@@ -1,33 +1,39 @@
 package job
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
-// Reserved says whether no parameter may have this name, in whatever case,
-// because it means something to the trigger, to the build's environment, or to
-// the programs that a build starts:
+// Reserved reports whether no parameter can have this name, because it has a
+// meaning for the trigger, for the environment of a build, or for the programs
+// that a build starts:
 //
-//   - what a trigger itself is made of: job, token, delay, cause
-//   - what every build is told: CI, JOB_*, BUILD_*, QUEUE_*, NODE_NAME,
-//     EXECUTOR_NUMBER, WORKSPACE
-//   - the user's surroundings: PATH, HOME, USER, LANG, LC_*, TZ, TMPDIR, …
-//   - what makes loaders, shells, interpreters and git run or load something else:
-//     LD_*, DYLD_*, BASH_*, IFS, PYTHONPATH, NODE_OPTIONS, GIT_SSH*, …
+//   - the control values of a trigger: job, token, delay, cause, json
+//   - the variables of every build, by their exact names: CI, JOB_NAME, BUILD_NUMBER, …
+//   - the user's environment: PATH, HOME, USER, LANG, LC_*, TZ, TMPDIR, …
+//   - what makes loaders, shells, interpreters and git execute or load something
+//     else: LD_*, DYLD_*, BASH_*, IFS, PYTHONPATH, NODE_OPTIONS, GIT_SSH*, …
 //
-// The list keeps a job from handing such a name to callers by mistake. It
-// is no fence: what a build's own programs read, only its author knows. Names like
-// ENV, USERNAME, BROWSER, GIT_BRANCH and PYTHON_VERSION are left to users on purpose.
+// Except for the second group, case does not matter. The list keeps a job from
+// offering such a name to callers by mistake. It is not a security boundary:
+// only the author of a build knows what its programs read. Names like ENV,
+// USERNAME, BUILD_TYPE, GIT_BRANCH and PYTHON_VERSION are not reserved.
 func Reserved(name string) bool {
+	switch name {
+	case "CI", "JOB_NAME", "JOB_BASE_NAME", "JOB_URL",
+		"BUILD_NUMBER", "BUILD_ID", "BUILD_DISPLAY_NAME", "BUILD_TAG", "BUILD_URL", "BUILD_CAUSE",
+		"QUEUE_ID", "NODE_NAME", "EXECUTOR_NUMBER", "WORKSPACE", "TRACEPARENT":
+		return true
+	}
 	name = strings.ToUpper(name)
-	for _, prefix := range reservedPrefixes() {
-		if strings.HasPrefix(name, prefix) {
-			return true
-		}
+	if slices.ContainsFunc(reservedPrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) }) {
+		return true
 	}
 	switch name {
-	case "JOB", "TOKEN", "DELAY", "CAUSE",
-		"CI", "NODE_NAME", "EXECUTOR_NUMBER", "WORKSPACE",
+	case "JOB", "TOKEN", "DELAY", "CAUSE", "JSON",
 
-		// The user's surroundings, on Unix and on Windows.
+		// The user's environment, on Unix and on Windows.
 		"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "PWD", "OLDPWD", "TERM",
 		"TMPDIR", "TMP", "TEMP", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR",
 		"PATHEXT", "COMSPEC", "SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "USERPROFILE",
@@ -64,10 +70,8 @@ func Reserved(name string) bool {
 	return false
 }
 
-func reservedPrefixes() []string {
-	return []string{
-		"JOB_", "BUILD_", "QUEUE_", "LC_",
-		"LD_", "DYLD_", "_RLD", "BASH_", "LUA_INIT", "LUA_PATH", "LUA_CPATH",
-		"GIT_SSH", "GIT_CONFIG", "GIT_TRACE", "NPM_CONFIG_",
-	}
+//nolint:gochecknoglobals // a constant table
+var reservedPrefixes = []string{
+	"LC_", "LD_", "DYLD_", "_RLD", "BASH_", "LUA_INIT", "LUA_PATH", "LUA_CPATH",
+	"GIT_SSH", "GIT_CONFIG", "GIT_TRACE", "NPM_CONFIG_",
 }
