@@ -229,8 +229,8 @@ func (c *Controller) accept(ctx context.Context, now time.Time, j *definition.Co
 	return c.schedule(ctx, now, j, t, opened, values, delay, cause)
 }
 
-// values are the parameters of the build, checked. Jenkins' build endpoint
-// gives a job with parameters their defaults.
+// values returns the checked parameters of the build. The build endpoint of
+// Jenkins uses the defaults of a job with parameters.
 func (c *Controller) values(j *definition.Compiled, t Trigger) ([]job.Value, error) {
 	if t.Action == Polling || len(j.Params) == 0 {
 		return nil, nil
@@ -308,7 +308,7 @@ func (c *Controller) logRefused(t Trigger, tokenName string, err error) {
 		return
 	}
 	fields := []zap.Field{
-		zap.String("job", queue.OneLine(t.Job, 200)), zap.String("action", string(t.Action)),
+		zap.String("job", queue.OneLine(job.ShownName(t.Job), 200)), zap.String("action", string(t.Action)),
 		zap.String("token", tokenName), zap.String("user", t.User), zap.String("remote", t.RemoteText()), zap.Error(err),
 	}
 	if denied, ok := errors.AsType[*policy.Denied](err); ok {

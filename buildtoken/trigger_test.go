@@ -607,7 +607,7 @@ func TestRejectedTokenIsNotLogged(t *testing.T) {
 		definition.Job{Name: "old", Tokens: expired, Runner: succeeds()})
 	for _, text := range []string{secret, "WrongGuess77", secret + " ", "sha256:" + strings.Repeat("ab", 32)} {
 		shown := token.NewSecret(text)
-		for _, full := range []string{"app", "old", "nowhere"} {
+		for _, full := range []string{"app", "old", "nowhere", "app?token=" + text, "nowhere&token=" + text, "a/../#" + text} {
 			for range 25 { // the last ones are throttled
 				if _, err := s.Trigger(t.Context(), s.def, ask(full, func(t *buildtoken.Trigger) { t.Secret = shown })); err == nil {
 					t.Fatalf("%q opened %s", text, full)

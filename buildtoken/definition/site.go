@@ -77,12 +77,12 @@ func (s *Site) Has(full string) bool { return s.jobs[full] != nil }
 func (s *Site) Find(given string) (*Compiled, error) {
 	full, err := job.ParseFullName(given)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnknownJob, err)
+		return nil, fmt.Errorf("%w: %w", ErrUnknownJob, job.ErrBadName) // without the name, which can hold a token
 	}
 	if j, ok := s.jobs[full]; ok {
 		return j, nil
 	}
-	return nil, fmt.Errorf("%w: %q", ErrUnknownJob, full)
+	return nil, ErrUnknownJob
 }
 
 // Job is [Site.Find] for callers that need only the job's names, settings and

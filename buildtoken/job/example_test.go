@@ -35,7 +35,7 @@ func ExampleTree() {
 	// Output:
 	// [team/app/deploy team/app/test]
 	// [STAGE=prod DRY_RUN=true] <nil>
-	// job: bad value: illegal choice for parameter STAGE
+	// job: bad value: illegal choice for parameter STAGE, choose one of: dev, prod
 }
 
 func ExampleParseDelay() {

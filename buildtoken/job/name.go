@@ -72,6 +72,16 @@ func ParseFullName(s string) (string, error) {
 	return strings.Join(elements, "/"), nil
 }
 
+// ShownName returns a job name from a request as logs can show it: at most 200
+// bytes, and only what stands before the first of ?, #, & and =. A token can
+// follow these if a client built its URL wrongly.
+func ShownName(name string) string {
+	if i := strings.IndexAny(name, "?#&="); i >= 0 {
+		name = name[:i]
+	}
+	return name[:min(len(name), 200)]
+}
+
 // Split cuts a full name into that of the folder, "" for the root, and the
 // name in it.
 func Split(full string) (folder, name string) {

@@ -120,3 +120,14 @@ func FuzzParseFullName(f *testing.F) {
 		checkPathElement(t, full)
 	})
 }
+
+func TestShownNameStopsBeforeAToken(t *testing.T) {
+	for in, want := range map[string]string{
+		"hello": "hello", "team/app": "team/app", "hello?token=TacoTuesday": "hello", "hello&token=TacoTuesday": "hello",
+		"hello#TacoTuesday": "hello", "job=hello": "job", "": "", "?": "", strings.Repeat("x", 201): strings.Repeat("x", 200),
+	} {
+		if got := job.ShownName(in); got != want {
+			t.Errorf("ShownName(%q) = %q, want %q", in, got, want)
+		}
+	}
+}

@@ -69,6 +69,26 @@ func (j *Job) Values(given map[string][]string, files map[string]File) ([]Value,
 	return values, nil
 }
 
+// choiceList returns the choices for an error message, as far as there is room.
+func (p Param) choiceList() string {
+	const room = 300 // bytes
+	var list strings.Builder
+	for i, choice := range p.Choices {
+		if i > 0 {
+			list.WriteString(", ")
+		}
+		if list.Len()+len(choice) > room {
+			list.WriteString("…")
+			break
+		}
+		if choice == "" {
+			choice = `""`
+		}
+		list.WriteString(choice)
+	}
+	return list.String()
+}
+
 // text is the value of any kind but a file.
 func (p Param) text(given []string) (string, error) {
 	var text string
@@ -95,7 +115,7 @@ func (p Param) text(given []string) (string, error) {
 		return strconv.FormatBool(value), nil
 	case KindChoice:
 		if !slices.Contains(p.Choices, text) {
-			return "", fmt.Errorf("%w: illegal choice for parameter %s", ErrValue, p.Name)
+			return "", fmt.Errorf("%w: illegal choice for parameter %s, choose one of: %s", ErrValue, p.Name, p.choiceList())
 		}
 	case KindString:
 		if p.Trim {

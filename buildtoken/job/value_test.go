@@ -128,16 +128,16 @@ func TestJobValuesRefuses(t *testing.T) {
 	}{
 		{"two values", map[string][]string{"branch": {"a", "a"}}, "job: bad value: 2 values for parameter branch"},
 		{"three empty ones", map[string][]string{"key": {"", "", ""}}, "job: bad value: 3 values for parameter key"},
-		{"an illegal choice", map[string][]string{"stage": {"SECRET"}}, "job: bad value: illegal choice for parameter stage"},
-		{"a choice in another case", map[string][]string{"stage": {"Prod"}}, "job: bad value: illegal choice for parameter stage"},
-		{"a choice with space", map[string][]string{"stage": {" prod"}}, "job: bad value: illegal choice for parameter stage"},
+		{"an illegal choice", map[string][]string{"stage": {"SECRET"}}, "job: bad value: illegal choice for parameter stage, choose one of: dev, prod, \"\""},
+		{"a choice in another case", map[string][]string{"stage": {"Prod"}}, "job: bad value: illegal choice for parameter stage, choose one of: dev, prod, \"\""},
+		{"a choice with space", map[string][]string{"stage": {" prod"}}, "job: bad value: illegal choice for parameter stage, choose one of: dev, prod, \"\""},
 		{"a boolean that is neither", map[string][]string{"dry": {"SECRET"}}, "job: bad value: parameter dry is neither true nor false"},
 		{"a string that is too long", map[string][]string{"branch": {strings.Repeat(" ", 65537)}}, "job: bad value: parameter branch: 65537 bytes, at most 65536"},
 		{"a password that is too long", map[string][]string{"key": {strings.Repeat("SECRET", 20000)}}, "job: bad value: parameter key: 120000 bytes, at most 65536"},
 		{"a text that is too long", map[string][]string{"notes": {strings.Repeat("a", 524289)}}, "job: bad value: parameter notes: 524289 bytes, at most 524288"},
 		{"NUL", map[string][]string{"key": {"SECRET\x00"}}, "job: bad value: parameter key: it holds a NUL character"},
 		{"not UTF-8", map[string][]string{"key": {"SECRET\xff"}}, "job: bad value: parameter key: not valid UTF-8"},
-		{"two wrong ones: the first of the definition", map[string][]string{"key": {"\xff"}, "stage": {"x"}}, "job: bad value: illegal choice for parameter stage"},
+		{"two wrong ones: the first of the definition", map[string][]string{"key": {"\xff"}, "stage": {"x"}}, "job: bad value: illegal choice for parameter stage, choose one of: dev, prod, \"\""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := every().Values(tt.given, nil)

@@ -110,7 +110,9 @@ func VerdictOf(err error) Verdict {
 		}
 	case errors.Is(err, ErrPrefetch):
 		return Verdict{Status: http.StatusForbidden, Title: "Not for prefetching", Text: "refused, because a browser prefetched it"}
-	case errors.Is(err, token.ErrMissing), errors.Is(err, token.ErrMismatch), errors.Is(err, token.ErrExpired):
+	case errors.Is(err, token.ErrMissing):
+		return Verdict{Status: http.StatusForbidden, Title: titleNoAccess, Text: "missing token"}
+	case errors.Is(err, token.ErrMismatch), errors.Is(err, token.ErrExpired):
 		return Verdict{Status: http.StatusForbidden, Title: titleNoAccess, Text: "invalid token"}
 	case errors.Is(err, policy.ErrDenied):
 		return Verdict{Status: http.StatusForbidden, Title: "Not allowed", Text: "not allowed", Help: "A rule does not allow a build with these values now. " + nothingQueued}

@@ -144,7 +144,7 @@ func TestFormSaysWhatIsWrongBesideTheField(t *testing.T) {
 			"Nothing was queued. Look at the fields that are marked.",
 			`name="BRANCH" value="feature"`,
 			`aria-describedby=" param-STAGE-problem" aria-invalid="true"`,
-			`<p class="problem" id="param-STAGE-problem">Illegal choice for parameter STAGE.</p>`,
+			`<p class="problem" id="param-STAGE-problem">Illegal choice for parameter STAGE, choose one of: dev, prod.</p>`,
 			`id="param-NOTES-problem"`,
 			`<p class="problem" id="start-delay-problem">`,
 			`name="delay" value="soon"`, `name="cause" value="why not"`, "<details open>",

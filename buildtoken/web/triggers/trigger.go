@@ -152,6 +152,9 @@ func (q *trigger) submit(t buildtoken.Trigger) (buildtoken.Outcome, error) {
 		// At a job's own URL only those who may read learn that there is no such job. For
 		// others it looks like a token that is no good.
 		if !q.MayRead(t.Job) {
+			if !t.Presented {
+				return out, token.ErrMissing
+			}
 			return out, token.ErrMismatch
 		}
 		q.Plain = true // some clients go on asking after a 404 of JSON
