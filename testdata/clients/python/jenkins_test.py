@@ -61,9 +61,10 @@ class Flow:
         return eventually(f"{name} {number} has ended", ask)
 
     def cancel(self, item):
-        # The client takes every 204 for an error, as it does with Jenkins. The item is cancelled.
-        with self.assertRaises(jenkins.EmptyResponseException):
+        try:
             self.alice.cancel_queue(item)
+        except jenkins.EmptyResponseException:
+            pass  # version 1.4.0 takes every 204 for an error, as it does with Jenkins
         self.assertTrue(self.alice.get_queue_item(item)["cancelled"])
 
     def url(self, name):
