@@ -336,7 +336,7 @@ func TestNoMoreOpenFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, log := range logs {
-			if text, err := os.ReadFile(log); err == nil && strings.Contains(string(text), "Waiting, because the system lacks something") {
+			if text, err := os.ReadFile(log); err == nil && strings.Contains(string(text), "Waiting for system resources") {
 				return true
 			}
 		}
