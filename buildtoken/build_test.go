@@ -577,7 +577,7 @@ func TestStats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openSite(t, buildtoken.Config{QueueLimit: 1},
 			definition.Job{Name: "app", Tokens: opens(), Runner: succeeds()},
-			definition.Job{Name: "denied", Tokens: opens(), Runner: succeeds(), Allow: []string{"false"}},
+			definition.Job{Name: "denied", Tokens: opens(), Runner: succeeds(), Allow: rulesOf("false")},
 			definition.Job{Name: "other", Tokens: opens(), Runner: succeeds()})
 		s.trigger("app", delayed("5s"))
 		s.trigger("app", delayed("5s"))

@@ -170,13 +170,13 @@ func TestBadDefinitions(t *testing.T) {
 			j.Tokens = []definition.Token{{Name: "a", Digest: digest}, {Name: "a", Digest: digest}}
 		}), token.ErrDuplicate, "team/app"},
 		{"bad name of a token", with(func(j *definition.Job) { j.Tokens = []definition.Token{{Name: "a/b", Digest: digest}} }), token.ErrBadName, "team/app"},
-		{"a rule that is no CEL", with(func(j *definition.Job) { j.Allow = []string{"true", "job ="} }), nil, "team/app allow 2"},
-		{"a rule that is not bool", with(func(j *definition.Job) { j.Allow = []string{"job.name"} }), nil, "team/app allow 1"},
+		{"a rule that is no CEL", with(func(j *definition.Job) { j.Allow = rulesOf("true", "job =") }), nil, "team/app allow 2"},
+		{"a rule that is not bool", with(func(j *definition.Job) { j.Allow = rulesOf("job.name") }), nil, "team/app allow 1"},
 		{"a rule of a token", with(func(j *definition.Job) {
-			j.Tokens = []definition.Token{{Name: "ci", Digest: digest, Allow: []string{"nobody"}}}
+			j.Tokens = []definition.Token{{Name: "ci", Digest: digest, Allow: rulesOf("nobody")}}
 		}), nil, "team/app token ci allow 1"},
-		{"a rule of a folder", in(definition.Folder{Name: "team", Allow: []string{"1"}}), nil, "team allow 1"},
-		{"a rule of the top", definition.Spec{Root: definition.Folder{Allow: []string{"1"}}}, nil, "top level allow 1"},
+		{"a rule of a folder", in(definition.Folder{Name: "team", Allow: rulesOf("1")}), nil, "team allow 1"},
+		{"a rule of the top", definition.Spec{Root: definition.Folder{Allow: rulesOf("1")}}, nil, "top level allow 1"},
 		{"an access rule", definition.Spec{Access: definition.Access{Build: "params.X == ''"}}, nil, "access build"},
 		{"an unknown parameter in an argument", with(func(j *definition.Job) { j.Runner = refers{params: []string{"X"}} }), nil, "team/app: {param.X}"},
 		{"a password in an argument", with(func(j *definition.Job) { j.Params, j.Runner = password, refers{params: []string{"P"}} }), nil, "team/app: {param.P}"},
@@ -199,7 +199,7 @@ func TestAllMistakesAreNamed(t *testing.T) {
 		{Name: "a"},
 		{Name: "b", Runner: succeeds(), Params: stringParams("PATH")},
 		{Name: "c", Runner: succeeds(), Settings: job.Settings{Timeout: new(-time.Second)}},
-		{Name: "d", Runner: succeeds(), Allow: []string{"1"}},
+		{Name: "d", Runner: succeeds(), Allow: rulesOf("1")},
 		{Name: "e", Runner: succeeds()},
 	}}})
 	for _, name := range []string{"a", `"b"`, `"c"`, "d"} {
@@ -226,7 +226,7 @@ func TestAFolderMayStandTwice(t *testing.T) {
 // Rules are asked from the top down; the first that denies is the one that is named.
 func TestRulesFromTheTopDown(t *testing.T) {
 	s := openSite(t, buildtoken.Config{})
-	rule := func(level string) []string { return []string{fmt.Sprintf("!cause.contains(%q)", level)} }
+	rule := func(level string) []policy.Rule { return rulesOf(fmt.Sprintf("!cause.contains(%q)", level)) }
 	s.attach(definition.Spec{Root: definition.Folder{
 		Allow: rule("root"),
 		Folders: []definition.Folder{{
@@ -256,7 +256,7 @@ func TestRulesFromTheTopDown(t *testing.T) {
 
 func BenchmarkDefine(b *testing.B) {
 	for _, n := range []int{1_000, 100_000} {
-		root := definition.Folder{Tokens: opens(), Allow: []string{`user == ""`}}
+		root := definition.Folder{Tokens: opens(), Allow: rulesOf(`user == ""`)}
 		for f := range n / 100 {
 			folder := definition.Folder{Name: fmt.Sprintf("folder%d", f)}
 			for j := range 100 {

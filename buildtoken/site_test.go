@@ -19,6 +19,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/policy"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
@@ -245,4 +246,13 @@ func stringParams(names ...string) []job.Param {
 		all = append(all, job.Param{Name: name, Kind: job.KindString})
 	}
 	return all
+}
+
+// rulesOf makes rules of their expressions.
+func rulesOf(sources ...string) []policy.Rule {
+	rules := make([]policy.Rule, len(sources))
+	for i, source := range sources {
+		rules[i].Source = source
+	}
+	return rules
 }

@@ -21,7 +21,7 @@ func FuzzTrigger(f *testing.F) {
 	params := []job.Param{{Name: "S", Kind: job.KindString}, {Name: "B", Kind: job.KindBoolean}, {Name: "C", Kind: job.KindChoice, Choices: []string{"a", "b"}}}
 	s := openSite(f, buildtoken.Config{WrongTokens: throttle.Limit{Max: -1}},
 		definition.Job{Name: "app", Tokens: opens(), Runner: succeeds(), Params: params},
-		definition.Job{Name: "plain", Tokens: opens(), Runner: succeeds(), Allow: []string{`size(cause) < 10 || delay < duration("1h")`}},
+		definition.Job{Name: "plain", Tokens: opens(), Runner: succeeds(), Allow: rulesOf(`size(cause) < 10 || delay < duration("1h")`)},
 		definition.Job{Name: "tokenless", Runner: succeeds()})
 	f.Add("app", secret, "buildWithParameters", "5sec", "push", "x", "true", "a", true)
 	f.Add("/plain/", secret, "build", "-1", "a\nb", "", "", "", true)
@@ -79,7 +79,7 @@ func BenchmarkTrigger(b *testing.B) {
 	} {
 		b.Run(bm.name+"/callers="+strconv.Itoa(bm.callers), func(b *testing.B) {
 			s := openSite(b, buildtoken.Config{QueueLimit: 100_000_000},
-				definition.Job{Name: "app", Tokens: opens(), Runner: succeeds(), Allow: []string{`request.method != "PUT" && token.name == "default"`}},
+				definition.Job{Name: "app", Tokens: opens(), Runner: succeeds(), Allow: rulesOf(`request.method != "PUT" && token.name == "default"`)},
 				definition.Job{Name: "params", Tokens: opens(), Runner: succeeds(), Params: stringParams("S")})
 			var n atomic.Int64
 			b.ReportAllocs()

@@ -45,7 +45,7 @@ var errThrottled = errors.New("throttled")
 // each step: the error of each step comes before all later ones.
 func TestTriggerChecksInThisOrder(t *testing.T) {
 	number := []job.Param{{Name: "N", Kind: job.KindChoice, Choices: []string{"1", "2"}}}
-	closed := definition.Job{Name: "closed", Disabled: true, Tokens: opens(), Params: number, Allow: []string{"false"}, Runner: succeeds()}
+	closed := definition.Job{Name: "closed", Disabled: true, Tokens: opens(), Params: number, Allow: rulesOf("false"), Runner: succeeds()}
 	denied, plain, allowed := closed, closed, closed
 	denied.Name, denied.Disabled = "denied", false
 	plain.Name, plain.Disabled, plain.Params = "plain", false, nil
@@ -90,7 +90,7 @@ func TestTriggerChecksInThisOrder(t *testing.T) {
 func TestShuttingDownIsTheLastCheck(t *testing.T) {
 	s := openSite(t, buildtoken.Config{},
 		definition.Job{Name: "app", Tokens: opens(), Runner: succeeds()},
-		definition.Job{Name: "denied", Tokens: opens(), Runner: succeeds(), Allow: []string{"false"}})
+		definition.Job{Name: "denied", Tokens: opens(), Runner: succeeds(), Allow: rulesOf("false")})
 	s.detach()
 	s.refused(definition.ErrUnknownJob, ask("nowhere"))
 	s.refused(policy.ErrDenied, ask("denied"))
@@ -427,13 +427,13 @@ func TestPoliciesSeeTheTrigger(t *testing.T) {
 					team, root := definition.Folder{Name: "team"}, definition.Folder{}
 					switch level {
 					case "top":
-						root.Allow = []string{rule}
+						root.Allow = rulesOf(rule)
 					case "folder":
-						team.Allow = []string{rule}
+						team.Allow = rulesOf(rule)
 					case "job":
-						app.Allow = []string{"true", rule}
+						app.Allow = rulesOf("true", rule)
 					case "token":
-						ci.Allow = []string{rule}
+						ci.Allow = rulesOf(rule)
 					}
 					team.Tokens, team.Jobs = []definition.Token{ci}, []definition.Job{app}
 					root.Folders = []definition.Folder{team}
@@ -453,9 +453,9 @@ func TestRulesOfATokenAreItsOwn(t *testing.T) {
 	s := openSite(t, buildtoken.Config{})
 	digest := func(s string) token.Digest { return token.NewSecret(s).Digest() }
 	s.attach(definition.Spec{Root: definition.Folder{
-		Tokens: []definition.Token{{Name: "ci", Digest: digest("outer"), Allow: []string{`cause == "outer"`}}},
+		Tokens: []definition.Token{{Name: "ci", Digest: digest("outer"), Allow: rulesOf(`cause == "outer"`)}},
 		Jobs: []definition.Job{{Name: "app", Runner: succeeds(), Tokens: []definition.Token{
-			{Name: "ci", Digest: digest("inner"), Allow: []string{`cause == "inner"`}},
+			{Name: "ci", Digest: digest("inner"), Allow: rulesOf(`cause == "inner"`)},
 			{Name: "free", Digest: digest("free")},
 		}}},
 	}})
@@ -507,7 +507,7 @@ func TestUploads(t *testing.T) {
 			}),
 		}
 		denied := app
-		denied.Name, denied.Allow = "denied", []string{"false"}
+		denied.Name, denied.Allow = "denied", rulesOf("false")
 		s := openSite(t, buildtoken.Config{QueueLimit: 2}, app, denied)
 		with := func(content string) func(*buildtoken.Trigger) {
 			return func(t *buildtoken.Trigger) {
@@ -637,7 +637,7 @@ func TestSecretsAreNotShown(t *testing.T) {
 			Name: "app", Tokens: opens(), Runner: succeeds(), Params: []job.Param{{Name: "P", Kind: job.KindPassword}, {Name: "N", Kind: job.KindChoice, Choices: []string{"1"}}},
 		}
 		denied := app
-		denied.Name, denied.Allow = "denied", []string{`int(params.P) > 0`}
+		denied.Name, denied.Allow = "denied", rulesOf(`int(params.P) > 0`)
 		s := openSite(t, buildtoken.Config{}, app, denied)
 		const wrong, password = "WrongGuess77", "Pa55word!"
 		for _, full := range []string{"app", "denied", "nowhere"} {

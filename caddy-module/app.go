@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -203,6 +204,18 @@ func (n *Node) name() string {
 		return ""
 	}
 	return n.Name
+}
+
+// labels returns the labels of this server, its name included. It returns nil if
+// the queue is one that other servers may share, whose labels are not known.
+func (a *App) labels() []string {
+	if _, alone := a.queue.(*Bolt); !alone {
+		return nil
+	}
+	if a.Node == nil {
+		return []string{buildtoken.DefaultNode}
+	}
+	return append([]string{cmp.Or(a.Node.Name, buildtoken.DefaultNode)}, a.Node.Labels...)
 }
 
 // config is what the controller is told.

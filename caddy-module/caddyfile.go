@@ -3,9 +3,11 @@ package caddymodule
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -25,12 +27,12 @@ func init() {
 func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	handler := new(Handler)
 	h.Next()
-	place := fmt.Sprintf("%s:%d", h.File(), h.Line())
+	at := place(h.Dispenser)
 	h.Prev()
 	if err := handler.UnmarshalCaddyfile(h.Dispenser); err != nil {
 		return nil, err
 	}
-	this := &site{root: handler.tree(), place: place}
+	this := &site{root: handler.tree(), place: at}
 	const key = "build_token"
 	others, _ := h.State[key].([]*site)
 	for _, other := range others {
@@ -44,6 +46,12 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 		}
 	}
 	h.State[key] = append(others, this)
+	// Other commands provision what they adapt, which logs the warnings.
+	if len(os.Args) > 1 && (os.Args[1] == "reload" || os.Args[1] == "adapt") {
+		for _, w := range handler.Warnings {
+			w.log(caddy.Log().Named("build_token"))
+		}
+	}
 	return handler, nil
 }
 
@@ -66,10 +74,10 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		dir          <path>
 //		env          <name> <value>                # repeatable
 //
-//		allow <cel>                                # repeatable, in a folder or job too
+//		allow <cel> [<message>]                    # repeatable, in a folder or job too
 //		token [<name>] <secret> {                  # the same
 //			expires <RFC 3339>
-//			allow   <cel>                      # repeatable
+//			allow   <cel> [<message>]          # repeatable
 //			grant   trigger|status|log|cancel...
 //		}
 //		webhook [<name>] <kind> <secret>... {      # the same
@@ -94,6 +102,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //			param <name> string|text|password [<default>] {
 //				description <text>
 //				trim                       # of a string only
+//				link <url>                 # with {value} in it
 //			}
 //			param <name> boolean [true|false]
 //			param <name> choice <value>...
@@ -130,7 +139,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	p := newParser(d)
 	var tree Folder
-	top := newLevel(&tree)
+	top := newLevel(&tree, "")
 	err := block(d, func(name string) error {
 		if err := top.seen.check(d, name, "root_url", "methods", "joined", "access"); err != nil {
 			return err
@@ -148,7 +157,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}
 		return p.inFolder(top, name, "build_token")
 	})
-	h.Scope, h.Folders, h.Jobs = tree.Scope, tree.Folders, tree.Jobs
+	p.warnings.lintNeeds(&tree, "", *p.needs)
+	h.Scope, h.Folders, h.Jobs, h.Warnings = tree.Scope, tree.Folders, tree.Jobs, p.warnings.all
 	return err
 }
 
@@ -160,10 +170,16 @@ type parser struct {
 	envs map[bool]*policy.Env
 	// events returns what expressions over deliveries are compiled in.
 	events func() (*policy.EventEnv, error)
+	// warnings are those of the whole directive.
+	warnings *warnings
+	// needs are the parameters that the rules of the block being read need.
+	needs *[]need
 }
 
 func newParser(d *caddyfile.Dispenser) parser {
-	return parser{d: d, envs: map[bool]*policy.Env{}, events: sync.OnceValues(policy.NewEventEnv)}
+	return parser{
+		d: d, envs: map[bool]*policy.Env{}, events: sync.OnceValues(policy.NewEventEnv), warnings: new(warnings), needs: new([]need),
+	}
 }
 
 func (p parser) joined(status *int) error {
@@ -220,12 +236,13 @@ func (p parser) access(a *Access) error {
 // level is a folder that is being read.
 type level struct {
 	*Folder
+	full string // its full name
 	seen once
 	// kinds says of each name in it whether it is that of a folder or a job.
 	kinds map[string]string
 }
 
-func newLevel(f *Folder) level { return level{f, once{}, map[string]string{}} }
+func newLevel(f *Folder, full string) level { return level{f, full, once{}, map[string]string{}} }
 
 // inFolder reads what can stand in a folder, and so at the top too.
 func (p parser) inFolder(l level, name, where string) error {
@@ -251,16 +268,23 @@ func (p parser) folder(in level) error {
 	if err := p.newName(in, f.Name, "folder"); err != nil {
 		return err
 	}
-	inside := newLevel(&f)
+	inside := newLevel(&f, job.Join(in.full, f.Name))
+	p.needs = new([]need)
 	err = block(p.d, func(name string) error {
 		return p.inFolder(inside, name, fmt.Sprintf("folder '%s'", f.Name))
 	})
+	from := len(p.warnings.all)
+	p.warnings.lintNeeds(&f, inside.full, *p.needs)
+	p.warnings.name(from, inside.full)
 	in.Folders = append(in.Folders, f)
 	return err
 }
 
 // newName checks the name of a job or folder.
 func (p parser) newName(in level, name, kind string) error {
+	if bare, ok := strings.CutSuffix(name, "{"); ok {
+		return p.d.Errf("%s: a space is missing before {: %s %s {", kind, kind, bare)
+	}
 	if err := job.CheckName(name); err != nil {
 		text := strings.TrimPrefix(err.Error(), "job: ") // it may be a folder
 		if strings.Contains(name, "/") {

@@ -1,9 +1,11 @@
 package caddymodule
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -30,6 +32,11 @@ func block(d *caddyfile.Dispenser, read func(name string) error) error {
 // one could be a secret.
 func arguments(d *caddyfile.Dispenser, name string, least, most int) ([]string, error) {
 	args := d.RemainingArgs()
+	if len(args) < least || len(args) > most {
+		if use := usage[name]; use != "" {
+			return nil, d.Errf("%s: want %s; got %s%s", name, use, counted(len(args)), unclosed(args))
+		}
+	}
 	switch {
 	case len(args) < least && least == 1 && most == 1:
 		return nil, d.Errf("%s: the argument is missing", name)
@@ -38,9 +45,41 @@ func arguments(d *caddyfile.Dispenser, name string, least, most int) ([]string, 
 	case len(args) > most && most == 0:
 		return nil, d.Errf("%s: it takes no arguments", name)
 	case len(args) > most:
-		return nil, d.Errf("%s: got %d arguments, want at most %d; quote what belongs together", name, len(args), most)
+		return nil, d.Errf("%s: got %d arguments, want at most %d; quote what belongs together%s", name, len(args), most, unclosed(args))
 	}
 	return args, nil
+}
+
+// usage is what errors about the number of arguments show, where the number
+// alone does not help.
+var usage = map[string]string{ //nolint:gosec // the words are no secrets
+	"token":         "token [NAME] SECRET; quote what belongs together",
+	"param":         "param NAME KIND [DEFAULT]",
+	"env":           "env NAME VALUE; quote what belongs together",
+	"allow":         "allow RULE [MESSAGE]; write the rule in backquotes: allow `params.ENV == \"staging\"`",
+	"access read":   "read RULE; write the rule in backquotes: read `user == \"alice\"`",
+	"access build":  "build RULE; write the rule in backquotes: build `user == \"alice\"`",
+	"access cancel": "cancel RULE; write the rule in backquotes: cancel `user == \"alice\"`",
+}
+
+func counted(arguments int) string {
+	switch arguments {
+	case 0:
+		return "no argument"
+	case 1:
+		return "1 argument"
+	}
+	return fmt.Sprintf("%d arguments", arguments)
+}
+
+// unclosed returns a hint for the end of an error if an argument has several lines.
+func unclosed(args []string) string {
+	for _, arg := range args {
+		if n := strings.Count(arg, "\n"); n > 0 {
+			return fmt.Sprintf("; an argument has %d lines: is a backquote or a quote missing?", n+1)
+		}
+	}
+	return ""
 }
 
 // unknown is the error for a subdirective that does not exist.
@@ -48,7 +87,10 @@ func unknown(d *caddyfile.Dispenser, name, where string) error {
 	if name == "{" {
 		return d.Errf("a block can't open here, in %s", where)
 	}
-	return d.Errf("unrecognized subdirective '%s' of %s", name, where)
+	if n := strings.Count(name, "\n"); n > 0 {
+		return d.Errf("a text of %d lines in place of a subdirective of %s: is a backquote or a quote missing?", n+1, where)
+	}
+	return d.Errf("unrecognized subdirective '%s' of %s%s", name, where, cure(name, where))
 }
 
 // once knows which subdirectives of a block were there.
@@ -126,6 +168,9 @@ func (p parser) instant(to *time.Time, name string) error {
 	if err != nil {
 		return err
 	}
+	if _, err := time.Parse("2006-01-02T15:04:05", args[0]); err == nil {
+		return p.d.Errf("%s: '%s' has no time zone; write %[2]sZ for UTC, or an offset such as %[2]s+02:00", name, args[0])
+	}
 	if *to, err = time.Parse(time.RFC3339, args[0]); err != nil || to.IsZero() {
 		return p.d.Errf("%s: '%s' is no time like 2027-01-31T00:00:00Z", name, args[0])
 	}
@@ -154,6 +199,30 @@ func (p parser) rule(to *string, name string, access bool) error {
 	if err != nil {
 		return err
 	}
+	*to = args[0]
+	return p.checkRule(args[0], name, access)
+}
+
+// rules reads one more CEL expression, and the message for callers that it refuses.
+func (p parser) rules(to *[]Rule, name string) error {
+	args, err := arguments(p.d, name, 1, 2)
+	if err != nil {
+		return err
+	}
+	r := Rule{Expression: args[0]}
+	if len(args) == 2 {
+		if r.Message = args[1]; r.Message == "" {
+			return p.d.Errf("%s: the message is empty", name)
+		}
+	}
+	*to = append(*to, r)
+	return p.checkRule(r.Expression, name, false)
+}
+
+func (p parser) checkRule(source, name string, access bool) (err error) {
+	if err := shorthandError(source); err != nil {
+		return p.d.Errf("%s: %w", name, err)
+	}
 	if p.envs[access] == nil {
 		newEnv := policy.NewEnv
 		if access {
@@ -163,19 +232,18 @@ func (p parser) rule(to *string, name string, access bool) error {
 			return p.d.WrapErr(err)
 		}
 	}
-	if _, err := p.envs[access].Compile([]policy.Rule{{Name: name, Source: args[0]}}); err != nil {
-		return p.d.WrapErr(err)
+	env := p.envs[access]
+	if _, err := env.Compile([]policy.Rule{{Name: name, Source: source}}); err != nil {
+		return p.d.Errf("%w%s", err, ruleCure(err.Error(), source))
 	}
-	*to = args[0]
-	return nil
-}
-
-// rules reads one more CEL expression.
-func (p parser) rules(to *[]string, name string) error {
-	var rule string
-	if err := p.rule(&rule, name, false); err != nil {
-		return err
+	at := place(p.d)
+	if found := textPlaceholder.FindString(source); found != "" {
+		p.warnings.warn(CodeRule, at, "%s: %s is not replaced in a rule; use a variable of the rule, or write the text itself", name, found)
 	}
-	*to = append(*to, rule)
+	if !access {
+		for _, param := range env.Params(source) {
+			*p.needs = append(*p.needs, need{param, at})
+		}
+	}
 	return nil
 }

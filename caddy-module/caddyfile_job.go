@@ -15,10 +15,15 @@ func (p parser) job(in level) error {
 	if err := p.newName(in, j.Name, "job"); err != nil {
 		return err
 	}
-	seen := once{}
+	seen, from := once{}, len(p.warnings.all)
+	p.needs = new([]need)
 	if err := block(p.d, func(name string) error { return p.inJob(&j, seen, name) }); err != nil {
 		return err
 	}
+	if err := checkNeeds(&j, *p.needs); err != nil {
+		return err
+	}
+	p.warnings.name(from, job.Join(in.full, j.Name))
 	if j.RunRaw == nil {
 		return p.d.Errf("job '%s' has nothing to run: add a run or runner directive", j.Name)
 	}
@@ -102,7 +107,7 @@ func (p parser) param(j *Job) error {
 	}
 	seen := once{}
 	err = block(p.d, func(name string) error {
-		if err := seen.check(p.d, name, "description", "trim"); err != nil {
+		if err := seen.check(p.d, name, "description", "trim", "link"); err != nil {
 			return err
 		}
 		switch name {
@@ -110,6 +115,8 @@ func (p parser) param(j *Job) error {
 			return p.text(&param.Description, name)
 		case "trim":
 			return p.flag(&param.Trim, name)
+		case "link":
+			return p.text(&param.Link, name)
 		}
 		return unknown(p.d, name, "param "+param.Name)
 	})

@@ -13,7 +13,10 @@ func (p parser) run(to *json.RawMessage) error {
 		Runner string `json:"runner"`
 		Exec
 	}{Runner: "exec"}
-	return p.exec(to, &named, &named.Exec)
+	at := place(p.d)
+	err := p.exec(to, &named, &named.Exec)
+	p.warnings.lintCommand(at, "run", &named.Exec)
+	return err
 }
 
 func (p parser) poll(to *json.RawMessage) error {
@@ -21,7 +24,10 @@ func (p parser) poll(to *json.RawMessage) error {
 		Poller string `json:"poller"`
 		Exec
 	}{Poller: "exec"}
-	return p.exec(to, &named, &named.Exec)
+	at := place(p.d)
+	err := p.exec(to, &named, &named.Exec)
+	p.warnings.lintCommand(at, "poll", &named.Exec)
+	return err
 }
 
 // exec reads a command into e, and encodes named, which e is a part of. Caddy's JSONModuleObject would add the module's

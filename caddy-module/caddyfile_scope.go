@@ -1,7 +1,9 @@
 package caddymodule
 
 import (
+	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -29,7 +31,13 @@ func (p parser) inScope(s *Scope, seen once, name string) (ok bool, err error) {
 		s.KeepBuilds = &keep
 		return true, err
 	case "dir":
-		return true, p.text(&s.Dir, name)
+		if err := p.text(&s.Dir, name); err != nil {
+			return true, err
+		}
+		if !strings.Contains(s.Dir, "{") && !filepath.IsAbs(s.Dir) && !filepath.IsLocal(s.Dir) {
+			return true, p.d.Errf("dir: '%s' leads out of the workspace; write an absolute path", s.Dir)
+		}
+		return true, nil
 	case "label":
 		return true, p.label(&s.Label, name)
 	case "env":
@@ -85,7 +93,7 @@ func (p parser) token(s *Scope) error {
 	if slices.ContainsFunc(s.Tokens, func(other Token) bool {
 		return other.Name == name || (other.Name == "" && name == "default")
 	}) {
-		return p.d.Errf("token: there is already one with the name '%s' here", name)
+		return p.d.Errf("token: there is already one with the name '%s' here; name them: token NAME SECRET", name)
 	}
 	seen := once{}
 	err = block(p.d, func(sub string) error {

@@ -13,6 +13,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/event"
 	"github.com/buildtoken/buildtoken/buildtoken/hook"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/policy"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
@@ -24,8 +25,8 @@ type compiler struct {
 	errs []error
 }
 
-// compile loads the runners and resolves the secrets of a tree.
-func compile(ctx caddy.Context, root *Folder, access *Access) (*definition.Site, error) {
+// compile loads the runners and resolves the secrets of a tree. lint looks at the result.
+func compile(ctx caddy.Context, root *Folder, access *Access, lint *loadLint) (*definition.Site, error) {
 	c := compiler{ctx: ctx}
 	spec := definition.Spec{Root: c.folder("", root)}
 	if access != nil {
@@ -34,7 +35,11 @@ func compile(ctx caddy.Context, root *Folder, access *Access) (*definition.Site,
 	if err := errors.Join(c.errs...); err != nil {
 		return nil, err
 	}
-	return definition.Compile(spec)
+	site, err := definition.Compile(spec)
+	if err == nil {
+		lint.site(&spec)
+	}
+	return site, err
 }
 
 func (c *compiler) fail(where string, err error) {
@@ -47,7 +52,7 @@ func (c *compiler) folder(full string, f *Folder) definition.Folder {
 		where = "top level"
 	}
 	compiled := definition.Folder{
-		Name: f.Name, Settings: c.settings(where, &f.Scope), Tokens: c.tokens(where, f.Tokens), Allow: f.Allow,
+		Name: f.Name, Settings: c.settings(where, &f.Scope), Tokens: c.tokens(where, f.Tokens), Allow: rules(f.Allow),
 		Webhooks: c.webhooks(where, f.Webhooks),
 	}
 	for i := range f.Folders {
@@ -71,7 +76,7 @@ func (c *compiler) job(full string, j *Job) definition.Job {
 	}
 	return definition.Job{
 		Name: j.Name, Description: j.Description, Disabled: j.Disabled, Concurrent: j.Concurrent, Coalesce: j.Coalesce, Badge: j.Badge,
-		Settings: c.settings(where, &j.Scope), Tokens: c.tokens(where, j.Tokens), Allow: j.Allow, Params: j.Params,
+		Settings: c.settings(where, &j.Scope), Tokens: c.tokens(where, j.Tokens), Allow: rules(j.Allow), Params: j.Params,
 		Runner: run, Poller: poll, Webhooks: c.webhooks(where, j.Webhooks), On: onSpecs(j.On),
 	}
 }
@@ -145,7 +150,15 @@ func (c *compiler) tokens(where string, tokens []Token) []definition.Token {
 			c.fail(at, err)
 			continue
 		}
-		compiled = append(compiled, definition.Token{Name: t.Name, Digest: digest, Expires: t.Expires, Grants: grants, Allow: t.Allow})
+		compiled = append(compiled, definition.Token{Name: t.Name, Digest: digest, Expires: t.Expires, Grants: grants, Allow: rules(t.Allow)})
+	}
+	return compiled
+}
+
+func rules(configured []Rule) []policy.Rule {
+	compiled := make([]policy.Rule, len(configured))
+	for i, r := range configured {
+		compiled[i] = policy.Rule{Source: r.Expression, Message: r.Message}
 	}
 	return compiled
 }

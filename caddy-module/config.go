@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"bytes"
 	"encoding/json"
 	"time"
 
@@ -38,7 +39,7 @@ type Scope struct {
 	Tokens []Token `json:"tokens,omitempty"`
 
 	// CEL expressions, all of which must be true for a trigger to be accepted.
-	Allow []string `json:"allow,omitempty"`
+	Allow []Rule `json:"allow,omitempty"`
 
 	// Senders of webhooks, which the `on` of jobs name.
 	Webhooks []Webhook `json:"webhooks,omitempty"`
@@ -108,11 +109,39 @@ type Token struct {
 	// When it stops to work, as in `2027-01-31T00:00:00Z`. Default: never.
 	Expires time.Time `json:"expires,omitzero"`
 
-	// CEL expressions that must also be true for whoever uses this token.
-	Allow []string `json:"allow,omitempty"`
+	// CEL expressions that must also be true for callers with this token.
+	Allow []Rule `json:"allow,omitempty"`
 
 	// What it opens: `trigger`, `status`, `log`, `cancel`. Default: `trigger`.
 	Grants []string `json:"grants,omitempty"`
+}
+
+// Rule is a CEL expression. In JSON it is a string, or an object if it has a message.
+type Rule struct {
+	// The expression.
+	Expression string `json:"expression"`
+
+	// What callers are told when it refuses them. Default: nothing but the refusal.
+	Message string `json:"message,omitempty"`
+}
+
+// MarshalJSON implements [json.Marshaler].
+func (r Rule) MarshalJSON() ([]byte, error) {
+	if r.Message == "" {
+		return json.Marshal(r.Expression)
+	}
+	type object Rule
+	return json.Marshal(object(r))
+}
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (r *Rule) UnmarshalJSON(text []byte) error {
+	*r = Rule{}
+	if bytes.HasPrefix(text, []byte{'"'}) {
+		return json.Unmarshal(text, &r.Expression)
+	}
+	type object Rule
+	return caddy.StrictUnmarshalJSON(text, (*object)(r))
 }
 
 // Access says what callers without a token may do, by CEL expressions over

@@ -15,6 +15,9 @@ func References(place string) int {
 // RedactURI is what access log entries of triggers show of a URI.
 func RedactURI(uri string) string { return redactURI(uri, isClear("/buildByToken/build")) }
 
+// Nearest is what errors suggest for a word that is not known.
+func Nearest(name string, candidates []string) string { return nearest(name, candidates) }
+
 // SwappableLogger makes a logger that writes to the newest one that swap was given.
 func SwappableLogger() (log *zap.Logger, swap func(*zap.Logger)) {
 	s := &swappableLog{}
@@ -23,3 +26,12 @@ func SwappableLogger() (log *zap.Logger, swap func(*zap.Logger)) {
 
 // RootOf is the root URL of a request at a handler that configures none.
 func RootOf(r *http.Request) string { return rootURL{}.of(r) }
+
+// Warnings are those of a configuration in JSON.
+func Warnings(config []byte) ([]Warning, error) {
+	app, err := inspect(config)
+	if err != nil {
+		return nil, err
+	}
+	return app.warnings(), app.Cleanup()
+}

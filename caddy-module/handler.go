@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -50,6 +51,10 @@ type Handler struct {
 
 	// Jobs that are in no folder.
 	Jobs []Job `json:"jobs,omitempty"`
+
+	// Probable mistakes that were found in the Caddyfile. They are logged when the
+	// configuration is loaded, and change nothing.
+	Warnings []Warning `json:"warnings,omitempty"`
 
 	site  *web.Site
 	pages pages.Pages
@@ -97,8 +102,13 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if _, err := s.jobTexts(); err != nil {
 		return fmt.Errorf("build_token: %w", err)
 	}
-	if s.definition, err = compile(ctx, root, h.Access); err != nil {
+	lint := loadLint{now: time.Now(), labels: app.labels(), known: h.Warnings}
+	if s.definition, err = compile(ctx, root, h.Access, &lint); err != nil {
 		return fmt.Errorf("build_token: %w", err)
+	}
+	s.warnings = slices.Concat(h.Warnings, lint.found)
+	for _, w := range s.warnings {
+		w.log(ctx.Logger())
 	}
 	if err := app.add(s); err != nil {
 		return fmt.Errorf("build_token: %w", err)

@@ -135,6 +135,9 @@ func replaceAll(texts []string) ([]string, error) {
 // Params are the parameters that the arguments refer to.
 func (e *Exec) Params() []string { return e.runner.Params() }
 
+// Missing returns why no build could start now; see [execrunner.Runner.Missing].
+func (e *Exec) Missing(env []string) error { return e.runner.Missing(env) }
+
 // Run implements [runner.Runner].
 func (e *ExecRunner) Run(ctx context.Context, b runner.Build, log io.Writer) runner.Result {
 	return e.runner.Run(ctx, b, log)

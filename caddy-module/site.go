@@ -18,6 +18,8 @@ type site struct {
 	root *Folder
 	// texts are the jobs of root, once they were asked for.
 	texts []jobText
+	// warnings are what was found when it was loaded.
+	warnings []Warning
 	// place says which handler this is, for errors.
 	place string
 }

@@ -93,7 +93,7 @@ func (c *compiler) folder(full string, f Folder, outer scope) {
 }
 
 // enter adds what a folder or job says to what it inherits.
-func (c *compiler) enter(full, kind string, s job.Settings, tokens []Token, allow []string, outer scope) scope {
+func (c *compiler) enter(full, kind string, s job.Settings, tokens []Token, allow []policy.Rule, outer scope) scope {
 	where := full
 	if where == "" {
 		where = "top level"
@@ -122,13 +122,13 @@ func (c *compiler) enter(full, kind string, s job.Settings, tokens []Token, allo
 }
 
 // rules compiles the rules of one place; nil if there are none.
-func (c *compiler) rules(where string, allow []string) *policy.Policy {
+func (c *compiler) rules(where string, allow []policy.Rule) *policy.Policy {
 	if len(allow) == 0 {
 		return nil
 	}
-	rules := make([]policy.Rule, len(allow))
-	for i, source := range allow {
-		rules[i] = policy.Rule{Name: fmt.Sprintf("%s allow %d", where, i+1), Source: source}
+	rules := slices.Clone(allow)
+	for i := range rules {
+		rules[i].Name = fmt.Sprintf("%s allow %d", where, i+1)
 	}
 	p, err := c.env.Compile(rules)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/policy"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
@@ -36,8 +37,8 @@ type Folder struct {
 	Settings job.Settings
 	// Tokens open every job below.
 	Tokens []Token
-	// Allow are CEL rules; all must be true for every job below.
-	Allow []string
+	// Allow are CEL rules; all must be true for every job below. Their names are given by Compile.
+	Allow []policy.Rule
 	// Webhooks can be named by the On of every job below.
 	Webhooks []WebhookSpec
 	Folders  []Folder
@@ -54,7 +55,7 @@ type Token struct {
 	// Grants default to token.Trigger.
 	Grants token.Grant
 	// Allow are CEL rules for callers with this token, in addition to those of the job and its folders.
-	Allow []string
+	Allow []policy.Rule
 }
 
 // Job is a configured job.
@@ -66,7 +67,7 @@ type Job struct {
 	Coalesce    job.Coalesce
 	Settings    job.Settings
 	Tokens      []Token
-	Allow       []string
+	Allow       []policy.Rule
 	Webhooks    []WebhookSpec
 	Params      []job.Param
 	// On starts builds for webhook deliveries. Of several that fit a delivery,

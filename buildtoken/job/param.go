@@ -3,6 +3,7 @@ package job
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -51,6 +52,8 @@ type Param struct {
 	Choices []string `json:"choices,omitempty"`
 	// Description says to people what the parameter is for.
 	Description string `json:"description,omitempty"`
+	// Link is the URL to which pages link the value, which replaces {value} in it.
+	Link string `json:"link,omitempty"`
 	// Trim drops space around a string, in the default too. Other kinds have none.
 	Trim bool `json:"trim,omitempty"`
 }
@@ -86,7 +89,40 @@ func (p Param) problem() string {
 	if p.Kind != KindString && p.Trim {
 		return "only a string is trimmed"
 	}
+	if problem := p.linkProblem(); problem != "" {
+		return problem
+	}
 	return p.defaultProblem()
+}
+
+func (p Param) linkProblem() string {
+	if p.Link == "" {
+		return ""
+	}
+	u, err := url.Parse(strings.ReplaceAll(p.Link, linkValue, "x"))
+	switch {
+	case p.Kind == KindPassword || p.Kind == KindFile:
+		return fmt.Sprintf("a %s is not linked", p.Kind)
+	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Host == "":
+		return "the link is no absolute http or https URL"
+	case !strings.Contains(p.Link, linkValue):
+		return "the link does not contain " + linkValue
+	case !strings.HasPrefix(strings.ToLower(p.Link), u.Scheme+"://"+strings.ToLower(u.Host)):
+		return "the host of the link must not depend on the value"
+	}
+	return ""
+}
+
+// linkValue is what a value replaces in [Param.Link].
+const linkValue = "{value}"
+
+// URL returns the link of a value, which is escaped so that it stays one part of
+// the path or of the query. It is "" if the parameter has no link or the value is empty.
+func (p Param) URL(value string) string {
+	if p.Link == "" || value == "" {
+		return ""
+	}
+	return strings.ReplaceAll(p.Link, linkValue, strings.ReplaceAll(url.QueryEscape(value), "+", "%20"))
 }
 
 func nameProblem(name string) string {

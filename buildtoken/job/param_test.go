@@ -100,6 +100,33 @@ func TestReserved(t *testing.T) {
 	}
 }
 
+func TestParamURL(t *testing.T) {
+	for _, tt := range []struct{ link, value, want string }{
+		{"", "abc", ""},
+		{"https://git.test/commit/{value}", "", ""},
+		{"https://git.test/commit/{value}", "abc", "https://git.test/commit/abc"},
+		{"https://git.test/tree/{value}", "feature/a b?c#d", "https://git.test/tree/feature%2Fa%20b%3Fc%23d"},
+		{"https://git.test/?q={value}&sort=1", "a&sort=2", "https://git.test/?q=a%26sort%3D2&sort=1"},
+		{"HTTPS://git.test/{value}/{value}", `"><script>`, "HTTPS://git.test/%22%3E%3Cscript%3E/%22%3E%3Cscript%3E"},
+	} {
+		p := job.Param{Name: "COMMIT", Kind: job.KindString, Link: tt.link}
+		if err := p.Check(); err != nil {
+			t.Errorf("link %q: %v", tt.link, err)
+		}
+		if got := p.URL(tt.value); got != tt.want {
+			t.Errorf("link %q of %q = %q, want %q", tt.link, tt.value, got, tt.want)
+		}
+	}
+	for _, link := range []string{"/commit/{value}", "ftp://git.test/{value}", "https://git.test/", "https://{value}/x", "https://git.test:{value}/", "https://{value}@git.test/", "javascript:alert({value})", "https:///{value}"} {
+		if err := (job.Param{Name: "COMMIT", Kind: job.KindString, Link: link}).Check(); !errors.Is(err, job.ErrBadParam) {
+			t.Errorf("link %q: got %v, want ErrBadParam", link, err)
+		}
+	}
+	if err := (job.Param{Name: "PASS", Kind: job.KindPassword, Link: "https://git.test/{value}"}).Check(); !errors.Is(err, job.ErrBadParam) {
+		t.Errorf("link of a password: got %v, want ErrBadParam", err)
+	}
+}
+
 func TestCheckParams(t *testing.T) {
 	text := func(names ...string) (params []job.Param) {
 		for _, name := range names {

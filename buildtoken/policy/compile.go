@@ -29,6 +29,8 @@ const (
 type Rule struct {
 	Name   string // what errors and logs show, like "team/app allow 1"
 	Source string
+	// Message is for callers that the rule refuses; "" tells them no reason.
+	Message string
 }
 
 // Env is what rules are compiled in: it knows the variables and functions. Make it with [NewEnv] or

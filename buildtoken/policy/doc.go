@@ -14,8 +14,8 @@
 //	request  method, host, path, scheme, remote_ip, user_agent, headers (map, lower-case names)
 //
 // Rules of an access block ([NewAccessEnv]) see only user, job and request. Besides CEL's standard
-// functions there are those of cel-go's extensions strings, sets, math, encoders and network, and
-// optional types. An
+// functions there are optional types (params.?NAME.orValue("")), and those of cel-go's extensions strings,
+// sets, math, encoders and network. An
 // IPv4 address that was written as IPv6 (::ffff:192.0.2.1) shows as IPv4 in request.remote_ip,
 // and zones are cut off, because ip() and cidr() refuse both.
 //

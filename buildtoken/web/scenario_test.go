@@ -26,6 +26,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/policy"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 	"github.com/buildtoken/buildtoken/buildtoken/throttle"
@@ -100,12 +101,12 @@ func spec(r runner.Runner, p runner.Poller) definition.Spec {
 					{Name: "PATCH", Kind: job.KindFile}, {Name: "A", Kind: job.KindString},
 				}},
 				{Name: "off", Runner: r, Tokens: taco, Disabled: true},
-				{Name: "ruled", Runner: r, Tokens: taco, Settings: day, Allow: []string{
+				{Name: "ruled", Runner: r, Tokens: taco, Settings: day, Allow: rulesOf(
 					`cause == "please"`, `!("token" in params)`,
 					`!request.headers.exists(h, h in ["authorization", "proxy-authorization", "cookie", "x-build-token", "x-gitlab-token"])`,
 					`request.headers["user-agent"] == request.user_agent && request.remote_ip == "10.0.0.9" && request.path.startsWith("/buildByToken/")`,
-				}},
-				{Name: "failing rule", Runner: r, Tokens: taco, Allow: []string{`params["NOPE"] == "secret-rule-text"`}},
+				)},
+				{Name: "failing rule", Runner: r, Tokens: taco, Allow: rulesOf(`params["NOPE"] == "secret-rule-text"`)},
 				{Name: "notoken", Runner: r, Settings: day},
 				{Name: "polled", Runner: r, Tokens: taco, Poller: p},
 				{Name: "secret", Runner: r, Tokens: []definition.Token{secret("", "Hush", token.Trigger|token.Status|token.Log|token.Cancel)}},
@@ -495,4 +496,13 @@ func (s *scenario) direct(line string) {
 	}
 	synctest.Wait()
 	s.showMore()
+}
+
+// rulesOf makes rules of their expressions.
+func rulesOf(sources ...string) []policy.Rule {
+	rules := make([]policy.Rule, len(sources))
+	for i, source := range sources {
+		rules[i].Source = source
+	}
+	return rules
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/policy"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
@@ -160,7 +161,7 @@ func TestFormSaysWhatIsWrongBesideTheField(t *testing.T) {
 
 func TestFormSaysWhyNothingCameOfIt(t *testing.T) {
 	spec := jobs(at("hello", writes(""), job.Param{Name: "N", Kind: job.KindString}))
-	spec.Root.Allow = []string{`params["N"] != "no"`}
+	spec.Root.Allow = []policy.Rule{{Source: `params["N"] != "no"`}}
 	onSite(t, spec, func(s *site) {
 		w := s.post("/job/hello/buildForm", "alice", url.Values{"N": {"no"}})
 		if w.Code != http.StatusForbidden {

@@ -1,0 +1,96 @@
+package caddymodule
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/token"
+)
+
+// expiresSoon is how long before its end a token is worth a warning.
+const expiresSoon = 14 * 24 * time.Hour
+
+// loadLint finds probable mistakes that only provisioning can find: programs,
+// users, labels and times.
+type loadLint struct {
+	now time.Time
+	// labels are those of this server; nil if other servers may run the builds.
+	labels []string
+	// known are the warnings of the Caddyfile.
+	known []Warning
+	found []Warning
+}
+
+func (l *loadLint) warn(code Code, full, format string, args ...any) {
+	l.found = append(l.found, Warning{Code: code, Job: full, Message: fmt.Sprintf(format, args...)})
+}
+
+// inherited is what a job has of the folders above it.
+type inherited struct {
+	settings job.Settings
+	// startable is set if some caller can start the jobs below.
+	startable bool
+}
+
+func (l *loadLint) site(spec *definition.Spec) {
+	l.folder("", &spec.Root, inherited{startable: spec.Access.Build != "" && spec.Access.Build != "false"})
+}
+
+func (l *loadLint) folder(full string, f *definition.Folder, outer inherited) {
+	inner := l.enter(full, f.Settings, f.Tokens, outer)
+	for i := range f.Folders {
+		l.folder(job.Join(full, f.Folders[i].Name), &f.Folders[i], inner)
+	}
+	for i := range f.Jobs {
+		l.job(job.Join(full, f.Jobs[i].Name), &f.Jobs[i], inner)
+	}
+}
+
+// enter warns about tokens, and adds what a folder or job says to what it inherits.
+func (l *loadLint) enter(full string, s job.Settings, tokens []definition.Token, outer inherited) inherited {
+	for _, t := range tokens {
+		outer.startable = outer.startable || t.Grants == 0 || t.Grants.Has(token.Trigger)
+		switch left := t.Expires.Sub(l.now); {
+		case t.Expires.IsZero():
+		case left <= 0:
+			l.warn(CodeExpired, full, "token %s: it expired at %s, and callers that use it are refused", t.Name, t.Expires.Format(time.RFC3339))
+		case left < expiresSoon:
+			l.warn(CodeExpires, full, "token %s: it expires at %s; add another one, and give it to the callers", t.Name, t.Expires.Format(time.RFC3339))
+		}
+	}
+	outer.settings = s.Under(outer.settings)
+	return outer
+}
+
+func (l *loadLint) job(full string, j *definition.Job, outer inherited) {
+	inner := l.enter(full, j.Settings, j.Tokens, outer)
+	if label := inner.settings.Label; label != nil && l.labels != nil && !slices.Contains(l.labels, *label) {
+		l.warn(CodeLabel, full, "label %s: no server has it, so builds wait for ever; add it to the global option: node NAME { labels %[1]s }", *label)
+	}
+	if !inner.startable && len(j.On) == 0 && !j.Disabled {
+		l.warn(CodeUnreachable, full, "nothing can start this job: add a token to it or to a folder above it, a webhook with `on`, or `build` to access")
+	}
+	env := make([]string, len(inner.settings.Env))
+	for i, v := range inner.settings.Env {
+		env[i] = v.Name + "=" + v.Value
+	}
+	l.program(full, "run", j.Runner, env)
+	l.program(full, "poll", j.Poller, env)
+}
+
+// program warns if a program or a user does not exist. They may come later.
+func (l *loadLint) program(full, directive string, loaded any, env []string) {
+	needs, ok := loaded.(interface{ Missing(env []string) error })
+	if !ok {
+		return
+	}
+	if slices.ContainsFunc(l.known, func(w Warning) bool { return w.Job == full && (w.Code == CodeShell || w.Code == CodeSpaces) }) {
+		return // the same mistake
+	}
+	if err := needs.Missing(env); err != nil {
+		l.warn(CodeProgram, full, "%s: it could not start now: %v", directive, err)
+	}
+}
