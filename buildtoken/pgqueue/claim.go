@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -17,20 +16,29 @@ import (
 // due first in front, but for those of some jobs. The first statement takes
 // those that nobody else is looking at, the second one waits for the first of all.
 const (
+	// elsewhere are jobs of which a server still stops a build that is not on record.
+	elsewhere = "array(select unnest(stopping) from queue.servers where not released)"
+
 	freeLanes = `select l.job, l.head::text from unnest($1::text[]) k(label) cross join lateral
-		(select * from queue.lanes where label = k.label and next <= $3 and not job = any($2)
+		(select * from queue.lanes where label = k.label and next <= $3 and not job = any($2) and not job = any(` + elsewhere + `)
 			order by next, next_id limit $4 for update skip locked) l
 		order by l.next, l.next_id limit $4`
-	firstLane = `select job, head::text from queue.lanes where label = any($1) and next <= $3 and not job = any($2)
+	firstLane = `select job, head::text from queue.lanes where label = any($1) and next <= $3 and not job = any($2) and not job = any(` + elsewhere + `)
 		order by next, next_id limit $4 for update`
 	nextSQL = `select l.next from unnest($1::text[]) k(label) cross join lateral
-		(select next from queue.lanes where label = k.label and next is not null and not job = any($2) order by next limit 1) l
+		(select next from queue.lanes where label = k.label and next is not null and not job = any($2) and not job = any(` + elsewhere + `) order by next limit 1) l
 		order by l.next limit 1`
 )
 
 // fenceSQL keeps a server that was given up from starting anything: it finds no row
-// then. If it finds one, nobody gives the server up before the claim is over.
-const fenceSQL = "select from queue.servers where server = $1 and epoch = $2 and not released for key share"
+// then. If it finds one, nobody gives the server up before the claim is over. It is true
+// when all servers have made sure that the database knows their builds.
+const fenceSQL = `select not exists (select from queue.servers o
+		where not o.released and o.mark is distinct from (select mark from queue.incarnations))
+	from queue.servers where server = $1 and epoch = $2 and not released for key share`
+
+// unsureFor is how long a claim waits for other servers to make sure of their builds.
+const unsureFor = 200 * time.Millisecond
 
 // labels are all that a node has.
 func labels(node queue.Node) []string {
@@ -49,6 +57,19 @@ func (q *DB) Claim(ctx context.Context, now time.Time, node queue.Node, executor
 		next, err := q.next(ctx, node)
 		return nil, next, err
 	}
+	builds, next, err := q.tryClaim(ctx, now, node, executors)
+	if errors.Is(err, errUnheard) {
+		if err = q.hearUs(ctx); err == nil {
+			builds, next, err = q.tryClaim(ctx, now, node, executors)
+		}
+	}
+	return builds, next, err
+}
+
+// tryClaim returns [errUnheard] if the connection is younger than the last heartbeat.
+func (q *DB) tryClaim(ctx context.Context, now time.Time, node queue.Node, executors []int) ([]queue.Build, time.Time, error) {
+	q.starting.Lock()
+	defer q.starting.Unlock()
 	epoch, err := q.mayClaim()
 	if err != nil {
 		return nil, time.Time{}, errors.Join(err, q.ask(ctx))
@@ -58,6 +79,9 @@ func (q *DB) Claim(ctx context.Context, now time.Time, node queue.Node, executor
 	}
 	c := claim{now: instant(now), node: node, executors: executors, lanes: freeLanes, epoch: epoch}
 	err = q.decide(ctx, func(ctx context.Context, t *tx) error { return q.claim(ctx, t, &c) })
+	if err == nil && !c.sure {
+		return nil, c.now.Add(unsureFor), nil
+	}
 	if err == nil && len(c.builds) == 0 && !c.next.IsZero() && !c.next.After(c.now) {
 		// What is due is being looked at by somebody else, who may not start it.
 		// Of one lane, the first, there is no harm in waiting for the lock.
@@ -68,7 +92,7 @@ func (q *DB) Claim(ctx context.Context, now time.Time, node queue.Node, executor
 		q.known.unsure(errors.Is(err, errUnknown))
 		return nil, time.Time{}, err
 	}
-	if err := q.handOut(c.builds, epoch); err != nil {
+	if err := q.handOut(c.builds, c.runs, epoch); err != nil {
 		return nil, time.Time{}, err
 	}
 	return c.builds, c.next, nil
@@ -76,8 +100,8 @@ func (q *DB) Claim(ctx context.Context, now time.Time, node queue.Node, executor
 
 // handOut makes builds known as running, unless it has taken so long that others may
 // have given the server up meanwhile. Then they are found by the next Claim, or lost.
-func (q *DB) handOut(builds []queue.Build, epoch int64) error {
-	q.known.add(builds, epoch)
+func (q *DB) handOut(builds []queue.Build, runs map[buildKey]int64, epoch int64) error {
+	q.known.add(builds, runs, epoch)
 	if q.stillHolds(epoch) {
 		return nil
 	}
@@ -95,14 +119,24 @@ type claim struct {
 	executors []int
 	lanes     string // the statement that locks them
 	epoch     int64
-	builds    []queue.Build
-	next      time.Time
+	// sure reports that no server has builds that the database may not know.
+	sure   bool
+	builds []queue.Build
+	// runs are the identities of the builds.
+	runs map[buildKey]int64
+	next time.Time
 }
 
 // claim is the transaction of Claim.
 func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
-	c.builds = nil
+	c.builds, c.runs = nil, map[buildKey]int64{}
+	// The first thing that a server does in a database that has started anew is to find
+	// out whether it is the one that it was.
+	if _, heard := q.lease.get(); enteredAt(t.conn).After(heard) {
+		return errUnheard
+	}
 	l := newLocked()
+	l.runs = c.runs
 	var jobs []string
 	l.server, l.epoch = q.opts.Server, c.epoch
 	var held, agreed bool
@@ -123,9 +157,10 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 		return err
 	})
 	b.Queue(fenceSQL, q.opts.Server, c.epoch).Query(func(rows pgx.Rows) error {
-		held = rows.Next()
-		rows.Close()
-		return rows.Err()
+		found, err := pgx.CollectRows(rows, pgx.RowTo[bool])
+		held = len(found) > 0
+		c.sure = held && found[0]
+		return err
 	})
 	// Behind the lanes: who has brought one of them has said before that it has the job.
 	b.Queue(agreedSQL, q.opts.Server, ours.digest).QueryRow(func(row pgx.Row) error { return row.Scan(&agreed) })
@@ -135,6 +170,9 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 	}
 	if !held {
 		return errTaken
+	}
+	if !c.sure {
+		return nil
 	}
 	if !agreed {
 		if jobs = q.setForeign(jobs, ours); len(jobs) == 0 && len(l.lanes) > 0 {
@@ -210,6 +248,7 @@ func (c *claim) start(l *locked, items map[string][]queue.Item) {
 		}
 		l.apply(change, nil)
 		c.builds = append(c.builds, *change.Build)
+		c.runs[keyOf(*change.Build)] = newRun()
 		items[first.Job] = items[first.Job][1:]
 	}
 	for job, waiting := range items {
@@ -284,72 +323,6 @@ func (q *DB) notNow() []string {
 	return append(q.foreign.list(), q.known.outlived(epoch)...)
 }
 
-// known are the builds that Claim has handed out and that have not ended.
-type known struct {
-	mu sync.Mutex
-	// mu guards the following.
-	// builds has the epoch in which each was started.
-	builds map[buildKey]int64
-	// missing says that there may be running builds that were not handed out.
-	missing bool
-}
-
-type buildKey struct {
-	job    string
-	number int64
-}
-
-func (k *known) add(builds []queue.Build, epoch int64) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, b := range builds {
-		k.builds[buildKey{b.Item.Job, b.Number}] = epoch
-	}
-}
-
-// outlived are the jobs of builds that this server still stops, although it has
-// been given up since it started them, and others have ended them on record.
-func (k *known) outlived(epoch int64) []string {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	var jobs []string
-	for b, started := range k.builds {
-		if started < epoch {
-			jobs = append(jobs, b.job)
-		}
-	}
-	return jobs
-}
-
-// take says whether the build was not known; it is from now on.
-func (k *known) take(b queue.Build, epoch int64) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	key := buildKey{b.Item.Job, b.Number}
-	_, was := k.builds[key]
-	k.builds[key] = epoch
-	return !was
-}
-
-func (k *known) remove(job string, number int64) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	delete(k.builds, buildKey{job, number})
-}
-
-func (k *known) has(job string, number int64) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	_, is := k.builds[buildKey{job, number}]
-	return is
-}
-
-func (k *known) unsure(are bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.missing = k.missing || are
-}
-
 // found hands out the builds that an earlier Claim of the same epoch has started
 // without learning it.
 func (q *DB) found(ctx context.Context, node string, epoch int64, executors []int) ([]queue.Build, error) {
@@ -360,7 +333,13 @@ func (q *DB) found(ctx context.Context, node string, epoch int64, executors []in
 	if !missing {
 		return nil, nil
 	}
-	running, err := q.readBuilds(ctx, "select body::text from queue.builds where running and server = $1 and epoch = $2 order by job, number", q.opts.Server, epoch)
+	var running []queue.Build
+	runs := map[buildKey]int64{}
+	const sql = "select body::text, run from queue.builds where running and server = $1 and epoch = $2 order by job, number"
+	err := q.query(ctx, sql, []any{q.opts.Server, epoch}, func(rows pgx.Rows) (err error) {
+		running, err = readRuns(rows, runs)
+		return err
+	})
 	if err != nil {
 		q.known.unsure(true)
 		return nil, fmt.Errorf("look for what was started: %w", err)
@@ -370,13 +349,13 @@ func (q *DB) found(ctx context.Context, node string, epoch int64, executors []in
 	for _, b := range running {
 		at := slices.Index(free, b.Executor)
 		switch {
-		case b.Node != node || q.known.has(b.Item.Job, b.Number):
+		case b.Node != node || q.known.run(keyOf(b)) != 0:
 		case at < 0:
 			q.known.unsure(true) // later
-		case q.known.take(b, epoch):
+		default:
 			free = slices.Delete(free, at, at+1)
 			builds = append(builds, b)
 		}
 	}
-	return builds, q.handOut(builds, epoch)
+	return builds, q.handOut(builds, runs, epoch)
 }

@@ -189,18 +189,30 @@ func (q *DB) admit(ctx context.Context, conn *pgx.Conn) error {
 	case id != q.identity:
 		return fmt.Errorf("%w: schema %q of %s", ErrOther, q.opts.Schema, address(conn.Config()))
 	}
+	conn.PgConn().CustomData()["entered"] = time.Now()
 	return nil
 }
 
-// identify returns the identity of the queue, which it has from its beginning and
-// keeps wherever its database moves.
-func (n *names) identify(ctx context.Context, conn *pgx.Conn) (id string, err error) {
-	// Without a prepared statement, which a pooler may not keep.
-	err = conn.QueryRow(ctx, n.in("select id::text from queue.identity"), pgx.QueryExecModeSimpleProtocol).Scan(&id)
-	if err != nil {
-		return "", fmt.Errorf("pgqueue: identity of the queue: %w", err)
+// identity tells a queue from every other one.
+type identity struct {
+	// id is made with the tables, and moves with them.
+	id string
+	// database is that of the server and its standbys. A copy of the tables that was
+	// restored elsewhere has another one. It is empty if the role may not see it.
+	database string
+}
+
+// identify returns the identity of the queue to which a connection leads.
+func (n *names) identify(ctx context.Context, conn *pgx.Conn) (of identity, err error) {
+	var may bool
+	err = conn.QueryRow(ctx, n.in("select id::text, has_function_privilege('pg_control_system()', 'execute') from queue.identity")).Scan(&of.id, &may)
+	if err == nil && may {
+		err = conn.QueryRow(ctx, "select system_identifier || ' ' || current_database() from pg_control_system()").Scan(&of.database)
 	}
-	return id, nil
+	if err != nil {
+		return identity{}, fmt.Errorf("pgqueue: identity of the queue: %w", err)
+	}
+	return of, nil
 }
 
 // checkSession returns [ErrPooler] unless a connection keeps its session: a pooler in

@@ -35,6 +35,7 @@ type locked struct {
 	// What the records of builds say beside themselves.
 	server string
 	epoch  int64
+	runs   map[buildKey]int64
 	ending
 }
 
@@ -238,10 +239,10 @@ func (l *locked) writeBuilds(b *pgx.Batch) error {
 		if err != nil {
 			return err
 		}
-		b.Queue(`insert into queue.builds (job, number, item, node, running, wished, files, server, epoch, orphan, body)
-			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::text::json)
+		b.Queue(`insert into queue.builds (job, number, item, node, running, wished, files, server, epoch, run, orphan, body)
+			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::text::json)
 			on conflict (job, number) do update set running = excluded.running, wished = excluded.wished, orphan = excluded.orphan, body = excluded.body`,
-			build.Item.Job, build.Number, build.Item.ID, build.Node, build.Running(), build.Abort != "", hasFiles(build.Item), l.server, l.epoch, l.orphan, body)
+			build.Item.Job, build.Number, build.Item.ID, build.Node, build.Running(), build.Abort != "", hasFiles(build.Item), l.server, l.epoch, l.runs[keyOf(build)], l.orphan, body)
 	}
 	return nil
 }

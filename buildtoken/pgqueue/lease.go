@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +26,11 @@ type lease struct {
 	epoch int64
 	heard time.Time // when the last heartbeat that got through was sent
 	since time.Time // when the first of all those was sent that came without a gap
+	// pulse is what the last heartbeat that was answered has written, tried what the last
+	// one of all may have written.
+	pulse, tried int64
+	// stopping are the jobs that the last heartbeat named.
+	stopping []string
 }
 
 func (l *lease) get() (epoch int64, heard time.Time) {
@@ -40,6 +47,34 @@ func (l *lease) set(epoch int64, heard time.Time, gap time.Duration) {
 		l.since = heard
 	}
 	l.epoch, l.heard = epoch, heard
+}
+
+// nextPulse returns the pulse of the last heartbeat that was answered, and one for the
+// next heartbeat. It grows, so that an older one is known as such.
+func (l *lease) nextPulse() (confirmed, next int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.tried == 0 {
+		l.pulse = newRun()
+		l.tried = l.pulse
+	}
+	l.tried++
+	return l.pulse, l.tried
+}
+
+func (l *lease) confirmPulse(pulse int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pulse = max(l.pulse, pulse)
+}
+
+// setStopping notes what a heartbeat has said, and reports whether that is new.
+func (l *lease) setStopping(jobs []string) (changed bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	changed = !slices.Equal(l.stopping, jobs)
+	l.stopping = jobs
+	return changed
 }
 
 // steady is how long heartbeats have got through without a gap.
@@ -85,19 +120,24 @@ func (q *DB) renew(ctx context.Context, conn *pgx.Conn) error {
 		q.cutOff() // whoever it was records our builds as lost
 	}
 	sent := time.Now()
+	own, _ := q.lease.get()
+	_, pulse := q.lease.nextPulse()
 	var epoch int64
 	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		// A claim holds its own server's row, so none is half done after this.
 		if _, err := tx.Exec(ctx, q.names.in("select from queue.servers where server = $1 for update"), q.opts.Server); err != nil {
 			return err
 		}
-		return tx.QueryRow(ctx, q.names.in(`insert into queue.servers (server, epoch, beat, ttl, released) values ($1, 1, clock_timestamp(), $2, false)
-			on conflict (server) do update set epoch = servers.epoch + 1, beat = excluded.beat, ttl = excluded.ttl, released = false
-			returning epoch`), q.opts.Server, q.opts.TTL.Seconds()).Scan(&epoch)
+		return tx.QueryRow(ctx, q.names.in(`insert into queue.servers (server, epoch, beat, ttl, released, pulse, mark, stopping)
+			select $1, $3 + 1, clock_timestamp(), $2, false, $4, mark, $5 from queue.incarnations
+			on conflict (server) do update set epoch = greatest(servers.epoch, $3) + 1, beat = excluded.beat, ttl = excluded.ttl,
+				released = false, pulse = excluded.pulse, mark = excluded.mark, stopping = excluded.stopping
+			returning epoch`), q.opts.Server, q.opts.TTL.Seconds(), own, pulse, q.known.outlived(math.MaxInt64)).Scan(&epoch)
 	})
 	if err != nil {
 		return fmt.Errorf("take a lease: %w", err)
 	}
+	q.lease.confirmPulse(pulse)
 	q.lease.set(epoch, sent, q.claimLimit())
 	return q.beat(ctx, conn)
 }

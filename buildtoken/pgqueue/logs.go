@@ -16,18 +16,18 @@ import (
 const fullPiece = 32 << 10
 
 const (
-	beginLog = `insert into queue.logs (job, number) select job, number from queue.builds where job = $1 and number = $2 and running
+	beginLog = `insert into queue.logs (job, number) select job, number from queue.builds where job = $1 and number = $2 and running and ($3::bigint = 0 or run = $3)
 		on conflict do nothing`
 	appendLog = `with grown as (
 			update queue.logs set size = size + length($4::bytea), complete = $5
 				where job = $1 and number = $2 and size = $3 and not complete
-					and exists (select from queue.builds where job = $1 and number = $2 and running)
+					and exists (select from queue.builds where job = $1 and number = $2 and running and ($6::bigint = 0 or run = $6))
 				returning job, number
 		), piece as (
 			insert into queue.pieces (job, number, off, body) select job, number, $3, $4 from grown where length($4) > 0
 		)
 		select exists (select from grown)`
-	logState = `select coalesce(l.size, 0), coalesce(l.complete, false), b.running, l.job is not null
+	logState = `select coalesce(l.size, 0), coalesce(l.complete, false), b.running, l.job is not null, b.run
 		from queue.builds b left join queue.logs l using (job, number) where b.job = $1 and b.number = $2`
 	// readLog starts with the piece that holds the offset.
 	readLog = `select off, body from queue.pieces where job = $1 and number = $2 and off < $4 and off >=
@@ -60,16 +60,17 @@ func (q *DB) AppendLog(ctx context.Context, job string, number, offset int64, p 
 		p = []byte{}
 	}
 	var grown, complete, running bool
+	var run, ours int64 = 0, q.known.run(buildKey{job, number})
 	b := new(pgx.Batch) // which is one transaction
 	if !last {
 		b.Queue("select set_config('synchronous_commit', 'off', true)")
 	}
 	if offset == 0 {
-		b.Queue(beginLog, job, number)
+		b.Queue(beginLog, job, number, ours)
 	}
-	b.Queue(appendLog, job, number, offset, p, last).QueryRow(func(row pgx.Row) error { return row.Scan(&grown) })
+	b.Queue(appendLog, job, number, offset, p, last, ours).QueryRow(func(row pgx.Row) error { return row.Scan(&grown) })
 	b.Queue(logState, job, number).Query(func(rows pgx.Rows) error {
-		_, err := pgx.ForEachRow(rows, []any{&size, &complete, &running, nil}, func() error { return nil })
+		_, err := pgx.ForEachRow(rows, []any{&size, &complete, &running, nil, &run}, func() error { return nil })
 		return err
 	})
 	if err := q.pool.SendBatch(ctx, q.names.inAll(b)).Close(); err != nil {
@@ -78,7 +79,7 @@ func (q *DB) AppendLog(ctx context.Context, job string, number, offset int64, p 
 	if grown && len(p) < fullPiece {
 		q.hub.tell(message{Notice: queue.Notice{Logs: []string{job}}})
 	}
-	if !grown && (complete || !running) {
+	if !grown && (complete || !running || ours != 0 && ours != run) {
 		err = fmt.Errorf("%w: log of %s #%d", queue.ErrNotRunning, job, number)
 	}
 	return size, err
@@ -99,7 +100,7 @@ func (q *DB) LogState(ctx context.Context, job string, number int64) (size int64
 	var running, exists bool
 	err = q.query(ctx, logState, []any{job, number}, func(rows pgx.Rows) error {
 		running, exists = false, false
-		_, err := pgx.ForEachRow(rows, []any{&size, &complete, &running, &exists}, func() error { return nil })
+		_, err := pgx.ForEachRow(rows, []any{&size, &complete, &running, &exists, nil}, func() error { return nil })
 		return err
 	})
 	if err == nil && !running && !exists {

@@ -73,14 +73,19 @@ type Options struct {
 type DB struct {
 	opts     Options
 	names    *names
-	identity string
+	identity identity
 	// current is what UseURL has set.
 	current atomic.Pointer[func() (string, error)]
 	pool    *pgxpool.Pool
 	changed chan struct{}
 	// known are the builds that Claim has handed out and nobody has ended.
 	known known
-	hub   hub
+	// starting is held while a claim starts builds, or what was started is compared with
+	// the database.
+	starting sync.Mutex
+	// setBack is the first epoch after the database was last found changed.
+	setBack atomic.Int64
+	hub     hub
 
 	requests chan *request
 	stop     chan struct{} // closed by Close
@@ -105,6 +110,8 @@ type DB struct {
 	// committed has taken and not used.
 	lanes map[string]bool
 	ids   []int64
+	// idsSince is when the last of them were taken.
+	idsSince time.Time
 }
 
 // Open opens the queue of a schema, and makes or updates its tables if need
@@ -132,7 +139,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 		opts.Log = zap.NewNop()
 	}
 	q := &DB{
-		opts: opts, names: newNames(opts.Schema), changed: make(chan struct{}, 1), known: known{builds: map[buildKey]int64{}},
+		opts: opts, names: newNames(opts.Schema), changed: make(chan struct{}, 1), known: known{builds: map[buildKey]running{}},
 		requests: make(chan *request), stop: make(chan struct{}), closed: make(chan struct{}),
 		lanes: map[string]bool{}, settle: make(chan struct{}, 1),
 	}
@@ -221,7 +228,7 @@ func (q *DB) UseURL(ctx context.Context, current func() (string, error)) error {
 
 // Identity returns what tells the queue from every other one. It is kept in the
 // database, so it stays the same when that moves to another address.
-func (q *DB) Identity() string { return q.identity }
+func (q *DB) Identity() string { return q.identity.id }
 
 // Close answers what was taken and closes the connections. Later calls of any
 // method answer queue.ErrClosed. Close may be called more than once.

@@ -122,16 +122,9 @@ func (q *DB) serve(batches [][]*request) {
 
 // scheduleBatch decides some triggers in one transaction, and leaves the answers in them.
 func (q *DB) scheduleBatch(ctx context.Context, batch []*request) {
-	err := q.ensure(ctx, batch)
-	if err == nil {
-		var rest []int64
-		err = q.decide(ctx, func(ctx context.Context, t *tx) (err error) {
-			rest, err = q.schedule(ctx, t, batch)
-			return err
-		})
-		if err == nil {
-			q.ids = rest
-		}
+	err := q.tryBatch(ctx, batch)
+	if errors.Is(err, errNoLane) {
+		err = q.tryBatch(ctx, batch) // the database was set back, and knows fewer jobs
 	}
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && refused.SeverityUnlocalized == "ERROR" && len(batch) > 1 {
@@ -147,6 +140,21 @@ func (q *DB) scheduleBatch(ctx context.Context, batch []*request) {
 			r.answer = answer{err: err}
 		}
 	}
+}
+
+func (q *DB) tryBatch(ctx context.Context, batch []*request) error {
+	if err := q.ensure(ctx, batch); err != nil {
+		return err
+	}
+	var rest []int64
+	err := q.decide(ctx, func(ctx context.Context, t *tx) (err error) {
+		rest, err = q.schedule(ctx, t, batch)
+		return err
+	})
+	if err == nil {
+		q.ids, q.idsSince = rest, time.Now()
+	}
+	return err
 }
 
 // ensure makes rows for lanes that have none. A lane without history is the
@@ -187,8 +195,8 @@ func (q *DB) ensure(ctx context.Context, batch []*request) error {
 	return nil
 }
 
-// identity is what equal items have in common.
-type identity struct {
+// equality is what equal items have in common.
+type equality struct {
 	job    string
 	digest queue.Digest
 }
@@ -199,7 +207,7 @@ var errNoLane = errors.New("lane has no row any more")
 // decision is what is known when triggers are decided.
 type decision struct {
 	*locked
-	equal    map[identity]*item
+	equal    map[equality]*item
 	receipts *receipts
 	room     queue.Room
 	ids      []int64
@@ -209,8 +217,11 @@ type decision struct {
 // and takes more. rest are those that it has not used: once it is committed, nobody
 // else will get them. Without that, a crash of the database may give them again.
 func (q *DB) schedule(ctx context.Context, t *tx, batch []*request) (rest []int64, err error) {
-	d := decision{locked: newLocked(), equal: map[identity]*item{}, receipts: newReceipts(), ids: q.ids, room: queue.Room{Limit: q.rules.newest().limit, MaxKiB: q.opts.MaxKiB}}
+	d := decision{locked: newLocked(), equal: map[equality]*item{}, receipts: newReceipts(), ids: q.ids, room: queue.Room{Limit: q.rules.newest().limit, MaxKiB: q.opts.MaxKiB}}
 	q.ids = nil
+	if enteredAt(t.conn).After(q.idsSince) {
+		d.ids = nil // a database that has started anew since then may give them to others
+	}
 	jobs := map[string]bool{}
 	solo := 0
 	for _, r := range batch {
@@ -218,7 +229,7 @@ func (q *DB) schedule(ctx context.Context, t *tx, batch []*request) (rest []int6
 		if r.Solo {
 			solo++
 		} else {
-			d.equal[identity{r.Job, r.Digest}] = nil
+			d.equal[equality{r.Job, r.Digest}] = nil
 		}
 	}
 	b := t.batch()
@@ -262,14 +273,14 @@ func (q *DB) findEqual(b *pgx.Batch, d *decision) {
 				q.setAside(d.locked, id, job, err)
 				return nil
 			}
-			d.equal[identity{job, it.Digest}] = &item{Item: it}
+			d.equal[equality{job, it.Digest}] = &item{Item: it}
 			return nil
 		})
 		return err
 	})
 }
 
-func identities(of map[identity]*item) (jobs []string, digests [][]byte) {
+func identities(of map[equality]*item) (jobs []string, digests [][]byte) {
 	for key := range of {
 		jobs, digests = append(jobs, key.job), append(digests, key.digest[:])
 	}
@@ -302,7 +313,7 @@ func (q *DB) setAside(l *locked, id int64, job string, err error) {
 
 // decide decides what one trigger does.
 func (d *decision) decide(t *tx, r *request) answer {
-	key := identity{r.Job, r.Digest}
+	key := equality{r.Job, r.Digest}
 	var found *queue.Item
 	it := d.equal[key]
 	if it != nil && !r.Solo {

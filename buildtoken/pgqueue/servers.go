@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -37,6 +36,13 @@ func (q *DB) Announce(ctx context.Context, node queue.Node, executors int) error
 }
 
 const (
+	// ownSQL is true if the database knows all that this server has done with it: it has
+	// the incarnation that it had, and the last heartbeat that was answered, or one after it.
+	ownSQL = `select mark is not distinct from (select mark from queue.incarnations) and pulse between $3 and $4
+		from queue.servers where server = $1 and epoch = $2 and not released for no key update`
+	beatSQL = `update queue.servers set beat = clock_timestamp(), pulse = $4, stopping = $5
+		where server = $1 and epoch = $2 and not released
+			and mark is not distinct from (select mark from queue.incarnations) and pulse between $3 and $4`
 	// livesSQL says of a row of servers whether the server lives. Only the
 	// database's clock counts.
 	livesSQL = "(not released and beat >= clock_timestamp() - ttl * interval '1 second')"
@@ -47,7 +53,7 @@ const (
 	livingSQL = "select server, epoch, labels, jobs from queue.servers where " + livesSQL + " order by server"
 	// lostSQL are the builds that run on record although their server is gone, and
 	// those that this one has started in an earlier epoch.
-	lostSQL = `select b.job, b.number, b.server, s.server is null, coalesce(s.epoch = b.epoch, false), coalesce(s.ttl, 0)
+	lostSQL = `select b.job, b.number, b.run, b.epoch, b.server, s.server is null, coalesce(s.epoch = b.epoch, false), coalesce(s.ttl, 0)
 		from queue.builds b left join queue.servers s using (server)
 		where b.running and (s.server is null or s.released or b.server = $1 and b.epoch < $2) order by b.job, b.number`
 )
@@ -58,14 +64,18 @@ func (q *DB) beat(ctx context.Context, conn *pgx.Conn) error {
 	epoch, _ := q.lease.get()
 	sent := time.Now()
 	found := &living{epochs: map[string]int64{}}
-	var held, differ bool
+	var held, same, differ bool
 	var lost []lostBuild
+	stopping := q.known.outlived(epoch)
+	confirmed, pulse := q.lease.nextPulse()
 	b := new(pgx.Batch)
-	b.Queue("update queue.servers set beat = clock_timestamp() where server = $1 and epoch = $2 and not released", q.opts.Server, epoch).
-		Exec(func(tag pgconn.CommandTag) error {
-			held = tag.RowsAffected() > 0
-			return nil
-		})
+	b.Queue(ownSQL, q.opts.Server, epoch, confirmed, pulse).Query(func(rows pgx.Rows) error {
+		own, err := pgx.CollectRows(rows, pgx.RowTo[bool])
+		held = len(own) > 0
+		same = held && own[0]
+		return err
+	})
+	b.Queue(beatSQL, q.opts.Server, epoch, confirmed, pulse, stopping)
 	// When the database was away, nobody was heard of. All get the time to say that they are there.
 	if q.lease.steady() >= q.beatEvery() {
 		b.Queue(giveUpSQL, q.opts.Server).Query(func(rows pgx.Rows) error {
@@ -87,10 +97,15 @@ func (q *DB) beat(ctx context.Context, conn *pgx.Conn) error {
 	if err := conn.SendBatch(ctx, q.names.inAll(b)).Close(); err != nil {
 		return fmt.Errorf("heartbeat: %w", err)
 	}
-	if !held {
+	switch {
+	case !held:
 		return errTaken
+	case !same:
+		return q.confirm(ctx, conn)
 	}
+	q.lease.confirmPulse(pulse)
 	q.lease.set(epoch, sent, q.claimLimit())
+	q.tellStopping(stopping)
 	if before := q.living.Swap(found); before != nil && !maps.Equal(before.epochs, found.epochs) {
 		q.hub.pass(queue.Notice{All: true}) // who is gone may have had something to say
 	}
@@ -140,14 +155,18 @@ func (q *DB) readLost(rows pgx.Rows) ([]lostBuild, error) {
 	var found lostBuild
 	var unknown, left bool
 	var ttl float64 // seconds
-	_, err := pgx.ForEachRow(rows, []any{&found.job, &found.number, &found.server, &unknown, &left, &ttl}, func() error {
+	var run, epoch int64
+	_, err := pgx.ForEachRow(rows, []any{&found.job, &found.number, &run, &epoch, &found.server, &unknown, &left, &ttl}, func() error {
 		switch {
 		case found.server == q.opts.Server:
 			// What was handed out is being stopped, and its end is recorded as any other.
-			if !q.reclaimed.Load() || q.known.has(found.job, found.number) {
+			if !q.reclaimed.Load() || q.known.run(buildKey{found.job, found.number}) == run {
 				return nil
 			}
 			found.reason = "lost: the server was given up when it started the build"
+			if epoch < q.setBack.Load() {
+				found.reason = "lost: the database was set back to a time when the build was running, so how it ended is not known"
+			}
 		case unknown:
 			found.reason = fmt.Sprintf("lost: the server %s is not known any more", found.server)
 		case left:

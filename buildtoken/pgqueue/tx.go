@@ -249,8 +249,10 @@ func (q *DB) status(ctx context.Context, id txID) (string, error) {
 const (
 	// markSQL is what the database has lost if it has lost a transaction.
 	markSQL = "coalesce((select mark::text from queue.incarnations), '')"
-	// makeMark makes one where there is none. Every connection does it first.
-	makeMark = "insert into queue.incarnations default values on conflict do nothing"
+	// makeMark makes one where there is none. Every connection does it first. All servers
+	// get the time then to say that they are there: what they have said last may be lost.
+	makeMark = `with made as (insert into queue.incarnations default values on conflict do nothing returning one)
+		update queue.servers set beat = clock_timestamp() where not released and exists (select from made)`
 )
 
 // isAnswer says whether an error is what the rules of the queue say, and not
@@ -280,5 +282,5 @@ func isLost(err error) bool {
 		return answer.SeverityUnlocalized != "ERROR"
 	}
 	var refused *pgconn.ConnectError
-	return !isAnswer(err) && !errors.As(err, &refused) && !errors.Is(err, errRecord) && !errors.Is(err, errTaken) && !errors.Is(err, errNoLane)
+	return !isAnswer(err) && !errors.As(err, &refused) && !errors.Is(err, errRecord) && !errors.Is(err, errTaken) && !errors.Is(err, errNoLane) && !errors.Is(err, errUnheard)
 }

@@ -143,7 +143,11 @@ func readItem(rows pgx.Rows) (*queue.Item, error) {
 
 // Finish records how a running build ended, and returns the build.
 func (q *DB) Finish(ctx context.Context, now time.Time, job string, number int64, r queue.Result, reason string) (queue.Build, error) {
-	ended, err := q.finish(ctx, now, job, number, r, reason, ending{})
+	run := q.known.run(buildKey{job, number})
+	ended, err := q.finish(ctx, now, job, number, r, reason, ending{run: run})
+	if run != 0 && errors.Is(err, queue.ErrNotFound) { // the database has lost its start
+		err = fmt.Errorf("%w: %w", queue.ErrNotRunning, err)
+	}
 	if errors.Is(err, queue.ErrNotRunning) {
 		q.known.remove(job, number)
 		q.change() // the job may be started here again
@@ -155,8 +159,9 @@ func (q *DB) Finish(ctx context.Context, now time.Time, job string, number int64
 
 // ending says what has to be done about a build that its server did not end.
 type ending struct {
-	lost   bool // its log has no end
-	orphan bool // something of it may be left on its server
+	run    int64 // only the build with this identity is meant; 0: any
+	lost   bool  // its log has no end
+	orphan bool  // something of it may be left on its server
 }
 
 // finish ends a build.
@@ -195,23 +200,24 @@ func (q *DB) onBuild(ctx context.Context, job string, number int64, rule func(qu
 	err := q.decide(ctx, func(ctx context.Context, t *tx) error {
 		l := newLocked()
 		l.ending = how
-		var build *queue.Build
+		var builds []queue.Build
+		runs := map[buildKey]int64{}
 		b := t.batch()
 		l.lock(t, b, []string{job})
-		b.Queue("select body::text from queue.builds where job = $1 and number = $2", job, number).Query(func(rows pgx.Rows) error {
-			found, err := readBuilds(rows)
-			if len(found) > 0 {
-				build = &found[0]
-			}
+		b.Queue("select body::text, run from queue.builds where job = $1 and number = $2", job, number).Query(func(rows pgx.Rows) (err error) {
+			builds, err = readRuns(rows, runs)
 			return err
 		})
 		if err := t.send(ctx, b); err != nil {
 			return err
 		}
-		if build == nil || l.lanes[job] == nil {
+		if len(builds) == 0 || l.lanes[job] == nil {
 			return missing
 		}
-		change, err := rule(l.lanes[job].head, *build)
+		if run := runs[buildKey{job, number}]; how.run != 0 && how.run != run {
+			return fmt.Errorf("%w: %s #%d is another build in the database, which was set back or replaced", queue.ErrNotRunning, job, number)
+		}
+		change, err := rule(l.lanes[job].head, builds[0])
 		if err != nil {
 			return err
 		}
@@ -269,8 +275,13 @@ func (q *DB) Reclaim(ctx context.Context, now time.Time, reason string) ([]queue
 	return lost, err
 }
 
-// Aborts are the running builds that somebody asked to stop, in no order. Of
-// several nodes, each looks for its own by queue.Build.Node.
+// Aborts returns the running builds that somebody asked to stop, in no order. Of
+// several nodes, each looks for its own by queue.Build.Node. The builds of this server
+// that the database has lost are among them.
 func (q *DB) Aborts(ctx context.Context) ([]queue.Build, error) {
-	return q.readBuilds(ctx, "select body::text from queue.builds where running and wished")
+	wished, err := q.readBuilds(ctx, "select body::text from queue.builds where running and wished")
+	if err != nil {
+		return nil, err
+	}
+	return append(wished, q.known.forgotten()...), nil
 }

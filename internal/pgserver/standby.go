@@ -11,12 +11,46 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Standby starts a server that has what this one has and follows it: it can be
-// read from, and takes over with [Server.Promote]. From now on a commit of this one
-// is answered when the other one has it on its disk. A server can have one standby.
-// The caller calls [Server.Stop] of both.
+// Follower starts a server that has what this one has and follows it: it can be
+// read from, and takes over with [Server.Promote]. It has what was committed a moment
+// later. The caller must call [Server.Stop] of both.
+func (s *Server) Follower() (*Server, error) {
+	return start(s.bin, func(other *Server) error { return other.copy(s) })
+}
+
+// Detach makes a follower follow no more once it has what is committed now.
+func (s *Server) Detach(from *Server) error {
+	var position string
+	err := from.ask(func(ctx context.Context, conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, "select pg_current_wal_flush_lsn()::text").Scan(&position)
+	})
+	if err != nil {
+		return err
+	}
+	return s.ask(func(ctx context.Context, conn *pgx.Conn) error {
+		for has := false; !has; time.Sleep(pollEvery) { // of another process; there is nothing to wait on
+			if err := conn.QueryRow(ctx, "select pg_last_wal_replay_lsn() >= $1::text::pg_lsn", position).Scan(&has); err != nil {
+				return fmt.Errorf("pgserver: detach: %w", err)
+			}
+		}
+		for _, statement := range []string{"alter system set primary_conninfo = ''", "select pg_reload_conf()"} {
+			if _, err := conn.Exec(ctx, statement); err != nil {
+				return fmt.Errorf("pgserver: %s: %w", statement, err)
+			}
+		}
+		for follows := true; follows; time.Sleep(pollEvery) {
+			if err := conn.QueryRow(ctx, "select exists (select from pg_stat_wal_receiver)").Scan(&follows); err != nil {
+				return fmt.Errorf("pgserver: detach: %w", err)
+			}
+		}
+		return nil
+	})
+}
+
+// Standby starts a [Server.Follower] for which commits wait: from now on a commit of
+// this server is answered when the other one has it on its disk. A server can have one.
 func (s *Server) Standby() (*Server, error) {
-	other, err := start(s.bin, func(other *Server) error { return other.copy(s) })
+	other, err := s.Follower()
 	if err != nil {
 		return nil, err
 	}

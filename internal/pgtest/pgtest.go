@@ -121,9 +121,21 @@ func Pooler(t testing.TB, before *Server, settings ...string) *Server {
 // stopped when the test ends. either leads to the one of the two that takes writes.
 func Standby(t testing.TB, of *Server) (standby *Server, either string) {
 	t.Helper()
-	standby, err := of.Standby()
+	return beside(t, of, of.Standby)
+}
+
+// Follower starts a standby of a server, for which its commits do not wait. It is
+// stopped when the test ends. either leads to the one of the two that takes writes.
+func Follower(t testing.TB, of *Server) (follower *Server, either string) {
+	t.Helper()
+	return beside(t, of, of.Follower)
+}
+
+func beside(t testing.TB, of *Server, start func() (*Server, error)) (standby *Server, either string) {
+	t.Helper()
+	standby, err := start()
 	if err != nil {
-		t.Fatalf("Postgres for tests: %v", err)
+		t.Fatalf("PostgreSQL for tests: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := standby.Stop(); err != nil {

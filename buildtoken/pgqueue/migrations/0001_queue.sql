@@ -26,12 +26,20 @@ create unlogged table queue.incarnations (
 -- heard of, by the clock of the database, and ttl how many seconds after that its
 -- builds may still run. labels is what it can run (null: it has not said it yet), and
 -- jobs a digest of the names of the jobs in its configuration.
+--
+-- pulse is what the last heartbeat wrote: a server that finds an older one knows that
+-- the database was set back. mark is that of the incarnation under which the server
+-- has made sure that its builds are on record; nothing is started before all have done
+-- that. stopping are jobs of which it still stops a build that is not on record.
 create table queue.servers (
     server    text collate "C" primary key,
     epoch     bigint not null,
     beat      timestamptz not null,
     ttl       double precision not null,
     released  boolean not null,
+    pulse     bigint not null default 0,
+    mark      uuid,
+    stopping  text[] not null default '{}',
     labels    text[],
     executors integer,
     jobs      bytea
@@ -85,8 +93,9 @@ create table queue.counts (
 insert into queue.counts select part, 0, 0 from generate_series(0, 15) as part;
 
 -- Builds, running or ended. body is queue.Build as JSON. server runs it, and had the
--- epoch when it started it. An orphan was ended by another server, and what is left
--- of it may still be where it ran.
+-- epoch when it started it. run is what only this build has: a database that was set
+-- back gives the number again. An orphan was ended by another server, and what is left of
+-- it may still be where it ran.
 create table queue.builds (
     job     text collate "C" not null,
     number  bigint not null,
@@ -94,6 +103,7 @@ create table queue.builds (
     node    text not null,
     server  text collate "C" not null,
     epoch   bigint not null default 0,
+    run     bigint not null default 0,
     running boolean not null,
     wished  boolean not null,
     orphan  boolean not null default false,

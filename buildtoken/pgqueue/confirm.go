@@ -1,0 +1,108 @@
+package pgqueue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// errUnheard is returned by a claim on a connection that is younger than the last
+// heartbeat: the database may be another one, or an older state of itself.
+var errUnheard = errors.New("the server has not made sure yet that the database knows its builds")
+
+// confirm finds out which builds of this server the database knows, after it has
+// recovered from a crash, a standby has taken over, or an older state of it was put
+// back. The server goes on under a new epoch, and all builds that are on record go on
+// with it. The others are stopped ([DB.Aborts]): what they were started for is queued
+// again, or lost, and their numbers are given again. What is on record without running
+// is ended as lost by [DB.ReclaimLost].
+func (q *DB) confirm(ctx context.Context, conn *pgx.Conn) error {
+	q.starting.Lock() // a claim that is on record has handed out its builds
+	defer q.starting.Unlock()
+	own, _ := q.lease.get()
+	_, pulse := q.lease.nextPulse()
+	sent := time.Now()
+	var epoch int64
+	var found comparison
+	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		var last int64
+		err := tx.QueryRow(ctx, q.names.in("select epoch from queue.servers where server = $1 for update"), q.opts.Server).Scan(&last)
+		if err != nil {
+			return err
+		}
+		epoch = max(last, own) + 1
+		onRecord := map[buildKey]int64{}
+		rows, err := tx.Query(ctx, q.names.in("select body::text, run from queue.builds where running and server = $1"), q.opts.Server)
+		if err != nil {
+			return err
+		}
+		if _, err := readRuns(rows, onRecord); err != nil {
+			return err
+		}
+		found = q.known.compare(onRecord, own)
+		var jobs []string
+		var numbers []int64
+		for _, b := range found.kept {
+			jobs, numbers = append(jobs, b.job), append(numbers, b.number)
+		}
+		if _, err := tx.Exec(ctx, q.names.in(`update queue.builds set epoch = $1 from unnest($2::text[], $3::bigint[]) k(job, number)
+			where builds.job = k.job and builds.number = k.number`), epoch, jobs, numbers); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, q.names.in(`update queue.servers set epoch = $2, beat = clock_timestamp(), released = false, pulse = $3,
+				mark = (select mark from queue.incarnations), stopping = $4
+			where server = $1`), q.opts.Server, epoch, pulse, append([]string{}, found.stopping...))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("make sure of builds: %w", err)
+	}
+	q.known.confirm(found, epoch)
+	q.setBack.Store(epoch)
+	q.lease.confirmPulse(pulse)
+	q.lease.set(epoch, sent, q.claimLimit())
+	if len(found.lost) > 0 {
+		var names []string
+		for _, b := range found.lost {
+			names = append(names, fmt.Sprintf("%s #%d", b.job, b.number))
+		}
+		slices.Sort(names)
+		q.opts.Log.Error("the database was set back or replaced, and has lost the start of builds: they are stopped", zap.Strings("builds", names))
+	} else {
+		q.opts.Log.Info("the database has started anew, and knows all builds of this server", zap.Int("builds", len(found.kept)))
+	}
+	q.change()                                                                       // for the builds that are to be stopped
+	q.hub.tell(message{Due: atOnce, Servers: true, Notice: queue.Notice{All: true}}) // others wait for this
+	return nil
+}
+
+// tellStopping makes others look again when this server has stopped its builds.
+func (q *DB) tellStopping(jobs []string) {
+	if q.lease.setStopping(jobs) {
+		q.change()
+		q.hub.tell(message{Due: atOnce})
+	}
+}
+
+// hearUs sends a heartbeat on a connection of the pool.
+func (q *DB) hearUs(ctx context.Context) error {
+	conn, err := q.pool.Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer conn.Release()
+	return q.beat(ctx, conn.Conn())
+}
+
+// enteredAt returns when a connection was made.
+func enteredAt(conn *pgx.Conn) time.Time {
+	at, _ := conn.PgConn().CustomData()["entered"].(time.Time)
+	return at
+}

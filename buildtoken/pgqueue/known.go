@@ -1,0 +1,161 @@
+package pgqueue
+
+import (
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// known are the builds that Claim has handed out and that have not ended.
+type known struct {
+	mu sync.Mutex
+	// mu guards the following.
+	builds map[buildKey]running
+	// missing says that there may be running builds that were not handed out.
+	missing bool
+}
+
+// buildKey names a build as callers do. A database that was set back gives the
+// same name again.
+type buildKey struct {
+	job    string
+	number int64
+}
+
+func keyOf(b queue.Build) buildKey { return buildKey{b.Item.Job, b.Number} }
+
+// running is a build of this server.
+type running struct {
+	run   int64 // its identity, never 0
+	epoch int64 // in which it was started, or was last found on record
+	// forgotten says that the database has lost the start of the build.
+	forgotten bool
+}
+
+// newRun returns the identity of a build.
+func newRun() int64 {
+	return rand.Int64N(1<<62) + 1 //nolint:gosec // tells builds apart, and protects nothing
+}
+
+func (k *known) add(builds []queue.Build, runs map[buildKey]int64, epoch int64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, b := range builds {
+		k.builds[keyOf(b)] = running{run: runs[keyOf(b)], epoch: epoch}
+	}
+}
+
+// outlived returns, each once, the jobs of builds that this server still stops,
+// although the database does not know them: others have ended them on record, or it
+// has lost them.
+func (k *known) outlived(epoch int64) []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	jobs := map[string]bool{}
+	for key, b := range k.builds {
+		if b.epoch < epoch {
+			jobs[key.job] = true
+		}
+	}
+	return append([]string{}, slices.Sorted(maps.Keys(jobs))...)
+}
+
+func (k *known) remove(job string, number int64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.builds, buildKey{job, number})
+}
+
+// run returns the identity of a build of this server; 0 if it has none of that name.
+func (k *known) run(key buildKey) int64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.builds[key].run
+}
+
+func (k *known) unsure(are bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.missing = k.missing || are
+}
+
+// comparison is what a database that has started anew knows of the builds.
+type comparison struct {
+	kept, lost []buildKey
+	stopping   []string // jobs of builds that are not on record
+}
+
+// compare compares the builds that were started in the last epoch with those of this
+// server that are on record.
+func (k *known) compare(onRecord map[buildKey]int64, last int64) (c comparison) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for key, b := range k.builds {
+		if onRecord[key] == b.run {
+			c.kept = append(c.kept, key)
+			continue
+		}
+		c.stopping = append(c.stopping, key.job)
+		if b.epoch == last {
+			c.lost = append(c.lost, key)
+		}
+	}
+	return c
+}
+
+// confirm takes over what was compared. The builds that are on record go on in the
+// new epoch.
+func (k *known) confirm(c comparison, epoch int64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, key := range c.kept {
+		if b, ok := k.builds[key]; ok {
+			b.epoch = epoch
+			k.builds[key] = b
+		}
+	}
+	for _, key := range c.lost {
+		if b, ok := k.builds[key]; ok {
+			b.forgotten = true
+			k.builds[key] = b
+		}
+	}
+}
+
+// why says who stops a build that the database has lost.
+const why = "this server, because the database was set back or replaced and has lost the start of the build"
+
+// forgotten returns the builds that the database has lost, as wishes to stop them.
+func (k *known) forgotten() []queue.Build {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var builds []queue.Build
+	for key, b := range k.builds {
+		if b.forgotten {
+			builds = append(builds, queue.Build{Item: queue.Item{Job: key.job}, Number: key.number, Abort: why})
+		}
+	}
+	return builds
+}
+
+// readRuns reads builds and, into runs, their identities.
+func readRuns(rows pgx.Rows, runs map[buildKey]int64) ([]queue.Build, error) {
+	var builds []queue.Build
+	var body string
+	var run int64
+	_, err := pgx.ForEachRow(rows, []any{&body, &run}, func() error {
+		b, err := decode[queue.Build](body, "build")
+		if err != nil {
+			return err
+		}
+		builds = append(builds, b)
+		runs[keyOf(b)] = run
+		return nil
+	})
+	return builds, err
+}

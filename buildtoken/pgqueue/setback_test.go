@@ -1,0 +1,232 @@
+package pgqueue_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/internal/pgtest"
+)
+
+// claimSoon claims builds until there is one: after the database has started anew,
+// servers first make sure of what they run.
+func claimSoon(t *testing.T, q *pgqueue.DB, node string) queue.Build {
+	t.Helper()
+	for {
+		builds, next, err := q.Claim(t.Context(), time.Now(), queue.Node{Name: node}, []int{0})
+		switch {
+		case len(builds) == 1:
+			return builds[0]
+		case err != nil && !errors.Is(err, queue.ErrStorage):
+			t.Fatal(err)
+		case err == nil && next.IsZero():
+			<-q.Changed()
+		case err == nil:
+			select {
+			case <-q.Changed():
+			case <-time.After(time.Until(next)):
+			}
+		default:
+			<-q.Changed() // the connection is back
+		}
+	}
+}
+
+// claimNothing makes sure that a server starts nothing.
+func claimNothing(t *testing.T, q *pgqueue.DB, node string) {
+	t.Helper()
+	if builds, _, err := q.Claim(t.Context(), time.Now(), queue.Node{Name: node}, []int{0, 1}); err != nil && !errors.Is(err, queue.ErrStorage) || len(builds) != 0 {
+		t.Fatalf("Claim on %s = %v, %v; want nothing yet", node, builds, err)
+	}
+}
+
+// stopped waits until a server is asked to stop a build that the database has lost.
+func stopped(t *testing.T, q *pgqueue.DB, b queue.Build) {
+	t.Helper()
+	for {
+		<-q.Changed()
+		wished, err := q.Aborts(t.Context())
+		if err != nil && !errors.Is(err, queue.ErrStorage) {
+			t.Fatal(err)
+		}
+		for _, w := range wished {
+			if w.Item.Job != b.Item.Job || w.Number != b.Number || !strings.Contains(w.Abort, "has lost the start of the build") {
+				t.Fatalf("asked to stop %+v", w)
+			}
+			return
+		}
+	}
+}
+
+// record records the end of a build, as soon as the database can be asked.
+func record(t *testing.T, q *pgqueue.DB, b queue.Build, r queue.Result) error {
+	t.Helper()
+	for {
+		_, err := q.Finish(t.Context(), time.Now(), b.Item.Job, b.Number, r, "")
+		if !errors.Is(err, queue.ErrStorage) {
+			return err
+		}
+		<-q.Changed()
+	}
+}
+
+// logOf returns the log of a build.
+func logOf(t *testing.T, q *pgqueue.DB, b queue.Build) string {
+	t.Helper()
+	buf := make([]byte, 1000)
+	n, err := q.ReadLog(t.Context(), b.Item.Job, b.Number, 0, buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(buf[:n])
+}
+
+// TestFailoverThatLosesTheStartOfABuild has an asynchronous standby take over that
+// knows of an item, and not that it was started; and of another one nothing at all.
+func TestFailoverThatLosesTheStartOfABuild(t *testing.T) {
+	primary := pgtest.Start(t)
+	follower, either := pgtest.Follower(t, primary)
+	servers := map[string]*pgqueue.DB{}
+	for _, name := range []string{"ci-1", "ci-2"} {
+		servers[name] = open(t, pgqueue.Options{URL: either, Schema: "ci", Server: name, TTL: 20 * time.Second})
+	}
+	one, two := servers["ci-1"], servers["ci-2"]
+	deploy := schedule(t, one, request("deploy", "k"))
+	schedule(t, one, request("kept", "k"))
+	if err := follower.Detach(primary); err != nil {
+		t.Fatal(err)
+	}
+	// What follows is lost: the start of an item, and an item with its build.
+	started := claimSoon(t, one, "ci-1")
+	if started.Item.ID != deploy.ID {
+		t.Fatalf("started item %d, want %d", started.Item.ID, deploy.ID)
+	}
+	kept := claimSoon(t, two, "ci-2")
+	schedule(t, one, request("mark", "15"))
+	lost := claimSoon(t, one, "ci-1")
+	if _, err := one.AppendLog(t.Context(), "mark", lost.Number, 0, []byte("mine is 15\n"), false); err != nil {
+		t.Fatal(err)
+	}
+	if err := primary.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := follower.Promote(); err != nil {
+		t.Fatal(err)
+	}
+
+	// Each server is asked to stop what the database does not know.
+	stopped(t, two, kept)
+	if err := record(t, two, kept, queue.Success); !errors.Is(err, queue.ErrNotRunning) {
+		t.Errorf("end of a build whose start was lost: %v, want %v", err, queue.ErrNotRunning)
+	}
+	for len(mustAborts(t, one)) != 2 {
+		<-one.Changed()
+	}
+	mark := schedule(t, two, request("mark", "32"))
+	// The first server still runs builds of both jobs.
+	again := claimSoon(t, two, "ci-2")
+	if again.Item.Job != "kept" {
+		t.Fatalf("started %s; want the job of which nothing runs", again.Item.Job)
+	}
+	claimNothing(t, two, "ci-2")
+	claimNothing(t, one, "ci-1")
+
+	// Its log and its end are not those of the build that gets its number.
+	if _, err := one.AppendLog(t.Context(), "mark", lost.Number, 11, []byte("and more\n"), false); !errors.Is(err, queue.ErrNotRunning) {
+		t.Errorf("log of a build whose start was lost: %v, want %v", err, queue.ErrNotRunning)
+	}
+	if err := record(t, one, lost, queue.Failure); !errors.Is(err, queue.ErrNotRunning) {
+		t.Errorf("end of a build whose start was lost: %v, want %v", err, queue.ErrNotRunning)
+	}
+	second := claimSoon(t, two, "ci-2")
+	if second.Item.ID != mark.ID || second.Number != lost.Number {
+		t.Fatalf("started item %d as #%d; want item %d as #%d", second.Item.ID, second.Number, mark.ID, lost.Number)
+	}
+	if _, err := two.AppendLog(t.Context(), "mark", second.Number, 0, []byte("mine is 32\n"), true); err != nil {
+		t.Error(err)
+	}
+	if _, err := one.AppendLog(t.Context(), "mark", lost.Number, 11, []byte("and more\n"), false); !errors.Is(err, queue.ErrNotRunning) {
+		t.Errorf("log beside the build of that number: %v, want %v", err, queue.ErrNotRunning)
+	}
+	if err := record(t, two, second, queue.Success); err != nil {
+		t.Error(err)
+	}
+	if e, err := one.Entry(t.Context(), time.Now(), mark.ID); err != nil || e.Build == nil || e.Build.Result != queue.Success {
+		t.Errorf("item %d = %+v, %v; want its own result", mark.ID, e.Build, err)
+	}
+	if text := logOf(t, one, second); text != "mine is 32\n" {
+		t.Errorf("log of the build: %q, want its own", text)
+	}
+
+	// The item whose start was lost is started again when its first build is gone, and not before.
+	claimNothing(t, two, "ci-2")
+	if err := record(t, one, started, queue.Success); !errors.Is(err, queue.ErrNotRunning) {
+		t.Errorf("end of a build whose start was lost: %v, want %v", err, queue.ErrNotRunning)
+	}
+	if b := claimSoon(t, two, "ci-2"); b.Item.ID != deploy.ID {
+		t.Errorf("started item %d, want %d again", b.Item.ID, deploy.ID)
+	}
+}
+
+func mustAborts(t *testing.T, q *pgqueue.DB) []queue.Build {
+	t.Helper()
+	wished, err := q.Aborts(t.Context())
+	if err != nil && !errors.Is(err, queue.ErrStorage) {
+		t.Fatal(err)
+	}
+	return wished
+}
+
+// TestOlderDataDirectoryIsPutBack sets the database back by a copy of its files, while
+// a server runs. The copy was made after an orderly stop, so nothing in it tells that
+// anything is missing.
+func TestOlderDataDirectoryIsPutBack(t *testing.T) {
+	server := pgtest.Start(t)
+	q := open(t, pgqueue.Options{URL: server.URL(), Schema: "ci", Server: "ci-1"})
+	if _, err := q.Reclaim(t.Context(), time.Now(), "lost"); err != nil { // as a controller does first
+		t.Fatal(err)
+	}
+	for _, job := range []string{"goes-on", "has-ended"} {
+		schedule(t, q, request(job, "k"))
+	}
+	goesOn, hasEnded := claimSoon(t, q, "ci-1"), claimSoon(t, q, "ci-1")
+	waits := schedule(t, q, request("waits", "k"))
+	if err := server.Save(); err != nil {
+		t.Fatal(err)
+	}
+	if err := record(t, q, hasEnded, queue.Success); err != nil {
+		t.Fatal(err)
+	}
+	started := claimSoon(t, q, "ci-1")
+	if started.Item.ID != waits.ID {
+		t.Fatalf("started item %d, want %d", started.Item.ID, waits.ID)
+	}
+	if err := server.PutBack(); err != nil {
+		t.Fatal(err)
+	}
+	stopped(t, q, started)
+	claimNothing(t, q, "ci-1") // the item that is queued again still runs
+	if err := record(t, q, started, queue.Success); !errors.Is(err, queue.ErrNotRunning) {
+		t.Errorf("end of a build whose start was lost: %v, want %v", err, queue.ErrNotRunning)
+	}
+	if b := claimSoon(t, q, "ci-1"); b.Item.ID != waits.ID {
+		t.Errorf("started item %d, want %d again", b.Item.ID, waits.ID)
+	}
+	// What runs and is on record goes on; what ended, and runs on record again, ends.
+	if err := record(t, q, goesOn, queue.Success); err != nil {
+		t.Errorf("end of a build that ran all the time: %v", err)
+	}
+	for !(<-q.Notices()).Lost {
+	}
+	lost, err := q.ReclaimLost(t.Context(), time.Now())
+	if err != nil || len(lost) != 1 || lost[0].Item.Job != "has-ended" || !strings.Contains(lost[0].Reason, "the database was set back") {
+		t.Errorf("ReclaimLost = %+v, %v; want the build that had ended, and why", lost, err)
+	}
+	// Identifiers that were taken since are not used: others may get them.
+	if next := schedule(t, q, request("next", "k")); next.ID <= waits.ID {
+		t.Errorf("the next item has the ID %d, though %d was given", next.ID, waits.ID)
+	}
+}
