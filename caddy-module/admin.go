@@ -133,6 +133,9 @@ func activeApp() (*App, error) {
 func (a *App) status(ctx context.Context) (QueueStatus, error) {
 	status := QueueStatus{Path: a.place, Running: []RunningBuild{}, Jobs: []JobStatus{}}
 	ctl := a.opened()
+	if why := a.waiting.Load(); why != nil {
+		return QueueStatus{}, *why
+	}
 	if ctl == nil {
 		return QueueStatus{}, buildtoken.ErrShuttingDown
 	}

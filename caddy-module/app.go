@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/throttle"
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
@@ -74,6 +76,10 @@ type App struct {
 	// mu guards the following, which handlers fill while they are provisioned.
 	mu    sync.Mutex
 	sites []*site
+
+	// waiting is why the queue is not open yet, while openLater tries to open it.
+	waiting atomic.Pointer[error]
+	opening sync.WaitGroup
 }
 
 // WrongTokens says how many wrong tokens a client (an IPv4 address or an IPv6
@@ -113,11 +119,14 @@ type Queue interface {
 	Open(place, node string, limit int, log *zap.Logger) (buildtoken.Options, error)
 }
 
-// renewer is a [Queue] of which an open one can take new settings, such as
-// credentials. Renew is called when a configuration finds the queue open.
+// renewer is a [Queue] that can be found open, and take new settings such as
+// credentials. Renew returns errAnotherQueue if the open one is not the queue of this
+// configuration.
 type renewer interface {
 	Renew(open buildtoken.Queue) error
 }
+
+var errAnotherQueue = errors.New("it is another queue than the one that is open")
 
 // CaddyModule returns the Caddy module information.
 func (*App) CaddyModule() caddy.ModuleInfo {
@@ -142,11 +151,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 		if err != nil {
 			return fmt.Errorf("build_token: load queue: %w", err)
 		}
-		queue, ok := mod.(Queue)
+		q, ok := mod.(Queue)
 		if !ok {
 			return fmt.Errorf("build_token: %T is not a queue", mod)
 		}
-		a.queue = queue
+		a.queue = q
 	}
 	place, err := a.queue.Place()
 	if err != nil {
@@ -249,16 +258,26 @@ func (a *App) config() buildtoken.Config {
 }
 
 // Start opens the queue, unless a request did already or an earlier
-// configuration has it open, and puts this configuration into force.
+// configuration has it open, and puts this configuration into force. If Caddy is
+// starting and the database of the queue does not answer, it goes on without.
 func (a *App) Start() error {
 	_, err := a.controller()
-	return err
+	if err == nil || !a.mayWait(err) {
+		return err
+	}
+	a.log.Error("cannot open the queue yet: triggers are answered with 503 until its database answers", zap.Error(err))
+	a.waiting.Store(&err)
+	a.opening.Go(a.openLater) // Stop waits for it
+	return nil
 }
 
 // controller is the controller with this configuration attached. Start calls
 // it, and so does every request, because Caddy may start the HTTP app first;
 // whoever comes first does the work.
 func (a *App) controller() (*buildtoken.Controller, error) {
+	if err := a.waiting.Load(); err != nil {
+		return nil, fmt.Errorf("%w: %w", queue.ErrStorage, *err)
+	}
 	return a.attached.get(a.open)
 }
 
@@ -296,6 +315,7 @@ func (a *App) opened() *buildtoken.Controller {
 // being served find the controller as the newest configuration has it.
 func (a *App) Stop() error {
 	a.stopped()
+	a.opening.Wait()
 	a.attached.end()
 	return nil
 }
@@ -306,6 +326,7 @@ func (a *App) Cleanup() error {
 	if a.stopping != nil {
 		a.stopped()
 	}
+	a.opening.Wait()
 	a.attached.end()
 	var err error
 	if a.slot != nil {

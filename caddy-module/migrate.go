@@ -114,7 +114,7 @@ func migrate(ctx context.Context, out io.Writer, from string, to target) error {
 	began := time.Now()
 	var moved pgqueue.Imported
 	err := boltqueue.Export(from, lockTimeout, func(records queue.Records) (err error) {
-		key, err := to.checkKey(from + ".key")
+		key, err := to.checkKey(ctx, from+".key")
 		if err != nil {
 			return err
 		}
@@ -162,7 +162,7 @@ type wholeLog struct {
 
 // checkKey gives the key of the file, if the servers will have it: without it,
 // passwords can't be read, and what is queued is not found to be equal.
-func (t target) checkKey(path string) (vault.Key, error) {
+func (t target) checkKey(ctx context.Context, path string) (vault.Key, error) {
 	var none vault.Key
 	want, err := readKey(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -175,7 +175,14 @@ func (t target) checkKey(path string) (vault.Key, error) {
 	got, given := t.key()
 	if !given {
 		// The one that a server has made, if it was started before.
-		got, err = readKey(filepath.Join(postgresDir(t.place), "key"))
+		id, failed := pgqueue.Identify(ctx, pgqueue.Options{CurrentURL: t.url, Schema: t.Schema})
+		if failed != nil {
+			return none, failed
+		}
+		got, err = readKey(filepath.Join(postgresDir(id), "key"))
+		if id == "" {
+			err = os.ErrNotExist
+		}
 		if errors.Is(err, os.ErrNotExist) {
 			has = "no key"
 		} else if err != nil {
@@ -210,7 +217,7 @@ func (t target) report(out io.Writer, from string, moved pgqueue.Imported, took 
 	}
 	b.WriteString("\nThe file is as it was. Do not start a Caddy with it again: what is queued would be built twice.\n")
 	if folder := filepath.Join(dataDir(from), "logs"); !t.logs {
-		to := quoted(postgresDir(t.place))
+		to := quoted(postgresDir(moved.Identity))
 		fmt.Fprintf(&b, "\nConsole logs were not moved. This server can show them if they are here before it starts:\n\n\tmkdir -p %s\n\tcp -a %s %s\n", to, quoted(folder), to)
 	}
 	_, err = io.WriteString(out, b.String())

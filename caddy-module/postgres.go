@@ -13,7 +13,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
-	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
@@ -57,6 +56,11 @@ type Postgres struct {
 	// server starts no more builds; after two thirds it stops them, so that no two of
 	// a job run at once. At least 3s. Default: 30s.
 	TakeoverAfter caddy.Duration `json:"takeover_after,omitempty"`
+
+	// Whether Caddy does not start while the database cannot be reached. By default it
+	// starts, answers triggers with 503, and opens the queue when the database answers. A
+	// reload that needs the database is always refused without it.
+	FailStart bool `json:"fail_start,omitempty"`
 
 	// What Provision has found. Secrets are behind functions: nothing that prints the
 	// module shows them.
@@ -116,16 +120,24 @@ func (p *Postgres) Provision(caddy.Context) error {
 // Place implements [Queue]: it names server, database and schema.
 func (p *Postgres) Place() (string, error) { return p.place, nil }
 
-// Renew makes a queue that an earlier configuration has opened connect as this one
-// says, after it has tried that: a new password that is wrong refuses the reload.
+// MayWait implements [waiter].
+func (p *Postgres) MayWait() bool { return !p.FailStart }
+
+// Renew implements [renewer]. It makes a queue that an earlier configuration has opened
+// connect as this one says, after it has tried that: a new password that is wrong
+// refuses the reload.
 func (p *Postgres) Renew(open buildtoken.Queue) error {
 	db, ok := open.(*pgqueue.DB)
 	if !ok {
-		return fmt.Errorf("queue postgres: the queue at %s is a %T", p.place, open)
+		return fmt.Errorf("queue %s: %w", p.place, errAnotherQueue)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), openTime)
 	defer cancel()
-	if err := db.UseURL(ctx, p.url); err != nil {
+	err := db.Reconnect(ctx, p.url, p.Schema)
+	if errors.Is(err, pgqueue.ErrOther) {
+		err = fmt.Errorf("%w: %w", errAnotherQueue, err)
+	}
+	if err != nil {
 		return fmt.Errorf("queue %s: %w", p.place, err)
 	}
 	return nil
@@ -133,11 +145,6 @@ func (p *Postgres) Renew(open buildtoken.Queue) error {
 
 // Open implements [Queue].
 func (p *Postgres) Open(place, node string, limit int, log *zap.Logger) (buildtoken.Options, error) {
-	dir := postgresDir(place)
-	// Builds that run as other users come through to their workspaces.
-	if err := os.MkdirAll(dir, 0o711); err != nil { //nolint:gosec // what is in it is not for others, and so not readable
-		return buildtoken.Options{}, fmt.Errorf("make the folder of the queue: %w", err)
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), openTime)
 	defer cancel()
 	node, err := serverName(node)
@@ -153,6 +160,11 @@ func (p *Postgres) Open(place, node string, limit int, log *zap.Logger) (buildto
 	if err != nil {
 		return buildtoken.Options{}, fmt.Errorf("open queue %s: %w", place, err)
 	}
+	dir := postgresDir(db.Identity())
+	// Builds that run as other users come through to their workspaces.
+	if err := os.MkdirAll(dir, 0o711); err != nil { //nolint:gosec // what is in it is not for others, and so not readable
+		return buildtoken.Options{}, errors.Join(fmt.Errorf("make the folder of the queue: %w", err), db.Close())
+	}
 	key, given := p.key()
 	if !given {
 		// Only whoever holds the lock of the name may make its key.
@@ -164,9 +176,10 @@ func (p *Postgres) Open(place, node string, limit int, log *zap.Logger) (buildto
 	return buildtoken.Options{Queue: db, Dir: dir, SealKey: key, Node: node, Log: log}, nil
 }
 
-// postgresDir is where a server keeps what belongs to a queue in a database.
-func postgresDir(place string) string {
-	return filepath.Join(filepath.Dir(defaultPath()), "postgres", job.PathElement(place))
+// postgresDir is where a server keeps what belongs to a queue in a database. It is named
+// for the identity of the queue, so it stays the same when its database moves.
+func postgresDir(identity string) string {
+	return filepath.Join(filepath.Dir(defaultPath()), "postgres", identity)
 }
 
 // serverName is what the queue knows a server as: the name of its node, if it has
@@ -199,6 +212,7 @@ func (*Postgres) ownKey(path string, log *zap.Logger) (vault.Key, error) {
 //		schema <name>
 //		key    <64 hexadecimal digits>
 //		takeover_after <duration>
+//		fail_start
 //	}
 func (p *Postgres) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the module's name
@@ -213,7 +227,7 @@ func (p *Postgres) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	text := newParser(d)
 	seen := once{}
 	return block(d, func(name string) (err error) {
-		if err := seen.check(d, name, "schema", "key", "takeover_after"); err != nil {
+		if err := seen.check(d, name, "schema", "key", "takeover_after", "fail_start"); err != nil {
 			return err
 		}
 		switch name {
@@ -223,6 +237,10 @@ func (p *Postgres) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return text.text(&p.Key, name)
 		case "takeover_after":
 			p.TakeoverAfter, err = text.duration(name)
+			return err
+		case "fail_start":
+			p.FailStart = true
+			_, err := arguments(d, "fail_start", 0, 0)
 			return err
 		default:
 			return unknown(d, name, "queue postgres")

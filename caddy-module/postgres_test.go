@@ -95,6 +95,93 @@ func TestQueueInPostgres(t *testing.T) {
 	}
 }
 
+// TestDatabaseThatIsDownAtTheStart starts Caddy before its database: the site is there,
+// triggers are refused until it answers, and a reload waits for nothing.
+func TestDatabaseThatIsDownAtTheStart(t *testing.T) {
+	server := pgtest.Start(t)
+	t.Setenv("BUILD_TOKEN_TEST_DATABASE", server.URL())
+	s := newSite(t)
+	body := jobs(named("secret"))
+	if err := server.Crash(); err != nil {
+		t.Fatal(err)
+	}
+	failing := strings.Replace(s.onPostgres("", body), "schema ci\n", "schema ci\n fail_start\n", 1)
+	if err := s.try(failing); err == nil || !strings.Contains(err.Error(), pgqueue.ErrUnreachable.Error()) {
+		t.Errorf("start with fail_start: %v, want %v", err, pgqueue.ErrUnreachable)
+	}
+	s.load(s.onPostgres("", body))
+	if a := s.get("/buildByToken/build?job=echo&token=secret"); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
+		t.Errorf("trigger without a database: got %d %q, want 503 and Retry-After", a.status, a.body)
+	}
+	if err := s.try(s.onPostgres("executors 1", body)); err == nil || !strings.Contains(err.Error(), pgqueue.ErrUnreachable.Error()) {
+		t.Errorf("reload without a database: %v, want %v", err, pgqueue.ErrUnreachable)
+	}
+	if err := server.Run(); err != nil {
+		t.Fatal(err)
+	}
+	for { // each answer takes a moment; there is nothing else to wait on
+		if a := s.get("/buildByToken/build?job=echo&token=secret&delay=1h"); a.status == http.StatusCreated {
+			break
+		} else if a.status != http.StatusServiceUnavailable {
+			t.Fatalf("trigger: got %d %q", a.status, a.body)
+		}
+	}
+	s.load(s.onPostgres("executors 1", body))
+	if q := status(t).Queues; len(q) != 1 || q[0].Queued != 1 || q[0].Executors != 1 {
+		t.Errorf("status: %+v, want one item and one executor", q)
+	}
+}
+
+// TestAnotherAddressOfTheSameDatabase reloads and restarts with another address of the
+// database, as an administrator who adds a second host does.
+func TestAnotherAddressOfTheSameDatabase(t *testing.T) {
+	server := pgtest.Start(t)
+	_, socket, _ := strings.Cut(server.URL(), "host=")
+	link := filepath.Join(t.TempDir(), "s")
+	if err := os.Symlink(socket, link); err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(t)
+	at := func(url string) string {
+		return strings.Replace(s.onPostgres("", jobs(named("secret"))), "{env.BUILD_TOKEN_TEST_DATABASE}", url, 1)
+	}
+	one := server.URL()
+	other := strings.Replace(one, socket, link, 1)
+	trigger := func(want int) {
+		t.Helper()
+		if a := s.get("/buildByToken/build?job=echo&token=secret&delay=1h"); a.status != want {
+			t.Errorf("trigger: got %d %q, want %d", a.status, a.body, want)
+		}
+	}
+	s.load(at(one))
+	trigger(http.StatusCreated)
+	s.load(at(other))
+	trigger(http.StatusSeeOther)
+	if q := status(t).Queues; len(q) != 1 || q[0].Queued != 1 || !strings.Contains(q[0].Path, link) {
+		t.Errorf("status: %+v, want one item, and the new address", q)
+	}
+	s.load(at(one))
+	trigger(http.StatusSeeOther)
+	s.load(strings.Replace(at(other), "schema ci", "schema another", 1)) // which is another queue
+	trigger(http.StatusCreated)
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	s.load(at(other))
+	trigger(http.StatusSeeOther)
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	for _, url := range []string{one, other} {
+		if refs := caddymodule.References("postgres:" + url[strings.Index(url, "host=")+len("host="):] + ":5432/postgres/ci"); refs != 0 {
+			t.Errorf("after a stop, the pool has %d references to %s", refs, url)
+		}
+	}
+	if found, err := filepath.Glob(filepath.Join(os.Getenv("XDG_DATA_HOME"), "caddy", "build_token", "postgres", "*")); err != nil || len(found) != 2 {
+		t.Errorf("folders of queues: %v, %v; want one of each schema", found, err)
+	}
+}
+
 // TestPostgresNeedsOneKey starts a server again with another key, as a second server would have it.
 func TestPostgresNeedsOneKey(t *testing.T) {
 	t.Setenv("BUILD_TOKEN_TEST_DATABASE", pgtest.Start(t).URL())

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -9,6 +10,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
 // slots has the controllers of this process by the place of their data.
@@ -26,6 +29,9 @@ type slot struct {
 	ctl *buildtoken.Controller
 	// queue is that of the controller.
 	queue buildtoken.Queue
+	// of is the slot that has opened the controller, if this one has found it open
+	// under another name of the same place.
+	of *slot
 }
 
 // takeSlot takes a reference. [dropSlot] gives it back.
@@ -58,6 +64,9 @@ func (s *slot) open(q Queue, node string, limit int, log *zap.Logger) (*buildtok
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.log.swap(log)
+	if s.of != nil {
+		s.of.log.swap(log)
+	}
 	if s.ctl != nil {
 		if r, ok := q.(renewer); ok {
 			if err := r.Renew(s.queue); err != nil {
@@ -65,6 +74,9 @@ func (s *slot) open(q Queue, node string, limit int, log *zap.Logger) (*buildtok
 			}
 		}
 		return s.ctl, nil
+	}
+	if ctl, err := s.find(q, log); ctl != nil || err != nil {
+		return ctl, err
 	}
 	opts, err := q.Open(s.place, node, limit, s.log.logger())
 	if err != nil {
@@ -79,6 +91,44 @@ func (s *slot) open(q Queue, node string, limit int, log *zap.Logger) (*buildtok
 	return ctl, nil
 }
 
+// find looks for a slot that has the queue open under another name, such as another
+// address of the same database, and takes a reference to it. The caller holds mu.
+func (s *slot) find(q Queue, log *zap.Logger) (*buildtoken.Controller, error) {
+	r, ok := q.(renewer)
+	if !ok {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	var open []*slot
+	slots.Range(func(_, value any) bool {
+		if other, ok := value.(*slot); ok && other != s {
+			open = append(open, other)
+		}
+		return true
+	})
+	for _, other := range open {
+		other.mu.Lock()
+		ctl, found, owner := other.ctl, other.queue, other.of
+		other.mu.Unlock()
+		if ctl == nil || owner != nil {
+			continue
+		}
+		err := r.Renew(found)
+		if errors.Is(err, errAnotherQueue) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("build_token: %w", err)
+		}
+		if s.of, err = takeSlot(other.place); err != nil {
+			return nil, fmt.Errorf("build_token: %w", err)
+		}
+		other.log.swap(log)
+		s.ctl, s.queue = ctl, found
+		return ctl, nil
+	}
+	return nil, nil //nolint:nilnil // there is none
+}
+
 // controller is the open controller, nil if there is none.
 func (s *slot) controller() *buildtoken.Controller {
 	s.mu.Lock()
@@ -90,9 +140,12 @@ func (s *slot) controller() *buildtoken.Controller {
 // shutdown timeout of the last configuration says.
 func (s *slot) Destruct() error {
 	s.mu.Lock()
-	ctl := s.ctl
-	s.ctl = nil
+	ctl, of := s.ctl, s.of
+	s.ctl, s.of = nil, nil
 	s.mu.Unlock()
+	if of != nil {
+		return dropSlot(of.place)
+	}
 	if ctl == nil {
 		return nil
 	}
@@ -115,7 +168,8 @@ type attachment struct {
 }
 
 // get makes the attachment if need be. The error of the first try is that of
-// all later ones: the configuration it belongs to is about to be thrown away.
+// all later ones: the configuration it belongs to is about to be thrown away. Only
+// after a database that did not answer it is tried again.
 func (t *attachment) get(attach func() (*buildtoken.Controller, func(), error)) (*buildtoken.Controller, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -124,10 +178,23 @@ func (t *attachment) get(attach func() (*buildtoken.Controller, func(), error)) 
 	case t.ended:
 		return nil, buildtoken.ErrShuttingDown
 	default:
+		ctl, detach, err := attach()
+		if errors.Is(err, pgqueue.ErrUnreachable) {
+			return nil, fmt.Errorf("%w: %w", queue.ErrStorage, err) // the next try may work
+		}
 		t.done = true
-		t.ctl, t.detach, t.err = attach()
+		t.ctl, t.detach, t.err = ctl, detach, err
 	}
 	return t.ctl, t.err
+}
+
+// retry makes the next get try again, if the last one failed.
+func (t *attachment) retry() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.err != nil {
+		t.done, t.err = false, nil
+	}
 }
 
 // end ends the attachment, if it was made. It may be called again.

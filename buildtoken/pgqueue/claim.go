@@ -66,7 +66,7 @@ func (q *DB) Claim(ctx context.Context, now time.Time, node queue.Node, executor
 	return builds, next, err
 }
 
-// tryClaim returns [errUnheard] if the connection is younger than the last heartbeat.
+// tryClaim returns [errUnheard] if the database was started after the last heartbeat.
 func (q *DB) tryClaim(ctx context.Context, now time.Time, node queue.Node, executors []int) ([]queue.Build, time.Time, error) {
 	q.starting.Lock()
 	defer q.starting.Unlock()
@@ -132,7 +132,7 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 	c.builds, c.runs = nil, map[buildKey]int64{}
 	// The first thing that a server does in a database that has started anew is to find
 	// out whether it is the one that it was.
-	if _, heard := q.lease.get(); enteredAt(t.conn).After(heard) {
+	if !q.lease.heardBy(startOf(t.conn)) {
 		return errUnheard
 	}
 	l := newLocked()

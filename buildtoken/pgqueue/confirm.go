@@ -13,8 +13,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// errUnheard is returned by a claim on a connection that is younger than the last
-// heartbeat: the database may be another one, or an older state of itself.
+// errUnheard is returned by a claim on a connection to a database server that was started
+// after the last heartbeat: it may be another one, or have an older state.
 var errUnheard = errors.New("the server has not made sure yet that the database knows its builds")
 
 // confirm finds out which builds of this server the database knows, after it has
@@ -67,7 +67,7 @@ func (q *DB) confirm(ctx context.Context, conn *pgx.Conn) error {
 	q.known.confirm(found, epoch)
 	q.setBack.Store(epoch)
 	q.lease.confirmPulse(pulse)
-	q.lease.set(epoch, sent, q.claimLimit())
+	q.lease.set(epoch, sent, startOf(conn), q.claimLimit())
 	if len(found.lost) > 0 {
 		var names []string
 		for _, b := range found.lost {
@@ -101,8 +101,9 @@ func (q *DB) hearUs(ctx context.Context) error {
 	return q.beat(ctx, conn.Conn())
 }
 
-// enteredAt returns when a connection was made.
-func enteredAt(conn *pgx.Conn) time.Time {
-	at, _ := conn.PgConn().CustomData()["entered"].(time.Time)
-	return at
+// startOf returns when the database server of a connection was started, by its own
+// clock. An older state of a database can only be put back between two starts.
+func startOf(conn *pgx.Conn) string {
+	start, _ := conn.PgConn().CustomData()["start"].(string)
+	return start
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"strconv"
@@ -23,6 +24,8 @@ var (
 	// ErrPooler is returned when a connection pooler stands before the database and
 	// does not keep a session on one connection to it.
 	ErrPooler = errors.New("pgqueue: a pooler in transaction or statement mode cannot be used; set its pool_mode to session, or connect to the database directly")
+	// ErrUnreachable is returned by [Open] when the database does not answer, or not yet.
+	ErrUnreachable = errors.New("pgqueue: the database cannot be reached")
 	// ErrOther is returned for a connection that leads to another queue than the one
 	// that is open.
 	ErrOther = errors.New("pgqueue: the connection leads to another queue")
@@ -155,6 +158,9 @@ func (o *Options) connect(ctx context.Context) (*pgx.Conn, error) {
 		return nil, err
 	}
 	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
+	if err != nil && unreachable(err) {
+		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("pgqueue: connect: %w", err)
 	}
@@ -163,6 +169,17 @@ func (o *Options) connect(ctx context.Context) (*pgx.Conn, error) {
 		return nil, fmt.Errorf("pgqueue: connect: %w", err)
 	}
 	return conn, nil
+}
+
+// unreachable reports whether a connection could not be made for a reason that may go
+// away by itself: the server is down, starts, stops, or has no room for another one.
+func unreachable(err error) bool {
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) {
+		return strings.HasPrefix(refused.Code, "57P") || strings.HasPrefix(refused.Code, "53")
+	}
+	var network net.Error // among them that a name was not found
+	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // listenerSettings let the database notice within 20 s that this server is gone.
@@ -189,7 +206,6 @@ func (q *DB) admit(ctx context.Context, conn *pgx.Conn) error {
 	case id != q.identity:
 		return fmt.Errorf("%w: schema %q of %s", ErrOther, q.opts.Schema, address(conn.Config()))
 	}
-	conn.PgConn().CustomData()["entered"] = time.Now()
 	return nil
 }
 
@@ -202,10 +218,14 @@ type identity struct {
 	database string
 }
 
-// identify returns the identity of the queue to which a connection leads.
+// identify returns the identity of the queue to which a connection leads, and notes
+// with the connection what [startOf] returns.
 func (n *names) identify(ctx context.Context, conn *pgx.Conn) (of identity, err error) {
 	var may bool
-	err = conn.QueryRow(ctx, n.in("select id::text, has_function_privilege('pg_control_system()', 'execute') from queue.identity")).Scan(&of.id, &may)
+	var start string
+	err = conn.QueryRow(ctx, n.in(`select id::text, has_function_privilege('pg_control_system()', 'execute'), extract(epoch from pg_postmaster_start_time())::text
+		from queue.identity`)).Scan(&of.id, &may, &start)
+	conn.PgConn().CustomData()["start"] = start
 	if err == nil && may {
 		err = conn.QueryRow(ctx, "select system_identifier || ' ' || current_database() from pg_control_system()").Scan(&of.database)
 	}

@@ -25,6 +25,8 @@ type Imported struct {
 	// Running are the builds that were running on record. The first server that
 	// opens the queue ends them as lost.
 	Running int
+	// Identity is that of the queue.
+	Identity string
 	// Logs and Files are how many there were, LogBytes how much is in the logs.
 	Logs, Files int
 	LogBytes    int64
@@ -63,6 +65,9 @@ func Import(ctx context.Context, opts Options, from queue.Records, beside Conten
 		}
 		i.tx = tx
 		err := i.all(ctx, from, beside)
+		if err == nil {
+			err = tx.QueryRow(ctx, names.in("select id::text from queue.identity")).Scan(&i.sum.Identity)
+		}
 		done = err == nil
 		return err
 	})

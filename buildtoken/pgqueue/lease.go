@@ -26,6 +26,8 @@ type lease struct {
 	epoch int64
 	heard time.Time // when the last heartbeat that got through was sent
 	since time.Time // when the first of all those was sent that came without a gap
+	// database is when the database server was started that heard it.
+	database string
 	// pulse is what the last heartbeat that was answered has written, tried what the last
 	// one of all may have written.
 	pulse, tried int64
@@ -40,13 +42,21 @@ func (l *lease) get() (epoch int64, heard time.Time) {
 }
 
 // set notes that a heartbeat got through.
-func (l *lease) set(epoch int64, heard time.Time, gap time.Duration) {
+func (l *lease) set(epoch int64, heard time.Time, database string, gap time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if heard.Sub(l.heard) > gap {
 		l.since = heard
 	}
-	l.epoch, l.heard = epoch, heard
+	l.epoch, l.heard, l.database = epoch, heard, database
+}
+
+// heardBy reports whether the last heartbeat went to the database server that was
+// started then.
+func (l *lease) heardBy(start string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.database == start
 }
 
 // nextPulse returns the pulse of the last heartbeat that was answered, and one for the
@@ -138,7 +148,7 @@ func (q *DB) renew(ctx context.Context, conn *pgx.Conn) error {
 		return fmt.Errorf("take a lease: %w", err)
 	}
 	q.lease.confirmPulse(pulse)
-	q.lease.set(epoch, sent, q.claimLimit())
+	q.lease.set(epoch, sent, startOf(conn), q.claimLimit())
 	return q.beat(ctx, conn)
 }
 

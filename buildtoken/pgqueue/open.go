@@ -1,6 +1,7 @@
 package pgqueue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/zap"
 )
@@ -74,7 +76,7 @@ type DB struct {
 	opts     Options
 	names    *names
 	identity identity
-	// current is what UseURL has set.
+	// current is what Reconnect has set.
 	current atomic.Pointer[func() (string, error)]
 	pool    *pgxpool.Pool
 	changed chan struct{}
@@ -110,8 +112,8 @@ type DB struct {
 	// committed has taken and not used.
 	lanes map[string]bool
 	ids   []int64
-	// idsSince is when the last of them were taken.
-	idsSince time.Time
+	// idsFrom is when the database server was started that has given them.
+	idsFrom string
 }
 
 // Open opens the queue of a schema, and makes or updates its tables if need
@@ -206,11 +208,15 @@ func (q *DB) enterFirst(ctx context.Context) (guard *pgx.Conn, err error) {
 	return conn, q.guard(ctx, conn)
 }
 
-// UseURL makes new connections take their connection string from current, after it has
-// tried one: it must lead to the same queue. Connections that are there stay.
-func (q *DB) UseURL(ctx context.Context, current func() (string, error)) error {
+// Reconnect makes new connections take their connection string from current, after it
+// has tried one. It returns [ErrOther] if that leads to another queue, or schema is another
+// one. Connections that are there stay.
+func (q *DB) Reconnect(ctx context.Context, current func() (string, error), schema string) error {
 	if err := q.ask(ctx); err != nil {
 		return err
+	}
+	if cmp.Or(schema, DefaultSchema) != q.opts.Schema {
+		return fmt.Errorf("%w: its schema is %q", ErrOther, q.opts.Schema)
 	}
 	opts := q.opts // a copy
 	opts.CurrentURL = current
@@ -219,11 +225,40 @@ func (q *DB) UseURL(ctx context.Context, current func() (string, error)) error {
 		return err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // it was only tried
-	if err := q.admit(ctx, conn); err != nil {
+	found, err := q.names.identify(ctx, conn)
+	switch {
+	case isMissing(err): // no queue was opened there
+		return fmt.Errorf("%w: %s has no tables", ErrOther, address(conn.Config()))
+	case err != nil:
 		return err
+	case found != q.identity:
+		return fmt.Errorf("%w: schema %q of %s", ErrOther, q.opts.Schema, address(conn.Config()))
 	}
 	q.current.Store(&current)
 	return nil
+}
+
+// isMissing reports whether a table is not there.
+func isMissing(err error) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && refused.Code == "42P01" // undefined_table
+}
+
+// Identify returns the identity of a queue without opening it; "" if there are no
+// tables yet.
+func Identify(ctx context.Context, opts Options) (string, error) {
+	opts.Schema = cmp.Or(opts.Schema, DefaultSchema)
+	opts.Timeout = cmp.Or(opts.Timeout, DefaultTimeout)
+	conn, err := opts.connect(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // it was only read
+	found, err := newNames(opts.Schema).identify(ctx, conn)
+	if isMissing(err) {
+		return "", nil
+	}
+	return found.id, err
 }
 
 // Identity returns what tells the queue from every other one. It is kept in the

@@ -152,7 +152,7 @@ func (q *DB) tryBatch(ctx context.Context, batch []*request) error {
 		return err
 	})
 	if err == nil {
-		q.ids, q.idsSince = rest, time.Now()
+		q.ids = rest
 	}
 	return err
 }
@@ -219,9 +219,11 @@ type decision struct {
 func (q *DB) schedule(ctx context.Context, t *tx, batch []*request) (rest []int64, err error) {
 	d := decision{locked: newLocked(), equal: map[equality]*item{}, receipts: newReceipts(), ids: q.ids, room: queue.Room{Limit: q.rules.newest().limit, MaxKiB: q.opts.MaxKiB}}
 	q.ids = nil
-	if enteredAt(t.conn).After(q.idsSince) {
+	from := startOf(t.conn)
+	if from != q.idsFrom {
 		d.ids = nil // a database that has started anew since then may give them to others
 	}
+	q.idsFrom = from
 	jobs := map[string]bool{}
 	solo := 0
 	for _, r := range batch {

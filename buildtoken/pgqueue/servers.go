@@ -104,7 +104,7 @@ func (q *DB) beat(ctx context.Context, conn *pgx.Conn) error {
 		return q.confirm(ctx, conn)
 	}
 	q.lease.confirmPulse(pulse)
-	q.lease.set(epoch, sent, q.claimLimit())
+	q.lease.set(epoch, sent, startOf(conn), q.claimLimit())
 	q.tellStopping(stopping)
 	if before := q.living.Swap(found); before != nil && !maps.Equal(before.epochs, found.epochs) {
 		q.hub.pass(queue.Notice{All: true}) // who is gone may have had something to say
