@@ -65,6 +65,7 @@ func (q *DB) confirm(ctx context.Context, conn *pgx.Conn) error {
 		return fmt.Errorf("make sure of builds: %w", err)
 	}
 	q.known.confirm(found, epoch)
+	q.lease.setStopping(found.stopping)
 	q.setBack.Store(epoch)
 	q.lease.confirmPulse(pulse)
 	q.lease.set(epoch, sent, startOf(conn), q.claimLimit())
@@ -93,6 +94,8 @@ func (q *DB) tellStopping(jobs []string) {
 
 // hearUs sends a heartbeat on a connection of the pool.
 func (q *DB) hearUs(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, q.opts.TTL/4)
+	defer cancel()
 	conn, err := q.pool.Acquire(ctx)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)

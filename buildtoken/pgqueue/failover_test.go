@@ -113,6 +113,10 @@ func TestFailoverForgetsNothing(t *testing.T) {
 	for n := 0; len(built) <= len(items); n++ {
 		at := n % 2
 		builds := claim(t, servers[at], queue.Node{Name: string(rune('a' + at))})
+		for len(built) == 0 && len(builds) == 0 { // until both have looked what they run
+			<-servers[at].Changed()
+			builds = claim(t, servers[at], queue.Node{Name: string(rune('a' + at))})
+		}
 		if len(builds) == 0 {
 			t.Fatalf("nothing is due after %d builds", len(built))
 		}

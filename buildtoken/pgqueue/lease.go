@@ -132,6 +132,7 @@ func (q *DB) renew(ctx context.Context, conn *pgx.Conn) error {
 	sent := time.Now()
 	own, _ := q.lease.get()
 	_, pulse := q.lease.nextPulse()
+	stopping := q.known.outlived(math.MaxInt64)
 	var epoch int64
 	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		// A claim holds its own server's row, so none is half done after this.
@@ -142,12 +143,13 @@ func (q *DB) renew(ctx context.Context, conn *pgx.Conn) error {
 			select $1, $3 + 1, clock_timestamp(), $2, false, $4, mark, $5 from queue.incarnations
 			on conflict (server) do update set epoch = greatest(servers.epoch, $3) + 1, beat = excluded.beat, ttl = excluded.ttl,
 				released = false, pulse = excluded.pulse, mark = excluded.mark, stopping = excluded.stopping
-			returning epoch`), q.opts.Server, q.opts.TTL.Seconds(), own, pulse, q.known.outlived(math.MaxInt64)).Scan(&epoch)
+			returning epoch`), q.opts.Server, q.opts.TTL.Seconds(), own, pulse, stopping).Scan(&epoch)
 	})
 	if err != nil {
 		return fmt.Errorf("take a lease: %w", err)
 	}
 	q.lease.confirmPulse(pulse)
+	q.lease.setStopping(stopping)
 	q.lease.set(epoch, sent, startOf(conn), q.claimLimit())
 	return q.beat(ctx, conn)
 }

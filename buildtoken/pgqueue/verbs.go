@@ -150,6 +150,9 @@ func (q *DB) Finish(ctx context.Context, now time.Time, job string, number int64
 	}
 	if errors.Is(err, queue.ErrNotRunning) {
 		q.known.remove(job, number)
+		if err := q.hearUs(ctx); err != nil { // else the next heartbeat does it
+			q.opts.Log.Debug("other servers could not be told that a build is gone", zap.Error(err))
+		}
 		q.change() // the job may be started here again
 		// Who has given it up could not know that nothing of it is left.
 		err = errors.Join(err, q.adopt(ctx, job, number))
