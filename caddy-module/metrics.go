@@ -20,6 +20,13 @@ type collector struct {
 	app                        *App
 	triggers, refused, builds  *prometheus.Desc
 	queued, running, executors *prometheus.Desc
+	offset                     *prometheus.Desc
+}
+
+// clocked is a queue whose due times are compared with another clock than this
+// server's. ClockOffset returns how far this one is ahead.
+type clocked interface {
+	ClockOffset() time.Duration
 }
 
 // scrapeTime bounds how long one look at the metrics waits for the queue.
@@ -41,6 +48,8 @@ func registerMetrics(registry *prometheus.Registry, app *App) error {
 			"Builds that run on this server.", nil, nil),
 		executors: prometheus.NewDesc("caddy_build_token_executors",
 			"How many builds may run at once on this server.", nil, nil),
+		offset: prometheus.NewDesc("caddy_build_token_clock_offset_seconds",
+			"How far the clock of this server is ahead of that of the queue's database.", nil, nil),
 	})
 	if err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
 		return fmt.Errorf("build_token: register metrics: %w", err)
@@ -56,6 +65,7 @@ func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	to <- c.queued
 	to <- c.running
 	to <- c.executors
+	to <- c.offset
 }
 
 // Collect implements [prometheus.Collector].
@@ -90,6 +100,9 @@ func (c *collector) collectNow(ctl *buildtoken.Controller, to chan<- prometheus.
 	}
 	now(c.running, len(ctl.Running()))
 	now(c.executors, ctl.Executors())
+	if q, ok := c.app.slot.openQueue().(clocked); ok {
+		to <- prometheus.MustNewConstMetric(c.offset, prometheus.GaugeValue, q.ClockOffset().Seconds())
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTime)
 	defer cancel()
 	lanes, err := ctl.Lanes(ctx, slices.Collect(maps.Keys(c.app.jobs()))...)

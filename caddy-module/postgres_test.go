@@ -29,7 +29,7 @@ func TestQueueInPostgres(t *testing.T) {
 	url := strings.Replace(server.URL(), "postgres:///", "postgres://buildtoken:"+password+"@/", 1)
 	t.Setenv("BUILD_TOKEN_TEST_DATABASE", url)
 	s := newSite(t)
-	body := jobs(named("secret") + "job held {\n disabled\n token secret\n run true\n}\n")
+	body := "handle /metrics {\n metrics\n}\n" + jobs(named("secret")+"job held {\n disabled\n token secret\n run true\n}\n")
 	s.load(s.onPostgres("", body))
 	item := s.trigger("echo", "secret")
 	log := s.follow("echo", "secret", item)
@@ -39,6 +39,9 @@ func TestQueueInPostgres(t *testing.T) {
 	place := status(t).Queues[0].Path
 	if !strings.HasPrefix(place, "postgres:") || !strings.HasSuffix(place, ":5432/postgres/ci") {
 		t.Errorf("status: the queue is %q", place)
+	}
+	if a := s.get("/metrics"); !strings.Contains(a.body, "caddy_build_token_clock_offset_seconds ") {
+		t.Errorf("metrics have no offset of the clock: %d", a.status)
 	}
 	s.load(s.onPostgres("executors 1", body))
 	if refs := caddymodule.References(place); refs != 1 {

@@ -136,12 +136,19 @@ func (s *slot) controller() *buildtoken.Controller {
 	return s.ctl
 }
 
+// openQueue is the queue of the open controller, nil if there is none.
+func (s *slot) openQueue() buildtoken.Queue {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.queue
+}
+
 // Destruct closes the controller. It waits for running builds as long as the
 // shutdown timeout of the last configuration says.
 func (s *slot) Destruct() error {
 	s.mu.Lock()
 	ctl, of := s.ctl, s.of
-	s.ctl, s.of = nil, nil
+	s.ctl, s.queue, s.of = nil, nil, nil
 	s.mu.Unlock()
 	if of != nil {
 		return dropSlot(of.place)

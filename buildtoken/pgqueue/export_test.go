@@ -3,8 +3,10 @@ package pgqueue
 import (
 	"context"
 	"io/fs"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+	"go.uber.org/zap"
 )
 
 // Migrate brings the tables of a schema to what some steps make of them.
@@ -14,3 +16,12 @@ func Migrate(ctx context.Context, conn *pgx.Conn, schema string, steps fs.FS) er
 
 // Migrations are the steps of this program.
 func Migrations() fs.FS { return migrations }
+
+// CompareClocks does twice what a heartbeat does with the time of the database.
+func CompareClocks(log *zap.Logger, database, sent, received time.Time) time.Duration {
+	var q DB
+	for range 2 {
+		q.clock.compare(database, sent, received, log)
+	}
+	return q.ClockOffset()
+}

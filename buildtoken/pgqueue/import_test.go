@@ -78,7 +78,10 @@ func (s store) exists(t *testing.T) (is bool) {
 func TestImport(t *testing.T) {
 	s := newStore(t)
 	got, err := importInto(t, s, everyKind())
-	if want := (pgqueue.Imported{Jobs: 2, Items: 2, Builds: 2, Running: 1, Cancelled: 1, Receipts: 1}); err != nil || got != want {
+	if got.Identity == "" {
+		t.Error("the queue has no identity")
+	}
+	if want := (pgqueue.Imported{Identity: got.Identity, Jobs: 2, Items: 2, Builds: 2, Running: 1, Cancelled: 1, Receipts: 1}); err != nil || got != want {
 		t.Fatalf("Import = %+v, %v, want %+v", got, err, want)
 	}
 	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "new", Limit: 2})

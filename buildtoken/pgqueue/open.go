@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 )
 
 // Errors of [Open].
@@ -95,6 +96,8 @@ type DB struct {
 	closing  sync.Once
 	closed   chan struct{} // closed when Close is done
 	lease    lease
+	clock    clock
+	lockSaid rate.Sometimes         // once a minute
 	living   atomic.Pointer[living] // never nil after Open
 	bulk     slots
 	// guarding is the connection that holds the lock. The listener's until it ends.
@@ -143,7 +146,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	q := &DB{
 		opts: opts, names: newNames(opts.Schema), changed: make(chan struct{}, 1), known: known{builds: map[buildKey]running{}},
 		requests: make(chan *request), stop: make(chan struct{}), closed: make(chan struct{}),
-		lanes: map[string]bool{}, settle: make(chan struct{}, 1),
+		lanes: map[string]bool{}, settle: make(chan struct{}, 1), lockSaid: rate.Sometimes{Interval: time.Minute},
 	}
 	if opts.CurrentURL == nil {
 		opts.CurrentURL = func() (string, error) { return opts.URL, nil }

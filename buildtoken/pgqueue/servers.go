@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -58,14 +59,15 @@ const (
 		where b.running and (s.server is null or s.released or b.server = $1 and b.epoch < $2) order by b.job, b.number`
 )
 
-// beat says that this server is there, gives up others that were not heard of,
-// and finds out who lives. [errTaken] says that this server was given up itself.
+// beat tells the database that this server is there, gives up others that were not
+// heard of, and finds out which servers live. [errTaken] means that this server was given
+// up itself. It waits for nothing but the table of servers.
 func (q *DB) beat(ctx context.Context, conn *pgx.Conn) error {
 	epoch, _ := q.lease.get()
 	sent := time.Now()
 	found := &living{epochs: map[string]int64{}}
 	var held, same, differ bool
-	var lost []lostBuild
+	var clock time.Time
 	stopping := q.known.outlived(epoch)
 	confirmed, pulse := q.lease.nextPulse()
 	b := new(pgx.Batch)
@@ -90,10 +92,7 @@ func (q *DB) beat(ctx context.Context, conn *pgx.Conn) error {
 		differ, err = found.read(rows, q.rules.newest().digest)
 		return err
 	})
-	b.Queue(lostSQL, q.opts.Server, epoch).Query(func(rows pgx.Rows) (err error) {
-		lost, err = q.readLost(rows)
-		return err
-	})
+	b.Queue("select clock_timestamp()").QueryRow(func(row pgx.Row) error { return row.Scan(&clock) })
 	if err := conn.SendBatch(ctx, q.names.inAll(b)).Close(); err != nil {
 		return fmt.Errorf("heartbeat: %w", err)
 	}
@@ -105,9 +104,10 @@ func (q *DB) beat(ctx context.Context, conn *pgx.Conn) error {
 	}
 	q.lease.confirmPulse(pulse)
 	q.lease.set(epoch, sent, startOf(conn), q.claimLimit())
+	q.clock.compare(clock, sent, time.Now(), q.opts.Log)
 	q.tellStopping(stopping)
 	if before := q.living.Swap(found); before != nil && !maps.Equal(before.epochs, found.epochs) {
-		q.hub.pass(queue.Notice{All: true}) // who is gone may have had something to say
+		q.hub.pass(queue.Notice{All: true}) // a server that is gone may have had something to say
 	}
 	switch {
 	case differ:
@@ -118,10 +118,37 @@ func (q *DB) beat(ctx context.Context, conn *pgx.Conn) error {
 		default:
 		}
 	}
+	return q.lookForLost(ctx, conn, epoch)
+}
+
+// lookForLost looks for builds that nobody runs. The lease does not depend on it, since
+// the table of builds may be locked for long, as by vacuum full.
+func (q *DB) lookForLost(ctx context.Context, conn *pgx.Conn, epoch int64) error {
+	var lost []lostBuild
+	b := new(pgx.Batch)
+	b.Queue("select set_config('lock_timeout', $1, true)", q.beatTimeout())
+	b.Queue(lostSQL, q.opts.Server, epoch).Query(func(rows pgx.Rows) (err error) {
+		lost, err = q.readLost(rows)
+		return err
+	})
+	err := conn.SendBatch(ctx, q.names.inAll(b)).Close()
+	switch {
+	case isLocked(err):
+		q.opts.Log.Debug("the table of builds is locked", zap.Error(err))
+		return nil
+	case err != nil:
+		return fmt.Errorf("look for lost builds: %w", err)
+	}
 	if len(lost) > 0 {
 		q.hub.pass(queue.Notice{Lost: true})
 	}
 	return nil
+}
+
+// isLocked reports whether a statement was given up because of a lock.
+func isLocked(err error) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && refused.Code == "55P03" // lock_not_available
 }
 
 // read reads servers, and says whether some have other jobs than those of the digest.

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/zap"
 
@@ -39,6 +38,12 @@ func (q *DB) guard(ctx context.Context, conn *pgx.Conn) error {
 	}
 	if err == nil {
 		_, err = conn.Exec(ctx, "select pg_advisory_lock(hashtextextended($1, 0))", fmt.Sprintf("buildtoken server %q %q", q.opts.Schema, q.opts.Server))
+		if isLocked(err) {
+			return fmt.Errorf("%w: %q in schema %q", ErrLocked, q.opts.Server, q.opts.Schema)
+		}
+	}
+	if err == nil {
+		_, err = conn.Exec(ctx, "select set_config('lock_timeout', $1, false)", q.beatTimeout())
 	}
 	if err == nil {
 		_, err = conn.Exec(ctx, "listen "+pgx.Identifier{q.hub.channel}.Sanitize())
@@ -46,14 +51,10 @@ func (q *DB) guard(ctx context.Context, conn *pgx.Conn) error {
 	if err == nil {
 		err = q.renew(ctx, conn)
 	}
-	var refused *pgconn.PgError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &refused) && refused.Code == "55P03": // lock_not_available
-		return fmt.Errorf("%w: %q in schema %q", ErrLocked, q.opts.Server, q.opts.Schema)
+	if err != nil {
+		return fmt.Errorf("pgqueue: lock: %w", err)
 	}
-	return fmt.Errorf("pgqueue: lock: %w", err)
+	return nil
 }
 
 // reconnect makes the connection that listens again.
@@ -190,6 +191,9 @@ func (q *DB) hear(ctx context.Context, conn *pgx.Conn) error {
 		try, cancel := context.WithTimeout(ctx, q.opts.TTL/4)
 		err = q.beat(try, conn)
 		cancel()
+		if isLocked(err) && q.stillLeased(ctx, conn) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
