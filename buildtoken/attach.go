@@ -27,6 +27,10 @@ type Config struct {
 	Labels []string
 	// QueueLimit is how many items can be queued; 0 means [DefaultQueueLimit].
 	QueueLimit int
+	// OrphanTimeout is how long the queued items of a job that no server's configuration has
+	// any more wait for it to come back, before they end NOT_BUILT; 0 means
+	// [DefaultOrphanTimeout], a negative value means no time.
+	OrphanTimeout time.Duration
 	// KeepBuilds is how many ended builds are kept per job, unless the job sets
 	// its own number; 0 means [DefaultKeepBuilds].
 	KeepBuilds int
@@ -45,6 +49,7 @@ const (
 	DefaultQueueLimit      = 10_000
 	DefaultKeepBuilds      = 100
 	DefaultShutdownTimeout = 30 * time.Second
+	DefaultOrphanTimeout   = 24 * time.Hour
 )
 
 func (c Config) withDefaults() Config {
@@ -52,6 +57,7 @@ func (c Config) withDefaults() Config {
 	c.QueueLimit = cmp.Or(c.QueueLimit, DefaultQueueLimit)
 	c.KeepBuilds = cmp.Or(c.KeepBuilds, DefaultKeepBuilds)
 	c.ShutdownTimeout = cmp.Or(c.ShutdownTimeout, DefaultShutdownTimeout)
+	c.OrphanTimeout = max(cmp.Or(c.OrphanTimeout, DefaultOrphanTimeout), 0)
 	c.WrongTokens = c.WrongTokens.WithDefaults()
 	if c.Log == nil {
 		c.Log = zap.NewNop()
@@ -140,7 +146,7 @@ func (c *Controller) setRules(ctx context.Context, e *effective) error {
 		}
 		rules[full] = r
 	}
-	err := c.queue.SetRules(ctx, rules, e.QueueLimit)
+	err := c.queue.SetRules(ctx, time.Now(), queue.Config{Rules: rules, Limit: e.QueueLimit, Grace: e.OrphanTimeout})
 	c.changes.configured() // also after an error: some rules can be in force
 	if err != nil {
 		return fmt.Errorf("buildtoken: set rules: %w", err)

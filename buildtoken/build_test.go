@@ -191,6 +191,17 @@ func TestJobThatIsGoneOrCannotBeOpened(t *testing.T) {
 			t.Errorf("Entry = %+v, %v; want it waiting", entry, err)
 		}
 		time.Sleep(time.Nanosecond)
+		synctest.Wait()
+		if entry, err := s.Entry(t.Context(), s.def, 1); err != nil || entry.Blockage.Reason != queue.NoServer {
+			t.Errorf("Entry of a job that is gone = %+v, %v; want it waiting for a server", entry, err)
+		}
+		if items, err := s.Items(t.Context(), s.def, "", 10); err != nil || len(items) != 1 || items[0].Item.ID != 1 {
+			t.Errorf("Items = %+v, %v; want the item of the job that is gone", items, err)
+		}
+		if lanes, err := s.Gone(t.Context()); err != nil || len(lanes) != 1 || lanes[0].Job != "gone" || lanes[0].Queued != 1 {
+			t.Errorf("Gone = %+v, %v; want the job with one item", lanes, err)
+		}
+		time.Sleep(buildtoken.DefaultOrphanTimeout)
 		s.wantResult("gone", 1, queue.NotBuilt, "the job is not in the configuration any more")
 		s.wantResult("app", 1, queue.NotBuilt, "a password parameter cannot be opened: the key file is not the one with which it was queued (P)")
 
@@ -630,11 +641,11 @@ type failing struct {
 	closed                  int
 }
 
-func (q *failing) Reclaim(ctx context.Context, now time.Time, reason string) ([]queue.Build, error) {
+func (q *failing) Reclaim(ctx context.Context, now time.Time, reason string, keep func(queue.Build) bool) ([]queue.Build, error) {
 	if q.reclaim != nil {
 		return nil, q.reclaim
 	}
-	return q.Queue.Reclaim(ctx, now, reason)
+	return q.Queue.Reclaim(ctx, now, reason, keep)
 }
 
 func (q *failing) Refs(ctx context.Context) ([]string, error) {
@@ -644,11 +655,11 @@ func (q *failing) Refs(ctx context.Context) ([]string, error) {
 	return q.Queue.Refs(ctx)
 }
 
-func (q *failing) SetRules(ctx context.Context, rules map[string]queue.Rules, limit int) error {
+func (q *failing) SetRules(ctx context.Context, now time.Time, c queue.Config) error {
 	if q.setRules != nil {
 		return q.setRules
 	}
-	return q.Queue.SetRules(ctx, rules, limit)
+	return q.Queue.SetRules(ctx, now, c)
 }
 
 func (q *failing) Close() error {

@@ -219,6 +219,16 @@ func TestServersAreReloadedOneByOne(t *testing.T) {
 		t.Errorf("item of the old job: %+v, %v; want that it waits for its label", e, err)
 	}
 	a.attach(c.spec())
+	if e, err := a.Entry(t.Context(), a.def, old); err != nil || e.Blockage.Reason != queue.NoServer {
+		t.Errorf("item of the job that is gone: %+v, %v; want that it waits for a server", e, err)
+	}
+	a.cfg.OrphanTimeout = -1 // only for jobs that are gone from now on
+	c.jobs = []definition.Job{labelled("old", "nowhere", succeeds()), labelled("stays", "", succeeds())}
+	a.attach(c.spec())
+	b.attach(c.spec())
+	c.jobs = c.jobs[1:]
+	b.attach(c.spec())
+	a.attach(c.spec())
 	if e := before.await(old, queue.Entry.Ended); e.Build == nil || e.Build.Result != queue.NotBuilt {
 		t.Errorf("item of the job that is gone: %+v, want that it ends %s", e, queue.NotBuilt)
 	}

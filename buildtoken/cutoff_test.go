@@ -25,14 +25,16 @@ type cutOff struct {
 	logs *memoryLogs
 }
 
-func (q cutOff) CutOff() <-chan struct{}                                     { return q.cut }
-func (cutOff) UseKey(context.Context, []byte) error                          { return nil }
-func (cutOff) Notices() <-chan queue.Notice                                  { return nil }
-func (cutOff) Tell(queue.Notice)                                             {}
-func (cutOff) Announce(context.Context, queue.Node, int) error               { return nil }
-func (cutOff) Nodes() []queue.Node                                           { return nil }
-func (cutOff) ReclaimLost(context.Context, time.Time) ([]queue.Build, error) { return nil, nil }
-func (cutOff) PutFile(context.Context, string, io.Reader) error              { return errors.ErrUnsupported }
+func (q cutOff) CutOff() <-chan struct{}                       { return q.cut }
+func (cutOff) UseKey(context.Context, []byte) error            { return nil }
+func (cutOff) Notices() <-chan queue.Notice                    { return nil }
+func (cutOff) Tell(queue.Notice)                               {}
+func (cutOff) Announce(context.Context, queue.Node, int) error { return nil }
+func (cutOff) Nodes() []queue.Node                             { return nil }
+func (cutOff) ReclaimLost(context.Context, time.Time, func(queue.Build) bool) ([]queue.Build, error) {
+	return nil, nil
+}
+func (cutOff) PutFile(context.Context, string, io.Reader) error { return errors.ErrUnsupported }
 
 func (cutOff) GetFile(context.Context, string, io.Writer) error { return errors.ErrUnsupported }
 func (cutOff) DropFiles(context.Context, ...string) error       { return nil }

@@ -18,13 +18,23 @@ import (
 // package queuetest; boltqueue implements it in a file.
 type Queue interface {
 	executor.Queue
-	SetRules(ctx context.Context, rules map[string]queue.Rules, limit int) error
+	SetRules(ctx context.Context, now time.Time, c queue.Config) error
 	Schedule(ctx context.Context, now time.Time, r queue.Request) (queue.Item, bool, error)
 	Cancel(ctx context.Context, now time.Time, job string, id int64, by string) error
 	Abort(ctx context.Context, job string, number int64, by string) error
 	Lost(ctx context.Context) ([]queue.Build, error)
-	Reclaim(ctx context.Context, now time.Time, reason string) ([]queue.Build, error)
+	Reclaim(ctx context.Context, now time.Time, reason string, keep func(queue.Build) bool) ([]queue.Build, error)
+	SetHandle(ctx context.Context, job string, number int64, handle []byte) error
+	Adopt(ctx context.Context, job string, number int64, node queue.Node, executor int) (queue.Build, error)
 	Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error)
+	Overviews(ctx context.Context, jobs []string) ([]queue.Overview, error)
+	Gone(ctx context.Context) ([]queue.Lane, error)
+	TakeNotifications(ctx context.Context, now time.Time, except []queue.Channel, limit int) ([]queue.Notification, time.Time, error)
+	SettleNotification(ctx context.Context, now time.Time, id int64, a queue.Attempt) (queue.Notification, error)
+	RetryNotification(ctx context.Context, now time.Time, id int64) error
+	Notifications(ctx context.Context, f queue.NotificationFilter) ([]queue.Notification, error)
+	Backlogs(ctx context.Context) ([]queue.Backlog, error)
+	NotificationsChanged() <-chan struct{}
 	Entry(ctx context.Context, now time.Time, id int64) (queue.Entry, error)
 	Items(ctx context.Context, now time.Time, job string, limit int) ([]queue.Entry, error)
 	Build(ctx context.Context, job string, number int64) (queue.Build, error)
@@ -56,8 +66,9 @@ type Shared interface {
 	Announce(ctx context.Context, node queue.Node, executors int) error
 	// Nodes returns what the live servers have announced.
 	Nodes() []queue.Node
-	// ReclaimLost ends the builds of servers that are gone.
-	ReclaimLost(ctx context.Context, now time.Time) ([]queue.Build, error)
+	// ReclaimLost ends the builds of servers that are gone, except those for which keep
+	// returns true.
+	ReclaimLost(ctx context.Context, now time.Time, keep func(queue.Build) bool) ([]queue.Build, error)
 }
 
 // executorQueue is the queue as the executors use it.
@@ -134,7 +145,7 @@ func (c *Controller) reclaim(ctx context.Context, e *effective) error {
 	if err == nil {
 		c.host.Reap(ctx, e.Log, lost, e.buildJob)
 		c.host.ShipLost(ctx, e.Log, lost)
-		lost, err = c.queue.Reclaim(ctx, time.Now(), lostReason)
+		lost, err = c.queue.Reclaim(ctx, time.Now(), lostReason, nil)
 	}
 	if err != nil {
 		return fmt.Errorf("buildtoken: end lost builds: %w", err)
@@ -183,7 +194,7 @@ func (c *Controller) listenNotices() {
 // reclaimLost ends the builds of servers that are gone. If that fails, the
 // queue soon reports again that there are some.
 func (c *Controller) reclaimLost() {
-	lost, err := c.shared.ReclaimLost(context.Background(), time.Now())
+	lost, err := c.shared.ReclaimLost(context.Background(), time.Now(), nil)
 	if err != nil {
 		c.logger().Error("builds of servers that are gone could not be ended", zap.Error(err))
 	}

@@ -40,7 +40,7 @@ func (c *Controller) Entry(ctx context.Context, d *definition.Site, id int64) (q
 	if err != nil {
 		return queue.Entry{}, fmt.Errorf("buildtoken: item: %w", err)
 	}
-	if !d.Has(entry.Item.Job) {
+	if !visible(d, entry) {
 		return queue.Entry{}, fmt.Errorf("%w: item %d", queue.ErrNotFound, id)
 	}
 	entry.Blockage = entry.Blockage.Among(c.nodes())
@@ -62,11 +62,37 @@ func (c *Controller) Items(ctx context.Context, d *definition.Site, full string,
 		for i := range entries {
 			entries[i].Blockage = entries[i].Blockage.Among(c.nodes())
 		}
-		own := slices.DeleteFunc(entries, func(e queue.Entry) bool { return !d.Has(e.Item.Job) })
+		own := slices.DeleteFunc(entries, func(e queue.Entry) bool { return !visible(d, e) })
 		if all || len(own) >= limit {
 			return own[:min(len(own), limit)], nil
 		}
 	}
+}
+
+// visible reports whether a site shows an item. It shows those of its jobs, and those that
+// wait although no server has their job: no other site can show them.
+func visible(d *definition.Site, e queue.Entry) bool {
+	return d.Has(e.Item.Job) || e.Blockage.Reason == queue.NoServer
+}
+
+// Gone returns the lanes with queued items whose jobs no server has any more, by job. The
+// items can be listed and cancelled like others until they end.
+func (c *Controller) Gone(ctx context.Context) ([]queue.Lane, error) {
+	lanes, err := c.queue.Gone(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("buildtoken: jobs that are gone: %w", err)
+	}
+	return lanes, nil
+}
+
+// Overviews returns what there is to show about jobs, in the order asked for, with one
+// question to the queue.
+func (c *Controller) Overviews(ctx context.Context, full ...string) ([]queue.Overview, error) {
+	all, err := c.queue.Overviews(ctx, full)
+	if err != nil {
+		return nil, fmt.Errorf("buildtoken: overviews: %w", err)
+	}
+	return all, nil
 }
 
 // Lanes returns the lanes of jobs, in the order of the arguments.

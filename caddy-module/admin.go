@@ -40,7 +40,7 @@ type QueueStatus struct {
 	Path string `json:"path"`
 	// Node is the name of the server that was asked.
 	Node string `json:"node"`
-	// Queued is how many items of the jobs below wait.
+	// Queued is the number of queued items, those of Gone included.
 	Queued int `json:"queued"`
 	// Executors is how many builds may run at once on this server.
 	Executors int `json:"executors"`
@@ -49,6 +49,16 @@ type QueueStatus struct {
 	Running []RunningBuild `json:"running"`
 	// Jobs are those of the configuration, sorted by name.
 	Jobs []JobStatus `json:"jobs"`
+	// Gone are jobs with queued items that no server has any more, sorted by name.
+	Gone []GoneJob `json:"gone,omitempty"`
+}
+
+// GoneJob is a job with queued items that no server has any more.
+type GoneJob struct {
+	Name   string `json:"name"`
+	Queued int    `json:"queued"`
+	// Until is when its items stop waiting for the job to come back and end NOT_BUILT.
+	Until time.Time `json:"until"`
 }
 
 // RunningBuild is a build that runs.
@@ -162,6 +172,14 @@ func (a *App) status(ctx context.Context) (QueueStatus, error) {
 			}
 			status.Running = append(status.Running, RunningBuild{Job: names[i], Number: number, Item: b.Item.ID, Node: b.Node, Started: b.Started})
 		}
+	}
+	gone, err := ctl.Gone(ctx)
+	if err != nil {
+		return QueueStatus{}, fmt.Errorf("build_token: %w", err)
+	}
+	for _, lane := range gone {
+		status.Queued += lane.Queued
+		status.Gone = append(status.Gone, GoneJob{Name: lane.Job, Queued: lane.Queued, Until: lane.GoneUntil})
 	}
 	return status, nil
 }

@@ -68,6 +68,7 @@ func TestMetricsSurviveReloads(t *testing.T) {
 		`caddy_build_token_refused_total{reason="unknown"} 1`,
 		`caddy_build_token_builds_total{job="echo",result="SUCCESS"} 1`,
 		`caddy_build_token_queued_items 1`,
+		`caddy_build_token_orphaned_items 0`,
 		`caddy_build_token_running_builds 0`,
 		`caddy_build_token_executors 3`,
 	}

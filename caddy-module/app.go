@@ -45,6 +45,11 @@ type App struct {
 	// last twentieth is for jobs that have nothing queued. Default: 10000.
 	QueueLimit int `json:"queue_limit,omitempty"`
 
+	// How long the queued items of a job wait for it to come back once no server's
+	// configuration has it any more. Then they end NOT_BUILT. 0 ends them at once.
+	// Default: 24h.
+	OrphanTimeout *caddy.Duration `json:"orphan_timeout,omitempty"`
+
 	// How many finished builds are kept of a job that does not say itself; 0
 	// keeps all. Default: 100.
 	KeepBuilds *int `json:"keep_builds,omitempty"`
@@ -181,6 +186,8 @@ func (a *App) check() error {
 		return fmt.Errorf("build_token: executors is %d, want at least 1", a.Executors)
 	case a.QueueLimit < 0:
 		return fmt.Errorf("build_token: queue_limit is %d, want at least 1", a.QueueLimit)
+	case a.OrphanTimeout != nil && *a.OrphanTimeout < 0:
+		return fmt.Errorf("build_token: orphan_timeout is %v, want at least 0", time.Duration(*a.OrphanTimeout))
 	case a.KeepBuilds != nil && *a.KeepBuilds < 0:
 		return fmt.Errorf("build_token: keep_builds is %d, want at least 0", *a.KeepBuilds)
 	case a.ShutdownTimeout != nil && *a.ShutdownTimeout < 0:
@@ -240,6 +247,12 @@ func (a *App) config() buildtoken.Config {
 		c.KeepBuilds = *a.KeepBuilds
 		if c.KeepBuilds == 0 {
 			c.KeepBuilds = -1 // in a Config, 0 is the default
+		}
+	}
+	if a.OrphanTimeout != nil {
+		c.OrphanTimeout = time.Duration(*a.OrphanTimeout)
+		if c.OrphanTimeout == 0 {
+			c.OrphanTimeout = -1 // the same
 		}
 	}
 	if a.ShutdownTimeout != nil {

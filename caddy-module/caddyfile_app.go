@@ -38,6 +38,7 @@ func parseOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //		}
 //		executors        <n>
 //		queue_limit      <n>
+//		orphan_timeout   <duration>
 //		keep_builds      <n>
 //		shutdown_timeout <duration>
 //		wrong_tokens     <n> <duration> | off
@@ -50,7 +51,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	p := newParser(d)
 	seen := once{}
 	return block(d, func(name string) (err error) {
-		if err := seen.check(d, name, "queue", "node", "executors", "queue_limit", "keep_builds", "shutdown_timeout", "wrong_tokens"); err != nil {
+		if err := seen.check(d, name, "queue", "node", "executors", "queue_limit", "orphan_timeout", "keep_builds", "shutdown_timeout", "wrong_tokens"); err != nil {
 			return err
 		}
 		switch name {
@@ -62,6 +63,10 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			a.Executors, err = p.number(name, 1)
 		case "queue_limit":
 			a.QueueLimit, err = p.number(name, 1)
+		case "orphan_timeout":
+			var timeout caddy.Duration
+			timeout, err = p.duration(name)
+			a.OrphanTimeout = &timeout
 		case "keep_builds":
 			var keep int
 			keep, err = p.number(name, 0)

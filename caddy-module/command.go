@@ -94,6 +94,9 @@ func printStatus(to io.Writer, status Status) error {
 	for _, q := range status.Queues {
 		fmt.Fprintf(&b, "queue\t%s\n", q.Path)
 		fmt.Fprintf(&b, "queued\t%d\n", q.Queued)
+		for _, g := range q.Gone {
+			fmt.Fprintf(&b, "gone\t%s: no server has this job; %d queued, which wait until %s\n", g.Name, g.Queued, g.Until.Format(time.RFC3339))
+		}
 		printRunning(&b, q)
 		b.WriteString("\nJOB\tQUEUED\tRUNNING\tLAST BUILD\n")
 		for _, j := range q.Jobs {

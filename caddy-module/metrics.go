@@ -17,10 +17,11 @@ import (
 // counts live in the controller, so they survive reloads, while Caddy has a
 // new registry for each configuration. Labels come from the configuration only.
 type collector struct {
-	app                        *App
-	triggers, refused, builds  *prometheus.Desc
-	queued, running, executors *prometheus.Desc
-	offset                     *prometheus.Desc
+	app                       *App
+	triggers, refused, builds *prometheus.Desc
+	queued, orphans           *prometheus.Desc
+	running, executors        *prometheus.Desc
+	offset                    *prometheus.Desc
 }
 
 // clocked is a queue whose due times are compared with another clock than this
@@ -42,6 +43,8 @@ func registerMetrics(registry *prometheus.Registry, app *App) error {
 			"Refused triggers by reason.", []string{"reason"}, nil),
 		builds: prometheus.NewDesc("caddy_build_token_builds_total",
 			"Ended builds of a job by result.", []string{"job", "result"}, nil),
+		orphans: prometheus.NewDesc("caddy_build_token_orphaned_items",
+			"Queued items of jobs that no server has any more.", nil, nil),
 		queued: prometheus.NewDesc("caddy_build_token_queued_items",
 			"Items of the jobs of this configuration that wait.", nil, nil),
 		running: prometheus.NewDesc("caddy_build_token_running_builds",
@@ -63,6 +66,7 @@ func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	to <- c.refused
 	to <- c.builds
 	to <- c.queued
+	to <- c.orphans
 	to <- c.running
 	to <- c.executors
 	to <- c.offset
@@ -113,7 +117,16 @@ func (c *collector) collectNow(ctl *buildtoken.Controller, to chan<- prometheus.
 	for _, lane := range lanes {
 		queued += lane.Queued
 	}
-	now(c.queued, queued)
+	gone, err := ctl.Gone(ctx)
+	if err != nil {
+		return
+	}
+	orphans := 0
+	for _, lane := range gone {
+		orphans += lane.Queued
+	}
+	now(c.queued, queued+orphans)
+	now(c.orphans, orphans)
 }
 
 var _ prometheus.Collector = (*collector)(nil)

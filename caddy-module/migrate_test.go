@@ -26,7 +26,7 @@ const server = "ci-1"
 
 // store is a queue in a file or in a database.
 type store interface {
-	SetRules(ctx context.Context, rules map[string]queue.Rules, limit int) error
+	SetRules(ctx context.Context, now time.Time, c queue.Config) error
 	Schedule(ctx context.Context, now time.Time, r queue.Request) (queue.Item, bool, error)
 	Cancel(ctx context.Context, now time.Time, job string, id int64, by string) error
 	Claim(ctx context.Context, now time.Time, node queue.Node, executors []int) ([]queue.Build, time.Time, error)
@@ -34,7 +34,7 @@ type store interface {
 	Abort(ctx context.Context, job string, number int64, by string) error
 	Aborts(ctx context.Context) ([]queue.Build, error)
 	Lost(ctx context.Context) ([]queue.Build, error)
-	Reclaim(ctx context.Context, now time.Time, reason string) ([]queue.Build, error)
+	Reclaim(ctx context.Context, now time.Time, reason string, keep func(queue.Build) bool) ([]queue.Build, error)
 	Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error)
 	Entry(ctx context.Context, now time.Time, id int64) (queue.Entry, error)
 	Items(ctx context.Context, now time.Time, job string, limit int) ([]queue.Entry, error)
@@ -72,7 +72,7 @@ func newLife(t *testing.T, q store, seed uint64) *life {
 
 func (l *life) setRules(q store) {
 	l.t.Helper()
-	if err := q.SetRules(l.t.Context(), l.rules, 0); err != nil {
+	if err := q.SetRules(l.t.Context(), l.now, queue.Config{Rules: l.rules}); err != nil {
 		l.t.Fatal(err)
 	}
 }
@@ -265,7 +265,7 @@ func (l *life) goOn(a, b store) {
 	l.t.Helper()
 	ctx := l.t.Context()
 	same(l, "Reclaim", a, b, func(q store) (any, error) {
-		lost, err := q.Reclaim(ctx, l.now, "lost")
+		lost, err := q.Reclaim(ctx, l.now, "lost", nil)
 		slices.SortFunc(lost, func(a, b queue.Build) int { return cmp.Compare(a.Item.ID, b.Item.ID) })
 		return lost, err
 	})

@@ -100,6 +100,7 @@ func TestAppErrors(t *testing.T) {
 	for _, tt := range []struct{ name, app, want string }{
 		{"executors", `{"executors": -1}`, "executors is -1"},
 		{"queue limit", `{"queue_limit": -1}`, "queue_limit is -1"},
+		{"orphan timeout", `{"orphan_timeout": -1}`, "orphan_timeout is -1ns"},
 		{"builds kept", `{"keep_builds": -1}`, "keep_builds is -1"},
 		{"shutdown timeout", `{"shutdown_timeout": "-1s"}`, "shutdown_timeout is -1s"},
 		{"wrong tokens", `{"wrong_tokens": {"max": -1}}`, "wrong_tokens"},

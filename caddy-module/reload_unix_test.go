@@ -88,8 +88,8 @@ func TestReloadRules(t *testing.T) {
 		option string
 		do     func(t *testing.T, r *reloading)
 	}{
-		{name: "the items of a renamed job are of the old name, and end NOT_BUILT", do: func(t *testing.T, r *reloading) {
-			r.reload("", app("new", "", "true"))
+		{name: "the items of a renamed job are of the old name, and end NOT_BUILT without an orphan_timeout", do: func(t *testing.T, r *reloading) {
+			r.reload("orphan_timeout 0s", app("new", "", "true"))
 			r.release()
 			r.bothEnd()
 			if a := r.get("/buildByToken/status?job=new&token=secret&item=" + r.queued); a.status != http.StatusNotFound {
@@ -102,8 +102,8 @@ func TestReloadRules(t *testing.T) {
 				t.Errorf("log: got %q", log)
 			}
 		}},
-		{name: "the items of a removed job end NOT_BUILT, and its running build goes on", do: func(t *testing.T, r *reloading) {
-			r.reload("", stays)
+		{name: "the items of a removed job end NOT_BUILT without an orphan_timeout, and its running build goes on", do: func(t *testing.T, r *reloading) {
+			r.reload("orphan_timeout 0s", stays)
 			if a := r.get("/buildByToken/build?job=app&token=secret"); a.status != http.StatusNotFound {
 				t.Errorf("trigger of a removed job: got %d, want 404", a.status)
 			}

@@ -24,7 +24,7 @@ func (b *batch) apply(l *lane, c queue.Change) error {
 		b.broken = err
 		return err
 	}
-	next := b.mem.next(l.asks)
+	next := b.mem.next(l.head.Place())
 	if c.Item != nil {
 		b.applyItem(l, c)
 	}
@@ -43,6 +43,8 @@ func (b *batch) apply(l *lane, c queue.Change) error {
 	}
 	b.trim(l, c)
 	b.applyReceipt(l.head.Job, c)
+	b.applySummary(c)
+	b.applyNotifications(c)
 	b.touch(l)
 	b.settle(l, next)
 	if b.broken != nil {
@@ -52,10 +54,10 @@ func (b *batch) apply(l *lane, c queue.Change) error {
 }
 
 // settle moves the lane to its place in memory.ready. It wakes the executors if, among
-// the lanes with the same label, something may now start before next.
+// the lanes of the same place, something may now start before next.
 func (b *batch) settle(l *lane, next time.Time) {
 	b.mem.settle(l)
-	if now := b.mem.next(l.asks); !now.IsZero() && (next.IsZero() || now.Before(next)) {
+	if now := b.mem.next(l.head.Place()); !now.IsZero() && (next.IsZero() || now.Before(next)) {
 		b.wake = true
 	}
 }

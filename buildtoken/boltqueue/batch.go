@@ -28,7 +28,8 @@ type batch struct {
 	opened map[string]*bolt.Bucket
 	number uint64 // of this batch, set when something is written
 	undo   []write
-	wake   bool
+	wake   bool // something may start, or a build is to be stopped
+	notify bool // a notification may be sent
 	log    *zap.Logger
 	// lanes and items are written once, when the batch ends.
 	lanes []*lane
@@ -36,8 +37,10 @@ type batch struct {
 	items []*queue.Item
 	atIt  map[int64]int // place in items
 	// saved are counts that this batch writes; cleared when it is committed.
-	saved  map[int64]*queue.Item
-	newIDs bool
+	saved map[int64]*queue.Item
+	// released are the notifications whose leases end when the batch is committed.
+	released []int64
+	newIDs   bool
 	// firstID is the lowest ID that this batch may hand out.
 	firstID int64
 	flush   bool // counts are written even if nothing else is

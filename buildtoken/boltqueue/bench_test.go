@@ -139,7 +139,7 @@ func BenchmarkScheduleNewAfter(b *testing.B) {
 			for i := range 100 {
 				rules[fmt.Sprint("filled", i)] = queue.Rules{KeepBuilds: 1}
 			}
-			if err := q.SetRules(b.Context(), rules, 0); err != nil {
+			if err := q.SetRules(b.Context(), start, queue.Config{Rules: rules}); err != nil {
 				b.Fatal(err)
 			}
 			fill(b, q, drained)
@@ -255,7 +255,7 @@ func BenchmarkScheduleJoined(b *testing.B) {
 // BenchmarkBuild is an item from its trigger to the end of its build.
 func BenchmarkBuild(b *testing.B) {
 	q, commits := counted(b, filepath.Join(b.TempDir(), "queue.db"))
-	if err := q.SetRules(b.Context(), map[string]queue.Rules{"job": {KeepBuilds: 100}}, 0); err != nil {
+	if err := q.SetRules(b.Context(), start, queue.Config{Rules: map[string]queue.Rules{"job": {KeepBuilds: 100}}}); err != nil {
 		b.Fatal(err)
 	}
 	r := numbered("job", 1)

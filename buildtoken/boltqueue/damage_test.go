@@ -59,7 +59,7 @@ func TestDamagedItemIsSetAside(t *testing.T) {
 	if e, err := q.Entry(ctx, start, 1); err != nil || e.State != queue.Blocked {
 		t.Errorf("Entry = %+v, %v", e, err)
 	}
-	if l, err := q.Lane(ctx, "a"); err != nil || l.Queued != 1 {
+	if l, err := laneOf(ctx, q, "a"); err != nil || l.Queued != 1 {
 		t.Errorf("lane %+v, %v; want the damaged item counted", l, err)
 	}
 	if it := schedule(t, q, request("a", "bad")); it.ID != 4 {
@@ -80,7 +80,7 @@ func TestDamagedItemIsSetAside(t *testing.T) {
 	if err := q.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if l, err := open(t, boltqueue.Options{Path: path}).Lane(ctx, "a"); err != nil || l.Queued != 0 {
+	if l, err := laneOf(ctx, open(t, boltqueue.Options{Path: path}), "a"); err != nil || l.Queued != 0 {
 		t.Errorf("lane after a restart: %+v, %v", l, err)
 	}
 }
@@ -118,7 +118,7 @@ func TestDamagedHistoryIsTrimmed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "queue.db")
 	rules := map[string]queue.Rules{"a": {KeepBuilds: 2}}
 	setRules := func(q *boltqueue.DB) {
-		if err := q.SetRules(t.Context(), rules, 0); err != nil {
+		if err := q.SetRules(t.Context(), start, queue.Config{Rules: rules}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -49,6 +49,7 @@ type DB struct {
 	opts     Options
 	requests chan request
 	changed  chan struct{}
+	notified chan struct{}
 	stop     chan struct{}
 	stopped  chan struct{}
 	closing  sync.Once
@@ -107,6 +108,7 @@ func Open(opts Options) (*DB, error) {
 		opts: opts, db: db, mem: mem, limit: opts.Limit,
 		requests: make(chan request),
 		changed:  make(chan struct{}, 1),
+		notified: make(chan struct{}, 1),
 		stop:     make(chan struct{}),
 		stopped:  make(chan struct{}),
 		turn:     make(chan struct{}, 1),
@@ -122,6 +124,9 @@ func Open(opts Options) (*DB, error) {
 	q.retry.Stop()
 	q.calls.New = func() any { return newCall(&q.calls) }
 	go q.loop() // Close ends it and waits for it
+	if len(mem.outbox.waiting) > 0 {
+		signal(q.notified)
+	}
 	return q, nil
 }
 
@@ -185,8 +190,11 @@ func (q *DB) reopen() {
 		})
 		return
 	}
-	mem.rule(q.mem.rules)
+	if !q.mem.configured.IsZero() {
+		mem.configure(q.mem.configured, q.mem.config)
+	}
 	mem.nextID = max(mem.nextID, q.mem.nextID)
+	mem.outbox.leased = q.mem.outbox.leased
 	q.db, q.mem, q.broken, q.down, q.revert = db, mem, nil, nil, nil
 	q.reopened.Do(func() {
 		q.opts.Log.Info("queue file was read again", zap.String("path", q.opts.Path), zap.Int("items", len(mem.byID)))

@@ -243,8 +243,8 @@ func TestDiskHealsAfterManyFailures(t *testing.T) {
 			"Claim":    func() error { _, _, err := q.Claim(ctx, start, queue.Node{Name: "node"}, []int{0}); return err },
 			"Cancel":   func() error { return q.Cancel(ctx, start, "a", 1, "alice") },
 			"Lost":     func() error { _, err := q.Lost(ctx); return err },
-			"Reclaim":  func() error { _, err := q.Reclaim(ctx, start, "lost"); return err },
-			"Lane":     func() error { _, err := q.Lane(ctx, "b"); return err },
+			"Reclaim":  func() error { _, err := q.Reclaim(ctx, start, "lost", nil); return err },
+			"Lane":     func() error { _, err := laneOf(ctx, q, "b"); return err },
 			"Items":    func() error { _, err := q.Items(ctx, start, "", 10); return err },
 			"Entry":    func() error { _, err := q.Entry(ctx, start, 2); return err },
 			"Build":    func() error { _, err := q.Build(ctx, "a", 1); return err },
@@ -259,7 +259,7 @@ func TestDiskHealsAfterManyFailures(t *testing.T) {
 		if d.count() != failures {
 			t.Errorf("the bad disk was tried %d times within one second", d.count()-failures+1)
 		}
-		if err := q.SetRules(ctx, rules, 0); err != nil {
+		if err := q.SetRules(ctx, start, queue.Config{Rules: rules}); err != nil {
 			t.Errorf("SetRules on the bad disk: %v; rules are not on disk", err)
 		}
 		<-q.Changed() // of the rules

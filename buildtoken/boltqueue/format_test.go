@@ -69,7 +69,7 @@ func TestReadsFormat1(t *testing.T) {
 		Job: "app/deploy", Rules: queue.Rules{Concurrent: true, KeepBuilds: 7, Label: "gpu"}, Queued: 1, Running: []int64{2}, LastNumber: 2,
 		Kept: 1, KeptCancelled: 1, Last: queue.Failure, LastEnded: 1,
 	}
-	if got, err := q.Lane(ctx, "app/deploy"); err != nil || !cmp.Equal(lane, got) {
+	if got, err := laneOf(ctx, q, "app/deploy"); err != nil || !cmp.Equal(lane, got) {
 		t.Errorf("lane %v (-want +got):\n%s", err, cmp.Diff(lane, got))
 	}
 	if it := schedule(t, q, request("app/deploy", "new")); it.ID != 5 {
@@ -150,7 +150,7 @@ func writeSample(t *testing.T) {
 	scm := func(digest byte) queue.Request {
 		return queue.Request{Job: "app/deploy", Digest: queue.Digest{digest}, Cause: queue.Cause{Kind: queue.CauseSCM}}
 	}
-	try(q.SetRules(ctx, map[string]queue.Rules{"app/deploy": {Concurrent: true, KeepBuilds: 7, Label: "gpu"}}, 0))
+	try(q.SetRules(ctx, start, queue.Config{Rules: map[string]queue.Rules{"app/deploy": {Concurrent: true, KeepBuilds: 7, Label: "gpu"}}}))
 	schedule(t, q, scm('e'))
 	_, _, err := q.Claim(ctx, start, queue.Node{Name: "ci-1", Labels: []string{"gpu"}}, []int{0})
 	try(err)

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// at is when the item is due.
+// at returns when the item is due.
 func (e *entry) at() time.Time { return time.Unix(0, e.due).UTC() }
 
 func compareEntries(a, b *entry) int {
@@ -40,11 +40,16 @@ func (h *itemHeap) Pop() any {
 	return e
 }
 
-// laneHeap has the lane on top whose first item is due first.
+// before reports whether the lane may start an item before another lane.
+func (l *lane) before(other *lane) bool {
+	return l.next < other.next || l.next == other.next && l.items[0].id < other.items[0].id
+}
+
+// laneHeap has the lane on top that may start an item first.
 type laneHeap []*lane //nolint:recvcheck // container/heap's contract
 
 func (h laneHeap) Len() int           { return len(h) }
-func (h laneHeap) Less(i, j int) bool { return earlier(h[i].items[0], h[j].items[0]) }
+func (h laneHeap) Less(i, j int) bool { return h[i].before(h[j]) }
 func (h laneHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
 	h[i].pos, h[j].pos = i, j
@@ -66,7 +71,7 @@ func (h *laneHeap) Pop() any {
 }
 
 // firstOf returns the entries of the lanes that are due first, in order, at
-// most limit of them. It looks at little more than it returns.
+// most limit of them. It visits little more than it returns.
 func firstOf(lanes []*lane, limit int) []*entry {
 	if limit <= 0 {
 		return nil
@@ -93,7 +98,7 @@ func firstOf(lanes []*lane, limit int) []*entry {
 	return found[:min(limit, len(found))]
 }
 
-// node is an entry that is next to those that were found already.
+// node is a candidate for the next entry: a child of one that was found.
 type node struct {
 	heap itemHeap
 	at   int
@@ -115,7 +120,7 @@ func (h *nodeHeap) Pop() any {
 }
 
 // before counts the entries below a node that are due before e, and stops
-// counting beyond limit. Below an entry that is not, none is.
+// counting beyond limit. Below an entry that is not due before e, no entry is.
 func (h itemHeap) before(e *entry, at, limit int) int {
 	if limit < 0 || at >= len(h) || !earlier(h[at], e) {
 		return 0

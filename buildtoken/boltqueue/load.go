@@ -4,13 +4,14 @@ import (
 	"fmt"
 
 	bolt "go.etcd.io/bbolt"
+	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// read indexes what is queued and running. Records of items are not decoded
-// beyond their header.
-func (m *memory) read(tx *bolt.Tx) error {
+// read indexes what is queued and running, and the notifications. It decodes only the
+// headers of items.
+func (m *memory) read(tx *bolt.Tx, log *zap.Logger) error {
 	m.nextID = max(1, int64(readUint(tx.Bucket(bucketMeta()).Get(keyNextID())))) //nolint:gosec // written from an int64
 	if err := tx.Bucket(bucketLanes()).ForEach(func(job, raw []byte) error { return m.readLane(tx, string(job), raw) }); err != nil {
 		return err
@@ -43,10 +44,10 @@ func (m *memory) read(tx *bolt.Tx) error {
 		}
 		m.settle(l)
 	}
-	return nil
+	return m.outbox.read(tx, log)
 }
 
-// readLane takes a head, and the wishes to stop one of its running builds.
+// readLane reads the head of a lane and the requests to stop its running builds.
 func (m *memory) readLane(tx *bolt.Tx, job string, raw []byte) error {
 	head, err := decodeJSON[queue.Lane](raw, "lane")
 	if err != nil {

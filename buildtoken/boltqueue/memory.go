@@ -10,21 +10,23 @@ import (
 )
 
 // memory is what is known without reading the file: which items are queued, by
-// ID, by identity and by due instant. Only who has the turn touches it.
+// ID, by identity and by due instant. It belongs to the holder of the turn.
 type memory struct {
-	nextID int64
-	rules  map[string]queue.Rules
-	lanes  map[string]*lane
-	byID   map[int64]*entry
-	byKey  map[identity]*entry
-	kib    int // of all entries
-	// ready are the lanes whose first item may start at a known instant, by the
-	// label that they ask for. No heap is empty.
+	nextID     int64
+	config     queue.Config
+	configured time.Time // when the config was set; zero: never
+	lanes      map[string]*lane
+	byID       map[int64]*entry
+	byKey      map[identity]*entry
+	kib        int // of all entries
+	// ready are the lanes whose first item may start at a known instant, by
+	// [queue.Lane.Place]. No heap is empty.
 	ready map[string]*laneHeap
-	// unsaved are items with a higher count of causes than the file says.
+	// unsaved are items with a higher count of causes than the file has.
 	unsaved map[int64]*queue.Item
-	// aborts are the running builds that somebody asked to stop.
+	// aborts are the running builds that were asked to stop.
 	aborts map[buildKey]queue.Build
+	outbox outbox
 }
 
 type buildKey struct {
@@ -37,7 +39,7 @@ type identity struct {
 	digest queue.Digest
 }
 
-// entry is a queued item. The record is in the file.
+// entry is a queued item, whose record is in the file.
 type entry struct {
 	id   int64
 	due  int64
@@ -45,7 +47,7 @@ type entry struct {
 	// digest is needed to take the entry out of byKey.
 	digest queue.Digest
 	pos    int32  // in lane.items, or -1 if it is in lane.aside
-	kib    uint16 // of its parameters; what is more, counts as this
+	kib    uint16 // of its parameters, at most 65535
 	flags  byte
 }
 
@@ -54,12 +56,13 @@ type lane struct {
 	head  queue.Lane
 	items itemHeap
 	pos   int    // in memory.ready, or -1
-	label string // where in memory.ready
-	// aside are queued items whose records can't be read: they are never
+	place string // the heap in memory.ready
+	next  int64  // when the first item may start, if pos is not -1; as entry.due
+	// aside are queued items whose records cannot be read: they are never
 	// started and never joined, but they can be seen and cancelled.
 	aside []*entry
-	// hot is the item that was last created or joined: a hot trigger joins it
-	// again and again, and need not decode it each time. Never changed in place.
+	// hot is the item that was last created or joined. A busy trigger joins it over and
+	// over, and does not have to decode it each time. It is never modified in place.
 	hot *queue.Item
 }
 
@@ -67,26 +70,40 @@ func newMemory() *memory {
 	return &memory{
 		nextID: 1, lanes: map[string]*lane{}, byID: map[int64]*entry{},
 		byKey: map[identity]*entry{}, unsaved: map[int64]*queue.Item{},
-		aborts: map[buildKey]queue.Build{}, ready: map[string]*laneHeap{},
+		aborts: map[buildKey]queue.Build{}, ready: map[string]*laneHeap{}, outbox: newOutbox(),
 	}
 }
 
-// lane returns the lane of a job, with the newest rules. A new one becomes
+// lane returns the lane of a job under the newest configuration. A new one becomes
 // part of memory when something is written for it.
 func (m *memory) lane(job string) *lane {
 	if l, ok := m.lanes[job]; ok {
 		return l
 	}
-	return &lane{head: queue.Lane{Job: job, Rules: m.rules[job]}, pos: -1}
+	head := m.newLane(job)
+	if !m.configured.IsZero() {
+		head = head.Configure(m.configured, m.config)
+	}
+	return &lane{head: head, pos: -1}
 }
 
-// rule gives every lane its rules.
-func (m *memory) rule(rules map[string]queue.Rules) {
-	m.rules = rules
-	for job, l := range m.lanes {
-		l.head.Rules = rules[job]
+func (m *memory) newLane(job string) queue.Lane {
+	return queue.Lane{Job: job, Rules: m.config.Rules[job]}
+}
+
+// configure applies a configuration to every lane, and returns the lanes with queued items
+// that became gone or came back.
+func (m *memory) configure(now time.Time, c queue.Config) (turned []*lane) {
+	m.config, m.configured = c, now
+	for _, l := range m.lanes {
+		before := l.head.GoneUntil
+		l.head = l.head.Configure(now, c)
 		m.settle(l)
+		if l.head.Queued > 0 && !before.Equal(l.head.GoneUntil) {
+			turned = append(turned, l)
+		}
 	}
+	return turned
 }
 
 func (m *memory) add(l *lane, id, due int64, digest queue.Digest, kib int, flags byte) {
@@ -111,7 +128,7 @@ func (m *memory) remove(e *entry) {
 	}
 }
 
-// setAside takes an entry whose record can't be read out of the way of the others.
+// setAside takes an entry whose record cannot be read out of the way of the others.
 func (m *memory) setAside(e *entry) {
 	if e.pos < 0 {
 		return
@@ -123,7 +140,7 @@ func (m *memory) setAside(e *entry) {
 	m.settle(e.lane)
 }
 
-// forget makes an entry one that nobody joins.
+// forget excludes an entry from joins.
 func (m *memory) forget(e *entry) {
 	delete(m.unsaved, e.id)
 	if key := (identity{e.lane, e.digest}); m.byKey[key] == e {
@@ -134,7 +151,7 @@ func (m *memory) forget(e *entry) {
 	}
 }
 
-// running are the jobs with running builds, sorted.
+// running returns the jobs with running builds, sorted.
 func (m *memory) running() []string {
 	var jobs []string
 	for job, l := range m.lanes {
@@ -148,46 +165,48 @@ func (m *memory) running() []string {
 
 // settle puts the lane where its next instant belongs in ready.
 func (m *memory) settle(l *lane) {
-	waits := len(l.items) > 0 && !queue.Next(l.head, l.items[0].at()).IsZero()
-	label := l.head.Rules.Label
-	if l.pos >= 0 && (!waits || l.label != label) {
-		lanes := m.ready[l.label]
+	var next time.Time
+	if len(l.items) > 0 {
+		next = queue.Next(l.head, l.items[0].at())
+	}
+	place := l.head.Place()
+	if l.pos >= 0 && (next.IsZero() || l.place != place) {
+		lanes := m.ready[l.place]
 		if heap.Remove(lanes, l.pos); lanes.Len() == 0 {
-			delete(m.ready, l.label)
+			delete(m.ready, l.place)
 		}
 	}
-	switch {
-	case !waits:
-	case l.pos >= 0:
-		heap.Fix(m.ready[label], l.pos)
-	default:
-		if m.ready[label] == nil {
-			m.ready[label] = &laneHeap{}
-		}
-		l.label = label
-		heap.Push(m.ready[label], l)
+	if next.IsZero() {
+		return
 	}
+	l.next = next.UnixNano()
+	if l.pos >= 0 {
+		heap.Fix(m.ready[place], l.pos)
+		return
+	}
+	if m.ready[place] == nil {
+		m.ready[place] = &laneHeap{}
+	}
+	l.place = place
+	heap.Push(m.ready[place], l)
 }
 
-// first is the lane whose first item may start first, of those that a label
-// lets through; nil if none waits for time.
-func (m *memory) first(has func(label string) bool) *lane {
+// first returns the lane whose first item may start first, among the lanes of some
+// places; nil if no lane waits for time.
+func (m *memory) first(places []string) *lane {
 	var first *lane
-	for label, lanes := range m.ready {
-		if top := (*lanes)[0]; has(label) && (first == nil || earlier(top.items[0], first.items[0])) {
-			first = top
+	for _, place := range places {
+		if lanes := m.ready[place]; lanes != nil && (first == nil || (*lanes)[0].before(first)) {
+			first = (*lanes)[0]
 		}
 	}
 	return first
 }
 
-// next is when the first lane may start an item; zero if none waits for time.
-func (m *memory) next(has func(label string) bool) time.Time {
-	if l := m.first(has); l != nil {
-		return l.items[0].at()
+// next returns when the first lane may start an item; zero if no lane waits for time.
+func (m *memory) next(places ...string) time.Time {
+	if l := m.first(places); l != nil {
+		return time.Unix(0, l.next).UTC()
 	}
 	return time.Time{}
 }
-
-// asks says whether the lane asks for a label.
-func (l *lane) asks(label string) bool { return l.head.Rules.Label == label }

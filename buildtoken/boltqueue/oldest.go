@@ -9,9 +9,9 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// Oldest is the lowest number among the builds of a job that are on record:
-// logs of lower ones belong to nobody. It answers queue.ErrNotFound if there
-// is no build. The context is not used: the answer is at hand.
+// Oldest returns the lowest number among the builds of a job that are on record. Logs of
+// lower numbers are unused. It returns queue.ErrNotFound if there is no build. It does not
+// use the context: it never waits.
 func (q *DB) Oldest(_ context.Context, job string) (number int64, err error) {
 	err = q.view(func(tx *bolt.Tx) error {
 		for k := range prefixed(tx.Bucket(bucketBuilds()).Cursor(), jobPrefix(job)) {

@@ -242,7 +242,7 @@ func openFile(opts Options, how bolt.Options, prepare func(*bolt.DB) error) (*op
 			return fmt.Errorf("boltqueue: %s: %w", opts.Path, err)
 		}
 		return db.View(func(tx *bolt.Tx) error {
-			if err := mem.read(tx); err != nil {
+			if err := mem.read(tx, opts.Log); err != nil {
 				return fmt.Errorf("%w: %s: %w", ErrForeign, opts.Path, err)
 			}
 			return walk(tx)

@@ -143,7 +143,7 @@ func cutsOf(t *testing.T, r *rand.Rand) []cut {
 	}
 	q := open(t, boltqueue.Options{Path: path, Commit: commit})
 	rules := map[string]queue.Rules{"a": {KeepBuilds: 3}, "b": {Concurrent: true}, "c": {Concurrent: true, KeepBuilds: 2}}
-	if err := q.SetRules(t.Context(), rules, 0); err != nil {
+	if err := q.SetRules(t.Context(), start, queue.Config{Rules: rules}); err != nil {
 		t.Fatal(err)
 	}
 	var callers sync.WaitGroup

@@ -14,17 +14,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// Lane returns the head of a job's queue. A job that was never triggered has
-// a lane without history.
-func (q *DB) Lane(ctx context.Context, job string) (queue.Lane, error) {
-	lanes, err := q.Lanes(ctx, []string{job})
-	if err != nil {
-		return queue.Lane{}, err
-	}
-	return lanes[0], nil
-}
-
-// Lanes returns the heads of several jobs at one instant, in the order asked for.
+// Lanes returns the heads of several jobs at one instant, in the order asked for. A job
+// that was never triggered has a lane without history.
 func (q *DB) Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error) {
 	var heads []queue.Lane
 	err := q.ask(ctx, request{look: func(m *memory) error {
@@ -33,7 +24,7 @@ func (q *DB) Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error) {
 			if l, ok := m.lanes[job]; ok {
 				heads[i] = l.head
 			} else {
-				heads[i] = queue.Lane{Job: job, Rules: m.rules[job]}
+				heads[i] = m.newLane(job)
 			}
 		}
 		return nil
@@ -44,14 +35,14 @@ func (q *DB) Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error) {
 	return heads, nil
 }
 
-// MaxPosition is the highest position that [DB.Entry] counts; of an item
-// further behind it says -1.
+// MaxPosition is the highest position that [DB.Entry] reports; for an item
+// further behind, it reports -1.
 const MaxPosition = 20_000
 
-// Entry says where an item is and what became of it. It answers
+// Entry returns the state of an item and what became of it. It returns
 // queue.ErrNotFound once the record of its build or cancellation is dropped.
 func (q *DB) Entry(ctx context.Context, now time.Time, id int64) (queue.Entry, error) {
-	// Somebody may still write to it when ctx ended; then nobody reads it.
+	// After ctx ended, another goroutine may still write to it, but it is not read.
 	var found *placed
 	err := q.ask(ctx, request{look: func(m *memory) error {
 		if e, ok := m.byID[id]; ok {
@@ -73,11 +64,11 @@ func (q *DB) Entry(ctx context.Context, now time.Time, id int64) (queue.Entry, e
 	return q.leftEntry(ctx, id)
 }
 
-// placed is what memory knows of a queued item.
+// placed is what memory holds about a queued item.
 type placed struct {
 	head     queue.Lane
 	item     *queue.Item // nil: in the file
-	stub     queue.Item  // what is known without the file
+	stub     queue.Item  // what is known without reading the file
 	position int
 }
 
@@ -89,7 +80,7 @@ func (m *memory) place(e *entry) *placed {
 	return p
 }
 
-// stub is what memory knows of an item.
+// stub returns what is known about an item without its record.
 func (e *entry) stub() *queue.Item {
 	return &queue.Item{ID: e.id, Job: e.lane.head.Job, Since: e.at(), Due: e.at(), Digest: e.digest, Solo: e.flags&flagSolo != 0}
 }
@@ -126,8 +117,8 @@ func (q *DB) entry(now time.Time, p *placed) (queue.Entry, error) {
 	return queue.Entry{Item: *it, State: state, Blockage: blockage, Position: p.position}, nil
 }
 
-// left says which job an item belonged to that left the queue, and which
-// build it became; number 0 means that it was cancelled.
+// left returns the job of an item that left the queue, and the number of the build that
+// it became; 0 means that it was cancelled.
 func (q *DB) left(id int64) (job string, number int64, err error) {
 	err = q.view(func(tx *bolt.Tx) error {
 		key := tx.Bucket(bucketLeft()).Get(idKey(id))
@@ -203,7 +194,7 @@ func (q *DB) Items(ctx context.Context, now time.Time, job string, limit int) ([
 	return found, nil
 }
 
-// Build returns a build of a job. The context is not used: the answer is at hand.
+// Build returns a build of a job. It does not use the context: it never waits.
 func (q *DB) Build(_ context.Context, job string, number int64) (queue.Build, error) {
 	var build *queue.Build
 	err := q.view(func(tx *bolt.Tx) (err error) {
@@ -221,7 +212,7 @@ func (q *DB) Build(_ context.Context, job string, number int64) (queue.Build, er
 }
 
 // Builds lists the builds of a job with numbers below before (0: all),
-// highest first, at most limit of them. One that can't be read is left out.
+// highest first, at most limit of them. Damaged records are skipped.
 func (q *DB) Builds(_ context.Context, job string, before int64, limit int) ([]queue.Build, error) {
 	var builds []queue.Build
 	err := q.view(func(tx *bolt.Tx) error {
@@ -239,7 +230,7 @@ func (q *DB) Builds(_ context.Context, job string, before int64, limit int) ([]q
 		for ; len(k) == len(prefix)+8 && string(k[:len(prefix)]) == string(prefix) && len(builds) < limit; k, raw = c.Prev() {
 			build, err := decodeJSON[queue.Build](raw, "build")
 			if err != nil {
-				q.opts.Log.Error("build can't be read", zap.String("job", job), zap.Binary("key", k), zap.Error(err))
+				q.opts.Log.Error("cannot read a build", zap.String("job", job), zap.Binary("key", k), zap.Error(err))
 				continue
 			}
 			builds = append(builds, *build)
@@ -252,9 +243,9 @@ func (q *DB) Builds(_ context.Context, job string, before int64, limit int) ([]q
 	return builds, nil
 }
 
-// Refs are the references to stored files of all queued and running items,
-// each once, sorted. What is stored and not among them belongs to nobody, if
-// nothing is being scheduled meanwhile.
+// Refs returns the references to stored files of all queued and running items, sorted and
+// without duplicates. Any other stored file is unused, unless it belongs to a trigger that
+// is being scheduled.
 func (q *DB) Refs(ctx context.Context) ([]string, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, fmt.Errorf("boltqueue: %w", err)
@@ -267,7 +258,7 @@ func (q *DB) Refs(ctx context.Context) ([]string, error) {
 			}
 		}
 	}
-	// One transaction sees one instant: an item that is started meanwhile is in it once.
+	// One transaction sees one instant, so an item that is started meanwhile is in it once.
 	err := q.view(func(tx *bolt.Tx) error {
 		err := tx.Bucket(bucketItems()).ForEach(func(k, raw []byte) error {
 			id, err := keyID(k)
@@ -279,7 +270,7 @@ func (q *DB) Refs(ctx context.Context) ([]string, error) {
 			}
 			it, err := decodeItem(raw, id)
 			if err != nil {
-				q.opts.Log.Error("queued item can't be read; its files may be dropped", zap.Int64("id", id), zap.Error(err))
+				q.opts.Log.Error("cannot read a queued item; its files may be dropped", zap.Int64("id", id), zap.Error(err))
 				return nil
 			}
 			add(*it)

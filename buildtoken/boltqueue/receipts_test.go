@@ -119,7 +119,7 @@ func TestRepeatedTriggerOfAFailedBatchFails(t *testing.T) {
 				schedule(t, q, keyedRequest("a", "2", 'k'))
 				repeats(t, q, start, keyedRequest("a", "2", 'k'))
 				sameOnDisk(t, q, path)
-				if l, err := q.Lane(t.Context(), "a"); err != nil || l.Receipts != 2 || l.Queued != 2 {
+				if l, err := laneOf(t.Context(), q, "a"); err != nil || l.Receipts != 2 || l.Queued != 2 {
 					t.Errorf("lane %+v, %v; want two items, two receipts", l, err)
 				}
 			})

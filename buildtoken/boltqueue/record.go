@@ -26,13 +26,15 @@ import (
 //	left       ID                 → job 0x00 number; number 0: cancelled
 //	receipts     job 0x00 key          → receipt (JSON)
 //	receipt_ends job 0x00 until 8, key → nothing; finds those that have expired
+//	summaries     job             → summary (JSON)
+//	notifications ID              → notification (JSON)
 //
 // Numbers and IDs are 8 bytes, big endian, so that keys sort by them. A job
 // name holds no control characters ([checkJob]), so 0x00 ends it.
-func buckets() [8][]byte {
-	return [8][]byte{
+func buckets() [10][]byte {
+	return [10][]byte{
 		bucketMeta(), bucketItems(), bucketLanes(), bucketBuilds(), bucketCancelled(), bucketLeft(),
-		bucketReceipts(), bucketReceiptEnds(),
+		bucketReceipts(), bucketReceiptEnds(), bucketSummaries(), bucketNotifications(),
 	}
 }
 
@@ -45,6 +47,9 @@ func bucketLeft() []byte      { return []byte("left") }
 
 func bucketReceipts() []byte    { return []byte("receipts") }
 func bucketReceiptEnds() []byte { return []byte("receipt_ends") }
+
+func bucketSummaries() []byte     { return []byte("summaries") }
+func bucketNotifications() []byte { return []byte("notifications") }
 
 // The keys of the bucket meta. Each holds 8 bytes, big endian.
 func keyFormat() []byte { return []byte("format") }

@@ -10,11 +10,11 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// Export lends all records of a file to use, as they are at one instant. The
-// file is only read, and nobody else can open it for writing meanwhile;
-// [ErrLocked] says that somebody has. What the records hold may be kept.
+// Export passes all records of a file, as of one instant, to use. The file is only read,
+// and cannot be opened for writing meanwhile; if it already is, Export returns
+// [ErrLocked]. use may keep the records.
 //
-// A record that can't be read ends its sequence with an error that names it.
+// A damaged record ends its sequence with an error that names it.
 func Export(path string, lockTimeout time.Duration, use func(queue.Records) error) error {
 	if err := isFile(path); err != nil {
 		return err
@@ -36,7 +36,7 @@ func Export(path string, lockTimeout time.Duration, use func(queue.Records) erro
 	err = guard(path, func() error {
 		isNew, err := examine(tx, path)
 		if err == nil && isNew {
-			err = fmt.Errorf("%w: %s holds nothing: whoever made it did not get far", ErrForeign, path)
+			err = fmt.Errorf("%w: %s is empty: the process that created it died before it could fill it", ErrForeign, path)
 		}
 		if err == nil {
 			records = recordsOf(tx, path)
@@ -85,6 +85,10 @@ func recordsOf(tx *bolt.Tx, path string) queue.Records {
 			})
 		}),
 		Receipts: records(tx, path, bucketReceipts(), exportedReceipt),
+		Summaries: records(tx, path, bucketSummaries(), func(k, raw []byte) (queue.Summary, error) {
+			return decodeSummary(raw, string(k))
+		}),
+		Notifications: records(tx, path, bucketNotifications(), decodeNotification),
 	}
 }
 
@@ -100,11 +104,11 @@ func exportedReceipt(k, raw []byte) (queue.JobReceipt, error) {
 	return queue.JobReceipt{Job: job, Receipt: r}, err
 }
 
-// exported decodes a record and looks whether it is the one that its key says.
+// exported decodes a record and checks that it belongs to its key.
 func exported[T any](raw []byte, what string, isIt func(*T) bool) (T, error) {
 	v, err := decodeJSON[T](raw, what)
 	if err == nil && !isIt(v) {
-		err = fmt.Errorf("%w: %s: another one stands in its place", errRecord, what)
+		err = fmt.Errorf("%w: %s: another record is in its place", errRecord, what)
 	}
 	if err != nil {
 		var none T

@@ -1,6 +1,7 @@
 package boltqueue_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"testing"
@@ -8,6 +9,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/internal/queuetest"
 )
 
@@ -53,4 +55,16 @@ func open(t *testing.T, opts boltqueue.Options) *boltqueue.DB {
 	}
 	t.Cleanup(func() { _ = q.Close() }) // closing twice is allowed
 	return q
+}
+
+// laneOf returns the head of one lane.
+func laneOf(ctx context.Context, q interface {
+	Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error)
+}, job string,
+) (queue.Lane, error) {
+	lanes, err := q.Lanes(ctx, []string{job})
+	if err != nil {
+		return queue.Lane{}, err
+	}
+	return lanes[0], nil
 }

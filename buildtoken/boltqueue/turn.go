@@ -158,13 +158,18 @@ func (q *DB) serve(first ...request) {
 	}
 	q.arm()
 	if wake { // before the answers, so that a caller with an answer finds Changed set
-		select {
-		case q.changed <- struct{}{}:
-		default:
-		}
+		signal(q.changed)
 	}
 	for i, r := range q.taken {
 		r.done <- q.answers[i] // has room for one: never waits
+	}
+}
+
+// signal puts a value into a channel that holds one, unless it has one.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 
@@ -199,6 +204,9 @@ func (q *DB) transact() (wake bool) {
 	}
 	if err == nil {
 		q.failing = q.failing && !b.writes()
+		if b.notify {
+			signal(q.notified)
+		}
 		return b.wake
 	}
 	q.broken = fmt.Errorf("%w: %w", queue.ErrStorage, err)
@@ -278,5 +286,8 @@ func (q *DB) commit(b *batch) error {
 		return err
 	}
 	clear(b.saved)
+	for _, id := range b.released {
+		delete(q.mem.outbox.leased, id)
+	}
 	return nil
 }

@@ -12,21 +12,35 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// SetRules makes rules those of the newest configuration: every lane gets
-// its own, and a job that is not named gets the zero value. The map must not
-// change afterwards. limit is how many items may be queued; 0 means no limit.
-// Rules are not made durable by themselves: set them again after [Open].
-func (q *DB) SetRules(ctx context.Context, rules map[string]queue.Rules, limit int) error {
-	return q.ask(ctx, request{set: func(m *memory) {
-		q.limit = limit
-		m.rule(rules)
+// SetRules applies a configuration to every lane ([queue.Lane.Configure]). The caller must
+// not modify its map afterwards. It works even while the file cannot be written. Rules are
+// not made durable by themselves: set them again after [Open].
+func (q *DB) SetRules(ctx context.Context, now time.Time, c queue.Config) error {
+	var turned []*lane
+	err := q.ask(ctx, request{set: func(m *memory) {
+		q.limit = c.Limit
+		turned = m.configure(instant(now), c)
 	}})
+	if err != nil || len(turned) == 0 {
+		return err
+	}
+	// How long the items of a job have been waiting for a server is kept over a restart.
+	// If it cannot be written, they wait longer; the failure is logged.
+	_ = q.ask(ctx, request{decide: func(b *batch) error {
+		for _, l := range turned {
+			if b.mem.lanes[l.head.Job] == l {
+				b.touch(l)
+			}
+		}
+		return b.begin()
+	}})
+	return nil
 }
 
-// Schedule queues a build or joins an equal item, and says which. now is the
-// instant of the trigger; Request.ID is set here. It answers queue.ErrFull, or
+// Schedule queues a build or joins an equal item, and reports which. now is the
+// instant of the trigger; Schedule sets Request.ID. It returns queue.ErrFull, or
 // an error about the job's name if that is empty, longer than 32,759 bytes (with
-// a key 32,743) or holds a zero byte. A key that was given before is a
+// a key 32,743) or contains a zero byte. For a key that was used before, it returns a
 // queue.RepeatedError or queue.ErrKeyReused.
 func (q *DB) Schedule(ctx context.Context, now time.Time, r queue.Request) (queue.Item, bool, error) {
 	if err := checkKeyed(r); err != nil {
@@ -41,9 +55,8 @@ func (q *DB) Schedule(ctx context.Context, now time.Time, r queue.Request) (queu
 	return c.item, c.created, nil
 }
 
-// call is one call of Schedule. Calls are used again: of all that is asked of
-// the queue, this is what comes ten thousand times a second. Nobody writes to
-// one any more when ask has returned.
+// call is one call of Schedule. Calls are pooled, because this request comes ten thousand
+// times a second. No goroutine writes to a call after ask has returned.
 type call struct {
 	queue.Request
 	now     time.Time
@@ -90,9 +103,9 @@ func (c *call) decide(b *batch) error {
 	return b.apply(l, change)
 }
 
-// Cancel takes a queued item of a job out of the queue; by says who asked.
-// An item of another job is queue.ErrNotFound; one that was started or
-// cancelled is queue.ErrLeft.
+// Cancel removes a queued item of a job from the queue; by names who asked. It returns
+// queue.ErrNotFound for an item of another job, and queue.ErrLeft for one that was started
+// or cancelled.
 func (q *DB) Cancel(ctx context.Context, now time.Time, job string, id int64, by string) error {
 	err := q.ask(ctx, request{decide: func(b *batch) error {
 		e, ok := b.mem.byID[id]
@@ -118,18 +131,18 @@ func (q *DB) Cancel(ctx context.Context, now time.Time, job string, id int64, by
 }
 
 // Claim starts what is due and what the node may run, one build for each of the
-// free executors, and says when it should be asked next: zero means after
+// free executors, and returns when it should be called next: zero means after
 // [DB.Changed] only.
-// What it returns is durable, so a crash can't run a build that is not on record.
+// The builds that it returns are durable, so a crash cannot run one that is not on record.
 func (q *DB) Claim(ctx context.Context, now time.Time, node queue.Node, executors []int) ([]queue.Build, time.Time, error) {
 	var builds []queue.Build
 	var next time.Time
 	err := q.ask(ctx, request{decide: func(b *batch) error {
 		builds = nil
-		at := instant(now)
+		at, places := instant(now), node.Places()
 		for len(builds) < len(executors) {
-			l := b.mem.first(node.Has)
-			if l == nil || l.items[0].at().After(at) {
+			l := b.mem.first(places)
+			if l == nil || l.next > at.UnixNano() {
 				break
 			}
 			first, err := b.loadOr(l.items[0])
@@ -148,7 +161,7 @@ func (q *DB) Claim(ctx context.Context, now time.Time, node queue.Node, executor
 			}
 			builds = append(builds, *change.Build)
 		}
-		next = b.mem.next(node.Has)
+		next = b.mem.next(places...)
 		return nil
 	}})
 	if err != nil {
@@ -159,21 +172,41 @@ func (q *DB) Claim(ctx context.Context, now time.Time, node queue.Node, executor
 
 // Finish records how a running build ended, and returns the build.
 func (q *DB) Finish(ctx context.Context, now time.Time, job string, number int64, r queue.Result, reason string) (queue.Build, error) {
-	return q.onBuild(ctx, job, number, func(l queue.Lane, b queue.Build) (queue.Change, error) {
-		return queue.Finish(instant(now), l, b, r, reason)
+	return q.onBuild(ctx, job, number, func(b *batch, l queue.Lane, build queue.Build) (queue.Change, error) {
+		s, err := b.summary(job)
+		if err != nil {
+			return queue.Change{}, err
+		}
+		return queue.Finish(instant(now), l, s, build, r, reason)
 	})
 }
 
-// Abort records the wish that a running build be stopped; by says whose.
+// Abort records the request to stop a running build; by names who asked.
 func (q *DB) Abort(ctx context.Context, job string, number int64, by string) error {
-	_, err := q.onBuild(ctx, job, number, func(l queue.Lane, b queue.Build) (queue.Change, error) {
+	_, err := q.onBuild(ctx, job, number, func(_ *batch, l queue.Lane, b queue.Build) (queue.Change, error) {
 		return queue.Abort(l, b, by)
 	})
 	return err
 }
 
+// SetHandle stores the handle of a running build. See [queue.Build.Handle].
+func (q *DB) SetHandle(ctx context.Context, job string, number int64, handle []byte) error {
+	_, err := q.onBuild(ctx, job, number, func(_ *batch, l queue.Lane, b queue.Build) (queue.Change, error) {
+		return queue.SetHandle(l, b, handle)
+	})
+	return err
+}
+
+// Adopt hands a running build of an earlier process to a node that goes on with it, and
+// returns the build. See [DB.Reclaim].
+func (q *DB) Adopt(ctx context.Context, job string, number int64, node queue.Node, executor int) (queue.Build, error) {
+	return q.onBuild(ctx, job, number, func(_ *batch, l queue.Lane, b queue.Build) (queue.Change, error) {
+		return queue.Adopt(l, b, node, executor)
+	})
+}
+
 // onBuild decides something about a build that is on record.
-func (q *DB) onBuild(ctx context.Context, job string, number int64, decide func(queue.Lane, queue.Build) (queue.Change, error)) (queue.Build, error) {
+func (q *DB) onBuild(ctx context.Context, job string, number int64, decide func(*batch, queue.Lane, queue.Build) (queue.Change, error)) (queue.Build, error) {
 	var result queue.Build
 	err := q.ask(ctx, request{decide: func(b *batch) error {
 		l, ok := b.mem.lanes[job]
@@ -184,7 +217,7 @@ func (q *DB) onBuild(ctx context.Context, job string, number int64, decide func(
 		if err != nil {
 			return err
 		}
-		change, err := decide(l.head, *build)
+		change, err := decide(b, l.head, *build)
 		if err != nil {
 			return err
 		}
@@ -197,7 +230,7 @@ func (q *DB) onBuild(ctx context.Context, job string, number int64, decide func(
 	return result, nil
 }
 
-// Lost are the builds that [DB.Reclaim] would end, by job and number.
+// Lost returns the running builds of an earlier process, by job and number.
 func (q *DB) Lost(ctx context.Context) ([]queue.Build, error) {
 	var lost []queue.Build
 	err := q.ask(ctx, request{decide: func(b *batch) error {
@@ -217,10 +250,13 @@ func (q *DB) Lost(ctx context.Context) ([]queue.Build, error) {
 	return lost, nil
 }
 
-// Reclaim ends what was running on a node that is gone, and returns those
-// builds. A file has one node only, so whatever runs on record is lost:
+// Reclaim ends the running builds of an earlier process, and returns them. A file has one
+// node only, so every build that is recorded as running belongs to an earlier process:
 // Reclaim must not be called while builds run. Called again, it finds none.
-func (q *DB) Reclaim(ctx context.Context, now time.Time, reason string) ([]queue.Build, error) {
+//
+// Builds for which keep returns true stay running; the caller goes on with them after
+// [DB.Adopt]. A nil keep ends all builds.
+func (q *DB) Reclaim(ctx context.Context, now time.Time, reason string, keep func(queue.Build) bool) ([]queue.Build, error) {
 	var lost []queue.Build
 	err := q.ask(ctx, request{decide: func(b *batch) error {
 		lost = nil
@@ -229,8 +265,15 @@ func (q *DB) Reclaim(ctx context.Context, now time.Time, reason string) ([]queue
 			return err
 		}
 		for _, build := range running {
+			if keep != nil && keep(*build) {
+				continue
+			}
 			l := b.mem.lanes[build.Item.Job]
-			change, err := queue.Finish(instant(now), l.head, *build, queue.Aborted, reason)
+			s, err := b.summary(build.Item.Job)
+			if err != nil {
+				return err
+			}
+			change, err := queue.Finish(instant(now), l.head, s, *build, queue.Aborted, reason)
 			if err != nil {
 				return err
 			}
@@ -250,7 +293,7 @@ func (q *DB) Reclaim(ctx context.Context, now time.Time, reason string) ([]queue
 	return lost, nil
 }
 
-// running reads all running builds, by job and number.
+// running returns all running builds, by job and number.
 func (b *batch) running() ([]*queue.Build, error) {
 	var builds []*queue.Build
 	for _, job := range b.mem.running() {
@@ -265,8 +308,8 @@ func (b *batch) running() ([]*queue.Build, error) {
 	return builds, nil
 }
 
-// Aborts are the running builds that somebody asked to stop, in no order. Of
-// several nodes, each looks for its own by queue.Build.Node.
+// Aborts returns the running builds that were asked to stop, in no order. Each of several
+// nodes picks its own by queue.Build.Node.
 func (q *DB) Aborts(ctx context.Context) ([]queue.Build, error) {
 	var wished []queue.Build
 	err := q.ask(ctx, request{look: func(m *memory) error {

@@ -155,7 +155,7 @@ func (q *fakeQueue) Finish(ctx context.Context, now time.Time, job string, numbe
 		return queue.Build{}, err
 	}
 	name := fmt.Sprintf("%s #%d", job, number)
-	change, err := queue.Finish(now, *q.lane(job), q.builds[name], r, reason)
+	change, err := queue.Finish(now, *q.lane(job), queue.Summary{}, q.builds[name], r, reason)
 	if err != nil {
 		return queue.Build{}, err
 	}

@@ -40,11 +40,6 @@ const fenceSQL = `select not exists (select from queue.servers o
 // unsureFor is how long a claim waits for other servers to make sure of their builds.
 const unsureFor = 200 * time.Millisecond
 
-// labels are all that a node has.
-func labels(node queue.Node) []string {
-	return append([]string{"", node.Name}, node.Labels...)
-}
-
 // Claim starts what is due and what the node may run, one build for each of the
 // free executors, and says when it should be asked next: zero means after
 // [DB.Changed] only.
@@ -139,10 +134,10 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 	l.runs = c.runs
 	var jobs []string
 	l.server, l.epoch = q.opts.Server, c.epoch
-	var held, agreed bool
+	var held bool
 	ours := q.rules.newest()
 	b := t.batch()
-	b.Queue(c.lanes, labels(c.node), q.notNow(), c.now.UnixNano(), len(c.executors)).Query(func(rows pgx.Rows) error {
+	b.Queue(c.lanes, c.node.Places(), q.notNow(), c.now.UnixNano(), len(c.executors)).Query(func(rows pgx.Rows) error {
 		jobs = nil
 		var job, head string
 		_, err := pgx.ForEachRow(rows, []any{&job, &head}, func() error {
@@ -162,9 +157,7 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 		c.sure = held && found[0]
 		return err
 	})
-	// Behind the lanes: who has brought one of them has said before that it has the job.
-	b.Queue(agreedSQL, q.opts.Server, ours.digest).QueryRow(func(row pgx.Row) error { return row.Scan(&agreed) })
-	b.Queue(nextSQL, labels(c.node), q.notNow()).Query(c.readNext)
+	b.Queue(nextSQL, c.node.Places(), q.notNow()).Query(c.readNext)
 	if err := t.send(ctx, b); err != nil {
 		return err
 	}
@@ -174,13 +167,11 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 	if !c.sure {
 		return nil
 	}
-	if !agreed {
-		if jobs = q.setForeign(jobs, ours); len(jobs) == 0 && len(l.lanes) > 0 {
-			b := t.batch()
-			b.Queue(nextSQL, labels(c.node), q.notNow()).Query(c.readNext)
-			t.last = b
-			return nil
-		}
+	if jobs = q.setForeign(jobs, ours, l); len(jobs) == 0 && len(l.lanes) > 0 {
+		b := t.batch()
+		b.Queue(nextSQL, c.node.Places(), q.notNow()).Query(c.readNext)
+		t.last = b
+		return nil
 	}
 	if len(jobs) == 0 {
 		return nil
@@ -195,24 +186,29 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 		l.touched[job] = true
 	}
 	return l.write(t, func(b *pgx.Batch) error {
-		b.Queue(nextSQL, labels(c.node), q.notNow()).Query(c.readNext)
+		b.Queue(nextSQL, c.node.Places(), q.notNow()).Query(c.readNext)
 		return nil
 	})
 }
 
 // setForeign keeps jobs that only other servers have from being found again, and
-// returns the rest.
-func (q *DB) setForeign(jobs []string, ours *newRules) (rest []string) {
+// returns the rest. Jobs that are gone, as far as that is on record, are for everybody.
+func (q *DB) setForeign(jobs []string, ours *newRules, l *locked) (rest []string) {
+	if ours.digest == nil {
+		return jobs // there are no rules yet
+	}
 	var others []string
 	for _, job := range jobs {
-		if _, ok := ours.rules[job]; ok {
+		if _, ok := ours.Rules[job]; ok || !l.lanes[job].head.GoneUntil.IsZero() {
 			rest = append(rest, job)
 		} else {
 			others = append(others, job)
 		}
 	}
-	q.foreign.add(others)
-	q.rules.differ()
+	if len(others) > 0 {
+		q.foreign.add(others)
+		q.rules.differ()
+	}
 	return rest
 }
 
@@ -312,7 +308,7 @@ func (q *DB) firstItems(ctx context.Context, t *tx, l *locked, jobs []string, c 
 // next is when the first lane may start an item on a node; zero if none waits for time.
 func (q *DB) next(ctx context.Context, node queue.Node) (time.Time, error) {
 	var c claim
-	err := q.query(ctx, nextSQL, []any{labels(node), q.notNow()}, c.readNext)
+	err := q.query(ctx, nextSQL, []any{node.Places(), q.notNow()}, c.readNext)
 	return c.next, err
 }
 

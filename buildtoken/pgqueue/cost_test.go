@@ -80,7 +80,7 @@ func TestDecisionsReadFewRows(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := q.SetRules(ctx, nil, 0); err != nil {
+	if err := q.SetRules(ctx, start, queue.Config{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := q.Close(); err != nil { // then the counts of its connections are complete
@@ -150,7 +150,7 @@ func TestHistoryCostsNothing(t *testing.T) {
 			t.Fatalf("Schedule with a key of before: %v", err)
 		}
 	}
-	if _, err := q.Reclaim(ctx, start, "lost"); err != nil {
+	if _, err := q.Reclaim(ctx, start, "lost", nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := q.Close(); err != nil {
@@ -236,7 +236,7 @@ func BenchmarkScheduleJoined(b *testing.B) {
 func BenchmarkBuild(b *testing.B) {
 	s := newStore(b)
 	q := open(b, pgqueue.Options{URL: s.url, Schema: s.schema, Log: zap.NewNop()})
-	if err := q.SetRules(b.Context(), map[string]queue.Rules{"j": {KeepBuilds: 10}}, 0); err != nil {
+	if err := q.SetRules(b.Context(), start, queue.Config{Rules: map[string]queue.Rules{"j": {KeepBuilds: 10}}}); err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()

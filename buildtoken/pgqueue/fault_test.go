@@ -76,7 +76,7 @@ func operations() []operation {
 	}
 	lane := func(t *testing.T, q *pgqueue.DB, job string, want queue.Lane) string {
 		want.Job = job
-		l, err := q.Lane(t.Context(), job)
+		l, err := laneOf(t.Context(), q, job)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -142,6 +142,12 @@ func (i *importer) all(ctx context.Context, from queue.Records, beside Contents)
 	if err := cp(ctx, i, "lanes", []string{"job", "head", "next", "next_id", "label"}, i.heads(), i.lane); err != nil {
 		return err
 	}
+	if err := cp(ctx, i, "summaries", []string{"job", "body"}, from.Summaries, summaryRow); err != nil {
+		return err
+	}
+	if err := cp(ctx, i, "notifications", columns(notificationColumns), from.Notifications, notificationRow); err != nil {
+		return err
+	}
 	if err := i.contents(ctx, beside); err != nil {
 		return err
 	}
@@ -159,7 +165,7 @@ func (i *importer) reserve(ctx context.Context) error {
 		return err
 	}
 	var full []string
-	for _, table := range []string{"items", "builds", "cancelled", "receipts", "lanes"} {
+	for _, table := range []string{"items", "builds", "cancelled", "receipts", "summaries", "notifications", "lanes"} {
 		var some bool
 		if err := i.tx.QueryRow(ctx, i.names.in("select exists (select from queue."+table+")")).Scan(&some); err != nil {
 			return err
@@ -272,7 +278,7 @@ func (i *importer) lane(l *imported) ([]any, error) {
 		next, nextID = ns(queue.Next(l.head, l.first.Due)), &l.first.ID
 	}
 	head, err := encode(l.head)
-	return []any{l.head.Job, head, next, nextID, l.head.Rules.Label}, err
+	return []any{l.head.Job, head, next, nextID, l.head.Place()}, err
 }
 
 // finish writes the counts, and where the next ID comes from.
@@ -286,12 +292,18 @@ func (i *importer) finish(ctx context.Context) error {
 			return err
 		}
 	}
-	_, err := i.tx.Exec(ctx, i.names.in("analyze queue.items, queue.builds, queue.cancelled, queue.receipts, queue.lanes, queue.logs, queue.pieces, queue.uploads"))
+	if _, err := i.tx.Exec(ctx, i.names.in("select setval('queue.notification_ids', greatest((select max(id) from queue.notifications), 1))")); err != nil {
+		return err
+	}
+	_, err := i.tx.Exec(ctx, i.names.in("analyze queue.items, queue.builds, queue.cancelled, queue.receipts, queue.summaries, queue.notifications, queue.lanes, queue.logs, queue.pieces, queue.uploads"))
 	return err
 }
 
 // cp copies records into a table, one after the other.
 func cp[T any](ctx context.Context, i *importer, table string, columns []string, from iter.Seq2[T, error], row func(T) ([]any, error)) error {
+	if from == nil {
+		return nil
+	}
 	next, stop := iter.Pull2(from)
 	defer stop()
 	var stopped error

@@ -89,11 +89,11 @@ func TestImport(t *testing.T) {
 	if _, _, err := q.Schedule(ctx, start, request("j", "new")); !errors.Is(err, queue.ErrFull) {
 		t.Errorf("Schedule beyond the limit: %v, want %v: the items are not counted", err, queue.ErrFull)
 	}
-	lost, err := q.Reclaim(ctx, start, "lost")
+	lost, err := q.Reclaim(ctx, start, "lost", nil)
 	if err != nil || len(lost) != 1 || lost[0].Number != 4 || lost[0].Node != "new" || lost[0].Result != queue.Aborted {
 		t.Errorf("Reclaim = %+v, %v; want build 4, of the server that it was imported for", lost, err)
 	}
-	if err := q.SetRules(ctx, nil, 0); err != nil {
+	if err := q.SetRules(ctx, start, queue.Config{}); err != nil {
 		t.Fatal(err)
 	}
 	once := request("j", "")
@@ -131,7 +131,7 @@ func TestImportRefusesSchemaThatIsInUse(t *testing.T) {
 		}
 	}
 	q = open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-1"})
-	if l, err := q.Lane(t.Context(), "j"); err != nil || l.Queued != 2 {
+	if l, err := laneOf(t.Context(), q, "j"); err != nil || l.Queued != 2 {
 		t.Errorf("lane %+v, %v, want that of the first import", l, err)
 	}
 }
@@ -312,7 +312,7 @@ func TestImportOfContents(t *testing.T) {
 		t.Error(err)
 	}
 	// The build that ran ends, and its log with it, on a line of its own.
-	if lost, err := q.Reclaim(ctx, start, "lost"); err != nil || len(lost) != 1 {
+	if lost, err := q.Reclaim(ctx, start, "lost", nil); err != nil || len(lost) != 1 {
 		t.Fatalf("Reclaim = %+v, %v", lost, err)
 	}
 	p := make([]byte, 1000)

@@ -31,6 +31,8 @@ type locked struct {
 	cancelled []queue.Cancelled
 	trims     []trim
 	damaged   []int64
+	summaries []queue.Summary
+	notify    []queue.Notification
 
 	// What the records of builds say beside themselves.
 	server string
@@ -109,6 +111,10 @@ func (l *locked) apply(c queue.Change, it *item) {
 	if c.Cancelled != nil {
 		l.cancelled = append(l.cancelled, *c.Cancelled)
 	}
+	if c.Summary != nil {
+		l.summaries = append(l.summaries, *c.Summary)
+	}
+	l.notify = append(l.notify, c.Notify...)
 	if c.Trim > 0 || c.TrimCancelled > 0 {
 		l.trims = append(l.trims, trim{job, c.Trim, c.TrimCancelled})
 	}
@@ -138,7 +144,7 @@ func (l *locked) write(t *tx, more ...func(*pgx.Batch) error) error {
 	b := t.batch()
 	steps := []func(*pgx.Batch) error{
 		l.writeCreated, l.writeChanged, l.writeLeft, l.writeBuilds, l.writeLogs, l.writeCancelled, l.writeFiles,
-		l.writeTrims, l.writeLanes,
+		l.writeTrims, l.writeSummaries, l.writeNotifications, l.writeLanes,
 	}
 	for _, step := range steps {
 		if err := step(b); err != nil {
@@ -157,6 +163,7 @@ func (l *locked) write(t *tx, more ...func(*pgx.Batch) error) error {
 		return errNobody
 	}
 	t.tell.Notice = t.tell.And(l.notice())
+	t.notifies = len(l.notify) > 0
 	t.last = b
 	return nil
 }
@@ -241,7 +248,7 @@ func (l *locked) writeBuilds(b *pgx.Batch) error {
 		}
 		b.Queue(`insert into queue.builds (job, number, item, node, running, wished, files, server, epoch, run, orphan, body)
 			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::text::json)
-			on conflict (job, number) do update set running = excluded.running, wished = excluded.wished, orphan = excluded.orphan, body = excluded.body`,
+			on conflict (job, number) do update set node = excluded.node, running = excluded.running, wished = excluded.wished, orphan = excluded.orphan, body = excluded.body`,
 			build.Item.Job, build.Number, build.Item.ID, build.Node, build.Running(), build.Abort != "", hasFiles(build.Item), l.server, l.epoch, l.runs[keyOf(build)], l.orphan, body)
 	}
 	return nil
@@ -287,7 +294,7 @@ func (l *locked) writeLanes(b *pgx.Batch) error {
 		if err != nil {
 			return err
 		}
-		heads, labels = append(heads, head), append(labels, l.lanes[job].head.Rules.Label)
+		heads, labels = append(heads, head), append(labels, l.lanes[job].head.Place())
 		nexts = append(nexts, ns(queue.Next(l.lanes[job].head, l.lanes[job].first)))
 	}
 	if len(jobs) > 0 {

@@ -40,7 +40,7 @@ func TestServerIsGivenUpAfterItHasStoppedItsBuilds(t *testing.T) {
 		t.Fatalf("Claim: %v, %v", builds, err)
 	}
 	next := schedule(t, second, request("j", "next"))
-	if lost, err := second.ReclaimLost(t.Context(), start); err != nil || len(lost) != 0 {
+	if lost, err := second.ReclaimLost(t.Context(), start, nil); err != nil || len(lost) != 0 {
 		t.Fatalf("ReclaimLost while all is well: %v, %v", lost, err)
 	}
 	select {
@@ -59,12 +59,12 @@ func TestServerIsGivenUpAfterItHasStoppedItsBuilds(t *testing.T) {
 	if builds, _, err := second.Claim(t.Context(), start, queue.Node{Name: "second"}, []int{0}); err != nil || len(builds) != 0 {
 		t.Errorf("Claim beside a build that was not ended: %v, %v", builds, err)
 	}
-	lost, err := second.ReclaimLost(t.Context(), start)
+	lost, err := second.ReclaimLost(t.Context(), start, nil)
 	const reason = "lost: the server first was not heard of for 3s"
 	if err != nil || len(lost) != 1 || lost[0].Result != queue.Aborted || lost[0].Reason != reason {
 		t.Fatalf("ReclaimLost: %+v, %v; want one that was ABORTED, %q", lost, err, reason)
 	}
-	if again, err := second.ReclaimLost(t.Context(), start); err != nil || len(again) != 0 {
+	if again, err := second.ReclaimLost(t.Context(), start, nil); err != nil || len(again) != 0 {
 		t.Errorf("ReclaimLost again: %v, %v", again, err)
 	}
 	builds, _, err := second.Claim(t.Context(), start, queue.Node{Name: "second"}, []int{0})
@@ -125,7 +125,7 @@ func TestRestartTakesOverAtOnce(t *testing.T) {
 	}
 	w.set(nil, true) // it is dead
 	again := open(t, pgqueue.Options{URL: server.URL(), Schema: schema, Server: "ci-1", TTL: time.Hour})
-	lost, err := again.Reclaim(t.Context(), start, "lost")
+	lost, err := again.Reclaim(t.Context(), start, "lost", nil)
 	if err != nil || len(lost) != 1 || lost[0].Reason != "lost" {
 		t.Errorf("Reclaim after a restart: %v, %v; want its own build", lost, err)
 	}
@@ -184,7 +184,7 @@ func TestServerThatWasGivenUpStartsNothing(t *testing.T) {
 	if !errors.Is(err, queue.ErrStorage) || len(builds) != 0 {
 		t.Errorf("Claim: %v, %v; want %v", builds, err, queue.ErrStorage)
 	}
-	if l, err := q.Lane(t.Context(), "j"); err != nil || len(l.Running) != 0 || l.Queued != 1 {
+	if l, err := laneOf(t.Context(), q, "j"); err != nil || len(l.Running) != 0 || l.Queued != 1 {
 		t.Errorf("lane %+v, %v; want nothing started", l, err)
 	}
 }

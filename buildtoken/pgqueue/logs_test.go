@@ -114,7 +114,7 @@ func TestLogOfLostBuildEnds(t *testing.T) {
 			if tt.text != "" {
 				add(t, q, b, 0, tt.text, tt.last, int64(len(tt.text)))
 			}
-			if lost, err := q.Reclaim(t.Context(), start, "lost: it was cut off"); err != nil || len(lost) != 1 {
+			if lost, err := q.Reclaim(t.Context(), start, "lost: it was cut off", nil); err != nil || len(lost) != 1 {
 				t.Fatalf("Reclaim: %v, %v", lost, err)
 			}
 			wantLog(t, q, b, tt.want, true)
@@ -131,7 +131,7 @@ func TestLogOfLostBuildEnds(t *testing.T) {
 func TestLogGoesWithItsBuild(t *testing.T) {
 	s := newStore(t)
 	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema})
-	if err := q.SetRules(t.Context(), map[string]queue.Rules{"j": {KeepBuilds: 2}}, 0); err != nil {
+	if err := q.SetRules(t.Context(), start, queue.Config{Rules: map[string]queue.Rules{"j": {KeepBuilds: 2}}}); err != nil {
 		t.Fatal(err)
 	}
 	for range 5 {

@@ -18,6 +18,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
 // Errors of [Open].
@@ -81,6 +83,10 @@ type DB struct {
 	current atomic.Pointer[func() (string, error)]
 	pool    *pgxpool.Pool
 	changed chan struct{}
+	// notified has a value when notifications may be due, sending are those that this
+	// server sends.
+	notified chan struct{}
+	sending  sending
 	// known are the builds that Claim has handed out and nobody has ended.
 	known known
 	// starting is held while a claim starts builds, or what was started is compared with
@@ -144,7 +150,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 		opts.Log = zap.NewNop()
 	}
 	q := &DB{
-		opts: opts, names: newNames(opts.Schema), changed: make(chan struct{}, 1), known: known{builds: map[buildKey]running{}},
+		opts: opts, names: newNames(opts.Schema), changed: make(chan struct{}, 1), notified: make(chan struct{}, 1), known: known{builds: map[buildKey]running{}},
 		requests: make(chan *request), stop: make(chan struct{}), closed: make(chan struct{}),
 		lanes: map[string]bool{}, settle: make(chan struct{}, 1), lockSaid: rate.Sometimes{Interval: time.Minute},
 	}
@@ -153,7 +159,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	}
 	q.current.Store(&opts.CurrentURL)
 	q.opts.CurrentURL = func() (string, error) { return (*q.current.Load())() }
-	q.rules.newRules = &newRules{limit: opts.Limit}
+	q.rules.newRules = &newRules{Config: queue.Config{Limit: opts.Limit}}
 	q.hub = newHub(opts.Schema)
 	q.lease.cut = make(chan struct{}, 1)
 	config, err := q.poolConfig()
@@ -176,6 +182,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	for _, run := range []func(){q.loop, q.tell, q.watch, func() { q.listen(guard) }} {
 		q.work.Go(run)
 	}
+	q.notify() // of an earlier life there may be some
 	return q, nil
 }
 

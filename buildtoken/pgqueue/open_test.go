@@ -111,7 +111,7 @@ func TestCrashOfTheDatabaseLosesNothing(t *testing.T) {
 		"Abort":    func() error { return q.Abort(t.Context(), "runs", 1, "alice") },
 		"Aborts":   func() error { _, err := q.Aborts(t.Context()); return err },
 		"Entry":    func() error { _, err := q.Entry(t.Context(), start, 1); return err },
-		"SetRules": func() error { return q.SetRules(t.Context(), nil, 0) },
+		"SetRules": func() error { return q.SetRules(t.Context(), start, queue.Config{}) },
 	} {
 		if err := do(); !errors.Is(err, queue.ErrStorage) {
 			t.Errorf("%s without a database: %v, want %v", name, err, queue.ErrStorage)
@@ -363,7 +363,7 @@ func TestDamagedItemHoldsUpNothing(t *testing.T) {
 	if err := q.Cancel(t.Context(), start, "a", bad.ID, "alice"); err != nil {
 		t.Errorf("Cancel: %v", err)
 	}
-	if l, err := q.Lane(t.Context(), "a"); err != nil || l.Queued != 1 {
+	if l, err := laneOf(t.Context(), q, "a"); err != nil || l.Queued != 1 {
 		t.Errorf("lane %+v, %v; want one queued", l, err)
 	}
 }

@@ -57,16 +57,6 @@ func (q *DB) queryOnce(ctx context.Context, sql string, args []any, read func(pg
 	return rows.Err()
 }
 
-// Lane returns the head of a job's queue. A job that was never triggered has
-// a lane without history.
-func (q *DB) Lane(ctx context.Context, job string) (queue.Lane, error) {
-	lanes, err := q.Lanes(ctx, []string{job})
-	if err != nil {
-		return queue.Lane{}, err
-	}
-	return lanes[0], nil
-}
-
 // Lanes returns the heads of several jobs at one instant, in the order asked for.
 func (q *DB) Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error) {
 	var valid []string
@@ -81,7 +71,7 @@ func (q *DB) Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error) {
 	}
 	heads := make([]queue.Lane, len(jobs))
 	for i, job := range jobs {
-		heads[i] = queue.Lane{Job: job, Rules: q.rules.get(job)}
+		heads[i] = q.rules.newest().lane(job)
 		if l := found.lanes[job]; l != nil {
 			heads[i] = l.head
 		}

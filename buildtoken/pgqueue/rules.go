@@ -6,16 +6,22 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
 // newRules are those of a configuration.
 type newRules struct {
-	rules map[string]queue.Rules
+	queue.Config
+	at time.Time // when it was set
 	// digest stands for the names of the jobs. Nil means that there is no configuration yet.
 	digest []byte
-	limit  int
+}
+
+// lane is the lane of a job without history.
+func (r *newRules) lane(job string) queue.Lane {
+	return queue.Lane{Job: job, Rules: r.Rules[job]}
 }
 
 // digestOf is the digest of the names of some jobs.
@@ -48,8 +54,6 @@ func (r *rules) newest() *newRules {
 	defer r.mu.RUnlock()
 	return r.newRules
 }
-
-func (r *rules) get(job string) queue.Rules { return r.newest().rules[job] }
 
 func (r *rules) set(newest *newRules, agreed bool) {
 	r.mu.Lock()
@@ -100,4 +104,14 @@ func (f *foreign) clear() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	clear(f.jobs)
+}
+
+// changes says whether the rules change a lane. Of a job that they do not have, they do
+// once all servers agree that it is gone.
+func (r *newRules) changes(l queue.Lane, agreed bool) bool {
+	rules, has := r.Rules[l.Job]
+	if !has {
+		return agreed && l.GoneUntil.IsZero()
+	}
+	return !l.GoneUntil.IsZero() || !l.Rules.Equal(rules)
 }

@@ -78,7 +78,9 @@ func (q *DB) loop() {
 			q.serve(q.take(r))
 		case <-q.settle:
 			// All servers have the same jobs now, so those that this one doesn't have are gone.
-			if err := q.applyRules(context.Background(), q.rules.newest()); err != nil {
+			settled := *q.rules.newest()
+			settled.at = instant(time.Now())
+			if err := q.applyRules(context.Background(), &settled); err != nil {
 				q.opts.Log.Error("rules of jobs that are gone could not be changed; trying again", zap.Error(err))
 			}
 		case <-q.stop:
@@ -172,12 +174,16 @@ func (q *DB) ensure(ctx context.Context, batch []*request) error {
 	jobs := slices.Sorted(maps.Keys(missing))
 	var heads, labels []string
 	for _, job := range jobs {
-		rules := q.rules.get(job)
-		head, err := encode(queue.Lane{Job: job, Rules: rules})
+		newest := q.rules.newest()
+		l := newest.lane(job)
+		if newest.digest != nil {
+			l = l.Configure(newest.at, newest.Config)
+		}
+		head, err := encode(l)
 		if err != nil {
 			return err
 		}
-		heads, labels = append(heads, head), append(labels, rules.Label)
+		heads, labels = append(heads, head), append(labels, l.Place())
 	}
 	err := q.decide(ctx, func(_ context.Context, t *tx) error {
 		b := t.batch()
@@ -217,7 +223,7 @@ type decision struct {
 // and takes more. rest are those that it has not used: once it is committed, nobody
 // else will get them. Without that, a crash of the database may give them again.
 func (q *DB) schedule(ctx context.Context, t *tx, batch []*request) (rest []int64, err error) {
-	d := decision{locked: newLocked(), equal: map[equality]*item{}, receipts: newReceipts(), ids: q.ids, room: queue.Room{Limit: q.rules.newest().limit, MaxKiB: q.opts.MaxKiB}}
+	d := decision{locked: newLocked(), equal: map[equality]*item{}, receipts: newReceipts(), ids: q.ids, room: queue.Room{Limit: q.rules.newest().Limit, MaxKiB: q.opts.MaxKiB}}
 	q.ids = nil
 	from := startOf(t.conn)
 	if from != q.idsFrom {

@@ -108,6 +108,7 @@ func (q *DB) beat(ctx context.Context, conn *pgx.Conn) error {
 	q.tellStopping(stopping)
 	if before := q.living.Swap(found); before != nil && !maps.Equal(before.epochs, found.epochs) {
 		q.hub.pass(queue.Notice{All: true}) // a server that is gone may have had something to say
+		q.notify()                          // and something to send
 	}
 	switch {
 	case differ:
@@ -210,7 +211,10 @@ func (q *DB) readLost(rows pgx.Rows) ([]lostBuild, error) {
 // ReclaimLost ends the builds that run on record although their server is gone,
 // and returns them. Each is ended once, whoever else does the same. What is left of
 // them where they ran is among the [DB.Lost] of that server when it comes back.
-func (q *DB) ReclaimLost(ctx context.Context, now time.Time) ([]queue.Build, error) {
+//
+// Builds for which keep returns true stay running; the caller goes on with them after
+// [DB.Adopt]. A nil keep ends all builds.
+func (q *DB) ReclaimLost(ctx context.Context, now time.Time, keep func(queue.Build) bool) ([]queue.Build, error) {
 	epoch, _ := q.lease.get()
 	var lost []lostBuild
 	err := q.query(ctx, lostSQL, []any{q.opts.Server, epoch}, func(rows pgx.Rows) (err error) {
@@ -222,6 +226,15 @@ func (q *DB) ReclaimLost(ctx context.Context, now time.Time) ([]queue.Build, err
 	}
 	var ended []queue.Build
 	for _, b := range lost {
+		if keep != nil {
+			build, err := q.Build(ctx, b.job, b.number)
+			if errors.Is(err, queue.ErrNotFound) || err == nil && keep(build) {
+				continue
+			}
+			if err != nil {
+				return ended, err
+			}
+		}
 		build, err := q.finish(ctx, now, b.job, b.number, queue.Aborted, b.reason, ending{lost: true, orphan: b.server != q.opts.Server})
 		switch {
 		case errors.Is(err, queue.ErrNotRunning), errors.Is(err, queue.ErrNotFound): // somebody else was faster

@@ -38,7 +38,7 @@ func claim(t testing.TB, q *pgqueue.DB, node queue.Node) []queue.Build {
 
 func setRules(t testing.TB, q *pgqueue.DB, rules map[string]queue.Rules) {
 	t.Helper()
-	if err := q.SetRules(t.Context(), rules, 0); err != nil {
+	if err := q.SetRules(t.Context(), start, queue.Config{Rules: rules}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -111,7 +111,7 @@ func TestJobsOfOthersAreLeftToThem(t *testing.T) {
 	held := queue.Rules{Label: "gone"}
 	rulesOf := func(job string) queue.Rules {
 		t.Helper()
-		l, err := a.Lane(t.Context(), job)
+		l, err := laneOf(t.Context(), a, job)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -124,7 +124,7 @@ func TestJobsOfOthersAreLeftToThem(t *testing.T) {
 	schedule(t, a, request("old", "k"))
 	setRules(t, b, after)
 	schedule(t, b, request("new", "k"))
-	if got := rulesOf("old"); got != held {
+	if got := rulesOf("old"); !got.Equal(held) {
 		t.Errorf("rules of a job that one server has: %+v, want %+v", got, held)
 	}
 	for range 2 {
@@ -141,20 +141,27 @@ func TestJobsOfOthersAreLeftToThem(t *testing.T) {
 		t.Errorf("Claim of a job that both have: %v", builds)
 	}
 	setRules(t, a, after) // now all have the same jobs
-	if got := rulesOf("old"); got != (queue.Rules{}) {
-		t.Errorf("rules of a job that is gone: %+v, want none", got)
+	if gone, err := a.Gone(t.Context()); err != nil || len(gone) != 1 || gone[0].Job != "old" || !gone[0].Rules.Equal(held) || !gone[0].GoneUntil.Equal(start) {
+		t.Errorf("jobs that are gone: %+v, %v; want the old one with its rules", gone, err)
 	}
 	if builds := claim(t, a, queue.Node{Name: "a"}); len(builds) != 1 || builds[0].Item.Job != "old" {
 		t.Errorf("Claim of a job that is gone: %v, want it, so that it ends", builds)
 	}
 }
 
-// TestJobsOfAServerThatLeftAreGone has a server go whose jobs nobody else has.
+// TestJobsOfAServerThatLeftAreGone stops a server that has jobs which no other server has.
+// Their items wait, and build when a server has the job again.
 func TestJobsOfAServerThatLeftAreGone(t *testing.T) {
 	dbs := shared(t, newStore(t), "a", "b")
 	a, b := dbs[0], dbs[1]
-	setRules(t, a, map[string]queue.Rules{"both": {}})
-	setRules(t, b, map[string]queue.Rules{"both": {}, "here": {}, "there": {Label: "b"}})
+	set := func(q *pgqueue.DB, rules map[string]queue.Rules) {
+		t.Helper()
+		if err := q.SetRules(t.Context(), time.Now(), queue.Config{Rules: rules, Grace: time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(a, map[string]queue.Rules{"both": {}})
+	set(b, map[string]queue.Rules{"both": {}, "here": {}, "there": {Label: "b"}})
 	schedule(t, b, request("here", "k"))
 	schedule(t, b, request("there", "k"))
 	if builds := claim(t, a, queue.Node{Name: "a"}); len(builds) != 0 {
@@ -163,16 +170,37 @@ func TestJobsOfAServerThatLeftAreGone(t *testing.T) {
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
-	var jobs []string
-	for len(jobs) < 2 {
+	gone := func() (jobs []string) {
+		lanes, err := a.Gone(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range lanes {
+			if left := time.Until(l.GoneUntil); left < 59*time.Minute || left > time.Hour {
+				t.Errorf("items of %s wait for another %v, want an hour", l.Job, left)
+			}
+			jobs = append(jobs, l.Job)
+		}
+		return jobs
+	}
+	for len(gone()) < 2 {
 		<-a.Changed()
-		for _, b := range claim(t, a, queue.Node{Name: "a"}) {
-			jobs = append(jobs, b.Item.Job)
+		if builds, next, err := a.Claim(t.Context(), time.Now(), queue.Node{Name: "a"}, []int{0}); err != nil || len(builds) != 0 {
+			t.Fatalf("Claim while no server has the jobs: %v, next %v, %v", builds, next, err)
 		}
 	}
-	slices.Sort(jobs)
-	if diff := cmp.Diff([]string{"here", "there"}, jobs); diff != "" {
-		t.Errorf("started (-want +got):\n%s", diff)
+	if diff := cmp.Diff([]string{"here", "there"}, gone()); diff != "" {
+		t.Errorf("jobs that no server has (-want +got):\n%s", diff)
+	}
+	if e, err := a.Entry(t.Context(), time.Now(), 1); err != nil || e.Blockage.Reason != queue.NoServer {
+		t.Errorf("Entry of an item that no server can build: %+v, %v", e, err)
+	}
+	set(a, map[string]queue.Rules{"both": {}, "here": {}})
+	if builds := claim(t, a, queue.Node{Name: "a"}); len(builds) != 1 || builds[0].Item.Job != "here" {
+		t.Errorf("Claim when a server has the job again: %v, want its item", builds)
+	}
+	if builds, _, err := a.Claim(t.Context(), time.Now().Add(2*time.Hour), queue.Node{Name: "a"}, []int{0}); err != nil || len(builds) != 1 || builds[0].Item.Job != "there" {
+		t.Errorf("Claim after the time is over: %v, %v; want the item of the job that did not come back, so that it ends", builds, err)
 	}
 }
 
@@ -203,7 +231,7 @@ func hang(t *testing.T, s store, q *pgqueue.DB) (builds []queue.Build, err error
 	<-q.CutOff()
 	exec("rollback to claim")
 	<-done
-	if l, err := q.Lane(ctx, "j"); err != nil || len(l.Running) != 1 {
+	if l, err := laneOf(ctx, q, "j"); err != nil || len(l.Running) != 1 {
 		t.Fatalf("lane after the claim: %+v, %v; want that a build runs on record", l, err)
 	}
 	exec("commit")
@@ -213,7 +241,7 @@ func hang(t *testing.T, s store, q *pgqueue.DB) (builds []queue.Build, err error
 func TestServerThatHangsInAClaimHandsNothingOut(t *testing.T) {
 	s := newStore(t)
 	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "a", TTL: 3 * time.Second, Log: zap.NewNop()})
-	if _, err := q.Reclaim(t.Context(), start, ""); err != nil {
+	if _, err := q.Reclaim(t.Context(), start, "", nil); err != nil {
 		t.Fatal(err)
 	}
 	schedule(t, q, request("j", "k"))
@@ -243,7 +271,7 @@ func TestServerThatHangsInAClaimHandsNothingOut(t *testing.T) {
 func TestBuildThatNobodyRunsIsEnded(t *testing.T) {
 	s := newStore(t)
 	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "a", TTL: 3 * time.Second, Log: zap.NewNop()})
-	if _, err := q.Reclaim(t.Context(), start, ""); err != nil {
+	if _, err := q.Reclaim(t.Context(), start, "", nil); err != nil {
 		t.Fatal(err)
 	}
 	schedule(t, q, request("j", "k"))
@@ -255,7 +283,7 @@ func TestBuildThatNobodyRunsIsEnded(t *testing.T) {
 	}
 	for !(<-q.Notices()).Lost {
 	}
-	lost, err := q.ReclaimLost(t.Context(), start)
+	lost, err := q.ReclaimLost(t.Context(), start, nil)
 	if err != nil || len(lost) != 1 || lost[0].Reason != "lost: the server was given up when it started the build" {
 		t.Errorf("ReclaimLost: %+v, %v", lost, err)
 	}
@@ -273,7 +301,7 @@ func TestLeftProcessesAreListedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := shared(t, s, "b")[0]
-	lost, err := other.ReclaimLost(t.Context(), start)
+	lost, err := other.ReclaimLost(t.Context(), start, nil)
 	if err != nil || len(lost) != 1 || lost[0].Reason != "lost: the server a has stopped and did not record how the build ended" {
 		t.Fatalf("ReclaimLost: %+v, %v", lost, err)
 	}
@@ -284,7 +312,7 @@ func TestLeftProcessesAreListedOnce(t *testing.T) {
 	if left, err := again.Lost(t.Context()); err != nil || len(left) != 1 || left[0].Running() {
 		t.Errorf("Lost on the server that comes back: %+v, %v; want the build that was ended", left, err)
 	}
-	if ended, err := again.Reclaim(t.Context(), start, "again"); err != nil || len(ended) != 0 {
+	if ended, err := again.Reclaim(t.Context(), start, "again", nil); err != nil || len(ended) != 0 {
 		t.Errorf("Reclaim: %+v, %v; want that nothing is ended twice", ended, err)
 	}
 	if left, err := again.Lost(t.Context()); err != nil || len(left) != 0 {
@@ -369,7 +397,7 @@ func TestServersAtOnce(t *testing.T) {
 				for job := range jobs {
 					rules[fmt.Sprint("job", job)] = queue.Rules{Concurrent: (n+job)%2 == 0}
 				}
-				if err := q.SetRules(t.Context(), rules, 0); err != nil {
+				if err := q.SetRules(t.Context(), start, queue.Config{Rules: rules}); err != nil {
 					t.Errorf("SetRules: %v", err)
 				}
 			}

@@ -179,7 +179,7 @@ func mustAborts(t *testing.T, q *pgqueue.DB) []queue.Build {
 func TestOlderDataDirectoryIsPutBack(t *testing.T) {
 	server := pgtest.Start(t)
 	q := open(t, pgqueue.Options{URL: server.URL(), Schema: "ci", Server: "ci-1"})
-	if _, err := q.Reclaim(t.Context(), time.Now(), "lost"); err != nil { // as a controller does first
+	if _, err := q.Reclaim(t.Context(), time.Now(), "lost", nil); err != nil { // as a controller does first
 		t.Fatal(err)
 	}
 	for _, job := range []string{"goes-on", "has-ended"} {
@@ -214,7 +214,7 @@ func TestOlderDataDirectoryIsPutBack(t *testing.T) {
 	}
 	for !(<-q.Notices()).Lost {
 	}
-	lost, err := q.ReclaimLost(t.Context(), time.Now())
+	lost, err := q.ReclaimLost(t.Context(), time.Now(), nil)
 	if err != nil || len(lost) != 1 || lost[0].Item.Job != "has-ended" || !strings.Contains(lost[0].Reason, "the database was set back") {
 		t.Errorf("ReclaimLost = %+v, %v; want the build that had ended, and why", lost, err)
 	}

@@ -1,11 +1,13 @@
 package pgqueue_test
 
 import (
+	"context"
 	"testing"
 
 	"go.uber.org/zap/zaptest"
 
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/internal/pgtest"
 	"github.com/buildtoken/buildtoken/internal/queuetest"
 )
@@ -54,4 +56,16 @@ func open(t testing.TB, opts pgqueue.Options) *pgqueue.DB {
 	}
 	t.Cleanup(func() { _ = q.Close() }) // closing twice is allowed
 	return q
+}
+
+// laneOf returns the head of one lane.
+func laneOf(ctx context.Context, q interface {
+	Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error)
+}, job string,
+) (queue.Lane, error) {
+	lanes, err := q.Lanes(ctx, []string{job})
+	if err != nil {
+		return queue.Lane{}, err
+	}
+	return lanes[0], nil
 }

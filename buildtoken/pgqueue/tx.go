@@ -33,6 +33,8 @@ type tx struct {
 	last *pgx.Batch
 	// tell is what somebody has to be told when it is committed.
 	tell message
+	// notifies says that it adds notifications.
+	notifies bool
 }
 
 // txID is the identity of a transaction. After a crash the database gives the
@@ -186,6 +188,9 @@ func (q *DB) once(ctx context.Context, what func(context.Context, *tx) error) er
 	}
 	if t.tell.Due != 0 {
 		q.change()
+	}
+	if t.notifies {
+		q.notify()
 	}
 	if t.tell.Servers || t.last != nil && t.id != (txID{}) {
 		q.hub.tell(t.tell)

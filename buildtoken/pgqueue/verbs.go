@@ -18,8 +18,8 @@ import (
 // configurations of all servers that live name the same jobs. The map must not
 // change afterwards. limit is how many items may be queued; 0 means no limit.
 // Set them again after [Open]: lanes remember theirs, the rest does not.
-func (q *DB) SetRules(ctx context.Context, of map[string]queue.Rules, limit int) error {
-	_, err := q.submit(ctx, &request{set: &newRules{of, digestOf(of), limit}})
+func (q *DB) SetRules(ctx context.Context, now time.Time, c queue.Config) error {
+	_, err := q.submit(ctx, &request{set: &newRules{c, instant(now), digestOf(c.Rules)}})
 	return err
 }
 
@@ -38,8 +38,7 @@ func (q *DB) applyRules(ctx context.Context, set *newRules) error {
 		}
 		var differ []string
 		for job, l := range all.lanes {
-			rules, has := set.rules[job]
-			if (has || agreed) && l.head.Rules != rules {
+			if set.changes(l.head, agreed) {
 				differ = append(differ, job)
 			}
 		}
@@ -52,7 +51,7 @@ func (q *DB) applyRules(ctx context.Context, set *newRules) error {
 		}
 		for _, job := range differ {
 			if found := l.lanes[job]; found != nil {
-				found.head.Rules = set.rules[job]
+				found.head = found.head.Configure(set.at, set.Config)
 				l.touched[job] = true
 			}
 		}
@@ -169,8 +168,8 @@ type ending struct {
 
 // finish ends a build.
 func (q *DB) finish(ctx context.Context, now time.Time, job string, number int64, r queue.Result, reason string, how ending) (queue.Build, error) {
-	return q.onBuild(ctx, job, number, func(l queue.Lane, b queue.Build) (queue.Change, error) {
-		return queue.Finish(instant(now), l, b, r, reason)
+	return q.onBuild(ctx, job, number, func(l queue.Lane, s queue.Summary, b queue.Build) (queue.Change, error) {
+		return queue.Finish(instant(now), l, s, b, r, reason)
 	}, how)
 }
 
@@ -187,14 +186,22 @@ func (q *DB) adopt(ctx context.Context, job string, number int64) error {
 
 // Abort records the wish that a running build be stopped; by says whose.
 func (q *DB) Abort(ctx context.Context, job string, number int64, by string) error {
-	_, err := q.onBuild(ctx, job, number, func(l queue.Lane, b queue.Build) (queue.Change, error) {
+	_, err := q.onBuild(ctx, job, number, func(l queue.Lane, _ queue.Summary, b queue.Build) (queue.Change, error) {
 		return queue.Abort(l, b, by)
 	}, ending{})
 	return err
 }
 
+// SetHandle stores the handle of a running build. See [queue.Build.Handle].
+func (q *DB) SetHandle(ctx context.Context, job string, number int64, handle []byte) error {
+	_, err := q.onBuild(ctx, job, number, func(l queue.Lane, _ queue.Summary, b queue.Build) (queue.Change, error) {
+		return queue.SetHandle(l, b, handle)
+	}, ending{})
+	return err
+}
+
 // onBuild decides something about a build that is on record.
-func (q *DB) onBuild(ctx context.Context, job string, number int64, rule func(queue.Lane, queue.Build) (queue.Change, error), how ending) (queue.Build, error) {
+func (q *DB) onBuild(ctx context.Context, job string, number int64, rule func(queue.Lane, queue.Summary, queue.Build) (queue.Change, error), how ending) (queue.Build, error) {
 	missing := fmt.Errorf("%w: %s #%d", queue.ErrNotFound, job, number)
 	if checkJob(job) != nil {
 		return queue.Build{}, missing
@@ -204,9 +211,11 @@ func (q *DB) onBuild(ctx context.Context, job string, number int64, rule func(qu
 		l := newLocked()
 		l.ending = how
 		var builds []queue.Build
+		var summary queue.Summary
 		runs := map[buildKey]int64{}
 		b := t.batch()
 		l.lock(t, b, []string{job})
+		b.Queue("select body::text from queue.summaries where job = $1", job).Query(q.readSummary(job, &summary))
 		b.Queue("select body::text, run from queue.builds where job = $1 and number = $2", job, number).Query(func(rows pgx.Rows) (err error) {
 			builds, err = readRuns(rows, runs)
 			return err
@@ -220,7 +229,7 @@ func (q *DB) onBuild(ctx context.Context, job string, number int64, rule func(qu
 		if run := runs[buildKey{job, number}]; how.run != 0 && how.run != run {
 			return fmt.Errorf("%w: %s #%d is another build in the database, which was set back or replaced", queue.ErrNotRunning, job, number)
 		}
-		change, err := rule(l.lanes[job].head, builds[0])
+		change, err := rule(l.lanes[job].head, summary, builds[0])
 		if err != nil {
 			return err
 		}
@@ -249,14 +258,22 @@ func (q *DB) Lost(ctx context.Context) ([]queue.Build, error) {
 // Reclaim ends what was running on this server when it was last here, and returns
 // those builds. It must not be called while builds run. Called again, it finds
 // none. Builds of other servers are for [DB.ReclaimLost].
-func (q *DB) Reclaim(ctx context.Context, now time.Time, reason string) ([]queue.Build, error) {
+//
+// Builds for which keep returns true stay running; the caller goes on with them after
+// [DB.Adopt]. A nil keep ends all builds.
+func (q *DB) Reclaim(ctx context.Context, now time.Time, reason string, keep func(queue.Build) bool) ([]queue.Build, error) {
 	found, err := q.Lost(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var lost []queue.Build
+	kept := 0
 	for _, b := range found {
 		if !b.Running() {
+			continue
+		}
+		if keep != nil && keep(b) {
+			kept++
 			continue
 		}
 		ended, err := q.finish(ctx, now, b.Item.Job, b.Number, queue.Aborted, reason, ending{lost: true})
@@ -271,7 +288,7 @@ func (q *DB) Reclaim(ctx context.Context, now time.Time, reason string) ([]queue
 	if len(lost) > 0 {
 		q.opts.Log.Warn("builds were lost with the process that ran them", zap.Int("builds", len(lost)))
 	}
-	if len(found) > len(lost) {
+	if len(found) > len(lost)+kept {
 		err = q.adopt(ctx, "", 0)
 	}
 	q.reclaimed.Store(err == nil)

@@ -5,12 +5,12 @@ import (
 	"fmt"
 )
 
-// MaxCauses is how many different causes an item keeps. A hot trigger whose
-// causes all differ would otherwise grow one item without end; the rest is
+// MaxCauses is the maximum number of different causes of an item. Without it, a busy
+// trigger whose causes all differ would grow one item without bound; further ones are
 // counted in [Item.MoreCauses].
 const MaxCauses = 50
 
-// CauseKind says what kind of thing started a build.
+// CauseKind is the kind of a [Cause].
 type CauseKind string
 
 // The kinds of causes.
@@ -22,25 +22,25 @@ const (
 	CauseWebhook CauseKind = "webhook"
 )
 
-// Cause says why there is an item. Two causes are the same if all fields but
-// Count are.
+// Cause is a reason why an item was queued. Two causes are the same if all fields
+// except Count are equal.
 type Cause struct {
 	Kind CauseKind `json:"kind"`
 	// Addr is the address of the client, without a port.
 	Addr string `json:"addr,omitempty"`
-	// Note is the text that the client gave as `cause`; Noted tells an empty one from none.
+	// Note is the client's `cause` text; Noted distinguishes an empty text from none.
 	Note  string `json:"note,omitempty"`
 	Noted bool   `json:"noted,omitempty"`
-	// User is who was authenticated, Token the name (never the secret) of the token.
+	// User is the authenticated user, Token the name (never the secret) of the token.
 	User  string `json:"user,omitempty"`
 	Token string `json:"token,omitempty"`
 	// Webhook is the name of the webhook that delivered.
 	Webhook string `json:"webhook,omitempty"`
-	// Count is how many triggers gave this cause, at least 1.
+	// Count is the number of triggers with this cause, at least 1.
 	Count int `json:"count"`
 }
 
-// String is the sentence that Jenkins shows for such a cause (shortDescription).
+// String returns the sentence that Jenkins shows for such a cause (shortDescription).
 func (c Cause) String() string {
 	var text string
 	switch c.Kind {
@@ -64,8 +64,8 @@ func (c Cause) same(other Cause) bool {
 	return c == other
 }
 
-// fold adds a cause to an item and says whether that is a new fact, not just
-// a higher count. The slice is copied, so the caller's item stays as it was.
+// fold adds a cause to an item and reports whether that is a new fact, not just
+// a higher count. It copies the slice, so the caller's item does not change.
 func fold(it *Item, c Cause) (isNew bool) {
 	causes := make([]Cause, len(it.Causes), len(it.Causes)+1)
 	copy(causes, it.Causes)
@@ -85,7 +85,7 @@ func fold(it *Item, c Cause) (isNew bool) {
 	return true
 }
 
-// Triggers is how many triggers the item stands for, itself included.
+// Triggers returns the number of triggers that created or joined the item.
 func (it Item) Triggers() int {
 	n := it.MoreCauses
 	for _, c := range it.Causes {

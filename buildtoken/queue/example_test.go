@@ -31,7 +31,7 @@ func Example() {
 	started, ok := queue.Claim(now, joined.Lane, joined.Item, queue.Node{Name: "ci-1"}, 0)
 	fmt.Println("build", started.Build.Number, ok)
 
-	ended, _ := queue.Finish(now.Add(time.Minute), started.Lane, *started.Build, queue.Success, "")
+	ended, _ := queue.Finish(now.Add(time.Minute), started.Lane, queue.Summary{}, *started.Build, queue.Success, "")
 	fmt.Println(ended.Build.Result, "running:", len(ended.Lane.Running))
 	// Output:
 	// item 1 is due 10:00:05

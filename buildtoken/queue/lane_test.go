@@ -39,7 +39,7 @@ func claim(t *testing.T, l queue.Lane, id int64) queue.Change {
 
 func finish(t *testing.T, l queue.Lane, b queue.Build, r queue.Result) queue.Change {
 	t.Helper()
-	change, err := queue.Finish(start, l, b, r, "")
+	change, err := queue.Finish(start, l, queue.Summary{}, b, r, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +234,7 @@ func TestRoomForParameters(t *testing.T) {
 
 func TestNoBuildEndsBeforeItBegan(t *testing.T) {
 	l := queue.Lane{Job: "j", Running: []int64{1}, LastNumber: 1}
-	change, err := queue.Finish(start.Add(-3*time.Hour), l, queue.Build{Item: queue.Item{ID: 1, Job: "j"}, Number: 1, Started: start}, queue.Success, "")
+	change, err := queue.Finish(start.Add(-3*time.Hour), l, queue.Summary{}, queue.Build{Item: queue.Item{ID: 1, Job: "j"}, Number: 1, Started: start}, queue.Success, "")
 	if err != nil || !change.Build.Ended.Equal(start) {
 		t.Errorf("Finish by a clock that was set back: %+v, %v, want that it ended when it began", change.Build, err)
 	}
@@ -319,7 +319,7 @@ func TestFinishFence(t *testing.T) {
 		{"a build that has ended on record", l, ended, queue.ErrNotRunning},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			change, err := queue.Finish(start, tt.lane, tt.build, queue.Failure, "exit status 1")
+			change, err := queue.Finish(start, tt.lane, queue.Summary{}, tt.build, queue.Failure, "exit status 1")
 			if !errors.Is(err, tt.want) {
 				t.Fatalf("Finish: %v, want %v", err, tt.want)
 			}
@@ -332,7 +332,7 @@ func TestFinishFence(t *testing.T) {
 			if b := change.Build; b.Running() || b.Result != queue.Failure || b.Reason != "exit status 1" || !b.Ended.Equal(start) {
 				t.Errorf("build %+v did not end", b)
 			}
-			if _, err := queue.Finish(start, change.Lane, *change.Build, queue.Success, ""); !errors.Is(err, queue.ErrNotRunning) {
+			if _, err := queue.Finish(start, change.Lane, queue.Summary{}, *change.Build, queue.Success, ""); !errors.Is(err, queue.ErrNotRunning) {
 				t.Errorf("second Finish: %v, want %v", err, queue.ErrNotRunning)
 			}
 		})

@@ -17,6 +17,7 @@ type store struct {
 	builds    map[numbered]queue.Build
 	cancelled map[int64]queue.Cancelled
 	receipts  map[string][]queue.Receipt // of a job, in no order
+	summaries map[string]queue.Summary
 }
 
 type numbered struct {
@@ -25,7 +26,7 @@ type numbered struct {
 }
 
 func newStore() store {
-	return store{1, map[string]queue.Lane{}, map[int64]*queue.Item{}, map[numbered]queue.Build{}, map[int64]queue.Cancelled{}, map[string][]queue.Receipt{}}
+	return store{1, map[string]queue.Lane{}, map[int64]*queue.Item{}, map[numbered]queue.Build{}, map[int64]queue.Cancelled{}, map[string][]queue.Receipt{}, map[string]queue.Summary{}}
 }
 
 func (s *store) lane(job string) queue.Lane {
@@ -46,6 +47,9 @@ func (s *store) commit(c committed) {
 	delete(s.items, c.change.Left)
 	if b := c.change.Build; b != nil {
 		s.builds[numbered{job, b.Number}] = *b
+	}
+	if c.change.Summary != nil {
+		s.summaries[job] = *c.change.Summary
 	}
 	if gone := c.change.Cancelled; gone != nil {
 		s.cancelled[gone.Item.ID] = *gone
@@ -395,4 +399,16 @@ func (it *modelItem) fold() (causes []queue.Cause, more int) {
 		}
 	}
 	return causes, more
+}
+
+// recent returns the ended builds with the highest numbers, dropped ones too.
+func (m *model) recent(job string) []queue.Ended {
+	var all []queue.Ended
+	for i := range m.items {
+		if it := &m.items[i]; it.job == job && it.result != "" {
+			all = append(all, queue.Ended{Number: it.number, Result: it.result, Started: it.left, Took: it.end.Sub(it.left)})
+		}
+	}
+	slices.SortFunc(all, func(a, b queue.Ended) int { return cmp.Compare(b.Number, a.Number) })
+	return all[:min(len(all), queue.MaxRecent)]
 }

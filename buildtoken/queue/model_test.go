@@ -208,7 +208,7 @@ func (o op) rules() queue.Rules {
 }
 
 func (o op) result() queue.Result {
-	return []queue.Result{queue.Success, queue.Failure, queue.Aborted, queue.NotBuilt}[o.c%4]
+	return []queue.Result{queue.Success, queue.Failure, queue.Aborted, queue.NotBuilt, queue.Unstable}[o.c%5]
 }
 
 // do decides with package queue, as a backend does, and asks the model the same.
@@ -274,7 +274,7 @@ func (w *world) decide(o op) (*queue.Change, error) {
 		if !ok {
 			return nil, nil
 		}
-		change, err := queue.Finish(w.now, lane, b, o.result(), "because")
+		change, err := queue.Finish(w.now, lane, w.s.summaries[o.job()], b, o.result(), "because")
 		if err != nil {
 			return nil, err
 		}
@@ -314,6 +314,9 @@ func (w *world) compare() error {
 		if n := len(w.s.receipts[job]); n != got.Receipts || n < w.m.receipts(job, w.now) {
 			return fmt.Errorf("%d receipts of %s, its lane counts %d, and the model has %d that count", n, job, got.Receipts, w.m.receipts(job, w.now))
 		}
+		if got, want := w.s.summaries[job].Recent, w.m.recent(job); !slices.Equal(got, want) {
+			return fmt.Errorf("recent builds of %s:\n%s", job, cmp.Diff(want, got))
+		}
 		var due time.Time
 		if first := w.s.first(job); first != nil {
 			due = first.Due
@@ -336,7 +339,7 @@ func (w *world) compare() error {
 
 // diffLane compares all but Running.
 func diffLane(a, b queue.Lane) bool {
-	return a.Job != b.Job || a.Rules != b.Rules || a.Queued != b.Queued || a.LastNumber != b.LastNumber ||
+	return a.Job != b.Job || !a.Rules.Equal(b.Rules) || a.Queued != b.Queued || a.LastNumber != b.LastNumber ||
 		a.Kept != b.Kept || a.KeptCancelled != b.KeptCancelled || a.Last != b.Last || a.LastEnded != b.LastEnded
 }
 

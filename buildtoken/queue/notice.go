@@ -2,27 +2,27 @@ package queue
 
 import "slices"
 
-// maxNotice is how many items, jobs and logs a [Notice] names.
+// maxNotice is the maximum number of items, jobs and logs in a [Notice].
 const maxNotice = 1000
 
-// Notice says what another server has changed, so that who waits for it looks
-// again.
+// Notice is what another server has changed. Goroutines that wait for one of these
+// things look again.
 type Notice struct {
-	// All says that everything may have changed.
+	// All means that anything may have changed.
 	All bool `json:"all,omitempty"`
-	// Items were started or cancelled, or their builds' logs have begun or ended.
+	// Items were started or cancelled, or the logs of their builds began or ended.
 	Items []int64 `json:"items,omitempty"`
-	// Jobs are those of which a build has changed.
+	// Jobs have a build that changed.
 	Jobs []string `json:"jobs,omitempty"`
-	// Logs are the jobs of which the log of a build has grown.
+	// Logs are jobs with a build whose log has grown.
 	Logs []string `json:"logs,omitempty"`
-	// Queued says that something was queued, or that rules have changed. It is not passed on.
+	// Queued means that something was queued, or that rules have changed. It is not passed on.
 	Queued bool `json:"-"`
-	// Lost says that builds run on record whose server is gone. It is not passed on.
+	// Lost means that builds are recorded as running although their server is gone. It is not passed on.
 	Lost bool `json:"-"`
 }
 
-// And says what both notices say.
+// And returns the union of both notices.
 func (n Notice) And(o Notice) Notice {
 	n.All = n.All || o.All
 	n.Lost = n.Lost || o.Lost
@@ -36,7 +36,7 @@ func (n Notice) And(o Notice) Notice {
 	return n
 }
 
-// OnlyLogs says that logs have grown, and nothing else has changed.
+// OnlyLogs reports whether logs have grown and nothing else has changed.
 func (n Notice) OnlyLogs() bool {
 	return len(n.Logs) > 0 && !n.All && !n.Queued && !n.Lost && len(n.Items)+len(n.Jobs) == 0
 }

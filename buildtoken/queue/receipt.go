@@ -7,26 +7,26 @@ import (
 	"time"
 )
 
-// KeepReceipts is how long a trigger with a key is answered as it was the
-// first time. A client that lost the answer asks again within minutes; a day
-// also serves one whose own queue stood still overnight.
+// KeepReceipts is how long a repeated trigger with an idempotency key gets the first
+// answer again. A client that lost the answer repeats within minutes; a day also covers
+// a client whose own queue stood still overnight.
 const KeepReceipts = 24 * time.Hour
 
-// MaxReceipts is how many receipts a lane keeps. They are small, but a client
-// may make any number of them, and unlike an item none of them goes away with
-// a build. Beyond that the oldest goes before its time.
+// MaxReceipts is the maximum number of receipts of a lane. They are small, but a client
+// can create any number of them, and builds do not remove them. Beyond the limit, the
+// oldest is dropped early.
 const MaxReceipts = 100_000
 
-// MaxForget is how many old receipts a trigger drops at most. More than one,
-// so that they get fewer, and few, so that no trigger pays for a day's worth.
+// MaxForget is the maximum number of old receipts that one trigger drops: more than one,
+// so that their number shrinks, but few, so that no trigger pays for a day's worth.
 const MaxForget = 2
 
-// ErrKeyReused says that the key of a request was given before, with other
-// parameter values.
+// ErrKeyReused is returned when an idempotency key was used before with other parameter
+// values.
 var ErrKeyReused = errors.New("queue: key was used with other parameter values")
 
-// RepeatedError is the answer to a request whose key was given before: nothing
-// was queued now, and how the first one was answered.
+// RepeatedError is returned for a request whose idempotency key was used before. Nothing
+// was queued; Receipt is the answer to the first request.
 type RepeatedError struct{ Receipt Receipt }
 
 // Error names the item.
@@ -34,31 +34,30 @@ func (e *RepeatedError) Error() string {
 	return fmt.Sprintf("queue: repeats the trigger of item %d", e.Receipt.Item)
 }
 
-// Receipt is what is kept of a trigger with a key. It does not hang on the
-// item, which may be gone before.
+// Receipt is the record of a trigger with an idempotency key. It may outlive its item.
 type Receipt struct {
-	// Key is that of the request; a lane has one receipt under a key.
+	// Key is the key of the request; a lane has one receipt for a key.
 	Key Digest `json:"key"`
 	// Values is the request's digest of the parameter values.
 	Values Digest `json:"values"`
 	// Item and Created are the answer: the item's ID, and whether it was new.
 	Item    int64 `json:"item"`
 	Created bool  `json:"created,omitempty"`
-	// Until is when the receipt is over.
+	// Until is when the receipt expires.
 	Until time.Time `json:"until"`
 }
 
-// over says that the receipt counts no more.
+// over reports whether the receipt has expired.
 func (r Receipt) over(now time.Time) bool { return !r.Until.After(now) }
 
-// ScheduleOnce is [Schedule] for a request with a key. first is the lane's
-// receipt under that key, or nil; oldest are the receipts of the lane that are
-// over first (ties: in any order), at most [MaxForget]. What Schedule changes
-// and the receipt are one change.
+// ScheduleOnce is [Schedule] for a request with a key. first is the lane's receipt for
+// that key, or nil; oldest are the receipts of the lane that expire first (ties: in any
+// order), at most [MaxForget]. The receipt becomes part of the change.
 //
-// It answers a [RepeatedError] to a key that was given before, whatever has
-// become of the item, and [ErrKeyReused] if the values are others, unless the request accepts that. A trigger
-// that is refused leaves no receipt: it may succeed when it comes again.
+// ScheduleOnce returns a [RepeatedError] if the key was used before, whatever has become
+// of the item, and [ErrKeyReused] if the values differ, unless the request accepts
+// any values. A refused trigger leaves no
+// receipt: it may succeed when it is repeated.
 func ScheduleOnce(now time.Time, l Lane, equal *Item, r Request, room Room, first *Receipt, oldest []Receipt) (Change, error) {
 	if first != nil && !first.over(now) {
 		if first.Values != r.Digest && !r.AnyValues {

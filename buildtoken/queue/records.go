@@ -2,19 +2,22 @@ package queue
 
 import "iter"
 
-// Records is all that a queue holds, to move it to another place. Each sequence
-// can be walked once, and only while the queue that lends it says so; an error
-// ends it.
+// Records is the whole content of a queue, for moving it to another backend. Each
+// sequence can be iterated once, and only while the queue that provides it allows it.
+// An error ends a sequence.
 type Records struct {
-	// NextID is the lowest ID that was never given to an item.
+	// NextID is the lowest ID that was never assigned to an item.
 	NextID int64
-	// Lanes come in the order of their jobs' names.
+	// Lanes are sorted by job.
 	Lanes iter.Seq2[Lane, error]
-	// Items are those that are queued, Builds those that run or have ended.
+	// Items are queued; Builds are running or have ended.
 	Items     iter.Seq2[Item, error]
 	Builds    iter.Seq2[Build, error]
 	Cancelled iter.Seq2[Cancelled, error]
 	Receipts  iter.Seq2[JobReceipt, error]
+	Summaries iter.Seq2[Summary, error]
+	// Notifications are sorted by ID.
+	Notifications iter.Seq2[Notification, error]
 }
 
 // JobReceipt is a receipt and the full name of its job.

@@ -2,65 +2,70 @@ package queue
 
 import "time"
 
-// State is where an item is. It is derived, never stored.
+// State is the state of an item. It is derived, never stored.
 type State string
 
 // The states.
 const (
 	Waiting   State = "waiting"   // in its quiet period
-	Blocked   State = "blocked"   // due, but the job may not start another build now
+	Blocked   State = "blocked"   // something other than time or an executor is missing
 	Buildable State = "buildable" // due, and an executor may take it
 	Left      State = "left"      // started or cancelled
 )
 
-// Blockage says why an item is not started.
+// Blockage is the reason why an item has not been started.
 type Blockage struct {
 	Reason Reason
-	// Until is the end of the quiet period, for [QuietPeriod].
+	// Until is the end of the quiet period for [QuietPeriod]. For [NoServer], it is when
+	// the item stops waiting for a server and ends NOT_BUILT, once it is due.
 	Until time.Time
 	// Number is the running build, for [BuildRunning].
 	Number int64
 	// Label is the label that no free executor has, for [NoExecutor] and [NoNode].
-	// Empty: any executor.
+	// Empty means any executor.
 	Label string
 }
 
 // Reason is the kind of a [Blockage].
 type Reason string
 
-// The reasons, in the order in which they are looked at.
+// The reasons, in the order in which they are checked.
 const (
+	// NoServer means that no server's configuration has the job.
+	NoServer     Reason = "no server has this job"
 	QuietPeriod  Reason = "quiet period"
 	JobDisabled  Reason = "job is disabled"
 	BuildRunning Reason = "a build of the job is running"
 	NoExecutor   Reason = "no free executor"
-	// NoNode is said by [Blockage.Among] only, which knows the nodes.
+	// NoNode is only set by [Blockage.Among], which knows the nodes.
 	NoNode Reason = "no node has the label"
-	// RecordDamaged is said by a backend, not by [Lane.Explain]: what is left of
+	// RecordDamaged is set by a backend, not by [Lane.Explain]: what is left of
 	// the item can be seen and cancelled, but not be built.
 	RecordDamaged Reason = "its record is damaged"
 )
 
-// Explain says in which state a queued item of the lane is at an instant, and why.
+// Explain returns the state of a queued item of the lane at an instant, and the reason.
 func (l Lane) Explain(now time.Time, it Item) (State, Blockage) {
 	switch {
+	case l.GoneUntil.After(now):
+		return Blocked, Blockage{Reason: NoServer, Until: l.GoneUntil}
 	case it.Due.After(now):
 		return Waiting, Blockage{Reason: QuietPeriod, Until: it.Due}
-	case l.Rules.Disabled:
+	case l.disabled():
 		return Blocked, Blockage{Reason: JobDisabled}
 	case !l.open():
 		return Blocked, Blockage{Reason: BuildRunning, Number: l.Running[len(l.Running)-1]}
 	default:
-		return Buildable, Blockage{Reason: NoExecutor, Label: l.Rules.Label}
+		return Buildable, Blockage{Reason: NoExecutor, Label: l.label()}
 	}
 }
 
-// Entry is all that a reader may know of an item: where it is, and what
+// Entry is everything that a reader can learn about an item: its state, and what
 // became of it.
 type Entry struct {
 	Item  Item
 	State State
-	// Blockage is set unless the item has left.
+	// Blockage is set unless the item has left the queue.
 	Blockage Blockage
 	// Position counts the queued items of all jobs that are due before this
 	// one, from 0.
@@ -70,8 +75,8 @@ type Entry struct {
 	Cancelled *Cancelled
 }
 
-// Ended says that nothing more will become of the item: it was cancelled, or
-// its build has ended.
+// Ended reports whether the item has reached its end: it was cancelled, or its build
+// has ended.
 func (e Entry) Ended() bool {
 	return e.Cancelled != nil || (e.Build != nil && !e.Build.Running())
 }

@@ -14,12 +14,12 @@ const stuckAfter = 24 * time.Hour
 // Stuck reports whether a queued item needs someone to act: no server has its label,
 // or it has waited for an executor for a day.
 func Stuck(now time.Time, e queue.Entry) bool {
-	return e.State == queue.Buildable && (NeverRuns(e) || now.Sub(e.Item.Due) > stuckAfter)
+	return NeverRuns(e) || e.State == queue.Buildable && now.Sub(e.Item.Due) > stuckAfter
 }
 
 // NeverRuns reports whether no server that is there can run a queued item.
 func NeverRuns(e queue.Entry) bool {
-	return e.State == queue.Buildable && e.Blockage.Reason == queue.NoNode
+	return e.Blockage.Reason == queue.NoServer || e.State == queue.Buildable && e.Blockage.Reason == queue.NoNode
 }
 
 // State returns in one word where an item is: waiting, blocked, buildable, then
@@ -62,6 +62,8 @@ func Why(e queue.Entry, left, eta string) string {
 			return "Waiting for next available executor on ‘" + b.Label + "’"
 		}
 		return "Waiting for next available executor"
+	case queue.NoServer:
+		return "No server has this job. Unless it comes back, the item ends as NOT_BUILT"
 	case queue.NoNode:
 		return "There are no nodes with the label ‘" + b.Label + "’"
 	default:

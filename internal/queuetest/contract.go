@@ -83,16 +83,16 @@ func finish(t *testing.T, q Queue, b queue.Build) queue.Build {
 
 func lane(t *testing.T, q Queue, job string) queue.Lane {
 	t.Helper()
-	l, err := q.Lane(t.Context(), job)
+	lanes, err := q.Lanes(t.Context(), []string{job})
 	if err != nil {
-		t.Fatalf("Lane(%s): %v", job, err)
+		t.Fatalf("Lanes(%s): %v", job, err)
 	}
-	return l
+	return lanes[0]
 }
 
 func setRules(t *testing.T, q Queue, rules map[string]queue.Rules, limit int) {
 	t.Helper()
-	if err := q.SetRules(t.Context(), rules, limit); err != nil {
+	if err := q.SetRules(t.Context(), start, queue.Config{Rules: rules, Limit: limit}); err != nil {
 		t.Fatalf("SetRules: %v", err)
 	}
 }
@@ -262,7 +262,7 @@ func recordComesBack(t *testing.T, store Store, q Queue) {
 
 func errorWritesNothing(t *testing.T, store Store, q Queue) {
 	ctx := t.Context()
-	setRules(t, q, nil, 2)
+	setRules(t, q, map[string]queue.Rules{"a": {}, "b": {}, "c": {}}, 2)
 	schedule(t, q, request("a", "1"))
 	schedule(t, q, request("b", "2"))
 	claim(t, q, 0) // item 1 leaves: a runs, b is queued

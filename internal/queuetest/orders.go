@@ -98,7 +98,7 @@ func reclaimOnce(t *testing.T, store Store, q Queue) {
 			t.Fatalf("Lost: %+v, %v; want what runs of a and b", lost, err)
 		}
 	}
-	lost, err := after.Reclaim(t.Context(), start.Add(time.Hour), "the server was lost")
+	lost, err := after.Reclaim(t.Context(), start.Add(time.Hour), "the server was lost", nil)
 	if err != nil || len(lost) != 2 {
 		t.Fatalf("Reclaim: %d builds, %v; want 2", len(lost), err)
 	}
@@ -111,7 +111,7 @@ func reclaimOnce(t *testing.T, store Store, q Queue) {
 			t.Errorf("lost build on record: %+v, %v", onRecord, err)
 		}
 	}
-	if again, err := after.Reclaim(t.Context(), start, "again"); err != nil || len(again) != 0 {
+	if again, err := after.Reclaim(t.Context(), start, "again", nil); err != nil || len(again) != 0 {
 		t.Errorf("second Reclaim: %d builds, %v; want none", len(again), err)
 	}
 	if wishes, err := after.Aborts(t.Context()); err != nil || len(wishes) != 0 {
@@ -230,7 +230,7 @@ func lanesInOrder(t *testing.T, _ Store, q Queue) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	used := queue.Lane{Job: "used", Queued: 1}
+	used := queue.Lane{Job: "used", Queued: 1, GoneUntil: start} // no configuration has it
 	want := []queue.Lane{{Job: "unknown"}, used, {Job: "new", Rules: rules["new"]}, used}
 	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("Lanes (-want +got):\n%s", diff)

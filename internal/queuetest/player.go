@@ -21,6 +21,7 @@ type player struct {
 	now   time.Time
 	rules map[string]queue.Rules
 	limit int
+	grace time.Duration
 	files int
 }
 
@@ -37,7 +38,7 @@ func (p *player) open() {
 
 func (p *player) applyRules() {
 	p.t.Helper()
-	if err := p.q.SetRules(p.t.Context(), maps.Clone(p.rules), p.limit); err != nil {
+	if err := p.q.SetRules(p.t.Context(), p.now, queue.Config{Rules: maps.Clone(p.rules), Limit: p.limit, Grace: p.grace}); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -54,6 +55,8 @@ func (p *player) do(words []string) ([]string, error) {
 		"item": p.item, "items": p.items, "builds": p.builds, "lane": p.lane,
 		"rules": p.setRules, "restart": p.restart, "crash": p.crash, "reclaim": p.reclaim,
 		"refs": p.refs, "changed": p.changed, "oldest": p.oldest,
+		"overview": p.overview, "gone": p.gone, "handle": p.handle, "adopt": p.adopt,
+		"take": p.take, "settle": p.settle, "retry": p.retry, "notifications": p.notifications, "backlogs": p.backlogs,
 	}
 	verb, ok := verbs[words[0]]
 	if !ok {

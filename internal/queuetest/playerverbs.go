@@ -169,10 +169,11 @@ func (p *player) oldest(a arguments) ([]string, error) {
 }
 
 func (p *player) lane(a arguments) ([]string, error) {
-	l, err := p.q.Lane(p.t.Context(), a.at(0))
+	lanes, err := p.q.Lanes(p.t.Context(), []string{a.at(0)})
 	if err != nil {
 		return refused(err)
 	}
+	l := lanes[0]
 	last := "no build has ended"
 	if l.LastEnded > 0 {
 		last = fmt.Sprintf("#%d %s", l.LastEnded, l.Last)
@@ -185,8 +186,9 @@ func (p *player) lane(a arguments) ([]string, error) {
 		l.Queued, l.Running, l.LastNumber, l.Kept, l.KeptCancelled, last, receipts), nil
 }
 
-// setRules gives a job rules: rules JOB [concurrent] [disabled] [keep=N] [label=L],
-// or takes it out of the configuration: rules JOB gone. The limit is for all jobs.
+// setRules gives a job rules: rules JOB [concurrent] [disabled] [remote] [keep=N] [label=L]
+// [notify:TARGET=CONDITION,…], or takes it out of the configuration: rules JOB gone.
+// limit=N and grace=DURATION are for all jobs.
 func (p *player) setRules(a arguments) ([]string, error) {
 	var r queue.Rules
 	gone := false
@@ -196,15 +198,28 @@ func (p *player) setRules(a arguments) ([]string, error) {
 			r.Concurrent = true
 		case "disabled":
 			r.Disabled = true
+		case "remote":
+			r.Remote = true
 		case "gone":
 			gone = true
 		default:
 			return nil, fmt.Errorf("rules know no %q", word)
 		}
 	}
-	for name, value := range a.named {
+	for _, name := range a.order {
+		value := a.named[name]
 		var err error
+		if target, ok := strings.CutPrefix(name, "notify:"); ok {
+			n := queue.Notify{Name: target}
+			for _, c := range strings.Split(value, ",") {
+				n.On = append(n.On, queue.Condition(c))
+			}
+			r.Notify = append(r.Notify, n)
+			continue
+		}
 		switch name {
+		case "grace":
+			p.grace, err = time.ParseDuration(value)
 		case "keep":
 			r.KeepBuilds, err = strconv.Atoi(value)
 		case "limit":
@@ -244,7 +259,12 @@ func (p *player) crash(arguments) ([]string, error) {
 }
 
 func (p *player) reclaim(a arguments) ([]string, error) {
-	lost, err := p.q.Reclaim(p.t.Context(), p.now, strings.Join(a.plain, " "))
+	// keep=handles leaves those with a handle to be adopted.
+	var keep func(queue.Build) bool
+	if a.named["keep"] == "handles" {
+		keep = func(b queue.Build) bool { return len(b.Handle) > 0 }
+	}
+	lost, err := p.q.Reclaim(p.t.Context(), p.now, strings.Join(a.plain, " "), keep)
 	if err != nil {
 		return refused(err)
 	}

@@ -26,7 +26,7 @@ func Update() bool { return *update }
 // Queue is all that callers use of a backend. The interfaces stand where they
 // are used; this is their union.
 type Queue interface {
-	SetRules(ctx context.Context, rules map[string]queue.Rules, limit int) error
+	SetRules(ctx context.Context, now time.Time, c queue.Config) error
 	Schedule(ctx context.Context, now time.Time, r queue.Request) (item queue.Item, created bool, err error)
 	Cancel(ctx context.Context, now time.Time, job string, id int64, by string) error
 	Claim(ctx context.Context, now time.Time, node queue.Node, executors []int) (started []queue.Build, next time.Time, err error)
@@ -34,15 +34,24 @@ type Queue interface {
 	Abort(ctx context.Context, job string, number int64, by string) error
 	Aborts(ctx context.Context) ([]queue.Build, error)
 	Lost(ctx context.Context) ([]queue.Build, error)
-	Reclaim(ctx context.Context, now time.Time, reason string) ([]queue.Build, error)
-	Lane(ctx context.Context, job string) (queue.Lane, error)
+	Reclaim(ctx context.Context, now time.Time, reason string, keep func(queue.Build) bool) ([]queue.Build, error)
+	SetHandle(ctx context.Context, job string, number int64, handle []byte) error
+	Adopt(ctx context.Context, job string, number int64, node queue.Node, executor int) (queue.Build, error)
 	Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error)
+	Overviews(ctx context.Context, jobs []string) ([]queue.Overview, error)
+	Gone(ctx context.Context) ([]queue.Lane, error)
 	Entry(ctx context.Context, now time.Time, id int64) (queue.Entry, error)
 	Items(ctx context.Context, now time.Time, job string, limit int) ([]queue.Entry, error)
 	Build(ctx context.Context, job string, number int64) (queue.Build, error)
 	Builds(ctx context.Context, job string, before int64, limit int) ([]queue.Build, error)
 	Oldest(ctx context.Context, job string) (int64, error)
 	Refs(ctx context.Context) ([]string, error)
+	TakeNotifications(ctx context.Context, now time.Time, except []queue.Channel, limit int) (due []queue.Notification, next time.Time, err error)
+	SettleNotification(ctx context.Context, now time.Time, id int64, a queue.Attempt) (queue.Notification, error)
+	RetryNotification(ctx context.Context, now time.Time, id int64) error
+	Notifications(ctx context.Context, f queue.NotificationFilter) ([]queue.Notification, error)
+	Backlogs(ctx context.Context) ([]queue.Backlog, error)
+	NotificationsChanged() <-chan struct{}
 	Changed() <-chan struct{}
 	Close() error
 }

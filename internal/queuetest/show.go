@@ -113,7 +113,7 @@ func entry(e queue.Entry) string {
 	}
 	out += fmt.Sprintf(": %s, %s", e.State, e.Blockage.Reason)
 	switch e.Blockage.Reason {
-	case queue.QuietPeriod:
+	case queue.QuietPeriod, queue.NoServer:
 		out += " until " + since(e.Blockage.Until)
 	case queue.BuildRunning:
 		out += fmt.Sprint(": #", e.Blockage.Number)

@@ -134,6 +134,40 @@ create table queue.receipts (
 );
 create index receipts_until on queue.receipts (job, until);
 
+-- The recent history of each job. body is queue.Summary as JSON.
+create table queue.summaries (
+    job  text collate "C" primary key,
+    body json not null
+) with (fillfactor = 70);
+
+create sequence queue.notification_ids;
+
+-- Who is to be notified of what, see queue.Notification. Instants are nanoseconds since
+-- 1970. A notification that is being sent is leased to a server in one of its lives.
+create table queue.notifications (
+    id      bigint primary key default nextval('queue.notification_ids'),
+    target  text collate "C" not null,
+    job     text collate "C" not null,
+    item    bigint not null,
+    build   bigint not null,
+    event   text not null,
+    result  text not null,
+    turn    text not null,
+    at      bigint not null,
+    state   text not null,
+    tries   integer not null default 0,
+    next    bigint not null,
+    until   bigint not null,
+    settled bigint not null default 0,
+    error   text not null default '',
+    lease_server text collate "C",
+    lease_epoch  bigint
+) with (fillfactor = 80);
+create index notifications_channel on queue.notifications (target, job, id) where state = 'waiting';
+create index notifications_next on queue.notifications (next, id) where state = 'waiting';
+create index notifications_settled on queue.notifications (target, job, id) where state <> 'waiting';
+create index notifications_job on queue.notifications (job, id);
+
 -- Console logs of builds, readable from every server. size is how many bytes
 -- there are; complete says that no more will come.
 create table queue.logs (

@@ -1,0 +1,77 @@
+package boltqueue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+	"path/filepath"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// Backup writes a consistent copy of the queue to a new file while the queue is in use,
+// and returns its size in bytes when the copy is durable. It holds everything that was
+// answered before the call. A file that exists is not replaced; one that could not be
+// completed is removed.
+//
+// Triggers and builds go on meanwhile. Only a commit that has to enlarge the file's memory
+// mapping waits for the copy, so the copy belongs on a local disk.
+func (q *DB) Backup(ctx context.Context, path string) (size int64, err error) {
+	// Counts that wait for a commit are part of what was answered.
+	if err := q.ask(ctx, request{decide: func(b *batch) error {
+		b.flush = true
+		return nil
+	}}); err != nil {
+		return 0, err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the path comes from the operator
+	if err != nil {
+		return 0, fmt.Errorf("boltqueue: back up: %w", err)
+	}
+	err = q.view(func(tx *bolt.Tx) (err error) {
+		size, err = tx.WriteTo(&untilDone{ctx, f})
+		return err
+	})
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return 0, errors.Join(fmt.Errorf("boltqueue: back up: %w", err), os.Remove(path))
+	}
+	return size, syncFolder(filepath.Dir(path))
+}
+
+// untilDone is a writer that fails once a context ends.
+type untilDone struct {
+	ctx context.Context //nolint:containedctx // io.Writer has no context
+	f   *os.File
+}
+
+func (w *untilDone) Write(p []byte) (int, error) {
+	if w.ctx.Err() != nil {
+		return 0, context.Cause(w.ctx)
+	}
+	return w.f.Write(p)
+}
+
+// Verify returns an error unless a file is a complete queue of this program: every page and
+// every record of it can be read. The file is only read.
+func Verify(path string) error {
+	return Export(path, 0, func(r queue.Records) error {
+		return errors.Join(readAll(r.Lanes), readAll(r.Items), readAll(r.Builds), readAll(r.Cancelled), readAll(r.Receipts),
+			readAll(r.Summaries), readAll(r.Notifications))
+	})
+}
+
+func readAll[T any](records iter.Seq2[T, error]) error {
+	for _, err := range records {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

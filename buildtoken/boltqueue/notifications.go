@@ -1,0 +1,349 @@
+package boltqueue
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// outbox indexes the notifications on record.
+type outbox struct {
+	// waiting are those that wait to be sent, by channel and in the order of their IDs. No
+	// list is empty.
+	waiting map[queue.Channel][]queue.Notification
+	// channel is that of each waiting notification; waits counts them by target.
+	channel map[int64]queue.Channel
+	waits   map[string]int
+	// settled are the IDs of those that were sent or given up, oldest first.
+	settled map[queue.Channel][]int64
+	// givenUp counts those that were given up, by target.
+	givenUp map[string]int
+	// leased are being sent. They are forgotten when the process ends.
+	leased map[int64]bool
+}
+
+func newOutbox() outbox {
+	return outbox{
+		waiting: map[queue.Channel][]queue.Notification{}, channel: map[int64]queue.Channel{}, waits: map[string]int{},
+		settled: map[queue.Channel][]int64{}, givenUp: map[string]int{}, leased: map[int64]bool{},
+	}
+}
+
+// read indexes the notifications of a file. One that cannot be read is left alone.
+func (o *outbox) read(tx *bolt.Tx, log *zap.Logger) error {
+	return tx.Bucket(bucketNotifications()).ForEach(func(k, raw []byte) error {
+		n, err := decodeNotification(k, raw)
+		if err != nil {
+			log.Error("cannot read a notification; it is not sent", zap.Binary("key", k), zap.Error(err))
+			return nil
+		}
+		o.set(n)
+		return nil
+	})
+}
+
+func decodeNotification(k, raw []byte) (queue.Notification, error) {
+	id, err := keyID(k)
+	if err != nil {
+		return queue.Notification{}, err
+	}
+	return exported(raw, fmt.Sprintf("notification %d", id), func(n *queue.Notification) bool { return n.ID == id })
+}
+
+// set adds a notification to the index, in the place of an earlier state.
+func (o *outbox) set(n queue.Notification) {
+	c := n.Channel()
+	if n.State != queue.DeliveryWaiting {
+		o.settled[c] = append(o.settled[c], n.ID)
+		if n.State == queue.DeliveryGivenUp {
+			o.givenUp[n.Target]++
+		}
+		return
+	}
+	at, found := slices.BinarySearchFunc(o.waiting[c], n, compareNotifications)
+	if found {
+		o.waiting[c][at] = n
+		return
+	}
+	o.waiting[c] = slices.Insert(o.waiting[c], at, n)
+	o.channel[n.ID] = c
+	o.waits[n.Target]++
+}
+
+// remove takes a notification out of the index.
+func (o *outbox) remove(n queue.Notification) {
+	c := n.Channel()
+	if n.State != queue.DeliveryWaiting {
+		if o.settled[c] = slices.DeleteFunc(o.settled[c], func(id int64) bool { return id == n.ID }); len(o.settled[c]) == 0 {
+			delete(o.settled, c)
+		}
+		if n.State == queue.DeliveryGivenUp {
+			o.givenUp[n.Target]--
+		}
+		return
+	}
+	if at, found := slices.BinarySearchFunc(o.waiting[c], n, compareNotifications); found {
+		if o.waiting[c] = slices.Delete(o.waiting[c], at, at+1); len(o.waiting[c]) == 0 {
+			delete(o.waiting, c)
+		}
+		delete(o.channel, n.ID)
+		o.waits[n.Target]--
+	}
+}
+
+func compareNotifications(a, b queue.Notification) int { return cmp.Compare(a.ID, b.ID) }
+
+// find returns a waiting notification.
+func (o *outbox) find(id int64) (queue.Notification, bool) {
+	of := o.waiting[o.channel[id]]
+	at, found := slices.BinarySearchFunc(of, queue.Notification{ID: id}, compareNotifications)
+	if !found {
+		return queue.Notification{}, false
+	}
+	return of[at], true
+}
+
+// heads returns the first waiting notification of each channel, by ID.
+func (o *outbox) heads() []queue.Notification {
+	heads := make([]queue.Notification, 0, len(o.waiting))
+	for _, of := range o.waiting {
+		heads = append(heads, of[0])
+	}
+	slices.SortFunc(heads, compareNotifications)
+	return heads
+}
+
+// oldest returns the first notification that waits for a target and is not being sent.
+func (o *outbox) oldest(target string) (oldest queue.Notification, ok bool) {
+	for c, of := range o.waiting {
+		at := slices.IndexFunc(of, func(n queue.Notification) bool { return !o.leased[n.ID] })
+		if c.Target == target && at >= 0 && (!ok || of[at].ID < oldest.ID) {
+			oldest, ok = of[at], true
+		}
+	}
+	return oldest, ok
+}
+
+// applyNotifications adds the notifications of a change.
+func (b *batch) applyNotifications(c queue.Change) {
+	for _, n := range c.Notify {
+		records := b.bucket(bucketNotifications())
+		err := b.read(func() error {
+			id, err := records.NextSequence()
+			n.ID = int64(id) //nolint:gosec // far below 2^63
+			return err
+		})
+		b.note(err)
+		o := &b.mem.outbox
+		for _, earlier := range slices.Clone(o.waiting[n.Channel()]) {
+			if n.Replaces(earlier) && !o.leased[earlier.ID] { // a leased one may have arrived already
+				b.dropNotification(earlier)
+			}
+		}
+		if o.waits[n.Target] >= queue.MaxWaiting {
+			b.giveUpOldest(n)
+		}
+		b.setNotification(n)
+		b.notify = true
+	}
+}
+
+// giveUpOldest makes room for a notification of a target for which too many wait.
+func (b *batch) giveUpOldest(n queue.Notification) {
+	oldest, ok := b.mem.outbox.oldest(n.Target)
+	if !ok {
+		return // all of them are being sent
+	}
+	b.log.Warn("too many notifications wait for a target; the oldest is given up", zap.String("target", n.Target), zap.Int64("id", oldest.ID))
+	b.replaceNotification(oldest, oldest.GiveUp(n.At, "too many notifications were waiting for this target"))
+}
+
+// replaceNotification puts a notification into the place of its earlier state.
+func (b *batch) replaceNotification(before, after queue.Notification) {
+	b.mem.outbox.remove(before)
+	b.setNotification(after)
+}
+
+// setNotification writes a notification, and drops the oldest settled one of its channel if
+// there are too many.
+func (b *batch) setNotification(n queue.Notification) {
+	o := &b.mem.outbox
+	o.set(n)
+	value, err := encodeJSON(&n, "notification")
+	b.note(err)
+	b.put(bucketNotifications(), idKey(n.ID), value)
+	if settled := o.settled[n.Channel()]; len(settled) > queue.KeepSettled {
+		if old, err := b.notification(settled[0]); err == nil {
+			b.dropNotification(old)
+		} else {
+			o.settled[n.Channel()] = settled[1:] // damaged
+		}
+	}
+}
+
+func (b *batch) dropNotification(n queue.Notification) {
+	b.mem.outbox.remove(n)
+	b.put(bucketNotifications(), idKey(n.ID), nil)
+}
+
+// notification reads a notification as the batch sees it.
+func (b *batch) notification(id int64) (n queue.Notification, err error) {
+	if n, ok := b.mem.outbox.find(id); ok {
+		return n, nil
+	}
+	if err := b.begin(); err != nil {
+		return n, err
+	}
+	err = b.read(func() (err error) {
+		raw := b.bucket(bucketNotifications()).Get(idKey(id))
+		if raw == nil {
+			return fmt.Errorf("%w: notification %d", queue.ErrNotFound, id)
+		}
+		n, err = decodeNotification(idKey(id), raw)
+		return err
+	})
+	return n, err
+}
+
+// NotificationsChanged receives a value after a commit that added a notification which
+// may be sent at once. It holds one value, which may stand for several changes.
+func (q *DB) NotificationsChanged() <-chan struct{} { return q.notified }
+
+// TakeNotifications returns the notifications that are due, at most limit, and when to ask
+// again (zero: after [DB.NotificationsChanged] only). They are leased to the caller, which
+// must report the outcome of each with [DB.SettleNotification]; until it does, the later
+// ones of the same channel wait. If the process dies, they are due again. Channels in
+// except are left out.
+func (q *DB) TakeNotifications(ctx context.Context, now time.Time, except []queue.Channel, limit int) ([]queue.Notification, time.Time, error) {
+	var due []queue.Notification
+	var next time.Time
+	if ctx.Err() != nil {
+		return nil, time.Time{}, fmt.Errorf("boltqueue: %w", context.Cause(ctx))
+	}
+	// A caller that gave up would leave the leases behind.
+	err := q.ask(context.WithoutCancel(ctx), request{look: func(m *memory) error {
+		o := &m.outbox
+		due, next = queue.Deliverable(instant(now), o.heads(), func(id int64) bool { return o.leased[id] }, except, limit)
+		for _, n := range due {
+			o.leased[n.ID] = true
+		}
+		return nil
+	}})
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	return due, next, nil
+}
+
+// SettleNotification records the outcome of an attempt to send a notification, and returns
+// the notification. One that failed is dropped if a later state of the same item waits.
+func (q *DB) SettleNotification(ctx context.Context, now time.Time, id int64, a queue.Attempt) (queue.Notification, error) {
+	var after queue.Notification
+	err := q.ask(ctx, request{decide: func(b *batch) error {
+		o := &b.mem.outbox
+		n, ok := o.find(id)
+		if !ok {
+			return fmt.Errorf("%w: notification %d is not waiting", queue.ErrNotFound, id)
+		}
+		if err := b.begin(); err != nil {
+			return err
+		}
+		after = n.Settle(instant(now), a)
+		b.released = append(b.released, id)
+		if after.State == queue.DeliveryWaiting && slices.ContainsFunc(o.waiting[n.Channel()], func(later queue.Notification) bool { return later.Replaces(n) }) {
+			after = after.GiveUp(instant(now), after.Error)
+			b.dropNotification(n)
+		} else {
+			b.replaceNotification(n, after)
+		}
+		b.notify = true // the next one of the channel
+		return nil
+	}})
+	if err != nil {
+		return queue.Notification{}, err
+	}
+	return after, nil
+}
+
+// RetryNotification makes a notification due that waits or was given up.
+func (q *DB) RetryNotification(ctx context.Context, now time.Time, id int64) error {
+	return q.ask(ctx, request{decide: func(b *batch) error {
+		n, err := b.notification(id)
+		if err != nil {
+			return err
+		}
+		if n.State == queue.DeliverySent {
+			return fmt.Errorf("%w: notification %d was delivered", queue.ErrNotFound, id)
+		}
+		if err := b.begin(); err != nil {
+			return err
+		}
+		b.replaceNotification(n, n.Retry(instant(now)))
+		b.notify = true
+		return nil
+	}})
+}
+
+// Notifications lists the notifications that a filter selects, newest first.
+func (q *DB) Notifications(_ context.Context, f queue.NotificationFilter) ([]queue.Notification, error) {
+	var found []queue.Notification
+	err := q.view(func(tx *bolt.Tx) error {
+		c := tx.Bucket(bucketNotifications()).Cursor()
+		for k, raw := c.Last(); k != nil && (f.Limit <= 0 || len(found) < f.Limit); k, raw = c.Prev() {
+			n, err := decodeNotification(k, raw)
+			if err != nil {
+				q.opts.Log.Error("cannot read a notification", zap.Binary("key", k), zap.Error(err))
+				continue
+			}
+			if f.Fits(n) {
+				found = append(found, n)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+// Backlogs returns how much waits for each target that something waits for or was given up
+// for, by target.
+func (q *DB) Backlogs(ctx context.Context) ([]queue.Backlog, error) {
+	var all []queue.Backlog
+	err := q.ask(ctx, request{look: func(m *memory) error {
+		all = m.outbox.backlogs()
+		return nil
+	}})
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+func (o *outbox) backlogs() []queue.Backlog {
+	of := map[string]queue.Backlog{}
+	for target, n := range o.givenUp {
+		if n > 0 {
+			of[target] = queue.Backlog{Target: target, GivenUp: n}
+		}
+	}
+	for c, waiting := range o.waiting {
+		l := of[c.Target]
+		l.Target = c.Target
+		l.Waiting += len(waiting)
+		if oldest := waiting[0].At; l.Oldest.IsZero() || oldest.Before(l.Oldest) {
+			l.Oldest = oldest
+		}
+		of[c.Target] = l
+	}
+	return slices.SortedFunc(maps.Values(of), func(a, b queue.Backlog) int { return cmp.Compare(a.Target, b.Target) })
+}

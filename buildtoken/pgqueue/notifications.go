@@ -1,0 +1,302 @@
+package pgqueue
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// notificationColumns are read by readNotifications.
+const notificationColumns = "id, target, job, item, build, event, result, turn, at, state, tries, next, until, settled, error"
+
+func readNotifications(rows pgx.Rows) ([]queue.Notification, error) {
+	var all []queue.Notification
+	var n queue.Notification
+	var happened, next, until, settled int64
+	_, err := pgx.ForEachRow(rows, []any{
+		&n.ID, &n.Target, &n.Job, &n.Item, &n.Build, &n.Event, &n.Result, &n.Turn, &happened, &n.State, &n.Tries, &next, &until, &settled, &n.Error,
+	}, func() error {
+		n.At, n.Next, n.Until, n.Settled = at(happened), at(next), at(until), time.Time{}
+		if settled != 0 {
+			n.Settled = at(settled)
+		}
+		all = append(all, n)
+		return nil
+	})
+	return all, err
+}
+
+func columns(list string) []string { return strings.Split(list, ", ") }
+
+// notificationRow has the values of notificationColumns.
+func notificationRow(n queue.Notification) ([]any, error) {
+	var settled int64
+	if !n.Settled.IsZero() {
+		settled = n.Settled.UnixNano()
+	}
+	return []any{
+		n.ID, n.Target, n.Job, n.Item, n.Build, string(n.Event), string(n.Result), string(n.Turn), n.At.UnixNano(), string(n.State), n.Tries,
+		n.Next.UnixNano(), n.Until.UnixNano(), settled, n.Error,
+	}, nil
+}
+
+// leasedSQL tells of a row n whether it is leased to a server that lives.
+const leasedSQL = "exists (select from queue.servers s where s.server = n.lease_server and s.epoch = n.lease_epoch and not s.released)"
+
+// writeNotifications adds notifications. Each replaces those about an earlier state of the
+// same item, and the oldest one of a target for which too many wait is given up. One that
+// is being sent is left alone: it may have arrived already.
+func (l *locked) writeNotifications(b *pgx.Batch) error {
+	for _, n := range l.notify {
+		b.Queue("delete from queue.notifications n where target = $1 and job = $2 and item = $3 and state = 'waiting' and not "+leasedSQL,
+			n.Target, n.Job, n.Item)
+		b.Queue(`update queue.notifications set state = 'given up', settled = $2, error = 'too many notifications were waiting for this target' where id in
+			(select id from queue.notifications n where target = $1 and state = 'waiting' and not `+leasedSQL+` order by id
+				limit (select greatest(count(*) - $3 + 1, 0) from queue.notifications where target = $1 and state = 'waiting'))`,
+			n.Target, n.At.UnixNano(), queue.MaxWaiting)
+		b.Queue(`insert into queue.notifications (target, job, item, build, event, result, turn, at, state, next, until)
+			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+			n.Target, n.Job, n.Item, n.Build, n.Event, n.Result, n.Turn, n.At.UnixNano(), n.State, n.Next.UnixNano(), n.Until.UnixNano())
+	}
+	return nil
+}
+
+// NotificationsChanged receives a value after a commit of this server that added a
+// notification, and when there may be notifications of a server that is gone. It holds one
+// value, which may stand for several changes.
+func (q *DB) NotificationsChanged() <-chan struct{} { return q.notified }
+
+func (q *DB) notify() {
+	select {
+	case q.notified <- struct{}{}:
+	default:
+	}
+}
+
+const (
+	// headSQL tells of a row n whether it waits, is the first one of its channel, and is not
+	// in the channels $1 and $2.
+	headSQL = `n.state = 'waiting'
+		and not exists (select from unnest($1::text[], $2::text[]) x(target, job) where x.target = n.target and x.job in ('', n.job))
+		and not exists (select from queue.notifications e where e.target = n.target and e.job = n.job and e.state = 'waiting' and e.id < n.id)`
+	// takeSQL takes those that are due. $3 is this server, $4 what it sends already: what it
+	// has taken without learning it, it takes again.
+	takeSQL = `with due(taken) as (select id from queue.notifications n where next <= $5 and ` + headSQL + `
+			and not exists (select from queue.servers s where s.server = n.lease_server and s.epoch = n.lease_epoch and not s.released
+				and (s.server <> $3 or n.id = any($4)))
+			order by id limit $6 for update skip locked)
+		update queue.notifications set lease_server = $3, lease_epoch = $7 from due where id = taken returning ` + notificationColumns
+	nextNotificationSQL = "select min(next) from queue.notifications n where " + headSQL + " and not " + leasedSQL
+)
+
+// sending are the notifications that this server sends. The zero value has none.
+type sending struct {
+	mu sync.Mutex
+	// mu guards the following.
+	ids map[int64]bool
+}
+
+// list is never nil: nothing is unlike a list of nothing in SQL.
+func (s *sending) list() []int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]int64{}, slices.Sorted(maps.Keys(s.ids))...)
+}
+
+func (s *sending) set(is bool, notifications ...queue.Notification) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ids == nil {
+		s.ids = map[int64]bool{}
+	}
+	for _, n := range notifications {
+		if is {
+			s.ids[n.ID] = true
+		} else {
+			delete(s.ids, n.ID)
+		}
+	}
+}
+
+// TakeNotifications returns the notifications that are due, at most limit, and when to ask
+// again (zero: after [DB.NotificationsChanged] only). They are leased to this server, which
+// must report the outcome of each with [DB.SettleNotification]; until it does, the later
+// ones of the same channel wait. If the server is given up, or restarts, they are due
+// again. Channels in except are left out. It must not be called at the same time twice.
+func (q *DB) TakeNotifications(ctx context.Context, now time.Time, except []queue.Channel, limit int) ([]queue.Notification, time.Time, error) {
+	epoch, err := q.mayClaim()
+	if err != nil {
+		return nil, time.Time{}, errors.Join(err, q.ask(ctx))
+	}
+	targets, jobs := make([]string, len(except)), make([]string, len(except))
+	for i, c := range except {
+		targets[i], jobs[i] = c.Target, c.Job
+	}
+	var due []queue.Notification
+	var next time.Time
+	err = q.decide(ctx, func(ctx context.Context, t *tx) error {
+		var held bool
+		ours := q.sending.list()
+		b := t.batch()
+		b.Queue(fenceSQL, q.opts.Server, epoch).Query(func(rows pgx.Rows) error {
+			held = rows.Next()
+			rows.Close()
+			return rows.Err()
+		})
+		b.Queue(takeSQL, targets, jobs, q.opts.Server, ours, now.UnixNano(), limit, epoch).Query(func(rows pgx.Rows) (err error) {
+			due, err = readNotifications(rows)
+			return err
+		})
+		b.Queue(nextNotificationSQL, targets, jobs).QueryRow(func(row pgx.Row) error {
+			var ns *int64
+			err := row.Scan(&ns)
+			if next = (time.Time{}); ns != nil {
+				next = at(*ns)
+			}
+			return err
+		})
+		if err := t.send(ctx, b); err != nil {
+			return err
+		}
+		if !held {
+			return errTaken
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	slices.SortFunc(due, func(a, b queue.Notification) int { return cmp.Compare(a.ID, b.ID) })
+	q.sending.set(true, due...)
+	return due, next, nil
+}
+
+// SettleNotification records the outcome of an attempt to send a notification, and returns
+// the notification. One that failed is dropped if a later state of the same item waits.
+func (q *DB) SettleNotification(ctx context.Context, now time.Time, id int64, a queue.Attempt) (queue.Notification, error) {
+	after, err := q.onNotification(ctx, id, func(n queue.Notification) (queue.Notification, error) {
+		if n.State != queue.DeliveryWaiting {
+			return n, fmt.Errorf("%w: notification %d is not waiting", queue.ErrNotFound, id)
+		}
+		return n.Settle(instant(now), a), nil
+	})
+	if err == nil || errors.Is(err, queue.ErrNotFound) {
+		q.sending.set(false, queue.Notification{ID: id})
+		q.notify() // the next one of the channel
+	}
+	return after, err
+}
+
+// RetryNotification makes a notification due that waits or was given up.
+func (q *DB) RetryNotification(ctx context.Context, now time.Time, id int64) error {
+	_, err := q.onNotification(ctx, id, func(n queue.Notification) (queue.Notification, error) {
+		if n.State == queue.DeliverySent {
+			return n, fmt.Errorf("%w: notification %d was delivered", queue.ErrNotFound, id)
+		}
+		return n.Retry(instant(now)), nil
+	})
+	if err == nil {
+		q.notify()
+	}
+	return err
+}
+
+// onNotification decides something about a notification.
+func (q *DB) onNotification(ctx context.Context, id int64, rule func(queue.Notification) (queue.Notification, error)) (queue.Notification, error) {
+	var after queue.Notification
+	err := q.decide(ctx, func(ctx context.Context, t *tx) error {
+		var found []queue.Notification
+		var obsolete bool
+		b := t.batch()
+		b.Queue("select "+notificationColumns+" from queue.notifications where id = $1 for update", id).Query(func(rows pgx.Rows) (err error) {
+			found, err = readNotifications(rows)
+			return err
+		})
+		b.Queue(`select exists (select from queue.notifications e join queue.notifications n using (target, job, item)
+			where n.id = $1 and e.id > n.id and e.state = 'waiting')`, id).QueryRow(func(row pgx.Row) error { return row.Scan(&obsolete) })
+		t.identify(b)
+		if err := t.send(ctx, b); err != nil {
+			return err
+		}
+		if len(found) == 0 {
+			return fmt.Errorf("%w: notification %d", queue.ErrNotFound, id)
+		}
+		var err error
+		if after, err = rule(found[0]); err != nil {
+			return err
+		}
+		b = t.batch()
+		if obsolete && after.State == queue.DeliveryWaiting {
+			after = after.GiveUp(after.Next, after.Error)
+			b.Queue("delete from queue.notifications where id = $1", id)
+		} else {
+			writeNotification(b, after)
+		}
+		t.last = b
+		return nil
+	})
+	if err != nil {
+		return queue.Notification{}, err
+	}
+	return after, nil
+}
+
+// writeNotification writes the state of a notification, and drops the oldest settled ones
+// of its channel if there are too many.
+func writeNotification(b *pgx.Batch, n queue.Notification) {
+	var settled int64
+	if !n.Settled.IsZero() {
+		settled = n.Settled.UnixNano()
+	}
+	b.Queue(`update queue.notifications set state = $2, tries = $3, next = $4, until = $5, settled = $6, error = $7, lease_server = null, lease_epoch = null
+		where id = $1`, n.ID, n.State, n.Tries, n.Next.UnixNano(), n.Until.UnixNano(), settled, n.Error)
+	b.Queue(`delete from queue.notifications where id in
+		(select id from queue.notifications where target = $1 and job = $2 and state <> 'waiting' order by settled desc, id desc offset $3)`,
+		n.Target, n.Job, queue.KeepSettled)
+}
+
+// Notifications lists the notifications that a filter selects, newest first.
+func (q *DB) Notifications(ctx context.Context, f queue.NotificationFilter) ([]queue.Notification, error) {
+	sql := "select " + notificationColumns + ` from queue.notifications
+		where ($1 = '' or job = $1) and ($2 = 0 or item = $2) and ($3 = '' or state = $3) order by id desc limit nullif($4, 0)`
+	var found []queue.Notification
+	err := q.query(ctx, sql, []any{f.Job, f.Item, f.State, max(f.Limit, 0)}, func(rows pgx.Rows) (err error) {
+		found, err = readNotifications(rows)
+		return err
+	})
+	return found, err
+}
+
+// Backlogs returns how much waits for each target that something waits for or was given up
+// for, by target.
+func (q *DB) Backlogs(ctx context.Context) ([]queue.Backlog, error) {
+	const sql = `select target, count(*) filter (where state = 'waiting'), coalesce(min(at) filter (where state = 'waiting'), 0),
+			count(*) filter (where state = 'given up')
+		from queue.notifications where state <> 'sent' group by target order by target`
+	var all []queue.Backlog
+	err := q.query(ctx, sql, nil, func(rows pgx.Rows) error {
+		all = nil
+		var l queue.Backlog
+		var oldest int64
+		_, err := pgx.ForEachRow(rows, []any{&l.Target, &l.Waiting, &oldest, &l.GivenUp}, func() error {
+			l.Oldest = time.Time{}
+			if oldest != 0 {
+				l.Oldest = at(oldest)
+			}
+			all = append(all, l)
+			return nil
+		})
+		return err
+	})
+	return all, err
+}

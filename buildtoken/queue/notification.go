@@ -1,0 +1,254 @@
+package queue
+
+import (
+	"slices"
+	"time"
+)
+
+// Notify is a target of notifications as the configuration names it, and when it is
+// notified. Where and how to send them is not part of the queue.
+type Notify struct {
+	Name string      `json:"name"`
+	On   []Condition `json:"on"`
+}
+
+func (n Notify) equal(o Notify) bool { return n.Name == o.Name && slices.Equal(n.On, o.On) }
+
+// Condition is when a target is notified.
+type Condition string
+
+// The conditions.
+const (
+	OnQueued    Condition = "queued"
+	OnStarted   Condition = "started"
+	OnSuccess   Condition = "success"
+	OnUnstable  Condition = "unstable"
+	OnFailure   Condition = "failure"
+	OnAborted   Condition = "aborted"
+	OnNotBuilt  Condition = "not_built"
+	OnFixed     Condition = "fixed"     // success, and the last verdict was none
+	OnRegressed Condition = "regressed" // failure or unstable, and the last verdict was success
+	OnAlways    Condition = "always"    // every end
+)
+
+// Conditions returns all conditions.
+func Conditions() []Condition {
+	return []Condition{OnQueued, OnStarted, OnSuccess, OnUnstable, OnFailure, OnAborted, OnNotBuilt, OnFixed, OnRegressed, OnAlways}
+}
+
+// on returns the condition of a result.
+func on(r Result) Condition {
+	switch r {
+	case Success:
+		return OnSuccess
+	case Unstable:
+		return OnUnstable
+	case Failure:
+		return OnFailure
+	case Aborted:
+		return OnAborted
+	case NotBuilt:
+		return OnNotBuilt
+	}
+	return ""
+}
+
+// Event is what a notification reports.
+type Event string
+
+// The events.
+const (
+	EventQueued    Event = "queued"
+	EventStarted   Event = "started"
+	EventEnded     Event = "ended"
+	EventCancelled Event = "cancelled" // the item left the queue without a build
+)
+
+// Limits of notifications.
+const (
+	// KeepTrying is how long a notification is retried before it is given up.
+	KeepTrying = 72 * time.Hour
+	// MaxWaiting is the maximum number of waiting notifications of one target. Beyond
+	// that, the oldest one is given up.
+	MaxWaiting = 1000
+	// KeepSettled is how many notifications that were sent or given up are kept for each
+	// target and job.
+	KeepSettled = 30
+	// maxDeliveryError is the maximum size of [Notification.Error] in bytes.
+	maxDeliveryError = 200
+)
+
+// Delivery is the state of a notification.
+type Delivery string
+
+// The states of a notification.
+const (
+	DeliveryWaiting Delivery = "waiting"
+	DeliverySent    Delivery = "sent"
+	DeliveryGivenUp Delivery = "given up"
+)
+
+// Notification is the record that a target is to be notified, written in the commit
+// that causes it. It holds no address, secret or text; those come from the
+// configuration when it is sent.
+type Notification struct {
+	// ID is unique and grows. Receivers may use it to recognise repetitions.
+	ID int64 `json:"id"`
+	// Target is the name of the [Notify].
+	Target string `json:"target"`
+	// Job is the full name; Item is what happened to which item.
+	Job  string `json:"job"`
+	Item int64  `json:"item"`
+	// Build is the build number; 0 if there is none.
+	Build int64 `json:"build,omitempty"`
+	Event Event `json:"event"`
+	// Result is set for [EventEnded]; Turn is [OnFixed], [OnRegressed] or empty.
+	Result Result    `json:"result,omitempty"`
+	Turn   Condition `json:"turn,omitempty"`
+	// At is when it happened.
+	At time.Time `json:"at"`
+
+	State Delivery `json:"state"`
+	// Tries counts the attempts to send it.
+	Tries int `json:"tries,omitempty"`
+	// Next is when the next attempt is due, Until when the last one is.
+	Next  time.Time `json:"next"`
+	Until time.Time `json:"until"`
+	// Settled is when it was sent or given up.
+	Settled time.Time `json:"settled,omitzero"`
+	// Error is why the last attempt failed, in one line.
+	Error string `json:"error,omitempty"`
+}
+
+// Channel is the order in which notifications are sent: those of one channel one after
+// the other, different channels independently of each other.
+type Channel struct {
+	Target string
+	// Job is the full name. Where a list of channels is a filter, "" means every job.
+	Job string
+}
+
+// Channel returns the channel of the notification.
+func (n Notification) Channel() Channel { return Channel{n.Target, n.Job} }
+
+// Replaces reports whether a waiting earlier notification is obsolete once n exists: it
+// is about an earlier state of the same item.
+func (n Notification) Replaces(earlier Notification) bool {
+	return n.Channel() == earlier.Channel() && n.Item == earlier.Item && n.ID > earlier.ID
+}
+
+// notify returns a notification for each target that wants one of some conditions.
+func (l Lane) notify(now time.Time, it Item, event Event, conditions ...Condition) []Notification {
+	var all []Notification
+	for _, target := range l.Rules.Notify {
+		if slices.ContainsFunc(conditions, func(c Condition) bool { return slices.Contains(target.On, c) }) {
+			all = append(all, Notification{
+				Target: target.Name, Job: l.Job, Item: it.ID, Event: event, At: now,
+				State: DeliveryWaiting, Next: now, Until: now.Add(KeepTrying),
+			})
+		}
+	}
+	return all
+}
+
+// Attempt is the outcome of an attempt to send a notification.
+type Attempt struct {
+	// Error is empty if the notification was delivered. Otherwise it says why not, such
+	// as "503 Service Unavailable", without secrets and addresses.
+	Error string
+	// After is how long the receiver wants to be left alone (Retry-After).
+	After time.Duration
+	// GiveUp means that another attempt makes no sense.
+	GiveUp bool
+	// Jitter spreads the retries of many servers: a random number from 0 to 1.
+	Jitter float64
+}
+
+// backoff returns the pause after a number of failed attempts.
+func backoff(tries int) time.Duration {
+	pauses := [...]time.Duration{
+		5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour,
+		10 * time.Hour, 14 * time.Hour, 20 * time.Hour, 24 * time.Hour,
+	}
+	return pauses[min(max(tries, 1), len(pauses))-1]
+}
+
+// Settle returns the notification after an attempt to send it: sent, given up, or
+// waiting for the next attempt. The pause between attempts grows from 5 s to 24 h and
+// varies by 20 %; a receiver may ask for a longer one.
+func (n Notification) Settle(now time.Time, a Attempt) Notification {
+	n.Tries++
+	n.Error = a.Error[:min(len(a.Error), maxDeliveryError)]
+	if a.Error == "" {
+		n.State, n.Settled = DeliverySent, now
+		return n
+	}
+	pause := time.Duration(float64(backoff(n.Tries)) * (0.8 + 0.4*min(max(a.Jitter, 0), 1)))
+	n.Next = now.Add(max(pause, min(a.After, 24*time.Hour)))
+	if a.GiveUp || n.Next.After(n.Until) {
+		return n.GiveUp(now, n.Error)
+	}
+	return n
+}
+
+// GiveUp returns the notification after it was given up for a reason.
+func (n Notification) GiveUp(now time.Time, reason string) Notification {
+	n.State, n.Settled, n.Error = DeliveryGivenUp, now, reason
+	return n
+}
+
+// Retry returns the notification with all attempts ahead of it again.
+func (n Notification) Retry(now time.Time) Notification {
+	n.State, n.Tries, n.Next, n.Until, n.Settled = DeliveryWaiting, 0, now, now.Add(KeepTrying), time.Time{}
+	return n
+}
+
+// Deliverable returns which waiting notifications can be sent at an instant, at most limit,
+// and when to look again (zero: only after an event). waiting is sorted by ID and must
+// contain the first waiting notification of each channel; leased are those that are
+// being sent. Of each channel, only the first one is ever returned. Channels in except
+// are left out.
+func Deliverable(now time.Time, waiting []Notification, leased func(id int64) bool, except []Channel, limit int) (due []Notification, next time.Time) {
+	seen := map[Channel]bool{}
+	for _, n := range waiting {
+		c := n.Channel()
+		if seen[c] || slices.Contains(except, c) || slices.Contains(except, Channel{Target: n.Target}) {
+			continue
+		}
+		seen[c] = true
+		switch {
+		case leased(n.ID):
+		case !n.Next.After(now) && len(due) < limit:
+			due = append(due, n)
+		case next.IsZero() || n.Next.Before(next):
+			next = n.Next
+		}
+	}
+	return due, next
+}
+
+// NotificationFilter selects notifications. Its zero value selects all.
+type NotificationFilter struct {
+	// Job and Item restrict the list, if set.
+	Job  string
+	Item int64
+	// State restricts it to one state, if set.
+	State Delivery
+	// Limit is the maximum number of notifications; 0 means no limit.
+	Limit int
+}
+
+// Fits reports whether the filter selects a notification.
+func (f NotificationFilter) Fits(n Notification) bool {
+	return (f.Job == "" || f.Job == n.Job) && (f.Item == 0 || f.Item == n.Item) && (f.State == "" || f.State == n.State)
+}
+
+// Backlog is how much waits to be sent to a target.
+type Backlog struct {
+	Target string
+	// Waiting is the number of waiting notifications, Oldest when the oldest of them happened.
+	Waiting int
+	Oldest  time.Time
+	// GivenUp is the number of notifications on record that were given up.
+	GivenUp int
+}
