@@ -275,7 +275,11 @@ func (a *App) config() buildtoken.Config {
 // starting and the database of the queue does not answer, it goes on without.
 func (a *App) Start() error {
 	_, err := a.controller()
-	if err == nil || !a.mayWait(err) {
+	if err == nil {
+		a.logReady(a.ctx)
+		return nil
+	}
+	if !a.mayWait(err) {
 		return err
 	}
 	a.log.Error("cannot open the queue yet: triggers are answered with 503 until its database answers", zap.Error(err))

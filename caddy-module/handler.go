@@ -98,7 +98,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("build_token: the app is a %T", mod)
 	}
 	root := h.tree()
-	s := &site{root: root, place: placeOf(ctx)}
+	s := &site{root: root, place: placeOf(ctx), addresses: addressesOf(ctx)}
+	if h.root.configured != "" {
+		s.addresses = []string{h.root.configured}
+	}
 	if _, err := s.jobTexts(); err != nil {
 		return fmt.Errorf("build_token: %w", err)
 	}

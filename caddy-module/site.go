@@ -20,6 +20,8 @@ type site struct {
 	texts []jobText
 	// warnings are what was found when it was loaded.
 	warnings []Warning
+	// addresses are the URLs under which it answers.
+	addresses []string
 	// place says which handler this is, for errors.
 	place string
 }

@@ -40,6 +40,7 @@ func (a *App) openLater() {
 		if err == nil {
 			a.waiting.Store(nil)
 			a.log.Info("the database of the queue answers: triggers are taken")
+			a.logReady(a.ctx)
 			return
 		}
 		a.attached.retry()

@@ -141,6 +141,10 @@ const titleNoAccess = "No access"
 
 // verdictOfType returns the verdict of errors that carry something to tell.
 func verdictOfType(err error) (Verdict, bool) {
+	if denied, ok := errors.AsType[*policy.Denied](err); ok && denied.Rule.Message != "" {
+		message := denied.Rule.Message
+		return Verdict{Status: http.StatusForbidden, Title: "Not allowed", Text: "not allowed: " + message, Help: nothingQueued}, true
+	}
 	if method, ok := errors.AsType[*MethodError](err); ok {
 		return Verdict{
 			Status: http.StatusMethodNotAllowed, Title: "Method not allowed", Text: "use " + strings.Join(method.Allow, " or "), Allow: method.Allow,
