@@ -97,8 +97,8 @@ func (c executorQueue) Finish(ctx context.Context, now time.Time, job string, nu
 	if err != nil && !elsewhere {
 		return b, err
 	}
-	c.host.RemoveLogFile(queue.Build{Item: queue.Item{Job: job}, Number: number})
 	c.changes.ended(job, number)
+	c.host.RemoveLogFile(queue.Build{Item: queue.Item{Job: job}, Number: number})
 	if err == nil {
 		c.stats.ended(b)
 		c.cleanup(ctx, b)

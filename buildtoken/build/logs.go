@@ -48,13 +48,17 @@ func (l logs) create(full string, number, limit int64) (*console.Writer, error) 
 // every server. If there is no log, OpenLog returns [console.ErrNotFound]. The
 // caller must close the reader.
 func (h *Host) OpenLog(ctx context.Context, full string, number int64, here bool) (*console.Reader, error) {
-	var r *console.Reader
-	err := console.ErrNotFound
-	if h.logs.keeper != nil && !here {
-		r, err = h.logs.shared.Open(ctx, full, number)
+	local := func() (*console.Reader, error) { return h.logs.Open(job.PathElement(full), number) }
+	if h.logs.keeper == nil {
+		return local()
 	}
-	if errors.Is(err, console.ErrNotFound) { // the keeper has no logs of builds that were imported from a file
-		r, err = h.logs.Open(job.PathElement(full), number)
+	first, second := func() (*console.Reader, error) { return h.logs.shared.Open(ctx, full, number) }, local
+	if here {
+		first, second = second, first // the build can end, and its file be removed, at any time
+	}
+	r, err := first()
+	if errors.Is(err, console.ErrNotFound) {
+		r, err = second()
 	}
 	return r, err
 }

@@ -55,18 +55,67 @@ const (
 )
 
 // May reports whether the access rules grant a right to a caller. full is the
-// job's full name; empty for what belongs to no job.
+// job's full name; empty for what belongs to no job. A request that checks more
+// than one job must use a [Checker].
 func (s *Site) May(ctx context.Context, by Caller, right Right, full string) bool {
+	return s.Checker(by).May(ctx, right, full)
+}
+
+// requestBudget bounds the cost of the access rules of one request: about 0.1 s.
+// A rule of average size costs some tens, so it is enough for many thousand jobs.
+const requestBudget = 2_000_000
+
+// Checker decides the access rules for one request. It evaluates a rule that
+// does not mention job once, whatever the number of jobs, and another one once
+// for each job. All evaluations share one budget and are denied once it is used
+// up. So a request cannot cost more because a site has many jobs, nor a stream
+// because it lasts long. A Checker must not be used concurrently.
+type Checker struct {
+	site    *Site
+	by      Caller
+	budget  policy.Budget
+	decided map[decision]bool
+}
+
+// decision is what a Checker has decided. job is empty if the rule does not
+// mention it.
+type decision struct {
+	right Right
+	job   string
+}
+
+// Checker returns a Checker for a request of a caller.
+func (s *Site) Checker(by Caller) *Checker {
+	return &Checker{site: s, by: by, budget: policy.Budget{Left: requestBudget}, decided: map[decision]bool{}}
+}
+
+// May is [Site.May] for the Checker's caller.
+func (c *Checker) May(ctx context.Context, right Right, full string) bool {
 	var p *policy.Policy
 	switch right {
 	case Read:
-		p = s.access.read
+		p = c.site.access.read
 	case Start:
-		p = s.access.build
+		p = c.site.access.build
 	case Stop:
-		p = s.access.cancel
+		p = c.site.access.cancel
 	default:
 		return false
 	}
-	return p.Decide(ctx, &policy.Input{Job: policy.JobOf(full), User: by.User, Request: by.PolicyRequest()}) == nil
+	of := decision{right: right}
+	if p.Mentions("job") {
+		of.job = full
+	}
+	if may, ok := c.decided[of]; ok {
+		return may
+	}
+	if c.budget.Left == 0 {
+		return false
+	}
+	in := policy.Input{Job: policy.JobOf(full), User: c.by.User, Request: c.by.PolicyRequest()}
+	may := p.DecideWithin(ctx, &in, &c.budget) == nil
+	if ctx.Err() == nil { // else it is not the rule's own decision
+		c.decided[of] = may
+	}
+	return may
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/policy"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
@@ -45,6 +46,9 @@ func Compile(spec Spec) (*Site, error) {
 	}
 	return c.site, nil
 }
+
+// maxMessage bounds the message of a rule, in bytes.
+const maxMessage = 300
 
 // scope is what a job inherits.
 type scope struct {
@@ -129,6 +133,7 @@ func (c *compiler) rules(where string, allow []policy.Rule) *policy.Policy {
 	rules := slices.Clone(allow)
 	for i := range rules {
 		rules[i].Name = fmt.Sprintf("%s allow %d", where, i+1)
+		rules[i].Message = queue.OneLine(rules[i].Message, maxMessage)
 	}
 	p, err := c.env.Compile(rules)
 	if err != nil {

@@ -29,7 +29,7 @@ const (
 type Rule struct {
 	Name   string // what errors and logs show, like "team/app allow 1"
 	Source string
-	// Message is for callers that the rule refuses; "" tells them no reason.
+	// Message is for a caller that the rule refuses; empty if there is none.
 	Message string
 }
 
@@ -159,10 +159,21 @@ func (e *Env) program(r Rule, checked *cel.Ast) (compiled, error) {
 	if err != nil {
 		return compiled{}, fmt.Errorf("%s%s", oneLine(err.Error()), quoted(r.Source))
 	}
-	return compiled{rule: r, program: program, loops: hasLoop(checked)}, nil
+	return compiled{rule: r, program: program, loops: hasLoop(checked), names: mentioned(checked)}, nil
 }
 
-// hasLoop says whether evaluating takes a loop: only loops look at the context.
+// mentioned returns the variables that an expression mentions.
+func mentioned(checked *cel.Ast) map[string]bool {
+	names := map[string]bool{}
+	for _, reference := range checked.NativeRep().ReferenceMap() {
+		if reference.Name != "" {
+			names[reference.Name] = true
+		}
+	}
+	return names
+}
+
+// hasLoop reports whether the evaluation takes a loop: only loops check the context.
 func hasLoop(checked *cel.Ast) bool {
 	root := ast.NavigateAST(checked.NativeRep())
 	return len(ast.MatchDescendants(root, ast.KindMatcher(ast.ComprehensionKind))) > 0

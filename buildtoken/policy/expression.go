@@ -153,7 +153,7 @@ func (x *Expression) run(ctx context.Context, in *Delivery) (ref.Val, error) {
 		defer cancel()
 		ctx = limited
 	}
-	out, err := x.compiled.run(ctx, &deliveryActivation{in})
+	out, err := x.compiled.run(ctx, &deliveryActivation{in}, nil)
 	if err != nil && errors.Is(context.Cause(ctx), errSlow) {
 		err = errSlow
 	}

@@ -4,21 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 )
 
-// ErrDenied is what every [*Denied] is.
+// ErrDenied is matched by every [*Denied].
 var ErrDenied = errors.New("policy: denied")
 
-// Denied is the answer of [Policy.Decide] when a rule did not allow. Its text is for the log; it never
-// shows the value of a parameter or a header.
+// Denied is returned by [Policy.Decide] when a rule did not allow. Its text is for the log; it never
+// contains the value of a parameter or a header. The caller may learn the Message of the rule.
 type Denied struct {
-	// Rule is the first rule that did not allow; the rules after it were not asked.
+	// Rule is the first rule that did not allow; the rules after it were not evaluated.
 	Rule Rule
-	// Err is nil when the rule said false, else why it could not be evaluated.
+	// Err is nil if the rule is false, else the reason why it could not be evaluated.
 	Err error
 }
 
@@ -36,8 +37,8 @@ func (d *Denied) Is(target error) bool { return target == ErrDenied }
 // Unwrap returns Err.
 func (d *Denied) Unwrap() error { return d.Err }
 
-// Policy is a list of compiled rules. It does not change; any number of goroutines may use it. The
-// zero value has no rules and allows everything.
+// Policy is a list of compiled rules. It is immutable and safe for concurrent use. The zero value has
+// no rules and allows everything.
 type Policy struct {
 	rules []compiled
 }
@@ -46,18 +47,40 @@ type compiled struct {
 	rule    Rule
 	program cel.Program
 	loops   bool
+	// names are the variables that the rule mentions.
+	names map[string]bool
 }
 
-// Decide asks the rules in order and returns nil if all are true, else a [*Denied] that names the
-// first that is not. When ctx ends, so does the decision, with a Denied whose Err wraps the cause.
-func (p *Policy) Decide(ctx context.Context, in *Input) error {
+// Mentions reports whether a rule mentions a variable, such as "job". If none does, the decision does
+// not depend on the variable.
+func (p *Policy) Mentions(variable string) bool {
+	return slices.ContainsFunc(p.rules, func(c compiled) bool { return c.names[variable] })
+}
+
+// Budget bounds the cost of several decisions together, as those of one request. It must not be used
+// concurrently.
+type Budget struct {
+	// Left is the cost that is left; 100 000 takes about 5 ms. The last decision can exceed it.
+	Left uint64
+}
+
+// ErrBudget is the Err of a [*Denied] when the budget is used up.
+var ErrBudget = errors.New("policy: the budget for the rules of one request is used up")
+
+// Decide evaluates the rules in order. It returns nil if all are true, else a [*Denied] with the first
+// that is not. If ctx ends, it returns a Denied whose Err wraps the cause.
+func (p *Policy) Decide(ctx context.Context, in *Input) error { return p.DecideWithin(ctx, in, nil) }
+
+// DecideWithin is [Policy.Decide] within a budget, from which it takes the cost. Once that is used up,
+// it returns a [*Denied] whose Err is [ErrBudget]. Nil means no budget.
+func (p *Policy) DecideWithin(ctx context.Context, in *Input, budget *Budget) error {
 	if len(p.rules) == 0 {
 		return nil
 	}
 	vars := &activation{in: in}
 	for i := range p.rules {
 		r := &p.rules[i]
-		allowed, err := r.evaluate(ctx, vars)
+		allowed, err := r.evaluate(ctx, vars, budget)
 		if err != nil {
 			return &Denied{Rule: r.rule, Err: withoutValues(err, in)}
 		}
@@ -69,24 +92,33 @@ func (p *Policy) Decide(ctx context.Context, in *Input) error {
 }
 
 // run evaluates the expression.
-func (c *compiled) run(ctx context.Context, vars cel.Activation) (ref.Val, error) {
+func (c *compiled) run(ctx context.Context, vars cel.Activation, budget *Budget) (ref.Val, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	// Without a loop nothing would look at the context, and handing it over takes a fifth of the time.
+	if budget != nil && budget.Left == 0 {
+		return nil, ErrBudget
+	}
+	// Only a loop checks the context, and passing it on takes a fifth of the time.
 	var out ref.Val
+	var details *cel.EvalDetails
 	var err error
 	if c.loops {
-		out, _, err = c.program.ContextEval(ctx, vars)
+		out, details, err = c.program.ContextEval(ctx, vars)
 	} else {
-		out, _, err = c.program.Eval(vars)
+		out, details, err = c.program.Eval(vars)
+	}
+	if budget != nil && details != nil {
+		if cost := details.ActualCost(); cost != nil {
+			budget.Left -= min(budget.Left, max(1, *cost))
+		}
 	}
 	return out, err //nolint:wrapcheck // the callers leave the values out of it
 }
 
 // evaluate runs an expression of type bool.
-func (c *compiled) evaluate(ctx context.Context, vars cel.Activation) (bool, error) {
-	out, err := c.run(ctx, vars)
+func (c *compiled) evaluate(ctx context.Context, vars cel.Activation, budget *Budget) (bool, error) {
+	out, err := c.run(ctx, vars, budget)
 	switch {
 	case err != nil:
 		return false, err

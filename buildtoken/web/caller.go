@@ -89,7 +89,10 @@ func (q *Request) Release() { q.rules = nil }
 // May reports whether the access rules give the caller a right to a job; "" asks about
 // what belongs to no job.
 func (q *Request) May(right definition.Right, full string) bool {
-	return q.Definition.May(q.R.Context(), q.Caller(), right, full)
+	if q.access == nil {
+		q.access = q.Definition.Checker(q.Caller())
+	}
+	return q.access.May(q.R.Context(), right, full)
 }
 
 // MayRead reports whether the caller may read a job; "" is what belongs to no job.

@@ -82,6 +82,7 @@ type Request struct {
 	w      http.ResponseWriter
 	root   string
 	caller *definition.Caller
+	access *definition.Checker
 	rules  *policy.Request // what rules see of the request, once one has asked
 }
 

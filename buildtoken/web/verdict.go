@@ -115,6 +115,9 @@ func VerdictOf(err error) Verdict {
 	case errors.Is(err, token.ErrMismatch), errors.Is(err, token.ErrExpired):
 		return Verdict{Status: http.StatusForbidden, Title: titleNoAccess, Text: "invalid token"}
 	case errors.Is(err, policy.ErrDenied):
+		if denied, ok := errors.AsType[*policy.Denied](err); ok && denied.Rule.Message != "" {
+			return Verdict{Status: http.StatusForbidden, Title: "Not allowed", Text: denied.Rule.Message, Help: nothingQueued}
+		}
 		return Verdict{Status: http.StatusForbidden, Title: "Not allowed", Text: "not allowed", Help: "A rule does not allow a build with these values now. " + nothingQueued}
 	case errors.Is(err, buildtoken.ErrNotGranted), errors.Is(err, ErrForbidden):
 		return Verdict{Status: http.StatusForbidden, Title: titleNoAccess, Text: "not allowed"}

@@ -33,6 +33,7 @@ func notFromRequests() map[string]string {
 		"token.ErrDuplicate":    configuration,
 		"policy.ErrBadRule":     configuration,
 		"policy.ErrBadCase":     "of the command that tests rules",
+		"policy.ErrBudget":      "a right that is not granted",
 		"console.ErrNotFound":   "the controller makes it queue.ErrNotFound",
 		"queue.RepeatedError":   "the controller answers with what it repeats",
 		"vault.ErrWrongKey":     "ends a build, not a request",

@@ -1,0 +1,83 @@
+package build_test
+
+import (
+	"context"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken/build"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/vault"
+)
+
+// keeper keeps one log in memory.
+type keeper struct {
+	// mu guards the following.
+	mu       sync.Mutex
+	text     []byte
+	complete bool
+}
+
+func (k *keeper) AppendLog(_ context.Context, _ string, _, _ int64, p []byte, last bool) (int64, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.text, k.complete = append(k.text, p...), last
+	return int64(len(k.text)), nil
+}
+
+func (k *keeper) LogState(context.Context, string, int64) (int64, bool, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return int64(len(k.text)), k.complete, nil
+}
+
+func (k *keeper) ReadLog(_ context.Context, _ string, _, offset int64, p []byte) (int, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return copy(p, k.text[offset:]), nil
+}
+
+func (*keeper) DropLogs(context.Context, string, int64) error { return nil }
+
+// A reader that took a build for a running one still finds its log when the end
+// of the build comes before it opens the file.
+func TestLogIsFoundWhileItsBuildEnds(t *testing.T) {
+	v, err := vault.New(vault.NewKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := build.NewHost(build.Options{Dir: t.TempDir(), Vault: v, Logs: new(keeper), Log: zap.NewNop})
+	b := queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 1}
+	app := &build.Job{Job: &job.Job{FullName: "app"}, Runner: ends{Outcome: runner.Success}}
+	if result, reason := h.Run(t.Context(), app, b); result != queue.Success {
+		t.Fatalf("Run = %s, %s", result, reason)
+	}
+	if err := h.CompleteLog(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	for _, removed := range []bool{false, true} {
+		if removed {
+			h.RemoveLogFile(b)
+		}
+		for _, here := range []bool{false, true} {
+			r, err := h.OpenLog(t.Context(), "app", 1, here)
+			if err != nil {
+				t.Errorf("OpenLog(here=%v) with its file removed=%v = %v", here, removed, err)
+				continue
+			}
+			text, err := io.ReadAll(io.NewSectionReader(r, 0, r.Size()))
+			if err := r.Close(); err != nil {
+				t.Error(err)
+			}
+			if err != nil || !strings.HasSuffix(string(text), "Finished: SUCCESS\n") {
+				t.Errorf("log (here=%v, removed=%v) = %q, %v, want all of it", here, removed, text, err)
+			}
+		}
+	}
+}
