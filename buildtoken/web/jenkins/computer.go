@@ -19,7 +19,8 @@ func (r *reader) serveComputer(rest web.Path) error {
 	}
 	name := rest.At(0)
 	return r.export(rest.From(1), func(v *view) object {
-		if name != builtIn && name != "(master)" && name != v.ctl.Name() {
+		// Some clients request a node by its displayName, as python-jenkins 1.4.0 does.
+		if name != builtIn && name != "(master)" && name != v.ctl.Name() && name != v.displayName() {
 			v.note(web.ErrNotFound)
 			return nil
 		}
@@ -53,16 +54,12 @@ func (v *view) computer() object {
 	for _, b := range busy {
 		executors[b.Executor] = v.executor(b.Executor, &b)
 	}
-	name := v.ctl.Name()
-	if name == buildtoken.DefaultNode {
-		name = "Built-In Node"
-	}
 	return object{
 		{"_class", "hudson.model.Hudson$MasterComputer"},
 		{"actions", []any{}},
 		{"assignedLabels", []any{object{{"name", "built-in"}}}},
 		{"description", "the built-in node"},
-		{"displayName", name},
+		{"displayName", v.displayName()},
 		{"executors", executors},
 		{"icon", "symbol-computer"},
 		{"idle", len(busy) == 0},
@@ -76,6 +73,14 @@ func (v *view) computer() object {
 		{"oneOffExecutors", []any{}},
 		{"temporarilyOffline", false},
 	}
+}
+
+// displayName is the name of this server as clients and people see it.
+func (v *view) displayName() string {
+	if name := v.ctl.Name(); name != buildtoken.DefaultNode {
+		return name
+	}
+	return "Built-In Node"
 }
 
 // executor is one executor; b is the build that it runs, nil if it is idle.

@@ -2,6 +2,7 @@
 
 import pathlib
 import unittest
+from urllib.parse import urlsplit
 
 import jenkins
 import requests
@@ -29,13 +30,25 @@ def client(user, root="", password=None):
 class TestServer(unittest.TestCase):
     """The first examples of the client's manual."""
 
-    def test_user(self):
+    def test_user_and_version(self):
         bob = client("bob")
         self.assertEqual(bob.get_whoami()["fullName"], "bob")
+        self.assertRegex(bob.get_version(), r"^\d+\.\d+")
+        self.assertTrue(bob.wait_for_normal_op(PATIENCE))
 
     def test_wrong_password(self):
         with self.assertRaises(jenkins.JenkinsException):
             client("alice", password="guess").get_info()
+
+    def test_nodes(self):
+        bob = client("bob")
+        nodes = bob.get_nodes()
+        self.assertEqual([n["offline"] for n in nodes], [False])
+        info = bob.get_node_info(nodes[0]["name"])
+        self.assertEqual(info["numExecutors"], 8)
+        self.assertEqual(len(info["executors"]), 8)
+        with self.assertRaises(jenkins.JenkinsException):
+            bob.get_node_info("nothing")
 
 
 class Flow:
@@ -116,14 +129,18 @@ class Flow:
         self.assertEqual(self.ended(name, number)["result"], "FAILURE")
         self.assertEqual(self.alice.get_job_info(name)["lastFailedBuild"]["number"], number)
 
-    def test_running_build_is_stopped(self):
+    def test_running_build_is_listed_and_stopped(self):
         name = self.folder + "sleep"
         number = self.started(self.alice.build_job(name))
         self.addCleanup(self.alice.stop_build, name, number)
+        url = f"{self.url('sleep')}{number}/"
+        running = [b for b in self.bob.get_running_builds() if urlsplit(b["url"]).path == urlsplit(url).path]
+        self.assertEqual([b["number"] for b in running], [number])
         with self.assertRaises(jenkins.JenkinsException):
             self.bob.stop_build(name, number)
         self.alice.stop_build(name, number)
         self.assertEqual(self.ended(name, number)["result"], "ABORTED")
+        self.assertNotIn(url, [b["url"] for b in self.bob.get_running_builds()])
 
     def test_log_of_a_running_build(self):
         name = self.folder + "gate"
