@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -64,7 +65,7 @@ func (v *visit) stream(load loader) error {
 	return nil
 }
 
-// watched loads a page, and says when to do it again.
+// watched loads a page, and sets when to load it again.
 func (v *visit) watched(load loader) (*page, error) {
 	changed := v.ctl.Watch()
 	pg, err := load(v)
@@ -76,13 +77,14 @@ func (v *visit) watched(load loader) (*page, error) {
 
 // follow sends what is new until there is nothing more to come.
 func (v *visit) follow(ctx context.Context, out *web.Events, load loader, pg *page, logEnded <-chan struct{}) {
-	sent := map[string]string{}
+	sent := map[string]*content{}
+	has := v.has()
 	for {
 		if pg.redirect != "" {
 			_ = out.SendJSON("go", "", pg.redirect) // it is the last thing to say
 			return
 		}
-		if v.sendNew(out, pg, sent) != nil {
+		if v.sendNew(out, pg, sent, has) != nil {
 			return
 		}
 		rest := min(restFactor*time.Since(v.Now), mostRest)
@@ -128,7 +130,7 @@ func (v *visit) wait(ctx context.Context, changed <-chan struct{}, due time.Time
 	return v.pause(ctx, rest)
 }
 
-// pause waits, and says false when the stream has to end.
+// pause waits. It reports false when the stream has to end.
 func (v *visit) pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -144,14 +146,14 @@ func (v *visit) pause(ctx context.Context, d time.Duration) bool {
 
 // pageEvent is what is new on a page.
 type pageEvent struct {
-	Title   string     `json:"title"`
-	Say     string     `json:"say"`
-	Regions []rendered `json:"regions"`
+	Title   string   `json:"title"`
+	Say     string   `json:"say"`
+	Regions []update `json:"regions"`
 }
 
-// sendNew sends the regions that differ from what was sent. The first time it
-// sends all: only the client knows what it has.
-func (v *visit) sendNew(out *web.Events, pg *page, sent map[string]string) error {
+// sendNew sends what differs from what the client has: sent holds what it was sent, has
+// the hashes of the regions that it came with.
+func (v *visit) sendNew(out *web.Events, pg *page, sent map[string]*content, has map[string]string) error {
 	e := pageEvent{Title: pg.Title, Say: pg.Say}
 	for _, r := range pg.Regions {
 		if r.Static {
@@ -161,16 +163,32 @@ func (v *visit) sendNew(out *web.Events, pg *page, sent map[string]string) error
 		if err != nil {
 			return fmt.Errorf("pages: stream: %w", err)
 		}
-		if sent[r.Name] == done.Hash {
+		before := sent[r.Name]
+		if before != nil && before.hash == done.Hash {
 			continue
 		}
-		sent[r.Name] = done.Hash
-		e.Regions = append(e.Regions, done)
+		var u update
+		u, sent[r.Name] = difference(before, done)
+		if before == nil && has[r.Name] == done.Hash {
+			continue // nothing has changed since the page was made
+		}
+		e.Regions = append(e.Regions, u)
 	}
 	if e.Regions == nil {
 		return nil
 	}
 	return out.SendJSON("page", "", e)
+}
+
+// has returns the hashes of the regions that the client shows, by name, from the
+// parameter has: NAME:HASH,NAME:HASH.
+func (v *visit) has() map[string]string {
+	has := map[string]string{}
+	for pair := range strings.SplitSeq(v.R.URL.Query().Get("has"), ",") {
+		name, hash, _ := strings.Cut(pair, ":")
+		has[name] = hash
+	}
+	return has
 }
 
 // startOf is where in a log a client wants to go on: behind the last event

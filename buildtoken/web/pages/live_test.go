@@ -64,14 +64,19 @@ func names(t *testing.T, events []event) []string {
 		case "page":
 			var page struct {
 				Say     string
-				Regions []struct{ Name, Hash, HTML string }
+				Regions []struct {
+					Name, Hash string
+					HTML       *string
+					Rows       []struct{ Key, HTML string }
+					Keys       [][]string
+				}
 			}
 			if err := json.Unmarshal([]byte(e.data), &page); err != nil {
 				t.Fatal(err)
 			}
 			for _, r := range page.Regions {
 				text += " " + r.Name
-				if r.Hash == "" || r.HTML == "" && r.Name != "jobqueue" { // which is not there while it is empty
+				if r.Hash == "" || r.HTML == nil && r.Rows == nil && r.Keys == nil {
 					t.Errorf("region %s is empty", r.Name)
 				}
 			}
@@ -132,6 +137,29 @@ func TestQueueIsFollowed(t *testing.T) {
 		s.streams(out, "page queue: 1 item queued")
 		if s.page("/queue/") == "" {
 			s.Error("no page")
+		}
+	})
+}
+
+// TestChangeOfOneRowSendsOneRow keeps a page of many jobs cheap to follow.
+func TestChangeOfOneRowSendsOneRow(t *testing.T) {
+	spec := tree()
+	for i := range 300 {
+		spec.Root.Jobs = append(spec.Root.Jobs, at(fmt.Sprintf("many-%d", i), spec.Root.Jobs[0].Runner))
+	}
+	onSite(t, spec, func(s *site) {
+		html := s.page("/")
+		_, hash, _ := strings.Cut(html, `data-region="jobs" data-hash="`)
+		hash, _, _ = strings.Cut(hash, `"`)
+		out, _, stop := s.open("/queue/-/events/?has=jobs:"+hash, "alice")
+		defer stop()
+		s.streams(out) // the client has it all
+		s.triggerIn("many-7", "1h")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		text := out.drain()
+		if len(text) > 2048 || !strings.Contains(text, "many-7") {
+			s.Errorf("one job of 300 has changed: %d bytes were sent, want at most 2048 with that job:\n%.3000s", len(text), text)
 		}
 	})
 }

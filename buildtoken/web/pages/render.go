@@ -79,10 +79,10 @@ type region struct {
 
 // rendered is a region as HTML. Hash stands for it.
 type rendered struct {
-	Name   string        `json:"name"`
-	Hash   string        `json:"hash"`
-	HTML   template.HTML `json:"html"`
-	Static bool          `json:"-"`
+	Name   string
+	Hash   string
+	HTML   template.HTML
+	Static bool
 }
 
 func (v *visit) region(r region) (rendered, error) {
@@ -90,11 +90,16 @@ func (v *visit) region(r region) (rendered, error) {
 	if err := v.kit.templates.ExecuteTemplate(&b, r.Name, r.Data); err != nil {
 		return rendered{}, err
 	}
-	sum := sha256.Sum256(b.Bytes())
 	return rendered{
-		Name: r.Name, Hash: hex.EncodeToString(sum[:8]), Static: r.Static,
+		Name: r.Name, Hash: digest(b.String()), Static: r.Static,
 		HTML: template.HTML(b.String()), //nolint:gosec // it comes out of html/template
 	}, nil
+}
+
+// digest returns a short text that stands for a piece of HTML.
+func digest(html string) string {
+	sum := sha256.Sum256([]byte(html))
+	return hex.EncodeToString(sum[:8])
 }
 
 // frame is what the layout is made of.

@@ -46,23 +46,129 @@
   const announcer = document.querySelector('[data-announce]');
   let said = document.body.dataset.say;
 
-  // key finds the same element again in new markup.
-  const key = (e) => (e && e.id ? `#${CSS.escape(e.id)}` : e && e.getAttribute('href') ? `a[href="${CSS.escape(e.getAttribute('href'))}"]` : '');
+  // A region shows what is wanted, which is what the server sent last. While the pointer, the
+  // focus or a selection is on one of its rows, that row does not move: others change in place,
+  // new ones appear below it only, and those that are gone stay, marked. A click hits what it
+  // was aimed at.
+  const wanted = new Map(); // by region element
+  let pointed = null; // what the mouse is on
+  let pressed = null; // what a button or finger is down on
 
-  const replace = ({ name, hash, html }) => {
-    const region = document.querySelector(`[data-region="${CSS.escape(name)}"]`);
-    if (!region || region.dataset.hash === hash) return;
-    const focused = region.contains(document.activeElement) ? key(document.activeElement) : '';
-    // The markup comes out of the same templates as the page.
-    const parsed = new DOMParser().parseFromString(html, 'text/html');
-    tick(parsed);
-    region.replaceChildren(...parsed.body.childNodes);
-    region.dataset.hash = hash;
-    if (!focused) return;
-    const again = region.querySelector(focused);
-    if (again) again.focus({ preventScroll: true });
-    else document.getElementById('main').focus({ preventScroll: true });
+  const keyOf = (node) => (node.nodeType === Node.ELEMENT_NODE && node.dataset.key) || '';
+
+  const rows = (e) => [...e.querySelectorAll('[data-key]')];
+
+  // anchorOf returns the row of a region that must not move, or null.
+  const anchorOf = (region) => {
+    const row = (e) => (e && region.contains(e) && e.closest('[data-key]')) || null;
+    const selection = getSelection();
+    const focused = row(document.activeElement);
+    const want = wanted.get(region);
+    return row(pressed) || row(pointed) || (selection.isCollapsed ? null : row(selection.anchorNode.parentElement))
+      || (want && focused && rows(want).some((r) => keyOf(r) === keyOf(focused)) ? focused : null);
   };
+
+  // morph makes shown look like next, and leaves alone what is equal. With an anchor, rows
+  // keep their places.
+  const morph = (shown, next, anchor) => {
+    if (shown.nodeType !== Node.ELEMENT_NODE) {
+      if (shown.nodeValue !== next.nodeValue) shown.nodeValue = next.nodeValue;
+      return;
+    }
+    if (shown.isEqualNode(next)) return;
+    const folds = shown.nodeName === 'DETAILS'; // the reader opens and closes these
+    for (const { name } of [...shown.attributes]) if (!next.hasAttribute(name) && !(folds && name === 'open')) shown.removeAttribute(name);
+    for (const { name, value } of next.attributes) if (shown.getAttribute(name) !== value && !(folds && name === 'open')) shown.setAttribute(name, value);
+    const keyed = new Map([...shown.children].filter(keyOf).map((c) => [keyOf(c), c]));
+    if (anchor && keyed.size) {
+      let below = false;
+      let last = null;
+      for (const child of next.children) {
+        const match = keyed.get(keyOf(child));
+        if (match) morph(match, child, anchor);
+        else if (below) last.after(child.cloneNode(true));
+        below ||= match === anchor;
+        last = match || (below ? last.nextElementSibling : last);
+        keyed.delete(keyOf(child));
+      }
+      for (const row of keyed.values()) {
+        row.classList.add('gone');
+        row.querySelectorAll('button').forEach((b) => { b.disabled = true; });
+      }
+      return;
+    }
+    let at = shown.firstChild;
+    for (const child of next.childNodes) {
+      const key = keyOf(child);
+      let match = null;
+      if (key) match = keyed.get(key);
+      else if (at && !keyOf(at) && at.nodeName === child.nodeName && (at.id || '') === (child.id || '')) match = at;
+      if (!match) {
+        shown.insertBefore(child.cloneNode(true), at);
+        continue;
+      }
+      if (match === at) at = at.nextSibling;
+      else shown.insertBefore(match, at);
+      match.classList?.remove('gone');
+      morph(match, child, anchor);
+    }
+    while (at) {
+      const rest = at.nextSibling;
+      at.remove();
+      at = rest;
+    }
+  };
+
+  // settle shows what is wanted, as far as it may.
+  const settle = (region) => {
+    const want = wanted.get(region);
+    if (!want) return;
+    const anchor = anchorOf(region);
+    const before = document.activeElement;
+    const scroll = document.documentElement.style;
+    scroll.overflowAnchor = 'none';
+    morph(region, want, anchor);
+    scroll.overflowAnchor = '';
+    if (!anchor || region.isEqualNode(want)) wanted.delete(region);
+    region.classList.toggle('held', wanted.has(region));
+    if (before !== document.activeElement && !document.contains(before)) document.getElementById('main').focus({ preventScroll: true });
+  };
+
+  const parse = (html) => new DOMParser().parseFromString(html, 'text/html').body;
+  // The markup comes out of the same templates as the page.
+  const replace = ({ name, hash, html, rows: changed, keys }) => {
+    const region = document.querySelector(`[data-region="${CSS.escape(name)}"]`);
+    if (!region || (region.dataset.hash === hash && !wanted.has(region))) return;
+    const want = wanted.get(region) || region.cloneNode(true);
+    want.classList.remove('held');
+    want.dataset.hash = hash;
+    if (html !== undefined) want.replaceChildren(...parse(html).childNodes);
+    const byKey = new Map(rows(want).map((r) => [keyOf(r), r]));
+    const tables = [...new Set(rows(want).map((r) => r.parentNode))];
+    for (const { key, html: text } of changed || []) {
+      const row = parse(`<table><tbody>${text}</tbody></table>`).querySelector('[data-key]');
+      byKey.get(key)?.replaceWith(row);
+      byKey.set(key, row);
+    }
+    if (keys) tables.forEach((table, i) => table.replaceChildren(...keys[i].map((key) => byKey.get(key))));
+    tick(want);
+    wanted.set(region, want);
+    settle(region);
+  };
+
+  const settleAll = () => { for (const region of [...wanted.keys()]) if (!anchorOf(region)) settle(region); };
+  document.addEventListener('pointerover', (e) => {
+    if (e.pointerType === 'mouse') pointed = e.target;
+    settleAll();
+  });
+  document.addEventListener('pointerleave', () => { pointed = null; settleAll(); });
+  document.documentElement.addEventListener('mouseleave', () => { pointed = null; settleAll(); });
+  document.addEventListener('pointerdown', (e) => { pressed = e.target; });
+  for (const end of ['pointerup', 'pointercancel']) {
+    document.addEventListener(end, () => setTimeout(() => { pressed = null; settleAll(); })); // the click comes first
+  }
+  document.addEventListener('focusout', () => setTimeout(settleAll));
+  document.addEventListener('selectionchange', () => { if (getSelection().isCollapsed) settleAll(); });
 
   const show = (text, lost) => {
     indicator.hidden = text === '';
@@ -87,6 +193,8 @@
     disconnect();
     const log = window.buildtokenConsole;
     const url = new URL(events || streamOfLog(), location.href);
+    const has = [...document.querySelectorAll('[data-region]')].map((r) => `${r.dataset.region}:${r.dataset.hash}`);
+    url.searchParams.set('has', has.join());
     if (log) url.searchParams.set('start', String(start === undefined ? log.position() : start));
     start = undefined;
     source = new EventSource(url);
@@ -98,6 +206,7 @@
       const page = JSON.parse(e.data);
       document.title = page.title;
       page.regions.forEach(replace);
+      show(document.querySelector('.region.held') ? 'Paused while you point' : 'Live');
       if (page.say !== said) setText(announcer, page.say);
       said = page.say;
     });
