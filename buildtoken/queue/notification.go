@@ -2,6 +2,7 @@ package queue
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -178,7 +179,7 @@ func backoff(tries int) time.Duration {
 // varies by 20 %; a receiver may ask for a longer one.
 func (n Notification) Settle(now time.Time, a Attempt) Notification {
 	n.Tries++
-	n.Error = a.Error[:min(len(a.Error), maxDeliveryError)]
+	n.Error = strings.ToValidUTF8(a.Error[:min(len(a.Error), maxDeliveryError)], "")
 	if a.Error == "" {
 		n.State, n.Settled = DeliverySent, now
 		return n

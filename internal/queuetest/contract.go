@@ -42,6 +42,13 @@ func contract() []clause {
 		{"lists obey their limits", listsObeyLimits},
 		{"lanes come in the order asked for", lanesInOrder},
 		{"a clock that goes back breaks nothing", clockGoesBack},
+		{"notifications that are taken at once are sent once, in order", notificationsTakenAtOnce},
+		{"notifications are durable with what they are about", notificationsAreDurable},
+		{"notifications that wait for a target are bounded", waitingIsBounded},
+		{"notifications that were sent are bounded", settledIsBounded},
+		{"claims for remote builds and for executors do not mix", remoteClaims},
+		{"a handle is bounded and comes back", handleComesBack},
+		{"overviews of many jobs come in the order asked for", overviewsInOrder},
 		{"a closed queue says so", closedSaysSo},
 	}
 }

@@ -1,0 +1,139 @@
+package boltqueue_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// TestBackup copies a queue while triggers, builds and joins go on. What was answered
+// before is in each copy, and each copy is a whole queue.
+func TestBackup(t *testing.T) {
+	dir := t.TempDir()
+	q := open(t, boltqueue.Options{Path: filepath.Join(dir, "queue.db")})
+	schedule(t, q, request("counted", "k"))
+	ctx, cancel := context.WithCancel(t.Context())
+	var busy sync.WaitGroup
+	for caller := range 3 {
+		busy.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				job := fmt.Sprint("job", caller)
+				if _, _, err := q.Schedule(t.Context(), start, request(job, fmt.Sprint(n))); err != nil {
+					t.Errorf("Schedule: %v", err)
+				}
+				builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{caller})
+				if err != nil {
+					t.Errorf("Claim: %v", err)
+				}
+				for _, b := range builds {
+					if _, err := q.Finish(t.Context(), start, b.Item.Job, b.Number, queue.Success, ""); err != nil {
+						t.Errorf("Finish: %v", err)
+					}
+				}
+			}
+		})
+	}
+	for n := range 5 {
+		r := request(fmt.Sprint("before", n), "k")
+		r.Delay = 1 << 60 // stays queued
+		it := schedule(t, q, r)
+		schedule(t, q, r) // a count, which waits for a commit
+		path := filepath.Join(dir, fmt.Sprint("copy", n))
+		size, err := q.Backup(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(path); err != nil || info.Size() != size || info.Mode().Perm() != 0o600 {
+			t.Errorf("copy %d: %v, %v; want %d bytes that only the owner can read", n, info, err, size)
+		}
+		if err := boltqueue.Verify(path); err != nil {
+			t.Errorf("Verify of copy %d: %v", n, err)
+		}
+		restored := open(t, boltqueue.Options{Path: path})
+		if e, err := restored.Entry(t.Context(), start, it.ID); err != nil || e.Item.Triggers() != 2 {
+			t.Errorf("copy %d: item %d is %+v, %v; want it with two triggers", n, it.ID, e, err)
+		}
+		if err := restored.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cancel()
+	busy.Wait()
+}
+
+func TestBackupReplacesNothing(t *testing.T) {
+	dir := t.TempDir()
+	q := open(t, boltqueue.Options{Path: filepath.Join(dir, "queue.db")})
+	path := filepath.Join(dir, "copy")
+	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := q.Backup(t.Context(), path); !errors.Is(err, os.ErrExist) {
+		t.Errorf("Backup over a file: %v, want %v", err, os.ErrExist)
+	}
+	if got, err := os.ReadFile(path); err != nil || string(got) != "precious" {
+		t.Errorf("the file is now %q, %v", got, err)
+	}
+	if _, err := q.Backup(t.Context(), filepath.Join(dir, "missing", "copy")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("Backup into no directory: %v, want %v", err, os.ErrNotExist)
+	}
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := q.Backup(t.Context(), filepath.Join(dir, "late")); !errors.Is(err, queue.ErrClosed) {
+		t.Errorf("Backup of a closed queue: %v, want %v", err, queue.ErrClosed)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "late")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it left a file: %v", err)
+	}
+}
+
+// TestVerify damages a copy in ways in which a copy of a file in use may be damaged.
+func TestVerify(t *testing.T) {
+	path := everyKind(t)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := boltqueue.Verify(path); err != nil {
+		t.Errorf("Verify of a whole queue: %v", err)
+	}
+	page := os.Getpagesize()
+	for name, raw := range map[string][]byte{
+		"its end is missing":  whole[:len(whole)/2],
+		"only its first page": whole[:page],
+		"a page is zero":      append(append(bytes.Clone(whole[:4*page]), make([]byte, 4*page)...), whole[8*page:]...),
+		"it is empty":         nil,
+	} {
+		copied := filepath.Join(t.TempDir(), "copy.db")
+		if err := os.WriteFile(copied, raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := boltqueue.Verify(copied); !errors.Is(err, boltqueue.ErrForeign) {
+			t.Errorf("Verify where %s: %v, want %v", name, err, boltqueue.ErrForeign)
+		}
+	}
+}
+
+// A backup that is given up leaves nothing behind.
+func TestBackupGivenUp(t *testing.T) {
+	dir := t.TempDir()
+	q := open(t, boltqueue.Options{Path: filepath.Join(dir, "queue.db")})
+	enough := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(enough)
+	if _, err := q.Backup(ctx, filepath.Join(dir, "copy")); !errors.Is(err, enough) {
+		t.Errorf("Backup: %v, want %v", err, enough)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "copy")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it left a file: %v", err)
+	}
+}

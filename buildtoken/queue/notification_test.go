@@ -1,0 +1,132 @@
+package queue_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// TestConditions ends a build with each result after each verdict, and looks which of
+// targets with one condition each are notified.
+func TestConditions(t *testing.T) {
+	l := queue.Lane{Job: "j"}
+	for _, c := range queue.Conditions() {
+		l.Rules.Notify = append(l.Rules.Notify, queue.Notify{Name: string(c), On: []queue.Condition{c}})
+	}
+	for _, tt := range []struct {
+		before []queue.Result
+		result queue.Result
+		want   string
+	}{
+		{nil, queue.Success, "success always"},
+		{nil, queue.Failure, "failure always"},
+		{[]queue.Result{queue.Success}, queue.Success, "success always"},
+		{[]queue.Result{queue.Success}, queue.Failure, "failure regressed always"},
+		{[]queue.Result{queue.Success}, queue.Unstable, "unstable regressed always"},
+		{[]queue.Result{queue.Success}, queue.Aborted, "aborted always"},
+		{[]queue.Result{queue.Failure}, queue.Success, "success fixed always"},
+		{[]queue.Result{queue.Unstable}, queue.Success, "success fixed always"},
+		{[]queue.Result{queue.Failure}, queue.Failure, "failure always"},
+		{[]queue.Result{queue.Failure}, queue.Unstable, "unstable always"},
+		{[]queue.Result{queue.Failure}, queue.NotBuilt, "not_built always"},
+		{[]queue.Result{queue.Failure, queue.Aborted, queue.NotBuilt}, queue.Success, "success fixed always"},
+		{[]queue.Result{queue.Success, queue.Aborted}, queue.Failure, "failure regressed always"},
+		{[]queue.Result{queue.Aborted}, queue.Success, "success always"},
+	} {
+		s := history(t, queue.Lane{Job: "j"}, tt.before...)
+		l := l
+		l.Running = []int64{9}
+		change, err := queue.Finish(start, l, s, queue.Build{Item: queue.Item{ID: 9, Job: "j"}, Number: 9, Started: start}, tt.result, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, n := range change.Notify {
+			got = append(got, n.Target)
+			if n.Job != "j" || n.Item != 9 || n.Build != 9 || n.Event != queue.EventEnded || n.Result != tt.result || n.State != queue.DeliveryWaiting {
+				t.Errorf("notification %+v", n)
+			}
+		}
+		if strings.Join(got, " ") != tt.want {
+			t.Errorf("%s after %v notifies %v, want %s", tt.result, tt.before, got, tt.want)
+		}
+	}
+}
+
+// A build that ends after one with a higher number is old news: it turns nothing.
+func TestLateEndTurnsNothing(t *testing.T) {
+	l := queue.Lane{Job: "j", Running: []int64{1}, Rules: queue.Rules{Notify: []queue.Notify{{Name: "t", On: []queue.Condition{queue.OnFixed, queue.OnRegressed}}}}}
+	b := queue.Build{Item: queue.Item{ID: 1, Job: "j"}, Number: 3, Started: start}
+	first, err := queue.Finish(start, queue.Lane{Job: "j", Running: []int64{3}}, queue.Summary{}, b, queue.Success, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Number = 1
+	late, err := queue.Finish(start, l, *first.Summary, b, queue.Failure, "")
+	if err != nil || len(late.Notify) != 0 {
+		t.Errorf("late end: %+v, %v; want no notification", late.Notify, err)
+	}
+	if since, failing := late.Summary.FailingSince(); failing {
+		t.Errorf("failing since #%d after a late end", since.Number)
+	}
+}
+
+// TestSettle fails again and again: the pauses grow, and after three days it is over.
+func TestSettle(t *testing.T) {
+	for _, jitter := range []float64{0, 0.5, 1} {
+		now := start
+		n := queue.Notification{ID: 1, At: start, State: queue.DeliveryWaiting, Next: start, Until: start.Add(queue.KeepTrying)}
+		var pauses []time.Duration
+		for n.State == queue.DeliveryWaiting {
+			if len(pauses) > 100 {
+				t.Fatal("it is never given up")
+			}
+			now = n.Next
+			if n = n.Settle(now, queue.Attempt{Error: "503", Jitter: jitter}); n.State == queue.DeliveryWaiting {
+				pauses = append(pauses, n.Next.Sub(now))
+			}
+		}
+		want := []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour, 10 * time.Hour, 14 * time.Hour, 20 * time.Hour, 24 * time.Hour}
+		for i := range want {
+			want[i] = time.Duration(float64(want[i]) * (0.8 + 0.4*jitter))
+		}
+		if diff := cmp.Diff(want[:min(len(want), len(pauses))], pauses); diff != "" {
+			t.Errorf("pauses with jitter %v (-want +got):\n%s", jitter, diff)
+		}
+		if n.State != queue.DeliveryGivenUp || n.Error != "503" || now.Sub(start) > queue.KeepTrying {
+			t.Errorf("jitter %v: %+v, %v after it happened; want it given up within %v", jitter, n, now.Sub(start), queue.KeepTrying)
+		}
+	}
+}
+
+func TestSettleDetails(t *testing.T) {
+	n := queue.Notification{ID: 1, At: start, State: queue.DeliveryWaiting, Next: start, Until: start.Add(queue.KeepTrying)}
+	for _, tt := range []struct {
+		name  string
+		in    queue.Attempt
+		state queue.Delivery
+		next  time.Duration
+	}{
+		{"delivered", queue.Attempt{}, queue.DeliverySent, 0},
+		{"the receiver asks for a longer pause", queue.Attempt{Error: "429", After: time.Hour, Jitter: 0.5}, queue.DeliveryWaiting, time.Hour},
+		{"for a shorter one", queue.Attempt{Error: "429", After: time.Second, Jitter: 0.5}, queue.DeliveryWaiting, 5 * time.Second},
+		{"for a year", queue.Attempt{Error: "429", After: 8760 * time.Hour, Jitter: 0.5}, queue.DeliveryWaiting, 24 * time.Hour},
+		{"no other attempt makes sense", queue.Attempt{Error: "410", GiveUp: true}, queue.DeliveryGivenUp, 4 * time.Second},
+		{"jitter out of range", queue.Attempt{Error: "503", Jitter: 7}, queue.DeliveryWaiting, 6 * time.Second},
+	} {
+		if got := n.Settle(start, tt.in); got.State != tt.state || got.Next.Sub(start) != tt.next || got.Tries != 1 || got.Error != tt.in.Error {
+			t.Errorf("%s: %+v, want it %s, next after %v", tt.name, got, tt.state, tt.next)
+		}
+	}
+	if got := n.Settle(start, queue.Attempt{Error: "x" + strings.Repeat("ü", 500)}).Error; len(got) != 199 || !strings.HasPrefix("x"+strings.Repeat("ü", 500), got) {
+		t.Errorf("an error of %d bytes is kept as %q", 1000, got)
+	}
+	again := n.Settle(start, queue.Attempt{Error: "410", GiveUp: true}).Retry(start.Add(time.Hour))
+	if again.State != queue.DeliveryWaiting || again.Tries != 0 || !again.Next.Equal(start.Add(time.Hour)) || !again.Until.Equal(start.Add(time.Hour+queue.KeepTrying)) || !again.Settled.IsZero() {
+		t.Errorf("after Retry: %+v", again)
+	}
+}

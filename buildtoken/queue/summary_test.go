@@ -1,0 +1,103 @@
+package queue_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// history ends builds with some results one after the other, each after a second more than
+// the one before, and returns the summary.
+func history(t *testing.T, l queue.Lane, results ...queue.Result) queue.Summary {
+	t.Helper()
+	var s queue.Summary
+	for i, r := range results {
+		n := int64(i + 1)
+		l.Running = []int64{n}
+		b := queue.Build{Item: queue.Item{ID: n, Job: l.Job}, Number: n, Started: start}
+		change, err := queue.Finish(start.Add(time.Duration(n)*time.Second), l, s, b, r, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s = *change.Summary
+	}
+	return s
+}
+
+func TestSummary(t *testing.T) {
+	const none = int64(0)
+	ok, bad, odd, stop, not := queue.Success, queue.Failure, queue.Unstable, queue.Aborted, queue.NotBuilt
+	for _, tt := range []struct {
+		name                           string
+		results                        []queue.Result
+		successful, stable, unstable   int64
+		failed, unsuccessful, complete int64
+		failing                        int64
+		estimate                       time.Duration
+	}{
+		{"no build has ended", nil, none, none, none, none, none, none, none, -1},
+		{"a success", []queue.Result{ok}, 1, 1, none, none, none, 1, none, time.Second},
+		{"an unstable build is successful and not stable", []queue.Result{ok, odd}, 2, 1, 2, none, 2, 2, 2, 1500 * time.Millisecond},
+		{"a failure begins a streak", []queue.Result{ok, bad, bad}, 1, 1, none, 3, 3, 3, 2, time.Second},
+		{"what came to no verdict does not end it", []queue.Result{bad, stop, not, odd}, 4, none, 4, 1, 4, 4, 1, 4 * time.Second},
+		{"a success ends it", []queue.Result{bad, odd, ok}, 3, 3, 2, 1, 2, 3, none, 2500 * time.Millisecond},
+		{"only builds without a verdict", []queue.Result{stop, not}, none, none, none, none, 2, 2, none, 2 * time.Second},
+		{"the mean of the last three successes", []queue.Result{ok, ok, ok, bad, ok}, 5, 5, none, 4, 4, 5, none, 10 * time.Second / 3},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := history(t, queue.Lane{Job: "j"}, tt.results...)
+			for name, got := range map[string][2]int64{
+				"successful":   {last(s, ok, odd), tt.successful},
+				"stable":       {last(s, ok), tt.stable},
+				"unstable":     {last(s, odd), tt.unstable},
+				"failed":       {last(s, bad), tt.failed},
+				"unsuccessful": {last(s, bad, odd, stop, not), tt.unsuccessful},
+				"completed":    {last(s), tt.complete},
+			} {
+				if got[0] != got[1] {
+					t.Errorf("last %s build is %d, want %d", name, got[0], got[1])
+				}
+			}
+			if since, failing := s.FailingSince(); failing != (tt.failing > 0) || failing && since.Number != tt.failing {
+				t.Errorf("FailingSince = %d, %v, want %d", since.Number, failing, tt.failing)
+			}
+			if d, ok := s.Estimate(); ok != (tt.estimate >= 0) || ok && d != tt.estimate {
+				t.Errorf("Estimate = %v, %v, want %v", d, ok, tt.estimate)
+			}
+		})
+	}
+}
+
+func last(s queue.Summary, results ...queue.Result) int64 {
+	e, _ := s.LastWith(results...)
+	return e.Number
+}
+
+func TestSummaryIsBounded(t *testing.T) {
+	results := make([]queue.Result, 3*queue.MaxRecent)
+	for i := range results {
+		results[i] = queue.Success
+	}
+	s := history(t, queue.Lane{Job: "j"}, results...)
+	if len(s.Recent) != queue.MaxRecent || s.Recent[0].Number != int64(len(results)) || len(s.Last) != 1 {
+		t.Errorf("%d recent builds, the first #%d, %d last ones", len(s.Recent), s.Recent[0].Number, len(s.Last))
+	}
+}
+
+// A summary is shared with readers, so a decision must not change it in place.
+func TestFinishLeavesTheSummaryAlone(t *testing.T) {
+	s := history(t, queue.Lane{Job: "j"}, queue.Success, queue.Failure, queue.Success)
+	before := queue.Summary{Job: s.Job, Since: s.Since}
+	before.Recent, before.Last = append(before.Recent, s.Recent...), append(before.Last, s.Last...)
+	l := queue.Lane{Job: "j", Running: []int64{2}}
+	b := queue.Build{Item: queue.Item{ID: 2, Job: "j"}, Number: 2, Started: start}
+	if _, err := queue.Finish(start, l, s, b, queue.Success, ""); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, s); diff != "" {
+		t.Errorf("the summary was changed (-before +after):\n%s", diff)
+	}
+}

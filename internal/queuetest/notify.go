@@ -1,0 +1,336 @@
+package queuetest
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// notifies are rules under which targets are notified of every end.
+func notifies(targets ...string) queue.Rules {
+	r := queue.Rules{Concurrent: true, KeepBuilds: 5}
+	for _, target := range targets {
+		r.Notify = append(r.Notify, queue.Notify{Name: target, On: []queue.Condition{queue.OnAlways}})
+	}
+	return r
+}
+
+// end queues, starts and ends a build of each job.
+func end(t *testing.T, q Queue, key string, jobs ...string) {
+	t.Helper()
+	executors := make([]int, len(jobs))
+	for i, job := range jobs {
+		schedule(t, q, request(job, key))
+		executors[i] = i
+	}
+	builds := claim(t, q, executors...)
+	if len(builds) != len(jobs) {
+		t.Fatalf("started %d builds, want %d", len(builds), len(jobs))
+	}
+	for _, b := range builds {
+		finish(t, q, b)
+	}
+}
+
+// ended is when the builds of these tests end.
+var ended = start.Add(time.Minute)
+
+func take(t *testing.T, q Queue, limit int) []queue.Notification {
+	t.Helper()
+	due, _, err := q.TakeNotifications(t.Context(), ended, nil, limit)
+	if err != nil {
+		t.Fatalf("TakeNotifications: %v", err)
+	}
+	return due
+}
+
+func settle(t *testing.T, q Queue, id int64, a queue.Attempt) queue.Notification {
+	t.Helper()
+	n, err := q.SettleNotification(t.Context(), ended, id, a)
+	if err != nil {
+		t.Fatalf("SettleNotification(%d): %v", id, err)
+	}
+	return n
+}
+
+func notificationsTakenAtOnce(t *testing.T, _ Store, q Queue) {
+	const rounds = 4
+	jobs := []string{"a", "b", "c"}
+	rules := map[string]queue.Rules{}
+	for _, job := range jobs {
+		rules[job] = notifies("x", "y")
+	}
+	setRules(t, q, rules, 0)
+	for round := range rounds {
+		end(t, q, fmt.Sprint(round), jobs...)
+	}
+	var mu sync.Mutex
+	sent := map[queue.Channel][]int64{}
+	var left sync.WaitGroup // of all notifications
+	left.Add(rounds * len(jobs) * 2)
+	done := make(chan struct{})
+	go func() { left.Wait(); close(done) }()
+	for running := true; running; {
+		select {
+		case <-done:
+			running = false
+		default:
+			together(2, func(int) {
+				// One after the other, as a worker does; beside triggers and builds.
+				schedule(t, q, request("other", "k"))
+			})
+			for _, n := range take(t, q, 2) {
+				mu.Lock()
+				sent[n.Channel()] = append(sent[n.Channel()], n.Build)
+				mu.Unlock()
+				settle(t, q, n.ID, queue.Attempt{})
+				left.Done()
+			}
+		}
+	}
+	for c, builds := range sent {
+		if !slices.Equal(builds, []int64{1, 2, 3, 4}) {
+			t.Errorf("%s of %s heard of builds %v, want each once, in order", c.Target, c.Job, builds)
+		}
+	}
+	if len(sent) != len(jobs)*2 {
+		t.Errorf("%d channels were notified, want %d", len(sent), len(jobs)*2)
+	}
+}
+
+func notificationsAreDurable(t *testing.T, store Store, q Queue) {
+	all := queue.Rules{Notify: []queue.Notify{{Name: "t", On: queue.Conditions()}}}
+	setRules(t, q, map[string]queue.Rules{"j": all}, 0)
+	var b queue.Build
+	for _, step := range []struct {
+		name string
+		do   func()
+	}{
+		{"a queued item", func() { schedule(t, q, request("j", "k")) }},
+		{"a started build", func() { b = claim(t, q, 0)[0] }},
+		{"an end", func() { finish(t, q, b) }},
+		{"a lease", func() { take(t, q, 1) }},
+		{"a failed attempt", func() { settle(t, q, 3, queue.Attempt{Error: "503"}) }},
+		{"a notification that was sent", func() { settle(t, q, 3, queue.Attempt{}) }},
+		{"a queued item again", func() { schedule(t, q, request("j", "k")) }},
+		{"a cancelled item", func() {
+			if err := q.Cancel(t.Context(), start, "j", 2, "alice"); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"a notification that was given up", func() { settle(t, q, 5, queue.Attempt{Error: "410", GiveUp: true}) }},
+		{"a retry", func() {
+			if err := q.RetryNotification(t.Context(), ended, 5); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		select {
+		case <-q.NotificationsChanged():
+		default:
+		}
+		step.do()
+		if step.name != "a lease" {
+			select {
+			case <-q.NotificationsChanged():
+			default:
+				t.Errorf("no value of NotificationsChanged after %s", step.name)
+			}
+		}
+		after := store.Copy(t).Open(t)
+		want, wantErr := q.Notifications(t.Context(), queue.NotificationFilter{})
+		got, err := after.Notifications(t.Context(), queue.NotificationFilter{})
+		if diff := cmp.Diff(want, got); diff != "" || err != nil || wantErr != nil || len(got) == 0 {
+			t.Errorf("%s is not durable: %v, %v (-answered +after a power cut):\n%s", step.name, wantErr, err, diff)
+		}
+		select {
+		case <-after.NotificationsChanged():
+		default:
+			if slices.ContainsFunc(got, func(n queue.Notification) bool { return n.State == queue.DeliveryWaiting }) {
+				t.Errorf("no value of NotificationsChanged at the start after %s", step.name)
+			}
+		}
+		if err := after.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func waitingIsBounded(t *testing.T, _ Store, q Queue) {
+	const more = 20
+	setRules(t, q, map[string]queue.Rules{"j": notifies("full"), "k": notifies("full", "other")}, 0)
+	jobs := slices.Repeat([]string{"j"}, 100)
+	for i := range queue.MaxWaiting / len(jobs) {
+		for n := range jobs {
+			schedule(t, q, request("j", fmt.Sprint(i, " ", n)))
+		}
+		executors := make([]int, len(jobs))
+		for n := range executors {
+			executors[n] = n
+		}
+		for _, b := range claim(t, q, executors...) {
+			finish(t, q, b)
+		}
+	}
+	first := take(t, q, 1)[0] // is being sent, and so not given up
+	for i := range more {
+		end(t, q, fmt.Sprint("more ", i), "k")
+	}
+	backlogs, err := q.Backlogs(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []queue.Backlog{
+		{Target: "full", Waiting: queue.MaxWaiting, Oldest: ended, GivenUp: more},
+		{Target: "other", Waiting: more, Oldest: ended},
+	}
+	if diff := cmp.Diff(want, backlogs); diff != "" {
+		t.Errorf("Backlogs (-want +got):\n%s", diff)
+	}
+	given, err := q.Notifications(t.Context(), queue.NotificationFilter{State: queue.DeliveryGivenUp})
+	if err != nil || len(given) != more || given[more-1].ID != first.ID+1 || given[0].ID != first.ID+more {
+		t.Errorf("%d notifications were given up, %v; want the oldest %d after the one that is being sent", len(given), err, more)
+	}
+	settle(t, q, first.ID, queue.Attempt{})
+}
+
+func settledIsBounded(t *testing.T, store Store, q Queue) {
+	setRules(t, q, map[string]queue.Rules{"j": notifies("t")}, 0)
+	for i := range queue.KeepSettled + 5 {
+		end(t, q, fmt.Sprint(i), "j")
+		settle(t, q, take(t, q, 1)[0].ID, queue.Attempt{Error: "410"[:3*(i%2)], GiveUp: true})
+	}
+	check := func(q Queue) {
+		t.Helper()
+		found, err := q.Notifications(t.Context(), queue.NotificationFilter{Job: "j"})
+		if err != nil || len(found) != queue.KeepSettled || found[0].Build != queue.KeepSettled+5 {
+			t.Errorf("%d notifications on record, %v; want the last %d", len(found), err, queue.KeepSettled)
+		}
+	}
+	check(q)
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	q = store.Open(t)
+	defer q.Close()
+	check(q)
+	if two, err := q.Notifications(t.Context(), queue.NotificationFilter{Limit: 2}); err != nil || len(two) != 2 {
+		t.Errorf("Notifications with a limit of 2 = %d, %v", len(two), err)
+	}
+}
+
+func remoteClaims(t *testing.T, _ Store, q Queue) {
+	setRules(t, q, map[string]queue.Rules{"far": {Remote: true, Concurrent: true}, "near": {Concurrent: true}, "gpu": {Remote: true, Label: "gpu"}}, 0)
+	for _, job := range []string{"far", "gpu", "near"} {
+		schedule(t, q, request(job, "1"))
+	}
+	schedule(t, q, request("far", "2"))
+	for _, step := range []struct {
+		node  queue.Node
+		slots []int
+		want  []string
+	}{
+		{queue.Node{Name: "n"}, []int{0, 1, 2, 3}, []string{"near 0"}},
+		{queue.Node{Name: "n", Remote: true}, []int{5}, []string{"far 5"}},
+		{queue.Node{Name: "n", Remote: true}, []int{6, 7}, []string{"far 6"}},
+		{queue.Node{Name: "n", Labels: []string{"gpu"}}, []int{0}, nil},
+		{queue.Node{Name: "n", Labels: []string{"gpu"}, Remote: true}, []int{8}, []string{"gpu 8"}},
+	} {
+		builds, _, err := q.Claim(t.Context(), start, step.node, step.slots)
+		if err != nil {
+			t.Errorf("Claim as %+v: %v", step.node, err)
+		}
+		var got []string
+		for _, b := range builds {
+			got = append(got, fmt.Sprint(b.Item.Job, " ", b.Executor))
+		}
+		if diff := cmp.Diff(step.want, got); diff != "" {
+			t.Errorf("Claim as %+v (-want +got):\n%s", step.node, diff)
+		}
+	}
+}
+
+func handleComesBack(t *testing.T, store Store, q Queue) {
+	schedule(t, q, request("j", "k"))
+	b := claim(t, q, 0)[0]
+	handle := make([]byte, queue.MaxHandle)
+	for i := range handle {
+		handle[i] = byte(i)
+	}
+	if err := q.SetHandle(t.Context(), "j", b.Number, append(slices.Clone(handle), 0)); err == nil {
+		t.Error("a handle that is too large was stored")
+	}
+	if err := q.SetHandle(t.Context(), "j", b.Number, handle); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	q = store.Open(t)
+	defer q.Close()
+	lost, err := q.Lost(t.Context())
+	if err != nil || len(lost) != 1 || !slices.Equal(lost[0].Handle, handle) {
+		t.Fatalf("Lost = %d builds, %v; want one with its handle", len(lost), err)
+	}
+	if ended, err := q.Reclaim(t.Context(), start, "lost", func(queue.Build) bool { return true }); err != nil || len(ended) != 0 {
+		t.Fatalf("Reclaim ended %v, %v; want nothing", ended, err)
+	}
+	if _, err := q.Adopt(t.Context(), "j", b.Number, queue.Node{Name: "other"}, 3); err != nil {
+		t.Fatal(err)
+	}
+	got, err := q.Build(t.Context(), "j", b.Number)
+	if err != nil || got.Node != "other" || got.Executor != 3 || !got.Running() || !slices.Equal(got.Handle, handle) {
+		t.Errorf("adopted build %+v, %v", got, err)
+	}
+	if builds := claim(t, q, 0); len(builds) != 0 {
+		t.Errorf("Claim = %v beside an adopted build", builds)
+	}
+	if e := finish(t, q, got); e.Handle != nil {
+		t.Errorf("a build that has ended keeps its handle")
+	}
+	if got, err := q.Build(t.Context(), "j", b.Number); err != nil || got.Handle != nil || got.Result != queue.Success {
+		t.Errorf("ended build on record %+v, %v", got, err)
+	}
+}
+
+func overviewsInOrder(t *testing.T, _ Store, q Queue) {
+	setRules(t, q, map[string]queue.Rules{"a": {KeepBuilds: 2}, "b": {}, "c": {Label: "l"}}, 0)
+	for i := range 4 {
+		end(t, q, fmt.Sprint(i), "a")
+	}
+	end(t, q, "k", "b")
+	schedule(t, q, request("b", "queued"))
+	got, err := q.Overviews(t.Context(), []string{"c", "b", "a", "unknown"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lanes, err := q.Lanes(t.Context(), []string{"c", "b", "a", "unknown"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := func(numbers ...int64) (all []queue.Ended) {
+		for _, n := range numbers {
+			all = append(all, queue.Ended{Number: n, Result: queue.Success, Started: start, Took: time.Minute})
+		}
+		return all
+	}
+	want := []queue.Overview{
+		{Lane: lanes[0], Summary: queue.Summary{Job: "c"}},
+		{Lane: lanes[1], Summary: queue.Summary{Job: "b", Recent: of(1), Last: of(1), Since: of(1)[0]}, Oldest: 1},
+		{Lane: lanes[2], Summary: queue.Summary{Job: "a", Recent: of(4, 3, 2, 1), Last: of(4), Since: of(1)[0]}, Oldest: 3},
+		{Lane: lanes[3], Summary: queue.Summary{Job: "unknown"}},
+	}
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("Overviews (-want +got):\n%s", diff)
+	}
+	if none, err := q.Overviews(t.Context(), nil); err != nil || len(none) != 0 {
+		t.Errorf("Overviews of no jobs = %v, %v", none, err)
+	}
+}
