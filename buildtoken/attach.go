@@ -25,6 +25,9 @@ type Config struct {
 	// Labels are those of this server. It runs builds of jobs without a label,
 	// with one of these labels, or with the server's name as their label.
 	Labels []string
+	// RemoteBuilds is how many builds that only follow another system run at once; 0
+	// means [DefaultRemoteBuilds]. They take no executor.
+	RemoteBuilds int
 	// QueueLimit is how many items can be queued; 0 means [DefaultQueueLimit].
 	QueueLimit int
 	// OrphanTimeout is how long the queued items of a job that no server's configuration has
@@ -46,6 +49,7 @@ type Config struct {
 // Defaults of [Config].
 const (
 	DefaultExecutors       = 2
+	DefaultRemoteBuilds    = 100
 	DefaultQueueLimit      = 10_000
 	DefaultKeepBuilds      = 100
 	DefaultShutdownTimeout = 30 * time.Second
@@ -54,6 +58,7 @@ const (
 
 func (c Config) withDefaults() Config {
 	c.Executors = cmp.Or(c.Executors, DefaultExecutors)
+	c.RemoteBuilds = cmp.Or(c.RemoteBuilds, DefaultRemoteBuilds)
 	c.QueueLimit = cmp.Or(c.QueueLimit, DefaultQueueLimit)
 	c.KeepBuilds = cmp.Or(c.KeepBuilds, DefaultKeepBuilds)
 	c.ShutdownTimeout = cmp.Or(c.ShutdownTimeout, DefaultShutdownTimeout)
@@ -106,7 +111,7 @@ func (c *Controller) Attach(ctx context.Context, cfg Config) (detach func(), err
 	ctx = context.WithoutCancel(ctx)
 	// No build may start between two configurations: the old one may not have
 	// its job.
-	c.pool.Resize(0)
+	c.pool.Resize(0, 0)
 	if err := c.setRules(ctx, e); err != nil {
 		c.resume()
 		return nil, err
@@ -128,7 +133,14 @@ func (c *Controller) Attach(ctx context.Context, cfg Config) (detach func(), err
 // resume lets builds start under the effective configuration. The caller must hold mu.
 func (c *Controller) resume() {
 	if e := c.effective.Load(); !e.detached {
-		c.pool.Resize(e.Executors)
+		remote := 0 // without such jobs, looking for them costs nothing
+		for full := range e.jobs {
+			if e.buildJob(full).Remote() {
+				remote = e.RemoteBuilds
+				break
+			}
+		}
+		c.pool.Resize(e.Executors, remote)
 	}
 }
 
@@ -140,7 +152,7 @@ func (c *Controller) setRules(ctx context.Context, e *effective) error {
 		if j.Settings.KeepBuilds != nil {
 			keep = *j.Settings.KeepBuilds
 		}
-		r := queue.Rules{Concurrent: j.Concurrent, Disabled: j.Disabled, KeepBuilds: keep}
+		r := queue.Rules{Remote: e.buildJob(full).Remote(), Concurrent: j.Concurrent, Disabled: j.Disabled, KeepBuilds: keep}
 		if j.Settings.Label != nil {
 			r.Label = *j.Settings.Label
 		}
@@ -165,7 +177,7 @@ func (c *Controller) detach(ctx context.Context, e *effective) {
 	if c.effective.Load() != e {
 		return
 	}
-	c.pool.Resize(0)
+	c.pool.Resize(0, 0)
 	if len(c.attached) == 0 {
 		last := *e
 		last.detached = true

@@ -130,7 +130,7 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 	}
 	c.effective.Store(&effective{Config: Config{Log: opts.Log}.withDefaults(), detached: true})
 	host := build.Options{
-		Dir: opts.Dir, Node: opts.Node, LogLimit: max(opts.LogLimit, 0), Vault: v, Log: c.logger, LogBegun: c.logBegun,
+		Dir: opts.Dir, Node: opts.Node, LogLimit: max(opts.LogLimit, 0), Vault: v, Log: c.logger, LogBegun: c.logBegun, SetHandle: c.queue.SetHandle,
 	}
 	if shared, ok := opts.Queue.(Shared); ok {
 		c.shared, host.Logs, host.Files = shared, shared, shared
@@ -157,8 +157,8 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 }
 
 // Drain ends all work: it takes no more triggers, stops polls, waits for running
-// builds for the shutdown timeout, and stops those that still run. The queue can
-// still be read. Every call returns when no build runs any more.
+// builds for the shutdown timeout, and stops those that still run. Remote builds
+// that can be resumed after a restart are left at once. The queue can still be read. Every call returns when no build runs any more.
 func (c *Controller) Drain() {
 	c.drain.Do(func() {
 		c.mu.Lock()
@@ -167,8 +167,9 @@ func (c *Controller) Drain() {
 		last.detached = true
 		c.effective.Store(&last)
 		c.mu.Unlock()
-		c.pool.Resize(0) // polls can take a while to stop, and no build may start meanwhile
+		c.pool.Resize(0, 0) // polls can take a while to stop, and no build may start meanwhile
 		c.polls.Close(ErrShuttingDown)
+		c.host.Detach()
 		c.pool.Stop(last.ShutdownTimeout)
 		close(c.stopped)
 	})

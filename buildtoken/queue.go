@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -78,7 +79,7 @@ type executorQueue struct{ *Controller }
 func (c executorQueue) Claim(ctx context.Context, now time.Time, node queue.Node, executors []int) ([]queue.Build, time.Time, error) {
 	builds, next, err := c.queue.Claim(ctx, now, node, executors)
 	if len(builds) > 0 {
-		c.changes.started(builds)
+		c.changes.started(builds, node.Remote)
 	}
 	return builds, next, err
 }
@@ -129,8 +130,42 @@ func (c *Controller) cleanup(ctx context.Context, b queue.Build) {
 // prepare implements [executor.Prepare]: a build runs as the configuration
 // defines it that is in force when the build leaves the queue.
 func (c *Controller) prepare(b queue.Build) executor.Run {
-	j := c.effective.Load().buildJob(b.Item.Job)
-	return func(ctx context.Context) (queue.Result, string) { return c.host.Run(ctx, j, b) }
+	return c.runBuild(c.effective.Load().buildJob(b.Item.Job), b)
+}
+
+func (c *Controller) runBuild(j *build.Job, b queue.Build) executor.Run {
+	return func(ctx context.Context) (queue.Result, string) {
+		result, reason := c.host.Run(ctx, j, b)
+		if result == "" { // it goes on, and will be resumed
+			c.changes.ended(b.Item.Job, b.Number)
+		}
+		return result, reason
+	}
+}
+
+// resumable reports whether a build that an earlier process or another server
+// started can go on here: its runner saved a handle.
+func (e *effective) resumable(b queue.Build) bool {
+	j := e.buildJob(b.Item.Job)
+	return b.Handle != nil && j != nil && j.Remote()
+}
+
+// adopt goes on with builds that are resumable.
+func (c *Controller) adopt(ctx context.Context, e *effective, builds []queue.Build) {
+	node := c.node()
+	node.Remote = true
+	for _, b := range builds {
+		adopted, err := c.queue.Adopt(ctx, b.Item.Job, b.Number, node, c.changes.freeSlot())
+		if errors.Is(err, queue.ErrNotRunning) {
+			continue // it has ended, or another server was faster
+		}
+		if err != nil {
+			e.Log.Error("build cannot be resumed before the next start", zap.String("job", b.Item.Job), zap.Int64("number", b.Number), zap.Error(err))
+			continue
+		}
+		c.changes.started([]queue.Build{adopted}, true)
+		c.pool.Adopt(adopted, c.runBuild(e.buildJob(b.Item.Job), adopted))
+	}
 }
 
 // lostReason is the reason of a build whose process was killed, in its record
@@ -142,20 +177,37 @@ const lostReason = "lost: the server stopped while the build was running"
 // the next one still finds the builds and looks for the processes again.
 func (c *Controller) reclaim(ctx context.Context, e *effective) error {
 	lost, err := c.queue.Lost(ctx)
+	var kept []queue.Build
 	if err == nil {
+		lost = slices.DeleteFunc(lost, e.resumable)
 		c.host.Reap(ctx, e.Log, lost, e.buildJob)
 		c.host.ShipLost(ctx, e.Log, lost)
-		lost, err = c.queue.Reclaim(ctx, time.Now(), lostReason, nil)
+		lost, err = c.queue.Reclaim(ctx, time.Now(), lostReason, keep(e, &kept))
 	}
 	if err != nil {
 		return fmt.Errorf("buildtoken: end lost builds: %w", err)
 	}
+	c.adopt(ctx, e, kept)
 	for _, b := range lost {
 		c.changes.ended(b.Item.Job, b.Number)
 		c.changes.items.Notify(b.Item.ID)
 		c.host.EndLost(e.Log, b)
 	}
 	return nil
+}
+
+// keep returns a function that reports whether a build can go on here, and collects
+// those that can. The queue can call it again for the same build.
+func keep(e *effective, kept *[]queue.Build) func(queue.Build) bool {
+	return func(b queue.Build) bool {
+		if !e.resumable(b) {
+			return false
+		}
+		if !slices.ContainsFunc(*kept, func(k queue.Build) bool { return k.Item.ID == b.Item.ID }) {
+			*kept = append(*kept, b)
+		}
+		return true
+	}
 }
 
 // listenCutOff stops the builds of this server when other servers can regard
@@ -194,9 +246,14 @@ func (c *Controller) listenNotices() {
 // reclaimLost ends the builds of servers that are gone. If that fails, the
 // queue soon reports again that there are some.
 func (c *Controller) reclaimLost() {
-	lost, err := c.shared.ReclaimLost(context.Background(), time.Now(), nil)
+	e := c.effective.Load()
+	var kept []queue.Build
+	lost, err := c.shared.ReclaimLost(context.Background(), time.Now(), keep(e, &kept))
 	if err != nil {
 		c.logger().Error("builds of servers that are gone could not be ended", zap.Error(err))
+	}
+	if !e.detached {
+		c.adopt(context.Background(), e, kept)
 	}
 	var n queue.Notice
 	for _, b := range lost {

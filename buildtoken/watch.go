@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 
@@ -27,9 +26,13 @@ func (c *Controller) WatchBuilds(full string) (changed <-chan struct{}) {
 	return c.changes.builds.Next(full)
 }
 
-// Running returns the builds that run now on this server, by executor, those of
-// other sites included.
-func (c *Controller) Running() []queue.Build { return c.changes.runningHere() }
+// Running returns the builds that run now on the executors of this server, by
+// executor, those of other sites included.
+func (c *Controller) Running() []queue.Build { return c.changes.runningHere(false) }
+
+// RunningRemote returns the builds that this server follows on other systems. They
+// take no executor.
+func (c *Controller) RunningRemote() []queue.Build { return c.changes.runningHere(true) }
 
 // Await returns what is known of an item as soon as enough reports true for it.
 // It calls enough at once, and again when the item was started or cancelled,
@@ -117,6 +120,8 @@ type changes struct {
 	// mu guards the following.
 	mu      sync.Mutex
 	running map[buildID]queue.Build
+	// remote has those of the running builds that take no executor.
+	remote map[buildID]bool
 }
 
 type buildID struct {
@@ -124,13 +129,31 @@ type buildID struct {
 	number int64
 }
 
-// runningHere returns the running builds by executor.
-func (w *changes) runningHere() []queue.Build {
+// runningHere returns the running builds by executor, or the remote ones by slot.
+func (w *changes) runningHere(remote bool) []queue.Build {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return slices.SortedFunc(maps.Values(w.running), func(a, b queue.Build) int {
+	var builds []queue.Build
+	for id, b := range w.running {
+		if w.remote[id] == remote {
+			builds = append(builds, b)
+		}
+	}
+	slices.SortFunc(builds, func(a, b queue.Build) int {
 		return cmp.Or(cmp.Compare(a.Executor, b.Executor), cmp.Compare(a.Item.ID, b.Item.ID))
 	})
+	return builds
+}
+
+// freeSlot returns the lowest number of a slot in which no remote build runs.
+func (w *changes) freeSlot() int {
+	slot := 0
+	for _, b := range w.runningHere(true) {
+		if b.Executor == slot {
+			slot++
+		}
+	}
+	return slot
 }
 
 // runsHere reports whether a build runs on this server.
@@ -160,13 +183,16 @@ func (w *changes) configured() {
 }
 
 // started notifies of builds that were claimed on this server.
-func (w *changes) started(builds []queue.Build) {
+func (w *changes) started(builds []queue.Build, remote bool) {
 	w.mu.Lock()
 	if w.running == nil {
-		w.running = map[buildID]queue.Build{}
+		w.running, w.remote = map[buildID]queue.Build{}, map[buildID]bool{}
 	}
 	for _, b := range builds {
 		w.running[buildID{b.Item.Job, b.Number}] = b
+		if remote {
+			w.remote[buildID{b.Item.Job, b.Number}] = true
+		}
 	}
 	w.mu.Unlock()
 	w.any.Notify()
@@ -182,6 +208,7 @@ func (w *changes) ended(job string, number int64) {
 	id := buildID{job, number}
 	item := w.running[id].Item.ID
 	delete(w.running, id)
+	delete(w.remote, id)
 	w.mu.Unlock()
 	w.any.Notify()
 	w.items.Notify(item)

@@ -41,6 +41,9 @@ type App struct {
 	// How many builds run at once. Default: 2.
 	Executors int `json:"executors,omitempty"`
 
+	// How many builds that only follow another system run at once. They take no executor. Default: 100.
+	RemoteBuilds int `json:"remote_builds,omitempty"`
+
 	// How many items may be queued; further triggers are answered with 503. The
 	// last twentieth is for jobs that have nothing queued. Default: 10000.
 	QueueLimit int `json:"queue_limit,omitempty"`
@@ -184,6 +187,8 @@ func (a *App) check() error {
 		return fmt.Errorf("build_token: node: %w", a.Node.check())
 	case a.Executors < 0:
 		return fmt.Errorf("build_token: executors is %d, want at least 1", a.Executors)
+	case a.RemoteBuilds < 0:
+		return fmt.Errorf("build_token: remote_builds is %d, want at least 1", a.RemoteBuilds)
 	case a.QueueLimit < 0:
 		return fmt.Errorf("build_token: queue_limit is %d, want at least 1", a.QueueLimit)
 	case a.OrphanTimeout != nil && *a.OrphanTimeout < 0:
@@ -236,7 +241,7 @@ func (a *App) labels() []string {
 
 // config is what the controller is told.
 func (a *App) config() buildtoken.Config {
-	c := buildtoken.Config{Executors: a.Executors, QueueLimit: a.QueueLimit, Log: a.log}
+	c := buildtoken.Config{Executors: a.Executors, RemoteBuilds: a.RemoteBuilds, QueueLimit: a.QueueLimit, Log: a.log}
 	for _, s := range a.sites {
 		c.Sites = append(c.Sites, s.definition)
 	}

@@ -37,6 +37,7 @@ func parseOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //			executors <n>
 //		}
 //		executors        <n>
+//		remote_builds    <n>
 //		queue_limit      <n>
 //		orphan_timeout   <duration>
 //		keep_builds      <n>
@@ -51,7 +52,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	p := newParser(d)
 	seen := once{}
 	return block(d, func(name string) (err error) {
-		if err := seen.check(d, name, "queue", "node", "executors", "queue_limit", "orphan_timeout", "keep_builds", "shutdown_timeout", "wrong_tokens"); err != nil {
+		if err := seen.check(d, name, "queue", "node", "executors", "remote_builds", "queue_limit", "orphan_timeout", "keep_builds", "shutdown_timeout", "wrong_tokens"); err != nil {
 			return err
 		}
 		switch name {
@@ -61,6 +62,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return p.node(a, seen)
 		case "executors":
 			a.Executors, err = p.number(name, 1)
+		case "remote_builds":
+			a.RemoteBuilds, err = p.number(name, 1)
 		case "queue_limit":
 			a.QueueLimit, err = p.number(name, 1)
 		case "orphan_timeout":

@@ -180,9 +180,12 @@ func (h *HTTPRunner) Run(ctx context.Context, b runner.Build, log io.Writer) run
 	return h.runner.Run(ctx, b, log)
 }
 
+// Remote implements [runner.Remote].
+func (*HTTPRunner) Remote() {}
+
 var (
 	_ caddy.Provisioner     = (*HTTPRunner)(nil)
 	_ caddyfile.Unmarshaler = (*HTTPRunner)(nil)
-	_ runner.Runner         = (*HTTPRunner)(nil)
+	_ runner.Remote         = (*HTTPRunner)(nil)
 	_ runner.Sizer          = (*HTTPRunner)(nil)
 )

@@ -39,6 +39,8 @@ type Options struct {
 	// Log returns the logger to use now. It is required, because a Host lives
 	// longer than the configuration that names the logger.
 	Log func() *zap.Logger
+	// SetHandle stores the handle of a build that can be resumed. It is required.
+	SetHandle func(ctx context.Context, job string, number int64, handle []byte) error
 	// LogBegun, if set, is called when the log of an item's build can be read.
 	LogBegun func(item int64)
 }
@@ -50,6 +52,7 @@ type Host struct {
 	uploads uploads
 	spaces  workspaces
 	swept   sweeper
+	remotes remotes
 }
 
 // NewHost returns a Host. It does no I/O.

@@ -15,10 +15,19 @@ import (
 
 // Run runs one build to its end and returns how it ended. j is nil if the
 // configuration does not have the job any more. When ctx ends, the build is
-// stopped; the cause of ctx is the reason then.
+// stopped; the cause of ctx is the reason then. A build with a handle is resumed.
+// After [Host.Detach] the result can be empty: the build has not ended then.
 func (h *Host) Run(ctx context.Context, j *Job, b queue.Build) (queue.Result, string) {
-	about(h.opts.Log(), b).Info("build started", zap.Int("executor", b.Executor), zap.Duration("late", b.Started.Sub(b.Item.Due)))
+	if b.Handle == nil {
+		about(h.opts.Log(), b).Info("build started", zap.Int("executor", b.Executor), zap.Duration("late", b.Started.Sub(b.Item.Due)))
+	} else {
+		about(h.opts.Log(), b).Info("build resumed")
+	}
 	b.Result, b.Reason = h.runLogged(ctx, j, b)
+	if b.Result == "" {
+		about(h.opts.Log(), b).Info("build goes on, and will be resumed")
+		return "", ""
+	}
 	logEnded(h.opts.Log(), b) // not the logger from above: a build may outlive a configuration
 	return b.Result, b.Reason
 }
@@ -37,9 +46,15 @@ func logEnded(log *zap.Logger, b queue.Build) {
 // runLogged runs a build with its console log. The log is closed, with the
 // result as its last line, before the end is recorded.
 func (h *Host) runLogged(ctx context.Context, j *Job, b queue.Build) (queue.Result, string) {
-	out, err := h.logs.create(b.Item.Job, b.Number, h.opts.LogLimit)
+	open := func() (*console.Writer, error) {
+		if b.Handle != nil {
+			return h.logs.resume(ctx, b.Item.Job, b.Number, h.opts.LogLimit)
+		}
+		return h.logs.create(b.Item.Job, b.Number, h.opts.LogLimit)
+	}
+	out, err := open()
 	for h.retryLater(ctx, b, err) {
-		out, err = h.logs.create(b.Item.Job, b.Number, h.opts.LogLimit)
+		out, err = open()
 	}
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -52,16 +67,31 @@ func (h *Host) runLogged(ctx context.Context, j *Job, b queue.Build) (queue.Resu
 		h.opts.LogBegun(b.Item.ID)
 	}
 	shipped := h.ship(ctx, b)
-	writeCauses(out, b.Item)
-	result := checked(h.execute(ctx, j, b, out))
-	b.Result, b.Reason = queue.Result(result.Outcome), result.Reason
-	for _, line := range b.LastLines() {
-		out.Line(line)
+	if b.Handle == nil {
+		writeCauses(out, b.Item)
+	} else {
+		out.Line("Resumed after a restart of the server")
+	}
+	result := h.execute(ctx, j, b, out)
+	if result != (runner.Result{}) {
+		result = checked(result)
+		b.Result, b.Reason = queue.Result(result.Outcome), result.Reason
+		for _, line := range b.LastLines() {
+			out.Line(line)
+		}
+	}
+	detached := b.Result == ""
+	if detached {
+		shipped(true) // before the log looks complete
 	}
 	if err := out.Close(); err != nil {
 		about(h.opts.Log(), b).Error("console log is not complete", zap.Error(err))
 	}
-	shipped()
+	if detached {
+		h.shipPart(ctx, b)
+	} else {
+		shipped(false)
+	}
 	return b.Result, b.Reason
 }
 
@@ -154,12 +184,27 @@ func (h *Host) execute(ctx context.Context, j *Job, b queue.Build, out *console.
 	defer leave()
 	if timeout := j.Settings.Timeout; timeout != nil && *timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, *timeout, fmt.Errorf("timed out after %v", *timeout))
+		ctx, cancel = context.WithDeadlineCause(ctx, time.Now().Add(remaining(*timeout, b)), fmt.Errorf("timed out after %v", *timeout))
 		defer cancel()
 	}
+	described := h.describe(j, b, values, workspace)
 	var result runner.Result
-	if err := guard(about(h.opts.Log(), b), "runner", func() { result = j.Runner.Run(ctx, h.describe(j, b, values, workspace), out) }); err != nil {
+	if j.Remote() {
+		result, err = h.runRemote(ctx, j, b, described, out)
+	} else {
+		err = guard(about(h.opts.Log(), b), "runner", func() { result = j.Runner.Run(ctx, described, out) })
+		result = checked(result)
+	}
+	if err != nil {
 		return runner.Result{Outcome: runner.Failure, Reason: err.Error()}
 	}
 	return result
+}
+
+// remaining returns how much of its timeout a build has left: for a resumed one, the time before counts.
+func remaining(timeout time.Duration, b queue.Build) time.Duration {
+	if b.Handle == nil {
+		return timeout
+	}
+	return timeout - time.Since(b.Started)
 }

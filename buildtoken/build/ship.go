@@ -22,9 +22,10 @@ const shipTime = 10 * time.Second
 // ship copies the log of a build to the keeper while it grows. The caller must
 // call shipped when the log is complete. It blocks until the keeper has all of
 // it, or until that is not possible now; [Host.CompleteLog] copies the rest then.
-func (h *Host) ship(ctx context.Context, b queue.Build) (shipped func()) {
+// With now, shipped stops copying and must be called before the log is closed.
+func (h *Host) ship(ctx context.Context, b queue.Build) (shipped func(now bool)) {
 	if h.logs.keeper == nil {
-		return func() {}
+		return func(bool) {}
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // a stopped build has a log too
 	var shipper sync.WaitGroup
@@ -50,11 +51,32 @@ func (h *Host) ship(ctx context.Context, b queue.Build) (shipped func()) {
 			}
 		}
 	})
-	return func() {
+	return func(now bool) {
+		if now {
+			cancel()
+		}
 		limit := time.AfterFunc(shipTime, cancel)
 		shipper.Wait()
 		limit.Stop()
 		cancel()
+	}
+}
+
+// shipPart copies what there is of the log of a build that will be resumed, perhaps
+// by another server. What cannot be copied is missing there.
+func (h *Host) shipPart(ctx context.Context, b queue.Build) {
+	if h.logs.keeper == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shipTime)
+	defer cancel()
+	r, err := h.logs.Open(job.PathElement(b.Item.Job), b.Number)
+	if err == nil {
+		err = console.Ship(ctx, h.logs.keeper, r, b.Item.Job, b.Number, false)
+		_ = r.Close() // only read
+	}
+	if err != nil {
+		about(h.opts.Log(), b).Warn("a part of a log could not be copied to the queue", zap.Error(err))
 	}
 }
 

@@ -314,6 +314,42 @@ func TestAppend(t *testing.T) {
 	})
 }
 
+func TestResume(t *testing.T) {
+	dir := t.TempDir()
+	w := create(t, console.New(dir), 1, 0)
+	write(t, w, "before the rest") // never closed: the crash
+	s := console.New(dir)
+	w, err := s.Resume("app", 1, 5)
+	if err != nil {
+		t.Fatalf("Resume = %v", err)
+	}
+	if _, err := s.Resume("app", 1, 5); !errors.Is(err, console.ErrLive) {
+		t.Errorf("Resume beside a writer = %v, want ErrLive", err)
+	}
+	r, err := s.Open("app", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if r.Complete() || r.Size() != int64(len("before the rest")) {
+		t.Errorf("the resumed log is complete=%v with %d bytes, want it live with what was there", r.Complete(), r.Size())
+	}
+	w.Line("resumed")
+	write(t, w, "12345")
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := content(t, s, 1), "before the rest\nresumed\n12345"; got != want {
+		t.Errorf("log = %q, want %q", got, want)
+	}
+	if w, err = s.Resume("app", 2, 0); err != nil {
+		t.Fatalf("Resume of a log that is gone = %v, want a new one", err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestReadAt(t *testing.T) {
 	s := console.New(t.TempDir())
 	w := create(t, s, 1, 0)

@@ -62,6 +62,36 @@ func (s *Store) Create(job string, number, limit int64) (*Writer, error) {
 	return &Writer{file: f, progress: p, limit: limit, release: func() { s.release(k) }}, nil
 }
 
+// Resume continues the log of a build that goes on after a restart of the server. It is live again, and new output follows
+// what is there, on a line of its own. The limit counts only that. If there is no log, Resume creates one. A log that is
+// being written returns [ErrLive].
+func (s *Store) Resume(job string, number, limit int64) (*Writer, error) {
+	path, err := s.path(job, number)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := key{job, number}
+	if s.live[k] != nil {
+		return nil, fmt.Errorf("resume log %d of %q: %w", number, job, ErrLive)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("console: resume log: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o600) //nolint:gosec // path checks its parts
+	if err != nil {
+		return nil, fmt.Errorf("console: resume log: %w", err)
+	}
+	size, midLine, err := endOf(f)
+	if err != nil {
+		return nil, fmt.Errorf("console: resume log: %w", errors.Join(err, f.Close()))
+	}
+	p := &progress{size: size}
+	s.live[k] = p
+	return &Writer{file: f, progress: p, limit: limit, midLine: midLine, release: func() { s.release(k) }}, nil
+}
+
 func (s *Store) release(k key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,20 +125,25 @@ func (s *Store) Append(job string, number int64, lines ...string) error {
 	return nil
 }
 
-func appendLines(f *os.File, lines []string) error {
+// endOf returns the size of a log, and whether it ends in the middle of a line.
+func endOf(f *os.File) (size int64, midLine bool, err error) {
 	st, err := f.Stat()
+	if err != nil || st.Size() == 0 {
+		return 0, false, err
+	}
+	last := make([]byte, 1)
+	_, err = f.ReadAt(last, st.Size()-1)
+	return st.Size(), last[0] != '\n', err
+}
+
+func appendLines(f *os.File, lines []string) error {
+	_, midLine, err := endOf(f)
 	if err != nil {
 		return err
 	}
 	var b strings.Builder
-	if st.Size() > 0 {
-		last := make([]byte, 1)
-		if _, err := f.ReadAt(last, st.Size()-1); err != nil {
-			return err
-		}
-		if last[0] != '\n' {
-			b.WriteByte('\n')
-		}
+	if midLine {
+		b.WriteByte('\n')
 	}
 	for _, l := range lines {
 		b.WriteString(oneLine(l))

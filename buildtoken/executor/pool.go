@@ -11,6 +11,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
 // ErrShutdown is the cause with which builds are stopped when the process
@@ -18,8 +19,16 @@ import (
 var ErrShutdown = errors.New("the server was shut down")
 
 // ErrCutOff is the cause with which builds are stopped that another server may
-// take for lost.
-var ErrCutOff = errors.New("the server was cut off from the queue")
+// regard as lost. It is a [runner.ErrDetached]: another server can resume a remote
+// build.
+var ErrCutOff error = cutOff{}
+
+type cutOff struct{}
+
+func (cutOff) Error() string { return "the server was cut off from the queue" }
+
+// Is reports whether target is [runner.ErrDetached].
+func (cutOff) Is(target error) bool { return target == runner.ErrDetached }
 
 // StoppedError is the cause with which a build is stopped that somebody asked
 // to stop.
@@ -47,7 +56,8 @@ type Prepare func(b queue.Build) Run
 
 // Run runs one build to its end. When ctx ends, it stops the build and returns
 // Aborted; the cause of ctx says why. It must return only when nothing of the
-// build is left.
+// build is left. An empty result means that the build goes on elsewhere and is
+// resumed after a restart: its end is not recorded.
 type Run func(ctx context.Context) (queue.Result, string)
 
 // Options say how to start a pool.
@@ -57,6 +67,8 @@ type Options struct {
 	Node func() queue.Node
 	// Executors is how many builds run at once; 0 runs none until [Pool.Resize].
 	Executors int
+	// Remote is how many remote builds run at once, which take no executor.
+	Remote int
 	// Ended, if set, is called after a build's end was recorded, by the
 	// goroutine of that build.
 	Ended func(ctx context.Context, b queue.Build)
@@ -81,8 +93,9 @@ type Pool struct {
 	prepare Prepare
 	opts    Options
 
-	resize  chan int
+	resize  chan [2]int
 	ended   chan key
+	adopt   chan adopted
 	stop    chan struct{} // closed: claim nothing more
 	stopped chan struct{} // closed by dispatch when it returned
 	done    chan struct{} // closed by the first Stop when it returns
@@ -107,10 +120,23 @@ type key struct {
 	number int64
 }
 
-// running is a build on one of the executors.
+// The kinds of slots that builds run in.
+const (
+	local  = 0 // executors
+	remote = 1 // slots of remote builds
+)
+
+// running is a build on one of the executors, or in one of the slots of remote builds.
 type running struct {
+	kind     int
 	executor int
 	cancel   context.CancelCauseFunc
+}
+
+// adopted is a build that was started by an earlier process.
+type adopted struct {
+	build queue.Build
+	run   Run
 }
 
 // Start starts the executors. Stop ends them.
@@ -124,7 +150,7 @@ func Start(q Queue, prepare Prepare, opts Options) *Pool {
 	ctx, abort := context.WithCancelCause(context.Background())
 	p := &Pool{
 		queue: q, prepare: prepare, opts: opts,
-		resize: make(chan int), ended: make(chan key),
+		resize: make(chan [2]int), ended: make(chan key), adopt: make(chan adopted),
 		stop: make(chan struct{}), stopped: make(chan struct{}), done: make(chan struct{}),
 		all: ctx, abort: abort,
 
@@ -137,13 +163,23 @@ func Start(q Queue, prepare Prepare, opts Options) *Pool {
 	return p
 }
 
-// Resize changes how many builds may run at once, less than 1 meaning none.
-// Builds that run are not touched: with fewer executors, the surplus ends when
-// its builds end. No build starts under the old size once Resize has returned.
-// After Stop it does nothing.
-func (p *Pool) Resize(executors int) {
+// Resize changes how many builds may run at once, on executors and as remote
+// builds; less than 1 means none. Builds that run are not touched: with fewer
+// executors, the surplus ends when its builds end. No build starts under the old
+// size once Resize has returned. After Stop it does nothing.
+func (p *Pool) Resize(executors, remote int) {
 	select {
-	case p.resize <- executors:
+	case p.resize <- [2]int{executors, remote}:
+	case <-p.stopped:
+	}
+}
+
+// Adopt runs a remote build that an earlier process started, in the slot that
+// b.Executor names. Slots that are taken twice, or that are beyond the size of
+// the pool, are free again when their builds end. After Stop it does nothing.
+func (p *Pool) Adopt(b queue.Build, run Run) {
+	select {
+	case p.adopt <- adopted{b, run}:
 	case <-p.stopped:
 	}
 }
@@ -197,7 +233,7 @@ func (p *Pool) Stop(grace time.Duration) {
 // timer, and ends when stop is closed and no build is left.
 func (p *Pool) dispatch(ctx context.Context) {
 	defer close(p.stopped)
-	d := dispatcher{Pool: p, size: p.opts.Executors, busy: map[key]running{}}
+	d := dispatcher{Pool: p, size: [2]int{p.opts.Executors, p.opts.Remote}, busy: map[key]running{}}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	stop := p.stop
@@ -212,11 +248,16 @@ func (p *Pool) dispatch(ctx context.Context) {
 			if stop != nil {
 				d.size = size
 			}
+		case a := <-p.adopt:
+			if stop != nil {
+				d.start(ctx, d.untilCut(), remote, a.build, a.run)
+				d.wishes = true
+			}
 		case <-stop:
 			stop = nil
-			d.size = 0
+			d.size = [2]int{}
 		}
-		again := min(d.abortWished(ctx), d.claim(ctx))
+		again := min(d.abortWished(ctx), d.claim(ctx, local), d.claim(ctx, remote))
 		if again == never {
 			timer.Stop()
 		} else {
@@ -228,7 +269,7 @@ func (p *Pool) dispatch(ctx context.Context) {
 // dispatcher is what the dispatch goroutine owns.
 type dispatcher struct {
 	*Pool
-	size int
+	size [2]int // by kind
 	busy map[key]running
 	// wishes reports that there may be new requests to stop a build.
 	wishes bool
@@ -240,24 +281,27 @@ type dispatcher struct {
 // never is the answer of steps that only an event makes worth another try.
 const never = time.Duration(math.MaxInt64)
 
-// free are the executors without a build, lowest first.
-func (d *dispatcher) free() []int {
-	taken := map[int]bool{}
+// free returns the executors or slots without a build, lowest first.
+func (d *dispatcher) free(kind int) []int {
+	taken, busy := map[int]bool{}, 0
 	for _, r := range d.busy {
-		taken[r.executor] = true
+		if r.kind == kind {
+			taken[r.executor] = true
+			busy++
+		}
 	}
 	var free []int
-	for i := range d.size {
-		if !taken[i] && len(free)+len(d.busy) < d.size {
+	for i := range d.size[kind] {
+		if !taken[i] && len(free)+busy < d.size[kind] {
 			free = append(free, i)
 		}
 	}
 	return free
 }
 
-// claim starts what may start, and says after what time to try again.
-func (d *dispatcher) claim(ctx context.Context) time.Duration {
-	free := d.free()
+// claim starts the builds that can start, and returns after what time to try again.
+func (d *dispatcher) claim(ctx context.Context, kind int) time.Duration {
+	free := d.free(kind)
 	if len(free) == 0 {
 		return never
 	}
@@ -267,7 +311,9 @@ func (d *dispatcher) claim(ctx context.Context) time.Duration {
 	// Also of what is being claimed others may say soon that it is lost.
 	uncut := d.untilCut()
 	// A claim that was given up could still be on record: a build that nobody runs.
-	builds, next, err := d.queue.Claim(context.WithoutCancel(ctx), time.Now(), d.opts.Node(), free)
+	node := d.opts.Node()
+	node.Remote = kind == remote
+	builds, next, err := d.queue.Claim(context.WithoutCancel(ctx), time.Now(), node, free)
 	switch {
 	case errors.Is(err, queue.ErrClosed):
 		return never
@@ -277,18 +323,22 @@ func (d *dispatcher) claim(ctx context.Context) time.Duration {
 		return retryAfter
 	}
 	for _, b := range builds {
-		buildCtx, cancel := context.WithCancelCause(uncut)
-		d.busy[key{b.Item.Job, b.Number}] = running{b.Executor, cancel}
-		run := d.prepare(b)
-		d.builds.Go(func() {
-			defer cancel(nil)
-			d.build(buildCtx, ctx, b, run)
-		})
+		d.start(ctx, uncut, kind, b, d.prepare(b))
 	}
 	if next.IsZero() {
 		return never
 	}
 	return min(max(0, time.Until(next)), maxSleep)
+}
+
+// start runs a build on a goroutine, which Stop waits for.
+func (d *dispatcher) start(ctx, uncut context.Context, kind int, b queue.Build, run Run) {
+	buildCtx, cancel := context.WithCancelCause(uncut)
+	d.busy[key{b.Item.Job, b.Number}] = running{kind, b.Executor, cancel}
+	d.builds.Go(func() {
+		defer cancel(nil)
+		d.build(buildCtx, ctx, b, run)
+	})
 }
 
 // abortWished ends the builds of this pool that somebody asked to stop, and
@@ -319,8 +369,9 @@ func (d *dispatcher) abortWished(ctx context.Context) time.Duration {
 // build runs one build, records its end, and frees its executor. pool ends
 // when the pool gives up its builds.
 func (p *Pool) build(ctx, pool context.Context, b queue.Build, run Run) {
-	result, reason := run(ctx)
-	p.record(pool, b, result, reason)
+	if result, reason := run(ctx); result != "" {
+		p.record(pool, b, result, reason)
+	}
 	p.ended <- key{b.Item.Job, b.Number} // dispatch is there as long as builds are
 }
 

@@ -117,6 +117,10 @@ func (q *fakeQueue) Claim(_ context.Context, now time.Time, node queue.Node, exe
 	for i := 0; i < len(q.items); {
 		it := q.items[i]
 		l := q.lane(it.Job)
+		if l.Rules.Remote != node.Remote {
+			i++
+			continue
+		}
 		if at := queue.Next(*l, it.Due); blocked[it.Job] || at.IsZero() || at.After(now) {
 			if !blocked[it.Job] && !at.IsZero() && (next.IsZero() || at.Before(next)) {
 				next = at
@@ -194,6 +198,13 @@ func (q *fakeQueue) abort(name, by string) {
 }
 
 func buildName(b queue.Build) string { return fmt.Sprintf("%s #%d", b.Item.Job, b.Number) }
+
+// recorded returns a build as it is on record.
+func (q *fakeQueue) recorded(job string, number int64) queue.Build {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.builds[fmt.Sprintf("%s #%d", job, number)]
+}
 
 // ends says how each build ended, as "app #1 SUCCESS reason".
 func (q *fakeQueue) ends() []string {
@@ -286,7 +297,7 @@ func TestBuildsArePreparedBeforeResizeReturns(t *testing.T) {
 			for _, name := range []string{"a", "b", "c"} {
 				q.add(name, 0)
 			}
-			p.Resize(0)
+			p.Resize(0, 0)
 			if got, want := int(prepared.Load()), q.running(); got != want {
 				t.Errorf("%d builds are prepared, %d are claimed", got, want)
 			}
@@ -410,21 +421,71 @@ func TestResize(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		wantRunning(t, q, 0)
-		p.Resize(4)
+		p.Resize(4, 0)
 		wantRunning(t, q, 4)
-		p.Resize(1) // the surplus goes on
+		p.Resize(1, 0) // the surplus goes on
 		wantRunning(t, q, 4)
 		time.Sleep(10 * time.Second)
 		wantRunning(t, q, 1)
-		p.Resize(-1)
+		p.Resize(-1, 0)
 		time.Sleep(10 * time.Second)
 		wantRunning(t, q, 0)
-		p.Resize(3)
+		p.Resize(3, 0)
 		wantRunning(t, q, 1)
 		time.Sleep(10 * time.Second)
 		if got := len(q.ends()); got != 6 {
 			t.Errorf("%d builds ran, want 6", got)
 		}
+	})
+}
+
+func TestRemoteBuildsTakeNoExecutor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		for i := range 3 {
+			q.lane(fmt.Sprintf("remote%d", i)).Rules.Remote = true
+		}
+		p := executor.Start(q, takes(10*time.Second), executor.Options{Executors: 1, Remote: 2})
+		defer p.Stop(0)
+		for i := range 3 {
+			q.add(fmt.Sprintf("remote%d", i), 0)
+			q.add(fmt.Sprintf("local%d", i), 0)
+		}
+		wantRunning(t, q, 3) // two and one
+		wantEnds(t, q, "local0 #1 running ", "remote0 #1 running ", "remote1 #1 running ")
+		p.Resize(3, 2)
+		wantRunning(t, q, 5)
+		time.Sleep(10 * time.Second)
+		wantRunning(t, q, 1)
+	})
+}
+
+func TestAdoptedBuildTakesASlotAndItsEndIsRecorded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		q.lane("remote").Rules.Remote = true
+		first := executor.Start(q, unprepared(func(ctx context.Context, _ queue.Build) (queue.Result, string) {
+			<-ctx.Done()
+			return "", "" // it goes on elsewhere
+		}), executor.Options{Remote: 1})
+		q.add("remote", 0)
+		wantRunning(t, q, 1)
+		first.Stop(0)
+		wantEnds(t, q, "remote #1 running ")
+
+		q.lane("other").Rules.Remote = true
+		p := executor.Start(q, takes(time.Second), executor.Options{Remote: 1})
+		defer p.Stop(0)
+		p.Adopt(q.recorded("remote", 1), func(ctx context.Context) (queue.Result, string) { return pass(ctx, 10*time.Second) })
+		q.add("other", 0)
+		time.Sleep(10*time.Second - 1)
+		wantEnds(t, q, "remote #1 running ") // the other one waits for the slot
+		time.Sleep(time.Nanosecond)
+		synctest.Wait()
+		wantEnds(t, q, "other #1 running ", "remote #1 SUCCESS ")
+		time.Sleep(time.Second)
+		p.Stop(0)
+		p.Adopt(q.recorded("remote", 1), nil) // returns
 	})
 }
 
@@ -442,7 +503,7 @@ func TestSurplusCountsAfterResize(t *testing.T) {
 			q.add(fmt.Sprintf("job%d", i), 0)
 		}
 		wantRunning(t, q, 3)
-		p.Resize(2)
+		p.Resize(2, 0)
 		time.Sleep(15 * time.Second) // the first has ended: two are left
 		wantRunning(t, q, 2)
 		wantEnds(t, q, "job0 #1 SUCCESS ", "job1 #1 running ", "job2 #1 running ")
@@ -462,10 +523,10 @@ func TestResizeDuringStopStartsNothing(t *testing.T) {
 		wantRunning(t, q, 1)
 		go p.Stop(time.Minute)
 		synctest.Wait()
-		p.Resize(5)
+		p.Resize(5, 0)
 		wantRunning(t, q, 1)
 		p.Stop(0)
-		p.Resize(5) // returns
+		p.Resize(5, 0) // returns
 		wantEnds(t, q, "app #1 SUCCESS ")
 	})
 }

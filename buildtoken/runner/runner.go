@@ -16,6 +16,10 @@ var ErrTooLarge = errors.New("runner: too large")
 // it names the parameter, never its value.
 var ErrBadValue = errors.New("runner: bad value")
 
+// ErrDetached is the cause with which the context of a [Remote] build ends when the server stops and the build will be
+// resumed.
+var ErrDetached = errors.New("runner: the server stops, the build will be resumed")
+
 // Outcome is how a build ended.
 type Outcome string
 
@@ -64,6 +68,12 @@ type Build struct {
 	// Dir is where the build starts if the runner's configuration does not name a directory; relative to Workspace,
 	// empty for Workspace itself.
 	Dir string
+	// Handle is what the runner saved for this build before the server was restarted; nil if the build starts now. Only
+	// a [Remote] runner gets one.
+	Handle []byte
+	// Save stores a handle of at most 4 KiB durably, in the place of an earlier one. From then on a restart of the server
+	// does not end the build: it is run again with the handle. Nil if the server cannot resume builds.
+	Save func(handle []byte) error
 }
 
 // Result is how a build ended, and why.
@@ -83,6 +93,18 @@ type Runner interface {
 	// one goroutine at a time and never after it has returned. A failing log does not fail the build: the rest of the
 	// output is read and dropped. A slow log makes the build wait.
 	Run(ctx context.Context, b Build, log io.Writer) Result
+}
+
+// Remote is a [Runner] whose builds do their work on another system and only follow it here. They take no executor.
+//
+// If the runner has saved a handle when the server stops, ctx ends with [ErrDetached] as its cause. Run must then return
+// without stopping the work, and its result is ignored. After the restart, Run is called with the handle: it must follow
+// the work to its end and never start it again. Without a handle, a build that the server's end interrupts is recorded as
+// aborted.
+type Remote interface {
+	Runner
+	// Remote does nothing; it marks the runner.
+	Remote()
 }
 
 // Sizer is a [Runner] that can decide before a trigger is accepted whether it could start such a build.

@@ -60,9 +60,9 @@ func newFollow(c Follow, header []Field) (*follow, error) {
 	return f, nil
 }
 
-// params returns the parameters with the fields of the answer that the URL refers to.
-func (f *follow) params(params []runner.Param, got answer) ([]runner.Param, error) {
-	all := params[:len(params):len(params)]
+// fields returns the fields of the answer that the URL refers to.
+func (f *follow) fields(got answer) ([]runner.Param, error) {
+	var all []runner.Param
 	var body any
 	for _, name := range f.request.url.params() {
 		path, ok := strings.CutPrefix(name, responsePrefix)

@@ -8,11 +8,13 @@
 // a form. They cannot change the host, the path's structure, or the structure of the body. In a header and in a body of
 // plain text they stand as they are; a header refuses control characters.
 //
-// Stopping a build ends the request or the following. The other system is not notified.
+// Stopping a build ends the request or the following. The other system is not notified. After a restart of the server,
+// the following goes on; a request that has no answer yet is lost.
 package httprunner
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -138,15 +140,49 @@ func (r *Runner) Run(ctx context.Context, b runner.Build, log io.Writer) runner.
 	}
 	defer r.client.CloseIdleConnections()
 	out := &output{to: log}
+	if b.Handle != nil {
+		return r.resume(ctx, b, out)
+	}
 	got, result := r.send(ctx, b, out)
 	if result.Outcome != runner.Success || r.follow == nil {
 		return result
 	}
-	params, err := r.follow.params(b.Params, got)
+	fields, err := r.follow.fields(got)
 	if err != nil {
 		return failed(err)
 	}
-	return r.watch(ctx, params, out)
+	if err := save(b, fields); err != nil {
+		out.line("A restart of the server would end this build: %v", err)
+	}
+	return r.watch(ctx, append(b.Params[:len(b.Params):len(b.Params)], fields...), out)
+}
+
+// Remote implements [runner.Remote].
+func (r *Runner) Remote() {}
+
+// handle is what is saved of a build: not the parameters, among which can be passwords.
+type handle struct {
+	Fields []runner.Param `json:"fields"`
+}
+
+func save(b runner.Build, fields []runner.Param) error {
+	if b.Save == nil {
+		return nil
+	}
+	text, err := json.Marshal(handle{fields})
+	if err != nil {
+		return err
+	}
+	return b.Save(text)
+}
+
+// resume follows what an earlier process started.
+func (r *Runner) resume(ctx context.Context, b runner.Build, out *output) runner.Result {
+	var h handle
+	if err := json.Unmarshal(b.Handle, &h); err != nil || r.follow == nil {
+		return failed(errors.New("the build cannot be followed any more: the configuration of its runner has changed"))
+	}
+	return r.watch(ctx, append(b.Params[:len(b.Params):len(b.Params)], h.Fields...), out)
 }
 
 func aborted(ctx context.Context) runner.Result {
@@ -174,6 +210,6 @@ func pause(ctx context.Context, d time.Duration) bool {
 var errNotText = errors.New("want SUCCESS, UNSTABLE, FAILURE or ABORTED, or a bool")
 
 var (
-	_ runner.Runner = (*Runner)(nil)
+	_ runner.Remote = (*Runner)(nil)
 	_ runner.Sizer  = (*Runner)(nil)
 )

@@ -394,6 +394,41 @@ func TestFollowStops(t *testing.T) {
 	}
 }
 
+func TestResumedBuildIsFollowedAndNotStartedAgain(t *testing.T) {
+	var requests []string
+	base := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		requests = append(requests, r.Method+" "+r.RequestURI)
+		fmt.Fprint(w, `{"id": 7, "done": true}`)
+	})
+	config := httprunner.Config{
+		Method: "POST", URL: base + "start",
+		Follow: &httprunner.Follow{URL: base + "builds/{response.id}?v={param.V}", Done: "body.done", Every: time.Millisecond},
+	}
+	var saved []byte
+	b := runner.Build{Params: []runner.Param{{Name: "V", Value: "secret", Secret: true}}, Save: func(handle []byte) error {
+		saved = handle
+		return errors.New("the disk is full")
+	}}
+	var log strings.Builder
+	if res := newRunner(t, config).Run(t.Context(), b, &log); res.Outcome != runner.Success {
+		t.Errorf("Run = %+v, want a success although nothing could be saved", res)
+	}
+	if saved == nil || strings.Contains(string(saved), "secret") || !strings.Contains(log.String(), "A restart of the server would end this build: the disk is full\n") {
+		t.Errorf("saved %s, log %q; want a handle without the parameters, and a line about the error", saved, log.String())
+	}
+	requests, b.Handle, b.Save = nil, saved, nil
+	if res := newRunner(t, config).Run(t.Context(), b, io.Discard); res.Outcome != runner.Success {
+		t.Errorf("Run = %+v, want a success", res)
+	}
+	if diff := cmp.Diff([]string{"GET /builds/7?v=secret"}, requests); diff != "" {
+		t.Errorf("requests (-want +got):\n%s", diff)
+	}
+	config.Follow = nil
+	if res := newRunner(t, config).Run(t.Context(), b, io.Discard); res.Outcome != runner.Failure || !strings.Contains(res.Reason, "has changed") {
+		t.Errorf("Run = %+v, want a failure because there is nothing to follow any more", res)
+	}
+}
+
 func TestFollowNeedsTheFieldsOfTheAnswer(t *testing.T) {
 	base := serve(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"id": {"nested": 1}}`) })
 	for _, field := range []string{"id", "name", "id.nested.more"} {

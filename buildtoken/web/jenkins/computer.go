@@ -70,7 +70,7 @@ func (v *view) computer() object {
 		{"offline", v.ctl.ShuttingDown()},
 		{"offlineCause", nil},
 		{"offlineCauseReason", ""},
-		{"oneOffExecutors", []any{}},
+		{"oneOffExecutors", v.oneOffExecutors()},
 		{"temporarilyOffline", false},
 	}
 }
@@ -81,6 +81,15 @@ func (v *view) displayName() string {
 		return name
 	}
 	return "Built-In Node"
+}
+
+// oneOffExecutors are the remote builds, which take no executor.
+func (v *view) oneOffExecutors() []any {
+	list := []any{}
+	for i, b := range v.ctl.RunningRemote() {
+		list = append(list, v.executor(i, &b))
+	}
+	return list
 }
 
 // executor is one executor; b is the build that it runs, nil if it is idle.

@@ -1,0 +1,131 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/buildtoken/buildtoken/buildtoken/console"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+)
+
+// Remote reports whether builds of the job only follow work on another system.
+func (j *Job) Remote() bool {
+	_, ok := j.Runner.(runner.Remote)
+	return ok
+}
+
+// remotes are the builds that can be resumed after a restart of this server.
+type remotes struct {
+	// mu guards the following.
+	mu       sync.Mutex
+	detached bool
+	saved    map[*remote]bool
+}
+
+// remote is one such build.
+type remote struct{ cancel context.CancelCauseFunc }
+
+// add is called once the handle of a build is durable.
+func (r *remotes) add(b *remote) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.saved == nil {
+		r.saved = map[*remote]bool{}
+	}
+	r.saved[b] = true
+	if r.detached {
+		b.cancel(runner.ErrDetached)
+	}
+}
+
+func (r *remotes) remove(b *remote) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.saved, b)
+}
+
+// Detach ends the builds here that can be resumed after a restart, without stopping their work on other systems. Their
+// [Host.Run] returns an empty result. Builds that save a handle later are ended then.
+func (h *Host) Detach() {
+	h.remotes.mu.Lock()
+	defer h.remotes.mu.Unlock()
+	h.remotes.detached = true
+	for b := range h.remotes.saved {
+		b.cancel(runner.ErrDetached)
+	}
+}
+
+// runRemote calls a runner whose builds can be resumed. It returns the zero Result if the build was detached.
+func (h *Host) runRemote(ctx context.Context, j *Job, b queue.Build, described runner.Build, out *console.Writer) (runner.Result, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	r := &remote{cancel}
+	defer h.remotes.remove(r)
+	described.Handle = b.Handle
+	if b.Handle != nil {
+		h.remotes.add(r)
+	}
+	described.Save = func(handle []byte) error {
+		if err := h.opts.SetHandle(context.WithoutCancel(ctx), b.Item.Job, b.Number, slices.Clone(handle)); err != nil {
+			return fmt.Errorf("save the handle of a build: %w", err)
+		}
+		h.remotes.add(r)
+		return nil
+	}
+	var result runner.Result
+	err := guard(about(h.opts.Log(), b), "runner", func() { result = j.Runner.Run(ctx, described, out) })
+	if err == nil && result.Outcome == runner.Aborted && h.remotes.has(r) && errors.Is(context.Cause(ctx), runner.ErrDetached) {
+		return runner.Result{}, nil
+	}
+	return checked(result), err
+}
+
+func (r *remotes) has(b *remote) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.saved[b]
+}
+
+// resume continues the log of a build that an earlier process started. What the keeper has of it and this server has
+// not is copied here first, because offsets are the same on every server.
+func (l logs) resume(ctx context.Context, full string, number, limit int64) (*console.Writer, error) {
+	element := job.PathElement(full)
+	if l.keeper != nil {
+		if r, err := l.Open(element, number); errors.Is(err, console.ErrNotFound) {
+			if err := l.fetch(ctx, full, number); err != nil {
+				return nil, err
+			}
+		} else if err == nil {
+			_ = r.Close() // it was only looked for
+		}
+	}
+	return l.Resume(element, number, limit)
+}
+
+// fetch copies a log from the keeper to this server.
+func (l logs) fetch(ctx context.Context, full string, number int64) error {
+	w, err := l.Create(job.PathElement(full), number, 0)
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, 64<<10)
+	for offset := int64(0); err == nil; {
+		var n int
+		n, err = l.keeper.ReadLog(ctx, full, number, offset, buf)
+		if n == 0 {
+			break
+		}
+		offset += int64(n)
+		_, _ = w.Write(buf[:n]) // Close returns the first error
+	}
+	err = errors.Join(err, w.Close())
+	if err != nil {
+		_ = l.Remove(job.PathElement(full), number) // or the next try fails, as this one
+	}
+	return err
+}
