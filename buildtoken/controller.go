@@ -30,6 +30,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken/build"
+	"github.com/buildtoken/buildtoken/buildtoken/deliveries"
 	"github.com/buildtoken/buildtoken/buildtoken/executor"
 	"github.com/buildtoken/buildtoken/buildtoken/throttle"
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
@@ -78,6 +79,7 @@ type Controller struct {
 	changes changes
 	stats   stats
 	waiting waiting
+	hooked  deliveries.Log
 
 	// effective is the newest attached configuration; never nil.
 	effective atomic.Pointer[effective]
@@ -223,3 +225,6 @@ func (c *Controller) pollable(full string) *build.Job {
 	}
 	return j
 }
+
+// Deliveries returns the log of webhook deliveries.
+func (c *Controller) Deliveries() *deliveries.Log { return &c.hooked }

@@ -35,12 +35,13 @@ func floors() map[string]int {
 		"buildtoken/watch": 0,
 
 		// Small; leave no goroutine behind.
-		"buildtoken/console":  1,
-		"buildtoken/hook":     1,
-		"buildtoken/policy":   1,
-		"buildtoken/runner":   1,
-		"buildtoken/throttle": 1,
-		"buildtoken/vault":    1,
+		"buildtoken/console":    1,
+		"buildtoken/hook":       1,
+		"buildtoken/deliveries": 1,
+		"buildtoken/policy":     1,
+		"buildtoken/runner":     1,
+		"buildtoken/throttle":   1,
+		"buildtoken/vault":      1,
 
 		// Each does one thing in the world, and none knows the other.
 		"buildtoken/boltqueue":         2,
@@ -59,6 +60,7 @@ func floors() map[string]int {
 
 		"buildtoken":              3, // wires the floors below
 		"buildtoken/web":          4, // knows net/http; shared by the packages below it
+		"buildtoken/web/hooks":    4, // signed deliveries
 		"buildtoken/web/jenkins":  4, // Jenkins' remote API
 		"buildtoken/web/pages":    4, // HTML
 		"buildtoken/web/triggers": 4, // what a token opens

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/buildtoken/buildtoken/buildtoken/web"
+	"github.com/buildtoken/buildtoken/buildtoken/web/hooks"
 	"github.com/buildtoken/buildtoken/buildtoken/web/jenkins"
 	"github.com/buildtoken/buildtoken/buildtoken/web/pages"
 	"github.com/buildtoken/buildtoken/buildtoken/web/triggers"
@@ -156,7 +157,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 // serve shows people pages and answers programs.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request) (handled bool) {
 	q := h.site.Request(w, r)
-	return triggers.Serve(q) || h.pages.Serve(q) || jenkins.Serve(q)
+	return hooks.Serve(q) || triggers.Serve(q) || h.pages.Serve(q) || jenkins.Serve(q)
 }
 
 // remoteOf is the client's address as Caddy sees it, trusted proxies considered.

@@ -138,7 +138,7 @@ func (o *On) prepare(ctx context.Context, d *Decision, in *policy.Delivery) {
 			d.step(o.name+" set "+s.param, "absent, the default")
 		}
 	}
-	d.Cause = summary(in.Event)
+	d.Cause = Summary(in.Event)
 	if o.cause == nil {
 		return
 	}
@@ -151,8 +151,8 @@ func (o *On) prepare(ctx context.Context, d *Decision, in *policy.Delivery) {
 	}
 }
 
-// summary tells people of an event.
-func summary(e *event.Event) string {
+// Summary describes an event to people.
+func Summary(e *event.Event) string {
 	var b strings.Builder
 	b.WriteString(e.Name)
 	if e.Action != "" {

@@ -184,6 +184,11 @@ func CompileOn(env *policy.EventEnv, spec OnSpec, params []job.Param) (*On, erro
 	return o, nil
 }
 
+// Takes reports whether an On of the job is for one of these webhooks.
+func (c *Compiled) Takes(webhooks []*Webhook) bool {
+	return slices.ContainsFunc(c.On, func(o *On) bool { return slices.Contains(webhooks, o.Webhook) })
+}
+
 // Hooked returns the job with the name that a request gave, or the jobs of the folder
 // with that name, as far as they have an On. The empty name is that of the top.
 // The error is [ErrUnknownJob] if there are none.

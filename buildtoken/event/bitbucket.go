@@ -146,9 +146,6 @@ func readBitbucket(h Header, body []byte) (Delivery, error) {
 		return Delivery{}, err
 	}
 	key := h.Get("X-Event-Key")
-	if key == "" {
-		return Delivery{}, fmt.Errorf("%w: X-Event-Key is missing", ErrMalformed)
-	}
 	e := Event{Kind: Bitbucket, Name: key, Repo: p.Repository.name(), URL: p.Repository.Links.url()}
 	e.alias(key)
 	if e.ID = h.Get("X-Request-Uuid"); e.ID == "" {
@@ -164,7 +161,7 @@ func readBitbucket(h Header, body []byte) (Delivery, error) {
 	}
 	d := Delivery{once: idOnce(e.ID)}
 	switch {
-	case key == "repo:push", key == "repo:refs_changed":
+	case len(p.Push.Changes) > 0, len(p.Changes) > 0:
 		e.Name = "push"
 		for i := range p.Push.Changes {
 			d.Events = append(d.Events, p.Push.Changes[i].event(e))
@@ -248,7 +245,7 @@ func (c *cloudChange) event(e Event) Event {
 func (c *centerChange) event(e Event, p *bitbucketPayload) Event {
 	e.setRef(c.Ref.ID)
 	e.Before, e.SHA = sha(c.FromHash), sha(c.ToHash)
-	e.Created, e.Deleted = c.Type == "ADD" || e.Before == "", c.Type == "DELETE" || e.SHA == ""
+	e.Created, e.Deleted = c.Type == "ADD" || isZero(c.FromHash), c.Type == "DELETE" || isZero(c.ToHash)
 	if p.ToCommit != nil && p.ToCommit.ID == c.ToHash {
 		e.setHead(p.ToCommit.Message)
 	}

@@ -116,6 +116,9 @@ func sha(id string) string {
 	return id
 }
 
+// isZero reports whether a forge sent zeros for a commit that does not exist.
+func isZero(id string) bool { return id != "" && sha(id) == "" }
+
 // action translates what GitLab, Gitea and Bitbucket call the actions on pull
 // requests into the words of GitHub.
 func action(word string) string {

@@ -120,9 +120,6 @@ func readGitHub(kind Kind, h Header, body []byte) (Delivery, error) {
 			}
 		}
 	}
-	if e.Name == "" {
-		return Delivery{}, fmt.Errorf("%w: no header has the name of the event", ErrMalformed)
-	}
 	if e.Name == "ping" {
 		return Delivery{Ping: true}, nil
 	}
@@ -158,8 +155,8 @@ func readGitHub(kind Kind, h Header, body []byte) (Delivery, error) {
 func (p *githubPayload) push(e *Event) {
 	e.setRef(p.Ref)
 	e.SHA, e.Before = sha(p.After), sha(p.Before)
-	e.Created = p.Created || (e.Before == "" && e.SHA != "")
-	e.Deleted = p.Deleted || e.SHA == ""
+	e.Created = p.Created || isZero(p.Before)
+	e.Deleted = p.Deleted || isZero(p.After)
 	if p.HeadCommit != nil && !e.Deleted {
 		e.setHead(p.HeadCommit.Message)
 		if e.Tag != "" && p.HeadCommit.ID != "" {

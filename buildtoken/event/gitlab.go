@@ -77,9 +77,6 @@ func readGitLab(h Header, body []byte) (Delivery, error) {
 	if e.Name == "" {
 		e.Name = strings.ReplaceAll(strings.ToLower(strings.TrimSuffix(header, " Hook")), " ", "_")
 	}
-	if e.Name == "" {
-		return Delivery{}, fmt.Errorf("%w: it has no object_kind", ErrMalformed)
-	}
 	e.alias(e.Name, header)
 	if e.ID = h.Get("Webhook-Id"); e.ID == "" {
 		e.ID = h.Get("Idempotency-Key")
@@ -120,11 +117,10 @@ func readGitLab(h Header, body []byte) (Delivery, error) {
 func (p *gitlabPayload) push(e *Event) {
 	e.setRef(p.Ref)
 	e.Before, e.SHA = sha(p.Before), sha(p.CheckoutSHA)
-	after := sha(p.After)
 	if e.SHA == "" {
-		e.SHA = after
+		e.SHA = sha(p.After)
 	}
-	e.Created, e.Deleted = e.Before == "" && after != "", after == ""
+	e.Created, e.Deleted = isZero(p.Before), isZero(p.After)
 	if e.Deleted {
 		e.SHA = ""
 	}

@@ -50,6 +50,8 @@ func (c Cause) String() string {
 		return "Started by an SCM change"
 	case CauseRemote:
 		text = "Started by remote host " + cmp.Or(c.Addr, "(no address)") // as on a Unix socket
+	case CauseWebhook:
+		text = "Started by webhook " + c.Webhook
 	default:
 		return fmt.Sprintf("Started by %s", c.Kind)
 	}

@@ -22,6 +22,7 @@ func TestCauseString(t *testing.T) {
 		{"a user", queue.Cause{Kind: queue.CauseUser, User: "alice"}, "Started by user alice"},
 		{"a user with a note", queue.Cause{Kind: queue.CauseUser, User: "alice", Note: "again", Noted: true}, "Started by user alice with note: again"},
 		{"polling has no note", queue.Cause{Kind: queue.CauseSCM, Note: "ignored", Noted: true}, "Started by an SCM change"},
+		{"a webhook", queue.Cause{Kind: queue.CauseWebhook, Webhook: "github", Note: "push to main", Noted: true}, "Started by webhook github with note: push to main"},
 		{"a kind of a newer program", queue.Cause{Kind: "timer"}, "Started by timer"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

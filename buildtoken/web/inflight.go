@@ -1,15 +1,39 @@
 package web
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"sync"
 	"sync/atomic"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // InFlight bounds what all bodies together hold while their requests are served. Its
 // zero value is ready. Sites of one process should share one.
-type InFlight struct{ used atomic.Int64 }
+type InFlight struct {
+	used atomic.Int64
+
+	once  sync.Once
+	parse *semaphore.Weighted // bytes
+}
+
+// maxParse is how many bytes of raw bodies are parsed at a time, over all requests. A
+// parsed body takes up to twelve times as much memory.
+const maxParse = 32 << 20
+
+// Parse waits until a raw body of this size may be in memory and be parsed. The caller
+// must call done afterwards. The error is that of the context.
+func (q *Request) Parse(ctx context.Context, size int64) (done func(), err error) {
+	f := q.inFlight()
+	f.once.Do(func() { f.parse = semaphore.NewWeighted(maxParse) })
+	size = min(size, maxParse)
+	if err := f.parse.Acquire(ctx, size); err != nil {
+		return nil, fmt.Errorf("web: wait for other bodies: %w", err)
+	}
+	return func() { f.parse.Release(size) }, nil
+}
 
 const (
 	// maxInFlight is how much all bodies may hold: 1 GiB of files, or the eighth part of

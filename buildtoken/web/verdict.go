@@ -10,6 +10,8 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/event"
+	"github.com/buildtoken/buildtoken/buildtoken/hook"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/policy"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -114,6 +116,10 @@ func VerdictOf(err error) Verdict {
 		return Verdict{Status: http.StatusForbidden, Title: titleNoAccess, Text: "missing token"}
 	case errors.Is(err, token.ErrMismatch), errors.Is(err, token.ErrExpired):
 		return Verdict{Status: http.StatusForbidden, Title: titleNoAccess, Text: "invalid token"}
+	case errors.Is(err, hook.ErrUnsigned), errors.Is(err, hook.ErrMismatch), errors.Is(err, hook.ErrStale):
+		return Verdict{Status: http.StatusForbidden, Title: titleNoAccess, Text: "invalid signature"}
+	case errors.Is(err, event.ErrMalformed):
+		return Verdict{Status: http.StatusBadRequest, Title: "Malformed delivery", Text: "the body is neither the JSON nor the form of its sender"}
 	case errors.Is(err, policy.ErrDenied):
 		if denied, ok := errors.AsType[*policy.Denied](err); ok && denied.Rule.Message != "" {
 			return Verdict{Status: http.StatusForbidden, Title: "Not allowed", Text: denied.Rule.Message, Help: nothingQueued}

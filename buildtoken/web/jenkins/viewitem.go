@@ -160,6 +160,7 @@ func causes(it queue.Item) []any {
 			o = append(o, member{"userId", orNull(c.User)}, member{"userName", c.User})
 		case queue.CauseSCM:
 			o[0].value = "hudson.triggers.SCMTrigger$SCMTriggerCause"
+		case queue.CauseWebhook: // each plugin of Jenkins has its own class
 		}
 		for range min(c.Count, maxCauses) {
 			all = append(all, o)

@@ -1,0 +1,79 @@
+package deliveries_test
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/buildtoken/buildtoken/buildtoken/deliveries"
+	"github.com/buildtoken/buildtoken/buildtoken/event"
+)
+
+func TestLogKeepsTheLast(t *testing.T) {
+	var l deliveries.Log
+	for i := range deliveries.Keep + 5 {
+		if id := l.Add(deliveries.Delivery{Target: fmt.Sprint(i)}, ""); id != int64(i+1) {
+			t.Fatalf("Add = %d, want %d", id, i+1)
+		}
+	}
+	all := l.List()
+	if len(all) != deliveries.Keep || all[0].ID != deliveries.Keep+5 || all[len(all)-1].ID != 6 {
+		t.Errorf("List has %d, from %d to %d", len(all), all[0].ID, all[len(all)-1].ID)
+	}
+	if _, ok := l.Find(5); ok {
+		t.Error("Find found one that is gone")
+	}
+	if d, ok := l.Find(6); !ok || d.Target != "5" {
+		t.Errorf("Find(6) = %v, %v", d, ok)
+	}
+}
+
+func TestBodiesTogetherHaveALimit(t *testing.T) {
+	var l deliveries.Log
+	body := make([]byte, 300<<10)
+	for range 5 {
+		l.Add(deliveries.Delivery{Body: body}, "")
+	}
+	l.Add(deliveries.Delivery{Body: make([]byte, deliveries.MaxBytes+1)}, "")
+	var sizes []int
+	for _, d := range l.List() {
+		sizes = append(sizes, len(d.Body))
+	}
+	if want := []int{0, 300 << 10, 300 << 10, 300 << 10, 0, 0}; !slices.Equal(sizes, want) {
+		t.Errorf("bodies of %v bytes, want %v: the newest within the limit", sizes, want)
+	}
+}
+
+func TestNoSecretIsKept(t *testing.T) {
+	var l deliveries.Log
+	id := l.Add(deliveries.Delivery{Header: event.Header{
+		"X-Github-Event": {"push"}, "X-Github-Delivery": {"1"}, "Content-Type": {"application/json"}, "X-Gitlab-Event": {"Push Hook"},
+		"X-Gitlab-Token": {"s3cret"}, "Authorization": {"s3cret"}, "X-Hub-Signature-256": {"s3cret"}, "X-Gitea-Signature": {"s3cret"},
+		"Cookie": {"s3cret"}, "X-Api-Key": {"s3cret"}, "Stripe-Signature": {"s3cret"}, "Webhook-Signature": {"s3cret"}, "X-Build-Token": {"s3cret"},
+	}}, "")
+	d, _ := l.Find(id)
+	want := []string{"Content-Type", "X-Github-Delivery", "X-Github-Event", "X-Gitlab-Event"}
+	if diff := cmp.Diff(want, d.HeaderNames()); diff != "" {
+		t.Errorf("headers (-want +got):\n%s", diff)
+	}
+}
+
+func TestCounts(t *testing.T) {
+	var l deliveries.Log
+	var all sync.WaitGroup
+	for i := range 30 {
+		all.Go(func() {
+			l.Add(deliveries.Delivery{Outcome: []string{"queued", "ignored"}[i%2]}, []string{"github", "", "slack"}[i%3])
+		})
+	}
+	all.Wait()
+	want := []deliveries.Count{
+		{"", "ignored", 5}, {"", "queued", 5}, {"github", "ignored", 5}, {"github", "queued", 5}, {"slack", "ignored", 5}, {"slack", "queued", 5},
+	}
+	if diff := cmp.Diff(want, l.Counts()); diff != "" {
+		t.Errorf("Counts (-want +got):\n%s", diff)
+	}
+}

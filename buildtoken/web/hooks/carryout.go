@@ -1,0 +1,225 @@
+package hooks
+
+import (
+	"errors"
+	"iter"
+	"strconv"
+	"strings"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/deliveries"
+	"github.com/buildtoken/buildtoken/buildtoken/event"
+	"github.com/buildtoken/buildtoken/buildtoken/policy"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
+)
+
+// maxAtOnce is how many jobs of one delivery are queued at a time. They share the commits
+// of the queue.
+const maxAtOnce = 16
+
+// delivery is one delivery on its way.
+type delivery struct {
+	*web.Request
+
+	target     target
+	candidates []*definition.Webhook // that could have signed it
+	webhooks   []*definition.Webhook // that have signed it
+	header     event.Header
+	ping       bool
+	size       int64
+	body       []byte // kept for people, if it is small
+	events     []event.Event
+	results    []result
+	// replays is the delivery that a user plays again, if it is not 0.
+	replays int64
+	by      string
+}
+
+// result is what became of one event for one job.
+type result struct {
+	decision definition.Decision
+	trigger  buildtoken.Trigger
+	out      buildtoken.Outcome
+	err      error
+}
+
+// The outcomes of a delivery and of its jobs.
+const (
+	queued   = "queued"
+	joined   = "joined"
+	repeated = "repeated"
+	ignored  = "ignored"
+	invalid  = "invalid" // a parameter would get an illegal value
+	denied   = "denied"  // by a rule
+	failed   = "failed"  // could not be queued
+)
+
+// outcome returns what became of the job in one word.
+func (r *result) outcome() string {
+	switch {
+	case r.decision.Webhook == "":
+		return ignored
+	case r.err == nil && r.out.Repeated:
+		return repeated
+	case r.err == nil && r.out.Created:
+		return queued
+	case r.err == nil:
+		return joined
+	case errors.Is(r.err, policy.ErrDenied):
+		return denied
+	case web.VerdictOf(r.err).Status < 500:
+		return invalid
+	}
+	return failed
+}
+
+// carryOut reads a verified delivery, decides about it for each job, and queues the builds.
+func (d *delivery) carryOut(jobs []*definition.Compiled, raw *web.Raw) error {
+	ctx := d.background()
+	done, err := d.Parse(ctx, raw.Size)
+	if err != nil {
+		return err //nolint:wrapcheck // the verdict is that of the context
+	}
+	defer done()
+	body, err := raw.Bytes()
+	if err != nil {
+		return err //nolint:wrapcheck // as the verdict wants it
+	}
+	if len(body) <= deliveries.MaxBytes {
+		d.body = body
+	}
+	return d.decide(jobs, body)
+}
+
+// decide reads the events of a delivery and does what the jobs say about them. Webhooks of
+// different kinds may have verified it; each kind reads it in its own way.
+func (d *delivery) decide(jobs []*definition.Compiled, body []byte) error {
+	var malformed error
+	pings, kinds := 0, 0
+	for kind, webhooks := range byKind(d.webhooks) {
+		kinds++
+		read, err := event.Read(kind, d.header, body)
+		switch {
+		case err != nil:
+			malformed = err
+		case read.Ping:
+			pings++
+		default:
+			d.consider(jobs, webhooks, kind, &read, body)
+		}
+	}
+	switch {
+	case len(d.events) > 0:
+	case malformed != nil:
+		return malformed
+	case pings == kinds:
+		d.ping = true
+		return nil
+	}
+	ctl, err := d.Controller()
+	if err != nil {
+		return err //nolint:wrapcheck // as the verdict wants it
+	}
+	d.queue(ctl)
+	return nil
+}
+
+// byKind returns the webhooks of each kind, in their order.
+func byKind(webhooks []*definition.Webhook) iter.Seq2[event.Kind, []*definition.Webhook] {
+	return func(yield func(event.Kind, []*definition.Webhook) bool) {
+		for _, kind := range event.Kinds() {
+			var of []*definition.Webhook
+			for _, w := range webhooks {
+				if w.Kind == kind {
+					of = append(of, w)
+				}
+			}
+			if len(of) > 0 && !yield(kind, of) {
+				return
+			}
+		}
+	}
+}
+
+// consider decides about the events for each job that takes one of the webhooks.
+func (d *delivery) consider(jobs []*definition.Compiled, webhooks []*definition.Webhook, kind event.Kind, read *event.Delivery, body []byte) {
+	d.events = append(d.events, read.Events...)
+	parsed := sync.OnceValues(func() (any, error) { return event.Body(kind, d.header, body) })
+	seen := d.Caller().PolicyRequest()
+	for i := range read.Events {
+		in := policy.Delivery{Now: d.Now, Request: seen, Event: &read.Events[i], Body: parsed}
+		for _, j := range jobs {
+			if !j.Takes(webhooks) {
+				continue
+			}
+			decision := j.Decide(d.background(), webhooks, in)
+			r := result{decision: decision, err: decision.Err}
+			if decision.Webhook != "" && r.err == nil {
+				r.trigger = d.triggerOf(decision, read.Once(i), seen)
+			}
+			d.results = append(d.results, r)
+		}
+	}
+}
+
+// triggerOf returns the trigger that a decision asks for.
+func (d *delivery) triggerOf(decision definition.Decision, once string, seen policy.Request) buildtoken.Trigger {
+	t := buildtoken.Trigger{
+		Caller: definition.Caller{Remote: d.Caller().Remote, Post: true, Request: func() policy.Request { return seen }},
+		Action: buildtoken.BuildWithParameters, AnyKind: true, Webhook: decision.Webhook,
+		Job: decision.Job, Root: d.Root(), Cause: &decision.Cause, Values: decision.Values,
+	}
+	if decision.Delay != nil {
+		delay := strconv.FormatInt(decision.Delay.Milliseconds(), 10)
+		t.Delay = &delay
+	}
+	if once != "" && d.replays == 0 {
+		t.Once = &once
+	}
+	if d.replays != 0 {
+		cause := "replayed by " + d.by + ": " + decision.Cause
+		t.Cause = &cause
+	}
+	return t
+}
+
+// queue sends the triggers. It returns when all are answered.
+func (d *delivery) queue(ctl *buildtoken.Controller) {
+	ctx := d.background()
+	var all sync.WaitGroup
+	room := make(chan struct{}, maxAtOnce)
+	for i := range d.results {
+		r := &d.results[i]
+		if r.decision.Webhook == "" || r.err != nil {
+			continue
+		}
+		room <- struct{}{}
+		all.Go(func() { // queue waits for it
+			defer func() { <-room }()
+			r.out, r.err = ctl.Trigger(ctx, d.Definition, r.trigger)
+		})
+	}
+	all.Wait()
+	for i := range d.results {
+		if r := &d.results[i]; r.decision.Warning != nil {
+			d.Logger().Warn("webhook expression failed", zap.String("job", r.decision.Job), zap.Error(r.decision.Warning))
+		}
+	}
+}
+
+// names returns the names of webhooks.
+func names(webhooks []*definition.Webhook) []string {
+	var all []string
+	for _, w := range webhooks {
+		all = append(all, w.Name)
+	}
+	return all
+}
+
+// text returns what is kept of an event for people.
+func text(e *event.Event) string { return queue.OneLine(strings.TrimSpace(definition.Summary(e)), 300) }

@@ -1,0 +1,17 @@
+// Package hooks serves webhooks: signed deliveries of other systems, each of which can
+// start builds of several jobs.
+//
+// [Serve] answers /buildByToken/webhook, and at the addresses that Jenkins' plugins have,
+// /github-webhook/ and /project/FULL/NAME.
+//
+// What will bite you:
+//
+//   - The order of the checks decides what a stranger learns and costs. A delivery
+//     without a signature of the right form is refused before its body is read, and
+//     nothing that was not verified is logged or kept.
+//   - A webhook is never answered with a redirection: GitHub does not follow one,
+//     GitLab follows it with the secret in a header.
+//   - Once a delivery is verified, it is carried out to the end, even if the sender has
+//     given up. If it fails for some jobs, the sender repeats it, and the receipts of
+//     the others keep them from being queued twice.
+package hooks

@@ -1,0 +1,418 @@
+package hooks_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/token"
+	"github.com/buildtoken/buildtoken/buildtoken/web/hooks"
+)
+
+const path = "/buildByToken/webhook"
+
+// The table of answers, in the order in which the checks are made: each request breaks its own
+// row and all rows below.
+func TestAnswers(t *testing.T) {
+	const job = path + "?job=push"
+	good := push("main", "api/x.go")
+	for _, tt := range []struct {
+		name   string
+		r      func() *http.Request
+		status int
+		body   string
+		queues bool
+	}{
+		{"not POST", func() *http.Request { return httptest.NewRequest(http.MethodGet, path+"?job=nothing", http.NoBody) }, 405, "use POST\n", false},
+		{"no such job", func() *http.Request { return post(t, path+"?job=nothing", "") }, 404, "not found\n", false},
+		{"a job without on", func() *http.Request { return post(t, path+"?job=none", "") }, 404, "not found\n", false},
+		{"a folder without on", func() *http.Request { return post(t, path+"?job=empty", "") }, 404, "not found\n", false},
+		{"two jobs", func() *http.Request { return post(t, path+"?job=push&job=env", "") }, 400, "job is given more than once\n", false},
+		{"no signature", func() *http.Request { return post(t, job, strings.Repeat("x", 6<<20)) }, 403, "invalid signature\n", false},
+		{"an empty signature", func() *http.Request { return post(t, job, "{}", "X-Hub-Signature-256", "") }, 403, "invalid signature\n", false},
+		{"the prefix alone", func() *http.Request { return post(t, job, "{}", "X-Hub-Signature-256", "sha256=") }, 403, "invalid signature\n", false},
+		{"the signature of another kind", func() *http.Request { return post(t, job, "{}", "X-Gitea-Signature", sign("{}")) }, 403, "invalid signature\n", false},
+		{"too large", func() *http.Request {
+			return post(t, job, strings.Repeat("x", 5<<20+1), "X-Hub-Signature-256", "sha256="+sign("x"))
+		}, 413, "the body is larger than 5242880 bytes\n", false},
+		{"a wrong signature", func() *http.Request { return post(t, job, good, "X-Hub-Signature-256", "sha256="+sign("x")) }, 403, "invalid signature\n", false},
+		{"a ping", func() *http.Request { return github(t, job, "ping", "1", "{}") }, 200, "ok\n", false},
+		{"malformed JSON", func() *http.Request { return github(t, job, "push", "1", "{") }, 400, "the body is neither the JSON nor the form of its sender\n", false},
+		{"when is false", func() *http.Request { return github(t, job, "push", "1", push("x", "a")) }, 200, "ignored\n", false},
+		{"another event", func() *http.Request { return github(t, job, "release", "1", `{"release":{}}`) }, 200, "ignored\n", false},
+		{"when fails", func() *http.Request { return github(t, path+"?job=broken", "push", "1", good) }, 200, "ignored\n", false},
+		{"a deletion", func() *http.Request {
+			return github(t, job, "push", "1", `{"ref":"refs/heads/main","before":"a","after":"000000","deleted":true}`)
+		}, 200, "ignored\n", false},
+		{"a skip", func() *http.Request {
+			return github(t, job, "push", "1", `{"ref":"refs/heads/main","before":"a","after":"b","head_commit":{"id":"b","message":"x [CI skip]"}}`)
+		}, 200, "ignored\n", false},
+		{"a fork", func() *http.Request {
+			return github(t, path+"?job=mono/all", "pull_request", "1", `{"action":"opened","number":1,"pull_request":{"number":1,"head":{"repo":null}}}`)
+		}, 200, "ignored\n", false},
+		{"a disabled job", func() *http.Request { return github(t, path+"?job=off", "push", "1", good) }, 200, "ignored\n", false},
+		{"an illegal value", func() *http.Request { return github(t, path+"?job=env", "push", "1", `{"env":"moon"}`) }, 400, "env: bad value: illegal choice for parameter ENV", false},
+		{"a value that fails", func() *http.Request { return github(t, path+"?job=missing", "push", "1", `{}`) }, 400, "missing: bad value: parameter ENV: the expression failed", false},
+		{"a rule denies", func() *http.Request { return github(t, path+"?job=denied", "push", "1", good) }, 403, "denied: not allowed\n", false},
+		{"queued", func() *http.Request { return github(t, job, "push", "1", good) }, 201, "push: queued as item ", true},
+		{"queued, with a slash", func() *http.Request { return github(t, path+"/?job=push", "push", "1", good) }, 201, "push: queued as item ", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newSite(t)
+			w := s.send(tt.r())
+			if w.Code != tt.status || !strings.HasPrefix(w.Body.String(), tt.body) {
+				t.Errorf("got %d %q, want %d %q", w.Code, w.Body, tt.status, tt.body)
+			}
+			if got := len(s.items("")) > 0; got != tt.queues {
+				t.Errorf("something is queued: %v, want %v", got, tt.queues)
+			}
+			if w.Code == 405 && w.Header().Get("Allow") != "POST" {
+				t.Errorf("Allow: %q, want POST", w.Header().Get("Allow"))
+			}
+			if w.Code == 201 {
+				if it := s.items("push")[0]; w.Header().Get("Location") != fmt.Sprintf("%squeue/item/%d/", root, it.ID) || it.Values[0].Text != "main" ||
+					it.Causes[0].Kind != queue.CauseWebhook || it.Causes[0].String() != "Started by webhook github with note: push to main of shop/api by octavia" {
+					t.Errorf("item %+v, Location %s", it, w.Header().Get("Location"))
+				}
+			}
+		})
+	}
+}
+
+// Every kind of sender starts a build.
+func TestEachKind(t *testing.T) {
+	s := newSite(t)
+	now := strconv.FormatInt(time.Now().Unix(), 10)
+	standard := func(id, body string) []string {
+		key, _ := base64.StdEncoding.DecodeString(strings.TrimPrefix(signedKey, "whsec_"))
+		return []string{"Webhook-Id", id, "Webhook-Timestamp", now, "Webhook-Signature", "v1," + base64.StdEncoding.EncodeToString(signWith(key, id+"."+now+"."+body))}
+	}
+	form := "payload=" + url.QueryEscape(push("main"))
+	command := "command=%2Fdeploy&text=api&user_name=octavia&trigger_id=1.2"
+	for _, tt := range []struct {
+		job, body string
+		status    int
+		headers   []string
+	}{
+		{"gitlab", `{"object_kind":"push","ref":"refs/heads/main","after":"b2","before":"a1"}`, 201, []string{"X-Gitlab-Token", key, "X-Gitlab-Event", "Push Hook"}},
+		{"gitea", push("main"), 201, []string{"X-Gitea-Signature", sign(push("main")), "X-Gitea-Event", "push"}},
+		{"gitea", form, 200, []string{"X-Gitea-Signature", sign(push("main")), "X-Gitea-Event", "push", "Content-Type", "application/x-www-form-urlencoded"}},
+		{"bitbucket", `{"push":{"changes":[{"new":{"name":"main"}}]}}`, 201, []string{"X-Hub-Signature", "sha256=" + sign(`{"push":{"changes":[{"new":{"name":"main"}}]}}`), "X-Event-Key", "repo:push"}},
+		{"slack", command, 200, []string{"X-Slack-Request-Timestamp", now, "X-Slack-Signature", "v0=" + sign("v0:"+now+":"+command), "Content-Type", "application/x-www-form-urlencoded"}},
+		{"standard", `{"type":"x"}`, 201, standard("msg_1", `{"type":"x"}`)},
+		{"stripe", `{"type":"x","id":"evt_1"}`, 201, []string{"Stripe-Signature", "t=" + now + ",v1=" + sign(now+`.{"type":"x","id":"evt_1"}`)}},
+		{"token", `{}`, 201, []string{"Authorization", "Bearer " + key}},
+		{"hmac", "", 201, []string{"X-Sig", sign("")}},
+	} {
+		t.Run(tt.job, func(t *testing.T) {
+			w := s.send(post(t, path+"?job="+tt.job, tt.body, tt.headers...))
+			if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.job+": ") || len(s.items(tt.job)) != 1 {
+				t.Errorf("got %d %q, with %d items, want %d and one item", w.Code, w.Body, len(s.items(tt.job)), tt.status)
+			}
+		})
+	}
+	// The form of GitHub is signed as it is, not the JSON inside.
+	r := post(t, path+"?job=push", form, "X-GitHub-Event", "push", "X-Hub-Signature-256", "sha256="+sign(form), "Content-Type", "application/x-www-form-urlencoded")
+	if w := s.send(r); w.Code != 201 {
+		t.Errorf("form of GitHub: %d %s", w.Code, w.Body)
+	}
+	r = post(t, path+"?job=push", form, "X-GitHub-Event", "push", "X-Hub-Signature-256", "sha256="+sign(push("main")), "Content-Type", "application/x-www-form-urlencoded")
+	if w := s.send(r); w.Code != 403 {
+		t.Errorf("form of GitHub with the signature of its JSON: %d %s", w.Code, w.Body)
+	}
+}
+
+// One delivery for a whole repository: one line for each job.
+func TestOneDeliveryForManyJobs(t *testing.T) {
+	s := newSite(t)
+	w := s.send(github(t, path+"?job=mono", "push", "1", push("main", "api/x.go")))
+	all, api := s.items("mono/all"), s.items("mono/api")
+	want := fmt.Sprintf("mono/all: queued as item %d\nmono/api: queued as item %d\nmono/web: ignored\n", all[0].ID, api[0].ID)
+	if w.Code != 201 || w.Body.String() != want || w.Header().Get("Location") != "" {
+		t.Errorf("got %d %q, Location %q, want 201 %q", w.Code, w.Body, w.Header().Get("Location"), want)
+	}
+	r := github(t, path+"?job=mono", "push", "2", push("main", "web/x.ts"))
+	r.Header.Set("Accept", "application/json")
+	w = s.send(r)
+	var got struct {
+		Jobs []struct {
+			Job, Outcome, URL string
+			ID                int64
+			Created           bool
+		}
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for _, j := range got.Jobs {
+		lines = append(lines, fmt.Sprintf("%s %s %v %v", j.Job, j.Outcome, j.Created, j.URL == fmt.Sprintf("%squeue/item/%d/", root, j.ID)))
+	}
+	if diff := cmp.Diff([]string{"mono/all joined false true", "mono/api ignored false false", "mono/web queued true true"}, lines); diff != "" {
+		t.Errorf("JSON (-want +got):\n%s", diff)
+	}
+}
+
+// What was queued the first time is not queued again.
+func TestRepetitions(t *testing.T) {
+	body := push("main", "api/x.go")
+	t.Run("the same delivery", func(t *testing.T) {
+		s := newSite(t)
+		first := s.send(github(t, path+"?job=push", "push", "1", body))
+		second := s.send(github(t, path+"?job=push", "push", "1", body))
+		id := s.items("push")[0].ID
+		if want := fmt.Sprintf("push: delivered before, item %d\n", id); first.Code != 201 || second.Code != 200 || second.Body.String() != want {
+			t.Errorf("got %d and %d %q, want 201 and 200 %q", first.Code, second.Code, second.Body, want)
+		}
+		if n := s.items("push")[0].Triggers(); n != 1 {
+			t.Errorf("the item stands for %d triggers, want 1", n)
+		}
+	})
+	t.Run("a copy under another ID, which is not signed", func(t *testing.T) {
+		s := newSite(t)
+		s.send(github(t, path+"?job=push", "push", "1", body))
+		if w := s.send(github(t, path+"?job=push", "push", "2", body)); !strings.Contains(w.Body.String(), "delivered before") {
+			t.Errorf("got %d %q, want it to be a repetition", w.Code, w.Body)
+		}
+	})
+	t.Run("another push joins", func(t *testing.T) {
+		s := newSite(t)
+		s.send(github(t, path+"?job=push", "push", "1", body))
+		if w := s.send(github(t, path+"?job=push", "push", "1", push("main", "b"))); w.Code != 200 || !strings.Contains(w.Body.String(), "joined item") {
+			t.Errorf("got %d %q, want 200 and joined, never a redirection", w.Code, w.Body)
+		}
+	})
+	t.Run("equal bodies without an ID are two deliveries", func(t *testing.T) {
+		s := newSite(t)
+		r := func() *http.Request { return post(t, path+"?job=token", `{}`, "Authorization", key) }
+		s.send(r())
+		if w := s.send(r()); w.Code != 200 || !strings.Contains(w.Body.String(), "joined item") {
+			t.Errorf("got %d %q, want it to join", w.Code, w.Body)
+		}
+	})
+	t.Run("a repetition whose values depend on the clock", func(t *testing.T) {
+		s := newSite(t)
+		r := func() *http.Request {
+			return post(t, path+"?job=clock", `{}`, "Authorization", key, "Idempotency-Key", "7")
+		}
+		s.send(r())
+		if w := s.send(r()); w.Code != 200 || !strings.Contains(w.Body.String(), "delivered before") {
+			t.Errorf("got %d %q, want a repetition", w.Code, w.Body)
+		}
+	})
+	t.Run("a delivery that failed for one of three jobs", func(t *testing.T) {
+		s := newSite(t)
+		s.q.refuses.Store("mono/api")
+		r := func() *http.Request { return github(t, path+"?job=mono", "push", "1", push("main", "api/x", "web/x")) }
+		w := s.send(r())
+		if w.Code != 503 || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), "mono/api: the disk refuses") || !strings.Contains(w.Body.String(), "mono/all: queued") {
+			t.Errorf("got %d %q, want 503", w.Code, w.Body)
+		}
+		s.q.refuses.Store("")
+		w = s.send(r())
+		if w.Code != 201 || strings.Count(w.Body.String(), "delivered before") != 2 || !strings.Contains(w.Body.String(), "mono/api: queued") {
+			t.Errorf("got %d %q, want only mono/api to be queued now", w.Code, w.Body)
+		}
+		if len(s.items("mono/all")) != 1 || s.items("mono/all")[0].Triggers() != 1 {
+			t.Error("a job was queued twice")
+		}
+	})
+	t.Run("one that was ignored counts once it is not", func(t *testing.T) {
+		s := newSite(t)
+		s.q.refuses.Store("push")
+		s.send(github(t, path+"?job=push", "push", "1", body))
+		s.q.refuses.Store("")
+		if w := s.send(github(t, path+"?job=push", "push", "1", body)); w.Code != 201 {
+			t.Errorf("got %d %q, want 201", w.Code, w.Body)
+		}
+	})
+	t.Run("three refs in one delivery are three events", func(t *testing.T) {
+		s := newSite(t)
+		body := `{"push":{"changes":[{"new":{"name":"a"}},{"new":{"name":"b"}},{"new":null,"old":{"name":"c"}}]}}`
+		r := func() *http.Request {
+			return post(t, path+"?job=bitbucket", body, "X-Event-Key", "repo:push", "X-Hub-Signature", "sha256="+sign(body))
+		}
+		if w := s.send(r()); w.Code != 201 || len(s.items("bitbucket")) != 2 {
+			t.Errorf("got %d %q, with %d items, want 2", w.Code, w.Body, len(s.items("bitbucket")))
+		}
+		if w := s.send(r()); w.Code != 200 || strings.Count(w.Body.String(), "delivered before") != 2 {
+			t.Errorf("got %d %q, want two repetitions", w.Code, w.Body)
+		}
+	})
+}
+
+func TestSlackIsAlwaysAnswered200(t *testing.T) {
+	s := newSite(t)
+	now := strconv.FormatInt(time.Now().Unix(), 10)
+	send := func(body string) *httptest.ResponseRecorder {
+		return s.send(post(t, path+"?job=slack", body, "X-Slack-Request-Timestamp", now, "X-Slack-Signature", "v0="+sign("v0:"+now+":"+body)))
+	}
+	for body, want := range map[string]string{
+		"ssl_check=1":                         "ok\n",
+		"command=%2Fother":                    "ignored\n",
+		"command=%zz":                         "the body is neither",
+		"command=%2Fdeploy&trigger_id=1":      "slack: queued as item",
+		"command=%2Fdeploy&trigger_id=2&te=1": "slack: ",
+	} {
+		if w := send(body); w.Code != 200 || !strings.HasPrefix(w.Body.String(), want) {
+			t.Errorf("%s: got %d %q, want 200 %q", body, w.Code, w.Body, want)
+		}
+	}
+	s.q.refuses.Store("slack")
+	if w := send("command=%2Fdeploy&trigger_id=9"); w.Code != 200 || !strings.Contains(w.Body.String(), "the disk refuses") {
+		t.Errorf("got %d %q, want 200 with the reason", w.Code, w.Body)
+	}
+	if w := s.send(post(t, path+"?job=slack", "x", "X-Slack-Request-Timestamp", now, "X-Slack-Signature", "v0="+sign("y"))); w.Code != 403 {
+		t.Errorf("a wrong signature: got %d, want 403", w.Code)
+	}
+}
+
+func TestDiagnosticOfDataCenterIsNotSigned(t *testing.T) {
+	s := newSite(t)
+	for _, tt := range []struct {
+		job  string
+		want int
+	}{{"bitbucket", 200}, {"", 200}, {"push", 403}} {
+		if w := s.send(post(t, path+"?job="+tt.job, `{"test":true}`, "X-Event-Key", "diagnostics:ping")); w.Code != tt.want || len(s.items("")) != 0 {
+			t.Errorf("job %q: got %d %q, want %d", tt.job, w.Code, w.Body, tt.want)
+		}
+	}
+	// The exception is for this key alone.
+	if w := s.send(post(t, path+"?job=bitbucket", `{}`, "X-Event-Key", "repo:push")); w.Code != 403 {
+		t.Errorf("an unsigned push: got %d, want 403", w.Code)
+	}
+}
+
+func TestAddressesOfJenkins(t *testing.T) {
+	s := newSite(t)
+	body := push("main", "a")
+	gitlab := func(path string) *http.Request {
+		return post(t, path, `{"object_kind":"push","ref":"refs/heads/main","after":"b2","before":"a1"}`, "X-Gitlab-Token", key)
+	}
+	for _, tt := range []struct {
+		name string
+		r    *http.Request
+		want int
+		text string
+	}{
+		{"GitHub", github(t, "/github-webhook/", "push", "1", body), 201, "push: queued"},
+		{"GitHub without the slash", github(t, "/github-webhook", "push", "1", body), 200, "push: delivered before"},
+		{"GitHub with GET", httptest.NewRequest(http.MethodGet, "/github-webhook/", http.NoBody), 405, ""},
+		{"GitLab", gitlab("/project/gitlab"), 201, "gitlab: queued"},
+		{"GitLab with a slash", gitlab("/project/gitlab/"), 200, "gitlab: joined"},
+		{"GitLab for a job that takes GitHub's", gitlab("/project/push"), 404, "not found"},
+		{"GitLab for a job that is not there", gitlab("/project/a/b"), 404, "not found"},
+		{"GitLab for an escaped slash", gitlab("/project/mono%2Fall"), 404, "not found"},
+		{"a delivery of GitHub there", github(t, "/project/gitlab", "push", "1", body), 403, "invalid signature"},
+		{"a delivery of GitLab at GitHub's", gitlab("/github-webhook/"), 403, "invalid signature"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if w := s.send(tt.r); w.Code != tt.want || !strings.Contains(w.Body.String(), tt.text) {
+				t.Errorf("got %d %q, want %d %q", w.Code, w.Body, tt.want, tt.text)
+			}
+		})
+	}
+	for _, other := range []string{"/project", "/project/", "/github-webhook/x", "/buildByToken/webhook/x", "/buildByToken/build", "/gitlab/build_now", "/project/../gitlab"} {
+		if hooks.Serve(s.web.Request(httptest.NewRecorder(), post(t, other, ""))) {
+			t.Errorf("%s was handled, want it to go on", other)
+		}
+	}
+}
+
+// Without a body that is verified, nothing of a delivery is kept, logged or answered.
+func TestNothingUnverifiedIsLogged(t *testing.T) {
+	s := newSite(t)
+	const marker = "ATTACKER"
+	for _, r := range []*http.Request{
+		post(t, path+"?job=push", marker, "X-GitHub-Event", marker, "X-GitHub-Delivery", marker),
+		post(t, path+"?job=push", marker, "X-GitHub-Event", marker, "X-Hub-Signature-256", "sha256="+sign("x"), "User-Agent", marker),
+		post(t, path+"?job=push", marker, "X-Hub-Signature-256", marker),
+		post(t, path+"?job=gitlab", `{"object_kind":"`+marker+`"}`, "X-Gitlab-Token", marker),
+		post(t, path+"?job=token&token="+marker, "", "Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(marker+":"+marker))),
+		post(t, path+"?job=slack", marker, "X-Slack-Request-Timestamp", marker, "X-Slack-Signature", "v0="+sign("x")),
+	} {
+		if w := s.send(r); w.Code != 403 || strings.Contains(w.Body.String(), marker) {
+			t.Errorf("got %d %q, want 403", w.Code, w.Body)
+		}
+	}
+	kept, err := json.Marshal(s.ctl.Deliveries().List())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(kept), marker) {
+		t.Errorf("kept: %s", kept)
+	}
+	for _, entry := range s.logs.All() {
+		if text := fmt.Sprint(entry.Message, entry.ContextMap()); strings.Contains(text, marker) {
+			t.Errorf("logged: %s", text)
+		}
+	}
+}
+
+// Forges share addresses, so wrong signatures of others must not lock a right one out.
+func TestValidSignaturesAreNeverThrottled(t *testing.T) {
+	s := newSite(t)
+	for range 100 {
+		s.send(post(t, path+"?job=push", "x", "X-Hub-Signature-256", "sha256="+sign("y")))
+		_, err := s.ctl.Trigger(t.Context(), s.web.Definition, buildtoken.Trigger{
+			Caller: definition.Caller{Secret: token.NewSecret("wrong"), Presented: true, Remote: netip.MustParseAddr("192.0.2.7")},
+			Action: buildtoken.BuildWithParameters, Job: "push",
+		})
+		if err == nil {
+			t.Fatal("a wrong token was taken")
+		}
+	}
+	if w := s.send(github(t, path+"?job=push", "push", "1", push("main"))); w.Code != 201 {
+		t.Errorf("got %d %q, want 201", w.Code, w.Body)
+	}
+}
+
+// One line in the log, one counter and one record for each delivery.
+func TestEachDeliveryIsRecorded(t *testing.T) {
+	s := newSite(t)
+	s.send(github(t, path+"?job=mono", "push", "id-1", push("main", "api/x.go")))
+	s.send(post(t, path+"?job=push", "x"))
+	s.send(github(t, path+"?job=broken", "push", "id-2", push("main", "api/x.go")))
+	var got []string
+	for _, c := range s.ctl.Deliveries().Counts() {
+		got = append(got, fmt.Sprintf("%s %s %d", c.Webhook, c.Outcome, c.N))
+	}
+	if diff := cmp.Diff([]string{"github ignored 1", "github queued 1", "github unsigned 1"}, got); diff != "" {
+		t.Errorf("counts (-want +got):\n%s", diff)
+	}
+	all := s.ctl.Deliveries().List()
+	if len(all) != 3 || all[1].Reason != "hook: not signed: X-Hub-Signature-256 is missing" || all[1].Header != nil || all[1].Body != nil {
+		t.Fatalf("deliveries: %+v", all)
+	}
+	d := all[2]
+	if d.Sender != "id-1" || d.Size != int64(len(push("main", "api/x.go"))) || len(d.Jobs) != 3 || !slices.Equal(d.Events, []string{"push to main of shop/api by octavia"}) ||
+		d.Header["X-Github-Event"][0] != "push" || d.Header["X-Hub-Signature-256"] != nil || string(d.Body) != push("main", "api/x.go") || d.Remote != "192.0.2.7" {
+		t.Errorf("delivery: %+v", d)
+	}
+	lines := s.logs.FilterMessage("webhook delivery").All()
+	if len(lines) != 3 {
+		t.Fatalf("%d lines, want 3", len(lines))
+	}
+	id := s.items("mono/all")[0].ID
+	want := []any{fmt.Sprintf("mono/all: queued %d", id), fmt.Sprintf("mono/api: queued %d", s.items("mono/api")[0].ID), "mono/web: ignored, when"}
+	if diff := cmp.Diff(want, lines[0].ContextMap()["jobs"]); diff != "" {
+		t.Errorf("jobs in the log (-want +got):\n%s", diff)
+	}
+	if n := s.logs.FilterMessage("webhook expression failed").Len(); n != 1 {
+		t.Errorf("%d warnings about an expression that failed, want 1", n)
+	}
+}

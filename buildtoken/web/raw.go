@@ -1,0 +1,114 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+
+	"go.uber.org/zap"
+)
+
+// rawMemory is how much of a raw body is kept in memory, in bytes. Nearly all webhook
+// deliveries are smaller.
+const rawMemory = 64 << 10
+
+// Raw is the body of a request as it was sent. The caller must close it.
+type Raw struct {
+	// Size is its length in bytes.
+	Size int64
+
+	held   hold
+	memory []byte
+	file   *os.File // if it is not all in memory
+}
+
+// ReadRaw reads the body of the request without looking at it. What arrives is also
+// written to also. A body of more than limit bytes is a [TooLargeError], before anything is
+// read if the client declares it. A large body waits in a file of the data directory.
+func (q *Request) ReadRaw(limit int64, also io.Writer) (*Raw, error) {
+	raw := &Raw{held: hold{of: q.inFlight()}}
+	size := q.R.ContentLength
+	switch {
+	case size > limit:
+		return raw, &TooLargeError{Limit: limit}
+	case q.R.Body == nil || q.R.Body == http.NoBody || size == 0:
+		return raw, nil
+	}
+	err := raw.read(io.LimitReader(q.R.Body, limit+1), size, io.MultiWriter(also), q.spool)
+	switch {
+	case raw.Size > limit:
+		return raw, &TooLargeError{Limit: limit}
+	case err == nil:
+		q.W.BodyRead()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return raw, ErrSlowBody
+	case errors.Is(err, ErrSpool):
+		q.Logger().Error("body of a request could not be stored", zap.Error(err))
+	case !errors.Is(err, ErrBusy):
+		return raw, &BadRequestError{"malformed body"}
+	}
+	return raw, err
+}
+
+func (r *Raw) read(from io.Reader, size int64, also io.Writer, spool func() (*os.File, error)) error {
+	first := int64(rawMemory)
+	if size > 0 {
+		first = min(first, size)
+	}
+	if !r.held.take(first * memoryWeight) {
+		return ErrBusy
+	}
+	r.memory = make([]byte, first)
+	n, err := io.ReadFull(from, r.memory)
+	r.memory, r.Size = r.memory[:n], int64(n)
+	_, _ = also.Write(r.memory) // hashes do not fail
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF) && (size < 0 || r.Size == size):
+		return nil
+	case err != nil:
+		return err //nolint:wrapcheck // ReadRaw tells the errors apart
+	case r.Size == size:
+		return nil
+	}
+	if r.file, err = spool(); err != nil {
+		return err
+	}
+	r.held.files = append(r.held.files, r.file)
+	more, err := io.Copy(spooling{r.file}, io.TeeReader(holding{from, &r.held}, also))
+	r.Size += more
+	return err //nolint:wrapcheck // as above
+}
+
+// holding counts the bytes of a file against the limit of all.
+type holding struct {
+	from io.Reader
+	held *hold
+}
+
+// Read implements [io.Reader].
+func (h holding) Read(p []byte) (int, error) {
+	n, err := h.from.Read(p)
+	if !h.held.take(int64(n)) {
+		return 0, ErrBusy
+	}
+	return n, err //nolint:wrapcheck // a reader passes on what the one below returns
+}
+
+// Bytes returns the whole body. If it is large, that copies it into memory, which the
+// caller has to bound.
+func (r *Raw) Bytes() ([]byte, error) {
+	if r.file == nil {
+		return r.memory, nil
+	}
+	all := make([]byte, r.Size)
+	n := copy(all, r.memory)
+	if _, err := r.file.ReadAt(all[n:], 0); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrSpool, err)
+	}
+	return all, nil
+}
+
+// Close lets go of the body.
+func (r *Raw) Close() { r.held.release() }

@@ -1,0 +1,99 @@
+package web_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/buildtoken/buildtoken/buildtoken/throttle"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
+)
+
+// A raw body arrives as it was sent, however large, and leaves no file behind.
+func TestReadRaw(t *testing.T) {
+	s := newScenario(t, t.TempDir(), 0, throttle.Limit{})
+	defer s.close()
+	const limit = 200 << 10
+	for _, tt := range []struct {
+		name string
+		size int
+		ok   bool
+	}{
+		{"nothing", 0, true},
+		{"a byte", 1, true},
+		{"what fits into memory", 64 << 10, true},
+		{"a byte more", 64<<10 + 1, true},
+		{"as much as may be", limit, true},
+		{"a byte more than may be", limit + 1, false},
+		{"much more", 3 * limit, false},
+	} {
+		for _, declared := range []bool{true, false} {
+			t.Run(tt.name, func(t *testing.T) {
+				body := bytes.Repeat([]byte("0123456789abcdef"), tt.size/16+1)[:tt.size]
+				r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", bytes.NewReader(body))
+				if !declared {
+					r = httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", struct{ io.Reader }{bytes.NewReader(body)})
+				}
+				q := s.api.Request(httptest.NewRecorder(), r)
+				defer q.Begin()()
+				sum := sha256.New()
+				raw, err := q.ReadRaw(limit, sum)
+				defer func() { raw.Close() }() // also after an error
+				var tooLarge *web.TooLargeError
+				if !tt.ok {
+					if !errors.As(err, &tooLarge) || tooLarge.Limit != limit {
+						t.Errorf("ReadRaw = %v, want a TooLargeError", err)
+					}
+					return
+				}
+				if err != nil || raw.Size != int64(tt.size) {
+					t.Fatalf("ReadRaw = %d bytes, %v", raw.Size, err)
+				}
+				if want := sha256.Sum256(body); !bytes.Equal(sum.Sum(nil), want[:]) {
+					t.Error("another body was hashed")
+				}
+				if got, err := raw.Bytes(); err != nil || !bytes.Equal(got, body) {
+					t.Errorf("Bytes = %d bytes, %v, want the body", len(got), err)
+				}
+			})
+		}
+	}
+	left := 0
+	err := filepath.WalkDir(s.dir, func(path string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && filepath.Base(filepath.Dir(path)) == "uploads" {
+			left++
+		}
+		return err
+	})
+	if err != nil || left > 0 {
+		t.Errorf("%d files are left, %v", left, err)
+	}
+}
+
+// A client that goes away is not a body that ends.
+func TestReadRawOfABodyThatIsCutOff(t *testing.T) {
+	s := newScenario(t, t.TempDir(), 0, throttle.Limit{})
+	defer s.close()
+	for _, size := range []int{10, 100 << 10} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", io.MultiReader(bytes.NewReader(make([]byte, size)), broken{}))
+		r.ContentLength = int64(size) + 5
+		q := s.api.Request(httptest.NewRecorder(), r)
+		end := q.Begin()
+		raw, err := q.ReadRaw(1<<20, io.Discard)
+		if v := web.VerdictOf(err); err == nil || v.Status != http.StatusBadRequest {
+			t.Errorf("ReadRaw = %v, want a malformed body", err)
+		}
+		raw.Close()
+		end()
+	}
+}
+
+type broken struct{}
+
+func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
