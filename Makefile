@@ -31,10 +31,10 @@ run: ## run the example Caddyfile
 	go run ./cmd/caddy run --config Caddyfile.example
 
 .PHONY: check
-check: fmt-check tidy vet lint test ## all that must pass before a commit
+check: fmt-check tidy vet lint test ## everything that must pass before a commit
 
 .PHONY: fmt
-fmt: ## format (gofumpt, goimports)
+fmt: ## format the code (gofumpt, goimports)
 	$(LINT) fmt
 
 .PHONY: fmt-check
@@ -52,14 +52,14 @@ vet: ## go vet
 	go vet -C tools ./...
 
 .PHONY: lint
-lint: ## house rules (.golangci.yml), and planted bugs that do not fit the code any more
+lint: ## check the house rules (.golangci.yml), and that all planted bugs still apply
 	$(LINT) run ./...
 	testdata/mutants/run -n
 
 # Tests that need a PostgreSQL server or PgBouncer are skipped where it is not installed. go test does
 # not show that, so they add their names to a file, which is reported at the end.
 .PHONY: test
-test: ## all tests with the race detector; some start a PostgreSQL server
+test: ## run all tests with the race detector; some start a PostgreSQL server
 	go test -C tools ./...
 	@skips=$$(mktemp); trap 'rm -f "$$skips"' EXIT; status=0; \
 	echo "go test -race ./..."; \
@@ -69,10 +69,10 @@ test: ## all tests with the race detector; some start a PostgreSQL server
 			"apt-get install $$(cut -d' ' -f1 "$$skips" | sort -u | xargs)"; \
 	fi; exit $$status
 
-# Only packages that know -update may be given it: those that define it in a test, and
-# those whose tests import a suite that defines it.
+# Only some packages accept -update: those that define it in a test, and those whose tests import a
+# suite that defines it.
 .PHONY: golden
-golden: ## write the goldens anew; then read git diff
+golden: ## update the expected results in testdata; then read git diff
 	@set -eu; \
 	tests=$$(for file in $$(grep -rlE --include='*.go' 'flag\.Bool(Var)?\(.*"update"' $(FOLDERS)); do \
 		case $$file in \
@@ -86,19 +86,19 @@ golden: ## write the goldens anew; then read git diff
 	git status --short -- '*testdata*'
 
 .PHONY: sim
-sim: ## the whole system in simulated time; SEEDS=200
+sim: ## simulate the whole system in fake time; SEEDS=200
 	go test ./buildtoken -run TestSim -count=1 -seeds $(SEEDS)
 
 .PHONY: torture
-torture: build ## kill the server at random and look what is lost; TORTURE_TIME=60s
+torture: build ## kill the server at random and check what is lost; TORTURE_TIME=60s
 	go run ./cmd/torture -binary bin/caddy -for $(TORTURE_TIME)
 
 .PHONY: torture-cluster
-torture-cluster: build ## the same with three servers on one Postgres, which is killed too
+torture-cluster: build ## do the same with three servers on one Postgres, which is killed too
 	go run ./cmd/torture -binary bin/caddy -servers 3 -for $(TORTURE_TIME)
 
 .PHONY: mutants
-mutants: ## plant bugs in a copy and look whether the tests notice; MUTANTS="name …"
+mutants: ## plant bugs in a copy and check that the tests notice; MUTANTS="name …"
 	testdata/mutants/run $(MUTANTS)
 
 .PHONY: mutate
@@ -106,11 +106,11 @@ mutate: ## change PACKAGE=./buildtoken/queue at random and report what its tests
 	go run -C tools ./mutate -n $(N) -seed $(SEED) $(PACKAGE)
 
 .PHONY: browser
-browser: build ## try the pages in Chromium; SCREENSHOTS=docs/images writes those anew
+browser: build ## test the pages in Chromium; SCREENSHOTS=docs/images updates the screenshots
 	testdata/browser/run bin/caddy $(SCREENSHOTS)
 
 .PHONY: fuzz
-fuzz: ## each fuzz target for FUZZTIME=30s, one after another
+fuzz: ## run each fuzz target for FUZZTIME=30s, one after another
 	@set -euo pipefail; \
 	packages=$$(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./...); \
 	for package in $$packages; do \
@@ -122,7 +122,7 @@ fuzz: ## each fuzz target for FUZZTIME=30s, one after another
 	done
 
 .PHONY: bench
-bench: ## benchmarks into OUT=bin/bench.txt; BENCH=. COUNT=6
+bench: ## write benchmarks to OUT=bin/bench.txt; BENCH=. COUNT=6
 	@mkdir -p $(dir $(OUT))
 	set -o pipefail; go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) ./... | tee $(OUT)
 
@@ -131,7 +131,7 @@ benchstat: ## compare OLD=… with OUT=bin/bench.txt
 	$(TOOL) benchstat $(OLD) $(OUT)
 
 .PHONY: cross
-cross: ## build for PLATFORMS, without cgo, and vet on those with amd64
+cross: ## build for PLATFORMS without cgo, and vet for those with amd64
 	@set -eu; for platform in $(PLATFORMS); do \
 		echo "$$platform"; \
 		export CGO_ENABLED=0 GOOS="$${platform%/*}" GOARCH="$${platform#*/}"; \
@@ -139,8 +139,8 @@ cross: ## build for PLATFORMS, without cgo, and vet on those with amd64
 		test "$$GOARCH" != amd64 || go vet ./...; \
 	done
 
-# xcaddy asks the module proxy for the replaced path too. A proxy may answer that
-# with 403 instead of 404, which go takes for the end; after a | any answer will do.
+# xcaddy requests the replaced path from the module proxy too. If a proxy answers with 403 instead of
+# 404, go gives up. After a |, go accepts any error and continues.
 .PHONY: xcaddy
 xcaddy: ## build bin/caddy-xcaddy as a user would, from this tree
 	GOPROXY="$$(go env GOPROXY | cut -d, -f1 | cut -d'|' -f1)|off" $(TOOL) xcaddy build \
