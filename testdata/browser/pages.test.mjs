@@ -9,7 +9,7 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { after, before as prepare, describe, it as test } from 'node:test';
 import { chromium } from 'playwright-core';
-import { password, start } from './server.mjs';
+import { host, password, start } from './server.mjs';
 
 const require = createRequire(import.meta.url);
 const axe = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
@@ -30,7 +30,7 @@ before(async () => {
   server = await start(process.env.BUILDTOKEN_BINARY);
   browser = await chromium.launch({
     executablePath: process.env.BUILDTOKEN_CHROMIUM || '/usr/bin/chromium',
-    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+    args: [`--host-resolver-rules=MAP ${host} 127.0.0.1`, '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
   });
 });
 
@@ -40,7 +40,7 @@ after(async () => {
 });
 
 // visit runs a test in a window of its own, and fails if the page complains.
-const visit = async (work, { user = 'alice', complaints = true, ...options } = {}) => {
+const visit = async (work, { user = 'alice', complaints = true, base = server.url, ...options } = {}) => {
   const context = await browser.newContext({
     viewport: desktop, locale: 'en-GB', timezoneId: 'Europe/Berlin', reducedMotion: 'reduce',
     httpCredentials: { username: user, password }, ...options,
@@ -50,8 +50,8 @@ const visit = async (work, { user = 'alice', complaints = true, ...options } = {
   const said = [];
   page.on('console', (m) => { if (['error', 'warning'].includes(m.type())) said.push(m.text()); });
   page.on('pageerror', (e) => said.push(e.message));
-  page.on('request', (r) => { if (!r.url().startsWith(server.url)) said.push(`request to ${r.url()}`); });
-  const go = (path) => page.goto(server.url + path);
+  page.on('request', (r) => { if (!r.url().startsWith(base)) said.push(`request to ${r.url()}`); });
+  const go = (path) => page.goto(base + path);
   try {
     await work(page, go, context);
     if (complaints) assert.deepEqual(said, [], 'what the browser complained of');
@@ -65,15 +65,15 @@ const soon = () => AbortSignal.timeout(timeout);
 
 // ask sends what a page's form would, without a page.
 const ask = async (path, form = {}) => {
-  const response = await fetch(server.url + path, {
+  const response = await fetch(server.direct + path, {
     method: 'POST', redirect: 'manual', body: new URLSearchParams(form), headers: account, signal: soon(),
   });
   assert.equal(response.status, 303, await response.text());
-  return new URL(response.headers.get('Location'), server.url).href.slice(server.url.length);
+  return new URL(response.headers.get('Location'), server.direct).href.slice(server.direct.length);
 };
 
 const text = async (path) => {
-  const response = await fetch(server.url + path, { headers: account, signal: soon() });
+  const response = await fetch(server.direct + path, { headers: account, signal: soon() });
   assert.equal(response.status, 200);
   return response.text();
 };
@@ -361,7 +361,7 @@ describe('the pages', () => {
     await ended(await ask('job/hello/buildForm'));
     await go('job/hello/');
     const badge = new URL(await page.getByRole('link', { name: 'Badge' }).getAttribute('href'), server.url).href;
-    const anonymous = await fetch(badge, { signal: soon() });
+    const anonymous = await fetch(badge.replace(server.url, server.direct), { signal: soon() });
     assert.equal(anonymous.status, 200);
     assert.match(await anonymous.text(), /<title>build: passing<\/title>/);
     const shown = await page.evaluate((src) => new Promise((resolve) => {
@@ -371,7 +371,7 @@ describe('the pages', () => {
       image.src = src;
     }), badge);
     assert.ok(shown[0] > 60 && shown[1] === 20, `the badge is ${shown}`);
-    assert.equal((await fetch(badge.replace('/hello/', '/nightly/'), { signal: soon() })).status, 403);
+    assert.equal((await fetch(badge.replace(server.url, server.direct).replace('/hello/', '/nightly/'), { signal: soon() })).status, 403);
     const feed = await page.evaluate(async (href) => {
       const parsed = new DOMParser().parseFromString(await (await fetch(href)).text(), 'application/xml');
       const entry = parsed.querySelector('entry');
@@ -407,16 +407,63 @@ describe('a form', () => {
 
   it('of another site does nothing', () => visit(async (page, go, context) => {
     const evil = await context.newPage();
-    await evil.route('http://evil.example/', (route) => route.fulfill({
-      contentType: 'text/html', body: `<form method="post" action="${server.url}job/nightly/buildForm"><button>Win</button></form>`,
-    }));
-    await go('');
-    await evil.goto('http://evil.example/');
-    await evil.getByRole('button').click();
-    await evil.getByText('Sent from another site').waitFor();
+    // Without a referrer, the browser sends the form with the origin "null".
+    for (const referrer of ['origin', 'no-referrer']) {
+      for (const base of [server.url, server.secure]) {
+        await evil.unroute('http://evil.example/');
+        await evil.route('http://evil.example/', (route) => route.fulfill({
+          contentType: 'text/html', headers: { 'Referrer-Policy': referrer },
+          body: `<form method="post" action="${base}job/nightly/buildForm"><button>Win</button></form>`,
+        }));
+        await evil.goto('http://evil.example/');
+        await evil.getByRole('button').click();
+        await evil.getByText('Sent from another site').waitFor();
+      }
+    }
     await go('queue/');
     await page.getByText('Nothing is queued.').waitFor();
-  }));
+  }, { ignoreHTTPSErrors: true }));
+
+  for (const [where, base] of [
+    ['over plain HTTP', () => server.url],
+    ['behind a proxy that terminates TLS', () => server.secure],
+  ]) {
+    for (const javaScriptEnabled of [true, false]) {
+      it(`work ${where} ${javaScriptEnabled ? 'with' : 'without'} JavaScript`, () => visit(async (page, go) => {
+        await go('job/nightly/');
+        await page.getByRole('button', { name: 'Build' }).click();
+        await page.waitForURL(/\/queue\/item\/\d+\/$/);
+        await page.getByRole('button', { name: 'Cancel' }).click();
+        await page.getByText('There will be no build.').waitFor();
+
+        await go('job/nightly/');
+        await page.getByRole('button', { name: 'Build' }).click();
+        await page.waitForURL(/\/queue\/item\/\d+\/$/);
+        await go('queue/');
+        await page.getByRole('row', { name: /nightly/ }).getByRole('button', { name: /Cancel/ }).click();
+        await page.getByText('There will be no build.').waitFor();
+
+        await go('job/app/job/deploy/');
+        await page.getByLabel('BRANCH').fill(`from ${where}`);
+        await page.getByText('Options').click();
+        await page.getByLabel('Delay').fill('soon');
+        await page.getByRole('button', { name: 'Build' }).click();
+        await page.locator('[aria-invalid=true]').waitFor();
+        assert.equal(await page.getByLabel('BRANCH').inputValue(), `from ${where}`);
+
+        const item = await ask('job/app/job/mobile/job/android/buildForm', { delay: '0s' });
+        for (let until = Date.now() + timeout / 2; !/\/android\/\d+\/$/.test(page.url()); await page.waitForTimeout(100)) {
+          assert.ok(Date.now() < until, 'the build does not start');
+          await go(item);
+        }
+        await page.getByRole('button', { name: 'Stop' }).click();
+        for (let until = Date.now() + timeout / 2; await page.locator('.state-aborted').count() === 0; await page.waitForTimeout(300)) {
+          assert.ok(Date.now() < until, 'the build does not end');
+          await page.reload();
+        }
+      }, { base: base(), javaScriptEnabled, ignoreHTTPSErrors: true, complaints: false })); // of the status 400
+    }
+  }
 });
 
 describe('without JavaScript', () => {

@@ -11,6 +11,10 @@ import { join } from 'node:path';
 const hash = '$2a$04$D3SQtGh5lGZ796pzeZpMMeWlejsM.k48c5R8uYDiVOugdvl/Tk0Ua';
 export const password = 'secret';
 
+// The host name of the pages. Browsers treat localhost as secure even without TLS, so the
+// tests use a name that is not: the browser resolves it to 127.0.0.1.
+export const host = 'ci.internal';
+
 const caddyfile = (dir, port) => `{
 	admin off
 	persist_config off
@@ -23,7 +27,8 @@ const caddyfile = (dir, port) => `{
 	}
 }
 
-http://127.0.0.1:${port} {
+http://:${port} {
+	bind 127.0.0.1
 	handle_path /ci/* {
 		@people not path /buildByToken/* */badge/icon.svg
 		basic_auth @people {
@@ -88,6 +93,22 @@ http://127.0.0.1:${port} {
 }
 `;
 
+// A proxy in front that terminates TLS, as on the edge of a network.
+const terminator = (dir, port, upstream) => `{
+	admin off
+	persist_config off
+	auto_https disable_redirects
+	skip_install_trust
+	storage file_system ${dir}/tls
+}
+
+https://${host}:${port} {
+	bind 127.0.0.1
+	tls internal
+	reverse_proxy 127.0.0.1:${upstream}
+}
+`;
+
 const freePort = async () => {
   const server = net.createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -97,12 +118,10 @@ const freePort = async () => {
   return port;
 };
 
-// start gives { url, cut, stop }.
-export const start = async (binary) => {
-  const dir = mkdtempSync(join(tmpdir(), 'buildtoken-browser-'));
-  const port = await freePort();
-  const file = join(dir, 'Caddyfile');
-  writeFileSync(file, caddyfile(dir, port));
+// run starts a Caddy and returns what stops it.
+const run = async (binary, dir, name, text, answers) => {
+  const file = join(dir, name);
+  writeFileSync(file, text);
   const checked = spawnSync(binary, ['validate', '--config', file, '--adapter', 'caddyfile'], { encoding: 'utf8' });
   if (checked.status !== 0) throw new Error(checked.stderr || String(checked.error));
   let output = '';
@@ -111,17 +130,45 @@ export const start = async (binary) => {
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   child.stderr.on('data', (text) => { output += text; });
-
-  // Not through the proxy: a connection that it closes at once may leave fetch waiting for ever.
+  const stop = async () => {
+    if (child.exitCode !== null) return;
+    child.kill('SIGTERM');
+    await once(child, 'exit');
+  };
   for (let tries = 0; ; tries++) {
     try {
-      await fetch(`http://127.0.0.1:${port}/`, { signal: AbortSignal.timeout(5000) });
-      break;
+      await answers();
+      return stop;
     } catch {
-      if (tries > 300 || child.exitCode !== null) throw new Error(`the server does not answer:\n${output}`);
+      if (tries > 300 || child.exitCode !== null) {
+        await stop();
+        throw new Error(`the server does not answer:\n${output}`);
+      }
       await new Promise((resolve) => { setTimeout(resolve, 100); });
     }
   }
+};
+
+// connects resolves when something accepts connections on a port.
+const connects = async (port) => {
+  const socket = net.connect(port, '127.0.0.1');
+  try {
+    await once(socket, 'connect');
+  } finally {
+    socket.destroy();
+  }
+};
+
+// start returns { url, secure, direct, cut, stop }. A browser opens url through a proxy whose
+// connections cut closes, and secure through one that terminates TLS. direct is for fetch,
+// which does not know the host name.
+export const start = async (binary) => {
+  const dir = mkdtempSync(join(tmpdir(), 'buildtoken-browser-'));
+  const port = await freePort();
+  // Not through the proxy: fetch may wait for ever for a connection that the proxy closes at once.
+  const stopCaddy = await run(binary, dir, 'Caddyfile', caddyfile(dir, port), () => fetch(`http://127.0.0.1:${port}/`, { signal: AbortSignal.timeout(5000) }));
+  const tlsPort = await freePort();
+  const stopTerminator = await run(binary, dir, 'Caddyfile.tls', terminator(dir, tlsPort, port), () => connects(tlsPort));
 
   const sockets = new Set();
   const proxy = net.createServer((client) => {
@@ -138,17 +185,16 @@ export const start = async (binary) => {
   });
   proxy.listen(0, '127.0.0.1');
   await once(proxy, 'listening');
-  const url = `http://127.0.0.1:${proxy.address().port}/ci/`;
   return {
-    url,
+    url: `http://${host}:${proxy.address().port}/ci/`,
+    secure: `https://${host}:${tlsPort}/ci/`,
+    direct: `http://127.0.0.1:${port}/ci/`,
     cut: () => sockets.forEach((s) => s.destroy()),
     stop: async () => {
       proxy.close();
       sockets.forEach((s) => s.destroy());
-      if (child.exitCode === null) {
-        child.kill('SIGTERM');
-        await once(child, 'exit');
-      }
+      await stopTerminator();
+      await stopCaddy();
       rmSync(dir, { recursive: true, force: true });
     },
   };
