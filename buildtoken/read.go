@@ -123,6 +123,16 @@ func (c *Controller) Builds(ctx context.Context, full string, before int64, limi
 	return builds, nil
 }
 
+// NeverRuns reports why no server that is there runs the builds of a lane. The reason is
+// "" if one does.
+func (c *Controller) NeverRuns(l queue.Lane) queue.Blockage {
+	_, b := l.Explain(time.Now(), queue.Item{})
+	if b = b.Among(c.nodes()); b.Reason == queue.NoNode || b.Reason == queue.NoServer {
+		return b
+	}
+	return queue.Blockage{}
+}
+
 // Cancel takes a queued item out of the queue. by names the person or token
 // that cancels it, as "user alice"; it is kept with the item. A started or
 // cancelled item is [queue.ErrLeft].

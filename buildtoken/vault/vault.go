@@ -96,6 +96,12 @@ func (v *Vault) Open(jobName string, stored []queue.Value) ([]job.Value, error) 
 	return values, nil
 }
 
+// sealedEmpty is the length of a sealed empty text: the nonce and the tag.
+const sealedEmpty = 12 + 16
+
+// IsEmpty reports whether a stored password is empty. It does not need the key.
+func IsEmpty(password queue.Value) bool { return len(password.Sealed) == sealedEmpty }
+
 // boundTo returns the additional data of a sealed password: it cannot be moved
 // to another job or parameter.
 func boundTo(jobName, parameter string) []byte { return []byte(jobName + "\x00" + parameter) }

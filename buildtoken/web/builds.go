@@ -3,7 +3,6 @@ package web
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -74,31 +73,3 @@ func FindBuild(ctx context.Context, ctl *buildtoken.Controller, full, segment st
 	}
 	return queue.Build{}, fmt.Errorf("%w: %s of %s", queue.ErrNotFound, segment, full)
 }
-
-// Estimate returns how long a job's next build is expected to take: the mean of the
-// last three successful builds, else how long the last completed one took, else -1.
-// newest are the job's newest builds.
-func Estimate(newest []queue.Build) time.Duration {
-	var sum time.Duration
-	n, last := 0, time.Duration(-1)
-	for _, b := range newest {
-		if b.Running() {
-			continue
-		}
-		took := b.Ended.Sub(b.Started)
-		if last < 0 {
-			last = took
-		}
-		if (b.Result == queue.Success || b.Result == queue.Unstable) && n < 3 {
-			sum += took
-			n++
-		}
-	}
-	if n > 0 {
-		return sum / time.Duration(n)
-	}
-	return last
-}
-
-// EstimateOf is the number of builds that [Estimate] should be given.
-const EstimateOf = 20

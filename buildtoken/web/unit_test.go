@@ -170,3 +170,25 @@ func TestUnstablePermalinksAreAsInJenkins(t *testing.T) {
 		}
 	}
 }
+
+func TestStuck(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	due := queue.Item{Due: now.Add(-time.Hour)}
+	for _, tt := range []struct {
+		name   string
+		in     queue.Entry
+		stuck  bool
+		forAll bool // it never runs
+	}{
+		{"no server has the label", queue.Entry{Item: due, State: queue.Buildable, Blockage: queue.Blockage{Reason: queue.NoNode}}, true, true},
+		{"its record is damaged", queue.Entry{Item: due, State: queue.Blocked, Blockage: queue.Blockage{Reason: queue.RecordDamaged}}, true, true},
+		{"no executor is free", queue.Entry{Item: due, State: queue.Buildable, Blockage: queue.Blockage{Reason: queue.NoExecutor}}, false, false},
+		{"no executor was free for days", queue.Entry{Item: queue.Item{}, State: queue.Buildable, Blockage: queue.Blockage{Reason: queue.NoExecutor}}, true, false},
+		{"a build runs for days", queue.Entry{Item: queue.Item{}, State: queue.Blocked, Blockage: queue.Blockage{Reason: queue.BuildRunning}}, false, false},
+		{"it has left", queue.Entry{Item: queue.Item{}, State: queue.Left}, false, false},
+	} {
+		if stuck, never := web.Stuck(now, tt.in), web.NeverRuns(tt.in); stuck != tt.stuck || never != tt.forAll {
+			t.Errorf("%s: Stuck = %v, NeverRuns = %v, want %v, %v", tt.name, stuck, never, tt.stuck, tt.forAll)
+		}
+	}
+}

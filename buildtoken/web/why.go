@@ -11,15 +11,21 @@ import (
 // stuckAfter is how long an item waits for an executor before it counts as stuck.
 const stuckAfter = 24 * time.Hour
 
-// Stuck reports whether a queued item needs someone to act: no server has its label,
-// or it has waited for an executor for a day.
+// Stuck reports whether a queued item needs someone to act: it never runs, or it has
+// waited for an executor for a day.
 func Stuck(now time.Time, e queue.Entry) bool {
-	return NeverRuns(e) || e.State == queue.Buildable && now.Sub(e.Item.Due) > stuckAfter
+	return NeverRuns(e) || (e.State == queue.Buildable && now.Sub(e.Item.Due) > stuckAfter)
 }
 
-// NeverRuns reports whether no server that is there can run a queued item.
+// NeverRuns reports whether no server that is there can run a queued item, or its record
+// is damaged.
 func NeverRuns(e queue.Entry) bool {
-	return e.Blockage.Reason == queue.NoServer || e.State == queue.Buildable && e.Blockage.Reason == queue.NoNode
+	switch e.Blockage.Reason {
+	case queue.NoNode, queue.NoServer, queue.RecordDamaged:
+		return e.State != queue.Left
+	default:
+		return false
+	}
 }
 
 // State returns in one word where an item is: waiting, blocked, buildable, then

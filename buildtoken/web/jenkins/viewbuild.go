@@ -70,11 +70,13 @@ func (v *view) estimate(full string) time.Duration {
 	if known, ok := v.estimates[full]; ok {
 		return known
 	}
-	builds, err := v.ctl.Builds(v.ctx(), full, 0, web.EstimateOf)
+	v.estimates[full] = -1
+	of, err := v.ctl.Overviews(v.ctx(), full)
 	if err != nil {
 		v.note(err)
+	} else if estimate, ok := of[0].Summary.Estimate(); ok {
+		v.estimates[full] = estimate
 	}
-	v.estimates[full] = web.Estimate(builds)
 	return v.estimates[full]
 }
 

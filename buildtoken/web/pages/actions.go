@@ -35,7 +35,7 @@ func (v *visit) start(full string) error {
 		Caller: v.Caller(), Action: buildtoken.BuildWithParameters, Job: full, Root: v.Root(),
 		Values: given(j, in.Values()), Files: in.Uploads(true), AnyKind: true, UserMayTrigger: true,
 	}
-	if form.refill(j, t.Values) {
+	if form.refill(j, t.Values, t.Files) {
 		return v.again(full, form, http.StatusBadRequest)
 	}
 	if form.Delay != "" {

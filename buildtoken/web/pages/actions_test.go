@@ -52,7 +52,7 @@ func TestFormShowsParameters(t *testing.T) {
 			"\">\n\none\ntwo</textarea>", // the first line's end is the parser's
 			`<option value="dev" selected>dev</option><option value="prod">prod</option>`,
 			`<input type="checkbox" id="param-DRY" name="DRY" value="true" checked>`,
-			`<input type="password" id="param-KEY" name="KEY" autocomplete="off" aria-describedby="param-KEY-help">`,
+			`<input type="password" id="param-KEY" name="KEY" autocomplete="new-password" aria-describedby="param-KEY-help">`,
 			"Leave it empty for the default.",
 		)
 	})
@@ -152,7 +152,12 @@ func TestFormSaysWhatIsWrongBesideTheField(t *testing.T) {
 			`name="DRY" value="true">`, // the tick was taken away
 			`data-events="/ci/queue/-/events/job/deploy/"`,
 		)
-		s.lacks(w.Body.String(), "typed", "param-BRANCH-problem", "param-KEY-problem")
+		s.holds(w.Body.String(),
+			`Passwords and files are not kept. Enter again: <bdi>KEY</bdi>.`,
+			`name="KEY" autocomplete="new-password" required aria-describedby="param-KEY-help param-KEY-problem" aria-invalid="true">`,
+			`<p class="problem" id="param-KEY-problem">Enter it again: passwords are not kept.</p>`,
+		)
+		s.lacks(w.Body.String(), "typed", "param-BRANCH-problem")
 		if items, err := s.ctl.Items(s.Context(), s.def, "", 9); err != nil || len(items) > 0 {
 			s.Errorf("%d items, %v, want none", len(items), err)
 		}
@@ -421,5 +426,58 @@ func TestAddressOfAFormLeadsToItsPage(t *testing.T) {
 				t.Errorf("GET %s = %d, Location %q, want 303 to %q", path, w.Code, w.Header().Get("Location"), want)
 			}
 		}
+	})
+}
+
+// Whatever the reason of a refusal is, the next click must not send the form without the
+// passwords and files that it had.
+func TestRefusedFormWantsPasswordsAndFilesAgain(t *testing.T) {
+	spec := jobs(at("up", writes(""), job.Param{Name: "F", Kind: job.KindFile}, job.Param{Name: "PW", Kind: job.KindPassword},
+		job.Param{Name: "EMPTY", Kind: job.KindPassword}, job.Param{Name: "OTHER", Kind: job.KindFile}))
+	spec.Root.Allow = []policy.Rule{{Source: "false"}}
+	onSite(t, spec, func(s *site) {
+		s.lacks(s.page("/job/up/"), "required", "again")
+		var b bytes.Buffer
+		m := multipart.NewWriter(&b)
+		for name, value := range map[string]string{"PW": "hunter2!", "EMPTY": ""} {
+			if err := m.WriteField(name, value); err != nil {
+				s.Fatal(err)
+			}
+		}
+		for name, file := range map[string]string{"F": "a.txt", "OTHER": ""} {
+			part, err := m.CreateFormFile(name, file)
+			if err != nil {
+				s.Fatal(err)
+			}
+			_, _ = part.Write([]byte("content"))
+		}
+		if err := m.Close(); err != nil {
+			s.Fatal(err)
+		}
+		r := request(http.MethodPost, "/job/up/buildForm", "alice", url.Values{})
+		r.Body, r.ContentLength = io.NopCloser(&b), int64(b.Len())
+		r.Header.Set("Content-Type", m.FormDataContentType())
+		w := s.do(r)
+		if w.Code != http.StatusForbidden {
+			t.Errorf("status %d, want 403", w.Code)
+		}
+		s.holds(w.Body.String(), "Enter again: <bdi>F</bdi>, <bdi>PW</bdi>.", `<input type="file" id="param-F" name="F" required`,
+			`name="PW" autocomplete="new-password" required`, "Choose it again: files are not kept.")
+		if n := strings.Count(w.Body.String(), " required"); n != 2 {
+			t.Errorf("%d fields are required, want 2", n)
+		}
+	})
+}
+
+// Dots for a password that was left empty would hide that a build had none.
+func TestEmptyPasswordIsShownAsEmpty(t *testing.T) {
+	params := []job.Param{{Name: "PW", Kind: job.KindPassword}}
+	onSite(t, jobs(at("hello", writes(""), params...)), func(s *site) {
+		s.trigger("hello", map[string][]string{"PW": {""}})
+		s.trigger("hello", map[string][]string{"PW": {"x"}})
+		s.holds(s.page("/job/hello/1/"), `<dt><code>PW</code></dt>
+<dd><span class="quiet">empty</span>`)
+		s.lacks(s.page("/job/hello/1/"), "••••")
+		s.holds(s.page("/job/hello/2/"), "••••")
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/vault"
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
@@ -149,7 +150,7 @@ func (v *visit) params(it queue.Item) []param {
 			one.Description = description(j, value.Name)
 		}
 		if value.Kind == string(job.KindPassword) {
-			one.Masked, one.Text = true, ""
+			one.Masked, one.Text = !vault.IsEmpty(value), ""
 		}
 		one.Long = len(one.Text) > 60 || strings.Contains(one.Text, "\n")
 		if len(one.Text) > textShown {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
@@ -15,7 +16,9 @@ type formView struct {
 	Files, Disabled bool
 	// Problem is wrong with the form as a whole.
 	Problem string
-	Fields  []field
+	// Again names the passwords and files that were sent and must be entered again.
+	Again  []string
+	Fields []field
 	// Delay and Cause are as they were sent; Quiet is the delay if there is none.
 	Delay, DelayProblem, Quiet, Cause string
 	// Open says that the options are worth a look.
@@ -29,9 +32,11 @@ type field struct {
 	Value          string
 	Checked        bool
 	Choices        []string
-	// Secret says that a password has a default, which is used if none is typed.
+	// Secret is set for a password with a default, which is used if none is typed.
 	Secret  bool
 	Problem string
+	// Again is set for a password or file that was sent and is not sent back.
+	Again bool
 }
 
 // freshForm is the form with the defaults.
@@ -106,10 +111,10 @@ func unixLines(texts []string) []string {
 	return lines
 }
 
-// refill puts what was sent into the form, and beside each field what is
-// wrong with it. It says whether anything is. Passwords and files are not
-// sent back.
-func (f *formView) refill(j *job.Job, values map[string][]string) (wrong bool) {
+// refill puts what was sent into the form, and beside each field what is wrong with it.
+// It reports whether anything is. Passwords and files are not sent back: they are marked,
+// and the browser does not send the form again without them.
+func (f *formView) refill(j *job.Job, values map[string][]string, files map[string]buildtoken.Upload) (wrong bool) {
 	for i, p := range j.Params {
 		at := &f.Fields[i]
 		got := values[p.Name]
@@ -119,8 +124,16 @@ func (f *formView) refill(j *job.Job, values map[string][]string) (wrong bool) {
 				at.Checked = got[0] == "true"
 			case job.KindString, job.KindText, job.KindChoice:
 				at.Value = got[0]
-			case job.KindPassword, job.KindFile:
+			case job.KindPassword:
+				at.Again = got[0] != ""
+			case job.KindFile:
 			}
+		}
+		if _, sent := files[p.Name]; sent {
+			at.Again = true
+		}
+		if at.Again {
+			f.Again = append(f.Again, p.Name)
 		}
 		if _, err := (&job.Job{Params: []job.Param{p}}).Values(values, nil); err != nil {
 			at.Problem, wrong = problemText(err), true

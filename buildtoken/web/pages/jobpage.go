@@ -23,8 +23,10 @@ type jobHead struct {
 	Name, Description string
 	Disabled          bool
 	State             mark
-	Concurrent        bool
-	Badge             string
+	// Stuck says why what is queued can never run, "" if it can.
+	Stuck      string
+	Concurrent bool
+	Badge      string
 }
 
 // buildRow is a build in a list.
@@ -64,6 +66,9 @@ func (v *visit) job(full string, form *formView) (*page, error) {
 	head := jobHead{Name: j.Name(), Description: j.Description, Disabled: j.Disabled, Concurrent: j.Concurrent, State: laneMark(lanes[0])}
 	if v.Definition.Badged(full) {
 		head.Badge = at + "badge/icon.svg"
+	}
+	if why := v.stuck(lanes[0]); why != "" {
+		head.Stuck = why + ". What is queued cannot run until one is added, or is cancelled."
 	}
 	history, paged, err := v.history(full, at)
 	if err != nil {

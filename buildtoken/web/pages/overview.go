@@ -14,6 +14,8 @@ import (
 type jobRow struct {
 	Name, URL, Description string
 	Disabled               bool
+	// Stuck is set if something is queued that no server can run.
+	Stuck bool
 	// Last is the state of the last build, Build its number, 0 if there was none.
 	Last     mark
 	Build    int64
@@ -57,10 +59,11 @@ func (v *visit) overview(folder string) (*page, error) {
 		other, _ := job.Split(b)
 		return strings.Compare(above, other)
 	})
-	lanes, err := v.ctl.Lanes(v.R.Context(), jobs...)
+	overviews, err := v.ctl.Overviews(v.R.Context(), jobs...)
 	if err != nil {
 		return nil, err
 	}
+	running := v.running()
 	view := jobsView{Title: "Jobs", Empty: len(jobs) == 0}
 	pg := &page{Title: "Jobs", Name: "jobs", Here: "jobs", Feed: v.base + "rssAll", path: strings.TrimPrefix(web.JobURL("/", folder), "/")}
 	if folder != "" {
@@ -75,36 +78,71 @@ func (v *visit) overview(folder string) (*page, error) {
 			view.Folders = append(view.Folders, folderRows{Path: v.pathBelow(folder, above)})
 			at = above
 		}
-		row, err := v.jobRow(full, lanes[i])
+		rows := &view.Folders[len(view.Folders)-1]
+		row, err := v.jobRow(full, overviews[i], running)
 		if err != nil {
 			return nil, err
 		}
-		rows := &view.Folders[len(view.Folders)-1]
 		rows.Jobs = append(rows.Jobs, row)
 	}
 	pg.Regions = []region{{Name: "jobs", Data: view}}
 	return pg, nil
 }
 
-func (v *visit) jobRow(full string, lane queue.Lane) (jobRow, error) {
+// buildOf is one build of a job.
+type buildOf struct {
+	job    string
+	number int64
+}
+
+// running returns the builds that run on this server.
+func (v *visit) running() map[buildOf]queue.Build {
+	all := map[buildOf]queue.Build{}
+	for _, b := range v.ctl.Running() {
+		all[buildOf{b.Item.Job, b.Number}] = b
+	}
+	return all
+}
+
+// jobRow makes the row of a job. Only a last build that runs on another server is looked up.
+func (v *visit) jobRow(full string, o queue.Overview, running map[buildOf]queue.Build) (jobRow, error) {
 	_, name := job.Split(full)
-	row := jobRow{Name: name, URL: web.JobURL(v.base, full), Last: neverBuilt, Queued: lane.Queued}
+	row := jobRow{Name: name, URL: web.JobURL(v.base, full), Last: neverBuilt, Queued: o.Lane.Queued, Stuck: v.stuck(o.Lane) != ""}
 	if j, ok := v.Definition.Job(full); ok {
 		row.Description, row.Disabled = j.Description, j.Disabled
 	}
-	if lane.LastNumber == 0 {
-		return row, nil
+	last, ok := o.Summary.LastWith()
+	if n := len(o.Lane.Running); n > 0 && o.Lane.Running[n-1] > last.Number {
+		b, here := running[buildOf{full, o.Lane.Running[n-1]}]
+		if !here {
+			var err error
+			b, err = v.ctl.Build(v.R.Context(), full, o.Lane.Running[n-1])
+			if err != nil && !missing(err) {
+				return row, err
+			}
+		}
+		if b.Number > 0 {
+			row.Last, row.Build, row.Started = buildMark(b), b.Number, b.Started
+		}
+	} else if ok {
+		row.Last, row.Build, row.Started, row.Took = resultMark(last.Result), last.Number, last.Started, max(last.Took, 1)
 	}
-	builds, err := v.ctl.Builds(v.R.Context(), full, 0, 1)
-	if err != nil || len(builds) == 0 {
-		return row, err
-	}
-	b := builds[0]
-	row.Last, row.Build, row.BuildURL, row.Started = buildMark(b), b.Number, web.BuildURL(v.base, full, b.Number), b.Started
-	if !b.Running() {
-		row.Took = b.Ended.Sub(b.Started)
+	if row.Build > 0 {
+		row.BuildURL = web.BuildURL(v.base, full, row.Build)
 	}
 	return row, nil
+}
+
+// stuck returns why what is queued can never run, "" if it can or nothing is queued.
+func (v *visit) stuck(lane queue.Lane) string {
+	if lane.Queued == 0 {
+		return ""
+	}
+	b := v.ctl.NeverRuns(lane)
+	if b.Reason == "" {
+		return ""
+	}
+	return web.Why(queue.Entry{Blockage: b}, "", "")
 }
 
 // crumbs lead from the root to a folder or job; the last one is where we are.

@@ -88,13 +88,19 @@ type site struct {
 // onSite runs a test in a bubble.
 func onSite(t *testing.T, spec definition.Spec, test func(*site)) {
 	t.Helper()
+	onQueue(t, spec, func(q buildtoken.Queue) buildtoken.Queue { return q }, test)
+}
+
+// onQueue runs a test in a bubble, with another queue around that of the site.
+func onQueue(t *testing.T, spec definition.Spec, around func(buildtoken.Queue) buildtoken.Queue, test func(*site)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		q, err := boltqueue.Open(boltqueue.Options{Path: filepath.Join(dir, "queue.db")})
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctl, err := buildtoken.Open(t.Context(), buildtoken.Options{Queue: q, Dir: dir, SealKey: vault.NewKey()})
+		ctl, err := buildtoken.Open(t.Context(), buildtoken.Options{Queue: around(q), Dir: dir, SealKey: vault.NewKey()})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -53,12 +53,12 @@ func entryMark(e queue.Entry) mark {
 		return mark{"cancelled", "Cancelled"}
 	case e.Build != nil:
 		return buildMark(*e.Build)
+	case web.NeverRuns(e):
+		return stuckMark
 	case e.State == queue.Waiting:
 		return mark{"waiting", "Quiet period"}
 	case e.State == queue.Blocked:
 		return mark{"blocked", "Blocked"}
-	case web.NeverRuns(e):
-		return stuckMark
 	}
 	return mark{"ready", "Ready"}
 }
