@@ -152,34 +152,41 @@ func (c *Controller) trigger(ctx context.Context, now time.Time, d *definition.S
 	return out, opened.Name, err
 }
 
-// authorize finds the token that opens the job, or the rule that lets a user
-// do without, and returns the rules that the trigger has to meet.
+// authorize finds the token that opens the job, or the access rule that lets a
+// user start it without one, and returns the rules that the trigger has to meet.
+// Wrong tokens are counted where tokens are defined; a job without tokens has no
+// such place, so its callers learn nothing from a limit.
 func (c *Controller) authorize(ctx context.Context, now time.Time, d *definition.Site, j *definition.Compiled, by definition.Caller, need token.Grant) (token.Token, []*policy.Policy, error) {
-	e := c.effective.Load()
-	if wait := c.wrong.Wait(now, e.WrongTokens, by.Remote, j.FullName); wait > 0 {
-		return token.Token{}, nil, &ThrottledError{Wait: wait}
-	}
+	limit := c.effective.Load().WrongTokens
+	wait := c.wrong.Wait(now, limit, by.Remote, j.Places...)
 	if !by.Presented {
 		_, err := token.Set{}.Check(now, token.Secret{})
-		if need != token.Trigger || !d.May(ctx, by, definition.Start, j.FullName) {
-			return token.Token{}, nil, err
+		switch {
+		case need == token.Trigger && d.May(ctx, by, definition.Start, j.FullName):
+			if !by.Post {
+				return token.Token{}, nil, ErrNeedsPost
+			}
+			return token.Token{}, j.Rules, nil
+		case wait > 0:
+			return token.Token{}, nil, &ThrottledError{Wait: wait}
 		}
-		if !by.Post {
-			return token.Token{}, nil, ErrNeedsPost
-		}
-		return token.Token{}, j.Rules, nil
+		return token.Token{}, nil, err
+	}
+	if wait > 0 && !c.wrong.Remembers(now, by.Remote, by.Secret.Digest()) {
+		return token.Token{}, nil, &ThrottledError{Wait: wait}
 	}
 	opened, err := j.Tokens.Check(now, by.Secret)
 	if err != nil {
 		if errors.Is(err, token.ErrMissing) { // an empty token was presented: that is a wrong one
 			err = token.ErrMismatch
 		}
-		c.wrong.Add(now, e.WrongTokens, by.Remote, j.FullName)
+		c.wrong.Add(now, limit, by.Remote, j.Places...)
 		return token.Token{}, nil, err
 	}
 	if !opened.Grants.Has(need) {
 		return opened, nil, fmt.Errorf("%w: %s", ErrNotGranted, need)
 	}
+	c.wrong.Remember(now, limit, by.Remote, opened.Digest)
 	return opened, j.RulesFor(opened), nil
 }
 

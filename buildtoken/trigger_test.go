@@ -232,17 +232,19 @@ func TestThrottle(t *testing.T) {
 		from := func(addr string) func(*buildtoken.Trigger) {
 			return func(t *buildtoken.Trigger) { t.Remote = netip.MustParseAddr(addr) }
 		}
+		// A right token without the grant is not remembered, so it shows whether the client waits.
 		wait := func(addr string) time.Duration {
 			t.Helper()
-			_, err := s.Trigger(t.Context(), s.def, ask("app", from(addr)))
+			by := definition.Caller{Secret: token.NewSecret(secret), Presented: true, Remote: netip.MustParseAddr(addr)}
+			_, _, err := s.Opens(t.Context(), s.def, "app", by, token.Cancel)
 			var throttled *buildtoken.ThrottledError
-			if err != nil && !errors.As(err, &throttled) {
-				t.Fatalf("Trigger = %v", err)
+			switch {
+			case errors.As(err, &throttled):
+				return throttled.Wait
+			case !errors.Is(err, buildtoken.ErrNotGranted):
+				t.Fatalf("Opens = %v", err)
 			}
-			if err == nil {
-				return 0
-			}
-			return throttled.Wait
+			return 0
 		}
 		s.guess("app", netip.MustParseAddr("2001:db8::1"), 2)
 		if got := wait("2001:db8::1"); got != 0 {
@@ -263,12 +265,12 @@ func TestThrottle(t *testing.T) {
 		if got := wait("192.0.2.2"); got != 0 {
 			t.Errorf("another IPv4 address waits %v, want none", got)
 		}
-		if _, err := s.Trigger(t.Context(), s.def, ask("other", from("192.0.2.1"))); err != nil {
+		other := definition.Caller{Secret: token.NewSecret(secret), Presented: true, Remote: guesser}
+		if _, _, err := s.Opens(t.Context(), s.def, "other", other, token.Cancel); !errors.Is(err, buildtoken.ErrNotGranted) {
 			t.Errorf("another job of a throttled client: %v", err)
 		}
-		_, _, err := s.Opens(t.Context(), s.def, "app", definition.Caller{Secret: token.NewSecret(secret), Presented: true, Remote: guesser}, token.Trigger)
-		if !errors.As(err, new(*buildtoken.ThrottledError)) {
-			t.Errorf("Opens of a throttled client = %v, want a ThrottledError", err)
+		if _, err := s.Trigger(t.Context(), s.def, ask("app", from("192.0.2.1"))); !errors.As(err, new(*buildtoken.ThrottledError)) {
+			t.Errorf("Trigger of a throttled client = %v, want a ThrottledError", err)
 		}
 		time.Sleep(time.Minute)
 		if got := wait("192.0.2.1"); got != 0 {
@@ -286,6 +288,88 @@ func TestThrottle(t *testing.T) {
 			t.Errorf("switched off: wait %v, want none", got)
 		}
 	})
+}
+
+// Clients can share an address: what one of them guesses must not lock out the
+// others, nor users without a token.
+func TestRightTokenOfAThrottledClientStillWorks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSite(t, buildtoken.Config{WrongTokens: throttle.Limit{Max: 3, Window: time.Minute}})
+		const day = 24 * time.Hour
+		late := opens()[0]
+		late.Name, late.Digest = "late", token.NewSecret("Late").Digest()
+		s.attach(definition.Spec{
+			Root:   definition.Folder{Jobs: []definition.Job{{Name: "app", Tokens: append(opens(), late), Runner: succeeds()}}},
+			Access: definition.Access{Build: `user == "alice"`},
+		})
+		with := func(text string) buildtoken.Trigger {
+			return ask("app", func(t *buildtoken.Trigger) { t.Secret, t.Remote = token.NewSecret(text), guesser })
+		}
+		works := func(what string, want bool, trigger buildtoken.Trigger) {
+			t.Helper()
+			_, err := s.Trigger(t.Context(), s.def, trigger)
+			if works := err == nil; works != want || !works && !errors.As(err, new(*buildtoken.ThrottledError)) {
+				t.Errorf("%s: %v, want it to work: %v", what, err, want)
+			}
+		}
+		works("the token, before anybody guessed", true, with(secret))
+		for range 10 {
+			_, _ = s.Trigger(t.Context(), s.def, with("wrong"))
+		}
+		works("the token, while the client waits", true, with(secret))
+		works("a token that was not used before", false, with("Late"))
+		works("a wrong token", false, with("wrong"))
+		elsewhere := with(secret)
+		elsewhere.Remote = netip.MustParseAddr("192.0.2.77")
+		works("the token of a client that does not wait", true, elsewhere)
+		alice := with(secret)
+		alice.Secret, alice.Presented, alice.User, alice.Post = token.Secret{}, false, "alice", true
+		works("a user without a token", true, alice)
+
+		time.Sleep(6 * day)
+		works("the token, six days later", true, with(secret))
+		time.Sleep(6 * day)
+		s.guess("app", guesser, 3)
+		works("the token that was used within seven days", true, with(secret))
+		time.Sleep(7*day + time.Second)
+		s.guess("app", guesser, 3)
+		works("the token that was not used for more than seven days", false, with(secret))
+	})
+}
+
+// Guesses at a folder's token count together, whatever job they name. A job
+// without tokens counts nothing: its callers learn nothing from it.
+func TestWrongTokensCountWhereTokensAreDefined(t *testing.T) {
+	s := openSite(t, buildtoken.Config{WrongTokens: throttle.Limit{Max: 3, Window: time.Minute}})
+	run := func(name string, tokens ...definition.Token) definition.Job {
+		return definition.Job{Name: name, Tokens: tokens, Runner: succeeds()}
+	}
+	own := opens()[0]
+	own.Digest = token.NewSecret("Own").Digest()
+	s.attach(definition.Spec{Root: definition.Folder{Folders: []definition.Folder{
+		{Name: "team", Tokens: opens(), Jobs: []definition.Job{run("a"), run("b"), run("c"), run("own", own)}},
+		{Name: "other", Jobs: []definition.Job{run("a", own), run("none")}},
+	}}})
+	throttled := func(full string) bool {
+		_, err := s.Trigger(t.Context(), s.def, ask(full, func(t *buildtoken.Trigger) { t.Remote = guesser }))
+		return errors.As(err, new(*buildtoken.ThrottledError))
+	}
+	for _, full := range []string{"team/a", "team/b", "team/own"} {
+		s.guess(full, guesser, 1)
+	}
+	for full, want := range map[string]bool{"team/a": true, "team/c": true, "team/own": true, "other/a": false} {
+		if got := throttled(full); got != want {
+			t.Errorf("after three guesses at the token of team: %s throttled=%v, want %v", full, got, want)
+		}
+	}
+	for n := range 30 {
+		_, err := s.Trigger(t.Context(), s.def, ask("other/none", func(t *buildtoken.Trigger) {
+			t.Secret, t.Remote, t.UserMayTrigger = token.NewSecret("wrong"), guesser, true
+		}))
+		if !errors.Is(err, token.ErrMismatch) {
+			t.Fatalf("guess %d at a job without tokens = %v, want ErrMismatch each time", n, err)
+		}
+	}
 }
 
 // The throttle remembers 65536 pairs of client and job, and forgets the oldest

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/buildtoken/buildtoken/buildtoken/job"
@@ -177,6 +178,9 @@ func (c *compiler) job(folder string, j Job, outer scope) {
 	var tokens []token.Token
 	for level, at := range slices.Backward(inner.tokens) {
 		distance := len(inner.tokens) - 1 - level
+		if len(at.tokens) > 0 {
+			defined.Places = append(defined.Places, place(full, distance))
+		}
 		for i, t := range at.tokens {
 			tokens = append(tokens, token.Token{Name: t.Name, Digest: t.Digest, Expires: t.Expires, Grants: t.Grants, Level: distance})
 			if at.rules[i] != nil {
@@ -217,6 +221,16 @@ type referrer interface {
 type hider interface {
 	// HiddenParams returns the names of these parameters.
 	HiddenParams() []string
+}
+
+// place returns a text for the job (distance 0) or for the folder so many
+// levels above it. That of a folder ends with a slash; that of the top level is empty.
+func place(full string, distance int) string {
+	for range distance {
+		full = strings.TrimSuffix(full, "/")
+		full = full[:strings.LastIndexByte(full, '/')+1]
+	}
+	return full
 }
 
 // checkReferences refuses references to parameters that the job does not have, and to passwords where others can see them.

@@ -27,8 +27,10 @@ type Site struct {
 // Compiled is a job with all that it inherits from its folders.
 type Compiled struct {
 	*job.Job
-	// Tokens open the job.
+	// Tokens open the job. Places are where they are defined, as texts that are
+	// the same for all jobs below: the job itself, a folder, the top level.
 	Tokens token.Set
+	Places []string
 	// Rules apply to every caller: those of the folders from the top, then the job's.
 	Rules []*policy.Policy
 	// Runner runs the builds.
