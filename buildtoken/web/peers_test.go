@@ -138,9 +138,9 @@ func TestSuccessMeansThatThereIsAnItem(t *testing.T) {
 			name, target string
 			cause        func() (mend func())
 		}{
-			{"the disk refuses", "/buildByToken/build?job=slow&token=TacoTuesday&cause=1", on(&s.queue.diskFull)},
+			{"the queue is not available", "/buildByToken/build?job=slow&token=TacoTuesday&cause=1", on(&s.queue.diskFull)},
 			{"the queue fails in an unknown way", "/buildByToken/build?job=slow&token=TacoTuesday&cause=2", on(&s.queue.broken)},
-			{"the disk refuses an upload's item", "/buildByToken/buildWithParameters?job=upload&token=TacoTuesday&A=1", on(&s.queue.diskFull)},
+			{"the queue is not available for an upload's item", "/buildByToken/buildWithParameters?job=upload&token=TacoTuesday&A=1", on(&s.queue.diskFull)},
 			{"nothing is configured any more", "/buildByToken/build?job=slow&token=TacoTuesday", func() func() {
 				s.detach()
 				return func() { s.attach(buildtoken.Config{Sites: []*definition.Site{s.api.Definition}}) }

@@ -181,7 +181,7 @@ func unavailable(err error) Verdict {
 		v.Title, v.Text, v.Retry = "The queue is full", "the queue is full, try again later", retryFull
 		v.Help = nothingQueued + " Try again when builds have ended."
 	case errors.Is(err, queue.ErrStorage), errors.Is(err, buildtoken.ErrUpload), errors.Is(err, ErrSpool):
-		v.Title, v.Text, v.Retry = titleStorage, "the disk refuses, try again later", retryStorage
+		v.Title, v.Text, v.Retry = titleStorage, "the queue is not available now, try again later", retryStorage
 	case errors.Is(err, ErrBusy):
 		v.Title, v.Text, v.Retry = "Too busy", "too many uploads at the moment, try again later", retryStorage
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

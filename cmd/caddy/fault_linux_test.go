@@ -131,7 +131,7 @@ func TestDiskThatIsFull(t *testing.T) {
 			for n := 1; ; n++ {
 				status, body := s.triggerMany(n)
 				if status == http.StatusServiceUnavailable {
-					if body != "the disk refuses, try again later\n" {
+					if body != "the queue is not available now, try again later\n" {
 						t.Errorf("refused with %q", body)
 					}
 					break
