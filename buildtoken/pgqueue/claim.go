@@ -12,11 +12,11 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// The lanes that a node with labels may start something of at an instant, what is
-// due first in front, but for those of some jobs. The first statement takes
-// those that nobody else is looking at, the second one waits for the first of all.
+// Statements that lock the lanes of which a node with labels may start an item at an
+// instant, except those of some jobs, in the order in which they are due. The first one
+// skips lanes that another transaction holds, the second one waits for the first lane.
 const (
-	// elsewhere are jobs of which a server still stops a build that is not on record.
+	// elsewhere selects the jobs of which a server still stops a build that is not on record.
 	elsewhere = "array(select unnest(stopping) from queue.servers where not released)"
 
 	freeLanes = `select l.job, l.head::text from unnest($1::text[]) k(label) cross join lateral
@@ -30,9 +30,9 @@ const (
 		order by l.next limit 1`
 )
 
-// fenceSQL keeps a server that was given up from starting anything: it finds no row
-// then. If it finds one, nobody gives the server up before the claim is over. It is true
-// when all servers have made sure that the database knows their builds.
+// fenceSQL returns no row if the server has lost its lease, which keeps it from starting
+// anything. Otherwise it holds the lease until the end of the transaction, and returns
+// whether all servers have compared their builds with the database.
 const fenceSQL = `select not exists (select from queue.servers o
 		where not o.released and o.mark is distinct from (select mark from queue.incarnations))
 	from queue.servers where server = $1 and epoch = $2 and not released for key share`
@@ -45,8 +45,8 @@ const unsureFor = 200 * time.Millisecond
 // [DB.Changed] only.
 // What it returns is durable, so a crash can't run a build that is not on record.
 //
-// After a Claim that could not say what it did, the next one returns what that
-// one has started, if its executor is still free.
+// If the outcome of a Claim is not known, the next one returns the builds that it has
+// started, provided that their executors are still free.
 func (q *DB) Claim(ctx context.Context, now time.Time, node queue.Node, executors []int) ([]queue.Build, time.Time, error) {
 	if len(executors) == 0 {
 		next, err := q.next(ctx, node)
@@ -78,8 +78,8 @@ func (q *DB) tryClaim(ctx context.Context, now time.Time, node queue.Node, execu
 		return nil, c.now.Add(unsureFor), nil
 	}
 	if err == nil && len(c.builds) == 0 && !c.next.IsZero() && !c.next.After(c.now) {
-		// What is due is being looked at by somebody else, who may not start it.
-		// Of one lane, the first, there is no harm in waiting for the lock.
+		// Other transactions hold all lanes that are due, and may not start anything.
+		// Waiting for the lock of one lane, the first, does no harm.
 		c.executors, c.lanes = executors[:1], firstLane
 		err = q.decide(ctx, func(ctx context.Context, t *tx) error { return q.claim(ctx, t, &c) })
 	}
@@ -93,8 +93,8 @@ func (q *DB) tryClaim(ctx context.Context, now time.Time, node queue.Node, execu
 	return c.builds, c.next, nil
 }
 
-// handOut makes builds known as running, unless it has taken so long that others may
-// have given the server up meanwhile. Then they are found by the next Claim, or lost.
+// handOut registers builds as running. If the lease may have expired meanwhile, it
+// returns an error, and the builds are found by the next Claim or end as lost.
 func (q *DB) handOut(builds []queue.Build, runs map[buildKey]int64, epoch int64) error {
 	q.known.add(builds, runs, epoch)
 	if q.stillHolds(epoch) {
@@ -107,7 +107,7 @@ func (q *DB) handOut(builds []queue.Build, runs map[buildKey]int64, epoch int64)
 	return fmt.Errorf("%w: %w", queue.ErrStorage, errSilent)
 }
 
-// claim is one call of Claim, and what came of it.
+// claim is one call of Claim, with its result.
 type claim struct {
 	now       time.Time
 	node      queue.Node
@@ -122,11 +122,11 @@ type claim struct {
 	next time.Time
 }
 
-// claim is the transaction of Claim.
+// claim runs the transaction of Claim.
 func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 	c.builds, c.runs = nil, map[buildKey]int64{}
-	// The first thing that a server does in a database that has started anew is to find
-	// out whether it is the one that it was.
+	// After the database was restarted, the first thing is to find out whether it has lost
+	// anything.
 	if !q.lease.heardBy(startOf(t.conn)) {
 		return errUnheard
 	}
@@ -182,7 +182,7 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 	}
 	c.start(l, items)
 	for _, job := range jobs {
-		// Also of a lane that starts nothing after all: its row said otherwise.
+		// Also a lane that starts nothing after all, because its row predicted otherwise.
 		l.touched[job] = true
 	}
 	return l.write(t, func(b *pgx.Batch) error {
@@ -221,8 +221,8 @@ func (c *claim) readNext(rows pgx.Rows) error {
 	return err
 }
 
-// start decides what starts on which executor. What is due first over all
-// lanes comes first.
+// start decides which item starts on which executor, in the order in which they are
+// due over all lanes.
 func (c *claim) start(l *locked, items map[string][]queue.Item) {
 	for len(c.builds) < len(c.executors) {
 		var first *queue.Item
@@ -255,13 +255,13 @@ func (c *claim) start(l *locked, items map[string][]queue.Item) {
 	}
 }
 
-// firstItems reads the items of locked lanes that may start now, and of each
-// lane one more, which is what is first afterwards.
+// firstItems reads the items of locked lanes that may start now, and one more of each
+// lane, which comes first afterwards.
 func (q *DB) firstItems(ctx context.Context, t *tx, l *locked, jobs []string, c *claim) (map[string][]queue.Item, error) {
 	limits := make([]int, len(jobs))
 	for i, job := range jobs {
 		limits[i] = 2
-		// Whether it may start a second one, when the first is running.
+		// Whether the lane may start a second item while the first is running.
 		probe := queue.Item{Due: time.Unix(0, 1)}
 		if change, ok := queue.Claim(probe.Due, l.lanes[job].head, &probe, c.node, 0); ok && !queue.Next(change.Lane, probe.Due).IsZero() {
 			limits[i] = len(c.executors) + 1
@@ -305,22 +305,23 @@ func (q *DB) firstItems(ctx context.Context, t *tx, l *locked, jobs []string, c 
 	}
 }
 
-// next is when the first lane may start an item on a node; zero if none waits for time.
+// next returns when the first lane may start an item on a node; zero if no item waits
+// for its due time.
 func (q *DB) next(ctx context.Context, node queue.Node) (time.Time, error) {
 	var c claim
 	err := q.query(ctx, nextSQL, []any{node.Places(), q.notNow()}, c.readNext)
 	return c.next, err
 }
 
-// notNow are the jobs that this server starts nothing of: those that it does not
-// have, and those of which it still stops a build that is off the record.
+// notNow returns the jobs that this server does not start: those that it does not
+// have, and those of which it still stops a build that is not on record.
 func (q *DB) notNow() []string {
 	epoch, _ := q.lease.get()
 	return append(q.foreign.list(), q.known.outlived(epoch)...)
 }
 
 // found hands out the builds that an earlier Claim of the same epoch has started
-// without learning it.
+// without receiving the answer.
 func (q *DB) found(ctx context.Context, node string, epoch int64, executors []int) ([]queue.Build, error) {
 	q.known.mu.Lock()
 	missing := q.known.missing

@@ -25,7 +25,7 @@ type clock struct {
 func (c *clock) compare(database, sent, received time.Time, log *zap.Logger) {
 	trip := received.Sub(sent)
 	if trip > maxOffset {
-		return // too long to tell
+		return // too imprecise
 	}
 	offset := sent.Add(trip / 2).Sub(database).Round(time.Millisecond)
 	c.mu.Lock()

@@ -13,18 +13,17 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// errUnheard is returned by a claim on a connection to a database server that was started
-// after the last heartbeat: it may be another one, or have an older state.
+// errUnheard is returned by a claim if the database server was started after the last
+// heartbeat. It may be another server, or have an older state.
 var errUnheard = errors.New("the server has not made sure yet that the database knows its builds")
 
-// confirm finds out which builds of this server the database knows, after it has
-// recovered from a crash, a standby has taken over, or an older state of it was put
-// back. The server goes on under a new epoch, and all builds that are on record go on
-// with it. The others are stopped ([DB.Aborts]): what they were started for is queued
-// again, or lost, and their numbers are given again. What is on record without running
-// is ended as lost by [DB.ReclaimLost].
+// confirm compares the builds of this server with the database after that has recovered
+// from a crash, was replaced by a standby, or was set back to an older state. The server
+// takes a new epoch, in which the builds on record continue. The others are stopped
+// ([DB.Aborts]): their items are queued again or lost, and their numbers are used again.
+// Builds that run on record but not here are ended by [DB.ReclaimLost].
 func (q *DB) confirm(ctx context.Context, conn *pgx.Conn) error {
-	q.starting.Lock() // a claim that is on record has handed out its builds
+	q.starting.Lock() // so that every claim on record has handed out its builds
 	defer q.starting.Unlock()
 	own, _ := q.lease.get()
 	_, pulse := q.lease.nextPulse()
@@ -84,7 +83,8 @@ func (q *DB) confirm(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// tellStopping makes others look again when this server has stopped its builds.
+// tellStopping notifies other servers when the jobs change of which this server stops
+// a build.
 func (q *DB) tellStopping(jobs []string) {
 	if q.lease.setStopping(jobs) {
 		q.change()

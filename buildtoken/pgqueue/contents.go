@@ -11,10 +11,10 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// Contents are what a queue has beside its records, to import it too. What there
-// is nothing of is [fs.ErrNotExist]; any other error ends the import.
+// Contents provides the logs and files of a queue for an import. The functions return
+// [fs.ErrNotExist] if there is none; any other error ends the import.
 type Contents struct {
-	// Fingerprint is that of the key ([DB.UseKey]); nil leaves it to the first server.
+	// Fingerprint identifies the key ([DB.UseKey]); nil leaves it to the first server.
 	Fingerprint []byte
 	// Log opens the console log of a build, File the content of a file parameter.
 	// A nil function imports none.
@@ -22,8 +22,8 @@ type Contents struct {
 	File func(ref string) (io.ReadCloser, error)
 }
 
-// piece is a row of the table pieces, upload one of the table uploads, and log
-// one of the table logs. Their bytes are good until the next one.
+// piece, upload and log are rows of the tables pieces, uploads and logs. Their bytes
+// are valid until the next row is read.
 type (
 	piece struct {
 		job         string
@@ -42,7 +42,7 @@ type (
 	}
 )
 
-// contents copies the logs of the builds and the files of the items that were seen.
+// contents copies the logs of the imported builds and the files of the imported items.
 func (i *importer) contents(ctx context.Context, from Contents) error {
 	err := cp(ctx, i, "uploads", []string{"ref", "part", "body"}, i.uploads(from.File), func(u upload) ([]any, error) {
 		return []any{u.ref, u.part, u.body}, nil
@@ -104,7 +104,7 @@ func (i *importer) uploads(open func(string) (io.ReadCloser, error)) iter.Seq2[u
 	}
 }
 
-// pieces also finds out which builds have a log, and how long they are.
+// pieces also records which builds have a log, and the sizes of the logs.
 func (i *importer) pieces(open func(string, int64) (io.ReadCloser, error)) iter.Seq2[piece, error] {
 	return func(yield func(piece, error) bool) {
 		all := i.logs
@@ -130,11 +130,12 @@ func (i *importer) pieces(open func(string, int64) (io.ReadCloser, error)) iter.
 	}
 }
 
-// errEnough says that whoever took the parts wants no more.
+// errEnough is returned when the consumer of the parts stops early.
 var errEnough = errors.New("pgqueue: enough")
 
-// inParts gives take what is there, in parts of a size, the last one less, until
-// it says no. What it gives is overwritten. found says whether there is anything.
+// inParts passes the content to take in parts of size bytes, the last one shorter,
+// until take returns false. The bytes are overwritten by the next part. found reports
+// whether there is any content.
 func inParts(open func() (io.ReadCloser, error), size int, take func([]byte) bool) (found bool, err error) {
 	r, err := open()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -158,7 +159,7 @@ func inParts(open func() (io.ReadCloser, error), size int, take func([]byte) boo
 	}
 }
 
-// remember notes what of a record is to be imported with the contents.
+// remember notes the files of an item, which are imported with the contents.
 func (i *importer) remember(it queue.Item) {
 	for _, v := range it.Values {
 		if v.Ref != "" {

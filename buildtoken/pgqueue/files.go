@@ -11,11 +11,11 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// slots keep those who move logs and files, who may be many, from taking all
-// connections: a trigger needs one too.
+// slots limits how many connections are used to transfer logs and files at the same
+// time, so that some are left for triggers.
 type slots chan struct{}
 
-// enter waits for a slot; leave gives it back.
+// enter blocks until a slot is free; leave releases it.
 func (s slots) enter(ctx context.Context) (leave func(), err error) {
 	select {
 	case s <- struct{}{}:
@@ -25,12 +25,12 @@ func (s slots) enter(ctx context.Context) (leave func(), err error) {
 	}
 }
 
-// filePart is how much of a file one row holds.
+// filePart is how many bytes of a file one row holds.
 const filePart = 256 << 10
 
-// PutFile stores the content of a file parameter under a reference, all of it
-// or nothing, and returns when it is durable. A reference is used once. An error
-// of from is returned as it is.
+// PutFile stores the content of a file parameter under a reference, completely or not
+// at all, and returns when it is durable. A reference must be used only once. An error
+// of from is returned unchanged.
 func (q *DB) PutFile(ctx context.Context, ref string, from io.Reader) error {
 	if err := q.ask(ctx); err != nil {
 		return err
@@ -76,8 +76,8 @@ func (q *DB) putPart(ctx context.Context, tx pgx.Tx, ref string, part int, p []b
 	return err
 }
 
-// GetFile writes what was stored under a reference. A reference without content
-// is queue.ErrNotFound. An error of to is returned as it is.
+// GetFile writes the content that was stored under a reference. It returns
+// queue.ErrNotFound if there is none. An error of to is returned unchanged.
 func (q *DB) GetFile(ctx context.Context, ref string, to io.Writer) error {
 	leave, err := q.bulk.enter(ctx)
 	if err != nil {
@@ -107,8 +107,8 @@ func (q *DB) GetFile(ctx context.Context, ref string, to io.Writer) error {
 	}
 }
 
-// DropFiles drops what was stored under references. Those of items that have
-// left the queue, or whose build has ended, are dropped without it.
+// DropFiles drops the content of references. Files of items that have left the queue,
+// or whose build has ended, are dropped without it.
 func (q *DB) DropFiles(ctx context.Context, refs ...string) error {
 	if err := q.ask(ctx); err != nil {
 		return err
@@ -123,9 +123,8 @@ func (q *DB) DropFiles(ctx context.Context, refs ...string) error {
 
 const dropFiles = "delete from queue.uploads where ref = any($1)"
 
-// SweepFiles drops what is older than an hour and not among the references to
-// keep. A younger one may belong to a trigger that another server is about to
-// queue.
+// SweepFiles drops files that are older than an hour and not among the references to
+// keep. A younger file may belong to a trigger that another server is about to queue.
 func (q *DB) SweepFiles(ctx context.Context, keep []string) error {
 	if err := q.ask(ctx); err != nil {
 		return err
@@ -142,7 +141,7 @@ func (q *DB) SweepFiles(ctx context.Context, keep []string) error {
 	return nil
 }
 
-// writeFiles drops the content of files that nobody needs any more.
+// writeFiles drops the files of items that have left the queue and of ended builds.
 func (l *locked) writeFiles(b *pgx.Batch) error {
 	var refs []string
 	drop := func(it queue.Item) {

@@ -16,30 +16,30 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// ErrNotEmpty says that a schema holds a queue already.
+// ErrNotEmpty is returned for a schema that already holds a queue.
 var ErrNotEmpty = errors.New("pgqueue: schema is not empty")
 
-// Imported says how much [Import] has moved.
+// Imported counts what [Import] has copied.
 type Imported struct {
 	Jobs, Items, Builds, Cancelled, Receipts int
-	// Running are the builds that were running on record. The first server that
+	// Running counts the builds that were running on record. The first server that
 	// opens the queue ends them as lost.
 	Running int
-	// Identity is that of the queue.
+	// Identity is the identity of the queue ([DB.Identity]).
 	Identity string
-	// Logs and Files are how many there were, LogBytes how much is in the logs.
+	// Logs and Files are counts, LogBytes is the size of all logs.
 	Logs, Files int
 	LogBytes    int64
 }
 
-// Import writes the records of another queue, and what it has beside them, into a
-// schema that holds none. It
-// makes or updates the tables as [Open] does, and all of it is one transaction:
-// after an error everything is as it was before. Servers that open the queue
-// meanwhile wait for it, as long as they are patient; one that has it open is
-// [ErrInUse]. Memory grows with the jobs and builds, not with what is moved. ctx bounds the whole; Options.Timeout does not.
+// Import writes the records of another queue, its logs and its files into a schema that
+// holds no queue. It creates or updates the tables as [Open] does. All of it is one
+// transaction, so after an error nothing has changed. Servers that open the queue
+// meanwhile wait until their timeout; if a server has it open, Import returns
+// [ErrInUse]. Memory grows with the number of jobs and builds, not with the size of
+// the contents. ctx bounds the import; Options.Timeout does not.
 //
-// Builds that run on record become those of Options.Server, of an earlier life of it.
+// Builds that run on record are assigned to Options.Server, which ends them when it starts.
 func Import(ctx context.Context, opts Options, from queue.Records, beside Contents) (Imported, error) {
 	opts.Schema = cmp.Or(opts.Schema, DefaultSchema)
 	if opts.Timeout <= 0 {
@@ -75,7 +75,7 @@ func Import(ctx context.Context, opts Options, from queue.Records, beside Conten
 	case err == nil:
 		return i.sum, nil
 	case done:
-		// Another try will tell: it is refused if this one was made.
+		// Another attempt shows the outcome: it is refused if this one succeeded.
 		return Imported{}, fmt.Errorf("pgqueue: import into schema %q: %w: commit: %w", opts.Schema, errUnknown, err)
 	}
 	return Imported{}, fmt.Errorf("pgqueue: import into schema %q: %w", opts.Schema, err)
@@ -91,12 +91,12 @@ type importer struct {
 	nextID int64
 	kib    int
 	sum    Imported
-	// refs are the references of queued items, logs those of all builds.
+	// refs are the references of the imported items, logs the logs of all builds.
 	refs []string
 	logs []log
 }
 
-// imported is a lane, and what was found of it so far.
+// imported is a lane, with the records of it that were read so far.
 type imported struct {
 	head             queue.Lane
 	queued           int
@@ -154,13 +154,13 @@ func (i *importer) all(ctx context.Context, from queue.Records, beside Contents)
 	return i.finish(ctx)
 }
 
-// reserve makes sure that there is nothing in the schema and nobody at work with
-// it, until the end of the transaction.
+// reserve makes sure that the schema is empty and that no server uses it, until the end
+// of the transaction.
 func (i *importer) reserve(ctx context.Context) error {
 	if err := idle(ctx, i.tx, i.names); err != nil {
 		return err
 	}
-	// One that was only silent and comes back finds that it was given up.
+	// A server that only hung and comes back finds that it has lost its lease.
 	if _, err := i.tx.Exec(ctx, i.names.in("update queue.servers set epoch = epoch + 1, released = true where not released")); err != nil {
 		return err
 	}
@@ -180,7 +180,7 @@ func (i *importer) reserve(ctx context.Context) error {
 	return nil
 }
 
-// of is the lane that a record belongs to.
+// of returns the lane that a record belongs to.
 func (i *importer) of(job, what string, id int64) (*imported, error) {
 	if l := i.lanes[job]; l != nil {
 		return l, nil
@@ -251,7 +251,7 @@ func (i *importer) receipt(r queue.JobReceipt) ([]any, error) {
 	return []any{r.Job, r.Key[:], r.Until.UnixNano(), body}, err
 }
 
-// heads are the lanes, when all that they have was seen.
+// heads yields the lanes, after all their records were read.
 func (i *importer) heads() iter.Seq2[*imported, error] {
 	return func(yield func(*imported, error) bool) {
 		for _, job := range slices.Sorted(maps.Keys(i.lanes)) {
@@ -270,7 +270,7 @@ func (i *importer) lane(l *imported) ([]any, error) {
 	case !slices.Equal(l.head.Running, l.running):
 		return nil, fmt.Errorf("%w: lane of %q says that builds %v run, their records say %v", errRecord, l.head.Job, l.head.Running, l.running)
 	}
-	// A record that was damaged once and is gone may still be counted.
+	// A damaged record that is gone may still be counted.
 	l.head.Kept, l.head.KeptCancelled, l.head.Receipts = l.ended, l.cancelled, l.receipts
 	l.head.LastNumber = max(l.head.LastNumber, l.highest)
 	var next, nextID *int64
@@ -281,13 +281,13 @@ func (i *importer) lane(l *imported) ([]any, error) {
 	return []any{l.head.Job, head, next, nextID, l.head.Place()}, err
 }
 
-// finish writes the counts, and where the next ID comes from.
+// finish writes the counts and sets the sequence of item IDs.
 func (i *importer) finish(ctx context.Context) error {
 	if _, err := i.tx.Exec(ctx, i.names.in("update queue.counts set queued = $1, kib = $2 where part = 0"), i.sum.Items, i.kib); err != nil {
 		return err
 	}
 	if i.nextID > 1 {
-		// A server that was here before may have taken some.
+		// A server that used the schema before may have taken some.
 		if _, err := i.tx.Exec(ctx, i.names.in("select setval('queue.item_ids', greatest(last_value, $1)) from queue.item_ids"), i.nextID-1); err != nil {
 			return err
 		}
@@ -299,7 +299,7 @@ func (i *importer) finish(ctx context.Context) error {
 	return err
 }
 
-// cp copies records into a table, one after the other.
+// cp copies records into a table, one at a time.
 func cp[T any](ctx context.Context, i *importer, table string, columns []string, from iter.Seq2[T, error], row func(T) ([]any, error)) error {
 	if from == nil {
 		return nil
@@ -316,13 +316,13 @@ func cp[T any](ctx context.Context, i *importer, table string, columns []string,
 		return values, err
 	}))
 	if stopped != nil {
-		err = stopped // what the database says of it is an echo
+		err = stopped // the database only repeats it
 	}
 	var refused *pgconn.PgError
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &refused) && refused.Detail != "": // which says what record it is
+	case errors.As(err, &refused) && refused.Detail != "": // which names the record
 		return fmt.Errorf("%s: %w: %s", table, err, refused.Detail)
 	}
 	return fmt.Errorf("%s: %w", table, err)

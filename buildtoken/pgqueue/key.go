@@ -10,14 +10,13 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// ErrKey says that this server has another key than the one under which the
-// queue is used.
+// ErrKey is returned when this server has another key than the queue.
 var ErrKey = errors.New("pgqueue: the key of this server is not that of the queue")
 
-// UseKey makes sure that all servers which use the queue have the same key.
-// fingerprint tells keys apart, and must not tell more. The first key is that of
-// the queue; another one takes its place when nothing is queued and no other
-// server is there. Else it is refused with [ErrKey].
+// UseKey makes sure that all servers of the queue have the same key. fingerprint must
+// identify the key without revealing anything about it. The first key becomes the key
+// of the queue. Another one replaces it if nothing is queued and no other server is
+// there; otherwise UseKey returns [ErrKey].
 func (q *DB) UseKey(ctx context.Context, fingerprint []byte) error {
 	var refused error
 	err := q.decide(ctx, func(ctx context.Context, t *tx) error {

@@ -11,17 +11,17 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// known are the builds that Claim has handed out and that have not ended.
+// known holds the builds that Claim has handed out and that have not ended.
 type known struct {
 	mu sync.Mutex
 	// mu guards the following.
 	builds map[buildKey]running
-	// missing says that there may be running builds that were not handed out.
+	// missing reports whether there may be running builds that were not handed out.
 	missing bool
 }
 
-// buildKey names a build as callers do. A database that was set back gives the
-// same name again.
+// buildKey names a build as callers do. A database that was set back uses the same
+// name again.
 type buildKey struct {
 	job    string
 	number int64
@@ -33,7 +33,7 @@ func keyOf(b queue.Build) buildKey { return buildKey{b.Item.Job, b.Number} }
 type running struct {
 	run   int64 // its identity, never 0
 	epoch int64 // in which it was started, or was last found on record
-	// forgotten says that the database has lost the start of the build.
+	// forgotten reports whether the database has lost the start of the build.
 	forgotten bool
 }
 
@@ -50,9 +50,9 @@ func (k *known) add(builds []queue.Build, runs map[buildKey]int64, epoch int64) 
 	}
 }
 
-// outlived returns, each once, the jobs of builds that this server still stops,
-// although the database does not know them: others have ended them on record, or it
-// has lost them.
+// outlived returns the sorted jobs of builds that this server still stops although they
+// are not running on record: another server has ended them, or the database has lost
+// their start.
 func (k *known) outlived(epoch int64) []string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -71,7 +71,7 @@ func (k *known) remove(job string, number int64) {
 	delete(k.builds, buildKey{job, number})
 }
 
-// run returns the identity of a build of this server; 0 if it has none of that name.
+// run returns the identity of a build of this server; 0 if there is none of that name.
 func (k *known) run(key buildKey) int64 {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -84,7 +84,7 @@ func (k *known) unsure(are bool) {
 	k.missing = k.missing || are
 }
 
-// comparison is what a database that has started anew knows of the builds.
+// comparison is the outcome of comparing the builds of this server with the record.
 type comparison struct {
 	kept, lost []buildKey
 	stopping   []string // jobs of builds that are not on record
@@ -108,8 +108,8 @@ func (k *known) compare(onRecord map[buildKey]int64, last int64) (c comparison) 
 	return c
 }
 
-// confirm takes over what was compared. The builds that are on record go on in the
-// new epoch.
+// confirm applies a comparison. The builds that are on record continue in the new
+// epoch.
 func (k *known) confirm(c comparison, epoch int64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -127,10 +127,10 @@ func (k *known) confirm(c comparison, epoch int64) {
 	}
 }
 
-// why says who stops a build that the database has lost.
+// why is the reason for stopping a build that the database has lost.
 const why = "this server, because the database was set back or replaced and has lost the start of the build"
 
-// forgotten returns the builds that the database has lost, as wishes to stop them.
+// forgotten returns the builds that the database has lost, as requests to stop them.
 func (k *known) forgotten() []queue.Build {
 	k.mu.Lock()
 	defer k.mu.Unlock()

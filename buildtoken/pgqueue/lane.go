@@ -18,11 +18,10 @@ type lane struct {
 	first time.Time
 }
 
-// locked are the lanes that a transaction has locked, by job, and what of them
-// it has changed.
+// locked holds the lanes that a transaction has locked, by job, and its changes.
 type locked struct {
 	lanes map[string]*lane
-	// What is to be written.
+	// Pending changes.
 	touched   map[string]bool
 	created   []*item
 	changed   []*item
@@ -34,7 +33,7 @@ type locked struct {
 	summaries []queue.Summary
 	notify    []queue.Notification
 
-	// What the records of builds say beside themselves.
+	// Columns of the records of builds.
 	server string
 	epoch  int64
 	runs   map[buildKey]int64
@@ -44,11 +43,11 @@ type locked struct {
 // item is a queued item of a locked lane.
 type item struct {
 	queue.Item
-	// isNew and isChanged say in which list it already is.
+	// isNew and isChanged report in which list it already is.
 	isNew, isChanged bool
 }
 
-// trim says how many of the oldest records of a job are dropped.
+// trim is how many of the oldest records of a job are dropped.
 type trim struct {
 	job               string
 	builds, cancelled int
@@ -61,7 +60,7 @@ func newLocked() *locked {
 // lock queues the statements that lock the lanes of some jobs and read them.
 // Jobs without a row are not among the lanes then.
 func (l *locked) lock(t *tx, b *pgx.Batch, jobs []string) {
-	// The order of the locks is that of the names, for everybody.
+	// All transactions lock lanes in the order of their names.
 	b.Queue("select job, head::text from queue.lanes where job = any($1) order by job for update", jobs).Query(func(rows pgx.Rows) error {
 		return l.read(rows)
 	})
@@ -93,8 +92,8 @@ func (l *locked) read(rows pgx.Rows) error {
 	return err
 }
 
-// apply takes a change of one of the lanes into what is to be written. it is
-// the item that the change is about, if it is a queued one after the change.
+// apply adds a change of one of the lanes to the pending changes. it is the item that
+// the change is about, if it is queued after the change.
 func (l *locked) apply(c queue.Change, it *item) {
 	job := c.Lane.Job
 	l.lanes[job].head = c.Lane
@@ -135,11 +134,12 @@ func (l *locked) applyItem(c queue.Change, it *item) {
 	}
 }
 
-// errNobody is a bug of ours: of a commit that is not answered nothing could be found out.
+// errNobody reports a bug: without an identity, the outcome of a commit that is not
+// answered could not be looked up.
 var errNobody = errors.New("pgqueue: a transaction does not know who it is")
 
-// write leaves to the commit all that has changed, and what else is to be in the same
-// round trip. The transaction must know who it is.
+// write adds the pending changes to the batch of the commit, and then the statements of
+// more. The transaction must have been identified ([tx.identify]).
 func (l *locked) write(t *tx, more ...func(*pgx.Batch) error) error {
 	b := t.batch()
 	steps := []func(*pgx.Batch) error{
@@ -168,7 +168,7 @@ func (l *locked) write(t *tx, more ...func(*pgx.Batch) error) error {
 	return nil
 }
 
-// notice is what others want to know of what is written.
+// notice returns the notification of other servers about the changes.
 func (l *locked) notice() (n queue.Notice) {
 	for _, build := range l.builds {
 		n.Items, n.Jobs = append(n.Items, build.Item.ID), append(n.Jobs, build.Item.Job)
@@ -179,8 +179,8 @@ func (l *locked) notice() (n queue.Notice) {
 	return n
 }
 
-// countSQL adds to the count of queued items and of what their parameters take.
-// Nobody waits for a lane while holding it: all lanes are locked before.
+// countSQL adds to the count of queued items and to the size of their parameters. It
+// comes after the locks of all lanes, so it is never held while waiting for a lane.
 const countSQL = "update queue.counts set queued = queued + $1, kib = kib + $2 where part = pg_backend_pid() % 16"
 
 func (l *locked) writeCreated(b *pgx.Batch) error {
@@ -265,8 +265,7 @@ func (l *locked) writeCancelled(b *pgx.Batch) error {
 	return nil
 }
 
-// writeTrims drops the oldest records of jobs, and with them what the URLs of
-// their items lead to.
+// writeTrims drops the oldest records of jobs. The URLs of their items stop working.
 func (l *locked) writeTrims(b *pgx.Batch) error {
 	for _, drop := range l.trims {
 		if drop.builds > 0 {
@@ -281,7 +280,7 @@ func (l *locked) writeTrims(b *pgx.Batch) error {
 	return nil
 }
 
-// writeLanes comes after the items, since it looks at them.
+// writeLanes comes after the items, since it reads them.
 func (l *locked) writeLanes(b *pgx.Batch) error {
 	var jobs, heads, labels []string
 	var nexts []*int64
@@ -306,7 +305,7 @@ func (l *locked) writeLanes(b *pgx.Batch) error {
 	return nil
 }
 
-// compareItems puts the item that is due first in front; ties: the lower ID.
+// compareItems orders items by their due time, then by their ID.
 func compareItems(a, b queue.Item) int {
 	return cmp.Or(a.Due.Compare(b.Due), cmp.Compare(a.ID, b.ID))
 }

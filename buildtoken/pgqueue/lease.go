@@ -14,9 +14,9 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// lease is the right of this server to start builds and to run them. It ends
-// when the database has not heard of the server for [Options.TTL], or when a
-// server of the same name opens the queue: then the epoch is a higher one.
+// lease is the right of this server to start and run builds. It expires when no
+// heartbeat has reached the database for [Options.TTL], and ends when a server of the
+// same name opens the queue, which increments the epoch.
 type lease struct {
 	// cut has a value when builds must be stopped.
 	cut chan struct{}
@@ -24,14 +24,14 @@ type lease struct {
 	mu sync.Mutex
 	// mu guards the following.
 	epoch int64
-	heard time.Time // when the last heartbeat that got through was sent
-	since time.Time // when the first of all those was sent that came without a gap
-	// database is when the database server was started that heard it.
+	heard time.Time // when the last successful heartbeat was sent
+	since time.Time // when the first of the heartbeats since the last gap was sent
+	// database is when the database server of the last heartbeat was started.
 	database string
-	// pulse is what the last heartbeat that was answered has written, tried what the last
-	// one of all may have written.
+	// pulse was written by the last heartbeat that was answered; tried may have been
+	// written by the last attempt.
 	pulse, tried int64
-	// stopping are the jobs that the last heartbeat named.
+	// stopping holds the jobs that the last heartbeat listed.
 	stopping []string
 }
 
@@ -41,7 +41,7 @@ func (l *lease) get() (epoch int64, heard time.Time) {
 	return l.epoch, l.heard
 }
 
-// set notes that a heartbeat got through.
+// set records a successful heartbeat.
 func (l *lease) set(epoch int64, heard time.Time, database string, gap time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -51,16 +51,16 @@ func (l *lease) set(epoch int64, heard time.Time, database string, gap time.Dura
 	l.epoch, l.heard, l.database = epoch, heard, database
 }
 
-// heardBy reports whether the last heartbeat went to the database server that was
-// started then.
+// heardBy reports whether the last heartbeat reached the database server that was
+// started at that time.
 func (l *lease) heardBy(start string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.database == start
 }
 
-// nextPulse returns the pulse of the last heartbeat that was answered, and one for the
-// next heartbeat. It grows, so that an older one is known as such.
+// nextPulse returns the pulse of the last heartbeat that was answered, and a higher
+// one for the next heartbeat.
 func (l *lease) nextPulse() (confirmed, next int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -78,7 +78,8 @@ func (l *lease) confirmPulse(pulse int64) {
 	l.pulse = max(l.pulse, pulse)
 }
 
-// setStopping notes what a heartbeat has said, and reports whether that is new.
+// setStopping records the jobs that a heartbeat has listed, and reports whether they
+// have changed.
 func (l *lease) setStopping(jobs []string) (changed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -87,17 +88,16 @@ func (l *lease) setStopping(jobs []string) (changed bool) {
 	return changed
 }
 
-// steady is how long heartbeats have got through without a gap.
+// steady returns for how long heartbeats have succeeded without a gap.
 func (l *lease) steady() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.heard.Sub(l.since)
 }
 
-// CutOff has a value when this server must stop its builds, because another one
-// may give them up: the database was not reached for too long, or another server
-// has given this one up. What has ended is recorded when the database is back, if
-// nobody else has recorded it as lost by then.
+// CutOff has a value when this server must stop its builds, because its lease is about
+// to expire or was released by another server. Their ends are recorded when the database
+// can be reached again, unless another server has recorded them as lost by then.
 func (q *DB) CutOff() <-chan struct{} { return q.lease.cut }
 
 func (q *DB) cutOff() {
@@ -107,27 +107,32 @@ func (q *DB) cutOff() {
 	}
 }
 
-// beatEvery is how often a server says that it is there.
+// beatEvery is the interval between heartbeats.
 func (q *DB) beatEvery() time.Duration { return min(q.opts.TTL/6, pingEvery) }
 
-// claimLimit is how long after its last heartbeat a server still claims,
-// cutLimit how long its builds still run. The rest of the time is for them to end.
+// claimLimit is how long after its last heartbeat a server still claims, cutLimit how
+// long its builds continue. The rest of the lease is for them to end.
 func (q *DB) claimLimit() time.Duration { return q.opts.TTL / 3 }
 func (q *DB) cutLimit() time.Duration   { return q.opts.TTL * 2 / 3 }
 
-// errTaken says that this server was given up.
-var errTaken = errors.New("the server was given up by another one")
+// settleTime is for how long the heartbeats of a server must have succeeded before it
+// releases the expired leases of others: all had the same trouble.
+func (q *DB) settleTime() time.Duration { return 2 * q.beatEvery() }
 
-// errSilent says that the database has not heard of this server.
-var errSilent = errors.New("the database has not heard of this server for too long")
+// errTaken is returned when another server has released the lease of this one.
+var errTaken = errors.New("another server has taken the lease of this one for expired")
 
-// renew makes sure, with the lock of its name at hand, that the server has a lease.
+// errSilent is returned when no heartbeat has succeeded for too long.
+var errSilent = errors.New("no heartbeat of this server has reached the database for too long")
+
+// renew makes sure that the server has a lease. The connection must hold the lock of
+// the server's name.
 func (q *DB) renew(ctx context.Context, conn *pgx.Conn) error {
 	if epoch, _ := q.lease.get(); epoch != 0 {
 		if err := q.beat(ctx, conn); !errors.Is(err, errTaken) {
 			return err
 		}
-		q.cutOff() // whoever it was records our builds as lost
+		q.cutOff() // the other server records our builds as lost
 	}
 	sent := time.Now()
 	own, _ := q.lease.get()
@@ -135,7 +140,7 @@ func (q *DB) renew(ctx context.Context, conn *pgx.Conn) error {
 	stopping := q.known.outlived(math.MaxInt64)
 	var epoch int64
 	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		// A claim holds its own server's row, so none is half done after this.
+		// A claim locks its own server's row, so none is in progress after this.
 		if _, err := tx.Exec(ctx, q.names.in("select from queue.servers where server = $1 for update"), q.opts.Server); err != nil {
 			return err
 		}
@@ -154,14 +159,14 @@ func (q *DB) renew(ctx context.Context, conn *pgx.Conn) error {
 	return q.beat(ctx, conn)
 }
 
-// release says that this server runs no builds any more.
+// release ends the lease of this server, which runs no builds any more.
 func (q *DB) release(ctx context.Context, conn *pgx.Conn) {
 	epoch, _ := q.lease.get()
-	// If it does not get through, the others have to wait.
+	// If it fails, the other servers wait until the lease expires.
 	_, _ = conn.Exec(ctx, q.names.in("update queue.servers set released = true where server = $1 and epoch = $2"), q.opts.Server, epoch)
 }
 
-// mayClaim answers an error if the database may be about to give this server up.
+// mayClaim returns the epoch, or an error if the lease may be about to expire.
 func (q *DB) mayClaim() (epoch int64, err error) {
 	epoch, heard := q.lease.get()
 	if silent := time.Since(heard); silent > q.claimLimit() {
@@ -170,14 +175,14 @@ func (q *DB) mayClaim() (epoch int64, err error) {
 	return epoch, nil
 }
 
-// stillHolds says whether what was started under an epoch may be handed out.
+// stillHolds reports whether builds that were started in an epoch may be handed out.
 func (q *DB) stillHolds(epoch int64) bool {
 	now, heard := q.lease.get()
 	return now == epoch && time.Since(heard) < q.cutLimit()
 }
 
-// watch has builds stopped in time when the database can't be reached. It ends
-// with Close.
+// watch stops the builds in time when the database cannot be reached. It ends with
+// Close.
 func (q *DB) watch() {
 	said := false
 	for {
@@ -187,7 +192,7 @@ func (q *DB) watch() {
 		case left > 0:
 			said = false
 		case !said:
-			q.opts.Log.Error("the database was not reached for too long: builds are stopped, because other servers give them up soon")
+			q.opts.Log.Error("the database was not reached for too long: builds are stopped before other servers take them for lost")
 			q.cutOff()
 			said = true
 			fallthrough

@@ -17,10 +17,11 @@ import (
 func TestLockOfATableStopsNoBuild(t *testing.T) {
 	for _, lock := range []string{"builds in access exclusive mode", "servers in access exclusive mode", "servers, builds in exclusive mode"} {
 		t.Run(lock, func(t *testing.T) {
+			t.Parallel()
 			s := newStore(t)
 			var dbs []*pgqueue.DB
 			for _, name := range []string{"ci-1", "ci-2"} {
-				dbs = append(dbs, open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: name, TTL: 3 * time.Second}))
+				dbs = append(dbs, open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: name, TTL: 6 * time.Second}))
 			}
 			schedule(t, dbs[0], request("j", "k"))
 			b := claimSoon(t, dbs[0], "ci-1")
@@ -28,7 +29,7 @@ func TestLockOfATableStopsNoBuild(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := tx.Exec(t.Context(), "lock table "+lock+"; select pg_sleep(5)"); err != nil {
+			if _, err := tx.Exec(t.Context(), "lock table "+lock+"; select pg_sleep(8)"); err != nil {
 				t.Fatal(err)
 			}
 			if err := tx.Commit(t.Context()); err != nil {

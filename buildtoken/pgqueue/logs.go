@@ -11,8 +11,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// fullPiece is how long the pieces of a log are that comes faster than it is
-// stored. Who waits for it elsewhere need not hear of each.
+// fullPiece is the size of the pieces of a log that grows faster than it is stored.
+// Other servers are not notified of each of them.
 const fullPiece = 32 << 10
 
 const (
@@ -35,16 +35,15 @@ const (
 		order by off`
 )
 
-// AppendLog adds p to the log of a running build, if that ends at offset, and
-// says where it ends then. If it ended elsewhere, nothing is added. After the
-// last piece the log is complete.
+// AppendLog adds p to the log of a running build if the log ends at offset, and returns
+// the size of the log. If it ends elsewhere, nothing is added. After the last piece the
+// log is complete.
 //
-// The last piece is durable when it was added, and so is all before it: once the log
-// is complete, the end of the build is recorded, and nobody looks back. Another
-// piece is durable with whatever is committed next, since a sync for each would be
-// one for each line of a slow build. If the database crashes before, it may be gone, and a
-// later call says so. The log of a build that has ended on record, or a complete
-// one, is queue.ErrNotRunning.
+// When the last piece was added, the whole log is durable, since the end of the build
+// is recorded next. Any other piece becomes durable with the next commit: a sync for
+// each would be one for each line of a slow build. After a crash of the database it may
+// be missing, which the returned size of a later call shows. AppendLog returns
+// queue.ErrNotRunning if the log is complete, or if this build has ended on record.
 func (q *DB) AppendLog(ctx context.Context, job string, number, offset int64, p []byte, last bool) (size int64, err error) {
 	if err := q.ask(ctx); err != nil {
 		return 0, err
@@ -85,9 +84,9 @@ func (q *DB) AppendLog(ctx context.Context, job string, number, offset int64, p 
 	return size, err
 }
 
-// LogState says how long the log of a build is, and whether that is all. That of
-// a build which has just been started is empty. queue.ErrNotFound means that
-// there is no such build, or that it has ended and its log was never here.
+// LogState returns the size of the log of a build, and whether it is complete. The log of
+// a build that has just started is empty. LogState returns queue.ErrNotFound if there is
+// no such build, or if it has ended and has no log here.
 func (q *DB) LogState(ctx context.Context, job string, number int64) (size int64, complete bool, err error) {
 	if checkJob(job) != nil {
 		return 0, false, fmt.Errorf("%w: log of a build of %q", queue.ErrNotFound, job)
@@ -109,8 +108,7 @@ func (q *DB) LogState(ctx context.Context, job string, number int64) (size int64
 	return size, complete, err
 }
 
-// ReadLog reads the bytes of a log from offset on, as many as there are and p
-// has room for.
+// ReadLog reads bytes of a log from offset on into p, and returns how many there are.
 func (q *DB) ReadLog(ctx context.Context, job string, number, offset int64, p []byte) (int, error) {
 	leave, err := q.bulk.enter(ctx)
 	if err != nil {
@@ -135,12 +133,11 @@ func (q *DB) ReadLog(ctx context.Context, job string, number, offset int64, p []
 	return n, err
 }
 
-// dropPieces is how much of logs one statement drops, 8 MiB at most.
+// dropPieces is how many pieces of logs one statement drops: 8 MiB at most.
 const dropPieces = 256
 
-// DropLogs drops what is left of the logs of a job's builds with lower numbers,
-// whose records are dropped. It holds up no trigger and no build, and leaves what
-// another call is dropping.
+// DropLogs drops the logs of a job's builds with lower numbers, whose records were
+// dropped. It blocks no trigger and no build, and skips what another call is dropping.
 func (q *DB) DropLogs(ctx context.Context, job string, below int64) error {
 	const sql = `delete from queue.pieces where (job, number, off) in
 		(select job, number, off from queue.pieces where job = $1 and number < $2 order by number, off limit $3 for update skip locked)`
@@ -158,7 +155,7 @@ func (q *DB) DropLogs(ctx context.Context, job string, below int64) error {
 	}
 }
 
-// writeLogs ends the logs of builds that are lost.
+// writeLogs completes the logs of lost builds.
 func (l *locked) writeLogs(b *pgx.Batch) error {
 	if l.lost {
 		for _, build := range l.builds {
@@ -168,8 +165,8 @@ func (l *locked) writeLogs(b *pgx.Batch) error {
 	return nil
 }
 
-// endLog queues the statements that end the log of a build, whatever is in it.
-// Its last lines start on a line of their own.
+// endLog queues the statements that complete the log of a build with its last lines,
+// which start on a new line.
 func endLog(b *pgx.Batch, build queue.Build) {
 	job, number := build.Item.Job, build.Number
 	b.Queue("insert into queue.logs (job, number) values ($1, $2) on conflict do nothing", job, number)

@@ -143,9 +143,9 @@ func create(ctx context.Context, tx pgx.Tx, names *names, schema string) error {
 }
 
 // idle makes sure that no server works with the tables, until the end of the
-// transaction. One of another version would go on as if they were what it knows.
+// transaction. A server of another version would continue to use the old tables.
 func idle(ctx context.Context, tx pgx.Tx, names *names) error {
-	// A server that opens the queue enters its name here, before anything else.
+	// A server that opens the queue first inserts its name here.
 	if _, err := tx.Exec(ctx, names.in("lock table queue.servers in exclusive mode")); err != nil {
 		return err
 	}

@@ -15,25 +15,25 @@ import (
 )
 
 const (
-	// tellEvery is how often others are told at most.
+	// tellEvery is the shortest interval between two notifications.
 	tellEvery = 2 * time.Millisecond
-	// maxPayload is how long a notice may be, in bytes; Postgres takes 8,000.
+	// maxPayload is the size limit of a notification, in bytes; Postgres accepts 8,000.
 	maxPayload = 6000
 )
 
-// message is what servers tell each other.
+// message is a notification of other servers.
 type message struct {
-	// From tells who sends from all others.
+	// From identifies the sender.
 	From string `json:"from"`
-	// Due is the earliest instant (nanoseconds since 1970) at which somebody may
-	// have something to do: 0 for none, [atOnce] for something else than a due instant.
+	// Due is the earliest instant (nanoseconds since 1970) at which a server may have
+	// something to start: 0 for none, [atOnce] for any other change.
 	Due int64 `json:"due,omitempty"`
-	// Servers says that a server came, went, or has other jobs or labels.
+	// Servers reports that a server came, went, or has other jobs or labels.
 	Servers bool `json:"servers,omitempty"`
 	queue.Notice
 }
 
-// and is what both messages say.
+// and returns the union of both messages.
 func (m message) and(o message) message {
 	if m.Due == 0 || o.Due != 0 && o.Due < m.Due {
 		m.Due = o.Due
@@ -43,7 +43,7 @@ func (m message) and(o message) message {
 	return m
 }
 
-// payload is the message as it is sent.
+// payload returns the message as it is sent.
 func (m message) payload() (string, error) {
 	text, err := json.Marshal(m)
 	if err == nil && len(text) > maxPayload {
@@ -53,28 +53,28 @@ func (m message) payload() (string, error) {
 	return string(text), err
 }
 
-// hub gathers what others have to be told, and what they have told.
+// hub collects the outgoing and the incoming notifications.
 type hub struct {
 	channel string
-	self    string        // who sends
-	signal  chan struct{} // has a value when there is something to tell
+	self    string        // the sender
+	signal  chan struct{} // has a value when pending is not empty
 
 	mu sync.Mutex
 	// mu guards the following.
 	pending message
-	heard   chan queue.Notice // holds one; who holds mu may add to it
+	heard   chan queue.Notice // holds one; mu must be held to send
 }
 
 func newHub(schema string) hub {
 	return hub{
 		channel: "buildtoken " + schema,
-		self:    strconv.FormatUint(rand.Uint64(), 36), //nolint:gosec // tells servers apart, and protects nothing
+		self:    strconv.FormatUint(rand.Uint64(), 36), //nolint:gosec // an identifier, not a secret
 		signal:  make(chan struct{}, 1),
 		heard:   make(chan queue.Notice, 1),
 	}
 }
 
-// tell notes what others have to be told.
+// tell adds to the outgoing notification.
 func (h *hub) tell(m message) {
 	h.mu.Lock()
 	h.pending = h.pending.and(m)
@@ -94,7 +94,7 @@ func (h *hub) take() message {
 	return m
 }
 
-// pass hands on what was heard.
+// pass delivers an incoming notification.
 func (h *hub) pass(n queue.Notice) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -106,14 +106,13 @@ func (h *hub) pass(n queue.Notice) {
 	h.heard <- n
 }
 
-// Notices say what other servers have changed. What this one changes, its callers
-// know. One notice may stand for several.
+// Notices receives what other servers have changed. One notice may combine several.
 func (q *DB) Notices() <-chan queue.Notice { return q.hub.heard }
 
-// Tell has the other servers hear a notice.
+// Tell sends a notice to the other servers.
 func (q *DB) Tell(n queue.Notice) { q.hub.tell(message{Notice: n}) }
 
-// tell sends what is to be told, until Close and what is left then.
+// tell sends the outgoing notifications. It ends with Close, after a last attempt.
 func (q *DB) tell() {
 	for {
 		select {
@@ -142,7 +141,8 @@ type execer interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 }
 
-// send says whether the others were told. What could not be sent is sent later.
+// send sends the outgoing notification and reports whether it succeeded. Otherwise the
+// notification stays pending.
 func (q *DB) send(by execer, limit time.Duration) bool {
 	m := q.hub.take()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
@@ -152,7 +152,7 @@ func (q *DB) send(by execer, limit time.Duration) bool {
 		_, err = by.Exec(ctx, "select pg_notify($1, $2)", q.hub.channel, text)
 	}
 	if err != nil {
-		q.opts.Log.Debug("other servers could not be told", zap.Error(err))
+		q.opts.Log.Debug("cannot notify other servers", zap.Error(err))
 		q.hub.tell(m)
 	}
 	return err == nil

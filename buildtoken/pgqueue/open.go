@@ -24,11 +24,11 @@ import (
 
 // Errors of [Open].
 var (
-	// ErrLocked says that another server with the same name has the queue open.
+	// ErrLocked is returned when another server with the same name has the queue open.
 	ErrLocked = errors.New("pgqueue: another server has this name")
-	// ErrForeign says that the database can't hold a queue of this program: it
+	// ErrForeign is returned for a database that cannot hold a queue of this program: it
 	// is too old, its encoding is not UTF8, or a newer program has changed the
-	// tables. They are left as they are.
+	// tables, which are left unchanged.
 	ErrForeign = errors.New("pgqueue: not a usable database")
 )
 
@@ -37,12 +37,12 @@ const (
 	DefaultSchema  = "buildtoken"
 	DefaultTimeout = 10 * time.Second
 	DefaultTTL     = 30 * time.Second
-	// DefaultConnections is how many connections the pool has if the
-	// connection string doesn't say it (pool_max_conns). One more listens.
+	// DefaultConnections is the size of the connection pool unless the connection string
+	// sets pool_max_conns. One more connection listens.
 	DefaultConnections = 8
 )
 
-// Options say how to open a queue. URL is required.
+// Options configures a queue. URL or CurrentURL is required.
 type Options struct {
 	// URL is a connection string, as a URL or as keywords and values.
 	URL string
@@ -51,30 +51,30 @@ type Options struct {
 	CurrentURL func() (string, error)
 	// Schema holds the tables. It is made if it doesn't exist. "" is [DefaultSchema].
 	Schema string
-	// Server tells this server apart from every other one that has the same queue
-	// open, also over restarts: the name of the machine is good.
+	// Server is the name of this server, which must be unique among the servers of the
+	// queue and should be stable over restarts, like the name of the machine.
 	Server string
-	// TTL is how long this server may not be heard of until others give it up. If
-	// it can't reach the database, it claims nothing after a third of it, and has
-	// its builds stopped after two thirds. Zero is [DefaultTTL].
+	// TTL is the duration of the server's lease. If the server cannot reach the database,
+	// it claims nothing after a third of it, and stops its builds after two thirds. Zero
+	// is [DefaultTTL].
 	TTL time.Duration
 	// Limit is how many items may be queued over all jobs; 0 means no limit.
 	Limit int
-	// MaxKiB is how much the parameters of all queued items may take, in KiB; 0
-	// means 256 MiB. Parameters below one KiB do not count.
+	// MaxKiB limits the size of the parameters of all queued items, in KiB; 0 means
+	// 256 MiB. Items whose parameters take less than one KiB do not count.
 	MaxKiB int
-	// Timeout bounds each question to the database, a commit included. Zero is
+	// Timeout bounds each operation on the database, including its commit. Zero is
 	// [DefaultTimeout]; there is no "never".
 	Timeout time.Duration
-	// LockTimeout is how long Open waits for another server to let go of the
-	// name. Zero means 1s; there is no "for ever".
+	// LockTimeout is how long Open waits until another server releases the name. Zero
+	// means 1s; there is no "for ever".
 	LockTimeout time.Duration
-	// Log hears of lost connections and of what was done about them. Nil is silent.
+	// Log receives lost connections and how they were handled. Nil discards them.
 	Log *zap.Logger
 }
 
-// DB is a queue in a database. All methods may be called concurrently. What
-// they return must not be changed: it shares its slices with the queue.
+// DB is a queue in a database. Its methods are safe for concurrent use. The caller must
+// not modify returned slices, which are shared with the queue.
 type DB struct {
 	opts     Options
 	names    *names
@@ -83,11 +83,11 @@ type DB struct {
 	current atomic.Pointer[func() (string, error)]
 	pool    *pgxpool.Pool
 	changed chan struct{}
-	// notified has a value when notifications may be due, sending are those that this
+	// notified has a value when notifications may be due; sending holds those that this
 	// server sends.
 	notified chan struct{}
 	sending  sending
-	// known are the builds that Claim has handed out and nobody has ended.
+	// known holds the builds that Claim has handed out and that have not ended.
 	known known
 	// starting is held while a claim starts builds, or what was started is compared with
 	// the database.
@@ -106,30 +106,30 @@ type DB struct {
 	lockSaid rate.Sometimes         // once a minute
 	living   atomic.Pointer[living] // never nil after Open
 	bulk     slots
-	// guarding is the connection that holds the lock. The listener's until it ends.
+	// guarding is the connection that holds the lock. It belongs to the listener until
+	// that ends.
 	guarding *pgx.Conn
-	// reclaimed says that what the server ran before it was opened has ended.
+	// reclaimed reports whether the builds of the server's previous process were ended.
 	reclaimed atomic.Bool
 
 	rules rules
-	// foreign are jobs that were found due and that only others can build.
+	// foreign holds jobs that were found due and that only other servers have.
 	foreign foreign
-	// settle has a value when the rules are to be applied again.
+	// settle has a value when the rules must be applied again.
 	settle chan struct{}
-	// Only the loop uses the following: jobs that are known to have a row, and
-	// identifiers that nobody else will get, lowest first: what a transaction that is
-	// committed has taken and not used.
+	// Only the loop uses the following: jobs that are known to have a row, and reserved
+	// item IDs, lowest first, which a committed transaction has taken and not used.
 	lanes map[string]bool
 	ids   []int64
-	// idsFrom is when the database server was started that has given them.
+	// idsFrom is when the database server that has given them was started.
 	idsFrom string
 }
 
-// Open opens the queue of a schema, and makes or updates its tables if need
-// be. ctx bounds the opening.
+// Open opens the queue of a schema, and creates or updates its tables if necessary.
+// ctx bounds the opening.
 //
-// Builds that were running when the queue was last used are still running on
-// record; call [DB.Reclaim] before the first [DB.Claim].
+// Builds that were running when the queue was last used are still running on record:
+// call [DB.Reclaim] before the first [DB.Claim].
 func Open(ctx context.Context, opts Options) (*DB, error) {
 	if opts.Schema == "" {
 		opts.Schema = DefaultSchema
@@ -271,17 +271,17 @@ func Identify(ctx context.Context, opts Options) (string, error) {
 	return found.id, err
 }
 
-// Identity returns what tells the queue from every other one. It is kept in the
-// database, so it stays the same when that moves to another address.
+// Identity returns the identity of the queue. It is stored in the database, so it stays
+// the same when that moves to another address.
 func (q *DB) Identity() string { return q.identity.id }
 
-// Close answers what was taken and closes the connections. Later calls of any
-// method answer queue.ErrClosed. Close may be called more than once.
+// Close completes the accepted requests and closes the connections. Later calls of any
+// method return queue.ErrClosed. Close may be called more than once.
 func (q *DB) Close() error {
 	q.closing.Do(func() {
 		close(q.stop)
 		q.work.Wait()
-		q.pool.Close() // waits for those who use a connection
+		q.pool.Close() // waits until all connections are released
 		q.leave(q.guarding)
 		close(q.closed)
 	})
@@ -289,10 +289,10 @@ func (q *DB) Close() error {
 	return nil
 }
 
-// Changed has a value after a commit that may have moved the next due instant
-// earlier, freed a lane, or recorded the wish to stop a build, and after new
-// rules; also when it could not be heard for a while whether there was such a
-// commit. It holds one value: who reads it looks at everything.
+// Changed has a value after a commit that may have moved the next due instant earlier,
+// freed a lane, or requested to stop a build, and after new rules. It also has one when
+// the notification of such a commit may have been missed. It holds one value, so the
+// receiver must check everything.
 func (q *DB) Changed() <-chan struct{} { return q.changed }
 
 func (q *DB) change() {
@@ -302,9 +302,8 @@ func (q *DB) change() {
 	}
 }
 
-// Place names the database and the schema of a connection string, without user
-// and password, so that it may be shown. Two strings with the same place lead to
-// the same queue.
+// Place returns the address of the database and the schema of a connection string, without
+// user and password. Two strings with the same place lead to the same queue.
 func Place(connection, schema string) (string, error) {
 	if schema == "" {
 		schema = DefaultSchema

@@ -13,11 +13,11 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// MaxPosition is the highest position that [DB.Entry] counts; of an item
-// further behind it says -1.
+// MaxPosition is the highest position that [DB.Entry] counts. Items further behind have
+// the position -1.
 const MaxPosition = 20_000
 
-// query asks something that changes nothing.
+// query runs a statement that changes nothing.
 func (q *DB) query(ctx context.Context, sql string, args []any, read func(pgx.Rows) error) error {
 	if err := q.ask(ctx); err != nil {
 		return err
@@ -57,7 +57,7 @@ func (q *DB) queryOnce(ctx context.Context, sql string, args []any, read func(pg
 	return rows.Err()
 }
 
-// Lanes returns the heads of several jobs at one instant, in the order asked for.
+// Lanes returns the heads of several jobs at one instant, in the order of jobs.
 func (q *DB) Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error) {
 	var valid []string
 	for _, job := range jobs {
@@ -79,8 +79,8 @@ func (q *DB) Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error) {
 	return heads, nil
 }
 
-// Entry says where an item is and what became of it. It answers
-// queue.ErrNotFound once the record of its build or cancellation is dropped.
+// Entry returns the state of an item. It returns queue.ErrNotFound after the record of
+// its build or cancellation was dropped.
 func (q *DB) Entry(ctx context.Context, now time.Time, id int64) (queue.Entry, error) {
 	const sql = `select i.id, i.job, i.due, i.digest, i.solo, i.damaged, i.body::text, l.head::text,
 			(select count(*) from (select from queue.items o where (o.due + 0, o.id) < (i.due, i.id) limit $2) before)::int,
@@ -106,8 +106,8 @@ func (q *DB) Entry(ctx context.Context, now time.Time, id int64) (queue.Entry, e
 	return e, nil
 }
 
-// Items lists queued items, due first, at most limit of them. job restricts
-// the list to one job, and positions to places in it; "" means all.
+// Items returns at most limit queued items in the order in which they are due. job
+// restricts the list and the positions to one job; "" means all.
 func (q *DB) Items(ctx context.Context, now time.Time, job string, limit int) ([]queue.Entry, error) {
 	const columns = `select i.id, i.job, i.due, i.digest, i.solo, i.damaged, i.body::text, l.head::text, 0, null, null
 		from (select * from queue.items %s limit $1) i join queue.lanes l using (job) order by i.due, i.id`
@@ -132,8 +132,8 @@ func (q *DB) Items(ctx context.Context, now time.Time, job string, limit int) ([
 	return found, nil
 }
 
-// readEntries reads rows of items with the heads of their lanes, or of what
-// became of them.
+// readEntries reads rows of items with the heads of their lanes, or of the builds and
+// cancellations that they became.
 func readEntries(rows pgx.Rows, now time.Time) ([]queue.Entry, error) {
 	var entries []queue.Entry
 	var id, due int64
@@ -176,7 +176,7 @@ func readEntries(rows pgx.Rows, now time.Time) ([]queue.Entry, error) {
 	return entries, err
 }
 
-// Build returns a build that is on record.
+// Build returns a build, or queue.ErrNotFound if it is not on record.
 func (q *DB) Build(ctx context.Context, job string, number int64) (queue.Build, error) {
 	var builds []queue.Build
 	if checkJob(job) == nil {
@@ -191,8 +191,8 @@ func (q *DB) Build(ctx context.Context, job string, number int64) (queue.Build, 
 	return builds[0], nil
 }
 
-// Builds lists the builds of a job with numbers below before (0: all),
-// highest first, at most limit of them. One that can't be read is left out.
+// Builds returns at most limit builds of a job with numbers below before (0: all),
+// highest first. A record that cannot be read is left out.
 func (q *DB) Builds(ctx context.Context, job string, before int64, limit int) ([]queue.Build, error) {
 	if limit <= 0 || checkJob(job) != nil {
 		return nil, q.ask(ctx)
@@ -217,9 +217,8 @@ func (q *DB) Builds(ctx context.Context, job string, before int64, limit int) ([
 	return builds, err
 }
 
-// Oldest is the lowest number among the builds of a job that are on record:
-// logs of lower ones belong to nobody. It answers queue.ErrNotFound if there
-// is no build.
+// Oldest returns the lowest number among the builds of a job that are on record; logs of
+// lower numbers can be removed. It returns queue.ErrNotFound if there is no build.
 func (q *DB) Oldest(ctx context.Context, job string) (int64, error) {
 	var numbers []int64
 	if checkJob(job) == nil {
@@ -237,9 +236,8 @@ func (q *DB) Oldest(ctx context.Context, job string) (int64, error) {
 	return numbers[0], nil
 }
 
-// Refs are the references to stored files of all queued and running items,
-// each once, sorted. What is stored and not among them belongs to nobody, if
-// nothing is being scheduled meanwhile.
+// Refs returns the sorted references to stored files of all queued and running items.
+// Other stored files can be removed, unless a trigger is being scheduled.
 func (q *DB) Refs(ctx context.Context) ([]string, error) {
 	const sql = `select id, body::text, null from queue.items where files
 		union all select item, null, body::text from queue.builds where running and files`

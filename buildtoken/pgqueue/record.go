@@ -11,14 +11,14 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// maxJob is how long a job's name may be: an entry of an index must hold it.
+// maxJob is the maximum length of a job's name, in bytes; an index entry must hold it.
 const maxJob = 2000
 
-// errJob says that a name can't be stored.
+// errJob is returned for a job name that cannot be stored.
 var errJob = errors.New("pgqueue: bad job name")
 
-// checkJob keeps a name that the database would refuse from failing those who
-// share its transaction.
+// checkJob returns an error for a name that the database would refuse, so that it does
+// not fail the triggers that share its transaction.
 func checkJob(job string) error {
 	if job == "" || len(job) > maxJob || strings.ContainsRune(job, 0) || !utf8.ValidString(job) {
 		return fmt.Errorf("%w: %d bytes", errJob, len(job))
@@ -26,7 +26,7 @@ func checkJob(job string) error {
 	return nil
 }
 
-// errRecord says that a record can't be read.
+// errRecord is returned for a record that cannot be read.
 var errRecord = errors.New("pgqueue: bad record")
 
 func encode[T any](v T) (string, error) {
@@ -57,7 +57,7 @@ func decodeItem(id int64, job, body string) (queue.Item, error) {
 	return it, nil
 }
 
-// stub is what the columns tell of an item whose record can't be read.
+// stub returns what the columns contain of an item whose record cannot be read.
 func stub(id int64, job string, due int64, digest []byte, solo bool) queue.Item {
 	it := queue.Item{ID: id, Job: job, Since: at(due), Due: at(due), Solo: solo}
 	copy(it.Digest[:], digest)
@@ -73,14 +73,14 @@ func hasFiles(it queue.Item) bool {
 	return false
 }
 
-// instant takes away the monotonic clock and the zone: what is answered is
-// what the record says.
+// instant removes the monotonic clock and the zone, so that returned instants equal the
+// recorded ones.
 func instant(t time.Time) time.Time { return t.Round(0).UTC() }
 
-// at is the instant of a column.
+// at returns the instant of a column.
 func at(ns int64) time.Time { return time.Unix(0, ns).UTC() }
 
-// ns is what a column holds for an instant; nil for none.
+// ns returns the value of a column for an instant; nil for none.
 func ns(t time.Time) *int64 {
 	if t.IsZero() {
 		return nil

@@ -11,11 +11,11 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// newRules are those of a configuration.
+// newRules holds the rules of a configuration.
 type newRules struct {
 	queue.Config
 	at time.Time // when it was set
-	// digest stands for the names of the jobs. Nil means that there is no configuration yet.
+	// digest identifies the set of job names. Nil means that there is no configuration yet.
 	digest []byte
 }
 
@@ -24,7 +24,7 @@ func (r *newRules) lane(job string) queue.Lane {
 	return queue.Lane{Job: job, Rules: r.Rules[job]}
 }
 
-// digestOf is the digest of the names of some jobs.
+// digestOf returns the digest of the names of jobs.
 func digestOf(rules map[string]queue.Rules) []byte {
 	sum := sha256.New()
 	for _, job := range slices.Sorted(maps.Keys(rules)) {
@@ -34,18 +34,17 @@ func digestOf(rules map[string]queue.Rules) []byte {
 	return sum.Sum(nil)[:16]
 }
 
-// agreedSQL says whether the configurations of all servers that live name the
-// same jobs as the one with a digest. If so, a job that it does not name is
-// gone; if not, it may be a job that only others have, as between the first and the
-// last reload of several servers.
+// agreedSQL returns whether the configurations of all living servers have the same jobs
+// as the one with a digest. If so, any other job was removed. If not, it may be a job of
+// other servers, as between the first and the last reload of several servers.
 const agreedSQL = `select coalesce(bool_and(jobs = $2), true) from queue.servers where server <> $1 and ` + livesSQL
 
-// rules are those of the newest configuration. The loop writes them; others read.
+// rules holds the rules of the newest configuration. Only the loop writes them.
 type rules struct {
 	mu sync.RWMutex
 	// mu guards the following.
 	*newRules // never nil
-	// agreed says that all servers had the same jobs when the rules were applied.
+	// agreed reports whether all servers had the same jobs when the rules were applied.
 	agreed bool
 }
 
@@ -61,21 +60,21 @@ func (r *rules) set(newest *newRules, agreed bool) {
 	r.newRules, r.agreed = newest, agreed
 }
 
-// differ notes that another server has other jobs.
+// differ records that another server has other jobs.
 func (r *rules) differ() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.agreed = false
 }
 
-// unsettled says that jobs which are gone may still have their rules.
+// unsettled reports whether removed jobs may still have their rules.
 func (r *rules) unsettled() bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.digest != nil && !r.agreed
 }
 
-// foreign are names of jobs. The zero value has none.
+// foreign is a set of job names. The zero value is empty.
 type foreign struct {
 	mu sync.Mutex
 	// mu guards the following.
@@ -93,7 +92,7 @@ func (f *foreign) add(jobs []string) {
 	}
 }
 
-// list is never nil: nothing is unlike a list of nothing in SQL.
+// list returns the sorted names. It is never nil, which would be null in SQL.
 func (f *foreign) list() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -18,7 +18,7 @@ import (
 // maxBatch is how many triggers share one transaction.
 const maxBatch = 256
 
-// request is one thing for the loop to do: a trigger, or new rules.
+// request is a trigger or new rules for the loop.
 type request struct {
 	queue.Request
 	now    time.Time
@@ -33,14 +33,14 @@ type answer struct {
 	err     error
 }
 
-// Schedule queues a build or joins an equal item, and says which. now is the
-// instant of the trigger; Request.ID is set here. It answers queue.ErrFull, or
-// an error about the job's name if that is empty, longer than 2,000 bytes or
-// not text. A key that was given before is a queue.RepeatedError or
+// Schedule queues a build or joins an equal item, and reports whether the item is new.
+// now is the instant of the trigger; Request.ID is ignored. Schedule returns
+// queue.ErrFull, or an error about the job's name if that is empty, longer than 2,000
+// bytes or not text. For a repeated key it returns a queue.RepeatedError or
 // queue.ErrKeyReused.
 //
-// The limit is that of all servers together, but each sees only what the others
-// have committed: together they may exceed it by what they accept at once.
+// The limit holds for all servers together, but each server sees only what the others
+// have committed: together they may exceed it by what they accept at the same time.
 func (q *DB) Schedule(ctx context.Context, now time.Time, r queue.Request) (queue.Item, bool, error) {
 	if err := checkJob(r.Job); err != nil {
 		return queue.Item{}, false, err
@@ -52,8 +52,8 @@ func (q *DB) Schedule(ctx context.Context, now time.Time, r queue.Request) (queu
 	return a.item, a.created, nil
 }
 
-// submit hands the loop a request and waits for its answer. Who has been taken
-// can't give up any more, and learns what came of it.
+// submit passes a request to the loop and waits for its answer. After the loop has
+// accepted it, ctx has no effect, and the outcome is always returned.
 func (q *DB) submit(ctx context.Context, r *request) (answer, error) {
 	if err := q.ask(ctx); err != nil {
 		return answer{}, err
@@ -70,7 +70,7 @@ func (q *DB) submit(ctx context.Context, r *request) (answer, error) {
 	return r.answer, r.answer.err
 }
 
-// loop decides what triggers do, and gives lanes their rules, until Close.
+// loop decides triggers and applies rules to lanes. It ends with Close.
 func (q *DB) loop() {
 	for {
 		select {
@@ -89,7 +89,8 @@ func (q *DB) loop() {
 	}
 }
 
-// take gathers what else waits, without waiting for more. New rules come alone.
+// take collects the waiting requests, without waiting for more. New rules form a batch
+// of their own.
 func (q *DB) take(first *request) [][]*request {
 	batches := [][]*request{{first}}
 	for n := 1; n < maxBatch; n++ {
@@ -122,15 +123,15 @@ func (q *DB) serve(batches [][]*request) {
 	}
 }
 
-// scheduleBatch decides some triggers in one transaction, and leaves the answers in them.
+// scheduleBatch decides triggers in one transaction, and stores the answers in them.
 func (q *DB) scheduleBatch(ctx context.Context, batch []*request) {
 	err := q.tryBatch(ctx, batch)
 	if errors.Is(err, errNoLane) {
-		err = q.tryBatch(ctx, batch) // the database was set back, and knows fewer jobs
+		err = q.tryBatch(ctx, batch) // the database was set back, and has fewer jobs
 	}
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && refused.SeverityUnlocalized == "ERROR" && len(batch) > 1 {
-		// One of them may be to blame; the others can't help it.
+		// One of them may be the cause.
 		q.opts.Log.Warn("triggers could not be queued together; trying one by one", zap.Int("triggers", len(batch)), zap.Error(err))
 		for _, r := range batch {
 			q.scheduleBatch(ctx, []*request{r})
@@ -159,8 +160,8 @@ func (q *DB) tryBatch(ctx context.Context, batch []*request) error {
 	return err
 }
 
-// ensure makes rows for lanes that have none. A lane without history is the
-// same with a row and without.
+// ensure creates the missing rows of lanes. A lane without history is the same with a
+// row and without.
 func (q *DB) ensure(ctx context.Context, batch []*request) error {
 	missing := map[string]bool{}
 	for _, r := range batch {
@@ -207,10 +208,10 @@ type equality struct {
 	digest queue.Digest
 }
 
-// errNoLane says that the row of a lane is gone, which we never remove.
+// errNoLane is returned when the row of a lane is gone, although rows are never removed.
 var errNoLane = errors.New("lane has no row any more")
 
-// decision is what is known when triggers are decided.
+// decision is the state from which triggers are decided.
 type decision struct {
 	*locked
 	equal    map[equality]*item
@@ -219,15 +220,15 @@ type decision struct {
 	ids      []int64
 }
 
-// schedule is the transaction of some triggers. It uses identifiers that are left,
-// and takes more. rest are those that it has not used: once it is committed, nobody
-// else will get them. Without that, a crash of the database may give them again.
+// schedule runs the transaction of triggers. It uses the reserved item IDs, and takes more
+// if necessary. rest are the IDs that are left: after the commit they are reserved for this
+// server. Without the commit, the database may give them again after a crash.
 func (q *DB) schedule(ctx context.Context, t *tx, batch []*request) (rest []int64, err error) {
 	d := decision{locked: newLocked(), equal: map[equality]*item{}, receipts: newReceipts(), ids: q.ids, room: queue.Room{Limit: q.rules.newest().Limit, MaxKiB: q.opts.MaxKiB}}
 	q.ids = nil
 	from := startOf(t.conn)
 	if from != q.idsFrom {
-		d.ids = nil // a database that has started anew since then may give them to others
+		d.ids = nil // a database that was restarted since then may give them to other servers
 	}
 	q.idsFrom = from
 	jobs := map[string]bool{}
@@ -295,8 +296,7 @@ func identities(of map[equality]*item) (jobs []string, digests [][]byte) {
 	return jobs, digests
 }
 
-// takeIDs queues the statement that takes identifiers for as many items as
-// there may be new ones.
+// takeIDs queues the statement that takes one ID for each item that may be new.
 func (d *decision) takeIDs(b *pgx.Batch, solo int) {
 	jobs, digests := identities(d.equal)
 	b.Queue(`select nextval('queue.item_ids') from (
@@ -311,15 +311,15 @@ func (d *decision) takeIDs(b *pgx.Batch, solo int) {
 	})
 }
 
-// setAside keeps an item whose record can't be read from holding up others.
+// setAside marks an item whose record cannot be read, so that it does not block others.
 func (q *DB) setAside(l *locked, id int64, job string, err error) {
-	q.opts.Log.Error("queued item can't be read; it will not be built, cancel it",
+	q.opts.Log.Error("cannot read a queued item, which will not be built; cancel it",
 		zap.Int64("id", id), zap.String("job", job), zap.Error(err))
 	l.damaged = append(l.damaged, id)
 	l.touched[job] = true
 }
 
-// decide decides what one trigger does.
+// decide decides one trigger.
 func (d *decision) decide(t *tx, r *request) answer {
 	key := equality{r.Job, r.Digest}
 	var found *queue.Item
@@ -327,7 +327,7 @@ func (d *decision) decide(t *tx, r *request) answer {
 	if it != nil && !r.Solo {
 		found = &it.Item
 	}
-	if len(d.ids) > 0 { // there is one for each that may be new
+	if len(d.ids) > 0 { // there is one for each item that may be new
 		r.ID = d.ids[0]
 	}
 	change, err := d.receipts.schedule(r, d.lanes[r.Job].head, found, d.room)

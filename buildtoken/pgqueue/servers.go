@@ -15,17 +15,17 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// living are the servers that live, as a heartbeat has found them. It does not change.
+// living holds the living servers, as a heartbeat has found them. It is immutable.
 type living struct {
 	epochs map[string]int64
 	nodes  []queue.Node
 }
 
-// Nodes are the servers that live and have said what they can run, this one
-// among them, by name. They are as the last heartbeat has found them.
+// Nodes returns the living servers that have announced what they can run, including this
+// one, by name, as the last heartbeat has found them.
 func (q *DB) Nodes() []queue.Node { return q.living.Load().nodes }
 
-// Announce says to all servers what this one can run.
+// Announce publishes to all servers what this one can run.
 func (q *DB) Announce(ctx context.Context, node queue.Node, executors int) error {
 	return q.decide(ctx, func(_ context.Context, t *tx) error {
 		t.tell = message{Servers: true, Notice: queue.Notice{All: true}}
@@ -37,31 +37,30 @@ func (q *DB) Announce(ctx context.Context, node queue.Node, executors int) error
 }
 
 const (
-	// ownSQL is true if the database knows all that this server has done with it: it has
-	// the incarnation that it had, and the last heartbeat that was answered, or one after it.
+	// ownSQL returns true if the database has lost nothing: it is the incarnation of before,
+	// and it has the last heartbeat that was answered, or a later one.
 	ownSQL = `select mark is not distinct from (select mark from queue.incarnations) and pulse between $3 and $4
 		from queue.servers where server = $1 and epoch = $2 and not released for no key update`
 	beatSQL = `update queue.servers set beat = clock_timestamp(), pulse = $4, stopping = $5
 		where server = $1 and epoch = $2 and not released
 			and mark is not distinct from (select mark from queue.incarnations) and pulse between $3 and $4`
-	// livesSQL says of a row of servers whether the server lives. Only the
-	// database's clock counts.
+	// livesSQL is whether the lease of a server is valid, by the database's clock.
 	livesSQL = "(not released and beat >= clock_timestamp() - ttl * interval '1 second')"
-	// giveUpSQL gives up the others that do not live. Who holds such a row, in a
-	// claim or to do the same, is not waited for.
+	// giveUpSQL releases the expired leases of other servers. It skips rows that are
+	// locked, by a claim or by another server that does the same.
 	giveUpSQL = `update queue.servers set epoch = epoch + 1, released = true where server in
 		(select server from queue.servers where not released and server <> $1 and not ` + livesSQL + ` for update skip locked) returning server`
 	livingSQL = "select server, epoch, labels, jobs from queue.servers where " + livesSQL + " order by server"
-	// lostSQL are the builds that run on record although their server is gone, and
-	// those that this one has started in an earlier epoch.
+	// lostSQL selects the builds that run on record although their server is gone, and
+	// those that this server has started in an earlier epoch.
 	lostSQL = `select b.job, b.number, b.run, b.epoch, b.server, s.server is null, coalesce(s.epoch = b.epoch, false), coalesce(s.ttl, 0)
 		from queue.builds b left join queue.servers s using (server)
 		where b.running and (s.server is null or s.released or b.server = $1 and b.epoch < $2) order by b.job, b.number`
 )
 
-// beat tells the database that this server is there, gives up others that were not
-// heard of, and finds out which servers live. [errTaken] means that this server was given
-// up itself. It waits for nothing but the table of servers.
+// beat renews the lease of this server, releases the expired leases of others, and finds
+// the living servers. It returns [errTaken] if the lease of this server was released. It
+// uses no table but that of servers, so no lock on another table delays it.
 func (q *DB) beat(ctx context.Context, conn *pgx.Conn) error {
 	epoch, _ := q.lease.get()
 	sent := time.Now()
@@ -78,12 +77,12 @@ func (q *DB) beat(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	})
 	b.Queue(beatSQL, q.opts.Server, epoch, confirmed, pulse, stopping)
-	// When the database was away, nobody was heard of. All get the time to say that they are there.
-	if q.lease.steady() >= q.beatEvery() {
+	// After the database was unreachable, all servers get the time for a heartbeat.
+	if q.lease.steady() >= q.settleTime() {
 		b.Queue(giveUpSQL, q.opts.Server).Query(func(rows pgx.Rows) error {
 			gone, err := pgx.CollectRows(rows, pgx.RowTo[string])
 			if len(gone) > 0 {
-				q.opts.Log.Error("servers were not heard of for too long, and are given up", zap.Strings("servers", gone))
+				q.opts.Log.Error("leases of servers have expired: their builds are taken for lost", zap.Strings("servers", gone))
 			}
 			return err
 		})
@@ -107,7 +106,7 @@ func (q *DB) beat(ctx context.Context, conn *pgx.Conn) error {
 	q.clock.compare(clock, sent, time.Now(), q.opts.Log)
 	q.tellStopping(stopping)
 	if before := q.living.Swap(found); before != nil && !maps.Equal(before.epochs, found.epochs) {
-		q.hub.pass(queue.Notice{All: true}) // a server that is gone may have had something to say
+		q.hub.pass(queue.Notice{All: true}) // notifications of a server that is gone may be missing
 		q.notify()                          // and something to send
 	}
 	switch {
@@ -122,8 +121,8 @@ func (q *DB) beat(ctx context.Context, conn *pgx.Conn) error {
 	return q.lookForLost(ctx, conn, epoch)
 }
 
-// lookForLost looks for builds that nobody runs. The lease does not depend on it, since
-// the table of builds may be locked for long, as by vacuum full.
+// lookForLost looks for builds that run on record only. The lease does not depend on it,
+// since the table of builds may be locked for long, as by vacuum full.
 func (q *DB) lookForLost(ctx context.Context, conn *pgx.Conn, epoch int64) error {
 	var lost []lostBuild
 	b := new(pgx.Batch)
@@ -152,7 +151,7 @@ func isLocked(err error) bool {
 	return errors.As(err, &refused) && refused.Code == "55P03" // lock_not_available
 }
 
-// read reads servers, and says whether some have other jobs than those of the digest.
+// read reads servers, and reports whether some have other jobs than own.
 func (l *living) read(rows pgx.Rows, own []byte) (differ bool, err error) {
 	var server string
 	var epoch int64
@@ -160,7 +159,7 @@ func (l *living) read(rows pgx.Rows, own []byte) (differ bool, err error) {
 	var jobs []byte
 	_, err = pgx.ForEachRow(rows, []any{&server, &epoch, &labels, &jobs}, func() error {
 		l.epochs[server] = epoch
-		if labels != nil { // it has said so
+		if labels != nil { // it was announced
 			l.nodes = append(l.nodes, queue.Node{Name: server, Labels: labels})
 		}
 		differ = differ || jobs != nil && own != nil && !slices.Equal(jobs, own)
@@ -169,7 +168,7 @@ func (l *living) read(rows pgx.Rows, own []byte) (differ bool, err error) {
 	return differ, err
 }
 
-// lostBuild is a build that runs on record, and that nobody runs.
+// lostBuild is a build that runs on record only.
 type lostBuild struct {
 	job    string
 	number int64
@@ -187,7 +186,7 @@ func (q *DB) readLost(rows pgx.Rows) ([]lostBuild, error) {
 	_, err := pgx.ForEachRow(rows, []any{&found.job, &found.number, &run, &epoch, &found.server, &unknown, &left, &ttl}, func() error {
 		switch {
 		case found.server == q.opts.Server:
-			// What was handed out is being stopped, and its end is recorded as any other.
+			// A build that was handed out is being stopped, and its end is recorded as usual.
 			if !q.reclaimed.Load() || q.known.run(buildKey{found.job, found.number}) == run {
 				return nil
 			}
@@ -208,9 +207,9 @@ func (q *DB) readLost(rows pgx.Rows) ([]lostBuild, error) {
 	return all, err
 }
 
-// ReclaimLost ends the builds that run on record although their server is gone,
-// and returns them. Each is ended once, whoever else does the same. What is left of
-// them where they ran is among the [DB.Lost] of that server when it comes back.
+// ReclaimLost ends the builds that run on record although their server is gone, and
+// returns them. Each build is ended once, even if several servers do this at once. When
+// the server that ran them comes back, they are among its [DB.Lost].
 //
 // Builds for which keep returns true stay running; the caller goes on with them after
 // [DB.Adopt]. A nil keep ends all builds.
@@ -237,7 +236,7 @@ func (q *DB) ReclaimLost(ctx context.Context, now time.Time, keep func(queue.Bui
 		}
 		build, err := q.finish(ctx, now, b.job, b.number, queue.Aborted, b.reason, ending{lost: true, orphan: b.server != q.opts.Server})
 		switch {
-		case errors.Is(err, queue.ErrNotRunning), errors.Is(err, queue.ErrNotFound): // somebody else was faster
+		case errors.Is(err, queue.ErrNotRunning), errors.Is(err, queue.ErrNotFound): // another server was faster
 		case err != nil:
 			return ended, err
 		default:

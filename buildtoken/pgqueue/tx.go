@@ -15,42 +15,41 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// maxTries is how often a decision is begun that was given up before its
-// commit: because of a deadlock, or because the connection was lost.
+// maxTries is how often a transaction is tried that has failed before its commit
+// because of a deadlock or a lost connection.
 const maxTries = 4
 
-// keepPlansFor is how long a connection uses a plan for triggers.
+// keepPlansFor is how long a connection uses the plans of statements for triggers.
 const keepPlansFor = time.Second
 
-// tx is one transaction. It goes in batches: the statements of one share a round trip.
+// tx is one transaction. It consists of batches, whose statements share a round trip.
 type tx struct {
 	conn  *pgx.Conn
 	names *names
 	begun bool
 	// id is that of the transaction, once [tx.identify] was sent.
 	id txID
-	// last goes in the round trip of the commit. Nil: nothing does.
+	// last is sent with the commit, in one round trip. It may be nil.
 	last *pgx.Batch
-	// tell is what somebody has to be told when it is committed.
+	// tell is sent to other servers after the commit.
 	tell message
 	// notifies says that it adds notifications.
 	notifies bool
 }
 
-// txID is the identity of a transaction. After a crash the database gives the
-// number of one that it has lost to another one, and so does a standby that takes
-// over; mark tells them apart.
+// txID is the identity of a transaction. After a crash, or when a standby takes over, the
+// database may use the number of a lost transaction again. The mark is different then.
 type txID struct{ number, mark string }
 
 // atOnce is before every due instant, and not 0.
 const atOnce = math.MinInt64
 
-// wakeAt notes that somebody may have something to do at an instant.
+// wakeAt records that a server may have something to start at an instant.
 func (t *tx) wakeAt(at int64) {
 	t.tell = t.tell.and(message{Due: at})
 }
 
-// batch is an empty batch. The first one begins the transaction.
+// batch returns an empty batch. The first one begins the transaction.
 func (t *tx) batch() *pgx.Batch {
 	b := new(pgx.Batch)
 	if !t.begun {
@@ -59,18 +58,18 @@ func (t *tx) batch() *pgx.Batch {
 	return b
 }
 
-// identify queues the statement that asks who the transaction is. After that, what
-// became of it can be found out, whatever becomes of the connection.
+// identify queues the statement that reads the identity of the transaction. With it, the
+// outcome can be looked up even if the connection is lost.
 func (t *tx) identify(b *pgx.Batch) {
 	b.Queue("select pg_current_xact_id()::text, " + markSQL).QueryRow(func(row pgx.Row) error {
 		return row.Scan(&t.id.number, &t.id.mark)
 	})
 }
 
-// keepPlans has the transaction use plans that were made before, no matter with what.
-// Of its own accord the database plans our statements anew each time, since with one
-// trigger each looks cheaper than in general; that takes longer than to do them. But a
-// plan that was made while a table was empty must not outlive that for long.
+// keepPlans makes the transaction use generic plans. By default the database plans our
+// statements again each time, since a plan for one trigger looks cheaper than a generic
+// one; but planning takes longer than the statements. A plan that was made while a table
+// was empty must not be used for long.
 func (t *tx) keepPlans(b *pgx.Batch) {
 	of := t.conn.PgConn().CustomData()
 	if made, ok := of["plans"].(time.Time); !ok || time.Since(made) > keepPlansFor {
@@ -80,13 +79,14 @@ func (t *tx) keepPlans(b *pgx.Batch) {
 	b.Queue("set local plan_cache_mode = force_generic_plan")
 }
 
-// send does the statements of a batch, and then what they are to do with their rows.
+// send executes the statements of a batch, and then the functions that read their rows.
 func (t *tx) send(ctx context.Context, b *pgx.Batch) error {
 	t.begun = true
 	return t.conn.SendBatch(ctx, t.names.inAll(b)).Close()
 }
 
-// commitError says that a transaction may be committed or not. It wraps why.
+// commitError is returned when it is unknown whether a transaction is committed. It wraps
+// the cause.
 type commitError struct {
 	id  txID
 	err error
@@ -95,9 +95,9 @@ type commitError struct {
 func (e *commitError) Error() string { return "commit: " + e.err.Error() }
 func (e *commitError) Unwrap() error { return e.err }
 
-// commit sends the last batch and makes the transaction durable, in one round trip:
-// when a statement fails, those behind it, and so the commit, are not done. A
-// [commitError] says that the transaction may be committed.
+// commit sends the last batch and commits the transaction, in one round trip: if a
+// statement fails, the later ones, including the commit, are not executed. It returns a
+// [commitError] if the transaction may be committed.
 func (t *tx) commit(ctx context.Context) error {
 	b := t.last
 	if b == nil {
@@ -126,9 +126,9 @@ func (t *tx) commit(ctx context.Context) error {
 	}
 }
 
-// decide runs a transaction, again if that makes sense, and returns when its
-// outcome is known or can't be found out. decide is not stopped by the end of
-// ctx: the outcome would be unknown then.
+// decide runs a transaction, repeats it after transient failures, and returns when its
+// outcome is known or cannot be looked up. The end of ctx does not interrupt it, since
+// the outcome would be unknown.
 func (q *DB) decide(ctx context.Context, what func(context.Context, *tx) error) error {
 	if err := q.ask(ctx); err != nil {
 		return err
@@ -141,14 +141,14 @@ func (q *DB) decide(ctx context.Context, what func(context.Context, *tx) error) 
 		case err == nil || isAnswer(err):
 			return err
 		case again(err) && try < maxTries && ctx.Err() == nil:
-			q.opts.Log.Debug("transaction is tried again", zap.Error(err))
+			q.opts.Log.Debug("trying a transaction again", zap.Error(err))
 		default:
 			return fmt.Errorf("%w: %w", queue.ErrStorage, err)
 		}
 	}
 }
 
-// ask says why the queue can't be asked now, if so.
+// ask returns an error if ctx has ended or the queue is closed.
 func (q *DB) ask(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("pgqueue: %w", context.Cause(ctx))
@@ -161,7 +161,7 @@ func (q *DB) ask(ctx context.Context) error {
 	}
 }
 
-// once tries a transaction.
+// once runs a transaction once.
 func (q *DB) once(ctx context.Context, what func(context.Context, *tx) error) error {
 	conn, err := q.pool.Acquire(ctx)
 	if err != nil {
@@ -176,7 +176,7 @@ func (q *DB) once(ctx context.Context, what func(context.Context, *tx) error) er
 	switch {
 	case errors.As(err, &unknown):
 		q.pool.Reset() // the others are as old as this one
-		conn.Release() // another one is needed, for which there may be no room beside it
+		conn.Release() // the look-up needs a connection, and the pool may be full
 		err = q.resolve(ctx, unknown)
 	case err != nil && isLost(err):
 		q.pool.Reset()
@@ -198,17 +198,17 @@ func (q *DB) once(ctx context.Context, what func(context.Context, *tx) error) er
 	return nil
 }
 
-// errUnknown says that it could not be found out whether a change was made.
+// errUnknown is returned when the outcome of a transaction could not be looked up.
 var errUnknown = errors.New("it is not known whether the change was made")
 
-// resolve asks the database what became of a transaction whose commit was not
-// answered. Nil means that it is committed.
+// resolve looks up the outcome of a transaction whose commit was not answered. It returns
+// nil if the transaction is committed.
 func (q *DB) resolve(ctx context.Context, lost *commitError) error {
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, retryEvery) {
 		status, err := q.status(ctx, lost.id)
 		switch {
 		case err == nil && status == "committed":
-			q.opts.Log.Info("connection was lost during a commit, which was made", zap.Error(lost.err))
+			q.opts.Log.Info("connection was lost during a commit, which has succeeded", zap.Error(lost.err))
 			return nil
 		case err == nil && status == "aborted":
 			return &abortedError{lost.err}
@@ -223,13 +223,13 @@ func (q *DB) resolve(ctx context.Context, lost *commitError) error {
 	}
 }
 
-// abortedError says that a transaction was not committed, because of err.
+// abortedError is returned when a transaction was not committed, because of err.
 type abortedError struct{ err error }
 
 func (e *abortedError) Error() string { return "commit was not made: " + e.err.Error() }
 func (e *abortedError) Unwrap() error { return e.err }
 
-// status is what the database knows of a transaction.
+// status returns the outcome of a transaction, as the database has recorded it.
 func (q *DB) status(ctx context.Context, id txID) (string, error) {
 	conn, err := q.pool.Acquire(ctx)
 	if err != nil {
@@ -241,34 +241,35 @@ func (q *DB) status(ctx context.Context, id txID) (string, error) {
 	err = conn.QueryRow(ctx, "select pg_xact_status($1::text::xid8), "+q.names.in(markSQL), id.number).Scan(&status, &mark)
 	var refused *pgconn.PgError
 	switch {
-	case errors.As(err, &refused) && refused.Code == "22023": // the number was not given to anybody: ours was lost
+	case errors.As(err, &refused) && refused.Code == "22023": // the number is not in use: our transaction was lost
 		return "aborted", nil
 	case err != nil:
 		return "", fmt.Errorf("status of transaction: %w", err)
 	case status == nil, *status != "aborted" && (mark == "" || mark != id.mark):
-		return "unknown", nil // it may be that of another one; then ours was not made, but maybe it was
+		return "unknown", nil // the number may belong to another transaction now
 	}
 	return *status, nil
 }
 
 const (
-	// markSQL is what the database has lost if it has lost a transaction.
+	// markSQL reads the mark, which changes whenever the database may have lost a
+	// transaction.
 	markSQL = "coalesce((select mark::text from queue.incarnations), '')"
-	// makeMark makes one where there is none. Every connection does it first. All servers
-	// get the time then to say that they are there: what they have said last may be lost.
+	// makeMark creates the mark if there is none. Every connection does it first. It also
+	// renews all leases, because the last heartbeats may be lost.
 	makeMark = `with made as (insert into queue.incarnations default values on conflict do nothing returning one)
 		update queue.servers set beat = clock_timestamp() where not released and exists (select from made)`
 )
 
-// isAnswer says whether an error is what the rules of the queue say, and not
-// that the database could not be asked.
+// isAnswer reports whether an error is an answer of the queue's rules, and not a failure
+// of the database.
 func isAnswer(err error) bool {
 	return slices.ContainsFunc([]error{queue.ErrFull, queue.ErrNotFound, queue.ErrLeft, queue.ErrNotRunning, queue.ErrClosed}, func(known error) bool {
 		return errors.Is(err, known)
 	})
 }
 
-// again says whether to try a transaction again that is not committed.
+// again reports whether to repeat a transaction that is not committed.
 func again(err error) bool {
 	if errors.Is(err, errUnknown) {
 		return false
@@ -280,7 +281,7 @@ func again(err error) bool {
 	return isLost(err)
 }
 
-// isLost says whether a connection was lost.
+// isLost reports whether a connection was lost.
 func isLost(err error) bool {
 	var answer *pgconn.PgError
 	if errors.As(err, &answer) {

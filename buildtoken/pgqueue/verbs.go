@@ -13,23 +13,23 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// SetRules makes rules those of the newest configuration: every lane gets
-// its own, and a job that is not named gets the zero value, as soon as the
-// configurations of all servers that live name the same jobs. The map must not
-// change afterwards. limit is how many items may be queued; 0 means no limit.
-// Set them again after [Open]: lanes remember theirs, the rest does not.
+// SetRules applies the rules of the newest configuration to the lanes. The lanes of jobs
+// that are not in the map get the zero value as soon as the configurations of all living
+// servers have the same jobs. The map must not change afterwards. limit is how many items
+// may be queued; 0 means no limit. Call SetRules again after [Open]: only lanes keep
+// their rules.
 func (q *DB) SetRules(ctx context.Context, now time.Time, c queue.Config) error {
 	_, err := q.submit(ctx, &request{set: &newRules{c, instant(now), digestOf(c.Rules)}})
 	return err
 }
 
-// applyRules is the loop's: so no lane is made meanwhile.
+// applyRules must be called by the loop only, so that no lane is created meanwhile.
 func (q *DB) applyRules(ctx context.Context, set *newRules) error {
 	var agreed bool
 	err := q.decide(ctx, func(ctx context.Context, t *tx) error {
 		all := newLocked()
 		b := t.batch()
-		// Of two servers whose jobs become the same at once, one comes last and sees it.
+		// If the jobs of two servers become equal at the same time, the later one notices.
 		b.Queue("select pg_advisory_xact_lock(hashtextextended($1, 0))", "buildtoken rules "+q.opts.Schema)
 		b.Queue(agreedSQL, q.opts.Server, set.digest).QueryRow(func(row pgx.Row) error { return row.Scan(&agreed) })
 		b.Queue("select job, head::text from queue.lanes").Query(all.read)
@@ -56,7 +56,7 @@ func (q *DB) applyRules(ctx context.Context, set *newRules) error {
 			}
 		}
 		t.tell = message{Due: atOnce, Servers: true, Notice: queue.Notice{All: true}}
-		// Last of all: no heartbeat must wait for a lane.
+		// Last of all, so that no heartbeat waits for a lane.
 		return l.write(t, func(b *pgx.Batch) error {
 			b.Queue("update queue.servers set jobs = $2 where server = $1", q.opts.Server, set.digest)
 			return nil
@@ -67,13 +67,13 @@ func (q *DB) applyRules(ctx context.Context, set *newRules) error {
 	}
 	q.rules.set(set, agreed)
 	q.foreign.clear()
-	q.change() // who was woken by the commit may have looked before
+	q.change() // a receiver that the commit has woken may have been too early
 	return nil
 }
 
-// Cancel takes a queued item of a job out of the queue; by says who asked.
-// An item of another job is queue.ErrNotFound; one that was started or
-// cancelled is queue.ErrLeft.
+// Cancel removes a queued item of a job; by names the user who requested it. It returns
+// queue.ErrNotFound for an item of another job, and queue.ErrLeft for an item that was
+// started or cancelled.
 func (q *DB) Cancel(ctx context.Context, now time.Time, job string, id int64, by string) error {
 	missing := fmt.Errorf("%w: item %d of %s", queue.ErrNotFound, id, job)
 	if checkJob(job) != nil {
@@ -121,8 +121,8 @@ func (l *locked) readFirst(job string, rows pgx.Rows) error {
 	return err
 }
 
-// readItem reads at most one item; of one whose record can't be read, what is
-// known without it. Nil means that there is none.
+// readItem reads at most one item; if its record cannot be read, only its columns. It
+// returns nil if there is none.
 func readItem(rows pgx.Rows) (*queue.Item, error) {
 	var found *queue.Item
 	var id, due int64
@@ -140,7 +140,9 @@ func readItem(rows pgx.Rows) (*queue.Item, error) {
 	return found, err
 }
 
-// Finish records how a running build ended, and returns the build.
+// Finish records the end of a running build, and returns the build. It returns
+// queue.ErrNotRunning if the build has already ended, or if the database has lost its
+// start.
 func (q *DB) Finish(ctx context.Context, now time.Time, job string, number int64, r queue.Result, reason string) (queue.Build, error) {
 	run := q.known.run(buildKey{job, number})
 	ended, err := q.finish(ctx, now, job, number, r, reason, ending{run: run})
@@ -150,16 +152,16 @@ func (q *DB) Finish(ctx context.Context, now time.Time, job string, number int64
 	if errors.Is(err, queue.ErrNotRunning) {
 		q.known.remove(job, number)
 		if err := q.hearUs(ctx); err != nil { // else the next heartbeat does it
-			q.opts.Log.Debug("other servers could not be told that a build is gone", zap.Error(err))
+			q.opts.Log.Debug("cannot notify other servers that a build is gone", zap.Error(err))
 		}
 		q.change() // the job may be started here again
-		// Who has given it up could not know that nothing of it is left.
+		// The server that has ended it could not know that nothing of it is left.
 		err = errors.Join(err, q.adopt(ctx, job, number))
 	}
 	return ended, err
 }
 
-// ending says what has to be done about a build that its server did not end.
+// ending describes the end of a build.
 type ending struct {
 	run    int64 // only the build with this identity is meant; 0: any
 	lost   bool  // its log has no end
@@ -173,7 +175,7 @@ func (q *DB) finish(ctx context.Context, now time.Time, job string, number int64
 	}, how)
 }
 
-// adopt notes that nothing is left of a build of this server; of all its builds,
+// adopt records that nothing is left of a build of this server, or of any of its builds
 // if the number is 0.
 func (q *DB) adopt(ctx context.Context, job string, number int64) error {
 	return q.decide(ctx, func(_ context.Context, t *tx) error {
@@ -184,7 +186,7 @@ func (q *DB) adopt(ctx context.Context, job string, number int64) error {
 	})
 }
 
-// Abort records the wish that a running build be stopped; by says whose.
+// Abort requests that a running build be stopped; by names the user who requested it.
 func (q *DB) Abort(ctx context.Context, job string, number int64, by string) error {
 	_, err := q.onBuild(ctx, job, number, func(l queue.Lane, _ queue.Summary, b queue.Build) (queue.Change, error) {
 		return queue.Abort(l, b, by)
@@ -200,7 +202,7 @@ func (q *DB) SetHandle(ctx context.Context, job string, number int64, handle []b
 	return err
 }
 
-// onBuild decides something about a build that is on record.
+// onBuild applies a rule to a build that is on record.
 func (q *DB) onBuild(ctx context.Context, job string, number int64, rule func(queue.Lane, queue.Summary, queue.Build) (queue.Change, error), how ending) (queue.Build, error) {
 	missing := fmt.Errorf("%w: %s #%d", queue.ErrNotFound, job, number)
 	if checkJob(job) != nil {
@@ -247,17 +249,17 @@ func (q *DB) onBuild(ctx context.Context, job string, number int64, rule func(qu
 	return result, nil
 }
 
-// Lost are the builds of which something may be left on this server, by job and
-// number: those that [DB.Reclaim] would end, and those that another server has
-// ended because it gave this one up.
+// Lost returns the builds of which something may be left on this server, by job and
+// number: those that [DB.Reclaim] would end, and those that another server has ended
+// because the lease of this one had expired.
 func (q *DB) Lost(ctx context.Context) ([]queue.Build, error) {
 	return q.readBuilds(ctx, `select body::text from (select * from queue.builds where running and server = $1
 		union all select * from queue.builds where orphan and server = $1) lost order by job, number`, q.opts.Server)
 }
 
-// Reclaim ends what was running on this server when it was last here, and returns
-// those builds. It must not be called while builds run. Called again, it finds
-// none. Builds of other servers are for [DB.ReclaimLost].
+// Reclaim ends the builds that were running when this server was last open, and returns
+// them. It must not be called while builds run. [DB.ReclaimLost] ends the builds of other
+// servers.
 //
 // Builds for which keep returns true stay running; the caller goes on with them after
 // [DB.Adopt]. A nil keep ends all builds.
@@ -295,9 +297,8 @@ func (q *DB) Reclaim(ctx context.Context, now time.Time, reason string, keep fun
 	return lost, err
 }
 
-// Aborts returns the running builds that somebody asked to stop, in no order. Of
-// several nodes, each looks for its own by queue.Build.Node. The builds of this server
-// that the database has lost are among them.
+// Aborts returns, in no order, the running builds of all servers that are to be stopped:
+// on request, or because the database has lost the start of a build of this server.
 func (q *DB) Aborts(ctx context.Context) ([]queue.Build, error) {
 	wished, err := q.readBuilds(ctx, "select body::text from queue.builds where running and wished")
 	if err != nil {

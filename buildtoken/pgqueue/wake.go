@@ -15,18 +15,18 @@ import (
 )
 
 const (
-	// pollEvery is how often is looked without being told: a notice is lost
+	// pollEvery is the interval between checks without a notification, which may be lost
 	// with the server that should have sent it.
 	pollEvery = 15 * time.Second
-	// pingEvery is how often a server says at least that it is there, and how
-	// long it waits at its end to have said that it goes.
+	// pingEvery is the longest interval between heartbeats, and how long a server waits at
+	// its end for the release of its lease.
 	pingEvery = 3 * time.Second
-	// retryEvery is how often a lost connection is tried to make again.
+	// retryEvery is the interval between attempts to restore a lost connection.
 	retryEvery = 500 * time.Millisecond
 )
 
-// guard makes conn the connection that listens, and that holds the lock of the
-// server's name. [ErrLocked] is returned when another server holds it.
+// guard makes conn the connection that listens and holds the lock of the server's name.
+// It returns [ErrLocked] if another server holds the lock.
 func (q *DB) guard(ctx context.Context, conn *pgx.Conn) error {
 	if err := q.admit(ctx, conn); err != nil {
 		return err
@@ -57,7 +57,7 @@ func (q *DB) guard(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// reconnect makes the connection that listens again.
+// reconnect restores the connection that listens.
 func (q *DB) reconnect(ctx context.Context) (*pgx.Conn, error) {
 	conn, err := q.opts.connect(ctx)
 	if err != nil {
@@ -70,8 +70,8 @@ func (q *DB) reconnect(ctx context.Context) (*pgx.Conn, error) {
 	return conn, nil
 }
 
-// listen hears what others have to tell, makes a lost connection again, and
-// looks without being told now and then. It ends with Close.
+// listen receives notifications, restores a lost connection, and checks for changes
+// without a notification now and then. It ends with Close.
 func (q *DB) listen(conn *pgx.Conn) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -89,18 +89,18 @@ func (q *DB) listen(conn *pgx.Conn) {
 			return
 		}
 		_ = conn.Close(ctx) // it is lost
-		q.opts.Log.Error("connection to the database that listens was lost", zap.Error(err))
+		q.opts.Log.Error("connection that listens to the database was lost", zap.Error(err))
 		if conn = q.regain(ctx); conn == nil {
 			return
 		}
 		q.opts.Log.Info("connection to the database is back")
-		q.change() // whatever was not heard
+		q.change() // notifications may have been missed
 		q.hub.pass(queue.Notice{All: true})
 	}
 }
 
-// heed does what another server's message asks for, and says whether the servers
-// are to be looked at.
+// heed handles a notification of another server, and reports whether the servers have
+// changed.
 func (q *DB) heed(payload string) (servers bool) {
 	var m message
 	if err := json.Unmarshal([]byte(payload), &m); err != nil {
@@ -117,8 +117,8 @@ func (q *DB) heed(payload string) (servers bool) {
 	return m.Servers
 }
 
-// leave closes the connection, the last of all. If it can still be asked, the
-// lock is free when leave returns, and not some time later.
+// leave closes the connection, the last of all. If the connection still works, the lock
+// is free when leave returns.
 func (q *DB) leave(conn *pgx.Conn) {
 	if conn == nil {
 		return
@@ -134,17 +134,17 @@ func (q *DB) leave(conn *pgx.Conn) {
 	_ = conn.Close(ctx) // nothing of it is needed any more
 }
 
-// regain makes the connection again. Nil means that ctx has ended.
+// regain restores the connection that listens. It returns nil if ctx has ended.
 func (q *DB) regain(ctx context.Context) *pgx.Conn {
 	said, taken := "", false
 	for {
-		// There may still be other connections, and the time runs.
+		// The pool may still have connections, and the lease must be renewed.
 		try, cancel := context.WithTimeout(ctx, q.opts.TTL/4)
 		err := q.pool.AcquireFunc(try, func(conn *pgxpool.Conn) error { return q.beat(try, conn.Conn()) })
 		cancel()
 		switch {
 		case err == nil:
-			q.change() // nothing is heard meanwhile
+			q.change() // no notifications are received meanwhile
 		case errors.Is(err, errTaken) && !taken:
 			taken = true
 			q.cutOff()
@@ -156,7 +156,7 @@ func (q *DB) regain(ctx context.Context) *pgx.Conn {
 			return conn
 		}
 		if text := err.Error(); text != said && ctx.Err() == nil {
-			q.opts.Log.Error("connection to the database could not be made again; trying on", zap.Error(err))
+			q.opts.Log.Error("cannot connect to the database again; trying again", zap.Error(err))
 			said = text
 		}
 		select {
@@ -167,12 +167,12 @@ func (q *DB) regain(ctx context.Context) *pgx.Conn {
 	}
 }
 
-// hear waits for notices, and says that this server is there, until the
-// connection or the lease is lost or ctx ends.
+// hear receives notifications and renews the lease, until the connection or the lease is
+// lost or ctx ends.
 func (q *DB) hear(ctx context.Context, conn *pgx.Conn) error {
 	poll, beat := time.Now().Add(pollEvery), time.Now().Add(q.beatEvery())
 	for {
-		servers := false // whether others have said that the servers are not the same
+		servers := false // whether the servers have changed
 		wait, cancel := context.WithDeadline(ctx, beat)
 		notice, err := conn.WaitForNotification(wait)
 		timedOut := wait.Err() != nil
