@@ -87,6 +87,8 @@ type Controller struct {
 	// listeners are the goroutines of a shared queue. Close waits for them.
 	listeners    sync.WaitGroup
 	drain, close sync.Once
+	// draining is set when no more builds start.
+	draining atomic.Bool
 	// stopped is closed when no build runs any more.
 	stopped chan struct{}
 	// closeErr is set by close.
@@ -158,21 +160,22 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 	return c, nil
 }
 
-// Drain ends all work: it takes no more triggers, stops polls, waits for running
-// builds for the shutdown timeout, and stops those that still run. Remote builds
-// that can be resumed after a restart are left at once. The queue can still be read. Every call returns when no build runs any more.
+// Drain ends all builds: it starts no more of them, stops polls, waits for running
+// builds for the shutdown timeout, and stops those that still run. Remote builds that
+// can be resumed after a restart are left at once. Triggers are still taken: their
+// builds start on another server, or when this one is back. Every call returns when no
+// build runs any more.
 func (c *Controller) Drain() {
 	c.drain.Do(func() {
+		c.draining.Store(true)
 		c.mu.Lock()
 		c.closed = true
-		last := *c.effective.Load()
-		last.detached = true
-		c.effective.Store(&last)
+		grace := c.effective.Load().ShutdownTimeout
 		c.mu.Unlock()
 		c.pool.Resize(0, 0) // polls can take a while to stop, and no build may start meanwhile
 		c.polls.Close(ErrShuttingDown)
 		c.host.Detach()
-		c.pool.Stop(last.ShutdownTimeout)
+		c.pool.Stop(grace)
 		close(c.stopped)
 	})
 }
@@ -182,6 +185,11 @@ func (c *Controller) Drain() {
 func (c *Controller) Close() error {
 	c.Drain()
 	c.close.Do(func() {
+		c.mu.Lock()
+		last := *c.effective.Load()
+		last.detached = true
+		c.effective.Store(&last)
+		c.mu.Unlock()
 		c.listeners.Wait()
 		err := c.queue.Close()
 		c.changes.items.NotifyAll() // a closed queue changes no more
@@ -205,7 +213,9 @@ func (c *Controller) Name() string { return c.opts.Node }
 func (c *Controller) Executors() int { return c.effective.Load().Executors }
 
 // ShuttingDown reports whether the controller takes no more triggers.
-func (c *Controller) ShuttingDown() bool { return c.effective.Load().detached }
+func (c *Controller) ShuttingDown() bool {
+	return c.draining.Load() || c.effective.Load().detached
+}
 
 // buildJob returns what builds need of a job; nil if the configuration does
 // not have it.

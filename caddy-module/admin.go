@@ -96,6 +96,14 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 // serve finds the app with each request: after a load that failed, the app that
 // this router was made with is not the one that runs.
 func (*Admin) serve(w http.ResponseWriter, r *http.Request) error {
+	if r.URL.Path == readyPath {
+		app, err := activeApp()
+		if err != nil {
+			return apiError(http.StatusServiceUnavailable, err)
+		}
+		app.serveReady(w, r)
+		return nil
+	}
 	if r.URL.Path != adminPath {
 		return apiError(http.StatusNotFound, fmt.Errorf("not found: %s", r.URL.Path))
 	}

@@ -334,11 +334,15 @@ func (a *App) opened() *buildtoken.Controller {
 }
 
 // Stop takes this configuration out of force. Requests of it that are still
-// being served find the controller as the newest configuration has it.
+// being served find the controller as the newest configuration has it. When the process
+// exits, the configuration stays in force until all apps have stopped, since Caddy may
+// stop the HTTP app last: triggers are taken until the listeners are closed.
 func (a *App) Stop() error {
 	a.stopped()
 	a.opening.Wait()
-	a.attached.end()
+	if !caddy.Exiting() {
+		a.attached.end()
+	}
 	return nil
 }
 

@@ -61,6 +61,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		root_url <url>
 //		methods GET|POST...
 //		joined 303|201
+//		ready
 //		access {
 //			read   <cel>
 //			build  <cel>
@@ -141,7 +142,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	var tree Folder
 	top := newLevel(&tree, "")
 	err := block(d, func(name string) error {
-		if err := top.seen.check(d, name, "root_url", "methods", "joined", "access"); err != nil {
+		if err := top.seen.check(d, name, "root_url", "methods", "joined", "ready", "access"); err != nil {
 			return err
 		}
 		switch name {
@@ -151,6 +152,10 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return p.methods(&h.Methods)
 		case "joined":
 			return p.joined(&h.Joined)
+		case "ready":
+			h.Ready = true
+			_, err := arguments(p.d, name, 0, 0)
+			return err
 		case "access":
 			h.Access = new(Access)
 			return p.access(h.Access)

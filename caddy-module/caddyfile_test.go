@@ -96,7 +96,7 @@ func TestEachDirectiveHasAcceptingAndRefusingFile(t *testing.T) {
 	}
 	for _, directive := range []string{
 		"queue", "executors", "queue_limit", "orphan_timeout", "keep_builds", "shutdown_timeout", "wrong_tokens",
-		"root_url", "methods", "joined", "access", "quiet_period", "timeout", "env", "dir", "token", "expires", "grant", "allow",
+		"root_url", "methods", "joined", "ready", "access", "quiet_period", "timeout", "env", "dir", "token", "expires", "grant", "allow",
 		"folder", "job", "description", "disabled", "concurrent", "badge", "coalesce", "param", "run", "poll",
 	} {
 		if !accepted[directive] {

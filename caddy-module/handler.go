@@ -42,6 +42,11 @@ type Handler struct {
 	// The status of a trigger that joined a queued item: 303 or 201. Default: 303.
 	Joined int `json:"joined,omitempty"`
 
+	// Whether `/build_token/ready` answers 200 while this server should receive triggers, and
+	// 503 otherwise: while the queue cannot be reached, and as soon as Caddy begins to stop.
+	// It is meant for load balancers, and needs no token.
+	Ready bool `json:"ready,omitempty"`
+
 	// What callers without a token may do.
 	Access *Access `json:"access,omitempty"`
 
@@ -61,6 +66,7 @@ type Handler struct {
 	pages pages.Pages
 	root  rootURL
 	log   accessLog
+	app   *App
 }
 
 // CaddyModule returns the Caddy module information.
@@ -98,6 +104,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if !ok {
 		return fmt.Errorf("build_token: the app is a %T", mod)
 	}
+	h.app = app
 	root := h.tree()
 	s := &site{root: root, place: placeOf(ctx), addresses: addressesOf(ctx)}
 	if h.root.configured != "" {
@@ -156,6 +163,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 // serve shows people pages and answers programs.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request) (handled bool) {
+	if h.Ready && r.URL.Path == readyPath {
+		h.app.serveReady(w, r)
+		return true
+	}
 	q := h.site.Request(w, r)
 	return hooks.Serve(q) || triggers.Serve(q) || h.pages.Serve(q) || jenkins.Serve(q)
 }

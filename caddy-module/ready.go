@@ -2,7 +2,10 @@ package caddymodule
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -10,6 +13,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
 )
 
 // logReady logs what this configuration serves, and where.
@@ -134,4 +139,48 @@ func matched(routes caddyhttp.RouteList) (hosts []string, prefix string) {
 		}
 	}
 	return hosts, prefix
+}
+
+// readyPath is the path that reports whether this server should receive triggers. The
+// admin endpoint always has it, a site with the directive ready.
+const readyPath = adminPath + "ready"
+
+// readyTime bounds how long the answer waits for the queue.
+const readyTime = 2 * time.Second
+
+// errStopping is returned by [App.ready] as soon as Caddy begins to stop.
+var errStopping = errors.New("shutting down")
+
+// ready returns why this server should not receive triggers now. It may still take them:
+// a load balancer needs a moment to notice.
+func (a *App) ready(ctx context.Context) error {
+	ctl := a.opened()
+	why := a.waiting.Load()
+	switch {
+	case caddy.Exiting(), ctl != nil && ctl.ShuttingDown():
+		return errStopping
+	case why != nil:
+		return *why
+	case ctl == nil:
+		return buildtoken.ErrShuttingDown
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyTime)
+	defer cancel()
+	_, err := ctl.Lanes(ctx, "ready") // of any job: it asks the queue
+	return err
+}
+
+// serveReady answers 200 if this server should receive triggers, else 503. The reason is
+// logged, since anybody may ask.
+func (a *App) serveReady(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	err := a.ready(r.Context())
+	if err == nil {
+		_, _ = io.WriteString(w, "ready\n") // the client may be gone
+		return
+	}
+	a.log.Debug("not ready", zap.Error(err))
+	w.WriteHeader(http.StatusServiceUnavailable)
+	_, _ = io.WriteString(w, "not ready\n")
 }

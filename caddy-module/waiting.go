@@ -39,7 +39,7 @@ func (a *App) openLater() {
 		_, err := a.attached.get(a.open)
 		if err == nil {
 			a.waiting.Store(nil)
-			a.log.Info("the database of the queue answers: triggers are taken")
+			a.logReady(a.ctx)
 			a.logReady(a.ctx)
 			return
 		}
