@@ -42,6 +42,7 @@ func floors() map[string]int {
 		"buildtoken/runner":     1,
 		"buildtoken/throttle":   1,
 		"buildtoken/vault":      1,
+		"internal/atomicfile":   1,
 
 		// Each does one thing in the world, and none knows the other.
 		"buildtoken/boltqueue":         2,

@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"runtime"
 
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
+	"github.com/buildtoken/buildtoken/internal/atomicfile"
 )
 
 // errKey says that a key file can't be used as it is.
@@ -72,36 +72,10 @@ func parseKey(digits []byte) (key vault.Key, err error) {
 	return key, nil
 }
 
-// writeKey puts the whole key there or nothing, and returns once it is on disk.
-func writeKey(path string, key vault.Key) (err error) {
-	folder := filepath.Dir(path)
-	f, err := os.CreateTemp(folder, filepath.Base(path)+".*.new") // mode 0600
-	if err != nil {
-		return fmt.Errorf("%w", err)
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name()) // the error that counts is err
-		}
-	}()
-	_, err = f.WriteString(hex.EncodeToString(key[:]) + "\n")
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+// writeKey writes the whole key or nothing, and returns once it is durable.
+func writeKey(path string, key vault.Key) error {
+	return atomicfile.Write(path, func(w io.Writer) error {
+		_, err := io.WriteString(w, hex.EncodeToString(key[:])+"\n")
 		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return fmt.Errorf("%w", err)
-	}
-	return syncFolder(folder)
-}
-
-// syncFolder makes a new name durable. Windows has no such thing.
-func syncFolder(folder string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	f, err := os.Open(folder) //nolint:gosec // the operator names the folder
-	if err != nil {
-		return fmt.Errorf("%w", err)
-	}
-	return errors.Join(f.Sync(), f.Close())
+	})
 }

@@ -11,6 +11,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/internal/atomicfile"
 )
 
 // Backup writes a consistent copy of the queue to a new file while the queue is in use,
@@ -42,7 +43,7 @@ func (q *DB) Backup(ctx context.Context, path string) (size int64, err error) {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return 0, errors.Join(fmt.Errorf("boltqueue: back up: %w", err), os.Remove(path))
 	}
-	return size, syncFolder(filepath.Dir(path))
+	return size, atomicfile.SyncDir(filepath.Dir(path))
 }
 
 // untilDone is a writer that fails once a context ends.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
@@ -20,11 +21,11 @@ func TestBackup(t *testing.T) {
 	dir := t.TempDir()
 	q := open(t, boltqueue.Options{Path: filepath.Join(dir, "queue.db")})
 	schedule(t, q, request("counted", "k"))
-	ctx, cancel := context.WithCancel(t.Context())
+	var done atomic.Bool
 	var busy sync.WaitGroup
 	for caller := range 3 {
 		busy.Go(func() {
-			for n := 0; ctx.Err() == nil; n++ {
+			for n := 0; !done.Load(); n++ {
 				job := fmt.Sprint("job", caller)
 				if _, _, err := q.Schedule(t.Context(), start, request(job, fmt.Sprint(n))); err != nil {
 					t.Errorf("Schedule: %v", err)
@@ -65,7 +66,7 @@ func TestBackup(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	cancel()
+	done.Store(true)
 	busy.Wait()
 }
 

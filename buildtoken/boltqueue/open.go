@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"runtime/debug"
 	"slices"
 	"syscall"
 
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/buildtoken/buildtoken/internal/atomicfile"
 )
 
 // opened is an open file. info identifies it if another file takes its place.
@@ -116,31 +117,12 @@ func makeFile(opts Options) (*opened, *memory, error) {
 		if err := db.Update(create); err != nil {
 			return fmt.Errorf("create the file: %w", err)
 		}
-		return syncFolder(filepath.Dir(opts.Path))
+		return atomicfile.SyncDir(filepath.Dir(opts.Path))
 	})
 	if err != nil && made {
 		err = errors.Join(err, os.Remove(opts.Path))
 	}
 	return db, mem, err
-}
-
-// syncFolder makes the name of a new file durable. Windows has no such call.
-func syncFolder(path string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	folder, err := os.Open(path) //nolint:gosec // the path comes from the operator
-	if err != nil {
-		return fmt.Errorf("sync folder: %w", err)
-	}
-	err = folder.Sync()
-	if closed := folder.Close(); err == nil {
-		err = closed
-	}
-	if err != nil {
-		return fmt.Errorf("sync folder: %w", err)
-	}
-	return nil
 }
 
 // check inspects a file read-only, because bbolt may write as soon as it opens a file

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/internal/atomicfile"
 )
 
 const (
@@ -218,8 +220,8 @@ func (l *pollLog) save(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	if err := os.WriteFile(path+".new", l.text, 0o600); err != nil {
+	return atomicfile.Write(path, func(w io.Writer) error {
+		_, err := w.Write(l.text)
 		return err
-	}
-	return os.Rename(path+".new", path)
+	})
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/internal/atomicfile"
 )
 
 // FileKeeper keeps the content of file parameters where every server can read
@@ -142,22 +143,10 @@ func (u uploads) write(ref string, content io.Reader) error {
 	if err := os.MkdirAll(u.dir, 0o700); err != nil {
 		return err
 	}
-	out, err := os.OpenFile(u.path(ref), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
+	return atomicfile.Write(u.path(ref), func(out io.Writer) error {
+		_, err := io.Copy(out, content)
 		return err
-	}
-	_, err = io.Copy(out, content)
-	if err == nil {
-		err = out.Sync()
-	}
-	err = errors.Join(err, out.Close())
-	if err == nil {
-		err = syncDir(u.dir)
-	}
-	if err != nil {
-		u.removeRef(ref)
-	}
-	return err
+	})
 }
 
 // fetch copies the files that a build on this server needs from the keeper.
@@ -181,16 +170,7 @@ func (u uploads) fetch(ctx context.Context, values []queue.Value) error {
 
 func (u uploads) fetchOne(ctx context.Context, ref string) error {
 	path := u.path(ref)
-	part := path + ".part"
-	out, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) //nolint:gosec // path leads nowhere else
-	if err != nil {
-		return err
-	}
-	err = errors.Join(u.keeper.GetFile(ctx, ref, out), out.Close())
-	if err == nil {
-		return os.Rename(part, path)
-	}
-	_ = os.Remove(part) // or the next start sweeps it
+	err := atomicfile.Write(path, func(out io.Writer) error { return u.keeper.GetFile(ctx, ref, out) })
 	if _, statErr := os.Stat(path); statErr == nil && errors.Is(err, queue.ErrNotFound) {
 		return nil // stored here before the queue kept files
 	}
@@ -222,20 +202,6 @@ func (u uploads) sweep(ctx context.Context, refs []string) error {
 		if !keep[e.Name()] {
 			u.removeRef(e.Name())
 		}
-	}
-	return nil
-}
-
-// syncDir makes the names in a directory durable. Systems that cannot sync a
-// directory do not need it.
-func syncDir(dir string) error {
-	d, err := os.Open(dir) //nolint:gosec // our own directory
-	if err != nil {
-		return fmt.Errorf("sync: %w", err)
-	}
-	defer func() { _ = d.Close() }() // only synced
-	if err := d.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("sync: %w", err)
 	}
 	return nil
 }
