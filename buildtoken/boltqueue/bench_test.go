@@ -273,7 +273,7 @@ func BenchmarkBuild(b *testing.B) {
 	})
 }
 
-// BenchmarkNext asks what is due when nothing is, of many jobs.
+// BenchmarkNext claims when nothing is due, with many jobs.
 func BenchmarkNext(b *testing.B) {
 	for _, jobs := range []int64{10, 10_000} {
 		b.Run(fmt.Sprint("jobs=", jobs), func(b *testing.B) {
@@ -305,7 +305,7 @@ func BenchmarkNext(b *testing.B) {
 	}
 }
 
-// BenchmarkItems lists the first page of a long queue, and asks where its last item is.
+// BenchmarkItems lists the first page of a long queue, and finds the position of its last item.
 func BenchmarkItems(b *testing.B) {
 	q, _ := counted(b, filepath.Join(b.TempDir(), "queue.db"))
 	fill(b, q, 20_000)

@@ -17,7 +17,7 @@ import (
 
 func key(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 
-// spoil replaces the end of a record by what is no JSON.
+// spoil replaces the end of a record by bytes that are not JSON.
 func spoil(tx *bolt.Tx, bucket string, at []byte) error {
 	raw := bytes.Clone(tx.Bucket([]byte(bucket)).Get(at))
 	if len(raw) == 0 {
@@ -27,8 +27,8 @@ func spoil(tx *bolt.Tx, bucket string, at []byte) error {
 	return tx.Bucket([]byte(bucket)).Put(at, raw)
 }
 
-// An item that can't be read must not hold up the others of its job, other
-// jobs, or those who look.
+// An item that cannot be read must not block the others of its job, other jobs, or
+// readers.
 func TestDamagedItemIsSetAside(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "queue.db")
 	q := open(t, boltqueue.Options{Path: path})
@@ -54,7 +54,7 @@ func TestDamagedItemIsSetAside(t *testing.T) {
 	}
 	entries, err := q.Items(ctx, start, "", 10)
 	if err != nil || len(entries) != 1 || entries[0].Item.ID != 1 || entries[0].Item.Job != "a" || entries[0].Blockage.Reason != queue.RecordDamaged {
-		t.Errorf("items: %+v, %v; want what is left of item 1", entries, err)
+		t.Errorf("items: %+v, %v; want the remains of item 1", entries, err)
 	}
 	if e, err := q.Entry(ctx, start, 1); err != nil || e.State != queue.Blocked {
 		t.Errorf("Entry = %+v, %v", e, err)
@@ -113,7 +113,7 @@ func TestTriggerEqualToDamagedItemMakesNewOne(t *testing.T) {
 	}
 }
 
-// A build of the past that can't be read must not keep newer ones from ending.
+// An old build that cannot be read must not prevent newer ones from ending.
 func TestDamagedHistoryIsTrimmed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "queue.db")
 	rules := map[string]queue.Rules{"a": {KeepBuilds: 2}}

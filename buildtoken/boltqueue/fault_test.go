@@ -24,11 +24,11 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// disk commits, and fails when told to.
+// disk commits, or fails as planned.
 type disk struct {
 	mu      sync.Mutex
 	commits int
-	// fail says what happens to the next commits, the first of them first.
+	// fail is what happens to the next commits, in order.
 	fail []fault
 }
 
@@ -55,7 +55,7 @@ func (d *disk) count() int {
 	return d.commits
 }
 
-// commit returns a Commit for Options. go on lets a held commit go.
+// commit returns a Commit for Options. A held commit continues after goOn is closed.
 func (d *disk) commit(goOn <-chan struct{}) func(*bolt.Tx) error {
 	return func(tx *bolt.Tx) error {
 		d.mu.Lock()
@@ -80,7 +80,7 @@ func (d *disk) commit(goOn <-chan struct{}) func(*bolt.Tx) error {
 	}
 }
 
-// facts is what can be asked about the jobs of these tests.
+// facts is everything that the queue reports about the jobs of these tests.
 type facts struct {
 	Lanes   []queue.Lane
 	Items   []queue.Entry
@@ -112,7 +112,7 @@ func read(t *testing.T, q *boltqueue.DB) facts {
 
 func same(before, after facts) string { return cmp.Diff(before, after, cmpopts.EquateEmpty()) }
 
-// sameOnDisk compares what the queue says with what a new one reads from a
+// sameOnDisk compares the answers of the queue with those of another one that opens a
 // copy of the file.
 func sameOnDisk(t *testing.T, q *boltqueue.DB, path string) {
 	t.Helper()
@@ -194,8 +194,8 @@ func TestFailedBatch(t *testing.T) {
 	}
 }
 
-// A build must never run that is not on record, and what is on record as
-// running must have been handed to somebody.
+// No build may run that is not on record, and each build that is recorded as running must
+// have been returned to a caller.
 func TestFailedClaimStartsNothing(t *testing.T) {
 	for name, what := range map[string]fault{"the disk is full": full, "the commit happens but is reported as failed": syncFails} {
 		t.Run(name, func(t *testing.T) {
@@ -220,8 +220,8 @@ func TestFailedClaimStartsNothing(t *testing.T) {
 	}
 }
 
-// While what a failed commit left can't be taken back, nobody is told anything
-// that may be wrong; as soon as it can, the queue goes on by itself.
+// While a failed commit cannot be reverted, every request fails, because an answer might be
+// wrong. As soon as it can be reverted, the queue recovers by itself.
 func TestDiskHealsAfterManyFailures(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "queue.db")
 	synctest.Test(t, func(t *testing.T) {
@@ -268,7 +268,7 @@ func TestDiskHealsAfterManyFailures(t *testing.T) {
 		select {
 		case <-q.Changed():
 		default:
-			t.Error("nobody was woken when the disk healed")
+			t.Error("no value of Changed when the disk healed")
 		}
 		before.Lanes[0].Rules = rules["a"]
 		before.Items[0].State, before.Items[0].Blockage = queue.Blocked, queue.Blockage{Reason: queue.JobDisabled}
@@ -378,8 +378,8 @@ func TestFileComesBack(t *testing.T) {
 	})
 }
 
-// What is written to a file that nobody will find any more must not be
-// acknowledged; the file that is there instead is not ours to take or to touch.
+// A write to a file that was removed or replaced must not be acknowledged, and the file in
+// its place must be neither opened nor changed.
 func TestFileIsNotInItsPlace(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -438,7 +438,7 @@ func TestFileIsNotInItsPlace(t *testing.T) {
 					t.Errorf("the log does not say what is wrong: %v", logs.All())
 				}
 				if now, _ := os.ReadFile(path); !slices.Equal(instead, now) {
-					t.Error("what is in the place of the file was changed")
+					t.Error("the file in its place was changed")
 				}
 				if err := errors.Join(os.RemoveAll(path), os.Rename(path+".kept", path)); err != nil {
 					t.Fatal(err)
@@ -454,7 +454,7 @@ func TestFileIsNotInItsPlace(t *testing.T) {
 	}
 }
 
-// What of the system can refuse a write, and what the caller is told of it.
+// The ways in which the system refuses a write, each with the error that callers get.
 func TestRefusedWritesAreNotAcknowledged(t *testing.T) {
 	for _, refusal := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EFBIG, syscall.EIO, syscall.ESTALE} {
 		t.Run(refusal.Error(), func(t *testing.T) {
@@ -489,8 +489,8 @@ func TestRefusedWritesAreNotAcknowledged(t *testing.T) {
 	}
 }
 
-// A caller that hangs up while its trigger is being written hears what became
-// of it: else it would be told that nothing was queued, and something was.
+// A caller that gives up while its trigger is being written gets the outcome: otherwise
+// it would report that nothing was queued although something was.
 func TestCallerThatGivesUpHearsWhatBecameOfIt(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "queue.db")
 	synctest.Test(t, func(t *testing.T) {
@@ -506,7 +506,7 @@ func TestCallerThatGivesUpHearsWhatBecameOfIt(t *testing.T) {
 		giveUp()
 		synctest.Wait()
 		if _, _, err := q.Schedule(ctx, start, request("a", "2")); !errors.Is(err, context.Canceled) {
-			t.Errorf("Schedule by who has hung up before: %v, want %v", err, context.Canceled)
+			t.Errorf("Schedule by a caller that gave up before: %v, want %v", err, context.Canceled)
 		}
 		close(goOn)
 		caller.Wait()

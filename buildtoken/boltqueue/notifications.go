@@ -217,7 +217,7 @@ func (b *batch) notification(id int64) (n queue.Notification, err error) {
 // may be sent at once. It holds one value, which may stand for several changes.
 func (q *DB) NotificationsChanged() <-chan struct{} { return q.notified }
 
-// TakeNotifications returns the notifications that are due, at most limit, and when to ask
+// TakeNotifications returns the notifications that are due, at most limit, and when to call it
 // again (zero: after [DB.NotificationsChanged] only). They are leased to the caller, which
 // must report the outcome of each with [DB.SettleNotification]; until it does, the later
 // ones of the same channel wait. If the process dies, they are due again. Channels in

@@ -169,7 +169,7 @@ func TestUnusableFiles(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			path := tt.make(t)
 			before, _ := os.ReadFile(path) // a folder has no bytes
-			for range 2 {                  // the second time tells whether the first kept the lock
+			for range 2 {                  // the second attempt fails if the first one kept the lock
 				q, err := boltqueue.Open(boltqueue.Options{Path: path, LockTimeout: 50 * time.Millisecond})
 				if !errors.Is(err, boltqueue.ErrForeign) || errors.Is(err, boltqueue.ErrLocked) {
 					t.Errorf("Open = %v, %v; want %v", q, err, boltqueue.ErrForeign)

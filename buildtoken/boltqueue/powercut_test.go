@@ -24,11 +24,11 @@ import (
 // powercutSeed replays a run.
 var powercutSeed = flag.Uint64("powercut", 1, "seed of TestPowerCut")
 
-// sector is what a disk writes as a whole, at best.
+// sector is the most that a disk writes atomically, in bytes.
 const sector = 512
 
-// cut is the moment around one commit: what was in the file before and after,
-// and which triggers and ends of builds had been acknowledged before.
+// cut is one commit: the content of the file before and after it, and the triggers and ends
+// of builds that were acknowledged before it.
 type cut struct {
 	before, after []byte
 	items         []scheduled // acknowledged, as are
@@ -36,8 +36,8 @@ type cut struct {
 	keyed         []keyed
 }
 
-// How many commits a run looks at. How many there are depends on how many
-// callers shared one.
+// Limits for the number of commits that a run examines. The number depends on how many
+// callers share a commit.
 const minCuts, maxCuts = 5, 12
 
 type scheduled struct {
@@ -45,27 +45,27 @@ type scheduled struct {
 	id  int64
 }
 
-// keyed is a trigger with a key, and what it was answered.
+// keyed is a trigger with a key, and its answer.
 type keyed struct {
 	request queue.Request
 	receipt queue.Receipt
 }
 
-// TestPowerCut drives a queue with several callers, and opens what a power cut
-// during some of its commits could leave. The seed fixes what the callers try,
-// not who is first.
+// TestPowerCut runs several callers on a queue, and opens the files that a power cut during
+// some of its commits could leave. The seed determines what the callers do, but not the
+// order in which they run.
 //
 // bbolt grows the file and syncs it; writes data pages and syncs; writes one
 // meta page and syncs. So before the last sync begins, any of the data pages may
 // be old, new or torn, with the old meta page; during it, all data pages are
-// new, and the meta page is old, new or torn. Each of those files must open, and
-// hold all of the commit or nothing of it, and all that was acknowledged before it.
+// new, and the meta page is old, new or torn. Each of those files must open, and must
+// contain all of the commit or none of it, and everything that was acknowledged before.
 func TestPowerCut(t *testing.T) {
 	t.Logf("replay: go test ./buildtoken/boltqueue -run TestPowerCut -powercut %d", *powercutSeed)
 	r := rand.New(rand.NewPCG(*powercutSeed, 0))
 	cuts := cutsOf(t, r)
 	if len(cuts) < minCuts {
-		t.Fatalf("only %d commits were looked at", len(cuts))
+		t.Fatalf("only %d commits were examined", len(cuts))
 	}
 	opened := map[string]int{}
 	for n, c := range cuts {
@@ -229,8 +229,8 @@ func (c cut) metaAt() int {
 	return 0
 }
 
-// metaPages are the meta page before and after. Exactly one must differ, or
-// the order of writes is not what this test believes.
+// metaPages returns the meta page before and after the commit. Exactly one must differ;
+// otherwise this test is wrong about the order of writes.
 func metaPages(t *testing.T, c cut) (old, fresh []byte) {
 	t.Helper()
 	size, at := pageSize(), c.metaAt()
@@ -290,12 +290,12 @@ func tornMeta(r *rand.Rand, old, fresh []byte) []byte {
 func expect(t *testing.T, name string, file []byte, want string) {
 	t.Helper()
 	if got, err := shows(t, file); err != nil || got != want {
-		t.Fatalf("%s: %v; the file shows something else than before or after:\n got %.2000s\nwant %.2000s", name, err, got, want)
+		t.Fatalf("%s: %v; the file has neither the old nor the new content:\n got %.2000s\nwant %.2000s", name, err, got, want)
 	}
 }
 
-// shows is all that a queue in such a file shows, after bbolt found no fault
-// with it, and after it took one more trigger.
+// shows returns the content of a queue in such a file, after bbolt has checked the file and
+// the queue has accepted one more trigger.
 func shows(t *testing.T, file []byte) (string, error) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "left.db")
@@ -366,14 +366,14 @@ func receiptsIn(t *testing.T, path string) string {
 	return b.String()
 }
 
-// unsynced commits without a sync: what counts here is what was written when,
-// and a busy disk takes its time.
+// unsynced commits without a sync: only the order of writes matters here, and syncs are slow
+// on a busy disk.
 func unsynced(tx *bolt.Tx) error {
 	tx.DB().NoSync = true
 	return tx.Commit()
 }
 
-// consistent has bbolt check each page: none lost, none used twice.
+// consistent checks with bbolt that no page is lost or used twice.
 func consistent(path string) error {
 	db, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true, Timeout: time.Second})
 	if err != nil {
@@ -389,7 +389,7 @@ func consistent(path string) error {
 	})
 }
 
-// acknowledged looks whether what was answered before a commit was in the file
+// acknowledged checks that everything that was answered before a commit was in the file
 // before that commit: items are there, or have left by a rule.
 func acknowledged(t *testing.T, c cut, before string) {
 	t.Helper()

@@ -25,7 +25,7 @@ func keyedRequest(job, values string, key byte) queue.Request {
 	return r
 }
 
-// repeats asks for a trigger whose key was given before.
+// repeats repeats a trigger with a key.
 func repeats(t *testing.T, q *boltqueue.DB, now time.Time, r queue.Request) queue.Receipt {
 	t.Helper()
 	it, _, err := q.Schedule(t.Context(), now, r)
@@ -84,8 +84,7 @@ func TestRepeatedTriggerCostsNoCommit(t *testing.T) {
 	}
 }
 
-// Who repeats a trigger of the same batch must not be told that it is queued
-// when the batch fails.
+// A caller that repeats a trigger of the same batch must get an error when the batch fails.
 func TestRepeatedTriggerOfAFailedBatchFails(t *testing.T) {
 	for name, what := range map[string]fault{"the disk is full": full, "the commit happens but is reported as failed": syncFails} {
 		t.Run(name, func(t *testing.T) {
@@ -127,7 +126,7 @@ func TestRepeatedTriggerOfAFailedBatchFails(t *testing.T) {
 	}
 }
 
-// What can't be read is worth a line in the log; the trigger goes on.
+// A receipt that cannot be read is logged; the trigger is accepted.
 func TestDamagedReceiptIsNone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "queue.db")
 	q := open(t, boltqueue.Options{Path: path})
@@ -147,7 +146,7 @@ func TestDamagedReceiptIsNone(t *testing.T) {
 	}
 	repeats(t, q, later, keyedRequest("a", "3", 'k'))
 	repeats(t, q, later, keyedRequest("a", "2", 'l'))
-	// When the damaged one is over, it goes, and not the one that took its place.
+	// When the damaged one expires, it is dropped, not the one that took its place.
 	over := start.Add(queue.KeepReceipts)
 	for n := range byte(3) {
 		schedule(t, q, keyedRequest("a", "n", 'n'+n))

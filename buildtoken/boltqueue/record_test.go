@@ -71,8 +71,8 @@ func TestItemRecordComesBack(t *testing.T) {
 	}
 }
 
-// FuzzDecodeItem reads records from bytes. What can be read can be written,
-// and says the same then.
+// FuzzDecodeItem decodes records from bytes. A record that can be decoded can be encoded,
+// and does not change.
 func FuzzDecodeItem(f *testing.F) {
 	for _, it := range items() {
 		raw, err := boltqueue.EncodeItem(&it)

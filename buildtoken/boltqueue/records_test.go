@@ -51,7 +51,7 @@ func everyKind(t *testing.T) string {
 	return path
 }
 
-// export lists what is in a file.
+// export lists the records of a file.
 func export(path string) (found []string, err error) {
 	err = boltqueue.Export(path, time.Millisecond, func(from queue.Records) error {
 		found = append(found, fmt.Sprint("next ", from.NextID))
@@ -178,7 +178,7 @@ func TestExportOfWhatIsNoQueue(t *testing.T) {
 		}
 		return path
 	}
-	unborn := filepath.Join(dir, "unborn.db") // whoever made it died before it was a queue
+	unborn := filepath.Join(dir, "unborn.db") // the process that created it died before it was a queue
 	edit(t, unborn, func(*bolt.Tx) error { return nil })
 	whole, err := os.ReadFile(everyKind(t))
 	if err != nil {

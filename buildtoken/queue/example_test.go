@@ -7,7 +7,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// A backend keeps the lane and its records, and asks what each event changes.
+// A backend stores the lane and its records, and decides what each event changes.
 func Example() {
 	now := time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
 	lane := queue.Lane{Job: "app/deploy"}
@@ -15,7 +15,7 @@ func Example() {
 	push := queue.Request{ID: 1, Delay: 10 * time.Second, Cause: queue.Cause{Kind: queue.CauseRemote, Addr: "192.0.2.7"}}
 	created, _ := queue.Schedule(now, lane, nil, push, queue.Room{})
 
-	// Three seconds later somebody asks for the same build, and is in a hurry.
+	// Three seconds later the same build is triggered without a delay.
 	now = now.Add(3 * time.Second)
 	hurry := queue.Request{ID: 2, Delay: 2 * time.Second, Cause: queue.Cause{Kind: queue.CauseUser, User: "alice"}}
 	joined, _ := queue.Schedule(now, created.Lane, created.Item, hurry, queue.Room{})

@@ -61,7 +61,7 @@ func TestNumbersDoNotComeFromHistory(t *testing.T) {
 		l = ended.Lane
 	}
 	if kept != 1 || l.Kept != 1 {
-		t.Errorf("%d builds on record, the lane says %d, want 1", kept, l.Kept)
+		t.Errorf("%d builds on record, the lane counts %d, want 1", kept, l.Kept)
 	}
 }
 
@@ -180,7 +180,7 @@ func TestOnlyNewItemsNeedRoom(t *testing.T) {
 	}
 }
 
-// Who may trigger one job only can't keep all others from being triggered.
+// A client that may trigger only one job cannot block all others.
 func TestLastRoomIsForJobsThatHaveNothingQueued(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -206,7 +206,7 @@ func TestLastRoomIsForJobsThatHaveNothingQueued(t *testing.T) {
 	}
 }
 
-// A queue of large parameters would take as much memory as who lists it has.
+// The total size is limited: a caller that lists the queue needs as much memory.
 func TestRoomForParameters(t *testing.T) {
 	large := []queue.Value{{Name: "A", Text: strings.Repeat("a", 10<<10)}}
 	small := []queue.Value{{Name: "A", Text: strings.Repeat("a", 900)}}
@@ -390,7 +390,7 @@ func TestAbort(t *testing.T) {
 	}
 	second, err := queue.Abort(first.Lane, *first.Build, "bob")
 	if err != nil || second.Build.Abort != "alice" {
-		t.Errorf("second Abort = %q, %v; want the first wish, alice", second.Build.Abort, err)
+		t.Errorf("second Abort = %q, %v; want the first request, by alice", second.Build.Abort, err)
 	}
 	ended := finish(t, second.Lane, *second.Build, queue.Aborted)
 	if _, err := queue.Abort(ended.Lane, *ended.Build, "carol"); !errors.Is(err, queue.ErrNotRunning) {

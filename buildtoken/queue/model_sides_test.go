@@ -123,7 +123,7 @@ func (s *store) build(o op) (queue.Build, bool) {
 	return b, ok
 }
 
-// place says where a trigger's item is in the model.
+// place is where a trigger's item is in the model.
 type place int
 
 const (
@@ -164,7 +164,7 @@ type keyedTrigger struct {
 
 func newModel() model { return model{rules: map[string]queue.Rules{}} }
 
-// do says how the operation must end.
+// do applies an operation and returns how it must end.
 func (m *model) do(o op, now time.Time, limit int) error {
 	switch o.kind {
 	case opTrigger:
@@ -358,7 +358,7 @@ func (m *model) lastNumber(job string) int64 {
 	return n
 }
 
-// lane is what the head of a lane must say.
+// lane returns what the head of a lane must be.
 func (m *model) lane(job string) queue.Lane {
 	l := queue.Lane{Job: job, Rules: m.rules[job], LastNumber: m.lastNumber(job)}
 	for i := range m.items {

@@ -211,7 +211,7 @@ func (o op) result() queue.Result {
 	return []queue.Result{queue.Success, queue.Failure, queue.Aborted, queue.NotBuilt, queue.Unstable}[o.c%5]
 }
 
-// do decides with package queue, as a backend does, and asks the model the same.
+// do decides with package queue, as a backend does, and compares with the model.
 func (w *world) do(o op) error {
 	w.now = w.now.Add(o.time())
 	w.ops = append(w.ops, o)

@@ -14,7 +14,7 @@ func TestNodeHasItsLabelsAndItsName(t *testing.T) {
 		}
 	}
 	if !(queue.Node{}).Has("") || (queue.Node{}).Has("linux") {
-		t.Error("a node without name and labels runs what asks for none, and nothing else")
+		t.Error("a node without name and labels runs jobs without a label, and no others")
 	}
 }
 

@@ -45,8 +45,8 @@ func TestScheduleOnceLeavesAReceipt(t *testing.T) {
 	}
 }
 
-// The ID of a webhook delivery alone says that it comes again: the rules that made
-// values of it may have changed meanwhile, or look at the clock.
+// A webhook delivery is recognised by its ID alone: the rules that derive its values may have
+// changed meanwhile, or depend on the time.
 func TestScheduleOnceWithAnyValues(t *testing.T) {
 	first := kept('k', 'w', after(queue.KeepReceipts))
 	r := once('k', 'v')
@@ -72,7 +72,7 @@ func TestScheduleOnceAnswersAsTheFirstTime(t *testing.T) {
 		{"other values at the end", kept('k', 'w', after(day)), after(day), nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			// There is no room: what was answered before needs none.
+			// There is no room, but a repeated answer needs none.
 			full := queue.Room{Queued: 1, Limit: 1}
 			change, err := queue.ScheduleOnce(tt.now, queue.Lane{Job: "j", Receipts: 1}, nil, once('k', 'v'), full, &tt.first, nil)
 			var repeated *queue.RepeatedError

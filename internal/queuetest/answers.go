@@ -18,7 +18,7 @@ func contextEnds(t *testing.T, _ Store, q Queue) {
 	if !errors.Is(err, enough) && !errors.Is(err, context.Canceled) {
 		t.Errorf("Schedule with an ended context: %v, want %v", err, enough)
 	}
-	// The outcome is unknown, so asking again must be safe: one item, whatever happened.
+	// The outcome is unknown, so repeating must be safe: one item, whatever happened.
 	schedule(t, q, request("j", "k"))
 	if l := lane(t, q, "j"); l.Queued != 1 {
 		t.Errorf("%d items queued after asking again, want 1", l.Queued)

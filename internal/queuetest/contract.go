@@ -11,13 +11,13 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// clause is one promise that every backend makes.
+// clause is one promise that every backend keeps.
 type clause struct {
 	name string
 	run  func(t *testing.T, store Store, q Queue)
 }
 
-// contract is what callers rely on. The names say what must be true.
+// contract is what callers rely on. Each name is what must be true.
 func contract() []clause {
 	return []clause{
 		{"a decision sees all earlier commits of its job", seesEarlierCommits},
@@ -29,15 +29,15 @@ func contract() []clause {
 		{"claims at once never run one job twice", claimsAtOnce},
 		{"claims never exceed the executors", claimsWithinExecutors},
 		{"what is due first starts first, over all jobs", dueFirstStartsFirst},
-		{"a node starts only what it has the label for", labelsPlaceBuilds},
-		{"a caller whose context ends learns that it knows nothing", contextEnds},
+		{"a node starts only builds for which it has the label", labelsPlaceBuilds},
+		{"a caller whose context ends gets an error, and may repeat", contextEnds},
 		{"Changed has a value after what may start, free or stop a build", changedFires},
 		{"identifiers are unique over jobs and never used again", idsAreUnique},
 		{"a lost build is ended once", reclaimOnce},
 		{"a key that is given many times at once makes one item", keyAtOnce},
-		{"a receipt is durable with what it is of", receiptIsDurable},
+		{"a receipt is durable together with its trigger", receiptIsDurable},
 		{"keys are of one job, and their receipts get fewer", receiptsGetFewer},
-		{"an item that was handed out does not change", handedOutStays},
+		{"an item that was returned does not change", handedOutStays},
 		{"the parameters of all items are bounded", parametersAreBounded},
 		{"lists obey their limits", listsObeyLimits},
 		{"lanes come in the order asked for", lanesInOrder},
@@ -49,7 +49,7 @@ func contract() []clause {
 		{"claims for remote builds and for executors do not mix", remoteClaims},
 		{"a handle is bounded and comes back", handleComesBack},
 		{"overviews of many jobs come in the order asked for", overviewsInOrder},
-		{"a closed queue says so", closedSaysSo},
+		{"a closed queue returns ErrClosed", closedSaysSo},
 	}
 }
 
@@ -124,7 +124,7 @@ func seesEarlierCommits(t *testing.T, _ Store, q Queue) {
 	}
 }
 
-// facts is all that can be asked about some jobs.
+// facts is everything that a queue reports about some jobs.
 type facts struct {
 	Lanes  []queue.Lane
 	Items  []queue.Entry
@@ -166,7 +166,7 @@ func read(t *testing.T, q Queue, jobs ...string) facts {
 	return f
 }
 
-// same compares facts; empty and nil lists are the same to a caller.
+// same compares facts. It treats empty and nil lists as equal.
 func same(before, after facts) string {
 	return cmp.Diff(before, after, cmpopts.EquateEmpty(), cmpopts.SortSlices(func(a, b string) bool { return a < b }))
 }
@@ -310,7 +310,7 @@ func errorWritesNothing(t *testing.T, store Store, q Queue) {
 	after := store.Copy(t).Open(t)
 	defer after.Close()
 	if diff := same(before, read(t, after, "a", "b", "c")); diff != "" {
-		t.Errorf("errors changed what is durable (-before +after):\n%s", diff)
+		t.Errorf("errors changed the stored queue (-before +after):\n%s", diff)
 	}
 	b := finish(t, q, queue.Build{Item: queue.Item{Job: "a"}, Number: 1})
 	if _, err := q.Finish(ctx, start, "a", 1, queue.Failure, "late"); !errors.Is(err, queue.ErrNotRunning) {

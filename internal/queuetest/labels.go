@@ -8,8 +8,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// labelsPlaceBuilds asks for builds as different nodes. What a node may not run
-// must not start there, must not be in the way, and must not be what it is to wait for.
+// labelsPlaceBuilds claims builds as different nodes. An item that a node may not run must
+// not start there, must not delay others, and must not count for when to claim next.
 func labelsPlaceBuilds(t *testing.T, store Store, q Queue) {
 	setRules(t, q, map[string]queue.Rules{"gpu": {Label: "gpu"}, "arm": {Label: "arm"}, "named": {Label: "plain"}, "many": {Label: "gpu", Concurrent: true}}, 0)
 	for i, job := range []string{"gpu", "any", "arm", "named", "many", "many"} {
@@ -19,7 +19,8 @@ func labelsPlaceBuilds(t *testing.T, store Store, q Queue) {
 		select {
 		case <-q.Changed():
 		default:
-			// What is due earlier may be for others; of two jobs with one label it is not.
+			// An item that is due later may still be the first for its node, unless two jobs
+			// share a label.
 			if job != "many" {
 				t.Errorf("no value of Changed for the first item of %s", job)
 			}
@@ -58,7 +59,7 @@ func labelsPlaceBuilds(t *testing.T, store Store, q Queue) {
 	is("a node without labels, nothing left", ask(late, plain, 6), time.Time{})
 	is("a node with the label, one executor", ask(late, gpu, 1, "gpu"), start.Add(4*time.Second))
 
-	// New rules reach what is queued, in the same instant and after a restart.
+	// New rules apply to queued items, at once and after a restart.
 	setRules(t, q, map[string]queue.Rules{"arm": {Label: "gpu"}, "many": {Label: "arm", Concurrent: true}}, 0)
 	is("a node that lost a job's label and got another's", ask(late, gpu, 6, "arm"), time.Time{})
 	if err := q.Close(); err != nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// The parameters of all items are bounded, over a restart too, and what leaves
-// the queue makes room.
+// The total size of parameters is limited, across restarts too, and items that leave the
+// queue make room.
 func parametersAreBounded(t *testing.T, store Store, q Queue) {
 	try := func(job string, n, kib int) error {
 		r := request(job, fmt.Sprint(n))

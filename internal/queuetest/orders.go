@@ -118,7 +118,7 @@ func reclaimOnce(t *testing.T, store Store, q Queue) {
 		t.Errorf("wishes to stop lost builds: %v, %v; want none", wishes, err)
 	}
 	if builds := claim(t, after, 0, 1, 2); len(builds) != 1 || builds[0].Item.Job != "c" {
-		t.Errorf("started %v after Reclaim, want what was queued only", builds)
+		t.Errorf("started %v after Reclaim, want only the queued item", builds)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// player does what the lines of a script say.
+// player runs the lines of a script.
 type player struct {
 	t     *testing.T
 	store Store
@@ -25,7 +25,7 @@ type player struct {
 	files int
 }
 
-// open opens the queue and gives it the rules, as a server does that starts.
+// open opens the queue and sets the rules, like a server that starts.
 func (p *player) open() {
 	p.t.Helper()
 	p.q = p.store.Open(p.t)
@@ -43,8 +43,8 @@ func (p *player) applyRules() {
 	}
 }
 
-// do does one command and returns the answer of the queue. An error is one of
-// the script, not of the queue.
+// do runs one command and returns the answer of the queue. An error is a mistake in the
+// script, not an answer.
 func (p *player) do(words []string) ([]string, error) {
 	if len(words) == 0 {
 		return nil, errors.New("no command")
@@ -97,8 +97,8 @@ func (a arguments) number(i int) (int64, error) {
 	return n, nil
 }
 
-// request builds the request of a trigger. A name that is no option is a
-// parameter; password: and file: say its kind.
+// request builds the request of a trigger. A name that is not an option is a
+// parameter, with the kind password: or file: as a prefix.
 func (p *player) request(a arguments) (queue.Request, error) {
 	r := queue.Request{Job: a.at(0), Cause: queue.Cause{Kind: queue.CauseRemote}}
 	for _, word := range a.plain[1:] {
@@ -108,7 +108,7 @@ func (p *player) request(a arguments) (queue.Request, error) {
 		case "scm":
 			r.Cause.Kind = queue.CauseSCM
 		default:
-			return r, fmt.Errorf("trigger knows no %q", word)
+			return r, fmt.Errorf("trigger has no option %q", word)
 		}
 	}
 	digest := sha256.New()
@@ -142,7 +142,7 @@ func (p *player) request(a arguments) (queue.Request, error) {
 	return r, nil
 }
 
-// keyOf is the key that stands for what a client gave.
+// keyOf returns the key for a client's idempotency key.
 func keyOf(given string) *queue.Digest {
 	sum := sha256.Sum256([]byte(given))
 	return new(queue.Digest(sum[:len(queue.Digest{})]))

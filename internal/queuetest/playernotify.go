@@ -138,7 +138,7 @@ func (p *player) settle(a arguments) ([]string, error) {
 	case "giveup":
 		attempt.GiveUp = true
 	default:
-		return nil, fmt.Errorf("settle knows no %q", a.at(1))
+		return nil, fmt.Errorf("settle has no option %q", a.at(1))
 	}
 	n, err := p.q.SettleNotification(p.t.Context(), p.now, id, attempt)
 	if err != nil {

@@ -34,7 +34,7 @@ func (p *player) advance(a arguments) ([]string, error) {
 	return nil, err
 }
 
-// next asks with no executor free: the answer is when to ask again.
+// next claims with no free executor: the answer is when to claim again.
 func (p *player) next(arguments) ([]string, error) {
 	_, next, err := p.q.Claim(p.t.Context(), p.now, queue.Node{Name: "node"}, nil)
 	switch {
@@ -186,7 +186,7 @@ func (p *player) lane(a arguments) ([]string, error) {
 		l.Queued, l.Running, l.LastNumber, l.Kept, l.KeptCancelled, last, receipts), nil
 }
 
-// setRules gives a job rules: rules JOB [concurrent] [disabled] [remote] [keep=N] [label=L]
+// setRules sets the rules of a job: rules JOB [concurrent] [disabled] [remote] [keep=N] [label=L]
 // [notify:TARGET=CONDITION,…], or takes it out of the configuration: rules JOB gone.
 // limit=N and grace=DURATION are for all jobs.
 func (p *player) setRules(a arguments) ([]string, error) {
@@ -203,7 +203,7 @@ func (p *player) setRules(a arguments) ([]string, error) {
 		case "gone":
 			gone = true
 		default:
-			return nil, fmt.Errorf("rules know no %q", word)
+			return nil, fmt.Errorf("rules have no option %q", word)
 		}
 	}
 	for _, name := range a.order {
@@ -227,7 +227,7 @@ func (p *player) setRules(a arguments) ([]string, error) {
 		case "label":
 			r.Label = value
 		default:
-			err = fmt.Errorf("rules know no %q", name)
+			err = fmt.Errorf("rules have no option %q", name)
 		}
 		if err != nil {
 			return nil, err
@@ -249,7 +249,7 @@ func (p *player) restart(arguments) ([]string, error) {
 	return nil, err
 }
 
-// crash goes on with what is durable; the rest is lost.
+// crash continues with what is durable; the rest is lost.
 func (p *player) crash(arguments) ([]string, error) {
 	after := p.store.Copy(p.t)
 	err := p.q.Close()

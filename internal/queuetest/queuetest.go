@@ -1,12 +1,12 @@
-// Package queuetest proves that a backend of package queue behaves like every
-// other: it runs the scripts of testdata/queue, and tests each line of the
-// contract that the callers of a queue rely on.
+// Package queuetest checks that all backends of package queue behave alike: it runs
+// the scripts of testdata/queue, and tests each promise that the callers of a queue
+// rely on.
 //
-// A backend calls [Run] from a test of its own. With the flag -update the
-// answers in the scripts are written anew; then read the diff.
+// A backend calls [Run] from one of its tests. With the flag -update, the answers in
+// the scripts are written again; then read the diff.
 //
-// What will bite you: the instants of all tests lie in 2026 and are passed in,
-// so a backend that reads a clock to decide something fails.
+// What will bite you: all instants are passed in and lie in 2026, so a backend that
+// reads a clock to decide something fails.
 package queuetest
 
 import (
@@ -20,11 +20,10 @@ import (
 
 var update = flag.Bool("update", false, "write the answers in testdata anew")
 
-// Update says whether the test was called with -update.
+// Update reports whether the test runs with -update.
 func Update() bool { return *update }
 
-// Queue is all that callers use of a backend. The interfaces stand where they
-// are used; this is their union.
+// Queue is the union of the interfaces that the callers of a backend declare.
 type Queue interface {
 	SetRules(ctx context.Context, now time.Time, c queue.Config) error
 	Schedule(ctx context.Context, now time.Time, r queue.Request) (item queue.Item, created bool, err error)
@@ -56,21 +55,20 @@ type Queue interface {
 	Close() error
 }
 
-// MaxKiB is how much the parameters of all items of a [Store] may take.
+// MaxKiB is the limit for the parameters of all items of a [Store].
 const MaxKiB = 1000
 
 // Store is a place that holds one queue.
 type Store interface {
-	// Open opens the queue of the store, without a limit of items, and with
-	// [MaxKiB] for the parameters of all of them. The test closes it before it opens
-	// the same store again.
+	// Open opens the queue of the store, without a limit of items, and with [MaxKiB]
+	// for their parameters. The test closes it before it opens the same store again.
 	Open(t *testing.T) Queue
-	// Copy is another store with what is durable at this moment, as a power cut
-	// would leave it. The queue of the store may be open and at work.
+	// Copy returns another store with what is durable at this moment, as a power cut
+	// would leave it. The queue of the store may be open and in use.
 	Copy(t *testing.T) Store
 }
 
-// Run runs the whole suite. empty makes a store that holds nothing.
+// Run runs the whole suite. empty returns a new, empty store.
 func Run(t *testing.T, empty func(t *testing.T) Store) {
 	t.Run("script", func(t *testing.T) { runScripts(t, empty) })
 	for _, c := range contract() {

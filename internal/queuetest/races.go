@@ -12,7 +12,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// callers is how many ask at once.
+// callers is the number of concurrent callers.
 const callers = 50
 
 // together calls do from many goroutines, which begin at the same time, and

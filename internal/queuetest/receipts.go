@@ -19,7 +19,7 @@ func keyed(job, values, key string) queue.Request {
 	return r
 }
 
-// again asks once more for a request with a key, and expects the receipt of the first time.
+// again repeats a request with a key, and returns the receipt of the first one.
 func again(t *testing.T, q Queue, now time.Time, r queue.Request) queue.Receipt {
 	t.Helper()
 	it, created, err := q.Schedule(t.Context(), now, r)
@@ -30,7 +30,7 @@ func again(t *testing.T, q Queue, now time.Time, r queue.Request) queue.Receipt 
 	return repeated.Receipt
 }
 
-// first asks for a request with a key that nobody gave before.
+// first makes a request with a new key.
 func first(t *testing.T, q Queue, now time.Time, r queue.Request) queue.Receipt {
 	t.Helper()
 	it, created, err := q.Schedule(t.Context(), now, r)
@@ -86,7 +86,7 @@ func receiptIsDurable(t *testing.T, store Store, q Queue) {
 		{name: "a join that only counts", r: counted},
 	} {
 		step.want = first(t, q, start, step.r)
-		// Not a moment later: a power cut may come at once.
+		// At once, because a power cut may come at any moment.
 		after := store.Copy(t).Open(t)
 		if got := again(t, after, start, step.r); got != step.want {
 			t.Errorf("%s: after a power cut the receipt is %+v, want %+v", step.name, got, step.want)
@@ -104,7 +104,7 @@ func receiptIsDurable(t *testing.T, store Store, q Queue) {
 	if n := lane(t, q, "j").Receipts; n != 3 {
 		t.Errorf("%d receipts, want 3", n)
 	}
-	// The item leaves without a trace; the receipts don't.
+	// The item's record is dropped; the receipts stay.
 	setRules(t, q, map[string]queue.Rules{"j": {KeepBuilds: 1}}, 0)
 	for _, it := range []int64{1, 2, 3} {
 		if it > 1 {
@@ -149,7 +149,7 @@ func receiptsGetFewer(t *testing.T, store Store, q Queue) {
 	for i := range n {
 		again(t, q, over.Add(n), keyed("j", fmt.Sprint(i), fmt.Sprint("new", i)))
 	}
-	// The key of a receipt that is over is as good as a new one, with any values.
+	// The key of an expired receipt can be used again, with any values.
 	first(t, q, over, keyed("other", "1", "0"))
 	if got := lane(t, q, "other").Receipts; got != 1 {
 		t.Errorf("%d receipts of the other job, want 1 in the place of the old one", got)

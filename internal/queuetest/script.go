@@ -13,14 +13,14 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// start is the instant at which every script and test begins.
+// start is when every script and test begins.
 var start = time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
 
-// fewestScripts tells a folder that was found from one that was not.
+// fewestScripts is a lower bound that detects a wrong folder.
 const fewestScripts = 25
 
-// runScripts plays each script of testdata/queue. Lines with > are what
-// happens, those below what the queue must answer.
+// runScripts plays each script of testdata/queue. A line with > is a command; the lines
+// below it are the answer that the queue must give.
 func runScripts(t *testing.T, empty func(t *testing.T) Store) {
 	files, err := filepath.Glob(filepath.Join(folder(t), "*.txt"))
 	if err != nil {
@@ -49,7 +49,7 @@ func runScripts(t *testing.T, empty func(t *testing.T) Store) {
 	}
 }
 
-// folder is testdata/queue of the module that the test is in.
+// folder returns testdata/queue of the module that contains the test.
 func folder(t *testing.T) string {
 	at, err := os.Getwd()
 	if err != nil {
@@ -68,7 +68,7 @@ func folder(t *testing.T) string {
 	}
 }
 
-// play plays a script and returns it with the answers that came.
+// play plays a script and returns it with the actual answers.
 func play(t *testing.T, store Store, script string) string {
 	p := &player{t: t, store: store, now: start, rules: map[string]queue.Rules{}}
 	p.open()

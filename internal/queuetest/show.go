@@ -9,11 +9,10 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// since is an instant as a script shows it: the time since the script began.
+// since shows an instant as the time since the script began.
 func since(at time.Time) string { return at.Sub(start).String() }
 
-// refused is the answer for one of the errors that a queue may answer. Any
-// other error is one of the test.
+// refused shows an error of the contract as an answer. It returns any other error.
 func refused(err error) ([]string, error) {
 	var repeated *queue.RepeatedError
 	if errors.As(err, &repeated) {
