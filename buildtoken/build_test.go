@@ -47,7 +47,7 @@ func TestBuildEnvironment(t *testing.T) {
 		}})
 		for range 2 {
 			s.trigger("tëam a/app", values("BRANCH", "", "PW", "hidden", "DRY", "on"), func(t *buildtoken.Trigger) {
-				t.Cause, t.Remote = new("push"), guesser
+				t.Cause, t.Remote, t.Trace = new("push"), guesser, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 			})
 			synctest.Wait()
 		}
@@ -60,7 +60,7 @@ func TestBuildEnvironment(t *testing.T) {
 				"BUILD_NUMBER=2", "BUILD_ID=2", "BUILD_DISPLAY_NAME=#2", "BUILD_TAG=buildtoken-tëam a-app-2",
 				"BUILD_URL=http://ci.example.com/job/t%C3%ABam%20a/job/app/2/",
 				"BUILD_CAUSE=Started by remote host 192.0.2.1 with note: push", "QUEUE_ID=2", "NODE_NAME=built-in",
-				"EXECUTOR_NUMBER=0", "WORKSPACE=" + workspace,
+				"EXECUTOR_NUMBER=0", "WORKSPACE=" + workspace, "TRACEPARENT=00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
 				"REGION=eu", "STAGE=live", "OWN=1",
 				"BRANCH=", "PW=hidden", "DRY=true",
 			},

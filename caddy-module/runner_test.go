@@ -80,3 +80,41 @@ Finished: UNSTABLE
 		t.Errorf("requests = %q, want %q", requests, want)
 	}
 }
+
+// TestTraceContextReachesTheBuild triggers with and without a trace context, and behind Caddy's tracing.
+func TestTraceContextReachesTheBuild(t *testing.T) {
+	const valid = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	t.Setenv("OTEL_TRACES_EXPORTER", "none")
+	s := newSite(t)
+	s.load(s.caddyfile("", "@traced header Traced *\ntracing @traced\n"+
+		jobs("job x {\n coalesce never\n token secret {\n grant trigger log\n }\n run sh -c `echo \"trace=$TRACEPARENT\"`\n}\n")))
+	for i, tt := range []struct{ sent, traced, want string }{
+		{valid, "", valid},
+		{"", "", ""},
+		{"00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01", "", ""},
+		{"00-00000000000000000000000000000000-00f067aa0ba902b7-01", "", ""},
+		{"00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01", "", ""},
+		{"ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "", ""},
+		{valid + "; rm", "", ""},
+		{"00_4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "", ""},
+		{valid, "yes", "00-4bf92f3577b34da6a3ce929d0e0e4736-"}, // with the id of Caddy's own span
+		{"", "yes", "00-"},
+	} {
+		var header []string
+		if tt.sent != "" {
+			header = append(header, "Traceparent", tt.sent)
+		}
+		if tt.traced != "" {
+			header = append(header, "Traced", tt.traced)
+		}
+		if a := s.get("/buildByToken/build?job=x&token=secret", header...); a.status != http.StatusCreated {
+			t.Fatalf("trigger: got %d %q", a.status, a.body)
+		}
+		log := s.follow("x", "secret", fmt.Sprint(i+1))
+		_, got, _ := strings.Cut(log, "trace=")
+		got, _, _ = strings.Cut(got, "\n")
+		if tt.traced == "" && got != tt.want || !strings.HasPrefix(got, tt.want) || tt.traced != "" && (len(got) != len(valid) || got == valid) {
+			t.Errorf("sent %q, traced %q: the build has %q, want %q", tt.sent, tt.traced, got, tt.want)
+		}
+	}
+}

@@ -19,6 +19,9 @@ type Caller struct {
 	User string
 	// Remote is the client's address; the zero value means unknown.
 	Remote netip.Addr
+	// Trace is the trace context of the request, as in a valid header traceparent of
+	// W3C Trace Context; empty means none.
+	Trace string
 	// Post reports whether the request method was POST.
 	Post bool
 	// Request returns what rules see of the request. It is called only if a

@@ -60,7 +60,7 @@ func Schedule(now time.Time, l Lane, equal *Item, r Request, room Room) (Change,
 	it := Item{
 		ID: r.ID, Job: l.Job, Since: now, Due: due,
 		Digest: r.Digest, Solo: r.Solo, Values: r.Values,
-		Causes: []Cause{r.Cause}, Root: r.Root,
+		Causes: []Cause{r.Cause}, Root: r.Root, Trace: r.Trace,
 	}
 	l.Queued++
 	return Change{Lane: l, Item: &it, Created: true, Notify: l.notify(now, it, EventQueued, OnQueued)}, nil

@@ -92,6 +92,9 @@ type Item struct {
 	MoreCauses int `json:"more_causes,omitempty"`
 	// Root is the URL of the site that received the trigger; links of the build start with it.
 	Root string `json:"root,omitempty"`
+	// Trace is the trace context of the trigger that made the item, as in the header
+	// traceparent of W3C Trace Context; empty if it had none.
+	Trace string `json:"trace,omitempty"`
 }
 
 // Request asks for a build. Its texts must be valid UTF-8, and its slices
@@ -101,11 +104,12 @@ type Request struct {
 	ID int64
 	// Job is the full name.
 	Job string
-	// Digest, Solo, Values and Root are as in [Item].
+	// Digest, Solo, Values, Root and Trace are as in [Item].
 	Digest Digest
 	Solo   bool
 	Values []Value
 	Root   string
+	Trace  string
 	// Delay is how long the item waits before it may start. Negative means 0, and
 	// more than 100 years means 100 years.
 	Delay time.Duration

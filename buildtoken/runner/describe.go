@@ -67,6 +67,9 @@ func environment(j *job.Job, b queue.Build, values []job.Value, at Place) []stri
 		"EXECUTOR_NUMBER=" + strconv.Itoa(b.Executor),
 		"WORKSPACE=" + at.Workspace,
 	}
+	if b.Item.Trace != "" {
+		env = append(env, "TRACEPARENT="+b.Item.Trace)
+	}
 	for _, v := range j.Settings.Env {
 		env = append(env, v.Name+"="+v.Value)
 	}

@@ -16,7 +16,7 @@ import (
 // request as rules see it.
 func (q *Request) Caller() definition.Caller {
 	if q.caller == nil {
-		by := definition.Caller{Post: q.R.Method == http.MethodPost, Request: q.seenByRules}
+		by := definition.Caller{Post: q.R.Method == http.MethodPost, Trace: traceParent(q.R.Header), Request: q.seenByRules}
 		if q.Remote != nil {
 			by.Remote = q.Remote(q.R)
 		}
@@ -29,6 +29,22 @@ func (q *Request) Caller() definition.Caller {
 		q.caller = &by
 	}
 	return *q.caller
+}
+
+// traceParent returns the trace context of a request, "" if there is none or if it is
+// malformed. Caddy's tracing handler replaces it with that of its own span.
+func traceParent(h http.Header) string {
+	const form = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
+	value := h.Get("Traceparent")
+	if len(value) != len(form) || strings.Trim(value[3:35], "0") == "" || strings.Trim(value[36:52], "0") == "" || value[:2] == "ff" {
+		return ""
+	}
+	for i, c := range []byte(value) {
+		if hex := '0' <= c && c <= '9' || 'a' <= c && c <= 'f'; hex == (form[i] == '-') || !hex && c != '-' {
+			return ""
+		}
+	}
+	return value
 }
 
 // User returns the user that an authentication handler admitted, "" if there is none.
