@@ -29,9 +29,16 @@ func (r *reader) consoleText(ctl *buildtoken.Controller, b queue.Build) error {
 	}
 	defer func() { _ = log.Close() }() // only read
 	size := log.Size()
-	web.SetAll(r.W.Header(), "Content-Type", web.PlainText, "Content-Length", strconv.FormatInt(size, 10))
+	h := r.W.Header()
+	h.Set("Content-Type", web.PlainText)
+	var out io.Writer = r.W
+	if r.form.Text("ansi") == "none" { // for people, who would see escape sequences as text
+		out = &web.PlainWriter{W: out}
+	} else {
+		h.Set("Content-Length", strconv.FormatInt(size, 10))
+	}
 	if r.R.Method != http.MethodHead {
-		_, _ = io.Copy(r.W, io.NewSectionReader(log, 0, size)) // a client that is gone learns nothing
+		_, _ = io.Copy(out, io.NewSectionReader(log, 0, size)) // a client that is gone learns nothing
 	}
 	return nil
 }

@@ -52,7 +52,7 @@ type consoleView struct {
 func (v *visit) console(b queue.Build, at string, wide bool) (consoleView, error) {
 	full := b.Item.Job
 	view := consoleView{
-		Running: b.Running(), Complete: !b.Running(), Text: at + "consoleText",
+		Running: b.Running(), Complete: !b.Running(), Text: at + "consoleText?ansi=none",
 		Part: web.BuildURL(v.base+own+"log/", full, b.Number), Wide: at + "console",
 		Events: web.BuildURL(v.base+own+"events/", full, b.Number),
 	}

@@ -1,0 +1,146 @@
+package web_test
+
+import (
+	"bytes"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/buildtoken/buildtoken/buildtoken/throttle"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
+)
+
+// upload makes a trigger of the job upload with a file of so many bytes.
+func upload(t *testing.T, size int) *http.Request {
+	t.Helper()
+	var b bytes.Buffer
+	m := multipart.NewWriter(&b)
+	part, err := m.CreateFormFile("PATCH", "big")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = part.Write(bytes.Repeat([]byte("x"), size))
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/buildByToken/buildWithParameters?job=upload", &b)
+	r.Header.Set("Content-Type", m.FormDataContentType())
+	r.Header.Set("X-Build-Token", "TacoTuesday")
+	return r
+}
+
+// A large file waits in the data directory, and nothing is left of it but the upload.
+func TestLargeFilesAreSpooledInTheDataDirectory(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", "/nonexistent")
+	s := newScenario(t, dir, 0, throttle.Limit{})
+	t.Cleanup(s.close)
+	w := httptest.NewRecorder()
+	s.api.Serve(w, upload(t, 20<<20)) //nolint:contextcheck // Serve takes the request's
+	if w.Code != http.StatusCreated {
+		t.Fatalf("status %d %s, want 201", w.Code, w.Body)
+	}
+	left, err := os.ReadDir(filepath.Join(s.dir, "uploads"))
+	if err != nil || len(left) != 1 || strings.HasPrefix(left[0].Name(), "spool-") {
+		t.Errorf("the directory of uploads has %v, %v, want the upload alone", left, err)
+	}
+}
+
+// A server that has no place for a body says so, and it is not the client's fault.
+func TestNoPlaceForABodyIsUnavailable(t *testing.T) {
+	s := newScenario(t, t.TempDir(), 0, throttle.Limit{})
+	t.Cleanup(s.close)
+	core, logs := observer.New(zap.ErrorLevel)
+	s.api.Log = zap.New(core)
+	if err := os.WriteFile(filepath.Join(s.dir, "uploads"), nil, 0o600); err != nil { // where the directory should be
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	s.api.Serve(w, upload(t, 3<<20)) //nolint:contextcheck // Serve takes the request's
+	if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
+		t.Errorf("status %d %s, Retry-After %q; want 503 and one", w.Code, w.Body, w.Header().Get("Retry-After"))
+	}
+	if logs.FilterMessage("body of a request could not be stored").Len() != 1 {
+		t.Errorf("the log has %v, want an error", logs.All())
+	}
+}
+
+// withheld is a body whose last byte does not come until it is released.
+type withheld struct {
+	first   io.Reader
+	waits   chan<- struct{}
+	release <-chan struct{}
+}
+
+func (b *withheld) Read(p []byte) (int, error) {
+	if n, err := b.first.Read(p); err == nil {
+		return n, nil
+	}
+	if b.waits != nil {
+		b.waits <- struct{}{}
+		b.waits = nil
+	}
+	<-b.release
+	return 0, io.EOF
+}
+
+// All bodies in flight together hold no more than there is room for, and let go of it.
+func TestBodiesInFlightHaveOneLimit(t *testing.T) {
+	const bodies = 128 // of 1 MiB in memory
+	shared := new(web.InFlight)
+	read := func(body io.Reader, length int64) (*web.Form, error) {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", body)
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.ContentLength = length
+		q := (&web.Site{InFlight: shared}).Request(httptest.NewRecorder(), r)
+		defer q.Begin()()
+		return q.ReadForm(web.FormOptions{})
+	}
+	text := "A=" + strings.Repeat("x", web.MaxBody-2)
+	waits, release, ended := make(chan struct{}), make(chan struct{}), make(chan error)
+	for range bodies {
+		go func() {
+			f, err := read(&withheld{strings.NewReader(text), waits, release}, int64(len(text)))
+			if err == nil {
+				f.Close()
+			}
+			ended <- err
+		}()
+	}
+	for range bodies {
+		<-waits
+	}
+	if _, err := read(strings.NewReader(text), int64(len(text))); err == nil || web.VerdictOf(err).Status != http.StatusServiceUnavailable {
+		t.Errorf("one body more: %v, want 503", err)
+	}
+	close(release)
+	for range bodies {
+		if err := <-ended; err != nil && web.VerdictOf(err).Status != http.StatusRequestEntityTooLarge {
+			t.Error(err)
+		}
+	}
+	f, err := read(strings.NewReader(text), int64(len(text)))
+	if err != nil {
+		t.Fatalf("after the others have ended: %v", err)
+	}
+	f.Close()
+}
+
+// The work for a path grows with its length, not with the square of it.
+func TestDeepJobPathsAreBounded(t *testing.T) {
+	deep := strings.Repeat("/job/a", 1_000_000)
+	if full, rest := web.SplitPath(deep + "/3").Job(); full != "" || !rest.Is("3") {
+		t.Errorf("a path that is too deep names %.20q, and %d segments are left", full, rest.Len())
+	}
+	if full, _ := web.SplitPath(strings.Repeat("/job/a", 900)).Job(); full != strings.TrimSuffix(strings.Repeat("a/", 900), "/") {
+		t.Errorf("a name of %d bytes is cut", len(full))
+	}
+}

@@ -1,0 +1,37 @@
+package web_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/buildtoken/buildtoken/buildtoken/web"
+)
+
+func TestPlainWriter(t *testing.T) {
+	for in, want := range map[string]string{
+		"a\nb\tc\r\n":                 "a\nb\tc\r\n",
+		"\x1b[1m> web@2.14 \x1b[0m\n": "> web@2.14 \n",
+		"\x1b[38;5;196mred\x1b[m":     "red",
+		"\x1b]8;;https://x.example\x07link\x1b]8;;\x1b\\ end": "link end",
+		"\x1b]0;no end\nnext":  "\nnext",
+		"\x1b(Bx\x1b7y":        "xy",
+		"\x00\x07\x08bell\x7f": "bell",
+		"grün \xff":            "grün \xff",
+		"\x1b":                 "",
+	} {
+		for _, size := range []int{1, 2, 100} { // in pieces, too
+			var b strings.Builder
+			w := &web.PlainWriter{W: &b}
+			for rest := in; rest != ""; {
+				n := min(size, len(rest))
+				if _, err := w.Write([]byte(rest[:n])); err != nil {
+					t.Fatal(err)
+				}
+				rest = rest[n:]
+			}
+			if got := b.String(); got != want {
+				t.Errorf("%q in pieces of %d = %q, want %q", in, size, got, want)
+			}
+		}
+	}
+}
