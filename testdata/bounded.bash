@@ -1,7 +1,7 @@
-# To be sourced by scripts that try other people's programs.
+# Sourced by scripts that run programs written by others.
 
-# step SECONDS COMMAND… runs a command in a process group of its own, of which nothing
-# is left afterwards: one that hangs would leave its server behind.
+# step SECONDS COMMAND… runs a command in a separate process group and ends the whole group
+# afterwards. Otherwise a test that hangs would leave its server behind.
 step() {
   set -m
   timeout --kill-after=10 "$@" </dev/null &

@@ -2,7 +2,7 @@
 //
 //   BUILDTOKEN_BINARY       the program (required)
 //   BUILDTOKEN_CHROMIUM     the browser; default /usr/bin/chromium
-//   BUILDTOKEN_SCREENSHOTS  a folder for pictures of the pages; none are taken without it
+//   BUILDTOKEN_SCREENSHOTS  a directory for screenshots of the pages; without it, none are taken
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -17,7 +17,7 @@ const screenshots = process.env.BUILDTOKEN_SCREENSHOTS;
 const phone = { width: 390, height: 844 };
 const desktop = { width: 1280, height: 800 };
 
-// Nothing here may take longer, in milliseconds, also where the machine is busy.
+// The time limit for each test and each wait in milliseconds, even on a busy machine.
 const timeout = 60000;
 const before = (work) => prepare(work, { timeout });
 const it = (name, ...rest) => test(name, { timeout, ...(rest.length > 1 && rest[0]) }, rest.at(-1));
@@ -39,7 +39,7 @@ after(async () => {
   await server?.stop();
 });
 
-// visit runs a test in a window of its own, and fails if the page complains.
+// visit runs a test in a separate window, and fails if the browser reports an error.
 const visit = async (work, { user = 'alice', complaints = true, base = server.url, ...options } = {}) => {
   const context = await browser.newContext({
     viewport: desktop, locale: 'en-GB', timezoneId: 'Europe/Berlin', reducedMotion: 'reduce',
@@ -63,7 +63,7 @@ const visit = async (work, { user = 'alice', complaints = true, base = server.ur
 const account = { Authorization: `Basic ${btoa(`alice:${password}`)}` };
 const soon = () => AbortSignal.timeout(timeout);
 
-// ask sends what a page's form would, without a page.
+// ask sends the request of a page's form, without a page.
 const ask = async (path, form = {}) => {
   const response = await fetch(server.direct + path, {
     method: 'POST', redirect: 'manual', body: new URLSearchParams(form), headers: account, signal: soon(),
@@ -78,7 +78,7 @@ const text = async (path) => {
   return response.text();
 };
 
-// ended waits until the item at a path has become a build that has ended, and gives its path.
+// ended waits until the item at a path has become a build and that has ended, and returns its path.
 const ended = async (item) => {
   let path;
   await visit(async (page, go) => {
@@ -144,7 +144,7 @@ describe('a build', () => {
     assert.deepEqual(steps, Array.from({ length: 40 }, (_, i) => `Step ${i + 1}`), 'each line once');
   }, { complaints: false }));
 
-  it('is not scrolled away from who reads further up', () => visit(async (page, go) => {
+  it('does not scroll away from a reader who has scrolled up', () => visit(async (page, go) => {
     const item = await ask('job/app/job/deploy/buildForm', { NOTES: 'scroll' });
     await go(item);
     await page.waitForURL(/\/deploy\/\d+\/$/);
@@ -160,7 +160,7 @@ describe('a build', () => {
     await page.getByText('Finished: SUCCESS').waitFor();
   }));
 
-  it('has its whole console before somebody scrolls there', () => visit(async (page, go) => {
+  it('has its whole console before a reader scrolls there', () => visit(async (page, go) => {
     await go(await ended(await ask('job/app/job/deploy/buildForm', { NOTES: 'a\n'.repeat(40) })));
     const height = () => page.locator('[data-console-log]').evaluate((e) => e.scrollHeight);
     assert.ok(await page.locator('[data-console-log]').evaluate((e) => e.getBoundingClientRect().top > innerHeight), 'it is below the fold');
@@ -357,7 +357,7 @@ describe('the pages', () => {
     await busy.waitFor({ state: 'detached' });
   }));
 
-  it('have a badge for everybody and a feed for readers', () => visit(async (page, go) => {
+  it('have a public badge and a feed for readers', () => visit(async (page, go) => {
     await ended(await ask('job/hello/buildForm'));
     await go('job/hello/');
     const badge = new URL(await page.getByRole('link', { name: 'Badge' }).getAttribute('href'), server.url).href;
@@ -399,7 +399,7 @@ describe('a form', () => {
     assert.equal(await page.getByLabel('BRANCH').inputValue(), 'typed');
   }, { complaints: false })); // of the status 400
 
-  it('is not there for who may only read', () => visit(async (page, go) => {
+  it('is hidden from users who may only read', () => visit(async (page, go) => {
     await go('job/app/job/deploy/');
     await page.getByRole('heading', { name: 'deploy' }).waitFor();
     assert.equal(await page.locator('form').count(), 0);
@@ -500,12 +500,12 @@ describe('every page', () => {
 
   for (const [name, options] of [['light', {}], ['dark', { colorScheme: 'dark' }], ['on a phone', { viewport: phone, hasTouch: true, isMobile: true }],
     ['on a phone, dark', { viewport: phone, hasTouch: true, isMobile: true, colorScheme: 'dark' }]]) {
-    it(`can be used by everybody (${name})`, () => visit(async (page, go) => {
+    it(`are accessible (${name})`, () => visit(async (page, go) => {
       for (const path of paths) {
         await go(path);
         const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
         assert.ok(overflow <= 0, `/${path} is ${overflow} pixels too wide`);
-        // axe comes in from outside: the page itself would not let it.
+        // The page's own policy would not load axe, so the test injects it.
         const { violations } = await page.evaluate(`${axe}; axe.run(document, { resultTypes: ['violations'] })`);
         const found = violations.map((v) => `${v.impact}: ${v.id} on ${v.nodes.map((n) => n.html).join('\n')}`);
         assert.deepEqual(found, [], `/${path}`);

@@ -1,5 +1,4 @@
-// Starts the program that is to be tested, with jobs to look at, behind a
-// proxy that can cut connections.
+// Starts the program under test, with some jobs, behind a proxy that can cut connections.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -7,7 +6,7 @@ import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-// The password of every account is "secret"; the cost is the lowest there is.
+// The password of every account is "secret", hashed with the lowest cost.
 const hash = '$2a$04$D3SQtGh5lGZ796pzeZpMMeWlejsM.k48c5R8uYDiVOugdvl/Tk0Ua';
 export const password = 'secret';
 

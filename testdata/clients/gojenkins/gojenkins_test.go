@@ -12,7 +12,7 @@ import (
 	"github.com/bndr/gojenkins"
 )
 
-// places are where the same jobs are: what holds for one holds for all.
+// places are the places of the same jobs, which must behave the same everywhere.
 var places = []struct {
 	name, root string
 	folders    []string
@@ -132,7 +132,7 @@ func TestBuildRunsToItsEnd(t *testing.T) {
 				for _, p := range build.GetParameters() {
 					want, given := tt.params[p.Name]
 					if p.Name == "PASSPHRASE" {
-						want, given = "<nil>", true // nobody is shown one
+						want, given = "<nil>", true // passwords are never shown
 					}
 					if got := fmt.Sprint(p.Value); given && got != want {
 						t.Errorf("%s: parameter %s: got %q, want %q", tt.job, p.Name, got, want)
@@ -143,7 +143,7 @@ func TestBuildRunsToItsEnd(t *testing.T) {
 	}
 }
 
-// TestBuildsAreFound in all the ways that lead to one.
+// TestBuildsAreFound in all the ways that the client offers.
 func TestBuildsAreFound(t *testing.T) {
 	s, ctx := start(t), bounded(t)
 	for _, at := range places {
@@ -278,12 +278,12 @@ func TestQueuedItemIsCancelled(t *testing.T) {
 			if is, err := job.HasQueuedBuild(ctx); !is || err != nil {
 				t.Errorf("HasQueuedBuild: got %v, %v, want true", is, err)
 			}
-			// The client asks whether the job is queued first, and then sends nothing.
+			// The client first checks whether the job is queued, and then sends nothing.
 			if again, err := job.InvokeSimple(ctx, nil); again != 0 || err != nil {
 				t.Errorf("InvokeSimple while queued: got %d, %v, want 0", again, err)
 			}
 
-			// It takes nothing but 200 for a yes, and Jenkins answers 204, as we do.
+			// The client only accepts 200 as success; Jenkins answers 204, as we do.
 			if ok, err := queued.CancelTask(ctx, id); ok || err != nil {
 				t.Errorf("CancelTask: got %v, %v, want false and no error; docs/jenkins.md says so", ok, err)
 			}
@@ -307,7 +307,7 @@ func TestQueuedItemIsCancelled(t *testing.T) {
 func TestTokenStandsForTheRight(t *testing.T) {
 	s, ctx := start(t), bounded(t)
 	alice, bob := s.client(ctx, t, "", "alice"), s.client(ctx, t, "", "bob")
-	// Invoke looks at the last build first, and fails if there is none.
+	// Invoke first reads the last build, and fails if there is none.
 	first := trigger(ctx, t, alice, getJob(ctx, t, alice, "greet", nil), nil)
 	eventually(t, "the build ends", func() bool { return !first.IsRunning(ctx) })
 
@@ -333,7 +333,7 @@ func TestTokenStandsForTheRight(t *testing.T) {
 	if got := build.GetConsoleOutput(ctx); got != want {
 		t.Errorf("GetConsoleOutput: got %q, want %q", got, want)
 	}
-	if ok, err := build.Stop(ctx); !ok || err != nil { // it has ended: nothing is sent
+	if ok, err := build.Stop(ctx); !ok || err != nil { // it has ended, so nothing is sent
 		t.Errorf("Stop: got %v, %v, want true", ok, err)
 	}
 }
@@ -357,7 +357,7 @@ func getJob(ctx context.Context, t *testing.T, j *gojenkins.Jenkins, name string
 	return job
 }
 
-// invoke triggers a build and gives the queue item.
+// invoke triggers a build and returns the queue item.
 func invoke(ctx context.Context, t *testing.T, job *gojenkins.Job, params map[string]string) int64 {
 	t.Helper()
 	id, err := job.InvokeSimple(ctx, params)
@@ -367,7 +367,7 @@ func invoke(ctx context.Context, t *testing.T, job *gojenkins.Job, params map[st
 	return id
 }
 
-// trigger triggers a build and gives it once it has begun.
+// trigger triggers a build and returns it when it has started.
 func trigger(ctx context.Context, t *testing.T, j *gojenkins.Jenkins, job *gojenkins.Job, params map[string]string) *gojenkins.Build {
 	t.Helper()
 	build, err := j.GetBuildFromQueueID(ctx, job, invoke(ctx, t, job, params))

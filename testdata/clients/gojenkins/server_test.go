@@ -1,5 +1,5 @@
-// Package gojenkins_test drives the real program with a client that others
-// wrote, as its users do.
+// Package gojenkins_test uses the real program through gojenkins, as users of
+// that client do.
 package gojenkins_test
 
 import (
@@ -17,7 +17,7 @@ import (
 	"github.com/bndr/gojenkins"
 )
 
-// patience is how long anything may take that a test waits for.
+// patience is the longest time that a test waits for anything.
 const patience = 30 * time.Second
 
 // binary is the program under test, and caddyfile what it runs.
@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 	os.Exit(run(m))
 }
 
-// run takes the program that BUILDTOKEN_BINARY names, or builds one.
+// run uses the program that BUILDTOKEN_BINARY names, or builds one.
 func run(m *testing.M) int {
 	var err error
 	if caddyfile, err = filepath.Abs("../Caddyfile"); err != nil {
@@ -48,7 +48,7 @@ func run(m *testing.M) int {
 		binary += ".exe"
 	}
 	build := exec.Command("go", "build", "-o", binary, "./cmd/caddy")
-	build.Dir = "../../.." // the program is not of this module
+	build.Dir = "../../.." // the program is in another module
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
 		return 1
@@ -56,7 +56,7 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// server is one Caddy with data of its own, which ends with its test.
+// server is one Caddy with a separate data directory. It ends with its test.
 type server struct {
 	url string // without a slash at its end
 	dir string // for files of the test
@@ -87,11 +87,11 @@ func start(t *testing.T) *server {
 	}
 	ended := make(chan struct{})
 	go func() { // the clean-up waits for it
-		_ = caddy.Wait() // the clean-up looks at the state
+		_ = caddy.Wait() // the clean-up checks the state
 		close(ended)
 	}()
 	t.Cleanup(func() {
-		_ = caddy.Process.Signal(os.Interrupt) // so that it ends its builds, too
+		_ = caddy.Process.Signal(os.Interrupt) // not Kill, so that it ends its builds too
 		select {
 		case <-ended:
 		case <-time.After(patience):
@@ -119,7 +119,7 @@ func start(t *testing.T) *server {
 	return s
 }
 
-// client is gojenkins as its documentation says to make one.
+// client returns gojenkins, created as its documentation describes.
 func (s *server) client(ctx context.Context, t *testing.T, root, user string) *gojenkins.Jenkins {
 	t.Helper()
 	j, err := gojenkins.CreateJenkins(nil, s.url+root, user, user+"-password").Init(ctx)
@@ -129,8 +129,8 @@ func (s *server) client(ctx context.Context, t *testing.T, root, user string) *g
 	return j
 }
 
-// eventually asks again until something is so: nothing but asking tells what
-// another process has done.
+// eventually repeats a question until the answer is yes. Only asking reveals
+// what another process has done.
 func eventually(t *testing.T, what string, so func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !so(); <-time.After(20 * time.Millisecond) {
@@ -140,8 +140,8 @@ func eventually(t *testing.T, what string, so func() bool) {
 	}
 }
 
-// bounded is a context for all that a test asks for: a client that waits for
-// what never comes shall fail.
+// bounded returns the context for all requests of a test, so that a client
+// that waits for ever fails.
 func bounded(t *testing.T) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)

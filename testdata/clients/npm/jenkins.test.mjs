@@ -1,4 +1,4 @@
-// What users of the npm package "jenkins" do, against the real program.
+// Does what users of the npm package "jenkins" do, against the real program.
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -10,14 +10,14 @@ let server;
 before(async () => { server = await start(); });
 after(() => server?.stop());
 
-// The client as its documentation says to make one. It asks for a crumb before each POST.
+// Returns the client as its documentation creates it. It requests a crumb before each POST.
 const client = (user, root = "") => new Jenkins({ baseUrl: `http://${user}:${user}-password@${server.address}${root}` });
 
-// begun waits until a queue item has a build, and gives its number.
+// begun waits until a queue item has a build, and returns the number of the build.
 const begun = async (jenkins, item) =>
   eventually(`item ${item} has a build`, async () => (await jenkins.queue.item(item)).executable?.number);
 
-// follow gives the whole log, as it streams, and the parts it came in.
+// follow returns the parts in which the log arrived. onData receives the log so far.
 const follow = (jenkins, name, number, onData = () => {}) => new Promise((resolve, reject) => {
   const parts = [];
   const log = jenkins.build.logStream({ name, number, delay: 20 });
@@ -37,7 +37,7 @@ test("a wrong password is an error", async () => {
   await assert.rejects(jenkins.info(), { statusCode: 401 });
 });
 
-// The same jobs are in several places: what holds for one holds for all.
+// The same jobs exist in several places, and must behave the same there.
 for (const [where, root, folder] of [
   ["at the top", "", ""],
   ["in folders", "", "app/web/"],
@@ -77,7 +77,7 @@ for (const [where, root, folder] of [
       const number = await begun(alice(), await alice().job.build(name));
       const log = (await follow(alice(), name, number)).join("");
       assert.equal(log, "Started by user alice\r\nhello\r\nFinished: SUCCESS\r\n");
-      // Who has followed the log to its end finds the result.
+      // After the end of the log, the result is available.
       const build = await alice().build.get(name, number);
       assert.equal(build.result, "SUCCESS");
       assert.equal(build.building, false);
@@ -110,7 +110,7 @@ for (const [where, root, folder] of [
       await assert.rejects(alice().job.build({ name, parameters: { TONE: "sour" } }));
     });
 
-    test("a build that fails says so", async () => {
+    test("a build that fails is reported", async () => {
       const name = `${folder}fail`;
       const number = await begun(alice(), await alice().job.build(name));
       assert.match((await follow(alice(), name, number)).join(""), /\nexit status 3\r\nFinished: FAILURE\r\n$/);
@@ -142,7 +142,7 @@ for (const [where, root, folder] of [
         return !now.building && now;
       });
       assert.equal(build.result, "ABORTED");
-      await alice().build.stop(name, number); // as good as stopped
+      await alice().build.stop(name, number); // no error, although it has stopped
       await assert.rejects(alice().build.stop(name, number + 1), { notFound: true });
       await assert.rejects(client("bob", root).build.stop(name, number));
     });

@@ -1,4 +1,4 @@
-// One Caddy with data of its own, for a test.
+// Starts one Caddy with a separate data directory for a test.
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
@@ -8,12 +8,12 @@ import { join } from "node:path";
 import { setTimeout as after } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
-// How long anything may take that a test waits for, in milliseconds.
+// The longest time in milliseconds that a test waits for anything.
 const patience = 30_000;
 
 const caddyfile = fileURLToPath(new URL("../Caddyfile", import.meta.url));
 
-// The program under test: the one that BUILDTOKEN_BINARY names, or one built here.
+// The program under test: BUILDTOKEN_BINARY, or one that is built here.
 let built;
 function binary() {
   if (process.env.BUILDTOKEN_BINARY) return process.env.BUILDTOKEN_BINARY;
@@ -37,8 +37,8 @@ async function freePort() {
   return port;
 }
 
-// start gives { address, dir, stop }: where it listens, a directory for files of the
-// test, and what ends it.
+// start returns { address, dir, stop }: host and port, a directory for the files of the test,
+// and a function that stops the server.
 export async function start() {
   const address = `127.0.0.1:${await freePort()}`;
   const dir = mkdtempSync(join(tmpdir(), "buildtoken-"));
@@ -59,7 +59,7 @@ export async function start() {
   const ended = once(caddy, "exit");
 
   async function stop() {
-    caddy.kill("SIGTERM"); // so that it ends its builds, too
+    caddy.kill("SIGTERM"); // not SIGKILL, so that it ends its builds too
     const alarm = setTimeout(() => caddy.kill("SIGKILL"), patience);
     const [status, signal] = await ended;
     clearTimeout(alarm);
@@ -79,12 +79,12 @@ export async function start() {
   return { address, dir, stop };
 }
 
-// eventually asks again until the answer is neither false nor nothing, and gives it:
-// nothing but asking tells what another process has done.
+// eventually repeats ask until its answer is truthy, and returns the answer. Only asking reveals
+// what another process has done.
 export async function eventually(what, ask) {
   for (const deadline = Date.now() + patience; Date.now() < deadline; await after(20)) {
     const answer = await ask();
     if (answer) return answer;
   }
-  throw new Error(`not so after ${patience} ms: ${what}`);
+  throw new Error(`not true after ${patience} ms: ${what}`);
 }
