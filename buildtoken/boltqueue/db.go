@@ -53,7 +53,6 @@ type DB struct {
 	stop     chan struct{}
 	stopped  chan struct{}
 	closing  sync.Once
-	calls    sync.Pool // of Schedule
 
 	// mu guards the following: readers use db while the holder of the turn may replace it.
 	mu   sync.RWMutex
@@ -122,7 +121,6 @@ func Open(opts Options) (*DB, error) {
 	}
 	q.flush.Stop()
 	q.retry.Stop()
-	q.calls.New = func() any { return newCall(&q.calls) }
 	go q.loop() // Close ends it and waits for it
 	if len(mem.outbox.waiting) > 0 {
 		signal(q.notified)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -46,36 +45,19 @@ func (q *DB) Schedule(ctx context.Context, now time.Time, r queue.Request) (queu
 	if err := checkKeyed(r); err != nil {
 		return queue.Item{}, false, err
 	}
-	c := q.calls.Get().(*call) //nolint:forcetypeassert // there is nothing else in it
-	defer c.release()
-	c.now, c.Request = now, r
-	if err := q.ask(ctx, c.request); err != nil {
+	c := &call{now: now, Request: r}
+	if err := q.ask(ctx, request{decide: c.decide}); err != nil {
 		return queue.Item{}, false, err
 	}
 	return c.item, c.created, nil
 }
 
-// call is one call of Schedule. Calls are pooled, because this request comes ten thousand
-// times a second. No goroutine writes to a call after ask has returned.
+// call is one call of Schedule.
 type call struct {
 	queue.Request
 	now     time.Time
 	item    queue.Item
 	created bool
-	// What stays.
-	of      *sync.Pool
-	request request
-}
-
-func newCall(of *sync.Pool) *call {
-	c := &call{of: of}
-	c.request = request{decide: c.decide, done: make(chan error, 1)}
-	return c
-}
-
-func (c *call) release() {
-	c.Request, c.item = queue.Request{}, queue.Item{}
-	c.of.Put(c)
 }
 
 // decide decides what the trigger does.
