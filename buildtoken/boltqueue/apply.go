@@ -43,7 +43,7 @@ func (b *batch) apply(l *lane, c queue.Change) error {
 	}
 	b.trim(l, c)
 	b.applyReceipt(l.head.Job, c)
-	b.applySummary(c)
+	b.applySummary(l, c)
 	b.applyNotifications(c)
 	b.touch(l)
 	b.settle(l, next)

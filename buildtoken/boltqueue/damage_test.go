@@ -164,3 +164,58 @@ func TestDamagedHistoryIsTrimmed(t *testing.T) {
 		t.Errorf("item of the dropped build: %v, want %v", err, queue.ErrNotFound)
 	}
 }
+
+// A summary or a notification that cannot be read must not prevent builds from ending, or
+// other notifications from being sent.
+func TestDamagedSummaryAndNotification(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	rules := queue.Config{Rules: map[string]queue.Rules{"a": {Notify: []queue.Notify{{Name: "t", On: []queue.Condition{queue.OnAlways}}}}}}
+	build := func(q *boltqueue.DB, key string) {
+		t.Helper()
+		schedule(t, q, request("a", key))
+		builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0})
+		if err != nil || len(builds) != 1 {
+			t.Fatalf("Claim: %v, %v", builds, err)
+		}
+		if _, err := q.Finish(t.Context(), start, "a", builds[0].Number, queue.Success, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	q := open(t, boltqueue.Options{Path: path})
+	if err := q.SetRules(t.Context(), start, rules); err != nil {
+		t.Fatal(err)
+	}
+	build(q, "1")
+	build(q, "2")
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	edit(t, path, func(tx *bolt.Tx) error {
+		return errors.Join(
+			tx.Bucket([]byte("summaries")).Put([]byte("a"), []byte("{")),
+			tx.Bucket([]byte("notifications")).Put([]byte{0, 0, 0, 0, 0, 0, 0, 1}, []byte(`{"id": 7}`)),
+		)
+	})
+	core, logged := observer.New(zap.ErrorLevel)
+	q = open(t, boltqueue.Options{Path: path, Log: zap.New(core)})
+	if err := q.SetRules(t.Context(), start, rules); err != nil {
+		t.Fatal(err)
+	}
+	build(q, "3")
+	all, err := q.Overviews(t.Context(), []string{"a"})
+	if err != nil || len(all[0].Summary.Recent) != 1 || all[0].Summary.Recent[0].Number != 3 || all[0].Oldest != 1 {
+		t.Errorf("Overviews = %+v, %v; want the build that has ended since, and that the first one is on record", all, err)
+	}
+	due, _, err := q.TakeNotifications(t.Context(), start, nil, 10)
+	if err != nil || len(due) != 1 || due[0].ID != 2 {
+		t.Errorf("TakeNotifications = %+v, %v; want the second one", due, err)
+	}
+	if list, err := q.Notifications(t.Context(), queue.NotificationFilter{}); err != nil || len(list) != 2 {
+		t.Errorf("Notifications = %+v, %v; want the two that can be read", list, err)
+	}
+	for _, message := range []string{"cannot read the summary of a job; it starts again", "cannot read a notification; it is not sent"} {
+		if logged.FilterMessage(message).Len() == 0 {
+			t.Errorf("nothing is logged like %q: %v", message, logged.All())
+		}
+	}
+}

@@ -13,7 +13,7 @@ import (
 // headers of items.
 func (m *memory) read(tx *bolt.Tx, log *zap.Logger) error {
 	m.nextID = max(1, int64(readUint(tx.Bucket(bucketMeta()).Get(keyNextID())))) //nolint:gosec // written from an int64
-	if err := tx.Bucket(bucketLanes()).ForEach(func(job, raw []byte) error { return m.readLane(tx, string(job), raw) }); err != nil {
+	if err := tx.Bucket(bucketLanes()).ForEach(func(job, raw []byte) error { return m.readLane(tx, string(job), raw, log) }); err != nil {
 		return err
 	}
 	queued := make(map[*lane]int, len(m.lanes))
@@ -47,8 +47,9 @@ func (m *memory) read(tx *bolt.Tx, log *zap.Logger) error {
 	return m.outbox.read(tx, log)
 }
 
-// readLane reads the head of a lane and the requests to stop its running builds.
-func (m *memory) readLane(tx *bolt.Tx, job string, raw []byte) error {
+// readLane reads the head of a lane, the summary of its builds, and the requests to stop
+// running ones.
+func (m *memory) readLane(tx *bolt.Tx, job string, raw []byte, log *zap.Logger) error {
 	head, err := decodeJSON[queue.Lane](raw, "lane")
 	if err != nil {
 		return err
@@ -56,7 +57,12 @@ func (m *memory) readLane(tx *bolt.Tx, job string, raw []byte) error {
 	if head.Job != job {
 		return fmt.Errorf("%w: lane of %q holds %q", errRecord, job, head.Job)
 	}
-	m.lanes[job] = &lane{head: *head, pos: -1}
+	summary, err := decodeSummary(tx.Bucket(bucketSummaries()).Get([]byte(job)), job)
+	if err != nil { // the builds are worth more
+		log.Error("cannot read the summary of a job; it starts again", zap.String("job", job), zap.Error(err))
+		summary = queue.Summary{Job: job}
+	}
+	m.lanes[job] = &lane{head: *head, pos: -1, summary: summary}
 	for _, number := range head.Running {
 		raw := tx.Bucket(bucketBuilds()).Get(jobKey(job, number))
 		if raw == nil {

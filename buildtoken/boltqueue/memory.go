@@ -64,6 +64,8 @@ type lane struct {
 	// hot is the item that was last created or joined. A busy trigger joins it over and
 	// over, and does not have to decode it each time. It is never modified in place.
 	hot *queue.Item
+	// summary is kept in memory because lists of jobs show it. It is never modified in place.
+	summary queue.Summary
 }
 
 func newMemory() *memory {
@@ -84,7 +86,7 @@ func (m *memory) lane(job string) *lane {
 	if !m.configured.IsZero() {
 		head = head.Configure(m.configured, m.config)
 	}
-	return &lane{head: head, pos: -1}
+	return &lane{head: head, pos: -1, summary: queue.Summary{Job: job}}
 }
 
 func (m *memory) newLane(job string) queue.Lane {

@@ -155,11 +155,7 @@ func (q *DB) Claim(ctx context.Context, now time.Time, node queue.Node, executor
 // Finish records how a running build ended, and returns the build.
 func (q *DB) Finish(ctx context.Context, now time.Time, job string, number int64, r queue.Result, reason string) (queue.Build, error) {
 	return q.onBuild(ctx, job, number, func(b *batch, l queue.Lane, build queue.Build) (queue.Change, error) {
-		s, err := b.summary(job)
-		if err != nil {
-			return queue.Change{}, err
-		}
-		return queue.Finish(instant(now), l, s, build, r, reason)
+		return queue.Finish(instant(now), l, b.mem.lanes[job].summary, build, r, reason)
 	})
 }
 
@@ -251,11 +247,7 @@ func (q *DB) Reclaim(ctx context.Context, now time.Time, reason string, keep fun
 				continue
 			}
 			l := b.mem.lanes[build.Item.Job]
-			s, err := b.summary(build.Item.Job)
-			if err != nil {
-				return err
-			}
-			change, err := queue.Finish(instant(now), l.head, s, *build, queue.Aborted, reason)
+			change, err := queue.Finish(instant(now), l.head, l.summary, *build, queue.Aborted, reason)
 			if err != nil {
 				return err
 			}
