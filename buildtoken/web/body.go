@@ -14,7 +14,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// FormOptions say how a request's form is read. The zero value reads query and body.
+// FormOptions control how a request's form is read. The zero value reads query and body.
 type FormOptions struct {
 	// BodyOnly ignores the query, and refuses a body that is no form.
 	BodyOnly bool
@@ -258,7 +258,7 @@ func (b *body) spoolFile(file *part, start []byte, rest io.Reader) error {
 	return err
 }
 
-// spooling marks the errors of writing, to tell them from those of the client.
+// spooling marks the errors of writing, to distinguish them from those of the client.
 type spooling struct{ *os.File }
 
 // Write implements [io.Writer].

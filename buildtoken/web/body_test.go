@@ -44,7 +44,7 @@ func TestLargeFilesAreSpooledInTheDataDirectory(t *testing.T) {
 	s := newScenario(t, dir, 0, throttle.Limit{})
 	t.Cleanup(s.close)
 	w := httptest.NewRecorder()
-	s.api.Serve(w, upload(t, 20<<20)) //nolint:contextcheck // Serve takes the request's
+	s.api.Serve(w, upload(t, 20<<20))
 	if w.Code != http.StatusCreated {
 		t.Fatalf("status %d %s, want 201", w.Code, w.Body)
 	}
@@ -64,7 +64,7 @@ func TestNoPlaceForABodyIsUnavailable(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := httptest.NewRecorder()
-	s.api.Serve(w, upload(t, 3<<20)) //nolint:contextcheck // Serve takes the request's
+	s.api.Serve(w, upload(t, 3<<20))
 	if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
 		t.Errorf("status %d %s, Retry-After %q; want 503 and one", w.Code, w.Body, w.Header().Get("Retry-After"))
 	}

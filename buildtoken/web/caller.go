@@ -141,7 +141,7 @@ func within(full, folder string) bool {
 
 // CrossSite reports whether a page of another site made a browser send the request.
 // Such a request must not use what only the browser contributes: the user's
-// session, or an address inside a network. A client that is no browser says nothing
+// session, or an address inside a network. A client that is no browser sends nothing
 // about its origin and is let through, since it holds its credentials itself.
 func (q *Request) CrossSite() bool {
 	var protection http.CrossOriginProtection

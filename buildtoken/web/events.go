@@ -114,7 +114,7 @@ func (e *Events) SendJSON(name, id string, value any) error {
 	return e.Send(name, id, []byte(encodeJSON(value)))
 }
 
-// Retry tells browsers how long to wait before they come back.
+// Retry sets how long browsers wait before they reconnect.
 func (e *Events) Retry(d time.Duration) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -119,7 +119,7 @@ func (f *Form) addFile(name, filename string) error {
 	return nil
 }
 
-// keep says where the content of a file is.
+// keep sets the content of a file.
 func (p *part) keep(content io.ReaderAt, size int64) { p.content, p.size = content, size }
 
 // Close releases what the form holds, so that a caller may go on for a while without.

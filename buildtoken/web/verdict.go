@@ -148,7 +148,7 @@ func VerdictOf(err error) Verdict {
 
 const titleNoAccess = "No access"
 
-// verdictOfType returns the verdict of errors that carry something to tell.
+// verdictOfType returns the verdict of errors that carry details.
 func verdictOfType(err error) (Verdict, bool) {
 	if denied, ok := errors.AsType[*policy.Denied](err); ok && denied.Rule.Message != "" {
 		message := denied.Rule.Message

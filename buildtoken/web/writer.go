@@ -47,14 +47,14 @@ type Writer struct {
 	ended chan struct{} // made by watchDone
 	watch sync.WaitGroup
 
-	// mu guards the following, which say what the client is waited for.
+	// mu guards the following, which record what the server waits for.
 	mu      sync.Mutex
 	reading bool
 	writing bool
 }
 
 // NewWriter begins a request. If it has a body, it has to come in time from now on.
-// done says, when it is closed, that the server waits for its requests; nil never is.
+// done is closed when the server begins to wait for its requests; nil never is.
 // [Writer.End] must be called when the request has been served.
 func NewWriter(w http.ResponseWriter, r *http.Request, done <-chan struct{}) *Writer {
 	srv, _ := r.Context().Value(http.ServerContextKey).(*http.Server)
@@ -73,8 +73,8 @@ func NewWriter(w http.ResponseWriter, r *http.Request, done <-chan struct{}) *Wr
 	return p
 }
 
-// BodyRead says that the body is read: what the connection brings from now on
-// may take its time.
+// BodyRead ends the time limit of the body: what the connection brings from now on may
+// take longer.
 func (p *Writer) BodyRead() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -100,7 +100,7 @@ func (p *Writer) End() {
 // has a timeout for whole answers: a stream has no end that it could be measured by.
 func (p *Writer) Streaming() { p.writes = true }
 
-// Unwrap gives the writer below, as [http.ResponseController] wants it.
+// Unwrap returns the underlying writer, for [http.ResponseController].
 func (p *Writer) Unwrap() http.ResponseWriter { return p.ResponseWriter }
 
 // Write writes piece by piece. A client that takes one of them too slowly is an
@@ -183,7 +183,8 @@ func (p *Writer) watchDone() {
 	})
 }
 
-// readUntil and writeUntil set deadlines. Where there are none, as in a test, nobody is slow.
+// readUntil and writeUntil set deadlines. Errors are ignored: without deadlines, as in a
+// test, no client is slow.
 func (p *Writer) readUntil(t time.Time)  { _ = p.control.SetReadDeadline(t) }
 func (p *Writer) writeUntil(t time.Time) { _ = p.control.SetWriteDeadline(t) }
 

@@ -44,8 +44,8 @@ func (r *reader) serveItem(id string, rest web.Path) error {
 	return web.ErrNotFound
 }
 
-// itemByToken tells a client that has followed the redirect of its trigger that it has
-// arrived. Such clients send the headers again, and with them the token.
+// itemByToken answers a client that has followed the redirect of its trigger. Such clients
+// send the headers again, and with them the token.
 func (r *reader) itemByToken(ctl *buildtoken.Controller, entry queue.Entry, rest web.Path) error {
 	by := r.Caller()
 	by.Secret, by.Presented = web.HeaderToken(r.R.Header, by.User != "")

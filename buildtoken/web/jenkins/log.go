@@ -15,7 +15,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
-// consoleText is the log so far, byte by byte. A build that has no log yet has an empty one.
+// consoleText serves the log so far, byte by byte. That of a build without a log is empty.
 func (r *reader) consoleText(ctl *buildtoken.Controller, b queue.Build) error {
 	if err := r.reading(); err != nil {
 		return err
@@ -43,12 +43,11 @@ func (r *reader) consoleText(ctl *buildtoken.Controller, b queue.Build) error {
 	return nil
 }
 
-// progressive is a part of the log, from the offset that the client gives to
-// as far as the log goes now. X-Text-Size is the offset to go on from: that of
-// the last byte that was sent, whatever became of it on the way. X-More-Data
-// says that the build runs, and that its log goes on with that: for an instant the
-// log is complete and the end is not yet on record, and a client that was told so
-// would look for a result too early.
+// progressive serves a part of the log, from the offset of the request to the current end.
+// X-Text-Size is the offset to continue from: that of the last byte that was sent, whatever
+// it was converted to. X-More-Data means that the build is running. It is sent until the end
+// is on record, a moment after the log is complete: otherwise clients would look for a
+// result too early.
 func (r *reader) progressive(ctl *buildtoken.Controller, b queue.Build, contentType string, convert func(*bufio.Writer, byte, byte)) error {
 	if err := r.reading(); err != nil {
 		return err
@@ -94,8 +93,8 @@ func (r *reader) progressive(ctl *buildtoken.Controller, b queue.Build, contentT
 	return nil
 }
 
-// wholeCharacters is the size without a last character of which only the first
-// bytes are there. More than three bytes are not held back, whatever they are.
+// wholeCharacters returns the size without an incomplete character at the end. At most
+// three bytes are held back.
 func wholeCharacters(log *console.Reader, size int64) int64 {
 	var tail [utf8.UTFMax - 1]byte
 	from := max(0, size-int64(len(tail)))
@@ -125,15 +124,15 @@ func send(w io.Writer, log *console.Reader, start, end int64, convert func(out *
 	_ = out.Flush() // a client that is gone learns nothing
 }
 
-// crlf ends lines with CR LF, as Jenkins does here and nowhere else.
+// crlf ends lines with CR LF, as Jenkins does only here.
 func crlf(out *bufio.Writer, before, b byte) {
 	if b == '\n' && before != '\r' {
-		_ = out.WriteByte('\r') // Flush gives the error
+		_ = out.WriteByte('\r') // Flush returns the error
 	}
 	_ = out.WriteByte(b)
 }
 
-// crlfHTML also escapes what means something in HTML.
+// crlfHTML also escapes characters with a meaning in HTML.
 func crlfHTML(out *bufio.Writer, before, b byte) {
 	entity := ""
 	switch b {

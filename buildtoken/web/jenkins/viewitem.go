@@ -98,7 +98,7 @@ func (v *view) task(e queue.Entry) any {
 	return v.jobLink(j, v.lanes[full]).brief
 }
 
-// paramsText has each parameter on a line of its own, with a line break before it.
+// paramsText returns each parameter on a separate line, after a line break.
 func paramsText(values []queue.Value) string {
 	var b strings.Builder
 	for _, value := range values {
@@ -182,7 +182,7 @@ func (v *view) why(e queue.Entry) string {
 	return web.WhyNow(v.now, e, eta)
 }
 
-// eta returns how long a running build will still take, as far as earlier ones tell.
+// eta returns the estimated rest of a running build, "N/A" if it is unknown.
 func (v *view) eta(full string, number int64) string {
 	at := buildOf{full, number}
 	if known, ok := v.etas[at]; ok {

@@ -12,7 +12,7 @@ const (
 	maxAllBuilds = 10_000
 )
 
-// color says in one word how the last build went.
+// color returns the color of a job in Jenkins: the result of the last build.
 func color(j *job.Job, lane queue.Lane) string {
 	name := "notbuilt"
 	switch lane.Last {
@@ -137,7 +137,7 @@ func (v *view) queueItem(full string, lane queue.Lane) any {
 	return v.item(entries[0])
 }
 
-// health tells from the last five ended builds how things go.
+// health returns the health report, from the last five ended builds.
 func health(builds []queue.Build) []any {
 	const recent = 5
 	ended, bad := 0, 0

@@ -70,8 +70,8 @@ func (v *visit) refused(full string, form *formView, err error) error {
 	return err
 }
 
-// again answers with the job's page, or with the failure alone for who may
-// start builds and not see them.
+// again answers with the job's page, or with the failure alone if the caller may start
+// builds but not see them.
 func (v *visit) again(full string, form *formView, status int) error {
 	pg, err := v.job(full, form)
 	if errors.Is(err, web.ErrForbidden) {

@@ -109,7 +109,7 @@ func (t *terminal) flush() {
 	t.line = t.line[:0]
 }
 
-// escape reads the sequence at the start of s and gives what follows it.
+// escape reads the sequence at the start of s and returns what follows it.
 func (t *terminal) escape(s string) (rest string) {
 	if len(s) < 2 {
 		return ""

@@ -24,8 +24,8 @@ type asset struct {
 	content     []byte
 }
 
-// loadAssets gives the assets by the name under which they are served, and
-// those names by the name of the file.
+// loadAssets returns the assets by the name under which they are served, and those names
+// by the name of the file.
 func loadAssets() (byName map[string]asset, names map[string]string) {
 	byName, names = map[string]asset{}, map[string]string{}
 	add := func(name string, content []byte) {

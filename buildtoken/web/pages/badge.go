@@ -11,15 +11,15 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
-// badgeView is what a badge says: its text, how wide that is, and a colour on
-// which white can be read.
+// badgeView is the content of a badge: its text, the width of that, and a colour on which
+// white is readable.
 type badgeView struct {
 	Text, Colour        string
 	Width, Middle, Long int
 }
 
-// badge answers with the state of a job as a picture: for everybody if the
-// job has it so, else for who may read the job.
+// badge answers with the state of a job as a picture: to every caller if the job has
+// `badge`, else to callers who may read the job.
 func (v *visit) badge(full string) error {
 	if !v.Definition.Badged(full) && !v.MayRead(full) {
 		return web.ErrForbidden

@@ -19,11 +19,12 @@ type buildHead struct {
 	State   mark
 	Running bool
 	Reason  string
-	// Abort says who asked for the build to be stopped.
+	// Abort names the caller that requested the stop.
 	Abort          string
 	Started, Ended time.Time
 	Took           time.Duration
-	// Stop is where the form to stop it goes; "" for who may not, and when it is no use.
+	// Stop is the address of the form that stops it; "" if the caller may not, or if there
+	// is nothing to stop.
 	Stop         string
 	Older, Newer string
 }

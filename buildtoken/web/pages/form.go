@@ -12,7 +12,7 @@ import (
 // formView is the form that starts a build.
 type formView struct {
 	Action string
-	// Files says that the form takes files.
+	// Files is set if the form takes files.
 	Files, Disabled bool
 	// Problem is wrong with the form as a whole.
 	Problem string
@@ -21,7 +21,7 @@ type formView struct {
 	Fields []field
 	// Delay and Cause are as they were sent; Quiet is the delay if there is none.
 	Delay, DelayProblem, Quiet, Cause string
-	// Open says that the options are worth a look.
+	// Open is set if the options should be visible.
 	Open bool
 }
 

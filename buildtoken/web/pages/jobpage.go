@@ -18,12 +18,12 @@ const buildsShown = 25
 // queuedShown is how many items a list shows at most.
 const queuedShown = 100
 
-// jobHead says what a job is.
+// jobHead is the top of a job's page.
 type jobHead struct {
 	Name, Description string
 	Disabled          bool
 	State             mark
-	// Stuck says why what is queued can never run, "" if it can.
+	// Stuck is the reason why queued items can never run, "" if they can.
 	Stuck      string
 	Concurrent bool
 	Badge      string
@@ -48,8 +48,8 @@ type historyView struct {
 	Newer, Older string
 }
 
-// job is the page of a job that the site has. form is what somebody has sent
-// and has to send again; nil for a fresh one.
+// job is the page of a job of the site. form is a form that was refused and has to be
+// sent again; nil means a fresh one.
 func (v *visit) job(full string, form *formView) (*page, error) {
 	if !v.MayRead(full) {
 		return nil, web.ErrForbidden

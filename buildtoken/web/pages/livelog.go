@@ -26,8 +26,7 @@ type logEvent struct {
 	Line int64 `json:"line"`
 	// Text need not be UTF-8: the encoder makes it so.
 	Text string `json:"text"`
-	// Reset says that what comes before was left out, so nothing that the
-	// client has goes before it.
+	// Reset is set if text was left out before this event: the client must drop what it has.
 	Reset bool `json:"reset,omitempty"`
 }
 

@@ -18,7 +18,7 @@ const (
 	// tailShown is how much of the end of a log a page has, in bytes. The
 	// script brings the rest as it is asked for.
 	tailShown = 512 << 10
-	// partMost is how much of a log one request for a part of it gives.
+	// partMost is the size of the largest part of a log that one request returns.
 	partMost = 512 << 10
 )
 
@@ -116,7 +116,7 @@ func readPart(log *console.Reader, from, to int64) ([]byte, error) {
 }
 
 // logPart answers with the bytes from ?from= to ?to= of a log, at most
-// partMost of them. X-Log-Size says how many there are in all.
+// partMost of them. X-Log-Size is the size of the whole log.
 func (v *visit) logPart(full string, number int64) error {
 	if !v.MayRead(full) {
 		return web.ErrForbidden

@@ -37,7 +37,7 @@ type folderRows struct {
 type jobsView struct {
 	Title   string
 	Folders []folderRows
-	// Empty says that there is nothing that the caller may see.
+	// Empty is set if there is nothing that the caller may see.
 	Empty bool
 }
 

@@ -24,18 +24,18 @@ type entryRow struct {
 	Due   time.Time
 	Cause string
 	More  int
-	// Cancel is where the form to cancel it goes; "" for who may not.
+	// Cancel is the address of the form that cancels it; "" if the caller may not.
 	Cancel string
 }
 
 // entriesView is a list of items.
 type entriesView struct {
 	Entries []entryRow
-	// OneJob says that all are of the job whose page it is. Then its name is not
-	// repeated, nor is there a place: it would be that among the job's own items,
-	// and the item's page has the one among all.
+	// OneJob is set on the page of a job. Then the name of the job is not repeated, and the
+	// place in the queue is left out: it would be that among the items of the job, while the
+	// page of an item has the place among all.
 	OneJob bool
-	// More says that there are more than are shown.
+	// More is set if there are more than are shown.
 	More bool
 }
 
@@ -103,12 +103,12 @@ func position(from0 int) string {
 	return strconv.Itoa(from0 + 1)
 }
 
-// itemView is what there is to say of an item.
+// itemView is the content of an item's page.
 type itemView struct {
 	entryRow
 	Causes causesView
 	Params []param
-	// Cancelled is when the item was cancelled, By who did it.
+	// Cancelled is when the item was cancelled, and By who cancelled it.
 	Cancelled time.Time
 	By        string
 }

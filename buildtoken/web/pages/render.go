@@ -39,7 +39,7 @@ func newKit() *kit {
 
 // page is what one URL shows: a frame, and regions in it.
 type page struct {
-	// Title is the document's, and Name tells style sheets which page it is.
+	// Title is the title of the document, and Name identifies the page in style sheets.
 	Title, Name string
 	Crumbs      []link
 	// Here is the entry of the navigation that the page belongs to.
@@ -59,7 +59,7 @@ type page struct {
 	redirect string
 	// log is the console that the page shows, if any.
 	log *logPlace
-	// ended says that nothing on the page will change any more.
+	// ended is set if nothing on the page will change any more.
 	ended bool
 	// changed is closed when something on the page may have changed; nil stands
 	// for any change.
@@ -72,7 +72,7 @@ type link struct{ Text, URL string }
 type region struct {
 	// Name is that of the template, and of a style.
 	Name string
-	// Static regions are never replaced: somebody may be typing there.
+	// Static regions are never replaced: a reader may be typing there.
 	Static bool
 	Data   any
 }

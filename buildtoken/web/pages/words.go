@@ -9,7 +9,7 @@ import (
 )
 
 // mark is a state as people see it: a word, and a class that stands for icon
-// and colour. The colour alone never says anything.
+// and colour. Nothing is shown by the colour alone.
 type mark struct{ Class, Word string }
 
 //nolint:gochecknoglobals // constants

@@ -138,8 +138,8 @@ func (q *trigger) queryToken() (token.Secret, bool) {
 
 // submit hands the trigger to the controller.
 func (q *trigger) submit(t buildtoken.Trigger) (buildtoken.Outcome, error) {
-	// Without a token it is the browser's word who the caller is, and a page of another
-	// site could have made the browser send the request.
+	// Without a token the browser's session decides, and a page of another site could have
+	// made the browser send the request.
 	crossSite := !t.Presented && t.Post && q.CrossSite()
 	if crossSite {
 		t.Post = false
@@ -186,7 +186,7 @@ func ignored(d *definition.Site, full string, t buildtoken.Trigger) []string {
 	return names
 }
 
-// answer tells the client what became of its trigger.
+// answer is the answer to an accepted trigger.
 type answer struct {
 	*trigger
 	out buildtoken.Outcome
