@@ -41,6 +41,9 @@ type store interface {
 	Builds(ctx context.Context, job string, before int64, limit int) ([]queue.Build, error)
 	Oldest(ctx context.Context, job string) (int64, error)
 	Refs(ctx context.Context) ([]string, error)
+	Overviews(ctx context.Context, jobs []string) ([]queue.Overview, error)
+	Notifications(ctx context.Context, f queue.NotificationFilter) ([]queue.Notification, error)
+	Backlogs(ctx context.Context) ([]queue.Backlog, error)
 }
 
 // life is a queue to which a lot happens.
@@ -65,6 +68,11 @@ func newLife(t *testing.T, q store, seed uint64) *life {
 		job := fmt.Sprintf("team/ä%d", n)
 		l.jobs = append(l.jobs, job)
 		l.rules[job] = queue.Rules{Concurrent: n%3 == 0, Disabled: n == 7, KeepBuilds: n % 5, Label: []string{"", "", "gpu"}[n%3]}
+		if n%4 == 0 {
+			r := l.rules[job]
+			r.Notify = []queue.Notify{{Name: "status", On: queue.Conditions()}, {Name: "ops", On: []queue.Condition{queue.OnFixed, queue.OnFailure}}}
+			l.rules[job] = r
+		}
 	}
 	l.setRules(q)
 	return l
@@ -172,6 +180,9 @@ func (l *life) compare(a, b store) {
 		slices.SortFunc(lost, func(a, b queue.Build) int { return cmp.Compare(a.Item.ID, b.Item.ID) })
 		return lost, err
 	})
+	same(l, "Overviews", a, b, func(q store) (any, error) { return q.Overviews(ctx, l.jobs) })
+	same(l, "Notifications", a, b, func(q store) (any, error) { return q.Notifications(ctx, queue.NotificationFilter{}) })
+	same(l, "Backlogs", a, b, func(q store) (any, error) { return q.Backlogs(ctx) })
 	same(l, "Refs", a, b, func(q store) (any, error) { return q.Refs(ctx) })
 	for _, job := range l.jobs {
 		same(l, "Items of "+job, a, b, func(q store) (any, error) { return q.Items(ctx, l.now, job, 1e6) })

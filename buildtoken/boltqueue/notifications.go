@@ -39,15 +39,23 @@ func newOutbox() outbox {
 
 // read indexes the notifications of a file. One that cannot be read is left alone.
 func (o *outbox) read(tx *bolt.Tx, log *zap.Logger) error {
-	return tx.Bucket(bucketNotifications()).ForEach(func(k, raw []byte) error {
+	var all []queue.Notification
+	err := tx.Bucket(bucketNotifications()).ForEach(func(k, raw []byte) error {
 		n, err := decodeNotification(k, raw)
 		if err != nil {
 			log.Error("cannot read a notification; it is not sent", zap.Binary("key", k), zap.Error(err))
 			return nil
 		}
-		o.set(n)
+		all = append(all, n)
 		return nil
 	})
+	slices.SortFunc(all, func(a, b queue.Notification) int {
+		return cmp.Or(a.Settled.Compare(b.Settled), cmp.Compare(a.ID, b.ID))
+	})
+	for _, n := range all {
+		o.set(n)
+	}
+	return err
 }
 
 func decodeNotification(k, raw []byte) (queue.Notification, error) {

@@ -51,7 +51,8 @@ func Export(path string, lockTimeout time.Duration, use func(queue.Records) erro
 
 func recordsOf(tx *bolt.Tx, path string) queue.Records {
 	return queue.Records{
-		NextID: max(1, int64(readUint(tx.Bucket(bucketMeta()).Get(keyNextID())))), //nolint:gosec // written from an int64
+		NextID:           max(1, int64(readUint(tx.Bucket(bucketMeta()).Get(keyNextID())))), //nolint:gosec // written from an int64
+		LastNotification: int64(tx.Bucket(bucketNotifications()).Sequence()),                //nolint:gosec // far below 2^63
 		Lanes: records(tx, path, bucketLanes(), func(k, raw []byte) (queue.Lane, error) {
 			return exported(raw, fmt.Sprintf("lane of %q", k), func(l *queue.Lane) bool { return l.Job == string(k) })
 		}),

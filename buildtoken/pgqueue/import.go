@@ -57,7 +57,7 @@ func Import(ctx context.Context, opts Options, from queue.Records, beside Conten
 	if err := usable(ctx, conn); err != nil {
 		return Imported{}, err
 	}
-	i := importer{names: names, schema: opts.Schema, server: opts.Server, lanes: map[string]*imported{}, nextID: from.NextID}
+	i := importer{names: names, schema: opts.Schema, server: opts.Server, lanes: map[string]*imported{}, nextID: from.NextID, lastNotification: from.LastNotification}
 	done := false
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		if err := update(ctx, tx, names, opts.Schema, migrations); err != nil {
@@ -89,8 +89,10 @@ type importer struct {
 	server string
 	lanes  map[string]*imported
 	nextID int64
-	kib    int
-	sum    Imported
+	// lastNotification is the highest ID of a notification.
+	lastNotification int64
+	kib              int
+	sum              Imported
 	// refs are the references of the imported items, logs the logs of all builds.
 	refs []string
 	logs []log
@@ -292,7 +294,7 @@ func (i *importer) finish(ctx context.Context) error {
 			return err
 		}
 	}
-	if _, err := i.tx.Exec(ctx, i.names.in("select setval('queue.notification_ids', greatest((select max(id) from queue.notifications), 1))")); err != nil {
+	if _, err := i.tx.Exec(ctx, i.names.in("select setval('queue.notification_ids', greatest($1, 1), $1 > 0)"), i.lastNotification); err != nil {
 		return err
 	}
 	_, err := i.tx.Exec(ctx, i.names.in("analyze queue.items, queue.builds, queue.cancelled, queue.receipts, queue.summaries, queue.notifications, queue.lanes, queue.logs, queue.pieces, queue.uploads"))

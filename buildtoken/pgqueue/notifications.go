@@ -53,6 +53,17 @@ func notificationRow(n queue.Notification) ([]any, error) {
 // leasedSQL tells of a row n whether it is leased to a server that lives.
 const leasedSQL = "exists (select from queue.servers s where s.server = n.lease_server and s.epoch = n.lease_epoch and not s.released)"
 
+// giveUpOldestSQL makes room for one more notification that waits for a target, and drops
+// the oldest of those in the same channel that were settled before.
+const giveUpOldestSQL = `with given as (
+		update queue.notifications set state = 'given up', settled = $2, error = 'too many notifications were waiting for this target' where id in
+			(select id from queue.notifications n where target = $1 and state = 'waiting' and not ` + leasedSQL + ` order by id
+				limit (select greatest(count(*) - $3 + 1, 0) from queue.notifications where target = $1 and state = 'waiting'))
+		returning job
+	)
+	delete from queue.notifications where id in (select old.id from (select distinct job from given) g cross join lateral
+		(select id from queue.notifications where target = $1 and job = g.job and state <> 'waiting' order by settled desc, id desc offset $4 - 1) old)`
+
 // writeNotifications adds notifications. Each replaces those about an earlier state of the
 // same item, and the oldest one of a target for which too many wait is given up. One that
 // is being sent is left alone: it may have arrived already.
@@ -60,10 +71,7 @@ func (l *locked) writeNotifications(b *pgx.Batch) error {
 	for _, n := range l.notify {
 		b.Queue("delete from queue.notifications n where target = $1 and job = $2 and item = $3 and state = 'waiting' and not "+leasedSQL,
 			n.Target, n.Job, n.Item)
-		b.Queue(`update queue.notifications set state = 'given up', settled = $2, error = 'too many notifications were waiting for this target' where id in
-			(select id from queue.notifications n where target = $1 and state = 'waiting' and not `+leasedSQL+` order by id
-				limit (select greatest(count(*) - $3 + 1, 0) from queue.notifications where target = $1 and state = 'waiting'))`,
-			n.Target, n.At.UnixNano(), queue.MaxWaiting)
+		b.Queue(giveUpOldestSQL, n.Target, n.At.UnixNano(), queue.MaxWaiting, queue.KeepSettled)
 		b.Queue(`insert into queue.notifications (target, job, item, build, event, result, turn, at, state, next, until)
 			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
 			n.Target, n.Job, n.Item, n.Build, n.Event, n.Result, n.Turn, n.At.UnixNano(), n.State, n.Next.UnixNano(), n.Until.UnixNano())

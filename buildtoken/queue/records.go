@@ -6,8 +6,10 @@ import "iter"
 // sequence can be iterated once, and only while the queue that provides it allows it.
 // An error ends a sequence.
 type Records struct {
-	// NextID is the lowest ID that was never assigned to an item.
-	NextID int64
+	// NextID is the lowest ID that was never assigned to an item, LastNotification the highest
+	// that was ever assigned to a notification.
+	NextID           int64
+	LastNotification int64
 	// Lanes are sorted by job.
 	Lanes iter.Seq2[Lane, error]
 	// Items are queued; Builds are running or have ended.
