@@ -45,8 +45,11 @@ func wired(t *testing.T, server *pgtest.Server, timeout time.Duration) (*pgqueue
 	w := newWire(t, parsed.Query().Get("host"))
 	// One connection: who asks what became of a commit must let go of the one that was lost.
 	behind := "postgres:///postgres?user=buildtoken&pool_max_conns=1&host=" + w.dir
-	q := open(t, pgqueue.Options{URL: behind, Schema: pgtest.Schema(t, server.URL()), Timeout: timeout, Log: zap.NewNop()})
-	return q, w
+	schema := pgtest.Schema(t, server.URL())
+	if err := open(t, pgqueue.Options{URL: behind, Schema: schema, Log: zap.NewNop()}).Close(); err != nil { // makes the tables, without a short timeout
+		t.Fatal(err)
+	}
+	return open(t, pgqueue.Options{URL: behind, Schema: schema, Timeout: timeout, Log: zap.NewNop()}), w
 }
 
 // operation is a verb whose connection is cut. prepare returns what it is called
@@ -249,7 +252,7 @@ func TestUnknownCommitIsNoSuccess(t *testing.T) {
 	for _, op := range operations() {
 		t.Run(op.name, func(t *testing.T) {
 			t.Parallel()
-			q, w := wired(t, server, time.Second)
+			q, w := wired(t, server, 3*time.Second)
 			for n := 0; ; n++ {
 				job := fmt.Sprintf("job-%d", n)
 				op.prepare(t, q, job)
