@@ -19,7 +19,7 @@ import (
 
 // once marks a trigger with a key.
 func once(key string) func(*buildtoken.Trigger) {
-	return func(t *buildtoken.Trigger) { t.Once = &key }
+	return func(t *buildtoken.Trigger) { t.IdempotencyKey = &key }
 }
 
 func TestTriggerWithAKeyIsAnsweredAsTheFirstTime(t *testing.T) {

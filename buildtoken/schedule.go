@@ -21,8 +21,8 @@ import (
 func (c *Controller) schedule(ctx context.Context, now time.Time, j *definition.Compiled, t Trigger, opened token.Token, values []job.Value, delay time.Duration, cause queue.Cause) (Outcome, error) {
 	out := Outcome{Job: j.FullName}
 	r := queue.Request{Job: j.FullName, Digest: c.vault.Digest(values), Delay: delay, Cause: cause, Root: t.Root, Trace: t.Trace, Solo: j.Coalesce == job.Never}
-	if t.Once != nil {
-		once := c.vault.DigestIdempotencyKey(*t.Once, clientOf(t, opened)...)
+	if t.IdempotencyKey != nil {
+		once := c.vault.DigestIdempotencyKey(*t.IdempotencyKey, clientOf(t, opened)...)
 		r.Key, r.AnyValues = &once, t.Webhook != ""
 	}
 	if hasFiles(values) {

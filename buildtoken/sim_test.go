@@ -425,7 +425,7 @@ func (w *world) triggers(n int) {
 			outs[i], errs[i] = w.c.Trigger(w.t.Context(), w.def, ask(a.job, values("V", a.value), delayed(a.delay.String()), func(t *buildtoken.Trigger) {
 				t.Cause = &a.note
 				if a.key != "" {
-					t.Once = &a.key
+					t.IdempotencyKey = &a.key
 				}
 			}))
 		})

@@ -15,8 +15,8 @@ import (
 // JobStats counts what happened to one job since the process started.
 type JobStats struct {
 	Job string
-	// Created, Joined, Repeated and Refused count triggers; a refused one that
-	// named no known job is not counted here.
+	// Created, Joined, Repeated and Refused count triggers. Refused triggers of
+	// unknown jobs are not counted here.
 	Created, Joined, Repeated, Refused uint64
 	// Results counts ended builds.
 	Results map[queue.Result]uint64
@@ -24,13 +24,13 @@ type JobStats struct {
 
 // Stats counts what happened since the process started.
 type Stats struct {
-	// Jobs are sorted by name; only jobs of a configuration get in.
+	// Jobs are sorted by name. Only configured jobs are counted.
 	Jobs []JobStats
 	// Refused counts refused triggers by reason: unknown, throttled, token, policy, full, storage, other.
 	Refused map[string]uint64
 }
 
-// stats is the counter behind [Stats].
+// stats holds the counters of [Stats].
 type stats struct {
 	// mu guards the following.
 	mu      sync.Mutex
@@ -38,7 +38,7 @@ type stats struct {
 	refused map[string]uint64
 }
 
-// of returns the counters of a job. The caller holds mu.
+// of returns the counters of a job. The caller must hold mu.
 func (s *stats) of(full string) *JobStats {
 	if s.jobs == nil {
 		s.jobs = map[string]*JobStats{}

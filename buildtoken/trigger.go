@@ -17,36 +17,36 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
-// Errors of [Controller.Trigger], besides those of packages token, job,
-// policy and queue. Each may come wrapped.
+// Errors of [Controller.Trigger], in addition to those of packages definition,
+// token, job, policy and queue.
 var (
-	// ErrNeedsPost says that a caller without a token must use POST.
+	// ErrNeedsPost is returned to a caller without a token that does not use POST.
 	ErrNeedsPost = errors.New("buildtoken: without a token this needs POST")
-	// ErrNotBuildable says that the job is disabled.
+	// ErrNotBuildable is returned if the job is disabled.
 	ErrNotBuildable = errors.New("is not buildable")
 	// ErrTakesParameters and ErrTakesNoParameters name the endpoint to use.
 	ErrTakesParameters   = errors.New("use buildWithParameters for this job since it takes parameters")
 	ErrTakesNoParameters = errors.New("use build for this job since it takes no parameters")
-	// ErrNotPollable says that the job has nothing to poll with.
+	// ErrNotPollable is returned if the job has no poller.
 	ErrNotPollable = errors.New("is not configured to poll")
-	// ErrNotGranted says that the token is right, but does not open this.
+	// ErrNotGranted is returned when the token is valid but lacks the required grant.
 	ErrNotGranted = errors.New("buildtoken: not granted to the token")
 	// ErrUpload is returned when an uploaded file could not be stored.
 	ErrUpload = errors.New("buildtoken: upload")
 )
 
-// ThrottledError says that a client showed too many wrong tokens for a job.
+// ThrottledError is returned to a client that showed too many wrong tokens.
 type ThrottledError struct {
 	// Wait is how long the client should wait.
 	Wait time.Duration
 }
 
-// Error says how long to wait.
+// Error returns a text with the time to wait.
 func (e *ThrottledError) Error() string {
 	return fmt.Sprintf("buildtoken: too many wrong tokens, wait %v", e.Wait.Round(time.Second))
 }
 
-// Action is what a trigger asks for.
+// Action is what a trigger requests.
 type Action string
 
 // The actions.
@@ -56,37 +56,38 @@ const (
 	Polling             Action = "polling"
 )
 
-// Upload is a file that came with a trigger.
+// Upload is a file of a trigger.
 type Upload struct {
-	// Name is the name that the client gave, Size its length in bytes.
+	// Name is the name that the client sent, Size the length in bytes.
 	Name string
 	Size int64
 	// Open opens the content. It is called at most once, after the trigger was allowed.
 	Open func() (io.ReadCloser, error)
 }
 
-// Trigger asks for a build or a poll.
+// Trigger is a request for a build or a poll.
 type Trigger struct {
 	definition.Caller
 	Action Action
-	// Job is the full name as it came.
+	// Job is the full name as in the request.
 	Job string
-	// Root is the URL under which the trigger came; it ends with a slash.
+	// Root is the URL of the site for the client; it ends with a slash.
 	Root string
-	// Delay is the text of the delay, nil if there was none.
+	// Delay is the text of the delay; nil if there is none.
 	Delay *string
-	// Cause is the text of the cause, nil if there was none.
+	// Cause is the text of the cause; nil if there is none.
 	Cause *string
 	// Values and Files are the parameters, by name; others are ignored.
 	Values map[string][]string
 	Files  map[string]Upload
-	// Once, if not nil, says that a trigger of the job by the same token or user
-	// that gives the same text within [queue.KeepReceipts] is this one, coming again.
-	Once *string
-	// AnyKind takes parameters or not, whatever the job has: endpoints that
-	// Jenkins itself has are not strict about it.
+	// IdempotencyKey, if not nil, identifies the trigger: another one of the job by
+	// the same token or user with the same key, within [queue.KeepReceipts], is a
+	// repetition of this one.
+	IdempotencyKey *string
+	// AnyKind accepts a trigger with or without parameters, whatever the job has.
+	// Jenkins' own endpoints do not insist on the right one.
 	AnyKind bool
-	// UserMayTrigger lets a user trigger a job that no token opens.
+	// UserMayTrigger allows a user to trigger a job without tokens.
 	UserMayTrigger bool
 	// Webhook is the name of the webhook that verified the delivery which the
 	// trigger came from. If it is not empty, no token is needed and no wrong tokens
@@ -94,15 +95,15 @@ type Trigger struct {
 	Webhook string
 }
 
-// Outcome is what became of a trigger that was accepted.
+// Outcome is the result of an accepted trigger.
 type Outcome struct {
-	// Item is the queued item, durable. It is empty after a poll; if the trigger
-	// was Repeated, only its ID and Job are set.
+	// Item is the queued item, which is durable. It is empty after a poll. If the
+	// trigger was Repeated, only its ID and Job are set.
 	Item queue.Item
-	// Created tells a new item from one that was joined.
+	// Created reports whether the item is new; otherwise the trigger joined it.
 	Created bool
-	// Repeated says that this is the answer to an earlier trigger, with the same
-	// [Trigger.Once]; nothing was queued now, and the item may be gone.
+	// Repeated reports whether this is the outcome of an earlier trigger with the
+	// same IdempotencyKey. Nothing was queued now, and the item may be gone.
 	Repeated bool
 	// Job is the job's full name.
 	Job string
@@ -111,9 +112,9 @@ type Outcome struct {
 }
 
 // Trigger checks a trigger and queues a build. The order of the checks decides
-// what the caller may learn: whether the job exists at all comes first and
-// looks the same for all the ways in which it doesn't; anything about the job
-// itself comes after the token.
+// what the caller can learn. Whether the job exists is checked first, and all
+// ways in which it does not exist look the same. Everything else about the job is
+// checked after the token.
 func (c *Controller) Trigger(ctx context.Context, d *definition.Site, t Trigger) (Outcome, error) {
 	now := time.Now()
 	out, tokenName, err := c.trigger(ctx, now, d, t)
@@ -172,10 +173,11 @@ func (c *Controller) authorize(ctx context.Context, now time.Time, d *definition
 		}
 		return token.Token{}, nil, err
 	}
-	if wait > 0 && !c.wrong.Remembers(now, by.Remote, by.Secret.Digest()) {
+	opened, err := j.Tokens.Check(now, by.Secret)
+	// The same work for a right token and a wrong one, whose digest is zero here.
+	if wait > 0 && !c.wrong.Remembers(now, by.Remote, opened.Digest) {
 		return token.Token{}, nil, &ThrottledError{Wait: wait}
 	}
-	opened, err := j.Tokens.Check(now, by.Secret)
 	if err != nil {
 		if errors.Is(err, token.ErrMissing) { // an empty token was presented: that is a wrong one
 			err = token.ErrMismatch
@@ -190,7 +192,7 @@ func (c *Controller) authorize(ctx context.Context, now time.Time, d *definition
 	return opened, j.RulesFor(opened), nil
 }
 
-// accept checks what was asked for, and queues it.
+// accept checks the request of an authorized caller, and queues the build.
 func (c *Controller) accept(ctx context.Context, now time.Time, j *definition.Compiled, t Trigger, opened token.Token, rules []*policy.Policy) (Outcome, error) {
 	out := Outcome{Job: j.FullName}
 	switch {
@@ -269,7 +271,7 @@ func decide(ctx context.Context, rules []*policy.Policy, in *policy.Input) error
 	return nil
 }
 
-// texts are the parameters as rules see them.
+// texts returns the parameters as rules see them.
 func texts(values []job.Value) map[string]string {
 	m := make(map[string]string, len(values))
 	for _, v := range values {
@@ -286,7 +288,7 @@ func causeOf(t Trigger, opened token.Token) queue.Cause {
 	if t.Remote.IsValid() {
 		cause.Addr = t.Remote.Unmap().String()
 	}
-	// A rule may let in who has no name; then the address is what is known.
+	// A rule can admit a caller without a name; then only the address is known.
 	if !t.Presented && t.User != "" {
 		cause = queue.Cause{Kind: queue.CauseUser, User: t.User}
 	}
@@ -299,8 +301,8 @@ func causeOf(t Trigger, opened token.Token) queue.Cause {
 	return cause
 }
 
-// logRefused tells the operator why a trigger was refused; the caller learns
-// less. A client that was told to wait is not worth a line each time.
+// logRefused logs why a trigger was refused, in more detail than the answer. A
+// throttled client is logged for debugging only.
 func (c *Controller) logRefused(t Trigger, tokenName string, err error) {
 	level := zap.InfoLevel
 	_, throttled := errors.AsType[*ThrottledError](err)

@@ -6,24 +6,24 @@ import (
 	"fmt"
 )
 
-// Keeper keeps logs where every server can read them. job is the full name. A
-// build that is not there is queue.ErrNotFound, one that may not write any more
-// queue.ErrNotRunning.
+// Keeper keeps logs where every server can read them. job is the full name. An
+// unknown build is [queue.ErrNotFound]; one that cannot write any more is
+// [queue.ErrNotRunning].
 type Keeper interface {
-	// AppendLog adds p to the log of a running build if that ends at offset, and says where it ends then. With the last
-	// piece, which may be empty, it is complete, and then it is durable.
+	// AppendLog appends p to the log of a running build if the log ends at offset, and returns where it ends then. The
+	// last piece, which can be empty, completes the log and makes it durable.
 	AppendLog(ctx context.Context, job string, number, offset int64, p []byte, last bool) (size int64, err error)
-	// LogState says how long a log is and whether that is all. Of a build that has just been started it is empty.
+	// LogState returns the length of a log and whether it is complete. The log of a build that was just started is empty.
 	LogState(ctx context.Context, job string, number int64) (size int64, complete bool, err error)
-	// ReadLog reads what there is from offset on, at most len(p) bytes.
+	// ReadLog reads at most len(p) bytes from offset on, as far as there are any.
 	ReadLog(ctx context.Context, job string, number, offset int64, p []byte) (int, error)
 	// DropLogs drops the logs of builds with lower numbers, which are not on record any more.
 	DropLogs(ctx context.Context, job string, below int64) error
 }
 
-// Ship copies a log of this server to the keeper, as it grows, and returns when all of it is there. It goes on where
-// the keeper's copy ends, so after an error it may be called again, also when it is not known what became of the last
-// piece. With complete, that is all: the copy is complete then. ctx is also that of the calls to the keeper.
+// Ship copies a log of this server to the keeper while it grows, and returns when the keeper has all of it. It starts
+// where the keeper's copy ends, so after an error it can be called again, even if it is unknown whether the last piece
+// was stored. With complete, it also completes the copy. ctx is passed to the keeper.
 func Ship(ctx context.Context, to Keeper, r *Reader, job string, number int64, complete bool) error {
 	offset, done, err := to.LogState(ctx, job, number)
 	if err != nil || done {
@@ -53,11 +53,11 @@ func Ship(ctx context.Context, to Keeper, r *Reader, job string, number int64, c
 	}
 }
 
-// errShort says that the file of a log was cut short behind our back.
+// errShort is returned if another program has truncated the file of a log.
 var errShort = errors.New("console: the file is shorter than what was read from it before")
 
-// elsewhereError says that the keeper's copy does not end where it was thought
-// to: a piece got there although it was not known, or is gone again.
+// elsewhereError is returned if the keeper's copy ends at another offset than
+// expected: a piece was stored in spite of an error, or is gone again.
 type elsewhereError struct{ size int64 }
 
 func (e *elsewhereError) Error() string { return fmt.Sprintf("the log ends at %d", e.size) }

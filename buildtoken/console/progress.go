@@ -8,13 +8,13 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/watch"
 )
 
-// progress is how far a log has come; its writer and its readers share it.
+// progress is the state of a log, which its writer and its readers share.
 type progress struct {
 	changed watch.Signal // the log has grown, or is complete
 	ended   watch.Signal // the log is complete
 
 	mu sync.Mutex // mu guards the following
-	// size is how many bytes of the file may be read.
+	// size is how many bytes of the file can be read.
 	size int64
 	// complete means that no more will come.
 	complete bool
@@ -41,7 +41,7 @@ func (p *progress) end() {
 	p.ended.Notify()
 }
 
-// set says how far the log has come, if that is not known otherwise.
+// set records the state of a log that is written elsewhere.
 func (p *progress) set(size int64, complete bool) {
 	p.mu.Lock()
 	if size != p.size {
@@ -54,14 +54,14 @@ func (p *progress) set(size int64, complete bool) {
 	}
 }
 
-// next is the state, and what is closed at the next change of it.
+// next returns the state, and a channel that is closed at its next change.
 func (p *progress) next() (size int64, complete bool, changed <-chan struct{}) {
 	changed = p.changed.Next()
 	size, complete = p.state()
 	return size, complete, changed
 }
 
-// wait returns when there is more than offset, when no more will come, or with the cause when ctx ends.
+// wait blocks until the log is longer than offset or complete. If ctx ends first, it returns the cause.
 func (p *progress) wait(ctx context.Context, offset int64) (size int64, complete bool, err error) {
 	for {
 		size, complete, changed := p.next()
@@ -76,8 +76,7 @@ func (p *progress) wait(ctx context.Context, offset int64) (size int64, complete
 	}
 }
 
-// settle returns after d, whatever is written meanwhile, but at once when no more will come or ctx ends. It says whether
-// ctx goes on.
+// settle sleeps for d, or until the log is complete or ctx ends. It reports whether ctx has not ended.
 func (p *progress) settle(ctx context.Context, d time.Duration) bool {
 	ended := p.ended.Next()
 	if _, complete := p.state(); complete {

@@ -9,17 +9,17 @@ import (
 	"time"
 )
 
-// settling is how long a follower that was just given something lets the log grow. Hundreds of them would be busy with
-// nothing else if each was given every line of a busy build on its own; nobody reads faster than four times a second.
+// settling is how long a follower that has just received output lets the log grow. Hundreds of followers would keep the
+// server busy if each received every line of a busy build separately. Four times a second is enough for readers.
 const settling = 250 * time.Millisecond
 
-// Reader reads one log, live or complete. Offsets and sizes are in bytes of the log, wherever it is kept. Its methods
-// may be called at the same time, Close last. Open one with [Store.Open] or [Shared.Open].
+// Reader reads one log, live or complete. Offsets and sizes are in bytes of the log, wherever it is kept. All methods
+// except Close are safe for concurrent use. [Store.Open] and [Shared.Open] return a Reader.
 type Reader struct{ from source }
 
-// source is where a log is kept.
+// source is the place of a log.
 type source interface {
-	// ReadAt is only asked for what state has said is there.
+	// ReadAt is called only for offsets below the size that state returned.
 	io.ReaderAt
 	io.Closer
 	state() (size int64, complete bool)
@@ -33,7 +33,7 @@ type local struct {
 	*progress
 }
 
-// ReadAt is [io.ReaderAt] over what was written so far: at the end it gives [io.EOF], even if more will come.
+// ReadAt implements [io.ReaderAt]. At the current end of the log it returns [io.EOF], even if the log is live.
 func (r *Reader) ReadAt(p []byte, offset int64) (int, error) {
 	if offset < 0 {
 		return 0, fmt.Errorf("console: read at %d: negative offset", offset)
@@ -58,42 +58,42 @@ func (r *Reader) Size() int64 {
 	return size
 }
 
-// Complete reports whether no more will come. Ask it before [Reader.Size] if both matter: the size of a complete log
-// does not change any more. [Reader.Wait] gives both of one instant.
+// Complete reports whether the log is complete. If both matter, call it before [Reader.Size]: the size of a complete log
+// does not change any more. [Reader.Wait] returns both for one instant.
 func (r *Reader) Complete() bool {
 	_, complete := r.from.state()
 	return complete
 }
 
-// Shared reports whether the log is read where other servers write it. Until it is complete, an offset behind its end
-// may be one that such a server gave, which knows more.
+// Shared reports whether the log is written by other servers. Until it is complete, an offset behind its end can come
+// from such a server, which has more of the log.
 func (r *Reader) Shared() bool {
 	_, is := r.from.(*shared)
 	return is
 }
 
-// Wait returns when the log is longer than offset or complete, with both facts of one instant, or when ctx ends, with
-// its cause. It costs nothing while it waits, also with hundreds of callers. An offset of -1 returns at once.
+// Wait blocks until the log is longer than offset or complete, and returns both for one instant. If ctx ends first, it
+// returns the cause. It does not poll. An offset of -1 returns at once.
 func (r *Reader) Wait(ctx context.Context, offset int64) (size int64, complete bool, err error) {
 	return r.from.wait(ctx, offset)
 }
 
-// Settle lets the log grow for a moment after what was there has been given to somebody, so that what comes then can be
-// given at once. It returns early when the log is complete or ctx ends, and says whether ctx goes on: if not, what the log
-// has now is the last that was held back.
+// Settle lets the log grow for a moment after a reader has received output, so that the next output is sent in one
+// piece. It returns early when the log is complete or ctx ends, and reports whether ctx has not ended: if it has, the
+// output up to now is the last that was held back.
 func (r *Reader) Settle(ctx context.Context) bool { return r.from.settle(ctx, settling) }
 
-// Close releases the file or what is in memory. It does not wake who is in [Reader.Wait]; their context does.
+// Close releases the file or the memory. It does not interrupt [Reader.Wait].
 func (r *Reader) Close() error { return r.from.Close() }
 
-// Follow gives write all bytes of the log from offset on, in order, as they come, until the log is complete and all of
-// it was given. It returns the offset behind the last byte that write took without an error, to go on from later.
+// Follow calls write with all bytes of the log from offset on, in order, as they are written, until the log is complete.
+// It returns the offset behind the last byte that write accepted, from which a later call can continue.
 //
-// What comes after a silence is given at once, and what a build writes without a pause four times a second. The end of
-// the log is never held back, and when ctx ends, write is still given what was.
+// Output after a pause is passed on at once, continuous output four times a second. The end of the log is never held
+// back; if ctx ends, what was held back is still passed on.
 //
-// A negative offset means 0; with one behind the end nothing is given until the log is longer than that. Follow ends
-// early with the error of write, of the disk, or the cause of ctx. The slice is only good until write returns.
+// A negative offset means 0. With an offset behind the end, Follow waits until the log is longer. It ends early with the
+// error of write, of the disk, or the cause of ctx. The slice is valid only until write returns.
 func Follow(ctx context.Context, r *Reader, offset int64, write func([]byte) error) (int64, error) {
 	offset = max(offset, 0)
 	buf := make([]byte, 32<<10)
@@ -108,7 +108,7 @@ func Follow(ctx context.Context, r *Reader, offset int64, write func([]byte) err
 			}
 			n, err := r.ReadAt(buf[:min(int64(len(buf)), size-offset)], offset)
 			if n == 0 && err != nil {
-				if errors.Is(err, io.EOF) { // somebody cut the file short behind our back
+				if errors.Is(err, io.EOF) { // another program has truncated the file
 					err = io.ErrUnexpectedEOF
 				}
 				return offset, fmt.Errorf("console: follow: %w", err)

@@ -14,16 +14,15 @@ import (
 )
 
 const (
-	// pollEvery is how often a log of another server is looked at while somebody waits for more of it and nobody has
-	// told that there is more.
+	// pollEvery is how often the state of a log of another server is read while it has waiters and no notice arrives.
 	pollEvery = 500 * time.Millisecond
-	// blockSize is how much of a log is read from the keeper at a time, and keepBlocks how much of one log is kept in
-	// memory while it has readers: those at the end of a live log all want the same.
+	// blockSize is how many bytes of a log are read from the keeper at a time. keepBlocks is how many blocks of one log
+	// are kept in memory while it has readers: those at the end of a live log all need the same.
 	blockSize  = 128 << 10
 	keepBlocks = 8
 )
 
-// Shared has the logs of all servers. All methods may be called at the same time.
+// Shared reads the logs of all servers. All methods are safe for concurrent use.
 type Shared struct {
 	keeper Keeper
 
@@ -32,11 +31,11 @@ type Shared struct {
 	tails map[key]*tail
 }
 
-// NewShared returns the logs that a keeper has.
+// NewShared returns the logs of a keeper.
 func NewShared(keeper Keeper) *Shared { return &Shared{keeper: keeper, tails: map[key]*tail{}} }
 
-// Open returns a reader of a log, live or complete, or [ErrNotFound]. job is the full name. However many readers a log
-// has, the keeper is asked once for what is new. The caller closes the reader.
+// Open returns a reader of a log, live or complete, or [ErrNotFound]. job is the full name. New output is read from the
+// keeper once, however many readers a log has. The caller must close the reader.
 func (s *Shared) Open(ctx context.Context, job string, number int64) (*Reader, error) {
 	k := key{job, number}
 	s.mu.Lock()
@@ -64,7 +63,7 @@ func (s *Shared) leave(t *tail) {
 	}
 }
 
-// Wake has those look who wait for more of the logs of some jobs.
+// Wake wakes the waiters of the logs of some jobs.
 func (s *Shared) Wake(jobs ...string) {
 	if len(jobs) == 0 {
 		return
@@ -78,7 +77,7 @@ func (s *Shared) Wake(jobs ...string) {
 	}
 }
 
-// WakeAll has all look who wait.
+// WakeAll wakes all waiters.
 func (s *Shared) WakeAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -87,7 +86,7 @@ func (s *Shared) WakeAll() {
 	}
 }
 
-// shared is the place of one reader at a tail.
+// shared is one reader of a tail.
 type shared struct {
 	*tail
 	leave func()
@@ -99,38 +98,38 @@ func (s *shared) Close() error {
 	return nil
 }
 
-// tail is a log of the keeper with all who read it here.
+// tail is a log of the keeper, shared by its readers on this server.
 type tail struct {
 	progress
 	keeper Keeper
 	key    key
-	// readers is the Shared's.
+	// readers is guarded by the mu of Shared.
 	readers int
-	// stale says that there may be more than progress says.
+	// stale is set when the log can be longer than progress.
 	stale atomic.Bool
 
-	// asking is held by the one who asks how long the log is.
+	// asking is held while the state of the log is read from the keeper.
 	asking sync.Mutex
 	asked  time.Time
 
 	reading sync.Mutex // reading guards the following
-	// blocks are parts of the log, that which was used last at the end.
+	// blocks are parts of the log, the most recently used one last.
 	blocks []block
 }
 
-// block is a part of a log, as far as it has been read. What is there never changes.
+// block is a part of a log, as far as it has been read. Its bytes never change.
 type block struct {
 	at    int64
 	bytes []byte
 }
 
-// poke has all look who wait.
+// poke wakes all waiters.
 func (t *tail) poke() {
 	t.stale.Store(true)
 	t.changed.Notify()
 }
 
-// refresh asks how long the log is, unless somebody else has just done it.
+// refresh reads the state of the log from the keeper, unless another reader has just done so.
 func (t *tail) refresh(ctx context.Context) error {
 	t.asking.Lock()
 	defer t.asking.Unlock()
@@ -146,13 +145,13 @@ func (t *tail) refresh(ctx context.Context) error {
 		return err
 	}
 	if before, _ := t.state(); size < before {
-		t.forget() // what comes there may be something else
+		t.forget() // the bytes behind it can differ from now on
 	}
 	t.set(size, complete)
 	return nil
 }
 
-// overdue says whether nobody has asked for a while.
+// overdue reports whether the state has not been read for a while.
 func (t *tail) overdue() bool {
 	t.asking.Lock()
 	defer t.asking.Unlock()
@@ -181,7 +180,7 @@ func (t *tail) wait(ctx context.Context, offset int64) (size int64, complete boo
 		if err := t.refresh(ctx); errors.Is(err, ErrNotFound) {
 			t.end() // the build was dropped, and its log with it
 		}
-		// After another error, such as that of a database which is away for a moment, the next poll asks again.
+		// After another error, such as an interruption of the database, the next poll tries again.
 	}
 }
 
@@ -201,7 +200,7 @@ func (t *tail) ReadAt(p []byte, offset int64) (int, error) {
 	}
 }
 
-// part gives bytes from offset on: up to most, not beyond the block they are in, none if there are none.
+// part returns bytes from offset on: at most most, not beyond their block, and none at the end.
 func (t *tail) part(offset int64, most int) ([]byte, error) {
 	at := offset - offset%blockSize
 	from := int(offset - at)

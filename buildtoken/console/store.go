@@ -14,10 +14,10 @@ import (
 // ErrNotFound means that there is no log of that build.
 var ErrNotFound = errors.New("console: log not found")
 
-// ErrLive means that the log is still being written, so nothing may be appended beside its writer.
+// ErrLive is returned if the log is still being written.
 var ErrLive = errors.New("console: log is being written")
 
-// Store knows the logs below one directory. All methods may be called at the same time.
+// Store holds the logs below one directory. All methods are safe for concurrent use.
 //
 // The job argument of its methods is one path element that is safe on this file system; the caller makes it from the
 // job's full name. Build numbers are positive.
@@ -98,9 +98,9 @@ func (s *Store) release(k key) {
 	delete(s.live, k)
 }
 
-// Append adds whole lines to the end of a log that nobody writes any more; it is for a build that was lost in a crash.
+// Append appends whole lines to a log that is not live, for a build that was lost in a crash.
 // The lines start on a line of their own, whatever the build wrote last. If the crash came before the log was made, it
-// is made now. A log that is being written gives [ErrLive]. Readers that were opened before do not see the new lines.
+// is created now. A live log is [ErrLive]. Readers that were opened before do not see the new lines.
 func (s *Store) Append(job string, number int64, lines ...string) error {
 	path, err := s.path(job, number)
 	if err != nil {
@@ -160,8 +160,8 @@ func (s *Store) Open(job string, number int64) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The file first: who finds one that is not live afterwards knows that its writer is gone, not that it is still to
-	// come, because Create makes the file and the entry under one lock.
+	// The file first: if it is not live afterwards, its writer is gone, because Create makes the file and the entry
+	// under one lock.
 	f, err := os.Open(path) //nolint:gosec // path checks its parts
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open log %d of %q: %w", number, job, ErrNotFound)

@@ -10,8 +10,8 @@ import (
 	"unicode/utf8"
 )
 
-// Writer writes the log of one running build. Its methods may be called at the same time; what two calls write is never
-// mixed. Make one with [Store.Create].
+// Writer writes the log of one running build. Its methods are safe for concurrent use; the output of two calls is never
+// mixed. [Store.Create] returns a Writer.
 type Writer struct {
 	progress *progress
 	limit    int64
@@ -20,15 +20,15 @@ type Writer struct {
 	mu sync.Mutex // mu guards the following
 	// file is the log; nil after Close.
 	file file
-	// output counts the bytes of the build that were kept, our own lines apart.
+	// output counts the bytes of the build that were kept, without our own lines.
 	output int64
 	// full is set with the first byte that was dropped.
 	full bool
-	// tail has the first bytes of a UTF-8 sequence that the output ended in the middle of.
+	// tail holds the first bytes of an incomplete UTF-8 sequence at the end of the output.
 	tail []byte
 	// midLine means that the last byte is not the end of a line.
 	midLine bool
-	// lost counts bytes the disk did not take, since it last took any.
+	// lost counts the bytes that could not be written since the last successful write.
 	lost int64
 	// err is the first error of the disk.
 	err error
@@ -40,12 +40,12 @@ type file interface {
 	Sync() error
 }
 
-// Write adds output of the build; readers see it at once. It takes all of p, always, and gives no error that a build
-// could trip over, except [os.ErrClosed] after [Writer.Close]:
+// Write appends output of the build; readers see it at once. It always accepts all of p, so that a problem with the log
+// does not fail a build; only after [Writer.Close] it returns [os.ErrClosed].
 //
-// Past the limit, output is dropped, and one line says so. A UTF-8 sequence is kept whole or dropped whole, so up to
-// three bytes more than the limit may be kept. Bytes that the disk refused are gone; when it takes bytes again, a line
-// says how many, and Close gives the error.
+// Output beyond the limit is dropped, and one line in the log says so. A UTF-8 sequence is kept or dropped as a whole,
+// so up to three bytes more than the limit can be kept. Bytes that could not be written to the disk are lost; a line in
+// the log gives their number after the next successful write, and Close returns the error.
 func (w *Writer) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -69,9 +69,8 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Line adds one line of our own, also past the limit. It starts on a new line, whatever the build wrote last. A line
-// break inside text becomes a space, so that text from outside cannot pass for a line of ours. After Close it does
-// nothing.
+// Line appends one line of our own, also beyond the limit. It starts on a new line, whatever the build wrote last. A line
+// break inside text becomes a space, so that text from outside cannot imitate our lines. After Close it does nothing.
 func (w *Writer) Line(text string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -80,8 +79,8 @@ func (w *Writer) Line(text string) {
 	}
 }
 
-// Close ends the log: the file is synced to the disk and the readers are told that no more will come. It gives the
-// first error of the disk in the whole life of the log. A second Close does nothing.
+// Close syncs the file to the disk and completes the log. It returns the first error of the disk in the life of the log.
+// A second Close does nothing.
 func (w *Writer) Close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -101,7 +100,7 @@ func (w *Writer) Close() error {
 	return nil
 }
 
-// line is Line for who holds mu.
+// line is Line for callers that hold mu.
 func (w *Writer) line(text string) {
 	text = oneLine(text)
 	if w.midLine {
@@ -110,7 +109,7 @@ func (w *Writer) line(text string) {
 	w.put([]byte(text))
 }
 
-// put writes what was decided to be written. The caller holds mu.
+// put writes p. The caller must hold mu.
 func (w *Writer) put(p []byte) {
 	if len(p) == 0 {
 		return
@@ -132,7 +131,7 @@ func (w *Writer) put(p []byte) {
 	}
 }
 
-// sayLost tells readers that bytes are missing here, and reports whether the disk took that.
+// sayLost writes a line about bytes that are missing here, and reports whether that succeeded.
 func (w *Writer) sayLost() bool {
 	text := fmt.Sprintf("[%d bytes are missing here: %v]\n", w.lost, w.err)
 	if w.midLine {
@@ -155,8 +154,8 @@ func oneLine(text string) string {
 	return strings.NewReplacer("\r\n", " ", "\n", " ", "\r", " ").Replace(text) + "\n"
 }
 
-// room returns how many bytes of p may be kept if left bytes may: all of p, or a cut that splits no UTF-8 sequence. A
-// sequence that began in tail is finished even if that takes up to three bytes too many, because its beginning is in
+// room returns how many bytes of p to keep within left bytes: all of p, or a part that splits no UTF-8 sequence. A
+// sequence that began in tail is completed even if that takes up to three bytes too many, because its beginning is in
 // the log already.
 func room(tail, p []byte, left int64) int {
 	if int64(len(p)) <= left {

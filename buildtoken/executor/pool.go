@@ -30,17 +30,16 @@ func (cutOff) Error() string { return "the server was cut off from the queue" }
 // Is reports whether target is [runner.ErrDetached].
 func (cutOff) Is(target error) bool { return target == runner.ErrDetached }
 
-// StoppedError is the cause with which a build is stopped that somebody asked
-// to stop.
+// StoppedError is the cause with which a build is stopped on request.
 type StoppedError struct {
-	// By says who asked, as "user alice".
+	// By names the person or token that requested it, as "user alice".
 	By string
 }
 
-// Error says who asked.
+// Error returns the reason with that name.
 func (e *StoppedError) Error() string { return "stopped by " + e.By }
 
-// Queue is what the executors need of the queue. Its contract is that of
+// Queue is what the executors need of a queue. Its contract is that of package
 // queuetest.
 type Queue interface {
 	Claim(ctx context.Context, now time.Time, node queue.Node, executors []int) ([]queue.Build, time.Time, error)
@@ -49,21 +48,21 @@ type Queue interface {
 	Changed() <-chan struct{}
 }
 
-// Prepare gives what runs a build that was just claimed. It must not wait: no
-// other build starts meanwhile, and [Pool.Resize] does not return. So what it takes
-// from a configuration is of the one under which the build was claimed.
+// Prepare returns the function that runs a build, which was claimed just now. It
+// must not block: meanwhile no other build starts and [Pool.Resize] does not
+// return. So it can read the configuration under which the build was claimed.
 type Prepare func(b queue.Build) Run
 
 // Run runs one build to its end. When ctx ends, it stops the build and returns
-// Aborted; the cause of ctx says why. It must return only when nothing of the
-// build is left. An empty result means that the build goes on elsewhere and is
+// Aborted; the cause of ctx is the reason. It must return only when nothing of
+// the build is left. An empty result means that the build goes on elsewhere and is
 // resumed after a restart: its end is not recorded.
 type Run func(ctx context.Context) (queue.Result, string)
 
-// Options say how to start a pool.
+// Options configure a [Pool].
 type Options struct {
-	// Node is this server. It is asked for whenever builds could start, because
-	// labels may change. Nil is a node without name and labels.
+	// Node returns this server. It is called whenever builds could start, because
+	// labels can change. Nil means a node without name and labels.
 	Node func() queue.Node
 	// Executors is how many builds run at once; 0 runs none until [Pool.Resize].
 	Executors int
@@ -72,22 +71,21 @@ type Options struct {
 	// Ended, if set, is called after a build's end was recorded, by the
 	// goroutine of that build.
 	Ended func(ctx context.Context, b queue.Build)
-	// Log is asked for a logger whenever there is something to say, because a
-	// pool lives longer than a configuration does. It hears of what could not
-	// be recorded. Nil is silent.
+	// Log returns the logger to use now. It is called for each message, because a
+	// pool lives longer than a configuration. Nil discards.
 	Log func() *zap.Logger
 }
 
-// retryAfter is how long the pool waits after the queue answered an error.
+// retryAfter is how long the pool waits after an error of the queue.
 const retryAfter = time.Second
 
-// maxSleep bounds how long the pool sleeps while something waits for its due
-// instant. Due instants are of the wall clock, which may be set, as on a
-// machine without a battery that learns the time a while after its start; a
-// timer does not notice that.
+// maxSleep bounds how long the pool sleeps while an item waits for its due
+// instant. Due instants are wall clock times, and the clock can be set, as on a
+// machine without a battery some time after its start. A timer does not notice
+// that.
 const maxSleep = time.Minute
 
-// Pool is a number of executors at work. Its methods may be called concurrently.
+// Pool is a set of executors. Its methods are safe for concurrent use.
 type Pool struct {
 	queue   Queue
 	prepare Prepare
@@ -102,7 +100,7 @@ type Pool struct {
 	builds  sync.WaitGroup
 	once    sync.Once
 
-	// all is the context that those of all builds are made of; abort ends it.
+	// all is the parent of the contexts of all builds; abort ends it.
 	all   context.Context
 	abort context.CancelCauseFunc
 
@@ -163,10 +161,10 @@ func Start(q Queue, prepare Prepare, opts Options) *Pool {
 	return p
 }
 
-// Resize changes how many builds may run at once, on executors and as remote
-// builds; less than 1 means none. Builds that run are not touched: with fewer
-// executors, the surplus ends when its builds end. No build starts under the old
-// size once Resize has returned. After Stop it does nothing.
+// Resize changes how many builds can run at once, on executors and as remote
+// builds; less than 1 means none. Running builds go on: surplus executors end
+// with their builds. No build starts under the old size once Resize has returned.
+// After Stop it does nothing.
 func (p *Pool) Resize(executors, remote int) {
 	select {
 	case p.resize <- [2]int{executors, remote}:
@@ -185,8 +183,8 @@ func (p *Pool) Adopt(b queue.Build, run Run) {
 }
 
 // CutOff stops all builds that run or are being claimed, with [ErrCutOff]. It
-// waits for nothing, neither for their ends nor for a queue that does not answer,
-// which is when it is called. What is claimed afterwards runs.
+// does not block, not even if the queue does not respond, which is when it is
+// called. Builds that are claimed afterwards run.
 func (p *Pool) CutOff() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -194,18 +192,18 @@ func (p *Pool) CutOff() {
 	p.uncut, p.cut = context.WithCancelCause(p.all)
 }
 
-// untilCut is the context of builds that are claimed from now on.
+// untilCut returns the context of builds that are claimed from now on.
 func (p *Pool) untilCut() context.Context {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.uncut
 }
 
-// Stop starts no more builds and waits for the running ones. Those that run
-// after grace are stopped with [ErrShutdown]. It returns when all builds are
-// gone and their ends are recorded; an end that can't be recorded is tried
-// five times more after grace. Stop may be called more than once, and every
-// call returns when the first is done.
+// Stop starts no more builds and waits for the running ones. Builds that still
+// run after grace are stopped with [ErrShutdown]. Stop returns when all builds
+// are gone and their ends are recorded; after grace, recording an end is tried
+// five more times. Stop can be called more than once; every call returns when
+// the first is done.
 func (p *Pool) Stop(grace time.Duration) {
 	first := false
 	p.once.Do(func() {
@@ -229,7 +227,7 @@ func (p *Pool) Stop(grace time.Duration) {
 	p.abort(ErrShutdown)
 }
 
-// dispatch gives due builds to free executors. It owns free, busy and the
+// dispatch starts due builds on free executors. It owns the dispatcher and the
 // timer, and ends when stop is closed and no build is left.
 func (p *Pool) dispatch(ctx context.Context) {
 	defer close(p.stopped)
@@ -278,7 +276,7 @@ type dispatcher struct {
 	retryAt time.Time
 }
 
-// never is the answer of steps that only an event makes worth another try.
+// never is returned by steps that need not be repeated before the next event.
 const never = time.Duration(math.MaxInt64)
 
 // free returns the executors or slots without a build, lowest first.
@@ -308,9 +306,9 @@ func (d *dispatcher) claim(ctx context.Context, kind int) time.Duration {
 	if rest := time.Until(d.retryAt); rest > 0 {
 		return rest
 	}
-	// Also of what is being claimed others may say soon that it is lost.
+	// Taken before the claim: another server can soon regard these builds as lost too.
 	uncut := d.untilCut()
-	// A claim that was given up could still be on record: a build that nobody runs.
+	// Not given up with ctx: a claim that was recorded all the same would be a build that never runs.
 	node := d.opts.Node()
 	node.Remote = kind == remote
 	builds, next, err := d.queue.Claim(context.WithoutCancel(ctx), time.Now(), node, free)
@@ -341,11 +339,11 @@ func (d *dispatcher) start(ctx, uncut context.Context, kind int, b queue.Build, 
 	})
 }
 
-// abortWished ends the builds of this pool that somebody asked to stop, and
-// says after what time to look again.
+// abortWished stops the builds of this pool for which that was requested, and
+// returns after what time to check again.
 func (d *dispatcher) abortWished(ctx context.Context) time.Duration {
 	if !d.wishes || len(d.busy) == 0 {
-		// Of a build that is not busy yet the wish comes after its claim, and with a new event.
+		// A request to stop a build that is not busy yet follows its claim, with a new event.
 		d.wishes = false
 		return never
 	}
@@ -375,12 +373,12 @@ func (p *Pool) build(ctx, pool context.Context, b queue.Build, run Run) {
 	p.ended <- key{b.Item.Job, b.Number} // dispatch is there as long as builds are
 }
 
-// recordTries is how often an end is tried to record after the pool gave up
+// recordTries is how often recording an end is tried after the pool has given up
 // its builds.
 const recordTries = 5
 
-// record makes the end durable. An end that was recorded by someone else
-// (the server was taken for dead) stands.
+// record makes the end durable. An end that another server has recorded, because
+// it regarded this one as gone, stands.
 func (p *Pool) record(pool context.Context, b queue.Build, result queue.Result, reason string) {
 	ctx := context.WithoutCancel(pool)
 	for tries := 0; tries < recordTries; {

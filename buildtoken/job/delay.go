@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// ErrDelay says that the delay of a trigger is malformed or too long.
+// ErrDelay is returned for a delay that is malformed or too long.
 var ErrDelay = errors.New("job: bad delay")
 
 // MaxDelay is the longest quiet period, and the longest delay of a trigger: 365 days.

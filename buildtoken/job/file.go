@@ -12,16 +12,16 @@ const maxFileName = 200 // bytes
 type File struct {
 	// Name is what the client called it. A path is cut to its last element (see [FileName]).
 	Name string
-	// Ref names the stored content; it means something to who stored it.
+	// Ref identifies the stored content for the package that stored it.
 	Ref string
 	// Size is in bytes.
 	Size int64
 }
 
-// FileName makes a file's name out of what a client called its file: the part
-// after the last slash or backslash, as valid UTF-8 without control
-// characters, cut to 200 bytes. If that leaves nothing, "." or "..", it is
-// "file". What it gave once, it gives back unchanged.
+// FileName returns a safe file name for the name that a client sent: the part
+// after the last slash or backslash, as valid UTF-8 without control characters,
+// cut to 200 bytes. If that is empty, "." or "..", the name is "file". FileName
+// returns its own results unchanged.
 func FileName(client string) string {
 	client = client[strings.LastIndexAny(client, `/\`)+1:]
 	var name strings.Builder

@@ -2,7 +2,7 @@ package job
 
 import "fmt"
 
-// Coalesce says which queued item a trigger joins. The zero value means [Identical].
+// Coalesce decides which queued item a trigger joins. The zero value means [Identical].
 type Coalesce string
 
 // The ways to coalesce.
@@ -14,9 +14,9 @@ const (
 // Job is what the configuration says about one job, apart from who may
 // trigger it and what runs. The jobs of a [Tree] must not be changed.
 type Job struct {
-	// FullName is as [ParseFullName] gives it.
+	// FullName has the form that [ParseFullName] returns.
 	FullName string
-	// Description says to people what the job does.
+	// Description explains to people what the job does.
 	Description string
 	// Disabled jobs refuse triggers.
 	Disabled bool

@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// ErrBadName says that a text cannot be the name of a job or folder.
+// ErrBadName is returned for a text that cannot be the name of a job or folder.
 var ErrBadName = errors.New("job: bad name")
 
 // Limits of names, in bytes.
@@ -18,10 +18,9 @@ const (
 	MaxFullName = 2000 // all of them, with the slashes between
 )
 
-// CheckName says whether one folder or job may have this name: any valid UTF-8
-// of at most [MaxName] bytes, without slashes and control characters, and
-// neither "." nor "..". Space counts, also around the name. The error is
-// [ErrBadName].
+// CheckName returns [ErrBadName] unless the name of a folder or job is valid
+// UTF-8 of 1 to [MaxName] bytes, without slashes and control characters, and
+// neither "." nor "..". White space is significant, also around the name.
 func CheckName(name string) error {
 	switch {
 	case name == "":
@@ -40,14 +39,14 @@ func CheckName(name string) error {
 	return nil
 }
 
-// ParseFullName reads a full name as it comes in a request and gives the one
-// way in which we write it: empty elements are dropped, so "/a//b/" is "a/b",
-// as Jenkins has it. Every element must be a name ([CheckName]), there must be
-// one at least, and the result has at most [MaxFullName] bytes. The error is
-// [ErrBadName]. There may be no such job; a [Tree] knows.
+// ParseFullName returns the normal form of a full name in a request: empty
+// elements are dropped, so "/a//b/" is "a/b", as in Jenkins. It returns
+// [ErrBadName] unless there is at least one element, each is a name (see
+// [CheckName]), and the result has at most [MaxFullName] bytes. It does not
+// check whether the job exists.
 func ParseFullName(s string) (string, error) {
 	if len(s) > 2*MaxFullName {
-		// So much of it are slashes that nobody meant it.
+		// Most of it would be slashes.
 		return "", fmt.Errorf("%w: %d bytes, at most %d", ErrBadName, len(s), MaxFullName)
 	}
 	size := -1 // of the result

@@ -11,10 +11,10 @@ import (
 
 // Errors of a definition.
 var (
-	// ErrBadParam says that a parameter is not defined as it must be.
+	// ErrBadParam is returned for an invalid definition of a parameter.
 	ErrBadParam = errors.New("job: bad parameter")
-	// ErrDuplicate says that two parameters, or two jobs, or a job and a
-	// folder, have one name.
+	// ErrDuplicate is returned if two parameters, two jobs, or a job and a
+	// folder have the same name.
 	ErrDuplicate = errors.New("job: duplicate")
 )
 
@@ -26,7 +26,7 @@ const (
 
 const maxParamName = 200 // bytes
 
-// Kind is what kind of value a parameter takes. There is no default kind.
+// Kind is the kind of value that a parameter takes. There is no default kind.
 type Kind string
 
 // The kinds.
@@ -41,25 +41,25 @@ const (
 
 // Param defines one parameter of a job.
 type Param struct {
-	// Name is what a trigger and the build's environment call it.
+	// Name is the name of the value in triggers and of the variable in builds.
 	Name string `json:"name"`
 	Kind Kind   `json:"kind"`
-	// Default is the value if a trigger brings none. Of a boolean, empty is
-	// false; of a choice it is the first, whether it stands here too or not; a
-	// file has none. The default of a password is a secret in the configuration.
+	// Default is the value if a trigger has none. For a boolean, empty means
+	// false. The default of a choice is always its first; a file has none. The
+	// default of a password is a secret in the configuration.
 	Default string `json:"default,omitempty"`
-	// Choices are what a choice may be, exactly so. Other kinds have none.
+	// Choices are the values that a choice can have. Other kinds have none.
 	Choices []string `json:"choices,omitempty"`
-	// Description says to people what the parameter is for.
+	// Description explains to people what the parameter is for.
 	Description string `json:"description,omitempty"`
 	// Link is the URL to which pages link the value, which replaces {value} in it.
 	Link string `json:"link,omitempty"`
-	// Trim drops space around a string, in the default too. Other kinds have none.
+	// Trim removes white space around a string, also around the default. It is for strings only.
 	Trim bool `json:"trim,omitempty"`
 }
 
-// Check says whether the definition can be used. The error is [ErrBadParam],
-// with the parameter's name and what is wrong.
+// Check returns [ErrBadParam], with the parameter's name and what is wrong, for
+// an invalid definition.
 func (p Param) Check() error {
 	if problem := p.problem(); problem != "" {
 		return fmt.Errorf("%w %.200q: %s", ErrBadParam, p.Name, problem)
@@ -175,7 +175,7 @@ func (p Param) defaultProblem() string {
 	return ""
 }
 
-// textProblem says what keeps a text from being a value. It never quotes it.
+// textProblem returns why a text cannot be a value, empty if it can. It never quotes the text.
 func textProblem(kind Kind, text string) string {
 	limit := MaxValue
 	if kind == KindText {
@@ -192,7 +192,7 @@ func textProblem(kind Kind, text string) string {
 	return ""
 }
 
-// parseBool reads true, on, 1, yes and false, off, 0, no, empty, in any case.
+// parseBool parses true, on, 1, yes and false, off, 0, no, empty, in any case.
 func parseBool(s string) (value, ok bool) {
 	switch strings.ToLower(s) {
 	case "true", "on", "1", "yes":
@@ -203,9 +203,8 @@ func parseBool(s string) (value, ok bool) {
 	return false, false
 }
 
-// CheckParams says whether a job can have these parameters together: each as
-// [Param.Check] wants it, and no two whose names differ at most in case
-// ([ErrDuplicate]).
+// CheckParams checks the parameters of a job: each with [Param.Check]. Two names
+// that differ at most in case are [ErrDuplicate].
 func CheckParams(params []Param) error {
 	for i, p := range params {
 		if err := p.Check(); err != nil {

@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// ErrBadSetting says that a job or folder is set to something that cannot be.
+// ErrBadSetting is returned for an invalid setting of a job or folder.
 var ErrBadSetting = errors.New("job: bad setting")
 
-// Settings are what a folder or a job may say about builds. A nil pointer says
-// nothing, and so leaves the word to the folder above. The zero value says nothing at all.
+// Settings are the settings of builds on a folder or job. A nil pointer means that
+// the setting is inherited from the folder above. The zero value inherits all.
 type Settings struct {
-	// QuietPeriod is how long an item waits before it may start, at most [MaxDelay].
+	// QuietPeriod is how long an item waits before it can start, at most [MaxDelay].
 	QuietPeriod *time.Duration
-	// Timeout is how long a build may run. Zero: as long as it takes.
+	// Timeout is how long a build can run. Zero means no limit.
 	Timeout *time.Duration
 	// KeepBuilds is how many ended builds of a job are kept. Zero: all.
 	KeepBuilds *int
@@ -24,7 +24,7 @@ type Settings struct {
 	Env []Var
 	// Dir is the directory in which builds run.
 	Dir *string
-	// Label names the servers that may run builds: those that have it. See [CheckLabel].
+	// Label selects the servers that can run builds: those that have it. See [CheckLabel].
 	Label *string
 }
 
@@ -34,10 +34,10 @@ type Var struct {
 	Value string `json:"value"`
 }
 
-// Under gives the settings that hold in a folder or job that says s, below one
-// in which parent holds. What s says wins. Its variables come after the
-// parent's, without those of the parent that it sets anew. Neither is changed,
-// and the result shares no slice with them.
+// Under returns the effective settings of a folder or job with the settings s,
+// below a folder with the effective settings parent. Those of s win. Its variables
+// follow those of the parent, except for the ones that it overrides. The result
+// shares no slice with s and parent.
 func (s Settings) Under(parent Settings) Settings {
 	if s.QuietPeriod == nil {
 		s.QuietPeriod = parent.QuietPeriod
@@ -62,7 +62,7 @@ func (s Settings) Under(parent Settings) Settings {
 	return s
 }
 
-// Check says whether s can be used. The error is [ErrBadSetting]; it names the
+// Check returns [ErrBadSetting] if s cannot be used; the text names the
 // setting and, of a variable, the name and not the value.
 func (s Settings) Check() error {
 	switch {
@@ -91,12 +91,12 @@ func (s Settings) Check() error {
 	return nil
 }
 
-// maxLabel is how long a label may be, in bytes.
+// maxLabel is the maximum length of a label, in bytes.
 const maxLabel = 100
 
-// CheckLabel says what is wrong with a label, or with the name of a server, which is
-// one of its labels: 1 to 100 of the characters A-Z a-z 0-9 . _ + : @ / - are
-// right. Others are left to expressions that there may be one day.
+// CheckLabel returns an error unless a label has 1 to 100 of the characters A-Z a-z
+// 0-9 . _ + : @ / -. The name of a server is one of its labels. Other characters
+// are reserved for expressions.
 func CheckLabel(label string) error {
 	if label == "" || len(label) > maxLabel {
 		return fmt.Errorf("it has %d bytes, want 1 to %d", len(label), maxLabel)

@@ -61,7 +61,7 @@ func NewTree(jobs []Job) (*Tree, error) {
 	return t, nil
 }
 
-// folder gives the folder of this name, and makes it and those above it if needed.
+// folder returns the folder with this name, and creates it and those above it if needed.
 func (t *Tree) folder(full string) *Folder {
 	if f := t.folders[full]; f != nil {
 		return f
@@ -76,14 +76,14 @@ func (t *Tree) folder(full string) *Folder {
 	return f
 }
 
-// Job gives the job of this full name, which must be written as
-// [ParseFullName] gives it; case counts.
+// Job returns the job with this full name, in the form that [ParseFullName]
+// returns; case counts.
 func (t *Tree) Job(full string) (*Job, bool) {
 	j, ok := t.jobs[full]
 	return j, ok
 }
 
-// Folder gives the folder of this full name; "" is the root, which is always there.
+// Folder returns the folder with this full name; "" is the root, which always exists.
 func (t *Tree) Folder(full string) (Folder, bool) {
 	if f := t.folders[full]; f != nil {
 		return *f, true
@@ -91,6 +91,6 @@ func (t *Tree) Folder(full string) (Folder, bool) {
 	return Folder{}, full == ""
 }
 
-// Jobs gives all jobs, sorted by full name. The slice belongs to the tree and
+// Jobs returns all jobs, sorted by full name. The slice belongs to the tree and
 // must not be changed.
 func (t *Tree) Jobs() []*Job { return t.sorted }

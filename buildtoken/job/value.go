@@ -8,26 +8,26 @@ import (
 	"strings"
 )
 
-// ErrValue says that a trigger brought a value that its parameter does not
-// take. The text of such an error names the parameter and never holds the value.
+// ErrValue is returned for a value that its parameter does not take. The text
+// names the parameter and never contains the value.
 var ErrValue = errors.New("job: bad value")
 
-// Value is what one parameter of one trigger came to. Text is in clear, also
-// that of a password: keep it out of whatever is shown or stored. String hides
-// it, and so do %v and %s; encoding a Value, or printing a struct that has one in
-// an unexported field, does not.
+// Value is the value of one parameter of one trigger. Text is in clear, also that
+// of a password, and must not be shown or stored. String, %v and %s hide it;
+// encoding a Value, or printing a struct that has one in an unexported field, does
+// not.
 type Value struct {
 	// Name and Kind are those of the parameter.
 	Name string
 	Kind Kind
-	// Text is the value; of a boolean "true" or "false", of a file the name
-	// that the client gave it, without directories.
+	// Text is the value: "true" or "false" for a boolean, for a file the name
+	// that the client sent, without directories.
 	Text string
-	// Ref is that of the [File]; of other kinds it is empty.
+	// Ref is that of the [File]; empty for other kinds.
 	Ref string
 }
 
-// String is name=value as people may see it; of a password name=****.
+// String returns name=value; for a password, name=****.
 func (v Value) String() string {
 	if v.Kind == KindPassword {
 		return v.Name + "=****"
@@ -35,20 +35,20 @@ func (v Value) String() string {
 	return v.Name + "=" + v.Text
 }
 
-// GoString is as String, so that %#v shows no password either.
+// GoString hides passwords from %#v.
 func (v Value) GoString() string { return "job.Value(" + strconv.Quote(v.String()) + ")" }
 
-// Values gives the value of each parameter, in the order of their definition,
-// out of what a trigger brought: the values by name, such as [net/url.Values],
-// and the uploads by name. Names are looked up exactly; what no parameter asks for is ignored.
+// Values returns the value of each parameter, in the order of their definition.
+// given are the values of a trigger by name, such as [net/url.Values], and files
+// the uploads by name. Case counts; names without a parameter are ignored.
 //
-//   - Nothing given: the default. A file without an upload is left out.
-//   - Given and empty stays empty; it is not nothing.
-//   - Two or more values for one parameter are refused, also if they are equal.
-//   - A text for a file, and an upload for another kind, count as nothing.
+//   - A missing value becomes the default. A file without an upload is left out.
+//   - An empty value stays empty.
+//   - Two or more values for one parameter are refused, even if they are equal.
+//   - A text for a file, and an upload for another kind, are ignored.
 //   - A boolean is true, on, 1, yes or false, off, 0, no or empty, in any
 //     case. A choice is one of its choices, exactly.
-//   - A value is valid UTF-8 without NUL and has at most [MaxValue] bytes, a text [MaxText].
+//   - A value is valid UTF-8 without NUL, of at most [MaxValue] bytes; a text has at most [MaxText].
 //
 // The error is [ErrValue], with the first parameter that is wrong.
 func (j *Job) Values(given map[string][]string, files map[string]File) ([]Value, error) {
@@ -89,7 +89,7 @@ func (p Param) choiceList() string {
 	return list.String()
 }
 
-// text is the value of any kind but a file.
+// text returns the value of any kind but a file.
 func (p Param) text(given []string) (string, error) {
 	var text string
 	switch len(given) {

@@ -24,7 +24,7 @@ type Check struct {
 	Want string
 }
 
-// Mismatch says that a request of a case came out otherwise than wanted.
+// Mismatch is returned if the decision about a request differs from the wanted one.
 type Mismatch struct {
 	Line      int
 	Got, Want string
@@ -35,7 +35,7 @@ func (m *Mismatch) Error() string {
 	return fmt.Sprintf("line %d: got %q, want %q", m.Line, m.Got, m.Want)
 }
 
-// Run compiles the rules and asks them about each request. It returns nil if everything came out as
+// Run compiles the rules and decides each request. It returns nil if everything came out as
 // wanted, else an error with one line for each bad rule (see [ErrBadRule]) or [*Mismatch].
 func (c Case) Run(ctx context.Context) error {
 	newEnv := NewEnv
@@ -60,7 +60,7 @@ func (c Case) Run(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// outcome puts the decision in the words of Want, and says whether it is the wanted one.
+// outcome returns the decision in the words of Want, and whether it is the wanted one.
 func (c *Check) outcome(decision error) (got string, ok bool) {
 	if decision == nil {
 		return wantAllowed, c.Want == wantAllowed

@@ -33,11 +33,11 @@ type Rule struct {
 	Message string
 }
 
-// Env is what rules are compiled in: it knows the variables and functions. Make it with [NewEnv] or
-// [NewAccessEnv], once: that takes about 0.3 ms. Any number of goroutines may use it.
+// Env compiles rules: it has the variables and functions. [NewEnv] and [NewAccessEnv] take about
+// 0.3 ms, so call them once for a configuration. An Env is safe for concurrent use.
 //
-// It keeps what it has compiled, since a rule takes about 0.3 ms too, and many jobs have the same ones. So
-// let it go when the rules of one configuration are compiled.
+// It caches compiled rules, since each takes about 0.3 ms, and many jobs have the same ones. Release it
+// when the rules of a configuration are compiled.
 type Env struct {
 	cel   *cel.Env
 	sizes checker.CostEstimator
@@ -78,7 +78,7 @@ func newEnvWith(variables []cel.EnvOption, sizes checker.CostEstimator, limit ui
 	return &Env{cel: e, sizes: sizes, limit: limit, known: map[string]compiled{}}, nil
 }
 
-// Compile checks the rules and returns the policy that allows what all of them allow, asked in this
+// Compile checks the rules and returns the policy that allows what all of them allow, evaluated in this
 // order. Without rules it allows everything. The error covers every bad rule, one line each, and
 // wraps [ErrBadRule].
 func (e *Env) Compile(rules []Rule) (*Policy, error) {

@@ -11,12 +11,12 @@ import (
 	"cel.dev/cel-go/interpreter"
 )
 
-// maxCost is what one rule may cost, estimated and at run time. A rule with six clauses, a regular
+// maxCost limits the cost of one rule, estimated and at run time. A rule with six clauses, a regular
 // expression among them, is estimated at some thousands and really costs below a hundred; 100 000
 // takes about 5 ms.
 const maxCost = 100_000
 
-// The sizes that the estimate takes for granted; see the package comment.
+// The sizes that the estimate assumes; see the package comment.
 const (
 	maxEntries = 64   // parameters, headers, elements of a list whose length nothing else bounds
 	maxName    = 256  // characters of a parameter's or header's name

@@ -27,8 +27,8 @@ type Token struct {
 	Name string // "" when the caller used no token
 }
 
-// Request is the HTTP request that asks, `request` in rules. Whoever fills it leaves out what rules
-// should not see, above all the headers that carry a secret.
+// Request is the HTTP request, `request` in rules. It must not contain what rules should not see, above
+// all headers with a secret.
 type Request struct {
 	Method, Host, Path, Scheme string
 	RemoteIP                   string // an address without a port; see the package comment for what rules see
@@ -36,14 +36,14 @@ type Request struct {
 	Headers                    map[string]string // by lower-case name; nil is empty
 }
 
-// Input is all that rules see of one request. [Policy.Decide] reads it and keeps nothing of it.
+// Input is everything that rules see of one request. [Policy.Decide] does not keep it.
 type Input struct {
 	Job     Job
 	Token   Token
 	Params  map[string]string // nil is empty
 	Delay   time.Duration
 	Cause   string
-	User    string // "" for nobody
+	User    string // "" for an anonymous caller
 	Now     time.Time
 	Request Request
 }
@@ -67,8 +67,8 @@ func variables(access bool) []cel.EnvOption {
 	)
 }
 
-// activation hands an [Input] to CEL without copying it. A variable that the environment does not
-// declare cannot be asked for, because the rule would not have compiled.
+// activation passes an [Input] to CEL without copying it. A rule with a variable that the environment
+// does not declare does not compile.
 type activation struct {
 	in *Input
 }

@@ -15,7 +15,7 @@ import (
 
 // CEL knows job, token and request as struct types with the fields below, so a misspelt field is an
 // error when the rule is compiled. The fields are read by functions instead of reflection. The type
-// names are no CEL identifiers: nobody can build such a value in a rule.
+// names are not CEL identifiers: a rule cannot construct such a value.
 const (
 	jobTypeName     = "<job>"
 	tokenTypeName   = "<token>"
@@ -54,7 +54,7 @@ func structs() map[string]map[string]*types.FieldType {
 	}
 }
 
-// text is a string field; has() says whether it is not empty.
+// text is a string field; has() reports whether it is not empty.
 func text[T any](get func(*T) string) *types.FieldType {
 	return field(cel.StringType,
 		func(v *T) any { return types.String(get(v)) },

@@ -10,29 +10,28 @@ import (
 
 // Errors of a configured secret. None carries any of the text.
 var (
-	// ErrEmpty says that a configured secret is empty, or is the digest of the empty text.
+	// ErrEmpty is returned for an empty secret, and for the digest of the empty text.
 	ErrEmpty = errors.New("token: empty secret")
 	// ErrPadded is returned for a configured secret that begins or ends with white
 	// space or a byte order mark, which no client would send.
 	ErrPadded = errors.New("token: the secret begins or ends with white space or a byte order mark")
-	// ErrDigest says that a text is not sha256: with 64 hexadecimal digits.
+	// ErrDigest is returned for a text that is not sha256: with 64 hexadecimal digits.
 	ErrDigest = errors.New("token: malformed digest")
 )
 
 const scheme = "sha256:"
 
-// Digest is the SHA-256 of a token. It is comparable, but compare one that
-// came from outside with [Set.Check] only, which takes the same time however
-// much of it is right.
+// Digest is the SHA-256 sum of a token. It is comparable, but a digest from
+// outside must be compared with [Set.Check], which takes constant time.
 type Digest [sha256.Size]byte
 
-// String gives sha256: and 64 lower-case hexadecimal digits.
+// String returns sha256: and 64 lower-case hexadecimal digits.
 func (d Digest) String() string { return scheme + hex.EncodeToString(d[:]) }
 
-// MarshalText gives what String gives.
+// MarshalText returns the result of String.
 func (d Digest) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// UnmarshalText reads what [ParseDigest] reads.
+// UnmarshalText is the inverse of MarshalText; see [ParseDigest].
 func (d *Digest) UnmarshalText(text []byte) error {
 	parsed, err := ParseDigest(string(text))
 	if err != nil {
@@ -42,8 +41,8 @@ func (d *Digest) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// ParseDigest reads sha256: and 64 hexadecimal digits, in any case, without
-// space around them. It answers [ErrDigest] to anything else.
+// ParseDigest parses sha256: and 64 hexadecimal digits, in any case, without
+// white space around them. Anything else is [ErrDigest].
 func ParseDigest(s string) (Digest, error) {
 	var d Digest
 	if !hasScheme(s) {
@@ -53,20 +52,19 @@ func ParseDigest(s string) (Digest, error) {
 	if len(digits) != hex.EncodedLen(len(d)) {
 		return d, fmt.Errorf("%w: %d characters after %s, want %d", ErrDigest, len(digits), scheme, hex.EncodedLen(len(d)))
 	}
-	// The error of package hex quotes the wrong character; it may be one of a secret.
+	// The error of package hex quotes the invalid character, which can be part of a secret.
 	if _, err := hex.Decode(d[:], []byte(digits)); err != nil {
 		return Digest{}, fmt.Errorf("%w: a character that is not a hexadecimal digit", ErrDigest)
 	}
 	return d, nil
 }
 
-// ParseSecret gives the digest of a secret as the configuration has it, after
-// its placeholders were replaced: either a digest (see [ParseDigest]), or the
-// token itself.
+// ParseSecret returns the digest of a configured secret, after its placeholders
+// were replaced. The secret is a digest (see [ParseDigest]) or the token itself.
 //
-// A text that starts like a digest and is none is [ErrDigest], never a token:
-// whoever wrote it meant a digest, and the token that it would become could be
-// read in the configuration. White space around a digest is dropped. Around a
+// A text that begins like a digest and is not one is [ErrDigest], never a token:
+// its author meant a digest, and as a token it would be readable in the
+// configuration. White space around a digest is dropped. Around a
 // token it is [ErrPadded]: it comes from a file with two line ends, or from an
 // editor that adds a byte order mark, and the token would match no client's.
 // A text of nothing but white space, and the digest of the empty text, are

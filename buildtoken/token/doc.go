@@ -1,17 +1,15 @@
 // Package token recognizes the secrets that open jobs, and never shows one.
 //
-// A [Secret] is what a caller presented. It keeps a digest only, and prints as
-// [redacted] wherever it is printed. A [Token] is what the configuration says
-// about one secret: its name, its [Digest], when it expires and what it
-// grants. A [Set] holds the tokens that open one job; [Set.Check] compares
-// what was presented with all of them, each in constant time.
+// A [Secret] is what a caller presented. It keeps only a digest, and prints as
+// [redacted] everywhere. A [Token] is the configuration of one secret: its name,
+// [Digest], expiry date and grants. A [Set] holds the tokens that open one job;
+// [Set.Check] compares a presented secret with all of them, each in constant time.
 //
-// A job is opened by its own tokens and by those of the folders above it. The
-// caller puts them into one list, the job's own first, then outward, and says
-// in [Token.Level] how far out each stands. Two levels may use the same name
-// or the same secret: the nearest token that has not expired answers.
+// The tokens of a job and of the folders above it open the job. The caller passes
+// them in one list, those of the job first, then outwards, with the distance in
+// [Token.Level]. Two levels can use the same name or the same secret: the nearest
+// token that has not expired counts.
 //
-// What will bite you: a digest is a plain SHA-256 without a salt, so that it
-// can be made with any tool. It hides a random token for good, and a word from
-// a dictionary for about a second.
+// A digest is a plain SHA-256 sum without a salt, so that any tool can compute
+// it. It protects a random token, but not a word from a dictionary.
 package token

@@ -6,24 +6,23 @@ import (
 	"strings"
 )
 
-// ErrGrant says that a grant is none of trigger, status, log and cancel.
+// ErrGrant is returned for an unknown grant.
 var ErrGrant = errors.New("token: unknown grant")
 
-// Grant is a set of things that a token lets its holder do with a job. The
+// Grant is the set of things that the holder of a token can do with a job. The
 // zero value grants nothing.
 type Grant uint8
 
 // The grants.
 const (
-	Trigger Grant = 1 << iota // request builds, and polling
-	Status                    // see how an item and its build are doing
+	Trigger Grant = 1 << iota // request builds and polls
+	Status                    // read the state of an item and its build
 	Log                       // read and follow the console log
 	Cancel                    // take an item out of the queue, stop its build
 )
 
-// ParseGrants reads the names of grants: trigger, status, log, cancel. None at
-// all means trigger. A name that is none of them is [ErrGrant]; a repeated one
-// counts once.
+// ParseGrants returns the grants with these names. No names mean trigger. An
+// unknown name is [ErrGrant]; a repeated one counts once.
 func ParseGrants(names []string) (Grant, error) {
 	if len(names) == 0 {
 		return Trigger, nil
@@ -46,10 +45,10 @@ func ParseGrants(names []string) (Grant, error) {
 	return all, nil
 }
 
-// Has says whether g grants all of what is asked.
+// Has reports whether g includes all grants of asked.
 func (g Grant) Has(asked Grant) bool { return g&asked == asked }
 
-// String names what is granted, separated by spaces, as the configuration has it.
+// String returns the names of the grants, separated by spaces, as in a configuration.
 func (g Grant) String() string {
 	var names []string
 	for _, one := range []struct {

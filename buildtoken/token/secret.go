@@ -7,20 +7,20 @@ import (
 
 const redacted = "[redacted]"
 
-// Secret is the text of a token as a caller presented it. The text is digested
-// at once and not kept, so nothing that prints, encodes or dumps a Secret can
-// show it. The zero value means that nothing was presented. A Secret is
-// immutable; copies are cheap and may be used at the same time.
+// Secret is the token that a caller presented. Only its digest is kept, so
+// printing, encoding or dumping a Secret cannot reveal it. The zero value means
+// that no token was presented. A Secret is immutable, cheap to copy, and safe
+// for concurrent use.
 type Secret struct {
-	// The bytes of the digest; that of a weak token would already be too much to
-	// show. fmt prints an unexported field of somebody else's struct without
-	// asking our methods. Of a pointer it shows the address then, unless a verb
-	// does not fit (%s) and the pointer is one to an array or a struct: so this is
+	// The bytes of the digest. Even the digest of a weak token must not be shown.
+	// If another struct has a Secret in an unexported field, fmt prints it without
+	// calling our methods. It prints the address of a pointer then, unless the verb
+	// does not fit (%s) and the pointer points to an array or a struct. So this is
 	// a pointer to a string.
 	digest *string
 }
 
-// NewSecret takes the text of a token. The empty text gives the zero value.
+// NewSecret returns the Secret of a token. The empty text has the zero value.
 func NewSecret(text string) Secret {
 	if text == "" {
 		return Secret{}
@@ -30,10 +30,10 @@ func NewSecret(text string) Secret {
 	return Secret{digest: &digest}
 }
 
-// IsZero says whether nothing was presented.
+// IsZero reports whether no token was presented.
 func (s Secret) IsZero() bool { return s.digest == nil }
 
-// Digest is the SHA-256 of the text; of the zero value, that of the empty text.
+// Digest returns the SHA-256 sum of the token; for the zero value, that of the empty text.
 func (s Secret) Digest() Digest {
 	if s.digest == nil {
 		return digestOfNothing()
@@ -41,21 +41,21 @@ func (s Secret) Digest() Digest {
 	return Digest([]byte(*s.digest))
 }
 
-// String gives [redacted], also for the zero value.
+// String returns [redacted], also for the zero value.
 func (s Secret) String() string { return redacted }
 
-// GoString gives [redacted].
+// GoString returns [redacted].
 func (s Secret) GoString() string { return redacted }
 
-// Format writes [redacted], whatever the verb and its flags are.
+// Format writes [redacted] for all verbs and flags.
 func (s Secret) Format(f fmt.State, _ rune) {
-	// An error is the writer's, and fmt has no way to take it from here.
+	// fmt.Formatter has no way to return an error.
 	_, _ = f.Write([]byte(redacted))
 }
 
-// MarshalText gives [redacted], so encoders of text, JSON, YAML and of log
-// records have nothing else to show.
+// MarshalText returns [redacted], for encoders of text, JSON, YAML and log
+// records.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// MarshalJSON gives [redacted] as a JSON string.
+// MarshalJSON returns [redacted] as a JSON string.
 func (s Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }

@@ -10,24 +10,24 @@ import (
 
 // Errors of [NewSet] and [Set.Check].
 var (
-	// ErrDuplicate says that two tokens of one level have the same name.
+	// ErrDuplicate is returned for two tokens of one level with the same name.
 	ErrDuplicate = errors.New("token: duplicate name")
-	// ErrMissing says that no secret was presented.
+	// ErrMissing is returned if no secret was presented.
 	ErrMissing = errors.New("token: missing")
-	// ErrMismatch says that the secret is that of no token.
+	// ErrMismatch is returned if no token has the secret.
 	ErrMismatch = errors.New("token: mismatch")
-	// ErrExpired says that the secret is right, and that its token has expired.
+	// ErrExpired is returned if only expired tokens have the secret.
 	ErrExpired = errors.New("token: expired")
 )
 
 // Set holds the tokens that open one job. The zero value opens nothing. A Set
-// is immutable and may be used from many goroutines at the same time.
+// is immutable and safe for concurrent use.
 type Set struct{ tokens []Token }
 
-// NewSet makes a set of tokens, the nearest level first. It copies the slice.
-// It refuses a name that [CheckName] refuses, two tokens of the same level and
-// name ([ErrDuplicate]), and a token that has no digest or that of the empty
-// text ([ErrEmpty]).
+// NewSet returns a set of tokens, which must be ordered by level, the nearest
+// first. It copies the slice. The errors are those of [CheckName], [ErrDuplicate]
+// for two tokens with the same level and name, and [ErrEmpty] for a token without
+// a digest or with that of the empty text.
 func NewSet(tokens []Token) (Set, error) {
 	type place struct {
 		level int
@@ -50,20 +50,20 @@ func NewSet(tokens []Token) (Set, error) {
 	return Set{tokens: slices.Clone(tokens)}, nil
 }
 
-// Len is how many tokens there are, expired ones included.
+// Len returns the number of tokens, expired ones included.
 func (s Set) Len() int { return len(s.tokens) }
 
-// Check gives the token whose secret was presented. If several tokens have the
-// same secret, it is the first that has not expired.
+// Check returns the token with the presented secret. If several tokens have the
+// same secret, it returns the first that has not expired.
 //
-// The digest of what was presented is compared with that of every token, each
-// in constant time and without an early end, so the time it takes tells how
-// many tokens there are and nothing about them. An empty set compares once, with
-// nothing, so an unknown job takes as long as a known one with a single token.
+// The digest of the presented secret is compared with that of every token, each
+// in constant time and without an early exit. The time reveals how many tokens
+// there are, and nothing else. An empty set compares once, with an empty digest,
+// so an unknown job takes as long as one with a single token.
 //
-// The errors are [ErrMissing] if nothing was presented, [ErrExpired] if only
-// expired tokens have that secret (nobody else learns that they exist), and
-// else [ErrMismatch]. Check does not look at [Token.Grants].
+// The errors are [ErrMissing] if no secret was presented, [ErrExpired] if only
+// expired tokens have it, and otherwise [ErrMismatch]. Check ignores
+// [Token.Grants].
 func (s Set) Check(now time.Time, presented Secret) (Token, error) {
 	candidates := s.tokens
 	if len(candidates) == 0 {
@@ -71,7 +71,7 @@ func (s Set) Check(now time.Time, presented Secret) (Token, error) {
 	}
 	digest := presented.Digest()
 	valid, expired := -1, 0
-	// Outward in, so that the nearest is what remains.
+	// From the outermost level inwards, so that the nearest token remains.
 	for i := len(candidates) - 1; i >= 0; i-- {
 		t := &candidates[i]
 		same, old := subtle.ConstantTimeCompare(digest[:], t.Digest[:]), 0

@@ -9,35 +9,35 @@ import (
 	"unicode/utf8"
 )
 
-// ErrBadName says that a text cannot be the name of a token.
+// ErrBadName is returned for a text that cannot be the name of a token.
 var ErrBadName = errors.New("token: bad name")
 
 const maxName = 200 // bytes
 
-// Token says what one secret opens. Nothing in it is secret.
+// Token describes what one secret opens. It contains nothing secret.
 type Token struct {
-	// Name is what logs, causes and rules call the token. It is not part of the secret.
+	// Name identifies the token in logs, causes and rules. It is not secret.
 	Name string
-	// Digest is that of the secret.
+	// Digest is the digest of the secret.
 	Digest Digest
-	// Expires is the first instant at which the token opens nothing any more. Zero: never.
+	// Expires is the instant from which the token opens nothing. The zero value means never.
 	Expires time.Time
-	// Grants is what the holder may do. Zero: nothing.
+	// Grants is what the holder can do. Zero means nothing.
 	Grants Grant
 	// Level is where the token is defined, seen from the job: 0 is the job
 	// itself, 1 its folder, and so on. Names are unique within a level only.
 	Level int
 }
 
-// Expired says whether the token opens nothing any more at the instant now.
+// Expired reports whether the token has expired at the instant now.
 func (t Token) Expired(now time.Time) bool {
 	return !t.Expires.IsZero() && !now.Before(t.Expires)
 }
 
-// CheckName says whether a token may have this name: valid UTF-8 without
-// control characters and slashes, at most 200 bytes. A name that starts like a
-// digest is refused too: it is a secret in the wrong place, and names are
-// logged. The error is [ErrBadName] and, for that reason, does not quote the name.
+// CheckName returns [ErrBadName] unless the name is valid UTF-8 of 1 to 200
+// bytes without control characters and slashes. It also refuses a name that
+// begins like a digest: that is a secret in the wrong place, and names are
+// logged. For the same reason the error does not quote the name.
 func CheckName(name string) error {
 	switch {
 	case name == "":

@@ -179,7 +179,7 @@ func (d *delivery) triggerOf(decision definition.Decision, once string, seen pol
 		t.Delay = &delay
 	}
 	if once != "" && d.replays == 0 {
-		t.Once = &once
+		t.IdempotencyKey = &once
 	}
 	if d.replays != 0 {
 		cause := "replayed by " + d.by + ": " + decision.Cause

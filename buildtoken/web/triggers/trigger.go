@@ -50,7 +50,7 @@ func (q *trigger) serve(t buildtoken.Trigger) error {
 		return web.ErrNoJob
 	}
 	if t.Action != buildtoken.Polling { // asking twice is asking once
-		if t.Once, err = idempotencyKey(q.R.Header); err != nil {
+		if t.IdempotencyKey, err = idempotencyKey(q.R.Header); err != nil {
 			return err
 		}
 	}
