@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 
 	"github.com/buildtoken/buildtoken/buildtoken/console"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
@@ -53,6 +55,8 @@ type Host struct {
 	spaces  workspaces
 	swept   sweeper
 	remotes remotes
+
+	scarce rate.Sometimes // at most one log line a second for all builds
 }
 
 // NewHost returns a Host. It does no I/O.
@@ -62,6 +66,7 @@ func NewHost(opts Options) *Host {
 		logs:    newLogs(filepath.Join(opts.Dir, "logs"), opts.Logs),
 		uploads: uploads{dir: filepath.Join(opts.Dir, "uploads"), keeper: opts.Files},
 		spaces:  workspaces{dir: filepath.Join(opts.Dir, "workspaces")},
+		scarce:  rate.Sometimes{Interval: time.Second},
 	}
 }
 

@@ -121,7 +121,7 @@ func (h *Host) retryLater(ctx context.Context, b queue.Build, err error) bool {
 	if !runner.Scarce(err) && !errors.Is(err, queue.ErrStorage) {
 		return false
 	}
-	about(h.opts.Log(), b).Warn("build waits for what the system lacks", zap.Error(err))
+	h.scarce.Do(func() { about(h.opts.Log(), b).Warn("build waits for system resources", zap.Error(err)) })
 	again := time.NewTimer(runner.ScarceRetry)
 	defer again.Stop()
 	select {

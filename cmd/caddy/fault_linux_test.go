@@ -314,7 +314,7 @@ func TestNoMoreOpenFiles(t *testing.T) {
 		}
 	}
 	s.eventually("builds wait for their logs", func() bool {
-		return strings.Contains(s.output(), "build waits for what the system lacks") && strings.Contains(s.output(), "too many open files")
+		return strings.Contains(s.output(), "build waits for system resources") && strings.Contains(s.output(), "too many open files")
 	})
 	if _, body := ask("/buildByToken/status?job=x&token=secret&item=1"); !strings.Contains(body, `"running"`) {
 		t.Errorf("status: got %s, want that the build runs", body)

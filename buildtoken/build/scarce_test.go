@@ -1,0 +1,65 @@
+package build_test
+
+import (
+	"context"
+	"io"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/buildtoken/buildtoken/buildtoken/build"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/vault"
+)
+
+// away keeps files in a database that is away for a while.
+type away struct {
+	build.FileKeeper
+
+	until time.Time
+}
+
+func (a away) GetFile(context.Context, string, io.Writer) error {
+	if time.Now().Before(a.until) {
+		return queue.ErrStorage
+	}
+	return nil
+}
+
+// Many builds that wait for the same thing log one line a second together, and all of them
+// go on when it is there again.
+func TestWaitingBuildsDoNotFloodTheLog(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		const builds, seconds = 20, 10
+		v, err := vault.New(vault.NewKey())
+		if err != nil {
+			t.Fatal(err)
+		}
+		core, logged := observer.New(zap.WarnLevel)
+		h := build.NewHost(build.Options{
+			Dir: dir, Vault: v, Files: away{until: time.Now().Add(seconds * time.Second)},
+			Log: func() *zap.Logger { return zap.New(core) },
+		})
+		app := &build.Job{Job: &job.Job{FullName: "app"}, Runner: ends{Outcome: runner.Success}}
+		var running sync.WaitGroup
+		for n := range builds {
+			running.Go(func() {
+				it := queue.Item{ID: int64(n + 1), Job: "app", Values: []queue.Value{{Name: "F", Kind: "file", Ref: "ref"}}}
+				if result, reason := h.Run(t.Context(), app, queue.Build{Item: it, Number: int64(n + 1)}); result != queue.Success {
+					t.Errorf("build %d ended %s: %s", n+1, result, reason)
+				}
+			})
+		}
+		running.Wait()
+		if lines := logged.FilterMessage("build waits for system resources").Len(); lines < seconds-1 || lines > seconds+1 {
+			t.Errorf("%d builds logged %d lines in %d s, want one a second", builds, lines, seconds)
+		}
+	})
+}
