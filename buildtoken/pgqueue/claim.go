@@ -191,8 +191,8 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 	})
 }
 
-// setForeign keeps jobs that only other servers have from being found again, and
-// returns the rest. Jobs that are gone, as far as that is on record, are for everybody.
+// setForeign excludes jobs that only other servers have from later claims, and returns the
+// rest. Any server may claim the items of a job that is recorded as gone.
 func (q *DB) setForeign(jobs []string, ours *newRules, l *locked) (rest []string) {
 	if ours.digest == nil {
 		return jobs // there are no rules yet

@@ -50,7 +50,7 @@ func notificationRow(n queue.Notification) ([]any, error) {
 	}, nil
 }
 
-// leasedSQL tells of a row n whether it is leased to a server that lives.
+// leasedSQL is true for a row n that is leased to a live server.
 const leasedSQL = "exists (select from queue.servers s where s.server = n.lease_server and s.epoch = n.lease_epoch and not s.released)"
 
 // giveUpOldestSQL makes room for one more notification that waits for a target, and drops
@@ -92,13 +92,13 @@ func (q *DB) notify() {
 }
 
 const (
-	// headSQL tells of a row n whether it waits, is the first one of its channel, and is not
-	// in the channels $1 and $2.
+	// headSQL is true for a row n that waits, is the first of its channel, and is not in the
+	// channels $1 and $2.
 	headSQL = `n.state = 'waiting'
 		and not exists (select from unnest($1::text[], $2::text[]) x(target, job) where x.target = n.target and x.job in ('', n.job))
 		and not exists (select from queue.notifications e where e.target = n.target and e.job = n.job and e.state = 'waiting' and e.id < n.id)`
-	// takeSQL takes those that are due. $3 is this server, $4 what it sends already: what it
-	// has taken without learning it, it takes again.
+	// takeSQL leases the notifications that are due. $3 is this server, and $4 are those that
+	// it is sending. One that was leased to it by a call whose answer was lost is leased again.
 	takeSQL = `with due(taken) as (select id from queue.notifications n where next <= $5 and ` + headSQL + `
 			and not exists (select from queue.servers s where s.server = n.lease_server and s.epoch = n.lease_epoch and not s.released
 				and (s.server <> $3 or n.id = any($4)))
@@ -114,7 +114,7 @@ type sending struct {
 	ids map[int64]bool
 }
 
-// list is never nil: nothing is unlike a list of nothing in SQL.
+// list is never nil, because null differs from an empty list in SQL.
 func (s *sending) list() []int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -140,7 +140,7 @@ func (s *sending) set(is bool, notifications ...queue.Notification) {
 // again (zero: after [DB.NotificationsChanged] only). They are leased to this server, which
 // must report the outcome of each with [DB.SettleNotification]; until it does, the later
 // ones of the same channel wait. If the server is given up, or restarts, they are due
-// again. Channels in except are left out. It must not be called at the same time twice.
+// again. Channels in except are left out. Calls must not overlap.
 func (q *DB) TakeNotifications(ctx context.Context, now time.Time, except []queue.Channel, limit int) ([]queue.Notification, time.Time, error) {
 	epoch, err := q.mayClaim()
 	if err != nil {

@@ -182,7 +182,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	for _, run := range []func(){q.loop, q.tell, q.watch, func() { q.listen(guard) }} {
 		q.work.Go(run)
 	}
-	q.notify() // of an earlier life there may be some
+	q.notify() // there may be notifications of an earlier process
 	return q, nil
 }
 

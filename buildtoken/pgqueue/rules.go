@@ -105,8 +105,8 @@ func (f *foreign) clear() {
 	clear(f.jobs)
 }
 
-// changes says whether the rules change a lane. Of a job that they do not have, they do
-// once all servers agree that it is gone.
+// changes reports whether the rules change a lane. They change the lane of a job that they
+// do not define once all servers agree that it is gone.
 func (r *newRules) changes(l queue.Lane, agreed bool) bool {
 	rules, has := r.Rules[l.Job]
 	if !has {

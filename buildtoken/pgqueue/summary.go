@@ -11,8 +11,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// readSummary reads at most one summary. One that cannot be decoded is started again: the
-// end of a build is worth more.
+// readSummary reads at most one summary. A summary that cannot be decoded starts again, so
+// that the build can end.
 func (q *DB) readSummary(job string, into *queue.Summary) func(pgx.Rows) error {
 	return func(rows pgx.Rows) error {
 		*into = queue.Summary{Job: job}

@@ -33,7 +33,7 @@ type tx struct {
 	last *pgx.Batch
 	// tell is sent to other servers after the commit.
 	tell message
-	// notifies says that it adds notifications.
+	// notifies reports that the transaction adds notifications.
 	notifies bool
 }
 
