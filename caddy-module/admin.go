@@ -22,7 +22,8 @@ func init() {
 }
 
 // Admin shows at `GET /build_token/` of Caddy's admin API how the queue is
-// doing, as JSON. Nothing in it is secret.
+// doing, as JSON, and at `GET /build_token/deliveries` what became of the last
+// webhook deliveries. Nothing in it is secret.
 type Admin struct{}
 
 // adminPath is below which the admin API answers.
@@ -103,6 +104,9 @@ func (*Admin) serve(w http.ResponseWriter, r *http.Request) error {
 		}
 		app.serveReady(w, r)
 		return nil
+	}
+	if r.URL.Path == deliveriesPath {
+		return serveDeliveries(w, r)
 	}
 	if r.URL.Path != adminPath {
 		return apiError(http.StatusNotFound, fmt.Errorf("not found: %s", r.URL.Path))

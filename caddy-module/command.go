@@ -25,7 +25,7 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "build-token",
-		Usage: "status|digest|policy-test|migrate",
+		Usage: "status|deliveries|digest|policy-test|migrate",
 		Short: "Shows the build queue, makes digests of tokens, tests policies, moves a queue",
 		Long: `
 Works with what the build_token module queues and runs. A running Caddy is
@@ -36,7 +36,7 @@ have in use then.`,
 			// help, and status 0.
 			cmd.Args = cobra.NoArgs
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-			cmd.AddCommand(statusCommand(), digestCommand(), policyTestCommand(), migrateCommand())
+			cmd.AddCommand(statusCommand(), deliveriesCommand(), digestCommand(), policyTestCommand(), migrateCommand())
 		},
 	})
 }

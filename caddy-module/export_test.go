@@ -1,9 +1,12 @@
 package caddymodule
 
 import (
+	"io"
 	"net/http"
 
 	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken/deliveries"
 )
 
 // References is how many configurations refer to the controller of a place.
@@ -35,3 +38,6 @@ func Warnings(config []byte) ([]Warning, error) {
 	}
 	return app.warnings(), app.Cleanup()
 }
+
+// PrintDeliveries is what the command prints.
+func PrintDeliveries(to io.Writer, all []deliveries.Delivery) error { return printDeliveries(to, all) }

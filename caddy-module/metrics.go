@@ -19,6 +19,7 @@ import (
 type collector struct {
 	app                       *App
 	triggers, refused, builds *prometheus.Desc
+	deliveries                *prometheus.Desc
 	queued, orphans           *prometheus.Desc
 	running, executors        *prometheus.Desc
 	offset                    *prometheus.Desc
@@ -43,6 +44,8 @@ func registerMetrics(registry *prometheus.Registry, app *App) error {
 			"Refused triggers by reason.", []string{"reason"}, nil),
 		builds: prometheus.NewDesc("caddy_build_token_builds_total",
 			"Ended builds of a job by result.", []string{"job", "result"}, nil),
+		deliveries: prometheus.NewDesc("caddy_build_token_webhook_deliveries_total",
+			"Deliveries of a webhook by what became of them. The webhook is empty if it is not known.", []string{"webhook", "outcome"}, nil),
 		orphans: prometheus.NewDesc("caddy_build_token_orphaned_items",
 			"Queued items of jobs that no server has any more.", nil, nil),
 		queued: prometheus.NewDesc("caddy_build_token_queued_items",
@@ -65,6 +68,7 @@ func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	to <- c.triggers
 	to <- c.refused
 	to <- c.builds
+	to <- c.deliveries
 	to <- c.queued
 	to <- c.orphans
 	to <- c.running
@@ -93,6 +97,9 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	}
 	for _, reason := range slices.Sorted(maps.Keys(stats.Refused)) {
 		count(c.refused, stats.Refused[reason], reason)
+	}
+	for _, d := range ctl.Deliveries().Counts() {
+		count(c.deliveries, d.N, d.Webhook, d.Outcome)
 	}
 	c.collectNow(ctl, to)
 }
