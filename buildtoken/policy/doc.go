@@ -41,6 +41,6 @@
 // interrupted. The other functions take time linear in their text; cost is counted after each call.
 //
 // Expressions about a delivery work on up to 300 000 paths. For them the estimate assumes 100 000
-// files and allows 10^9, and a loop can take 5 s at run time: the time of CEL's own cost accounting
+// files and allows 10^9, and a loop can take 30 s at run time: the time of CEL's own cost accounting
 // grows with the square of the number of rounds.
 package policy

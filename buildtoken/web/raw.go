@@ -81,6 +81,10 @@ func (r *Raw) read(from io.Reader, size int64, also io.Writer, spool func() (*os
 	return err //nolint:wrapcheck // as above
 }
 
+// fileWeight is how many bytes of a file count as one against the limit of all. A forge may
+// send many large deliveries at once, and most do not come again.
+const fileWeight = 4
+
 // holding counts the bytes of a file against the limit of all.
 type holding struct {
 	from io.Reader
@@ -90,7 +94,7 @@ type holding struct {
 // Read implements [io.Reader].
 func (h holding) Read(p []byte) (int, error) {
 	n, err := h.from.Read(p)
-	if !h.held.take(int64(n)) {
+	if !h.held.take(int64(n) / fileWeight) {
 		return 0, ErrBusy
 	}
 	return n, err //nolint:wrapcheck // a reader passes on what the one below returns
