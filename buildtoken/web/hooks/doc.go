@@ -2,7 +2,8 @@
 // start builds of several jobs.
 //
 // [Serve] answers /buildByToken/webhook, and at the addresses that Jenkins' plugins have,
-// /github-webhook/ and /project/FULL/NAME.
+// /github-webhook/ and /project/FULL/NAME. A user who may build the jobs can play a delivery again,
+// at /queue/deliveries/N/replayForm.
 //
 // What will bite you:
 //

@@ -26,6 +26,11 @@ func Serve(q *web.Request) (handled bool) {
 	if q.Path.Dotted() {
 		return false
 	}
+	if id, ok := replayOf(q.Path); ok {
+		defer q.Begin()()
+		serveReplay(q, id)
+		return true
+	}
 	t, ok := targetOf(q)
 	if !ok {
 		return false

@@ -37,6 +37,8 @@ type entriesView struct {
 	OneJob bool
 	// More is set if there are more than are shown.
 	More bool
+	// Deliveries is the page of webhook deliveries, "" if there is none to see.
+	Deliveries string
 }
 
 // queuePage is the page of the queue.
@@ -47,6 +49,9 @@ func (v *visit) queuePage() (*page, error) {
 	view, next, err := v.entries("")
 	if err != nil {
 		return nil, err
+	}
+	if v.seesDeliveries() {
+		view.Deliveries = "queue/deliveries/"
 	}
 	return &page{
 		Title: "Queue", Name: "queue", Here: "queue", path: "queue/", next: next,

@@ -108,6 +108,8 @@ func pageOf(q *web.Request, p web.Path) (loader, bool) {
 		return func(v *visit) (*page, error) { return v.overview("") }, true
 	case p.Is("queue"):
 		return (*visit).queuePage, true
+	case p.Is("queue", "deliveries"):
+		return (*visit).deliveries, true
 	case p.Is("computer"):
 		return (*visit).executors, true
 	case p.Len() == 3 && p.At(0) == "queue" && p.At(1) == "item":

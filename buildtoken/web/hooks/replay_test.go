@@ -1,0 +1,58 @@
+package hooks_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/buildtoken/buildtoken/buildtoken/web/hooks"
+)
+
+// A user who may build can play a delivery again, which is no repetition.
+func TestReplay(t *testing.T) {
+	s := newSite(t)
+	s.send(github(t, path+"?job=push", "push", "1", push("main", "a")))
+	s.send(post(t, path+"?job=push", "unsigned"))
+	form := func(id int, user string, more ...string) *http.Request {
+		return post(t, fmt.Sprintf("/queue/deliveries/%d/replayForm", id), "", append([]string{"X-User", user}, more...)...)
+	}
+	for _, tt := range []struct {
+		name string
+		r    *http.Request
+		want int
+	}{
+		{"nobody", form(1, ""), 403},
+		{"a user who may not build", form(1, "bob"), 403},
+		{"a page of another site", form(1, "alice", "Origin", "https://evil.example.com", "Sec-Fetch-Site", "cross-site"), 403},
+		{"a delivery that was not verified", form(2, "alice"), 404},
+		{"a delivery that is not there", form(3, "alice"), 404},
+		{"the same, for a user who may not build", form(3, "bob"), 403},
+		{"GET", httptest.NewRequest(http.MethodGet, "/queue/deliveries/1/replayForm", http.NoBody), 405},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if w := s.send(tt.r); w.Code != tt.want {
+				t.Errorf("got %d %q, want %d", w.Code, w.Body, tt.want)
+			}
+		})
+	}
+	if n := s.items("push")[0].Triggers(); n != 1 {
+		t.Fatalf("%d triggers before the replay, want 1", n)
+	}
+	if w := s.send(form(1, "alice")); w.Code != 303 || w.Header().Get("Location") != root+"queue/deliveries/" {
+		t.Errorf("got %d %q, want 303 to the page", w.Code, w.Body)
+	}
+	it := s.items("push")[0]
+	if it.Triggers() != 2 || !strings.Contains(it.Causes[1].String(), "replayed by user alice: push to main") {
+		t.Errorf("the item has the causes %v", it.Causes)
+	}
+	if d := s.ctl.Deliveries().List()[0]; d.Replays != 1 || d.By != "user alice" || d.Outcome != "joined" {
+		t.Errorf("delivery %+v", d)
+	}
+	for _, other := range []string{"/queue/deliveries", "/queue/deliveries/x/replayForm", "/queue/deliveries/1"} {
+		if hooks.Serve(s.web.Request(httptest.NewRecorder(), post(t, other, ""))) {
+			t.Errorf("%s was handled", other)
+		}
+	}
+}

@@ -1,0 +1,55 @@
+package pages_test
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/deliveries"
+	hooked "github.com/buildtoken/buildtoken/buildtoken/event"
+	"github.com/buildtoken/buildtoken/buildtoken/hook"
+)
+
+// The page shows what became of each delivery to users who may read every job, and a button to those who
+// may build. What a sender wrote is text.
+func TestDeliveriesPage(t *testing.T) {
+	secret, err := hook.ParseSecret(hooked.GitHub, "s3cret-of-the-hook")
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := at("push", writes(""))
+	j.On = []definition.OnSpec{{Webhook: "github"}}
+	spec := jobs(j)
+	spec.Root.Webhooks = []definition.WebhookSpec{{Config: hook.Config{Kind: hooked.GitHub, Secrets: []hook.Secret{secret}}}}
+	onSite(t, spec, func(s *site) {
+		s.holds(s.page("/queue/"), `<a href="queue/deliveries/">Webhook deliveries</a>`)
+		s.holds(s.page("/queue/deliveries/"), "No delivery has arrived")
+		s.ctl.Deliveries().Add(deliveries.Delivery{
+			At: time.Now(), Target: "push", Webhooks: []string{"github"}, Kind: hooked.GitHub, Events: []string{"push by <script>"}, Size: 8, Status: 201,
+			Outcome: "queued", Jobs: []deliveries.Job{{Job: "push", Outcome: "queued", Item: 7, Steps: []deliveries.Step{{Check: "on github when", Found: "true"}}}},
+			Header: hooked.Header{"X-Github-Event": {"push"}, "X-Hub-Signature-256": {"sha256=abc"}}, Body: []byte("<b>&amp;"),
+		}, "github")
+		s.ctl.Deliveries().Add(deliveries.Delivery{At: time.Now(), Target: "push", Size: 9, Status: 403, Outcome: "unsigned", Reason: "hook: not signed"}, "")
+		s.ctl.Deliveries().Add(deliveries.Delivery{At: time.Now(), Target: "elsewhere", Status: 403, Outcome: "unsigned", Reason: "of another site"}, "")
+		page := s.page("/queue/deliveries/")
+		s.holds(page, "push by &lt;script&gt;", "201 queued", `<a href="queue/item/7/">item 7</a>`, "on github when: true", "X-Github-Event", "&lt;b&gt;&amp;amp;",
+			"403 unsigned", "hook: not signed", `action="queue/deliveries/1/replayForm"`)
+		s.lacks(page, "<script>", "<b>", "Signature", "sha256=abc", "of another site", "deliveries/2/replayForm", "s3cret")
+		reader := s.get("/queue/deliveries/", "rita").Body.String()
+		s.holds(reader, "201 queued")
+		s.lacks(reader, "replayForm")
+		for _, user := range []string{"", "blind"} {
+			if w := s.get("/queue/deliveries/", user); w.Code != http.StatusForbidden {
+				t.Errorf("user %q: got %d, want 403", user, w.Code)
+			}
+		}
+	})
+	// A site without webhooks has no such page.
+	onSite(t, jobs(at("push", writes(""))), func(s *site) {
+		s.lacks(s.page("/queue/"), "deliveries")
+		if w := s.get("/queue/deliveries/", "alice"); w.Code != http.StatusForbidden {
+			t.Errorf("got %d, want 403", w.Code)
+		}
+	})
+}
