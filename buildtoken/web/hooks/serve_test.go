@@ -219,7 +219,7 @@ func TestRepetitions(t *testing.T) {
 		s.q.refuses.Store("mono/api")
 		r := func() *http.Request { return github(t, path+"?job=mono", "push", "1", push("main", "api/x", "web/x")) }
 		w := s.send(r())
-		if w.Code != 503 || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), "mono/api: the disk refuses") || !strings.Contains(w.Body.String(), "mono/all: queued") {
+		if w.Code != 503 || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), "mono/api: the queue is not available now") || !strings.Contains(w.Body.String(), "mono/all: queued") {
 			t.Errorf("got %d %q, want 503", w.Code, w.Body)
 		}
 		s.q.refuses.Store("")
@@ -273,7 +273,7 @@ func TestSlackIsAlwaysAnswered200(t *testing.T) {
 		}
 	}
 	s.q.refuses.Store("slack")
-	if w := send("command=%2Fdeploy&trigger_id=9"); w.Code != 200 || !strings.Contains(w.Body.String(), "the disk refuses") {
+	if w := send("command=%2Fdeploy&trigger_id=9"); w.Code != 200 || !strings.Contains(w.Body.String(), "the queue is not available now") {
 		t.Errorf("got %d %q, want 200 with the reason", w.Code, w.Body)
 	}
 	if w := s.send(post(t, path+"?job=slack", "x", "X-Slack-Request-Timestamp", now, "X-Slack-Signature", "v0="+sign("y"))); w.Code != 403 {
