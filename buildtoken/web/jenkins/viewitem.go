@@ -85,7 +85,8 @@ func (v *view) prepareLanes(entries []queue.Entry) {
 	}
 }
 
-// task is the job of an item.
+// task is the job of an item. A job that no server has any more keeps its name and address,
+// because clients read them without a check.
 func (v *view) task(e queue.Entry) any {
 	full := e.Item.Job
 	if _, ok := v.lanes[full]; !ok {
@@ -93,7 +94,8 @@ func (v *view) task(e queue.Entry) any {
 	}
 	j, ok := v.d.Tree().Job(full)
 	if !ok {
-		return nil
+		gone := job.Job{FullName: full}
+		return object{{"_class", classJob}, {"name", gone.Name()}, {"url", v.jobURL(full)}, {"color", "notbuilt"}}
 	}
 	return v.jobLink(j, v.lanes[full]).brief
 }
