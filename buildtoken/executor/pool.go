@@ -68,9 +68,6 @@ type Options struct {
 	Executors int
 	// Remote is how many remote builds run at once, which take no executor.
 	Remote int
-	// Ended, if set, is called after a build's end was recorded, by the
-	// goroutine of that build.
-	Ended func(ctx context.Context, b queue.Build)
 	// Log returns the logger to use now. It is called for each message, because a
 	// pool lives longer than a configuration. Nil discards.
 	Log func() *zap.Logger
@@ -382,11 +379,8 @@ const recordTries = 5
 func (p *Pool) record(pool context.Context, b queue.Build, result queue.Result, reason string) {
 	ctx := context.WithoutCancel(pool)
 	for tries := 0; tries < recordTries; {
-		ended, err := p.queue.Finish(ctx, time.Now(), b.Item.Job, b.Number, result, reason)
+		_, err := p.queue.Finish(ctx, time.Now(), b.Item.Job, b.Number, result, reason)
 		if err == nil {
-			if p.opts.Ended != nil {
-				p.opts.Ended(ctx, ended)
-			}
 			return
 		}
 		log := p.opts.Log().With(zap.String("job", b.Item.Job), zap.Int64("number", b.Number), zap.Error(err))
