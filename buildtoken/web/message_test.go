@@ -11,7 +11,7 @@ import (
 func TestMessageOfARuleIsTheAnswer(t *testing.T) {
 	for _, tt := range []struct{ message, want string }{
 		{"", "not allowed"},
-		{"deploys are frozen until Monday", "deploys are frozen until Monday"},
+		{"deploys are frozen until Monday", "not allowed: deploys are frozen until Monday"},
 	} {
 		err := &policy.Denied{Rule: policy.Rule{Name: "app allow 1", Source: "false", Message: tt.message}}
 		if got := web.VerdictOf(err); got.Status != http.StatusForbidden || got.Text != tt.want {

@@ -32,6 +32,7 @@ func notFromRequests() map[string]string {
 		"token.ErrGrant":        configuration,
 		"token.ErrDuplicate":    configuration,
 		"policy.ErrBadRule":     configuration,
+		"runner.ErrDetached":    "the cause with which the context of a build ends",
 		"policy.ErrBadCase":     "of the command that tests rules",
 		"policy.ErrBudget":      "a right that is not granted",
 		"console.ErrNotFound":   "the controller makes it queue.ErrNotFound",
