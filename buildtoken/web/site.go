@@ -100,7 +100,7 @@ const jenkinsVersion = "2.568"
 func (q *Request) Begin() (end func()) {
 	q.W = NewWriter(q.w, q.R, q.Done)
 	SetAll(q.W.Header(), "Cache-Control", "no-store", "Referrer-Policy", "no-referrer", "X-Content-Type-Options", "nosniff")
-	if q.Path.At(0) != ByToken {
+	if q.Path.At(0) != ByToken || q.User() != "" {
 		q.MarkJenkins()
 	}
 	return q.W.End

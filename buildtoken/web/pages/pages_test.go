@@ -424,3 +424,19 @@ func TestAssets(t *testing.T) {
 		}
 	})
 }
+
+// A page without access says what its reader can do about it.
+func TestNoAccessIsExplainedByCase(t *testing.T) {
+	onSite(t, tree(), func(s *site) {
+		nobody := s.get("/job/hello/", "").Body.String()
+		s.holds(nobody, "this site may have no login", "You are not signed in")
+		s.lacks(nobody, "All jobs", "You are signed in")
+		bob := s.get("/job/hello/", "bob").Body.String()
+		s.holds(bob, "Your account may not see or do this", "You are signed in as bob")
+		s.lacks(bob, "Sign in and come back", "All jobs") // he may read nothing, so there is no way back
+		s.holds(s.get("/job/hello/", "").Body.String(), "You are not signed in. Sign in and come back to this page.")
+		rita := s.get("/job/secret/", "rita").Body.String()
+		s.holds(rita, "You are signed in as rita", `<a href="/ci/">All jobs</a>`)
+		s.holds(s.get("/job/nothing/", "alice").Body.String(), "There is nothing here, or no longer", "your account may not see")
+	})
+}
