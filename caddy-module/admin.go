@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -15,6 +16,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
 func init() {
@@ -79,7 +81,18 @@ type JobStatus struct {
 	Queued     int    `json:"queued"`
 	Running    int    `json:"running"`
 	LastNumber int64  `json:"last_number"`
+	// LastResult is the result of the newest build that has ended.
+	LastResult string `json:"last_result,omitempty"`
+	// LastStarted and LastEnded are its times. They are left out if there are more
+	// than 200 jobs.
+	LastStarted time.Time `json:"last_started,omitzero"`
+	LastEnded   time.Time `json:"last_ended,omitzero"`
+	// Why is why the first queued item waits.
+	Why string `json:"why,omitempty"`
 }
+
+// maxTimed is up to how many jobs the times of last builds are looked up.
+const maxTimed = 200
 
 // CaddyModule returns the Caddy module information.
 func (*Admin) CaddyModule() caddy.ModuleInfo {
@@ -109,7 +122,7 @@ func (*Admin) serve(w http.ResponseWriter, r *http.Request) error {
 		return serveDeliveries(w, r)
 	}
 	if r.URL.Path != adminPath {
-		return apiError(http.StatusNotFound, fmt.Errorf("not found: %s", r.URL.Path))
+		return serveBelow(w, r)
 	}
 	if r.Method != http.MethodGet {
 		w.Header().Set("Allow", http.MethodGet)
@@ -132,6 +145,25 @@ func (*Admin) serve(w http.ResponseWriter, r *http.Request) error {
 		return apiError(http.StatusInternalServerError, err)
 	}
 	return nil
+}
+
+// serveBelow serves what is not the status.
+func serveBelow(w http.ResponseWriter, r *http.Request) error {
+	serve := map[string]func(*App) error{
+		"build":   func(a *App) error { return a.serveBuild(w, r) },
+		"console": func(a *App) error { return a.serveConsole(w, r) },
+	}[strings.TrimPrefix(r.URL.Path, adminPath)]
+	if strings.HasPrefix(r.URL.Path, adminPath+"buildByToken/") {
+		serve = func(a *App) error { return a.serveOperator(w, r) }
+	}
+	if serve == nil {
+		return apiError(http.StatusNotFound, fmt.Errorf("not found: %s", r.URL.Path))
+	}
+	app, err := activeApp()
+	if err != nil {
+		return apiError(http.StatusServiceUnavailable, err) // none is loaded yet, or none has it
+	}
+	return serve(app)
 }
 
 func apiError(status int, err error) error {
@@ -172,8 +204,13 @@ func (a *App) status(ctx context.Context) (QueueStatus, error) {
 		status.Queued += lane.Queued
 		status.Jobs = append(status.Jobs, JobStatus{
 			Name: names[i], Disabled: defined[names[i]].Disabled,
-			Queued: lane.Queued, Running: len(lane.Running), LastNumber: lane.LastNumber,
+			Queued: lane.Queued, Running: len(lane.Running), LastNumber: lane.LastNumber, LastResult: string(lane.Last),
 		})
+		if j := &status.Jobs[i]; lane.LastEnded > 0 && len(names) <= maxTimed {
+			if b, err := ctl.Build(ctx, names[i], lane.LastEnded); err == nil {
+				j.LastStarted, j.LastEnded = b.Started, b.Ended
+			}
+		}
 		for _, number := range lane.Running {
 			b, err := ctl.Build(ctx, names[i], number)
 			if errors.Is(err, queue.ErrNotFound) || err == nil && !b.Running() {
@@ -193,7 +230,30 @@ func (a *App) status(ctx context.Context) (QueueStatus, error) {
 		status.Queued += lane.Queued
 		status.Gone = append(status.Gone, GoneJob{Name: lane.Job, Queued: lane.Queued, Until: lane.GoneUntil})
 	}
+	a.explainWaiting(ctx, ctl, status.Jobs)
 	return status, nil
+}
+
+// explainWaiting sets why the first item of each job waits.
+func (a *App) explainWaiting(ctx context.Context, ctl *buildtoken.Controller, jobs []JobStatus) {
+	now, why := time.Now(), map[string]string{}
+	a.mu.Lock()
+	sites := slices.Clone(a.sites)
+	a.mu.Unlock()
+	for _, s := range sites {
+		entries, err := ctl.Items(ctx, s.definition, "", 1000)
+		if err != nil {
+			return // the counts are there
+		}
+		for _, e := range entries {
+			if _, known := why[e.Item.Job]; !known {
+				why[e.Item.Job] = web.WhyNow(now, e, "")
+			}
+		}
+	}
+	for i := range jobs {
+		jobs[i].Why = why[jobs[i].Name]
+	}
 }
 
 // jobs are the jobs of all handlers by full name.

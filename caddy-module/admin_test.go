@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -22,11 +23,18 @@ func TestAdminShowsTheQueue(t *testing.T) {
 	if got.Path != s.path || got.Executors != 3 || got.Queued != 1 || len(got.Running) != 0 {
 		t.Errorf("got %+v", got)
 	}
-	want := []caddymodule.JobStatus{{Name: "a/later", Queued: 1}, {Name: "done", LastNumber: 1}, {Name: "off", Disabled: true}}
+	want := []caddymodule.JobStatus{{Name: "a/later", Queued: 1}, {Name: "done", LastNumber: 1, LastResult: "SUCCESS"}, {Name: "off", Disabled: true}}
 	if len(got.Jobs) != len(want) {
 		t.Fatalf("jobs: got %+v", got.Jobs)
 	}
+	if done := &got.Jobs[1]; done.LastStarted.IsZero() || done.LastEnded.Before(done.LastStarted) {
+		t.Errorf("done started at %v and ended at %v", done.LastStarted, done.LastEnded)
+	}
+	if later := &got.Jobs[0]; !strings.HasPrefix(later.Why, "In the quiet period. Expires in ") {
+		t.Errorf("later waits: got %q", later.Why)
+	}
 	for i := range want {
+		got.Jobs[i].LastStarted, got.Jobs[i].LastEnded, got.Jobs[i].Why = time.Time{}, time.Time{}, ""
 		if got.Jobs[i] != want[i] {
 			t.Errorf("job: got %+v, want %+v", got.Jobs[i], want[i])
 		}

@@ -3,16 +3,12 @@ package caddymodule
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"net/http"
 	"os"
 	"strings"
-	"text/tabwriter"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -25,56 +21,21 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "build-token",
-		Usage: "status|deliveries|digest|policy-test|migrate",
-		Short: "Shows the build queue, makes digests of tokens, tests policies, moves a queue",
+		Usage: "trigger|log|cancel|status|check|deliveries|digest|policy-test|migrate",
+		Short: "Triggers and follows builds, shows the queue, checks a Caddyfile",
 		Long: `
-Works with what the build_token module queues and runs. A running Caddy is
-asked through its admin API; only migrate opens the data, which no Caddy may
-have in use then.`,
+Works with the jobs of the build_token module. Commands for a running server
+use the admin API of the Caddy on this machine, or HTTP and a token with --url.
+Only migrate opens the data, which no Caddy may have in use then.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			// Without these two, cobra answers a command that does not exist with the
 			// help, and status 0.
 			cmd.Args = cobra.NoArgs
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-			cmd.AddCommand(statusCommand(), deliveriesCommand(), digestCommand(), policyTestCommand(), migrateCommand())
+			cmd.AddCommand(triggerCommand(), logCommand(), cancelCommand(), statusCommand(), checkCommand(), deliveriesCommand(),
+				digestCommand(), policyTestCommand(), migrateCommand())
 		},
 	})
-}
-
-func statusCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "status [--address <interface>] [--json] [--config <path> [--adapter <name>]]",
-		Short: "Shows queue, executors, running builds and jobs of a running Caddy",
-		Args:  cobra.NoArgs,
-		RunE:  caddycmd.WrapCommandFuncForCobra(runStatus),
-	}
-	cmd.Flags().String("address", "", "The address of the admin API, if it is not the default")
-	cmd.Flags().StringP("config", "c", "", "A configuration file that says where the admin API is")
-	cmd.Flags().StringP("adapter", "a", "", "The config adapter for that file")
-	cmd.Flags().Bool("json", false, "Print what the admin API says")
-	return cmd
-}
-
-func runStatus(flags caddycmd.Flags) (int, error) {
-	address, err := caddycmd.DetermineAdminAPIAddress(flags.String("address"), nil, flags.String("config"), flags.String("adapter"))
-	if err != nil {
-		return caddy.ExitCodeFailedStartup, fmt.Errorf("find the admin API: %w", err)
-	}
-	resp, err := caddycmd.AdminAPIRequest(address, http.MethodGet, adminPath, nil, nil)
-	if err != nil {
-		return caddy.ExitCodeFailedStartup, fmt.Errorf("ask the admin API: %w", err)
-	}
-	defer func() { _ = resp.Body.Close() }() // it was only read
-	if flags.Bool("json") {
-		_, err = io.Copy(os.Stdout, resp.Body)
-		return exitCode(err), err
-	}
-	var status Status
-	if err := json.NewDecoder(resp.Body).Decode(&status); err != nil {
-		return caddy.ExitCodeFailedStartup, fmt.Errorf("read the answer: %w", err)
-	}
-	err = printStatus(os.Stdout, status)
-	return exitCode(err), err
 }
 
 func exitCode(err error) int {
@@ -82,56 +43,6 @@ func exitCode(err error) int {
 		return caddy.ExitCodeFailedStartup
 	}
 	return caddy.ExitCodeSuccess
-}
-
-// printStatus writes a status for people.
-func printStatus(to io.Writer, status Status) error {
-	if len(status.Queues) == 0 {
-		_, err := fmt.Fprintln(to, "build_token is not configured")
-		return err
-	}
-	var b strings.Builder
-	for _, q := range status.Queues {
-		fmt.Fprintf(&b, "queue\t%s\n", q.Path)
-		fmt.Fprintf(&b, "queued\t%d\n", q.Queued)
-		for _, g := range q.Gone {
-			fmt.Fprintf(&b, "gone\t%s: no server has this job; %d queued, which wait until %s\n", g.Name, g.Queued, g.Until.Format(time.RFC3339))
-		}
-		printRunning(&b, q)
-		b.WriteString("\nJOB\tQUEUED\tRUNNING\tLAST BUILD\n")
-		for _, j := range q.Jobs {
-			last, note := "none", ""
-			if j.LastNumber > 0 {
-				last = fmt.Sprintf("#%d", j.LastNumber)
-			}
-			if j.Disabled {
-				note = " (disabled)"
-			}
-			fmt.Fprintf(&b, "%s\t%d\t%d\t%s%s\n", j.Name, j.Queued, j.Running, last, note)
-		}
-	}
-	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
-	_, err := io.WriteString(w, b.String())
-	return errors.Join(err, w.Flush())
-}
-
-// printRunning writes what runs on the server that was asked, and then what runs on others.
-func printRunning(to *strings.Builder, q QueueStatus) {
-	var here, elsewhere strings.Builder
-	n := 0
-	for _, r := range q.Running {
-		since := r.Started.Local().Format(time.DateTime)
-		if r.Node == q.Node {
-			n++
-			fmt.Fprintf(&here, "\t%s #%d since %s\n", r.Job, r.Number, since)
-		} else {
-			fmt.Fprintf(&elsewhere, "\t%s #%d on %s since %s\n", r.Job, r.Number, r.Node, since)
-		}
-	}
-	fmt.Fprintf(to, "running\t%d of %d\n%s", n, q.Executors, &here)
-	if elsewhere.Len() > 0 {
-		fmt.Fprintf(to, "elsewhere\t%d\n%s", len(q.Running)-n, &elsewhere)
-	}
 }
 
 func digestCommand() *cobra.Command {

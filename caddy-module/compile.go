@@ -26,20 +26,20 @@ type compiler struct {
 }
 
 // compile loads the runners and resolves the secrets of a tree. lint looks at the result.
-func compile(ctx caddy.Context, root *Folder, access *Access, lint *loadLint) (*definition.Site, error) {
+func compile(ctx caddy.Context, root *Folder, access *Access, lint *loadLint) (*definition.Spec, *definition.Site, error) {
 	c := compiler{ctx: ctx}
 	spec := definition.Spec{Root: c.folder("", root)}
 	if access != nil {
 		spec.Access = definition.Access{Read: access.Read, Build: access.Build, Cancel: access.Cancel}
 	}
 	if err := errors.Join(c.errs...); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	site, err := definition.Compile(spec)
 	if err == nil {
 		lint.site(&spec)
 	}
-	return site, err
+	return &spec, site, err
 }
 
 func (c *compiler) fail(where string, err error) {

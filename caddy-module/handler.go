@@ -114,15 +114,12 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("build_token: %w", err)
 	}
 	lint := loadLint{now: time.Now(), labels: app.labels(), known: h.Warnings}
-	if s.definition, err = compile(ctx, root, h.Access, &lint); err != nil {
+	if s.spec, s.definition, err = compile(ctx, root, h.Access, &lint); err != nil {
 		return fmt.Errorf("build_token: %w", err)
 	}
 	s.warnings = slices.Concat(h.Warnings, lint.found)
 	for _, w := range s.warnings {
 		w.log(ctx.Logger())
-	}
-	if err := app.add(s); err != nil {
-		return fmt.Errorf("build_token: %w", err)
 	}
 	// The tree holds secrets, and Caddy can be told to log handlers.
 	h.Scope, h.Folders, h.Jobs = Scope{}, nil, nil
@@ -130,6 +127,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.site = &web.Site{
 		Open: app.controller, Definition: s.definition, Methods: slices.Clone(h.Methods), Joined: h.Joined,
 		Root: h.root.of, Remote: remoteOf, User: userOf, Log: ctx.Logger(), Done: app.stopping, InFlight: &app.bodies,
+	}
+	s.operator = h.operatorSite(s)
+	if err := app.add(s); err != nil {
+		return fmt.Errorf("build_token: %w", err)
 	}
 	return nil
 }

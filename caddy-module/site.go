@@ -9,6 +9,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
 // site is what a handler tells the app about itself.
@@ -18,8 +19,12 @@ type site struct {
 	root *Folder
 	// texts are the jobs of root, once they were asked for.
 	texts []jobText
+	// spec is what the definition was compiled from, without secrets.
+	spec *definition.Spec
 	// warnings are what was found when it was loaded.
 	warnings []Warning
+	// operator serves its jobs to the admin API.
+	operator *web.Site
 	// addresses are the URLs under which it answers.
 	addresses []string
 	// place says which handler this is, for errors.
@@ -40,7 +45,7 @@ func (s *site) jobTexts() ([]jobText, error) {
 }
 
 // forget drops the texts, which are long and hold secrets.
-func (s *site) forget() { s.root, s.texts = nil, nil }
+func (s *site) forget() { s.root, s.texts, s.spec = nil, nil, nil }
 
 // jobText is a job as the configuration has it, with what it inherits. Two jobs
 // are equal if both are.

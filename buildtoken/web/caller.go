@@ -16,7 +16,9 @@ import (
 // request as rules see it.
 func (q *Request) Caller() definition.Caller {
 	if q.caller == nil {
-		by := definition.Caller{Post: q.R.Method == http.MethodPost, Trace: traceParent(q.R.Header), Request: q.seenByRules}
+		by := definition.Caller{
+			Post: q.R.Method == http.MethodPost, Trace: traceParent(q.R.Header), Request: q.seenByRules, Operator: q.Operator,
+		}
 		if q.Remote != nil {
 			by.Remote = q.Remote(q.R)
 		}

@@ -41,6 +41,8 @@ type Site struct {
 	Done <-chan struct{}
 	// InFlight bounds the bodies of all sites that share it. Nil bounds this site alone.
 	InFlight *InFlight
+	// Operator is set for the site behind Caddy's admin API; see [definition.Caller].
+	Operator bool
 	// Joined is the status of a trigger that joined a queued item: 303 or 201. Zero is 303.
 	Joined int
 

@@ -48,7 +48,7 @@ func TestStatusCommandOnEitherServer(t *testing.T) {
 	} {
 		servers[name].eventually("both builds run", func() bool { return strings.Count(status(name), " since ") == 2 })
 		got := status(name)
-		for _, want := range append(want, "/postgres/buildtoken\n", "\nlong     0       1        #1\n", "\nlonger   0       1        #1\n", "\nnowhere  1       0        none\n") {
+		for _, want := range append(want, "/postgres/buildtoken\n", "\nlong     0       1        #1\n", "\nlonger   0       1        #1\n", "\nnowhere  1       0        none; waits: ") {
 			if !strings.Contains(got, want) {
 				t.Errorf("status on %s: %q is missing in\n%s", name, want, got)
 			}

@@ -114,6 +114,9 @@ func ownCancel(q *web.Request) error {
 
 func (o *own) cancel() error {
 	ctx, it, by := o.R.Context(), o.entry.Item, "token "+o.token.Name
+	if o.token.Name == "" {
+		by = o.Who()
+	}
 	if o.entry.State != queue.Left {
 		err := o.ctl.Cancel(ctx, it.Job, it.ID, by)
 		if !errors.Is(err, queue.ErrLeft) {

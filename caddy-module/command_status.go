@@ -1,0 +1,128 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+)
+
+func statusCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "status [--address <interface>] [--json] [--config <path> [--adapter <name>]]",
+		Short: "Shows queue, executors, running builds and jobs of a running Caddy",
+		Long: `
+Shows where the queue is, what runs, and for each job how its last build ended,
+how long ago, and why its next item waits. It asks the admin API.`,
+		Example: `  caddy build-token status
+  caddy build-token status --address unix//run/caddy/admin.sock --json`,
+		Args: cobra.NoArgs,
+		RunE: caddycmd.WrapCommandFuncForCobra(runStatus),
+	}
+	addServerFlags(cmd, false)
+	cmd.Flags().Bool("json", false, "Print the answer of the admin API")
+	return cmd
+}
+
+func runStatus(flags caddycmd.Flags) (int, error) {
+	c, err := newClient(flags)
+	if err != nil {
+		return caddy.ExitCodeFailedStartup, err
+	}
+	resp, err := c.do(context.Background(), http.MethodGet, "", nil, nil, nil)
+	if err != nil {
+		return caddy.ExitCodeFailedStartup, err
+	}
+	defer func() { _ = resp.Body.Close() }() // it was only read
+	if flags.Bool("json") {
+		_, err = io.Copy(os.Stdout, resp.Body)
+		return exitCode(err), err
+	}
+	var status Status
+	if err := json.NewDecoder(resp.Body).Decode(&status); err != nil {
+		return caddy.ExitCodeFailedStartup, fmt.Errorf("read the answer: %w", err)
+	}
+	err = printStatus(os.Stdout, status, time.Now())
+	return exitCode(err), err
+}
+
+// printStatus writes a status for people.
+func printStatus(to io.Writer, status Status, now time.Time) error {
+	if len(status.Queues) == 0 {
+		_, err := fmt.Fprintln(to, "build_token is not configured")
+		return err
+	}
+	var b strings.Builder
+	for _, q := range status.Queues {
+		fmt.Fprintf(&b, "queue\t%s\n", q.Path)
+		fmt.Fprintf(&b, "queued\t%d\n", q.Queued)
+		printRunning(&b, q)
+		b.WriteString("\nJOB\tQUEUED\tRUNNING\tLAST BUILD\n")
+		for _, j := range q.Jobs {
+			last := "none"
+			if j.LastNumber > 0 {
+				last = fmt.Sprintf("#%d", j.LastNumber)
+			}
+			if j.LastResult != "" {
+				last += " " + j.LastResult
+			}
+			if !j.LastEnded.IsZero() {
+				last += fmt.Sprintf(" %s ago, took %s", rough(now.Sub(j.LastEnded)), rough(j.LastEnded.Sub(j.LastStarted)))
+			}
+			if j.Disabled {
+				last += " (disabled)"
+			}
+			if j.Why != "" {
+				last += "; waits: " + j.Why
+			}
+			fmt.Fprintf(&b, "%s\t%d\t%d\t%s\n", j.Name, j.Queued, j.Running, last)
+		}
+	}
+	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+	_, err := io.WriteString(w, b.String())
+	return errors.Join(err, w.Flush())
+}
+
+// rough returns a duration in at most two units.
+func rough(d time.Duration) string {
+	switch d = max(d, 0); {
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < time.Minute:
+		return d.Round(time.Second).String()
+	case d < time.Hour:
+		return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
+	case d < 48*time.Hour:
+		return strings.TrimSuffix(d.Round(time.Hour).String(), "0m0s")
+	}
+	return fmt.Sprintf("%dd", int(d.Hours())/24)
+}
+
+// printRunning writes what runs on the server that was asked, and then what runs on others.
+func printRunning(to *strings.Builder, q QueueStatus) {
+	var here, elsewhere strings.Builder
+	n := 0
+	for _, r := range q.Running {
+		since := r.Started.Local().Format(time.DateTime)
+		if r.Node == q.Node {
+			n++
+			fmt.Fprintf(&here, "\t%s #%d since %s\n", r.Job, r.Number, since)
+		} else {
+			fmt.Fprintf(&elsewhere, "\t%s #%d on %s since %s\n", r.Job, r.Number, r.Node, since)
+		}
+	}
+	fmt.Fprintf(to, "running\t%d of %d\n%s", n, q.Executors, &here)
+	if elsewhere.Len() > 0 {
+		fmt.Fprintf(to, "elsewhere\t%d\n%s", len(q.Running)-n, &elsewhere)
+	}
+}

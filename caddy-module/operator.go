@@ -1,0 +1,134 @@
+package caddymodule
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
+	"github.com/buildtoken/buildtoken/buildtoken/web/triggers"
+)
+
+// operatorName is the user that causes and records of cancellations name.
+const operatorName = "of the admin API"
+
+// operatorSite returns the site that serves the admin API: the same jobs and
+// rules as of the handler's site, without tokens.
+func (h *Handler) operatorSite(s *site) *web.Site {
+	public := h.site
+	root := "http://localhost/"
+	for _, address := range s.addresses {
+		if strings.HasPrefix(address, "http") {
+			root = address
+			break
+		}
+	}
+	return &web.Site{
+		Open: public.Open, Definition: public.Definition, Log: public.Log, Done: public.Done, InFlight: public.InFlight,
+		Methods: []string{http.MethodPost}, Operator: true,
+		Root: func(*http.Request) string { return root }, User: func(*http.Request) string { return operatorName },
+	}
+}
+
+// siteOf returns the site that defines a job, or any site if none does.
+func (a *App) siteOf(full string) *web.Site {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var found *web.Site
+	for _, s := range a.sites {
+		if found == nil || s.definition.Has(full) && !found.Definition.Has(full) {
+			found = s.operator
+		}
+	}
+	return found
+}
+
+// serveOperator serves what callers with a token have below /buildByToken/, for
+// callers of the admin API, which need none.
+func (a *App) serveOperator(w http.ResponseWriter, r *http.Request) error {
+	s := a.siteOf(r.URL.Query().Get("job"))
+	inner := r.Clone(r.Context())
+	inner.URL.Path = strings.TrimPrefix(r.URL.Path, strings.TrimSuffix(adminPath, "/"))
+	inner.URL.RawPath = ""
+	if s == nil || !triggers.Serve(s.Request(w, inner)) { //nolint:contextcheck // the request has it
+		return apiError(http.StatusNotFound, errors.New("no such job"))
+	}
+	return nil
+}
+
+// OperatorBuild is a build as `GET /build_token/build?job=&number=` of the admin
+// API shows it.
+type OperatorBuild struct {
+	Job    string `json:"job"`
+	Number int64  `json:"number"`
+	Item   int64  `json:"item"`
+	Result string `json:"result,omitempty"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// findBuild returns a build of a job; the newest one without a number.
+func (a *App) findBuild(r *http.Request) (OperatorBuild, error) {
+	ctl, err := a.controller()
+	if err != nil {
+		return OperatorBuild{}, apiError(http.StatusServiceUnavailable, err)
+	}
+	full := r.URL.Query().Get("job")
+	s := a.siteOf(full)
+	if s == nil || !s.Definition.Has(full) {
+		return OperatorBuild{}, apiError(http.StatusNotFound, definition.ErrUnknownJob)
+	}
+	var b queue.Build
+	if text := r.URL.Query().Get("number"); text != "" {
+		number, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return OperatorBuild{}, apiError(http.StatusBadRequest, errors.New("the build number is no number"))
+		}
+		b, err = ctl.Build(r.Context(), full, number)
+		if err != nil {
+			return OperatorBuild{}, apiError(http.StatusNotFound, err)
+		}
+	} else {
+		builds, err := ctl.Builds(r.Context(), full, 0, 1)
+		if err != nil || len(builds) == 0 {
+			return OperatorBuild{}, apiError(http.StatusNotFound, cmp.Or(err, errors.New("the job has no build yet")))
+		}
+		b = builds[0]
+	}
+	return OperatorBuild{Job: full, Number: b.Number, Item: b.Item.ID, Result: string(b.Result), Reason: b.Reason}, nil
+}
+
+func (a *App) serveBuild(w http.ResponseWriter, r *http.Request) error {
+	b, err := a.findBuild(r)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(b) // the client may be gone
+	return nil
+}
+
+// serveConsole writes what there is of the log of a build.
+func (a *App) serveConsole(w http.ResponseWriter, r *http.Request) error {
+	b, err := a.findBuild(r)
+	if err != nil {
+		return err
+	}
+	ctl, err := a.controller()
+	if err != nil {
+		return apiError(http.StatusServiceUnavailable, err)
+	}
+	log, err := ctl.Log(r.Context(), b.Job, b.Number)
+	if err != nil {
+		return apiError(http.StatusNotFound, err)
+	}
+	defer func() { _ = log.Close() }() // only read
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = io.Copy(w, io.NewSectionReader(log, 0, log.Size())) // the client may be gone
+	return nil
+}
