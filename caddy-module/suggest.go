@@ -10,10 +10,10 @@ import (
 var (
 	scopeWords = []string{"quiet_period", "timeout", "keep_builds", "dir", "label", "env", "allow", "token"}
 	words      = map[string][]string{
-		"the global option": {"queue", "node", "executors", "remote_builds", "queue_limit", "keep_builds", "shutdown_timeout", "wrong_tokens", "audit"},
-		"build_token":       append([]string{"root_url", "methods", "joined", "access", "folder", "job", "webhook", "notify"}, scopeWords...),
-		"folder":            append([]string{"folder", "job", "webhook", "notify"}, scopeWords...),
-		"job":               append([]string{"description", "disabled", "concurrent", "badge", "coalesce", "param", "run", "poll", "runner", "on", "schedule", "webhook", "notify"}, scopeWords...),
+		"the global option": {"queue", "node", "executors", "remote_builds", "queue_limit", "keep_builds", "shutdown_timeout", "wrong_tokens", "orphan_timeout"},
+		"build_token":       append([]string{"root_url", "methods", "joined", "access", "folder", "job", "webhook"}, scopeWords...),
+		"folder":            append([]string{"folder", "job", "webhook"}, scopeWords...),
+		"job":               append([]string{"description", "disabled", "concurrent", "badge", "coalesce", "param", "run", "poll", "runner", "on", "webhook"}, scopeWords...),
 		"token":             {"expires", "allow", "grant"},
 		"param":             {"description", "trim", "link"},
 		"access":            {"read", "build", "cancel"},
