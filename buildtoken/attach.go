@@ -124,6 +124,7 @@ func (c *Controller) Attach(ctx context.Context, cfg Config) (detach func(), err
 		c.reclaimed = true
 	}
 	c.effective.Store(e)
+	c.timer.Set(c.timed(e))
 	c.attached = append(c.attached, e)
 	c.announce(ctx, e)
 	c.resume()
@@ -182,6 +183,7 @@ func (c *Controller) detach(ctx context.Context, e *effective) {
 		last := *e
 		last.detached = true
 		c.effective.Store(&last)
+		c.timer.Set(nil)
 		return
 	}
 	earlier := c.attached[len(c.attached)-1]
@@ -189,6 +191,7 @@ func (c *Controller) detach(ctx context.Context, e *effective) {
 		earlier.Log.Error("rules of the earlier configuration could not be put back into the queue", zap.Error(err))
 	}
 	c.effective.Store(earlier)
+	c.timer.Set(c.timed(earlier))
 	c.announce(ctx, earlier)
 	c.resume()
 }

@@ -33,6 +33,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/deliveries"
 	"github.com/buildtoken/buildtoken/buildtoken/executor"
 	"github.com/buildtoken/buildtoken/buildtoken/throttle"
+	"github.com/buildtoken/buildtoken/buildtoken/timer"
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
@@ -76,6 +77,7 @@ type Controller struct {
 	wrong   *throttle.Limiter
 	pool    *executor.Pool
 	polls   *build.Polls
+	timer   *timer.Timer
 	changes changes
 	stats   stats
 	waiting waiting
@@ -151,6 +153,7 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 		return nil, fmt.Errorf("%w: %w", ErrUpload, err)
 	}
 	c.polls = c.host.NewPolls(c.pollable, c.scheduleChange)
+	c.timer = timer.Start() //nolint:contextcheck // it outlives the opening; Close ends it
 	//nolint:contextcheck // builds outlive the opening; Close ends them
 	c.pool = executor.Start(executorQueue{c}, c.prepare, executor.Options{Node: c.node, Log: c.logger})
 	if c.shared != nil {
@@ -173,6 +176,7 @@ func (c *Controller) Drain() {
 		grace := c.effective.Load().ShutdownTimeout
 		c.mu.Unlock()
 		c.pool.Resize(0, 0) // polls can take a while to stop, and no build may start meanwhile
+		c.timer.Close()
 		c.polls.Close(ErrShuttingDown)
 		c.host.Detach()
 		c.pool.Stop(grace)

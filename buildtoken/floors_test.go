@@ -43,12 +43,14 @@ func floors() map[string]int {
 		"buildtoken/throttle":   1,
 		"buildtoken/vault":      1,
 		"internal/atomicfile":   1,
+		"buildtoken/schedule":   1,
 
 		// Each does one thing in the world, and none knows the other.
 		"buildtoken/boltqueue":         2,
 		"buildtoken/build":             2,
 		"buildtoken/definition":        2,
 		"buildtoken/executor":          2,
+		"buildtoken/timer":             2,
 		"buildtoken/pgqueue":           2,
 		"buildtoken/runner/execrunner": 2,
 		"buildtoken/runner/httprunner": 2,

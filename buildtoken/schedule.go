@@ -8,11 +8,15 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/timer"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
@@ -105,6 +109,72 @@ func (c *Controller) scheduleChange(ctx context.Context, full, root string) erro
 	}
 	c.stats.polled(full, created)
 	return nil
+}
+
+// timed returns what a configuration does at certain times.
+func (c *Controller) timed(e *effective) []timer.Entry {
+	var all []timer.Entry
+	for full, j := range e.jobs {
+		for _, s := range j.Schedules {
+			id := strings.Join([]string{full, s.Spec.Spec, s.Spec.Zone, strconv.FormatBool(s.Spec.Poll)}, "\x00")
+			all = append(all, timer.Entry{
+				ID: id, Schedule: s.Schedule, CatchUp: s.Spec.CatchUp,
+				Fire: func(ctx context.Context, minute time.Time, missed bool) error {
+					err := c.fire(ctx, j, s, minute, missed)
+					if err != nil {
+						c.logger().Error("schedule could not start a build", zap.String("job", full), zap.String("schedule", s.Spec.Spec),
+							zap.Time("due", minute), zap.Error(err))
+					}
+					return err
+				},
+			})
+		}
+	}
+	return all
+}
+
+// fire starts a build or a poll because a schedule is due. The receipt of the schedule
+// and the minute keeps several servers, and restarts, from starting it twice.
+func (c *Controller) fire(ctx context.Context, j *definition.Compiled, s definition.Schedule, minute time.Time, missed bool) error {
+	if j.Disabled || c.effective.Load().detached {
+		return nil
+	}
+	if missed {
+		if ran, err := c.ranByTimer(ctx, j.FullName); err != nil || !ran {
+			return err
+		}
+	}
+	if s.Spec.Poll {
+		c.polls.Request(j.FullName, j.URL) // which refuses only while the server shuts down
+		return nil
+	}
+	once := c.vault.DigestIdempotencyKey(strconv.FormatInt(minute.Unix(), 10), "schedule", s.Spec.Spec, s.Spec.Zone)
+	it, created, err := c.enqueue(ctx, time.Now(), queue.Request{
+		Job: j.FullName, Digest: c.vault.Digest(s.Values), Values: c.vault.Seal(j.FullName, s.Values),
+		Cause: queue.Cause{Kind: queue.CauseTimer}, Root: j.URL, Solo: j.Coalesce == job.Never,
+		Key: &once, AnyValues: true,
+	})
+	if _, repeated := errors.AsType[*queue.RepeatedError](err); repeated {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("buildtoken: schedule %s: %w", j.FullName, err)
+	}
+	c.logger().Debug("schedule is due", zap.String("job", j.FullName), zap.Time("due", minute), zap.Int64("item", it.ID), zap.Bool("created", created))
+	return nil
+}
+
+// ranByTimer reports whether a schedule has started a build of the job before, as far as
+// builds are kept. A schedule that is new has not missed anything.
+func (c *Controller) ranByTimer(ctx context.Context, full string) (bool, error) {
+	const recent = 100
+	builds, err := c.queue.Builds(ctx, full, 0, recent)
+	if err != nil {
+		return false, fmt.Errorf("buildtoken: builds of %s: %w", full, err)
+	}
+	return slices.ContainsFunc(builds, func(b queue.Build) bool {
+		return slices.ContainsFunc(b.Item.Causes, func(c queue.Cause) bool { return c.Kind == queue.CauseTimer })
+	}), nil
 }
 
 // SpoolFile creates an empty file in the data directory for a part of a request that is

@@ -30,6 +30,9 @@ func (p parser) job(in level) error {
 	if err := p.checkOn(&j); err != nil {
 		return err
 	}
+	if err := p.checkSchedules(&j, job.Join(in.full, j.Name)); err != nil {
+		return err
+	}
 	in.Jobs = append(in.Jobs, j)
 	return nil
 }
@@ -63,6 +66,8 @@ func (p parser) inJob(j *Job, seen once, name string) error {
 		return p.poll(&j.PollRaw)
 	case "on":
 		return p.on(j)
+	case "schedule":
+		return p.schedule(j)
 	}
 	ok, err := p.inScope(&j.Scope, seen, name)
 	if !ok && err == nil {

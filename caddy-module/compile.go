@@ -25,10 +25,10 @@ type compiler struct {
 	errs []error
 }
 
-// compile loads the runners and resolves the secrets of a tree. lint looks at the result.
-func compile(ctx caddy.Context, root *Folder, access *Access, lint *loadLint) (*definition.Spec, *definition.Site, error) {
+// compile loads the runners and resolves the secrets of a tree. url is the configured root URL, if any. lint looks at the result.
+func compile(ctx caddy.Context, root *Folder, access *Access, url string, lint *loadLint) (*definition.Spec, *definition.Site, error) {
 	c := compiler{ctx: ctx}
-	spec := definition.Spec{Root: c.folder("", root)}
+	spec := definition.Spec{Root: c.folder("", root), URL: url}
 	if access != nil {
 		spec.Access = definition.Access{Read: access.Read, Build: access.Build, Cancel: access.Cancel}
 	}
@@ -77,7 +77,7 @@ func (c *compiler) job(full string, j *Job) definition.Job {
 	return definition.Job{
 		Name: j.Name, Description: j.Description, Disabled: j.Disabled, Concurrent: j.Concurrent, Coalesce: j.Coalesce, Badge: j.Badge,
 		Settings: c.settings(where, &j.Scope), Tokens: c.tokens(where, j.Tokens), Allow: rules(j.Allow), Params: j.Params,
-		Runner: run, Poller: poll, Webhooks: c.webhooks(where, j.Webhooks), On: onSpecs(j.On),
+		Runner: run, Poller: poll, Webhooks: c.webhooks(where, j.Webhooks), On: onSpecs(j.On), Schedules: c.schedules(where, j.Schedules),
 	}
 }
 
@@ -197,6 +197,22 @@ func onSpecs(on []On) []definition.OnSpec {
 	var specs []definition.OnSpec
 	for i := range on {
 		specs = append(specs, on[i].spec())
+	}
+	return specs
+}
+
+func (c *compiler) schedules(where string, schedules []Schedule) []definition.ScheduleSpec {
+	var specs []definition.ScheduleSpec
+	for _, s := range schedules {
+		spec := s.spec()
+		for name, value := range spec.Params {
+			replaced, err := placeholders{}.replace(value)
+			if err != nil {
+				c.fail(where, fmt.Errorf("schedule: param %s: %w", name, err))
+			}
+			spec.Params[name] = replaced
+		}
+		specs = append(specs, spec)
 	}
 	return specs
 }

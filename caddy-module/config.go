@@ -89,6 +89,9 @@ type Job struct {
 	// delivery, the first counts.
 	On []On `json:"on,omitempty"`
 
+	// The times at which builds start without a trigger.
+	Schedules []Schedule `json:"schedules,omitempty"`
+
 	// What a build runs. Required.
 	RunRaw json.RawMessage `json:"run,omitempty" caddy:"namespace=build_token.runners inline_key=runner"`
 

@@ -114,7 +114,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("build_token: %w", err)
 	}
 	lint := loadLint{now: time.Now(), labels: app.labels(), known: h.Warnings}
-	if s.spec, s.definition, err = compile(ctx, root, h.Access, &lint); err != nil {
+	if s.spec, s.definition, err = compile(ctx, root, h.Access, h.root.configured, &lint); err != nil {
 		return fmt.Errorf("build_token: %w", err)
 	}
 	s.warnings = slices.Concat(h.Warnings, lint.found)

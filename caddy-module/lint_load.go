@@ -70,7 +70,7 @@ func (l *loadLint) job(full string, j *definition.Job, outer inherited) {
 	if label := inner.settings.Label; label != nil && l.labels != nil && !slices.Contains(l.labels, *label) {
 		l.warn(CodeLabel, full, "label %s: no server has it, so builds wait for ever; add it to the global option: node NAME { labels %[1]s }", *label)
 	}
-	if !inner.startable && len(j.On) == 0 && !j.Disabled {
+	if !inner.startable && len(j.On)+len(j.Schedules) == 0 && !j.Disabled {
 		l.warn(CodeUnreachable, full, "nothing can start this job: add a token to it or to a folder above it, a webhook with `on`, or `build` to access")
 	}
 	env := make([]string, len(inner.settings.Env))

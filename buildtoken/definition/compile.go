@@ -24,7 +24,7 @@ func Compile(spec Spec) (*Site, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	c := compiler{env: triggers, newEventEnv: sync.OnceValues(policy.NewEventEnv), site: &Site{jobs: map[string]*Compiled{}}}
+	c := compiler{env: triggers, newEventEnv: sync.OnceValues(policy.NewEventEnv), site: &Site{jobs: map[string]*Compiled{}}, url: spec.URL}
 	c.folder("", spec.Root, scope{})
 	c.site.access.read = c.accessRule(accesses, "read", spec.Access.Read, `user != ""`)
 	c.site.access.build = c.accessRule(accesses, "build", spec.Access.Build, "false")
@@ -70,6 +70,7 @@ type compiler struct {
 	// newEventEnv returns the one environment of On, which most sites do not need.
 	newEventEnv func() (*policy.EventEnv, error)
 	site        *Site
+	url         string
 	all         []job.Job
 	errs        []error
 }
@@ -172,7 +173,7 @@ func (c *compiler) job(folder string, j Job, outer scope) {
 	inner.webhooks = c.webhooks(full, j.Webhooks, outer.webhooks)
 	defined := &Compiled{
 		Rules: inner.rules, byToken: map[tokenKey]*policy.Policy{},
-		Runner: j.Runner, Poller: j.Poller, Badge: j.Badge, On: c.on(full, j, inner.webhooks),
+		Runner: j.Runner, Poller: j.Poller, Badge: j.Badge, On: c.on(full, j, inner.webhooks), Schedules: c.schedules(full, j), URL: c.url,
 	}
 	defined.fitsSmall = sync.OnceValue(defined.fitsLargestSmall)
 	var tokens []token.Token

@@ -41,6 +41,10 @@ type Compiled struct {
 	Badge bool
 	// On starts builds for webhook deliveries.
 	On []*On
+	// Schedules start builds or polls at certain times.
+	Schedules []Schedule
+	// URL is the site's, see [Spec].
+	URL string
 
 	// byToken are the rules of the tokens, by level and name.
 	byToken map[tokenKey]*policy.Policy

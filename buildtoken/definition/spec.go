@@ -23,6 +23,9 @@ type Spec struct {
 	Root Folder
 	// Access decides what callers without a token can do.
 	Access Access
+	// URL is where the site is served, with a slash at its end, for the environment of
+	// builds that no request starts. Empty: unknown.
+	URL string
 }
 
 // Access holds CEL rules over user, job and request. An empty rule is the
@@ -73,6 +76,8 @@ type Job struct {
 	// On starts builds for webhook deliveries. Of several that fit a delivery,
 	// the first counts.
 	On []OnSpec
+	// Schedules start builds or polls at certain times.
+	Schedules []ScheduleSpec
 	// Runner runs the builds. It is required.
 	Runner runner.Runner
 	// Poller looks for changes. If it is nil, the job cannot be polled.

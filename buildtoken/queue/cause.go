@@ -18,6 +18,7 @@ const (
 	CauseRemote CauseKind = "remote" // a trigger with a token: Addr, Note, Token
 	CauseUser   CauseKind = "user"   // a user who may build: User, Note
 	CauseSCM    CauseKind = "scm"    // polling found changes
+	CauseTimer  CauseKind = "timer"  // a schedule was due
 	// CauseWebhook is a delivery whose signature was verified: Webhook, Note.
 	CauseWebhook CauseKind = "webhook"
 )
@@ -48,6 +49,8 @@ func (c Cause) String() string {
 		text = "Started by user " + c.User
 	case CauseSCM:
 		return "Started by an SCM change"
+	case CauseTimer:
+		return "Started by timer"
 	case CauseRemote:
 		text = "Started by remote host " + cmp.Or(c.Addr, "(no address)") // as on a Unix socket
 	case CauseWebhook:

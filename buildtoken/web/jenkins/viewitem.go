@@ -163,6 +163,8 @@ func causes(it queue.Item) []any {
 		case queue.CauseSCM:
 			o[0].value = "hudson.triggers.SCMTrigger$SCMTriggerCause"
 		case queue.CauseWebhook: // each plugin of Jenkins has its own class
+		case queue.CauseTimer:
+			o[0].value = "hudson.triggers.TimerTrigger$TimerTriggerCause"
 		}
 		for range min(c.Count, maxCauses) {
 			all = append(all, o)

@@ -95,6 +95,7 @@ func (v *view) job(j *job.Job, lane queue.Lane) object {
 		{"lastUnstableBuild", mark("lastUnstableBuild")},
 		{"lastUnsuccessfulBuild", mark("lastUnsuccessfulBuild")},
 		{"nextBuildNumber", lane.LastNumber + 1},
+		{"nextScheduled", v.nextScheduled(full)},
 		{"property", properties(j)},
 		{"queueItem", v.queueItem(full, lane)},
 		{"concurrentBuild", j.Concurrent},
@@ -104,6 +105,19 @@ func (v *view) job(j *job.Job, lane queue.Lane) object {
 		{"scm", object{{"_class", "hudson.scm.NullSCM"}}},
 		{"upstreamProjects", []any{}},
 	}
+}
+
+// nextScheduled returns when a schedule starts the job next, in ms since 1970, or nil.
+func (v *view) nextScheduled(full string) any {
+	j, err := v.d.Find(full)
+	if err != nil {
+		return nil
+	}
+	next, ok := j.NextScheduled(v.now)
+	if !ok {
+		return nil
+	}
+	return next.UnixMilli()
 }
 
 func (v *view) buildLinks(builds []queue.Build) []any {

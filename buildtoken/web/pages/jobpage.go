@@ -27,6 +27,8 @@ type jobHead struct {
 	Stuck      string
 	Concurrent bool
 	Badge      string
+	// Next is when a schedule starts the next build or poll; zero if none does.
+	Next time.Time
 }
 
 // buildRow is a build in a list.
@@ -69,6 +71,9 @@ func (v *visit) job(full string, form *formView) (*page, error) {
 	}
 	if why := v.stuck(lanes[0]); why != "" {
 		head.Stuck = why + ". What is queued cannot run until one is added, or is cancelled."
+	}
+	if compiled, err := v.Definition.Find(full); err == nil {
+		head.Next, _ = compiled.NextScheduled(v.Now)
 	}
 	history, paged, err := v.history(full, at)
 	if err != nil {

@@ -1,0 +1,185 @@
+package buildtoken_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap/zapcore"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// hourly returns a job that is built at each full hour UTC.
+func hourly(change func(*definition.Job)) definition.Job {
+	j := definition.Job{
+		Name: "nightly", Runner: succeeds(),
+		Params:    []job.Param{{Name: "ENV", Kind: job.KindString, Default: "staging"}},
+		Schedules: []definition.ScheduleSpec{{Spec: "0 * * * *", Zone: "UTC"}},
+	}
+	if change != nil {
+		change(&j)
+	}
+	return j
+}
+
+// timed lists the builds of a job, oldest first: when they were queued and the value of ENV.
+func (s *site) timed(full string) string {
+	s.t.Helper()
+	synctest.Wait()
+	builds, err := s.Builds(context.Background(), full, 0, 1000)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var all []string
+	for _, b := range slices.Backward(builds) {
+		text := b.Item.Since.UTC().Format("15:04:05")
+		for _, v := range b.Item.Values {
+			text += " " + v.Text
+		}
+		if c := b.Item.Causes[0]; c.Kind != queue.CauseTimer || c.String() != "Started by timer" {
+			s.t.Errorf("cause %+v", c)
+		}
+		all = append(all, text)
+	}
+	return strings.Join(all, ", ")
+}
+
+// A synctest bubble begins on 1 January 2000 at midnight UTC.
+func TestSchedule(t *testing.T) {
+	catchUp := func(j *definition.Job) { j.Schedules[0].CatchUp = true }
+	for _, tt := range []struct {
+		name string
+		job  definition.Job
+		test func(s *site, restart func(down time.Duration))
+		want string
+	}{
+		{
+			"starts a build with the defaults, at once", hourly(nil),
+			func(*site, func(time.Duration)) { time.Sleep(2*time.Hour + time.Minute) },
+			"01:00:00 staging, 02:00:00 staging",
+		},
+		{
+			"sets parameters", hourly(func(j *definition.Job) { j.Schedules[0].Params = map[string]string{"ENV": "production"} }),
+			func(*site, func(time.Duration)) { time.Sleep(90 * time.Minute) },
+			"01:00:00 production",
+		},
+		{
+			"does not start a disabled job", hourly(func(j *definition.Job) { j.Disabled = true }),
+			func(*site, func(time.Duration)) { time.Sleep(3 * time.Hour) },
+			"",
+		},
+		{
+			"of a reload counts, that of before does not", hourly(nil),
+			func(s *site, _ func(time.Duration)) {
+				time.Sleep(90 * time.Minute)
+				old := s.detach
+				j := hourly(func(j *definition.Job) { j.Schedules[0].Spec = "30 * * * *" })
+				s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{j}}})
+				old()
+				time.Sleep(2 * time.Hour)
+			},
+			"01:00:00 staging, 02:30:00 staging, 03:30:00 staging",
+		},
+		{
+			"fires once though it is attached twice in the minute", hourly(nil),
+			func(_ *site, restart func(time.Duration)) {
+				time.Sleep(time.Hour + time.Second)
+				restart(time.Second)
+				time.Sleep(10 * time.Minute)
+			},
+			"01:00:00 staging",
+		},
+		{
+			"is not made up for by default", hourly(nil),
+			func(_ *site, restart func(time.Duration)) {
+				time.Sleep(90 * time.Minute)
+				restart(3 * time.Hour)
+				time.Sleep(time.Hour)
+			},
+			"01:00:00 staging, 05:00:00 staging",
+		},
+		{
+			"is made up for once", hourly(catchUp),
+			func(_ *site, restart func(time.Duration)) {
+				time.Sleep(90 * time.Minute)
+				restart(3 * time.Hour)
+				time.Sleep(time.Hour)
+			},
+			"00:00:00 staging, 01:00:00 staging, 04:30:00 staging, 05:00:00 staging", // midnight is the minute of the first start
+		},
+		{
+			"that ran is not made up for", hourly(catchUp),
+			func(_ *site, restart func(time.Duration)) {
+				time.Sleep(90 * time.Minute)
+				restart(5 * time.Minute)
+			},
+			"00:00:00 staging, 01:00:00 staging",
+		},
+		{
+			"that is new has missed nothing", hourly(func(j *definition.Job) {
+				j.Schedules[0] = definition.ScheduleSpec{Spec: "0 20 * * *", Zone: "UTC", CatchUp: true}
+			}),
+			func(*site, func(time.Duration)) { time.Sleep(time.Hour) },
+			"",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := openSite(t, buildtoken.Config{}, tt.job)
+				tt.test(s, func(down time.Duration) {
+					if err := s.Close(); err != nil {
+						t.Fatal(err)
+					}
+					time.Sleep(down)
+					s.open()
+					s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{tt.job}}})
+				})
+				if got := s.timed("nightly"); got != tt.want {
+					t.Errorf("builds: %s; want %s", got, tt.want)
+				}
+				if errs := s.logs.FilterLevelExact(zapcore.ErrorLevel).All(); len(errs) > 0 {
+					t.Errorf("errors were logged: %v", errs)
+				}
+			})
+		})
+	}
+}
+
+// TestScheduleFiresOnceOverAllServers lets two servers that share a queue fire for the
+// same minute, and one of them again.
+func TestScheduleFiresOnceOverAllServers(t *testing.T) {
+	c := newCluster(t, hourly(nil))
+	a, b := c.join("a"), c.join("b")
+	minute := time.Now().Truncate(time.Minute)
+	for _, s := range []*site{a, b, a} {
+		if err := buildtoken.Fire(t.Context(), s.Controller, "nightly", minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	items, err := a.Items(t.Context(), a.def, "nightly", 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	builds, err := b.Builds(t.Context(), "nightly", 0, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := map[string]bool{}
+	for _, e := range items {
+		ids[fmt.Sprint(e.Item.ID)] = true
+	}
+	for _, one := range builds {
+		ids[fmt.Sprint(one.Item.ID)] = true
+	}
+	if len(ids) != 1 {
+		t.Errorf("three servers fired for one minute: %d items %v, want 1", len(ids), ids)
+	}
+}
