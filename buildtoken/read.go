@@ -9,8 +9,10 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken/console"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
+	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
 // Opens checks a token for an action other than a trigger: status, log or
@@ -111,6 +113,22 @@ func (c *Controller) Build(ctx context.Context, full string, number int64) (queu
 		return queue.Build{}, fmt.Errorf("buildtoken: build: %w", err)
 	}
 	return b, nil
+}
+
+// TypedPassword reports whether a stored password is neither empty nor the default of its
+// parameter, so that a build with the same password needs it from the caller. A password
+// that cannot be opened is one.
+func (c *Controller) TypedPassword(j *job.Job, stored queue.Value) bool {
+	if vault.IsEmpty(stored) {
+		return false
+	}
+	opened, err := c.vault.Open(j.FullName, []queue.Value{stored})
+	if err != nil {
+		return true
+	}
+	return !slices.ContainsFunc(j.Params, func(p job.Param) bool {
+		return p.Name == stored.Name && p.Default == opened[0].Text
+	})
 }
 
 // Builds returns at most limit builds of a job with numbers below before,

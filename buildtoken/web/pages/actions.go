@@ -31,6 +31,7 @@ func (v *visit) start(full string) error {
 	defer in.Close()
 	form := v.freshForm(j)
 	form.Delay, form.Cause = strings.TrimSpace(in.Text("delay")), strings.TrimSpace(in.Text("cause"))
+	form.Like, _ = web.Number(in.Text(againOf))
 	t := buildtoken.Trigger{
 		Caller: v.Caller(), Action: buildtoken.BuildWithParameters, Job: full, Root: v.Root(),
 		Values: given(j, in.Values()), Files: in.Uploads(true), AnyKind: true, UserMayTrigger: true,
@@ -41,8 +42,8 @@ func (v *visit) start(full string) error {
 	if form.Delay != "" {
 		t.Delay = &form.Delay
 	}
-	if form.Cause != "" {
-		t.Cause = &form.Cause
+	if note := form.noteOf(); note != "" {
+		t.Cause = &note
 	}
 	out, err := v.ctl.Trigger(v.R.Context(), v.Definition, t)
 	if err == nil {

@@ -25,7 +25,10 @@ type buildHead struct {
 	Took           time.Duration
 	// Stop is the address of the form that stops it; "" if the caller may not, or if there
 	// is nothing to stop.
-	Stop         string
+	Stop string
+	// Again is where the job's form has the values of this build; "" if the caller may not
+	// start one.
+	Again        string
 	Older, Newer string
 }
 
@@ -52,7 +55,8 @@ func (v *visit) build(full string, number int64, wide bool) (*page, error) {
 	if !v.MayRead(full) {
 		return nil, web.ErrForbidden
 	}
-	if _, ok := v.Definition.Job(full); !ok {
+	j, ok := v.Definition.Job(full)
+	if !ok {
 		return nil, web.ErrNotFound
 	}
 	var changed <-chan struct{}
@@ -64,9 +68,8 @@ func (v *visit) build(full string, number int64, wide bool) (*page, error) {
 		return nil, err
 	}
 	at := web.BuildURL(v.base, full, number)
-	_, name := job.Split(full)
 	head := buildHead{
-		Number: number, Job: name, State: buildMark(b), Running: b.Running(), Reason: b.Reason, Abort: b.Abort,
+		Number: number, Job: j.Name(), Again: v.againURL(j, number), State: buildMark(b), Running: b.Running(), Reason: b.Reason, Abort: b.Abort,
 		Started: b.Started, Ended: b.Ended, Took: b.Ended.Sub(b.Started),
 	}
 	if b.Running() && b.Abort == "" && v.May(definition.Stop, full) {

@@ -16,7 +16,11 @@ type formView struct {
 	Files, Disabled bool
 	// Problem is wrong with the form as a whole.
 	Problem string
-	// Again names the passwords and files that were sent and must be entered again.
+	// Note is about where the values come from. Like is the number of the build that they
+	// are those of; 0 if there is none.
+	Note string
+	Like int64
+	// Again names the passwords and files that must be entered again.
 	Again  []string
 	Fields []field
 	// Delay and Cause are as they were sent; Quiet is the delay if there is none.
@@ -35,7 +39,7 @@ type field struct {
 	// Secret is set for a password with a default, which is used if none is typed.
 	Secret  bool
 	Problem string
-	// Again is set for a password or file that was sent and is not sent back.
+	// Again is set for a password or file that was there and is not sent back.
 	Again bool
 }
 
@@ -90,10 +94,10 @@ func given(j *job.Job, sent map[string][]string) map[string][]string {
 			if len(got) == 1 && got[0] == "" && p.Default != "" {
 				continue
 			}
-		case job.KindText, job.KindChoice:
+		case job.KindString, job.KindText, job.KindChoice:
 			// Browsers send every line's end as CR LF.
 			got = unixLines(got)
-		case job.KindFile, job.KindString:
+		case job.KindFile:
 		}
 		if p.Kind == job.KindFile || (!ok && p.Kind != job.KindBoolean) {
 			continue
@@ -124,6 +128,9 @@ func (f *formView) refill(j *job.Job, values map[string][]string, files map[stri
 				at.Checked = got[0] == "true"
 			case job.KindString, job.KindText, job.KindChoice:
 				at.Value = got[0]
+				if strings.Contains(got[0], "\n") {
+					at.Kind = job.KindText // a field of one line would drop the line ends
+				}
 			case job.KindPassword:
 				at.Again = got[0] != ""
 			case job.KindFile:

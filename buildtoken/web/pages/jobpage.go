@@ -90,7 +90,9 @@ func (v *visit) job(full string, form *formView) (*page, error) {
 	}
 	pg.Regions = []region{{Name: "jobhead", Data: head}}
 	if form == nil && v.May(definition.Start, full) {
-		form = v.freshForm(j)
+		if form, err = v.likeForm(j); err != nil {
+			return nil, err
+		}
 	}
 	if form != nil {
 		pg.Regions = append(pg.Regions, region{Name: "start", Static: true, Data: form})

@@ -1,0 +1,134 @@
+package pages_test
+
+import (
+	"bytes"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+)
+
+func TestBuildAgainFillsForm(t *testing.T) {
+	var got []string
+	onSite(t, jobs(allKinds(seen(&got))), func(s *site) {
+		s.trigger("deploy", map[string][]string{
+			"BRANCH": {"<feature>"}, "NOTES": {"\nthree"}, "STAGE": {"prod"}, "DRY": {"false"}, "KEY": {"typed!"},
+		})
+		s.trigger("deploy", map[string][]string{"BRANCH": {"one\ntwo"}})
+		s.holds(s.page("/job/deploy/1/"), `<a class="button" href="/ci/job/deploy/?like=1">Build again…</a>`)
+		page := s.page("/job/deploy/?like=1")
+		s.holds(page, "With the values of build #1.", `<input type="hidden" name="again-of" value="1">`,
+			`name="BRANCH" value="&lt;feature&gt;"`, "\">\n\nthree</textarea>", `<option value="prod" selected>`,
+			`name="DRY" value="true">`, `name="KEY" autocomplete="new-password" required`,
+			`Passwords and files are not kept. Enter again: <bdi>KEY</bdi>.`)
+		s.lacks(page, "typed!", "hunter2")
+		// The default of a password is used again without being typed, and a value with line ends keeps them.
+		page = s.page("/job/deploy/?like=2")
+		s.holds(page, "one\ntwo</textarea>", "Leave it empty for the default.")
+		s.lacks(page, " required", "hunter2")
+
+		got = nil
+		for _, form := range []url.Values{
+			{"again-of": {"2"}, "BRANCH": {"one\r\ntwo"}, "NOTES": {""}, "STAGE": {"dev"}, "KEY": {""}},
+			{"again-of": {"2"}, "BRANCH": {"x"}, "cause": {"with x"}, "STAGE": {"dev"}, "KEY": {""}},
+		} {
+			if w := s.post("/job/deploy/buildForm", "alice", form); w.Code != http.StatusSeeOther {
+				s.Fatalf("form = %d, want 303", w.Code)
+			}
+			s.settle()
+		}
+		if diff := cmp.Diff([]string{"BRANCH=one\ntwo", "NOTES=", "STAGE=dev", "DRY=false", "KEY=hunter2"}, got[:5]); diff != "" {
+			s.Errorf("parameters (-want +got):\n%s", diff)
+		}
+		s.holds(s.page("/job/deploy/3/"), "Started by user alice with note: again, of #2<")
+		s.holds(s.page("/job/deploy/4/"), "Started by user alice with note: again, of #2: with x<")
+		// A refused form is still one of the same build.
+		w := s.post("/job/deploy/buildForm", "alice", url.Values{"again-of": {"2"}, "STAGE": {"moon"}})
+		s.holds(w.Body.String(), `name="again-of" value="2"`)
+	})
+}
+
+func TestBuildAgainOfNoBuild(t *testing.T) {
+	onSite(t, jobs(allKinds(writes("")), at("other", writes(""))), func(s *site) {
+		s.trigger("deploy", nil)
+		s.trigger("other", nil)
+		s.trigger("other", nil)
+		for like, note := range map[string]string{
+			"2": "Build #2 is not on record", "99": "Build #99 is not on record", "": "Such a build is not", "0": "Such a build is not",
+			"-1": "Such a build is not", "lastBuild": "Such a build is not", "%3Cb%3E": "Such a build is not",
+		} {
+			page := s.page("/job/deploy/?like=" + like)
+			s.holds(page, note, `name="BRANCH" value="main"`)
+			s.lacks(page, "again-of")
+		}
+	})
+}
+
+// Reading is enough for no form, and a form's values are read.
+func TestBuildAgainIsForThoseWhoMayBuild(t *testing.T) {
+	onSite(t, jobs(allKinds(writes(""))), func(s *site) {
+		s.trigger("deploy", nil)
+		for _, path := range []string{"/job/deploy/1/", "/job/deploy/?like=1"} {
+			s.lacks(s.get(path, "rita").Body.String(), "Build again", "again-of", "<form")
+		}
+		if w := s.get("/job/deploy/?like=1", "blind"); w.Code != http.StatusForbidden {
+			s.Errorf("without read = %d, want 403", w.Code)
+		}
+	})
+}
+
+func TestBuildAgainWantsFiles(t *testing.T) {
+	params := []job.Param{{Name: "F", Kind: job.KindFile}, {Name: "G", Kind: job.KindFile}}
+	onSite(t, jobs(at("up", writes(""), params...)), func(s *site) {
+		var b bytes.Buffer
+		m := multipart.NewWriter(&b)
+		part, err := m.CreateFormFile("F", "a.txt")
+		if err != nil {
+			s.Fatal(err)
+		}
+		_, _ = part.Write([]byte("content"))
+		if err := m.Close(); err != nil {
+			s.Fatal(err)
+		}
+		r := request(http.MethodPost, "/job/up/buildForm", "alice", url.Values{})
+		r.Body, r.ContentLength = io.NopCloser(&b), int64(b.Len())
+		r.Header.Set("Content-Type", m.FormDataContentType())
+		if w := s.do(r); w.Code != http.StatusSeeOther {
+			s.Fatalf("form = %d, want 303", w.Code)
+		}
+		s.settle()
+		page := s.page("/job/up/?like=1")
+		s.holds(page, "Choose it again: files are not kept.", `name="F" required`)
+		if n := strings.Count(page, " required"); n != 1 {
+			s.Errorf("%d fields are required, want 1", n)
+		}
+	})
+}
+
+// The job may have changed since the build.
+func TestBuildAgainOfAnotherDefinition(t *testing.T) {
+	onSite(t, jobs(allKinds(writes(""))), func(s *site) {
+		s.trigger("deploy", map[string][]string{"BRANCH": {"old"}, "STAGE": {"prod"}, "KEY": {"typed!"}})
+		def, err := definition.Compile(jobs(at("deploy", writes(""),
+			job.Param{Name: "STAGE", Kind: job.KindChoice, Choices: []string{"test", "live"}},
+			job.Param{Name: "KEY", Kind: job.KindString, Default: "open"},
+			job.Param{Name: "NOTES", Kind: job.KindPassword},
+			job.Param{Name: "NEW", Kind: job.KindString, Default: "fresh"})))
+		if err != nil {
+			s.Fatal(err)
+		}
+		s.pages = pagesOf(s.ctl, def, zap.NewNop())
+		page := s.page("/job/deploy/?like=1")
+		s.holds(page, `<option value="test" selected>`, "What the build had is no longer a choice.",
+			`name="KEY" value="open"`, `name="NEW" value="fresh"`)
+		s.lacks(page, "BRANCH", "typed!", " required")
+	})
+}
