@@ -50,8 +50,16 @@ func TestRemoteBuildGoesOnOnAnotherServer(t *testing.T) {
 			}
 			return a
 		},
-		"it is cut off": func(t *testing.T, c *cluster, w *cable, _ *site) *site {
+		"it is cut off": func(t *testing.T, c *cluster, w *cable, b *site) *site {
 			a := c.join("a")
+			// What it has not sent yet would be lost.
+			here, there := b.openLog("far", 1), a.openLog("far", 1)
+			for size := int64(0); size < here.Size(); {
+				var err error
+				if size, _, err = there.Wait(t.Context(), size); err != nil {
+					t.Fatal(err)
+				}
+			}
 			w.cut()
 			t.Cleanup(w.mend)
 			return a

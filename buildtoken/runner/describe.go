@@ -55,10 +55,12 @@ func environment(j *job.Job, b queue.Build, values []job.Value, at Place) []stri
 		"CI=true",
 		"JOB_NAME=" + full,
 		"JOB_BASE_NAME=" + j.Name(),
+		"JOB_URL=" + jobAt,
 		"BUILD_NUMBER=" + number,
 		"BUILD_ID=" + number,
 		"BUILD_DISPLAY_NAME=#" + number,
 		"BUILD_TAG=buildtoken-" + strings.ReplaceAll(full, "/", "-") + "-" + number,
+		"BUILD_URL=" + jobAt + number + "/",
 		"BUILD_CAUSE=" + causes(b.Item),
 		"QUEUE_ID=" + strconv.FormatInt(b.Item.ID, 10),
 		"NODE_NAME=" + at.Node,
@@ -68,8 +70,8 @@ func environment(j *job.Job, b queue.Build, values []job.Value, at Place) []stri
 	if b.Item.Trace != "" {
 		env = append(env, "TRACEPARENT="+b.Item.Trace)
 	}
-	if b.Item.Root != "" { // unknown for a build that no request started, unless it is configured
-		env = append(env, "JOB_URL="+jobAt, "BUILD_URL="+jobAt+number+"/")
+	if b.Item.Root == "" { // unknown for a build that no request started, unless it is configured
+		env = slices.DeleteFunc(env, func(v string) bool { return strings.HasPrefix(v, "JOB_URL=") || strings.HasPrefix(v, "BUILD_URL=") })
 	}
 	for _, v := range j.Settings.Env {
 		env = append(env, v.Name+"="+v.Value)
