@@ -233,7 +233,7 @@ func TestConnectionFollowsItsString(t *testing.T) {
 	schedule(t, q, request("j", "k"))
 	to("second", "postgres")
 	// The first may not connect any more.
-	if _, err := admin.Exec(t.Context(), "alter role first nologin; select pg_terminate_backend(pid) from pg_stat_activity where usename = 'first'"); err != nil {
+	if _, err := admin.Exec(t.Context(), "alter role first nologin; select pg_terminate_backend(pid, 10000) from pg_stat_activity where usename = 'first'"); err != nil {
 		t.Fatal(err)
 	}
 	schedule(t, q, request("j", "other"))

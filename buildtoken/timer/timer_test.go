@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 // record collects calls as text: the time of the minute, and "missed".
 type record struct {
+	mu    sync.Mutex
 	calls []string
 	errs  int // how many of the next calls fail
 }
@@ -29,6 +31,8 @@ func (r *record) entry(t *testing.T, id, spec string, catchUp bool) timer.Entry 
 		if missed {
 			text += " missed"
 		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		r.calls = append(r.calls, text)
 		if r.errs > 0 {
 			r.errs--
@@ -41,6 +45,8 @@ func (r *record) entry(t *testing.T, id, spec string, catchUp bool) timer.Entry 
 func (r *record) want(t *testing.T, want ...string) {
 	t.Helper()
 	synctest.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if g, w := strings.Join(r.calls, ", "), strings.Join(want, ", "); g != w {
 		t.Errorf("calls: %s; want %s", g, w)
 	}
@@ -100,6 +106,9 @@ func TestTimer(t *testing.T) {
 			r.errs = 1000
 			tm.Set([]timer.Entry{r.entry(t, "a", "0 1 * * *", false)})
 			time.Sleep(3 * time.Hour)
+			synctest.Wait()
+			r.mu.Lock()
+			defer r.mu.Unlock()
 			if n := len(r.calls); n < 300 || n > 400 {
 				t.Errorf("called %d times, want every 10 s for an hour", n)
 			}
