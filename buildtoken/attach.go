@@ -44,6 +44,8 @@ type Config struct {
 	WrongTokens throttle.Limit
 	// Log is the controller's logger under this configuration. Nil discards.
 	Log *zap.Logger
+	// Audit receives one line for each decision; see [Decision]. Nil means none.
+	Audit *zap.Logger
 }
 
 // Defaults of [Config].

@@ -99,11 +99,12 @@ func (c *Controller) scheduleChange(ctx context.Context, full, root string) erro
 	if err != nil {
 		return fmt.Errorf("buildtoken: default parameters: %w", err)
 	}
-	_, created, err := c.enqueue(ctx, time.Now(), queue.Request{
+	it, created, err := c.enqueue(ctx, time.Now(), queue.Request{
 		Job: full, Digest: c.vault.Digest(values), Values: c.vault.Seal(full, values),
 		Delay: *j.Settings.QuietPeriod, Cause: queue.Cause{Kind: queue.CauseSCM}, Root: root,
 		Solo: j.Coalesce == job.Never,
 	})
+	c.auditQueued("change", "poll", full, it.ID, created, err)
 	if err != nil {
 		return fmt.Errorf("buildtoken: schedule: %w", err)
 	}
@@ -157,6 +158,7 @@ func (c *Controller) fire(ctx context.Context, j *definition.Compiled, s definit
 	if _, repeated := errors.AsType[*queue.RepeatedError](err); repeated {
 		return nil
 	}
+	c.auditQueued("schedule", "timer", j.FullName, it.ID, created, err)
 	if err != nil {
 		return fmt.Errorf("buildtoken: schedule %s: %w", j.FullName, err)
 	}

@@ -119,6 +119,7 @@ func (c *Controller) Trigger(ctx context.Context, d *definition.Site, t Trigger)
 	now := time.Now()
 	out, tokenName, err := c.trigger(ctx, now, d, t)
 	c.stats.trigger(out, err)
+	c.auditTrigger(t, tokenName, out, err)
 	if err != nil {
 		c.logRefused(t, tokenName, err)
 		return Outcome{}, err

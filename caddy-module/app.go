@@ -65,6 +65,9 @@ type App struct {
 	// How many wrong tokens a client may show before it has to wait.
 	WrongTokens *WrongTokens `json:"wrong_tokens,omitempty"`
 
+	// Write one line for each decision to the logger `build_token.audit`.
+	Audit bool `json:"audit,omitempty"`
+
 	ctx   caddy.Context
 	log   *zap.Logger
 	queue Queue
@@ -244,6 +247,9 @@ func (a *App) config() buildtoken.Config {
 	c := buildtoken.Config{Executors: a.Executors, RemoteBuilds: a.RemoteBuilds, QueueLimit: a.QueueLimit, Log: a.log}
 	for _, s := range a.sites {
 		c.Sites = append(c.Sites, s.definition)
+	}
+	if a.Audit {
+		c.Audit = a.log.Named("audit")
 	}
 	if a.Node != nil {
 		c.Labels = a.Node.Labels

@@ -43,6 +43,7 @@ func parseOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //		keep_builds      <n>
 //		shutdown_timeout <duration>
 //		wrong_tokens     <n> <duration> | off
+//		audit
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the option's name
@@ -52,7 +53,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	p := newParser(d)
 	seen := once{}
 	return block(d, func(name string) (err error) {
-		if err := seen.check(d, name, "queue", "node", "executors", "remote_builds", "queue_limit", "orphan_timeout", "keep_builds", "shutdown_timeout", "wrong_tokens"); err != nil {
+		if err := seen.check(d, name, "queue", "node", "executors", "remote_builds", "queue_limit", "orphan_timeout", "keep_builds", "shutdown_timeout", "wrong_tokens", "audit"); err != nil {
 			return err
 		}
 		switch name {
@@ -80,6 +81,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			a.ShutdownTimeout = &timeout
 		case "wrong_tokens":
 			a.WrongTokens, err = p.wrongTokens()
+		case "audit":
+			err = p.flag(&a.Audit, name)
 		default:
 			err = unknown(d, name, "the global option build_token")
 		}

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/deliveries"
 	"github.com/buildtoken/buildtoken/buildtoken/event"
@@ -177,8 +178,11 @@ func (d *delivery) record(status int, err error) {
 		}
 		lines = append(lines, line)
 	}
-	if ctl, err := d.Open(); err == nil {
+	if ctl, openErr := d.Open(); openErr == nil {
 		ctl.Deliveries().Add(kept, label)
+		if err != nil && len(d.candidates) > 0 && len(kept.Jobs) == 0 { // each job has its own line
+			ctl.Audit(buildtoken.Decision{Outcome: "refused", Action: "webhook", Job: kept.Target, Who: "webhook " + label, Remote: kept.Remote, Err: err})
+		}
 	}
 	log := d.Logger().Info
 	if kept.Outcome == failed {

@@ -83,8 +83,10 @@ func (r *reader) cancelItem(id string, success int) error {
 	entry, err := r.Entry(ctl, id)
 	switch {
 	case err == nil && r.mayStop(entry.Item.Job):
-		err = ctl.Cancel(r.R.Context(), entry.Item.Job, entry.Item.ID, r.Who())
-	case err == nil && r.MayRead(entry.Item.Job), !r.mayStop("") && !r.MayReadSome(""):
+		err = r.Cancel(ctl, entry.Item.Job, entry.Item.ID, r.Who())
+	case err == nil && r.MayRead(entry.Item.Job):
+		err = r.MayNotCancel(ctl, entry.Item.Job, entry.Item.ID)
+	case !r.mayStop("") && !r.MayReadSome(""):
 		err = web.ErrForbidden
 	case err == nil: // to a caller who may not read it, it looks like one that is not there
 		err = web.ErrNotFound

@@ -85,9 +85,9 @@ func (r *reader) stop(ctl *buildtoken.Controller, b queue.Build) error {
 	}
 	full := b.Item.Job
 	if !r.mayStop(full) {
-		return web.ErrForbidden
+		return r.MayNotStop(ctl, full, b.Number)
 	}
-	err := ctl.StopBuild(r.R.Context(), full, b.Number, r.Who())
+	err := r.StopBuild(ctl, full, b.Number, r.Who())
 	if err != nil && !errors.Is(err, queue.ErrNotRunning) {
 		return err
 	}

@@ -101,9 +101,9 @@ func (v *visit) cancel(id int64) error {
 		return err
 	}
 	if !v.May(definition.Stop, entry.Item.Job) {
-		return web.ErrForbidden
+		return v.MayNotCancel(v.ctl, entry.Item.Job, id)
 	}
-	err = v.ctl.Cancel(v.R.Context(), entry.Item.Job, id, v.Who())
+	err = v.Cancel(v.ctl, entry.Item.Job, id, v.Who())
 	if err != nil && !errors.Is(err, queue.ErrLeft) { // then its page says what became of it
 		return err
 	}
@@ -114,12 +114,12 @@ func (v *visit) cancel(id int64) error {
 // stop asks for a running build to be stopped.
 func (v *visit) stop(full string, number int64) error {
 	if !v.May(definition.Stop, full) {
-		return web.ErrForbidden
+		return v.MayNotStop(v.ctl, full, number)
 	}
 	if _, ok := v.Definition.Job(full); !ok {
 		return web.ErrNotFound
 	}
-	err := v.ctl.StopBuild(v.R.Context(), full, number, v.Who())
+	err := v.StopBuild(v.ctl, full, number, v.Who())
 	if err != nil && !errors.Is(err, queue.ErrNotRunning) { // it has ended; its page says how
 		return err
 	}

@@ -118,7 +118,7 @@ func (o *own) cancel() error {
 		by = o.Who()
 	}
 	if o.entry.State != queue.Left {
-		err := o.ctl.Cancel(ctx, it.Job, it.ID, by)
+		err := o.Cancel(o.ctl, it.Job, it.ID, by)
 		if !errors.Is(err, queue.ErrLeft) {
 			return err
 		}
@@ -130,5 +130,5 @@ func (o *own) cancel() error {
 	if o.entry.Build == nil {
 		return queue.ErrLeft
 	}
-	return o.ctl.StopBuild(ctx, it.Job, o.entry.Build.Number, by)
+	return o.StopBuild(o.ctl, it.Job, o.entry.Build.Number, by)
 }

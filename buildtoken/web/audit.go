@@ -1,0 +1,50 @@
+package web
+
+import (
+	"errors"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// Cancel takes an item out of the queue, with a line in the audit log. by names the caller.
+func (q *Request) Cancel(ctl *buildtoken.Controller, full string, id int64, by string) error {
+	err := ctl.Cancel(q.R.Context(), full, id, by)
+	if !errors.Is(err, queue.ErrLeft) { // too late: nothing was decided
+		q.audit(ctl, "cancelled", buildtoken.Decision{Action: "cancel", Job: full, Who: by, Item: id, Err: err})
+	}
+	return err //nolint:wrapcheck // it is the controller's
+}
+
+// StopBuild stops a running build, with a line in the audit log. by names the caller.
+func (q *Request) StopBuild(ctl *buildtoken.Controller, full string, number int64, by string) error {
+	err := ctl.StopBuild(q.R.Context(), full, number, by)
+	if !errors.Is(err, queue.ErrNotRunning) {
+		q.audit(ctl, "stopped", buildtoken.Decision{Action: "stop", Job: full, Who: by, Build: number, Err: err})
+	}
+	return err //nolint:wrapcheck // it is the controller's
+}
+
+// MayNotCancel and MayNotStop return [ErrForbidden] for a caller without the right, with a
+// line in the audit log.
+func (q *Request) MayNotCancel(ctl *buildtoken.Controller, full string, id int64) error {
+	q.audit(ctl, "", buildtoken.Decision{Action: "cancel", Job: full, Who: q.Who(), Item: id, Err: ErrForbidden})
+	return ErrForbidden
+}
+
+// MayNotStop is like [Request.MayNotCancel].
+func (q *Request) MayNotStop(ctl *buildtoken.Controller, full string, number int64) error {
+	q.audit(ctl, "", buildtoken.Decision{Action: "stop", Job: full, Who: q.Who(), Build: number, Err: ErrForbidden})
+	return ErrForbidden
+}
+
+func (q *Request) audit(ctl *buildtoken.Controller, outcome string, d buildtoken.Decision) {
+	if d.Outcome = outcome; d.Err != nil {
+		d.Outcome = "refused"
+	}
+	if errors.Is(d.Err, ErrForbidden) {
+		d.Rule = "access cancel"
+	}
+	d.Remote = q.Caller().RemoteText()
+	ctl.Audit(d)
+}
