@@ -2,7 +2,6 @@ package pages
 
 import (
 	"errors"
-	"strconv"
 	"strings"
 	"time"
 
@@ -11,9 +10,6 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
-
-// buildsShown is how many builds one page of a job's history has.
-const buildsShown = 25
 
 // queuedShown is how many items a list shows at most.
 const queuedShown = 100
@@ -29,25 +25,6 @@ type jobHead struct {
 	Badge      string
 	// Next is when a schedule starts the next build or poll; zero if none does.
 	Next time.Time
-}
-
-// buildRow is a build in a list.
-type buildRow struct {
-	Number  int64
-	URL     string
-	State   mark
-	Started time.Time
-	Took    time.Duration
-	Running bool
-	Cause   string
-	// More counts the other triggers that the build stands for.
-	More int
-}
-
-// historyView is the region with a job's builds.
-type historyView struct {
-	Builds       []buildRow
-	Newer, Older string
 }
 
 // job is the page of a job of the site. form is a form that was refused and has to be
@@ -75,7 +52,7 @@ func (v *visit) job(full string, form *formView) (*page, error) {
 	if compiled, err := v.Definition.Find(full); err == nil {
 		head.Next, _ = compiled.NextScheduled(v.Now)
 	}
-	history, paged, err := v.history(full, at)
+	history, fixed, err := v.history(full, at)
 	if err != nil {
 		return nil, err
 	}
@@ -99,8 +76,7 @@ func (v *visit) job(full string, form *formView) (*page, error) {
 	}
 	pg.Regions = append(pg.Regions,
 		region{Name: "jobqueue", Data: queued},
-		// Who looks at old builds does not want them to move.
-		region{Name: "history", Static: paged, Data: history})
+		region{Name: "history", Static: fixed, Data: history})
 	return pg, nil
 }
 
@@ -113,39 +89,6 @@ func laneMark(l queue.Lane) mark {
 		return resultMark(l.Last)
 	}
 	return neverBuilt
-}
-
-func (v *visit) history(full, at string) (view historyView, paged bool, err error) {
-	before, paged := web.Number(v.R.URL.Query().Get("before"))
-	builds, err := v.ctl.Builds(v.R.Context(), full, before, buildsShown+1)
-	if err != nil {
-		return view, paged, err
-	}
-	if len(builds) > buildsShown {
-		builds = builds[:buildsShown]
-		view.Older = at + "?before=" + strconv.FormatInt(builds[buildsShown-1].Number, 10)
-	}
-	if paged {
-		view.Newer = at
-	}
-	for _, b := range builds {
-		view.Builds = append(view.Builds, v.buildRow(b))
-	}
-	return view, paged, nil
-}
-
-func (v *visit) buildRow(b queue.Build) buildRow {
-	row := buildRow{
-		Number: b.Number, URL: web.BuildURL(v.base, b.Item.Job, b.Number), State: buildMark(b),
-		Started: b.Started, Running: b.Running(), More: b.Item.Triggers() - 1,
-	}
-	if !b.Running() {
-		row.Took = b.Ended.Sub(b.Started)
-	}
-	if len(b.Item.Causes) > 0 {
-		row.Cause = b.Item.Causes[0].String()
-	}
-	return row
 }
 
 // permalink goes to the build that a name such as lastBuild means.
