@@ -77,6 +77,9 @@ func (v *visit) job(full string, form *formView) (*page, error) {
 	pg.Regions = append(pg.Regions,
 		region{Name: "jobqueue", Data: queued},
 		region{Name: "history", Static: fixed, Data: history})
+	if compiled, err := v.Definition.Find(full); err == nil && !v.streaming {
+		pg.Regions = append(pg.Regions, region{Name: "howto", Static: true, Data: v.howto(compiled)})
+	}
 	return pg, nil
 }
 

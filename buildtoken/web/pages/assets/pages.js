@@ -41,6 +41,20 @@
   tick();
   setInterval(tick, 1000);
 
+  // Browsers have a clipboard for pages only over HTTPS and on the machine itself.
+  for (const button of navigator.clipboard ? document.querySelectorAll('[data-copy]') : []) {
+    button.hidden = false;
+    button.addEventListener('click', async () => {
+      const text = document.getElementById(button.dataset.copy);
+      try {
+        await navigator.clipboard.writeText(text.textContent);
+        button.textContent = 'Copied';
+      } catch {
+        getSelection().selectAllChildren(text); // to be copied by hand
+      }
+    });
+  }
+
   const events = document.body.dataset.events;
   const indicator = document.querySelector('[data-connection]');
   const announcer = document.querySelector('[data-announce]');
