@@ -8,17 +8,18 @@ import (
 )
 
 func TestPlainWriter(t *testing.T) {
-	for in, want := range map[string]string{
-		"a\nb\tc\r\n":                 "a\nb\tc\r\n",
-		"\x1b[1m> web@2.14 \x1b[0m\n": "> web@2.14 \n",
-		"\x1b[38;5;196mred\x1b[m":     "red",
-		"\x1b]8;;https://x.example\x07link\x1b]8;;\x1b\\ end": "link end",
-		"\x1b]0;no end\nnext":  "\nnext",
-		"\x1b(Bx\x1b7y":        "xy",
-		"\x00\x07\x08bell\x7f": "bell",
-		"grün \xff":            "grün \xff",
-		"\x1b":                 "",
+	for _, tt := range []struct{ in, want string }{
+		{"a\nb\tc\r\n", "a\nb\tc\r\n"},
+		{"\x1b[1m> web@2.14 \x1b[0m\n", "> web@2.14 \n"},
+		{"\x1b[38;5;196mred\x1b[m", "red"},
+		{"\x1b]8;;https://x.example\x07link\x1b]8;;\x1b\\ end", "link end"},
+		{"\x1b]0;no end\nnext", "\nnext"},
+		{"\x1b(Bx\x1b7y", "xy"},
+		{"\x00\x07\x08bell\x7f", "bell"},
+		{"grün \xff", "grün \xff"},
+		{"\x1b", ""},
 	} {
+		in, want := tt.in, tt.want
 		for _, size := range []int{1, 2, 100} { // in pieces, too
 			var b strings.Builder
 			w := &web.PlainWriter{W: &b}
