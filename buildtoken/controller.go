@@ -80,6 +80,7 @@ type Controller struct {
 	timer   *timer.Timer
 	changes changes
 	stats   stats
+	uses    uses
 	waiting waiting
 	hooked  deliveries.Log
 

@@ -29,6 +29,9 @@ func (c *Controller) Opens(ctx context.Context, d *definition.Site, given string
 		return "", token.Token{}, err
 	}
 	t, _, err = c.authorize(ctx, now, d, j, by, need)
+	if need != token.Trigger {
+		c.countUse(now, j, t, by, err)
+	}
 	if err != nil {
 		if need != token.Trigger { // whoever has that one goes on to trigger
 			c.Audit(Decision{Outcome: "refused", Action: need.String(), Job: j.FullName, Who: whoOf(by, t.Name), Remote: by.RemoteText(), Err: err})

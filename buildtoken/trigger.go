@@ -146,6 +146,7 @@ func (c *Controller) trigger(ctx context.Context, now time.Time, d *definition.S
 	}
 	out := Outcome{Job: j.FullName}
 	opened, rules, err := c.authorize(ctx, now, d, j, t.Caller, token.Trigger)
+	c.countUse(now, j, opened, t.Caller, err)
 	if err != nil {
 		return out, opened.Name, err
 	}
@@ -187,7 +188,7 @@ func (c *Controller) authorize(ctx context.Context, now time.Time, d *definition
 			err = token.ErrMismatch
 		}
 		c.wrong.Add(now, limit, by.Remote, j.Places...)
-		return token.Token{}, nil, err
+		return opened, nil, err // an expired one is named
 	}
 	if !opened.Grants.Has(need) {
 		return opened, nil, fmt.Errorf("%w: %s", ErrNotGranted, need)

@@ -151,6 +151,7 @@ func (*Admin) serve(w http.ResponseWriter, r *http.Request) error {
 func serveBelow(w http.ResponseWriter, r *http.Request) error {
 	serve := map[string]func(*App) error{
 		"build":   func(a *App) error { return a.serveBuild(w, r) },
+		"tokens":  func(a *App) error { return a.serveTokens(w, r) },
 		"console": func(a *App) error { return a.serveConsole(w, r) },
 	}[strings.TrimPrefix(r.URL.Path, adminPath)]
 	if strings.HasPrefix(r.URL.Path, adminPath+"buildByToken/") {

@@ -21,7 +21,7 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "build-token",
-		Usage: "trigger|log|cancel|status|check|deliveries|digest|policy-test|migrate",
+		Usage: "trigger|log|cancel|status|check|tokens|deliveries|digest|policy-test|migrate",
 		Short: "Triggers and follows builds, shows the queue, checks a Caddyfile",
 		Long: `
 Works with the jobs of the build_token module. Commands for a running server
@@ -32,7 +32,7 @@ Only migrate opens the data, which no Caddy may have in use then.`,
 			// help, and status 0.
 			cmd.Args = cobra.NoArgs
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-			cmd.AddCommand(triggerCommand(), logCommand(), cancelCommand(), statusCommand(), checkCommand(), deliveriesCommand(),
+			cmd.AddCommand(triggerCommand(), logCommand(), cancelCommand(), statusCommand(), checkCommand(), tokensCommand(), deliveriesCommand(),
 				digestCommand(), policyTestCommand(), migrateCommand())
 		},
 	})

@@ -19,7 +19,7 @@ import (
 type collector struct {
 	app                       *App
 	triggers, refused, builds *prometheus.Desc
-	deliveries                *prometheus.Desc
+	deliveries, expired       *prometheus.Desc
 	queued, orphans           *prometheus.Desc
 	running, executors        *prometheus.Desc
 	offset                    *prometheus.Desc
@@ -46,6 +46,8 @@ func registerMetrics(registry *prometheus.Registry, app *App) error {
 			"Ended builds of a job by result.", []string{"job", "result"}, nil),
 		deliveries: prometheus.NewDesc("caddy_build_token_webhook_deliveries_total",
 			"Deliveries of a webhook by what became of them. The webhook is empty if it is not known.", []string{"webhook", "outcome"}, nil),
+		expired: prometheus.NewDesc("caddy_build_token_expired_token_uses_total",
+			"Requests with a token that had expired, by where the token is defined and its name.", []string{"place", "token"}, nil),
 		orphans: prometheus.NewDesc("caddy_build_token_orphaned_items",
 			"Queued items of jobs that no server has any more.", nil, nil),
 		queued: prometheus.NewDesc("caddy_build_token_queued_items",
@@ -69,6 +71,7 @@ func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	to <- c.refused
 	to <- c.builds
 	to <- c.deliveries
+	to <- c.expired
 	to <- c.queued
 	to <- c.orphans
 	to <- c.running
@@ -100,6 +103,11 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	}
 	for _, d := range ctl.Deliveries().Counts() {
 		count(c.deliveries, d.N, d.Webhook, d.Outcome)
+	}
+	for _, t := range ctl.Tokens() {
+		if t.After > 0 {
+			count(c.expired, t.After, t.Place, t.Token.Name)
+		}
 	}
 	c.collectNow(ctl, to)
 }

@@ -67,6 +67,9 @@ func (c *Compiled) RulesFor(t token.Token) []*policy.Policy {
 	return c.Rules
 }
 
+// Place returns where one of the job's tokens is defined, as one of Places.
+func (c *Compiled) Place(t token.Token) string { return place(c.FullName, t.Level) }
+
 // Tree returns the job tree.
 func (s *Site) Tree() *job.Tree { return s.tree }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 )
@@ -53,6 +54,9 @@ func NewSet(tokens []Token) (Set, error) {
 // Len returns the number of tokens, expired ones included.
 func (s Set) Len() int { return len(s.tokens) }
 
+// All returns the tokens, the nearest level first.
+func (s Set) All() iter.Seq[Token] { return slices.Values(s.tokens) }
+
 // Check returns the token with the presented secret. If several tokens have the
 // same secret, it returns the first that has not expired.
 //
@@ -62,15 +66,15 @@ func (s Set) Len() int { return len(s.tokens) }
 // so an unknown job takes as long as one with a single token.
 //
 // The errors are [ErrMissing] if no secret was presented, [ErrExpired] if only
-// expired tokens have it, and otherwise [ErrMismatch]. Check ignores
-// [Token.Grants].
+// expired tokens have it, and otherwise [ErrMismatch]. With ErrExpired, it returns
+// the nearest of these, without digest and grants. Check ignores [Token.Grants].
 func (s Set) Check(now time.Time, presented Secret) (Token, error) {
 	candidates := s.tokens
 	if len(candidates) == 0 {
 		candidates = []Token{{}}
 	}
 	digest := presented.Digest()
-	valid, expired := -1, 0
+	valid, expired := -1, -1
 	// From the outermost level inwards, so that the nearest token remains.
 	for i := len(candidates) - 1; i >= 0; i-- {
 		t := &candidates[i]
@@ -79,15 +83,16 @@ func (s Set) Check(now time.Time, presented Secret) (Token, error) {
 			old = 1
 		}
 		valid = subtle.ConstantTimeSelect(same&^old, i, valid)
-		expired |= same & old
+		expired = subtle.ConstantTimeSelect(same&old, i, expired)
 	}
 	switch {
 	case presented.IsZero():
 		return Token{}, ErrMissing
 	case valid >= 0 && len(s.tokens) > 0:
 		return s.tokens[valid], nil
-	case expired == 1:
-		return Token{}, ErrExpired
+	case expired >= 0:
+		t := candidates[expired]
+		return Token{Name: t.Name, Expires: t.Expires, Level: t.Level}, ErrExpired
 	default:
 		return Token{}, ErrMismatch
 	}

@@ -69,7 +69,8 @@ func TestSetCheck(t *testing.T) {
 				t.Fatalf("Check(%q) = %v, want %v", tt.presented, err, tt.err)
 			}
 			if err != nil {
-				if got != (token.Token{}) {
+				expired := errors.Is(err, token.ErrExpired)
+				if expired != (got.Name != "") || got.Digest != (token.Digest{}) || got.Grants != 0 || !expired && got != (token.Token{}) {
 					t.Errorf("Check(%q) = %v beside an error", tt.presented, got)
 				}
 				return

@@ -470,6 +470,8 @@ func (s *sweep) administrator() {
 	for _, args := range [][]string{
 		{"build-token", "status", "--address", s.admin},
 		{"build-token", "status", "--json", "--address", s.admin},
+		{"build-token", "tokens", "--address", s.admin},
+		{"build-token", "tokens", "--json", "--address", s.admin},
 		{"validate", "--config", s.file, "--adapter", "caddyfile"},
 		{"adapt", "--config", s.file, "--adapter", "caddyfile"},
 		{"reload", "--force", "--config", s.file, "--adapter", "caddyfile", "--address", s.admin},

@@ -1,0 +1,92 @@
+package buildtoken_test
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/token"
+)
+
+// used shows the tokens without their times.
+func (s *site) used() []string {
+	s.t.Helper()
+	var all []string
+	for _, u := range s.Tokens() {
+		if u.Token.Digest != (token.Digest{}) {
+			s.t.Errorf("the digest of %s is shown", u.Token.Name)
+		}
+		line := fmt.Sprintf("%q %s (%s) %d+%d %v", u.Place, u.Token.Name, u.Token.Grants, u.Uses, u.After, u.From)
+		if u.Removed {
+			line += " removed"
+		}
+		all = append(all, line)
+	}
+	return all
+}
+
+func TestUsesOfTokens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		soon := definition.Token{Name: "soon", Digest: token.NewSecret("Soon88").Digest(), Expires: time.Now().Add(time.Hour)}
+		s := openSite(t, buildtoken.Config{})
+		app := definition.Job{Name: "app", Tokens: []definition.Token{soon}, Runner: succeeds()}
+		other := definition.Job{Name: "other", Tokens: opens(token.Status), Runner: succeeds()}
+		spec := definition.Spec{Root: definition.Folder{
+			Tokens: opens(token.Trigger, token.Status), Folders: []definition.Folder{{Name: "team", Tokens: opens(), Jobs: []definition.Job{app}}}, Jobs: []definition.Job{other},
+		}}
+		s.attach(spec)
+		show := func(full, text string, last byte) {
+			_, _ = s.Trigger(t.Context(), s.def, ask(full, func(t *buildtoken.Trigger) {
+				t.Secret, t.Remote = token.NewSecret(text), netip.AddrFrom4([4]byte{192, 0, 2, last})
+			}))
+		}
+		for _, last := range []byte{1, 2, 3, 2, 4, 5, 6} {
+			show("team/app", secret, last)
+		}
+		show("other", secret, 1) // not granted, but shown
+		show("team/app", "WrongGuess77", 9)
+		show("nowhere", secret, 9)
+		show("team/app", "Soon88", 7)
+		want := []string{
+			`"" default (trigger status) 0+0 []`,
+			`"other" default (status) 1+0 [192.0.2.1]`,
+			`"team/" default (trigger) 7+0 [192.0.2.6 192.0.2.5 192.0.2.4 192.0.2.2 192.0.2.3]`,
+			`"team/app" soon (trigger) 1+0 [192.0.2.7]`,
+		}
+		if diff := cmp.Diff(want, s.used()); diff != "" {
+			t.Errorf("tokens (-want +got):\n%s", diff)
+		}
+
+		// Expired, it opens nothing, and is warned of once a minute.
+		began := time.Now()
+		time.Sleep(time.Hour)
+		for range 3 {
+			show("team/app", "Soon88", 8)
+			time.Sleep(29 * time.Second)
+		}
+		show("team/app", "Soon88", 8)
+		if n := s.logs.FilterMessage("a token that has expired is still shown").Len(); n != 2 {
+			t.Errorf("%d warnings in 87 seconds, want 2", n)
+		}
+		want[3] = `"team/app" soon (trigger) 1+4 [192.0.2.8 192.0.2.7]`
+		if diff := cmp.Diff(want, s.used()); diff != "" {
+			t.Errorf("after expiry (-want +got):\n%s", diff)
+		}
+		if last := s.Tokens()[3]; !last.First.Equal(began) || last.Last.Sub(began) != time.Hour+87*time.Second {
+			t.Errorf("first use %v, last use %v", last.First, last.Last)
+		}
+
+		spec.Root.Folders[0].Jobs[0].Tokens = opens()
+		s.attach(spec)
+		want = append(want[:3:3], `"team/app" default (trigger) 0+0 []`, want[3]+" removed")
+		if diff := cmp.Diff(want, s.used()); diff != "" {
+			t.Errorf("after a reload (-want +got):\n%s", diff)
+		}
+	})
+}

@@ -1,0 +1,149 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+)
+
+// TokenStatus is what `GET /build_token/tokens` of the admin API shows of a token.
+type TokenStatus struct {
+	// Place is where the token is defined: the full name of a job, that of a folder with a
+	// slash behind it, or "" for the top level.
+	Place string `json:"place"`
+	Name  string `json:"name"`
+	// State is valid, expired, dead for an expired one that was shown since, or removed for
+	// one that the configuration does not have any more.
+	State   string    `json:"state"`
+	Grants  []string  `json:"grants"`
+	Expires time.Time `json:"expires,omitzero"`
+	// Uses counts requests with the token since the process started; UsesAfterExpiry counts
+	// those that were refused because it had expired.
+	Uses            uint64    `json:"uses"`
+	UsesAfterExpiry uint64    `json:"uses_after_expiry,omitempty"`
+	First           time.Time `json:"first_use,omitzero"`
+	Last            time.Time `json:"last_use,omitzero"`
+	// From are the last addresses, at most five, newest first.
+	From []netip.Addr `json:"from"`
+}
+
+// tokens lists the tokens as of now.
+func tokens(ctl *buildtoken.Controller, now time.Time) []TokenStatus {
+	all := []TokenStatus{}
+	for _, t := range ctl.Tokens() {
+		state := "valid"
+		switch {
+		case t.Removed:
+			state = "removed"
+		case t.Token.Expired(now) && t.After > 0:
+			state = "dead"
+		case t.Token.Expired(now):
+			state = "expired"
+		}
+		all = append(all, TokenStatus{
+			Place: t.Place, Name: t.Token.Name, State: state, Grants: strings.Fields(t.Token.Grants.String()), Expires: t.Token.Expires,
+			Uses: t.Uses, UsesAfterExpiry: t.After, First: t.First, Last: t.Last, From: append([]netip.Addr{}, t.From...),
+		})
+	}
+	return all
+}
+
+// serveTokens lists the tokens of the configuration in force.
+func (a *App) serveTokens(w http.ResponseWriter, r *http.Request) error {
+	if r.Method != http.MethodGet {
+		w.Header().Set("Allow", http.MethodGet)
+		return apiError(http.StatusMethodNotAllowed, fmt.Errorf("method %s: only GET is here", r.Method))
+	}
+	ctl := a.opened()
+	if ctl == nil {
+		return apiError(http.StatusServiceUnavailable, buildtoken.ErrShuttingDown)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(tokens(ctl, time.Now())) // the client may be gone
+	return nil
+}
+
+func tokensCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "tokens [--address <interface>] [--json] [--config <path> [--adapter <name>]]",
+		Short: "Shows the tokens of a running Caddy, and when and from where each was used",
+		Long: `
+Shows each token by name: where it is defined, what it grants, until when, and how
+often, when and from which addresses it was used since the process started. A
+token that has expired and was shown since is listed as dead. It asks the admin API. Secrets are not shown.`,
+		Example: `  caddy build-token tokens
+  caddy build-token tokens --address unix//run/caddy/admin.sock --json`,
+		Args: cobra.NoArgs,
+		RunE: caddycmd.WrapCommandFuncForCobra(runTokens),
+	}
+	addServerFlags(cmd, false)
+	cmd.Flags().Bool("json", false, "Print the answer of the admin API")
+	return cmd
+}
+
+func runTokens(flags caddycmd.Flags) (int, error) {
+	c, err := newClient(flags)
+	if err != nil {
+		return caddy.ExitCodeFailedStartup, err
+	}
+	resp, err := c.do(context.Background(), http.MethodGet, "tokens", nil, nil, nil)
+	if err != nil {
+		return caddy.ExitCodeFailedStartup, err
+	}
+	defer func() { _ = resp.Body.Close() }() // it was only read
+	if flags.Bool("json") {
+		_, err = io.Copy(os.Stdout, resp.Body)
+		return exitCode(err), err
+	}
+	var all []TokenStatus
+	if err := json.NewDecoder(resp.Body).Decode(&all); err != nil {
+		return caddy.ExitCodeFailedStartup, fmt.Errorf("read the answer: %w", err)
+	}
+	err = printTokens(os.Stdout, all, time.Now())
+	return exitCode(err), err
+}
+
+// printTokens writes tokens for people.
+func printTokens(to io.Writer, all []TokenStatus, now time.Time) error {
+	var b strings.Builder
+	b.WriteString("DEFINED IN\tTOKEN\tSTATE\tGRANTS\tEXPIRES\tUSES\tFIRST USE\tLAST USE\tFROM\n")
+	for i := range all {
+		t := &all[i]
+		place, expires, first, last := t.Place, "never", "-", "-"
+		if place == "" {
+			place = "(top level)"
+		}
+		if !t.Expires.IsZero() {
+			expires = t.Expires.Format(time.RFC3339)
+		}
+		if !t.Last.IsZero() {
+			first, last = rough(now.Sub(t.First))+" ago", rough(now.Sub(t.Last))+" ago"
+		}
+		from := make([]string, len(t.From))
+		for i, a := range t.From {
+			from[i] = a.String()
+		}
+		count := fmt.Sprint(t.Uses)
+		if t.UsesAfterExpiry > 0 {
+			count += fmt.Sprintf(" + %d after expiry", t.UsesAfterExpiry)
+		}
+		fmt.Fprintf(&b, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", place, t.Name, t.State, strings.Join(t.Grants, " "), expires, count, first, last, strings.Join(from, " "))
+	}
+	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+	_, err := io.WriteString(w, b.String())
+	return errors.Join(err, w.Flush())
+}
