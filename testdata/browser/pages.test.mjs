@@ -119,7 +119,7 @@ describe('a build', () => {
     assert.ok(await page.locator('.console .ab.f4').count() > 30, 'steps are bold and blue');
     const atEnd = await page.locator('[data-console-log]').evaluate((e) => e.scrollHeight - e.scrollTop - e.clientHeight);
     assert.ok(atEnd < 8, `the end is shown, not ${atEnd} pixels above it`);
-    assert.match(await page.title(), /deploy #1 Success/);
+    assert.match(await page.title(), /^Success · .*deploy #1$/);
     assert.match(await page.locator('[data-announce]').textContent(), /Build #1: Success/);
     const facts = await page.locator('main').textContent();
     for (const want of ['feature/<b>', 'staging', 'false', 'for the demo', 'a password, not shown']) assert.ok(facts.includes(want), want);

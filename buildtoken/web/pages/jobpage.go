@@ -60,8 +60,12 @@ func (v *visit) job(full string, form *formView) (*page, error) {
 	if err != nil {
 		return nil, err
 	}
+	state := head.State
+	if head.Stuck != "" {
+		state = stuckMark
+	}
 	pg := &page{
-		Title: web.Displayed(full), Name: "job", Here: "jobs", Crumbs: v.crumbs(full), Feed: at + "rssAll",
+		Title: titled(state, web.Displayed(full)), Name: "job", Here: "jobs", Crumbs: v.crumbs(full), Feed: at + "rssAll",
 		Say:  j.Name() + ": " + head.State.Word + ", " + plural(len(queued.Entries), "item", "items") + " queued",
 		next: next, path: strings.TrimPrefix(web.JobURL("/", full), "/"),
 	}

@@ -131,7 +131,7 @@ func (v *visit) item(id int64) (*page, error) {
 	number := strconv.FormatInt(id, 10)
 	view := itemView{entryRow: v.entryRow(entry), Causes: causesOf(entry.Item), Params: v.params(entry.Item)}
 	pg := &page{
-		Title: "Queue item " + number + " of " + web.Displayed(entry.Item.Job), Name: "item", Here: "queue",
+		Title: titled(view.State, "Queue item "+number+" of "+web.Displayed(entry.Item.Job)), Name: "item", Here: "queue",
 		Crumbs: append(v.crumbs(entry.Item.Job), link{Text: "Item " + number, URL: web.ItemURL(v.base, id)}),
 		Say:    "Item " + number + ": " + view.State.Word + ". " + view.Why, path: strings.TrimPrefix(web.ItemURL("/", id), "/"),
 		next: view.Due,

@@ -63,6 +63,10 @@ func entryMark(e queue.Entry) mark {
 	return mark{"ready", "Ready"}
 }
 
+// titled is the title of a page about something in a state. The state comes first, where
+// the tab of a browser has room for it.
+func titled(state mark, what string) string { return state.Word + " · " + what }
+
 // plural is a number with its noun.
 func plural(n int, one, many string) string {
 	if n == 1 {

@@ -1,0 +1,37 @@
+package pages_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+)
+
+func TestTitleStartsWithTheState(t *testing.T) {
+	onSite(t, jobs(at("never", writes("")), at("ok", writes("")), at("bad", fails(runner.Failure, "exit 1")), at("long", hangs(""))), func(s *site) {
+		for _, full := range []string{"ok", "bad", "long"} {
+			s.trigger(full, nil)
+		}
+		s.triggerIn("never", "1h")
+		s.settle()
+		for path, want := range map[string]string{
+			"/job/never/": "Never built · never", "/job/ok/": "Success · ok", "/job/bad/": "Failed · bad", "/job/long/": "Running · long",
+			"/job/ok/1/": "Success · ok #1", "/job/bad/1/console": "Failed · bad #1", "/job/long/1/": "Running · long #1",
+			"/queue/item/4/": "Quiet period · Queue item 4 of never",
+		} {
+			s.holds(s.page(path), "<title>"+want+"</title>")
+		}
+		// An open page hears of the new one.
+		out, _, stop := s.open("/queue/-/events/job/long/1/", "alice")
+		defer stop()
+		out.drain()
+		if w := s.post("/job/long/1/stopForm", "alice", nil); w.Code != http.StatusSeeOther {
+			s.Fatalf("stop = %d, want 303", w.Code)
+		}
+		s.settle()
+		if text := out.drain(); !strings.Contains(text, `"title":"Aborted · long #1"`) {
+			s.Errorf("the stream has no new title:\n%s", text)
+		}
+	})
+}
