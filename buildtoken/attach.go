@@ -76,6 +76,8 @@ func (c Config) withDefaults() Config {
 type effective struct {
 	Config
 	jobs map[string]*definition.Compiled
+	// before are the jobs of the configuration before, whose tokens are recognized.
+	before map[string]*definition.Compiled
 	// detached is set once no configuration is attached any more.
 	detached bool
 }
@@ -125,6 +127,7 @@ func (c *Controller) Attach(ctx context.Context, cfg Config) (detach func(), err
 		}
 		c.reclaimed = true
 	}
+	e.before = c.effective.Load().jobs
 	c.effective.Store(e)
 	c.timer.Set(c.timed(e))
 	c.attached = append(c.attached, e)

@@ -21,7 +21,8 @@ type TokenUse struct {
 	Place string
 	// Token has the token's name, grants and expiry, without its digest.
 	Token token.Token
-	// Uses counts requests with the token; After counts those after it had expired.
+	// Uses counts requests with the token; After counts those that were refused because
+	// it had expired, or because the last reload had removed it.
 	Uses, After uint64
 	// First and Last are the times of the first and the last use, After included.
 	First, Last time.Time
@@ -52,7 +53,7 @@ type use struct {
 }
 
 // add counts a use, and reports whether to warn of it.
-func (u *uses) add(now time.Time, place string, t token.Token, from netip.Addr, expired bool) (warn bool) {
+func (u *uses) add(now time.Time, place string, t token.Token, from netip.Addr, dead bool) (warn bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	key := usedToken{place, t.Name}
@@ -73,7 +74,7 @@ func (u *uses) add(now time.Time, place string, t token.Token, from netip.Addr, 
 		one.From = slices.Insert(one.From, 0, from)
 		one.From = one.From[:min(len(one.From), maxFrom)]
 	}
-	if !expired {
+	if !dead {
 		one.Uses++
 		return false
 	}
@@ -90,10 +91,15 @@ func (c *Controller) countUse(now time.Time, j *definition.Compiled, t token.Tok
 	if t.Name == "" {
 		return // a wrong token, or a caller without one
 	}
-	expired := errors.Is(err, token.ErrExpired)
+	removed := errors.Is(err, token.ErrMismatch)
+	dead := removed || errors.Is(err, token.ErrExpired)
 	place := j.Place(t)
-	if c.uses.add(now, place, t, by.Remote, expired) {
-		c.logger().Warn("a token that has expired is still shown", zap.String("token", t.Name), zap.String("place", place),
+	if c.uses.add(now, place, t, by.Remote, dead) {
+		what := "a token that has expired is still shown"
+		if removed {
+			what = "a token that the last reload removed is still shown"
+		}
+		c.logger().Warn(what, zap.String("token", t.Name), zap.String("place", place),
 			zap.Time("expired", t.Expires), zap.String("job", j.FullName), zap.String("remote", by.RemoteText()))
 	}
 }

@@ -88,5 +88,18 @@ func TestUsesOfTokens(t *testing.T) {
 		if diff := cmp.Diff(want, s.used()); diff != "" {
 			t.Errorf("after a reload (-want +got):\n%s", diff)
 		}
+		s.refused(token.ErrMismatch, ask("team/app", func(t *buildtoken.Trigger) { t.Secret = token.NewSecret("Removed33") }))
+		spec.Root.Folders[0].Jobs[0].Tokens = []definition.Token{{Name: "leaves", Digest: token.NewSecret("Removed33").Digest()}}
+		s.attach(spec)
+		spec.Root.Folders[0].Jobs[0].Tokens = nil
+		s.attach(spec)
+		s.refused(token.ErrMismatch, ask("team/app", func(t *buildtoken.Trigger) { t.Secret = token.NewSecret("Removed33") }))
+		want = append(want[:3:3], `"team/app" leaves () 0+1 [] removed`, want[4])
+		if diff := cmp.Diff(want, s.used()); diff != "" {
+			t.Errorf("after it was removed (-want +got):\n%s", diff)
+		}
+		if n := s.logs.FilterMessage("a token that the last reload removed is still shown").Len(); n != 1 {
+			t.Errorf("%d warnings of a removed token, want 1", n)
+		}
 	})
 }

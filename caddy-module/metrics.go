@@ -19,7 +19,7 @@ import (
 type collector struct {
 	app                       *App
 	triggers, refused, builds *prometheus.Desc
-	deliveries, expired       *prometheus.Desc
+	deliveries, dead          *prometheus.Desc
 	queued, orphans           *prometheus.Desc
 	running, executors        *prometheus.Desc
 	offset                    *prometheus.Desc
@@ -46,8 +46,8 @@ func registerMetrics(registry *prometheus.Registry, app *App) error {
 			"Ended builds of a job by result.", []string{"job", "result"}, nil),
 		deliveries: prometheus.NewDesc("caddy_build_token_webhook_deliveries_total",
 			"Deliveries of a webhook by what became of them. The webhook is empty if it is not known.", []string{"webhook", "outcome"}, nil),
-		expired: prometheus.NewDesc("caddy_build_token_expired_token_uses_total",
-			"Requests with a token that had expired, by where the token is defined and its name.", []string{"place", "token"}, nil),
+		dead: prometheus.NewDesc("caddy_build_token_dead_token_uses_total",
+			"Requests with a token that had expired or that the last reload had removed, by where the token is defined and its name.", []string{"place", "token"}, nil),
 		orphans: prometheus.NewDesc("caddy_build_token_orphaned_items",
 			"Queued items of jobs that no server has any more.", nil, nil),
 		queued: prometheus.NewDesc("caddy_build_token_queued_items",
@@ -71,7 +71,7 @@ func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	to <- c.refused
 	to <- c.builds
 	to <- c.deliveries
-	to <- c.expired
+	to <- c.dead
 	to <- c.queued
 	to <- c.orphans
 	to <- c.running
@@ -106,7 +106,7 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	}
 	for _, t := range ctl.Tokens() {
 		if t.After > 0 {
-			count(c.expired, t.After, t.Place, t.Token.Name)
+			count(c.dead, t.After, t.Place, t.Token.Name)
 		}
 	}
 	c.collectNow(ctl, to)

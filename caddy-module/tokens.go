@@ -26,17 +26,17 @@ type TokenStatus struct {
 	// slash behind it, or "" for the top level.
 	Place string `json:"place"`
 	Name  string `json:"name"`
-	// State is valid, expired, dead for an expired one that was shown since, or removed for
-	// one that the configuration does not have any more.
+	// State is valid, expired, removed for one that the configuration does not have any
+	// more, or dead for an expired or removed one that was shown since.
 	State   string    `json:"state"`
 	Grants  []string  `json:"grants"`
 	Expires time.Time `json:"expires,omitzero"`
-	// Uses counts requests with the token since the process started; UsesAfterExpiry counts
-	// those that were refused because it had expired.
-	Uses            uint64    `json:"uses"`
-	UsesAfterExpiry uint64    `json:"uses_after_expiry,omitempty"`
-	First           time.Time `json:"first_use,omitzero"`
-	Last            time.Time `json:"last_use,omitzero"`
+	// Uses counts requests with the token since the process started; UsesDead counts
+	// those that were refused because it had expired or was removed.
+	Uses     uint64    `json:"uses"`
+	UsesDead uint64    `json:"dead_uses,omitempty"`
+	First    time.Time `json:"first_use,omitzero"`
+	Last     time.Time `json:"last_use,omitzero"`
 	// From are the last addresses, at most five, newest first.
 	From []netip.Addr `json:"from"`
 }
@@ -47,16 +47,16 @@ func tokens(ctl *buildtoken.Controller, now time.Time) []TokenStatus {
 	for _, t := range ctl.Tokens() {
 		state := "valid"
 		switch {
+		case t.After > 0 && (t.Removed || t.Token.Expired(now)):
+			state = "dead"
 		case t.Removed:
 			state = "removed"
-		case t.Token.Expired(now) && t.After > 0:
-			state = "dead"
 		case t.Token.Expired(now):
 			state = "expired"
 		}
 		all = append(all, TokenStatus{
 			Place: t.Place, Name: t.Token.Name, State: state, Grants: strings.Fields(t.Token.Grants.String()), Expires: t.Token.Expires,
-			Uses: t.Uses, UsesAfterExpiry: t.After, First: t.First, Last: t.Last, From: append([]netip.Addr{}, t.From...),
+			Uses: t.Uses, UsesDead: t.After, First: t.First, Last: t.Last, From: append([]netip.Addr{}, t.From...),
 		})
 	}
 	return all
@@ -84,7 +84,8 @@ func tokensCommand() *cobra.Command {
 		Long: `
 Shows each token by name: where it is defined, what it grants, until when, and how
 often, when and from which addresses it was used since the process started. A
-token that has expired and was shown since is listed as dead. It asks the admin API. Secrets are not shown.`,
+token that has expired, or that the last reload removed, and was shown since is
+listed as dead. It asks the admin API. Secrets are not shown.`,
 		Example: `  caddy build-token tokens
   caddy build-token tokens --address unix//run/caddy/admin.sock --json`,
 		Args: cobra.NoArgs,
@@ -138,8 +139,8 @@ func printTokens(to io.Writer, all []TokenStatus, now time.Time) error {
 			from[i] = a.String()
 		}
 		count := fmt.Sprint(t.Uses)
-		if t.UsesAfterExpiry > 0 {
-			count += fmt.Sprintf(" + %d after expiry", t.UsesAfterExpiry)
+		if t.UsesDead > 0 {
+			count += fmt.Sprintf(" + %d dead", t.UsesDead)
 		}
 		fmt.Fprintf(&b, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", place, t.Name, t.State, strings.Join(t.Grants, " "), expires, count, first, last, strings.Join(from, " "))
 	}

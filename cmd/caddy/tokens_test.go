@@ -29,7 +29,7 @@ func TestTokensCommand(t *testing.T) {
 		{"DEFINED IN TOKEN STATE GRANTS EXPIRES USES FIRST USE LAST USE FROM"},
 		{"site/ ci valid trigger never 1 ", " ago 127.0.0.1"},
 		{"site/ idle valid trigger never 0 - -"},
-		{"site/deploy old dead trigger log 2020-01-01T00:00:00Z 0 + 1 after expiry ", " ago 127.0.0.1"},
+		{"site/deploy old dead trigger log 2020-01-01T00:00:00Z 0 + 1 dead ", " ago 127.0.0.1"},
 	} {
 		if i >= len(got) || !strings.HasPrefix(got[i], want[0]) || !strings.HasSuffix(got[i], want[len(want)-1]) {
 			t.Errorf("line %d of %q, want %q", i, got, want)
@@ -40,7 +40,7 @@ func TestTokensCommand(t *testing.T) {
 	if err != nil || json.Unmarshal([]byte(out), &all) != nil || len(all) != 3 {
 		t.Fatalf("tokens --json: %v\n%s%s", err, out, errs)
 	}
-	if old := all[2]; old["place"] != "site/deploy" || old["name"] != "old" || old["state"] != "dead" || old["uses_after_expiry"] != 1.0 {
+	if old := all[2]; old["place"] != "site/deploy" || old["name"] != "old" || old["state"] != "dead" || old["dead_uses"] != 1.0 {
 		t.Errorf("got %v", old)
 	}
 }
