@@ -109,6 +109,9 @@ type Outcome struct {
 	Job string
 	// Grants are those of the token that opened the job; none for a user.
 	Grants token.Grant
+	// Share is the ID of a link that shows the item, for [Controller.Shared]. It is
+	// empty unless the token grants it.
+	Share string
 }
 
 // Trigger checks a trigger and queues a build. The order of the checks decides
@@ -152,6 +155,9 @@ func (c *Controller) trigger(ctx context.Context, now time.Time, d *definition.S
 	}
 	out, err = c.accept(ctx, now, j, t, opened, rules)
 	out.Grants = opened.Grants
+	if err == nil {
+		out.Share = c.share(now, out, opened)
+	}
 	return out, opened.Name, err
 }
 

@@ -39,7 +39,8 @@ func (a accessLog) serve(w http.ResponseWriter, r *http.Request, handle func(htt
 		return handle(w, r)
 	}
 	shown, secret := withoutSecrets(r)
-	if !secret {
+	// A token in a form is not in the log, but the answer can have a share link.
+	if !secret && r.Method != http.MethodPost {
 		return handle(w, r)
 	}
 	body := &countedBody{ReadCloser: r.Body}
@@ -49,11 +50,13 @@ func (a accessLog) serve(w http.ResponseWriter, r *http.Request, handle func(htt
 	entry := &accessEntry{
 		log: a.base, logs: srv.Logs, request: shown, original: r, body: body,
 		started: time.Now(), recorder: caddyhttp.NewResponseRecorder(w, nil, nil),
-		ours: true, // also if it panics
+		ours: secret, // also if it panics
 	}
 	defer entry.write(r.Context())
-	entry.ours = handle(entry.recorder, r)
-	return entry.ours
+	handled = handle(entry.recorder, r)
+	_, sharing := responseWithoutSecrets(entry.recorder.Header())
+	entry.ours = handled && (secret || sharing)
+	return handled
 }
 
 // accessEntry is what is known about one request.
@@ -101,6 +104,7 @@ func (e *accessEntry) write(ctx context.Context) {
 // fields are those of Caddy's entry, in its order.
 func (e *accessEntry) fields() []zap.Field {
 	credentials := e.logs.ShouldLogCredentials
+	headers, _ := responseWithoutSecrets(e.recorder.Header())
 	return []zap.Field{
 		zap.Object("request", caddyhttp.LoggableHTTPRequest{Request: e.request, ShouldLogCredentials: credentials}),
 		zap.Int("bytes_read", e.body.read),
@@ -108,7 +112,7 @@ func (e *accessEntry) fields() []zap.Field {
 		zap.Duration("duration", time.Since(e.started)),
 		zap.Int("size", e.recorder.Size()),
 		zap.Int("status", e.recorder.Status()),
-		zap.Object("resp_headers", caddyhttp.LoggableHTTPHeader{Header: e.recorder.Header(), ShouldLogCredentials: credentials}),
+		zap.Object("resp_headers", caddyhttp.LoggableHTTPHeader{Header: headers, ShouldLogCredentials: credentials}),
 	}
 }
 

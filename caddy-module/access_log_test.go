@@ -275,3 +275,49 @@ func TestSnippetOfTheExampleCoversTheRest(t *testing.T) {
 		t.Error("handle_path logged nothing: the test is worth nothing")
 	}
 }
+
+// TestAccessLogShowsNoShareLink triggers with a token in each place where one can be, a
+// form included, which is in no log, and follows the link.
+func TestAccessLogShowsNoShareLink(t *testing.T) {
+	s := newSite(t)
+	s.load(s.caddyfile("", jobs("job y {\n token SECRET {\n grant trigger share\n }\n run true\n}\n")))
+	form := func(path, body string) answer {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+s.addr+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		resp, err := http.DefaultTransport.RoundTrip(r) // follows nothing
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		return answer{status: resp.StatusCode, header: resp.Header}
+	}
+	var ids []string
+	for i, send := range []func() answer{
+		func() answer { return s.get("/buildByToken/build?job=y&token=SECRET") },
+		func() answer { return s.do("POST", "/buildByToken/build?job=y", "Authorization", "Bearer SECRET") },
+		func() answer { return form("/buildByToken/build", "job=y&token=SECRET") },
+		func() answer { return form("/job/y/build", "token=SECRET") },
+	} {
+		a := send()
+		link := a.header.Get("Link")
+		_, id, _ := strings.Cut(link, "/buildByToken/shared/")
+		id, _, ok := strings.Cut(id, ">")
+		if !ok {
+			t.Fatalf("trigger %d: got %d, Link %q, want a share link", i, a.status, link)
+		}
+		ids = append(ids, id)
+	}
+	shared := "/buildByToken/shared/" + ids[0]
+	for _, target := range []string{shared, shared + "/", shared + "/log", shared + "x", shared + "/x"} {
+		s.get(target, "Accept", "text/html", "Referer", "http://ci.test"+shared)
+	}
+	for _, id := range ids {
+		s.mustNotLog(id)
+	}
+	if got, want := len(s.logged("http.log.access")), len(ids)+5; got != want {
+		t.Errorf("got %d entries, want %d", got, want)
+	}
+}

@@ -79,7 +79,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		token [<name>] <secret> {                  # the same
 //			expires <RFC 3339>
 //			allow   <cel> [<message>]          # repeatable
-//			grant   trigger|status|log|cancel...
+//			grant   trigger|status|log|cancel|share...
 //		}
 //		webhook [<name>] <kind> <secret>... {      # the same
 //			header    <name>                   # of kind hmac only, as the next three

@@ -115,7 +115,7 @@ type Token struct {
 	// CEL expressions that must also be true for callers with this token.
 	Allow []Rule `json:"allow,omitempty"`
 
-	// What it opens: `trigger`, `status`, `log`, `cancel`. Default: `trigger`.
+	// What it opens: `trigger`, `status`, `log`, `cancel`, `share`. Default: `trigger`.
 	Grants []string `json:"grants,omitempty"`
 }
 

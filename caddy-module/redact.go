@@ -106,6 +106,13 @@ func redactPath(path string) string {
 		switch {
 		case i == 2 && account && segments[1] == "" && strings.HasSuffix(segments[0], ":"):
 			segments[i] = redacted + "@" + host[strings.LastIndex(host, "@")+1:]
+		case text == "buildByToken" && len(segments) > i+2 && segments[i+1] == "shared":
+			// The ID of a share link is a secret: it opens the build.
+			segments[i+2] = redacted
+			if rest := segments[i+3:]; len(rest) > 0 && (rest[0] != "log" || len(rest) > 1) {
+				segments = segments[:i+3]
+			}
+			return strings.Join(segments, "/")
 		case text == "buildByToken" && !isEndpoint(segments[i+1:]):
 			return strings.Join(append(segments[:i+1], redacted), "/")
 		case text == "buildByToken":
@@ -165,4 +172,34 @@ func redactQuery(query string, isClear func(key string) bool) string {
 		}
 	}
 	return strings.Join(pairs, "&")
+}
+
+// responseWithoutSecrets makes of the headers of an answer what a log may show, and
+// reports whether that is any different: Link has the address of a share link.
+func responseWithoutSecrets(h http.Header) (shown http.Header, secret bool) {
+	links := h["Link"]
+	for i, link := range links {
+		clear := redactLink(link)
+		if clear == link {
+			continue
+		}
+		if !secret {
+			shown, secret = h.Clone(), true
+		}
+		shown["Link"][i] = clear
+	}
+	if !secret {
+		return h, false
+	}
+	return shown, true
+}
+
+// redactLink replaces the ID of a share link in a Link header.
+func redactLink(link string) string {
+	before, id, found := strings.Cut(link, "/buildByToken/shared/")
+	if !found {
+		return link
+	}
+	_, after, _ := strings.Cut(id, ">")
+	return before + "/buildByToken/shared/" + redacted + ">" + after
 }

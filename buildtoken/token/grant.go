@@ -19,6 +19,7 @@ const (
 	Status                    // read the state of an item and its build
 	Log                       // read and follow the console log
 	Cancel                    // take an item out of the queue, stop its build
+	Share                     // receive a signed address that shows one build to anyone
 )
 
 // ParseGrants returns the grants with these names. No names mean trigger. An
@@ -38,8 +39,10 @@ func ParseGrants(names []string) (Grant, error) {
 			all |= Log
 		case "cancel":
 			all |= Cancel
+		case "share":
+			all |= Share
 		default:
-			return 0, fmt.Errorf("%w %q: want trigger, status, log or cancel", ErrGrant, name)
+			return 0, fmt.Errorf("%w %q: want trigger, status, log, cancel or share", ErrGrant, name)
 		}
 	}
 	return all, nil
@@ -54,7 +57,7 @@ func (g Grant) String() string {
 	for _, one := range []struct {
 		grant Grant
 		name  string
-	}{{Trigger, "trigger"}, {Status, "status"}, {Log, "log"}, {Cancel, "cancel"}} {
+	}{{Trigger, "trigger"}, {Status, "status"}, {Log, "log"}, {Cancel, "cancel"}, {Share, "share"}} {
 		if g.Has(one.grant) {
 			names = append(names, one.name)
 		}

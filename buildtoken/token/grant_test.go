@@ -16,7 +16,7 @@ func TestParseGrants(t *testing.T) {
 	}{
 		{"none given means trigger", nil, token.Trigger, nil},
 		{"one", []string{"log"}, token.Log, nil},
-		{"all", []string{"cancel", "log", "status", "trigger"}, token.Trigger | token.Status | token.Log | token.Cancel, nil},
+		{"all", []string{"share", "cancel", "log", "status", "trigger"}, token.Trigger | token.Status | token.Log | token.Cancel | token.Share, nil},
 		{"status alone does not trigger", []string{"status"}, token.Status, nil},
 		{"repeated", []string{"log", "log"}, token.Log, nil},
 		{"unknown", []string{"log", "admin"}, 0, token.ErrGrant},
@@ -51,7 +51,7 @@ func TestGrantHas(t *testing.T) {
 			}
 		})
 	}
-	if got, want := (token.Cancel | g | token.Status).String(), "trigger status log cancel"; got != want {
+	if got, want := (token.Share | token.Cancel | g | token.Status).String(), "trigger status log cancel share"; got != want {
 		t.Errorf("String() = %q, want %q", got, want)
 	}
 	if got := token.Grant(0).String(); got != "" {

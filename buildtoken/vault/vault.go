@@ -44,8 +44,8 @@ var ErrWrongKey = errors.New("a password parameter cannot be opened: the key fil
 
 // Vault seals and digests with one key. It is safe for concurrent use.
 type Vault struct {
-	aead               cipher.AEAD
-	values, clientKeys []byte // keys of digests
+	aead                       cipher.AEAD
+	values, clientKeys, shares []byte // keys of digests
 }
 
 // New returns a Vault that uses key.
@@ -58,7 +58,7 @@ func New(key Key) (*Vault, error) {
 	if err != nil {
 		return nil, fmt.Errorf("vault: key: %w", err)
 	}
-	return &Vault{aead: aead, values: key.derive("digest"), clientKeys: key.derive("idempotency key")}, nil
+	return &Vault{aead: aead, values: key.derive("digest"), clientKeys: key.derive("idempotency key"), shares: key.derive("share")}, nil
 }
 
 // Seal returns the values as a queue stores them, with encrypted passwords.
@@ -138,5 +138,15 @@ func (v *Vault) DigestIdempotencyKey(key string, client ...string) queue.Digest 
 		d.add(part)
 	}
 	d.add(key)
+	return d.sum()
+}
+
+// SignShare returns the signature of a share link that is bound to these texts. It is
+// the same for every Vault with the same key. Compare it in constant time.
+func (v *Vault) SignShare(boundTo ...string) queue.Digest {
+	d := newDigester(v.shares)
+	for _, text := range boundTo {
+		d.add(text)
+	}
 	return d.sum()
 }

@@ -103,6 +103,10 @@ func TestDigests(t *testing.T) {
 		"with other files":      v.DigestWithFiles(v.Digest(one), bytes.Repeat([]byte{1}, 32)),
 		"a client's key":        v.DigestIdempotencyKey("k", "user", "a"),
 		"another client's key":  v.DigestIdempotencyKey("k", "user", "b"),
+		"a share":               v.SignShare("1", "a"),
+		"another share":         v.SignShare("1", "b"),
+		"its boundary moved":    v.SignShare("1a", ""),
+		"a share's other key":   open(t, vault.NewKey()).SignShare("1", "a"),
 		"the boundary moved":    v.DigestIdempotencyKey("ak", "user", ""),
 		"another kind's client": v.DigestIdempotencyKey("k", "token", "a"),
 	} {
@@ -110,5 +114,13 @@ func TestDigests(t *testing.T) {
 			t.Errorf("%q and %q have the same digest", name, other)
 		}
 		distinct[d] = name
+	}
+}
+
+// TestSignShare signs on two servers that have the same key.
+func TestSignShare(t *testing.T) {
+	key := vault.NewKey()
+	if one, other := open(t, key).SignShare("1", "app"), open(t, key).SignShare("1", "app"); one != other {
+		t.Errorf("two vaults with one key sign %x and %x", one, other)
 	}
 }

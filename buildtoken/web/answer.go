@@ -16,7 +16,13 @@ import (
 const (
 	PlainText = "text/plain; charset=utf-8"
 	JSONText  = "application/json; charset=utf-8"
+	HTMLText  = "text/html; charset=utf-8"
 )
+
+// ContentPolicy is the content security policy of all HTML: what we ship, and
+// nothing else, from nowhere else.
+const ContentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
 // Explain returns the verdict of an error and sets the headers that go with it. The
 // text of an unexpected error goes to the log, under an id that the client gets.
@@ -24,7 +30,7 @@ func (q *Request) Explain(err error) Verdict {
 	v := VerdictOf(err)
 	if v.Status == http.StatusInternalServerError {
 		id := rand.Text()
-		q.Logger().Error("request failed", zap.String("request_id", id), zap.String("path", q.R.URL.Path), zap.Error(err))
+		q.Logger().Error("request failed", zap.String("request_id", id), zap.String("path", q.loggedPath()), zap.Error(err))
 		v.Text = "internal error, request " + id
 		v.Help = "The server's log has the reason under this number."
 	}
@@ -39,6 +45,14 @@ func (q *Request) Explain(err error) Verdict {
 		q.MarkJenkins()
 	}
 	return v
+}
+
+// loggedPath returns the path without what can be the ID of a share link.
+func (q *Request) loggedPath() string {
+	if q.Path.At(0) == ByToken {
+		return "/" + ByToken + "/" + q.Path.At(1)
+	}
+	return q.R.URL.Path
 }
 
 // Fail answers an error in one line of text, or as JSON if the client wants that.

@@ -129,6 +129,21 @@ func BuildURL(base, full string, number int64) string {
 	return JobURL(base, full) + strconv.FormatInt(number, 10) + "/"
 }
 
+// SharedURL returns the URL below base of the share link with an ID.
+func SharedURL(base, id string) string {
+	return base + ByToken + "/shared/" + id
+}
+
+// Shared reads buildByToken/shared/ID and buildByToken/shared/ID/log. At most one slash
+// may follow.
+func (p Path) Shared() (id string, log, ok bool) {
+	n := len(p.segments)
+	if !p.exact || n < 3 || n > 4 || p.At(1) != "shared" || (n == 4 && p.At(3) != "log") {
+		return "", false, false
+	}
+	return p.At(2), n == 4, true
+}
+
 // ItemURL returns the URL of a queue item below base.
 func ItemURL(base string, id int64) string {
 	return base + "queue/item/" + strconv.FormatInt(id, 10) + "/"

@@ -31,6 +31,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 	"github.com/buildtoken/buildtoken/buildtoken/throttle"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
+	"github.com/buildtoken/buildtoken/buildtoken/vault"
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 	"github.com/buildtoken/buildtoken/buildtoken/web/jenkins"
 	"github.com/buildtoken/buildtoken/buildtoken/web/triggers"
@@ -88,7 +89,7 @@ func spec(r runner.Runner, p runner.Poller) definition.Spec {
 		Root: definition.Folder{
 			Jobs: []definition.Job{
 				{Name: "plain", Description: "says hello", Runner: r, Tokens: append(taco,
-					secret("old", "LastYear", 0), secret("viewer", "LookAtMe", token.Status|token.Log|token.Cancel)), Settings: job.Settings{}},
+					secret("old", "LastYear", 0), secret("viewer", "LookAtMe", token.Status|token.Log|token.Cancel), secret("sharer", "ShareIt", token.Trigger|token.Share)), Settings: job.Settings{}},
 				{Name: "slow", Runner: r, Tokens: taco, Settings: day},
 				{Name: "params", Runner: r, Tokens: taco, Settings: day, Params: []job.Param{
 					{Name: "A", Kind: job.KindString, Default: "one", Description: "the first"},
@@ -132,13 +133,24 @@ func bubble(t *testing.T, f func(*scenario)) {
 
 func newScenario(tb testing.TB, dir string, limit int, throttle throttle.Limit) *scenario {
 	tb.Helper()
+	return openScenario(tb, dir, limit, throttle, vault.Key{})
+}
+
+// newScenarioWithKey is newScenario with another key than that of all others.
+func newScenarioWithKey(tb testing.TB, dir string, key vault.Key) *scenario {
+	tb.Helper()
+	return openScenario(tb, dir, 0, throttle.Limit{}, key)
+}
+
+func openScenario(tb testing.TB, dir string, limit int, throttle throttle.Limit, key vault.Key) *scenario {
+	tb.Helper()
 	puppets := &puppets{running: map[string]*puppet{}}
 	db, err := boltqueue.Open(boltqueue.Options{Path: filepath.Join(dir, "queue.db")})
 	if err != nil {
 		tb.Fatal(err)
 	}
 	s := &scenario{t: tb, dir: dir, runner: puppets, queue: &faultyQueue{Queue: db}, done: make(chan struct{}), remote: netip.MustParseAddr("10.0.0.9")}
-	s.ctl, err = buildtoken.Open(tb.Context(), buildtoken.Options{Queue: s.queue, Dir: dir})
+	s.ctl, err = buildtoken.Open(tb.Context(), buildtoken.Options{Queue: s.queue, Dir: dir, SealKey: key})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -38,6 +38,13 @@ func ownLog(q *web.Request) error {
 			return &web.BadRequestError{Problem: "Last-Event-ID is none of ours"}
 		}
 	}
+	o.sendLog(start, events)
+	return nil
+}
+
+// sendLog sends the log from an offset on, as events or as text, until the build ends.
+func (o *own) sendLog(start int64, events bool) {
+	q := o.Request
 	ctx, release := q.UntilDone()
 	defer release()
 	var s stream = textStream{q}
@@ -54,7 +61,6 @@ func ownLog(q *web.Request) error {
 		q.Logger().Warn("log stream ended early", zap.String("job", o.entry.Item.Job), zap.Int64("item", o.entry.Item.ID), zap.Error(err))
 		panic(http.ErrAbortHandler)
 	}
-	return nil
 }
 
 // stream is a way to send a log.

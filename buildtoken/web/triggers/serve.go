@@ -34,6 +34,12 @@ func Serve(q *web.Request) (handled bool) {
 }
 
 func serveByToken(q *web.Request) {
+	if q.Path.At(1) == "shared" {
+		if err := serveShared(q); err != nil {
+			q.Fail(err)
+		}
+		return
+	}
 	action, ok := q.Path.Action()
 	if !ok {
 		q.Fail(web.ErrNotFound)

@@ -200,6 +200,7 @@ type accepted struct {
 	ID      int64    `json:"id"`
 	URL     string   `json:"url"`
 	Created bool     `json:"created"`
+	Share   string   `json:"share,omitempty"`
 	Ignored []string `json:"ignored,omitempty"`
 	*status
 }
@@ -207,6 +208,11 @@ type accepted struct {
 func (a answer) write() {
 	location := web.ItemURL(a.Root(), a.out.Item.ID)
 	a.W.Header().Set("Location", location)
+	shared := ""
+	if a.out.Share != "" {
+		shared = web.SharedURL(a.Root(), a.out.Share)
+		a.W.Header().Set("Link", "<"+shared+`>; rel="monitor"`)
+	}
 	code, became := http.StatusCreated, "queued as"
 	if !a.out.Created {
 		became = "joined"
@@ -217,7 +223,7 @@ func (a answer) write() {
 		}
 	}
 	if a.WantsJSON() {
-		v := accepted{ID: a.out.Item.ID, URL: location, Created: a.out.Created, Ignored: a.ignored}
+		v := accepted{ID: a.out.Item.ID, URL: location, Created: a.out.Created, Share: shared, Ignored: a.ignored}
 		if a.ended != nil {
 			s := statusOf(a.Now, *a.ended)
 			v.status = &s
