@@ -96,6 +96,10 @@ func TestHowToTriggerWithoutTokenWebhookOrBadge(t *testing.T) {
 		s.holds(page, "No token opens this job.")
 		s.lacks(page, "token.header", "<img")
 	})
+	// Two landmarks of one name cannot be told apart.
+	onSite(t, jobs(howtoJob(t)), func(s *site) {
+		s.lacks(s.page("/job/it's/"), `role="region"`)
+	})
 }
 
 // A shell makes of the line what was meant.
