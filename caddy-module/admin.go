@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -14,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/deliveries"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/web"
@@ -118,41 +118,40 @@ func (*Admin) serve(w http.ResponseWriter, r *http.Request) error {
 		app.serveReady(w, r)
 		return nil
 	}
-	if r.URL.Path == deliveriesPath {
-		return serveDeliveries(w, r)
+	if r.URL.Path == adminPath {
+		return answerJSON(w, r, func() (Status, error) { return statusOf(r.Context()) })
 	}
-	if r.URL.Path != adminPath {
-		return serveBelow(w, r)
-	}
-	if r.Method != http.MethodGet {
-		w.Header().Set("Allow", http.MethodGet)
-		return apiError(http.StatusMethodNotAllowed, fmt.Errorf("method %s: only GET is here", r.Method))
-	}
+	return serveBelow(w, r)
+}
+
+// statusOf returns the status of the queue, if one is configured.
+func statusOf(ctx context.Context) (Status, error) {
 	status := Status{Queues: []QueueStatus{}}
-	switch app, err := activeApp(); {
-	case errors.Is(err, caddy.ErrNotConfigured):
-	case err != nil:
-		return apiError(http.StatusInternalServerError, err)
-	default:
-		q, err := app.status(r.Context())
-		if err != nil {
-			return apiError(http.StatusServiceUnavailable, err)
-		}
-		status.Queues = append(status.Queues, q)
+	app, err := activeApp()
+	if errors.Is(err, caddy.ErrNotConfigured) {
+		return status, nil
 	}
-	w.Header().Set("Content-Type", "application/json")
-	if err := json.NewEncoder(w).Encode(status); err != nil {
-		return apiError(http.StatusInternalServerError, err)
+	if err != nil {
+		return status, apiError(http.StatusInternalServerError, err)
 	}
-	return nil
+	q, err := app.status(ctx)
+	status.Queues = append(status.Queues, q)
+	return status, err
 }
 
 // serveBelow serves what is not the status.
 func serveBelow(w http.ResponseWriter, r *http.Request) error {
 	serve := map[string]func(*App) error{
 		"build":   func(a *App) error { return a.serveBuild(w, r) },
-		"tokens":  func(a *App) error { return a.serveTokens(w, r) },
 		"console": func(a *App) error { return a.serveConsole(w, r) },
+		"deliveries": func(a *App) error {
+			return serveOpened(a, w, r, func(ctl *buildtoken.Controller) []deliveries.Delivery {
+				return append([]deliveries.Delivery{}, ctl.Deliveries().List()...)
+			})
+		},
+		"tokens": func(a *App) error {
+			return serveOpened(a, w, r, func(ctl *buildtoken.Controller) []TokenStatus { return tokens(ctl, time.Now()) })
+		},
 	}[strings.TrimPrefix(r.URL.Path, adminPath)]
 	if strings.HasPrefix(r.URL.Path, adminPath+"buildByToken/") {
 		serve = func(a *App) error { return a.serveOperator(w, r) }
@@ -165,6 +164,17 @@ func serveBelow(w http.ResponseWriter, r *http.Request) error {
 		return apiError(http.StatusServiceUnavailable, err) // none is loaded yet, or none has it
 	}
 	return serve(app)
+}
+
+// serveOpened answers with what get returns, unless the queue is not open.
+func serveOpened[T any](a *App, w http.ResponseWriter, r *http.Request, get func(*buildtoken.Controller) T) error {
+	return answerJSON(w, r, func() (answer T, err error) {
+		ctl := a.opened()
+		if ctl == nil {
+			return answer, buildtoken.ErrShuttingDown
+		}
+		return get(ctl), nil
+	})
 }
 
 func apiError(status int, err error) error {

@@ -1,59 +1,24 @@
 package caddymodule
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"os"
 	"strings"
-	"text/tabwriter"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 )
 
 func statusCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "status [--address <interface>] [--json] [--config <path> [--adapter <name>]]",
+	return showCommand(&cobra.Command{
+		Use:   "status " + adminFlags,
 		Short: "Shows queue, executors, running builds and jobs of a running Caddy",
 		Long: `
 Shows where the queue is, what runs, and for each job how its last build ended,
 how long ago, and why its next item waits. It asks the admin API.`,
 		Example: `  caddy build-token status
   caddy build-token status --address unix//run/caddy/admin.sock --json`,
-		Args: cobra.NoArgs,
-		RunE: caddycmd.WrapCommandFuncForCobra(runStatus),
-	}
-	addServerFlags(cmd, false)
-	cmd.Flags().Bool("json", false, "Print the answer of the admin API")
-	return cmd
-}
-
-func runStatus(flags caddycmd.Flags) (int, error) {
-	c, err := newClient(flags)
-	if err != nil {
-		return caddy.ExitCodeFailedStartup, err
-	}
-	resp, err := c.do(context.Background(), http.MethodGet, "", nil, nil, nil)
-	if err != nil {
-		return caddy.ExitCodeFailedStartup, err
-	}
-	defer func() { _ = resp.Body.Close() }() // it was only read
-	if flags.Bool("json") {
-		_, err = io.Copy(os.Stdout, resp.Body)
-		return exitCode(err), err
-	}
-	var status Status
-	if err := json.NewDecoder(resp.Body).Decode(&status); err != nil {
-		return caddy.ExitCodeFailedStartup, fmt.Errorf("read the answer: %w", err)
-	}
-	err = printStatus(os.Stdout, status, time.Now())
-	return exitCode(err), err
+	}, "", printStatus)
 }
 
 // printStatus writes a status for people.
@@ -88,9 +53,8 @@ func printStatus(to io.Writer, status Status, now time.Time) error {
 			fmt.Fprintf(&b, "%s\t%d\t%d\t%s\n", j.Name, j.Queued, j.Running, last)
 		}
 	}
-	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
-	_, err := io.WriteString(w, b.String())
-	return errors.Join(err, w.Flush())
+	_, err := io.WriteString(to, b.String())
+	return err
 }
 
 // rough returns a duration in at most two units.

@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"io"
 	"net/http"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -40,4 +41,6 @@ func Warnings(config []byte) ([]Warning, error) {
 }
 
 // PrintDeliveries is what the command prints.
-func PrintDeliveries(to io.Writer, all []deliveries.Delivery) error { return printDeliveries(to, all) }
+func PrintDeliveries(to io.Writer, all []deliveries.Delivery) error {
+	return printTable(to, func(to io.Writer) error { return printDeliveries(to, all, time.Time{}) })
+}

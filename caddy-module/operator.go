@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -104,13 +103,7 @@ func (a *App) findBuild(r *http.Request) (OperatorBuild, error) {
 }
 
 func (a *App) serveBuild(w http.ResponseWriter, r *http.Request) error {
-	b, err := a.findBuild(r)
-	if err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(b) // the client may be gone
-	return nil
+	return answerJSON(w, r, func() (OperatorBuild, error) { return a.findBuild(r) })
 }
 
 // serveConsole writes what there is of the log of a build.

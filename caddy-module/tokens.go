@@ -1,20 +1,12 @@
 package caddymodule
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/netip"
-	"os"
 	"strings"
-	"text/tabwriter"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
@@ -62,24 +54,9 @@ func tokens(ctl *buildtoken.Controller, now time.Time) []TokenStatus {
 	return all
 }
 
-// serveTokens lists the tokens of the configuration in force.
-func (a *App) serveTokens(w http.ResponseWriter, r *http.Request) error {
-	if r.Method != http.MethodGet {
-		w.Header().Set("Allow", http.MethodGet)
-		return apiError(http.StatusMethodNotAllowed, fmt.Errorf("method %s: only GET is here", r.Method))
-	}
-	ctl := a.opened()
-	if ctl == nil {
-		return apiError(http.StatusServiceUnavailable, buildtoken.ErrShuttingDown)
-	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(tokens(ctl, time.Now())) // the client may be gone
-	return nil
-}
-
 func tokensCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "tokens [--address <interface>] [--json] [--config <path> [--adapter <name>]]",
+	return showCommand(&cobra.Command{
+		Use:   "tokens " + adminFlags,
 		Short: "Shows the tokens of a running Caddy, and when and from where each was used",
 		Long: `
 Shows each token by name: where it is defined, what it grants, until when, and how
@@ -88,34 +65,7 @@ token that has expired, or that the last reload removed, and was shown since is
 listed as dead. It asks the admin API. Secrets are not shown.`,
 		Example: `  caddy build-token tokens
   caddy build-token tokens --address unix//run/caddy/admin.sock --json`,
-		Args: cobra.NoArgs,
-		RunE: caddycmd.WrapCommandFuncForCobra(runTokens),
-	}
-	addServerFlags(cmd, false)
-	cmd.Flags().Bool("json", false, "Print the answer of the admin API")
-	return cmd
-}
-
-func runTokens(flags caddycmd.Flags) (int, error) {
-	c, err := newClient(flags)
-	if err != nil {
-		return caddy.ExitCodeFailedStartup, err
-	}
-	resp, err := c.do(context.Background(), http.MethodGet, "tokens", nil, nil, nil)
-	if err != nil {
-		return caddy.ExitCodeFailedStartup, err
-	}
-	defer func() { _ = resp.Body.Close() }() // it was only read
-	if flags.Bool("json") {
-		_, err = io.Copy(os.Stdout, resp.Body)
-		return exitCode(err), err
-	}
-	var all []TokenStatus
-	if err := json.NewDecoder(resp.Body).Decode(&all); err != nil {
-		return caddy.ExitCodeFailedStartup, fmt.Errorf("read the answer: %w", err)
-	}
-	err = printTokens(os.Stdout, all, time.Now())
-	return exitCode(err), err
+	}, "tokens", printTokens)
 }
 
 // printTokens writes tokens for people.
@@ -144,7 +94,6 @@ func printTokens(to io.Writer, all []TokenStatus, now time.Time) error {
 		}
 		fmt.Fprintf(&b, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", place, t.Name, t.State, strings.Join(t.Grants, " "), expires, count, first, last, strings.Join(from, " "))
 	}
-	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
-	_, err := io.WriteString(w, b.String())
-	return errors.Join(err, w.Flush())
+	_, err := io.WriteString(to, b.String())
+	return err
 }

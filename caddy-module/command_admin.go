@@ -1,0 +1,78 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+)
+
+// adminFlags is the part of a usage line for commands that read from the admin API.
+const adminFlags = "[--address <interface>] [--json] [--config <path> [--adapter <name>]]"
+
+// showCommand makes cmd print the answer of the admin API to GET /build_token/path: as
+// JSON with --json, and otherwise with print. The printed columns are separated by tabs.
+func showCommand[T any](cmd *cobra.Command, path string, print func(to io.Writer, answer T, now time.Time) error) *cobra.Command {
+	cmd.Args = cobra.NoArgs
+	cmd.RunE = caddycmd.WrapCommandFuncForCobra(func(flags caddycmd.Flags) (int, error) {
+		err := show(flags, path, print)
+		return exitCode(err), err
+	})
+	addServerFlags(cmd, false)
+	cmd.Flags().Bool("json", false, "Print the answer of the admin API")
+	return cmd
+}
+
+func show[T any](flags caddycmd.Flags, path string, print func(to io.Writer, answer T, now time.Time) error) error {
+	c, err := newClient(flags)
+	if err != nil {
+		return err
+	}
+	resp, err := c.do(context.Background(), http.MethodGet, path, nil, nil, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }() // only read
+	if flags.Bool("json") {
+		_, err = io.Copy(os.Stdout, resp.Body)
+		return err
+	}
+	var answer T
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	return printTable(os.Stdout, func(to io.Writer) error { return print(to, answer, time.Now()) })
+}
+
+// printTable aligns the columns that write separates with tabs.
+func printTable(to io.Writer, write func(io.Writer) error) error {
+	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+	return errors.Join(write(w), w.Flush())
+}
+
+// answerJSON answers a GET request of the admin API with what get returns.
+func answerJSON[T any](w http.ResponseWriter, r *http.Request, get func() (T, error)) error {
+	if r.Method != http.MethodGet {
+		w.Header().Set("Allow", http.MethodGet)
+		return apiError(http.StatusMethodNotAllowed, fmt.Errorf("method %s: only GET is here", r.Method))
+	}
+	v, err := get()
+	if errors.As(err, new(caddy.APIError)) {
+		return err
+	}
+	if err != nil {
+		return apiError(http.StatusServiceUnavailable, err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v) // the client may be gone
+	return nil
+}
