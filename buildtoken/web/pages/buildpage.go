@@ -26,6 +26,8 @@ type buildHead struct {
 	// Stop is the address of the form that stops it; "" if the caller may not, or if there
 	// is nothing to stop.
 	Stop string
+	// Usual is how long builds of the job take, 0 if that is not known or the build has ended.
+	Usual estimate
 	// Again is where the job's form has the values of this build; "" if the caller may not
 	// start one.
 	Again        string
@@ -72,6 +74,11 @@ func (v *visit) build(full string, number int64, wide bool) (*page, error) {
 		Number: number, Job: j.Name(), Again: v.againURL(j, number), State: buildMark(b), Running: b.Running(), Reason: b.Reason, Abort: b.Abort,
 		Started: b.Started, Ended: b.Ended, Took: b.Ended.Sub(b.Started),
 	}
+	if b.Running() {
+		if head.Usual, err = v.estimate(b); err != nil {
+			return nil, err
+		}
+	}
 	if b.Running() && b.Abort == "" && v.May(definition.Stop, full) {
 		head.Stop = at + "stopForm"
 	}
@@ -83,7 +90,7 @@ func (v *visit) build(full string, number int64, wide bool) (*page, error) {
 		Title: titled(head.State, web.Displayed(full)+" "+display), Name: "build", Here: "jobs",
 		Crumbs: append(v.crumbs(full), link{Text: display, URL: at}),
 		Say:    "Build " + display + ": " + head.State.Word, path: strings.TrimPrefix(web.BuildURL("/", full, number), "/"),
-		ended: !b.Running(), changed: changed,
+		ended: !b.Running(), changed: changed, next: head.Usual.next(v.Now),
 		log: &logPlace{full: full, number: number}, Regions: []region{{Name: "buildhead", Data: head}},
 	}
 	if wide {
@@ -97,10 +104,10 @@ func (v *visit) build(full string, number int64, wide bool) (*page, error) {
 	if err != nil {
 		return nil, err
 	}
+	pg.Regions = append(pg.Regions, region{Name: "console", Static: true, Data: console})
 	if !wide {
 		pg.Regions = append(pg.Regions, region{Name: "buildfacts", Static: true, Data: v.facts(b)})
 	}
-	pg.Regions = append(pg.Regions, region{Name: "console", Static: true, Data: console})
 	return pg, nil
 }
 
@@ -134,6 +141,8 @@ func (v *visit) neighbours(full string, number int64) (older, newer string, err 
 type param struct {
 	Name, Kind, Text string
 	Description      string
+	// URL is where the configuration links the value to, or "".
+	URL string
 	// Masked values are not shown, Cut ones not to their end.
 	Masked, Cut bool
 	// Long values need room.
@@ -151,7 +160,7 @@ func (v *visit) params(it queue.Item) []param {
 	for _, value := range it.Values {
 		one := param{Name: value.Name, Kind: value.Kind, Text: value.Text}
 		if j != nil {
-			one.Description = description(j, value.Name)
+			one.Description, one.URL = described(j, value)
 		}
 		if value.Kind == string(job.KindPassword) {
 			one.Masked, one.Text = !vault.IsEmpty(value), ""
@@ -164,4 +173,19 @@ func (v *visit) params(it queue.Item) []param {
 		all = append(all, one)
 	}
 	return all
+}
+
+// described returns the description of a parameter and the link of its value, as the
+// job defines them now.
+func described(j *job.Job, value queue.Value) (description, link string) {
+	for _, p := range j.Params {
+		if p.Name != value.Name {
+			continue
+		}
+		if string(p.Kind) == value.Kind && len(value.Text) <= textShown { // a password that was none before stays masked
+			link = p.URL(value.Text)
+		}
+		return p.Description, link
+	}
+	return "", ""
 }

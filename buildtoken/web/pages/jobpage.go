@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
-	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
@@ -115,13 +114,3 @@ func (v *visit) permalink(full, name, suffix string) (*page, error) {
 
 // missing reports whether an error means that something is not there.
 func missing(err error) bool { return errors.Is(err, queue.ErrNotFound) }
-
-// description is that of a parameter of the newest definition.
-func description(j *job.Job, name string) string {
-	for _, p := range j.Params {
-		if p.Name == name {
-			return p.Description
-		}
-	}
-	return ""
-}

@@ -37,6 +37,12 @@
       else if ('ago' in t.dataset && past < 7 * 86400) setText(t, ago(past));
       else setText(t, dates.format(at));
     }
+    for (const bar of within.querySelectorAll('progress[data-started]')) {
+      const usual = Number(bar.dataset.usual);
+      const passed = Date.now() - new Date(bar.dataset.started).getTime();
+      bar.value = Math.max(0, Math.min(Math.floor(100 * passed / usual), 100));
+      setText(bar.nextElementSibling, passed < usual ? ` about ${span((usual - passed) / 1000)} left` : '');
+    }
   };
   tick();
   setInterval(tick, 1000);

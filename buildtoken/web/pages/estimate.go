@@ -1,0 +1,61 @@
+package pages
+
+import (
+	"regexp"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// overdue is the factor above which a build takes longer than usual.
+const overdue = 1.2
+
+// estimate is how far a running build is, as far as that is known. Its zero value shows
+// nothing.
+type estimate struct {
+	// Started is when the build started, Usual how long builds of the job take.
+	Started time.Time
+	Usual   time.Duration
+	// Percent is how much of that has passed, at most 100. It is the only thing on a page
+	// that follows from the time of rendering; see [digest].
+	Percent int64
+	// Longer is set when the build takes longer than usual.
+	Longer bool
+}
+
+// estimate returns how far a running build is.
+func (v *visit) estimate(b queue.Build) (estimate, error) {
+	of, err := v.ctl.Overviews(v.R.Context(), b.Item.Job)
+	if err != nil {
+		return estimate{}, err
+	}
+	usual, _ := of[0].Summary.Estimate()
+	return estimateOf(v.Now, b.Started, usual), nil
+}
+
+// estimateOf returns how far a build is at an instant.
+func estimateOf(now, started time.Time, usual time.Duration) estimate {
+	if usual < time.Second { // nothing to wait for
+		return estimate{}
+	}
+	passed := max(now.Sub(started), 0)
+	return estimate{
+		Started: started, Usual: usual, Percent: int64(min(100*passed/usual, 100)),
+		Longer: !now.Before(longerFrom(started, usual)),
+	}
+}
+
+func longerFrom(started time.Time, usual time.Duration) time.Time {
+	return started.Add(time.Duration(overdue * float64(usual)))
+}
+
+// next is when the build will take longer than usual, zero if that is not to come.
+func (e estimate) next(now time.Time) time.Time {
+	if at := longerFrom(e.Started, e.Usual); e.Usual > 0 && now.Before(at) {
+		return at
+	}
+	return time.Time{}
+}
+
+// passing finds what of a page follows from the time of rendering.
+var passing = regexp.MustCompile(`<progress value="[0-9]+"`)

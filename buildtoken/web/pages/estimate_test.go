@@ -1,0 +1,89 @@
+package pages_test
+
+import (
+	"context"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+)
+
+// takes is a build that succeeds after one duration each.
+func takes(durations ...time.Duration) run {
+	n := 0
+	return func(ctx context.Context, _ runner.Build, log io.Writer) runner.Result {
+		d := durations[min(n, len(durations)-1)]
+		n++
+		select {
+		case <-time.After(d):
+			return runner.Result{Outcome: runner.Success}
+		case <-ctx.Done():
+			return runner.Result{Outcome: runner.Aborted, Reason: context.Cause(ctx).Error()}
+		}
+	}
+}
+
+func TestBuildShowsHowFarItIs(t *testing.T) {
+	onSite(t, jobs(at("slow", takes(3*time.Minute, time.Hour)), at("quick", writes("")), at("first", hangs(""))), func(s *site) {
+		for _, full := range []string{"slow", "quick", "first"} {
+			s.trigger(full, nil)
+		}
+		s.lacks(s.page("/job/first/1/"), "<progress", "usually")
+		time.Sleep(3 * time.Minute)
+		s.trigger("slow", nil)
+		time.Sleep(89 * time.Second)
+		synctest.Wait()
+		s.lacks(s.page("/job/slow/1/"), "<progress", "usually") // it has ended
+		page := s.page("/job/slow/2/")
+		s.holds(page, `, usually 3 min <span class="estimate"><progress value="50" max="100"`, `data-usual="180000"`)
+		s.lacks(page, "longer than usual")
+
+		// The bar is no change, which a stream would send; that it takes longer than usual is one.
+		_, hash, _ := strings.Cut(page, `data-region="buildhead" data-hash="`)
+		hash, _, _ = strings.Cut(hash, `"`)
+		time.Sleep(10 * time.Second)
+		out, _, stop := s.open("/queue/-/events/job/slow/2/?has=buildhead:"+hash, "alice")
+		defer stop()
+		time.Sleep(time.Second)
+		if text := out.drain(); strings.Contains(text, "buildhead") {
+			s.Errorf("the stream begins with what has not changed:\n%s", text)
+		}
+		time.Sleep(120 * time.Second) // 3:40 of 3:00
+		synctest.Wait()
+		if text := out.drain(); !strings.Contains(text, "longer than usual") {
+			s.Errorf("the stream does not tell that it takes longer than usual:\n%s", text)
+		}
+		s.holds(s.page("/job/slow/2/"), `<progress value="100"`, "longer than usual")
+		s.holds(s.page("/job/slow/2/console"), `<progress value="100"`)
+	})
+}
+
+func TestBuildShowsItsLogBeforeTheFacts(t *testing.T) {
+	onSite(t, jobs(at("hello", writes("hello\n"))), func(s *site) {
+		s.trigger("hello", nil)
+		page := s.page("/job/hello/1/")
+		s.holds(page, "Started <time ", ", ended <time ")
+		if strings.Index(page, "data-console-log") > strings.Index(page, `class="facts"`) {
+			s.Error("the facts come before the log")
+		}
+	})
+}
+
+func TestValuesAreLinked(t *testing.T) {
+	param := func(name string) job.Param {
+		return job.Param{Name: name, Kind: job.KindString, Link: "https://git.test/c/{value}?x=1"}
+	}
+	spec := jobs(at("hello", writes(""), param("COMMIT"), param("EMPTY"), param("LONG")))
+	onSite(t, spec, func(s *site) {
+		s.trigger("hello", map[string][]string{"COMMIT": {`a/b "&<`}, "LONG": {strings.Repeat("x", 5000)}})
+		page := s.page("/job/hello/1/")
+		s.holds(page, `<a class="value" href="https://git.test/c/a%2Fb%20%22%26%3C?x=1" rel="noopener noreferrer"><bdi>a/b &#34;&amp;&lt;</bdi></a>`)
+		if n := strings.Count(page, "https://git.test"); n != 1 {
+			s.Errorf("%d links, want one: an empty value has none, and neither has one that is cut", n)
+		}
+	})
+}
