@@ -2,6 +2,7 @@ package queue
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"time"
 )
@@ -88,24 +89,28 @@ func (s Summary) FailingSince() (Ended, bool) {
 	return s.Since, s.Since.Number > 0 && s.Since.Result != Success
 }
 
-// Estimate returns how long a build is likely to take: the mean of the last three
-// successful ones, or of fewer if there are fewer; without any, the duration of the last
-// build that ended. It returns false if no build has ended. As in Jenkins, unstable builds
-// count as successful.
+// Estimate returns how long a build is likely to take, in whole milliseconds: the mean of
+// the last three successful ones, or of fewer if there are fewer; without any, the duration
+// of the last build that ended. It returns false if no build has ended. As in Jenkins,
+// unstable builds count as successful, and the mean is that of the durations that the remote
+// API shows, rounded.
 func (s Summary) Estimate() (time.Duration, bool) {
-	var sum time.Duration
-	n := 0
-	for _, e := range s.Recent {
-		if n < 3 && (e.Result == Success || e.Result == Unstable) {
-			sum += e.Took
-			n++
+	// Last has successful builds that Recent has no longer.
+	var seen []int64
+	var sum float64
+	for _, builds := range [][]Ended{s.Recent, s.Last} {
+		for _, e := range builds {
+			if (e.Result == Success || e.Result == Unstable) && len(seen) < 3 && !slices.Contains(seen, e.Number) {
+				seen = append(seen, e.Number)
+				sum += float64(e.Took.Milliseconds())
+			}
 		}
 	}
-	if n > 0 {
-		return sum / time.Duration(n), true
+	if len(seen) > 0 {
+		return time.Duration(math.Round(sum/float64(len(seen)))) * time.Millisecond, true
 	}
 	last, ok := s.LastWith()
-	return last.Took, ok
+	return last.Took.Truncate(time.Millisecond), ok
 }
 
 // turn returns [OnFixed] or [OnRegressed] if the build, which has just ended and is not

@@ -45,7 +45,7 @@ func TestSummary(t *testing.T) {
 		{"what came to no verdict does not end it", []queue.Result{bad, stop, not, odd}, 4, none, 4, 1, 4, 4, 1, 4 * time.Second},
 		{"a success ends it", []queue.Result{bad, odd, ok}, 3, 3, 2, 1, 2, 3, none, 2500 * time.Millisecond},
 		{"only builds without a verdict", []queue.Result{stop, not}, none, none, none, none, 2, 2, none, 2 * time.Second},
-		{"the mean of the last three successes", []queue.Result{ok, ok, ok, bad, ok}, 5, 5, none, 4, 4, 5, none, 10 * time.Second / 3},
+		{"the mean of the last three successes", []queue.Result{ok, ok, ok, bad, ok}, 5, 5, none, 4, 4, 5, none, 3333 * time.Millisecond},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := history(t, queue.Lane{Job: "j"}, tt.results...)
@@ -84,6 +84,39 @@ func TestSummaryIsBounded(t *testing.T) {
 	s := history(t, queue.Lane{Job: "j"}, results...)
 	if len(s.Recent) != queue.MaxRecent || s.Recent[0].Number != int64(len(results)) || len(s.Last) != 1 {
 		t.Errorf("%d recent builds, the first #%d, %d last ones", len(s.Recent), s.Recent[0].Number, len(s.Last))
+	}
+}
+
+// What the recent builds have no longer still counts, if it is among the last ones.
+func TestEstimateAfterManyFailures(t *testing.T) {
+	results := []queue.Result{queue.Success, queue.Unstable}
+	for range queue.MaxRecent {
+		results = append(results, queue.Failure)
+	}
+	s := history(t, queue.Lane{Job: "j"}, results...)
+	if d, ok := s.Estimate(); d != 1500*time.Millisecond || !ok {
+		t.Errorf("Estimate = %v, %v, want that of the two builds that succeeded, 1.5s", d, ok)
+	}
+}
+
+// Clients compare the estimate with the durations that they see, which are in milliseconds.
+func TestEstimateIsTheRoundedMeanOfMilliseconds(t *testing.T) {
+	const us = time.Microsecond
+	for _, tt := range []struct {
+		took []time.Duration
+		want time.Duration
+	}{
+		{[]time.Duration{1000_999 * us, 1001_000 * us, 1001_000 * us}, 1001 * time.Millisecond},
+		{[]time.Duration{1000_000 * us, 1000_999 * us, 1001_000 * us}, 1000 * time.Millisecond},
+		{[]time.Duration{1_900 * us}, time.Millisecond},
+	} {
+		var s queue.Summary
+		for i, took := range tt.took {
+			s.Recent = append(s.Recent, queue.Ended{Number: int64(9 - i), Result: queue.Success, Took: took})
+		}
+		if d, ok := s.Estimate(); d != tt.want || !ok {
+			t.Errorf("Estimate of %v = %v, %v, want %v", tt.took, d, ok, tt.want)
+		}
 	}
 }
 
