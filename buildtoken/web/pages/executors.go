@@ -1,6 +1,8 @@
 package pages
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -16,6 +18,8 @@ type executorRow struct {
 	Build, URL string
 	State      mark
 	Started    time.Time
+	// Usual is how far the build is; left out for what the caller may not see.
+	Usual estimate
 }
 
 // executorsView is the region with executors.
@@ -35,9 +39,16 @@ func (v *visit) executors() (*page, error) {
 	for range v.ctl.Executors() {
 		rows = append(rows, executorRow{})
 	}
-	for _, b := range v.ctl.Running() {
+	running := v.ctl.Running()
+	summaries, err := v.summaries(running)
+	if err != nil {
+		return nil, err
+	}
+	var next time.Time
+	for _, b := range running {
 		busy++
-		row := v.executorRow(b)
+		row := v.executorRow(b, summaries)
+		next = soonest(next, row.Usual.next(v.Now))
 		if at := b.Executor; at < len(rows) && !rows[at].Busy {
 			rows[at] = row
 			continue
@@ -49,17 +60,44 @@ func (v *visit) executors() (*page, error) {
 	}
 	view.Executors = rows
 	return &page{
-		Title: "Executors", Name: "executors", Here: "executors", path: "computer/",
+		Title: "Executors", Name: "executors", Here: "executors", path: "computer/", next: next,
 		Say:     plural(busy, "executor is busy", "executors are busy"),
 		Regions: []region{{Name: "executors", Data: view}},
 	}, nil
 }
 
-func (v *visit) executorRow(b queue.Build) executorRow {
+func (v *visit) executorRow(b queue.Build, summaries map[string]queue.Summary) executorRow {
 	row := executorRow{Busy: true, State: buildMark(b), Started: b.Started}
-	if _, ours := v.Definition.Job(b.Item.Job); ours && v.MayRead(b.Item.Job) {
+	if v.sees(b.Item.Job) {
 		row.Build = web.Displayed(b.Item.Job) + " #" + strconv.FormatInt(b.Number, 10)
 		row.URL = web.BuildURL(v.base, b.Item.Job, b.Number)
+		usual, _ := summaries[b.Item.Job].Estimate()
+		row.Usual = estimateOf(v.Now, b.Started, usual)
 	}
 	return row
+}
+
+// sees reports whether a job is one of the site that the caller may read.
+func (v *visit) sees(full string) bool {
+	_, ours := v.Definition.Job(full)
+	return ours && v.MayRead(full)
+}
+
+// summaries returns those of the jobs of some builds that the caller may see, with one query.
+func (v *visit) summaries(builds []queue.Build) (map[string]queue.Summary, error) {
+	of := map[string]queue.Summary{}
+	for _, b := range builds {
+		if v.sees(b.Item.Job) {
+			of[b.Item.Job] = queue.Summary{}
+		}
+	}
+	jobs := slices.Sorted(maps.Keys(of))
+	if len(jobs) == 0 {
+		return of, nil
+	}
+	overviews, err := v.ctl.Overviews(v.R.Context(), jobs...)
+	for i := range overviews {
+		of[jobs[i]] = overviews[i].Summary
+	}
+	return of, err
 }

@@ -24,6 +24,8 @@ type jobRow struct {
 	// Took is how long it took; zero while it runs.
 	Took   time.Duration
 	Queued int
+	// Usual is how far the last build is while it runs.
+	Usual estimate
 }
 
 // folderRows are the jobs of one folder.
@@ -84,6 +86,7 @@ func (v *visit) overview(folder string) (*page, error) {
 			return nil, err
 		}
 		rows.Jobs = append(rows.Jobs, row)
+		pg.next = soonest(pg.next, row.Usual.next(v.Now))
 	}
 	pg.Regions = []region{{Name: "jobs", Data: view}}
 	return pg, nil
@@ -123,6 +126,8 @@ func (v *visit) jobRow(full string, o queue.Overview, running map[buildOf]queue.
 		}
 		if b.Number > 0 {
 			row.Last, row.Build, row.Started = buildMark(b), b.Number, b.Started
+			usual, _ := o.Summary.Estimate()
+			row.Usual = estimateOf(v.Now, b.Started, usual)
 		}
 	} else if ok {
 		row.Last, row.Build, row.Started, row.Took = resultMark(last.Result), last.Number, last.Started, max(last.Took, 1)

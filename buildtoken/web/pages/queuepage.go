@@ -1,6 +1,8 @@
 package pages
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,10 +22,11 @@ type entryRow struct {
 	Why      string
 	Position string
 	Since    time.Time
-	// Due is set in the quiet period only.
-	Due   time.Time
-	Cause string
-	More  int
+	// Due is set in the quiet period only, Free while another build of the job runs: it is
+	// when that is expected to end.
+	Due, Free time.Time
+	Cause     string
+	More      int
 	// Cancel is the address of the form that cancels it; "" if the caller may not.
 	Cancel string
 }
@@ -71,16 +74,69 @@ func (v *visit) entries(full string) (view entriesView, next time.Time, err erro
 	if len(all) > queuedShown {
 		all, view.More = all[:queuedShown], true
 	}
+	if full == "" {
+		all = slices.DeleteFunc(all, func(e queue.Entry) bool { return !v.MayRead(e.Item.Job) })
+	}
+	usual, err := v.usual(all...)
+	if err != nil {
+		return view, next, err
+	}
 	for _, e := range all {
-		if full == "" && !v.MayRead(e.Item.Job) {
-			continue
+		row := v.entryRow(e)
+		if row.Free, err = v.free(e, usual[e.Item.Job]); err != nil {
+			return view, next, err
 		}
-		view.Entries = append(view.Entries, v.entryRow(e))
-		if e.State == queue.Waiting && (next.IsZero() || e.Item.Due.Before(next)) {
-			next = e.Item.Due
-		}
+		view.Entries = append(view.Entries, row)
+		next = soonest(next, soonest(row.Due, row.Free))
 	}
 	return view, next, nil
+}
+
+// soonest returns the earlier instant; zero is none.
+func soonest(a, b time.Time) time.Time {
+	if a.IsZero() || (!b.IsZero() && b.Before(a)) {
+		return b
+	}
+	return a
+}
+
+// usual returns how long builds usually take, by the job of some items, with one query.
+func (v *visit) usual(entries ...queue.Entry) (map[string]time.Duration, error) {
+	of := map[string]time.Duration{}
+	for _, e := range entries {
+		of[e.Item.Job] = 0
+	}
+	jobs := slices.Sorted(maps.Keys(of))
+	if len(jobs) == 0 {
+		return of, nil
+	}
+	overviews, err := v.ctl.Overviews(v.R.Context(), jobs...)
+	for i := range overviews {
+		of[jobs[i]], _ = overviews[i].Summary.Estimate()
+	}
+	return of, err
+}
+
+// free returns when the build that an item waits for is expected to end; zero if there is
+// none, or it should have ended already.
+func (v *visit) free(e queue.Entry, usual time.Duration) (time.Time, error) {
+	if usual == 0 || e.State == queue.Left || e.Blockage.Reason != queue.BuildRunning {
+		return time.Time{}, nil
+	}
+	b, here := v.running()[buildOf{e.Item.Job, e.Blockage.Number}]
+	if !here {
+		var err error
+		if b, err = v.ctl.Build(v.R.Context(), e.Item.Job, e.Blockage.Number); err != nil {
+			if missing(err) {
+				err = nil
+			}
+			return time.Time{}, err
+		}
+	}
+	if end := b.Started.Add(usual); end.After(v.Now) {
+		return end, nil
+	}
+	return time.Time{}, nil
 }
 
 func (v *visit) entryRow(e queue.Entry) entryRow {
@@ -113,6 +169,8 @@ type itemView struct {
 	entryRow
 	Causes causesView
 	Params []param
+	// Usual is how long builds of the job usually take; 0 if none has ended.
+	Usual time.Duration
 	// Cancelled is when the item was cancelled, and By who cancelled it.
 	Cancelled time.Time
 	By        string
@@ -129,12 +187,19 @@ func (v *visit) item(id int64) (*page, error) {
 		return &page{redirect: web.BuildURL(v.base, entry.Item.Job, entry.Build.Number)}, nil
 	}
 	number := strconv.FormatInt(id, 10)
-	view := itemView{entryRow: v.entryRow(entry), Causes: causesOf(entry.Item), Params: v.params(entry.Item)}
+	usual, err := v.usual(entry)
+	if err != nil {
+		return nil, err
+	}
+	view := itemView{entryRow: v.entryRow(entry), Causes: causesOf(entry.Item), Params: v.params(entry.Item), Usual: usual[entry.Item.Job]}
+	if view.Free, err = v.free(entry, view.Usual); err != nil {
+		return nil, err
+	}
 	pg := &page{
 		Title: titled(view.State, "Queue item "+number+" of "+web.Displayed(entry.Item.Job)), Name: "item", Here: "queue",
 		Crumbs: append(v.crumbs(entry.Item.Job), link{Text: "Item " + number, URL: web.ItemURL(v.base, id)}),
 		Say:    "Item " + number + ": " + view.State.Word + ". " + view.Why, path: strings.TrimPrefix(web.ItemURL("/", id), "/"),
-		next: view.Due,
+		next: soonest(view.Due, view.Free),
 	}
 	if c := entry.Cancelled; c != nil {
 		view.Cancelled, view.By, pg.ended = c.At, c.By, true
