@@ -205,8 +205,8 @@ func TestPollsThatAreRefusedOrDropped(t *testing.T) {
 		plain.Name, plain.Poller = "plain", nil
 		s := openSite(t, buildtoken.Config{}, app, disabled, plain)
 		polling := func(t *buildtoken.Trigger) { t.Action = buildtoken.Polling }
-		s.refused(buildtoken.ErrNotBuildable, ask("disabled", polling))
-		s.refused(buildtoken.ErrNotPollable, ask("plain", polling))
+		s.refused(definition.ErrNotBuildable, ask("disabled", polling))
+		s.refused(definition.ErrNotPollable, ask("plain", polling))
 		if !s.def.Pollable("app") || s.def.Pollable("plain") || s.def.Pollable("nowhere") {
 			t.Error("Pollable is wrong")
 		}

@@ -17,7 +17,7 @@ import (
 
 // Opens checks a token for an action other than a trigger: status, log or
 // cancel. It returns the errors of [Controller.Trigger] for a wrong token, and
-// [ErrNotGranted] if the token lacks the grant.
+// [definition.ErrNotGranted] if the token lacks the grant.
 func (c *Controller) Opens(ctx context.Context, d *definition.Site, given string, by definition.Caller, need token.Grant) (full string, t token.Token, err error) {
 	now := time.Now()
 	j, err := d.Find(given)
@@ -28,7 +28,8 @@ func (c *Controller) Opens(ctx context.Context, d *definition.Site, given string
 		}
 		return "", token.Token{}, err
 	}
-	t, _, err = c.authorize(ctx, now, d, j, by, need)
+	t, _, err = d.Authorize(ctx, now, c.guard(), j, &by, need, nil)
+	t = c.recognize(now, j, t, &by, err)
 	if need != token.Trigger {
 		c.countUse(now, j, t, by, err)
 	}

@@ -21,12 +21,12 @@ import (
 )
 
 // schedule queues the build of a trigger, unless an earlier trigger with the
-// same idempotency key has queued it.
-func (c *Controller) schedule(ctx context.Context, now time.Time, j *definition.Compiled, t Trigger, opened token.Token, values []job.Value, delay time.Duration, cause queue.Cause) (Outcome, error) {
-	out := Outcome{Job: j.FullName}
-	r := queue.Request{Job: j.FullName, Digest: c.vault.Digest(values), Delay: delay, Cause: cause, Root: t.Root, Trace: t.Trace, Solo: j.Coalesce == job.Never}
+// same idempotency key has queued it, and completes out.
+func (c *Controller) schedule(ctx context.Context, now time.Time, t *Trigger, a *definition.Admission, out *Outcome) error {
+	j, values := a.Job, a.Values
+	r := queue.Request{Job: j.FullName, Digest: c.vault.Digest(values), Delay: a.Delay, Cause: a.Cause, Root: t.Root, Trace: t.Trace, Solo: j.Coalesce == job.Never}
 	if t.IdempotencyKey != nil {
-		once := c.vault.DigestIdempotencyKey(*t.IdempotencyKey, clientOf(t, opened)...)
+		once := c.vault.DigestIdempotencyKey(*t.IdempotencyKey, clientOf(t, a.Token)...)
 		r.Key, r.AnyValues = &once, t.Webhook != ""
 	}
 	if hasFiles(values) {
@@ -35,7 +35,7 @@ func (c *Controller) schedule(ctx context.Context, now time.Time, j *definition.
 		sums, err := c.host.StoreFiles(ctx, values, open, r.Key != nil)
 		if err != nil {
 			c.host.DropFiles(ctx, values, nil) // no item refers to them yet
-			return out, fmt.Errorf("%w: %w", ErrUpload, err)
+			return fmt.Errorf("%w: %w", ErrUpload, err)
 		}
 		if r.Key != nil {
 			r.Digest = c.vault.DigestWithFiles(r.Digest, sums) // a repeated trigger must bring the same files
@@ -54,17 +54,17 @@ func (c *Controller) schedule(ctx context.Context, now time.Time, j *definition.
 		if errors.As(err, &repeated) {
 			first := repeated.Receipt
 			out.Item, out.Created, out.Repeated = queue.Item{ID: first.Item, Job: j.FullName}, first.Created, true
-			return out, nil
+			return nil
 		}
-		return out, fmt.Errorf("buildtoken: schedule %s: %w", j.FullName, err)
+		return fmt.Errorf("buildtoken: schedule %s: %w", j.FullName, err)
 	}
 	out.Item, out.Created = it, created
-	return out, nil
+	return nil
 }
 
 // clientOf identifies the owner of an idempotency key: the webhook, the token
 // that was shown, or else the user.
-func clientOf(t Trigger, opened token.Token) []string {
+func clientOf(t *Trigger, opened token.Token) []string {
 	if t.Webhook != "" {
 		return []string{"webhook", t.Webhook}
 	}

@@ -445,7 +445,7 @@ func (w *world) answered(now time.Time, a simTrigger, out buildtoken.Outcome, er
 	case j.absent:
 		want = definition.ErrUnknownJob
 	case j.disabled:
-		want = buildtoken.ErrNotBuildable
+		want = definition.ErrNotBuildable
 	case errors.Is(err, errCrashed):
 		w.maybe = append(w.maybe, a)
 		want = errCrashed

@@ -88,13 +88,13 @@ func (s *stats) ended(b queue.Build) {
 }
 
 func reasonOf(err error) string {
-	if _, ok := errors.AsType[*ThrottledError](err); ok {
+	if _, ok := errors.AsType[*definition.ThrottledError](err); ok {
 		return "throttled"
 	}
 	switch {
 	case errors.Is(err, definition.ErrUnknownJob):
 		return "unknown"
-	case errors.Is(err, token.ErrMismatch), errors.Is(err, token.ErrMissing), errors.Is(err, token.ErrExpired), errors.Is(err, ErrNotGranted):
+	case errors.Is(err, token.ErrMismatch), errors.Is(err, token.ErrMissing), errors.Is(err, token.ErrExpired), errors.Is(err, definition.ErrNotGranted):
 		return "token"
 	case errors.Is(err, policy.ErrDenied):
 		return "policy"

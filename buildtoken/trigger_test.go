@@ -66,9 +66,9 @@ func TestTriggerChecksInThisOrder(t *testing.T) {
 		{"no token opens the job", func() { now.Job = "tokenless" }, definition.ErrUnknownJob},
 		{"the client has to wait", func() { now.Job = "closed" }, errThrottled},
 		{"the token is wrong", func() { now.Remote = netip.MustParseAddr("192.0.2.2") }, token.ErrMismatch},
-		{"the job is disabled", func() { now.Secret = token.NewSecret(secret) }, buildtoken.ErrNotBuildable},
-		{"parameters on build", func() { now.Job = "denied" }, buildtoken.ErrTakesParameters},
-		{"none on buildWithParameters", func() { now.Job, now.Action = "plain", buildtoken.BuildWithParameters }, buildtoken.ErrTakesNoParameters},
+		{"the job is disabled", func() { now.Secret = token.NewSecret(secret) }, definition.ErrNotBuildable},
+		{"parameters on build", func() { now.Job = "denied" }, definition.ErrTakesParameters},
+		{"none on buildWithParameters", func() { now.Job, now.Action = "plain", buildtoken.BuildWithParameters }, definition.ErrTakesNoParameters},
 		{"the delay is malformed", func() { now.Job = "denied" }, job.ErrDelay},
 		{"a value is illegal", func() { now.Delay = new("5sec") }, job.ErrValue},
 		{"a policy says no", func() { now.Values["N"] = []string{"1"} }, policy.ErrDenied},
@@ -77,7 +77,7 @@ func TestTriggerChecksInThisOrder(t *testing.T) {
 	} {
 		step.repair()
 		_, err := s.Trigger(context.Background(), s.def, now)
-		var throttled *buildtoken.ThrottledError
+		var throttled *definition.ThrottledError
 		if errors.As(err, &throttled) && throttled.Wait > 0 {
 			err = errThrottled
 		}
@@ -138,7 +138,7 @@ func TestTokens(t *testing.T) {
 		s.refused(token.ErrMismatch, with("wrong"))
 		s.refused(token.ErrMismatch, with("")) // presented and empty
 		s.refused(token.ErrMissing, ask("app", func(t *buildtoken.Trigger) { t.Presented = false }))
-		s.refused(buildtoken.ErrNotGranted, with("viewer"))
+		s.refused(definition.ErrNotGranted, with("viewer"))
 		s.refused(nil, with("ci"))
 		s.refused(nil, with("temp"))
 		time.Sleep(time.Minute - 1)
@@ -154,8 +154,8 @@ func TestTokens(t *testing.T) {
 		}{
 			{"viewer", token.Status, nil},
 			{"viewer", token.Log, nil},
-			{"viewer", token.Cancel, buildtoken.ErrNotGranted},
-			{"ci", token.Status, buildtoken.ErrNotGranted},
+			{"viewer", token.Cancel, definition.ErrNotGranted},
+			{"ci", token.Status, definition.ErrNotGranted},
 			{"temp", token.Status, token.ErrExpired},
 			{"wrong", token.Status, token.ErrMismatch},
 		} {
@@ -194,7 +194,7 @@ func TestUserWithoutToken(t *testing.T) {
 	s.refused(token.ErrMissing, ask("app", as("bob", true)))
 	s.refused(token.ErrMissing, ask("app", as("", true)))
 	s.refused(token.ErrMissing, ask("app", as("bob", false)))
-	s.refused(buildtoken.ErrNeedsPost, ask("app", as("alice", false)))
+	s.refused(definition.ErrNeedsPost, ask("app", as("alice", false)))
 	out := s.trigger("app", as("alice", true), delayed("1h"))
 	want := []queue.Cause{{Kind: queue.CauseUser, User: "alice", Note: "by hand", Noted: true, Count: 1}}
 	if diff := cmp.Diff(want, out.Item.Causes); diff != "" {
@@ -237,11 +237,11 @@ func TestThrottle(t *testing.T) {
 			t.Helper()
 			by := definition.Caller{Secret: token.NewSecret(secret), Presented: true, Remote: netip.MustParseAddr(addr)}
 			_, _, err := s.Opens(t.Context(), s.def, "app", by, token.Cancel)
-			var throttled *buildtoken.ThrottledError
+			var throttled *definition.ThrottledError
 			switch {
 			case errors.As(err, &throttled):
 				return throttled.Wait
-			case !errors.Is(err, buildtoken.ErrNotGranted):
+			case !errors.Is(err, definition.ErrNotGranted):
 				t.Fatalf("Opens = %v", err)
 			}
 			return 0
@@ -266,10 +266,10 @@ func TestThrottle(t *testing.T) {
 			t.Errorf("another IPv4 address waits %v, want none", got)
 		}
 		other := definition.Caller{Secret: token.NewSecret(secret), Presented: true, Remote: guesser}
-		if _, _, err := s.Opens(t.Context(), s.def, "other", other, token.Cancel); !errors.Is(err, buildtoken.ErrNotGranted) {
+		if _, _, err := s.Opens(t.Context(), s.def, "other", other, token.Cancel); !errors.Is(err, definition.ErrNotGranted) {
 			t.Errorf("another job of a throttled client: %v", err)
 		}
-		if _, err := s.Trigger(t.Context(), s.def, ask("app", from("192.0.2.1"))); !errors.As(err, new(*buildtoken.ThrottledError)) {
+		if _, err := s.Trigger(t.Context(), s.def, ask("app", from("192.0.2.1"))); !errors.As(err, new(*definition.ThrottledError)) {
 			t.Errorf("Trigger of a throttled client = %v, want a ThrottledError", err)
 		}
 		time.Sleep(time.Minute)
@@ -308,7 +308,7 @@ func TestRightTokenOfAThrottledClientStillWorks(t *testing.T) {
 		works := func(what string, want bool, trigger buildtoken.Trigger) {
 			t.Helper()
 			_, err := s.Trigger(t.Context(), s.def, trigger)
-			if works := err == nil; works != want || !works && !errors.As(err, new(*buildtoken.ThrottledError)) {
+			if works := err == nil; works != want || !works && !errors.As(err, new(*definition.ThrottledError)) {
 				t.Errorf("%s: %v, want it to work: %v", what, err, want)
 			}
 		}
@@ -352,7 +352,7 @@ func TestWrongTokensCountWhereTokensAreDefined(t *testing.T) {
 	}}})
 	throttled := func(full string) bool {
 		_, err := s.Trigger(t.Context(), s.def, ask(full, func(t *buildtoken.Trigger) { t.Remote = guesser }))
-		return errors.As(err, new(*buildtoken.ThrottledError))
+		return errors.As(err, new(*definition.ThrottledError))
 	}
 	for _, full := range []string{"team/a", "team/b", "team/own"} {
 		s.guess(full, guesser, 1)
@@ -390,7 +390,7 @@ func TestThrottleForgetsTheOldest(t *testing.T) {
 	}
 	throttled := func() bool {
 		_, err := s.Trigger(t.Context(), s.def, right)
-		return errors.As(err, new(*buildtoken.ThrottledError))
+		return errors.As(err, new(*definition.ThrottledError))
 	}
 	flood(1<<16 - 1)
 	if !throttled() {

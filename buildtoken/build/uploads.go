@@ -29,9 +29,6 @@ type FileKeeper interface {
 	SweepFiles(ctx context.Context, keep []string) error
 }
 
-// PendingRef is the reference of a file that is not stored yet.
-const PendingRef = "pending"
-
 // OpenFile opens the content that a trigger brought for a file parameter.
 type OpenFile func(parameter string) (io.ReadCloser, error)
 
@@ -82,7 +79,7 @@ func (h *Host) DropFiles(ctx context.Context, values []job.Value, why error) {
 	u := h.uploads
 	for _, v := range values {
 		switch {
-		case v.Ref == "" || v.Ref == PendingRef:
+		case v.Ref == "" || v.Ref == job.PendingRef:
 		case u.keeper == nil:
 			u.removeRef(v.Ref)
 		case !errors.Is(why, queue.ErrStorage):

@@ -35,21 +35,20 @@ type Decision struct {
 	Err error
 }
 
-// Step is one check of a [Decision].
-type Step struct {
-	Check string // such as "on github push when"
-	Found string // such as "false"
+// step records a check that let the event go on.
+func (d *Decision) step(check, format string, args ...any) {
+	d.Steps = append(d.Steps, Step{Check: check, Found: fmt.Sprintf(format, args...), OK: true})
 }
 
-// step records a check.
-func (d *Decision) step(check, format string, args ...any) {
-	d.Steps = append(d.Steps, Step{check, fmt.Sprintf(format, args...)})
+// stop records a check that ended the consideration of the event, or of one On.
+func (d *Decision) stop(check, format string, args ...any) {
+	d.Steps = append(d.Steps, Step{Check: check, Found: fmt.Sprintf(format, args...)})
 }
 
 // ignore ends the consideration of one On. The check that came furthest names the
 // reason in the end.
 func (d *Decision) ignore(o *On, check, why string) {
-	d.step(o.name+" "+check, "%s", why)
+	d.stop(o.name+" "+check, "%s", why)
 	if check != checkEvent || d.Ignored == "" {
 		d.Ignored = check
 	}
@@ -73,7 +72,7 @@ func (c *Compiled) Decide(ctx context.Context, verified []*Webhook, in policy.De
 	d := Decision{Job: c.FullName}
 	if c.Disabled {
 		d.Ignored = checkDisabled
-		d.step(checkDisabled, "the job is disabled")
+		d.stop(checkDisabled, "the job is disabled")
 		return d
 	}
 	for _, o := range c.On {
@@ -129,7 +128,7 @@ func (o *On) prepare(ctx context.Context, d *Decision, in *policy.Delivery) {
 		switch {
 		case err != nil:
 			d.Err = fmt.Errorf("%w: parameter %s: the expression failed: %w", job.ErrValue, s.param, err)
-			d.step(o.name+" set "+s.param, "it failed: %v", err)
+			d.stop(o.name+" set "+s.param, "it failed: %v", err)
 			return
 		case ok:
 			d.Values[s.param] = []string{text}

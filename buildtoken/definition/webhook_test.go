@@ -254,10 +254,10 @@ func TestStepsNameEveryCheck(t *testing.T) {
 	j := site.Jobs()["shop/test"]
 	d := j.Decide(t.Context(), []*definition.Webhook{j.On[0].Webhook}, policy.Delivery{Event: &event.Event{Name: "push", Branch: "main"}})
 	want := []definition.Step{
-		{"on github release event", `it is "push"`},
-		{"on github push when", "true"},
-		{"on github push set BRANCH", "4 bytes"},
-		{"on github push set ENV", "absent, the default"},
+		{Check: "on github release event", Found: `it is "push"`},
+		{Check: "on github push when", Found: "true", OK: true},
+		{Check: "on github push set BRANCH", Found: "4 bytes", OK: true},
+		{Check: "on github push set ENV", Found: "absent, the default", OK: true},
 	}
 	if !slices.Equal(d.Steps, want) {
 		t.Errorf("Steps = %v, want %v", d.Steps, want)

@@ -8,7 +8,10 @@ import (
 
 const maxFileName = 200 // bytes
 
-// File is an upload that came with a trigger and is stored already.
+// PendingRef is the reference of a file that is not stored yet.
+const PendingRef = "pending"
+
+// File is an upload that came with a trigger.
 type File struct {
 	// Name is what the client called it. A path is cut to its last element (see [FileName]).
 	Name string

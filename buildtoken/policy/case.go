@@ -28,15 +28,22 @@ type Check struct {
 type Mismatch struct {
 	Line      int
 	Got, Want string
+	// Findings are the rules up to the one that decided.
+	Findings []Finding
 }
 
-// Error shows what came out and what was wanted.
+// Error shows what came out, what was wanted, and on a line of its own what each rule found.
 func (m *Mismatch) Error() string {
-	return fmt.Sprintf("line %d: got %q, want %q", m.Line, m.Got, m.Want)
+	var b strings.Builder
+	fmt.Fprintf(&b, "line %d: got %q, want %q", m.Line, m.Got, m.Want)
+	for _, f := range m.Findings {
+		fmt.Fprintf(&b, "\n    %s: %s", f.Rule.Name, f.Text())
+	}
+	return b.String()
 }
 
 // Run compiles the rules and decides each request. It returns nil if everything came out as
-// wanted, else an error with one line for each bad rule (see [ErrBadRule]) or [*Mismatch].
+// wanted, else an error for each bad rule (see [ErrBadRule]) or [*Mismatch].
 func (c Case) Run(ctx context.Context) error {
 	newEnv := NewEnv
 	if c.Access {
@@ -53,8 +60,9 @@ func (c Case) Run(ctx context.Context) error {
 	var errs []error
 	for i := range c.Checks {
 		check := &c.Checks[i]
-		if got, ok := check.outcome(p.Decide(ctx, &check.Input)); !ok {
-			errs = append(errs, &Mismatch{Line: check.Line, Got: got, Want: check.Want})
+		decision := p.Decide(ctx, &check.Input)
+		if got, ok := check.outcome(decision); !ok {
+			errs = append(errs, &Mismatch{Line: check.Line, Got: got, Want: check.Want, Findings: p.Findings(&check.Input, decision)})
 		}
 	}
 	return errors.Join(errs...)

@@ -152,14 +152,22 @@ denied by r: no such key
 	if !ok {
 		t.Fatalf("Run = %v, want a Mismatch", err)
 	}
-	if diff := cmp.Diff(&policy.Mismatch{Line: 3, Got: "allowed", Want: "denied by r"}, mismatch); diff != "" {
+	first := &policy.Mismatch{Line: 3, Got: "allowed", Want: "denied by r", Findings: []policy.Finding{
+		{Rule: policy.Rule{Name: "r", Source: `params.A == "1"`}, Allowed: true, Saw: []string{`params.A = "1"`}},
+	}}
+	if diff := cmp.Diff(first, mismatch); diff != "" {
 		t.Errorf("first mismatch (-want +got):\n%s", diff)
 	}
 	want := `line 3: got "allowed", want "denied by r"
+    r: true; params.A = "1"
 line 5: got "denied by r", want "allowed"
+    r: false; params.A = "2"
 line 9: got "denied by r: no such key: A", want "denied by r"
+    r: it failed: no such key: A; params.A = absent
 line 11: got "denied by r: no such key: A", want "denied by r: no such key: B"
-line 13: got "denied by r", want "denied by r: no such key"`
+    r: it failed: no such key: A; params.A = absent
+line 13: got "denied by r", want "denied by r: no such key"
+    r: false; params.A = "2"`
 	if diff := cmp.Diff(want, err.Error()); diff != "" {
 		t.Errorf("Run (-want +got):\n%s", diff)
 	}

@@ -31,6 +31,8 @@ type Rule struct {
 	Source string
 	// Message is for a caller that the rule refuses; empty if there is none.
 	Message string
+	// At is the file and line of the rule, such as "Caddyfile:12"; empty if unknown.
+	At string
 }
 
 // Env compiles rules: it has the variables and functions. [NewEnv] and [NewAccessEnv] take about
@@ -159,7 +161,7 @@ func (e *Env) program(r Rule, checked *cel.Ast) (compiled, error) {
 	if err != nil {
 		return compiled{}, fmt.Errorf("%s%s", oneLine(err.Error()), quoted(r.Source))
 	}
-	return compiled{rule: r, program: program, loops: hasLoop(checked), names: mentioned(checked)}, nil
+	return compiled{rule: r, program: program, loops: hasLoop(checked), names: mentioned(checked), reads: reads(checked)}, nil
 }
 
 // mentioned returns the variables that an expression mentions.

@@ -64,4 +64,5 @@ allowed
 	fmt.Println(c.Run(context.Background()))
 	// Output:
 	// line 7: got "denied by team/app allow 1", want "allowed"
+	//     team/app allow 1: false; params.ENV = "test"
 }

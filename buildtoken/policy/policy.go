@@ -21,6 +21,8 @@ type Denied struct {
 	Rule Rule
 	// Err is nil if the rule is false, else the reason why it could not be evaluated.
 	Err error
+
+	index int // of the rule in its policy
 }
 
 // Error names the rule, and what failed if something did.
@@ -47,8 +49,9 @@ type compiled struct {
 	rule    Rule
 	program cel.Program
 	loops   bool
-	// names are the variables that the rule mentions.
+	// names are the variables that the rule mentions, reads the paths that it reads.
 	names map[string]bool
+	reads []string
 }
 
 // Mentions reports whether a rule mentions a variable, such as "job". If none does, the decision does
@@ -82,10 +85,10 @@ func (p *Policy) DecideWithin(ctx context.Context, in *Input, budget *Budget) er
 		r := &p.rules[i]
 		allowed, err := r.evaluate(ctx, vars, budget)
 		if err != nil {
-			return &Denied{Rule: r.rule, Err: withoutValues(err, in)}
+			return &Denied{Rule: r.rule, Err: withoutValues(err, in), index: i}
 		}
 		if !allowed {
-			return &Denied{Rule: r.rule}
+			return &Denied{Rule: r.rule, index: i}
 		}
 	}
 	return nil

@@ -125,13 +125,13 @@ func VerdictOf(err error) Verdict {
 			return Verdict{Status: http.StatusForbidden, Title: "Not allowed", Text: denied.Rule.Message, Help: nothingQueued}
 		}
 		return Verdict{Status: http.StatusForbidden, Title: "Not allowed", Text: "not allowed", Help: "A rule does not allow a build with these values now. " + nothingQueued}
-	case errors.Is(err, buildtoken.ErrNotGranted), errors.Is(err, ErrForbidden):
+	case errors.Is(err, definition.ErrNotGranted), errors.Is(err, ErrForbidden):
 		return Verdict{Status: http.StatusForbidden, Title: titleNoAccess, Text: "not allowed"}
-	case errors.Is(err, buildtoken.ErrNeedsPost):
+	case errors.Is(err, definition.ErrNeedsPost):
 		return Verdict{Status: http.StatusMethodNotAllowed, Title: "Use POST", Text: "without a token use POST", Allow: []string{http.MethodPost}}
 
-	case errors.Is(err, buildtoken.ErrNotBuildable), errors.Is(err, buildtoken.ErrNotPollable),
-		errors.Is(err, buildtoken.ErrTakesParameters), errors.Is(err, buildtoken.ErrTakesNoParameters):
+	case errors.Is(err, definition.ErrNotBuildable), errors.Is(err, definition.ErrNotPollable),
+		errors.Is(err, definition.ErrTakesParameters), errors.Is(err, definition.ErrTakesNoParameters):
 		return Verdict{Status: http.StatusBadRequest, Title: "Not possible", Text: err.Error(), Help: nothingQueued}
 	case errors.Is(err, job.ErrDelay), errors.Is(err, job.ErrValue), errors.Is(err, runner.ErrTooLarge), errors.Is(err, runner.ErrBadValue):
 		return Verdict{Status: http.StatusBadRequest, Title: "Not accepted", Text: withoutPackage(err), Help: nothingQueued}
@@ -165,7 +165,7 @@ func verdictOfType(err error) (Verdict, bool) {
 	if malformed, ok := errors.AsType[*BadRequestError](err); ok {
 		return Verdict{Status: http.StatusBadRequest, Title: "Malformed request", Text: malformed.Error(), Help: nothingQueued}, true
 	}
-	if throttled, ok := errors.AsType[*buildtoken.ThrottledError](err); ok {
+	if throttled, ok := errors.AsType[*definition.ThrottledError](err); ok {
 		return Verdict{Status: http.StatusTooManyRequests, Title: "Too many wrong tokens", Text: "too many wrong tokens, wait", Retry: throttled.Wait}, true
 	}
 	return Verdict{}, false

@@ -217,7 +217,7 @@ func jobOf(r *result) deliveries.Job {
 		j.Reason = r.err.Error()
 	}
 	for _, s := range r.decision.Steps {
-		j.Steps = append(j.Steps, deliveries.Step(s))
+		j.Steps = append(j.Steps, deliveries.Step{Check: s.Check, Found: s.Found})
 	}
 	return j
 }

@@ -62,7 +62,7 @@ func (v *visit) refused(full string, form *formView, err error) error {
 	case errors.Is(err, runner.ErrTooLarge), errors.Is(err, runner.ErrBadValue):
 		_, form.Problem, _ = strings.Cut(err.Error(), ": ")
 		return v.again(full, form, http.StatusBadRequest)
-	case errors.Is(err, policy.ErrDenied), errors.Is(err, buildtoken.ErrNotBuildable), errors.Is(err, queue.ErrFull),
+	case errors.Is(err, policy.ErrDenied), errors.Is(err, definition.ErrNotBuildable), errors.Is(err, queue.ErrFull),
 		errors.Is(err, queue.ErrStorage), errors.Is(err, buildtoken.ErrUpload), errors.Is(err, buildtoken.ErrShuttingDown):
 		verdict := v.Explain(err)
 		form.Problem = v.failureOf(verdict).Help

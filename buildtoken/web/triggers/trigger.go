@@ -146,7 +146,7 @@ func (q *trigger) submit(t buildtoken.Trigger) (buildtoken.Outcome, error) {
 	}
 	out, err := q.ctl.Trigger(q.R.Context(), q.Definition, t)
 	switch {
-	case crossSite && errors.Is(err, buildtoken.ErrNeedsPost):
+	case crossSite && errors.Is(err, definition.ErrNeedsPost):
 		return out, web.ErrCrossSite
 	case q.atJob && errors.Is(err, definition.ErrUnknownJob):
 		// At a job's own URL only those who may read learn that there is no such job. For
