@@ -5,93 +5,10 @@
 //   BUILDTOKEN_SCREENSHOTS  a directory for screenshots of the pages; without it, none are taken
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { after, before as prepare, describe, it as test } from 'node:test';
-import { chromium } from 'playwright-core';
-import { host, password, start } from './server.mjs';
-
-const require = createRequire(import.meta.url);
-const axe = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
-const screenshots = process.env.BUILDTOKEN_SCREENSHOTS;
-const phone = { width: 390, height: 844 };
-const desktop = { width: 1280, height: 800 };
-
-// The time limit for each test and each wait in milliseconds, even on a busy machine.
-const timeout = 60000;
-const before = (work) => prepare(work, { timeout });
-const it = (name, ...rest) => test(name, { timeout, ...(rest.length > 1 && rest[0]) }, rest.at(-1));
-
-let server;
-let browser;
-
-before(async () => {
-  assert.ok(process.env.BUILDTOKEN_BINARY, 'BUILDTOKEN_BINARY names the program to test');
-  server = await start(process.env.BUILDTOKEN_BINARY);
-  browser = await chromium.launch({
-    executablePath: process.env.BUILDTOKEN_CHROMIUM || '/usr/bin/chromium',
-    args: [`--host-resolver-rules=MAP ${host} 127.0.0.1`, '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
-  });
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
-
-// visit runs a test in a separate window, and fails if the browser reports an error.
-const visit = async (work, { user = 'alice', complaints = true, base = server.url, ...options } = {}) => {
-  const context = await browser.newContext({
-    viewport: desktop, locale: 'en-GB', timezoneId: 'Europe/Berlin', reducedMotion: 'reduce',
-    httpCredentials: { username: user, password }, ...options,
-  });
-  const page = await context.newPage();
-  page.setDefaultTimeout(timeout / 2);
-  const said = [];
-  page.on('console', (m) => { if (['error', 'warning'].includes(m.type())) said.push(m.text()); });
-  page.on('pageerror', (e) => said.push(e.message));
-  page.on('request', (r) => { if (!r.url().startsWith(base)) said.push(`request to ${r.url()}`); });
-  const go = (path) => page.goto(base + path);
-  try {
-    await work(page, go, context);
-    if (complaints) assert.deepEqual(said, [], 'what the browser complained of');
-  } finally {
-    await context.close();
-  }
-};
-
-const account = { Authorization: `Basic ${btoa(`alice:${password}`)}` };
-const soon = () => AbortSignal.timeout(timeout);
-
-// ask sends the request of a page's form, without a page.
-const ask = async (path, form = {}) => {
-  const response = await fetch(server.direct + path, {
-    method: 'POST', redirect: 'manual', body: new URLSearchParams(form), headers: account, signal: soon(),
-  });
-  assert.equal(response.status, 303, await response.text());
-  return new URL(response.headers.get('Location'), server.direct).href.slice(server.direct.length);
-};
-
-const text = async (path) => {
-  const response = await fetch(server.direct + path, { headers: account, signal: soon() });
-  assert.equal(response.status, 200);
-  return response.text();
-};
-
-// ended waits until the item at a path has become a build and that has ended, and returns its path.
-const ended = async (item) => {
-  let path;
-  await visit(async (page, go) => {
-    await go(item);
-    await page.waitForURL(/\/job\/.*\/\d+\/$/);
-    await page.locator('.region-buildhead .state:not(.state-running)').waitFor();
-    path = page.url().slice(server.url.length);
-  });
-  return path;
-};
-
-const log = (page) => page.locator('[data-console-text]');
-const state = (page) => page.locator('.marks .state').first();
+import { describe } from 'node:test';
+import { ask, axe, before, browser, ended, it, log, phone, screenshots, server, soon, state, text, timeout, visit } from './harness.mjs';
+import './console.mjs';
 
 describe('a build', () => {
   it('is started by the form, followed from queue to end, and keeps the values', () => visit(async (page, go) => {
@@ -168,7 +85,7 @@ describe('a build', () => {
     await page.locator('[data-console-log]').scrollIntoViewIfNeeded();
     await log(page).getByText('Finished: SUCCESS').waitFor();
     assert.equal(await height(), before);
-  }, { viewport: phone }));
+  }, { viewport: { width: 390, height: 200 } }));
 
   it('is stopped by a button', () => visit(async (page, go) => {
     await go(await ask('job/app/job/mobile/job/android/buildForm'));

@@ -49,6 +49,18 @@ http://:${port} {
 				quiet_period 1h
 				run true
 			}
+			folder logs {
+				quiet_period 0s
+				job ci {
+					param COMMIT string abc/1 {
+						link https://git.example.com/c/{value}
+					}
+					run sh -c \`
+						printf '\\033[31;1mFAIL\\033[0m  TestSomething: got 1, want 2\\n'
+						sleep 1.5
+						exit 1\`
+				}
+			}
 			folder app {
 				job deploy {
 					description "Puts the application on a stage."

@@ -47,6 +47,9 @@ func loadAssets() (byName map[string]asset, names map[string]string) {
 		add(e.Name(), content)
 	}
 	add("colours.css", colourSheet())
+	for state, icon := range tabIcons {
+		add(tabIconName(state), icon.svg())
+	}
 	return byName, names
 }
 
@@ -67,10 +70,13 @@ func contentType(ext string) string {
 func (v *visit) assetURLs() map[string]string {
 	urls := maps.Clone(v.kit.urls)
 	for name, served := range urls {
-		urls[name] = v.base + own + "assets/" + served
+		urls[name] = v.assetURL(served)
 	}
 	return urls
 }
+
+// assetURL is the path of an asset by the name under which it is served.
+func (v *visit) assetURL(served string) string { return v.base + own + "assets/" + served }
 
 // asset answers with an asset. Everybody may see them; they hold nothing.
 func (v *visit) asset(name string) error {

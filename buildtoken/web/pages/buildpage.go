@@ -87,7 +87,7 @@ func (v *visit) build(full string, number int64, wide bool) (*page, error) {
 	}
 	display := "#" + strconv.FormatInt(number, 10)
 	pg := &page{
-		Title: titled(head.State, web.Displayed(full)+" "+display), Name: "build", Here: "jobs",
+		Icon: head.State.Class, Title: titled(head.State, web.Displayed(full)+" "+display), Name: "build", Here: "jobs",
 		Crumbs: append(v.crumbs(full), link{Text: display, URL: at}),
 		Say:    "Build " + display + ": " + head.State.Word, path: strings.TrimPrefix(web.BuildURL("/", full, number), "/"),
 		ended: !b.Running(), changed: changed, next: head.Usual.next(v.Now),

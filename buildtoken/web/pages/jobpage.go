@@ -64,7 +64,7 @@ func (v *visit) job(full string, form *formView) (*page, error) {
 		state = stuckMark
 	}
 	pg := &page{
-		Title: titled(state, web.Displayed(full)), Name: "job", Here: "jobs", Crumbs: v.crumbs(full), Feed: at + "rssAll",
+		Icon: state.Class, Title: titled(state, web.Displayed(full)), Name: "job", Here: "jobs", Crumbs: v.crumbs(full), Feed: at + "rssAll",
 		Say:  j.Name() + ": " + head.State.Word + ", " + plural(len(queued.Entries), "item", "items") + " queued",
 		next: next, path: strings.TrimPrefix(web.JobURL("/", full), "/"),
 	}

@@ -147,6 +147,7 @@ func (v *visit) pause(ctx context.Context, d time.Duration) bool {
 // pageEvent is what is new on a page.
 type pageEvent struct {
 	Title   string   `json:"title"`
+	Icon    string   `json:"icon"`
 	Say     string   `json:"say"`
 	Regions []update `json:"regions"`
 }
@@ -154,7 +155,7 @@ type pageEvent struct {
 // sendNew sends what differs from what the client has: sent holds what it was sent, has
 // the hashes of the regions that it came with.
 func (v *visit) sendNew(out *web.Events, pg *page, sent map[string]*content, has map[string]string) error {
-	e := pageEvent{Title: pg.Title, Say: pg.Say}
+	e := pageEvent{Title: pg.Title, Icon: v.tabIcon(pg), Say: pg.Say}
 	for _, r := range pg.Regions {
 		if r.Static {
 			continue

@@ -196,7 +196,7 @@ func (v *visit) item(id int64) (*page, error) {
 		return nil, err
 	}
 	pg := &page{
-		Title: titled(view.State, "Queue item "+number+" of "+web.Displayed(entry.Item.Job)), Name: "item", Here: "queue",
+		Icon: view.State.Class, Title: titled(view.State, "Queue item "+number+" of "+web.Displayed(entry.Item.Job)), Name: "item", Here: "queue",
 		Crumbs: append(v.crumbs(entry.Item.Job), link{Text: "Item " + number, URL: web.ItemURL(v.base, id)}),
 		Say:    "Item " + number + ": " + view.State.Word + ". " + view.Why, path: strings.TrimPrefix(web.ItemURL("/", id), "/"),
 		next: soonest(view.Due, view.Free),

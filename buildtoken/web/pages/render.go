@@ -42,6 +42,8 @@ type page struct {
 	// Title is the title of the document, and Name identifies the page in style sheets.
 	Title, Name string
 	Crumbs      []link
+	// Icon is the class of the state of what the page is about, "" if it has none.
+	Icon string
 	// Here is the entry of the navigation that the page belongs to.
 	Here string
 	// Feed is the path of an Atom feed, or "".
@@ -109,6 +111,8 @@ type frame struct {
 	Base, User string
 	Assets     map[string]string
 	Rendered   []rendered
+	// Tab is the path of the icon for the tab of a browser.
+	Tab string
 	// Events is the path of the page's event stream, or "".
 	Events string
 }
@@ -135,7 +139,7 @@ func (v *visit) redirect(to string) {
 
 // write answers with a page that is loaded already.
 func (v *visit) write(pg *page) {
-	f := frame{page: pg, Base: v.base, User: v.User(), Assets: v.assetURLs()}
+	f := frame{page: pg, Base: v.base, User: v.User(), Assets: v.assetURLs(), Tab: v.tabIcon(pg)}
 	live := false
 	for _, r := range pg.Regions {
 		out, err := v.region(r)

@@ -2,7 +2,6 @@ package pages_test
 
 import (
 	"net/http"
-	"strings"
 	"testing"
 
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
@@ -22,7 +21,13 @@ func TestTitleStartsWithTheState(t *testing.T) {
 		} {
 			s.holds(s.page(path), "<title>"+want+"</title>")
 		}
-		// An open page hears of the new one.
+		for path, icon := range map[string]string{
+			"/job/never/": "icon", "/job/ok/1/": "icon-success", "/job/bad/": "icon-failure", "/job/long/1/console": "icon-running",
+			"/queue/item/4/": "icon-waiting", "/queue/": "icon",
+		} {
+			s.holds(s.page(path), `<link rel="icon" href="/ci/queue/-/assets/`+icon+`.`)
+		}
+		// An open page hears of the new ones.
 		out, _, stop := s.open("/queue/-/events/job/long/1/", "alice")
 		defer stop()
 		out.drain()
@@ -30,8 +35,7 @@ func TestTitleStartsWithTheState(t *testing.T) {
 			s.Fatalf("stop = %d, want 303", w.Code)
 		}
 		s.settle()
-		if text := out.drain(); !strings.Contains(text, `"title":"Aborted · long #1"`) {
-			s.Errorf("the stream has no new title:\n%s", text)
-		}
+		text := out.drain()
+		s.holds(text, `"title":"Aborted · long #1"`, `"icon":"/ci/queue/-/assets/icon-aborted.`)
 	})
 }

@@ -226,6 +226,8 @@
     source.addEventListener('page', (e) => {
       const page = JSON.parse(e.data);
       document.title = page.title;
+      const icon = document.querySelector('link[rel=icon]');
+      if (icon.getAttribute('href') !== page.icon) icon.setAttribute('href', page.icon);
       page.regions.forEach(replace);
       show(document.querySelector('.region.held') ? 'Paused while you point' : 'Live');
       if (page.say !== said) setText(announcer, page.say);
