@@ -18,6 +18,9 @@ const (
 // weights a type that is named wins over one that only a wildcard admits, then the one
 // that is named first. If nothing fits, it returns the first offer.
 func Negotiate(accept []string, offers ...string) string {
+	if len(accept) == 0 {
+		return offers[0]
+	}
 	clauses := goautoneg.ParseAccept(strings.ToLower(strings.Join(accept, ",")))
 	chosen, best := offers[0], rank{}
 	for _, offer := range offers {

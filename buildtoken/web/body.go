@@ -22,8 +22,8 @@ type FormOptions struct {
 	// [MaxUploadBody]. It is asked at most once, when the body turns out to be larger,
 	// with what has been read until then. Nil never allows it.
 	Large func(*Form) bool
-	// NamedInURL reports that the job is known before the body is read.
-	NamedInURL bool
+	// NamedInPath reports that the path names the job. Otherwise a value of the query may.
+	NamedInPath bool
 }
 
 // ReadForm reads the query and the body of the request. The caller must close the form.
@@ -134,7 +134,7 @@ func (b *body) read(r *http.Request) error {
 		return b.readEncoded(r.ContentLength)
 	case err == nil && kind == "multipart/form-data":
 		b.multi, b.limit = true, MaxBody
-		known := r.ContentLength > MaxBody && b.o.NamedInURL
+		known := r.ContentLength > MaxBody && (b.o.NamedInPath || b.form.Text("job") != "")
 		if r.ContentLength > MaxUploadBody || (known && !b.raise()) {
 			return b.refuse()
 		}

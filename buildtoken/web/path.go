@@ -30,7 +30,7 @@ func SplitPath(escaped string) Path {
 	if rest == "" {
 		return p
 	}
-	p.segments = make([]string, 0, 8)
+	p.segments = make([]string, 0, 1+strings.Count(rest, "/"))
 	for segment := range strings.SplitSeq(rest, "/") {
 		if segment == "" {
 			p.exact = false

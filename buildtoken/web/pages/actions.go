@@ -24,7 +24,7 @@ func (v *visit) start(full string) error {
 	if !ok {
 		return web.ErrNotFound
 	}
-	in, err := v.ReadForm(web.FormOptions{BodyOnly: true, NamedInURL: true, Large: func(*web.Form) bool { return takesFiles(j) }})
+	in, err := v.ReadForm(web.FormOptions{BodyOnly: true, NamedInPath: true, Large: func(*web.Form) bool { return takesFiles(j) }})
 	if err != nil {
 		return err
 	}

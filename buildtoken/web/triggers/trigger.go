@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
@@ -36,8 +37,8 @@ func (q *trigger) serve(t buildtoken.Trigger) error {
 	}
 	var err error
 	q.form, err = q.ReadForm(web.FormOptions{
-		NamedInURL: t.Job != "" || q.R.URL.Query().Get("job") != "",
-		Large:      func(f *web.Form) bool { return q.mayUpload(f, t.Job) },
+		NamedInPath: t.Job != "",
+		Large:       func(f *web.Form) bool { return q.mayUpload(f, t.Job) },
 	})
 	if err != nil {
 		return err
@@ -231,7 +232,7 @@ func (a answer) write() {
 		a.WriteJSON(code, v)
 		return
 	}
-	text := fmt.Sprintf("%s item %d", became, a.out.Item.ID)
+	text := became + " item " + strconv.FormatInt(a.out.Item.ID, 10)
 	if a.ended != nil {
 		text += ", " + endOf(*a.ended)
 	} else if a.atJob {
