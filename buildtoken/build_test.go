@@ -705,10 +705,18 @@ func TestOpenThatFailsClosesTheQueue(t *testing.T) {
 	}
 }
 
+// TestAttachNeedsTheEndOfLostBuilds lets the queue fail while Attach ends a lost build. The
+// next Attach has to end it.
 func TestAttachNeedsTheEndOfLostBuilds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		q := openFailing(t, dir)
+		if _, _, err := q.Schedule(t.Context(), time.Now(), queue.Request{Job: "app"}); err != nil {
+			t.Fatal(err)
+		}
+		if builds, _, err := q.Claim(t.Context(), time.Now(), queue.Node{}, []int{0}); err != nil || len(builds) != 1 {
+			t.Fatalf("Claim = %v, %v; want one build", builds, err)
+		}
 		c, err := buildtoken.Open(t.Context(), buildtoken.Options{Queue: q, Dir: dir})
 		if err != nil {
 			t.Fatal(err)
@@ -718,9 +726,12 @@ func TestAttachNeedsTheEndOfLostBuilds(t *testing.T) {
 		if _, err := c.Attach(t.Context(), buildtoken.Config{}); !errors.Is(err, queue.ErrStorage) {
 			t.Errorf("Attach = %v, want ErrStorage", err)
 		}
-		q.reclaim = nil // tried again
+		q.reclaim = nil
 		if _, err := c.Attach(t.Context(), buildtoken.Config{}); err != nil {
 			t.Errorf("Attach = %v", err)
+		}
+		if b, err := c.Build(t.Context(), "app", 1); err != nil || b.Result != queue.Aborted {
+			t.Errorf("the lost build = %+v, %v; want it ABORTED", b, err)
 		}
 	})
 }

@@ -194,6 +194,41 @@ func TestFailedBatch(t *testing.T) {
 	}
 }
 
+// TestFailedBatchThatWroteARecordTwice lets one batch store the handle of a build twice, and
+// fail. The record must be again what it was before the batch, not what its first write made of it.
+func TestFailedBatchThatWroteARecordTwice(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	synctest.Test(t, func(t *testing.T) {
+		goOn, d := make(chan struct{}), &disk{}
+		q := open(t, boltqueue.Options{Path: path, Commit: d.commit(goOn)})
+		schedule(t, q, request("a", "runs"))
+		if _, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0}); err != nil {
+			t.Fatal(err)
+		}
+		if err := q.SetHandle(t.Context(), "a", 1, []byte("before")); err != nil {
+			t.Fatal(err)
+		}
+		d.next(heldForever, syncFails)
+		var all sync.WaitGroup
+		all.Go(func() { schedule(t, q, request("b", "held")) })
+		synctest.Wait()
+		for _, handle := range []string{"first", "second"} {
+			all.Go(func() {
+				if err := q.SetHandle(t.Context(), "a", 1, []byte(handle)); !errors.Is(err, queue.ErrStorage) {
+					t.Errorf("SetHandle(%s) = %v, want %v", handle, err, queue.ErrStorage)
+				}
+			})
+		}
+		synctest.Wait()
+		close(goOn)
+		all.Wait()
+		if b, err := q.Build(t.Context(), "a", 1); err != nil || string(b.Handle) != "before" {
+			t.Errorf("the handle after the batch failed is %q, %v; want before", b.Handle, err)
+		}
+		sameOnDisk(t, q, path)
+	})
+}
+
 // No build may run that is not on record, and each build that is recorded as running must
 // have been returned to a caller.
 func TestFailedClaimStartsNothing(t *testing.T) {

@@ -17,6 +17,10 @@ func TestQueue(t *testing.T) {
 	queuetest.Run(t, func(t *testing.T) queuetest.Store { return store{filepath.Join(t.TempDir(), "queue.db")} })
 }
 
+func TestParametersAreBoundedByDefault(t *testing.T) {
+	queuetest.ParametersAreBoundedByDefault(t, open(t, boltqueue.Options{Path: filepath.Join(t.TempDir(), "queue.db")}))
+}
+
 // store is a file that holds a queue.
 type store struct{ path string }
 

@@ -2,6 +2,7 @@ package build_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -22,6 +23,7 @@ type keeper struct {
 	mu       sync.Mutex
 	text     []byte
 	complete bool
+	dropped  string // the job and number of the last DropLogs
 }
 
 func (k *keeper) AppendLog(_ context.Context, _ string, _, _ int64, p []byte, last bool) (int64, error) {
@@ -43,7 +45,47 @@ func (k *keeper) ReadLog(_ context.Context, _ string, _, offset int64, p []byte)
 	return copy(p, k.text[offset:]), nil
 }
 
-func (*keeper) DropLogs(context.Context, string, int64) error { return nil }
+func (k *keeper) DropLogs(_ context.Context, job string, below int64) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.dropped = fmt.Sprintf("%s below %d", job, below)
+	return nil
+}
+
+// TestCleanupDropsLogsOfDroppedBuilds covers both places of a log: the files of this server and
+// the store that all servers share.
+func TestCleanupDropsLogsOfDroppedBuilds(t *testing.T) {
+	v, err := vault.New(vault.NewKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	app := &build.Job{Job: &job.Job{FullName: "app"}, Runner: ends{Outcome: runner.Success}}
+	shared := new(keeper)
+	for _, opts := range []build.Options{{}, {Logs: shared}} {
+		opts.Dir, opts.Vault, opts.Log = t.TempDir(), v, zap.NewNop
+		h := build.NewHost(opts)
+		var last queue.Build
+		for number := int64(1); number <= 3; number++ {
+			last = queue.Build{Item: queue.Item{ID: number, Job: "app"}, Number: number}
+			h.Run(t.Context(), app, last)
+		}
+		if err := h.Cleanup(t.Context(), last, 3); err != nil {
+			t.Fatal(err)
+		}
+		for number := int64(1); number <= 3 && opts.Logs == nil; number++ {
+			r, err := h.OpenLog(t.Context(), "app", number, true)
+			if err == nil {
+				err = r.Close()
+			}
+			if kept := number == 3; kept != (err == nil) {
+				t.Errorf("OpenLog of build %d after all below 3 were dropped = %v", number, err)
+			}
+		}
+	}
+	if shared.dropped != "app below 3" {
+		t.Errorf("DropLogs was called for %q, want app below 3", shared.dropped)
+	}
+}
 
 // A reader that took a build for a running one still finds its log when the end
 // of the build comes before it opens the file.

@@ -4,8 +4,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/internal/pgtest"
+	"github.com/buildtoken/buildtoken/internal/queuetest"
 )
 
 // What is counted in parts is what the items are together, whatever came and went.
@@ -32,4 +34,9 @@ func TestCountsAreThoseOfTheItems(t *testing.T) {
 	if counted != 2 || items != 2 || countedKiB != 6 || kib != 6 {
 		t.Errorf("counted %d items and %d KiB; there are %d and %d, want 2 and 6", counted, countedKiB, items, kib)
 	}
+}
+
+func TestParametersAreBoundedByDefault(t *testing.T) {
+	s := newStore(t)
+	queuetest.ParametersAreBoundedByDefault(t, open(t, pgqueue.Options{URL: s.url, Schema: s.schema}))
 }

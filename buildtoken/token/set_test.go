@@ -206,3 +206,20 @@ func setOf(tb testing.TB, n int) token.Set {
 	}
 	return set
 }
+
+// TestCheckComparesTheWholeDigest changes each bit of a digest. The text whose digest it
+// was must not open the job any more.
+func TestCheckComparesTheWholeDigest(t *testing.T) {
+	right := named("a", text)
+	for bit := range 8 * len(right.Digest) {
+		changed := right
+		changed.Digest[bit/8] ^= 1 << (bit % 8)
+		set, err := token.NewSet([]token.Token{changed})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := set.Check(noon, token.NewSecret(text)); !errors.Is(err, token.ErrMismatch) {
+			t.Errorf("Check with bit %d of the digest changed = %v, want ErrMismatch", bit, err)
+		}
+	}
+}

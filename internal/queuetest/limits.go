@@ -57,3 +57,20 @@ func parametersAreBounded(t *testing.T, store Store, q Queue) {
 		t.Errorf("after two items have left: %v", err)
 	}
 }
+
+// ParametersAreBoundedByDefault checks the limit of a queue that was opened without one: 256 MiB.
+func ParametersAreBoundedByDefault(t *testing.T, q Queue) {
+	t.Helper()
+	r := request("a", "large")
+	mebibyte := strings.Repeat("x", 1<<20) // once in memory, however many values have it
+	for n := range 257 {
+		r.Values = append(r.Values, queue.Value{Name: fmt.Sprint(n), Kind: "text", Text: mebibyte})
+	}
+	if _, _, err := q.Schedule(t.Context(), start, r); !errors.Is(err, queue.ErrFull) {
+		t.Errorf("Schedule with 257 MiB of parameters = %v, want %v", err, queue.ErrFull)
+	}
+	r.Values = r.Values[:2]
+	if _, _, err := q.Schedule(t.Context(), start, r); err != nil {
+		t.Errorf("Schedule with 2 MiB of parameters = %v", err)
+	}
+}

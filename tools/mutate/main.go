@@ -6,7 +6,7 @@
 //
 // Usage, from the root of the repository (or `make mutate PACKAGE=./buildtoken/queue`):
 //
-//	go run -C tools ./mutate [-root DIR] [-n 100] [-seed N] [-timeout 2m] [-for 10m] PACKAGE…
+//	go run -C tools ./mutate [-root DIR] [-n 100] [-seed N] [-timeout 2m] [-for 10m] [-own] PACKAGE…
 //
 // The sample is drawn at random; -seed draws the same one again. Nothing in the tree
 // is changed: the compiler reads the changed file through an overlay. Mutants that do
@@ -36,6 +36,7 @@ func main() {
 	seed := flag.Uint64("seed", 0, "seed of the sample; 0 draws one")
 	timeout := flag.Duration("timeout", 2*time.Minute, "limit for one run of the tests")
 	limit := flag.Duration("for", 0, "start no mutant after this time; 0 is no limit")
+	own := flag.Bool("own", false, "run only the tests of the package itself, for a quick lower bound")
 	flag.Parse()
 	if flag.NArg() == 0 {
 		flag.Usage()
@@ -44,7 +45,7 @@ func main() {
 	if *seed == 0 {
 		*seed = rand.Uint64N(1 << 32)
 	}
-	run := &runner{n: *n, seed: *seed, timeout: *timeout}
+	run := &runner{n: *n, seed: *seed, timeout: *timeout, own: *own}
 	if *limit > 0 {
 		run.until = time.Now().Add(*limit)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,6 +23,7 @@ type runner struct {
 	seed          uint64
 	timeout       time.Duration
 	until         time.Time // zero: no limit
+	own           bool      // without the tests of dependants
 	equivalent    map[string]bool
 }
 
@@ -52,11 +54,16 @@ func (r *runner) sample(pkg string) (s score, err error) {
 	if err != nil {
 		return s, err
 	}
+	took := map[string]time.Duration{}
 	for _, t := range tests {
+		begin := time.Now()
 		if out, ok := r.test(t, ""); !ok {
 			return s, fmt.Errorf("the tests of %s fail without any mutant:\n%s", t, out)
 		}
+		took[t] = time.Since(begin)
 	}
+	// Fast tests first: most mutants never reach the slow ones.
+	slices.SortStableFunc(tests, func(a, b string) int { return cmp.Compare(took[a], took[b]) })
 	fmt.Printf("%s: %d possible mutants; tests of %s\n", pkg, len(mutants), strings.Join(tests, " "))
 	order := rand.New(rand.NewPCG(r.seed, 0)).Perm(len(mutants))
 	for _, i := range order {
@@ -172,6 +179,9 @@ func (r *runner) testsOf(pkg string) ([]string, error) {
 		case slices.Contains(imports, path):
 			others = append(others, p.ImportPath)
 		}
+	}
+	if r.own {
+		others = nil
 	}
 	return append(own, others...), nil
 }

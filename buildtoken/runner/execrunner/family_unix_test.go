@@ -136,6 +136,29 @@ func TestStopEndsTheWholeGroup(t *testing.T) {
 	}
 }
 
+// A process that ignores SIGTERM writes a line every few milliseconds. Between its first line
+// after the signal and its last one lies the kill delay, and not twice that time.
+func TestKillDelayCountsOnce(t *testing.T) {
+	const delay = 1500 * time.Millisecond
+	c := shell(`trap 'echo asked' TERM; echo ready; while :; do sleep 0.01; echo tick; done`)
+	c.KillDelay = delay
+	ctx, cancel := context.WithCancelCause(t.Context())
+	var asked, last time.Time
+	log := &watch{on: "ready", call: func() {
+		cancel(errors.New("stopped"))
+		if last = time.Now(); asked.IsZero() {
+			asked = last
+		}
+	}}
+	res := newRunner(t, c).Run(ctx, newBuild(t), log)
+	if want := (runner.Result{Outcome: runner.Aborted, Reason: "stopped"}); res != want {
+		t.Errorf("Run = %+v, want %+v", res, want)
+	}
+	if ran := last.Sub(asked); ran < delay/2 || ran > delay+time.Second {
+		t.Errorf("the process ran for %v after it was asked to end, want the kill delay of %v", ran, delay)
+	}
+}
+
 // watch is a log that calls a function on each write after a text has appeared.
 type watch struct {
 	strings.Builder

@@ -297,6 +297,22 @@ func TestFormsOfOtherSitesAreRefused(t *testing.T) {
 	})
 }
 
+// A rule can admit a browser by its address, without any account. A page of another site must
+// not make use of that either.
+func TestFormOfAnotherSiteIsRefusedByAddress(t *testing.T) {
+	spec := tree()
+	spec.Access.Build = `request.remote_ip == "192.0.2.7"`
+	onSite(t, spec, func(s *site) {
+		for from, want := range map[string]int{"cross-site": http.StatusForbidden, "same-origin": http.StatusSeeOther} {
+			r := httptest.NewRequest(http.MethodPost, "http://inside:8080/job/hello/buildForm", nil)
+			r.Header.Set("Sec-Fetch-Site", from)
+			if w := s.do(r); w.Code != want {
+				s.Errorf("POST without an account, Sec-Fetch-Site %s = %d, want %d", from, w.Code, want)
+			}
+		}
+	})
+}
+
 func mergeHeaders(a, b http.Header) http.Header {
 	for name, values := range b {
 		a[name] = values
