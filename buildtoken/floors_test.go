@@ -46,20 +46,22 @@ func floors() map[string]int {
 		"buildtoken/schedule":   1,
 
 		// Each does one thing in the world, and none knows the other.
-		"buildtoken/boltqueue":         2,
-		"buildtoken/build":             2,
-		"buildtoken/definition":        2,
-		"buildtoken/executor":          2,
-		"buildtoken/timer":             2,
-		"buildtoken/pgqueue":           2,
-		"buildtoken/runner/execrunner": 2,
-		"buildtoken/runner/httprunner": 2,
+		"buildtoken/boltqueue":            2,
+		"buildtoken/build":                2,
+		"buildtoken/definition":           2,
+		"buildtoken/executor":             2,
+		"buildtoken/timer":                2,
+		"buildtoken/pgqueue":              2,
+		"buildtoken/runner/execrunner":    2,
+		"buildtoken/runner/httprunner":    2,
+		"buildtoken/runner/jenkinsrunner": 2,
 
-		// Test support. The torture harness uses pgserver too.
-		"internal/pgserver":   1,
-		"internal/pgtest":     2,
-		"internal/queuetest":  2,
-		"internal/runnertest": 2,
+		// Test support. The torture harness uses the first two too.
+		"internal/pgserver":    1,
+		"internal/jenkinstest": 1,
+		"internal/pgtest":      2,
+		"internal/queuetest":   2,
+		"internal/runnertest":  2,
 
 		"buildtoken":              3, // wires the floors below
 		"buildtoken/web":          4, // knows net/http; shared by the packages below it
@@ -249,7 +251,7 @@ func impure(imported string) bool {
 func passedIn(folder string) bool {
 	return slices.Contains([]string{
 		"buildtoken/boltqueue", "buildtoken/pgqueue",
-		"buildtoken/runner/execrunner", "buildtoken/runner/httprunner",
+		"buildtoken/runner/execrunner", "buildtoken/runner/httprunner", "buildtoken/runner/jenkinsrunner",
 	}, folder)
 }
 

@@ -179,6 +179,9 @@ func describe(runner any) string {
 		}
 		return text
 	}
+	if j, ok := runner.(*JenkinsRunner); ok {
+		return "jenkins: " + j.Job + " at " + j.URL
+	}
 	if mod, ok := runner.(caddy.Module); ok {
 		return mod.CaddyModule().ID.Name()
 	}

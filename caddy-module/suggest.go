@@ -19,6 +19,8 @@ var (
 		"param":             {"description", "trim", "link"},
 		"access":            {"read", "build", "cancel"},
 		"run":               {"dir", "env", "inherit_env", "kill_delay", "user", "unstable"},
+		"runner http":       {"header", "body", "follow"},
+		"runner jenkins":    {"user", "job_token", "retry_for", "lost_after"},
 		"node":              {"labels", "executors"},
 		"webhook":           {"header", "prefix", "algorithm", "encoding", "tolerance", "max_size"},
 		"on":                {"when", "set", "cause", "delay", "include"},
@@ -34,6 +36,8 @@ func blockOf(where string) string {
 		return "the global option"
 	case kind == "poll":
 		return "run"
+	case kind == "runner":
+		return where
 	default:
 		return kind
 	}

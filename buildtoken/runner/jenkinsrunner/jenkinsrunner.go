@@ -1,0 +1,184 @@
+// Package jenkinsrunner runs a build as a build of a job on a Jenkins server: it triggers the job with the parameters and
+// files of the build, waits for the queue item, copies the console log, and ends with the result of the build there.
+//
+// A build is triggered at most once. The trigger is repeated only as long as Jenkins cannot have got it: after a failed
+// connection, or an answer of Jenkins or a proxy that nothing was queued. Otherwise the runner looks for a random mark
+// that the trigger carried. Jenkins shows this mark only if the trigger has a job token; without one, the build is aborted.
+//
+// No URL from Jenkins is used and no redirect is followed: the configuration alone decides which host is contacted.
+// Answers that do not come from Jenkins, such as a login page, are recognized.
+//
+// The progress is saved with [runner.Build.Save], so a build goes on after a restart of this server: after a crash, the last
+// ten seconds of the log can be repeated.
+package jenkinsrunner
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+)
+
+// The defaults of [Config].
+const (
+	DefaultRetryFor  = time.Hour
+	DefaultLostAfter = 15 * time.Minute
+	DefaultEvery     = time.Second
+	DefaultKillDelay = 5 * time.Second
+)
+
+// maxTarget bounds the URL of a job, which must fit into a handle, in bytes.
+const maxTarget = 2000
+
+// Config describes a job on a Jenkins server. URL and Job are required.
+type Config struct {
+	// URL is the root URL of Jenkins, with http or https.
+	URL string
+	// Job is the full name of the job there, as in folder/job.
+	Job string
+	// User and APIToken are an account that may read the job, build it and cancel its builds. Without them, Jenkins must
+	// allow that to everyone; or else JobToken only triggers the job, and a build ends when the job is queued.
+	User, APIToken string
+	// JobToken is the token of the job to trigger builds remotely. Empty means that there is none.
+	JobToken string
+	// RetryFor is how long a trigger is repeated that Jenkins cannot have got. Zero means [DefaultRetryFor].
+	RetryFor time.Duration
+	// LostAfter is how long Jenkins may be silent before a build fails. Zero means [DefaultLostAfter].
+	LostAfter time.Duration
+	// Every is the shortest time between two requests about a build. Zero means [DefaultEvery].
+	Every time.Duration
+	// KillDelay is how long a stopped build may go on before Jenkins is asked to stop it harder. Zero means
+	// [DefaultKillDelay].
+	KillDelay time.Duration
+	// Transport is used instead of a new [http.Transport]; for tests.
+	Transport *http.Transport
+}
+
+// Runner runs builds of one job on Jenkins. It is safe for concurrent use. Create one with [New].
+type Runner struct {
+	jenkins  *client
+	job      string // full name
+	path     string // path of the job below the root URL
+	hasUser  bool
+	jobToken func() string // a function, so that no one prints it
+
+	retryFor, lostAfter, every, killDelay time.Duration
+}
+
+// New checks the configuration and returns its runner. It contacts no other system.
+func New(c Config) (*Runner, error) {
+	jenkins, err := newClient(c)
+	if err != nil {
+		return nil, fmt.Errorf("jenkinsrunner: %w", err)
+	}
+	path, err := jobPath(c.Job)
+	if err == nil && len(jenkins.base+path) > maxTarget {
+		err = fmt.Errorf("the URL of the job is longer than %d bytes", maxTarget)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("jenkinsrunner: %w", err)
+	}
+	return &Runner{
+		jenkins: jenkins, job: strings.Trim(c.Job, "/"), path: path, hasUser: c.User != "", jobToken: func() string { return c.JobToken },
+		retryFor: cmp.Or(c.RetryFor, DefaultRetryFor), lostAfter: cmp.Or(c.LostAfter, DefaultLostAfter),
+		every: cmp.Or(c.Every, DefaultEvery), killDelay: cmp.Or(c.KillDelay, DefaultKillDelay),
+	}, nil
+}
+
+// Remote implements [runner.Remote].
+func (r *Runner) Remote() {}
+
+// Run implements [runner.Runner].
+func (r *Runner) Run(ctx context.Context, b runner.Build, log io.Writer) runner.Result {
+	if ctx.Err() != nil {
+		return aborted(ctx)
+	}
+	defer r.jenkins.close()
+	l := &relay{Runner: r, build: b, out: &output{to: log}, heard: time.Now()}
+	if b.Handle == nil {
+		l.at = progress{Target: r.target(), Mark: rand.Text(), Began: time.Now()}
+		if err := l.save(); err != nil {
+			l.out.line("a restart of the server would end this build: %v", err)
+		}
+	} else if err := l.restore(b.Handle); err != nil {
+		return failed(err)
+	}
+	return l.run(ctx)
+}
+
+// relay is one build.
+type relay struct {
+	*Runner
+	build runner.Build
+	out   *output
+	at    progress
+	log   follower
+	heard time.Time // when Jenkins answered last
+	saved time.Time // when at was saved last
+}
+
+// run does what is left to do.
+func (l *relay) run(ctx context.Context) runner.Result {
+	for _, step := range []func(context.Context) (runner.Result, bool){l.trigger, l.wait, l.follow} {
+		if result, ended := step(ctx); ended {
+			return result
+		}
+	}
+	return failed(errors.New("the build has no end")) // follow always has one
+}
+
+// ended returns the result of a build whose context has ended.
+func (l *relay) ended(ctx context.Context) runner.Result {
+	if cause := context.Cause(ctx); errors.Is(cause, runner.ErrDetached) {
+		if cause == runner.ErrDetached { //nolint:errorlint // another cause means that the queue cannot be reached
+			_ = l.save() // only how far the log was copied is lost
+		}
+		return aborted(ctx)
+	}
+	return l.stop(ctx)
+}
+
+// silent reports whether Jenkins has been silent for too long after err, nil if it has answered.
+func (l *relay) silent(err error) bool {
+	if err == nil {
+		l.heard = time.Now()
+		return false
+	}
+	return time.Since(l.heard) > l.lostAfter
+}
+
+// lost returns the result of a build that nothing is heard of any more.
+func (l *relay) lost(err error) (runner.Result, bool) {
+	return failed(fmt.Errorf("nothing was heard of the build in Jenkins for %v; it may still run: %w", l.lostAfter, err)), true
+}
+
+func aborted(ctx context.Context) runner.Result {
+	return runner.Result{Outcome: runner.Aborted, Reason: oneLine(context.Cause(ctx).Error())}
+}
+
+func failed(err error) runner.Result {
+	return runner.Result{Outcome: runner.Failure, Reason: oneLine(err.Error())}
+}
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// pause waits, and reports whether ctx has not ended meanwhile.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+var _ runner.Remote = (*Runner)(nil)
