@@ -15,12 +15,12 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// accessLog keeps secrets out of Caddy's access log. Caddy takes a copy of a
-// request before any handler sees it, so what is in it can't be changed; its
-// entry can only be suppressed, and one of the same form be written instead.
+// accessLog keeps secrets out of Caddy's access log. Caddy copies the request before any
+// handler runs, so its entry cannot be changed. It can only be suppressed and replaced
+// by an entry of the same form.
 //
-// What a handler added with log_append is missing in that entry: Caddy lets
-// nobody read it.
+// Fields that a handler added with log_append are missing in that entry, because Caddy
+// has no function to read them.
 type accessLog struct {
 	base *zap.Logger // named http.log.access
 }
@@ -31,8 +31,8 @@ func newAccessLog(ctx caddy.Context) accessLog {
 	return accessLog{base: ctx.Logger(caddyhttp.App{}).Named("log.access")}
 }
 
-// serve has a request handled and, if it was and if Caddy's own entry could
-// show a secret, puts another one in its place. It says what handle said.
+// serve calls handle and returns its result. If handle answered the request and Caddy's
+// own entry could contain a secret, serve replaces the entry.
 func (a accessLog) serve(w http.ResponseWriter, r *http.Request, handle func(http.ResponseWriter, *http.Request) bool) (handled bool) {
 	srv, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if srv == nil || !logs(srv.Logs, r) {
@@ -59,7 +59,7 @@ func (a accessLog) serve(w http.ResponseWriter, r *http.Request, handle func(htt
 	return handled
 }
 
-// accessEntry is what is known about one request.
+// accessEntry collects what the log entry of one request needs.
 type accessEntry struct {
 	log      *zap.Logger
 	logs     *caddyhttp.ServerLogConfig
@@ -68,7 +68,7 @@ type accessEntry struct {
 	body     *countedBody
 	started  time.Time
 	recorder caddyhttp.ResponseRecorder
-	ours     bool // false: another handler answers, and Caddy logs it
+	ours     bool // whether to replace Caddy's entry
 }
 
 // write suppresses Caddy's own entry and writes ours, unless the entry was
@@ -129,7 +129,7 @@ func (b *countedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// logs says whether Caddy logs requests for this host.
+// logs reports whether Caddy logs requests for this host.
 func logs(config *caddyhttp.ServerLogConfig, r *http.Request) bool {
 	if config == nil {
 		return false
@@ -146,8 +146,8 @@ func logs(config *caddyhttp.ServerLogConfig, r *http.Request) bool {
 	return !config.SkipUnmappedHosts
 }
 
-// loggerNames are the names of the loggers for a request, "" being that of all
-// access logs: those that log_name gave, else those of the host.
+// loggerNames returns the names of the loggers for a request: those set by log_name,
+// otherwise those of the host. "" is the default access log.
 func loggerNames(config *caddyhttp.ServerLogConfig, r *http.Request) []string {
 	if given, ok := caddyhttp.GetVar(r.Context(), caddyhttp.AccessLoggerNameVarKey).([]any); ok {
 		names := make([]string, 0, len(given))
@@ -166,7 +166,7 @@ func loggerNames(config *caddyhttp.ServerLogConfig, r *http.Request) []string {
 		if labels[i] == "" {
 			continue
 		}
-		labels[i] = "*" // from the left on, as Caddy does it
+		labels[i] = "*" // from the left, as in Caddy
 		if names, ok := config.LoggerNames[strings.Join(labels, ".")]; ok {
 			return names
 		}
@@ -182,8 +182,8 @@ func hostOf(r *http.Request) string {
 	return strings.ToLower(host)
 }
 
-// matchesHost says whether a host is meant by a name in which labels, from the
-// left on, may be *.
+// matchesHost reports whether a host matches a name in which the leftmost labels may
+// be *.
 func matchesHost(host, name string) bool {
 	name = strings.ToLower(name)
 	if host == name {

@@ -24,18 +24,17 @@ func init() {
 	caddy.RegisterModule(new(App))
 }
 
-// App is the engine: it queues triggers and runs builds, for all the
-// build_token handlers of a configuration. There is one in a process, and it
-// is optional: without it, its defaults hold.
+// App holds the queue and runs the builds of all build_token handlers of a
+// configuration. It is optional; without it, the defaults apply.
 //
-// Reloading the configuration changes what is said here without touching
-// queued items or running builds. A changed queue is another queue: the old
-// one is closed, and what waits in it waits until it is configured again.
+// A reload changes these settings without touching queued items or running builds.
+// If `queue` changes, the old queue is closed, and its items wait until it is
+// configured again.
 type App struct {
 	// Where triggers are queued. Default: `bolt`, a file in Caddy's data directory.
 	QueueRaw json.RawMessage `json:"queue,omitempty" caddy:"namespace=build_token.queues inline_key=queue"`
 
-	// What this server is called, and what it can run.
+	// The name and the labels of this server.
 	Node *Node `json:"node,omitempty"`
 
 	// How many builds run at once. Default: 2.
@@ -53,16 +52,16 @@ type App struct {
 	// Default: 24h.
 	OrphanTimeout *caddy.Duration `json:"orphan_timeout,omitempty"`
 
-	// How many finished builds are kept of a job that does not say itself; 0
-	// keeps all. Default: 100.
+	// How many finished builds are kept per job, unless the job or a folder sets it;
+	// 0 keeps all. Default: 100.
 	KeepBuilds *int `json:"keep_builds,omitempty"`
 
-	// How long running builds may go on when the process stops, before they
+	// How long running builds may continue when the process stops, before they
 	// are stopped. It counts from the signal, even while Caddy still waits for
 	// requests of other sites. 0 stops them at once. Default: 30s.
 	ShutdownTimeout *caddy.Duration `json:"shutdown_timeout,omitempty"`
 
-	// How many wrong tokens a client may show before it has to wait.
+	// How many wrong tokens a client may send before it is answered with 429.
 	WrongTokens *WrongTokens `json:"wrong_tokens,omitempty"`
 
 	// Write one line for each decision to the logger `build_token.audit`.
@@ -77,8 +76,8 @@ type App struct {
 	bodies   web.InFlight
 	stopOnce sync.Once
 
-	// slot holds the controller. It is nil until Provision has taken a
-	// reference, and is not set to nil again: requests read it.
+	// slot holds the controller. Provision sets it; it stays set after Cleanup,
+	// because requests still read it.
 	slot     *slot
 	place    string
 	release  sync.Once
@@ -88,51 +87,50 @@ type App struct {
 	mu    sync.Mutex
 	sites []*site
 
-	// waiting is why the queue is not open yet, while openLater tries to open it.
+	// waiting is the error of the last attempt while openLater tries to open the queue.
 	waiting atomic.Pointer[error]
 	opening sync.WaitGroup
 }
 
-// WrongTokens says how many wrong tokens a client (an IPv4 address or an IPv6
-// /64) may show for one job before it is answered with 429.
+// WrongTokens limits how many wrong tokens a client (an IPv4 address or an IPv6
+// /64) may send for one job before it is answered with 429.
 type WrongTokens struct {
-	// No limit at all.
+	// Disables the limit.
 	Off bool `json:"off,omitempty"`
 
-	// How many. Default: 20.
+	// How many wrong tokens are allowed within the window. Default: 20.
 	Max int `json:"max,omitempty"`
 
 	// How long a wrong token counts. Default: 1m.
 	Window caddy.Duration `json:"window,omitempty"`
 }
 
-// Node is this server, as jobs and records of builds see it.
+// Node describes this server to jobs and in the records of builds.
 type Node struct {
-	// Its name: letters, digits and . _ + : @ / -. It is a label too. A new one
-	// counts after a restart. Default: `built-in`, or, of a queue that several servers
-	// share, the name of the machine.
+	// The name: letters, digits and . _ + : @ / -. It is also a label. A changed name
+	// takes effect after a restart. Default: `built-in`, or the name of the machine if
+	// several servers share the queue.
 	Name string `json:"name,omitempty"`
 
-	// What it can run: builds of jobs that ask for one of these labels, besides
-	// those that ask for none.
+	// The labels of this server. It runs the builds of jobs that require one of them,
+	// and of jobs that require none.
 	Labels []string `json:"labels,omitempty"`
 }
 
-// Queue is what a module of the namespace build_token.queues does.
+// Queue is the interface of modules in the namespace build_token.queues.
 type Queue interface {
-	// Place says where the queue is. Configurations whose queues have the same
-	// place share one, so it must not depend on any other setting. It is called
+	// Place returns where the queue is. Configurations with the same place share
+	// one queue, so the place must not depend on any other setting. It is called
 	// while provisioning and must not open anything.
 	Place() (string, error)
-	// Open opens the queue at the place, for at most limit items. node is the name
-	// that the configuration gives this server, if it gives one. log goes on to be
-	// valid over reloads.
+	// Open opens the queue at the place, for at most limit items. node is the configured
+	// name of this server, "" if there is none. log stays valid after reloads.
 	Open(place, node string, limit int, log *zap.Logger) (buildtoken.Options, error)
 }
 
-// renewer is a [Queue] that can be found open, and take new settings such as
-// credentials. Renew returns errAnotherQueue if the open one is not the queue of this
-// configuration.
+// renewer is a [Queue] that can take over an open queue with new settings, such as
+// rotated credentials. Renew returns errAnotherQueue if the open queue is not the one
+// that this configuration describes.
 type renewer interface {
 	Renew(open buildtoken.Queue) error
 }
@@ -180,7 +178,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("build_token: %w", err)
 	}
 	a.place = place
-	// From here on the app may be asked for its counts.
+	// From now on a scrape can read the app's counts.
 	return registerMetrics(ctx.GetMetricsRegistry(), a)
 }
 
@@ -242,7 +240,7 @@ func (a *App) labels() []string {
 	return append([]string{cmp.Or(a.Node.Name, buildtoken.DefaultNode)}, a.Node.Labels...)
 }
 
-// config is what the controller is told.
+// config returns the settings for the controller.
 func (a *App) config() buildtoken.Config {
 	c := buildtoken.Config{Executors: a.Executors, RemoteBuilds: a.RemoteBuilds, QueueLimit: a.QueueLimit, Log: a.log}
 	for _, s := range a.sites {
@@ -281,9 +279,9 @@ func (a *App) config() buildtoken.Config {
 	return c
 }
 
-// Start opens the queue, unless a request did already or an earlier
-// configuration has it open, and puts this configuration into force. If Caddy is
-// starting and the database of the queue does not answer, it goes on without.
+// Start opens the queue and attaches this configuration to it. The queue may be open
+// already, because of a request or an earlier configuration. If Caddy is starting and
+// the queue's database does not answer, Start returns nil and keeps trying in the background.
 func (a *App) Start() error {
 	_, err := a.controller()
 	if err == nil {
@@ -299,9 +297,9 @@ func (a *App) Start() error {
 	return nil
 }
 
-// controller is the controller with this configuration attached. Start calls
-// it, and so does every request, because Caddy may start the HTTP app first;
-// whoever comes first does the work.
+// controller returns the controller with this configuration attached. Start and every
+// request call it, because Caddy may start the HTTP app first; the first call opens
+// the queue.
 func (a *App) controller() (*buildtoken.Controller, error) {
 	if err := a.waiting.Load(); err != nil {
 		return nil, fmt.Errorf("%w: %w", queue.ErrStorage, *err)
@@ -313,7 +311,7 @@ func (a *App) open() (*buildtoken.Controller, func(), error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, s := range a.sites {
-		s.forget() // all handlers are there
+		s.forget() // all handlers are provisioned
 	}
 	config := a.config()
 	limit := config.QueueLimit
@@ -331,7 +329,7 @@ func (a *App) open() (*buildtoken.Controller, func(), error) {
 	return ctl, detach, nil
 }
 
-// opened is the controller if somebody has opened it already, else nil.
+// opened returns the controller, or nil if it is not open.
 func (a *App) opened() *buildtoken.Controller {
 	if a.slot == nil {
 		return nil
@@ -339,10 +337,10 @@ func (a *App) opened() *buildtoken.Controller {
 	return a.slot.controller()
 }
 
-// Stop takes this configuration out of force. Requests of it that are still
-// being served find the controller as the newest configuration has it. When the process
-// exits, the configuration stays in force until all apps have stopped, since Caddy may
-// stop the HTTP app last: triggers are taken until the listeners are closed.
+// Stop detaches this configuration from the controller. Requests that are still being
+// served use the controller with the newest configuration. When the process exits, the
+// configuration stays attached until all apps have stopped, because Caddy may stop the
+// HTTP app last: triggers are accepted until the listeners are closed.
 func (a *App) Stop() error {
 	a.stopped()
 	a.opening.Wait()
@@ -352,8 +350,8 @@ func (a *App) Stop() error {
 	return nil
 }
 
-// Cleanup gives the slot back. Caddy calls it also when Provision failed, and
-// without Stop when a later part of a load failed.
+// Cleanup releases the slot. Caddy also calls it if Provision failed, and without Stop
+// if a later part of a load failed.
 func (a *App) Cleanup() error {
 	if a.stopping != nil {
 		a.stopped()

@@ -129,10 +129,10 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		}
 //	}
 //
-// What can stand in a job or folder once, and stands twice, is an error.
+// A directive that is not marked as repeatable must not be repeated in a block.
 // Parameters of the four kinds below can have a block with a description too.
-// In a site, Caddy rewrites its shorthands like {path} and {method} before they
-// are read here, also in expressions and arguments.
+// In a site, Caddy replaces its shorthands such as {path} and {method} before this
+// function sees them, also in expressions and arguments.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
 	if len(d.RemainingArgs()) > 0 {
@@ -213,7 +213,7 @@ func (p parser) methods(methods *[]string) error {
 			return p.d.Errf("methods: '%s' is neither GET nor POST", m)
 		}
 		if i > 0 && m == args[0] {
-			return p.d.Errf("methods: %s stands twice", m)
+			return p.d.Errf("methods: %s is listed twice", m)
 		}
 	}
 	*methods = args

@@ -22,7 +22,7 @@ func parseOption(d *caddyfile.Dispenser, existing any) (any, error) {
 		return nil, err
 	}
 	if existing != nil {
-		// Caddy itself would let the second one win without a word.
+		// Caddy itself would silently use the second one.
 		return nil, d.Err("the global option build_token is set twice")
 	}
 	return httpcaddyfile.App{Name: "build_token", Value: caddyconfig.JSON(app, nil)}, nil
@@ -90,7 +90,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	})
 }
 
-// node reads what this server is. Its executors are those of the global option.
+// node reads the description of this server. Its executors are those of the global option.
 func (p parser) node(a *App, seen once) error {
 	n := new(Node)
 	if err := p.label(&n.Name, "node"); err != nil {
@@ -127,14 +127,14 @@ func (p parser) labels(to *[]string) error {
 			return p.d.Errf("labels: %v", err)
 		}
 		if slices.Contains(args[:i], label) {
-			return p.d.Errf("labels: %s stands twice", label)
+			return p.d.Errf("labels: %s is listed twice", label)
 		}
 	}
 	*to = args
 	return nil
 }
 
-// queue reads the name of a queue module and has the module read the rest.
+// queue reads the name of a queue module. The module reads the rest.
 func (p parser) queue(a *App) error {
 	if !p.d.NextArg() {
 		return p.d.Err("queue: the kind is missing; it is bolt or postgres")
@@ -190,7 +190,7 @@ func (p parser) wrongTokens() (*WrongTokens, error) {
 		return nil, err
 	}
 	if window == 0 {
-		return nil, p.d.Err("wrong_tokens: the duration is 0; to count none, say off")
+		return nil, p.d.Err("wrong_tokens: the duration is 0; write off to disable the limit")
 	}
 	return &WrongTokens{Max: n, Window: window}, nil
 }

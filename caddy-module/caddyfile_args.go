@@ -17,8 +17,8 @@ import (
 // any number of arguments
 const unlimited = math.MaxInt
 
-// block calls read with the name of each subdirective of the block that opens
-// here, if one does.
+// block calls read with the name of each subdirective of the block that opens here. It
+// does nothing if no block opens.
 func block(d *caddyfile.Dispenser, read func(name string) error) error {
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		if err := read(d.Val()); err != nil {
@@ -28,7 +28,7 @@ func block(d *caddyfile.Dispenser, read func(name string) error) error {
 	return nil
 }
 
-// arguments reads the arguments of a directive. The error shows none of them:
+// arguments reads the arguments of a directive. The error quotes none of them, because
 // one could be a secret.
 func arguments(d *caddyfile.Dispenser, name string, least, most int) ([]string, error) {
 	args := d.RemainingArgs()
@@ -50,8 +50,7 @@ func arguments(d *caddyfile.Dispenser, name string, least, most int) ([]string, 
 	return args, nil
 }
 
-// usage is what errors about the number of arguments show, where the number
-// alone does not help.
+// usage is shown in errors about the number of arguments of these directives.
 var usage = map[string]string{ //nolint:gosec // the words are no secrets
 	"token":         "token [NAME] SECRET; quote what belongs together",
 	"param":         "param NAME KIND [DEFAULT]",
@@ -93,11 +92,10 @@ func unknown(d *caddyfile.Dispenser, name, where string) error {
 	return d.Errf("unrecognized subdirective '%s' of %s%s", name, where, cure(name, where))
 }
 
-// once knows which subdirectives of a block were there.
+// once records the subdirectives of a block.
 type once map[string]bool
 
-// check refuses a subdirective that was there already, if it is one of those
-// that can be there only once.
+// check returns an error if a subdirective is repeated that may be there only once.
 func (o once) check(d *caddyfile.Dispenser, name string, only ...string) error {
 	if !slices.Contains(only, name) {
 		return nil
@@ -138,7 +136,7 @@ func (p parser) duration(name string) (caddy.Duration, error) {
 func (p parser) parseDuration(name, text string) (caddy.Duration, error) {
 	length, err := caddy.ParseDuration(text)
 	if err != nil {
-		return 0, p.d.Errf("%s: '%s' is no duration like 90s, 5m or 1d", name, text)
+		return 0, p.d.Errf("%s: '%s' is not a duration such as 90s, 5m or 1d", name, text)
 	}
 	if length < 0 {
 		return 0, p.d.Errf("%s: %v is negative", name, length)
@@ -157,7 +155,7 @@ func (p parser) number(name string, least int) (int, error) {
 func (p parser) parseNumber(name, text string, least int) (int, error) {
 	n, err := strconv.Atoi(text)
 	if err != nil || n < least {
-		return 0, p.d.Errf("%s: '%s' is no whole number from %d on", name, text, least)
+		return 0, p.d.Errf("%s: '%s' is not a whole number of at least %d", name, text, least)
 	}
 	return n, nil
 }
@@ -172,7 +170,7 @@ func (p parser) instant(to *time.Time, name string) error {
 		return p.d.Errf("%s: '%s' has no time zone; write %[2]sZ for UTC, or an offset such as %[2]s+02:00", name, args[0])
 	}
 	if *to, err = time.Parse(time.RFC3339, args[0]); err != nil || to.IsZero() {
-		return p.d.Errf("%s: '%s' is no time like 2027-01-31T00:00:00Z", name, args[0])
+		return p.d.Errf("%s: '%s' is not a time such as 2027-01-31T00:00:00Z", name, args[0])
 	}
 	return nil
 }

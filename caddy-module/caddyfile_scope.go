@@ -124,7 +124,7 @@ func (p parser) grants(to *[]string) error {
 	}
 	for i, arg := range args {
 		if slices.Contains(args[:i], arg) {
-			return p.d.Errf("grant: %s stands twice", arg)
+			return p.d.Errf("grant: %s is listed twice", arg)
 		}
 	}
 	*to = args

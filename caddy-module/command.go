@@ -28,8 +28,8 @@ Works with the jobs of the build_token module. Commands for a running server
 use the admin API of the Caddy on this machine, or HTTP and a token with --url.
 Only migrate opens the data, which no Caddy may have in use then.`,
 		CobraFunc: func(cmd *cobra.Command) {
-			// Without these two, cobra answers a command that does not exist with the
-			// help, and status 0.
+			// Without these two, cobra prints the help and returns status 0 for a command
+			// that does not exist.
 			cmd.Args = cobra.NoArgs
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 			cmd.AddCommand(triggerCommand(), logCommand(), cancelCommand(), statusCommand(), checkCommand(), tokensCommand(), deliveriesCommand(),
@@ -53,9 +53,9 @@ func digestCommand() *cobra.Command {
 Reads a token from standard input, without the line end, and prints
 sha256: with its digest.
 
-Choose tokens that nobody can guess (openssl rand -hex 32): a digest protects
-no token that stands in a list of passwords. What is given with --plaintext
-can be seen by all users of the machine, and stays in the history of the shell.`,
+Choose tokens that cannot be guessed (openssl rand -hex 32): a digest does not
+protect a token that is in a list of passwords. A token given with --plaintext is
+visible to all users of the machine, and stays in the history of the shell.`,
 		Args: cobra.NoArgs,
 		RunE: caddycmd.WrapCommandFuncForCobra(runDigest),
 	}
@@ -83,9 +83,9 @@ func runDigest(flags caddycmd.Flags) (int, error) {
 func policyTestCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "policy-test <file>...",
-		Short: "Runs case files: rules, requests, and what is to come of each",
+		Short: "Runs case files: rules, requests and the expected outcomes",
 		Long: `
-Each file holds CEL rules and requests with the wanted outcome:
+Each file holds CEL rules, and requests with the expected outcome:
 
 	rule team/app allow 1
 	    params.ENV in ["staging", "production"]
@@ -95,7 +95,7 @@ Each file holds CEL rules and requests with the wanted outcome:
 	> params.ENV=test
 	denied by team/app allow 1
 
-The exit status is 0 if everything came out as wanted.`,
+The exit status is 0 if all outcomes are as expected.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: caddycmd.WrapCommandFuncForCobra(runPolicyTest),
 	}
@@ -122,7 +122,7 @@ func runPolicyTest(flags caddycmd.Flags) (int, error) {
 	return caddy.ExitCodeSuccess, nil
 }
 
-// testPolicy runs one file and says how many requests were in it.
+// testPolicy runs one file and returns the number of requests in it.
 func testPolicy(file string) (checks int, err error) {
 	f, err := os.Open(file) //nolint:gosec // the user names the file
 	if path, ok := errors.AsType[*fs.PathError](err); ok {

@@ -18,14 +18,15 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
-// compiler turns what a handler's configuration says into a Spec, and keeps
-// every error, each with the full name of the job or folder.
+// compiler turns the configuration of a handler into a Spec. It collects all errors,
+// each with the full name of the job or folder.
 type compiler struct {
 	ctx  caddy.Context
 	errs []error
 }
 
-// compile loads the runners and resolves the secrets of a tree. url is the configured root URL, if any. lint looks at the result.
+// compile loads the runners and resolves the secrets of a tree. url is the configured
+// root URL, if any. lint collects the warnings about the result.
 func compile(ctx caddy.Context, root *Folder, access *Access, url string, lint *loadLint) (*definition.Spec, *definition.Site, error) {
 	c := compiler{ctx: ctx}
 	spec := definition.Spec{Root: c.folder("", root), URL: url}

@@ -22,18 +22,18 @@ func init() {
 	caddy.RegisterModule(new(Handler))
 }
 
-// Handler takes triggers for the jobs that it defines, and shows what became
-// of them, under Jenkins-compatible URLs. Requests for any other path go on to
-// the next handler; if no handler takes them, the answer is 404.
+// Handler accepts triggers for the jobs that it defines, and serves their queue items,
+// builds and logs under Jenkins-compatible URLs. Requests for other paths go to the next
+// handler; if no handler takes them, the answer is 404.
 //
-// The access log entries of its requests show no secrets: of the query only
-// `job`, `delay`, `cause`, `item` and `start` are in clear, and headers that
-// carry tokens are redacted.
+// The access log entries of its requests contain no secrets: only the query values of
+// `job`, `delay`, `cause`, `item` and `start` are logged, and headers that carry tokens
+// are redacted.
 type Handler struct {
-	// The absolute URL under which clients reach the handler, as it stands in
-	// Location headers and in what builds are told. Placeholders like `{env.NAME}` are
-	// replaced when the configuration is loaded. Default: the scheme and host of the request (of a
-	// trusted proxy, those that it was asked for) and the path prefix that was stripped.
+	// The absolute URL under which clients reach the handler. It is used in Location headers
+	// and in the environment of builds. Placeholders like `{env.NAME}` are replaced when
+	// the configuration is loaded. Default: the scheme and host of the request (those that
+	// a trusted proxy forwards, if there is one) and the path prefix that was stripped.
 	RootURL string `json:"root_url,omitempty"`
 
 	// The methods that may trigger: GET, POST. Default: both.
@@ -42,9 +42,9 @@ type Handler struct {
 	// The status of a trigger that joined a queued item: 303 or 201. Default: 303.
 	Joined int `json:"joined,omitempty"`
 
-	// Whether `/build_token/ready` answers 200 while this server should receive triggers, and
-	// 503 otherwise: while the queue cannot be reached, and as soon as Caddy begins to stop.
-	// It is meant for load balancers, and needs no token.
+	// Serves `/build_token/ready` for load balancers, without a token: 200 while this server
+	// should receive triggers, otherwise 503, such as when the queue cannot be reached or
+	// Caddy begins to stop.
 	Ready bool `json:"ready,omitempty"`
 
 	// What callers without a token may do.
@@ -55,11 +55,11 @@ type Handler struct {
 	// Folders of jobs.
 	Folders []Folder `json:"folders,omitempty"`
 
-	// Jobs that are in no folder.
+	// Jobs outside of folders.
 	Jobs []Job `json:"jobs,omitempty"`
 
 	// Probable mistakes that were found in the Caddyfile. They are logged when the
-	// configuration is loaded, and change nothing.
+	// configuration is loaded, and have no other effect.
 	Warnings []Warning `json:"warnings,omitempty"`
 
 	site  *web.Site
@@ -77,12 +77,12 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// tree is the handler's tree as a folder, which shares everything with it.
+// tree returns the handler's tree as a folder, without copying it.
 func (h *Handler) tree() *Folder {
 	return &Folder{Scope: h.Scope, Folders: h.Folders, Jobs: h.Jobs}
 }
 
-// Provision compiles the jobs and makes them known to the app.
+// Provision compiles the jobs and registers them with the app.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	for _, m := range h.Methods {
 		if m != http.MethodGet && m != http.MethodPost {
@@ -135,7 +135,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// placeOf says which handler is being provisioned.
+// placeOf names the handler that is being provisioned, for errors.
 func placeOf(ctx caddy.Context) string {
 	if srv, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok && srv != nil {
 		return "server " + srv.Name()
@@ -162,7 +162,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return err
 }
 
-// serve shows people pages and answers programs.
+// serve answers requests for our paths and reports whether this was one.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request) (handled bool) {
 	if h.Ready && r.URL.Path == readyPath {
 		h.app.serveReady(w, r)
@@ -172,7 +172,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) (handled bool) {
 	return hooks.Serve(q) || triggers.Serve(q) || h.pages.Serve(q) || jenkins.Serve(q)
 }
 
-// remoteOf is the client's address as Caddy sees it, trusted proxies considered.
+// remoteOf returns the client's address as Caddy determined it, behind trusted proxies.
+// It is the zero value if there is none.
 func remoteOf(r *http.Request) netip.Addr {
 	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	addr, err := netip.ParseAddr(text)
@@ -182,7 +183,7 @@ func remoteOf(r *http.Request) netip.Addr {
 	return addr.Unmap()
 }
 
-// userOf is whom an authentication handler has let in.
+// userOf returns the user that an authentication handler admitted, "" if there is none.
 func userOf(r *http.Request) string {
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {

@@ -13,11 +13,11 @@ import (
 	"github.com/buildtoken/buildtoken/internal/atomicfile"
 )
 
-// errKey says that a key file can't be used as it is.
+// errKey is returned for a key file that cannot be used as it is.
 var errKey = errors.New("not a usable key file")
 
-// openKey reads a key file, or makes it if there is none. Only one process may
-// do so at a time.
+// openKey reads a key file, or creates it if there is none. Only one process may call it
+// for a path at a time.
 func openKey(path string) (key vault.Key, made bool, err error) {
 	key, err = readKey(path)
 	if !errors.Is(err, os.ErrNotExist) {
@@ -46,7 +46,7 @@ func readKey(path string) (vault.Key, error) {
 	case !info.Mode().IsRegular():
 		return key, fmt.Errorf("%w: %s is not a regular file", errKey, path)
 	case runtime.GOOS != "windows" && info.Mode().Perm()&0o007 != 0:
-		// The group may have access: Kubernetes gives it with fsGroup at each mount.
+		// The group may have access: with fsGroup, Kubernetes grants it at each mount.
 		return key, fmt.Errorf("%w: every user of this machine may access %s (mode %04o); chmod 600 it, or replace it if it may have been read", errKey, path, info.Mode().Perm())
 	}
 	text, err := io.ReadAll(io.LimitReader(f, 128))
@@ -60,7 +60,8 @@ func readKey(path string) (vault.Key, error) {
 	return key, nil
 }
 
-// parseKey reads a key. The errors show nothing of it, and follow a word like holds.
+// parseKey parses a key. Its errors do not quote the key; they continue a sentence such as
+// "the file holds …".
 func parseKey(digits []byte) (key vault.Key, err error) {
 	if len(digits) != hex.EncodedLen(len(key)) {
 		return key, fmt.Errorf("%d characters, want %d hexadecimal digits", len(digits), hex.EncodedLen(len(key)))
@@ -72,7 +73,7 @@ func parseKey(digits []byte) (key vault.Key, err error) {
 	return key, nil
 }
 
-// writeKey writes the whole key or nothing, and returns once it is durable.
+// writeKey writes the key atomically, and returns when it is durable.
 func writeKey(path string, key vault.Key) error {
 	return atomicfile.Write(path, func(w io.Writer) error {
 		_, err := io.WriteString(w, hex.EncodeToString(key[:])+"\n")

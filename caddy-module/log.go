@@ -7,20 +7,20 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// swappableLog is where something logs that outlives configurations: a logger
-// of an old configuration would go on writing to a file that is closed or
-// gone. Its zero value is silent. It may be used concurrently.
+// swappableLog is the log of components that outlive a configuration. Without it they
+// would keep writing to the log file of an old configuration, which may be closed. The
+// zero value discards everything. It is safe for concurrent use.
 type swappableLog struct {
 	current atomic.Pointer[zap.Logger]
 }
 
-// swap has all loggers made by logger write to l from now on.
+// swap makes all loggers returned by logger write to l from now on.
 func (s *swappableLog) swap(l *zap.Logger) { s.current.Store(l) }
 
-// logger makes a logger that writes to whatever the current one is.
+// logger returns a logger that writes to the current log.
 func (s *swappableLog) logger() *zap.Logger { return zap.New(swappableCore{log: s}) }
 
-// swappableCore is the core of such a logger, with the fields it was given.
+// swappableCore is the core of such a logger, with its fields.
 type swappableCore struct {
 	log    *swappableLog
 	fields []zapcore.Field

@@ -32,22 +32,21 @@ func migrateCommand() *cobra.Command {
 		Use:   "migrate [--config <path> [--adapter <name>]] [--from <file>] [--without-logs]",
 		Short: "Moves the queue from a file to the Postgres of a configuration",
 		Long: `
-Copies all that a queue in a file (queue bolt) holds into the database that
-the configuration names (queue postgres): queued items with their numbers,
-builds and their history, cancelled items, the keys of triggers, console logs
-and uploaded files. Nothing is there already, or nothing is done; and all of
-it is moved, or nothing.
+Copies the content of a queue file (queue bolt) into the database that the
+configuration names (queue postgres): queued items with their numbers, builds,
+cancelled items, idempotency keys, console logs and uploaded files. The database
+must not hold a queue yet. Either everything is copied, or nothing.
 
-Stop Caddy before. What is moved is only read, and is as it was afterwards; do not
-start a Caddy with it again, or what is queued is built twice.
+Stop Caddy first. The file is only read and does not change. Do not start Caddy
+with it again, or its queued items are built twice.
 
-Run it as the user that Caddy runs as, with its environment.`,
+Run the command as Caddy's user and with Caddy's environment.`,
 		Args: cobra.NoArgs,
 		RunE: caddycmd.WrapCommandFuncForCobra(runMigrate),
 	}
-	cmd.Flags().StringP("config", "c", "", "The configuration file, which has queue postgres")
+	cmd.Flags().StringP("config", "c", "", "The configuration file with queue postgres")
 	cmd.Flags().StringP("adapter", "a", "", "The config adapter for that file")
-	cmd.Flags().StringP("from", "f", "", "The file of the queue (default: where Caddy keeps it by default)")
+	cmd.Flags().StringP("from", "f", "", "The queue file (default: that in Caddy's data directory)")
 	cmd.Flags().Bool("without-logs", false, "Leave the console logs where they are")
 	return cmd
 }
@@ -70,15 +69,15 @@ func runMigrate(flags caddycmd.Flags) (int, error) {
 	return exitCode(err), err
 }
 
-// target is where a queue is to be moved to.
+// target is where the queue is moved to.
 type target struct {
 	*Postgres
 
 	server string
-	logs   bool // are moved too
+	logs   bool // whether logs are copied too
 }
 
-// targetOf reads from a configuration what it says about the queue.
+// targetOf reads the queue from a configuration.
 func targetOf(config []byte) (target, error) {
 	var c struct {
 		Apps struct {
@@ -99,7 +98,7 @@ func targetOf(config []byte) (target, error) {
 		}
 	}
 	if kind.Queue != "postgres" {
-		return target{}, fmt.Errorf("its queue is %s; write the line `queue postgres …` in the global option build_token, to say where to move to", cmp.Or(kind.Queue, "bolt"))
+		return target{}, fmt.Errorf("its queue is %s; name the database with `queue postgres …` in the global option build_token", cmp.Or(kind.Queue, "bolt"))
 	}
 	if err := to.Provision(caddy.Context{}); err != nil {
 		return target{}, err
@@ -109,7 +108,7 @@ func targetOf(config []byte) (target, error) {
 	return to, err
 }
 
-// migrate moves the queue and says what it did.
+// migrate moves the queue and prints a report.
 func migrate(ctx context.Context, out io.Writer, from string, to target) error {
 	began := time.Now()
 	var moved pgqueue.Imported
@@ -127,7 +126,7 @@ func migrate(ctx context.Context, out io.Writer, from string, to target) error {
 	case errors.Is(err, boltqueue.ErrLocked):
 		return fmt.Errorf("%w; stop the Caddy that runs with it", err)
 	case errors.Is(err, pgqueue.ErrNotEmpty):
-		return fmt.Errorf("move to %s: %w; name another schema, or drop this one if nobody needs it", to.place, err)
+		return fmt.Errorf("move to %s: %w; name another schema, or drop this one if it is not needed", to.place, err)
 	case err != nil:
 		return fmt.Errorf("move %s to %s: %w", from, to.place, err)
 	}
@@ -160,13 +159,13 @@ type wholeLog struct {
 	io.Closer
 }
 
-// checkKey gives the key of the file, if the servers will have it: without it,
-// passwords can't be read, and what is queued is not found to be equal.
+// checkKey returns the key of the file if the servers will use the same one. With
+// another key they could not read queued passwords, nor recognise equal triggers.
 func (t target) checkKey(ctx context.Context, path string) (vault.Key, error) {
 	var none vault.Key
 	want, err := readKey(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return none, fmt.Errorf("the key of the queue is not there: %w. Put it back; if it is lost, start Caddy with the file once, which makes a new one", err)
+		return none, fmt.Errorf("the key of the queue is missing: %w; put it back, or if it is lost, start Caddy once with the file to create a new one", err)
 	}
 	if err != nil {
 		return none, fmt.Errorf("key of the queue: %w", err)
@@ -174,7 +173,7 @@ func (t target) checkKey(ctx context.Context, path string) (vault.Key, error) {
 	has := "another key than the file"
 	got, given := t.key()
 	if !given {
-		// The one that a server has made, if it was started before.
+		// A server that was started before has created one.
 		id, failed := pgqueue.Identify(ctx, pgqueue.Options{CurrentURL: t.url, Schema: t.Schema})
 		if failed != nil {
 			return none, failed
@@ -196,14 +195,14 @@ func (t target) checkKey(ctx context.Context, path string) (vault.Key, error) {
 	if strings.ContainsAny(word, " \t\"") {
 		word = strconv.Quote(word)
 	}
-	return none, fmt.Errorf("%w: queue postgres has %s, so passwords that are queued could not be read, nor equal triggers be joined; "+
-		"write `key %s` in its block, or put what is in that file where your other secrets are, and name that", errOtherKey, has, word)
+	return none, fmt.Errorf("%w: queue postgres has %s, so it could not read queued passwords or join equal triggers; "+
+		"write `key %s` in its block, or move the content of that file to your other secrets and name its new place", errOtherKey, has, word)
 }
 
-// errOtherKey says that the servers would not have the key of the file.
+// errOtherKey is returned if the servers would use another key than the file.
 var errOtherKey = errors.New("the key is not that of the queue")
 
-// report says what was moved, and what is left to do.
+// report prints what was moved, and what remains to be done.
 func (t target) report(out io.Writer, from string, moved pgqueue.Imported, took time.Duration) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	_, err := fmt.Fprintf(w, "from\t%s\nto\t%s\njobs\t%d\nqueued\t%d\nbuilds\t%d\ncancelled\t%d\nkeys of triggers\t%d\nlogs\t%d, %d KiB\nfiles\t%d\ntook\t%v\n",
@@ -215,16 +214,16 @@ func (t target) report(out io.Writer, from string, moved pgqueue.Imported, took 
 	if moved.Running > 0 {
 		fmt.Fprintf(&b, "\nRunning on record: %d. They end as ABORTED when %s starts.\n", moved.Running, t.server)
 	}
-	b.WriteString("\nThe file is as it was. Do not start a Caddy with it again: what is queued would be built twice.\n")
+	b.WriteString("\nThe file has not changed. Do not start Caddy with it again, or its queued items are built twice.\n")
 	if folder := filepath.Join(dataDir(from), "logs"); !t.logs {
 		to := quoted(postgresDir(moved.Identity))
-		fmt.Fprintf(&b, "\nConsole logs were not moved. This server can show them if they are here before it starts:\n\n\tmkdir -p %s\n\tcp -a %s %s\n", to, quoted(folder), to)
+		fmt.Fprintf(&b, "\nConsole logs were not moved. To keep them on this server, copy them before it starts:\n\n\tmkdir -p %s\n\tcp -a %s %s\n", to, quoted(folder), to)
 	}
 	_, err = io.WriteString(out, b.String())
 	return err
 }
 
-// quoted is a path as a shell takes it.
+// quoted returns a path quoted for a shell if necessary.
 func quoted(path string) string {
 	if !strings.ContainsAny(path, " \t\n'\"\\$`!*?[](){}<>|&;~#") {
 		return path

@@ -15,11 +15,11 @@ var (
 	errUnknownPlaceholder = errors.New("is unknown")
 )
 
-// placeholders replaces, once, those placeholders that Caddy knows without a
-// request: {env.*}, {file.*}, {system.*} and {time.now*}. One that resolves to nothing
-// is an error, and so are those of requests ({http.*}, {tls.*}), because
-// no request is there when a build runs. All other braces are text:
-// {param.NAME}, JSON, the programs of awk. What was put in is not looked at again.
+// placeholders replaces the placeholders that Caddy can resolve without a request:
+// {env.*}, {file.*}, {system.*} and {time.now*}. A placeholder that resolves to nothing is
+// an error, and so are those of requests ({http.*}, {tls.*}), because builds run without
+// a request. All other braces are ordinary text: {param.NAME}, JSON, programs for awk.
+// Inserted values are not expanded again.
 type placeholders struct {
 	// replacer is made when it is first needed; a text without braces needs none.
 	replacer *caddy.Replacer
@@ -68,7 +68,7 @@ func (p placeholders) value(name string) (string, error) {
 	return value, nil
 }
 
-// ofCaddy says whether a text in braces is meant to be a placeholder of Caddy.
+// ofCaddy reports whether a text in braces is meant as a placeholder of Caddy.
 func ofCaddy(name string) bool {
 	namespace, _, found := strings.Cut(name, ".")
 	if !found {

@@ -21,49 +21,50 @@ func init() {
 	caddy.RegisterModule(new(Postgres))
 }
 
-// openTime bounds how long a configuration may wait for the database when it
-// starts. Caddy takes no signal meanwhile.
+// openTime is how long a configuration waits for the database when it starts. Caddy
+// handles no signal in the meantime.
 const openTime = 10 * time.Second
 
-// minTakeover is what a heartbeat and a commit should have time for.
+// minTakeover is the shortest takeover time that leaves room for a heartbeat and a commit.
 const minTakeover = 3 * time.Second
 
 // Postgres keeps the queue in a PostgreSQL database, 13 or newer. Any number of
-// servers may have it open at once; each has a name of its own, which is that of its
-// node, or of its machine.
+// servers may share it. Each needs a different name: the name of its node, by default
+// that of its machine.
 //
-// Console logs and uploaded files are in the database, too. Workspaces, and the logs
-// of builds that run, are files of the server that builds, in a folder of their
-// own in `build_token/postgres` in Caddy's data directory.
+// Console logs and uploaded files are in the database too. Workspaces and the logs of
+// running builds are files of the server that runs the build, in a separate folder
+// below `build_token/postgres` in Caddy's data directory.
 type Postgres struct {
 	// The connection string, as a URL (`postgres://user:password@host/database`) or
-	// as keywords and values. It holds a password, so let it be a placeholder,
-	// such as `{env.DATABASE_URL}` or `{file./run/secrets/database}`, which is resolved
-	// for each new connection. It is never logged. `pool_max_conns` sets how many connections there are; the default is 8.
+	// as keywords and values. It holds a password, so use a placeholder such as
+	// `{env.DATABASE_URL}` or `{file./run/secrets/database}`, which is resolved for each
+	// new connection. It is never logged. `pool_max_conns` in it limits the number of
+	// connections; the default is 8.
 	URL string `json:"url,omitempty"`
 
-	// The schema of the tables. It is made if it doesn't exist. Default: `buildtoken`.
+	// The schema of the tables. It is created if it does not exist. Default: `buildtoken`.
 	Schema string `json:"schema,omitempty"`
 
 	// The key that protects queued password parameters, 64 hexadecimal digits;
-	// placeholders are replaced. All servers of a queue need the same; one with another
-	// key does not start. Default: a file `key` in the folder of the workspaces, made if
-	// need be, which is enough for one server.
+	// placeholders are replaced. All servers of a queue need the same key; a server with
+	// a different one does not start. Default: a file `key` in the folder of the
+	// workspaces, created if missing, which is enough for one server.
 	Key string `json:"key,omitempty"`
 
-	// How long after the database has last heard of this server others give it up, and
-	// end its builds on record. A third of it after it has last reached the database, this
-	// server starts no more builds; after two thirds it stops them, so that no two of
-	// a job run at once. At least 3s. Default: 30s.
+	// How long after this server's last heartbeat the other servers consider it lost and
+	// record the end of its builds. When a third of this time has passed without reaching
+	// the database, this server starts no more builds; after two thirds it stops them, so
+	// that two builds of a job never run at once. At least 3s. Default: 30s.
 	TakeoverAfter caddy.Duration `json:"takeover_after,omitempty"`
 
-	// Whether Caddy does not start while the database cannot be reached. By default it
+	// Makes the start of Caddy fail if the database cannot be reached. By default Caddy
 	// starts, answers triggers with 503, and opens the queue when the database answers. A
-	// reload that needs the database is always refused without it.
+	// reload that needs an unreachable database always fails.
 	FailStart bool `json:"fail_start,omitempty"`
 
-	// What Provision has found. Secrets are behind functions: nothing that prints the
-	// module shows them.
+	// Set by Provision. Secrets are kept in functions, so printing the module does not
+	// show them.
 	place string
 	url   func() (string, error)
 	key   func() (vault.Key, bool)
@@ -123,9 +124,8 @@ func (p *Postgres) Place() (string, error) { return p.place, nil }
 // MayWait implements [waiter].
 func (p *Postgres) MayWait() bool { return !p.FailStart }
 
-// Renew implements [renewer]. It makes a queue that an earlier configuration has opened
-// connect as this one says, after it has tried that: a new password that is wrong
-// refuses the reload.
+// Renew implements [renewer]. It switches an open queue to the connection settings of
+// this configuration, after it has tried them: a reload with a wrong password fails.
 func (p *Postgres) Renew(open buildtoken.Queue) error {
 	db, ok := open.(*pgqueue.DB)
 	if !ok {
@@ -161,13 +161,13 @@ func (p *Postgres) Open(place, node string, limit int, log *zap.Logger) (buildto
 		return buildtoken.Options{}, fmt.Errorf("open queue %s: %w", place, err)
 	}
 	dir := postgresDir(db.Identity())
-	// Builds that run as other users come through to their workspaces.
-	if err := os.MkdirAll(dir, 0o711); err != nil { //nolint:gosec // what is in it is not for others, and so not readable
+	// Builds that run as other users must reach their workspaces.
+	if err := os.MkdirAll(dir, 0o711); err != nil { //nolint:gosec // others may pass through, but not list it
 		return buildtoken.Options{}, errors.Join(fmt.Errorf("make the folder of the queue: %w", err), db.Close())
 	}
 	key, given := p.key()
 	if !given {
-		// Only whoever holds the lock of the name may make its key.
+		// The lock of the name is held, so no other process creates the key.
 		key, err = p.ownKey(filepath.Join(dir, "key"), log)
 		if err != nil {
 			return buildtoken.Options{}, errors.Join(err, db.Close())
@@ -176,14 +176,14 @@ func (p *Postgres) Open(place, node string, limit int, log *zap.Logger) (buildto
 	return buildtoken.Options{Queue: db, Dir: dir, SealKey: key, Node: node, Log: log}, nil
 }
 
-// postgresDir is where a server keeps what belongs to a queue in a database. It is named
-// for the identity of the queue, so it stays the same when its database moves.
+// postgresDir returns this server's directory for a queue in a database. Its name is the
+// identity of the queue, so it stays the same when the database moves.
 func postgresDir(identity string) string {
 	return filepath.Join(filepath.Dir(defaultPath()), "postgres", identity)
 }
 
-// serverName is what the queue knows a server as: the name of its node, if it has
-// one, or of the machine.
+// serverName returns the name under which the queue records this server: the name of
+// the node, or of the machine if node is "".
 func serverName(node string) (string, error) {
 	if node != "" {
 		return node, nil

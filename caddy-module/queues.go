@@ -19,22 +19,20 @@ func init() {
 	caddy.RegisterModule(new(Bolt))
 }
 
-// lockTimeout is how long to wait for another process to let go of the file.
-// It must not be long: Caddy takes no signal while a configuration starts.
+// lockTimeout is how long to wait until another process releases the file. It is short,
+// because Caddy handles no signal while a configuration starts.
 const lockTimeout = 2 * time.Second
 
-// Bolt keeps the queue in a file of one server. Beside the file there is its
-// key, of the same name with `.key`, which protects queued password
-// parameters; keep both when moving the queue.
+// Bolt keeps the queue of one server in a file. The key beside it, with the same name and
+// `.key` appended, protects queued password parameters; move both together.
 type Bolt struct {
-	// The file. Its folder is made if need be. Placeholders such as
+	// The path of the file. Its directory is created if missing. Placeholders such as
 	// `{env.STATE_DIRECTORY}` are replaced.
 	// Default: `build_token/queue.db` in Caddy's data directory.
 	//
-	// Logs, workspaces and uploads are kept in folders of these names: for the
-	// default in its folder; for another file in a folder of its own beside it, which is
-	// named like the file without `.db`, or, if it is not named so, with `.d`
-	// added.
+	// Logs, workspaces and uploads of the default file are in its directory. Those of
+	// another file are in a directory beside it: the name of the file without `.db`, or
+	// with `.d` appended if it does not end in `.db`.
 	Path string `json:"path,omitempty"`
 }
 
@@ -46,8 +44,8 @@ func (*Bolt) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Place implements [Queue]: it is the absolute path, without symbolic links
-// in its folders.
+// Place implements [Queue]. It returns the absolute path with symbolic links in its
+// directories resolved.
 func (b *Bolt) Place() (string, error) {
 	path := b.Path
 	if path == "" {
@@ -64,8 +62,8 @@ func defaultPath() string {
 	return filepath.Join(caddy.AppDataDir(), "build_token", "queue.db")
 }
 
-// realPath makes a path absolute and follows the symbolic links in as much of
-// its folder as exists.
+// realPath returns the absolute path, with the symbolic links resolved in as many of its
+// directories as exist.
 func realPath(path string) (string, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -84,7 +82,7 @@ func realPath(path string) (string, error) {
 	}
 }
 
-// dataDir is where what belongs to a queue file is kept.
+// dataDir returns the directory of the logs, workspaces and uploads of a queue file.
 func dataDir(place string) string {
 	if byDefault, err := realPath(defaultPath()); err == nil && byDefault == place {
 		return filepath.Dir(place)
@@ -99,8 +97,8 @@ func dataDir(place string) string {
 func (*Bolt) Open(place, node string, limit int, log *zap.Logger) (buildtoken.Options, error) {
 	dir := dataDir(place)
 	for _, folder := range []string{filepath.Dir(place), dir} {
-		// Builds that run as other users come through to their workspaces.
-		if err := os.MkdirAll(folder, 0o711); err != nil { //nolint:gosec // what is in it is not for others, and so not readable
+		// Builds that run as other users must reach their workspaces.
+		if err := os.MkdirAll(folder, 0o711); err != nil { //nolint:gosec // others may pass through, but not list it
 			return buildtoken.Options{}, fmt.Errorf("make the folder of the queue: %w", err)
 		}
 	}
@@ -113,7 +111,7 @@ func (*Bolt) Open(place, node string, limit int, log *zap.Logger) (buildtoken.Op
 	if err != nil {
 		return buildtoken.Options{}, fmt.Errorf("open queue: %w", err)
 	}
-	// Only whoever holds the lock of the file may make its key.
+	// The lock of the file is held, so no other process creates the key.
 	key, made, err := openKey(place + ".key")
 	if err != nil {
 		return buildtoken.Options{}, errors.Join(fmt.Errorf("key of the queue: %w", err), db.Close())

@@ -48,7 +48,7 @@ func (a *App) logReady(ctx context.Context) {
 	a.log.Info("ready for triggers", fields...)
 }
 
-// addresses returns where the handlers answer.
+// addresses returns the URLs of all handlers.
 func (a *App) addresses() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -166,12 +166,12 @@ func (a *App) ready(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyTime)
 	defer cancel()
-	_, err := ctl.Lanes(ctx, "ready") // of any job: it asks the queue
+	_, err := ctl.Lanes(ctx, "ready") // any name will do; only the error counts
 	return err
 }
 
 // serveReady answers 200 if this server should receive triggers, else 503. The reason is
-// logged, since anybody may ask.
+// logged only, because the address is public.
 func (a *App) serveReady(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")

@@ -11,8 +11,8 @@ import (
 
 const redacted = "REDACTED"
 
-// withoutSecrets makes of a request what a log may show, and says whether that
-// is any different.
+// withoutSecrets returns a copy of the request that a log may contain, and reports
+// whether anything was redacted. If nothing was, shown is r itself.
 func withoutSecrets(r *http.Request) (shown *http.Request, secret bool) {
 	uri := r.RequestURI
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
@@ -72,10 +72,9 @@ func mayHoldURI(value string) bool {
 		strings.Contains(value, "buildByToken") || strings.Contains(strings.ToLower(value), "token=")
 }
 
-// isSecretHeader says whether a header can carry a secret: those that we read
-// one from, and any other that sounds like it, since a client may have taken
-// the wrong one. The name is in canonical form, in which only the first letter of a
-// word is large.
+// isSecretHeader reports whether a header can carry a secret: those that we read one
+// from, and others with a similar name, since a client may use the wrong one. The name is
+// in canonical form, in which only the first letter of each word is upper case.
 func isSecretHeader(name string) bool {
 	for _, word := range [...]string{"oken", "ecret", "assword", "uthorization", "ookie", "X-Auth", "Api-Key", "pikey"} {
 		if strings.Contains(name, word) {
@@ -85,7 +84,7 @@ func isSecretHeader(name string) bool {
 	return false
 }
 
-// redactURI replaces what of a URI may not be shown.
+// redactURI replaces the parts of a URI that a log must not contain.
 func redactURI(uri string, isClear func(key string) bool) string {
 	path, query, found := strings.Cut(uri, "?")
 	path = redactPath(path)
@@ -95,9 +94,9 @@ func redactURI(uri string, isClear func(key string) bool) string {
 	return path + "?" + redactQuery(query, isClear)
 }
 
-// redactPath replaces what of a path can be a misplaced token: below
-// buildByToken whatever is no endpoint, elsewhere a query that came without its
-// question mark, and in a whole URL the account in front of the host.
+// redactPath replaces the parts of a path that can be a misplaced token: below
+// buildByToken everything that is not an endpoint, elsewhere a query without its question
+// mark, and in an absolute URL the account in front of the host.
 func redactPath(path string) string {
 	segments := strings.Split(path, "/")
 	for i, segment := range segments {
@@ -124,8 +123,8 @@ func redactPath(path string) string {
 	return strings.Join(segments, "/")
 }
 
-// isEndpoint says whether this is all that stands behind buildByToken in the
-// path of some endpoint, or of what pages need.
+// isEndpoint reports whether these segments, behind buildByToken, are the rest of an
+// endpoint's path, or of an address that pages use.
 func isEndpoint(rest []string) bool {
 	if len(rest) == 0 {
 		return true
@@ -139,8 +138,8 @@ func isEndpoint(rest []string) bool {
 	return false
 }
 
-// isClear says which query values of a path may be shown. Every other one can
-// be a secret: parameters are told by their names only.
+// isClear returns a function that reports which query values of a path may be logged.
+// All other values can be secret, because parameters are known only by their names.
 func isClear(path string) func(key string) bool {
 	tokenOnly := strings.Contains(path, "/buildByToken")
 	return func(key string) bool {
@@ -154,8 +153,8 @@ func isClear(path string) func(key string) bool {
 	}
 }
 
-// redactQuery replaces the values that may not be shown. What can't be read as
-// a name and a value is replaced as a whole.
+// redactQuery replaces the values that a log must not contain. A part that is not a name
+// and a value is replaced as a whole.
 func redactQuery(query string, isClear func(key string) bool) string {
 	pairs := strings.Split(query, "&")
 	for i, pair := range pairs {
@@ -164,8 +163,8 @@ func redactQuery(query string, isClear func(key string) bool) string {
 		switch {
 		case pair == "", err == nil && !strings.ContainsAny(pair, ";?#") && isClear(key):
 		case !found || err != nil || strings.ContainsAny(pair, ";?#"):
-			// A token without its name, several pairs in an old style, or another
-			// query that was hung on to this one.
+			// A token without a name, pairs in an old style, or another query that was
+			// appended to this one.
 			pairs[i] = redacted
 		case value != "":
 			pairs[i] = name + "=" + redacted
@@ -174,8 +173,8 @@ func redactQuery(query string, isClear func(key string) bool) string {
 	return strings.Join(pairs, "&")
 }
 
-// responseWithoutSecrets makes of the headers of an answer what a log may show, and
-// reports whether that is any different: Link has the address of a share link.
+// responseWithoutSecrets returns the headers of an answer as a log may contain them, and
+// reports whether anything was redacted: Link can hold the address of a share link.
 func responseWithoutSecrets(h http.Header) (shown http.Header, secret bool) {
 	links := h["Link"]
 	for i, link := range links {

@@ -13,8 +13,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// rootURL says under which URL clients see a handler. The zero value finds it
-// out from each request.
+// rootURL determines the URL under which clients reach a handler. The zero value derives
+// it from each request.
 type rootURL struct {
 	configured string // ends with a slash
 }
@@ -37,7 +37,7 @@ func parseRootURL(text string) (rootURL, error) {
 	return rootURL{configured: strings.TrimRight(u.String(), "/") + "/"}, nil
 }
 
-// of is the root URL of a request. It ends with a slash.
+// of returns the root URL for a request. It ends with a slash.
 func (u rootURL) of(r *http.Request) string {
 	if u.configured != "" {
 		return u.configured
@@ -55,21 +55,21 @@ func (u rootURL) of(r *http.Request) string {
 		}
 	}
 	if !isHost(host) {
-		// What a client can send as Host is more than what can stand in a URL.
+		// A client can send a Host header that is not allowed in a URL.
 		host = localHost(r)
 	}
 	return scheme + "://" + host + prefix(r) + "/"
 }
 
-// first is the first of several values: the one that the proxy nearest to the
-// client has written.
+// first returns the first of several values: the one written by the proxy nearest to the
+// client.
 func first(values string) string {
 	value, _, _ := strings.Cut(values, ",")
 	return strings.TrimSpace(value)
 }
 
-// isHost says whether a text is a name or an address, with or without a port,
-// that can stand in a URL as it is.
+// isHost reports whether a text is a host name or an address, with or without a port,
+// that can be used in a URL without escaping.
 func isHost(text string) bool {
 	host, port := text, ""
 	if at := strings.LastIndexByte(text, ':'); at >= 0 && !strings.HasSuffix(text, "]") {
@@ -87,7 +87,7 @@ func isHost(text string) bool {
 	})
 }
 
-// localHost is the address at which the request came in.
+// localHost returns the address on which the request arrived.
 func localHost(r *http.Request) string {
 	if addr, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && isHost(addr.String()) {
 		return addr.String()

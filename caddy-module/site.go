@@ -12,27 +12,27 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
-// site is what a handler tells the app about itself.
+// site is what a handler registers with the app.
 type site struct {
 	definition *definition.Site
-	// root is the tree as the configuration has it, until texts are made of it.
+	// root is the configured tree, until texts replaces it.
 	root *Folder
-	// texts are the jobs of root, once they were asked for.
+	// texts are the jobs of root, set by jobTexts.
 	texts []jobText
-	// spec is what the definition was compiled from, without secrets.
+	// spec is the source of definition, without secrets.
 	spec *definition.Spec
-	// warnings are what was found when it was loaded.
+	// warnings were found when the site was loaded.
 	warnings []Warning
 	// operator serves its jobs to the admin API.
 	operator *web.Site
 	// addresses are the URLs under which it answers.
 	addresses []string
-	// place says which handler this is, for errors.
+	// place names the handler in errors.
 	place string
 }
 
-// jobTexts are the jobs as the configuration has them. It must be called before
-// modules are loaded, which takes their text out of the tree.
+// jobTexts returns the jobs as configured. It must be called before guest modules are
+// loaded, because loading removes their text from the tree.
 func (s *site) jobTexts() ([]jobText, error) {
 	if s.texts == nil && s.root != nil {
 		var all []jobText
@@ -47,11 +47,11 @@ func (s *site) jobTexts() ([]jobText, error) {
 // forget drops the texts, which are long and hold secrets.
 func (s *site) forget() { s.root, s.texts, s.spec = nil, nil, nil }
 
-// jobText is a job as the configuration has it, with what it inherits. Two jobs
-// are equal if both are.
+// jobText is a job as configured, with the scopes that it inherits. Two jobs are equal if
+// their texts and scopes are.
 type jobText struct {
 	full string
-	// scopes are those of the folders, from the top; all jobs of a folder share them.
+	// scopes are those of the folders above, outermost first. All jobs of a folder share them.
 	scopes [][]byte
 	text   []byte
 }
@@ -83,8 +83,8 @@ func (t jobText) equal(other jobText) bool {
 	return sameJSON(t.text, other.text) && slices.EqualFunc(t.scopes, other.scopes, sameJSON)
 }
 
-// sameJSON says whether two texts mean the same, also where they hold JSON as
-// somebody wrote it: in another order, with other spaces.
+// sameJSON reports whether two JSON texts are equal apart from white space and the order
+// of keys.
 func sameJSON(a, b []byte) bool {
 	if bytes.Equal(a, b) {
 		return true
@@ -93,9 +93,9 @@ func sameJSON(a, b []byte) bool {
 	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(x, y)
 }
 
-// add makes the jobs of a handler known to the app. A job that another handler
-// defines too must be defined equally there: its builds have to run the same,
-// whichever way a trigger came.
+// add registers a handler with the app. A job that several handlers define must be
+// defined equally in all of them, so that its builds do not depend on which of them
+// took the trigger.
 func (a *App) add(s *site) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -105,7 +105,7 @@ func (a *App) add(s *site) error {
 			return err
 		}
 		if full != "" {
-			return fmt.Errorf("job %q is defined differently in %s and in %s; two sites may share a job only if all that is said about it is equal, also by its folders",
+			return fmt.Errorf("job %q is defined differently in %s and in %s; two sites may share a job only if its definition is equal in both, including that of its folders",
 				full, other.place, s.place)
 		}
 	}
@@ -113,7 +113,7 @@ func (a *App) add(s *site) error {
 	return nil
 }
 
-// different names the first job that is defined in both and not equally.
+// different returns the name of the first job that both sites define differently, or "".
 func different(one, other *site) (string, error) {
 	ones, err := one.jobTexts()
 	if err != nil {

@@ -14,12 +14,12 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// slots has the controllers of this process by the place of their data.
+// slots holds the controllers of this process by the place of their queue.
 var slots = caddy.NewUsagePool()
 
-// slot holds the controller of one place for as long as some configuration
-// refers to it. Taking one touches nothing, so that `caddy validate` works
-// beside a running server; it is opened by the first that needs it.
+// slot holds the controller of one place as long as a configuration refers to it.
+// Taking a reference opens nothing, so that `caddy validate` works beside a running
+// server; the first call of open does.
 type slot struct {
 	place string
 	log   swappableLog
@@ -27,14 +27,14 @@ type slot struct {
 	// mu guards the following.
 	mu  sync.Mutex
 	ctl *buildtoken.Controller
-	// queue is that of the controller.
+	// queue is the queue of ctl.
 	queue buildtoken.Queue
-	// of is the slot that has opened the controller, if this one has found it open
-	// under another name of the same place.
+	// of is the slot that opened ctl, if the same queue was open already under another
+	// place, such as another address of the same database.
 	of *slot
 }
 
-// takeSlot takes a reference. [dropSlot] gives it back.
+// takeSlot takes a reference, which [dropSlot] releases.
 func takeSlot(place string) (*slot, error) {
 	v, _, err := slots.LoadOrNew(place, func() (caddy.Destructor, error) {
 		return &slot{place: place}, nil
@@ -49,7 +49,7 @@ func takeSlot(place string) (*slot, error) {
 	return s, nil
 }
 
-// dropSlot gives a reference back; the last one closes the controller.
+// dropSlot releases a reference. The last one closes the controller.
 func dropSlot(place string) error {
 	if _, err := slots.Delete(place); err != nil {
 		return fmt.Errorf("build_token: close %s: %w", place, err)
@@ -57,9 +57,9 @@ func dropSlot(place string) error {
 	return nil
 }
 
-// open opens the controller, or returns the one that is open already. Either
-// way, what concerns no request is logged to log from now on. node is the name of
-// this server, or "", for as long as the controller is open.
+// open opens the controller, or returns the one that is open already. In both cases
+// messages that belong to no request go to log from now on. node is the configured name
+// of this server, or ""; it counts until the controller is closed.
 func (s *slot) open(q Queue, node string, limit int, log *zap.Logger) (*buildtoken.Controller, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -129,22 +129,22 @@ func (s *slot) find(q Queue, log *zap.Logger) (*buildtoken.Controller, error) {
 	return nil, nil //nolint:nilnil // there is none
 }
 
-// controller is the open controller, nil if there is none.
+// controller returns the open controller, or nil.
 func (s *slot) controller() *buildtoken.Controller {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ctl
 }
 
-// openQueue is the queue of the open controller, nil if there is none.
+// openQueue returns the queue of the open controller, or nil.
 func (s *slot) openQueue() buildtoken.Queue {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.queue
 }
 
-// Destruct closes the controller. It waits for running builds as long as the
-// shutdown timeout of the last configuration says.
+// Destruct closes the controller. It waits for running builds up to the shutdown
+// timeout of the last configuration.
 func (s *slot) Destruct() error {
 	s.mu.Lock()
 	ctl, of := s.ctl, s.of
@@ -162,21 +162,21 @@ func (s *slot) Destruct() error {
 	return nil
 }
 
-// attachment is what one configuration has of a controller: it is made once,
-// by whoever comes first, and ended once. After the end it is not made any more.
+// attachment attaches one configuration to a controller. The first call of get attaches
+// it, and end detaches it for good.
 type attachment struct {
 	// mu guards the following.
 	mu     sync.Mutex
-	done   bool // made, or failed to be made
+	done   bool // attached, or failed for good
 	ended  bool
 	ctl    *buildtoken.Controller
 	err    error
 	detach func()
 }
 
-// get makes the attachment if need be. The error of the first try is that of
-// all later ones: the configuration it belongs to is about to be thrown away. Only
-// after a database that did not answer it is tried again.
+// get attaches on the first call. Later calls return the same result, errors included,
+// because Caddy discards a configuration that failed. Only after
+// [pgqueue.ErrUnreachable] the next call tries again.
 func (t *attachment) get(attach func() (*buildtoken.Controller, func(), error)) (*buildtoken.Controller, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -195,7 +195,7 @@ func (t *attachment) get(attach func() (*buildtoken.Controller, func(), error)) 
 	return t.ctl, t.err
 }
 
-// retry makes the next get try again, if the last one failed.
+// retry makes the next call of get try again, if the last one failed.
 func (t *attachment) retry() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -204,7 +204,7 @@ func (t *attachment) retry() {
 	}
 }
 
-// end ends the attachment, if it was made. It may be called again.
+// end detaches, if get attached. It may be called more than once.
 func (t *attachment) end() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

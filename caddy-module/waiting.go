@@ -10,26 +10,27 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
 )
 
-// openEvery is how often a queue is tried whose database did not answer at the start.
+// openEvery is the interval between attempts to open a queue whose database did not
+// answer at the start.
 const openEvery = time.Second
 
-// waiter is a [Queue] that knows whether Caddy may start without it.
+// waiter is a [Queue] that decides whether Caddy may start before it is open.
 type waiter interface {
 	MayWait() bool
 }
 
-// mayWait reports whether Caddy starts although the queue could not be opened. A
-// reload does not: the configuration that runs is better than one without a queue.
+// mayWait reports whether Caddy starts although opening the queue failed with err. A
+// reload never does: the running configuration is better than one without a queue.
 func (a *App) mayWait(err error) bool {
 	w, ok := a.queue.(waiter)
 	starting := caddy.ActiveContext().Context == nil
 	return starting && ok && w.MayWait() && errors.Is(err, pgqueue.ErrUnreachable)
 }
 
-// openLater opens the queue once its database answers. It ends then, or when the
-// configuration is stopped.
+// openLater opens the queue as soon as its database answers. It returns when the queue
+// is open or the configuration is stopped.
 func (a *App) openLater() {
-	said := ""
+	logged := ""
 	for {
 		select {
 		case <-a.stopping:
@@ -40,13 +41,12 @@ func (a *App) openLater() {
 		if err == nil {
 			a.waiting.Store(nil)
 			a.logReady(a.ctx)
-			a.logReady(a.ctx)
 			return
 		}
 		a.attached.retry()
-		if text := err.Error(); text != said {
+		if text := err.Error(); text != logged {
 			a.log.Error("cannot open the queue; trying again", zap.Error(err))
-			said = text
+			logged = text
 		}
 	}
 }
