@@ -1,6 +1,7 @@
 package buildtoken_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -228,6 +229,34 @@ func TestLogThatCannotBeWritten(t *testing.T) {
 			t.Error("Log = nil error, there is no log")
 		}
 		s.wantEndLogged("app", 1, queue.NotBuilt)
+	})
+}
+
+// TestOldLogUnderANewNumber has the log of a build that is not on record, as after an older
+// queue was put back. The build that gets its number has a log of its own.
+func TestOldLogUnderANewNumber(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSite(t, buildtoken.Config{}, definition.Job{Name: "app", Tokens: opens(), Runner: succeeds(), Settings: job.Settings{KeepBuilds: new(1)}})
+		folder := filepath.Join(s.dir, "logs", job.PathElement("app"))
+		old := filepath.Join(folder, "1.log")
+		if err := errors.Join(os.MkdirAll(folder, 0o700), os.WriteFile(old, []byte("of another time\nFinished: FAILURE\n"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		s.trigger("app")
+		synctest.Wait()
+		s.wantResult("app", 1, queue.Success, "")
+		if text, err := os.ReadFile(old); err != nil || bytes.Contains(text, []byte("another time")) || !bytes.Contains(text, []byte("Finished: SUCCESS")) {
+			t.Errorf("log of build 1: %q, %v; want only its own", text, err)
+		}
+		if text, err := os.ReadFile(old + ".old"); err != nil || !bytes.Contains(text, []byte("another time")) {
+			t.Errorf("the old log: %q, %v; want it put aside", text, err)
+		}
+		s.trigger("app")
+		synctest.Wait()
+		s.wantResult("app", 2, queue.Success, "")
+		if left, err := os.ReadDir(folder); err != nil || len(left) != 1 || left[0].Name() != "2.log" {
+			t.Errorf("logs after build 1 was dropped: %v, %v; want 2.log alone", left, err)
+		}
 	})
 }
 

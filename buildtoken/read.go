@@ -213,6 +213,10 @@ func (c *Controller) Log(ctx context.Context, full string, number int64) (*conso
 	return r, nil
 }
 
+// HoldFiles keeps the logs and uploads that exist until release is called, for a backup: a
+// copy of the queue that is made meanwhile refers only to files that are there.
+func (c *Controller) HoldFiles() (release func()) { return c.host.Hold() }
+
 // PollLog returns the log of the job's last poll, [queue.ErrNotFound] if there
 // was none.
 func (c *Controller) PollLog(full string) ([]byte, error) {

@@ -21,19 +21,19 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "build-token",
-		Usage: "trigger|log|cancel|status|check|tokens|deliveries|digest|policy-test|migrate",
+		Usage: "trigger|log|cancel|status|check|tokens|deliveries|backup|restore|digest|policy-test|migrate",
 		Short: "Triggers and follows builds, shows the queue, checks a Caddyfile",
 		Long: `
 Works with the jobs of the build_token module. Commands for a running server
 use the admin API of the Caddy on this machine, or HTTP and a token with --url.
-Only migrate opens the data, which no Caddy may have in use then.`,
+Only restore and migrate open the data, which no Caddy may have in use then.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			// Without these two, cobra prints the help and returns status 0 for a command
 			// that does not exist.
 			cmd.Args = cobra.NoArgs
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 			cmd.AddCommand(triggerCommand(), logCommand(), cancelCommand(), statusCommand(), checkCommand(), tokensCommand(), deliveriesCommand(),
-				digestCommand(), policyTestCommand(), migrateCommand())
+				backupCommand(), restoreCommand(), digestCommand(), policyTestCommand(), migrateCommand())
 		},
 	})
 }

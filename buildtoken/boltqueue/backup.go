@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 
 	bolt "go.etcd.io/bbolt"
+	"go.uber.org/zap"
 
-	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/internal/atomicfile"
 )
 
@@ -60,12 +60,20 @@ func (w *untilDone) Write(p []byte) (int, error) {
 }
 
 // Verify returns an error unless a file is a complete queue of this program: every page and
-// every record of it can be read. The file is only read.
+// every record of it can be read, and they agree. The file is only read.
 func Verify(path string) error {
-	return Export(path, 0, func(r queue.Records) error {
+	err := inspect(path, 0, func(tx *bolt.Tx) error {
+		if err := guard(path, func() error { return newMemory().read(tx, zap.NewNop()) }); err != nil {
+			return err
+		}
+		r := recordsOf(tx, path)
 		return errors.Join(readAll(r.Lanes), readAll(r.Items), readAll(r.Builds), readAll(r.Cancelled), readAll(r.Receipts),
 			readAll(r.Summaries), readAll(r.Notifications))
 	})
+	if errors.Is(err, errRecord) {
+		err = fmt.Errorf("%w: %s %s: %w", ErrForeign, path, torn, err)
+	}
+	return err
 }
 
 func readAll[T any](records iter.Seq2[T, error]) error {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -136,5 +137,63 @@ func TestBackupGivenUp(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "copy")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("it left a file: %v", err)
+	}
+}
+
+// TestTornCopy copies files piecewise while they are written, as cp does. Each copy is a
+// whole queue, or is refused as what it may be.
+func TestTornCopy(t *testing.T) {
+	refused := 0
+	for seed := range 8 {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "queue.db")
+		q := open(t, boltqueue.Options{Path: path})
+		work := func(n int) {
+			for i := range n {
+				schedule(t, q, request(fmt.Sprint("job", i%7), fmt.Sprint(seed, "/", n, "/", i)))
+				if i%3 == 0 {
+					builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{i % 5})
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, b := range builds {
+						if _, err := q.Finish(t.Context(), start, b.Item.Job, b.Number, queue.Success, ""); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+			}
+		}
+		work(20 + seed)
+		var copied []byte
+		for part := 0; ; part++ {
+			whole, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(copied) >= len(whole) {
+				break
+			}
+			copied = append(copied, whole[len(copied):min(len(copied)+8<<10, len(whole))]...)
+			if part < 10 {
+				work(3 + part/2)
+			}
+		}
+		torn := filepath.Join(dir, "torn.db")
+		if err := os.WriteFile(torn, copied, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		err := boltqueue.Verify(torn)
+		if err == nil {
+			continue
+		}
+		refused++
+		if !errors.Is(err, boltqueue.ErrForeign) || !strings.Contains(err.Error(), "a copy that was made while it was written") {
+			t.Errorf("copy %d: %v, want it called a copy that was made while it was written", seed, err)
+		}
+	}
+	t.Logf("%d of 8 copies were refused", refused)
+	if refused == 0 {
+		t.Error("no copy was torn: the test proves nothing")
 	}
 }

@@ -23,6 +23,10 @@ type opened struct {
 	info os.FileInfo
 }
 
+// torn is what a file that cannot be read as a whole is: a plain copy of a file in use mixes
+// pages of several commits.
+const torn = "is damaged, or a copy that was made while it was written"
+
 // errMoved is returned when the path no longer leads to the open file.
 var errMoved = errors.New("boltqueue: file was removed or replaced while in use")
 
@@ -152,7 +156,7 @@ func examine(tx *bolt.Tx, path string) (isNew bool, err error) {
 		return false, fmt.Errorf("boltqueue: %w", err)
 	}
 	if tx.Size() > info.Size() {
-		return false, fmt.Errorf("%w: %s is cut off: it has %d bytes instead of %d", ErrForeign, path, info.Size(), tx.Size())
+		return false, fmt.Errorf("%w: %s %s: it has %d bytes instead of %d", ErrForeign, path, torn, info.Size(), tx.Size())
 	}
 	if first, _ := tx.Cursor().First(); first == nil {
 		return true, nil
@@ -163,7 +167,7 @@ func examine(tx *bolt.Tx, path string) (isNew bool, err error) {
 func checkBuckets(tx *bolt.Tx, path string) error {
 	meta := tx.Bucket(bucketMeta())
 	if meta == nil {
-		return fmt.Errorf("%w: %s is a bbolt file of another program, or a copy that was made while it was written", ErrForeign, path)
+		return fmt.Errorf("%w: %s %s, or of another program", ErrForeign, path, torn)
 	}
 	switch v := readUint(meta.Get(keyFormat())); {
 	case v < 1 || v > format:
@@ -173,7 +177,7 @@ func checkBuckets(tx *bolt.Tx, path string) error {
 	}
 	for _, name := range buckets() {
 		if tx.Bucket(name) == nil {
-			return fmt.Errorf("%w: %s has no bucket %s", ErrForeign, path, name)
+			return fmt.Errorf("%w: %s %s: it has no bucket %s", ErrForeign, path, torn, name)
 		}
 	}
 	return nil
@@ -225,7 +229,7 @@ func openFile(opts Options, how bolt.Options, prepare func(*bolt.DB) error) (*op
 		}
 		return db.View(func(tx *bolt.Tx) error {
 			if err := mem.read(tx, opts.Log); err != nil {
-				return fmt.Errorf("%w: %s: %w", ErrForeign, opts.Path, err)
+				return fmt.Errorf("%w: %s %s: %w", ErrForeign, opts.Path, torn, err)
 			}
 			return walk(tx)
 		})
@@ -276,7 +280,7 @@ func openBolt(opts Options, how bolt.Options) (_ *opened, err error) {
 	case errors.As(err, &system):
 		return nil, fmt.Errorf("boltqueue: open: %w", err)
 	default: // bbolt rejects what it read
-		return nil, fmt.Errorf("%w: %s: %w", ErrForeign, opts.Path, err)
+		return nil, fmt.Errorf("%w: %s %s, or of another program: %w", ErrForeign, opts.Path, torn, err)
 	}
 }
 
@@ -287,7 +291,7 @@ func guard(path string, read func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("%w: %s is damaged: %v", ErrForeign, path, r)
+			err = fmt.Errorf("%w: %s %s: %v", ErrForeign, path, torn, r)
 		}
 	}()
 	return read()

@@ -16,6 +16,21 @@ import (
 //
 // A damaged record ends its sequence with an error that names it.
 func Export(path string, lockTimeout time.Duration, use func(queue.Records) error) error {
+	return inspect(path, lockTimeout, func(tx *bolt.Tx) error {
+		var records queue.Records
+		err := guard(path, func() error {
+			records = recordsOf(tx, path)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		return use(records)
+	})
+}
+
+// inspect opens a file read-only, and passes it to use unless it is no queue of this program.
+func inspect(path string, lockTimeout time.Duration, use func(*bolt.Tx) error) error {
 	if err := isFile(path); err != nil {
 		return err
 	}
@@ -32,21 +47,17 @@ func Export(path string, lockTimeout time.Duration, use func(queue.Records) erro
 		return fmt.Errorf("boltqueue: %s: %w", path, err)
 	}
 	defer func() { _ = tx.Rollback() }() // the same
-	var records queue.Records
 	err = guard(path, func() error {
 		isNew, err := examine(tx, path)
 		if err == nil && isNew {
 			err = fmt.Errorf("%w: %s is empty: the process that created it died before it could fill it", ErrForeign, path)
-		}
-		if err == nil {
-			records = recordsOf(tx, path)
 		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return use(records)
+	return use(tx)
 }
 
 func recordsOf(tx *bolt.Tx, path string) queue.Records {

@@ -54,6 +54,7 @@ type Host struct {
 	uploads uploads
 	spaces  workspaces
 	swept   sweeper
+	held    hold
 	remotes remotes
 
 	scarce rate.Sometimes // at most one log line a second for all builds
@@ -74,6 +75,9 @@ func NewHost(opts Options) *Host {
 // the job's builds with numbers below oldest.
 func (h *Host) Cleanup(ctx context.Context, b queue.Build, oldest int64) error {
 	h.RemoveUploads(b.Item.Values)
+	if h.held.delay(func() { _ = h.swept.below(h.logs.Store, b.Item.Job, oldest) }) { // or the next build of the job removes them
+		return nil
+	}
 	if err := h.swept.below(h.logs.Store, b.Item.Job, oldest); err != nil {
 		return err
 	}

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"sync"
 
+	"go.uber.org/zap"
+
 	"github.com/buildtoken/buildtoken/buildtoken/console"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -29,18 +31,27 @@ func newLogs(dir string, keeper console.Keeper) logs {
 	return l
 }
 
-// create starts the log of a build that was claimed here.
-func (l logs) create(full string, number, limit int64) (*console.Writer, error) {
-	element := job.PathElement(full)
-	w, err := l.Create(element, number, limit)
-	if errors.Is(err, fs.ErrExist) && l.keeper != nil {
-		// A number is used twice only after a restore: the file belongs to a
-		// build that is not on record any more.
-		if err = l.Remove(element, number); err == nil {
-			w, err = l.Create(element, number, limit)
-		}
+// create starts the log of a build that was claimed here. A number is used twice only
+// after an older queue was put back: a log that is there belongs to a build that is not on
+// record any more. create puts it aside and reports it to log.
+func (l logs) create(log *zap.Logger, b queue.Build, limit int64) (*console.Writer, error) {
+	element := job.PathElement(b.Item.Job)
+	w, err := l.Create(element, b.Number, limit)
+	if !errors.Is(err, fs.ErrExist) {
+		return w, err
 	}
-	return w, err
+	if l.keeper != nil {
+		err = l.Remove(element, b.Number) // it was shipped to the database that was put back
+	} else if aside, failed := l.PutAside(element, b.Number); failed != nil {
+		err = failed
+	} else {
+		err = nil
+		about(log, b).Warn("the log of an earlier build with this number was put aside; was an older queue restored over newer logs?", zap.String("file", aside))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return l.Create(element, b.Number, limit)
 }
 
 // OpenLog opens the console log of a build, whichever server runs or ran it.

@@ -50,7 +50,7 @@ func (h *Host) runLogged(ctx context.Context, j *Job, b queue.Build) (queue.Resu
 		if b.Handle != nil {
 			return h.logs.resume(ctx, b.Item.Job, b.Number, h.opts.LogLimit)
 		}
-		return h.logs.create(b.Item.Job, b.Number, h.opts.LogLimit)
+		return h.logs.create(h.opts.Log(), b, h.opts.LogLimit)
 	}
 	out, err := open()
 	for h.retryLater(ctx, b, err) {

@@ -91,6 +91,9 @@ func (h *Host) DropFiles(ctx context.Context, values []job.Value, why error) {
 // RemoveUploads removes this server's files of an item that was cancelled or
 // whose build has ended.
 func (h *Host) RemoveUploads(values []queue.Value) {
+	if HasFiles(values) && h.held.delay(func() { h.RemoveUploads(values) }) {
+		return
+	}
 	for _, v := range values {
 		if v.Ref != "" {
 			h.uploads.removeRef(v.Ref)

@@ -154,6 +154,27 @@ func appendLines(f *os.File, lines []string) error {
 	return f.Sync()
 }
 
+// asideSuffix ends the name of a log that was put aside.
+const asideSuffix = ".old"
+
+// PutAside renames a log that is not live, so that another one with its number can be created, and returns the new name.
+// A log that was put aside earlier is replaced. It is removed with logs of its number, and cannot be opened.
+func (s *Store) PutAside(job string, number int64) (name string, err error) {
+	path, err := s.path(job, number)
+	if err != nil {
+		return "", err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.live[key{job, number}] != nil {
+		return "", fmt.Errorf("put aside log %d of %q: %w", number, job, ErrLive)
+	}
+	if err := os.Rename(path, path+asideSuffix); err != nil {
+		return "", fmt.Errorf("console: put aside: %w", err)
+	}
+	return path + asideSuffix, nil
+}
+
 // Open returns a reader of the log, live or complete, or [ErrNotFound]. The caller closes it.
 func (s *Store) Open(job string, number int64) (*Reader, error) {
 	path, err := s.path(job, number)
@@ -192,8 +213,10 @@ func (s *Store) Remove(job string, numbers ...int64) error {
 		if err != nil {
 			return err
 		}
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
+		for _, path := range []string{path, path + asideSuffix} {
+			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				errs = append(errs, err)
+			}
 		}
 	}
 	if err := s.removeFolder(job); err != nil {
@@ -271,10 +294,10 @@ func checkElement(job string) error {
 func logName(number int64) string { return strconv.FormatInt(number, 10) + ".log" }
 
 func parseLogName(name string) (int64, bool) {
-	digits, ok := strings.CutSuffix(name, ".log")
+	digits, ok := strings.CutSuffix(strings.TrimSuffix(name, asideSuffix), ".log")
 	if !ok {
 		return 0, false
 	}
 	n, err := strconv.ParseInt(digits, 10, 64)
-	return n, err == nil && n > 0 && logName(n) == name
+	return n, err == nil && n > 0 && logName(n) == strings.TrimSuffix(name, asideSuffix)
 }

@@ -132,4 +132,17 @@ func TestMigrate(t *testing.T) {
 	if _, _, log := s.get("/buildByToken/log?job=hello&token=secret&item=1"); log != first {
 		t.Errorf("log that was copied: got %q, want %q", log, first)
 	}
+
+	// The backup of a file is not for a database.
+	backup := filepath.Join(s.dir, "backup")
+	_, errs, err = s.command("", "build-token", "backup", backup, "--address", s.admin)
+	if err == nil || !strings.Contains(errs, "pg_dump --schema=other") || !strings.Contains(errs, "which the configuration names") || strings.Contains(errs, password) {
+		t.Errorf("backup: %v, %q; want pg_dump named", err, errs)
+	}
+	if _, err := os.Stat(backup); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("backup wrote something: %v", err)
+	}
+	if _, errs, err = s.command("", "build-token", "restore", backup, "--config", s.file, "--adapter", "caddyfile"); err == nil || !strings.Contains(errs, "pg_restore") {
+		t.Errorf("restore: %v, %q; want pg_restore named", err, errs)
+	}
 }
