@@ -124,3 +124,79 @@ func TestSignShare(t *testing.T) {
 		t.Errorf("two vaults with one key sign %x and %x", one, other)
 	}
 }
+
+// TestDigestsDifferByUse gives the same texts to every kind of digest. Each has a key of its own,
+// so that a digest which is known from one place is worth nothing in another.
+func TestDigestsDifferByUse(t *testing.T) {
+	key := vault.NewKey()
+	v := open(t, key)
+	byUse := map[string]string{}
+	for use, sum := range map[string][]byte{
+		"values":          digestBytes(v.Digest([]job.Value{{Name: "a", Kind: "b", Text: "c"}})),
+		"idempotency key": digestBytes(v.DigestIdempotencyKey("c", "a", "b")),
+		"share":           digestBytes(v.SignShare("a", "b", "c")),
+		"fingerprint":     key.Fingerprint(),
+	} {
+		if other, ok := byUse[string(sum)]; ok {
+			t.Errorf("%s and %s have the same digest", use, other)
+		}
+		byUse[string(sum)] = use
+	}
+	if bytes.Equal(key.Fingerprint(), vault.NewKey().Fingerprint()) {
+		t.Error("two keys have the same fingerprint")
+	}
+	if !bytes.Equal(key.Fingerprint(), key.Fingerprint()) {
+		t.Error("a key has two fingerprints")
+	}
+}
+
+func digestBytes(d queue.Digest) []byte { return d[:] }
+
+// TestEachPartCounts changes one text after the other of what is digested.
+func TestEachPartCounts(t *testing.T) {
+	v := open(t, vault.NewKey())
+	value := func(name string, kind job.Kind, text string) queue.Digest {
+		return v.Digest([]job.Value{{Name: name, Kind: kind, Text: text}, {Name: "last"}})
+	}
+	values := v.Digest([]job.Value{{Name: "a"}})
+	for _, tt := range []struct {
+		what       string
+		one, other queue.Digest
+	}{
+		{"the name of a value", value("a", "k", "t"), value("b", "k", "t")},
+		{"the kind of a value", value("a", "k", "t"), value("a", "l", "t")},
+		{"the text of a value", value("a", "k", "t"), value("a", "k", "u")},
+		{"the number of values", v.Digest([]job.Value{{}}), v.Digest([]job.Value{{}, {}})},
+		{"that there are values", v.Digest(nil), v.Digest([]job.Value{{}})},
+		{"the values beside files", v.DigestWithFiles(values, nil), v.DigestWithFiles(queue.Digest{}, nil)},
+		{"the files", v.DigestWithFiles(values, []byte("a")), v.DigestWithFiles(values, []byte("b"))},
+		{"that there are files", v.DigestWithFiles(values, nil), values},
+		{"an idempotency key", v.DigestIdempotencyKey("a", "c"), v.DigestIdempotencyKey("b", "c")},
+		{"its client", v.DigestIdempotencyKey("a", "c"), v.DigestIdempotencyKey("a", "d")},
+		{"what a share is bound to", v.SignShare("a", "b"), v.SignShare("a", "c")},
+	} {
+		if tt.one == tt.other {
+			t.Errorf("%s does not change the digest", tt.what)
+		}
+	}
+}
+
+func TestIsEmpty(t *testing.T) {
+	v := open(t, vault.NewKey())
+	for text, want := range map[string]bool{"": true, "x": false, " ": false, strings.Repeat("x", 28): false} {
+		sealed := v.Seal("app", []job.Value{{Name: "P", Kind: job.KindPassword, Text: text}})
+		if got := vault.IsEmpty(sealed[0]); got != want {
+			t.Errorf("IsEmpty(%q) = %v, want %v", text, got, want)
+		}
+	}
+}
+
+// TestSealedPasswordsAreNeverAlike seals one password twice: a reader of the stored data must not
+// learn which builds had the same.
+func TestSealedPasswordsAreNeverAlike(t *testing.T) {
+	v := open(t, vault.NewKey())
+	given := []job.Value{{Name: "P", Kind: job.KindPassword, Text: "s3cret"}}
+	if one, other := v.Seal("app", given)[0], v.Seal("app", given)[0]; bytes.Equal(one.Sealed, other.Sealed) {
+		t.Error("a password that is sealed twice looks the same both times")
+	}
+}
