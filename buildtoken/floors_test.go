@@ -45,6 +45,11 @@ func floors() map[string]int {
 		"internal/atomicfile":   1,
 		"buildtoken/schedule":   1,
 
+		// Values of a Jenkins that is imported. Only a command uses them, so they stand with the
+		// commands and not in the library.
+		"caddy-module/jenkinshome":   1,
+		"caddy-module/jenkinsimport": 2,
+
 		// Each does one thing in the world, and none knows the other.
 		"buildtoken/boltqueue":            2,
 		"buildtoken/build":                2,

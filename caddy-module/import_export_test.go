@@ -1,0 +1,29 @@
+package caddymodule
+
+import (
+	"io"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+)
+
+// ImportJenkins returns the files that `import-jenkins` writes, by their paths, and the ones
+// that only their owner may read.
+func ImportJenkins(args []string, random io.Reader) (files map[string]string, secret []string, err error) {
+	cmd := importCommand()
+	if err := cmd.ParseFlags(args); err != nil {
+		return nil, nil, err
+	}
+	plan, _, err := planImport(caddycmd.Flags{FlagSet: cmd.Flags()}, random)
+	if err != nil {
+		return nil, nil, err
+	}
+	all, err := importFiles(plan)
+	files = map[string]string{}
+	for _, f := range all {
+		files[f.Path] = f.Text
+		if f.Secret {
+			secret = append(secret, f.Path)
+		}
+	}
+	return files, secret, err
+}

@@ -1,0 +1,139 @@
+package caddymodule_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	caddymodule "github.com/buildtoken/buildtoken/caddy-module"
+)
+
+// sectionLine begins a file in an archive of files.
+var sectionLine = regexp.MustCompile(`(?m)^-- (\S+) --\n`)
+
+// importCase is a file in testdata/import: a comment, the command line (args), the files of a
+// Jenkins, and what is to be written (want/…). A file whose name ends in ;base64 is binary.
+type importCase struct {
+	comment string
+	files   map[string]string
+	order   []string
+}
+
+func readImportCase(t *testing.T, file string) importCase {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := importCase{files: map[string]string{}}
+	marks := sectionLine.FindAllSubmatchIndex(text, -1)
+	if len(marks) == 0 {
+		t.Fatalf("%s has no files", file)
+	}
+	c.comment = string(text[:marks[0][0]])
+	for i, m := range marks {
+		end := len(text)
+		if i+1 < len(marks) {
+			end = marks[i+1][0]
+		}
+		name := string(text[m[2]:m[3]])
+		c.files[name] = string(text[m[1]:end])
+		c.order = append(c.order, name)
+	}
+	return c
+}
+
+// unpack writes the files of a Jenkins into the working directory, and returns the arguments.
+func (c importCase) unpack(t *testing.T) []string {
+	t.Helper()
+	args := []string{"home"}
+	for name, text := range c.files {
+		if name == "args" {
+			args = strings.Fields(text)
+			continue
+		}
+		if strings.HasPrefix(name, "want/") {
+			continue
+		}
+		if plain, ok := strings.CutSuffix(name, ";base64"); ok {
+			decoded, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(text), ""))
+			if err != nil {
+				t.Fatal(err)
+			}
+			name, text = plain, string(decoded)
+		}
+		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return append(args, "--out", "/srv/jenkins")
+}
+
+// TestImportCases imports each Jenkins of testdata/import and compares all files.
+func TestImportCases(t *testing.T) {
+	cases, err := filepath.Abs(filepath.Join("..", "testdata", "import"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(cases, "*.txt"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("found %d cases, error %v", len(files), err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			c := readImportCase(t, file)
+			t.Chdir(t.TempDir())
+			got, _, err := caddymodule.ImportJenkins(c.unpack(t), bytes.NewReader(bytes.Repeat([]byte{0xab}, 1000)))
+			if err != nil {
+				got = map[string]string{"error": err.Error() + "\n"}
+			}
+			delete(got, "import-report.json") // TestImportReportJSON
+			want := map[string]string{}
+			for name, text := range c.files {
+				if name, ok := strings.CutPrefix(name, "want/"); ok {
+					want[name] = text
+				}
+			}
+			for name, text := range got { // a section ends with a line end
+				if text != "" && !strings.HasSuffix(text, "\n") {
+					got[name] = text + "\n"
+				}
+			}
+			if *update {
+				c.write(t, file, got)
+				return
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("import-jenkins (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// write writes the case with other wanted files.
+func (c importCase) write(t *testing.T, file string, want map[string]string) {
+	t.Helper()
+	b := bytes.NewBufferString(c.comment)
+	for _, name := range c.order {
+		if !strings.HasPrefix(name, "want/") {
+			b.WriteString("-- " + name + " --\n" + c.files[name])
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		b.WriteString("-- want/" + name + " --\n" + want[name])
+	}
+	if err := os.WriteFile(file, b.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,119 @@
+package jenkinshome_test
+
+import (
+	"fmt"
+	"io/fs"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/buildtoken/buildtoken/caddy-module/jenkinshome"
+)
+
+func file(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
+
+func branch(name string) *fstest.MapFile {
+	return file(`<flow-definition><properties><org.jenkinsci.plugins.workflow.multibranch.BranchJobProperty><branch><head><name>` + name +
+		`</name></head></branch></org.jenkinsci.plugins.workflow.multibranch.BranchJobProperty></properties></flow-definition>`)
+}
+
+// listed returns the items and what was skipped, as lines.
+func listed(home jenkinshome.Home) []string {
+	var lines []string
+	jenkinshome.SortItems(home.Items)
+	for _, item := range home.Items {
+		what := "unreadable"
+		if item.Config != nil {
+			what = item.Config.Name
+		}
+		lines = append(lines, fmt.Sprintf("%s: %s in %s", item.FullName, what, item.Source))
+	}
+	for _, s := range home.Skipped {
+		lines = append(lines, fmt.Sprintf("skipped %s: %s", s.Path, s.Reason))
+	}
+	return lines
+}
+
+func TestRead(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		files fstest.MapFS
+		want  []string
+	}{
+		{
+			"a whole home",
+			fstest.MapFS{
+				"config.xml": file(`<hudson/>`), "hudson.tasks.Shell.xml": file(`<a><shell>/bin/bash</shell></a>`),
+				"jobs/a/config.xml": file(`<project/>`), "jobs/a/builds/1/build.xml": file(`<build/>`), "jobs/a/lastStable": {Mode: fs.ModeSymlink},
+				"jobs/f/config.xml": file(`<folder/>`), "jobs/f/jobs/a/config.xml": file(`<project/>`), "jobs/f/jobs/g/config.xml": file(`<folder/>`),
+				"jobs/f/jobs/g/jobs/b c/config.xml": file(`<project/>`),
+				"jobs/empty/nextBuildNumber":        file("3\n"), "jobs/link": {Mode: fs.ModeSymlink}, "jobs/notes.txt": file("x"),
+				"jobs/broken/config.xml": file(`<project>`),
+			},
+			[]string{
+				"a: project in home/jobs/a/config.xml", "broken: unreadable in home/jobs/broken/config.xml", "f: folder in home/jobs/f/config.xml",
+				"f/a: project in home/jobs/f/jobs/a/config.xml", "f/g: folder in home/jobs/f/jobs/g/config.xml", "f/g/b c: project in home/jobs/f/jobs/g/jobs/b c/config.xml",
+				"skipped home/jobs/empty: it has no config.xml",
+				"skipped home/jobs/link: it is a symbolic link; name its target on the command line to import it",
+			},
+		},
+		{
+			"branches have their own names",
+			fstest.MapFS{
+				"jobs/m/config.xml": file(`<multi/>`), "jobs/m/branches/feature-x.abc123/config.xml": branch("feature/x y"), "jobs/m/branches/main/config.xml": file(`<flow-definition/>`),
+			},
+			[]string{
+				"m: multi in home/jobs/m/config.xml",
+				"m/feature%2Fx%20y: flow-definition in home/jobs/m/branches/feature-x.abc123/config.xml",
+				"m/main: flow-definition in home/jobs/m/branches/main/config.xml",
+			},
+		},
+		{
+			"the directory of a job",
+			fstest.MapFS{"config.xml": file(`<project/>`), "builds/1/log": file("x")},
+			[]string{"home: project in home/config.xml"},
+		},
+		{
+			"the directory of a folder",
+			fstest.MapFS{"config.xml": file(`<folder/>`), "jobs/a/config.xml": file(`<project/>`)},
+			[]string{"home: folder in home/config.xml", "home/a: project in home/jobs/a/config.xml"},
+		},
+		{
+			"a directory of files and directories",
+			fstest.MapFS{"b.xml": file(`<project/>`), "a/config.xml": file(`<project/>`), "c/README": file("x")},
+			[]string{"a: project in home/a/config.xml", "b: project in home/b.xml", "skipped home/c: it has no config.xml"},
+		},
+		{"a home without its own configuration", fstest.MapFS{"jobs/a/config.xml": file(`<project/>`)}, []string{"a: project in home/jobs/a/config.xml"}},
+		{"an empty directory", fstest.MapFS{}, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			home, err := jenkinshome.Read(tt.files, "home", "home")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, listed(home)); diff != "" {
+				t.Errorf("Read (-want +got):\n%s", diff)
+			}
+			if shell := home.Shell; (shell == "/bin/bash") != (tt.name == "a whole home") {
+				t.Errorf("the shell is %q", shell)
+			}
+		})
+	}
+}
+
+func TestReadFile(t *testing.T) {
+	for _, tt := range []struct{ place, want string }{
+		{"/var/lib/jenkins/jobs/deploy/config.xml", "deploy"},
+		{"/var/lib/jenkins/jobs/a/jobs/b/jobs/c/config.xml", "a/b/c"},
+		{"/jobs/a/jobs/b/config.xml", "a/b"},
+		{"/var/lib/jenkins/jobs/m/branches/feature-x.abc/config.xml", "m/feature%2Fx"},
+		{"/var/lib/jenkins/jobs/f/jobs/m/branches/feature-x.abc/config.xml", "f/m/feature%2Fx"},
+		{"/home/me/deploy/config.xml", "deploy"},
+		{"/home/me/deploy.xml", "deploy"},
+	} {
+		if got := jenkinshome.ReadFile(fstest.MapFS{"x": branch("feature/x")}, "x", tt.place); got.FullName != tt.want || got.Err != nil {
+			t.Errorf("ReadFile(%s) = %q, %v, want %q", tt.place, got.FullName, got.Err, tt.want)
+		}
+	}
+}

@@ -1,0 +1,211 @@
+package jenkinshome_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/buildtoken/buildtoken/caddy-module/jenkinshome"
+)
+
+// show returns a tree as one line, with the marks of lines and control characters visible.
+func show(e *jenkinshome.Element) string {
+	text := e.Name
+	if e.Class != "" {
+		text += ":" + e.Class
+	}
+	if e.Text != "" {
+		text += "=" + strings.NewReplacer("\n", `\n`, "\r", `\r`, "\t", `\t`, "\x1b", "ESC", "\x01", "SOH").Replace(e.Text)
+	}
+	if len(e.Children) == 0 {
+		return text
+	}
+	var children []string
+	for _, child := range e.Children {
+		children = append(children, show(child))
+	}
+	return text + "(" + strings.Join(children, " ") + ")"
+}
+
+// accepted are texts and what comes of them.
+var accepted = []struct{ name, in, want string }{
+	{"a file without a declaration", `<project><description>x</description></project>`, "project(description=x)"},
+	{"XML 1.1 in single quotes", "<?xml version='1.1' encoding='UTF-8'?>\n<project/>", "project"},
+	{"XML 1.0 in double quotes", `<?xml version="1.0" encoding="UTF-8" standalone="yes"?><project/>`, "project"},
+	{"a byte order mark", "\xef\xbb\xbf<?xml version='1.1'?><project/>", "project"},
+	{"blank lines before the declaration", "\n \n<?xml version='1.1'?>\n<project/>", "project"},
+	{"the encoding utf8", "<?xml version='1.0' encoding='utf8'?><a>ü</a>", "a=ü"},
+	{"the encoding US-ASCII", "<?xml version='1.0' encoding='US-ASCII'?><a>&#252;</a>", "a=ü"},
+	{"the encoding ISO-8859-1", "<?xml version='1.0' encoding='ISO-8859-1'?><a>\xfc</a>", "a=ü"},
+	{"a reference to ESC", `<a>x&#x1b;[1m</a>`, "a=xESC[1m"},
+	{"a decimal reference to a control character", `<a>&#1;y</a>`, "a=SOHy"},
+	{"such a reference in a CDATA section is text", `<a><![CDATA[&#x1b;]]>&#x1b;</a>`, "a=&#x1b;ESC"},
+	{"such a reference in a comment is nothing", `<a><!-- &#x1b; -->x</a>`, "a=x"},
+	{"a private character stays", `<a>&#xF001B;</a>`, "a=\U000F001B"},
+	{"a carriage return from a browser", "<command>a&#xd;\nb&#13;\n</command>", `command=a\r\nb\r\n`},
+	{"line ends of Windows", "<a>\r\n<b>x\r\ny</b>\r\n</a>", `a(b=x\ny)`},
+	{"a pair of references to surrogates", `<a>&#xd83d;&#xde00;</a>`, "a=😀"},
+	{"half of a pair", `<a>&#xd83d;x</a>`, "a=\uFFFDx"},
+	{"escapes of XStream", `<a_-B__c><d/></a_-B__c>`, "a$B_c(d)"},
+	{"the class of a value", `<choices class="java.util.Arrays$ArrayList"><a class="string-array"/></choices>`, "choices:java.util.Arrays$ArrayList(a:string-array)"},
+	{"white space of a value stays", "<a>  x\n</a>", `a=  x\n`},
+	{"white space between elements goes", "<a>\n\t<b/>\n</a>", "a(b)"},
+	{"an ampersand", `<a>a &amp;&amp; b &lt; c</a>`, "a=a && b < c"},
+}
+
+// refused are texts, and a part of the error.
+var refused = []struct{ name, in, want string }{
+	{"an empty file", "", "no element"},
+	{"blanks alone", " \n", "no element"},
+	{"two roots", "<a/>\n<b/>", "line 2: a second root"},
+	{"text behind the root", "<a/>x", "text outside"},
+	{"text before the root", "x<a/>", "text outside"},
+	{"a control character behind the root", "<a/>&#x1b;", "text outside"},
+	{"a document type", `<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>`, "document type"},
+	{"an unknown entity", `<a>&b;</a>`, "entity"},
+	{"a file that ends too early", `<a><b>`, "unexpected EOF"},
+	{"an end without a beginning", `</a>`, "unexpected end"},
+	{"XML 2.0", `<?xml version='2.0'?><a/>`, "version"},
+	{"UTF-16", "\xff\xfe<\x00a\x00", "UTF-16"},
+	{"another encoding", `<?xml version='1.0' encoding='EUC-KR'?><a/>`, `"EUC-KR"`},
+	{"not UTF-8", "<a>\xfc</a>", "UTF-8"},
+	{"a reference to NUL", `<a>&#0;</a>`, "does not exist"},
+	{"a reference beyond Unicode", `<a>&#x110000;</a>`, "invalid"},
+	{"a control character as it is", "<a>\x1b</a>", "illegal"},
+	{"too many levels", strings.Repeat("<a>", 501), "inside each other"},
+	{"a secret is not quoted", `<authToken>hunter2`, "EOF"},
+}
+
+func TestParse(t *testing.T) {
+	for _, tt := range accepted {
+		t.Run(tt.name, func(t *testing.T) {
+			root, err := jenkinshome.Parse([]byte(tt.in))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, show(root)); diff != "" {
+				t.Errorf("Parse (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	for _, tt := range refused {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := jenkinshome.Parse([]byte(tt.in))
+			if !errors.Is(err, jenkinshome.ErrXML) || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("Parse = %v, want %v with %q", err, jenkinshome.ErrXML, tt.want)
+			}
+			if err != nil && strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("the error quotes the file: %v", err)
+			}
+		})
+	}
+}
+
+// TestReferences follows references as XStream writes them.
+func TestReferences(t *testing.T) {
+	root, err := jenkinshome.Parse([]byte(`<project>
+		<builders><hudson.tasks.Shell><command>a</command></hudson.tasks.Shell><hudson.tasks.Shell><command>b</command></hudson.tasks.Shell></builders>
+		<again><relative reference="../../builders/hudson.tasks.Shell[2]"/><absolute reference="/project/builders/hudson.tasks.Shell"/>
+			<chain reference="../relative"/><owner reference="../.."/><gone reference="../nothing"/><wrong reference="/other/builders"/>
+			<itself reference="."/><above reference="../../../.."/><index reference="../../builders/hudson.tasks.Shell[x]"/></again>
+	</project>`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := root.Take("again")
+	for name, want := range map[string]string{"relative": "b", "absolute": "a", "chain": "b"} {
+		if got := again.Take(name).TakeText("command"); got != want {
+			t.Errorf("%s has the command %q, want %q", name, got, want)
+		}
+	}
+	if again.Take("owner") != root {
+		t.Error("owner is not the root")
+	}
+	for _, name := range []string{"gone", "wrong", "itself", "above", "index"} {
+		if !again.Take(name).Dangling() {
+			t.Errorf("%s does not dangle", name)
+		}
+	}
+}
+
+// TestLeft lists what was not taken, with the places.
+func TestLeft(t *testing.T) {
+	root, err := jenkinshome.Parse([]byte(`<project><description>x</description><actions/><empty><a/></empty><publishers>
+		<hudson.tasks.Mailer/><hudson.tasks.Mailer><to>me</to></hudson.tasks.Mailer></publishers>
+		<scm class="hudson.scm.NullSCM"/><properties><a>1</a><b>2</b></properties></project>`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	root.Take("description")
+	root.Take("publishers")
+	root.Take("properties").Take("a")
+	var got []string
+	for _, e := range root.Left() {
+		got = append(got, e.Path())
+	}
+	want := []string{"publishers/hudson.tasks.Mailer[1]", "publishers/hudson.tasks.Mailer[2]", "scm", "properties/b"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Left (-want +got):\n%s", diff)
+	}
+	root.Take("publishers").TakeWhole()
+	if left := root.Left(); len(left) != 2 {
+		t.Errorf("%d elements are left, want 2", len(left))
+	}
+}
+
+func TestMissingElements(t *testing.T) {
+	root, err := jenkinshome.Parse([]byte(`<project/>`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	missing := root.Take("a").Take("b")
+	missing.TakeWhole()
+	if missing != nil || missing.TakeText("c") != "" || missing.TakeAll() != nil || missing.Peek() != nil || missing.Dangling() {
+		t.Error("a missing element has something")
+	}
+}
+
+// FuzzParse looks for files that make the reader panic, or that it reads as something that it
+// could not have written: all text must be valid, and every path must lead to its element.
+func FuzzParse(f *testing.F) {
+	for _, tt := range accepted {
+		f.Add([]byte(tt.in))
+	}
+	for _, tt := range refused {
+		f.Add([]byte(tt.in))
+	}
+	f.Fuzz(func(t *testing.T, file []byte) {
+		root, err := jenkinshome.Parse(file)
+		if err != nil {
+			if !errors.Is(err, jenkinshome.ErrXML) {
+				t.Errorf("Parse = %v, want %v", err, jenkinshome.ErrXML)
+			}
+			return
+		}
+		left := root.Left()
+		for _, e := range left {
+			if e.Path() == "" {
+				t.Error("an element without a path")
+			}
+		}
+		check(t, root)
+		root.TakeWhole()
+		if left := root.Left(); len(left) != 0 {
+			t.Errorf("%d elements are left after all were taken", len(left))
+		}
+	})
+}
+
+func check(t *testing.T, e *jenkinshome.Element) {
+	if strings.ToValidUTF8(e.Text, "") != e.Text || strings.Contains(e.Text, "\x00") {
+		t.Errorf("%s has the text %q", e.Path(), e.Text)
+	}
+	for _, child := range e.Children {
+		check(t, child)
+	}
+}

@@ -1,0 +1,97 @@
+package jenkinshome_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/buildtoken/buildtoken/caddy-module/jenkinshome"
+)
+
+// The keys in testdata and these values were made with openssl.
+const (
+	envelope   = "{AQAAABAAAAAgAAECAwQFBgcICQoLDA0OD5uS7j+xQcQU0B1s8XTvIOe7TF8ZinhsFk36xJWmcB6H}"
+	blocks     = "geLIITHmehoWn2t0NEFLN54qkajxxS6oneeJsU88+nY="
+	historical = "xwUcmDUTAVGe/ic42SQ4XaqtAZtEoovbge43wnh1wRQ="
+)
+
+func readKey(t *testing.T, name string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func TestReveal(t *testing.T) {
+	keys, err := jenkinshome.NewKeys(readKey(t, "master.key"), readKey(t, "hudson.util.Secret"), readKey(t, "secret.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ name, in, want string }{
+		{"the form of today", envelope, "theNewToken-0123456789"},
+		{"the older form", blocks, "theToken"},
+		{"the older form with the key of before 2013", historical, "theOldToken"},
+		{"a plain word", "TacoTuesday", "TacoTuesday"},
+		{"a plain text that could be Base64", "MDEyMzQ1Njc4OWFiY2RlZg==", "MDEyMzQ1Njc4OWFiY2RlZg=="},
+		{"a plain text in braces", "{TacoTuesday}", "{TacoTuesday}"},
+		{"a length that does not fit is plain text", envelope[:20] + envelope[24:], envelope[:20] + envelope[24:]},
+		{"another version is plain text", "{Ag" + envelope[3:], "{Ag" + envelope[3:]},
+		{"nothing", "", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got, err := keys.Reveal(tt.in); got != tt.want || err != nil {
+				t.Errorf("Reveal(%q) = %q, %v, want %q", tt.in, got, err, tt.want)
+			}
+		})
+	}
+	damaged := envelope[:len(envelope)-6] + "n" + envelope[len(envelope)-5:]
+	if got, err := keys.Reveal(damaged); !errors.Is(err, jenkinshome.ErrKeys) {
+		t.Errorf("Reveal of a damaged value = %q, %v, want %v", got, err, jenkinshome.ErrKeys)
+	} else if strings.Contains(err.Error(), damaged[3:10]) {
+		t.Errorf("the error shows the value: %v", err)
+	}
+}
+
+func TestRevealWithoutKeys(t *testing.T) {
+	var keys jenkinshome.Keys
+	if !keys.Empty() {
+		t.Error("the zero value has keys")
+	}
+	for _, value := range []string{envelope, blocks, historical} {
+		if got, err := keys.Reveal(value); !errors.Is(err, jenkinshome.ErrEncrypted) {
+			t.Errorf("Reveal(%q) = %q, %v, want %v", value, got, err, jenkinshome.ErrEncrypted)
+		}
+	}
+	if got, err := keys.Reveal("TacoTuesday"); got != "TacoTuesday" || err != nil {
+		t.Errorf("Reveal of a plain text = %q, %v", got, err)
+	}
+}
+
+func TestReadKeys(t *testing.T) {
+	master, secret := &fstest.MapFile{Data: readKey(t, "master.key")}, &fstest.MapFile{Data: readKey(t, "hudson.util.Secret")}
+	for _, tt := range []struct {
+		name  string
+		files fstest.MapFS
+		want  error
+		empty bool
+	}{
+		{"all files", fstest.MapFS{"secrets/master.key": master, "secrets/hudson.util.Secret": secret, "secret.key": master}, nil, false},
+		{"no files", fstest.MapFS{}, nil, true},
+		{"the historical key alone", fstest.MapFS{"secret.key": master}, nil, false},
+		{"one of two", fstest.MapFS{"secrets/master.key": master}, jenkinshome.ErrKeys, true},
+		{"keys of two servers", fstest.MapFS{"secrets/master.key": {Data: []byte("other")}, "secrets/hudson.util.Secret": secret}, jenkinshome.ErrKeys, true},
+		{"a cut key", fstest.MapFS{"secrets/master.key": master, "secrets/hudson.util.Secret": {Data: secret.Data[:100]}}, jenkinshome.ErrKeys, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			keys, err := jenkinshome.ReadKeys(tt.files)
+			if !errors.Is(err, tt.want) || keys.Empty() != tt.empty {
+				t.Errorf("ReadKeys = empty %t, %v, want %t, %v", keys.Empty(), err, tt.empty, tt.want)
+			}
+		})
+	}
+}

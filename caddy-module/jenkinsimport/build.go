@@ -1,0 +1,180 @@
+package jenkinsimport
+
+import (
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/caddy-module/jenkinshome"
+)
+
+// freestyle reads what a freestyle job does.
+func (c *conversion) freestyle() {
+	c.node()
+	c.workspace()
+	c.wrappers()
+	c.environment()
+	checkout := c.scm()
+	steps := c.steps()
+	c.triggers(checkout)
+	for _, ignored := range []string{"jdk", "scmCheckoutRetryCount"} {
+		if e := c.root.Take(ignored); e != nil && ignored == "jdk" && !strings.HasPrefix(e.Text, "(") && e.Text != "default" {
+			c.note(e, "Jenkins sets JAVA_HOME and PATH for the JDK %s; set them with env", e.Text)
+		}
+	}
+	for _, blocking := range []string{"blockBuildWhenDownstreamBuilding", "blockBuildWhenUpstreamBuilding"} {
+		if e := c.root.Take(blocking); e != nil && e.Text == "true" {
+			c.note(e, "builds do not wait for those of other jobs here")
+		}
+	}
+	for _, publisher := range c.root.Take("publishers").Peek() {
+		if strings.Contains(strings.ToLower(publisher.Name), "unstable") {
+			c.note(publisher, "it can change the result of builds in Jenkins, and does not here")
+		}
+	}
+	c.ownParams()
+	if len(c.reasons) == 0 {
+		c.scripts(checkout, steps)
+	}
+}
+
+// node reads where the job may run.
+func (c *conversion) node() {
+	label := c.root.Take("assignedNode")
+	c.root.Take("canRoam")
+	c.root.Take("advancedAffinityChooser").TakeWhole()
+	if label == nil {
+		return
+	}
+	text := strings.Trim(strings.TrimSpace(label.Text), `"`)
+	switch {
+	case text == "" || text == "master" || text == "built-in":
+	case job.CheckLabel(text) != nil:
+		c.stop(label, "%q is an expression of labels, which is not supported", text)
+	case slices.Contains(c.builtIn, text):
+		c.job.Settings.Label = &text
+		if !slices.Contains(c.plan.Labels, text) {
+			c.plan.Labels = append(c.plan.Labels, text)
+		}
+	default:
+		c.job.Settings.Label = &text
+		c.note(label, "the builds wait until a server has the label %s; add it to the global option where they can run: node NAME { labels %[1]s }", text)
+	}
+}
+
+func (c *conversion) workspace() {
+	at := c.root.Take("customWorkspace")
+	if at == nil || at.Text == "" {
+		return
+	}
+	if !filepath.IsAbs(at.Text) || strings.Contains(at.Text, "$") {
+		c.stop(at, "the workspace depends on Jenkins' own directory or on variables")
+		return
+	}
+	c.job.Settings.Dir = &at.Text
+	c.note(at, "builds start in this directory, but WORKSPACE is the job's own")
+}
+
+// inertWrappers are those without which a build does the same.
+var inertWrappers = []string{
+	"hudson.plugins.timestamper.TimestamperBuildWrapper",
+	"hudson.plugins.ansicolor.AnsiColorBuildWrapper",
+}
+
+// wrappers reads what stands around the steps.
+func (c *conversion) wrappers() {
+	for _, w := range c.root.Take("buildWrappers").TakeAll() {
+		switch {
+		case w.Name == "hudson.plugins.build_timeout.BuildTimeoutWrapper":
+			c.timeout(w)
+		case slices.Contains(inertWrappers, w.Name):
+			w.TakeWhole()
+		default:
+			w.TakeWhole()
+			c.stop(w, "a build wrapper of the class %s is not supported", w.Name)
+		}
+	}
+}
+
+// minTimeout is what Jenkins makes of shorter timeouts.
+const minTimeout = 3
+
+// timeout reads the limit of the duration. Older versions have it without a strategy.
+func (c *conversion) timeout(w *jenkinshome.Element) {
+	from := w
+	if strategy := w.Take("strategy"); strategy != nil {
+		if !strings.HasSuffix(strategy.Class, ".AbsoluteTimeOutStrategy") {
+			w.TakeWhole()
+			c.note(strategy, "the timeout of the class %s is not supported; set timeout", strategy.Class)
+			return
+		}
+		from = strategy
+	}
+	defer w.TakeWhole()
+	minutes, err := strconv.Atoi(strings.TrimSpace(from.TakeText("timeoutMinutes")))
+	if err != nil || minutes < 1 {
+		c.note(w, "the minutes of the timeout are no number; set timeout")
+		return
+	}
+	limit := time.Duration(max(minutes, minTimeout)) * time.Minute
+	c.job.Settings.Timeout = &limit
+	for _, operation := range w.Take("operationList").Peek() {
+		if !strings.HasSuffix(operation.Name, ".AbortOperation") {
+			c.note(operation, "a build that takes too long ends as ABORTED here")
+		}
+	}
+	if w.TakeText("failBuild") == "true" {
+		c.note(w, "a build that takes too long ends as ABORTED here, not as FAILURE")
+	}
+}
+
+// environment reads the variables of the EnvInject plugin.
+func (c *conversion) environment() {
+	property := c.root.Take("properties").Take("EnvInjectJobProperty")
+	if property == nil {
+		return
+	}
+	defer property.TakeWhole()
+	if property.TakeText("on") == "false" {
+		return
+	}
+	info := property.Take("info")
+	for _, source := range []string{"propertiesFilePath", "scriptFilePath", "scriptContent", "groovyScriptContent", "secureGroovyScript", "loadFilesFromMaster"} {
+		part := info.Take(source)
+		if script := part.Take("script"); script != nil {
+			part = script
+		}
+		if text := strings.TrimSpace(textOf(part)); text != "" && text != "false" {
+			c.stop(part, "variables that a file or a script sets are not supported")
+		}
+	}
+	content := info.Take("propertiesContent")
+	if content == nil {
+		return
+	}
+	for line := range strings.Lines(content.Text) {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' || line[0] == '!' {
+			continue
+		}
+		name, value, ok := strings.Cut(line, "=")
+		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+		if !ok || !variable.MatchString(name) || strings.ContainsAny(value, `$\`) || c.setVariable(&c.job.Settings, name, value) != nil {
+			c.stop(content, "the line for %q is not a plain NAME=value", name)
+		}
+	}
+}
+
+// variable matches the names of variables that are imported.
+var variable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// setVariable sets a variable in the environment of builds. The last value of a name counts.
+func (*importer) setVariable(s *job.Settings, name, value string) error {
+	s.Env = slices.DeleteFunc(s.Env, func(v job.Var) bool { return v.Name == name })
+	s.Env = append(s.Env, job.Var{Name: name, Value: value})
+	return s.Check() //nolint:wrapcheck // only whether there is one matters
+}

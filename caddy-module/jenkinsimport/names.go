@@ -1,0 +1,42 @@
+package jenkinsimport
+
+import (
+	"fmt"
+	"path"
+	"strings"
+)
+
+// path returns an unused path for a file of a job, relative to the directory of the import:
+// folders become directories. No directory has a dot in its name and all files but tokens
+// have one, and tokens have their own directory, so they do not collide.
+func (im *importer) path(dir, full, suffix string) string {
+	var elements []string
+	for element := range strings.SplitSeq(full, "/") {
+		elements = append(elements, strings.Map(fileRune, element))
+	}
+	base := path.Join(dir, path.Join(elements...))
+	for n := 1; ; n++ {
+		name := base + suffix
+		if n > 1 {
+			name = fmt.Sprintf("%s-%d%s", base, n, suffix)
+		}
+		if key := strings.ToLower(name); !im.names[key] {
+			im.names[key] = true
+			return name
+		}
+	}
+}
+
+// fileRune replaces what some systems or shells do not like in a file name.
+func fileRune(r rune) rune {
+	switch {
+	case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9', r == '-', r == '_':
+		return r
+	}
+	return '_'
+}
+
+// absolute returns the path of a file as builds see it.
+func (im *importer) absolute(name string) string {
+	return strings.TrimSuffix(im.options.Dir, "/") + "/" + name
+}
