@@ -31,6 +31,7 @@ type Build struct {
 	room   sync.Cond // signals that read has changed, or that the build was killed
 	log    []byte
 	read   int // up to which the log was sent
+	reads  int // how often
 	result string
 	ended  time.Time
 }
@@ -133,7 +134,17 @@ func (b *Build) since(offset int, exact bool) (text []byte, size int, complete b
 	if exact {
 		size = offset + len(text)
 	}
+	b.reads++
 	b.read = max(b.read, offset+len(text))
 	b.room.Broadcast()
 	return bytes.Clone(text), size, complete
+}
+
+// Watched waits until the log was read n times from now on, or the build is asked to stop.
+func (b *Build) Watched(n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for until := b.reads + n; b.reads < until && b.stop.Err() == nil; {
+		b.room.Wait()
+	}
 }

@@ -22,10 +22,11 @@ const (
 func (l *relay) follow(ctx context.Context) (runner.Result, bool) {
 	wait, missing := l.every, 0
 	var checked time.Time
+	var over bool // the build had ended before the log was read last
 	for {
 		grown, more, err := l.copyLog(ctx)
 		var b build
-		if ctx.Err() == nil && (err != nil || !more || !grown && time.Since(checked) >= checkEvery) {
+		if ctx.Err() == nil && (err != nil || !more || over || !grown && time.Since(checked) >= checkEvery) {
 			checked = time.Now()
 			b, err = l.state(ctx)
 		}
@@ -44,10 +45,11 @@ func (l *relay) follow(ctx context.Context) (runner.Result, bool) {
 			return runner.Result{Outcome: runner.Aborted, Reason: fmt.Sprintf("%s #%d was deleted or discarded in Jenkins", l.job, l.at.Number)}, true
 		case l.silent(err):
 			return l.lost(err)
-		case b.ended() && (!more || !grown):
+		case b.ended() && (!more || over && !grown):
 			l.finishLog(ctx)
 			return l.result(b.Result), true
 		}
+		over = over || b.ended()
 		l.saveSometimes()
 		if grown {
 			wait = l.every

@@ -38,8 +38,7 @@ type follower struct {
 
 	marks []mark // between parts, in their order
 	tail  []byte // the end of the last part
-	// doubt is how many bytes lie between the computed offset and the announced one. Either they are an incomplete line that
-	// was left out, or nothing was left out and the log has CRLF itself; the next part shows which.
+	// doubt is how many bytes the computed offset may be too low, because the log has CRLF itself. The next part shows it.
 	doubt int64
 }
 
@@ -115,14 +114,15 @@ func (f *follower) part(text io.Reader, size int64, more bool, out io.Writer) er
 		return err
 	case !more: // nothing is left out of a complete log
 		f.Offset = size
-	case ahead > 0 && ahead <= crlf && crlf < maxLines:
-		f.doubt = ahead
+	case crlf < maxLines:
+		f.doubt = max(0, min(ahead, crlf))
 	}
 	return nil
 }
 
 // repeated skips the beginning of a part if it is the end of the part before, because the log has CRLF itself. It returns how
-// many bytes of the log that were. An incomplete line that was left out of the part before has no line end among its bytes.
+// many bytes of the log that were, doubt or none. An incomplete line that was left out of the part before has no line end
+// among so many bytes.
 func (f *follower) repeated(body *bufio.Reader) (int64, error) {
 	// With CRLF, the same bytes are at most twice as long.
 	text, err := body.Peek(int(min(2*f.doubt, maxTail)))
@@ -130,20 +130,17 @@ func (f *follower) repeated(body *bufio.Reader) (int64, error) {
 		return 0, err
 	}
 	var lf []byte
-	skip := 0
 	for i, c := range text {
 		if c == '\r' && i+1 < len(text) && text[i+1] == '\n' {
 			continue
 		}
-		if lf = append(lf, c); int64(len(lf)) > f.doubt {
-			break
-		}
-		if c == '\n' && bytes.HasSuffix(f.tail, lf) {
-			skip = i + 1
+		lf = append(lf, c)
+		if c == '\n' && int64(len(lf)) <= f.doubt && f.doubt <= int64(i+1) && bytes.HasSuffix(f.tail, lf) {
+			_, err := body.Discard(i + 1)
+			return f.doubt, err
 		}
 	}
-	_, err = body.Discard(skip)
-	return min(int64(skip), f.doubt), err
+	return 0, nil
 }
 
 // notes are annotations for Jenkins' own pages.

@@ -16,9 +16,8 @@ import (
 )
 
 const (
-	// firstRetry and lastRetry bound the time between two triggers.
-	firstRetry = time.Second
-	lastRetry  = time.Minute
+	// lastRetry is the longest time between two triggers.
+	lastRetry = time.Minute
 	// triggerTimeout bounds a trigger: uploads take time, and what became of one without an answer is unknown.
 	triggerTimeout = 10 * time.Minute
 	// answerTime is how long the answer to a trigger is waited for when the build is stopped.
@@ -39,7 +38,7 @@ func (l *relay) trigger(ctx context.Context) (runner.Result, bool) {
 	if l.at.Sent {
 		return l.search(ctx, fmt.Errorf("%w: the server was restarted meanwhile", errUnknown))
 	}
-	step := firstRetry
+	step := l.every
 	for {
 		before, err := l.look(ctx)
 		if err == nil {
@@ -60,7 +59,7 @@ func (l *relay) trigger(ctx context.Context) (runner.Result, bool) {
 			return l.ended(ctx), true
 		case !errors.Is(err, errAway), time.Since(l.at.Began)+step > l.retryFor:
 			return runner.Result{Outcome: runner.NotBuilt, Reason: oneLine(err.Error())}, true
-		case step == firstRetry:
+		case step == l.every:
 			l.out.line("not reached, trying again for %v: %v", l.retryFor, err)
 		}
 		if l.at.Sent {

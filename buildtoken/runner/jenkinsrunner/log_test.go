@@ -1,0 +1,110 @@
+package jenkinsrunner_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/internal/jenkinstest"
+)
+
+// written has a build write pieces, with a pause after each in which the log is read.
+func written(t *testing.T, exact bool, pieces ...string) (log string) {
+	t.Helper()
+	j, c := jenkins(t, jenkinstest.Job{Name: "x", Run: func(b *jenkinstest.Build) string {
+		for _, p := range pieces {
+			fmt.Fprint(b, p)
+			b.Watched(2)
+		}
+		return "SUCCESS"
+	}})
+	j.Set(func(f *jenkinstest.Faults) { f.ExactSize = exact })
+	c.Every = 100 * time.Microsecond
+	var got strings.Builder
+	if res := newRunner(t, c).Run(t.Context(), runner.Build{}, &got); res.Outcome != runner.Success {
+		t.Fatalf("Run = %+v", res)
+	}
+	_, log, _ = strings.Cut(got.String(), "Started by user edge\n")
+	log, ended := strings.CutSuffix(log, "Finished: SUCCESS\n")
+	if !ended {
+		t.Errorf("log = %q, want its end", log)
+	}
+	return log
+}
+
+// TestLogIsCopiedOnce reads logs while they grow, from a Jenkins that announces what it sends and one that announces more.
+func TestLogIsCopiedOnce(t *testing.T) {
+	many := strings.Repeat("a line\n", 25_000)
+	for name, pieces := range map[string][]string{
+		"whole lines":                      {"a\n", "b\n", "c\n"},
+		"an incomplete line":               {"a\nb\nincom", "plete\n", "c\n"},
+		"dots":                             {"a\nb\nc\n", ".", ".", ".", ".", "\n", "d\n"},
+		"a short incomplete line":          {"a\nb\nc\nx", "\n", "\n", "\nd\n"},
+		"an incomplete line like the last": {"a\na\na\na", "\na\na", "\na\n"},
+		"blank lines":                      {"a\n\n\n", "\n", "\n\n", "b\n"},
+		"no line end":                      {"a\n", "b"},
+		"CRLF":                             {"a\r\nb\r\n", "c\r\n", "d\r\n"},
+		"CRLF among LF":                    {"a\nb\n", "c\r\nd\n", "e\r\n\r\n", "f\n"},
+		"CRLF and an incomplete line":      {"a\r\nb\r\n", "c\r\nincom", "plete\r\n", "d\r\n"},
+		"CRLF without the LF yet":          {"a\r\nb\r", "\nc\r\n"},
+		"CR":                               {"1%\r2%\r", "3%\n", "4%\r"},
+		"more than 10,000 lines":           {many, "b\nincom", "plete\n"},
+		"more than 10,000 lines at once":   {many + many},
+		"a long line":                      {strings.Repeat("x", 200_000) + "\n", "b\n", strings.Repeat("y", 100_000), "\nc\n"},
+		"notes":                            {"\x1b[8mha:////4AbC==\x1b[0mBuilding\n", "a\x1b[8mha:x\x1b[0mb\n"},
+		"colours":                          {"\x1b[31mred\x1b[0m\n", "\x1b[8mhidden\x1b[0m\n"},
+	} {
+		for _, exact := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, exact=%v", name, exact), func(t *testing.T) {
+				t.Parallel()
+				want := strings.ReplaceAll(strings.Join(pieces, ""), "\r\n", "\n")
+				if name == "notes" {
+					want = "Building\nab\n"
+				}
+				got := written(t, exact, pieces...)
+				if !strings.HasPrefix(name, "CRLF and an") && !strings.HasPrefix(name, "CRLF without") && got != want {
+					t.Errorf("log has %d bytes, want %d: %.300q", len(got), len(want), got)
+				}
+				checkCopy(t, got, want)
+			})
+		}
+	}
+}
+
+// TestRandomLogs reads random logs. If the copy is not the log, it says so and has the rest in the end.
+func TestRandomLogs(t *testing.T) {
+	for range 40 {
+		seed := rand.Uint64()
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			r := rand.New(rand.NewPCG(seed, 0))
+			var pieces []string
+			for range 1 + r.IntN(8) {
+				var p strings.Builder
+				for range r.IntN(12) {
+					p.WriteString([]string{"a", "bb", ".", "\n", "\n", "\r\n", "line\n", "line\r\n", "\r"}[r.IntN(9)])
+				}
+				pieces = append(pieces, p.String())
+			}
+			want := strings.ReplaceAll(strings.Join(pieces, ""), "\r\n", "\n")
+			got := written(t, false, pieces...)
+			checkCopy(t, got, want)
+		})
+	}
+}
+
+// checkCopy reports a copy that is not the log, unless it says so and has the rest in the end.
+func checkCopy(t *testing.T, got, want string) {
+	t.Helper()
+	before, rest, repaired := strings.Cut(got, "Jenkins: the log above has gaps; this is all of it from where they begin\n")
+	switch {
+	case got == want:
+	case !repaired:
+		t.Errorf("log has %d bytes, want %d: %.300q", len(got), len(want), got)
+	case !strings.HasSuffix(want, rest) || !strings.HasPrefix(before, want[:len(want)-len(rest)]):
+		t.Errorf("log = %.300q, which does not have the rest of %.300q", got, want)
+	}
+}

@@ -1,0 +1,281 @@
+package jenkinsrunner_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/internal/jenkinstest"
+)
+
+// waits returns the work of a build that runs until it is released or stopped.
+func waits(release chan struct{}) func(*jenkinstest.Build) string {
+	return func(b *jenkinstest.Build) string {
+		fmt.Fprintln(b, "started")
+		select {
+		case <-release:
+			fmt.Fprintln(b, "released")
+		case <-b.Context().Done():
+			fmt.Fprintln(b, "stopping")
+		}
+		return "SUCCESS"
+	}
+}
+
+// onLog calls a function when a text is in the log.
+type onLog struct {
+	text string
+	call func()
+	log  strings.Builder
+}
+
+func (o *onLog) Write(p []byte) (int, error) {
+	o.log.Write(p)
+	if o.call != nil && strings.Contains(o.log.String(), o.text) {
+		call := o.call
+		o.call = nil
+		call()
+	}
+	return len(p), nil
+}
+
+// TestStop stops a build in each state, with others that wait for it too and without.
+func TestStop(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		hold   bool // keeps it in the queue
+		shared bool
+		on     string
+		reason string
+		left   int // items and builds in Jenkins that go on
+	}{
+		{"in the queue", true, false, "queued x as item", "stopped by alice", 0},
+		{"in the queue, for others too", true, true, "Waiting for next", "stopped by alice; it goes on in Jenkins, where others wait for it too", 1},
+		{"running", false, false, "started", "stopped by alice", 0},
+		{"running, for others too", true, true, "started", "stopped by alice; it goes on in Jenkins, where others wait for it too", 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			release := make(chan struct{})
+			j, c := jenkins(t, jenkinstest.Job{Name: "x", Run: waits(release), Params: map[string]string{"A": ""}})
+			j.Set(func(f *jenkinstest.Faults) { f.Hold = tt.hold })
+			if tt.shared {
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, c.URL+"job/x/buildWithParameters", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				req.SetBasicAuth(user, apiToken)
+				resp, err := http.DefaultClient.Do(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				resp.Body.Close()
+			}
+			ctx, cancel := context.WithCancelCause(t.Context())
+			log := &onLog{text: tt.on, call: func() { cancel(errors.New("stopped by\nalice")) }}
+			if tt.shared && !strings.Contains(tt.on, "Waiting") {
+				log = &onLog{text: "Waiting for next", call: func() {
+					log.text, log.call = tt.on, func() { cancel(errors.New("stopped by alice")) }
+					j.Set(func(f *jenkinstest.Faults) { f.Hold = false })
+				}}
+			}
+			res := newRunner(t, c).Run(ctx, runner.Build{}, log)
+			if res != (runner.Result{Outcome: runner.Aborted, Reason: tt.reason}) {
+				t.Errorf("Run = %+v, want it aborted: %s", res, tt.reason)
+			}
+			if tt.on == "started" && !tt.shared && !strings.HasSuffix(log.log.String(), "stopping\nFinished: ABORTED\n") {
+				t.Errorf("log = %q, want all of it", log.log.String())
+			}
+			j.Set(func(f *jenkinstest.Faults) { f.Hold = false })
+			if n := j.Running(); n != tt.left {
+				t.Errorf("%d builds go on in Jenkins, want %d", n, tt.left)
+			}
+			close(release)
+		})
+	}
+}
+
+// TestStopThatDoesNotArrive stops a build of a Jenkins that does not answer any more.
+func TestStopThatDoesNotArrive(t *testing.T) {
+	j, c := jenkins(t, jenkinstest.Job{Name: "x", Run: waits(nil)})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	log := &onLog{text: "started", call: func() {
+		j.Set(func(f *jenkinstest.Faults) { f.Intercept = answer(always, everything, 503) })
+		cancel(errors.New("stopped by alice"))
+	}}
+	res := newRunner(t, c).Run(ctx, runner.Build{}, log)
+	if want := "stopped by alice; it may go on in Jenkins: the answer is 503 Service Unavailable"; res != (runner.Result{Outcome: runner.Aborted, Reason: want}) {
+		t.Errorf("Run = %+v, want it aborted: %s", res, want)
+	}
+}
+
+// memory keeps the handle of a build.
+type memory struct {
+	t *testing.T
+	// mu guards the following.
+	mu     sync.Mutex
+	handle []byte
+	err    error
+	saves  int
+}
+
+func (m *memory) save(handle []byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.saves++
+	if m.err != nil {
+		return m.err
+	}
+	m.handle = handle
+	if len(handle) > 4<<10 || strings.Contains(string(handle), "hunter2") || strings.Contains(string(handle), jobToken) || strings.Contains(string(handle), apiToken) {
+		m.t.Errorf("handle of %d bytes: %s; want at most 4 KiB and no secret", len(handle), handle)
+	}
+	return nil
+}
+
+// TestRestartOfThisServer ends the following in each state, as a stop or as a crash does, and resumes it.
+func TestRestartOfThisServer(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		on     string // in the log
+		faults func(f *jenkinstest.Faults)
+		want   runner.Result
+	}{
+		{"before Jenkins was reached", "not reached", func(f *jenkinstest.Faults) { f.Intercept = answer(3, everything, 503) }, runner.Result{Outcome: runner.Success}},
+		{"while it waits", "queued x as item", func(f *jenkinstest.Faults) { f.Hold = true }, runner.Result{Outcome: runner.Success}},
+		{"while it runs", "started", nil, runner.Result{Outcome: runner.Success}},
+		{"while it is looked for", "looking for the trigger", func(f *jenkinstest.Faults) { f.ResetAfterTrigger = 1 }, runner.Result{Outcome: runner.Success}},
+		{"while it is looked for in vain", "looking for the trigger", func(f *jenkinstest.Faults) { f.ResetBeforeTrigger = 1 }, runner.Result{Outcome: runner.Aborted, Reason: "Jenkins may have got it"}},
+	} {
+		for _, crash := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, crash=%v", tt.name, crash), func(t *testing.T) {
+				release := make(chan struct{})
+				j, c := jenkins(t, jenkinstest.Job{Name: "x", Token: jobToken, Run: waits(release), Params: map[string]string{"PASS": ""}})
+				c.JobToken = jobToken
+				if tt.faults != nil {
+					j.Set(tt.faults)
+				}
+				ctx, cancel := context.WithCancelCause(t.Context())
+				m := &memory{t: t}
+				b := runner.Build{Params: []runner.Param{{Name: "PASS", Value: "hunter2", Secret: true}}, Save: m.save}
+				log := &onLog{text: tt.on, call: func() {
+					if crash {
+						m.mu.Lock()
+						m.err = errors.New("the process is gone")
+						m.mu.Unlock()
+					}
+					cancel(runner.ErrDetached)
+				}}
+				if res := newRunner(t, c).Run(ctx, b, log); res.Outcome != runner.Aborted {
+					t.Fatalf("Run = %+v, want that it returns", res)
+				}
+				j.Set(func(f *jenkinstest.Faults) { f.Hold = false })
+				close(release)
+				b.Handle, m.err = m.handle, nil
+				var rest strings.Builder
+				res := newRunner(t, c).Run(t.Context(), b, &rest)
+				if res.Outcome != tt.want.Outcome || !strings.Contains(res.Reason, tt.want.Reason) {
+					t.Errorf("Run = %+v, want %+v", res, tt.want)
+				}
+				want := 1
+				if tt.want.Outcome != runner.Success {
+					want = 0
+				}
+				if j.Triggers() != want {
+					t.Errorf("%d triggers, want %d", j.Triggers(), want)
+				}
+				all := log.log.String() + rest.String()
+				if tt.want.Outcome == runner.Success && !strings.HasSuffix(all, "released\nFinished: SUCCESS\n") || !crash && strings.Count(all, "started\n") > 1 {
+					t.Errorf("log = %q, want all of it, and once if it was no crash", all)
+				}
+			})
+		}
+	}
+}
+
+// TestTriggerIsNotSentUnlessThatIsRecorded has the queue fail just before the trigger is written: it must not be written,
+// because a restart would send it again.
+func TestTriggerIsNotSentUnlessThatIsRecorded(t *testing.T) {
+	j, c := jenkins(t, jenkinstest.Job{Name: "x", Run: ends("SUCCESS")})
+	m := &memory{t: t}
+	b := runner.Build{Save: func(handle []byte) error {
+		if m.saves++; m.saves == 2 && j.Triggers() == 0 {
+			return errors.New("the disk is full")
+		}
+		return nil
+	}}
+	var log strings.Builder
+	if res := newRunner(t, c).Run(t.Context(), b, &log); res.Outcome != runner.Success || j.Triggers() != 1 {
+		t.Errorf("Run = %+v after %d triggers, want a success after one", res, j.Triggers())
+	}
+	if !strings.Contains(log.String(), "trying again for 1h0m0s: jenkins cannot be reached: the disk is full\n") {
+		t.Errorf("log = %q, want that it was tried again", log.String())
+	}
+	c.RetryFor = time.Nanosecond
+	b.Save = func([]byte) error { return errors.New("the disk is full") }
+	if res := newRunner(t, c).Run(t.Context(), b, io.Discard); res.Outcome != runner.NotBuilt || j.Triggers() != 1 {
+		t.Errorf("Run = %+v after %d triggers, want it not built", res, j.Triggers()-1)
+	}
+}
+
+// TestRestartOfJenkins restarts Jenkins while a build waits and while it runs.
+func TestRestartOfJenkins(t *testing.T) {
+	release := make(chan struct{})
+	j, c := jenkins(t, jenkinstest.Job{Name: "x", Run: waits(release)})
+	j.Set(func(f *jenkinstest.Faults) { f.Hold = true })
+	log := &onLog{text: "queued x as item"}
+	log.call = func() {
+		j.Restart()
+		log.text, log.call = "started", j.Restart
+		j.Set(func(f *jenkinstest.Faults) { f.Hold, f.Intercept = false, answer(5, everything, 503) })
+	}
+	res := newRunner(t, c).Run(t.Context(), runner.Build{}, log)
+	if res.Outcome != runner.Aborted || !strings.Contains(res.Reason, "x #1 ended as ABORTED") || j.Triggers() != 1 {
+		t.Errorf("Run = %+v after %d triggers, want the result that Jenkins gave", res, j.Triggers())
+	}
+}
+
+func TestItemCancelledInJenkins(t *testing.T) {
+	j, c := jenkins(t, jenkinstest.Job{Name: "x", Run: waits(nil)})
+	j.Set(func(f *jenkinstest.Faults) { f.Hold = true })
+	log := &onLog{text: "queued x as item"}
+	log.call = func() {
+		_, id, _ := strings.Cut(log.log.String(), "as item ")
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, c.URL+"queue/cancelItem?id="+strings.TrimSpace(id), nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		req.SetBasicAuth(user, apiToken)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil || resp.StatusCode != http.StatusNoContent {
+			t.Errorf("cancel: %v, %v", resp, err)
+			return
+		}
+		resp.Body.Close()
+	}
+	res := newRunner(t, c).Run(t.Context(), runner.Build{}, log)
+	if res.Outcome != runner.Aborted || !strings.Contains(res.Reason, "was cancelled in Jenkins") {
+		t.Errorf("Run = %+v, want it aborted", res)
+	}
+}
+
+func TestHandleOfAnotherJob(t *testing.T) {
+	j, c := jenkins(t, jenkinstest.Job{Name: "x", Run: ends("SUCCESS")}, jenkinstest.Job{Name: "y", Run: ends("SUCCESS")})
+	m := &memory{t: t}
+	newRunner(t, c).Run(t.Context(), runner.Build{Save: m.save}, io.Discard)
+	for _, handle := range [][]byte{m.handle, []byte("{}"), []byte("junk")} {
+		other := c
+		other.Job = "y"
+		res := newRunner(t, other).Run(t.Context(), runner.Build{Handle: handle}, io.Discard)
+		if res.Outcome != runner.Failure || !strings.Contains(res.Reason, "the configuration of its runner has changed") || j.Triggers() != 1 {
+			t.Errorf("Run with handle %s = %+v after %d triggers, want a failure", handle, res, j.Triggers())
+		}
+	}
+}
