@@ -25,8 +25,8 @@ func checkCommand() *cobra.Command {
 		Short: "Shows who can start which job, and all warnings of a configuration",
 		Long: `
 Loads a configuration as caddy validate does, and prints for each job which
-tokens and users can start it, until when, under which rules, and what it runs.
-Then it lists all warnings. It starts nothing and needs no running Caddy.
+tokens and users can start it, until when, under which rules, what it runs, and
+the next three times of its schedules. Then it lists all warnings. It starts nothing and needs no running Caddy.
 
 Run it as the user that Caddy runs as, with its environment: secrets are read,
 and programs are looked up.
@@ -54,10 +54,18 @@ type checkedJob struct {
 	Disabled bool           `json:"disabled,omitempty"`
 	Tokens   []checkedToken `json:"tokens"`
 	// Users is the rule that lets callers without a token start it; "" lets none.
-	Users    string        `json:"users,omitempty"`
-	Webhooks []string      `json:"webhooks,omitempty"`
-	Rules    []checkedRule `json:"rules"`
-	Run      string        `json:"run"`
+	Users     string            `json:"users,omitempty"`
+	Webhooks  []string          `json:"webhooks,omitempty"`
+	Schedules []checkedSchedule `json:"schedules,omitempty"`
+	Rules     []checkedRule     `json:"rules"`
+	Run       string            `json:"run"`
+}
+
+type checkedSchedule struct {
+	Spec string `json:"spec"`
+	Poll bool   `json:"poll,omitempty"`
+	// Next are the next three times. It is empty if the job is disabled.
+	Next []time.Time `json:"next,omitempty"`
 }
 
 type checkedToken struct {
@@ -83,7 +91,8 @@ func runCheck(flags caddycmd.Flags) (int, error) {
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, err
 	}
-	result := app.report()
+	now := time.Now()
+	result := app.report(now)
 	if err := app.Cleanup(); err != nil {
 		return caddy.ExitCodeFailedStartup, err
 	}
@@ -92,7 +101,7 @@ func runCheck(flags caddycmd.Flags) (int, error) {
 		encoder.SetIndent("", "\t")
 		err = encoder.Encode(result)
 	} else {
-		err = result.print(os.Stdout, time.Now())
+		err = result.print(os.Stdout, now)
 	}
 	if err == nil && len(result.Warnings) > 0 {
 		err = fmt.Errorf("%d %s", len(result.Warnings), plural(len(result.Warnings), "warning")) // without an error, Caddy exits with 0
@@ -101,13 +110,13 @@ func runCheck(flags caddycmd.Flags) (int, error) {
 }
 
 // report describes the jobs of all handlers.
-func (a *App) report() checked {
+func (a *App) report(now time.Time) checked {
 	result := checked{Jobs: []checkedJob{}, Warnings: append([]Warning{}, a.warnings()...)}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	seen := map[string]bool{}
 	for _, s := range a.sites {
-		c := checker{spec: s.spec, to: &result, seen: seen}
+		c := checker{spec: s.spec, jobs: s.definition.Jobs(), now: now, to: &result, seen: seen}
 		c.folder("", &s.spec.Root, checkedJob{})
 	}
 	return result
@@ -116,6 +125,8 @@ func (a *App) report() checked {
 // checker walks one tree.
 type checker struct {
 	spec *definition.Spec
+	jobs map[string]*definition.Compiled
+	now  time.Time
 	to   *checked
 	seen map[string]bool // by full name: a job can be in several sites
 }
@@ -137,8 +148,24 @@ func (c *checker) folder(full string, f *definition.Folder, outer checkedJob) {
 		for _, on := range j.On {
 			shown.Webhooks = append(shown.Webhooks, on.Webhook)
 		}
+		for _, s := range c.jobs[name].Schedules {
+			shown.Schedules = append(shown.Schedules, c.schedule(s, j.Disabled))
+		}
 		c.to.Jobs = append(c.to.Jobs, shown)
 	}
+}
+
+func (c *checker) schedule(s definition.Schedule, disabled bool) checkedSchedule {
+	shown := checkedSchedule{Spec: s.Spec.Spec, Poll: s.Spec.Poll}
+	for at := c.now; !disabled && len(shown.Next) < 3; {
+		next, ok := s.Next(at)
+		if !ok {
+			break
+		}
+		shown.Next = append(shown.Next, next)
+		at = next
+	}
+	return shown
 }
 
 // enterChecked adds the tokens and rules of a folder or job.
@@ -206,10 +233,13 @@ func (c checked) print(to io.Writer, now time.Time) error {
 		for _, w := range j.Webhooks {
 			fmt.Fprintf(&b, "  webhook   %s\n", w)
 		}
+		for _, s := range j.Schedules {
+			fmt.Fprintf(&b, "  schedule  %s\n", s)
+		}
 		if j.Users != "" {
 			fmt.Fprintf(&b, "  users     if %s\n", oneLine(j.Users))
 		}
-		if len(j.Tokens)+len(j.Webhooks) == 0 && j.Users == "" {
+		if len(j.Tokens)+len(j.Webhooks)+len(j.Schedules) == 0 && j.Users == "" {
 			b.WriteString("  nothing can start it\n")
 		}
 		for _, r := range j.Rules {
@@ -226,6 +256,21 @@ func (c checked) print(to io.Writer, now time.Time) error {
 		err = errors.Join(errors.New("write the result"), err)
 	}
 	return err
+}
+
+func (s checkedSchedule) String() string {
+	text := oneLine(s.Spec)
+	if s.Poll {
+		text += ", polls"
+	}
+	for i, at := range s.Next {
+		separator := ", "
+		if i == 0 {
+			separator = ": next "
+		}
+		text += separator + at.Format("Mon 2006-01-02 15:04 MST")
+	}
+	return text
 }
 
 func until(expires, now time.Time) string {

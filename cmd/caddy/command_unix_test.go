@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // exit returns the exit status of a command.
@@ -242,12 +243,20 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // TestCheckCommand checks a file without mistakes, and one with some.
 func TestCheckCommand(t *testing.T) {
-	s := newServer(t, "token outer secret\nallow `user != \"bob\"`\njob good {\n run echo hello\n}\n")
+	s := newServer(t, "token outer secret\nallow `user != \"bob\"`\njob good {\n run echo hello\n schedule \"30 4 1 1 *\" {\n timezone UTC\n}\n}\n")
 	out, errs, err := s.command("", "build-token", "check", s.file, "--adapter", "caddyfile")
 	if exit(t, err) != 0 {
 		t.Errorf("exit status %d, %s", exit(t, err), errs)
 	}
-	for _, want := range []string{"good\n", "runs      echo hello\n", "token     outer of top level: trigger\n", "rule      top level: user != \"bob\"\n", "1 job, 0 warnings\n"} {
+	year := time.Now().UTC().Year() + 1
+	if first := time.Date(year-1, 1, 1, 4, 30, 0, 0, time.UTC); first.After(time.Now()) {
+		year--
+	}
+	times := make([]string, 3)
+	for i := range times {
+		times[i] = time.Date(year+i, 1, 1, 4, 30, 0, 0, time.UTC).Format("Mon 2006-01-02 15:04 MST")
+	}
+	for _, want := range []string{"good\n", "runs      echo hello\n", "schedule  30 4 1 1 *: next " + strings.Join(times, ", ") + "\n", "token     outer of top level: trigger\n", "rule      top level: user != \"bob\"\n", "1 job, 0 warnings\n"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is missing in\n%s", want, out)
 		}
