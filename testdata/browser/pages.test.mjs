@@ -301,6 +301,89 @@ describe('the pages', () => {
   }));
 });
 
+describe('the list of jobs', () => {
+  const names = (page) => page.locator('.jobs tbody th a:last-of-type:visible').allTextContents();
+
+  it('filters as the reader types, and keeps that in the address', () => visit(async (page, go) => {
+    await go('');
+    await page.getByText('Live', { exact: true }).waitFor();
+    await page.getByLabel('Find jobs').fill('mobile AND');
+    assert.deepEqual(await names(page), ['android']);
+    assert.match(page.url(), /\?q=mobile\+AND$/);
+    // A change of a job that does not fit does not bring it back.
+    const item = await ask('job/nightly/buildForm', { delay: '1h' });
+    await page.locator('.counts').getByText('1 queued').waitFor();
+    assert.deepEqual(await names(page), ['android']);
+    await page.reload();
+    assert.equal(await page.getByLabel('Find jobs').inputValue(), 'mobile AND');
+    assert.deepEqual(await names(page), ['android']);
+    await page.getByLabel('Find jobs').fill('');
+    await page.getByRole('link', { name: 'nightly' }).waitFor();
+    await page.locator('.counts').getByText('1 queued').click();
+    await page.waitForURL(/\?state=queued$/);
+    assert.deepEqual(await names(page), ['nightly']);
+    await ask(`${item}cancelForm`);
+    await page.getByRole('link', { name: 'nightly' }).waitFor({ state: 'detached' });
+  }));
+
+  it('keeps in the address which folders are folded', () => visit(async (page, go) => {
+    await go('');
+    await page.locator('[data-fold="app/mobile"] summary .quiet').click();
+    await page.waitForURL(/\?fold=app%2Fmobile$/);
+    await page.reload();
+    assert.ok(!(await names(page)).includes('android'));
+    assert.ok((await names(page)).includes('deploy'));
+    await page.locator('[data-fold="app/mobile"] summary').focus();
+    await page.keyboard.press('Enter');
+    await page.getByRole('link', { name: 'android' }).waitFor();
+    assert.equal(page.url(), server.url);
+  }));
+
+  it('is searched without JavaScript', () => visit(async (page, go) => {
+    await go('');
+    await page.getByLabel('Find jobs').fill('android');
+    await page.getByRole('button', { name: 'Find' }).click();
+    assert.deepEqual(await names(page), ['android']);
+    await page.getByRole('link', { name: 'Show all' }).click();
+    await page.getByLabel('State').selectOption('Disabled');
+    await page.getByRole('button', { name: 'Find' }).click();
+    assert.deepEqual(await names(page), ['old']);
+    await page.getByRole('link', { name: 'Show all' }).click();
+    await page.locator('[data-fold="app"] summary .quiet').click();
+    assert.ok(!(await names(page)).includes('deploy'));
+  }, { javaScriptEnabled: false }));
+
+  it('moves a job that fails to the top, and back', () => visit(async (page, go) => {
+    await ended(await ask('job/app/job/turns/buildForm'));
+    await go('');
+    const failing = page.locator('.failing');
+    await page.getByText('Live', { exact: true }).waitFor();
+    const place = (name) => page.getByRole('row', { name }).evaluate((row) => row.closest('.folder').className);
+    assert.equal(await place('turns'), 'folder');
+    await ask('job/app/job/turns/buildForm', { EXIT: '1' });
+    await failing.getByRole('link', { name: 'turns' }).waitFor();
+    await page.locator('.counts').getByText(/failing/).waitFor();
+    assert.equal(await page.getByRole('link', { name: 'turns' }).count(), 1, 'it is shown once');
+    await ask('job/app/job/turns/buildForm');
+    await failing.getByRole('link', { name: 'turns' }).waitFor({ state: 'detached' });
+    assert.equal(await place('turns'), 'folder');
+  }));
+});
+
+describe('the page of a job', () => {
+  it('has a chart of its builds that leads to them', () => visit(async (page, go) => {
+    await ended(await ask('job/app/job/turns/buildForm'));
+    await ended(await ask('job/app/job/turns/buildForm', { EXIT: '1' }));
+    await go('job/app/job/turns/');
+    const bar = page.getByRole('link', { name: /^#\d+ Failed, took/ }).last();
+    const number = (await bar.getAttribute('aria-label')).match(/#(\d+)/)[1];
+    await page.locator('.trend').getByText(/^Failing since/).waitFor();
+    await bar.focus();
+    await page.keyboard.press('Enter');
+    await page.waitForURL(new RegExp(`/turns/${number}/$`));
+  }));
+});
+
 describe('a form', () => {
   it('says what is wrong beside the field and keeps what was typed', () => visit(async (page, go) => {
     await go('job/app/job/deploy/');
@@ -412,7 +495,7 @@ describe('every page', () => {
     const failed = await ended(await ask('job/app/job/test/buildForm'));
     const deployed = await ended(await ask('job/app/job/deploy/buildForm', { BRANCH: 'x'.repeat(200), NOTES: 'a\nb' }));
     waiting = await ask('job/nightly/buildForm', { cause: 'y'.repeat(200) });
-    paths = ['', 'job/app/', 'job/app/job/deploy/', 'job/hello/', 'job/app/job/old/', failed, deployed, `${failed}console`, 'queue/', waiting, 'computer/', 'job/nothing/'];
+    paths = ['', '?q=app&state=failing', 'job/app/', 'job/app/job/deploy/', 'job/hello/', 'job/app/job/old/', failed, deployed, `${failed}console`, 'queue/', waiting, 'computer/', 'job/nothing/'];
   });
 
   for (const [name, options] of [['light', {}], ['dark', { colorScheme: 'dark' }], ['on a phone', { viewport: phone, hasTouch: true, isMobile: true }],

@@ -81,6 +81,11 @@ http://:${port} {
 				job test {
 					run sh -c \`printf '\\033[31;1mFAIL\\033[0m  TestSomething: got 1, want 2\\n'; exit 2\`
 				}
+				job turns {
+					quiet_period 0s
+					param EXIT string 0
+					run sh -c \`exit $EXIT\`
+				}
 				job old {
 					disabled
 					run true

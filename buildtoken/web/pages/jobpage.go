@@ -36,16 +36,17 @@ func (v *visit) job(full string, form *formView) (*page, error) {
 	if !ok {
 		return nil, web.ErrNotFound
 	}
-	lanes, err := v.ctl.Lanes(v.R.Context(), full)
+	overviews, err := v.ctl.Overviews(v.R.Context(), full)
 	if err != nil {
 		return nil, err
 	}
+	lane := overviews[0].Lane
 	at := web.JobURL(v.base, full)
-	head := jobHead{Name: j.Name(), Description: j.Description, Disabled: j.Disabled, Concurrent: j.Concurrent, State: laneMark(lanes[0])}
+	head := jobHead{Name: j.Name(), Description: j.Description, Disabled: j.Disabled, Concurrent: j.Concurrent, State: laneMark(lane)}
 	if v.Definition.Badged(full) {
 		head.Badge = at + "badge/icon.svg"
 	}
-	if why := v.stuck(lanes[0]); why != "" {
+	if why := v.stuck(lane); why != "" {
 		head.Stuck = why + ". What is queued cannot run until one is added, or is cancelled."
 	}
 	if compiled, err := v.Definition.Find(full); err == nil {
@@ -79,6 +80,7 @@ func (v *visit) job(full string, form *formView) (*page, error) {
 	}
 	pg.Regions = append(pg.Regions,
 		region{Name: "jobqueue", Data: queued},
+		region{Name: "trend", Data: v.trend(overviews[0])},
 		region{Name: "history", Static: fixed, Data: history})
 	if compiled, err := v.Definition.Find(full); err == nil && !v.streaming {
 		pg.Regions = append(pg.Regions, region{Name: "howto", Static: true, Data: v.howto(compiled)})

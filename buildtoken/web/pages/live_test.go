@@ -68,6 +68,7 @@ func names(t *testing.T, events []event) []string {
 					Name, Hash string
 					HTML       *string
 					Rows       []struct{ Key, HTML string }
+					Gone       []string
 					Keys       [][]string
 				}
 			}
@@ -76,7 +77,7 @@ func names(t *testing.T, events []event) []string {
 			}
 			for _, r := range page.Regions {
 				text += " " + r.Name
-				if r.Hash == "" || r.HTML == nil && r.Rows == nil && r.Keys == nil {
+				if r.Hash == "" || r.HTML == nil && r.Rows == nil && r.Gone == nil && r.Keys == nil {
 					t.Errorf("region %s is empty", r.Name)
 				}
 			}

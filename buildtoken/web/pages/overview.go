@@ -2,6 +2,7 @@ package pages
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -10,37 +11,72 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
+// foldedFrom is the number of jobs from which on the folders of a list start folded.
+const foldedFrom = 150
+
 // jobRow is a job in a list.
 type jobRow struct {
 	Name, URL, Description string
-	Disabled               bool
-	// Stuck is set if something is queued that no server can run.
-	Stuck bool
+	// Path leads to the job's folder; it is empty where the list shows that.
+	Path     []link
+	Disabled bool
+	// Stuck is why something that is queued can never run; "" if it can.
+	Stuck string
+	// Failing is set if the last verdict was not a success, and Since is the number of the
+	// first such build in a row.
+	Failing bool
+	Since   int64
 	// Last is the state of the last build, Build its number, 0 if there was none.
 	Last     mark
 	Build    int64
 	BuildURL string
 	Started  time.Time
 	// Took is how long it took; zero while it runs.
-	Took   time.Duration
-	Queued int
+	Took time.Duration
+	// Queued and Running count items and builds.
+	Queued, Running int
 	// Usual is how far the last build is while it runs.
 	Usual estimate
+	// Recent are the last results.
+	Recent []queue.Ended
 }
 
-// folderRows are the jobs of one folder.
+// folderRows are the jobs of one folder, apart from those that are failing.
 type folderRows struct {
-	// Path leads to the folder; it is empty for the folder that the page is of.
-	Path []link
-	Jobs []jobRow
+	// Folder is the full name, and Path leads to it; both are empty for the folder that the
+	// page is of.
+	Folder    string
+	Name, URL string
+	Path      []link
+	Open      bool
+	Counts    jobCounts
+	Jobs      []jobRow
 }
 
 // jobsView is the region with jobs.
 type jobsView struct {
-	Title   string
+	// Counts are about all jobs of the folder, whatever is listed.
+	Counts []jobCount
+	// Failing are the jobs that fail, of all folders.
+	Failing []jobRow
 	Folders []folderRows
-	// Empty is set if there is nothing that the caller may see.
-	Empty bool
+	// Closed is set if folders start folded.
+	Closed bool
+	// None is set if nothing is listed, and Filtered if that is due to the query.
+	None, Filtered bool
+	// All is where the list is without a query.
+	All string
+	// NoJobs is set if the site has no jobs at all.
+	NoJobs bool
+}
+
+// jobsFind is the region with the form that finds jobs.
+type jobsFind struct {
+	Title, Action string
+	jobsQuery
+	States []jobState
+	// Form is set if there are jobs to find.
+	Form bool
 }
 
 // overview is the page of a folder, "" being the root. What is no folder, and
@@ -55,41 +91,80 @@ func (v *visit) overview(folder string) (*page, error) {
 			return nil, web.ErrNotFound
 		}
 	}
-	// Jobs of one folder stand together, and those of the folder itself come first.
-	slices.SortStableFunc(jobs, func(a, b string) int {
-		above, _ := job.Split(a)
-		other, _ := job.Split(b)
-		return strings.Compare(above, other)
-	})
+	slices.SortStableFunc(jobs, byFolder)
 	overviews, err := v.ctl.Overviews(v.R.Context(), jobs...)
 	if err != nil {
 		return nil, err
 	}
-	running := v.running()
-	view := jobsView{Title: "Jobs", Empty: len(jobs) == 0}
+	at := web.JobURL(v.base, folder)
+	find := jobsFind{Title: "Jobs", Action: at, jobsQuery: v.jobsQuery(), States: jobStates, Form: len(jobs) > 0}
 	pg := &page{Title: "Jobs", Name: "jobs", Here: "jobs", Feed: v.base + "rssAll", path: strings.TrimPrefix(web.JobURL("/", folder), "/")}
 	if folder != "" {
-		_, view.Title = job.Split(folder)
+		_, find.Title = job.Split(folder)
 		pg.Title, pg.Feed = web.Displayed(folder), web.JobURL(v.base, folder)+"rssAll"
 		pg.Crumbs = v.crumbs(folder)
 	}
-	at := ""
+	if query := find.encoded(); query != "" {
+		pg.path += "?" + query
+	}
+	view := jobsView{Closed: len(jobs) >= foldedFrom, Filtered: find.Filters(), All: at, NoJobs: len(v.Definition.Tree().Jobs()) == 0}
+	var counts jobCounts
+	running := v.running()
 	for i, full := range jobs {
-		above, _ := job.Split(full)
-		if i == 0 || above != at {
-			view.Folders = append(view.Folders, folderRows{Path: v.pathBelow(folder, above)})
-			at = above
-		}
-		rows := &view.Folders[len(view.Folders)-1]
 		row, err := v.jobRow(full, overviews[i], running)
 		if err != nil {
 			return nil, err
 		}
-		rows.Jobs = append(rows.Jobs, row)
 		pg.next = soonest(pg.next, row.Usual.next(v.Now))
+		counts = counts.plus(row)
+		if find.found(full, row.Description) {
+			view.add(v, folder, full, row, find.jobsQuery)
+		}
 	}
-	pg.Regions = []region{{Name: "jobs", Data: view}}
+	view.None = len(view.Folders) == 0
+	view.Counts = counts.linked(at)
+	pg.Say = sayCounts(counts)
+	pg.Regions = []region{
+		{Name: "jobsfind", Static: true, Data: find},
+		{Name: "jobs", Data: view},
+	}
 	return pg, nil
+}
+
+// add adds a job, in the order of folders. A folder is there for all jobs that were searched
+// for, whatever their state, so that a change of it moves rows and nothing else.
+func (view *jobsView) add(v *visit, folder, full string, row jobRow, query jobsQuery) {
+	above, _ := job.Split(full)
+	in := above
+	if above == folder {
+		in = ""
+	}
+	if n := len(view.Folders); n == 0 || view.Folders[n-1].Folder != in {
+		f := folderRows{
+			Folder: in, Name: web.Displayed(in), URL: web.JobURL(v.base, in),
+			Path: v.pathBelow(folder, above), Open: query.open(in, view.Closed),
+		}
+		view.Folders = append(view.Folders, f)
+	}
+	f := &view.Folders[len(view.Folders)-1]
+	f.Counts = f.Counts.plus(row)
+	switch {
+	case !query.fits(row):
+	case row.Failing:
+		row.Path = v.pathBelow(folder, above)
+		view.Failing = append(view.Failing, row)
+	default:
+		f.Jobs = append(f.Jobs, row)
+	}
+}
+
+// sayCounts is what a screen reader hears of the state of all jobs.
+func sayCounts(c jobCounts) string {
+	var all []string
+	for _, one := range c.Shown() {
+		all = append(all, strconv.Itoa(one.Number)+" "+one.Word)
+	}
+	return strings.Join(all, ", ")
 }
 
 // buildOf is one build of a job.
@@ -110,9 +185,15 @@ func (v *visit) running() map[buildOf]queue.Build {
 // jobRow makes the row of a job. Only a last build that runs on another server is looked up.
 func (v *visit) jobRow(full string, o queue.Overview, running map[buildOf]queue.Build) (jobRow, error) {
 	_, name := job.Split(full)
-	row := jobRow{Name: name, URL: web.JobURL(v.base, full), Last: neverBuilt, Queued: o.Lane.Queued, Stuck: v.stuck(o.Lane) != ""}
+	row := jobRow{
+		Name: name, URL: web.JobURL(v.base, full), Last: neverBuilt, Queued: o.Lane.Queued, Running: len(o.Lane.Running),
+		Stuck: v.stuck(o.Lane), Recent: o.Summary.Recent,
+	}
 	if j, ok := v.Definition.Job(full); ok {
 		row.Description, row.Disabled = j.Description, j.Disabled
+	}
+	if since, failing := o.Summary.FailingSince(); failing && !row.Disabled {
+		row.Failing, row.Since = true, since.Number
 	}
 	last, ok := o.Summary.LastWith()
 	if n := len(o.Lane.Running); n > 0 && o.Lane.Running[n-1] > last.Number {

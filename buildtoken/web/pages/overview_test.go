@@ -3,6 +3,7 @@ package pages_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
 // counted counts the queries of a page.
@@ -79,5 +81,130 @@ func TestStuckItemsAreShownAsStuck(t *testing.T) {
 		if n := strings.Count(s.page("/"), stuck); n != 1 {
 			t.Errorf("%d jobs are stuck on the list, want 1", n)
 		}
+	})
+}
+
+// order returns the jobs of a list in the order of the page, as their paths.
+func order(page string) []string {
+	var all []string
+	for _, part := range strings.Split(page, `<tr data-key="/ci/`)[1:] {
+		key, _, _ := strings.Cut(part, `"`)
+		all = append(all, key)
+	}
+	return all
+}
+
+// found is a site with jobs in all states, in folders.
+func found() definition.Spec {
+	label, gpu := "gpu", at("gpu", writes("x\n"))
+	gpu.Settings.Label = &label
+	old := at("old", writes("x\n"))
+	old.Disabled = true
+	shaky := at("shaky", fails(runner.Unstable, "odd"))
+	shaky.Description = "Sometimes Breaks"
+	spec := jobs(at("alpha", writes("x\n")), gpu, old, at("zeta", fails(runner.Failure, "no")))
+	spec.Root.Folders = []definition.Folder{{
+		Name: "app", Jobs: []definition.Job{at("deploy", hangs("")), at("never", writes("x\n")), shaky},
+		Folders: []definition.Folder{{Name: "Mobile", Jobs: []definition.Job{at("ios", writes("x\n"))}}},
+	}}
+	return spec
+}
+
+func TestJobsAreFound(t *testing.T) {
+	onSite(t, found(), func(s *site) {
+		for _, full := range []string{"alpha", "gpu", "zeta", "app/deploy", "app/deploy", "app/shaky", "app/Mobile/ios"} {
+			s.trigger(full, nil)
+		}
+		for _, tt := range []struct{ path, want string }{
+			{"/", "job/zeta/ job/app/job/shaky/ job/alpha/ job/gpu/ job/old/ job/app/job/deploy/ job/app/job/never/ job/app/job/Mobile/job/ios/"},
+			{"/job/app/", "job/app/job/shaky/ job/app/job/deploy/ job/app/job/never/ job/app/job/Mobile/job/ios/"},
+			{"/?q=deploy", "job/app/job/deploy/"},
+			{"/?q=mobile+IOS", "job/app/job/Mobile/job/ios/"},
+			{"/?q=app/", "job/app/job/shaky/ job/app/job/deploy/ job/app/job/never/ job/app/job/Mobile/job/ios/"},
+			{"/?q=breaks", "job/app/job/shaky/"},
+			{"/?q=nothing", ""},
+			{"/?state=failing", "job/zeta/ job/app/job/shaky/"},
+			{"/?state=failed", "job/zeta/ job/app/job/shaky/"},
+			{"/?state=FAILURE&q=z", "job/zeta/"},
+			{"/?state=unstable", "job/app/job/shaky/"},
+			{"/?state=running", "job/app/job/deploy/"},
+			{"/?state=queued", "job/gpu/ job/app/job/deploy/"},
+			{"/?state=stuck", "job/gpu/"},
+			{"/?state=success", "job/alpha/ job/app/job/Mobile/job/ios/"},
+			{"/?state=aborted", ""},
+			{"/?state=never", "job/gpu/ job/old/ job/app/job/never/"},
+			{"/?state=disabled", "job/old/"},
+			{"/job/app/?state=success", "job/app/job/Mobile/job/ios/"},
+			{"/?state=evil%22", "job/zeta/ job/app/job/shaky/ job/alpha/ job/gpu/ job/old/ job/app/job/deploy/ job/app/job/never/ job/app/job/Mobile/job/ios/"},
+		} {
+			if got := strings.Join(order(s.page(tt.path)), " "); got != tt.want {
+				s.Errorf("%s lists %q, want %q", tt.path, got, tt.want)
+			}
+		}
+		page := s.page("/?q=%3Cb%3E&state=stuck")
+		s.holds(page, `name="q" value="&lt;b&gt;"`, `<option value="stuck" selected>Stuck</option>`, "No job fits.", `<a href="/ci/">Show all jobs</a>`)
+		s.holds(page, `data-events="/ci/queue/-/events/?q=%3Cb%3E&amp;state=stuck"`)
+		page = s.page("/")
+		s.holds(page, `<a href="/ci/?state=failing" class="state state-failure">`, "<b>2</b> failing", "<b>1</b> running", "<b>2</b> queued", "<b>1</b> stuck", `data-say="2 failing, 1 running, 2 queued, 1 stuck"`)
+		s.holds(page, `<td><span class="state state-failure">`, `<p class="help">since #1</p>`, `<a href="/ci/job/app/" class="above"><bdi>app</bdi></a>`)
+		s.holds(page, `There are no nodes with the label ‘gpu’</p>`, ">3 jobs · ", ` title="1 of the last 1 build succeeded"`)
+		s.lacks(page, `<option value="" selected`, "Show all")
+	})
+}
+
+func TestFoldersFold(t *testing.T) {
+	spec := found()
+	onSite(t, spec, func(s *site) {
+		s.holds(s.page("/"), `<details class="folder" data-fold="app" open>`, `<details class="folder" data-fold="app/Mobile" open>`)
+		page := s.page("/?fold=app")
+		s.holds(page, `<details class="folder" data-fold="app">`, `<details class="folder" data-fold="app/Mobile" open>`, `events/?fold=app"`)
+		s.holds(s.page("/?fold=app&q=deploy"), `<details class="folder" data-fold="app" open>`) // or what was found could not be seen
+	})
+	for i := range 150 {
+		spec.Root.Folders[0].Jobs = append(spec.Root.Folders[0].Jobs, at(fmt.Sprintf("many-%d", i), writes("x\n")))
+	}
+	onSite(t, spec, func(s *site) {
+		page := s.page("/")
+		s.holds(page, ` data-closed>`, `<details class="folder" data-fold="app">`, `<details class="folder" data-fold="app/Mobile">`)
+		if n := len(order(page)); n != 158 {
+			s.Errorf("%d jobs are on the page, want all 158, though folded", n)
+		}
+		s.holds(s.page("/?open=app"), `<details class="folder" data-fold="app" open>`, `<details class="folder" data-fold="app/Mobile">`)
+		s.holds(s.page("/?q=ios"), `<details class="folder" data-fold="app/Mobile" open>`)
+	})
+}
+
+// A job that begins to fail moves to the top; open pages are sent no more than its row.
+func TestStreamMovesAJobThatFails(t *testing.T) {
+	n := 0
+	spec := found()
+	spec.Root.Folders[0].Jobs = append(spec.Root.Folders[0].Jobs, at("turns", run(func(context.Context, runner.Build, io.Writer) runner.Result {
+		n++
+		return runner.Result{Outcome: []runner.Outcome{runner.Success, runner.Failure}[n%2]}
+	})))
+	for i := range 200 {
+		spec.Root.Folders[0].Jobs = append(spec.Root.Folders[0].Jobs, at(fmt.Sprintf("many-%d", i), writes("x\n")))
+	}
+	onSite(t, spec, func(s *site) {
+		out, _, stop := s.open("/queue/-/events/", "alice")
+		defer stop()
+		s.holds(out.drain(), `"html":`)
+		for _, want := range []string{`"at":{"table":0,"after":""}`, `"at":{"table":2,"after":"/ci/job/app/job/shaky/"}`} {
+			s.trigger("app/turns", nil)
+			time.Sleep(2 * time.Second)
+			sent := out.drain()
+			s.holds(sent, want, `"key":"counts"`, `"key":"fold:app"`)
+			if len(sent) > 8<<10 || strings.Contains(sent, `"keys":`) {
+				s.Errorf("%d bytes were sent:\n%.4000s", len(sent), sent)
+			}
+		}
+	})
+}
+
+func TestEmptySiteExplainsHowToAddAJob(t *testing.T) {
+	spec := jobs()
+	onSite(t, spec, func(s *site) {
+		s.holds(s.page("/"), "There are no jobs yet", "build_token {", "reload Caddy")
+		s.lacks(s.page("/"), "data-find")
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -28,13 +29,37 @@ type kit struct {
 func newKit() *kit {
 	k := &kit{}
 	k.assets, k.urls = loadAssets()
+	icons := map[string]string{}
 	k.templates = template.Must(template.New("").Funcs(template.FuncMap{
-		"stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
-		"utc":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
-		"span":  span,
-		"next":  func(n int) int { return n + 1 },
+		"stamp":   func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
+		"utc":     func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+		"instant": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") },
+		"span":    span,
+		"next":    func(n int) int { return n + 1 },
+		"dots":    dots, "plural": plural,
+		"state": func(m mark) template.HTML { return stateHTML(icons[m.Class], m) },
 	}).ParseFS(templateFiles, "templates/*.html"))
+	for _, class := range iconClasses {
+		var b strings.Builder
+		if err := k.templates.ExecuteTemplate(&b, "icon", class); err != nil { // it is part of the program
+			panic(err)
+		}
+		icons[class] = b.String()
+	}
 	return k
+}
+
+// iconClasses are the classes of states. Their icons are made once: a page has thousands.
+//
+//nolint:gochecknoglobals // a constant table
+var iconClasses = []string{
+	"success", "unstable", "failure", "aborted", "notbuilt", "running", "never",
+	"waiting", "blocked", "ready", "stuck", "cancelled", "disabled",
+}
+
+// stateHTML is a state with its icon.
+func stateHTML(icon string, m mark) template.HTML {
+	return template.HTML(`<span class="state state-` + template.HTMLEscapeString(m.Class) + `">` + icon + template.HTMLEscapeString(m.Word) + `</span>`) //nolint:gosec // escaped; the icon comes out of html/template
 }
 
 // page is what one URL shows: a frame, and regions in it.

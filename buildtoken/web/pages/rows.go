@@ -5,38 +5,57 @@ import (
 	"strings"
 )
 
-// Markup of a table's row that a client can replace on its own. Rows do not nest.
+// Markup of what a client can replace on its own: a table's row, which can also come, go and
+// move, and other parts, which only change: the summary of a fold, and a list. None of them
+// nest.
 const (
 	rowBegin = `<tr data-key="`
 	rowEnd   = "</tr>"
+	// tableBegin begins the rows of a table.
+	tableBegin = "<tbody"
 )
+
+//nolint:gochecknoglobals // a constant table
+var partMarkup = [][2]string{{rowBegin, rowEnd}, {`<summary data-key="`, "</summary>"}, {`<ul data-key="`, "</ul>"}}
 
 // content is what a client has of a region.
 type content struct {
 	hash string
-	// frame is the digest of the region without its rows.
+	// frame is the digest of the region without its rows and other parts.
 	frame string
-	// keys are those of the rows, in order, for each table; rows has the digest of each.
+	// keys are those of the rows, in order, for each table; rows has the digest of each row
+	// and other part.
 	keys [][]string
 	rows map[string]string
 }
 
-// row is a table's row as HTML.
+// row is a table's row, or another part, as HTML.
 type row struct {
 	Key  string `json:"key"`
 	HTML string `json:"html"`
+	// At is where the row stands; nil if it stands where it did.
+	At *place `json:"at,omitempty"`
+}
+
+// place is the place of a row behind another one, or at the top of a table if After is "".
+type place struct {
+	Table int    `json:"table"`
+	After string `json:"after"`
 }
 
 // update is what a client needs to show a region: all of it, or the rows that are new
-// and the order of all of them.
+// and where they stand.
 type update struct {
 	Name string `json:"name"`
 	Hash string `json:"hash"`
 	// HTML is the whole region, and the rest is empty; or HTML is nil.
 	HTML *string `json:"html,omitempty"`
-	// Rows are those that are new or have changed.
-	Rows []row `json:"rows,omitempty"`
-	// Keys are those of all rows, in order, for each table; nil if they are as before.
+	// Rows are those that are new or have changed, in order, and Gone the keys of those that
+	// are there no longer.
+	Rows []row    `json:"rows,omitempty"`
+	Gone []string `json:"gone,omitempty"`
+	// Keys are those of all rows, in order, for each table, if others have moved too; nil if
+	// they have not.
 	Keys [][]string `json:"keys,omitempty"`
 }
 
@@ -55,38 +74,90 @@ func difference(before *content, r rendered) (update, *content) {
 			u.Rows = append(u.Rows, row)
 		}
 	}
-	if !slices.EqualFunc(before.keys, now.keys, slices.Equal) {
+	if slices.EqualFunc(before.keys, now.keys, slices.Equal) {
+		return u, now
+	}
+	if !sameOrder(before, now) {
 		u.Keys = now.keys
+		return u, now
+	}
+	places := now.places()
+	for i, row := range u.Rows {
+		if at, ok := places[row.Key]; ok {
+			u.Rows[i].At = &at
+		}
+	}
+	for _, keys := range before.keys {
+		for _, key := range keys {
+			if _, there := now.rows[key]; !there {
+				u.Gone = append(u.Gone, key)
+			}
+		}
 	}
 	return u, now
 }
 
-// contentOf splits a region into its frame and its rows. A table without rows must not
-// be rendered: tables are told apart by what stands between their rows.
+// sameOrder reports whether the rows that have not changed stand in the same order in the
+// same tables.
+func sameOrder(before, now *content) bool {
+	unchanged := func(keys []string) []string {
+		return slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return before.rows[key] != now.rows[key] })
+	}
+	return slices.EqualFunc(before.keys, now.keys, func(a, b []string) bool { return slices.Equal(unchanged(a), unchanged(b)) })
+}
+
+// places returns where each row stands.
+func (c *content) places() map[string]place {
+	all := map[string]place{}
+	for table, keys := range c.keys {
+		after := ""
+		for _, key := range keys {
+			all[key] = place{table, after}
+			after = key
+		}
+	}
+	return all
+}
+
+// contentOf splits a region into its frame and its rows.
 func contentOf(r rendered) (*content, []row) {
 	c := &content{hash: r.Hash, rows: map[string]string{}}
 	var frame strings.Builder
 	var rows []row
 	rest := string(r.HTML)
 	for {
-		before, after, found := strings.Cut(rest, rowBegin)
+		at, begin, end := nextRow(rest)
+		before := rest[:at]
+		c.keys = append(c.keys, make([][]string, strings.Count(before, tableBegin))...)
 		// Each row has a line of its own; the frame is the same for any number of them.
-		before = strings.TrimSuffix(before, "\n")
-		frame.WriteString(before)
-		if !found {
+		frame.WriteString(strings.TrimSuffix(before, "\n"))
+		if begin == "" {
 			c.frame = digest(frame.String())
 			return c, rows
 		}
-		end := strings.Index(after, rowEnd) + len(rowEnd)
-		key, _, _ := strings.Cut(after[:end], `"`)
-		html := rowBegin + after[:end]
-		rows = append(rows, row{key, html})
-		if before != "" {
-			c.keys = append(c.keys, nil)
-		}
-		last := &c.keys[len(c.keys)-1]
-		*last = append(*last, key)
+		html := rest[at : at+strings.Index(rest[at:], end)+len(end)]
+		key, _, _ := strings.Cut(html[len(begin):], `"`)
+		rows = append(rows, row{Key: key, HTML: html})
 		c.rows[key] = digest(html)
-		rest = after[end:]
+		if begin == rowBegin {
+			last := &c.keys[len(c.keys)-1]
+			*last = append(*last, key)
+		} else {
+			frame.WriteString(begin + key)
+		}
+		rest = rest[at+len(html):]
 	}
+}
+
+// nextRow returns where the next row or other part begins, and its markup; the end of the text
+// and "" if there is none.
+func nextRow(html string) (at int, begin, end string) {
+	at = len(html)
+	for _, markup := range partMarkup {
+		// Only what stands before the one that was found is of interest.
+		if i := strings.Index(html[:at], markup[0]); i >= 0 {
+			at, begin, end = i, markup[0], markup[1]
+		}
+	}
+	return at, begin, end
 }

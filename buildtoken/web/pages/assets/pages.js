@@ -27,7 +27,8 @@
 
   // The server's clock and the reader's may differ; what counts up or down is told by ours alone.
   const tick = (within = document) => {
-    for (const t of within.querySelectorAll('time[datetime]')) {
+    for (const t of within.querySelectorAll('time')) {
+      if (!t.dateTime) t.dateTime = t.textContent.replace(' ', 'T');
       const at = new Date(t.dateTime);
       if (Number.isNaN(at.getTime())) continue;
       const past = (Date.now() - at.getTime()) / 1000;
@@ -101,7 +102,7 @@
     for (const { name } of [...shown.attributes]) if (!next.hasAttribute(name) && !(folds && name === 'open')) shown.removeAttribute(name);
     for (const { name, value } of next.attributes) if (shown.getAttribute(name) !== value && !(folds && name === 'open')) shown.setAttribute(name, value);
     const keyed = new Map([...shown.children].filter(keyOf).map((c) => [keyOf(c), c]));
-    if (anchor && keyed.size) {
+    if (anchor && keyed.size && shown.nodeName === 'TBODY') {
       let below = false;
       let last = null;
       for (const child of next.children) {
@@ -152,12 +153,13 @@
     scroll.overflowAnchor = '';
     if (!anchor || region.isEqualNode(want)) wanted.delete(region);
     region.classList.toggle('held', wanted.has(region));
+    document.dispatchEvent(new Event('buildtoken:settled'));
     if (before !== document.activeElement && !document.contains(before)) document.getElementById('main').focus({ preventScroll: true });
   };
 
   const parse = (html) => new DOMParser().parseFromString(html, 'text/html').body;
   // The markup comes out of the same templates as the page.
-  const replace = ({ name, hash, html, rows: changed, keys }) => {
+  const replace = ({ name, hash, html, rows: changed, gone, keys }) => {
     const region = document.querySelector(`[data-region="${CSS.escape(name)}"]`);
     if (!region || (region.dataset.hash === hash && !wanted.has(region))) return;
     const want = wanted.get(region) || region.cloneNode(true);
@@ -165,10 +167,16 @@
     want.dataset.hash = hash;
     if (html !== undefined) want.replaceChildren(...parse(html).childNodes);
     const byKey = new Map(rows(want).map((r) => [keyOf(r), r]));
-    const tables = [...new Set(rows(want).map((r) => r.parentNode))];
-    for (const { key, html: text } of changed || []) {
-      const row = parse(`<table><tbody>${text}</tbody></table>`).querySelector('[data-key]');
-      byKey.get(key)?.replaceWith(row);
+    const tables = [...want.querySelectorAll('tbody')];
+    for (const key of gone || []) byKey.get(key)?.remove();
+    for (const { key, html: text, at } of changed || []) {
+      const row = parse(text.startsWith('<tr') ? `<table><tbody>${text}</tbody></table>` : text).querySelector('[data-key]');
+      if (byKey.has(key) && (keys || !at)) byKey.get(key).replaceWith(row);
+      else {
+        byKey.get(key)?.remove();
+        if (at?.after) byKey.get(at.after).after(row);
+        else if (at) tables[at.table].prepend(row);
+      }
       byKey.set(key, row);
     }
     if (keys) tables.forEach((table, i) => table.replaceChildren(...keys[i].map((key) => byKey.get(key))));

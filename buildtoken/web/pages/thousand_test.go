@@ -1,0 +1,134 @@
+package pages_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/vault"
+)
+
+// large is a queue whose jobs all have a hundred builds, with times and durations that are
+// hard to compress, and results of which one in ten is not a success.
+type large struct {
+	buildtoken.Queue
+	overviews map[string]queue.Overview
+}
+
+func (l *large) Overviews(_ context.Context, jobs []string) ([]queue.Overview, error) {
+	all := make([]queue.Overview, len(jobs))
+	for i, full := range jobs {
+		all[i] = l.overviews[full]
+	}
+	return all, nil
+}
+
+// newLarge makes up the history of n jobs, 20 in a folder.
+func newLarge(n int) (*large, definition.Spec) {
+	random := rand.New(rand.NewPCG(1, 2))
+	results := []queue.Result{queue.Failure, queue.Failure, queue.Unstable, queue.Aborted}
+	l, spec := &large{overviews: map[string]queue.Overview{}}, jobs()
+	now := time.Date(2026, time.November, 28, 12, 0, 0, 0, time.UTC)
+	for i := range n {
+		if i%20 == 0 {
+			spec.Root.Folders = append(spec.Root.Folders, definition.Folder{Name: fmt.Sprintf("service-%d", i/20)})
+		}
+		in := &spec.Root.Folders[i/20]
+		j := at(fmt.Sprintf("component-%d", i), writes("x\n"))
+		in.Jobs = append(in.Jobs, j)
+		full := in.Name + "/" + j.Name
+		o := queue.Overview{Lane: queue.Lane{Job: full, LastNumber: 100, LastEnded: 100, Queued: random.IntN(2)}, Oldest: 1, Summary: queue.Summary{Job: full}}
+		for number := range int64(30) {
+			result := queue.Success
+			if random.IntN(10) == 0 {
+				result = results[random.IntN(len(results))]
+			}
+			e := queue.Ended{Number: 100 - number, Result: result, Started: now.Add(-time.Duration(random.Int64N(int64(1000 * time.Hour)))), Took: time.Duration(random.Int64N(int64(time.Hour)))}
+			o.Summary.Recent = append(o.Summary.Recent, e)
+		}
+		o.Lane.Last, o.Summary.Last = o.Summary.Recent[0].Result, o.Summary.Recent[:1]
+		if o.Lane.Last == queue.Failure {
+			o.Summary.Since = o.Summary.Recent[0]
+		}
+		l.overviews[full] = o
+	}
+	return l, spec
+}
+
+func zipped(tb testing.TB, page []byte) int {
+	tb.Helper()
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	if _, err := w.Write(page); err != nil {
+		tb.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		tb.Fatal(err)
+	}
+	return b.Len()
+}
+
+// A page of a thousand jobs stays small enough for a phone.
+func TestPageOfAThousandJobsIsSmall(t *testing.T) {
+	l, spec := newLarge(1000)
+	onQueue(t, spec, func(q buildtoken.Queue) buildtoken.Queue { l.Queue = q; return l }, func(s *site) {
+		page := s.page("/")
+		if n := len(order(page)); n != 1000 {
+			s.Errorf("%d jobs are listed, want 1000", n)
+		}
+		if n := zipped(s, []byte(page)); n > 40_000 {
+			s.Errorf("the page has %d bytes compressed, %d as it is; want at most 40000", n, len(page))
+		}
+	})
+}
+
+// BenchmarkThousandJobs measures the page of a thousand jobs with a hundred builds each.
+func BenchmarkThousandJobs(b *testing.B) {
+	l, spec := newLarge(1000)
+	dir := b.TempDir()
+	q, err := boltqueue.Open(boltqueue.Options{Path: dir + "/queue.db"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	l.Queue = q
+	ctl, err := buildtoken.Open(b.Context(), buildtoken.Options{Queue: l, Dir: dir, SealKey: vault.NewKey()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := ctl.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	def, err := definition.Compile(spec)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := ctl.Attach(b.Context(), buildtoken.Config{Sites: []*definition.Site{def}, Executors: 1, ShutdownTimeout: -1}); err != nil {
+		b.Fatal(err)
+	}
+	site := pagesOf(ctl, def, zap.NewNop())
+	var w *httptest.ResponseRecorder
+	b.ReportAllocs()
+	for b.Loop() {
+		w = httptest.NewRecorder()
+		site.Serve(w, request(http.MethodGet, "/", "alice", nil))
+	}
+	if w.Code != http.StatusOK {
+		b.Fatalf("%d %s", w.Code, w.Body)
+	}
+	b.ReportMetric(float64(w.Body.Len()), "bytes")
+	b.ReportMetric(float64(zipped(b, w.Body.Bytes())), "zipped-bytes")
+}
