@@ -2,7 +2,8 @@
 // command line and metrics. All is in memory; a restart forgets it.
 //
 // A [Delivery] that was not verified has no headers and no body, because an
-// attacker would choose them. Headers that carry secrets are never kept.
+// attacker would choose them, and only [KeepUnverified] of those are kept, so that they
+// cannot displace the others. Headers that carry secrets are never kept.
 package deliveries
 
 import (
@@ -17,8 +18,9 @@ import (
 
 // Limits of a [Log].
 const (
-	Keep     = 200     // deliveries
-	MaxBytes = 1 << 20 // of all bodies together
+	Keep           = 200      // deliveries
+	KeepUnverified = Keep / 4 // of them that no webhook verified
+	MaxBytes       = 1 << 20  // of all bodies together
 )
 
 // Delivery is one delivery and what became of it.
@@ -97,9 +99,10 @@ func (l *Log) Add(d Delivery, webhook string) int64 {
 	l.counts[[2]string{webhook, d.Outcome}]++
 	l.last++
 	d.ID = l.last
-	if len(l.kept) == Keep {
-		l.bytes -= len(l.kept[0].Body)
-		l.kept = slices.Delete(l.kept, 0, 1)
+	if len(d.Webhooks) == 0 && l.unverified() >= KeepUnverified {
+		l.remove(slices.IndexFunc(l.kept, func(d Delivery) bool { return len(d.Webhooks) == 0 }))
+	} else if len(l.kept) == Keep {
+		l.remove(0)
 	}
 	l.kept = append(l.kept, d)
 	l.bytes += len(d.Body)
@@ -108,6 +111,23 @@ func (l *Log) Add(d Delivery, webhook string) int64 {
 		l.kept[i].Body = nil
 	}
 	return d.ID
+}
+
+// unverified counts the deliveries that no webhook verified. The caller must hold mu.
+func (l *Log) unverified() int {
+	n := 0
+	for i := range l.kept {
+		if len(l.kept[i].Webhooks) == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// remove drops the delivery at an index. The caller must hold mu.
+func (l *Log) remove(at int) {
+	l.bytes -= len(l.kept[at].Body)
+	l.kept = slices.Delete(l.kept, at, at+1)
 }
 
 // List returns the deliveries, newest first. The caller must not change what they refer to.

@@ -15,7 +15,7 @@ import (
 func TestLogKeepsTheLast(t *testing.T) {
 	var l deliveries.Log
 	for i := range deliveries.Keep + 5 {
-		if id := l.Add(deliveries.Delivery{Target: fmt.Sprint(i)}, ""); id != int64(i+1) {
+		if id := l.Add(deliveries.Delivery{Target: fmt.Sprint(i), Webhooks: []string{"github"}}, ""); id != int64(i+1) {
 			t.Fatalf("Add = %d, want %d", id, i+1)
 		}
 	}
@@ -28,6 +28,29 @@ func TestLogKeepsTheLast(t *testing.T) {
 	}
 	if d, ok := l.Find(6); !ok || d.Target != "5" {
 		t.Errorf("Find(6) = %v, %v", d, ok)
+	}
+}
+
+func TestUnverifiedDeliveriesDisplaceNoOthers(t *testing.T) {
+	var l deliveries.Log
+	for range 3 {
+		l.Add(deliveries.Delivery{Webhooks: []string{"github"}, Body: []byte("kept")}, "")
+	}
+	for range 2 * deliveries.Keep {
+		l.Add(deliveries.Delivery{}, "")
+	}
+	all := l.List()
+	if want := 3 + deliveries.KeepUnverified; len(all) != want {
+		t.Fatalf("List has %d, want %d", len(all), want)
+	}
+	if newest := all[0].ID; newest != 2*deliveries.Keep+3 || all[len(all)-1].ID != 1 {
+		t.Errorf("List has %d to %d, want the first three, and the newest of the others", all[len(all)-1].ID, newest)
+	}
+	for range deliveries.Keep {
+		l.Add(deliveries.Delivery{Webhooks: []string{"github"}}, "")
+	}
+	if all := l.List(); len(all) != deliveries.Keep || len(all[len(all)-1].Webhooks) == 0 {
+		t.Errorf("List has %d, the oldest by %q: want only verified ones", len(all), all[len(all)-1].Webhooks)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -134,7 +135,7 @@ func VerdictOf(err error) Verdict {
 		errors.Is(err, definition.ErrTakesParameters), errors.Is(err, definition.ErrTakesNoParameters):
 		return Verdict{Status: http.StatusBadRequest, Title: "Not possible", Text: err.Error(), Help: nothingQueued}
 	case errors.Is(err, job.ErrDelay), errors.Is(err, job.ErrValue), errors.Is(err, runner.ErrTooLarge), errors.Is(err, runner.ErrBadValue):
-		return Verdict{Status: http.StatusBadRequest, Title: "Not accepted", Text: withoutPackage(err), Help: nothingQueued}
+		return Verdict{Status: http.StatusBadRequest, Title: "Not accepted", Text: Reason(err), Help: nothingQueued}
 
 	case errors.Is(err, queue.ErrLeft):
 		return Verdict{Status: http.StatusConflict, Title: "Started already", Text: "the item has left the queue"}
@@ -192,11 +193,15 @@ func unavailable(err error) Verdict {
 	return v
 }
 
-// withoutPackage returns the error's text without the name of the package in front.
-func withoutPackage(err error) string {
+// Reason returns the text of an error for people, without the name of the package that
+// errors of this module begin with.
+func Reason(err error) string {
 	text := err.Error()
-	if before, after, ok := strings.Cut(text, ": "); ok && (before == "job" || before == "runner") {
+	if before, after, ok := strings.Cut(text, ": "); ok && slices.Contains(packages, before) {
 		return after
 	}
 	return text
 }
+
+// packages are the names that errors begin with.
+var packages = []string{"buildtoken", "event", "hook", "job", "policy", "queue", "runner", "token", "web"}

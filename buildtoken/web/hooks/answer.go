@@ -126,7 +126,7 @@ func (d *delivery) answerJobs(status int) {
 	}
 }
 
-// line says what became of a job.
+// line describes what became of the delivery for this job.
 func (a *jobAnswer) line() string {
 	id := strconv.FormatInt(a.ID, 10)
 	switch a.Outcome {
@@ -158,7 +158,7 @@ func (d *delivery) record(status int, err error) {
 	}
 	switch {
 	case err != nil:
-		kept.Outcome, kept.Reason = refusal(err), err.Error()
+		kept.Outcome, kept.Reason = refusal(err), web.Reason(err)
 	case d.ping:
 		kept.Outcome = "ping"
 	}
@@ -214,7 +214,7 @@ func (d *delivery) jobs() []deliveries.Job {
 func jobOf(r *result) deliveries.Job {
 	j := deliveries.Job{Job: r.decision.Job, Outcome: r.outcome(), Item: r.out.Item.ID, Reason: r.decision.Ignored}
 	if r.err != nil {
-		j.Reason = r.err.Error()
+		j.Reason = web.Reason(r.err)
 	}
 	for _, s := range r.decision.Steps {
 		j.Steps = append(j.Steps, deliveries.Step{Check: s.Check, Found: s.Found})
@@ -222,7 +222,7 @@ func jobOf(r *result) deliveries.Job {
 	return j
 }
 
-// refusal says in one word why a delivery was refused as a whole.
+// refusal returns in one word why a delivery was refused as a whole.
 func refusal(err error) string {
 	if _, ok := errors.AsType[*web.TooLargeError](err); ok {
 		return "too_large"

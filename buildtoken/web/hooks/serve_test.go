@@ -395,7 +395,7 @@ func TestEachDeliveryIsRecorded(t *testing.T) {
 		t.Errorf("counts (-want +got):\n%s", diff)
 	}
 	all := s.ctl.Deliveries().List()
-	if len(all) != 3 || all[1].Reason != "hook: not signed: X-Hub-Signature-256 is missing" || all[1].Header != nil || all[1].Body != nil {
+	if len(all) != 3 || all[1].Reason != "not signed: X-Hub-Signature-256 is missing" || all[1].Header != nil || all[1].Body != nil {
 		t.Fatalf("deliveries: %+v", all)
 	}
 	d := all[2]
