@@ -238,7 +238,8 @@ func (s *site) lacks(text string, unwanted ...string) {
 // main is the part of a page that is not frame.
 func main(page string) string {
 	if _, after, ok := strings.Cut(page, "<main"); ok {
-		return "<main" + after
+		inside, _, _ := strings.Cut(after, "</main>")
+		return "<main" + inside
 	}
 	return page
 }
