@@ -84,7 +84,11 @@ func planImport(flags caddycmd.Flags, random io.Reader) (plan *jenkinsimport.Pla
 	if len(plan.Report.Jobs) == 0 {
 		return nil, "", fmt.Errorf("there are no jobs in %s; name a JENKINS_HOME, or the config.xml of a job", strings.Join(flags.Args(), ", "))
 	}
-	return plan, filepath.FromSlash(options.Dir), checkPlan(plan)
+	if err := checkPlan(plan); err != nil {
+		return nil, "", err
+	}
+	plan.Finish()
+	return plan, filepath.FromSlash(options.Dir), nil
 }
 
 // Names of the files that an import always writes.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -25,8 +26,7 @@ func checkPlan(plan *jenkinsimport.Plan) error {
 		if err == nil {
 			continue
 		}
-		bare := j
-		bare.Bare("the descriptions are left away, because a Caddyfile cannot hold them: " + err.Error())
+		bare := j.Bare("the descriptions are left away: " + err.Error())
 		if checkJobs(plan, plan.CaddyfileOf(bare), []jenkinsimport.Job{bare}) != nil {
 			plan.LeaveOut(j.FullName, err.Error())
 			continue
@@ -46,12 +46,9 @@ func checkJobs(plan *jenkinsimport.Plan, text string, jobs []jenkinsimport.Job) 
 	if strings.Contains(text, "{$") {
 		return errors.New("it has {$, which Caddy replaces in Caddyfiles")
 	}
-	config, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": caddyfileFile})
+	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": caddyfileFile})
 	if err != nil {
 		return fmt.Errorf("Caddy does not accept it: %w", err) //nolint:staticcheck // a name
-	}
-	if len(warnings) > 0 {
-		return fmt.Errorf("Caddy warns: %s", warnings[0].Message) //nolint:staticcheck // a name
 	}
 	got, err := adapted(config)
 	if err != nil {
@@ -63,10 +60,13 @@ func checkJobs(plan *jenkinsimport.Plan, text string, jobs []jenkinsimport.Job) 
 		return err
 	}
 	if path := difference("", want, got); path != "" {
-		return fmt.Errorf("Caddy would read another value of %s than Jenkins has", path) //nolint:staticcheck // a name
+		return fmt.Errorf("a Caddyfile cannot hold its %s, because Caddy would replace a part of it", placeInJob.ReplaceAllString(path, ""))
 	}
 	return nil
 }
+
+// placeInJob matches what stands before the fields of a job in a path.
+var placeInJob = regexp.MustCompile(`^(?:folders/\d+/)*jobs/\d+/`)
 
 // checkReplaced returns an error if a text of Jenkins stands where placeholders are replaced,
 // and has some.

@@ -11,13 +11,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/google/go-cmp/cmp"
 
 	caddymodule "github.com/buildtoken/buildtoken/caddy-module"
 )
 
 // sectionLine begins a file in an archive of files.
-var sectionLine = regexp.MustCompile(`(?m)^-- (\S+) --\n`)
+var sectionLine = regexp.MustCompile(`(?m)^-- (.+) --\n`)
 
 // importCase is a file in testdata/import: a comment, the command line (args), the files of a
 // Jenkins, and what is to be written (want/…). A file whose name ends in ;base64 is binary.
@@ -96,9 +97,13 @@ func TestImportCases(t *testing.T) {
 			t.Chdir(t.TempDir())
 			got, _, err := caddymodule.ImportJenkins(c.unpack(t), bytes.NewReader(bytes.Repeat([]byte{0xab}, 1000)))
 			if err != nil {
-				got = map[string]string{"error": err.Error() + "\n"}
+				here, _ := os.Getwd()
+				got = map[string]string{"error": strings.ReplaceAll(err.Error(), here, "$PWD") + "\n"}
 			}
-			delete(got, "import-report.json") // TestImportReportJSON
+			delete(got, "import-report.json") // TestImportedJobs reads it
+			if formatted := string(caddyfile.Format([]byte(got["Caddyfile"]))); formatted != got["Caddyfile"] && formatted != got["Caddyfile"]+"\n" {
+				t.Errorf("caddy fmt makes this of the Caddyfile:\n%s", formatted)
+			}
 			want := map[string]string{}
 			for name, text := range c.files {
 				if name, ok := strings.CutPrefix(name, "want/"); ok {

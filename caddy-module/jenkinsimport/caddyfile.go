@@ -75,8 +75,9 @@ func (p *Plan) caddyfile(jobs []Job) string {
 			}
 		}, "build_token")
 		w.depth--
-		w.WriteString("}\n\n")
+		w.WriteString("}\n")
 	}
+	w.WriteString("\n")
 	w.WriteString(":8080 {\n\tbuild_token {\n")
 	w.depth = 2
 	w.settings(p.Settings)

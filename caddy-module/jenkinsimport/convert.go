@@ -57,7 +57,6 @@ func (c *conversion) convert() error {
 		c.entry.Notes = c.entry.Notes[:before]
 		c.relay()
 	default:
-		c.notImported()
 		c.drop()
 		return nil
 	}
@@ -77,12 +76,6 @@ func (c *conversion) finish() error {
 	for _, f := range append(slices.Clone(c.job.Files), c.entry.kept...) {
 		c.entry.Files = append(c.entry.Files, f.Path)
 	}
-	if c.job.Token == "" && len(c.job.Schedules) == 0 && !c.job.Disabled {
-		c.withoutStart++
-	}
-	if c.job.Settings.KeepBuilds == nil {
-		c.withoutLimit++
-	}
 	c.job.Entry = c.entry
 	c.plan.Jobs = append(c.plan.Jobs, c.job)
 	return nil
@@ -90,8 +83,8 @@ func (c *conversion) finish() error {
 
 // drop leaves the job out. The files that were kept of it stay.
 func (c *conversion) drop() {
-	c.entry.Status, c.entry.Token, c.entry.newToken = LeftOut, "", ""
-	c.entry.Reasons, c.entry.Notes = compact(c.reasons), compact(c.entry.Notes)
+	c.entry.Status, c.entry.RunsIn, c.entry.Token, c.entry.newToken = LeftOut, "", "", ""
+	c.entry.Reasons, c.entry.Notes = compact(c.reasons), []Note{} // notes are about jobs that are there
 	for _, f := range c.entry.kept {
 		c.entry.Files = append(c.entry.Files, f.Path)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/buildtoken/buildtoken/buildtoken/job"
@@ -97,7 +98,7 @@ func choices(e *jenkinshome.Element) []string {
 // checkParam finds out whether a parameter can be written.
 func (c *conversion) checkParam(p *param) {
 	if problem := p.Check(); problem != nil && p.problem == "" {
-		p.problem = strings.TrimPrefix(problem.Error(), "job: ")
+		_, p.problem, _ = strings.Cut(problem.Error(), strconv.Quote(p.Name)+": ")
 	}
 	if slices.ContainsFunc(append(slices.Clone(p.Choices), p.Default, p.Name), func(text string) bool { return strings.Contains(text, environmentOpen) }) {
 		p.problem = "its default or a choice has " + environmentOpen + ", which Caddy replaces in Caddyfiles"

@@ -55,11 +55,13 @@ type Job struct {
 	// Job is the job itself. Its settings are its own, without those of the plan.
 	job.Job
 	// Token is the secret as the Caddyfile has it, "" for none.
-	Token     string
-	Run       *Command // nil: the job is relayed
-	Poll      *Command
-	Schedules []Schedule
-	Relay     *Relay
+	Token string
+	// ShortToken is set if the token can be guessed from its digest.
+	ShortToken bool
+	Run        *Command // nil: the job is relayed
+	Poll       *Command
+	Schedules  []Schedule
+	Relay      *Relay
 	// Files are those that the job needs.
 	Files []File
 	// Entry is the job's part of the report.
@@ -122,7 +124,6 @@ func New(homes []jenkinshome.Home, options Options) (*Plan, error) {
 			return nil, err
 		}
 	}
-	im.notes()
 	return p, nil
 }
 
@@ -134,10 +135,6 @@ type importer struct {
 	shell   string          // the program for shell steps
 	// builtIn are the labels of Jenkins' own node, which are those of this server now.
 	builtIn []string
-
-	// What general notes are about: how many jobs, and which.
-	withoutLimit, withoutStart int
-	shortTokens                []string
 }
 
 // item imports a job or a folder.
@@ -193,24 +190,28 @@ func (p *Plan) LeaveOut(full, reason string) {
 	p.Jobs = slices.Delete(p.Jobs, at, at+1)
 }
 
-// Replace replaces the job of the same name.
+// Replace replaces the job of the same name, and its part of the report.
 func (p *Plan) Replace(with Job) {
 	for i := range p.Jobs {
 		if p.Jobs[i].FullName == with.FullName {
-			p.Jobs[i] = with
+			at := slices.Index(p.Report.Jobs, p.Jobs[i].Entry)
+			p.Jobs[i], p.Report.Jobs[at] = with, with.Entry
 		}
 	}
 }
 
-// Bare removes the descriptions of a job and its parameters, and adds a note.
-func (j *Job) Bare(reason string) {
+// Bare returns the job without its descriptions and those of its parameters, and with a note.
+func (j Job) Bare(note string) Job {
 	j.Description = ""
 	j.Params = slices.Clone(j.Params)
 	for i := range j.Params {
 		j.Params[i].Description = ""
 	}
-	j.Entry.note("description", "%s", reason)
-	j.Entry.Status = ImportedWithNotes
+	entry := *j.Entry
+	entry.Notes = append(slices.Clone(entry.Notes), Note{"description", note})
+	entry.Status = ImportedWithNotes
+	j.Entry = &entry
+	return j
 }
 
 // Files returns the files of all jobs, sorted by their paths.

@@ -156,7 +156,11 @@ func (r *Report) Markdown() string {
 }
 
 func (e *Entry) write(b *strings.Builder) {
-	fmt.Fprintf(b, "\n### %s\n\n%s in %s%s\n\n", code(e.Job), code(e.Kind), code(e.Source), e.details())
+	kind := "unreadable"
+	if e.Kind != "" {
+		kind = code(e.Kind)
+	}
+	fmt.Fprintf(b, "\n### %s\n\n%s in %s%s\n\n", code(e.Job), kind, code(e.Source), e.details())
 	writeNotes(b, e.Reasons)
 	writeNotes(b, e.Notes)
 }

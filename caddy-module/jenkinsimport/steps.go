@@ -25,8 +25,11 @@ const shellStep = "hudson.tasks.Shell"
 func (c *conversion) steps() []step {
 	var steps []step
 	for _, b := range c.root.Take("builders").TakeAll() {
-		if b.Name != shellStep || b.Dangling() {
-			b.TakeWhole()
+		switch {
+		case b.Dangling():
+			c.stop(b, "it refers to a step that is not there")
+			continue
+		case b.Name != shellStep:
 			c.stop(b, "a build step of the class %s is not supported", b.Name)
 			continue
 		}

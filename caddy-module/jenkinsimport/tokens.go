@@ -44,9 +44,7 @@ func (c *conversion) token() error {
 	if c.options.Tokens == TokenNew {
 		return c.newToken()
 	}
-	if len(text) < shortToken {
-		c.shortTokens = append(c.shortTokens, c.job.FullName)
-	}
+	c.job.ShortToken = len(text) < shortToken
 	if c.options.Tokens == TokenFile {
 		c.entry.Token = TokenFile
 		c.job.Token = c.secretFile()
