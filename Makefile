@@ -97,6 +97,10 @@ torture: build ## kill the server at random and check what is lost; TORTURE_TIME
 torture-cluster: build ## do the same with three servers on one Postgres, which is killed too
 	go run ./cmd/torture -binary bin/caddy -servers 3 -for $(TORTURE_TIME)
 
+.PHONY: torture-relay
+torture-relay: build ## do the same with builds that are builds of a Jenkins
+	go run ./cmd/torture -binary bin/caddy -relay -for $(TORTURE_TIME)
+
 .PHONY: mutants
 mutants: ## plant bugs in a copy and check that the tests notice; MUTANTS="name …"
 	testdata/mutants/run $(MUTANTS)

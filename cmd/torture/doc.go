@@ -34,6 +34,10 @@
 //   - once nothing is wrong any more, all that is due gets built, and all servers
 //     give the same answers.
 //
+// With -relay, each build is one of a Jenkins (package jenkinstest), which loses
+// connections, forgets items and restarts, while the server is killed. Checked is
+// that Jenkins gets no trigger twice, and that each build ends on both sides alike.
+//
 // A seed fixes what is tried, not when the system gets to it: the same seed
 // finds the same bug often, not always. Only the loopback interface is used. The
 // program ends by itself; it exits with 1 and keeps its folder if it found something.

@@ -22,6 +22,7 @@ type options struct {
 	// consoles says that all servers must show the same logs.
 	consoles bool
 	clients  int
+	relay    bool // builds are those of a Jenkins
 }
 
 // harness runs lives of the server, one after another.
