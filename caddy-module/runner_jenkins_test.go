@@ -1,10 +1,17 @@
 package caddymodule_test
 
 import (
+	"bufio"
+	"bytes"
 	"fmt"
+	"mime/multipart"
+	"net/http"
 	"net/http/httptest"
+	"path"
 	"strings"
 	"testing"
+
+	"github.com/caddyserver/caddy/v2"
 
 	"github.com/buildtoken/buildtoken/internal/jenkinstest"
 )
@@ -34,6 +41,125 @@ func TestJenkinsRunner(t *testing.T) {
 	}
 	if strings.Contains(log, "s3cret") || strings.Contains(log, "j0btoken") || j.Triggers() != 1 {
 		t.Errorf("%d triggers, log = %q; want one, and no secret", j.Triggers(), log)
+	}
+}
+
+// TestJenkinsRunnerFollowsThisServer relays to another job of this very server, as the second counterpart.
+func TestJenkinsRunnerFollowsThisServer(t *testing.T) {
+	s := newSite(t)
+	relay := func(name, more string) string {
+		return "job " + name + "-relay {\n param VERSION string\n param PASS password\n param NOTES file\n runner jenkins http://" + s.addr + " far/" + name + " {\n" + more + "}\n}\n"
+	}
+	far := func(name, script string) string {
+		return "job " + name + " {\n param VERSION string\n param PASS password\n param NOTES file\n run sh -c `" + script + "` {\n unstable 3\n}\n}\n"
+	}
+	s.load(s.caddyfile("executors 4", jobs("token secret {\n grant trigger log status\n}\naccess {\n read true\n build true\n cancel true\n}\n"+
+		"folder far {\n"+far("good", `printf 'v=%s p=%s\r\n\rhalf ' "$VERSION" "$PASS"; sleep 1.5; echo of a line; cat NOTES; seq 30000`)+far("bad", "exit 3")+far("slow", "echo begun; exec sleep 60")+"}\n"+
+		relay("good", "job_token secret\n")+relay("bad", "")+relay("slow", ""))))
+
+	var upload bytes.Buffer
+	form := multipart.NewWriter(&upload)
+	file, err := form.CreateFormFile("NOTES", "notes.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(file, "some\nnotes\n")
+	form.Close()
+	resp, err := http.Post("http://"+s.addr+"/buildByToken/buildWithParameters?job=good-relay&VERSION=v%201&PASS=hunter2&token=secret", form.FormDataContentType(), &upload)
+	if err != nil || resp.StatusCode != http.StatusCreated {
+		t.Fatalf("trigger: got %v, %v", resp, err)
+	}
+	resp.Body.Close()
+	log := s.follow("good-relay", "secret", "1")
+	var lines strings.Builder
+	for i := range 30000 {
+		fmt.Fprintln(&lines, i+1)
+	}
+	if want := "v=v 1 p=hunter2\n\rhalf of a line\nsome\nnotes\n" + lines.String() + "Finished: SUCCESS\nFinished: SUCCESS\n"; !strings.HasSuffix(log, want) {
+		t.Errorf("log = %.600q … %.200q", log, log[max(0, len(log)-200):])
+	}
+	log = s.follow("bad-relay", "secret", s.triggerWith("bad-relay"))
+	if !strings.HasSuffix(log, "\nFinished: UNSTABLE\nfar/bad #1 ended as UNSTABLE in Jenkins\nFinished: UNSTABLE\n") {
+		t.Errorf("log = %q, want it unstable on both sides", log)
+	}
+
+	item := s.triggerWith("slow-relay")
+	s.awaitLog("slow-relay", item, "begun\n")
+	if a := s.do(http.MethodPost, "/job/slow-relay/1/stop"); a.status != http.StatusFound {
+		t.Fatalf("stop: got %d %q", a.status, a.body)
+	}
+	log = s.follow("slow-relay", "secret", item)
+	if a := s.get("/job/far/job/slow/1/api/json?tree=result"); !strings.Contains(a.body, `"ABORTED"`) || !strings.HasSuffix(log, "\nFinished: ABORTED\n") {
+		t.Errorf("after a stop, the other side has %s, and the log is %q; want it stopped too", a.body, log)
+	}
+}
+
+// triggerWith triggers a job that has parameters, with their defaults.
+func (s *site) triggerWith(job string) (item string) {
+	s.t.Helper()
+	a := s.get("/buildByToken/buildWithParameters?token=secret&job=" + job)
+	if a.status != http.StatusCreated {
+		s.t.Fatalf("trigger %s: got %d %q, want 201", job, a.status, a.body)
+	}
+	return path.Base(a.header.Get("Location"))
+}
+
+// awaitLog reads the log of a build until it has a text.
+func (s *site) awaitLog(job, item, text string) {
+	s.t.Helper()
+	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, "http://"+s.addr+"/buildByToken/log?token=secret&job="+job+"&item="+item, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var got strings.Builder
+	for line := bufio.NewReader(resp.Body); !strings.Contains(got.String(), text); {
+		one, err := line.ReadString('\n')
+		if err != nil {
+			s.t.Fatalf("log of %s: %v after %q", job, err, got.String())
+		}
+		got.WriteString(one)
+	}
+}
+
+// TestRelayedBuildGoesOnAfterARestart stops Caddy while a build runs in Jenkins, and starts it again.
+func TestRelayedBuildGoesOnAfterARestart(t *testing.T) {
+	release := make(chan struct{})
+	j := jenkinstest.New(jenkinstest.Options{Jobs: []jenkinstest.Job{{Name: "far", Run: func(b *jenkinstest.Build) string {
+		fmt.Fprintln(b, "begun")
+		select {
+		case <-release:
+			return "SUCCESS"
+		case <-b.Context().Done():
+			return "ABORTED"
+		}
+	}}}})
+	defer j.Close()
+	behind := httptest.NewServer(j)
+	defer behind.Close()
+	s := newSite(t)
+	text := s.caddyfile("shutdown_timeout 20s", jobs("job near {\n token secret {\n grant trigger log\n }\n runner jenkins "+behind.URL+" far\n}\n"))
+	s.load(text)
+	item := s.trigger("near", "secret")
+	s.awaitLog("near", item, "begun\n")
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if j.Running() != 1 {
+		t.Error("the stop of this server stopped the build in Jenkins")
+	}
+	s.load(text)
+	close(release)
+	log := s.follow("near", "secret", item)
+	if _, after, _ := strings.Cut(log, "\nbegun\n"); after != "Resumed after a restart of the server\nFinished: SUCCESS\nFinished: SUCCESS\n" {
+		t.Errorf("log = %q, want that it went on", log)
+	}
+	if j.Triggers() != 1 {
+		t.Errorf("%d triggers, want 1", j.Triggers())
 	}
 }
 

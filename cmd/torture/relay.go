@@ -86,10 +86,10 @@ func work(b *jenkinstest.Build) string {
 	_, _ = h.Write([]byte(b.Params["ID"]))
 	d := newDice(h.Sum64(), 0)
 	for range 3 {
-		fmt.Fprintf(b, "working on %s\n", b.Params["ID"])
+		_, _ = fmt.Fprintf(b, "working on %s\n", b.Params["ID"])
 		pause(b.Context(), d.mostlyShort(time.Second))
 	}
-	fmt.Fprintf(b, "done with %s\n", b.Params["ID"])
+	_, _ = fmt.Fprintf(b, "done with %s\n", b.Params["ID"])
 	return []string{"SUCCESS", "SUCCESS", "FAILURE", "UNSTABLE", "NOT_BUILT"}[d.IntN(5)]
 }
 
@@ -145,7 +145,7 @@ func (r *relays) run(ctx context.Context) error {
 
 func (r *relays) start(ctx context.Context, c *client) (*server, error) {
 	r.lives++
-	srv, err := startServer(r.binary, r.site, r.lives, r.caddyfile()) //nolint:contextcheck // its caller ends it
+	srv, err := startServer(r.binary, r.site, r.lives, r.caddyfile())
 	if err != nil {
 		return nil, err
 	}

@@ -107,14 +107,16 @@ func (f *follower) part(text io.Reader, size int64, more bool, out io.Writer) er
 	}
 	f.Offset = start + n - crlf // each CRLF was an LF, unless the log has CRLF itself
 	ahead := size - f.Offset
-	f.Gaps = f.Gaps || ahead != 0
 	switch {
 	case !errors.Is(err, io.EOF):
 		f.Gaps = true
 		return err
-	case !more: // nothing is left out of a complete log
+	case !more || n > 0 && !bytes.HasSuffix(f.tail, []byte("\n")): // nothing was left out
 		f.Offset = size
-	case crlf < maxLines:
+		return nil
+	}
+	f.Gaps = f.Gaps || ahead != 0
+	if crlf < maxLines {
 		f.doubt = max(0, min(ahead, crlf))
 	}
 	return nil
