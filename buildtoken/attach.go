@@ -44,7 +44,7 @@ type Config struct {
 	WrongTokens throttle.Limit
 	// Log is the controller's logger under this configuration. Nil discards.
 	Log *zap.Logger
-	// Audit receives one line for each decision; see [Decision]. Nil means none.
+	// Audit receives one line for each decision; see [audit.Decision]. Nil means none.
 	Audit *zap.Logger
 }
 

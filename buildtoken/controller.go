@@ -29,6 +29,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/buildtoken/buildtoken/buildtoken/audit"
 	"github.com/buildtoken/buildtoken/buildtoken/build"
 	"github.com/buildtoken/buildtoken/buildtoken/deliveries"
 	"github.com/buildtoken/buildtoken/buildtoken/executor"
@@ -83,6 +84,7 @@ type Controller struct {
 	uses    uses
 	waiting waiting
 	hooked  deliveries.Log
+	history audit.History
 
 	// effective is the newest attached configuration; never nil.
 	effective atomic.Pointer[effective]

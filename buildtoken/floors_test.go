@@ -51,6 +51,7 @@ func floors() map[string]int {
 		"caddy-module/jenkinsimport": 2,
 
 		// Each does one thing in the world, and none knows the other.
+		"buildtoken/audit":                2,
 		"buildtoken/boltqueue":            2,
 		"buildtoken/build":                2,
 		"buildtoken/definition":           2,

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/buildtoken/buildtoken/buildtoken/audit"
 	"github.com/buildtoken/buildtoken/buildtoken/console"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
@@ -35,7 +36,7 @@ func (c *Controller) Opens(ctx context.Context, d *definition.Site, given string
 	}
 	if err != nil {
 		if need != token.Trigger { // whoever has that one goes on to trigger
-			c.Audit(Decision{Outcome: "refused", Action: need.String(), Job: j.FullName, Who: whoOf(by, t.Name), Remote: by.RemoteText(), Err: err})
+			c.Audit(audit.Decision{Outcome: audit.Refused, Action: need.String(), Job: j.FullName, Who: whoOf(&by, t.Name), Remote: by.RemoteText(), Err: err})
 		}
 		return "", token.Token{}, err
 	}

@@ -1,12 +1,14 @@
 package buildtoken
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/buildtoken/buildtoken/buildtoken/audit"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/policy"
@@ -67,7 +69,8 @@ func (c *Controller) Trigger(ctx context.Context, d *definition.Site, t Trigger)
 		out, err = c.accepted(ctx, now, &t, &a, out)
 	}
 	c.stats.trigger(out, err)
-	c.auditTrigger(t, a.Token.Name, out, err)
+	c.remember(now, &t, &a, err)
+	c.auditTrigger(&t, a.Token.Name, out, err)
 	if err != nil {
 		c.logRefused(t, &a, err)
 		return Outcome{}, err
@@ -141,4 +144,99 @@ func (c *Controller) logRefused(t Trigger, a *definition.Admission, err error) {
 		}
 	}
 	log.Write(fields...)
+}
+
+// remember keeps the decision about a caller who is known. Guesses are left out: they say
+// nothing about a configuration, and could push out everything else.
+func (c *Controller) remember(now time.Time, t *Trigger, a *definition.Admission, err error) {
+	known := a.Token.Name != "" || t.Operator || t.Webhook != "" || a.Check != definition.CheckToken
+	if a.Job == nil || a.Check == definition.CheckGuesses || !known {
+		return
+	}
+	kept := audit.Trigger{
+		Time: now, Job: a.Job.FullName, Action: string(t.Action), Token: a.Token.Name, Webhook: t.Webhook, Operator: t.Operator,
+		Remote: t.Remote, Post: t.Post, Delay: t.Delay, Cause: t.Cause, Admitted: a.Admitted,
+	}
+	if kept.User = t.User; kept.Token != "" {
+		kept.Place = a.Job.Place(a.Token)
+	}
+	if !a.Admitted {
+		kept.Check = string(a.Check)
+		if denied, ok := errors.AsType[*policy.Denied](err); ok {
+			kept.Rule = denied.Rule.Name
+		}
+	}
+	var room [8]audit.Param
+	kept.Params = room[:0]
+	for _, p := range a.Job.Params {
+		if f, ok := t.Files[p.Name]; ok && p.Kind == job.KindFile {
+			kept.Params = append(kept.Params, audit.Param{Name: p.Name, Value: f.Name, File: true})
+			continue
+		}
+		for _, text := range t.Values[p.Name] {
+			if p.Kind != job.KindFile {
+				kept.Params = append(kept.Params, audit.Param{Name: p.Name, Value: text, Hidden: p.Kind == job.KindPassword})
+			}
+		}
+	}
+	c.history.Add(&kept)
+}
+
+// Decisions returns the last triggers of known callers, the oldest first.
+func (c *Controller) Decisions() []audit.Trigger { return c.history.All() }
+
+// Audit writes one line for a decision to the log for audits, if the configuration has one.
+func (c *Controller) Audit(d audit.Decision) { audit.Write(c.effective.Load().Audit, d) }
+
+// auditTrigger writes a line for what became of a trigger.
+func (c *Controller) auditTrigger(t *Trigger, tokenName string, out Outcome, err error) {
+	if c.effective.Load().Audit == nil {
+		return
+	}
+	d := audit.Decision{
+		Action: string(t.Action), Job: cmp.Or(out.Job, t.Job), Who: whoOf(&t.Caller, tokenName),
+		Remote: t.RemoteText(), Item: out.Item.ID, Err: err,
+	}
+	switch {
+	case t.Webhook != "":
+		d.Who = "webhook " + t.Webhook
+	case err == nil && !t.Presented && !t.Operator:
+		d.Rule = "access build"
+	}
+	switch {
+	case err != nil:
+		d.Outcome = audit.Refused
+	case out.Repeated:
+		d.Outcome = audit.Repeated
+	default:
+		d.Outcome = queuedOutcome(out.Created || out.Item.ID == 0) // a poll has no item
+	}
+	c.Audit(d)
+}
+
+// auditQueued writes a line for a build that the server itself queued, or could not queue.
+func (c *Controller) auditQueued(action, who, full string, item int64, created bool, err error) {
+	d := audit.Decision{Outcome: queuedOutcome(created), Action: action, Who: who, Job: full, Item: item, Err: err}
+	if err != nil {
+		d.Outcome = audit.Refused
+	}
+	c.Audit(d)
+}
+
+func queuedOutcome(created bool) string {
+	if created {
+		return audit.Accepted
+	}
+	return audit.Joined
+}
+
+// whoOf names a caller by the token that opened the job, else by the account.
+func whoOf(by *definition.Caller, tokenName string) string {
+	switch {
+	case tokenName != "":
+		return "token " + tokenName
+	case by.User != "":
+		return "user " + by.User
+	}
+	return "anonymous"
 }

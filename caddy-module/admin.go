@@ -150,6 +150,7 @@ func serveBelow(w http.ResponseWriter, r *http.Request) error {
 				return append([]deliveries.Delivery{}, ctl.Deliveries().List()...)
 			})
 		},
+		"decisions": func(a *App) error { return serveOpened(a, w, r, (*buildtoken.Controller).Decisions) },
 		"tokens": func(a *App) error {
 			return serveOpened(a, w, r, func(ctl *buildtoken.Controller) []TokenStatus { return tokens(ctl, time.Now()) })
 		},

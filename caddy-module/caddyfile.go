@@ -163,7 +163,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return p.inFolder(top, name, "build_token")
 	})
 	p.warnings.lintNeeds(&tree, "", *p.needs)
-	h.Scope, h.Folders, h.Jobs, h.Warnings = tree.Scope, tree.Folders, tree.Jobs, p.warnings.all
+	h.Scope, h.Folders, h.Jobs, h.Warnings, h.Lines = tree.Scope, tree.Folders, tree.Jobs, p.warnings.all, p.lines
 	return err
 }
 
@@ -179,11 +179,15 @@ type parser struct {
 	warnings *warnings
 	// needs are the parameters that the rules of the block being read need.
 	needs *[]need
+	// full is the full name of the job or folder being read, lines where its rules are.
+	full  string
+	lines map[string]string
 }
 
 func newParser(d *caddyfile.Dispenser) parser {
 	return parser{
 		d: d, envs: map[bool]*policy.Env{}, events: sync.OnceValues(policy.NewEventEnv), warnings: new(warnings), needs: new([]need),
+		lines: map[string]string{},
 	}
 }
 
@@ -274,7 +278,7 @@ func (p parser) folder(in level) error {
 		return err
 	}
 	inside := newLevel(&f, job.Join(in.full, f.Name))
-	p.needs = new([]need)
+	p.needs, p.full = new([]need), inside.full
 	err = block(p.d, func(name string) error {
 		return p.inFolder(inside, name, fmt.Sprintf("folder '%s'", f.Name))
 	})

@@ -198,11 +198,13 @@ func (p parser) rule(to *string, name string, access bool) error {
 		return err
 	}
 	*to = args[0]
+	p.lines[name] = place(p.d)
 	return p.checkRule(args[0], name, access)
 }
 
-// rules reads one more CEL expression, and the message for callers that it refuses.
-func (p parser) rules(to *[]Rule, name string) error {
+// rules reads one more CEL expression of a level or token, and the message for callers
+// that it refuses.
+func (p parser) rules(to *[]Rule, name, of string) error {
 	args, err := arguments(p.d, name, 1, 2)
 	if err != nil {
 		return err
@@ -214,6 +216,7 @@ func (p parser) rules(to *[]Rule, name string) error {
 		}
 	}
 	*to = append(*to, r)
+	p.lines[ruleName(of, len(*to))] = place(p.d)
 	return p.checkRule(r.Expression, name, false)
 }
 

@@ -16,21 +16,21 @@ func (p parser) job(in level) error {
 		return err
 	}
 	seen, from := once{}, len(p.warnings.all)
-	p.needs = new([]need)
+	p.needs, p.full = new([]need), job.Join(in.full, j.Name)
 	if err := block(p.d, func(name string) error { return p.inJob(&j, seen, name) }); err != nil {
 		return err
 	}
 	if err := checkNeeds(&j, *p.needs); err != nil {
 		return err
 	}
-	p.warnings.name(from, job.Join(in.full, j.Name))
+	p.warnings.name(from, p.full)
 	if j.RunRaw == nil {
 		return p.d.Errf("job '%s' has nothing to run: add a run or runner directive", j.Name)
 	}
 	if err := p.checkOn(&j); err != nil {
 		return err
 	}
-	if err := p.checkSchedules(&j, job.Join(in.full, j.Name)); err != nil {
+	if err := p.checkSchedules(&j, p.full); err != nil {
 		return err
 	}
 	in.Jobs = append(in.Jobs, j)

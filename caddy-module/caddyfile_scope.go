@@ -43,7 +43,7 @@ func (p parser) inScope(s *Scope, seen once, name string) (ok bool, err error) {
 	case "env":
 		return true, p.variable(&s.Env, name)
 	case "allow":
-		return true, p.rules(&s.Allow, name)
+		return true, p.rules(&s.Allow, name, levelName(p.full))
 	case "token":
 		return true, p.token(s)
 	case "webhook":
@@ -104,7 +104,7 @@ func (p parser) token(s *Scope) error {
 		case "expires":
 			return p.instant(&t.Expires, sub)
 		case "allow":
-			return p.rules(&t.Allow, sub)
+			return p.rules(&t.Allow, sub, levelName(p.full)+" token "+name)
 		case "grant":
 			return p.grants(&t.Grants)
 		}

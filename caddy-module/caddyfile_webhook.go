@@ -101,7 +101,7 @@ func (p parser) on(j *Job) error {
 	if err != nil {
 		return err
 	}
-	o := On{Webhook: args[0], Events: args[1:], at: *p.d}
+	o, at := On{Webhook: args[0], Events: args[1:], at: *p.d}, place(p.d)
 	seen := once{}
 	err = block(p.d, func(sub string) error {
 		if err := seen.check(p.d, sub, "when", "cause", "delay", "include"); err != nil {
@@ -130,6 +130,7 @@ func (p parser) on(j *Job) error {
 		return unknown(p.d, sub, "on "+o.Webhook)
 	})
 	j.On = append(j.On, o)
+	p.lines[onName(p.full, len(j.On))] = at
 	return err
 }
 

@@ -80,6 +80,7 @@ type checkedRule struct {
 	Level      string `json:"level"`
 	Expression string `json:"expression"`
 	Message    string `json:"message,omitempty"`
+	At         string `json:"at,omitempty"` // the file and line
 }
 
 func runCheck(flags caddycmd.Flags) (int, error) {
@@ -189,7 +190,7 @@ func enterChecked(outer checkedJob, full string, tokens []definition.Token, allo
 func checkedRules(level string, allow []policy.Rule) []checkedRule {
 	var all []checkedRule
 	for _, r := range allow {
-		all = append(all, checkedRule{Level: level, Expression: r.Source, Message: r.Message})
+		all = append(all, checkedRule{Level: level, Expression: r.Source, Message: r.Message, At: r.At})
 	}
 	return all
 }
@@ -227,7 +228,7 @@ func (c checked) print(to io.Writer, now time.Time) error {
 		for _, t := range j.Tokens {
 			fmt.Fprintf(&b, "  token     %s of %s: %s%s\n", t.Name, t.Level, t.Grants, until(t.Expires, now))
 			for _, r := range t.Rules {
-				fmt.Fprintf(&b, "              only if %s\n", oneLine(r.Expression))
+				fmt.Fprintf(&b, "              only if %s%s\n", oneLine(r.Expression), behind(r.At))
 			}
 		}
 		for _, w := range j.Webhooks {
@@ -243,7 +244,7 @@ func (c checked) print(to io.Writer, now time.Time) error {
 			b.WriteString("  nothing can start it\n")
 		}
 		for _, r := range j.Rules {
-			fmt.Fprintf(&b, "  rule      %s: %s\n", r.Level, oneLine(r.Expression))
+			fmt.Fprintf(&b, "  rule      %s: %s%s\n", r.Level, oneLine(r.Expression), behind(r.At))
 		}
 		b.WriteString("\n")
 	}
@@ -281,6 +282,14 @@ func until(expires, now time.Time) string {
 		return ", expired at " + expires.Format(time.RFC3339)
 	}
 	return ", until " + expires.Format(time.RFC3339)
+}
+
+// behind returns the place of a rule for the end of its line.
+func behind(at string) string {
+	if at == "" {
+		return ""
+	}
+	return " (" + at + ")"
 }
 
 func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }

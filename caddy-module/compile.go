@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -21,14 +22,17 @@ import (
 // compiler turns the configuration of a handler into a Spec. It collects all errors,
 // each with the full name of the job or folder.
 type compiler struct {
-	ctx  caddy.Context
-	errs []error
+	ctx caddy.Context
+	// lines are the places of rules, see [Handler.Lines].
+	lines map[string]string
+	errs  []error
 }
 
 // compile loads the runners and resolves the secrets of a tree. url is the configured
-// root URL, if any. lint collects the warnings about the result.
-func compile(ctx caddy.Context, root *Folder, access *Access, url string, lint *loadLint) (*definition.Spec, *definition.Site, error) {
-	c := compiler{ctx: ctx}
+// root URL, if any, and lines are the places of rules. lint collects the warnings about
+// the result.
+func compile(ctx caddy.Context, root *Folder, access *Access, url string, lines map[string]string, lint *loadLint) (*definition.Spec, *definition.Site, error) {
+	c := compiler{ctx: ctx, lines: lines}
 	spec := definition.Spec{Root: c.folder("", root), URL: url}
 	if access != nil {
 		spec.Access = definition.Access{Read: access.Read, Build: access.Build, Cancel: access.Cancel}
@@ -53,7 +57,7 @@ func (c *compiler) folder(full string, f *Folder) definition.Folder {
 		where = "top level"
 	}
 	compiled := definition.Folder{
-		Name: f.Name, Settings: c.settings(where, &f.Scope), Tokens: c.tokens(where, f.Tokens), Allow: rules(f.Allow),
+		Name: f.Name, Settings: c.settings(where, &f.Scope), Tokens: c.tokens(where, full, f.Tokens), Allow: c.rules(levelName(full), f.Allow),
 		Webhooks: c.webhooks(where, f.Webhooks),
 	}
 	for i := range f.Folders {
@@ -77,8 +81,8 @@ func (c *compiler) job(full string, j *Job) definition.Job {
 	}
 	return definition.Job{
 		Name: j.Name, Description: j.Description, Disabled: j.Disabled, Concurrent: j.Concurrent, Coalesce: j.Coalesce, Badge: j.Badge,
-		Settings: c.settings(where, &j.Scope), Tokens: c.tokens(where, j.Tokens), Allow: rules(j.Allow), Params: j.Params,
-		Runner: run, Poller: poll, Webhooks: c.webhooks(where, j.Webhooks), On: onSpecs(j.On), Schedules: c.schedules(where, j.Schedules),
+		Settings: c.settings(where, &j.Scope), Tokens: c.tokens(where, full, j.Tokens), Allow: c.rules(full, j.Allow), Params: j.Params,
+		Runner: run, Poller: poll, Webhooks: c.webhooks(where, j.Webhooks), On: c.on(full, j.On), Schedules: c.schedules(where, j.Schedules),
 	}
 }
 
@@ -125,7 +129,7 @@ func (c *compiler) settings(where string, s *Scope) job.Settings {
 	return settings
 }
 
-func (c *compiler) tokens(where string, tokens []Token) []definition.Token {
+func (c *compiler) tokens(where, full string, tokens []Token) []definition.Token {
 	var compiled []definition.Token
 	for _, t := range tokens {
 		if t.Name == "" {
@@ -151,18 +155,27 @@ func (c *compiler) tokens(where string, tokens []Token) []definition.Token {
 			c.fail(at, err)
 			continue
 		}
-		compiled = append(compiled, definition.Token{Name: t.Name, Digest: digest, Expires: t.Expires, Grants: grants, Allow: rules(t.Allow)})
+		compiled = append(compiled, definition.Token{Name: t.Name, Digest: digest, Expires: t.Expires, Grants: grants, Allow: c.rules(levelName(full)+" token "+t.Name, t.Allow)})
 	}
 	return compiled
 }
 
-func rules(configured []Rule) []policy.Rule {
+// rules returns the rules of a level or token, with their places.
+func (c *compiler) rules(of string, configured []Rule) []policy.Rule {
 	compiled := make([]policy.Rule, len(configured))
 	for i, r := range configured {
-		compiled[i] = policy.Rule{Source: r.Expression, Message: r.Message}
+		compiled[i] = policy.Rule{Source: r.Expression, Message: r.Message, At: c.lines[ruleName(of, i+1)]}
 	}
 	return compiled
 }
+
+// levelName returns the name of a job or folder in the names of its rules, as in package
+// definition.
+func levelName(full string) string { return cmp.Or(full, "top level") }
+
+func ruleName(of string, n int) string { return fmt.Sprintf("%s allow %d", of, n) }
+
+func onName(full string, n int) string { return fmt.Sprintf("%s on %d", full, n) }
 
 // webhooks resolves the secrets of senders.
 func (c *compiler) webhooks(where string, webhooks []Webhook) []definition.WebhookSpec {
@@ -194,10 +207,12 @@ func (c *compiler) hookSecret(kind, text string) (hook.Secret, error) {
 	return hook.ParseSecret(event.Kind(kind), text) //nolint:wrapcheck // its caller names the webhook
 }
 
-func onSpecs(on []On) []definition.OnSpec {
+func (c *compiler) on(full string, on []On) []definition.OnSpec {
 	var specs []definition.OnSpec
 	for i := range on {
-		specs = append(specs, on[i].spec())
+		spec := on[i].spec()
+		spec.At = c.lines[onName(full, i+1)]
+		specs = append(specs, spec)
 	}
 	return specs
 }

@@ -1,9 +1,14 @@
 package caddymodule
 
 import (
+	"context"
 	"io"
 	"net/http"
+	"net/netip"
 	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/audit"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 
 	"go.uber.org/zap"
 
@@ -44,3 +49,49 @@ func Warnings(config []byte) ([]Warning, error) {
 func PrintDeliveries(to io.Writer, all []deliveries.Delivery) error {
 	return printTable(to, func(to io.Writer) error { return printDeliveries(to, all, time.Time{}) })
 }
+
+// Asked is a trigger to explain.
+type Asked struct {
+	Job, Method, Action, User, Remote string
+	Token, Cause, Delay               *string
+	Params                            map[string][]string
+	Now                               time.Time
+}
+
+// Explainer explains triggers under a configuration in JSON. It must be closed.
+type Explainer struct{ *App }
+
+// NewExplainer loads a configuration without starting it.
+func NewExplainer(config []byte) (Explainer, error) {
+	app, err := inspect(config)
+	return Explainer{app}, err
+}
+
+// Trigger explains a trigger.
+func (e Explainer) Trigger(ctx context.Context, a Asked) Explained {
+	q := question{
+		job: a.Job, method: a.Method, action: definition.Action(a.Action), token: a.Token, user: a.User, cause: a.Cause, delay: a.Delay,
+		params: a.Params, now: a.Now,
+	}
+	q.remote, _ = netip.ParseAddr(a.Remote)
+	if q.now.IsZero() {
+		q.now = time.Now()
+	}
+	return e.explain(ctx, &q)
+}
+
+// Delivery explains a webhook delivery.
+func (e Explainer) Delivery(ctx context.Context, job string, raw io.Reader, now time.Time) (Explained, error) {
+	return e.explainDelivery(ctx, job, raw, netip.Addr{}, now)
+}
+
+// Replay repeats decisions.
+func (e Explainer) Replay(ctx context.Context, past []audit.Trigger) Replayed {
+	return e.replay(ctx, past)
+}
+
+// Print prints an explanation for people.
+func (e *Explained) Print(to io.Writer) error { return e.print(to) }
+
+// Print prints changes for people.
+func (r *Replayed) Print(to io.Writer, now time.Time) error { return r.print(to, now) }

@@ -62,6 +62,10 @@ type Handler struct {
 	// configuration is loaded, and have no other effect.
 	Warnings []Warning `json:"warnings,omitempty"`
 
+	// The file and line of rules in the Caddyfile, by their names, such as
+	// `site/deploy allow 1`, for logs and explanations. They change nothing.
+	Lines map[string]string `json:"lines,omitempty"`
+
 	site  *web.Site
 	pages pages.Pages
 	root  rootURL
@@ -114,7 +118,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("build_token: %w", err)
 	}
 	lint := loadLint{now: time.Now(), labels: app.labels(), known: h.Warnings}
-	if s.spec, s.definition, err = compile(ctx, root, h.Access, h.root.configured, &lint); err != nil {
+	if s.spec, s.definition, err = compile(ctx, root, h.Access, h.root.configured, h.Lines, &lint); err != nil {
 		return fmt.Errorf("build_token: %w", err)
 	}
 	s.warnings = slices.Concat(h.Warnings, lint.found)
@@ -128,7 +132,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		Open: app.controller, Definition: s.definition, Methods: slices.Clone(h.Methods), Joined: h.Joined,
 		Root: h.root.of, Remote: remoteOf, User: userOf, Log: ctx.Logger(), Done: app.stopping, InFlight: &app.bodies,
 	}
-	s.operator = h.operatorSite(s)
+	s.public, s.operator, s.lines = h.site, h.operatorSite(s), h.Lines
 	if err := app.add(s); err != nil {
 		return fmt.Errorf("build_token: %w", err)
 	}

@@ -23,8 +23,10 @@ type site struct {
 	spec *definition.Spec
 	// warnings were found when the site was loaded.
 	warnings []Warning
-	// operator serves its jobs to the admin API.
-	operator *web.Site
+	// public serves clients; operator serves the same jobs to the admin API.
+	public, operator *web.Site
+	// lines are the places of rules, see [Handler.Lines].
+	lines map[string]string
 	// addresses are the URLs under which it answers.
 	addresses []string
 	// place names the handler in errors.

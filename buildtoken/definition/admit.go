@@ -51,6 +51,8 @@ func (g Guard) wait(now time.Time, by *Caller, places []string) time.Duration {
 type Admission struct {
 	// Check is the check that refused the trigger, or the last one.
 	Check Check
+	// Admitted reports whether all checks let the trigger through.
+	Admitted bool
 	// Job is the job; nil unless the caller may know of it.
 	Job *Compiled
 	// Token opened the job. If it has expired, it has neither digest nor grants. It is
@@ -71,7 +73,8 @@ func (s *Site) Admit(ctx context.Context, now time.Time, guard Guard, t *Trigger
 	if err == nil && t.Webhook != "" {
 		a.Job = j
 		x.pass(CheckJob, j.FullName)
-		return a, a.accept(ctx, now, t, j.Rules, x)
+		err = a.accept(ctx, now, t, j.Rules, x)
+		return a, err
 	}
 	if err != nil || (j.Tokens.Len() == 0 && !t.UserMayTrigger && !t.Operator) {
 		_, _ = token.Set{}.Check(now, t.Secret) // the same work as for a job that exists
@@ -91,7 +94,8 @@ func (s *Site) Admit(ctx context.Context, now time.Time, guard Guard, t *Trigger
 	if check == CheckGrant {
 		rules = j.RulesFor(opened)
 	}
-	return a, a.accept(ctx, now, t, rules, x)
+	err = a.accept(ctx, now, t, rules, x)
+	return a, err
 }
 
 // Authorize finds the token that opens the job for an action, or the access rule that
@@ -186,6 +190,7 @@ func (a *Admission) accept(ctx context.Context, now time.Time, t *Trigger, rules
 	}
 	a.Cause = causeOf(t, a.Token)
 	if len(rules) == 0 {
+		a.Admitted = true
 		return nil
 	}
 	a.Check = CheckRule
@@ -202,6 +207,7 @@ func (a *Admission) accept(ctx context.Context, now time.Time, t *Trigger, rules
 			return err //nolint:wrapcheck // its text names the rule
 		}
 	}
+	a.Admitted = true
 	return nil
 }
 

@@ -36,19 +36,19 @@ type Decision struct {
 }
 
 // step records a check that let the event go on.
-func (d *Decision) step(check, format string, args ...any) {
-	d.Steps = append(d.Steps, Step{Check: check, Found: fmt.Sprintf(format, args...), OK: true})
+func (d *Decision) step(o *On, check, format string, args ...any) {
+	d.Steps = append(d.Steps, Step{Check: o.name + " " + check, Found: fmt.Sprintf(format, args...), OK: true, Rule: policy.Rule{At: o.at}})
 }
 
 // stop records a check that ended the consideration of the event, or of one On.
-func (d *Decision) stop(check, format string, args ...any) {
-	d.Steps = append(d.Steps, Step{Check: check, Found: fmt.Sprintf(format, args...)})
+func (d *Decision) stop(o *On, check, format string, args ...any) {
+	d.Steps = append(d.Steps, Step{Check: o.name + " " + check, Found: fmt.Sprintf(format, args...), Rule: policy.Rule{At: o.at}})
 }
 
 // ignore ends the consideration of one On. The check that came furthest names the
 // reason in the end.
 func (d *Decision) ignore(o *On, check, why string) {
-	d.stop(o.name+" "+check, "%s", why)
+	d.stop(o, check, "%s", why)
 	if check != checkEvent || d.Ignored == "" {
 		d.Ignored = check
 	}
@@ -72,7 +72,7 @@ func (c *Compiled) Decide(ctx context.Context, verified []*Webhook, in policy.De
 	d := Decision{Job: c.FullName}
 	if c.Disabled {
 		d.Ignored = checkDisabled
-		d.stop(checkDisabled, "the job is disabled")
+		d.Steps = append(d.Steps, Step{Check: checkDisabled, Found: "the job is disabled"})
 		return d
 	}
 	for _, o := range c.On {
@@ -115,7 +115,7 @@ func (o *On) matches(ctx context.Context, d *Decision, in *policy.Delivery) bool
 		d.ignore(o, checkWhen, "false")
 		return false
 	}
-	d.step(o.name+" when", "true")
+	d.step(o, checkWhen, "true")
 	return true
 }
 
@@ -128,13 +128,13 @@ func (o *On) prepare(ctx context.Context, d *Decision, in *policy.Delivery) {
 		switch {
 		case err != nil:
 			d.Err = fmt.Errorf("%w: parameter %s: the expression failed: %w", job.ErrValue, s.param, err)
-			d.stop(o.name+" set "+s.param, "it failed: %v", err)
+			d.stop(o, "set "+s.param, "it failed: %v", err)
 			return
 		case ok:
 			d.Values[s.param] = []string{text}
-			d.step(o.name+" set "+s.param, "%d bytes", len(text)) // it may be a secret
+			d.step(o, "set "+s.param, "%d bytes", len(text)) // it may be a secret
 		default:
-			d.step(o.name+" set "+s.param, "absent, the default")
+			d.step(o, "set "+s.param, "absent, the default")
 		}
 	}
 	d.Cause = Summary(in.Event)

@@ -15,6 +15,8 @@ type Step struct {
 	OK    bool
 	// Rule is the rule of a check of rules; its name is empty for other checks.
 	Rule policy.Rule
+	// Reads is what the rule reads, such as params.ENV.
+	Reads []string
 }
 
 // Explanation collects what the checks of one trigger saw and decided. A nil Explanation
@@ -48,7 +50,7 @@ func (x *Explanation) rules(p *policy.Policy, in *policy.Input, values []job.Val
 		}
 	}
 	for _, f := range p.Findings(&shown, decision) {
-		x.Steps = append(x.Steps, Step{Check: string(CheckRule), Found: f.Text(), OK: f.Allowed, Rule: f.Rule})
+		x.Steps = append(x.Steps, Step{Check: string(CheckRule), Found: f.Text(), OK: f.Allowed, Rule: f.Rule, Reads: f.Reads})
 	}
 }
 

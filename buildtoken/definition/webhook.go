@@ -38,6 +38,8 @@ type OnSpec struct {
 	Delay *time.Duration
 	// Include brings back what is ignored otherwise: deletions, skips, forks.
 	Include []string
+	// At is the file and line, such as "Caddyfile:12"; empty if unknown.
+	At string
 }
 
 // SetSpec gives a parameter the value of an expression.
@@ -54,6 +56,7 @@ type On struct {
 	Webhook *Webhook
 
 	name    string // for errors and logs
+	at      string // the file and line
 	events  []string
 	when    *policy.Expression
 	set     []set
@@ -134,7 +137,7 @@ func (c *compiler) on(full string, j Job, webhooks []*Webhook) []*On {
 // CompileOn compiles and type-checks an On for a job with these parameters. Its
 // Webhook is left out.
 func CompileOn(env *policy.EventEnv, spec OnSpec, params []job.Param) (*On, error) {
-	o := &On{name: strings.Join(append([]string{"on", spec.Webhook}, spec.Events...), " "), events: spec.Events, delay: spec.Delay}
+	o := &On{name: strings.Join(append([]string{"on", spec.Webhook}, spec.Events...), " "), at: spec.At, events: spec.Events, delay: spec.Delay}
 	if o.delay != nil && (*o.delay < 0 || *o.delay > job.MaxDelay) {
 		return nil, fmt.Errorf("%s: delay: %v is not between 0 and %v", o.name, *o.delay, job.MaxDelay)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -259,7 +258,7 @@ func TestStepsNameEveryCheck(t *testing.T) {
 		{Check: "on github push set BRANCH", Found: "4 bytes", OK: true},
 		{Check: "on github push set ENV", Found: "absent, the default", OK: true},
 	}
-	if !slices.Equal(d.Steps, want) {
-		t.Errorf("Steps = %v, want %v", d.Steps, want)
+	if diff := cmp.Diff(want, d.Steps); diff != "" {
+		t.Errorf("Steps (-want +got):\n%s", diff)
 	}
 }

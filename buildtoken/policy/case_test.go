@@ -153,7 +153,7 @@ denied by r: no such key
 		t.Fatalf("Run = %v, want a Mismatch", err)
 	}
 	first := &policy.Mismatch{Line: 3, Got: "allowed", Want: "denied by r", Findings: []policy.Finding{
-		{Rule: policy.Rule{Name: "r", Source: `params.A == "1"`}, Allowed: true, Saw: []string{`params.A = "1"`}},
+		{Rule: policy.Rule{Name: "r", Source: `params.A == "1"`}, Allowed: true, Reads: []string{"params.A"}, Saw: []string{`params.A = "1"`}},
 	}}
 	if diff := cmp.Diff(first, mismatch); diff != "" {
 		t.Errorf("first mismatch (-want +got):\n%s", diff)

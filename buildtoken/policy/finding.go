@@ -20,7 +20,10 @@ type Finding struct {
 	// Allowed reports whether the rule was true. If it was not and Err is nil, it was false.
 	Allowed bool
 	Err     error
-	// Saw are the values that the rule reads, such as `params.ENV = "staging"`.
+	// Reads is what the rule reads, such as params.ENV, request.method or now, each once. One
+	// that reads all parameters or headers reads params or request.headers.
+	Reads []string
+	// Saw are the values of what it reads, such as `params.ENV = "staging"`.
 	Saw []string
 }
 
@@ -44,7 +47,7 @@ func (p *Policy) Findings(shown *Input, decision error) []Finding {
 	var all []Finding
 	for i := range p.rules {
 		r := &p.rules[i]
-		f := Finding{Rule: r.rule, Allowed: true}
+		f := Finding{Rule: r.rule, Allowed: true, Reads: r.reads}
 		for _, path := range r.reads {
 			f.Saw = append(f.Saw, path+" = "+shown.show(path))
 		}
@@ -53,29 +56,6 @@ func (p *Policy) Findings(shown *Input, decision error) []Finding {
 			return append(all, f)
 		}
 		all = append(all, f)
-	}
-	return all
-}
-
-// Rules returns the rules in their order.
-func (p *Policy) Rules() []Rule {
-	all := make([]Rule, len(p.rules))
-	for i := range p.rules {
-		all[i] = p.rules[i].rule
-	}
-	return all
-}
-
-// Reads returns what the rules read of a trigger, such as params.ENV, request.method or now,
-// each once. A rule that reads all parameters or headers reads params or request.headers.
-func (p *Policy) Reads() []string {
-	var all []string
-	for i := range p.rules {
-		for _, path := range p.rules[i].reads {
-			if !slices.Contains(all, path) {
-				all = append(all, path)
-			}
-		}
 	}
 	return all
 }

@@ -61,14 +61,11 @@ func TestFindingsEndWithTheRuleThatDecides(t *testing.T) {
 	}
 	in := policy.Input{User: "alice"}
 	want := []policy.Finding{
-		{Rule: policy.Rule{Name: "one", Source: `user == "alice"`, At: "Caddyfile:3"}, Allowed: true, Saw: []string{`user = "alice"`}},
-		{Rule: policy.Rule{Name: "two", Source: `cause != ""`}, Saw: []string{`cause = ""`}},
+		{Rule: policy.Rule{Name: "one", Source: `user == "alice"`, At: "Caddyfile:3"}, Allowed: true, Reads: []string{"user"}, Saw: []string{`user = "alice"`}},
+		{Rule: policy.Rule{Name: "two", Source: `cause != ""`}, Reads: []string{"cause"}, Saw: []string{`cause = ""`}},
 	}
 	if diff := cmp.Diff(want, p.Findings(&in, p.Decide(t.Context(), &in))); diff != "" {
 		t.Errorf("Findings (-want +got):\n%s", diff)
-	}
-	if diff := cmp.Diff([]string{"user", "cause"}, p.Reads()); diff != "" {
-		t.Errorf("Reads (-want +got):\n%s", diff)
 	}
 	in.Cause = "x"
 	if all := p.Findings(&in, p.Decide(t.Context(), &in)); len(all) != 3 {

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/audit"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
@@ -11,7 +12,7 @@ import (
 func (q *Request) Cancel(ctl *buildtoken.Controller, full string, id int64, by string) error {
 	err := ctl.Cancel(q.R.Context(), full, id, by)
 	if !errors.Is(err, queue.ErrLeft) { // too late: nothing was decided
-		q.audit(ctl, "cancelled", buildtoken.Decision{Action: "cancel", Job: full, Who: by, Item: id, Err: err})
+		q.audit(ctl, "cancelled", audit.Decision{Action: "cancel", Job: full, Who: by, Item: id, Err: err})
 	}
 	return err //nolint:wrapcheck // it is the controller's
 }
@@ -20,7 +21,7 @@ func (q *Request) Cancel(ctl *buildtoken.Controller, full string, id int64, by s
 func (q *Request) StopBuild(ctl *buildtoken.Controller, full string, number int64, by string) error {
 	err := ctl.StopBuild(q.R.Context(), full, number, by)
 	if !errors.Is(err, queue.ErrNotRunning) {
-		q.audit(ctl, "stopped", buildtoken.Decision{Action: "stop", Job: full, Who: by, Build: number, Err: err})
+		q.audit(ctl, "stopped", audit.Decision{Action: "stop", Job: full, Who: by, Build: number, Err: err})
 	}
 	return err //nolint:wrapcheck // it is the controller's
 }
@@ -28,17 +29,17 @@ func (q *Request) StopBuild(ctl *buildtoken.Controller, full string, number int6
 // MayNotCancel and MayNotStop return [ErrForbidden] for a caller without the right, with a
 // line in the audit log.
 func (q *Request) MayNotCancel(ctl *buildtoken.Controller, full string, id int64) error {
-	q.audit(ctl, "", buildtoken.Decision{Action: "cancel", Job: full, Who: q.Who(), Item: id, Err: ErrForbidden})
+	q.audit(ctl, "", audit.Decision{Action: "cancel", Job: full, Who: q.Who(), Item: id, Err: ErrForbidden})
 	return ErrForbidden
 }
 
 // MayNotStop is like [Request.MayNotCancel].
 func (q *Request) MayNotStop(ctl *buildtoken.Controller, full string, number int64) error {
-	q.audit(ctl, "", buildtoken.Decision{Action: "stop", Job: full, Who: q.Who(), Build: number, Err: ErrForbidden})
+	q.audit(ctl, "", audit.Decision{Action: "stop", Job: full, Who: q.Who(), Build: number, Err: ErrForbidden})
 	return ErrForbidden
 }
 
-func (q *Request) audit(ctl *buildtoken.Controller, outcome string, d buildtoken.Decision) {
+func (q *Request) audit(ctl *buildtoken.Controller, outcome string, d audit.Decision) {
 	if d.Outcome = outcome; d.Err != nil {
 		d.Outcome = "refused"
 	}

@@ -92,6 +92,9 @@ func (s *Site) inFlight() *InFlight {
 
 // spool creates a file for a part of a body.
 func (q *Request) spool() (*os.File, error) {
+	if q.Spool != nil {
+		return q.Spool()
+	}
 	ctl, err := q.Controller()
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package web
 import (
 	"net/http"
 	"net/netip"
+	"os"
 	"slices"
 	"time"
 
@@ -41,6 +42,9 @@ type Site struct {
 	Done <-chan struct{}
 	// InFlight bounds the bodies of all sites that share it. Nil bounds this site alone.
 	InFlight *InFlight
+	// Spool creates a file for a part of a body, which is removed after the request. Nil
+	// means [buildtoken.Controller.SpoolFile].
+	Spool func() (*os.File, error)
 	// Operator is set for the site behind Caddy's admin API; see [definition.Caller].
 	Operator bool
 	// Joined is the status of a trigger that joined a queued item: 303 or 201. Zero is 303.

@@ -9,7 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/audit"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/deliveries"
 	"github.com/buildtoken/buildtoken/buildtoken/event"
@@ -181,7 +181,7 @@ func (d *delivery) record(status int, err error) {
 	if ctl, openErr := d.Open(); openErr == nil {
 		ctl.Deliveries().Add(kept, label)
 		if err != nil && len(d.candidates) > 0 && len(kept.Jobs) == 0 { // each job has its own line
-			ctl.Audit(buildtoken.Decision{Outcome: "refused", Action: "webhook", Job: kept.Target, Who: "webhook " + label, Remote: kept.Remote, Err: err})
+			ctl.Audit(audit.Decision{Outcome: "refused", Action: "webhook", Job: kept.Target, Who: "webhook " + label, Remote: kept.Remote, Err: err})
 		}
 	}
 	log := d.Logger().Info

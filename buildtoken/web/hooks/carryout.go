@@ -80,25 +80,46 @@ func (r *result) outcome() string {
 
 // carryOut reads a verified delivery, decides about it for each job, and queues the builds.
 func (d *delivery) carryOut(jobs []*definition.Compiled, raw *web.Raw) error {
-	ctx := d.background()
-	done, err := d.Parse(ctx, raw.Size)
+	body, done, err := d.parse(raw)
 	if err != nil {
-		return err //nolint:wrapcheck // the verdict is that of the context
+		return err
 	}
 	defer done()
-	body, err := raw.Bytes()
-	if err != nil {
-		return err //nolint:wrapcheck // as the verdict wants it
-	}
 	if len(body) <= deliveries.MaxBytes {
 		d.body = body
 	}
 	return d.decide(jobs, body)
 }
 
-// decide reads the events of a delivery and does what the jobs say about them. Webhooks of
-// different kinds may have verified it; each kind reads it in its own way.
+// parse returns the body when its size fits beside those that are parsed already. The caller
+// must call done when it needs it no more.
+func (d *delivery) parse(raw *web.Raw) (body []byte, done func(), err error) {
+	if done, err = d.Parse(d.background(), raw.Size); err != nil {
+		return nil, nil, err //nolint:wrapcheck // the verdict is that of the context
+	}
+	if body, err = raw.Bytes(); err != nil {
+		done()
+		return nil, nil, err //nolint:wrapcheck // as the verdict wants it
+	}
+	return body, done, nil
+}
+
+// decide reads the events of a delivery and does what the jobs say about them.
 func (d *delivery) decide(jobs []*definition.Compiled, body []byte) error {
+	if err := d.read(jobs, body); err != nil || d.ping {
+		return err
+	}
+	ctl, err := d.Controller()
+	if err != nil {
+		return err //nolint:wrapcheck // as the verdict wants it
+	}
+	d.queue(ctl)
+	return nil
+}
+
+// read reads the events of a delivery and decides what each job does with them. Webhooks
+// of different kinds may have verified it; each kind reads it in its own way.
+func (d *delivery) read(jobs []*definition.Compiled, body []byte) error {
 	var malformed error
 	pings, kinds := 0, 0
 	for kind, webhooks := range byKind(d.webhooks) {
@@ -119,13 +140,7 @@ func (d *delivery) decide(jobs []*definition.Compiled, body []byte) error {
 		return malformed
 	case pings == kinds:
 		d.ping = true
-		return nil
 	}
-	ctl, err := d.Controller()
-	if err != nil {
-		return err //nolint:wrapcheck // as the verdict wants it
-	}
-	d.queue(ctl)
 	return nil
 }
 

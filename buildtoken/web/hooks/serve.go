@@ -103,15 +103,9 @@ func (d *delivery) receive() error {
 	if err := d.Allow(http.MethodPost); err != nil {
 		return err
 	}
-	if d.target.err != nil {
-		return d.target.err
-	}
-	jobs, err := d.Definition.Hooked(d.target.job)
+	jobs, err := d.jobsOf()
 	if err != nil {
-		return err //nolint:wrapcheck // its verdict is that of an unknown job
-	}
-	if d.candidates = webhooksOf(jobs, d.target.kind); len(d.candidates) == 0 {
-		return definition.ErrUnknownJob
+		return err
 	}
 	verified, raw, err := d.verify()
 	if raw != nil {
@@ -122,4 +116,20 @@ func (d *delivery) receive() error {
 	}
 	d.webhooks = verified
 	return d.carryOut(jobs, raw)
+}
+
+// jobsOf returns the jobs that the URL names, and finds the webhooks that could have signed
+// the delivery.
+func (d *delivery) jobsOf() ([]*definition.Compiled, error) {
+	if d.target.err != nil {
+		return nil, d.target.err
+	}
+	jobs, err := d.Definition.Hooked(d.target.job)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // its verdict is that of an unknown job
+	}
+	if d.candidates = webhooksOf(jobs, d.target.kind); len(d.candidates) == 0 {
+		return nil, definition.ErrUnknownJob
+	}
+	return jobs, nil
 }
