@@ -158,7 +158,7 @@ func TestExplainAgreesWithTheServer(t *testing.T) {
 		})
 	}
 	for _, check := range []string{"accepted", "method", "job", "token", "grant", "enabled", "endpoint", "delay", "parameters", "rule"} {
-		if outcomes[check] == 0 {
+		if outcomes[check] == 0 && *explainTriggers >= 10_000 {
 			t.Errorf("no trigger was decided by %s: %v", check, outcomes)
 		}
 	}
