@@ -1,7 +1,7 @@
 // The page of a build and its console. Imported by pages.test.mjs.
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
-import { ask, before, ended, it, server, visit } from './harness.mjs';
+import { ask, axe, before, ended, it, log, phone, server, visit } from './harness.mjs';
 
 describe('the page of a build', () => {
   let first;
@@ -39,5 +39,97 @@ describe('the page of a build', () => {
     await page.keyboard.press('Escape');
     await dialog.waitFor({ state: 'hidden' });
     assert.equal(page.url(), server.url + first, 'keys rest while the list is open');
+  }));
+});
+
+describe('a place in a log', () => {
+  const here = (page) => page.locator('.l.here');
+  const inSight = (page) => page.waitForFunction(() => {
+    const [view, line] = [document.querySelector('[data-console-log]'), document.querySelector('.l.here')].map((e) => e.getBoundingClientRect());
+    return line.top >= Math.max(view.top, 0) - 2 && line.bottom <= Math.min(view.bottom, innerHeight) + 2;
+  });
+  let long;
+  before(async () => {
+    long = await ended(await ask('job/logs/job/long/buildForm'));
+  });
+
+  for (const [name, options] of [['with JavaScript', {}], ['without JavaScript', { javaScriptEnabled: false }], ['on a phone', { viewport: phone, hasTouch: true, isMobile: true }]]) {
+    it(`is found ${name}`, () => visit(async (page, go) => {
+      await go(long);
+      await page.getByRole('link', { name: 'First error' }).click();
+      await page.getByText('Error 1 of 2').waitFor();
+      assert.match(await here(page).textContent(), /^error: line 3000 of /);
+      await inSight(page);
+      await page.getByRole('link', { name: 'Next' }).click();
+      await page.getByText('Error 2 of 2').waitFor();
+      assert.match(await here(page).textContent(), /^error: line 6000 of /);
+      await inSight(page);
+      const field = page.getByRole('searchbox', { name: 'Find in the log' });
+      await field.fill('LINE 7777 of');
+      await field.press('Enter');
+      await page.getByText('Match 1 of 1').waitFor();
+      await inSight(page);
+      assert.equal(await here(page).locator('[data-n]').getAttribute('data-n'), '7778');
+      await field.fill('<b>nothing</b>');
+      await page.getByRole('button', { name: 'Find' }).click();
+      await page.getByText('No line has “<b>nothing</b>”.').waitFor();
+      await page.getByRole('link', { name: 'Back to the end' }).click();
+      await log(page).getByText('Finished: SUCCESS').waitFor();
+      // From one part of the log to the next.
+      await page.getByRole('link', { name: 'Start of the log' }).click();
+      await log(page).getByText('Started by', { exact: false }).waitFor();
+      assert.match(await here(page).textContent(), /^Started by/);
+    }, options));
+  }
+
+  it('has an address, by a click on its number', () => visit(async (page, go, context) => {
+    await context.grantPermissions(['clipboard-read', 'clipboard-write']).catch(() => {});
+    await go(`${long}?q=line+5000+of`);
+    const number = (n) => page.locator(`[data-n="${n}"]`);
+    await number(4998).click();
+    assert.match(page.url(), /\?at=\d+#at$/);
+    await page.getByText('Line 4998', { exact: true }).waitFor();
+    await number(5003).click({ modifiers: ['Shift'] });
+    await page.getByText('Lines 4998 to 5003').waitFor();
+    assert.equal(await here(page).count(), 6);
+    assert.equal(await page.getByRole('link', { name: 'Next' }).count(), 0, 'the search is over');
+    const address = page.url();
+    assert.match(address, /\?at=\d+-\d+#at$/);
+    await page.goto(address);
+    assert.equal(await here(page).count(), 6);
+    await inSight(page);
+    await page.getByText('Lines 4998 to 5003').waitFor();
+    const { violations } = await page.evaluate(`${axe}; axe.run(document, { resultTypes: ['violations'] })`);
+    assert.deepEqual(violations.map((v) => `${v.id} ${v.nodes[0].html}`), []);
+    assert.equal(await page.evaluate(() => { getSelection().selectAllChildren(document.querySelector('.l.here')); return getSelection().toString().trim(); }),
+      (await here(page).first().textContent()).trim(), 'numbers are not copied');
+  }));
+
+  it('is left for later parts, and for the end', () => visit(async (page, go) => {
+    await go(`${long}?q=line+10+of`);
+    const numbers = () => page.locator('[data-n]').evaluateAll((all) => all.map((a) => Number(a.dataset.n)));
+    const first = await numbers();
+    await page.getByRole('button', { name: 'Show later' }).click();
+    await page.waitForFunction((n) => document.querySelectorAll('[data-n]').length > n, first.length);
+    const more = await numbers();
+    assert.deepEqual(more, more.map((_, i) => i + 1), 'numbers go on');
+    assert.ok(await here(page).count() === 1);
+    await page.getByRole('button', { name: 'Jump to the end' }).click();
+    await log(page).getByText('Finished: SUCCESS').waitFor();
+    const last = await numbers();
+    assert.equal(last.at(-1), 9003);
+    assert.deepEqual(last, last.map((_, i) => last[0] + i));
+  }));
+
+  it('looks the same, whether it came live or with the page', () => visit(async (page, go) => {
+    await go(await ask('job/logs/job/styled/buildForm'));
+    await page.waitForURL(/\/styled\/\d+\/$/);
+    await page.locator('.region-buildhead .state-success').waitFor();
+    await log(page).getByText('Finished: SUCCESS').waitFor();
+    const lines = () => page.locator('.l').evaluateAll((all) => all.map((l) => l.outerHTML));
+    const live = await lines();
+    assert.ok(live.length > 8, live.join('\n'));
+    await page.reload();
+    assert.deepEqual(await lines(), live);
   }));
 });

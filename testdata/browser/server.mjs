@@ -51,6 +51,23 @@ http://:${port} {
 			}
 			folder logs {
 				quiet_period 0s
+				job long {
+					run sh -c \`
+						p="of a log that is longer than a page shows at once, so that one has to look for things"
+						seq -f "line %.0f $p" 1 2999
+						echo "error: line 3000 $p"
+						seq -f "line %.0f $p" 3001 5999
+						echo "error: line 6000 $p"
+						seq -f "line %.0f $p" 6001 9000
+						echo 0 errors\`
+				}
+				job styled {
+					run sh -c \`
+						printf '\\033[1;34mblue '; sleep 0.3; printf 'still blue\\nnext line'; sleep 0.3; printf '\\033[0m plain\\n'
+						printf '10%%\\r'; sleep 0.3; printf '100%%\\ndone gr\\303'; sleep 0.3; printf '\\274n\\n'
+						printf '\\033]8;;https://example.com/'; sleep 0.3; printf 'report\\033\\\\the report\\033]8;;\\033\\\\ and https://example.com/x.\\n'
+						printf '\\033[3'; sleep 0.3; printf '1mred\\033[0m\\n\\n'; printf 'a < b & "c"\\n'\`
+				}
 				job ci {
 					param COMMIT string abc/1 {
 						link https://git.example.com/c/{value}

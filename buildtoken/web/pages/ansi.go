@@ -1,7 +1,6 @@
 package pages
 
 import (
-	"html"
 	"html/template"
 	"strconv"
 	"strings"
@@ -19,13 +18,15 @@ type style struct {
 const maxSequence = 2 << 10
 
 // terminal turns the bytes of a log into HTML: colours and the like become
-// classes, a carriage return starts its line anew, as progress bars do, and
-// all other control is dropped. Nothing of the log is ever markup. The script
-// does the same with what comes live.
+// classes, a carriage return starts its line anew, as progress bars do, links
+// become links, and all other control is dropped. Nothing of the log is ever
+// markup.
 type terminal struct {
 	out   strings.Builder
 	style style
-	line  []piece
+	// link is the address of the text that follows, "" for none. It ends with the line.
+	link string
+	line []piece
 	// again is set after a carriage return: the next text replaces the line.
 	again bool
 	// searched is how much of the log is left behind what was searched for the
@@ -33,9 +34,10 @@ type terminal struct {
 	searched int
 }
 
-// piece is text of one style.
+// piece is text of one style and link.
 type piece struct {
 	style style
+	link  string
 	text  []byte
 }
 
@@ -50,6 +52,38 @@ func renderLog(text []byte, first style) (out template.HTML, last style) {
 	return template.HTML(t.out.String()), t.style //nolint:gosec // flush escapes all text
 }
 
+// styleAfter returns the style at the end of a part of a log that starts in a style, as
+// renderLog does.
+func styleAfter(text []byte, first style) style {
+	t := terminal{style: first}
+	for s := string(text); ; {
+		at := strings.IndexByte(s, 0x1b)
+		if at < 0 {
+			return t.style
+		}
+		s = t.escape(s[at:])
+	}
+}
+
+// visible returns what a terminal would show of a row.
+func visible(row []byte) string {
+	var t terminal
+	t.write(strings.ToValidUTF8(strings.TrimSuffix(string(row), "\n"), "\uFFFD"))
+	return t.shown()
+}
+
+// shown returns the text of the line so far.
+func (t *terminal) shown() string {
+	if len(t.line) == 1 {
+		return string(t.line[0].text)
+	}
+	var b strings.Builder
+	for _, p := range t.line {
+		b.Write(p.text)
+	}
+	return b.String()
+}
+
 func (t *terminal) write(s string) {
 	for s != "" {
 		plain := strings.IndexFunc(s, isControl)
@@ -62,7 +96,7 @@ func (t *terminal) write(s string) {
 		}
 		switch s[0] {
 		case '\n':
-			t.again = false
+			t.again, t.link = false, ""
 			t.text("\n")
 			t.flush()
 			s = s[1:]
@@ -88,23 +122,25 @@ func (t *terminal) text(s string) {
 	if t.again {
 		t.line, t.again = t.line[:0], false
 	}
-	if n := len(t.line); n > 0 && t.line[n-1].style == t.style {
+	if n := len(t.line); n > 0 && t.line[n-1].style == t.style && t.line[n-1].link == t.link {
 		t.line[n-1].text = append(t.line[n-1].text, s...)
 		return
 	}
-	t.line = append(t.line, piece{t.style, []byte(s)})
+	t.line = append(t.line, piece{t.style, t.link, []byte(s)})
 }
 
 // flush writes the line.
 func (t *terminal) flush() {
 	for _, p := range t.line {
-		text := html.EscapeString(strings.ToValidUTF8(string(p.text), "\uFFFD"))
+		text := strings.ToValidUTF8(string(p.text), "\uFFFD")
 		classes := p.style.classes()
-		if classes == "" || string(p.text) == "\n" {
-			t.out.WriteString(text)
+		if classes == "" || text == "\n" {
+			writeLinked(&t.out, text, p.link)
 			continue
 		}
-		t.out.WriteString(`<span class="` + classes + `">` + text + `</span>`)
+		t.out.WriteString(`<span class="` + classes + `">`)
+		writeLinked(&t.out, text, p.link)
+		t.out.WriteString(`</span>`)
 	}
 	t.line = t.line[:0]
 }
@@ -118,7 +154,12 @@ func (t *terminal) escape(s string) (rest string) {
 	case '[':
 		return t.control(s)
 	case ']', 'P', 'X', '^', '_':
-		return t.skipString(s)
+		content, rest := t.stringOf(s)
+		if link, ok := strings.CutPrefix(content, "]8;"); ok {
+			_, link, _ = strings.Cut(link, ";") // parameters come first
+			t.link = safeLink(link)
+		}
+		return rest
 	}
 	if s[1] < 0x20 || s[1] > 0x7e {
 		return s[1:]
@@ -153,26 +194,27 @@ func (t *terminal) control(s string) (rest string) {
 	return s[i+1:]
 }
 
-// skipString skips what a terminal would take as a title, a link or the like,
-// up to its end. Without one on the line, it is not worth losing the log for.
-func (t *terminal) skipString(s string) (rest string) {
+// stringOf reads what a terminal would take as a title, a link or the like, and returns it
+// without ESC and its end. Without an end on the line, it is not worth losing the log for:
+// the content is "" then.
+func (t *terminal) stringOf(s string) (content, rest string) {
 	i := 2
 	if t.searched > 0 { // no end was found there before
 		i = max(i, len(s)-t.searched)
 	}
 	for ; i < len(s) && i < maxSequence; i++ {
 		if s[i] == 0x07 {
-			return s[i+1:]
+			return s[1:i], s[i+1:]
 		}
 		if s[i] == 0x1b && i+1 < len(s) && s[i+1] == '\\' {
-			return s[i+2:]
+			return s[1:i], s[i+2:]
 		}
 		if s[i] == '\n' {
 			break
 		}
 	}
 	t.searched = len(s) - i
-	return s[2:]
+	return "", s[2:]
 }
 
 // apply is the style after the parameters of one SGR sequence.

@@ -60,23 +60,25 @@ func TestNearest(t *testing.T) {
 	}
 }
 
-// text is what a reader sees of HTML that RenderLog made.
-func text(t *testing.T, out string) string {
+// textOf is what a reader sees of a log that was rendered: it checks that spans and links
+// are balanced, and that nothing else is markup.
+func textOf(t testing.TB, out string) string {
 	t.Helper()
-	tag := regexp.MustCompile(`<span class="([a-z0-9 ]+)">|</span>`)
-	depth := 0
+	tag := regexp.MustCompile(`<(?:span|a)(?: [a-z-]+="[^"<>]*")+>|</(?:span|a)>`)
+	var open []string
 	for _, m := range tag.FindAllString(out, -1) {
-		if m == "</span>" {
-			depth--
-		} else {
-			depth++
+		name, _, _ := strings.Cut(strings.Trim(m, "</>"), " ")
+		if !strings.HasPrefix(m, "</") {
+			open = append(open, name)
+			continue
 		}
-		if depth < 0 || depth > 1 {
-			t.Fatalf("spans are not balanced in %q", out)
+		if len(open) == 0 || open[len(open)-1] != name {
+			t.Fatalf("%s closes nothing in %q", m, out)
 		}
+		open = open[:len(open)-1]
 	}
 	rest := tag.ReplaceAllString(out, "")
-	if depth != 0 || strings.ContainsAny(rest, `<>"'`) {
+	if len(open) > 0 || strings.ContainsAny(rest, `<>"'`) {
 		t.Fatalf("markup is left in %q", out)
 	}
 	return html.UnescapeString(rest)
@@ -90,7 +92,7 @@ func FuzzRenderLog(f *testing.F) {
 	f.Add([]byte("\x1b[" + strings.Repeat("1;", 5000) + "m"))
 	f.Fuzz(func(t *testing.T, log []byte) {
 		out, last := pages.RenderLog(log)
-		shown := text(t, out)
+		shown := textOf(t, out)
 		if !utf8.ValidString(shown) {
 			t.Fatalf("%q shows %q", log, shown)
 		}

@@ -183,8 +183,8 @@ func (l *live) until(want string) {
 			if log.From != int64(len(l.log)) {
 				l.t.Errorf("a piece of the log from %d, want %d", log.From, len(l.log))
 			}
-			l.log += log.Text
-			if strings.HasSuffix(l.log, want) {
+			l.log += textOf(l.t, log.HTML)
+			if strings.HasSuffix(l.log+textOf(l.t, log.Rest), want) {
 				return
 			}
 		}
@@ -235,7 +235,7 @@ func TestPagesShowWhatAnotherServerDoes(t *testing.T) {
 	says <- "\xbc\xc3\x9fe\n"
 	build.until("\ngrüße\n")
 	for _, path := range []string{"/job/app/1/", "/job/app/1/console"} {
-		b.holds(b.page(path), "Running", "one\ngrüße\n", `action="/ci/job/app/1/stopForm"`)
+		b.holds(b.page(path), "Running", "one\n</span>", "grüße\n</span>", `action="/ci/job/app/1/stopForm"`)
 	}
 	b.holds(b.page("/job/app/1/"), "<bdi>a</bdi>, executor 1", "Started by user alice with note: push", "Started by user alice")
 	b.lacks(b.page("/computer/"), "/job/app/1/") // executors are those of the server that is asked
@@ -258,7 +258,11 @@ func TestPagesShowWhatAnotherServerDoes(t *testing.T) {
 		page := server.page("/job/app/1/")
 		server.holds(page, "Aborted", `<bdi>stopped by user alice</bdi>`, "data-complete", "still here\n", "Finished: ABORTED")
 		server.lacks(page, "stopForm", "Running")
-		if got := server.page("/queue/-/log/job/app/1?from=0&to=999999"); got != build.log {
+		var part struct{ HTML string }
+		if err := json.Unmarshal([]byte(server.page("/queue/-/log/job/app/1")), &part); err != nil {
+			t.Fatal(err)
+		}
+		if got := textOf(t, part.HTML); got != build.log {
 			t.Errorf("log in the end: %q, want %q", got, build.log)
 		}
 		server.holds(server.page("/job/app/rssAll"), "app #1 Aborted", "stopped by user alice")

@@ -1,15 +1,19 @@
 package pages
 
 import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
 // What tests look at from outside.
 var (
-	Span      = span
-	Size      = size
-	LineStart = lineStart
-	Nearest   = func(r, g, b int) int { return int(nearest(rgb{r, g, b}).index) }
+	Span    = span
+	Size    = size
+	Nearest = func(r, g, b int) int { return int(nearest(rgb{r, g, b}).index) }
 	// ColourSheet is the style sheet of the colours in logs.
 	ColourSheet = func() string { return string(colourSheet()) }
 	BadgeOf     = func(l queue.Lane, disabled bool) string { text, _ := badgeOf(l, disabled); return text }
@@ -26,4 +30,37 @@ func RenderLog(text []byte) (out, last string) {
 func RenderLogFrom(text []byte, params string) string {
 	html, _ := renderLog(text, style{}.apply(params))
 	return string(html)
+}
+
+// LooksLikeError reports whether "First error" finds a line.
+func LooksLikeError(line string) bool { return search{errors: true}.matches(line) }
+
+// FindIn searches a log.
+func FindIn(t testing.TB, log []byte, text string, errors bool) string {
+	t.Helper()
+	f, err := (search{text: strings.ToLower(text), errors: errors}).find(t.Context(), bytes.NewReader(log), int64(len(log)), -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprint(f)
+}
+
+// Find searches a log as pages do, and row by row.
+func Find(t testing.TB, log []byte, text string, errors bool, place int64) (quick, slow string) {
+	t.Helper()
+	s := search{text: strings.ToLower(text), errors: errors}
+	f, err := s.find(t.Context(), bytes.NewReader(log), int64(len(log)), place)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var g found
+	for at := 0; at < len(log); {
+		row, _ := cutRow(log[at:])
+		if s.matches(visible(row)) {
+			g.add(int64(at), int64(at+len(row)), place)
+		}
+		at += len(row)
+	}
+	g.round()
+	return fmt.Sprint(f), fmt.Sprint(g)
 }

@@ -12,6 +12,8 @@ type failure struct {
 	Title, Text, Help string
 	// Home is where to go on, "" if there is nothing for the caller.
 	Home string
+	// Back leads to the page without what is wrong with its address, or is "".
+	Back string
 }
 
 // failureOf turns what programs learn of an error into what people learn of it.
@@ -28,6 +30,11 @@ func (v *visit) failureOf(verdict web.Verdict) failure {
 			f.Help = "If you expected a job, it may also be one that callers without an account may not see."
 		} else {
 			f.Help = "If you expected a job, it may also be one that your account may not see."
+		}
+	case http.StatusBadRequest:
+		if v.R.Method != http.MethodPost {
+			f.Help = "Correct the address, or open the page without what follows the question mark."
+			f.Back = "?"
 		}
 	case http.StatusMethodNotAllowed:
 		f.Text = "This address does not answer such requests."

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -190,15 +189,4 @@ func (v *visit) has() map[string]string {
 		has[name] = hash
 	}
 	return has
-}
-
-// startOf is where in a log a client wants to go on: behind the last event
-// that it has, or where its page ends. Negative is the end of the log.
-func (v *visit) startOf() int64 {
-	for _, text := range []string{v.R.Header.Get("Last-Event-ID"), v.R.URL.Query().Get("start")} {
-		if n, err := strconv.ParseInt(text, 10, 64); err == nil {
-			return n
-		}
-	}
-	return 0
 }

@@ -87,11 +87,14 @@ func names(t *testing.T, events []event) []string {
 			if err := json.Unmarshal([]byte(e.data), &log); err != nil {
 				t.Fatal(err)
 			}
-			text += fmt.Sprintf(" %d-%d %q", log.From, log.To, log.Text)
+			text += fmt.Sprintf(" %d-%d %q", log.From, log.To, textOf(t, log.HTML))
+			if log.Rest != "" {
+				text += fmt.Sprintf(" + %q", textOf(t, log.Rest))
+			}
 			if log.Reset {
 				text += " reset"
 			}
-			if fmt.Sprint(log.To) != e.id {
+			if !strings.HasPrefix(e.id, fmt.Sprintf("%d.", log.To)) {
 				t.Errorf("id %s of an event to %d", e.id, log.To)
 			}
 		default:
@@ -103,9 +106,9 @@ func names(t *testing.T, events []event) []string {
 }
 
 type logEvent struct {
-	From, To, Line int64
-	Text           string
-	Reset          bool
+	From, To   int64
+	HTML, Rest string
+	Reset      bool
 }
 
 func (s *site) streams(out *streamed, want ...string) {
@@ -232,23 +235,23 @@ func TestBuildIsFollowedToItsEnd(t *testing.T) {
 			s.Fatalf("%v, want page and log", events)
 		}
 		got := strings.Join(names(s.T, events), "\n")
-		s.holds(got, "page buildhead: Build #1: Running", fmt.Sprintf("log 8-38 %q", cause[8:]))
+		s.holds(got, "page buildhead: Build #1: Running", fmt.Sprintf("log 0-38 %q", cause)) // whole lines
 		more <- "on\xe2"
 		time.Sleep(time.Second)
-		s.streams(out, `log 38-40 "on"`) // the rest of a character is waited for
+		s.streams(out, `log 38-38 "" + "on"`) // the rest of a character is waited for
 		more <- "\x82\xac\nbad \xff byte"
 		time.Sleep(time.Second)
-		s.streams(out, `log 40-54 "€\nbad `+"\uFFFD"+` byte"`)
+		s.streams(out, `log 38-44 "on€\n" + "bad `+"\uFFFD"+` byte"`)
 
 		// Another connection goes on where the last one was.
-		again, _, stopAgain := s.open("/queue/-/events/job/hello/1/?start=8", "alice", "Last-Event-ID", "44")
+		again, _, stopAgain := s.open("/queue/-/events/job/hello/1/?start=8", "alice", "Last-Event-ID", "44.3.")
 		defer stopAgain()
-		s.holds(strings.Join(names(s.T, again.take(s.T)), "\n"), `log 44-54 "bad `)
+		s.holds(strings.Join(names(s.T, again.take(s.T)), "\n"), `log 44-44 "" + "bad `)
 
 		close(more)
 		time.Sleep(time.Second)
 		<-ended
-		s.streams(out, `log 54-73 "\nFinished: SUCCESS\n"`, "page buildhead: Build #1: Success", "done null")
+		s.streams(out, `log 44-73 "bad `+"\uFFFD"+` byte\nFinished: SUCCESS\n"`, "page buildhead: Build #1: Success", "done null")
 	})
 }
 
@@ -273,9 +276,9 @@ func TestEndedBuildIsStreamedOnDemand(t *testing.T) {
 					s.Fatalf("event %d is %d to %d, reset %v, after %d", i, log.From, log.To, log.Reset, next)
 				}
 				next = log.To
-				text += log.Text
+				text += textOf(s.T, log.HTML)
 			}
-			if !strings.HasPrefix(text, "0123456789abcde\n0") || !strings.HasSuffix(text, "Finished: SUCCESS\n") || len(text) > 512<<10 || len(text) < 500<<10 {
+			if !strings.HasPrefix(text, "0123456789abcde\n0") || !strings.HasSuffix(text, "Finished: SUCCESS\n") || strings.Count(text, "\n") != 5000 {
 				s.Errorf("from %s: %d bytes, %.20q … %q", start, len(text), text, text[max(len(text)-20, 0):])
 			}
 		}
@@ -336,21 +339,34 @@ type broken struct{ *httptest.ResponseRecorder }
 func (*broken) Write([]byte) (int, error) { return 0, errors.New("gone") }
 
 func TestLogPart(t *testing.T) {
-	onSite(t, jobs(at("hello", writes("0123456789\n"))), func(s *site) {
+	onSite(t, jobs(at("hello", writes("one\n\x1b[1mtwo\nthree"))), func(s *site) {
 		s.trigger("hello", nil)
-		const whole = "Started by user alice with note: push\n0123456789\nFinished: SUCCESS\n"
-		for _, tt := range []struct{ query, want string }{
-			{"?from=38&to=48", "0123456789"},
-			{"?from=0&to=999999", whole},
-			{"?from=-5&to=7", "Started"},
-			{"?from=48&to=38", ""},
-			{"?from=999999&to=999999", ""},
-			{"", ""},
-			{"?from=x&to=7", "Started"},
+		const cause, last = "Started by user alice with note: push\n", "Finished: SUCCESS\n" // 38 and 18 bytes
+		for _, tt := range []struct{ query, want, place string }{
+			{"", cause + "one\ntwo\nthree\n" + last, "74.6.1"},
+			{"?after=0", cause + "one\ntwo\nthree\n" + last, "74.6.1"},
+			{"?after=38", "one\ntwo\nthree\n" + last, "74.6.1"},
+			{"?before=42", cause + "one\n", "42.3."},
+			{"?before=50", cause + "one\ntwo\n", "50.4.1"},
+			{"?before=0", "", "0.1."},
+			{"?after=74", "", "74.6.1"},
+			{"?after=99999", "", "74.6.1"},
 		} {
 			w := s.get("/queue/-/log/job/hello/1"+tt.query, "alice")
-			if w.Code != http.StatusOK || w.Body.String() != tt.want || w.Header().Get("X-Log-Size") != fmt.Sprint(len(whole)) {
-				s.Errorf("%s = %d %q, size %s, want %q", tt.query, w.Code, w.Body, w.Header().Get("X-Log-Size"), tt.want)
+			var got struct {
+				From, To, Size int64
+				Place, HTML    string
+			}
+			if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
+				s.Fatalf("%s = %d %s: %v", tt.query, w.Code, w.Body, err)
+			}
+			if text := textOf(s.T, got.HTML); text != tt.want || got.Place != tt.place || got.To-got.From != int64(len(tt.want))+4*int64(strings.Count(tt.want, "two")) || got.Size != 74 {
+				s.Errorf("%s = %q %+v, want %q to %s", tt.query, text, got, tt.want, tt.place)
+			}
+		}
+		for _, query := range []string{"?after=x", "?before=-5", "?before=99999999999999999999"} {
+			if w := s.get("/queue/-/log/job/hello/1"+query, "alice"); w.Code != http.StatusBadRequest {
+				s.Errorf("%s = %d, want 400", query, w.Code)
 			}
 		}
 	})
@@ -364,8 +380,8 @@ func TestPageHasTheEndOfALongLog(t *testing.T) {
 	onSite(t, jobs(at("hello", writes(b.String()))), func(s *site) {
 		s.trigger("hello", nil)
 		page := s.page("/job/hello/1/")
-		s.holds(page, "line 99999 ", "Finished: SUCCESS", "before this in the full text", "10.2 MiB", "Show earlier")
-		s.lacks(page, "line 90000 ")
+		s.holds(page, "line 99999 ", "Finished: SUCCESS", "before this", "10.4 MiB", "Show earlier")
+		s.lacks(page, "line 97000 ")
 		if len(page) > 600<<10 {
 			s.Errorf("the page has %d bytes", len(page))
 		}
@@ -375,7 +391,7 @@ func TestPageHasTheEndOfALongLog(t *testing.T) {
 func TestLineWithoutEndIsShownApart(t *testing.T) {
 	onSite(t, jobs(at("hello", hangs("one\n\x1b[1mcontinue? "))), func(s *site) {
 		s.trigger("hello", nil)
-		s.holds(s.page("/job/hello/1/"), `data-to="42"`, `one
-</span><span class="chunk" data-console-rest><span class="ab">continue? </span></span></pre>`)
+		s.holds(s.page("/job/hello/1/"), `data-to="42" data-size="56" data-place="42.3."`, `one
+</span></span><span class="chunk" data-console-rest><span class="l"><a href="?at=42#at" data-n="3" tabindex="-1" aria-hidden="true"></a><span class="ab">continue? </span></span></span></pre>`)
 	})
 }

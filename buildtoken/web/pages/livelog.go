@@ -1,10 +1,8 @@
 package pages
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"io"
+	"html/template"
 	"strconv"
 
 	"github.com/buildtoken/buildtoken/buildtoken/web"
@@ -18,14 +16,16 @@ const (
 	logBehind = 1 << 20
 )
 
-// logEvent is a piece of a log. Offsets are in bytes; the id of the event is To.
+// logEvent is a piece of a log. The id of the event is the place behind its whole rows.
 type logEvent struct {
+	// From and To are where the whole rows begin and end, in bytes. End is behind the
+	// row that has no end yet.
 	From int64 `json:"from"`
 	To   int64 `json:"to"`
-	// Line is behind the last line's end up to To.
-	Line int64 `json:"line"`
-	// Text need not be UTF-8: the encoder makes it so.
-	Text string `json:"text"`
+	End  int64 `json:"end"`
+	// HTML has the whole rows, Rest the row that has no end yet.
+	HTML template.HTML `json:"html"`
+	Rest template.HTML `json:"rest"`
 	// Reset is set if text was left out before this event: the client must drop what it has.
 	Reset bool `json:"reset,omitempty"`
 }
@@ -37,57 +37,48 @@ func (v *visit) followLog(ctx context.Context, out *web.Events, of logPlace) err
 	if err != nil {
 		return nil
 	}
-	log, _, err := v.WaitForLog(ctx, v.ctl, b.Item.ID)
-	if err != nil || log == nil {
+	reader, _, err := v.WaitForLog(ctx, v.ctl, b.Item.ID)
+	if err != nil || reader == nil {
 		return nil // the page says what became of it
 	}
+	log := &openLog{Reader: reader, key: keyOf(b)}
 	defer func() { _ = log.Close() }() // only read
-	at := v.startOf()
-	reset := at < 0
-	if reset {
-		at = -1
+	w := new(lineWriter)
+	var reset bool
+	if w.at, reset, err = v.startOf(ctx, log); err != nil {
+		return nil
 	}
-	line := max(at, 0)
-	piece := make([]byte, logPiece)
+	var rest []byte // what is read behind the whole rows
 	for last := false; ; {
-		end, complete, err := log.Wait(ctx, at)
+		at := w.at.at + int64(len(rest))
+		end, complete, err := log.Wait(ctx, wanted(at, reset))
 		if err != nil {
 			return nil
 		}
-		at = min(at, end)
+		if w.at.at > end && (complete || !log.Shared()) { // the place is that of some other log
+			reset = true
+		}
 		if reset || end-at > logBehind {
-			from := max(end-tailShown, 0)
-			text, err := readPart(log, from, end)
-			if err != nil {
+			if w.at, err = v.tail(ctx, log, end); err != nil {
 				return nil // the disk fails; the page says what it had
 			}
-			if from > 0 {
-				from += int64(lineStart(text))
-			}
-			at, line, reset = from, from, true
+			rest, reset = nil, true
 		}
-		for at < end || reset {
-			n, err := log.ReadAt(piece[:min(end-at, logPiece)], at)
-			if err != nil && !errors.Is(err, io.EOF) {
+		for at := w.at.at + int64(len(rest)); at < end || reset; at = w.at.at + int64(len(rest)) {
+			more, err := readPart(log.Reader, at, min(end, at+logPiece))
+			if err != nil || len(more) == 0 && !reset {
 				return nil
 			}
-			text := piece[:n]
-			if at+int64(len(text)) < end || !complete {
-				text = text[:web.WholeRunes(text)]
+			e := logEvent{From: w.at.at, End: at + int64(len(more)), Reset: reset}
+			rest = append([]byte(nil), w.lines(append(rest, more...))...)
+			e.To, e.HTML = w.at.at, w.take()
+			shown := rest
+			if e.End < end || !complete {
+				shown = rest[:web.WholeRunes(rest)]
 			}
-			if len(text) == 0 && !reset {
-				break
-			}
-			e := logEvent{From: at, To: at + int64(len(text)), Text: string(text), Reset: reset}
-			if nl := bytes.LastIndexByte(text, '\n'); nl >= 0 {
-				line = at + int64(nl) + 1
-			}
-			e.Line, at, reset = line, e.To, false
-			if err := out.SendJSON("log", strconv.FormatInt(at, 10), e); err != nil {
+			e.Rest, reset = w.rest(shown), false
+			if err := out.SendJSON("log", w.at.String(), e); err != nil {
 				return err
-			}
-			if len(text) == 0 {
-				break
 			}
 		}
 		if complete || last {
@@ -95,4 +86,43 @@ func (v *visit) followLog(ctx context.Context, out *web.Events, of logPlace) err
 		}
 		last = !log.Settle(ctx)
 	}
+}
+
+// wanted is the offset behind which a client waits for text; a client that must be told of
+// the end waits for nothing.
+func wanted(at int64, reset bool) int64 {
+	if reset {
+		return -1
+	}
+	return at
+}
+
+// tail returns the place from which on the end of a log is shown.
+func (v *visit) tail(ctx context.Context, log *openLog, size int64) (rowStart, error) {
+	p, err := v.kit.places.find(ctx, log, log.key, max(size-shownBytes, 0))
+	if err != nil {
+		return p, err
+	}
+	text, err := readPart(log.Reader, p.at, size)
+	if err != nil {
+		return p, err
+	}
+	p, _ = lastRows(p, text, len(text), shownRows)
+	return p, nil
+}
+
+// startOf is where in a log a client wants to go on: at the place of the last event that it
+// has, or of its page, or at the line that holds an offset. With reset, it wants the end of
+// the log.
+func (v *visit) startOf(ctx context.Context, log *openLog) (at rowStart, reset bool, err error) {
+	for _, text := range []string{v.R.Header.Get("Last-Event-ID"), v.R.URL.Query().Get("start")} {
+		if p, ok := parsePlace(text); ok {
+			return p, false, nil
+		}
+		if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+			p, err := v.kit.places.find(ctx, log, log.key, n)
+			return p, n < 0, err
+		}
+	}
+	return start(), false, nil
 }

@@ -2,12 +2,13 @@ package pages
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"html/template"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
-	"unicode/utf8"
 
 	"github.com/buildtoken/buildtoken/buildtoken/console"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -15,11 +16,13 @@ import (
 )
 
 const (
-	// tailShown is how much of the end of a log a page has, in bytes. The
-	// script brings the rest as it is asked for.
-	tailShown = 512 << 10
-	// partMost is the size of the largest part of a log that one request returns.
-	partMost = 512 << 10
+	// shownBytes and shownRows are how much of a log a page has at most, and one request of
+	// the script brings.
+	shownBytes = 256 << 10
+	shownRows  = 5000
+	// beforeBytes and beforeRows are how much of that comes before a place.
+	beforeBytes = 64 << 10
+	beforeRows  = 1000
 )
 
 // logPlace is whose log it is.
@@ -30,36 +33,78 @@ type logPlace struct {
 
 // consoleView is the region with the console.
 type consoleView struct {
-	// From and To are the place of what is shown, in bytes; To is behind a
-	// line's end while the log grows. Size is that of the log.
+	// From and To are the place of the whole rows that are shown, in bytes. Size is the
+	// size of the log.
 	From, To, Size int64
-	// Style is that at To.
-	Style string
+	// Place is where the stream goes on.
+	Place string
 	Lines template.HTML
-	// Rest is a line that has no end yet.
+	// Rest is a row that has no end yet.
 	Rest     template.HTML
 	Complete bool
 	Running  bool
+	// Attached is set if the end of the log is shown.
+	Attached bool
 	// Skipped is how much comes before, as people read it; "" for nothing.
 	Skipped string
 	// Text is the whole log, Part where parts of it are, Wide the page with
 	// nothing else, Back the other page; one of the two is empty. Events is the
 	// stream of the build's page.
 	Text, Part, Wide, Back, Events string
+	Find                           findView
 }
 
-// console shows the end of a build's log.
+// findView is the form that finds text in the log, and what it has found.
+type findView struct {
+	// Query is the text, Errors is set for lines that look like an error.
+	Query  string
+	Errors bool
+	Active bool
+	Count  int
+	// Current is the number of the line that is shown, 0 for none.
+	Current    int
+	Prev, Next string
+	// At is what the address names, if not the whole log.
+	At bool
+}
+
+// openLog is a log that is being shown.
+type openLog struct {
+	*console.Reader
+	key      logKey
+	size     int64
+	complete bool
+}
+
+// openLog opens the log of a build. The caller must close it.
+func (v *visit) openLog(ctx context.Context, b queue.Build) (*openLog, error) {
+	log, err := v.ctl.Log(ctx, b.Item.Job, b.Number)
+	if err != nil {
+		return nil, err
+	}
+	complete := log.Complete() // before the size
+	return &openLog{log, keyOf(b), log.Size(), complete}, nil
+}
+
+func keyOf(b queue.Build) logKey { return logKey{b.Item.Job, b.Number, b.Started.UnixNano()} }
+
+// console shows the log of a build: around the place that the address names, or its end.
 func (v *visit) console(b queue.Build, at string, wide bool) (consoleView, error) {
 	full := b.Item.Job
 	view := consoleView{
-		Running: b.Running(), Complete: !b.Running(), Text: at + "consoleText?ansi=none",
+		Running: b.Running(), Complete: !b.Running(), Attached: true, Text: at + "consoleText?ansi=none", Place: start().String(),
 		Part: web.BuildURL(v.base+own+"log/", full, b.Number), Wide: at + "console",
 		Events: web.BuildURL(v.base+own+"events/", full, b.Number),
 	}
 	if wide {
 		view.Wide, view.Back = "", at
 	}
-	log, err := v.ctl.Log(v.R.Context(), full, b.Number)
+	asked, err := parseAsked(v.R.URL.Query())
+	if err != nil {
+		return view, err
+	}
+	view.Find = findView{Query: asked.query, Errors: asked.search.errors, Active: asked.search.active(), At: asked.given()}
+	log, err := v.openLog(v.R.Context(), b)
 	if missing(err) {
 		return view, nil // not there yet, or no longer
 	}
@@ -67,42 +112,105 @@ func (v *visit) console(b queue.Build, at string, wide bool) (consoleView, error
 		return view, err
 	}
 	defer func() { _ = log.Close() }() // only read
-	view.Complete = log.Complete()
-	view.Size = log.Size()
-	from := max(view.Size-tailShown, 0)
-	text, err := readPart(log, from, view.Size)
-	if err != nil {
-		return view, err
+	view.Complete, view.Size = log.complete, log.size
+	if asked.from > log.size || asked.to > log.size {
+		return view, badAddress("the place is beyond the end of the log, which has %d bytes so far", log.size)
 	}
-	if from > 0 {
-		cut := lineStart(text)
-		text, from = text[cut:], from+int64(cut)
-		view.Skipped = size(from)
-	}
-	end := len(text)
-	if !view.Complete {
-		end = bytes.LastIndexByte(text, '\n') + 1
-	}
-	view.From, view.To = from, from+int64(end)
-	var last style
-	view.Lines, last = renderLog(text[:end], style{})
-	view.Style = last.sequence()
-	view.Rest, _ = renderLog(text[end:], last)
-	return view, nil
-}
-
-// lineStart is where the first whole line starts. Without one, it is where
-// the first whole character does.
-func lineStart(text []byte) int {
-	if at := bytes.IndexByte(text, '\n'); at >= 0 && at+1 < len(text) {
-		return at + 1
-	}
-	for at := range min(len(text), utf8.UTFMax) {
-		if utf8.RuneStart(text[at]) {
-			return at
+	if asked.search.active() {
+		if err := v.find(log, &asked, &view.Find); err != nil {
+			return view, err
 		}
 	}
-	return 0
+	return view, v.part(log, asked, &view)
+}
+
+// find searches the log, and shows the first match if the address names no place.
+func (v *visit) find(log *openLog, asked *asked, view *findView) error {
+	leave, err := v.kit.enterSearch(v.R.Context())
+	if err != nil {
+		return err
+	}
+	defer leave()
+	f, err := asked.search.find(v.R.Context(), log, log.size, asked.from)
+	if err != nil {
+		return err
+	}
+	view.Count, view.Current = f.count, f.current
+	if f.count == 0 {
+		return nil
+	}
+	if asked.to < 0 {
+		asked.from, asked.to = f.at, f.at
+	}
+	view.Prev, view.Next = asked.urlAt(f.prev), asked.urlAt(f.next)
+	return nil
+}
+
+// part renders the part of the log that the address names.
+func (v *visit) part(log *openLog, asked asked, view *consoleView) error {
+	ctx := v.R.Context()
+	var from, to int64
+	if asked.to >= 0 {
+		from = max(asked.from-beforeBytes, 0)
+		to = min(asked.from+shownBytes-beforeBytes, log.size)
+	} else {
+		from, to = max(log.size-shownBytes, 0), log.size
+	}
+	p, err := v.kit.places.find(ctx, log, log.key, from)
+	if err != nil {
+		return err
+	}
+	text, err := readPart(log.Reader, p.at, to)
+	if err != nil {
+		return err
+	}
+	if asked.to >= 0 {
+		before := min(asked.from-p.at, int64(len(text)))
+		p, text = lastRows(p, text, int(before), beforeRows)
+		text = firstRows(text, shownRows)
+	} else {
+		p, text = lastRows(p, text, len(text), shownRows)
+	}
+	w := lineWriter{at: p, marks: asked.marks()}
+	rest := w.chunks(text)
+	end := w.at.at + int64(len(rest))
+	if view.Attached = end == log.size; view.Attached {
+		if !log.complete {
+			rest = rest[:web.WholeRunes(rest)]
+		}
+		view.Rest = w.rest(rest)
+	}
+	view.From, view.To, view.Place, view.Lines = p.at, w.at.at, w.at.String(), w.take()
+	if p.at > 0 {
+		view.Skipped = size(p.at)
+	}
+	return nil
+}
+
+// lastRows drops rows at the start of a text that begins at p, until at most some of them
+// are left before an offset in it.
+func lastRows(p rowStart, text []byte, before, most int) (rowStart, []byte) {
+	for rows := bytes.Count(text[:before], []byte{'\n'}); rows > most; rows-- {
+		row, ended := cutRow(text)
+		if !ended {
+			break
+		}
+		p, text = p.after(row), text[len(row):]
+	}
+	return p, text
+}
+
+// firstRows returns at most some rows at the start of a text.
+func firstRows(text []byte, most int) []byte {
+	at := 0
+	for range most {
+		row, ended := cutRow(text[at:])
+		if !ended {
+			return text
+		}
+		at += len(row)
+	}
+	return text[:at]
 }
 
 // readPart reads a part of a log, up to its end.
@@ -115,8 +223,18 @@ func readPart(log *console.Reader, from, to int64) ([]byte, error) {
 	return text[:n], nil
 }
 
-// logPart answers with the bytes from ?from= to ?to= of a log, at most
-// partMost of them. X-Log-Size is the size of the whole log.
+// logPart is a part of a log for the script.
+type logPart struct {
+	From int64 `json:"from"`
+	To   int64 `json:"to"`
+	Size int64 `json:"size"`
+	// Place is that of To.
+	Place string        `json:"place"`
+	HTML  template.HTML `json:"html"`
+}
+
+// logPart answers with the rows before ?before=, or those from ?after= on: both are
+// offsets of rows. Without either, the log's first rows.
 func (v *visit) logPart(full string, number int64) error {
 	if !v.MayRead(full) {
 		return web.ErrForbidden
@@ -124,35 +242,65 @@ func (v *visit) logPart(full string, number int64) error {
 	if _, ok := v.Definition.Job(full); !ok {
 		return web.ErrNotFound
 	}
-	log, err := v.ctl.Log(v.R.Context(), full, number)
+	b, err := v.ctl.Build(v.R.Context(), full, number)
+	if err != nil {
+		return err
+	}
+	query := v.R.URL.Query()
+	before, err := offsetOf(query, "before")
+	if err != nil {
+		return err
+	}
+	after, err := offsetOf(query, "after")
+	if err != nil {
+		return err
+	}
+	log, err := v.openLog(v.R.Context(), b)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = log.Close() }() // only read
-	query := v.R.URL.Query()
-	total := log.Size()
-	from := clamp(query.Get("from"), total)
-	to := min(clamp(query.Get("to"), total), from+partMost)
-	text, err := readPart(log, from, to)
+	part, err := v.rows(log, min(before, log.size), min(after, log.size))
 	if err != nil {
 		return err
 	}
-	h := v.W.Header()
-	h.Set("Content-Type", "text/plain; charset=utf-8")
-	h.Set("Content-Length", strconv.Itoa(len(text)))
-	h.Set("X-Log-Size", strconv.FormatInt(total, 10))
-	v.W.WriteHeader(http.StatusOK)
-	if v.R.Method != http.MethodHead {
-		_, _ = v.W.Write(text) // a client that is gone learns nothing
-	}
+	v.WriteJSON(http.StatusOK, part)
 	return nil
 }
 
-// clamp reads an offset; what is none is 0, and none is beyond the end.
-func clamp(text string, end int64) int64 {
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil {
-		return 0
+// rows renders rows up to before, or, if that is negative, from after on.
+func (v *visit) rows(log *openLog, before, after int64) (logPart, error) {
+	from, to := max(after, 0), min(max(after, 0)+shownBytes, log.size)
+	if before >= 0 {
+		from, to = max(before-shownBytes, 0), before
 	}
-	return min(max(n, 0), end)
+	p, err := v.kit.places.find(v.R.Context(), log, log.key, from)
+	if err != nil {
+		return logPart{}, err
+	}
+	text, err := readPart(log.Reader, p.at, to)
+	if err != nil {
+		return logPart{}, err
+	}
+	if before >= 0 {
+		p, text = lastRows(p, text, len(text), shownRows/2)
+	} else {
+		text = firstRows(text, shownRows/2)
+	}
+	w := lineWriter{at: p}
+	w.chunks(text)
+	return logPart{From: p.at, To: w.at.at, Size: log.size, Place: w.at.String(), HTML: w.take()}, nil
+}
+
+// offsetOf reads an offset of a query, -1 if it has none.
+func offsetOf(query url.Values, name string) (int64, error) {
+	text := query.Get(name)
+	if text == "" {
+		return -1, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 62)
+	if err != nil {
+		return 0, badAddress("the offset %s=%.40s is not a number of bytes", name, text)
+	}
+	return int64(n), nil
 }

@@ -23,11 +23,14 @@ type kit struct {
 	templates *template.Template
 	assets    map[string]asset
 	// urls are the names of assets with their digests, by file name.
-	urls map[string]string
+	urls   map[string]string
+	places placeIndex
+	// searching has an element for each search that is going on.
+	searching chan struct{}
 }
 
 func newKit() *kit {
-	k := &kit{}
+	k := &kit{searching: make(chan struct{}, searchesAtOnce)}
 	k.assets, k.urls = loadAssets()
 	icons := map[string]string{}
 	k.templates = template.Must(template.New("").Funcs(template.FuncMap{

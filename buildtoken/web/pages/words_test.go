@@ -42,14 +42,6 @@ func TestSize(t *testing.T) {
 	}
 }
 
-func TestLineStart(t *testing.T) {
-	for in, want := range map[string]int{"": 0, "rest\nline": 5, "rest\n": 0, "no end": 0, "\x82\xacx": 2} {
-		if got := pages.LineStart([]byte(in)); got != want {
-			t.Errorf("LineStart(%q) = %d, want %d", in, got, want)
-		}
-	}
-}
-
 func TestBadgeStates(t *testing.T) {
 	for _, tt := range []struct {
 		lane     queue.Lane

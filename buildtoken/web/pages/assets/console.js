@@ -1,10 +1,10 @@
 // The console of a build: what the page has, what comes live, and what is
 // asked for from further up or down. Never more than a browser can show.
+// The server renders all of it.
 'use strict';
 (() => {
   const root = document.querySelector('[data-console]');
-  if (!root || !window.buildtokenAnsi) return;
-  const { Terminal, node } = window.buildtokenAnsi;
+  if (!root) return;
   const find = (name) => root.querySelector(`[data-console-${name}]`);
   const view = find('log');
   const pre = find('text');
@@ -12,48 +12,29 @@
   const later = find('later');
   const followButton = find('follow');
   const wrapButton = find('wrap');
-  const mostLines = 20000; // shown at a time
+  const mostLines = 10000; // shown at a time
   const chunkLines = 500;
-  const partBytes = 256 * 1024;
 
   let from = Number(root.dataset.from); // where what is shown starts
-  let to = Number(root.dataset.to); // and where it ends
+  let to = Number(root.dataset.to); // and where its whole lines end
   let size = Number(root.dataset.size); // of the log, as far as we know
+  let place = root.dataset.place; // that of to, for the server
   let complete = 'complete' in root.dataset;
-  let attached = true; // what comes live goes on where what is shown ends
-  let following = true;
+  let attached = 'attached' in root.dataset; // what comes live goes on where what is shown ends
+  let following = attached && !pre.querySelector('.here');
   let wanted = false; // the reader has asked for the end
   let busy = false;
-  let terminal = new Terminal(root.dataset.sgr);
-  let chunks = []; // { from, to, lines, element }
-  const rest = document.createElement('span'); // the line that has no end yet
+  const rest = find('rest') || document.createElement('span'); // the line that has no end yet
+  rest.className = 'chunk';
+  rest.dataset.consoleRest = '';
+  pre.append(rest);
 
   const human = (n) => (n >= 1 << 20 ? (n / (1 << 20)).toFixed(1) + ' MiB' : n >= 1024 ? Math.floor(n / 1024) + ' KiB' : n + ' bytes');
-  const countLines = (text) => text.split('\n').length - 1;
-  const lines = () => chunks.reduce((n, c) => n + c.lines, 0);
+  const chunks = () => [...pre.children].filter((c) => c !== rest);
   const atEnd = () => view.scrollHeight - view.scrollTop - view.clientHeight < 8;
-
-  const newChunk = (start, end, position) => {
-    const element = document.createElement('span');
-    element.className = 'chunk';
-    const chunk = { from: start, to: end, lines: 0, element };
-    if (position === 'first') {
-      chunks.unshift(chunk);
-      pre.prepend(element);
-    } else {
-      chunks.push(chunk);
-      pre.insertBefore(element, rest);
-    }
-    return chunk;
-  };
-
-  const adopt = () => {
-    const given = pre.querySelector('.chunk:not([data-console-rest])');
-    const unfinished = find('rest');
-    if (unfinished) unfinished.remove();
-    pre.append(rest);
-    if (given) chunks = [{ from, to, lines: countLines(given.textContent), element: given }];
-  };
+  // The markup comes from the same code as that of the page, which escapes all text.
+  const parse = (html) => [...new DOMParser().parseFromString(`<pre>${html}</pre>`, 'text/html').querySelector('pre').childNodes];
+  const changed = (lines) => document.dispatchEvent(new CustomEvent('buildtoken:lines', { detail: lines }));
 
   const show = () => {
     earlier.hidden = from === 0;
@@ -79,80 +60,81 @@
     last = view.scrollTop;
   };
 
-  // fill puts pieces of text into a chunk.
-  const fill = (chunk, pieces) => {
-    const fragment = document.createDocumentFragment();
-    for (const piece of pieces) {
-      chunk.lines += countLines(piece.text);
-      fragment.append(node(piece));
-    }
-    chunk.element.append(fragment);
-  };
+  const count = (all) => all.reduce((n, c) => n + c.childElementCount, 0);
 
   const trimTop = (most) => {
-    let n = lines();
-    while (n > most && chunks.length > 1) {
-      const gone = chunks.shift();
-      n -= gone.lines;
-      gone.element.remove();
-      from = chunks[0].from;
+    const all = chunks();
+    for (let n = count(all); n > most && all.length > 1;) {
+      const gone = all.shift();
+      n -= gone.childElementCount;
+      gone.remove();
+      from = Number(all[0].dataset.from);
     }
   };
 
   const trimBottom = () => {
-    let n = lines();
-    let cut = false;
-    while (n > mostLines && chunks.length > 1) {
-      const gone = chunks.pop();
-      n -= gone.lines;
-      gone.element.remove();
-      cut = true;
+    const all = chunks();
+    let n = count(all);
+    if (n <= mostLines) return;
+    while (n > mostLines && all.length > 1) {
+      const gone = all.pop();
+      n -= gone.childElementCount;
+      gone.remove();
     }
-    if (!cut) return;
-    to = chunks[chunks.length - 1].to;
+    to = Number(all.at(-1).dataset.to);
     rest.replaceChildren();
     attached = following = false;
   };
 
-  const clear = (start) => {
-    chunks = [];
-    pre.replaceChildren(rest);
-    rest.replaceChildren();
-    terminal = new Terminal('');
-    from = to = start;
+  // add puts lines at the end, in chunks.
+  const add = (lines, start, end) => {
+    let chunk = chunks().at(-1);
+    for (const line of lines) {
+      if (!chunk || chunk.childElementCount >= chunkLines) {
+        chunk = document.createElement('span');
+        chunk.className = 'chunk';
+        chunk.dataset.from = chunk.dataset.to = String(line.querySelector('[data-n]')?.search.match(/at=(\d+)/)?.[1] ?? start);
+        if (rest.previousElementSibling) rest.previousElementSibling.dataset.to = chunk.dataset.from;
+        rest.before(chunk);
+      }
+      chunk.append(line);
+    }
+    if (chunk) chunk.dataset.to = String(end);
   };
 
   // append takes what has come live.
   const append = (event) => {
-    size = Math.max(size, event.to);
+    size = Math.max(size, event.end);
     if (event.reset && (wanted || (attached && following))) {
-      clear(event.from);
+      pre.replaceChildren(rest);
+      from = to = event.from;
       attached = following = true;
       wanted = false;
     } else if (event.reset) attached = false; // whoever reads further up goes on reading
     if (!attached) return show();
-    if (event.to <= to && !event.reset) return undefined; // we have that
+    if (event.from !== to) return undefined; // we have that
     if (view.scrollTop < last) look(); // before the text moves, and the browser tells of the reader's move
-    let chunk = chunks[chunks.length - 1];
-    if (!chunk || chunk.lines >= chunkLines) chunk = newChunk(chunk ? chunk.to : event.from, event.line);
-    fill(chunk, terminal.write(event.text));
-    rest.replaceChildren(...terminal.line.map(node));
-    chunk.to = Math.max(chunk.from, event.line);
+    const lines = parse(event.html);
+    add(lines, event.from, event.to);
+    rest.replaceChildren(...parse(event.rest));
     to = event.to;
+    place = event.place;
+    changed([...lines, ...rest.children]);
     trimTop(following ? mostLines : 2 * mostLines);
     if (following) scrollToEnd();
     return show();
   };
 
-  // part fetches bytes of the log.
-  const part = async (start, end) => {
-    const response = await fetch(`${root.dataset.part}?from=${start}&to=${end}`, { credentials: 'same-origin' });
+  const part = async (query) => {
+    const response = await fetch(`${root.dataset.part}?${query}`);
     if (!response.ok) throw new Error(String(response.status));
-    size = Math.max(size, Number(response.headers.get('X-Log-Size')));
-    return new Uint8Array(await response.arrayBuffer());
+    const got = await response.json();
+    size = Math.max(size, got.size);
+    return { ...got, chunks: parse(got.html) };
   };
 
-  const guarded = (work) => async () => {
+  const guarded = (work) => async (event) => {
+    event.preventDefault();
     if (busy) return;
     busy = true;
     root.setAttribute('aria-busy', 'true');
@@ -166,83 +148,53 @@
     show();
   };
 
-  // chunked puts whole lines into chunks.
-  const chunked = (bytes, start, position) => {
-    const made = [];
-    const fresh = new Terminal('');
-    let at = 0;
-    while (at < bytes.length) {
-      let end = at;
-      for (let n = 0; n < chunkLines && end < bytes.length; n++) {
-        const next = bytes.indexOf(10, end);
-        end = next < 0 ? bytes.length : next + 1;
-      }
-      made.push([start + at, start + end, bytes.subarray(at, end)]);
-      at = end;
-    }
-    const pieces = made.map(([, , text]) => fresh.write(new TextDecoder().decode(text)));
-    if (made.length) pieces[made.length - 1].push(...fresh.line);
-    const order = made.map((_, i) => i);
-    for (const i of position === 'first' ? order.reverse() : order) {
-      fill(newChunk(made[i][0], made[i][1], position), pieces[i]);
-    }
-  };
-
   const loadEarlier = guarded(async () => {
-    let start = Math.max(from - partBytes, 0);
-    let bytes = await part(start, from);
-    if (start > 0) { // begin with a whole line
-      const cut = bytes.indexOf(10) + 1;
-      if (cut > 0 && cut < bytes.length) {
-        bytes = bytes.subarray(cut);
-        start += cut;
-      }
-    }
+    const got = await part(`before=${from}`);
     const height = view.scrollHeight;
     const top = view.scrollTop;
     following = false;
-    chunked(bytes, start, 'first');
-    from = start;
+    pre.prepend(...got.chunks);
+    from = got.from;
+    changed(got.chunks.flatMap((c) => [...c.children]));
     view.scrollTop = top + view.scrollHeight - height;
     trimBottom();
   });
 
   const loadLater = guarded(async () => {
-    if (size - to <= partBytes) {
-      attached = true;
-      reconnect(to);
-      return;
-    }
-    let bytes = await part(to, to + partBytes);
-    const cut = bytes.lastIndexOf(10) + 1;
-    if (cut > 0) bytes = bytes.subarray(0, cut);
-    chunked(bytes, to, 'last');
-    to += bytes.length;
+    const got = await part(`after=${to}`);
+    for (const chunk of got.chunks) rest.before(chunk);
+    to = got.to;
+    place = got.place;
+    changed(got.chunks.flatMap((c) => [...c.children]));
     trimTop(mostLines);
+    if (got.chunks.length === 0 || to >= size) { // the end, which may grow
+      attached = true;
+      reconnect();
+    }
   });
 
-  const reconnect = (start) => {
-    if (attached) terminal = new Terminal('');
-    wanted = start < 0;
-    document.dispatchEvent(new CustomEvent('buildtoken:connect', { detail: start }));
+  const reconnect = (end) => {
+    wanted = Boolean(end);
+    document.dispatchEvent(new CustomEvent('buildtoken:connect', { detail: end ? '-1' : place }));
   };
 
   followButton.addEventListener('click', () => {
     following = !(following && attached);
-    if (following && !attached) reconnect(-1);
+    if (following && !attached) reconnect(true);
     if (following) scrollToEnd();
     show();
   });
-  find('end').addEventListener('click', () => {
+  find('end').addEventListener('click', (event) => {
+    event.preventDefault();
     following = true;
-    reconnect(-1);
+    reconnect(true);
   });
   wrapButton.addEventListener('click', () => {
     const wrap = !view.classList.toggle('nowrap');
     wrapButton.setAttribute('aria-pressed', String(wrap));
   });
-  earlier.querySelector('button').addEventListener('click', loadEarlier);
-  later.querySelector('button').addEventListener('click', loadLater);
+  earlier.querySelector('[role=button]').addEventListener('click', loadEarlier);
+  later.querySelector('[role=button]').addEventListener('click', loadLater);
 
   view.addEventListener('scroll', () => {
     look();
@@ -257,9 +209,67 @@
     show();
   });
 
-  adopt();
-  for (const button of [wrapButton, earlier.querySelector('button')]) button.hidden = false;
-  scrollToEnd();
+  // What the address names: a click on a number names the line, one with Shift a range.
+  let anchor = null; // the line that a range starts at
+  const offset = (line) => Number(new URL(line.querySelector('[data-n]').href).searchParams.get('at'));
+  const numbered = () => [...pre.querySelectorAll('.here')].filter((l) => l.querySelector('[data-n]'));
+
+  const name = () => {
+    const lines = numbered();
+    find('copy').hidden = !navigator.clipboard;
+    if (lines.length === 0 || new URLSearchParams(location.search).has('q') || new URLSearchParams(location.search).has('find')) return;
+    const [a, b] = [lines[0], lines.at(-1)].map((l) => l.querySelector('[data-n]').dataset.n);
+    find('named').textContent = a === b ? `Line ${a}` : `Lines ${a} to ${b}`;
+  };
+
+  pre.addEventListener('click', (event) => {
+    const number = event.target.closest('[data-n]');
+    if (!number || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    const line = number.parentElement;
+    const start = (event.shiftKey && (anchor || numbered()[0])) || line;
+    if (!event.shiftKey || !anchor) anchor = start;
+    const [a, b] = [offset(start), offset(line)].sort((x, y) => x - y);
+    for (const l of pre.querySelectorAll('.here')) {
+      l.classList.remove('here');
+      l.removeAttribute('id');
+    }
+    for (const l of pre.querySelectorAll('.l')) {
+      if (!l.querySelector('[data-n]')) continue;
+      const at = offset(l);
+      if (at >= a && at <= b) l.classList.add('here');
+    }
+    pre.querySelector('.here').id = 'at';
+    history.replaceState(null, '', `${location.pathname}?at=${a === b ? a : `${a}-${b}`}#at`);
+    find('found').querySelectorAll('[aria-keyshortcuts]').forEach((e) => e.remove()); // the search is over
+    find('found').hidden = false;
+    getSelection().empty();
+    following = false;
+    name();
+    show();
+  });
+  find('copy').addEventListener('click', async () => {
+    try {
+      await navigator.clipboard.writeText(location.href);
+      find('copy').textContent = 'Copied';
+    } catch {
+      find('copy').textContent = 'Copy the address of this page';
+    }
+  });
+
+  wrapButton.hidden = false;
+  const here = pre.querySelector('.here');
+  if (here) {
+    // What comes into sight is laid out then, and moves the rest.
+    let tries = 3;
+    const center = () => {
+      view.scrollTop += here.getBoundingClientRect().top - view.getBoundingClientRect().top - view.clientHeight / 3;
+      last = view.scrollTop;
+      if (tries-- > 0) requestAnimationFrame(center);
+    };
+    center();
+    name();
+  } else if (attached) scrollToEnd();
   show();
-  window.buildtokenConsole = { position: () => to, complete: () => complete };
+  window.buildtokenConsole = { position: () => (attached ? place : `${size}.1.`), complete: () => complete };
 })();

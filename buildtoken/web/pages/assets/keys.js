@@ -1,9 +1,22 @@
 // Keys of a page. A control has a key by its attribute aria-keyshortcuts: the key focuses a
-// field, and clicks anything else. The first control that can be seen gets it. "?" lists them.
+// field, and clicks anything else. The last control that can be seen gets it:
+// what is nearer to the text goes before what is above it. "?" lists them.
 'use strict';
 (() => {
-  const open = document.querySelector('[data-keys]');
-  const dialog = document.querySelector('[data-keys-dialog]');
+  const make = (name, text, attributes = {}) => {
+    const element = document.createElement(name);
+    element.textContent = text;
+    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+    return element;
+  };
+  const open = make('button', 'Keys', { type: 'button', class: 'keys', 'aria-keyshortcuts': '?' });
+  document.querySelector('.who').prepend(open);
+  const dialog = make('dialog', '', { class: 'card', 'aria-labelledby': 'keys-title' });
+  const list = make('dl', '');
+  const close = make('button', 'Close', { type: 'button' });
+  close.addEventListener('click', () => dialog.close());
+  dialog.append(make('h2', 'Keys on this page', { id: 'keys-title' }), list, close);
+  document.body.append(dialog);
 
   const seen = (e) => e.getClientRects().length > 0 && !e.disabled;
   const controls = () => [...document.querySelectorAll('[aria-keyshortcuts]')].filter((e) => seen(e) || e === open);
@@ -12,27 +25,21 @@
   const show = () => {
     const keys = new Map();
     for (const e of controls()) {
-      for (const key of e.getAttribute('aria-keyshortcuts').split(' ')) if (!keys.has(key)) keys.set(key, e === open ? 'This list' : name(e));
+      for (const key of e.getAttribute('aria-keyshortcuts').split(' ')) keys.set(key, e === open ? 'This list' : name(e));
     }
-    const list = dialog.querySelector('dl');
     list.replaceChildren(...[...keys].flatMap(([key, text]) => {
-      const term = document.createElement('dt');
-      const kbd = document.createElement('kbd');
-      kbd.textContent = key;
-      term.append(kbd);
-      const what = document.createElement('dd');
-      what.textContent = text.trim();
-      return [term, what];
+      const term = make('dt', '');
+      term.append(make('kbd', key));
+      return [term, make('dd', text.trim())];
     }));
     dialog.showModal();
   };
-  open.hidden = false;
   open.addEventListener('click', show);
 
   document.addEventListener('keydown', (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || event.defaultPrevented || dialog.open) return;
     if (event.target.closest('input, select, textarea, [contenteditable]')) return; // the reader is typing
-    const control = controls().find((e) => e.getAttribute('aria-keyshortcuts').split(' ').includes(event.key));
+    const control = controls().findLast((e) => e.getAttribute('aria-keyshortcuts').split(' ').includes(event.key));
     if (!control) return;
     event.preventDefault();
     if (control.matches('input, select, textarea')) {

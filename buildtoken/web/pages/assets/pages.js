@@ -241,7 +241,7 @@
       if (page.say !== said) setText(announcer, page.say);
       said = page.say;
     });
-    source.addEventListener('log', (e) => document.dispatchEvent(new CustomEvent('buildtoken:log', { detail: JSON.parse(e.data) })));
+    source.addEventListener('log', (e) => document.dispatchEvent(new CustomEvent('buildtoken:log', { detail: { ...JSON.parse(e.data), place: e.lastEventId } })));
     source.addEventListener('go', (e) => {
       disconnect();
       location.replace(JSON.parse(e.data));

@@ -1,0 +1,140 @@
+package pages_test
+
+import (
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/buildtoken/buildtoken/buildtoken/web/pages"
+)
+
+// here returns the text of the rows that a page marks.
+func here(page string) string {
+	var all []string
+	for _, m := range regexp.MustCompile(`(?s)<span class="l[a-z ]* here"[^>]*>(.*?\n)</span>`).FindAllStringSubmatch(page, -1) {
+		all = append(all, strings.TrimSuffix(regexp.MustCompile(`<[^>]*>`).ReplaceAllString(m[1], ""), "\n"))
+	}
+	return strings.Join(all, "|")
+}
+
+// foundIn returns what a page tells about a search, in one line.
+func foundIn(page string) string {
+	_, text, _ := strings.Cut(page, "data-console-named>")
+	text, _, _ = strings.Cut(text, "</span>")
+	return regexp.MustCompile(`<[^>]*>`).ReplaceAllString(text, "")
+}
+
+func TestFindInALog(t *testing.T) {
+	log := "\x1b[31mapple\x1b[0m pie\nbanana\nAP\x1b[1mPLE\nold apple\rnew pear\n" + strings.Repeat("filler\n", 20_000) + "last apple, no end"
+	onSite(t, jobs(at("hello", writes(log))), func(s *site) {
+		s.trigger("hello", nil)
+		for _, tt := range []struct{ query, found, here string }{
+			{"?q=apple", "Match 1 of 3", "apple pie"},
+			{"?q=+APPLE+", "Match 1 of 3", "apple pie"},
+			{"?q=apple&at=70", "Match 2 of 3", "APPLE"},
+			{"?q=apple&at=62", "3 lines match", "banana"},
+			{"?q=LAST", "Match 1 of 1", "last apple, no end"},
+			{"?q=old", "No line has “old”.", ""}, // it was overwritten
+			{"?q=filler&at=100", "Match 2 of 20000", "filler"},
+			{"?q=%3Cb%3E", "No line has “&lt;b&gt;”.", ""},
+			{"?q=+", "The place of the link", ""},
+			{"?at=60", "The place of the link", "banana"},
+			{"?at=38-63", "The place of the link", "apple pie|banana"},
+			{"?at=63-38", "The place of the link", "apple pie|banana"},
+			{"?find=error", "No line looks like an error.", ""},
+		} {
+			page := s.page("/job/hello/1/" + tt.query)
+			if got := foundIn(page); got != tt.found {
+				s.Errorf("%s: found %q, want %q", tt.query, got, tt.found)
+			}
+			if got := here(page); got != tt.here {
+				s.Errorf("%s: shows %q, want %q", tt.query, got, tt.here)
+			}
+		}
+		page := s.page("/job/hello/1/?q=apple&at=70")
+		s.holds(page, `value="apple"`, `href="?at=38&amp;q=apple#at" aria-keyshortcuts="p"`, `href="?at=140093&amp;q=apple#at" aria-keyshortcuts="n"`)
+		page = s.page("/job/hello/1/?q=apple&at=140093")
+		s.holds(page, "Match 3 of 3", `href="?at=64&amp;q=apple#at" aria-keyshortcuts="p"`, `href="?at=38&amp;q=apple#at" aria-keyshortcuts="n"`, `data-n="20005"`)
+		s.lacks(page, "banana")
+	})
+}
+
+func TestAddressOfAPlaceThatIsNone(t *testing.T) {
+	onSite(t, jobs(at("hello", writes("hello\n")), at("none", writes(""))), func(s *site) {
+		s.trigger("hello", nil)
+		for query, want := range map[string]string{
+			"?at=x":                             "The place at=x is neither",
+			"?at=-5":                            "The place at= is neither",
+			"?at=5-":                            "The place at= is neither",
+			"?at=1-2-3":                         "The place at=2-3 is neither",
+			"?at=99999999999999999999":          "is neither a number of bytes",
+			"?at=63":                            "The place is beyond the end of the log, which has 62 bytes so far.",
+			"?find=warning":                     "find=warning is not known",
+			"?q=a%0Ab":                          "a line break or another control character",
+			"?q=%FF":                            "a line break or another control character",
+			"?q=" + strings.Repeat("x", 201):    "longer than 200 bytes",
+			"?at=%3Cscript%3E":                  "at=&lt;script&gt; is neither",
+			"?q=hello&at=" + "4611686018427387": "beyond the end",
+		} {
+			w := s.get("/job/hello/1/"+query, "alice")
+			if w.Code != http.StatusBadRequest {
+				s.Errorf("%s = %d, want 400", query, w.Code)
+			}
+			s.holds(w.Body.String(), want, `<a href="?">Open the page</a>`)
+			s.lacks(w.Body.String(), "Nothing was queued")
+		}
+		s.holds(s.page("/job/hello/1/?at=62"), "Finished: SUCCESS") // the end is a place
+	})
+}
+
+func TestWhatLooksLikeAnError(t *testing.T) {
+	for line, want := range map[string]bool{
+		"error: no such file": true, "Error:": true, "ERROR 42": true, "build failed": true, "1 failure": true, "panic: oh": true,
+		"java.lang.NullPointerException: x": true, "FAIL TestX": true, "Traceback (most recent call last):": true, "3 failed, 0 errors": true,
+		"": false, "0 failed": false, "failures: 0, errors = 0": false, "no error": false, "terror": false, "failover": false,
+		"errors": false, "Finished: FAILURE": false, "all is well": false,
+	} {
+		if got := pages.LooksLikeError(line); got != want {
+			t.Errorf("%q looks like an error: %v, want %v", line, got, want)
+		}
+	}
+}
+
+// The quick search of plain text and the thorough one of what a terminal makes of it find
+// the same.
+func FuzzFind(f *testing.F) {
+	f.Add([]byte("one\ntwo error\nthree"), "two", int64(5))
+	f.Add([]byte("\x1b[31merr\x1b[0mor\nx\ry\n"), "error", int64(-1))
+	f.Add([]byte("İ\nK\xff\n"), "k", int64(0))
+	f.Add([]byte(strings.Repeat("x", 300_000)+"\nneedle\n"+strings.Repeat("needle", 100_000)), "needle", int64(300_001))
+	f.Fuzz(func(t *testing.T, log []byte, text string, place int64) {
+		if strings.ContainsAny(text, "\r\n") || strings.TrimSpace(text) == "" || len(text) > 200 {
+			return
+		}
+		for _, errors := range []bool{false, true} {
+			quick, slow := pages.Find(t, log, text, errors, place)
+			if quick != slow {
+				t.Fatalf("%q in %q from %d: %s, but line by line %s", text, log, place, quick, slow)
+			}
+		}
+	})
+}
+
+func BenchmarkFind(b *testing.B) {
+	for name, line := range map[string]string{
+		"plain":    strings.Repeat("x", 99) + "\n",
+		"coloured": "\x1b[32mok\x1b[0m package " + strings.Repeat("x", 50) + "\n",
+	} {
+		log := []byte(strings.Repeat(line, (64<<20)/len(line)))
+		for _, errors := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%s/errors=%v", name, errors), func(b *testing.B) {
+				b.SetBytes(int64(len(log)))
+				for b.Loop() {
+					pages.FindIn(b, log, "needle", errors)
+				}
+			})
+		}
+	}
+}
