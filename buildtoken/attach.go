@@ -34,6 +34,9 @@ type Config struct {
 	// any more wait for it to come back, before they end NOT_BUILT; 0 means
 	// [DefaultOrphanTimeout], a negative value means no time.
 	OrphanTimeout time.Duration
+	// KeepRemoved is how long after [Config.OrphanTimeout] the records, logs and workspaces
+	// of a job that no server's configuration has are kept; 0 keeps them until [Controller.Prune].
+	KeepRemoved time.Duration
 	// KeepBuilds is how many ended builds are kept per job, unless the job sets
 	// its own number; 0 means [DefaultKeepBuilds].
 	KeepBuilds int
@@ -133,6 +136,10 @@ func (c *Controller) Attach(ctx context.Context, cfg Config) (detach func(), err
 	c.attached = append(c.attached, e)
 	c.announce(ctx, e)
 	c.resume()
+	select {
+	case c.pruneSoon <- struct{}{}:
+	default: // it is about to look
+	}
 	return func() { c.detach(ctx, e) }, nil
 }
 

@@ -89,7 +89,10 @@ type Controller struct {
 	// effective is the newest attached configuration; never nil.
 	effective atomic.Pointer[effective]
 
-	// listeners are the goroutines of a shared queue. Close waits for them.
+	// pruneSoon has room for one notice that a configuration came into force.
+	pruneSoon chan struct{}
+
+	// listeners are the goroutines of the controller. Close waits for them.
 	listeners    sync.WaitGroup
 	drain, close sync.Once
 	// draining is set when no more builds start.
@@ -135,7 +138,7 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 	}
 	c := &Controller{
 		opts: opts, queue: opts.Queue, vault: v, wrong: throttle.New(),
-		stopped: make(chan struct{}),
+		stopped: make(chan struct{}), pruneSoon: make(chan struct{}, 1),
 	}
 	c.effective.Store(&effective{Config: Config{Log: opts.Log}.withDefaults(), detached: true})
 	host := build.Options{
@@ -159,8 +162,9 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 	c.timer = timer.Start() //nolint:contextcheck // it outlives the opening; Close ends it
 	//nolint:contextcheck // builds outlive the opening; Close ends them
 	c.pool = executor.Start(executorQueue{c}, c.prepare, executor.Options{Node: c.node, Log: c.logger})
+	c.listeners.Go(c.pruneRemoved) // Close waits for all three
 	if c.shared != nil {
-		c.listeners.Go(c.listenCutOff) // Close waits for both
+		c.listeners.Go(c.listenCutOff)
 		c.listeners.Go(c.listenNotices)
 	}
 	return c, nil

@@ -142,9 +142,11 @@ func statusOf(ctx context.Context) (Status, error) {
 // serveBelow serves what is not the status.
 func serveBelow(w http.ResponseWriter, r *http.Request) error {
 	serve := map[string]func(*App) error{
-		"backup":  func(a *App) error { return a.serveBackup(w, r) },
-		"build":   func(a *App) error { return a.serveBuild(w, r) },
-		"console": func(a *App) error { return a.serveConsole(w, r) },
+		"backup":    func(a *App) error { return a.serveBackup(w, r) },
+		"leftovers": func(a *App) error { return a.serveLeftovers(w, r) },
+		"prune":     func(a *App) error { return a.servePrune(w, r) },
+		"build":     func(a *App) error { return a.serveBuild(w, r) },
+		"console":   func(a *App) error { return a.serveConsole(w, r) },
 		"deliveries": func(a *App) error {
 			return serveOpened(a, w, r, func(ctl *buildtoken.Controller) []deliveries.Delivery {
 				return append([]deliveries.Delivery{}, ctl.Deliveries().List()...)

@@ -52,6 +52,11 @@ type App struct {
 	// Default: 24h.
 	OrphanTimeout *caddy.Duration `json:"orphan_timeout,omitempty"`
 
+	// How long after orphan_timeout the records, logs and workspaces of a job that no
+	// server's configuration has are kept. Default: until `caddy build-token prune`
+	// removes them.
+	KeepRemoved caddy.Duration `json:"keep_removed,omitempty"`
+
 	// How many finished builds are kept per job, unless the job or a folder sets it;
 	// 0 keeps all. Default: 100.
 	KeepBuilds *int `json:"keep_builds,omitempty"`
@@ -194,6 +199,8 @@ func (a *App) check() error {
 		return fmt.Errorf("build_token: queue_limit is %d, want at least 1", a.QueueLimit)
 	case a.OrphanTimeout != nil && *a.OrphanTimeout < 0:
 		return fmt.Errorf("build_token: orphan_timeout is %v, want at least 0", time.Duration(*a.OrphanTimeout))
+	case a.KeepRemoved < 0:
+		return fmt.Errorf("build_token: keep_removed is %v, want more than 0", time.Duration(a.KeepRemoved))
 	case a.KeepBuilds != nil && *a.KeepBuilds < 0:
 		return fmt.Errorf("build_token: keep_builds is %d, want at least 0", *a.KeepBuilds)
 	case a.ShutdownTimeout != nil && *a.ShutdownTimeout < 0:
@@ -242,7 +249,7 @@ func (a *App) labels() []string {
 
 // config returns the settings for the controller.
 func (a *App) config() buildtoken.Config {
-	c := buildtoken.Config{Executors: a.Executors, RemoteBuilds: a.RemoteBuilds, QueueLimit: a.QueueLimit, Log: a.log}
+	c := buildtoken.Config{Executors: a.Executors, RemoteBuilds: a.RemoteBuilds, QueueLimit: a.QueueLimit, KeepRemoved: time.Duration(a.KeepRemoved), Log: a.log}
 	for _, s := range a.sites {
 		c.Sites = append(c.Sites, s.definition)
 	}

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"slices"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -40,6 +41,7 @@ func parseOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //		remote_builds    <n>
 //		queue_limit      <n>
 //		orphan_timeout   <duration>
+//		keep_removed     <duration>
 //		keep_builds      <n>
 //		shutdown_timeout <duration>
 //		wrong_tokens     <n> <duration> | off
@@ -53,7 +55,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	p := newParser(d)
 	seen := once{}
 	return block(d, func(name string) (err error) {
-		if err := seen.check(d, name, "queue", "node", "executors", "remote_builds", "queue_limit", "orphan_timeout", "keep_builds", "shutdown_timeout", "wrong_tokens", "audit"); err != nil {
+		if err := seen.check(d, name, "queue", "node", "executors", "remote_builds", "queue_limit", "orphan_timeout", "keep_removed", "keep_builds", "shutdown_timeout", "wrong_tokens", "audit"); err != nil {
 			return err
 		}
 		switch name {
@@ -71,6 +73,11 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			var timeout caddy.Duration
 			timeout, err = p.duration(name)
 			a.OrphanTimeout = &timeout
+		case "keep_removed":
+			a.KeepRemoved, err = p.duration(name)
+			if err == nil && a.KeepRemoved <= 0 {
+				err = d.Errf("keep_removed: want more than 0, got %v", time.Duration(a.KeepRemoved))
+			}
 		case "keep_builds":
 			var keep int
 			keep, err = p.number(name, 0)

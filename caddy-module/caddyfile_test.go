@@ -95,7 +95,7 @@ func TestEachDirectiveHasAcceptingAndRefusingFile(t *testing.T) {
 		}
 	}
 	for _, directive := range []string{
-		"queue", "executors", "queue_limit", "orphan_timeout", "keep_builds", "shutdown_timeout", "wrong_tokens", "audit",
+		"queue", "executors", "queue_limit", "orphan_timeout", "keep_removed", "keep_builds", "shutdown_timeout", "wrong_tokens", "audit",
 		"root_url", "methods", "joined", "ready", "access", "quiet_period", "timeout", "env", "dir", "token", "expires", "grant", "allow",
 		"folder", "job", "description", "disabled", "concurrent", "badge", "coalesce", "param", "run", "poll",
 	} {

@@ -21,7 +21,7 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "build-token",
-		Usage: "trigger|log|cancel|status|check|explain|tokens|deliveries|backup|restore|digest|policy-test|import-jenkins|migrate",
+		Usage: "<command> [<args>...]",
 		Short: "Triggers and follows builds, shows the queue, checks a Caddyfile",
 		Long: `
 Works with the jobs of the build_token module. Commands for a running server
@@ -32,8 +32,12 @@ Only restore and migrate open the data, which no Caddy may have in use then.`,
 			// that does not exist.
 			cmd.Args = cobra.NoArgs
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-			cmd.AddCommand(triggerCommand(), logCommand(), cancelCommand(), statusCommand(), checkCommand(), explainCommand(), tokensCommand(), deliveriesCommand(),
-				backupCommand(), restoreCommand(), digestCommand(), policyTestCommand(), importCommand(), migrateCommand())
+			cmd.AddCommand(
+				triggerCommand(), logCommand(), cancelCommand(), statusCommand(), tokensCommand(), deliveriesCommand(),
+				checkCommand(), explainCommand(), digestCommand(), policyTestCommand(),
+				backupCommand(), restoreCommand(), pruneCommand(), migrateCommand(),
+				importCommand(),
+			)
 		},
 	})
 }

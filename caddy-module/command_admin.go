@@ -42,15 +42,20 @@ func show[T any](flags caddycmd.Flags, path string, print func(to io.Writer, ans
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }() // only read
-	if flags.Bool("json") {
-		_, err = io.Copy(os.Stdout, resp.Body)
+	return printAnswer(os.Stdout, resp.Body, flags.Bool("json"), print)
+}
+
+// printAnswer prints an answer of the admin API: as it is, or with print.
+func printAnswer[T any](to io.Writer, body io.Reader, asJSON bool, print func(to io.Writer, answer T, now time.Time) error) error {
+	if asJSON {
+		_, err := io.Copy(to, body)
 		return err
 	}
 	var answer T
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+	if err := json.NewDecoder(body).Decode(&answer); err != nil {
 		return fmt.Errorf("read the answer: %w", err)
 	}
-	return printTable(os.Stdout, func(to io.Writer) error { return print(to, answer, time.Now()) })
+	return printTable(to, func(to io.Writer) error { return print(to, answer, time.Now()) })
 }
 
 // printTable aligns the columns that write separates with tabs.

@@ -10,7 +10,7 @@ import (
 var (
 	scopeWords = []string{"quiet_period", "timeout", "keep_builds", "dir", "label", "env", "allow", "token"}
 	words      = map[string][]string{
-		"the global option": {"queue", "node", "executors", "remote_builds", "queue_limit", "keep_builds", "shutdown_timeout", "wrong_tokens", "orphan_timeout", "audit"},
+		"the global option": {"queue", "node", "executors", "remote_builds", "queue_limit", "keep_builds", "shutdown_timeout", "wrong_tokens", "orphan_timeout", "keep_removed", "audit"},
 		"build_token":       append([]string{"root_url", "methods", "joined", "access", "folder", "job", "webhook"}, scopeWords...),
 		"folder":            append([]string{"folder", "job", "webhook"}, scopeWords...),
 		"job":               append([]string{"description", "disabled", "concurrent", "badge", "coalesce", "param", "run", "poll", "runner", "on", "schedule", "webhook"}, scopeWords...),

@@ -93,15 +93,15 @@ func (m *memory) newLane(job string) queue.Lane {
 	return queue.Lane{Job: job, Rules: m.config.Rules[job]}
 }
 
-// configure applies a configuration to every lane, and returns the lanes with queued items
-// that became gone or came back.
+// configure applies a configuration to every lane, and returns the lanes whose jobs became
+// gone or came back.
 func (m *memory) configure(now time.Time, c queue.Config) (turned []*lane) {
 	m.config, m.configured = c, now
 	for _, l := range m.lanes {
 		before := l.head.GoneUntil
 		l.head = l.head.Configure(now, c)
 		m.settle(l)
-		if l.head.Queued > 0 && !before.Equal(l.head.GoneUntil) {
+		if !before.Equal(l.head.GoneUntil) {
 			turned = append(turned, l)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/internal/atomicfile"
 )
@@ -53,6 +54,12 @@ func open(opts Options) (*opened, *memory, error) {
 	isNew, err := check(opts)
 	if err != nil {
 		return nil, nil, err
+	}
+	if err := compact(opts); err != nil {
+		if errors.Is(err, ErrLocked) {
+			return nil, nil, err
+		}
+		opts.Log.Warn("queue file could not be compacted; it is used as it is", zap.String("path", opts.Path), zap.Error(err))
 	}
 	return openFile(opts, bolt.Options{}, func(db *bolt.DB) error {
 		if isNew {

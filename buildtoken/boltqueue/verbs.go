@@ -23,8 +23,8 @@ func (q *DB) SetRules(ctx context.Context, now time.Time, c queue.Config) error 
 	if err != nil || len(turned) == 0 {
 		return err
 	}
-	// How long the items of a job have been waiting for a server is kept over a restart.
-	// If it cannot be written, they wait longer; the failure is logged.
+	// For how long a job has been gone is kept over a restart. If it cannot be written, its
+	// items wait longer; the failure is logged.
 	_ = q.ask(ctx, request{decide: func(b *batch) error {
 		for _, l := range turned {
 			if b.mem.lanes[l.head.Job] == l {

@@ -42,3 +42,13 @@ func readable(r rune) rune {
 		return '_'
 	}
 }
+
+// IsPathElement reports whether a name is one that [PathElement] returns for some job.
+func IsPathElement(name string) bool {
+	at := strings.LastIndexByte(name, '-')
+	if at < 0 || len(name)-at-1 != 2*hashBytes {
+		return false
+	}
+	sum, err := hex.DecodeString(name[at+1:])
+	return err == nil && hex.EncodeToString(sum) == name[at+1:]
+}

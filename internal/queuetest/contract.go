@@ -49,6 +49,7 @@ func contract() []clause {
 		{"claims for remote builds and for executors do not mix", remoteClaims},
 		{"a handle is bounded and comes back", handleComesBack},
 		{"overviews of many jobs come in the order asked for", overviewsInOrder},
+		{"all about a job that is gone can be dropped, except its numbers", forgets},
 		{"a closed queue returns ErrClosed", closedSaysSo},
 	}
 }

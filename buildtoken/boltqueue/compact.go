@@ -1,0 +1,84 @@
+package boltqueue
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	bolt "go.etcd.io/bbolt"
+	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/internal/atomicfile"
+)
+
+const (
+	// minCompact is the size in bytes from which a file is worth compacting.
+	minCompact = 16 << 20
+	// compactStep bounds how many bytes one transaction of the copy holds in memory.
+	compactStep = 4 << 20
+)
+
+// compact replaces a file of which more than half is free by a copy without free pages. It
+// is called before the file is opened. If it fails, the file stays as it was.
+func compact(opts Options) error {
+	path, err := filepath.EvalSymlinks(opts.Path) // a rename would replace a link
+	if err != nil {
+		return fmt.Errorf("boltqueue: compact: %w", err)
+	}
+	copied := path + ".compact"
+	if err := os.Remove(copied); err != nil && !errors.Is(err, fs.ErrNotExist) { // left by a crash
+		return fmt.Errorf("boltqueue: compact: %w", err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Size() < minCompact {
+		return err
+	}
+	// Open for writing, so that no other process has the file open meanwhile.
+	db, err := openBolt(opts, bolt.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }() // it was only read
+	before, after := db.info.Size(), int64(0)
+	err = guard(path, func() (err error) {
+		if free := int64(db.Stats().FreePageN) * int64(db.Info().PageSize); free > before/2 {
+			after, err = copyTo(db, copied, opts)
+		}
+		return err
+	})
+	if err == nil && after > 0 {
+		if err = os.Rename(copied, path); err == nil {
+			err = atomicfile.SyncDir(filepath.Dir(path))
+		}
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("boltqueue: compact: %w", err), os.RemoveAll(copied))
+	}
+	if after > 0 {
+		opts.Log.Info("queue file was compacted", zap.String("path", opts.Path), zap.Int64("bytes_before", before), zap.Int64("bytes_after", after))
+	}
+	return nil
+}
+
+// copyTo copies a queue to a new file without its free pages, durably, and returns its size.
+func copyTo(from *opened, path string, opts Options) (size int64, err error) {
+	to, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: opts.LockTimeout, FreelistType: bolt.FreelistMapType, NoSync: true})
+	if err != nil {
+		return 0, err
+	}
+	if err = bolt.Compact(to, from.DB, compactStep); err == nil {
+		err = to.Sync()
+	}
+	if err = errors.Join(err, to.Close()); err == nil {
+		err = os.Chmod(path, from.info.Mode().Perm())
+	}
+	if err != nil {
+		return 0, err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}

@@ -1,0 +1,144 @@
+package boltqueue_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// filled returns a file of more than 16 MiB with some items, of which most that it held is
+// gone if shrunk is set.
+func filled(t *testing.T, shrunk bool) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "queue.db")
+	q := open(t, boltqueue.Options{Path: path})
+	if err := q.SetRules(t.Context(), start, queue.Config{Rules: map[string]queue.Rules{"large": {KeepBuilds: 1}, "small": {}}}); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 24 {
+		r := request("large", fmt.Sprint(n))
+		r.Values = []queue.Value{{Name: "TEXT", Kind: "text", Text: strings.Repeat("x", 1<<20)}}
+		schedule(t, q, r)
+		r = request("small", fmt.Sprint(n))
+		r.Delay = 1 << 60
+		schedule(t, q, r)
+	}
+	for shrunk {
+		builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(builds) == 0 {
+			break
+		}
+		if _, err := q.Finish(t.Context(), start, "large", builds[0].Number, queue.Success, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func sizeOf(t *testing.T, path string) int64 {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
+}
+
+// TestOpenCompacts opens a file of which most is free, through a link. All records are
+// there afterwards, and the queue goes on in a small file.
+func TestOpenCompacts(t *testing.T) {
+	path := filled(t, true)
+	if size := sizeOf(t, path); size < 16<<20 {
+		t.Fatalf("the file has %d bytes, want enough to compact", size)
+	}
+	want, err := export(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(t.TempDir(), "link.db")
+	if err := errors.Join(os.Symlink(path, link), os.Chmod(path, 0o640), os.WriteFile(path+".compact", []byte("left by a crash"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	q := open(t, boltqueue.Options{Path: link})
+	schedule(t, q, request("small", "afterwards"))
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if size := sizeOf(t, path); size > 4<<20 {
+		t.Errorf("the file has %d bytes, want it compacted", size)
+	}
+	if info, err := os.Lstat(link); err != nil || info.Mode().Type() != os.ModeSymlink || info.Mode().Perm() == 0 {
+		t.Errorf("the link is now %v, %v", info, err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o640 {
+		t.Errorf("the file is now %v, %v; want its mode kept", info, err)
+	}
+	if _, err := os.Stat(path + ".compact"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the copy is still there: %v", err)
+	}
+	if err := boltqueue.Verify(path); err != nil {
+		t.Error(err)
+	}
+	got, err := export(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// One item more, and the identifiers that it took.
+	if len(got) != len(want)+1 {
+		t.Errorf("%d records, want %d and one more", len(got), len(want))
+	}
+	known := map[string]bool{}
+	for _, line := range got {
+		known[line] = true
+	}
+	var missing []string
+	for _, line := range want {
+		if !known[line] && !strings.HasPrefix(line, "next ") && !strings.HasPrefix(line, "lane small") {
+			missing = append(missing, line)
+		}
+	}
+	if diff := cmp.Diff([]string(nil), missing); diff != "" {
+		t.Errorf("records that the copy lacks:\n%s", diff)
+	}
+}
+
+func TestOpenLeavesAFullFile(t *testing.T) {
+	path := filled(t, false)
+	before, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := open(t, boltqueue.Options{Path: path}).Close(); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := os.Stat(path); err != nil || !os.SameFile(before, after) {
+		t.Errorf("the file was replaced: %v", err)
+	}
+}
+
+// TestCompactionThatFails has no room for the copy: a folder is in its place.
+func TestCompactionThatFails(t *testing.T) {
+	path := filled(t, true)
+	if err := os.MkdirAll(filepath.Join(path+".compact", "in the way"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	q := open(t, boltqueue.Options{Path: path})
+	schedule(t, q, request("small", "afterwards"))
+	if items, err := q.Items(t.Context(), start, "small", 100); err != nil || len(items) != 25 {
+		t.Errorf("%d items, %v; want all", len(items), err)
+	}
+}

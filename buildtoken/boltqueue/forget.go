@@ -1,0 +1,66 @@
+package boltqueue
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// History returns the lanes of all jobs that were ever triggered, by job.
+func (q *DB) History(ctx context.Context) ([]queue.Lane, error) {
+	var all []queue.Lane
+	err := q.ask(ctx, request{look: func(m *memory) error {
+		all = nil
+		for _, job := range slices.Sorted(maps.Keys(m.lanes)) {
+			all = append(all, m.lanes[job].head)
+		}
+		return nil
+	}})
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+// Forget drops all that is on record about a job that no configuration has, as
+// [queue.Forget] decides.
+func (q *DB) Forget(ctx context.Context, job string) error {
+	return q.ask(ctx, request{decide: func(b *batch) error {
+		l, ok := b.mem.lanes[job]
+		if !ok {
+			return fmt.Errorf("%w: job %q", queue.ErrNotFound, job)
+		}
+		change, err := queue.Forget(l.head)
+		if err != nil {
+			return err
+		}
+		if err := b.begin(); err != nil {
+			return err
+		}
+		var receipts, ends [][]byte
+		_ = b.read(func() error { // a damaged page breaks the batch
+			receipts = b.keys(bucketReceipts(), job)
+			ends = b.keys(bucketReceiptEnds(), job)
+			return nil
+		})
+		for _, key := range receipts {
+			b.put(bucketReceipts(), key, nil)
+		}
+		for _, key := range ends {
+			b.put(bucketReceiptEnds(), key, nil)
+		}
+		return b.apply(l, change)
+	}})
+}
+
+// keys returns the keys of a job's records in a bucket.
+func (b *batch) keys(bucket []byte, job string) (keys [][]byte) {
+	for k := range prefixed(b.bucket(bucket).Cursor(), jobPrefix(job)) {
+		keys = append(keys, bytes.Clone(k))
+	}
+	return keys
+}
