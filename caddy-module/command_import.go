@@ -14,6 +14,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
+	"github.com/buildtoken/buildtoken/buildtoken/runner/jenkinsrunner"
 	"github.com/buildtoken/buildtoken/caddy-module/jenkinshome"
 	"github.com/buildtoken/buildtoken/caddy-module/jenkinsimport"
 )
@@ -109,6 +110,14 @@ func importOptions(flags caddycmd.Flags) (jenkinsimport.Options, error) {
 	}
 	if options.RelayAll && options.Relay == "" {
 		return options, errors.New("--relay-all: name the Jenkins with --relay <url>")
+	}
+	if options.Relay != "" {
+		if _, err := jenkinsrunner.New(jenkinsrunner.Config{URL: options.Relay, Job: "job"}); err != nil {
+			return options, fmt.Errorf("--relay: %w", err)
+		}
+		if strings.ContainsAny(options.Relay, "{}@?#") {
+			return options, errors.New("--relay: the URL of Jenkins has no account, query or placeholder; jobs log in with JENKINS_USER and JENKINS_API_TOKEN")
+		}
 	}
 	dir, err := filepath.Abs(flags.String("out"))
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/runner/jenkinsrunner"
 	"github.com/buildtoken/buildtoken/caddy-module/jenkinsimport"
 )
 
@@ -85,6 +86,9 @@ func checkReplaced(j jenkinsimport.Job) error {
 	}
 	if j.Relay != nil {
 		texts = append(texts, j.Relay.URL, j.Relay.Job)
+		if _, err := jenkinsrunner.New(jenkinsrunner.Config{URL: j.Relay.URL, Job: j.Relay.Job}); err != nil {
+			return err //nolint:wrapcheck // it says what is wrong
+		}
 	}
 	for _, text := range texts {
 		if replaced, err := (placeholders{}).replace(text); err != nil || replaced != text || strings.Contains(text, "{param.") {
@@ -234,6 +238,11 @@ func meantJob(j jenkinsimport.Job) Job {
 	}
 	if c := j.Run; c != nil {
 		meant.RunRaw = caddyconfig.JSONModuleObject(Exec{Command: c.Words[0], Args: c.Words[1:], Unstable: c.Unstable}, "runner", "exec", nil)
+	}
+	if r := j.Relay; r != nil {
+		meant.RunRaw = caddyconfig.JSONModuleObject(JenkinsRunner{
+			URL: r.URL, Job: r.Job, User: jenkinsimport.RelayUser, APIToken: jenkinsimport.RelayAPIToken, JobToken: r.Token,
+		}, "runner", "jenkins", nil)
 	}
 	if c := j.Poll; c != nil {
 		meant.PollRaw = caddyconfig.JSONModuleObject(Exec{Command: c.Words[0], Args: c.Words[1:]}, "poller", "exec", nil)

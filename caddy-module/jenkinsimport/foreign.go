@@ -24,9 +24,12 @@ var kinds = map[string]string{
 	"jenkins.branch.OrganizationFolder":                                     "an organization folder makes jobs of repositories; only those that Jenkins has made are listed",
 }
 
-// relayable reports whether a job with this root element can be triggered in Jenkins.
+// relayable reports whether a job with this root element can be triggered in Jenkins. That of an
+// unknown plugin usually can.
 func relayable(root string) bool {
-	return slices.Contains([]string{"project", pipeline, "matrix-project", "maven2-moduleset", "com.cloudbees.plugins.flow.BuildFlow"}, root)
+	return !slices.Contains([]string{
+		"hudson.model.ExternalJob", "org.jenkinsci.plugins.workflow.multibranch.WorkflowMultiBranchProject", "jenkins.branch.OrganizationFolder",
+	}, root)
 }
 
 // isFolder reports whether a root element is that of a folder.
