@@ -1,7 +1,6 @@
 package runner
 
 import (
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,7 +49,7 @@ func params(j *job.Job, values []job.Value) []Param {
 func environment(j *job.Job, b queue.Build, values []job.Value, at Place) []string {
 	full := j.FullName
 	number := strconv.FormatInt(b.Number, 10)
-	jobAt := jobURL(b.Item.Root, full)
+	jobAt := job.URL(b.Item.Root, full)
 	env := []string{
 		"CI=true",
 		"JOB_NAME=" + full,
@@ -92,16 +91,4 @@ func causes(it queue.Item) string {
 		all[i] = c.String()
 	}
 	return queue.OneLine(strings.Join(all, ", "), maxCausesText)
-}
-
-// jobURL returns the address of the job's page below root, which ends with a slash.
-func jobURL(root, full string) string {
-	var b strings.Builder
-	b.WriteString(root)
-	for segment := range strings.SplitSeq(full, "/") {
-		b.WriteString("job/")
-		b.WriteString(url.PathEscape(segment))
-		b.WriteByte('/')
-	}
-	return b.String()
 }

@@ -114,14 +114,7 @@ func JobURL(base, full string) string {
 	if full == "" {
 		return base
 	}
-	var b strings.Builder
-	b.WriteString(base)
-	for name := range strings.SplitSeq(full, "/") {
-		b.WriteString("job/")
-		b.WriteString(url.PathEscape(name))
-		b.WriteByte('/')
-	}
-	return b.String()
+	return job.URL(base, full)
 }
 
 // BuildURL returns the URL of a build below base.

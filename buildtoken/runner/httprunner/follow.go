@@ -64,7 +64,7 @@ func newFollow(c Follow, header []Field) (*follow, error) {
 func (f *follow) fields(got answer) ([]runner.Param, error) {
 	var all []runner.Param
 	var body any
-	for _, name := range f.request.url.params() {
+	for _, name := range f.request.url.Params() {
 		path, ok := strings.CutPrefix(name, responsePrefix)
 		if !ok {
 			continue

@@ -108,9 +108,9 @@ func New(c Config) (*Runner, error) {
 
 // Params returns the names of the parameters in URLs, each once. Others can see these: servers log URLs.
 func (r *Runner) Params() []string {
-	names := r.request.url.params()
+	names := r.request.url.Params()
 	if r.follow != nil {
-		for _, name := range r.follow.request.url.params() {
+		for _, name := range r.follow.request.url.Params() {
 			if !strings.HasPrefix(name, responsePrefix) {
 				names = append(names, name)
 			}

@@ -19,7 +19,7 @@ import (
 // request is a request with references to parameters.
 type request struct {
 	method string
-	url    target
+	url    runner.Target
 	header []field
 	body   runner.Template
 	escape func(string) string // of the body
@@ -30,15 +30,12 @@ type field struct {
 	value runner.Template
 }
 
-// target is a URL with references to parameters in its path and query.
-type target struct{ path, query runner.Template }
-
 func parseRequest(method, target string, header []Field, body string) (r request, err error) {
 	r.method = method
 	if !isToken(method) {
 		return r, fmt.Errorf("bad method %q", method)
 	}
-	if r.url, err = parseTarget(target); err != nil {
+	if r.url, err = runner.ParseTarget(target); err != nil {
 		return r, err
 	}
 	if r.header, err = parseHeader(header); err != nil {
@@ -141,55 +138,6 @@ func escapeXML(value string) string {
 	return b.String()
 }
 
-func parseTarget(text string) (target, error) {
-	before, query, _ := strings.Cut(text, "?")
-	fixed, _, _ := strings.Cut(before, "{param.")
-	u, err := url.Parse(fixed)
-	if err != nil {
-		return target{}, errors.New("the URL is malformed") // without its text, which may hold a password
-	}
-	switch {
-	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		return target{}, errors.New("the URL must begin with http:// or https:// and a host")
-	case u.Path == "" && fixed != before:
-		return target{}, errors.New("the host of the URL must not depend on a parameter")
-	case strings.Contains(text, "#"):
-		return target{}, errors.New("the URL must not have a fragment")
-	}
-	path, err := runner.ParseTemplate(before)
-	if err != nil {
-		return target{}, err
-	}
-	q, err := runner.ParseTemplate(query)
-	if err != nil {
-		return target{}, err
-	}
-	return target{path, q}, nil
-}
-
-func (t target) params() []string { return append(t.path.Params(), t.query.Params()...) }
-
-// expand returns the URL. A value becomes one part of a path segment, or of one value of the query.
-func (t target) expand(params []runner.Param) (*url.URL, error) {
-	path, err := t.path.Expand(params, url.PathEscape)
-	if err != nil {
-		return nil, err
-	}
-	query, err := t.query.Expand(params, url.QueryEscape)
-	if err != nil {
-		return nil, err
-	}
-	u, err := url.Parse(path)
-	if err != nil {
-		return nil, errors.New("the URL is malformed")
-	}
-	u.RawQuery = query
-	if len(t.path.Params()) > 0 && slices.ContainsFunc(strings.Split(u.Path, "/"), func(s string) bool { return s == "." || s == ".." }) {
-		return nil, fmt.Errorf("the path of the URL has a segment . or .. (parameters %s): %w", strings.Join(t.path.Params(), ", "), runner.ErrBadValue)
-	}
-	return u, nil
-}
-
 // hidden returns the names of the parameters outside the URL.
 func (r request) hidden() []string {
 	names := r.body.Params()
@@ -201,7 +149,7 @@ func (r request) hidden() []string {
 
 // build returns the request with the values of the parameters.
 func (r request) build(ctx context.Context, params []runner.Param) (*http.Request, error) {
-	u, err := r.url.expand(params)
+	u, err := r.url.Expand(params)
 	if err != nil {
 		return nil, err
 	}
