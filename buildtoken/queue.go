@@ -32,7 +32,7 @@ type Queue interface {
 	Gone(ctx context.Context) ([]queue.Lane, error)
 	History(ctx context.Context) ([]queue.Lane, error)
 	Forget(ctx context.Context, job string) error
-	TakeNotifications(ctx context.Context, now time.Time, except []queue.Channel, limit int) ([]queue.Notification, time.Time, error)
+	TakeNotifications(ctx context.Context, now time.Time, targets []string, limit int) ([]queue.Notification, time.Time, error)
 	SettleNotification(ctx context.Context, now time.Time, id int64, a queue.Attempt) (queue.Notification, error)
 	RetryNotification(ctx context.Context, now time.Time, id int64) error
 	Notifications(ctx context.Context, f queue.NotificationFilter) ([]queue.Notification, error)

@@ -228,18 +228,22 @@ func (q *DB) NotificationsChanged() <-chan struct{} { return q.notified }
 // TakeNotifications returns the notifications that are due, at most limit, and when to call it
 // again (zero: after [DB.NotificationsChanged] only). They are leased to the caller, which
 // must report the outcome of each with [DB.SettleNotification]; until it does, the later
-// ones of the same channel wait. If the process dies, they are due again. Channels in
-// except are left out.
-func (q *DB) TakeNotifications(ctx context.Context, now time.Time, except []queue.Channel, limit int) ([]queue.Notification, time.Time, error) {
+// ones of the same channel wait. If the process dies, they are due again. Only those for
+// some targets are returned, and those that expired; see [queue.Deliverable].
+func (q *DB) TakeNotifications(ctx context.Context, now time.Time, targets []string, limit int) ([]queue.Notification, time.Time, error) {
 	var due []queue.Notification
 	var next time.Time
 	if ctx.Err() != nil {
 		return nil, time.Time{}, fmt.Errorf("boltqueue: %w", context.Cause(ctx))
 	}
+	wanted := make(map[string]bool, len(targets))
+	for _, target := range targets {
+		wanted[target] = true
+	}
 	// A caller that gave up would leave the leases behind.
 	err := q.ask(context.WithoutCancel(ctx), request{look: func(m *memory) error {
 		o := &m.outbox
-		due, next = queue.Deliverable(instant(now), o.heads(), func(id int64) bool { return o.leased[id] }, except, limit)
+		due, next = queue.Deliverable(instant(now), o.heads(), func(id int64) bool { return o.leased[id] }, func(target string) bool { return wanted[target] }, limit)
 		for _, n := range due {
 			o.leased[n.ID] = true
 		}
@@ -266,8 +270,8 @@ func (q *DB) SettleNotification(ctx context.Context, now time.Time, id int64, a 
 		}
 		after = n.Settle(instant(now), a)
 		b.released = append(b.released, id)
-		if after.State == queue.DeliveryWaiting && slices.ContainsFunc(o.waiting[n.Channel()], func(later queue.Notification) bool { return later.Replaces(n) }) {
-			after = after.GiveUp(instant(now), after.Error)
+		if after.State == queue.DeliveryWaiting && b.superseded(n) {
+			after.State = queue.DeliveryReplaced
 			b.dropNotification(n)
 		} else {
 			b.replaceNotification(n, after)
@@ -281,15 +285,16 @@ func (q *DB) SettleNotification(ctx context.Context, now time.Time, id int64, a 
 	return after, nil
 }
 
-// RetryNotification makes a notification due that waits or was given up.
+// RetryNotification makes a notification due that waits, was skipped or was given up. One about
+// an earlier state of an item than another notification is not sent again.
 func (q *DB) RetryNotification(ctx context.Context, now time.Time, id int64) error {
 	return q.ask(ctx, request{decide: func(b *batch) error {
 		n, err := b.notification(id)
 		if err != nil {
 			return err
 		}
-		if n.State == queue.DeliverySent {
-			return fmt.Errorf("%w: notification %d was delivered", queue.ErrNotFound, id)
+		if n.State == queue.DeliverySent || b.superseded(n) {
+			return fmt.Errorf("%w: notification %d was delivered, or a later state of its item was", queue.ErrNotFound, id)
 		}
 		if err := b.begin(); err != nil {
 			return err
@@ -298,6 +303,16 @@ func (q *DB) RetryNotification(ctx context.Context, now time.Time, id int64) err
 		b.notify = true
 		return nil
 	}})
+}
+
+// superseded reports whether there is a notification about a later state of the same item.
+func (b *batch) superseded(n queue.Notification) bool {
+	o := &b.mem.outbox
+	return slices.ContainsFunc(o.waiting[n.Channel()], func(later queue.Notification) bool { return later.Replaces(n) }) ||
+		slices.ContainsFunc(o.settled[n.Channel()], func(id int64) bool {
+			later, err := b.notification(id)
+			return err == nil && later.Replaces(n)
+		})
 }
 
 // Notifications lists the notifications that a filter selects, newest first.

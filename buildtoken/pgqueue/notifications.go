@@ -92,19 +92,24 @@ func (q *DB) notify() {
 }
 
 const (
-	// headSQL is true for a row n that waits, is the first of its channel, and is not in the
-	// channels $1 and $2.
+	// headSQL is true for a row n that waits and is the first of its channel.
 	headSQL = `n.state = 'waiting'
-		and not exists (select from unnest($1::text[], $2::text[]) x(target, job) where x.target = n.target and x.job in ('', n.job))
 		and not exists (select from queue.notifications e where e.target = n.target and e.job = n.job and e.state = 'waiting' and e.id < n.id)`
-	// takeSQL leases the notifications that are due. $3 is this server, and $4 are those that
-	// it is sending. One that was leased to it by a call whose answer was lost is leased again.
-	takeSQL = `with due(taken) as (select id from queue.notifications n where next <= $5 and ` + headSQL + `
-			and not exists (select from queue.servers s where s.server = n.lease_server and s.epoch = n.lease_epoch and not s.released
-				and (s.server <> $3 or n.id = any($4)))
-			order by id limit $6 for update skip locked)
-		update queue.notifications set lease_server = $3, lease_epoch = $7 from due where id = taken returning ` + notificationColumns
-	nextNotificationSQL = "select min(next) from queue.notifications n where " + headSQL + " and not " + leasedSQL
+	// dueSQL is when a row n is due. $1 are the targets that are wanted.
+	dueSQL = "case when n.target = any($1::text[]) then n.next else n.until end"
+	// heldSQL is true for a row n that is being sent. $2 is this server, and $3 are those that
+	// it is sending. One that was leased to it by a call whose answer was lost is not held.
+	heldSQL = `exists (select from queue.servers s where s.server = n.lease_server and s.epoch = n.lease_epoch and not s.released
+		and (s.server <> $2 or n.id = any($3)))`
+	// takeSQL leases notifications that are due at $4: at most $5, and $6 of a target together
+	// with those that are held.
+	takeSQL = `with head as materialized (select id, target, ` + heldSQL + ` as held from queue.notifications n
+			where n.state = 'waiting' and (n.lease_server is not null or ` + dueSQL + ` <= $4) and ` + headSQL + `),
+		ranked as (select id, held, row_number() over (partition by target order by held desc, id) as place from head),
+		due(taken) as (select id from queue.notifications n where id in (select id from ranked where not held and place <= $6 order by id limit $5)
+			and n.state = 'waiting' and not ` + heldSQL + ` order by id for update skip locked)
+		update queue.notifications set lease_server = $2, lease_epoch = $7 from due where id = taken returning ` + notificationColumns
+	nextNotificationSQL = "select min(" + dueSQL + ") from queue.notifications n where " + headSQL + " and not " + leasedSQL + " and " + dueSQL + " > $2"
 )
 
 // sending are the notifications that this server sends. The zero value has none.
@@ -140,16 +145,14 @@ func (s *sending) set(is bool, notifications ...queue.Notification) {
 // again (zero: after [DB.NotificationsChanged] only). They are leased to this server, which
 // must report the outcome of each with [DB.SettleNotification]; until it does, the later
 // ones of the same channel wait. If the server is given up, or restarts, they are due
-// again. Channels in except are left out. Calls must not overlap.
-func (q *DB) TakeNotifications(ctx context.Context, now time.Time, except []queue.Channel, limit int) ([]queue.Notification, time.Time, error) {
+// again. Only those for some targets are returned, and those that expired; see
+// [queue.Deliverable]. Calls must not overlap.
+func (q *DB) TakeNotifications(ctx context.Context, now time.Time, targets []string, limit int) ([]queue.Notification, time.Time, error) {
 	epoch, err := q.mayClaim()
 	if err != nil {
 		return nil, time.Time{}, errors.Join(err, q.ask(ctx))
 	}
-	targets, jobs := make([]string, len(except)), make([]string, len(except))
-	for i, c := range except {
-		targets[i], jobs[i] = c.Target, c.Job
-	}
+	wanted := append([]string{}, targets...) // null differs from an empty list
 	var due []queue.Notification
 	var next time.Time
 	err = q.decide(ctx, func(ctx context.Context, t *tx) error {
@@ -161,11 +164,11 @@ func (q *DB) TakeNotifications(ctx context.Context, now time.Time, except []queu
 			rows.Close()
 			return rows.Err()
 		})
-		b.Queue(takeSQL, targets, jobs, q.opts.Server, ours, now.UnixNano(), limit, epoch).Query(func(rows pgx.Rows) (err error) {
+		b.Queue(takeSQL, wanted, q.opts.Server, ours, now.UnixNano(), limit, queue.MaxSending, epoch).Query(func(rows pgx.Rows) (err error) {
 			due, err = readNotifications(rows)
 			return err
 		})
-		b.Queue(nextNotificationSQL, targets, jobs).QueryRow(func(row pgx.Row) error {
+		b.Queue(nextNotificationSQL, wanted, now.UnixNano()).QueryRow(func(row pgx.Row) error {
 			var ns *int64
 			err := row.Scan(&ns)
 			if next = (time.Time{}); ns != nil {
@@ -192,7 +195,7 @@ func (q *DB) TakeNotifications(ctx context.Context, now time.Time, except []queu
 // SettleNotification records the outcome of an attempt to send a notification, and returns
 // the notification. One that failed is dropped if a later state of the same item waits.
 func (q *DB) SettleNotification(ctx context.Context, now time.Time, id int64, a queue.Attempt) (queue.Notification, error) {
-	after, err := q.onNotification(ctx, id, func(n queue.Notification) (queue.Notification, error) {
+	after, err := q.onNotification(ctx, id, func(n queue.Notification, _ bool) (queue.Notification, error) {
 		if n.State != queue.DeliveryWaiting {
 			return n, fmt.Errorf("%w: notification %d is not waiting", queue.ErrNotFound, id)
 		}
@@ -205,11 +208,12 @@ func (q *DB) SettleNotification(ctx context.Context, now time.Time, id int64, a 
 	return after, err
 }
 
-// RetryNotification makes a notification due that waits or was given up.
+// RetryNotification makes a notification due that waits, was skipped or was given up. One about
+// an earlier state of an item than another notification is not sent again.
 func (q *DB) RetryNotification(ctx context.Context, now time.Time, id int64) error {
-	_, err := q.onNotification(ctx, id, func(n queue.Notification) (queue.Notification, error) {
-		if n.State == queue.DeliverySent {
-			return n, fmt.Errorf("%w: notification %d was delivered", queue.ErrNotFound, id)
+	_, err := q.onNotification(ctx, id, func(n queue.Notification, superseded bool) (queue.Notification, error) {
+		if n.State == queue.DeliverySent || superseded {
+			return n, fmt.Errorf("%w: notification %d was delivered, or a later state of its item was", queue.ErrNotFound, id)
 		}
 		return n.Retry(instant(now)), nil
 	})
@@ -219,19 +223,20 @@ func (q *DB) RetryNotification(ctx context.Context, now time.Time, id int64) err
 	return err
 }
 
-// onNotification decides something about a notification.
-func (q *DB) onNotification(ctx context.Context, id int64, rule func(queue.Notification) (queue.Notification, error)) (queue.Notification, error) {
+// onNotification decides something about a notification. The rule also learns whether there is
+// a notification about a later state of the same item.
+func (q *DB) onNotification(ctx context.Context, id int64, rule func(n queue.Notification, superseded bool) (queue.Notification, error)) (queue.Notification, error) {
 	var after queue.Notification
 	err := q.decide(ctx, func(ctx context.Context, t *tx) error {
 		var found []queue.Notification
-		var obsolete bool
+		var superseded bool
 		b := t.batch()
 		b.Queue("select "+notificationColumns+" from queue.notifications where id = $1 for update", id).Query(func(rows pgx.Rows) (err error) {
 			found, err = readNotifications(rows)
 			return err
 		})
 		b.Queue(`select exists (select from queue.notifications e join queue.notifications n using (target, job, item)
-			where n.id = $1 and e.id > n.id and e.state = 'waiting')`, id).QueryRow(func(row pgx.Row) error { return row.Scan(&obsolete) })
+			where n.id = $1 and e.id > n.id)`, id).QueryRow(func(row pgx.Row) error { return row.Scan(&superseded) })
 		t.identify(b)
 		if err := t.send(ctx, b); err != nil {
 			return err
@@ -240,12 +245,12 @@ func (q *DB) onNotification(ctx context.Context, id int64, rule func(queue.Notif
 			return fmt.Errorf("%w: notification %d", queue.ErrNotFound, id)
 		}
 		var err error
-		if after, err = rule(found[0]); err != nil {
+		if after, err = rule(found[0], superseded); err != nil {
 			return err
 		}
 		b = t.batch()
-		if obsolete && after.State == queue.DeliveryWaiting {
-			after = after.GiveUp(after.Next, after.Error)
+		if superseded && after.State == queue.DeliveryWaiting {
+			after.State = queue.DeliveryReplaced
 			b.Queue("delete from queue.notifications where id = $1", id)
 		} else {
 			writeNotification(b, after)
@@ -290,7 +295,7 @@ func (q *DB) Notifications(ctx context.Context, f queue.NotificationFilter) ([]q
 func (q *DB) Backlogs(ctx context.Context) ([]queue.Backlog, error) {
 	const sql = `select target, count(*) filter (where state = 'waiting'), coalesce(min(at) filter (where state = 'waiting'), 0),
 			count(*) filter (where state = 'given up')
-		from queue.notifications where state <> 'sent' group by target order by target`
+		from queue.notifications where state in ('waiting', 'given up') group by target order by target`
 	var all []queue.Backlog
 	err := q.query(ctx, sql, nil, func(rows pgx.Rows) error {
 		all = nil

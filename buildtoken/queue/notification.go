@@ -72,6 +72,9 @@ const (
 	// MaxWaiting is the maximum number of waiting notifications of one target. Beyond
 	// that, the oldest one is given up.
 	MaxWaiting = 1000
+	// MaxSending is the maximum number of notifications of one target that are sent at the
+	// same time, so that a slow target does not take the places of all others.
+	MaxSending = 4
 	// KeepSettled is how many notifications that were sent or given up are kept for each
 	// target and job.
 	KeepSettled = 30
@@ -87,6 +90,12 @@ const (
 	DeliveryWaiting Delivery = "waiting"
 	DeliverySent    Delivery = "sent"
 	DeliveryGivenUp Delivery = "given up"
+	// DeliverySkipped means that there was nothing to send, such as a commit status of a
+	// build without a commit.
+	DeliverySkipped Delivery = "skipped"
+	// DeliveryReplaced means that an attempt failed while a later state of the same item
+	// waited. Such a notification is not kept.
+	DeliveryReplaced Delivery = "replaced"
 )
 
 // Notification is the record that a target is to be notified, written in the commit
@@ -122,12 +131,8 @@ type Notification struct {
 }
 
 // Channel is the order in which notifications are sent: those of one channel one after
-// the other, different channels independently of each other.
-type Channel struct {
-	Target string
-	// Job is the full name. Where a list of channels is a filter, "" means every job.
-	Job string
-}
+// the other, different channels independently of each other. Job is the full name.
+type Channel struct{ Target, Job string }
 
 // Channel returns the channel of the notification.
 func (n Notification) Channel() Channel { return Channel{n.Target, n.Job} }
@@ -159,8 +164,8 @@ type Attempt struct {
 	Error string
 	// After is how long the receiver wants to be left alone (Retry-After).
 	After time.Duration
-	// GiveUp means that another attempt makes no sense.
-	GiveUp bool
+	// GiveUp means that another attempt makes no sense, Skip that there is nothing to send.
+	GiveUp, Skip bool
 	// Jitter spreads the retries of many servers: a random number from 0 to 1.
 	Jitter float64
 }
@@ -174,7 +179,7 @@ func backoff(tries int) time.Duration {
 	return pauses[min(max(tries, 1), len(pauses))-1]
 }
 
-// Settle returns the notification after an attempt to send it: sent, given up, or
+// Settle returns the notification after an attempt to send it: sent, skipped, given up, or
 // waiting for the next attempt. The pause between attempts grows from 5 s to 24 h and
 // varies by 20 %; a receiver may ask for a longer one.
 func (n Notification) Settle(now time.Time, a Attempt) Notification {
@@ -182,6 +187,10 @@ func (n Notification) Settle(now time.Time, a Attempt) Notification {
 	n.Error = strings.ToValidUTF8(a.Error[:min(len(a.Error), maxDeliveryError)], "")
 	if a.Error == "" {
 		n.State, n.Settled = DeliverySent, now
+		return n
+	}
+	if a.Skip {
+		n.State, n.Settled = DeliverySkipped, now
 		return n
 	}
 	pause := time.Duration(float64(backoff(n.Tries)) * (0.8 + 0.4*min(max(a.Jitter, 0), 1)))
@@ -204,25 +213,32 @@ func (n Notification) Retry(now time.Time) Notification {
 	return n
 }
 
-// Deliverable returns which waiting notifications can be sent at an instant, at most limit,
-// and when to look again (zero: only after an event). waiting is sorted by ID and must
-// contain the first waiting notification of each channel; leased are those that are
-// being sent. Of each channel, only the first one is ever returned. Channels in except
-// are left out.
-func Deliverable(now time.Time, waiting []Notification, leased func(id int64) bool, except []Channel, limit int) (due []Notification, next time.Time) {
-	seen := map[Channel]bool{}
-	for _, n := range waiting {
-		c := n.Channel()
-		if seen[c] || slices.Contains(except, c) || slices.Contains(except, Channel{Target: n.Target}) {
-			continue
+// Deliverable returns which waiting notifications can be sent at an instant, at most limit
+// and at most [MaxSending] of one target, and when to look again (zero: only after an
+// event). heads are the first waiting notifications of all channels, sorted by ID; leased
+// are those that are being sent. Only targets for which wanted returns true are
+// considered, and notifications that expired: their last attempt was due before now.
+func Deliverable(now time.Time, heads []Notification, leased func(id int64) bool, wanted func(target string) bool, limit int) (due []Notification, next time.Time) {
+	sending := map[string]int{}
+	for _, n := range heads {
+		if leased(n.ID) {
+			sending[n.Target]++
 		}
-		seen[c] = true
+	}
+	for _, n := range heads {
+		at := n.Next
+		if !wanted(n.Target) {
+			at = n.Until
+		}
 		switch {
 		case leased(n.ID):
-		case !n.Next.After(now) && len(due) < limit:
+		case at.After(now):
+			if next.IsZero() || at.Before(next) {
+				next = at
+			}
+		case len(due) < limit && sending[n.Target] < MaxSending:
 			due = append(due, n)
-		case next.IsZero() || n.Next.Before(next):
-			next = n.Next
+			sending[n.Target]++
 		}
 	}
 	return due, next

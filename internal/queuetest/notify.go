@@ -42,9 +42,23 @@ func end(t *testing.T, q Queue, key string, jobs ...string) {
 // ended is when the builds of these tests end.
 var ended = start.Add(time.Minute)
 
+// backlogged returns the targets for which something waits.
+func backlogged(t *testing.T, q Queue) []string {
+	t.Helper()
+	backlogs, err := q.Backlogs(t.Context())
+	if err != nil {
+		t.Fatalf("Backlogs: %v", err)
+	}
+	var targets []string
+	for _, b := range backlogs {
+		targets = append(targets, b.Target)
+	}
+	return targets
+}
+
 func take(t *testing.T, q Queue, limit int) []queue.Notification {
 	t.Helper()
-	due, _, err := q.TakeNotifications(t.Context(), ended, nil, limit)
+	due, _, err := q.TakeNotifications(t.Context(), ended, backlogged(t, q), limit)
 	if err != nil {
 		t.Fatalf("TakeNotifications: %v", err)
 	}

@@ -95,7 +95,7 @@ func notification(n queue.Notification) string {
 	return out
 }
 
-// take takes the notifications that are due: take [LIMIT] [except=TARGET[@JOB]].
+// take takes the notifications that are due: take [LIMIT] [only=TARGET].
 func (p *player) take(a arguments) ([]string, error) {
 	limit := all
 	if len(a.plain) > 0 {
@@ -105,12 +105,11 @@ func (p *player) take(a arguments) ([]string, error) {
 		}
 		limit = int(n)
 	}
-	var except []queue.Channel
-	if text, ok := a.named["except"]; ok {
-		target, job, _ := strings.Cut(text, "@")
-		except = append(except, queue.Channel{Target: target, Job: job})
+	targets := backlogged(p.t, p.q)
+	if text, ok := a.named["only"]; ok {
+		targets = []string{text}
 	}
-	due, next, err := p.q.TakeNotifications(p.t.Context(), p.now, except, limit)
+	due, next, err := p.q.TakeNotifications(p.t.Context(), p.now, targets, limit)
 	if err != nil {
 		return refused(err)
 	}
@@ -121,7 +120,7 @@ func (p *player) take(a arguments) ([]string, error) {
 	return orNothing(out), nil
 }
 
-// settle records the outcome of an attempt: settle ID [error=TEXT] [after=DURATION] [giveup].
+// settle records the outcome of an attempt: settle ID [error=TEXT] [after=DURATION] [giveup|skip].
 func (p *player) settle(a arguments) ([]string, error) {
 	id, err := a.number(0)
 	if err != nil {
@@ -137,6 +136,8 @@ func (p *player) settle(a arguments) ([]string, error) {
 	case "":
 	case "giveup":
 		attempt.GiveUp = true
+	case "skip":
+		attempt.Skip = true
 	default:
 		return nil, fmt.Errorf("settle has no option %q", a.at(1))
 	}
