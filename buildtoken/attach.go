@@ -133,6 +133,7 @@ func (c *Controller) Attach(ctx context.Context, cfg Config) (detach func(), err
 	e.before = c.effective.Load().jobs
 	c.effective.Store(e)
 	c.timer.Set(c.timed(e))
+	c.outbox.Set(e.receivers())
 	c.attached = append(c.attached, e)
 	c.announce(ctx, e)
 	c.resume()
@@ -169,6 +170,9 @@ func (c *Controller) setRules(ctx context.Context, e *effective) error {
 		if j.Settings.Label != nil {
 			r.Label = *j.Settings.Label
 		}
+		for _, n := range j.Notify {
+			r.Notify = append(r.Notify, queue.Notify{Name: n.Target, On: n.On})
+		}
 		rules[full] = r
 	}
 	err := c.queue.SetRules(ctx, time.Now(), queue.Config{Rules: rules, Limit: e.QueueLimit, Grace: e.OrphanTimeout})
@@ -196,6 +200,7 @@ func (c *Controller) detach(ctx context.Context, e *effective) {
 		last.detached = true
 		c.effective.Store(&last)
 		c.timer.Set(nil)
+		c.outbox.Set(nil)
 		return
 	}
 	earlier := c.attached[len(c.attached)-1]
@@ -204,6 +209,7 @@ func (c *Controller) detach(ctx context.Context, e *effective) {
 	}
 	c.effective.Store(earlier)
 	c.timer.Set(c.timed(earlier))
+	c.outbox.Set(earlier.receivers())
 	c.announce(ctx, earlier)
 	c.resume()
 }

@@ -33,6 +33,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/build"
 	"github.com/buildtoken/buildtoken/buildtoken/deliveries"
 	"github.com/buildtoken/buildtoken/buildtoken/executor"
+	"github.com/buildtoken/buildtoken/buildtoken/outbox"
 	"github.com/buildtoken/buildtoken/buildtoken/throttle"
 	"github.com/buildtoken/buildtoken/buildtoken/timer"
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
@@ -79,6 +80,7 @@ type Controller struct {
 	pool    *executor.Pool
 	polls   *build.Polls
 	timer   *timer.Timer
+	outbox  *outbox.Outbox
 	changes changes
 	stats   stats
 	uses    uses
@@ -162,6 +164,8 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 	c.timer = timer.Start() //nolint:contextcheck // it outlives the opening; Close ends it
 	//nolint:contextcheck // builds outlive the opening; Close ends them
 	c.pool = executor.Start(executorQueue{c}, c.prepare, executor.Options{Node: c.node, Log: c.logger})
+	//nolint:contextcheck // it outlives the opening; Close ends it
+	c.outbox = outbox.Start(c.queue, outbox.Options{Event: c.event, Settled: c.stats.settled, Log: c.logger})
 	c.listeners.Go(c.pruneRemoved) // Close waits for all three
 	if c.shared != nil {
 		c.listeners.Go(c.listenCutOff)
@@ -202,6 +206,7 @@ func (c *Controller) Close() error {
 		c.effective.Store(&last)
 		c.mu.Unlock()
 		c.listeners.Wait()
+		c.outbox.Close()
 		err := c.queue.Close()
 		c.changes.items.NotifyAll() // a closed queue changes no more
 		if err != nil {

@@ -44,6 +44,7 @@ func floors() map[string]int {
 		"buildtoken/vault":      1,
 		"internal/atomicfile":   1,
 		"buildtoken/schedule":   1,
+		"buildtoken/notify":     1,
 
 		// Values of a Jenkins that is imported. Only a command uses them, so they stand with the
 		// commands and not in the library.
@@ -58,6 +59,8 @@ func floors() map[string]int {
 		"buildtoken/executor":             2,
 		"buildtoken/timer":                2,
 		"buildtoken/pgqueue":              2,
+		"buildtoken/outbox":               2,
+		"buildtoken/notify/receiver":      2,
 		"buildtoken/runner/execrunner":    2,
 		"buildtoken/runner/httprunner":    2,
 		"buildtoken/runner/jenkinsrunner": 2,
@@ -258,6 +261,7 @@ func passedIn(folder string) bool {
 	return slices.Contains([]string{
 		"buildtoken/boltqueue", "buildtoken/pgqueue",
 		"buildtoken/runner/execrunner", "buildtoken/runner/httprunner", "buildtoken/runner/jenkinsrunner",
+		"buildtoken/notify/receiver",
 	}, folder)
 }
 

@@ -1,6 +1,7 @@
 package buildtoken
 
 import (
+	"cmp"
 	"errors"
 	"maps"
 	"slices"
@@ -28,6 +29,15 @@ type Stats struct {
 	Jobs []JobStats
 	// Refused counts refused triggers by reason: unknown, throttled, token, policy, full, storage, other.
 	Refused map[string]uint64
+	// Notifications counts attempts to send one, sorted by target and outcome.
+	Notifications []NotificationCount
+}
+
+// NotificationCount is how often an attempt to send a notification to a target had an
+// outcome: sent, failed, skipped or given up.
+type NotificationCount struct {
+	Target, Outcome string
+	N               uint64
 }
 
 // stats holds the counters of [Stats].
@@ -36,6 +46,8 @@ type stats struct {
 	mu      sync.Mutex
 	jobs    map[string]*JobStats
 	refused map[string]uint64
+	// notified is by target and outcome.
+	notified map[[2]string]uint64
 }
 
 // of returns the counters of a job. The caller must hold mu.
@@ -87,6 +99,20 @@ func (s *stats) ended(b queue.Build) {
 	s.of(b.Item.Job).Results[b.Result]++
 }
 
+// settled counts an attempt to send a notification.
+func (s *stats) settled(n queue.Notification) {
+	outcome := string(n.State)
+	if n.State == queue.DeliveryWaiting || n.State == queue.DeliveryReplaced {
+		outcome = "failed"
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.notified == nil {
+		s.notified = map[[2]string]uint64{}
+	}
+	s.notified[[2]string{n.Target, outcome}]++
+}
+
 func reasonOf(err error) string {
 	if _, ok := errors.AsType[*definition.ThrottledError](err); ok {
 		return "throttled"
@@ -117,5 +143,11 @@ func (c *Controller) Stats() Stats {
 		j.Results = maps.Clone(j.Results)
 		all.Jobs = append(all.Jobs, j)
 	}
+	for key, n := range s.notified {
+		all.Notifications = append(all.Notifications, NotificationCount{key[0], key[1], n})
+	}
+	slices.SortFunc(all.Notifications, func(a, b NotificationCount) int {
+		return cmp.Or(cmp.Compare(a.Target, b.Target), cmp.Compare(a.Outcome, b.Outcome))
+	})
 	return all
 }

@@ -90,6 +90,16 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //			max_size  <size>
 //		}
 //
+//		notify <name> <url> {                      # the same
+//			on         queued|started|success|failure|unstable|aborted|not_built|fixed|regressed|always...
+//			format     standard|slack|discord|teams|ntfy|github|gitlab|jenkins|mail
+//			secret     <whsec_...>...          # repeatable
+//			header     <name> <value>          # repeatable
+//			body       <text/template>
+//			repository <text>                  # of formats github and gitlab, as the next
+//			commit     <text>
+//		}
+//
 //		folder <name> {
 //			...                                # from quiet_period to job
 //		}

@@ -54,6 +54,7 @@ func arguments(d *caddyfile.Dispenser, name string, least, most int) ([]string, 
 var usage = map[string]string{ //nolint:gosec // the words are no secrets
 	"token":         "token [NAME] SECRET; quote what belongs together",
 	"param":         "param NAME KIND [DEFAULT]",
+	"notify":        "notify NAME URL { … }; quote what belongs together",
 	"env":           "env NAME VALUE; quote what belongs together",
 	"allow":         "allow RULE [MESSAGE]; write the rule in backquotes: allow `params.ENV == \"staging\"`",
 	"access read":   "read RULE; write the rule in backquotes: read `user == \"alice\"`",

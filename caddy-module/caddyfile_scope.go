@@ -48,6 +48,8 @@ func (p parser) inScope(s *Scope, seen once, name string) (ok bool, err error) {
 		return true, p.token(s)
 	case "webhook":
 		return true, p.webhook(s)
+	case "notify":
+		return true, p.notify(s)
 	}
 	return false, nil
 }

@@ -58,7 +58,7 @@ func (c *compiler) folder(full string, f *Folder) definition.Folder {
 	}
 	compiled := definition.Folder{
 		Name: f.Name, Settings: c.settings(where, &f.Scope), Tokens: c.tokens(where, full, f.Tokens), Allow: c.rules(levelName(full), f.Allow),
-		Webhooks: c.webhooks(where, f.Webhooks),
+		Webhooks: c.webhooks(where, f.Webhooks), Notify: c.notifies(where, f.Notify),
 	}
 	for i := range f.Folders {
 		sub := &f.Folders[i]
@@ -83,6 +83,7 @@ func (c *compiler) job(full string, j *Job) definition.Job {
 		Name: j.Name, Description: j.Description, Disabled: j.Disabled, Concurrent: j.Concurrent, Coalesce: j.Coalesce, Badge: j.Badge,
 		Settings: c.settings(where, &j.Scope), Tokens: c.tokens(where, full, j.Tokens), Allow: c.rules(full, j.Allow), Params: j.Params,
 		Runner: run, Poller: poll, Webhooks: c.webhooks(where, j.Webhooks), On: c.on(full, j.On), Schedules: c.schedules(where, j.Schedules),
+		Notify: c.notifies(where, j.Notify),
 	}
 }
 

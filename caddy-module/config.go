@@ -43,6 +43,9 @@ type Scope struct {
 
 	// Senders of webhooks. The `on` blocks of jobs refer to them by name.
 	Webhooks []Webhook `json:"webhooks,omitempty"`
+
+	// What is notified of builds. All that apply to a job are.
+	Notify []Notify `json:"notify,omitempty"`
 }
 
 // Folder holds jobs and folders.

@@ -17,6 +17,9 @@ import (
 	caddymodule "github.com/buildtoken/buildtoken/caddy-module"
 )
 
+// whsec is a secret of Standard Webhooks: the bytes 0 to 23.
+const whsec = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"
+
 // fence is a fenced block of a document.
 type fence struct {
 	file string
@@ -143,8 +146,11 @@ func validateDocument(t *testing.T, text string) {
 	for _, env := range regexp.MustCompile(`\{env\.(\w+)\}`).FindAllStringSubmatch(text, -1) {
 		if os.Getenv(env[1]) == "" {
 			value := "secret of " + env[1]
-			if env[1] == "DATABASE_URL" {
+			switch {
+			case env[1] == "DATABASE_URL":
 				value = "postgres://ci:secret@127.0.0.1:1/ci"
+			case strings.HasSuffix(env[1], "_URL"):
+				value = "https://hooks.example.com/secret/of/" + env[1]
 			}
 			t.Setenv(env[1], value)
 		}
@@ -153,8 +159,11 @@ func validateDocument(t *testing.T, text string) {
 	text = regexp.MustCompile(`\{file\.[^}]+\}`).ReplaceAllStringFunc(text, func(placeholder string) string {
 		path := filepath.Join(dir, filepath.Base(strings.Trim(placeholder, "{}")))
 		secret := "secret of " + path
-		if filepath.Ext(path) == ".key" {
+		switch filepath.Ext(path) {
+		case ".key":
 			secret = strings.Repeat("5e", 32)
+		case ".whsec":
+			secret = whsec
 		}
 		if err := os.WriteFile(path, []byte(secret+"\n"), 0o600); err != nil {
 			t.Fatal(err)

@@ -8,7 +8,7 @@ import (
 
 // The subdirectives, by the block in which they stand.
 var (
-	scopeWords = []string{"quiet_period", "timeout", "keep_builds", "dir", "label", "env", "allow", "token"}
+	scopeWords = []string{"quiet_period", "timeout", "keep_builds", "dir", "label", "env", "allow", "token", "notify"}
 	words      = map[string][]string{
 		"the global option": {"queue", "node", "executors", "remote_builds", "queue_limit", "keep_builds", "shutdown_timeout", "wrong_tokens", "orphan_timeout", "keep_removed", "audit"},
 		"build_token":       append([]string{"root_url", "methods", "joined", "access", "folder", "job", "webhook"}, scopeWords...),
@@ -23,6 +23,7 @@ var (
 		"runner jenkins":    {"user", "job_token", "retry_for", "lost_after"},
 		"node":              {"labels", "executors"},
 		"webhook":           {"header", "prefix", "algorithm", "encoding", "tolerance", "max_size"},
+		"notify":            {"on", "format", "secret", "header", "body", "repository", "commit"},
 		"on":                {"when", "set", "cause", "delay", "include"},
 	}
 	// blocks are where a misplaced subdirective belongs, the most likely one first.

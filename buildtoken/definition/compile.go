@@ -57,6 +57,7 @@ type scope struct {
 	tokens   []levelTokens // innermost last
 	rules    []*policy.Policy
 	webhooks []*Webhook // innermost last
+	notify   []Notify
 }
 
 type levelTokens struct {
@@ -86,6 +87,7 @@ func (c *compiler) fail(where string, err error) {
 func (c *compiler) folder(full string, f Folder, outer scope) {
 	inner := c.enter(full, "", f.Settings, f.Tokens, f.Allow, outer)
 	inner.webhooks = c.webhooks(full, f.Webhooks, outer.webhooks)
+	inner.notify = c.notifies(full, f.Notify, outer.notify)
 	for _, sub := range f.Folders {
 		if err := job.CheckName(sub.Name); err != nil {
 			c.fail(job.Join(full, sub.Name), fmt.Errorf("folder: %w", err))
@@ -171,9 +173,12 @@ func (c *compiler) job(folder string, j Job, outer scope) {
 	c.checkReferences(full, j)
 	inner := c.enter(full, "", j.Settings, j.Tokens, j.Allow, outer)
 	inner.webhooks = c.webhooks(full, j.Webhooks, outer.webhooks)
+	inner.notify = c.notifies(full, j.Notify, outer.notify)
+	c.checkNotify(full, j, inner.notify)
 	defined := &Compiled{
 		Rules: inner.rules, byToken: map[tokenKey]*policy.Policy{},
 		Runner: j.Runner, Poller: j.Poller, Badge: j.Badge, On: c.on(full, j, inner.webhooks), Schedules: c.schedules(full, j), URL: c.url,
+		Notify: inner.notify,
 	}
 	defined.fitsSmall = sync.OnceValue(defined.fitsLargestSmall)
 	var tokens []token.Token

@@ -43,6 +43,8 @@ type Compiled struct {
 	On []*On
 	// Schedules start builds or polls at certain times.
 	Schedules []Schedule
+	// Notify are notified of the builds.
+	Notify []Notify
 	// URL is the site's, see [Spec].
 	URL string
 

@@ -44,8 +44,10 @@ type Folder struct {
 	Allow []policy.Rule
 	// Webhooks can be named by the On of every job below.
 	Webhooks []WebhookSpec
-	Folders  []Folder
-	Jobs     []Job
+	// Notify are notified of the builds of every job below.
+	Notify  []NotifySpec
+	Folders []Folder
+	Jobs    []Job
 }
 
 // Token is a configured token. Only the digest of its secret is kept.
@@ -72,6 +74,7 @@ type Job struct {
 	Tokens      []Token
 	Allow       []policy.Rule
 	Webhooks    []WebhookSpec
+	Notify      []NotifySpec
 	Params      []job.Param
 	// On starts builds for webhook deliveries. Of several that fit a delivery,
 	// the first counts.

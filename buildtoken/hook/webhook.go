@@ -178,6 +178,10 @@ type Secret struct {
 	digest  token.Digest // instead of signing, where the sender sends the secret itself
 }
 
+// Signing returns the secret for making signatures with it; the zero value if the sender
+// sends the secret itself.
+func (s Secret) Signing() token.SigningSecret { return s.signing }
+
 // signedPrefix begins the secrets of Standard Webhooks; base64 follows.
 const signedPrefix = "whsec_"
 

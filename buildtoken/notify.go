@@ -1,0 +1,158 @@
+package buildtoken
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/notify"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// receivers returns the receivers of a configuration by their targets.
+func (e *effective) receivers() map[string]notify.Receiver {
+	all := map[string]notify.Receiver{}
+	for _, d := range e.Sites {
+		for _, j := range d.Jobs() {
+			for _, n := range j.Notify {
+				if all[n.Target] == nil {
+					all[n.Target] = n.To
+				}
+			}
+		}
+	}
+	return all
+}
+
+// event returns what a notification tells. If the records of its build were dropped
+// meanwhile, it tells what the notification itself has.
+func (c *Controller) event(ctx context.Context, n queue.Notification, withLog bool) (notify.Event, error) {
+	e := notify.Event{
+		ID: c.notificationID(n), Sequence: n.ID, Target: n.Target, At: n.At, Kind: n.Event,
+		Job: n.Job, Item: n.Item, Number: n.Build, Result: n.Result, Turn: n.Turn,
+	}
+	entry, err := c.queue.Entry(ctx, time.Now(), n.Item)
+	if errors.Is(err, queue.ErrNotFound) {
+		return e, nil
+	}
+	if err != nil {
+		return e, fmt.Errorf("buildtoken: item of a notification: %w", err)
+	}
+	describeItem(&e, entry.Item)
+	if x := entry.Cancelled; x != nil && n.Event == queue.EventCancelled {
+		e.By = x.By
+	}
+	if b := entry.Build; b != nil && n.Build == b.Number {
+		e.Node, e.Started = b.Node, b.Started
+		if n.Event == queue.EventEnded {
+			e.Reason, e.Ended = b.Reason, b.Ended
+		}
+	}
+	if withLog && n.Event == queue.EventEnded {
+		e.Log = c.logEnd(ctx, n.Job, n.Build)
+	}
+	return e, nil
+}
+
+// describeItem adds what an item tells. Passwords are left out.
+func describeItem(e *notify.Event, it queue.Item) {
+	e.Queued = it.Since
+	for _, cause := range it.Causes {
+		e.Causes = append(e.Causes, cause.String())
+	}
+	for _, v := range it.Values {
+		if v.Kind != string(job.KindPassword) {
+			e.Params = append(e.Params, notify.Param{Name: v.Name, Value: v.Text})
+		}
+	}
+	if it.Root == "" {
+		return
+	}
+	e.JobURL = job.URL(it.Root, it.Job)
+	e.ItemURL = it.Root + "queue/item/" + strconv.FormatInt(it.ID, 10) + "/"
+	if e.Number != 0 {
+		e.BuildURL = e.JobURL + strconv.FormatInt(e.Number, 10) + "/"
+	}
+}
+
+// notificationID returns the same text for each attempt and on each server. Notifications
+// of another queue, or of a queue that was restored from a backup, have others.
+func (c *Controller) notificationID(n queue.Notification) string {
+	d := c.vault.DigestIdempotencyKey(strconv.FormatInt(n.ID, 10), "notification", n.Target, n.Job, strconv.FormatInt(n.At.UnixNano(), 10))
+	return "msg_" + base64.RawURLEncoding.EncodeToString(d[:])
+}
+
+// maxLogEnd is how much of the end of a log a notification can show, in bytes.
+const maxLogEnd = 8 << 10
+
+// escapes are sequences for terminals, which other readers do not understand.
+var escapes = regexp.MustCompile("\x1b(?:\\[[0-?]*[ -/]*[@-~]|\\][^\x07\x1b]*(?:\x07|\x1b\\\\)|[@-Z\\\\-_])")
+
+// logEnd returns the end of a log as plain text, or "" if it cannot be read.
+func (c *Controller) logEnd(ctx context.Context, full string, number int64) string {
+	r, err := c.Log(ctx, full, number)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = r.Close() }() // only read
+	size := r.Size()
+	from := max(0, size-maxLogEnd)
+	raw, err := io.ReadAll(io.NewSectionReader(r, from, size-from))
+	if err != nil {
+		return ""
+	}
+	text := string(raw)
+	if _, rest, cut := strings.Cut(text, "\n"); cut && from > 0 {
+		text = rest // the first line is incomplete
+	}
+	text = escapes.ReplaceAllString(strings.ReplaceAll(text, "\r\n", "\n"), "")
+	var b strings.Builder
+	for line := range strings.SplitSeq(strings.TrimRight(text, "\n"), "\n") {
+		b.WriteString(queue.OneLine(line[strings.LastIndexByte(line, '\r')+1:], maxLogEnd) + "\n")
+	}
+	return b.String()
+}
+
+// Notifications returns the notifications that a filter selects, newest first.
+func (c *Controller) Notifications(ctx context.Context, f queue.NotificationFilter) ([]queue.Notification, error) {
+	all, err := c.queue.Notifications(ctx, f)
+	if err != nil {
+		return nil, fmt.Errorf("buildtoken: notifications: %w", err)
+	}
+	return all, nil
+}
+
+// RetryNotification makes a notification due that waits, was skipped or was given up.
+func (c *Controller) RetryNotification(ctx context.Context, id int64) error {
+	if err := c.queue.RetryNotification(ctx, time.Now(), id); err != nil {
+		return fmt.Errorf("buildtoken: retry a notification: %w", err)
+	}
+	return nil
+}
+
+// Backlogs returns how much waits for each target that something waits for or was given up
+// for, by target.
+func (c *Controller) Backlogs(ctx context.Context) ([]queue.Backlog, error) {
+	all, err := c.queue.Backlogs(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("buildtoken: backlogs: %w", err)
+	}
+	return all, nil
+}
+
+// Targets returns the targets that the configuration has, and for each whether it answered
+// 410 Gone and so gets nothing until the next configuration.
+func (c *Controller) Targets() map[string]bool {
+	all := map[string]bool{}
+	for target := range c.effective.Load().receivers() {
+		all[target] = c.outbox.Gone(target)
+	}
+	return all
+}

@@ -1,0 +1,370 @@
+package buildtoken_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/notify"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/token"
+)
+
+// inbox is a receiver that answers what it is told to.
+type inbox struct {
+	// answer decides about each attempt; nil accepts it.
+	answer func(ctx context.Context, e *notify.Event) notify.Outcome
+
+	mu       sync.Mutex
+	attempts []string // time, text and what became of it
+	events   []notify.Event
+}
+
+func (*inbox) UsesLog() bool { return true }
+
+func (b *inbox) Send(ctx context.Context, e *notify.Event) notify.Outcome {
+	at := time.Now()
+	var out notify.Outcome
+	if b.answer != nil {
+		out = b.answer(ctx, e)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	line := fmt.Sprintf("%v %s", at.Sub(start()), e.Subject()+" "+string(e.Kind)+string(e.Result))
+	if out.Error != "" {
+		line += ": " + out.Error
+	}
+	b.attempts = append(b.attempts, line)
+	b.events = append(b.events, *e)
+	return out
+}
+
+// start is when a synctest bubble begins.
+func start() time.Time { return time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) }
+
+func (b *inbox) lines() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return append([]string(nil), b.attempts...)
+}
+
+// want compares the attempts, with retries rounded to their pause.
+func (b *inbox) want(t *testing.T, want ...string) {
+	t.Helper()
+	if diff := cmp.Diff(want, b.lines()); diff != "" {
+		t.Errorf("attempts (-want +got):\n%s", diff)
+	}
+}
+
+// notified returns a job that notifies a receiver of each end.
+func notified(name string, to notify.Receiver) definition.Job {
+	return definition.Job{
+		Name: name, Tokens: opens(), Runner: succeeds(),
+		Notify: []definition.NotifySpec{{Name: "in", On: []queue.Condition{queue.OnAlways}, To: to}},
+	}
+}
+
+// triggerNow queues a build without a quiet period and waits until all is quiet.
+func (s *site) triggerNow(full string) {
+	s.t.Helper()
+	if _, err := s.Trigger(context.Background(), s.def, buildtoken.Trigger{
+		Job: full, Action: buildtoken.Build, Caller: definition.Caller{Secret: token.NewSecret(secret), Presented: true}, Delay: new("0"),
+	}); err != nil {
+		s.t.Fatalf("Trigger(%s) = %v", full, err)
+	}
+	synctest.Wait()
+}
+
+func TestNotificationTellsEverything(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var in inbox
+		j := notified("deploy", &in)
+		j.Notify[0].On = []queue.Condition{queue.OnRegressed}
+		j.Params = []job.Param{{Name: "ENV", Kind: job.KindString, Default: "prod"}, {Name: "PIN", Kind: job.KindPassword, Default: "Pa55word"}}
+		outcome := runner.Success
+		j.Runner = runs(func(_ context.Context, _ runner.Build, log io.Writer) runner.Result {
+			time.Sleep(2 * time.Second)
+			fmt.Fprint(log, "\x1b[31mred\x1b[0m\r\n10%\r20%\n\x1b]8;;http://x\x07link\x1b]8;;\x07\n")
+			return runner.Result{Outcome: outcome, Reason: map[runner.Outcome]string{runner.Failure: "exit status 1"}[outcome]}
+		})
+		s := openSite(t, buildtoken.Config{}, j)
+		for range 2 {
+			if _, err := s.Trigger(t.Context(), s.def, buildtoken.Trigger{
+				Job: "deploy", Action: buildtoken.BuildWithParameters, Root: "https://ci.example.com/",
+				Caller: definition.Caller{Secret: token.NewSecret(secret), Presented: true}, Delay: new("0"),
+			}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(3 * time.Second)
+			synctest.Wait()
+			outcome = runner.Failure
+		}
+		if len(in.events) != 1 {
+			t.Fatalf("got %d events, want 1", len(in.events))
+		}
+		got := in.events[0]
+		if len(got.ID) < 20 || !strings.HasPrefix(got.ID, "msg_") {
+			t.Errorf("ID %q", got.ID)
+		}
+		got.ID = ""
+		want := notify.Event{
+			Sequence: 1, Target: "deploy/in", At: start().Add(5 * time.Second), Kind: queue.EventEnded, Job: "deploy", JobURL: "https://ci.example.com/job/deploy/",
+			Item: 2, ItemURL: "https://ci.example.com/queue/item/2/", Number: 2, BuildURL: "https://ci.example.com/job/deploy/2/", Node: "built-in",
+			Result: queue.Failure, Reason: "exit status 1", Turn: queue.OnRegressed,
+			Queued: start().Add(3 * time.Second), Started: start().Add(3 * time.Second), Ended: start().Add(5 * time.Second),
+			Causes: got.Causes, Params: []notify.Param{{Name: "ENV", Value: "prod"}}, Log: got.Log,
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("event (-want +got):\n%s", diff)
+		}
+		if !strings.HasSuffix(got.Log, "red\n20%\nlink\nexit status 1\nFinished: FAILURE\n") || strings.ContainsAny(got.Log, "\x1b\r") {
+			t.Errorf("log %q", got.Log)
+		}
+		if len(got.Causes) != 1 || !strings.HasPrefix(got.Causes[0], "Started by remote host") {
+			t.Errorf("causes %q", got.Causes)
+		}
+	})
+}
+
+// TestNotificationsAreRetriedInOrder has a receiver that wants to be left alone for an hour.
+func TestNotificationsAreRetriedInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var in inbox
+		in.answer = func(context.Context, *notify.Event) notify.Outcome {
+			if time.Since(start()) < 2*time.Second {
+				return notify.Outcome{Error: "503 Service Unavailable", After: time.Hour}
+			}
+			return notify.Outcome{}
+		}
+		a, b := notified("a", &in), notified("b", nil)
+		b.Notify = nil
+		folder := definition.Folder{Name: "f", Jobs: []definition.Job{a, b}, Notify: a.Notify}
+		folder.Jobs[0].Notify = nil
+		s := openSite(t, buildtoken.Config{})
+		s.attach(definition.Spec{Root: definition.Folder{Folders: []definition.Folder{folder}}})
+		s.triggerNow("f/a")
+		s.triggerNow("f/a")
+		s.triggerNow("f/b") // is not even tried: it is the same receiver
+		time.Sleep(time.Hour - 1)
+		synctest.Wait()
+		in.want(t, "0s f/a #1 endedSUCCESS: 503 Service Unavailable")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		got := in.lines()[1:]
+		slices.Sort(got)
+		want := []string{"1h0m0s f/a #1 endedSUCCESS", "1h0m0s f/a #2 endedSUCCESS", "1h0m0s f/b #1 endedSUCCESS"}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("attempts (-want +got):\n%s", diff)
+		}
+		if lines := strings.Join(in.lines(), " "); strings.LastIndex(lines, "a #1") > strings.Index(lines, "a #2") {
+			t.Errorf("out of order: %s", lines)
+		}
+	})
+}
+
+// TestEarlierStateIsReplaced sends the first state while the later ones happen.
+func TestEarlierStateIsReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in := inbox{answer: func(context.Context, *notify.Event) notify.Outcome {
+			time.Sleep(10 * time.Second)
+			return notify.Outcome{}
+		}}
+		j := notified("a", &in)
+		j.Runner = lasts(time.Second)
+		j.Notify[0].On = queue.Conditions()
+		s := openSite(t, buildtoken.Config{}, j)
+		if _, err := s.Trigger(t.Context(), s.def, buildtoken.Trigger{
+			Job: "a", Action: buildtoken.Build, Caller: definition.Caller{Secret: token.NewSecret(secret), Presented: true}, Delay: new("1s"),
+		}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		in.want(t, "0s a queued", "10s a #1 endedSUCCESS")
+	})
+}
+
+func TestOneReceiverHoldsUpNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hangs := inbox{answer: func(ctx context.Context, _ *notify.Event) notify.Outcome {
+			<-ctx.Done()
+			return notify.Outcome{Error: "no answer in time"}
+		}}
+		var good inbox
+		var all []definition.Job
+		for i := range 20 {
+			j := notified(fmt.Sprint("j", i), &hangs)
+			j.Notify[0].On = []queue.Condition{queue.OnSuccess}
+			all = append(all, j)
+		}
+		s := &site{}
+		*s = *openSite(t, buildtoken.Config{Executors: 50})
+		s.attach(definition.Spec{Root: definition.Folder{
+			Jobs: append(all, definition.Job{Name: "good", Tokens: opens(), Runner: succeeds(), Notify: []definition.NotifySpec{{Name: "g", On: []queue.Condition{queue.OnAlways}, To: &good}}}),
+		}})
+		for i := range 20 {
+			s.triggerNow(fmt.Sprint("j", i))
+		}
+		s.triggerNow("good")
+		if d := time.Since(start()); d != 0 {
+			t.Errorf("the builds took %v", d)
+		}
+		good.want(t, "0s good #1 endedSUCCESS")
+		time.Sleep(16 * time.Second)
+		synctest.Wait()
+		for _, line := range hangs.lines() {
+			if !strings.HasPrefix(line, "0s ") || !strings.HasSuffix(line, "no answer in time") {
+				t.Errorf("attempt %s", line)
+			}
+		}
+		if n := len(hangs.lines()); n != 20 {
+			t.Errorf("%d attempts ended after 15 s, want one for each target", n)
+		}
+	})
+}
+
+func TestRefusedNotificationIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in := inbox{answer: func(_ context.Context, e *notify.Event) notify.Outcome {
+			if e.Number == 1 {
+				return notify.Outcome{Error: "400 Bad Request", Refused: true}
+			}
+			return notify.Outcome{}
+		}}
+		j := notified("a", &in)
+		s := openSite(t, buildtoken.Config{}, j)
+		s.triggerNow("a")
+		s.triggerNow("a")
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if got := in.lines(); len(got) != 4 || !strings.HasPrefix(got[2], "5m") && !strings.HasPrefix(got[2], "4m") && !strings.HasPrefix(got[2], "6m") || !strings.HasSuffix(got[3], "a #2 endedSUCCESS") {
+			t.Errorf("attempts %q; want three for #1, then one for #2", got)
+		}
+		if n := s.logs.FilterMessage("notification given up").Len(); n != 1 {
+			t.Errorf("%d lines about what was given up, want 1", n)
+		}
+		given, err := s.Notifications(t.Context(), queue.NotificationFilter{State: queue.DeliveryGivenUp})
+		if err != nil || len(given) != 1 || given[0].Error != "400 Bad Request" {
+			t.Fatalf("given up: %v, %v", given, err)
+		}
+		want := []buildtoken.NotificationCount{{Target: "a/in", Outcome: "failed", N: 2}, {Target: "a/in", Outcome: "given up", N: 1}, {Target: "a/in", Outcome: "sent", N: 1}}
+		if diff := cmp.Diff(want, s.Stats().Notifications); diff != "" {
+			t.Errorf("counts (-want +got):\n%s", diff)
+		}
+		in.answer = nil
+		if err := s.RetryNotification(t.Context(), given[0].ID); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if got := in.lines(); len(got) != 5 || !strings.HasSuffix(got[4], "a #1 endedSUCCESS") {
+			t.Errorf("attempts %q; want one more for #1", got)
+		}
+	})
+}
+
+// TestReceiverThatIsGoneWaitsForTheNextConfiguration answers 410 Gone.
+func TestReceiverThatIsGoneWaitsForTheNextConfiguration(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in := inbox{answer: func(context.Context, *notify.Event) notify.Outcome {
+			return notify.Outcome{Error: "410 Gone", Gone: true}
+		}}
+		j := notified("a", &in)
+		s := openSite(t, buildtoken.Config{}, j)
+		s.triggerNow("a")
+		time.Sleep(20 * time.Hour)
+		s.triggerNow("a")
+		in.want(t, "0s a #1 endedSUCCESS: 410 Gone")
+		if !s.Targets()["a/in"] {
+			t.Error("Targets does not report that the receiver is gone")
+		}
+		in.answer = nil
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{j}}})
+		synctest.Wait()
+		in.want(t, "0s a #1 endedSUCCESS: 410 Gone", "20h0m0s a #1 endedSUCCESS", "20h0m0s a #2 endedSUCCESS")
+	})
+}
+
+// TestNotificationsWaitForTheirTarget takes a target out of the configuration, and back.
+func TestNotificationsWaitForTheirTarget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in := inbox{answer: func(context.Context, *notify.Event) notify.Outcome { return notify.Outcome{Error: "503"} }}
+		j := notified("a", &in)
+		s := openSite(t, buildtoken.Config{}, j)
+		s.triggerNow("a")
+		s.attach(definition.Spec{})
+		time.Sleep(71 * time.Hour)
+		synctest.Wait()
+		in.want(t, "0s a #1 endedSUCCESS: 503")
+		in.answer = nil
+		detach := s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{j}}})
+		synctest.Wait()
+		in.want(t, "0s a #1 endedSUCCESS: 503", "71h0m0s a #1 endedSUCCESS")
+		s.triggerNow("a") // sent at once
+		in.answer = func(context.Context, *notify.Event) notify.Outcome { return notify.Outcome{Error: "503"} }
+		s.triggerNow("a")
+		detach()
+		s.attach(definition.Spec{})
+		time.Sleep(73 * time.Hour)
+		synctest.Wait()
+		given, err := s.Notifications(t.Context(), queue.NotificationFilter{State: queue.DeliveryGivenUp})
+		if err != nil || len(given) != 1 || given[0].Error != "the configuration has no notify of this name" {
+			t.Errorf("given up: %+v, %v; want what waited for three days", given, err)
+		}
+	})
+}
+
+// TestNotificationSurvivesARestart closes the server while the receiver hangs.
+func TestNotificationSurvivesARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in := inbox{answer: func(ctx context.Context, _ *notify.Event) notify.Outcome {
+			<-ctx.Done()
+			return notify.Outcome{Error: "no answer in time"}
+		}}
+		j := notified("a", &in)
+		s := openSite(t, buildtoken.Config{}, j)
+		s.triggerNow("a")
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(start()); d != 2*time.Second {
+			t.Errorf("Close waited %v for the receiver, want 2s", d)
+		}
+		id := in.events[0].ID
+		in.answer = nil
+		s.open()
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{j}}})
+		synctest.Wait()
+		in.want(t, "0s a #1 endedSUCCESS: no answer in time", "2s a #1 endedSUCCESS")
+		if again := in.events[1].ID; again != id {
+			t.Errorf("the second attempt has the ID %s, the first had %s", again, id)
+		}
+	})
+}
+
+// TestNotificationAtTheEndOfTheServer is about a build that the end of the server aborts.
+func TestNotificationAtTheEndOfTheServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var in inbox
+		j := notified("a", &in)
+		j.Runner = lasts(time.Hour)
+		j.Notify[0].On = []queue.Condition{queue.OnAborted}
+		s := openSite(t, buildtoken.Config{ShutdownTimeout: time.Second}, j)
+		s.triggerNow("a")
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		in.want(t, "1s a #1 endedABORTED")
+	})
+}
