@@ -147,15 +147,19 @@ func (c *Controller) Attach(ctx context.Context, cfg Config) (detach func(), err
 // resume lets builds start under the effective configuration. The caller must hold mu.
 func (c *Controller) resume() {
 	if e := c.effective.Load(); !e.detached {
-		remote := 0 // without such jobs, looking for them costs nothing
-		for full := range e.jobs {
-			if e.buildJob(full).Remote() {
-				remote = e.RemoteBuilds
-				break
-			}
-		}
-		c.pool.Resize(e.Executors, remote)
+		c.pool.Resize(e.Executors, e.remoteBuilds())
 	}
+}
+
+// remoteBuilds returns how many remote builds run at once; 0 without such jobs, because
+// looking for their builds would cost something.
+func (e *effective) remoteBuilds() int {
+	for full := range e.jobs {
+		if e.buildJob(full).Remote() {
+			return e.RemoteBuilds
+		}
+	}
+	return 0
 }
 
 // setRules stores the rules of each job in the queue.

@@ -228,6 +228,10 @@ func (c *Controller) Name() string { return c.opts.Node }
 // Executors returns how many builds run at once on this server.
 func (c *Controller) Executors() int { return c.effective.Load().Executors }
 
+// RemoteBuilds returns how many remote builds run at once on this server, 0 if no job of
+// the configuration has such builds.
+func (c *Controller) RemoteBuilds() int { return c.effective.Load().remoteBuilds() }
+
 // ShuttingDown reports whether the controller takes no more triggers.
 func (c *Controller) ShuttingDown() bool {
 	return c.draining.Load() || c.effective.Load().detached

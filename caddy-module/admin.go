@@ -47,6 +47,9 @@ type QueueStatus struct {
 	Queued int `json:"queued"`
 	// Executors is how many builds may run at once on this server.
 	Executors int `json:"executors"`
+	// RemoteBuilds is how many builds that only follow another system may run at once on
+	// this server, which take no executor; left out if no job has such builds.
+	RemoteBuilds int `json:"remote_builds,omitempty"`
 	// Running are the builds that run, by job and number; also those of other
 	// servers, if several share the queue.
 	Running []RunningBuild `json:"running"`
@@ -72,6 +75,8 @@ type RunningBuild struct {
 	// Node is the server that runs it.
 	Node    string    `json:"node"`
 	Started time.Time `json:"started"`
+	// Remote means that it only follows another system, and takes no executor.
+	Remote bool `json:"remote,omitempty"`
 }
 
 // JobStatus is what is known of one job.
@@ -208,7 +213,7 @@ func (a *App) status(ctx context.Context) (QueueStatus, error) {
 	if ctl == nil {
 		return QueueStatus{}, buildtoken.ErrShuttingDown
 	}
-	status.Node, status.Executors = ctl.Name(), ctl.Executors()
+	status.Node, status.Executors, status.RemoteBuilds = ctl.Name(), ctl.Executors(), ctl.RemoteBuilds()
 	defined := a.jobs()
 	names := slices.Sorted(maps.Keys(defined))
 	lanes, err := ctl.Lanes(ctx, names...)
@@ -226,6 +231,7 @@ func (a *App) status(ctx context.Context) (QueueStatus, error) {
 				j.LastStarted, j.LastEnded = b.Started, b.Ended
 			}
 		}
+		remote := a.isRemote(names[i])
 		for _, number := range lane.Running {
 			b, err := ctl.Build(ctx, names[i], number)
 			if errors.Is(err, queue.ErrNotFound) || err == nil && !b.Running() {
@@ -234,7 +240,7 @@ func (a *App) status(ctx context.Context) (QueueStatus, error) {
 			if err != nil {
 				return QueueStatus{}, fmt.Errorf("build_token: %w", err)
 			}
-			status.Running = append(status.Running, RunningBuild{Job: names[i], Number: number, Item: b.Item.ID, Node: b.Node, Started: b.Started})
+			status.Running = append(status.Running, RunningBuild{Job: names[i], Number: number, Item: b.Item.ID, Node: b.Node, Started: b.Started, Remote: remote})
 		}
 	}
 	gone, err := ctl.Gone(ctx)
@@ -247,6 +253,16 @@ func (a *App) status(ctx context.Context) (QueueStatus, error) {
 	}
 	a.explainWaiting(ctx, ctl, status.Jobs)
 	return status, nil
+}
+
+// isRemote reports whether builds of a job only follow another system.
+func (a *App) isRemote(full string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.ContainsFunc(a.sites, func(s *site) bool {
+		j, ok := s.definition.Jobs()[full]
+		return ok && j.Remote()
+	})
 }
 
 // explainWaiting sets why the first item of each job waits.

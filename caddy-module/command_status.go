@@ -74,19 +74,26 @@ func rough(d time.Duration) string {
 
 // printRunning writes what runs on the server that was asked, and then what runs on others.
 func printRunning(to *strings.Builder, q QueueStatus) {
-	var here, elsewhere strings.Builder
-	n := 0
+	var here, remote, elsewhere strings.Builder
+	n, far := 0, 0
 	for _, r := range q.Running {
 		since := r.Started.Local().Format(time.DateTime)
-		if r.Node == q.Node {
+		switch {
+		case r.Node == q.Node && r.Remote:
+			far++
+			fmt.Fprintf(&remote, "\t%s #%d since %s\n", r.Job, r.Number, since)
+		case r.Node == q.Node:
 			n++
 			fmt.Fprintf(&here, "\t%s #%d since %s\n", r.Job, r.Number, since)
-		} else {
+		default:
 			fmt.Fprintf(&elsewhere, "\t%s #%d on %s since %s\n", r.Job, r.Number, r.Node, since)
 		}
 	}
 	fmt.Fprintf(to, "running\t%d of %d\n%s", n, q.Executors, &here)
+	if q.RemoteBuilds > 0 || far > 0 {
+		fmt.Fprintf(to, "remote\t%d of %d\n%s", far, q.RemoteBuilds, &remote)
+	}
 	if elsewhere.Len() > 0 {
-		fmt.Fprintf(to, "elsewhere\t%d\n%s", len(q.Running)-n, &elsewhere)
+		fmt.Fprintf(to, "elsewhere\t%d\n%s", len(q.Running)-n-far, &elsewhere)
 	}
 }

@@ -95,3 +95,6 @@ func (e *Explained) Print(to io.Writer) error { return e.print(to) }
 
 // Print prints changes for people.
 func (r *Replayed) Print(to io.Writer, now time.Time) error { return r.print(to, now) }
+
+// PrintStatus writes a status for people.
+var PrintStatus = printStatus

@@ -22,6 +22,7 @@ type collector struct {
 	deliveries, dead          *prometheus.Desc
 	queued, orphans           *prometheus.Desc
 	running, executors        *prometheus.Desc
+	remote, remoteBuilds      *prometheus.Desc
 	offset                    *prometheus.Desc
 }
 
@@ -53,9 +54,13 @@ func registerMetrics(registry *prometheus.Registry, app *App) error {
 		queued: prometheus.NewDesc("caddy_build_token_queued_items",
 			"Items of the jobs of this configuration that wait.", nil, nil),
 		running: prometheus.NewDesc("caddy_build_token_running_builds",
-			"Builds that run on this server.", nil, nil),
+			"Builds that run on the executors of this server.", nil, nil),
 		executors: prometheus.NewDesc("caddy_build_token_executors",
 			"How many builds may run at once on this server.", nil, nil),
+		remote: prometheus.NewDesc("caddy_build_token_running_remote_builds",
+			"Builds that only follow another system on this server, and take no executor.", nil, nil),
+		remoteBuilds: prometheus.NewDesc("caddy_build_token_remote_builds",
+			"How many builds that only follow another system may run at once on this server; 0 if no job has such builds.", nil, nil),
 		offset: prometheus.NewDesc("caddy_build_token_clock_offset_seconds",
 			"How far the clock of this server is ahead of that of the queue's database.", nil, nil),
 	})
@@ -76,6 +81,8 @@ func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	to <- c.orphans
 	to <- c.running
 	to <- c.executors
+	to <- c.remote
+	to <- c.remoteBuilds
 	to <- c.offset
 }
 
@@ -119,6 +126,8 @@ func (c *collector) collectNow(ctl *buildtoken.Controller, to chan<- prometheus.
 	}
 	now(c.running, len(ctl.Running()))
 	now(c.executors, ctl.Executors())
+	now(c.remote, len(ctl.RunningRemote()))
+	now(c.remoteBuilds, ctl.RemoteBuilds())
 	if q, ok := c.app.slot.openQueue().(clocked); ok {
 		to <- prometheus.MustNewConstMetric(c.offset, prometheus.GaugeValue, q.ClockOffset().Seconds())
 	}

@@ -10,9 +10,11 @@ import (
 	"path"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
+	caddymodule "github.com/buildtoken/buildtoken/caddy-module"
 	"github.com/buildtoken/buildtoken/internal/jenkinstest"
 )
 
@@ -160,6 +162,51 @@ func TestRelayedBuildGoesOnAfterARestart(t *testing.T) {
 	}
 	if j.Triggers() != 1 {
 		t.Errorf("%d triggers, want 1", j.Triggers())
+	}
+}
+
+// TestRemoteBuildsAreShown looks at a relayed build in the status, the metrics and the remote API, and at one that waits.
+func TestRemoteBuildsAreShown(t *testing.T) {
+	j := jenkinstest.New(jenkinstest.Options{Jobs: []jenkinstest.Job{{Name: "far", Concurrent: true, Run: func(b *jenkinstest.Build) string {
+		fmt.Fprintln(b, "begun")
+		<-b.Context().Done()
+		return "ABORTED"
+	}}}})
+	defer j.Close()
+	behind := httptest.NewServer(j)
+	defer behind.Close()
+	s := newSite(t)
+	s.load(s.caddyfile("executors 3\nremote_builds 1\nshutdown_timeout 1s", "handle /metrics {\nmetrics\n}\n"+
+		jobs("access {\n read true\n cancel true\n}\ntoken secret {\n grant trigger log\n}\njob near {\n concurrent\n coalesce never\n runner jenkins "+behind.URL+" far\n}\n")))
+	first, second := s.trigger("near", "secret"), s.trigger("near", "secret")
+	s.awaitLog("near", first, "begun\n")
+	got := status(t).Queues[0]
+	if got.RemoteBuilds != 1 || len(got.Running) != 1 || !got.Running[0].Remote || got.Jobs[0].Why != "Waiting for another remote build to end" {
+		t.Errorf("status = %+v, want one remote build of one, and one that waits", got)
+	}
+	var printed strings.Builder
+	if err := caddymodule.PrintStatus(&printed, caddymodule.Status{Queues: []caddymodule.QueueStatus{got}}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if text := printed.String(); !strings.Contains(text, "running\t0 of 3\nremote\t1 of 1\n\tnear #1 since ") {
+		t.Errorf("status prints %s", text)
+	}
+	for _, line := range []string{"running_builds 0", "executors 3", "running_remote_builds 1", "remote_builds 1", "queued_items 1"} {
+		if text := s.get("/metrics").body; !strings.Contains(text, "\ncaddy_build_token_"+line+"\n") {
+			t.Errorf("no metric %s", line)
+		}
+	}
+	if a := s.get("/computer/api/json?tree=busyExecutors,computer[oneOffExecutors[currentExecutable[fullDisplayName]]]"); !strings.Contains(a.body, `"busyExecutors":0`) || !strings.Contains(a.body, `"fullDisplayName":"near #1"`) {
+		t.Errorf("computer = %s, want the build among oneOffExecutors", a.body)
+	}
+	for n := range 2 {
+		if a := s.do(http.MethodPost, fmt.Sprintf("/job/near/%d/stop", n+1)); a.status != http.StatusFound {
+			t.Fatalf("stop: got %d %q", a.status, a.body)
+		}
+		s.follow("near", "secret", []string{first, second}[n])
+		if n == 0 {
+			s.awaitLog("near", second, "begun\n")
+		}
 	}
 }
 

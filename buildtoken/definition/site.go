@@ -75,6 +75,12 @@ func (c *Compiled) Place(t token.Token) string { return place(c.FullName, t.Leve
 // Tree returns the job tree.
 func (s *Site) Tree() *job.Tree { return s.tree }
 
+// Remote reports whether builds of the job only follow another system.
+func (c *Compiled) Remote() bool {
+	_, ok := c.Runner.(runner.Remote)
+	return ok
+}
+
 // Jobs returns the jobs by their full names. The caller must not change the map.
 func (s *Site) Jobs() map[string]*Compiled { return s.jobs }
 

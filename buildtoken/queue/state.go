@@ -24,6 +24,9 @@ type Blockage struct {
 	// Label is the label that no free executor has, for [NoExecutor] and [NoNode].
 	// Empty means any executor.
 	Label string
+	// Remote means, for [NoExecutor] and [NoNode], that not an executor but a slot for
+	// remote builds is missing.
+	Remote bool
 }
 
 // Reason is the kind of a [Blockage].
@@ -56,7 +59,7 @@ func (l Lane) Explain(now time.Time, it Item) (State, Blockage) {
 	case !l.open():
 		return Blocked, Blockage{Reason: BuildRunning, Number: l.Running[len(l.Running)-1]}
 	default:
-		return Buildable, Blockage{Reason: NoExecutor, Label: l.label()}
+		return Buildable, Blockage{Reason: NoExecutor, Label: l.label(), Remote: l.Rules.Remote}
 	}
 }
 

@@ -147,6 +147,7 @@ func TestWhyAnItemWaitsForANode(t *testing.T) {
 	}{
 		{"any executor", queue.Blockage{Reason: queue.NoExecutor}, "Waiting for next available executor"},
 		{"one with a label", queue.Blockage{Reason: queue.NoExecutor, Label: "gpu"}, "Waiting for next available executor on ‘gpu’"},
+		{"a remote build", queue.Blockage{Reason: queue.NoExecutor, Remote: true}, "Waiting for another remote build to end"},
 		{"a node", queue.Blockage{Reason: queue.NoNode, Label: "gpu"}, "There are no nodes with the label ‘gpu’"},
 		{"a server", queue.Blockage{Reason: queue.NoServer}, "No server has this job. Unless it comes back, the item ends as NOT_BUILT"},
 	} {

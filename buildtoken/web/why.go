@@ -64,10 +64,14 @@ func Why(e queue.Entry, left, eta string) string {
 	case queue.JobDisabled:
 		return "The job is disabled"
 	case queue.NoExecutor:
-		if b.Label != "" {
-			return "Waiting for next available executor on ‘" + b.Label + "’"
+		text := "Waiting for next available executor"
+		if b.Remote {
+			text = "Waiting for another remote build to end"
 		}
-		return "Waiting for next available executor"
+		if b.Label != "" {
+			text += " on ‘" + b.Label + "’"
+		}
+		return text
 	case queue.NoServer:
 		return "No server has this job. Unless it comes back, the item ends as NOT_BUILT"
 	case queue.NoNode:

@@ -42,6 +42,7 @@ type buildFacts struct {
 	Waited         time.Duration
 	Node           string
 	Executor, Item int64
+	Remote         bool // it only follows another system, and takes no executor
 }
 
 // causesView is why there is a build.
@@ -112,7 +113,9 @@ func (v *visit) build(full string, number int64, wide bool) (*page, error) {
 }
 
 func (v *visit) facts(b queue.Build) buildFacts {
+	j, err := v.Definition.Find(b.Item.Job)
 	return buildFacts{
+		Remote: err == nil && j.Remote(),
 		Causes: causesOf(b.Item), Params: v.params(b.Item), Queued: b.Item.Since, Waited: b.Started.Sub(b.Item.Since),
 		Node: b.Node, Executor: int64(b.Executor) + 1, Item: b.Item.ID,
 	}

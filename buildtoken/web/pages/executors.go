@@ -24,7 +24,11 @@ type executorRow struct {
 
 // executorsView is the region with executors.
 type executorsView struct {
-	Executors    []executorRow
+	Executors []executorRow
+	// Remote are the builds that only follow another system, which take no executor;
+	// Most is how many there can be, 0 if the configuration has no such jobs.
+	Remote       []executorRow
+	Most         int
 	ShuttingDown bool
 }
 
@@ -33,14 +37,14 @@ func (v *visit) executors() (*page, error) {
 	if !v.MayReadSome("") {
 		return nil, web.ErrForbidden
 	}
-	view := executorsView{ShuttingDown: v.ctl.ShuttingDown()}
+	view := executorsView{ShuttingDown: v.ctl.ShuttingDown(), Most: v.ctl.RemoteBuilds()}
 	var rows []executorRow
 	busy := 0
 	for range v.ctl.Executors() {
 		rows = append(rows, executorRow{})
 	}
-	running := v.ctl.Running()
-	summaries, err := v.summaries(running)
+	running, remote := v.ctl.Running(), v.ctl.RunningRemote()
+	summaries, err := v.summaries(slices.Concat(running, remote))
 	if err != nil {
 		return nil, err
 	}
@@ -59,9 +63,19 @@ func (v *visit) executors() (*page, error) {
 		rows[i].Number = i + 1
 	}
 	view.Executors = rows
+	for i, b := range remote {
+		row := v.executorRow(b, summaries)
+		row.Number = i + 1
+		next = soonest(next, row.Usual.next(v.Now))
+		view.Remote = append(view.Remote, row)
+	}
+	say := plural(busy, "executor is busy", "executors are busy")
+	if len(remote) > 0 {
+		say += ", " + plural(len(remote), "remote build runs", "remote builds run")
+	}
 	return &page{
 		Title: "Executors", Name: "executors", Here: "executors", path: "computer/", next: next,
-		Say:     plural(busy, "executor is busy", "executors are busy"),
+		Say:     say,
 		Regions: []region{{Name: "executors", Data: view}},
 	}, nil
 }

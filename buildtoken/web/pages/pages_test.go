@@ -327,6 +327,30 @@ func TestExecutorsHideWhatOthersBuild(t *testing.T) {
 	})
 }
 
+// remote is a runner whose builds only follow another system.
+type remote struct{ run }
+
+func (remote) Remote() {}
+
+func TestRemoteBuildsAreShownBesideExecutors(t *testing.T) {
+	spec := tree()
+	spec.Root.Folders[1].Jobs = append(spec.Root.Folders[1].Jobs, at("far", remote{hangs("")}))
+	onSite(t, spec, func(s *site) {
+		s.holds(s.page("/computer/"), "Remote builds", "At most 100 run at once")
+		s.trigger("secret/far", nil)
+		s.holds(s.page("/computer/"), "secret » far #1", "Idle")
+		s.lacks(main(s.page("/computer/")), "a build that you may not see")
+		text := s.get("/computer/", "rita").Body.String()
+		s.lacks(text, "secret")
+		s.holds(text, "a build that you may not see", "Running")
+		s.holds(s.page("/job/secret/job/far/1/"), "which follows another system")
+		s.lacks(main(s.page("/job/secret/job/far/1/")), "executor 1")
+	})
+	onSite(t, tree(), func(s *site) {
+		s.lacks(main(s.page("/computer/")), "Remote builds")
+	})
+}
+
 func TestWithoutAnEngine(t *testing.T) {
 	onSite(t, tree(), func(s *site) {
 		s.pages.site.Open = func() (*buildtoken.Controller, error) { return nil, errors.New("locked by another process") }
