@@ -95,7 +95,7 @@ func (r *Report) Relayed() int {
 func (r *Report) Summary() string {
 	text := fmt.Sprintf("%s: %d imported, %d imported with notes, %d left out", counted(len(r.Jobs), "job", "jobs"), r.Count(Imported), r.Count(ImportedWithNotes), r.Count(LeftOut))
 	if n := r.Relayed(); n > 0 {
-		text += fmt.Sprintf("; %d of them run in Jenkins", n)
+		text += "; " + counted(n, "of them runs", "of them run") + " in Jenkins"
 	}
 	return text
 }
