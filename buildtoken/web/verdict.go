@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -197,11 +196,10 @@ func unavailable(err error) Verdict {
 // errors of this module begin with.
 func Reason(err error) string {
 	text := err.Error()
-	if before, after, ok := strings.Cut(text, ": "); ok && slices.Contains(packages, before) {
+	before, after, _ := strings.Cut(text, ": ")
+	switch before {
+	case "buildtoken", "event", "hook", "job", "policy", "queue", "runner", "token", "web":
 		return after
 	}
 	return text
 }
-
-// packages are the names that errors begin with.
-var packages = []string{"buildtoken", "event", "hook", "job", "policy", "queue", "runner", "token", "web"}
