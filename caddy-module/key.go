@@ -18,13 +18,13 @@ var errKey = errors.New("not a usable key file")
 
 // openKey reads a key file, or creates it if there is none. Only one process may call it
 // for a path at a time.
-func openKey(path string) (key vault.Key, made bool, err error) {
+func openKey(files atomicfile.Files, path string) (key vault.Key, made bool, err error) {
 	key, err = readKey(path)
 	if !errors.Is(err, os.ErrNotExist) {
 		return key, false, err
 	}
 	key = vault.NewKey()
-	if err := writeKey(path, key); err != nil {
+	if err := writeKey(files, path, key); err != nil {
 		return vault.Key{}, false, fmt.Errorf("make %s: %w", path, err)
 	}
 	return key, true, nil
@@ -74,8 +74,8 @@ func parseKey(digits []byte) (key vault.Key, err error) {
 }
 
 // writeKey writes the key atomically, and returns when it is durable.
-func writeKey(path string, key vault.Key) error {
-	return atomicfile.Write(path, func(w io.Writer) error {
+func writeKey(files atomicfile.Files, path string, key vault.Key) error {
+	return files.Write(path, func(w io.Writer) error {
 		_, err := io.WriteString(w, hex.EncodeToString(key[:])+"\n")
 		return err
 	})

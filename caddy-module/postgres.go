@@ -15,6 +15,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
+	"github.com/buildtoken/buildtoken/internal/atomicfile"
 )
 
 func init() {
@@ -162,7 +163,7 @@ func (p *Postgres) Open(place, node string, limit int, log *zap.Logger) (buildto
 	}
 	dir := postgresDir(db.Identity())
 	// Builds that run as other users must reach their workspaces.
-	if err := os.MkdirAll(dir, 0o711); err != nil { //nolint:gosec // others may pass through, but not list it
+	if err := atomicfile.MkdirAll(dir, 0o711); err != nil {
 		return buildtoken.Options{}, errors.Join(fmt.Errorf("make the folder of the queue: %w", err), db.Close())
 	}
 	key, given := p.key()
@@ -196,7 +197,7 @@ func serverName(node string) (string, error) {
 }
 
 func (*Postgres) ownKey(path string, log *zap.Logger) (vault.Key, error) {
-	key, made, err := openKey(path)
+	key, made, err := openKey(atomicfile.Files{}, path)
 	if err != nil {
 		return key, fmt.Errorf("key of the queue: %w", err)
 	}

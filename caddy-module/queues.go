@@ -13,6 +13,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/internal/atomicfile"
 )
 
 func init() {
@@ -34,6 +35,8 @@ type Bolt struct {
 	// another file are in a directory beside it: the name of the file without `.db`, or
 	// with `.d` appended if it does not end in `.db`.
 	Path string `json:"path,omitempty"`
+
+	files atomicfile.Files // of its directory; a test records what is durable
 }
 
 // CaddyModule returns the Caddy module information.
@@ -94,17 +97,17 @@ func dataDir(place string) string {
 }
 
 // Open implements [Queue].
-func (*Bolt) Open(place, node string, limit int, log *zap.Logger) (buildtoken.Options, error) {
+func (b *Bolt) Open(place, node string, limit int, log *zap.Logger) (buildtoken.Options, error) {
 	dir := dataDir(place)
 	for _, folder := range []string{filepath.Dir(place), dir} {
 		// Builds that run as other users must reach their workspaces.
-		if err := os.MkdirAll(folder, 0o711); err != nil { //nolint:gosec // others may pass through, but not list it
+		if err := b.files.MkdirAll(folder, 0o711); err != nil {
 			return buildtoken.Options{}, fmt.Errorf("make the folder of the queue: %w", err)
 		}
 	}
 	_, err := os.Lstat(place)
 	isNew := errors.Is(err, os.ErrNotExist)
-	db, err := boltqueue.Open(boltqueue.Options{Path: place, Limit: limit, LockTimeout: lockTimeout, Log: log.Named("queue")})
+	db, err := boltqueue.Open(boltqueue.Options{Path: place, Limit: limit, LockTimeout: lockTimeout, Log: log.Named("queue"), SyncDir: b.files.SyncDir})
 	if errors.Is(err, boltqueue.ErrLocked) {
 		return buildtoken.Options{}, fmt.Errorf("open queue: %w; does another Caddy run with the same file?", err)
 	}
@@ -112,7 +115,7 @@ func (*Bolt) Open(place, node string, limit int, log *zap.Logger) (buildtoken.Op
 		return buildtoken.Options{}, fmt.Errorf("open queue: %w", err)
 	}
 	// The lock of the file is held, so no other process creates the key.
-	key, made, err := openKey(place + ".key")
+	key, made, err := openKey(b.files, place+".key")
 	if err != nil {
 		return buildtoken.Options{}, errors.Join(fmt.Errorf("key of the queue: %w", err), db.Close())
 	}

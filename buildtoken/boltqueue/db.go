@@ -11,6 +11,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/internal/atomicfile"
 )
 
 // ErrLocked is returned when another process has the file open.
@@ -41,6 +42,9 @@ type Options struct {
 	// Commit commits every transaction except the one that creates a new file; nil
 	// means (*bolt.Tx).Commit. Fault tests replace it.
 	Commit func(*bolt.Tx) error
+	// SyncDir makes the name of a new file durable; nil means that of the operating
+	// system. Fault tests replace it.
+	SyncDir func(dir string) error
 }
 
 // DB is a queue in a file. Its methods are safe for concurrent use. Callers must not
@@ -95,6 +99,9 @@ func Open(opts Options) (*DB, error) {
 	}
 	if opts.Log == nil {
 		opts.Log = zap.NewNop()
+	}
+	if opts.SyncDir == nil {
+		opts.SyncDir = atomicfile.SyncDir
 	}
 	if opts.Commit == nil {
 		opts.Commit = (*bolt.Tx).Commit

@@ -13,8 +13,6 @@ import (
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 	"go.uber.org/zap"
-
-	"github.com/buildtoken/buildtoken/internal/atomicfile"
 )
 
 // opened is an open file. info identifies it if another file takes its place.
@@ -128,7 +126,7 @@ func makeFile(opts Options) (*opened, *memory, error) {
 		if err := db.Update(create); err != nil {
 			return fmt.Errorf("create the file: %w", err)
 		}
-		return atomicfile.SyncDir(filepath.Dir(opts.Path))
+		return opts.SyncDir(filepath.Dir(opts.Path))
 	})
 	if err != nil && made {
 		err = errors.Join(err, os.Remove(opts.Path))

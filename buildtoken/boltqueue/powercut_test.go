@@ -19,6 +19,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/internal/crashdisk"
 )
 
 // powercutSeed replays a run.
@@ -109,6 +110,34 @@ func TestPowerCut(t *testing.T) {
 		t.Errorf("of %d files only %d held old and new pages", opened["data pages half written"], opened["really mixed"])
 	}
 	t.Logf("%d commits: %v", len(cuts), opened)
+}
+
+// TestPowerCutKeepsANewFile looks at what a power failure leaves once Open has made a file: the file
+// must be there, because what is queued next is answered.
+func TestPowerCutKeepsANewFile(t *testing.T) {
+	disk := crashdisk.New(t)
+	q := open(t, boltqueue.Options{Path: filepath.Join(disk.Root, "queue.db"), SyncDir: disk.SyncDir})
+	opened := disk.Mark()
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	looked := 0
+	disk.Cuts(t, func(after int, left, what string) {
+		if after < opened {
+			return
+		}
+		looked++
+		file, err := os.ReadFile(filepath.Join(left, "queue.db"))
+		if err == nil {
+			_, err = shows(t, file)
+		}
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	})
+	if looked == 0 {
+		t.Error("nothing was looked at")
+	}
 }
 
 // cutsOf lets callers work on a queue, and copies its file around some commits.

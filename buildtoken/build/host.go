@@ -14,6 +14,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
+	"github.com/buildtoken/buildtoken/internal/atomicfile"
 )
 
 // Job is what a build needs of its job.
@@ -45,6 +46,8 @@ type Options struct {
 	SetHandle func(ctx context.Context, job string, number int64, handle []byte) error
 	// LogBegun, if set, is called when the log of an item's build can be read.
 	LogBegun func(item int64)
+
+	files atomicfile.Files // of Dir; a test records what is durable
 }
 
 // Host runs builds on this server. All methods are safe for concurrent use.
@@ -64,8 +67,8 @@ type Host struct {
 func NewHost(opts Options) *Host {
 	return &Host{
 		opts:    opts,
-		logs:    newLogs(filepath.Join(opts.Dir, "logs"), opts.Logs),
-		uploads: uploads{dir: filepath.Join(opts.Dir, "uploads"), keeper: opts.Files},
+		logs:    newLogs(filepath.Join(opts.Dir, "logs"), opts.Logs, opts.files),
+		uploads: uploads{dir: filepath.Join(opts.Dir, "uploads"), keeper: opts.Files, files: opts.files},
 		spaces:  workspaces{dir: filepath.Join(opts.Dir, "workspaces")},
 		scarce:  rate.Sometimes{Interval: time.Second},
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"sync"
 
 	"go.uber.org/zap"
@@ -12,6 +13,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/console"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/internal/atomicfile"
 )
 
 // logs are the console logs. If a keeper holds them for all servers, the files
@@ -19,12 +21,14 @@ import (
 // a log.
 type logs struct {
 	*console.Store
+	dir    string
+	files  atomicfile.Files
 	keeper console.Keeper // nil: logs are files of this server
 	shared *console.Shared
 }
 
-func newLogs(dir string, keeper console.Keeper) logs {
-	l := logs{Store: console.New(dir)}
+func newLogs(dir string, keeper console.Keeper, files atomicfile.Files) logs {
+	l := logs{Store: console.New(dir), dir: dir, files: files}
 	if keeper != nil {
 		l.keeper, l.shared = keeper, console.NewShared(keeper)
 	}
@@ -36,6 +40,9 @@ func newLogs(dir string, keeper console.Keeper) logs {
 // record any more. create puts it aside and reports it to log.
 func (l logs) create(log *zap.Logger, b queue.Build, limit int64) (*console.Writer, error) {
 	element := job.PathElement(b.Item.Job)
+	if err := l.files.MkdirAll(filepath.Join(l.dir, element), 0o700); err != nil {
+		return nil, fmt.Errorf("console: create log: %w", err)
+	}
 	w, err := l.Create(element, b.Number, limit)
 	if !errors.Is(err, fs.ErrExist) {
 		return w, err
@@ -52,6 +59,17 @@ func (l logs) create(log *zap.Logger, b queue.Build, limit int64) (*console.Writ
 		return nil, err
 	}
 	return l.Create(element, b.Number, limit)
+}
+
+// end completes the log of a build that ran here, and returns when it is durable. Its file
+// is synced by Close, and its name with its directory. A log that the keeper gets needs
+// neither.
+func (l logs) end(out *console.Writer, full string) error {
+	err := out.Close()
+	if l.keeper == nil {
+		err = errors.Join(err, l.files.SyncDir(filepath.Join(l.dir, job.PathElement(full))))
+	}
+	return err
 }
 
 // OpenLog opens the console log of a build, whichever server runs or ran it.

@@ -84,7 +84,7 @@ func (h *Host) runLogged(ctx context.Context, j *Job, b queue.Build) (queue.Resu
 	if detached {
 		shipped(true) // before the log looks complete
 	}
-	if err := out.Close(); err != nil {
+	if err := h.logs.end(out, b.Item.Job); err != nil {
 		about(h.opts.Log(), b).Error("console log is not complete", zap.Error(err))
 	}
 	if detached {

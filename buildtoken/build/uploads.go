@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -63,7 +64,7 @@ func (h *Host) StoreFiles(ctx context.Context, values []job.Value, open OpenFile
 // too large to stay in memory. The caller closes and removes it; what a crash leaves is
 // removed when the controller opens. It is safe for concurrent use.
 func (h *Host) SpoolFile() (*os.File, error) {
-	if err := os.MkdirAll(h.uploads.dir, 0o700); err != nil {
+	if err := h.uploads.ready(); err != nil {
 		return nil, fmt.Errorf("build: spool: %w", err)
 	}
 	f, err := os.CreateTemp(h.uploads.dir, "spool-*")
@@ -76,7 +77,7 @@ func (h *Host) SpoolFile() (*os.File, error) {
 // DropFiles drops what was stored for values that were not queued, because of
 // why. If it is unknown whether they were queued, the next sweep decides.
 func (h *Host) DropFiles(ctx context.Context, values []job.Value, why error) {
-	u := h.uploads
+	u := &h.uploads
 	for _, v := range values {
 		switch {
 		case v.Ref == "" || v.Ref == job.PendingRef:
@@ -123,14 +124,37 @@ func HasFiles(values []queue.Value) bool {
 type uploads struct {
 	dir    string
 	keeper FileKeeper // nil: files of this server
+	files  atomicfile.Files
+
+	// mu guards the following.
+	mu sync.Mutex
+	// durable is set once the directory was made durable by this process.
+	durable bool
+}
+
+// ready makes the directory unless it is there, and returns when it is durable: a file in
+// it is durable only then. That an earlier process or another goroutine made it does not
+// mean that it was synced.
+func (u *uploads) ready() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if _, err := os.Stat(u.dir); u.durable && err == nil {
+		return nil
+	}
+	err := u.files.MkdirAll(u.dir, 0o700)
+	if err == nil {
+		err = u.files.SyncDir(filepath.Dir(u.dir))
+	}
+	u.durable = err == nil
+	return err
 }
 
 // path returns the path of an upload. References are made here and have no separators.
-func (u uploads) path(ref string) string { return filepath.Join(u.dir, filepath.Base(ref)) }
+func (u *uploads) path(ref string) string { return filepath.Join(u.dir, filepath.Base(ref)) }
 
 // store makes the content durable and returns its reference. It copies the
 // content to also.
-func (u uploads) store(ctx context.Context, open func() (io.ReadCloser, error), also io.Writer) (ref string, err error) {
+func (u *uploads) store(ctx context.Context, open func() (io.ReadCloser, error), also io.Writer) (ref string, err error) {
 	in, err := open()
 	if err != nil {
 		return "", err
@@ -145,22 +169,22 @@ func (u uploads) store(ctx context.Context, open func() (io.ReadCloser, error), 
 }
 
 // write writes the content to a durable file.
-func (u uploads) write(ref string, content io.Reader) error {
-	if err := os.MkdirAll(u.dir, 0o700); err != nil {
+func (u *uploads) write(ref string, content io.Reader) error {
+	if err := u.ready(); err != nil {
 		return err
 	}
-	return atomicfile.Write(u.path(ref), func(out io.Writer) error {
+	return u.files.Write(u.path(ref), func(out io.Writer) error {
 		_, err := io.Copy(out, content)
 		return err
 	})
 }
 
 // fetch copies the files that a build on this server needs from the keeper.
-func (u uploads) fetch(ctx context.Context, values []queue.Value) error {
+func (u *uploads) fetch(ctx context.Context, values []queue.Value) error {
 	if u.keeper == nil || !HasFiles(values) {
 		return nil
 	}
-	if err := os.MkdirAll(u.dir, 0o700); err != nil {
+	if err := u.ready(); err != nil {
 		return fmt.Errorf("file parameter: %w", err)
 	}
 	for _, v := range values {
@@ -174,9 +198,9 @@ func (u uploads) fetch(ctx context.Context, values []queue.Value) error {
 	return nil
 }
 
-func (u uploads) fetchOne(ctx context.Context, ref string) error {
+func (u *uploads) fetchOne(ctx context.Context, ref string) error {
 	path := u.path(ref)
-	err := atomicfile.Write(path, func(out io.Writer) error { return u.keeper.GetFile(ctx, ref, out) })
+	err := u.files.Write(path, func(out io.Writer) error { return u.keeper.GetFile(ctx, ref, out) })
 	if _, statErr := os.Stat(path); statErr == nil && errors.Is(err, queue.ErrNotFound) {
 		return nil // stored here before the queue kept files
 	}
@@ -184,10 +208,10 @@ func (u uploads) fetchOne(ctx context.Context, ref string) error {
 }
 
 // removeRef removes an upload. If that fails, the next start sweeps it.
-func (u uploads) removeRef(ref string) { _ = os.Remove(u.path(ref)) }
+func (u *uploads) removeRef(ref string) { _ = os.Remove(u.path(ref)) }
 
 // sweep removes the files that no queued or running build refers to.
-func (u uploads) sweep(ctx context.Context, refs []string) error {
+func (u *uploads) sweep(ctx context.Context, refs []string) error {
 	if u.keeper != nil {
 		if err := u.keeper.SweepFiles(ctx, refs); err != nil {
 			return err
