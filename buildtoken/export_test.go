@@ -3,6 +3,8 @@ package buildtoken
 import (
 	"context"
 	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
 // Fire does what the timer does when the first schedule of a job is due.
@@ -10,3 +12,6 @@ func Fire(ctx context.Context, c *Controller, full string, minute time.Time) err
 	j := c.effective.Load().jobs[full]
 	return c.fire(ctx, j, j.Schedules[0], minute, false)
 }
+
+// Nodes returns the servers that a server knows.
+func Nodes(c *Controller) []queue.Node { return c.nodes() }

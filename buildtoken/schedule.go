@@ -146,8 +146,11 @@ func (c *Controller) fire(ctx context.Context, j *definition.Compiled, s definit
 		}
 	}
 	if s.Spec.Poll {
-		c.polls.Request(j.FullName, j.URL) // which refuses only while the server shuts down
-		return nil
+		here, err := c.pollsHere(ctx, j)
+		if here {
+			c.polls.Request(j.FullName, j.URL) // which refuses only while the server shuts down
+		}
+		return err
 	}
 	once := c.vault.DigestIdempotencyKey(strconv.FormatInt(minute.Unix(), 10), "schedule", s.Spec.Spec, s.Spec.Zone)
 	it, created, err := c.enqueue(ctx, time.Now(), queue.Request{
@@ -164,6 +167,33 @@ func (c *Controller) fire(ctx context.Context, j *definition.Compiled, s definit
 	}
 	c.logger().Debug("schedule is due", zap.String("job", j.FullName), zap.Time("due", minute), zap.Int64("item", it.ID), zap.Bool("created", created))
 	return nil
+}
+
+// pollsHere reports whether this server is the one that polls a job by its schedules. That
+// is the one that ran the last build, because a poll looks at the workspace that a build
+// has left; if that server is gone, the first by name that can run the job's builds.
+func (c *Controller) pollsHere(ctx context.Context, j *definition.Compiled) (bool, error) {
+	if c.shared == nil {
+		return true, nil
+	}
+	label := ""
+	if j.Settings.Label != nil {
+		label = *j.Settings.Label
+	}
+	var able []string
+	for _, n := range c.nodes() {
+		if n.Has(label) {
+			able = append(able, n.Name)
+		}
+	}
+	builds, err := c.queue.Builds(ctx, j.FullName, 0, 1)
+	switch {
+	case err != nil:
+		return false, fmt.Errorf("buildtoken: last build of %s: %w", j.FullName, err)
+	case len(builds) > 0 && slices.Contains(able, builds[0].Node):
+		return builds[0].Node == c.opts.Node, nil
+	}
+	return len(able) > 0 && slices.Min(able) == c.opts.Node, nil
 }
 
 // ranByTimer reports whether a schedule has started a build of the job before, as far as

@@ -2,7 +2,9 @@ package buildtoken_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +17,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
 // hourly returns a job that is built at each full hour UTC.
@@ -150,6 +153,59 @@ func TestSchedule(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestScheduledPollRunsWhereTheWorkspaceIs lets all servers that share a queue fire a
+// schedule that polls: before there is a build, after one, and when its server is gone.
+func TestScheduledPollRunsWhereTheWorkspaceIs(t *testing.T) {
+	polled := make(chan string, 100)
+	c := newCluster(t, hourly(func(j *definition.Job) {
+		j.Tokens, j.Params = opens(), nil
+		j.Settings.Label = new("can")
+		j.Schedules[0].Poll = true
+		j.Poller = looks(func(_ context.Context, b runner.Build, _ io.Writer) (bool, error) {
+			for _, v := range b.Env {
+				if name, ok := strings.CutPrefix(v, "NODE_NAME="); ok {
+					polled <- name
+				}
+			}
+			return false, nil
+		})
+	}))
+	a := c.join("a")
+	able := map[string]*site{"b": c.join("b", "can"), "d": c.join("d", "can")}
+	fire := func(want string, on ...*site) {
+		t.Helper()
+		for _, s := range on {
+			for changed := s.Watch(); len(buildtoken.Nodes(s.Controller)) != len(on); changed = s.Watch() {
+				<-changed
+			}
+		}
+		for _, s := range on {
+			if err := buildtoken.Fire(t.Context(), s.Controller, "nightly", time.Now()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := <-polled; got != want {
+			t.Errorf("polled on %s, want on %s", got, want)
+		}
+	}
+	fire("b", able["d"], a, able["b"]) // b is the first by name that can
+	built := a.ended(a.trigger("nightly").Item.ID).Node
+	fire(built, a, able["b"], able["d"])
+	if err := able[built].Close(); err != nil {
+		t.Fatal(err)
+	}
+	delete(able, built)
+	for name, left := range able {
+		fire(name, left, a)
+		if err := errors.Join(a.Close(), left.Close()); err != nil { // which wait for polls
+			t.Fatal(err)
+		}
+	}
+	if len(polled) > 0 {
+		t.Errorf("%d polls too many", len(polled))
 	}
 }
 

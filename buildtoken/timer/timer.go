@@ -84,6 +84,8 @@ func (t *Timer) Close() {
 type progress struct {
 	// seen is the instant up to which every minute was handled.
 	seen time.Time
+	// next is when to look at the schedule again: finding it can mean to look at years.
+	next time.Time
 	// failed is a minute that has to be tried again, the zero time if there is none.
 	failed time.Time
 	missed bool // whether it was late in the first place
@@ -128,29 +130,31 @@ func (t *Timer) run(ctx context.Context) {
 // step calls e if it is due, and returns when to look again.
 func (p *progress) step(ctx context.Context, e Entry, now time.Time) time.Time {
 	if p.seen.After(now) { // the clock was set back
-		p.seen = now
+		p.seen, p.next = now, time.Time{}
 	}
-	if due, ok := e.Schedule.Last(maxTime(p.seen.Add(time.Nanosecond), now.Add(-CatchUp)), now); ok {
-		if missed := now.Sub(due) >= late; !missed || e.CatchUp {
-			p.failed, p.missed = due, missed
+	if !now.Before(p.next) {
+		if due, ok := e.Schedule.Last(maxTime(p.seen.Add(time.Nanosecond), now.Add(-CatchUp)), now); ok {
+			if missed := now.Sub(due) >= late; !missed || e.CatchUp {
+				p.failed, p.missed = due, missed
+			}
+		}
+		var ok bool
+		if p.next, ok = e.Schedule.Next(now); !ok {
+			p.next = now.Add(CatchUp)
 		}
 	}
 	p.seen = now
-	next, ok := e.Schedule.Next(now)
-	if !ok {
-		next = now.Add(longestSleep)
-	}
 	if p.failed.IsZero() {
-		return next
+		return p.next
 	}
 	if err := e.Fire(ctx, p.failed, p.missed); err == nil || now.Sub(p.failed) > retryFor && !p.missed || ctx.Err() != nil {
 		p.failed = time.Time{}
-		return next
+		return p.next
 	}
-	if again := now.Add(retryAfter); again.Before(next) {
+	if again := now.Add(retryAfter); again.Before(p.next) {
 		return again
 	}
-	return next
+	return p.next
 }
 
 func maxTime(a, b time.Time) time.Time {
