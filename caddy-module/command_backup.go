@@ -97,6 +97,9 @@ func saveBackup(to string, from io.Reader) (files int, size int64, err error) {
 		err = checkBackup(partial)
 	}
 	if err == nil {
+		err = atomicfile.SyncTree(partial)
+	}
+	if err == nil {
 		err = os.Rename(partial, to)
 	}
 	if err != nil {

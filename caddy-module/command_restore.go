@@ -108,7 +108,7 @@ func restore(out io.Writer, from, place string, moveAside bool, now time.Time) e
 		return err
 	}
 	for _, folder := range []string{filepath.Dir(place), dir} {
-		if err := os.MkdirAll(folder, 0o711); err != nil { //nolint:gosec // as the server makes them
+		if err := atomicfile.MkdirAll(folder, 0o711); err != nil { // as the server makes them
 			return fmt.Errorf("restore: %w", err)
 		}
 	}
@@ -172,7 +172,7 @@ func copyFile(from, to string) error {
 		return fmt.Errorf("%w", err)
 	}
 	defer func() { _ = f.Close() }() // only read
-	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+	if err := atomicfile.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 		return fmt.Errorf("%w", err)
 	}
 	return atomicfile.Write(to, func(w io.Writer) error {

@@ -100,25 +100,6 @@ func TestCreateNeverTouchesAnExistingLog(t *testing.T) {
 	}
 }
 
-func TestLogsArePrivate(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("windows has no permission bits")
-	}
-	dir := t.TempDir()
-	create(t, console.New(filepath.Join(dir, "logs")), 1, 0)
-	for path, want := range map[string]fs.FileMode{
-		"logs": 0o700 | fs.ModeDir, "logs/app": 0o700 | fs.ModeDir, "logs/app/1.log": 0o600,
-	} {
-		st, err := os.Stat(filepath.Join(dir, path))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if st.Mode() != want {
-			t.Errorf("mode of %s = %v, want %v", path, st.Mode(), want)
-		}
-	}
-}
-
 func TestPathsThatLeadElsewhereAreRefused(t *testing.T) {
 	s := console.New(t.TempDir())
 	for _, tt := range []struct {

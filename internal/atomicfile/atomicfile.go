@@ -75,6 +75,19 @@ func (f Files) MkdirAll(path string, mode fs.FileMode) error {
 	return f.SyncDir(parent) // even if another goroutine has just made it
 }
 
+// SyncTree is [Files.SyncTree] of the operating system.
+func SyncTree(dir string) error { return Files{}.SyncTree(dir) }
+
+// SyncTree is [Files.SyncDir] of a directory and of all those below it.
+func (f Files) SyncTree(dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		return f.SyncDir(path)
+	})
+}
+
 // SyncDir makes the names of new, renamed and removed files in a directory durable. On
 // systems that cannot sync a directory, it does nothing.
 func (f Files) SyncDir(dir string) error {

@@ -75,3 +75,29 @@ func TestMkdirAll(t *testing.T) {
 		}
 	}
 }
+
+// TestPowerCutAfterSyncTree unpacks files into directories, each synced, and syncs the directories
+// at the end.
+func TestPowerCutAfterSyncTree(t *testing.T) {
+	disk := crashdisk.New(t)
+	for _, path := range []string{"a/b/one", "a/two", "three"} {
+		to := filepath.Join(disk.Root, "all", path)
+		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(to, []byte(path), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := (atomicfile.Files{Disk: disk}).SyncTree(disk.Root); err != nil {
+		t.Fatal(err)
+	}
+	synced := disk.Mark()
+	disk.Cuts(t, func(after int, left, what string) {
+		for _, path := range []string{"a/b/one", "a/two", "three"} {
+			if text, err := os.ReadFile(filepath.Join(left, "all", path)); after >= synced && (err != nil || string(text) != path) {
+				t.Errorf("%s: %s holds %q, %v", what, path, text, err)
+			}
+		}
+	})
+}

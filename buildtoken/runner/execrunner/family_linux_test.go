@@ -72,27 +72,39 @@ func TestDaemonsAreFoundOutsideTheGroup(t *testing.T) {
 	})
 }
 
-// TestControlGroupEndsWhatHides leaves processes that neither their session nor their variables identify.
+// TestControlGroupEndsWhatHides leaves processes that neither their session nor their variables identify. A control
+// group ends them. Where none can be created they are not found, and the build must end without them.
 func TestControlGroupEndsWhatHides(t *testing.T) {
-	if !execrunner.HasCgroups() {
-		t.Skip("needs the right to create control groups")
-	}
-	const script = `for i in 1 2 3; do env -i "$(command -v setsid)" "$(command -v sh)" -c 'trap "" TERM; echo pid=$$; : >up'$i'; while :; do :; done' & done
+	const script = `for i in 1 2 3; do env -i "$(command -v setsid)" "$(command -v sh)" -c 'trap "" TERM; echo pid=$$; : >up'$i'; while :; do /bin/sleep 0.1; done' & done
 		until [ -e up1 ] && [ -e up2 ] && [ -e up3 ]; do sleep 0.01; done`
-	b := newBuild(t)
-	res, log := run(t, shell(script), b)
-	want(t, res, runner.Success, "")
-	p := pids(t, log)
-	if len(p) != 3 || !strings.HasSuffix(log, "3 left-over processes were ended.\n") {
-		t.Errorf("log = %q, want three processes that were ended", log)
-	}
-	for _, pid := range p {
-		if !dead(pid) {
-			t.Errorf("process %d still runs", pid)
-		}
-	}
-	if n := execrunner.CgroupsOf(b.Env); n > 0 {
-		t.Errorf("%d control groups are left after the build", n)
+	for _, tt := range []struct {
+		name  string
+		r     *execrunner.Runner
+		found bool
+	}{
+		{"with the rights of this process", newRunner(t, shell(script)), execrunner.HasCgroups()},
+		{"without control groups", execrunner.SearchOnly(newRunner(t, shell(script))), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBuild(t)
+			var log strings.Builder
+			want(t, tt.r.Run(t.Context(), b, &log), runner.Success, "")
+			p := pids(t, log.String())
+			if len(p) != 3 || strings.HasSuffix(log.String(), " left-over processes were ended.\n") != tt.found {
+				t.Errorf("log = %q, want three processes, ended: %v", log.String(), tt.found)
+			}
+			for _, pid := range p {
+				if dead(pid) != tt.found {
+					t.Errorf("process %d is gone: %v, want %v", pid, !tt.found, tt.found)
+				}
+				if !tt.found {
+					_ = syscall.Kill(pid, syscall.SIGKILL)
+				}
+			}
+			if n := execrunner.CgroupsOf(b.Env); n > 0 {
+				t.Errorf("%d control groups are left after the build", n)
+			}
+		})
 	}
 }
 
