@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -42,4 +44,27 @@ func TestAuditOfTheServersOwnBuilds(t *testing.T) {
 			t.Errorf("lines (-want +got):\n%s", diff)
 		}
 	})
+}
+
+// BenchmarkAudit measures a trigger that joins an item, without the audit log and with it in a
+// file.
+func BenchmarkAudit(b *testing.B) {
+	file, err := os.Create(filepath.Join(b.TempDir(), "audit.log"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer file.Close()
+	on := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.Lock(file), zap.InfoLevel))
+	for name, log := range map[string]*zap.Logger{"off": nil, "file": on} {
+		b.Run(name, func(b *testing.B) {
+			s := openSite(b, buildtoken.Config{Audit: log}, definition.Job{Name: "app", Tokens: opens(), Runner: succeeds()})
+			joins := ask("app", delayed("24h"))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := s.Trigger(b.Context(), s.def, joins); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }
