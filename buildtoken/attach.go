@@ -11,6 +11,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/spans"
 	"github.com/buildtoken/buildtoken/buildtoken/throttle"
 )
 
@@ -47,6 +48,8 @@ type Config struct {
 	WrongTokens throttle.Limit
 	// Log is the controller's logger under this configuration. Nil discards.
 	Log *zap.Logger
+	// Spans records what became of triggers that have a trace. Nil records nothing.
+	Spans *spans.Recorder
 	// Audit receives one line for each decision; see [audit.Decision]. Nil means none.
 	Audit *zap.Logger
 }

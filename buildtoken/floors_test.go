@@ -40,6 +40,7 @@ func floors() map[string]int {
 		"buildtoken/deliveries": 1,
 		"buildtoken/policy":     1,
 		"buildtoken/runner":     1,
+		"buildtoken/spans":      1,
 		"buildtoken/throttle":   1,
 		"buildtoken/vault":      1,
 		"internal/atomicfile":   1,

@@ -82,6 +82,9 @@ func (c executorQueue) Claim(ctx context.Context, now time.Time, node queue.Node
 	builds, next, err := c.queue.Claim(ctx, now, node, executors)
 	if len(builds) > 0 {
 		c.changes.started(builds, node.Remote)
+		for _, b := range builds {
+			c.effective.Load().Spans.Started(ctx, b)
+		}
 	}
 	return builds, next, err
 }
@@ -104,6 +107,7 @@ func (c executorQueue) Finish(ctx context.Context, now time.Time, job string, nu
 	c.host.RemoveLogFile(queue.Build{Item: queue.Item{Job: job}, Number: number})
 	if err == nil {
 		c.stats.ended(b)
+		c.effective.Load().Spans.Ended(ctx, b)
 		c.cleanup(ctx, b)
 	}
 	return b, err
@@ -137,6 +141,7 @@ func (c *Controller) prepare(b queue.Build) executor.Run {
 
 func (c *Controller) runBuild(j *build.Job, b queue.Build) executor.Run {
 	return func(ctx context.Context) (queue.Result, string) {
+		b.Item.Trace = c.effective.Load().Spans.Context(b)
 		result, reason := c.host.Run(ctx, j, b)
 		if result == "" { // it goes on, and will be resumed
 			c.changes.ended(b.Item.Job, b.Number)
@@ -194,6 +199,7 @@ func (c *Controller) reclaim(ctx context.Context, e *effective) error {
 		c.changes.ended(b.Item.Job, b.Number)
 		c.changes.items.Notify(b.Item.ID)
 		c.host.EndLost(e.Log, b)
+		e.Spans.Ended(ctx, b)
 	}
 	return nil
 }
@@ -260,6 +266,7 @@ func (c *Controller) reclaimLost() {
 	var n queue.Notice
 	for _, b := range lost {
 		c.host.EndLost(c.logger(), b)
+		e.Spans.Ended(context.Background(), b)
 		n.Items, n.Jobs = append(n.Items, b.Item.ID), append(n.Jobs, b.Item.Job)
 	}
 	c.changes.elsewhere(n)

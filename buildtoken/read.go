@@ -169,9 +169,11 @@ func (c *Controller) Cancel(ctx context.Context, full string, id int64, by strin
 	}
 	// Not given up with ctx: waiters must be notified, and uploads removed, even
 	// if the caller is gone.
-	if err := c.queue.Cancel(context.WithoutCancel(ctx), time.Now(), full, id, by); err != nil {
+	now := time.Now()
+	if err := c.queue.Cancel(context.WithoutCancel(ctx), now, full, id, by); err != nil {
 		return fmt.Errorf("buildtoken: cancel: %w", err)
 	}
+	c.effective.Load().Spans.Cancelled(ctx, entry.Item, now)
 	c.changes.any.Notify()
 	c.changes.items.Notify(id)
 	c.host.RemoveUploads(entry.Item.Values)

@@ -13,6 +13,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/policy"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/spans"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
@@ -114,6 +115,7 @@ func (c *Controller) accepted(ctx context.Context, now time.Time, t *Trigger, a 
 	if err := c.schedule(ctx, now, t, a, &out); err != nil {
 		return out, err
 	}
+	spans.Mark(ctx, out.Job, out.Item.ID)
 	out.Share = c.share(now, out, a.Token)
 	return out, nil
 }

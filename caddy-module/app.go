@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
@@ -91,6 +92,9 @@ type App struct {
 	// mu guards the following, which handlers fill while they are provisioned.
 	mu    sync.Mutex
 	sites []*site
+
+	// tracing sends spans, if a site has a handler for traces.
+	tracing *sdktrace.TracerProvider
 
 	// waiting is the error of the last attempt while openLater tries to open the queue.
 	waiting atomic.Pointer[error]
@@ -321,6 +325,7 @@ func (a *App) open() (*buildtoken.Controller, func(), error) {
 		s.forget() // all handlers are provisioned
 	}
 	config := a.config()
+	config.Spans = a.startTracing()
 	limit := config.QueueLimit
 	if limit == 0 {
 		limit = buildtoken.DefaultQueueLimit
@@ -369,6 +374,7 @@ func (a *App) Cleanup() error {
 	if a.slot != nil {
 		a.release.Do(func() { err = dropSlot(a.place) })
 	}
+	a.stopTracing() // after the last build has ended
 	return err
 }
 

@@ -3,6 +3,7 @@ package queue
 import (
 	"cmp"
 	"fmt"
+	"slices"
 )
 
 // MaxCauses is the maximum number of different causes of an item. Without it, a busy
@@ -67,6 +68,18 @@ func (c Cause) String() string {
 func (c Cause) same(other Cause) bool {
 	c.Count, other.Count = 0, 0
 	return c == other
+}
+
+// MaxJoined is how many trace contexts of joined triggers an item keeps.
+const MaxJoined = 16
+
+// link adds the trace context of a trigger that joins an item. It copies the slice, so the
+// caller's item does not change.
+func link(it *Item, trace string) {
+	if trace == "" || trace == it.Trace || len(it.Joined) >= MaxJoined || slices.Contains(it.Joined, trace) {
+		return
+	}
+	it.Joined = append(it.Joined[:len(it.Joined):len(it.Joined)], trace)
 }
 
 // fold adds a cause to an item and reports whether that is a new fact, not just

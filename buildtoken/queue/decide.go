@@ -51,6 +51,7 @@ func Schedule(now time.Time, l Lane, equal *Item, r Request, room Room) (Change,
 			it.Due = due
 		}
 		isNew := fold(&it, r.Cause)
+		link(&it, r.Trace)
 		return Change{Lane: l, Item: &it, Lazy: !earlier && !isNew}, nil
 	}
 	if room.full(l, KiB(r.Values)) {

@@ -95,6 +95,9 @@ type Item struct {
 	// Trace is the trace context of the trigger that made the item, as in the header
 	// traceparent of W3C Trace Context; empty if it had none.
 	Trace string `json:"trace,omitempty"`
+	// Joined are the trace contexts of the first triggers that joined the item, at most
+	// [MaxJoined]. If the server is killed, the newest may be missing.
+	Joined []string `json:"joined,omitempty"`
 }
 
 // Request asks for a build. Its texts must be valid UTF-8, and its slices
