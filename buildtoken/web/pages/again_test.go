@@ -129,6 +129,6 @@ func TestBuildAgainOfAnotherDefinition(t *testing.T) {
 		page := s.page("/job/deploy/?like=1")
 		s.holds(page, `<option value="test" selected>`, "What the build had is no longer a choice.",
 			`name="KEY" value="open"`, `name="NEW" value="fresh"`)
-		s.lacks(page, "BRANCH", "typed!", " required")
+		s.lacks(page, `name="BRANCH"`, "typed!", " required")
 	})
 }

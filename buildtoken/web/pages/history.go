@@ -29,6 +29,8 @@ type buildRow struct {
 	Note, Cause, Token string
 	// More counts the other triggers that the build stands for.
 	More int
+	// Params tell the build from the others that are shown.
+	Params chipsView
 }
 
 // historyView is the region with a job's builds.
@@ -79,6 +81,12 @@ func (v *visit) history(full, at string) (view historyView, fixed bool, err erro
 	if paged {
 		view.Newer = withQuery(at, kept)
 	}
+	var items []queue.Item
+	defer func() {
+		for i, chips := range v.differing(items) {
+			view.Builds[i].Params = chips
+		}
+	}()
 	older := func(before int64) {
 		kept.Set("before", strconv.FormatInt(before, 10))
 		view.Older = withQuery(at, kept)
@@ -96,7 +104,7 @@ func (v *visit) history(full, at string) (view historyView, fixed bool, err erro
 				older(view.Builds[buildsShown-1].Number)
 				return view, paged || view.State != "", nil
 			}
-			view.Builds = append(view.Builds, v.buildRow(b))
+			view.Builds, items = append(view.Builds, v.buildRow(b)), append(items, b.Item)
 		}
 		if len(builds) < step {
 			return view, paged || view.State != "", nil

@@ -27,6 +27,8 @@ type entryRow struct {
 	Due, Free time.Time
 	Cause     string
 	More      int
+	// Params are the values that are not the defaults.
+	Params chipsView
 	// Cancel is the address of the form that cancels it; "" if the caller may not.
 	Cancel string
 }
@@ -143,6 +145,7 @@ func (v *visit) entryRow(e queue.Entry) entryRow {
 	row := entryRow{
 		ID: e.Item.ID, URL: web.ItemURL(v.base, e.Item.ID), Job: web.Displayed(e.Item.Job), JobURL: web.JobURL(v.base, e.Item.Job),
 		State: entryMark(e), Why: web.Why(e, "", ""), Since: e.Item.Since, More: e.Item.Triggers() - 1, Position: position(e.Position),
+		Params: v.unusual(e.Item),
 	}
 	if e.State == queue.Waiting {
 		row.Due = e.Item.Due
