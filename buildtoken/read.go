@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken/audit"
+	"github.com/buildtoken/buildtoken/buildtoken/build"
 	"github.com/buildtoken/buildtoken/buildtoken/console"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
@@ -219,6 +220,16 @@ func (c *Controller) Log(ctx context.Context, full string, number int64) (*conso
 // HoldFiles keeps the logs and uploads that exist until release is called, for a backup: a
 // copy of the queue that is made meanwhile refers only to files that are there.
 func (c *Controller) HoldFiles() (release func()) { return c.host.Hold() }
+
+// LastPoll returns when this server last polled the job and what it found,
+// [queue.ErrNotFound] if it has not.
+func (c *Controller) LastPoll(full string) (build.Poll, error) {
+	p, err := c.host.LastPoll(full)
+	if err != nil {
+		return build.Poll{}, fmt.Errorf("buildtoken: %w", err)
+	}
+	return p, nil
+}
 
 // PollLog returns the log of the job's last poll, [queue.ErrNotFound] if there
 // was none.

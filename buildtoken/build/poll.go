@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -129,15 +130,15 @@ func (p *Polls) poll(ctx context.Context, full, root string) {
 	}
 	started := time.Now()
 	out := &pollLog{}
-	out.line("Started on %s", started.UTC().Format(time.RFC3339))
+	out.line(pollStarted+"%s", started.UTC().Format(time.RFC3339))
 	changed, err := p.look(ctx, j, root, workspace, out)
-	out.line("Done. Took %v", time.Since(started).Round(time.Millisecond))
+	out.line(pollDone+"%v", time.Since(started).Round(time.Millisecond))
 	switch {
 	case err != nil:
-		out.line("Failed: %v", err)
+		out.line(pollFailed+"%v", err)
 		log().Error("poll failed", zap.Error(err))
 	case changed:
-		out.line("Changes found")
+		out.line(pollFound)
 	default:
 		out.line("No changes")
 	}
@@ -193,6 +194,45 @@ func (h *Host) PollLog(full string) ([]byte, error) {
 		return nil, fmt.Errorf("build: polling log: %w", err)
 	}
 	return log, nil
+}
+
+// Poll is the last poll of a job, as its log records it.
+type Poll struct {
+	Started time.Time
+	// Found reports whether there were changes.
+	Found bool
+	// Problem is why it failed; empty if it did not.
+	Problem string
+}
+
+// The lines of a polling log that are not the poller's.
+const (
+	pollStarted = "Started on "
+	pollDone    = "Done. Took "
+	pollFound   = "Changes found"
+	pollFailed  = "Failed: "
+)
+
+// LastPoll returns the last poll of the job on this host, [queue.ErrNotFound] if there was
+// none.
+func (h *Host) LastPoll(full string) (Poll, error) {
+	log, err := h.PollLog(full)
+	if err != nil {
+		return Poll{}, err
+	}
+	text := string(log)
+	first, _, _ := strings.Cut(text, "\n")
+	started, err := time.Parse(time.RFC3339, strings.TrimPrefix(first, pollStarted))
+	if err != nil {
+		return Poll{}, fmt.Errorf("build: polling log of %s: %w", full, err)
+	}
+	_, outcome, _ := strings.Cut(text[strings.LastIndex(text, "\n"+pollDone)+1:], "\n")
+	outcome, _, _ = strings.Cut(outcome, "\n")
+	p := Poll{Started: started, Found: outcome == pollFound}
+	if problem, failed := strings.CutPrefix(outcome, pollFailed); failed {
+		p.Problem = problem
+	}
+	return p, nil
 }
 
 // maxPollLog bounds the log of one poll, in bytes.

@@ -158,6 +158,26 @@ describe('the queue', () => {
     await page.getByText('Nothing is queued.').waitFor();
   }));
 
+  for (const javaScriptEnabled of [true, false]) {
+    it(`cancels all items of a job ${javaScriptEnabled ? 'with' : 'without'} JavaScript`, () => visit(async (page, go) => {
+      for (const NOTE of ['one', 'two', 'three']) await ask('job/app/job/mobile/job/soak/buildForm', { NOTE, delay: '1h' });
+      const other = await ask('job/nightly/buildForm');
+      await go('queue/');
+      if (javaScriptEnabled) await page.getByText('Live', { exact: true }).waitFor();
+      assert.match(await page.getByRole('link', { name: /^Queue/ }).textContent(), /4/);
+      await page.getByRole('link', { name: /^Cancel all\s+of .*soak/ }).click();
+      assert.deepEqual(await page.locator('.chips').allTextContents(), ['NOTE one', 'NOTE two', 'NOTE three']);
+      await page.getByRole('link', { name: 'Keep them' }).click();
+      await page.getByRole('link', { name: 'Cancel all 3…' }).click();
+      const late = await ask('job/app/job/mobile/job/soak/buildForm', { NOTE: 'late', delay: '1h' });
+      await page.getByRole('button', { name: 'Cancel 3 items' }).click();
+      await page.waitForURL(/\/job\/soak\/$/);
+      assert.deepEqual(await page.locator('.region-jobqueue .chips').allTextContents(), ['NOTE late']);
+      await ask(`${late}cancelForm`);
+      await ask(`${other}cancelForm`);
+    }, { javaScriptEnabled }));
+  }
+
   it('cancels what was aimed at, though a row above leaves meanwhile', () => visit(async (page, go) => {
     await go('job/hello/');
     const first = await ask('job/hello/buildForm', { delay: '1h' });
@@ -189,7 +209,7 @@ describe('the queue', () => {
     const selected = () => page.evaluate(() => getSelection().toString());
     const before = await selected();
     assert.notEqual(before, '');
-    const other = await ask('job/hello/buildForm', { delay: '1h' });
+    const other = await ask('job/hello/buildForm', { delay: '30m' }); // its row comes above
     await page.getByText('Paused while you point').waitFor();
     assert.equal(await selected(), before);
     await page.evaluate(() => getSelection().empty());
@@ -494,7 +514,7 @@ describe('every page', () => {
     const failed = await ended(await ask('job/app/job/test/buildForm'));
     const deployed = await ended(await ask('job/app/job/deploy/buildForm', { BRANCH: 'x'.repeat(200), NOTES: 'a\nb' }));
     waiting = await ask('job/nightly/buildForm', { cause: 'y'.repeat(200) });
-    paths = ['', '?q=app&state=failing', 'job/app/', 'job/app/job/deploy/', 'job/hello/', 'job/app/job/old/', failed, deployed, `${failed}console`, 'queue/', waiting, 'computer/', 'job/nothing/'];
+    paths = ['', '?q=app&state=failing', 'job/app/', 'job/app/job/deploy/', 'job/hello/', 'job/app/job/old/', failed, deployed, `${failed}console`, 'queue/', 'job/nightly/cancelAll', waiting, 'computer/', 'job/nothing/'];
   });
 
   for (const [name, options] of [['light', {}], ['dark', { colorScheme: 'dark' }], ['on a phone', { viewport: phone, hasTouch: true, isMobile: true }],

@@ -125,11 +125,11 @@ func TestJobPageNamesItsItemsByNumberOnly(t *testing.T) {
 		s.triggerIn("first", "1h")
 		s.triggerIn("second", "2h")
 		s.settle()
-		s.holds(s.page("/queue/"), "<bdi>second</bdi> <span", `<td data-label="Place" class="number">2</td>`)
+		s.holds(s.page("/queue/"), `<a href="/ci/job/second/"><bdi>second</bdi></a> <a href="/ci/queue/item/2/"`, `<td data-label="Place" class="number">2</td>`)
 		page := s.page("/job/second/")
 		s.holds(page, `<a href="/ci/queue/item/2/" class="whole">Item 2</a>`)
 		// Its place is 2, but 1 among those of the job.
-		s.lacks(page, "Place", "<bdi>second</bdi> <span")
+		s.lacks(page, "Place", `<a href="/ci/job/second/"><bdi>second</bdi></a> <a href="/ci/queue/item/2/"`)
 	})
 }
 

@@ -13,6 +13,8 @@ import (
 type deliveryRow struct {
 	deliveries.Delivery
 
+	// Base is the path of the root.
+	Base    string
 	Headers []headerRow
 	// Text is the body, as far as it is kept.
 	Text string
@@ -35,18 +37,18 @@ func (v *visit) deliveries() (*page, error) {
 		if err != nil {
 			continue // of another site
 		}
-		row := deliveryRow{Delivery: d, Text: strings.ToValidUTF8(string(d.Body), "\uFFFD")}
+		row := deliveryRow{Delivery: d, Base: v.base, Text: strings.ToValidUTF8(string(d.Body), "\uFFFD")}
 		for _, name := range d.HeaderNames() {
 			row.Headers = append(row.Headers, headerRow{name, d.Header[name][0]})
 		}
 		if v.mayReplay(d, jobs) {
-			row.Replay = "queue/deliveries/" + strconv.FormatInt(d.ID, 10) + "/replayForm"
+			row.Replay = v.base + "queue/deliveries/" + strconv.FormatInt(d.ID, 10) + "/replayForm"
 		}
 		rows = append(rows, row)
 	}
 	return &page{
 		Title: "Webhook deliveries", Name: "deliveries", Here: "queue", path: "queue/deliveries/",
-		Crumbs:  []link{{"Queue", "queue/"}},
+		Crumbs:  []link{{"Queue", v.base + "queue/"}},
 		Regions: []region{{Name: "deliveries", Data: rows, Static: true}},
 	}, nil
 }

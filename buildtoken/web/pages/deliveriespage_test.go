@@ -23,7 +23,7 @@ func TestDeliveriesPage(t *testing.T) {
 	spec := jobs(j)
 	spec.Root.Webhooks = []definition.WebhookSpec{{Config: hook.Config{Kind: hooked.GitHub, Secrets: []hook.Secret{secret}}}}
 	onSite(t, spec, func(s *site) {
-		s.holds(s.page("/queue/"), `<a href="queue/deliveries/">Webhook deliveries</a>`)
+		s.holds(s.page("/queue/"), `<a href="/ci/queue/deliveries/">Webhook deliveries</a>`)
 		s.holds(s.page("/queue/deliveries/"), "No delivery has arrived")
 		s.ctl.Deliveries().Add(deliveries.Delivery{
 			At: time.Now(), Target: "push", Webhooks: []string{"github"}, Kind: hooked.GitHub, Events: []string{"push by <script>"}, Size: 8, Status: 201,
@@ -33,8 +33,8 @@ func TestDeliveriesPage(t *testing.T) {
 		s.ctl.Deliveries().Add(deliveries.Delivery{At: time.Now(), Target: "push", Size: 9, Status: 403, Outcome: "unsigned", Reason: "hook: not signed"}, "")
 		s.ctl.Deliveries().Add(deliveries.Delivery{At: time.Now(), Target: "elsewhere", Status: 403, Outcome: "unsigned", Reason: "of another site"}, "")
 		page := s.page("/queue/deliveries/")
-		s.holds(page, "push by &lt;script&gt;", "201 queued", `<a href="queue/item/7/">item 7</a>`, "on github when: true", "X-Github-Event", "&lt;b&gt;&amp;amp;",
-			"403 unsigned", "hook: not signed", `action="queue/deliveries/1/replayForm"`)
+		s.holds(page, "push by &lt;script&gt;", "201 queued", `<a href="/ci/queue/item/7/">item 7</a>`, "on github when: true", "X-Github-Event", "&lt;b&gt;&amp;amp;",
+			"403 unsigned", "hook: not signed", `action="/ci/queue/deliveries/1/replayForm"`)
 		s.lacks(page, "<script>", "<b>", "Signature", "sha256=abc", "of another site", "deliveries/2/replayForm", "s3cret")
 		reader := s.get("/queue/deliveries/", "rita").Body.String()
 		s.holds(reader, "201 queued")

@@ -26,11 +26,7 @@ func (v *visit) failureOf(verdict web.Verdict) failure {
 		}
 	case http.StatusNotFound:
 		f.Text = "There is nothing here, or no longer: the oldest builds of a job are dropped."
-		if v.User() == "" {
-			f.Help = "If you expected a job, it may also be one that callers without an account may not see."
-		} else {
-			f.Help = "If you expected a job, it may also be one that your account may not see."
-		}
+		f.Help = v.notFoundHelp()
 	case http.StatusBadRequest:
 		if v.R.Method != http.MethodPost {
 			f.Help = "Correct the address, or open the page without what follows the question mark."
@@ -43,6 +39,29 @@ func (v *visit) failureOf(verdict web.Verdict) failure {
 		f.Home = v.base
 	}
 	return f
+}
+
+// notFoundHelp explains what a caller who expected something can do.
+func (v *visit) notFoundHelp() string {
+	switch {
+	case v.User() != "":
+		return "If you expected a job, it may also be one that your account may not see. You are signed in as " + v.User() + "."
+	case v.HasAccounts():
+		return "If you expected a job, it may also be one that only users may see. You are not signed in: sign in and come back to this page."
+	}
+	return "If you expected a job, it may also be one that callers without an account may not see."
+}
+
+// mayNotStart explains to a reader of a job why there is no form that starts a build.
+func (v *visit) mayNotStart() string {
+	const rule = " The rule build in the access block of the configuration decides who may; without one, only tokens start builds."
+	switch {
+	case v.User() != "":
+		return "Your account may look at this job, but not start builds." + rule
+	case v.HasAccounts():
+		return "Sign in to start builds, with an account that may."
+	}
+	return "Nobody is signed in, and callers without an account may not start builds." + rule
 }
 
 // noAccess explains what a caller without access can do about it.

@@ -24,6 +24,40 @@ type jobHead struct {
 	Badge      string
 	// Next is when a schedule starts the next build or poll; zero if none does.
 	Next time.Time
+	// Poll is about the last poll; nil if the job is not polled.
+	Poll *pollView
+	// NoStart is why the caller has no form; "" if there is one.
+	NoStart string
+}
+
+// pollView is the last poll of a job.
+type pollView struct {
+	// Started is zero if this server has not polled the job yet.
+	Started time.Time
+	// Outcome is what it found, and Log where its output is.
+	Outcome, Log string
+}
+
+// poll returns what is known of the polls of a job.
+func (v *visit) poll(full, at string) (*pollView, error) {
+	if !v.Definition.Pollable(full) {
+		return nil, nil
+	}
+	last, err := v.ctl.LastPoll(full)
+	switch {
+	case missing(err):
+		return &pollView{}, nil
+	case err != nil:
+		return nil, err
+	}
+	view := &pollView{Started: last.Started, Outcome: "no changes", Log: at + "pollingLog"}
+	switch {
+	case last.Problem != "":
+		view.Outcome = "failed: " + last.Problem
+	case last.Found:
+		view.Outcome = "changes"
+	}
+	return view, nil
 }
 
 // job is the page of a job of the site. form is a form that was refused and has to be
@@ -52,21 +86,28 @@ func (v *visit) job(full string, form *formView) (*page, error) {
 	if compiled, err := v.Definition.Find(full); err == nil {
 		head.Next, _ = compiled.NextScheduled(v.Now)
 	}
+	if head.Poll, err = v.poll(full, at); err != nil {
+		return nil, err
+	}
+	if !v.May(definition.Start, full) {
+		head.NoStart = v.mayNotStart()
+	}
 	history, fixed, err := v.history(full, at)
 	if err != nil {
 		return nil, err
 	}
-	queued, next, err := v.entries(full)
+	queued, next, err := v.entries(full, lane.Queued)
 	if err != nil {
 		return nil, err
 	}
+	queued.ByJob = v.loads([]queue.Lane{lane})
 	state := head.State
 	if head.Stuck != "" {
 		state = stuckMark
 	}
 	pg := &page{
 		Icon: state.Class, Title: titled(state, web.Displayed(full)), Name: "job", Here: "jobs", Crumbs: v.crumbs(full), Feed: at + "rssAll",
-		Say:  j.Name() + ": " + head.State.Word + ", " + plural(len(queued.Entries), "item", "items") + " queued",
+		Say:  j.Name() + ": " + head.State.Word + ", " + plural(lane.Queued, "item", "items") + " queued",
 		next: next, path: strings.TrimPrefix(web.JobURL("/", full), "/"),
 	}
 	pg.Regions = []region{{Name: "jobhead", Data: head}}

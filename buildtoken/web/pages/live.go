@@ -30,6 +30,7 @@ const (
 //	done  nothing more will come
 func (v *visit) stream(load loader) error {
 	v.streaming = true
+	load = withNav(load)
 	pg, err := v.watched(load)
 	if err != nil {
 		return err

@@ -1,7 +1,7 @@
 package pages
 
 import (
-	"maps"
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,44 +40,101 @@ type entriesView struct {
 	// place in the queue is left out: it would be that among the items of the job, while the
 	// page of an item has the place among all.
 	OneJob bool
-	// More is set if there are more than are shown.
-	More bool
+	// Pages lead through the items, if not all of them are shown.
+	Pages []link
+	// Here is which of them are shown, of how many.
+	Here string
+	// ByJob are the jobs with several items.
+	ByJob []jobLoad
 	// Deliveries is the page of webhook deliveries, "" if there is none to see.
 	Deliveries string
 }
+
+// jobLoad is a job with queued items.
+type jobLoad struct {
+	Job, URL string
+	Queued   int
+	// Cancel is the page that cancels all of them; "" if the caller may not.
+	Cancel string
+}
+
+// loadsShown is how many jobs the page of the queue lists above the items.
+const loadsShown = 10
 
 // queuePage is the page of the queue.
 func (v *visit) queuePage() (*page, error) {
 	if !v.MayReadSome("") {
 		return nil, web.ErrForbidden
 	}
-	view, next, err := v.entries("")
+	lanes, err := v.queuedLanes()
 	if err != nil {
 		return nil, err
 	}
+	total := 0
+	for _, l := range lanes {
+		total += l.Queued
+	}
+	view, next, err := v.entries("", total)
+	if err != nil {
+		return nil, err
+	}
+	view.ByJob = v.loads(lanes)
 	if v.seesDeliveries() {
-		view.Deliveries = "queue/deliveries/"
+		view.Deliveries = v.base + "queue/deliveries/"
 	}
 	return &page{
-		Title: "Queue", Name: "queue", Here: "queue", path: "queue/", next: next,
-		Say:     plural(len(view.Entries), "item", "items") + " queued",
+		Title: "Queue", Name: "queue", Here: "queue", path: "queue/" + pageQuery(v.pageNumber()), next: next,
+		Say:     plural(total, "item", "items") + " queued",
 		Regions: []region{{Name: "queue", Data: view}},
 	}, nil
 }
 
-// entries lists the items that the caller may read, of one job or, if full is
-// "", of all. next is when the first of them that waits becomes due.
-func (v *visit) entries(full string) (view entriesView, next time.Time, err error) {
-	all, err := v.ctl.Items(v.R.Context(), v.Definition, full, queuedShown+1)
+// loads returns the jobs with the most queued items, of those with several.
+func (v *visit) loads(lanes []queue.Lane) []jobLoad {
+	var all []jobLoad
+	for _, l := range lanes {
+		if l.Queued > 1 {
+			all = append(all, jobLoad{Job: web.Displayed(l.Job), URL: web.JobURL(v.base, l.Job), Queued: l.Queued, Cancel: v.cancelAllURL(l.Job)})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b jobLoad) int { return cmp.Compare(b.Queued, a.Queued) })
+	return all[:min(len(all), loadsShown)]
+}
+
+// pageNumber is the page of the queue that the query wants, from 1.
+func (v *visit) pageNumber() int {
+	n, _ := web.Number(v.R.URL.Query().Get("page"))
+	return int(min(max(n, 1), 1<<20))
+}
+
+func pageQuery(number int) string {
+	if number <= 1 {
+		return ""
+	}
+	return "?page=" + strconv.Itoa(number)
+}
+
+// entries lists a page of the items that the caller may read, of one job or, if full is
+// "", of all. total is how many there are. next is when the first of them that waits
+// becomes due.
+func (v *visit) entries(full string, total int) (view entriesView, next time.Time, err error) {
+	view.OneJob = full != ""
+	number := 1
+	if !view.OneJob {
+		number = max(min(v.pageNumber(), (total+queuedShown-1)/queuedShown), 1)
+	}
+	all, err := v.readableItems(full, number*queuedShown)
 	if err != nil {
 		return view, next, err
 	}
-	view.OneJob = full != ""
-	if len(all) > queuedShown {
-		all, view.More = all[:queuedShown], true
-	}
-	if full == "" {
-		all = slices.DeleteFunc(all, func(e queue.Entry) bool { return !v.MayRead(e.Item.Job) })
+	first := min((number-1)*queuedShown, len(all))
+	all = all[first:min(first+queuedShown, len(all))]
+	if total > queuedShown {
+		view.Here = plural(total, "item", "items")
+		if len(all) > 0 {
+			view.Here = strconv.Itoa(first+1) + "–" + strconv.Itoa(first+len(all)) + " of " + view.Here
+		}
+		view.Pages = v.queuePages(view.OneJob, number, total)
 	}
 	usual, err := v.usual(all...)
 	if err != nil {
@@ -94,51 +151,37 @@ func (v *visit) entries(full string) (view entriesView, next time.Time, err erro
 	return view, next, nil
 }
 
-// soonest returns the earlier instant; zero is none.
-func soonest(a, b time.Time) time.Time {
-	if a.IsZero() || (!b.IsZero() && b.Before(a)) {
-		return b
+// queuePages are the pages before and after one. The page of a job leads to the queue.
+func (v *visit) queuePages(oneJob bool, number, total int) []link {
+	at := v.base + "queue/"
+	if oneJob {
+		return []link{{Text: "The whole queue", URL: at}}
 	}
-	return a
+	var pages []link
+	if number > 1 {
+		pages = append(pages, link{Text: "First page", URL: at}, link{Text: "Previous page", URL: at + pageQuery(number-1)})
+	}
+	if number*queuedShown < total {
+		pages = append(pages, link{Text: "Next page", URL: at + pageQuery(number+1)})
+	}
+	return pages
 }
 
-// usual returns how long builds usually take, by the job of some items, with one query.
-func (v *visit) usual(entries ...queue.Entry) (map[string]time.Duration, error) {
-	of := map[string]time.Duration{}
-	for _, e := range entries {
-		of[e.Item.Job] = 0
-	}
-	jobs := slices.Sorted(maps.Keys(of))
-	if len(jobs) == 0 {
-		return of, nil
-	}
-	overviews, err := v.ctl.Overviews(v.R.Context(), jobs...)
-	for i := range overviews {
-		of[jobs[i]], _ = overviews[i].Summary.Estimate()
-	}
-	return of, err
-}
-
-// free returns when the build that an item waits for is expected to end; zero if there is
-// none, or it should have ended already.
-func (v *visit) free(e queue.Entry, usual time.Duration) (time.Time, error) {
-	if usual == 0 || e.State == queue.Left || e.Blockage.Reason != queue.BuildRunning {
-		return time.Time{}, nil
-	}
-	b, here := v.running()[buildOf{e.Item.Job, e.Blockage.Number}]
-	if !here {
-		var err error
-		if b, err = v.ctl.Build(v.R.Context(), e.Item.Job, e.Blockage.Number); err != nil {
-			if missing(err) {
-				err = nil
-			}
-			return time.Time{}, err
+// readableItems returns the first items that the caller may read, at most limit.
+func (v *visit) readableItems(full string, limit int) ([]queue.Entry, error) {
+	for ask := limit; ; ask *= 4 {
+		all, err := v.ctl.Items(v.R.Context(), v.Definition, full, ask)
+		if err != nil {
+			return nil, err
+		}
+		complete := len(all) < ask
+		if full == "" {
+			all = slices.DeleteFunc(all, func(e queue.Entry) bool { return !v.MayRead(e.Item.Job) })
+		}
+		if complete || len(all) >= limit {
+			return all[:min(len(all), limit)], nil
 		}
 	}
-	if end := b.Started.Add(usual); end.After(v.Now) {
-		return end, nil
-	}
-	return time.Time{}, nil
 }
 
 func (v *visit) entryRow(e queue.Entry) entryRow {

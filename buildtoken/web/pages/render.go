@@ -23,14 +23,16 @@ type kit struct {
 	templates *template.Template
 	assets    map[string]asset
 	// urls are the names of assets with their digests, by file name.
-	urls   map[string]string
-	places placeIndex
+	urls map[string]string
+	// version is that of the program.
+	version string
+	places  placeIndex
 	// searching has an element for each search that is going on.
 	searching chan struct{}
 }
 
 func newKit() *kit {
-	k := &kit{searching: make(chan struct{}, searchesAtOnce)}
+	k := &kit{version: version(), searching: make(chan struct{}, searchesAtOnce)}
 	k.assets, k.urls = loadAssets()
 	icons := map[string]string{}
 	k.templates = template.Must(template.New("").Funcs(template.FuncMap{
@@ -141,8 +143,14 @@ type frame struct {
 	Rendered   []rendered
 	// Tab is the path of the icon for the tab of a browser.
 	Tab string
+	// Nav is the navigation.
+	Nav rendered
 	// Events is the path of the page's event stream, or "".
 	Events string
+	// API is the path of the JSON of the page, or "".
+	API string
+	// Version is that of the program; "" for those who may see nothing.
+	Version, Docs string
 }
 
 // show answers with a page.
@@ -167,7 +175,18 @@ func (v *visit) redirect(to string) {
 
 // write answers with a page that is loaded already.
 func (v *visit) write(pg *page) {
-	f := frame{page: pg, Base: v.base, User: v.User(), Assets: v.assetURLs(), Tab: v.tabIcon(pg)}
+	f := frame{page: pg, Base: v.base, User: v.User(), Assets: v.assetURLs(), Tab: v.tabIcon(pg), Docs: docs, API: v.apiOf(pg)}
+	if pg.Name != "failure" {
+		f.Version = v.kit.version
+	}
+	nav, err := v.nav(pg)
+	if err == nil {
+		f.Nav, err = v.region(nav)
+	}
+	if err != nil {
+		v.broken(err)
+		return
+	}
 	live := false
 	for _, r := range pg.Regions {
 		out, err := v.region(r)

@@ -74,6 +74,12 @@ func jobRoute(full string, rest web.Path) (target, bool) {
 		return reading(func(v *visit) error { return v.feed(full) }), true
 	case rest.Is("badge", "icon"), rest.Is("badge", "icon.svg"):
 		return reading(func(v *visit) error { return v.badge(full) }), true
+	case rest.Is("cancelAll"):
+		return reading(func(v *visit) error {
+			return v.show(func(v *visit) (*page, error) { return v.cancelAllPage(full) })
+		}), true
+	case rest.Is("cancelAllForm"):
+		return submitting(web.JobURL("", full)+"cancelAll", func(v *visit) error { return v.cancelAll(full) }), true
 	case rest.Is("buildForm"):
 		return submitting(web.JobURL("", full), func(v *visit) error { return v.start(full) }), true
 	case rest.Len() == 2 && rest.At(1) == "stopForm":

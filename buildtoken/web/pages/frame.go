@@ -1,0 +1,104 @@
+package pages
+
+import (
+	"runtime/debug"
+	"strings"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// docs is where the documentation is.
+const docs = "https://github.com/buildtoken/buildtoken/tree/main/docs"
+
+// module is the module whose version pages show.
+const module = "github.com/buildtoken/buildtoken"
+
+// version returns the version of the program's module, "development" if it was built from
+// a working copy.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "development"
+	}
+	for _, m := range append(info.Deps, &info.Main) {
+		if m.Path == module && m.Version != "" && m.Version != "(devel)" {
+			return m.Version
+		}
+	}
+	return "development"
+}
+
+// navView is the navigation, with what is going on. It is a region of every page.
+type navView struct {
+	Base, Here string
+	// Counted is set if the counts are known.
+	Counted bool
+	// Queued counts the items that the caller may see, Busy the executors of this server
+	// that build, and Executors all of them.
+	Queued, Busy, Executors int
+}
+
+// nav is the region with the navigation.
+func (v *visit) nav(pg *page) (region, error) {
+	view := navView{Base: v.base, Here: pg.Here}
+	if v.ctl != nil && pg.Name != "failure" {
+		lanes, err := v.queuedLanes()
+		if err != nil {
+			return region{}, err
+		}
+		for _, l := range lanes {
+			view.Queued += l.Queued
+		}
+		view.Counted, view.Busy, view.Executors = true, len(v.ctl.Running()), v.ctl.Executors()
+	}
+	return region{Name: "nav", Data: view}, nil
+}
+
+// withNav returns a loader of the same page with the navigation as its last region, for its
+// stream.
+func withNav(load loader) loader {
+	return func(v *visit) (*page, error) {
+		pg, err := load(v)
+		if err != nil || pg.redirect != "" {
+			return pg, err
+		}
+		nav, err := v.nav(pg)
+		pg.Regions = append(pg.Regions, nav)
+		return pg, err
+	}
+}
+
+// queuedLanes returns the lanes with queued items that the caller may read, those of jobs
+// that no server has any more included.
+func (v *visit) queuedLanes() ([]queue.Lane, error) {
+	lanes, err := v.ctl.Lanes(v.R.Context(), v.Readable("")...)
+	if err != nil {
+		return nil, err
+	}
+	gone, err := v.ctl.Gone(v.R.Context())
+	if err != nil {
+		return nil, err
+	}
+	queued := lanes[:0]
+	for _, l := range lanes {
+		if l.Queued > 0 && l.GoneUntil.IsZero() {
+			queued = append(queued, l)
+		}
+	}
+	for _, l := range gone {
+		if v.MayRead(l.Job) {
+			queued = append(queued, l)
+		}
+	}
+	return queued, nil
+}
+
+// apiOf returns the address of a page's JSON, "" if it has none.
+func (v *visit) apiOf(pg *page) string {
+	path, _, _ := strings.Cut(pg.path, "?")
+	switch pg.Name {
+	case "jobs", "job", "build", "console", "queue", "item", "executors":
+		return v.base + strings.TrimSuffix(path, "console") + "api/json"
+	}
+	return ""
+}

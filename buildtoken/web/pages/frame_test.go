@@ -1,0 +1,55 @@
+package pages_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestNavigationCounts(t *testing.T) {
+	onSite(t, tree(), func(s *site) {
+		nav := func(path, user string) string {
+			_, nav, _ := strings.Cut(s.get(path, user).Body.String(), `<nav aria-label="Main"`)
+			nav, _, _ = strings.Cut(nav, "</nav>")
+			return nav
+		}
+		s.lacks(nav("/", "alice"), `Queue <span`)
+		s.holds(nav("/", "alice"), `>0/3</span><span class="visually-hidden">0 of 3 busy</span>`)
+		s.trigger("app/deploy", nil)
+		s.triggerIn("hello", "1h")
+		s.triggerIn("secret/plan", "1h")
+		for _, path := range []string{"/", "/job/app/", "/job/hello/", "/job/app/job/deploy/1/", "/queue/", "/queue/item/2/", "/computer/"} {
+			s.holds(nav(path, "alice"), `Queue <span class="count">2</span>`, ">1/3</span>")
+			s.holds(nav(path, "rita"), `Queue <span class="count">1</span>`, ">1/3</span>") // not what she may not read
+		}
+		s.lacks(s.get("/job/hello/", "").Body.String(), "count\">") // no account: nothing
+	})
+}
+
+func TestNavigationIsFollowed(t *testing.T) {
+	onSite(t, tree(), func(s *site) {
+		out, _, stop := s.open("/queue/-/events/job/hello/", "alice")
+		defer stop()
+		out.drain()
+		s.triggerIn("app/deploy", "1h") // another job
+		time.Sleep(time.Second)
+		s.holds(out.drain(), `"name":"nav"`, `class=\"count\">1<`)
+	})
+}
+
+func TestFooter(t *testing.T) {
+	onSite(t, tree(), func(s *site) {
+		s.trigger("hello", nil)
+		s.triggerIn("hello", "1h")
+		for path, api := range map[string]string{
+			"/": "/ci/api/json", "/?q=hello": "/ci/api/json", "/job/app/": "/ci/job/app/api/json", "/job/hello/": "/ci/job/hello/api/json",
+			"/job/hello/1/": "/ci/job/hello/1/api/json", "/job/hello/1/console": "/ci/job/hello/1/api/json",
+			"/queue/": "/ci/queue/api/json", "/queue/item/2/": "/ci/queue/item/2/api/json", "/computer/": "/ci/computer/api/json",
+		} {
+			_, foot, _ := strings.Cut(s.page(path), "<footer")
+			s.holds(foot, "<li>buildtoken ", `href="`+documentation+`" rel="noreferrer">Documentation</a>`, `<a href="`+api+`">API of this page</a>`)
+		}
+		s.holds(s.page("/job/hello/"), `<a href="/ci/job/hello/rssAll">Feed</a>`)
+		s.lacks(s.get("/job/hello/", "").Body.String(), "<li>buildtoken", "API of this page") // no account
+	})
+}

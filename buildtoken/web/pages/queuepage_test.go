@@ -1,0 +1,119 @@
+package pages_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+)
+
+// waits is a job whose items wait for an hour and never join.
+func waits(name string) definition.Job {
+	j := at(name, writes(""), job.Param{Name: "N", Kind: job.KindString})
+	hour := time.Hour
+	j.Settings.QuietPeriod = &hour
+	return j
+}
+
+// fill queues items of a job, with the numbers from one to another as their parameter.
+func (s *site) fill(full string, from, to int) {
+	s.Helper()
+	for i := from; i <= to; i++ {
+		s.trigger(full, map[string][]string{"N": {fmt.Sprint(i)}})
+	}
+}
+
+// items are the items of a page, in its order.
+func items(page string) []string {
+	var all []string
+	for _, part := range strings.Split(page, `<tr data-key="`)[1:] {
+		key, _, _ := strings.Cut(part, `"`)
+		all = append(all, key)
+	}
+	return all
+}
+
+func TestQueueHasPages(t *testing.T) {
+	spec := jobs(waits("app"), waits("shadow"))
+	spec.Access.Read = `user == "alice" || (user == "rita" && job.name != "shadow")`
+	onSite(t, spec, func(s *site) {
+		for i := range 15 { // what rita may not read stands among the others
+			s.fill("shadow", i, i)
+			s.fill("app", 15*i, 15*i+14)
+		}
+		for _, tt := range []struct {
+			user, path  string
+			first, n    int
+			here        string
+			holds, lack []string
+		}{
+			{"alice", "/queue/", 1, 100, "1–100 of 240 items", []string{`<a href="/ci/queue/?page=2">Next page</a>`}, []string{"Previous page"}},
+			{"alice", "/queue/?page=2", 101, 100, "101–200 of 240 items", []string{`<a href="/ci/queue/?page=3">Next page</a>`, `<a href="/ci/queue/">Previous page</a>`, `events/queue/?page=2"`}, nil},
+			{"alice", "/queue/?page=3", 201, 40, "201–240 of 240 items", []string{`<a href="/ci/queue/?page=2">Previous page</a>`, `<a href="/ci/queue/">First page</a>`}, []string{"Next page"}},
+			{"alice", "/queue/?page=99", 201, 40, "201–240 of 240 items", nil, []string{"Next page"}},
+			{"alice", "/queue/?page=-1", 1, 100, "1–100 of 240 items", nil, nil},
+			{"rita", "/queue/?page=3", 215, 25, "201–225 of 225 items", nil, []string{"shadow", "cancelAll"}},
+		} {
+			page := s.get(tt.path, tt.user).Body.String()
+			got := items(page)
+			if len(got) != tt.n || tt.user == "alice" && got[0] != fmt.Sprint(tt.first) {
+				s.Errorf("%s for %s lists %d items from %v, want %d from %d", tt.path, tt.user, len(got), got[:min(len(got), 1)], tt.n, tt.first)
+			}
+			s.holds(page, tt.here)
+			s.holds(page, tt.holds...)
+			s.lacks(page, tt.lack...)
+		}
+		s.holds(s.page("/queue/"), `<bdi>app</bdi></a> <span class="count">225</span>`, `<a href="/ci/job/app/cancelAll"`)
+		s.holds(s.page("/job/app/"), "1–100 of 225 items", `<a href="/ci/queue/">The whole queue</a>`, "Cancel all 225…", "225 items queued")
+	})
+}
+
+func TestCancelAllOfAJob(t *testing.T) {
+	onSite(t, jobs(waits("app"), waits("other")), func(s *site) {
+		s.fill("app", 0, 2)
+		s.fill("other", 1, 1)
+		s.lacks(s.page("/queue/")+s.page("/job/other/"), "other/cancelAll") // one has a button of its own
+		page := s.page("/job/app/cancelAll")
+		s.holds(page, `<form method="post" action="/ci/job/app/cancelAllForm">`, `name="upto" value="3"`, "3 items are queued.", "Cancel 3 items</button>", `<a class="button" href="/ci/job/app/">Keep them</a>`,
+			"Item 1", "Item 2", "Item 3", `<span class="quiet">N</span> <bdi>2</bdi>`)
+		s.lacks(page, "Item 4", "data-events")
+		s.trigger("app", map[string][]string{"N": {"later"}}) // item 5: it was not listed
+		w := s.post("/job/app/cancelAllForm", "alice", url.Values{"upto": {"3"}})
+		if w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/ci/job/app/" {
+			s.Errorf("%d to %q", w.Code, w.Header().Get("Location"))
+		}
+		if got := strings.Join(items(s.page("/queue/")), " "); got != "4 5" {
+			s.Errorf("items %s are left, want 4 5", got)
+		}
+		s.holds(s.page("/queue/item/2/"), "Cancelled by <bdi>user alice</bdi>")
+		if w := s.post("/job/app/cancelAllForm", "alice", url.Values{"upto": {"3"}}); w.Code != http.StatusSeeOther { // again
+			s.Errorf("again: %d", w.Code)
+		}
+		if w := s.post("/job/app/cancelAllForm", "alice", url.Values{}); w.Code != http.StatusBadRequest {
+			s.Errorf("without upto: %d, want 400", w.Code)
+		}
+		if w := s.get("/job/app/cancelAllForm", "alice"); w.Header().Get("Location") != "/ci/job/app/cancelAll" {
+			s.Errorf("GET of the form leads to %q", w.Header().Get("Location"))
+		}
+		r := request(http.MethodPost, "/job/app/cancelAllForm", "alice", url.Values{"upto": {"9"}})
+		r.Header.Set("Sec-Fetch-Site", "cross-site")
+		if w := s.do(r); w.Code != http.StatusForbidden {
+			s.Errorf("from another site: %d, want 403", w.Code)
+		}
+		s.post("/job/app/cancelAllForm", "alice", url.Values{"upto": {"5"}})
+		s.holds(s.page("/job/app/cancelAll"), "Nothing of this job is queued.")
+		for _, path := range []string{"/job/nothing/cancelAll", "/job/other/cancelAll"} {
+			if w := s.get(path, "rita"); w.Code != http.StatusForbidden {
+				s.Errorf("%s as a reader = %d, want 403", path, w.Code)
+			}
+		}
+		if w := s.get("/job/nothing/cancelAll", "alice"); w.Code != http.StatusNotFound {
+			s.Errorf("unknown job = %d, want 404", w.Code)
+		}
+	})
+}
