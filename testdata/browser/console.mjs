@@ -25,6 +25,50 @@ describe('the page of a build', () => {
     assert.equal(await value.getAttribute('href'), 'https://git.example.com/c/abc%2F1');
   }));
 
+  it('notifies when the build ends, if the reader has asked for it', () => visit(async (page, go, context) => {
+    await context.addInitScript(() => {
+      window.notes = [];
+      window.asked = 0;
+      window.Notification = class extends EventTarget {
+        constructor(title, options) {
+          super();
+          window.notes.push({ title, ...options });
+        }
+        static permission = 'default';
+        static requestPermission = async () => { window.asked++; return 'granted'; };
+      };
+      Object.defineProperty(window, 'isSecureContext', { value: true });
+    });
+    await go(await ask('job/logs/job/ci/buildForm'));
+    await page.waitForURL(/\/ci\/\d+\/$/);
+    const button = page.getByRole('button', { name: 'Notify me when it ends' });
+    await button.waitFor();
+    assert.equal(await page.evaluate(() => window.asked), 0);
+    await button.click();
+    await page.waitForFunction(() => window.notes.length === 1);
+    const [note] = await page.evaluate(() => window.notes);
+    assert.match(note.title, /^Failed · .*ci #\d+$/);
+    assert.match(note.icon, /icon-failure/);
+    assert.equal(await button.count(), 0);
+    await page.reload();
+    assert.equal(await button.count(), 0, 'the build has ended');
+  }));
+
+  it('prints the whole path and the log in dark on light', () => visit(async (page, go) => {
+    await page.emulateMedia({ media: 'print' });
+    await go(first);
+    assert.ok(await page.getByRole('navigation', { name: 'Breadcrumb' }).isVisible());
+    for (const gone of ['.console-tools', '.console-find', '.top', '.neighbours', 'button']) assert.equal(await page.locator(`${gone}:visible`).count(), 0, gone);
+    const colours = await page.evaluate(() => [...document.querySelectorAll('.console, .console-bar, .l, .l span')].map((e) => {
+      const s = getComputedStyle(e);
+      return `${s.color} on ${s.backgroundColor}`;
+    }));
+    assert.deepEqual([...new Set(colours)].sort(), ['rgb(0, 0, 0) on rgb(255, 255, 255)', 'rgb(0, 0, 0) on rgba(0, 0, 0, 0)']);
+    assert.ok(await page.locator('.l').first().evaluate((l) => l.getBoundingClientRect().height > 5));
+    const scrolls = await page.locator('[data-console-log]').evaluate((e) => e.scrollHeight > e.clientHeight + 1);
+    assert.ok(!scrolls, 'all of what is shown is printed');
+  }));
+
   it('has keys, and a list of them', () => visit(async (page, go) => {
     await go(first);
     await page.keyboard.press('n');

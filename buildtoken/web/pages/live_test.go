@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
@@ -377,6 +378,16 @@ func TestLogPart(t *testing.T) {
 				s.Errorf("%s = %d, want 400", query, w.Code)
 			}
 		}
+	})
+}
+
+func TestLogIsDownloadedWithAGoodName(t *testing.T) {
+	spec := jobs()
+	spec.Root.Folders = []definition.Folder{{Name: "my site", Jobs: []definition.Job{at("größe (1)", writes(""))}}}
+	onSite(t, spec, func(s *site) {
+		s.trigger("my site/größe (1)", nil)
+		s.holds(s.page("/job/my%20site/job/gr%C3%B6%C3%9Fe%20(1)/1/"),
+			`<a href="/ci/job/my%20site/job/gr%C3%B6%C3%9Fe%20%281%29/1/consoleText?ansi=none" download="my-site-größe--1--1.log">Download</a>`)
 	})
 }
 

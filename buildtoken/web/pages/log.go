@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
+	"unicode"
 
 	"github.com/buildtoken/buildtoken/buildtoken/console"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -47,11 +49,11 @@ type consoleView struct {
 	Attached bool
 	// Skipped is how much comes before, as people read it; "" for nothing.
 	Skipped string
-	// Text is the whole log, Part where parts of it are, Wide the page with
+	// Text is the whole log, File the name to store it under, Part where parts of it are, Wide the page with
 	// nothing else, Back the other page; one of the two is empty. Events is the
 	// stream of the build's page.
-	Text, Part, Wide, Back, Events string
-	Find                           findView
+	Text, File, Part, Wide, Back, Events string
+	Find                                 findView
 }
 
 // findView is the form that finds text in the log, and what it has found.
@@ -92,7 +94,7 @@ func keyOf(b queue.Build) logKey { return logKey{b.Item.Job, b.Number, b.Started
 func (v *visit) console(b queue.Build, at string, wide bool) (consoleView, error) {
 	full := b.Item.Job
 	view := consoleView{
-		Running: b.Running(), Complete: !b.Running(), Attached: true, Text: at + "consoleText?ansi=none", Place: start().String(),
+		Running: b.Running(), Complete: !b.Running(), Attached: true, Text: at + "consoleText?ansi=none", File: fileOf(b), Place: start().String(),
 		Part: web.BuildURL(v.base+own+"log/", full, b.Number), Wide: at + "console",
 		Events: web.BuildURL(v.base+own+"events/", full, b.Number),
 	}
@@ -122,6 +124,18 @@ func (v *visit) console(b queue.Build, at string, wide bool) (consoleView, error
 		}
 	}
 	return view, v.part(log, asked, &view)
+}
+
+// fileOf is the name of the file for the log of a build: FOLDER-JOB-NUMBER.log, with only
+// those characters of names that every system takes.
+func fileOf(b queue.Build) string {
+	name := strings.Map(func(r rune) rune {
+		if r == '.' || r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r) {
+			return r
+		}
+		return '-'
+	}, b.Item.Job)
+	return strings.TrimLeft(name, ".-") + "-" + strconv.FormatInt(b.Number, 10) + ".log"
 }
 
 // find searches the log, and shows the first match if the address names no place.

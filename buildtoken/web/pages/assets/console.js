@@ -257,6 +257,26 @@
     }
   });
 
+  // The browser is asked whether it may notify only when the reader wants it. It can only on a page of HTTPS or of the machine itself.
+  const notifyButton = find('notify');
+  notifyButton.hidden = complete || !window.isSecureContext || !('Notification' in window) || Notification.permission === 'denied';
+  notifyButton.addEventListener('click', async () => {
+    const off = notifyButton.getAttribute('aria-pressed') === 'true';
+    const may = !off && await Notification.requestPermission() === 'granted';
+    notifyButton.setAttribute('aria-pressed', String(may));
+    if (!off && !may) notifyButton.textContent = 'The browser does not allow it';
+  });
+  document.addEventListener('buildtoken:done', () => {
+    const wanted = notifyButton.getAttribute('aria-pressed') === 'true';
+    notifyButton.hidden = true;
+    if (!wanted) return;
+    const note = new Notification(document.title, { icon: document.querySelector('link[rel=icon]').href, tag: location.pathname });
+    note.addEventListener('click', () => {
+      window.focus();
+      note.close();
+    });
+  });
+
   wrapButton.hidden = false;
   const here = pre.querySelector('.here');
   if (here) {
