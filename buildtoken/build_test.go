@@ -254,8 +254,8 @@ func TestOldLogUnderANewNumber(t *testing.T) {
 		s.trigger("app")
 		synctest.Wait()
 		s.wantResult("app", 2, queue.Success, "")
-		if left, err := os.ReadDir(folder); err != nil || len(left) != 1 || left[0].Name() != "2.log" {
-			t.Errorf("logs after build 1 was dropped: %v, %v; want 2.log alone", left, err)
+		if left, err := os.ReadDir(folder); err != nil || len(left) != 2 || left[0].Name() != "2.log" || left[1].Name() != "2.log.times" {
+			t.Errorf("logs after build 1 was dropped: %v, %v; want that of build 2 with its times alone", left, err)
 		}
 	})
 }
@@ -289,7 +289,7 @@ func TestRetentionDropsLogsAndRecordsTogether(t *testing.T) {
 				names = append(names, e.Name())
 			}
 			for _, n := range numbers {
-				wantNames = append(wantNames, fmt.Sprintf("%d.log", n))
+				wantNames = append(wantNames, fmt.Sprintf("%d.log", n), fmt.Sprintf("%d.log.times", n))
 			}
 			if diff := cmp.Diff(wantNames, names); diff != "" {
 				t.Errorf("logs of %s (-want +got):\n%s", full, diff)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/console"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
@@ -40,6 +41,10 @@ func (cutOff) GetFile(context.Context, string, io.Writer) error { return errors.
 func (cutOff) DropFiles(context.Context, ...string) error       { return nil }
 func (cutOff) SweepFiles(context.Context, []string) error       { return nil }
 func (cutOff) DropLogs(context.Context, string, int64) error    { return nil }
+
+func (cutOff) LogTimes(context.Context, string, int64, int64, int64) ([]console.Stamp, error) {
+	return nil, nil
+}
 
 func (q cutOff) AppendLog(_ context.Context, job string, number, _ int64, p []byte, last bool) (int64, error) {
 	return q.logs.add(fmt.Sprint(job, number), p, last)

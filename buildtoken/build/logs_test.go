@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken/build"
+	"github.com/buildtoken/buildtoken/buildtoken/console"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
@@ -43,6 +44,10 @@ func (k *keeper) ReadLog(_ context.Context, _ string, _, offset int64, p []byte)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return copy(p, k.text[offset:]), nil
+}
+
+func (*keeper) LogTimes(context.Context, string, int64, int64, int64) ([]console.Stamp, error) {
+	return nil, nil
 }
 
 func (k *keeper) DropLogs(_ context.Context, job string, below int64) error {

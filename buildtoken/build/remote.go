@@ -121,7 +121,7 @@ func (l logs) fetch(ctx context.Context, full string, number int64) error {
 			break
 		}
 		offset += int64(n)
-		_, _ = w.Write(buf[:n]) // Close returns the first error
+		_, _ = w.Copy(buf[:n]) // Close returns the first error
 	}
 	err = errors.Join(err, w.Close())
 	if err != nil {

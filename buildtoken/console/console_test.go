@@ -634,7 +634,7 @@ func TestRemove(t *testing.T) {
 	if err := s.RemoveBelow("app", 5); err != nil {
 		t.Errorf("RemoveBelow = %v", err)
 	}
-	if diff := cmp.Diff([]string{"01.log", "2.log", "5.log", "6.log"}, names()); diff != "" {
+	if diff := cmp.Diff([]string{"01.log", "2.log", "5.log", "5.log.times", "6.log", "6.log.times"}, names()); diff != "" {
 		t.Errorf("files after RemoveBelow(5): the live log and what is no log must stay (-want +got):\n%s", diff)
 	}
 	if err := os.Remove(filepath.Join(dir, "app", "01.log")); err != nil {

@@ -17,6 +17,8 @@ type Keeper interface {
 	LogState(ctx context.Context, job string, number int64) (size int64, complete bool, err error)
 	// ReadLog reads at most len(p) bytes from offset on, as far as there are any.
 	ReadLog(ctx context.Context, job string, number, offset int64, p []byte) (int, error)
+	// LogTimes returns when the bytes between two offsets were appended; see [Reader.Times].
+	LogTimes(ctx context.Context, job string, number, from, to int64) ([]Stamp, error)
 	// DropLogs drops the logs of builds with lower numbers, which are not on record any more.
 	DropLogs(ctx context.Context, job string, below int64) error
 }

@@ -25,6 +25,7 @@ type source interface {
 	state() (size int64, complete bool)
 	wait(ctx context.Context, offset int64) (size int64, complete bool, err error)
 	settle(ctx context.Context, d time.Duration) bool
+	times(ctx context.Context, from, to int64) ([]Stamp, error)
 }
 
 // local is a log in a file of this server.

@@ -230,6 +230,11 @@ func (t *tail) part(offset int64, most int) ([]byte, error) {
 	return b.bytes[min(from, len(b.bytes)):min(need, len(b.bytes))], nil
 }
 
+// times implements [source].
+func (t *tail) times(ctx context.Context, from, to int64) ([]Stamp, error) {
+	return t.keeper.LogTimes(ctx, t.key.job, t.key.number, from, to)
+}
+
 // forget drops what is in memory.
 func (t *tail) forget() {
 	t.reading.Lock()

@@ -76,6 +76,10 @@ func (k *keeper) ReadLog(_ context.Context, _ string, _, offset int64, p []byte)
 	return copy(p, k.text[min(offset, int64(len(k.text))):]), nil
 }
 
+func (*keeper) LogTimes(context.Context, string, int64, int64, int64) ([]console.Stamp, error) {
+	return nil, nil
+}
+
 func (*keeper) DropLogs(context.Context, string, int64) error { return nil }
 
 // set changes the keeper.

@@ -57,9 +57,10 @@ func (s *Store) Create(job string, number, limit int64) (*Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("console: create log: %w", err)
 	}
+	_ = os.Remove(path + timesSuffix) // that of a log that is gone
 	k, p := key{job, number}, new(progress)
 	s.live[k] = p
-	return &Writer{file: f, progress: p, limit: limit, release: func() { s.release(k) }}, nil
+	return &Writer{file: f, progress: p, limit: limit, stamps: stamps{path: path + timesSuffix}, release: func() { s.release(k) }}, nil
 }
 
 // Resume continues the log of a build that goes on after a restart of the server. It is live again, and new output follows
@@ -89,7 +90,7 @@ func (s *Store) Resume(job string, number, limit int64) (*Writer, error) {
 	}
 	p := &progress{size: size}
 	s.live[k] = p
-	return &Writer{file: f, progress: p, limit: limit, midLine: midLine, release: func() { s.release(k) }}, nil
+	return &Writer{file: f, progress: p, limit: limit, midLine: midLine, stamps: stamps{path: path + timesSuffix}, release: func() { s.release(k) }}, nil
 }
 
 func (s *Store) release(k key) {
@@ -137,10 +138,13 @@ func endOf(f *os.File) (size int64, midLine bool, err error) {
 }
 
 func appendLines(f *os.File, lines []string) error {
-	_, midLine, err := endOf(f)
+	size, midLine, err := endOf(f)
 	if err != nil {
 		return err
 	}
+	times := stamps{path: f.Name() + timesSuffix}
+	times.add(size)
+	times.close()
 	var b strings.Builder
 	if midLine {
 		b.WriteByte('\n')
@@ -172,6 +176,7 @@ func (s *Store) PutAside(job string, number int64) (name string, err error) {
 	if err := os.Rename(path, path+asideSuffix); err != nil {
 		return "", fmt.Errorf("console: put aside: %w", err)
 	}
+	_ = os.Remove(path + timesSuffix) // the log that follows has times of its own
 	return path + asideSuffix, nil
 }
 
@@ -213,7 +218,7 @@ func (s *Store) Remove(job string, numbers ...int64) error {
 		if err != nil {
 			return err
 		}
-		for _, path := range []string{path, path + asideSuffix} {
+		for _, path := range []string{path, path + asideSuffix, path + timesSuffix} {
 			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				errs = append(errs, err)
 			}
@@ -294,10 +299,11 @@ func checkElement(job string) error {
 func logName(number int64) string { return strconv.FormatInt(number, 10) + ".log" }
 
 func parseLogName(name string) (int64, bool) {
-	digits, ok := strings.CutSuffix(strings.TrimSuffix(name, asideSuffix), ".log")
+	name = strings.TrimSuffix(strings.TrimSuffix(name, asideSuffix), timesSuffix)
+	digits, ok := strings.CutSuffix(name, ".log")
 	if !ok {
 		return 0, false
 	}
 	n, err := strconv.ParseInt(digits, 10, 64)
-	return n, err == nil && n > 0 && logName(n) == strings.TrimSuffix(name, asideSuffix)
+	return n, err == nil && n > 0 && logName(n) == name
 }

@@ -31,7 +31,8 @@ type Writer struct {
 	// lost counts the bytes that could not be written since the last successful write.
 	lost int64
 	// err is the first error of the disk.
-	err error
+	err    error
+	stamps stamps
 }
 
 // file is what a Writer needs of an [os.File].
@@ -69,6 +70,15 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// Copy appends a part of the log that was written earlier, as [Writer.Write] does. From then on, the writer records no
+// times.
+func (w *Writer) Copy(p []byte) (int, error) {
+	w.mu.Lock()
+	w.stamps.off = true
+	w.mu.Unlock()
+	return w.Write(p)
+}
+
 // Line appends one line of our own, also beyond the limit. It starts on a new line, whatever the build wrote last. A line
 // break inside text becomes a space, so that text from outside cannot imitate our lines. After Close it does nothing.
 func (w *Writer) Line(text string) {
@@ -92,6 +102,7 @@ func (w *Writer) Close() error {
 	}
 	err := errors.Join(w.err, w.file.Sync(), w.file.Close())
 	w.file = nil
+	w.stamps.close()
 	w.progress.end()
 	w.release()
 	if err != nil {
@@ -118,6 +129,8 @@ func (w *Writer) put(p []byte) {
 		w.lost += int64(len(p))
 		return
 	}
+	size, _ := w.progress.state()
+	w.stamps.add(size)
 	n, err := w.file.Write(p)
 	if n > 0 {
 		w.midLine = p[n-1] != '\n'

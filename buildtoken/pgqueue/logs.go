@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/buildtoken/buildtoken/buildtoken/console"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
@@ -24,7 +26,7 @@ const (
 					and exists (select from queue.builds where job = $1 and number = $2 and running and ($6::bigint = 0 or run = $6))
 				returning job, number
 		), piece as (
-			insert into queue.pieces (job, number, off, body) select job, number, $3, $4 from grown where length($4) > 0
+			insert into queue.pieces (job, number, off, body, written) select job, number, $3, $4, clock_timestamp() from grown where length($4) > 0
 		)
 		select exists (select from grown)`
 	logState = `select coalesce(l.size, 0), coalesce(l.complete, false), b.running, l.job is not null, b.run
@@ -33,6 +35,10 @@ const (
 	readLog = `select off, body from queue.pieces where job = $1 and number = $2 and off < $4 and off >=
 			(select off from queue.pieces where job = $1 and number = $2 and off <= $3 order by off desc limit 1)
 		order by off`
+	// logTimes starts with the piece that holds the offset.
+	logTimes = `select off, written from queue.pieces where job = $1 and number = $2 and off < $4 and written is not null and off >=
+			coalesce((select off from queue.pieces where job = $1 and number = $2 and off <= $3 order by off desc limit 1), 0)
+		order by off limit 65536`
 )
 
 // AppendLog adds p to the log of a running build if the log ends at offset, and returns
@@ -133,6 +139,27 @@ func (q *DB) ReadLog(ctx context.Context, job string, number, offset int64, p []
 	return n, err
 }
 
+// LogTimes returns when the bytes of a log between two offsets were appended, by the clock of
+// the database. A log that grows all the time is appended to a few times a second.
+func (q *DB) LogTimes(ctx context.Context, job string, number, from, to int64) ([]console.Stamp, error) {
+	leave, err := q.bulk.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	var all []console.Stamp
+	err = q.query(ctx, logTimes, []any{job, number, from, to}, func(rows pgx.Rows) error {
+		all = nil
+		var s console.Stamp
+		_, err := pgx.ForEachRow(rows, []any{&s.Offset, &s.At}, func() error {
+			all = append(all, console.Stamp{Offset: s.Offset, At: s.At.UTC().Truncate(time.Millisecond)})
+			return nil
+		})
+		return err
+	})
+	return all, err
+}
+
 // dropPieces is how many pieces of logs one statement drops: 8 MiB at most.
 const dropPieces = 256
 
@@ -178,7 +205,7 @@ func endLog(b *pgx.Batch, build queue.Build) {
 					where job = $1 and number = $2 order by off desc limit 1) right_byte on true
 				where l.job = $1 and l.number = $2
 		), piece as (
-			insert into queue.pieces (job, number, off, body) select $1, $2, size, text from ending
+			insert into queue.pieces (job, number, off, body, written) select $1, $2, size, text, clock_timestamp() from ending
 		)
 		update queue.logs set size = logs.size + length(text), complete = true from ending where job = $1 and number = $2`,
 		job, number, []byte(strings.Join(build.LastLines(), "\n")+"\n"))

@@ -2,7 +2,9 @@ package pgqueue_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -62,6 +64,22 @@ func TestLogGrowsInPieces(t *testing.T) {
 	wantLog(t, q, b, "one\ntwo\nthree\n", true)
 	if _, err := q.AppendLog(t.Context(), "j", b.Number, 14, []byte("more"), false); !errors.Is(err, queue.ErrNotRunning) {
 		t.Errorf("AppendLog to a complete log: %v, want %v", err, queue.ErrNotRunning)
+	}
+	for _, tt := range []struct {
+		from, to int64
+		want     []int64
+	}{{0, 14, []int64{0, 4}}, {0, 4, []int64{0}}, {3, 5, []int64{0, 4}}, {9, 14, []int64{4}}, {4, 4, nil}} {
+		stamps, err := q.LogTimes(t.Context(), "j", b.Number, tt.from, tt.to)
+		var got []int64
+		for _, s := range stamps {
+			got = append(got, s.Offset)
+			if since := time.Since(s.At); since < -time.Minute || since > time.Hour {
+				t.Errorf("LogTimes(%d, %d): %d was written at %v", tt.from, tt.to, s.Offset, s.At)
+			}
+		}
+		if err != nil || !slices.Equal(got, tt.want) {
+			t.Errorf("LogTimes(%d, %d) = %v, %v; want stamps at %v", tt.from, tt.to, got, err, tt.want)
+		}
 	}
 	if _, _, err := q.LogState(t.Context(), "j", 2); !errors.Is(err, queue.ErrNotFound) {
 		t.Errorf("LogState of no build: %v, want %v", err, queue.ErrNotFound)

@@ -177,3 +177,64 @@ describe('a place in a log', () => {
     assert.deepEqual(await lines(), live);
   }));
 });
+
+describe('the lines of a log', () => {
+  let grouped;
+  before(async () => {
+    grouped = await ended(await ask('job/logs/job/grouped/buildForm'));
+  });
+  const visible = (page) => page.locator('.l').evaluateAll((all) => all.filter((l) => l.getClientRects().length).map((l) => l.innerText.trim()));
+
+  it('show their times, and keep to that', () => visit(async (page, go) => {
+    await go(grouped);
+    const times = page.getByRole('combobox', { name: 'Time of each line' });
+    await times.selectOption('Since the start');
+    const shown = await page.locator('.l').evaluateAll((all) => all.map((l) => l.dataset.time));
+    assert.ok(shown.every((t) => /^0:0\d\.\d$/.test(t)), shown.join());
+    assert.ok(shown.at(-1) > shown[0]);
+    assert.equal(await page.evaluate(() => getComputedStyle(document.querySelector('.l'), '::before').content), `"${shown[0]}"`);
+    await times.selectOption('Clock');
+    assert.match(await page.locator('.l').last().getAttribute('data-time'), /^\d\d:\d\d:\d\d$/);
+    await page.reload();
+    assert.equal(await times.inputValue(), 'clock');
+    assert.match(await page.locator('.l').last().getAttribute('data-time'), /^\d\d:\d\d:\d\d$/);
+    const { violations } = await page.evaluate(`${axe}; axe.run(document, { resultTypes: ['violations'] })`);
+    assert.deepEqual(violations.map((v) => `${v.id} ${v.nodes[0].html}`), []);
+  }));
+
+  it('fold by group, with durations, and come back', () => visit(async (page, go) => {
+    await go(grouped);
+    const whole = await visible(page);
+    assert.ok(whole.includes('Unit tests'), `the mark of a group is not shown: ${whole}`);
+    const header = (text) => page.locator('.l.fold', { hasText: text });
+    assert.match(await header('Unit tests').getAttribute('data-took'), /^[01]\.\d s$/);
+    assert.match(await header('--- Checkout').getAttribute('data-took'), /^\d\.\d s$/);
+    const unit = page.getByRole('button', { name: 'Lines of Unit tests' });
+    await unit.click();
+    assert.equal(await unit.getAttribute('aria-expanded'), 'false');
+    assert.deepEqual(await visible(page), whole.filter((l) => !/^test \d|^::endgroup::/.test(l)));
+    await page.getByRole('button', { name: 'Lines of Test', exact: true }).click();
+    assert.deepEqual((await visible(page)).at(-1), '+++ Test', 'a section has the rest');
+    await page.getByRole('button', { name: 'Lines of Test', exact: true }).click();
+    assert.ok(!(await visible(page)).includes('test 1'), 'the group in it is still folded');
+    const all = page.getByRole('button', { name: 'Fold all' });
+    await all.click();
+    assert.deepEqual(await visible(page), ['Started by user alice', '--- Checkout', '+++ Test'].map((l) => (l.startsWith('Started') ? whole[0] : l)));
+    await all.click();
+    assert.deepEqual(await visible(page), whole);
+    assert.ok(!whole.some((l) => l.includes('Lines of')));
+    const { violations } = await page.evaluate(`${axe}; axe.run(document, { resultTypes: ['violations'] })`);
+    assert.deepEqual(violations.map((v) => `${v.id} ${v.nodes[0].html}`), []);
+  }));
+
+  it('come into a folded group while it grows', () => visit(async (page, go) => {
+    await go(await ask('job/logs/job/grouped/buildForm'));
+    await page.waitForURL(/\/grouped\/\d+\/$/);
+    await page.getByRole('button', { name: 'Lines of Unit tests' }).click();
+    await page.locator('.region-buildhead .state-success').waitFor();
+    await page.locator('.l', { hasText: 'after the group' }).waitFor();
+    const shown = await visible(page);
+    assert.ok(!shown.some((l) => /^test \d/.test(l)), shown.join('|'));
+    assert.ok(shown.includes('Finished: SUCCESS'));
+  }));
+});

@@ -61,6 +61,13 @@ http://:${port} {
 						seq -f "line %.0f $p" 6001 9000
 						echo 0 errors\`
 				}
+				job grouped {
+					run sh -c \`
+						echo --- Checkout; echo cloning; echo '--- a/diff.c'; sleep 0.3
+						echo +++ Test; echo ::group::Unit tests
+						for i in 1 2 3 4 5; do echo test $i; sleep 0.2; done
+						echo ::endgroup::; echo after the group\`
+				}
 				job styled {
 					run sh -c \`
 						printf '\\033[1;34mblue '; sleep 0.3; printf 'still blue\\nnext line'; sleep 0.3; printf '\\033[0m plain\\n'

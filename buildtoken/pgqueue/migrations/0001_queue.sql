@@ -180,6 +180,7 @@ create table queue.logs (
 ) with (fillfactor = 70);
 
 -- Their bytes, in pieces without gaps: off is where in the log a piece starts.
+-- written is when it was appended, null if it was written long before.
 -- Those of a build that is dropped go soon after it: large logs would take too
 -- long for the transaction that ends another build.
 create table queue.pieces (
@@ -187,6 +188,7 @@ create table queue.pieces (
     number bigint not null,
     off    bigint not null,
     body   bytea not null,
+    written timestamptz,
     primary key (job, number, off)
 );
 

@@ -102,6 +102,21 @@ func TestWhatLooksLikeAnError(t *testing.T) {
 	}
 }
 
+func TestPermalinkKeepsThePlace(t *testing.T) {
+	onSite(t, jobs(at("hello", writes("hello\n"))), func(s *site) {
+		s.trigger("hello", nil)
+		for path, want := range map[string]string{
+			"/job/hello/lastBuild/?find=error":                  "/ci/job/hello/1/?find=error",
+			"/job/hello/lastSuccessfulBuild/console?q=a+b&at=5": "/ci/job/hello/1/console?at=5&q=a+b",
+			"/job/hello/lastBuild/":                             "/ci/job/hello/1/",
+		} {
+			if got := s.get(path, "alice").Header().Get("Location"); got != want {
+				s.Errorf("%s leads to %q, want %q", path, got, want)
+			}
+		}
+	})
+}
+
 // The quick search of plain text and the thorough one of what a terminal makes of it find
 // the same.
 func FuzzFind(f *testing.F) {

@@ -152,7 +152,11 @@ func (v *visit) permalink(full, name, suffix string) (*page, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &page{redirect: web.BuildURL(v.base, full, b.Number) + suffix}, nil
+	to := web.BuildURL(v.base, full, b.Number) + suffix
+	if query := v.R.URL.Query(); len(query) > 0 && !v.streaming { // what to show of the log
+		to += "?" + query.Encode()
+	}
+	return &page{redirect: to}, nil
 }
 
 // missing reports whether an error means that something is not there.

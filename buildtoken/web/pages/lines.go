@@ -1,9 +1,13 @@
 package pages
 
 import (
+	"bytes"
 	"html/template"
 	"strconv"
 	"strings"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/console"
 )
 
 // chunkRows is how many rows stand in one chunk, which the browser lays out, and the script
@@ -14,12 +18,17 @@ const chunkRows = 500
 //
 //	<span class="l"><a href="?at=OFFSET#at" data-n="LINE" …></a>text</span>
 //
-// The number of a line is an attribute, so that it is no part of the text. All methods
+// The number of a line is an attribute, so that it is no part of the text, and so is the time
+// (data-t, in milliseconds since the start of the build). All methods
 // expect rows as [cutRow] returns them.
 type lineWriter struct {
 	at    rowStart
 	marks marks
-	out   strings.Builder
+	// stamps are when the text was written, in order. Those of rows before at are dropped.
+	stamps []console.Stamp
+	// started is when the build was.
+	started time.Time
+	out     strings.Builder
 }
 
 // marks are what rows are marked for.
@@ -48,10 +57,14 @@ func (w *lineWriter) row(text []byte) {
 			w.out.WriteString(`" id="at`)
 		}
 	}
+	if ms, ok := w.time(); ok {
+		w.out.WriteString(`" data-t="` + strconv.FormatInt(ms, 10))
+	}
 	w.out.WriteString(`">`)
 	if !w.at.within {
 		w.out.WriteString(`<a href="?at=` + strconv.FormatInt(w.at.at, 10) + `#at" data-n="` + strconv.FormatInt(w.at.line, 10) + `" tabindex="-1" aria-hidden="true"></a>`)
 	}
+	line.out.WriteString(tagOf(&line))
 	line.flush()
 	w.out.WriteString(line.out.String())
 	if len(content) < len(text) {
@@ -60,12 +73,24 @@ func (w *lineWriter) row(text []byte) {
 	w.out.WriteString(`</span>`)
 }
 
+// time returns when the row was written, in milliseconds since the build started, if that
+// is known.
+func (w *lineWriter) time() (ms int64, ok bool) {
+	for len(w.stamps) > 1 && w.stamps[1].Offset <= w.at.at {
+		w.stamps = w.stamps[1:]
+	}
+	if len(w.stamps) == 0 || w.stamps[0].Offset > w.at.at {
+		return 0, false
+	}
+	return max(w.stamps[0].At.Sub(w.started), 0).Milliseconds(), true
+}
+
 // rest renders the row that has no end yet.
 func (w *lineWriter) rest(text []byte) template.HTML {
 	if len(text) == 0 {
 		return ""
 	}
-	row := lineWriter{at: w.at, marks: w.marks}
+	row := lineWriter{at: w.at, marks: w.marks, stamps: w.stamps, started: w.started}
 	row.row(text)
 	return template.HTML(row.out.String()) //nolint:gosec // row escapes all text
 }
@@ -114,11 +139,24 @@ func (w *lineWriter) take() template.HTML {
 	return template.HTML(html) //nolint:gosec // row escapes all text
 }
 
+// groupTag begins a group.
+const groupTag = "::group::"
+
+// tagOf takes the mark of a group off the beginning of a line and returns it as HTML, so
+// that only the name of the group needs to be shown.
+func tagOf(line *terminal) string {
+	if len(line.line) == 0 || !bytes.HasPrefix(line.line[0].text, []byte(groupTag)) {
+		return ""
+	}
+	line.line[0].text = line.line[0].text[len(groupTag):]
+	return `<span class="tag">` + groupTag + `</span>`
+}
+
 // foldOf returns the class of a row that begins or ends a group of rows, which the script
 // folds: those of GitHub (::group::) and of Buildkite (--- and +++).
 func foldOf(line string) string {
 	switch {
-	case strings.HasPrefix(line, "::group::"):
+	case strings.HasPrefix(line, groupTag):
 		return " fold group"
 	case strings.HasPrefix(line, "::endgroup::"):
 		return " endgroup"

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -391,6 +393,38 @@ func TestLogIsDownloadedWithAGoodName(t *testing.T) {
 	})
 }
 
+func TestRowsHaveTheirTimes(t *testing.T) {
+	slow := run(func(_ context.Context, _ runner.Build, log io.Writer) runner.Result {
+		for _, text := range []string{"one\n", "two\nthr", "ee\n::group::<b>\n"} {
+			_, _ = io.WriteString(log, text)
+			time.Sleep(1500 * time.Millisecond)
+		}
+		return runner.Result{Outcome: runner.Success}
+	})
+	onSite(t, jobs(at("hello", slow)), func(s *site) {
+		s.trigger("hello", nil)
+		out, ended, stop := s.open("/queue/-/events/job/hello/1/", "alice")
+		defer stop()
+		<-ended
+		live := out.drain()
+		page := s.page("/job/hello/1/")
+		rows := regexp.MustCompile(`<span class="l[a-z ]*" data-t="(\d+)"><a [^>]*></a>(.)`).FindAllStringSubmatch(page, -1)
+		var got []string
+		for _, row := range rows {
+			got = append(got, row[1]+row[2])
+		}
+		if want := []string{"0S", "0o", "1500t", "1500t", "3000<", "4500F"}; !slices.Equal(got, want) {
+			s.Errorf("times and beginnings of rows: %v, want %v", got, want)
+		}
+		s.holds(page, `<span class="l fold group" data-t="3000">`, `</a><span class="tag">::group::</span>&lt;b&gt;`)
+		for _, row := range rows {
+			if !strings.Contains(live, strings.ReplaceAll(row[0], `"`, `\"`)) {
+				s.Errorf("%s did not come live", row[0])
+			}
+		}
+	})
+}
+
 func TestPageHasTheEndOfALongLog(t *testing.T) {
 	var b strings.Builder
 	for i := range 100_000 {
@@ -411,6 +445,6 @@ func TestLineWithoutEndIsShownApart(t *testing.T) {
 	onSite(t, jobs(at("hello", hangs("one\n\x1b[1mcontinue? "))), func(s *site) {
 		s.trigger("hello", nil)
 		s.holds(s.page("/job/hello/1/"), `data-to="42" data-size="56" data-place="42.3."`, `one
-</span></span><span class="chunk" data-console-rest><span class="l"><a href="?at=42#at" data-n="3" tabindex="-1" aria-hidden="true"></a><span class="ab">continue? </span></span></span></pre>`)
+</span></span><span class="chunk" data-console-rest><span class="l" data-t="0"><a href="?at=42#at" data-n="3" tabindex="-1" aria-hidden="true"></a><span class="ab">continue? </span></span></span></pre>`)
 	})
 }

@@ -41,7 +41,7 @@ func (v *visit) followLog(ctx context.Context, out *web.Events, of logPlace) err
 	if err != nil || reader == nil {
 		return nil // the page says what became of it
 	}
-	log := &openLog{Reader: reader, key: keyOf(b)}
+	log := &openLog{Reader: reader, key: keyOf(b), started: b.Started}
 	defer func() { _ = log.Close() }() // only read
 	w := new(lineWriter)
 	var reset bool
@@ -69,6 +69,7 @@ func (v *visit) followLog(ctx context.Context, out *web.Events, of logPlace) err
 			if err != nil || len(more) == 0 && !reset {
 				return nil
 			}
+			*w = v.writerAt(ctx, log, w.at, at+int64(len(more)))
 			e := logEvent{From: w.at.at, End: at + int64(len(more)), Reset: reset}
 			rest = append([]byte(nil), w.lines(append(rest, more...))...)
 			e.To, e.HTML = w.at.at, w.take()

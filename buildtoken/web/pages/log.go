@@ -10,7 +10,10 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
+
+	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken/console"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -54,6 +57,7 @@ type consoleView struct {
 	// stream of the build's page.
 	Text, File, Part, Wide, Back, Events string
 	Find                                 findView
+	Started                              time.Time
 }
 
 // findView is the form that finds text in the log, and what it has found.
@@ -74,6 +78,7 @@ type findView struct {
 type openLog struct {
 	*console.Reader
 	key      logKey
+	started  time.Time // the build
 	size     int64
 	complete bool
 }
@@ -85,16 +90,25 @@ func (v *visit) openLog(ctx context.Context, b queue.Build) (*openLog, error) {
 		return nil, err
 	}
 	complete := log.Complete() // before the size
-	return &openLog{log, keyOf(b), log.Size(), complete}, nil
+	return &openLog{log, keyOf(b), b.Started, log.Size(), complete}, nil
 }
 
 func keyOf(b queue.Build) logKey { return logKey{b.Item.Job, b.Number, b.Started.UnixNano()} }
+
+// writerAt returns what renders the log from a row up to an offset.
+func (v *visit) writerAt(ctx context.Context, log *openLog, at rowStart, to int64) lineWriter {
+	stamps, err := log.Times(ctx, at.at, to)
+	if err != nil { // the log is worth more than its times
+		v.Logger().Warn("times of a log cannot be read", zap.Error(err))
+	}
+	return lineWriter{at: at, stamps: stamps, started: log.started}
+}
 
 // console shows the log of a build: around the place that the address names, or its end.
 func (v *visit) console(b queue.Build, at string, wide bool) (consoleView, error) {
 	full := b.Item.Job
 	view := consoleView{
-		Running: b.Running(), Complete: !b.Running(), Attached: true, Text: at + "consoleText?ansi=none", File: fileOf(b), Place: start().String(),
+		Running: b.Running(), Started: b.Started, Complete: !b.Running(), Attached: true, Text: at + "consoleText?ansi=none", File: fileOf(b), Place: start().String(),
 		Part: web.BuildURL(v.base+own+"log/", full, b.Number), Wide: at + "console",
 		Events: web.BuildURL(v.base+own+"events/", full, b.Number),
 	}
@@ -185,7 +199,8 @@ func (v *visit) part(log *openLog, asked asked, view *consoleView) error {
 	} else {
 		p, text = lastRows(p, text, len(text), shownRows)
 	}
-	w := lineWriter{at: p, marks: asked.marks()}
+	w := v.writerAt(ctx, log, p, p.at+int64(len(text)))
+	w.marks = asked.marks()
 	rest := w.chunks(text)
 	end := w.at.at + int64(len(rest))
 	if view.Attached = end == log.size; view.Attached {
@@ -301,7 +316,7 @@ func (v *visit) rows(log *openLog, before, after int64) (logPart, error) {
 	} else {
 		text = firstRows(text, shownRows/2)
 	}
-	w := lineWriter{at: p}
+	w := v.writerAt(v.R.Context(), log, p, p.at+int64(len(text)))
 	w.chunks(text)
 	return logPart{From: p.at, To: w.at.at, Size: log.size, Place: w.at.String(), HTML: w.take()}, nil
 }

@@ -438,8 +438,8 @@ func TestAssets(t *testing.T) {
 	onSite(t, tree(), func(s *site) {
 		page := s.page("/")
 		links := regexp.MustCompile(`="/ci(/queue/-/assets/[^"]+)"`).FindAllStringSubmatch(page, -1)
-		if len(links) != 8 {
-			s.Errorf("%d assets, want 8", len(links))
+		if len(links) != 9 {
+			s.Errorf("%d assets, want 9", len(links))
 		}
 		for _, link := range links {
 			w := s.get(link[1], "")

@@ -34,7 +34,7 @@
   const atEnd = () => view.scrollHeight - view.scrollTop - view.clientHeight < 8;
   // The markup comes from the same code as that of the page, which escapes all text.
   const parse = (html) => [...new DOMParser().parseFromString(`<pre>${html}</pre>`, 'text/html').querySelector('pre').childNodes];
-  const changed = (lines) => document.dispatchEvent(new CustomEvent('buildtoken:lines', { detail: lines }));
+  const changed = (lines) => document.dispatchEvent(new CustomEvent('buildtoken:lines', { detail: { lines, complete } }));
 
   const show = () => {
     earlier.hidden = from === 0;
@@ -205,6 +205,7 @@
   document.addEventListener('buildtoken:log', (e) => append(e.detail));
   document.addEventListener('buildtoken:done', () => {
     complete = true;
+    changed([]);
     find('state').textContent = size === 0 ? 'There is no output.' : '';
     show();
   });
@@ -277,6 +278,7 @@
     });
   });
 
+  changed([...pre.querySelectorAll('.l')]);
   wrapButton.hidden = false;
   const here = pre.querySelector('.here');
   if (here) {
