@@ -39,9 +39,10 @@ type Options struct {
 	Log func() *zap.Logger
 }
 
+// Timeout bounds one attempt.
+const Timeout = 15 * time.Second
+
 const (
-	// timeout bounds one attempt.
-	timeout = 15 * time.Second
 	// maxSending is how many attempts are made at once.
 	maxSending = 200
 	// maxSleep bounds the time until the queue is asked again: the clock can be set, and
@@ -51,6 +52,9 @@ const (
 	retryAfter = time.Second
 	// refusals is how many attempts are made if the receiver refuses a notification.
 	refusals = 3
+	// stale is how long after it was taken a notification can be sent. A server that was
+	// suspended in between may have been given up, and another one may be sending.
+	stale = 2 * time.Second
 	// lastWords is how long attempts can go on when the outbox is closed.
 	lastWords = 2 * time.Second
 )
@@ -163,7 +167,7 @@ func (o *Outbox) run(ctx, sends context.Context) {
 		for _, n := range due {
 			<-o.free            // there are as many as were asked for
 			o.sends.Go(func() { // ends with sends at the latest; Close waits
-				o.send(sends, n)
+				o.send(sends, n, now)
 				o.free <- struct{}{}
 				o.notify()
 			})
@@ -189,9 +193,9 @@ func (o *Outbox) sleep(ctx context.Context, d time.Duration) {
 }
 
 // send makes one attempt and records its outcome.
-func (o *Outbox) send(ctx context.Context, n queue.Notification) {
+func (o *Outbox) send(ctx context.Context, n queue.Notification, taken time.Time) {
 	began := time.Now()
-	attempt, known := o.attempt(ctx, n)
+	attempt, known := o.attempt(ctx, n, taken)
 	if ctx.Err() != nil && attempt.Error != "" {
 		return // it says nothing about the receiver
 	}
@@ -207,7 +211,7 @@ func (o *Outbox) send(ctx context.Context, n queue.Notification) {
 }
 
 // attempt sends a notification. It reports whether the configuration has the target.
-func (o *Outbox) attempt(ctx context.Context, n queue.Notification) (queue.Attempt, bool) {
+func (o *Outbox) attempt(ctx context.Context, n queue.Notification, taken time.Time) (queue.Attempt, bool) {
 	o.mu.Lock()
 	r, known := o.receivers[n.Target]
 	gone := o.gone[r]
@@ -218,11 +222,14 @@ func (o *Outbox) attempt(ctx context.Context, n queue.Notification) (queue.Attem
 	case gone:
 		return queue.Attempt{Error: "410 Gone", GiveUp: !n.Until.After(time.Now())}, true
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
 	e, err := o.opts.Event(ctx, n, r.UsesLog())
 	if err != nil {
 		return queue.Attempt{Error: "the record of the build cannot be read"}, true
+	}
+	if time.Since(taken) > stale {
+		return queue.Attempt{Error: "the server was too slow to send it"}, true
 	}
 	out := r.Send(ctx, &e)
 	if out.Gone || out.After > 0 {

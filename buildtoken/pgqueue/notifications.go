@@ -195,9 +195,9 @@ func (q *DB) TakeNotifications(ctx context.Context, now time.Time, targets []str
 // SettleNotification records the outcome of an attempt to send a notification, and returns
 // the notification. One that failed is dropped if a later state of the same item waits.
 func (q *DB) SettleNotification(ctx context.Context, now time.Time, id int64, a queue.Attempt) (queue.Notification, error) {
-	after, err := q.onNotification(ctx, id, func(n queue.Notification, _ bool) (queue.Notification, error) {
-		if n.State != queue.DeliveryWaiting {
-			return n, fmt.Errorf("%w: notification %d is not waiting", queue.ErrNotFound, id)
+	after, err := q.onNotification(ctx, id, func(n queue.Notification, s standing) (queue.Notification, error) {
+		if n.State != queue.DeliveryWaiting || s.holder != "" && s.holder != q.opts.Server {
+			return n, fmt.Errorf("%w: notification %d is not waiting for this server", queue.ErrNotFound, id)
 		}
 		return n.Settle(instant(now), a), nil
 	})
@@ -211,32 +211,50 @@ func (q *DB) SettleNotification(ctx context.Context, now time.Time, id int64, a 
 // RetryNotification makes a notification due that waits, was skipped or was given up. One about
 // an earlier state of an item than another notification is not sent again.
 func (q *DB) RetryNotification(ctx context.Context, now time.Time, id int64) error {
-	_, err := q.onNotification(ctx, id, func(n queue.Notification, superseded bool) (queue.Notification, error) {
-		if n.State == queue.DeliverySent || superseded {
+	_, err := q.onNotification(ctx, id, func(n queue.Notification, s standing) (queue.Notification, error) {
+		if s.holder != "" {
+			return n, errBeingSent
+		}
+		if n.State == queue.DeliverySent || s.superseded {
 			return n, fmt.Errorf("%w: notification %d was delivered, or a later state of its item was", queue.ErrNotFound, id)
 		}
 		return n.Retry(instant(now)), nil
 	})
+	if errors.Is(err, errBeingSent) {
+		return nil
+	}
 	if err == nil {
 		q.notify()
 	}
 	return err
 }
 
-// onNotification decides something about a notification. The rule also learns whether there is
-// a notification about a later state of the same item.
-func (q *DB) onNotification(ctx context.Context, id int64, rule func(n queue.Notification, superseded bool) (queue.Notification, error)) (queue.Notification, error) {
+// errBeingSent means that a server is sending the notification.
+var errBeingSent = errors.New("pgqueue: the notification is being sent")
+
+// standing is what decides about a notification beside its record.
+type standing struct {
+	// superseded reports whether there is a notification about a later state of the same item.
+	superseded bool
+	// holder is the live server that sends it, or "".
+	holder string
+}
+
+// onNotification decides something about a notification.
+func (q *DB) onNotification(ctx context.Context, id int64, rule func(queue.Notification, standing) (queue.Notification, error)) (queue.Notification, error) {
 	var after queue.Notification
 	err := q.decide(ctx, func(ctx context.Context, t *tx) error {
 		var found []queue.Notification
-		var superseded bool
+		var s standing
 		b := t.batch()
 		b.Queue("select "+notificationColumns+" from queue.notifications where id = $1 for update", id).Query(func(rows pgx.Rows) (err error) {
 			found, err = readNotifications(rows)
 			return err
 		})
 		b.Queue(`select exists (select from queue.notifications e join queue.notifications n using (target, job, item)
-			where n.id = $1 and e.id > n.id)`, id).QueryRow(func(row pgx.Row) error { return row.Scan(&superseded) })
+			where n.id = $1 and e.id > n.id)`, id).QueryRow(func(row pgx.Row) error { return row.Scan(&s.superseded) })
+		b.Queue(`select coalesce((select s.server from queue.servers s join queue.notifications n on s.server = n.lease_server and s.epoch = n.lease_epoch
+			where n.id = $1 and n.state = 'waiting' and not s.released), '')`, id).QueryRow(func(row pgx.Row) error { return row.Scan(&s.holder) })
 		t.identify(b)
 		if err := t.send(ctx, b); err != nil {
 			return err
@@ -245,11 +263,11 @@ func (q *DB) onNotification(ctx context.Context, id int64, rule func(n queue.Not
 			return fmt.Errorf("%w: notification %d", queue.ErrNotFound, id)
 		}
 		var err error
-		if after, err = rule(found[0], superseded); err != nil {
+		if after, err = rule(found[0], s); err != nil {
 			return err
 		}
 		b = t.batch()
-		if superseded && after.State == queue.DeliveryWaiting {
+		if s.superseded && after.State == queue.DeliveryWaiting {
 			after.State = queue.DeliveryReplaced
 			b.Queue("delete from queue.notifications where id = $1", id)
 		} else {
