@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/notify"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/spans"
 	"github.com/buildtoken/buildtoken/buildtoken/throttle"
@@ -84,6 +85,8 @@ type effective struct {
 	jobs map[string]*definition.Compiled
 	// before are the jobs of the configuration before, whose tokens are recognized.
 	before map[string]*definition.Compiled
+	// receivers are those of notifications, by their targets.
+	receivers map[string]notify.Receiver
 	// detached is set once no configuration is attached any more.
 	detached bool
 }
@@ -110,6 +113,7 @@ func (c *Controller) Attach(ctx context.Context, cfg Config) (detach func(), err
 			}
 		}
 	}
+	e.receivers = receivers(cfg.Sites)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -136,7 +140,7 @@ func (c *Controller) Attach(ctx context.Context, cfg Config) (detach func(), err
 	e.before = c.effective.Load().jobs
 	c.effective.Store(e)
 	c.timer.Set(c.timed(e))
-	c.outbox.Set(e.receivers())
+	c.outbox.Set(e.receivers)
 	c.attached = append(c.attached, e)
 	c.announce(ctx, e)
 	c.resume()
@@ -216,7 +220,7 @@ func (c *Controller) detach(ctx context.Context, e *effective) {
 	}
 	c.effective.Store(earlier)
 	c.timer.Set(c.timed(earlier))
-	c.outbox.Set(earlier.receivers())
+	c.outbox.Set(earlier.receivers)
 	c.announce(ctx, earlier)
 	c.resume()
 }

@@ -165,7 +165,7 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 	//nolint:contextcheck // builds outlive the opening; Close ends them
 	c.pool = executor.Start(executorQueue{c}, c.prepare, executor.Options{Node: c.node, Log: c.logger})
 	//nolint:contextcheck // it outlives the opening; Close ends it
-	c.outbox = outbox.Start(c.queue, outbox.Options{Event: c.event, Settled: c.stats.settled, Log: c.logger})
+	c.outbox = outbox.Start(c.queue, outbox.Options{Event: c.event, Settled: c.settled, Log: c.logger})
 	c.listeners.Go(c.pruneRemoved) // Close waits for all three
 	if c.shared != nil {
 		c.listeners.Go(c.listenCutOff)

@@ -6,20 +6,24 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/notify"
+	"github.com/buildtoken/buildtoken/buildtoken/outbox"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
 // receivers returns the receivers of a configuration by their targets.
-func (e *effective) receivers() map[string]notify.Receiver {
+func receivers(sites []*definition.Site) map[string]notify.Receiver {
 	all := map[string]notify.Receiver{}
-	for _, d := range e.Sites {
+	for _, d := range sites {
 		for _, j := range d.Jobs() {
 			for _, n := range j.Notify {
 				if all[n.Target] == nil {
@@ -29,6 +33,12 @@ func (e *effective) receivers() map[string]notify.Receiver {
 		}
 	}
 	return all
+}
+
+// settled counts an attempt to send a notification, and wakes the readers who see it.
+func (c *Controller) settled(n queue.Notification) {
+	c.stats.settled(n)
+	c.changes.any.Notify()
 }
 
 // event returns what a notification tells. If the records of its build were dropped
@@ -147,11 +157,44 @@ func (c *Controller) Backlogs(ctx context.Context) ([]queue.Backlog, error) {
 	return all, nil
 }
 
+// ErrNoTarget is returned for a target that the configuration does not have.
+var ErrNoTarget = errors.New("buildtoken: no such target of notifications")
+
+// TestNotification sends a sample to a target and returns what became of it. Nothing is
+// recorded, and it is not repeated. params take the place of the sample's parameters.
+func (c *Controller) TestNotification(ctx context.Context, target string, params []notify.Param) (notify.Outcome, error) {
+	e := c.effective.Load()
+	to := e.receivers[target]
+	if to == nil {
+		return notify.Outcome{}, fmt.Errorf("%w: %q", ErrNoTarget, target)
+	}
+	sample := notify.Sample()
+	now := time.Now()
+	at := now.Sub(sample.At)
+	sample.At, sample.Queued, sample.Started, sample.Ended = now, sample.Queued.Add(at), sample.Started.Add(at), sample.Ended.Add(at)
+	sample.Target, sample.Reason, sample.Params = target, "this is a test", params
+	sample.ID = c.notificationID(queue.Notification{Target: target, At: now})
+	sample.JobURL, sample.ItemURL, sample.BuildURL, sample.Node = "", "", "", c.opts.Node
+	for _, full := range slices.Sorted(maps.Keys(e.jobs)) {
+		j := e.jobs[full]
+		if !slices.ContainsFunc(j.Notify, func(n definition.Notify) bool { return n.Target == target }) {
+			continue
+		}
+		if sample.Job = full; j.URL != "" {
+			sample.JobURL = job.URL(j.URL, full)
+		}
+		break
+	}
+	ctx, cancel := context.WithTimeout(ctx, outbox.Timeout)
+	defer cancel()
+	return to.Send(ctx, &sample), nil
+}
+
 // Targets returns the targets that the configuration has, and for each whether it answered
 // 410 Gone and so gets nothing until the next configuration.
 func (c *Controller) Targets() map[string]bool {
 	all := map[string]bool{}
-	for target := range c.effective.Load().receivers() {
+	for target := range c.effective.Load().receivers {
 		all[target] = c.outbox.Gone(target)
 	}
 	return all

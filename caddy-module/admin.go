@@ -152,6 +152,10 @@ func serveBelow(w http.ResponseWriter, r *http.Request) error {
 		"prune":     func(a *App) error { return a.servePrune(w, r) },
 		"build":     func(a *App) error { return a.serveBuild(w, r) },
 		"console":   func(a *App) error { return a.serveConsole(w, r) },
+
+		"notifications":       func(a *App) error { return a.serveNotifications(w, r) },
+		"notifications/retry": func(a *App) error { return a.serveRetry(w, r) },
+		"notifications/test":  func(a *App) error { return a.serveTest(w, r) },
 		"deliveries": func(a *App) error {
 			return serveOpened(a, w, r, func(ctl *buildtoken.Controller) []deliveries.Delivery {
 				return append([]deliveries.Delivery{}, ctl.Deliveries().List()...)

@@ -34,6 +34,7 @@ Only restore and migrate open the data, which no Caddy may have in use then.`,
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 			cmd.AddCommand(
 				triggerCommand(), logCommand(), cancelCommand(), statusCommand(), tokensCommand(), deliveriesCommand(),
+				notificationsCommand(), notifyCommand(),
 				checkCommand(), explainCommand(), digestCommand(), policyTestCommand(),
 				backupCommand(), restoreCommand(), pruneCommand(), migrateCommand(),
 				importCommand(),

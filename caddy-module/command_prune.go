@@ -60,13 +60,9 @@ func (a *App) serveLeftovers(w http.ResponseWriter, r *http.Request) error {
 
 // servePrune removes what is kept of jobs that are gone, and lists what it removed.
 func (a *App) servePrune(w http.ResponseWriter, r *http.Request) error {
-	if r.Method != http.MethodPost {
-		w.Header().Set("Allow", http.MethodPost)
-		return apiError(http.StatusMethodNotAllowed, fmt.Errorf("method %s: only POST is here", r.Method))
-	}
-	ctl := a.opened()
-	if ctl == nil {
-		return apiError(http.StatusServiceUnavailable, buildtoken.ErrShuttingDown)
+	ctl, err := a.posted(w, r)
+	if err != nil {
+		return err
 	}
 	removed, err := ctl.Prune(context.WithoutCancel(r.Context()), time.Time{})
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
 // collector shows the counts of the controller that a configuration uses. The
@@ -24,6 +25,8 @@ type collector struct {
 	running, executors        *prometheus.Desc
 	remote, remoteBuilds      *prometheus.Desc
 	offset                    *prometheus.Desc
+
+	notifications, notificationsWaiting, notificationsAge, notificationsGivenUp *prometheus.Desc
 }
 
 // clocked is a queue whose due times are compared with another clock than this
@@ -49,6 +52,14 @@ func registerMetrics(registry *prometheus.Registry, app *App) error {
 			"Deliveries of a webhook by what became of them. The webhook is empty if it is not known.", []string{"webhook", "outcome"}, nil),
 		dead: prometheus.NewDesc("caddy_build_token_dead_token_uses_total",
 			"Requests with a token that had expired or that the last reload had removed, by where the token is defined and its name.", []string{"place", "token"}, nil),
+		notifications: prometheus.NewDesc("caddy_build_token_notifications_total",
+			"Attempts of this server to send a notification, by what became of them: sent, failed, skipped or given up.", []string{"target", "outcome"}, nil),
+		notificationsWaiting: prometheus.NewDesc("caddy_build_token_notifications_waiting",
+			"Notifications that wait to be sent to a target.", []string{"target"}, nil),
+		notificationsGivenUp: prometheus.NewDesc("caddy_build_token_notifications_given_up",
+			"Notifications to a target on record that were given up.", []string{"target"}, nil),
+		notificationsAge: prometheus.NewDesc("caddy_build_token_notifications_oldest_seconds",
+			"How long ago the oldest notification happened that waits to be sent to a target; 0 if none waits.", []string{"target"}, nil),
 		orphans: prometheus.NewDesc("caddy_build_token_orphaned_items",
 			"Queued items of jobs that no server has any more.", nil, nil),
 		queued: prometheus.NewDesc("caddy_build_token_queued_items",
@@ -84,6 +95,10 @@ func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	to <- c.remote
 	to <- c.remoteBuilds
 	to <- c.offset
+	to <- c.notifications
+	to <- c.notificationsWaiting
+	to <- c.notificationsAge
+	to <- c.notificationsGivenUp
 }
 
 // Collect implements [prometheus.Collector].
@@ -111,6 +126,9 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	for _, d := range ctl.Deliveries().Counts() {
 		count(c.deliveries, d.N, d.Webhook, d.Outcome)
 	}
+	for _, n := range stats.Notifications {
+		count(c.notifications, n.N, n.Target, n.Outcome)
+	}
 	for _, t := range ctl.Tokens() {
 		if t.After > 0 {
 			count(c.dead, t.After, t.Place, t.Token.Name)
@@ -133,6 +151,7 @@ func (c *collector) collectNow(ctl *buildtoken.Controller, to chan<- prometheus.
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTime)
 	defer cancel()
+	c.collectBacklogs(ctx, ctl, to)
 	lanes, err := ctl.Lanes(ctx, slices.Collect(maps.Keys(c.app.jobs()))...)
 	if err != nil {
 		return
@@ -151,6 +170,31 @@ func (c *collector) collectNow(ctl *buildtoken.Controller, to chan<- prometheus.
 	}
 	now(c.queued, queued+orphans)
 	now(c.orphans, orphans)
+}
+
+// collectBacklogs shows what waits for each target of the configuration.
+func (c *collector) collectBacklogs(ctx context.Context, ctl *buildtoken.Controller, to chan<- prometheus.Metric) {
+	targets := ctl.Targets()
+	if len(targets) == 0 {
+		return
+	}
+	backlogs, err := ctl.Backlogs(ctx)
+	if err != nil {
+		return
+	}
+	of := map[string]queue.Backlog{}
+	for _, b := range backlogs {
+		of[b.Target] = b
+	}
+	for target := range targets {
+		b, age := of[target], 0.0
+		if b.Waiting > 0 {
+			age = max(time.Since(b.Oldest).Seconds(), 0)
+		}
+		to <- prometheus.MustNewConstMetric(c.notificationsWaiting, prometheus.GaugeValue, float64(b.Waiting), target)
+		to <- prometheus.MustNewConstMetric(c.notificationsAge, prometheus.GaugeValue, age, target)
+		to <- prometheus.MustNewConstMetric(c.notificationsGivenUp, prometheus.GaugeValue, float64(b.GivenUp), target)
+	}
 }
 
 var _ prometheus.Collector = (*collector)(nil)

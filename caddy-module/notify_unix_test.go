@@ -59,7 +59,10 @@ func TestNotify(t *testing.T) {
 	t.Setenv("HOOK", "/services/T0/SECRET")
 	t.Setenv("WHSEC", whsec)
 	s := newSite(t)
-	s.load(s.caddyfile("", `build_token {
+	s.load(s.caddyfile("", `handle /metrics {
+	metrics
+}
+build_token {
 	quiet_period 0
 	root_url https://ci.example.com
 	notify ops `+url+`{env.HOOK} {
@@ -149,6 +152,18 @@ func TestNotify(t *testing.T) {
 		}
 		return len(lines) == 4
 	})
+	metrics := s.get("/metrics").body
+	for _, want := range []string{
+		`caddy_build_token_notifications_total{outcome="sent",target="ops"} 2`,
+		`caddy_build_token_notifications_total{outcome="skipped",target="site/deploy/status"} 1`,
+		`caddy_build_token_notifications_waiting{target="ops"} 0`,
+		`caddy_build_token_notifications_oldest_seconds{target="ops"} 0`,
+		`caddy_build_token_notifications_given_up{target="ops"} 0`,
+	} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("metrics lack %s", want)
+		}
+	}
 	for _, hidden := range []string{"SECRET", whsec, strings.TrimPrefix(whsec, "whsec_"), "services"} {
 		s.mustNotLog(hidden)
 	}

@@ -316,7 +316,10 @@ func (b *batch) superseded(n queue.Notification) bool {
 }
 
 // Notifications lists the notifications that a filter selects, newest first.
-func (q *DB) Notifications(_ context.Context, f queue.NotificationFilter) ([]queue.Notification, error) {
+func (q *DB) Notifications(ctx context.Context, f queue.NotificationFilter) ([]queue.Notification, error) {
+	if f.Job != "" {
+		return q.notificationsOf(ctx, f)
+	}
 	var found []queue.Notification
 	err := q.view(func(tx *bolt.Tx) error {
 		c := tx.Bucket(bucketNotifications()).Cursor()
@@ -336,6 +339,59 @@ func (q *DB) Notifications(_ context.Context, f queue.NotificationFilter) ([]que
 		return nil, err
 	}
 	return found, nil
+}
+
+// notificationsOf is Notifications for a filter with a job. It reads only records of the job.
+func (q *DB) notificationsOf(ctx context.Context, f queue.NotificationFilter) ([]queue.Notification, error) {
+	var ids []int64
+	err := q.ask(ctx, request{look: func(m *memory) error {
+		ids = m.outbox.of(f.Job)
+		return nil
+	}})
+	if err != nil {
+		return nil, err
+	}
+	var found []queue.Notification
+	err = q.view(func(tx *bolt.Tx) error {
+		for _, id := range slices.Backward(ids) {
+			raw := tx.Bucket(bucketNotifications()).Get(idKey(id))
+			if raw == nil || f.Limit > 0 && len(found) == f.Limit {
+				continue // it was dropped meanwhile
+			}
+			n, err := decodeNotification(idKey(id), raw)
+			if err != nil {
+				q.opts.Log.Error("cannot read a notification", zap.Int64("id", id), zap.Error(err))
+				continue
+			}
+			if f.Fits(n) {
+				found = append(found, n)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+// of returns the IDs of the notifications of a job, in order.
+func (o *outbox) of(job string) []int64 {
+	var ids []int64
+	for c, of := range o.waiting {
+		if c.Job == job {
+			for _, n := range of {
+				ids = append(ids, n.ID)
+			}
+		}
+	}
+	for c, of := range o.settled {
+		if c.Job == job {
+			ids = append(ids, of...)
+		}
+	}
+	slices.Sort(ids)
+	return ids
 }
 
 // Backlogs returns how much waits for each target that something waits for or was given up

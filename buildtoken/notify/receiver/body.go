@@ -78,22 +78,9 @@ func toJSON(value any) (string, error) {
 	return strings.TrimSuffix(b.String(), "\n"), err
 }
 
-// Sample returns an event such as a failed build causes, to try a receiver.
-func Sample() notify.Event {
-	at := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
-	return notify.Event{
-		ID: "sample", Sequence: 1, Target: "sample", At: at, Kind: queue.EventEnded, Job: "site/deploy", JobURL: "https://ci.example.com/job/site/job/deploy/",
-		Item: 7, ItemURL: "https://ci.example.com/queue/item/7/", Number: 12, BuildURL: "https://ci.example.com/job/site/job/deploy/12/",
-		Node: "built-in", Result: queue.Failure, Reason: "exit status 1", Turn: queue.OnRegressed,
-		Queued: at.Add(-10 * time.Second), Started: at.Add(-5 * time.Second), Ended: at,
-		Causes: []string{"Started by user alice"}, Params: []notify.Param{{Name: "BRANCH", Value: "main"}},
-		Log: "+ make test\nFAIL\nexit status 1\nFinished: FAILURE\n",
-	}
-}
-
 // samples are events of each kind, with texts that would break a body without escapes.
 func samples() []notify.Event {
-	ended := Sample()
+	ended := notify.Sample()
 	ended.Reason, ended.Causes = "exit \"status\" \\1\n<b>", []string{"\"quoted\"\n"}
 	ended.Params = append(ended.Params, notify.Param{Name: "NOTE", Value: "\"a\\\n"})
 	ended.Log = "\"log\"\n\x1b[1m"

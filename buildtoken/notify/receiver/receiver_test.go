@@ -37,7 +37,7 @@ const key = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"
 
 // events are one of each kind, by the names of the goldens.
 func events() map[string]notify.Event {
-	failed := receiver.Sample()
+	failed := notify.Sample()
 	failed.ID, failed.Sequence, failed.Target = "msg_1", 17, "site/ops"
 	failed.Params = append(failed.Params, notify.Param{Name: "COMMIT", Value: "c0ffee"}, notify.Param{Name: "REPO", Value: "octo/site"})
 	failed.Causes = []string{"Started by remote host 10.0.0.1 with note: <!channel> @all *bold* & \"so\""}
@@ -153,7 +153,7 @@ func TestOutcomes(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				e := receiver.Sample()
+				e := notify.Sample()
 				if diff := cmp.Diff(tt.want, r.Send(t.Context(), &e)); diff != "" || requests != 1 {
 					t.Errorf("%d requests; outcome (-want +got):\n%s", requests, diff)
 				}
@@ -195,7 +195,7 @@ func TestPlacesOfParameters(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			e := receiver.Sample()
+			e := notify.Sample()
 			e.Params = []notify.Param{{Name: "COMMIT", Value: tt.commit}}
 			out := r.Send(t.Context(), &e)
 			if got != tt.want || out.Error != tt.wantSkip || out.Skip != (tt.wantSkip != "") {

@@ -108,6 +108,13 @@ func (v *visit) build(full string, number int64, wide bool) (*page, error) {
 	pg.Regions = append(pg.Regions, region{Name: "console", Static: true, Data: console})
 	if !wide {
 		pg.Regions = append(pg.Regions, region{Name: "buildfacts", Static: true, Data: v.facts(b)})
+		notifications, err := v.notifications(full, b.Item.ID)
+		if err != nil {
+			return nil, err
+		}
+		if len(notifications) > 0 {
+			pg.Regions = append(pg.Regions, region{Name: "notifications", Static: true, Data: notifications})
+		}
 	}
 	return pg, nil
 }

@@ -123,6 +123,13 @@ func (v *visit) job(full string, form *formView) (*page, error) {
 		region{Name: "jobqueue", Data: queued},
 		region{Name: "trend", Data: v.trend(overviews[0])},
 		region{Name: "history", Static: fixed, Data: history})
+	notifications, err := v.notifications(full, 0)
+	if err != nil {
+		return nil, err
+	}
+	if len(notifications) > 0 {
+		pg.Regions = append(pg.Regions, region{Name: "notifications", Data: notifications})
+	}
 	if compiled, err := v.Definition.Find(full); err == nil && !v.streaming {
 		pg.Regions = append(pg.Regions, region{Name: "howto", Static: true, Data: v.howto(compiled)})
 	}

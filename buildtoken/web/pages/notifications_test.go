@@ -1,0 +1,66 @@
+package pages_test
+
+import (
+	"context"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/notify"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// answers is a receiver that always answers the same.
+type answers struct{ notify.Outcome }
+
+func (a *answers) Send(context.Context, *notify.Event) notify.Outcome { return a.Outcome }
+func (*answers) UsesLog() bool                                        { return false }
+
+// shownNotifications are the rows of a page about notifications, as texts.
+func shownNotifications(page string) string {
+	_, rest, _ := strings.Cut(page, `id="notifications-title"`)
+	rest, _, _ = strings.Cut(rest, "</dl>")
+	rest = strings.ReplaceAll(rest, "</dt>", ": ")
+	rest = strings.ReplaceAll(rest, "</div>", "; ")
+	rest = regexp.MustCompile(`<[^>]*>`).ReplaceAllString(rest, "")
+	_, rest, _ = strings.Cut(rest, ">")
+	return strings.Join(strings.Fields(rest), " ")
+}
+
+func TestPagesShowNotifications(t *testing.T) {
+	j := at("deploy", writes(""))
+	broken := &answers{notify.Outcome{Error: "503 <Service> Unavailable"}}
+	for name, to := range map[string]*answers{
+		"github": {}, "slack": broken, "mail": {notify.Outcome{Error: "no commit", Skip: true}},
+	} {
+		j.Notify = append(j.Notify, definition.NotifySpec{Name: name, On: []queue.Condition{queue.OnAlways}, To: to})
+	}
+	j.Notify = append(j.Notify, definition.NotifySpec{Name: "idle", On: []queue.Condition{queue.OnFailure}, To: &answers{}})
+	onSite(t, jobs(j), func(s *site) {
+		s.trigger("deploy", nil)
+		s.settle()
+		got := regexp.MustCompile(`2000-01-01 00:00:0[456] UTC`).ReplaceAllString(shownNotifications(s.page("/job/deploy/")), "SOON")
+		want := "Notifications github: #1 reported 2000-01-01 00:00:00 UTC; idle: nothing reported yet; mail: #1 not reported: no commit; " +
+			"slack: #1: 503 &lt;Service&gt; Unavailable, next try due SOON;"
+		if diff := cmp.Diff(want, got); diff != "" {
+			s.Errorf("page of the job (-want +got):\n%s", diff)
+		}
+		got = shownNotifications(s.page("/job/deploy/1/"))
+		if strings.Contains(got, "idle") || !strings.HasPrefix(got, "Notifications github: #1 reported") || !strings.Contains(got, "slack: #1: 503") {
+			s.Errorf("page of the build: %s", got)
+		}
+		broken.Outcome = notify.Outcome{Error: "400 Bad Request", Refused: true}
+		time.Sleep(10 * time.Minute)
+		s.settle()
+		if got := shownNotifications(s.page("/job/deploy/")); !regexp.MustCompile(`slack: #1 given up 2000-01-01 00:0\d:\d\d UTC: 400 Bad Request;`).MatchString(got) {
+			s.Errorf("after three attempts: %s", got)
+		}
+	})
+	onSite(t, jobs(at("plain", writes(""))), func(s *site) {
+		s.lacks(s.page("/job/plain/"), "Notifications")
+	})
+}
