@@ -217,10 +217,17 @@ func writeImport(dir string, files []jenkinsimport.File, overwrite bool) error {
 			}
 		}
 	}
-	for _, f := range files {
-		if err := writeImported(dir, f, overwrite); err != nil {
-			return fmt.Errorf("write the import: %w", err)
+	for i, f := range files {
+		err := writeImported(dir, f, overwrite)
+		if err == nil {
+			continue
 		}
+		if !overwrite { // half an import would be in the way of the next one
+			for _, written := range files[:i] {
+				_ = os.Remove(filepath.Join(dir, filepath.FromSlash(written.Path))) // the error that counts is err
+			}
+		}
+		return fmt.Errorf("write the import: %w", err)
 	}
 	return nil
 }
@@ -245,5 +252,8 @@ func writeImported(dir string, f jenkinsimport.File, overwrite bool) error {
 		return err //nolint:wrapcheck // it names the path
 	}
 	_, err = io.WriteString(to, f.Text)
-	return errors.Join(err, to.Close())
+	if err = errors.Join(err, to.Close()); err != nil {
+		_ = os.Remove(path) // the error that counts is err
+	}
+	return err //nolint:wrapcheck // it names the path
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -72,27 +73,28 @@ var placeInJob = regexp.MustCompile(`^(?:folders/\d+/)*jobs/\d+/`)
 // checkReplaced returns an error if a text of Jenkins stands where placeholders are replaced,
 // and has some.
 func checkReplaced(j jenkinsimport.Job) error {
-	var texts []string
+	texts := map[string]string{}
 	for _, v := range j.Settings.Env {
-		texts = append(texts, v.Value)
+		texts["the variable "+v.Name] = v.Value
 	}
 	if j.Settings.Dir != nil {
-		texts = append(texts, *j.Settings.Dir)
+		texts["its directory"] = *j.Settings.Dir
 	}
 	for _, c := range []*jenkinsimport.Command{j.Run, j.Poll} {
 		if c != nil {
-			texts = append(texts, c.Words...)
+			texts["a command"] += strings.Join(c.Words, "\n")
 		}
 	}
 	if j.Relay != nil {
-		texts = append(texts, j.Relay.URL, j.Relay.Job)
+		texts["its name in Jenkins"] = j.Relay.Job
 		if _, err := jenkinsrunner.New(jenkinsrunner.Config{URL: j.Relay.URL, Job: j.Relay.Job}); err != nil {
 			return err //nolint:wrapcheck // it says what is wrong
 		}
 	}
-	for _, text := range texts {
+	for _, what := range slices.Sorted(maps.Keys(texts)) {
+		text := texts[what]
 		if replaced, err := (placeholders{}).replace(text); err != nil || replaced != text || strings.Contains(text, "{param.") {
-			return fmt.Errorf("%q has a placeholder, which is replaced here", text)
+			return fmt.Errorf("%s has a placeholder, which would be replaced here", what) // its value may be secret
 		}
 	}
 	return nil
@@ -153,7 +155,9 @@ func difference(path string, want, got any) string {
 	switch want := want.(type) {
 	case map[string]any:
 		got, ok := got.(map[string]any)
-		for _, name := range slices.Sorted(keysOf(want, got)) {
+		all := maps.Clone(want)
+		maps.Copy(all, got)
+		for _, name := range slices.Sorted(maps.Keys(all)) {
 			if found := difference(path+"/"+name, want[name], got[name]); ok && found != "" {
 				return found
 			}
@@ -169,23 +173,6 @@ func difference(path string, want, got any) string {
 		}
 	}
 	return strings.TrimPrefix(path, "/")
-}
-
-func keysOf(maps ...map[string]any) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for i, m := range maps {
-			for name := range m {
-				if i > 0 {
-					if _, seen := maps[0][name]; seen {
-						continue
-					}
-				}
-				if !yield(name) {
-					return
-				}
-			}
-		}
-	}
 }
 
 // meantFolder returns the jobs of a plan as the configuration has them.

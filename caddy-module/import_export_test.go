@@ -4,7 +4,12 @@ import (
 	"io"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
+	"github.com/buildtoken/buildtoken/caddy-module/jenkinsimport"
 )
+
+// CheckPlan leaves out the jobs that a Caddyfile cannot hold.
+func CheckPlan(plan *jenkinsimport.Plan) error { return checkPlan(plan) }
 
 // ImportJenkins returns the files that `import-jenkins` writes, by their paths, and the ones
 // that only their owner may read.

@@ -47,24 +47,31 @@ type Skipped struct{ Path, Reason string }
 func Read(fsys fs.FS, name, prefix string) (Home, error) {
 	r := reader{fsys: fsys, prefix: prefix}
 	item, err := r.config(".")
+	_, noJobs := fs.Stat(fsys, "jobs")
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		if _, err := fs.Stat(fsys, "jobs"); err == nil {
-			return r.home, r.jobs("jobs", "")
-		}
+	case item.Config != nil && item.Config.Name != "hudson", err == nil && item.Config == nil && noJobs != nil:
+		item.FullName = name
+		r.home.Items = append(r.home.Items, item)
+		return r.home, r.below(".", item)
+	case item.Config == nil && noJobs != nil:
 		return r.home, r.loose()
-	case err != nil:
-		return r.home, err
-	case item.Config != nil && item.Config.Name == "hudson":
-		r.home.Global = item.Config
-		if shell, err := r.parse("hudson.tasks.Shell.xml"); err == nil {
-			r.home.Shell = strings.TrimSpace(shell.TakeText("shell"))
-		}
-		return r.home, r.jobs("jobs", "")
 	}
-	item.FullName = name
-	r.home.Items = append(r.home.Items, item)
-	return r.home, r.below(".", item)
+	r.server(item)
+	return r.home, r.jobs("jobs", "")
+}
+
+// server keeps the configuration of the whole server, of which the item is the file.
+func (r *reader) server(item Item) {
+	r.home.Global = item.Config
+	if item.Config == nil && !errors.Is(item.Err, fs.ErrNotExist) {
+		r.skip(configFile, item.Err.Error())
+	}
+	const shellFile = "hudson.tasks.Shell.xml"
+	shell, err := r.parse(shellFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		r.skip(shellFile, err.Error())
+	}
+	r.home.Shell = strings.TrimSpace(shell.TakeText("shell"))
 }
 
 // ReadFile reads the file of one job. place is its absolute path, with slashes: the job has the

@@ -84,6 +84,16 @@ func TestRead(t *testing.T) {
 			fstest.MapFS{"b.xml": file(`<project/>`), "a/config.xml": file(`<project/>`), "c/README": file("x")},
 			[]string{"a: project in home/a/config.xml", "b: project in home/b.xml", "skipped home/c: it has no config.xml"},
 		},
+		{
+			"a home whose configuration is broken",
+			fstest.MapFS{"config.xml": file(`<hudson>`), "hudson.tasks.Shell.xml": file(``), "jobs/a/config.xml": file(`<project/>`)},
+			[]string{
+				"a: project in home/jobs/a/config.xml",
+				"skipped home/config.xml: jenkinshome: unusable XML: XML syntax error on line 1: unexpected EOF",
+				"skipped home/hudson.tasks.Shell.xml: jenkinshome: unusable XML: the file has no element",
+			},
+		},
+		{"a broken job", fstest.MapFS{"config.xml": file(`<project>`)}, []string{"home: unreadable in home/config.xml"}},
 		{"a home without its own configuration", fstest.MapFS{"jobs/a/config.xml": file(`<project/>`)}, []string{"a: project in home/jobs/a/config.xml"}},
 		{"an empty directory", fstest.MapFS{}, nil},
 	} {

@@ -19,7 +19,7 @@ func (c *conversion) freestyle() {
 	c.wrappers()
 	c.environment()
 	checkout := c.scm()
-	steps := c.steps()
+	steps := c.steps(checkout)
 	c.triggers(checkout)
 	for _, ignored := range []string{"jdk", "scmCheckoutRetryCount"} {
 		if e := c.root.Take(ignored); e != nil && ignored == "jdk" && !strings.HasPrefix(e.Text, "(") && e.Text != "default" {

@@ -94,7 +94,11 @@ func (c *conversion) relay() {
 			c.job.Relay.Token = c.secretFile()
 		}
 	}
-	for _, t := range c.root.Take("triggers").Peek() {
+	triggers := c.root.Take("triggers").Peek()
+	for _, property := range c.root.Take("properties").Peek() { // where pipelines have them
+		triggers = append(triggers, property.Take("triggers").Peek()...)
+	}
+	for _, t := range triggers {
 		c.note(t, "Jenkins goes on to start builds by itself")
 	}
 }

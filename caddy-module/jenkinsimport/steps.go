@@ -22,7 +22,7 @@ type step struct {
 const shellStep = "hudson.tasks.Shell"
 
 // steps reads the build steps, all of which must be shell steps.
-func (c *conversion) steps() []step {
+func (c *conversion) steps(checkout *git) []step {
 	var steps []step
 	for _, b := range c.root.Take("builders").TakeAll() {
 		switch {
@@ -43,7 +43,7 @@ func (c *conversion) steps() []step {
 			s.unstable = n
 		}
 		c.interpreter(b, &s)
-		c.variables(b, s.text)
+		c.variables(b, s.text, checkout != nil)
 		steps = append(steps, s)
 	}
 	return steps
@@ -74,12 +74,13 @@ func (c *conversion) interpreter(at *jenkinshome.Element, s *step) {
 // onlyInJenkins matches variables that builds in Jenkins have and builds here do not.
 var onlyInJenkins = regexp.MustCompile(`\$\{?((?:JENKINS_|HUDSON_|GERRIT_|BUILD_USER|CHANGE_|ghprb|SVN_|GIT_|gitlab)[A-Za-z0-9_]*|JENKINS_HOME|NODE_LABELS|BUILD_TIMESTAMP|JOB_DISPLAY_URL|RUN_DISPLAY_URL|ROOT_BUILD_CAUSE|sha1|WORKSPACE_TMP)`)
 
-// variables notes which variables of Jenkins a script reads.
-func (c *conversion) variables(at *jenkinshome.Element, script string) {
+// variables notes which variables of Jenkins a script reads. Those of Git are there after a checkout.
+func (c *conversion) variables(at *jenkinshome.Element, script string, afterCheckout bool) {
 	var names []string
 	for _, found := range onlyInJenkins.FindAllStringSubmatch(script, -1) {
 		name := found[1]
-		if !slices.Contains(names, name) && !slices.ContainsFunc(c.params, func(p param) bool { return p.Name == name }) && !slices.Contains(gitVariables, name) {
+		if !slices.Contains(names, name) && !slices.ContainsFunc(c.params, func(p param) bool { return p.Name == name }) &&
+			(!afterCheckout || !slices.Contains(gitVariables, name)) {
 			names = append(names, name)
 		}
 	}

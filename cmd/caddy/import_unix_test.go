@@ -97,8 +97,7 @@ type importReport struct {
 	} `json:"jobs"`
 }
 
-// importHome imports a Jenkins into a directory, and makes its Caddyfile that of the server:
-// with other addresses, and with access for the test.
+// importHome imports a Jenkins into a directory, and makes its Caddyfile that of the server.
 func (s *server) importHome(home string, args ...string) (out string, report importReport) {
 	s.t.Helper()
 	out = filepath.Join(s.dir, "imported")
@@ -112,7 +111,16 @@ func (s *server) importHome(home string, args ...string) (out string, report imp
 	if err := json.Unmarshal(text, &report); err != nil {
 		s.t.Fatal(err)
 	}
-	if text, err = os.ReadFile(filepath.Join(out, "Caddyfile")); err != nil {
+	s.serveImported(out)
+	return out, report
+}
+
+// serveImported makes an imported Caddyfile that of the server: with other addresses, and with
+// access for the test.
+func (s *server) serveImported(out string) {
+	s.t.Helper()
+	text, err := os.ReadFile(filepath.Join(out, "Caddyfile"))
+	if err != nil {
 		s.t.Fatal(err)
 	}
 	config := strings.Replace(string(text), "{\n\tbuild_token", "{\n\tadmin "+s.admin+"\n\tauto_https off\n\tbuild_token", 1)
@@ -120,7 +128,6 @@ func (s *server) importHome(home string, args ...string) (out string, report imp
 	if err := os.WriteFile(s.file, []byte(config), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
-	return out, report
 }
 
 // build builds a job, waits for the end, and returns the result and the console.
