@@ -143,6 +143,36 @@ func TestOnePollRunsAndOneWaits(t *testing.T) {
 	})
 }
 
+// TestTenJobsArePolledAtOnce polls twelve jobs. The last two have to wait.
+func TestTenJobsArePolledAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		running := make(chan string, 12)
+		poller := looks(func(_ context.Context, b runner.Build, _ io.Writer) (bool, error) {
+			running <- b.Job
+			time.Sleep(time.Minute)
+			return false, nil
+		})
+		var jobs []definition.Job
+		for n := range cap(running) {
+			jobs = append(jobs, definition.Job{Name: fmt.Sprint("job", n), Tokens: opens(), Runner: succeeds(), Poller: poller})
+		}
+		s := openSite(t, buildtoken.Config{}, jobs...)
+		for _, j := range jobs {
+			poll(s, j.Name)
+		}
+		synctest.Wait()
+		if got := len(running); got != 10 {
+			t.Errorf("%d polls run at once, want 10", got)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if got := len(running); got != len(jobs) {
+			t.Errorf("%d polls have begun after the first ended, want %d", got, len(jobs))
+		}
+		time.Sleep(time.Minute)
+	})
+}
+
 // A poll looks at what the last build left: both use the job's own workspace,
 // one after the other.
 func TestPollAndBuildDoNotMeet(t *testing.T) {

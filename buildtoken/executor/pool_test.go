@@ -834,3 +834,39 @@ func TestAClosedQueueIsNotAskedAgain(t *testing.T) {
 		}
 	})
 }
+
+// TestStopWishOfAnAdoptedBuild adopts a build that another server was asked to stop.
+func TestStopWishOfAnAdoptedBuild(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		p := executor.Start(q, takes(time.Hour), executor.Options{Executors: 1, Remote: 1})
+		defer p.Stop(0)
+		q.mu.Lock()
+		q.lane("app").Running = []int64{1}
+		b := queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 1, Started: time.Now(), Abort: "user alice"}
+		q.builds["app #1"] = b
+		q.mu.Unlock()
+		p.Adopt(b, func(ctx context.Context) (queue.Result, string) { return pass(ctx, time.Hour) })
+		synctest.Wait()
+		wantEnds(t, q, "app #1 ABORTED stopped by user alice")
+	})
+}
+
+// TestRequestsToStopAreReadOnlyAfterAChange counts how often an error of them is asked for: a
+// pool that has nothing new to look at must not ask the queue again.
+func TestRequestsToStopAreReadOnlyAfterAChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		p := executor.Start(q, takes(10*time.Hour), executor.Options{Executors: 2})
+		defer p.Stop(0)
+		q.add("app", 0)
+		wantRunning(t, q, 1)
+		q.abortsErr = slices.Repeat([]error{queue.ErrStorage}, 100)
+		time.Sleep(8 * time.Hour) // the pool wakes now and then to look at the clock
+		synctest.Wait()
+		if left := len(q.abortsErr); left != 100 {
+			t.Errorf("requests to stop were read %d times without a change", 100-left)
+		}
+		q.abortsErr = nil
+	})
+}

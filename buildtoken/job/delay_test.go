@@ -104,3 +104,11 @@ func FuzzParseDelay(f *testing.F) {
 		}
 	})
 }
+
+func TestLongestDelayText(t *testing.T) {
+	for n, want := range map[int]error{100: nil, 101: job.ErrDelay} {
+		if _, err := job.ParseDelay(strings.Repeat("0", n)); !errors.Is(err, want) {
+			t.Errorf("ParseDelay of %d bytes = %v, want %v", n, err, want)
+		}
+	}
+}

@@ -179,3 +179,17 @@ func TestParamAsJSON(t *testing.T) {
 		})
 	}
 }
+
+// TestNamesOfParameters looks at both ends of each range of characters, and at their neighbours.
+func TestNamesOfParameters(t *testing.T) {
+	for _, name := range []string{"a", "z", "A", "Z", "_", "X0", "X9", "X.-_"} {
+		if err := (job.Param{Name: name, Kind: job.KindString}).Check(); err != nil {
+			t.Errorf("Check of %q = %v", name, err)
+		}
+	}
+	for _, name := range []string{"", "`", "{", "@", "[", "X/", "X:", "0", "9", ".", "-", "Xä", "X "} {
+		if err := (job.Param{Name: name, Kind: job.KindString}).Check(); !errors.Is(err, job.ErrBadParam) {
+			t.Errorf("Check of %q = %v, want ErrBadParam", name, err)
+		}
+	}
+}

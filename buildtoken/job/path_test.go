@@ -57,3 +57,11 @@ func checkPathElement(t *testing.T, full string) {
 		t.Errorf("PathElement(%q) = %q", full, got)
 	}
 }
+
+// TestPathElementKeepsLettersAndDigits looks at both ends of each range, and at their neighbours.
+func TestPathElementKeepsLettersAndDigits(t *testing.T) {
+	got := job.PathElement("a`{zA@[Z0.:9")
+	if prefix, want := got[:len(got)-17], "a__zA__Z0__9"; prefix != want {
+		t.Errorf("PathElement begins with %q, want %q", prefix, want)
+	}
+}

@@ -244,3 +244,17 @@ func checkValue(t *testing.T, p job.Param, given string, v job.Value) {
 		}
 	}
 }
+
+// TestChoicesOfAnErrorAreBounded has more choices than an error message has room for.
+func TestChoicesOfAnErrorAreBounded(t *testing.T) {
+	choice := strings.Repeat("x", 100)
+	j := &job.Job{FullName: "app", Params: []job.Param{{Name: "C", Kind: job.KindChoice, Choices: []string{choice, choice[1:], choice[2:], choice[3:]}}}}
+	_, err := j.Values(map[string][]string{"C": {"?"}}, nil)
+	if want := choice + ", " + choice[1:] + ", …"; err == nil || !strings.HasSuffix(err.Error(), ": "+want) {
+		t.Errorf("Values = %v, want an error that ends with two choices and a mark", err)
+	}
+	j.Params[0].Choices = []string{strings.Repeat("x", 300)}
+	if _, err := j.Values(map[string][]string{"C": {"?"}}, nil); err == nil || !strings.HasSuffix(err.Error(), strings.Repeat("x", 300)) {
+		t.Errorf("Values = %v, want an error with the one choice of 300 bytes", err)
+	}
+}

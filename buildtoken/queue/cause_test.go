@@ -81,6 +81,9 @@ func TestCausesAreCapped(t *testing.T) {
 	}
 	in = append(in, in[0], in[queue.MaxCauses-1], in[queue.MaxCauses])
 	it := joinAll(t, in...)
+	if queue.MaxCauses != 50 {
+		t.Errorf("MaxCauses = %d, the documents say 50", queue.MaxCauses)
+	}
 	if len(it.Causes) != queue.MaxCauses || it.MoreCauses != 11 {
 		t.Errorf("%d causes and %d more, want %d and 11", len(it.Causes), it.MoreCauses, queue.MaxCauses)
 	}

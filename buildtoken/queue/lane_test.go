@@ -451,3 +451,82 @@ func TestDigestText(t *testing.T) {
 		}
 	}
 }
+
+// TestChangesOfBuildsThatDoNotRun applies each change of a running build to builds that do not run.
+func TestChangesOfBuildsThatDoNotRun(t *testing.T) {
+	l := queue.Lane{Job: "j", Running: []int64{7}, LastNumber: 8}
+	running := queue.Build{Item: queue.Item{ID: 1, Job: "j"}, Number: 7, Started: start}
+	ended, unknown := running, running
+	ended.Result, unknown.Number = queue.Success, 8
+	for name, change := range map[string]func(queue.Build) (queue.Change, error){
+		"Abort":     func(b queue.Build) (queue.Change, error) { return queue.Abort(l, b, "alice") },
+		"SetHandle": func(b queue.Build) (queue.Change, error) { return queue.SetHandle(l, b, []byte("h")) },
+		"Adopt":     func(b queue.Build) (queue.Change, error) { return queue.Adopt(l, b, queue.Node{Name: "n"}, 3) },
+		"Finish": func(b queue.Build) (queue.Change, error) {
+			return queue.Finish(start, l, queue.Summary{}, b, queue.Success, "")
+		},
+	} {
+		if c, err := change(running); err != nil || c.Build == nil {
+			t.Errorf("%s of a running build = %+v, %v", name, c, err)
+		}
+		for _, b := range []queue.Build{ended, unknown} {
+			if c, err := change(b); !errors.Is(err, queue.ErrNotRunning) || c.Build != nil {
+				t.Errorf("%s of #%d with result %q = %+v, %v; want ErrNotRunning and no change", name, b.Number, b.Result, c, err)
+			}
+		}
+	}
+}
+
+func TestAdopt(t *testing.T) {
+	l := queue.Lane{Job: "j", Running: []int64{7}, LastNumber: 7}
+	b := queue.Build{Item: queue.Item{ID: 1, Job: "j"}, Number: 7, Started: start, Node: "gone", Handle: []byte("h")}
+	want := b
+	want.Node, want.Executor = "here", 3
+	c, err := queue.Adopt(l, b, queue.Node{Name: "here"}, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(&want, c.Build); diff != "" {
+		t.Errorf("Adopt (-want +got):\n%s", diff)
+	}
+}
+
+func TestHandleIsBounded(t *testing.T) {
+	l := queue.Lane{Job: "j", Running: []int64{7}}
+	b := queue.Build{Item: queue.Item{Job: "j"}, Number: 7}
+	handle := make([]byte, queue.MaxHandle)
+	c, err := queue.SetHandle(l, b, handle)
+	if err != nil || len(c.Build.Handle) != queue.MaxHandle {
+		t.Fatalf("SetHandle of %d bytes = %v", len(handle), err)
+	}
+	if handle[0] = 1; c.Build.Handle[0] == 1 {
+		t.Error("SetHandle keeps the caller's slice")
+	}
+	if _, err := queue.SetHandle(l, b, make([]byte, queue.MaxHandle+1)); err == nil {
+		t.Errorf("SetHandle of %d bytes = nil, want an error", queue.MaxHandle+1)
+	}
+}
+
+func TestLastLines(t *testing.T) {
+	for want, b := range map[string]queue.Build{
+		"Finished: SUCCESS":                {Result: queue.Success},
+		"exit status 1\nFinished: FAILURE": {Result: queue.Failure, Reason: "exit status 1"},
+	} {
+		if got := strings.Join(b.LastLines(), "\n"); got != want {
+			t.Errorf("LastLines of %+v = %q, want %q", b, got, want)
+		}
+	}
+}
+
+// TestKiB puts the size into one field after the other.
+func TestKiB(t *testing.T) {
+	text := strings.Repeat("x", 1500)
+	for i, v := range []queue.Value{{Name: text}, {Kind: text}, {Text: text}, {Sealed: []byte(text)}, {Ref: text}} {
+		if got := queue.KiB([]queue.Value{v, {Text: text[:548]}}); got != 2 {
+			t.Errorf("KiB of 2048 bytes, most in field %d = %d, want 2", i, got)
+		}
+		if got := queue.KiB([]queue.Value{v, {Text: text[:547]}}); got != 1 {
+			t.Errorf("KiB of 2047 bytes, most in field %d = %d, want 1", i, got)
+		}
+	}
+}

@@ -34,3 +34,33 @@ func TestNoticeAnd(t *testing.T) {
 		})
 	}
 }
+
+func TestNoticeOfOneThingEach(t *testing.T) {
+	got := queue.Notice{Items: []int64{1}, Jobs: []string{"a"}, Logs: []string{"a"}}.And(
+		queue.Notice{Items: []int64{2}, Jobs: []string{"b"}, Logs: []string{"b"}, Queued: true})
+	want := queue.Notice{Items: []int64{1, 2}, Jobs: []string{"a", "b"}, Logs: []string{"a", "b"}, Queued: true}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("And (-want +got):\n%s", diff)
+	}
+}
+
+func TestOnlyLogs(t *testing.T) {
+	logs := []string{"a"}
+	for _, tt := range []struct {
+		in   queue.Notice
+		want bool
+	}{
+		{queue.Notice{}, false},
+		{queue.Notice{Logs: logs}, true},
+		{queue.Notice{Logs: logs, All: true}, false},
+		{queue.Notice{Logs: logs, Queued: true}, false},
+		{queue.Notice{Logs: logs, Lost: true}, false},
+		{queue.Notice{Logs: logs, Items: []int64{1}}, false},
+		{queue.Notice{Logs: logs, Jobs: logs}, false},
+		{queue.Notice{Items: []int64{1}}, false},
+	} {
+		if got := tt.in.OnlyLogs(); got != tt.want {
+			t.Errorf("OnlyLogs of %+v = %v, want %v", tt.in, got, tt.want)
+		}
+	}
+}

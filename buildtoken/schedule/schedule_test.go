@@ -51,6 +51,8 @@ func TestNext(t *testing.T) {
 		{"day and weekday must both match", "0 0 13 * 5", "j", "UTC", "2026-01-01T00:00:00Z", "02-13 00:00 UTC, 03-13 00:00 UTC, 11-13 00:00 UTC"},
 		{"7 is Sunday", "0 0 * * 7", "j", "UTC", "2026-01-01T00:00:00Z", "01-04 00:00 UTC, 01-11 00:00 UTC"},
 		{"lines are alternatives", "0 1 * * *\n# a comment\n\n0 2 * * *", "j", "UTC", "2026-01-01T00:00:00Z", "01-01 01:00 UTC, 01-01 02:00 UTC"},
+		{"spaces, and lines of nothing else", "  0 1 * * *\t\n  \n  # a comment", "j", "UTC", "2026-01-01T00:00:00Z", "01-01 01:00 UTC, 01-02 01:00 UTC"},
+		{"the largest values", "59 23 31 12 *", "j", "UTC", "2026-01-01T00:00:00Z", "12-31 23:59 UTC, 12-31 23:59 UTC"},
 		{"a leap day on a Monday", "0 0 29 2 1", "j", "UTC", "2026-01-01T00:00:00Z", "02-29 00:00 UTC"},
 		{"hash of the name", "H * * * *", "stuff", "UTC", "2026-01-01T00:00:00Z", "01-01 00:56 UTC, 01-01 01:56 UTC"},
 		{"hash of another name", "H * * * *", "junk", "UTC", "2026-01-01T00:00:00Z", "01-01 00:20 UTC"},
@@ -220,4 +222,46 @@ func ExampleSchedule_Next() {
 	next, _ := s.Next(time.Date(2026, time.January, 3, 0, 0, 0, 0, time.UTC)) // a Saturday
 	fmt.Println(next.Format("Mon 15:04"))
 	// Output: Mon 08:06
+}
+
+// TestHashOfEachField finds for each field the smallest and the largest value of H over many
+// names: every month, but no day that some months lack.
+func TestHashOfEachField(t *testing.T) {
+	for _, tt := range []struct {
+		spec, format string
+		from, to     string
+	}{
+		{"H * * * *", "04", "00", "59"},
+		{"0 H * * *", "15", "00", "23"},
+		{"0 0 H * *", "02", "01", "28"},
+		{"0 0 1 H *", "01", "01", "12"},
+	} {
+		smallest, largest := "99", "00"
+		for n := range 1000 {
+			next, ok := parse(t, tt.spec, fmt.Sprint("job", n), "UTC").Next(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
+			if !ok {
+				t.Fatalf("%s is never due for job%d", tt.spec, n)
+			}
+			smallest, largest = min(smallest, next.Format(tt.format)), max(largest, next.Format(tt.format))
+		}
+		if smallest != tt.from || largest != tt.to {
+			t.Errorf("H in %q has values %s to %s, want %s to %s", tt.spec, smallest, largest, tt.from, tt.to)
+		}
+	}
+}
+
+func TestZeroScheduleIsNeverDue(t *testing.T) {
+	if next, ok := (schedule.Schedule{}).Next(time.Now()); ok || !next.IsZero() {
+		t.Errorf("Next = %v, %v; want none", next, ok)
+	}
+}
+
+func TestLongestSpec(t *testing.T) {
+	spec := "* * * * *\n#" + strings.Repeat("x", schedule.MaxSpec)
+	if _, err := schedule.Parse(spec[:schedule.MaxSpec], "job", time.UTC, false); err != nil {
+		t.Errorf("Parse of %d bytes = %v", schedule.MaxSpec, err)
+	}
+	if _, err := schedule.Parse(spec[:schedule.MaxSpec+1], "job", time.UTC, false); !errors.Is(err, schedule.ErrSpec) {
+		t.Errorf("Parse of %d bytes = %v, want ErrSpec", schedule.MaxSpec+1, err)
+	}
 }

@@ -115,14 +115,11 @@ func (t *Timer) run(ctx context.Context) {
 			}
 		}
 		all, first = kept, first && len(entries) == 0
-		sleep := time.NewTimer(time.Until(wake))
 		select {
 		case <-ctx.Done():
-			sleep.Stop()
 			return
 		case <-t.changed:
-			sleep.Stop()
-		case <-sleep.C:
+		case <-time.After(time.Until(wake)):
 		}
 	}
 }

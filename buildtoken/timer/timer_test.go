@@ -86,6 +86,20 @@ func TestTimer(t *testing.T) {
 			tm.Set([]timer.Entry{r.entry(t, "a", "0 */6 * * *", true), r.entry(t, "c", "0 */6 * * *", true)})
 			r.want(t)
 		}},
+		{"looks back when the first entries come late", func(t *testing.T, r *record, tm *timer.Timer) {
+			tm.Set(nil)
+			synctest.Wait()
+			tm.Set([]timer.Entry{r.entry(t, "a", "30 0 31 12 *", true)})
+			r.want(t, "a 31 00:30 missed")
+		}},
+		{"looks back for 24 hours and no longer", func(t *testing.T, r *record, tm *timer.Timer) {
+			tm.Set([]timer.Entry{r.entry(t, "a", "30 0 31 12 *", true), r.entry(t, "b", "30 23 30 12 *", true)})
+			r.want(t, "a 31 00:30 missed")
+		}},
+		{"takes a minute ago for late, and now for in time", func(t *testing.T, r *record, tm *timer.Timer) {
+			tm.Set([]timer.Entry{r.entry(t, "a", "59 23 31 12 *", true), r.entry(t, "b", "0 0 1 1 *", true)})
+			r.want(t, "a 31 23:59 missed", "b 01 00:00")
+		}},
 		{"reports late minutes as missed", func(t *testing.T, r *record, tm *timer.Timer) {
 			tm.Set([]timer.Entry{r.entry(t, "a", "0 20,22 * * *", true)})
 			r.want(t, "a 31 22:00 missed")
@@ -109,7 +123,8 @@ func TestTimer(t *testing.T) {
 			synctest.Wait()
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			if n := len(r.calls); n < 300 || n > 400 {
+			// The first call, one every 10 s up to the end of the hour, and the one that finds it over.
+			if n := len(r.calls); n != 1+360+1 {
 				t.Errorf("called %d times, want every 10 s for an hour", n)
 			}
 		}},
@@ -122,4 +137,28 @@ func TestTimer(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestCloseWaitsForTheCall closes a timer while it calls an entry.
+func TestCloseWaitsForTheCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := schedule.Parse("* * * * *", "job", time.UTC, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := false
+		tm := timer.Start()
+		tm.Set([]timer.Entry{{ID: "a", Schedule: s, Fire: func(ctx context.Context, _ time.Time, _ bool) error {
+			<-ctx.Done()
+			time.Sleep(time.Second)
+			ended = true
+			return nil
+		}}})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		tm.Close()
+		if !ended {
+			t.Error("Close returned during a call")
+		}
+	})
 }

@@ -88,8 +88,8 @@ func (s Set) Check(now time.Time, presented Secret) (Token, error) {
 	switch {
 	case presented.IsZero():
 		return Token{}, ErrMissing
-	case valid >= 0 && len(s.tokens) > 0:
-		return s.tokens[valid], nil
+	case valid >= 0:
+		return candidates[valid], nil
 	case expired >= 0:
 		t := candidates[expired]
 		return Token{Name: t.Name, Expires: t.Expires, Level: t.Level}, ErrExpired
