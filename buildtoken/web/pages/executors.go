@@ -73,8 +73,12 @@ func (v *visit) executors() (*page, error) {
 	if len(remote) > 0 {
 		say += ", " + plural(len(remote), "remote build runs", "remote builds run")
 	}
+	title := "Executors"
+	if busy > 0 {
+		title = strconv.Itoa(busy) + " busy · " + title
+	}
 	return &page{
-		Title: "Executors", Name: "executors", Here: "executors", path: "computer/", next: next,
+		Title: title, Name: "executors", Here: "executors", path: "computer/", next: next,
 		Say:     say,
 		Regions: []region{{Name: "executors", Data: view}},
 	}, nil

@@ -124,6 +124,10 @@ func (v *visit) overview(folder string) (*page, error) {
 	view.None = len(view.Folders) == 0
 	view.Counts = counts.linked(at)
 	pg.Say = sayCounts(counts)
+	if counts.Failing > 0 {
+		state := resultMark(queue.Failure)
+		pg.Title, pg.Icon = strconv.Itoa(counts.Failing)+" failing · "+pg.Title, state.Class
+	}
 	pg.Regions = []region{
 		{Name: "jobsfind", Static: true, Data: find},
 		{Name: "jobs", Data: view},

@@ -82,8 +82,12 @@ func (v *visit) queuePage() (*page, error) {
 	if v.seesDeliveries() {
 		view.Deliveries = v.base + "queue/deliveries/"
 	}
+	title := "Queue"
+	if total > 0 {
+		title = strconv.Itoa(total) + " queued · " + title
+	}
 	return &page{
-		Title: "Queue", Name: "queue", Here: "queue", path: "queue/" + pageQuery(v.pageNumber()), next: next,
+		Title: title, Name: "queue", Here: "queue", path: "queue/" + pageQuery(v.pageNumber()), next: next,
 		Say:     plural(total, "item", "items") + " queued",
 		Regions: []region{{Name: "queue", Data: view}},
 	}, nil

@@ -18,12 +18,13 @@ func TestTitleStartsWithTheState(t *testing.T) {
 			"/job/never/": "Never built · never", "/job/ok/": "Success · ok", "/job/bad/": "Failed · bad", "/job/long/": "Running · long",
 			"/job/ok/1/": "Success · ok #1", "/job/bad/1/console": "Failed · bad #1", "/job/long/1/": "Running · long #1",
 			"/queue/item/4/": "Quiet period · Queue item 4 of never",
+			"/":              "1 failing · Jobs", "/queue/": "1 queued · Queue", "/computer/": "1 busy · Executors",
 		} {
 			s.holds(s.page(path), "<title>"+want+"</title>")
 		}
 		for path, icon := range map[string]string{
 			"/job/never/": "icon", "/job/ok/1/": "icon-success", "/job/bad/": "icon-failure", "/job/long/1/console": "icon-running",
-			"/queue/item/4/": "icon-waiting", "/queue/": "icon",
+			"/queue/item/4/": "icon-waiting", "/queue/": "icon", "/": "icon-failure",
 		} {
 			s.holds(s.page(path), `<link rel="icon" href="/ci/queue/-/assets/`+icon+`.`)
 		}
