@@ -133,7 +133,7 @@ func (f *fired) Aborts(context.Context) ([]queue.Build, error) {
 }
 
 func (f *fired) SetRules(_ context.Context, now time.Time, c queue.Config) error {
-	_, err := do(f, func(ctx context.Context) (any, error) { return nil, f.Queue.SetRules(ctx, now, c) })
+	_, err := do(f, func(ctx context.Context) (any, error) { return nil, f.Queue.SetRules(ctx, now, c) }) //nolint:contextcheck // a context of the bubble must not leave it
 	return err
 }
 

@@ -266,8 +266,6 @@ func (r *relays) compare(ctx context.Context) error {
 		return err
 	}
 	defer srv.kill(false) // whatever happens; killing twice is allowed
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
-	defer cancel()
 	here := map[string]ended{}
 	for id, item := range r.items {
 		if here[id], err = r.end(ctx, c, item); err != nil {
@@ -306,6 +304,8 @@ type ended struct{ result, log string }
 
 // end waits for the end of an item's build.
 func (r *relays) end(ctx context.Context, c *client, item int64) (ended, error) {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	defer cancel()
 	for {
 		var it struct {
 			Executable *struct{ Number int64 }
