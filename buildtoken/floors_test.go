@@ -82,6 +82,7 @@ func floors() map[string]int {
 		"buildtoken/web/triggers": 4, // what a token opens
 		"caddy-module":            5, // knows Caddy
 		"cmd/caddy":               6, // the program
+		"cmd/jenkinstest":         6, // a program that behaves like Jenkins
 		"cmd/torture":             6, // kills the program; knows it from outside only
 	}
 }
