@@ -45,11 +45,13 @@ fmt-check: ## show what fmt would change
 tidy: ## show what go mod tidy would change
 	go mod tidy -diff
 	cd tools && go mod tidy -diff
+	cd testdata/operating && go mod tidy -diff
 
 .PHONY: vet
 vet: ## go vet
 	go vet ./...
 	go vet -C tools ./...
+	go vet -C testdata/operating ./...
 
 .PHONY: lint
 lint: ## check the house rules (.golangci.yml), and that all planted bugs still apply
@@ -61,6 +63,7 @@ lint: ## check the house rules (.golangci.yml), and that all planted bugs still 
 .PHONY: test
 test: ## run all tests with the race detector; some start a PostgreSQL server
 	go test -C tools ./...
+	go test -C testdata/operating ./...
 	@skips=$$(mktemp); trap 'rm -f "$$skips"' EXIT; status=0; \
 	echo "go test -race ./..."; \
 	BUILDTOKEN_TEST_SKIPS=$$skips go test -race ./... || status=$$?; \

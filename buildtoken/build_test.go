@@ -232,6 +232,33 @@ func TestLogThatCannotBeWritten(t *testing.T) {
 	})
 }
 
+// TestOldestDue skips what waits for a change of the configuration.
+func TestOldestDue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSite(t, buildtoken.Config{}, definition.Job{Name: "app", Tokens: opens(), Runner: lasts(time.Hour)}, definition.Job{Name: "off", Tokens: opens(), Runner: succeeds()})
+		want := func(when string, due time.Time) {
+			t.Helper()
+			if got, err := s.OldestDue(t.Context()); err != nil || !got.Equal(due) {
+				t.Errorf("OldestDue %s = %v, %v; want %v", when, got, err, due)
+			}
+		}
+		want("of an empty queue", time.Time{})
+		s.trigger("off", delayed("1h"))
+		want("of an item that is not due", time.Time{})
+		s.trigger("app")
+		synctest.Wait()
+		began := time.Now()
+		time.Sleep(time.Minute)
+		s.trigger("app")
+		time.Sleep(time.Minute)
+		want("of an item that waits for a build of its job", began.Add(time.Minute).Truncate(time.Millisecond))
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{Name: "app", Tokens: opens(), Runner: lasts(time.Hour)}, {Name: "off", Disabled: true, Tokens: opens(), Runner: succeeds()}}}})
+		time.Sleep(61 * time.Minute)
+		synctest.Wait()
+		want("of an item of a disabled job", time.Time{})
+	})
+}
+
 // TestOldLogUnderANewNumber has the log of a build that is not on record, as after an older
 // queue was put back. The build that gets its number has a log of its own.
 func TestOldLogUnderANewNumber(t *testing.T) {
@@ -379,6 +406,9 @@ func TestLostBuild(t *testing.T) {
 		for number := range int64(2) {
 			s.wantResult("app", number+1, queue.Aborted, "lost: the server stopped while the build was running")
 			s.wantEndLogged("app", number+1, queue.Aborted)
+		}
+		if stats := s.Stats(); stats.Lost != 2 || stats.Jobs[0].Results[queue.Aborted] != 2 {
+			t.Errorf("Stats = %+v, want two lost builds, which ended ABORTED", stats)
 		}
 		if got := s.log("app", 1)[1:3]; fmt.Sprint(got) != "[working half a li]" {
 			t.Errorf("log = %q, want what the build wrote", got)
@@ -629,13 +659,21 @@ func TestStats(t *testing.T) {
 		s.refused(job.ErrDelay, ask("app", delayed("soon")))
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
+		ended := func(successes uint64) map[queue.Result]uint64 {
+			return map[queue.Result]uint64{queue.Success: successes, queue.Unstable: 0, queue.Failure: 0, queue.Aborted: 0, queue.NotBuilt: 0}
+		}
+		atOnce := buildtoken.Durations{N: 1}
+		for i := range atOnce.Counts {
+			atOnce.Counts[i] = 1
+		}
 		want := buildtoken.Stats{
 			Jobs: []buildtoken.JobStats{
-				{Job: "app", Created: 1, Joined: 1, Refused: 22, Results: map[queue.Result]uint64{queue.Success: 1}},
-				{Job: "denied", Refused: 1, Results: map[queue.Result]uint64{}},
-				{Job: "other", Refused: 1, Results: map[queue.Result]uint64{}},
+				{Job: "app", Created: 1, Joined: 1, Refused: 22, Results: ended(1), Took: atOnce},
+				{Job: "denied", Refused: 1, Results: ended(0)},
+				{Job: "other", Refused: 1, Results: ended(0)},
 			},
-			Refused: map[string]uint64{"full": 1, "policy": 1, "unknown": 1, "token": 20, "throttled": 1, "other": 1},
+			Waited:  atOnce,
+			Refused: map[string]uint64{"full": 1, "policy": 1, "unknown": 1, "token": 20, "throttled": 1, "storage": 0, "other": 1},
 		}
 		if diff := cmp.Diff(want, s.Stats()); diff != "" {
 			t.Errorf("Stats (-want +got):\n%s", diff)

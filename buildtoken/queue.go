@@ -82,6 +82,7 @@ func (c executorQueue) Claim(ctx context.Context, now time.Time, node queue.Node
 	builds, next, err := c.queue.Claim(ctx, now, node, executors)
 	if len(builds) > 0 {
 		c.changes.started(builds, node.Remote)
+		c.stats.started(builds)
 		for _, b := range builds {
 			c.effective.Load().Spans.Started(ctx, b)
 		}
@@ -198,6 +199,7 @@ func (c *Controller) reclaim(ctx context.Context, e *effective) error {
 	for _, b := range lost {
 		c.changes.ended(b.Item.Job, b.Number)
 		c.changes.items.Notify(b.Item.ID)
+		c.stats.wasLost(b)
 		c.host.EndLost(e.Log, b)
 		e.Spans.Ended(ctx, b)
 	}
@@ -265,6 +267,7 @@ func (c *Controller) reclaimLost() {
 	}
 	var n queue.Notice
 	for _, b := range lost {
+		c.stats.wasLost(b)
 		c.host.EndLost(c.logger(), b)
 		e.Spans.Ended(context.Background(), b)
 		n.Items, n.Jobs = append(n.Items, b.Item.ID), append(n.Jobs, b.Item.Job)

@@ -96,6 +96,33 @@ func (c *Controller) Gone(ctx context.Context) ([]queue.Lane, error) {
 	return lanes, nil
 }
 
+// oldestItems is among how many items OldestDue looks for one that could start.
+const oldestItems = 1000
+
+// OldestDue returns when the queued item was due that has been waiting longest to start, the
+// zero time if none is due. Items of disabled jobs, and of jobs that no server has, do not
+// count: they wait for somebody to change the configuration.
+func (c *Controller) OldestDue(ctx context.Context) (time.Time, error) {
+	now := time.Now()
+	for limit := 20; ; limit = oldestItems {
+		entries, err := c.queue.Items(ctx, now, "", limit) // earliest due first
+		if err != nil {
+			return time.Time{}, fmt.Errorf("buildtoken: oldest item: %w", err)
+		}
+		for _, e := range entries {
+			switch {
+			case e.Item.Due.After(now):
+				return time.Time{}, nil
+			case e.Blockage.Reason != queue.JobDisabled && e.Blockage.Reason != queue.NoServer:
+				return e.Item.Due, nil
+			}
+		}
+		if len(entries) < limit || limit == oldestItems {
+			return time.Time{}, nil
+		}
+	}
+}
+
 // Overviews returns what there is to show about jobs, in the order asked for, with one
 // question to the queue.
 func (c *Controller) Overviews(ctx context.Context, full ...string) ([]queue.Overview, error) {

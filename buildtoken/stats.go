@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/policy"
@@ -19,15 +20,51 @@ type JobStats struct {
 	// Created, Joined, Repeated and Refused count triggers. Refused triggers of
 	// unknown jobs are not counted here.
 	Created, Joined, Repeated, Refused uint64
-	// Results counts ended builds.
+	// Results counts ended builds; it has all results.
 	Results map[queue.Result]uint64
+	// Took counts ended builds by how long they ran.
+	Took Durations
+	// Polls counts polls by what became of them: changes, none, failed. It is nil for a
+	// job that was never polled and cannot be.
+	Polls map[string]uint64
+}
+
+// Durations counts durations.
+type Durations struct {
+	// Counts has, for each of [DurationBounds], how many were at most as long.
+	Counts [9]uint64
+	// N is how many there were, Sum their sum in seconds.
+	N   uint64
+	Sum float64
+}
+
+// DurationBounds returns the upper bounds by which durations are counted, in seconds.
+func DurationBounds() [9]float64 {
+	return [9]float64{1, 5, 15, 60, 300, 900, 1800, 3600, 14400}
+}
+
+func (d *Durations) add(t time.Duration) {
+	seconds := max(t.Seconds(), 0)
+	for i, bound := range DurationBounds() {
+		if seconds <= bound {
+			d.Counts[i]++
+		}
+	}
+	d.N++
+	d.Sum += seconds
 }
 
 // Stats counts what happened since the process started.
 type Stats struct {
-	// Jobs are sorted by name. Only configured jobs are counted.
+	// Jobs are sorted by name. All configured jobs are there, and jobs that were
+	// configured and to which something happened.
 	Jobs []JobStats
-	// Refused counts refused triggers by reason: unknown, throttled, token, policy, full, storage, other.
+	// Waited counts started builds of this server by how long after they were due they started.
+	Waited Durations
+	// Lost counts builds that were recorded as lost with a server or process.
+	Lost uint64
+	// Refused counts refused triggers by reason; it has all reasons: unknown, throttled, token,
+	// policy, full, storage, other.
 	Refused map[string]uint64
 	// Notifications counts attempts to send one, sorted by target and outcome.
 	Notifications []NotificationCount
@@ -48,6 +85,8 @@ type stats struct {
 	refused map[string]uint64
 	// notified is by target and outcome.
 	notified map[[2]string]uint64
+	waited   Durations
+	lost     uint64
 }
 
 // of returns the counters of a job. The caller must hold mu.
@@ -93,10 +132,39 @@ func (s *stats) polled(full string, created bool) {
 	}
 }
 
+func (s *stats) started(builds []queue.Build) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range builds {
+		s.waited.add(b.Started.Sub(b.Item.Due))
+	}
+}
+
 func (s *stats) ended(b queue.Build) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.of(b.Item.Job).Results[b.Result]++
+	j := s.of(b.Item.Job)
+	j.Results[b.Result]++
+	j.Took.add(b.Ended.Sub(b.Started))
+}
+
+// wasLost counts a build that another process or server ran, and did not end.
+func (s *stats) wasLost(b queue.Build) {
+	s.ended(b)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lost++
+}
+
+// looked counts a poll.
+func (s *stats) looked(full, outcome string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	j := s.of(full)
+	if j.Polls == nil {
+		j.Polls = map[string]uint64{}
+	}
+	j.Polls[outcome]++
 }
 
 // settled counts an attempt to send a notification.
@@ -132,15 +200,36 @@ func reasonOf(err error) string {
 	return "other"
 }
 
-// Stats returns the counters as of now.
+// Stats returns the counters as of now. What has not happened is counted as 0.
 func (c *Controller) Stats() Stats {
 	s := &c.stats
+	defined := c.effective.Load().jobs
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := Stats{Refused: maps.Clone(s.refused)}
-	for _, full := range slices.Sorted(maps.Keys(s.jobs)) {
-		j := *s.jobs[full]
-		j.Results = maps.Clone(j.Results)
+	all := Stats{Waited: s.waited, Lost: s.lost, Refused: map[string]uint64{}}
+	for _, reason := range []string{"unknown", "throttled", "token", "policy", "full", "storage", "other"} {
+		all.Refused[reason] = s.refused[reason]
+	}
+	names := map[string]bool{}
+	for full := range s.jobs {
+		names[full] = true
+	}
+	for full := range defined {
+		names[full] = true
+	}
+	for _, full := range slices.Sorted(maps.Keys(names)) {
+		j := JobStats{Job: full}
+		if s.jobs[full] != nil {
+			j = *s.jobs[full]
+		}
+		counted := j.Results
+		j.Results = map[queue.Result]uint64{}
+		for _, r := range []queue.Result{queue.Success, queue.Unstable, queue.Failure, queue.Aborted, queue.NotBuilt} {
+			j.Results[r] = counted[r]
+		}
+		if polls := j.Polls; polls != nil || defined[full] != nil && defined[full].Poller != nil {
+			j.Polls = map[string]uint64{"changes": polls["changes"], "none": polls["none"], "failed": polls["failed"]}
+		}
 		all.Jobs = append(all.Jobs, j)
 	}
 	for key, n := range s.notified {

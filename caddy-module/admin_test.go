@@ -62,7 +62,7 @@ func TestAdminRefuses(t *testing.T) {
 // TestMetricsSurviveReloads has the site itself show them.
 func TestMetricsSurviveReloads(t *testing.T) {
 	s := newSite(t)
-	body := "handle /metrics {\n metrics\n}\n" + jobs(named("SECRET")+"job later {\n token SECRET\n run true\n}\n")
+	body := "handle /metrics {\n metrics\n}\n" + jobs(named("SECRET")+"job later {\n token SECRET\n run true\n}\njob polled {\n token SECRET\n run true\n poll true\n}\n")
 	s.load(s.caddyfile("executors 3", body))
 	s.follow("echo", "SECRET", s.trigger("echo", "SECRET"))
 	s.get("/buildByToken/build?job=echo&token=wrong")
@@ -79,6 +79,18 @@ func TestMetricsSurviveReloads(t *testing.T) {
 		`caddy_build_token_orphaned_items 0`,
 		`caddy_build_token_running_builds 0`,
 		`caddy_build_token_executors 3`,
+		`caddy_build_token_queue_up 1`,
+		`caddy_build_token_lost_builds_total 0`,
+		`caddy_build_token_job_queued_items{job="later"} 1`,
+		`caddy_build_token_oldest_due_item_age_seconds 0`,
+		`caddy_build_token_build_duration_seconds_count{job="echo"} 1`,
+		`caddy_build_token_start_delay_seconds_count 1`,
+		// What has not happened is there too, or the first time would go unnoticed.
+		`caddy_build_token_builds_total{job="later",result="FAILURE"} 0`,
+		`caddy_build_token_triggers_total{job="later",outcome="refused"} 0`,
+		`caddy_build_token_last_success_timestamp_seconds{job="later"} 0`,
+		`caddy_build_token_polls_total{job="polled",outcome="failed"} 0`,
+		`caddy_build_token_refused_total{reason="storage"} 0`,
 	}
 	for _, when := range []string{"before the reload", "after it", "after another"} {
 		got := s.get("/metrics").body
@@ -86,6 +98,9 @@ func TestMetricsSurviveReloads(t *testing.T) {
 			if !strings.Contains(got, line+"\n") {
 				t.Errorf("%s: no line %s", when, line)
 			}
+		}
+		if strings.Contains(got, `last_success_timestamp_seconds{job="echo"} 0`) || strings.Contains(got, `polls_total{job="echo"`) {
+			t.Errorf("%s: echo has succeeded, and has no poll:\n%s", when, got)
 		}
 		if strings.Contains(got, `job="unknown"`) {
 			t.Errorf("%s: a request made a label", when)

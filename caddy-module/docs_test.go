@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
@@ -322,5 +324,24 @@ func TestAccessMatrixOfTheDocument(t *testing.T) {
 		}
 	default:
 		t.Errorf("%s shows another matrix than the scenario read_access; go test ./caddy-module -run AccessMatrix -update copies it", path)
+	}
+}
+
+// TestMetricsOfTheDocument compares the table with what is shown.
+func TestMetricsOfTheDocument(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "docs", "operations.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var documented []string
+	for line := range strings.Lines(string(text)) {
+		if row, ok := strings.CutPrefix(line, "| `caddy_build_token_"); ok {
+			names, _, _ := strings.Cut(row, " |")
+			documented = append(documented, strings.Split("caddy_build_token_"+strings.Trim(names, "`"), "`, `")...)
+		}
+	}
+	slices.Sort(documented)
+	if diff := cmp.Diff(caddymodule.MetricNames(), documented); diff != "" {
+		t.Errorf("names of metrics (-shown +documented):\n%s", diff)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken/audit"
@@ -98,3 +99,12 @@ func (r *Replayed) Print(to io.Writer, now time.Time) error { return r.print(to,
 
 // PrintStatus writes a status for people.
 var PrintStatus = printStatus
+
+// MetricNames are the names of all metrics, sorted.
+func MetricNames() (names []string) {
+	for _, m := range metrics {
+		names = append(names, m.name)
+	}
+	slices.Sort(names)
+	return names
+}

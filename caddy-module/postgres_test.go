@@ -42,6 +42,8 @@ func TestQueueInPostgres(t *testing.T) {
 	}
 	if a := s.get("/metrics"); !strings.Contains(a.body, "caddy_build_token_clock_offset_seconds ") {
 		t.Errorf("metrics have no offset of the clock: %d", a.status)
+	} else if !strings.Contains(a.body, "caddy_build_token_lease_remaining_seconds 2") && !strings.Contains(a.body, "caddy_build_token_lease_remaining_seconds 30") {
+		t.Errorf("metrics have no lease of up to 30 s:\n%s", a.body)
 	}
 	s.load(s.onPostgres("executors 1", body))
 	if refs := caddymodule.References(place); refs != 1 {

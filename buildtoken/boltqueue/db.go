@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -80,6 +81,9 @@ type DB struct {
 	revert   []write     // what a failed batch may have left visible
 	failed   uint64      // the number of that batch
 	closed   bool
+
+	// refusal is why the last write failed for good; nil once a later one has succeeded.
+	refusal atomic.Pointer[error]
 
 	commitFailed, reopenFailed, reopened rate.Sometimes // at most one log line a second each
 }
@@ -159,6 +163,15 @@ func (q *DB) Close() error {
 // earlier, freed a lane, or recorded a request to stop a build, and after new
 // rules. It holds one value, which may stand for several changes.
 func (q *DB) Changed() <-chan struct{} { return q.changed }
+
+// Refuses returns why triggers were refused when the file was last to be written, such as a
+// full disk; nil if that succeeded.
+func (q *DB) Refuses() error {
+	if why := q.refusal.Load(); why != nil {
+		return *why
+	}
+	return nil
+}
 
 // reopen reads the file again after a failed commit. Until that succeeds, broken
 // stays set.

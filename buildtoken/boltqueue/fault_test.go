@@ -291,6 +291,9 @@ func TestDiskHealsAfterManyFailures(t *testing.T) {
 				t.Errorf("%s on the bad disk: %v, want %v", name, err, queue.ErrStorage)
 			}
 		}
+		if err := q.Refuses(); !errors.Is(err, queue.ErrStorage) {
+			t.Errorf("Refuses on the bad disk = %v, want %v", err, queue.ErrStorage)
+		}
 		if d.count() != failures {
 			t.Errorf("the bad disk was tried %d times within one second", d.count()-failures+1)
 		}
@@ -313,6 +316,9 @@ func TestDiskHealsAfterManyFailures(t *testing.T) {
 		}
 		if it := schedule(t, q, request("b", "2")); it.ID != 3 {
 			t.Errorf("identifier %d, want 3: 2 was handed out", it.ID)
+		}
+		if err := q.Refuses(); err != nil {
+			t.Errorf("Refuses after something was written = %v, want nil", err)
 		}
 	})
 }

@@ -157,6 +157,12 @@ func (q *DB) serve(first ...request) {
 		}
 	}
 	q.arm()
+	switch refusal := cmp.Or(q.broken, q.paused); {
+	case refusal != nil:
+		q.refusal.Store(&refusal)
+	case !q.failing && q.refusal.Load() != nil:
+		q.refusal.Store(nil)
+	}
 	if wake { // before the answers, so that a caller with an answer finds Changed set
 		signal(q.changed)
 	}

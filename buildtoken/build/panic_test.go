@@ -45,10 +45,11 @@ func panics(t *testing.T) {
 		t.Errorf("Run = %v, %q, want FAILURE, %q", result, reason, want)
 	}
 
+	var outcomes []string
 	polls := h.NewPolls(func(string) *build.Job { return app }, func(context.Context, string, string) error {
 		t.Error("a poll that panicked found changes")
 		return nil
-	})
+	}, func(full, outcome string) { outcomes = append(outcomes, full+" "+outcome) })
 	if !polls.Request("app", "https://ci.example.com/") {
 		t.Error("Request = false before Close")
 	}
@@ -56,6 +57,9 @@ func panics(t *testing.T) {
 	log, err := h.PollLog("app")
 	if want := "Failed: the poller panicked; see the server's log\n"; err != nil || !strings.HasSuffix(string(log), want) {
 		t.Errorf("PollLog = %q, %v, want it to end with %q", log, err, want)
+	}
+	if len(outcomes) != 1 || outcomes[0] != "app failed" {
+		t.Errorf("outcomes = %q, want one of app that failed", outcomes)
 	}
 	polls.Close(context.Canceled)
 

@@ -33,6 +33,7 @@ type Polls struct {
 	host  *Host
 	jobOf func(full string) *Job
 	found func(ctx context.Context, full, root string) error
+	ended func(full, outcome string)
 
 	ctx    context.Context //nolint:containedctx // the life of the polls, which outlive the requests that ask for them
 	cancel context.CancelCauseFunc
@@ -53,12 +54,12 @@ type poll struct {
 
 // NewPolls returns a Polls that polls on this host. jobOf returns the job with a
 // full name; nil if it cannot be polled now. found is called when a poll found
-// changes, with the URL under which the poll was requested. The caller must call
-// Close.
-func (h *Host) NewPolls(jobOf func(full string) *Job, found func(ctx context.Context, full, root string) error) *Polls {
+// changes, with the URL under which the poll was requested; ended is called after each
+// poll with its outcome: changes, none or failed. The caller must call Close.
+func (h *Host) NewPolls(jobOf func(full string) *Job, found func(ctx context.Context, full, root string) error, ended func(full, outcome string)) *Polls {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	return &Polls{
-		host: h, jobOf: jobOf, found: found, ctx: ctx, cancel: cancel,
+		host: h, jobOf: jobOf, found: found, ended: ended, ctx: ctx, cancel: cancel,
 		slots: make(chan struct{}, maxPolls), running: map[string]*poll{},
 	}
 }
@@ -133,15 +134,19 @@ func (p *Polls) poll(ctx context.Context, full, root string) {
 	out.line(pollStarted+"%s", started.UTC().Format(time.RFC3339))
 	changed, err := p.look(ctx, j, root, workspace, out)
 	out.line(pollDone+"%v", time.Since(started).Round(time.Millisecond))
+	outcome := "none"
 	switch {
 	case err != nil:
+		outcome = "failed"
 		out.line(pollFailed+"%v", err)
 		log().Error("poll failed", zap.Error(err))
 	case changed:
+		outcome = "changes"
 		out.line(pollFound)
 	default:
 		out.line("No changes")
 	}
+	p.ended(full, outcome)
 	if err := out.save(p.host.pollLogPath(full)); err != nil {
 		log().Error("polling log could not be written", zap.Error(err))
 	}
