@@ -19,6 +19,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
+var scheduleSeed = flag.Uint64("schedule.seed", 0, "when servers are restarted and reloaded; 0: another time each time")
+
 var scheduleDays = flag.Int("schedule.days", 0, "days of fake time for which schedules are compared with the timetable; 0: as many as take seconds")
 
 // timetable has the schedules of the test, and when they are due, written without package schedule. A bubble begins on
@@ -189,8 +191,8 @@ func TestSchedulesForAYear(t *testing.T) {
 			days := cmp.Or(*scheduleDays, tt.days)
 			data := t.TempDir()
 			synctest.Test(t, func(t *testing.T) {
-				seed := rand.Uint64()
-				t.Log("seed", seed)
+				seed := cmp.Or(*scheduleSeed, rand.Uint64())
+				t.Logf("repeat with -schedule.seed=%d -schedule.days=%d", seed, days)
 				r := rand.New(rand.NewPCG(seed, 0))
 				time.Sleep(time.Duration(r.IntN(1+max(0, 366-days))) * 24 * time.Hour)
 				year(t, q, data, r, time.Now().AddDate(0, 0, days))

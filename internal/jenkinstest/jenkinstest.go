@@ -37,6 +37,8 @@ type Job struct {
 	QuietPeriod time.Duration
 	// Concurrent allows several builds at once.
 	Concurrent bool
+	// Pipeline has builds that can be terminated and killed; those of other jobs can only be stopped.
+	Pipeline bool
 	// Disabled refuses triggers.
 	Disabled bool
 	// Run does the work of a build and returns its result. It must return when the context of the build ends.

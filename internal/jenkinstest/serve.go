@@ -226,9 +226,13 @@ func (s *Server) serveBuild(w http.ResponseWriter, r *http.Request, j *job, path
 			page(w, http.StatusMethodNotAllowed, "This URL requires POST")
 			return
 		}
-		if action == "kill" {
+		switch {
+		case action != "stop" && !j.Pipeline:
+			page(w, http.StatusNotFound, "not found")
+			return
+		case action == "kill":
 			b.kill()
-		} else {
+		default:
 			b.requestStop()
 		}
 		w.Header().Set("Location", "./")

@@ -52,7 +52,7 @@ func newClient(c Config) (*client, error) {
 	if transport == nil {
 		transport = &http.Transport{
 			Proxy: http.ProxyFromEnvironment, TLSHandshakeTimeout: 15 * time.Second,
-			ResponseHeaderTimeout: askTimeout, IdleConnTimeout: time.Minute,
+			ResponseHeaderTimeout: askTimeout, IdleConnTimeout: time.Minute, MaxIdleConnsPerHost: 16,
 		}
 	}
 	transport.Protocols = new(http.Protocols)

@@ -30,7 +30,7 @@ func TestContract(t *testing.T) {
 			}
 			return "SUCCESS"
 		}
-		j, c := jenkins(t, jenkinstest.Job{Name: "app/deploy", Concurrent: true, Run: work})
+		j, c := jenkins(t, jenkinstest.Job{Name: "app/deploy", Concurrent: true, Pipeline: true, Run: work})
 		if s.Broken {
 			c.URL, c.RetryFor = closedAddress(t), time.Nanosecond
 		}
