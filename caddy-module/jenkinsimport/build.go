@@ -16,8 +16,8 @@ import (
 func (c *conversion) freestyle() {
 	c.node()
 	c.workspace()
-	c.wrappers()
-	c.environment()
+	c.environment(c.root.Take("properties").Take("EnvInjectJobProperty"))
+	prepare := c.wrappers()
 	checkout := c.scm()
 	steps := c.steps(checkout)
 	c.triggers(checkout)
@@ -38,7 +38,10 @@ func (c *conversion) freestyle() {
 	}
 	c.ownParams()
 	if len(c.reasons) == 0 {
-		c.scripts(checkout, steps)
+		if checkout != nil {
+			prepare = checkout.prepare(prepare)
+		}
+		c.scripts(prepare, steps)
 	}
 }
 
@@ -60,6 +63,8 @@ func (c *conversion) node() {
 		if !slices.Contains(c.plan.Labels, text) {
 			c.plan.Labels = append(c.plan.Labels, text)
 		}
+	case c.options.Relay != "":
+		c.stop(label, "its builds run where the label %s is, and this server does not have it", text)
 	default:
 		c.job.Settings.Label = &text
 		c.note(label, "the builds wait until a server has the label %s; add it to the global option where they can run: node NAME { labels %[1]s }", text)
@@ -79,25 +84,37 @@ func (c *conversion) workspace() {
 	c.note(at, "builds start in this directory, but WORKSPACE is the job's own")
 }
 
-// inertWrappers are those without which a build does the same.
-var inertWrappers = []string{
+// aroundPages are the wrappers that change only what Jenkins shows.
+var aroundPages = []string{
 	"hudson.plugins.timestamper.TimestamperBuildWrapper",
 	"hudson.plugins.ansicolor.AnsiColorBuildWrapper",
+	"org.jenkinsci.plugins.buildnamesetter.BuildNameSetter",
+	"org.jenkinsci.plugins.testinprogress.TestInProgressBuildWrapper",
+	"org.jenkinsci.plugins.builduser.BuildUser",
 }
 
-// wrappers reads what stands around the steps.
-func (c *conversion) wrappers() {
-	for _, w := range c.root.Take("buildWrappers").TakeAll() {
+// wipe is the line of a script that empties the workspace.
+const wipe = "find . -mindepth 1 -delete || exit 1\n"
+
+// wrappers reads what stands around the steps, and returns what a script has to do before them.
+func (c *conversion) wrappers() (prepare string) {
+	for _, w := range c.root.Take("buildWrappers").Peek() {
 		switch {
 		case w.Name == "hudson.plugins.build_timeout.BuildTimeoutWrapper":
 			c.timeout(w)
-		case slices.Contains(inertWrappers, w.Name):
+		case w.Name == "EnvInjectBuildWrapper":
+			c.environment(w)
+		case w.Name == "EnvInjectPasswordWrapper" && w.TakeText("injectGlobalPasswords") != "true" && len(w.Take("passwordEntries").Peek()) == 0:
+			w.TakeWhole() // it only hides passwords in the log
+		case w.Name == "hudson.plugins.ws_cleanup.PreBuildCleanup" && len(w.Take("patterns").Peek()) == 0 && w.TakeText("cleanupParameter")+w.TakeText("externalDelete") == "":
+			prepare = wipe
 			w.TakeWhole()
+		case slices.Contains(aroundPages, w.Name): // it has a note
 		default:
-			w.TakeWhole()
 			c.stop(w, "a build wrapper of the class %s is not supported", w.Name)
 		}
 	}
+	return prepare
 }
 
 // minTimeout is what Jenkins makes of shorter timeouts.
@@ -105,16 +122,15 @@ const minTimeout = 3
 
 // timeout reads the limit of the duration. Older versions have it without a strategy.
 func (c *conversion) timeout(w *jenkinshome.Element) {
+	w.TakeWhole()
 	from := w
 	if strategy := w.Take("strategy"); strategy != nil {
 		if !strings.HasSuffix(strategy.Class, ".AbsoluteTimeOutStrategy") {
-			w.TakeWhole()
 			c.note(strategy, "the timeout of the class %s is not supported; set timeout", strategy.Class)
 			return
 		}
 		from = strategy
 	}
-	defer w.TakeWhole()
 	minutes, err := strconv.Atoi(strings.TrimSpace(from.TakeText("timeoutMinutes")))
 	if err != nil || minutes < 1 {
 		c.note(w, "the minutes of the timeout are no number; set timeout")
@@ -132,13 +148,9 @@ func (c *conversion) timeout(w *jenkinshome.Element) {
 	}
 }
 
-// environment reads the variables of the EnvInject plugin.
-func (c *conversion) environment() {
-	property := c.root.Take("properties").Take("EnvInjectJobProperty")
-	if property == nil {
-		return
-	}
-	defer property.TakeWhole()
+// environment reads the variables of a property or a wrapper of the EnvInject plugin.
+func (c *conversion) environment(property *jenkinshome.Element) {
+	property.TakeWhole()
 	if property.TakeText("on") == "false" {
 		return
 	}

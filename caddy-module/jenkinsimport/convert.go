@@ -202,6 +202,10 @@ func (c *conversion) keepBuilds(properties *jenkinshome.Element) {
 // notImported adds a note for each element that was not used.
 func (c *conversion) notImported() {
 	for _, e := range c.root.Left() {
+		if isHarmless(e) {
+			c.job.Harmless = append(c.job.Harmless, e.Name)
+			continue
+		}
 		c.note(e, "%s", meaning(e))
 	}
 }

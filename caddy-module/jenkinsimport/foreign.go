@@ -43,7 +43,7 @@ func (c *conversion) foreign() {
 	case reason != "":
 		c.stop(c.root, "%s", reason)
 	default:
-		c.stop(c.root, "a job of this kind is unknown")
+		c.stop(c.root, "a job of the class %s is not supported", c.root.Name)
 	}
 }
 

@@ -2,6 +2,7 @@ package jenkinsimport
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,6 +34,19 @@ func (p *Plan) Finish() {
 	}
 	if short := p.names(func(j Job) bool { return j.ShortToken }); len(short) > 0 {
 		r.general("", "These jobs have a token of fewer than %d characters, which whoever reads the Caddyfile can guess from its digest. Replace them once the callers have moved: %s.", shortToken, strings.Join(short, ", "))
+	}
+	used := map[string]int{}
+	for _, j := range p.Jobs {
+		for _, name := range slices.Compact(slices.Sorted(slices.Values(j.Harmless))) {
+			used[name]++
+		}
+	}
+	if len(used) > 0 {
+		var all []string
+		for _, name := range slices.Sorted(maps.Keys(used)) {
+			all = append(all, fmt.Sprintf("%s (%s)", name, counted(used[name], "job", "jobs")))
+		}
+		r.general("", "These elements have no effect on builds and are not imported: %s.", strings.Join(all, ", "))
 	}
 	if n := len(p.names(func(j Job) bool { return j.Settings.KeepBuilds == nil })); n > 0 {
 		r.general("", "Jenkins keeps all builds of %s; here keep_builds applies, which is 100 by default (0 keeps all).", counted(n, "job", "jobs"))

@@ -62,6 +62,8 @@ type Job struct {
 	Poll       *Command
 	Schedules  []Schedule
 	Relay      *Relay
+	// Harmless are the names of elements that were not imported because they have no effect.
+	Harmless []string
 	// Files are those that the job needs.
 	Files []File
 	// Entry is the job's part of the report.
@@ -99,7 +101,7 @@ type File struct {
 
 // New makes a plan of what was read.
 func New(homes []jenkinshome.Home, options Options) (*Plan, error) {
-	p := &Plan{}
+	p := &Plan{Report: Report{General: []Note{}, Jobs: []*Entry{}, Folders: []*Entry{}, Skipped: []Skipped{}}}
 	im := &importer{plan: p, options: options, names: map[string]bool{}, shell: "sh"}
 	var items []jenkinshome.Item
 	for _, home := range homes {

@@ -14,10 +14,11 @@ type git struct {
 	// branch is its name, or that of a parameter if fromParam is set.
 	branch    string
 	fromParam bool
-	clean     bool
+	// clean removes files that are not in Git, wipe all files before the checkout.
+	clean, wipe bool
 }
 
-// gitVariables are those that the lines of [git.lines] set.
+// gitVariables are those that the lines of [git.prepare] set.
 var gitVariables = []string{"GIT_URL", "GIT_BRANCH", "GIT_COMMIT"}
 
 // harmlessExtensions change only how fast a checkout is, or which commits start a build.
@@ -49,11 +50,10 @@ func (c *conversion) scm() *git {
 			c.stop(e, "this way to check out is not supported")
 		}
 	}
-	for _, old := range []string{"recursiveSubmodules", "disableSubmodules", "wipeOutWorkspace", "useShallowClone"} {
-		if e := scm.Take(old); textOf(e) == "true" && (old == "recursiveSubmodules" || old == "wipeOutWorkspace") {
-			c.stop(e, "this way to check out is not supported")
-		}
+	if e := scm.Take("recursiveSubmodules"); textOf(e) == "true" {
+		c.stop(e, "this way to check out is not supported")
 	}
+	g.wipe = g.wipe || scm.TakeText("wipeOutWorkspace") == "true"
 	g.clean = g.clean || scm.TakeText("clean") == "true"
 	scm.TakeWhole()
 	if len(c.reasons) > before {
@@ -117,14 +117,20 @@ func (c *conversion) extensions(scm *jenkinshome.Element, g *git) {
 		case slices.Contains(harmlessExtensions, name):
 		case name == "CleanCheckout", name == "CleanBeforeCheckout":
 			g.clean = true
+		case name == "WipeWorkspace":
+			g.wipe = true
 		default:
 			c.stop(e, "this way to check out is not supported")
 		}
 	}
 }
 
-// lines are those of a shell script that check out the branch, and set the variables of Jenkins' plugin.
-func (g *git) lines() string {
+// prepare returns the lines of a shell script that check out the branch, and set the variables of
+// Jenkins' plugin. They follow the lines before.
+func (g *git) prepare(before string) string {
+	if g.wipe {
+		before = wipe
+	}
 	head := "branch=" + shellQuote(g.branch) + "\n"
 	if g.fromParam {
 		head = "branch=${" + g.branch + "#origin/}\n"
@@ -138,7 +144,7 @@ func (g *git) lines() string {
 	if g.clean {
 		lines = append(lines, "git clean -q -ffdx || exit 1")
 	}
-	return head + strings.Join(lines, "\n") + "\nGIT_BRANCH=origin/$branch GIT_URL=" + shellQuote(g.url) + "\nexport GIT_COMMIT GIT_BRANCH GIT_URL\n"
+	return before + head + strings.Join(lines, "\n") + "\nGIT_BRANCH=origin/$branch GIT_URL=" + shellQuote(g.url) + "\nexport GIT_COMMIT GIT_BRANCH GIT_URL\n"
 }
 
 // pollLines are those of a script that ends with 0 if the branch has moved since the last

@@ -62,6 +62,8 @@ func (c *conversion) interpreter(at *jenkinshome.Element, s *step) {
 	switch {
 	case len(s.words) == 0:
 		c.stop(at, "the first line names no program")
+	case windowsProgram.MatchString(line):
+		c.stop(at, "the script is for a program of Windows")
 	case line[0] == ' ' || line[0] == '\t':
 		c.stop(at, "Jenkins cannot start a script with a blank after #!; remove it")
 	case strings.ContainsAny(line, `"'\`):
@@ -70,6 +72,9 @@ func (c *conversion) interpreter(at *jenkinshome.Element, s *step) {
 		c.stop(at, "the first line has braces, which can be placeholders")
 	}
 }
+
+// windowsProgram matches the path of a program with the letter of a drive.
+var windowsProgram = regexp.MustCompile(`^\s*"?[A-Za-z]:`)
 
 // onlyInJenkins matches variables that builds in Jenkins have and builds here do not.
 var onlyInJenkins = regexp.MustCompile(`\$\{?((?:JENKINS_|HUDSON_|GERRIT_|BUILD_USER|CHANGE_|ghprb|SVN_|GIT_|gitlab)[A-Za-z0-9_]*|JENKINS_HOME|NODE_LABELS|BUILD_TIMESTAMP|JOB_DISPLAY_URL|RUN_DISPLAY_URL|ROOT_BUILD_CAUSE|sha1|WORKSPACE_TMP)`)
@@ -95,23 +100,22 @@ func (c *conversion) variables(at *jenkinshome.Element, script string, afterChec
 	}
 }
 
-// scripts writes the files of a job that runs here, and its command.
-func (c *conversion) scripts(checkout *git, steps []step) {
-	if checkout == nil && len(steps) == 1 {
+// scripts writes the files of a job that runs here, and its command. prepare are lines of a
+// script that run before the steps.
+func (c *conversion) scripts(prepare string, steps []step) {
+	if prepare == "" && len(steps) == 1 {
 		s := steps[0]
 		c.job.Run = &Command{Words: append(s.words, c.script(s.text, ".sh")), Unstable: s.unstable}
 		return
 	}
-	if checkout == nil && len(steps) == 0 {
+	if prepare == "" && len(steps) == 0 {
 		c.job.Run = &Command{Words: []string{"true"}}
 		c.entry.note("builders", "the job has no build steps")
 		return
 	}
 	main := c.path("jobs", c.job.FullName, ".sh") // before its parts, so that it has the shortest name
 	var b strings.Builder
-	if checkout != nil {
-		b.WriteString(checkout.lines())
-	}
+	b.WriteString(prepare)
 	command := &Command{}
 	for i, s := range steps {
 		line := quoteAll(append(s.words, c.script(s.text, fmt.Sprintf(".%d.sh", i+1))))
