@@ -66,8 +66,9 @@ type jobsView struct {
 	None, Filtered bool
 	// All is where the list is without a query.
 	All string
-	// NoJobs is set if the site has no jobs at all.
+	// NoJobs is set if the site has no jobs at all, and Root is its absolute URL.
 	NoJobs bool
+	Root   string
 }
 
 // jobsFind is the region with the form that finds jobs.
@@ -107,7 +108,7 @@ func (v *visit) overview(folder string) (*page, error) {
 	if query := find.encoded(); query != "" {
 		pg.path += "?" + query
 	}
-	view := jobsView{Closed: len(jobs) >= foldedFrom, Filtered: find.Filters(), All: at, NoJobs: len(v.Definition.Tree().Jobs()) == 0}
+	view := jobsView{Closed: len(jobs) >= foldedFrom, Filtered: find.Filters(), All: at, Root: v.Root(), NoJobs: len(v.Definition.Tree().Jobs()) == 0}
 	var counts jobCounts
 	running := v.running()
 	for i, full := range jobs {
@@ -123,10 +124,10 @@ func (v *visit) overview(folder string) (*page, error) {
 	}
 	view.None = len(view.Folders) == 0
 	view.Counts = counts.linked(at)
-	pg.Say = sayCounts(counts)
 	if counts.Failing > 0 {
-		state := resultMark(queue.Failure)
-		pg.Title, pg.Icon = strconv.Itoa(counts.Failing)+" failing · "+pg.Title, state.Class
+		// The other counts change too often to be announced.
+		pg.Say = plural(counts.Failing, "job is failing", "jobs are failing")
+		pg.Title, pg.Icon = strconv.Itoa(counts.Failing)+" failing · "+pg.Title, resultMark(queue.Failure).Class
 	}
 	pg.Regions = []region{
 		{Name: "jobsfind", Static: true, Data: find},
@@ -160,15 +161,6 @@ func (view *jobsView) add(v *visit, folder, full string, row jobRow, query jobsQ
 	default:
 		f.Jobs = append(f.Jobs, row)
 	}
-}
-
-// sayCounts is what a screen reader hears of the state of all jobs.
-func sayCounts(c jobCounts) string {
-	var all []string
-	for _, one := range c.Shown() {
-		all = append(all, strconv.Itoa(one.Number)+" "+one.Word)
-	}
-	return strings.Join(all, ", ")
 }
 
 // buildOf is one build of a job.

@@ -145,7 +145,7 @@ func TestJobsAreFound(t *testing.T) {
 		s.holds(page, ` value="&lt;b&gt;"`, `<option value="stuck" selected>Stuck</option>`, "No job fits.", `<a href="/ci/">Show all jobs</a>`)
 		s.holds(page, `data-events="/ci/queue/-/events/?q=%3Cb%3E&amp;state=stuck"`)
 		page = s.page("/")
-		s.holds(page, `<a href="/ci/?state=failing" class="state state-failure">`, "<b>2</b> failing", "<b>1</b> running", "<b>2</b> queued", "<b>1</b> stuck", `data-say="2 failing, 1 running, 2 queued, 1 stuck"`)
+		s.holds(page, `<a href="/ci/?state=failing" class="state state-failure">`, "<b>2</b> failing", "<b>1</b> running", "<b>2</b> queued", "<b>1</b> stuck", `data-say="2 jobs are failing"`)
 		s.holds(page, `<td><span class="state state-failure">`, `<p class="help">since #1</p>`, `<a href="/ci/job/app/" class="above"><bdi>app</bdi></a>`)
 		s.holds(page, `There are no nodes with the label ‘gpu’</p>`, ">3 jobs · ", ` title="1 of the last 1 build succeeded"`)
 		s.lacks(page, `<option value="" selected`, "Show all")
@@ -204,7 +204,7 @@ func TestStreamMovesAJobThatFails(t *testing.T) {
 func TestEmptySiteExplainsHowToAddAJob(t *testing.T) {
 	spec := jobs()
 	onSite(t, spec, func(s *site) {
-		s.holds(s.page("/"), "There are no jobs yet", "build_token {", "reload Caddy")
+		s.holds(s.page("/"), "There are no jobs yet", "build_token {", "reload Caddy", root+"buildByToken/build?job=hello")
 		s.lacks(s.page("/"), "data-find")
 	})
 }
