@@ -92,7 +92,7 @@ func (s *Server) describeJob(j *job) map[string]any {
 		}
 	}
 	property := []any{}
-	if j.parameterized() {
+	if j.parameterized() && !s.faults.HideParameters {
 		list := []any{}
 		for _, name := range slices.Concat(slices.Sorted(maps.Keys(j.Params)), j.Files) {
 			list = append(list, map[string]any{"name": name})

@@ -61,6 +61,8 @@ type Faults struct {
 	ExactSize bool
 	// Hold keeps items in the queue.
 	Hold bool
+	// HideParameters leaves the parameters of jobs out of the API.
+	HideParameters bool
 }
 
 // Options configure a [Server].

@@ -171,6 +171,22 @@ func TestPasswordIsNoAPIToken(t *testing.T) {
 	}
 }
 
+// TestParametersThatAreNotShown triggers jobs of which it is not known whether they have parameters.
+func TestParametersThatAreNotShown(t *testing.T) {
+	for _, params := range []map[string]string{nil, {"A": "1"}} {
+		j, c := jenkins(t, jenkinstest.Job{Name: "x", Params: params, Run: ends("SUCCESS")})
+		j.Set(func(f *jenkinstest.Faults) { f.HideParameters = true })
+		var log strings.Builder
+		res := newRunner(t, c).Run(t.Context(), runner.Build{Params: []runner.Param{{Name: "A", Value: "2"}}}, &log)
+		if res.Outcome != runner.Success || j.Triggers() != 1 || params != nil && j.Builds()[0].Params["A"] != "2" {
+			t.Errorf("Run = %+v after %d triggers, want a success after one, with the value", res, j.Triggers())
+		}
+		if warned := strings.Contains(log.String(), "has no parameter A; the value is not used"); warned != (params == nil) {
+			t.Errorf("log = %q, want a warning only if the value was not used", log.String())
+		}
+	}
+}
+
 func TestConnectionsAreTriedAgain(t *testing.T) {
 	j, c := jenkins(t, jenkinstest.Job{Name: "x", Run: ends("SUCCESS")})
 	var tries atomic.Int64

@@ -121,6 +121,7 @@ type relay struct {
 	at    progress
 	log   follower
 	heard time.Time // when Jenkins answered last
+	quiet bool      // the log says that it has been silent since
 	saved time.Time // when at was saved last
 }
 
@@ -148,11 +149,19 @@ func (l *relay) ended(ctx context.Context) runner.Result {
 // silent reports whether Jenkins has been silent for too long after err, nil if it has answered.
 func (l *relay) silent(err error) bool {
 	if err == nil {
-		l.heard = time.Now()
+		l.heard, l.quiet = time.Now(), false
 		return false
 	}
-	return time.Since(l.heard) > l.lostAfter
+	since := time.Since(l.heard)
+	if !l.quiet && since > min(quietAfter, l.lostAfter/2) {
+		l.quiet = true
+		l.out.line("nothing was heard for %v, waiting for %v: %v", since.Round(time.Second), l.lostAfter, err)
+	}
+	return since > l.lostAfter
 }
+
+// quietAfter is how long Jenkins must be silent before the log says so.
+const quietAfter = 30 * time.Second
 
 // lost returns the result of a build that nothing is heard of any more.
 func (l *relay) lost(err error) (runner.Result, bool) {

@@ -123,21 +123,24 @@ func (l *relay) send(ctx context.Context, before state) error {
 	if len(known) > 0 || !before.readable && len(l.build.Params) > 0 {
 		action = "buildWithParameters"
 	}
-	if before.readable {
-		l.warnOfUnknown(known)
-	}
 	resp, err := l.sendTo(ctx, action)
-	code := status(err)
-	if !before.readable && (code == http.StatusBadRequest || code == http.StatusInternalServerError) {
-		// Nothing was queued: the job has parameters and this is the action for jobs without, or the other way round.
-		other := map[string]string{"build": "buildWithParameters", "buildWithParameters": "build"}
-		resp, err = l.sendTo(ctx, other[action])
+	if code := status(err); code == http.StatusBadRequest || code == http.StatusInternalServerError {
+		// Nothing was queued. Perhaps the job has parameters and this is the action for jobs without, or the other way round:
+		// not all servers show parameters, and a job without an account cannot be read.
+		first := err
+		action = map[string]string{"build": "buildWithParameters", "buildWithParameters": "build"}[action]
+		if resp, err = l.sendTo(ctx, action); status(err) != 0 && !errors.Is(err, errUnknown) && !errors.Is(err, errAway) {
+			err = first
+		}
 	}
 	if err != nil {
 		return err
 	}
 	l.at.Item, l.at.Shared = resp.item, resp.status == http.StatusSeeOther
 	l.note()
+	if before.readable && (action == "build" || len(known) > 0) {
+		l.warnOfUnknown(known)
+	}
 	l.out.line("queued %s as item %d", l.job, resp.item)
 	return nil
 }
