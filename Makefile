@@ -104,6 +104,11 @@ torture-cluster: build ## do the same with three servers on one Postgres, which 
 torture-relay: build ## do the same with builds that are builds of a Jenkins
 	go run ./cmd/torture -binary bin/caddy -relay -for $(TORTURE_TIME)
 
+.PHONY: torture-notify
+torture-notify: build ## do the same while a receiver of notifications fails, on one server and on three
+	go run ./cmd/torture -binary bin/caddy -notify -for $(TORTURE_TIME)
+	go run ./cmd/torture -binary bin/caddy -notify -servers 3 -for $(TORTURE_TIME)
+
 .PHONY: mutants
 mutants: ## plant bugs in a copy and check that the tests notice; MUTANTS="name …"
 	testdata/mutants/run $(MUTANTS)

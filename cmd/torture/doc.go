@@ -38,6 +38,11 @@
 // connections, forgets items and restarts, while the server is killed. Checked is
 // that Jenkins gets no trigger twice, and that each build ends on both sides alike.
 //
+// With -notify, each build notifies a receiver, which hangs, closes connections and
+// answers 301, 410, 429 and 500, while servers are killed, suspended and reloaded; with
+// -servers 3 on a shared queue. Checked is that it accepts the end of every build, in
+// order, nothing about an item after a later state of it, and only with right signatures.
+//
 // A seed fixes what is tried, not when the system gets to it: the same seed
 // finds the same bug often, not always. Only the loopback interface is used. The
 // program ends by itself; it exits with 1 and keeps its folder if it found something.

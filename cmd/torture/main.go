@@ -30,6 +30,7 @@ func main() {
 	flag.BoolVar(&o.consoles, "consoles", true, "of several servers, each must show every log")
 	flag.IntVar(&o.clients, "clients", 4, "clients at a time")
 	flag.BoolVar(&o.relay, "relay", false, "builds are those of a Jenkins, which fails too")
+	flag.BoolVar(&o.notify, "notify", false, "builds notify a receiver, which fails too")
 	flag.Uint64Var(&o.seed, "seed", 0, "what to try; 0: another each time")
 	flag.Parse()
 	if o.seed == 0 {
@@ -43,7 +44,7 @@ func torture(o options) int {
 	say("seed", o.seed)
 	begun := now()
 	found, dir, counts, more, err := trial(o)
-	if !o.relay {
+	if !o.relay && !o.notify {
 		say(counts.report(now().Sub(begun)))
 	}
 	if more != "" {
@@ -60,8 +61,8 @@ func torture(o options) int {
 		say("ended early:", err)
 	}
 	say("kept:", dir)
-	say("replay:", fmt.Sprintf("go run ./cmd/torture -binary %s -for %v -kills %d -servers %d -clients %d -relay=%v -seed %d",
-		o.binary, o.length, o.kills, o.servers, o.clients, o.relay, o.seed))
+	say("replay:", fmt.Sprintf("go run ./cmd/torture -binary %s -for %v -kills %d -servers %d -clients %d -relay=%v -notify=%v -seed %d",
+		o.binary, o.length, o.kills, o.servers, o.clients, o.relay, o.notify, o.seed))
 	return 1
 }
 
@@ -80,6 +81,10 @@ func trial(o options) (found []string, dir string, c counts, more string, err er
 	defer stop(nil)
 	if o.relay {
 		found, err = trialRelays(ctx, o, dir)
+		return found, dir, c, "", err
+	}
+	if o.notify {
+		found, err = trialNotifies(ctx, o, dir)
 		return found, dir, c, "", err
 	}
 	m, run, release, err := prepare(ctx, o, dir, func() { stop(errFound) })

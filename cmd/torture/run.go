@@ -23,6 +23,7 @@ type options struct {
 	consoles bool
 	clients  int
 	relay    bool // builds are those of a Jenkins
+	notify   bool // builds notify a receiver
 }
 
 // harness runs lives of the server, one after another.
