@@ -127,8 +127,8 @@ func (n *notifies) run(ctx context.Context) error {
 	defer cancel()
 	var all sync.WaitGroup
 	for k := range n.clients {
-		d := newDice(n.seed, uint64(k)+1) //nolint:gosec // it is small
-		all.Go(func() {                   // waited for below
+		d := newDice(n.seed, uint64(k)+1)
+		all.Go(func() { // waited for below
 			for pause(work, d.mostlyShort(400*time.Millisecond)) {
 				n.trigger(work, d)
 			}

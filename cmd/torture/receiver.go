@@ -14,7 +14,7 @@ import (
 )
 
 // receiverSecret signs what the receiver gets.
-const receiverSecret = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"
+const receiverSecret = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX" //nolint:gosec // of no one else
 
 // receiver accepts notifications, or fails in one of the ways that there are.
 type receiver struct {

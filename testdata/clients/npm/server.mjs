@@ -38,16 +38,17 @@ async function freePort() {
 }
 
 // start returns { address, dir, stop }: host and port, a directory for the files of the test,
-// and a function that stops the server.
-export async function start() {
+// and a function that stops the server. config is the Caddyfile, env more of its environment.
+export async function start({ config = caddyfile, env = {} } = {}) {
   const address = `127.0.0.1:${await freePort()}`;
   const dir = mkdtempSync(join(tmpdir(), "buildtoken-"));
   const log = join(dir, "log");
   const output = openSync(log, "a");
-  const caddy = spawn(binary(), ["run", "--config", caddyfile, "--adapter", "caddyfile"], {
+  const caddy = spawn(binary(), ["run", "--config", config, "--adapter", "caddyfile"], {
     cwd: dir,
     env: {
       ...process.env,
+      ...env,
       BUILDTOKEN_ADDRESS: address,
       HOME: dir,
       XDG_DATA_HOME: join(dir, "data"),
