@@ -119,14 +119,13 @@ func (o *outbox) find(id int64) (queue.Notification, bool) {
 	return of[at], true
 }
 
-// heads returns the first waiting notification of each channel, by ID.
-func (o *outbox) heads() []queue.Notification {
-	heads := make([]queue.Notification, 0, len(o.waiting))
+// heads returns the first waiting notification of each channel, in any order.
+func (o *outbox) heads(yield func(*queue.Notification) bool) {
 	for _, of := range o.waiting {
-		heads = append(heads, of[0])
+		if !yield(&of[0]) {
+			return
+		}
 	}
-	slices.SortFunc(heads, compareNotifications)
-	return heads
 }
 
 // oldest returns the first notification that waits for a target and is not being sent.
@@ -243,7 +242,7 @@ func (q *DB) TakeNotifications(ctx context.Context, now time.Time, targets []str
 	// A caller that gave up would leave the leases behind.
 	err := q.ask(context.WithoutCancel(ctx), request{look: func(m *memory) error {
 		o := &m.outbox
-		due, next = queue.Deliverable(instant(now), o.heads(), func(id int64) bool { return o.leased[id] }, func(target string) bool { return wanted[target] }, limit)
+		due, next = queue.Deliverable(instant(now), o.heads, func(id int64) bool { return o.leased[id] }, func(target string) bool { return wanted[target] }, limit)
 		for _, n := range due {
 			o.leased[n.ID] = true
 		}

@@ -45,6 +45,9 @@ const Timeout = 15 * time.Second
 const (
 	// maxSending is how many attempts are made at once.
 	maxSending = 200
+	// pace is the shortest time between two looks at the queue. Finding what is due takes
+	// longer the more waits, and triggers must not wait for it.
+	pace = 20 * time.Millisecond
 	// maxSleep bounds the time until the queue is asked again: the clock can be set, and
 	// another server can have left something behind.
 	maxSleep = time.Minute
@@ -178,6 +181,14 @@ func (o *Outbox) run(ctx, sends context.Context) {
 			}
 		}
 		o.sleep(ctx, max(sleep, time.Millisecond))
+		if early := pace - time.Since(now); early > 0 && ctx.Err() == nil {
+			timer := time.NewTimer(early)
+			select {
+			case <-ctx.Done():
+			case <-timer.C:
+			}
+			timer.Stop()
+		}
 	}
 }
 

@@ -1,6 +1,8 @@
 package queue
 
 import (
+	"cmp"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -213,35 +215,37 @@ func (n Notification) Retry(now time.Time) Notification {
 	return n
 }
 
-// Deliverable returns which waiting notifications can be sent at an instant, at most limit
-// and at most [MaxSending] of one target, and when to look again (zero: only after an
-// event). heads are the first waiting notifications of all channels, sorted by ID; leased
-// are those that are being sent. Only targets for which wanted returns true are
-// considered, and notifications that expired: their last attempt was due before now.
-func Deliverable(now time.Time, heads []Notification, leased func(id int64) bool, wanted func(target string) bool, limit int) (due []Notification, next time.Time) {
+// Deliverable returns which waiting notifications can be sent at an instant, the oldest
+// first, at most limit and at most [MaxSending] of one target, and when to look again
+// (zero: only after an event). heads are the first waiting notifications of all channels,
+// in any order; leased are those that are being sent. Only targets for which wanted
+// returns true are considered, and notifications that expired: their last attempt was due
+// before now.
+func Deliverable(now time.Time, heads iter.Seq[*Notification], leased func(id int64) bool, wanted func(target string) bool, limit int) (due []Notification, next time.Time) {
 	sending := map[string]int{}
-	for _, n := range heads {
-		if leased(n.ID) {
-			sending[n.Target]++
-		}
-	}
-	for _, n := range heads {
+	for n := range heads {
 		at := n.Next
 		if !wanted(n.Target) {
 			at = n.Until
 		}
 		switch {
 		case leased(n.ID):
-		case at.After(now):
-			if next.IsZero() || at.Before(next) {
-				next = at
-			}
-		case len(due) < limit && sending[n.Target] < MaxSending:
-			due = append(due, n)
+			sending[n.Target]++
+		case !at.After(now):
+			due = append(due, *n)
+		case next.IsZero() || at.Before(next):
+			next = at
+		}
+	}
+	slices.SortFunc(due, func(a, b Notification) int { return cmp.Compare(a.ID, b.ID) })
+	fit := due[:0]
+	for _, n := range due {
+		if len(fit) < limit && sending[n.Target] < MaxSending {
+			fit = append(fit, n)
 			sending[n.Target]++
 		}
 	}
-	return due, next
+	return fit, next
 }
 
 // NotificationFilter selects notifications. Its zero value selects all.

@@ -43,6 +43,8 @@ func TestPagesShowNotifications(t *testing.T) {
 	onSite(t, jobs(j), func(s *site) {
 		s.trigger("deploy", nil)
 		s.settle()
+		time.Sleep(100 * time.Millisecond) // the outbox looks at the queue so often
+		s.settle()
 		got := regexp.MustCompile(`2000-01-01 00:00:0[456] UTC`).ReplaceAllString(shownNotifications(s.page("/job/deploy/")), "SOON")
 		want := "Notifications github: #1 reported 2000-01-01 00:00:00 UTC; idle: nothing reported yet; mail: #1 not reported: no commit; " +
 			"slack: #1: 503 &lt;Service&gt; Unavailable, next try due SOON;"
