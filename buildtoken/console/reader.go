@@ -32,7 +32,11 @@ type source interface {
 type local struct {
 	*os.File
 	*progress
+	*stampFile
 }
+
+// Close implements [source].
+func (l local) Close() error { return errors.Join(l.File.Close(), l.close()) }
 
 // ReadAt implements [io.ReaderAt]. At the current end of the log it returns [io.EOF], even if the log is live.
 func (r *Reader) ReadAt(p []byte, offset int64) (int, error) {

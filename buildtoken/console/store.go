@@ -205,7 +205,7 @@ func (s *Store) Open(job string, number int64) (*Reader, error) {
 		}
 		p = &progress{size: st.Size(), complete: true}
 	}
-	return &Reader{local{f, p}}, nil
+	return &Reader{local{f, p, &stampFile{path: path + timesSuffix}}}, nil
 }
 
 // Remove deletes the logs of these builds, and the job's folder if it is empty then. A log that is not there is no

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -100,27 +101,56 @@ func (r *Reader) Times(ctx context.Context, from, to int64) ([]Stamp, error) {
 	return all, nil
 }
 
+// stampFile reads the stamps of one log. It opens the file when they are needed first.
+type stampFile struct {
+	path string
+
+	mu   sync.Mutex // mu guards the following
+	file *os.File
+}
+
 // times implements [source].
-func (l local) times(_ context.Context, from, to int64) ([]Stamp, error) {
-	f, err := os.Open(l.Name() + timesSuffix)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+func (s *stampFile) times(_ context.Context, from, to int64) ([]Stamp, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.file == nil {
+		f, err := os.Open(s.path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		s.file = f
 	}
+	st, err := s.file.Stat()
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = f.Close() }() // only read
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
+	return readStamps(s.file, st.Size()/stampSize, from, to)
+}
+
+func (s *stampFile) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.file == nil {
+		return nil
 	}
-	return readStamps(f, st.Size()/stampSize, from, to)
+	return s.file.Close()
 }
 
 // readStamps finds the stamps of a part among n of them, which are in the order of their offsets.
 func readStamps(f io.ReaderAt, n, from, to int64) ([]Stamp, error) {
 	var record [stampSize]byte
 	low, high := int64(0), n // the first behind from
+	if n > 64 {              // followers read the end
+		if _, err := f.ReadAt(record[:], (n-64)*stampSize); err != nil {
+			return nil, err
+		}
+		if stampOf(record[:]).Offset <= from {
+			low = n - 63
+		}
+	}
 	for low < high {
 		middle := (low + high) / 2
 		if _, err := f.ReadAt(record[:], middle*stampSize); err != nil {

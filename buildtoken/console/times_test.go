@@ -103,6 +103,29 @@ func TestTimesOfALog(t *testing.T) {
 	})
 }
 
+// A long file of times is not read from its start.
+func TestTimesOfALongLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := console.New(t.TempDir())
+		start := time.Now()
+		w := create(t, s, 1, 0)
+		for range 1000 {
+			write(t, w, "0123456789")
+			time.Sleep(time.Second)
+		}
+		r := open(t, s, 1)
+		for _, n := range []int64{0, 1, 500, 934, 935, 936, 937, 938, 998, 999} {
+			want := []string{fmt.Sprintf("%d@%d", 10*n, 1000*n)}
+			if diff := cmp.Diff(want, times(t, r, start, 10*n+5, 10*n+9)); diff != "" {
+				t.Errorf("of line %d (-want +got):\n%s", n, diff)
+			}
+		}
+		if got := times(t, r, start, 0, 10_000); len(got) != 1000 {
+			t.Errorf("%d stamps, want 1000", len(got))
+		}
+	})
+}
+
 // Times never matter more than the log.
 func TestLogWithoutTimes(t *testing.T) {
 	dir := t.TempDir()

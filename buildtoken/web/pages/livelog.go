@@ -3,6 +3,8 @@ package pages
 import (
 	"context"
 	"html/template"
+	"io"
+	"slices"
 	"strconv"
 
 	"github.com/buildtoken/buildtoken/buildtoken/web"
@@ -65,14 +67,12 @@ func (v *visit) followLog(ctx context.Context, out *web.Events, of logPlace) err
 			rest, reset = nil, true
 		}
 		for at := w.at.at + int64(len(rest)); at < end || reset; at = w.at.at + int64(len(rest)) {
-			more, err := readPart(log.Reader, at, min(end, at+logPiece))
-			if err != nil || len(more) == 0 && !reset {
+			e := logEvent{From: w.at.at, Reset: reset}
+			e.End = min(end, at-at%logPiece+logPiece)
+			if e.HTML, rest, err = v.piece(ctx, log, w, rest, e.End); err != nil {
 				return nil
 			}
-			*w = v.writerAt(ctx, log, w.at, at+int64(len(more)))
-			e := logEvent{From: w.at.at, End: at + int64(len(more)), Reset: reset}
-			rest = append([]byte(nil), w.lines(append(rest, more...))...)
-			e.To, e.HTML = w.at.at, w.take()
+			e.To = w.at.at
 			shown := rest
 			if e.End < end || !complete {
 				shown = rest[:web.WholeRunes(rest)]
@@ -87,6 +87,35 @@ func (v *visit) followLog(ctx context.Context, out *web.Events, of logPlace) err
 		}
 		last = !log.Settle(ctx)
 	}
+}
+
+// piece renders the whole rows up to an offset, and returns what is behind them. head is
+// what is read already. The readers of a busy log all need the same pieces: those that end
+// at a multiple of logPiece are rendered once.
+func (v *visit) piece(ctx context.Context, log *openLog, w *lineWriter, head []byte, to int64) (html template.HTML, rest []byte, err error) {
+	render := func() (livePiece, error) {
+		more, err := readPart(log.Reader, w.at.at+int64(len(head)), to)
+		if err != nil {
+			return livePiece{}, err
+		}
+		if w.at.at+int64(len(head)+len(more)) < to {
+			return livePiece{}, io.ErrUnexpectedEOF // another program has truncated the file
+		}
+		one := v.writerAt(context.WithoutCancel(ctx), log, w.at, to) // other readers wait for it
+		rest := one.lines(slices.Concat(head, more))
+		return livePiece{html: one.take(), at: one.at, stamps: one.stamps, rest: slices.Clone(rest)}, nil
+	}
+	var p livePiece
+	if to%logPiece == 0 {
+		p, err = v.kit.pieces.get(pieceKey{log.key, w.at, to}, render)
+	} else {
+		p, err = render()
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	w.at, w.stamps, w.started = p.at, p.stamps, log.started
+	return p.html, p.rest, nil
 }
 
 // wanted is the offset behind which a client waits for text; a client that must be told of

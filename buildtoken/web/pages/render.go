@@ -27,6 +27,7 @@ type kit struct {
 	// version is that of the program.
 	version string
 	places  placeIndex
+	pieces  pieces
 	// searching has an element for each search that is going on.
 	searching chan struct{}
 }
