@@ -114,6 +114,7 @@ describe('a place in a log', () => {
       await page.getByText('Match 1 of 1').waitFor();
       await inSight(page);
       assert.equal(await here(page).locator('[data-n]').getAttribute('data-n'), '7778');
+      if (options.javaScriptEnabled !== false) assert.deepEqual(await page.evaluate(() => [...CSS.highlights.get('found')].map(String).length), 1);
       await field.fill('<b>nothing</b>');
       await page.getByRole('button', { name: 'Find' }).click();
       await page.getByText('No line has “<b>nothing</b>”.').waitFor();

@@ -127,6 +127,9 @@ func background(i int) rgb {
 var (
 	consoleGround = rgb{0x12, 0x16, 0x1c}
 	consoleText   = rgb{0xd5, 0xdb, 0xe2}
+	// The grounds of rows that are marked: found by a search, and named by the address.
+	hitGround  = rgb{0x29, 0x26, 0x1b}
+	hereGround = rgb{0x1b, 0x2a, 0x44}
 
 	texts = [16]rgb{
 		{0x20, 0x26, 0x2d},
@@ -213,11 +216,13 @@ func readable(text, ground rgb) rgb {
 	return end
 }
 
-// legible returns a colour light enough to be read on the console's own ground,
+// legible returns a colour light enough to be read on the grounds of the console,
 // also where it is dim.
 func legible(c rgb) rgb {
-	for contrast(mix(c, consoleGround, dimmed), consoleGround) < minContrast+0.1 { // browsers round
-		c = mix(rgb{255, 255, 255}, c, 1.0/16)
+	for _, ground := range []rgb{consoleGround, hitGround, hereGround} {
+		for contrast(mix(c, ground, dimmed), ground) < minContrast+0.1 { // browsers round
+			c = mix(rgb{255, 255, 255}, c, 1.0/16)
+		}
 	}
 	return c
 }
@@ -230,6 +235,7 @@ func (c rgb) String() string { return fmt.Sprintf("#%02x%02x%02x", c.r, c.g, c.b
 // on a background, because there are too many pairs for a rule each.
 func colourSheet() []byte {
 	var b bytes.Buffer
+	fmt.Fprintf(&b, ".l.hit{background:%v}.l.here{background:%v}\n", hitGround, hereGround)
 	for i := range 256 {
 		fmt.Fprintf(&b, ".f%d{color:%v}", i, legible(palette(i)))
 	}

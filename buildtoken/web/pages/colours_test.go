@@ -31,8 +31,13 @@ func TestEveryPairOfColoursCanBeRead(t *testing.T) {
 			if bg != "" || fg == "n" {
 				continue
 			}
-			if got := ratio(t, blend(t, front, back, 0.8), back); got < 4.5 {
-				t.Errorf("dim text %q: %s on %s has a contrast of %.2f, want 4.5", fg, front, back, got)
+			for _, back := range []string{ground, sheet["background .l.hit"], sheet["background .l.here"]} {
+				if got := ratio(t, front, back); got < 4.5 {
+					t.Errorf("text %q: %s on %s has a contrast of %.2f, want 4.5", fg, front, back, got)
+				}
+				if got := ratio(t, blend(t, front, back, 0.8), back); got < 4.5 {
+					t.Errorf("dim text %q: %s on %s has a contrast of %.2f, want 4.5", fg, front, back, got)
+				}
 			}
 		}
 	}
