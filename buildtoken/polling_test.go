@@ -143,6 +143,24 @@ func TestOnePollRunsAndOneWaits(t *testing.T) {
 	})
 }
 
+// TestChangesOfAJobThatNeverCoalesces polls a job with coalesce never twice. Each poll that finds changes
+// must lead to a build.
+func TestChangesOfAJobThatNeverCoalesces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSite(t, buildtoken.Config{}, definition.Job{
+			Name: "app", Tokens: opens(), Runner: succeeds(), Coalesce: job.Never, Settings: job.Settings{QuietPeriod: new(time.Hour)},
+			Poller: looks(func(context.Context, runner.Build, io.Writer) (bool, error) { return true, nil }),
+		})
+		for range 2 {
+			poll(s, "app")
+			synctest.Wait()
+		}
+		if all, err := s.Items(t.Context(), s.def, "", 10); err != nil || len(all) != 2 {
+			t.Errorf("two polls that found changes queued %+v, %v; want two items", all, err)
+		}
+	})
+}
+
 // TestTenJobsArePolledAtOnce polls twelve jobs. The last two have to wait.
 func TestTenJobsArePolledAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

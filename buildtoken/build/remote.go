@@ -91,17 +91,31 @@ func (r *remotes) has(b *remote) bool {
 	return r.saved[b]
 }
 
-// resume continues the log of a build that an earlier process started. What the keeper has of it and this server has
-// not is copied here first, because offsets are the same on every server.
+// resume continues the log of a build that an earlier process started. Offsets are the same on every server. So if the
+// keeper has more of the log than this server, its copy is fetched first: the build may come from another server, or a
+// power failure may have taken the end of the file.
 func (l logs) resume(ctx context.Context, full string, number, limit int64) (*console.Writer, error) {
 	element := job.PathElement(full)
 	if l.keeper != nil {
-		if r, err := l.Open(element, number); errors.Is(err, console.ErrNotFound) {
+		size, _, err := l.keeper.LogState(ctx, full, number)
+		if err != nil && !errors.Is(err, queue.ErrNotFound) {
+			return nil, err
+		}
+		r, err := l.Open(element, number)
+		missing := errors.Is(err, console.ErrNotFound)
+		short := err == nil && r.Size() < size
+		if err == nil {
+			_ = r.Close() // only its size counts
+		}
+		if short {
+			if err := l.Remove(element, number); err != nil {
+				return nil, err
+			}
+		}
+		if missing || short {
 			if err := l.fetch(ctx, full, number); err != nil {
 				return nil, err
 			}
-		} else if err == nil {
-			_ = r.Close() // it was only looked for
 		}
 	}
 	return l.Resume(element, number, limit)

@@ -1,0 +1,69 @@
+package build_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken/build"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/vault"
+)
+
+// follows is a runner that goes on with work elsewhere, and writes one line.
+type follows struct{}
+
+func (follows) Remote() {}
+
+func (follows) Run(_ context.Context, b runner.Build, log io.Writer) runner.Result {
+	_, _ = fmt.Fprintf(log, "goes on from %s\n", b.Handle)
+	return runner.Result{Outcome: runner.Success}
+}
+
+// TestResumedLogContinuesWhatTheQueueHas resumes a build after a power failure that took a part of its
+// log, or all of it, from this server. The queue's copy has to be continued, whatever is left here.
+func TestResumedLogContinuesWhatTheQueueHas(t *testing.T) {
+	const before = "Started by timer\nhalf of the output\nand the oth"
+	const after = "\nResumed after a restart of the server\ngoes on from handle\nFinished: SUCCESS\n"
+	for name, left := range map[string]string{
+		"all is left": before, "the end is gone": before[:20], "the file is empty": "", "there is more here": before + "er half",
+	} {
+		t.Run(name, func(t *testing.T) {
+			v, err := vault.New(vault.NewKey())
+			if err != nil {
+				t.Fatal(err)
+			}
+			dir, kept := t.TempDir(), &keeper{text: []byte(before)}
+			folder := filepath.Join(dir, "logs", job.PathElement("app"))
+			if err := os.MkdirAll(folder, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(folder, "1.log"), []byte(left), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			h := build.NewHost(build.Options{Dir: dir, Vault: v, Logs: kept, Log: zap.NewNop})
+			app := &build.Job{Job: &job.Job{FullName: "app"}, Runner: follows{}}
+			b := queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 1, Handle: []byte("handle")}
+			if result, reason := h.Run(t.Context(), app, b); result != queue.Success {
+				t.Fatalf("Run = %s, %s", result, reason)
+			}
+			if err := h.CompleteLog(t.Context(), b); err != nil {
+				t.Fatal(err)
+			}
+			want := before + after
+			if len(left) > len(before) {
+				want = left + after
+			}
+			if string(kept.text) != want || !kept.complete {
+				t.Errorf("the queue has %q, complete %v; want %q", kept.text, kept.complete, want)
+			}
+		})
+	}
+}
