@@ -168,7 +168,11 @@ func readHomes(paths []string, secrets string, options *jenkinsimport.Options) (
 		return homes, nil
 	}
 	var err error
-	if options.Keys, err = jenkinshome.ReadKeys(os.DirFS(keys)); err != nil {
+	options.Keys, err = jenkinshome.ReadKeys(os.DirFS(keys))
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("read the keys of %s: %w; run the command as a user who may read them", keys, err)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("read the keys of %s: %w", keys, err)
 	}
 	if secrets != "" && options.Keys.Empty() {

@@ -40,7 +40,7 @@ func (c *conversion) convert() error {
 		return err
 	}
 	before := len(c.entry.Notes)
-	if c.root.Name == "project" {
+	if c.root.Name == "project" || c.root.Name == "hudson.model.FreeStyleProject" {
 		c.freestyle()
 	} else {
 		c.foreign()
@@ -70,6 +70,11 @@ func (c *conversion) finish() error {
 		c.drop()
 		return nil
 	}
+	if !c.claim() {
+		c.reasons = []Note{{Text: "here a job and a folder cannot have the same name"}}
+		c.drop()
+		return nil
+	}
 	if c.entry.Notes = compact(c.entry.Notes); len(c.entry.Notes) > 0 {
 		c.entry.Status = ImportedWithNotes
 	}
@@ -79,6 +84,25 @@ func (c *conversion) finish() error {
 	c.job.Entry = c.entry
 	c.plan.Jobs = append(c.plan.Jobs, c.job)
 	return nil
+}
+
+// claim takes the names of the job and its folders. It reports whether they are free: what comes
+// from several places can have a job and a folder of one name.
+func (c *conversion) claim() bool {
+	full := c.job.FullName
+	if kind := c.kinds[full]; kind != "" {
+		return false
+	}
+	for folder := c.job.Folder(); folder != ""; folder, _ = job.Split(folder) {
+		if c.kinds[folder] == "job" {
+			return false
+		}
+	}
+	c.kinds[full] = "job"
+	for folder := c.job.Folder(); folder != ""; folder, _ = job.Split(folder) {
+		c.kinds[folder] = "folder"
+	}
+	return true
 }
 
 // drop leaves the job out. The files that were kept of it stay.
