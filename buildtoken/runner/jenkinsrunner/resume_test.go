@@ -279,3 +279,29 @@ func TestHandleOfAnotherJob(t *testing.T) {
 		}
 	}
 }
+
+// TestBuildsThatShareAnItem runs two builds with equal parameters, which join in Jenkins' queue, and stops one of them.
+func TestBuildsThatShareAnItem(t *testing.T) {
+	release := make(chan struct{})
+	j, c := jenkins(t, jenkinstest.Job{Name: "x", Token: jobToken, Params: map[string]string{"A": ""}, Run: waits(release)})
+	c.JobToken = jobToken
+	j.Set(func(f *jenkinstest.Faults) { f.Hold = true })
+	r := newRunner(t, c)
+	results := make(chan runner.Result, 2)
+	queued := make(chan struct{}, 2)
+	stopped, stop := context.WithCancelCause(t.Context())
+	for _, ctx := range []context.Context{t.Context(), stopped} {
+		log := &onLog{text: "queued x as item", call: func() { queued <- struct{}{} }}
+		go func() { results <- r.Run(ctx, runner.Build{}, log) }()
+		<-queued
+	}
+	stop(errors.New("stopped by alice"))
+	if res := <-results; res != (runner.Result{Outcome: runner.Aborted, Reason: "stopped by alice; it goes on in Jenkins, where others wait for it too"}) {
+		t.Errorf("the stopped one = %+v", res)
+	}
+	j.Set(func(f *jenkinstest.Faults) { f.Hold = false })
+	close(release)
+	if res := <-results; res != (runner.Result{Outcome: runner.Success}) || j.Triggers() != 2 || len(j.Builds()) != 1 {
+		t.Errorf("the other one = %+v, with %d triggers and %d builds; want a success, 2 and 1", res, j.Triggers(), len(j.Builds()))
+	}
+}
