@@ -341,8 +341,10 @@ describe('the list of jobs', () => {
     await page.locator('.counts').getByText('1 queued').click();
     await page.waitForURL(/\?state=queued$/);
     assert.deepEqual(await names(page), ['nightly']);
+    assert.equal(await page.locator('.folder:visible').count(), 1, 'folders without such jobs are left out');
     await ask(`${item}cancelForm`);
-    await page.getByRole('link', { name: 'nightly' }).waitFor({ state: 'detached' });
+    await page.getByText('No job fits.').waitFor();
+    assert.equal(await page.locator('.folder:visible').count(), 0);
   }));
 
   it('keeps in the address which folders are folded', () => visit(async (page, go) => {

@@ -62,8 +62,10 @@ type jobsView struct {
 	Folders []folderRows
 	// Closed is set if folders start folded.
 	Closed bool
-	// None is set if nothing is listed, and Filtered if that is due to the query.
-	None, Filtered bool
+	// Listed counts the jobs that are listed, and Filtered is set if the query can leave
+	// some out.
+	Listed   int
+	Filtered bool
 	// All is where the list is without a query.
 	All string
 	// NoJobs is set if the site has no jobs at all, and Root is its absolute URL.
@@ -122,7 +124,6 @@ func (v *visit) overview(folder string) (*page, error) {
 			view.add(v, folder, full, row, find.jobsQuery)
 		}
 	}
-	view.None = len(view.Folders) == 0
 	view.Counts = counts.linked(at)
 	if counts.Failing > 0 {
 		// The other counts change too often to be announced.
@@ -153,14 +154,16 @@ func (view *jobsView) add(v *visit, folder, full string, row jobRow, query jobsQ
 	}
 	f := &view.Folders[len(view.Folders)-1]
 	f.Counts = f.Counts.plus(row)
-	switch {
-	case !query.fits(row):
-	case row.Failing:
+	if !query.fits(row) {
+		return
+	}
+	view.Listed++
+	if row.Failing {
 		row.Path = v.pathBelow(folder, above)
 		view.Failing = append(view.Failing, row)
-	default:
-		f.Jobs = append(f.Jobs, row)
+		return
 	}
+	f.Jobs = append(f.Jobs, row)
 }
 
 // buildOf is one build of a job.
