@@ -11,10 +11,25 @@ import (
 	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
+// patience bounds how long a test of this file waits for one thing. Otherwise the time-out of the
+// whole package ends it, which does not say what was missing.
+const patience = 40 * time.Second
+
+// changes waits for a change of a queue, until late.
+func changes(t *testing.T, q *pgqueue.DB, late <-chan time.Time) {
+	t.Helper()
+	select {
+	case <-q.Changed():
+	case <-late:
+		t.Fatalf("not so after %v", patience)
+	}
+}
+
 // claimSoon claims builds until there is one: after the database has started anew,
 // servers first make sure of what they run.
 func claimSoon(t *testing.T, q *pgqueue.DB, node string) queue.Build {
 	t.Helper()
+	late := time.After(patience)
 	for {
 		builds, _, err := q.Claim(t.Context(), time.Now(), queue.Node{Name: node}, []int{0})
 		switch {
@@ -23,7 +38,7 @@ func claimSoon(t *testing.T, q *pgqueue.DB, node string) queue.Build {
 		case err != nil && !errors.Is(err, queue.ErrStorage):
 			t.Fatal(err)
 		default:
-			<-q.Changed() // also when the connection is back, and when servers are sure of their builds
+			changes(t, q, late) // also when the connection is back, and when servers are sure of their builds
 		}
 	}
 }
@@ -39,8 +54,9 @@ func claimNothing(t *testing.T, q *pgqueue.DB, node string) {
 // stopped waits until a server is asked to stop a build that the database has lost.
 func stopped(t *testing.T, q *pgqueue.DB, b queue.Build) {
 	t.Helper()
+	late := time.After(patience)
 	for {
-		<-q.Changed()
+		changes(t, q, late)
 		wished, err := q.Aborts(t.Context())
 		if err != nil && !errors.Is(err, queue.ErrStorage) {
 			t.Fatal(err)
@@ -57,12 +73,13 @@ func stopped(t *testing.T, q *pgqueue.DB, b queue.Build) {
 // record records the end of a build, as soon as the database can be asked.
 func record(t *testing.T, q *pgqueue.DB, b queue.Build, r queue.Result) error {
 	t.Helper()
+	late := time.After(patience)
 	for {
 		_, err := q.Finish(t.Context(), time.Now(), b.Item.Job, b.Number, r, "")
 		if !errors.Is(err, queue.ErrStorage) {
 			return err
 		}
-		<-q.Changed()
+		changes(t, q, late)
 	}
 }
 
@@ -115,8 +132,9 @@ func TestFailoverThatLosesTheStartOfABuild(t *testing.T) {
 	if err := record(t, two, kept, queue.Success); !errors.Is(err, queue.ErrNotRunning) {
 		t.Errorf("end of a build whose start was lost: %v, want %v", err, queue.ErrNotRunning)
 	}
+	late := time.After(patience)
 	for len(mustAborts(t, one)) != 2 {
-		<-one.Changed()
+		changes(t, one, late)
 	}
 	mark := schedule(t, two, request("mark", "32"))
 	// The first server still runs builds of both jobs.
@@ -221,5 +239,59 @@ func TestOlderDataDirectoryIsPutBack(t *testing.T) {
 	// Identifiers that were taken since are not used: others may get them.
 	if next := schedule(t, q, request("next", "k")); next.ID <= waits.ID {
 		t.Errorf("the next item has the ID %d, though %d was given", next.ID, waits.ID)
+	}
+}
+
+// TestEndOfABuildWhoseNumberWasGivenAgain sets the records of a job back so quickly that no
+// heartbeat has noticed, and has another server start another build under the same number.
+// Neither the log nor the end of the first one becomes that of the second.
+func TestEndOfABuildWhoseNumberWasGivenAgain(t *testing.T) {
+	database := pgtest.Start(t)
+	one := open(t, pgqueue.Options{URL: database.URL(), Schema: "ci", Server: "ci-1"})
+	two := open(t, pgqueue.Options{URL: database.URL(), Schema: "ci", Server: "ci-2"})
+	conn := pgtest.Connect(t, database.URL())
+	exec := func(sql string) {
+		t.Helper()
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+	}
+	schedule(t, one, request("mark", "1"))
+	if err := record(t, one, claimSoon(t, one, "ci-1"), queue.Success); err != nil {
+		t.Fatal(err)
+	}
+	exec("create table saved as select * from ci.lanes")
+	schedule(t, one, request("mark", "15"))
+	lost := claimSoon(t, one, "ci-1")
+	if _, err := one.AppendLog(t.Context(), "mark", lost.Number, 0, []byte("mine is 15\n"), false); err != nil {
+		t.Fatal(err)
+	}
+	exec("delete from ci.pieces; delete from ci.builds where number = 2; " +
+		"update ci.lanes set head = saved.head, next = saved.next, next_id = saved.next_id from saved where lanes.job = saved.job")
+	item := schedule(t, two, request("mark", "32"))
+	second := claimSoon(t, two, "ci-2")
+	if second.Item.ID != item.ID || second.Number != lost.Number {
+		t.Fatalf("started item %d as #%d; want item %d as #%d", second.Item.ID, second.Number, item.ID, lost.Number)
+	}
+
+	for _, offset := range []int64{0, 11} {
+		if _, err := one.AppendLog(t.Context(), "mark", lost.Number, offset, []byte("mine is 15\n"), false); !errors.Is(err, queue.ErrNotRunning) {
+			t.Errorf("log of the first build at %d: %v, want %v", offset, err, queue.ErrNotRunning)
+		}
+	}
+	if err := record(t, one, lost, queue.Failure); !errors.Is(err, queue.ErrNotRunning) {
+		t.Errorf("end of the first build: %v, want %v", err, queue.ErrNotRunning)
+	}
+	if b, err := two.Build(t.Context(), "mark", second.Number); err != nil || !b.Running() || b.Item.ID != item.ID {
+		t.Errorf("the second build is %+v, %v; want it running", b, err)
+	}
+	if _, err := two.AppendLog(t.Context(), "mark", second.Number, 0, []byte("mine is 32\n"), true); err != nil {
+		t.Fatal(err)
+	}
+	if got := logOf(t, two, second); got != "mine is 32\n" {
+		t.Errorf("log of the second build: %q", got)
+	}
+	if err := record(t, two, second, queue.Success); err != nil {
+		t.Errorf("end of the second build: %v", err)
 	}
 }
