@@ -2,6 +2,7 @@ package caddymodule_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
@@ -343,5 +345,37 @@ func TestMetricsOfTheDocument(t *testing.T) {
 	slices.Sort(documented)
 	if diff := cmp.Diff(caddymodule.MetricNames(), documented); diff != "" {
 		t.Errorf("names of metrics (-shown +documented):\n%s", diff)
+	}
+}
+
+// TestCaddyfileOfTheKubernetesExample loads what the example mounts, with its secret.
+func TestCaddyfileOfTheKubernetesExample(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "docs", "kubernetes.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, inner, found := strings.Cut(string(text), "  Caddyfile: |\n")
+	inner, _, _ = strings.Cut(inner, "\n---\n")
+	if !found {
+		t.Fatal("the example has no Caddyfile")
+	}
+	token := filepath.Join(home(t), "hello")
+	if err := os.WriteFile(token, []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var file strings.Builder
+	for line := range strings.Lines(inner) {
+		file.WriteString(strings.TrimPrefix(line, "    "))
+	}
+	config, err := adapt(strings.ReplaceAll(file.String(), "/run/secrets/buildtoken/hello", token))
+	if err != nil {
+		t.Fatalf("adapt: %v\n%s", err, file.String())
+	}
+	var c caddy.Config
+	if err := json.Unmarshal(config, &c); err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Validate(&c); err != nil {
+		t.Errorf("validate: %v", err)
 	}
 }
