@@ -329,3 +329,53 @@ func BenchmarkDecide(b *testing.B) {
 		})
 	}
 }
+
+// TestMatchesTakesTextAndPattern uses both forms of the call, with a pattern that is known when the
+// rule is compiled, and with elements of a list. Text and pattern must not be taken for each other.
+func TestMatchesTakesTextAndPattern(t *testing.T) {
+	for _, tt := range []struct {
+		rule, text string
+		want       bool
+	}{
+		{`params.T.matches("^a")`, "ab", true},
+		{`params.T.matches("^b")`, "ab", false},
+		{`params.T.matches("ab")`, "^a", false},
+		{`matches(params.T, "^a")`, "ab", true},
+		{`matches(params.T, "^b")`, "ab", false},
+		{`matches(params.T, "ab")`, "^a", false},
+		{`["^a"].exists(p, params.T.matches(p))`, "ab", true},
+		{`["^b"].exists(p, params.T.matches(p))`, "ab", false},
+		{`["ab"].exists(p, params.T.matches(p))`, "^a", false},
+		{`["ab"].exists(p, matches(params.T, p))`, "^a", false},
+	} {
+		in := &policy.Input{Params: map[string]string{"T": tt.text}}
+		if err := compile(t, tt.rule).Decide(t.Context(), in); (err == nil) != tt.want {
+			t.Errorf("%s with T=%q: Decide = %v, want it to allow: %v", tt.rule, tt.text, err, tt.want)
+		}
+	}
+}
+
+// TestBudgetIsUsedUp evaluates one rule again and again within one budget.
+func TestBudgetIsUsedUp(t *testing.T) {
+	p := compile(t, `params.T.contains("x")`)
+	in := &policy.Input{Params: map[string]string{"T": strings.Repeat("x", 1000)}}
+	budget := policy.Budget{Left: 1000}
+	before := budget.Left
+	if err := p.DecideWithin(t.Context(), in, &budget); err != nil || budget.Left >= before {
+		t.Fatalf("DecideWithin = %v, %d of the budget left, want less than %d", err, budget.Left, before)
+	}
+	for n := 0; budget.Left > 0; n++ {
+		if n > 1000 {
+			t.Fatalf("the budget has %d left after %d decisions", budget.Left, n)
+		}
+		if err := p.DecideWithin(t.Context(), in, &budget); err != nil {
+			break
+		}
+	}
+	if err := p.DecideWithin(t.Context(), in, &budget); !errors.Is(err, policy.ErrBudget) {
+		t.Errorf("DecideWithin with %d of the budget left = %v, want ErrBudget", budget.Left, err)
+	}
+	if err := p.Decide(t.Context(), in); err != nil {
+		t.Errorf("Decide without a budget = %v", err)
+	}
+}

@@ -20,6 +20,7 @@ func TestOneLine(t *testing.T) {
 		{"isolated directions", "a\u2066b\u2067c\u2068d\u2069e", 100, "a b c d e"},
 		{"the neighbours of these stay", "\u2027\u202F\u2065\u206A", 100, "\u2027\u202F\u2065\u206A"},
 		{"invalid UTF-8", "a\xffb\xc3", 100, "a\uFFFDb\uFFFD"},
+		{"a run of invalid bytes", "a\xff\xfe\xffb", 100, "a\uFFFDb"},
 		{"as long as the limit", "abc", 3, "abc"},
 		{"longer than the limit", "abcd", 3, "abc"},
 		{"a character across the limit", "abö", 3, "ab"},

@@ -119,6 +119,10 @@ func TestWindows(t *testing.T) {
 	if got := l.Wait(noon.Add(time.Minute), limit, from, "a"); got != 0 {
 		t.Errorf("Wait after one wrong token in the next window = %v, want 0", got)
 	}
+	wrong(l, noon.Add(time.Minute), limit, from, "a", 1)
+	if got := l.Wait(noon.Add(time.Minute), limit, from, "a"); got != time.Minute {
+		t.Errorf("Wait after two wrong tokens in the next window = %v, want 1m", got)
+	}
 }
 
 func TestNoLimit(t *testing.T) {

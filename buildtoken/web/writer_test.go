@@ -98,7 +98,7 @@ func TestClientThatTakesNothingIsGivenUp(t *testing.T) {
 					t.Fatal(err)
 				}
 				synctest.Wait()
-				want := web.Piece
+				want := 30 * time.Second // as docs/security.md says
 				if hurried {
 					close(done)
 					want = web.Hurry
