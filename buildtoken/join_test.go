@@ -75,10 +75,14 @@ func draw(random *rand.Rand, jobs []definition.Job, earlier []wish) wish {
 	text := func() string { return adversarial[random.IntN(len(adversarial))] }
 	if len(earlier) > 0 && random.IntN(3) > 0 {
 		w := earlier[random.IntN(len(earlier))]
-		w.given, w.file = maps.Clone(w.given), false
+		w.given = maps.Clone(w.given)
+		if random.IntN(5) == 0 {
+			return w // the same again, also with a file
+		}
+		w.file = false
 		names := slices.Sorted(maps.Keys(w.given))
 		switch random.IntN(5) {
-		case 0: // the same again
+		case 0: // without the file, if there was one
 		case 1: // two values change places
 			if len(names) > 1 {
 				x, y := names[random.IntN(len(names))], names[random.IntN(len(names))]
