@@ -109,6 +109,7 @@ func TestFaults(t *testing.T) {
 		},
 		{"a broken connection after it was queued", withJobToken, func(f *jenkinstest.Faults) { f.ResetAfterTrigger = 1 }, success, 1, 1},
 		{"a gateway's timeout", withJobToken, intercept(answer(always, isTrigger, 504)), runner.Result{Outcome: runner.Aborted, Reason: "504 Gateway Timeout; Jenkins may have got it"}, 0, 0},
+		{"a job that is not shown", nil, intercept(answer(always, func(r *http.Request) bool { return r.URL.Path == "/ci/job/x/api/json" }, 404)), success, 1, 1},
 		{"items that are forgotten", nil, func(f *jenkinstest.Faults) { f.Forget = true }, success, 1, 1},
 		{"items that are forgotten, after a broken connection", withJobToken, func(f *jenkinstest.Faults) { f.Forget, f.ResetAfterTrigger = true, 1 }, success, 1, 1},
 		{"items that do not show their build", nil, func(f *jenkinstest.Faults) { f.NoExecutable = true }, success, 1, 1},

@@ -34,8 +34,8 @@ func (l *relay) follow(ctx context.Context) (runner.Result, bool) {
 		case ctx.Err() != nil:
 			return l.ended(ctx), true
 		case status(err) == http.StatusNotFound:
-			if _, err = l.look(ctx); err == nil {
-				missing++
+			if s, lookErr := l.look(ctx); lookErr == nil && s.readable { // the job is there
+				missing, err = missing+1, nil
 			}
 		case err == nil:
 			missing = 0

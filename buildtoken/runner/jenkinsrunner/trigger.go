@@ -48,7 +48,7 @@ func (l *relay) trigger(ctx context.Context) (runner.Result, bool) {
 			err = fmt.Errorf("%w: %w", errAway, err)
 		}
 		switch {
-		case err == nil && before.readable:
+		case err == nil && before.follow:
 			return runner.Result{}, false
 		case err == nil:
 			l.out.line("without a user, the build is not followed")
@@ -75,7 +75,8 @@ func (l *relay) trigger(ctx context.Context) (runner.Result, bool) {
 
 // state is what is known of the job before it is triggered.
 type state struct {
-	readable bool  // false if it can be triggered, but not read
+	readable bool  // false if nothing below is known
+	follow   bool  // false if its builds cannot be read
 	Next     int64 `json:"nextBuildNumber"`
 	InQueue  bool  `json:"inQueue"`
 	Property []struct {
@@ -101,7 +102,7 @@ func (s state) params() map[string]bool {
 func (l *relay) look(ctx context.Context) (state, error) {
 	var s state
 	err := l.jenkins.get(ctx, l.path, "nextBuildNumber,inQueue,property[parameterDefinitions[name]]", &s)
-	s.readable = err == nil
+	s.readable, s.follow = err == nil, err == nil
 	code := status(err)
 	switch {
 	case err == nil:
@@ -109,7 +110,8 @@ func (l *relay) look(ctx context.Context) (state, error) {
 	case (code == http.StatusForbidden || code == http.StatusUnauthorized || code == http.StatusNotFound) && !l.hasUser && l.jobToken() != "":
 		return s, nil
 	case code == http.StatusNotFound:
-		return s, fmt.Errorf("%w; there is no job %s, or the user may not read it", err, l.job)
+		s.follow = true
+		return s, nil // the trigger gets the same answer if there is no such job
 	case errors.Is(err, errNotJenkins), code/100 == 3, code/100 == 4 && code != http.StatusRequestTimeout && code != http.StatusTooManyRequests:
 		return s, err
 	}
@@ -133,7 +135,10 @@ func (l *relay) send(ctx context.Context, before state) error {
 			err = first
 		}
 	}
-	if err != nil {
+	switch {
+	case status(err) == http.StatusNotFound:
+		return fmt.Errorf("%w; there is no job %s, or the user may not read it", err, l.job)
+	case err != nil:
 		return err
 	}
 	l.at.Item, l.at.Shared = resp.item, resp.status == http.StatusSeeOther
