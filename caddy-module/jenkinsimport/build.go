@@ -81,7 +81,7 @@ func (c *conversion) workspace() {
 		return
 	}
 	c.job.Settings.Dir = &at.Text
-	c.note(at, "builds start in this directory, but WORKSPACE is the job's own")
+	c.note(at, "builds start in this directory, which must exist (Jenkins makes it), but WORKSPACE is the job's own")
 }
 
 // aroundPages are the wrappers that change only what Jenkins shows.

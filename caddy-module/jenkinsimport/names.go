@@ -7,8 +7,8 @@ import (
 )
 
 // path returns an unused path for a file of a job, relative to the directory of the import:
-// folders become directories. No directory has a dot in its name and all files but tokens
-// have one, and tokens have their own directory, so they do not collide.
+// folders become directories. All files have a suffix with a dot and no directory has a dot in
+// its name, so they do not collide, also where names are found without regard to case.
 func (im *importer) path(dir, full, suffix string) string {
 	var elements []string
 	for element := range strings.SplitSeq(full, "/") {

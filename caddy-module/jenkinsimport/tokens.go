@@ -57,7 +57,7 @@ func (c *conversion) token() error {
 
 // secretFile adds a file with the token of the job, and returns the placeholder for it.
 func (c *conversion) secretFile() string {
-	path := c.path("tokens", c.job.FullName, "")
+	path := c.path("tokens", c.job.FullName, ".token")
 	c.job.Files = append(c.job.Files, File{Path: path, Text: c.secret + "\n", Secret: true})
 	return "{file." + c.absolute(path) + "}"
 }
