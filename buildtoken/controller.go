@@ -36,6 +36,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/outbox"
 	"github.com/buildtoken/buildtoken/buildtoken/throttle"
 	"github.com/buildtoken/buildtoken/buildtoken/timer"
+	"github.com/buildtoken/buildtoken/buildtoken/usage"
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
@@ -83,7 +84,7 @@ type Controller struct {
 	outbox  *outbox.Outbox
 	changes changes
 	stats   stats
-	uses    uses
+	usage   *usage.Counter
 	waiting waiting
 	hooked  deliveries.Log
 	history audit.History
@@ -152,6 +153,11 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 			return nil, fmt.Errorf("buildtoken: %w", err)
 		}
 	}
+	saved, err := c.queue.TokenUses(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("buildtoken: uses of tokens: %w", err)
+	}
+	c.usage = usage.New(saved)
 	c.host = build.NewHost(host)
 	refs, err := c.queue.Refs(ctx)
 	if err != nil {
@@ -166,7 +172,8 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 	c.pool = executor.Start(executorQueue{c}, c.prepare, executor.Options{Node: c.node, Log: c.logger})
 	//nolint:contextcheck // it outlives the opening; Close ends it
 	c.outbox = outbox.Start(c.queue, outbox.Options{Event: c.event, Settled: c.settled, Log: c.logger})
-	c.listeners.Go(c.pruneRemoved) // Close waits for all three
+	c.listeners.Go(c.pruneRemoved) // Close waits for all four
+	c.listeners.Go(c.keepUses)
 	if c.shared != nil {
 		c.listeners.Go(c.listenCutOff)
 		c.listeners.Go(c.listenNotices)
@@ -207,6 +214,7 @@ func (c *Controller) Close() error {
 		c.mu.Unlock()
 		c.listeners.Wait()
 		c.outbox.Close()
+		c.saveUses()
 		err := c.queue.Close()
 		c.changes.items.NotifyAll() // a closed queue changes no more
 		if err != nil {

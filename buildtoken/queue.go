@@ -38,6 +38,8 @@ type Queue interface {
 	Notifications(ctx context.Context, f queue.NotificationFilter) ([]queue.Notification, error)
 	Backlogs(ctx context.Context) ([]queue.Backlog, error)
 	NotificationsChanged() <-chan struct{}
+	SaveTokenUses(ctx context.Context, now time.Time, uses []queue.TokenUse) error
+	TokenUses(ctx context.Context) ([]queue.TokenUse, error)
 	Entry(ctx context.Context, now time.Time, id int64) (queue.Entry, error)
 	Items(ctx context.Context, now time.Time, job string, limit int) ([]queue.Entry, error)
 	Build(ctx context.Context, job string, number int64) (queue.Build, error)

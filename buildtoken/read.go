@@ -7,13 +7,17 @@ import (
 	"slices"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/buildtoken/buildtoken/buildtoken/audit"
 	"github.com/buildtoken/buildtoken/buildtoken/build"
 	"github.com/buildtoken/buildtoken/buildtoken/console"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/share"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
+	"github.com/buildtoken/buildtoken/buildtoken/usage"
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
@@ -266,4 +270,113 @@ func (c *Controller) PollLog(full string) ([]byte, error) {
 		return nil, fmt.Errorf("buildtoken: %w", err)
 	}
 	return log, nil
+}
+
+// Shared returns the item that a share link shows. A link that is malformed, forged or
+// expired, or whose token is gone, changed, expired or without the grant, is
+// [queue.ErrNotFound], as is one to an item that is no longer kept. The queue is read
+// only for valid links.
+func (c *Controller) Shared(ctx context.Context, d *definition.Site, id string) (queue.Entry, error) {
+	notFound := fmt.Errorf("%w: share link", queue.ErrNotFound)
+	link, ok := share.Read(id)
+	if !ok {
+		return queue.Entry{}, notFound
+	}
+	tokens := token.Set{}
+	if j, ok := d.Jobs()[link.Job]; ok {
+		tokens = j.Tokens
+	}
+	if !link.Valid(time.Now(), c.vault, tokens) {
+		return queue.Entry{}, notFound
+	}
+	entry, err := c.Entry(ctx, d, link.Item)
+	if err == nil && entry.Item.Job != link.Job {
+		err = notFound
+	}
+	if err != nil {
+		return queue.Entry{}, err
+	}
+	return entry, nil
+}
+
+// TokenUse is a token of the configuration, or one that was used under an earlier one, and
+// how it was used on all servers.
+type TokenUse struct {
+	usage.Use
+	// Removed reports whether the configuration does not have the token any more.
+	Removed bool
+}
+
+// Tokens returns the tokens of the newest configuration, and those of earlier ones that were
+// used within [queue.KeepTokenUses], by place and name.
+func (c *Controller) Tokens(ctx context.Context) ([]TokenUse, error) {
+	type key struct{ place, name string }
+	all := map[key]*TokenUse{}
+	for _, j := range c.effective.Load().jobs {
+		for t := range j.Tokens.All() {
+			place := j.Place(t)
+			t.Digest, t.Level = token.Digest{}, 0
+			all[key{place, t.Name}] = &TokenUse{Use: usage.Use{TokenUse: queue.TokenUse{Place: place, Name: t.Name}, Token: t}}
+		}
+	}
+	used := c.usage.All()
+	if c.shared != nil {
+		saved, err := c.queue.TokenUses(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("buildtoken: uses of tokens: %w", err)
+		}
+		for _, u := range saved {
+			if u.Elsewhere {
+				used = append(used, usage.Use{TokenUse: u, Token: token.Token{Name: u.Name}})
+			}
+		}
+	}
+	for _, u := range used {
+		at := key{u.Place, u.Name}
+		one := all[at]
+		if one == nil {
+			one = &TokenUse{Use: usage.Use{TokenUse: queue.TokenUse{Place: u.Place, Name: u.Name}, Token: u.Token}, Removed: true}
+			all[at] = one
+		}
+		one.Add(u.TokenUse)
+	}
+	return slices.SortedFunc(func(yield func(TokenUse) bool) {
+		for _, one := range all {
+			if !yield(*one) {
+				return
+			}
+		}
+	}, func(a, b TokenUse) int { return queue.CompareTokenUses(a.TokenUse, b.TokenUse) }), nil
+}
+
+// TokenUses returns how tokens were used on this server, in no order.
+func (c *Controller) TokenUses() []usage.Use { return c.usage.All() }
+
+// saveUsesEach is how often the uses of tokens are saved at most.
+const saveUsesEach = time.Minute
+
+// keepUses saves the uses of tokens. It ends with Close, which saves the last ones.
+func (c *Controller) keepUses() {
+	for {
+		select {
+		case <-c.usage.Changed():
+		case <-c.stopped:
+			return
+		}
+		c.saveUses()
+		select {
+		case <-time.After(saveUsesEach):
+		case <-c.stopped:
+			return
+		}
+	}
+}
+
+func (c *Controller) saveUses() {
+	err := c.usage.Save(func(uses []queue.TokenUse) error {
+		return c.queue.SaveTokenUses(context.Background(), time.Now(), uses)
+	})
+	if err != nil {
+		c.logger().Warn("uses of tokens could not be saved; trying again", zap.Error(err))
+	}
 }

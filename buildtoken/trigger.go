@@ -13,6 +13,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/policy"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/share"
 	"github.com/buildtoken/buildtoken/buildtoken/spans"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
@@ -101,6 +102,24 @@ func (c *Controller) recognize(now time.Time, j *definition.Compiled, opened tok
 	return opened
 }
 
+// countUse counts that a token of the job was shown, if err does not say that it was wrong.
+func (c *Controller) countUse(now time.Time, j *definition.Compiled, t token.Token, by definition.Caller, err error) {
+	if t.Name == "" {
+		return // a wrong token, or a caller without one
+	}
+	removed := errors.Is(err, token.ErrMismatch)
+	dead := removed || errors.Is(err, token.ErrExpired)
+	place := j.Place(t)
+	if c.usage.Count(now, place, t, by.Remote, dead) {
+		what := "a token that has expired is still shown"
+		if removed {
+			what = "a token that the last reload removed is still shown"
+		}
+		c.logger().Warn(what, zap.String("token", t.Name), zap.String("place", place),
+			zap.Time("expired", t.Expires), zap.String("job", j.FullName), zap.String("remote", by.RemoteText()))
+	}
+}
+
 // accepted does what an admitted trigger asks for.
 func (c *Controller) accepted(ctx context.Context, now time.Time, t *Trigger, a *definition.Admission, out Outcome) (Outcome, error) {
 	if c.effective.Load().detached {
@@ -116,7 +135,9 @@ func (c *Controller) accepted(ctx context.Context, now time.Time, t *Trigger, a 
 		return out, err
 	}
 	spans.Mark(ctx, out.Job, out.Item.ID)
-	out.Share = c.share(now, out, a.Token)
+	if out.Item.ID != 0 && a.Token.Grants.Has(token.Share) {
+		out.Share = share.Link{Item: out.Item.ID, Job: out.Job}.ID(now, c.vault, a.Token)
+	}
 	return out, nil
 }
 

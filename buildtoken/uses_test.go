@@ -1,8 +1,11 @@
 package buildtoken_test
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
+	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,19 +13,26 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
+	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
 // used shows the tokens without their times.
 func (s *site) used() []string {
 	s.t.Helper()
 	var all []string
-	for _, u := range s.Tokens() {
+	uses, err := s.Tokens(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, u := range uses {
 		if u.Token.Digest != (token.Digest{}) {
 			s.t.Errorf("the digest of %s is shown", u.Token.Name)
 		}
-		line := fmt.Sprintf("%q %s (%s) %d+%d %v", u.Place, u.Token.Name, u.Token.Grants, u.Uses, u.After, u.From)
+		line := fmt.Sprintf("%q %s (%s) %d+%d %v", u.Place, u.Name, u.Token.Grants, u.Uses, u.Dead, u.From)
 		if u.Removed {
 			line += " removed"
 		}
@@ -78,7 +88,11 @@ func TestUsesOfTokens(t *testing.T) {
 		if diff := cmp.Diff(want, s.used()); diff != "" {
 			t.Errorf("after expiry (-want +got):\n%s", diff)
 		}
-		if last := s.Tokens()[3]; !last.First.Equal(began) || last.Last.Sub(began) != time.Hour+87*time.Second {
+		uses, err := s.Tokens(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if last := uses[3]; !last.First.Equal(began) || last.Last.Sub(began) != time.Hour+87*time.Second {
 			t.Errorf("first use %v, last use %v", last.First, last.Last)
 		}
 
@@ -100,6 +114,77 @@ func TestUsesOfTokens(t *testing.T) {
 		}
 		if n := s.logs.FilterMessage("a token that the last reload removed is still shown").Len(); n != 1 {
 			t.Errorf("%d warnings of a removed token, want 1", n)
+		}
+	})
+}
+
+// savings counts how often the uses of tokens are saved.
+type savings struct {
+	buildtoken.Queue
+	n atomic.Int32
+}
+
+func (s *savings) SaveTokenUses(ctx context.Context, now time.Time, uses []queue.TokenUse) error {
+	s.n.Add(1)
+	return s.Queue.SaveTokenUses(ctx, now, uses)
+}
+
+// What is known of tokens survives a restart, and is saved at most once a minute.
+func TestUsesOfTokensSurviveARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, key := t.TempDir(), vault.NewKey()
+		open := func() (*site, *savings) {
+			t.Helper()
+			file, err := boltqueue.Open(boltqueue.Options{Path: filepath.Join(dir, "queue.db"), Commit: commitFast})
+			if err != nil {
+				t.Fatal(err)
+			}
+			q := &savings{Queue: file}
+			ctl, err := buildtoken.Open(t.Context(), buildtoken.Options{Queue: q, Dir: dir, SealKey: key})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := &site{Controller: ctl, t: t}
+			s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}}}})
+			return s, q
+		}
+		s, q := open()
+		show := func(last byte) {
+			t.Helper()
+			s.trigger("app", delayed("24h"), func(t *buildtoken.Trigger) { t.Remote = netip.AddrFrom4([4]byte{192, 0, 2, last}) })
+		}
+		began := time.Now()
+		show(1)
+		synctest.Wait()
+		if q.n.Load() != 1 {
+			t.Error("the first use is not saved at once")
+		}
+		for range 50 { // in the same minute
+			time.Sleep(time.Second)
+			show(2)
+		}
+		synctest.Wait()
+		if n := q.n.Load(); n != 1 {
+			t.Errorf("uses were saved %d times in a minute, want once", n)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := q.n.Load(); n != 2 {
+			t.Errorf("uses were saved %d times in two minutes, want twice", n)
+		}
+		show(3) // not saved before the controller closes
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s, _ = open()
+		defer s.Close()
+		if diff := cmp.Diff([]string{`"app" default (trigger) 52+0 [192.0.2.3 192.0.2.2 192.0.2.1]`}, s.used()); diff != "" {
+			t.Errorf("after a restart (-want +got):\n%s", diff)
+		}
+		show(4)
+		all, err := s.Tokens(t.Context())
+		if err != nil || len(all) != 1 || all[0].Uses != 53 || !all[0].First.Equal(began) {
+			t.Errorf("Tokens = %+v, %v; want 53 uses, the first at %v", all, err, began)
 		}
 	})
 }

@@ -280,3 +280,12 @@ func expect(want map[string][]string, handled map[string]time.Time, up, down tim
 		}
 	}
 }
+
+func (f *fired) TokenUses(context.Context) ([]queue.TokenUse, error) {
+	return do(f, func(ctx context.Context) ([]queue.TokenUse, error) { return f.Queue.TokenUses(ctx) })
+}
+
+func (f *fired) SaveTokenUses(_ context.Context, now time.Time, uses []queue.TokenUse) error {
+	_, err := do(f, func(ctx context.Context) (any, error) { return nil, f.Queue.SaveTokenUses(ctx, now, uses) })
+	return err
+}

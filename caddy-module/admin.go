@@ -163,7 +163,13 @@ func serveBelow(w http.ResponseWriter, r *http.Request) error {
 		},
 		"decisions": func(a *App) error { return serveOpened(a, w, r, (*buildtoken.Controller).Decisions) },
 		"tokens": func(a *App) error {
-			return serveOpened(a, w, r, func(ctl *buildtoken.Controller) []TokenStatus { return tokens(ctl, time.Now()) })
+			return answerJSON(w, r, func() ([]TokenStatus, error) {
+				ctl := a.opened()
+				if ctl == nil {
+					return nil, buildtoken.ErrShuttingDown
+				}
+				return tokens(r.Context(), ctl, time.Now())
+			})
 		},
 	}[strings.TrimPrefix(r.URL.Path, adminPath)]
 	if strings.HasPrefix(r.URL.Path, adminPath+"buildByToken/") {

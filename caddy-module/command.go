@@ -61,6 +61,8 @@ sha256: with its digest.
 Choose tokens that cannot be guessed (openssl rand -hex 32): a digest does not
 protect a token that is in a list of passwords. A token given with --plaintext is
 visible to all users of the machine, and stays in the history of the shell.`,
+		Example: `  openssl rand -hex 32 | tee token | caddy build-token digest
+  caddy build-token digest < /run/secrets/deploy`,
 		Args: cobra.NoArgs,
 		RunE: caddycmd.WrapCommandFuncForCobra(runDigest),
 	}
@@ -101,6 +103,8 @@ Each file holds CEL rules, and requests with the expected outcome:
 	denied by team/app allow 1
 
 The exit status is 0 if all outcomes are as expected.`,
+		Example: `  caddy build-token policy-test site.txt
+  caddy build-token policy-test policies/*.txt`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: caddycmd.WrapCommandFuncForCobra(runPolicyTest),
 	}

@@ -39,8 +39,9 @@ Anybody who can read it can read password parameters of queued builds;
 
 Restore it with caddy build-token restore. A queue in PostgreSQL is backed up
 with pg_dump.`,
-		Example: `  caddy build-token backup /backup/ci-$(date +%F)`,
-		Args:    cobra.ExactArgs(1),
+		Example: `  caddy build-token backup /backup/ci-$(date +%F)
+  caddy build-token backup /backup/ci --without-key`,
+		Args: cobra.ExactArgs(1),
 		RunE: caddycmd.WrapCommandFuncForCobra(func(flags caddycmd.Flags) (int, error) {
 			err := runBackup(context.Background(), flags)
 			return exitCode(err), err

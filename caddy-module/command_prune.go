@@ -86,8 +86,9 @@ job comes back, its numbers go on. It asks the admin API.
 With a shared queue, call it on each server: each has workspaces of its own.
 
 --dry-run only shows what there is.`,
-		Example: `  caddy build-token prune --dry-run`,
-		Args:    cobra.NoArgs,
+		Example: `  caddy build-token prune --dry-run
+  caddy build-token prune --json`,
+		Args: cobra.NoArgs,
 		RunE: caddycmd.WrapCommandFuncForCobra(func(flags caddycmd.Flags) (int, error) {
 			err := runPrune(context.Background(), flags)
 			return exitCode(err), err

@@ -35,8 +35,9 @@ it names what is there and does nothing. With --move-aside it renames that first
 
 What was queued when the backup was made is queued again and builds again. Builds
 that ran then end as ABORTED when Caddy starts.`,
-		Example: `  sudo -u caddy caddy build-token restore /backup/ci-2026-11-28 --config /etc/caddy/Caddyfile`,
-		Args:    cobra.ExactArgs(1),
+		Example: `  sudo -u caddy caddy build-token restore /backup/ci-2026-11-28 --config /etc/caddy/Caddyfile
+  caddy build-token restore /backup/ci-2026-11-28 --to /srv/ci/queue.db --move-aside`,
+		Args: cobra.ExactArgs(1),
 		RunE: caddycmd.WrapCommandFuncForCobra(func(flags caddycmd.Flags) (int, error) {
 			err := runRestore(flags, time.Now())
 			return exitCode(err), err

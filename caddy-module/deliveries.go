@@ -18,6 +18,8 @@ func deliveriesCommand() *cobra.Command {
 		Long: `
 Shows the last 200 deliveries, newest first, with one line for each job that
 considered it. --json adds the headers without secrets, and each check.`,
+		Example: `  caddy build-token deliveries
+  caddy build-token deliveries --address unix//run/caddy/admin.sock --json`,
 	}, "deliveries", printDeliveries)
 }
 

@@ -138,9 +138,9 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	for _, n := range stats.Notifications {
 		s.count("caddy_build_token_notifications_total", n.N, n.Target, n.Outcome)
 	}
-	for _, t := range ctl.Tokens() {
-		if t.After > 0 {
-			s.count("caddy_build_token_dead_token_uses_total", t.After, t.Place, t.Token.Name)
+	for _, t := range ctl.TokenUses() {
+		if t.Dead > 0 {
+			s.count("caddy_build_token_dead_token_uses_total", t.Dead, t.Place, t.Name)
 		}
 	}
 	s.gauge("caddy_build_token_running_builds", float64(len(ctl.Running())))

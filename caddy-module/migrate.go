@@ -41,6 +41,8 @@ Stop Caddy first. The file is only read and does not change. Do not start Caddy
 with it again, or its queued items are built twice.
 
 Run the command as Caddy's user and with Caddy's environment.`,
+		Example: `  sudo -u caddy caddy build-token migrate --config /etc/caddy/Caddyfile
+  caddy build-token migrate --from /srv/ci/queue.db --without-logs`,
 		Args: cobra.NoArgs,
 		RunE: caddycmd.WrapCommandFuncForCobra(runMigrate),
 	}

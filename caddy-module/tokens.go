@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/netip"
@@ -23,7 +24,7 @@ type TokenStatus struct {
 	State   string    `json:"state"`
 	Grants  []string  `json:"grants"`
 	Expires time.Time `json:"expires,omitzero"`
-	// Uses counts requests with the token since the process started; UsesDead counts
+	// Uses counts requests with the token, on all servers; UsesDead counts
 	// those that were refused because it had expired or was removed.
 	Uses     uint64    `json:"uses"`
 	UsesDead uint64    `json:"dead_uses,omitempty"`
@@ -34,12 +35,16 @@ type TokenStatus struct {
 }
 
 // tokens lists the tokens as of now.
-func tokens(ctl *buildtoken.Controller, now time.Time) []TokenStatus {
+func tokens(ctx context.Context, ctl *buildtoken.Controller, now time.Time) ([]TokenStatus, error) {
 	all := []TokenStatus{}
-	for _, t := range ctl.Tokens() {
+	uses, err := ctl.Tokens(ctx)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it names the queue
+	}
+	for _, t := range uses {
 		state := "valid"
 		switch {
-		case t.After > 0 && (t.Removed || t.Token.Expired(now)):
+		case t.Dead > 0 && (t.Removed || t.Token.Expired(now)):
 			state = "dead"
 		case t.Removed:
 			state = "removed"
@@ -47,11 +52,11 @@ func tokens(ctl *buildtoken.Controller, now time.Time) []TokenStatus {
 			state = "expired"
 		}
 		all = append(all, TokenStatus{
-			Place: t.Place, Name: t.Token.Name, State: state, Grants: strings.Fields(t.Token.Grants.String()), Expires: t.Token.Expires,
-			Uses: t.Uses, UsesDead: t.After, First: t.First, Last: t.Last, From: append([]netip.Addr{}, t.From...),
+			Place: t.Place, Name: t.Name, State: state, Grants: strings.Fields(t.Token.Grants.String()), Expires: t.Token.Expires,
+			Uses: t.Uses, UsesDead: t.Dead, First: t.First, Last: t.Last, From: append([]netip.Addr{}, t.From...),
 		})
 	}
-	return all
+	return all, nil
 }
 
 func tokensCommand() *cobra.Command {
@@ -60,7 +65,7 @@ func tokensCommand() *cobra.Command {
 		Short: "Shows the tokens of a running Caddy, and when and from where each was used",
 		Long: `
 Shows each token by name: where it is defined, what it grants, until when, and how
-often, when and from which addresses it was used since the process started. A
+often, when and from which addresses it was used. A
 token that has expired, or that the last reload removed, and was shown since is
 listed as dead. It asks the admin API. Secrets are not shown.`,
 		Example: `  caddy build-token tokens

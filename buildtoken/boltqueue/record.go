@@ -28,6 +28,7 @@ import (
 //	receipt_ends job 0x00 until 8, key → nothing; finds those that have expired
 //	summaries     job             → summary (JSON)
 //	notifications ID              → notification (JSON)
+//	token_uses   place 0x00 name  → use of a token (JSON); made with the first record
 //
 // Numbers and IDs are 8 bytes, big endian, so that keys sort by them. A job
 // name holds no control characters ([checkJob]), so 0x00 ends it.
@@ -49,6 +50,7 @@ func bucketReceipts() []byte    { return []byte("receipts") }
 func bucketReceiptEnds() []byte { return []byte("receipt_ends") }
 
 func bucketSummaries() []byte     { return []byte("summaries") }
+func bucketTokenUses() []byte     { return []byte("token_uses") }
 func bucketNotifications() []byte { return []byte("notifications") }
 
 // The keys of the bucket meta. Each holds 8 bytes, big endian.

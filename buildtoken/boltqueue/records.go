@@ -101,6 +101,7 @@ func recordsOf(tx *bolt.Tx, path string) queue.Records {
 			return decodeSummary(raw, string(k))
 		}),
 		Notifications: records(tx, path, bucketNotifications(), decodeNotification),
+		TokenUses:     records(tx, path, bucketTokenUses(), decodeTokenUse),
 	}
 }
 
@@ -132,7 +133,11 @@ func exported[T any](raw []byte, what string, isIt func(*T) bool) (T, error) {
 // records walks a bucket.
 func records[T any](tx *bolt.Tx, path string, name []byte, decode func(k, raw []byte) (T, error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		c := tx.Bucket(name).Cursor()
+		bucket := tx.Bucket(name)
+		if bucket == nil {
+			return // one that is made with its first record
+		}
+		c := bucket.Cursor()
 		step := c.First
 		for {
 			var record T

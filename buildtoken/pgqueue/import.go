@@ -144,6 +144,9 @@ func (i *importer) all(ctx context.Context, from queue.Records, beside Contents)
 	if err := cp(ctx, i, "lanes", []string{"job", "head", "next", "next_id", "label"}, i.heads(), i.lane); err != nil {
 		return err
 	}
+	if err := cp(ctx, i, "token_uses", []string{"server", "place", "name", "last", "body"}, from.TokenUses, tokenUseRow(i.server)); err != nil {
+		return err
+	}
 	if err := cp(ctx, i, "summaries", []string{"job", "body"}, from.Summaries, summaryRow); err != nil {
 		return err
 	}
@@ -167,7 +170,7 @@ func (i *importer) reserve(ctx context.Context) error {
 		return err
 	}
 	var full []string
-	for _, table := range []string{"items", "builds", "cancelled", "receipts", "summaries", "notifications", "lanes"} {
+	for _, table := range []string{"items", "builds", "cancelled", "receipts", "summaries", "notifications", "token_uses", "lanes"} {
 		var some bool
 		if err := i.tx.QueryRow(ctx, i.names.in("select exists (select from queue."+table+")")).Scan(&some); err != nil {
 			return err
@@ -297,7 +300,7 @@ func (i *importer) finish(ctx context.Context) error {
 	if _, err := i.tx.Exec(ctx, i.names.in("select setval('queue.notification_ids', greatest($1, 1), $1 > 0)"), i.lastNotification); err != nil {
 		return err
 	}
-	_, err := i.tx.Exec(ctx, i.names.in("analyze queue.items, queue.builds, queue.cancelled, queue.receipts, queue.summaries, queue.notifications, queue.lanes, queue.logs, queue.pieces, queue.uploads"))
+	_, err := i.tx.Exec(ctx, i.names.in("analyze queue.items, queue.builds, queue.cancelled, queue.receipts, queue.summaries, queue.notifications, queue.token_uses, queue.lanes, queue.logs, queue.pieces, queue.uploads"))
 	return err
 }
 

@@ -20,6 +20,8 @@ type Records struct {
 	Summaries iter.Seq2[Summary, error]
 	// Notifications are sorted by ID.
 	Notifications iter.Seq2[Notification, error]
+	// TokenUses are sorted by place and name.
+	TokenUses iter.Seq2[TokenUse, error]
 }
 
 // JobReceipt is a receipt and the full name of its job.

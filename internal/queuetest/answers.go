@@ -99,6 +99,8 @@ func closedSaysSo(t *testing.T, _ Store, q Queue) {
 		"SettleNotification": func() error { _, err := q.SettleNotification(ctx, start, 1, queue.Attempt{}); return err },
 		"RetryNotification":  func() error { return q.RetryNotification(ctx, start, 1) },
 		"Notifications":      func() error { _, err := q.Notifications(ctx, queue.NotificationFilter{}); return err },
+		"SaveTokenUses":      func() error { return q.SaveTokenUses(ctx, start, []queue.TokenUse{{Name: "ci", Last: start}}) },
+		"TokenUses":          func() error { _, err := q.TokenUses(ctx); return err },
 		"Backlogs":           func() error { _, err := q.Backlogs(ctx); return err },
 		"Entry":              func() error { _, err := q.Entry(ctx, start, 1); return err },
 		"Items":              func() error { _, err := q.Items(ctx, start, "", all); return err },

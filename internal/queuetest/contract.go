@@ -42,6 +42,7 @@ func contract() []clause {
 		{"lists obey their limits", listsObeyLimits},
 		{"lanes come in the order asked for", lanesInOrder},
 		{"a clock that goes back breaks nothing", clockGoesBack},
+		{"uses of tokens are kept", tokenUsesAreKept},
 		{"notifications that are taken at once are sent once, in order", notificationsTakenAtOnce},
 		{"notifications are durable with what they are about", notificationsAreDurable},
 		{"notifications that wait for a target are bounded", waitingIsBounded},

@@ -53,6 +53,8 @@ type Queue interface {
 	Notifications(ctx context.Context, f queue.NotificationFilter) ([]queue.Notification, error)
 	Backlogs(ctx context.Context) ([]queue.Backlog, error)
 	NotificationsChanged() <-chan struct{}
+	SaveTokenUses(ctx context.Context, now time.Time, uses []queue.TokenUse) error
+	TokenUses(ctx context.Context) ([]queue.TokenUse, error)
 	Changed() <-chan struct{}
 	Close() error
 }

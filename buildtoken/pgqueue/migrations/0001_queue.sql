@@ -140,6 +140,17 @@ create table queue.summaries (
     body json not null
 ) with (fillfactor = 70);
 
+-- How tokens were used, as each server has counted it. body is queue.TokenUse as JSON,
+-- last its last use in nanoseconds since 1970.
+create table queue.token_uses (
+    server text collate "C" not null,
+    place  text collate "C" not null,
+    name   text collate "C" not null,
+    last   bigint not null,
+    body   text not null,
+    primary key (server, place, name)
+) with (fillfactor = 70);
+
 create sequence queue.notification_ids;
 
 -- Who is to be notified of what, see queue.Notification. Instants are nanoseconds since

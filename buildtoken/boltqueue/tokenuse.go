@@ -1,0 +1,74 @@
+package boltqueue
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// The bucket of uses is made when the first are saved: files of earlier versions have none.
+func tokenUseKey(u queue.TokenUse) []byte { return []byte(u.Place + "\x00" + u.Name) }
+
+func decodeTokenUse(k, raw []byte) (queue.TokenUse, error) {
+	return exported(raw, fmt.Sprintf("use of token %q", k), func(u *queue.TokenUse) bool { return string(tokenUseKey(*u)) == string(k) })
+}
+
+// SaveTokenUses replaces the records of these tokens, and drops those of tokens that were not
+// used for [queue.KeepTokenUses].
+func (q *DB) SaveTokenUses(ctx context.Context, now time.Time, uses []queue.TokenUse) error {
+	return q.ask(ctx, request{decide: func(b *batch) error {
+		if err := b.begin(); err != nil {
+			return err
+		}
+		if _, err := b.tx.CreateBucketIfNotExists(bucketTokenUses()); err != nil {
+			b.note(err)
+			return fmt.Errorf("%w: %w", queue.ErrStorage, err)
+		}
+		var old [][]byte
+		err := b.bucket(bucketTokenUses()).ForEach(func(k, raw []byte) error {
+			if u, err := decodeTokenUse(k, raw); err != nil || now.Sub(u.Last) > queue.KeepTokenUses {
+				old = append(old, append([]byte{}, k...))
+			}
+			return nil
+		})
+		b.note(err)
+		for _, k := range old {
+			b.put(bucketTokenUses(), k, nil)
+		}
+		for _, u := range uses {
+			value, err := encodeJSON(&u, "use of a token")
+			b.note(err)
+			b.put(bucketTokenUses(), tokenUseKey(u), value)
+		}
+		if b.broken != nil {
+			return fmt.Errorf("%w: %w", queue.ErrStorage, b.broken)
+		}
+		return nil
+	}})
+}
+
+// TokenUses returns the uses of tokens by place and name. Records that are damaged are left out.
+func (q *DB) TokenUses(ctx context.Context) ([]queue.TokenUse, error) {
+	if err := q.ask(ctx, request{look: func(*memory) error { return nil }}); err != nil {
+		return nil, err
+	}
+	var all []queue.TokenUse
+	err := q.view(func(tx *bolt.Tx) error {
+		all = nil
+		saved := tx.Bucket(bucketTokenUses())
+		if saved == nil {
+			return nil
+		}
+		return saved.ForEach(func(k, raw []byte) error {
+			if u, err := decodeTokenUse(k, raw); err == nil {
+				all = append(all, u)
+			}
+			return nil
+		})
+	})
+	return all, err
+}
