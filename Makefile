@@ -9,6 +9,8 @@ FOLDERS := buildtoken caddy-module cmd internal
 FUZZTIME ?= 30s
 SEEDS ?= 200
 TORTURE_TIME ?= 60s
+TRIGGERS ?= 2000
+POOLER ?=
 SCREENSHOTS ?=
 BENCH ?= .
 COUNT ?= 6
@@ -97,8 +99,12 @@ torture: build ## kill the server at random and check what is lost; TORTURE_TIME
 	go run ./cmd/torture -binary bin/caddy -for $(TORTURE_TIME)
 
 .PHONY: torture-cluster
-torture-cluster: build ## do the same with three servers on one Postgres, which is killed too
-	go run ./cmd/torture -binary bin/caddy -servers 3 -for $(TORTURE_TIME)
+torture-cluster: build ## do the same with three servers on one Postgres, which is killed too; POOLER=yes goes through PgBouncer
+	go run ./cmd/torture -binary bin/caddy -servers 3 -for $(TORTURE_TIME) $(if $(POOLER),-pooler)
+
+.PHONY: torture-rolling
+torture-rolling: build ## restart three servers behind HAProxy, one after the other, during TRIGGERS=2000
+	go run ./cmd/torture -binary bin/caddy -servers 3 -rolling $(TRIGGERS)
 
 .PHONY: torture-relay
 torture-relay: build ## do the same with builds that are builds of a Jenkins

@@ -30,7 +30,7 @@ type cluster struct {
 
 	// database is used by one goroutine at a time.
 	database *pgserver.Server
-	socket   string // where it listens
+	socket   string // where it, or the pooler before it, listens
 }
 
 // newCluster makes the folders, starts the database, and takes the addresses.
@@ -61,7 +61,15 @@ func newCluster(ctx context.Context, o options, dir string, stop func()) (_ *clu
 		return nil, nil, fmt.Errorf("start Postgres: %w", err)
 	}
 	undo = append(undo, func() { _ = c.database.Stop() }) // if it was killed, it is gone
-	at, err := url.Parse(c.database.URL())
+	front := c.database
+	if o.pooler {
+		// A session for each connection of each server, and some for those that were cut.
+		if front, err = c.database.Pooler("pool_mode = session", "default_pool_size = 90", "max_client_conn = 1000", "server_login_retry = 0.1"); err != nil { //nolint:contextcheck // it is bounded by itself
+			return nil, nil, fmt.Errorf("start PgBouncer: %w", err)
+		}
+		undo = append(undo, func() { _ = front.Stop() })
+	}
+	at, err := url.Parse(front.URL())
 	if err != nil {
 		return nil, nil, fmt.Errorf("address of Postgres: %w", err)
 	}

@@ -31,6 +31,8 @@ func main() {
 	flag.IntVar(&o.clients, "clients", 4, "clients at a time")
 	flag.BoolVar(&o.relay, "relay", false, "builds are those of a Jenkins, which fails too")
 	flag.BoolVar(&o.notify, "notify", false, "builds notify a receiver, which fails too")
+	flag.BoolVar(&o.pooler, "pooler", false, "of several servers, each reaches the database through PgBouncer in session mode")
+	flag.Int64Var(&o.rolling, "rolling", 0, "restart servers one after the other behind HAProxy during so many triggers, and do nothing else")
 	flag.Uint64Var(&o.seed, "seed", 0, "what to try; 0: another each time")
 	flag.Parse()
 	if o.seed == 0 {
@@ -44,7 +46,7 @@ func torture(o options) int {
 	say("seed", o.seed)
 	begun := now()
 	found, dir, counts, more, err := trial(o)
-	if !o.relay && !o.notify {
+	if !o.relay && !o.notify && o.rolling == 0 {
 		say(counts.report(now().Sub(begun)))
 	}
 	if more != "" {
@@ -61,8 +63,8 @@ func torture(o options) int {
 		say("ended early:", err)
 	}
 	say("kept:", dir)
-	say("replay:", fmt.Sprintf("go run ./cmd/torture -binary %s -for %v -kills %d -servers %d -clients %d -relay=%v -notify=%v -seed %d",
-		o.binary, o.length, o.kills, o.servers, o.clients, o.relay, o.notify, o.seed))
+	say("replay:", fmt.Sprintf("go run ./cmd/torture -binary %s -for %v -kills %d -servers %d -clients %d -relay=%v -notify=%v -pooler=%v -rolling %d -seed %d",
+		o.binary, o.length, o.kills, o.servers, o.clients, o.relay, o.notify, o.pooler, o.rolling, o.seed))
 	return 1
 }
 
@@ -81,6 +83,10 @@ func trial(o options) (found []string, dir string, c counts, more string, err er
 	defer stop(nil)
 	if o.relay {
 		found, err = trialRelays(ctx, o, dir)
+		return found, dir, c, "", err
+	}
+	if o.rolling > 0 {
+		found, err = trialRolling(ctx, o, dir)
 		return found, dir, c, "", err
 	}
 	if o.notify {

@@ -22,8 +22,10 @@ type options struct {
 	// consoles says that all servers must show the same logs.
 	consoles bool
 	clients  int
-	relay    bool // builds are those of a Jenkins
-	notify   bool // builds notify a receiver
+	relay    bool  // builds are those of a Jenkins
+	notify   bool  // builds notify a receiver
+	pooler   bool  // the servers of a cluster reach the database through PgBouncer
+	rolling  int64 // triggers during rolling restarts; 0: no such restarts
 }
 
 // harness runs lives of the server, one after another.
