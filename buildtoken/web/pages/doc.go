@@ -8,9 +8,9 @@
 // front of the remote API.
 //
 // Every page works without JavaScript. With it, a page is updated live: one event stream
-// per page sends the regions that have changed, and the bytes of the log. Both are made
+// per page sends the regions that have changed, and the new lines of the log. Both are made
 // from the same templates and by the same access checks as the page itself, which are
-// repeated for each change.
+// repeated for each change. Only the server renders logs.
 //
 // What will bite you:
 //

@@ -64,3 +64,29 @@ func Find(t testing.TB, log []byte, text string, errors bool, place int64) (quic
 	g.round()
 	return fmt.Sprint(f), fmt.Sprint(g)
 }
+
+// RenderRows renders a log as a page does, in the rows of each part alone; parts are the
+// offsets where parts of the log end.
+func RenderRows(t testing.TB, log []byte, parts ...int) (html, rest string) {
+	t.Helper()
+	var index placeIndex
+	from := 0
+	for _, to := range append(parts, len(log)) {
+		if to < from || to > len(log) {
+			continue
+		}
+		at, err := index.find(t.Context(), bytes.NewReader(log), logKey{}, int64(from))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := lineWriter{at: at}
+		behind := w.lines(log[at.at:to])
+		html += string(w.take())
+		rest = string(w.rest(behind))
+		if reread, ok := parsePlace(w.at.String()); !ok || reread != w.at {
+			t.Fatalf("place %+v becomes %q and that %+v, %v", w.at, w.at, reread, ok)
+		}
+		from = int(w.at.at)
+	}
+	return html, rest
+}

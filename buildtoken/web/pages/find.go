@@ -17,6 +17,9 @@ const (
 	maxQuery = 200
 	// findBlock is how much of a log is searched at a time, in bytes.
 	findBlock = 512 << 10
+	// findMost is how much of a log is searched, in bytes. Only programs that lift the
+	// limit of logs have longer ones.
+	findMost = 256 << 20
 	// searchesAtOnce is how many logs are searched at the same time. Others wait.
 	searchesAtOnce = 2
 )
@@ -113,9 +116,10 @@ func (k *kit) enterSearch(ctx context.Context) (leave func(), err error) {
 	}
 }
 
-// find searches the first size bytes of a log. Its time is that of reading them.
+// find searches the first size bytes of a log, at most findMost.
 func (s search) find(ctx context.Context, log io.ReaderAt, size, place int64) (found, error) {
 	var f found
+	size = min(size, findMost)
 	buf := make([]byte, 0, findBlock)
 	for at := int64(0); at < size; {
 		n, err := log.ReadAt(buf[len(buf):min(int64(cap(buf)), size-at)], at+int64(len(buf)))

@@ -25,7 +25,7 @@ const (
 // more, the client goes, or Done is closed:
 //
 //	page  what is new: title, announcement, and regions
-//	log   bytes of the console, see logEvent
+//	log   lines of the console, see logEvent
 //	go    another page has taken the place of this one
 //	done  nothing more will come
 func (v *visit) stream(load loader) error {

@@ -1,0 +1,50 @@
+package pages_test
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/buildtoken/buildtoken/buildtoken/web/pages"
+)
+
+// A log is shown alike, whether it comes with the page, live in pieces, or in parts that are
+// asked for: rows begin at the same places, with the same numbers and styles.
+func FuzzRowsInParts(f *testing.F) {
+	for _, tt := range sequences(f) {
+		f.Add([]byte(tt.In), uint32(3), uint32(7))
+		f.Add([]byte(tt.In+"\n"+tt.In), uint32(len(tt.In)), uint32(2))
+	}
+	f.Add([]byte("\x1b[31mred\nstill red\n\x1b[0mplain\n"), uint32(12), uint32(20))
+	f.Add(bytes.Repeat([]byte("\x1b[32mé"), 60_000), uint32(140_000), uint32(270_000))
+	f.Fuzz(func(t *testing.T, log []byte, one, two uint32) {
+		whole, rest := pages.RenderRows(t, log)
+		textOf(t, whole)
+		textOf(t, rest)
+		a, b := int(one)%(len(log)+1), int(two)%(len(log)+1)
+		parts, restOfParts := pages.RenderRows(t, log, min(a, b), max(a, b))
+		if parts != whole || restOfParts != rest {
+			t.Fatalf("%q up to %d, up to %d and to the end:\n%s and %s\nbut at once:\n%s and %s", log, min(a, b), max(a, b), parts, restOfParts, whole, rest)
+		}
+	})
+}
+
+func TestLongLineHasSeveralRows(t *testing.T) {
+	log := []byte("first\n\x1b[31m" + strings.Repeat("é", 100_000) + "\nlast\n")
+	html, rest := pages.RenderRows(t, log)
+	if n := strings.Count(html, `<span class="l">`); n != 4 || rest != "" {
+		t.Errorf("%d rows and %q, want first, two of the long line, and last", n, rest)
+	}
+	if n := strings.Count(html, `<span class="f1">`); n != 3 {
+		t.Errorf("%d rows are red, want all from the second on", n)
+	}
+	for n, at := range []int{0, 6, 6 + 5 + 200_000 + 1} {
+		if want := fmt.Sprintf(`<a href="?at=%d#at" data-n="%d" `, at, n+1); !strings.Contains(html, want) {
+			t.Errorf("%s is missing", want)
+		}
+	}
+	if shown := textOf(t, html); shown != strings.Replace(string(log), "\x1b[31m", "", 1) {
+		t.Error("the text is another than that of the log")
+	}
+}
