@@ -30,6 +30,16 @@ func FuzzRowsInParts(f *testing.F) {
 	})
 }
 
+func TestStyleGoesOnBetweenRows(t *testing.T) {
+	log := []byte("\x1b[31mred\nstill red\n\x1b[0mplain\n")
+	for _, parts := range [][]int{nil, {9}, {19}} {
+		html, _ := pages.RenderRows(t, log, parts...)
+		if n := strings.Count(html, `<span class="f1">`); n != 2 {
+			t.Errorf("in parts up to %v: %d rows are red, want 2 in\n%s", parts, n, html)
+		}
+	}
+}
+
 func TestLongLineHasSeveralRows(t *testing.T) {
 	log := []byte("first\n\x1b[31m" + strings.Repeat("é", 100_000) + "\nlast\n")
 	html, rest := pages.RenderRows(t, log)
