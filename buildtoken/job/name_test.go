@@ -131,3 +131,19 @@ func TestShownNameStopsBeforeAToken(t *testing.T) {
 		}
 	}
 }
+
+// TestLongestFullName has elements that are dropped. They do not count.
+func TestLongestFullName(t *testing.T) {
+	longest := strings.Repeat(strings.Repeat("x", 199)+"/", 9) + strings.Repeat("y", 200)
+	for in, want := range map[string]error{
+		longest: nil, "/" + strings.ReplaceAll(longest, "/", "//") + "/": nil,
+		"z/" + longest: job.ErrBadName, "z//" + longest[2:]: nil, "z" + longest: job.ErrBadName,
+	} {
+		if got, err := job.ParseFullName(in); !errors.Is(err, want) || err == nil && len(got) > job.MaxFullName {
+			t.Errorf("ParseFullName of %d bytes = %d bytes, %v; want %v", len(in), len(got), err, want)
+		}
+	}
+	if len(longest) != job.MaxFullName {
+		t.Errorf("the longest name of this test has %d bytes, want %d", len(longest), job.MaxFullName)
+	}
+}

@@ -65,3 +65,20 @@ func TestPathElementKeepsLettersAndDigits(t *testing.T) {
 		t.Errorf("PathElement begins with %q, want %q", prefix, want)
 	}
 }
+
+func TestIsPathElement(t *testing.T) {
+	for _, full := range []string{"app", "app/deploy", "-rf", strings.Repeat("ü", 100)} {
+		if element := job.PathElement(full); !job.IsPathElement(element) {
+			t.Errorf("IsPathElement(%q) = false, it is that of %q", element, full)
+		}
+	}
+	const digest = "28f53cde5380265c"
+	for _, name := range []string{
+		"", "-", "app", digest, "app" + digest, "app-", "app-" + digest[1:], "app-" + digest + "0", "app-" + strings.ToUpper(digest),
+		"app-" + digest[1:] + "g", "app-" + digest + "@2", "app-" + digest + "-",
+	} {
+		if job.IsPathElement(name) {
+			t.Errorf("IsPathElement(%q) = true", name)
+		}
+	}
+}

@@ -494,16 +494,16 @@ func TestAdopt(t *testing.T) {
 func TestHandleIsBounded(t *testing.T) {
 	l := queue.Lane{Job: "j", Running: []int64{7}}
 	b := queue.Build{Item: queue.Item{Job: "j"}, Number: 7}
-	handle := make([]byte, queue.MaxHandle)
+	handle := make([]byte, 4096)
 	c, err := queue.SetHandle(l, b, handle)
-	if err != nil || len(c.Build.Handle) != queue.MaxHandle {
+	if err != nil || len(c.Build.Handle) != 4096 {
 		t.Fatalf("SetHandle of %d bytes = %v", len(handle), err)
 	}
 	if handle[0] = 1; c.Build.Handle[0] == 1 {
 		t.Error("SetHandle keeps the caller's slice")
 	}
-	if _, err := queue.SetHandle(l, b, make([]byte, queue.MaxHandle+1)); err == nil {
-		t.Errorf("SetHandle of %d bytes = nil, want an error", queue.MaxHandle+1)
+	if _, err := queue.SetHandle(l, b, make([]byte, 4097)); err == nil {
+		t.Error("SetHandle of 4097 bytes = nil, want an error")
 	}
 }
 

@@ -1,6 +1,8 @@
 package queue_test
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -128,5 +130,80 @@ func TestSettleDetails(t *testing.T) {
 	again := n.Settle(start, queue.Attempt{Error: "410", GiveUp: true}).Retry(start.Add(time.Hour))
 	if again.State != queue.DeliveryWaiting || again.Tries != 0 || !again.Next.Equal(start.Add(time.Hour)) || !again.Until.Equal(start.Add(time.Hour+queue.KeepTrying)) || !again.Settled.IsZero() {
 		t.Errorf("after Retry: %+v", again)
+	}
+}
+
+func TestFilterFits(t *testing.T) {
+	n := queue.Notification{Job: "a", Item: 1, State: queue.DeliverySent}
+	for _, tt := range []struct {
+		filter queue.NotificationFilter
+		want   bool
+	}{
+		{queue.NotificationFilter{}, true},
+		{queue.NotificationFilter{Job: "a"}, true},
+		{queue.NotificationFilter{Job: "b"}, false},
+		{queue.NotificationFilter{Item: 1}, true},
+		{queue.NotificationFilter{Item: 2}, false},
+		{queue.NotificationFilter{State: queue.DeliverySent}, true},
+		{queue.NotificationFilter{State: queue.DeliveryGivenUp}, false},
+		{queue.NotificationFilter{Job: "a", Item: 1, State: queue.DeliverySent}, true},
+		{queue.NotificationFilter{Job: "b", Item: 1, State: queue.DeliverySent}, false},
+		{queue.NotificationFilter{Job: "a", Item: 2, State: queue.DeliverySent}, false},
+		{queue.NotificationFilter{Job: "a", Item: 1, State: queue.DeliveryGivenUp}, false},
+	} {
+		if got := tt.filter.Fits(n); got != tt.want {
+			t.Errorf("%+v fits = %v, want %v", tt.filter, got, tt.want)
+		}
+	}
+}
+
+// TestSlowTargetLeavesPlaces has more due notifications of one target than may be sent at once,
+// some of which are being sent, before one of another target.
+func TestSlowTargetLeavesPlaces(t *testing.T) {
+	var heads []*queue.Notification
+	for id := int64(1); id <= 6; id++ {
+		heads = append(heads, &queue.Notification{ID: id, Target: "slow", Next: start})
+	}
+	heads = append(heads, &queue.Notification{ID: 7, Target: "fast", Next: start}, &queue.Notification{ID: 8, Target: "fast", Next: start.Add(1)})
+	all := func(string) bool { return true }
+	for _, tt := range []struct {
+		name   string
+		leased int64 // those with lower or equal IDs
+		limit  int
+		want   string
+	}{
+		{"four of one target", 0, 10, "[1 2 3 4 7]"},
+		{"those that are being sent count", 3, 10, "[4 7]"},
+		{"no more than the limit", 0, 2, "[1 2]"},
+		{"the limit reaches the other target", 2, 3, "[3 4 7]"},
+		{"no place", 0, 0, "[]"},
+	} {
+		due, next := queue.Deliverable(start, slices.Values(heads), func(id int64) bool { return id <= tt.leased }, all, tt.limit)
+		ids := []int64{}
+		for _, n := range due {
+			ids = append(ids, n.ID)
+		}
+		if got := fmt.Sprint(ids); got != tt.want || !next.Equal(start.Add(1)) {
+			t.Errorf("%s: %s are due, the next at %v; want %s, and the next an instant later", tt.name, got, next, tt.want)
+		}
+	}
+}
+
+func TestReplaces(t *testing.T) {
+	n := queue.Notification{ID: 5, Target: "t", Job: "j", Item: 1}
+	for name, tt := range map[string]struct {
+		earlier queue.Notification
+		want    bool
+	}{
+		"an earlier one of the item":     {queue.Notification{ID: 4, Target: "t", Job: "j", Item: 1}, true},
+		"itself":                         {n, false},
+		"a later one":                    {queue.Notification{ID: 6, Target: "t", Job: "j", Item: 1}, false},
+		"an earlier one of another item": {queue.Notification{ID: 4, Target: "t", Job: "j", Item: 2}, false},
+		"one of another target":          {queue.Notification{ID: 4, Target: "u", Job: "j", Item: 1}, false},
+		"one of another job":             {queue.Notification{ID: 4, Target: "t", Job: "k", Item: 1}, false},
+	} {
+		if got := n.Replaces(tt.earlier); got != tt.want {
+			t.Errorf("Replaces %s = %v, want %v", name, got, tt.want)
+		}
 	}
 }
