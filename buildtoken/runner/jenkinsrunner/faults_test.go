@@ -113,7 +113,7 @@ func TestFaults(t *testing.T) {
 		{"items that are forgotten", nil, func(f *jenkinstest.Faults) { f.Forget = true }, success, 1, 1},
 		{"items that are forgotten, after a broken connection", withJobToken, func(f *jenkinstest.Faults) { f.Forget, f.ResetAfterTrigger = true, 1 }, success, 1, 1},
 		{"items that do not show their build", nil, func(f *jenkinstest.Faults) { f.NoExecutable = true }, success, 1, 1},
-		{"items that are gone without a build", nil, intercept(answer(always, func(r *http.Request) bool {
+		{"items that are gone without a build", lostSoon, intercept(answer(always, func(r *http.Request) bool {
 			return path("/queue/item/")(r) || strings.Contains(r.URL.RawQuery, "queueId")
 		}, 404)), runner.Result{
 			Outcome: runner.Failure, Reason: "nothing was heard of the build in Jenkins for 1s",
@@ -123,12 +123,11 @@ func TestFaults(t *testing.T) {
 		{"errors while it is followed", nil, intercept(answer(6, path("/job/x/1/"), 502)), success, 1, 1},
 		{"a build that is missing for a moment", nil, intercept(answer(2, path("/job/x/1/"), 404)), success, 1, 1},
 		{"a build that was deleted", nil, intercept(answer(always, path("/job/x/1/"), 404)), runner.Result{Outcome: runner.Aborted, Reason: "x #1 was deleted or discarded"}, 1, 1},
-		{"a Jenkins that falls silent", nil, intercept(answer(always, path("/job/x/1/"), 503)), runner.Result{Outcome: runner.Failure, Reason: "nothing was heard of the build in Jenkins for 1s; it may still run"}, 1, 1},
+		{"a Jenkins that falls silent", lostSoon, intercept(answer(always, path("/job/x/1/"), 503)), runner.Result{Outcome: runner.Failure, Reason: "nothing was heard of the build in Jenkins for 1s; it may still run"}, 1, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			j, c := jenkins(t, jenkinstest.Job{Name: "x", Token: jobToken, Run: ends("SUCCESS")})
-			c.LostAfter = time.Second
 			if tt.change != nil {
 				tt.change(&c)
 			}
@@ -152,6 +151,8 @@ func TestFaults(t *testing.T) {
 		})
 	}
 }
+
+func lostSoon(c *jenkinsrunner.Config) { c.LostAfter = time.Second }
 
 func withJobToken(c *jenkinsrunner.Config) { c.JobToken = jobToken }
 
