@@ -375,33 +375,33 @@ describe('the list of jobs', () => {
   }, { javaScriptEnabled: false }));
 
   it('moves a job that fails to the top, and back', () => visit(async (page, go) => {
-    await ended(await ask('job/app/job/turns/buildForm'));
+    await ended(await ask('job/app/job/verify/buildForm'));
     await go('');
     const failing = page.locator('.failing');
     await page.getByText('Live', { exact: true }).waitFor();
     const place = (name) => page.getByRole('row', { name }).evaluate((row) => row.closest('.folder').className);
-    assert.equal(await place('turns'), 'folder');
-    await ask('job/app/job/turns/buildForm', { EXIT: '1' });
-    await failing.getByRole('link', { name: 'turns' }).waitFor();
+    assert.equal(await place('verify'), 'folder');
+    await ask('job/app/job/verify/buildForm', { EXIT: '1' });
+    await failing.getByRole('link', { name: 'verify' }).waitFor();
     await page.locator('.counts').getByText(/failing/).waitFor();
-    assert.equal(await page.getByRole('link', { name: 'turns' }).count(), 1, 'it is shown once');
-    await ask('job/app/job/turns/buildForm');
-    await failing.getByRole('link', { name: 'turns' }).waitFor({ state: 'detached' });
-    assert.equal(await place('turns'), 'folder');
+    assert.equal(await page.getByRole('link', { name: 'verify' }).count(), 1, 'it is shown once');
+    await ask('job/app/job/verify/buildForm');
+    await failing.getByRole('link', { name: 'verify' }).waitFor({ state: 'detached' });
+    assert.equal(await place('verify'), 'folder');
   }));
 });
 
 describe('the page of a job', () => {
   it('has a chart of its builds that leads to them', () => visit(async (page, go) => {
-    await ended(await ask('job/app/job/turns/buildForm'));
-    await ended(await ask('job/app/job/turns/buildForm', { EXIT: '1' }));
-    await go('job/app/job/turns/');
+    await ended(await ask('job/app/job/verify/buildForm'));
+    await ended(await ask('job/app/job/verify/buildForm', { EXIT: '1' }));
+    await go('job/app/job/verify/');
     const bar = page.getByRole('link', { name: /^#\d+ Failed, took/ }).last();
     const number = (await bar.getAttribute('aria-label')).match(/#(\d+)/)[1];
     await page.locator('.trend').getByText(/^Failing since/).waitFor();
     await bar.focus();
     await page.keyboard.press('Enter');
-    await page.waitForURL(new RegExp(`/turns/${number}/$`));
+    await page.waitForURL(new RegExp(`/verify/${number}/$`));
   }));
 });
 
@@ -568,7 +568,13 @@ describe('every page', () => {
     await ended(deploy);
     await ask('job/app/job/deploy/buildForm', { BRANCH: 'main', delay: '0s' });
     await shoot('jobs', '', { viewport: small });
-    await shoot('job', 'job/app/job/deploy/', { viewport: small });
+    for (let n = 1; n <= 24; n++) await ask('job/app/job/verify/buildForm', { BRANCH: n % 3 ? 'main' : `feature/${n}`, EXIT: n % 9 === 4 ? '1' : '0', cause: `push ${n}` });
+    await visit(async (page, go) => {
+      await go('job/app/job/verify/');
+      await page.getByText(/push 24/).first().waitFor();
+      await page.locator('.marks .state-success').waitFor();
+    });
+    await shoot('job', 'job/app/job/verify/', { viewport: small });
     await visit(async (page, go) => {
       await go(android);
       await page.getByRole('button', { name: 'Stop' }).click();

@@ -105,10 +105,12 @@ http://:${port} {
 				job test {
 					run sh -c \`printf '\\033[31;1mFAIL\\033[0m  TestSomething: got 1, want 2\\n'; exit 2\`
 				}
-				job turns {
+				job verify {
+					description "Tests a branch."
 					quiet_period 0s
+					param BRANCH string main
 					param EXIT string 0
-					run sh -c \`exit $EXIT\`
+					run sh -c \`sleep 0.$BUILD_NUMBER; exit $EXIT\`
 				}
 				job old {
 					disabled
@@ -158,7 +160,7 @@ const freePort = async () => {
   return port;
 };
 
-// run starts a Caddy and returns what stops it.
+// run starts a Caddy and reverify what stops it.
 const run = async (binary, dir, name, text, answers) => {
   const file = join(dir, name);
   writeFileSync(file, text);
@@ -199,7 +201,7 @@ const connects = async (port) => {
   }
 };
 
-// start returns { url, secure, direct, cut, stop }. A browser opens url through a proxy whose
+// start reverify { url, secure, direct, cut, stop }. A browser opens url through a proxy whose
 // connections cut closes, and secure through one that terminates TLS. direct is for fetch,
 // which does not know the host name.
 export const start = async (binary) => {

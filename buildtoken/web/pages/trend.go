@@ -39,7 +39,7 @@ type endedRow struct {
 type trendView struct {
 	// Bars are the last ended builds, oldest first.
 	Bars []bar
-	// Width is that of the chart.
+	// Width is that of the chart, which has room for all bars from the first one on.
 	Width int
 	// Succeeded is how many of the bars did, and Percent how many of a hundred.
 	Succeeded, Percent int
@@ -67,7 +67,7 @@ func (v *visit) trend(o queue.Overview) trendView {
 	}
 	slices.Sort(took)
 	view.Longest, view.Median = took[len(took)-1], (took[(len(took)-1)/2]+took[len(took)/2])/2
-	view.Percent, view.Width = 100*view.Succeeded/len(took), barSlot*len(took)
+	view.Percent, view.Width = 100*view.Succeeded/len(took), barSlot*queue.MaxRecent
 	for i, e := range slices.Backward(o.Summary.Recent) {
 		b := bar{endedRow: v.endedRow(o, e), X: barSlot * (len(took) - 1 - i)}
 		b.Height = barLeast

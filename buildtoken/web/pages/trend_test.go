@@ -38,7 +38,7 @@ func TestTrend(t *testing.T) {
 		s.holds(s.page("/"), `title="1 of the last 4 builds succeeded"><i class="dot-success"></i><i class="dot-failure"></i><i class="dot-unstable"></i><i class="dot-aborted"></i></span>`)
 		page = s.page("/job/app/")
 		s.holds(page,
-			`viewBox="0 0 40 72"`, "Durations of the last 4 builds, oldest first: 1 succeeded, the longest took 4.0 s",
+			`viewBox="0 0 300 72"`, "Durations of the last 4 builds, oldest first: 1 succeeded, the longest took 4.0 s",
 			`<a href="/ci/job/app/4/" aria-label="#4 Aborted, took 4.0 s, `, `<title>#1 Success, took 1.0 s, `,
 			`x="30" y="0" width="8" height="60"`, `x="0" y="43" width="8" height="17"`,
 			"25 % of 4", "<dt>Median</dt><dd>2.5 s</dd>", `<dt>Failing since</dt><dd class="state-failure"><a href="/ci/job/app/2/">#2</a>`,
