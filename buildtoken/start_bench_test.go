@@ -35,11 +35,7 @@ func BenchmarkDueToStart(b *testing.B) {
 			b.Error(err)
 		}
 	}()
-	date, err := execrunner.New(execrunner.Config{Command: "date", Args: []string{"+%s%N"}})
-	if err != nil {
-		b.Fatal(err)
-	}
-	d := define(b, definition.Spec{Root: definition.Folder{Jobs: []definition.Job{labelled("date", "", date)}}})
+	d := define(b, definition.Spec{Root: definition.Folder{Jobs: []definition.Job{labelled("date", "", date(b))}}})
 	detach, err := c.Attach(b.Context(), buildtoken.Config{Sites: []*definition.Site{d}})
 	if err != nil {
 		b.Fatal(err)
@@ -52,12 +48,18 @@ func BenchmarkDueToStart(b *testing.B) {
 // BenchmarkDueToStartOnAnotherServer is the same with a queue in Postgres: one server
 // takes the trigger, and another one runs the build.
 func BenchmarkDueToStartOnAnotherServer(b *testing.B) {
-	date, err := execrunner.New(execrunner.Config{Command: "date", Args: []string{"+%s%N"}})
+	c := newCluster(b, labelled("date", "b", date(b)))
+	dueToStart(b, c.join("a"), c.join("b"))
+}
+
+// date is a runner whose builds print the time at which they began.
+func date(b *testing.B) *execrunner.Runner {
+	b.Helper()
+	r, err := execrunner.New(execrunner.Config{Command: "date", Args: []string{"+%s%N"}})
 	if err != nil {
 		b.Fatal(err)
 	}
-	c := newCluster(b, labelled("date", "b", date))
-	dueToStart(b, c.join("a"), c.join("b"))
+	return r
 }
 
 // dueToStart triggers on one server what runs on the other one, or on the same.

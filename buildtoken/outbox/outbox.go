@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"net/http/httptrace"
 	"sync"
 	"time"
 
@@ -57,7 +58,10 @@ const (
 	refusals = 3
 	// stale is how long after it was taken a notification can be sent. A server that was
 	// suspended in between may have been given up, and another one may be sending.
-	stale = 2 * time.Second
+	stale = 5 * time.Second
+	// firstPause and longestPause bound how long a receiver is left alone that is down.
+	firstPause   = time.Second
+	longestPause = 30 * time.Second
 	// lastWords is how long attempts can go on when the outbox is closed.
 	lastWords = 2 * time.Second
 )
@@ -84,6 +88,9 @@ type Outbox struct {
 	// configuration. paused are those that asked to be left alone until a time.
 	gone   map[notify.Receiver]bool
 	paused map[notify.Receiver]time.Time
+	// failures counts failed attempts since the last success, each group that was made at the
+	// same time once.
+	failures map[notify.Receiver]int
 }
 
 // Start starts deliveries, without any receivers. Close ends them.
@@ -105,7 +112,7 @@ func Start(q Queue, opts Options) *Outbox {
 // tried again. The caller must not change the map.
 func (o *Outbox) Set(receivers map[string]notify.Receiver) {
 	o.mu.Lock()
-	o.receivers, o.gone, o.paused = receivers, map[notify.Receiver]bool{}, map[notify.Receiver]time.Time{}
+	o.receivers, o.gone, o.paused, o.failures = receivers, map[notify.Receiver]bool{}, map[notify.Receiver]time.Time{}, map[notify.Receiver]int{}
 	o.mu.Unlock()
 	o.notify()
 }
@@ -242,18 +249,39 @@ func (o *Outbox) attempt(ctx context.Context, n queue.Notification, taken time.T
 	if time.Since(taken) > stale {
 		return queue.Attempt{Error: "the server was too slow to send it"}, true
 	}
-	out := r.Send(ctx, &e)
-	if out.Gone || out.After > 0 {
-		o.mu.Lock()
-		if o.receivers[n.Target] == r { // still in force
-			if out.Gone {
-				o.gone[r] = true
-			}
-			o.paused[r] = time.Now().Add(out.After)
+	// The same, just before a request is written.
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) {
+		if time.Since(taken) > stale {
+			_ = got.Conn.SetDeadline(time.Unix(1, 0)) // the write fails
 		}
-		o.mu.Unlock()
-	}
+	}})
+	out := r.Send(ctx, &e)
+	o.learn(n.Target, r, out)
 	return queue.Attempt{Error: out.Error, After: out.After, Skip: out.Skip, GiveUp: out.Refused && n.Tries+1 >= refusals}, true
+}
+
+// learn decides from the outcome of an attempt when the receiver is tried again. While it
+// is down, only a few of what waits for it are tried, at growing intervals: each attempt
+// costs a commit, and ten thousand may wait.
+func (o *Outbox) learn(target string, r notify.Receiver, out notify.Outcome) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.receivers[target] != r {
+		return // it is not in force any more
+	}
+	now := time.Now()
+	switch {
+	case out.Gone:
+		o.gone[r] = true
+	case out.Error == "":
+		delete(o.failures, r)
+	case !out.Refused && !out.Skip && !o.paused[r].After(now):
+		o.failures[r]++
+		out.After = max(out.After, min(firstPause<<min(o.failures[r]-1, 10), longestPause))
+	}
+	if until := now.Add(out.After); until.After(o.paused[r]) {
+		o.paused[r] = until
+	}
 }
 
 // settle records an outcome, as often as it takes: as long as it is not recorded, nothing

@@ -102,7 +102,7 @@ func (n *notifies) caddyfile(i int) string {
 	s := n.sites[i]
 	where := fmt.Sprintf("queue bolt %q", s.home+"/queue.db")
 	if n.database != nil {
-		where = fmt.Sprintf("queue postgres %q {\ntakeover_after 3s\nkey %s\n}\nnode n%d", n.database.URL(), key, i+1)
+		where = fmt.Sprintf("queue postgres %q {\ntakeover_after 6s\nkey %s\n}\nnode n%d", n.database.URL(), key, i+1)
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "{\nadmin %s\nauto_https off\npersist_config off\nskip_install_trust\ngrace_period 1s\nbuild_token {\n%s\n"+
@@ -182,7 +182,7 @@ func (n *notifies) disturb(ctx context.Context) error {
 		return nil
 	case chance < 55 && n.database != nil:
 		if pauseProcess(srv.cmd.Process) == nil {
-			pause(ctx, n.d.within(6*time.Second))
+			pause(ctx, n.d.within(10*time.Second))
 			_ = resumeProcess(srv.cmd.Process)
 		}
 		return nil
@@ -192,7 +192,7 @@ func (n *notifies) disturb(ctx context.Context) error {
 		srv.kill(false)
 	}
 	if n.database != nil && n.d.chance(50) {
-		pause(ctx, n.d.within(5*time.Second)) // long enough to be given up
+		pause(ctx, n.d.within(9*time.Second)) // long enough to be given up
 	}
 	return n.start(ctx, i)
 }

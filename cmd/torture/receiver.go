@@ -31,6 +31,7 @@ type receiver struct {
 	failed   map[string]int
 	accepted []notice
 	ids      map[string]int64 // the sequence by ID
+	last     map[string]int64 // the highest sequence that was accepted, by job
 }
 
 // notice is a notification as the receiver got it.
@@ -51,7 +52,7 @@ func (n notice) rank() int {
 }
 
 func newReceiver(wrong func(string, ...any)) *receiver {
-	r := &receiver{wrong: wrong, d: newDice(1, 1), failed: map[string]int{}, ids: map[string]int64{}}
+	r := &receiver{wrong: wrong, d: newDice(1, 1), failed: map[string]int{}, ids: map[string]int64{}, last: map[string]int64{}}
 	s, err := hook.ParseSecret(event.Standard, receiverSecret)
 	if err != nil {
 		panic(err) // it is part of the program
@@ -100,6 +101,13 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		r.wrong("the receiver got %s %v: %v", body, req.Header, err)
 		return
 	}
+	if r.late(n) {
+		// The last words of a server that died may be read after another one went on. A server
+		// that is there still waits for the answer.
+		if pause(req.Context(), time.Second); req.Context().Err() != nil {
+			return
+		}
+	}
 	answer := r.take(n, req.Header.Get("Webhook-Id"))
 	switch answer {
 	case "accept":
@@ -125,6 +133,13 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
+// late reports whether a later notification of the same job was accepted before.
+func (r *receiver) late(n notice) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return n.Data.Sequence < r.last[n.Data.Job]
+}
+
 // take decides about a notification, and records it if it is accepted.
 func (r *receiver) take(n notice, id string) (answer string) {
 	r.mu.Lock()
@@ -143,6 +158,7 @@ func (r *receiver) take(n notice, id string) (answer string) {
 		r.failed[answer]++
 	}
 	if answer == "accept" || answer == "accept and close" {
+		r.last[n.Data.Job] = max(r.last[n.Data.Job], n.Data.Sequence)
 		r.accepted = append(r.accepted, n)
 	}
 	return answer
