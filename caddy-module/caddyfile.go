@@ -44,6 +44,9 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 			return nil, fmt.Errorf("job '%s' is defined differently in the build_token directives at %s and at %s; all that is said about it must be equal, also by its folders",
 				full, other.place, this.place)
 		}
+		if name := differentTarget(other, this); name != "" {
+			return nil, fmt.Errorf("notify '%s' is defined differently in the build_token directives at %s and at %s; give one of them another name", name, other.place, this.place)
+		}
 	}
 	h.State[key] = append(others, this)
 	// Other commands provision what they adapt, which logs the warnings.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 
@@ -19,6 +20,8 @@ type site struct {
 	root *Folder
 	// texts are the jobs of root, set by jobTexts.
 	texts []jobText
+	// targets are the receivers of notifications as configured, by their full names.
+	targets map[string][]byte
 	// spec is the source of definition, without secrets.
 	spec *definition.Spec
 	// warnings were found when the site was loaded.
@@ -41,13 +44,56 @@ func (s *site) jobTexts() ([]jobText, error) {
 		if err := addJobTexts(&all, "", s.root, nil); err != nil {
 			return nil, err
 		}
+		s.targets = map[string][]byte{}
+		if err := addTargets(s.targets, "", s.root); err != nil {
+			return nil, err
+		}
 		s.root, s.texts = nil, all
 	}
 	return s.texts, nil
 }
 
 // forget drops the texts, which are long and hold secrets.
-func (s *site) forget() { s.root, s.texts, s.spec = nil, nil, nil }
+func (s *site) forget() { s.root, s.texts, s.targets, s.spec = nil, nil, nil, nil }
+
+// addTargets adds the receivers of notifications of a tree, by their full names.
+func addTargets(all map[string][]byte, full string, f *Folder) error {
+	add := func(full string, notify []Notify) error {
+		for i := range notify {
+			text, err := json.Marshal(&notify[i])
+			if err != nil {
+				return fmt.Errorf("notify %q: %w", notify[i].Name, err)
+			}
+			all[job.Join(full, notify[i].Name)] = text
+		}
+		return nil
+	}
+	if err := add(full, f.Notify); err != nil {
+		return err
+	}
+	for i := range f.Jobs {
+		if err := add(job.Join(full, f.Jobs[i].Name), f.Jobs[i].Notify); err != nil {
+			return err
+		}
+	}
+	for i := range f.Folders {
+		if err := addTargets(all, job.Join(full, f.Folders[i].Name), &f.Folders[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// differentTarget returns the name of a receiver of notifications that both sites define
+// differently, or "". Its notifications are kept by this name, so it must be unique.
+func differentTarget(one, other *site) string {
+	for _, name := range slices.Sorted(maps.Keys(other.targets)) {
+		if first, ok := one.targets[name]; ok && !sameJSON(first, other.targets[name]) {
+			return name
+		}
+	}
+	return ""
+}
 
 // jobText is a job as configured, with the scopes that it inherits. Two jobs are equal if
 // their texts and scopes are.
@@ -109,6 +155,9 @@ func (a *App) add(s *site) error {
 		if full != "" {
 			return fmt.Errorf("job %q is defined differently in %s and in %s; two sites may share a job only if its definition is equal in both, including that of its folders",
 				full, other.place, s.place)
+		}
+		if name := differentTarget(other, s); name != "" {
+			return fmt.Errorf("notify %q is defined differently in %s and in %s; give one of them another name", name, other.place, s.place)
 		}
 	}
 	a.sites = append(a.sites, s)
