@@ -50,15 +50,19 @@ func notificationRow(n queue.Notification) ([]any, error) {
 	}, nil
 }
 
-// leasedSQL is true for a row n that is leased to a live server.
-const leasedSQL = "exists (select from queue.servers s where s.server = n.lease_server and s.epoch = n.lease_epoch and not s.released)"
+// leasedSQL is true for a row n that is leased to a live server. It counts, because a
+// "not exists" becomes an anti-join: if another server leases the row meanwhile, Postgres
+// checks the new row against the servers that it had joined before, which were none, and
+// the row seems free.
+const leasedSQL = "(select count(*) from queue.servers s where s.server = n.lease_server and s.epoch = n.lease_epoch and not s.released) > 0"
 
 // giveUpOldestSQL makes room for one more notification that waits for a target, and drops
 // the oldest of those in the same channel that were settled before.
 const giveUpOldestSQL = `with given as (
-		update queue.notifications set state = 'given up', settled = $2, error = 'too many notifications were waiting for this target' where id in
+		update queue.notifications n set state = 'given up', settled = $2, error = 'too many notifications were waiting for this target' where id in
 			(select id from queue.notifications n where target = $1 and state = 'waiting' and not ` + leasedSQL + ` order by id
 				limit (select greatest(count(*) - $3 + 1, 0) from queue.notifications where target = $1 and state = 'waiting'))
+			and n.state = 'waiting' and not ` + leasedSQL + `
 		returning job
 	)
 	delete from queue.notifications where id in (select old.id from (select distinct job from given) g cross join lateral
@@ -69,7 +73,7 @@ const giveUpOldestSQL = `with given as (
 // is being sent is left alone: it may have arrived already.
 func (l *locked) writeNotifications(b *pgx.Batch) error {
 	for _, n := range l.notify {
-		b.Queue("delete from queue.notifications n where target = $1 and job = $2 and item = $3 and state = 'waiting' and not "+leasedSQL,
+		b.Queue("delete from queue.notifications n where target = $1 and job = $2 and item = $3 and state = 'waiting' and not ("+leasedSQL+")",
 			n.Target, n.Job, n.Item)
 		b.Queue(giveUpOldestSQL, n.Target, n.At.UnixNano(), queue.MaxWaiting, queue.KeepSettled)
 		b.Queue(`insert into queue.notifications (target, job, item, build, event, result, turn, at, state, next, until)
@@ -99,8 +103,9 @@ const (
 	dueSQL = "case when n.target = any($1::text[]) then n.next else n.until end"
 	// heldSQL is true for a row n that is being sent. $2 is this server, and $3 are those that
 	// it is sending. One that was leased to it by a call whose answer was lost is not held.
-	heldSQL = `exists (select from queue.servers s where s.server = n.lease_server and s.epoch = n.lease_epoch and not s.released
-		and (s.server <> $2 or n.id = any($3)))`
+	// See leasedSQL for why it counts.
+	heldSQL = `(select count(*) from queue.servers s where s.server = n.lease_server and s.epoch = n.lease_epoch and not s.released
+		and (s.server <> $2 or n.id = any($3))) > 0`
 	// takeSQL leases notifications that are due at $4: at most $5, and $6 of a target together
 	// with those that are held.
 	takeSQL = `with head as materialized (select id, target, ` + heldSQL + ` as held from queue.notifications n

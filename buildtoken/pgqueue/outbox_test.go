@@ -1,0 +1,72 @@
+package pgqueue_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/internal/pgtest"
+)
+
+// TestLeaseThatIsCommittedMeanwhile leases a notification in a transaction that commits
+// while another server records a later state of the same item, and while it takes what is
+// due. Both wait for the row, and must then see the lease.
+func TestLeaseThatIsCommittedMeanwhile(t *testing.T) {
+	for name, act := range map[string]func(t *testing.T, q *pgqueue.DB, b queue.Build){
+		"a later state": func(t *testing.T, q *pgqueue.DB, b queue.Build) {
+			if _, err := q.Finish(t.Context(), start, "j", b.Number, queue.Success, ""); err != nil {
+				t.Error(err)
+			}
+		},
+		"a retry": func(t *testing.T, q *pgqueue.DB, _ queue.Build) {
+			if err := q.RetryNotification(t.Context(), start, 1); err != nil {
+				t.Error(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStore(t)
+			a := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-1"})
+			other := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-2"})
+			rules := queue.Rules{Notify: []queue.Notify{{Name: "t", On: []queue.Condition{queue.OnStarted, queue.OnAlways}}}}
+			if err := a.SetRules(t.Context(), start, queue.Config{Rules: map[string]queue.Rules{"j": rules}}); err != nil {
+				t.Fatal(err)
+			}
+			schedule(t, a, request("j", "k"))
+			b := claimSoon(t, a, "ci-1")
+
+			conn := pgtest.Connect(t, with(s.url, "search_path="+s.schema))
+			tx, err := conn.Begin(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := tx.Exec(t.Context(), `update notifications set lease_server = 'ci-2',
+				lease_epoch = (select epoch from servers where server = 'ci-2') where id = 1`); err != nil {
+				t.Fatal(err)
+			}
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				act(t, a, b)
+			}()
+			look := pgtest.Connect(t, s.url)
+			for waits := false; !waits && t.Context().Err() == nil; {
+				if err := look.QueryRow(t.Context(), "select exists (select from pg_locks where not granted)").Scan(&waits); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := tx.Commit(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			<-done
+			due, _, err := a.TakeNotifications(t.Context(), start.Add(time.Hour), []string{"t"}, 10)
+			if err != nil || len(due) != 0 {
+				t.Errorf("TakeNotifications = %v, %v; want nothing while another server sends the first of the channel", due, err)
+			}
+			if n, err := other.SettleNotification(t.Context(), start, 1, queue.Attempt{}); err != nil || n.State != queue.DeliverySent {
+				t.Errorf("SettleNotification of the server that sends it = %+v, %v", n, err)
+			}
+		})
+	}
+}
