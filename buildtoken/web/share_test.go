@@ -13,7 +13,6 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
-	"github.com/buildtoken/buildtoken/buildtoken/share"
 	"github.com/buildtoken/buildtoken/buildtoken/throttle"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
@@ -80,14 +79,14 @@ func TestInvalidSharesLookTheSame(t *testing.T) {
 	}{
 		{"the link as it is", func(_ *scenario, path string) string { return path }, true},
 		{"just before it expires", func(_ *scenario, path string) string {
-			time.Sleep(share.Keep - time.Second)
+			time.Sleep(30*24*time.Hour - time.Second)
 			return path
 		}, true},
 		{"other tokens and jobs changed", redefine(func(j *job, sp *definition.Spec) {
 			j.Tokens, sp.Root.Jobs = []definition.Token{*sharer(j)}, sp.Root.Jobs[:2]
 		}), true},
 		{"expired", func(_ *scenario, path string) string {
-			time.Sleep(share.Keep)
+			time.Sleep(30 * 24 * time.Hour)
 			return path
 		}, false},
 		{"a later expiry", rewrite(func(id []byte) []byte { id[30]++; return id }), false},
