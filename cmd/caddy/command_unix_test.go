@@ -256,7 +256,7 @@ func TestCheckCommand(t *testing.T) {
 	for i := range times {
 		times[i] = time.Date(year+i, 1, 1, 4, 30, 0, 0, time.UTC).Format("Mon 2006-01-02 15:04 MST")
 	}
-	for _, want := range []string{"good\n", "runs      echo hello\n", "schedule  30 4 1 1 *: next " + strings.Join(times, ", ") + "\n", "token     outer of top level: trigger\n", "rule      top level: user != \"bob\"\n", "1 job, 0 warnings\n"} {
+	for _, want := range []string{"good\n", "runs      echo hello\n", "schedule  30 4 1 1 *: next " + strings.Join(times, ", ") + "\n", "token     outer of top level: trigger\n", "rule      top level: user != \"bob\" (" + s.file + ":", "1 job, 0 warnings\n"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is missing in\n%s", want, out)
 		}
@@ -275,5 +275,44 @@ func TestCheckCommand(t *testing.T) {
 	}
 	if exit(t, failed) != 1 || len(got.Jobs) != 1 || len(got.Warnings) != 2 || got.Warnings[0].Code != "no-shell" || !strings.HasSuffix(got.Warnings[0].At, "Caddyfile:10") || got.Warnings[1].Code != "token-expired" {
 		t.Errorf("exit status %d, %s", exit(t, failed), out)
+	}
+}
+
+// TestExplainCommand explains a trigger offline, and then what a stricter rule would change
+// of the decisions of the running server.
+func TestExplainCommand(t *testing.T) {
+	rule := func(text string) string {
+		return "job good {\n token ci secret\n param ENV string staging\n allow `" + text + "`\n run true\n}\n"
+	}
+	s := newServer(t, rule(`params.ENV != "nowhere"`))
+	s.environment = append(s.environment, "BUILD_TOKEN=secret")
+	s.start()
+	for _, tt := range []struct {
+		args []string
+		exit int
+		want string
+	}{
+		{[]string{s.file, "good"}, 0, "accepted: 201\n"},
+		{[]string{s.file, "good", "ENV=nowhere", "--token", "ci"}, 1, "refused: 403 not allowed, by good allow 1 (" + s.file + ":"},
+		{[]string{s.file, "good", "--token", "ci", "--at", "soon"}, 2, ""},
+		{[]string{s.file}, 2, ""},
+	} {
+		out, errs, err := s.command("", append([]string{"build-token", "explain", "--adapter", "caddyfile"}, tt.args...)...)
+		if exit(t, err) != tt.exit || !strings.Contains(out, tt.want) {
+			t.Errorf("explain %q: exit status %d, want %d\n%s%s", tt.args, exit(t, err), tt.exit, out, errs)
+		}
+	}
+	for range 3 {
+		if _, errs, err := s.command("", "build-token", "trigger", "good", "ENV=production", "--url", "http://"+s.site); err != nil {
+			t.Fatalf("trigger: %v\n%s", err, errs)
+		}
+	}
+	history := []string{"build-token", "explain", "--adapter", "caddyfile", s.file, "--history", "--address", s.admin}
+	if out, errs, err := s.command("", history...); exit(t, err) != 0 || !strings.Contains(out, "0 of 3 decisions would change\n") {
+		t.Errorf("the same configuration: exit status %d\n%s%s", exit(t, err), out, errs)
+	}
+	s.write(rule(`params.ENV == "staging"`))
+	if out, errs, err := s.command("", history...); exit(t, err) != 1 || !strings.Contains(out, "good by token ci of good: accepted → refused by good allow 1") || !strings.Contains(out, "3 of 3 decisions would change\n") {
+		t.Errorf("a stricter rule: exit status %d\n%s%s", exit(t, err), out, errs)
 	}
 }
