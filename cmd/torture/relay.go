@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +14,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -102,7 +105,7 @@ skip_install_trust
 grace_period 1s
 build_token {
 queue bolt %q
-remote_builds 50
+remote_builds 500
 keep_builds 1000000
 shutdown_timeout 1s
 wrong_tokens off
@@ -267,9 +270,10 @@ func (r *relays) compare(ctx context.Context) error {
 	}
 	defer srv.kill(false) // whatever happens; killing twice is allowed
 	here := map[string]ended{}
-	for id, item := range r.items {
-		if here[id], err = r.end(ctx, c, item); err != nil {
-			return fmt.Errorf("trigger %s, item %d: %w", id, item, err)
+	// In the order in which they are built, so that each has its time after the one before.
+	for _, id := range slices.SortedFunc(maps.Keys(r.items), func(a, b string) int { return cmp.Compare(r.items[a], r.items[b]) }) {
+		if here[id], err = r.end(ctx, c, r.items[id]); err != nil {
+			return fmt.Errorf("trigger %s, item %d: %w", id, r.items[id], err)
 		}
 	}
 	far := map[string]*jenkinstest.Build{}
