@@ -250,6 +250,20 @@ func TestHashOfEachField(t *testing.T) {
 	}
 }
 
+func TestHashOfTheWeekday(t *testing.T) {
+	days := map[time.Weekday]bool{}
+	for n := range 200 {
+		next, ok := parse(t, "0 0 * * H", fmt.Sprint("job", n), "UTC").Next(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
+		if !ok {
+			t.Fatalf("0 0 * * H is never due for job%d", n)
+		}
+		days[next.Weekday()] = true
+	}
+	if len(days) != 7 {
+		t.Errorf("H has %d days of the week, want all seven", len(days))
+	}
+}
+
 func TestZeroScheduleIsNeverDue(t *testing.T) {
 	if next, ok := (schedule.Schedule{}).Next(time.Now()); ok || !next.IsZero() {
 		t.Errorf("Next = %v, %v; want none", next, ok)
