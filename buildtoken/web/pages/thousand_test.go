@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -90,6 +92,43 @@ func TestPageOfAThousandJobsIsSmall(t *testing.T) {
 		}
 		if n := zipped(s, []byte(page)); n > 40_000 {
 			s.Errorf("the page has %d bytes compressed, %d as it is; want at most 40000", n, len(page))
+		}
+	})
+}
+
+// A tab that watches a thousand jobs receives little when builds come and go.
+func TestStreamOfAThousandJobsIsSmall(t *testing.T) {
+	const seconds = 10
+	_, spec := newLarge(1000)
+	onSite(t, spec, func(s *site) {
+		out, _, stop := s.open("/queue/-/events/", "alice")
+		defer stop()
+		out.drain() // the whole list
+		sent, events := 0, 0
+		for i := range seconds {
+			for j := range 3 {
+				n := 3*i + j
+				s.triggerIn(fmt.Sprintf("service-%d/component-%d", n, 20*n), "100ms")
+			}
+			s.settle()
+			text := out.drain()
+			sent, events = sent+len(text), events+strings.Count(text, "event: page")
+		}
+		if events < seconds || sent > seconds*50_000 {
+			s.Errorf("%d bytes in %d events were sent in %d seconds, want at most %d in at least %[3]d", sent, events, seconds, seconds*50_000)
+		}
+	})
+}
+
+// All assets together stay small, compressed as Caddy sends them.
+func TestAssetsAreSmall(t *testing.T) {
+	onSite(t, tree(), func(s *site) {
+		total := 0
+		for _, link := range regexp.MustCompile(`="/ci(/queue/-/assets/[^"]+)"`).FindAllStringSubmatch(s.page("/"), -1) {
+			total += zipped(s, s.get(link[1], "").Body.Bytes())
+		}
+		if total == 0 || total > 60_000 {
+			s.Errorf("the assets have %d bytes compressed, want at most 60000", total)
 		}
 	})
 }
