@@ -163,6 +163,9 @@ func examine(tx *bolt.Tx, path string) (isNew bool, err error) {
 	if tx.Size() > info.Size() {
 		return false, fmt.Errorf("%w: %s %s: it has %d bytes instead of %d", ErrForeign, path, torn, info.Size(), tx.Size())
 	}
+	if err := checkPages(tx, path); err != nil {
+		return false, err
+	}
 	if first, _ := tx.Cursor().First(); first == nil {
 		return true, nil
 	}
