@@ -41,12 +41,18 @@ given up, and lists these. It asks the admin API. No addresses and secrets are s
 	return cmd
 }
 
+const notifyExamples = `  caddy build-token notify test site/ops
+  caddy build-token notify test site/deploy/status COMMIT=c0ffee254729296a45a3885639ac7e10f9d54979`
+
 func notifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "notify",
 		Short: "Tests the receivers of notifications",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Long: `
+Works with the receivers that the notify directives of the running Caddy name.`,
+		Example: notifyExamples,
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	test := &cobra.Command{
 		Use:   "test <name> [NAME=VALUE...] [--json] [--address <interface>] [--config <path> [--adapter <name>]]",
@@ -55,9 +61,8 @@ func notifyCommand() *cobra.Command {
 The name of a notify in a folder or job has the name of the folder or job before
 it, as in site/ops. NAME=VALUE are parameters, such as the commit of a status. The
 exit status is 1 if the receiver did not accept the sample.`,
-		Example: `  caddy build-token notify test site/ops
-  caddy build-token notify test site/deploy/status COMMIT=c0ffee254729296a45a3885639ac7e10f9d54979`,
-		Args: cobra.MinimumNArgs(1),
+		Example: notifyExamples,
+		Args:    cobra.MinimumNArgs(1),
 		RunE: caddycmd.WrapCommandFuncForCobra(func(flags caddycmd.Flags) (int, error) {
 			err := runNotifyTest(flags)
 			return exitCode(err), err

@@ -86,8 +86,11 @@ func TestTraceContextReachesTheBuild(t *testing.T) {
 	const valid = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 	t.Setenv("OTEL_TRACES_EXPORTER", "none")
 	s := newSite(t)
-	s.load(s.caddyfile("", "@traced header Traced *\ntracing @traced\n"+
-		jobs("job x {\n coalesce never\n token secret {\n grant trigger log\n }\n run sh -c `echo \"trace=$TRACEPARENT\"`\n}\n")))
+	load := func(tracing string) {
+		s.load(s.caddyfile("", tracing+
+			jobs("job x {\n coalesce never\n token secret {\n grant trigger log\n }\n run sh -c `echo \"trace=$TRACEPARENT\"`\n}\n")))
+	}
+	load("")
 	for i, tt := range []struct{ sent, traced, want string }{
 		{valid, "", valid},
 		{"", "", ""},
@@ -105,7 +108,7 @@ func TestTraceContextReachesTheBuild(t *testing.T) {
 			header = append(header, "Traceparent", tt.sent)
 		}
 		if tt.traced != "" {
-			header = append(header, "Traced", tt.traced)
+			load("tracing\n")
 		}
 		if a := s.get("/buildByToken/build?job=x&token=secret", header...); a.status != http.StatusCreated {
 			t.Fatalf("trigger: got %d %q", a.status, a.body)

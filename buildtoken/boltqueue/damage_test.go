@@ -206,7 +206,7 @@ func TestDamagedSummaryAndNotification(t *testing.T) {
 	if err != nil || len(all[0].Summary.Recent) != 1 || all[0].Summary.Recent[0].Number != 3 || all[0].Oldest != 1 {
 		t.Errorf("Overviews = %+v, %v; want the build that has ended since, and that the first one is on record", all, err)
 	}
-	due, _, err := q.TakeNotifications(t.Context(), start, nil, 10)
+	due, _, err := q.TakeNotifications(t.Context(), start, []string{"t"}, 10)
 	if err != nil || len(due) != 1 || due[0].ID != 2 {
 		t.Errorf("TakeNotifications = %+v, %v; want the second one", due, err)
 	}
