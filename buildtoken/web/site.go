@@ -99,7 +99,7 @@ func (s *Site) Request(w http.ResponseWriter, r *http.Request) *Request {
 
 // jenkinsVersion is the version that the X-Jenkins header announces. Clients check
 // whether the header is there and which of Jenkins' habits to expect.
-const jenkinsVersion = "2.568"
+const jenkinsVersion = "2.578"
 
 // Begin takes over the request: it sets the headers that all answers share, and
 // bounds the time of a slow client. The caller must call end when the request is served.
