@@ -40,10 +40,10 @@ func TestPruneCommand(t *testing.T) {
 			t.Errorf("directories: %v, %v; want %d", found, err, want)
 		}
 	}
-	prune("found: 1 job, 2 files, ", "--dry-run")
+	prune("found: 1 job, 3 files, ", "--dry-run")
 	prune(`"job":"before"`, "--dry-run", "--json")
 	files(4)
-	prune("removed: 1 job, 2 files, ")
+	prune("removed: 1 job, 3 files, ")
 	files(2)
 	prune("nothing is left of removed jobs")
 }

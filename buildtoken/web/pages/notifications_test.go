@@ -4,6 +4,7 @@ import (
 	"context"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,11 +15,25 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// answers is a receiver that always answers the same.
-type answers struct{ notify.Outcome }
+// answers is a receiver that always answers the same, until set changes it.
+type answers struct {
+	mu      sync.Mutex
+	outcome notify.Outcome
+}
 
-func (a *answers) Send(context.Context, *notify.Event) notify.Outcome { return a.Outcome }
-func (*answers) UsesLog() bool                                        { return false }
+func (a *answers) set(o notify.Outcome) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.outcome = o
+}
+
+func (a *answers) Send(context.Context, *notify.Event) notify.Outcome {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.outcome
+}
+
+func (*answers) UsesLog() bool { return false }
 
 // shownNotifications are the rows of a page about notifications, as texts.
 func shownNotifications(page string) string {
@@ -33,9 +48,9 @@ func shownNotifications(page string) string {
 
 func TestPagesShowNotifications(t *testing.T) {
 	j := at("deploy", writes(""))
-	broken := &answers{notify.Outcome{Error: "503 <Service> Unavailable"}}
+	broken := &answers{outcome: notify.Outcome{Error: "503 <Service> Unavailable"}}
 	for name, to := range map[string]*answers{
-		"github": {}, "slack": broken, "mail": {notify.Outcome{Error: "no commit", Skip: true}},
+		"github": {}, "slack": broken, "mail": {outcome: notify.Outcome{Error: "no commit", Skip: true}},
 	} {
 		j.Notify = append(j.Notify, definition.NotifySpec{Name: name, On: []queue.Condition{queue.OnAlways}, To: to})
 	}
@@ -55,7 +70,7 @@ func TestPagesShowNotifications(t *testing.T) {
 		if strings.Contains(got, "idle") || !strings.HasPrefix(got, "Notifications github: #1 reported") || !strings.Contains(got, "slack: #1: 503") {
 			s.Errorf("page of the build: %s", got)
 		}
-		broken.Outcome = notify.Outcome{Error: "400 Bad Request", Refused: true}
+		broken.set(notify.Outcome{Error: "400 Bad Request", Refused: true})
 		time.Sleep(10 * time.Minute)
 		s.settle()
 		if got := shownNotifications(s.page("/job/deploy/")); !regexp.MustCompile(`slack: #1 given up 2000-01-01 00:0\d:\d\d UTC: 400 Bad Request;`).MatchString(got) {
