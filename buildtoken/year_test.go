@@ -286,6 +286,6 @@ func (f *fired) TokenUses(context.Context) ([]queue.TokenUse, error) {
 }
 
 func (f *fired) SaveTokenUses(_ context.Context, now time.Time, uses []queue.TokenUse) error {
-	_, err := do(f, func(ctx context.Context) (any, error) { return nil, f.Queue.SaveTokenUses(ctx, now, uses) })
+	_, err := do(f, func(ctx context.Context) (any, error) { return nil, f.Queue.SaveTokenUses(ctx, now, uses) }) //nolint:contextcheck // a context of the bubble must not leave it
 	return err
 }
