@@ -105,7 +105,7 @@ const oldestItems = 1000
 
 // OldestDue returns when the queued item was due that has been waiting longest to start, the
 // zero time if none is due. Items of disabled jobs, and of jobs that no server has, do not
-// count: they wait for somebody to change the configuration.
+// count: they wait until the configuration is changed.
 func (c *Controller) OldestDue(ctx context.Context) (time.Time, error) {
 	now := time.Now()
 	for limit := 20; ; limit = oldestItems {

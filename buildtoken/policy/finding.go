@@ -41,7 +41,7 @@ func (f Finding) Text() string {
 
 // Findings returns what [Policy.Decide] found, up to the rule that decided. decision is its
 // result for the input of which shown is a copy that may hide values. Deciding does not
-// compute findings, so that a decision of which nobody asks costs nothing more.
+// compute findings, so a decision without findings costs nothing more.
 func (p *Policy) Findings(shown *Input, decision error) []Finding {
 	denied, _ := decision.(*Denied) //nolint:errorlint // as Decide returns it
 	var all []Finding

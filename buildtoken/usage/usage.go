@@ -54,7 +54,7 @@ func New(saved []queue.TokenUse) *Counter {
 	return c
 }
 
-// Count counts a use of a token that is defined at a place. dead says that it has expired or
+// Count counts a use of a token that is defined at a place. dead is whether it has expired or
 // was removed. It reports whether to warn of that, at most once a minute for each token.
 func (c *Counter) Count(now time.Time, place string, t token.Token, from netip.Addr, dead bool) (warn bool) {
 	c.mu.Lock()

@@ -51,7 +51,7 @@ func (e environment) compile(source string, kinds ...kind) (*expression, error) 
 	}
 	checked, issues := e.env.Compile(source)
 	if err := issues.Err(); err != nil {
-		return nil, errors.New(oneLine(err.Error()))
+		return nil, errors.New(runner.OneLine(err.Error()))
 	}
 	if t := checked.OutputType(); !slices.Contains(append(kinds, types.DynKind), t.Kind()) {
 		return nil, fmt.Errorf("the expression is of type %s", cel.FormatCELType(t))

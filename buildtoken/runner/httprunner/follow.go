@@ -91,26 +91,26 @@ func (f *follow) fields(got answer) ([]runner.Param, error) {
 }
 
 // watch asks for the state of what was started until it has ended.
-func (r *Runner) watch(ctx context.Context, params []runner.Param, out *output) runner.Result {
+func (r *Runner) watch(ctx context.Context, params []runner.Param, out *runner.Output) runner.Result {
 	heard, last := time.Now(), []byte(nil)
 	for {
-		if !pause(ctx, r.follow.every) {
-			return aborted(ctx)
+		if !runner.Pause(ctx, r.follow.every) {
+			return runner.AbortedBy(ctx)
 		}
 		got, err := r.ask(ctx, params)
 		if ctx.Err() != nil {
-			return aborted(ctx)
+			return runner.AbortedBy(ctx)
 		}
 		done := false
 		if err == nil {
 			if !bytes.Equal(got.body, last) {
 				last = got.body
 				_, _ = out.Write(last)
-				out.endLine()
+				out.EndLine()
 			}
 			done, err = r.follow.done.holds(ctx, got)
 			if err != nil && got.status/100 == 2 {
-				return failed(fmt.Errorf("done: %w", err))
+				return runner.FailedBy(fmt.Errorf("done: %w", err))
 			}
 		}
 		switch {
@@ -119,7 +119,7 @@ func (r *Runner) watch(ctx context.Context, params []runner.Param, out *output) 
 		case err == nil:
 			heard = time.Now()
 		case time.Since(heard) > r.follow.lostAfter:
-			return failed(fmt.Errorf("nothing to follow for %v: %w", r.follow.lostAfter, err))
+			return runner.FailedBy(fmt.Errorf("nothing to follow for %v: %w", r.follow.lostAfter, err))
 		}
 	}
 }
@@ -132,7 +132,7 @@ func (r *Runner) ask(ctx context.Context, params []runner.Param) (answer, error)
 	if err != nil {
 		return answer{}, err
 	}
-	got, _, err := r.do(req, &output{to: nil, failed: true})
+	got, _, err := r.do(req, new(runner.Output))
 	return got, err
 }
 
@@ -142,12 +142,12 @@ func (r *Runner) ended(ctx context.Context, got answer) runner.Result {
 		if got.status/100 == 2 {
 			return runner.Result{Outcome: runner.Success}
 		}
-		return failed(errors.New(describe(got.status)))
+		return runner.FailedBy(errors.New(describe(got.status)))
 	}
 	outcome, err := r.follow.result.outcome(ctx, got)
 	switch {
 	case err != nil:
-		return failed(fmt.Errorf("result: %w", err))
+		return runner.FailedBy(fmt.Errorf("result: %w", err))
 	case outcome == runner.Success:
 		return runner.Result{Outcome: outcome}
 	}

@@ -136,10 +136,10 @@ func (r *Runner) Fits(_ []string, params []runner.Param) error {
 // Run implements [runner.Runner].
 func (r *Runner) Run(ctx context.Context, b runner.Build, log io.Writer) runner.Result {
 	if ctx.Err() != nil {
-		return aborted(ctx)
+		return runner.AbortedBy(ctx)
 	}
 	defer r.client.CloseIdleConnections()
-	out := &output{to: log}
+	out := &runner.Output{To: log}
 	if b.Handle != nil {
 		return r.resume(ctx, b, out)
 	}
@@ -149,10 +149,10 @@ func (r *Runner) Run(ctx context.Context, b runner.Build, log io.Writer) runner.
 	}
 	fields, err := r.follow.fields(got)
 	if err != nil {
-		return failed(err)
+		return runner.FailedBy(err)
 	}
 	if err := save(b, fields); err != nil {
-		out.line("A restart of the server would end this build: %v", err)
+		out.Line("A restart of the server would end this build: %v", err)
 	}
 	return r.watch(ctx, append(b.Params[:len(b.Params):len(b.Params)], fields...), out)
 }
@@ -177,34 +177,12 @@ func save(b runner.Build, fields []runner.Param) error {
 }
 
 // resume follows what an earlier process started.
-func (r *Runner) resume(ctx context.Context, b runner.Build, out *output) runner.Result {
+func (r *Runner) resume(ctx context.Context, b runner.Build, out *runner.Output) runner.Result {
 	var h handle
 	if err := json.Unmarshal(b.Handle, &h); err != nil || r.follow == nil {
-		return failed(errors.New("the build cannot be followed any more: the configuration of its runner has changed"))
+		return runner.FailedBy(errors.New("the build cannot be followed any more: the configuration of its runner has changed"))
 	}
 	return r.watch(ctx, append(b.Params[:len(b.Params):len(b.Params)], h.Fields...), out)
-}
-
-func aborted(ctx context.Context) runner.Result {
-	return runner.Result{Outcome: runner.Aborted, Reason: oneLine(context.Cause(ctx).Error())}
-}
-
-func failed(err error) runner.Result {
-	return runner.Result{Outcome: runner.Failure, Reason: oneLine(err.Error())}
-}
-
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
-
-// pause waits, and reports whether ctx has not ended meanwhile.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 var errNotText = errors.New("want SUCCESS, UNSTABLE, FAILURE or ABORTED, or a bool")

@@ -30,30 +30,30 @@ type answer struct {
 }
 
 // send sends the request, and tries again until a connection is made. It copies the answer to the log.
-func (r *Runner) send(ctx context.Context, b runner.Build, out *output) (answer, runner.Result) {
+func (r *Runner) send(ctx context.Context, b runner.Build, out *runner.Output) (answer, runner.Result) {
 	began, step := time.Now(), firstRetry
 	for {
 		req, err := r.request.build(ctx, b.Params)
 		if err != nil {
-			return answer{}, runner.Result{Outcome: runner.NotBuilt, Reason: oneLine(err.Error())}
+			return answer{}, runner.Result{Outcome: runner.NotBuilt, Reason: runner.OneLine(err.Error())}
 		}
 		got, connected, err := r.do(req, out)
 		switch {
 		case ctx.Err() != nil:
-			return answer{}, aborted(ctx)
+			return answer{}, runner.AbortedBy(ctx)
 		case err == nil && got.status/100 == 2:
 			return got, runner.Result{Outcome: runner.Success}
 		case err == nil:
-			return got, failed(errors.New(describe(got.status)))
+			return got, runner.FailedBy(errors.New(describe(got.status)))
 		case connected:
-			return got, failed(fmt.Errorf("the connection broke after the request was sent, so it is not repeated: %w", err))
+			return got, runner.FailedBy(fmt.Errorf("the connection broke after the request was sent, so it is not repeated: %w", err))
 		case errors.As(err, new(*tls.CertificateVerificationError)) || time.Since(began)+step > r.retryFor:
-			return got, runner.Result{Outcome: runner.NotBuilt, Reason: oneLine("no connection: " + err.Error())}
+			return got, runner.Result{Outcome: runner.NotBuilt, Reason: runner.OneLine("no connection: " + err.Error())}
 		case step == firstRetry:
-			out.line("No connection, trying again for %v: %v", r.retryFor, err)
+			out.Line("No connection, trying again for %v: %v", r.retryFor, err)
 		}
-		if !pause(ctx, step) {
-			return answer{}, aborted(ctx)
+		if !runner.Pause(ctx, step) {
+			return answer{}, runner.AbortedBy(ctx)
 		}
 		step = min(2*step, lastRetry)
 	}
@@ -61,7 +61,7 @@ func (r *Runner) send(ctx context.Context, b runner.Build, out *output) (answer,
 
 // do sends one request and copies the answer to the log as it comes. connected is true if the other system may have
 // received the request. The error does not contain the URL.
-func (r *Runner) do(req *http.Request, out *output) (got answer, connected bool, err error) {
+func (r *Runner) do(req *http.Request, out *runner.Output) (got answer, connected bool, err error) {
 	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected = true }}
 	resp, err := r.client.Do(req.WithContext(httptrace.WithClientTrace(req.Context(), trace)))
 	if err != nil {
@@ -78,10 +78,10 @@ func (r *Runner) do(req *http.Request, out *output) (got answer, connected bool,
 	}
 	if n == maxAnswer {
 		if more, _ := io.CopyN(io.Discard, resp.Body, 1); more > 0 {
-			out.line("(the answer goes on)")
+			out.Line("(the answer goes on)")
 		}
 	}
-	out.endLine()
+	out.EndLine()
 	return answer{resp.StatusCode, body.Bytes()}, true, nil
 }
 
@@ -91,32 +91,4 @@ func describe(status int) string {
 		text += "; redirects are not followed"
 	}
 	return text
-}
-
-// output writes to the log until a write fails; the rest is dropped.
-type output struct {
-	to      io.Writer
-	failed  bool
-	midLine bool
-}
-
-// Write never fails.
-func (o *output) Write(p []byte) (int, error) {
-	if len(p) > 0 && !o.failed {
-		n, err := o.to.Write(p)
-		o.failed = err != nil || n < len(p)
-		o.midLine = p[len(p)-1] != '\n'
-	}
-	return len(p), nil
-}
-
-func (o *output) endLine() {
-	if o.midLine {
-		_, _ = o.Write([]byte("\n"))
-	}
-}
-
-func (o *output) line(format string, args ...any) {
-	o.endLine()
-	_, _ = fmt.Fprintf(o, format+"\n", args...)
 }

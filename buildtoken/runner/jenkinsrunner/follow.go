@@ -54,7 +54,7 @@ func (l *relay) follow(ctx context.Context) (runner.Result, bool) {
 		if grown {
 			wait = l.every
 		}
-		if !pause(ctx, wait) {
+		if !runner.Pause(ctx, wait) {
 			return l.ended(ctx), true
 		}
 		wait = min(2*wait, max(slowest, l.every))
@@ -102,7 +102,7 @@ func (l *relay) result(word string) runner.Result {
 
 // stop ends the work in Jenkins because the build is to stop, unless others wait for it too.
 func (l *relay) stop(ctx context.Context) runner.Result {
-	result := aborted(ctx)
+	result := runner.AbortedBy(ctx)
 	if l.at.Item == 0 && l.at.Number == 0 {
 		if l.at.Sent {
 			result.Reason += "; Jenkins may have got the trigger"
@@ -119,7 +119,7 @@ func (l *relay) stop(ctx context.Context) runner.Result {
 	case errors.Is(err, errShared):
 		result.Reason += "; it goes on in Jenkins, where others wait for it too"
 	case err != nil:
-		result.Reason += "; it may go on in Jenkins: " + oneLine(err.Error())
+		result.Reason += "; it may go on in Jenkins: " + runner.OneLine(err.Error())
 	}
 	return result
 }
@@ -151,7 +151,7 @@ func (l *relay) cancel(ctx context.Context) error {
 		if code := status(err); err == nil || code != http.StatusNotFound && code != http.StatusInternalServerError {
 			return err
 		}
-		if !pause(ctx, wait) { // it has left the queue
+		if !runner.Pause(ctx, wait) { // it has left the queue
 			return context.Cause(ctx)
 		}
 	}
@@ -183,7 +183,7 @@ func (l *relay) stopBuild(ctx context.Context) error {
 				}
 				return err
 			}
-			if !pause(ctx, min(l.every, l.killDelay)) {
+			if !runner.Pause(ctx, min(l.every, l.killDelay)) {
 				return errors.New("it did not stop")
 			}
 		}

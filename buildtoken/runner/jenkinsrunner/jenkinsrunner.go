@@ -98,17 +98,17 @@ func (r *Runner) Remote() {}
 // Run implements [runner.Runner].
 func (r *Runner) Run(ctx context.Context, b runner.Build, log io.Writer) runner.Result {
 	if ctx.Err() != nil {
-		return aborted(ctx)
+		return runner.AbortedBy(ctx)
 	}
 	defer r.jenkins.close()
-	l := &relay{Runner: r, build: b, out: &output{to: log}, heard: time.Now()}
+	l := &relay{Runner: r, build: b, out: &runner.Output{To: log}, heard: time.Now()}
 	if b.Handle == nil {
 		l.at = progress{Target: r.target(), Mark: rand.Text(), Began: time.Now()}
 		if err := l.save(); err != nil {
-			l.out.line("a restart of the server would end this build: %v", err)
+			l.comment("a restart of the server would end this build: %v", err)
 		}
 	} else if err := l.restore(b.Handle); err != nil {
-		return failed(err)
+		return runner.FailedBy(err)
 	}
 	return l.run(ctx)
 }
@@ -117,11 +117,11 @@ func (r *Runner) Run(ctx context.Context, b runner.Build, log io.Writer) runner.
 type relay struct {
 	*Runner
 	build runner.Build
-	out   *output
+	out   *runner.Output
 	at    progress
 	log   follower
 	heard time.Time // when Jenkins answered last
-	quiet bool      // the log says that it has been silent since
+	quiet bool      // whether the log has a line about the silence since then
 	saved time.Time // when at was saved last
 }
 
@@ -132,7 +132,7 @@ func (l *relay) run(ctx context.Context) runner.Result {
 			return result
 		}
 	}
-	return failed(errors.New("the build has no end")) // follow always has one
+	return runner.FailedBy(errors.New("the build has no end")) // follow always has one
 }
 
 // ended returns the result of a build whose context has ended.
@@ -141,7 +141,7 @@ func (l *relay) ended(ctx context.Context) runner.Result {
 		if cause == runner.ErrDetached { //nolint:errorlint // another cause means that the queue cannot be reached
 			_ = l.save() // only how far the log was copied is lost
 		}
-		return aborted(ctx)
+		return runner.AbortedBy(ctx)
 	}
 	return l.stop(ctx)
 }
@@ -155,7 +155,7 @@ func (l *relay) silent(err error) bool {
 	since := time.Since(l.heard)
 	if !l.quiet && since > min(quietAfter, l.lostAfter/2) {
 		l.quiet = true
-		l.out.line("nothing was heard for %v, waiting for %v: %v", since.Round(time.Second), l.lostAfter, err)
+		l.comment("nothing was heard for %v, waiting for %v: %v", since.Round(time.Second), l.lostAfter, err)
 	}
 	return since > l.lostAfter
 }
@@ -165,29 +165,7 @@ const quietAfter = 30 * time.Second
 
 // lost returns the result of a build that nothing is heard of any more.
 func (l *relay) lost(err error) (runner.Result, bool) {
-	return failed(fmt.Errorf("nothing was heard of the build in Jenkins for %v; it may still run: %w", l.lostAfter, err)), true
-}
-
-func aborted(ctx context.Context) runner.Result {
-	return runner.Result{Outcome: runner.Aborted, Reason: oneLine(context.Cause(ctx).Error())}
-}
-
-func failed(err error) runner.Result {
-	return runner.Result{Outcome: runner.Failure, Reason: oneLine(err.Error())}
-}
-
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
-
-// pause waits, and reports whether ctx has not ended meanwhile.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return runner.FailedBy(fmt.Errorf("nothing was heard of the build in Jenkins for %v; it may still run: %w", l.lostAfter, err)), true
 }
 
 var _ runner.Remote = (*Runner)(nil)

@@ -181,7 +181,7 @@ func (l *relay) finishLog(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, logTimeout)
 	defer cancel()
 	if err := l.completeLog(ctx); err != nil {
-		l.out.line("the log may have gaps: %v", err)
+		l.comment("the log may have gaps: %v", err)
 	}
 }
 
@@ -199,7 +199,7 @@ func (l *relay) completeLog(ctx context.Context) error {
 		return err
 	}
 	if agreed < l.log.Length {
-		l.out.line("the log above has gaps; this is all of it from where they begin")
+		l.comment("the log above has gaps; this is all of it from where they begin")
 	}
 	_, err = io.Copy(l.out, body)
 	return err

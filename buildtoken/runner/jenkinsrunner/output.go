@@ -2,33 +2,14 @@ package jenkinsrunner
 
 import (
 	"fmt"
-	"io"
+
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
-// output writes to the log until a write fails; the rest is dropped.
-type output struct {
-	to      io.Writer
-	failed  bool
-	midLine bool
-}
-
-// Write never fails.
-func (o *output) Write(p []byte) (int, error) {
-	if len(p) > 0 && !o.failed {
-		n, err := o.to.Write(p)
-		o.failed = err != nil || n < len(p)
-		o.midLine = p[len(p)-1] != '\n'
-	}
-	return len(p), nil
-}
-
-// line writes a line of this package, which the prefix distinguishes from those of the build.
-func (o *output) line(format string, args ...any) {
-	text := linePrefix + oneLine(fmt.Sprintf(format, args...)) + "\n"
-	if o.midLine {
-		text = "\n" + text
-	}
-	_, _ = o.Write([]byte(text))
-}
-
+// linePrefix distinguishes lines of this package from those of the build.
 const linePrefix = "Jenkins: "
+
+// comment writes a line of this package to the log.
+func (l *relay) comment(format string, args ...any) {
+	l.out.Line("%s%s", linePrefix, runner.OneLine(fmt.Sprintf(format, args...)))
+}

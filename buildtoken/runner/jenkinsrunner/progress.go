@@ -55,7 +55,7 @@ func (l *relay) saveSometimes() {
 // note records the progress, and writes to the log if that failed. The build goes on: it is found again by its mark.
 func (l *relay) note() {
 	if err := l.save(); err != nil {
-		l.out.line("the progress of this build was not saved: %v", err)
+		l.comment("the progress of this build was not saved: %v", err)
 	}
 }
 

@@ -51,12 +51,12 @@ func (a actions) causes() int {
 
 // search looks for the trigger by its mark, because Jenkins may have got it. It is never sent again.
 func (l *relay) search(ctx context.Context, cause error) (runner.Result, bool) {
-	unknown := runner.Result{Outcome: runner.Aborted, Reason: oneLine(cause.Error() + "; Jenkins may have got it")}
+	unknown := runner.Result{Outcome: runner.Aborted, Reason: runner.OneLine(cause.Error() + "; Jenkins may have got it")}
 	if l.jobToken() == "" {
 		unknown.Reason += ", which could be found out with a job_token"
 		return unknown, true
 	}
-	l.out.line("looking for the trigger: %v", cause)
+	l.comment("looking for the trigger: %v", cause)
 	wait := l.every
 	for misses := 0; misses < searches; {
 		found, err := l.find(ctx)
@@ -65,17 +65,17 @@ func (l *relay) search(ctx context.Context, cause error) (runner.Result, bool) {
 		case found:
 			l.at.Sent = true
 			l.note()
-			l.out.line("found it as item %d", l.at.Item)
+			l.comment("found it as item %d", l.at.Item)
 			return runner.Result{}, false
 		case ctx.Err() != nil:
 			return l.ended(ctx), true
 		case l.silent(err), code/100 == 4 && code != http.StatusTooManyRequests:
-			unknown.Reason = oneLine(unknown.Reason + ": " + err.Error())
+			unknown.Reason = runner.OneLine(unknown.Reason + ": " + err.Error())
 			return unknown, true
 		case err == nil:
 			misses++
 		}
-		if !pause(ctx, wait) {
+		if !runner.Pause(ctx, wait) {
 			return l.ended(ctx), true
 		}
 		wait = min(2*wait, slowest)
@@ -132,7 +132,7 @@ func (l *relay) surelyLost(ctx context.Context, before state, err error) bool {
 	if status(err) != http.StatusBadGateway || !before.readable || before.InQueue {
 		return false
 	}
-	for wait := l.every; pause(ctx, wait); wait = min(2*wait, lastRetry) {
+	for wait := l.every; runner.Pause(ctx, wait); wait = min(2*wait, lastRetry) {
 		after, err := l.look(ctx)
 		if err == nil {
 			return after.readable && after.Next == before.Next && !after.InQueue
@@ -173,20 +173,20 @@ func (l *relay) wait(ctx context.Context) (runner.Result, bool) {
 				return runner.Result{Outcome: runner.Aborted, Reason: fmt.Sprintf("item %d is gone from the queue of Jenkins, and no build of it is found", l.at.Item)}, true
 			}
 		default:
-			if why := oneLine(it.Why); why != "" && shape(why) != told {
-				l.out.line("%.500s", why)
+			if why := runner.OneLine(it.Why); why != "" && shape(why) != told {
+				l.comment("%.500s", why)
 				told = shape(why)
 			}
 		}
 		if l.at.Number != 0 {
 			break
 		}
-		if !pause(ctx, wait) {
+		if !runner.Pause(ctx, wait) {
 			return l.ended(ctx), true
 		}
 		wait = min(2*wait, slowest)
 	}
-	l.out.line("%s #%d is %s%s/%d/", l.job, l.at.Number, l.jenkins.base, l.path, l.at.Number)
+	l.comment("%s #%d is %s%s/%d/", l.job, l.at.Number, l.jenkins.base, l.path, l.at.Number)
 	l.note()
 	return runner.Result{}, false
 }

@@ -51,22 +51,22 @@ func (l *relay) trigger(ctx context.Context) (runner.Result, bool) {
 		case err == nil && before.follow:
 			return runner.Result{}, false
 		case err == nil:
-			l.out.line("without a user, the build is not followed")
+			l.comment("without a user, the build is not followed")
 			return runner.Result{Outcome: runner.Success}, true
 		case errors.Is(err, errUnknown) && !errors.Is(err, errAway):
 			return l.search(ctx, err)
 		case ctx.Err() != nil:
 			return l.ended(ctx), true
 		case !errors.Is(err, errAway), time.Since(l.at.Began)+step > l.retryFor:
-			return runner.Result{Outcome: runner.NotBuilt, Reason: oneLine(err.Error())}, true
+			return runner.Result{Outcome: runner.NotBuilt, Reason: runner.OneLine(err.Error())}, true
 		case step == l.every:
-			l.out.line("not reached, trying again for %v: %v", l.retryFor, err)
+			l.comment("not reached, trying again for %v: %v", l.retryFor, err)
 		}
 		if l.at.Sent {
 			l.at.Sent = false
 			l.note()
 		}
-		if !pause(ctx, step) {
+		if !runner.Pause(ctx, step) {
 			return l.ended(ctx), true
 		}
 		step = min(2*step, lastRetry)
@@ -146,7 +146,7 @@ func (l *relay) send(ctx context.Context, before state) error {
 	if before.readable && (action == "build" || len(known) > 0) {
 		l.warnOfUnknown(known)
 	}
-	l.out.line("queued %s as item %d", l.job, resp.item)
+	l.comment("queued %s as item %d", l.job, resp.item)
 	return nil
 }
 
@@ -159,7 +159,7 @@ func (l *relay) warnOfUnknown(known map[string]bool) {
 		}
 	}
 	if len(ignored) > 0 {
-		l.out.line("the job %s has no parameter %s; the value is not used", l.job, strings.Join(ignored, ", "))
+		l.comment("the job %s has no parameter %s; the value is not used", l.job, strings.Join(ignored, ", "))
 	}
 }
 
@@ -244,7 +244,7 @@ func stoppable(ctx context.Context) (longer context.Context, stop func()) {
 	done := make(chan struct{})
 	release := context.AfterFunc(ctx, func() { // stop waits for it
 		defer close(done)
-		if pause(longer, answerTime) {
+		if runner.Pause(longer, answerTime) {
 			cancel()
 		}
 	})

@@ -55,7 +55,7 @@ func (s search) matchesLower(shown []byte) bool {
 		return bytes.Contains(shown, []byte(s.text))
 	}
 	if bytes.HasPrefix(shown, []byte("finished: ")) || !slices.ContainsFunc(errorNeedles, func(n string) bool { return bytes.Contains(shown, []byte(n)) }) {
-		return false // the last line says what became of the build, not why
+		return false // the last line is the result of the build, not its reason
 	}
 	return errorPattern.Match(noError.ReplaceAllLiteral(shown, nil))
 }

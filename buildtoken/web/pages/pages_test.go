@@ -467,7 +467,7 @@ func TestAssets(t *testing.T) {
 	})
 }
 
-// A page without access says what its reader can do about it.
+// A page that refuses access explains what the reader can do.
 func TestNoAccessIsExplainedByCase(t *testing.T) {
 	onSite(t, tree(), func(s *site) {
 		nobody := s.get("/job/hello/", "").Body.String()

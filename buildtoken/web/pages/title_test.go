@@ -28,7 +28,7 @@ func TestTitleStartsWithTheState(t *testing.T) {
 		} {
 			s.holds(s.page(path), `<link rel="icon" href="/ci/queue/-/assets/`+icon+`.`)
 		}
-		// An open page hears of the new ones.
+		// An open page receives the new counts.
 		out, _, stop := s.open("/queue/-/events/job/long/1/", "alice")
 		defer stop()
 		out.drain()
