@@ -45,6 +45,14 @@ func (s *site) openLog(full string, number int64) *console.Reader {
 // told is a runner whose build writes what it is told, until it is told nothing.
 type told chan string
 
+// say returns when the text is in the log.
+func (w told) say(text string) {
+	w <- text
+	<-w
+}
+
+func (w told) end() { w <- "" }
+
 func (w told) Run(ctx context.Context, _ runner.Build, log io.Writer) runner.Result {
 	for {
 		select {
@@ -53,6 +61,7 @@ func (w told) Run(ctx context.Context, _ runner.Build, log io.Writer) runner.Res
 				return runner.Result{Outcome: runner.Success}
 			}
 			io.WriteString(log, text)
+			w <- text
 		case <-ctx.Done():
 			return runner.Result{Outcome: runner.Aborted, Reason: context.Cause(ctx).Error()}
 		}
@@ -60,16 +69,16 @@ func (w told) Run(ctx context.Context, _ runner.Build, log io.Writer) runner.Res
 }
 
 func TestLogIsLiveOnEveryServer(t *testing.T) {
-	says := make(told)
-	c := newCluster(t, labelled("app", "a", says))
+	app := make(told)
+	c := newCluster(t, labelled("app", "a", app))
 	b, a := c.join("b"), c.join("a")
 	item := b.trigger("app").Item.ID
-	says <- "one\n"
+	app.say("one\n")
 	here, there := a.openLog("app", 1), b.openLog("app", 1)
 	var text bytes.Buffer
 	for i, say := range []string{"", "two ", "and \xff bytes\n"} {
 		if i > 0 {
-			says <- say
+			app.say(say)
 		}
 		for int64(text.Len()) < here.Size() {
 			size, complete, err := there.Wait(t.Context(), int64(text.Len()))
@@ -83,7 +92,7 @@ func TestLogIsLiveOnEveryServer(t *testing.T) {
 			text.Write(p)
 		}
 	}
-	says <- ""
+	app.end()
 	if _, err := console.Follow(t.Context(), there, int64(text.Len()), func(p []byte) error {
 		_, err := text.Write(p)
 		return err
@@ -154,12 +163,12 @@ func TestLargeLogIsTheSameOnEveryServer(t *testing.T) {
 // TestLogIsCompleteAfterTheDatabaseWasAway has a build write before, while and
 // after the database is gone, and end while it is.
 func TestLogIsCompleteAfterTheDatabaseWasAway(t *testing.T) {
-	says := make(told)
-	c := newCluster(t, labelled("app", "a", says))
+	app := make(told)
+	c := newCluster(t, labelled("app", "a", app))
 	b, a := c.join("b"), c.join("a")
 	item := b.trigger("app").Item.ID
 	r := func() *console.Reader {
-		says <- "before\n"
+		app.say("before\n")
 		return b.openLog("app", 1)
 	}()
 	if _, _, err := r.Wait(t.Context(), 0); err != nil {
@@ -168,8 +177,8 @@ func TestLogIsCompleteAfterTheDatabaseWasAway(t *testing.T) {
 	if err := c.pg.Crash(); err != nil {
 		t.Fatal(err)
 	}
-	says <- "while\n"
-	says <- ""
+	app.say("while\n")
+	app.end()
 	if _, err := b.Log(t.Context(), "app", 1); !errors.Is(err, queue.ErrStorage) {
 		t.Errorf("Log without a database: %v, want %v", err, queue.ErrStorage)
 	}
@@ -287,12 +296,12 @@ func TestFileOfARestoredQueueKeepsNoBuildFromStarting(t *testing.T) {
 
 // TestBuildEndsWithoutTheRestOfItsLog has the file of a log cut short while its build runs.
 func TestBuildEndsWithoutTheRestOfItsLog(t *testing.T) {
-	says := make(told)
-	c := newCluster(t, labelled("app", "a", says))
+	app := make(told)
+	c := newCluster(t, labelled("app", "a", app))
 	a := c.join("a")
 	b := c.join("b")
 	item := a.trigger("app").Item.ID
-	says <- "one\n"
+	app.say("one\n")
 	r, shipped := b.openLog("app", 1), int64(0)
 	for size := a.openLog("app", 1).Size(); shipped < size; {
 		var err error
@@ -303,8 +312,8 @@ func TestBuildEndsWithoutTheRestOfItsLog(t *testing.T) {
 	if err := os.Truncate(filepath.Join(a.dir, "logs", job.PathElement("app"), "1.log"), 0); err != nil {
 		t.Fatal(err)
 	}
-	says <- "two\n"
-	says <- ""
+	app.say("two\n")
+	app.end()
 	if build := a.ended(item); build.Result != queue.Success {
 		t.Errorf("build: %s, %s", build.Result, build.Reason)
 	}
