@@ -104,7 +104,7 @@ func TestFaults(t *testing.T) {
 		},
 		{
 			"a broken connection before it was queued", withJobToken, func(f *jenkinstest.Faults) { f.ResetBeforeTrigger = 1 },
-			runner.Result{Outcome: runner.Aborted, Reason: "but it is neither in the queue nor among the last builds"},
+			runner.Result{Outcome: runner.Aborted, Reason: "but it is neither in the queue nor among the builds since then"},
 			0, 0,
 		},
 		{"a broken connection after it was queued", withJobToken, func(f *jenkinstest.Faults) { f.ResetAfterTrigger = 1 }, success, 1, 1},
@@ -118,6 +118,16 @@ func TestFaults(t *testing.T) {
 		}, 404)), runner.Result{
 			Outcome: runner.Failure, Reason: "nothing was heard of the build in Jenkins for 1s",
 		}, 1, 1},
+		{"no right to look for it, for a moment", withJobToken, func(f *jenkinstest.Faults) {
+			f.ResetAfterTrigger, f.Intercept = 1, answer(2, path("/queue/api/"), 403)
+		}, success, 1, 1},
+		{"no right to look for it", func(c *jenkinsrunner.Config) { withJobToken(c); lostSoon(c) }, func(f *jenkinstest.Faults) {
+			f.ResetAfterTrigger, f.Intercept = 1, answer(always, path("/queue/api/"), 403)
+		}, runner.Result{Outcome: runner.Aborted, Reason: "Jenkins may have got it: the answer is 403 Forbidden"}, 1, 1},
+		{"a job that is missing for a moment while it is looked for", withJobToken, func(f *jenkinstest.Faults) {
+			f.Forget, f.ResetAfterTrigger = true, 1
+			f.Intercept = answer(2, func(r *http.Request) bool { return strings.Contains(r.URL.RawQuery, "queueId") }, 404)
+		}, success, 1, 1},
 		{"errors while it waits", nil, intercept(answer(3, path("/queue/item/"), 502)), success, 1, 1},
 		{"login pages while it waits", nil, intercept(answer(3, path("/queue/item/"), 200)), success, 1, 1},
 		{"errors while it is followed", nil, intercept(answer(6, path("/job/x/1/"), 502)), success, 1, 1},

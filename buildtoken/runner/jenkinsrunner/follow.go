@@ -64,6 +64,7 @@ func (l *relay) follow(ctx context.Context) (runner.Result, bool) {
 // build is the state of a build.
 type build struct {
 	Number     int64   `json:"number"`
+	QueueID    int64   `json:"queueId"`
 	Building   bool    `json:"building"`
 	InProgress *bool   `json:"inProgress"` // missing on old servers
 	Result     string  `json:"result"`

@@ -101,7 +101,7 @@ func (r *Runner) Run(ctx context.Context, b runner.Build, log io.Writer) runner.
 		return runner.AbortedBy(ctx)
 	}
 	defer r.jenkins.close()
-	l := &relay{Runner: r, build: b, out: &runner.Output{To: log}, heard: time.Now()}
+	l := &relay{Runner: r, build: b, out: &runner.Output{To: log}, heard: time.Now(), others: map[int64]bool{}}
 	if b.Handle == nil {
 		l.at = progress{Target: r.target(), Mark: rand.Text(), Began: time.Now()}
 		if err := l.save(); err != nil {
@@ -120,9 +120,11 @@ type relay struct {
 	out   *runner.Output
 	at    progress
 	log   follower
-	heard time.Time // when Jenkins answered last
-	quiet bool      // whether the log has a line about the silence since then
-	saved time.Time // when at was saved last
+	// others are builds that were read while the build was looked for, and are not it.
+	others map[int64]bool
+	heard  time.Time // when Jenkins answered last
+	quiet  bool      // whether the log has a line about the silence since then
+	saved  time.Time // when at was saved last
 }
 
 // run does what is left to do.

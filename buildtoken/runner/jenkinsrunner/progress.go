@@ -16,6 +16,8 @@ type progress struct {
 	Began time.Time `json:"began"`
 	// Sent means that Jenkins may have got the trigger, and that it must not be sent again.
 	Sent bool `json:"sent,omitempty"`
+	// Next was the number of the job's next build before the trigger was sent, 0 if it is not known.
+	Next int64 `json:"next,omitempty"`
 	// Item is the ID of the queue item, 0 while it is not known.
 	Item int64 `json:"item,omitempty"`
 	// Shared means that others wait for the same item, which must not be cancelled.

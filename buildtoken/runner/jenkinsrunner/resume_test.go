@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -196,6 +198,83 @@ func TestRestartOfThisServer(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestBuildIsFoundBehindManyOthers stops this server before it knows the build in Jenkins, where others make so many builds
+// until it is back that Jenkins does not list this one any more.
+func TestBuildIsFoundBehindManyOthers(t *testing.T) {
+	const before, queued, since = 120, 30, 420
+	success := runner.Result{Outcome: runner.Success}
+	for _, tt := range []struct {
+		name    string
+		lost    bool // the answer to the trigger
+		discard bool // the build
+		want    runner.Result
+	}{
+		{"the item is known", false, false, success},
+		{"the item is not known", true, false, success},
+		{"the item is known, and the build was discarded", false, true, runner.Result{Outcome: runner.Aborted, Reason: "or its build was discarded"}},
+		{"the item is not known, and the build was discarded", true, true, runner.Result{Outcome: runner.Aborted, Reason: "neither in the queue nor among the builds since then"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			j, c := jenkins(t, jenkinstest.Job{Name: "x", Token: jobToken, Params: map[string]string{"A": ""}, Concurrent: true, Run: ends("SUCCESS")})
+			c.JobToken = jobToken
+			others := func(from, to int) {
+				for n := from; n < to; n++ {
+					r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, fmt.Sprintf("/ci/job/x/buildWithParameters?token=%s&A=%d", jobToken, n), nil)
+					w := httptest.NewRecorder()
+					if j.ServeHTTP(w, r); w.Code != http.StatusCreated {
+						t.Fatalf("trigger = %d %s", w.Code, w.Body)
+					}
+				}
+			}
+			others(0, before)
+			j.Set(func(f *jenkinstest.Faults) { f.Hold = true })
+			others(before, before+queued)
+			text := "queued x as item"
+			if tt.lost {
+				text = "looking for the trigger"
+				j.Set(func(f *jenkinstest.Faults) { f.ResetAfterTrigger = 1 })
+			}
+			ctx, stop := context.WithCancelCause(t.Context())
+			m := &memory{t: t}
+			log := &onLog{text: text, call: func() { stop(runner.ErrDetached) }}
+			if res := newRunner(t, c).Run(ctx, runner.Build{Save: m.save}, log); res.Outcome != runner.Aborted {
+				t.Fatalf("Run = %+v, want that it returns", res)
+			}
+
+			j.Set(func(f *jenkinstest.Faults) { f.Hold, f.Forget = false, true })
+			others(before+queued, before+queued+since)
+			if tt.discard {
+				j.Discard("x", before+queued+1)
+			}
+			j.Discard("x", before+1)
+			var reads atomic.Int64
+			j.Set(func(f *jenkinstest.Faults) {
+				f.Intercept = func(_ http.ResponseWriter, r *http.Request) bool {
+					if strings.Contains(r.URL.RawQuery, "queueId") && !path("/job/x/api/")(r) {
+						reads.Add(1)
+					}
+					return false
+				}
+			})
+			var rest strings.Builder
+			res := newRunner(t, c).Run(t.Context(), runner.Build{Handle: m.handle, Save: m.save}, &rest)
+			if res.Outcome != tt.want.Outcome || !strings.Contains(res.Reason, tt.want.Reason) {
+				t.Errorf("Run = %+v, want %+v", res, tt.want)
+			}
+			if want := before + queued + 1 + since; j.Triggers() != want {
+				t.Errorf("%d triggers, want %d", j.Triggers(), want)
+			}
+			most := int64(queued + 1)
+			if tt.discard { // each of the others once, and the two that are discarded in each of ten searches
+				most = queued + since - 100 + 20
+			}
+			if n := reads.Load(); n > most {
+				t.Errorf("%d builds were read one by one, want at most %d", n, most)
+			}
+		})
 	}
 }
 

@@ -14,6 +14,8 @@ import (
 const (
 	// searches is how often a trigger is looked for that Jenkins may have got.
 	searches = 10
+	// maxOlder is how many builds are looked at that are older than those that Jenkins lists.
+	maxOlder = 1000
 	// slowest is the longest time between two requests about a build.
 	slowest = 5 * time.Second
 )
@@ -60,7 +62,6 @@ func (l *relay) search(ctx context.Context, cause error) (runner.Result, bool) {
 	wait := l.every
 	for misses := 0; misses < searches; {
 		found, err := l.find(ctx)
-		code := status(err)
 		switch {
 		case found:
 			l.at.Sent = true
@@ -69,7 +70,7 @@ func (l *relay) search(ctx context.Context, cause error) (runner.Result, bool) {
 			return runner.Result{}, false
 		case ctx.Err() != nil:
 			return l.ended(ctx), true
-		case l.silent(err), code/100 == 4 && code != http.StatusTooManyRequests:
+		case l.silent(err):
 			unknown.Reason = runner.OneLine(unknown.Reason + ": " + err.Error())
 			return unknown, true
 		case err == nil:
@@ -80,7 +81,7 @@ func (l *relay) search(ctx context.Context, cause error) (runner.Result, bool) {
 		}
 		wait = min(2*wait, slowest)
 	}
-	unknown.Reason += ", but it is neither in the queue nor among the last builds"
+	unknown.Reason += ", but it is neither in the queue nor among the builds since then"
 	return unknown, true
 }
 
@@ -104,26 +105,57 @@ func (l *relay) find(ctx context.Context) (bool, error) {
 	return l.findBuild(ctx)
 }
 
-// findBuild looks for the build of the item among the last ones, by the item's ID, or by the mark while that is not known.
+// findBuild looks for the build of the item. Jenkins lists only the last 100 builds of a job: to list more, it would load
+// all of them from its disk, even for a short range. So those between the trigger and the last 100 are read one by one. The
+// oldest come first, because the build was made soon after the trigger, however long this server was away.
 func (l *relay) findBuild(ctx context.Context) (bool, error) {
 	var j struct {
-		Builds []struct {
-			Number  int64   `json:"number"`
-			QueueID int64   `json:"queueId"`
-			Actions actions `json:"actions"`
-		} `json:"builds"`
+		Builds []build `json:"builds"`
 	}
-	if err := l.jenkins.get(ctx, l.path, "builds[number,queueId,"+actionsTree+"]{0,100}", &j); err != nil {
+	if err := l.jenkins.get(ctx, l.path, "builds["+foundTree+"]{0,100}", &j); err != nil {
 		return false, err
 	}
+	listed := int64(0) // from this number on
 	for _, b := range j.Builds {
-		if l.at.Item != 0 && b.QueueID == l.at.Item || l.at.Item == 0 && b.Actions.has(l.mark()) {
-			l.at.Item, l.at.Number = b.QueueID, b.Number
-			l.at.Shared = l.at.Shared || b.Actions.causes() > 1
+		if l.isBuild(b) {
 			return true, nil
+		}
+		listed = b.Number
+	}
+	if l.at.Next == 0 {
+		return false, nil
+	}
+	for n := l.at.Next; n < min(listed, l.at.Next+maxOlder); n++ {
+		if l.others[n] {
+			continue
+		}
+		var b build
+		err := l.jenkins.get(ctx, fmt.Sprintf("%s/%d", l.path, n), foundTree, &b)
+		switch {
+		case status(err) == http.StatusNotFound: // discarded, or the job is missing for a moment
+		case err != nil:
+			return false, err
+		case l.isBuild(b):
+			return true, nil
+		default:
+			l.others[n] = true
 		}
 	}
 	return false, nil
+}
+
+// foundTree has what isBuild needs.
+const foundTree = "number,queueId," + actionsTree
+
+// isBuild reports whether b is the build of the item, by the item's ID, or by the mark while that is not known. Then it
+// takes over what b shows.
+func (l *relay) isBuild(b build) bool {
+	if l.at.Item != 0 && b.QueueID != l.at.Item || l.at.Item == 0 && !b.Actions.has(l.mark()) {
+		return false
+	}
+	l.at.Item, l.at.Number = b.QueueID, b.Number
+	l.at.Shared = l.at.Shared || b.Actions.causes() > 1
+	return true
 }
 
 // surelyLost reports whether a trigger that a proxy answered with an error has not reached Jenkins: the job is as it was
@@ -170,7 +202,7 @@ func (l *relay) wait(ctx context.Context) (runner.Result, bool) {
 			l.at.Number = it.Executable.Number
 		case gone:
 			if misses++; misses >= searches {
-				return runner.Result{Outcome: runner.Aborted, Reason: fmt.Sprintf("item %d is gone from the queue of Jenkins, and no build of it is found", l.at.Item)}, true
+				return runner.Result{Outcome: runner.Aborted, Reason: fmt.Sprintf("item %d is gone from the queue of Jenkins without a build, or its build was discarded", l.at.Item)}, true
 			}
 		default:
 			if why := runner.OneLine(it.Why); why != "" && shape(why) != told {

@@ -120,6 +120,7 @@ func (l *relay) look(ctx context.Context) (state, error) {
 
 // send sends the trigger, and records the item that Jenkins has made of it.
 func (l *relay) send(ctx context.Context, before state) error {
+	l.at.Next = before.Next
 	known := before.params()
 	action := "build"
 	if len(known) > 0 || !before.readable && len(l.build.Params) > 0 {
