@@ -16,6 +16,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/policy"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
@@ -25,8 +26,9 @@ func checkCommand() *cobra.Command {
 		Short: "Shows who can start which job, and all warnings of a configuration",
 		Long: `
 Loads a configuration as caddy validate does, and prints for each job which
-tokens and users can start it, until when, under which rules, what it runs, and
-the next three times of its schedules. Then it lists all warnings. It starts nothing and needs no running Caddy.
+tokens and users can start it, until when, under which rules, what it runs, the
+next three times of its schedules, and what is notified when. Then it lists all
+warnings. It starts nothing and needs no running Caddy.
 
 Run it as the user that Caddy runs as, with its environment: secrets are read,
 and programs are looked up.
@@ -57,6 +59,7 @@ type checkedJob struct {
 	Users     string            `json:"users,omitempty"`
 	Webhooks  []string          `json:"webhooks,omitempty"`
 	Schedules []checkedSchedule `json:"schedules,omitempty"`
+	Notify    []checkedNotify   `json:"notify,omitempty"`
 	Rules     []checkedRule     `json:"rules"`
 	Run       string            `json:"run"`
 }
@@ -66,6 +69,13 @@ type checkedSchedule struct {
 	Poll bool   `json:"poll,omitempty"`
 	// Next are the next three times. It is empty if the job is disabled.
 	Next []time.Time `json:"next,omitempty"`
+}
+
+// checkedNotify is a receiver of notifications about a job's builds.
+type checkedNotify struct {
+	// Target is the name below the full name of the folder or job that has it.
+	Target string            `json:"target"`
+	On     []queue.Condition `json:"on"`
 }
 
 type checkedToken struct {
@@ -151,6 +161,9 @@ func (c *checker) folder(full string, f *definition.Folder, outer checkedJob) {
 		}
 		for _, s := range c.jobs[name].Schedules {
 			shown.Schedules = append(shown.Schedules, c.schedule(s, j.Disabled))
+		}
+		for _, n := range c.jobs[name].Notify {
+			shown.Notify = append(shown.Notify, checkedNotify{Target: n.Target, On: n.On})
 		}
 		c.to.Jobs = append(c.to.Jobs, shown)
 	}
@@ -245,6 +258,9 @@ func (c checked) print(to io.Writer, now time.Time) error {
 		}
 		for _, r := range j.Rules {
 			fmt.Fprintf(&b, "  rule      %s: %s%s\n", r.Level, oneLine(r.Expression), behind(r.At))
+		}
+		for _, n := range j.Notify {
+			fmt.Fprintf(&b, "  notifies  %s: %s\n", n.Target, strings.Trim(fmt.Sprint(n.On), "[]"))
 		}
 		b.WriteString("\n")
 	}
