@@ -37,7 +37,7 @@ type Config struct {
 	// [DefaultOrphanTimeout], a negative value means no time.
 	OrphanTimeout time.Duration
 	// KeepRemoved is how long after [Config.OrphanTimeout] the records, logs and workspaces
-	// of a job that no server's configuration has are kept; 0 keeps them until [Controller.Prune].
+	// of a job that no server's configuration has are kept; 0 keeps them until [leftover.Pruner.Prune].
 	KeepRemoved time.Duration
 	// KeepBuilds is how many ended builds are kept per job, unless the job sets
 	// its own number; 0 means [DefaultKeepBuilds].
@@ -144,10 +144,7 @@ func (c *Controller) Attach(ctx context.Context, cfg Config) (detach func(), err
 	c.attached = append(c.attached, e)
 	c.announce(ctx, e)
 	c.resume()
-	select {
-	case c.pruneSoon <- struct{}{}:
-	default: // it is about to look
-	}
+	c.pruner.Configured()
 	return func() { c.detach(ctx, e) }, nil
 }
 

@@ -25,6 +25,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/policy"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/stats"
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
@@ -407,8 +408,8 @@ func TestLostBuild(t *testing.T) {
 			s.wantResult("app", number+1, queue.Aborted, "lost: the server stopped while the build was running")
 			s.wantEndLogged("app", number+1, queue.Aborted)
 		}
-		if stats := s.Stats(); stats.Lost != 2 || stats.Jobs[0].Results[queue.Aborted] != 2 {
-			t.Errorf("Stats = %+v, want two lost builds, which ended ABORTED", stats)
+		if got := s.Stats(); got.Lost != 2 || got.Jobs[0].Results[queue.Aborted] != 2 {
+			t.Errorf("Stats = %+v, want two lost builds that ended ABORTED", got)
 		}
 		if got := s.log("app", 1)[1:3]; fmt.Sprint(got) != "[working half a li]" {
 			t.Errorf("log = %q, want what the build wrote", got)
@@ -662,18 +663,18 @@ func TestStats(t *testing.T) {
 		ended := func(successes uint64) map[queue.Result]uint64 {
 			return map[queue.Result]uint64{queue.Success: successes, queue.Unstable: 0, queue.Failure: 0, queue.Aborted: 0, queue.NotBuilt: 0}
 		}
-		atOnce := buildtoken.Durations{N: 1}
+		atOnce := stats.Durations{N: 1}
 		for i := range atOnce.Counts {
 			atOnce.Counts[i] = 1
 		}
-		want := buildtoken.Stats{
-			Jobs: []buildtoken.JobStats{
-				{Job: "app", Created: 1, Joined: 1, Refused: 22, Results: ended(1), Took: atOnce},
-				{Job: "denied", Refused: 1, Results: ended(0)},
-				{Job: "other", Refused: 1, Results: ended(0)},
+		want := stats.Stats{
+			Jobs: []stats.Job{
+				{Name: "app", Created: 1, Joined: 1, Refused: 22, Results: ended(1), Took: atOnce},
+				{Name: "denied", Refused: 1, Results: ended(0)},
+				{Name: "other", Refused: 1, Results: ended(0)},
 			},
 			Waited:  atOnce,
-			Refused: map[string]uint64{"full": 1, "policy": 1, "unknown": 1, "token": 20, "throttled": 1, "storage": 0, "other": 1},
+			Refused: map[stats.Reason]uint64{"full": 1, "policy": 1, "unknown": 1, "token": 20, "throttled": 1, "storage": 0, "other": 1},
 		}
 		if diff := cmp.Diff(want, s.Stats()); diff != "" {
 			t.Errorf("Stats (-want +got):\n%s", diff)

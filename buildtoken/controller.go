@@ -23,9 +23,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -33,7 +36,9 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/build"
 	"github.com/buildtoken/buildtoken/buildtoken/deliveries"
 	"github.com/buildtoken/buildtoken/buildtoken/executor"
+	"github.com/buildtoken/buildtoken/buildtoken/leftover"
 	"github.com/buildtoken/buildtoken/buildtoken/outbox"
+	"github.com/buildtoken/buildtoken/buildtoken/stats"
 	"github.com/buildtoken/buildtoken/buildtoken/throttle"
 	"github.com/buildtoken/buildtoken/buildtoken/timer"
 	"github.com/buildtoken/buildtoken/buildtoken/usage"
@@ -83,17 +88,15 @@ type Controller struct {
 	timer   *timer.Timer
 	outbox  *outbox.Outbox
 	changes changes
-	stats   stats
+	stats   stats.Counter
 	usage   *usage.Counter
 	waiting waiting
 	hooked  deliveries.Log
 	history audit.History
+	pruner  *leftover.Pruner
 
 	// effective is the newest attached configuration; never nil.
 	effective atomic.Pointer[effective]
-
-	// pruneSoon has room for one notice that a configuration came into force.
-	pruneSoon chan struct{}
 
 	// listeners are the goroutines of the controller. Close waits for them.
 	listeners    sync.WaitGroup
@@ -141,7 +144,7 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 	}
 	c := &Controller{
 		opts: opts, queue: opts.Queue, vault: v, wrong: throttle.New(),
-		stopped: make(chan struct{}), pruneSoon: make(chan struct{}, 1),
+		stopped: make(chan struct{}),
 	}
 	c.effective.Store(&effective{Config: Config{Log: opts.Log}.withDefaults(), detached: true})
 	host := build.Options{
@@ -166,13 +169,15 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 	if err := c.host.SweepUploads(ctx, refs); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUpload, err)
 	}
-	c.polls = c.host.NewPolls(c.pollable, c.scheduleChange, c.stats.looked)
+	c.polls = c.host.NewPolls(c.pollable, c.scheduleChange, c.stats.Polled)
 	c.timer = timer.Start() //nolint:contextcheck // it outlives the opening; Close ends it
 	//nolint:contextcheck // builds outlive the opening; Close ends them
 	c.pool = executor.Start(executorQueue{c}, c.prepare, executor.Options{Node: c.node, Log: c.logger})
 	//nolint:contextcheck // it outlives the opening; Close ends it
 	c.outbox = outbox.Start(c.queue, outbox.Options{Event: c.event, Settled: c.settled, Log: c.logger})
-	c.listeners.Go(c.pruneRemoved) // Close waits for all four
+	c.pruner = leftover.New(leftover.Options{Queue: c.queue, Dir: opts.Dir, Jobs: c.jobNames, Lock: &c.mu, Keep: c.keepRemoved, Log: c.logger})
+	//nolint:contextcheck // it outlives the opening; Close waits for all four
+	c.listeners.Go(func() { c.pruner.Run(c.stopped) })
 	c.listeners.Go(c.keepUses)
 	if c.shared != nil {
 		c.listeners.Go(c.listenCutOff)
@@ -263,6 +268,21 @@ func (c *Controller) pollable(full string) *build.Job {
 	}
 	return j
 }
+
+// jobNames returns the names of the jobs of the newest configuration.
+func (c *Controller) jobNames() iter.Seq[string] { return maps.Keys(c.effective.Load().jobs) }
+
+// keepRemoved returns how long to keep what is left of removed jobs; 0 means forever.
+func (c *Controller) keepRemoved() time.Duration {
+	if e := c.effective.Load(); !e.detached {
+		return e.KeepRemoved
+	}
+	return 0
+}
+
+// Leftovers returns what finds and removes what is kept of jobs that no server's
+// configuration has any more.
+func (c *Controller) Leftovers() *leftover.Pruner { return c.pruner }
 
 // Deliveries returns the log of webhook deliveries.
 func (c *Controller) Deliveries() *deliveries.Log { return &c.hooked }

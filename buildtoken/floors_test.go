@@ -19,10 +19,10 @@ import (
 
 const module = "github.com/buildtoken/buildtoken"
 
-// floors says on which floor each package stands, by its folder. A package
-// imports lower floors only, never its own, so that a reader of one package has
-// to know nothing above or beside it. The one exception: buildtoken/web is shared
-// by the packages below it, and they import it. A new package gets a line here first.
+// floors returns the floor of each package, by its folder. A package imports only
+// lower floors, never its own, so that it can be understood without the packages
+// above and beside it. The exception is buildtoken/web: the packages below it share
+// and import it. A new package gets its line here first.
 func floors() map[string]int {
 	return map[string]int{
 		// Pure: values in, values out.
@@ -31,7 +31,7 @@ func floors() map[string]int {
 		"buildtoken/token": 0,
 		"buildtoken/queue": 0,
 
-		// Not pure, but as small: all that wait for a change wait with it.
+		// Not pure, but as small: all goroutines that wait for a change use it.
 		"buildtoken/watch": 0,
 
 		// Small; leave no goroutine behind.
@@ -40,6 +40,7 @@ func floors() map[string]int {
 		"buildtoken/deliveries": 1,
 		"buildtoken/policy":     1,
 		"buildtoken/runner":     1,
+		"buildtoken/stats":      1,
 		"buildtoken/spans":      1,
 		"buildtoken/usage":      1,
 		"buildtoken/throttle":   1,
@@ -48,17 +49,18 @@ func floors() map[string]int {
 		"buildtoken/schedule":   1,
 		"buildtoken/notify":     1,
 
-		// Values of a Jenkins that is imported. Only a command uses them, so they stand with the
-		// commands and not in the library.
+		// These read the home directory of a Jenkins for the import command. The library does
+		// not need them.
 		"caddy-module/jenkinshome":   1,
 		"caddy-module/jenkinsimport": 2,
 
-		// Each does one thing in the world, and none knows the other.
+		// Each does one thing in the world, independently of the others.
 		"buildtoken/audit":                2,
 		"buildtoken/boltqueue":            2,
 		"buildtoken/build":                2,
 		"buildtoken/share":                2,
 		"buildtoken/definition":           2,
+		"buildtoken/leftover":             2,
 		"buildtoken/executor":             2,
 		"buildtoken/timer":                2,
 		"buildtoken/pgqueue":              2,
@@ -89,9 +91,9 @@ func floors() map[string]int {
 	}
 }
 
-// TestFloors reads the imports in the source instead of asking `go list`: so the
-// files of every operating system count, and the result of the test is not taken
-// from the cache when a file of another package has changed.
+// TestFloors reads the imports from the source instead of running `go list`. So it
+// covers the files for every operating system, and its result is not taken from the
+// cache when a file of another package has changed.
 func TestFloors(t *testing.T) {
 	packages, err := readPackages("..")
 	if err != nil {
@@ -104,6 +106,21 @@ func TestFloors(t *testing.T) {
 		for _, complaint := range complaints(floors(), p) {
 			t.Error(complaint)
 		}
+	}
+}
+
+// maxControllerFiles keeps package buildtoken small enough to be read in one go. What
+// does not need the [buildtoken.Controller] belongs in a package on a lower floor.
+const maxControllerFiles = 8
+
+func TestControllerHasFewFiles(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files = slices.DeleteFunc(files, func(file string) bool { return strings.HasSuffix(file, "_test.go") })
+	if len(files) == 0 || len(files) > maxControllerFiles {
+		t.Errorf("package buildtoken has %d files: %s; want at most %d", len(files), strings.Join(files, " "), maxControllerFiles)
 	}
 }
 
@@ -201,14 +218,14 @@ func TestFloorsAreKept(t *testing.T) {
 	}
 }
 
-// source is one package of this module: what it imports, on any system.
+// source is one package of this module with its imports on all systems.
 type source struct {
 	folder      string // from the root of the module, with slashes
 	imports     []string
 	testImports []string
 }
 
-// complaints names each import of p that breaks a rule.
+// complaints returns a message for each import of p that breaks a rule.
 func complaints(floors map[string]int, p source) []string {
 	floor, known := floors[p.folder]
 	if !known {
@@ -244,24 +261,24 @@ func complaints(floors map[string]int, p source) []string {
 	return found
 }
 
-// web is the package that packages on its own floor import, if they stand below it.
+// web is the package that packages on its own floor can import, if they are below it.
 const web = "buildtoken/web"
 
-// inModule is the folder of an imported package of this module.
+// inModule returns the folder of an imported package, if it is one of this module.
 func inModule(imported string) (folder string, ok bool) {
 	return strings.CutPrefix(imported, module+"/")
 }
 
-// impure tells what a pure package must not see: the world, other goroutines,
-// and what ends when a caller has had enough.
+// impure reports whether a pure package must not import the package: it does I/O,
+// synchronizes goroutines, or cancels calls.
 func impure(imported string) bool {
 	return slices.ContainsFunc([]string{"net/http", "os", "sync", "context"}, func(tree string) bool {
 		return under(tree, imported)
 	})
 }
 
-// passedIn tells which packages the library takes as interfaces, so that a
-// program links only the ones that it opens.
+// passedIn reports whether the library uses the package only through an interface,
+// so that a program links only the ones that it opens.
 func passedIn(folder string) bool {
 	return slices.Contains([]string{
 		"buildtoken/boltqueue", "buildtoken/pgqueue",
@@ -275,7 +292,7 @@ func forTests(folder string) bool {
 	return slices.Contains([]string{"internal/crashdisk", "internal/pgtest", "internal/queuetest", "internal/runnertest"}, folder)
 }
 
-// under tells whether an imported package is tree or stands below it.
+// under reports whether an imported package is tree or stands below it.
 func under(tree, imported string) bool {
 	return imported == tree || strings.HasPrefix(imported, tree+"/")
 }
@@ -323,7 +340,7 @@ func enter(root, folder string, entry fs.DirEntry) error {
 		return fs.SkipDir
 	}
 	if _, err := os.Stat(filepath.Join(folder, "go.mod")); err == nil {
-		return fs.SkipDir // a module of its own
+		return fs.SkipDir // a separate module
 	}
 	return nil
 }

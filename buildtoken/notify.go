@@ -37,7 +37,7 @@ func receivers(sites []*definition.Site) map[string]notify.Receiver {
 
 // settled counts an attempt to send a notification, and wakes the readers who see it.
 func (c *Controller) settled(n queue.Notification) {
-	c.stats.settled(n)
+	c.stats.Notified(n)
 	c.changes.any.Notify()
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/notify"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/stats"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
@@ -265,7 +266,7 @@ func TestRefusedNotificationIsGivenUp(t *testing.T) {
 		if err != nil || len(given) != 1 || given[0].Error != "400 Bad Request" {
 			t.Fatalf("given up: %v, %v", given, err)
 		}
-		want := []buildtoken.NotificationCount{{Target: "a/in", Outcome: "failed", N: 2}, {Target: "a/in", Outcome: "given up", N: 1}, {Target: "a/in", Outcome: "sent", N: 1}}
+		want := []stats.Notification{{Target: "a/in", Outcome: "failed", N: 2}, {Target: "a/in", Outcome: "given up", N: 1}, {Target: "a/in", Outcome: "sent", N: 1}}
 		if diff := cmp.Diff(want, s.Stats().Notifications); diff != "" {
 			t.Errorf("counts (-want +got):\n%s", diff)
 		}

@@ -59,7 +59,7 @@ func TestPrune(t *testing.T) {
 		s.attach(named("stays"))
 		detach()
 
-		all, err := s.Leftovers(t.Context())
+		all, err := s.Leftovers().All(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,7 +77,7 @@ func TestPrune(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("Leftovers (-want +got):\n%s", diff)
 		}
-		removed, err := s.Prune(t.Context(), time.Time{})
+		removed, err := s.Leftovers().Prune(t.Context(), time.Time{})
 		if err != nil || len(removed) != 2 || removed[0].Job != "gone" || removed[1].Files != 1 || removed[1].Bytes != 7 {
 			t.Errorf("Prune = %+v, %v; want the job that is gone, and the files of an older time", removed, err)
 		}

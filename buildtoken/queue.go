@@ -84,7 +84,7 @@ func (c executorQueue) Claim(ctx context.Context, now time.Time, node queue.Node
 	builds, next, err := c.queue.Claim(ctx, now, node, executors)
 	if len(builds) > 0 {
 		c.changes.started(builds, node.Remote)
-		c.stats.started(builds)
+		c.stats.Started(builds)
 		for _, b := range builds {
 			c.effective.Load().Spans.Started(ctx, b)
 		}
@@ -109,7 +109,7 @@ func (c executorQueue) Finish(ctx context.Context, now time.Time, job string, nu
 	c.changes.ended(job, number)
 	c.host.RemoveLogFile(queue.Build{Item: queue.Item{Job: job}, Number: number})
 	if err == nil {
-		c.stats.ended(b)
+		c.stats.Ended(b)
 		c.effective.Load().Spans.Ended(ctx, b)
 		c.cleanup(ctx, b)
 	}
@@ -201,7 +201,7 @@ func (c *Controller) reclaim(ctx context.Context, e *effective) error {
 	for _, b := range lost {
 		c.changes.ended(b.Item.Job, b.Number)
 		c.changes.items.Notify(b.Item.ID)
-		c.stats.wasLost(b)
+		c.stats.Lost(b)
 		c.host.EndLost(e.Log, b)
 		e.Spans.Ended(ctx, b)
 	}
@@ -269,7 +269,7 @@ func (c *Controller) reclaimLost() {
 	}
 	var n queue.Notice
 	for _, b := range lost {
-		c.stats.wasLost(b)
+		c.stats.Lost(b)
 		c.host.EndLost(c.logger(), b)
 		e.Spans.Ended(context.Background(), b)
 		n.Items, n.Jobs = append(n.Items, b.Item.ID), append(n.Jobs, b.Item.Job)

@@ -108,7 +108,7 @@ func (c *Controller) scheduleChange(ctx context.Context, full, root string) erro
 	if err != nil {
 		return fmt.Errorf("buildtoken: schedule: %w", err)
 	}
-	c.stats.polled(full, created)
+	c.stats.Queued(full, created)
 	return nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/share"
 	"github.com/buildtoken/buildtoken/buildtoken/spans"
+	"github.com/buildtoken/buildtoken/buildtoken/stats"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
@@ -70,7 +71,7 @@ func (c *Controller) Trigger(ctx context.Context, d *definition.Site, t Trigger)
 	if err == nil {
 		out, err = c.accepted(ctx, now, &t, &a, out)
 	}
-	c.stats.trigger(out, err)
+	c.countTrigger(out, err)
 	c.remember(now, &t, &a, err)
 	c.auditTrigger(&t, a.Token.Name, out, err)
 	if err != nil {
@@ -118,6 +119,47 @@ func (c *Controller) countUse(now time.Time, j *definition.Compiled, t token.Tok
 		c.logger().Warn(what, zap.String("token", t.Name), zap.String("place", place),
 			zap.Time("expired", t.Expires), zap.String("job", j.FullName), zap.String("remote", by.RemoteText()))
 	}
+}
+
+// countTrigger counts what became of a trigger.
+func (c *Controller) countTrigger(out Outcome, err error) {
+	switch {
+	case err != nil:
+		c.stats.Refused(out.Job, reasonOf(err))
+	case out.Item.ID == 0: // a poll
+	case out.Repeated:
+		c.stats.Repeated(out.Job)
+	default:
+		c.stats.Queued(out.Job, out.Created)
+	}
+}
+
+func reasonOf(err error) stats.Reason {
+	if _, ok := errors.AsType[*definition.ThrottledError](err); ok {
+		return stats.Throttled
+	}
+	switch {
+	case errors.Is(err, definition.ErrUnknownJob):
+		return stats.Unknown
+	case errors.Is(err, token.ErrMismatch), errors.Is(err, token.ErrMissing), errors.Is(err, token.ErrExpired), errors.Is(err, definition.ErrNotGranted):
+		return stats.Token
+	case errors.Is(err, policy.ErrDenied):
+		return stats.Policy
+	case errors.Is(err, queue.ErrFull):
+		return stats.Full
+	case errors.Is(err, queue.ErrStorage):
+		return stats.Storage
+	}
+	return stats.Other
+}
+
+// Stats returns the counters as of now. What has not happened is counted as 0.
+func (c *Controller) Stats() stats.Stats {
+	defined := map[string]bool{}
+	for full, j := range c.effective.Load().jobs {
+		defined[full] = j.Poller != nil
+	}
+	return c.stats.Stats(defined)
 }
 
 // accepted does what an admitted trigger asks for.

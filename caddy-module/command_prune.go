@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/leftover"
 )
 
 // LeftoverStatus is what `GET /build_token/leftovers` of the admin API shows of a job that
@@ -34,7 +35,7 @@ type LeftoverStatus struct {
 	Bytes int64    `json:"bytes"`
 }
 
-func leftovers(all []buildtoken.Leftover) []LeftoverStatus {
+func leftovers(all []leftover.Leftover) []LeftoverStatus {
 	shown := []LeftoverStatus{}
 	for i := range all {
 		l := &all[i]
@@ -53,7 +54,7 @@ func (a *App) serveLeftovers(w http.ResponseWriter, r *http.Request) error {
 		if ctl == nil {
 			return nil, buildtoken.ErrShuttingDown
 		}
-		all, err := ctl.Leftovers(r.Context())
+		all, err := ctl.Leftovers().All(r.Context())
 		return leftovers(all), err
 	})
 }
@@ -64,7 +65,7 @@ func (a *App) servePrune(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	removed, err := ctl.Prune(context.WithoutCancel(r.Context()), time.Time{})
+	removed, err := ctl.Leftovers().Prune(context.WithoutCancel(r.Context()), time.Time{})
 	if err != nil {
 		return apiError(http.StatusInternalServerError, err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/stats"
 )
 
 // collector shows the counts of the controller that a configuration uses. The
@@ -107,9 +108,9 @@ func (s scrape) gauge(name string, v float64, labels ...string) {
 	s.to <- prometheus.MustNewConstMetric(s.descs[name], prometheus.GaugeValue, v, labels...)
 }
 
-func (s scrape) durations(name string, d buildtoken.Durations, labels ...string) {
+func (s scrape) durations(name string, d stats.Durations, labels ...string) {
 	buckets := map[float64]uint64{}
-	for i, bound := range buildtoken.DurationBounds() {
+	for i, bound := range stats.DurationBounds() {
 		buckets[bound] = d.Counts[i]
 	}
 	s.to <- prometheus.MustNewConstHistogram(s.descs[name], d.N, d.Sum, buckets, labels...)
@@ -123,19 +124,19 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 		s.gauge("caddy_build_token_queue_up", 0)
 		return
 	}
-	stats := ctl.Stats()
-	for i := range stats.Jobs {
-		s.job(&stats.Jobs[i])
+	counted := ctl.Stats()
+	for i := range counted.Jobs {
+		s.job(&counted.Jobs[i])
 	}
-	for _, reason := range slices.Sorted(maps.Keys(stats.Refused)) {
-		s.count("caddy_build_token_refused_total", stats.Refused[reason], reason)
+	for _, reason := range slices.Sorted(maps.Keys(counted.Refused)) {
+		s.count("caddy_build_token_refused_total", counted.Refused[reason], string(reason))
 	}
-	s.durations("caddy_build_token_start_delay_seconds", stats.Waited)
-	s.count("caddy_build_token_lost_builds_total", stats.Lost)
+	s.durations("caddy_build_token_start_delay_seconds", counted.Waited)
+	s.count("caddy_build_token_lost_builds_total", counted.Lost)
 	for _, d := range ctl.Deliveries().Counts() {
 		s.count("caddy_build_token_webhook_deliveries_total", d.N, d.Webhook, d.Outcome)
 	}
-	for _, n := range stats.Notifications {
+	for _, n := range counted.Notifications {
 		s.count("caddy_build_token_notifications_total", n.N, n.Target, n.Outcome)
 	}
 	for _, t := range ctl.TokenUses() {
@@ -169,19 +170,19 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 
 // job shows what happened to a job. Durations are shown once there are some: a histogram for
 // each of thousands of jobs would be large.
-func (s scrape) job(j *buildtoken.JobStats) {
-	s.count("caddy_build_token_triggers_total", j.Created, j.Job, "created")
-	s.count("caddy_build_token_triggers_total", j.Joined, j.Job, "joined")
-	s.count("caddy_build_token_triggers_total", j.Repeated, j.Job, "repeated")
-	s.count("caddy_build_token_triggers_total", j.Refused, j.Job, "refused")
+func (s scrape) job(j *stats.Job) {
+	s.count("caddy_build_token_triggers_total", j.Created, j.Name, "created")
+	s.count("caddy_build_token_triggers_total", j.Joined, j.Name, "joined")
+	s.count("caddy_build_token_triggers_total", j.Repeated, j.Name, "repeated")
+	s.count("caddy_build_token_triggers_total", j.Refused, j.Name, "refused")
 	for _, result := range slices.Sorted(maps.Keys(j.Results)) {
-		s.count("caddy_build_token_builds_total", j.Results[result], j.Job, string(result))
+		s.count("caddy_build_token_builds_total", j.Results[result], j.Name, string(result))
 	}
 	for _, outcome := range slices.Sorted(maps.Keys(j.Polls)) {
-		s.count("caddy_build_token_polls_total", j.Polls[outcome], j.Job, outcome)
+		s.count("caddy_build_token_polls_total", j.Polls[outcome], j.Name, outcome)
 	}
 	if j.Took.N > 0 {
-		s.durations("caddy_build_token_build_duration_seconds", j.Took, j.Job)
+		s.durations("caddy_build_token_build_duration_seconds", j.Took, j.Name)
 	}
 }
 

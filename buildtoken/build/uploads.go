@@ -102,14 +102,8 @@ func (h *Host) RemoveUploads(values []queue.Value) {
 	}
 }
 
-// SweepUploads removes the uploads whose references are not in keep, and what a crash left
-// of [Host.TakeAway].
+// SweepUploads removes the uploads whose references are not in keep.
 func (h *Host) SweepUploads(ctx context.Context, keep []string) error {
-	if pruned, err := filepath.Glob(filepath.Join(h.opts.Dir, prunedPrefix+"*")); err == nil {
-		for _, path := range pruned {
-			_ = os.RemoveAll(path) // or the next start does
-		}
-	}
 	return h.uploads.sweep(ctx, keep)
 }
 
