@@ -50,6 +50,18 @@ func TestConfigure(t *testing.T) {
 	}
 }
 
+// An item of a gone job ends on an executor of any node, and Explain reports that.
+func TestGoneItemNeedsAnExecutor(t *testing.T) {
+	l := queue.Lane{Job: "j", Queued: 1, Rules: queue.Rules{Remote: true, Label: "gpu"}, GoneUntil: start}
+	it := queue.Item{ID: 1, Job: "j", Due: start}
+	if _, ok := queue.Claim(start, l, &it, queue.Node{Name: "n"}, 0); !ok {
+		t.Error("an executor does not take the item")
+	}
+	if _, got := l.Explain(start, it); got != (queue.Blockage{Reason: queue.NoExecutor}) {
+		t.Errorf("the item waits for %+v, want an executor of any node", got)
+	}
+}
+
 // A claim takes what needs an executor or what does not, and never both.
 func TestPlaces(t *testing.T) {
 	for _, tt := range []struct {

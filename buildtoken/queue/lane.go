@@ -87,7 +87,7 @@ func (l Lane) Configure(now time.Time, c Config) Lane {
 // if its Place is among the [Node.Places]. The items of a job that is gone may end on
 // any node.
 func (l Lane) Place() string {
-	return place(l.label(), l.Rules.Remote && l.GoneUntil.IsZero())
+	return place(l.label(), l.remote())
 }
 
 func (l Lane) label() string {
@@ -96,6 +96,9 @@ func (l Lane) label() string {
 	}
 	return l.Rules.Label
 }
+
+// remote reports whether the next build needs a slot for remote builds and not an executor.
+func (l Lane) remote() bool { return l.Rules.Remote && l.GoneUntil.IsZero() }
 
 func (l Lane) disabled() bool { return l.Rules.Disabled && l.GoneUntil.IsZero() }
 

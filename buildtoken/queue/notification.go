@@ -161,13 +161,15 @@ func (l Lane) notify(now time.Time, it Item, event Event, conditions ...Conditio
 
 // Attempt is the outcome of an attempt to send a notification.
 type Attempt struct {
-	// Error is empty if the notification was delivered. Otherwise it says why not, such
-	// as "503 Service Unavailable", without secrets and addresses.
+	// Error is why the notification was not delivered, such as "503 Service Unavailable",
+	// without secrets and addresses. It is empty if the notification was delivered.
 	Error string
-	// After is how long the receiver wants to be left alone (Retry-After).
+	// After is the pause that the receiver asked for (Retry-After).
 	After time.Duration
-	// GiveUp means that another attempt makes no sense, Skip that there is nothing to send.
-	GiveUp, Skip bool
+	// Skip means that there was nothing to send; Error is the reason.
+	Skip bool
+	// GiveUp means that another attempt makes no sense. It needs an Error.
+	GiveUp bool
 	// Jitter spreads the retries of many servers: a random number from 0 to 1.
 	Jitter float64
 }
@@ -187,12 +189,12 @@ func backoff(tries int) time.Duration {
 func (n Notification) Settle(now time.Time, a Attempt) Notification {
 	n.Tries++
 	n.Error = strings.ToValidUTF8(a.Error[:min(len(a.Error), maxDeliveryError)], "")
-	if a.Error == "" {
-		n.State, n.Settled = DeliverySent, now
-		return n
-	}
 	if a.Skip {
 		n.State, n.Settled = DeliverySkipped, now
+		return n
+	}
+	if a.Error == "" {
+		n.State, n.Settled = DeliverySent, now
 		return n
 	}
 	pause := time.Duration(float64(backoff(n.Tries)) * (0.8 + 0.4*min(max(a.Jitter, 0), 1)))

@@ -114,6 +114,8 @@ func TestSettleDetails(t *testing.T) {
 		next  time.Duration
 	}{
 		{"delivered", queue.Attempt{}, queue.DeliverySent, 0},
+		{"nothing to send", queue.Attempt{Error: "no commit", Skip: true}, queue.DeliverySkipped, 0},
+		{"nothing to send, without a reason", queue.Attempt{Skip: true}, queue.DeliverySkipped, 0},
 		{"the receiver asks for a longer pause", queue.Attempt{Error: "429", After: time.Hour, Jitter: 0.5}, queue.DeliveryWaiting, time.Hour},
 		{"for a shorter one", queue.Attempt{Error: "429", After: time.Second, Jitter: 0.5}, queue.DeliveryWaiting, 5 * time.Second},
 		{"for a year", queue.Attempt{Error: "429", After: 8760 * time.Hour, Jitter: 0.5}, queue.DeliveryWaiting, 24 * time.Hour},

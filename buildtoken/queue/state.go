@@ -59,7 +59,7 @@ func (l Lane) Explain(now time.Time, it Item) (State, Blockage) {
 	case !l.open():
 		return Blocked, Blockage{Reason: BuildRunning, Number: l.Running[len(l.Running)-1]}
 	default:
-		return Buildable, Blockage{Reason: NoExecutor, Label: l.label(), Remote: l.Rules.Remote}
+		return Buildable, Blockage{Reason: NoExecutor, Label: l.label(), Remote: l.remote()}
 	}
 }
 
