@@ -60,7 +60,8 @@ func (w *untilDone) Write(p []byte) (int, error) {
 }
 
 // Verify returns an error unless a file is a complete queue of this program: every page and
-// every record of it can be read, and they agree. The file is only read.
+// every record of it can be read, and they agree. The file is only read. If a process has it
+// open for writing, the error after a second is [ErrLocked].
 func Verify(path string) error {
 	err := inspect(path, 0, func(tx *bolt.Tx) error {
 		if err := guard(path, func() error { return newMemory().read(tx, zap.NewNop()) }); err != nil {
@@ -68,7 +69,7 @@ func Verify(path string) error {
 		}
 		r := recordsOf(tx, path)
 		return errors.Join(readAll(r.Lanes), readAll(r.Items), readAll(r.Builds), readAll(r.Cancelled), readAll(r.Receipts),
-			readAll(r.Summaries), readAll(r.Notifications))
+			readAll(r.Summaries), readAll(r.Notifications), readAll(r.TokenUses))
 	})
 	if errors.Is(err, errRecord) {
 		err = fmt.Errorf("%w: %s %s: %w", ErrForeign, path, torn, err)

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	bolt "go.etcd.io/bbolt"
+
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
@@ -108,11 +110,15 @@ func TestVerify(t *testing.T) {
 	if err := boltqueue.Verify(path); err != nil {
 		t.Errorf("Verify of a whole queue: %v", err)
 	}
+	edit(t, path, func(tx *bolt.Tx) error { return spoil(tx, "token_uses", []byte("a\x00ci")) })
+	if err := boltqueue.Verify(path); !errors.Is(err, boltqueue.ErrForeign) {
+		t.Errorf("Verify where the use of a token cannot be read: %v, want %v", err, boltqueue.ErrForeign)
+	}
 	page := os.Getpagesize()
 	for name, raw := range map[string][]byte{
 		"its end is missing":  whole[:len(whole)/2],
 		"only its first page": whole[:page],
-		"a page is zero":      append(append(bytes.Clone(whole[:4*page]), make([]byte, 4*page)...), whole[8*page:]...),
+		"pages are zero":      append(append(bytes.Clone(whole[:2*page]), make([]byte, 4*page)...), whole[6*page:]...),
 		"it is empty":         nil,
 	} {
 		copied := filepath.Join(t.TempDir(), "copy.db")

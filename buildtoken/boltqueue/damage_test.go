@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -162,6 +164,45 @@ func TestDamagedHistoryIsTrimmed(t *testing.T) {
 	}
 	if _, err := q.Entry(t.Context(), start, 1); !errors.Is(err, queue.ErrNotFound) {
 		t.Errorf("item of the dropped build: %v, want %v", err, queue.ErrNotFound)
+	}
+}
+
+// A damaged page is reported as damage, even where the only thing on it is the use of tokens.
+func TestDamagedTokenUses(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	q := open(t, boltqueue.Options{Path: path, Log: zap.NewNop()})
+	var uses []queue.TokenUse
+	for n := range 30 { // too many for a bucket that is part of another page
+		uses = append(uses, queue.TokenUse{Place: "a", Name: fmt.Sprint("token", n), Uses: 1, First: start, Last: start})
+	}
+	if err := q.SaveTokenUses(t.Context(), start, uses); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var page int64
+	edit(t, path, func(tx *bolt.Tx) error {
+		page = int64(tx.Bucket([]byte("token_uses")).Root()) * int64(tx.DB().Info().PageSize)
+		return nil
+	})
+	if page == 0 {
+		t.Fatal("the bucket has no page of its own")
+	}
+	q = open(t, boltqueue.Options{Path: path, Log: zap.NewNop()})
+	file, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := file.WriteAt(make([]byte, 16), page); err != nil { // the header
+		t.Fatal(err)
+	}
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	err = q.SaveTokenUses(t.Context(), start, uses)
+	if !errors.Is(err, queue.ErrStorage) || !errors.Is(err, boltqueue.ErrForeign) {
+		t.Errorf("SaveTokenUses: %v, want %v and %v", err, queue.ErrStorage, boltqueue.ErrForeign)
 	}
 }
 

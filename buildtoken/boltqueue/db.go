@@ -33,7 +33,8 @@ type Options struct {
 	// Limit is the maximum number of queued items over all jobs; 0 means no limit.
 	Limit int
 	// MaxKiB limits the size of the parameters of all queued items, in KiB; 0
-	// means 256 MiB. Parameters smaller than one KiB do not count.
+	// means 256 MiB. Items whose parameters take less than one KiB do not count. Items
+	// that were queued before the file was opened count with the size of their records.
 	MaxKiB int
 	// LockTimeout is how long Open waits for another process to release the
 	// file. Zero means 1s; it cannot be disabled.

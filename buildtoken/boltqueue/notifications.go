@@ -15,13 +15,11 @@ import (
 // applyNotifications adds the notifications of a change.
 func (b *batch) applyNotifications(c queue.Change) {
 	for _, n := range c.Notify {
-		records := b.bucket(bucketNotifications())
-		err := b.read(func() error {
-			id, err := records.NextSequence()
+		b.note(b.read(func() error {
+			id, err := b.bucket(bucketNotifications()).NextSequence()
 			n.ID = int64(id) //nolint:gosec // far below 2^63
 			return err
-		})
-		b.note(err)
+		}))
 		o := &b.mem.outbox
 		for _, earlier := range slices.Clone(o.waiting[n.Channel()]) {
 			if n.Replaces(earlier) && !o.leased[earlier.ID] { // a leased one may have arrived already
@@ -226,8 +224,11 @@ func (q *DB) notificationsOf(ctx context.Context, f queue.NotificationFilter) ([
 	var found []queue.Notification
 	err = q.view(func(tx *bolt.Tx) error {
 		for _, id := range slices.Backward(ids) {
+			if f.Limit > 0 && len(found) == f.Limit {
+				break
+			}
 			raw := tx.Bucket(bucketNotifications()).Get(idKey(id))
-			if raw == nil || f.Limit > 0 && len(found) == f.Limit {
+			if raw == nil {
 				continue // it was dropped meanwhile
 			}
 			n, err := decodeNotification(idKey(id), raw)

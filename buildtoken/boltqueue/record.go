@@ -31,7 +31,7 @@ import (
 //	token_uses   place 0x00 name  → use of a token (JSON); made with the first record
 //
 // Numbers and IDs are 8 bytes, big endian, so that keys sort by them. A job
-// name holds no control characters ([checkJob]), so 0x00 ends it.
+// name holds no zero byte ([checkJob]), so 0x00 ends it.
 func buckets() [10][]byte {
 	return [10][]byte{
 		bucketMeta(), bucketItems(), bucketLanes(), bucketBuilds(), bucketCancelled(), bucketLeft(),
@@ -59,10 +59,11 @@ func keyNextID() []byte { return []byte("next_id") } // the lowest ID that was n
 func keyBatch() []byte  { return []byte("batch") }   // the number of the last batch
 
 // format is the version of the file as a whole; item records have their own version too.
+// Every file since format 1 can be opened: what a later program adds to the file is created
+// when it is missing, and any other change is a new format with a step in upgrades.
 const format = 1
 
-// upgrades are the steps from format 1 to [format], one for each released format
-// before the current one.
+// upgrades returns the steps from format 1 to [format], one for each format before it.
 func upgrades() []func(*bolt.Tx) error { return nil }
 
 // itemVersion is the first byte of an item record. With the header behind it, a

@@ -20,7 +20,7 @@ import (
 
 // everyKind is a file that holds one record of each kind: item 1 is build 1,
 // which has ended, item 2 is build 2, which runs, item 3 is cancelled, and item
-// 4, of a trigger with a key, is queued.
+// 4, of a trigger with a key, is queued. The token ci of the job was used once.
 func everyKind(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "queue.db")
@@ -45,6 +45,9 @@ func everyKind(t *testing.T) string {
 	r := request("a", "4")
 	r.Key = &queue.Digest{'k'}
 	schedule(t, q, r)
+	if err := q.SaveTokenUses(ctx, start, []queue.TokenUse{{Place: "a", Name: "ci", Uses: 1, First: start, Last: start}}); err != nil {
+		t.Fatal(err)
+	}
 	if err := q.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package boltqueue
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -10,7 +11,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// The bucket of uses is made when the first are saved: files of earlier versions have none.
+// tokenUseKey returns the key of a use. Its bucket is created when the first uses are saved,
+// because files of format 1 that were made before there were uses do not have it.
 func tokenUseKey(u queue.TokenUse) []byte { return []byte(u.Place + "\x00" + u.Name) }
 
 func decodeTokenUse(k, raw []byte) (queue.TokenUse, error) {
@@ -24,18 +26,18 @@ func (q *DB) SaveTokenUses(ctx context.Context, now time.Time, uses []queue.Toke
 		if err := b.begin(); err != nil {
 			return err
 		}
-		if _, err := b.tx.CreateBucketIfNotExists(bucketTokenUses()); err != nil {
-			b.note(err)
-			return fmt.Errorf("%w: %w", queue.ErrStorage, err)
-		}
 		var old [][]byte
-		err := b.bucket(bucketTokenUses()).ForEach(func(k, raw []byte) error {
-			if u, err := decodeTokenUse(k, raw); err != nil || now.Sub(u.Last) > queue.KeepTokenUses {
-				old = append(old, append([]byte{}, k...))
+		b.note(b.read(func() error {
+			if _, err := b.tx.CreateBucketIfNotExists(bucketTokenUses()); err != nil {
+				return fmt.Errorf("create bucket: %w", err)
 			}
-			return nil
-		})
-		b.note(err)
+			return b.bucket(bucketTokenUses()).ForEach(func(k, raw []byte) error {
+				if u, err := decodeTokenUse(k, raw); err != nil || now.Sub(u.Last) > queue.KeepTokenUses {
+					old = append(old, bytes.Clone(k))
+				}
+				return nil
+			})
+		}))
 		for _, k := range old {
 			b.put(bucketTokenUses(), k, nil)
 		}
@@ -53,6 +55,7 @@ func (q *DB) SaveTokenUses(ctx context.Context, now time.Time, uses []queue.Toke
 
 // TokenUses returns the uses of tokens by place and name. Records that are damaged are left out.
 func (q *DB) TokenUses(ctx context.Context) ([]queue.TokenUse, error) {
+	// The request does nothing, but it fails if the queue is closed or ctx has ended.
 	if err := q.ask(ctx, request{look: func(*memory) error { return nil }}); err != nil {
 		return nil, err
 	}
