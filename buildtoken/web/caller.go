@@ -75,8 +75,9 @@ func HeaderToken(h http.Header, account bool) (secret token.Secret, presented bo
 	return token.Secret{}, false
 }
 
-// seenByRules returns what CEL rules see of the request, without any header that
-// carries a secret. Most requests meet no rule, so it is made when one asks.
+// seenByRules returns what CEL rules see of the request: everything except the headers in
+// which this module accepts a secret, and those of accounts and sessions. Most requests
+// meet no rule, so it is made when the first rule needs it.
 func (q *Request) seenByRules() policy.Request {
 	if q.rules != nil {
 		return *q.rules
@@ -143,13 +144,13 @@ func within(full, folder string) bool {
 
 // CrossSite reports whether a page of another site made a browser send the request.
 // Such a request must not use what only the browser contributes: the user's
-// session, or an address inside a network. A client that is no browser sends nothing
+// session, or an address inside a network. A client that is not a browser sends nothing
 // about its origin and is let through, since it holds its credentials itself.
 func (q *Request) CrossSite() bool {
 	var protection http.CrossOriginProtection
 	// Behind a proxy that changes Host or terminates TLS, the root is what the browser saw.
 	if u, err := url.Parse(q.Root()); err == nil && u.Host != "" {
-		_ = protection.AddTrustedOrigin(u.Scheme + "://" + u.Host) // a root that is no origin is not trusted
+		_ = protection.AddTrustedOrigin(u.Scheme + "://" + u.Host) // a root that is not an origin is not trusted
 	}
 	return protection.Check(q.R) != nil
 }

@@ -55,7 +55,7 @@ func (p Path) Dotted() bool {
 // Len returns the number of segments.
 func (p Path) Len() int { return len(p.segments) }
 
-// At returns the segment at an index, "" behind the end.
+// At returns the segment at an index, "" past the end.
 func (p Path) At(i int) string {
 	if i < len(p.segments) {
 		return p.segments[i]
@@ -71,7 +71,7 @@ func (p Path) From(i int) Path {
 // Is reports whether the path consists of exactly these segments.
 func (p Path) Is(segments ...string) bool { return slices.Equal(p.segments, segments) }
 
-// Action returns the single segment behind /buildByToken/. At most one slash may follow it.
+// Action returns the single segment after /buildByToken/. At most one slash may follow it.
 func (p Path) Action() (string, bool) {
 	if !p.exact || len(p.segments) != 2 || p.segments[0] != ByToken {
 		return "", false
@@ -131,7 +131,7 @@ func SharedURL(base, id string) string {
 // may follow.
 func (p Path) Shared() (id string, log, ok bool) {
 	n := len(p.segments)
-	if !p.exact || n < 3 || n > 4 || p.At(1) != "shared" || (n == 4 && p.At(3) != "log") {
+	if !p.exact || n < 3 || n > 4 || p.At(0) != ByToken || p.At(1) != "shared" || (n == 4 && p.At(3) != "log") {
 		return "", false, false
 	}
 	return p.At(2), n == 4, true

@@ -102,6 +102,27 @@ func TestSplitPath(t *testing.T) {
 	}
 }
 
+func TestSharedPath(t *testing.T) {
+	for path, want := range map[string]struct {
+		id      string
+		log, ok bool
+	}{
+		"/buildByToken/shared/x":      {"x", false, true},
+		"/buildByToken/shared/x/":     {"x", false, true},
+		"/buildByToken/shared/x/log":  {"x", true, true},
+		"/buildByToken/shared/x/log/": {"x", true, true},
+		"/buildByToken/shared":        {},
+		"/buildByToken/shared/x/y":    {},
+		"/buildByToken/shared//x":     {},
+		"/buildByToken/build/x":       {},
+		"/elsewhere/shared/x":         {},
+	} {
+		if id, log, ok := web.SplitPath(path).Shared(); id != want.id || log != want.log || ok != want.ok {
+			t.Errorf("Shared of %s: %q, %v, %v; want %+v", path, id, log, ok, want)
+		}
+	}
+}
+
 func TestJobPath(t *testing.T) {
 	for _, tt := range []struct {
 		name, in, full string

@@ -19,10 +19,11 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
-// Errors that arise while a request is understood.
+// Errors of the requests themselves. ErrForbidden is returned whether or not the thing
+// exists, so that the answer does not reveal it.
 var (
 	ErrNotFound     = errors.New("web: not found")
-	ErrForbidden    = errors.New("web: forbidden") // whether or not there is anything
+	ErrForbidden    = errors.New("web: forbidden")
 	ErrCrossSite    = errors.New("web: cross-site request without a token")
 	ErrPrefetch     = errors.New("web: prefetched by a browser")
 	ErrNoJob        = errors.New("web: no job given")
@@ -86,11 +87,11 @@ const (
 	titleStorage  = "Not stored"
 )
 
-// VerdictOf is the one place where errors become statuses. An error that it does not
-// list has status 500 and no text.
+// VerdictOf returns what a client learns of an error. It is the one place where errors
+// become statuses. An error that it does not list has status 500 and no text.
 //
-// The three ways in which a job is not there look the same, and so do the three in
-// which a token is no good.
+// The client cannot distinguish a job that does not exist from one that it may not see, or
+// a wrong token from an expired one.
 func VerdictOf(err error) Verdict {
 	if v, ok := verdictOfType(err); ok {
 		return v
@@ -121,9 +122,6 @@ func VerdictOf(err error) Verdict {
 	case errors.Is(err, event.ErrMalformed):
 		return Verdict{Status: http.StatusBadRequest, Title: "Malformed delivery", Text: "the body is neither the JSON nor the form of its sender"}
 	case errors.Is(err, policy.ErrDenied):
-		if denied, ok := errors.AsType[*policy.Denied](err); ok && denied.Rule.Message != "" {
-			return Verdict{Status: http.StatusForbidden, Title: "Not allowed", Text: denied.Rule.Message, Help: nothingQueued}
-		}
 		return Verdict{Status: http.StatusForbidden, Title: "Not allowed", Text: "not allowed", Help: "A rule does not allow a build with these values now. " + nothingQueued}
 	case errors.Is(err, definition.ErrNotGranted), errors.Is(err, ErrForbidden):
 		return Verdict{Status: http.StatusForbidden, Title: titleNoAccess, Text: "not allowed"}
