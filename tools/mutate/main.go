@@ -1,20 +1,22 @@
 // Command mutate measures how much the tests of a package notice. It makes small
 // changes to the package's code, one at a time (mutants), and runs the tests of the
-// package and then those of the packages that import it directly. A mutant that no
-// test notices survives: either a test is missing, or the code is not needed, or the
-// mutant is equivalent to the original.
+// package and then those of the packages that import it directly, as far as they reach
+// the changed line: the coverage of each test is measured first. A mutant that no test
+// notices survives: either a test is missing, or the code is not needed, or the mutant
+// is equivalent to the original.
 //
 // Usage, from the root of the repository (or `make mutate PACKAGE=./buildtoken/queue`):
 //
-//	go run -C tools ./mutate [-root DIR] [-n 100] [-seed N] [-timeout 2m] [-for 10m] [-own] PACKAGE…
+//	go run -C tools ./mutate [-root DIR] [-n 100] [-seed N] [-timeout 2m] [-for 10m] [-tests ./PACKAGE,…] [-at FILE.go:LINE,…] PACKAGE…
 //
-// The sample is drawn at random; -seed draws the same one again. Nothing in the tree
+// The sample is drawn at random; -seed draws the same one again, and -at tries only the
+// mutants of some lines, for example after a test for a survivor was written. Nothing in the tree
 // is changed: the compiler reads the changed file through an overlay. Mutants that do
 // not compile are replaced by others and do not count. Equivalent mutants are listed
 // with a reason in equivalent.txt beside this file and do not count either.
 //
-// The exit status is 0 whatever the score, and 1 if the run itself failed, for example
-// because the tests fail without any mutant.
+// A test that fails without any mutant is named and left out. The exit status is 0
+// whatever the score, and 1 if the run itself failed.
 package main
 
 import (
@@ -36,7 +38,8 @@ func main() {
 	seed := flag.Uint64("seed", 0, "seed of the sample; 0 draws one")
 	timeout := flag.Duration("timeout", 2*time.Minute, "limit for one run of the tests")
 	limit := flag.Duration("for", 0, "start no mutant after this time; 0 is no limit")
-	own := flag.Bool("own", false, "run only the tests of the package itself, for a quick lower bound")
+	tests := flag.String("tests", "", "run only the tests of these `packages`, as in ./buildtoken/queue,./buildtoken/boltqueue, for a quick lower bound")
+	at := flag.String("at", "", "try only mutants at these lines, as in `summary.go:23,item.go:7`")
 	flag.Parse()
 	if flag.NArg() == 0 {
 		flag.Usage()
@@ -45,7 +48,7 @@ func main() {
 	if *seed == 0 {
 		*seed = rand.Uint64N(1 << 32)
 	}
-	run := &runner{n: *n, seed: *seed, timeout: *timeout, own: *own}
+	run := &runner{n: *n, seed: *seed, timeout: *timeout, tests: *tests, at: *at}
 	if *limit > 0 {
 		run.until = time.Now().Add(*limit)
 	}
@@ -63,6 +66,10 @@ func (r *runner) all(root string, packages []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(r.scratch)) }()
+	// Some tests start a database as another user, who must be able to pass.
+	if err := errors.Join(os.Chmod(r.scratch, 0o711), os.Mkdir(r.temporary(), 0o755)); err != nil { //nolint:gosec // as said
+		return err
+	}
 	if r.equivalent, err = readEquivalent(filepath.Join(r.root, "tools/mutate/equivalent.txt")); err != nil {
 		return err
 	}

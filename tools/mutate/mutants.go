@@ -16,9 +16,11 @@ import (
 // are replaced by text.
 type mutant struct {
 	file       string // as given to the compiler, absolute
-	line       int
+	line, col  int
 	start, end int
 	text       string
+	// function is the range of lines of the function around it; zero outside of functions.
+	function [2]int
 	// what describes the change in a few words, for example "drop call".
 	what string
 }
@@ -185,9 +187,16 @@ func (f *finder) replace(n ast.Node, text, what string) {
 
 func (f *finder) add(at token.Pos, length int, text, what string) {
 	p := f.fset.Position(at)
-	f.found = append(f.found, mutant{
-		file: f.path, line: p.Line, start: p.Offset, end: p.Offset + length, text: text, what: what,
-	})
+	m := mutant{
+		file: f.path, line: p.Line, col: p.Column, start: p.Offset, end: p.Offset + length, text: text, what: what,
+	}
+	for _, n := range f.nodes {
+		switch n.(type) {
+		case *ast.FuncDecl, *ast.FuncLit:
+			m.function = [2]int{f.fset.Position(n.Pos()).Line, f.fset.Position(n.End()).Line}
+		}
+	}
+	f.found = append(f.found, m)
 }
 
 func (f *finder) text(n ast.Node) string {
