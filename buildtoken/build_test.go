@@ -77,6 +77,33 @@ func TestBuildEnvironment(t *testing.T) {
 	})
 }
 
+// Without a configured limit, a log keeps the first 64 MiB that a build writes.
+func TestLogEndsAtTheDefaultLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const limit = 64 << 20
+		s := openSite(t, buildtoken.Config{}, definition.Job{
+			Name: "app", Tokens: opens(),
+			Runner: runs(func(_ context.Context, _ runner.Build, log io.Writer) runner.Result {
+				block := bytes.Repeat([]byte("x"), limit/8)
+				for range 8 {
+					_, _ = log.Write(block) // a log that is not written fails the test below
+				}
+				fmt.Fprint(log, "one more")
+				return runner.Result{Outcome: runner.Success}
+			}),
+		})
+		s.trigger("app")
+		s.wantResult("app", 1, queue.Success, "")
+		lines := s.log("app", 1)
+		if len(lines) != 4 || len(lines[1]) != limit {
+			t.Fatalf("the log has %d lines, the second one of %d bytes, want 4 and %d", len(lines), len(lines[min(1, len(lines)-1)]), limit)
+		}
+		if want := fmt.Sprintf("[output limit of %d bytes reached, the rest is dropped]", limit); lines[2] != want {
+			t.Errorf("after the output comes %.100q, want %q", lines[2], want)
+		}
+	})
+}
+
 func TestResults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		says := func(o runner.Outcome, reason string) runs {

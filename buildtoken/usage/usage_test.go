@@ -3,6 +3,7 @@ package usage_test
 import (
 	"errors"
 	"net/netip"
+	"strconv"
 	"testing"
 	"time"
 
@@ -61,20 +62,87 @@ func TestCounterSavesOnlyWhatHasChanged(t *testing.T) {
 	}
 }
 
-func TestUsesOfSeveralServersAddUp(t *testing.T) {
+// A token that was removed or has expired is warned of at its first use, and then not before a
+// minute is over. Each token counts for itself.
+func TestCounterWarnsOncePerMinute(t *testing.T) {
 	start := time.Date(2026, 11, 28, 20, 0, 0, 0, time.UTC)
-	addr := func(last byte) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, last}) }
-	here := queue.TokenUse{Uses: 2, Dead: 1, First: start, Last: start.Add(time.Hour), From: []netip.Addr{addr(1), addr(2), addr(3)}}
-	there := queue.TokenUse{Uses: 3, First: start.Add(-time.Hour), Last: start.Add(2 * time.Hour), From: []netip.Addr{addr(4), addr(2), addr(5), addr(6)}}
-	for _, sum := range []struct{ a, b queue.TokenUse }{{here, there}, {there, here}} {
-		got := sum.a
-		got.Add(sum.b)
-		want := queue.TokenUse{Uses: 5, Dead: 1, First: start.Add(-time.Hour), Last: start.Add(2 * time.Hour), From: []netip.Addr{addr(4), addr(2), addr(5), addr(6), addr(1)}}
-		if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
-			t.Errorf("Add (-want +got):\n%s", diff)
+	c := usage.New(nil)
+	for _, step := range []struct {
+		after time.Duration
+		name  string
+		dead  bool
+		want  bool
+	}{
+		{0, "a", false, false},
+		{0, "a", true, true},
+		{0, "a", true, false},
+		{0, "b", true, true},
+		{time.Minute - 1, "a", true, false},
+		{time.Minute, "a", false, false},
+		{time.Minute, "a", true, true},
+		{time.Minute + time.Second, "a", true, false},
+		{2 * time.Minute, "a", true, true},
+	} {
+		if got := c.Count(start.Add(step.after), "site/", token.Token{Name: step.name}, netip.Addr{}, step.dead); got != step.want {
+			t.Errorf("%s, dead %v, after %v: Count = %v, want %v", step.name, step.dead, step.after, got, step.want)
 		}
 	}
-	if here.From[0] != addr(1) || there.From[3] != addr(6) {
-		t.Error("Add changes what it adds")
+}
+
+// What is shown of a token is what it was when it opened something last, even if a later use
+// finds it removed. Its digest is not kept.
+func TestCounterShowsTheTokenAsItWas(t *testing.T) {
+	start := time.Date(2026, 11, 28, 20, 0, 0, 0, time.UTC)
+	digest := token.NewSecret("Secret-of-ci").Digest()
+	c := usage.New(nil)
+	shown := func(name string, now time.Time, grants token.Grant, expires time.Time, dead bool) token.Token {
+		c.Count(now, "site/", token.Token{Name: name, Digest: digest, Grants: grants, Expires: expires}, netip.Addr{}, dead)
+		for _, u := range c.All() {
+			if u.Name == name {
+				return u.Token
+			}
+		}
+		t.Fatalf("token %s is missing", name)
+		return token.Token{}
+	}
+	soon := start.Add(time.Hour)
+	for _, step := range []struct {
+		name string
+		got  token.Token
+		want token.Token
+	}{
+		{"first use", shown("ci", start, token.Trigger, soon, false), token.Token{Name: "ci", Grants: token.Trigger, Expires: soon}},
+		{"after a reload with other grants", shown("ci", start, token.Status, soon, false), token.Token{Name: "ci", Grants: token.Status, Expires: soon}},
+		{"after it was removed", shown("ci", start, 0, time.Time{}, true), token.Token{Name: "ci", Grants: token.Status, Expires: soon}},
+		{"dead at its first use", shown("old", start, token.Log, start, true), token.Token{Name: "old", Grants: token.Log, Expires: start}},
+	} {
+		if step.got != step.want {
+			t.Errorf("%s: %+v, want %+v", step.name, step.got, step.want)
+		}
+	}
+}
+
+// Reloads can bring ever new tokens. Those that are counted already go on.
+func TestCounterIsBounded(t *testing.T) {
+	const limit = 100_000
+	now := time.Date(2026, 11, 28, 20, 0, 0, 0, time.UTC)
+	saved := make([]queue.TokenUse, limit-1)
+	for i := range saved {
+		saved[i] = queue.TokenUse{Place: "site/", Name: strconv.Itoa(i), Uses: 1}
+	}
+	c := usage.New(saved)
+	for _, name := range []string{"last", "more", "0"} {
+		warn := c.Count(now, "site/", token.Token{Name: name}, netip.Addr{}, true)
+		if want := name != "more"; warn != want {
+			t.Errorf("Count of %q = %v, want %v", name, warn, want)
+		}
+	}
+	dead := map[string]uint64{}
+	all := c.All()
+	for _, u := range all {
+		dead[u.Name] = u.Dead
+	}
+	if len(all) != limit || dead["last"] != 1 || dead["0"] != 1 {
+		t.Errorf("%d tokens, the last one used %d times, the first one %d", len(all), dead["last"], dead["0"])
 	}
 }
