@@ -20,7 +20,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
-// Builds that no request started are in the audit log too.
+// The audit log also contains builds that no request started.
 func TestAuditOfTheServersOwnBuilds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		core, lines := observer.New(zapcore.InfoLevel)
@@ -46,8 +46,8 @@ func TestAuditOfTheServersOwnBuilds(t *testing.T) {
 	})
 }
 
-// BenchmarkAudit measures a trigger that joins an item, without the audit log and with it in a
-// file.
+// BenchmarkAudit measures a trigger that joins an item, without an audit log and with one that
+// is written to a file.
 func BenchmarkAudit(b *testing.B) {
 	file, err := os.Create(filepath.Join(b.TempDir(), "audit.log"))
 	if err != nil {

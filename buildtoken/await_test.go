@@ -18,11 +18,11 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
-// awaiting is somebody who waits for an item.
+// awaiting is a goroutine in Await.
 type awaiting struct {
 	looks atomic.Int64
 	over  atomic.Bool
-	// The following are set once it is over.
+	// The following are set when Await has returned.
 	entry queue.Entry
 	err   error
 }
@@ -30,7 +30,7 @@ type awaiting struct {
 func (a *awaiting) looked() int { return int(a.looks.Load()) }
 func (a *awaiting) ended() bool { return a.over.Load() }
 
-// String is what a test shows of it.
+// String returns the state for failure messages.
 func (a *awaiting) String() string {
 	if !a.ended() {
 		return fmt.Sprintf("still waiting after %d looks", a.looked())
@@ -38,7 +38,7 @@ func (a *awaiting) String() string {
 	return fmt.Sprintf("over after %d looks with %+v, %v", a.looked(), a.entry, a.err)
 }
 
-// awaitBench is a controller with two jobs whose builds go on until they are stopped.
+// awaitBench is a controller with two jobs whose builds run until they are stopped.
 type awaitBench struct {
 	t *testing.T
 	c *buildtoken.Controller
@@ -81,7 +81,7 @@ func (b *awaitBench) trigger(full string) int64 {
 	return out.Item.ID
 }
 
-// await waits for an item until enough says so, in a goroutine that ends with ctx.
+// await calls Await in a goroutine that ends with ctx.
 func (b *awaitBench) await(ctx context.Context, id int64, enough func(queue.Entry) bool) *awaiting {
 	a := &awaiting{}
 	go func() {
@@ -105,7 +105,7 @@ func TestAwaitLooksOnlyWhenItsItemChanges(t *testing.T) {
 			t.Helper()
 			synctest.Wait()
 			if a.looked() != want || a.ended() != isOver {
-				t.Errorf("after %s it has looked %d times, over %v; want %d, %v", after, a.looked(), a.ended(), want, isOver)
+				t.Errorf("after %s enough was called %d times, over %v; want %d, %v", after, a.looked(), a.ended(), want, isOver)
 			}
 		}
 		looks("it has begun", 1, false)
@@ -117,8 +117,8 @@ func TestAwaitLooksOnlyWhenItsItemChanges(t *testing.T) {
 		looks("what happened to others, and a join", 1, false)
 		time.Sleep(definition.DefaultQuietPeriod)
 		synctest.Wait()
-		if a.looked() < 2 || a.looked() > 3 { // the start and the beginning of the log may be one
-			t.Errorf("after the start it has looked %d times, want 2 or 3", a.looked())
+		if a.looked() < 2 || a.looked() > 3 { // the start of the build and that of its log can arrive as one change
+			t.Errorf("after the start, enough was called %d times, want 2 or 3", a.looked())
 		}
 		atStart := a.looked()
 		time.Sleep(time.Hour)
@@ -131,12 +131,12 @@ func TestAwaitLooksOnlyWhenItsItemChanges(t *testing.T) {
 			t.Errorf("Await = %+v, %v, want an aborted build", a.entry, a.err)
 		}
 		if again := b.await(t.Context(), one, queue.Entry.Ended); !again.ended() || again.looked() != 1 || again.err != nil {
-			t.Errorf("who comes after the end is %v, want the entry at once", again)
+			t.Errorf("an Await after the end is %v, want it to return the entry at once", again)
 		}
 	})
 }
 
-// hangsUp is a queue with callers who are gone before a cancellation is answered.
+// hangsUp is a queue whose callers have gone before a cancellation is answered.
 type hangsUp struct {
 	buildtoken.Queue
 	hangUp context.CancelFunc
@@ -151,22 +151,22 @@ func (q hangsUp) Cancel(ctx context.Context, now time.Time, job string, id int64
 	return err
 }
 
-func TestAwaitHearsOfACancellationWhoseCallerIsGone(t *testing.T) {
+func TestAwaitReturnsAfterACancellationWhoseCallerHasGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, hangUp := context.WithCancel(t.Context())
 		b := newAwaitBench(t, func(q buildtoken.Queue) buildtoken.Queue { return hangsUp{q, hangUp} })
 		defer b.c.Close()
 		one := b.trigger("one")
 		a := b.await(t.Context(), one, queue.Entry.Ended)
-		_ = b.c.Cancel(ctx, "one", one, "user alice") // nobody hears what it says
+		_ = b.c.Cancel(ctx, "one", one, "user alice") // its error is not of interest
 		synctest.Wait()
 		if !a.ended() || a.err != nil || a.entry.Cancelled == nil {
-			t.Errorf("who waits for the item is %v, want that it was cancelled", a)
+			t.Errorf("Await is %v, want it to return the cancelled item", a)
 		}
 	})
 }
 
-// takenOver is a queue in which somebody else records the ends of builds first.
+// takenOver is a queue in which another server always records the end of a build first.
 type takenOver struct{ buildtoken.Queue }
 
 func (q takenOver) Finish(ctx context.Context, now time.Time, job string, number int64, r queue.Result, reason string) (queue.Build, error) {
@@ -176,7 +176,7 @@ func (q takenOver) Finish(ctx context.Context, now time.Time, job string, number
 	return q.Queue.Finish(ctx, now, job, number, r, reason)
 }
 
-func TestAwaitHearsOfABuildThatSomebodyElseHasEnded(t *testing.T) {
+func TestAwaitReturnsWhenAnotherServerEndsTheBuild(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newAwaitBench(t, func(q buildtoken.Queue) buildtoken.Queue { return takenOver{q} })
 		defer b.c.Close()
@@ -189,10 +189,10 @@ func TestAwaitHearsOfABuildThatSomebodyElseHasEnded(t *testing.T) {
 		}
 		synctest.Wait()
 		if !a.ended() || a.err != nil || a.entry.Build.Reason != "lost" {
-			t.Errorf("who waits for the build is %v, want that it was lost", a)
+			t.Errorf("Await is %v, want it to return the lost build", a)
 		}
 		if n := len(b.c.Running()); n != 0 {
-			t.Errorf("%d builds run, want none", n)
+			t.Errorf("%d builds are running, want none", n)
 		}
 	})
 }
@@ -209,17 +209,17 @@ func TestAwaitEndsWithItsContextAndWithTheController(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if !short.ended() || !errors.Is(short.err, enough) || short.entry.Item.ID != one {
-			t.Errorf("who waits for a second is %v, want the last entry and %v", short, enough)
+			t.Errorf("an Await of one second is %v, want it to return the last entry and %v", short, enough)
 		}
 		if long.ended() {
-			t.Errorf("who waits for ever is %v", long)
+			t.Errorf("an Await without a deadline is %v, want it to wait", long)
 		}
 		if err := b.c.Close(); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
 		if !long.ended() || !errors.Is(long.err, queue.ErrClosed) {
-			t.Errorf("after Close, who waits for ever is %v, want %v", long, queue.ErrClosed)
+			t.Errorf("after Close, an Await without a deadline is %v, want it to return %v", long, queue.ErrClosed)
 		}
 	})
 }
@@ -277,7 +277,7 @@ func TestPlacesToAwaitAnEndAreLimited(t *testing.T) {
 		wait.Wait()
 		ctx = t.Context()
 		if entry, ok, err := b.c.AwaitEnd(ctx, b.d, "e", 99); !ok || !errors.Is(err, queue.ErrNotFound) {
-			t.Errorf("after all have gone AwaitEnd = %+v, %v, %v, want a place", entry, ok, err)
+			t.Errorf("after all callers have gone, AwaitEnd = %+v, %v, %v, want a place", entry, ok, err)
 		}
 	})
 }

@@ -106,7 +106,7 @@ func TestLogEndsAtTheDefaultLimit(t *testing.T) {
 
 func TestResults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		says := func(o runner.Outcome, reason string) runs {
+		ends := func(o runner.Outcome, reason string) runs {
 			return func(_ context.Context, _ runner.Build, log io.Writer) runner.Result {
 				fmt.Fprint(log, "output without an end of line")
 				return runner.Result{Outcome: o, Reason: reason}
@@ -118,12 +118,12 @@ func TestResults(t *testing.T) {
 			jobs = append(jobs, definition.Job{Name: name, Tokens: opens(), Runner: r, Settings: s})
 		}
 		none := job.Settings{}
-		add("success", says(runner.Success, "ignored"), none)
-		add("failure", says(runner.Failure, "exit status 3"), none)
-		add("unstable", says(runner.Unstable, "3 tests failed"), none)
-		add("lines", says(runner.Failure, "a\nFinished: SUCCESS"), none)
-		add("not built", says(runner.NotBuilt, "no such program"), none)
-		add("no outcome", says("", ""), none)
+		add("success", ends(runner.Success, "ignored"), none)
+		add("failure", ends(runner.Failure, "exit status 3"), none)
+		add("unstable", ends(runner.Unstable, "3 tests failed"), none)
+		add("lines", ends(runner.Failure, "a\nFinished: SUCCESS"), none)
+		add("not built", ends(runner.NotBuilt, "no such program"), none)
+		add("no outcome", ends("", ""), none)
 		add("panic", runs(func(context.Context, runner.Build, io.Writer) runner.Result { panic("broken") }), none)
 		add("timeout", lasts(time.Hour), job.Settings{Timeout: new(90 * time.Second)})
 		add("in time", lasts(time.Minute), job.Settings{Timeout: new(90 * time.Second)})
@@ -172,8 +172,7 @@ func TestResults(t *testing.T) {
 	})
 }
 
-// A build that was claimed but must not start any more is ABORTED: somebody
-// stopped it, and nothing was wrong with it.
+// A build that is stopped between its claim and its start is ABORTED, because it did not fail.
 func TestBuildStoppedBeforeItRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		started := false
@@ -234,7 +233,7 @@ func TestJobThatIsGoneOrCannotBeOpened(t *testing.T) {
 		s.wantResult("gone", 1, queue.NotBuilt, "the job is not in the configuration any more")
 		s.wantResult("app", 1, queue.NotBuilt, "a password parameter cannot be opened: the key file is not the one with which it was queued (P)")
 
-		// Its builds cannot be told by the item any more than the job can.
+		// The site must not reveal builds of a job that it does not have.
 		if _, err := s.Entry(t.Context(), s.def, 1); !errors.Is(err, queue.ErrNotFound) {
 			t.Errorf("Entry of a job that the site does not have = %v, want ErrNotFound", err)
 		}
@@ -260,7 +259,7 @@ func TestLogThatCannotBeWritten(t *testing.T) {
 	})
 }
 
-// TestOldestDue skips what waits for a change of the configuration.
+// TestOldestDue skips items that wait for a change of the configuration.
 func TestOldestDue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openSite(t, buildtoken.Config{}, definition.Job{Name: "app", Tokens: opens(), Runner: lasts(time.Hour)}, definition.Job{Name: "off", Tokens: opens(), Runner: succeeds()})
@@ -287,8 +286,8 @@ func TestOldestDue(t *testing.T) {
 	})
 }
 
-// TestOldLogUnderANewNumber has the log of a build that is not on record, as after an older
-// queue was put back. The build that gets its number has a log of its own.
+// TestOldLogUnderANewNumber starts with a log whose build is not on record, as after the
+// restore of an older queue. The build that gets this number has a new log.
 func TestOldLogUnderANewNumber(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openSite(t, buildtoken.Config{}, definition.Job{Name: "app", Tokens: opens(), Runner: succeeds(), Settings: job.Settings{KeepBuilds: new(1)}})
@@ -364,7 +363,7 @@ func TestRetentionDropsLogsAndRecordsTogether(t *testing.T) {
 		if _, err := s.Entry(t.Context(), s.def, first); !errors.Is(err, queue.ErrNotFound) {
 			t.Errorf("Entry of a dropped build = %v, want ErrNotFound", err)
 		}
-		// What a crash left behind goes with the next build.
+		// The end of the next build removes what a crash left behind.
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -378,8 +377,8 @@ func TestRetentionDropsLogsAndRecordsTogether(t *testing.T) {
 	})
 }
 
-// crash leaves the controller as a SIGKILL would: what is in its folder is
-// copied while it works, and another one opens the copy.
+// crash simulates a SIGKILL: it copies the files of the running controller, and opens another
+// controller on the copy.
 func (s *site) crash() {
 	s.t.Helper()
 	synctest.Wait()
@@ -430,7 +429,7 @@ func TestLostBuild(t *testing.T) {
 		}
 		s.crash()
 		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{app}}})
-		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{app}}}) // only the first looks for them
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{app}}}) // only the first one looks for lost builds
 		for number := range int64(2) {
 			s.wantResult("app", number+1, queue.Aborted, "lost: the server stopped while the build was running")
 			s.wantEndLogged("app", number+1, queue.Aborted)
@@ -460,8 +459,8 @@ func TestLostBuild(t *testing.T) {
 	})
 }
 
-// A server that dies while it ends what is left of lost builds must leave a
-// record of them, or nobody ends the rest.
+// If a server dies while it ends the processes of lost builds, the builds must still be on
+// record. Otherwise the next server does not end the other processes.
 func TestLostBuildIsOnRecordUntilItsProcessesAreGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s *site
@@ -485,10 +484,10 @@ func TestLostBuildIsOnRecordUntilItsProcessesAreGone(t *testing.T) {
 		s.trigger("app")
 		synctest.Wait()
 		s.crash()
-		s.attach(spec) // dies half-way
-		s.attach(spec) // of the server that came after
+		s.attach(spec) // dies half-way through
+		s.attach(spec) // by the next server
 		if reaped != 2 {
-			t.Errorf("processes were ended %d times, want by both servers", reaped)
+			t.Errorf("processes were ended %d times, want 2: once by each server", reaped)
 		}
 		s.wantResult("app", 1, queue.Aborted, "lost: the server stopped while the build was running")
 	})
@@ -521,7 +520,7 @@ func TestAttachAndDetach(t *testing.T) {
 		}
 		s.trigger("app") // beside the running one, since there are more executors now
 		synctest.Wait()
-		// A request that came in under the first configuration may end under the second.
+		// A request that arrived under the first configuration can end under the second.
 		if _, err := s.Trigger(t.Context(), firstDef, ask("app", func(t *buildtoken.Trigger) { t.Cause = new("late") })); err != nil {
 			t.Errorf("Trigger with an earlier definition = %v", err)
 		}
@@ -561,8 +560,8 @@ func TestAttachAndDetach(t *testing.T) {
 	})
 }
 
-// An old configuration that ends after the new one began, as in every reload,
-// changes nothing.
+// In every reload, the old configuration ends after the new one began. That must change
+// nothing.
 func TestDetachOfAnOlderConfiguration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		app := definition.Job{Name: "app", Tokens: opens(), Runner: succeeds()}
@@ -645,7 +644,7 @@ func TestLabelHoldsItemsUntilTheServerHasIt(t *testing.T) {
 	})
 }
 
-func TestConcurrentBuildsHaveWorkspacesOfTheirOwn(t *testing.T) {
+func TestConcurrentBuildsHaveSeparateWorkspaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var got []string
@@ -729,7 +728,7 @@ func TestItemsOfOneSiteAreFoundBehindThoseOfAnother(t *testing.T) {
 	}
 }
 
-// failing is a queue some of whose answers are errors.
+// failing is a queue that returns the errors which are set.
 type failing struct {
 	buildtoken.Queue
 	reclaim, refs, setRules error
@@ -801,7 +800,7 @@ func TestOpenThatFailsClosesTheQueue(t *testing.T) {
 }
 
 // TestAttachNeedsTheEndOfLostBuilds lets the queue fail while Attach ends a lost build. The
-// next Attach has to end it.
+// next Attach must end it.
 func TestAttachNeedsTheEndOfLostBuilds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -842,7 +841,7 @@ func TestAttachThatFailsKeepsTheOldConfiguration(t *testing.T) {
 		defer c.Close()
 		s := &site{Controller: c, t: t, dir: dir, cfg: buildtoken.Config{Log: zap.NewNop()}}
 		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}}}})
-		q.reclaim = queue.ErrStorage // which is done with
+		q.reclaim = queue.ErrStorage // the error was returned once
 		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}}}})
 		q.setRules = queue.ErrStorage
 		if _, err := c.Attach(t.Context(), buildtoken.Config{Executors: 7}); !errors.Is(err, queue.ErrStorage) {

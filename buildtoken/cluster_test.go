@@ -22,15 +22,15 @@ import (
 	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
-// cluster is several servers that share a queue in a database of their own.
+// cluster is several servers that share a queue in their own database.
 type cluster struct {
 	t      testing.TB
 	pg     *pgtest.Server
 	schema string
 	key    vault.Key
 	jobs   []definition.Job
-	// Of servers that join from now on:
-	url string        // their way to the database
+	// The following apply to servers that join from now on.
+	url string        // the database as these servers reach it
 	ttl time.Duration // 0 is the default
 }
 
@@ -40,13 +40,13 @@ func newCluster(t testing.TB, jobs ...definition.Job) *cluster {
 	return &cluster{t: t, pg: pg, schema: pgtest.Schema(t, pg.URL()), key: vault.NewKey(), jobs: jobs, url: pg.URL()}
 }
 
-// join adds a server with some labels beside its name, and with its own folder.
+// join adds a server with labels, besides the label of its name, and its own directory.
 func (c *cluster) join(name string, labels ...string) *site {
 	c.t.Helper()
 	return c.start(name, c.t.TempDir(), c.queue(name), labels...)
 }
 
-// queue opens the queue as a server of this name.
+// queue opens the queue as the server of this name.
 func (c *cluster) queue(name string) *pgqueue.DB {
 	c.t.Helper()
 	q, err := pgqueue.Open(c.t.Context(), pgqueue.Options{URL: c.url, Schema: c.schema, Server: name, TTL: c.ttl})
@@ -56,7 +56,7 @@ func (c *cluster) queue(name string) *pgqueue.DB {
 	return q
 }
 
-// start is join with what is in the folder, and has happened to the queue.
+// start starts a server on a directory and a queue that may have been used before.
 func (c *cluster) start(name, dir string, q buildtoken.Queue, labels ...string) *site {
 	c.t.Helper()
 	s := &site{t: c.t, dir: dir, key: c.key, cfg: buildtoken.Config{Labels: labels, ShutdownTimeout: -1}}
@@ -79,7 +79,7 @@ func (c *cluster) spec() definition.Spec {
 	return definition.Spec{Root: definition.Folder{Jobs: c.jobs}}
 }
 
-// labelled is a job that runs where the label is; "" is anywhere.
+// labelled returns a job that runs on servers with the label, or on all if it is "".
 func labelled(name, label string, r runner.Runner) definition.Job {
 	j := definition.Job{Name: name, Tokens: opens(), Runner: r}
 	if label != "" {
@@ -88,7 +88,7 @@ func labelled(name, label string, r runner.Runner) definition.Job {
 	return j
 }
 
-// await waits until enough is known of an item.
+// await waits until enough returns true for an item.
 func (s *site) await(id int64, enough func(queue.Entry) bool) queue.Entry {
 	s.t.Helper()
 	e, err := s.Await(s.t.Context(), s.def, id, enough)
@@ -100,7 +100,7 @@ func (s *site) await(id int64, enough func(queue.Entry) bool) queue.Entry {
 
 func began(e queue.Entry) bool { return e.Build != nil }
 
-// ended waits for the end of an item's build.
+// ended waits for the end of an item's build and returns it.
 func (s *site) ended(id int64) queue.Build {
 	s.t.Helper()
 	e := s.await(id, queue.Entry.Ended)
@@ -110,7 +110,7 @@ func (s *site) ended(id int64) queue.Build {
 	return *e.Build
 }
 
-// TestServersShareAQueue asks one server for what another one does.
+// TestServersShareAQueue runs builds on one server and reads their state from another one.
 func TestServersShareAQueue(t *testing.T) {
 	c := newCluster(t, labelled("quick", "gpu", succeeds()), labelled("long", "b", untilStopped{}))
 	a := c.join("a")
@@ -137,10 +137,10 @@ func TestServersShareAQueue(t *testing.T) {
 	}()
 	b := c.join("b", "gpu")
 	if e := <-ended; e.Build == nil || e.Build.Node != "b" || e.Build.Result != queue.Success {
-		t.Errorf("item %+v, want that its build ran on b", e)
+		t.Errorf("item %+v, want a build on b", e)
 	}
 	if looks > 10 {
-		t.Errorf("who waited has looked %d times", looks)
+		t.Errorf("enough was called %d times", looks)
 	}
 
 	long := b.trigger("long").Item.ID
@@ -155,10 +155,10 @@ func TestServersShareAQueue(t *testing.T) {
 		t.Errorf("Cancel on another server: %v", err)
 	}
 	if e := b.await(next, queue.Entry.Ended); e.Cancelled == nil {
-		t.Errorf("item %+v, want that it was cancelled", e)
+		t.Errorf("item %+v, want it cancelled", e)
 	}
 	if n := len(a.Running()); n != 0 {
-		t.Errorf("%d builds run on a, want none", n)
+		t.Errorf("%d builds are running on a, want none", n)
 	}
 	changed := b.WatchBuilds("long")
 	if err := a.StopBuild(t.Context(), "long", 1, "user alice"); err != nil {
@@ -167,19 +167,19 @@ func TestServersShareAQueue(t *testing.T) {
 	<-changed
 	e := a.await(long, queue.Entry.Ended)
 	if e.Build.Result != queue.Aborted || e.Build.Reason != "stopped by user alice" {
-		t.Errorf("the build ended %s, %q, want that alice has stopped it", e.Build.Result, e.Build.Reason)
+		t.Errorf("the build ended %s, %q, want it stopped by alice", e.Build.Result, e.Build.Reason)
 	}
 }
 
-// TestWatchersHearOfOtherServers has something happen on one server, and wants those
-// who watch on another one to be told.
-func TestWatchersHearOfOtherServers(t *testing.T) {
+// TestWatchersAreNotifiedOfOtherServers changes something on one server, and expects that
+// watchers on another one are notified.
+func TestWatchersAreNotifiedOfOtherServers(t *testing.T) {
 	c := newCluster(t, labelled("long", "b", untilStopped{}), labelled("other", "b", untilStopped{}))
 	a, b := c.join("a"), c.join("b")
 	var id int64
 	for _, step := range []struct {
 		name   string
-		builds bool // whether it concerns builds
+		builds bool // whether watchers of builds are notified
 		do     func()
 	}{
 		{"a new item", false, func() { id = b.trigger("long", delayed("1h")).Item.ID }},
@@ -194,15 +194,15 @@ func TestWatchersHearOfOtherServers(t *testing.T) {
 		changed := a.Watch()
 		builds := a.WatchBuilds("long")
 		step.do()
-		<-changed // or the test waits until it is given up
+		<-changed // a lost notice lets the test time out
 		if step.builds {
 			<-builds
 		}
 	}
 }
 
-// TestServersAreReloadedOneByOne reloads two servers with a configuration that has a
-// new job and lacks an old one.
+// TestServersAreReloadedOneByOne reloads two servers with a configuration that has a new job
+// and does not have an old one.
 func TestServersAreReloadedOneByOne(t *testing.T) {
 	c := newCluster(t, labelled("old", "nowhere", succeeds()), labelled("stays", "", succeeds()))
 	a, b := c.join("a"), c.join("b")
@@ -210,19 +210,19 @@ func TestServersAreReloadedOneByOne(t *testing.T) {
 	old := a.trigger("old").Item.ID
 	c.jobs = []definition.Job{labelled("new", "", succeeds()), labelled("stays", "", succeeds())}
 	b.attach(c.spec())
-	for range 10 { // the other server is free too, and asked as often
+	for range 10 { // the other server has free executors too, and claims as often
 		if e := b.await(b.trigger("new").Item.ID, queue.Entry.Ended); e.Build.Result != queue.Success || e.Build.Node != "b" {
 			t.Fatalf("a build of the new job: %+v, want it where the job is known", e.Build)
 		}
 	}
 	if e, err := before.Entry(t.Context(), before.def, old); err != nil || e.Blockage.Reason != queue.NoNode {
-		t.Errorf("item of the old job: %+v, %v; want that it waits for its label", e, err)
+		t.Errorf("item of the old job: %+v, %v; want it waiting for its label", e, err)
 	}
 	a.attach(c.spec())
 	if e, err := a.Entry(t.Context(), a.def, old); err != nil || e.Blockage.Reason != queue.NoServer {
-		t.Errorf("item of the job that is gone: %+v, %v; want that it waits for a server", e, err)
+		t.Errorf("item of the job that is gone: %+v, %v; want it waiting for a server", e, err)
 	}
-	a.cfg.OrphanTimeout = -1 // only for jobs that are gone from now on
+	a.cfg.OrphanTimeout = -1 // applies only to jobs that are removed from now on
 	c.jobs = []definition.Job{labelled("old", "nowhere", succeeds()), labelled("stays", "", succeeds())}
 	a.attach(c.spec())
 	b.attach(c.spec())
@@ -230,11 +230,11 @@ func TestServersAreReloadedOneByOne(t *testing.T) {
 	b.attach(c.spec())
 	a.attach(c.spec())
 	if e := before.await(old, queue.Entry.Ended); e.Build == nil || e.Build.Result != queue.NotBuilt {
-		t.Errorf("item of the job that is gone: %+v, want that it ends %s", e, queue.NotBuilt)
+		t.Errorf("item of the job that is gone: %+v, want it to end %s", e, queue.NotBuilt)
 	}
 }
 
-// cable leads to the socket of a database, and can be cut.
+// cable is a connection to the socket of a database that can be cut.
 type cable struct {
 	dir string
 
@@ -244,7 +244,7 @@ type cable struct {
 	conns []net.Conn
 }
 
-// newCable gives a cable and the connection string that goes over it.
+// newCable returns a cable and the connection string for using it.
 func newCable(t *testing.T, to string) (*cable, string) {
 	t.Helper()
 	parsed, err := url.Parse(to)
@@ -252,7 +252,7 @@ func newCable(t *testing.T, to string) (*cable, string) {
 		t.Fatal(err)
 	}
 	socket := filepath.Join(parsed.Query().Get("host"), ".s.PGSQL.5432")
-	// The path of a socket has room for about a hundred bytes, so not below t.TempDir.
+	// The path of a socket can have only about a hundred bytes, so it is not below t.TempDir.
 	dir, err := os.MkdirTemp("", "cable") //nolint:usetesting // see above
 	if err != nil {
 		t.Fatal(err)
@@ -318,21 +318,21 @@ func (w *cable) mend() {
 	w.isCut, w.conns = false, nil
 }
 
-// noting is a build that goes on until it is stopped, and says then why.
-type noting struct{ stopped chan string }
+// reportsCause is a runner whose build runs until it is stopped, and sends the reason.
+type reportsCause struct{ stopped chan string }
 
-func (n noting) Run(ctx context.Context, _ runner.Build, _ io.Writer) runner.Result {
+func (n reportsCause) Run(ctx context.Context, _ runner.Build, _ io.Writer) runner.Result {
 	<-ctx.Done()
 	reason := context.Cause(ctx).Error()
 	n.stopped <- reason
 	return runner.Result{Outcome: runner.Aborted, Reason: reason}
 }
 
-// TestServerThatIsCutOffLosesItsBuildsOnce cuts the way to the database while a
-// build runs, and mends it later.
+// TestServerThatIsCutOffLosesItsBuildsOnce cuts the connection to the database while a build
+// runs, and restores it later.
 func TestServerThatIsCutOffLosesItsBuildsOnce(t *testing.T) {
 	stopped := make(chan string, 2)
-	c := newCluster(t, labelled("long", "", noting{stopped}), labelled("quick", "b", succeeds()))
+	c := newCluster(t, labelled("long", "", reportsCause{stopped}), labelled("quick", "b", succeeds()))
 	c.ttl = 3 * time.Second
 	w, way := newCable(t, c.pg.URL())
 	c.url = way
@@ -353,15 +353,15 @@ func TestServerThatIsCutOffLosesItsBuildsOnce(t *testing.T) {
 		t.Error("the build was given up before it was stopped")
 	}
 	if e.Build.Result != queue.Aborted || e.Build.Reason != "lost: the server b was not heard of for 3s" {
-		t.Errorf("the build ended %s, %q; want that it was lost", e.Build.Result, e.Build.Reason)
+		t.Errorf("the build ended %s, %q; want it lost", e.Build.Result, e.Build.Reason)
 	}
 	if after := a.await(next, began); after.Build.Node != "a" || after.Build.Number != 2 {
-		t.Errorf("the next build is %+v, want that the lane goes on", after.Build)
+		t.Errorf("the next build is %+v, want it started on the other server", after.Build)
 	}
 	w.mend()
 	quick := a.trigger("quick").Item.ID
 	if back := a.await(quick, queue.Entry.Ended); back.Build.Node != "b" || back.Build.Result != queue.Success {
-		t.Errorf("build %+v, want that the server takes part again", back.Build)
+		t.Errorf("build %+v, want it on the server that is back", back.Build)
 	}
 	if again, err := a.Entry(t.Context(), a.def, first); err != nil || again.Build.Ended != e.Build.Ended || again.Build.Reason != e.Build.Reason {
 		t.Errorf("the lost build is %+v now, %v; want %+v", again.Build, err, e.Build)
@@ -372,7 +372,7 @@ func TestServerThatIsCutOffLosesItsBuildsOnce(t *testing.T) {
 	a.await(next, queue.Entry.Ended)
 }
 
-// leaves is a runner whose builds leave something behind when their server dies.
+// leaves is a runner whose builds leave processes behind when their server dies.
 type leaves struct {
 	untilStopped
 	reaped chan int64
@@ -383,8 +383,8 @@ func (l leaves) Reap(_ context.Context, b runner.Build) (int, error) {
 	return 1, nil
 }
 
-// TestServerThatComesBackEndsWhatIsLeft has a server die, others end its build on
-// record, and the server start again.
+// TestServerThatComesBackEndsWhatIsLeft kills a server, lets another one record the end of its
+// build, and starts the first one again.
 func TestServerThatComesBackEndsWhatIsLeft(t *testing.T) {
 	r := leaves{reaped: make(chan int64, 1)}
 	c := newCluster(t, labelled("long", "b", r))
@@ -404,18 +404,18 @@ func TestServerThatComesBackEndsWhatIsLeft(t *testing.T) {
 	a.await(id, queue.Entry.Ended)
 	select {
 	case <-r.reaped:
-		t.Error("what is left was looked for where it is not")
+		t.Error("a server looked for the processes of another one")
 	default:
 	}
 	again := c.start("b", dir, c.queue("b"))
-	t.Cleanup(w.mend) // so that what is left of the first one ends soon
+	t.Cleanup(w.mend) // so that what is left of the first server ends soon
 	select {
 	case number := <-r.reaped:
 		if number != 1 {
-			t.Errorf("looked for what is left of build %d, want 1", number)
+			t.Errorf("the server looked for the processes of build %d, want 1", number)
 		}
 	default:
-		t.Error("nobody looked for what is left before builds could start")
+		t.Error("builds could start before the server had looked for left processes")
 	}
 	next := a.trigger("long").Item.ID
 	if e := again.await(next, began); e.Build.Node != "b" || e.Build.Number != 2 {

@@ -18,8 +18,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// cutOff is a shared queue that tests can cut off from its server. It keeps logs
-// in memory, and no files.
+// cutOff is a shared queue that tests can cut off from its server. It keeps logs in memory, and
+// no files.
 type cutOff struct {
 	*boltqueue.DB
 	cut  chan struct{}
@@ -58,13 +58,13 @@ func (q cutOff) ReadLog(_ context.Context, job string, number, offset int64, p [
 	return q.logs.read(fmt.Sprint(job, number), offset, p)
 }
 
-// memoryLogs are logs by name.
+// memoryLogs has logs by their names.
 type memoryLogs struct {
 	// mu guards the following.
 	mu       sync.Mutex
 	text     map[string][]byte
 	complete map[string]bool
-	// down is until when nothing can be added.
+	// down is the time until which appends fail.
 	down time.Time
 }
 
@@ -97,7 +97,7 @@ func (l *memoryLogs) read(name string, offset int64, p []byte) (int, error) {
 
 var _ buildtoken.Shared = cutOff{}
 
-// reopenShared replaces the queue of a site by a shared one.
+// reopenShared opens the site again with a shared queue.
 func (s *site) reopenShared(wrap func(cutOff) buildtoken.Queue) cutOff {
 	s.t.Helper()
 	if err := s.Close(); err != nil {
@@ -132,7 +132,7 @@ func TestBuildsOfAServerThatIsCutOffAreStopped(t *testing.T) {
 	})
 }
 
-// finishes calls a function when the end of a build is recorded.
+// finishes is a queue that calls a function when the end of a build is recorded.
 type finishes struct {
 	cutOff
 	finish func(job string, number int64)

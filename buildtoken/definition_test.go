@@ -79,7 +79,7 @@ func TestSettingsAreInherited(t *testing.T) {
 	}
 }
 
-func TestQuietPeriodIsTheDelayOfATriggerThatSaysNone(t *testing.T) {
+func TestQuietPeriodIsTheDefaultDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openSite(t, buildtoken.Config{}, definition.Job{Name: "app", Tokens: opens(), Runner: succeeds()})
 		none := s.trigger("app", func(t *buildtoken.Trigger) { t.Delay = nil })
@@ -89,7 +89,7 @@ func TestQuietPeriodIsTheDelayOfATriggerThatSaysNone(t *testing.T) {
 	})
 }
 
-// Of two tokens with one secret the nearest counts, with its name and grants.
+// Of two tokens with the same secret, the nearest one applies, with its name and grants.
 func TestNearestTokenCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openSite(t, buildtoken.Config{})
@@ -150,7 +150,7 @@ func TestBadDefinitions(t *testing.T) {
 		name string
 		spec definition.Spec
 		want error
-		says string
+		text string
 	}{
 		{"no runner", with(func(j *definition.Job) { j.Runner = nil }), nil, "team/app"},
 		{"bad name of a job", with(func(j *definition.Job) { j.Name = ".." }), job.ErrBadName, "team/.."},
@@ -187,8 +187,8 @@ func TestBadDefinitions(t *testing.T) {
 			if d != nil || !errors.Is(err, definition.ErrInvalid) || tt.want != nil && !errors.Is(err, tt.want) {
 				t.Fatalf("Define = %v, %v; want ErrDefinition and %v", d, err, tt.want)
 			}
-			if !strings.Contains(err.Error(), tt.says) {
-				t.Errorf("error %q does not say %q", err, tt.says)
+			if !strings.Contains(err.Error(), tt.text) {
+				t.Errorf("error %q does not contain %q", err, tt.text)
 			}
 		})
 	}
@@ -223,7 +223,7 @@ func TestAFolderMayStandTwice(t *testing.T) {
 	}
 }
 
-// Rules are asked from the top down; the first that denies is the one that is named.
+// Rules are evaluated from the top down; the error names the first that denies.
 func TestRulesFromTheTopDown(t *testing.T) {
 	s := openSite(t, buildtoken.Config{})
 	rule := func(level string) []policy.Rule { return rulesOf(fmt.Sprintf("!cause.contains(%q)", level)) }

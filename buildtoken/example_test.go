@@ -19,8 +19,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
-// greeter is a runner that needs no command: package execrunner has the one
-// that runs a command.
+// greeter is a runner that needs no command. Package execrunner has the runner that executes
+// one.
 type greeter struct{}
 
 func (greeter) Run(_ context.Context, b runner.Build, log io.Writer) runner.Result {
@@ -80,7 +80,7 @@ func Example() {
 		fmt.Printf("item %d, created: %v\n", outcome.Item.ID, outcome.Created)
 	}
 
-	// Close lets running builds end. This waits until the one build began.
+	// Close lets running builds end. Wait until the build has begun.
 	for {
 		entry, err := controller.Entry(ctx, site, 1)
 		if err != nil {

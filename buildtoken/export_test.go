@@ -13,5 +13,5 @@ func Fire(ctx context.Context, c *Controller, full string, minute time.Time) err
 	return c.fire(ctx, j, j.Schedules[0], minute, false)
 }
 
-// Nodes returns the servers that a server knows.
+// Nodes returns the servers that this one can see.
 func Nodes(c *Controller) []queue.Node { return c.nodes() }

@@ -12,7 +12,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
-// sized is a runner that can take values of so many bytes.
+// sized is a runner that accepts values of at most this many bytes.
 type sized struct {
 	runs
 	limit int
@@ -34,7 +34,7 @@ func TestBuildThatCannotBeStartedIsRefusedAtOnce(t *testing.T) {
 		name          string
 		limit, length int
 		want          error
-		asked         int32 // by a second trigger
+		asked         int32 // calls of the runner by a second trigger
 	}{
 		{"a small value of a job that takes any small one", 8000, 10, nil, 0},
 		{"the largest small value", 8000, 4 << 10, nil, 0},
@@ -59,7 +59,7 @@ func TestBuildThatCannotBeStartedIsRefusedAtOnce(t *testing.T) {
 					}
 				}
 				if got := asked.Load(); got != tt.asked {
-					t.Errorf("the runner was asked %d times, want %d", got, tt.asked)
+					t.Errorf("the runner was called %d times, want %d", got, tt.asked)
 				}
 			})
 		})

@@ -15,15 +15,15 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 )
 
-// adversarial are texts that a careless comparison takes for one another, in particular if it
-// puts names and values together with a separator.
+// adversarial are texts that a careless comparison confuses, in particular one that joins names
+// and values with a separator.
 var adversarial = []string{
 	"", " ", "x", "xy", "y", "A", "B", "A=x", "x&B=y", "x,y", "x;y", "x\ny", "x\r\ny", "x\ty", "x\x1fy", "x\x1ey",
 	"x\x01", "\x01x", `"x"`, `x"`, `\x00`, "x B=y", "true", "false", "1", "0", "01", "null", "X", "é", "e\u0301",
 	"\ufeffx", "x\u200b", strings.Repeat("x", 511), strings.Repeat("x", 512), strings.Repeat("x", 513),
 }
 
-// wish is a trigger as the property sees it: a job, and the text of each parameter that is given.
+// wish is a trigger of the property test: a job, and the text of each parameter that is given.
 type wish struct {
 	job   string
 	given map[string]string
@@ -49,9 +49,8 @@ func joinJobs() []definition.Job {
 	}
 }
 
-// identity is the naive answer to what a trigger asks for: the job, and every value with its
-// defaults, written in a way that cannot be mistaken. The names are sorted, so the order of
-// the definition does not matter.
+// identity is a naive, unambiguous description of what a trigger requests: the job and every
+// value, with defaults. Names are sorted, so the order of the definition does not matter.
 func (w wish) identity(params []job.Param) string {
 	var all []string
 	for _, p := range params {
@@ -70,7 +69,7 @@ func (w wish) identity(params []job.Param) string {
 	return fmt.Sprintf("%q %q", w.job, all)
 }
 
-// draw returns a random trigger, often one that is close to an earlier one.
+// draw returns a random trigger, often similar to an earlier one.
 func draw(random *rand.Rand, jobs []definition.Job, earlier []wish) wish {
 	text := func() string { return adversarial[random.IntN(len(adversarial))] }
 	if len(earlier) > 0 && random.IntN(3) > 0 {
@@ -119,9 +118,9 @@ func draw(random *rand.Rand, jobs []definition.Job, earlier []wish) wish {
 	return w
 }
 
-// TestTriggersJoinIfAndOnlyIfTheyAreEqual queues random triggers whose items all stay in the
-// queue. Each must join the item that was made for the same job and values, and no other. One
-// with a file joins none and is joined by none.
+// TestTriggersJoinIfAndOnlyIfTheyAreEqual queues random triggers while all items stay in the
+// queue. Each trigger must join the item with the same job and values, if there is one, and no
+// other. Triggers with a file must neither join nor be joined.
 func TestTriggersJoinIfAndOnlyIfTheyAreEqual(t *testing.T) {
 	jobs := joinJobs()
 	seed := cmp.Or(*seed, rand.Uint64())
@@ -151,7 +150,7 @@ func TestTriggersJoinIfAndOnlyIfTheyAreEqual(t *testing.T) {
 				}
 			}))
 			if flag := w.given["FLAG"]; err != nil && !slices.Contains([]string{"true", "1", "false", "0", ""}, flag) {
-				continue // an exchange gave the boolean a text that it does not take
+				continue // the exchange gave the boolean an invalid text
 			}
 			if err != nil {
 				t.Fatalf("trigger %d: Trigger(%+v) = %v", n, w, err)
@@ -161,7 +160,7 @@ func TestTriggersJoinIfAndOnlyIfTheyAreEqual(t *testing.T) {
 			switch {
 			case w.file || !known:
 				if !out.Created {
-					t.Fatalf("trigger %d: %+v joined item %d, which is another one's", n, w, out.Item.ID)
+					t.Fatalf("trigger %d: %+v joined item %d, which has other values", n, w, out.Item.ID)
 				}
 			case out.Created || out.Item.ID != first:
 				t.Fatalf("trigger %d: %+v got item %d, created %v; want it to join item %d", n, w, out.Item.ID, out.Created, first)
@@ -173,7 +172,7 @@ func TestTriggersJoinIfAndOnlyIfTheyAreEqual(t *testing.T) {
 			}
 		}
 		if joined < triggers/20 || len(items) < triggers/5 {
-			t.Errorf("%d of %d triggers joined one of %d items; that shows too little", joined, triggers, len(items))
+			t.Errorf("%d of %d triggers joined one of %d items; want more of them to join", joined, triggers, len(items))
 		}
 	}
 	t.Run("file", func(t *testing.T) { check(t, openSite(t, buildtoken.Config{}, jobs...), 3000) })

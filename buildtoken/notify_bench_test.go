@@ -19,8 +19,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
-// backlog is a site whose receivers are all down: of each of jobs jobs, a notification to each
-// of ten receivers waits. The job "date" has no receivers.
+// backlog returns a site whose receivers are all down. Of each of the jobs, a notification to
+// each of ten receivers is waiting. The job "date" has no receivers.
 func backlog(b *testing.B, jobs int) *site {
 	b.Helper()
 	dir := b.TempDir()
@@ -40,7 +40,7 @@ func backlog(b *testing.B, jobs int) *site {
 	folder := definition.Folder{Name: "f"}
 	for i := range 10 {
 		down := &inbox{answer: func(context.Context, *notify.Event) notify.Outcome {
-			time.Sleep(5 * time.Millisecond) // such as another machine
+			time.Sleep(5 * time.Millisecond) // as long as another machine takes to answer
 			return notify.Outcome{Error: "503 Service Unavailable"}
 		}}
 		folder.Notify = append(folder.Notify, definition.NotifySpec{Name: fmt.Sprint("r", i), On: []queue.Condition{queue.OnAlways}, To: down})
@@ -73,8 +73,8 @@ func backlog(b *testing.B, jobs int) *site {
 	}
 }
 
-// BenchmarkBesideNotifications measures what ten thousand notifications that wait for
-// receivers that are down cost others: the start of builds, and triggers from 64 callers.
+// BenchmarkBesideNotifications measures how much ten thousand notifications to receivers that
+// are down slow down other work: the start of builds, and triggers from 64 callers.
 func BenchmarkBesideNotifications(b *testing.B) {
 	for _, jobs := range []int{0, 1000} {
 		name := fmt.Sprintf("waiting=%d", 10*jobs)

@@ -23,13 +23,13 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
-// inbox is a receiver that answers what it is told to.
+// inbox is a receiver whose answers a test determines.
 type inbox struct {
 	// answer decides about each attempt; nil accepts it.
 	answer func(ctx context.Context, e *notify.Event) notify.Outcome
 
 	mu       sync.Mutex
-	attempts []string // time, text and what became of it
+	attempts []string // time, text and outcome
 	events   []notify.Event
 }
 
@@ -61,7 +61,7 @@ func (b *inbox) lines() []string {
 	return append([]string(nil), b.attempts...)
 }
 
-// want compares the attempts, with retries rounded to their pause.
+// want compares the attempts, with the times of retries rounded.
 func (b *inbox) want(t *testing.T, want ...string) {
 	t.Helper()
 	if diff := cmp.Diff(want, b.lines()); diff != "" {
@@ -69,7 +69,7 @@ func (b *inbox) want(t *testing.T, want ...string) {
 	}
 }
 
-// notified returns a job that notifies a receiver of each end.
+// notified returns a job that notifies the receiver of each end.
 func notified(name string, to notify.Receiver) definition.Job {
 	return definition.Job{
 		Name: name, Tokens: opens(), Runner: succeeds(),
@@ -77,7 +77,7 @@ func notified(name string, to notify.Receiver) definition.Job {
 	}
 }
 
-// triggerNow queues a build without a quiet period and waits until all is quiet.
+// triggerNow queues a build without a quiet period and waits until all goroutines are idle.
 func (s *site) triggerNow(full string) {
 	s.t.Helper()
 	if _, err := s.Trigger(context.Background(), s.def, buildtoken.Trigger{
@@ -88,13 +88,13 @@ func (s *site) triggerNow(full string) {
 	quiet()
 }
 
-// quiet waits until what is due now was sent.
+// quiet waits until everything that is due has been sent.
 func quiet() {
 	time.Sleep(100 * time.Millisecond)
 	synctest.Wait()
 }
 
-func TestNotificationTellsEverything(t *testing.T) {
+func TestNotificationHasAllFields(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var in inbox
 		j := notified("deploy", &in)
@@ -145,7 +145,7 @@ func TestNotificationTellsEverything(t *testing.T) {
 	})
 }
 
-// TestNotificationsAreRetriedInOrder has a receiver that wants to be left alone for an hour.
+// TestNotificationsAreRetriedInOrder uses a receiver that asks for a pause of an hour.
 func TestNotificationsAreRetriedInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var in inbox
@@ -163,7 +163,7 @@ func TestNotificationsAreRetriedInOrder(t *testing.T) {
 		s.attach(definition.Spec{Root: definition.Folder{Folders: []definition.Folder{folder}}})
 		s.triggerNow("f/a")
 		s.triggerNow("f/a")
-		s.triggerNow("f/b") // is not even tried: it is the same receiver
+		s.triggerNow("f/b") // no attempt: it is the same receiver
 		time.Sleep(time.Hour - 2*time.Second)
 		quiet()
 		in.want(t, "0s f/a #1 endedSUCCESS: 503 Service Unavailable")
@@ -181,7 +181,7 @@ func TestNotificationsAreRetriedInOrder(t *testing.T) {
 	})
 }
 
-// TestEarlierStateIsReplaced sends the first state while the later ones happen.
+// TestEarlierStateIsReplaced sends the first state while later ones happen.
 func TestEarlierStateIsReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		in := inbox{answer: func(context.Context, *notify.Event) notify.Outcome {
@@ -237,7 +237,7 @@ func TestOneReceiverHoldsUpNoOther(t *testing.T) {
 			}
 		}
 		if n := len(hangs.lines()); n != 20 {
-			t.Errorf("%d attempts ended after 15 s, want one for each target", n)
+			t.Errorf("%d attempts ended after 15 s, want 1 for each target", n)
 		}
 	})
 }
@@ -260,7 +260,7 @@ func TestRefusedNotificationIsGivenUp(t *testing.T) {
 			t.Errorf("attempts %q; want three for #1, then one for #2", got)
 		}
 		if n := s.logs.FilterMessage("notification given up").Len(); n != 1 {
-			t.Errorf("%d lines about what was given up, want 1", n)
+			t.Errorf("%d log lines about notifications given up, want 1", n)
 		}
 		given, err := s.Notifications(t.Context(), queue.NotificationFilter{State: queue.DeliveryGivenUp})
 		if err != nil || len(given) != 1 || given[0].Error != "400 Bad Request" {
@@ -281,7 +281,7 @@ func TestRefusedNotificationIsGivenUp(t *testing.T) {
 	})
 }
 
-// TestReceiverThatIsGoneWaitsForTheNextConfiguration answers 410 Gone.
+// TestReceiverThatIsGoneWaitsForTheNextConfiguration uses a receiver that answers 410 Gone.
 func TestReceiverThatIsGoneWaitsForTheNextConfiguration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		in := inbox{answer: func(context.Context, *notify.Event) notify.Outcome {
@@ -303,7 +303,8 @@ func TestReceiverThatIsGoneWaitsForTheNextConfiguration(t *testing.T) {
 	})
 }
 
-// TestNotificationsWaitForTheirTarget takes a target out of the configuration, and back.
+// TestNotificationsWaitForTheirTarget removes a target from the configuration, and adds it
+// again.
 func TestNotificationsWaitForTheirTarget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		in := inbox{answer: func(context.Context, *notify.Event) notify.Outcome { return notify.Outcome{Error: "503"} }}
@@ -327,7 +328,7 @@ func TestNotificationsWaitForTheirTarget(t *testing.T) {
 		quiet()
 		given, err := s.Notifications(t.Context(), queue.NotificationFilter{State: queue.DeliveryGivenUp})
 		if err != nil || len(given) != 1 || given[0].Error != "the configuration has no notify of this name" {
-			t.Errorf("given up: %+v, %v; want what waited for three days", given, err)
+			t.Errorf("given up: %+v, %v; want those that waited for three days", given, err)
 		}
 	})
 }
@@ -360,7 +361,8 @@ func TestNotificationSurvivesARestart(t *testing.T) {
 	})
 }
 
-// TestNotificationAtTheEndOfTheServer is about a build that the end of the server aborts.
+// TestNotificationAtTheEndOfTheServer closes the server while a build is running, and expects a
+// notification of the aborted build.
 func TestNotificationAtTheEndOfTheServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var in inbox

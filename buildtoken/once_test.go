@@ -17,7 +17,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
-// once marks a trigger with a key.
+// once sets the idempotency key of a trigger.
 func once(key string) func(*buildtoken.Trigger) {
 	return func(t *buildtoken.Trigger) { t.IdempotencyKey = &key }
 }
@@ -26,7 +26,7 @@ func TestTriggerWithAKeyIsAnsweredAsTheFirstTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openSite(t, buildtoken.Config{}, definition.Job{Name: "app", Tokens: opens(), Runner: succeeds()})
 		first := s.trigger("app", once("k"))
-		synctest.Wait() // it is built
+		synctest.Wait() // until it is built
 		again := s.trigger("app", once("k"), delayed("1h"))
 		if !first.Created || first.Repeated || again.Item.ID != first.Item.ID || !again.Created || !again.Repeated || again.Job != "app" {
 			t.Errorf("first %+v, again %+v, want the same answer, repeated", first, again)
@@ -49,7 +49,7 @@ func TestTriggerWithAKeyIsAnsweredAsTheFirstTime(t *testing.T) {
 	})
 }
 
-// Whoever gives the same key by chance, or to learn something, gets an item of its own.
+// The same key of another token or user, by chance or as a probe, gets a separate item.
 func TestKeysAreOfOneTokenOrUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		named := func(name, text string) definition.Token {
@@ -86,14 +86,14 @@ func TestKeysAreOfOneTokenOrUser(t *testing.T) {
 			}
 			seen[first.Item.ID] = by.name
 			if again := s.trigger("app", once("k"), by.who); again.Item.ID != first.Item.ID || !again.Repeated {
-				t.Errorf("%s asks again and gets %+v, want item %d", by.name, again, first.Item.ID)
+				t.Errorf("%s repeats the trigger and gets %+v, want item %d", by.name, again, first.Item.ID)
 			}
 		}
-		// A secret that was exchanged opens as the same token.
+		// A token whose secret was replaced is still the same token.
 		spec.Root.Jobs[0].Tokens[0].Digest = token.NewSecret("exchanged").Digest()
 		s.attach(spec)
 		if again := s.trigger("app", once("k"), with("exchanged")); !again.Repeated || seen[again.Item.ID] != "the job's token ci" {
-			t.Errorf("after its secret was exchanged a token gets %+v, want its first answer", again)
+			t.Errorf("after its secret was replaced, a token gets %+v, want its first answer", again)
 		}
 	})
 }
@@ -157,20 +157,20 @@ func TestNoKeyIsOnDiskAsItCame(t *testing.T) {
 	})
 }
 
-// Who gives up while the first trigger is on its way asks again, and there is one item.
+// A client that gives up during the first trigger and repeats it gets the same item.
 func TestTriggerThatWasGivenUpIsFoundByItsKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openSite(t, buildtoken.Config{}, definition.Job{Name: "app", Tokens: opens(), Runner: lasts(time.Hour), Coalesce: job.Never})
 		for range 50 {
 			ctx, cancel := context.WithCancel(t.Context())
 			go cancel()
-			_, _ = s.Trigger(ctx, s.def, ask("app", once("k"))) // whatever it says
+			_, _ = s.Trigger(ctx, s.def, ask("app", once("k"))) // with or without an error
 		}
 		out := s.trigger("app", once("k"))
 		synctest.Wait()
 		entries, err := s.Items(t.Context(), s.def, "app", 100)
 		if err != nil || len(entries) != 0 || out.Item.ID != 1 {
-			t.Errorf("item %d, %d items wait, %v; want one item, which is built", out.Item.ID, len(entries), err)
+			t.Errorf("item %d, %d items wait, %v; want one item that is built", out.Item.ID, len(entries), err)
 		}
 	})
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
-// poll asks for a poll and wants it to be accepted.
+// poll requests a poll, which must be accepted.
 func poll(s *site, full string) {
 	s.t.Helper()
 	out := s.trigger(full, func(t *buildtoken.Trigger) { t.Action = buildtoken.Polling })
@@ -105,7 +105,7 @@ func TestPollResults(t *testing.T) {
 func TestOnePollRunsAndOneWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		polls, running := map[string]int{}, map[string]bool{}
-		turn := make(chan struct{}, 1) // a lock that the bubble can see
+		turn := make(chan struct{}, 1) // a lock that synctest recognizes
 		turn <- struct{}{}
 		poller := looks(func(_ context.Context, b runner.Build, _ io.Writer) (bool, error) {
 			<-turn
@@ -143,8 +143,8 @@ func TestOnePollRunsAndOneWaits(t *testing.T) {
 	})
 }
 
-// TestChangesOfAJobThatNeverCoalesces polls a job with coalesce never twice. Each poll that finds changes
-// must lead to a build.
+// TestChangesOfAJobThatNeverCoalesces polls a job with coalesce never twice. Each poll that
+// finds changes must create an item.
 func TestChangesOfAJobThatNeverCoalesces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openSite(t, buildtoken.Config{}, definition.Job{
@@ -191,7 +191,7 @@ func TestTenJobsArePolledAtOnce(t *testing.T) {
 	})
 }
 
-// A poll looks at what the last build left: both use the job's own workspace,
+// A poll inspects the workspace that the last build left, so both use the job's own workspace,
 // one after the other.
 func TestPollAndBuildDoNotMeet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -266,7 +266,7 @@ func TestPollsThatAreRefusedOrDropped(t *testing.T) {
 		close(release)
 		synctest.Wait()
 		if looked != 1 {
-			t.Errorf("%d polls, want 1: the second came when the job was disabled already", looked)
+			t.Errorf("%d polls, want 1: the job was disabled before the second", looked)
 		}
 	})
 }

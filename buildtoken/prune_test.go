@@ -16,7 +16,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// files are the directories of logs and workspaces.
+// files returns the directories of logs and workspaces.
 func (s *site) files() []string {
 	s.t.Helper()
 	found, err := filepath.Glob(filepath.Join(s.dir, "[lw]o*s", "*"))
@@ -29,8 +29,8 @@ func (s *site) files() []string {
 	return found
 }
 
-// TestPrune removes what is left of jobs that a configuration has no more, and nothing of
-// those that it has, that wait, or that run.
+// TestPrune removes what is left of removed jobs, and nothing of jobs that are configured,
+// queued or running.
 func TestPrune(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		named := func(names ...string) definition.Spec {
@@ -79,7 +79,7 @@ func TestPrune(t *testing.T) {
 		}
 		removed, err := s.Leftovers().Prune(t.Context(), time.Time{})
 		if err != nil || len(removed) != 2 || removed[0].Job != "gone" || removed[1].Files != 1 || removed[1].Bytes != 7 {
-			t.Errorf("Prune = %+v, %v; want the job that is gone, and the files of an older time", removed, err)
+			t.Errorf("Prune = %+v, %v; want the removed job, and the files without a record", removed, err)
 		}
 		var left []string
 		for _, name := range []string{"runs", "stays", "waits"} {
@@ -98,7 +98,7 @@ func TestPrune(t *testing.T) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 
-		// A job that comes back goes on with its numbers.
+		// A job that comes back continues its build numbers.
 		s.attach(named("gone", "stays"))
 		s.trigger("gone")
 		synctest.Wait()
@@ -106,8 +106,8 @@ func TestPrune(t *testing.T) {
 	})
 }
 
-// TestKeepRemoved waits until the records of a removed job have been kept for long enough,
-// over a restart.
+// TestKeepRemoved waits, across a restart, until the records of a removed job have been kept
+// for long enough.
 func TestKeepRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const keep = 30 * 24 * time.Hour

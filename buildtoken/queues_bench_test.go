@@ -18,10 +18,10 @@ import (
 	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
-// BenchmarkQueues makes new items from 64 callers, of 100 jobs: with the queue in
-// a file, and with one, two and four servers that share one in Postgres. All of them
-// and the database have the processors of this machine. What Postgres takes for the
-// same statements says BenchmarkBesidePgbench of pgqueue.
+// BenchmarkQueues creates items of 100 jobs from 64 callers: with the queue in a file, and with
+// one, two and four servers that share a queue in Postgres. The servers and the database share
+// the processors of this machine. BenchmarkBesidePgbench of pgqueue measures how long Postgres
+// takes for the same statements.
 func BenchmarkQueues(b *testing.B) {
 	const callers = 64
 	for _, servers := range []int{0, 1, 2, 4} {
@@ -50,7 +50,7 @@ func BenchmarkQueues(b *testing.B) {
 	}
 }
 
-// openQueues opens a queue in a file, or one in a database as so many servers.
+// openQueues opens a queue in a file, or one in a database for that many servers.
 func openQueues(b *testing.B, servers int) (queues []buildtoken.Queue) {
 	b.Helper()
 	add := func(q buildtoken.Queue, err error) {

@@ -14,9 +14,9 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
-// elsewhere is a runner whose builds work on another system, until it is told that one has ended there.
+// elsewhere is a runner whose builds run on another system until a test ends them.
 type elsewhere struct {
-	began chan string // handle with which a build was started or resumed
+	began chan string // the handle with which a build was started or resumed
 	ends  chan runner.Result
 }
 
@@ -40,7 +40,7 @@ func (e elsewhere) Run(ctx context.Context, b runner.Build, log io.Writer) runne
 
 func newElsewhere() elsewhere { return elsewhere{make(chan string, 1), make(chan runner.Result)} }
 
-// TestRemoteBuildGoesOnOnAnotherServer ends the server that follows a build, in three ways.
+// TestRemoteBuildGoesOnOnAnotherServer ends the server that follows a build in three ways.
 func TestRemoteBuildGoesOnOnAnotherServer(t *testing.T) {
 	for name, end := range map[string]func(t *testing.T, c *cluster, w *cable, b *site) (takesOver *site){
 		"it stops": func(t *testing.T, c *cluster, _ *cable, b *site) *site {
@@ -52,7 +52,7 @@ func TestRemoteBuildGoesOnOnAnotherServer(t *testing.T) {
 		},
 		"it is cut off": func(t *testing.T, c *cluster, w *cable, b *site) *site {
 			a := c.join("a")
-			// What it has not sent yet would be lost.
+			// Otherwise, changes that the server has not sent yet would be lost.
 			here, there := b.openLog("far", 1), a.openLog("far", 1)
 			for size := int64(0); size < here.Size(); {
 				var err error
@@ -89,7 +89,7 @@ func TestRemoteBuildGoesOnOnAnotherServer(t *testing.T) {
 			}
 			far.ends <- runner.Result{Outcome: runner.Success}
 			if build := next.ended(item); build.Result != queue.Success || build.Node != next.Name() || build.Number != 1 {
-				t.Errorf("build %+v, want a success on %s", build, next.Name())
+				t.Errorf("build %+v, want SUCCESS on %s", build, next.Name())
 			}
 			want := []string{"handle \"\"", "Resumed after a restart of the server", "handle \"work 7\"", "Finished: SUCCESS"}
 			if diff := cmp.Diff(want, next.log("far", 1)[1:]); diff != "" {
@@ -114,7 +114,7 @@ func TestRemoteBuildsTakeNoExecutor(t *testing.T) {
 		t.Fatal(err)
 	}
 	if b := s.ended(first); b.Result != queue.Aborted || !strings.Contains(b.Reason, "alice") {
-		t.Errorf("build %+v, want that it was stopped", b)
+		t.Errorf("build %+v, want it stopped", b)
 	}
 	if len(s.RunningRemote()) != 0 {
 		t.Error("the build that was stopped still counts")

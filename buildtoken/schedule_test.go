@@ -20,7 +20,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
-// hourly returns a job that is built at each full hour UTC.
+// hourly returns a job with a schedule for each full hour in UTC.
 func hourly(change func(*definition.Job)) definition.Job {
 	j := definition.Job{
 		Name: "nightly", Runner: succeeds(),
@@ -33,7 +33,8 @@ func hourly(change func(*definition.Job)) definition.Job {
 	return j
 }
 
-// timed lists the builds of a job, oldest first: when they were queued and the value of ENV.
+// timed lists the builds of a job, oldest first, with the time when they were queued and the
+// value of ENV.
 func (s *site) timed(full string) string {
 	s.t.Helper()
 	synctest.Wait()
@@ -116,7 +117,7 @@ func TestSchedule(t *testing.T) {
 				restart(3 * time.Hour)
 				time.Sleep(time.Hour)
 			},
-			"00:00:00 staging, 01:00:00 staging, 04:30:00 staging, 05:00:00 staging", // midnight is the minute of the first start
+			"00:00:00 staging, 01:00:00 staging, 04:30:00 staging, 05:00:00 staging", // the first start is at midnight
 		},
 		{
 			"that ran is not made up for", hourly(catchUp),
@@ -156,8 +157,8 @@ func TestSchedule(t *testing.T) {
 	}
 }
 
-// TestScheduledPollRunsWhereTheWorkspaceIs lets all servers that share a queue fire a
-// schedule that polls: before there is a build, after one, and when its server is gone.
+// TestScheduledPollRunsWhereTheWorkspaceIs fires a schedule that polls on all servers that
+// share a queue: before there is a build, after one, and when its server has gone.
 func TestScheduledPollRunsWhereTheWorkspaceIs(t *testing.T) {
 	polled := make(chan string, 100)
 	c := newCluster(t, hourly(func(j *definition.Job) {
@@ -191,7 +192,7 @@ func TestScheduledPollRunsWhereTheWorkspaceIs(t *testing.T) {
 			t.Errorf("polled on %s, want on %s", got, want)
 		}
 	}
-	fire("b", able["d"], a, able["b"]) // b is the first by name that can
+	fire("b", able["d"], a, able["b"]) // b is the first name of the servers that can run it
 	built := a.ended(a.trigger("nightly").Item.ID).Node
 	fire(built, a, able["b"], able["d"])
 	if err := able[built].Close(); err != nil {
@@ -200,7 +201,7 @@ func TestScheduledPollRunsWhereTheWorkspaceIs(t *testing.T) {
 	delete(able, built)
 	for name, left := range able {
 		fire(name, left, a)
-		if err := errors.Join(a.Close(), left.Close()); err != nil { // which wait for polls
+		if err := errors.Join(a.Close(), left.Close()); err != nil { // both wait for polls
 			t.Fatal(err)
 		}
 	}
@@ -209,8 +210,8 @@ func TestScheduledPollRunsWhereTheWorkspaceIs(t *testing.T) {
 	}
 }
 
-// TestScheduleFiresOnceOverAllServers lets two servers that share a queue fire for the
-// same minute, and one of them again.
+// TestScheduleFiresOnceOverAllServers fires the same minute on two servers that share a queue,
+// and then again on one of them.
 func TestScheduleFiresOnceOverAllServers(t *testing.T) {
 	c := newCluster(t, hourly(nil))
 	a, b := c.join("a"), c.join("b")

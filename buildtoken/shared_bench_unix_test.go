@@ -18,13 +18,12 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
-// line is what a build prints in benchmarks, with a number in front: not quite the same again and again.
+// line is what a build prints in benchmarks, after a number that makes each line different.
 var line = strings.Repeat("compiling package ", 6)[:92]
 
-// BenchmarkSharedLog measures how fast a log of 64 MiB, that a build prints as
-// fast as it can, is in Postgres and at readers of another server. ns/op is the
-// whole build with what comes before and after; print-MiB/s is how fast the build
-// could print.
+// BenchmarkSharedLog measures how long a log of 64 MiB, which a build prints as fast as it can,
+// takes to reach Postgres and readers on another server. ns/op is the whole build; print-MiB/s
+// is how fast the build could print.
 func BenchmarkSharedLog(b *testing.B) {
 	const size = 64 << 20
 	for _, readers := range []int{0, 1, 20} {
@@ -65,14 +64,14 @@ func BenchmarkSharedLog(b *testing.B) {
 	}
 }
 
-// BenchmarkReadersElsewhere measures what 200 readers of a live log cost on another
-// server than the one that builds, in milliseconds of a processor in each second:
-// all of this process, so also the build and its server, but not the database.
-// The build prints lines of a hundred bytes: ten, a hundred or ten thousand a second.
+// BenchmarkReadersElsewhere measures what 200 readers of a live log cost on a server other than
+// the one that builds. The unit is milliseconds of processor time per second, for the whole
+// process: it includes the build and its server, but not the database. The build prints lines
+// of a hundred bytes: ten, a hundred or ten thousand a second.
 func BenchmarkReadersElsewhere(b *testing.B) {
 	for _, log := range []struct {
 		name  string
-		lines int // a tenth of a second
+		lines int // in a tenth of a second
 	}{{"live", 1}, {"busy", 10}, {"flood", 1000}} {
 		for _, readers := range []int{0, 200} {
 			b.Run(fmt.Sprintf("%s/readers=%d", log.name, readers), func(b *testing.B) {
@@ -123,7 +122,7 @@ func BenchmarkReadersElsewhere(b *testing.B) {
 	}
 }
 
-// awaitLog opens the log of an item's build when it has begun.
+// awaitLog waits for the beginning of the log of an item's build, and opens it.
 func (s *site) awaitLog(id int64) *console.Reader {
 	s.t.Helper()
 	for {
@@ -143,7 +142,7 @@ func (s *site) awaitLog(id int64) *console.Reader {
 	}
 }
 
-// processorTime is how long this process has used processors.
+// processorTime returns how much processor time this process has used.
 func processorTime(b *testing.B) time.Duration {
 	b.Helper()
 	var usage syscall.Rusage

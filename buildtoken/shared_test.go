@@ -42,18 +42,19 @@ func (s *site) openLog(full string, number int64) *console.Reader {
 	return r
 }
 
-// told is a runner whose build writes what it is told, until it is told nothing.
-type told chan string
+// dictated is a runner whose build writes the texts that it receives, and ends with an empty
+// one.
+type dictated chan string
 
 // say returns when the text is in the log.
-func (w told) say(text string) {
+func (w dictated) say(text string) {
 	w <- text
 	<-w
 }
 
-func (w told) end() { w <- "" }
+func (w dictated) end() { w <- "" }
 
-func (w told) Run(ctx context.Context, _ runner.Build, log io.Writer) runner.Result {
+func (w dictated) Run(ctx context.Context, _ runner.Build, log io.Writer) runner.Result {
 	for {
 		select {
 		case text := <-w:
@@ -69,7 +70,7 @@ func (w told) Run(ctx context.Context, _ runner.Build, log io.Writer) runner.Res
 }
 
 func TestLogIsLiveOnEveryServer(t *testing.T) {
-	app := make(told)
+	app := make(dictated)
 	c := newCluster(t, labelled("app", "a", app))
 	b, a := c.join("b"), c.join("a")
 	item := b.trigger("app").Item.ID
@@ -109,13 +110,13 @@ func TestLogIsLiveOnEveryServer(t *testing.T) {
 		if _, err := r.ReadAt(all, 0); err != nil || !r.Complete() || !bytes.Equal(all, text.Bytes()) {
 			t.Errorf("%s: %q, %v, complete %v; want %q", name, all, err, r.Complete(), text.String())
 		}
-		// A part, and one that goes beyond the end.
+		// Read a part, and a part that extends beyond the end.
 		p := make([]byte, 10)
 		if n, err := r.ReadAt(p, int64(len(all))-4); n != 4 || !errors.Is(err, io.EOF) || string(p[:n]) != "ESS\n" {
 			t.Errorf("%s: end is %q, %v", name, p[:n], err)
 		}
 	}
-	if err := a.Close(); err != nil { // it waits for those who clean up
+	if err := a.Close(); err != nil { // returns when uploads and logs are removed
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(a.dir, "logs", job.PathElement("app"), "1.log")); !errors.Is(err, fs.ErrNotExist) {
@@ -123,7 +124,7 @@ func TestLogIsLiveOnEveryServer(t *testing.T) {
 	}
 }
 
-// prints is a runner whose build prints so many random bytes. It says their digest.
+// prints returns a runner whose build writes that many random bytes and sends their digest.
 func prints(bytes int, sum chan<- string) runs {
 	return func(_ context.Context, b runner.Build, log io.Writer) runner.Result {
 		random := rand.NewChaCha8([32]byte{byte(b.Number)})
@@ -134,8 +135,8 @@ func prints(bytes int, sum chan<- string) runs {
 	}
 }
 
-// TestLargeLogIsTheSameOnEveryServer follows a log that is many times larger
-// than what is kept of it in memory, and reads it again from several places.
+// TestLargeLogIsTheSameOnEveryServer follows a log that is much larger than the part that is
+// kept in memory, and reads it again from several offsets.
 func TestLargeLogIsTheSameOnEveryServer(t *testing.T) {
 	const size = 8 << 20
 	sum := make(chan string, 1)
@@ -160,10 +161,10 @@ func TestLargeLogIsTheSameOnEveryServer(t *testing.T) {
 	readers.Wait()
 }
 
-// TestLogIsCompleteAfterTheDatabaseWasAway has a build write before, while and
-// after the database is gone, and end while it is.
+// TestLogIsCompleteAfterTheDatabaseWasAway writes to the log before, during and after an outage
+// of the database, and ends the build during the outage.
 func TestLogIsCompleteAfterTheDatabaseWasAway(t *testing.T) {
-	app := make(told)
+	app := make(dictated)
 	c := newCluster(t, labelled("app", "a", app))
 	b, a := c.join("b"), c.join("a")
 	item := b.trigger("app").Item.ID
@@ -200,8 +201,8 @@ func TestLogIsCompleteAfterTheDatabaseWasAway(t *testing.T) {
 	}
 }
 
-// TestRestartBringsTheRestOfLostLogs has what a process leaves that died: a build on
-// record, a file of its log, and the beginning of that in the queue.
+// TestRestartBringsTheRestOfLostLogs starts with what a killed process leaves: a running build
+// on record, its log file, and the beginning of the log in the queue.
 func TestRestartBringsTheRestOfLostLogs(t *testing.T) {
 	c := newCluster(t, labelled("app", "a", succeeds()))
 	q, dir := c.queue("a"), t.TempDir()
@@ -232,7 +233,8 @@ func TestRestartBringsTheRestOfLostLogs(t *testing.T) {
 	}
 }
 
-// TestLogOfALostServerEnds has a server die while another one follows its build, and come back.
+// TestLogOfALostServerEnds kills a server while another one follows its build, and starts it
+// again.
 func TestLogOfALostServerEnds(t *testing.T) {
 	c := newCluster(t, labelled("app", "a", succeeds()))
 	b := c.join("b")
@@ -248,7 +250,7 @@ func TestLogOfALostServerEnds(t *testing.T) {
 	if size, complete, err := r.Wait(t.Context(), 0); err != nil || complete || size != 9 {
 		t.Fatalf("Wait = %d, %v, %v", size, complete, err)
 	}
-	if err := a.Close(); err != nil { // without an end of the build on record
+	if err := a.Close(); err != nil { // without recording the end of the build
 		t.Fatal(err)
 	}
 	var text strings.Builder
@@ -277,7 +279,8 @@ func TestLogOfALostServerEnds(t *testing.T) {
 	}
 }
 
-// TestFileOfARestoredQueueKeepsNoBuildFromStarting has a file of a log whose number is given again.
+// TestFileOfARestoredQueueKeepsNoBuildFromStarting starts with a log file whose build number is
+// used again.
 func TestFileOfARestoredQueueKeepsNoBuildFromStarting(t *testing.T) {
 	c := newCluster(t, labelled("app", "a", succeeds()))
 	dir := t.TempDir()
@@ -294,9 +297,9 @@ func TestFileOfARestoredQueueKeepsNoBuildFromStarting(t *testing.T) {
 	}
 }
 
-// TestBuildEndsWithoutTheRestOfItsLog has the file of a log cut short while its build runs.
+// TestBuildEndsWithoutTheRestOfItsLog truncates the log file while the build is running.
 func TestBuildEndsWithoutTheRestOfItsLog(t *testing.T) {
-	app := make(told)
+	app := make(dictated)
 	c := newCluster(t, labelled("app", "a", app))
 	a := c.join("a")
 	b := c.join("b")
@@ -323,8 +326,8 @@ func TestBuildEndsWithoutTheRestOfItsLog(t *testing.T) {
 	}
 }
 
-// TestLogsOfBeforeAreStillRead has a build whose log was a file when the queue did not keep logs.
-func TestLogsOfBeforeAreStillRead(t *testing.T) {
+// TestEarlierLogsAreStillRead reads a log file of a build that ran before the queue kept logs.
+func TestEarlierLogsAreStillRead(t *testing.T) {
 	c := newCluster(t, labelled("app", "a", succeeds()))
 	q, dir := c.queue("a"), t.TempDir()
 	a := c.start("a", dir, q)
@@ -346,7 +349,7 @@ func TestLogsOfBeforeAreStillRead(t *testing.T) {
 	}
 }
 
-// stored is how many files the queue keeps.
+// stored returns how many files the queue keeps.
 func (c *cluster) stored() (n int) {
 	c.t.Helper()
 	row := pgtest.Connect(c.t, c.pg.URL()).QueryRow(c.t.Context(), "select count(distinct ref) from "+c.schema+".uploads")
@@ -356,8 +359,8 @@ func (c *cluster) stored() (n int) {
 	return n
 }
 
-// TestFilesReachTheServerThatBuilds triggers builds with files on one server and has
-// another one build them.
+// TestFilesReachTheServerThatBuilds triggers builds with files on one server, and runs them on
+// another one.
 func TestFilesReachTheServerThatBuilds(t *testing.T) {
 	contents := map[string]string{"text": "of a file", "empty": "", "several parts": strings.Repeat("0123456789abcdef", 50_000)}
 	read := make(chan string, 1)
@@ -396,9 +399,10 @@ func TestFilesReachTheServerThatBuilds(t *testing.T) {
 		}}}
 	}))
 	if got := c.stored(); got != 3 {
-		t.Errorf("after one was cancelled and another one refused %d files are stored, want 3", got)
+		t.Errorf("after one build was cancelled and another one refused, %d files are stored, want 3", got)
 	}
-	// What was queued when files were kept where the trigger came has a file there.
+	// An item that was queued before the queue kept files has its file on the server that took
+	// the trigger.
 	rows, err := pgtest.Connect(t, c.pg.URL()).Query(t.Context(), "delete from "+c.schema+".uploads where body = 'of a file' returning ref")
 	if err != nil {
 		t.Fatal(err)
@@ -426,7 +430,7 @@ func TestFilesReachTheServerThatBuilds(t *testing.T) {
 			t.Errorf("build %d: %s, %s", build.Number, build.Result, build.Reason)
 		}
 	}
-	if err := a.Close(); err != nil { // it waits for those who clean up
+	if err := a.Close(); err != nil { // returns when uploads and logs are removed
 		t.Fatal(err)
 	}
 	if left := append(a.uploads(), b.uploads()...); c.stored() != 0 || len(left) != 0 {
@@ -434,8 +438,9 @@ func TestFilesReachTheServerThatBuilds(t *testing.T) {
 	}
 }
 
-// TestSweptFilesAreOldAndNobodys opens servers beside a trigger that has stored its file and is not queued yet.
-func TestSweptFilesAreOldAndNobodys(t *testing.T) {
+// TestSweepRemovesOnlyOldUnusedFiles opens servers while a trigger has stored its file and is
+// not queued yet.
+func TestSweepRemovesOnlyOldUnusedFiles(t *testing.T) {
 	app := labelled("app", "", succeeds())
 	app.Params = []job.Param{{Name: "F", Kind: job.KindFile}}
 	c := newCluster(t, app)
@@ -458,7 +463,7 @@ func TestSweptFilesAreOldAndNobodys(t *testing.T) {
 		t.Errorf("%d files are stored, want that of the item and that of the trigger", got)
 	}
 	if err := q.GetFile(t.Context(), "left by a crash", io.Discard); !errors.Is(err, queue.ErrNotFound) {
-		t.Errorf("GetFile of what was swept: %v, want %v", err, queue.ErrNotFound)
+		t.Errorf("GetFile of a swept file: %v, want %v", err, queue.ErrNotFound)
 	}
 }
 
@@ -471,16 +476,16 @@ func TestServersNeedTheSameKey(t *testing.T) {
 	for _, step := range []struct {
 		name   string
 		key    vault.Key
-		queue  bool // something, afterwards
-		finish bool // drop it, afterwards
+		queue  bool // queue an item afterwards
+		finish bool // remove it afterwards
 		want   error
 	}{
 		{"the first key is that of the queue", first, false, false, nil},
-		{"another one, while nothing is queued", second, true, false, nil},
+		{"another key, while nothing is queued", second, true, false, nil},
 		{"the same, with something queued", second, false, false, nil},
-		{"another one, with something queued", first, false, false, pgqueue.ErrKey},
+		{"another key, while an item is queued", first, false, false, pgqueue.ErrKey},
 		{"still the same", second, false, true, nil},
-		{"another one, when nothing is queued any more", first, false, false, nil},
+		{"another key, when the item is gone", first, false, false, nil},
 	} {
 		ctl, err := openWith(step.key)
 		if !errors.Is(err, step.want) {

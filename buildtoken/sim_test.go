@@ -36,12 +36,11 @@ var (
 	seed  = flag.Uint64("seed", 0, "the only history that TestSim runs, unless 0")
 )
 
-// TestSim runs random histories of the whole system in fake time, on a queue
-// file of its own: triggers, cancels, stops, reloads, commits that fail,
-// orderly restarts and crashes. After each step it compares what the
-// controller says with what it has promised.
+// TestSim runs random histories of the whole system in fake time, on a queue in a file:
+// triggers, cancellations, stops, reloads, failing commits, graceful restarts and crashes.
+// After each step it compares what the controller returns with what it has promised.
 //
-// Seeds that once failed stand in testdata/sim/seeds.txt and always run.
+// Seeds that failed once are in testdata/sim/seeds.txt and always run.
 func TestSim(t *testing.T) {
 	all := failedOnce(t)
 	for s := range *seeds {
@@ -84,7 +83,7 @@ func failedOnce(t *testing.T) []uint64 {
 	return all
 }
 
-// world is the system under test and what it has promised so far.
+// world is the system under test, and what it has promised so far.
 type world struct {
 	t     *testing.T
 	rand  *rand.Rand
@@ -99,16 +98,16 @@ type world struct {
 	now    setup // in force
 
 	items map[int64]*promise
-	// waits are those who wait for the end of an item.
+	// waits are the goroutines that wait for the end of an item.
 	waits []*simWait
 	// maybe are triggers whose answer was lost in a crash.
 	maybe []simTrigger
-	// keyed are the triggers with a key, by it.
+	// keyed are the triggers with an idempotency key, by their keys.
 	keyed map[string]*simKeyed
 
-	// mu guards the following, which running builds write.
+	// mu guards the following, which running builds change.
 	mu      sync.Mutex
-	running map[string]string // build by job and number, and by whom it was asked to stop
+	running map[string]string // by job and number: who stopped the build
 	started map[int64]string  // by item
 	numbers map[string]bool   // builds that ran, by job and number
 	wrong   []string
@@ -139,29 +138,30 @@ type simTrigger struct {
 // simKeyed is the first trigger with a key.
 type simKeyed struct {
 	simTrigger
-	// out is how it was answered; Item.ID is 0 as long as nobody knows, because
-	// the answer was lost in a crash.
+	// out is how it was answered. Item.ID is 0 while it is unknown because the answer was lost
+	// in a crash.
 	out buildtoken.Outcome
-	// unsure says that nobody knows either whose values counted.
+	// unsure is set while it is also unknown whose values were accepted.
 	unsure bool
 }
 
-// simWait is somebody who waits for the end of an item.
+// simWait is a goroutine that waits for the end of an item.
 type simWait struct {
 	id   int64
 	over atomic.Bool
-	// The following are set once it is over.
+	// The following are set when it has returned.
 	entry queue.Entry
 	err   error
 }
 
-// plug lets a test pull the plug: from then on nothing is answered.
+// plug is a queue whose power can be cut: from then on it answers no calls.
 type plug struct {
 	*boltqueue.DB
 	pulled atomic.Bool
-	// pullBefore and pullAfter have the plug pulled at the next commit.
+	// pullBefore and pullAfter cut the power at the next commit.
 	pullBefore, pullAfter atomic.Bool
-	// fail is how many of the next commits fail; every second one is on disk nevertheless.
+	// fail is how many of the next commits return an error; every second of these is on disk
+	// nevertheless.
 	fail atomic.Int32
 	// save copies the files as the crash leaves them.
 	save func()
@@ -192,7 +192,7 @@ func (p *plug) commit(tx *bolt.Tx) error {
 	return err
 }
 
-// after answers as the queue did, unless the plug was pulled meanwhile.
+// after returns the answer of the queue, unless the power was cut meanwhile.
 func after[T any](p *plug, answer T, err error) (T, error) {
 	if p.pulled.Load() {
 		var none T
@@ -260,7 +260,7 @@ func (w *world) logf(format string, args ...any) {
 	w.trace = append(w.trace, time.Now().UTC().Format("15:04:05.000 ")+fmt.Sprintf(format, args...))
 }
 
-// step does one random thing.
+// step performs one random action.
 func (w *world) step() {
 	switch n := w.rand.IntN(100); {
 	case n < 45:
@@ -281,7 +281,7 @@ func (w *world) step() {
 		w.plug.fail.Store(n)
 		w.triggers(2)
 		w.plug.fail.Store(0)
-		time.Sleep(3 * time.Second) // until everything was tried again
+		time.Sleep(3 * time.Second) // until every failed commit was tried again
 		synctest.Wait()
 		w.adopt()
 	case n < 95:
@@ -303,7 +303,7 @@ func (w *world) open() {
 	synctest.Wait()
 	for _, wait := range w.waits {
 		if !wait.over.Load() {
-			w.t.Errorf("somebody waits for item %d though the controller was closed", wait.id)
+			w.t.Errorf("a goroutine still waits for item %d after the controller was closed", wait.id)
 		}
 	}
 	w.waits = nil
@@ -313,7 +313,7 @@ func (w *world) open() {
 	}
 }
 
-// saver copies the files of a folder to where the next open will find them.
+// saver returns a function that copies the files of a directory to the one that is opened next.
 func (w *world) saver(from string) func() {
 	next := w.t.TempDir()
 	return func() {
@@ -356,7 +356,7 @@ func (w *world) attach(s setup) (detach func()) {
 	return detach
 }
 
-// run is the runner: it looks at its own rules when a build starts.
+// run is the runner. It checks the rules of the simulation when a build starts.
 func (w *world) run(ctx context.Context, b runner.Build, _ io.Writer) runner.Result {
 	name := fmt.Sprintf("%s #%d", b.Job, b.Number)
 	w.mu.Lock()
@@ -391,7 +391,7 @@ func (w *world) run(ctx context.Context, b runner.Build, _ io.Writer) runner.Res
 	return lasts(time.Duration(b.QueueID*7%13)*time.Second)(ctx, b, nil)
 }
 
-// triggers asks for several builds at the same time.
+// triggers sends several triggers at the same time.
 func (w *world) triggers(n int) {
 	asked := make([]simTrigger, n)
 	for i := range asked {
@@ -405,8 +405,8 @@ func (w *world) triggers(n int) {
 		case 0:
 			asked[i].key = fmt.Sprintf("k%d.%d", len(w.trace), i)
 		case 1:
-			// Of those that ask at the same time, no two have one key: which of
-			// them is the first is shown elsewhere.
+			// Triggers that are sent at the same time have different keys: which of two with
+			// the same key is the first is tested elsewhere.
 			if len(known) > 0 && i == 0 {
 				first := w.keyed[w.pick(known)]
 				asked[i].key, asked[i].job = first.key, first.job
@@ -492,7 +492,7 @@ func (w *world) answered(now time.Time, a simTrigger, out buildtoken.Outcome, er
 	}
 }
 
-// await waits for the end of an item; the controller's Close ends it at last.
+// await waits for the end of an item, at most until the controller is closed.
 func (w *world) await(id int64) {
 	wait := &simWait{id: id}
 	w.waits = append(w.waits, wait)
@@ -503,25 +503,25 @@ func (w *world) await(id int64) {
 	}()
 }
 
-// checkWaits sees to it that who waits for an item knows its end, and not before.
+// checkWaits verifies that a waiting goroutine has returned if and only if its item has ended.
 func (w *world) checkWaits(now time.Time) {
-	// Who looks while the disk fails is told so, and waits no more.
+	// A wait that reads the queue while commits fail returns the error, and is over.
 	w.waits = slices.DeleteFunc(w.waits, func(wait *simWait) bool { return wait.over.Load() && errors.Is(wait.err, queue.ErrStorage) })
 	for _, wait := range w.waits {
 		entry, err := w.plug.Entry(w.t.Context(), now, wait.id)
 		switch over := wait.over.Load(); {
 		case err != nil:
-			w.t.Errorf("item %d, for which somebody waits: %v", wait.id, err)
+			w.t.Errorf("Entry of item %d, which a goroutine waits for: %v", wait.id, err)
 		case over != entry.Ended():
-			w.t.Errorf("item %d has ended: %v; who waits for it knows: %v", wait.id, entry.Ended(), over)
+			w.t.Errorf("item %d has ended: %v; the wait for it has returned: %v", wait.id, entry.Ended(), over)
 		case over && (wait.err != nil || !wait.entry.Ended()):
-			w.t.Errorf("who waited for item %d was told %+v, %v", wait.id, wait.entry, wait.err)
+			w.t.Errorf("the wait for item %d returned %+v, %v", wait.id, wait.entry, wait.err)
 		}
 	}
 }
 
-// again looks at the answer to a trigger whose key was given before. It says
-// false if the trigger may be the first one nevertheless.
+// again checks the answer to a trigger whose key was used before. It returns false if the
+// trigger may be the first one nevertheless.
 func (w *world) again(a simTrigger, out buildtoken.Outcome, err error) bool {
 	first := w.keyed[a.key]
 	known := first.out.Item.ID != 0
@@ -532,9 +532,9 @@ func (w *world) again(a simTrigger, out buildtoken.Outcome, err error) bool {
 			w.t.Errorf("Trigger(%+v) = %+v, but the first with this key was %+v, %+v", a, out, first.simTrigger, first.out)
 		}
 	case err == nil && out.Repeated:
-		first.out, first.value, first.unsure = out, a.value, false // now it is known; its item was adopted
+		first.out, first.value, first.unsure = out, a.value, false // now it is known; adopt has recorded its item
 		if w.items[out.Item.ID] == nil {
-			w.t.Errorf("Trigger(%+v) = %+v, an item that nobody has", a, out)
+			w.t.Errorf("Trigger(%+v) = %+v, an item that was never accepted", a, out)
 		}
 	case errors.Is(err, queue.ErrKeyReused):
 		if a.value == first.value && !first.unsure {
@@ -542,7 +542,7 @@ func (w *world) again(a simTrigger, out buildtoken.Outcome, err error) bool {
 		}
 	case known:
 		w.t.Errorf("Trigger(%+v) = %+v, %v, but the first with this key was answered %+v", a, out, err, first.out)
-	case errors.Is(err, queue.ErrFull): // so the crash took the first one
+	case errors.Is(err, queue.ErrFull): // so the first one was lost in the crash
 	default:
 		delete(w.keyed, a.key)
 		return false
@@ -550,7 +550,7 @@ func (w *world) again(a simTrigger, out buildtoken.Outcome, err error) bool {
 	return true
 }
 
-// queued are the IDs of items that were not cancelled and not started.
+// queued returns the IDs of items that were neither cancelled nor started.
 func (w *world) queued() []int64 {
 	var ids []int64
 	for _, id := range slices.Sorted(maps.Keys(w.items)) {
@@ -601,8 +601,8 @@ func (w *world) stop() {
 	}
 }
 
-// reload changes the configuration. Every fourth time the reload fails after
-// the new one was attached, and the old one comes back.
+// reload changes the configuration. Every fourth reload fails after the new configuration was
+// attached, and the old one comes back.
 func (w *world) reload() {
 	before, beforeDef, next := w.now, w.def, setup{executors: 1 + w.rand.IntN(3), jobs: map[string]simJob{}}
 	for _, full := range slices.Sorted(maps.Keys(before.jobs)) {
@@ -640,7 +640,7 @@ func (w *world) restart() {
 	w.detach = w.attach(w.now)
 }
 
-// crash ends the process at a quiet instant, or before or after a commit.
+// crash ends the process while it is idle, or before or after a commit.
 func (w *world) crash() {
 	kind := w.rand.IntN(3)
 	w.logf("crash %s", []string{"at a quiet instant", "before a commit", "after a commit"}[kind])
@@ -661,7 +661,7 @@ func (w *world) crash() {
 	}
 	p.pullBefore.Store(false)
 	p.pullAfter.Store(false)
-	if w.dir == dir { // there was no commit
+	if w.dir == dir { // no commit happened
 		p.pulled.Store(true)
 		p.save()
 	}
@@ -683,9 +683,8 @@ func (w *world) crash() {
 	}
 }
 
-// adopt takes over what a crash may have changed, and what a failed
-// commit may: counts of equal causes that were not on disk yet, and
-// triggers that were not answered.
+// adopt takes over what a crash or a failed commit may have changed: counts of equal causes
+// that were not on disk yet, and triggers that were not answered.
 func (w *world) adopt() {
 	known := func(it queue.Item) {
 		p := w.items[it.ID]
@@ -697,11 +696,11 @@ func (w *world) adopt() {
 			unanswered := slices.IndexFunc(w.maybe, func(a simTrigger) bool { return a.job == it.Job && a.note == c.Note })
 			switch promised := p.causes[c.Note]; {
 			case promised == 0 && unanswered < 0:
-				w.t.Errorf("after a crash, item %d has a cause %q that nobody gave", it.ID, c.Note)
+				w.t.Errorf("after a crash, item %d has the cause %q, which no trigger had", it.ID, c.Note)
 			case c.Count > promised && unanswered < 0:
 				w.t.Errorf("after a crash, item %d counts cause %q %d times, want at most %d", it.ID, c.Note, c.Count, promised)
 			}
-			p.causes[c.Note] = c.Count // a lower count is what a crash may cost
+			p.causes[c.Note] = c.Count // a crash can lose counts
 		}
 		if it.Due.Before(p.due) {
 			if !slices.ContainsFunc(w.maybe, func(a simTrigger) bool { return a.job == it.Job }) {
@@ -723,7 +722,7 @@ func (w *world) adopt() {
 	w.maybe = nil
 }
 
-// builds are all on record.
+// builds returns all builds on record.
 func (w *world) builds() []queue.Build {
 	var all []queue.Build
 	for _, full := range slices.Sorted(maps.Keys(w.now.jobs)) {
@@ -736,7 +735,7 @@ func (w *world) builds() []queue.Build {
 	return all
 }
 
-// checkRunning compares the builds that run on record with those that run.
+// checkRunning compares the running builds on record with those that really run.
 func (w *world) checkRunning(running []string) {
 	w.t.Helper()
 	var recorded []string
@@ -751,7 +750,7 @@ func (w *world) checkRunning(running []string) {
 	}
 }
 
-// check compares what is on record with what was promised.
+// check compares the records with what was promised.
 func (w *world) check() {
 	w.mu.Lock()
 	running := slices.Sorted(maps.Keys(w.running))
@@ -776,7 +775,7 @@ func (w *world) check() {
 			w.t.Errorf("%s #%d started %v, it was due %v", b.Item.Job, b.Number, b.Started, b.Item.Due)
 		}
 		if w.items[b.Item.ID] == nil {
-			w.t.Errorf("%s #%d is of item %d, which nobody was promised", b.Item.Job, b.Number, b.Item.ID)
+			w.t.Errorf("%s #%d is of item %d, which was never accepted", b.Item.Job, b.Number, b.Item.ID)
 		}
 	}
 	now := time.Now()
@@ -786,7 +785,7 @@ func (w *world) check() {
 	}
 }
 
-// checkItem sees to it that an accepted item is somewhere, with all its causes.
+// checkItem verifies that an accepted item is on record, with all its causes.
 func (w *world) checkItem(now time.Time, id int64, running int, started map[int64]string) {
 	p := w.items[id]
 	entry, err := w.plug.Entry(w.t.Context(), now, id)
@@ -810,7 +809,7 @@ func (w *world) checkItem(now time.Time, id int64, running int, started map[int6
 	case entry.State == queue.Left:
 		name, ran := started[id]
 		if b := entry.Build; ran && (b == nil || name != fmt.Sprintf("%s #%d", b.Item.Job, b.Number)) {
-			w.t.Errorf("item %d ran as %s, its record says %+v", id, name, b)
+			w.t.Errorf("item %d ran as %s, its record is %+v", id, name, b)
 		}
 	case started[id] != "":
 		w.t.Errorf("item %d is queued and ran as %s", id, started[id])
@@ -819,7 +818,7 @@ func (w *world) checkItem(now time.Time, id int64, running int, started map[int6
 	}
 }
 
-// end lets everything run that may, and closes the controller.
+// end lets everything run that can, and closes the controller.
 func (w *world) end() {
 	w.logf("end")
 	for _, full := range slices.Sorted(maps.Keys(w.now.jobs)) {

@@ -40,14 +40,14 @@ func (f looks) Poll(ctx context.Context, b runner.Build, log io.Writer) (bool, e
 	return f(ctx, b, log)
 }
 
-// succeeds is a runner whose builds end at once.
+// succeeds returns a runner whose builds succeed at once.
 func succeeds() runs {
 	return func(context.Context, runner.Build, io.Writer) runner.Result {
 		return runner.Result{Outcome: runner.Success}
 	}
 }
 
-// lasts is a runner whose builds take so long, or until they are stopped.
+// lasts returns a runner whose builds take that long, unless they are stopped.
 func lasts(d time.Duration) runs {
 	return func(ctx context.Context, _ runner.Build, _ io.Writer) runner.Result {
 		select {
@@ -61,7 +61,7 @@ func lasts(d time.Duration) runs {
 
 const secret = "TacoTuesday"
 
-// opens is a token with the secret of all tests.
+// opens returns a token with the secret that all tests use.
 func opens(grants ...token.Grant) []definition.Token {
 	t := definition.Token{Digest: token.NewSecret(secret).Digest()}
 	for _, g := range grants {
@@ -82,8 +82,8 @@ type site struct {
 	detach func()
 }
 
-// openSite opens a controller on a folder of the test and attaches a
-// definition of the jobs. It is closed at the end of the test.
+// openSite opens a controller in a temporary directory and attaches a definition of the jobs.
+// The end of the test closes it.
 func openSite(t testing.TB, cfg buildtoken.Config, jobs ...definition.Job) *site {
 	t.Helper()
 	core, logs := observer.New(zap.DebugLevel)
@@ -99,12 +99,12 @@ func openSite(t testing.TB, cfg buildtoken.Config, jobs ...definition.Job) *site
 	return s
 }
 
-// wantEndLogged wants the operator to have been told once how a build ended.
+// wantEndLogged requires that the end of a build was logged once.
 func (s *site) wantEndLogged(full string, number int64, result queue.Result) {
 	s.t.Helper()
-	told := s.logs.FilterMessage("build ended").FilterField(zap.String("job", full)).FilterField(zap.Int64("number", number)).All()
-	if len(told) != 1 || told[0].ContextMap()["result"] != string(result) {
-		s.t.Errorf("the end of %s #%d was logged as %v, want %s once", full, number, told, result)
+	lines := s.logs.FilterMessage("build ended").FilterField(zap.String("job", full)).FilterField(zap.Int64("number", number)).All()
+	if len(lines) != 1 || lines[0].ContextMap()["result"] != string(result) {
+		s.t.Errorf("the end of %s #%d was logged as %v, want %s once", full, number, lines, result)
 	}
 }
 
@@ -120,14 +120,14 @@ func (s *site) open() {
 	}
 }
 
-// commitFast commits as a test can afford it: what is written is visible to
-// who opens the file, and not yet safe from a power cut.
+// commitFast commits without fsync: what is written is visible to a process that opens the
+// file, but not safe from a power failure.
 func commitFast(tx *bolt.Tx) error {
 	tx.DB().NoSync = true
 	return tx.Commit()
 }
 
-// attach puts a definition into force and returns what takes it out again.
+// attach puts a definition into force and returns a function that takes it out of force.
 func (s *site) attach(spec definition.Spec) (detach func()) {
 	s.t.Helper()
 	s.def = define(s.t, spec)
@@ -150,7 +150,7 @@ func define(t testing.TB, spec definition.Spec) *definition.Site {
 	return d
 }
 
-// ask is a trigger with the right token and no delay.
+// ask returns a trigger with the right token and no delay.
 func ask(full string, change ...func(*buildtoken.Trigger)) buildtoken.Trigger {
 	t := buildtoken.Trigger{
 		Caller: definition.Caller{Secret: token.NewSecret(secret), Presented: true},
@@ -162,7 +162,7 @@ func ask(full string, change ...func(*buildtoken.Trigger)) buildtoken.Trigger {
 	return t
 }
 
-// values gives a trigger parameters, as name and value by turns.
+// values sets the parameters of a trigger, given as alternating names and values.
 func values(pairs ...string) func(*buildtoken.Trigger) {
 	return func(t *buildtoken.Trigger) {
 		t.Action = buildtoken.BuildWithParameters
@@ -177,7 +177,7 @@ func delayed(text string) func(*buildtoken.Trigger) {
 	return func(t *buildtoken.Trigger) { t.Delay = &text }
 }
 
-// trigger asks and wants to be accepted.
+// trigger sends a trigger, which must be accepted.
 func (s *site) trigger(full string, change ...func(*buildtoken.Trigger)) buildtoken.Outcome {
 	s.t.Helper()
 	out, err := s.Trigger(context.Background(), s.def, ask(full, change...))
@@ -187,7 +187,7 @@ func (s *site) trigger(full string, change ...func(*buildtoken.Trigger)) buildto
 	return out
 }
 
-// refused asks and wants this error.
+// refused sends a trigger, which must be refused with this error.
 func (s *site) refused(want error, t buildtoken.Trigger) {
 	s.t.Helper()
 	if _, err := s.Trigger(context.Background(), s.def, t); !errors.Is(err, want) {
@@ -195,7 +195,7 @@ func (s *site) refused(want error, t buildtoken.Trigger) {
 	}
 }
 
-// build is the record of a build.
+// build returns the record of a build.
 func (s *site) build(full string, number int64) queue.Build {
 	s.t.Helper()
 	b, err := s.Build(context.Background(), full, number)
@@ -205,7 +205,7 @@ func (s *site) build(full string, number int64) queue.Build {
 	return b
 }
 
-// log is all lines of a build's log.
+// log returns the lines of a build's log.
 func (s *site) log(full string, number int64) []string {
 	s.t.Helper()
 	r, err := s.Log(context.Background(), full, number)
@@ -220,8 +220,8 @@ func (s *site) log(full string, number int64) []string {
 	return strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
 }
 
-// wantResult waits until everything is quiet and wants this end, on record and
-// as the last lines of the log.
+// wantResult waits until all goroutines are idle. The build must have ended with this result,
+// on record and in the last lines of its log.
 func (s *site) wantResult(full string, number int64, want queue.Result, reason string) {
 	s.t.Helper()
 	synctest.Wait()
@@ -239,7 +239,7 @@ func (s *site) wantResult(full string, number int64, want queue.Result, reason s
 	}
 }
 
-// params makes definitions of string parameters.
+// params returns definitions of string parameters.
 func stringParams(names ...string) []job.Param {
 	var all []job.Param
 	for _, name := range names {
@@ -248,7 +248,7 @@ func stringParams(names ...string) []job.Param {
 	return all
 }
 
-// rulesOf makes rules of their expressions.
+// rulesOf returns rules with these expressions.
 func rulesOf(sources ...string) []policy.Rule {
 	rules := make([]policy.Rule, len(sources))
 	for i, source := range sources {

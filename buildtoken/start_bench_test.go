@@ -17,9 +17,9 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
-// BenchmarkDueToStart measures how long after its due instant a build's
-// process is there: timer, claim, commit, log, fork, exec, and the loading of
-// a small program, which tells the time as the first thing it does.
+// BenchmarkDueToStart measures the time from an item's due instant until the program of its
+// build runs: timer, claim, commit, log, fork, exec, and loading of a small program that prints
+// the time first.
 func BenchmarkDueToStart(b *testing.B) {
 	dir := b.TempDir()
 	q, err := boltqueue.Open(boltqueue.Options{Path: filepath.Join(dir, "queue.db")})
@@ -45,8 +45,8 @@ func BenchmarkDueToStart(b *testing.B) {
 	dueToStart(b, one, one)
 }
 
-// BenchmarkDueToStartOnAnotherServer is the same with a queue in Postgres: one server
-// takes the trigger, and another one runs the build.
+// BenchmarkDueToStartOnAnotherServer is the same with a queue in Postgres: one server takes the
+// trigger, and another one runs the build.
 func BenchmarkDueToStartOnAnotherServer(b *testing.B) {
 	c := newCluster(b, labelled("date", "b", date(b)))
 	dueToStart(b, c.join("a"), c.join("b"))
@@ -62,7 +62,7 @@ func date(b *testing.B) *execrunner.Runner {
 	return r
 }
 
-// dueToStart triggers on one server what runs on the other one, or on the same.
+// dueToStart triggers builds on one server that run on another or the same one.
 func dueToStart(b *testing.B, triggered, runs *site) {
 	b.Helper()
 	var late []time.Duration
@@ -76,7 +76,7 @@ func dueToStart(b *testing.B, triggered, runs *site) {
 	slices.Sort(late)
 	b.ReportMetric(float64(late[len(late)/2].Microseconds())/1000, "p50-ms")
 	b.ReportMetric(float64(late[len(late)*99/100].Microseconds())/1000, "p99-ms")
-	b.ReportMetric(0, "ns/op") // is the delay, mostly
+	b.ReportMetric(0, "ns/op") // would mostly show the delay
 }
 
 // startOf waits for the item's build and returns the time that it printed.

@@ -15,8 +15,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
-// FuzzTrigger sees to it that no text of a request opens a job without the
-// right token, and that what is accepted is what was asked for.
+// FuzzTrigger verifies that no text in a request opens a job without the right token, and that
+// an accepted item has the requested values.
 func FuzzTrigger(f *testing.F) {
 	params := []job.Param{{Name: "S", Kind: job.KindString}, {Name: "B", Kind: job.KindBoolean}, {Name: "C", Kind: job.KindChoice, Choices: []string{"a", "b"}}}
 	s := openSite(f, buildtoken.Config{WrongTokens: throttle.Limit{Max: -1}},

@@ -28,7 +28,7 @@ import (
 
 var guesser = netip.MustParseAddr("192.0.2.1")
 
-// guess shows a wrong token n times.
+// guess sends n triggers with a wrong token.
 func (s *site) guess(full string, from netip.Addr, n int) {
 	s.t.Helper()
 	for range n {
@@ -38,11 +38,11 @@ func (s *site) guess(full string, from netip.Addr, n int) {
 	}
 }
 
-// errThrottled stands for a ThrottledError that says how long to wait.
+// errThrottled stands for a ThrottledError with any waiting time.
 var errThrottled = errors.New("throttled")
 
-// The trigger is wrong in every way at first, and one thing is put right in
-// each step: the error of each step comes before all later ones.
+// The trigger is wrong in every way at first, and each step corrects one mistake: the error of
+// each step has precedence over all later ones.
 func TestTriggerChecksInThisOrder(t *testing.T) {
 	number := []job.Param{{Name: "N", Kind: job.KindChoice, Choices: []string{"1", "2"}}}
 	closed := definition.Job{Name: "closed", Disabled: true, Tokens: opens(), Params: number, Allow: rulesOf("false"), Runner: succeeds()}
@@ -118,7 +118,7 @@ func TestTriggersThatNameNoJob(t *testing.T) {
 	if out := s.trigger("/team//app/"); out.Job != "team/app" {
 		t.Errorf("job = %q, want team/app", out.Job)
 	}
-	// A user of Jenkins' own endpoints needs no token on the job.
+	// A user needs no token of the job for the endpoints of Jenkins itself.
 	s.refused(token.ErrMissing, ask("tokenless", func(t *buildtoken.Trigger) { t.Presented, t.UserMayTrigger = false, true }))
 	s.refused(token.ErrMismatch, ask("tokenless", func(t *buildtoken.Trigger) { t.UserMayTrigger = true }))
 }
@@ -136,7 +136,7 @@ func TestTokens(t *testing.T) {
 			return ask("app", func(t *buildtoken.Trigger) { t.Secret = token.NewSecret(text) })
 		}
 		s.refused(token.ErrMismatch, with("wrong"))
-		s.refused(token.ErrMismatch, with("")) // presented and empty
+		s.refused(token.ErrMismatch, with("")) // presented, but empty
 		s.refused(token.ErrMissing, ask("app", func(t *buildtoken.Trigger) { t.Presented = false }))
 		s.refused(definition.ErrNotGranted, with("viewer"))
 		s.refused(nil, with("ci"))
@@ -200,7 +200,7 @@ func TestUserWithoutToken(t *testing.T) {
 	if diff := cmp.Diff(want, out.Item.Causes); diff != "" {
 		t.Errorf("causes (-want +got):\n%s", diff)
 	}
-	// A wrong token is wrong, whoever shows it.
+	// A wrong token is refused whoever presents it.
 	s.refused(token.ErrMismatch, ask("app", as("alice", true), func(t *buildtoken.Trigger) {
 		t.Presented, t.Secret = true, token.NewSecret("wrong")
 	}))
@@ -232,7 +232,8 @@ func TestThrottle(t *testing.T) {
 		from := func(addr string) func(*buildtoken.Trigger) {
 			return func(t *buildtoken.Trigger) { t.Remote = netip.MustParseAddr(addr) }
 		}
-		// A right token without the grant is not remembered, so it shows whether the client waits.
+		// A right token that lacks the grant is not remembered, so it reveals whether the
+		// client is throttled.
 		wait := func(addr string) time.Duration {
 			t.Helper()
 			by := definition.Caller{Secret: token.NewSecret(secret), Presented: true, Remote: netip.MustParseAddr(addr)}
@@ -276,7 +277,7 @@ func TestThrottle(t *testing.T) {
 		if got := wait("192.0.2.1"); got != 0 {
 			t.Errorf("after the window: wait %v, want none", got)
 		}
-		s.guess("app", guesser, 3) // counts anew
+		s.guess("app", guesser, 3) // the count starts again
 		if got := wait("192.0.2.1"); got != time.Minute {
 			t.Errorf("in the next window: wait %v, want 1m", got)
 		}
@@ -290,7 +291,7 @@ func TestThrottle(t *testing.T) {
 	})
 }
 
-// Clients can share an address: what one of them guesses must not lock out the
+// Several clients can share an address: wrong tokens of one client must not lock out the
 // others, nor users without a token.
 func TestRightTokenOfAThrottledClientStillWorks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -337,8 +338,8 @@ func TestRightTokenOfAThrottledClientStillWorks(t *testing.T) {
 	})
 }
 
-// Guesses at a folder's token count together, whatever job they name. A job
-// without tokens counts nothing: its callers learn nothing from it.
+// Wrong tokens for a folder's token count together, whichever job they name. For a job without
+// tokens they do not count, because the answer reveals nothing.
 func TestWrongTokensCountWhereTokensAreDefined(t *testing.T) {
 	s := openSite(t, buildtoken.Config{WrongTokens: throttle.Limit{Max: 3, Window: time.Minute}})
 	run := func(name string, tokens ...definition.Token) definition.Job {
@@ -372,11 +373,11 @@ func TestWrongTokensCountWhereTokensAreDefined(t *testing.T) {
 	}
 }
 
-// The throttle remembers 65536 pairs of client and job, and forgets the oldest
-// first: a flood can wash out counts, but neither grow memory nor lock anybody out.
+// The throttle remembers 65536 pairs of client and job, and forgets the oldest first. A flood
+// can erase counts, but neither use more memory nor lock out other clients.
 func TestThrottleForgetsTheOldest(t *testing.T) {
 	s := openSite(t, buildtoken.Config{})
-	s.cfg.Log = nil // so many lines are of no use
+	s.cfg.Log = nil // there are too many lines
 	s.cfg.WrongTokens = throttle.Limit{Max: 1, Window: time.Hour}
 	s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}}}})
 	right := ask("app", delayed("1h"), func(t *buildtoken.Trigger) { t.Remote = guesser })
@@ -499,7 +500,7 @@ func TestPoliciesSeeTheTrigger(t *testing.T) {
 			}
 		})
 		for at := range rules {
-			// Each rule at each level allows, and its opposite denies.
+			// Each rule allows at each level, and its opposite denies.
 			for _, level := range []string{"top", "folder", "job", "token"} {
 				for _, allow := range []bool{true, false} {
 					rule := rules[at]
@@ -532,7 +533,7 @@ func TestPoliciesSeeTheTrigger(t *testing.T) {
 	})
 }
 
-// Another token of the job must not inherit the rules of this one.
+// The rules of one token must not apply to another token of the job.
 func TestRulesOfATokenAreItsOwn(t *testing.T) {
 	s := openSite(t, buildtoken.Config{})
 	digest := func(s string) token.Digest { return token.NewSecret(s).Digest() }
@@ -554,7 +555,7 @@ func TestRulesOfATokenAreItsOwn(t *testing.T) {
 	}
 }
 
-// upload is a file with this content.
+// upload returns a file with this content.
 func upload(name, content string) buildtoken.Upload {
 	return buildtoken.Upload{Name: name, Size: int64(len(content)), Open: func() (io.ReadCloser, error) {
 		return io.NopCloser(strings.NewReader(content)), nil
@@ -646,7 +647,8 @@ func TestUploads(t *testing.T) {
 		}))
 		want("one of two could not be read")
 
-		// A file that nobody knows is swept when the controller opens, one that an item needs is not.
+		// When the controller opens, it removes files that no item refers to, and keeps the
+		// others.
 		s.trigger("app", with("kept"), delayed("1h"))
 		if err := os.WriteFile(filepath.Join(s.dir, "uploads", "ORPHAN"), []byte("orphan"), 0o600); err != nil {
 			t.Fatal(err)
@@ -659,8 +661,8 @@ func TestUploads(t *testing.T) {
 	})
 }
 
-// A client that goes away while its upload is being queued leaves either an
-// item with its file, or neither.
+// If a client disconnects while its upload is being queued, either the item and its file exist,
+// or neither.
 func TestUploadOfAClientThatWentAway(t *testing.T) {
 	s := openSite(t, buildtoken.Config{}, definition.Job{
 		Name: "app", Tokens: opens(), Runner: succeeds(), Params: []job.Param{{Name: "F", Kind: job.KindFile}},
@@ -681,8 +683,8 @@ func TestUploadOfAClientThatWentAway(t *testing.T) {
 	}
 }
 
-// TestRejectedTokenIsNotLogged: what was refused may be the right token of
-// something else, or a right one with a typing error. No form of it is in the log.
+// A refused token may be the right one of another job, or one with a typing error. The log must
+// not contain it in any form.
 func TestRejectedTokenIsNotLogged(t *testing.T) {
 	expired := opens()
 	expired[0].Expires = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -713,8 +715,7 @@ func TestRejectedTokenIsNotLogged(t *testing.T) {
 	}
 }
 
-// Whatever happens to a trigger, its secret and passwords stand in no log and
-// in nothing else that is shown.
+// Whatever happens to a trigger, its secret and passwords appear in no log and no answer.
 func TestSecretsAreNotShown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		app := definition.Job{

@@ -20,7 +20,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
-// used shows the tokens without their times.
+// used lists the tokens without their times.
 func (s *site) used() []string {
 	s.t.Helper()
 	var all []string
@@ -59,7 +59,7 @@ func TestUsesOfTokens(t *testing.T) {
 		for _, last := range []byte{1, 2, 3, 2, 4, 5, 6} {
 			show("team/app", secret, last)
 		}
-		show("other", secret, 1) // not granted, but shown
+		show("other", secret, 1) // no grant, but the token was presented
 		show("team/app", "WrongGuess77", 9)
 		show("nowhere", secret, 9)
 		show("team/app", "Soon88", 7)
@@ -73,7 +73,7 @@ func TestUsesOfTokens(t *testing.T) {
 			t.Errorf("tokens (-want +got):\n%s", diff)
 		}
 
-		// Expired, it opens nothing, and is warned of once a minute.
+		// After it has expired it opens no job, and a warning is logged once a minute.
 		began := time.Now()
 		time.Sleep(time.Hour)
 		for range 3 {
@@ -118,7 +118,7 @@ func TestUsesOfTokens(t *testing.T) {
 	})
 }
 
-// savings counts how often the uses of tokens are saved.
+// savings is a queue that counts how often the uses of tokens are saved.
 type savings struct {
 	buildtoken.Queue
 	n atomic.Int32
@@ -129,7 +129,7 @@ func (s *savings) SaveTokenUses(ctx context.Context, now time.Time, uses []queue
 	return s.Queue.SaveTokenUses(ctx, now, uses)
 }
 
-// What is known of tokens survives a restart, and is saved at most once a minute.
+// Uses of tokens survive a restart, and are saved at most once a minute.
 func TestUsesOfTokensSurviveARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir, key := t.TempDir(), vault.NewKey()

@@ -15,7 +15,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
-// untilStopped is a build that goes on until it is stopped.
+// untilStopped is a runner whose builds run until they are stopped.
 type untilStopped struct{}
 
 func (untilStopped) Run(ctx context.Context, _ runner.Build, _ io.Writer) runner.Result {
@@ -23,7 +23,7 @@ func (untilStopped) Run(ctx context.Context, _ runner.Build, _ io.Writer) runner
 	return runner.Result{Outcome: runner.Aborted, Reason: context.Cause(ctx).Error()}
 }
 
-func TestWatchTellsOfEveryChange(t *testing.T) {
+func TestWatchNotifiesOfEveryChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		q, err := boltqueue.Open(boltqueue.Options{Path: filepath.Join(dir, "queue.db")})
@@ -42,10 +42,10 @@ func TestWatchTellsOfEveryChange(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// What happens to builds, who watches those of the job has to hear; of
-		// the queue, and of other jobs, never.
+		// Watchers of a job's builds must be notified of its builds, and never of the queue or
+		// of other jobs.
 		ofBuilds := map[string]bool{"a configuration": true, "a start": true, "a stop and an end": true}
-		heard := func(changed <-chan struct{}) bool {
+		woken := func(changed <-chan struct{}) bool {
 			select {
 			case <-changed:
 				return true
@@ -59,14 +59,14 @@ func TestWatchTellsOfEveryChange(t *testing.T) {
 			builds, others := c.WatchBuilds("watched"), c.WatchBuilds("other")
 			do()
 			synctest.Wait()
-			if got := heard(builds); got != ofBuilds[what] {
-				t.Errorf("%s: told who watches builds: %v, want %v", what, got, ofBuilds[what])
+			if got := woken(builds); got != ofBuilds[what] {
+				t.Errorf("%s: notified watchers of builds: %v, want %v", what, got, ofBuilds[what])
 			}
-			if heard(others) && what != "a configuration" {
-				t.Errorf("%s: told who watches builds of another job", what)
+			if woken(others) && what != "a configuration" {
+				t.Errorf("%s: notified watchers of another job's builds", what)
 			}
-			if told := heard(changed); told != want {
-				t.Errorf("%s: told %v, want %v", what, told, want)
+			if notified := woken(changed); notified != want {
+				t.Errorf("%s: notified %v, want %v", what, notified, want)
 			}
 		}
 		trigger := func() {
@@ -88,7 +88,7 @@ func TestWatchTellsOfEveryChange(t *testing.T) {
 		changes("a new item", true, trigger)
 		changes("a joined item", true, trigger)
 		if n := len(c.Running()); n != 0 {
-			t.Errorf("%d builds run, want none", n)
+			t.Errorf("%d builds are running, want none", n)
 		}
 		changes("a start", true, func() { time.Sleep(definition.DefaultQuietPeriod) })
 		if running := c.Running(); len(running) != 1 || running[0].Item.Job != "watched" || running[0].Number != 1 {
@@ -112,7 +112,7 @@ func TestWatchTellsOfEveryChange(t *testing.T) {
 			}
 		})
 		if n := len(c.Running()); n != 0 {
-			t.Errorf("%d builds run, want none", n)
+			t.Errorf("%d builds are running, want none", n)
 		}
 	})
 }

@@ -23,8 +23,8 @@ var scheduleSeed = flag.Uint64("schedule.seed", 0, "when servers are restarted a
 
 var scheduleDays = flag.Int("schedule.days", 0, "days of fake time for which schedules are compared with the timetable; 0: as many as take seconds")
 
-// timetable has the schedules of the test, and when they are due, written without package schedule. A bubble begins on
-// 1 January 2000, a Saturday in a leap year.
+// timetable has the schedules of the test and the times when they are due, computed without
+// package schedule. A bubble begins on 1 January 2000, a Saturday in a leap year.
 var timetable = []struct {
 	name, spec, zone string
 	catchUp          bool
@@ -33,7 +33,7 @@ var timetable = []struct {
 	{"office", "0 9,17 * * 1-5", "UTC", false, func(l time.Time) bool {
 		return l.Minute() == 0 && (l.Hour() == 9 || l.Hour() == 17) && l.Weekday() != time.Saturday && l.Weekday() != time.Sunday
 	}},
-	// At 2:30, which is missing on 26 March and there twice on 29 October.
+	// At 2:30, which does not exist on 26 March and exists twice on 29 October.
 	{"night", "30 2 * * *", "Europe/Berlin", false, func(l time.Time) bool { return l.Minute() == 30 && l.Hour() == 2 }},
 	{"leap", "15 4 29 2 *", "UTC", false, func(l time.Time) bool {
 		return l.Minute() == 15 && l.Hour() == 4 && l.Day() == 29 && l.Month() == time.February
@@ -41,7 +41,7 @@ var timetable = []struct {
 	{"friday", "5 5 13 * 5", "America/New_York", false, func(l time.Time) bool {
 		return l.Minute() == 5 && l.Hour() == 5 && l.Day() == 13 && l.Weekday() == time.Friday
 	}},
-	// Jenkins gives these minutes to a job of this name.
+	// These are the minutes that Jenkins assigns to a job of this name.
 	{"stuff", "H H(12-13) * * *", "UTC", false, func(l time.Time) bool { return l.Minute() == 56 && l.Hour() == 13 }},
 	{"monthly", "59 23 1,15 */2 *", "Asia/Kathmandu", false, func(l time.Time) bool {
 		return l.Minute() == 59 && l.Hour() == 23 && (l.Day() == 1 || l.Day() == 15) && (l.Month()-1)%2 == 0
@@ -49,7 +49,8 @@ var timetable = []struct {
 	{"caught", "0 */6 * * *", "UTC", true, func(l time.Time) bool { return l.Minute() == 0 && l.Hour()%6 == 0 }},
 }
 
-// fired records what schedules start. It also stands between a bubble of fake time and a queue that lives outside of it.
+// fired records what schedules start. It connects a bubble of fake time with a queue that is
+// outside of it.
 type fired struct {
 	buildtoken.Queue
 
@@ -59,12 +60,13 @@ type fired struct {
 	calls chan func()
 	done  chan struct{}
 
-	// mu guards the following; one call is made at a time.
+	// mu guards the following. Only one call is made at a time.
 	mu    sync.Mutex
 	times map[string][]string // by job
 }
 
-// outside returns a queue whose calls run outside of the bubble, on a goroutine that ends with the test.
+// outside returns a queue whose calls run outside of the bubble, in a goroutine that ends with
+// the test.
 func newFired(t *testing.T, reopen func() buildtoken.Queue) *fired {
 	f := &fired{reopen: reopen, calls: make(chan func()), done: make(chan struct{}), times: map[string][]string{}}
 	go func() { // ends when calls is closed
@@ -85,7 +87,7 @@ func do[T any](f *fired, call func(ctx context.Context) (T, error)) (v T, err er
 	return v, err
 }
 
-// open opens the queue again. It must be called inside of the bubble.
+// open opens the queue again. It must be called inside the bubble.
 func (f *fired) open() {
 	f.changed = make(chan struct{}, 1)
 	_, _ = do(f, func(context.Context) (any, error) {
@@ -168,8 +170,8 @@ func (f *fired) Close() error {
 	return err
 }
 
-// TestSchedulesForAYear compares what schedules start with the timetable, with restarts and reloads at random. Flag
-// schedule.days sets how long.
+// TestSchedulesForAYear compares what schedules start with the timetable, with restarts and
+// reloads at random. The flag schedule.days sets the number of days.
 func TestSchedulesForAYear(t *testing.T) {
 	dir := t.TempDir()
 	c := newCluster(t)
@@ -240,7 +242,7 @@ func year(t *testing.T, q *fired, dir string, r *rand.Rand, end time.Time) {
 	}
 }
 
-// sleepOdd sleeps until an instant that is not a full minute.
+// sleepOdd sleeps until a random instant that is not a full minute.
 func sleepOdd(r *rand.Rand, most time.Duration) {
 	time.Sleep(time.Duration(r.Int64N(int64(most))).Truncate(time.Minute) + 17*time.Second)
 	if time.Now().Second() == 0 {
@@ -248,8 +250,8 @@ func sleepOdd(r *rand.Rand, most time.Duration) {
 	}
 }
 
-// expect adds what is due while a server is up, and what it makes up for when it starts. handled are the last times of
-// each job that a server has handled.
+// expect adds what is due while a server is up, and what it catches up on when it starts.
+// handled has the last time of each schedule that a server has handled.
 func expect(want map[string][]string, handled map[string]time.Time, up, down time.Time) {
 	for _, s := range timetable {
 		zone, err := time.LoadLocation(s.zone)
@@ -274,7 +276,7 @@ func expect(want map[string][]string, handled map[string]time.Time, up, down tim
 			want[s.name] = append(want[s.name], m.UTC().Format(time.DateTime))
 			handled[s.name] = m
 		}
-		if s.catchUp && late.After(handled[s.name]) { // and nothing was due since
+		if s.catchUp && late.After(handled[s.name]) { // nothing was due since
 			want[s.name] = append(want[s.name], up.UTC().Format(time.DateTime))
 			handled[s.name] = late
 		}

@@ -18,8 +18,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// TestBackup copies a queue while triggers, builds and joins go on. What was answered
-// before is in each copy, and each copy is a whole queue.
+// TestBackup copies a queue while triggers, builds and joins continue. Each copy is a complete
+// queue, and contains everything that was answered before.
 func TestBackup(t *testing.T) {
 	dir := t.TempDir()
 	q := open(t, boltqueue.Options{Path: filepath.Join(dir, "queue.db")})
@@ -100,7 +100,7 @@ func TestBackupReplacesNothing(t *testing.T) {
 	}
 }
 
-// TestVerify damages a copy in ways in which a copy of a file in use may be damaged.
+// TestVerify damages a copy in ways in which a copy of a file in use can be damaged.
 func TestVerify(t *testing.T) {
 	path := everyKind(t)
 	whole, err := os.ReadFile(path)
@@ -131,7 +131,7 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// A backup that is given up leaves nothing behind.
+// A backup that is cancelled leaves no file behind.
 func TestBackupGivenUp(t *testing.T) {
 	dir := t.TempDir()
 	q := open(t, boltqueue.Options{Path: filepath.Join(dir, "queue.db")})
@@ -146,8 +146,8 @@ func TestBackupGivenUp(t *testing.T) {
 	}
 }
 
-// TestTornCopy copies files piecewise while they are written, as cp does. Each copy is a
-// whole queue, or is refused as what it may be.
+// TestTornCopy copies files piecewise while they are written, as cp does. Each copy is either a
+// complete queue, or refused as a copy that was made during a write.
 func TestTornCopy(t *testing.T) {
 	refused := 0
 	for seed := range 8 {
@@ -195,7 +195,7 @@ func TestTornCopy(t *testing.T) {
 		}
 		refused++
 		if !errors.Is(err, boltqueue.ErrForeign) || !strings.Contains(err.Error(), "a copy that was made while it was written") {
-			t.Errorf("copy %d: %v, want it called a copy that was made while it was written", seed, err)
+			t.Errorf("copy %d: %v, want an error about a copy that was made while the file was written", seed, err)
 		}
 	}
 	t.Logf("%d of 8 copies were refused", refused)

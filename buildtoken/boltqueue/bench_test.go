@@ -17,7 +17,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// numbered is a trigger that no other equals, of the size that is usual.
+// numbered returns a trigger of typical size that equals no other.
 func numbered(job string, n int64) queue.Request {
 	r := queue.Request{
 		Job: job, Delay: time.Hour, Root: "https://ci.example.com",
@@ -71,7 +71,7 @@ func fill(b *testing.B, q *boltqueue.DB, n int) {
 	}
 }
 
-// each calls do from so many callers, and reports how many calls share a commit.
+// each calls do from that many goroutines, and reports how many calls share a commit.
 func each(b *testing.B, callers int, commits *atomic.Int64, do func(n int64) error) {
 	var n atomic.Int64
 	before := commits.Load()
@@ -129,8 +129,8 @@ func BenchmarkScheduleNew(b *testing.B) {
 	}
 }
 
-// BenchmarkScheduleNewAfter shows what a queue costs that was long once: its items are
-// cancelled, and most records of that are dropped too.
+// BenchmarkScheduleNewAfter shows the cost of a queue that was long once: its items are
+// cancelled, and most of their records are dropped.
 func BenchmarkScheduleNewAfter(b *testing.B) {
 	for _, drained := range []int{0, 10_000, 100_000} {
 		b.Run(fmt.Sprint("drained=", drained), func(b *testing.B) {
@@ -182,8 +182,8 @@ func drain(b *testing.B, q *boltqueue.DB) {
 	}
 }
 
-// BenchmarkScheduleKeyed is a new item with a key, in a lane that holds receipts
-// already: none, many, and many that are over and dropped meanwhile.
+// BenchmarkScheduleKeyed creates items with a key, in a lane that already has receipts: none,
+// many, and many that expire and are dropped meanwhile.
 func BenchmarkScheduleKeyed(b *testing.B) {
 	for _, bc := range []struct {
 		name     string
@@ -196,7 +196,7 @@ func BenchmarkScheduleKeyed(b *testing.B) {
 				keyed := func(now time.Time, n int64) error {
 					r := numbered("job", n)
 					r.Key = new(queue.Digest)
-					// Keys come in no order, as digests do.
+					// The keys have no order, like digests.
 					binary.BigEndian.PutUint64(r.Key[:], uint64(n)*0x9e3779b97f4a7c15)
 					_, _, err := q.Schedule(b.Context(), now, r)
 					return err
@@ -220,7 +220,7 @@ func BenchmarkScheduleKeyed(b *testing.B) {
 	}
 }
 
-// BenchmarkScheduleNewBehind shows that a long queue costs a trigger nothing.
+// BenchmarkScheduleNewBehind shows that triggers do not get slower with a long queue.
 func BenchmarkScheduleNewBehind(b *testing.B) {
 	for _, queued := range []int{0, 100_000, 1_000_000} {
 		b.Run(fmt.Sprint("queued=", queued), func(b *testing.B) {
@@ -238,7 +238,7 @@ func BenchmarkScheduleNewBehind(b *testing.B) {
 	}
 }
 
-// BenchmarkScheduleJoined is a hot trigger: its cause is only counted.
+// BenchmarkScheduleJoined triggers one job again and again: its cause is only counted.
 func BenchmarkScheduleJoined(b *testing.B) {
 	for _, callers := range []int{1, 64} {
 		b.Run(fmt.Sprint("callers=", callers), func(b *testing.B) {
@@ -252,7 +252,7 @@ func BenchmarkScheduleJoined(b *testing.B) {
 	}
 }
 
-// BenchmarkBuild is an item from its trigger to the end of its build.
+// BenchmarkBuild runs an item from its trigger to the end of its build.
 func BenchmarkBuild(b *testing.B) {
 	q, commits := counted(b, filepath.Join(b.TempDir(), "queue.db"))
 	if err := q.SetRules(b.Context(), start, queue.Config{Rules: map[string]queue.Rules{"job": {KeepBuilds: 100}}}); err != nil {
@@ -273,7 +273,7 @@ func BenchmarkBuild(b *testing.B) {
 	})
 }
 
-// BenchmarkNext claims when nothing is due, with many jobs.
+// BenchmarkNext claims while nothing is due, with many jobs.
 func BenchmarkNext(b *testing.B) {
 	for _, jobs := range []int64{10, 10_000} {
 		b.Run(fmt.Sprint("jobs=", jobs), func(b *testing.B) {
@@ -305,7 +305,8 @@ func BenchmarkNext(b *testing.B) {
 	}
 }
 
-// BenchmarkItems lists the first page of a long queue, and finds the position of its last item.
+// BenchmarkItems lists the first page of a long queue, and determines the position of its last
+// item.
 func BenchmarkItems(b *testing.B) {
 	q, _ := counted(b, filepath.Join(b.TempDir(), "queue.db"))
 	fill(b, q, 20_000)
@@ -327,7 +328,7 @@ func BenchmarkItems(b *testing.B) {
 	})
 }
 
-// BenchmarkOpen opens a file with many items; heap-B/item is what memory keeps of each.
+// BenchmarkOpen opens a file with many items; heap-B/item is the memory for each of them.
 func BenchmarkOpen(b *testing.B) {
 	for _, queued := range []int{100_000, 1_000_000} {
 		b.Run(fmt.Sprint("queued=", queued), func(b *testing.B) {

@@ -14,8 +14,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// filled returns a file of more than 16 MiB with some items, of which most that it held is
-// gone if shrunk is set.
+// filled returns a file of more than 16 MiB with some items. If shrunk is set, most of its
+// items are removed.
 func filled(t *testing.T, shrunk bool) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "queue.db")
@@ -58,8 +58,8 @@ func sizeOf(t *testing.T, path string) int64 {
 	return info.Size()
 }
 
-// TestOpenCompacts opens a file of which most is free, through a link. All records are
-// there afterwards, and the queue goes on in a small file.
+// TestOpenCompacts opens, through a link, a file that is mostly free. Afterwards all records
+// are there, and the queue continues in a small file.
 func TestOpenCompacts(t *testing.T) {
 	path := filled(t, true)
 	if size := sizeOf(t, path); size < 16<<20 {
@@ -112,7 +112,7 @@ func TestOpenCompacts(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff([]string(nil), missing); diff != "" {
-		t.Errorf("records that the copy lacks:\n%s", diff)
+		t.Errorf("records that are missing in the copy:\n%s", diff)
 	}
 }
 

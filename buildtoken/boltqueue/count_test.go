@@ -10,7 +10,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// onDisk is how many triggers the file counts for the first item.
+// onDisk returns how many triggers the file counts for the first item.
 func onDisk(t *testing.T, path string) int {
 	t.Helper()
 	q := open(t, boltqueue.Options{Path: copyFile(t, path)})
@@ -53,7 +53,7 @@ func TestRepeatedCauseIsCountedWithoutCommit(t *testing.T) {
 		for range 10 {
 			schedule(t, q, r)
 		}
-		// The file's count is what a crash would leave: it loses counts, and nothing else.
+		// The count in the file is what remains after a crash: only counts can be lost.
 		expect("after ten equal triggers", 1, 11, 1)
 		time.Sleep(boltqueue.Flush - 1)
 		expect("just before the flush", 1, 11, 1)
@@ -66,7 +66,7 @@ func TestRepeatedCauseIsCountedWithoutCommit(t *testing.T) {
 		schedule(t, q, request("other", "push"))
 		expect("with the next commit of another job", 3, 12, 12)
 
-		for range 3 { // a storm does not put off the flush
+		for range 3 { // many triggers do not postpone the flush
 			schedule(t, q, r)
 			time.Sleep(boltqueue.Flush * 2 / 5)
 		}
@@ -119,7 +119,7 @@ func TestCountsWithinOneBatch(t *testing.T) {
 	})
 }
 
-// What was counted but not written goes with the item into its build.
+// Counts that are not written yet are part of the item when its build starts.
 func TestCountsGoIntoTheBuild(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "queue.db")
 	q := open(t, boltqueue.Options{Path: path})

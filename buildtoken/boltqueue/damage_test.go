@@ -87,7 +87,7 @@ func TestDamagedItemIsSetAside(t *testing.T) {
 	}
 }
 
-// A trigger that equals a damaged item finds that out as a claim does.
+// A trigger that equals a damaged item detects the damage, as a claim does.
 func TestTriggerEqualToDamagedItemMakesNewOne(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "queue.db")
 	q := open(t, boltqueue.Options{Path: path})

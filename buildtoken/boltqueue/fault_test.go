@@ -40,7 +40,7 @@ const (
 	full              // nothing is written: the disk is full
 	syncFails         // all is written, and then the system reports an error
 	pageIsTorn        // bbolt panics
-	heldForever       // waits until the test lets it go, and then works
+	heldForever       // waits until the test releases it, and then works
 )
 
 func (d *disk) next(faults ...fault) {
@@ -142,7 +142,7 @@ func TestFailedBatch(t *testing.T) {
 				schedule(t, q, waits)
 				schedule(t, q, request("b", "is cancelled"))
 
-				// One commit is held, so that the others gather behind it.
+				// One commit is held, so that the other triggers gather behind it.
 				d.next(heldForever, what)
 				var held, batch sync.WaitGroup
 				held.Go(func() { schedule(t, q, request("b", "held")) })
@@ -161,7 +161,7 @@ func TestFailedBatch(t *testing.T) {
 				batch.Wait()
 				for i, err := range answers {
 					if !errors.Is(err, queue.ErrStorage) {
-						t.Errorf("caller %d of the batch heard %v, want %v", i, err, queue.ErrStorage)
+						t.Errorf("caller %d of the batch got %v, want %v", i, err, queue.ErrStorage)
 					}
 				}
 				if what == syncFails {
@@ -387,7 +387,7 @@ func TestCloseTakesBackWhatFailed(t *testing.T) {
 	}
 }
 
-// The file may be gone for a while, as on a network that comes and goes.
+// The file can disappear for a while, as on a network drive.
 func TestFileComesBack(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "queue.db")
 	synctest.Test(t, func(t *testing.T) {
@@ -395,7 +395,7 @@ func TestFileComesBack(t *testing.T) {
 		q := open(t, boltqueue.Options{Path: path, Commit: func(tx *bolt.Tx) error {
 			err := d.commit(nil)(tx)
 			if err != nil {
-				_ = os.Rename(path, path+".away") // shows below if it did not work
+				_ = os.Rename(path, path+".away") // checked below
 			}
 			return err
 		}})
@@ -476,7 +476,7 @@ func TestFileIsNotInItsPlace(t *testing.T) {
 					time.Sleep(2 * boltqueue.Retry)
 				}
 				if logs.FilterMessageSnippet("moved or removed").Len() == 0 {
-					t.Errorf("the log does not say what is wrong: %v", logs.All())
+					t.Errorf("the log does not contain what is wrong: %v", logs.All())
 				}
 				if now, _ := os.ReadFile(path); !slices.Equal(instead, now) {
 					t.Error("the file in its place was changed")
@@ -530,9 +530,9 @@ func TestRefusedWritesAreNotAcknowledged(t *testing.T) {
 	}
 }
 
-// A caller that gives up while its trigger is being written gets the outcome: otherwise
-// it would report that nothing was queued although something was.
-func TestCallerThatGivesUpHearsWhatBecameOfIt(t *testing.T) {
+// A caller that gives up while its trigger is being written gets the outcome. Otherwise it
+// would report that nothing was queued although an item was.
+func TestCallerThatGivesUpGetsTheOutcome(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "queue.db")
 	synctest.Test(t, func(t *testing.T) {
 		goOn, d := make(chan struct{}), &disk{}
@@ -562,16 +562,16 @@ func TestCallerThatGivesUpHearsWhatBecameOfIt(t *testing.T) {
 
 // A bug must not cost the other callers of the batch their answers, and must not be
 // reported as a damaged file.
-func TestPanicLeavesNobodyWithoutAnswer(t *testing.T) {
+func TestPanicLeavesNoCallerWithoutAnswer(t *testing.T) {
 	bug := func() { panic("bug") }
 	for _, tt := range []struct {
 		name string
 		ask  func(*boltqueue.DB, context.Context) error
-		// others is what the other callers of the batch get.
+		// others is the error that the other callers of the batch get.
 		others error
 	}{
 		{"in a decision", func(q *boltqueue.DB, ctx context.Context) error { return q.Decide(ctx, bug) }, queue.ErrStorage},
-		{"in a look", func(q *boltqueue.DB, ctx context.Context) error { return q.Look(ctx, bug) }, nil},
+		{"in a read", func(q *boltqueue.DB, ctx context.Context) error { return q.Look(ctx, bug) }, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "queue.db")

@@ -14,8 +14,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
 )
 
-// A plain copy of a file in use can have pages that lead in a circle, which bbolt would follow
-// until the memory is used up.
+// A plain copy of a file in use can have pages that form a circle, which bbolt would follow
+// until memory is exhausted.
 func TestPagesThatAreNoTree(t *testing.T) {
 	const branch = 1
 	whole := filepath.Join(t.TempDir(), "queue.db")

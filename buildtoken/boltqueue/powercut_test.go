@@ -112,8 +112,8 @@ func TestPowerCut(t *testing.T) {
 	t.Logf("%d commits: %v", len(cuts), opened)
 }
 
-// TestPowerCutKeepsANewFile looks at what a power failure leaves once Open has made a file: the file
-// must be there, because what is queued next is answered.
+// TestPowerCutKeepsANewFile inspects what a power failure leaves after Open has created a file:
+// the file must exist, because the next triggers are acknowledged.
 func TestPowerCutKeepsANewFile(t *testing.T) {
 	disk := crashdisk.New(t)
 	q := open(t, boltqueue.Options{Path: filepath.Join(disk.Root, "queue.db"), SyncDir: disk.SyncDir})
@@ -136,7 +136,7 @@ func TestPowerCutKeepsANewFile(t *testing.T) {
 		}
 	})
 	if looked == 0 {
-		t.Error("nothing was looked at")
+		t.Error("no state of the disk was checked")
 	}
 }
 
@@ -274,7 +274,7 @@ func metaPages(t *testing.T, c cut) (old, fresh []byte) {
 	return old, fresh
 }
 
-// with is a file that has grown to its new size, with some pages and a meta page.
+// with returns a file that has grown to its new size, with some pages and a meta page.
 func (c cut) with(meta, pages []byte) []byte {
 	file := make([]byte, len(c.after))
 	copy(file, pages)
@@ -282,13 +282,13 @@ func (c cut) with(meta, pages []byte) []byte {
 	return file
 }
 
-// duringData is a file of which the data pages were on their way to the disk.
-// It has grown already: growing is synced before.
+// duringData returns a file whose data pages were being written. It has its new size already,
+// because that is synced before.
 func (c cut) duringData(r *rand.Rand) []byte {
 	size := pageSize()
 	left := make([]byte, len(c.after))
 	copy(left, c.before)
-	share := 1 + r.IntN(9) // of ten pages, how many got there
+	share := 1 + r.IntN(9) // of ten pages, how many reached the disk
 	for at := 2 * size; at < len(c.after); at += size {
 		fresh := c.after[at : at+size]
 		if bytes.Equal(left[at:at+size], fresh) || r.IntN(10) >= share {
@@ -307,15 +307,15 @@ func (c cut) duringData(r *rand.Rand) []byte {
 	return left
 }
 
-// tornMeta mixes the bytes of two meta pages: the end of one after the start of
-// the other, within what counts.
+// tornMeta mixes the bytes of two meta pages: the start of one, and the end of the other,
+// within the part that is used.
 func tornMeta(r *rand.Rand, old, fresh []byte) []byte {
 	const counts = 16 + 64 // page header and meta
 	at := 16 + r.IntN(counts-16)
 	return slices.Concat(fresh[:at], old[at:])
 }
 
-// expect opens a file and compares what it shows.
+// expect opens a file and compares its content.
 func expect(t *testing.T, name string, file []byte, want string) {
 	t.Helper()
 	if got, err := shows(t, file); err != nil || got != want {
@@ -331,7 +331,7 @@ func shows(t *testing.T, file []byte) (string, error) {
 	if err := os.WriteFile(path, file, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	defer os.Remove(path) // hundreds of them would be in the way until the test ends
+	defer os.Remove(path) // there are hundreds of these files
 	if err := consistent(path); err != nil {
 		return "", err
 	}
@@ -368,7 +368,7 @@ func shows(t *testing.T, file []byte) (string, error) {
 	return b.String(), errors.Join(errs...)
 }
 
-// receiptsIn is a line for each receipt in a file, and for each end of one.
+// receiptsIn returns a line for each receipt in a file, and for the expiry of each.
 func receiptsIn(t *testing.T, path string) string {
 	t.Helper()
 	var b strings.Builder

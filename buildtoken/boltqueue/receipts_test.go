@@ -48,7 +48,7 @@ func TestTriggerWithoutAKeyWritesNoReceipt(t *testing.T) {
 	}
 }
 
-func TestReceiptsThatAreOverLeaveNothingBehind(t *testing.T) {
+func TestExpiredReceiptsLeaveNothingBehind(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "queue.db")
 	q := open(t, boltqueue.Options{Path: path})
 	for key := range byte(4) {
@@ -112,9 +112,9 @@ func TestRepeatedTriggerOfAFailedBatchFails(t *testing.T) {
 				}
 				sameOnDisk(t, q, path)
 				if got := repeats(t, q, start, old); got.Item != 1 {
-					t.Errorf("the receipt of before the failure is %+v, want item 1", got)
+					t.Errorf("the receipt from before the failure is %+v, want item 1", got)
 				}
-				// The client tries again, and with the values that it likes.
+				// The client tries again, with any values.
 				schedule(t, q, keyedRequest("a", "2", 'k'))
 				repeats(t, q, start, keyedRequest("a", "2", 'k'))
 				sameOnDisk(t, q, path)
@@ -146,7 +146,7 @@ func TestDamagedReceiptIsNone(t *testing.T) {
 	}
 	repeats(t, q, later, keyedRequest("a", "3", 'k'))
 	repeats(t, q, later, keyedRequest("a", "2", 'l'))
-	// When the damaged one expires, it is dropped, not the one that took its place.
+	// When the damaged receipt expires, it is dropped, but not the one that took its place.
 	over := start.Add(queue.KeepReceipts)
 	for n := range byte(3) {
 		schedule(t, q, keyedRequest("a", "n", 'n'+n))

@@ -98,7 +98,7 @@ func FuzzDecodeItem(f *testing.F) {
 		}
 		again, err := boltqueue.EncodeItem(it)
 		if err != nil {
-			return // an instant that JSON knows, but does not write
+			return // an instant that JSON can read, but cannot write
 		}
 		same, err := boltqueue.DecodeItem(again, id)
 		if err != nil {

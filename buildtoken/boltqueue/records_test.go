@@ -18,9 +18,9 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// everyKind is a file that holds one record of each kind: item 1 is build 1,
-// which has ended, item 2 is build 2, which runs, item 3 is cancelled, and item
-// 4, of a trigger with a key, is queued. The token ci of the job was used once.
+// everyKind returns a file that holds one record of each kind. Item 1 is build 1, which has
+// ended, item 2 is build 2, which is running, item 3 is cancelled, and item 4, of a trigger
+// with a key, is queued. The token ci of the job was used once.
 func everyKind(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "queue.db")
@@ -157,7 +157,7 @@ func TestExportNamesDamagedRecord(t *testing.T) {
 			if _, err := export(path); !errors.Is(err, boltqueue.ErrRecord) || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("Export: %v, want %v that names %q", err, boltqueue.ErrRecord, tt.want)
 			}
-			// The same record in another place is not the one that belongs there.
+			// The same record in another place does not belong there.
 			path = copyFile(t, whole)
 			elsewhere := bytes.Clone(tt.key)
 			elsewhere[len(elsewhere)-1]++
@@ -181,7 +181,7 @@ func TestExportOfWhatIsNoQueue(t *testing.T) {
 		}
 		return path
 	}
-	unborn := filepath.Join(dir, "unborn.db") // the process that created it died before it was a queue
+	unborn := filepath.Join(dir, "unborn.db") // the process that created it died before it wrote a queue
 	edit(t, unborn, func(*bolt.Tx) error { return nil })
 	whole, err := os.ReadFile(everyKind(t))
 	if err != nil {
@@ -201,7 +201,7 @@ func TestExportOfWhatIsNoQueue(t *testing.T) {
 		{"a text", at("text.db", bytes.Repeat([]byte("text\n"), 10_000)), boltqueue.ErrForeign},
 		{"a queue without its end", at("short.db", whole[:3*os.Getpagesize()]), boltqueue.ErrForeign},
 		{"a queue whose pages are damaged", at("torn.db", torn), boltqueue.ErrForeign},
-		{"a file that nothing was written to", unborn, boltqueue.ErrForeign},
+		{"an empty file", unborn, boltqueue.ErrForeign},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if _, err := export(tt.path); !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.path) {

@@ -21,15 +21,15 @@ func TestParametersAreBoundedByDefault(t *testing.T) {
 	queuetest.ParametersAreBoundedByDefault(t, open(t, boltqueue.Options{Path: filepath.Join(t.TempDir(), "queue.db")}))
 }
 
-// store is a file that holds a queue.
+// store is a file that contains a queue.
 type store struct{ path string }
 
 func (s store) Open(t *testing.T) queuetest.Queue {
 	return open(t, boltqueue.Options{Path: s.path, MaxKiB: queuetest.MaxKiB})
 }
 
-// Copy copies the file. That is what a power cut leaves, as long as nothing
-// writes meanwhile.
+// Copy copies the file. A power failure leaves the same content if nothing writes at that
+// moment.
 func (s store) Copy(t *testing.T) queuetest.Store {
 	t.Helper()
 	return store{copyFile(t, s.path)}
@@ -61,7 +61,7 @@ func open(t *testing.T, opts boltqueue.Options) *boltqueue.DB {
 	return q
 }
 
-// laneOf returns the head of one lane.
+// laneOf returns the lane of one job.
 func laneOf(ctx context.Context, q interface {
 	Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error)
 }, job string,

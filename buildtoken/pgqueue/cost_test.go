@@ -18,7 +18,7 @@ import (
 	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
-// fill queues n items of a job in front of all others, while the queue is closed.
+// fill puts n items of a job in front of all others, while the queue is closed.
 func fill(t testing.TB, s store, job string, n int) {
 	t.Helper()
 	conn := pgtest.Connect(t, s.url)
@@ -28,7 +28,8 @@ func fill(t testing.TB, s store, job string, n int) {
 				json_build_object('id', 0, 'job', '%[2]s', 'since', '1970-01-01T00:00:00Z', 'due', '1970-01-01T00:00:00Z', 'digest', 'AAAAAAAAAAAAAAAAAAAAAA')
 			from generate_series(1, %[3]d) n`, s.schema, job, n),
 		fmt.Sprintf("update %s.counts set queued = queued + %d where part = 0", s.schema, n),
-		// A lane whose build never ends: its items are due, and in everybody's way.
+		// A lane whose build never ends: its items are due and precede those of all other
+		// lanes.
 		fmt.Sprintf(`insert into %s.lanes (job, label, head) values ('%s', '', '{"job":"%[2]s","queued":%d,"running":[1],"last_number":1}')`, s.schema, job, n),
 		fmt.Sprintf("analyze %s.items", s.schema),
 	} {
@@ -38,8 +39,8 @@ func fill(t testing.TB, s store, job string, n int) {
 	}
 }
 
-// TestDecisionsReadFewRows counts the rows that are read while a long queue
-// is in the way. Time would depend on the machine.
+// TestDecisionsReadFewRows counts the rows that are read while there is a long queue. Unlike
+// time, this number does not depend on the machine.
 func TestDecisionsReadFewRows(t *testing.T) {
 	const queued, rounds = 20_000, 10
 	s := newStore(t)
@@ -83,17 +84,17 @@ func TestDecisionsReadFewRows(t *testing.T) {
 	if err := q.SetRules(ctx, start, queue.Config{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := q.Close(); err != nil { // then the counts of its connections are complete
+	if err := q.Close(); err != nil { // completes the counts of its connections
 		t.Fatal(err)
 	}
-	const most = 500 // a round, of all tables and indexes together
+	const most = 500 // per round, of all tables and indexes together
 	if got := rowsRead(t, s) - before; got > rounds*most {
 		t.Errorf("%d rounds beside %d queued items read %d rows, want at most %d", rounds, queued, got, rounds*most)
 	}
 }
 
-// TestHistoryCostsNothing counts the same beside a long history: of builds, of
-// triggers with keys, of files, and a log of many pieces.
+// TestHistoryCostsNothing counts the rows that are read besides a long history of builds,
+// triggers with keys and files, and a log of many pieces.
 func TestHistoryCostsNothing(t *testing.T) {
 	const old, rounds, piece = 20_000, 10, 32 << 10
 	s := newStore(t)
@@ -147,7 +148,7 @@ func TestHistoryCostsNothing(t *testing.T) {
 		r.Key = &queue.Digest{byte(n), 1}
 		var repeated *queue.RepeatedError
 		if _, _, err := q.Schedule(ctx, start, r); !errors.As(err, &repeated) && !errors.Is(err, queue.ErrKeyReused) {
-			t.Fatalf("Schedule with a key of before: %v", err)
+			t.Fatalf("Schedule with an earlier key: %v", err)
 		}
 	}
 	if _, err := q.Reclaim(ctx, start, "lost", nil); err != nil {
@@ -174,7 +175,7 @@ func rowsRead(t *testing.T, s store) (rows int64) {
 	return rows
 }
 
-// each calls do from so many goroutines until the benchmark has enough.
+// each calls do from that many goroutines until the benchmark has enough.
 func each(b *testing.B, callers int, do func(n int64) error) {
 	b.Helper()
 	var begun atomic.Int64
@@ -195,7 +196,7 @@ func each(b *testing.B, callers int, do func(n int64) error) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "triggers/s")
 }
 
-// BenchmarkScheduleNew makes new items, also beside a long queue.
+// BenchmarkScheduleNew creates items, also with a long queue.
 func BenchmarkScheduleNew(b *testing.B) {
 	for _, queued := range []int{0, 100_000} {
 		for _, callers := range []int{2, 16, 64} {
@@ -232,7 +233,7 @@ func BenchmarkScheduleJoined(b *testing.B) {
 	}
 }
 
-// BenchmarkBuild is the life of a build: scheduled, started, ended.
+// BenchmarkBuild schedules, starts and ends a build.
 func BenchmarkBuild(b *testing.B) {
 	s := newStore(b)
 	q := open(b, pgqueue.Options{URL: s.url, Schema: s.schema, Log: zap.NewNop()})

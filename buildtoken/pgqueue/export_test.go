@@ -9,7 +9,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// Migrate brings the tables of a schema to what some steps make of them.
+// Migrate brings the tables of a schema to the version of these steps.
 func Migrate(ctx context.Context, conn *pgx.Conn, schema string, steps fs.FS) error {
 	return migrate(ctx, conn, newNames(schema), schema, steps)
 }
@@ -17,7 +17,7 @@ func Migrate(ctx context.Context, conn *pgx.Conn, schema string, steps fs.FS) er
 // Migrations are the steps of this program.
 func Migrations() fs.FS { return migrations }
 
-// CompareClocks does twice what a heartbeat does with the time of the database.
+// CompareClocks does twice what a heartbeat does with the database's time.
 func CompareClocks(log *zap.Logger, database, sent, received time.Time) time.Duration {
 	var q DB
 	for range 2 {

@@ -17,9 +17,9 @@ import (
 	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
-// TestFailoverForgetsNothing has callers trigger at two servers while their database
-// is killed and its standby takes over. Who gets no answer asks again, as clients do.
-// Nobody starts the servers again.
+// TestFailoverForgetsNothing triggers builds at two servers while their database is killed and
+// its standby takes over. Callers that get no answer repeat the trigger, as clients do. The
+// servers are not restarted.
 func TestFailoverForgetsNothing(t *testing.T) {
 	const callers, before, after = 8, 15, 15 // triggers of each caller
 	primary := pgtest.Start(t)
@@ -35,7 +35,7 @@ func TestFailoverForgetsNothing(t *testing.T) {
 	}
 
 	var mu sync.Mutex
-	items := map[string]int64{} // what was answered, by key
+	items := map[string]int64{} // item of each key that was answered
 	unanswered := 0
 	var some, all sync.WaitGroup
 	some.Add(callers)
@@ -46,7 +46,7 @@ func TestFailoverForgetsNothing(t *testing.T) {
 			defer reached()
 			for n := range before + after {
 				if n == before {
-					reached() // and goes on, so that the failover is in the middle
+					reached() // the failover happens in the middle
 				}
 				key := fmt.Sprintf("%d-%d", caller, n)
 				var it queue.Item
@@ -56,13 +56,13 @@ func TestFailoverForgetsNothing(t *testing.T) {
 						break
 					}
 					if !errors.Is(err, queue.ErrStorage) {
-						t.Errorf("Schedule(%s) = %v, want %v or nothing", key, err, queue.ErrStorage)
+						t.Errorf("Schedule(%s) = %v, want %v or nil", key, err, queue.ErrStorage)
 						return
 					}
 					mu.Lock()
 					unanswered++
 					mu.Unlock()
-					<-time.After(10 * time.Millisecond) // as polite as a client
+					<-time.After(10 * time.Millisecond) // as clients do
 				}
 				mu.Lock()
 				items[key] = it.ID
@@ -113,7 +113,7 @@ func TestFailoverForgetsNothing(t *testing.T) {
 	for n := 0; len(built) <= len(items); n++ {
 		at := n % 2
 		builds := claim(t, servers[at], queue.Node{Name: string(rune('a' + at))})
-		for len(built) == 0 && len(builds) == 0 { // until both have looked what they run
+		for len(built) == 0 && len(builds) == 0 { // until both servers have checked which builds they run
 			<-servers[at].Changed()
 			builds = claim(t, servers[at], queue.Node{Name: string(rune('a' + at))})
 		}
@@ -132,7 +132,7 @@ func TestFailoverForgetsNothing(t *testing.T) {
 	}
 }
 
-// host is the folder of a server's socket.
+// host returns the directory of a server's socket.
 func host(t *testing.T, of *pgtest.Server) string {
 	t.Helper()
 	parsed, err := url.Parse(of.URL())
@@ -142,8 +142,8 @@ func host(t *testing.T, of *pgtest.Server) string {
 	return parsed.Query().Get("host")
 }
 
-// TestFailoverFromAMachineThatIsGone has nobody tell those who have a connection that the
-// primary is not there any more: what they ask hangs.
+// TestFailoverFromAMachineThatIsGone suspends the primary without closing its connections, so
+// that requests on them hang.
 func TestFailoverFromAMachineThatIsGone(t *testing.T) {
 	const connections = 4
 	primary := pgtest.Start(t)
@@ -154,7 +154,7 @@ func TestFailoverFromAMachineThatIsGone(t *testing.T) {
 	t.Cleanup(func() { w.set(nil, true) })
 	schedule(t, q, request("j", "before"))
 	conn := pgtest.Connect(t, with(primary.URL(), "search_path=ci"))
-	for made := 0; made < connections+1; { // one more listens
+	for made := 0; made < connections+1; { // and one that listens
 		var reading sync.WaitGroup
 		for range 2 * connections {
 			reading.Go(func() {
@@ -168,7 +168,7 @@ func TestFailoverFromAMachineThatIsGone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Connections that have just been used are used again without a look at them.
+	// Connections that have just been used are used again without a check.
 	for idle := false; !idle; {
 		if err := conn.QueryRow(t.Context(), `select min(clock_timestamp() - state_change) > interval '1.2s' from pg_stat_activity
 			where application_name = 'buildtoken' and query not like '%servers%'`).Scan(&idle); err != nil {
@@ -186,7 +186,7 @@ func TestFailoverFromAMachineThatIsGone(t *testing.T) {
 			break
 		}
 		if !errors.Is(err, queue.ErrStorage) {
-			t.Fatalf("Schedule = %v, want %v or nothing", err, queue.ErrStorage)
+			t.Fatalf("Schedule = %v, want %v or nil", err, queue.ErrStorage)
 		}
 	}
 	if refused > 1 {
@@ -195,12 +195,12 @@ func TestFailoverFromAMachineThatIsGone(t *testing.T) {
 	for !(<-q.Notices()).All { // it listens again
 	}
 	if builds := claim(t, q, queue.Node{Name: "node"}); len(builds) != 1 || builds[0].Item.ID != 1 {
-		t.Errorf("Claim: %v, want the build of before", builds)
+		t.Errorf("Claim: %v, want the build of the item that was queued before", builds)
 	}
 }
 
-// TestFailoverInACommit has the database killed in a commit, with its standby having
-// the transaction or not. Then others get the numbers of transactions that were lost.
+// TestFailoverInACommit kills the database during a commit, with and without the transaction on
+// its standby. Later transactions then get the numbers of the lost ones.
 func TestFailoverInACommit(t *testing.T) {
 	all := operations()
 	for _, op := range []operation{oneMore(all[0]), all[3], all[5]} {
@@ -217,8 +217,8 @@ func TestFailoverInACommit(t *testing.T) {
 	}
 }
 
-// oneMore is the operation of a new item, in a job that has one: a job that is new takes
-// another transaction before.
+// oneMore is the operation that adds an item to a job that has one already. The first item of a
+// job takes one more transaction.
 func oneMore(op operation) operation {
 	op.name = "Schedule of one more item"
 	op.prepare = func(t *testing.T, q *pgqueue.DB, job string) { schedule(t, q, request(job, "first")) }
@@ -284,12 +284,12 @@ func failOverIn(t *testing.T, op operation, arrived bool) {
 	err := <-answer
 	t.Log("the answer: ", err)
 	if err != nil && !errors.Is(err, queue.ErrStorage) {
-		t.Errorf("got %v, want %v or nothing", err, queue.ErrStorage)
+		t.Errorf("got %v, want %v or nil", err, queue.ErrStorage)
 	}
 	if err != nil && !arrived {
-		// Whoever asks again must get it, now that it was lost.
+		// The item was lost, so repeating the trigger must create it.
 		if err := op.do(t.Context(), q, "j"); err != nil {
-			t.Fatalf("asked again: %v", err)
+			t.Fatalf("repeated: %v", err)
 		}
 	}
 	if diff := op.done(t, q, "j"); diff != "" {

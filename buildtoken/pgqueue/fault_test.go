@@ -43,17 +43,18 @@ func wired(t *testing.T, server *pgtest.Server, timeout time.Duration) (*pgqueue
 		t.Fatal(err)
 	}
 	w := newWire(t, parsed.Query().Get("host"))
-	// One connection: who asks what became of a commit must let go of the one that was lost.
+	// One connection: a verb that checks what became of its commit must first give up the lost
+	// one.
 	behind := "postgres:///postgres?user=buildtoken&pool_max_conns=1&host=" + w.dir
 	schema := pgtest.Schema(t, server.URL())
-	if err := open(t, pgqueue.Options{URL: behind, Schema: schema, Log: zap.NewNop()}).Close(); err != nil { // makes the tables, without a short timeout
+	if err := open(t, pgqueue.Options{URL: behind, Schema: schema, Log: zap.NewNop()}).Close(); err != nil { // creates the tables, without a short timeout
 		t.Fatal(err)
 	}
 	return open(t, pgqueue.Options{URL: behind, Schema: schema, Timeout: timeout, Log: zap.NewNop()}), w
 }
 
-// operation is a verb whose connection is cut. prepare returns what it is called
-// with; done says what is wrong with what is on record afterwards.
+// operation is a verb whose connection is cut. prepare returns its argument; done returns what
+// is wrong with the records afterwards, or "".
 type operation struct {
 	name    string
 	prepare func(t *testing.T, q *pgqueue.DB, job string)
@@ -61,7 +62,7 @@ type operation struct {
 	done    func(t *testing.T, q *pgqueue.DB, job string) string
 }
 
-// errNoItem says that there is nothing to cancel.
+// errNoItem is returned if there is no item to cancel.
 var errNoItem = errors.New("no item")
 
 func operations() []operation {
@@ -91,7 +92,7 @@ func operations() []operation {
 			func(*testing.T, *pgqueue.DB, string) {},
 			func(ctx context.Context, q *pgqueue.DB, job string) error {
 				r := request(job, "k")
-				r.Solo = true // a second one would show
+				r.Solo = true // so that a second one would be visible
 				it, created, err := q.Schedule(ctx, start, r)
 				if err == nil && (!created || it.ID == 0) {
 					return fmt.Errorf("item %d, created %v", it.ID, created)
@@ -176,9 +177,8 @@ func operations() []operation {
 	}
 }
 
-// TestCutConnectionCostsNothing cuts the connection at each question that a
-// verb asks, before it reaches the database and before the answer comes back.
-// The verb must succeed, once.
+// TestCutConnectionCostsNothing cuts the connection at each request of a verb, both before the
+// request reaches the database and before its answer arrives. The verb must succeed, once.
 func TestCutConnectionCostsNothing(t *testing.T) {
 	server := pgtest.Start(t)
 	for _, op := range operations() {
@@ -199,14 +199,14 @@ func TestCutConnectionCostsNothing(t *testing.T) {
 				if diff := op.done(t, q, job); diff != "" {
 					t.Errorf("%+v (-want +got):\n%s", plan, diff)
 				}
-				empty(t, q, job) // what is still queued must not start in another round
+				empty(t, q, job) // queued items must not start in another round
 				return plan.happened
 			}
 			for _, loseAnswer := range []bool{false, true} {
 				if !try(cut{commits: true, loseAnswer: loseAnswer}) {
 					t.Error("the verb did not commit")
 				}
-				// How many questions there are depends on what a connection has prepared.
+				// How many requests there are depends on what a connection has prepared.
 				for n := 0; try(cut{after: n, loseAnswer: loseAnswer}); n++ {
 				}
 			}
@@ -227,8 +227,8 @@ func empty(t *testing.T, q *pgqueue.DB, job string) {
 	}
 }
 
-// TestTriggerTakesTwoRoundTrips counts the questions of triggers. Some ask more, since
-// their connection has to prepare its statements.
+// TestTriggerTakesTwoRoundTrips counts the requests of triggers. Some take more, because their
+// connection has to prepare its statements.
 func TestTriggerTakesTwoRoundTrips(t *testing.T) {
 	const many = 1000
 	q, w := wired(t, pgtest.Start(t), 0)
@@ -241,12 +241,12 @@ func TestTriggerTakesTwoRoundTrips(t *testing.T) {
 		fewest = min(fewest, many-plan.after)
 	}
 	if fewest != 2 {
-		t.Errorf("asked %d times, want 2", fewest)
+		t.Errorf("at least %d round trips, want 2", fewest)
 	}
 }
 
-// TestUnknownCommitIsNoSuccess loses the answer of a commit, and then all
-// connections, for longer than a verb waits.
+// TestUnknownCommitIsNoSuccess loses the answer of a commit, and then all connections, for
+// longer than a verb waits.
 func TestUnknownCommitIsNoSuccess(t *testing.T) {
 	server := pgtest.Start(t)
 	for _, op := range operations() {
@@ -272,7 +272,7 @@ func TestUnknownCommitIsNoSuccess(t *testing.T) {
 				if !errors.Is(err, queue.ErrStorage) {
 					t.Errorf("commit %d lost, then down: %v, want %v", n, err, queue.ErrStorage)
 				}
-				// Asking again is safe, whatever happened.
+				// Repeating the trigger is safe, whatever happened.
 				err = op.do(t.Context(), q, job)
 				switch {
 				case err == nil, errors.Is(err, queue.ErrNotRunning), errors.Is(err, errNoItem):
@@ -293,7 +293,7 @@ func TestUnknownCommitIsNoSuccess(t *testing.T) {
 	}
 }
 
-// TestDatabaseThatCrashesInACommit has it lose a transaction whose commit was not
+// TestDatabaseThatCrashesInACommit makes the database lose a transaction whose commit was not
 // answered, and give its number to another one, which is committed.
 func TestDatabaseThatCrashesInACommit(t *testing.T) {
 	server := pgtest.Start(t)
@@ -306,7 +306,7 @@ func TestDatabaseThatCrashesInACommit(t *testing.T) {
 			answer := make(chan error, 1)
 			go func() { answer <- op.do(t.Context(), q, "j") }()
 			for !w.hasHappened(&plan) {
-				<-time.After(time.Millisecond) // soon, or the database has the number on its disk
+				<-time.After(time.Millisecond) // soon, before the database has the number on disk
 			}
 			err := server.Crash()
 			close(plan.hold)
@@ -322,27 +322,27 @@ func TestDatabaseThatCrashesInACommit(t *testing.T) {
 			w.set(nil, false)
 			err = <-answer
 			if err != nil && !errors.Is(err, queue.ErrStorage) {
-				t.Errorf("got %v, want %v or nothing", err, queue.ErrStorage)
+				t.Errorf("got %v, want %v or nil", err, queue.ErrStorage)
 			}
 			if err == nil {
 				if diff := op.done(t, q, "j"); diff != "" {
-					t.Errorf("it says that it is done; on record (-want +got):\n%s", diff)
+					t.Errorf("it returned nil; on record (-want +got):\n%s", diff)
 				}
 			}
 		})
 	}
 }
 
-// TestIdentifiersOfALostTransactionAreNotUsed has the database crash between any
-// two questions of a trigger, forget that it has given out identifiers of items, and
-// give them to another server.
+// TestIdentifiersOfALostTransactionAreNotUsed crashes the database between any two requests of
+// a trigger. The database forgets that it has assigned identifiers of items, and assigns them to
+// another server.
 func TestIdentifiersOfALostTransactionAreNotUsed(t *testing.T) {
 	server := pgtest.Start(t)
 	schema := pgtest.Schema(t, server.URL())
 	q, w := behind(t, server, schema, "first", time.Hour)
 	schedule(t, q, request("j", "first"))
 	for n, happened := 0, true; happened; n++ {
-		// It writes down how many it gives out in advance, and after so many, again.
+		// Postgres logs in advance that it assigns this many numbers, and then the next ones.
 		conn := pgtest.Connect(t, with(server.URL(), "search_path="+schema))
 		for left := -1; left != 0; {
 			if _, err := conn.Exec(t.Context(), "select nextval('item_ids')"); err != nil {
@@ -360,7 +360,7 @@ func TestIdentifiersOfALostTransactionAreNotUsed(t *testing.T) {
 			answer <- err
 		}()
 		for happened = w.hasHappened(&plan); !happened && len(answer) == 0; happened = w.hasHappened(&plan) {
-			<-time.After(time.Millisecond) // soon, or the database has it on its disk
+			<-time.After(time.Millisecond) // soon, before the database has it on disk
 		}
 		w.set(nil, true)
 		err := server.Crash()
@@ -378,8 +378,7 @@ func TestIdentifiersOfALostTransactionAreNotUsed(t *testing.T) {
 	}
 }
 
-// An answer by the rules is no reason to leave connections: with them go the
-// statements that they have prepared.
+// A refusal must not discard connections, because their prepared statements would be lost.
 func TestRefusedVerbKeepsConnections(t *testing.T) {
 	server := pgtest.Start(t)
 	q, _ := wired(t, server, 0)
@@ -399,7 +398,7 @@ func TestRefusedVerbKeepsConnections(t *testing.T) {
 	if err := q.Cancel(t.Context(), start, "j", item.ID+1, "alice"); !errors.Is(err, queue.ErrNotFound) {
 		t.Errorf("Cancel = %v, want ErrNotFound", err)
 	}
-	if err := q.Cancel(t.Context(), start, "j", item.ID, "alice"); err != nil { // goes by the next connection
+	if err := q.Cancel(t.Context(), start, "j", item.ID, "alice"); err != nil { // uses the next connection
 		t.Errorf("Cancel = %v", err)
 	}
 	if diff := cmp.Diff(before, backends()); diff != "" {

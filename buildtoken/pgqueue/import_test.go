@@ -29,14 +29,14 @@ func sequence[T any](records []T, end error) iter.Seq2[T, error] {
 	}
 }
 
-// moving is a queue that is to be imported, as slices that a test may change.
+// moving is a queue that is to be imported, as slices that a test can change.
 type moving struct {
 	lanes     []queue.Lane
 	items     []queue.Item
 	builds    []queue.Build
 	cancelled []queue.Cancelled
 	receipts  []queue.JobReceipt
-	end       error // at the end of the receipts
+	end       error // returned at the end of the receipts
 	contents  pgqueue.Contents
 }
 
@@ -47,7 +47,7 @@ func (m moving) records() queue.Records {
 	}
 }
 
-// everyKind has a record of each kind.
+// everyKind returns a queue with a record of each kind.
 func everyKind() moving {
 	item := func(id int64) queue.Item {
 		return queue.Item{ID: id, Job: "j", Since: start, Due: start.Add(time.Duration(10-id) * time.Second), Digest: queue.Digest{byte(id)}}
@@ -66,7 +66,7 @@ func importInto(t *testing.T, s store, m moving) (pgqueue.Imported, error) {
 	return pgqueue.Import(t.Context(), pgqueue.Options{URL: s.url, Schema: s.schema, Server: "new"}, m.records(), m.contents)
 }
 
-// exists says whether the schema is there.
+// exists reports whether the schema exists.
 func (s store) exists(t *testing.T) (is bool) {
 	t.Helper()
 	if err := pgtest.Connect(t, s.url).QueryRow(t.Context(), "select exists (select from pg_namespace where nspname = $1)", s.schema).Scan(&is); err != nil {
@@ -91,7 +91,7 @@ func TestImport(t *testing.T) {
 	}
 	lost, err := q.Reclaim(ctx, start, "lost", nil)
 	if err != nil || len(lost) != 1 || lost[0].Number != 4 || lost[0].Node != "new" || lost[0].Result != queue.Aborted {
-		t.Errorf("Reclaim = %+v, %v; want build 4, of the server that it was imported for", lost, err)
+		t.Errorf("Reclaim = %+v, %v; want build 4 of the server for which it was imported", lost, err)
 	}
 	if err := q.SetRules(ctx, start, queue.Config{}); err != nil {
 		t.Fatal(err)
@@ -100,9 +100,9 @@ func TestImport(t *testing.T) {
 	once.Digest, once.Key = queue.Digest{}, &queue.Digest{'k'}
 	var repeated *queue.RepeatedError
 	if _, _, err := q.Schedule(ctx, start, once); !errors.As(err, &repeated) || repeated.Receipt.Item != 6 {
-		t.Errorf("Schedule with a key that was used: %v, want the answer of then", err)
+		t.Errorf("Schedule with a key that was used: %v, want the earlier answer", err)
 	}
-	// The one that is due first, not the one that came first.
+	// Items are claimed in the order in which they are due, not in that of their creation.
 	builds, _, err := q.Claim(ctx, start.Add(time.Hour), queue.Node{Name: "new"}, []int{0})
 	if err != nil || len(builds) != 1 || builds[0].Item.ID != 6 || builds[0].Number != 6 {
 		t.Errorf("Claim = %+v, %v, want build 6 of item 6", builds, err)
@@ -136,7 +136,7 @@ func TestImportRefusesSchemaThatIsInUse(t *testing.T) {
 	}
 }
 
-// One that was only silent, and comes back, does not go on as if nothing had happened.
+// A server that was only cut off and comes back must notice that it was given up.
 func TestImportGivesUpSilentServers(t *testing.T) {
 	s := newStore(t)
 	if err := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-1"}).Close(); err != nil {
@@ -167,7 +167,7 @@ func TestImportOfDamagedRecordsLeavesNothing(t *testing.T) {
 		{"an item of an unknown job", func(m *moving) { m.items[1].Job = "k" }, `item 6 of "k", which has no lane`},
 		{"a build of an unknown job", func(m *moving) { m.builds[1].Item.Job = "k" }, `build 4 of "k", which has no lane`},
 		{"a lane that counts wrong", func(m *moving) { m.lanes[1].Queued = 3 }, `lane of "j" counts 3 items, there are 2`},
-		{"a build that runs for nobody", func(m *moving) { m.lanes[1].Running = nil }, `lane of "j" says that builds [] run`},
+		{"a running build that its lane does not have", func(m *moving) { m.lanes[1].Running = nil }, `lane of "j" says that builds [] run`},
 		{"a job whose name is too long", func(m *moving) { m.lanes[0].Job = strings.Repeat("j", 2001) }, "bad job name"},
 		{"two equal items", func(m *moving) { m.items[1].Digest = m.items[0].Digest }, `violates unique constraint "items_equal" (SQLSTATE 23505): Key (job, digest)=(j, `},
 	} {
@@ -188,9 +188,9 @@ func TestImportOfDamagedRecordsLeavesNothing(t *testing.T) {
 	}
 }
 
-// A program that is killed, or a connection that is lost, in the middle.
+// The program is killed, or its connection lost, in the middle.
 func TestImportInterrupted(t *testing.T) {
-	s := store{pgtest.Start(t).URL(), "ci"} // of its own: it ends connections
+	s := store{pgtest.Start(t).URL(), "ci"} // a separate server, because the test ends connections
 	admin := pgtest.Connect(t, s.url)
 	m := everyKind()
 	records := m.records()
@@ -215,7 +215,7 @@ func TestImportInterrupted(t *testing.T) {
 	}
 }
 
-// A server that starts in the middle waits, or gives up; it never sees a half.
+// A server that starts in the middle waits or gives up. It never sees a part of the queue.
 func TestOpenDuringImport(t *testing.T) {
 	s := newStore(t)
 	m := everyKind()
@@ -234,8 +234,7 @@ func TestOpenDuringImport(t *testing.T) {
 	}
 }
 
-// TestImportOfContents imports logs and files of every size about which there is
-// something special.
+// TestImportOfContents imports logs and files of sizes around every limit.
 func TestImportOfContents(t *testing.T) {
 	s := newStore(t)
 	m := everyKind()
@@ -246,7 +245,7 @@ func TestImportOfContents(t *testing.T) {
 			m.builds = append(m.builds, queue.Build{Item: queue.Item{ID: 20 + number, Job: "j"}, Number: number, Started: start, Ended: start, Result: queue.Failure})
 		}
 	}
-	// One without a log.
+	// This build has no log.
 	m.builds = append(m.builds, queue.Build{Item: queue.Item{ID: 30, Job: "j"}, Number: 9, Started: start, Ended: start, Result: queue.Failure})
 	files := map[string]string{"empty": "", "one": "x", "part": text(256 << 10), "more": text(600_000)}
 	for ref := range files {
@@ -311,7 +310,7 @@ func TestImportOfContents(t *testing.T) {
 	if err := q.UseKey(ctx, []byte("right")); err != nil {
 		t.Error(err)
 	}
-	// The build that ran ends, and its log with it, on a line of its own.
+	// The running build ends, and so does its log, on a separate line.
 	if lost, err := q.Reclaim(ctx, start, "lost", nil); err != nil || len(lost) != 1 {
 		t.Fatalf("Reclaim = %+v, %v", lost, err)
 	}
@@ -322,7 +321,7 @@ func TestImportOfContents(t *testing.T) {
 	}
 }
 
-// counted counts what is open.
+// counted counts open files.
 type counted struct {
 	*strings.Reader
 

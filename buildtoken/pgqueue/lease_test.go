@@ -26,8 +26,8 @@ func behind(t *testing.T, server *pgtest.Server, schema, name string, ttl time.D
 	}), w
 }
 
-// TestServerIsGivenUpAfterItHasStoppedItsBuilds cuts a server off, has another
-// one give it up, and lets the first one come back.
+// TestServerIsGivenUpAfterItHasStoppedItsBuilds cuts a server off, lets another one give it up,
+// and lets the first one come back.
 func TestServerIsGivenUpAfterItHasStoppedItsBuilds(t *testing.T) {
 	const ttl = 3 * time.Second
 	server := pgtest.Start(t)
@@ -69,13 +69,13 @@ func TestServerIsGivenUpAfterItHasStoppedItsBuilds(t *testing.T) {
 	}
 	builds, _, err := second.Claim(t.Context(), start, queue.Node{Name: "second"}, []int{0})
 	if err != nil || len(builds) != 1 || builds[0].Item.ID != next.ID {
-		t.Errorf("Claim: %v, %v; want that the lane goes on", builds, err)
+		t.Errorf("Claim: %v, %v; want the next build of the lane", builds, err)
 	}
 
 	w.set(nil, false)
-	<-first.CutOff() // it learns that its builds were given up
+	<-first.CutOff() // reports that its builds were given up
 	if lost, err := first.Lost(t.Context()); err != nil || len(lost) != 1 || lost[0].Number != 1 {
-		t.Errorf("Lost on the server that comes back: %v, %v; want the build that others have ended", lost, err)
+		t.Errorf("Lost on the server that comes back: %v, %v; want the build that the other server ended", lost, err)
 	}
 	if _, err := second.Finish(t.Context(), start, "j", 2, queue.Success, ""); err != nil {
 		t.Fatal(err)
@@ -131,8 +131,7 @@ func TestRestartTakesOverAtOnce(t *testing.T) {
 	}
 }
 
-// TestSilentServerStartsNothing keeps the heartbeats of a server from getting through,
-// and nothing else.
+// TestSilentServerStartsNothing blocks only the heartbeats of a server.
 func TestSilentServerStartsNothing(t *testing.T) {
 	s := newStore(t)
 	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "first", TTL: 3 * time.Second, Log: zap.NewNop()})
@@ -167,12 +166,12 @@ func TestSilentServerStartsNothing(t *testing.T) {
 	}
 	for {
 		if builds, err := claim(); err == nil && len(builds) == 1 {
-			break // it was heard of
+			break // a heartbeat got through
 		}
 	}
 }
 
-// TestServerThatWasGivenUpStartsNothing gives a server up that does not know it.
+// TestServerThatWasGivenUpStartsNothing gives up a server that has not noticed it.
 func TestServerThatWasGivenUpStartsNothing(t *testing.T) {
 	s := newStore(t)
 	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "first", TTL: time.Hour, Log: zap.NewNop()})

@@ -10,7 +10,7 @@ import (
 	"github.com/buildtoken/buildtoken/internal/queuetest"
 )
 
-// What is counted in parts is what the items are together, whatever came and went.
+// The counts, which are kept in parts, must equal those of the items after any changes.
 func TestCountsAreThoseOfTheItems(t *testing.T) {
 	s := newStore(t)
 	q := open(t, s.options())

@@ -12,8 +12,8 @@ import (
 	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
-// TestLockOfATableStopsNoBuild locks tables for longer than a server may be silent, as
-// vacuum full does. The database is there, so builds go on.
+// TestLockOfATableStopsNoBuild locks tables for longer than a server may be silent, as vacuum
+// full does. The database is reachable, so builds continue.
 func TestLockOfATableStopsNoBuild(t *testing.T) {
 	for _, lock := range []string{"builds in access exclusive mode", "servers in access exclusive mode", "servers, builds in exclusive mode"} {
 		t.Run(lock, func(t *testing.T) {
@@ -62,12 +62,12 @@ func TestClockThatDiffers(t *testing.T) {
 		{"the same", 10 * time.Millisecond, 20 * time.Millisecond, 0, false},
 		{"ahead by five minutes", -5 * time.Minute, 20 * time.Millisecond, 5*time.Minute + 10*time.Millisecond, true},
 		{"behind by two seconds", 2 * time.Second, 0, -2 * time.Second, true},
-		{"less than can be told", 1100 * time.Millisecond, 400 * time.Millisecond, -900 * time.Millisecond, false},
+		{"less than can be measured", 1100 * time.Millisecond, 400 * time.Millisecond, -900 * time.Millisecond, false},
 		{"an answer that took too long", time.Hour, 2 * time.Second, 0, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			logger, lines := observer.New(zap.WarnLevel)
-			// Twice, since it is said once.
+			// Call it twice: the warning is logged once.
 			if got := pgqueue.CompareClocks(zap.New(logger), now.Add(tt.database), now, now.Add(tt.trip)); got != tt.want {
 				t.Errorf("the clock is ahead by %v, want %v", got, tt.want)
 			}

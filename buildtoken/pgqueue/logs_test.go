@@ -13,7 +13,7 @@ import (
 	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
-// running starts a build of a job.
+// running starts a build of a job and returns it.
 func running(t *testing.T, q *pgqueue.DB, job string) queue.Build {
 	t.Helper()
 	schedule(t, q, request(job, "k"))
@@ -24,7 +24,7 @@ func running(t *testing.T, q *pgqueue.DB, job string) queue.Build {
 	return builds[0]
 }
 
-// add appends to a log and wants it to end there.
+// add appends to a log, which must end at this offset afterwards.
 func add(t *testing.T, q *pgqueue.DB, b queue.Build, offset int64, text string, last bool, want int64) {
 	t.Helper()
 	size, err := q.AppendLog(t.Context(), b.Item.Job, b.Number, offset, []byte(text), last)
@@ -33,7 +33,7 @@ func add(t *testing.T, q *pgqueue.DB, b queue.Build, offset int64, text string, 
 	}
 }
 
-// wantLog wants a log to be this.
+// wantLog requires that a log has this text.
 func wantLog(t *testing.T, q *pgqueue.DB, b queue.Build, text string, complete bool) {
 	t.Helper()
 	size, done, err := q.LogState(t.Context(), b.Item.Job, b.Number)
@@ -59,7 +59,7 @@ func TestLogGrowsInPieces(t *testing.T) {
 	add(t, q, b, 0, "one\n", false, 4) // the answer was lost
 	add(t, q, b, 4, "two\nthree\n", false, 14)
 	wantLog(t, q, b, "one\ntwo\nthree\n", false)
-	add(t, q, b, 4, "", true, 14) // not where it ends, so it is not complete
+	add(t, q, b, 4, "", true, 14) // not at its end, so it is not complete
 	add(t, q, b, 14, "", true, 14)
 	wantLog(t, q, b, "one\ntwo\nthree\n", true)
 	if _, err := q.AppendLog(t.Context(), "j", b.Number, 14, []byte("more"), false); !errors.Is(err, queue.ErrNotRunning) {
@@ -86,8 +86,8 @@ func TestLogGrowsInPieces(t *testing.T) {
 	}
 }
 
-// TestCompleteLogSurvivesACrash has the database crash between the log's last piece
-// and the record of the build's end, which nobody takes back then.
+// TestCompleteLogSurvivesACrash crashes the database after the last piece of a log is stored, and
+// before the end of the build is recorded. The log must stay complete.
 func TestCompleteLogSurvivesACrash(t *testing.T) {
 	server := pgtest.Start(t)
 	conn := pgtest.Connect(t, server.URL())
@@ -111,8 +111,8 @@ func TestCompleteLogSurvivesACrash(t *testing.T) {
 	}
 }
 
-// TestLogOfLostBuildEnds has a build lost in several states of its log. What
-// the server that was given up has to say then comes too late.
+// TestLogOfLostBuildEnds loses a build in several states of its log. Later appends of the
+// server that was given up are refused.
 func TestLogOfLostBuildEnds(t *testing.T) {
 	const ending = "lost: it was cut off\nFinished: ABORTED\n"
 	for _, tt := range []struct {
@@ -138,7 +138,7 @@ func TestLogOfLostBuildEnds(t *testing.T) {
 			wantLog(t, q, b, tt.want, true)
 			for _, last := range []bool{false, true} {
 				if _, err := q.AppendLog(t.Context(), "j", b.Number, int64(len(tt.want)), []byte("late"), last); !errors.Is(err, queue.ErrNotRunning) {
-					t.Errorf("AppendLog by who was given up: %v, want %v", err, queue.ErrNotRunning)
+					t.Errorf("AppendLog by a server that was given up: %v, want %v", err, queue.ErrNotRunning)
 				}
 			}
 			wantLog(t, q, b, tt.want, true)
@@ -177,8 +177,8 @@ func TestLogGoesWithItsBuild(t *testing.T) {
 	}
 }
 
-// TestLogsLeaveConnections has more readers of logs than there are connections,
-// all of them waiting for the database, and a trigger.
+// TestLogsLeaveConnections starts more readers of logs than there are connections, which all
+// wait for the database, and then sends a trigger.
 func TestLogsLeaveConnections(t *testing.T) {
 	s := newStore(t)
 	q := open(t, pgqueue.Options{URL: with(s.url, "pool_max_conns=2"), Schema: s.schema})

@@ -13,7 +13,7 @@ import (
 	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
-// withStep returns the steps of this program and one more, as the next version has them.
+// withStep returns the steps of this program and one more, as in the next version.
 func withStep(t *testing.T, sql string) fs.FS {
 	t.Helper()
 	steps := fstest.MapFS{}
@@ -35,7 +35,7 @@ func withStep(t *testing.T, sql string) fs.FS {
 // newColumn is a step that adds a column to the table of servers.
 const newColumn = "alter table queue.servers add column next integer;\n"
 
-// hasColumn reports whether the step was made.
+// hasColumn reports whether that step was applied.
 func (s store) hasColumn(t *testing.T, conn *pgx.Conn) (has bool) {
 	t.Helper()
 	const sql = "select exists (select from information_schema.columns where table_schema = $1 and table_name = 'servers' and column_name = 'next')"
@@ -45,8 +45,8 @@ func (s store) hasColumn(t *testing.T, conn *pgx.Conn) (has bool) {
 	return has
 }
 
-// A server of an older version goes on with tables that it does not know, and
-// what it writes is misunderstood by the newer ones.
+// A server of an older version must not use tables of a newer one: the newer servers would
+// misinterpret what it writes.
 func TestTablesAreNotChangedUnderAServer(t *testing.T) {
 	for _, gone := range []string{"released = true", "beat = beat - interval '2 hours'"} {
 		t.Run(gone, func(t *testing.T) {
@@ -79,7 +79,8 @@ func TestTablesAreNotChangedUnderAServer(t *testing.T) {
 	}
 }
 
-// TestServersAreUpdatedOneAfterTheOther makes a step beside a server of the version before.
+// TestServersAreUpdatedOneAfterTheOther applies a step while a server of the version before is
+// running.
 func TestServersAreUpdatedOneAfterTheOther(t *testing.T) {
 	s := newStore(t)
 	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-1"})

@@ -25,7 +25,7 @@ func TestSecondServerOfTheSameNameIsRefused(t *testing.T) {
 	var mu sync.Mutex
 	var opened []*pgqueue.DB
 	var wait sync.WaitGroup
-	for range 4 { // at once, on a schema that isn't there yet
+	for range 4 { // at once, on a schema that does not exist yet
 		wait.Go(func() {
 			q, err := pgqueue.Open(t.Context(), opts)
 			mu.Lock()
@@ -51,8 +51,8 @@ func TestSecondServerOfTheSameNameIsRefused(t *testing.T) {
 	schedule(t, open(t, opts), request("j", "k"))
 }
 
-// TestLossOfTheListeningConnectionRefusesNothing ends that connection, and has
-// somebody else take the lock of the name, so that it can't be made again.
+// TestLossOfTheListeningConnectionRefusesNothing ends that connection and takes the lock of the
+// server's name, so that the server cannot listen again.
 func TestLossOfTheListeningConnectionRefusesNothing(t *testing.T) {
 	s := newStore(t)
 	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-1", Log: zap.NewNop()})
@@ -64,12 +64,12 @@ func TestLossOfTheListeningConnectionRefusesNothing(t *testing.T) {
 	}
 	schedule(t, q, request("j", "k"))
 	if builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "ci-1"}, []int{0}); err != nil || len(builds) != 1 {
-		t.Errorf("Claim: %v, %v; want what was scheduled", builds, err)
+		t.Errorf("Claim: %v, %v; want the item that was scheduled", builds, err)
 	}
 	if err := other.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for !(<-q.Notices()).All { // the connection is back, and something may have been missed
+	for !(<-q.Notices()).All { // the connection is back, and notices may have been missed
 	}
 }
 
@@ -142,7 +142,8 @@ func TestPasswordIsNotShown(t *testing.T) {
 		"host=127.0.0.1 port=1 password=" + secret + " user=ci sslmode=disable",
 		"host=127.0.0.1 port=1 password='" + secret + " user=ci",
 		"host=127.0.0.1 sslmode=" + secret,
-		// A delimiter in a password that is not escaped makes a database, a host or a setting of the rest.
+		// If delimiters in a password are not escaped, the rest is parsed as a database, a host
+		// or a setting.
 		"postgres://ci:pw@" + secret + "/x@127.0.0.1/db?connect_timeout=1",
 		"postgres://ci:1/" + secret + "@127.0.0.1:1/db?connect_timeout=1",
 		"postgres://ci:1?" + secret + "@127.0.0.1:1/db?connect_timeout=1",
@@ -182,8 +183,8 @@ func TestErrorsOfAConnectionStringNameTheSetting(t *testing.T) {
 	}
 }
 
-// TestRoleThatMayNotCreate starts a server whose role may only read and write the
-// tables, which another role has made.
+// TestRoleThatMayNotCreate starts a server whose role can only read and write the tables.
+// Another role has created them.
 func TestRoleThatMayNotCreate(t *testing.T) {
 	server := pgtest.Start(t)
 	admin := pgtest.Connect(t, server.URL())
@@ -214,8 +215,8 @@ func TestRoleThatMayNotCreate(t *testing.T) {
 	}
 }
 
-// TestConnectionFollowsItsString changes the password while the queue is open, and
-// ends all connections; then the string leads to another queue.
+// TestConnectionFollowsItsString changes the password while the queue is open, and ends all
+// connections. Then the connection string leads to another queue.
 func TestConnectionFollowsItsString(t *testing.T) {
 	server := pgtest.Start(t)
 	admin := pgtest.Connect(t, server.URL())
@@ -232,8 +233,8 @@ func TestConnectionFollowsItsString(t *testing.T) {
 	q := open(t, pgqueue.Options{CurrentURL: func() (string, error) { return *url.Load(), nil }, Schema: "ci", Log: zap.New(lines)})
 	schedule(t, q, request("j", "k"))
 	to("second", "postgres")
-	// The first may not connect any more. In one transaction, a connection could still be made
-	// while the others end.
+	// Two transactions: in one, a new connection could still be made with the first role while
+	// the others are ended.
 	for _, statement := range []string{
 		"alter role first nologin", "select pg_terminate_backend(pid, 10000) from pg_stat_activity where usename = 'first'",
 	} {
@@ -242,11 +243,11 @@ func TestConnectionFollowsItsString(t *testing.T) {
 		}
 	}
 	schedule(t, q, request("j", "other"))
-	for !(<-q.Notices()).All { // the connection that listens is back too
+	for !(<-q.Notices()).All { // the listening connection is back too
 	}
 	var users []string
 	if err := admin.QueryRow(t.Context(), "select array_agg(distinct usename::text) from pg_stat_activity where application_name = 'buildtoken'").Scan(&users); err != nil || len(users) != 1 || users[0] != "second" {
-		t.Errorf("connections are those of %v, %v; want second", users, err)
+		t.Errorf("connections of the roles %v, %v; want second", users, err)
 	}
 	if _, err := admin.Exec(t.Context(), "create database another"); err != nil {
 		t.Fatal(err)
@@ -268,8 +269,8 @@ func TestConnectionFollowsItsString(t *testing.T) {
 	}
 }
 
-// TestIdleSessionTimeoutOfTheDatabase waits until the database has ended an idle
-// connection, and finds the one that listens still there.
+// TestIdleSessionTimeoutOfTheDatabase waits until the database has ended an idle connection.
+// The one that listens must survive.
 func TestIdleSessionTimeoutOfTheDatabase(t *testing.T) {
 	server := pgtest.Start(t)
 	admin := pgtest.Connect(t, server.URL())
@@ -373,7 +374,7 @@ func TestDamagedItemHoldsUpNothing(t *testing.T) {
 	}
 }
 
-// TestClaimWaitsForALaneThatIsBeingDecided locks the lane of what is due.
+// TestClaimWaitsForALaneThatIsBeingDecided locks the lane of the due item.
 func TestClaimWaitsForALaneThatIsBeingDecided(t *testing.T) {
 	s := newStore(t)
 	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema})
@@ -388,7 +389,7 @@ func TestClaimWaitsForALaneThatIsBeingDecided(t *testing.T) {
 	}
 	builds, next, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0, 1})
 	if err != nil || len(builds) != 1 || builds[0].Item.Job != "b" || !next.Equal(start) {
-		t.Fatalf("Claim beside a locked lane: %v, next %v, %v; want b, and to be asked again", builds, next, err)
+		t.Fatalf("Claim beside a locked lane: %v, next %v, %v; want b, and another claim soon", builds, next, err)
 	}
 	claimed := make(chan []queue.Build)
 	go func() {

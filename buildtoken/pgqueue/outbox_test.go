@@ -9,9 +9,9 @@ import (
 	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
-// TestLeaseThatIsCommittedMeanwhile leases a notification in a transaction that commits
-// while another server records a later state of the same item, and while it takes what is
-// due. Both wait for the row, and must then see the lease.
+// TestLeaseThatIsCommittedMeanwhile leases a notification in a transaction that commits while
+// another server records a later state of the same item and takes due notifications. Both wait
+// for the row, and must then see the lease.
 func TestLeaseThatIsCommittedMeanwhile(t *testing.T) {
 	for name, act := range map[string]func(t *testing.T, q *pgqueue.DB, b queue.Build){
 		"a later state": func(t *testing.T, q *pgqueue.DB, b queue.Build) {
@@ -62,7 +62,7 @@ func TestLeaseThatIsCommittedMeanwhile(t *testing.T) {
 			<-done
 			due, _, err := a.TakeNotifications(t.Context(), start.Add(time.Hour), []string{"t"}, 10)
 			if err != nil || len(due) != 0 {
-				t.Errorf("TakeNotifications = %v, %v; want nothing while another server sends the first of the channel", due, err)
+				t.Errorf("TakeNotifications = %v, %v; want none while another server sends the first of the channel", due, err)
 			}
 			if n, err := other.SettleNotification(t.Context(), start, 1, queue.Attempt{}); err != nil || n.State != queue.DeliverySent {
 				t.Errorf("SettleNotification of the server that sends it = %+v, %v", n, err)

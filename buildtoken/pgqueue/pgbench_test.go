@@ -15,11 +15,11 @@ import (
 	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
-// BenchmarkBesidePgbench makes new items, and then has Postgres do as often what a
-// trigger alone takes, without our program: testdata/schedule.pgbench, from as many
-// clients as there were callers. ratio is how many triggers there are for each
-// transaction of pgbench in the same time. One after the other, so that they have the
-// machine to themselves; run it several times (-count) and take medians.
+// BenchmarkBesidePgbench creates items, and then runs the statements of a trigger,
+// testdata/schedule.pgbench, in pgbench with as many clients as there were callers. ratio is
+// the number of triggers for each transaction of pgbench in the same time. The two run one
+// after the other, so that each has the machine to itself. Run it several times (-count) and
+// compare medians.
 func BenchmarkBesidePgbench(b *testing.B) {
 	for _, callers := range []int{1, 2, 16, 64} {
 		b.Run(fmt.Sprint("callers=", callers), func(b *testing.B) {
@@ -41,11 +41,11 @@ func BenchmarkBesidePgbench(b *testing.B) {
 	}
 }
 
-// tps is where pgbench says how many transactions a second there were.
+// tps matches the transactions per second in the output of pgbench.
 var tps = regexp.MustCompile(`(?m)^tps = ([0-9.]+)`)
 
-// pgbench says how many transactions of testdata/schedule.pgbench Postgres does in a
-// second, in a new schema, for about as many as the benchmark has rounds.
+// pgbench returns how many transactions of testdata/schedule.pgbench Postgres makes per second
+// in a new schema. It makes about as many as the benchmark has rounds.
 func pgbench(b *testing.B, clients int) float64 {
 	b.Helper()
 	s := newStore(b)

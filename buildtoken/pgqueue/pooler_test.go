@@ -11,8 +11,8 @@ import (
 	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
-// TestPoolerInSessionMode opens a queue through PgBouncer with its defaults, and
-// with what is often set there, beside a server that is connected directly.
+// TestPoolerInSessionMode opens a queue through PgBouncer, with its defaults and with common
+// settings, while another server is connected directly.
 func TestPoolerInSessionMode(t *testing.T) {
 	server := pgtest.Start(t)
 	for name, settings := range map[string][]string{
@@ -28,7 +28,7 @@ func TestPoolerInSessionMode(t *testing.T) {
 				t.Errorf("the identity of the queue is %s, and %s through the pooler", direct.Identity(), pooled.Identity())
 			}
 			if first, second := schedule(t, direct, request("a", "k")), schedule(t, pooled, request("b", "k")); second.ID <= first.ID {
-				t.Errorf("items %d and %d; want numbers of one queue", first.ID, second.ID)
+				t.Errorf("items %d and %d; want consecutive numbers of one queue", first.ID, second.ID)
 			}
 			var jobs []string
 			for range 2 {
@@ -53,8 +53,8 @@ func TestPoolerInSessionMode(t *testing.T) {
 	}
 }
 
-// TestPoolerInTransactionModeIsRefused tries each way to use one that pgx has. With
-// some of them a queue seems to work.
+// TestPoolerInTransactionModeIsRefused tries each mode of pgx for such a pooler. In some of
+// them a queue seems to work.
 func TestPoolerInTransactionModeIsRefused(t *testing.T) {
 	server := pgtest.Start(t)
 	for name, settings := range map[string][]string{

@@ -17,7 +17,7 @@ import (
 	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
-// shared opens one queue on several servers.
+// shared opens one queue as several servers.
 func shared(t testing.TB, s store, names ...string) []*pgqueue.DB {
 	t.Helper()
 	var all []*pgqueue.DB
@@ -100,11 +100,11 @@ func TestServersKnowEachOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	knows(dbs[1], b)
-	knows(shared(t, s, "c")[0], b) // from the first moment
+	knows(shared(t, s, "c")[0], b) // from the beginning
 }
 
-// TestJobsOfOthersAreLeftToThem goes through a reload of two servers, one after the
-// other, that adds a job and removes one.
+// TestJobsOfOthersAreLeftToThem reloads two servers, one after the other, with a configuration
+// that adds a job and removes one.
 func TestJobsOfOthersAreLeftToThem(t *testing.T) {
 	dbs := shared(t, newStore(t), "a", "b")
 	a, b := dbs[0], dbs[1]
@@ -130,7 +130,7 @@ func TestJobsOfOthersAreLeftToThem(t *testing.T) {
 	for range 2 {
 		builds, next, err := a.Claim(t.Context(), start, queue.Node{Name: "a"}, []int{0})
 		if err != nil || len(builds) != 0 || !next.IsZero() {
-			t.Fatalf("Claim where the job is not known yet: %v, next %v, %v; want nothing, and to be told", builds, next, err)
+			t.Fatalf("Claim by the server that does not have the job yet: %v, next %v, %v; want nothing until a notice", builds, next, err)
 		}
 	}
 	if builds := claim(t, b, queue.Node{Name: "b"}); len(builds) != 1 || builds[0].Item.Job != "new" {
@@ -145,12 +145,12 @@ func TestJobsOfOthersAreLeftToThem(t *testing.T) {
 		t.Errorf("jobs that are gone: %+v, %v; want the old one with its rules", gone, err)
 	}
 	if builds := claim(t, a, queue.Node{Name: "a"}); len(builds) != 1 || builds[0].Item.Job != "old" {
-		t.Errorf("Claim of a job that is gone: %v, want it, so that it ends", builds)
+		t.Errorf("Claim of a job that is gone: %v, want its item, so that it ends", builds)
 	}
 }
 
 // TestJobsOfAServerThatLeftAreGone stops a server that has jobs which no other server has.
-// Their items wait, and build when a server has the job again.
+// Their items wait, and are built when a server has the job again.
 func TestJobsOfAServerThatLeftAreGone(t *testing.T) {
 	dbs := shared(t, newStore(t), "a", "b")
 	a, b := dbs[0], dbs[1]
@@ -200,12 +200,12 @@ func TestJobsOfAServerThatLeftAreGone(t *testing.T) {
 		t.Errorf("Claim when a server has the job again: %v, want its item", builds)
 	}
 	if builds, _, err := a.Claim(t.Context(), time.Now().Add(2*time.Hour), queue.Node{Name: "a"}, []int{0}); err != nil || len(builds) != 1 || builds[0].Item.Job != "there" {
-		t.Errorf("Claim after the time is over: %v, %v; want the item of the job that did not come back, so that it ends", builds, err)
+		t.Errorf("Claim after the orphan timeout: %v, %v; want the item of the job that did not come back, so that it ends", builds, err)
 	}
 }
 
-// hang has a server hang in a claim until its builds must be stopped, and lets the
-// claim go on then.
+// hang lets a server hang in a claim until its builds must be stopped. Then the claim
+// continues.
 func hang(t *testing.T, s store, q *pgqueue.DB) (builds []queue.Build, err error) {
 	t.Helper()
 	ctx := t.Context()
@@ -220,9 +220,9 @@ func hang(t *testing.T, s store, q *pgqueue.DB) (builds []queue.Build, err error
 		}
 	}
 	exec("set search_path to " + s.schema)
-	exec("select from servers for no key update") // no heartbeat gets through
+	exec("select from servers for no key update") // blocks heartbeats
 	exec("savepoint claim")
-	exec("select from counts for update") // nor does the claim
+	exec("select from counts for update") // blocks the claim
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -232,7 +232,7 @@ func hang(t *testing.T, s store, q *pgqueue.DB) (builds []queue.Build, err error
 	exec("rollback to claim")
 	<-done
 	if l, err := laneOf(ctx, q, "j"); err != nil || len(l.Running) != 1 {
-		t.Fatalf("lane after the claim: %+v, %v; want that a build runs on record", l, err)
+		t.Fatalf("lane after the claim: %+v, %v; want a build recorded as running", l, err)
 	}
 	exec("commit")
 	return builds, err
@@ -248,7 +248,7 @@ func TestServerThatHangsInAClaimHandsNothingOut(t *testing.T) {
 	if builds, err := hang(t, s, q); !errors.Is(err, queue.ErrStorage) || len(builds) != 0 {
 		t.Fatalf("Claim that took too long: %v, %v; want nothing", builds, err)
 	}
-	for { // until a heartbeat got through
+	for { // until a heartbeat gets through
 		builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "a"}, []int{0})
 		if err != nil {
 			if !errors.Is(err, queue.ErrStorage) {
@@ -257,7 +257,7 @@ func TestServerThatHangsInAClaimHandsNothingOut(t *testing.T) {
 			continue
 		}
 		if len(builds) != 1 || builds[0].Number != 1 {
-			t.Errorf("Claim when the server lives again: %v, want what was started", builds)
+			t.Errorf("Claim when the server has its lease again: %v, want what was started", builds)
 		}
 		break
 	}
@@ -266,9 +266,9 @@ func TestServerThatHangsInAClaimHandsNothingOut(t *testing.T) {
 	}
 }
 
-// TestBuildThatNobodyRunsIsEnded has a server given up right after such a claim, by
-// another one that ends nothing.
-func TestBuildThatNobodyRunsIsEnded(t *testing.T) {
+// TestBuildThatIsNotRunIsEnded gives up a server right after such a claim, by a server that
+// ends nothing itself.
+func TestBuildThatIsNotRunIsEnded(t *testing.T) {
 	s := newStore(t)
 	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "a", TTL: 3 * time.Second, Log: zap.NewNop()})
 	if _, err := q.Reclaim(t.Context(), start, "", nil); err != nil {
@@ -289,15 +289,15 @@ func TestBuildThatNobodyRunsIsEnded(t *testing.T) {
 	}
 }
 
-// TestLeftProcessesAreListedOnce has a server die, another one end its builds, and
-// the first one start again.
+// TestLeftProcessesAreListedOnce kills a server, lets another one end its builds, and starts
+// the first one again.
 func TestLeftProcessesAreListedOnce(t *testing.T) {
 	s := newStore(t)
 	opts := pgqueue.Options{URL: s.url, Schema: s.schema, Server: "a", TTL: 3 * time.Second, Log: zap.NewNop()}
 	first := open(t, opts)
 	schedule(t, first, request("j", "k"))
 	claim(t, first, queue.Node{Name: "a"})
-	if err := first.Close(); err != nil { // as a crash leaves it: the end is not on record
+	if err := first.Close(); err != nil { // as after a crash: the end is not on record
 		t.Fatal(err)
 	}
 	other := shared(t, s, "b")[0]
@@ -313,7 +313,7 @@ func TestLeftProcessesAreListedOnce(t *testing.T) {
 		t.Errorf("Lost on the server that comes back: %+v, %v; want the build that was ended", left, err)
 	}
 	if ended, err := again.Reclaim(t.Context(), start, "again", nil); err != nil || len(ended) != 0 {
-		t.Errorf("Reclaim: %+v, %v; want that nothing is ended twice", ended, err)
+		t.Errorf("Reclaim: %+v, %v; want no build ended twice", ended, err)
 	}
 	if left, err := again.Lost(t.Context()); err != nil || len(left) != 0 {
 		t.Errorf("Lost after Reclaim: %+v, %v", left, err)
@@ -339,16 +339,16 @@ func TestNoticesReachOthersOnly(t *testing.T) {
 		}
 	}
 	dbs[1].Tell(queue.Notice{All: true})
-	<-dbs[0].Notices() // so what b has told is through
+	<-dbs[0].Notices() // the notices of b have arrived
 	select {
 	case n := <-dbs[1].Notices():
-		t.Errorf("a server has heard itself: %+v", n)
+		t.Errorf("a server received its own notice: %+v", n)
 	default:
 	}
 }
 
-// TestServersAtOnce has three servers do everything with a few jobs. Nothing may
-// deadlock for good, start twice, or get lost.
+// TestServersAtOnce runs all operations on a few jobs from three servers at once. No deadlock
+// may last, no build may start twice, and none may get lost.
 func TestServersAtOnce(t *testing.T) {
 	const rounds, jobs = 40, 3
 	s := newStore(t)

@@ -11,11 +11,11 @@ import (
 	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
-// patience bounds how long a test of this file waits for one thing. Otherwise the time-out of the
-// whole package ends it, which does not say what was missing.
+// patience bounds how long a test of this file waits for one event. Without it, the timeout of
+// the whole package ends the test without naming the event.
 const patience = 40 * time.Second
 
-// changes waits for a change of a queue, until late.
+// changes waits for a change of a queue, at most until late.
 func changes(t *testing.T, q *pgqueue.DB, late <-chan time.Time) {
 	t.Helper()
 	select {
@@ -25,8 +25,8 @@ func changes(t *testing.T, q *pgqueue.DB, late <-chan time.Time) {
 	}
 }
 
-// claimSoon claims builds until there is one: after the database has started anew,
-// servers first make sure of what they run.
+// claimSoon claims builds until there is one. After a restart of the database, servers first
+// verify which builds they run.
 func claimSoon(t *testing.T, q *pgqueue.DB, node string) queue.Build {
 	t.Helper()
 	late := time.After(patience)
@@ -38,12 +38,12 @@ func claimSoon(t *testing.T, q *pgqueue.DB, node string) queue.Build {
 		case err != nil && !errors.Is(err, queue.ErrStorage):
 			t.Fatal(err)
 		default:
-			changes(t, q, late) // also when the connection is back, and when servers are sure of their builds
+			changes(t, q, late) // also when the connection is back, and when a server has verified its builds
 		}
 	}
 }
 
-// claimNothing makes sure that a server starts nothing.
+// claimNothing verifies that a server starts nothing.
 func claimNothing(t *testing.T, q *pgqueue.DB, node string) {
 	t.Helper()
 	if builds, _, err := q.Claim(t.Context(), time.Now(), queue.Node{Name: node}, []int{0, 1}); err != nil && !errors.Is(err, queue.ErrStorage) || len(builds) != 0 {
@@ -51,7 +51,7 @@ func claimNothing(t *testing.T, q *pgqueue.DB, node string) {
 	}
 }
 
-// stopped waits until a server is asked to stop a build that the database has lost.
+// stopped waits until a server is requested to stop a build that the database has lost.
 func stopped(t *testing.T, q *pgqueue.DB, b queue.Build) {
 	t.Helper()
 	late := time.After(patience)
@@ -63,14 +63,14 @@ func stopped(t *testing.T, q *pgqueue.DB, b queue.Build) {
 		}
 		for _, w := range wished {
 			if w.Item.Job != b.Item.Job || w.Number != b.Number || !strings.Contains(w.Abort, "has lost the start of the build") {
-				t.Fatalf("asked to stop %+v", w)
+				t.Fatalf("requested to stop %+v", w)
 			}
 			return
 		}
 	}
 }
 
-// record records the end of a build, as soon as the database can be asked.
+// record records the end of a build as soon as the database is reachable.
 func record(t *testing.T, q *pgqueue.DB, b queue.Build, r queue.Result) error {
 	t.Helper()
 	late := time.After(patience)
@@ -94,8 +94,8 @@ func logOf(t *testing.T, q *pgqueue.DB, b queue.Build) string {
 	return string(buf[:n])
 }
 
-// TestFailoverThatLosesTheStartOfABuild has an asynchronous standby take over that
-// knows of an item, and not that it was started; and of another one nothing at all.
+// TestFailoverThatLosesTheStartOfABuild promotes an asynchronous standby that has one item but
+// not its start, and does not have another item at all.
 func TestFailoverThatLosesTheStartOfABuild(t *testing.T) {
 	primary := pgtest.Start(t)
 	follower, either := pgtest.Follower(t, primary)
@@ -109,7 +109,7 @@ func TestFailoverThatLosesTheStartOfABuild(t *testing.T) {
 	if err := follower.Detach(primary); err != nil {
 		t.Fatal(err)
 	}
-	// What follows is lost: the start of an item, and an item with its build.
+	// The standby does not get what follows: the start of an item, and an item with its build.
 	started := claimSoon(t, one, "ci-1")
 	if started.Item.ID != deploy.ID {
 		t.Fatalf("started item %d, want %d", started.Item.ID, deploy.ID)
@@ -127,7 +127,7 @@ func TestFailoverThatLosesTheStartOfABuild(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// Each server is asked to stop what the database does not know.
+	// Each server is requested to stop builds that the database does not have.
 	stopped(t, two, kept)
 	if err := record(t, two, kept, queue.Success); !errors.Is(err, queue.ErrNotRunning) {
 		t.Errorf("end of a build whose start was lost: %v, want %v", err, queue.ErrNotRunning)
@@ -140,12 +140,13 @@ func TestFailoverThatLosesTheStartOfABuild(t *testing.T) {
 	// The first server still runs builds of both jobs.
 	again := claimSoon(t, two, "ci-2")
 	if again.Item.Job != "kept" {
-		t.Fatalf("started %s; want the job of which nothing runs", again.Item.Job)
+		t.Fatalf("started %s; want the job that has no running build", again.Item.Job)
 	}
 	claimNothing(t, two, "ci-2")
 	claimNothing(t, one, "ci-1")
 
-	// Its log and its end are not those of the build that gets its number.
+	// The log and the end of the lost build must not become those of the build that gets its
+	// number.
 	if _, err := one.AppendLog(t.Context(), "mark", lost.Number, 11, []byte("and more\n"), false); !errors.Is(err, queue.ErrNotRunning) {
 		t.Errorf("log of a build whose start was lost: %v, want %v", err, queue.ErrNotRunning)
 	}
@@ -172,7 +173,7 @@ func TestFailoverThatLosesTheStartOfABuild(t *testing.T) {
 		t.Errorf("log of the build: %q, want its own", text)
 	}
 
-	// The item whose start was lost is started again when its first build is gone, and not before.
+	// The item whose start was lost is started again, but not before its first build has ended.
 	claimNothing(t, two, "ci-2")
 	if err := record(t, one, started, queue.Success); !errors.Is(err, queue.ErrNotRunning) {
 		t.Errorf("end of a build whose start was lost: %v, want %v", err, queue.ErrNotRunning)
@@ -191,9 +192,9 @@ func mustAborts(t *testing.T, q *pgqueue.DB) []queue.Build {
 	return wished
 }
 
-// TestOlderDataDirectoryIsPutBack sets the database back by a copy of its files, while
-// a server runs. The copy was made after an orderly stop, so nothing in it tells that
-// anything is missing.
+// TestOlderDataDirectoryIsPutBack replaces the database by an older copy of its files while a
+// server is running. The copy was made after a clean shutdown, so it contains no hint that data
+// is missing.
 func TestOlderDataDirectoryIsPutBack(t *testing.T) {
 	server := pgtest.Start(t)
 	q := open(t, pgqueue.Options{URL: server.URL(), Schema: "ci", Server: "ci-1"})
@@ -219,14 +220,15 @@ func TestOlderDataDirectoryIsPutBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	stopped(t, q, started)
-	claimNothing(t, q, "ci-1") // the item that is queued again still runs
+	claimNothing(t, q, "ci-1") // the item that is queued again is still running
 	if err := record(t, q, started, queue.Success); !errors.Is(err, queue.ErrNotRunning) {
 		t.Errorf("end of a build whose start was lost: %v, want %v", err, queue.ErrNotRunning)
 	}
 	if b := claimSoon(t, q, "ci-1"); b.Item.ID != waits.ID {
 		t.Errorf("started item %d, want %d again", b.Item.ID, waits.ID)
 	}
-	// What runs and is on record goes on; what ended, and runs on record again, ends.
+	// Builds that run and are on record continue. A build that has ended, and is on record as
+	// running again, is ended.
 	if err := record(t, q, goesOn, queue.Success); err != nil {
 		t.Errorf("end of a build that ran all the time: %v", err)
 	}
@@ -234,17 +236,18 @@ func TestOlderDataDirectoryIsPutBack(t *testing.T) {
 	}
 	lost, err := q.ReclaimLost(t.Context(), time.Now(), nil)
 	if err != nil || len(lost) != 1 || lost[0].Item.Job != "has-ended" || !strings.Contains(lost[0].Reason, "the database was set back") {
-		t.Errorf("ReclaimLost = %+v, %v; want the build that had ended, and why", lost, err)
+		t.Errorf("ReclaimLost = %+v, %v; want the build that had ended, with the reason", lost, err)
 	}
-	// Identifiers that were taken since are not used: others may get them.
+	// Identifiers that were assigned since the copy are not used, because other clients may get
+	// them again.
 	if next := schedule(t, q, request("next", "k")); next.ID <= waits.ID {
 		t.Errorf("the next item has the ID %d, though %d was given", next.ID, waits.ID)
 	}
 }
 
-// TestEndOfABuildWhoseNumberWasGivenAgain sets the records of a job back so quickly that no
-// heartbeat has noticed, and has another server start another build under the same number.
-// Neither the log nor the end of the first one becomes that of the second.
+// TestEndOfABuildWhoseNumberWasGivenAgain resets the records of a job so quickly that no
+// heartbeat notices, and starts another build with the same number on another server. The log
+// and the end of the first build must not become those of the second.
 func TestEndOfABuildWhoseNumberWasGivenAgain(t *testing.T) {
 	database := pgtest.Start(t)
 	one := open(t, pgqueue.Options{URL: database.URL(), Schema: "ci", Server: "ci-1"})

@@ -16,7 +16,7 @@ func TestQueue(t *testing.T) {
 	queuetest.Run(t, func(t *testing.T) queuetest.Store { return newStore(t) })
 }
 
-// store is a schema that holds a queue.
+// store is a schema that contains a queue.
 type store struct{ url, schema string }
 
 func newStore(t testing.TB) store {
@@ -33,8 +33,8 @@ func (s store) options() pgqueue.Options {
 	return pgqueue.Options{URL: s.url, Schema: s.schema, MaxKiB: queuetest.MaxKiB}
 }
 
-// Copy copies what is committed. That is what a power cut leaves, as far as
-// the database keeps its promise.
+// Copy copies what is committed. That is what a power failure leaves, if the database keeps its
+// promise.
 func (s store) Copy(t *testing.T) queuetest.Store {
 	t.Helper()
 	to := newStore(t)
@@ -58,7 +58,7 @@ func open(t testing.TB, opts pgqueue.Options) *pgqueue.DB {
 	return q
 }
 
-// laneOf returns the head of one lane.
+// laneOf returns the lane of one job.
 func laneOf(ctx context.Context, q interface {
 	Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error)
 }, job string,

@@ -13,9 +13,8 @@ import (
 	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
-// TestOthersAreToldAndHeard listens as another server would, and tells something
-// as it would.
-func TestOthersAreToldAndHeard(t *testing.T) {
+// TestNoticesOfOthers listens and sends notices as another server would.
+func TestNoticesOfOthers(t *testing.T) {
 	s := newStore(t)
 	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema})
 	other := pgtest.Connect(t, s.url)
@@ -30,9 +29,9 @@ func TestOthersAreToldAndHeard(t *testing.T) {
 		t.Fatal(err)
 	}
 	if want := fmt.Sprintf(`"due":%d`, start.Add(time.Minute).UnixNano()); !strings.Contains(notice.Payload, want) {
-		t.Errorf("told %q, want when the item is due, %q", notice.Payload, want)
+		t.Errorf("notice %q, want the due instant of the item, %q", notice.Payload, want)
 	}
-	<-q.Changed() // its own trigger
+	<-q.Changed() // for its own trigger
 	for _, tt := range []struct {
 		name, payload string
 		changed       bool
@@ -41,7 +40,7 @@ func TestOthersAreToldAndHeard(t *testing.T) {
 		{"something is due", `{"from":"other","due":1}`, true, queue.Notice{Queued: true}},
 		{"a build has changed", `{"from":"other","items":[7],"jobs":["j"]}`, false, queue.Notice{Items: []int64{7}, Jobs: []string{"j"}}},
 		{"a log has grown", `{"from":"other","logs":["j"]}`, false, queue.Notice{Logs: []string{"j"}}},
-		{"something else", "of a later version", true, queue.Notice{All: true, Queued: true}},
+		{"an unknown notice", "of a later version", true, queue.Notice{All: true, Queued: true}},
 	} {
 		if _, err := other.Exec(t.Context(), "select pg_notify($1, $2)", "buildtoken "+s.schema, tt.payload); err != nil {
 			t.Fatal(err)
@@ -52,11 +51,11 @@ func TestOthersAreToldAndHeard(t *testing.T) {
 		select {
 		case <-q.Changed():
 			if !tt.changed {
-				t.Errorf("%s: who starts builds was woken", tt.name)
+				t.Errorf("%s: the executors were woken", tt.name)
 			}
 		default:
 			if tt.changed {
-				t.Errorf("%s: who starts builds was not woken", tt.name)
+				t.Errorf("%s: the executors were not woken", tt.name)
 			}
 		}
 	}

@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-// wire stands between a queue and its database, and cuts connections. It
-// speaks as much of the protocol as it takes to know the questions: what a
-// client sends until it waits for an answer.
+// wire is a proxy between a queue and its database that can cut connections. It parses as much
+// of the protocol as it needs to recognize requests: what a client sends until it waits for an
+// answer.
 type wire struct {
 	dir, to  string
 	listener net.Listener
@@ -21,29 +21,29 @@ type wire struct {
 	mu sync.Mutex
 	// mu guards the following.
 	down   bool
-	silent chan struct{}     // if not nil, ends with the silence
-	conns  map[net.Conn]bool // and whether it is of the one that holds the lock
+	silent chan struct{}     // if not nil, closed at the end of the silence
+	conns  map[net.Conn]bool // whether the connection holds the lock
 	plan   *cut
 }
 
-// cut says which question is the last of its connection. Those of the
-// connection that holds the lock, and notices, don't count.
+// cut determines which request is the last of its connection. Requests of the connection that
+// holds the lock, and notices, do not count.
 type cut struct {
-	after      int  // questions that are answered before
+	after      int  // requests that are answered before
 	commits    bool // only commits count
-	loseAnswer bool // the question comes through, and only its answer is lost
-	thenDown   bool // from then on there is only the connection that holds the lock
-	// hold, if not nil, keeps the database from learning that its client is gone
-	// until it is closed.
+	loseAnswer bool // the request arrives, and only its answer is lost
+	thenDown   bool // from then on, only the connection that holds the lock exists
+	// hold, if not nil, keeps the database from noticing that its client has gone, until hold
+	// is closed.
 	hold     chan struct{}
 	happened bool
-	answered bool // the answer that is lost has come
+	answered bool // the answer that is lost has arrived
 }
 
-// newWire listens beside nothing and leads to the server whose socket is in a folder.
+// newWire returns a wire to the server whose socket is in this directory.
 func newWire(t *testing.T, to string) *wire {
 	t.Helper()
-	// The path of a socket has room for about a hundred bytes, so not below t.TempDir.
+	// The path of a socket can have only about a hundred bytes, so it is not below t.TempDir.
 	dir, err := os.MkdirTemp("", "wire") //nolint:usetesting // see above
 	if err != nil {
 		t.Fatal(err)
@@ -72,7 +72,7 @@ func newWire(t *testing.T, to string) *wire {
 	return w
 }
 
-// set makes a new plan. While the wire is down, there are no connections.
+// set starts a new plan. While the wire is down, there are no connections.
 func (w *wire) set(plan *cut, down bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -88,8 +88,8 @@ func (w *wire) set(plan *cut, down bool) {
 	}
 }
 
-// silence takes the machine of the server away: there are no more connections, and
-// those that there are hang until the wire is down.
+// silence simulates the loss of the server's machine: new connections fail, and existing ones
+// hang until the wire is down.
 func (w *wire) silence() {
 	w.listener.Close()
 	w.mu.Lock()
@@ -97,7 +97,7 @@ func (w *wire) silence() {
 	w.silent = make(chan struct{})
 }
 
-// outlastSilence returns when nothing is silent.
+// outlastSilence returns when no connection is silent.
 func (w *wire) outlastSilence() {
 	w.mu.Lock()
 	silent := w.silent
@@ -143,7 +143,7 @@ func (w *wire) hasAnswered(plan *cut) bool {
 	return plan.answered
 }
 
-// loses notes that the answer has come that is lost.
+// loses records that the answer that is lost has arrived.
 func (w *wire) loses() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -152,7 +152,7 @@ func (w *wire) loses() {
 	}
 }
 
-// next says what becomes of a question of a connection.
+// next decides what happens to a request of a connection.
 func (w *wire) next(client, server net.Conn, commits bool) (last, loseAnswer bool, hold chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -215,7 +215,7 @@ func (w *wire) serve(client net.Conn) {
 	})
 }
 
-// questions passes on what the client asks.
+// questions forwards the requests of the client.
 func (w *wire) questions(client, server net.Conn, lose func()) {
 	_, message, err := readStart(client)
 	if err != nil {
@@ -223,7 +223,7 @@ func (w *wire) questions(client, server net.Conn, lose func()) {
 	}
 	server.Write(message)
 	var question bytes.Buffer
-	var commit []byte // what the client calls a commit that it has prepared
+	var commit []byte // the client's name of a prepared commit
 	holdsLock, commits := false, false
 	for {
 		kind, message, err := readMessage(client)
@@ -235,7 +235,7 @@ func (w *wire) questions(client, server net.Conn, lose func()) {
 		case kind == 'P' && bytes.HasPrefix(sql, []byte("commit\x00")):
 			commit = bytes.Clone(name)
 		case kind == 'B' && commit != nil:
-			_, rest, _ := bytes.Cut(message[5:], []byte{0}) // the name of what is bound
+			_, rest, _ := bytes.Cut(message[5:], []byte{0}) // the name of the statement that is bound
 			name, _, _ := bytes.Cut(rest, []byte{0})
 			commits = commits || bytes.Equal(name, commit)
 		}
@@ -276,7 +276,7 @@ func readMessage(from io.Reader) (kind byte, message []byte, err error) {
 	return head[0], append(head[:], body...), err
 }
 
-// readStart reads the first message, which has no kind.
+// readStart reads the first message, which has no type byte.
 func readStart(from io.Reader) (kind byte, message []byte, err error) {
 	var head [4]byte
 	if _, err := io.ReadFull(from, head[:]); err != nil {

@@ -1,7 +1,7 @@
-// Package pgserver starts a real Postgres, for tests and for programs that try
-// what happens when it dies: from the binaries of this machine, as a user
-// without rights if this process is root, on a Unix socket in a temporary folder.
+// Package pgserver starts a real PostgreSQL server, for tests and for programs that test what
+// happens when it dies. It runs the installed binaries on a Unix socket in a temporary
+// directory, as an unprivileged user if this process is root.
 //
-// What will bite you: the server ends with this process, however that ends, and
-// [Server.Stop] removes its data. The newest installed version is taken.
+// The server ends with this process, however that ends, and [Server.Stop] removes its data. The
+// newest installed version is used.
 package pgserver

@@ -11,15 +11,15 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// RequirePassword makes the server ask a role for its password from now on. It asks no
-// other one.
+// RequirePassword makes the server require a password for this role, and no other one, from now
+// on.
 func (s *Server) RequirePassword(role string) error {
 	rules := filepath.Join(s.data(), "pg_hba.conf")
 	text, err := os.ReadFile(rules)
 	if err != nil {
 		return fmt.Errorf("pgserver: %w", err)
 	}
-	// In place, since the file belongs to the user of the server.
+	// Write in place, because the file belongs to the user of the server.
 	if err := os.WriteFile(rules, append([]byte("local all "+role+" scram-sha-256\n"), text...), 0o600); err != nil {
 		return fmt.Errorf("pgserver: %w", err)
 	}
@@ -32,8 +32,8 @@ func (s *Server) RequirePassword(role string) error {
 			if err != nil {
 				return ctx.Err()
 			}
-			_ = open.Close(ctx)   // it was only tried
-			time.Sleep(pollEvery) // of another process; there is nothing to wait on
+			_ = open.Close(ctx)   // it only proves that the password is required
+			time.Sleep(pollEvery) // another process reloads; there is no event to wait for
 		}
 	})
 }

@@ -17,9 +17,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// NotInstalledError is returned when this machine lacks a program.
+// NotInstalledError is returned when a program is not installed on this machine.
 type NotInstalledError struct {
-	// Package is the Debian package that holds it.
+	// Package is the Debian package that contains it.
 	Package string
 }
 
@@ -28,20 +28,20 @@ func (e *NotInstalledError) Error() string { return "pgserver: not installed: " 
 // startTime bounds how long a server may take until it answers.
 const startTime = 60 * time.Second
 
-// pollEvery is how often is looked whether it answers.
+// pollEvery is the interval at which a starting server is polled.
 const pollEvery = 20 * time.Millisecond
 
-// Server is a Postgres of this process, with fsync on. Its methods must not be
-// called concurrently.
+// Server is a PostgreSQL server of this process, with fsync on. Its methods must not be called
+// concurrently.
 type Server struct {
 	dir, bin string
-	pooler   []string // signal and command of a pooler; nil: it is a database server
+	pooler   []string // signal and command of a pooler; nil for a database server
 
-	// Of the running server:
+	// The following belong to the running server.
 	keeper *exec.Cmd
 	leash  io.Closer
 	output *bytes.Buffer
-	ended  chan struct{} // closed when the keeper has ended; err says how
+	ended  chan struct{} // closed when the keeper has ended; err is its error
 	err    error
 }
 
@@ -77,10 +77,10 @@ func start(bin string, make func(*Server) error) (*Server, error) {
 	return s, nil
 }
 
-// binaries is the folder of the newest Postgres server of this machine.
+// binaries returns the directory of the newest PostgreSQL server of this machine.
 func binaries() (string, error) {
 	if path, err := exec.LookPath("initdb"); err == nil {
-		// The others stand beside the real one.
+		// The directories of other versions are beside the real one.
 		if path, err = filepath.EvalSymlinks(path); err == nil {
 			return filepath.Dir(path), nil
 		}
@@ -96,7 +96,7 @@ func binaries() (string, error) {
 	return filepath.Dir(slices.MaxFunc(found, func(a, b string) int { return version(a) - version(b) })), nil
 }
 
-// make makes the cluster.
+// make creates the cluster.
 func (s *Server) make() error {
 	if err := giveAway(s.dir); err != nil {
 		return err
@@ -121,8 +121,8 @@ wait $server
 kill $! 2>/dev/null
 exit 0`
 
-// Run starts the server and returns when it answers. It may be called again
-// after [Server.Crash] and [Server.Kill].
+// Run starts the server and returns when it answers. It can be called again after
+// [Server.Crash] and [Server.Kill].
 func (s *Server) Run() error {
 	for deadline := time.Now().Add(startTime); ; {
 		if err := s.run(); err != nil {
@@ -132,11 +132,11 @@ func (s *Server) Run() error {
 		if err == nil {
 			return nil
 		}
-		text := s.output.String() // the end of the server is not far
+		text := s.output.String() // the error is near the end
 		if err := errors.Join(err, s.end()); !strings.Contains(text, "shared memory") || time.Now().After(deadline) {
 			return err
 		}
-		// Of a server that was killed, some processes are still there.
+		// Some processes of a killed server may still be there.
 		time.Sleep(pollEvery)
 	}
 }
@@ -193,17 +193,17 @@ func (s *Server) wait(deadline time.Time) error {
 		select {
 		case <-s.ended:
 			return fmt.Errorf("pgserver: the server ended while it started: %w\n%s", err, s.output)
-		case <-time.After(pollEvery): // another process has to get ready; there is nothing to wait on
+		case <-time.After(pollEvery): // another process starts; there is no event to wait for
 		}
 	}
 }
 
-// Crash ends the server as a crash does: nothing is written any more, and the
-// next [Server.Run] has to recover.
+// Crash ends the server without a checkpoint, as a crash does, so the next [Server.Run] has to
+// recover.
 func (s *Server) Crash() error { return s.signal(quit) }
 
-// Kill kills the first process of the server, as `kill -9` does. The others
-// end when they notice, maybe after Kill has returned.
+// Kill kills the first process of the server, as `kill -9` does. The others end when they
+// notice it, possibly after Kill has returned.
 func (s *Server) Kill() error { return s.signal(kill) }
 
 // signal sends a signal to the first process, and waits until it is gone.
@@ -223,7 +223,7 @@ func (s *Server) signal(send func(pid int) error) error {
 	return s.end()
 }
 
-// Stop stops the server and removes all of it.
+// Stop stops the server and removes its data.
 func (s *Server) Stop() error {
 	return errors.Join(s.end(), os.RemoveAll(s.dir))
 }
@@ -233,7 +233,7 @@ func (s *Server) end() error {
 	if s.keeper == nil {
 		return nil
 	}
-	_ = s.leash.Close() // a pipe of ours
+	_ = s.leash.Close() // a pipe of this process
 	<-s.ended
 	s.keeper = nil
 	if s.err != nil {

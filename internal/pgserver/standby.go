@@ -11,14 +11,13 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Follower starts a server that has what this one has and follows it: it can be
-// read from, and takes over with [Server.Promote]. It has what was committed a moment
-// later. The caller must call [Server.Stop] of both.
+// Follower starts a standby of this server. It can be read from, receives commits a moment
+// later, and takes over with [Server.Promote]. The caller must call [Server.Stop] of both.
 func (s *Server) Follower() (*Server, error) {
 	return start(s.bin, func(other *Server) error { return other.copy(s) })
 }
 
-// Detach makes a follower follow no more once it has what is committed now.
+// Detach stops the replication to a follower once it has received what is committed now.
 func (s *Server) Detach(from *Server) error {
 	var position string
 	err := from.ask(func(ctx context.Context, conn *pgx.Conn) error {
@@ -28,7 +27,7 @@ func (s *Server) Detach(from *Server) error {
 		return err
 	}
 	return s.ask(func(ctx context.Context, conn *pgx.Conn) error {
-		for has := false; !has; time.Sleep(pollEvery) { // of another process; there is nothing to wait on
+		for has := false; !has; time.Sleep(pollEvery) { // another process replicates; there is no event to wait for
 			if err := conn.QueryRow(ctx, "select pg_last_wal_replay_lsn() >= $1::text::pg_lsn", position).Scan(&has); err != nil {
 				return fmt.Errorf("pgserver: detach: %w", err)
 			}
@@ -47,8 +46,8 @@ func (s *Server) Detach(from *Server) error {
 	})
 }
 
-// Standby starts a [Server.Follower] for which commits wait: from now on a commit of
-// this server is answered when the other one has it on its disk. A server can have one.
+// Standby starts a [Server.Follower] with synchronous replication: from now on a commit of this
+// server is answered when the standby has it on disk. A server can have one.
 func (s *Server) Standby() (*Server, error) {
 	other, err := s.Follower()
 	if err != nil {
@@ -60,7 +59,7 @@ func (s *Server) Standby() (*Server, error) {
 	return other, nil
 }
 
-// copy makes the cluster as a copy of another one, which it will follow.
+// copy creates the cluster as a copy of another one, which it follows.
 func (s *Server) copy(of *Server) error {
 	if err := giveAway(s.dir); err != nil {
 		return err
@@ -75,7 +74,7 @@ func (s *Server) copy(of *Server) error {
 	return nil
 }
 
-// waitFor has commits wait for the standby, and returns once they do.
+// waitFor makes commits wait for the standby, and returns once they do.
 func (s *Server) waitFor() error {
 	return s.ask(func(ctx context.Context, conn *pgx.Conn) error {
 		for _, statement := range []string{"alter system set synchronous_standby_names = '*'", "select pg_reload_conf()"} {
@@ -88,10 +87,10 @@ func (s *Server) waitFor() error {
 			if err != nil {
 				return fmt.Errorf("pgserver: the standby does not follow: %w", err)
 			}
-			time.Sleep(pollEvery) // of another process; there is nothing to wait on
+			time.Sleep(pollEvery) // another process reloads; there is no event to wait for
 		}
-		// Who tells the others that they have to wait makes checkpoints too, and reads
-		// what was set before that.
+		// The process that makes the others wait for the standby also makes checkpoints, and
+		// reads the settings before one.
 		if _, err := conn.Exec(ctx, "checkpoint"); err != nil {
 			return fmt.Errorf("pgserver: checkpoint: %w", err)
 		}
@@ -99,16 +98,16 @@ func (s *Server) waitFor() error {
 	})
 }
 
-// Promote makes a standby take over from the server that it followed, and returns
-// when it takes writes.
+// Promote makes a standby take over from the server that it followed, and returns when it
+// accepts writes.
 func (s *Server) Promote() error {
-	// A statement that waits for the end of the recovery can be what the recovery waits for.
+	// The recovery can wait for a statement that waits for the end of the recovery.
 	return s.ask(func(ctx context.Context, conn *pgx.Conn) error {
 		if _, err := conn.Exec(ctx, "select pg_promote(false)"); err != nil {
 			return fmt.Errorf("pgserver: promote: %w", err)
 		}
 		for follows := true; follows; {
-			time.Sleep(pollEvery) // of another process; there is nothing to wait on
+			time.Sleep(pollEvery) // another process recovers; there is no event to wait for
 			if err := conn.QueryRow(ctx, "select pg_is_in_recovery()").Scan(&follows); err != nil {
 				return fmt.Errorf("pgserver: promote: %w", err)
 			}
@@ -117,7 +116,7 @@ func (s *Server) Promote() error {
 	})
 }
 
-// ask has a connection to the running server.
+// ask calls a function with a connection to the running server.
 func (s *Server) ask(what func(context.Context, *pgx.Conn) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), startTime)
 	defer cancel()

@@ -11,10 +11,10 @@ import (
 	"syscall"
 )
 
-// The server refuses to run as root. These exist on every Unix.
+// The server refuses to run as root. These users exist on every Unix.
 const nobody = "nobody"
 
-// account is who runs the server if this process is root.
+// account returns the user that runs the server if this process is root.
 func account() (uid, gid int, ok bool) {
 	if os.Geteuid() != 0 {
 		return 0, 0, false
@@ -28,7 +28,7 @@ func account() (uid, gid int, ok bool) {
 	return uid, gid, uidErr == nil && gidErr == nil
 }
 
-// giveAway makes the folder that of the user who runs the server.
+// giveAway makes the user that runs the server the owner of the directory.
 func giveAway(dir string) error {
 	uid, gid, ok := account()
 	if !ok {
@@ -40,7 +40,7 @@ func giveAway(dir string) error {
 	return nil
 }
 
-// unprivileged has the command run as that user.
+// unprivileged makes the command run as that user.
 func unprivileged(cmd *exec.Cmd) {
 	if uid, gid, ok := account(); ok {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
@@ -48,13 +48,13 @@ func unprivileged(cmd *exec.Cmd) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
-	cmd.SysProcAttr.Setpgid = true // an interrupt of the tests is not one of the server
+	cmd.SysProcAttr.Setpgid = true // an interrupt of the tests must not reach the server
 }
 
-// quit has the server end at once.
+// quit makes the server end at once.
 func quit(pid int) error { return signal(pid, syscall.SIGQUIT) }
 
-// kill ends a process without its help.
+// kill ends a process without its cooperation.
 func kill(pid int) error { return signal(pid, syscall.SIGKILL) }
 
 func signal(pid int, which syscall.Signal) error {

@@ -1,4 +1,4 @@
 package pgtest
 
-// Require is require for tests of this package.
+// Require exports require for the tests of this package.
 var Require = require

@@ -15,7 +15,7 @@ import (
 	"github.com/buildtoken/buildtoken/internal/pgserver"
 )
 
-// Variable names a Postgres to test with instead of one that is started.
+// Variable names the environment variable for a server that tests use instead of starting one.
 const Variable = "BUILDTOKEN_TEST_POSTGRES"
 
 // shared is the server of this process.
@@ -26,13 +26,13 @@ var shared struct {
 	err    error
 }
 
-// skips names the file to which each skipped test adds the package that it needs, so that
-// `make test` can report them at its end. go test itself shows no output of a
-// package that passes.
+// skips names the environment variable for a file. Each skipped test adds a line with the
+// package that it needs, so that `make test` can report them at its end. go test itself shows
+// no output of a package that passes.
 const skips = "BUILDTOKEN_TEST_SKIPS"
 
-// require skips the test if a program is not installed, and fails it after any other error. A machine that was meant to have one, because CI or
-// [Variable] is set, fails too.
+// require skips the test if a program is not installed, and fails it after any other error. If
+// CI or [Variable] is set, a missing program fails the test too.
 func require(t testing.TB, err error) {
 	t.Helper()
 	if err == nil {
@@ -50,7 +50,7 @@ func require(t testing.TB, err error) {
 	t.Skip("needs " + missing.Package + " (Debian: apt-get install " + missing.Package + ")")
 }
 
-// note adds a line to a file to which other processes add lines too.
+// note appends a line to a file to which other processes append too.
 func note(file, line string) error {
 	f, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
@@ -73,7 +73,7 @@ func Main(m *testing.M) int {
 	return code
 }
 
-// URL is the connection string of the server that the tests of this process share.
+// URL returns the connection string of the server that the tests of this process share.
 func URL(t testing.TB) string {
 	t.Helper()
 	shared.once.Do(func() {
@@ -88,7 +88,7 @@ func URL(t testing.TB) string {
 	return shared.url
 }
 
-// Server is a Postgres of this process.
+// Server is a PostgreSQL server of this process.
 type Server = pgserver.Server
 
 // Start starts a server that is stopped when the test ends.
@@ -117,15 +117,15 @@ func Pooler(t testing.TB, before *Server, settings ...string) *Server {
 	return pooler
 }
 
-// Standby starts a standby of a server, for which its commits wait from now on. It is
-// stopped when the test ends. either leads to the one of the two that takes writes.
+// Standby starts a synchronous standby of a server and stops it when the test ends. either
+// leads to the one of the two that accepts writes.
 func Standby(t testing.TB, of *Server) (standby *Server, either string) {
 	t.Helper()
 	return beside(t, of, of.Standby)
 }
 
-// Follower starts a standby of a server, for which its commits do not wait. It is
-// stopped when the test ends. either leads to the one of the two that takes writes.
+// Follower starts an asynchronous standby of a server and stops it when the test ends. either
+// leads to the one of the two that accepts writes.
 func Follower(t testing.TB, of *Server) (follower *Server, either string) {
 	t.Helper()
 	return beside(t, of, of.Follower)
@@ -146,8 +146,8 @@ func beside(t testing.TB, of *Server, start func() (*Server, error)) (standby *S
 	return standby, of.URL() + "," + host + "&target_session_attrs=read-write"
 }
 
-// Schema is the name of a schema that nobody else uses, in the database of
-// url. It is dropped when the test ends.
+// Schema returns the name of an unused schema in the database of url. It is dropped when the
+// test ends.
 func Schema(t testing.TB, url string) string {
 	t.Helper()
 	var random uint64
@@ -161,7 +161,7 @@ func Schema(t testing.TB, url string) string {
 		defer cancel()
 		conn, err := pgx.Connect(ctx, url)
 		if err != nil {
-			return // the server is gone, and the schema with it
+			return // the server has stopped, and the schema with it
 		}
 		defer conn.Close(ctx)
 		if _, err := conn.Exec(ctx, "drop schema if exists "+name+" cascade"); err != nil {
@@ -171,7 +171,7 @@ func Schema(t testing.TB, url string) string {
 	return name
 }
 
-// Connect is a connection that is closed when the test ends.
+// Connect returns a connection that is closed when the test ends.
 func Connect(t testing.TB, url string) *pgx.Conn {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)
@@ -182,9 +182,8 @@ func Connect(t testing.TB, url string) *pgx.Conn {
 	return conn
 }
 
-// Copy makes schema to hold what schema from holds at this moment, as a
-// power cut would leave it. Tables and sequences must have the same names;
-// those of to lose what they hold.
+// Copy replaces the content of schema to by that of schema from, as a power failure at this
+// moment would leave it. Tables and sequences must have the same names.
 func Copy(t testing.TB, url, from, to string) {
 	t.Helper()
 	ctx := t.Context()

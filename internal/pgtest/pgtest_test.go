@@ -43,7 +43,7 @@ func TestMissingServer(t *testing.T) {
 		{"a server that runs", nil, "", "", false, false, ""},
 		{"none installed: skipped and reported", missing, "", "", true, false, "postgresql TestOfQueue\n"},
 		{"none installed in CI: fails", missing, "true", "", false, true, ""},
-		{"none installed though one was named: fails", missing, "", "postgres://127.0.0.1/ci", false, true, ""},
+		{"none installed although one is configured: fails", missing, "", "postgres://127.0.0.1/ci", false, true, ""},
 		{"one that does not start: fails", broken, "", "", false, true, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

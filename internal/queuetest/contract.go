@@ -274,7 +274,7 @@ func errorWritesNothing(t *testing.T, store Store, q Queue) {
 	setRules(t, q, map[string]queue.Rules{"a": {}, "b": {}, "c": {}}, 2)
 	schedule(t, q, request("a", "1"))
 	schedule(t, q, request("b", "2"))
-	claim(t, q, 0) // item 1 leaves: a runs, b is queued
+	claim(t, q, 0) // item 1 starts: a runs, b is queued
 	schedule(t, q, keyed("b", "3", "key"))
 	before := read(t, q, "a", "b", "c")
 	errOf := func(_ any, err error) error { return err }

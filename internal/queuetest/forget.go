@@ -10,7 +10,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// forgets drops what is on record of a job, which is refused for as long as it is needed.
+// forgets removes the records of a job. While they are needed, that is refused.
 func forgets(t *testing.T, store Store, q Queue) {
 	ctx := t.Context()
 	both := map[string]queue.Rules{"gone": {}, "stays": {}}
@@ -66,7 +66,7 @@ func forgets(t *testing.T, store Store, q Queue) {
 		t.Fatalf("History = %+v, %v; want both lanes", history, err)
 	}
 	if l := history[0]; l.HasRecords() || l.LastNumber != 2 || !l.GoneUntil.Equal(since) || l.LastEnded != 0 {
-		t.Errorf("lane after Forget: %+v, want only its numbers, and since when it is gone", l)
+		t.Errorf("lane after Forget: %+v, want only its numbers and when it was removed", l)
 	}
 	if !history[1].HasRecords() {
 		t.Errorf("lane of the other job: %+v, want its records", history[1])
@@ -83,7 +83,7 @@ func forgets(t *testing.T, store Store, q Queue) {
 	if builds, err := q.Builds(ctx, "gone", 0, 10); err != nil || len(builds) != 0 {
 		t.Errorf("Builds = %v, %v; want none", builds, err)
 	}
-	// The key is as if it had never been used, that of the other job is not.
+	// The key can be used again; the key of the other job is still used.
 	if _, created := schedule(t, q, keyed); !created {
 		t.Error("the receipt of the job that was dropped is still there")
 	}

@@ -8,8 +8,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// labelsPlaceBuilds claims builds as different nodes. An item that a node may not run must
-// not start there, must not delay others, and must not count for when to claim next.
+// labelsPlaceBuilds claims builds as different nodes. An item that a node cannot run must not
+// start there, must not delay others, and must not determine the time of the next claim.
 func labelsPlaceBuilds(t *testing.T, store Store, q Queue) {
 	setRules(t, q, map[string]queue.Rules{"gpu": {Label: "gpu"}, "arm": {Label: "arm"}, "named": {Label: "plain"}, "many": {Label: "gpu", Concurrent: true}}, 0)
 	for i, job := range []string{"gpu", "any", "arm", "named", "many", "many"} {

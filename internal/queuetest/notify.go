@@ -39,10 +39,10 @@ func end(t *testing.T, q Queue, key string, jobs ...string) {
 	}
 }
 
-// ended is when the builds of these tests end.
+// ended is the time when the builds of these tests end.
 var ended = start.Add(time.Minute)
 
-// backlogged returns the targets for which something waits.
+// backlogged returns the targets that have waiting notifications.
 func backlogged(t *testing.T, q Queue) []string {
 	t.Helper()
 	backlogs, err := q.Backlogs(t.Context())
@@ -97,7 +97,7 @@ func notificationsTakenAtOnce(t *testing.T, _ Store, q Queue) {
 			running = false
 		default:
 			together(2, func(int) {
-				// One after the other, as a worker does; beside triggers and builds.
+				// One after the other, as a worker does, besides triggers and builds.
 				schedule(t, q, request("other", "k"))
 			})
 			for _, n := range take(t, q, 2) {
@@ -111,7 +111,7 @@ func notificationsTakenAtOnce(t *testing.T, _ Store, q Queue) {
 	}
 	for c, builds := range sent {
 		if !slices.Equal(builds, []int64{1, 2, 3, 4}) {
-			t.Errorf("%s of %s heard of builds %v, want each once, in order", c.Target, c.Job, builds)
+			t.Errorf("%s of %s got builds %v, want each once, in order", c.Target, c.Job, builds)
 		}
 	}
 	if len(sent) != len(jobs)*2 {
@@ -193,7 +193,7 @@ func waitingIsBounded(t *testing.T, _ Store, q Queue) {
 			finish(t, q, b)
 		}
 	}
-	first := take(t, q, 1)[0] // is being sent, and so not given up
+	first := take(t, q, 1)[0] // it is being sent, and so not given up
 	for i := range more {
 		end(t, q, fmt.Sprint("more ", i), "k")
 	}

@@ -66,7 +66,7 @@ func idsAreUnique(t *testing.T, store Store, q Queue) {
 			}
 			finish(t, q, build)
 		}
-		if round == 1 { // without an orderly end
+		if round == 1 { // without a clean shutdown
 			after := store.Copy(t)
 			if err := q.Close(); err != nil {
 				t.Fatal(err)
@@ -92,10 +92,10 @@ func reclaimOnce(t *testing.T, store Store, q Queue) {
 	}
 	after := store.Copy(t).Open(t)
 	defer after.Close()
-	for range 2 { // it changes nothing
+	for range 2 { // repeating it changes nothing
 		lost, err := after.Lost(t.Context())
 		if err != nil || len(lost) != 2 || lost[0].Item.Job != "a" || lost[1].Item.Job != "b" || !lost[0].Running() {
-			t.Fatalf("Lost: %+v, %v; want what runs of a and b", lost, err)
+			t.Fatalf("Lost: %+v, %v; want the running builds of a and b", lost, err)
 		}
 	}
 	lost, err := after.Reclaim(t.Context(), start.Add(time.Hour), "the server was lost", nil)
@@ -115,7 +115,7 @@ func reclaimOnce(t *testing.T, store Store, q Queue) {
 		t.Errorf("second Reclaim: %d builds, %v; want none", len(again), err)
 	}
 	if wishes, err := after.Aborts(t.Context()); err != nil || len(wishes) != 0 {
-		t.Errorf("wishes to stop lost builds: %v, %v; want none", wishes, err)
+		t.Errorf("requests to stop lost builds: %v, %v; want none", wishes, err)
 	}
 	if builds := claim(t, after, 0, 1, 2); len(builds) != 1 || builds[0].Item.Job != "c" {
 		t.Errorf("started %v after Reclaim, want only the queued item", builds)

@@ -2,11 +2,11 @@
 // the scripts of testdata/queue, and tests each promise that the callers of a queue
 // rely on.
 //
-// A backend calls [Run] from one of its tests. With the flag -update, the answers in
-// the scripts are written again; then read the diff.
+// A backend calls [Run] from one of its tests. The flag -update writes the answers in the
+// scripts again; then read the diff.
 //
-// What will bite you: all instants are passed in and lie in 2026, so a backend that
-// reads a clock to decide something fails.
+// All instants are passed in and are in 2026, so a backend that reads a clock to decide
+// something fails.
 package queuetest
 
 import (
@@ -62,7 +62,7 @@ type Queue interface {
 // MaxKiB is the limit for the parameters of all items of a [Store].
 const MaxKiB = 1000
 
-// Store is a place that holds one queue.
+// Store is a place that contains one queue.
 type Store interface {
 	// Open opens the queue of the store, without a limit of items, and with [MaxKiB]
 	// for their parameters. The test closes it before it opens the same store again.

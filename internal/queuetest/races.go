@@ -15,8 +15,7 @@ import (
 // callers is the number of concurrent callers.
 const callers = 50
 
-// together calls do from many goroutines, which begin at the same time, and
-// waits for them.
+// together calls do from many goroutines that start at the same time, and waits for them.
 func together(n int, do func(caller int)) {
 	var wait sync.WaitGroup
 	begin := make(chan struct{})
@@ -76,8 +75,8 @@ func equalTriggersAtOnce(t *testing.T, _ Store, q Queue) {
 	}
 }
 
-// decisionsNeverOverlap lets callers do everything to one job, and then looks
-// whether all that was accepted is accounted for.
+// decisionsNeverOverlap runs all operations on one job at once, and then verifies that
+// everything that was accepted is accounted for.
 func decisionsNeverOverlap(t *testing.T, _ Store, q Queue) {
 	setRules(t, q, map[string]queue.Rules{"j": {Concurrent: true}}, 0)
 	var mu sync.Mutex

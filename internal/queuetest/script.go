@@ -16,7 +16,7 @@ import (
 // start is when every script and test begins.
 var start = time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
 
-// fewestScripts is a lower bound that detects a wrong folder.
+// fewestScripts is a lower bound that detects a wrong directory.
 const fewestScripts = 25
 
 // runScripts plays each script of testdata/queue. A line with > is a command; the lines

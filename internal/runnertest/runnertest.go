@@ -1,5 +1,5 @@
-// Package runnertest has the tests that every [runner.Runner] must pass: outcomes and reasons, the order of the output,
-// stopping, slow and broken logs, and that nothing is left behind.
+// Package runnertest has the tests that every [runner.Runner] must pass: outcomes and reasons,
+// the order of the output, stopping, slow and broken logs, and that nothing is left behind.
 package runnertest
 
 import (
@@ -18,8 +18,9 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
-// Open returns a runner whose builds follow the script, and a function that returns how many of their processes still run,
-// or nil if there is nothing to count. A build that does not stop when asked must be killed within about a second.
+// Open returns a runner whose builds follow the script, and a function that returns how many of
+// their processes are still running, or nil if there is nothing to count. A build that ignores
+// the request to stop must be killed within about a second.
 type Open func(t *testing.T, s Script) (r runner.Runner, running func() int)
 
 // Run runs the whole suite.

@@ -14,7 +14,7 @@ type Script struct {
 	Flood int
 	// Hang makes the build run on after its output until it is stopped.
 	Hang bool
-	// Deaf makes it ignore a polite request to stop.
+	// Deaf makes it ignore the first request to stop.
 	Deaf bool
 	// Exit is the status that it ends with; 0 is a success.
 	Exit int
