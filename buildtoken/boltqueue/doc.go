@@ -1,12 +1,15 @@
 // Package boltqueue keeps the queue of one server in one file (bbolt).
 //
-// One caller at a time holds the turn, and with it all lanes. Its request is decided
-// by the rules of package queue. If the decision has to be written, the caller also
-// serves the requests that wait (at most [maxBatch]), writes the changed records in
-// one transaction, and answers all of them after the commit: one pair of fsyncs
-// serves the whole batch. The indexes by identity, due instant and ID are in memory,
-// so a trigger costs the same with a million queued items as with none. Records are
-// on disk only.
+// A channel with room for one value, the turn, is the lock of the whole queue. The caller
+// that holds it has its request decided by the rules of package queue. If the decision has
+// to be written, the caller also serves the requests that wait (at most 256), writes the
+// changed records in one transaction, and answers all of them after the commit: one pair
+// of fsyncs serves the whole batch.
+//
+// The indexes by identity, due instant and ID are in memory, so a trigger costs the same
+// with a million queued items as with none. Memory also has the lanes and summaries of all
+// jobs, and the notifications that wait to be sent. The records of items, builds and
+// receipts are on disk only, except for the last item of each job.
 //
 // What will bite you:
 //
@@ -20,5 +23,6 @@
 //   - A file is inspected read-only before it is opened for writing, so a file that is
 //     refused stays unchanged. A record that turns out to be damaged later is logged
 //     and set aside; it blocks nothing else.
-//   - The file never shrinks; bbolt reuses freed pages.
+//   - The file never shrinks while it is open; bbolt reuses freed pages. [Open] compacts a
+//     file of 16 MiB or more of which more than half is free.
 package boltqueue

@@ -14,7 +14,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// Lanes returns the heads of several jobs at one instant, in the order asked for. A job
+// Lanes returns the lanes of several jobs at one instant, in the order asked for. A job
 // that was never triggered has a lane without history.
 func (q *DB) Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error) {
 	var heads []queue.Lane

@@ -3,25 +3,30 @@
 // due, which build number it gets, which records are kept, and which notifications
 // are due.
 //
-// Everything here is a pure function of a [Lane] (the head of one job's queue), of
-// the few records that a decision is about, and of the instant. Nothing here reads a
+// Everything here is a pure function of a [Lane] (the counters and rules of one job's
+// queue), of the few records that a decision is about, and of the instant. Nothing here reads a
 // clock, locks, starts a goroutine or touches a disk. A backend (boltqueue, pgqueue)
 // looks up the records, calls one function, makes the returned [Change] durable, and
 // only then answers.
 //
-// An item is written four times in its life, and never in between:
+// These decisions change an item or its build:
 //
-//	Schedule ── created or joined ──► item
-//	Cancel   ── item left the queue ► cancelled
-//	Claim    ── item became a build ► running
-//	Finish   ── build ended ────────► SUCCESS, UNSTABLE, FAILURE, ABORTED, NOT_BUILT
+//	Schedule  ── created or joined ──► item
+//	Cancel    ── item left the queue ► cancelled
+//	Claim     ── item became a build ► running
+//	Abort     ── asked to stop ──────► running
+//	SetHandle ── handle stored ──────► running
+//	Adopt     ── other node ─────────► running
+//	Finish    ── build ended ────────► SUCCESS, UNSTABLE, FAILURE, ABORTED, NOT_BUILT
 //
-// A trigger with an idempotency key leaves a [Receipt] with the first of them, so that
-// a repetition gets the same answer. The end of a build updates the job's [Summary].
-// Each of the four may leave a [Notification].
+// Each of them is one commit, except that a join which only raises a count may wait for
+// the next one ([Change.Lazy]). The passing of time never writes anything: the states
+// waiting, blocked and buildable are not stored, but [Lane.Explain] derives them from the
+// facts and the instant.
 //
-// The states waiting, blocked and buildable are not stored: [Lane.Explain] derives
-// them from the facts and the instant, so the end of a quiet period writes nothing.
+// Schedule for a trigger with an idempotency key ([ScheduleOnce]) leaves a [Receipt], so
+// that a repetition gets the same answer. The end of a build updates the job's [Summary].
+// Schedule, Cancel, Claim and Finish may leave [Notification] records.
 //
 // What will bite you: when a function is called, the Lane must include all earlier
 // commits of its job, and two decisions about one lane must never overlap. The

@@ -42,7 +42,7 @@ type Config struct {
 	Grace time.Duration
 }
 
-// Lane is the head of one job's queue: everything that a decision needs
+// Lane holds the counters and rules of one job's queue: everything that a decision needs
 // except the items themselves. The lane of a job without history is its zero value
 // with the job's name.
 type Lane struct {
@@ -83,9 +83,9 @@ func (l Lane) Configure(now time.Time, c Config) Lane {
 	return l
 }
 
-// Place identifies the lanes that a claim of a node may consider: a lane is among them
-// if its Place is among the [Node.Places]. The items of a job that is gone may end on
-// any node.
+// Place returns the key under which the lane waits for a node: its label, and whether it
+// needs an executor or a slot for remote builds. A claim of a node considers the lanes whose
+// Place is one of its [Node.Places]. The items of a job that is gone may end on any node.
 func (l Lane) Place() string {
 	return place(l.label(), l.remote())
 }
@@ -112,7 +112,7 @@ func (l Lane) open() bool {
 type Change struct {
 	// Lane is the lane after the change.
 	Lane Lane
-	// Item is the item after the change, or nil if it left the queue.
+	// Item is the queued item after the change, or nil if no queued item was added or changed.
 	Item *Item
 	// Left is the ID of the item that left the queue, or 0.
 	Left int64
@@ -130,7 +130,7 @@ type Change struct {
 	// Trim and TrimCancelled are how many of the oldest ended builds and
 	// cancelled items lose their records in the same commit.
 	Trim, TrimCancelled int
-	// Receipt is added unless nil. Forget are removed first.
+	// Receipt is added unless nil. The receipts in Forget are removed first.
 	Receipt *Receipt
 	Forget  []Receipt
 	// Notify are added to the notifications. The backend assigns their IDs.

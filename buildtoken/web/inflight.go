@@ -10,8 +10,9 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// InFlight bounds what all bodies together hold while their requests are served. Its
-// zero value is ready. Sites of one process should share one.
+// InFlight is the budget that bodies share while their requests are served, in memory and
+// in files. Its zero value is ready. Sites of one process should share one. It is safe for
+// concurrent use.
 type InFlight struct {
 	used atomic.Int64
 
@@ -36,10 +37,11 @@ func (q *Request) Parse(ctx context.Context, size int64) (done func(), err error
 }
 
 const (
-	// maxInFlight is how much all bodies may hold: 1 GiB of files, or the eighth part of
-	// that in memory.
+	// maxInFlight is the budget of all bodies. A byte in a file costs one, so there can be
+	// 1 GiB of uploaded files.
 	maxInFlight = 1 << 30
-	// memoryWeight is how much a byte counts that is kept in memory. Parsing copies it.
+	// memoryWeight is the cost of a byte in memory, of which there can be 128 MiB. Parsing
+	// copies it.
 	memoryWeight = 8
 )
 
@@ -50,7 +52,7 @@ type hold struct {
 	files []*os.File
 }
 
-// take holds more. It reports false, and holds nothing more, if there is no room.
+// take takes n more from the budget. It reports false, and takes nothing, if too little is left.
 func (h *hold) take(n int64) bool {
 	if n == 0 {
 		return true
@@ -63,7 +65,7 @@ func (h *hold) take(n int64) bool {
 	return true
 }
 
-// release lets go of everything.
+// release returns what was taken to the budget, and closes and removes the files.
 func (h *hold) release() {
 	if h.of != nil {
 		h.of.used.Add(-h.taken)

@@ -24,10 +24,11 @@ type Raw struct {
 	file   *os.File // if it is not all in memory
 }
 
-// ReadRaw reads the body of the request without looking at it. What arrives is also
-// written to also. A body of more than limit bytes is a [TooLargeError], before anything is
-// read if the client declares it. A large body waits in a file of the data directory.
-func (q *Request) ReadRaw(limit int64, also io.Writer) (*Raw, error) {
+// ReadRaw reads the body of the request without parsing it, and writes what arrives to tee
+// as well. A body of more than limit bytes is a [TooLargeError], before anything is
+// read if the client declares its length. What exceeds 64 KiB is kept in a file of the data
+// directory. The Raw is never nil, and the caller must close it also after an error.
+func (q *Request) ReadRaw(limit int64, tee io.Writer) (*Raw, error) {
 	raw := &Raw{held: hold{of: q.inFlight()}}
 	size := q.R.ContentLength
 	switch {
@@ -36,7 +37,7 @@ func (q *Request) ReadRaw(limit int64, also io.Writer) (*Raw, error) {
 	case q.R.Body == nil || q.R.Body == http.NoBody || size == 0:
 		return raw, nil
 	}
-	err := raw.read(io.LimitReader(q.R.Body, limit+1), size, io.MultiWriter(also), q.spool)
+	err := raw.read(io.LimitReader(q.R.Body, limit+1), size, io.MultiWriter(tee), q.spool)
 	switch {
 	case raw.Size > limit:
 		return raw, &TooLargeError{Limit: limit}
@@ -52,7 +53,7 @@ func (q *Request) ReadRaw(limit int64, also io.Writer) (*Raw, error) {
 	return raw, err
 }
 
-func (r *Raw) read(from io.Reader, size int64, also io.Writer, spool func() (*os.File, error)) error {
+func (r *Raw) read(from io.Reader, size int64, tee io.Writer, spool func() (*os.File, error)) error {
 	first := int64(rawMemory)
 	if size > 0 {
 		first = min(first, size)
@@ -63,7 +64,7 @@ func (r *Raw) read(from io.Reader, size int64, also io.Writer, spool func() (*os
 	r.memory = make([]byte, first)
 	n, err := io.ReadFull(from, r.memory)
 	r.memory, r.Size = r.memory[:n], int64(n)
-	_, _ = also.Write(r.memory) // hashes do not fail
+	_, _ = tee.Write(r.memory) // hashes do not fail
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF) && (size < 0 || r.Size == size):
 		return nil
@@ -76,16 +77,17 @@ func (r *Raw) read(from io.Reader, size int64, also io.Writer, spool func() (*os
 		return err
 	}
 	r.held.files = append(r.held.files, r.file)
-	more, err := io.Copy(spooling{r.file}, io.TeeReader(holding{from, &r.held}, also))
+	more, err := io.Copy(spooling{r.file}, io.TeeReader(holding{from, &r.held}, tee))
 	r.Size += more
 	return err //nolint:wrapcheck // as above
 }
 
-// fileWeight is how many bytes of a file count as one against the limit of all. A forge may
-// send many large deliveries at once, and most do not come again.
+// fileWeight is how many bytes of a raw body in a file cost one of the shared budget, so that
+// there can be 4 GiB of them. A forge may send many large deliveries at once, and most
+// forges do not repeat what was refused.
 const fileWeight = 4
 
-// holding counts the bytes of a file against the limit of all.
+// holding takes the bytes of a file from the shared budget.
 type holding struct {
 	from io.Reader
 	held *hold
@@ -114,5 +116,5 @@ func (r *Raw) Bytes() ([]byte, error) {
 	return all, nil
 }
 
-// Close lets go of the body.
+// Close releases the memory and the file of the body.
 func (r *Raw) Close() { r.held.release() }
