@@ -142,7 +142,8 @@ func readBitbucket(h Header, body []byte) (Delivery, error) {
 		return Delivery{Ping: true}, nil
 	}
 	var p bitbucketPayload
-	if err := payload(h, body, &p); err != nil {
+	text, err := payload(h, body, &p)
+	if err != nil {
 		return Delivery{}, err
 	}
 	key := h.Get("X-Event-Key")
@@ -169,7 +170,7 @@ func readBitbucket(h Header, body []byte) (Delivery, error) {
 		for i := range p.Changes {
 			d.Events = append(d.Events, p.Changes[i].event(e, &p))
 		}
-		d.once = bodyOnce(body)
+		d.once = bodyOnce(text)
 		return d, nil
 	case p.CloudPull != nil:
 		p.CloudPull.read(&e)
@@ -177,8 +178,8 @@ func readBitbucket(h Header, body []byte) (Delivery, error) {
 		p.CenterPull.read(&e)
 	}
 	p.pull(&e, key)
-	if e.Name == "pull_request" {
-		d.once = bodyOnce(body)
+	if p.CloudPull != nil || p.CenterPull != nil { // whatever the key says, which is not signed
+		d.once = bodyOnce(text)
 	}
 	d.Events = []Event{e}
 	return d, nil

@@ -106,7 +106,8 @@ type githubRun struct {
 
 func readGitHub(kind Kind, h Header, body []byte) (Delivery, error) {
 	var p githubPayload
-	if err := payload(h, body, &p); err != nil {
+	text, err := payload(h, body, &p)
+	if err != nil {
 		return Delivery{}, err
 	}
 	e := Event{Kind: kind}
@@ -120,8 +121,16 @@ func readGitHub(kind Kind, h Header, body []byte) (Delivery, error) {
 			}
 		}
 	}
-	if e.Name == "ping" {
+	// The signature covers the body and not the headers, so a recorded push must not pass for
+	// something else under another name, and nothing else for a push.
+	e.Name = strings.ToLower(e.Name)
+	switch {
+	case e.Name == "ping":
 		return Delivery{Ping: true}, nil
+	case p.isPush():
+		e.Name = "push"
+	case e.Name == "push" && p.PullRequest != nil:
+		return Delivery{}, fmt.Errorf("%w: a pull request in a push", ErrMalformed)
 	}
 	if e.Action = p.Action; kind == Gitea && e.Name == "pull_request" {
 		e.Action = action(p.Action)
@@ -145,12 +154,15 @@ func readGitHub(kind Kind, h Header, body []byte) (Delivery, error) {
 	default:
 		p.other(&e)
 	}
-	if e.Name == "push" || e.Name == "pull_request" {
-		d.once = bodyOnce(body)
+	if e.Name == "push" || e.Name == "pull_request" || p.PullRequest != nil {
+		d.once = bodyOnce(text)
 	}
 	d.Events = []Event{e}
 	return d, nil
 }
+
+// isPush reports whether the payload has what only a push has.
+func (p *githubPayload) isPush() bool { return p.Ref != "" && p.After != "" && p.PullRequest == nil }
 
 func (p *githubPayload) push(e *Event) {
 	e.setRef(p.Ref)

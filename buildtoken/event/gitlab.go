@@ -61,7 +61,7 @@ type gitlabObject struct {
 
 func readGitLab(h Header, body []byte) (Delivery, error) {
 	var p gitlabPayload
-	if err := payload(h, body, &p); err != nil {
+	if _, err := payload(h, body, &p); err != nil {
 		return Delivery{}, err
 	}
 	e := Event{Kind: GitLab, Repo: p.Project.PathWithNamespace, DefaultBranch: p.Project.DefaultBranch, URL: p.Project.WebURL, Sender: p.UserUsername}

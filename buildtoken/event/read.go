@@ -96,21 +96,22 @@ func decode(body []byte, into any) error {
 	return fmt.Errorf("%w: JSON", ErrMalformed) // the cause quotes the body
 }
 
-// payload reads the JSON of a forge.
-func payload(h Header, body []byte, into any) error {
+// payload reads the JSON of a forge, and returns its text.
+func payload(h Header, body []byte, into any) ([]byte, error) {
 	text, err := Payload(h, body)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if first := bytes.TrimLeft(text, " \t\r\n"); len(first) == 0 || first[0] != '{' {
-		return fmt.Errorf("%w: it is not a JSON object", ErrMalformed)
+		return nil, fmt.Errorf("%w: it is not a JSON object", ErrMalformed)
 	}
-	return decode(text, into)
+	return text, decode(text, into)
 }
 
-// bodyOnce identifies a delivery by its body.
-func bodyOnce(body []byte) string {
-	sum := sha256.Sum256(body)
+// bodyOnce identifies a delivery by its JSON. Around that, a form can have fields that are not
+// signed.
+func bodyOnce(text []byte) string {
+	sum := sha256.Sum256(text)
 	return "body " + hex.EncodeToString(sum[:])
 }
 

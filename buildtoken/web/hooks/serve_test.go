@@ -189,6 +189,42 @@ func TestRepetitions(t *testing.T) {
 			t.Errorf("got %d %q, want it to be a repetition", w.Code, w.Body)
 		}
 	})
+	t.Run("copies under other names, which are not signed either", func(t *testing.T) {
+		s := newSite(t)
+		s.send(github(t, path+"?job=env", "push", "1", body))
+		for i, name := range []string{"PUSH", "issue_comment", "pull_request", "anything", ""} {
+			if w := s.send(github(t, path+"?job=env", name, fmt.Sprint("other ", i), body)); !strings.Contains(w.Body.String(), "delivered before") {
+				t.Errorf("as %q: got %d %q, want it to be a repetition", name, w.Code, w.Body)
+			}
+		}
+		pull := `{"action":"opened","pull_request":{"number":1,"head":{"ref":"a","repo":{"id":1,"full_name":"a/b"}},"base":{"repo":{"id":1,"full_name":"a/b"}}}}`
+		s.send(github(t, path+"?job=env", "pull_request", "2", pull))
+		for i, name := range []string{"Pull_Request", "pull_request_review", "anything"} {
+			if w := s.send(github(t, path+"?job=env", name, fmt.Sprint("pull ", i), pull)); !strings.Contains(w.Body.String(), "delivered before") {
+				t.Errorf("as %q: got %d %q, want it to be a repetition", name, w.Code, w.Body)
+			}
+		}
+		if w := s.send(github(t, path+"?job=push", "push", "3", pull)); w.Code != 400 {
+			t.Errorf("a pull request as a push: got %d %q, want 400", w.Code, w.Body)
+		}
+		for i, key := range []string{"pullrequest:created", "pullrequest:approved", "anything"} {
+			pull := `{"pullrequest":{"id":1,"source":{"branch":{"name":"a"},"repository":{"full_name":"a/b"}},"destination":{"repository":{"full_name":"a/b"}}}}`
+			w := s.send(post(t, path+"?job=bitbucket", pull, "X-Event-Key", key, "X-Request-UUID", fmt.Sprint(i), "X-Hub-Signature", "sha256="+sign(pull)))
+			if repeated := strings.Contains(w.Body.String(), "delivered before"); repeated != (i > 0) {
+				t.Errorf("as %q: got %d %q", key, w.Code, w.Body)
+			}
+		}
+	})
+	t.Run("a form with another field, which Gitea does not sign", func(t *testing.T) {
+		s := newSite(t)
+		for i, more := range []string{"", "&x=1", "&y"} {
+			w := s.send(post(t, path+"?job=gitea", "payload="+url.QueryEscape(body)+more, "Content-Type", "application/x-www-form-urlencoded",
+				"X-Gitea-Event", "push", "X-Gitea-Delivery", fmt.Sprint(i), "X-Gitea-Signature", sign(body)))
+			if repeated := strings.Contains(w.Body.String(), "delivered before"); repeated != (i > 0) {
+				t.Errorf("with %q: got %d %q", more, w.Code, w.Body)
+			}
+		}
+	})
 	t.Run("another push joins", func(t *testing.T) {
 		s := newSite(t)
 		s.send(github(t, path+"?job=push", "push", "1", body))
@@ -253,6 +289,25 @@ func TestRepetitions(t *testing.T) {
 			t.Errorf("got %d %q, want two repetitions", w.Code, w.Body)
 		}
 	})
+}
+
+// What is left out of a job is so by the body, which is signed, and not by a name in a header.
+func TestOtherNamesIncludeNothing(t *testing.T) {
+	fork := `{"action":"opened","pull_request":{"number":1,"head":{"ref":"a","repo":{"id":2,"full_name":"x/b"}},"base":{"repo":{"id":1,"full_name":"a/b"}}}}`
+	for body, want := range map[string]string{
+		strings.ReplaceAll(push("main", "a"), "Change", "Change [skip ci]"):                 "skip",
+		strings.ReplaceAll(push("main", "a"), `"after":"b2"`, `"after":"000000"`):           "deletion",
+		strings.ReplaceAll(push("main", "a"), `"after":"b2"`, `"after":"0","deleted":true`): "deletion",
+		fork: "fork",
+	} {
+		for _, name := range []string{"push", "PUSH", "Push", "pull_request", "PULL_REQUEST", "status", "anything", ""} {
+			s := newSite(t)
+			w := s.send(github(t, path+"?job=env", name, "1", body))
+			if got := s.items("env"); len(got) != 0 || w.Code >= 300 && (want != "fork" || w.Code != 400) {
+				t.Errorf("%s as %q: got %d %q, with %d items, want it to be left out", want, name, w.Code, w.Body, len(got))
+			}
+		}
+	}
 }
 
 func TestSlackIsAlwaysAnswered200(t *testing.T) {
