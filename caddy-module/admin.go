@@ -85,15 +85,18 @@ type JobStatus struct {
 	Disabled   bool   `json:"disabled,omitempty"`
 	Queued     int    `json:"queued"`
 	Running    int    `json:"running"`
-	LastNumber int64  `json:"last_number"`
-	// LastResult is the result of the newest build that has ended.
-	LastResult string `json:"last_result,omitempty"`
+	LastNumber int64  `json:"last_number"` // of the newest build, which may run
+	// LastCompleted is the number of the newest build that has ended, and LastResult its result.
+	LastCompleted int64  `json:"last_completed,omitempty"`
+	LastResult    string `json:"last_result,omitempty"`
 	// LastStarted and LastEnded are its times. They are left out if there are more
 	// than 200 jobs.
 	LastStarted time.Time `json:"last_started,omitzero"`
 	LastEnded   time.Time `json:"last_ended,omitzero"`
-	// Why is why the first queued item waits.
-	Why string `json:"why,omitempty"`
+	// NextItem is the first queued item, and Why is why it waits. They are left out for
+	// jobs whose items are not among the first 1000.
+	NextItem int64  `json:"next_item,omitempty"`
+	Why      string `json:"why,omitempty"`
 }
 
 // maxTimed is up to how many jobs the times of last builds are looked up.
@@ -234,7 +237,7 @@ func (a *App) status(ctx context.Context) (QueueStatus, error) {
 		status.Queued += lane.Queued
 		status.Jobs = append(status.Jobs, JobStatus{
 			Name: names[i], Disabled: defined[names[i]].Disabled,
-			Queued: lane.Queued, Running: len(lane.Running), LastNumber: lane.LastNumber, LastResult: string(lane.Last),
+			Queued: lane.Queued, Running: len(lane.Running), LastNumber: lane.LastNumber, LastCompleted: lane.LastEnded, LastResult: string(lane.Last),
 		})
 		if j := &status.Jobs[i]; lane.LastEnded > 0 && len(names) <= maxTimed {
 			if b, err := ctl.Build(ctx, names[i], lane.LastEnded); err == nil {
@@ -275,9 +278,9 @@ func (a *App) isRemote(full string) bool {
 	})
 }
 
-// explainWaiting sets why the first item of each job waits.
+// explainWaiting sets the first item of each job, and why it waits.
 func (a *App) explainWaiting(ctx context.Context, ctl *buildtoken.Controller, jobs []JobStatus) {
-	now, why := time.Now(), map[string]string{}
+	now, first := time.Now(), map[string]queue.Entry{}
 	a.mu.Lock()
 	sites := slices.Clone(a.sites)
 	a.mu.Unlock()
@@ -287,13 +290,15 @@ func (a *App) explainWaiting(ctx context.Context, ctl *buildtoken.Controller, jo
 			return // the counts are there
 		}
 		for _, e := range entries {
-			if _, known := why[e.Item.Job]; !known {
-				why[e.Item.Job] = web.WhyNow(now, e, "")
+			if _, known := first[e.Item.Job]; !known {
+				first[e.Item.Job] = e
 			}
 		}
 	}
 	for i := range jobs {
-		jobs[i].Why = why[jobs[i].Name]
+		if e, ok := first[jobs[i].Name]; ok {
+			jobs[i].NextItem, jobs[i].Why = e.Item.ID, web.WhyNow(now, e, "")
+		}
 	}
 }
 

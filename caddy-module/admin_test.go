@@ -23,7 +23,7 @@ func TestAdminShowsTheQueue(t *testing.T) {
 	if got.Path != s.path || got.Executors != 3 || got.Queued != 1 || len(got.Running) != 0 {
 		t.Errorf("got %+v", got)
 	}
-	want := []caddymodule.JobStatus{{Name: "a/later", Queued: 1}, {Name: "done", LastNumber: 1, LastResult: "SUCCESS"}, {Name: "off", Disabled: true}}
+	want := []caddymodule.JobStatus{{Name: "a/later", Queued: 1, NextItem: 2}, {Name: "done", LastNumber: 1, LastCompleted: 1, LastResult: "SUCCESS"}, {Name: "off", Disabled: true}}
 	if len(got.Jobs) != len(want) {
 		t.Fatalf("jobs: got %+v", got.Jobs)
 	}

@@ -175,7 +175,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}
 		return p.inFolder(top, name, "build_token")
 	})
-	p.warnings.lintNeeds(&tree, "", *p.needs)
+	p.warnings.lintFolderReads(&tree, "", *p.reads)
 	h.Scope, h.Folders, h.Jobs, h.Warnings, h.Lines = tree.Scope, tree.Folders, tree.Jobs, p.warnings.all, p.lines
 	return err
 }
@@ -190,8 +190,8 @@ type parser struct {
 	events func() (*policy.EventEnv, error)
 	// warnings are those of the whole directive.
 	warnings *warnings
-	// needs are the parameters that the rules of the block being read need.
-	needs *[]need
+	// reads are the parameters that the rules of the block being read read.
+	reads *[]read
 	// full is the full name of the job or folder being read, lines where its rules are.
 	full  string
 	lines map[string]string
@@ -199,7 +199,7 @@ type parser struct {
 
 func newParser(d *caddyfile.Dispenser) parser {
 	return parser{
-		d: d, envs: map[bool]*policy.Env{}, events: sync.OnceValues(policy.NewEventEnv), warnings: new(warnings), needs: new([]need),
+		d: d, envs: map[bool]*policy.Env{}, events: sync.OnceValues(policy.NewEventEnv), warnings: new(warnings), reads: new([]read),
 		lines: map[string]string{},
 	}
 }
@@ -291,12 +291,15 @@ func (p parser) folder(in level) error {
 		return err
 	}
 	inside := newLevel(&f, job.Join(in.full, f.Name))
-	p.needs, p.full = new([]need), inside.full
+	p.reads, p.full = new([]read), inside.full
+	if !opens(p.d) {
+		return p.d.Errf("folder '%s' has no block; write its jobs between { and }", f.Name)
+	}
 	err = block(p.d, func(name string) error {
 		return p.inFolder(inside, name, fmt.Sprintf("folder '%s'", f.Name))
 	})
 	from := len(p.warnings.all)
-	p.warnings.lintNeeds(&f, inside.full, *p.needs)
+	p.warnings.lintFolderReads(&f, inside.full, *p.reads)
 	p.warnings.name(from, inside.full)
 	in.Folders = append(in.Folders, f)
 	return err

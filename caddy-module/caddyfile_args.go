@@ -17,6 +17,16 @@ import (
 // any number of arguments
 const unlimited = math.MaxInt
 
+// opens reports whether a block follows on this line.
+func opens(d *caddyfile.Dispenser) bool {
+	if !d.Next() {
+		return false
+	}
+	open := d.Val() == "{"
+	d.Prev()
+	return open
+}
+
 // block calls read with the name of each subdirective of the block that opens here. It
 // does nothing if no block opens.
 func block(d *caddyfile.Dispenser, read func(name string) error) error {
@@ -243,8 +253,8 @@ func (p parser) checkRule(source, name string, access bool) (err error) {
 		p.warnings.warn(CodeRule, at, "%s: %s is not replaced in a rule; use a variable of the rule, or write the text itself", name, found)
 	}
 	if !access {
-		for _, param := range env.Params(source) {
-			*p.needs = append(*p.needs, need{param, at})
+		for _, r := range env.Reads(source) {
+			*p.reads = append(*p.reads, read{r, at})
 		}
 	}
 	return nil

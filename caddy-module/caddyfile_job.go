@@ -16,11 +16,11 @@ func (p parser) job(in level) error {
 		return err
 	}
 	seen, from := once{}, len(p.warnings.all)
-	p.needs, p.full = new([]need), job.Join(in.full, j.Name)
+	p.reads, p.full = new([]read), job.Join(in.full, j.Name)
 	if err := block(p.d, func(name string) error { return p.inJob(&j, seen, name) }); err != nil {
 		return err
 	}
-	if err := checkNeeds(&j, *p.needs); err != nil {
+	if err := p.warnings.lintReads(&j, *p.reads); err != nil {
 		return err
 	}
 	p.warnings.name(from, p.full)

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -76,6 +77,9 @@ func (p parser) label(to *string, name string) error {
 	return nil
 }
 
+// otherDigest matches what looks like a digest; its name is the first group.
+var otherDigest = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9_-]{1,11})[:=][0-9A-Fa-f]{32,}$`)
+
 func (p parser) token(s *Scope) error {
 	args, err := arguments(p.d, "token", 0, 2)
 	if err != nil {
@@ -85,6 +89,9 @@ func (p parser) token(s *Scope) error {
 		return p.d.Err("token: the secret is missing")
 	}
 	t := Token{Secret: args[len(args)-1]}
+	if found := otherDigest.FindStringSubmatch(t.Secret); found != nil && found[1] != "sha256" {
+		p.warnings.warn(CodeDigest, place(p.d), "token: it looks like a digest, but begins with %s: and not with sha256:, so its whole text is the token", found[1])
+	}
 	name := "default"
 	if len(args) == 2 {
 		t.Name, name = args[0], args[0]

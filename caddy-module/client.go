@@ -26,6 +26,8 @@ type client struct {
 	token  string // "" over the admin API
 	origin string
 	admin  bool
+	// otherwise is what else the user can do if the admin API does not answer.
+	otherwise string
 }
 
 // addServerFlags adds the flags by which [newClient] finds the server.
@@ -59,6 +61,9 @@ func newClient(flags caddycmd.Flags) (*client, error) {
 	} else {
 		c.origin = "http://" + dial
 		c.base = c.origin + adminPath
+	}
+	if flags.Lookup("url") != nil {
+		c.otherwise = ", or use --url and a token"
 	}
 	c.http = &http.Client{CheckRedirect: noRedirect, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, dial)
@@ -127,7 +132,7 @@ func (c *client) do(ctx context.Context, method, path string, query url.Values, 
 	if err != nil {
 		hint := ""
 		if c.admin {
-			hint = "; is Caddy running, and not with `admin off`? Name the admin API with --address or --config, or use --url and a token"
+			hint = "; is Caddy running, and not with `admin off`? Name the admin API with --address or --config" + c.otherwise
 		}
 		return nil, fmt.Errorf("%w: %w%s", errUnreachable, err, hint)
 	}

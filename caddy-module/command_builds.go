@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
@@ -99,16 +100,24 @@ func (c *client) itemOf(ctx context.Context, query url.Values) (int64, error) {
 
 func cancelCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "cancel <job> <item> [--url <url> [--token-file <file>]]",
+		Use:   "cancel <job> {<item> | #<number>} [--url <url> [--token-file <file>]]",
 		Short: "Takes an item out of the queue, or stops its build",
 		Long: `
 Takes an item out of the queue. If its build runs already, the build is stopped
-and ends as ABORTED. With --url, a token that grants cancel is needed.
+and ends as ABORTED. The number of the item is in the output of trigger and of
+status. Through the admin API, a build can be named by its own number, as in
+'#12'. With --url, a token that grants cancel is needed.
 
 Exit status: 0 if it was cancelled, 2 if not.`,
 		Example: `  caddy build-token cancel site/deploy 7
+  caddy build-token cancel site/deploy '#12'
   BUILD_TOKEN=... caddy build-token cancel site/deploy 7 --url https://ci.example.com`,
-		Args: cobra.ExactArgs(2),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 2 {
+				return errors.New("want the job and an item, whose number trigger and status print")
+			}
+			return nil
+		},
 		RunE: caddycmd.WrapCommandFuncForCobra(runCancel),
 	}
 	addServerFlags(cmd, true)
@@ -120,12 +129,29 @@ func runCancel(flags caddycmd.Flags) (int, error) {
 	if err != nil {
 		return exitRefused, err
 	}
-	item, err := strconv.ParseInt(flags.Arg(1), 10, 64)
+	ctx, job := context.Background(), flags.Arg(0)
+	item, err := c.itemNamed(ctx, job, flags.Arg(1))
 	if err != nil {
-		return exitRefused, fmt.Errorf("%q is no number of an item", flags.Arg(1))
+		return exitRefused, fmt.Errorf("%s: %w", job, err)
 	}
-	if err := c.cancel(context.Background(), flags.Arg(0), item); err != nil {
-		return exitRefused, fmt.Errorf("%s: item %d: %w", flags.Arg(0), item, err)
+	if err := c.cancel(ctx, job, item); err != nil {
+		return exitRefused, fmt.Errorf("%s: item %d: %w", job, item, err)
 	}
 	return exitSuccess, nil
+}
+
+// itemNamed returns the item that is named by its number, or as # and the number of its
+// build.
+func (c *client) itemNamed(ctx context.Context, job, name string) (int64, error) {
+	digits, ofBuild := strings.CutPrefix(name, "#")
+	number, err := strconv.ParseInt(digits, 10, 64)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("%q is not the number of an item, or # and that of a build", name)
+	case !ofBuild:
+		return number, nil
+	case !c.admin:
+		return 0, errors.New("with --url, name the item and not the build")
+	}
+	return c.itemOf(ctx, url.Values{"job": {job}, "number": {digits}})
 }

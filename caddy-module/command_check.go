@@ -211,9 +211,12 @@ func checkedRules(level string, allow []policy.Rule) []checkedRule {
 // describe returns what a runner runs.
 func describe(runner any) string {
 	if e, ok := runner.(*ExecRunner); ok {
-		text := strings.Join(append([]string{e.Command}, e.Args...), " ")
-		if line, _, more := strings.Cut(strings.TrimSpace(text), "\n"); more {
-			text = line + " …"
+		text := e.Command
+		for _, arg := range e.Args { // of a script, its first line
+			line, _, more := strings.Cut(strings.TrimSpace(arg), "\n")
+			if text += " " + line; more {
+				text += " …"
+			}
 		}
 		if e.User != "" {
 			text += " (as user " + e.User + ")"
@@ -245,7 +248,7 @@ func (c checked) print(to io.Writer, now time.Time) error {
 			}
 		}
 		for _, w := range j.Webhooks {
-			fmt.Fprintf(&b, "  webhook   %s\n", w)
+			fmt.Fprintf(&b, "  webhook   %s: deliveries to /buildByToken/webhook?job=%s, or without job\n", w, j.Job)
 		}
 		for _, s := range j.Schedules {
 			fmt.Fprintf(&b, "  schedule  %s\n", s)

@@ -14,8 +14,8 @@ func statusCommand() *cobra.Command {
 		Use:   "status " + adminFlags,
 		Short: "Shows queue, executors, running builds and jobs of a running Caddy",
 		Long: `
-Shows where the queue is, what runs, and for each job how its last build ended,
-how long ago, and why its next item waits. It asks the admin API.`,
+Shows where the queue is, what runs, and for each job how its last completed
+build ended, how long ago, and why its next item waits. It asks the admin API.`,
 		Example: `  caddy build-token status
   caddy build-token status --address unix//run/caddy/admin.sock --json`,
 	}, "", printStatus)
@@ -35,11 +35,11 @@ func printStatus(to io.Writer, status Status, now time.Time) error {
 		b.WriteString("\nJOB\tQUEUED\tRUNNING\tLAST BUILD\n")
 		for _, j := range q.Jobs {
 			last := "none"
-			if j.LastNumber > 0 {
-				last = fmt.Sprintf("#%d", j.LastNumber)
-			}
-			if j.LastResult != "" {
-				last += " " + j.LastResult
+			switch {
+			case j.LastResult != "":
+				last = fmt.Sprintf("#%d %s", j.LastCompleted, j.LastResult)
+			case j.LastNumber > 0:
+				last = fmt.Sprintf("#%d running", j.LastNumber)
 			}
 			if !j.LastEnded.IsZero() {
 				last += fmt.Sprintf(" %s ago, took %s", rough(now.Sub(j.LastEnded)), rough(j.LastEnded.Sub(j.LastStarted)))
@@ -48,7 +48,7 @@ func printStatus(to io.Writer, status Status, now time.Time) error {
 				last += " (disabled)"
 			}
 			if j.Why != "" {
-				last += "; waits: " + j.Why
+				last += fmt.Sprintf("; item %d waits: %s", j.NextItem, j.Why)
 			}
 			fmt.Fprintf(&b, "%s\t%d\t%d\t%s\n", j.Name, j.Queued, j.Running, last)
 		}
@@ -81,12 +81,12 @@ func printRunning(to *strings.Builder, q QueueStatus) {
 		switch {
 		case r.Node == q.Node && r.Remote:
 			far++
-			fmt.Fprintf(&remote, "\t%s #%d since %s\n", r.Job, r.Number, since)
+			fmt.Fprintf(&remote, "\t%s #%d, item %d, since %s\n", r.Job, r.Number, r.Item, since)
 		case r.Node == q.Node:
 			n++
-			fmt.Fprintf(&here, "\t%s #%d since %s\n", r.Job, r.Number, since)
+			fmt.Fprintf(&here, "\t%s #%d, item %d, since %s\n", r.Job, r.Number, r.Item, since)
 		default:
-			fmt.Fprintf(&elsewhere, "\t%s #%d on %s since %s\n", r.Job, r.Number, r.Node, since)
+			fmt.Fprintf(&elsewhere, "\t%s #%d, item %d, on %s since %s\n", r.Job, r.Number, r.Item, r.Node, since)
 		}
 	}
 	fmt.Fprintf(to, "running\t%d of %d\n%s", n, q.Executors, &here)

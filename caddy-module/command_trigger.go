@@ -92,6 +92,8 @@ type queued struct {
 	URL     string `json:"url"`
 	Created bool   `json:"created"`
 	Share   string `json:"share,omitempty"`
+	// Ignored are the parameters that the job does not have.
+	Ignored []string `json:"ignored,omitempty"`
 
 	Status *itemStatus `json:"status,omitempty"`
 }
@@ -124,6 +126,9 @@ func runTrigger(flags caddycmd.Flags) (int, error) {
 			what = "joined"
 		}
 		fmt.Fprintf(os.Stderr, "%s item %d of %s\n", what, q.ID, job)
+		if len(q.Ignored) > 0 {
+			fmt.Fprintf(os.Stderr, "ignored, because the job has no such parameter: %s\n", strings.Join(q.Ignored, ", "))
+		}
 	}
 	switch {
 	case follow:

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -46,6 +47,29 @@ func (l *loadLint) folder(full string, f *definition.Folder, outer inherited) {
 	}
 	for i := range f.Jobs {
 		l.job(job.Join(full, f.Jobs[i].Name), &f.Jobs[i], inner)
+		l.webhooks(job.Join(full, f.Jobs[i].Name), f.Jobs[i].Webhooks, f.Jobs[i].On)
+	}
+	l.webhooks(full, f.Webhooks, ons(f))
+}
+
+// ons returns those of all jobs below a folder.
+func ons(f *definition.Folder) []definition.OnSpec {
+	var all []definition.OnSpec
+	for i := range f.Jobs {
+		all = append(all, f.Jobs[i].On...)
+	}
+	for i := range f.Folders {
+		all = append(all, ons(&f.Folders[i])...)
+	}
+	return all
+}
+
+// webhooks warns about those whose deliveries start nothing.
+func (l *loadLint) webhooks(full string, webhooks []definition.WebhookSpec, on []definition.OnSpec) {
+	for _, w := range webhooks {
+		if !slices.ContainsFunc(on, func(o definition.OnSpec) bool { return o.Webhook == cmp.Or(w.Name, string(w.Kind)) }) {
+			l.warn(CodeWebhook, full, "webhook %s: no job has an `on` for it, so that its deliveries start nothing; add to a job: on %[1]s", cmp.Or(w.Name, string(w.Kind)))
+		}
 	}
 }
 

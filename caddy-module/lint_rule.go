@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/policy"
 )
 
 var (
@@ -77,33 +78,60 @@ func ruleCure(problem, source string) string {
 	return ""
 }
 
-// need is a parameter that a rule reads without asking whether it exists.
-type need struct{ param, at string }
+// read is a parameter that a rule reads, and where the rule stands.
+type read struct {
+	policy.Read
+	at string
+}
 
-// checkNeeds returns an error if a rule of a job, or of one of its tokens, reads
-// a parameter that the job does not have.
-func checkNeeds(j *Job, needs []need) error {
+// lintReads returns an error if a rule of a job, or of one of its tokens, reads a
+// parameter that the job does not have. It warns if a choice is compared with what
+// cannot be chosen.
+func (w *warnings) lintReads(j *Job, reads []read) error {
 	names := paramNames(j)
-	for _, n := range needs {
-		if slices.Contains(names, n.param) {
+	for _, r := range reads {
+		i := slices.Index(names, r.Param)
+		if i >= 0 {
+			w.lintChoice(j.Params[i], r)
 			continue
 		}
-		hint := fmt.Sprintf("ask for it first, as in %q in params && …", n.param)
-		if meant := nearestFold(n.param, names); meant != "" {
+		if r.Asks {
+			continue
+		}
+		hint := fmt.Sprintf("ask for it first, as in %q in params && …", r.Param)
+		if meant := nearestFold(r.Param, names); meant != "" {
 			hint = "did you mean params." + meant + "?"
 		}
-		return fmt.Errorf("allow: job '%s' has no parameter %s, so the rule would deny every trigger; %s, at %s", j.Name, n.param, hint, n.at)
+		return fmt.Errorf("allow: job '%s' has no parameter %s, so the rule would deny every trigger; %s, at %s", j.Name, r.Param, hint, r.at)
 	}
 	return nil
 }
 
-// lintNeeds warns about rules of a folder that read a parameter which some job
+// lintChoice warns about a rule that compares a choice with what cannot be chosen, so
+// that the comparison has always the same result.
+func (w *warnings) lintChoice(p job.Param, r read) {
+	if p.Kind != job.KindChoice {
+		return
+	}
+	for _, value := range r.Compared {
+		if slices.Contains(p.Choices, value) {
+			continue
+		}
+		hint := "the choices are " + strings.Join(p.Choices, ", ")
+		if meant := nearestFold(value, p.Choices); meant != "" {
+			hint = fmt.Sprintf("did you mean %q?", meant)
+		}
+		w.warn(CodeChoice, r.at, "allow: the rule compares %s with %q, which is not one of its choices; %s", r.Param, value, hint)
+	}
+}
+
+// lintFolderReads warns about rules of a folder that read a parameter which some job
 // below does not have.
-func (w *warnings) lintNeeds(f *Folder, full string, needs []need) {
-	for _, n := range needs {
-		if without := jobWithout(f, full, n.param); without != "" {
-			w.warn(CodeParam, n.at, "allow: the rule denies every trigger of job %q, which has no parameter %s; ask for it first, as in %q in params && …",
-				without, n.param, n.param)
+func (w *warnings) lintFolderReads(f *Folder, full string, reads []read) {
+	for _, r := range reads {
+		if without := jobWithout(f, full, r.Param); without != "" && !r.Asks {
+			w.warn(CodeParam, r.at, "allow: the rule denies every trigger of job %q, which has no parameter %s; ask for it first, as in %q in params && …",
+				without, r.Param, r.Param)
 		}
 	}
 }

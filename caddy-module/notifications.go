@@ -143,7 +143,11 @@ func (a *App) serveTest(w http.ResponseWriter, r *http.Request) error {
 			names = append(names, name)
 		}
 		slices.Sort(names)
-		return apiError(http.StatusNotFound, fmt.Errorf("no notify '%s'; there are: %s", target, strings.Join(names, ", ")))
+		there := "none is configured"
+		if len(names) > 0 {
+			there = "there are: " + strings.Join(names, ", ")
+		}
+		return apiError(http.StatusNotFound, fmt.Errorf("no notify '%s'; %s", target, there))
 	}
 	if err != nil {
 		return apiError(http.StatusServiceUnavailable, err)

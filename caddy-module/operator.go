@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -86,9 +87,12 @@ func (a *App) findBuild(r *http.Request) (OperatorBuild, error) {
 	if text := r.URL.Query().Get("number"); text != "" {
 		number, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
-			return OperatorBuild{}, apiError(http.StatusBadRequest, errors.New("the build number is no number"))
+			return OperatorBuild{}, apiError(http.StatusBadRequest, fmt.Errorf("%q is not the number of a build", text))
 		}
 		b, err = ctl.Build(r.Context(), full, number)
+		if errors.Is(err, queue.ErrNotFound) {
+			err = fmt.Errorf("it has no build #%d", number)
+		}
 		if err != nil {
 			return OperatorBuild{}, apiError(http.StatusNotFound, err)
 		}

@@ -211,7 +211,7 @@ func (s *Site) Hooked(given string) ([]*Compiled, error) {
 		}
 	}
 	if len(all) == 0 {
-		return nil, fmt.Errorf("%w: nothing at or below %q takes webhooks", ErrUnknownJob, full)
+		return nil, fmt.Errorf("%w: no job at or below %q has an on for a webhook", ErrUnknownJob, full)
 	}
 	return all, nil
 }

@@ -9,53 +9,97 @@ import (
 	"cel.dev/cel-go/common/types"
 )
 
-// Params returns the names of the parameters that a rule needs: it reads them,
-// and never asks whether they exist, so it denies every trigger of a job that
-// does not have them. They are sorted. An expression that does not compile needs
-// none.
-func (e *Env) Params(source string) []string {
+// Read is a parameter that a rule reads.
+type Read struct {
+	Param string
+	// Asks is set if the rule asks somewhere whether the parameter exists. A rule that does
+	// not ask denies every trigger of a job without the parameter.
+	Asks bool
+	// Compared are the literals that the parameter is compared with, by ==, != or in,
+	// sorted.
+	Compared []string
+}
+
+// Reads returns the parameters that a rule reads, sorted by name. It returns none for an
+// expression that does not compile.
+func (e *Env) Reads(source string) []Read {
 	parsed, issues := e.cel.Parse(source)
 	if issues.Err() != nil {
 		return nil
 	}
-	needed, tested := map[string]bool{}, map[string]bool{}
-	isParams := func(x ast.Expr) bool { return x.Kind() == ast.IdentKind && x.AsIdent() == "params" }
-	text := func(x ast.Expr) string {
-		if x.Kind() != ast.LiteralKind {
-			return ""
+	compared, asks := map[string][]string{}, map[string]bool{}
+	read := func(x ast.Expr, with ...string) {
+		if name := paramOf(x); name != "" {
+			compared[name] = append(compared[name], with...)
 		}
-		s, _ := x.AsLiteral().(types.String)
-		return string(s)
 	}
 	ast.PreOrderVisit(parsed.NativeRep().Expr(), ast.NewExprVisitor(func(x ast.Expr) {
-		switch x.Kind() {
-		case ast.SelectKind:
-			sel := x.AsSelect()
-			if isParams(sel.Operand()) {
-				set := needed
-				if sel.IsTestOnly() {
-					set = tested
-				}
-				set[sel.FieldName()] = true
+		read(x)
+		if x.Kind() == ast.SelectKind && x.AsSelect().IsTestOnly() && isParams(x.AsSelect().Operand()) {
+			asks[x.AsSelect().FieldName()] = true
+		}
+		if x.Kind() != ast.CallKind || len(x.AsCall().Args()) != 2 {
+			return
+		}
+		left, right := x.AsCall().Args()[0], x.AsCall().Args()[1]
+		switch x.AsCall().FunctionName() {
+		case operators.In:
+			read(left, textsOf(right)...)
+			if name := textOf(left); name != "" && isParams(right) {
+				asks[name] = true
 			}
-		case ast.CallKind:
-			call := x.AsCall()
-			args := call.Args()
-			if len(args) != 2 {
-				return
-			}
-			switch {
-			case call.FunctionName() == operators.Index && isParams(args[0]):
-				needed[text(args[1])] = true
-			case call.FunctionName() == operators.In && isParams(args[1]):
-				tested[text(args[0])] = true
-			}
-		default: // reads no parameter
+		case operators.Equals, operators.NotEquals:
+			read(left, textsOf(right)...)
+			read(right, textsOf(left)...)
 		}
 	}))
-	delete(needed, "") // an index that is computed
-	for name := range tested {
-		delete(needed, name)
+	var all []Read
+	for _, name := range slices.Sorted(maps.Keys(compared)) {
+		slices.Sort(compared[name])
+		all = append(all, Read{Param: name, Asks: asks[name], Compared: slices.Compact(compared[name])})
 	}
-	return slices.Sorted(maps.Keys(needed))
+	return all
+}
+
+func isParams(x ast.Expr) bool { return x.Kind() == ast.IdentKind && x.AsIdent() == "params" }
+
+// paramOf returns the parameter that an expression reads, as in params.NAME and
+// params["NAME"]; "" for other expressions and an index that is computed.
+func paramOf(x ast.Expr) string {
+	switch x.Kind() {
+	case ast.SelectKind:
+		if sel := x.AsSelect(); isParams(sel.Operand()) && !sel.IsTestOnly() {
+			return sel.FieldName()
+		}
+	case ast.CallKind:
+		if call := x.AsCall(); call.FunctionName() == operators.Index && len(call.Args()) == 2 && isParams(call.Args()[0]) {
+			return textOf(call.Args()[1])
+		}
+	default: // reads no parameter
+	}
+	return ""
+}
+
+// textOf returns the text of a literal; "" for other expressions.
+func textOf(x ast.Expr) string {
+	if x.Kind() != ast.LiteralKind {
+		return ""
+	}
+	text, _ := x.AsLiteral().(types.String)
+	return string(text)
+}
+
+// textsOf returns the text of a literal, or the texts of a list of them.
+func textsOf(x ast.Expr) []string {
+	elements := []ast.Expr{x}
+	if x.Kind() == ast.ListKind {
+		elements = x.AsList().Elements()
+	}
+	var all []string
+	for _, element := range elements {
+		if element.Kind() == ast.LiteralKind {
+			all = append(all, textOf(element))
+		}
+	}
+	return all
 }

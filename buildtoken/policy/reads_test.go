@@ -1,33 +1,47 @@
 package policy_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/buildtoken/buildtoken/buildtoken/policy"
 )
 
-func TestParams(t *testing.T) {
+// TestReads writes a parameter that the rule asks for with a question mark, and what it is
+// compared with in parentheses.
+func TestReads(t *testing.T) {
 	env, err := policy.NewEnv()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct{ rule, want string }{
-		{`params.ENV == "x"`, "ENV"},
-		{`params["ENV"] == "x" && params.TAG.matches("^v")`, "ENV TAG"},
-		{`"ENV" in params && params.ENV == "x"`, ""},
-		{`!has(params.ENV) || params.ENV == "x"`, ""},
+		{`params.ENV == "x"`, "ENV(x)"},
+		{`params["ENV"] != "y" && params.TAG.matches("^v") && "x" == params.ENV`, "ENV(x y) TAG()"},
+		{`params.ENV in ["b", "a", cause] || params.ENV in ["a"]`, "ENV(a b)"},
+		{`params.ENV == params.OTHER`, "ENV() OTHER()"},
+		{`params.ENV == ""`, "ENV()"},
+		{`"ENV" in params && params.ENV == "x"`, "ENV?(x)"},
+		{`!has(params.ENV) || params.ENV == "x"`, "ENV?(x)"},
 		{`params.?ENV.orValue("") == "x"`, ""},
 		{`params[?"ENV"].orValue("") == "x"`, ""},
 		{`params[cause] == "x"`, ""},
 		{`cause == "params.ENV"`, ""},
 		{`params.all(name, params[name] != "x")`, ""},
-		{`["a"].all(x, params.ENV == x)`, "ENV"},
+		{`["a"].all(x, params.ENV == x)`, "ENV()"},
 		{`request.headers["x"] == "y"`, ""},
 		{`params.ENV ==`, ""},
 	} {
-		if got := strings.Join(env.Params(tt.rule), " "); got != tt.want {
-			t.Errorf("Params(%s) = %q, want %q", tt.rule, got, tt.want)
+		var got []string
+		for _, r := range env.Reads(tt.rule) {
+			asks := ""
+			if r.Asks {
+				asks = "?"
+			}
+			got = append(got, fmt.Sprintf("%s%s(%s)", r.Param, asks, strings.Join(r.Compared, " ")))
+		}
+		if got := strings.Join(got, " "); got != tt.want {
+			t.Errorf("Reads(%s) = %q, want %q", tt.rule, got, tt.want)
 		}
 	}
 }

@@ -100,6 +100,7 @@ func TestTriggerCommand(t *testing.T) {
 		{"not built", []string{"missing", "--wait", "30s"}, 5, " NOT_BUILT\n", ""},
 		{"parameters", []string{"greet", "NAME=you", "FILE=@" + upload, "--follow"}, 0, "hello, you\nfrom a file\n", ""},
 		{"defaults of parameters", []string{"greet", "--follow"}, 0, "hello, world\n", ""},
+		{"a parameter that is misspelt", []string{"greet", "NAMME=you", "--wait", "30s"}, 0, " SUCCESS\n", "ignored, because the job has no such parameter: NAMME\n"},
 		{"refused by a rule", []string{"denied"}, 2, "", "say why"},
 		{"allowed by a rule", []string{"denied", "--cause", "a reason", "--wait", "30s"}, 0, " SUCCESS\n", ""},
 		{"no such job", []string{"nothing"}, 2, "", "nothing"},
@@ -138,9 +139,14 @@ func TestTriggerCommand(t *testing.T) {
 		}
 	})
 	t.Run("nothing listens", func(t *testing.T) {
-		_, errs, err := s.command("", "build-token", "status", "--address", freeAddress(t))
-		if exit(t, err) == 0 || !strings.Contains(errs, "admin off") || !strings.Contains(errs, "--url") {
-			t.Errorf("exit status %d, %q", exit(t, err), errs)
+		for _, tt := range []struct {
+			args []string
+			url  bool // the command has this flag
+		}{{[]string{"status"}, false}, {[]string{"cancel", "good", "1"}, true}} {
+			_, errs, err := s.command("", append(append([]string{"build-token"}, tt.args...), "--address", freeAddress(t))...)
+			if exit(t, err) == 0 || !strings.Contains(errs, "admin off") || strings.Contains(errs, "--url") != tt.url {
+				t.Errorf("%s: exit status %d, %q", tt.args[0], exit(t, err), errs)
+			}
 		}
 	})
 	t.Run("cancel a queued item", func(t *testing.T) {
@@ -157,6 +163,39 @@ func TestTriggerCommand(t *testing.T) {
 		}
 		if _, _, err := s.command("", append([]string{"build-token", "log", "later", "--item", item, "-f"}, admin...)...); exit(t, err) != 4 {
 			t.Errorf("log of a cancelled item: exit status %d, want 4", exit(t, err))
+		}
+	})
+	t.Run("stop a running build", func(t *testing.T) {
+		if _, errs, err := s.command("", append([]string{"build-token", "trigger", "gate"}, admin...)...); exit(t, err) != 0 {
+			t.Fatal(errs)
+		}
+		status := func() string {
+			out, _, err := s.command("", append([]string{"build-token", "status"}, admin...)...)
+			if err != nil {
+				t.Errorf("status: %v", err)
+			}
+			return out
+		}
+		s.eventually("the build runs", func() bool { return strings.Contains(status(), "#1 running") })
+		if _, errs, err := s.command("", append([]string{"build-token", "cancel", "gate", "#1"}, admin...)...); exit(t, err) != 0 {
+			t.Errorf("cancel: %s", errs)
+		}
+		s.eventually("it was stopped", func() bool { return strings.Contains(status(), "#1 ABORTED") })
+		for _, args := range [][]string{{"gate", "#2"}, {"gate", "first"}, {"gate", "#"}, {"gate"}} {
+			if _, errs, err := s.command("", append(append([]string{"build-token", "cancel"}, args...), admin...)...); exit(t, err) == 0 || !strings.Contains(errs, strings.Join(args[1:], "")) {
+				t.Errorf("cancel %q: exit status %d, %s", args, exit(t, err), errs)
+			}
+		}
+		// What is shown as completed is so while the next build runs.
+		if _, errs, err := s.command("", append([]string{"build-token", "trigger", "gate"}, admin...)...); exit(t, err) != 0 {
+			t.Fatal(errs)
+		}
+		s.eventually("the second build runs", func() bool { return strings.Contains(status(), "gate #2, item ") })
+		if got := status(); !strings.Contains(got, "#1 ABORTED") || strings.Contains(got, "#2 ABORTED") {
+			t.Errorf("status while the second build runs:\n%s", got)
+		}
+		if _, errs, err := s.command("", append([]string{"build-token", "cancel", "gate", "#2"}, admin...)...); exit(t, err) != 0 {
+			t.Errorf("cancel: %s", errs)
 		}
 	})
 	t.Run("log", func(t *testing.T) {

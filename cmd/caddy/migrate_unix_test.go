@@ -37,7 +37,7 @@ func TestMigrate(t *testing.T) {
 	s.get("/buildByToken/build?job=long&token=secret")
 	s.eventually("the long build runs", func() bool {
 		out, _, err := s.command("", "build-token", "status", "--address", s.admin)
-		return err == nil && strings.Contains(out, "long #1 since")
+		return err == nil && strings.Contains(out, "long #1, item 2, since")
 	})
 	var form bytes.Buffer
 	w := multipart.NewWriter(&form)

@@ -43,12 +43,12 @@ func TestStatusCommandOnEitherServer(t *testing.T) {
 		return out
 	}
 	for name, want := range map[string][]string{
-		"n1": {"queued     1\n", "running    1 of 1\n", "\n           long #1 since ", "elsewhere  1\n", "\n           longer #1 on n2 since "},
-		"n2": {"queued     1\n", "running    1 of 2\n", "\n           longer #1 since ", "elsewhere  1\n", "\n           long #1 on n1 since "},
+		"n1": {"queued     1\n", "running    1 of 1\n", "\n           long #1, item 1, since ", "elsewhere  1\n", "\n           longer #1, item 2, on n2 since "},
+		"n2": {"queued     1\n", "running    1 of 2\n", "\n           longer #1, item 2, since ", "elsewhere  1\n", "\n           long #1, item 1, on n1 since "},
 	} {
 		servers[name].eventually("both builds run", func() bool { return strings.Count(status(name), " since ") == 2 })
 		got := status(name)
-		for _, want := range append(want, "/postgres/buildtoken\n", "\nlong     0       1        #1\n", "\nlonger   0       1        #1\n", "\nnowhere  1       0        none; waits: ") {
+		for _, want := range append(want, "/postgres/buildtoken\n", "\nlong     0       1        #1 running\n", "\nlonger   0       1        #1 running\n", "\nnowhere  1       0        none; item 3 waits: ") {
 			if !strings.Contains(got, want) {
 				t.Errorf("status on %s: %q is missing in\n%s", name, want, got)
 			}
