@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// logged gives the lines that Caddy logged, all or those of one logger.
+// logged returns the lines that Caddy logged, all of them or those of one logger.
 func (s *site) logged(logger string) []map[string]any {
 	s.t.Helper()
 	text, err := os.ReadFile(s.logs)
@@ -33,13 +33,13 @@ func (s *site) logged(logger string) []map[string]any {
 	return lines
 }
 
-// loggedRequest is the request of an entry; nil if there is none in it.
+// loggedRequest returns the request of a log entry; nil if it has none.
 func loggedRequest(entry map[string]any) map[string]any {
 	request, _ := entry["request"].(map[string]any)
 	return request
 }
 
-// mustNotLog looks for a text in all that was logged.
+// mustNotLog fails if a text is in any log line.
 func (s *site) mustNotLog(secret string) {
 	s.t.Helper()
 	for _, line := range s.logged("") {
@@ -55,8 +55,8 @@ func (s *site) mustNotLog(secret string) {
 
 const logged = "job x {\n token SECRET\n param PASS password\n run true\n}\njob y {\n token SECRET\n run true\n}\n"
 
-// TestAccessLogShowsNoSecret sends secrets in all the ways in which they can
-// come, and expects exactly one entry each.
+// TestAccessLogShowsNoSecret sends secrets in all places in which they can be sent, and expects
+// exactly one entry for each request.
 func TestAccessLogShowsNoSecret(t *testing.T) {
 	for _, tt := range []struct {
 		name, method, target string
@@ -105,7 +105,7 @@ func TestAccessLogShowsNoSecret(t *testing.T) {
 				}
 				text := strings.Replace(s.caddyfile("", body), "debug", "servers {\n log_credentials\n}\n debug", 1)
 				if below != "" {
-					// With debug, handle_path logs by itself; see the test of the example.
+					// With debug, handle_path logs separately; see the test of the example.
 					text = strings.Replace(text, "\n debug", "", 1)
 				}
 				s.load(text)
@@ -135,8 +135,7 @@ func TestAccessLogShowsNoSecret(t *testing.T) {
 	}
 }
 
-// TestAccessLogEntryIsLikeCaddys compares an entry that Caddy has written with
-// one that we have.
+// TestAccessLogEntryIsLikeCaddys compares an entry that Caddy has written with one of ours.
 func TestAccessLogEntryIsLikeCaddys(t *testing.T) {
 	s := newSite(t)
 	s.load(s.caddyfile("", "basic_auth /buildByToken/* {\n alice $2a$04$f5HBYHqU9Ww1tEDulIbHYOGzp2tgd9w58uIPxLUqoikVUXjQSx9OW\n}\n"+jobs(logged)))
@@ -165,7 +164,7 @@ func TestAccessLogEntryIsLikeCaddys(t *testing.T) {
 	}
 }
 
-func TestAccessLogObeysTheOthersWishes(t *testing.T) {
+func TestAccessLogRespectsOtherDirectives(t *testing.T) {
 	const ask = "/buildByToken/build?job=y&token=SECRET"
 	for _, tt := range []struct {
 		name, body string
@@ -197,8 +196,8 @@ func TestAccessLogObeysTheOthersWishes(t *testing.T) {
 	}
 }
 
-// TestAccessLogByHost has a logger of its own for each host, and expects our
-// entries where Caddy's own go.
+// TestAccessLogByHost configures a separate logger for each host, and expects our entries where
+// Caddy's own go.
 func TestAccessLogByHost(t *testing.T) {
 	s := newSite(t)
 	port := s.addr[strings.LastIndex(s.addr, ":"):]
@@ -233,8 +232,9 @@ func TestAccessLogByHost(t *testing.T) {
 	s.mustNotLog("SECRET")
 }
 
-// TestOthersEntriesAreCaddys leaves alone what the next handler answers.
-func TestOthersEntriesAreCaddys(t *testing.T) {
+// TestEntriesOfTheNextHandlerAreCaddys verifies that requests of the next handler are logged by Caddy
+// alone.
+func TestEntriesOfTheNextHandlerAreCaddys(t *testing.T) {
 	s := newSite(t)
 	s.load(s.caddyfile("", jobs(logged)))
 	s.get("/elsewhere?token=theirs")
@@ -247,8 +247,8 @@ func TestOthersEntriesAreCaddys(t *testing.T) {
 	}
 }
 
-// TestSnippetOfTheExampleCoversTheRest has what no handler can do anything
-// about: entries of other handlers, and debug logs.
+// TestSnippetOfTheExampleCoversTheRest covers what a handler cannot change: entries of other
+// handlers, and debug logs.
 func TestSnippetOfTheExampleCoversTheRest(t *testing.T) {
 	example, err := os.ReadFile("../Caddyfile.example")
 	if err != nil {
@@ -272,12 +272,12 @@ func TestSnippetOfTheExampleCoversTheRest(t *testing.T) {
 	s.get("/buildbytoken?token=SECRET")
 	s.mustNotLog("SECRET")
 	if got := len(s.logged("http.handlers.rewrite")); got == 0 {
-		t.Error("handle_path logged nothing: the test is worth nothing")
+		t.Error("handle_path logged nothing, so the test proves nothing")
 	}
 }
 
-// TestAccessLogShowsNoShareLink triggers with a token in each place where one can be, a
-// form included, which is in no log, and follows the link.
+// TestAccessLogShowsNoShareLink triggers with a token in each possible place, including a form,
+// which no log shows. Then it follows the link.
 func TestAccessLogShowsNoShareLink(t *testing.T) {
 	s := newSite(t)
 	s.load(s.caddyfile("", jobs("job y {\n token SECRET {\n grant trigger share\n }\n run true\n}\n")))
@@ -287,7 +287,7 @@ func TestAccessLogShowsNoShareLink(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		resp, err := http.DefaultTransport.RoundTrip(r) // follows nothing
+		resp, err := http.DefaultTransport.RoundTrip(r) // follows no redirects
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -59,7 +59,7 @@ func TestAdminRefuses(t *testing.T) {
 	}
 }
 
-// TestMetricsSurviveReloads has the site itself show them.
+// TestMetricsSurviveReloads reads the metrics from the site itself.
 func TestMetricsSurviveReloads(t *testing.T) {
 	s := newSite(t)
 	body := "handle /metrics {\n metrics\n}\n" + jobs(named("SECRET")+"job later {\n token SECRET\n run true\n}\njob polled {\n token SECRET\n run true\n poll true\n}\n")
@@ -85,7 +85,8 @@ func TestMetricsSurviveReloads(t *testing.T) {
 		`caddy_build_token_oldest_due_item_age_seconds 0`,
 		`caddy_build_token_build_duration_seconds_count{job="echo"} 1`,
 		`caddy_build_token_start_delay_seconds_count 1`,
-		// What has not happened is there too, or the first time would go unnoticed.
+		// Counters of events that have not happened are 0 rather than missing, so that the
+		// first event is an increase.
 		`caddy_build_token_builds_total{job="later",result="FAILURE"} 0`,
 		`caddy_build_token_triggers_total{job="later",outcome="refused"} 0`,
 		`caddy_build_token_last_success_timestamp_seconds{job="later"} 0`,
@@ -109,7 +110,7 @@ func TestMetricsSurviveReloads(t *testing.T) {
 	}
 }
 
-// TestTwoHandlersShareTheMetrics: registering twice must not fail.
+// TestTwoHandlersShareTheMetrics: registering the metrics twice must not fail.
 func TestTwoHandlersShareTheMetrics(t *testing.T) {
 	s := newSite(t)
 	s.load(s.caddyfile("", "handle /metrics {\n metrics\n}\nhandle_path /a/* {\n"+jobs(named("SECRET"))+"}\nhandle_path /b/* {\n"+jobs(named("SECRET"))+"}\n"))
@@ -123,7 +124,7 @@ func TestTwoHandlersShareTheMetrics(t *testing.T) {
 	}
 }
 
-// TestBodyIsCountedAndRead goes through the recorder and the counted body.
+// TestBodyIsCountedAndRead sends a body through the recorder and the counting body.
 func TestBodyIsCountedAndRead(t *testing.T) {
 	s := newSite(t)
 	s.load(s.caddyfile("", jobs(logged)))

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestAudit makes every kind of decision, and wants one line for each.
+// TestAudit makes every kind of decision, and expects one line for each.
 func TestAudit(t *testing.T) {
 	s := newSite(t)
 	body := `build_token {

@@ -21,17 +21,17 @@ var update = flag.Bool("update", false, "write the goldens anew")
 
 const goldens = "../testdata/caddyfile"
 
-// separator stands between a Caddyfile and what comes of it.
+// separator stands between a Caddyfile and its result.
 const separator = "----------\n"
 
-// adapt gives the JSON of a Caddyfile, or the error.
+// adapt returns the JSON of a Caddyfile, or the error.
 func adapt(text string) (config []byte, err error) {
 	config, _, err = caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
 	return config, err
 }
 
-// TestCaddyfileGoldens reads each file, and compares the JSON or the error
-// with what stands below the line.
+// TestCaddyfileGoldens reads each file, and compares the JSON or the error with the part below
+// the line.
 func TestCaddyfileGoldens(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(goldens, "*.caddyfiletest"))
 	if err != nil || len(files) == 0 {
@@ -71,7 +71,7 @@ func TestCaddyfileGoldens(t *testing.T) {
 	}
 }
 
-// TestEachDirectiveHasAcceptingAndRefusingFile keeps the goldens complete.
+// TestEachDirectiveHasAcceptingAndRefusingFile verifies that the goldens are complete.
 func TestEachDirectiveHasAcceptingAndRefusingFile(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(goldens, "*.caddyfiletest"))
 	if err != nil {
@@ -127,7 +127,7 @@ func TestExampleIsValidAndFormatted(t *testing.T) {
 	}
 }
 
-// provision does what `caddy validate` does: it starts nothing.
+// provision loads a configuration as `caddy validate` does, without starting it.
 func provision(config []byte) error {
 	var parsed caddy.Config
 	if err := json.Unmarshal(config, &parsed); err != nil {
@@ -136,8 +136,8 @@ func provision(config []byte) error {
 	return caddy.Validate(&parsed)
 }
 
-// FuzzCaddyfile reads any text as the directive and as the option. What is
-// accepted must survive the way through JSON.
+// FuzzCaddyfile reads any text as the directive and as the option. What is accepted must be the
+// same after encoding and decoding JSON.
 func FuzzCaddyfile(f *testing.F) {
 	files, err := filepath.Glob(filepath.Join(goldens, "*.caddyfiletest"))
 	if err != nil {

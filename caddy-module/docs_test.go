@@ -45,8 +45,8 @@ func documents(t *testing.T) []string {
 	return append(docs, filepath.Join("..", "README.md"))
 }
 
-// fences are the fenced blocks of a document. A block in a list is indented;
-// its text is not.
+// fences returns the fenced blocks of a document. The indentation of a block in a list is
+// removed from its text.
 func fences(t *testing.T, file string) []fence {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -78,7 +78,7 @@ func fences(t *testing.T, file string) []fence {
 	return all
 }
 
-// whole makes a Caddyfile of a fragment.
+// whole completes a fragment to a Caddyfile.
 func (f fence) whole(t *testing.T) string {
 	t.Helper()
 	job := func(text string) string {
@@ -108,9 +108,8 @@ func (f fence) whole(t *testing.T) string {
 	return ""
 }
 
-// TestEveryCaddyfileOfTheDocumentsIsValid loads each as far as `caddy
-// validate` does: so every directive is known, every policy compiles, and
-// every secret is found.
+// TestEveryCaddyfileOfTheDocumentsIsValid loads each as `caddy validate` does: every directive
+// must exist, every policy must compile, and every secret must be found.
 func TestEveryCaddyfileOfTheDocumentsIsValid(t *testing.T) {
 	t.Setenv("XDG_DATA_HOME", t.TempDir())
 	found := 0
@@ -143,8 +142,8 @@ func TestEveryCaddyfileOfTheDocumentsIsValid(t *testing.T) {
 	}
 }
 
-// validateDocument provisions a Caddyfile without starting it. The secrets that it
-// refers to are made up.
+// validateDocument provisions a Caddyfile without starting it. The secrets to which it refers
+// are generated.
 func validateDocument(t *testing.T, text string) {
 	t.Helper()
 	for _, env := range regexp.MustCompile(`\{env\.(\w+)\}`).FindAllStringSubmatch(text, -1) {
@@ -179,7 +178,7 @@ func validateDocument(t *testing.T, text string) {
 		t.Fatalf("adapt: %v\n%s", err, text)
 	}
 	for _, w := range warnings {
-		if !strings.Contains(w.Message, "not formatted") { // a fragment is not indented as a whole file is
+		if !strings.Contains(w.Message, "not formatted") { // a fragment is indented differently from a whole file
 			t.Errorf("warning: %s\n%s", w, text)
 		}
 	}
@@ -188,14 +187,14 @@ func validateDocument(t *testing.T, text string) {
 		t.Fatalf("validate: %v\n%s", err, text)
 	}
 	for _, w := range mistakes {
-		if w.Code != caddymodule.CodeProgram { // the programs and users of examples need not be here
+		if w.Code != caddymodule.CodeProgram { // the programs and users of examples need not exist here
 			t.Errorf("%s\n%s", w, text)
 		}
 	}
 }
 
-// TestRecipesAreTested compares the rules of the case files docs_*.txt with
-// those of docs/policies.md, so that what is tested is what is written there.
+// TestRecipesAreTested compares the rules of the case files docs_*.txt with those of
+// docs/policies.md, so that the documented rules are the tested ones.
 func TestRecipesAreTested(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join("..", "testdata", "policy", "docs_*.txt"))
 	if err != nil {
@@ -239,8 +238,8 @@ func TestRecipesAreTested(t *testing.T) {
 	}
 }
 
-// TestLinksOfTheDocumentsLeadSomewhere looks at links inside the repository,
-// to files and to headings.
+// TestLinksOfTheDocumentsLeadSomewhere checks links inside the repository, to files and to
+// headings.
 func TestLinksOfTheDocumentsLeadSomewhere(t *testing.T) {
 	found := 0
 	for _, file := range documents(t) {
@@ -272,7 +271,7 @@ func TestLinksOfTheDocumentsLeadSomewhere(t *testing.T) {
 	}
 }
 
-// anchors are the names of a document's headings, as GitHub makes them.
+// anchors returns the names of a document's headings, as GitHub generates them.
 func anchors(t *testing.T, file string) []string {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -287,8 +286,8 @@ func anchors(t *testing.T, file string) []string {
 	return all
 }
 
-// TestAccessMatrixOfTheDocument compares the table in docs/http-api.md with
-// the scenario that makes it; -update copies it.
+// TestAccessMatrixOfTheDocument compares the table in docs/http-api.md with the scenario that
+// generates it; -update copies it.
 func TestAccessMatrixOfTheDocument(t *testing.T) {
 	const begin, end = "<!-- access matrix: begin (generated; do not edit) -->\n", "<!-- access matrix: end -->\n"
 	scenario, err := os.ReadFile(filepath.Join("..", "testdata", "http", "read_access.txt"))
@@ -297,7 +296,7 @@ func TestAccessMatrixOfTheDocument(t *testing.T) {
 	}
 	_, shown, ok := strings.Cut(string(scenario), "\n! matrix\n")
 	if !ok {
-		t.Fatal("the scenario shows no matrix")
+		t.Fatal("the scenario has no matrix")
 	}
 	var want strings.Builder
 	want.WriteString("```text\n")
@@ -325,11 +324,11 @@ func TestAccessMatrixOfTheDocument(t *testing.T) {
 			t.Fatal(err)
 		}
 	default:
-		t.Errorf("%s shows another matrix than the scenario read_access; go test ./caddy-module -run AccessMatrix -update copies it", path)
+		t.Errorf("the matrix in %s differs from that of the scenario read_access; go test ./caddy-module -run AccessMatrix -update copies it", path)
 	}
 }
 
-// TestMetricsOfTheDocument compares the table with what is shown.
+// TestMetricsOfTheDocument compares the table with the metrics.
 func TestMetricsOfTheDocument(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "docs", "operations.md"))
 	if err != nil {
@@ -348,7 +347,8 @@ func TestMetricsOfTheDocument(t *testing.T) {
 	}
 }
 
-// TestCaddyfileOfTheKubernetesExample loads what the example mounts, with its secret.
+// TestCaddyfileOfTheKubernetesExample loads the Caddyfile that the example mounts, with its
+// secret.
 func TestCaddyfileOfTheKubernetesExample(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "docs", "kubernetes.yml"))
 	if err != nil {

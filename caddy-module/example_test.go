@@ -9,7 +9,7 @@ import (
 	_ "github.com/buildtoken/buildtoken/caddy-module"
 )
 
-// The smallest useful Caddyfile, and what Caddy makes of it.
+// The smallest useful Caddyfile, and its JSON.
 func Example() {
 	const text = `:8080
 

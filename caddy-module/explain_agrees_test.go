@@ -19,13 +19,13 @@ var (
 	explainTriggers = flag.Int("explain.triggers", 10_000, "how many triggers it sends")
 )
 
-// tree makes a random configuration, and remembers what triggers can name.
+// tree creates a random configuration, and records what triggers can name.
 type tree struct {
 	*rand.Rand
 
 	text   strings.Builder
 	jobs   []string
-	tokens map[string]string // the secret of each name, the same at every level
+	tokens map[string]string // secret by name, the same at every level
 }
 
 func (g *tree) one(of ...string) string { return of[g.IntN(len(of))] }
@@ -41,7 +41,7 @@ func (g *tree) rule() string {
 	)
 }
 
-// level writes what can stand in a folder and a job.
+// level writes what a folder and a job can contain.
 func (g *tree) level() {
 	for range g.IntN(2) {
 		fmt.Fprintf(&g.text, "allow `%s`\n", g.rule())
@@ -96,7 +96,7 @@ func (g *tree) folder(full string, depth int) {
 	}
 }
 
-// asked makes a random trigger, as it is sent and as it is asked about.
+// asked creates a random trigger, as it is sent and as it is explained.
 func (g *tree) asked() (caddymodule.Asked, string, []string) {
 	a := caddymodule.Asked{
 		Job: g.one(g.jobs...), Method: g.one("POST", "POST", "GET"), Remote: "127.0.0.1", Params: map[string][]string{},
@@ -137,9 +137,9 @@ func (g *tree) asked() (caddymodule.Asked, string, []string) {
 	return a, "/buildByToken/" + a.Action + "?" + query.Encode(), header
 }
 
-// What explain says of a trigger is what the running server does with it: over random
-// trees, the same decision for the same reason. The server gets a request with a secret,
-// explain the name of a token.
+// The running server must do with a trigger what explain predicts: over random trees, the same
+// decision for the same reason. The server receives a request with a secret, explain the name
+// of a token.
 func TestExplainAgreesWithTheServer(t *testing.T) {
 	const each = 1000
 	seed := *explainSeed
@@ -208,7 +208,7 @@ func agree(t *testing.T, g *tree, triggers int, outcomes map[string]int) {
 			status = http.StatusCreated // whether it joins depends on the queue
 		}
 		if x.Status != status || (x.Decision == "accepted") != (status < 300) {
-			t.Fatalf("%s %s %v: the server answers %d, explain says %+v\n%s", a.Method, target, header, resp.StatusCode, x, g.text.String())
+			t.Fatalf("%s %s %v: the server answers %d, explain returns %+v\n%s", a.Method, target, header, resp.StatusCode, x, g.text.String())
 		}
 		if x.Check != "" {
 			outcomes[x.Check]++
@@ -231,7 +231,7 @@ func agree(t *testing.T, g *tree, triggers int, outcomes map[string]int) {
 			want.Rule, want.At = "", "" // the place of an access rule
 		}
 		if line["check"] != want.Check || rule != want.Rule || at != want.At {
-			t.Errorf("%s: the server logs %v, explain says %s %s %s", want.target, line, want.Check, want.Rule, want.At)
+			t.Errorf("%s: the server logs %v, explain returns %s %s %s", want.target, line, want.Check, want.Rule, want.At)
 		}
 	}
 }

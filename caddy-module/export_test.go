@@ -16,28 +16,28 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/deliveries"
 )
 
-// References is how many configurations refer to the controller of a place.
+// References returns how many configurations refer to the controller of a place.
 func References(place string) int {
 	n, _ := slots.References(place)
 	return n
 }
 
-// RedactURI is what access log entries of triggers show of a URI.
+// RedactURI returns a URI as access log entries of triggers show it.
 func RedactURI(uri string) string { return redactURI(uri, isClear("/buildByToken/build")) }
 
-// Nearest is what errors suggest for a word that is not known.
+// Nearest returns the suggestion of errors for an unknown word.
 func Nearest(name string, candidates []string) string { return nearest(name, candidates) }
 
-// SwappableLogger makes a logger that writes to the newest one that swap was given.
+// SwappableLogger returns a logger that writes to the newest logger that was passed to swap.
 func SwappableLogger() (log *zap.Logger, swap func(*zap.Logger)) {
 	s := &swappableLog{}
 	return s.logger(), s.swap
 }
 
-// RootOf is the root URL of a request at a handler that configures none.
+// RootOf returns the root URL of a request at a handler that configures none.
 func RootOf(r *http.Request) string { return rootURL{}.of(r) }
 
-// Warnings are those of a configuration in JSON.
+// Warnings returns the warnings about a configuration in JSON.
 func Warnings(config []byte) ([]Warning, error) {
 	app, err := inspect(config)
 	if err != nil {
@@ -46,7 +46,7 @@ func Warnings(config []byte) ([]Warning, error) {
 	return app.warnings(), app.Cleanup()
 }
 
-// PrintDeliveries is what the command prints.
+// PrintDeliveries prints deliveries as the command does.
 func PrintDeliveries(to io.Writer, all []deliveries.Delivery) error {
 	return printTable(to, func(to io.Writer) error { return printDeliveries(to, all, time.Time{}) })
 }
@@ -100,7 +100,7 @@ func (r *Replayed) Print(to io.Writer, now time.Time) error { return r.print(to,
 // PrintStatus writes a status for people.
 var PrintStatus = printStatus
 
-// MetricNames are the names of all metrics, sorted.
+// MetricNames returns the names of all metrics, sorted.
 func MetricNames() (names []string) {
 	for _, m := range metrics {
 		names = append(names, m.name)

@@ -10,7 +10,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// The filter of docs/security.md is for lines that Caddy logs itself, such as that of its
+// The filter of docs/security.md is for lines that Caddy itself logs, such as that of its
 // redirection to https. It hides queries and the signatures of share links.
 func TestDocumentedFilterHidesQueriesAndShares(t *testing.T) {
 	text, err := os.ReadFile("../docs/security.md")

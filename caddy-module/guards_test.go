@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestGuardsProtectTheDirective puts each directive that can refuse a request in
-// the same site, without any order or route.
+// TestGuardsProtectTheDirective puts each directive that can refuse a request in the same site,
+// without an order or a route.
 func TestGuardsProtectTheDirective(t *testing.T) {
 	refuse := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusUnauthorized)
@@ -53,8 +53,8 @@ func TestGuardsProtectTheDirective(t *testing.T) {
 	}
 }
 
-// TestUnknownPathsAreNotFound asks a site without another handler, and one with
-// a handler that takes some paths.
+// TestUnknownPathsAreNotFound requests paths from a site without another handler, and from one
+// whose other handler serves some paths.
 func TestUnknownPathsAreNotFound(t *testing.T) {
 	s := newSite(t)
 	const ours = "build_token {\njob hello {\nrun true\n}\n}\n"
@@ -64,9 +64,9 @@ func TestUnknownPathsAreNotFound(t *testing.T) {
 		body               string
 	}{
 		{"no other handler", ours, "/elsewhere", 404, ""},
-		{"the root, for a caller who may read nothing", ours, "/", 404, ""},
+		{"the root, for a caller without rights", ours, "/", 404, ""},
 		{"another handler takes it", ours + "metrics /elsewhere", "/elsewhere", 200, "# HELP"},
-		{"another handler takes other paths", ours + "metrics /elsewhere", "/else", 404, ""},
+		{"another handler serves other paths", ours + "metrics /elsewhere", "/else", 404, ""},
 		{"the site handles errors", ours + "handle_errors {\nrespond \"sorry {err.status_code}\"\n}", "/elsewhere", 404, "sorry 404"},
 		{"below a prefix", "handle_path /ci/* {\n" + ours + "}", "/ci/elsewhere", 404, ""},
 	} {
@@ -79,8 +79,8 @@ func TestUnknownPathsAreNotFound(t *testing.T) {
 	}
 }
 
-// TestTemplatesNeedAMatcher loads sites in which templates would execute our
-// answers, and others in which it would not.
+// TestTemplatesNeedAMatcher loads sites in which templates would execute our answers, and
+// others in which it would not.
 func TestTemplatesNeedAMatcher(t *testing.T) {
 	const ours = "build_token {\njob hello {\nrun true\n}\n}\n"
 	for _, tt := range []struct {
@@ -129,8 +129,8 @@ func TestTemplatesNeedAMatcher(t *testing.T) {
 	})
 }
 
-// TestTemplatesExecuteNothingOfOurs has a cause, a log and an error text that
-// look like templates, in a site whose other pages are templates.
+// TestTemplatesExecuteNothingOfOurs uses a cause, a log and an error text that look like
+// templates, in a site whose other pages are templates.
 func TestTemplatesExecuteNothingOfOurs(t *testing.T) {
 	const evil = `{{env "BUILD_TOKEN_PLANTED"}}`
 	t.Setenv("BUILD_TOKEN_PLANTED", "planted-value")

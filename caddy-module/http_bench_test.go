@@ -18,22 +18,21 @@ import (
 	"time"
 )
 
-// BenchmarkHTTP measures triggers through a real Caddy beside a static
-// `respond` of the same Caddy, over keep-alive connections on loopback. The
-// cases take turns in short slices, so that a machine whose speed drifts slows
-// all of them; the figures are medians over the rounds, as requests per
-// second and as ratios to respond.
+// BenchmarkHTTP compares triggers through a real Caddy with a static `respond` of the same
+// Caddy, over keep-alive connections on loopback. The cases alternate in short slices, so that
+// a machine whose speed varies affects all of them. The results are medians over the rounds, as
+// requests per second and as ratios to respond.
 //
-// What other processes take of the machine shows in these rates. It hardly does
-// in the processor time of a request, client included, whose ratios (respond's by
-// the case's, so that they read like those of the rates) are what the rates would be on an
-// idle machine if nothing but the processors was ever waited for.
+// Other processes on the machine affect these rates. They hardly affect the processor time of a
+// request, client included. The ratios of processor time (respond's by the case's, so that they
+// compare like those of the rates) are the rates of an idle machine on which requests wait for
+// nothing but the processors.
 //
-// The case hook is what people write for themselves: a server that runs a command for
-// each request, and answers when it has ended. Its command does nothing.
+// The case hook is a common home-made solution: a server that runs a command for each request,
+// and answers when it has ended. Its command does nothing.
 //
-// The clients share the processors with the server. They write prepared bytes
-// and read only what they must, so that little of what is measured is theirs.
+// The clients share the processors with the server. They write prepared bytes and read as
+// little as possible, so that most of the measured time is the server's.
 func BenchmarkHTTP(b *testing.B) {
 	address := startCaddy(b, "")
 	cases := append(triggerCases(address), fixedCase("hook", hookServer(b), "/", "200"))
@@ -42,7 +41,8 @@ func BenchmarkHTTP(b *testing.B) {
 	}
 }
 
-// BenchmarkHTTPAmongJobs shows that a trigger costs the same among many jobs.
+// BenchmarkHTTPAmongJobs shows that the cost of a trigger does not depend on the number of
+// jobs.
 func BenchmarkHTTPAmongJobs(b *testing.B) {
 	for _, jobs := range []int{1, 1_000, 100_000} {
 		b.Run(fmt.Sprintf("jobs=%d", jobs), func(b *testing.B) {
@@ -62,7 +62,7 @@ func fixedCase(name, address, path, status string) httpCase {
 	return httpCase{name, address, status, func([]byte) []byte { return request }}
 }
 
-// triggerCases are respond, and the ways in which a trigger can go.
+// triggerCases are respond, and the possible ways of a trigger.
 func triggerCases(address string) []httpCase {
 	var serial atomic.Int64
 	return []httpCase{
@@ -78,7 +78,7 @@ func triggerCases(address string) []httpCase {
 	}
 }
 
-// compare reports every case beside the first.
+// compare reports the ratio of every case to the first.
 func compare(b *testing.B, clients int, cases []httpCase) {
 	b.Helper()
 	rates, costs := make([][]float64, len(cases)), make([][]float64, len(cases))
@@ -102,7 +102,7 @@ func compare(b *testing.B, clients int, cases []httpCase) {
 		b.ReportMetric(median(ratios(costs[0], costs[i+1])), c.name+"-cpu-ratio")
 		b.ReportMetric(median(rates[i+1]), c.name+"/s")
 	}
-	b.ReportMetric(0, "ns/op") // an op is all rounds: it says nothing
+	b.ReportMetric(0, "ns/op") // an op is all rounds, which is not of interest
 }
 
 // hookServer runs a command for each request.
@@ -123,7 +123,7 @@ func hookServer(b *testing.B) (address string) {
 	return srv.Listener.Addr().String()
 }
 
-// manyJobs are the lines of so many jobs in folders of a hundred.
+// manyJobs returns the lines of n jobs in folders of a hundred.
 func manyJobs(n int) string {
 	var b strings.Builder
 	for i := range n {
@@ -157,8 +157,8 @@ func median(values []float64) float64 {
 	return sorted[len(sorted)/2]
 }
 
-// startCaddy runs a Caddy with a static answer, two jobs whose items stay
-// queued, and more lines of the directive. It returns the address.
+// startCaddy runs a Caddy with a static answer, two jobs whose items stay queued, and more
+// lines of the directive. It returns the address.
 func startCaddy(b *testing.B, more string) string {
 	b.Helper()
 	return serveSite(b, `
@@ -201,9 +201,9 @@ func dial(b *testing.B, address string, n int) *clientPool {
 	return p
 }
 
-// run has all clients send one request after the other for a while, and
-// returns the requests per second, and the seconds of processor time that a
-// request took. Any other status than the wanted one fails.
+// run sends requests from all clients, one after the other, for a while. It returns the
+// requests per second, and the seconds of processor time for each request. It fails if a status
+// is not the wanted one.
 func (p *clientPool) run(b *testing.B, d time.Duration, status string, request func([]byte) []byte) (rate, cost float64) {
 	b.Helper()
 	var done atomic.Int64

@@ -8,11 +8,11 @@ import (
 	"github.com/buildtoken/buildtoken/caddy-module/jenkinsimport"
 )
 
-// CheckPlan leaves out the jobs that a Caddyfile cannot hold.
+// CheckPlan leaves out the jobs that a Caddyfile cannot contain.
 func CheckPlan(plan *jenkinsimport.Plan) error { return checkPlan(plan) }
 
-// ImportJenkins returns the files that `import-jenkins` writes, by their paths, and the ones
-// that only their owner may read.
+// ImportJenkins returns the files that `import-jenkins` writes, by their paths, and those that
+// only their owner can read.
 func ImportJenkins(args []string, random io.Reader) (files map[string]string, secret []string, err error) {
 	cmd := importCommand()
 	if err := cmd.ParseFlags(args); err != nil {

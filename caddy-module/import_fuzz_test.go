@@ -15,8 +15,9 @@ import (
 	"github.com/buildtoken/buildtoken/caddy-module/jenkinsimport"
 )
 
-// FuzzImportedTexts puts a text in all places of a job in Jenkins. In the adapted Caddyfile, the
-// job has it unchanged, or the job was left out, or the description is missing and a note says so.
+// FuzzImportedTexts puts a text in all places of a job in Jenkins. In the adapted Caddyfile the
+// job must have the same text, or the job must be left out, or the description must be missing
+// with a note.
 func FuzzImportedTexts(f *testing.F) {
 	for _, text := range []string{
 		"plain", "two words", "", "{", "}", "{}", "{$HOME}", "{$NO_SUCH_VARIABLE}", "{path}", "{env.HOME}", "{file./etc/hostname}", "{param.P}", "{args[0]}", "{block}", "{http.request.host}",
@@ -34,9 +35,9 @@ func FuzzImportedTexts(f *testing.F) {
 			"</defaultValue></hudson.model.TextParameterDefinition><hudson.model.ChoiceParameterDefinition><name>Q</name><choices><string>" + escaped.String() +
 			"</string></choices></hudson.model.ChoiceParameterDefinition></parameterDefinitions></hudson.model.ParametersDefinitionProperty></properties></project>"))
 		if err != nil {
-			return // a character that XML cannot have
+			return // a character that XML cannot contain
 		}
-		meant := root.Take("description").Text // U+FFFD for what is no UTF-8
+		meant := root.Take("description").Text // U+FFFD for invalid UTF-8
 		plan, err := jenkinsimport.New([]jenkinshome.Home{{Items: []jenkinshome.Item{{FullName: "x", Source: "x.xml", Config: root}}}}, jenkinsimport.Options{Dir: "/srv"})
 		if err != nil {
 			t.Fatal(err)
@@ -68,7 +69,7 @@ func FuzzImportedTexts(f *testing.F) {
 	})
 }
 
-// importedJob is what the test reads of a job in an adapted Caddyfile.
+// importedJob has the fields of a job in an adapted Caddyfile that the test reads.
 type importedJob struct {
 	Description string            `json:"description"`
 	Env         map[string]string `json:"env"`
@@ -88,7 +89,7 @@ func onlyJob(t *testing.T, config []byte) importedJob {
 	return jobs[0]
 }
 
-// TestImportOfManyJobs imports more jobs than any test builds. Each is adapted alone and with the
+// TestImportOfManyJobs imports more jobs than other tests. Each is adapted alone and with the
 // others, which must not take long.
 func TestImportOfManyJobs(t *testing.T) {
 	home := fstest.MapFS{}

@@ -21,7 +21,8 @@ import (
 var sectionLine = regexp.MustCompile(`(?m)^-- (.+) --\n`)
 
 // importCase is a file in testdata/import: a comment, the command line (args), the files of a
-// Jenkins, and what is to be written (want/…). A file whose name ends in ;base64 is binary.
+// Jenkins, and the files that must be written (want/…). A file whose name ends in ;base64 is
+// binary.
 type importCase struct {
 	comment string
 	files   map[string]string
@@ -110,7 +111,7 @@ func TestImportCases(t *testing.T) {
 					want[name] = text
 				}
 			}
-			for name, text := range got { // a section ends with a line end
+			for name, text := range got { // a section ends with a line break
 				if text != "" && !strings.HasSuffix(text, "\n") {
 					got[name] = text + "\n"
 				}
@@ -126,7 +127,7 @@ func TestImportCases(t *testing.T) {
 	}
 }
 
-// write writes the case with other wanted files.
+// write writes the case with other expected files.
 func (c importCase) write(t *testing.T, file string, want map[string]string) {
 	t.Helper()
 	b := bytes.NewBufferString(c.comment)

@@ -57,7 +57,7 @@ func TestKeyThatCannotBeUsed(t *testing.T) {
 		{"too short", digits[:62], 0o600, "62 characters, want 64"},
 		{"too long", digits + "00", 0o600, "66 characters, want 64"},
 		{"empty", "", 0o600, "0 characters"},
-		{"something else", "x" + digits[1:], 0o600, "something else than hexadecimal digits"},
+		{"not hexadecimal", "x" + digits[1:], 0o600, "something else than hexadecimal digits"},
 		{"readable for the group", digits, 0o640, ""},
 		{"as fsGroup of Kubernetes leaves it", digits, 0o660, ""},
 		{"read-only, for the group too", digits, 0o440, ""},
@@ -67,13 +67,13 @@ func TestKeyThatCannotBeUsed(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if runtime.GOOS == "windows" && tt.mode != 0o600 {
-				tt.mode, tt.want = 0o600, "" // it has no such modes
+				tt.mode, tt.want = 0o600, "" // the system has no such modes
 			}
 			s := newSite(t)
 			if err := os.WriteFile(s.path+".key", []byte(tt.text), tt.mode); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.Chmod(s.path+".key", tt.mode); err != nil { // whatever the umask is
+			if err := os.Chmod(s.path+".key", tt.mode); err != nil { // independent of the umask
 				t.Fatal(err)
 			}
 			text := s.caddyfile("", jobs(named("secret")))
@@ -89,7 +89,7 @@ func TestKeyThatCannotBeUsed(t *testing.T) {
 					t.Errorf("load: got %q, which shows the key", err)
 				}
 			}
-			// What failed must have let go of the queue.
+			// The failed load must have released the queue.
 			if err := os.Chmod(s.path+".key", 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -112,7 +112,7 @@ func TestFolderInPlaceOfTheKey(t *testing.T) {
 	}
 }
 
-// TestLostQueue warns: whoever asks for build 1 gets another one than before.
+// TestLostQueue expects a warning: the URL of build 1 now leads to a different build.
 func TestLostQueue(t *testing.T) {
 	s := newSite(t)
 	text := s.caddyfile("", jobs(named("secret")))
@@ -128,7 +128,7 @@ func TestLostQueue(t *testing.T) {
 	}
 }
 
-// warned says whether there was a warning with such a text.
+// warned reports whether there was a warning with this text.
 func (s *site) warned(text string) bool {
 	s.t.Helper()
 	return slices.ContainsFunc(s.logged("build_token"), func(line map[string]any) bool {
@@ -137,7 +137,7 @@ func (s *site) warned(text string) bool {
 	})
 }
 
-// TestLostKey warns, and ends builds whose passwords it can't read.
+// TestLostKey expects a warning, and that builds end if their passwords cannot be opened.
 func TestLostKey(t *testing.T) {
 	s := newSite(t)
 	job := "job x {\n quiet_period %s\n token secret {\n grant trigger log status\n }\n param PASS password\n run true\n}"

@@ -22,7 +22,7 @@ func init() {
 	caddy.RegisterModule(new(failingApp))
 }
 
-// failingApp is an app that can't be provisioned, or not be started.
+// failingApp is an app that cannot be provisioned, or cannot be started.
 type failingApp struct {
 	Where string `json:"where"`
 }
@@ -58,7 +58,7 @@ func TestProvisioningOpensNothing(t *testing.T) {
 		t.Fatalf("validate: %v", err)
 	}
 	if _, err := os.Stat(s.path); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("after validate, stat of the queue gives %v, want that there is none", err)
+		t.Errorf("after validate, Stat of the queue = %v, want that it does not exist", err)
 	}
 	if refs := caddymodule.References(s.path); refs != 0 {
 		t.Errorf("after validate, the pool has %d references", refs)
@@ -87,13 +87,12 @@ func TestTriggerRunsABuild(t *testing.T) {
 		t.Errorf("log: got %q", log)
 	}
 	if a := s.get("/elsewhere"); a.status != http.StatusTeapot {
-		t.Errorf("another path: got %d, want that the next handler answers 418", a.status)
+		t.Errorf("another path: got %d, want 418 from the next handler", a.status)
 	}
 }
 
-// TestFailedLoadLeavesTheOldConfigurationInForce goes through the ways in
-// which a load can fail. Caddy starts apps in random order, so those at the
-// start are tried several times.
+// TestFailedLoadLeavesTheOldConfigurationInForce covers the ways in which a load can fail.
+// Caddy starts apps in random order, so failures at the start are tried several times.
 func TestFailedLoadLeavesTheOldConfigurationInForce(t *testing.T) {
 	foreign := filepath.Join(t.TempDir(), "foreign.db")
 	if err := os.WriteFile(foreign, []byte(strings.Repeat("no queue ", 1000)), 0o600); err != nil {
@@ -165,8 +164,8 @@ func TestFailedLoadLeavesTheOldConfigurationInForce(t *testing.T) {
 	}
 }
 
-// TestReloadEndsStreams has a client follow the log of an item that waits. The
-// reload must end it: at exit, Caddy would wait for it.
+// TestReloadEndsStreams follows the log of a waiting item. A reload must end the stream: at
+// exit, Caddy would wait for it.
 func TestReloadEndsStreams(t *testing.T) {
 	s := newSite(t)
 	text := s.caddyfile("", "build_token {\n quiet_period 1h\n"+named("secret")+"\n}")
@@ -207,7 +206,7 @@ func TestConfigurationWithoutJobsClosesTheQueue(t *testing.T) {
 	}
 }
 
-func TestSecondServerOnTheSameFileIsToldSo(t *testing.T) {
+func TestSecondServerOnTheSameFileGetsAnError(t *testing.T) {
 	s := newSite(t)
 	db, err := boltqueue.Open(boltqueue.Options{Path: s.path})
 	if err != nil {
@@ -239,9 +238,8 @@ func TestReloadToAnotherFile(t *testing.T) {
 	}
 }
 
-// TestFirstRequestOpensTheQueue serves before Start, as happens when Caddy
-// starts the HTTP app first, and after Cleanup, as happens to requests that
-// are slower than a reload.
+// TestFirstRequestOpensTheQueue serves requests before Start, as happens when Caddy starts the
+// HTTP app first, and after Cleanup, as happens to requests that are slower than a reload.
 func TestFirstRequestOpensTheQueue(t *testing.T) {
 	s := newSite(t)
 	queue, err := json.Marshal(map[string]any{"queue": map[string]any{"queue": "bolt", "path": s.path}})
@@ -297,7 +295,7 @@ func TestFirstRequestOpensTheQueue(t *testing.T) {
 	}
 }
 
-// appOf is the app of a configuration that was provisioned only.
+// appOf returns the app of a configuration that was only provisioned.
 func appOf(t *testing.T, ctx caddy.Context) *caddymodule.App {
 	t.Helper()
 	mod, err := ctx.App("build_token")

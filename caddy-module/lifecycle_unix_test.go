@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// fifo is a pipe with a name: a build that reads it waits for the test.
+// fifo is a named pipe: a build that reads it waits for the test.
 func fifo(t *testing.T) (path string, release func()) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "fifo")

@@ -10,9 +10,9 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 )
 
-// BenchmarkLoad measures what a configuration with many jobs takes: to read the
-// Caddyfile, to load the result into a process that has none, and to load it again,
-// with the queue open. Each job has a token, a parameter and a rule.
+// BenchmarkLoad measures how long a configuration with many jobs takes: to read the Caddyfile,
+// to load the result into a process that has none, and to load it again, with the queue open.
+// Each job has a token, a parameter and a rule.
 func BenchmarkLoad(b *testing.B) {
 	for _, jobs := range []int{1, 10_000, 100_000} {
 		b.Run(fmt.Sprintf("jobs=%d", jobs), func(b *testing.B) {
@@ -48,7 +48,7 @@ func BenchmarkLoad(b *testing.B) {
 	}
 }
 
-// heapInUse is what is reachable now, in bytes.
+// heapInUse returns the reachable heap, in bytes.
 func heapInUse() uint64 {
 	runtime.GC()
 	var m runtime.MemStats

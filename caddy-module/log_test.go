@@ -11,7 +11,7 @@ import (
 
 func TestLoggerFollowsTheNewestConfiguration(t *testing.T) {
 	log, swap := caddymodule.SwappableLogger()
-	log.Error("nobody listens yet")
+	log.Error("no logger is set yet")
 	log = log.With(zap.String("with", "a field"))
 	for _, level := range []zap.AtomicLevel{zap.NewAtomicLevelAt(zap.InfoLevel), zap.NewAtomicLevelAt(zap.ErrorLevel)} {
 		core, seen := observer.New(level)

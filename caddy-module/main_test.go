@@ -22,8 +22,7 @@ import (
 	caddymodule "github.com/buildtoken/buildtoken/caddy-module"
 )
 
-// home gives Caddy folders of its own for what it keeps, and returns the
-// folder in which they are.
+// home sets separate directories for the data of Caddy, and returns their parent.
 func home(t testing.TB) string {
 	t.Helper()
 	dir, err := filepath.EvalSymlinks(t.TempDir())
@@ -39,13 +38,12 @@ func home(t testing.TB) string {
 // site is a Caddy in this process: there can be one at a time.
 type site struct {
 	t    *testing.T
-	addr string // host and port at which it serves
+	addr string // host and port at which it listens
 	path string // of the queue
-	logs string // file to which Caddy logs, access log included
+	logs string // file to which Caddy logs, including the access log
 }
 
-// newSite finds a free port and a place for the data. It stops Caddy when the
-// test ends.
+// newSite finds a free port and a place for the data. It stops Caddy when the test ends.
 func newSite(t *testing.T) *site {
 	t.Helper()
 	dir := home(t)
@@ -60,7 +58,7 @@ func newSite(t *testing.T) *site {
 	return &site{t: t, addr: freeAddress(t), path: filepath.Join(dir, "queue.db"), logs: filepath.Join(dir, "caddy.log")}
 }
 
-// freeAddress is a port of the loopback interface that nobody listens on.
+// freeAddress returns an unused port of the loopback interface.
 func freeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -71,7 +69,7 @@ func freeAddress(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// caddyfile makes a file of what stands in the global option and in the site.
+// caddyfile returns a file with these contents of the global option and of the site.
 func (s *site) caddyfile(option, body string) string {
 	return fmt.Sprintf(`{
 	admin off
@@ -95,10 +93,10 @@ http://%[4]s {
 `, s.logs, s.path, option, s.addr, body)
 }
 
-// jobs is the body of a site with these jobs.
+// jobs returns the body of a site with these jobs.
 func jobs(text string) string { return "build_token {\n quiet_period 0\n" + text + "\n}\n" }
 
-// try loads a Caddyfile and returns what Caddy says.
+// try loads a Caddyfile and returns the error.
 func (s *site) try(text string) error {
 	s.t.Helper()
 	config, err := adapt(text)
@@ -108,7 +106,7 @@ func (s *site) try(text string) error {
 	return caddy.Load(config, true)
 }
 
-// load loads a Caddyfile that is right.
+// load loads a Caddyfile, which must be valid.
 func (s *site) load(text string) {
 	s.t.Helper()
 	if err := s.try(text); err != nil {
@@ -116,7 +114,7 @@ func (s *site) load(text string) {
 	}
 }
 
-// answer is what a request got.
+// answer is the response to a request.
 type answer struct {
 	status int
 	proto  int // 1 or 2, as in HTTP/2
@@ -135,10 +133,10 @@ func (s *site) get(target string, header ...string) answer {
 	return s.do(http.MethodGet, target, header...)
 }
 
-// request sends a request over a connection of its own and follows nothing.
-// Headers are names and values in turn. After a reload or a failed load, a
-// listener of Caddy that is just closing can take a connection with it; such a
-// request was not answered, and is sent again.
+// request sends a request over a separate connection and does not follow redirects. Headers are
+// alternating names and values. After a reload or a failed load, a listener of Caddy that is
+// being closed can accept a connection and drop it. Such a request was not answered, and is
+// sent again.
 func request(t *testing.T, transport http.RoundTripper, method, url string, header ...string) answer {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -172,12 +170,12 @@ func request(t *testing.T, transport http.RoundTripper, method, url string, head
 	return answer{status: resp.StatusCode, proto: resp.ProtoMajor, header: resp.Header, body: string(body)}
 }
 
-// insecure is for servers with Caddy's own certificates.
+// insecure accepts the certificates of Caddy's own authority.
 func insecure() *http.Transport {
 	return &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}
 }
 
-// trigger queues a build and returns the id of the item.
+// trigger queues a build and returns the ID of the item.
 func (s *site) trigger(job, token string) string {
 	s.t.Helper()
 	a := s.get("/buildByToken/build?job=" + job + "&token=" + token)
@@ -198,7 +196,7 @@ func (s *site) follow(job, token, item string) string {
 	return a.body
 }
 
-// status asks the admin API in this process.
+// status queries the admin API in this process.
 func status(t *testing.T) caddymodule.Status {
 	t.Helper()
 	w := httptest.NewRecorder()

@@ -46,7 +46,7 @@ type store interface {
 	Backlogs(ctx context.Context) ([]queue.Backlog, error)
 }
 
-// life is a queue to which a lot happens.
+// life is a queue to which random operations are applied.
 type life struct {
 	t     *testing.T
 	q     store
@@ -85,7 +85,7 @@ func (l *life) setRules(q store) {
 	}
 }
 
-// request is one of many; some are equal.
+// request returns one of many requests; some are equal.
 func (l *life) request() queue.Request {
 	r := queue.Request{
 		Job: l.jobs[l.rand.IntN(len(l.jobs))], Delay: time.Duration(l.rand.IntN(3)) * time.Duration(l.rand.IntN(1e12)), Solo: l.rand.IntN(20) == 0,
@@ -113,7 +113,7 @@ func (l *life) request() queue.Request {
 	return r
 }
 
-// step lets one thing happen.
+// step applies one random operation.
 func (l *life) step() {
 	l.t.Helper()
 	ctx := l.t.Context()
@@ -141,7 +141,7 @@ func (l *life) step() {
 	}
 }
 
-// end ends a build, or asks for its end.
+// end ends a build, or requests that it is stopped.
 func (l *life) end() {
 	l.t.Helper()
 	running, err := l.q.Lost(l.t.Context())
@@ -164,7 +164,7 @@ func (l *life) end() {
 	}
 }
 
-// compare looks at all that two queues tell.
+// compare compares everything that two queues report.
 func (l *life) compare(a, b store) {
 	l.t.Helper()
 	ctx := l.t.Context()
@@ -206,13 +206,13 @@ func same(l *life, what string, a, b store, ask func(store) (any, error)) {
 	}
 }
 
-// TestMovedQueueGoesOnAsTheFileWould moves a queue with 10 000 items and records
-// of every kind, and lets the same happen to both afterwards.
+// TestMovedQueueGoesOnAsTheFileWould moves a queue with 10 000 items and records of every kind,
+// and applies the same operations to both afterwards.
 func TestMovedQueueGoesOnAsTheFileWould(t *testing.T) {
 	const queued, seed = 10_000, 20261125
 	path := filepath.Join(t.TempDir(), "queue.db")
 	opts := boltqueue.Options{Path: path, Commit: func(tx *bolt.Tx) error {
-		tx.DB().NoSync = true // it is only to be read again
+		tx.DB().NoSync = true // it is only read again
 		return tx.Commit()
 	}}
 	file, err := boltqueue.Open(opts)
@@ -255,11 +255,11 @@ func TestMovedQueueGoesOnAsTheFileWould(t *testing.T) {
 	l.compare(file, base)
 }
 
-// count is how many items are queued.
+// count returns the number of queued items.
 func (l *life) count() (n int) {
 	l.t.Helper()
 	if l.last%500 != 0 {
-		return 0 // it is asked again
+		return 0 // the caller tries again
 	}
 	lanes, err := l.q.Lanes(l.t.Context(), l.jobs)
 	if err != nil {
@@ -271,7 +271,7 @@ func (l *life) count() (n int) {
 	return n
 }
 
-// goOn lets the same happen to two queues.
+// goOn applies the same operations to two queues.
 func (l *life) goOn(a, b store) {
 	l.t.Helper()
 	ctx := l.t.Context()

@@ -17,8 +17,8 @@ import (
 
 const mistakes = "../testdata/mistakes/variants.txt"
 
-// TestMistakesAreReportedAtLoad loads what people type, and compares the errors
-// and warnings with those in the file.
+// TestMistakesAreReportedAtLoad loads typical mistakes, and compares the errors and warnings
+// with those in the file.
 func TestMistakesAreReportedAtLoad(t *testing.T) {
 	home(t)
 	text, err := os.ReadFile(mistakes)
@@ -64,7 +64,7 @@ func TestMistakesAreReportedAtLoad(t *testing.T) {
 	}
 }
 
-// TestTokenThatExpiresSoon warns for the last two weeks of a token.
+// TestTokenThatExpiresSoon expects a warning during the last two weeks of a token.
 func TestTokenThatExpiresSoon(t *testing.T) {
 	home(t)
 	for _, tt := range []struct {
@@ -85,8 +85,8 @@ func TestTokenThatExpiresSoon(t *testing.T) {
 	}
 }
 
-// TestWarningsAreLogged loads a mistake of each way to find one, as JSON and as
-// a Caddyfile, and looks for the codes in the log.
+// TestWarningsAreLogged loads a mistake for each way of finding one, as JSON and as a Caddyfile,
+// and expects the codes in the log.
 func TestWarningsAreLogged(t *testing.T) {
 	s := newSite(t)
 	s.load(s.caddyfile("", jobs("job x {\n token secret\n run echo $ENV\n}\njob y {\n run true\n}")))
@@ -102,7 +102,7 @@ func TestWarningsAreLogged(t *testing.T) {
 	}
 }
 
-// inContext makes a Caddyfile of lines.
+// inContext completes lines to a Caddyfile.
 func inContext(t *testing.T, context, lines string) string {
 	t.Helper()
 	site := func(text string) string { return ":8080\nbuild_token {\n" + text + "}\n" }
@@ -139,7 +139,7 @@ func reports(t *testing.T, text string) []string {
 	if err != nil {
 		text := err.Error()
 		if at := strings.LastIndex(text, "build_token: "); at > 0 {
-			text = text[at:] // Caddy names the places in its JSON before
+			text = text[at:] // Caddy puts the places in its JSON before
 		}
 		return []string{"error: " + text}
 	}

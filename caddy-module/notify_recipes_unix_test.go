@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// asJSON reads a body that must be JSON with exactly these fields at its top.
+// asJSON parses a body, which must be JSON with exactly these fields at its top.
 func asJSON(t *testing.T, d delivery, fields ...string) map[string]any {
 	t.Helper()
 	var body map[string]any
@@ -32,7 +32,7 @@ func asJSON(t *testing.T, d delivery, fields ...string) map[string]any {
 	return body
 }
 
-// wants are what the double of each receiver insists on, by the headings of the recipes.
+// wants are the requirements of the fake of each receiver, by the headings of the recipes.
 var wants = map[string]func(*testing.T, delivery){
 	"Slack and Mattermost": func(t *testing.T, d delivery) {
 		if text, _ := asJSON(t, d, "text")["text"].(string); !strings.Contains(text, "docs #1") {
@@ -94,8 +94,8 @@ var wants = map[string]func(*testing.T, delivery){
 	},
 }
 
-// TestNotificationRecipes runs each recipe of docs/notifications.md against a double of its
-// receiver. That of mails is run with a mail server in testdata/clients.
+// TestNotificationRecipes runs each recipe of docs/notifications.md against a fake of its
+// receiver. The recipe for mail runs with a mail server in testdata/clients.
 func TestNotificationRecipes(t *testing.T) {
 	document := filepath.Join("..", "docs", "notifications.md")
 	raw, err := os.ReadFile(document)

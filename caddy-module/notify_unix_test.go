@@ -26,7 +26,7 @@ type delivery struct {
 	body   []byte
 }
 
-// newReceiver returns a receiver that passes on what it gets and accepts it.
+// newReceiver returns a receiver that accepts requests and passes them on.
 func newReceiver(t *testing.T) (url string, got <-chan delivery) {
 	t.Helper()
 	all := make(chan delivery, 100)
@@ -41,7 +41,7 @@ func newReceiver(t *testing.T) (url string, got <-chan delivery) {
 	return server.URL, all
 }
 
-// next waits for a delivery.
+// next waits for a delivery and returns it.
 func next(t *testing.T, got <-chan delivery) delivery {
 	t.Helper()
 	select {
@@ -53,7 +53,7 @@ func next(t *testing.T, got <-chan delivery) delivery {
 	return delivery{}
 }
 
-// TestNotify builds a job twice and looks at what its receivers get.
+// TestNotify builds a job twice and checks what its receivers get.
 func TestNotify(t *testing.T) {
 	url, got := newReceiver(t)
 	t.Setenv("HOOK", "/services/T0/SECRET")

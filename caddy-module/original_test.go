@@ -15,13 +15,12 @@ import (
 	"testing"
 )
 
-// The tests of the original plugin, Jenkins' Build Token Root
-// (BuildRootActionTest), by their names and as black boxes: a Caddyfile, a
-// Caddy, HTTP. buildWorkflow is build with another kind of job; we have one
-// kind, so a concurrent one stands for it. What the original leaves untested
-// by its own account, polling, has its test here too.
+// The tests of the original plugin, Jenkins' Build Token Root (BuildRootActionTest), under
+// their names and as black boxes: a Caddyfile, a Caddy, HTTP. The original runs the same build
+// with another kind of job, a workflow. Here there is one kind, so a concurrent job takes its
+// place. The original states that it does not test polling; that has a test here too.
 
-// originalJobs is a site where nobody may read without the header of a reader.
+// originalJobs is a site where only callers with the header of a reader can read.
 const originalJobs = `
 	build_token {
 		access {
@@ -34,7 +33,7 @@ const originalJobs = `
 	}
 `
 
-// triggerSite is a Caddy to trigger.
+// triggerSite is a Caddy that receives triggers.
 type triggerSite struct {
 	t    *testing.T
 	root string
@@ -45,7 +44,7 @@ func newTriggerSite(t *testing.T, jobs string) triggerSite {
 	return triggerSite{t, "http://" + serveSite(t, strings.Replace(originalJobs, "JOBS", jobs, 1)) + "/"}
 }
 
-// get asks without following redirects, and returns status, Location and body.
+// get sends a request without following redirects, and returns status, Location and body.
 func (s triggerSite) get(path string) (status int, location, body string) {
 	s.t.Helper()
 	return s.do(http.MethodGet, path, "", "")
@@ -75,7 +74,7 @@ func (s triggerSite) do(method, path, contentType, sent string) (status int, loc
 	return answer.StatusCode, answer.Header.Get("Location"), string(got)
 }
 
-// created wants 201 with the URL of an item, and follows the build to its end.
+// created expects 201 with the URL of an item, and follows the build to its end.
 func (s triggerSite) created(job, method, path, contentType, sent string) (log string) {
 	s.t.Helper()
 	status, location, body := s.do(method, path, contentType, sent)
@@ -96,7 +95,7 @@ func (s triggerSite) follow(job, location string) string {
 	return log
 }
 
-// builds are the numbers of a job's builds, highest first.
+// builds returns the numbers of a job's builds, highest first.
 func (s triggerSite) builds(job string) []int {
 	s.t.Helper()
 	_, _, body := s.get("job/" + strings.ReplaceAll(job, "/", "/job/") + "/api/json")
@@ -121,7 +120,8 @@ func (s triggerSite) wantBuilds(job string, want ...int) {
 func (s triggerSite) build(job string) {
 	s.t.Helper()
 	path := "job/" + strings.ReplaceAll(job, "/", "/job/") + "/"
-	// The job's own URL is open to the token here, not only to accounts that may read the job.
+	// Here a token also opens the job's own URL; in Jenkins, only accounts that can read the
+	// job can use it.
 	for query, want := range map[string]int{"": http.StatusMethodNotAllowed, "?token=socket": http.StatusForbidden} {
 		if status, _, _ := s.get(path + "build" + query); status != want {
 			s.t.Errorf("GET %sbuild%s without an account = %d, want %d", path, query, status, want)

@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// TestPagesStandBesideOtherHandlers looks at who gets which answer: people who
-// may read get pages, programs get the API, and a home page of somebody else
-// stays theirs for everybody else.
+// TestPagesStandBesideOtherHandlers checks which handler answers: browsers of users who can
+// read get pages, programs get the API, and all other requests for the home page get that of
+// another handler.
 func TestPagesStandBesideOtherHandlers(t *testing.T) {
 	root := "http://" + serveSite(t, `
 	build_token {
@@ -31,9 +31,9 @@ func TestPagesStandBesideOtherHandlers(t *testing.T) {
 		part               string // of the body
 	}{
 		{"readers get the jobs at the root", "/", html, true, 200, `href="/job/p/"`},
-		{"the root is somebody else's for the rest", "/", html, false, 200, "somebody else's"},
+		{"the root is another handler's without an account", "/", html, false, 200, "somebody else's"},
 		{"the root is a page for their programs, too", "/", any, true, 200, `href="/job/p/"`},
-		{"the root is somebody else's for other programs", "/", any, false, 200, "somebody else's"},
+		{"the root is another handler's for other programs", "/", any, false, 200, "somebody else's"},
 		{"so are the executors", "/computer/", html, false, 200, "somebody else's"},
 		{"a job's page is hidden from others", "/job/p/", html, false, 403, "<html"},
 		{"a job's page", "/job/p/", html, true, 200, "<html"},
@@ -65,8 +65,8 @@ func TestPagesStandBesideOtherHandlers(t *testing.T) {
 	}
 }
 
-// TestPagesAreLiveBehindALogin that leaves out the paths of triggers, as the
-// documents have it: what a page asks for later needs the account too.
+// TestPagesAreLiveBehindALogin uses a login that leaves out the paths of triggers, as in the
+// documents: what a page requests later needs the account too.
 func TestPagesAreLiveBehindALogin(t *testing.T) {
 	root := "http://" + serveSite(t, `
 	@people not path /buildByToken/*

@@ -16,13 +16,13 @@ import (
 	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
-// onPostgres is the Caddyfile of a site whose queue is in a database.
+// onPostgres returns the Caddyfile of a site whose queue is in a database.
 func (s *site) onPostgres(option, body string) string {
 	return strings.Replace(s.caddyfile(option, body), "queue bolt "+s.path, "queue postgres {env.BUILD_TOKEN_TEST_DATABASE} {\n schema ci\n}", 1)
 }
 
-// TestQueueInPostgres has the life of a server: a trigger, a build, a reload, a
-// stop and a start, a second server beside it, and a database that is gone.
+// TestQueueInPostgres runs through the life of a server: a trigger, a build, a reload, a stop
+// and a start, a second server besides it, and an outage of the database.
 func TestQueueInPostgres(t *testing.T) {
 	const password = "TacoTuesdayNight"
 	server := pgtest.Start(t)
@@ -69,14 +69,14 @@ func TestQueueInPostgres(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "another Caddy is called "+host) || !strings.Contains(err.Error(), place) {
 		t.Errorf("load beside another server of the same name: got %v, want an error that names the queue and the reason", err)
 	}
-	s.load(s.onPostgres("node another", body)) // beside the other one
+	s.load(s.onPostgres("node another", body)) // besides the other one
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	if err := other.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s.load(s.onPostgres("", body)) // at once: the other one has said that it goes
+	s.load(s.onPostgres("", body)) // at once: the other server has announced that it leaves
 	if again := s.follow("echo", "secret", item); again != log {
 		t.Errorf("log after a restart: got %q, want %q", again, log)
 	}
@@ -100,8 +100,8 @@ func TestQueueInPostgres(t *testing.T) {
 	}
 }
 
-// TestDatabaseThatIsDownAtTheStart starts Caddy before its database: the site is there,
-// triggers are refused until it answers, and a reload waits for nothing.
+// TestDatabaseThatIsDownAtTheStart starts Caddy before its database: the site works, triggers
+// are refused until the database answers, and a reload does not wait for it.
 func TestDatabaseThatIsDownAtTheStart(t *testing.T) {
 	server := pgtest.Start(t)
 	t.Setenv("BUILD_TOKEN_TEST_DATABASE", server.URL())
@@ -124,7 +124,7 @@ func TestDatabaseThatIsDownAtTheStart(t *testing.T) {
 	if err := server.Run(); err != nil {
 		t.Fatal(err)
 	}
-	for { // each answer takes a moment; there is nothing else to wait on
+	for { // the answer arrives later; there is no event to wait for
 		if a := s.get("/buildByToken/build?job=echo&token=secret&delay=1h"); a.status == http.StatusCreated {
 			break
 		} else if a.status != http.StatusServiceUnavailable {
@@ -137,8 +137,8 @@ func TestDatabaseThatIsDownAtTheStart(t *testing.T) {
 	}
 }
 
-// TestAnotherAddressOfTheSameDatabase reloads and restarts with another address of the
-// database, as an administrator who adds a second host does.
+// TestAnotherAddressOfTheSameDatabase reloads and restarts with a different address of the
+// database, as an administrator does who adds a second host.
 func TestAnotherAddressOfTheSameDatabase(t *testing.T) {
 	server := pgtest.Start(t)
 	_, socket, _ := strings.Cut(server.URL(), "host=")
@@ -167,7 +167,7 @@ func TestAnotherAddressOfTheSameDatabase(t *testing.T) {
 	}
 	s.load(at(one))
 	trigger(http.StatusSeeOther)
-	s.load(strings.Replace(at(other), "schema ci", "schema another", 1)) // which is another queue
+	s.load(strings.Replace(at(other), "schema ci", "schema another", 1)) // a different queue
 	trigger(http.StatusCreated)
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
@@ -187,7 +187,8 @@ func TestAnotherAddressOfTheSameDatabase(t *testing.T) {
 	}
 }
 
-// TestPostgresNeedsOneKey starts a server again with another key, as a second server would have it.
+// TestPostgresNeedsOneKey starts a server again with a different key, as a misconfigured second
+// server would.
 func TestPostgresNeedsOneKey(t *testing.T) {
 	t.Setenv("BUILD_TOKEN_TEST_DATABASE", pgtest.Start(t).URL())
 	s := newSite(t)
@@ -221,7 +222,7 @@ func TestPostgresErrors(t *testing.T) {
 		{"takeover that leaves no time", `{"queue": "postgres", "url": "host=db", "takeover_after": "2s"}`, "queue postgres: takeover_after is 2s, want at least 3s"},
 		{"key that resolves to nothing", `{"queue": "postgres", "url": "host=db", "key": "{env.BUILD_TOKEN_MISSING}"}`, "queue postgres: key: placeholder"},
 		{"key that is too short", `{"queue": "postgres", "url": "host=db", "key": "` + secret + `"}`, "queue postgres: key holds 16 characters, want 64"},
-		{"key that is none", `{"queue": "postgres", "url": "host=db", "key": "` + strings.Repeat(secret, 4) + `"}`, "queue postgres: key holds something else"},
+		{"key that is not hexadecimal", `{"queue": "postgres", "url": "host=db", "key": "` + strings.Repeat(secret, 4) + `"}`, "queue postgres: key holds something else"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			home(t)
@@ -236,7 +237,7 @@ func TestPostgresErrors(t *testing.T) {
 	}
 }
 
-// TestProvisionedPostgresHoldsNoSecret looks at what a dump of the module shows.
+// TestProvisionedPostgresHoldsNoSecret inspects a dump of the module.
 func TestProvisionedPostgresHoldsNoSecret(t *testing.T) {
 	dir := home(t)
 	key := strings.Repeat("5e", 32)
@@ -261,8 +262,8 @@ func TestProvisionedPostgresHoldsNoSecret(t *testing.T) {
 	}
 }
 
-// TestRotatedPassword changes the password of the database in the file that the
-// Caddyfile names, without a reload, and in the Caddyfile, with one.
+// TestRotatedPassword changes the password of the database in a file to which the Caddyfile
+// refers, without a reload, and in the Caddyfile, with a reload.
 func TestRotatedPassword(t *testing.T) {
 	server := pgtest.Start(t)
 	admin := pgtest.Connect(t, server.URL())

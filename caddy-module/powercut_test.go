@@ -34,7 +34,7 @@ func TestPowerCutAtTheFirstStart(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 			return
 		case err == nil && info.Size() < whole.Size():
-			return // cut off while it was made, which the operator is told: see TestUnusableFiles
+			return // a partly created file is reported to the operator; see TestUnusableFiles
 		}
 		again, err := caddymodule.OpenBolt(atomicfile.Files{}, filepath.Join(left, place))
 		if err != nil {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// processorTime is how long this process has used processors.
+// processorTime returns how much processor time this process has used.
 func processorTime(b *testing.B) time.Duration {
 	b.Helper()
 	var usage syscall.Rusage

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// tests are the names of all tests and fuzz targets, with the files in which
-// they are, by their paths from the root of the repository.
+// tests returns the names of all tests and fuzz targets, with their files, by their paths from
+// the root of the repository.
 func tests(t *testing.T) map[string][]string {
 	t.Helper()
 	all := map[string][]string{}
@@ -37,13 +37,13 @@ func tests(t *testing.T) map[string][]string {
 	return all
 }
 
-// testNames are the tests that a text names.
+// testNames returns the tests that a text names.
 func testNames(text string) []string {
 	return regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w+`).FindAllString(text, -1)
 }
 
-// TestDocumentsNameTestsThatExist keeps the tables of docs/reliability.md, and
-// whatever else a document says about a test, from outliving the test.
+// TestDocumentsNameTestsThatExist verifies that the tests to which docs/reliability.md and
+// other documents refer still exist.
 func TestDocumentsNameTestsThatExist(t *testing.T) {
 	known := tests(t)
 	links := regexp.MustCompile(`\[((?:Test|Fuzz)\w+)\]\(([^)\s]+)\)`)
@@ -78,8 +78,8 @@ func TestDocumentsNameTestsThatExist(t *testing.T) {
 	}
 }
 
-// TestMutantsSayWhatTheyBreak looks at the headers of testdata/mutants, by
-// which testdata/mutants/run knows what to run.
+// TestMutantsSayWhatTheyBreak checks the headers of testdata/mutants, from which
+// testdata/mutants/run learns which tests to run.
 func TestMutantsSayWhatTheyBreak(t *testing.T) {
 	known := tests(t)
 	patches, err := filepath.Glob(filepath.Join("..", "testdata", "mutants", "*.patch"))
@@ -97,7 +97,7 @@ func TestMutantsSayWhatTheyBreak(t *testing.T) {
 		}
 		found := header.FindStringSubmatch(string(text))
 		if found == nil {
-			t.Errorf("%s: the header is not as testdata/mutants/run says", filepath.Base(patch))
+			t.Errorf("%s: the header is not as testdata/mutants/run describes", filepath.Base(patch))
 			continue
 		}
 		packages := map[string]bool{}

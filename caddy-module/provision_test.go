@@ -10,9 +10,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// TestProvisioningErrors has what only provisioning can know, and what
-// configurations in JSON can get wrong. The error must name the job and must
-// not hold a secret.
+// TestProvisioningErrors has mistakes that only provisioning can detect, and mistakes in JSON
+// configurations. The error must name the job and must not contain a secret.
 func TestProvisioningErrors(t *testing.T) {
 	empty := filepath.Join(t.TempDir(), "empty")
 	if err := os.WriteFile(empty, []byte("\n"), 0o600); err != nil {
@@ -117,7 +116,7 @@ func TestAppErrors(t *testing.T) {
 	}
 }
 
-// TestSecrets has the forms in which a secret can stand in a configuration.
+// TestSecrets has the forms in which a configuration can contain a secret.
 func TestSecrets(t *testing.T) {
 	s := newSite(t)
 	file := filepath.Join(t.TempDir(), "secret")
@@ -125,7 +124,7 @@ func TestSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("BUILD_TOKEN_TEST", "from-{env.HOME}")
-	const digest = "sha256:9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08" // of test
+	const digest = "sha256:9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08" // the digest of "test"
 	s.load(s.caddyfile("", jobs("job x {\n token a plain\n token b {env.BUILD_TOKEN_TEST}\n token c {file."+file+"}\n token d "+digest+
 		"\n token e `with{braces}{}\\{`\n token f `{\"a\": 1}`\n token g a-{env.BUILD_TOKEN_TEST}-b\n run true\n}")))
 	for _, tt := range []struct {
@@ -133,7 +132,7 @@ func TestSecrets(t *testing.T) {
 		want         int
 	}{
 		{"plain", "plain", 303},
-		{"of a variable, which is not looked at again", "from-%7Benv.HOME%7D", 303},
+		{"of a variable, which is not expanded again", "from-%7Benv.HOME%7D", 303},
 		{"of a file", "from-a-file", 303},
 		{"of a digest", "test", 303},
 		{"with braces that are no placeholder", `with%7Bbraces%7D%7B%7D%5C%7B`, 303},
@@ -151,8 +150,7 @@ func TestSecrets(t *testing.T) {
 	}
 }
 
-// TestProvisionedHandlerHoldsNoSecret looks at what Caddy logs of a handler
-// when it is told to trace them.
+// TestProvisionedHandlerHoldsNoSecret inspects what Caddy logs of a handler when tracing is on.
 func TestProvisionedHandlerHoldsNoSecret(t *testing.T) {
 	s := newSite(t)
 	ctx, err := caddy.ProvisionContext(&caddy.Config{AppsRaw: caddy.ModuleMap{
@@ -181,7 +179,7 @@ func TestProvisionedHandlerHoldsNoSecret(t *testing.T) {
 	}
 }
 
-// TestTwoSites has a job in two sites, which two handlers in JSON share.
+// TestTwoSites defines a job in two sites, and with two handlers in JSON.
 func TestTwoSites(t *testing.T) {
 	const handler = `{"handler": "build_token", "folders": [{"name": "a", "env": {"A": "b"}, "jobs": [{"name": "x", "run": RUN}]}]}`
 	const run = `{"runner": "exec", "command": "echo", "args": ["hello"]}`

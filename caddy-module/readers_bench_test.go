@@ -15,22 +15,21 @@ import (
 	"time"
 )
 
-// BenchmarkReaders measures what 200 readers of one live console cost: the
-// heap that they take, the milliseconds of a processor in each second, and how
-// many triggers a second are left of those without readers. Rounds with and
-// without readers take turns. The readers are in the same process, and what they
-// take is counted as the server's own. On a machine with other things to do, the
-// milliseconds say more than the triggers, which wait for the disk most of the time.
+// BenchmarkReaders measures the cost of 200 readers of one live console: heap, milliseconds of
+// processor time per second, and the remaining rate of triggers as a share of the rate without
+// readers. Rounds with and without readers alternate. The readers are in the same process, so
+// their cost is included. On a machine with other load, the milliseconds are more meaningful
+// than the triggers, which mostly wait for the disk.
 //
-// A live console is what people watch: ten lines of a hundred bytes a second.
-// A busy one has a hundred, as a compiler writes them, and a flood ten
-// thousand, a megabyte, as when a build prints what it should keep in a file.
-// Readers begin at the end of the log. They read it as text or as events, with
-// a token, or as the page of the build, which also hears of every trigger.
+// A live console is what people watch: ten lines of a hundred bytes a second. A busy one has a
+// hundred lines, like a compiler's, and a flood ten thousand, a megabyte, as when a build
+// prints what it should write to a file. Readers begin at the end of the log. They read it as
+// text or as events, with a token, or as the page of the build, which also receives every
+// trigger.
 func BenchmarkReaders(b *testing.B) {
 	for _, log := range []struct {
 		name  string
-		lines int // a hundred times a second
+		lines int // in a hundredth of a second
 	}{{"live", 0}, {"busy", 1}, {"flood", 100}} {
 		for _, kind := range []struct{ name, request string }{
 			{"text", "GET /buildByToken/log?job=live&token=TacoTuesday&item=1&start=%d"},
@@ -90,7 +89,7 @@ func benchmarkReaders(b *testing.B, lines int, reading string) {
 				ask, rest, _ := strings.Cut(fmt.Sprintf(reading, written.Load()), " HTTP/1.1")
 				conns[i] = follow(b, address, ask+" HTTP/1.1\r\nHost: "+address+rest+"\r\n\r\n", seen)
 			}
-			for range readers { // each has something, so it has caught up
+			for range readers { // each reader has received some of the log, so it has caught up
 				<-seen
 			}
 			busy = append(busy, processorUse(b, 2*slice))
@@ -105,11 +104,11 @@ func benchmarkReaders(b *testing.B, lines int, reading string) {
 	b.ReportMetric(median(ratios), "triggers-ratio")
 	b.ReportMetric(median(busy), "cpu-ms/s")
 	b.ReportMetric(float64(heap)/(1<<20), "MiB/200-readers")
-	b.ReportMetric(0, "ns/op") // an op is all rounds: it says nothing
+	b.ReportMetric(0, "ns/op") // an op is all rounds, which is not of interest
 }
 
-// writeLines has a build write so many lines a hundred times a second, or one
-// ten times if it is none, and counts the bytes. The returned function ends it.
+// writeLines makes a build write that many lines a hundred times a second, or one line ten
+// times a second if it is 0, and counts the bytes. The returned function ends it.
 func writeLines(b *testing.B, pipe string, lines int, written *atomic.Int64) (end func()) {
 	b.Helper()
 	out, err := os.OpenFile(pipe, os.O_WRONLY, 0) // waits until the build reads
@@ -146,7 +145,8 @@ func writeLines(b *testing.B, pipe string, lines int, written *atomic.Int64) (en
 	}
 }
 
-// follow reads the live log until the connection is closed, and says when the first of it is there.
+// follow reads the live log until the connection is closed, and reports when its beginning has
+// arrived.
 func follow(b *testing.B, address, request string, seen chan<- struct{}) net.Conn {
 	b.Helper()
 	conn, err := net.Dial("tcp", address)
@@ -172,8 +172,8 @@ func follow(b *testing.B, address, request string, seen chan<- struct{}) net.Con
 	return conn
 }
 
-// processorUse is how many milliseconds of a processor the process takes in a
-// second, measured over d.
+// processorUse returns the milliseconds of processor time that the process uses per second,
+// measured over d.
 func processorUse(b *testing.B, d time.Duration) float64 {
 	b.Helper()
 	begin, before := time.Now(), processorTime(b)

@@ -35,7 +35,7 @@ func TestReadyLine(t *testing.T) {
 	}
 }
 
-// TestMessageOfARule tells a refused caller why, and no other caller.
+// TestMessageOfARule expects the message in the answer to a refused caller, and in no other.
 func TestMessageOfARule(t *testing.T) {
 	s := newSite(t)
 	s.load(s.caddyfile("", jobs("job x {\ntoken secret\nallow `cause != \"\"` `say why, with cause=`\nallow `cause != \"no\"`\nrun true\n}")))

@@ -38,9 +38,8 @@ func TestRedactURI(t *testing.T) {
 	}
 }
 
-// FuzzRedactURI puts a token into any query, and into any path below
-// buildByToken. Nothing around it may bring it into the log, whatever the names
-// and escapes are.
+// FuzzRedactURI puts a token into any query, and into any path below buildByToken. Whatever
+// names and escapes surround it, the log must not contain it.
 func FuzzRedactURI(f *testing.F) {
 	for _, seed := range [][2]string{
 		{"job=x", "&cause=push"},

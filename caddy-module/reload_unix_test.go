@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// eventually asks again until something is so: an item is started by an event
-// that no answer waits for.
+// eventually repeats a check until it succeeds: the start of an item is an event that no
+// request waits for.
 func (s *site) eventually(what string, so func() bool) {
 	s.t.Helper()
 	for deadline := time.Now().Add(time.Minute); !so(); {
@@ -24,7 +24,7 @@ func (s *site) eventually(what string, so func() bool) {
 	}
 }
 
-// view is what the token's holder is told of an item.
+// view returns what the holder of the token can see of an item.
 func (s *site) view(job, token, item string) string {
 	s.t.Helper()
 	a := s.get("/buildByToken/status?job=" + job + "&token=" + token + "&item=" + item)
@@ -44,22 +44,23 @@ func (s *site) wantView(job, token, item string, parts ...string) {
 	}
 }
 
-// reloading is a job of which one build runs, until it is released, and one
-// item waits.
+// reloading is a job with one running build, which ends when it is released, and one waiting
+// item.
 type reloading struct {
 	*site
 
 	running, queued string // items
-	// release lets the first build end, releaseOther the second, if it runs the first command.
+	// release lets the first build end; releaseOther the second one, if it runs the first
+	// command.
 	release, releaseOther func()
 }
 
-// app is the job, with what stands in it besides, and another command.
+// app returns the job with more lines, and with a different command.
 func app(name, rest, run string) string {
 	return "job " + name + " {\n coalesce never\n token secret {\n grant trigger status log cancel\n }\n" + rest + "\n run " + run + "\n}\n"
 }
 
-// bothEnd waits for two builds to end of which the configuration in force knows nothing.
+// bothEnd waits for the end of two builds whose job is not in the configuration in force.
 func (r *reloading) bothEnd() {
 	r.t.Helper()
 	r.eventually("two builds have ended", func() bool {
@@ -71,20 +72,20 @@ func (r *reloading) bothEnd() {
 	})
 }
 
-// reload loads other jobs.
+// reload loads a configuration with other jobs.
 func (r *reloading) reload(option string, text ...string) {
 	r.t.Helper()
 	r.load(r.caddyfile(option, jobs(strings.Join(text, ""))))
 }
 
-// TestReloadRules is the table of docs/queue.md, row by row.
+// TestReloadRules tests the table of docs/queue.md, row by row.
 func TestReloadRules(t *testing.T) {
 	const stays = "job other {\n token secret\n run true\n}\n"
 	for _, tt := range []struct {
 		name string
-		// rest is what the job says besides, query what its triggers bring.
+		// rest are more lines of the job, query more parameters of its triggers.
 		rest, query string
-		// option is what the global option says at first.
+		// option are the lines of the global option at first.
 		option string
 		do     func(t *testing.T, r *reloading)
 	}{
@@ -147,7 +148,7 @@ func TestReloadRules(t *testing.T) {
 			r.release()
 		}},
 		{name: "the items of a job that is no longer concurrent wait for all that run", rest: "concurrent", do: func(t *testing.T, r *reloading) {
-			// Both run.
+			// Both builds are running.
 			r.eventually("both run", func() bool { return strings.Contains(r.view("app", "secret", r.queued), `"running"`) })
 			r.reload("", app("app", "", "echo after"))
 			third := r.trigger("app", "secret")

@@ -16,7 +16,7 @@ import (
 	caddymodule "github.com/buildtoken/buildtoken/caddy-module"
 )
 
-// decisions asks the admin API in this process.
+// decisions queries the admin API in this process.
 func decisions(t *testing.T) (past []audit.Trigger, text string) {
 	t.Helper()
 	w := httptest.NewRecorder()
@@ -60,14 +60,14 @@ func TestReplayShowsOnlyWhatWouldChange(t *testing.T) {
 	for _, what := range []string{
 		app + "&token=TacoTuesday&ENV=staging", app + "&token=TacoTuesday&ENV=staging", app + "&token=TacoTuesday&ENV=production",
 		app + "&token=TacoTuesday&ENV=production&cause=yes", app + "&token=Old99Secret&ENV=staging", app + "&token=Old99Secret&ENV=nowhere",
-		app + "&token=WrongGuess77", "/buildByToken/build?job=nope&token=TacoTuesday", app, // these three tell nothing of a caller
+		app + "&token=WrongGuess77", "/buildByToken/build?job=nope&token=TacoTuesday", app, // these three identify no caller
 	} {
 		s.get(what)
 	}
 	s.do(http.MethodPost, "/buildByToken/build?job=open")
 	past, text := decisions(t)
 	if len(past) != 7 {
-		t.Errorf("%d decisions are remembered, want 7: %s", len(past), text)
+		t.Errorf("%d decisions are kept, want 7: %s", len(past), text)
 	}
 	for _, secret := range []string{"Hush77", "TacoTuesday", "Old99Secret", "WrongGuess77"} {
 		if strings.Contains(text, secret) {
@@ -98,7 +98,7 @@ func TestReplayShowsOnlyWhatWouldChange(t *testing.T) {
 			"1 site/deploy by token old of site/: accepted, then refused by the check of: token",
 			"1 site/deploy by token old of site/: refused by the check of: parameters, then refused by the check of: token",
 		}},
-		{"no rule any more", body("token ci TacoTuesday\ntoken old Old99Secret", ""), []string{
+		{"without rules", body("token ci TacoTuesday\ntoken old Old99Secret", ""), []string{
 			"1 site/deploy by token ci of site/: refused by site/deploy allow 1, then accepted",
 		}},
 		{"a token that stands elsewhere", body("token ci TacoTuesday", "token old Old99Secret\nallow `params.ENV != \"production\" || cause != \"\"`"), []string{

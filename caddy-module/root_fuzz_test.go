@@ -14,9 +14,8 @@ import (
 	caddymodule "github.com/buildtoken/buildtoken/caddy-module"
 )
 
-// FuzzRoot asks for anything, as any host, behind a proxy or not. What a
-// Location begins with is a URL of one host and no more, and only a trusted proxy
-// has a say in it.
+// FuzzRoot sends any request, to any host, through a proxy or directly. A Location must begin
+// with the URL of exactly one host, and only a trusted proxy can determine it.
 func FuzzRoot(f *testing.F) {
 	for _, seed := range [][4]string{
 		{"ci.example.com", "/ci/buildByToken/build", "", ""},
@@ -49,7 +48,7 @@ func FuzzRoot(f *testing.F) {
 		}
 		untrusted := root(false, proto, forwarded)
 		if plain := root(false, "", ""); untrusted != plain {
-			t.Errorf("an untrusted client has a say: %q instead of %q", untrusted, plain)
+			t.Errorf("an untrusted client changes the root: %q instead of %q", untrusted, plain)
 		}
 		for _, got := range []string{untrusted, root(true, proto, forwarded)} {
 			u, err := url.Parse(got)

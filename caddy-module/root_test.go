@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// TestLocation shows under which URL a client is sent to its item.
+// TestLocation checks the URL to which a client is sent for its item.
 func TestLocation(t *testing.T) {
 	const job = "job x {\n token secret\n run true\n}\n"
 	for _, tt := range []struct {
@@ -32,10 +32,10 @@ func TestLocation(t *testing.T) {
 		{"by another name", "", jobs(job), "", []string{"Host", "ci.example.com"}, "http://ci.example.com/queue/item/1/"},
 		{"by a name that can't stand in a URL", "", jobs(job), "", []string{"Host", "ci.example.com(x)"}, "http://ADDR/queue/item/1/"},
 		{"by a configured URL", "", "handle_path /ci/* {\n" + strings.Replace(jobs(job), "{", "{\n root_url https://ci.example.com/builds", 1) + "}", "/ci", nil, "https://ci.example.com/builds/queue/item/1/"},
-		{"as a stranger says it was asked for", "", jobs(job), "", []string{"X-Forwarded-Proto", "https", "X-Forwarded-Host", "evil.example.com"}, "http://ADDR/queue/item/1/"},
-		{"as a trusted proxy was asked for", "servers {\n trusted_proxies static 127.0.0.1/32\n}", jobs(job), "", []string{"X-Forwarded-Proto", "https", "X-Forwarded-Host", "ci.example.com:8443"}, "https://ci.example.com:8443/queue/item/1/"},
-		{"as the first of two proxies was asked for", "servers {\n trusted_proxies static 127.0.0.1/32\n}", jobs(job), "", []string{"X-Forwarded-Proto", "https, http", "X-Forwarded-Host", "ci.example.com, inner"}, "https://ci.example.com/queue/item/1/"},
-		{"as a trusted proxy says wrongly", "servers {\n trusted_proxies static 127.0.0.1/32\n}", jobs(job), "", []string{"X-Forwarded-Proto", "gopher", "X-Forwarded-Host", "ci.example.com/x"}, "http://ADDR/queue/item/1/"},
+		{"with the host that an untrusted client claims", "", jobs(job), "", []string{"X-Forwarded-Proto", "https", "X-Forwarded-Host", "evil.example.com"}, "http://ADDR/queue/item/1/"},
+		{"with the host that a trusted proxy reports", "servers {\n trusted_proxies static 127.0.0.1/32\n}", jobs(job), "", []string{"X-Forwarded-Proto", "https", "X-Forwarded-Host", "ci.example.com:8443"}, "https://ci.example.com:8443/queue/item/1/"},
+		{"with the host that the first of two proxies reports", "servers {\n trusted_proxies static 127.0.0.1/32\n}", jobs(job), "", []string{"X-Forwarded-Proto", "https, http", "X-Forwarded-Host", "ci.example.com, inner"}, "https://ci.example.com/queue/item/1/"},
+		{"with an invalid host from a trusted proxy", "servers {\n trusted_proxies static 127.0.0.1/32\n}", jobs(job), "", []string{"X-Forwarded-Proto", "gopher", "X-Forwarded-Host", "ci.example.com/x"}, "http://ADDR/queue/item/1/"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newSite(t)
@@ -52,8 +52,8 @@ func TestLocation(t *testing.T) {
 	}
 }
 
-// TestRedirectsStayOnTheHost asks for paths that a browser could take for those
-// of another host, if they came back as the address of a build or of a page.
+// TestRedirectsStayOnTheHost requests paths that a browser could interpret as those of another
+// host, if they were part of the address of a build or page.
 func TestRedirectsStayOnTheHost(t *testing.T) {
 	s := newSite(t)
 	s.load(s.caddyfile("", "handle_path /ci/* {\n"+strings.Replace(jobs("job x {\n token secret {\n grant trigger status\n }\n run true\n}"), "{", "{\n access {\n read `true`\n }", 1)+"}"))
@@ -78,7 +78,8 @@ func TestRedirectsStayOnTheHost(t *testing.T) {
 	}
 }
 
-// certificate writes one for localhost and gives the arguments of the tls directive.
+// certificate writes a certificate for localhost and returns the arguments of the tls
+// directive.
 func certificate(t *testing.T) string {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -109,7 +110,7 @@ func certificate(t *testing.T) string {
 	return filepath.Join(dir, "cert.pem") + " " + filepath.Join(dir, "key.pem")
 }
 
-// TestLocationOverTLS asks with HTTP/2 and with HTTP/1.1.
+// TestLocationOverTLS sends requests with HTTP/2 and with HTTP/1.1.
 func TestLocationOverTLS(t *testing.T) {
 	s := newSite(t)
 	port := s.addr[strings.LastIndex(s.addr, ":"):]
@@ -129,7 +130,7 @@ func TestLocationOverTLS(t *testing.T) {
 	}
 }
 
-// TestRemoteAndUser shows rules what Caddy knows of the caller.
+// TestRemoteAndUser verifies that rules see the address and the user that Caddy has determined.
 func TestRemoteAndUser(t *testing.T) {
 	s := newSite(t)
 	const rules = "job x {\n token secret {\n allow `request.remote_ip == \"203.0.113.7\"`\n}\n run true\n}\n"

@@ -19,7 +19,7 @@ import (
 	"github.com/buildtoken/buildtoken/internal/jenkinstest"
 )
 
-// TestJenkinsRunner triggers a job here that is a job of a Jenkins behind this server.
+// TestJenkinsRunner triggers a job that is relayed to a job of a Jenkins behind this server.
 func TestJenkinsRunner(t *testing.T) {
 	j := jenkinstest.New(jenkinstest.Options{User: "edge", APIToken: "s3cret", Jobs: []jenkinstest.Job{{
 		Name: "app/deploy-prod", Token: "j0btoken", Params: map[string]string{"VERSION": ""}, Files: []string{"NOTES"},
@@ -49,14 +49,15 @@ func TestJenkinsRunner(t *testing.T) {
 	if j.Triggers() != 1 || !strings.Contains(string(server), "build ended") {
 		t.Errorf("%d triggers, and Caddy logs %s; want one, and the end of the build", j.Triggers(), server)
 	}
-	for _, secret := range []string{"s3cret", "j0btoken", "ZWRnZTpzM2NyZXQ"} { // the last is in the Authorization header
+	for _, secret := range []string{"s3cret", "j0btoken", "ZWRnZTpzM2NyZXQ"} { // the last one is in the Authorization header
 		if strings.Contains(log+string(server)+fmt.Sprint(status(t)), secret) {
 			t.Errorf("%s is in a log or in the status", secret)
 		}
 	}
 }
 
-// TestJenkinsRunnerFollowsThisServer relays to another job of this very server, as the second counterpart.
+// TestJenkinsRunnerFollowsThisServer relays to another job of this server, as the second kind
+// of target.
 func TestJenkinsRunnerFollowsThisServer(t *testing.T) {
 	s := newSite(t)
 	relay := func(name, more string) string {
@@ -116,7 +117,7 @@ func (s *site) triggerWith(job string) (item string) {
 	return path.Base(a.header.Get("Location"))
 }
 
-// awaitLog reads the log of a build until it has a text.
+// awaitLog reads the log of a build until it contains a text.
 func (s *site) awaitLog(job, item, text string) {
 	s.t.Helper()
 	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, "http://"+s.addr+"/buildByToken/log?token=secret&job="+job+"&item="+item, nil)
@@ -168,14 +169,15 @@ func TestRelayedBuildGoesOnAfterARestart(t *testing.T) {
 	close(release)
 	log := s.follow("near", "secret", item)
 	if _, after, _ := strings.Cut(log, "\nbegun\n"); after != "Resumed after a restart of the server\nFinished: SUCCESS\nFinished: SUCCESS\n" {
-		t.Errorf("log = %q, want that it went on", log)
+		t.Errorf("log = %q, want it to continue", log)
 	}
 	if j.Triggers() != 1 {
 		t.Errorf("%d triggers, want 1", j.Triggers())
 	}
 }
 
-// TestRemoteBuildsAreShown looks at a relayed build in the status, the metrics and the remote API, and at one that waits.
+// TestRemoteBuildsAreShown checks a running relayed build and a waiting one in the status, the
+// metrics and the remote API.
 func TestRemoteBuildsAreShown(t *testing.T) {
 	j := jenkinstest.New(jenkinstest.Options{Jobs: []jenkinstest.Job{{Name: "far", Concurrent: true, Run: func(b *jenkinstest.Build) string {
 		fmt.Fprintln(b, "begun")
@@ -192,7 +194,7 @@ func TestRemoteBuildsAreShown(t *testing.T) {
 	s.awaitLog("near", first, "begun\n")
 	got := status(t).Queues[0]
 	if got.RemoteBuilds != 1 || len(got.Running) != 1 || !got.Running[0].Remote || got.Jobs[0].Why != "Waiting for another remote build to end" {
-		t.Errorf("status = %+v, want one remote build of one, and one that waits", got)
+		t.Errorf("status = %+v, want one remote build of one, and one waiting item", got)
 	}
 	var printed strings.Builder
 	if err := caddymodule.PrintStatus(&printed, caddymodule.Status{Queues: []caddymodule.QueueStatus{got}}, time.Now()); err != nil {

@@ -12,13 +12,14 @@ import (
 	"testing"
 )
 
-// TestRunnerOfTheDocument checks that the runner in docs/runners.md is the one in wake_test.go, and that it works.
+// TestRunnerOfTheDocument verifies that the runner in docs/runners.md is the one in
+// wake_test.go, and that it works.
 func TestRunnerOfTheDocument(t *testing.T) {
 	source, err := os.ReadFile("wake_test.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, code, _ := strings.Cut(string(source), "\n)\n\n") // what follows the imports
+	_, code, _ := strings.Cut(string(source), "\n)\n\n") // the part after the imports
 	found := false
 	for _, f := range fences(t, filepath.Join("..", "docs", "runners.md")) {
 		found = found || f.info == "go" && strings.HasSuffix(f.text, code)
@@ -43,7 +44,8 @@ func TestRunnerOfTheDocument(t *testing.T) {
 	}
 }
 
-// TestHTTPRunner starts and follows a build on another system, with a secret from the environment and a password.
+// TestHTTPRunner starts and follows a build on another system, with a secret from the
+// environment and a password.
 func TestHTTPRunner(t *testing.T) {
 	var requests []string
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -100,7 +102,7 @@ func TestTraceContextReachesTheBuild(t *testing.T) {
 		{"ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "", ""},
 		{valid + "; rm", "", ""},
 		{"00_4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "", ""},
-		{valid, "yes", "00-4bf92f3577b34da6a3ce929d0e0e4736-"}, // with the id of Caddy's own span
+		{valid, "yes", "00-4bf92f3577b34da6a3ce929d0e0e4736-"}, // with the ID of Caddy's own span
 		{"", "yes", "00-"},
 	} {
 		var header []string

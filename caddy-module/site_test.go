@@ -12,9 +12,9 @@ import (
 	_ "github.com/buildtoken/buildtoken/caddy-module"
 )
 
-// serveSite runs a Caddy whose only site has the given block, with a queue of
-// its own and no throttle, until the test ends. It returns the address. There
-// is one Caddy in a process, so tests that use it don't run in parallel.
+// serveSite runs a Caddy whose only site has this block, with a separate queue and no throttle,
+// until the test ends. It returns the address. There is one Caddy in a process, so tests that
+// use it must not run in parallel.
 func serveSite(tb testing.TB, block string) string {
 	tb.Helper()
 	address := freeAddress(tb)
@@ -34,7 +34,7 @@ func serveSite(tb testing.TB, block string) string {
 	return address
 }
 
-// siteText is the Caddyfile of a site with the block, and with its queue in dir.
+// siteText returns the Caddyfile of a site with the block, and with its queue in dir.
 func siteText(dir, address, block string) string {
 	return fmt.Sprintf(`{
 	admin off

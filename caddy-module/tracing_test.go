@@ -15,7 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// spanCollector takes spans over OTLP, as a collector does.
+// spanCollector receives spans over OTLP, as a collector does.
 type spanCollector struct {
 	*httptest.Server
 
@@ -51,7 +51,7 @@ func newCollector(t *testing.T) *spanCollector {
 	return r
 }
 
-// named returns the spans of a name, in the order in which they came.
+// named returns the spans of a name, in the order of their arrival.
 func (r *spanCollector) named(name string) []*otlp.Span {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -73,8 +73,8 @@ func attributeOf(s *otlp.Span, name string) string {
 	return ""
 }
 
-// The spans of a trigger, of its time in the queue and of its build are one trace, although
-// Caddy stops and starts again before the build.
+// The spans of a trigger, of its time in the queue and of its build form one trace, although
+// Caddy is restarted before the build.
 func TestSpansOverOTLP(t *testing.T) {
 	r := newCollector(t)
 	s := newSite(t)
@@ -136,7 +136,8 @@ func TestSpansOverOTLP(t *testing.T) {
 	}
 }
 
-// Without Caddy's tracing, a client's trace goes to the build as it came, and nothing is sent.
+// Without Caddy's tracing, the trace of a client is passed to the build unchanged, and no spans
+// are sent.
 func TestNoSpansWithoutTracing(t *testing.T) {
 	r := newCollector(t)
 	s := newSite(t)

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// TestClientsOnAUnixSocketHaveNoAddress triggers and is refused over a Unix
-// socket. Neither logs nor causes may invent an address, or lack the word for it.
+// TestClientsOnAUnixSocketHaveNoAddress sends triggers over a Unix socket. Logs and causes must
+// not invent an address for them, and must not have an empty one.
 func TestClientsOnAUnixSocketHaveNoAddress(t *testing.T) {
 	s := newSite(t)
 	socket := filepath.Join(t.TempDir(), "s")

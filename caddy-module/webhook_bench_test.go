@@ -13,9 +13,9 @@ import (
 	"testing"
 )
 
-// BenchmarkWebhook measures a signed push that is queued, beside `respond`, as BenchmarkHTTP does
-// for triggers. Each delivery is another commit, so each makes a new item. The client signs, which
-// is part of what is measured.
+// BenchmarkWebhook compares a signed push that is queued with `respond`, as BenchmarkHTTP does
+// for triggers. Each delivery has a different commit, so each creates an item. The time
+// includes the signature that the client makes.
 func BenchmarkWebhook(b *testing.B) {
 	raw, err := os.ReadFile(filepath.Join("..", "testdata", "hooks", "github_push.http"))
 	if err != nil {

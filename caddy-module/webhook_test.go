@@ -42,8 +42,8 @@ func (s *site) deliver(path, secret, body string) (status int, text string) {
 	return resp.StatusCode, string(answer)
 }
 
-// A delivery goes from the wire to the queue, and shows in the admin API, the metrics and the
-// command, also after a reload. The secret shows nowhere.
+// A delivery is received, queued, and shown in the admin API, the metrics and the command, also
+// after a reload. The secret must not be shown.
 func TestWebhookEndToEnd(t *testing.T) {
 	s := newSite(t)
 	file := s.caddyfile("", "handle /metrics {\n metrics\n}\n"+jobs(`

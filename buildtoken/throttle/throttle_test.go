@@ -10,7 +10,7 @@ import (
 )
 
 // However the clock is set between wrong tokens, no client waits longer than the window.
-func TestClockThatIsSetBackLocksNobodyOut(t *testing.T) {
+func TestClockThatIsSetBackLocksOutNoClient(t *testing.T) {
 	limit := throttle.Limit{Max: 2, Window: time.Minute}
 	guesser := netip.MustParseAddr("192.0.2.1")
 	l := throttle.New()

@@ -10,8 +10,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/throttle"
 )
 
-// BenchmarkServe measures what a trigger costs above the connection. A new
-// item is on disk before it is answered.
+// BenchmarkServe measures a trigger without its connection. A new item is on disk before it is
+// answered.
 func BenchmarkServe(b *testing.B) {
 	var serial atomic.Int64
 	for _, bb := range []struct {

@@ -18,7 +18,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
-// upload makes a trigger of the job upload with a file of so many bytes.
+// upload returns a trigger of the job upload with a file of that many bytes.
 func upload(t *testing.T, size int) *http.Request {
 	t.Helper()
 	var b bytes.Buffer
@@ -37,7 +37,7 @@ func upload(t *testing.T, size int) *http.Request {
 	return r
 }
 
-// A large file waits in the data directory, and nothing is left of it but the upload.
+// A large file is spooled in the data directory. Only the stored upload remains of it.
 func TestLargeFilesAreSpooledInTheDataDirectory(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", "/nonexistent")
@@ -54,7 +54,8 @@ func TestLargeFilesAreSpooledInTheDataDirectory(t *testing.T) {
 	}
 }
 
-// A server that has no place for a body says so, and it is not the client's fault.
+// If the server has no space for a body, it answers 503, because that is not the client's
+// fault.
 func TestNoPlaceForABodyIsUnavailable(t *testing.T) {
 	s := newScenario(t, t.TempDir(), 0, throttle.Limit{})
 	t.Cleanup(s.close)
@@ -73,7 +74,7 @@ func TestNoPlaceForABodyIsUnavailable(t *testing.T) {
 	}
 }
 
-// withheld is a body whose last byte does not come until it is released.
+// withheld is a body whose last byte does not arrive until it is released.
 type withheld struct {
 	first   io.Reader
 	waits   chan<- struct{}
@@ -92,7 +93,7 @@ func (b *withheld) Read(p []byte) (int, error) {
 	return 0, io.EOF
 }
 
-// All bodies in flight together hold no more than there is room for, and let go of it.
+// All bodies in flight share one limit, and return their part of it.
 func TestBodiesInFlightHaveOneLimit(t *testing.T) {
 	const bodies = 128 // of 1 MiB in memory
 	shared := new(web.InFlight)
@@ -134,7 +135,7 @@ func TestBodiesInFlightHaveOneLimit(t *testing.T) {
 	f.Close()
 }
 
-// The work for a path grows with its length, not with the square of it.
+// The work for a path grows linearly with its length.
 func TestDeepJobPathsAreBounded(t *testing.T) {
 	deep := strings.Repeat("/job/a", 1_000_000)
 	if full, rest := web.SplitPath(deep + "/3").Job(); full != "" || !rest.Is("3") {

@@ -20,7 +20,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/web/triggers"
 )
 
-// hello is a runner that says hello.
+// hello is a runner that prints a greeting.
 type hello struct{}
 
 func (hello) Run(_ context.Context, _ runner.Build, log io.Writer) runner.Result {
@@ -66,7 +66,7 @@ func ExampleSite() {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		q := home.Request(w, r)
 		if !triggers.Serve(q) && !jenkins.Serve(q) { //nolint:contextcheck // Serve takes the request's
-			http.NotFound(w, r) // or whatever else the site has
+			http.NotFound(w, r) // or the rest of the site
 		}
 	})
 

@@ -11,12 +11,13 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 )
 
-// stranger is a client that is gone: nothing can be sent to it.
+// stranger is a client that has disconnected: writes to it fail.
 type stranger struct{ *httptest.ResponseRecorder }
 
 func (stranger) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }
 
-// startFollowing queues a build and follows its log; ended gets what the handler panicked with.
+// startFollowing queues a build and follows its log. ended receives the panic value of the
+// handler.
 func startFollowing(s *scenario, w http.ResponseWriter) (ended chan any) {
 	s.send(s.request([]string{"POST /buildByToken/build?job=plain&token=TacoTuesday"}))
 	ended = make(chan any, 1)
@@ -49,12 +50,12 @@ func TestLogIsCutWhenTheQueueFails(t *testing.T) {
 	bubble(t, func(s *scenario) {
 		ended := startFollowing(s, httptest.NewRecorder())
 		s.queue.unreadable.Store(true)
-		time.Sleep(definition.DefaultQuietPeriod) // then it is started
+		time.Sleep(definition.DefaultQuietPeriod) // then it starts
 		synctest.Wait()
 		select {
 		case got := <-ended:
 			if got != any(http.ErrAbortHandler) {
-				t.Errorf("the handler panicked with %v, want http.ErrAbortHandler: the client must not take it for the end", got)
+				t.Errorf("the handler panicked with %v, want http.ErrAbortHandler: the client must see that the log is incomplete", got)
 			}
 		default:
 			t.Error("the handler goes on")
@@ -62,7 +63,7 @@ func TestLogIsCutWhenTheQueueFails(t *testing.T) {
 	})
 }
 
-// TestFollowersOfOneLogSeeTheSame has many of them, who come at any time.
+// TestFollowersOfOneLogSeeTheSame starts many followers at different times.
 func TestFollowersOfOneLogSeeTheSame(t *testing.T) {
 	bubble(t, func(s *scenario) {
 		s.send(s.request([]string{"POST /buildByToken/build?job=plain&token=TacoTuesday"}))

@@ -62,7 +62,7 @@ func TestReadForm(t *testing.T) {
 	}
 }
 
-// formOf is what a request brought.
+// formOf is the content of a request.
 type formOf struct {
 	Values    map[string][]string
 	Files     []string

@@ -15,9 +15,9 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
-// FuzzRequest sends anything to the trigger endpoints, with and without the
-// right token in the place of TOKEN. Nothing triggers without it, and nothing is an
-// error that nobody expected.
+// FuzzRequest sends any requests to the trigger endpoints, with and without the right token in
+// the place of TOKEN. Without it no build may be triggered, and no answer may be an internal
+// error.
 func FuzzRequest(f *testing.F) {
 	const form, multi = "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"
 	for _, seed := range [][4]string{
@@ -39,7 +39,7 @@ func FuzzRequest(f *testing.F) {
 	s := newScenario(f, f.TempDir(), 0, throttle.Limit{Max: -1})
 	f.Cleanup(s.close)
 	d, err := definition.Compile(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{
-		Name: "fuzzed", Runner: s.runner, Disabled: true, // disabled: a right token is 400, and nothing is stored
+		Name: "fuzzed", Runner: s.runner, Disabled: true, // disabled: a right token gets 400, and nothing is stored
 		Tokens: []definition.Token{{Digest: token.NewSecret(secret).Digest()}},
 		Params: []job.Param{{Name: "A", Kind: job.KindString}, {Name: "F", Kind: job.KindFile}},
 	}}}})
@@ -79,8 +79,8 @@ func FuzzRequest(f *testing.F) {
 	})
 }
 
-// FuzzHeaders sends anything in the headers that are read, to triggers and to
-// readers. Without a token and an account nothing is done and nothing is shown.
+// FuzzHeaders sends any header fields that are read to triggers and to readers. Without a token
+// and an account, no request may change or reveal anything.
 func FuzzHeaders(f *testing.F) {
 	for _, seed := range [][5]string{
 		{"/buildByToken/build?job=plain", "*/*", "Bearer x", "", ""},
@@ -120,7 +120,7 @@ func FuzzHeaders(f *testing.F) {
 				t.Fatalf("%s %s: %d %s", method, target, w.Code, w.Body)
 			}
 			if text := w.Body.String(); w.Code == http.StatusOK && (strings.Contains(text, "says hello") || strings.Contains(text, "the first")) {
-				t.Fatalf("%s %s shows a job to nobody: %s", method, target, text)
+				t.Fatalf("%s %s shows a job without a token and an account: %s", method, target, text)
 			}
 		}
 	})

@@ -18,8 +18,8 @@ import (
 
 var update = flag.Bool("update", false, "write the answers of the scenarios in testdata/http anew")
 
-// TestScenarios runs each file in testdata/http. Lines with > are requests,
-// lines with ! change something, lines with < are what came of it.
+// TestScenarios runs each file in testdata/http. Lines with > are requests, lines with ! change
+// something, and lines with < are the answers.
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("../../testdata/http/*.txt")
 	if err != nil || len(files) < 40 {
@@ -39,13 +39,13 @@ func TestScenarios(t *testing.T) {
 				}
 			}
 			if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); diff != "" && !*update {
-				t.Errorf("%s differs (-want +got); go test -update writes it anew:\n%s", file, diff)
+				t.Errorf("%s differs (-want +got); go test -update rewrites it:\n%s", file, diff)
 			}
 		})
 	}
 }
 
-// play gives the scenario with its answers as they came.
+// play returns the scenario with the actual answers.
 func (s *scenario) play(text string) string {
 	s.t.Helper()
 	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
@@ -77,7 +77,7 @@ func (s *scenario) play(text string) string {
 	return s.out.String()
 }
 
-// constant are the headers of all answers. They are checked and not shown.
+// constant are headers that all answers have. They are checked and not shown.
 func constant() map[string]string {
 	return map[string]string{
 		"Cache-Control":          "no-store",
@@ -108,7 +108,7 @@ func (s *scenario) show(x *exchange) {
 	}
 }
 
-// showAnswer shows status, headers, and the body so far.
+// showAnswer shows status, headers, and the body received so far.
 func (s *scenario) showAnswer(prefix string, x *exchange) {
 	s.t.Helper()
 	h, body := x.Header(), x.body()
@@ -132,7 +132,7 @@ func (s *scenario) showAnswer(prefix string, x *exchange) {
 	}
 }
 
-// showBody shows what of the body was not shown yet.
+// showBody shows the part of the body that was not shown yet.
 func (s *scenario) showBody(prefix string, x *exchange) {
 	body := x.body()
 	fresh := requestID().ReplaceAllString(body[x.shown:], "request ID")
@@ -148,10 +148,10 @@ func (s *scenario) showBody(prefix string, x *exchange) {
 	}
 }
 
-// requestID is the number of an error that nobody expected.
+// requestID matches the ID of an internal error.
 func requestID() *regexp.Regexp { return regexp.MustCompile(`request [A-Z2-7]{26}`) }
 
-// showMore shows what came on the open stream.
+// showMore shows what has arrived on the open stream.
 func (s *scenario) showMore() {
 	if s.open == nil {
 		return
@@ -169,7 +169,7 @@ func (s *scenario) showMore() {
 	}
 }
 
-// matrix shows who gets what at each URL of the reading part.
+// matrix shows the status of each URL for readers, by user.
 func (s *scenario) matrix() {
 	callers := []struct{ user, token string }{{"", ""}, {"", "Hush"}, {"", "LookAtMe"}, {"reader", ""}, {"builder", ""}, {"foreman", ""}}
 	fmt.Fprintf(&s.out, "< %-50s %8s %12s %6s %7s %8s %8s\n", "", "nobody", "other token", "token", "reader", "builder", "foreman")

@@ -11,8 +11,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/throttle"
 )
 
-// The items of a job that no server has any more are listed, and can be cancelled, by users
-// who may do so for a job of that name.
+// Items of a job that no server has any more are listed, and users with the right to cancel for
+// a job of that name can cancel them.
 func TestItemsOfAJobThatIsGone(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -48,7 +48,7 @@ func TestItemsOfAJobThatIsGone(t *testing.T) {
 			}
 			for _, text := range step.holds {
 				if !strings.Contains(x.Body.String(), text) {
-					t.Errorf("%s %s: %s lacks %s", step.method, step.target, x.Body, text)
+					t.Errorf("%s %s: %s does not contain %s", step.method, step.target, x.Body, text)
 				}
 			}
 		}

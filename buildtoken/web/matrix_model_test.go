@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// This file is a naive model of who may do what, written from docs/http-api.md and
+// This file is a naive model of the permissions, written from docs/http-api.md and
 // docs/security.md. It shares no code with the product. Secrets are plain text, a rule is a Go
-// function beside its CEL source, and everything is computed anew for each request.
+// function beside its CEL source, and everything is computed again for each request.
 
-// modelToken is a token with the rule that only its callers have to meet.
+// modelToken is a token with the rule that applies only to its callers.
 type modelToken struct {
 	secret  string
 	level   int // 0 is the job, 1 its folder, 2 the top level
@@ -33,14 +33,14 @@ type modelRequest struct {
 	endpoint, method string
 	job              string // as it is written; "" if it is missing
 	target           *modelJob
-	presented        []string // the tokens shown, in the order in which their places count
+	presented        []string // the presented tokens, in the order in which their places count
 	user             string
 	addr             netip.Addr
-	cross            bool // a browser sends it for a page of another site
+	cross            bool // sent by a browser for a page of another site
 	prefetch         bool
 	cause            string
 	delay            string
-	item             string // "" is missing, "own" is one of the job, anything else is not
+	item             string // "" is missing, "own" is one of the job, anything else is another one's
 }
 
 // modelRules are the rules that the matrix uses, by their CEL source.
@@ -65,7 +65,7 @@ const (
 	modelRemember = 7 * 24 * time.Hour
 )
 
-// model is what the server has to remember of earlier requests.
+// model is the state that the server keeps of earlier requests.
 type model struct {
 	wrong     map[[2]string][]time.Time // by client and place: the wrong tokens of the current window
 	right     map[[2]string]time.Time   // by client and secret: the last use
@@ -81,7 +81,7 @@ func modelClient(addr netip.Addr) string {
 	return string(bytes[:8])
 }
 
-// status returns the expected status of a request. The cases stand in the order of the tables in
+// status returns the expected status of a request. The cases are in the order of the tables in
 // docs/http-api.md.
 func (m *model) status(now time.Time, r modelRequest) int {
 	trigger := map[string]bool{"build": true, "buildWithParameters": true, "polling": true, "job/build": true}[r.endpoint]
@@ -166,7 +166,7 @@ func (m *model) status(now time.Time, r modelRequest) int {
 	return 201
 }
 
-// own is the answer to the owner of a token with the right grant.
+// own returns the status for the owner of a token with the right grant.
 func (m *model) own(r modelRequest) int {
 	switch {
 	case r.item == "":

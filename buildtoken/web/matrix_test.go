@@ -62,7 +62,7 @@ func TestAuthorizationMatrix(t *testing.T) {
 	}
 }
 
-// matrix is a site and the model of it.
+// matrix is a site and its model.
 type matrix struct {
 	*testing.T
 	model
@@ -91,7 +91,7 @@ func (m *matrix) levelTokens(level int, place string) (specs []definition.Token,
 				secret = fmt.Sprintf("shared-%d", n)
 			}
 			if g == 0 && level == 1 {
-				secret = fmt.Sprintf("shared-%d", e+2) // another number than at the other levels
+				secret = fmt.Sprintf("shared-%d", e+2) // a number that differs from the other levels
 			}
 			parsed, err := token.ParseGrants(strings.Fields(grants))
 			if err != nil {
@@ -202,7 +202,7 @@ var tokenPlaces = []string{"query", "body", "Authorization", "X-Build-Token", "X
 
 func pick[T any](random *rand.Rand, all ...T) T { return all[random.IntN(len(all))] }
 
-// step lets some time pass, sends one random request and compares its status.
+// step lets a random time pass, sends one random request and compares its status.
 func (m *matrix) step(n int, random *rand.Rand) {
 	m.Helper()
 	switch random.IntN(400) {
@@ -227,7 +227,7 @@ func (m *matrix) step(n int, random *rand.Rand) {
 		item:  pick(random, "own", "own", "", "another"),
 	}
 	if r.endpoint == "log" {
-		r.item = "" // the log of an item that waits does not end
+		r.item = "" // the log of a waiting item does not end
 	}
 	r.target = pick(random, m.jobs...)
 	r.job = r.target.name
@@ -242,7 +242,7 @@ func (m *matrix) step(n int, random *rand.Rand) {
 		r.job = "/" + strings.ReplaceAll(r.job, "/", "//") + "/"
 	}
 	places := map[string]string{}
-	if r.target != nil && random.IntN(3) == 0 { // one that should succeed, unless the client has to wait
+	if r.target != nil && random.IntN(3) == 0 { // this one should succeed, unless the client is throttled
 		r.method, r.prefetch, r.cause, r.delay, r.item, r.job = "POST", false, "please", "8000h", "own", r.target.name
 		switch {
 		case r.endpoint == "log":
@@ -266,7 +266,7 @@ func (m *matrix) step(n int, random *rand.Rand) {
 		if t := pick(random, r.target.tokens...); random.IntN(2) == 0 {
 			return t.secret
 		}
-		at := random.IntN(len(r.target.tokens)) // from there on, the next that grants everything and does not expire
+		at := random.IntN(len(r.target.tokens)) // from there on, the first that grants everything and does not expire
 		for i := range r.target.tokens {
 			if t := r.target.tokens[(at+i)%len(r.target.tokens)]; len(t.grants) == 4 && t.expires.IsZero() {
 				return t.secret
@@ -361,8 +361,8 @@ func (m *matrix) other(j *modelJob) int64 {
 	return 0
 }
 
-// wantEveryStatus fails unless each endpoint was answered in each way, so that the matrix cannot
-// become empty without being noticed.
+// wantEveryStatus fails unless each endpoint was answered with each status, so that the matrix
+// cannot lose cases unnoticed.
 func (m *matrix) wantEveryStatus() {
 	m.Helper()
 	for endpoint, statuses := range map[string][]int{

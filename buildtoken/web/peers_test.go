@@ -13,13 +13,12 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// What programs that do the like of this one were found to do, and this one
-// does not. The rest of them: TestCheckTakesTheSameTime in package token,
-// TestRejectedTokenIsNotLogged in package buildtoken, and
-// TestTimeoutEndsWhatTheShellStarted in cmd/caddy.
+// Defects that similar programs were found to have, and this one must not have. Others of this
+// kind are in TestCheckTakesTheSameTime of package token, TestRejectedTokenIsNotLogged of
+// package buildtoken, and TestTimeoutEndsWhatTheShellStarted of cmd/caddy.
 
-// ask sends a request with a header, each time from another address: the limit
-// on wrong tokens must not answer in place of what is tested.
+// ask sends a request with a header, each time from another address, so that the limit on wrong
+// tokens does not answer instead.
 func (s *scenario) ask(method, target string, header http.Header) *exchange {
 	s.t.Helper()
 	s.remote = s.remote.Next()
@@ -30,7 +29,7 @@ func (s *scenario) ask(method, target string, header http.Header) *exchange {
 	return s.send(r)
 }
 
-// queued are all items that are or were there, by their IDs.
+// queued returns all items that are or were queued, by their IDs.
 func (s *scenario) queued() int {
 	s.t.Helper()
 	n := 0
@@ -42,9 +41,8 @@ func (s *scenario) queued() int {
 	}
 }
 
-// TestMissingTokenIsNoWayIn leaves the token out in all ways, at all that a
-// token opens: a check that is skipped when there is nothing to check lets
-// everybody in.
+// TestMissingTokenIsNoWayIn leaves out the token in all ways at all endpoints that need one. A
+// check that is skipped because there is no token to check would admit every caller.
 func TestMissingTokenIsNoWayIn(t *testing.T) {
 	bubble(t, func(s *scenario) {
 		if x := s.ask(http.MethodPost, "/buildByToken/build?job=plain&token=TacoTuesday&delay=1h", nil); x.Code != http.StatusCreated {
@@ -74,7 +72,7 @@ func TestMissingTokenIsNoWayIn(t *testing.T) {
 				} {
 					x := s.ask(method, endpoint+without.query, without.header)
 					if x.Code < 400 || !x.hasEnded() {
-						t.Errorf("%s %s with %s: got %d %q, want that it is refused", method, endpoint, name, x.Code, x.body())
+						t.Errorf("%s %s with %s: got %d %q, want it refused", method, endpoint, name, x.Code, x.body())
 					}
 				}
 			}
@@ -85,8 +83,8 @@ func TestMissingTokenIsNoWayIn(t *testing.T) {
 	})
 }
 
-// TestNoLogIsReadByNumber tries the numbers of items and builds: whoever may
-// not read gets one answer, whether there is something or not.
+// TestNoLogIsReadByNumber tries the numbers of items and builds. A caller without the right to
+// read gets the same answer whether they exist or not.
 func TestNoLogIsReadByNumber(t *testing.T) {
 	bubble(t, func(s *scenario) {
 		if x := s.ask(http.MethodPost, "/buildByToken/build?job=secret&token=Hush&delay=0", nil); x.Code != http.StatusCreated {
@@ -127,8 +125,8 @@ func TestNoLogIsReadByNumber(t *testing.T) {
 	})
 }
 
-// TestSuccessMeansThatThereIsAnItem makes triggers fail in every way. What is
-// answered 2xx or 3xx has an item behind it, and nothing else does.
+// TestSuccessMeansThatThereIsAnItem makes triggers fail in every way. An answer has a status of
+// 2xx or 3xx if and only if there is an item.
 func TestSuccessMeansThatThereIsAnItem(t *testing.T) {
 	bubble(t, func(s *scenario) {
 		on := func(flag interface{ Store(bool) }) func() func() {
@@ -153,7 +151,7 @@ func TestSuccessMeansThatThereIsAnItem(t *testing.T) {
 			{"the job is disabled", "/buildByToken/build?job=off&token=TacoTuesday", nil},
 			{"a rule fails", "/buildByToken/build?job=failing+rule&token=TacoTuesday", nil},
 			{"a value is none", "/buildByToken/buildWithParameters?job=params&token=TacoTuesday&COLOR=blue", nil},
-			{"nothing to poll with", "/buildByToken/polling?job=slow&token=TacoTuesday", nil},
+			{"a job that cannot be polled", "/buildByToken/polling?job=slow&token=TacoTuesday", nil},
 		} {
 			for _, accept := range []string{"text/plain", "application/json"} {
 				mend := func() {}

@@ -20,7 +20,7 @@ func TestPlainWriter(t *testing.T) {
 		{"\x1b", ""},
 	} {
 		in, want := tt.in, tt.want
-		for _, size := range []int{1, 2, 100} { // in pieces, too
+		for _, size := range []int{1, 2, 100} { // also in pieces
 			var b strings.Builder
 			w := &web.PlainWriter{W: &b}
 			for rest := in; rest != ""; {

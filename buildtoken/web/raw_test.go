@@ -15,7 +15,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
-// A raw body arrives as it was sent, however large, and leaves no file behind.
+// A raw body is read unchanged, however large, and leaves no file behind.
 func TestReadRaw(t *testing.T) {
 	s := newScenario(t, t.TempDir(), 0, throttle.Limit{})
 	defer s.close()
@@ -76,7 +76,7 @@ func TestReadRaw(t *testing.T) {
 	}
 }
 
-// A client that goes away is not a body that ends.
+// The body of a client that disconnects is an error.
 func TestReadRawOfABodyThatIsCutOff(t *testing.T) {
 	s := newScenario(t, t.TempDir(), 0, throttle.Limit{})
 	defer s.close()

@@ -37,10 +37,10 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/web/triggers"
 )
 
-// root is where the scenarios' site is.
+// root is the address of the scenarios' site.
 const root = "http://ci.example.com/"
 
-// api is a site as its triggers and Jenkins' remote API serve it.
+// api is a site with the handlers of triggers and of Jenkins' remote API.
 type api struct{ *web.Site }
 
 func (a api) Serve(w http.ResponseWriter, r *http.Request) bool {
@@ -48,8 +48,8 @@ func (a api) Serve(w http.ResponseWriter, r *http.Request) bool {
 	return triggers.Serve(q) || jenkins.Serve(q)
 }
 
-// scenario is a site with an engine behind it, in a bubble of fake time that
-// begins at 2000-01-01T00:00:00Z.
+// scenario is a site with a controller, in a bubble of fake time that begins at
+// 2000-01-01T00:00:00Z.
 type scenario struct {
 	t      testing.TB
 	api    api
@@ -61,10 +61,10 @@ type scenario struct {
 	detach func()
 	out    strings.Builder
 
-	// Of the next requests:
+	// The following apply to the next requests.
 	user   string
 	remote netip.Addr
-	// Of the next request only:
+	// The following apply only to the next request.
 	repeat  int
 	filler  int
 	chunked bool
@@ -136,7 +136,7 @@ func newScenario(tb testing.TB, dir string, limit int, throttle throttle.Limit) 
 	return openScenario(tb, dir, limit, throttle, vault.Key{})
 }
 
-// newScenarioWithKey is newScenario with another key than that of all others.
+// newScenarioWithKey is newScenario with a different seal key.
 func newScenarioWithKey(tb testing.TB, dir string, key vault.Key) *scenario {
 	tb.Helper()
 	return openScenario(tb, dir, 0, throttle.Limit{}, key)
@@ -168,7 +168,7 @@ func openScenario(tb testing.TB, dir string, limit int, throttle throttle.Limit,
 	return s
 }
 
-// define compiles the site, with another rule for reading unless that is empty.
+// define compiles the site, with a different rule for reading unless that is empty.
 func (s *scenario) define(read string) *definition.Site {
 	s.t.Helper()
 	sp := spec(s.runner, &s.looker)
@@ -204,7 +204,7 @@ func (s *scenario) close() {
 	}
 }
 
-// faultyQueue can be told that the disk is full.
+// faultyQueue is a queue whose disk can be full.
 type faultyQueue struct {
 	buildtoken.Queue
 	diskFull     atomic.Bool
@@ -246,7 +246,7 @@ func (q *faultyQueue) Schedule(ctx context.Context, now time.Time, r queue.Reque
 	case q.diskFull.Load():
 		return queue.Item{}, false, fmt.Errorf("%w: no space left on device", queue.ErrStorage)
 	case q.broken.Load():
-		return queue.Item{}, false, errors.New("the reason that nobody outside should see")
+		return queue.Item{}, false, errors.New("the reason that clients must not see")
 	}
 	return q.Queue.Schedule(ctx, now, r)
 }
@@ -258,7 +258,7 @@ func (q *faultyQueue) Finish(ctx context.Context, now time.Time, full string, nu
 	return q.Queue.Finish(ctx, now, full, number, r, reason)
 }
 
-// puppets is a runner whose builds do what the scenario says, when it says so.
+// puppets is a runner whose builds do what the scenario says.
 type puppets struct {
 	// mu guards the following.
 	mu      sync.Mutex
@@ -285,7 +285,7 @@ func (p *puppets) Run(ctx context.Context, b runner.Build, log io.Writer) runner
 	}
 }
 
-// fail ends the build that runs.
+// fail ends the running build.
 func (p *puppets) fail() {
 	for _, own := range p.running {
 		if !own.over {
@@ -304,7 +304,7 @@ func (p *puppets) finishAll() {
 	}
 }
 
-// looker is a poller that finds changes if it is told so.
+// looker is a poller whose result the test sets.
 type looker struct{ finds bool }
 
 func (l *looker) Poll(_ context.Context, _ runner.Build, log io.Writer) (bool, error) {
@@ -319,10 +319,9 @@ type exchange struct {
 	cancel  context.CancelFunc
 	ended   chan struct{}
 	shown   int  // bytes of the body
-	waits   bool // it was sent while nothing was answered
+	waits   bool // it was sent while the server did not answer
 
-	// mu guards the body of a stream that goes on while somebody looks, and the
-	// following.
+	// mu guards the body of a stream that is read while it goes on, and the following.
 	mu       sync.Mutex
 	answered bool // the status was sent
 }
@@ -361,8 +360,7 @@ func (x *exchange) hasEnded() bool {
 	}
 }
 
-// send serves a request and returns once the answer is complete, or waits for
-// something to happen.
+// send serves a request. It returns when the answer is complete, or when the handler waits.
 func (s *scenario) send(r *http.Request) *exchange {
 	ctx, cancel := context.WithCancel(r.Context())
 	x := &exchange{ResponseRecorder: httptest.NewRecorder(), cancel: cancel, ended: make(chan struct{})}
@@ -374,7 +372,7 @@ func (s *scenario) send(r *http.Request) *exchange {
 	return x
 }
 
-// request reads a request as a scenario has it: a line, headers, an empty line, a body.
+// request parses a request of a scenario: a line, headers, an empty line, a body.
 func (s *scenario) request(lines []string) *http.Request {
 	s.t.Helper()
 	method, target, ok := strings.Cut(lines[0], " ")
@@ -397,7 +395,7 @@ func (s *scenario) request(lines []string) *http.Request {
 	body = append(body, bytes.Repeat([]byte("x"), s.filler)...)
 	var reader io.Reader = bytes.NewReader(body)
 	if s.chunked {
-		reader = io.MultiReader(reader) // of unknown length
+		reader = io.MultiReader(reader) // its length is unknown
 	}
 	if len(body) == 0 {
 		reader = http.NoBody
@@ -409,7 +407,7 @@ func (s *scenario) request(lines []string) *http.Request {
 	return r
 }
 
-// direct does what a line of a scenario says beside requests.
+// direct performs a line of a scenario that is not a request.
 func (s *scenario) direct(line string) {
 	s.t.Helper()
 	verb, rest, _ := strings.Cut(line, " ")
@@ -448,7 +446,7 @@ func (s *scenario) direct(line string) {
 		s.looker.finds = true
 	case "unreadable":
 		s.queue.unreadable.Store(true)
-	case "unrecordable": // builds end, and it cannot be written down
+	case "unrecordable": // builds end, and their end cannot be recorded
 		s.queue.unrecordable.Store(true)
 	case "recordable":
 		s.queue.unrecordable.Store(false)
@@ -456,7 +454,7 @@ func (s *scenario) direct(line string) {
 		if err := os.RemoveAll(filepath.Join(s.dir, "logs")); err != nil {
 			s.t.Fatal(err)
 		}
-	case "builds": // so many, one after the other, that fail
+	case "builds": // this many builds, one after the other, which fail
 		s.detach()
 		s.attach(buildtoken.Config{Sites: []*definition.Site{s.api.Definition}, KeepBuilds: 1000})
 		build, count, _ := strings.Cut(rest, " ")
@@ -510,7 +508,7 @@ func (s *scenario) direct(line string) {
 	s.showMore()
 }
 
-// rulesOf makes rules of their expressions.
+// rulesOf returns rules with these expressions.
 func rulesOf(sources ...string) []policy.Rule {
 	rules := make([]policy.Rule, len(sources))
 	for i, source := range sources {

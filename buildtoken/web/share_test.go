@@ -49,7 +49,7 @@ func sharer(j *definition.Job) *definition.Token {
 	return &j.Tokens[slices.IndexFunc(j.Tokens, func(t definition.Token) bool { return t.Name == "sharer" })]
 }
 
-// reencoded returns a path whose ID is changed behind its encoding.
+// reencoded returns a path with a changed ID that is encoded again.
 func reencoded(path string, change func(id []byte) []byte) string {
 	const prefix = "/buildByToken/shared/"
 	id, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(path, prefix))
@@ -59,8 +59,8 @@ func reencoded(path string, change func(id []byte) []byte) string {
 	return prefix + base64.RawURLEncoding.EncodeToString(change(id))
 }
 
-// TestInvalidSharesLookTheSame changes links, and what they are bound to. None of them
-// may be told from any other, nor from one that never was.
+// TestInvalidSharesLookTheSame changes links, and what they are bound to. The answers must be
+// the same for all of them, and for a link that never existed.
 func TestInvalidSharesLookTheSame(t *testing.T) {
 	type job = definition.Job
 	redefine := func(change func(*job, *definition.Spec)) func(*scenario, string) string {
@@ -74,7 +74,7 @@ func TestInvalidSharesLookTheSame(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name   string
-		change func(*scenario, string) string // returns the link to ask for
+		change func(*scenario, string) string // returns the link to request
 		valid  bool
 	}{
 		{"the link as it is", func(_ *scenario, path string) string { return path }, true},
@@ -146,7 +146,7 @@ func TestInvalidSharesLookTheSame(t *testing.T) {
 	}
 }
 
-// TestEveryChangedByteOfAShareIsNoticed turns over one bit of each byte.
+// TestEveryChangedByteOfAShareIsNoticed flips one bit of each byte.
 func TestEveryChangedByteOfAShareIsNoticed(t *testing.T) {
 	bubble(t, func(s *scenario) {
 		path := s.shared()
@@ -161,7 +161,8 @@ func TestEveryChangedByteOfAShareIsNoticed(t *testing.T) {
 	})
 }
 
-// TestShareSurvivesARestart opens the same data again, with the same key and with another.
+// TestShareSurvivesARestart opens the same data again, with the same key and with a different
+// one.
 func TestShareSurvivesARestart(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -202,7 +203,7 @@ func TestShareNeedsTheGrant(t *testing.T) {
 	})
 }
 
-// TestShareOnlyReads sends all other methods to a valid link and to another.
+// TestShareOnlyReads sends all other methods to a valid link and to an invalid one.
 func TestShareOnlyReads(t *testing.T) {
 	bubble(t, func(s *scenario) {
 		path := s.shared()

@@ -19,26 +19,27 @@ import (
 	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
-// told is a runner whose build writes what it is told, until there is no more.
-type told chan string
+// dictated is a runner whose build writes the texts that it receives, until the channel is
+// closed.
+type dictated chan string
 
-func (w told) Run(_ context.Context, _ runner.Build, log io.Writer) runner.Result {
+func (w dictated) Run(_ context.Context, _ runner.Build, log io.Writer) runner.Result {
 	for text := range w {
 		_, _ = io.WriteString(log, text)
 	}
 	return runner.Result{Outcome: runner.Success}
 }
 
-// TestEveryServerAnswersTheSameOfALog has a client of one server follow a build of
-// another one, as Jenkins' clients do, change the server in the middle, and compare
-// what both say in the end.
+// TestEveryServerAnswersTheSameOfALog lets a client follow a build of one server at another
+// one, as Jenkins' clients do, and change to a third in the middle. In the end, the answers of
+// all servers must be the same.
 func TestEveryServerAnswersTheSameOfALog(t *testing.T) {
 	pg := pgtest.Start(t)
-	schema, key, says := pgtest.Schema(t, pg.URL()), vault.NewKey(), make(told)
+	schema, key, texts := pgtest.Schema(t, pg.URL()), vault.NewKey(), make(dictated)
 	site, err := definition.Compile(definition.Spec{
 		Access: definition.Access{Read: "true"},
 		Root: definition.Folder{Jobs: []definition.Job{{
-			Name: "app", Runner: says, Settings: job.Settings{Label: new("a")},
+			Name: "app", Runner: texts, Settings: job.Settings{Label: new("a")},
 			Tokens: []definition.Token{{Digest: token.NewSecret("Taco").Digest(), Grants: token.Trigger | token.Log}},
 		}}},
 	})
@@ -84,7 +85,7 @@ func TestEveryServerAnswersTheSameOfALog(t *testing.T) {
 		return string(body), answer.Header
 	}
 	get("b", "/buildByToken/build?job=app&token=Taco&delay=0")
-	says <- "gr\xc3" // half of a character, which is held back everywhere
+	texts <- "gr\xc3" // half of a character, which every server holds back
 	for _, server := range []string{"a", "b"} {
 		for text := ""; !strings.HasSuffix(text, "\r\ngr"); {
 			text, _ = get(server, "/job/app/1/logText/progressiveText")
@@ -99,9 +100,9 @@ func TestEveryServerAnswersTheSameOfALog(t *testing.T) {
 	progressive, start := "", "0"
 	for more, turn := "true", 0; more == "true"; turn++ {
 		if turn < len(said) {
-			says <- said[turn]
+			texts <- said[turn]
 		} else if turn == len(said) {
-			close(says)
+			close(texts)
 		}
 		server := []string{"b", "a"}[turn%2]
 		text, h := get(server, "/job/app/1/logText/progressiveText?start="+start)
@@ -110,7 +111,7 @@ func TestEveryServerAnswersTheSameOfALog(t *testing.T) {
 	}
 	all, _ := get("a", "/job/app/1/consoleText")
 	if want := "gr\xc3" + strings.Join(said, "") + "\nFinished: SUCCESS\n"; !strings.HasSuffix(all, "\n"+want) {
-		t.Errorf("console: %d bytes, want at the end the %d bytes that were said", len(all), len(want))
+		t.Errorf("console: %d bytes, want the %d bytes that were written at its end", len(all), len(want))
 	}
 	if got := strings.ReplaceAll(progressive, "\r\n", "\n"); got != all {
 		t.Errorf("progressive text: %d bytes, want the %d of the console", len(got), len(all))

@@ -16,8 +16,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
-// wire gives a server connections that hold nothing: a client that does not
-// read is felt at once.
+// wire provides connections without a buffer: if a client does not read, writes block at once.
 type wire struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -57,7 +56,7 @@ func serveWire(t *testing.T, s *scenario) (dial func(request string) net.Conn, s
 	}
 	return dial, func() {
 		t.Helper()
-		// Waits for the requests in progress, as Caddy does.
+		// Wait for the requests in progress, as Caddy does.
 		if err := srv.Shutdown(s.t.Context()); err != nil {
 			t.Error(err)
 		}
@@ -68,8 +67,8 @@ func serveWire(t *testing.T, s *scenario) (dial func(request string) net.Conn, s
 	}
 }
 
-// A reader of a live log that reads no more is dropped; meanwhile the build
-// and the other readers go on.
+// A reader of a live log that stops reading is disconnected. The build and the other readers
+// continue meanwhile.
 func TestReaderThatStopsIsDropped(t *testing.T) {
 	for name, accept := range map[string]string{"as text": "*/*", "as events": "text/event-stream"} {
 		t.Run(name, func(t *testing.T) {
@@ -100,13 +99,14 @@ func TestReaderThatStopsIsDropped(t *testing.T) {
 				}
 				time.Sleep(web.Piece + time.Second)
 				synctest.Wait()
-				// What was sent is all that there is: the end of the connection shows that it was cut.
+				// The client gets what was sent so far; the end of the connection shows that it
+				// is incomplete.
 				if _, err := io.Copy(io.Discard, stuck); err != nil {
 					t.Errorf("the reader that stopped: %v, want the end", err)
 				}
 				s.direct(`print plain#1 "the last line\n"`)
 				s.direct("finish plain#1 SUCCESS")
-				// One event goes on where the one before has ended, also within a line.
+				// The next event continues where the last one ended, also within a line.
 				text := regexp.MustCompile("\n\nid: [0-9]+\ndata: ").ReplaceAllString(<-got, "")
 				if !strings.Contains(text, "the last line") || strings.Count(text, "a line of the log") != 100*500 {
 					t.Errorf("the other reader got %d bytes, without all of the log", len(text))
@@ -118,8 +118,8 @@ func TestReaderThatStopsIsDropped(t *testing.T) {
 	}
 }
 
-// Answers that are no stream do not hold the server either: it stops soon
-// although a client has asked for a large log and reads nothing of it.
+// Answers that are not streams do not delay shutdown either: the server stops soon although a
+// client has requested a large log and reads none of it.
 func TestReaderOfALogDoesNotHoldTheServer(t *testing.T) {
 	for name, target := range map[string]string{
 		"consoleText": "/job/plain/1/consoleText", "progressiveText": "/job/plain/1/logText/progressiveText", "the queue": "/queue/api/json",
@@ -151,7 +151,7 @@ func TestReaderOfALogDoesNotHoldTheServer(t *testing.T) {
 	}
 }
 
-// A client that sends its body slowly is told so, and queues nothing.
+// A client that sends its body slowly gets an error, and nothing is queued.
 func TestSlowBodyIsRefused(t *testing.T) {
 	for name, head := range map[string]string{
 		"a form":           "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\ntoken=TacoTues",

@@ -200,7 +200,7 @@ func TestStuck(t *testing.T) {
 		name   string
 		in     queue.Entry
 		stuck  bool
-		forAll bool // it never runs
+		forAll bool // no server can run it
 	}{
 		{"no server has the label", queue.Entry{Item: due, State: queue.Buildable, Blockage: queue.Blockage{Reason: queue.NoNode}}, true, true},
 		{"its record is damaged", queue.Entry{Item: due, State: queue.Blocked, Blockage: queue.Blockage{Reason: queue.RecordDamaged}}, true, true},

@@ -15,8 +15,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
-// notFromRequests are the exported errors that never reach a client, each with
-// the reason.
+// notFromRequests are the exported errors that never reach a client, each with the reason.
 func notFromRequests() map[string]string {
 	const configuration = "arises from configuration, before there are requests"
 	return map[string]string{
@@ -44,8 +43,8 @@ func notFromRequests() map[string]string {
 	}
 }
 
-// TestEveryErrorHasAStatus reads the source: an exported error is named in
-// verdict.go or in the list above.
+// TestEveryErrorHasAStatus reads the source: each exported error must be named in verdict.go or
+// in the list above.
 func TestEveryErrorHasAStatus(t *testing.T) {
 	source, err := os.ReadFile("verdict.go")
 	if err != nil {
@@ -75,7 +74,8 @@ func TestEveryErrorHasAStatus(t *testing.T) {
 	}
 }
 
-// exportedErrors gives the exported variables Err… and types …Error of a package, with its name.
+// exportedErrors returns the exported variables Err… and types …Error of a package, with its
+// name.
 func exportedErrors(t *testing.T, folder, pkg string) []string {
 	t.Helper()
 	if pkg == "." {
@@ -119,9 +119,9 @@ func exportedErrors(t *testing.T, folder, pkg string) []string {
 	return names
 }
 
-// TestUnknownErrorsShowNothing is what keeps texts of disks and databases inside.
+// TestUnknownErrorsShowNothing protects texts of disks and databases.
 func TestUnknownErrorsShowNothing(t *testing.T) {
 	if got := web.VerdictOf(fs.ErrPermission).Status; got != 500 {
-		t.Errorf("status of an error that nobody knows = %d, want 500", got)
+		t.Errorf("status of an unknown error = %d, want 500", got)
 	}
 }

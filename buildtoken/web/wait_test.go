@@ -13,8 +13,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/throttle"
 )
 
-// serve has the scenario's API answer at an address of this machine. served
-// gets the headers of each answer when it is complete.
+// serve serves the scenario's API on a local address. served receives the headers of each
+// answer when it is complete.
 func serve(tb testing.TB, s *scenario) (url string, served <-chan http.Header) {
 	tb.Helper()
 	headers := make(chan http.Header, 1)
@@ -26,7 +26,8 @@ func serve(tb testing.TB, s *scenario) (url string, served <-chan http.Header) {
 	return server.URL, headers
 }
 
-// A webhook brings a body that nobody reads; its sender's end must be seen nevertheless.
+// A webhook has a body that the handler does not read. The handler must notice the end of the
+// client nevertheless.
 func TestWaitEndsWhenTheClientIsGone(t *testing.T) {
 	for _, tt := range []struct{ name, contentType, body string }{
 		{"no body", "", ""},
@@ -68,14 +69,14 @@ func TestWaitEndsWhenTheClientIsGone(t *testing.T) {
 	}
 }
 
-// BenchmarkWaiting shows what one costs who triggers and waits: B/waiter is
+// BenchmarkWaiting measures the cost of a client that triggers and waits. B/waiter is the
 // memory of both ends of the connection.
 func BenchmarkWaiting(b *testing.B) {
 	const waiters = 200
 	s := newScenario(b, b.TempDir(), 1<<40, throttle.Limit{Max: -1})
 	defer s.close()
 	url, served := serve(b, s)
-	form := "cause=push&NOTE=" + strings.Repeat("x", 500_000) // is not to be held
+	form := "cause=push&NOTE=" + strings.Repeat("x", 500_000) // must not be kept
 	inUse := func() uint64 {
 		var m runtime.MemStats
 		runtime.GC()

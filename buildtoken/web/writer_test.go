@@ -18,8 +18,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
-// network hands the server's end of pipes to it. Pipes hold nothing: who does
-// not read makes the other wait at once. Both live in a bubble of fake time.
+// network passes the server's end of pipes to it. Pipes have no buffer, so a peer that does not
+// read blocks the other at once. Both are in a bubble of fake time.
 type network struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -70,7 +70,7 @@ func serveWriter(t *testing.T, srv *http.Server, done <-chan struct{}, handle fu
 	return n
 }
 
-// ask sends a request by hand and leaves the answer to be read.
+// ask sends a request and leaves the answer unread.
 func ask(t *testing.T, n *network, text string) net.Conn {
 	t.Helper()
 	c := n.dial()
@@ -98,7 +98,7 @@ func TestClientThatTakesNothingIsGivenUp(t *testing.T) {
 					t.Fatal(err)
 				}
 				synctest.Wait()
-				want := 30 * time.Second // as docs/security.md says
+				want := 30 * time.Second // see docs/security.md
 				if hurried {
 					close(done)
 					want = web.Hurry
@@ -122,7 +122,7 @@ func TestClientThatGoesOnTakingHasAllTheTime(t *testing.T) {
 				done := make(chan struct{})
 				n := serveWriter(t, &http.Server{}, done, func(w *web.Writer, _ *http.Request) {
 					w.Header().Set("Content-Length", fmt.Sprint(size))
-					_, _ = w.Write(make([]byte, size)) // an error shows below
+					_, _ = w.Write(make([]byte, size)) // an error is detected below
 				})
 				pause := web.Piece / 4 // a piece may be sent in several parts
 				if stops {
@@ -160,10 +160,10 @@ func TestBodyHasToComeInTime(t *testing.T) {
 		head string
 		want time.Duration
 	}{
-		{"a small one at once", "Content-Length: 10\r\n", web.Body},
-		{"one of a MiB has what that needs", "Content-Length: 1048576\r\n", web.Body + 16*time.Second},
-		{"one of unknown length, as if it were large", "Transfer-Encoding: chunked\r\n", web.Body + 512*time.Second},
-		{"one of absurd length, not longer", "Content-Length: 999999999999\r\n", web.Body + 512*time.Second},
+		{"a small body", "Content-Length: 10\r\n", web.Body},
+		{"a body of 1 MiB has time in proportion", "Content-Length: 1048576\r\n", web.Body + 16*time.Second},
+		{"a body of unknown length, as if it were large", "Transfer-Encoding: chunked\r\n", web.Body + 512*time.Second},
+		{"a body of absurd length, not longer", "Content-Length: 999999999999\r\n", web.Body + 512*time.Second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -186,8 +186,8 @@ func TestBodyHasToComeInTime(t *testing.T) {
 	}
 }
 
-// A body of which nobody wants to know does not hold the server either.
-func TestBodyThatNobodyReads(t *testing.T) {
+// A body that the handler does not read does not delay the server either.
+func TestUnreadBodyDoesNotDelayTheServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := serveWriter(t, &http.Server{}, make(chan struct{}), func(w *web.Writer, _ *http.Request) {
 			w.WriteHeader(http.StatusNotFound)
@@ -203,7 +203,7 @@ func TestBodyThatNobodyReads(t *testing.T) {
 	})
 }
 
-// What the operator has set is not made longer or shorter.
+// Timeouts that the operator has set stay in force.
 func TestTimeoutsOfTheServerHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		written := make(chan error, 1)
@@ -227,7 +227,7 @@ func TestTimeoutsOfTheServerHold(t *testing.T) {
 	})
 }
 
-// A writer without a connection, as a test has it, works all the same.
+// A writer without a connection, as in tests, works too.
 func TestWriterWithoutDeadlines(t *testing.T) {
 	rec := httptest.NewRecorder()
 	w := web.NewWriter(rec, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader("x")), nil)
@@ -242,7 +242,7 @@ func TestWriterWithoutDeadlines(t *testing.T) {
 	w.End()
 }
 
-// A stream in which nothing happens is not slow.
+// A stream without events is not slow.
 func TestIdleStreamLivesOn(t *testing.T) {
 	for _, major := range []int{1, 2} {
 		t.Run(fmt.Sprintf("HTTP/%d", major), func(t *testing.T) {
@@ -266,7 +266,7 @@ func TestIdleStreamLivesOn(t *testing.T) {
 				})
 				transport := &http.Transport{Protocols: protocols, DialContext: func(context.Context, string, string) (net.Conn, error) { return n.dial(), nil }}
 				defer transport.CloseIdleConnections()
-				// With a body, whose bound must not outlive it.
+				// The request has a body, whose time limit must not apply after it.
 				r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://x/", strings.NewReader("x=y"))
 				if err != nil {
 					t.Fatal(err)

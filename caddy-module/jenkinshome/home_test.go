@@ -18,7 +18,7 @@ func branch(name string) *fstest.MapFile {
 		`</name></head></branch></org.jenkinsci.plugins.workflow.multibranch.BranchJobProperty></properties></flow-definition>`)
 }
 
-// listed returns the items and what was skipped, as lines.
+// listed returns the items, and what was skipped, as lines.
 func listed(home jenkinshome.Home) []string {
 	var lines []string
 	jenkinshome.SortItems(home.Items)

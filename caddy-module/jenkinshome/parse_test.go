@@ -29,7 +29,7 @@ func show(e *jenkinshome.Element) string {
 	return text + "(" + strings.Join(children, " ") + ")"
 }
 
-// accepted are texts and what comes of them.
+// accepted are texts and the trees that they become.
 var accepted = []struct{ name, in, want string }{
 	{"a file without a declaration", `<project><description>x</description></project>`, "project(description=x)"},
 	{"XML 1.1 in single quotes", "<?xml version='1.1' encoding='UTF-8'?>\n<project/>", "project"},
@@ -42,7 +42,7 @@ var accepted = []struct{ name, in, want string }{
 	{"a reference to ESC", `<a>x&#x1b;[1m</a>`, "a=xESC[1m"},
 	{"a decimal reference to a control character", `<a>&#1;y</a>`, "a=SOHy"},
 	{"such a reference in a CDATA section is text", `<a><![CDATA[&#x1b;]]>&#x1b;</a>`, "a=&#x1b;ESC"},
-	{"such a reference in a comment is nothing", `<a><!-- &#x1b; -->x</a>`, "a=x"},
+	{"such a reference in a comment is ignored", `<a><!-- &#x1b; -->x</a>`, "a=x"},
 	{"a private character stays", `<a>&#xF001B;</a>`, "a=\U000F001B"},
 	{"a carriage return from a browser", "<command>a&#xd;\nb&#13;\n</command>", `command=a\r\nb\r\n`},
 	{"line ends of Windows", "<a>\r\n<b>x\r\ny</b>\r\n</a>", `a(b=x\ny)`},
@@ -133,7 +133,7 @@ func TestReferences(t *testing.T) {
 	}
 }
 
-// TestLeft lists what was not taken, with the places.
+// TestLeft lists the elements that were not used, with their places.
 func TestLeft(t *testing.T) {
 	root, err := jenkinshome.Parse([]byte(`<project><description>x</description><actions/><empty><a/></empty><publishers>
 		<hudson.tasks.Mailer/><hudson.tasks.Mailer><to>me</to></hudson.tasks.Mailer></publishers>
@@ -170,8 +170,8 @@ func TestMissingElements(t *testing.T) {
 	}
 }
 
-// FuzzParse looks for files that make the reader panic, or that it reads as something that it
-// could not have written: all text must be valid, and every path must lead to its element.
+// FuzzParse looks for files that make the reader panic or return an invalid result: all text
+// must be valid, and every path must lead to its element.
 func FuzzParse(f *testing.F) {
 	for _, tt := range accepted {
 		f.Add([]byte(tt.in))

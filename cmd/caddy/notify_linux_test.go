@@ -71,9 +71,9 @@ func (d *systemd) all() []string {
 	return d.heard
 }
 
-// TestSystemdIsToldTheTruth starts, reloads and stops the program as a unit of
+// TestSystemdIsNotifiedOfTheState starts, reloads and stops the program as a unit of
 // Type=notify does. It is ready when it takes triggers, and not before.
-func TestSystemdIsToldTheTruth(t *testing.T) {
+func TestSystemdIsNotifiedOfTheState(t *testing.T) {
 	s := newServer(t, fmt.Sprintf(echo, "1h"))
 	d := listenAsSystemd(t, s)
 	s.launch()
@@ -111,8 +111,8 @@ func TestSystemdIsToldTheTruth(t *testing.T) {
 	}
 }
 
-// TestSystemdIsToldWhyAStartFails has another server hold the queue.
-func TestSystemdIsToldWhyAStartFails(t *testing.T) {
+// TestSystemdShowsWhyAStartFails has another server hold the queue.
+func TestSystemdShowsWhyAStartFails(t *testing.T) {
 	first := newServer(t, fmt.Sprintf(echo, "1h"))
 	first.start()
 	s := newServer(t, fmt.Sprintf(echo, "1h"))

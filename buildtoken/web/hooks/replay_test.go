@@ -10,7 +10,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/web/hooks"
 )
 
-// A user who may build can play a delivery again, which is no repetition.
+// A user with the right to build can replay a delivery. That does not count as a repetition.
 func TestReplay(t *testing.T) {
 	s := newSite(t)
 	s.send(github(t, path+"?job=push", "push", "1", push("main", "a")))

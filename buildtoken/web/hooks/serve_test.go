@@ -25,8 +25,8 @@ import (
 
 const path = "/buildByToken/webhook"
 
-// The table of answers, in the order in which the checks are made: each request breaks its own
-// row and all rows below.
+// The cases are in the order of the checks: each request violates its own row and all rows
+// below.
 func TestAnswers(t *testing.T) {
 	const job = path + "?job=push"
 	good := push("main", "api/x.go")
@@ -125,7 +125,7 @@ func TestEachKind(t *testing.T) {
 			}
 		})
 	}
-	// The form of GitHub is signed as it is, not the JSON inside.
+	// GitHub signs the form as it is sent, not the JSON inside.
 	r := post(t, path+"?job=push", form, "X-GitHub-Event", "push", "X-Hub-Signature-256", "sha256="+sign(form), "Content-Type", "application/x-www-form-urlencoded")
 	if w := s.send(r); w.Code != 201 {
 		t.Errorf("form of GitHub: %d %s", w.Code, w.Body)
@@ -136,7 +136,7 @@ func TestEachKind(t *testing.T) {
 	}
 }
 
-// One delivery for a whole repository: one line for each job.
+// One delivery for a whole repository is answered with one line for each job.
 func TestOneDeliveryForManyJobs(t *testing.T) {
 	s := newSite(t)
 	w := s.send(github(t, path+"?job=mono", "push", "1", push("main", "api/x.go")))
@@ -167,7 +167,7 @@ func TestOneDeliveryForManyJobs(t *testing.T) {
 	}
 }
 
-// What was queued the first time is not queued again.
+// A repeated delivery must not queue the same item again.
 func TestRepetitions(t *testing.T) {
 	body := push("main", "api/x.go")
 	t.Run("the same delivery", func(t *testing.T) {
@@ -346,7 +346,7 @@ func TestDiagnosticOfDataCenterIsNotSigned(t *testing.T) {
 			t.Errorf("job %q: got %d %q, want %d", tt.job, w.Code, w.Body, tt.want)
 		}
 	}
-	// The exception is for this key alone.
+	// The exception applies only to this event.
 	if w := s.send(post(t, path+"?job=bitbucket", `{}`, "X-Event-Key", "repo:push")); w.Code != 403 {
 		t.Errorf("an unsigned push: got %d, want 403", w.Code)
 	}
@@ -388,7 +388,7 @@ func TestAddressesOfJenkins(t *testing.T) {
 	}
 }
 
-// Without a body that is verified, nothing of a delivery is kept, logged or answered.
+// Unless its body is verified, nothing of a delivery is kept, logged or answered.
 func TestNothingUnverifiedIsLogged(t *testing.T) {
 	s := newSite(t)
 	const marker = "ATTACKER"
@@ -418,7 +418,7 @@ func TestNothingUnverifiedIsLogged(t *testing.T) {
 	}
 }
 
-// Forges share addresses, so wrong signatures of others must not lock a right one out.
+// Forges share addresses, so wrong signatures must not lock out a right one.
 func TestValidSignaturesAreNeverThrottled(t *testing.T) {
 	s := newSite(t)
 	for range 100 {
@@ -436,7 +436,7 @@ func TestValidSignaturesAreNeverThrottled(t *testing.T) {
 	}
 }
 
-// One line in the log, one counter and one record for each delivery.
+// Each delivery has one log line, one count and one record.
 func TestEachDeliveryIsRecorded(t *testing.T) {
 	s := newSite(t)
 	s.send(github(t, path+"?job=mono", "push", "id-1", push("main", "api/x.go")))

@@ -42,7 +42,7 @@ func (nothing) Run(context.Context, runner.Build, io.Writer) runner.Result {
 	return runner.Result{Outcome: runner.Success}
 }
 
-// flaky is a queue that refuses the items of some jobs.
+// flaky is a queue that refuses the items of one job.
 type flaky struct {
 	buildtoken.Queue
 
@@ -56,7 +56,7 @@ func (q *flaky) Schedule(ctx context.Context, now time.Time, r queue.Request) (q
 	return q.Queue.Schedule(ctx, now, r)
 }
 
-// site is a site with webhooks, whose builds never start: their quiet period is a day.
+// site is a site with webhooks whose builds never start, because their quiet period is a day.
 type site struct {
 	t    testing.TB
 	ctl  *buildtoken.Controller
@@ -191,19 +191,19 @@ func sign(message string) string {
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// github is a signed delivery of GitHub.
+// github returns a signed delivery of GitHub.
 func github(t testing.TB, path, name, id, body string) *http.Request {
 	t.Helper()
 	return post(t, path, body, "Content-Type", "application/json", "X-GitHub-Event", name, "X-GitHub-Delivery", id, "X-Hub-Signature-256", "sha256="+sign(body))
 }
 
-// push is a push to a branch with these files.
+// push returns a push to a branch that changes these files.
 func push(branch string, files ...string) string {
 	return `{"ref":"refs/heads/` + branch + `","before":"a1","after":"b2","commits":[{"id":"b2","message":"Change","modified":["` +
 		strings.Join(files, `","`) + `"]}],"head_commit":{"id":"b2","message":"Change"},"repository":{"full_name":"shop/api"},"sender":{"login":"octavia"}}`
 }
 
-// items are the queued items of a job.
+// items returns the queued items of a job.
 func (s *site) items(full string) []queue.Item {
 	s.t.Helper()
 	entries, err := s.ctl.Items(s.t.Context(), s.web.Definition, full, 100)

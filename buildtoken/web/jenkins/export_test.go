@@ -10,7 +10,7 @@ import (
 // Color returns the color of a job in Jenkins' words.
 func Color(l queue.Lane) string { return color(&job.Job{}, l) }
 
-// Prune selects of a value made of objects by a tree parameter, and writes what is left.
+// Prune applies a tree parameter to a sample value of objects, and returns the result.
 func Prune(tree string, python bool) (string, error) {
 	s, err := parseTree(tree)
 	if err != nil {

@@ -50,7 +50,7 @@ func TestPrune(t *testing.T) {
 	}
 }
 
-// FuzzTree selects by anything; what is left is JSON.
+// FuzzTree applies any tree parameter; the result must be JSON.
 func FuzzTree(f *testing.F) {
 	for _, seed := range []string{"a", "list[n]{1,2},one[*]", "*[*[*]]", "hidden{,1}", "a[b[c[d]]]{3}", "texts{1,}", "a{1", "[", "{}", "jobs[name,color,url]", "builds[number,url]{0,10}"} {
 		f.Add(seed)

@@ -33,7 +33,7 @@ func allKinds(r runner.Runner) definition.Job {
 	)
 }
 
-// seen is what builds find in their environment of the job's parameters.
+// seen returns the values of the job's parameters in the environment of its builds.
 func seen(all *[]string) run {
 	return func(_ context.Context, b runner.Build, _ io.Writer) runner.Result {
 		for _, p := range b.Params {
@@ -49,7 +49,7 @@ func TestFormShowsParameters(t *testing.T) {
 			`<form method="post" action="/ci/job/deploy/buildForm">`,
 			`<label for="param-BRANCH">BRANCH</label>`,
 			`<input type="text" id="param-BRANCH" name="BRANCH" value="main" autocomplete="off" spellcheck="false" aria-describedby="param-BRANCH-help">`,
-			"\">\n\none\ntwo</textarea>", // the first line's end is the parser's
+			"\">\n\none\ntwo</textarea>", // the parser removes the first line break
 			`<option value="dev" selected>dev</option><option value="prod">prod</option>`,
 			`<input type="checkbox" id="param-DRY" name="DRY" value="true" checked>`,
 			`<input type="password" id="param-KEY" name="KEY" autocomplete="new-password" aria-describedby="param-KEY-help">`,
@@ -128,12 +128,12 @@ func TestJobPageNamesItsItemsByNumberOnly(t *testing.T) {
 		s.holds(s.page("/queue/"), `<a href="/ci/job/second/"><bdi>second</bdi></a> <a href="/ci/queue/item/2/"`, `<td data-label="Place" class="number">2</td>`)
 		page := s.page("/job/second/")
 		s.holds(page, `<a href="/ci/queue/item/2/" class="whole">Item 2</a>`)
-		// Its place is 2, but 1 among those of the job.
+		// Its position is 2 in the queue, but 1 among the items of the job.
 		s.lacks(page, "Place", `<a href="/ci/job/second/"><bdi>second</bdi></a> <a href="/ci/queue/item/2/"`)
 	})
 }
 
-func TestFormSaysWhatIsWrongBesideTheField(t *testing.T) {
+func TestFormShowsErrorsBesideTheirFields(t *testing.T) {
 	onSite(t, jobs(allKinds(writes(""))), func(s *site) {
 		w := s.post("/job/deploy/buildForm", "alice", url.Values{
 			"BRANCH": {"feature"}, "NOTES": {strings.Repeat("n", job.MaxText+1)}, "STAGE": {"moon"}, "KEY": {"typed"}, "delay": {"soon"}, "cause": {"why not"},
@@ -149,7 +149,7 @@ func TestFormSaysWhatIsWrongBesideTheField(t *testing.T) {
 			`id="param-NOTES-problem"`,
 			`<p class="problem" id="start-delay-problem">`,
 			`name="delay" value="soon"`, `name="cause" value="why not"`, "<details open>",
-			`name="DRY" value="true">`, // the tick was taken away
+			`name="DRY" value="true">`, // the check mark was removed
 			`data-events="/ci/queue/-/events/job/deploy/"`,
 		)
 		s.holds(w.Body.String(),
@@ -164,7 +164,7 @@ func TestFormSaysWhatIsWrongBesideTheField(t *testing.T) {
 	})
 }
 
-func TestFormSaysWhyNothingCameOfIt(t *testing.T) {
+func TestFormShowsWhyItWasRefused(t *testing.T) {
 	spec := jobs(at("hello", writes(""), job.Param{Name: "N", Kind: job.KindString}))
 	spec.Root.Allow = []policy.Rule{{Source: `params["N"] != "no"`}}
 	onSite(t, spec, func(s *site) {
@@ -283,9 +283,9 @@ func TestFormsOfOtherSitesAreRefused(t *testing.T) {
 		for _, header := range []http.Header{
 			{"Sec-Fetch-Site": {"same-origin"}},
 			{"Sec-Fetch-Site": {"none"}},
-			{"Origin": {"https://ci.example.com"}}, // what the browser sees; Host is the proxy's
+			{"Origin": {"https://ci.example.com"}}, // as the browser sees it; Host is set by the proxy
 			{"Origin": {"http://inside:8080"}},
-			{}, // no browser
+			{}, // not a browser
 		} {
 			r := httptest.NewRequest(http.MethodPost, "http://inside:8080/job/hello/buildForm", nil)
 			r.SetBasicAuth("alice", "secret")
@@ -297,8 +297,8 @@ func TestFormsOfOtherSitesAreRefused(t *testing.T) {
 	})
 }
 
-// A rule can admit a browser by its address, without any account. A page of another site must
-// not make use of that either.
+// A rule can admit a browser by its address, without an account. A page of another site must
+// not be able to use that.
 func TestFormOfAnotherSiteIsRefusedByAddress(t *testing.T) {
 	spec := tree()
 	spec.Access.Build = `request.remote_ip == "192.0.2.7"`
@@ -324,7 +324,7 @@ func TestStop(t *testing.T) {
 	onSite(t, tree(), func(s *site) {
 		s.trigger("app/deploy", nil)
 		s.holds(s.page("/job/app/job/deploy/1/"), `action="/ci/job/app/job/deploy/1/stopForm"`, "Running", "data-since")
-		for range 2 { // the second one finds that it has ended
+		for range 2 { // the second stop finds that the build has ended
 			w := s.post("/job/app/job/deploy/1/stopForm", "alice", nil)
 			if w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/ci/job/app/job/deploy/1/" {
 				s.Errorf("stop = %d to %q, want 303 to the build", w.Code, w.Header().Get("Location"))
@@ -376,7 +376,7 @@ func TestPermalinksAndHistory(t *testing.T) {
 	})
 }
 
-// deadlines is an answer that records when the connection stops to be read.
+// deadlines is a response that records the read deadlines of the connection.
 type deadlines struct {
 	*httptest.ResponseRecorder
 	read []time.Time
@@ -387,7 +387,8 @@ func (d *deadlines) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
-// The time for a body ends with the body: what the handler does then must not be cut off.
+// The time limit for a body ends with the body. It must not cut off what the handler does
+// afterwards.
 func TestFormLiftsTheDeadlineOfItsBody(t *testing.T) {
 	onSite(t, tree(), func(s *site) {
 		w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
@@ -398,7 +399,7 @@ func TestFormLiftsTheDeadlineOfItsBody(t *testing.T) {
 	})
 }
 
-// Browsers send Sec-Fetch-Site to https and localhost only, and the origin alone elsewhere.
+// Browsers send Sec-Fetch-Site only to https and localhost, and just the origin elsewhere.
 func TestFormsWorkOnAnyHost(t *testing.T) {
 	onSite(t, tree(), func(s *site) {
 		for _, tt := range []struct {
@@ -430,7 +431,7 @@ func TestFormsWorkOnAnyHost(t *testing.T) {
 	})
 }
 
-// A refused form leaves its address in the browser; loading it again must not be a dead end.
+// The browser shows the address of a refused form. Loading it again must lead to a page.
 func TestAddressOfAFormLeadsToItsPage(t *testing.T) {
 	onSite(t, tree(), func(s *site) {
 		for path, want := range map[string]string{
@@ -445,9 +446,9 @@ func TestAddressOfAFormLeadsToItsPage(t *testing.T) {
 	})
 }
 
-// Whatever the reason of a refusal is, the next click must not send the form without the
-// passwords and files that it had.
-func TestRefusedFormWantsPasswordsAndFilesAgain(t *testing.T) {
+// Whatever the reason of a refusal is, the next click must not send the form without its
+// passwords and files.
+func TestRefusedFormRequiresPasswordsAndFilesAgain(t *testing.T) {
 	spec := jobs(at("up", writes(""), job.Param{Name: "F", Kind: job.KindFile}, job.Param{Name: "PW", Kind: job.KindPassword},
 		job.Param{Name: "EMPTY", Kind: job.KindPassword}, job.Param{Name: "OTHER", Kind: job.KindFile}))
 	spec.Root.Allow = []policy.Rule{{Source: "false"}}
@@ -485,7 +486,7 @@ func TestRefusedFormWantsPasswordsAndFilesAgain(t *testing.T) {
 	})
 }
 
-// Dots for a password that was left empty would hide that a build had none.
+// Dots for a password that was empty would hide that the build had none.
 func TestEmptyPasswordIsShownAsEmpty(t *testing.T) {
 	params := []job.Param{{Name: "PW", Kind: job.KindPassword}}
 	onSite(t, jobs(at("hello", writes(""), params...)), func(s *site) {

@@ -30,7 +30,8 @@ func TestBuildAgainFillsForm(t *testing.T) {
 			`name="DRY" value="true">`, `name="KEY" autocomplete="new-password" required`,
 			`Passwords and files are not kept. Enter again: <bdi>KEY</bdi>.`)
 		s.lacks(page, "typed!", "hunter2")
-		// The default of a password is used again without being typed, and a value with line ends keeps them.
+		// The default of a password is used again without being typed. A value with line breaks
+		// keeps them.
 		page = s.page("/job/deploy/?like=2")
 		s.holds(page, "one\ntwo</textarea>", "Leave it empty for the default.")
 		s.lacks(page, " required", "hunter2")
@@ -50,7 +51,7 @@ func TestBuildAgainFillsForm(t *testing.T) {
 		}
 		s.holds(s.page("/job/deploy/3/"), "Started by user alice with note: again, of #2<")
 		s.holds(s.page("/job/deploy/4/"), "Started by user alice with note: again, of #2: with x<")
-		// A refused form is still one of the same build.
+		// A refused form still belongs to the same build.
 		w := s.post("/job/deploy/buildForm", "alice", url.Values{"again-of": {"2"}, "STAGE": {"moon"}})
 		s.holds(w.Body.String(), `name="again-of" value="2"`)
 	})
@@ -72,8 +73,9 @@ func TestBuildAgainOfNoBuild(t *testing.T) {
 	})
 }
 
-// Reading is enough for no form, and a form's values are read.
-func TestBuildAgainIsForThoseWhoMayBuild(t *testing.T) {
+// The right to read is not enough for a form; a user who can only build must not see the
+// values.
+func TestBuildAgainNeedsTheRightToBuild(t *testing.T) {
 	onSite(t, jobs(allKinds(writes(""))), func(s *site) {
 		s.trigger("deploy", nil)
 		for _, path := range []string{"/job/deploy/1/", "/job/deploy/?like=1"} {
@@ -85,7 +87,7 @@ func TestBuildAgainIsForThoseWhoMayBuild(t *testing.T) {
 	})
 }
 
-func TestBuildAgainWantsFiles(t *testing.T) {
+func TestBuildAgainRequiresFiles(t *testing.T) {
 	params := []job.Param{{Name: "F", Kind: job.KindFile}, {Name: "G", Kind: job.KindFile}}
 	onSite(t, jobs(at("up", writes(""), params...)), func(s *site) {
 		var b bytes.Buffer
@@ -113,7 +115,7 @@ func TestBuildAgainWantsFiles(t *testing.T) {
 	})
 }
 
-// The job may have changed since the build.
+// The job can have changed since the build.
 func TestBuildAgainOfAnotherDefinition(t *testing.T) {
 	onSite(t, jobs(allKinds(writes(""))), func(s *site) {
 		s.trigger("deploy", map[string][]string{"BRANCH": {"old"}, "STAGE": {"prod"}, "KEY": {"typed!"}})

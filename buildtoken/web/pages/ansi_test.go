@@ -12,11 +12,11 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/web/pages"
 )
 
-// sequence is a log and what becomes of it.
+// sequence is a log and its HTML.
 type sequence struct{ Name, In, Want string }
 
-// sequences are what the script for live output has to do likewise; the tests
-// with a browser read the same file.
+// sequences are cases that the script for live output must render in the same way; the browser
+// tests read the same file.
 func sequences(t testing.TB) []sequence {
 	t.Helper()
 	text, err := os.ReadFile("testdata/ansi.json")
@@ -60,8 +60,8 @@ func TestNearest(t *testing.T) {
 	}
 }
 
-// textOf is what a reader sees of a log that was rendered: it checks that spans and links
-// are balanced, and that nothing else is markup.
+// textOf returns the text of a rendered log. It verifies that spans and links are balanced, and
+// that there is no other markup.
 func textOf(t testing.TB, out string) string {
 	t.Helper()
 	tag := regexp.MustCompile(`<(?:span|a)(?: [a-z-]+="[^"<>]*")+>|</(?:span|a)>`)
@@ -104,14 +104,14 @@ func FuzzRenderLog(f *testing.F) {
 		if n, m := strings.Count(shown, "\n"), strings.Count(string(log), "\n"); n > m {
 			t.Fatalf("%d lines of %d", n, m)
 		}
-		// The style at the end is told completely.
+		// The style at the end must be complete.
 		if _, again := pages.RenderLog([]byte("\x1b[" + last + "m")); again != last {
 			t.Fatalf("style %q becomes %q", last, again)
 		}
 	})
 }
 
-// Whoever may write a log may write such ones; a page of them has to come all the same.
+// A user who can write a log can write such logs; the page must load all the same.
 func BenchmarkRenderLog(b *testing.B) {
 	for name, piece := range map[string]string{
 		"plain":                 strings.Repeat("x", 99) + "\n",

@@ -9,7 +9,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 )
 
-// chipsOf are the values in a row of a page, as HTML.
+// chipsOf returns the values in a row of a page, as HTML.
 func chipsOf(page, key string) string {
 	_, row, _ := strings.Cut(page, `<tr data-key="`+key+`">`)
 	row, _, _ = strings.Cut(row, "</tr>")
@@ -28,7 +28,7 @@ func parameters() []job.Param {
 	}
 }
 
-// send sends the form of a job and lets it go on for a second.
+// send submits the form of a job and waits for a second.
 func (s *site) send(full string, form url.Values) {
 	s.Helper()
 	if w := s.post("/job/"+strings.ReplaceAll(full, "/", "/job/")+"/buildForm", "alice", form); w.Code != http.StatusSeeOther {
@@ -41,7 +41,7 @@ func TestHistoryShowsTheParametersThatDiffer(t *testing.T) {
 	commit := strings.Repeat("0123456789", 4)
 	onSite(t, jobs(at("app", writes(""), parameters()...)), func(s *site) {
 		s.send("app", url.Values{"SAME": {"always"}, "BRANCH": {"main"}, "KEY": {"hunter2"}})
-		// One build is compared with the defaults.
+		// A single build is compared with the defaults.
 		if got, want := chipsOf(s.page("/job/app/"), "1"), `<li><span class="quiet">SAME</span> <bdi>always</bdi></li>`; got != want {
 			s.Errorf("values of the only build:\n%s, want\n%s", got, want)
 		}

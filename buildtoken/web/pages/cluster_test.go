@@ -20,12 +20,13 @@ import (
 	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
-// told is a build that writes what it is told, until it is told nothing or is stopped.
-func told(says <-chan string) run {
+// dictated is a runner whose build writes the texts that it receives, until an empty one
+// arrives or it is stopped.
+func dictated(texts <-chan string) run {
 	return func(ctx context.Context, _ runner.Build, log io.Writer) runner.Result {
 		for {
 			select {
-			case text := <-says:
+			case text := <-texts:
 				if text == "" {
 					return runner.Result{Outcome: runner.Success}
 				}
@@ -37,7 +38,7 @@ func told(says <-chan string) run {
 	}
 }
 
-// peer is one of several servers that share a queue, as alice's browser has it.
+// peer is one of several servers that share a queue, as seen by alice's browser.
 type peer struct {
 	*site
 	url string
@@ -81,14 +82,14 @@ func peers(t *testing.T, spec definition.Spec, names ...string) (all []*peer) {
 	return all
 }
 
-// answer is what a browser got; the body ends with the test.
+// answer is the response to a browser. Its body can be read until the test ends.
 type answer struct {
 	status int
 	header http.Header
 	body   io.Reader
 }
 
-// ask sends what a browser sends, from a page of another site if foreign.
+// ask sends a request as a browser does, from a page of another site if foreign.
 func (p *peer) ask(method, path string, form url.Values, foreign bool) answer {
 	p.Helper()
 	from := request(method, "/ci"+path, "alice", form)
@@ -108,7 +109,7 @@ func (p *peer) ask(method, path string, form url.Values, foreign bool) answer {
 	return answer{got.StatusCode, got.Header, got.Body}
 }
 
-// page is a page that alice must get.
+// page returns a page, which alice must be able to read.
 func (p *peer) page(path string) string {
 	p.Helper()
 	got := p.ask(http.MethodGet, path, nil, false)
@@ -119,7 +120,7 @@ func (p *peer) page(path string) string {
 	return string(text)
 }
 
-// submit sends a form and wants to be sent on to a place.
+// submit sends a form, which must redirect to this place.
 func (p *peer) submit(path string, form url.Values, to string) {
 	p.Helper()
 	got := p.ask(http.MethodPost, path, form, false)
@@ -132,10 +133,10 @@ func (p *peer) submit(path string, form url.Values, to string) {
 type live struct {
 	t      *testing.T
 	events <-chan event
-	log    string // what came of the console so far
+	log    string // the part of the console received so far
 }
 
-// live opens the stream that the page names.
+// live opens the stream to which the page refers.
 func (p *peer) live(path string) *live {
 	p.Helper()
 	page := p.page(path)
@@ -169,8 +170,8 @@ func (p *peer) live(path string) *live {
 	return &live{t: p.T, events: events}
 }
 
-// until takes events up to one that ends so, in short, or brings a log that does.
-// Which regions one event has depends on how the changes come together.
+// until reads events up to one whose short form ends with this text, or that completes a log
+// which does. How regions are combined in events depends on timing.
 func (l *live) until(want string) {
 	l.t.Helper()
 	var seen []string
@@ -197,7 +198,7 @@ func (l *live) until(want string) {
 	l.t.Fatalf("the stream ended without %q; it had\n%s", want, strings.Join(seen, "\n"))
 }
 
-// ended takes what is left, which must be nothing.
+// ended fails if there are events left.
 func (l *live) ended() {
 	l.t.Helper()
 	for e := range l.events {
@@ -205,11 +206,11 @@ func (l *live) ended() {
 	}
 }
 
-// TestPagesShowWhatAnotherServerDoes triggers and builds on one server, and has
-// somebody look on, stop and cancel at another one.
+// TestPagesShowWhatAnotherServerDoes triggers and builds on one server. On another one, a user
+// watches, stops and cancels.
 func TestPagesShowWhatAnotherServerDoes(t *testing.T) {
-	says := make(chan string)
-	app := at("app", told(says))
+	texts := make(chan string)
+	app := at("app", dictated(texts))
 	app.Settings.Label = new("a")
 	all := peers(t, jobs(app), "a", "b")
 	a, b := all[0], all[1]
@@ -224,28 +225,28 @@ func TestPagesShowWhatAnotherServerDoes(t *testing.T) {
 	job.until("app: Never built, 1 item queued")
 
 	a.submit("/job/app/buildForm", nil, "/queue/item/1/") // joins, and is due now
-	says <- "one\n"
+	texts <- "one\n"
 	item.until(`go "/ci/job/app/1/"`)
 	item.ended()
 	queue.until("queue: 0 items queued")
 	job.until("app: Running, 0 items queued")
 	build := b.live("/job/app/1/")
 	build.until("one\n")
-	says <- "gr\xc3" // half of a character
-	says <- "\xbc\xc3\x9fe\n"
+	texts <- "gr\xc3" // half of a character
+	texts <- "\xbc\xc3\x9fe\n"
 	build.until("\ngrüße\n")
 	for _, path := range []string{"/job/app/1/", "/job/app/1/console"} {
 		b.holds(b.page(path), "Running", "one\n</span>", "grüße\n</span>", `action="/ci/job/app/1/stopForm"`)
 	}
 	b.holds(b.page("/job/app/1/"), "<bdi>a</bdi>, executor 1", "Started by user alice with note: push", "Started by user alice")
-	b.lacks(b.page("/computer/"), "/job/app/1/") // executors are those of the server that is asked
+	b.lacks(b.page("/computer/"), "/job/app/1/") // the page shows the executors of its own server
 	b.holds(a.page("/computer/"), "/job/app/1/")
 
 	if got := b.ask(http.MethodPost, "/job/app/1/stopForm", nil, true); got.status != http.StatusForbidden {
 		t.Errorf("the form of another site = %d, want 403", got.status)
 	}
 	b.lacks(b.page("/job/app/1/"), "Asked to stop")
-	says <- "still here\n"
+	texts <- "still here\n"
 	build.until("still here\n")
 	b.submit("/job/app/1/stopForm", nil, "/job/app/1/")
 	build.until("done null")
@@ -278,10 +279,10 @@ func TestPagesShowWhatAnotherServerDoes(t *testing.T) {
 	}
 
 	b.submit("/job/app/buildForm", nil, "/queue/item/3/")
-	says <- "of its own accord\n"
+	texts <- "of its own accord\n"
 	build = b.live("/job/app/2/")
 	build.until("of its own accord\n")
-	says <- ""
+	texts <- ""
 	build.until("Finished: SUCCESS\n")
 	build.until("done null")
 	build.ended()

@@ -9,9 +9,9 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/web/pages"
 )
 
-// TestEveryPairOfColoursCanBeRead resolves the style sheet as a browser does and
-// measures the contrast of each pair of text and background that a log can have,
-// with a formula that is not the sheet's own.
+// TestEveryPairOfColoursCanBeRead resolves the style sheet as a browser does. It measures the
+// contrast of each pair of text and background that a log can have, with a separate
+// implementation of the formula.
 func TestEveryPairOfColoursCanBeRead(t *testing.T) {
 	sheet := parseSheet(t, pages.ColourSheet())
 	const ground, text = "#12161c", "#d5dbe2" // .console in console.css
@@ -43,8 +43,8 @@ func TestEveryPairOfColoursCanBeRead(t *testing.T) {
 	}
 }
 
-// TestLightTextStaysLight keeps the usual pairs as their programs meant them: white on
-// red, the mark of a failed test, does not become black on red.
+// TestLightTextStaysLight verifies that common pairs keep their meaning: white on red, the mark
+// of a failed test, must not become black on red.
 func TestLightTextStaysLight(t *testing.T) {
 	sheet := parseSheet(t, pages.ColourSheet())
 	for _, bg := range []string{"1", "2", "3", "4", "5", "6", "9", "10", "12"} {
@@ -57,7 +57,7 @@ func TestLightTextStaysLight(t *testing.T) {
 	}
 }
 
-// sheet holds the values of a style sheet by property and selector.
+// sheet has the values of a style sheet by property and selector.
 type sheet map[string]string
 
 func parseSheet(t *testing.T, text string) sheet {
@@ -72,8 +72,8 @@ func parseSheet(t *testing.T, text string) sheet {
 	return rules
 }
 
-// resolve returns the value of a property of text with the classes fFG and gBG, where
-// each may be empty: that of the most specific rule that matches.
+// resolve returns the value of a property for text with the classes fFG and gBG, either of
+// which may be empty: the value of the most specific rule that matches.
 func (s sheet) resolve(fg, bg, property, inherited string) string {
 	for _, selector := range []string{".g" + bg + ".ax.f" + fg, ".g" + bg + ".ax", ".g" + bg, ".f" + fg} {
 		if value, ok := s[property+" "+selector]; ok {

@@ -11,8 +11,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/hook"
 )
 
-// The page shows what became of each delivery to users who may read every job, and a button to those who
-// may build. What a sender wrote is text.
+// The page shows the outcome of each delivery to users with the right to read every job, and a
+// button to users with the right to build. What a sender wrote is shown as text.
 func TestDeliveriesPage(t *testing.T) {
 	secret, err := hook.ParseSecret(hooked.GitHub, "s3cret-of-the-hook")
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
-// takes is a build that succeeds after one duration each.
+// takes is a runner whose builds succeed after these durations, in turn.
 func takes(durations ...time.Duration) run {
 	n := 0
 	return func(ctx context.Context, _ runner.Build, log io.Writer) runner.Result {
@@ -42,7 +42,8 @@ func TestBuildShowsHowFarItIs(t *testing.T) {
 		s.holds(page, `, usually 3 min <span class="estimate"><progress value="50" max="100"`, `data-usual="180000"`)
 		s.lacks(page, "longer than usual")
 
-		// The bar is no change, which a stream would send; that it takes longer than usual is one.
+		// The progress of the bar is not a change that a stream sends, but taking longer than
+		// usual is one.
 		_, hash, _ := strings.Cut(page, `data-region="buildhead" data-hash="`)
 		hash, _, _ = strings.Cut(hash, `"`)
 		time.Sleep(10 * time.Second)
@@ -55,7 +56,7 @@ func TestBuildShowsHowFarItIs(t *testing.T) {
 		time.Sleep(120 * time.Second) // 3:40 of 3:00
 		synctest.Wait()
 		if text := out.drain(); !strings.Contains(text, "longer than usual") {
-			s.Errorf("the stream does not tell that it takes longer than usual:\n%s", text)
+			s.Errorf("the stream does not report that the build takes longer than usual:\n%s", text)
 		}
 		s.holds(s.page("/job/slow/2/"), `<progress value="100"`, "longer than usual")
 		s.holds(s.page("/job/slow/2/console"), `<progress value="100"`)

@@ -17,7 +17,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/web/pages"
 )
 
-// Pages stand in front of what answers programs and take what is for people.
+// Pages handle requests of browsers before the handlers for programs.
 func ExamplePages_Serve() {
 	dir, err := os.MkdirTemp("", "pages")
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// What tests look at from outside.
+// This file exports internals for tests.
 var (
 	Span    = span
 	Size    = size
@@ -19,8 +19,8 @@ var (
 	BadgeOf     = func(l queue.Lane, disabled bool) string { text, _ := badgeOf(l, disabled); return text }
 )
 
-// RenderLog renders a log that starts without style, and gives the style at
-// its end as the parameters of a sequence.
+// RenderLog renders a log that starts without style. It also returns the style at its end as
+// the parameters of a sequence.
 func RenderLog(text []byte) (out, last string) {
 	html, at := renderLog(text, style{})
 	return string(html), at.sequence()
@@ -45,7 +45,7 @@ func FindIn(t testing.TB, log []byte, text string, errors bool) string {
 	return fmt.Sprint(f)
 }
 
-// Find searches a log as pages do, and row by row.
+// Find searches a log in both ways: as pages do, and row by row.
 func Find(t testing.TB, log []byte, text string, errors bool, place int64) (quick, slow string) {
 	t.Helper()
 	s := search{text: strings.ToLower(text), errors: errors}
@@ -65,8 +65,8 @@ func Find(t testing.TB, log []byte, text string, errors bool, place int64) (quic
 	return fmt.Sprint(f), fmt.Sprint(g)
 }
 
-// RenderRows renders a log as a page does, in the rows of each part alone; parts are the
-// offsets where parts of the log end.
+// RenderRows renders a log in parts, as a page does. parts are the offsets at which parts of
+// the log end.
 func RenderRows(t testing.TB, log []byte, parts ...int) (html, rest string) {
 	t.Helper()
 	var index placeIndex

@@ -19,7 +19,7 @@ func here(page string) string {
 	return strings.Join(all, "|")
 }
 
-// foundIn returns what a page tells about a search, in one line.
+// foundIn returns the result of a search on a page, in one line.
 func foundIn(page string) string {
 	_, text, _ := strings.Cut(page, "data-console-named>")
 	text, _, _ = strings.Cut(text, "</span>")
@@ -61,7 +61,7 @@ func TestFindInALog(t *testing.T) {
 	})
 }
 
-func TestAddressOfAPlaceThatIsNone(t *testing.T) {
+func TestAddressOfAnInvalidPlace(t *testing.T) {
 	onSite(t, jobs(at("hello", writes("hello\n")), at("none", writes(""))), func(s *site) {
 		s.trigger("hello", nil)
 		for query, want := range map[string]string{
@@ -117,8 +117,8 @@ func TestPermalinkKeepsThePlace(t *testing.T) {
 	})
 }
 
-// The quick search of plain text and the thorough one of what a terminal makes of it find
-// the same.
+// The quick search of plain text and the thorough search of what a terminal displays must find
+// the same lines.
 func FuzzFind(f *testing.F) {
 	f.Add([]byte("one\ntwo error\nthree"), "two", int64(5))
 	f.Add([]byte("\x1b[31merr\x1b[0mor\nx\ry\n"), "error", int64(-1))

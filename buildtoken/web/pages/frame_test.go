@@ -20,9 +20,9 @@ func TestNavigationCounts(t *testing.T) {
 		s.triggerIn("secret/plan", "1h")
 		for _, path := range []string{"/", "/job/app/", "/job/hello/", "/job/app/job/deploy/1/", "/queue/", "/queue/item/2/", "/computer/"} {
 			s.holds(nav(path, "alice"), `Queue <span class="count">2</span>`, ">1/3</span>")
-			s.holds(nav(path, "rita"), `Queue <span class="count">1</span>`, ">1/3</span>") // not what she may not read
+			s.holds(nav(path, "rita"), `Queue <span class="count">1</span>`, ">1/3</span>") // not the jobs that she cannot read
 		}
-		s.lacks(s.get("/job/hello/", "").Body.String(), "count\">") // no account: nothing
+		s.lacks(s.get("/job/hello/", "").Body.String(), "count\">") // no counts without an account
 	})
 }
 
@@ -50,6 +50,6 @@ func TestFooter(t *testing.T) {
 			s.holds(foot, "<li>buildtoken ", `href="`+documentation+`" rel="noreferrer">Documentation</a>`, `<a href="`+api+`">API of this page</a>`)
 		}
 		s.holds(s.page("/job/hello/"), `<a href="/ci/job/hello/rssAll">Feed</a>`)
-		s.lacks(s.get("/job/hello/", "").Body.String(), "<li>buildtoken", "API of this page") // no account
+		s.lacks(s.get("/job/hello/", "").Body.String(), "<li>buildtoken", "API of this page") // without an account
 	})
 }

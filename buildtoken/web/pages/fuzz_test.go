@@ -15,12 +15,12 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
-// marker stands in everything that only readers may see.
+// marker occurs in everything that only readers may see.
 const marker = "xyzzy"
 
-// FuzzPages asks for any page with any headers and form, as nobody and as a
-// reader. Nobody sees nothing, neither changes anything, and no answer is an error
-// that nobody expected.
+// FuzzPages requests any page with any headers and form, without an account and as a reader.
+// Neither may change anything, the former must not see anything, and no answer may be an
+// internal error.
 func FuzzPages(f *testing.F) {
 	for _, seed := range [][4]string{
 		{"/", "text/html", "", "Origin"},
@@ -107,12 +107,12 @@ func FuzzPages(f *testing.F) {
 				if w.Code >= http.StatusInternalServerError {
 					t.Fatalf("%s %s as %q: %d %s", method, target, user, w.Code, w.Body)
 				}
-				// What came in the address may come back.
+				// The answer may contain the address.
 				if user == "" && !strings.Contains(target, marker) && strings.Contains(w.Body.String(), marker) {
-					t.Fatalf("%s %s shows nobody: %s", method, target, w.Body)
+					t.Fatalf("%s %s without an account shows: %s", method, target, w.Body)
 				}
 				if user == "" && w.Code == http.StatusOK && !strings.Contains(target, "assets") {
-					t.Fatalf("%s %s: nobody is answered %d %s", method, target, w.Code, w.Body)
+					t.Fatalf("%s %s: without an account is answered %d %s", method, target, w.Code, w.Body)
 				}
 			}
 		}

@@ -51,7 +51,7 @@ func TestHistoryOfOneState(t *testing.T) {
 				s.Errorf("%s: %d builds, want 25", state, len(got))
 			}
 		}
-		// No state, and what is none, is all of them, as they change.
+		// Without a state, or with an unknown one, all builds are shown, and they are updated.
 		for _, query := range []string{"?state=", "?state=evil%22", ""} {
 			page := s.page("/job/app/" + query)
 			if got := rows(page); len(got) != 25 || got[0] != "90" {

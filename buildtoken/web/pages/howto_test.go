@@ -18,7 +18,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
-// copied are the lines of a page that are there to be copied, by their names.
+// copied returns the lines of a page that can be copied, by their names.
 func copied(page string) map[string]string {
 	lines := map[string]string{}
 	for _, part := range strings.Split(page, `<pre class="value" id="how-`)[1:] {
@@ -30,7 +30,7 @@ func copied(page string) map[string]string {
 	return lines
 }
 
-// howtoJob is one that can be triggered in all ways.
+// howtoJob is a job that can be triggered in all ways.
 func howtoJob(t *testing.T, params ...job.Param) definition.Job {
 	t.Helper()
 	secret, err := hook.ParseSecret(webhookevent.GitHub, "the-hook-secret.")
@@ -45,7 +45,7 @@ func howtoJob(t *testing.T, params ...job.Param) definition.Job {
 	return j
 }
 
-func TestPageSaysHowToTrigger(t *testing.T) {
+func TestPageShowsHowToTrigger(t *testing.T) {
 	spec := jobs()
 	spec.Root.Folders = []definition.Folder{{Name: "site", Jobs: []definition.Job{howtoJob(t,
 		job.Param{Name: "BRANCH", Kind: job.KindString, Default: "it's <main>"},
@@ -96,13 +96,13 @@ func TestHowToTriggerWithoutTokenWebhookOrBadge(t *testing.T) {
 		s.holds(page, "No token opens this job.")
 		s.lacks(page, "token.header", "<img")
 	})
-	// Two landmarks of one name cannot be told apart.
+	// Two landmarks with the same name cannot be distinguished.
 	onSite(t, jobs(howtoJob(t)), func(s *site) {
 		s.lacks(s.page("/job/it's/"), `role="region"`)
 	})
 }
 
-// A shell makes of the line what was meant.
+// A shell must parse the line as intended.
 func TestHowToTriggerIsQuotedForShells(t *testing.T) {
 	value := "$(touch evil) `touch evil` \"'\\ ; & \n two"
 	onSite(t, jobs(howtoJob(t, job.Param{Name: "V", Kind: job.KindText, Default: value})), func(s *site) {

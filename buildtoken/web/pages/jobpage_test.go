@@ -57,7 +57,7 @@ func TestReadersLearnWhyThereIsNoForm(t *testing.T) {
 		s.holds(get(""), "Nobody is signed in, and callers without an account may not start builds.", "without one, only tokens start builds")
 		s.holds(get("rita"), "Your account may look at this job, but not start builds.", "The rule build in the access block")
 		s.lacks(get("alice"), "may look", "Sign in")
-		s.holds(get(""), "Sign in to start builds, with an account that may.") // there are accounts, it turned out
+		s.holds(get(""), "Sign in to start builds, with an account that may.") // the site turned out to have accounts
 	})
 }
 

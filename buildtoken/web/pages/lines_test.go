@@ -9,8 +9,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/web/pages"
 )
 
-// A log is shown alike, whether it comes with the page, live in pieces, or in parts that are
-// asked for: rows begin at the same places, with the same numbers and styles.
+// A log is shown in the same way whether it is part of the page, arrives live in pieces, or is
+// requested in parts: rows begin at the same places, with the same numbers and styles.
 func FuzzRowsInParts(f *testing.F) {
 	for _, tt := range sequences(f) {
 		f.Add([]byte(tt.In), uint32(3), uint32(7))

@@ -24,7 +24,7 @@ import (
 // event is a server-sent event as it was received.
 type event struct{ name, id, data string }
 
-// take gives the events that have come since the last call.
+// take returns the events that have arrived since the last call.
 func (s *streamed) take(t *testing.T) []event {
 	t.Helper()
 	var all []event
@@ -57,7 +57,7 @@ func (e *event) add(t *testing.T, line string) {
 	}
 }
 
-// names are the events in short: a page with its regions, a log with its text.
+// names returns the short forms of the events: a page with its regions, a log with its text.
 func names(t *testing.T, events []event) []string {
 	t.Helper()
 	var all []string
@@ -80,7 +80,7 @@ func names(t *testing.T, events []event) []string {
 			}
 			regions := 0
 			for _, r := range page.Regions {
-				if r.Name == "nav" { // it is on every page; TestNavigationCounts is about it
+				if r.Name == "nav" { // it is on every page; TestNavigationCounts covers it
 					continue
 				}
 				regions++
@@ -143,12 +143,12 @@ func TestQueueIsFollowed(t *testing.T) {
 		s.streams(out)
 		time.Sleep(250 * time.Millisecond)
 		s.streams(out, "page queue: 1 item queued")
-		time.Sleep(10 * time.Second) // it is started when it is due
+		time.Sleep(10 * time.Second) // it starts when it is due
 		s.streams(out, "page queue: 0 items queued")
 		s.triggerIn("app/deploy", delay)
 		time.Sleep(time.Second)
 		s.streams(out, "page queue: 1 item queued")
-		time.Sleep(10 * time.Second) // the first one still runs, so now it is blocked: nothing was written for that
+		time.Sleep(10 * time.Second) // the first build is still running, so now it is blocked, without a write
 		s.streams(out, "page queue: 1 item queued")
 		if s.page("/queue/") == "" {
 			s.Error("no page")
@@ -156,7 +156,7 @@ func TestQueueIsFollowed(t *testing.T) {
 	})
 }
 
-// TestChangeOfOneRowSendsOneRow keeps a page of many jobs cheap to follow.
+// TestChangeOfOneRowSendsOneRow verifies that a page of many jobs is cheap to follow.
 func TestChangeOfOneRowSendsOneRow(t *testing.T) {
 	spec := tree()
 	for i := range 300 {
@@ -168,7 +168,7 @@ func TestChangeOfOneRowSendsOneRow(t *testing.T) {
 		hash, _, _ = strings.Cut(hash, `"`)
 		out, _, stop := s.open("/queue/-/events/?has=jobs:"+hash, "alice")
 		defer stop()
-		s.streams(out) // the client has it all
+		s.streams(out) // the client has the whole list
 		s.triggerIn("many-7", "1h")
 		time.Sleep(time.Second)
 		synctest.Wait()
@@ -249,12 +249,12 @@ func TestBuildIsFollowedToItsEnd(t *testing.T) {
 		s.holds(got, "page buildhead: Build #1: Running", fmt.Sprintf("log 0-38 %q", cause)) // whole lines
 		more <- "on\xe2"
 		time.Sleep(time.Second)
-		s.streams(out, `log 38-38 "" + "on"`) // the rest of a character is waited for
+		s.streams(out, `log 38-38 "" + "on"`) // the rest of the character must arrive first
 		more <- "\x82\xac\nbad \xff byte"
 		time.Sleep(time.Second)
 		s.streams(out, `log 38-44 "on€\n" + "bad `+"\uFFFD"+` byte"`)
 
-		// Another connection goes on where the last one was.
+		// Another connection continues where the last one ended.
 		again, _, stopAgain := s.open("/queue/-/events/job/hello/1/?start=8", "alice", "Last-Event-ID", "44.3.")
 		defer stopAgain()
 		s.holds(strings.Join(names(s.T, again.take(s.T)), "\n"), `log 44-44 "" + "bad `)
@@ -270,7 +270,7 @@ func TestEndedBuildIsStreamedOnDemand(t *testing.T) {
 	long := strings.Repeat("0123456789abcde\n", 200_000) // 3.2 MB
 	onSite(t, jobs(at("hello", writes(long))), func(s *site) {
 		s.trigger("hello", nil)
-		for _, start := range []string{"-1", "0"} { // the end, and so far behind that it comes to the same
+		for _, start := range []string{"-1", "0"} { // the end, and a place so far behind that the end is sent too
 			out, ended, stop := s.open("/queue/-/events/job/hello/1/?start="+start, "alice")
 			<-ended
 			stop()
@@ -323,7 +323,7 @@ func TestStreamEnds(t *testing.T) {
 			s.pages.Serve(&broken{httptest.NewRecorder()}, r) // returns
 		})
 	})
-	t.Run("says now and then that it is there", func(t *testing.T) {
+	t.Run("sends a sign of life from time to time", func(t *testing.T) {
 		onSite(t, tree(), func(s *site) {
 			out, _, stop := s.open("/queue/-/events/queue/", "alice")
 			defer stop()
@@ -335,7 +335,7 @@ func TestStreamEnds(t *testing.T) {
 			}
 		})
 	})
-	t.Run("when there is no page any more", func(t *testing.T) {
+	t.Run("when the page no longer exists", func(t *testing.T) {
 		onSite(t, tree(), func(s *site) {
 			w := s.get("/queue/-/events/job/hello/9/", "alice")
 			if w.Code != http.StatusNotFound || w.Header().Get("Content-Type") == "text/event-stream" {

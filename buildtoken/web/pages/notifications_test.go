@@ -15,7 +15,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// answers is a receiver that always answers the same, until set changes it.
+// answers is a receiver that always gives the same answer, until set changes it.
 type answers struct {
 	mu      sync.Mutex
 	outcome notify.Outcome
@@ -35,7 +35,7 @@ func (a *answers) Send(context.Context, *notify.Event) notify.Outcome {
 
 func (*answers) UsesLog() bool { return false }
 
-// shownNotifications are the rows of a page about notifications, as texts.
+// shownNotifications returns the rows of a page about notifications, as texts.
 func shownNotifications(page string) string {
 	_, rest, _ := strings.Cut(page, `id="notifications-title"`)
 	rest, _, _ = strings.Cut(rest, "</dl>")

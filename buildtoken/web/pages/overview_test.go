@@ -15,7 +15,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
-// counted counts the queries of a page.
+// counted is a queue that counts the queries of a page.
 type counted struct {
 	buildtoken.Queue
 	overviews, builds atomic.Int64
@@ -36,7 +36,7 @@ func (c *counted) Builds(ctx context.Context, job string, before int64, limit in
 	return c.Queue.Builds(ctx, job, before, limit)
 }
 
-// However many jobs there are, the page of the jobs runs one query.
+// The page of the jobs runs one query, however many jobs there are.
 func TestJobsPageAsksOnce(t *testing.T) {
 	var all []definition.Job
 	for n := range 50 {
@@ -55,7 +55,7 @@ func TestJobsPageAsksOnce(t *testing.T) {
 	})
 }
 
-// What no server can run is stuck, wherever it is shown, as soon as it is due.
+// Items that no server can run are shown as stuck on every page as soon as they are due.
 func TestStuckItemsAreShownAsStuck(t *testing.T) {
 	gpu := at("gpu", writes("x\n"))
 	label := "gpu"
@@ -74,7 +74,7 @@ func TestStuckItemsAreShownAsStuck(t *testing.T) {
 		}
 		s.holds(s.page("/job/gpu/"), "What is queued cannot run until one is added")
 		s.trigger("hello", nil)
-		for range 3 { // one is queued that can run
+		for range 3 { // one queued item can run
 			s.trigger("busy", nil)
 		}
 		s.lacks(s.page("/job/hello/")+s.page("/job/busy/"), stuck)
@@ -84,7 +84,7 @@ func TestStuckItemsAreShownAsStuck(t *testing.T) {
 	})
 }
 
-// order returns the jobs of a list in the order of the page, as their paths.
+// order returns the paths of the jobs on a page, in its order.
 func order(page string) []string {
 	var all []string
 	for _, part := range strings.Split(page, `<tr data-key="/ci/`)[1:] {
@@ -161,7 +161,7 @@ func TestFoldersFold(t *testing.T) {
 		s.holds(s.page("/"), `<details class="folder" data-fold="app" open>`, `<details class="folder" data-fold="app/Mobile" open>`)
 		page := s.page("/?fold=app")
 		s.holds(page, `<details class="folder" data-fold="app">`, `<details class="folder" data-fold="app/Mobile" open>`, `events/?fold=app"`)
-		s.holds(s.page("/?fold=app&q=deploy"), `<details class="folder" data-fold="app" open>`) // or what was found could not be seen
+		s.holds(s.page("/?fold=app&q=deploy"), `<details class="folder" data-fold="app" open>`) // otherwise the match would be hidden
 	})
 	for i := range 150 {
 		spec.Root.Folders[0].Jobs = append(spec.Root.Folders[0].Jobs, at(fmt.Sprintf("many-%d", i), writes("x\n")))
@@ -177,7 +177,7 @@ func TestFoldersFold(t *testing.T) {
 	})
 }
 
-// A job that begins to fail moves to the top; open pages are sent no more than its row.
+// A job that begins to fail moves to the top; open pages receive only its row.
 func TestStreamMovesAJobThatFails(t *testing.T) {
 	n := 0
 	spec := found()

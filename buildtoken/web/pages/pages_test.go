@@ -19,7 +19,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
-// tree is a site with folders, of which the secret one is for alice only.
+// tree is a site with folders, of which only alice can see the secret one.
 func tree() definition.Spec {
 	spec := jobs(at("hello", writes("hello\n")))
 	disabled := at("old", writes(""))
@@ -90,12 +90,12 @@ func TestServeLeavesTheRestAlone(t *testing.T) {
 	})
 }
 
-// inline finds what the content security policy forbids.
+// inline matches what the content security policy forbids.
 func inline() *regexp.Regexp {
 	return regexp.MustCompile(`(?i)<script(?:\s[^>]*)?>[^<]|<style|\sstyle=|\son[a-z]+=|javascript:`)
 }
 
-// documentation is the only link of pages to another site.
+// documentation is the only link from pages to another site.
 const documentation = "https://github.com/buildtoken/buildtoken/tree/main/docs"
 
 func TestEveryPageIsStrict(t *testing.T) {
@@ -174,9 +174,9 @@ func TestHeadIsLikeGet(t *testing.T) {
 	})
 }
 
-// TestAccess tries every address as alice, who may do everything, rita, who
-// may read what is not below secret, blind, who may start builds, and nobody.
-// The table in docs/pages.md is that of this test; -update writes it anew.
+// TestAccess requests every address as alice, who has all rights, as rita, who can read what is
+// not below secret, as blind, who can only start builds, and without an account. It generates
+// the table in docs/pages.md; -update writes it.
 func TestAccess(t *testing.T) {
 	var table strings.Builder
 	fmt.Fprintf(&table, "%-52s %5s %5s %5s %6s\n", "", "alice", "rita", "blind", "nobody")
@@ -184,7 +184,7 @@ func TestAccess(t *testing.T) {
 		s.trigger("secret/plan", nil)
 		s.trigger("app/deploy", nil)
 		type statuses struct{ alice, rita, blind, nobody int }
-		const next = 0 // left to the next handler
+		const next = 0 // passed to the next handler
 		for _, tt := range []struct {
 			method, path string
 			want         statuses
@@ -282,7 +282,7 @@ func documented(t *testing.T, table string) {
 			t.Fatal(err)
 		}
 	default:
-		t.Errorf("%s shows another table than this test; go test ./buildtoken/web/pages -run TestAccess -update writes it", path)
+		t.Errorf("%s has a table that differs from this test; go test ./buildtoken/web/pages -run TestAccess -update writes it", path)
 	}
 }
 
@@ -461,7 +461,7 @@ func TestAssets(t *testing.T) {
 	})
 }
 
-// A page that refuses access explains what the reader can do.
+// A page that denies access explains what the reader can do.
 func TestNoAccessIsExplainedByCase(t *testing.T) {
 	onSite(t, tree(), func(s *site) {
 		nobody := s.get("/job/hello/", "").Body.String()
@@ -469,7 +469,7 @@ func TestNoAccessIsExplainedByCase(t *testing.T) {
 		s.lacks(nobody, "All jobs", "You are signed in")
 		bob := s.get("/job/hello/", "bob").Body.String()
 		s.holds(bob, "Your account may not see or do this", "You are signed in as bob")
-		s.lacks(bob, "Sign in and come back", "All jobs") // he may read nothing, so there is no way back
+		s.lacks(bob, "Sign in and come back", "All jobs") // he can read no job, so there is no link back
 		s.holds(s.get("/job/hello/", "").Body.String(), "You are not signed in. Sign in and come back to this page.")
 		rita := s.get("/job/secret/", "rita").Body.String()
 		s.holds(rita, "You are signed in as rita", `<a href="/ci/">All jobs</a>`)

@@ -12,7 +12,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 )
 
-// waits is a job whose items wait for an hour and never join.
+// waits returns a job whose items wait for an hour and never join.
 func waits(name string) definition.Job {
 	j := at(name, writes(""), job.Param{Name: "N", Kind: job.KindString})
 	hour := time.Hour
@@ -20,7 +20,7 @@ func waits(name string) definition.Job {
 	return j
 }
 
-// fill queues items of a job, with the numbers from one to another as their parameter.
+// fill queues items of a job, with a range of numbers as their parameter.
 func (s *site) fill(full string, from, to int) {
 	s.Helper()
 	for i := from; i <= to; i++ {
@@ -28,7 +28,7 @@ func (s *site) fill(full string, from, to int) {
 	}
 }
 
-// items are the items of a page, in its order.
+// items returns the items of a page, in its order.
 func items(page string) []string {
 	var all []string
 	for _, part := range strings.Split(page, `<tr data-key="`)[1:] {
@@ -42,7 +42,7 @@ func TestQueueHasPages(t *testing.T) {
 	spec := jobs(waits("app"), waits("shadow"))
 	spec.Access.Read = `user == "alice" || (user == "rita" && job.name != "shadow")`
 	onSite(t, spec, func(s *site) {
-		for i := range 15 { // what rita may not read stands among the others
+		for i := range 15 { // items that rita cannot read are among the others
 			s.fill("shadow", i, i)
 			s.fill("app", 15*i, 15*i+14)
 		}
@@ -77,12 +77,12 @@ func TestCancelAllOfAJob(t *testing.T) {
 	onSite(t, jobs(waits("app"), waits("other")), func(s *site) {
 		s.fill("app", 0, 2)
 		s.fill("other", 1, 1)
-		s.lacks(s.page("/queue/")+s.page("/job/other/"), "other/cancelAll") // one has a button of its own
+		s.lacks(s.page("/queue/")+s.page("/job/other/"), "other/cancelAll") // a single item has its own button
 		page := s.page("/job/app/cancelAll")
 		s.holds(page, `<form method="post" action="/ci/job/app/cancelAllForm">`, `name="upto" value="3"`, "3 items are queued.", "Cancel 3 items</button>", `<a class="button" href="/ci/job/app/">Keep them</a>`,
 			"Item 1", "Item 2", "Item 3", `<span class="quiet">N</span> <bdi>2</bdi>`)
 		s.lacks(page, "Item 4", "data-events")
-		s.trigger("app", map[string][]string{"N": {"later"}}) // item 5: it was not listed
+		s.trigger("app", map[string][]string{"N": {"later"}}) // item 5 was not listed
 		w := s.post("/job/app/cancelAllForm", "alice", url.Values{"upto": {"3"}})
 		if w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/ci/job/app/" {
 			s.Errorf("%d to %q", w.Code, w.Header().Get("Location"))

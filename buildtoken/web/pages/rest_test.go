@@ -10,7 +10,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
-// lasts is a build that takes some time, a different one each time.
+// lasts is a runner whose builds take different durations.
 func lasts(takes ...time.Duration) run {
 	n := 0
 	return func(ctx context.Context, _ runner.Build, _ io.Writer) runner.Result {
@@ -26,7 +26,7 @@ func lasts(takes ...time.Duration) run {
 func TestRunningBuildsShowTheEstimatedRest(t *testing.T) {
 	onSite(t, jobs(at("app", lasts(time.Minute, 3*time.Minute, time.Hour))), func(s *site) {
 		s.trigger("app", nil)
-		s.lacks(s.page("/")+s.page("/computer/"), "<progress") // nothing is known yet
+		s.lacks(s.page("/")+s.page("/computer/"), "<progress") // nothing to estimate from
 		time.Sleep(5 * time.Minute)
 		s.trigger("app", nil)
 		time.Sleep(5 * time.Minute)
@@ -63,8 +63,8 @@ func TestQueuedItemsShowWhenTheBuildBeforeThemEnds(t *testing.T) {
 	})
 }
 
-// Open pages learn when a build becomes a long one, though nothing happens then, and are
-// sent nothing before.
+// Open pages are notified when a build becomes a long one, although nothing else changes, and
+// receive nothing before.
 func TestStreamReportsThatABuildTakesLong(t *testing.T) {
 	onSite(t, jobs(at("app", lasts(time.Minute, time.Hour))), func(s *site) {
 		s.trigger("app", nil)

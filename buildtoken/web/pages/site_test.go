@@ -36,7 +36,7 @@ func (r run) Run(ctx context.Context, b runner.Build, log io.Writer) runner.Resu
 	return r(ctx, b, log)
 }
 
-// writes is a build that writes this and succeeds.
+// writes returns a runner whose builds write a text and succeed.
 func writes(text string) run {
 	return func(_ context.Context, _ runner.Build, log io.Writer) runner.Result {
 		_, _ = io.WriteString(log, text)
@@ -44,14 +44,14 @@ func writes(text string) run {
 	}
 }
 
-// fails is a build that ends so.
+// fails returns a runner whose builds end with this outcome.
 func fails(outcome runner.Outcome, reason string) run {
 	return func(context.Context, runner.Build, io.Writer) runner.Result {
 		return runner.Result{Outcome: outcome, Reason: reason}
 	}
 }
 
-// hangs is a build that writes this and goes on until it is stopped.
+// hangs returns a runner whose builds write a text and run until they are stopped.
 func hangs(text string) run {
 	return func(ctx context.Context, _ runner.Build, log io.Writer) runner.Result {
 		_, _ = io.WriteString(log, text)
@@ -60,13 +60,14 @@ func hangs(text string) run {
 	}
 }
 
-// at is a job without quiet period.
+// at returns a job without a quiet period.
 func at(name string, r runner.Runner, params ...job.Param) definition.Job {
 	none := time.Duration(0)
 	return definition.Job{Name: name, Runner: r, Settings: job.Settings{QuietPeriod: &none}, Params: params}
 }
 
-// jobs is a site with these jobs, on which alice may do everything, rita read, and others nothing.
+// jobs returns a site with these jobs. alice has all rights on it, rita can read, and other
+// users have no rights.
 func jobs(all ...definition.Job) definition.Spec {
 	return definition.Spec{
 		Root:   definition.Folder{Jobs: all},
@@ -76,7 +77,7 @@ func jobs(all ...definition.Job) definition.Spec {
 
 const root = "https://ci.example.com/ci/"
 
-// site is a controller and the pages of it, in a synctest bubble.
+// site is a controller and its pages, in a synctest bubble.
 type site struct {
 	*testing.T
 	ctl   *buildtoken.Controller
@@ -91,7 +92,7 @@ func onSite(t *testing.T, spec definition.Spec, test func(*site)) {
 	onQueue(t, spec, func(q buildtoken.Queue) buildtoken.Queue { return q }, test)
 }
 
-// onQueue runs a test in a bubble, with another queue around that of the site.
+// onQueue runs a test in a bubble, with a wrapper around the queue of the site.
 func onQueue(t *testing.T, spec definition.Spec, around func(buildtoken.Queue) buildtoken.Queue, test func(*site)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -123,7 +124,7 @@ func onQueue(t *testing.T, spec definition.Spec, around func(buildtoken.Queue) b
 	})
 }
 
-// pagesOf are the pages of a site that believes every user name.
+// pagesOf returns the pages of a site that trusts every user name.
 func pagesOf(ctl *buildtoken.Controller, def *definition.Site, log *zap.Logger) *served {
 	return &served{site: &web.Site{
 		Open: func() (*buildtoken.Controller, error) { return ctl, nil }, Definition: def,
@@ -147,7 +148,7 @@ func (s *served) Serve(w http.ResponseWriter, r *http.Request) bool {
 	return s.pages.Serve(s.site.Request(w, r))
 }
 
-// trigger starts a build as alice and lets it go on for a second.
+// trigger starts a build as alice and waits for a second.
 func (s *site) trigger(full string, values map[string][]string) int64 {
 	s.Helper()
 	cause := "push"
@@ -162,13 +163,13 @@ func (s *site) trigger(full string, values map[string][]string) int64 {
 	return out.Item.ID
 }
 
-// settle lets a second go by.
+// settle waits for a second.
 func (s *site) settle() {
 	time.Sleep(time.Second)
 	synctest.Wait()
 }
 
-// request is one as a browser makes it.
+// request returns a request as a browser sends it.
 func request(method, path, user string, form url.Values) *http.Request {
 	var body io.Reader
 	if form != nil {
@@ -186,7 +187,7 @@ func request(method, path, user string, form url.Values) *http.Request {
 	return r
 }
 
-// do serves a request that must be for pages.
+// do serves a request, which must be for pages.
 func (s *site) do(r *http.Request) *httptest.ResponseRecorder {
 	s.Helper()
 	w := httptest.NewRecorder()
@@ -201,7 +202,7 @@ func (s *site) get(path, user string) *httptest.ResponseRecorder {
 	return s.do(request(http.MethodGet, path, user, nil))
 }
 
-// page is a page that alice must get.
+// page returns a page, which alice must be able to read.
 func (s *site) page(path string) string {
 	s.Helper()
 	w := s.get(path, "alice")
@@ -216,7 +217,7 @@ func (s *site) post(path, user string, form url.Values) *httptest.ResponseRecord
 	return s.do(request(http.MethodPost, path, user, form))
 }
 
-// holds says what of it a text does not hold.
+// holds reports the texts that a text does not contain.
 func (s *site) holds(text string, wanted ...string) {
 	s.Helper()
 	for _, want := range wanted {
@@ -235,7 +236,7 @@ func (s *site) lacks(text string, unwanted ...string) {
 	}
 }
 
-// main is the part of a page that is not frame.
+// main returns the part of a page that is not frame.
 func main(page string) string {
 	if _, after, ok := strings.Cut(page, "<main"); ok {
 		inside, _, _ := strings.Cut(after, "</main>")
@@ -244,7 +245,7 @@ func main(page string) string {
 	return page
 }
 
-// streamed is a response that may be looked at while it is written.
+// streamed is a response that can be read while it is being written.
 type streamed struct {
 	header http.Header
 
@@ -269,7 +270,7 @@ func (s *streamed) Write(p []byte) (int, error) {
 	return s.body.Write(p)
 }
 
-// drain gives what was written since the last call.
+// drain returns what was written since the last call.
 func (s *streamed) drain() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -278,7 +279,7 @@ func (s *streamed) drain() string {
 	return text
 }
 
-// open starts a stream. It ends with the returned function, which waits for it.
+// open starts a stream. The returned function ends it and waits for it.
 func (s *site) open(path, user string, header ...string) (out *streamed, ended <-chan struct{}, stop func()) {
 	ctx, cancel := context.WithCancel(s.Context())
 	r := request(http.MethodGet, path, user, nil).WithContext(ctx)

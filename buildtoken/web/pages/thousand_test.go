@@ -22,8 +22,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
-// large is a queue whose jobs all have a hundred builds, with times and durations that are
-// hard to compress, and results of which one in ten is not a success.
+// large is a queue whose jobs all have a hundred builds. Their times and durations are hard to
+// compress, and one in ten is not a success.
 type large struct {
 	buildtoken.Queue
 	overviews map[string]queue.Overview
@@ -37,7 +37,7 @@ func (l *large) Overviews(_ context.Context, jobs []string) ([]queue.Overview, e
 	return all, nil
 }
 
-// newLarge makes up the history of n jobs, 20 in a folder.
+// newLarge creates the history of n jobs, 20 in a folder.
 func newLarge(n int) (*large, definition.Spec) {
 	random := rand.New(rand.NewPCG(1, 2))
 	results := []queue.Result{queue.Failure, queue.Failure, queue.Unstable, queue.Aborted}

@@ -10,7 +10,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
-// ends is a build that takes n seconds the n-th time, and ends with one of some outcomes, in
+// ends returns a runner whose n-th build takes n seconds and ends with one of the outcomes, in
 // turn.
 func ends(outcomes ...runner.Outcome) run {
 	n := 0
@@ -69,7 +69,7 @@ func TestTrendLinksOnlyWhatIsThere(t *testing.T) {
 		page := s.page("/job/app/")
 		s.holds(page, `<g class="state-success"><title>#1 Success`, `<a href="/ci/job/app/3/" aria-label="#3 Success`, "50 % of 4")
 		s.lacks(page, `/ci/job/app/1/`, `/ci/job/app/2/`)
-		s.trigger("app", nil) // the chart is about builds that have ended
+		s.trigger("app", nil) // the chart shows builds that have ended
 		s.lacks(s.page("/job/app/"), "#5 Running,")
 	})
 }

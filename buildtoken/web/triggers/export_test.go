@@ -5,19 +5,19 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
-// What tests outside of the package need to see of it.
+// This file exports what tests outside of the package need.
 var (
 	WaitPreference = waitPreference
 	IdempotencyKey = idempotencyKey
 )
 
-// EventStream sends a log as events in pieces, to its end.
+// EventStream sends a log in pieces as events.
 func EventStream(q *web.Request, pieces ...[]byte) {
 	e, end := q.Events(q.R.Context())
 	defer end()
 	s := &eventStream{events: e}
 	for _, p := range pieces {
-		_ = s.write(p) // a recorder takes all
+		_ = s.write(p) // a recorder accepts all
 	}
 	_ = s.end(queue.Entry{})
 }

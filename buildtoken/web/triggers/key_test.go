@@ -43,21 +43,21 @@ func TestIdempotencyKey(t *testing.T) {
 			got, err := key(tt.in)
 			switch {
 			case tt.want == "" && err == nil:
-				t.Errorf("Idempotency-Key %q is taken for %v, want an error", tt.in, got)
+				t.Errorf("Idempotency-Key %q is parsed as %v, want an error", tt.in, got)
 			case tt.want != "" && (err != nil || got == nil || *got != tt.want):
-				t.Errorf("Idempotency-Key %q is taken for %v, %v, want %q", tt.in, got, err, tt.want)
+				t.Errorf("Idempotency-Key %q is parsed as %v, %v, want %q", tt.in, got, err, tt.want)
 			}
 		})
 	}
 	if got, err := key(); got != nil || err != nil {
-		t.Errorf("no header is taken for %v, %v, want nothing", got, err)
+		t.Errorf("no header is parsed as %v, %v, want no key", got, err)
 	}
 	if _, err := key("a", "a"); err == nil {
-		t.Error("two headers are taken for one")
+		t.Error("two headers are accepted")
 	}
 }
 
-// FuzzIdempotencyKey writes what was read once more, with quotes.
+// FuzzIdempotencyKey parses what it has parsed again, with quotes.
 func FuzzIdempotencyKey(f *testing.F) {
 	for _, tt := range onceHeaders() {
 		f.Add(tt.in)

@@ -10,8 +10,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/web/triggers"
 )
 
-// FuzzEvents sends a log that comes in two pieces as events. Whatever a build
-// writes is text of our events and never an event, an id or a field of its own.
+// FuzzEvents sends a log that arrives in two pieces as events. Whatever a build writes must be
+// the text of our events, and must not create events, ids or fields.
 func FuzzEvents(f *testing.F) {
 	for _, seed := range [][2]string{
 		{"a line\n", "another\n"},
@@ -58,7 +58,7 @@ func FuzzEvents(f *testing.F) {
 		if last == "" {
 			t.Fatalf("no end in %q", sent)
 		}
-		// What is no UTF-8 was replaced, in whatever pieces.
+		// Invalid UTF-8 is replaced, wherever the pieces are divided.
 		plain := func(s string) string {
 			s = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(strings.ToValidUTF8(s, "\uFFFD"))
 			return strings.ReplaceAll(s, "\uFFFD", "")
