@@ -295,7 +295,7 @@ func (a *App) explainDelivery(ctx context.Context, full string, raw io.Reader, r
 	}
 	q := offline.Request(discard{http.Header{}}, r.WithContext(ctx))
 	q.Now = now
-	defer q.Begin()()
+	defer q.Begin().End()
 	x := hooks.Explain(q, full) //nolint:contextcheck // the request has it
 	result.add("", x.Steps, s.lines)
 	for _, j := range x.Jobs {

@@ -68,8 +68,9 @@ type DB struct {
 	// turn is full while a goroutine holds the turn. That goroutine owns the rest.
 	turn     chan struct{}
 	mem      *memory
-	taken    []request // the last batch
-	answers  []error   // to it
+	taken    []request // of the last batch
+	answers  []error   // to them
+	batch    batch     // the last one
 	enc      *encoder
 	limit    int
 	flush    *time.Timer // runs while counts wait for a commit

@@ -28,7 +28,7 @@ type request struct {
 	look func(*memory) error
 	// set runs after the commit, even when nothing can be committed.
 	set func(*memory)
-	// done has room for one answer; ask makes it if it is nil.
+	// done has room for one answer; nil if the caller runs the request itself.
 	done chan error
 }
 
@@ -44,9 +44,6 @@ func (q *DB) ask(ctx context.Context, r request) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("boltqueue: %w", context.Cause(ctx))
 	}
-	if r.done == nil {
-		r.done = make(chan error, 1)
-	}
 	select {
 	case q.turn <- struct{}{}:
 		defer q.pass()
@@ -54,9 +51,10 @@ func (q *DB) ask(ctx context.Context, r request) error {
 			return queue.ErrClosed
 		}
 		q.serve(r)
-		return <-r.done
+		return q.answers[0]
 	default:
 	}
+	r.done = make(chan error, 1)
 	select {
 	case q.requests <- r:
 	case <-q.stopped:
@@ -120,7 +118,7 @@ func (q *DB) drain() {
 
 // serve decides a request, and if it has to be written also those that wait; commits
 // once, and answers. Without a request it writes what waits for a commit. The caller
-// must hold the turn.
+// must hold the turn; the answer to its request is the first of q.answers.
 //
 // A panic becomes an answer too: an HTTP server would recover it further up, and the
 // other callers of the batch would wait for ever.
@@ -159,7 +157,7 @@ func (q *DB) serve(first ...request) {
 	q.arm()
 	switch refusal := cmp.Or(q.broken, q.paused); {
 	case refusal != nil:
-		q.refusal.Store(&refusal)
+		q.refusal.Store(new(refusal))
 	case !q.failing && q.refusal.Load() != nil:
 		q.refusal.Store(nil)
 	}
@@ -167,7 +165,9 @@ func (q *DB) serve(first ...request) {
 		signal(q.changed)
 	}
 	for i, r := range q.taken {
-		r.done <- q.answers[i] // has room for one: never waits
+		if r.done != nil {
+			r.done <- q.answers[i] // has room for one: never waits
+		}
 	}
 }
 
@@ -197,7 +197,8 @@ func (q *DB) arm() {
 // start. If it fails, every decision of the batch has failed.
 func (q *DB) transact() (wake bool) {
 	q.enc.reset() // nothing of the last batch is needed any more
-	b := &batch{
+	b := &q.batch
+	*b = batch{
 		mem: q.mem, db: q.db.DB, path: q.opts.Path, limit: q.limit, maxKiB: q.opts.MaxKiB, enc: q.enc, log: q.opts.Log,
 		firstID: q.mem.nextID, flush: len(q.taken) == 0,
 	}

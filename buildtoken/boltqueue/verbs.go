@@ -49,14 +49,14 @@ func (q *DB) Schedule(ctx context.Context, now time.Time, r queue.Request) (queu
 	if err := q.ask(ctx, request{decide: c.decide}); err != nil {
 		return queue.Item{}, false, err
 	}
-	return c.item, c.created, nil
+	return *c.item, c.created, nil
 }
 
 // call is one call of Schedule.
 type call struct {
 	queue.Request
 	now     time.Time
-	item    queue.Item
+	item    *queue.Item
 	created bool
 }
 
@@ -81,7 +81,7 @@ func (c *call) decide(b *batch) error {
 	if change.Created {
 		b.mem.nextID++
 	}
-	c.item, c.created = *change.Item, change.Created
+	c.item, c.created = change.Item, change.Created
 	return b.apply(l, change)
 }
 

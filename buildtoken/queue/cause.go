@@ -85,8 +85,7 @@ func link(it *Item, trace string) {
 // fold adds a cause to an item and reports whether that is a new fact, not just
 // a higher count. It copies the slice, so the caller's item does not change.
 func fold(it *Item, c Cause) (isNew bool) {
-	causes := make([]Cause, len(it.Causes), len(it.Causes)+1)
-	copy(causes, it.Causes)
+	causes := slices.Clone(it.Causes)
 	for i := range causes {
 		if causes[i].same(c) {
 			causes[i].Count++

@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -69,11 +68,11 @@ func (q *Request) Fail(err error) {
 
 // Write answers with a whole body.
 func (q *Request) Write(status int, contentType, body string) {
-	h := q.W.Header()
-	if body != "" {
-		h.Set("Content-Type", contentType)
+	if h := q.W.Header(); body == "" {
+		h.Set("Content-Length", "0")
+	} else {
+		SetAll(h, "Content-Type", contentType, "Content-Length", strconv.Itoa(len(body)))
 	}
-	h.Set("Content-Length", strconv.Itoa(len(body)))
 	q.W.WriteHeader(status)
 	if q.R.Method != http.MethodHead {
 		_, _ = q.W.Write([]byte(body)) // a client that is gone learns nothing
@@ -96,9 +95,12 @@ func encodeJSON(value any) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// SetAll sets headers that are given as names and values by turns.
+// SetAll sets headers that are given as names and values by turns. The names must be
+// canonical. The values share one piece of memory.
 func SetAll(h http.Header, namesAndValues ...string) {
-	for pair := range slices.Chunk(namesAndValues, 2) {
-		h.Set(pair[0], pair[1])
+	values := make([]string, len(namesAndValues)/2)
+	for i := range values {
+		values[i] = namesAndValues[2*i+1]
+		h[namesAndValues[2*i]] = values[i : i+1 : i+1]
 	}
 }

@@ -34,6 +34,7 @@ type FormOptions struct {
 // { or [. All bodies in flight together have one limit, after which the answer is [ErrBusy].
 func (q *Request) ReadForm(o FormOptions) (*Form, error) {
 	f := &Form{}
+	f.fields = f.room[:0]
 	if err := q.readForm(f, o); err != nil {
 		f.Close()
 		return nil, err

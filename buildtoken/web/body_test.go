@@ -102,7 +102,7 @@ func TestBodiesInFlightHaveOneLimit(t *testing.T) {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		r.ContentLength = length
 		q := (&web.Site{InFlight: shared}).Request(httptest.NewRecorder(), r)
-		defer q.Begin()()
+		defer q.Begin().End()
 		return q.ReadForm(web.FormOptions{})
 	}
 	text := "A=" + strings.Repeat("x", web.MaxBody-2)

@@ -15,8 +15,8 @@ import (
 // Caller returns who sent the request, without any token: user, address, and the
 // request as rules see it.
 func (q *Request) Caller() definition.Caller {
-	if q.caller == nil {
-		by := definition.Caller{
+	if by := &q.caller; !q.known {
+		*by = definition.Caller{
 			Post: q.R.Method == http.MethodPost, Trace: traceParent(q.R.Header), Request: q.seenByRules, Operator: q.Operator,
 		}
 		if q.Remote != nil {
@@ -28,9 +28,9 @@ func (q *Request) Caller() definition.Caller {
 		if by.User != "" && !q.own.users.Load() {
 			q.own.users.Store(true)
 		}
-		q.caller = &by
+		q.known = true
 	}
-	return *q.caller
+	return q.caller
 }
 
 // traceParent returns the trace context of a request, "" if there is none or if it is

@@ -27,6 +27,7 @@ const (
 // several values of one name, those of the query come first. It must be closed.
 type Form struct {
 	fields []field
+	room   [4]field // for fields; enough for most requests
 	files  []*part
 	// Secret is the first token; Presented reports whether there was one at all. Its
 	// text is not among the values.

@@ -73,7 +73,7 @@ type formOf struct {
 func readForm(t *testing.T, r *http.Request) (formOf, error) {
 	t.Helper()
 	q := (&web.Site{}).Request(httptest.NewRecorder(), r)
-	defer q.Begin()()
+	defer q.Begin().End()
 	f, err := q.ReadForm(web.FormOptions{})
 	if err != nil {
 		return formOf{}, err

@@ -41,7 +41,7 @@ func TestReadRaw(t *testing.T) {
 					r = httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", struct{ io.Reader }{bytes.NewReader(body)})
 				}
 				q := s.api.Request(httptest.NewRecorder(), r)
-				defer q.Begin()()
+				defer q.Begin().End()
 				sum := sha256.New()
 				raw, err := q.ReadRaw(limit, sum)
 				defer func() { raw.Close() }() // also after an error
@@ -84,7 +84,7 @@ func TestReadRawOfABodyThatIsCutOff(t *testing.T) {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", io.MultiReader(bytes.NewReader(make([]byte, size)), broken{}))
 		r.ContentLength = int64(size) + 5
 		q := s.api.Request(httptest.NewRecorder(), r)
-		end := q.Begin()
+		end := q.Begin().End
 		raw, err := q.ReadRaw(1<<20, io.Discard)
 		if v := web.VerdictOf(err); err == nil || v.Status != http.StatusBadRequest {
 			t.Errorf("ReadRaw = %v, want a malformed body", err)

@@ -87,7 +87,8 @@ type Request struct {
 
 	w      http.ResponseWriter
 	root   string
-	caller *definition.Caller
+	caller definition.Caller // set if known
+	known  bool
 	access *definition.Checker
 	rules  *policy.Request // what rules see of the request, once one has asked
 }
@@ -102,14 +103,15 @@ func (s *Site) Request(w http.ResponseWriter, r *http.Request) *Request {
 const jenkinsVersion = "2.578"
 
 // Begin takes over the request: it sets the headers that all answers share, and
-// bounds the time of a slow client. The caller must call end when the request is served.
-func (q *Request) Begin() (end func()) {
+// bounds the time of a slow client. The caller must call [Writer.End] when the request is
+// served.
+func (q *Request) Begin() *Writer {
 	q.W = NewWriter(q.w, q.R, q.Done)
 	SetAll(q.W.Header(), "Cache-Control", "no-store", "Referrer-Policy", "no-referrer", "X-Content-Type-Options", "nosniff")
 	if q.Path.At(0) != ByToken || q.User() != "" {
 		q.MarkJenkins()
 	}
-	return q.W.End
+	return q.W
 }
 
 // MarkJenkins adds the header by which clients recognise Jenkins.

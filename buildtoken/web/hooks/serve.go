@@ -27,7 +27,7 @@ func Serve(q *web.Request) (handled bool) {
 		return false
 	}
 	if id, ok := replayOf(q.Path); ok {
-		defer q.Begin()()
+		defer q.Begin().End()
 		serveReplay(q, id)
 		return true
 	}
@@ -35,7 +35,7 @@ func Serve(q *web.Request) (handled bool) {
 	if !ok {
 		return false
 	}
-	defer q.Begin()()
+	defer q.Begin().End()
 	serve(q, t)
 	return true
 }

@@ -36,7 +36,7 @@ func Serve(q *web.Request) (handled bool) {
 	default:
 		return false
 	}
-	defer q.Begin()()
+	defer q.Begin().End()
 	q.Plain = true
 	if err := (&reader{Request: q}).serve(); err != nil {
 		q.Fail(err)

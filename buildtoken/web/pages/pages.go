@@ -39,7 +39,7 @@ func (p *Pages) Serve(q *web.Request) (handled bool) {
 	if u, err := url.Parse(q.Root()); err == nil && u.EscapedPath() != "" {
 		v.base = u.EscapedPath()
 	}
-	defer q.Begin()()
+	defer q.Begin().End()
 	v.setHeaders()
 	if err := v.serve(rt); err != nil {
 		v.fail(err)

@@ -27,7 +27,7 @@ func FuzzEvents(f *testing.F) {
 	f.Fuzz(func(t *testing.T, one, two []byte) {
 		w := httptest.NewRecorder()
 		q := (&web.Site{}).Request(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
-		defer q.Begin()()
+		defer q.Begin().End()
 		triggers.EventStream(q, one, two)
 		sent := w.Body.String()
 		var text strings.Builder

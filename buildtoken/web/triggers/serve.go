@@ -14,7 +14,7 @@ func Serve(q *web.Request) (handled bool) {
 		return false
 	}
 	if q.Path.At(0) == web.ByToken {
-		defer q.Begin()()
+		defer q.Begin().End()
 		serveByToken(q)
 		return true
 	}
@@ -26,7 +26,7 @@ func Serve(q *web.Request) (handled bool) {
 		if full == "" {
 			return false // Jenkins' remote API has the answer to names that no job has
 		}
-		defer q.Begin()()
+		defer q.Begin().End()
 		serveJobURL(q, full, buildtoken.Action(rest.At(0)))
 		return true
 	}

@@ -36,9 +36,10 @@ func (q *trigger) serve(t buildtoken.Trigger) error {
 		return web.ErrPrefetch
 	}
 	var err error
+	named := t.Job
 	q.form, err = q.ReadForm(web.FormOptions{
-		NamedInPath: t.Job != "",
-		Large:       func(f *web.Form) bool { return q.mayUpload(f, t.Job) },
+		NamedInPath: named != "",
+		Large:       func(f *web.Form) bool { return q.mayUpload(f, named) },
 	})
 	if err != nil {
 		return err
