@@ -18,17 +18,17 @@ import (
 	"testing"
 )
 
-// load triggers builds of the job notes, each with a file of its own.
+// load triggers builds of the job notes, each with a different file.
 type load struct {
 	*server
 
 	last atomic.Int64
 	// mu guards the following.
 	mu    sync.Mutex
-	items map[string]string // the content of an item's file, by its ID
+	items map[string]string // the content of an item's file, by the item's ID
 }
 
-// trigger queues a build and remembers its item.
+// trigger queues a build and records its item.
 func (l *load) trigger(query string) {
 	content := fmt.Sprintf("this is file %d of its own", l.last.Add(1))
 	var form bytes.Buffer
@@ -63,21 +63,21 @@ func (l *load) answered() map[string]string {
 	return maps.Clone(l.items)
 }
 
-// TestBackupAndRestore backs a server up while triggers and builds go on, and puts the
-// backup back over newer data. What was answered before is there, every build has the file and
-// the log of its own item, and nothing is mixed.
+// TestBackupAndRestore backs up a server while triggers and builds continue, and restores the
+// backup over newer data. Everything that was answered before must be there, every build must
+// have the file and the log of its own item, and old and new data must not be mixed.
 func TestBackupAndRestore(t *testing.T) {
 	s := newServer(t, "job notes {\n coalesce never\n quiet_period 0\n token secret {\n grant trigger log status cancel\n }\n param PIN password\n param NOTES file\n run sh -c `test \"$PIN\" = 4711 && cat NOTES`\n}\n"+
 		"job long {\n quiet_period 0\n token secret {\n grant trigger log status\n }\n run sh -c `echo begun; exec sleep 1000`\n}\n")
 	s.option("executors 3\n keep_builds 0")
 	s.start()
-	s.get("/buildByToken/build?job=long&token=secret") // runs at the time of the backup
+	s.get("/buildByToken/build?job=long&token=secret") // runs during the backup
 	s.eventually("the long build prints", func() bool {
 		out, _, err := s.command("", "build-token", "log", "long", "--address", s.admin)
 		return err == nil && strings.Contains(out, "begun")
 	})
 	l := &load{server: s, items: map[string]string{}}
-	l.trigger("&delay=8000h") // waits at the time of the backup
+	l.trigger("&delay=8000h") // waits during the backup
 	var clients sync.WaitGroup
 	stop := make(chan struct{})
 	for range 3 {
@@ -140,9 +140,9 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 	l.check(before, "2")
 	if log := l.log("1"); !strings.Contains(log, "HTTP 404") {
-		t.Errorf("item 1 as one of another job: %q", log)
+		t.Errorf("item 1 is one of another job: %q", log)
 	}
-	// The numbers that the backup does not know are used again, by other builds.
+	// Numbers that were assigned after the backup are used again, by other builds.
 	l.items = map[string]string{}
 	for range 20 {
 		l.trigger("")
@@ -150,11 +150,11 @@ func TestBackupAndRestore(t *testing.T) {
 	l.check(l.answered(), "")
 	for _, name := range []string{"queue.db", "queue.db.key", "logs"} {
 		if found, err := filepath.Glob(filepath.Join(data, name+".before-restore-*")); err != nil || len(found) != 1 {
-			t.Errorf("moved aside of %s: %v, %v, want one", name, found, err)
+			t.Errorf("directories moved aside of %s: %v, %v, want one", name, found, err)
 		}
 	}
 
-	// A file that was changed since.
+	// A file that has changed since the backup.
 	logs, err := filepath.Glob(filepath.Join(s.dir, "first", "logs", "notes-*", "1.log"))
 	if err != nil || len(logs) != 1 {
 		t.Fatalf("logs in the backup: %v, %v", logs, err)
@@ -180,8 +180,8 @@ func (l *load) log(item string) string {
 	return text
 }
 
-// check looks for items, and for the file of each in its log, alone. waiting is one that
-// is not due for long.
+// check verifies that items exist, and that the log of each has only its own file. waiting is
+// an item that is not due for a long time.
 func (l *load) check(items map[string]string, waiting string) {
 	l.t.Helper()
 	for _, item := range slices.Sorted(maps.Keys(items)) {
@@ -192,7 +192,8 @@ func (l *load) check(items map[string]string, waiting string) {
 			continue
 		}
 		log := l.log(item)
-		// A build that ran when the records were copied may have ended before its log was.
+		// A build that was running when the records were copied can have ended before its log
+		// was copied.
 		aborted, ends := strings.HasSuffix(log, "Finished: ABORTED\n"), strings.Count(log, "Finished: ")
 		whole := ends == 1 && strings.HasSuffix(log, "Finished: SUCCESS\n") && strings.Contains(log, items[item]+"\n")
 		if strings.Count(log, "of its own") > 1 || !whole && (!aborted || ends > 2) {

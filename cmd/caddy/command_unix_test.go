@@ -260,7 +260,7 @@ func TestFollowSurvivesReloadAndRestart(t *testing.T) {
 	if code, out := end(); code != 0 || strings.Count(out, "before\n") != 1 || strings.Count(out, "after\n") != 1 || !strings.HasSuffix(out, "Finished: SUCCESS\n") {
 		t.Errorf("after reloads: exit status %d, output %q", code, out)
 	}
-	// The other item waits; the server restarts, and then it is cancelled.
+	// The other item waits; the server restarts, and then the item is cancelled.
 	s.eventually("the item is queued", func() bool { return strings.Contains(overAdmin(), "item ") })
 	item := strings.Fields(overAdmin()[strings.Index(overAdmin(), "item "):])[1]
 	if err := s.process.Process.Signal(syscall.SIGTERM); err != nil {
@@ -280,7 +280,7 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// TestCheckCommand checks a file without mistakes, and one with some.
+// TestCheckCommand checks a file without mistakes, and one with mistakes.
 func TestCheckCommand(t *testing.T) {
 	s := newServer(t, "token outer secret\nallow `user != \"bob\"`\njob good {\n run echo hello\n schedule \"30 4 1 1 *\" {\n timezone UTC\n}\n notify chat http://127.0.0.1:9/ {\n on failure fixed\n}\n}\n")
 	out, errs, err := s.command("", "build-token", "check", s.file, "--adapter", "caddyfile")
@@ -317,8 +317,8 @@ func TestCheckCommand(t *testing.T) {
 	}
 }
 
-// TestExplainCommand explains a trigger offline, and then what a stricter rule would change
-// of the decisions of the running server.
+// TestExplainCommand explains a trigger offline, and then which decisions of the running server
+// a stricter rule would change.
 func TestExplainCommand(t *testing.T) {
 	rule := func(text string) string {
 		return "job good {\n token ci secret\n param ENV string staging\n allow `" + text + "`\n run true\n}\n"

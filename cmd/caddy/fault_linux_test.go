@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// many is a job of which every trigger with another N makes an item.
+// many is a job for which every trigger with a different N creates an item.
 const many = "job many {\n quiet_period 1h\n token secret\n param N string\n run true\n}\n"
 
 func (s *server) triggerMany(n int) (status int, body string) {
@@ -27,7 +27,7 @@ func (s *server) triggerMany(n int) (status int, body string) {
 	return status, body
 }
 
-// queued is how many items the admin API counts.
+// queued returns how many items the admin API counts.
 func (s *server) queued() int {
 	s.t.Helper()
 	out, errs, err := s.command("", "build-token", "status", "--address", s.admin)
@@ -48,11 +48,11 @@ func (s *server) queued() int {
 func (s *server) wantLogged(what string) {
 	s.t.Helper()
 	if !strings.Contains(s.output(), what) {
-		s.t.Errorf("the log does not say %q", what)
+		s.t.Errorf("the log does not contain %q", what)
 	}
 }
 
-// limit sets what the process may have of something, from now on.
+// limit changes a resource limit of the running process.
 func (s *server) limit(resource int, n uint64) (before uint64) {
 	s.t.Helper()
 	var old unix.Rlimit
@@ -65,15 +65,16 @@ func (s *server) limit(resource int, n uint64) (before uint64) {
 	return old.Cur
 }
 
-// TestDiskThatIsFull fills what the queue's file may have until triggers are
-// refused, makes room, and looks for all that was acknowledged.
+// TestDiskThatIsFull fills the file system of the queue's file until triggers are refused,
+// makes room, and verifies that nothing acknowledged is missing.
 //
-// A limit on the size of files stands for a full disk where nothing can be mounted;
-// to Caddy they differ in the number of the error only.
+// Where nothing can be mounted, a limit on the size of files replaces a full disk. For Caddy,
+// the only difference is the error number.
 func TestDiskThatIsFull(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		// disk prepares the folder of the queue, and says how to fill it and how to make room.
+		// disk prepares the directory of the queue, and returns functions that fill it and make
+		// room.
 		disk func(t *testing.T, dir string) (fill, empty func(*server))
 	}{
 		{"a file that may not grow", func(t *testing.T, dir string) (fill, empty func(*server)) {
@@ -159,7 +160,7 @@ func TestDiskThatIsFull(t *testing.T) {
 	}
 }
 
-// zeros never ends.
+// zeros is an endless reader.
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) {
@@ -167,7 +168,7 @@ func (zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestDiskThatIsReadOnly is a start on what can only be read.
+// TestDiskThatIsReadOnly starts the server on a read-only directory.
 func TestDiskThatIsReadOnly(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
@@ -179,7 +180,7 @@ func TestDiskThatIsReadOnly(t *testing.T) {
 			}
 			t.Cleanup(func() { _ = os.Chmod(dir, 0o700) }) // so that it can be removed
 			if os.Geteuid() == 0 {
-				// Root may write all the same, unless it does without.
+				// Root can write nevertheless, unless it gives up that capability.
 				s.wrapper = []string{"setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"}
 			}
 		}},
@@ -211,11 +212,11 @@ func TestDiskThatIsReadOnly(t *testing.T) {
 			s.launch()
 			<-s.ended
 			if code := s.process.ProcessState.ExitCode(); code == 0 {
-				t.Error("Caddy started, and can keep nothing")
+				t.Error("Caddy started, although it cannot write")
 			}
 			s.process = nil
 			if said := regexp.MustCompile(`open queue: .*queue\.db: (permission denied|read-only file system)`); !said.MatchString(s.output()) {
-				t.Error("Caddy does not say which file it can't write, and why")
+				t.Error("the log does not contain which file cannot be written, and why")
 			}
 			if after, err := os.ReadFile(filepath.Join(dir, "queue.db")); err != nil || string(after) != string(before) {
 				t.Errorf("the file was changed, %v", err)
@@ -224,8 +225,8 @@ func TestDiskThatIsReadOnly(t *testing.T) {
 	}
 }
 
-// TestQueueFileThatIsLost removes the queue's file under a running server:
-// nothing more is acknowledged, and what is in the open file is not lost.
+// TestQueueFileThatIsLost removes the queue's file under a running server: nothing more may be
+// acknowledged, and the content of the open file must not be lost.
 func TestQueueFileThatIsLost(t *testing.T) {
 	s := newServer(t, many)
 	path := filepath.Join(s.dir, "data", "caddy", "build_token", "queue.db")
@@ -242,7 +243,7 @@ func TestQueueFileThatIsLost(t *testing.T) {
 		}
 	}
 	s.wantLogged("queue file was moved or removed")
-	// As docs/operations.md says.
+	// See docs/operations.md.
 	open, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", s.process.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
@@ -265,7 +266,7 @@ func TestQueueFileThatIsLost(t *testing.T) {
 	}
 }
 
-// openFiles is how many the server has.
+// openFiles returns how many open files the server has.
 func (s *server) openFiles() uint64 {
 	s.t.Helper()
 	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.process.Process.Pid))
@@ -275,8 +276,8 @@ func (s *server) openFiles() uint64 {
 	return uint64(len(entries))
 }
 
-// TestNoMoreOpenFiles takes file descriptors away while a client is connected:
-// triggers are kept as always, builds wait, and both go on by themselves.
+// TestNoMoreOpenFiles takes away file descriptors while a client is connected: triggers are
+// accepted as before, builds wait, and both continue without help.
 func TestNoMoreOpenFiles(t *testing.T) {
 	s := newServer(t, "job x {\n quiet_period 0\n concurrent\n coalesce never\n token secret {\n grant trigger status log\n }\n run echo hello\n}\n")
 	s.option("executors 4")
@@ -317,9 +318,9 @@ func TestNoMoreOpenFiles(t *testing.T) {
 		return strings.Contains(s.output(), "build waits for system resources") && strings.Contains(s.output(), "too many open files")
 	})
 	if _, body := ask("/buildByToken/status?job=x&token=secret&item=1"); !strings.Contains(body, `"running"`) {
-		t.Errorf("status: got %s, want that the build runs", body)
+		t.Errorf("status: got %s, want the build running", body)
 	}
-	// Somebody who comes now is not turned away, but waits.
+	// A client that connects now waits, and is not refused.
 	late, err := net.Dial("tcp", s.site)
 	if err != nil {
 		t.Fatal(err)
@@ -328,7 +329,7 @@ func TestNoMoreOpenFiles(t *testing.T) {
 	if _, err := fmt.Fprintf(late, "GET /buildByToken/build?job=x&token=secret HTTP/1.1\r\nHost: %s\r\n\r\n", s.site); err != nil {
 		t.Fatal(err)
 	}
-	// Some more: enough for a log, too few for a process.
+	// A few more: enough for a log, too few for a process.
 	s.limit(unix.RLIMIT_NOFILE, s.openFiles()+2)
 	s.eventually("a build that has a log says what it waits for", func() bool {
 		logs, err := filepath.Glob(filepath.Join(s.dir, "data", "caddy", "build_token", "logs", "x*", "*.log"))
@@ -349,18 +350,18 @@ func TestNoMoreOpenFiles(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusCreated {
-		t.Errorf("the late one: got %s, want 201", resp.Status)
+		t.Errorf("the late client: got %s, want 201", resp.Status)
 	}
 	for item := range 4 {
 		log := ""
 		_, log = ask(fmt.Sprintf("/buildByToken/log?job=x&token=secret&item=%d", item+1))
 		if !strings.HasSuffix(log, "hello\nFinished: SUCCESS\n") {
-			t.Errorf("log of item %d: got %q, want that it was built", item+1, log)
+			t.Errorf("log of item %d: got %q, want the log of its build", item+1, log)
 		}
 	}
 }
 
-// peak is the most memory that the server ever had, in bytes.
+// peak returns the peak memory use of the server, in bytes.
 func (s *server) peak() int64 {
 	s.t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.process.Process.Pid))
@@ -378,8 +379,8 @@ func (s *server) peak() int64 {
 	return n << 10
 }
 
-// TestBuildThatWritesOneGiB fills its log, which says so; the rest is dropped,
-// and costs neither memory nor disk.
+// TestBuildThatWritesOneGiB fills its log. The log must mention that the rest is dropped, and
+// the rest must cost neither memory nor disk.
 func TestBuildThatWritesOneGiB(t *testing.T) {
 	s := newServer(t, "job x {\n quiet_period 0\n token secret {\n grant trigger status log\n }\n run sh -c `head -c 1073741824 /dev/zero; echo; echo last >&2`\n}\n")
 	s.start()

@@ -20,8 +20,8 @@ import (
 	"time"
 )
 
-// raw sends bytes as they are, and a request for /ready behind them, and gives
-// what is answered to all but that one until the server hangs up.
+// raw sends bytes unchanged, followed by a request for /ready, until the server closes the
+// connection. It returns all answers but that one.
 func (s *server) raw(t *testing.T, text string) (statuses []int, bodies []string) {
 	t.Helper()
 	c, err := net.Dial("tcp", s.site)
@@ -34,7 +34,7 @@ func (s *server) raw(t *testing.T, text string) (statuses []int, bodies []string
 	}
 	var sending sync.WaitGroup
 	sending.Go(func() {
-		// A server that has heard enough hangs up.
+		// The server closes the connection when it has received enough.
 		_, _ = io.WriteString(c, text+"GET /ready HTTP/1.1\r\nHost: "+s.site+"\r\nConnection: close\r\n\r\n")
 	})
 	defer sending.Wait()
@@ -54,7 +54,7 @@ func (s *server) raw(t *testing.T, text string) (statuses []int, bodies []string
 	}
 }
 
-// items is how many items wait.
+// items returns how many items are waiting.
 func (s *server) items(t *testing.T) int {
 	t.Helper()
 	out, errs, err := s.command("", "build-token", "status", "--json", "--address", s.admin)
@@ -86,8 +86,8 @@ job params {
 }
 `
 
-// TestRequestsThatAreNotWhatTheySeem sends what a server could take for
-// something else than what a proxy before it, or its log, took it for.
+// TestRequestsThatAreNotWhatTheySeem sends requests that the server could interpret differently
+// from a proxy in front of it, or from its log.
 func TestRequestsThatAreNotWhatTheySeem(t *testing.T) {
 	const hidden = "GET /buildByToken/build?job=x&token=secret HTTP/1.1\r\nHost: h\r\n\r\n"
 	s := newServer(t, hostile)
@@ -99,9 +99,9 @@ func TestRequestsThatAreNotWhatTheySeem(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		text   string
-		first  []int // what the first answer may be
-		queues int   // how many items there are more
-		only   bool  // there is one answer
+		first  []int // the possible statuses of the first answer
+		queues int   // how many items are added
+		only   bool  // there is exactly one answer
 	}{
 		{"a request in a body with a length is not served", line("/buildByToken/build?job=x&token=wrong") + fmt.Sprintf("Content-Length: %d\r\n\r\n", len(hidden)) + hidden, []int{403}, 0, true},
 		{"a request in a body in chunks is not served", line("/buildByToken/build?job=x&token=wrong") + fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(hidden), hidden), []int{403}, 0, true},
@@ -143,8 +143,8 @@ func TestRequestsThatAreNotWhatTheySeem(t *testing.T) {
 	}
 }
 
-// TestPathsThatPlayTricks asks for what a matcher before us may have taken for
-// something else. Nothing triggers, and nothing is shown that basic_auth protects.
+// TestPathsThatPlayTricks requests paths that a matcher in front of our handler could interpret
+// differently. Nothing may be triggered, and nothing that basic_auth protects may be shown.
 func TestPathsThatPlayTricks(t *testing.T) {
 	s := newServer(t, hostile+"access {\n read `true`\n}\n")
 	text, err := os.ReadFile(s.file)
@@ -178,14 +178,14 @@ func TestPathsThatPlayTricks(t *testing.T) {
 			t.Errorf("%s shows what basic_auth protects: %v %q", target, statuses, bodies)
 		}
 	}
-	// The rule would be worth nothing if it showed nothing.
+	// Without the protection, the page must be shown, or the test would prove nothing.
 	if status, _, body := s.get("/queue/api/json"); status != http.StatusOK {
 		t.Errorf("what is not protected: got %d %q", status, body)
 	}
 }
 
-// TestLocationIsNotPoisoned sends headers by which a proxy says for whom it asks.
-// Nobody is trusted here, so none of them has a say.
+// TestLocationIsNotPoisoned sends the headers in which proxies report the original request. No
+// proxy is trusted here, so none of them has an effect.
 func TestLocationIsNotPoisoned(t *testing.T) {
 	s := newServer(t, hostile)
 	s.start()
@@ -200,8 +200,8 @@ func TestLocationIsNotPoisoned(t *testing.T) {
 	}
 }
 
-// TestTextFromOutsideStaysText puts line ends, colours and marks that turn the
-// direction of text into all that a caller may write. It forges no line of a log.
+// TestTextFromOutsideStaysText puts line breaks, colours and marks that change the direction of
+// text into every text of a caller. They must not forge a line of a log.
 func TestTextFromOutsideStaysText(t *testing.T) {
 	const forged = "\r\nFinished: FORGED\r\n{\"level\":\"forged\"}\n\x1b[2J\x1b]0;forged\a\u2028\u0085\u202eforged"
 	s := newServer(t, "job x {\n quiet_period 0\n token secret {\n grant trigger log status\n }\n param A string\n run echo built\n}\n")
@@ -235,8 +235,8 @@ func TestTextFromOutsideStaysText(t *testing.T) {
 	}
 }
 
-// TestBodiesThatAreBombs sends bodies that cost more than they look. Each is
-// refused, and they queue nothing.
+// TestBodiesThatAreBombs sends bodies that cost more than their size suggests. Each must be
+// refused, and none may queue an item.
 func TestBodiesThatAreBombs(t *testing.T) {
 	s := newServer(t, hostile)
 	s.start()
@@ -294,7 +294,7 @@ func TestBodiesThatAreBombs(t *testing.T) {
 		{"a value that is no UTF-8", func() (string, string) { return form, "A=%ff%fe" }, 400},
 		{"an escape that is none", func() (string, string) { return form, "A=%zz" }, 400},
 		{"a semicolon", func() (string, string) { return form, "A=1;token=x" }, 400},
-		{"compressed, which nobody unpacks", func() (string, string) { return "application/gzip", strings.Repeat("\x1f\x8b\x08", 1000) }, 201},
+		{"compressed, which is not unpacked", func() (string, string) { return "application/gzip", strings.Repeat("\x1f\x8b\x08", 1000) }, 201},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			before := s.items(t)

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// jenkinsJob is a job of a Jenkins, and what is to become of it.
+// jenkinsJob is a job of a Jenkins, and the expected result of its import.
 type jenkinsJob struct {
 	name   string // with folders
 	status string // in the report
@@ -21,11 +21,11 @@ type jenkinsJob struct {
 	// file is the whole file of a job of another kind.
 	file string
 
-	// given are the parameters of the trigger, and wanted the variables that the scripts
-	// see besides.
+	// given are the parameters of the trigger; wanted are more variables that the scripts see.
 	given  map[string]string
 	wanted map[string]string
-	// result is that of a build, if it is not what the scripts' exit statuses say.
+	// result is the result of the build, if it does not follow from the exit statuses of the
+	// scripts.
 	result string
 }
 
@@ -45,7 +45,7 @@ func xmlText(text string) string {
 	return b.String()
 }
 
-// config is the file of the job.
+// config returns the file of the job.
 func (j jenkinsJob) config() string {
 	if j.file != "" {
 		return j.file
@@ -85,7 +85,7 @@ func defaultValue(text string) string { return "<defaultValue>" + xmlText(text) 
 
 func one(script string) []string { return []string{script} }
 
-// jenkinsJobs are jobs of every kind. repository is the URL of a Git repository.
+// jenkinsJobs returns jobs of every kind. repository is the URL of a Git repository.
 func jenkinsJobs(repository string) []jenkinsJob {
 	git := func(branch, more string) string {
 		return `<scm class="hudson.plugins.git.GitSCM"><userRemoteConfigs><hudson.plugins.git.UserRemoteConfig><url>` + repository + `</url>` + more +
@@ -103,8 +103,8 @@ func jenkinsJobs(repository string) []jenkinsJob {
 		return "<flow-definition><authToken>0123456789abcdef</authToken><definition class=\"org.jenkinsci.plugins.workflow.cps." + definition + "</definition></flow-definition>"
 	}
 	return []jenkinsJob{
-		// What scripts can have in them. None has a pipe: the order in which sh -x prints the
-		// commands of one varies.
+		// Everything that scripts can contain. None has a pipe, because the order in which sh
+		// -x prints the commands of one varies.
 		{name: "hello", status: imported, scripts: one("echo hello"), xml: "<authToken>TacoTuesday</authToken>\n"},
 		{name: "empty", status: imported, scripts: one("")},
 		{name: "no_line_end", status: imported, scripts: one("echo a\necho b")},

@@ -12,8 +12,8 @@ import (
 	"github.com/buildtoken/buildtoken/internal/jenkinstest"
 )
 
-// TestImportedRelays imports a Jenkins so that all its jobs are relayed to it, and builds each of
-// them, also those that could never run here.
+// TestImportedRelays imports a Jenkins so that all its jobs are relayed to it, and builds each
+// of them, including those that cannot run here.
 func TestImportedRelays(t *testing.T) {
 	s := newServer(t, "")
 	jobs := []jenkinsJob{

@@ -97,7 +97,7 @@ type importReport struct {
 	} `json:"jobs"`
 }
 
-// importHome imports a Jenkins into a directory, and makes its Caddyfile that of the server.
+// importHome imports a Jenkins into a directory, and uses its Caddyfile for the server.
 func (s *server) importHome(home string, args ...string) (out string, report importReport) {
 	s.t.Helper()
 	out = filepath.Join(s.dir, "imported")
@@ -115,8 +115,8 @@ func (s *server) importHome(home string, args ...string) (out string, report imp
 	return out, report
 }
 
-// serveImported makes an imported Caddyfile that of the server: with other addresses, and with
-// access for the test.
+// serveImported uses an imported Caddyfile for the server, with other addresses and with access
+// for the test.
 func (s *server) serveImported(out string) {
 	s.t.Helper()
 	text, err := os.ReadFile(filepath.Join(out, "Caddyfile"))
@@ -164,7 +164,7 @@ func (s *server) build(full string, params map[string]string) (result, console s
 }
 
 // original runs the scripts of a job as Jenkins does, in an empty directory or a clone of the
-// repository, and returns what they print and how they end.
+// repository, and returns their output and result.
 func (j jenkinsJob) original(t *testing.T, s *server, repository string) (result, output string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -211,8 +211,8 @@ func (j jenkinsJob) original(t *testing.T, s *server, repository string) (result
 	return result, output
 }
 
-// TestImportedJobsBuildTheSame imports a Jenkins with jobs of every kind, builds each that was
-// imported, and compares the result and the console with what the original scripts do.
+// TestImportedJobsBuildTheSame imports a Jenkins with jobs of every kind, builds each imported
+// job, and compares the result and the console with those of the original scripts.
 func TestImportedJobsBuildTheSame(t *testing.T) {
 	s := newServer(t, "")
 	dir, repository := s.repository()
@@ -274,7 +274,7 @@ func outputOf(console, out string) string {
 // endedWith matches the server's line about a program that failed.
 var endedWith = regexp.MustCompile(`(?m)^exit status \d+\n\z`)
 
-// pollImported polls the job that was built already: it is built again only after a commit.
+// pollImported polls the job that was built before: it is built again only after a commit.
 func (s *server) pollImported(repository string) {
 	s.t.Helper()
 	number := func() int {

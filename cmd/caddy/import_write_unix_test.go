@@ -36,7 +36,7 @@ func TestImportKeepsOtherFiles(t *testing.T) {
 		t.Errorf("got %d %s, want 1 and the name of the file", status, stderr)
 	}
 	if entries, err := os.ReadDir(out); err != nil || len(entries) != 1 {
-		t.Errorf("the directory has %v, %v, want nothing but jobs", entries, err)
+		t.Errorf("the directory has %v, %v, want only jobs", entries, err)
 	}
 	// A link must be replaced and not followed.
 	target := filepath.Join(s.dir, "target")

@@ -11,8 +11,9 @@ import (
 	"testing"
 )
 
-// TestBuildsInheritNoDescriptors starts Caddy as systemd's socket activation does, with its listening socket as
-// descriptor 3, and other descriptors behind it. A build that had the socket could answer clients and read their tokens.
+// TestBuildsInheritNoDescriptors starts Caddy as systemd's socket activation does, with its
+// listening socket as descriptor 3 and more descriptors after it. A build with the socket could
+// answer clients and read their tokens.
 func TestBuildsInheritNoDescriptors(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 	"testing"
 )
 
-// built triggers a build and gives its log.
+// built triggers a build and returns its log.
 func (s *server) built(job string, form url.Values) string {
 	s.t.Helper()
 	resp, err := http.PostForm("http://"+s.site+"/buildByToken/buildWithParameters?token=secret&job="+job, form)
@@ -32,7 +32,7 @@ func (s *server) built(job string, form url.Values) string {
 	return log
 }
 
-// obeyed are variables by which loaders, shells and our own builds can be led astray.
+// obeyed are variables that control loaders, shells and our own builds.
 func obeyed() []string {
 	return []string{
 		"LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "DYLD_INSERT_LIBRARIES", "BASH_ENV", "ENV", "BASH_FUNC_echo%%", "BASH_FUNC_echo()", "SHELLOPTS", "BASHOPTS", "PS4", "IFS",
@@ -41,12 +41,12 @@ func obeyed() []string {
 	}
 }
 
-// TestParametersDoNotBecomeOtherVariables sends parameters that a job does not
-// have, under names that programs obey, in the query and in the body.
+// TestParametersDoNotBecomeOtherVariables sends parameters that a job does not have, with the
+// names of variables that programs obey, in the query and in the body.
 func TestParametersDoNotBecomeOtherVariables(t *testing.T) {
 	s := newServer(t, "job x {\n quiet_period 0\n coalesce never\n token secret {\n grant trigger log status\n }\n param A string\n run env\n}\n")
 	s.start()
-	// What a build is told of itself differs from build to build.
+	// These variables of the build's own differ from build to build.
 	names := func(log string) (names []string) {
 		for line := range strings.Lines(log) {
 			if name, _, ok := strings.Cut(line, "="); ok {
@@ -72,11 +72,12 @@ func TestParametersDoNotBecomeOtherVariables(t *testing.T) {
 	}
 }
 
-// TestParametersOfSuchNamesAreRefused when the configuration loads.
+// TestParametersOfSuchNamesAreRefused verifies that a configuration cannot define such
+// parameters.
 func TestParametersOfSuchNamesAreRefused(t *testing.T) {
 	s := newServer(t, "")
 	for _, name := range obeyed() {
-		if name == "a" || name == "ENV" || name == "" || name == "A\nB" { // names like others, or none in a Caddyfile
+		if name == "a" || name == "ENV" || name == "" || name == "A\nB" { // ordinary names, or names that a Caddyfile cannot contain
 			continue
 		}
 		s.write("job x {\n token secret\n param `" + name + "` string\n run true\n}\n")
@@ -86,8 +87,8 @@ func TestParametersOfSuchNamesAreRefused(t *testing.T) {
 	}
 }
 
-// TestValuesAreNoCode gives values that a shell, or bash when it reads a variable
-// as a function, would run.
+// TestValuesAreNoCode sends values that would be executed by a shell, or by bash when it
+// imports functions from variables.
 func TestValuesAreNoCode(t *testing.T) {
 	s := newServer(t, `job x {
 	quiet_period 0
@@ -115,8 +116,8 @@ func TestValuesAreNoCode(t *testing.T) {
 	}
 }
 
-// TestWorkspaceFullOfLinks has a build leave links where the next build's file
-// goes, and where its own things are. No file outside is written or read through them.
+// TestWorkspaceFullOfLinks leaves links in the workspace where the next build's file and its
+// other paths are. No file outside may be written or read through them.
 func TestWorkspaceFullOfLinks(t *testing.T) {
 	outside := t.TempDir()
 	precious := filepath.Join(outside, "precious")
@@ -137,7 +138,7 @@ func TestWorkspaceFullOfLinks(t *testing.T) {
 	for n := range 3 {
 		var body bytes.Buffer
 		w := multipart.NewWriter(&body)
-		// The client's name for the file goes nowhere.
+		// The client's name of the file is not used as a path.
 		part, err := w.CreateFormFile("PATCH", "../../../../"+precious)
 		if err != nil {
 			t.Fatal(err)
@@ -158,7 +159,7 @@ func TestWorkspaceFullOfLinks(t *testing.T) {
 		}
 		_, _, log := s.get(fmt.Sprintf("/buildByToken/log?job=x&token=secret&item=%d", n+1))
 		if !strings.Contains(log, fmt.Sprintf("content %d\n-rw-------", n)) || !strings.HasSuffix(log, "Finished: SUCCESS\n") {
-			t.Errorf("build %d: got %q, want its file, which is no link", n+1, log)
+			t.Errorf("build %d: got %q, want its file, which is not a link", n+1, log)
 		}
 	}
 	if text, err := os.ReadFile(precious); err != nil || string(text) != "as it was" {

@@ -45,19 +45,19 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// patience is how long anything may take that a test waits for.
+// patience bounds how long a test waits for one event.
 const patience = 30 * time.Second
 
-// server is one Caddy after the other, on the same addresses and data.
+// server is a sequence of Caddy processes with the same addresses and data.
 type server struct {
 	t                *testing.T
 	dir, site, admin string
 	file             string // the Caddyfile
 	environment      []string
 	wrapper          []string      // a command that starts the program
-	inherit          []*os.File    // descriptors from 3 up that the program is started with
-	process          *exec.Cmd     // nil: none runs
-	ended            chan struct{} // closed when process has
+	inherit          []*os.File    // file descriptors, from 3 up, that the program inherits
+	process          *exec.Cmd     // nil if none runs
+	ended            chan struct{} // closed when process has ended
 }
 
 // newServer writes a Caddyfile with the body of a site.
@@ -108,12 +108,12 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// start runs Caddy and returns once all of it was started, and it answers: the
-// site may do so before the engine is there.
+// start runs Caddy and returns once it is started completely and answers. The site can answer
+// before the controller exists.
 func (s *server) start() {
 	s.t.Helper()
 	s.launch()
-	s.eventually("Caddy was started", func() bool { // the admin endpoint says nothing of a configuration before
+	s.eventually("Caddy was started", func() bool { // the admin endpoint reveals no configuration before
 		resp, err := http.Get("http://" + s.admin + "/config/")
 		if err != nil {
 			return false
@@ -132,7 +132,7 @@ func (s *server) start() {
 	})
 }
 
-// output is what Caddy wrote so far.
+// output returns what Caddy has written so far.
 func (s *server) output() string {
 	s.t.Helper()
 	text, err := os.ReadFile(filepath.Join(s.dir, "output"))
@@ -159,13 +159,13 @@ func (s *server) launch() {
 	}
 	s.ended = make(chan struct{})
 	go func(process *exec.Cmd, ended chan struct{}) {
-		_ = process.Wait() // kill and stop look at the state
+		_ = process.Wait() // kill and stop check the state
 		close(ended)
 	}(s.process, s.ended)
 }
 
-// eventually asks again until something is so. Nothing but asking tells what
-// another process has done.
+// eventually repeats a check until it succeeds. The state of another process can only be
+// polled.
 func (s *server) eventually(what string, so func() bool) {
 	s.t.Helper()
 	for deadline := time.Now().Add(patience); !so(); {
@@ -180,7 +180,7 @@ func (s *server) eventually(what string, so func() bool) {
 	}
 }
 
-// kill ends Caddy as a power cut would.
+// kill ends Caddy without warning, as a power failure would.
 func (s *server) kill() {
 	s.t.Helper()
 	if err := s.process.Process.Kill(); err != nil && !strings.Contains(err.Error(), "finished") {
@@ -190,7 +190,7 @@ func (s *server) kill() {
 	s.process = nil
 }
 
-// get asks without following.
+// get sends a GET request without following redirects.
 func (s *server) get(target string) (status int, location, body string) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
@@ -223,8 +223,8 @@ func (s *server) command(stdin string, args ...string) (stdout, stderr string, e
 
 const echo = "job RevolutionTest {\n quiet_period %s\n token TacoTuesday {\n grant trigger status log\n }\n run echo hello\n}\n"
 
-// TestKilledServerForgetsNothing is what the project promises: a trigger that
-// was answered 201 becomes a build, whatever happens to the server.
+// TestKilledServerForgetsNothing tests the main promise of the project: a trigger that was
+// answered 201 becomes a build, whatever happens to the server.
 func TestKilledServerForgetsNothing(t *testing.T) {
 	const trigger = "/buildByToken/build?job=RevolutionTest&token=TacoTuesday"
 	s := newServer(t, fmt.Sprintf(echo, "1h"))
@@ -241,7 +241,7 @@ func TestKilledServerForgetsNothing(t *testing.T) {
 	if status, again, body := s.get(trigger + "&delay=0"); status != http.StatusSeeOther || again != location {
 		t.Fatalf("trigger after the crash: got %d, Location %q, %q, want 303 and %s", status, again, body, location)
 	}
-	// The earlier due time has won: the build runs now, and the log ends with it.
+	// The earlier due time has precedence: the build runs now, and the log ends with it.
 	if _, _, log := s.get("/buildByToken/log?job=RevolutionTest&token=TacoTuesday&item=1"); !strings.Contains(log, "hello\n") || !strings.HasSuffix(log, "Finished: SUCCESS\n") {
 		t.Errorf("log: got %q", log)
 	}
@@ -252,13 +252,13 @@ func TestKilledServerForgetsNothing(t *testing.T) {
 	if text, err := os.ReadFile(files[0]); err != nil || !strings.Contains(string(text), "hello\n") {
 		t.Errorf("console file: got %q, %v", text, err)
 	}
-	// What was answered 303 is one build, not three.
+	// The triggers that were answered 303 have one build together, not three.
 	if status, _, body := s.get(trigger); status != http.StatusCreated {
 		t.Errorf("trigger after the build: got %d %q, want 201", status, body)
 	}
 }
 
-// TestKilledServerRecordsTheLostBuild kills it while a build runs.
+// TestKilledServerRecordsTheLostBuild kills the server while a build runs.
 func TestKilledServerRecordsTheLostBuild(t *testing.T) {
 	s := newServer(t, "job x {\n quiet_period 0\n token secret {\n grant trigger status log\n }\n run sleep 1000\n}\n")
 	s.start()
@@ -280,12 +280,11 @@ func TestKilledServerRecordsTheLostBuild(t *testing.T) {
 	}
 }
 
-// TestReloadUnderLoad has clients trigger while configurations come and go:
-// no answer may be anything but 201, and what was answered is queued, once.
+// TestReloadUnderLoad sends triggers while configurations are reloaded: no answer may be
+// anything but 201, and every answered trigger must be queued once.
 //
-// A connection may be reset: the old listener takes with it the connections
-// that it has not accepted yet. That is Caddy's doing, and such a client knows
-// that it got no answer.
+// A connection can be reset: when Caddy closes the old listener, the connections that it has
+// not accepted yet are lost. Such a client knows that it got no answer.
 func TestReloadUnderLoad(t *testing.T) {
 	body := func(n int) string {
 		return fmt.Sprintf("job x {\n description \"version %d\"\n coalesce never\n quiet_period 1h\n token secret\n run true\n}\n", n)
@@ -383,7 +382,7 @@ func TestUnknownCommandFails(t *testing.T) {
 }
 
 func TestDigestCommand(t *testing.T) {
-	const digest = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n" // of test
+	const digest = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n" // the digest of "test"
 	s := &server{t: t, dir: t.TempDir(), environment: os.Environ()}
 	for _, tt := range []struct {
 		name, stdin string
@@ -428,7 +427,7 @@ func TestPolicyTestCommand(t *testing.T) {
 		out, err string
 	}{
 		{"all as wanted", []string{"good.txt"}, "good.txt: ok, 2 requests\n", ""},
-		{"not as wanted", []string{"good.txt", "wrong.txt"}, "good.txt: ok, 2 requests\n", "wrong.txt: line 6: got \"denied by a allow 1\", want \"allowed\""},
+		{"a different result", []string{"good.txt", "wrong.txt"}, "good.txt: ok, 2 requests\n", "wrong.txt: line 6: got \"denied by a allow 1\", want \"allowed\""},
 		{"a rule that does not compile", []string{"bad.txt"}, "", "bad.txt: policy: bad rule"},
 		{"no case file", []string{"broken.txt"}, "", "broken.txt: read: policy: bad case file: line 1"},
 		{"no file at all", []string{"missing.txt"}, "", "missing.txt: open:"},

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestBuildsDieOfBrokenPipes as they do in a shell, though Caddy ignores them
-// and its children would inherit that.
+// TestBuildsDieOfBrokenPipes verifies that builds get SIGPIPE, as in a shell, although Caddy
+// ignores it and its children would inherit that.
 func TestBuildsDieOfBrokenPipes(t *testing.T) {
 	s := newServer(t, "job x {\n quiet_period 0\n token secret {\n grant trigger log\n }\n run sh -c `(yes; echo \"status $?\" >&2) | head -n 1`\n}\n")
 	s.start()
@@ -19,12 +19,12 @@ func TestBuildsDieOfBrokenPipes(t *testing.T) {
 		t.Fatalf("trigger: got %d %q", status, body)
 	}
 	if _, _, log := s.get("/buildByToken/log?job=x&token=secret&item=1"); !strings.Contains(log, "status 141\n") {
-		t.Errorf("log: got %q, want that yes ended with 141, of SIGPIPE", log)
+		t.Errorf("log: got %q, want yes to end with 141, because of SIGPIPE", log)
 	}
 }
 
-// TestTerminatedServerEnds although somebody follows a log and a build runs:
-// the stream ends, the build gets its shutdown timeout, and is on record.
+// TestTerminatedServerEnds stops the server while a client follows a log and a build runs: the
+// stream must end, and the build must get its shutdown timeout and be on record.
 func TestTerminatedServerEnds(t *testing.T) {
 	s := newServer(t, "job x {\n quiet_period 0\n token secret {\n grant trigger status log\n }\n run sh -c `echo started; exec sleep 1000`\n}\n")
 	s.option("shutdown_timeout 100ms")

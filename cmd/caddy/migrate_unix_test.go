@@ -17,8 +17,8 @@ import (
 	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
-// TestMigrate moves the queue of a server that was killed while a build ran, and
-// starts the server again.
+// TestMigrate moves the queue of a server that was killed while a build ran, and starts the
+// server again.
 func TestMigrate(t *testing.T) {
 	const password = "TacoTuesdayNight"
 	body := "job hello {\n quiet_period 0\n token secret {\n grant trigger log status\n }\n param A string\n run echo hello\n}\n" +
@@ -105,7 +105,7 @@ func TestMigrate(t *testing.T) {
 
 	s.start()
 	if _, _, log := s.get("/buildByToken/log?job=hello&token=secret&item=1"); log != first {
-		t.Errorf("log of a build of before: got %q, want %q", log, first)
+		t.Errorf("log of a build before the move: got %q, want %q", log, first)
 	}
 	if _, _, log := s.get("/buildByToken/log?job=long&token=secret&item=2"); !strings.Contains(log, "ABORTED") {
 		t.Errorf("log of the build that ran: got %q", log)
@@ -117,7 +117,7 @@ func TestMigrate(t *testing.T) {
 		t.Errorf("log of a new build: got %q", log)
 	}
 
-	// Once more to another schema, with the logs left where they are.
+	// Migrate to another schema, and leave the logs where they are.
 	s.kill()
 	configure("queue postgres {env.DATABASE_URL} {\n schema other\n key {file." + file + ".key}\n}")
 	out, errs, err = s.command("", "build-token", "migrate", "--config", s.file, "--adapter", "caddyfile", "--without-logs")
@@ -133,7 +133,7 @@ func TestMigrate(t *testing.T) {
 		t.Errorf("log that was copied: got %q, want %q", log, first)
 	}
 
-	// The backup of a file is not for a database.
+	// The backup of a file cannot be restored into a database.
 	backup := filepath.Join(s.dir, "backup")
 	_, errs, err = s.command("", "build-token", "backup", backup, "--address", s.admin)
 	if err == nil || !strings.Contains(errs, "pg_dump --schema=other") || !strings.Contains(errs, "which the configuration names") || strings.Contains(errs, password) {

@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// post asks with POST.
+// post sends a POST request.
 func (s *server) post(target string) (status int) {
 	s.t.Helper()
 	resp, err := http.Post("http://"+s.site+target, "", nil)
@@ -25,18 +25,17 @@ func (s *server) post(target string) (status int) {
 	return resp.StatusCode
 }
 
-// TestBuildsThatMisbehave runs commands that do what they should not. Each ends
-// as it must, with a log that says so, leaves nothing behind, and none is in the
-// way of the others.
+// TestBuildsThatMisbehave runs commands that do what builds should not do. Each must end as
+// described, with a log that mentions it, leave nothing behind, and not affect the others.
 func TestBuildsThatMisbehave(t *testing.T) {
 	builds := []struct {
 		name string
-		// script is one of sh; $OUT is a folder to leave traces in.
+		// script is run by sh; $OUT is a directory for its traces.
 		script string
 		rest   string
-		stop   bool // when the log says "ready"
+		stop   bool // when the log contains "ready"
 		result string
-		log    []string // parts
+		log    []string // parts of the log
 	}{
 		{
 			"deaf", "trap '' TERM; echo ready; while :; do sleep 0.05; done", "", true, "ABORTED",
@@ -79,7 +78,7 @@ func TestBuildsThatMisbehave(t *testing.T) {
 			[]string{"gone\nFinished: SUCCESS\n"},
 		},
 	}
-	if _, err := os.Stat("/proc/self/environ"); err == nil { // the only way to find who has left the group
+	if _, err := os.Stat("/proc/self/environ"); err == nil { // the only way to find processes that have left the group
 		builds = append(builds, struct {
 			name, script, rest string
 			stop               bool
@@ -140,7 +139,7 @@ func TestBuildsThatMisbehave(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				// It may be a zombie until whoever inherited it collects it.
+				// It can be a zombie until its new parent collects it.
 				if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) && !zombie(pid) {
 					t.Errorf("process %d is left: %v", pid, err)
 				}
@@ -149,7 +148,7 @@ func TestBuildsThatMisbehave(t *testing.T) {
 	}
 }
 
-// zombie says whether a process has ended and nobody has asked how.
+// zombie reports whether a process has ended without being collected.
 func zombie(pid int) bool {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err == nil && strings.Contains(string(text), ") Z ")

@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// shortened returns the lines of an output with single spaces, and durations as "T".
+// shortened returns the lines of an output with single spaces, and with durations as "T".
 func shortened(out string) []string {
 	var lines []string
 	for line := range strings.Lines(out) {
@@ -28,7 +28,7 @@ func shortened(out string) []string {
 	return lines
 }
 
-// TestNotificationsCommand has a receiver that is broken, and then is not.
+// TestNotificationsCommand lists and retries notifications to a receiver that fails at first.
 func TestNotificationsCommand(t *testing.T) {
 	var works atomic.Bool
 	var got atomic.Int32

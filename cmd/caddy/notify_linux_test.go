@@ -11,8 +11,7 @@ import (
 	"time"
 )
 
-// systemd is the other side of Type=notify: the socket at which a service says
-// how it is doing.
+// systemd is the other side of Type=notify: the socket at which a service reports its state.
 type systemd struct {
 	t     *testing.T
 	conn  *net.UnixConn
@@ -31,7 +30,7 @@ func listenAsSystemd(t *testing.T, s *server) *systemd {
 	return &systemd{t: t, conn: conn}
 }
 
-// wait reads until the service has said something.
+// wait reads until the service has sent a message.
 func (d *systemd) wait(want string) {
 	d.t.Helper()
 	if err := d.conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
@@ -48,12 +47,12 @@ func (d *systemd) read() {
 	text := make([]byte, 4096)
 	n, err := d.conn.Read(text)
 	if err != nil {
-		d.t.Fatalf("heard %q and then %v", d.heard, err)
+		d.t.Fatalf("received %q and then %v", d.heard, err)
 	}
 	d.heard = append(d.heard, strings.Fields(string(text[:n]))...)
 }
 
-// all reads what the service has said until it ended.
+// all reads what the service has sent until it ended.
 func (d *systemd) all() []string {
 	d.t.Helper()
 	const end = "END=1"
@@ -71,14 +70,14 @@ func (d *systemd) all() []string {
 	return d.heard
 }
 
-// TestSystemdIsNotifiedOfTheState starts, reloads and stops the program as a unit of
-// Type=notify does. It is ready when it takes triggers, and not before.
+// TestSystemdIsNotifiedOfTheState starts, reloads and stops the program like a unit with
+// Type=notify. It must be ready when it accepts triggers, and not before.
 func TestSystemdIsNotifiedOfTheState(t *testing.T) {
 	s := newServer(t, fmt.Sprintf(echo, "1h"))
 	d := listenAsSystemd(t, s)
 	s.launch()
 	d.wait("READY=1")
-	// No try before this one.
+	// This is the first request.
 	if status, _, body := s.get("/buildByToken/build?job=RevolutionTest&token=TacoTuesday"); status != 201 {
 		t.Errorf("trigger at once: got %d %q, want 201", status, body)
 	}
@@ -88,7 +87,8 @@ func TestSystemdIsNotifiedOfTheState(t *testing.T) {
 	}
 	d.wait("RELOADING=1")
 	d.wait("READY=1")
-	// systemctl reload with SIGUSR1, as docs/operations.md has it for a server without admin API.
+	// systemctl reload sends SIGUSR1, as docs/operations.md describes for a server without
+	// admin API.
 	s.write(fmt.Sprintf(echo, "3h"))
 	if err := s.process.Process.Signal(syscall.SIGUSR1); err != nil {
 		t.Fatal(err)
@@ -103,7 +103,7 @@ func TestSystemdIsNotifiedOfTheState(t *testing.T) {
 	if code := s.process.ProcessState.ExitCode(); code != 0 {
 		t.Errorf("exit status: got %d, want 0", code)
 	}
-	// What was there is there again.
+	// The queued item must still be there.
 	s.launch()
 	d.wait("READY=1")
 	if status, _, body := s.get("/buildByToken/build?job=RevolutionTest&token=TacoTuesday"); status != 303 {
@@ -111,7 +111,7 @@ func TestSystemdIsNotifiedOfTheState(t *testing.T) {
 	}
 }
 
-// TestSystemdShowsWhyAStartFails has another server hold the queue.
+// TestSystemdShowsWhyAStartFails starts a second server on the same queue.
 func TestSystemdShowsWhyAStartFails(t *testing.T) {
 	first := newServer(t, fmt.Sprintf(echo, "1h"))
 	first.start()
@@ -121,12 +121,13 @@ func TestSystemdShowsWhyAStartFails(t *testing.T) {
 	s.launch()
 	<-s.ended
 	if code := s.process.ProcessState.ExitCode(); code == 0 {
-		t.Error("exit status 0, though the queue is somebody else's")
+		t.Error("exit status 0, although another server has the queue")
 	}
 	s.process = nil
-	// Caddy says READY=1 after a load whatever became of it; the status and the exit tell.
+	// After a load, Caddy sends READY=1 even if it failed; STATUS and the exit status show the
+	// error.
 	if heard := strings.Join(d.all(), " "); !strings.Contains(heard, "STATUS=loading") || !strings.Contains(heard, "file is used by another process") {
-		t.Errorf("systemd was told %q, want the reason", heard)
+		t.Errorf("systemd received %q, want the reason", heard)
 	}
 	s.wantLogged("does another Caddy run with the same file?")
 	if status, _, body := first.get("/buildByToken/build?job=RevolutionTest&token=TacoTuesday"); status != 201 {

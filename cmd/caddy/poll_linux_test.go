@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// TestPollDoesNotFollowLinksAsRoot has a build of another user plant a link in the workspace, which a poll writes to.
+// TestPollDoesNotFollowLinksAsRoot makes a build of another user plant a link in the workspace,
+// to which a poll writes.
 func TestPollDoesNotFollowLinksAsRoot(t *testing.T) {
 	if os.Geteuid() != 0 {
 		return // only root can switch users
@@ -20,7 +21,7 @@ func TestPollDoesNotFollowLinksAsRoot(t *testing.T) {
 	if err := errors.Join(os.WriteFile(victim, []byte("root's\n"), 0o600), os.Chmod(filepath.Dir(filepath.Dir(victim)), 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(s.dir, 0o755); err != nil { // the build's user has to come through
+	if err := os.Chmod(s.dir, 0o755); err != nil { // the build's user must be able to enter it
 		t.Fatal(err)
 	}
 	s.write(fmt.Sprintf("job watch {\n quiet_period 0\n token secret {\n grant trigger log\n }\n"+
@@ -31,7 +32,7 @@ func TestPollDoesNotFollowLinksAsRoot(t *testing.T) {
 		t.Fatalf("trigger: got %d %q", status, body)
 	}
 	if _, _, log := s.get("/buildByToken/log?job=watch&token=secret&item=1"); !strings.HasSuffix(log, "nobody\nFinished: SUCCESS\n") {
-		t.Fatalf("log: got %q, want a build of nobody", log)
+		t.Fatalf("log: got %q, want a build as the user nobody", log)
 	}
 	if status, _, body := s.get("/buildByToken/polling?job=watch&token=secret"); status != http.StatusOK {
 		t.Fatalf("poll: got %d %q", status, body)

@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-// TestServerIsUnreadyBeforeItStopsAccepting stops a server that has a shutdown delay. A
-// load balancer sees that it is not ready, and what is triggered until it has noticed is
-// built after the start.
+// TestServerIsUnreadyBeforeItStopsAccepting stops a server that has a shutdown delay. A load
+// balancer sees that it is not ready. Triggers that arrive until the load balancer has noticed
+// are built after the next start.
 func TestServerIsUnreadyBeforeItStopsAccepting(t *testing.T) {
 	s := newServer(t, "ready\njob app {\n quiet_period 0\n token secret {\n grant trigger status\n }\n run true\n}\n")
 	text, err := os.ReadFile(s.file)
@@ -43,7 +43,7 @@ func TestServerIsUnreadyBeforeItStopsAccepting(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.eventually("the server is not ready", func() bool { return ready() == http.StatusServiceUnavailable })
-	// From here on it accepts for almost two seconds.
+	// From here on, the server accepts requests for almost two seconds.
 	status, _, body := s.get("/buildByToken/build?job=app&token=secret")
 	if status != http.StatusCreated {
 		t.Fatalf("trigger of a server that is not ready but accepts: %d %q, want 201", status, body)

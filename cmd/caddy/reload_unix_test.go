@@ -16,7 +16,7 @@ import (
 	"testing"
 )
 
-// seen is what an item's status said.
+// seen is the last status of an item.
 type seen struct {
 	State  string  `json:"state"`
 	Due    string  `json:"due"`
@@ -24,14 +24,14 @@ type seen struct {
 	Result *string `json:"result"`
 }
 
-// rank orders states as an item goes through them; it may only go up.
+// rank orders the states of an item; it must only increase.
 func rank(state string) int {
 	return map[string]int{"waiting": 1, "blocked": 2, "buildable": 2, "running": 3, "ended": 4}[state]
 }
 
-// TestReloadsWithAFullQueueAndRunningBuilds reloads again and again while the
-// queue is full, builds run and begin, and clients trigger and look. No answer is
-// anything but what it would be without reloads, no item goes back, no build dies.
+// TestReloadsWithAFullQueueAndRunningBuilds reloads again and again while the queue is full,
+// builds start and run, and clients trigger and read. All answers must be the same as without
+// reloads, no item may return to an earlier state, and no build may be killed.
 func TestReloadsWithAFullQueueAndRunningBuilds(t *testing.T) {
 	const (
 		limit    = 40
@@ -82,7 +82,7 @@ func TestReloadsWithAFullQueueAndRunningBuilds(t *testing.T) {
 	}
 	held := trigger("/buildByToken/build?job=held&token=secret")
 	var items []string
-	for n := range 25 { // one after the other, through all of the test
+	for n := range 25 { // one after the other, during the whole test
 		items = append(items, "job=steps&token=secret&item="+trigger(fmt.Sprintf("/buildByToken/buildWithParameters?job=steps&token=secret&N=%d", n)))
 	}
 	const full = "/buildByToken/buildWithParameters?job=full&token=secret&N="
@@ -101,8 +101,8 @@ func TestReloadsWithAFullQueueAndRunningBuilds(t *testing.T) {
 	var asked, reset atomic.Int64
 	stop := make(chan struct{})
 	var clients sync.WaitGroup
-	// until asks again and again. A listener of Caddy that closes can take a
-	// connection with it; such a request got no answer, and no wrong one either.
+	// until repeats a request until the test ends. A listener of Caddy that is being closed can
+	// drop a connection; such a request got no answer at all.
 	until := func(ask func(round int)) {
 		clients.Go(func() {
 			for round := 0; ; round++ {
@@ -134,7 +134,7 @@ func TestReloadsWithAFullQueueAndRunningBuilds(t *testing.T) {
 		asked.Add(1)
 		return resp.StatusCode, resp.Header.Get("Location"), string(raw), true
 	}
-	until(func(round int) { // an equal item is there: these join it, full or not
+	until(func(round int) { // an equal item exists: these triggers join it, even if the queue is full
 		if status, _, text, ok := answer(fmt.Sprint(full, round%n)); ok && status != http.StatusSeeOther {
 			t.Errorf("trigger that joins: got %d %q, want 303", status, text)
 		}
@@ -142,7 +142,7 @@ func TestReloadsWithAFullQueueAndRunningBuilds(t *testing.T) {
 	until(func(round int) {
 		switch status, _, text, ok := answer(fmt.Sprint(full, "new", round)); {
 		case !ok:
-		case status == http.StatusCreated: // some of steps have left
+		case status == http.StatusCreated: // some items of steps have started
 		case status == http.StatusServiceUnavailable && text == "the queue is full, try again later\n":
 		default:
 			t.Errorf("new trigger: got %d %q, want 201, or 503 because the queue is full", status, text)
@@ -165,7 +165,7 @@ func TestReloadsWithAFullQueueAndRunningBuilds(t *testing.T) {
 			switch {
 			case rank(now.State) < rank(before.State):
 				t.Errorf("%s went from %s to %s", about, before.State, now.State)
-			case before.Due != "" && before.Due != now.Due && strings.HasPrefix(about, "job=steps"): // what nobody joins
+			case before.Due != "" && before.Due != now.Due && strings.HasPrefix(about, "job=steps"): // no trigger joins these items
 				t.Errorf("%s was due %s, and now %s", about, before.Due, now.Due)
 			case before.Build != nil && (now.Build == nil || *before.Build != *now.Build):
 				t.Errorf("%s was build %d, and now %v", about, *before.Build, now.Build)
@@ -182,7 +182,8 @@ func TestReloadsWithAFullQueueAndRunningBuilds(t *testing.T) {
 			return s.command("", "reload", "--config", s.file, "--adapter", "caddyfile", "--address", s.admin)
 		}
 		out, errs, err := reload()
-		// Caddy replaces its admin listener with each configuration, which can reset a new connection.
+		// Caddy replaces its admin listener with each configuration, which can reset a new
+		// connection.
 		if err != nil && strings.Contains(errs, "connection reset by peer") {
 			out, errs, err = reload()
 		}
@@ -194,7 +195,7 @@ func TestReloadsWithAFullQueueAndRunningBuilds(t *testing.T) {
 	clients.Wait()
 	t.Logf("%d answers during %d reloads, %d connections were reset", asked.Load(), reloads, reset.Load())
 	if asked.Load() < reloads {
-		t.Error("too few answers to show anything")
+		t.Error("too few answers to prove anything")
 	}
 	s.eventually("all steps have ended", func() bool {
 		_, _, text := s.get("/buildByToken/status?" + items[24])

@@ -12,8 +12,9 @@ import (
 	"testing"
 )
 
-// TestRemoteBuildSurvivesRestarts kills and stops Caddy while it follows a build on another system. The build is started
-// there once, takes no executor, and ends with the result of the other system.
+// TestRemoteBuildSurvivesRestarts kills and stops Caddy while it follows a build on another
+// system. The build must be started there once, take no executor, and end with the result of
+// the other system.
 func TestRemoteBuildSurvivesRestarts(t *testing.T) {
 	var started, asked atomic.Int64
 	var done atomic.Bool
@@ -44,7 +45,7 @@ func TestRemoteBuildSurvivesRestarts(t *testing.T) {
 		t.Fatalf("trigger: got %d %q", status, body)
 	}
 	if _, _, log := s.get("/buildByToken/log?job=local&token=secret&item=2"); !strings.HasSuffix(log, "hello\nFinished: SUCCESS\n") {
-		t.Errorf("log of the local job: got %q, want that the remote build took no executor", log)
+		t.Errorf("log of the local job: got %q, want it to run at the same time as the remote build", log)
 	}
 	s.kill()
 	s.start()

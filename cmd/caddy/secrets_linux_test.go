@@ -21,11 +21,11 @@ import (
 	"testing"
 )
 
-// A secret is recognised by its first part, which is the same in most ways to
-// write it down; the second part is what such ways differ about.
+// A secret is recognized by its first part, which is the same in most encodings. Encodings
+// differ in the second part.
 const secretTail = `+/"<&%=`
 
-// The secrets that a server is told, or that clients send.
+// The secrets that are configured, or that clients send.
 const (
 	environmentToken = "eNv1T0kEnQzXwVu" + secretTail // {env.…}
 	fileToken        = "fIl2T0kEnQzXwVu" + secretTail // {file.…}
@@ -40,8 +40,8 @@ const (
 	fileContent      = "cOn0T3nTQzXwVu" + secretTail  // of a file parameter
 )
 
-// needles are the ways in which a secret can be written down. With its whole
-// digest somebody who has a list of likely ones can find a weak one.
+// needles returns the forms in which a secret can be written down. The whole digest counts too,
+// because a weak secret can be found from it with a list of likely ones.
 func needles(secret string) map[string][]byte {
 	stem := strings.TrimSuffix(secret, secretTail)
 	sum := sha256.Sum256([]byte(secret))
@@ -55,10 +55,10 @@ func needles(secret string) map[string][]byte {
 		"in hex": []byte(hex.EncodeToString([]byte(stem))), "as a digest": sum[:],
 		"as a digest in base64": []byte(base64.RawStdEncoding.EncodeToString(sum[:])),
 	}
-	if secret != digestToken { // of that, the operator's Caddyfile has it
+	if secret != digestToken { // the operator's Caddyfile contains its digest
 		all["as a digest in hex"] = []byte(hex.EncodeToString(sum[:]))
 	}
-	// In the middle of a longer text, base64 depends on what stands before it.
+	// In the middle of a longer text, base64 depends on the text before.
 	for shift := range 3 {
 		text := base64.RawStdEncoding.EncodeToString([]byte(strings.Repeat("x", shift) + stem))
 		from := (shift*8 + 5) / 6
@@ -67,7 +67,7 @@ func needles(secret string) map[string][]byte {
 	return all
 }
 
-// found says which secrets are in a text, and how they are written there.
+// found returns which secrets a text contains, and in which form.
 func found(text []byte, secrets ...string) []string {
 	var names []string
 	folded := bytes.ToLower(text)
@@ -101,16 +101,16 @@ func TestNeedlesAreFound(t *testing.T) {
 		}
 	}
 	if got := found([]byte("nothing of that kind"), secret); len(got) != 0 {
-		t.Errorf("found %q in nothing", got)
+		t.Errorf("found %q in an empty text", got)
 	}
 }
 
-// tokens are what opens a job, or once did, or does not.
+// tokens are secrets that open a job, or once did, or do not.
 func tokens() []string {
 	return []string{environmentToken, fileToken, digestToken, expiredToken, wrongToken}
 }
 
-// sweep is a server and what clients sent it.
+// sweep is a server and what clients sent to it.
 type sweep struct {
 	*server
 	prefix   string
@@ -119,7 +119,7 @@ type sweep struct {
 	statuses map[int]bool
 }
 
-// caddyfile is a site with ours between before and after.
+// caddyfile returns a site with our directive between before and after.
 func (s *sweep) caddyfile(option, snippets, logging, before, after string) string {
 	digest := sha256.Sum256([]byte(digestToken))
 	return fmt.Sprintf(`%[1]s
@@ -203,7 +203,7 @@ http://%[6]s {
 `, snippets, s.admin, option, s.dir, logging, s.site, before, digest, after)
 }
 
-// newSweep is a server that has been told all the secrets.
+// newSweep returns a server whose configuration has all the secrets.
 func newSweep(t *testing.T, prefix string) *sweep {
 	t.Helper()
 	s := &sweep{server: newServer(t, ""), prefix: prefix, statuses: map[int]bool{}}
@@ -223,8 +223,8 @@ func (s *sweep) put(name, text string) {
 	}
 }
 
-// send sends a request, follows nothing, and looks for secrets in the answer.
-// shown are those that it may hold.
+// send sends a request without following redirects, and searches the answer for secrets. shown
+// are those that it may contain.
 func (s *sweep) send(method, target string, header http.Header, body string, shown ...string) (status int, answer string) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
@@ -251,7 +251,7 @@ func (s *sweep) send(method, target string, header http.Header, body string, sho
 	return resp.StatusCode, string(text)
 }
 
-// raw sends what no client library would.
+// raw sends requests that no client library would send.
 func (s *sweep) raw(text string) {
 	s.t.Helper()
 	conn, err := net.Dial("tcp", s.site)
@@ -269,12 +269,12 @@ func (s *sweep) raw(text string) {
 	s.look("a raw answer", answer)
 }
 
-// secrets are all of them.
+// secrets returns all secrets.
 func secrets() []string {
 	return append(tokens(), password, jobVariable, serverVariable, accountPassword, plainValue, fileContent)
 }
 
-// look complains about secrets in a text, but for those that may be shown there.
+// look fails if a text contains secrets, except for those that may be shown there.
 func (s *sweep) look(where string, text []byte, shown ...string) {
 	s.t.Helper()
 	hidden := slices.DeleteFunc(secrets(), func(secret string) bool { return slices.Contains(shown, secret) })
@@ -303,7 +303,7 @@ const formType = "application/x-www-form-urlencoded"
 
 func withType(contentType string) http.Header { return http.Header{"Content-Type": {contentType}} }
 
-// multipartForm has a file besides the values.
+// multipartForm returns a form with values and a file.
 func multipartForm(t *testing.T, pairs ...string) (contentType, body string) {
 	t.Helper()
 	var b strings.Builder
@@ -317,7 +317,7 @@ func multipartForm(t *testing.T, pairs ...string) (contentType, body string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := io.WriteString(file, strings.Repeat(fileContent, 1<<16)); err != nil { // does not fit into memory
+	if _, err := io.WriteString(file, strings.Repeat(fileContent, 1<<16)); err != nil { // too large for memory
 		t.Fatal(err)
 	}
 	if err := w.Close(); err != nil {
@@ -326,7 +326,7 @@ func multipartForm(t *testing.T, pairs ...string) (contentType, body string) {
 	return w.FormDataContentType(), b.String()
 }
 
-// places are the ways in which a client can bring a token, right ones and others.
+// places sends tokens, right and wrong ones, in all places where clients can send them.
 func (s *sweep) places(method, endpoint, job, token string) {
 	s.t.Helper()
 	rest := "&delay=1h&item=1&start=0&cause=push"
@@ -341,7 +341,7 @@ func (s *sweep) places(method, endpoint, job, token string) {
 	s.send(method, ask+"&token=%zz"+escaped, nil, "")
 	s.send(method, ask+";token="+escaped, nil, "")
 	s.send(method, ask+"?token="+escaped, nil, "")
-	s.send(method, at("&job="+url.PathEscape(job)+"&token="+escaped), nil, "") // & for ?
+	s.send(method, at("&job="+url.PathEscape(job)+"&token="+escaped), nil, "") // & instead of ?
 	s.send(method, at("/"+url.PathEscape(token)+"?job="+url.QueryEscape(job)), nil, "")
 	s.send(method, "/buildByToken/"+url.PathEscape(token)+"/"+endpoint, nil, "")
 	s.send(method, ask, http.Header{"Authorization": {"Bearer " + token}}, "")
@@ -365,7 +365,7 @@ func (s *sweep) places(method, endpoint, job, token string) {
 	s.send(method, ask, withType(kind), parts)
 }
 
-// parameters are passwords and others, right and wrong, with a right token.
+// parameters sends passwords and other parameters, right and wrong, with a right token.
 func (s *sweep) parameters() {
 	s.t.Helper()
 	header := func() http.Header {
@@ -395,7 +395,7 @@ func (s *sweep) parameters() {
 	}
 }
 
-// strangers are stopped before they reach us.
+// strangers sends requests that are stopped before they reach our handler.
 func (s *sweep) strangers() {
 	s.t.Helper()
 	query := form("token", fileToken, "PASS", password, "VERSION", plainValue)
@@ -408,12 +408,12 @@ func (s *sweep) strangers() {
 	}
 }
 
-// account is what a browser sends with the name and password that it was told.
+// account returns the header that a browser sends with name and password.
 func account() string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte("alice:"+accountPassword))
 }
 
-// people read all that there is to read, with an account.
+// people requests everything that an account can read.
 func (s *sweep) people() {
 	s.t.Helper()
 	alice := func() http.Header { return http.Header{"Authorization": {account()}} }
@@ -428,7 +428,7 @@ func (s *sweep) people() {
 		for _, accept := range []string{"text/html", "application/json"} {
 			header := alice()
 			header.Set("Accept", accept)
-			s.send(http.MethodGet, target, header, "", plainValue) // values that are no passwords are shown to who may read
+			s.send(http.MethodGet, target, header, "", plainValue) // values that are not passwords are shown to readers
 		}
 	}
 	for _, target := range []string{
@@ -447,7 +447,7 @@ func (s *sweep) people() {
 	}
 }
 
-// administrator asks the admin endpoint and the command line.
+// administrator uses the admin endpoint and the command line.
 func (s *sweep) administrator() {
 	s.t.Helper()
 	for _, path := range []string{
@@ -484,7 +484,7 @@ func (s *sweep) administrator() {
 	}
 }
 
-// refusedConfigurations have secrets where none can be.
+// refusedConfigurations have secrets in places where none are allowed.
 func (s *sweep) refusedConfigurations() {
 	s.t.Helper()
 	good, err := os.ReadFile(s.file)
@@ -507,8 +507,8 @@ func (s *sweep) refusedConfigurations() {
 	}
 }
 
-// processes looks at the process list, as everybody on the machine can: at
-// arguments of all, and at the environment of what the server started.
+// processes searches the process list, as every user of the machine can: the arguments of all
+// processes, and the environment of those that the server started.
 func (s *sweep) processes() {
 	s.t.Helper()
 	folders, err := filepath.Glob("/proc/[0-9]*")
@@ -527,9 +527,9 @@ func (s *sweep) processes() {
 			continue
 		}
 		builds++
-		s.look("the environment of a build", variables, password, jobVariable, plainValue) // what it is for
+		s.look("the environment of a build", variables, password, jobVariable, plainValue) // which is intended
 		if got := found(variables, password); len(got) == 0 {
-			s.t.Error("the build was not told its password")
+			s.t.Error("the build did not get its password")
 		}
 	}
 	if builds == 0 {
@@ -537,7 +537,7 @@ func (s *sweep) processes() {
 	}
 }
 
-// files looks through all that the server has written.
+// files searches all files that the server has written.
 func (s *sweep) files() {
 	s.t.Helper()
 	seen := map[string]bool{}
@@ -549,7 +549,7 @@ func (s *sweep) files() {
 		if err != nil {
 			return err
 		}
-		if name == "token" || name == "Caddyfile" || name == "bad" { // what the operator wrote
+		if name == "token" || name == "Caddyfile" || name == "bad" { // written by the operator
 			return nil
 		}
 		text, err := os.ReadFile(path)
@@ -563,7 +563,7 @@ func (s *sweep) files() {
 		case filepath.Base(name) == "queue.db":
 			s.look(name, text, plainValue)
 			if len(found(text, plainValue)) == 0 {
-				s.t.Error("the queue holds no value at all: the search is worth nothing")
+				s.t.Error("the queue contains no value at all, so the search proves nothing")
 			}
 		default:
 			s.look(name, text)
@@ -575,7 +575,7 @@ func (s *sweep) files() {
 	}
 	for _, name := range []string{"queue.db", "queue.db.key", "autosave.json", "default.log", "access.log", "output", "1.log", "PATCH"} {
 		if !seen[name] {
-			s.t.Errorf("no file %s was looked at", name)
+			s.t.Errorf("no file %s was searched", name)
 		}
 	}
 	if left, err := os.ReadDir(filepath.Join(s.dir, "tmp")); err != nil || len(left) != 0 {
@@ -583,14 +583,14 @@ func (s *sweep) files() {
 	}
 }
 
-// all goes through everything.
+// all runs all parts of the test.
 func (s *sweep) all() {
 	s.t.Helper()
 	s.start()
-	// It runs until it is told to end, with a password, a file and a variable.
+	// A build that runs until it is released, with a password, a file and a variable.
 	kind, body := multipartForm(s.t, "PASS", password, "VERSION", plainValue, "delay", "0")
 	header := withType(kind)
-	header.Set("X-Build-Token", environmentToken) // a large file needs it outside the body
+	header.Set("X-Build-Token", environmentToken) // a large file needs it outside of the body
 	if status, text := s.send(http.MethodPost, "/buildByToken/buildWithParameters?job=site/deploy", header, body); status != http.StatusCreated {
 		s.t.Fatalf("trigger: got %d %q, want 201", status, text)
 	}
@@ -613,10 +613,10 @@ func (s *sweep) all() {
 	queued := http.Header{"X-Gitlab-Token": {fileToken}}
 	_, text := s.send(http.MethodPost, "/buildByToken/build?job=site/other&delay=2h&cause=to+be+cancelled", queued, "")
 	id := strings.TrimSpace(text[strings.LastIndex(text, " ")+1:])
-	for range 2 { // the second time, it has left
+	for range 2 { // the second time, the item has left
 		s.send(http.MethodPost, "/buildByToken/cancel?job=site/other&item="+id+"&token="+url.QueryEscape(fileToken), nil, "")
 	}
-	for range 2 { // and the second time, it repeats the first
+	for range 2 { // the second time, it repeats the first
 		s.send(http.MethodPost, "/buildByToken/build?job=site/other&delay=2h", http.Header{
 			"X-Build-Token": {fileToken}, "Idempotency-Key": {`"once"`}, "Prefer": {"wait=1"},
 		}, "")
@@ -626,7 +626,7 @@ func (s *sweep) all() {
 	if s.filtered {
 		s.strangers()
 	}
-	// Wrong tokens come last: they end in 429.
+	// Wrong tokens come last, because they lead to 429.
 	for _, token := range []string{expiredToken, wrongToken, fileToken} {
 		for _, endpoint := range []string{"build", "status", "log"} {
 			s.places(http.MethodPost, endpoint, "digested", token)
@@ -642,7 +642,7 @@ func (s *sweep) all() {
 	}
 	s.administrator()
 	s.refusedConfigurations()
-	s.files() // while it runs
+	s.files() // while the server is running
 	s.put("release", "")
 	if _, text := s.send(http.MethodGet, "/buildByToken/log"+own, http.Header{"Authorization": {"Bearer " + environmentToken}}, ""); !strings.HasSuffix(text, "Finished: SUCCESS\n") {
 		s.t.Errorf("log: got %q", text)
@@ -658,9 +658,8 @@ func (s *sweep) all() {
 	}
 }
 
-// TestSecretsStayInside uses every endpoint in right and wrong ways, and then
-// looks for every token and password in every answer, log, metric, file and
-// process.
+// TestSecretsStayInside uses every endpoint correctly and incorrectly. Then it searches every
+// answer, log, metric, file and process for every token and password.
 func TestSecretsStayInside(t *testing.T) {
 	document, err := os.ReadFile(filepath.Join("..", "..", "docs", "security.md"))
 	if err != nil {

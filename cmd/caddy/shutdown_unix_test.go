@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// TestShutdownTimeoutCountsFromTheSignal has another site whose download never
-// ends, so that Caddy's own shutdown waits for it.
+// TestShutdownTimeoutCountsFromTheSignal adds a site with a download that never ends, so that
+// Caddy's own shutdown waits for it.
 func TestShutdownTimeoutCountsFromTheSignal(t *testing.T) {
 	s := newServer(t, "job long {\n quiet_period 0s\n token secret\n run sleep 600\n}\n")
 	s.option("shutdown_timeout 1s")
@@ -27,7 +27,7 @@ func TestShutdownTimeoutCountsFromTheSignal(t *testing.T) {
 	if err := os.WriteFile(s.file, append(text, other...), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// A sparse file that no socket buffer holds.
+	// A sparse file that is larger than all socket buffers.
 	if err := os.WriteFile(filepath.Join(s.dir, "big"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -13,9 +13,9 @@ import (
 	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
-// TestStatusCommandOnEitherServer has a build run on each of two servers that share a
-// queue, and one more item wait. All of it is told by both: what they run themselves
-// as theirs, the rest as that of the other one.
+// TestStatusCommandOnEitherServer runs a build on each of two servers that share a queue, while
+// another item waits. Both must show all of it: what they run themselves as their own, the rest
+// as that of the other server.
 func TestStatusCommandOnEitherServer(t *testing.T) {
 	database := pgtest.Start(t)
 	servers := map[string]*server{}

@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// TestTimeoutEndsWhatTheShellStarted has a build run into its timeout that has
-// a child, a child of a child, one that ignores SIGTERM and a daemon. When its
-// end is on record, none of them is left.
+// TestTimeoutEndsWhatTheShellStarted lets a build time out that has a child, a grandchild, a
+// child that ignores SIGTERM, and a daemon. When its end is on record, none of them may be
+// left.
 func TestTimeoutEndsWhatTheShellStarted(t *testing.T) {
 	s := newServer(t, `job x {
 	quiet_period 0

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// TestTokensCommand shows tokens that are used, not used, and shown although they have expired.
+// TestTokensCommand shows tokens that are used, not used, and presented although they have
+// expired.
 func TestTokensCommand(t *testing.T) {
 	s := newServer(t, "folder site {\n token ci secret\n token idle other\n job deploy {\n quiet_period 1h\n"+
 		" token old gone {\n expires 2020-01-01T00:00:00Z\n grant trigger log\n }\n run true\n }\n}\n")

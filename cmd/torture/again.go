@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// again sends a trigger with a key once more, as it was sent the first time.
-// If that was never answered, this is the answer that was missed; else it must be
-// the same, whatever has happened to the item and the server meanwhile.
+// again repeats a trigger with a key. If the first one was never answered, this is the answer
+// that was missed. Otherwise it must be the same answer, whatever has happened to the item and
+// the server meanwhile.
 func (u *user) again(ctx context.Context) error {
 	t, answered := u.m.keyed(u.d)
 	if t == nil {
@@ -34,7 +34,7 @@ func (u *user) again(ctx context.Context) error {
 	return nil
 }
 
-// mayRefuse reports a refusal for which there is no reason.
+// mayRefuse reports a refusal that has no reason.
 func (u *user) mayRefuse(t *trigger, a answer) {
 	full := a.status == http.StatusServiceUnavailable && strings.Contains(a.body, "full")
 	tight := u.configs.since(t.sent, func(v variation) bool { return v.queueLimit < crowd })
@@ -48,7 +48,7 @@ func (u *user) mayRefuse(t *trigger, a answer) {
 	}
 }
 
-// keep notes a trigger with a key, so that it may be sent again.
+// keep records a trigger with a key, so that it can be sent again.
 func (m *model) keep(t *trigger, a answer) {
 	if t.key == "" {
 		return
@@ -59,8 +59,8 @@ func (m *model) keep(t *trigger, a answer) {
 	m.withKey = append(m.withKey, t)
 }
 
-// keyed is some trigger with a key, often one that was never answered, and
-// whether it was.
+// keyed returns a random trigger with a key, often one that was never answered, and whether it
+// was answered.
 func (m *model) keyed(d dice) (t *trigger, answered bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -75,7 +75,7 @@ func (m *model) keyed(d dice) (t *trigger, answered bool) {
 	return t, t.first.id != 0
 }
 
-// answerAgain compares what a trigger got with what it got the first time.
+// answerAgain compares the answer to a trigger with the first one.
 func (m *model) answerAgain(t *trigger, a answer) {
 	m.mu.Lock()
 	first := t.first

@@ -16,7 +16,7 @@ type entry struct {
 	Job      string            `json:"job"`
 	Number   int64             `json:"number"`
 	Item     int64             `json:"item"`
-	What     string            `json:"what"` // start, alive, end, beside: another build of the job ran
+	What     string            `json:"what"` // start, alive, end, beside: another build of the job was running
 	At       time.Time         `json:"at"`
 	Node     string            `json:"node,omitempty"`
 	Beside   int64             `json:"beside,omitempty"` // the item of the other build
@@ -25,8 +25,8 @@ type entry struct {
 	Cause    string            `json:"cause,omitempty"`
 }
 
-// runBuild is what a job runs: it writes down that it started and that it
-// ended. It returns the exit status.
+// runBuild is the command of a job: it records in the ledger that it started and that it ended.
+// It returns the exit status.
 func runBuild(args []string) int {
 	flags := flag.NewFlagSet("build", flag.ExitOnError)
 	ledger := flags.String("ledger", "", "file to write to")
@@ -57,7 +57,7 @@ func runBuild(args []string) int {
 	return *exit
 }
 
-// signEvery is how often a build that takes long writes that it is there.
+// signEvery is the interval at which a long build writes a sign of life.
 const signEvery = 250 * time.Millisecond
 
 // write appends one line in one write.
@@ -88,7 +88,7 @@ func number(name string) int64 {
 	return n
 }
 
-// must ends a build that can't do its work with a status that no job plans.
+// must ends a build that cannot do its work, with a status that no job plans.
 func must(err error) {
 	if err != nil {
 		say("torture:", err)
@@ -96,7 +96,7 @@ func must(err error) {
 	}
 }
 
-// runPoll is what a poll runs: there are changes two times of three.
+// runPoll is the command of a poll: two times out of three there are changes.
 func runPoll() int {
 	if rand.IntN(3) == 0 { //nolint:gosec // any randomness will do
 		return 1

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// variation is what differs between the configurations that are loaded.
+// variation is the difference between the configurations that are loaded.
 type variation struct {
 	executors  int
 	queueLimit int
@@ -17,7 +17,7 @@ type variation struct {
 	disabled, concurrent bool
 }
 
-// calm is the configuration under which everything that is queued gets built.
+// calm returns the configuration under which everything that is queued gets built.
 func calm() variation { return variation{executors: maxExecutors, queueLimit: 10_000} }
 
 const maxExecutors = 5
@@ -30,16 +30,16 @@ func vary(d dice) variation {
 	return v
 }
 
-// site is where the server listens and keeps its things.
+// site has the addresses and directories of a server.
 type site struct {
-	dir, self            string // self is this very program, which the builds run
-	home                 string // what is the server's own; dir, if it is alone
-	address, admin, busy string // loopback host:port; on busy listens the harness
+	dir, self            string // self is this program, which the builds run
+	home                 string // the directory of this server; dir, if there is one server
+	address, admin, busy string // loopback host:port; the harness listens on busy
 	jobs                 []*job
-	member               *member // nil: it is alone, with a queue in a file
+	member               *member // nil for one server, with a queue in a file
 }
 
-// member is what a server has that shares its queue.
+// member has the settings of a server that shares its queue.
 type member struct {
 	name     string
 	labels   []string
@@ -47,12 +47,12 @@ type member struct {
 	takeover time.Duration
 }
 
-// key is that of queued passwords, the same for all members.
+// key is the seal key of passwords, the same for all members.
 const key = "746f727475726521746f727475726521746f727475726521746f727475726521"
 
 func (s site) ledger() string { return path.Join(s.dir, "ledger") }
 
-// caddyfile writes the configuration. extra is put behind it.
+// caddyfile writes the configuration. extra is appended.
 func (s site) caddyfile(v variation, extra string) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
@@ -73,7 +73,7 @@ func (s site) caddyfile(v variation, extra string) string {
 	line("}")
 	line("http://%s {", s.address)
 	line("build_token {")
-	if s.member != nil { // so that all answer alike
+	if s.member != nil { // so that all servers give the same answers
 		line("root_url http://torture.test")
 	}
 	line("access {\nread `true`\nbuild `true`\ncancel `true`\n}")
@@ -85,7 +85,7 @@ func (s site) caddyfile(v variation, extra string) string {
 	return b.String()
 }
 
-// queue writes where the queue is, and who the server is.
+// queue writes where the queue is, and the name of the server.
 func (s site) queue(line func(string, ...any)) {
 	m := s.member
 	if m == nil {
@@ -96,7 +96,7 @@ func (s site) queue(line func(string, ...any)) {
 	line("node %s {\nlabels %s\n}", m.name, strings.Join(m.labels, " "))
 }
 
-// folder writes what is below a folder, whose name is empty or ends with a slash.
+// folder writes the content of a folder, whose name is empty or ends with a slash.
 func (s site) folder(line func(string, ...any), v variation, name string) {
 	var folders []string
 	for _, j := range s.jobs {
@@ -157,7 +157,7 @@ func (s site) job(line func(string, ...any), v variation, j *job) {
 	line("}")
 }
 
-// broken writes a configuration that must be refused, and says why.
+// broken writes a configuration that must be refused, and returns the reason.
 func (s site) broken(d dice, v variation) (text, why string) {
 	switch d.IntN(6) {
 	case 0:
@@ -169,7 +169,7 @@ func (s site) broken(d dice, v variation) (text, why string) {
 	case 3:
 		return strings.Replace(s.caddyfile(v, ""), "token "+secret, "token {env.TORTURE_NOT_SET}", 1), "an empty secret"
 	case 4:
-		return s.caddyfile(v, "http://"+s.busy+" {\nrespond 200\n}\n"), "an address that somebody has"
+		return s.caddyfile(v, "http://"+s.busy+" {\nrespond 200\n}\n"), "an address in use"
 	default:
 		return s.caddyfile(v, "http://"+s.address+" {\n@x path /x\nbuild_token @x {\njob plain {\ntoken other\nrun true\n}\n}\n}\n"), "a job with two definitions"
 	}

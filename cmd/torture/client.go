@@ -16,8 +16,8 @@ import (
 // client talks to one life of the server.
 type client struct {
 	site site
-	// reads may use a connection again. triggers may not: over a connection
-	// that was used before, Go's client sends a request that got no answer twice.
+	// reads may reuse connections. triggers may not: on a reused connection, Go's client
+	// repeats a request that got no answer.
 	reads, triggers *http.Client
 }
 
@@ -42,7 +42,7 @@ type statusError struct {
 
 func (e *statusError) Error() string { return fmt.Sprintf("status %d: %.200s", e.status, e.body) }
 
-// reply is an answer that was read to its end.
+// reply is a complete answer.
 type reply struct {
 	status   int
 	location string
@@ -113,16 +113,16 @@ func (c *client) load(ctx context.Context, caddyfile string) (status int, body s
 	return got.status, got.body, err
 }
 
-// answer is what a trigger got.
+// answer is the answer to a trigger.
 type answer struct {
 	status  int
 	body    string
 	id      int64 // of the item, if there is one
 	created bool
-	end     *endJSON // how the build ended, if the answer came only then
+	end     *endJSON // how the build ended, if the answer waited for the end
 }
 
-// trigger sends a trigger, in one of the ways in which it may be sent.
+// trigger sends a trigger in one of the possible ways.
 func (c *client) trigger(ctx context.Context, d dice, t *trigger, said map[string]string, delay string) (answer, error) {
 	fields := url.Values{"job": {t.job.name}, "cause": {t.cause}}
 	if delay != "" {
@@ -185,7 +185,7 @@ func (c *client) trigger(ctx context.Context, d dice, t *trigger, said map[strin
 			endJSON
 		}
 		err := json.Unmarshal([]byte(got.body), &said)
-		if said.State != "" { // the status says nothing then
+		if said.State != "" { // the status is always the same then
 			a.created, a.end = said.Created, &said.endJSON
 		}
 		if err != nil || said.ID != a.id || said.Created != a.created {

@@ -14,8 +14,7 @@ import (
 	"github.com/buildtoken/buildtoken/internal/pgserver"
 )
 
-// cluster runs several servers on one queue in a real Postgres, each behind a
-// proxy of its own.
+// cluster runs several servers on one queue in a real PostgreSQL, each behind its own proxy.
 type cluster struct {
 	options
 	dir      string
@@ -26,21 +25,21 @@ type cluster struct {
 	next     atomic.Int64 // numbers causes
 	members  []*node
 	takeover time.Duration
-	busy     net.Listener // is only there to be in the way
+	busy     net.Listener // occupies an address
 
 	// database is used by one goroutine at a time.
 	database *pgserver.Server
-	socket   string // where it, or the pooler before it, listens
+	socket   string // where the database, or the pooler in front of it, listens
 }
 
-// newCluster makes the folders, starts the database, and takes the addresses.
+// newCluster creates the directories, starts the database, and reserves the addresses.
 func newCluster(ctx context.Context, o options, dir string, stop func()) (_ *cluster, release func(), err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, nil, fmt.Errorf("find this program: %w", err)
 	}
 	c := &cluster{options: o, dir: dir, d: newDice(o.seed, 0)}
-	// Short, so that much is taken over.
+	// Short, so that there are many takeovers.
 	c.takeover = time.Duration(3+c.d.IntN(3)) * time.Second
 	if err := os.Mkdir(filepath.Join(dir, "locks"), 0o700); err != nil {
 		return nil, nil, fmt.Errorf("make a folder: %w", err)
@@ -96,7 +95,7 @@ func newCluster(ctx context.Context, o options, dir string, stop func()) (_ *clu
 	}
 	undo = append(undo, func() { _ = trace.Close() })
 	c.fates.tell = func(k kind, servers []string, begins bool) {
-		// Of no interest unless something is found.
+		// Only of interest if a failure is found.
 		_, _ = fmt.Fprintln(trace, now().UTC().Format("15:04:05.000"), servers, k, map[bool]string{true: "begins", false: "ends"}[begins])
 	}
 	c.m = newModel(all, stop)
@@ -105,8 +104,8 @@ func newCluster(ctx context.Context, o options, dir string, stop func()) (_ *clu
 	return c, release, nil
 }
 
-// run lets clients and faults at the servers, round after round, and checks after
-// each that all is there.
+// run starts clients and faults, round after round. After each round it verifies that nothing
+// is missing.
 func (c *cluster) run(ctx context.Context) error {
 	say(fmt.Sprintf("%d servers, takeover_after %v", len(c.members), c.takeover))
 	begun, end := now(), now().Add(c.length)
@@ -136,18 +135,17 @@ func (c *cluster) run(ctx context.Context) error {
 			return err
 		}
 	}
-	return c.ledger.read(c.m) // builds that outlived their server may have written late
+	return c.ledger.read(c.m) // builds that outlived their server can write late
 }
 
-// abandon kills what runs still.
+// abandon kills what is still running.
 func (c *cluster) abandon() {
 	for _, n := range c.members {
 		n.abandon()
 	}
 }
 
-// round is a time in which things go wrong. When it returns, nothing is wrong
-// any more, as far as it can tell.
+// round is a period with faults. When it returns, the faults are over, as far as it can tell.
 func (c *cluster) round(ctx context.Context, round int, end time.Time) {
 	whole := ctx
 	length := 8*time.Second + c.d.within(22*time.Second)
@@ -169,7 +167,7 @@ func (c *cluster) round(ctx context.Context, round int, end time.Time) {
 	clients.Wait()
 }
 
-// labelsOf are the labels of one of several servers. Of one alone, all.
+// labelsOf returns the labels of one of several servers. A single server has all labels.
 func labelsOf(n, of int) []string {
 	switch {
 	case of == 1:
@@ -181,8 +179,8 @@ func labelsOf(n, of int) []string {
 	}
 }
 
-// clusterJobs are the jobs of several servers: those of one, some that only
-// some servers may build, and some that take longer than a takeover.
+// clusterJobs returns the jobs of several servers: those of one server, some that only some
+// servers can build, and some that take longer than a takeover.
 func clusterJobs() []*job {
 	all := jobs()
 	for _, j := range all {

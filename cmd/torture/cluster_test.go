@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-// at is an instant of the stories below, which begin at 0 and in which a server is
-// given up after 6 s.
+// at returns an instant of the stories below. They begin at 0, and a server is given up after 6
+// s.
 func at(seconds float64) time.Time {
 	return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(seconds * float64(time.Second)))
 }
 
-const lasting = -1.0 // the end of a spell that has none yet
+const lasting = -1.0 // the end of a spell that has not ended
 
-// was notes a spell of a server.
+// was records a spell of a server.
 func (f *fates) was(k kind, server string, from, to float64) {
 	s := spell{from: at(from), to: at(to)}
 	if to == lasting {
@@ -105,13 +105,13 @@ func TestCalmIsThatOfTheServerThatIsWell(t *testing.T) {
 	}
 }
 
-// TestClusterModelFinds is TestModelFinds for what holds of several servers.
+// TestClusterModelFinds is TestModelFinds for the rules of several servers.
 func TestClusterModelFinds(t *testing.T) {
 	type plot struct {
 		*story
 		f *fates
 	}
-	// show shows the build of item 1, which ran on n1 from 10 to 20, with a sign at 15.
+	// show shows the build of item 1, which ran on n1 from 10 to 20, with a sign of life at 15.
 	show := func(p *plot, result, reason string, sign float64) {
 		p.started = at(10)
 		p.writes("start")
@@ -122,11 +122,11 @@ func TestClusterModelFinds(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		plant func(*plot)
-		want  string // a part of what is found; empty: nothing is
+		want  string // a part of the failure; "" if there is none
 	}{
-		{"nothing where nothing is wrong", func(p *plot) { show(p, "SUCCESS", "", 15) }, ""},
+		{"nothing if there is no fault", func(p *plot) { show(p, "SUCCESS", "", 15) }, ""},
 		{"a build that is lost with its server", func(p *plot) { p.f.was(dead, "n1", 18, lasting); show(p, "ABORTED", "lost", 15) }, ""},
-		{"a build that is lost for nothing", func(p *plot) { p.f.was(dead, "n2", 18, lasting); show(p, "ABORTED", "lost", 15) }, "although nothing was wrong"},
+		{"a build that is lost without a reason", func(p *plot) { p.f.was(dead, "n2", 18, lasting); show(p, "ABORTED", "lost", 15) }, "although nothing was wrong"},
 		{"a build that is lost without a word", func(p *plot) { p.f.was(dead, "n1", 18, lasting); show(p, "ABORTED", "", 15) }, "there is no reason"},
 		{"a build that runs on record although its server is gone", func(p *plot) {
 			p.f.was(dead, "n1", 11, lasting)
@@ -137,7 +137,7 @@ func TestClusterModelFinds(t *testing.T) {
 		{"a command of a cut-off server that goes on", func(p *plot) { p.f.was(cut, "n1", 10, lasting); show(p, "ABORTED", "lost", 20.5) }, "its command was still there"},
 		{"a command of a paused server that goes on", func(p *plot) { p.f.was(paused, "n1", 10, lasting); show(p, "ABORTED", "lost", 20.5) }, ""},
 		{"a command that goes on after a success", func(p *plot) { show(p, "SUCCESS", "", 20.5) }, "its command was still there"},
-		{"a build on another server than that which runs it", func(p *plot) { p.node = "n2"; p.writes("start"); p.node = "n3"; p.builds(1, 1) }, `the API says "n3"`},
+		{"a build on another server than that which runs it", func(p *plot) { p.node = "n2"; p.writes("start"); p.node = "n3"; p.builds(1, 1) }, `the API returns "n3"`},
 		{"a build on a server without the label", func(p *plot) { p.m.jobs["wide"].label = "even"; p.builds(1, 1) }, "has not its label"},
 		{"a build beside one of a server that could end it", func(p *plot) {
 			p.f.was(cut, "n1", 10, lasting)
@@ -152,7 +152,7 @@ func TestClusterModelFinds(t *testing.T) {
 			p.m.wrote(entry{Job: "wide", Number: 2, Item: 2, What: "beside", At: at(20), Node: "n2", Beside: 1})
 		}, ""},
 		{"an item that two servers start", func(p *plot) { p.writes("start"); p.node = "n2"; p.writes("start") }, "ran twice"},
-		{"an end that another server did not tell", func(p *plot) {
+		{"an end that another server did not report", func(p *plot) {
 			number := int64(1)
 			p.m.endShown(1, &endJSON{State: "ended", Build: &number, Result: "SUCCESS"})
 			p.result = "FAILURE"
@@ -177,7 +177,7 @@ func TestClusterModelFinds(t *testing.T) {
 	}
 }
 
-// echo is a server that answers with what it gets, and a proxy before it.
+// echo is a server that returns what it receives, with a proxy in front of it.
 func echo(t *testing.T) *proxy {
 	t.Helper()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -214,7 +214,7 @@ func dial(t *testing.T, p *proxy) net.Conn {
 	return conn
 }
 
-// says sends a word and returns what came back within a moment, and why not more.
+// says sends a word. It returns what came back within a moment, and why there was no more.
 func says(t *testing.T, conn net.Conn, word string, patience time.Duration) (string, error) {
 	t.Helper()
 	if _, err := io.WriteString(conn, word); err != nil {
@@ -238,23 +238,23 @@ func TestProxy(t *testing.T) {
 	t.Run("lets through", func(t *testing.T) {
 		conn := dial(t, echo(t))
 		if got, err := says(t, conn, "hello", long); got != "hello" {
-			t.Errorf("heard %q, %v", got, err)
+			t.Errorf("received %q, %v", got, err)
 		}
 	})
 	for _, how := range []flow{held, muted} {
-		t.Run("holds, and gives it later", func(t *testing.T) {
+		t.Run("holds, and passes it on later", func(t *testing.T) {
 			p := echo(t)
 			conn := dial(t, p)
 			if got, err := says(t, conn, "a", long); got != "a" {
-				t.Fatalf("heard %q, %v", got, err)
+				t.Fatalf("received %q, %v", got, err)
 			}
 			p.set(how)
 			if got, err := says(t, conn, "b", short); got != "" || err == nil {
-				t.Errorf("heard %q, %v through a proxy that holds", got, err)
+				t.Errorf("received %q, %v through a proxy that holds", got, err)
 			}
 			p.set(flows)
 			if got, err := hears(t, conn, 1, long); got != "b" {
-				t.Errorf("heard %q, %v later", got, err)
+				t.Errorf("received %q, %v later", got, err)
 			}
 		})
 	}
@@ -266,24 +266,24 @@ func TestProxy(t *testing.T) {
 		p.reset()
 		p.set(flows)
 		if got, err := hears(t, conn, 1, long); !errors.Is(err, syscall.ECONNRESET) {
-			t.Errorf("heard %q, %v", got, err)
+			t.Errorf("received %q, %v", got, err)
 		}
 		if got, err := says(t, dial(t, p), "b", long); got != "b" {
-			t.Errorf("a new connection heard %q, %v", got, err)
+			t.Errorf("a new connection received %q, %v", got, err)
 		}
 	})
 	t.Run("resets after some pieces", func(t *testing.T) {
 		p := echo(t)
 		conn := dial(t, p)
 		if got, err := says(t, conn, "a", long); got != "a" {
-			t.Fatalf("heard %q, %v", got, err)
+			t.Fatalf("received %q, %v", got, err)
 		}
 		p.resetAfter(3) // b, b, c
 		if got, err := says(t, conn, "b", long); got != "b" {
-			t.Fatalf("heard %q, %v", got, err)
+			t.Fatalf("received %q, %v", got, err)
 		}
 		if got, err := says(t, conn, "c", long); !errors.Is(err, syscall.ECONNRESET) {
-			t.Errorf("heard %q, %v", got, err)
+			t.Errorf("received %q, %v", got, err)
 		}
 	})
 	t.Run("refuses", func(t *testing.T) {
@@ -291,11 +291,11 @@ func TestProxy(t *testing.T) {
 		p.set(refused)
 		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", p.address())
 		if err != nil {
-			return // it was as quick as that
+			return // the word got through before
 		}
 		t.Cleanup(func() { _ = conn.Close() })
 		if got, err := says(t, conn, "a", long); err == nil {
-			t.Errorf("heard %q through a proxy that refuses", got)
+			t.Errorf("received %q through a proxy that refuses", got)
 		}
 	})
 }

@@ -5,33 +5,33 @@ import (
 	"time"
 )
 
-// configs remembers which configurations may have been in force, and when.
-// Its methods may be called concurrently.
+// configs records which configurations can have been in force, and when. Its methods are safe
+// for concurrent use.
 type configs struct {
 	// mu guards the following.
 	mu   sync.Mutex
 	last variation // loaded last
-	past []past    // that may have been in force beside it
+	past []past    // can have been in force instead of last
 }
 
-// past is a configuration that may have been in force. until is zero if it may be still.
+// past is a configuration that can have been in force. until is zero if it still can be.
 type past struct {
 	variation
 	until time.Time
 }
 
-// begin forgets everything: a server starts with v.
+// begin starts again: a new server starts with v.
 func (c *configs) begin(v variation) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.last, c.past = v, nil
 }
 
-// again forgets nothing: a server of which there were lives before starts with v.
+// again starts another life of the server with v. Earlier configurations are kept.
 func (c *configs) again(v variation) { c.loading(v)(true) }
 
-// loading notes that from now on v may be in force as well. It returns what is
-// to be called when it is known whether it was taken.
+// loading records that v can also be in force from now on. The caller must call the returned
+// function when it knows whether v was accepted.
 func (c *configs) loading(v variation) (known func(taken bool)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -47,15 +47,15 @@ func (c *configs) loading(v variation) (known func(taken bool)) {
 	}
 }
 
-// now is what was loaded last.
+// now returns the configuration that was loaded last.
 func (c *configs) now() variation {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.last
 }
 
-// since says whether a configuration that is so may have been in force at or
-// after an instant.
+// since reports whether a configuration with this property can have been in force at an instant
+// or later.
 func (c *configs) since(at time.Time, is func(variation) bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

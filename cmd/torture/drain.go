@@ -13,7 +13,7 @@ func (h *harness) drain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer srv.kill(false) // whatever happens; killing twice is allowed
+	defer srv.kill(false) // in any case; killing twice is allowed
 	look := lookout{newClient(h.site), h.m, h.ledger}
 	defer look.close()
 	if err := srv.ready(ctx, look.client); err != nil {
@@ -31,18 +31,17 @@ func (h *harness) drain(ctx context.Context) error {
 	if !srv.stop(20*time.Second) || srv.err != nil {
 		h.m.report("life %d: SIGTERM did not end the server well: %v", h.life, srv.err)
 	}
-	if err := h.ledger.read(h.m); err != nil { // builds that outlived their server may have written late
+	if err := h.ledger.read(h.m); err != nil { // builds that outlived their server can write late
 		return err
 	}
 	return h.over(srv)
 }
 
-// patience is how long the server may go without getting on, while there is
-// something to build.
+// patience bounds how long the server may make no progress while there are items to build.
 const patience = 30 * time.Second
 
-// empty cancels what is due too late, and waits until nothing is queued and
-// nothing runs.
+// empty cancels items that are due too late, and waits until nothing is queued and nothing
+// runs.
 func (h *harness) empty(ctx context.Context, srv *server, look lookout) error {
 	u := h.user(look, srv, h.d)
 	moved, left := now(), -1
@@ -72,7 +71,7 @@ func (h *harness) empty(ctx context.Context, srv *server, look lookout) error {
 	}
 }
 
-// waitingLong are the queued items that are due too late to wait for.
+// waitingLong returns the queued items that are due too late to wait for.
 func (m *model) waitingLong() []int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -92,8 +91,8 @@ func (m *model) itemJob(id int64) *job {
 	return m.items[id].lane.job
 }
 
-// unfinished are the items that have still to end, maybe but for those that are due
-// too late to wait for.
+// unfinished returns the items that have not ended, with or without those that are due too late
+// to wait for.
 func (m *model) unfinished(butLate bool) []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -110,8 +109,8 @@ func (m *model) unfinished(butLate bool) []string {
 	return all
 }
 
-// account closes the books: every accepted trigger is in an item that ended,
-// and the numbers of each job go from 1 without a gap.
+// account verifies that every accepted trigger belongs to an item that has ended, and that the
+// numbers of each job start at 1 and have no gap.
 func (m *model) account() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -137,7 +136,7 @@ func (m *model) account() {
 	}
 }
 
-// gaps looks for numbers that no item got.
+// gaps looks for numbers that no item has.
 func (m *model) gaps(l *lane) {
 	var missing []int64
 	for number := int64(1); number <= l.last; number++ {
@@ -146,6 +145,6 @@ func (m *model) gaps(l *lane) {
 		}
 	}
 	if len(missing) > 0 {
-		m.wrong("of job %q, which is at #%d, nobody saw the builds %v", l.name, l.last, slices.Clip(missing))
+		m.wrong("of job %q, which is at #%d, the builds %v were never seen", l.name, l.last, slices.Clip(missing))
 	}
 }

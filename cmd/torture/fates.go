@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// kind is what may be wrong with a server, or with what it needs.
+// kind is a fault of a server, or of what it needs.
 type kind int
 
 const (
 	dead      kind = iota // it does not run, or is not ready yet
-	paused                // it was stopped, and may not even notice
-	cut                   // it does not reach the database
-	reloading             // another configuration is loaded
-	crashed               // its database is being killed, or comes back
+	paused                // it is stopped, and may not notice it
+	cut                   // it cannot reach the database
+	reloading             // another configuration is being loaded
+	crashed               // its database is being killed or recovers
 	kinds
 )
 
@@ -22,12 +22,12 @@ func (k kind) String() string {
 	return [...]string{"dead", "paused", "cut off", "reloading", "without a database"}[k]
 }
 
-// spell is a time in which something was wrong.
+// spell is a period with a fault.
 type spell struct {
-	from, to time.Time // to is zero as long as it lasts
+	from, to time.Time // to is zero while it lasts
 }
 
-// over is when it ended, or now.
+// over returns when it ended, or now.
 func (s spell) over(at time.Time) time.Time {
 	if s.to.IsZero() || s.to.After(at) {
 		return at
@@ -35,13 +35,12 @@ func (s spell) over(at time.Time) time.Time {
 	return s.to
 }
 
-// fates remembers what was done to each server of a cluster, so that the model
-// can tell what it may do after that and what not. Its methods may be called
-// concurrently.
+// fates records what was done to each server of a cluster, so that the model can determine what
+// may follow from it. Its methods are safe for concurrent use.
 type fates struct {
 	takeover time.Duration
 	labels   map[string][]string // by server
-	// tell is told when a spell begins and ends.
+	// tell is called when a spell begins and ends.
 	tell func(k kind, servers []string, begins bool)
 
 	// mu guards the following.
@@ -49,14 +48,14 @@ type fates struct {
 	spells map[string]*[kinds][]spell
 }
 
-// How long things may take on a machine with more to do than it can.
+// Bounds for an overloaded machine.
 const (
-	// recovery is until a server goes on as if nothing had been.
+	// recovery is the time until a server works again as if nothing had happened.
 	recovery = 4 * time.Second
-	// ending is until the commands of a server that may go on, but was given up,
-	// have ended: kill_delay, and what it takes to notice.
+	// ending is the time until the commands of a suspended server that was given up have ended:
+	// kill_delay, and the time to notice it.
 	ending = 3 * time.Second
-	// jitter is how exact anything is at all.
+	// jitter is the accuracy of all times.
 	jitter = 1500 * time.Millisecond
 )
 
@@ -68,8 +67,8 @@ func newFates(takeover time.Duration, labels map[string][]string) *fates {
 	return f
 }
 
-// begin notes that something goes wrong with servers. What it returns notes the
-// end, and may be called again.
+// begin records that a fault of servers begins. The returned function records its end, and can
+// be called more than once.
 func (f *fates) begin(k kind, servers ...string) (end func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -93,30 +92,29 @@ func (f *fates) begin(k kind, servers ...string) (end func()) {
 	}
 }
 
-// has says whether a server has a label.
+// has reports whether a server has a label.
 func (f *fates) has(server, label string) bool {
 	return label == "" || label == server || slices.Contains(f.labels[server], label)
 }
 
-// disturbed says whether anything was wrong with a server between two instants,
-// or shortly before.
+// disturbed reports whether a server had any fault between two instants, or shortly before.
 func (f *fates) disturbed(server string, from, to time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return len(f.between(server, from.Add(-recovery), to, dead, paused, cut, reloading)) > 0
 }
 
-// databaseDied says whether the database was killed between two instants.
+// databaseDied reports whether the database was killed between two instants.
 func (f *fates) databaseDied(from, to time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for server := range f.spells {
-		return len(f.between(server, from, to, crashed)) > 0 // it is that of all
+		return len(f.between(server, from, to, crashed)) > 0 // all servers share the database
 	}
 	return false
 }
 
-// anyDisturbed says that of all servers.
+// anyDisturbed is disturbed for all servers.
 func (f *fates) anyDisturbed(from, to time.Time) bool {
 	for server := range f.labels {
 		if f.disturbed(server, from, to) {
@@ -126,8 +124,8 @@ func (f *fates) anyDisturbed(from, to time.Time) bool {
 	return false
 }
 
-// between are the spells of some kinds that overlap a time, by when they began.
-// The caller holds mu.
+// between returns the spells of some kinds that overlap a period, in the order of their
+// beginnings. The caller must hold mu.
 func (f *fates) between(server string, from, to time.Time, which ...kind) []spell {
 	var all []spell
 	of, known := f.spells[server]
@@ -135,7 +133,7 @@ func (f *fates) between(server string, from, to time.Time, which ...kind) []spel
 		return nil
 	}
 	for _, k := range which {
-		// The newest are looked at first; older ones than an hour before never matter.
+		// The newest come first; those that ended more than an hour ago never matter.
 		for _, s := range slices.Backward(of[k]) {
 			if !s.from.After(to) && (s.to.IsZero() || !s.to.Before(from)) {
 				all = append(all, s)
@@ -149,12 +147,12 @@ func (f *fates) between(server string, from, to time.Time, which ...kind) []spel
 	return all
 }
 
-// silences are the times between two instants in which the database may have
-// heard nothing of a server. The caller holds mu.
+// silences returns the periods between two instants in which the database can have received
+// nothing from a server. The caller must hold mu.
 func (f *fates) silences(server string, from, to time.Time) []spell {
 	var all []spell
 	for _, s := range f.between(server, from.Add(-time.Minute), to, dead, paused, cut) {
-		// Between two of them it may not have got far enough to be heard.
+		// Between two spells the server may not have had enough time to reach it.
 		if last := len(all) - 1; last >= 0 && s.from.Sub(all[last].over(s.from)) < recovery {
 			if all[last].to.Before(s.over(to)) {
 				all[last].to = s.over(to)
@@ -166,26 +164,26 @@ func (f *fates) silences(server string, from, to time.Time) []spell {
 	return slices.DeleteFunc(all, func(s spell) bool { return s.to.Before(from) })
 }
 
-// mayLose says whether a build that ran on a server between two instants may be
-// lost: the server died, or could say nothing for so long that it must stop its
-// builds, or that others give it up.
+// mayLose reports whether a build that ran on a server between two instants may be lost: the
+// server died, or was silent for so long that it must stop its builds, or that other servers
+// give it up.
 func (f *fates) mayLose(server string, from, to time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.between(server, from.Add(-jitter), to, dead)) > 0 {
 		return true
 	}
-	// It stops its builds after two thirds; the last heartbeat may be a sixth old.
+	// It stops its builds after two thirds; the last heartbeat can be a sixth old.
 	enough := max(0, f.takeover/2-jitter)
 	return slices.ContainsFunc(f.silences(server, from.Add(-recovery), to), func(s spell) bool { return s.to.Sub(s.from) >= enough })
 }
 
-// cannotEnd says whether a server that was given up could do nothing, at an
-// instant, about commands that it had started: it did not run.
+// cannotEnd reports whether a server that was given up was unable, at an instant, to end the
+// commands that it had started, because it did not run.
 func (f *fates) cannotEnd(server string, at time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	// Not before its lease was over: the last heartbeat may be a sixth old.
+	// Not before its lease was over: the last heartbeat can be a sixth old.
 	late := at.Add(-f.takeover*5/6 + jitter/3)
 	for _, silence := range f.silences(server, at.Add(-ending), at) {
 		if silence.from.After(late) {
@@ -200,8 +198,8 @@ func (f *fates) cannotEnd(server string, at time.Time) bool {
 	return false
 }
 
-// calm is the longest time between two instants in which some server had
-// nothing wrong with it, and so could have given up another one.
+// calm returns the longest period between two instants in which some server had no fault, and
+// so could have given up another one.
 func (f *fates) calm(from, to time.Time) time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -212,16 +210,16 @@ func (f *fates) calm(from, to time.Time) time.Duration {
 	return longest
 }
 
-// reachable is the longest time between two instants in which a server could
-// reach the database, if it ran.
+// reachable returns the longest period between two instants in which a server could reach the
+// database, if it ran.
 func (f *fates) reachable(server string, from, to time.Time) time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.longest(server, from, to, paused, cut)
 }
 
-// longest is the longest time between two instants without some kinds of
-// spells. The caller holds mu.
+// longest returns the longest period between two instants without spells of some kinds. The
+// caller must hold mu.
 func (f *fates) longest(server string, from, to time.Time, without ...kind) time.Duration {
 	longest, begun := time.Duration(0), from
 	for _, s := range f.between(server, from.Add(-time.Minute), to, without...) {

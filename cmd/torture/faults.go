@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// tormentor does to one server of a cluster whatever may happen to it. When it
-// returns, the server is meant to run and reaches the database.
+// tormentor causes all kinds of faults of one server of a cluster. When it returns, the server
+// runs and can reach the database.
 type tormentor struct {
 	c *cluster
 	n *node
 	d dice
 }
 
-// live does one thing after another.
+// live causes one fault after another.
 func (t *tormentor) live(ctx context.Context) {
 	for pause(ctx, t.d.mostlyShort(9*time.Second)) {
 		switch n := t.d.IntN(100); {
@@ -32,7 +32,8 @@ func (t *tormentor) live(ctx context.Context) {
 	}
 }
 
-// length draws how long something goes on: often for so long that the server is given up.
+// length returns the duration of a fault, which is often long enough for the server to be given
+// up.
 func (t *tormentor) length() time.Duration {
 	lease := t.c.takeover
 	switch n := t.d.IntN(100); {
@@ -45,8 +46,8 @@ func (t *tormentor) length() time.Duration {
 	}
 }
 
-// kill ends the server, and starts it again: sometimes while it can't reach the
-// database, from before or from a moment after.
+// kill ends the server and starts it again. Sometimes the server cannot reach the database
+// meanwhile.
 func (t *tormentor) kill(ctx context.Context) {
 	if t.d.chance(20) {
 		defer t.apart(held)()
@@ -73,12 +74,12 @@ func (t *tormentor) kill(ctx context.Context) {
 	pause(ctx, away)
 	t.n.start(vary(t.d)) //nolint:contextcheck // halt ends it, not ctx
 	if t.d.chance(50) {
-		return // the next thing may come before it has started
+		return // the next fault can come before it has started
 	}
 	pause(ctx, t.d.within(3*time.Second))
 }
 
-// pause stops the process, and lets it go on.
+// pause suspends the process, and resumes it.
 func (t *tormentor) pause(ctx context.Context) {
 	srv := t.running()
 	if srv == nil {
@@ -91,7 +92,7 @@ func (t *tormentor) pause(ctx context.Context) {
 		return // it has ended
 	}
 	pause(ctx, length)
-	if t.d.chance(15) { // dies without having noticed
+	if t.d.chance(15) { // it dies without having noticed
 		if err := t.n.halt(func(srv *server) { srv.kill(false) }); err != nil {
 			t.c.m.report("%s: %v", t.n.name, err)
 		}
@@ -99,7 +100,7 @@ func (t *tormentor) pause(ctx context.Context) {
 		t.n.start(vary(t.d)) //nolint:contextcheck // halt ends it, not ctx
 		return
 	}
-	_ = resumeProcess(srv.cmd.Process) // if it has ended, that shows elsewhere
+	_ = resumeProcess(srv.cmd.Process) // if it has ended, another check notices
 	t.c.m.count(func(c *counts) {
 		c.pauses++
 		if length > t.c.takeover {
@@ -108,7 +109,7 @@ func (t *tormentor) pause(ctx context.Context) {
 	})
 }
 
-// running is the life that runs, nil if there is none.
+// running returns the life that is running, nil if there is none.
 func (t *tormentor) running() *server {
 	if t.n.keeper == nil {
 		return nil
@@ -116,7 +117,7 @@ func (t *tormentor) running() *server {
 	return t.n.keeper.server()
 }
 
-// apart separates the server from the database, until what it returns is called.
+// apart separates the server from the database until the returned function is called.
 func (t *tormentor) apart(how flow) (together func()) {
 	over := t.c.fates.begin(cut, t.n.name)
 	t.n.proxy.set(how)
@@ -143,7 +144,7 @@ func (t *tormentor) cut(ctx context.Context) {
 	})
 }
 
-// reset cuts connections in the middle of what they do.
+// reset cuts connections in the middle of a request.
 func (t *tormentor) reset(ctx context.Context) {
 	over := t.c.fates.begin(cut, t.n.name)
 	for range 1 + t.d.IntN(4) {
@@ -153,11 +154,11 @@ func (t *tormentor) reset(ctx context.Context) {
 			break
 		}
 	}
-	t.n.proxy.reset() // also what nothing has passed through since
+	t.n.proxy.reset() // including connections without traffic since
 	over()
 }
 
-// reload loads another configuration, of which some must be refused.
+// reload loads another configuration. Some of them must be refused.
 func (t *tormentor) reload(ctx context.Context) {
 	if !t.n.up.Load() {
 		return
@@ -190,13 +191,13 @@ func (t *tormentor) reload(ctx context.Context) {
 	}
 }
 
-// storm does to the database, and so to all servers, what may happen to it.
+// storm causes faults of the database, which affect all servers.
 type storm struct {
 	c *cluster
 	d dice
 }
 
-// live does one thing after another. When it returns, the database runs.
+// live causes one fault after another. When it returns, the database runs.
 func (s *storm) live(ctx context.Context) {
 	for pause(ctx, 2*time.Second+s.d.mostlyShort(16*time.Second)) {
 		switch n := s.d.IntN(100); {
@@ -210,7 +211,7 @@ func (s *storm) live(ctx context.Context) {
 	}
 }
 
-// all are the names of all servers.
+// all returns the names of all servers.
 func (s *storm) all() []string {
 	var all []string
 	for _, n := range s.c.members {
@@ -238,7 +239,7 @@ func (s *storm) die(ctx context.Context, how func() error) {
 	s.c.m.count(func(c *counts) { c.databaseKills++ })
 }
 
-// hang keeps everything from the database, all at the same time.
+// hang separates all servers from the database at the same time.
 func (s *storm) hang(ctx context.Context) {
 	over := s.c.fates.begin(cut, s.all()...)
 	for _, n := range s.c.members {

@@ -5,26 +5,26 @@ import (
 	"time"
 )
 
-// job is what the harness knows of one job that it made up.
+// job is a job of the harness, and what it knows of it.
 type job struct {
 	name   string
 	params []param
-	// alone jobs never run two builds at a time, under no configuration.
+	// alone is set for jobs that never run two builds at a time, under any configuration.
 	alone bool
 	// options are lines of the Caddyfile that every configuration has.
 	options []string
 	quiet   time.Duration
 	// keep is how many ended builds and cancelled items are kept.
 	keep int
-	// toggled jobs are disabled and made concurrent by reloads.
+	// toggled is set for jobs that reloads disable and make concurrent.
 	toggled bool
 	polled  bool
-	// what a build does: how long it takes, whether it ignores SIGTERM, how it ends.
+	// The behaviour of a build: how long it takes, whether it ignores SIGTERM, how it ends.
 	work     time.Duration
 	stubborn bool
 	exit     int
-	// label is which servers may build it, "" for all. rare is in how many of 100
-	// cases it is triggered at all when it was picked; 0 means always.
+	// label is that of the servers which can build it, "" for all. rare is in how many of 100
+	// cases the job is triggered when it is picked; 0 means always.
 	label string
 	rare  int
 }
@@ -38,7 +38,7 @@ type param struct {
 // secret opens every job.
 const secret = "torture-secret"
 
-// keepBuilds is more than what ends between two looks at everything.
+// keepBuilds is more than the number of builds that end between two full checks.
 const keepBuilds = 300
 
 // keepFew makes retention drop records all the time.
@@ -76,11 +76,11 @@ func jobs() []*job {
 	return all
 }
 
-// path is the job's place in Jenkins' URLs.
+// path returns the job's path in Jenkins' URLs.
 func (j *job) path() string { return "/job/" + strings.ReplaceAll(j.name, "/", "/job/") }
 
-// values draws a value for each parameter. Some are left to their defaults:
-// said are those that the trigger names.
+// values returns a value for each parameter. said are those that the trigger contains; the
+// others are left to their defaults.
 func (j *job) values(d dice) (said, all map[string]string) {
 	said, all = map[string]string{}, map[string]string{}
 	for _, p := range j.params {

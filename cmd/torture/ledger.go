@@ -23,7 +23,7 @@ type ledger struct {
 	offset int64
 }
 
-// read hands the new lines to the model.
+// read passes the new lines to the model.
 func (l *ledger) read(m *model) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -51,7 +51,7 @@ func (l *ledger) read(m *model) error {
 	return nil
 }
 
-// wrote takes a line of the ledger.
+// wrote records a line of the ledger.
 func (m *model) wrote(e entry) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -104,8 +104,8 @@ func (m *model) checkLedger(it *item) {
 	if it.params != nil && !maps.Equal(it.params, it.begun.Params) {
 		m.wrong("%s ran with %v, and its item has %v", who, it.begun.Params, it.params)
 	}
-	// The instant on record is the one at which the server wanted to start what was due; a
-	// trigger that it decided before that was done may have come a moment later.
+	// The instant on record is the one at which the server decided to start due items. A
+	// trigger that was accepted before that was done can have been sent a moment later.
 	for _, t := range it.accepted {
 		if it.begun.At.Before(t.sent) {
 			m.wrong("trigger %q joined %s, which had begun %v before", t.cause, who, t.sent.Sub(it.begun.At))
@@ -113,13 +113,13 @@ func (m *model) checkLedger(it *item) {
 	}
 	for cause := range it.causes {
 		if len(it.begun.Cause) < 8000 && !strings.Contains(it.begun.Cause, cause) {
-			m.wrong("%s was not told its cause %q", who, cause)
+			m.wrong("%s does not have its cause %q", who, cause)
 		}
 	}
 }
 
-// settle compares results with the ledger, which must have been read since the
-// results were known.
+// settle compares results with the ledger, which must have been read since the results were
+// known.
 func (m *model) settle(read time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -9,18 +9,18 @@ import (
 	"strconv"
 )
 
-// lookout reads what the server shows and hands it to the model. An error
-// means that the server did not answer, or not with what was asked for.
+// lookout reads what the server shows and passes it to the model. An error means that the
+// server gave no answer, or the wrong one.
 type lookout struct {
 	*client
 	m      *model
 	ledger *ledger
 }
 
-// everything looks at all that there should be: the queue, then what left it.
-// So an item that is in neither has left no trace at all.
+// everything reads everything that must exist: first the queue, then what left it. So an item
+// that is in neither is lost.
 func (l lookout) everything(ctx context.Context, d dice) error {
-	// What is in the ledger now, the server must know.
+	// The server must know what is in the ledger now.
 	if err := l.ledger.read(l.m); err != nil {
 		return err
 	}
@@ -46,10 +46,10 @@ func (l lookout) everything(ctx context.Context, d dice) error {
 	return nil
 }
 
-// sample is how many items are looked at again although nothing can change them.
+// sample is how many items are read again although they can no longer change.
 const sample = 10
 
-// unaccounted are the items that no list has shown lately.
+// unaccounted reads the items that no list has shown lately.
 func (m *model) unaccounted(d dice) []int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -59,7 +59,7 @@ func (m *model) unaccounted(d dice) []int64 {
 		switch {
 		case it.dropped, it.seen == m.sweep:
 		case it.settled, it.fate == cancelled && it.looks > 1:
-			// It stays as it is until it is dropped; a sample shows that.
+			// It does not change until it is dropped; a sample verifies that.
 			settled = append(settled, id)
 		default:
 			all = append(all, id)
@@ -84,7 +84,7 @@ func (l lookout) queue(ctx context.Context) error {
 	return nil
 }
 
-// builds looks at the newest builds of a job.
+// builds reads the newest builds of a job.
 func (l lookout) builds(ctx context.Context, j *job, limit int) error {
 	tree := fmt.Sprintf("nextBuildNumber,allBuilds[%s]{0,%d}", buildsTree, limit)
 	asked, before := now(), l.m.lastNumber(j.name)
@@ -99,7 +99,7 @@ func (l lookout) builds(ctx context.Context, j *job, limit int) error {
 	return nil
 }
 
-// item looks at one item, and at its build if it has one.
+// item reads one item, and its build if it has one.
 func (l lookout) item(ctx context.Context, id int64) error {
 	asked := now()
 	var shown itemJSON
@@ -129,7 +129,7 @@ func (l lookout) item(ctx context.Context, id int64) error {
 	return nil
 }
 
-// missing learns the last number of the job before it says that the item is gone.
+// missing reads the last number of the job before it reports that the item is gone.
 func (l lookout) missing(ctx context.Context, id int64) error {
 	name := l.m.jobOf(id)
 	before := l.m.lastNumber(name)
@@ -148,7 +148,7 @@ func (m *model) jobOf(id int64) string {
 	return m.items[id].lane.name
 }
 
-// status asks for an item as the holder of a token.
+// status reads an item as the holder of a token.
 func (l lookout) status(ctx context.Context, of *job, id int64) error {
 	asked := now()
 	var shown statusJSON

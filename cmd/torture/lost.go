@@ -9,18 +9,18 @@ import (
 	"time"
 )
 
-// What holds of builds when several servers share the queue.
+// The rules for builds when several servers share the queue.
 
-// losses are what became of builds that ended before their commands did.
+// losses has the builds that ended before their commands did.
 type losses struct {
-	// reasons counts builds by why they were lost.
+	// reasons counts lost builds by reason.
 	reasons map[string]int
-	// slowest is the longest time in which a lost build was still on record as
-	// running although its server's lease was over and another server was well.
+	// slowest is the longest time for which a lost build was still recorded as running although
+	// its server's lease was over and another server had no fault.
 	slowest time.Duration
-	// leftOver are builds of which something ran when they were given up,
-	// because their server did not run; beside those of them that ran beside
-	// the next build of the job.
+	// leftOver counts builds with commands that were running when they were given up, because
+	// their server did not run. beside counts those of them that ran besides the next build of
+	// the job.
 	leftOver, beside map[int64]bool
 }
 
@@ -28,27 +28,27 @@ func newLosses() losses {
 	return losses{reasons: map[string]int{}, leftOver: map[int64]bool{}, beside: map[int64]bool{}}
 }
 
-// giveUp bounds losses.slowest: a transaction that hangs may hold the server's
-// record for ten seconds.
+// giveUp bounds losses.slowest: a transaction that hangs can hold the server's record for ten
+// seconds.
 const giveUp = 15 * time.Second
 
-// names are what differs in reasons.
+// names matches the variable parts of reasons.
 var names = regexp.MustCompile(`\bn\d\b|\d+(\.\d+)?m?s`)
 
-// builtOn takes on which server a build is on record.
+// builtOn records the server of a build.
 func (m *model) builtOn(it *item, node, by string) {
 	if it.node == "" {
 		it.node = node
 	}
 	if it.node != node {
-		m.wrong("%v is of %q; %s says %q", it, it.node, by, node)
+		m.wrong("%v is of %q; %s returns %q", it, it.node, by, node)
 	}
 	if !m.fates.has(node, it.lane.label) {
 		m.wrong("%v was built by %q, which has not its label %q (%s)", it, node, it.lane.label, by)
 	}
 }
 
-// sharedShown takes a build of several servers' queue.
+// sharedShown records a build of a shared queue.
 func (m *model) sharedShown(it *item, j buildJSON, started time.Time) {
 	m.builtOn(it, j.BuiltOn, "the API")
 	if j.Building {
@@ -62,7 +62,7 @@ func (m *model) sharedShown(it *item, j buildJSON, started time.Time) {
 	m.outlived(it)
 }
 
-// lost takes a build that ended ABORTED, for the first time.
+// lost records a build that was ABORTED, when it is first seen.
 func (m *model) lost(it *item, j buildJSON, started time.Time) {
 	if !it.stopped && !m.fates.mayLose(it.node, started, it.ended) {
 		m.wrong("%v on %s, from %v to %v, although nothing was wrong with that: %s", it, it.node, started, it.ended, j.Description)
@@ -80,8 +80,7 @@ func (m *model) lost(it *item, j buildJSON, started time.Time) {
 	}
 }
 
-// lostAt is when a server began to be silent at which a build ran; zero if it
-// never was.
+// lostAt returns when the server of a build began to be silent; zero if it never was.
 func (f *fates) lostAt(server string, from, to time.Time) time.Time {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -96,7 +95,8 @@ func (f *fates) lostAt(server string, from, to time.Time) time.Time {
 	return at
 }
 
-// outlived looks whether the commands of a build went on after its end was on record.
+// outlived checks whether the commands of a build were still running after its end was on
+// record.
 func (m *model) outlived(it *item) {
 	if it.ended.IsZero() || it.sign.IsZero() || !it.sign.Truncate(time.Millisecond).After(it.ended) {
 		return
@@ -107,8 +107,8 @@ func (m *model) outlived(it *item) {
 	m.losses.leftOver[it.id] = true
 }
 
-// besideAnother takes that a build found another one of its job running, by the
-// ledger. That may be only if the other one was given up, and its server can't end it.
+// besideAnother records that a build found another one of its job running, by the ledger. That
+// is allowed only if the other one was given up and its server was unable to end it.
 func (m *model) besideAnother(e entry) {
 	other := m.items[e.Beside]
 	if m.fates != nil && other != nil && other.node != e.Node && m.fates.cannotEnd(other.node, e.At) {
@@ -118,7 +118,7 @@ func (m *model) besideAnother(e entry) {
 	m.wrong("build #%d of %q (item %d, on %s) ran beside another build of the job, item %d: %v", e.Number, e.Job, e.Item, e.Node, e.Beside, other)
 }
 
-// signed takes a line that a command wrote.
+// signed records a sign of life of a command.
 func (m *model) signed(it *item, e entry) {
 	if m.fates == nil {
 		return
@@ -130,7 +130,7 @@ func (m *model) signed(it *item, e entry) {
 	m.outlived(it)
 }
 
-// line is how far a run of several servers has come.
+// line returns the progress of a run of several servers.
 func (m *model) line() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -139,8 +139,8 @@ func (m *model) line() string {
 		c.triggers, c.builds, c.aborted, c.kills, c.pauses, c.cuts, c.databaseKills+c.databaseCuts)
 }
 
-// reportShared is what was done to several servers, and what they lost, in a few
-// lines. The caller holds mu.
+// reportShared returns, in a few lines, what was done to several servers and what they lost.
+// The caller must hold mu.
 func (m *model) reportShared() string {
 	c := m.counts
 	var b strings.Builder

@@ -13,7 +13,7 @@ import (
 
 func main() {
 	if len(os.Args) > 1 {
-		switch os.Args[1] { // as what the server runs, or for a script
+		switch os.Args[1] { // the commands of builds and scripts
 		case "build":
 			os.Exit(runBuild(os.Args[2:]))
 		case "poll":
@@ -41,7 +41,7 @@ func main() {
 	os.Exit(torture(o))
 }
 
-// torture runs, reports, and returns the exit status.
+// torture runs the harness, reports the result, and returns the exit status.
 func torture(o options) int {
 	say("seed", o.seed)
 	begun := now()
@@ -68,8 +68,7 @@ func torture(o options) int {
 	return 1
 }
 
-// trial runs the harness in a folder of its own, which is removed if nothing
-// was found.
+// trial runs the harness in a new directory, which is removed if there was no failure.
 func trial(o options) (found []string, dir string, c counts, more string, err error) {
 	if o.binary, err = filepath.Abs(o.binary); err != nil {
 		return nil, "", c, "", fmt.Errorf("find the binary: %w", err)
@@ -110,7 +109,7 @@ func trial(o options) (found []string, dir string, c counts, more string, err er
 	return m.found, dir, m.counts, more, err
 }
 
-// prepare makes what is to be run.
+// prepare creates the harness of the options.
 func prepare(ctx context.Context, o options, dir string, stop func()) (m *model, run func(context.Context) error, release func(), err error) {
 	if o.servers == 0 {
 		h, release, err := newHarness(ctx, o, dir, stop)
@@ -126,7 +125,7 @@ func prepare(ctx context.Context, o options, dir string, stop func()) (m *model,
 	return c.m, c.run, release, nil
 }
 
-// report is what a run did, in a few lines.
+// report returns what a run did, in a few lines.
 func (c counts) report(took time.Duration) string {
 	return fmt.Sprintf(`%v: %d kills (%d while starting), %d orderly stops, %d looks at everything
 %d triggers: %d queued, %d joined, %d refused, %d without an answer (%d of those are there)
@@ -140,5 +139,5 @@ func (c counts) report(took time.Duration) string {
 		c.reloads, c.reloadsRefused, c.cutOff)
 }
 
-// say writes a line to standard output. Whether anybody reads it does not matter.
+// say writes a line to standard output. An error does not matter.
 func say(words ...any) { _, _ = fmt.Fprintln(os.Stdout, words...) }

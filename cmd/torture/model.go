@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// model is all that is known of the server: what it answered, and what
-// follows. Its methods may be called concurrently.
+// model is everything that is known of the server: what it answered, and what follows from
+// that. Its methods are safe for concurrent use.
 type model struct {
-	// stop ends the run when something was found.
+	// stop ends the run when a failure was found.
 	stop func()
 
 	// mu guards the following.
@@ -19,23 +19,23 @@ type model struct {
 	jobs     map[string]*lane
 	all      []*job
 	items    map[int64]*item
-	order    []int64               // of items, as they were met
+	order    []int64               // of items, in the order of their discovery
 	triggers map[string][]*trigger // by cause; more than one only if shared
 	withKey  []*trigger            // that were not refused
-	found    []string              // what is wrong
+	found    []string              // the failures
 	counts   counts
-	sweep    int // counts the looks at everything, from 1
-	// fates is what was done to servers that share a queue; nil if there is one server alone.
+	sweep    int // counts the full checks, from 1
+	// fates records the faults of servers that share a queue; nil for a single server.
 	fates  *fates
 	losses losses
-	sights []sight // that were not compared yet
-	// life is when the server that runs now was started; a build that runs
-	// started since. dying says that it is being ended.
+	sights []sight // not compared yet
+	// life is when the running server was started; a build that runs started since. dying is
+	// set when it is being ended.
 	life  time.Time
 	dying bool
 }
 
-// counts are what a run did.
+// counts are the actions of a run.
 type counts struct {
 	kills, stops, early             int
 	triggers, accepted, joined      int
@@ -45,7 +45,7 @@ type counts struct {
 	reloads, reloadsRefused, cutOff int
 	builds, aborted, looks, dropped int
 
-	// Of a cluster:
+	// Only of a cluster:
 	startsFailed, pauses, longPauses      int
 	cuts, longCuts, resets                int
 	databaseKills, databaseCuts, compared int
@@ -58,7 +58,7 @@ type lane struct {
 	items map[int64]int64 // number → item
 	last  int64           // the highest number seen
 	ended map[int64]bool  // numbers of ended builds
-	// left are the IDs of items that we asked to cancel.
+	// left are the IDs of items that the harness has cancelled.
 	cancels []int64
 }
 
@@ -66,18 +66,18 @@ type lane struct {
 type trigger struct {
 	job    *job
 	cause  string
-	shared bool // others have the same cause
+	shared bool // other triggers have the same cause
 	params map[string]string
 	delay  time.Duration
-	key    string // with which it may be sent again, "" for none
-	// said and delayText are what was sent of params and delay.
+	key    string // the idempotency key, "" for none
+	// said and delayText are the params and delay as they were sent.
 	said      map[string]string
 	delayText string
-	wait      int    // seconds for which the answer may wait for the end; 0: none
-	first     answer // to a trigger with a key; no item as long as there was none
+	wait      int    // seconds for which the answer waits for the end; 0: none
+	first     answer // to a trigger with a key; without an item while there was no answer
 
-	sent, answered time.Time // answered is zero if no answer came
-	refused        string    // what the refusal said
+	sent, answered time.Time // answered is zero if there was no answer
+	refused        string    // the text of the refusal
 	item           int64     // 0: not known
 	lastBefore     int64     // the job's highest number when it was sent
 }
@@ -98,8 +98,8 @@ func (f fate) String() string { return [...]string{"not seen", "queued", "built"
 type item struct {
 	id      int64
 	lane    *lane
-	met     time.Time // when it was first heard of
-	created bool      // a trigger was told that it made the item
+	met     time.Time // when it was discovered
+	created bool      // a trigger was answered that it created the item
 	params  map[string]string
 	// accepted are the triggers that were answered with this item.
 	accepted []*trigger
@@ -116,21 +116,21 @@ type item struct {
 	// earliest is the instant before which no build may start; zero if not known.
 	earliest time.Time
 	due      time.Time      // as last seen
-	causes   map[string]int // likewise
+	causes   map[string]int // as last seen
 	capped   bool
-	// stopped says that we asked to cancel or to stop it; out is when the
-	// server said that it is out of the queue.
+	// stopped is set when the harness has requested to cancel or stop it. out is when the
+	// server confirmed that it left the queue.
 	stopped bool
 	out     time.Time
-	dropped bool // no record any more
+	dropped bool // its record was dropped
 	settled bool // ended, and compared with the ledger
-	looks   int  // how often it was looked at after it was cancelled
-	seen    int  // in which sweep a list or the item's own page showed it
+	looks   int  // how often it was read after it was cancelled
+	seen    int  // the full check in which a list or the item's own page last showed it
 
 	begun, end *entry // what its build wrote
 
-	// Of several servers: which one built it, when that ended on record, and the
-	// last sign of its command.
+	// With several servers: which one built it, when that ended on record, and the last sign of
+	// life of its command.
 	node        string
 	ended, sign time.Time
 }
@@ -143,13 +143,13 @@ func newModel(all []*job, stop func()) *model {
 	return m
 }
 
-// wrong notes something that must not be.
+// wrong records a failure.
 func (m *model) wrong(format string, args ...any) {
 	m.found = append(m.found, fmt.Sprintf(format, args...))
 	m.stop()
 }
 
-// report is wrong for those outside.
+// report records a failure from outside of the model.
 func (m *model) report(format string, args ...any) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -163,7 +163,7 @@ func (m *model) count(f func(*counts)) {
 	f(&m.counts)
 }
 
-// lives notes that another server runs; ends that it is going to end.
+// lives records that another server runs; ends that it is going to end.
 func (m *model) lives(since time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -176,7 +176,7 @@ func (m *model) ends() {
 	m.dying = true
 }
 
-// send notes a trigger before it is sent.
+// send records a trigger before it is sent.
 func (m *model) send(t *trigger) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -185,7 +185,7 @@ func (m *model) send(t *trigger) {
 	m.triggers[t.cause] = append(m.triggers[t.cause], t)
 }
 
-// answer notes what a trigger got.
+// answer records the answer to a trigger.
 func (m *model) answer(t *trigger, a answer, at time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -213,7 +213,7 @@ func (m *model) answer(t *trigger, a answer, at time.Time) {
 	if a.created {
 		m.counts.accepted++
 		if it.created || it.met.Before(t.sent) {
-			m.wrong("item %d of %q was given again, to trigger %q", a.id, it.lane.name, t.cause)
+			m.wrong("item %d of %q was assigned again, to trigger %q", a.id, it.lane.name, t.cause)
 		}
 		it.created = true
 	} else {
@@ -231,7 +231,7 @@ func (m *model) answer(t *trigger, a answer, at time.Time) {
 	m.sameParams(it, t.params, "trigger "+t.cause)
 }
 
-// meet makes an item of which nothing was known.
+// meet adds an item that was not known.
 func (m *model) meet(id int64, name string) *item {
 	l, ok := m.jobs[name]
 	if !ok {
@@ -250,11 +250,11 @@ func (m *model) sameParams(it *item, params map[string]string, who string) {
 		it.params = params
 	}
 	if !maps.Equal(it.params, params) {
-		m.wrong("item %d of %q has parameters %v, %s says %v", it.id, it.lane.name, it.params, who, params)
+		m.wrong("item %d of %q has parameters %v, %s returns %v", it.id, it.lane.name, it.params, who, params)
 	}
 }
 
-// asked notes that we are going to cancel or stop an item.
+// asked records that the harness is going to cancel or stop an item.
 func (m *model) asked(id int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -266,7 +266,7 @@ func (m *model) asked(id int64) {
 	}
 }
 
-// obeyed notes that the server took an item out of the queue or stopped its build.
+// obeyed records that the server took an item out of the queue or stopped its build.
 func (m *model) obeyed(id int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -275,13 +275,13 @@ func (m *model) obeyed(id int64) {
 	}
 }
 
-// recent are the items that were met last.
+// recent returns the items that were discovered last.
 func (m *model) recent() []int64 {
 	const enough = 2000
 	return m.order[max(0, len(m.order)-enough):]
 }
 
-// some is a random item that fits; its job is nil if there is none.
+// some returns a random item that matches; its job is nil if there is none.
 func (m *model) some(d dice, fits func(*item) bool) (id int64, of *job, number int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -311,7 +311,7 @@ func (m *model) open() int {
 	return n
 }
 
-// resultOf is the result of a build, "" if it is not known.
+// resultOf returns the result of a build, "" if it is not known.
 func (m *model) resultOf(name string, number int64) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()

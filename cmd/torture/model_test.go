@@ -8,28 +8,28 @@ import (
 	"time"
 )
 
-// TestModelFinds plays a history in which all is well, with one fault planted,
-// and looks whether the model finds it.
+// TestModelFinds plays a correct history with one planted fault, and verifies that the model
+// finds it.
 func TestModelFinds(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		plant func(*story)
-		want  string // a part of what is found; empty: nothing is
+		want  string // a part of the failure; "" if there is none
 	}{
-		{"nothing where nothing is wrong", func(*story) {}, ""},
+		{"nothing if there is no fault", func(*story) {}, ""},
 		{"an acknowledged item that is gone", func(s *story) { s.m.missing(1) }, "item 1 of \"wide\" is gone"},
 		{"an item that is queued again after it was built", func(s *story) { s.builds(1, 1); s.queues(1) }, "is queued again"},
 		{"an item with another number than before", func(s *story) { s.builds(1, 1); s.builds(1, 2) }, "was built (#1) and is built (#2)"},
-		{"a number that is given twice", func(s *story) {
+		{"a number that is assigned twice", func(s *story) {
 			s.builds(1, 1)
 			s.accept(2, "<c>", true)
 			s.causes = []string{"<c>"}
 			s.builds(2, 1)
 		}, "was item 1 and is item 2"},
-		{"an ID that is given twice", func(s *story) { s.accept(1, "<c>", true) }, "was given again"},
-		{"a cause that is missing", func(s *story) { s.causes = s.causes[:1]; s.queues(1) }, "lacks its cause"},
+		{"an ID that is assigned twice", func(s *story) { s.accept(1, "<c>", true) }, "was assigned again"},
+		{"a cause that is missing", func(s *story) { s.causes = s.causes[:1]; s.queues(1) }, "does not have its cause"},
 		{"a cause that came once and shows twice", func(s *story) { s.causes = append(s.causes, "<a>"); s.queues(1) }, "which was sent once"},
-		{"a cause that nobody sent", func(s *story) { s.causes = append(s.causes, "<x>"); s.queues(1) }, "nobody sent"},
+		{"a cause that was never sent", func(s *story) { s.causes = append(s.causes, "<x>"); s.queues(1) }, "that was never sent"},
 		{"a refused trigger that is there", func(s *story) {
 			refused := s.send("<r>")
 			s.m.answer(refused, answer{status: 503, body: "full"}, now())
@@ -51,7 +51,7 @@ func TestModelFinds(t *testing.T) {
 		}, "joined build #1 of \"wide\" (item 1), which had begun"},
 		{"a build beside another", func(s *story) { s.writes("beside") }, "ran beside another build of the job"},
 		{"a build of a cancelled item", func(s *story) { s.m.asked(1); s.cancels(1); s.writes("start") }, "the item was cancelled"},
-		{"an item that nobody cancelled", func(s *story) { s.cancels(1) }, "nobody asked for that"},
+		{"an item that is cancelled without a request", func(s *story) { s.cancels(1) }, "is cancelled without a request"},
 		{"a cancelled item that is queued", func(s *story) { s.m.asked(1); s.m.obeyed(1); s.queues(1) }, "was cancelled, which the server confirmed"},
 		{"a success without a trace in the ledger", func(s *story) { s.result = "SUCCESS"; s.builds(1, 1); s.m.settle(now().Add(time.Second)) }, "did not write down"},
 		{"a result that changes", func(s *story) {
@@ -60,7 +60,7 @@ func TestModelFinds(t *testing.T) {
 			s.result = "FAILURE"
 			s.builds(1, 1)
 		}, "was \"SUCCESS\" and is \"FAILURE\""},
-		{"a build that nobody aborted", func(s *story) { s.result = "ABORTED"; s.builds(1, 1) }, "was aborted; nobody asked"},
+		{"a build that is aborted without a request", func(s *story) { s.result = "ABORTED"; s.builds(1, 1) }, "was aborted without a request"},
 		{"a build that runs since before the server", func(s *story) { s.m.lives(now().Add(time.Hour)); s.builds(1, 1) }, "runs on record, since before"},
 		{"a next number that was there", func(s *story) { s.m.nextShown("wide", 3, 3) }, "the next build of \"wide\" is #3"},
 		{"a trigger that joins an item that had left", func(s *story) { s.builds(1, 1); s.accept(1, "<late>", false) }, "which had left the queue"},
@@ -76,7 +76,7 @@ func TestModelFinds(t *testing.T) {
 			s.queues(1)
 			s.m.answerAgain(k, answer{status: 201, id: 2, created: true})
 		}, "was answered with item 2 and is in item 1"},
-		{"a number that nobody saw", func(s *story) { s.builds(1, 2); s.m.account() }, "nobody saw the builds [1]"},
+		{"a number that was never seen", func(s *story) { s.builds(1, 2); s.m.account() }, "the builds [1] were never seen"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := begin()
@@ -91,7 +91,7 @@ func TestModelFinds(t *testing.T) {
 	}
 }
 
-// story is a history of one item of the job wide: trigger <a> made it, <b> joined.
+// story is a history of one item of the job wide: trigger <a> created it, <b> joined.
 type story struct {
 	m             *model
 	sent          time.Time
@@ -99,7 +99,7 @@ type story struct {
 	causes        []string
 	value, result string
 
-	// Of several servers: which one builds, how long, and why it ended so.
+	// With several servers: which one builds, how long, and why it ended so.
 	node, reason string
 	duration     time.Duration
 }
@@ -122,7 +122,8 @@ func (s *story) send(cause string) *trigger {
 	return t
 }
 
-// again sends a trigger with a key twice; it gets first, 0 meaning no answer, and then second.
+// again sends a trigger with a key twice. The answers are first, where 0 means none, and
+// second.
 func (s *story) again(cause string, first, second int64, created bool) {
 	t := s.send(cause)
 	t.key = "k"

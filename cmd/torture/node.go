@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// node is one server of a cluster, over all its lives. One goroutine at a time
-// starts and ends it.
+// node is one server of a cluster, over all its lives. Only one goroutine at a time may start
+// and end it.
 type node struct {
 	c       *cluster
 	name    string
@@ -21,13 +21,12 @@ type node struct {
 	client  *client
 	configs configs
 	life    int
-	keeper  *keeper // of the life that runs; nil if none is meant to
-	revived func()  // notes that it is dead no longer
+	keeper  *keeper // of the running life; nil if it is halted
+	revived func()  // records that it is no longer dead
 	up      atomic.Bool
 }
 
-// keeper starts a server, again as long as it can't start because of what was
-// done to the database.
+// keeper starts a server, repeatedly while a fault of the database prevents the start.
 type keeper struct {
 	n    *node
 	work sync.WaitGroup
@@ -63,13 +62,13 @@ func (c *cluster) newNode(ctx context.Context, name string, labels []string, sel
 			return nil, fmt.Errorf("find a free address: %w", err)
 		}
 		*address = l.Addr().String()
-		defer func() { _ = l.Close() }() // both at the end, so that they differ
+		defer func() { _ = l.Close() }() // both at the end, so that the addresses differ
 	}
 	n.client = newClient(n.site)
 	return n, nil
 }
 
-// start has the server run from now on. It is dead until it answers.
+// start runs the server from now on. It counts as dead until it answers.
 func (n *node) start(v variation) {
 	k := &keeper{n: n}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -85,7 +84,7 @@ func (n *node) start(v variation) {
 	})
 }
 
-// keep starts the server until it is there, and says whether it is.
+// keep starts the server until it answers, and reports whether it does.
 func (k *keeper) keep(ctx context.Context, v variation) bool {
 	n := k.n
 	for begun := now(); ctx.Err() == nil; {
@@ -118,18 +117,18 @@ func (k *keeper) keep(ctx context.Context, v variation) bool {
 	return false
 }
 
-// startPatience is how long a server may take to start beyond the lease of an
-// earlier life, if nothing is in its way.
+// startPatience bounds how long a server may take to start after the lease of an earlier life,
+// without a fault.
 const startPatience = 20 * time.Second
 
-// server is the life that runs, nil if there is none yet.
+// server returns the running life, nil if there is none yet.
 func (k *keeper) server() *server {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.srv
 }
 
-// halt ends the server in some way. It stays away until the next start.
+// halt ends the server in a given way. It stays away until the next start.
 func (n *node) halt(how func(*server)) error {
 	k := n.keeper
 	if k == nil {
@@ -148,11 +147,12 @@ func (n *node) halt(how func(*server)) error {
 	if srv = k.server(); srv == nil {
 		return nil
 	}
-	srv.kill(false) // it may be another one by now; killing twice is allowed
+	srv.kill(false) // it can be another life by now; killing twice is allowed
 	return n.over(srv)
 }
 
-// alive looks whether the server ended by itself. One that never answered may.
+// alive checks whether the server has ended without being told to. One that never answered may
+// have.
 func (n *node) alive(srv *server) {
 	select {
 	case <-srv.ended:
@@ -163,7 +163,7 @@ func (n *node) alive(srv *server) {
 	}
 }
 
-// end stops the server in good order, at the end of all.
+// end shuts the server down gracefully, at the end of the run.
 func (n *node) end() error {
 	return n.halt(func(srv *server) {
 		if !srv.stop(20*time.Second) || srv.err != nil {
@@ -172,14 +172,14 @@ func (n *node) end() error {
 	})
 }
 
-// abandon kills the server if it runs still.
+// abandon kills the server if it is still running.
 func (n *node) abandon() {
-	_ = n.halt(func(srv *server) { srv.kill(false) }) // its log is of no interest any more
+	_ = n.halt(func(srv *server) { srv.kill(false) }) // its log no longer matters
 	n.client.close()
 }
 
-// over looks through the log of a life that is over. It may complain as long as
-// something is wrong with it, or with another one, which it may have given up.
+// over checks the log of a life that is over. Errors are allowed while it, or another server
+// that it can have given up, has a fault.
 func (n *node) over(srv *server) error {
 	complaints, err := srv.complaints(func(at time.Time) bool {
 		return n.c.fates.anyDisturbed(at.Add(-complaining), at.Add(jitter))
@@ -188,15 +188,15 @@ func (n *node) over(srv *server) error {
 		return err
 	}
 	for _, line := range complaints {
-		n.c.m.report("%s life %d: the server's log says: %.600s", n.name, n.life, line)
+		n.c.m.report("%s life %d: the server's log has: %.600s", n.name, n.life, line)
 	}
 	const keep = 10
 	if n.life > keep {
-		_ = os.Remove(filepath.Join(n.site.home, fmt.Sprintf("life-%d.log", n.life-keep))) // there to save room
+		_ = os.Remove(filepath.Join(n.site.home, fmt.Sprintf("life-%d.log", n.life-keep))) // saves space
 	}
 	return nil
 }
 
-// complaining is how long after something was wrong errors may be in the log: a
-// question to the database is given up after ten seconds.
+// complaining is how long after a fault errors can be in the log: a request to the database is
+// given up after ten seconds.
 const complaining = 12 * time.Second

@@ -21,9 +21,9 @@ import (
 	"github.com/buildtoken/buildtoken/internal/pgserver"
 )
 
-// notifies kills servers that notify a receiver, which fails too. In the end, the receiver
-// has accepted the end of every build, in order, and nothing about an item after a later
-// state of it.
+// notifies kills servers that notify a receiver, which fails too. In the end, the receiver must
+// have accepted the end of every build, in order, and nothing about an item after a later state
+// of it.
 type notifies struct {
 	options
 	d        dice
@@ -34,13 +34,14 @@ type notifies struct {
 	lives    int
 	receiver *receiver
 
-	// crowded is set while so much waits that the queue would soon give the oldest up.
+	// crowded is set while so many notifications wait that the queue would soon give up the
+	// oldest.
 	crowded atomic.Bool
 
 	// mu guards the following.
 	mu    sync.Mutex
 	sent  int
-	items map[int64]string // the jobs of triggers that were acknowledged
+	items map[int64]string // the jobs of acknowledged triggers
 	found []string
 }
 
@@ -79,7 +80,7 @@ func newNotifies(ctx context.Context, o options, dir string) (_ *notifies, relea
 	return n, release, nil
 }
 
-// trialNotifies runs the harness in dir, which is removed if nothing was found.
+// trialNotifies runs the harness in dir, which is removed if there was no failure.
 func trialNotifies(ctx context.Context, o options, dir string) ([]string, error) {
 	n, release, err := newNotifies(ctx, o, dir)
 	if err != nil {
@@ -119,7 +120,7 @@ func (n *notifies) caddyfile(i int) string {
 	return b.String() + "}\n}\n"
 }
 
-// run lives and dies until the time is over, then compares both sides.
+// run starts and ends servers until the time is over, and then compares both sides.
 func (n *notifies) run(ctx context.Context) error {
 	for i := range n.sites {
 		if err := n.start(ctx, i); err != nil {
@@ -210,7 +211,7 @@ func (n *notifies) call(ctx context.Context, s site, method, path, body string) 
 		return nil, fmt.Errorf("make a request: %w", err)
 	}
 	req.Header.Set("Content-Type", "text/caddyfile")
-	req.Header.Set("Cache-Control", "must-revalidate") // loads a configuration that did not change
+	req.Header.Set("Cache-Control", "must-revalidate") // loads the configuration even if it did not change
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return nil, err
@@ -251,7 +252,7 @@ func (n *notifies) outbox(ctx context.Context, s site) (o outbox, err error) {
 	return o, err
 }
 
-// nudge makes due what failed, which would wait for minutes and hours.
+// nudge makes failed notifications due, which would otherwise wait for minutes or hours.
 func (n *notifies) nudge(ctx context.Context, s site) {
 	o, err := n.outbox(ctx, s)
 	if err != nil {
@@ -305,8 +306,7 @@ func (n *notifies) wrong(format string, args ...any) {
 	n.found = append(n.found, fmt.Sprintf(format, args...))
 }
 
-// compare waits until nothing waits to be sent, and compares what was accepted with what
-// happened.
+// compare waits until no notification waits, and compares what was accepted with what happened.
 func (n *notifies) compare(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
@@ -348,7 +348,7 @@ func (n *notifies) compare(ctx context.Context) error {
 	ended := n.receiver.check()
 	for item, result := range results {
 		if got := ended[item]; got != result {
-			n.wrong("item %d of %s ended as %s; the receiver was told %q", item, n.items[item], result, got)
+			n.wrong("item %d of %s ended as %s; the receiver got %q", item, n.items[item], result, got)
 		}
 	}
 	say(n.receiver.report(), fmt.Sprintf("%d lives, %d triggers, %d acknowledged", n.lives, n.sent, len(results)))

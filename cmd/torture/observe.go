@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// What the reading API shows. Each sight comes with the instant at which it
-// was asked for: what was known before that must still be so.
+// The records of the reading API. Each sight has the instant of its request: what was known
+// before must still be true.
 
-// queueShown takes an item of the queue's list, or the item alone.
+// queueShown records an item of the queue's list, or of its own page.
 func (m *model) queueShown(j itemJSON, asked time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -22,7 +22,7 @@ func (m *model) queueShown(j itemJSON, asked time.Time) {
 	case j.Cancelled:
 		m.leave(it, cancelled, 0)
 		if !it.stopped {
-			m.wrong("item %d of %q is cancelled; nobody asked for that", it.id, it.lane.name)
+			m.wrong("item %d of %q is cancelled without a request", it.id, it.lane.name)
 		}
 		if it.begun != nil {
 			m.wrong("item %d of %q is cancelled, and build #%d of it ran", it.id, it.lane.name, it.begun.Number)
@@ -35,7 +35,7 @@ func (m *model) queueShown(j itemJSON, asked time.Time) {
 	}
 }
 
-// waits takes an item that is shown as queued.
+// waits records an item that is shown as queued.
 func (m *model) waits(it *item, c content, j itemJSON, asked time.Time) {
 	if !it.left.IsZero() && it.left.Before(asked) {
 		m.wrong("item %d of %q was %v (#%d) and is queued again", it.id, it.lane.name, it.fate, it.number)
@@ -47,7 +47,7 @@ func (m *model) waits(it *item, c content, j itemJSON, asked time.Time) {
 	if it.fate == unseen {
 		it.fate = queued
 	}
-	due := time.UnixMilli(j.Timestamp + j.BuildableStartMilliseconds) // one of them is there
+	due := time.UnixMilli(j.Timestamp + j.BuildableStartMilliseconds) // one of the two is set
 	it.due = due
 	low, high := m.bounds(it, c, time.UnixMilli(j.InQueueSince), asked)
 	if due.Before(low.Truncate(time.Millisecond)) {
@@ -58,13 +58,13 @@ func (m *model) waits(it *item, c content, j itemJSON, asked time.Time) {
 	}
 }
 
-// hungMost is how long what a server has begun can take to get through, with all
-// that is done to it. Of several servers, one may join an item with a poll, whose
-// end it saw before another one made the item.
+// hungMost is how long an operation of a server can take to complete, with all faults. With
+// several servers, one can join an item with a poll whose end it saw before another server
+// created the item.
 const hungMost = 30 * time.Second
 
-// bounds says when an item may be due: not before all its triggers allow,
-// not after the first that was accepted wants. high is zero if none was.
+// bounds returns when an item may be due: not before all its triggers allow, and not after the
+// first accepted one requests. high is zero if none was accepted.
 func (m *model) bounds(it *item, c content, since, asked time.Time) (low, high time.Time) {
 	if m.fates != nil {
 		since = since.Add(-hungMost)
@@ -97,7 +97,7 @@ func (m *model) bounds(it *item, c content, since, asked time.Time) (low, high t
 	return low, high
 }
 
-// buildShown takes a build of a job.
+// buildShown records a build of a job.
 func (m *model) buildShown(job string, j buildJSON, asked time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -120,11 +120,11 @@ func (m *model) buildShown(job string, j buildJSON, asked time.Time) {
 	case j.Building && started.Before(m.life.Truncate(time.Millisecond)):
 		m.wrong("build #%d of %q runs on record, since before the server was started", j.Number, job)
 	case j.Result == "ABORTED" && !it.stopped && !m.dying && !started.Before(m.life):
-		m.wrong("build #%d of %q (item %d) was aborted; nobody asked for that: %s", j.Number, job, it.id, j.Description)
+		m.wrong("build #%d of %q (item %d) was aborted without a request: %s", j.Number, job, it.id, j.Description)
 	}
 }
 
-// resultShown takes the result of a build, "" while it runs.
+// resultShown records the result of a build, "" while it runs.
 func (m *model) resultShown(it *item, result string, building bool, asked time.Time) {
 	if building != (result == "") {
 		m.wrong("build #%d of %q has result %q, building: %v", it.number, it.lane.name, result, building)
@@ -142,7 +142,7 @@ func (m *model) resultShown(it *item, result string, building bool, asked time.T
 	}
 }
 
-// leave notes that an item has left the queue, and how.
+// leave records that an item has left the queue, and how.
 func (m *model) leave(it *item, how fate, number int64) {
 	if it.left.IsZero() {
 		it.left = now()
@@ -162,7 +162,7 @@ func (m *model) leave(it *item, how fate, number int64) {
 	it.lane.last = max(it.lane.last, number)
 }
 
-// shown takes what items and builds have in common.
+// shown records what items and builds have in common.
 func (m *model) shown(id int64, name string, actions []actionJSON, asked time.Time) (*item, content) {
 	it, known := m.items[id]
 	if !known {
@@ -194,7 +194,7 @@ func (m *model) shown(id int64, name string, actions []actionJSON, asked time.Ti
 	if !c.capped() {
 		for _, t := range it.accepted {
 			if c.causes[t.cause] == 0 && t.answered.Before(asked) {
-				m.wrong("trigger %q was answered with item %d of %q, which lacks its cause", t.cause, id, name)
+				m.wrong("trigger %q was answered with item %d of %q, which does not have its cause", t.cause, id, name)
 			}
 		}
 	}
@@ -202,7 +202,7 @@ func (m *model) shown(id int64, name string, actions []actionJSON, asked time.Ti
 	return it, c
 }
 
-// statusShown takes what the holder of a token sees of an item.
+// statusShown records what the holder of a token sees of an item.
 func (m *model) statusShown(id int64, j statusJSON, asked time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -215,11 +215,11 @@ func (m *model) statusShown(id int64, j statusJSON, asked time.Time) {
 	case j.Build != nil:
 		m.leave(it, built, *j.Build)
 	case !it.left.IsZero() && it.left.Before(asked):
-		m.wrong("%v, and its status says %s", it, j.State)
+		m.wrong("%v, and its status is %s", it, j.State)
 	}
 }
 
-// endShown takes what a trigger shows that waited for the end.
+// endShown records the answer to a trigger that waited for the end.
 func (m *model) endShown(id int64, j *endJSON) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -231,30 +231,30 @@ func (m *model) endShown(id int64, j *endJSON) {
 		m.leave(it, built, *j.Build)
 		m.resultShown(it, j.Result, false, now())
 	default:
-		m.wrong("%v, and whoever waited for its end was told of %+v", it, *j)
+		m.wrong("%v, and the trigger that waited for its end got %+v", it, *j)
 	}
 }
 
-// consoleShown takes the console log of a build that had ended.
+// consoleShown records the console log of a build that had ended.
 func (m *model) consoleShown(of *job, number int64, result, text string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if result == "ABORTED" {
-		return // lost with its server, maybe before the log began
+		return // lost with its server, possibly before the log began
 	}
 	if !strings.HasSuffix(text, "Finished: "+result+"\n") {
 		m.wrong("the log of build #%d of %q, which ended with %s, ends with %q", number, of.name, result, text[max(0, len(text)-200):])
 	}
 	if !strings.Contains(text, "working for") {
-		m.wrong("the log of build #%d of %q lacks what the build said: %q", number, of.name, text)
+		m.wrong("the log of build #%d of %q does not contain what the build wrote: %q", number, of.name, text)
 	}
 }
 
-// causeShown takes one cause of an item.
+// causeShown records one cause of an item.
 func (m *model) causeShown(it *item, cause string, times int) {
 	from := m.triggers[cause]
 	if len(from) == 0 {
-		m.wrong("item %d of %q has a cause that nobody sent: %q", it.id, it.lane.name, cause)
+		m.wrong("item %d of %q has a cause that was never sent: %q", it.id, it.lane.name, cause)
 		return
 	}
 	t := from[0]
@@ -278,7 +278,7 @@ func (m *model) causeShown(it *item, cause string, times int) {
 	}
 }
 
-// missing takes that there is no such item any more.
+// missing records that an item does not exist any more.
 func (m *model) missing(id int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -286,8 +286,8 @@ func (m *model) missing(id int64) {
 	if it.dropped {
 		return
 	}
-	// Of a job with keep ended builds, the one before those is dropped; cancelled
-	// items likewise.
+	// If a job has keep newer ended builds, a build is dropped; the same applies to cancelled
+	// items.
 	later := 0
 	for _, other := range l.cancels {
 		if other > id {
@@ -308,7 +308,7 @@ func (m *model) missing(id int64) {
 	m.counts.dropped++
 }
 
-// promises are the answers in which the item was named.
+// promises returns the answers that named the item.
 func (it *item) promises() string {
 	var b strings.Builder
 	for _, t := range it.accepted {
@@ -317,18 +317,18 @@ func (it *item) promises() string {
 	return b.String()
 }
 
-// clock is how instants are written where something is wrong.
+// clock is the format of instants in failures.
 const clock = "15:04:05.000"
 
-// lastNumber is the highest number known of a job.
+// lastNumber returns the highest known number of a job.
 func (m *model) lastNumber(name string) int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.jobs[name].last
 }
 
-// nextShown takes which number the next build of a job gets. before is the
-// highest that was known when that was asked for.
+// nextShown records which number the next build of a job gets. before is the highest number
+// that was known when that was requested.
 func (m *model) nextShown(name string, next, before int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -338,7 +338,7 @@ func (m *model) nextShown(name string, next, before int64) {
 	m.jobs[name].last = max(m.jobs[name].last, next-1)
 }
 
-// jobOfURL is the full name in a job's URL.
+// jobOfURL returns the full name in a job's URL.
 func jobOfURL(at string) string {
 	_, rest, _ := strings.Cut(at, "/job/")
 	return strings.TrimSuffix(strings.ReplaceAll(rest, "/job/", "/"), "/")

@@ -11,24 +11,24 @@ import (
 	"time"
 )
 
-// far is a delay that nobody waits for in the end: such items are cancelled.
+// far is a delay that is too long to wait for at the end: such items are cancelled.
 const far = time.Hour
 
-// crowd is how many items may be open before clients stop to make new ones.
+// crowd is how many items may be open before clients stop creating new ones.
 const crowd = 150
 
-// user is one client that does things at random.
+// user is one client that acts at random.
 type user struct {
 	lookout
 	d    dice
 	jobs []*job
 	next *atomic.Int64 // numbers causes
-	// dying says that the server is being ended, so that it may not answer.
+	// dying is set when the server is being ended, so that it may not answer.
 	dying   func() bool
 	configs *configs
 }
 
-// act does one thing.
+// act performs one action.
 func (u *user) act(ctx context.Context) error {
 	d := u.d
 	switch n := d.IntN(100); {
@@ -65,7 +65,7 @@ func (u *user) act(ctx context.Context) error {
 	return nil
 }
 
-// delay draws a delay, and how it is written; "" leaves it to the job.
+// delay returns a delay and its text; "" leaves it to the job.
 func (u *user) delay(of *job) (delay time.Duration, text string) {
 	d := u.d
 	switch n := d.IntN(100); {
@@ -89,10 +89,10 @@ func (u *user) delay(of *job) (delay time.Duration, text string) {
 	return delay, delay.String()
 }
 
-// trigger triggers a build and notes what came of it.
+// trigger triggers a build and records the answer.
 func (u *user) trigger(ctx context.Context, of *job) error { return u.triggerAnd(ctx, of, 0) }
 
-// triggerAnd triggers a build, and may wait some seconds for its end.
+// triggerAnd triggers a build, and can wait some seconds for its end.
 func (u *user) triggerAnd(ctx context.Context, of *job, wait int) error {
 	said, all := of.values(u.d)
 	delay, text := u.delay(of)
@@ -103,7 +103,7 @@ func (u *user) triggerAnd(ctx context.Context, of *job, wait int) error {
 	case n < 40:
 		t.key = "key of " + t.cause
 	}
-	// A mark at each end: no cause is a part of another.
+	// The mark at each end ensures that no cause is a part of another.
 	t.cause = "<" + t.cause + ">"
 	u.m.send(t)
 	a, err := u.lookout.trigger(ctx, u.d, t, said, text)
@@ -130,7 +130,7 @@ func (u *user) triggerAnd(ctx context.Context, of *job, wait int) error {
 	return nil
 }
 
-// unsure says whether a trigger that was refused may be queued all the same.
+// unsure reports whether a trigger that was refused may be queued nevertheless.
 func (u *user) unsure(a answer, sent time.Time) bool {
 	if a.id != 0 || a.status != http.StatusServiceUnavailable {
 		return false
@@ -138,12 +138,12 @@ func (u *user) unsure(a answer, sent time.Time) bool {
 	if strings.Contains(a.body, "given up") {
 		return true
 	}
-	// A database that can't be asked what became of it is given ten seconds, and one
-	// that has crashed may not know.
+	// A database that does not answer what became of a commit is given ten seconds, and one
+	// that has crashed may not know it.
 	return u.m.fates != nil && (now().Sub(sent) > 9*time.Second || u.m.fates.databaseDied(sent, now()))
 }
 
-// cancel takes an item out, in one of the ways there are.
+// cancel cancels an item in one of the possible ways.
 func (u *user) cancel(ctx context.Context) error {
 	id, of, _ := u.m.some(u.d, func(it *item) bool { return !it.dropped && it.left.IsZero() && !it.stopped })
 	if of == nil {
@@ -173,7 +173,7 @@ func (u *user) cancelItem(ctx context.Context, of *job, id int64) error {
 	return nil
 }
 
-// stopBuild stops a build that may run.
+// stopBuild stops a build that may be running.
 func (u *user) stopBuild(ctx context.Context) error {
 	id, of, number := u.m.some(u.d, func(it *item) bool { return it.fate == built && it.result == "" && it.end == nil && it.number != 0 })
 	if of == nil {
@@ -199,7 +199,7 @@ func (u *user) log(ctx context.Context) error {
 	return u.console(ctx, of, number, u.m.resultOf(of.name, number))
 }
 
-// poll asks for a poll.
+// poll requests a poll.
 func (u *user) poll(ctx context.Context) error {
 	status, err := u.post(ctx, "/buildByToken/polling?"+url.Values{"job": {"polled"}, "token": {secret}}.Encode())
 	if err != nil {
@@ -211,7 +211,7 @@ func (u *user) poll(ctx context.Context) error {
 	return nil
 }
 
-// refused sends triggers that must be refused, whatever the configuration.
+// refused sends triggers that must be refused under any configuration.
 func (u *user) refused(ctx context.Context) error {
 	of := pick(u.d, u.jobs)
 	t := &trigger{job: of, cause: fmt.Sprintf("<bad%d>", u.next.Add(1))}

@@ -7,7 +7,7 @@ import (
 	"github.com/buildtoken/buildtoken/internal/pgserver"
 )
 
-// runPostgres starts a Postgres for a script, prints how to connect, and stops
+// runPostgres starts a PostgreSQL server for a script, prints the connection string, and stops
 // it when the input ends. It returns the exit status.
 func runPostgres() int {
 	server, err := pgserver.Start()
@@ -16,7 +16,7 @@ func runPostgres() int {
 		return 1
 	}
 	say(server.URL())
-	_, _ = io.Copy(io.Discard, os.Stdin) // its end is all that counts
+	_, _ = io.Copy(io.Discard, os.Stdin) // only its end matters
 	if err := server.Stop(); err != nil {
 		say("torture:", err)
 		return 1

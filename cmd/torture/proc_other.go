@@ -8,19 +8,19 @@ import (
 	"os/exec"
 )
 
-// ownGroup does nothing where there are no groups.
+// ownGroup does nothing where there are no process groups.
 func ownGroup(*exec.Cmd) {}
 
 // killGroup kills the server alone.
 func killGroup(p *os.Process) error { return p.Kill() }
 
-// terminate kills: not every system has a gentle way.
+// terminate kills the process: not every system has a gentler way.
 func terminate(p *os.Process) error { return p.Kill() }
 
 // takeLock never sees another build here.
 func takeLock(string, int64) (holder int64, ok bool) { return 0, true }
 
-// pauseProcess can't be done here.
+// pauseProcess is not possible here.
 func pauseProcess(*os.Process) error { return errors.ErrUnsupported }
 
 func resumeProcess(*os.Process) error { return errors.ErrUnsupported }

@@ -11,22 +11,22 @@ import (
 	"time"
 )
 
-// ownGroup has the process lead a group of its own, so that it gets only the
-// signals that are meant for it.
+// ownGroup makes the process the leader of a new group, so that it gets only the signals that
+// are meant for it.
 func ownGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
 
-// killGroup kills the server and whatever is in its group.
+// killGroup kills the server and all processes in its group.
 func killGroup(p *os.Process) error { return syscall.Kill(-p.Pid, syscall.SIGKILL) }
 
 func terminate(p *os.Process) error { return p.Signal(syscall.SIGTERM) }
 
-// pauseProcess stops the process, not what it has started; resumeProcess lets it go on.
+// pauseProcess suspends the process, not its children; resumeProcess resumes it.
 func pauseProcess(p *os.Process) error { return p.Signal(syscall.SIGSTOP) }
 
 func resumeProcess(p *os.Process) error { return p.Signal(syscall.SIGCONT) }
 
-// takeLock holds a lock until the process ends, however it ends. If another
-// process holds it, it says for which item.
+// takeLock holds a lock until the process ends, however it ends. If another process holds it,
+// takeLock returns the item of that process.
 func takeLock(path string, item int64) (holder int64, ok bool) {
 	fd, err := syscall.Open(path, syscall.O_CREAT|syscall.O_RDWR|syscall.O_CLOEXEC, 0o600)
 	must(err)
@@ -37,7 +37,7 @@ func takeLock(path string, item int64) (holder int64, ok bool) {
 		must(err)
 		return 0, true
 	}
-	time.Sleep(20 * time.Millisecond) //nolint:forbidigo // it may have begun a moment ago, and not have written yet
+	time.Sleep(20 * time.Millisecond) //nolint:forbidigo // it may have started a moment ago, and not have written yet
 	_, err = syscall.Pread(fd, line, 0)
 	must(err)
 	must(syscall.Close(fd))

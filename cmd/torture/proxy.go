@@ -7,29 +7,28 @@ import (
 	"sync"
 )
 
-// flow is what a proxy does with what comes.
+// flow is how a proxy treats data.
 type flow int
 
 const (
 	flows   flow = iota
-	held         // nothing gets through, and nobody is told; what came is kept
-	muted        // only answers are held: what is asked gets through
+	held         // nothing passes, and neither side is notified; data is kept
+	muted        // only answers are held; requests pass
 	refused      // connections are reset, new ones too
 )
 
-// proxy stands between one server and the database. Its methods may be called
-// concurrently.
+// proxy is between one server and the database. Its methods are safe for concurrent use.
 type proxy struct {
 	listener net.Listener
 	dial     func(context.Context) (net.Conn, error)
 	work     sync.WaitGroup
-	// ctx ends with close, and whoever waits for the database to answer.
+	// ctx ends with close, and also the waits for an answer of the database.
 	ctx    context.Context //nolint:containedctx // that of its goroutines
 	cancel context.CancelFunc
 
 	// mu guards the following.
 	mu     sync.Mutex
-	moved  *sync.Cond // when flow or a link has changed
+	moved  *sync.Cond // notifies of changes of flow and links
 	flow   flow
 	closed bool
 	links  map[*link]bool
@@ -37,13 +36,13 @@ type proxy struct {
 
 // link is one connection through a proxy.
 type link struct {
-	near, far net.Conn // far is nil until the database has taken it
-	gone      bool     // it was cut, or both ends are done
-	// left is how many pieces may still pass before it is cut; below zero, all.
+	near, far net.Conn // far is nil until the connection to the database is made
+	gone      bool     // it was cut, or both ends are closed
+	// left is how many pieces can still pass before it is cut; all if negative.
 	left int
 }
 
-// newProxy listens on loopback. dial reaches the database.
+// newProxy listens on loopback. dial connects to the database.
 func newProxy(ctx context.Context, dial func(context.Context) (net.Conn, error)) (*proxy, error) {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -56,10 +55,10 @@ func newProxy(ctx context.Context, dial func(context.Context) (net.Conn, error))
 	return p, nil
 }
 
-// address is where the server finds the database.
+// address returns the address at which the server reaches the database.
 func (p *proxy) address() string { return p.listener.Addr().String() }
 
-// set changes what is done from now on with what comes, and with what is held.
+// set changes how data is treated from now on, including held data.
 func (p *proxy) set(f flow) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -70,15 +69,14 @@ func (p *proxy) set(f flow) {
 	p.moved.Broadcast()
 }
 
-// reset cuts all connections that there are.
+// reset cuts all connections.
 func (p *proxy) reset() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cut()
 }
 
-// resetAfter cuts each connection that there is after so many more pieces, in
-// either direction.
+// resetAfter cuts each existing connection after that many more pieces, in either direction.
 func (p *proxy) resetAfter(pieces int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -87,7 +85,7 @@ func (p *proxy) resetAfter(pieces int) {
 	}
 }
 
-// close cuts everything, and returns when nothing runs any more.
+// close cuts all connections, and returns when all goroutines have ended.
 func (p *proxy) close() {
 	p.cancel()
 	_ = p.listener.Close()
@@ -98,7 +96,7 @@ func (p *proxy) close() {
 	p.work.Wait()
 }
 
-// cut cuts all. The caller holds mu.
+// cut cuts all connections. The caller must hold mu.
 func (p *proxy) cut() {
 	for l := range p.links {
 		p.drop(l)
@@ -106,7 +104,7 @@ func (p *proxy) cut() {
 	p.moved.Broadcast()
 }
 
-// drop cuts one. The caller holds mu.
+// drop cuts one connection. The caller must hold mu.
 func (p *proxy) drop(l *link) {
 	if l.gone {
 		return
@@ -115,7 +113,7 @@ func (p *proxy) drop(l *link) {
 	delete(p.links, l)
 	for _, end := range []net.Conn{l.near, l.far} {
 		if tcp, ok := end.(*net.TCPConn); ok {
-			_ = tcp.SetLinger(0) // a reset, not an orderly end
+			_ = tcp.SetLinger(0) // a reset, not a normal end
 		}
 		if end != nil {
 			_ = end.Close()
@@ -123,7 +121,7 @@ func (p *proxy) drop(l *link) {
 	}
 }
 
-// accept takes connections until close.
+// accept accepts connections until close.
 func (p *proxy) accept() {
 	for {
 		near, err := p.listener.Accept()
@@ -143,7 +141,7 @@ func (p *proxy) accept() {
 	}
 }
 
-// serve takes a connection to the database, and back.
+// serve connects a connection with the database.
 func (p *proxy) serve(l *link) {
 	if !p.mayPass(l, false) {
 		return
@@ -166,12 +164,12 @@ func (p *proxy) serve(l *link) {
 	p.pump(l, l.near, far, false)
 }
 
-// pump carries one direction until either end is gone.
+// pump forwards one direction until either end is closed.
 func (p *proxy) pump(l *link, from, to net.Conn, answers bool) {
 	piece := make([]byte, 16<<10)
 	for {
 		n, err := from.Read(piece)
-		// Of an end, too, nobody hears as long as nothing gets through.
+		// The end of one side is not forwarded either while nothing passes.
 		if !p.mayPass(l, answers) {
 			return
 		}
@@ -195,7 +193,7 @@ func (p *proxy) pump(l *link, from, to net.Conn, answers bool) {
 	p.moved.Broadcast()
 }
 
-// mayPass waits until a piece may pass, and says false if the link is cut.
+// mayPass waits until a piece can pass. It returns false if the link is cut.
 func (p *proxy) mayPass(l *link, answers bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

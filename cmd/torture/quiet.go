@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// quiet waits, with nothing wrong any more, until all is built that is due, and
-// looks whether every server says the same.
+// quiet waits, without faults, until everything that is due is built, and verifies that every
+// server gives the same answers.
 func (c *cluster) quiet(ctx context.Context, last bool) error {
 	if err := c.up(ctx); err != nil {
 		return err
@@ -45,8 +45,8 @@ func (c *cluster) quiet(ctx context.Context, last bool) error {
 	return c.compare(ctx)
 }
 
-// up waits until all servers run and have recovered, with the configuration
-// under which all is built.
+// up waits until all servers run and have recovered, with the configuration under which
+// everything is built.
 func (c *cluster) up(ctx context.Context) error {
 	begun := now()
 	for _, n := range c.members {
@@ -74,7 +74,7 @@ func (c *cluster) up(ctx context.Context) error {
 	return nil
 }
 
-// failed reports what is wrong, unless the run was ended meanwhile.
+// failed reports a failure, unless the run was ended meanwhile.
 func (m *model) failed(ctx context.Context, format string, args ...any) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -83,23 +83,23 @@ func (m *model) failed(ctx context.Context, format string, args ...any) error {
 	return errFound
 }
 
-// changing is what servers say differently a moment later.
+// changing matches the parts of answers that differ a moment later.
 var changing = regexp.MustCompile(`Expires in [^"]*`)
 
-// compare asks every server for the same things.
+// compare sends the same requests to every server.
 func (c *cluster) compare(ctx context.Context) error {
 	for _, at := range c.m.worthComparing(c.d, c.consoles) {
 		var first string
 		for i, n := range c.members {
 			text, err := n.client.text(ctx, at)
-			if err != nil { // that, too, must be the same
+			if err != nil { // the error must be the same too
 				text = err.Error()
 			}
 			text = changing.ReplaceAllString(text, "")
 			if i == 0 {
 				first = text
 			} else if text != first {
-				return c.m.failed(ctx, "%s: %s says %.2000s\n%s says %.2000s", at, c.members[0].name, first, n.name, text)
+				return c.m.failed(ctx, "%s: %s returns %.2000s\n%s returns %.2000s", at, c.members[0].name, first, n.name, text)
 			}
 			c.m.count(func(c *counts) { c.compared++ })
 		}
@@ -117,15 +117,15 @@ func (c *cluster) compare(ctx context.Context) error {
 		if err != nil {
 			continue // dropped, or lost before its log began
 		}
-		// Of a lost build, what was not yet copied is lost too.
+		// Of a lost build, the part that was not copied yet is lost too.
 		if !strings.HasPrefix(text, s.text) && !lost || s.whole && text != s.text && !lost {
-			return c.m.failed(ctx, "the log of build #%d of %q (item %d) is %q; who followed it saw %q", number, of.name, s.item, text, s.text)
+			return c.m.failed(ctx, "the log of build #%d of %q (item %d) is %q; its follower saw %q", number, of.name, s.item, text, s.text)
 		}
 	}
 	return nil
 }
 
-// worthComparing are paths of which all servers must say the same.
+// worthComparing returns paths for which all servers must give the same answer.
 func (m *model) worthComparing(d dice, consoles bool) []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -149,7 +149,7 @@ func (m *model) worthComparing(d dice, consoles bool) []string {
 	return all
 }
 
-// takeSights are what followers saw since the last time.
+// takeSights returns what followers saw since the last call.
 func (m *model) takeSights() []sight {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -158,8 +158,8 @@ func (m *model) takeSights() []sight {
 	return all
 }
 
-// buildOf is the build of an item that has ended, number 0 if there is none, and
-// whether it was ABORTED.
+// buildOf returns the build of an item that has ended, number 0 if there is none, and whether
+// it was ABORTED.
 func (m *model) buildOf(id int64) (of *job, number int64, aborted bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

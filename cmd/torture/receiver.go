@@ -13,10 +13,10 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/hook"
 )
 
-// receiverSecret signs what the receiver gets.
-const receiverSecret = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX" //nolint:gosec // of no one else
+// receiverSecret is the secret with which notifications are signed.
+const receiverSecret = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX" //nolint:gosec // used only here
 
-// receiver accepts notifications, or fails in one of the ways that there are.
+// receiver accepts notifications, or fails in one of several ways.
 type receiver struct {
 	server *httptest.Server
 	verify *hook.Webhook
@@ -31,7 +31,7 @@ type receiver struct {
 	failed   map[string]int
 	accepted []notice
 	ids      map[string]int64 // the sequence by ID
-	last     map[string]int64 // the highest sequence that was accepted, by job
+	last     map[string]int64 // the highest accepted sequence, by job
 }
 
 // notice is a notification as the receiver got it.
@@ -71,7 +71,7 @@ func (r *receiver) close() {
 	r.server.Close()
 }
 
-// disturb changes how much fails.
+// disturb changes how many requests fail.
 func (r *receiver) disturb(d dice, hangs bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -84,7 +84,7 @@ func (r *receiver) heal() {
 	r.faults = 0
 }
 
-// ServeHTTP implements [http.Handler]. What it accepts counts as soon as it was read, also
+// ServeHTTP implements [http.Handler]. A notification counts as accepted once it was read, even
 // if the sender does not learn it.
 func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	body, err := io.ReadAll(req.Body)
@@ -102,8 +102,8 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	if r.late(n) {
-		// The last words of a server that died may be read after another one went on. A server
-		// that is there still waits for the answer.
+		// The last request of a server that died can be read after another server has
+		// continued. A server that still runs waits for the answer.
 		if pause(req.Context(), time.Second); req.Context().Err() != nil {
 			return
 		}
@@ -164,7 +164,7 @@ func (r *receiver) take(n notice, id string) (answer string) {
 	return answer
 }
 
-// check looks at the order of what was accepted, and returns how each item ended.
+// check verifies the order of what was accepted, and returns how each item ended.
 func (r *receiver) check() map[int64]string {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// reloader loads configurations, good ones and broken ones.
+// reloader loads configurations, valid and broken ones.
 type reloader struct {
 	h    *harness
 	look lookout
 	srv  *server
 	d    dice
-	// begins has a value when a reload begins.
+	// begins receives a value when a reload begins.
 	begins chan<- struct{}
 }
 
@@ -39,14 +39,14 @@ func (r *reloader) begin() {
 	}
 }
 
-// good loads a configuration that must be taken.
+// good loads a configuration that must be accepted.
 func (r *reloader) good(ctx context.Context) {
 	v := vary(r.d)
 	known := r.h.configs.loading(v)
 	r.begin()
 	status, body, err := r.look.load(ctx, r.h.site.caddyfile(v, ""))
 	if err != nil {
-		return // it died; the next life begins with what its file says
+		return // it died; the next life begins with the configuration in its file
 	}
 	if status != http.StatusOK {
 		if !r.srv.dying.Load() {
@@ -63,7 +63,7 @@ func (r *reloader) good(ctx context.Context) {
 func (r *reloader) broken(ctx context.Context) {
 	v := vary(r.d)
 	text, why := r.h.site.broken(r.d, v)
-	// For a moment it may be in force, until what is broken shows.
+	// It can be in force for a moment, until the error is detected.
 	known := r.h.configs.loading(v)
 	r.begin()
 	status, _, err := r.look.load(ctx, text)
@@ -79,7 +79,7 @@ func (r *reloader) broken(ctx context.Context) {
 	r.inForce(ctx)
 }
 
-// inForce looks whether the configuration that was taken last is in force.
+// inForce verifies that the configuration that was accepted last is in force.
 func (r *reloader) inForce(ctx context.Context) {
 	want := r.h.configs.now()
 	var got jobJSON

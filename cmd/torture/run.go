@@ -12,17 +12,17 @@ import (
 	"time"
 )
 
-// options are what the command line says.
+// options are the flags of the command line.
 type options struct {
 	binary  string
 	seed    uint64
 	length  time.Duration
-	kills   int // 0: as many as fit
+	kills   int // 0: as many as there is time for
 	servers int // 0: one, with a queue in a file
-	// consoles says that all servers must show the same logs.
+	// consoles makes the harness compare the logs on all servers.
 	consoles bool
 	clients  int
-	relay    bool  // builds are those of a Jenkins
+	relay    bool  // builds are relayed to a Jenkins
 	notify   bool  // builds notify a receiver
 	pooler   bool  // the servers of a cluster reach the database through PgBouncer
 	rolling  int64 // triggers during rolling restarts; 0: no such restarts
@@ -40,10 +40,10 @@ type harness struct {
 	configs configs
 }
 
-// errFound ends a run that found something.
+// errFound ends a run that found a failure.
 var errFound = errors.New("torture: found something")
 
-// newHarness makes the folders, and takes the addresses.
+// newHarness creates the directories, and reserves the addresses.
 func newHarness(ctx context.Context, o options, dir string, stop func()) (*harness, func(), error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -74,10 +74,10 @@ func newHarness(ctx context.Context, o options, dir string, stop func()) (*harne
 			return nil, nil, fmt.Errorf("free an address: %w", err)
 		}
 	}
-	return h, func() { _ = taken[2].Close() }, nil // it was only there to be in the way
+	return h, func() { _ = taken[2].Close() }, nil // it only occupied the address
 }
 
-// run lives and dies until the time is over, then checks that everything ends.
+// run starts and ends servers until the time is over, then checks that everything ends.
 func (h *harness) run(ctx context.Context) error {
 	end := now().Add(h.length)
 	for now().Before(end) && (h.kills == 0 || h.m.killed() < h.kills) {
@@ -105,13 +105,13 @@ func (h *harness) start(v variation) (*server, error) {
 	return startServer(h.binary, h.site, h.life, h.site.caddyfile(v, ""))
 }
 
-// oneLife starts the server, looks at everything, lets clients at it, and ends it.
+// oneLife starts the server, checks everything, starts clients, and ends it.
 func (h *harness) oneLife(ctx context.Context) error {
 	srv, err := h.start(vary(h.d))
 	if err != nil {
 		return err
 	}
-	defer srv.kill(false) // whatever happens; killing twice is allowed
+	defer srv.kill(false) // in any case; killing twice is allowed
 	if h.d.chance(15) {
 		pause(ctx, h.d.mostlyShort(600*time.Millisecond))
 		h.m.ends()
@@ -125,7 +125,7 @@ func (h *harness) oneLife(ctx context.Context) error {
 		h.m.report("life %d: %v", h.life, err)
 		return errFound
 	}
-	if h.d.chance(10) { // dies while everything is looked at
+	if h.d.chance(10) { // it dies during the check of everything
 		death := h.d.mostlyShort(300 * time.Millisecond)
 		var dying sync.WaitGroup
 		dying.Go(func() {
@@ -133,7 +133,7 @@ func (h *harness) oneLife(ctx context.Context) error {
 			h.m.ends()
 			srv.kill(false)
 		})
-		_ = look.everything(ctx, h.d) // it dies half-way
+		_ = look.everything(ctx, h.d) // it dies half-way through
 		dying.Wait()
 		h.m.count(func(c *counts) { c.kills++ })
 		return h.over(srv)
@@ -146,7 +146,7 @@ func (h *harness) oneLife(ctx context.Context) error {
 	return h.over(srv)
 }
 
-// work lets clients and the reloader at the server until it is ended.
+// work runs clients and the reloader until the server is ended.
 func (h *harness) work(ctx context.Context, srv *server, look lookout) {
 	whole := ctx
 	ctx, cancel := context.WithCancel(whole)
@@ -167,7 +167,7 @@ func (h *harness) work(ctx context.Context, srv *server, look lookout) {
 		users.Wait()
 		return
 	}
-	// It dies in silence, when all that is due has left the queue.
+	// It dies while it is idle, when everything that was due has left the queue.
 	pause(ctx, h.d.mostlyShort(2*time.Second))
 	cancel()
 	users.Wait()
@@ -176,7 +176,7 @@ func (h *harness) work(ctx context.Context, srv *server, look lookout) {
 	h.end(srv)
 }
 
-// await waits for the server's hour, and ends it.
+// await waits for the time at which the server dies, and ends it.
 func (h *harness) await(ctx context.Context, srv *server, reloading <-chan struct{}) {
 	length := h.d.mostlyShort(4 * time.Second)
 	timer, done := context.WithTimeout(ctx, length)
@@ -199,7 +199,7 @@ func (h *harness) await(ctx context.Context, srv *server, reloading <-chan struc
 	h.end(srv)
 }
 
-// end ends the server in one of the ways there are.
+// end ends the server in one of several ways.
 func (h *harness) end(srv *server) {
 	select {
 	case <-srv.ended:
@@ -226,18 +226,18 @@ func (h *harness) end(srv *server) {
 	}
 }
 
-// over looks through the log of a life that is over.
+// over checks the log of a life that is over.
 func (h *harness) over(srv *server) error {
 	complaints, err := srv.complaints(nil)
 	if err != nil {
 		return err
 	}
 	for _, line := range complaints {
-		h.m.report("life %d: the server's log says: %.600s", h.life, line)
+		h.m.report("life %d: the server's log has: %.600s", h.life, line)
 	}
 	const keep = 5
 	if h.life > keep {
-		_ = os.Remove(filepath.Join(h.site.dir, fmt.Sprintf("life-%d.log", h.life-keep))) // there to save room
+		_ = os.Remove(filepath.Join(h.site.dir, fmt.Sprintf("life-%d.log", h.life-keep))) // saves space
 	}
 	return nil
 }

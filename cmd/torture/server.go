@@ -19,12 +19,12 @@ import (
 type server struct {
 	cmd     *exec.Cmd
 	started time.Time
-	log     string // its log's file
+	log     string // the path of its log
 	// dying is set before the harness ends it.
 	dying atomic.Bool
 	// answered is set when it has answered a request.
 	answered atomic.Bool
-	// ended is closed when the process is gone; err says how.
+	// ended is closed when the process has ended; err is its error.
 	ended chan struct{}
 	err   error
 }
@@ -82,19 +82,19 @@ func (s *server) ready(ctx context.Context, c *client) error {
 func (s *server) kill(group bool) {
 	s.dying.Store(true)
 	if group {
-		_ = killGroup(s.cmd.Process) // gone already is as good
+		_ = killGroup(s.cmd.Process) // it may have ended already
 	} else {
 		_ = s.cmd.Process.Kill()
 	}
 	<-s.ended
 }
 
-// stop asks the process to end, and kills it if it takes longer than patience.
-// It says whether it ended by itself.
+// stop requests the process to end, and kills it if it takes longer than patience. It reports
+// whether the process ended on request.
 func (s *server) stop(patience time.Duration) bool {
 	s.dying.Store(true)
 	_ = terminate(s.cmd.Process)
-	timer := time.NewTimer(patience) //nolint:forbidigo // a program against real processes lives in real time
+	timer := time.NewTimer(patience) //nolint:forbidigo // the harness observes real processes
 	defer timer.Stop()
 	select {
 	case <-s.ended:
@@ -105,8 +105,8 @@ func (s *server) stop(patience time.Duration) bool {
 	}
 }
 
-// complaints are the lines of the log that no life should have. excused says
-// whether errors may be logged at an instant; nil: never.
+// complaints returns the lines of the log that no life should have. excused reports whether
+// errors may be logged at an instant; nil means never.
 func (s *server) complaints(excused func(time.Time) bool) ([]string, error) {
 	raw, err := os.ReadFile(s.log)
 	if err != nil {
@@ -118,7 +118,7 @@ func (s *server) complaints(excused func(time.Time) bool) ([]string, error) {
 	for lines.Scan() {
 		line := lines.Text()
 		ours := strings.Contains(line, `"level":"error"`) && strings.Contains(line, `"logger":"build_token`)
-		// A poll queues nothing if there is no room, or if it is stopped.
+		// A poll queues nothing if the queue is full, or if it is stopped.
 		ours = ours && !strings.Contains(line, "queue: full") && !strings.Contains(line, "buildtoken: shutting down")
 		broke := strings.HasPrefix(line, "panic:") || strings.HasPrefix(line, "fatal error:") ||
 			strings.Contains(line, "DATA RACE") || strings.Contains(line, "aborting with incomplete response") || strings.Contains(line, `"panic`)

@@ -2,7 +2,7 @@ package main
 
 import "strings"
 
-// The answers of the reading API, as far as they are looked at.
+// The answers of the reading API, as far as they are used.
 
 type queueJSON struct{ Items []itemJSON }
 
@@ -43,7 +43,7 @@ type jobJSON struct {
 	AllBuilds       []buildJSON
 }
 
-// buildsTree asks for what buildJSON has.
+// buildsTree requests the fields of buildJSON.
 const buildsTree = "number,queueId,result,building,timestamp,duration,description,builtOn," +
 	"actions[causes[shortDescription,note],parameters[name,value]]"
 
@@ -66,20 +66,19 @@ type statusJSON struct {
 	Build *int64
 }
 
-// endJSON is what a trigger shows that waited for the end.
+// endJSON is the answer to a trigger that waited for the end.
 type endJSON struct {
 	State  string
 	Build  *int64
 	Result string
 }
 
-// content is what every item and build shows of how it came to be.
+// content is what every item and build has in common.
 type content struct {
 	params map[string]string
 	// causes counts the notes of triggers with a token.
 	causes map[string]int
-	// listed counts all causes, scm those of polls; more says that some are
-	// only counted.
+	// listed counts all causes, and scm those of polls; more is set if some are only counted.
 	listed, scm int
 	more        bool
 }
@@ -87,7 +86,7 @@ type content struct {
 // maxCauses is how many different causes an item keeps.
 const maxCauses = 50
 
-// capped says whether causes may be missing.
+// capped reports whether causes can be missing.
 func (c content) capped() bool { return c.more || c.listed >= maxCauses }
 
 func contentOf(actions []actionJSON) content {

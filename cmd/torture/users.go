@@ -9,7 +9,7 @@ func (h *harness) user(look lookout, srv *server, d dice) *user {
 	return &user{lookout: look, d: d, jobs: h.m.all, next: &h.next, dying: srv.dying.Load, configs: &h.configs}
 }
 
-// live does one thing after another until the server is gone.
+// live performs one action after another until the server is gone.
 func (u *user) live(ctx context.Context, srv *server) {
 	for ctx.Err() == nil {
 		select {
@@ -22,7 +22,8 @@ func (u *user) live(ctx context.Context, srv *server) {
 			return
 		}
 		if err != nil && ctx.Err() == nil {
-			// It may die of itself at this moment, which another will notice.
+			// The server can die at this moment without being told to, which another check
+			// notices.
 			select {
 			case <-srv.ended:
 			case <-ctx.Done():

@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// visitor is a client of several servers: each thing it does, it does at another one.
+// visitor is a client of several servers: it performs each action at another one.
 type visitor struct {
 	*user
 	c *cluster
-	n *node // at which it is
+	n *node // the current server
 }
 
 func (c *cluster) visitor(d dice) *visitor {
@@ -23,7 +23,7 @@ func (c *cluster) visitor(d dice) *visitor {
 	return v
 }
 
-// visit has the next things done at a server.
+// visit performs the next actions at a server.
 func (v *visitor) visit(n *node) {
 	v.n = n
 	v.client, v.configs = n.client, &n.configs
@@ -31,7 +31,7 @@ func (v *visitor) visit(n *node) {
 	v.dying = func() bool { return v.c.fates.unreached(n.name, begun, now()) }
 }
 
-// live does one thing after another until ctx ends.
+// live performs one action after another until ctx ends.
 func (v *visitor) live(ctx context.Context) {
 	for ctx.Err() == nil {
 		n := pick(v.d, v.c.members)
@@ -47,12 +47,12 @@ func (v *visitor) live(ctx context.Context) {
 				v.m.report("%s, with which nothing was wrong since %v: %v", n.name, begun.Format(time.TimeOnly), err)
 			}
 		}
-		// So many clients would be too many for the processes that builds are.
+		// This many clients would exhaust the number of processes for builds.
 		pause(ctx, v.d.within(120*time.Millisecond))
 	}
 }
 
-// act does one thing.
+// act performs one action.
 func (v *visitor) act(ctx context.Context) error {
 	switch n := v.d.IntN(100); {
 	case n < 8:
@@ -64,7 +64,7 @@ func (v *visitor) act(ctx context.Context) error {
 	return v.user.act(ctx)
 }
 
-// likely is a job to trigger.
+// likely returns a job to trigger.
 func (u *user) likely() *job {
 	for {
 		if j := pick(u.d, u.jobs); j.rare == 0 || u.d.chance(j.rare) {
@@ -73,7 +73,7 @@ func (u *user) likely() *job {
 	}
 }
 
-// follow reads a log as long as it grows, at whichever server.
+// follow reads a log as long as it grows, at a random server.
 func (v *visitor) follow(ctx context.Context) error {
 	soon := now().Add(3 * time.Second)
 	id, of, _ := v.m.some(v.d, func(it *item) bool {
@@ -98,7 +98,7 @@ func (v *visitor) follow(ctx context.Context) error {
 	return err
 }
 
-// onlyIf is an error only if it is that status.
+// onlyIf returns the error unless it is a statusError with that status.
 func onlyIf(err error, status int) error {
 	if got, ok := errors.AsType[*statusError](err); ok && got.status != status {
 		return nil
@@ -106,14 +106,14 @@ func onlyIf(err error, status int) error {
 	return err
 }
 
-// sight is what somebody saw who followed a log until it ended.
+// sight is what a follower saw of a log until it ended.
 type sight struct {
 	item  int64
 	text  string
-	whole bool // nothing was wrong meanwhile
+	whole bool // there was no fault meanwhile
 }
 
-// followed notes what a follower saw.
+// followed records what a follower saw.
 func (m *model) followed(id int64, text string, whole bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -121,8 +121,8 @@ func (m *model) followed(id int64, text string, whole bool) {
 	m.sights = append(m.sights, sight{id, text, whole})
 }
 
-// unreached says whether a server may have been without its database, or not
-// have run, between two instants or shortly before.
+// unreached reports whether a server can have been without its database, or not have run,
+// between two instants or shortly before.
 func (f *fates) unreached(server string, from, to time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
