@@ -2,6 +2,7 @@ package buildtoken_test
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -12,6 +13,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/notify"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner/execrunner"
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
@@ -21,6 +24,14 @@ import (
 // build runs: timer, claim, commit, log, fork, exec, and loading of a small program that prints
 // the time first.
 func BenchmarkDueToStart(b *testing.B) {
+	for _, items := range []int{0, 1_000} {
+		b.Run(fmt.Sprintf("notifications=%d", 10*items), func(b *testing.B) { dueToStartBeside(b, items) })
+	}
+}
+
+// dueToStartBeside measures while ten notifications wait for each of as many items.
+func dueToStartBeside(b *testing.B, items int) {
+	b.Helper()
 	dir := b.TempDir()
 	q, err := boltqueue.Open(boltqueue.Options{Path: filepath.Join(dir, "queue.db")})
 	if err != nil {
@@ -35,13 +46,24 @@ func BenchmarkDueToStart(b *testing.B) {
 			b.Error(err)
 		}
 	}()
-	d := define(b, definition.Spec{Root: definition.Folder{Jobs: []definition.Job{labelled("date", "", date(b))}}})
+	told := labelled("told", "", succeeds())
+	told.Params = []job.Param{{Name: "N", Kind: job.KindString}}
+	refuses := &inbox{answer: func(context.Context, *notify.Event) notify.Outcome { return notify.Outcome{Error: "refused"} }}
+	for i := range 10 {
+		told.Notify = append(told.Notify, definition.NotifySpec{Name: fmt.Sprintf("to%d", i), On: []queue.Condition{queue.OnQueued}, To: refuses})
+	}
+	d := define(b, definition.Spec{Root: definition.Folder{Jobs: []definition.Job{labelled("date", "", date(b)), told}}})
 	detach, err := c.Attach(b.Context(), buildtoken.Config{Sites: []*definition.Site{d}})
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer detach()
 	one := &site{Controller: c, t: b, def: d}
+	for i := range items {
+		if _, err := one.Trigger(b.Context(), d, ask("told", delayed("1h"), values("N", fmt.Sprint(i)))); err != nil {
+			b.Fatal(err)
+		}
+	}
 	dueToStart(b, one, one)
 }
 

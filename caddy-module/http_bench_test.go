@@ -51,6 +51,28 @@ func BenchmarkHTTPAmongJobs(b *testing.B) {
 	}
 }
 
+// BenchmarkHTTPBesideNotifications shows that a trigger costs the same while notifications
+// wait, ten for each of as many items, whose receiver refuses connections.
+func BenchmarkHTTPBesideNotifications(b *testing.B) {
+	receivers := ""
+	for i := range 10 {
+		receivers += fmt.Sprintf("notify to%d http://127.0.0.1:1/ {\n on queued\n}\n", i)
+	}
+	for _, items := range []int{0, 1_000} {
+		b.Run(fmt.Sprintf("waiting=%d", 10*items), func(b *testing.B) {
+			address := startCaddy(b, "job told {\n param N string\n run true\n"+receivers+"}\n")
+			fill := dial(b, address, 1).clients[0]
+			for i := range items {
+				request := fmt.Sprintf("GET /buildByToken/buildWithParameters?job=told&token=TacoTuesday&N=%d HTTP/1.1\r\nHost: %s\r\n\r\n", i, address)
+				if err := fill.ask([]byte(request), "201"); err != nil {
+					b.Fatal(err)
+				}
+			}
+			compare(b, 64, triggerCases(address))
+		})
+	}
+}
+
 // httpCase is a kind of request.
 type httpCase struct {
 	name, address, status string
