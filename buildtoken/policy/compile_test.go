@@ -41,6 +41,7 @@ func TestCompileRefuses(t *testing.T) {
 		{"list with a pattern that is none", `["a", "("].exists(p, user.matches(p))`, "error parsing regexp"},
 		{"loop in a loop with a dear body", `params.all(a, params.all(b, a == b || params[a] != params[b]))`, "too dear: it may cost"},
 		{"loop in a loop over headers", `request.headers.all(a, request.headers.exists(b, a != b && user.contains(b)))`, "too dear: it may cost"},
+		{"loop with a dear function", `params.all(p, json.encode(params) != p)`, "too dear: it may cost"},
 		{"loops nested three deep", `params.all(a, params.all(b, params.all(c, true)))`, "1:39: comprehension exceeds nesting limit"},
 		{"long source", strings.Repeat("true && ", 1100) + "true", "exceeds limit"},
 		{"deep source", strings.Repeat("(", 2000) + "true" + strings.Repeat(")", 2000), "recursion limit"},
@@ -86,6 +87,7 @@ func TestCompileTakesOrdinaryRules(t *testing.T) {
 		`request.headers.exists(h, h.startsWith("x-") && request.headers[h].contains("bot"))`,
 		`params.HOSTS.split(",").all(h, h.trim().matches("^web[0-9]+$"))`,
 		`request.path.lowerAscii().replace("//", "/").startsWith("/buildbytoken/")`,
+		`json.encode(params).contains("nightly") && type(user) == string`,
 		`"%s/%s".format([user, params.ENV]) in ["alice/staging", "bob/production"]`,
 		`now.getHours("Europe/Berlin") >= 8 && cidr("10.0.0.0/8").containsIP(ip(request.remote_ip))`,
 	)

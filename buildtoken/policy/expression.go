@@ -159,7 +159,7 @@ func (x *Expression) run(ctx context.Context, in *Delivery) (ref.Val, error) {
 		err = errSlow
 	}
 	if err != nil {
-		return nil, &failure{text: shorten(emptyQuotes(err.Error())), err: err}
+		return nil, withoutValues(err, nil, x.compiled.rule.Source)
 	}
 	for {
 		optional, ok := out.(*types.Optional)

@@ -28,7 +28,7 @@ func eventEnv(t testing.TB) *policy.EventEnv {
 func delivery(t testing.TB) *policy.Delivery {
 	t.Helper()
 	body, err := event.Body(event.Token, nil, []byte(`{
-		"number": 1234567, "big": 9007199254740993, "huge": 1e300, "rate": 0.5, "draft": false, "nothing": null,
+		"number": 1234567, "big": 9007199254740993, "huge": 1e300, "much": 1e999, "rate": 0.5, "draft": false, "nothing": null,
 		"labels": ["bug", "<ui>"], "head_commit": null, "payload": {"env": "staging", "n": [1, null]},
 		"commits": [{"id": "a", "modified": ["api/x.go", "README.md"]}]
 	}`))
@@ -36,10 +36,10 @@ func delivery(t testing.TB) *policy.Delivery {
 		t.Fatal(err)
 	}
 	return &policy.Delivery{
-		Job: policy.JobOf("shop/test"), Now: time.Date(2026, 11, 28, 10, 0, 0, 0, time.UTC),
+		Job: policy.JobOf("shop/test"), User: "mona", Now: time.Date(2026, 11, 28, 10, 0, 0, 0, time.UTC),
 		Request: policy.Request{Method: "POST", Headers: map[string]string{"x-github-event": "push"}},
 		Event: &event.Event{
-			Kind: event.GitHub, Name: "push", Repo: "shop/api", Ref: "refs/heads/main", Branch: "main", SHA: "abc", Sender: "octavia",
+			Kind: event.GitHub, Name: "push", Repo: "shop/api", Ref: "refs/heads/main", Branch: "main", SHA: "abc", Sender: "octavia", Message: "\xff",
 			Number: 7, Files: []string{"README.md", "api/x.go"}, FilesComplete: true, DefaultBranch: "main",
 		},
 		Body: func() (any, error) { return body, nil },
@@ -78,6 +78,9 @@ func TestExpressionText(t *testing.T) {
 		{source: `now`, want: "2026-11-28T10:00:00Z"},
 		{source: `job.full_name + request.headers["x-github-event"]`, want: "shop/testpush"},
 		{source: `body.commits.map(c, c.id)`, want: `["a"]`},
+		{source: `7u`, want: "7"},
+		{source: `user + "@" + job.folder`, want: "mona@shop"},
+		{source: `[dyn(1u), dyn(true), dyn(0.5), dyn(now), dyn(duration("90s")), dyn(optional.of("a")), dyn(optional.none()), dyn(null)]`, want: `[1,true,0.5,"2026-11-28T10:00:00Z","1m30s","a",null,null]`},
 	} {
 		t.Run(tt.source, func(t *testing.T) {
 			x, err := env.Value(policy.Rule{Name: "set P", Source: tt.source})
@@ -92,14 +95,59 @@ func TestExpressionText(t *testing.T) {
 	}
 }
 
+// Every field of an event can be read, and has() is true only for one that has a value.
+func TestExpressionsReadAllFieldsOfAnEvent(t *testing.T) {
+	env := eventEnv(t)
+	all := policy.Delivery{Event: &event.Event{
+		Kind: "a kind", Name: "a name", Action: "an action", ID: "an id", Repo: "a repo", Ref: "a ref", Branch: "a branch", Tag: "a tag",
+		SHA: "a sha", Before: "a before", Sender: "a sender", Message: "a message", Title: "a title", URL: "a url", DefaultBranch: "a default_branch",
+		Created: true, Deleted: true, Fork: true, FilesComplete: true, Files: []string{"a file"}, Number: 1,
+	}}
+	none := policy.Delivery{Event: &event.Event{}}
+	text := func(in *policy.Delivery, source string) string {
+		t.Helper()
+		x, err := env.Value(policy.Rule{Name: "set P", Source: source})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, _, err := x.Text(t.Context(), in)
+		if err != nil {
+			t.Errorf("%s: %v", source, err)
+		}
+		return got
+	}
+	for name, want := range map[string][2]string{
+		"kind": {"a kind"}, "name": {"a name"}, "action": {"an action"}, "id": {"an id"}, "repo": {"a repo"}, "ref": {"a ref"},
+		"branch": {"a branch"}, "tag": {"a tag"}, "sha": {"a sha"}, "before": {"a before"}, "sender": {"a sender"},
+		"message": {"a message"}, "title": {"a title"}, "url": {"a url"}, "default_branch": {"a default_branch"},
+		"created": {"true", "false"}, "deleted": {"true", "false"}, "fork": {"true", "false"}, "files_complete": {"true", "false"},
+		"files": {`["a file"]`, "[]"}, "number": {"1", "0"},
+	} {
+		if got := [2]string{text(&all, "event."+name), text(&none, "event."+name)}; got != want {
+			t.Errorf("event.%s = %q, want %q", name, got, want)
+		}
+		if with, without := text(&all, "has(event."+name+")"), text(&none, "has(event."+name+")"); with != "true" || without != "false" {
+			t.Errorf("has(event.%s) = %s with a value and %s without", name, with, without)
+		}
+	}
+}
+
 func TestExpressionTextFails(t *testing.T) {
 	env, in := eventEnv(t), delivery(t)
 	for _, tt := range []struct{ source, want string }{
-		{`body.missing`, "no such key"},
+		{`body.missing`, "no such key: missing"},
 		{`body.payload.env.name`, "no such"},
-		{`[event]`, "has no text"},
 		{`{1: 2}`, "want string"},
 		{`int(body.payload.env)`, ""},
+		{`[event]`, "has no text"},
+		{`{"a": [event]}`, "has no text"},
+		{`{"a": 1}[body.payload.env]`, "no such key: …"},
+		{`now.getHours(body.payload.env)`, "unknown time zone …"},
+		{`body.labels[int(body.number)]`, "out of bounds: …"},
+		{`{"a": {1: 2}}`, "want string"},
+		{`[1.0 / 0.0]`, "cannot be written as JSON"},
+		{`[event.message]`, "not valid UTF-8"},
+		{`body.much`, "too large"},
 	} {
 		t.Run(tt.source, func(t *testing.T) {
 			x, err := env.Value(policy.Rule{Name: "set P", Source: tt.source})
@@ -110,7 +158,7 @@ func TestExpressionTextFails(t *testing.T) {
 			if err == nil || ok || !strings.Contains(err.Error(), tt.want) {
 				t.Fatalf("Text = %v, %v, want an error with %q", ok, err, tt.want)
 			}
-			if strings.Contains(err.Error(), "staging") {
+			if strings.Contains(err.Error(), "staging") || strings.Contains(err.Error(), "1234567") {
 				t.Errorf("the error shows a value: %v", err)
 			}
 		})

@@ -14,8 +14,13 @@ type failure struct {
 	err  error
 }
 
-func withoutValues(err error, in *Input) error {
-	return &failure{text: shorten(redact(err.Error(), in)), err: err}
+// withoutValues returns the error of an expression with this source; in is nil if it saw a delivery.
+func withoutValues(err error, in *Input, source string) error {
+	text := err.Error()
+	if in != nil {
+		text = redact(text, in)
+	}
+	return &failure{text: shorten(hideEnd(emptyQuotes(text), source)), err: err}
 }
 
 // Error implements error.
@@ -29,9 +34,6 @@ func (f *failure) Unwrap() error { return f.err }
 const minValue = 4
 
 func redact(text string, in *Input) string {
-	if in == nil {
-		return text
-	}
 	var values []string
 	for _, m := range []map[string]string{in.Params, in.Request.Headers} {
 		for _, v := range m {
@@ -47,7 +49,18 @@ func redact(text string, in *Input) string {
 	for _, v := range values {
 		text = strings.ReplaceAll(text, v, "…")
 	}
-	return emptyQuotes(text)
+	return text
+}
+
+// hideEnd hides the value without quotes at the end of some errors, unless the expression itself
+// names it.
+func hideEnd(text, source string) string {
+	for _, before := range []string{"no such key: ", "invalid input: ", "unknown time zone ", "out of bounds: ", "out of range: "} {
+		if i := strings.Index(text, before); i >= 0 && !strings.Contains(source, text[i+len(before):]) {
+			return text[:i+len(before)] + "…"
+		}
+	}
+	return text
 }
 
 // emptyQuotes replaces what stands between double or back quotes: there Go's errors show values that

@@ -24,6 +24,8 @@ func TestFindingsShowWhatARuleReads(t *testing.T) {
 		{"has()", `has(params.NOPE)`, `false; params.NOPE = absent`},
 		{"a key that is computed", `params.all(n, params[n] != "")`, `true; params = {ENV: "staging", TAG: "v1"}`},
 		{"the request", `request.method == "GET" && request.headers["x-event"] == "push"`, `false; request.method = "POST", request.headers.x-event = "push"`},
+		{"all headers", `request.headers.all(h, h == "y")`, `false; request.headers = {x-event: "push"}`},
+		{"an object as a whole", `job == job && job.name == "x"`, `false; job = …, job.name = "deploy"`},
 		{"an address as rules see it", `ip(request.remote_ip).isLoopback()`, `false; request.remote_ip = "192.0.2.7"`},
 		{
 			"the rest", `now.getHours() == 1 || delay > duration("1h") || user == token.name || job.folder == cause`,

@@ -136,7 +136,7 @@ func TestDeniedNamesTheRule(t *testing.T) {
 
 func TestDeniedShowsNoValues(t *testing.T) {
 	in := &policy.Input{
-		Params: map[string]string{"SHORT": "ab1", "PASSWORD": "hunter2", "QUOTED": `hunt"er2`, "CUT": "1hunter2"},
+		Params: map[string]string{"SHORT": "ab1", "PASSWORD": "hunter2", "QUOTED": `hunt"er2`, "CUT": "1hunter2", "PIN": "4711"},
 		Request: policy.Request{
 			Headers: map[string]string{"authorization": "Bearer hunter2", "x": "2026-hunter2"},
 		},
@@ -146,14 +146,14 @@ func TestDeniedShowsNoValues(t *testing.T) {
 		`ip(params.PASSWORD).family() == 4`, `ip(params.QUOTED).family() == 4`, `cidr(params.SHORT).prefixLength() == 4`,
 		`duration(params.CUT) > delay`, `timestamp(request.headers.x) > now`, `bool(params.PASSWORD)`,
 		`ip(request.headers.authorization).family() == 4`,
-		`{"a": 1}[params.PASSWORD] == 1`,
+		`{"a": 1}[params.PASSWORD] == 1`, `{"a": 1}[params.PIN] == 1`, `{"a": 1}[params.QUOTED] == 1`, `{"a": 1}[params.SHORT] == 1`,
 	} {
 		t.Run(source, func(t *testing.T) {
 			d := denied(t, compile(t, source).Decide(t.Context(), in))
 			if d.Err == nil {
 				t.Fatal("the rule did not fail")
 			}
-			for _, secret := range []string{"hunt", "er2", "ab1"} {
+			for _, secret := range []string{"hunt", "er2", "ab1", "4711"} {
 				if strings.Contains(d.Error(), secret) {
 					t.Errorf("Error() = %q, shows %q", d.Error(), secret)
 				}

@@ -25,6 +25,8 @@ func TestNoticeAnd(t *testing.T) {
 			queue.Notice{Items: []int64{1, 2, 3}, Jobs: []string{"a", "b"}, Lost: true},
 		},
 		{"all names nothing", queue.Notice{Items: []int64{1}}, queue.Notice{All: true, Jobs: []string{"a"}}, queue.Notice{All: true}},
+		{"a thousand are not too many", queue.Notice{Items: many[:998]}, queue.Notice{Jobs: []string{"a"}, Logs: []string{"a"}}, queue.Notice{Items: many[:998], Jobs: []string{"a"}, Logs: []string{"a"}}},
+		{"one more is", queue.Notice{Items: many[:999]}, queue.Notice{Jobs: []string{"a"}, Logs: []string{"a"}}, queue.Notice{All: true}},
 		{"too many are all", queue.Notice{Lost: true}, queue.Notice{Items: many}, queue.Notice{All: true, Lost: true}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

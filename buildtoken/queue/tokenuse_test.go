@@ -50,6 +50,13 @@ func TestTokenUseKeepsTheLastAddresses(t *testing.T) {
 	}
 }
 
+// As the documents say.
+func TestLimitsOfRecords(t *testing.T) {
+	if queue.KeepTokenUses != 365*24*time.Hour || queue.MaxJoined != 16 || queue.MaxRecent != 30 {
+		t.Errorf("uses of tokens are kept for %v, %d traces, %d builds", queue.KeepTokenUses, queue.MaxJoined, queue.MaxRecent)
+	}
+}
+
 func TestTokenUseCounts(t *testing.T) {
 	var u queue.TokenUse
 	for i, dead := range []bool{true, false, false, true, false} {
