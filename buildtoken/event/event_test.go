@@ -164,6 +164,14 @@ func TestBody(t *testing.T) {
 	}
 }
 
+func TestBodyOfTwoValuesIsMalformed(t *testing.T) {
+	for _, body := range []string{`{} {}`, `1 2`, `{} x`} {
+		if got, err := event.Body(event.Token, nil, []byte(body)); !errors.Is(err, event.ErrMalformed) {
+			t.Errorf("Body(%s) = %v, %v, want ErrMalformed", body, got, err)
+		}
+	}
+}
+
 func TestErrorsShowNothingOfTheBody(t *testing.T) {
 	const secret = "hunter2"
 	h := event.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "X-Github-Event": {"push"}}
