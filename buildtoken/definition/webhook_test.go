@@ -227,7 +227,26 @@ func TestDecide(t *testing.T) {
 			if other := j.Decide(t.Context(), nil, in); other.Webhook != "" {
 				t.Error("a webhook that verified nothing counts")
 			}
+			if !j.Takes([]*definition.Webhook{{}, j.On[0].Webhook}) || j.Takes([]*definition.Webhook{{}}) {
+				t.Error("Takes does not look for the webhooks of the job")
+			}
 		})
+	}
+}
+
+func TestSummaryOfAnEvent(t *testing.T) {
+	for want, e := range map[string]event.Event{
+		"push":                           {Name: "push"},
+		"push to main of o/r by u":       {Name: "push", Branch: "main", Repo: "o/r", Sender: "u"},
+		"push of tag v1 of o/r":          {Name: "push", Tag: "v1", Repo: "o/r"},
+		"pull_request opened #1 by u":    {Name: "pull_request", Action: "opened", Number: 1, Branch: "topic", Sender: "u"},
+		"release published of tag v1":    {Name: "release", Action: "published", Tag: "v1"},
+		"issue_comment created #7 of r":  {Name: "issue_comment", Action: "created", Number: 7, Repo: "r"},
+		"workflow_run completed to main": {Name: "workflow_run", Action: "completed", Branch: "main"},
+	} {
+		if got := definition.Summary(&e); got != want {
+			t.Errorf("Summary = %q, want %q", got, want)
+		}
 	}
 }
 
