@@ -150,6 +150,9 @@ func TestCompileRefuses(t *testing.T) {
 			if site != nil || !errors.Is(err, definition.ErrInvalid) || tt.is != nil && !errors.Is(err, tt.is) || !strings.Contains(fmt.Sprint(err), tt.want) {
 				t.Errorf("Compile = %v, %v, want ErrInvalid and %q", site, err, tt.want)
 			}
+			if strings.Contains(fmt.Sprint(err), "\n") {
+				t.Errorf("Compile reports one mistake more than once: %v", err)
+			}
 		})
 	}
 	_, err := definition.Compile(definition.Spec{

@@ -50,7 +50,7 @@ func oneJob(t testing.TB, on ...definition.OnSpec) (*definition.Site, error) {
 }
 
 func TestOnIsCheckedWhenItIsLoaded(t *testing.T) {
-	year := 366 * 24 * time.Hour
+	delay := func(d time.Duration) definition.OnSpec { return definition.OnSpec{Webhook: "github", Delay: &d} }
 	for _, tt := range []struct {
 		name string
 		on   definition.OnSpec
@@ -62,7 +62,7 @@ func TestOnIsCheckedWhenItIsLoaded(t *testing.T) {
 			Set: []definition.SetSpec{{"BRANCH", "event.branch"}, {"FLAG", "event.fork"}, {"ENV", "body.?env"}},
 		}, ""},
 		{"an unknown webhook", definition.OnSpec{Webhook: "gitlab"}, "shop/test: on gitlab: neither the job nor a folder above it has a webhook of this name"},
-		{"a misspelt field", definition.OnSpec{Webhook: "github", When: `event.brnach == ""`}, "on github when: 1:6: undefined field 'brnach'"},
+		{"a misspelt field", definition.OnSpec{Webhook: "github", When: `event.brnach == ""`}, "shop/test: on 1: policy: bad rule: on github when: 1:6: undefined field 'brnach'"},
 		{"a condition that is a text", definition.OnSpec{Webhook: "github", When: `event.branch`}, "want bool"},
 		{"a parameter that does not exist", definition.OnSpec{Webhook: "github", Set: []definition.SetSpec{{"BRNACH", "event.branch"}}}, "on github set BRNACH: the job has no such parameter"},
 		{"a parameter that is set twice", definition.OnSpec{Webhook: "github", Set: []definition.SetSpec{{"BRANCH", "event.branch"}, {"BRANCH", "event.tag"}}}, "it is set twice"},
@@ -71,7 +71,10 @@ func TestOnIsCheckedWhenItIsLoaded(t *testing.T) {
 		{"a list for a choice", definition.OnSpec{Webhook: "github", Set: []definition.SetSpec{{"ENV", "event.files"}}}, "does not fit a choice"},
 		{"a list for a text", definition.OnSpec{Webhook: "github", Set: []definition.SetSpec{{"BRANCH", "event.files"}}}, ""},
 		{"an unknown thing to include", definition.OnSpec{Webhook: "github", Include: []string{"fork"}}, `include: "fork" is none of`},
-		{"a delay of more than a year", definition.OnSpec{Webhook: "github", Delay: &year}, "delay"},
+		{"no delay", delay(0), ""},
+		{"a delay of a year", delay(365 * 24 * time.Hour), ""},
+		{"a delay of more than a year", delay(365*24*time.Hour + 1), "delay"},
+		{"a delay into the past", delay(-1), "delay"},
 		{"a cause of no text", definition.OnSpec{Webhook: "github", Cause: "event"}, "want a value that has a text"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -706,7 +706,8 @@ func TestStopWishOfABuildThatIsJustClaimed(t *testing.T) {
 func TestStopWishIsReadAgainAfterAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue()
-		p := executor.Start(q, takes(time.Hour), executor.Options{Executors: 1})
+		core, logs := observer.New(zap.ErrorLevel)
+		p := executor.Start(q, takes(time.Hour), executor.Options{Executors: 1, Log: func() *zap.Logger { return zap.New(core) }})
 		defer p.Stop(0)
 		q.add("app", 0)
 		wantRunning(t, q, 1)
@@ -715,6 +716,9 @@ func TestStopWishIsReadAgainAfterAnError(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
 		wantEnds(t, q, "app #1 ABORTED stopped by user alice")
+		if logs.FilterMessageSnippet("requests to stop").Len() != 2 {
+			t.Errorf("the operator reads %v, want a line for each of two errors", logs.All())
+		}
 	})
 }
 
@@ -763,10 +767,15 @@ func TestEndIsRecordedAgainUntilItIsOnRecord(t *testing.T) {
 		for range 100 {
 			q.finishErr = append(q.finishErr, queue.ErrStorage)
 		}
-		p := executor.Start(q, takes(time.Second), executor.Options{Executors: 1})
+		core, logs := observer.New(zap.ErrorLevel)
+		p := executor.Start(q, takes(time.Second), executor.Options{Executors: 1, Log: func() *zap.Logger { return zap.New(core) }})
 		q.add("app", 0)
 		time.Sleep(50 * time.Second)
 		wantRunning(t, q, 1) // on record, and its executor is not free
+		told := logs.FilterMessageSnippet("trying again").FilterField(zap.String("job", "app")).Len()
+		if told < 10 || told > 50 {
+			t.Errorf("the operator was told %d times in 50 s, want at most once a second", told)
+		}
 		q.add("other", 0)
 		wantRunning(t, q, 1)
 		time.Sleep(time.Minute)
@@ -790,11 +799,11 @@ func TestStopGivesUpAnEndThatCannotBeRecorded(t *testing.T) {
 				if name != "of a build that ended" {
 					q.abort("app #1", "user alice")
 				}
-				time.Sleep(2 * time.Minute)
+				time.Sleep(2*time.Minute + 500*time.Millisecond) // between two tries, which are a second apart
 				start := time.Now()
 				p.Stop(10 * time.Second)
-				if got := time.Since(start); got > 20*time.Second {
-					t.Errorf("Stop took %v, want at most grace and five tries", got)
+				if got, want := time.Since(start), 15*time.Second+500*time.Millisecond; got != want {
+					t.Errorf("Stop took %v, want grace and five tries, %v", got, want)
 				}
 				wantEnds(t, q, "app #1 running ")
 			})
@@ -857,16 +866,22 @@ func TestStopWishOfAnAdoptedBuild(t *testing.T) {
 func TestRequestsToStopAreReadOnlyAfterAChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue()
-		p := executor.Start(q, takes(10*time.Hour), executor.Options{Executors: 2})
+		p := executor.Start(q, takes(30*time.Hour), executor.Options{Executors: 2})
 		defer p.Stop(0)
+		q.add("later", 20*time.Hour) // for which the pool looks at the clock each minute
+		synctest.Wait()
 		q.add("app", 0)
 		wantRunning(t, q, 1)
-		q.abortsErr = slices.Repeat([]error{queue.ErrStorage}, 100)
-		time.Sleep(8 * time.Hour) // the pool wakes now and then to look at the clock
-		synctest.Wait()
-		if left := len(q.abortsErr); left != 100 {
-			t.Errorf("requests to stop were read %d times without a change", 100-left)
+		for _, last := range []string{"while nothing ran", "while a build ran"} {
+			q.abortsErr = slices.Repeat([]error{queue.ErrStorage}, 100)
+			time.Sleep(8 * time.Hour)
+			synctest.Wait()
+			if left := len(q.abortsErr); left != 100 {
+				t.Errorf("requests to stop were read %d times without a change since one %s", 100-left, last)
+			}
+			q.abortsErr = nil
+			q.wake()
+			synctest.Wait()
 		}
-		q.abortsErr = nil
 	})
 }
