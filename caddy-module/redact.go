@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/buildtoken/buildtoken/buildtoken/job"
 )
 
 const redacted = "REDACTED"
@@ -130,7 +132,7 @@ func isEndpoint(rest []string) bool {
 		return true
 	}
 	switch rest[0] {
-	case "", "build", "buildWithParameters", "polling", "status", "log", "cancel":
+	case "", "build", "buildWithParameters", "polling", "status", "log", "cancel", "webhook":
 		return len(rest) == 1 || len(rest) == 2 && rest[1] == ""
 	case "-": // the names of jobs stand behind it, as in other paths of pages
 		return len(rest) > 2 && (rest[1] == "assets" || slices.Contains([]string{"job", "queue", "computer", ""}, rest[2]))
@@ -161,7 +163,7 @@ func redactQuery(query string, isClear func(key string) bool) string {
 		name, value, found := strings.Cut(pair, "=")
 		key, err := url.QueryUnescape(name)
 		switch {
-		case pair == "", err == nil && !strings.ContainsAny(pair, ";?#") && isClear(key):
+		case pair == "", err == nil && !strings.ContainsAny(pair, ";?#") && isClear(key) && !holdsPair(key, value):
 		case !found || err != nil || strings.ContainsAny(pair, ";?#"):
 			// A token without a name, pairs in an old style, or another query that was
 			// appended to this one.
@@ -171,6 +173,16 @@ func redactQuery(query string, isClear func(key string) bool) string {
 		}
 	}
 	return strings.Join(pairs, "&")
+}
+
+// holdsPair reports whether another name and value may have been escaped into a value, as by a client
+// that takes "x&token=secret" for the name of the job.
+func holdsPair(key, value string) bool {
+	text, err := url.QueryUnescape(value)
+	if err != nil {
+		return true
+	}
+	return key == "job" && job.ShownName(text) != text || strings.Contains(strings.ToLower(text), "token=")
 }
 
 // responseWithoutSecrets returns the headers of an answer as a log may contain them, and

@@ -11,6 +11,13 @@ func TestRedactURI(t *testing.T) {
 	for _, tt := range []struct{ name, uri, want string }{
 		{"what is clear", "/buildByToken/build?job=a%2Fb&delay=5sec&cause=a+push", "/buildByToken/build?job=a%2Fb&delay=5sec&cause=a+push"},
 		{"a slash at the end", "/ci/buildByToken/build/?job=x", "/ci/buildByToken/build/?job=x"},
+		{"a webhook", "/buildByToken/webhook?job=x", "/buildByToken/webhook?job=x"},
+		{"a token in the name of the job", "/buildByToken/build?job=x%26token=T", "/buildByToken/build?job=REDACTED"},
+		{"a fragment in the name of the job", "/buildByToken/webhook?job=x%23T", "/buildByToken/webhook?job=REDACTED"},
+		{"a query in the name of the job", "/buildByToken/status?job=x%3FT&item=1", "/buildByToken/status?job=REDACTED&item=1"},
+		{"a token in the cause", "/buildByToken/build?job=x&cause=a%26Token%3DT", "/buildByToken/build?job=x&cause=REDACTED"},
+		{"a cause with an ampersand", "/buildByToken/build?job=x&cause=a+%26+b", "/buildByToken/build?job=x&cause=a+%26+b"},
+		{"a malformed escape in a value", "/buildByToken/build?job=T%zz", "/buildByToken/build?job=REDACTED"},
 		{"no query", "/buildByToken/polling", "/buildByToken/polling"},
 		{"a query that was hung on to another", "/buildByToken/build?job=x&cause=push?token=T", "/buildByToken/build?job=x&REDACTED"},
 		{"a fragment, which no client should send", "/buildByToken/build?job=x#T", "/buildByToken/build?REDACTED"},

@@ -63,6 +63,7 @@ type On struct {
 	cause   *policy.Expression
 	delay   *time.Duration
 	include include
+	secret  bool // a password is set
 }
 
 type set struct {
@@ -183,6 +184,7 @@ func CompileOn(env *policy.EventEnv, spec OnSpec, params []job.Param) (*On, erro
 			return nil, fmt.Errorf("%s: the type of the expression does not fit a %s", name, k)
 		}
 		o.set = append(o.set, set{s.Param, x})
+		o.secret = o.secret || params[at].Kind == job.KindPassword
 	}
 	return o, nil
 }
@@ -190,6 +192,17 @@ func CompileOn(env *policy.EventEnv, spec OnSpec, params []job.Param) (*On, erro
 // Takes reports whether an On of the job is for one of these webhooks.
 func (c *Compiled) Takes(webhooks []*Webhook) bool {
 	return slices.ContainsFunc(c.On, func(o *On) bool { return slices.Contains(webhooks, o.Webhook) })
+}
+
+// SetsPassword reports whether the job sets a password from deliveries of one of these webhooks.
+func (c *Compiled) SetsPassword(webhooks []*Webhook) bool {
+	return slices.ContainsFunc(c.On, func(o *On) bool { return o.secret && slices.Contains(webhooks, o.Webhook) })
+}
+
+// TakesFrom reports whether an On of the job is for a webhook that shares a secret with the one
+// that had these identities.
+func (c *Compiled) TakesFrom(identities [][32]byte) bool {
+	return slices.ContainsFunc(c.On, func(o *On) bool { return o.Webhook.SharesSecret(identities) })
 }
 
 // Hooked returns the job with the name that a request gave, or the jobs of the folder
@@ -211,7 +224,7 @@ func (s *Site) Hooked(given string) ([]*Compiled, error) {
 		}
 	}
 	if len(all) == 0 {
-		return nil, fmt.Errorf("%w: no job at or below %q has an on for a webhook", ErrUnknownJob, full)
+		return nil, fmt.Errorf("%w: no job at or below it has an on for a webhook", ErrUnknownJob) // without the name, which can hold a token
 	}
 	return all, nil
 }

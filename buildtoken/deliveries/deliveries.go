@@ -32,8 +32,12 @@ type Delivery struct {
 	Target string `json:"target"`
 	Remote string `json:"remote,omitempty"`
 	// Webhooks are the names of those that verified it.
-	Webhooks []string   `json:"webhooks,omitempty"`
-	Kind     event.Kind `json:"kind,omitempty"`
+	Webhooks []string `json:"webhooks,omitempty"`
+	// Signers are the identities of the secrets of those that verified it, or, if none did, of
+	// those that could have. Sites of one process share a [Log]; by these, a site finds what
+	// was sent to it.
+	Signers [][32]byte `json:"-"`
+	Kind    event.Kind `json:"kind,omitempty"`
 	// Events are summaries such as "push to main of shop/api by octavia".
 	Events []string `json:"events,omitempty"`
 	// Sender is the ID that the sender gave the delivery.
@@ -48,6 +52,8 @@ type Delivery struct {
 	// Header is without secrets. Body is nil if it was too large, or old.
 	Header event.Header `json:"header,omitempty"`
 	Body   []byte       `json:"-"`
+	// Concealed means that Body has a secret, and is kept for replays only.
+	Concealed bool `json:"concealed,omitempty"`
 	// Replays is the ID of the delivery that a user replayed, By that user.
 	Replays int64  `json:"replays,omitempty"`
 	By      string `json:"by,omitempty"`

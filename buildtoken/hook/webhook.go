@@ -58,6 +58,29 @@ type Webhook struct {
 	tolerance time.Duration
 	// scheme is that of the kinds with a single signature in a header.
 	scheme scheme
+	// identities are those of the secrets.
+	identities [][32]byte
+}
+
+// Identities returns a value for each secret, which is the same wherever a webhook of this kind
+// has the secret. It does not reveal the secret, unless that can be guessed. The caller must not
+// change the slice.
+func (w *Webhook) Identities() [][32]byte { return w.identities }
+
+// SharesSecret reports whether one of these identities is that of a secret of w.
+func (w *Webhook) SharesSecret(identities [][32]byte) bool {
+	return slices.ContainsFunc(w.identities, func(id [32]byte) bool { return slices.Contains(identities, id) })
+}
+
+// identityOf returns the identity of a secret for a kind.
+func identityOf(kind event.Kind, s Secret) [32]byte {
+	const purpose = "identity of a webhook "
+	if s.signing.IsZero() {
+		return sha256.Sum256([]byte(purpose + string(kind) + " " + s.digest.String()))
+	}
+	mac := s.signing.MAC(sha256.New)
+	_, _ = mac.Write([]byte(purpose + string(kind))) // a hash never fails
+	return [32]byte(mac.Sum(nil))
 }
 
 // scheme is a signature of the whole body in one header.
@@ -91,6 +114,7 @@ func New(c Config) (*Webhook, error) {
 	}
 	var tokens []token.Token
 	for i, s := range c.Secrets {
+		w.identities = append(w.identities, identityOf(c.Kind, s))
 		if s.signing.IsZero() {
 			tokens = append(tokens, token.Token{Name: strconv.Itoa(i + 1), Digest: s.digest})
 		} else {

@@ -14,6 +14,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/deliveries"
 	"github.com/buildtoken/buildtoken/buildtoken/event"
 	"github.com/buildtoken/buildtoken/buildtoken/hook"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
@@ -145,14 +146,14 @@ func (a *jobAnswer) line() string {
 // record logs, counts and keeps what became of a delivery.
 func (d *delivery) record(status int, err error) {
 	kept := deliveries.Delivery{
-		At: d.Now, Target: queue.OneLine(d.target.job, 200), Remote: d.Caller().RemoteText(), Size: d.size, Status: status,
-		Webhooks: names(d.webhooks), Outcome: d.outcome(), Replays: d.replays, By: d.by,
+		At: d.Now, Target: queue.OneLine(d.shownTarget(), 200), Remote: d.Caller().RemoteText(), Size: d.size, Status: status,
+		Webhooks: names(d.webhooks), Signers: d.signers(), Outcome: d.outcome(), Replays: d.replays, By: d.by,
 	}
 	label := ""
 	switch {
 	case len(d.webhooks) > 0:
 		label = d.webhooks[0].Name
-		kept.Kind, kept.Header, kept.Body = d.webhooks[0].Kind, d.header, d.body
+		kept.Kind, kept.Header, kept.Body, kept.Concealed = d.webhooks[0].Kind, d.header, d.body, d.concealed
 	case len(d.candidates) == 1:
 		label = d.candidates[0].Name
 	}
@@ -191,6 +192,28 @@ func (d *delivery) record(status int, err error) {
 	log("webhook delivery", zap.String("outcome", kept.Outcome), zap.Strings("webhooks", kept.Webhooks), zap.Strings("events", kept.Events),
 		zap.String("target", kept.Target), zap.Strings("jobs", lines), zap.String("reason", kept.Reason), zap.String("delivery", kept.Sender),
 		zap.Int("status", status), zap.Int64("size", kept.Size), zap.String("remote", kept.Remote))
+}
+
+// shownTarget returns the name in the URL. If nothing has the name, it can be a token.
+func (d *delivery) shownTarget() string {
+	if len(d.candidates) == 0 && len(d.webhooks) == 0 {
+		return job.ShownName(d.target.job)
+	}
+	return d.target.job
+}
+
+// signers returns the identities of the secrets of the webhooks that verified the delivery, or
+// else of those that could have.
+func (d *delivery) signers() [][32]byte {
+	of := d.webhooks
+	if len(of) == 0 {
+		of = d.candidates
+	}
+	var all [][32]byte
+	for _, w := range of {
+		all = append(all, w.Identities()...)
+	}
+	return all
 }
 
 // maxJobs is how many jobs are kept and logged of one delivery: the folder of a large

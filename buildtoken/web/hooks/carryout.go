@@ -3,6 +3,7 @@ package hooks
 import (
 	"errors"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,6 +34,7 @@ type delivery struct {
 	ping       bool
 	size       int64
 	body       []byte // kept for people, if it is small
+	concealed  bool   // it has a secret
 	events     []event.Event
 	results    []result
 	// replays is the delivery that a user plays again, if it is not 0.
@@ -106,6 +108,8 @@ func (d *delivery) parse(raw *web.Raw) (body []byte, done func(), err error) {
 
 // decide reads the events of a delivery and does what the jobs say about them.
 func (d *delivery) decide(jobs []*definition.Compiled, body []byte) error {
+	// Slack sends a token, and an address at which anybody can answer the command.
+	d.concealed = d.slack() || slices.ContainsFunc(jobs, func(j *definition.Compiled) bool { return j.SetsPassword(d.webhooks) })
 	if err := d.read(jobs, body); err != nil || d.ping {
 		return err
 	}

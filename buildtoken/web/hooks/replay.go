@@ -56,7 +56,7 @@ func (d *delivery) replay() error {
 		return d.hidden(web.ErrNotFound)
 	}
 	for _, w := range webhooksOf(jobs, first.Kind) {
-		if slices.Contains(first.Webhooks, w.Name) {
+		if slices.Contains(first.Webhooks, w.Name) && w.SharesSecret(first.Signers) {
 			d.webhooks = append(d.webhooks, w)
 		}
 	}

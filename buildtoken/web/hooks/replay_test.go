@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/event"
 	"github.com/buildtoken/buildtoken/buildtoken/web/hooks"
 )
 
@@ -50,6 +52,23 @@ func TestReplay(t *testing.T) {
 	if d := s.ctl.Deliveries().List()[0]; d.Replays != 1 || d.By != "user alice" || d.Outcome != "joined" {
 		t.Errorf("delivery %+v", d)
 	}
+	// A site with other secrets does not play it, whatever the names of its webhooks and jobs are.
+	other := spec(t)
+	for i := range other.Root.Webhooks {
+		if w := &other.Root.Webhooks[i]; w.Kind == event.GitHub {
+			w.Secrets = secret(t, event.GitHub, "another")
+		}
+	}
+	d, err := definition.Compile(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine := s.web.Definition
+	s.web.Definition = d
+	if w := s.send(form(1, "alice")); w.Code != 404 {
+		t.Errorf("by another site: got %d %q, want 404", w.Code, w.Body)
+	}
+	s.web.Definition = mine
 	for _, other := range []string{"/queue/deliveries", "/queue/deliveries/x/replayForm", "/queue/deliveries/1"} {
 		if hooks.Serve(s.web.Request(httptest.NewRecorder(), post(t, other, ""))) {
 			t.Errorf("%s was handled", other)

@@ -96,6 +96,8 @@ func spec(t testing.TB) definition.Spec {
 	denied.Allow = []policy.Rule{{Source: `params.BRANCH != "main"`}}
 	pushed := jobNamed("push", push)
 	pushed.Tokens = []definition.Token{{Digest: token.Digest{1}}}
+	password := jobNamed("password", definition.OnSpec{Webhook: "github", When: `event.branch == "main"`, Set: []definition.SetSpec{{Param: "PASSWORD", Value: `body.?secret`}}})
+	password.Params = []job.Param{{Name: "PASSWORD", Kind: job.KindPassword}}
 	off := jobNamed("off", definition.OnSpec{Webhook: "github"})
 	off.Disabled = true
 	return definition.Spec{
@@ -107,7 +109,7 @@ func spec(t testing.TB) definition.Spec {
 				{Config: hook.Config{Kind: event.HMAC, Header: "X-Sig", Secrets: secret(t, event.HMAC, key)}},
 			},
 			Jobs: []definition.Job{
-				pushed, denied, off, jobNamed("none"),
+				pushed, denied, off, password, jobNamed("none"),
 				jobNamed("env", definition.OnSpec{Webhook: "github", Set: []definition.SetSpec{{Param: "ENV", Value: `body.?env`}}}),
 				jobNamed("broken", definition.OnSpec{Webhook: "github", When: `body.missing`}),
 				jobNamed("missing", definition.OnSpec{Webhook: "github", Set: []definition.SetSpec{{Param: "ENV", Value: `body.missing`}}}),

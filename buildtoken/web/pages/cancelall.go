@@ -110,8 +110,9 @@ func (v *visit) cancellable(full string) ([]queue.Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !v.Definition.Has(full) && lanes[0].Queued == 0 {
-		return nil, web.ErrNotFound
+	all, err := v.ctl.Items(v.R.Context(), v.Definition, full, lanes[0].Queued+1)
+	if err == nil && len(all) == 0 && !v.Definition.Has(full) {
+		return nil, web.ErrNotFound // the items of a job of another site are not shown either
 	}
-	return v.ctl.Items(v.R.Context(), v.Definition, full, lanes[0].Queued+1) //nolint:wrapcheck // it is the controller's
+	return all, err //nolint:wrapcheck // it is the controller's
 }

@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,7 +17,7 @@ type deliveryRow struct {
 	// Base is the path of the root.
 	Base    string
 	Headers []headerRow
-	// Text is the body, as far as it is kept.
+	// Text is the body, as far as it is kept and has no secret.
 	Text string
 	// Replay is where the form to play it again goes; "" if the caller may not, or the
 	// body is gone.
@@ -34,10 +35,14 @@ func (v *visit) deliveries() (*page, error) {
 	var rows []deliveryRow
 	for _, d := range v.ctl.Deliveries().List() {
 		jobs, err := v.Definition.Hooked(d.Target)
-		if err != nil {
+		if err != nil || !slices.ContainsFunc(jobs, func(j *definition.Compiled) bool { return j.TakesFrom(d.Signers) }) {
 			continue // of another site
 		}
-		row := deliveryRow{Delivery: d, Base: v.base, Text: strings.ToValidUTF8(string(d.Body), "\uFFFD")}
+		d.Jobs = slices.DeleteFunc(slices.Clone(d.Jobs), func(j deliveries.Job) bool { return !v.Definition.Has(j.Job) })
+		row := deliveryRow{Delivery: d, Base: v.base}
+		if !d.Concealed {
+			row.Text = strings.ToValidUTF8(string(d.Body), "\uFFFD")
+		}
 		for _, name := range d.HeaderNames() {
 			row.Headers = append(row.Headers, headerRow{name, d.Header[name][0]})
 		}

@@ -18,24 +18,40 @@ func TestDeliveriesPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	config := hook.Config{Kind: hooked.GitHub, Secrets: []hook.Secret{secret}}
+	webhook, err := hook.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signers := webhook.Identities()
 	j := at("push", writes(""))
 	j.On = []definition.OnSpec{{Webhook: "github"}}
 	spec := jobs(j)
-	spec.Root.Webhooks = []definition.WebhookSpec{{Config: hook.Config{Kind: hooked.GitHub, Secrets: []hook.Secret{secret}}}}
+	spec.Root.Webhooks = []definition.WebhookSpec{{Config: config}}
 	onSite(t, spec, func(s *site) {
 		s.holds(s.page("/queue/"), `<a href="/ci/queue/deliveries/">Webhook deliveries</a>`)
 		s.holds(s.page("/queue/deliveries/"), "No delivery has arrived")
 		s.ctl.Deliveries().Add(deliveries.Delivery{
-			At: time.Now(), Target: "push", Webhooks: []string{"github"}, Kind: hooked.GitHub, Events: []string{"push by <script>"}, Size: 8, Status: 201,
-			Outcome: "queued", Jobs: []deliveries.Job{{Job: "push", Outcome: "queued", Item: 7, Steps: []deliveries.Step{{Check: "on github when", Found: "true"}}}},
+			At: time.Now(), Target: "push", Webhooks: []string{"github"}, Signers: signers, Kind: hooked.GitHub, Events: []string{"push by <script>"}, Size: 8, Status: 201,
+			Outcome: "queued", Jobs: []deliveries.Job{
+				{Job: "push", Outcome: "queued", Item: 7, Steps: []deliveries.Step{{Check: "on github when", Found: "true"}}},
+				{Job: "theirs", Outcome: "queued", Item: 8}, // of another site with the same secret
+			},
 			Header: hooked.Header{"X-Github-Event": {"push"}, "X-Hub-Signature-256": {"sha256=abc"}}, Body: []byte("<b>&amp;"),
 		}, "github")
-		s.ctl.Deliveries().Add(deliveries.Delivery{At: time.Now(), Target: "push", Size: 9, Status: 403, Outcome: "unsigned", Reason: "hook: not signed"}, "")
-		s.ctl.Deliveries().Add(deliveries.Delivery{At: time.Now(), Target: "elsewhere", Status: 403, Outcome: "unsigned", Reason: "of another site"}, "")
+		s.ctl.Deliveries().Add(deliveries.Delivery{At: time.Now(), Target: "push", Signers: signers, Size: 9, Status: 403, Outcome: "unsigned", Reason: "hook: not signed"}, "")
+		s.ctl.Deliveries().Add(deliveries.Delivery{At: time.Now(), Target: "elsewhere", Signers: signers, Status: 403, Outcome: "unsigned", Reason: "of another site"}, "")
+		// The top of another site has the same name, and so may its webhook.
+		s.ctl.Deliveries().Add(deliveries.Delivery{
+			At: time.Now(), Webhooks: []string{"github"}, Signers: [][32]byte{{1}}, Kind: hooked.GitHub, Events: []string{"of another site"}, Size: 2, Status: 201, Body: []byte("{}"),
+		}, "github")
+		s.ctl.Deliveries().Add(deliveries.Delivery{
+			At: time.Now(), Target: "push", Webhooks: []string{"github"}, Signers: signers, Kind: hooked.GitHub, Size: 13, Status: 201, Concealed: true, Body: []byte("concealed-body"),
+		}, "github")
 		page := s.page("/queue/deliveries/")
 		s.holds(page, "push by &lt;script&gt;", "201 queued", `<a href="/ci/queue/item/7/">item 7</a>`, "on github when: true", "X-Github-Event", "&lt;b&gt;&amp;amp;",
-			"403 unsigned", "hook: not signed", `action="/ci/queue/deliveries/1/replayForm"`)
-		s.lacks(page, "<script>", "<b>", "Signature", "sha256=abc", "of another site", "deliveries/2/replayForm", "s3cret")
+			"403 unsigned", "hook: not signed", "The body is not shown", `action="/ci/queue/deliveries/1/replayForm"`)
+		s.lacks(page, "<script>", "<b>", "Signature", "sha256=abc", "of another site", "theirs", "concealed-body", "deliveries/2/replayForm", "s3cret")
 		reader := s.get("/queue/deliveries/", "rita").Body.String()
 		s.holds(reader, "201 queued")
 		s.lacks(reader, "replayForm")

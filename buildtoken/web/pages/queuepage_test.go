@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 )
@@ -83,6 +85,16 @@ func TestCancelAllOfAJob(t *testing.T) {
 			"Item 1", "Item 2", "Item 3", `<span class="quiet">N</span> <bdi>2</bdi>`)
 		s.lacks(page, "Item 4", "data-events")
 		s.trigger("app", map[string][]string{"N": {"later"}}) // item 5 was not listed
+		def, err := definition.Compile(jobs(waits("mine")))
+		if err != nil {
+			s.Fatal(err)
+		}
+		without := &site{T: s.T, ctl: s.ctl, def: def, pages: pagesOf(s.ctl, def, zap.NewNop())}
+		for _, path := range []string{"/job/app/cancelAll", "/job/nothing/cancelAll"} {
+			if w := without.get(path, "alice"); w.Code != http.StatusNotFound {
+				s.Errorf("%s on a site without the job: %d, want 404", path, w.Code)
+			}
+		}
 		w := s.post("/job/app/cancelAllForm", "alice", url.Values{"upto": {"3"}})
 		if w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/ci/job/app/" {
 			s.Errorf("%d to %q", w.Code, w.Header().Get("Location"))
