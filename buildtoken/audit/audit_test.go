@@ -1,14 +1,19 @@
 package audit_test
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/buildtoken/buildtoken/buildtoken/audit"
+	"github.com/buildtoken/buildtoken/buildtoken/policy"
 )
 
 func decision() audit.Decision {
@@ -57,6 +62,46 @@ func TestWriteAllocatesNothing(t *testing.T) {
 	d := decision()
 	if n := testing.AllocsPerRun(1000, func() { audit.Write(log, d) }); n >= 2 {
 		t.Errorf("Write allocates %v times", n)
+	}
+}
+
+// A line has what is known, and a rule that denied is named as the rule.
+func TestLinesHaveWhatIsKnown(t *testing.T) {
+	denied := fmt.Errorf("trigger: %w", &policy.Denied{Rule: policy.Rule{Name: "site allow 1"}})
+	with := func(change func(*audit.Decision)) audit.Decision {
+		d := decision()
+		change(&d)
+		return d
+	}
+	for _, tt := range []struct {
+		name string
+		d    audit.Decision
+		want string
+	}{
+		{"an item", decision(), "joined action=buildWithParameters job=site/deploy who=token ci remote=192.0.2.7 item=4711"},
+		{"a build", with(func(d *audit.Decision) { d.Outcome, d.Item, d.Build = audit.Stopped, 0, 7 }), "stopped action=buildWithParameters job=site/deploy who=token ci remote=192.0.2.7 number=7"},
+		{"a rule that let a user in", with(func(d *audit.Decision) { d.Rule = "access build" }), "joined action=buildWithParameters job=site/deploy who=token ci remote=192.0.2.7 item=4711 rule=access build"},
+		{"a reason", with(func(d *audit.Decision) { d.Item, d.Err = 0, errors.New("no such job") }), "joined action=buildWithParameters job=site/deploy who=token ci remote=192.0.2.7 reason=no such job"},
+		{"a rule that denied", with(func(d *audit.Decision) { d.Item, d.Rule, d.Err = 0, "access build", denied }), "joined action=buildWithParameters job=site/deploy who=token ci remote=192.0.2.7 rule=site allow 1 reason=" + denied.Error()},
+		{"names that are no line", with(func(d *audit.Decision) { d.Who, d.Item = "token a\nb"+strings.Repeat("x", 300), 0 }), "joined action=buildWithParameters job=site/deploy who=token a b" + strings.Repeat("x", 191) + " remote=192.0.2.7"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			core, logs := observer.New(zap.InfoLevel)
+			audit.Write(zap.New(core), tt.d)
+			entry := logs.All()[0]
+			got := entry.Message
+			for _, f := range entry.Context {
+				got += " " + f.Key + "=" + fmt.Sprint(entry.ContextMap()[f.Key])
+			}
+			if got != tt.want || entry.Level != zap.InfoLevel {
+				t.Errorf("Write =\n%s, want\n%s", got, tt.want)
+			}
+		})
+	}
+	audit.Write(nil, decision())
+	core, logs := observer.New(zap.ErrorLevel)
+	if audit.Write(zap.New(core), decision()); logs.Len() > 0 {
+		t.Errorf("a logger for errors gets %v", logs.All())
 	}
 }
 

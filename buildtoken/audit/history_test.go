@@ -73,6 +73,33 @@ func TestHistoryHidesPasswordsAndBoundsTheRest(t *testing.T) {
 	}
 }
 
+// A text is kept up to 4 KiB, and parameters as long as a trigger takes no more than 16 KiB.
+func TestHistoryBounds(t *testing.T) {
+	const text = 4 << 10
+	value := func(n int) audit.Param { return audit.Param{Name: "N", Value: strings.Repeat("v", n)} }
+	for _, tt := range []struct {
+		name   string
+		params []audit.Param
+		kept   int
+	}{
+		{"the longest value", []audit.Param{value(text)}, 1},
+		{"one that is longer", []audit.Param{value(text + 1), value(1)}, 1},
+		{"the longest name", []audit.Param{{Name: strings.Repeat("n", text)}}, 1},
+		{"one that is longer", []audit.Param{{Name: strings.Repeat("n", text+1)}}, 0},
+		{"a long password is not kept anyway", []audit.Param{{Name: "P", Value: strings.Repeat("v", text+1), Hidden: true}}, 1},
+		{"what fits behind one that does not", []audit.Param{value(text), value(text), value(text), value(text), value(1)}, 4},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var h audit.History
+			h.Add(&audit.Trigger{Time: at(0), Params: tt.params})
+			got := h.All()[0]
+			if len(got.Params) != tt.kept || got.Cut != (tt.kept < len(tt.params)) {
+				t.Errorf("%d of %d parameters are kept, Cut = %v, want %d", len(got.Params), len(tt.params), got.Cut, tt.kept)
+			}
+		})
+	}
+}
+
 // Each trigger is kept in the memory of an earlier one.
 func TestHistoryAllocatesNothing(t *testing.T) {
 	var h audit.History
