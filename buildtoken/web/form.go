@@ -48,22 +48,31 @@ type part struct {
 	size           int64
 }
 
-// First returns the first value of a name, nil if there is none.
+// First returns the first value of a name, nil if there is none. It stays when the form is closed.
 func (f *Form) First(name string) *string {
-	for i := range f.fields {
-		if f.fields[i].name == name {
-			return &f.fields[i].value
-		}
+	if i := f.index(name); i >= 0 {
+		value := f.fields[i].value
+		return &value
 	}
 	return nil
 }
 
 // Text returns the first value of a name, "" if there is none.
 func (f *Form) Text(name string) string {
-	if v := f.First(name); v != nil {
-		return *v
+	if i := f.index(name); i >= 0 {
+		return f.fields[i].value
 	}
 	return ""
+}
+
+// index returns where the first value of a name is, -1 if there is none.
+func (f *Form) index(name string) int {
+	for i := range f.fields {
+		if f.fields[i].name == name {
+			return i
+		}
+	}
+	return -1
 }
 
 // Values returns the values by name, without the names that are left out; nil if there are none.

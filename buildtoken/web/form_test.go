@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -84,4 +85,25 @@ func readForm(t *testing.T, r *http.Request) (formOf, error) {
 		read.Files = append(read.Files, name)
 	}
 	return read, nil
+}
+
+// A request can go on for long after its form was closed, and still use a value of it.
+func TestValuesStayAfterAFormIsClosed(t *testing.T) {
+	for n := range 8 {
+		query := "start=17"
+		for i := range n {
+			query = fmt.Sprintf("p%d=x&%s", i, query)
+		}
+		q := (&web.Site{}).Request(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/?"+query, nil))
+		defer q.Begin().End()
+		f, err := q.ReadForm(web.FormOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		start, none := f.First("start"), f.First("stop")
+		f.Close()
+		if start == nil || *start != "17" || none != nil {
+			t.Errorf("after %d other values: First = %v and %v, want 17 and nil", n, start, none)
+		}
+	}
 }
