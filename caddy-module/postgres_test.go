@@ -100,6 +100,42 @@ func TestQueueInPostgres(t *testing.T) {
 	}
 }
 
+// TestDatabaseThatStopsAnsweringAtTheStart locks a table that Caddy reads when it has opened
+// the queue. Then it starts without the queue as well.
+func TestDatabaseThatStopsAnsweringAtTheStart(t *testing.T) {
+	server := pgtest.Start(t)
+	t.Setenv("BUILD_TOKEN_TEST_DATABASE", server.URL())
+	s := newSite(t)
+	body := jobs(named("secret"))
+	queue, err := pgqueue.Open(t.Context(), pgqueue.Options{URL: server.URL(), Schema: "ci", Server: "makes the tables"})
+	if err == nil {
+		err = queue.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn := pgtest.Connect(t, server.URL())
+	for _, statement := range []string{"begin", "lock table ci.builds in access exclusive mode"} {
+		if _, err := conn.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.load(s.onPostgres("", body))
+	if a := s.get("/buildByToken/build?job=echo&token=secret"); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
+		t.Errorf("trigger while the table is locked: got %d %q, want 503 and Retry-After", a.status, a.body)
+	}
+	if _, err := conn.Exec(t.Context(), "rollback"); err != nil {
+		t.Fatal(err)
+	}
+	for { // each answer takes a moment; there is nothing else to wait on
+		if a := s.get("/buildByToken/build?job=echo&token=secret&delay=1h"); a.status == http.StatusCreated {
+			break
+		} else if a.status != http.StatusServiceUnavailable {
+			t.Fatalf("trigger: %d %q", a.status, a.body)
+		}
+	}
+}
+
 // TestDatabaseThatIsDownAtTheStart starts Caddy before its database: the site works, triggers
 // are refused until the database answers, and a reload does not wait for it.
 func TestDatabaseThatIsDownAtTheStart(t *testing.T) {

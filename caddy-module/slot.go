@@ -10,7 +10,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
-	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
@@ -175,8 +174,8 @@ type attachment struct {
 }
 
 // get attaches on the first call. Later calls return the same result, errors included,
-// because Caddy discards a configuration that failed. Only after
-// [pgqueue.ErrUnreachable] the next call tries again.
+// because Caddy discards a configuration that failed. Only if the database did not answer,
+// the next call tries again.
 func (t *attachment) get(attach func() (*buildtoken.Controller, func(), error)) (*buildtoken.Controller, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -186,7 +185,7 @@ func (t *attachment) get(attach func() (*buildtoken.Controller, func(), error)) 
 		return nil, buildtoken.ErrShuttingDown
 	default:
 		ctl, detach, err := attach()
-		if errors.Is(err, pgqueue.ErrUnreachable) {
+		if err != nil && mayPass(err) {
 			return nil, fmt.Errorf("%w: %w", queue.ErrStorage, err) // the next try may work
 		}
 		t.done = true

@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
 // openEvery is the interval between attempts to open a queue whose database did not
@@ -24,7 +25,13 @@ type waiter interface {
 func (a *App) mayWait(err error) bool {
 	w, ok := a.queue.(waiter)
 	starting := caddy.ActiveContext().Context == nil
-	return starting && ok && w.MayWait() && errors.Is(err, pgqueue.ErrUnreachable)
+	return starting && ok && w.MayWait() && mayPass(err)
+}
+
+// mayPass reports whether opening the queue failed because its database does not answer. It
+// may also have stopped a moment after it was opened.
+func mayPass(err error) bool {
+	return errors.Is(err, pgqueue.ErrUnreachable) || errors.Is(err, queue.ErrStorage)
 }
 
 // openLater opens the queue as soon as its database answers. It returns when the queue

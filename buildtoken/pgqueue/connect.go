@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -165,10 +166,23 @@ func (o *Options) connect(ctx context.Context) (*pgx.Conn, error) {
 		return nil, fmt.Errorf("pgqueue: connect: %w", err)
 	}
 	if _, err := conn.Exec(ctx, o.settings()); err != nil {
+		err = orLost(fmt.Errorf("pgqueue: connect: %w", err), conn)
 		_ = conn.Close(ctx) // the error that counts is err
-		return nil, fmt.Errorf("pgqueue: connect: %w", err)
+		return nil, err
 	}
 	return conn, nil
+}
+
+// orLost returns [ErrUnreachable] with an error if the database has closed a connection, as
+// it does when it stops. A refusal of ours stays as it is.
+func orLost(err error, conns ...*pgx.Conn) error {
+	if err == nil || errors.Is(err, ErrUnreachable) || errors.Is(err, ErrPooler) || errors.Is(err, ErrLocked) || errors.Is(err, ErrForeign) {
+		return err
+	}
+	if slices.ContainsFunc(conns, (*pgx.Conn).IsClosed) {
+		return fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	return err
 }
 
 // unreachable reports whether a connection could not be made for a reason that may go

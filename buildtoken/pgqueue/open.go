@@ -203,6 +203,7 @@ func (q *DB) enterFirst(ctx context.Context) (guard *pgx.Conn, err error) {
 		return nil, err
 	}
 	defer func() { _ = other.Close(context.WithoutCancel(ctx)) }() // it is not needed any more
+	defer func() { err = orLost(err, conn, other) }()
 	if err := checkSession(ctx, conn, other); err != nil {
 		return nil, err
 	}

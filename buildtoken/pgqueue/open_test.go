@@ -406,3 +406,34 @@ func TestClaimWaitsForALaneThatIsBeingDecided(t *testing.T) {
 		t.Errorf("Claim when the lane is free: %v, want a", builds)
 	}
 }
+
+// TestDatabaseThatStopsWhileItIsOpened cuts the connections at each question that Open asks.
+// A server that starts at that moment can try again later.
+func TestDatabaseThatStopsWhileItIsOpened(t *testing.T) {
+	server := pgtest.Start(t)
+	w := newWire(t, host(t, server))
+	opts := pgqueue.Options{URL: "postgres:///postgres?user=buildtoken&host=" + w.dir, Schema: "ci", Server: "ci-1", Log: zap.NewNop()}
+	if err := open(t, opts).Close(); err != nil { // makes the tables
+		t.Fatal(err)
+	}
+	for n := 0; ; n++ {
+		plan := cut{after: n, thenDown: true}
+		w.set(&plan, false)
+		q, err := pgqueue.Open(t.Context(), opts)
+		happened := w.hasHappened(&plan)
+		w.set(nil, false)
+		if err == nil {
+			if err := q.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		switch {
+		case !happened && n < 5:
+			t.Fatalf("Open asks %d questions; the connections were to be cut at one of them", n)
+		case !happened:
+			return
+		case err != nil && !errors.Is(err, pgqueue.ErrUnreachable):
+			t.Errorf("cut at question %d: %v, want %v", n, err, pgqueue.ErrUnreachable)
+		}
+	}
+}
