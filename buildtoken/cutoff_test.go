@@ -7,6 +7,7 @@ import (
 	"io"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -166,5 +167,110 @@ func TestEndIsRecordedAfterItsLog(t *testing.T) {
 			t.Errorf("%d ends were recorded, want 1", finished)
 		}
 		s.wantResult("app", 1, queue.Success, "")
+	})
+}
+
+// setBack is a shared queue that was set back: it knows other builds than this server runs.
+type setBack struct {
+	cutOff
+	// other, if not nil, is the build on record under every number. Its log is that of otherLog.
+	other *queue.Build
+	// again is set once the number 1 was given again, to the next build that is claimed.
+	again *atomic.Bool
+}
+
+const otherLog = "the log of the other build\n"
+
+func (q setBack) Build(ctx context.Context, job string, number int64) (queue.Build, error) {
+	if q.other != nil {
+		return *q.other, nil
+	}
+	return q.cutOff.Build(ctx, job, number)
+}
+
+func (q setBack) LogState(ctx context.Context, job string, number int64) (int64, bool, error) {
+	if q.other != nil {
+		return int64(len(otherLog)), true, nil
+	}
+	return q.cutOff.LogState(ctx, job, number)
+}
+
+func (q setBack) ReadLog(ctx context.Context, job string, number, offset int64, p []byte) (int, error) {
+	if q.other != nil {
+		return copy(p, otherLog[offset:]), nil
+	}
+	return q.cutOff.ReadLog(ctx, job, number, offset, p)
+}
+
+func (q setBack) Claim(ctx context.Context, now time.Time, node queue.Node, executors []int) ([]queue.Build, time.Time, error) {
+	builds, next, err := q.cutOff.Claim(ctx, now, node, executors)
+	for i := range builds {
+		if q.again != nil && builds[i].Number == 2 {
+			builds[i].Number = 1
+			q.again.Store(true)
+		}
+	}
+	return builds, next, err
+}
+
+func (q setBack) Finish(ctx context.Context, now time.Time, job string, number int64, r queue.Result, reason string) (queue.Build, error) {
+	switch {
+	case q.again == nil:
+	case q.again.Load():
+		number = 2
+	default:
+		if _, err := q.cutOff.Finish(ctx, now, job, number, r, reason); err != nil {
+			return queue.Build{}, err
+		}
+		time.Sleep(10 * time.Second) // in which the next build is claimed
+		return queue.Build{}, queue.ErrNotRunning
+	}
+	return q.cutOff.Finish(ctx, now, job, number, r, reason)
+}
+
+// TestLogIsThatOfTheBuildOnRecord has a shared queue know another build under the number of
+// one that this server runs, and still has a file of.
+func TestLogIsThatOfTheBuildOnRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSite(t, buildtoken.Config{})
+		other := queue.Build{Item: queue.Item{ID: 7, Job: "app"}, Number: 1, Node: "elsewhere", Result: queue.Success}
+		s.reopenShared(func(q cutOff) buildtoken.Queue { return setBack{cutOff: q, other: &other} })
+		app := definition.Job{Name: "app", Tokens: opens(), Runner: lasts(time.Minute)}
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{app}}})
+		s.trigger("app")
+		synctest.Wait()
+		if len(s.Running()) != 1 {
+			t.Fatalf("%d builds run, want 1", len(s.Running()))
+		}
+		log, err := s.Log(t.Context(), "app", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(io.NewSectionReader(log, 0, log.Size()))
+		if err := errors.Join(err, log.Close()); err != nil || string(text) != otherLog {
+			t.Errorf("the log is %q, %v; want %q", text, err, otherLog)
+		}
+		time.Sleep(time.Hour)
+	})
+}
+
+// TestNumberIsGivenAgainWhileItsBuildEnds has a server claim a build with the number of one
+// whose end it has just tried to record.
+func TestNumberIsGivenAgainWhileItsBuildEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSite(t, buildtoken.Config{})
+		again := new(atomic.Bool)
+		s.reopenShared(func(q cutOff) buildtoken.Queue { return setBack{cutOff: q, again: again} })
+		app := definition.Job{Name: "app", Tokens: opens(), Runner: lasts(time.Minute)}
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{app}}})
+		s.trigger("app")
+		time.Sleep(30 * time.Second)
+		second := s.trigger("app").Item.ID
+		time.Sleep(time.Minute) // the first one has ended, and the second one runs
+		running := s.Running()
+		if !again.Load() || len(running) != 1 || running[0].Item.ID != second {
+			t.Errorf("these builds run: %+v; want item %d", running, second)
+		}
+		time.Sleep(time.Hour)
 	})
 }

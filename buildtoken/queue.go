@@ -98,6 +98,7 @@ func (c executorQueue) Claim(ctx context.Context, now time.Time, node queue.Node
 // the executor calls Finish again, so these are retried together.
 func (c executorQueue) Finish(ctx context.Context, now time.Time, job string, number int64, r queue.Result, reason string) (queue.Build, error) {
 	b := queue.Build{Item: queue.Item{Job: job}, Number: number, Result: r, Reason: reason}
+	was := c.changes.here(job, number) // once the queue has the end, the number may be another build's
 	if err := c.host.CompleteLog(ctx, b); err != nil {
 		return queue.Build{}, err
 	}
@@ -106,8 +107,9 @@ func (c executorQueue) Finish(ctx context.Context, now time.Time, job string, nu
 	if err != nil && !elsewhere {
 		return b, err
 	}
-	c.changes.ended(job, number)
-	c.host.RemoveLogFile(queue.Build{Item: queue.Item{Job: job}, Number: number})
+	c.changes.ended(job, number, was, func() {
+		c.host.RemoveLogFile(queue.Build{Item: queue.Item{Job: job}, Number: number})
+	})
 	if err == nil {
 		c.stats.Ended(b)
 		c.effective.Load().Spans.Ended(ctx, b)
@@ -147,7 +149,7 @@ func (c *Controller) runBuild(j *build.Job, b queue.Build) executor.Run {
 		b.Item.Trace = c.effective.Load().Spans.Context(b)
 		result, reason := c.host.Run(ctx, j, b)
 		if result == "" { // it goes on, and will be resumed
-			c.changes.ended(b.Item.Job, b.Number)
+			c.changes.ended(b.Item.Job, b.Number, c.changes.here(b.Item.Job, b.Number), func() {})
 		}
 		return result, reason
 	}
@@ -199,7 +201,9 @@ func (c *Controller) reclaim(ctx context.Context, e *effective) error {
 	}
 	c.adopt(ctx, e, kept)
 	for _, b := range lost {
-		c.changes.ended(b.Item.Job, b.Number)
+		if was := c.changes.here(b.Item.Job, b.Number); was == nil || was.Item.ID == b.Item.ID {
+			c.changes.ended(b.Item.Job, b.Number, was, func() {})
+		}
 		c.changes.items.Notify(b.Item.ID)
 		c.stats.Lost(b)
 		c.host.EndLost(e.Log, b)

@@ -238,7 +238,17 @@ func (c *Controller) OldestBuild(ctx context.Context, full string) (int64, error
 // [queue.ErrNotFound] if there is none. Offsets are the same on every server.
 // The caller must close the reader.
 func (c *Controller) Log(ctx context.Context, full string, number int64) (*console.Reader, error) {
-	r, err := c.host.OpenLog(ctx, full, number, c.changes.runsHere(full, number))
+	here := c.changes.here(full, number)
+	if here != nil {
+		b, err := c.queue.Build(ctx, full, number)
+		switch {
+		case errors.Is(err, queue.ErrNotFound):
+			return nil, fmt.Errorf("buildtoken: log: %w", err)
+		case err == nil && (b.Item.ID != here.Item.ID || b.Node != here.Node):
+			here = nil // a shared queue was set back, and the number is that of another build
+		}
+	}
+	r, err := c.host.OpenLog(ctx, full, number, here != nil)
 	if errors.Is(err, console.ErrNotFound) {
 		return nil, fmt.Errorf("%w: log of %s #%d", queue.ErrNotFound, full, number)
 	}

@@ -119,7 +119,7 @@ type changes struct {
 
 	// mu guards the following.
 	mu      sync.Mutex
-	running map[buildID]queue.Build
+	running map[buildID]*queue.Build
 	// remote has those of the running builds that take no executor.
 	remote map[buildID]bool
 }
@@ -136,7 +136,7 @@ func (w *changes) runningHere(remote bool) []queue.Build {
 	var builds []queue.Build
 	for id, b := range w.running {
 		if w.remote[id] == remote {
-			builds = append(builds, b)
+			builds = append(builds, *b)
 		}
 	}
 	slices.SortFunc(builds, func(a, b queue.Build) int {
@@ -156,12 +156,12 @@ func (w *changes) freeSlot() int {
 	return slot
 }
 
-// runsHere reports whether a build runs on this server.
-func (w *changes) runsHere(job string, number int64) bool {
+// here returns the build that runs on this server under a number; nil if there is none.
+// A shared queue that was set back may know another build with this number.
+func (w *changes) here(job string, number int64) *queue.Build {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	_, here := w.running[buildID{job, number}]
-	return here
+	return w.running[buildID{job, number}]
 }
 
 // elsewhere notifies of a change on another server.
@@ -186,10 +186,10 @@ func (w *changes) configured() {
 func (w *changes) started(builds []queue.Build, remote bool) {
 	w.mu.Lock()
 	if w.running == nil {
-		w.running, w.remote = map[buildID]queue.Build{}, map[buildID]bool{}
+		w.running, w.remote = map[buildID]*queue.Build{}, map[buildID]bool{}
 	}
 	for _, b := range builds {
-		w.running[buildID{b.Item.Job, b.Number}] = b
+		w.running[buildID{b.Item.Job, b.Number}] = &b
 		if remote {
 			w.remote[buildID{b.Item.Job, b.Number}] = true
 		}
@@ -202,15 +202,21 @@ func (w *changes) started(builds []queue.Build, remote bool) {
 	}
 }
 
-// ended notifies of the end of a build of this server.
-func (w *changes) ended(job string, number int64) {
+// ended notifies of the end of a build, which [changes.here] has returned before; nil if it
+// did not run on this server. It calls clean, unless another build with the same number runs
+// here by now, whose files would be removed.
+func (w *changes) ended(job string, number int64, was *queue.Build, clean func()) {
 	w.mu.Lock()
 	id := buildID{job, number}
-	item := w.running[id].Item.ID
-	delete(w.running, id)
-	delete(w.remote, id)
+	if w.running[id] == was {
+		delete(w.running, id)
+		delete(w.remote, id)
+		clean()
+	}
 	w.mu.Unlock()
 	w.any.Notify()
-	w.items.Notify(item)
+	if was != nil {
+		w.items.Notify(was.Item.ID)
+	}
 	w.builds.Notify(job)
 }

@@ -73,7 +73,8 @@ func (l logs) end(out *console.Writer, full string) error {
 }
 
 // OpenLog opens the console log of a build, whichever server runs or ran it.
-// here reports whether the build runs on this server. Offsets are the same on
+// here reports whether the build runs on this server, so that its file may be newer than what
+// the keeper has. Another file with this number may be of a build that the keeper has lost. Offsets are the same on
 // every server. If there is no log, OpenLog returns [console.ErrNotFound]. The
 // caller must close the reader.
 func (h *Host) OpenLog(ctx context.Context, full string, number int64, here bool) (*console.Reader, error) {
@@ -81,15 +82,14 @@ func (h *Host) OpenLog(ctx context.Context, full string, number int64, here bool
 	if h.logs.keeper == nil {
 		return local()
 	}
-	first, second := func() (*console.Reader, error) { return h.logs.shared.Open(ctx, full, number) }, local
 	if here {
-		first, second = second, first // the build can end, and its file be removed, at any time
+		r, err := local()
+		if !errors.Is(err, console.ErrNotFound) {
+			return r, err
+		}
+		// The build can end, and its file be removed, at any time.
 	}
-	r, err := first()
-	if errors.Is(err, console.ErrNotFound) {
-		r, err = second()
-	}
-	return r, err
+	return h.logs.shared.Open(ctx, full, number)
 }
 
 // NotifyLogs wakes the readers of logs that changed on another server.

@@ -84,7 +84,9 @@ func (q *DB) tryClaim(ctx context.Context, now time.Time, node queue.Node, execu
 		err = q.decide(ctx, func(ctx context.Context, t *tx) error { return q.claim(ctx, t, &c) })
 	}
 	if err != nil {
-		q.known.unsure(errors.Is(err, errUnknown))
+		if errors.Is(err, errUnknown) {
+			q.known.notStarted(c.runs)
+		}
 		return nil, time.Time{}, err
 	}
 	if err := q.handOut(c.builds, c.runs, epoch); err != nil {
@@ -100,10 +102,12 @@ func (q *DB) handOut(builds []queue.Build, runs map[buildKey]int64, epoch int64)
 	if q.stillHolds(epoch) {
 		return nil
 	}
+	unstarted := map[buildKey]int64{}
 	for _, b := range builds {
 		q.known.remove(b.Item.Job, b.Number)
+		unstarted[keyOf(b)] = runs[keyOf(b)]
 	}
-	q.known.unsure(len(builds) > 0)
+	q.known.notStarted(unstarted)
 	return fmt.Errorf("%w: %w", queue.ErrStorage, errSilent)
 }
 
@@ -338,7 +342,7 @@ func (q *DB) found(ctx context.Context, node string, epoch int64, executors []in
 		return err
 	})
 	if err != nil {
-		q.known.unsure(true)
+		q.known.lookAgain()
 		return nil, fmt.Errorf("look for what was started: %w", err)
 	}
 	free := slices.Clone(executors)
@@ -348,7 +352,7 @@ func (q *DB) found(ctx context.Context, node string, epoch int64, executors []in
 		switch {
 		case b.Node != node || q.known.run(keyOf(b)) != 0:
 		case at < 0:
-			q.known.unsure(true) // later
+			q.known.lookAgain() // later
 		default:
 			free = slices.Delete(free, at, at+1)
 			builds = append(builds, b)

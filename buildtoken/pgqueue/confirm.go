@@ -45,9 +45,18 @@ func (q *DB) confirm(ctx context.Context, conn *pgx.Conn) error {
 		if _, err := readRuns(rows, onRecord); err != nil {
 			return err
 		}
-		found = q.known.compare(onRecord, own)
-		var jobs []string
-		var numbers []int64
+		jobs, numbers := q.known.keys()
+		if rows, err = tx.Query(ctx, q.names.in(`select run from queue.builds join unnest($1::text[], $2::bigint[]) k(job, number) using (job, number)
+			where not running`), jobs, numbers); err != nil {
+			return err
+		}
+		ended := map[int64]bool{}
+		var run int64
+		if _, err := pgx.ForEachRow(rows, []any{&run}, func() error { ended[run] = true; return nil }); err != nil {
+			return err
+		}
+		found = q.known.compare(onRecord, ended, own)
+		jobs, numbers = nil, nil
 		for _, b := range found.kept {
 			jobs, numbers = append(jobs, b.job), append(numbers, b.number)
 		}

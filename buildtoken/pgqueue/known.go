@@ -18,6 +18,9 @@ type known struct {
 	builds map[buildKey]running
 	// missing reports whether there may be running builds that were not handed out.
 	missing bool
+	// unstarted holds the identities of builds that may be on record although they were not
+	// handed out.
+	unstarted map[int64]bool
 }
 
 // buildKey names a build as callers do. A database that was set back uses the same
@@ -47,7 +50,26 @@ func (k *known) add(builds []queue.Build, runs map[buildKey]int64, epoch int64) 
 	defer k.mu.Unlock()
 	for _, b := range builds {
 		k.builds[keyOf(b)] = running{run: runs[keyOf(b)], epoch: epoch}
+		delete(k.unstarted, runs[keyOf(b)])
 	}
+}
+
+// notStarted records that builds may be on record that were not handed out.
+func (k *known) notStarted(runs map[buildKey]int64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.missing = k.missing || len(runs) > 0
+	for _, run := range runs {
+		k.unstarted[run] = true
+	}
+}
+
+// wasStarted reports whether a build that is on record was handed out, as far as this
+// server knows.
+func (k *known) wasStarted(run int64) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return !k.unstarted[run]
 }
 
 // outlived returns the sorted jobs of builds that this server still stops although they
@@ -78,21 +100,23 @@ func (k *known) run(key buildKey) int64 {
 	return k.builds[key].run
 }
 
-func (k *known) unsure(are bool) {
+// lookAgain makes the next claim look for builds that were not handed out.
+func (k *known) lookAgain() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.missing = k.missing || are
+	k.missing = true
 }
 
 // comparison is the outcome of comparing the builds of this server with the record.
 type comparison struct {
 	kept, lost []buildKey
-	stopping   []string // jobs of builds that are not on record
+	stopping   []string // jobs of builds that do not run on record
 }
 
 // compare compares the builds that were started in the last epoch with those of this
-// server that are on record.
-func (k *known) compare(onRecord map[buildKey]int64, last int64) (c comparison) {
+// server that run on record. ended are the identities of those that have ended on record:
+// the database has not lost their start, but maybe the answer when their end was recorded.
+func (k *known) compare(onRecord map[buildKey]int64, ended map[int64]bool, last int64) (c comparison) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for key, b := range k.builds {
@@ -101,11 +125,25 @@ func (k *known) compare(onRecord map[buildKey]int64, last int64) (c comparison) 
 			continue
 		}
 		c.stopping = append(c.stopping, key.job)
-		if b.epoch == last {
+		if b.epoch == last && !ended[b.run] {
 			c.lost = append(c.lost, key)
 		}
 	}
+	// A start that is not on record now will never be.
+	runs := slices.Collect(maps.Values(onRecord))
+	maps.DeleteFunc(k.unstarted, func(run int64, _ bool) bool { return !slices.Contains(runs, run) })
 	return c
+}
+
+// keys returns the builds in two columns.
+func (k *known) keys() (jobs []string, numbers []int64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	jobs, numbers = []string{}, []int64{}
+	for key := range k.builds {
+		jobs, numbers = append(jobs, key.job), append(numbers, key.number)
+	}
+	return jobs, numbers
 }
 
 // confirm applies a comparison. The builds that are on record continue in the new

@@ -20,6 +20,8 @@ import (
 type lease struct {
 	// cut has a value when builds must be stopped.
 	cut chan struct{}
+	// beating has a value while a heartbeat is sent.
+	beating chan struct{}
 
 	mu sync.Mutex
 	// mu guards the following.
@@ -39,6 +41,18 @@ func (l *lease) get() (epoch int64, heard time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.epoch, l.heard
+}
+
+// alone blocks until no other heartbeat of this server is sent, and no other one is until
+// done is called: a heartbeat may take a new epoch, and one that is sent at the same time
+// would find that the lease is not its own.
+func (l *lease) alone(ctx context.Context) (done func(), err error) {
+	select {
+	case l.beating <- struct{}{}:
+		return func() { <-l.beating }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("heartbeat: %w", context.Cause(ctx))
+	}
 }
 
 // set records a successful heartbeat.
@@ -128,8 +142,13 @@ var errSilent = errors.New("no heartbeat of this server has reached the database
 // renew makes sure that the server has a lease. The connection must hold the lock of
 // the server's name.
 func (q *DB) renew(ctx context.Context, conn *pgx.Conn) error {
+	done, err := q.lease.alone(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	if epoch, _ := q.lease.get(); epoch != 0 {
-		if err := q.beat(ctx, conn); !errors.Is(err, errTaken) {
+		if err := q.beatAlone(ctx, conn); !errors.Is(err, errTaken) {
 			return err
 		}
 		q.cutOff() // the other server records our builds as lost
@@ -139,7 +158,7 @@ func (q *DB) renew(ctx context.Context, conn *pgx.Conn) error {
 	_, pulse := q.lease.nextPulse()
 	stopping := q.known.outlived(math.MaxInt64)
 	var epoch int64
-	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		// A claim locks its own server's row, so none is in progress after this.
 		if _, err := tx.Exec(ctx, q.names.in("select from queue.servers where server = $1 for update"), q.opts.Server); err != nil {
 			return err
@@ -156,7 +175,7 @@ func (q *DB) renew(ctx context.Context, conn *pgx.Conn) error {
 	q.lease.confirmPulse(pulse)
 	q.lease.setStopping(stopping)
 	q.lease.set(epoch, sent, startOf(conn), q.claimLimit())
-	return q.beat(ctx, conn)
+	return q.beatAlone(ctx, conn)
 }
 
 // release ends the lease of this server, which runs no builds any more.

@@ -150,7 +150,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 		opts.Log = zap.NewNop()
 	}
 	q := &DB{
-		opts: opts, names: newNames(opts.Schema), changed: make(chan struct{}, 1), notified: make(chan struct{}, 1), known: known{builds: map[buildKey]running{}},
+		opts: opts, names: newNames(opts.Schema), changed: make(chan struct{}, 1), notified: make(chan struct{}, 1), known: known{builds: map[buildKey]running{}, unstarted: map[int64]bool{}},
 		requests: make(chan *request), stop: make(chan struct{}), closed: make(chan struct{}),
 		lanes: map[string]bool{}, settle: make(chan struct{}, 1), lockSaid: rate.Sometimes{Interval: time.Minute},
 	}
@@ -161,7 +161,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	q.opts.CurrentURL = func() (string, error) { return (*q.current.Load())() }
 	q.rules.newRules = &newRules{Config: queue.Config{Limit: opts.Limit}}
 	q.hub = newHub(opts.Schema)
-	q.lease.cut = make(chan struct{}, 1)
+	q.lease.cut, q.lease.beating = make(chan struct{}, 1), make(chan struct{}, 1)
 	config, err := q.poolConfig()
 	if err != nil {
 		return nil, err

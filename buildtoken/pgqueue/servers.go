@@ -37,10 +37,10 @@ func (q *DB) Announce(ctx context.Context, node queue.Node, executors int) error
 }
 
 const (
-	// ownSQL returns true if the database has lost nothing: it is the incarnation of before,
-	// and it has the last heartbeat that was answered, or a later one.
-	ownSQL = `select mark is not distinct from (select mark from queue.incarnations) and pulse between $3 and $4
-		from queue.servers where server = $1 and epoch = $2 and not released for no key update`
+	// ownSQL returns the lease, and whether the database has lost nothing: it is the incarnation
+	// of before, and it has the last heartbeat that was answered, or a later one.
+	ownSQL = `select epoch, released, mark is not distinct from (select mark from queue.incarnations) and pulse between $2 and $3
+		from queue.servers where server = $1 for no key update`
 	beatSQL = `update queue.servers set beat = clock_timestamp(), pulse = $4, stopping = $5
 		where server = $1 and epoch = $2 and not released
 			and mark is not distinct from (select mark from queue.incarnations) and pulse between $3 and $4`
@@ -62,6 +62,16 @@ const (
 // the living servers. It returns [errTaken] if the lease of this server was released. It
 // uses no table but that of servers, so no lock on another table delays it.
 func (q *DB) beat(ctx context.Context, conn *pgx.Conn) error {
+	done, err := q.lease.alone(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	return q.beatAlone(ctx, conn)
+}
+
+// beatAlone is beat for a caller that has called [lease.alone].
+func (q *DB) beatAlone(ctx context.Context, conn *pgx.Conn) error {
 	epoch, _ := q.lease.get()
 	sent := time.Now()
 	found := &living{epochs: map[string]int64{}}
@@ -70,10 +80,15 @@ func (q *DB) beat(ctx context.Context, conn *pgx.Conn) error {
 	stopping := q.known.outlived(epoch)
 	confirmed, pulse := q.lease.nextPulse()
 	b := new(pgx.Batch)
-	b.Queue(ownSQL, q.opts.Server, epoch, confirmed, pulse).Query(func(rows pgx.Rows) error {
-		own, err := pgx.CollectRows(rows, pgx.RowTo[bool])
-		held = len(own) > 0
-		same = held && own[0]
+	b.Queue(ownSQL, q.opts.Server, confirmed, pulse).Query(func(rows pgx.Rows) error {
+		var onRecord int64
+		var released, unchanged bool
+		_, err := pgx.ForEachRow(rows, []any{&onRecord, &released, &unchanged}, func() error {
+			// Epochs only grow, so a lower one is that of an older state of the database.
+			held = onRecord < epoch || onRecord == epoch && !released
+			same = onRecord == epoch && unchanged
+			return nil
+		})
 		return err
 	})
 	b.Queue(beatSQL, q.opts.Server, epoch, confirmed, pulse, stopping)
@@ -191,7 +206,11 @@ func (q *DB) readLost(rows pgx.Rows) ([]lostBuild, error) {
 				return nil
 			}
 			found.reason = "lost: the server was given up when it started the build"
-			if epoch < q.setBack.Load() {
+			switch {
+			case epoch >= q.setBack.Load():
+			case !q.known.wasStarted(run):
+				found.reason = "lost: the connection to the database was lost when the build was started, so nothing was run"
+			default:
 				found.reason = "lost: the database was set back to a time when the build was running, so how it ended is not known"
 			}
 		case unknown:

@@ -6,6 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/internal/pgtest"
@@ -296,5 +299,152 @@ func TestEndOfABuildWhoseNumberWasGivenAgain(t *testing.T) {
 	}
 	if err := record(t, two, second, queue.Success); err != nil {
 		t.Errorf("end of the second build: %v", err)
+	}
+}
+
+// TestOlderDataDirectoryWaitsForAllServers sets the database back while one server cannot
+// reach it. Nothing in the older state tells that this server runs a build whose start is
+// lost, so the other server must not start the item before the first one was heard.
+func TestOlderDataDirectoryWaitsForAllServers(t *testing.T) {
+	server := pgtest.Start(t)
+	one, wire := behind(t, server, "ci", "ci-1", time.Hour)
+	two := open(t, pgqueue.Options{URL: server.URL(), Schema: "ci", Server: "ci-2", TTL: time.Hour})
+	item := schedule(t, one, request("deploy", "k"))
+	if err := server.Save(); err != nil {
+		t.Fatal(err)
+	}
+	lost := claimSoon(t, one, "ci-1")
+	wire.set(nil, true)
+	if err := server.PutBack(); err != nil {
+		t.Fatal(err)
+	}
+	for late := time.After(patience); ; { // until the database answers the second server
+		builds, _, err := two.Claim(t.Context(), time.Now(), queue.Node{Name: "ci-2"}, []int{0})
+		if len(builds) != 0 {
+			t.Fatalf("started %v, which another server still runs", builds)
+		}
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, queue.ErrStorage) {
+			t.Fatal(err)
+		}
+		changes(t, two, late)
+	}
+	wire.set(nil, false)
+	stopped(t, one, lost)
+	claimNothing(t, two, "ci-2")
+	if err := record(t, one, lost, queue.Success); !errors.Is(err, queue.ErrNotRunning) {
+		t.Errorf("end of a build whose start was lost: %v, want %v", err, queue.ErrNotRunning)
+	}
+	if b := claimSoon(t, two, "ci-2"); b.Item.ID != item.ID {
+		t.Errorf("started item %d, want %d again", b.Item.ID, item.ID)
+	}
+}
+
+// TestCrashInACommitIsNotASetBack has the database crash when it has committed the start or
+// the end of a build, and before the server has received the answer. Nothing is lost.
+func TestCrashInACommitIsNotASetBack(t *testing.T) {
+	server := pgtest.Start(t)
+	// crash returns what do returns, whose answer is lost in the crash.
+	crash := func(t *testing.T, w *wire, do func() error) {
+		t.Helper()
+		plan := cut{commits: true, loseAnswer: true, thenDown: true}
+		w.set(&plan, false)
+		answer := make(chan error, 1)
+		go func() { answer <- do() }()
+		for !w.hasAnswered(&plan) {
+			<-time.After(time.Millisecond)
+		}
+		if err := errors.Join(server.Crash(), server.Run()); err != nil {
+			t.Fatal(err)
+		}
+		w.set(nil, false)
+		if err := <-answer; !errors.Is(err, queue.ErrStorage) {
+			t.Fatalf("the answer was lost: %v, want %v", err, queue.ErrStorage)
+		}
+	}
+	begin := func(t *testing.T) (*pgqueue.DB, *wire, *observer.ObservedLogs) {
+		t.Helper()
+		schema := pgtest.Schema(t, server.URL())
+		w := newWire(t, host(t, server))
+		core, logs := observer.New(zap.InfoLevel)
+		q := open(t, pgqueue.Options{URL: "postgres:///postgres?user=buildtoken&host=" + w.dir, Schema: schema, Server: "ci-1", TTL: time.Hour, Log: zap.New(core)})
+		if _, err := q.Reclaim(t.Context(), time.Now(), "lost", nil); err != nil { // as a controller does first
+			t.Fatal(err)
+		}
+		schedule(t, q, request("j", "k"))
+		return q, w, logs
+	}
+	// sure waits until the server has compared its builds with the database.
+	sure := func(t *testing.T, q *pgqueue.DB, logs *observer.ObservedLogs) {
+		t.Helper()
+		late := time.After(patience)
+		for logs.FilterMessageSnippet("knows all builds of this server").Len() == 0 {
+			changes(t, q, late)
+			if said := logs.FilterMessageSnippet("set back"); said.Len() > 0 {
+				t.Fatalf("it reports %v", said.All())
+			}
+		}
+	}
+
+	t.Run("start", func(t *testing.T) {
+		q, w, logs := begin(t)
+		crash(t, w, func() error {
+			_, _, err := q.Claim(t.Context(), time.Now(), queue.Node{Name: "ci-1"}, []int{0})
+			return err
+		})
+		sure(t, q, logs)
+		for !(<-q.Notices()).Lost {
+		}
+		lost, err := q.ReclaimLost(t.Context(), time.Now(), nil)
+		if err != nil || len(lost) != 1 || !strings.Contains(lost[0].Reason, "so nothing was run") {
+			t.Errorf("ReclaimLost = %+v, %v; want the build that was never run, and why", lost, err)
+		}
+	})
+	t.Run("end", func(t *testing.T) {
+		q, w, logs := begin(t)
+		b := claimSoon(t, q, "ci-1")
+		crash(t, w, func() error {
+			_, err := q.Finish(t.Context(), time.Now(), b.Item.Job, b.Number, queue.Success, "")
+			return err
+		})
+		sure(t, q, logs)
+		if wished := mustAborts(t, q); len(wished) > 0 {
+			t.Errorf("asked to stop %+v, which has ended", wished)
+		}
+		if err := record(t, q, b, queue.Success); !errors.Is(err, queue.ErrNotRunning) {
+			t.Errorf("the end that is on record: %v, want %v", err, queue.ErrNotRunning)
+		}
+		if b, err := q.Build(t.Context(), b.Item.Job, b.Number); err != nil || b.Result != queue.Success {
+			t.Errorf("on record is %+v, %v", b, err)
+		}
+	})
+}
+
+// TestDatabaseThatGoesBackWithoutARestart sets the records back as a virtual machine does that
+// is reverted with its memory: the database does not know that it was ever away.
+func TestDatabaseThatGoesBackWithoutARestart(t *testing.T) {
+	server := pgtest.Start(t)
+	q := open(t, pgqueue.Options{URL: server.URL(), Schema: "ci", Server: "ci-1"})
+	conn := pgtest.Connect(t, server.URL())
+	exec := func(sql string) {
+		t.Helper()
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+	}
+	schedule(t, q, request("deploy", "k"))
+	exec("create table saved_items as select * from ci.items; create table saved_lanes as select * from ci.lanes")
+	lost := claimSoon(t, q, "ci-1")
+	exec(`delete from ci.builds; insert into ci.items select * from saved_items;
+		update ci.lanes set head = saved.head, next = saved.next, next_id = saved.next_id from saved_lanes saved where lanes.job = saved.job;
+		update ci.servers set pulse = 0`)
+	stopped(t, q, lost)
+	if err := record(t, q, lost, queue.Success); !errors.Is(err, queue.ErrNotRunning) {
+		t.Errorf("end of a build whose start was lost: %v, want %v", err, queue.ErrNotRunning)
+	}
+	if again := claimSoon(t, q, "ci-1"); again.Item.ID != lost.Item.ID {
+		t.Errorf("started item %d, want %d again", again.Item.ID, lost.Item.ID)
 	}
 }

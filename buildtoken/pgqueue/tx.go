@@ -255,10 +255,13 @@ const (
 	// markSQL reads the mark, which changes whenever the database may have lost a
 	// transaction.
 	markSQL = "coalesce((select mark::text from queue.incarnations), '')"
-	// makeMark creates the mark if there is none. Every connection does it first. It also
-	// renews all leases, because the last heartbeats may be lost.
-	makeMark = `with made as (insert into queue.incarnations default values on conflict do nothing returning one)
-		update queue.servers set beat = clock_timestamp() where not released and exists (select from made)`
+	// makeMark creates the mark if there is none, and changes it if the database was started
+	// since: an older copy of its files may have been put back. Every connection does it first.
+	// It also renews all leases, because the last heartbeats may be lost.
+	makeMark = `with made as (insert into queue.incarnations default values on conflict do nothing returning one),
+			changed as (update queue.incarnations set mark = gen_random_uuid(), started = pg_postmaster_start_time()
+				where started <> pg_postmaster_start_time() returning one)
+		update queue.servers set beat = clock_timestamp() where not released and exists (select from made union all select from changed)`
 )
 
 // isAnswer reports whether an error is an answer of the queue's rules, and not a failure

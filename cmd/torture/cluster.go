@@ -29,7 +29,8 @@ type cluster struct {
 
 	// database is used by one goroutine at a time.
 	database *pgserver.Server
-	socket   string // where the database, or the pooler in front of it, listens
+	socket   string           // where the database, or the pooler in front of it, listens
+	front    *pgserver.Server // the pooler; nil: there is none
 }
 
 // newCluster creates the directories, starts the database, and reserves the addresses.
@@ -67,6 +68,7 @@ func newCluster(ctx context.Context, o options, dir string, stop func()) (_ *clu
 			return nil, nil, fmt.Errorf("start PgBouncer: %w", err)
 		}
 		undo = append(undo, func() { _ = front.Stop() })
+		c.front = front
 	}
 	at, err := url.Parse(front.URL())
 	if err != nil {
@@ -119,6 +121,9 @@ func (c *cluster) run(ctx context.Context) error {
 	}
 	for round := 1; now().Before(end) && (c.kills == 0 || c.m.killed() < c.kills); round++ {
 		c.round(ctx, round, end)
+		if c.front != nil && c.front.Ended() != nil {
+			return c.front.Ended()
+		}
 		if err := c.quiet(ctx, false); err != nil {
 			return err
 		}

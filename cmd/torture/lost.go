@@ -70,6 +70,9 @@ func (m *model) lost(it *item, j buildJSON, started time.Time) {
 	if j.Description == "" {
 		m.wrong("%v, and there is no reason", it)
 	}
+	if strings.Contains(j.Description, "was set back") {
+		m.wrong("%v on %s, although nothing set the database back: %s", it, it.node, j.Description)
+	}
 	m.losses.reasons[names.ReplaceAllString(j.Description, "…")]++
 	if at := m.fates.lostAt(it.node, started, it.ended); !at.IsZero() {
 		calm := m.fates.calm(at.Add(m.fates.takeover), it.ended)

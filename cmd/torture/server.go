@@ -106,8 +106,8 @@ func (s *server) stop(patience time.Duration) bool {
 }
 
 // complaints returns the lines of the log that no life should have. excused reports whether
-// errors may be logged at an instant; nil means never.
-func (s *server) complaints(excused func(time.Time) bool) ([]string, error) {
+// an error may be logged at an instant; nil means never.
+func (s *server) complaints(excused func(line string, at time.Time) bool) ([]string, error) {
 	raw, err := os.ReadFile(s.log)
 	if err != nil {
 		return nil, fmt.Errorf("read the server's log: %w", err)
@@ -124,7 +124,7 @@ func (s *server) complaints(excused func(time.Time) bool) ([]string, error) {
 			strings.Contains(line, "DATA RACE") || strings.Contains(line, "aborting with incomplete response") || strings.Contains(line, `"panic`)
 		if ours && !broke && excused != nil {
 			var at struct{ TS float64 }
-			ours = json.Unmarshal([]byte(line), &at) != nil || !excused(time.UnixMilli(int64(at.TS*1000)))
+			ours = json.Unmarshal([]byte(line), &at) != nil || !excused(line, time.UnixMilli(int64(at.TS*1000)))
 		}
 		if ours || broke {
 			found = append(found, line)

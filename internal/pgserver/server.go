@@ -198,6 +198,17 @@ func (s *Server) wait(deadline time.Time) error {
 	}
 }
 
+// Ended returns why the server has ended by itself, with what it wrote; nil while it runs.
+// It may be called concurrently with the other methods of a server that runs.
+func (s *Server) Ended() error {
+	select {
+	case <-s.ended:
+		return fmt.Errorf("pgserver: the server ended: %w\n%s", s.err, s.output)
+	default:
+		return nil
+	}
+}
+
 // Crash ends the server without a checkpoint, as a crash does, so the next [Server.Run] has to
 // recover.
 func (s *Server) Crash() error { return s.signal(quit) }

@@ -14,11 +14,14 @@ create table queue.queue_key (
 );
 
 -- One row, which the database forgets when it recovers from a crash, or a standby
--- takes over. A server that finds the same mark again knows that nothing that was
--- committed was lost in between, and that no transaction has the number of another one.
+-- takes over. The mark also changes whenever the database is started, since an older copy
+-- of its files may have been put back before. A server that finds the same mark again knows
+-- that nothing that was committed was lost in between, and that no transaction has the
+-- number of another one.
 create unlogged table queue.incarnations (
-    one  boolean primary key default true check (one),
-    mark uuid not null default gen_random_uuid()
+    one     boolean primary key default true check (one),
+    mark    uuid not null default gen_random_uuid(),
+    started timestamptz not null default pg_postmaster_start_time()
 );
 
 -- The servers that have had the queue open. epoch grows whenever one opens the
