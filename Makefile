@@ -102,6 +102,10 @@ torture: build ## kill the server at random and check what is lost; TORTURE_TIME
 torture-cluster: build ## do the same with three servers on one Postgres, which is killed too; POOLER=yes goes through PgBouncer
 	go run ./cmd/torture -binary bin/caddy -servers 3 -for $(TORTURE_TIME) $(if $(POOLER),-pooler)
 
+.PHONY: torture-setback
+torture-setback: build ## replace the database of three servers by earlier states of itself while they run
+	go run ./cmd/torture -binary bin/caddy -servers 3 -setback -for $(TORTURE_TIME)
+
 .PHONY: torture-rolling
 torture-rolling: build ## restart three servers behind HAProxy, one after the other, during TRIGGERS=2000
 	go run ./cmd/torture -binary bin/caddy -servers 3 -rolling $(TRIGGERS)

@@ -2,7 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/signal"
@@ -75,11 +77,17 @@ func write(ledger string, e entry) {
 	}
 	raw, err := json.Marshal(e)
 	must(err)
+	must(appendLine(ledger, raw))
+}
+
+// appendLine appends one line in one write, so that the lines of several builds do not mix.
+func appendLine(ledger string, line []byte) error {
 	file, err := os.OpenFile(ledger, os.O_APPEND|os.O_WRONLY|os.O_CREATE, 0o600) //nolint:gosec // the harness names it
-	must(err)
-	_, err = file.Write(append(raw, '\n'))
-	must(err)
-	must(file.Close())
+	if err != nil {
+		return fmt.Errorf("ledger: %w", err)
+	}
+	_, err = file.Write(append(line, '\n'))
+	return errors.Join(err, file.Close())
 }
 
 func number(name string) int64 {

@@ -33,6 +33,13 @@
 //   - when all faults are over, everything that is due gets built, and all servers give the same
 //     answers.
 //
+// With -setback, the database of several servers is replaced by earlier states of itself: a
+// data directory that was saved before is put back, or an asynchronous standby that lacks the
+// last changes takes over. Servers are killed, suspended and cut off meanwhile. What the
+// earlier state lacks is lost. Checked is that nothing else is, that no result, log or
+// upload is that of another build, that no two builds of an item run at once, and that
+// servers stop the builds that the database has lost.
+//
 // With -relay, each build is one of a Jenkins (package jenkinstest), which loses connections,
 // forgets items and restarts, while the server is killed. It checks that Jenkins gets no trigger
 // twice, and that each build ends in the same way on both sides.

@@ -16,6 +16,8 @@ func main() {
 		switch os.Args[1] { // the commands of builds and scripts
 		case "build":
 			os.Exit(runBuild(os.Args[2:]))
+		case "mine":
+			os.Exit(runMine(os.Args[2:]))
 		case "poll":
 			os.Exit(runPoll())
 		case "postgres":
@@ -31,6 +33,7 @@ func main() {
 	flag.IntVar(&o.clients, "clients", 4, "clients at a time")
 	flag.BoolVar(&o.relay, "relay", false, "builds are those of a Jenkins, which fails too")
 	flag.BoolVar(&o.notify, "notify", false, "builds notify a receiver, which fails too")
+	flag.BoolVar(&o.setBack, "setback", false, "the database of several servers is replaced by earlier states of itself")
 	flag.BoolVar(&o.pooler, "pooler", false, "of several servers, each reaches the database through PgBouncer in session mode")
 	flag.Int64Var(&o.rolling, "rolling", 0, "restart servers one after the other behind HAProxy during so many triggers, and do nothing else")
 	flag.Uint64Var(&o.seed, "seed", 0, "what to try; 0: another each time")
@@ -46,7 +49,7 @@ func torture(o options) int {
 	say("seed", o.seed)
 	begun := now()
 	found, dir, counts, more, err := trial(o)
-	if !o.relay && !o.notify && o.rolling == 0 {
+	if !o.relay && !o.notify && !o.setBack && o.rolling == 0 {
 		say(counts.report(now().Sub(begun)))
 	}
 	if more != "" {
@@ -63,8 +66,8 @@ func torture(o options) int {
 		say("ended early:", err)
 	}
 	say("kept:", dir)
-	say("replay:", fmt.Sprintf("go run ./cmd/torture -binary %s -for %v -kills %d -servers %d -clients %d -relay=%v -notify=%v -pooler=%v -rolling %d -seed %d",
-		o.binary, o.length, o.kills, o.servers, o.clients, o.relay, o.notify, o.pooler, o.rolling, o.seed))
+	say("replay:", fmt.Sprintf("go run ./cmd/torture -binary %s -for %v -kills %d -servers %d -clients %d -relay=%v -notify=%v -setback=%v -pooler=%v -rolling %d -seed %d",
+		o.binary, o.length, o.kills, o.servers, o.clients, o.relay, o.notify, o.setBack, o.pooler, o.rolling, o.seed))
 	return 1
 }
 
@@ -90,6 +93,10 @@ func trial(o options) (found []string, dir string, c counts, more string, err er
 	}
 	if o.notify {
 		found, err = trialNotifies(ctx, o, dir)
+		return found, dir, c, "", err
+	}
+	if o.setBack {
+		found, err = trialSetBacks(ctx, o, dir, func() { stop(errFound) })
 		return found, dir, c, "", err
 	}
 	m, run, release, err := prepare(ctx, o, dir, func() { stop(errFound) })
@@ -141,3 +148,5 @@ func (c counts) report(took time.Duration) string {
 
 // say writes a line to standard output. An error does not matter.
 func say(words ...any) { _, _ = fmt.Fprintln(os.Stdout, words...) }
+
+func sayf(format string, words ...any) { _, _ = fmt.Fprintf(os.Stdout, format, words...) }

@@ -24,6 +24,7 @@ type options struct {
 	clients  int
 	relay    bool  // builds are relayed to a Jenkins
 	notify   bool  // builds notify a receiver
+	setBack  bool  // the database is replaced by earlier states of itself
 	pooler   bool  // the servers of a cluster reach the database through PgBouncer
 	rolling  int64 // triggers during rolling restarts; 0: no such restarts
 }
