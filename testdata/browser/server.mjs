@@ -79,9 +79,11 @@ http://:${port} {
 					param COMMIT string abc/1 {
 						link https://git.example.com/c/{value}
 					}
+					param HOLD string
 					run sh -c \`
 						printf '\\033[31;1mFAIL\\033[0m  TestSomething: got 1, want 2\\n'
 						sleep 1.5
+						while [ -n "$HOLD" ] && ! [ -e "$HOLD" ]; do sleep 0.1; done
 						exit 1\`
 				}
 			}

@@ -107,7 +107,7 @@ func TestFormTakesDelayAndNote(t *testing.T) {
 			s.Fatalf("form = %d, want 303", w.Code)
 		}
 		s.settle()
-		s.holds(s.page("/queue/item/1/"), "Started by user alice with note: for the demo", "In the quiet period", "data-due", "Place 1 in the queue")
+		s.holds(s.page("/queue/item/1/"), "<bdi>for the demo</bdi> <span class=\"quiet\">· <bdi>Started by user alice</bdi>", "In the quiet period", "data-due", "Place 1 in the queue")
 		if w := s.post("/queue/item/1/cancelForm", "alice", nil); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/ci/queue/item/1/" {
 			s.Errorf("cancel = %d to %q, want 303 to the item", w.Code, w.Header().Get("Location"))
 		}

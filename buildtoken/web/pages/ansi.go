@@ -22,7 +22,7 @@ const maxSequence = 2 << 10
 // become links, and all other control is dropped. Nothing of the log is ever
 // markup.
 type terminal struct {
-	out   strings.Builder
+	out   markedText
 	style style
 	// link is the address of the text that follows, "" for none. It ends with the line.
 	link string
@@ -131,6 +131,9 @@ func (t *terminal) text(s string) {
 
 // flush writes the line.
 func (t *terminal) flush() {
+	if t.out.needle != "" {
+		t.out.find(t.shown())
+	}
 	for _, p := range t.line {
 		text := strings.ToValidUTF8(string(p.text), "\uFFFD")
 		classes := p.style.classes()

@@ -32,6 +32,9 @@ type buildHead struct {
 	// start one.
 	Again        string
 	Older, Newer string
+	// Cause and Params are why there is the build and what it was started with, in short.
+	Cause  firstCause
+	Params chipsView
 }
 
 // buildFacts never change.
@@ -44,14 +47,6 @@ type buildFacts struct {
 	Executor, Item int64
 	Remote         bool // it only follows another system, and takes no executor
 }
-
-// causesView is why there is a build.
-type causesView struct {
-	Causes []queue.Cause
-	More   int
-}
-
-func causesOf(it queue.Item) causesView { return causesView{Causes: it.Causes, More: it.MoreCauses} }
 
 // build is the page of a build; wide is the one with nothing but its console.
 func (v *visit) build(full string, number int64, wide bool) (*page, error) {
@@ -73,8 +68,9 @@ func (v *visit) build(full string, number int64, wide bool) (*page, error) {
 	at := web.BuildURL(v.base, full, number)
 	head := buildHead{
 		Number: number, Job: j.Name(), Again: v.againURL(j, number), State: buildMark(b), Running: b.Running(), Reason: b.Reason, Abort: b.Abort,
-		Started: b.Started, Ended: b.Ended, Took: b.Ended.Sub(b.Started),
+		Started: b.Started, Ended: b.Ended, Took: b.Ended.Sub(b.Started), Cause: firstCauseOf(b.Item), Params: v.unusual(b.Item),
 	}
+	head.Cause.Note = shortened(head.Cause.Note, noteRunes)
 	if b.Running() {
 		if head.Usual, err = v.estimate(b); err != nil {
 			return nil, err

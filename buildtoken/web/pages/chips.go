@@ -11,9 +11,10 @@ import (
 
 // Limits of the values in a row of a list.
 const (
-	chipsShown = 6  // values in a row
-	chipRunes  = 40 // characters of a value
-	commitText = 10 // characters of a commit
+	chipsShown = 6   // values in a row
+	chipRunes  = 40  // characters of a value
+	noteRunes  = 120 // characters of a note at the top of a page
+	commitText = 10  // characters of a commit
 )
 
 // chipsView are the values that tell an item of a list from others.
@@ -116,12 +117,18 @@ func paramOf(j *job.Job, value queue.Value) (job.Param, bool) {
 // brief shortens a value for a list: a commit to its first characters, a text to its first
 // line.
 func brief(text string) string {
+	if isCommit(text) {
+		return text[:commitText]
+	}
+	return shortened(text, chipRunes)
+}
+
+// shortened returns the first line of a text, at most some characters of it.
+func shortened(text string, runes int) string {
 	line, _, more := strings.Cut(strings.TrimRight(text, "\r\n"), "\n")
 	switch {
-	case isCommit(text):
-		return text[:commitText]
-	case utf8.RuneCountInString(line) > chipRunes:
-		return string([]rune(line)[:chipRunes-1]) + "…"
+	case utf8.RuneCountInString(line) > runes:
+		return string([]rune(line)[:runes-1]) + "…"
 	case more:
 		return line + "…"
 	}

@@ -3,6 +3,7 @@ package pages_test
 import (
 	"context"
 	"io"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -74,6 +75,23 @@ func TestBuildShowsItsLogBeforeTheFacts(t *testing.T) {
 	})
 }
 
+// Who started a build and with which values stands above the log, in short.
+func TestCauseAndValuesStandAboveTheLog(t *testing.T) {
+	spec := jobs(at("hello", writes(""), job.Param{Name: "BRANCH", Kind: job.KindString, Default: "main"},
+		job.Param{Name: "STAGE", Kind: job.KindString, Default: "dev"}, job.Param{Name: "KEY", Kind: job.KindPassword}))
+	onSite(t, spec, func(s *site) {
+		form := url.Values{"BRANCH": {"next"}, "STAGE": {"dev"}, "KEY": {"hunter2"}, "cause": {strings.Repeat("x", 300)}}
+		s.post("/job/hello/buildForm", "alice", form)
+		s.settle()
+		page := s.page("/job/hello/1/")
+		above, _, _ := strings.Cut(page, "data-console-log")
+		s.holds(above, `<div class="why"><span><bdi>`+strings.Repeat("x", 119)+`…</bdi> <span class="quiet">· <bdi>Started by user alice</bdi></span></span>`,
+			`<span class="quiet">BRANCH</span> <bdi>next</bdi>`)
+		s.lacks(above, "STAGE", "KEY", "hunter2", strings.Repeat("x", 120))
+		s.holds(page, strings.Repeat("x", 300))
+	})
+}
+
 func TestValuesAreLinked(t *testing.T) {
 	param := func(name string) job.Param {
 		return job.Param{Name: name, Kind: job.KindString, Link: "https://git.test/c/{value}?x=1"}
@@ -83,7 +101,7 @@ func TestValuesAreLinked(t *testing.T) {
 		s.trigger("hello", map[string][]string{"COMMIT": {`a/b "&<`}, "LONG": {strings.Repeat("x", 5000)}})
 		page := s.page("/job/hello/1/")
 		s.holds(page, `<a class="value" href="https://git.test/c/a%2Fb%20%22%26%3C?x=1" rel="noopener noreferrer"><bdi>a/b &#34;&amp;&lt;</bdi></a>`)
-		if n := strings.Count(page, "https://git.test"); n != 1 {
+		if n := strings.Count(page, `class="value" href="https://git.test`); n != 1 {
 			s.Errorf("%d links, want one: an empty value has none, and neither has one that is cut", n)
 		}
 	})

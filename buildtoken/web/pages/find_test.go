@@ -61,6 +61,24 @@ func TestFindInALog(t *testing.T) {
 	})
 }
 
+// What was searched for is marked in the line, also where its style changes or a link is.
+func TestFoundTextIsMarked(t *testing.T) {
+	const log = "AP\x1b[1mPLE pie, apple\nhttps://x.test/apple?a=1&b apples\n\u0130 apple\n&lt; a<b appl\n"
+	onSite(t, jobs(at("hello", writes(log))), func(s *site) {
+		s.trigger("hello", nil)
+		page := s.page("/job/hello/1/?q=Apple")
+		s.holds(page, `<mark>AP</mark><span class="ab"><mark>PLE</mark> pie, <mark>apple</mark></span>`,
+			`<a href="https://x.test/apple?a=1&amp;b" rel="noopener noreferrer">https://x.test/<mark>apple</mark>?a=1&amp;b</a> <mark>apple</mark>s`,
+			"\u0130 apple", "a&lt;b appl")
+		if n := strings.Count(page, "<mark>"); n != 5 {
+			s.Errorf("%d marks, want 5", n)
+		}
+		s.holds(s.page("/job/hello/1/?q=b+APPL"), "&amp;lt; a&lt;<mark>b appl</mark>", "?a=1&amp;<mark>b</mark></a><mark> appl</mark>es")
+		s.lacks(s.page("/job/hello/1/?find=error"), "<mark>")
+		s.lacks(s.page("/job/hello/1/?at=60"), "<mark>")
+	})
+}
+
 func TestAddressOfAnInvalidPlace(t *testing.T) {
 	onSite(t, jobs(at("hello", writes("hello\n")), at("none", writes(""))), func(s *site) {
 		s.trigger("hello", nil)

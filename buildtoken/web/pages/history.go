@@ -24,11 +24,7 @@ type buildRow struct {
 	Started time.Time
 	Took    time.Duration
 	Running bool
-	// Note is what the one who started it wrote, Cause the rest of the first cause, and
-	// Token the name of the token.
-	Note, Cause, Token string
-	// More counts the other triggers that the build stands for.
-	More int
+	Cause   firstCause
 	// Params tell the build from the others that are shown.
 	Params chipsView
 }
@@ -127,16 +123,10 @@ func withQuery(path string, query url.Values) string {
 func (v *visit) buildRow(b queue.Build) buildRow {
 	row := buildRow{
 		Number: b.Number, URL: web.BuildURL(v.base, b.Item.Job, b.Number), State: buildMark(b),
-		Started: b.Started, Running: b.Running(), More: b.Item.Triggers() - 1,
+		Started: b.Started, Running: b.Running(), Cause: firstCauseOf(b.Item),
 	}
 	if !b.Running() {
 		row.Took = b.Ended.Sub(b.Started)
-	}
-	if len(b.Item.Causes) > 0 {
-		cause := b.Item.Causes[0]
-		row.Note, row.Token = cause.Note, cause.Token
-		cause.Noted = false
-		row.Cause = cause.String()
 	}
 	return row
 }

@@ -81,7 +81,7 @@ func TestHistoryShowsTheNoteFirst(t *testing.T) {
 			s.Fatal(err)
 		}
 		s.settle()
-		s.holds(s.page("/job/app/"), `<bdi>push</bdi> <span class="quiet"><bdi>Started by user alice</bdi></span>`,
+		s.holds(s.page("/job/app/"), `<bdi>push</bdi> <span class="quiet">· <bdi>Started by user alice</bdi></span>`,
 			`class="cause"><bdi>Started by user alice</bdi></td>`)
 	})
 }

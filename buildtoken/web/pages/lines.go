@@ -49,6 +49,7 @@ func (w *lineWriter) row(text []byte) {
 	w.out.WriteString(`<span class="l`)
 	if w.marks.search.matches(shown) {
 		w.out.WriteString(" hit")
+		line.out.needle = w.marks.search.text
 	}
 	w.out.WriteString(foldOf(shown))
 	if w.marks.from < min(w.marks.to, end) && w.marks.to > w.at.at {

@@ -29,7 +29,7 @@ func safeLink(address string) string {
 
 // writeLinked writes text as HTML. All of it is a link to an address; if that is "", the
 // addresses of web pages in the text become links.
-func writeLinked(out *strings.Builder, text, address string) {
+func writeLinked(out *markedText, text, address string) {
 	if address != "" && text != "\n" {
 		writeLink(out, text, address)
 		return
@@ -37,18 +37,20 @@ func writeLinked(out *strings.Builder, text, address string) {
 	for {
 		at, end := findAddress(text)
 		if at < 0 {
-			out.WriteString(html.EscapeString(text))
+			out.text(text)
 			return
 		}
-		out.WriteString(html.EscapeString(text[:at]))
+		out.text(text[:at])
 		writeLink(out, text[at:end], text[at:end])
 		text = text[end:]
 	}
 }
 
 // writeLink writes a link. Its target learns neither where it stands nor anything of the page.
-func writeLink(out *strings.Builder, text, address string) {
-	out.WriteString(`<a href="` + html.EscapeString(address) + `" rel="noopener noreferrer">` + html.EscapeString(text) + `</a>`)
+func writeLink(out *markedText, text, address string) {
+	out.WriteString(`<a href="` + html.EscapeString(address) + `" rel="noopener noreferrer">`)
+	out.text(text)
+	out.WriteString(`</a>`)
 }
 
 // findAddress finds the first address of a web page in text; at is -1 if there is none.

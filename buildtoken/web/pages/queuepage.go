@@ -25,8 +25,7 @@ type entryRow struct {
 	// Due is set in the quiet period only, Free while another build of the job runs: it is
 	// when that is expected to end.
 	Due, Free time.Time
-	Cause     string
-	More      int
+	Cause     firstCause
 	// Params are the values that are not the defaults.
 	Params chipsView
 	// Cancel is the address of the form that cancels it; "" if the caller may not.
@@ -191,14 +190,11 @@ func (v *visit) readableItems(full string, limit int) ([]queue.Entry, error) {
 func (v *visit) entryRow(e queue.Entry) entryRow {
 	row := entryRow{
 		ID: e.Item.ID, URL: web.ItemURL(v.base, e.Item.ID), Job: web.Displayed(e.Item.Job), JobURL: web.JobURL(v.base, e.Item.Job),
-		State: entryMark(e), Why: web.Why(e, "", ""), Since: e.Item.Since, More: e.Item.Triggers() - 1, Position: position(e.Position),
+		State: entryMark(e), Why: web.Why(e, "", ""), Since: e.Item.Since, Cause: firstCauseOf(e.Item), Position: position(e.Position),
 		Params: v.unusual(e.Item),
 	}
 	if e.State == queue.Waiting {
 		row.Due = e.Item.Due
-	}
-	if len(e.Item.Causes) > 0 {
-		row.Cause = e.Item.Causes[0].String()
 	}
 	if e.State != queue.Left && v.May(definition.Stop, e.Item.Job) {
 		row.Cancel = row.URL + "cancelForm"

@@ -210,14 +210,26 @@
     show();
   });
 
+  // refused puts a reason in the place of a button that can do nothing, and leaves the focus near it.
+  const refused = (button, why) => {
+    const text = document.createElement('span');
+    text.textContent = why;
+    text.tabIndex = -1;
+    text.setAttribute('role', 'status');
+    button.after(text);
+    if (document.activeElement === button) text.focus();
+    button.hidden = true;
+  };
+
   // What the address names: a click on a number names the line, one with Shift a range.
+  let mayCopy = Boolean(navigator.clipboard);
   let anchor = null; // the line that a range starts at
   const offset = (line) => Number(new URL(line.querySelector('[data-n]').href).searchParams.get('at'));
   const numbered = () => [...pre.querySelectorAll('.here')].filter((l) => l.querySelector('[data-n]'));
 
   const name = () => {
     const lines = numbered();
-    find('copy').hidden = !navigator.clipboard;
+    find('copy').hidden = !mayCopy;
     if (lines.length === 0 || new URLSearchParams(location.search).has('q') || new URLSearchParams(location.search).has('find')) return;
     const [a, b] = [lines[0], lines.at(-1)].map((l) => l.querySelector('[data-n]').dataset.n);
     find('named').textContent = a === b ? `Line ${a}` : `Lines ${a} to ${b}`;
@@ -254,7 +266,8 @@
       await navigator.clipboard.writeText(location.href);
       find('copy').textContent = 'Copied';
     } catch {
-      find('copy').textContent = 'Copy the address of this page';
+      mayCopy = false;
+      refused(find('copy'), 'The browser does not allow copying: the address of this page is the link.');
     }
   });
 
@@ -265,7 +278,7 @@
     const off = notifyButton.getAttribute('aria-pressed') === 'true';
     const may = !off && await Notification.requestPermission() === 'granted';
     notifyButton.setAttribute('aria-pressed', String(may));
-    if (!off && !may) notifyButton.textContent = 'The browser does not allow it';
+    if (!off && !may) refused(notifyButton, 'The browser does not allow notifications.');
   });
   document.addEventListener('buildtoken:done', () => {
     const wanted = notifyButton.getAttribute('aria-pressed') === 'true';
@@ -285,7 +298,9 @@
     // What comes into sight is laid out then, and moves the rest.
     let tries = 3;
     const center = () => {
-      view.scrollTop += here.getBoundingClientRect().top - view.getBoundingClientRect().top - view.clientHeight / 3;
+      const { top, bottom } = view.getBoundingClientRect();
+      const seen = Math.min(bottom, innerHeight) - Math.max(top, 0); // the rest of the log may be below the window
+      view.scrollTop += here.getBoundingClientRect().top - top - (seen > 100 ? seen : view.clientHeight) / 3;
       last = view.scrollTop;
       if (tries-- > 0) requestAnimationFrame(center);
     };

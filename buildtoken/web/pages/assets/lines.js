@@ -48,24 +48,6 @@
   if (times.selectedIndex < 0) times.value = '';
   times.addEventListener('change', choose);
 
-  // What was searched for, in the lines that have it, where the browser can mark text without changing it.
-
-  const query = (new URLSearchParams(location.search).get('q') || '').trim().toLowerCase();
-  const marks = query && window.Highlight ? new Highlight() : null;
-  if (marks) CSS.highlights.set('found', marks);
-  const mark = (lines) => {
-    for (const line of marks ? lines : []) {
-      if (!line.classList.contains('hit')) continue;
-      const texts = document.createTreeWalker(line, NodeFilter.SHOW_TEXT);
-      while (texts.nextNode()) {
-        const text = texts.currentNode.data.toLowerCase();
-        for (let at = text.indexOf(query); at >= 0 && text.length === texts.currentNode.length; at = text.indexOf(query, at + query.length)) {
-          marks.add(new StaticRange({ startContainer: texts.currentNode, startOffset: at, endContainer: texts.currentNode, endOffset: at + query.length }));
-        }
-      }
-    }
-  };
-
   // Groups: a group ends with its end or where another begins, a section where another begins.
 
   const ends = (header, line) => (header.classList.contains('section') ? line.matches('.section') : line.matches('.fold'));
@@ -137,7 +119,6 @@
     times.hidden = !pre.querySelector('[data-t]');
     view.toggleAttribute('data-times', times.value !== '' && !times.hidden);
     stamp(detail.lines);
-    mark(detail.lines);
     outline();
     if (pre.querySelector('.folded, .l[hidden]')) refold();
   });
