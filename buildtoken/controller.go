@@ -169,7 +169,7 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 	if err := c.host.SweepUploads(ctx, refs); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUpload, err)
 	}
-	c.polls = c.host.NewPolls(c.pollable, c.scheduleChange, c.stats.Polled)
+	c.polls = c.host.NewPolls(c.pollable, c.scheduleChange, c.looked)
 	c.timer = timer.Start() //nolint:contextcheck // it outlives the opening; Close ends it
 	//nolint:contextcheck // builds outlive the opening; Close ends them
 	c.pool = executor.Start(executorQueue{c}, c.prepare, executor.Options{Node: c.node, Log: c.logger})

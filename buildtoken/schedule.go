@@ -88,6 +88,12 @@ func hasFiles(values []job.Value) bool {
 	return slices.ContainsFunc(values, func(v job.Value) bool { return v.Kind == job.KindFile })
 }
 
+// looked counts a poll, and wakes the readers who see it.
+func (c *Controller) looked(full, outcome string) {
+	c.stats.Polled(full, outcome)
+	c.changes.any.Notify()
+}
+
 // scheduleChange queues a build because a poll found changes: with default
 // parameters, the job's quiet period, and one cause for all changes.
 func (c *Controller) scheduleChange(ctx context.Context, full, root string) error {

@@ -14,9 +14,9 @@ import (
 
 // Watch returns a channel that is closed at the next change of what readers
 // see: an item was queued, joined or cancelled, a build was started, stopped or
-// ended, or a configuration came into force. Take the channel before you read;
-// then no change is missed. An item that becomes due is not a change; its due
-// instant is known in advance.
+// ended, a job was polled, or a configuration came into force. Take the channel
+// before you read; then no change is missed. An item that becomes due is not a
+// change; its due instant is known in advance.
 func (c *Controller) Watch() (changed <-chan struct{}) { return c.changes.any.Next() }
 
 // WatchBuilds is [Controller.Watch] for builds of one job: the channel is

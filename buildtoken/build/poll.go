@@ -55,7 +55,7 @@ type poll struct {
 // NewPolls returns a Polls that polls on this host. jobOf returns the job with a
 // full name; nil if it cannot be polled now. found is called when a poll found
 // changes, with the URL under which the poll was requested; ended is called after each
-// poll with its outcome: changes, none or failed. The caller must call Close.
+// poll, when its log is there, with its outcome: changes, none or failed. The caller must call Close.
 func (h *Host) NewPolls(jobOf func(full string) *Job, found func(ctx context.Context, full, root string) error, ended func(full, outcome string)) *Polls {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	return &Polls{
@@ -146,10 +146,10 @@ func (p *Polls) poll(ctx context.Context, full, root string) {
 	default:
 		out.line("No changes")
 	}
-	p.ended(full, outcome)
 	if err := out.save(p.host.pollLogPath(full)); err != nil {
 		log().Error("polling log could not be written", zap.Error(err))
 	}
+	p.ended(full, outcome)
 	if err != nil || !changed {
 		return
 	}

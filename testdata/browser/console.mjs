@@ -29,6 +29,20 @@ describe('the page of a build', () => {
     assert.match(await page.locator('.marks').textContent(), /Running.*for .* s, usually [\d.]+ s/s);
     await page.waitForFunction(() => document.querySelector('progress').value > 10);
     assert.match(await page.locator('link[rel=icon]').getAttribute('href'), /icon-running\./);
+    const build = page.url();
+    await go('?q=ci');
+    for (const width of [1280, 900, 700]) {
+      await page.setViewportSize({ width, height: 800 });
+      const row = page.getByRole('row', { name: 'ci' });
+      await row.getByText('Running').waitFor();
+      const out = await row.locator('td').evaluateAll((cells) => cells.filter((c) => {
+        const { left, right } = c.getBoundingClientRect();
+        return [...c.querySelectorAll('*')].map((e) => e.getBoundingClientRect()).some((r) => r.width && (r.left < left || r.right > right));
+      }).map((c) => c.textContent));
+      assert.deepEqual(out, [], `at ${width} pixels, this is outside of its column`);
+      assert.ok(await row.locator('th').evaluate((e) => e.clientWidth) > 140, `at ${width} pixels, there is room for the name of a job`);
+    }
+    await page.goto(build);
     release();
     await page.locator('.region-buildhead .state-failure').waitFor();
     assert.match(await page.locator('link[rel=icon]').getAttribute('href'), /icon-failure\./);

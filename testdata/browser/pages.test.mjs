@@ -331,9 +331,11 @@ describe('the list of jobs', () => {
     assert.match(page.url(), /\?q=mobile\+AND$/);
     // A change of a job that does not fit does not bring it back.
     const item = await ask('job/nightly/buildForm', { delay: '1h' });
-    await page.locator('.counts').getByText('1 queued').waitFor();
+    await page.locator('.counts').getByText('1 queued').waitFor({ state: 'attached' });
+    assert.ok(await page.locator('.counts').isHidden(), 'they count more than is shown');
     assert.deepEqual(await names(page), ['android']);
     await page.reload();
+    assert.equal(await page.locator('.counts li').count(), 0, 'they count what is shown');
     assert.equal(await page.getByLabel('Find jobs').inputValue(), 'mobile AND');
     assert.deepEqual(await names(page), ['android']);
     await page.getByLabel('Find jobs').fill('');
@@ -508,11 +510,29 @@ describe('without JavaScript', () => {
   }, { javaScriptEnabled: false }));
 });
 
+// misplaced returns the texts of cells that are outside of them, or below their labels on a phone.
+const misplaced = () => [...document.querySelectorAll('.list :is(td, th)')].flatMap((cell) => {
+  const { left, right } = cell.getBoundingClientRect();
+  const start = left + parseFloat(getComputedStyle(cell).paddingInlineStart);
+  const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+  const out = [];
+  while (texts.nextNode()) {
+    const range = document.createRange();
+    range.selectNodeContents(texts.currentNode);
+    const hidden = texts.currentNode.parentElement.closest('.visually-hidden, details:not([open])');
+    if (!hidden && [...range.getClientRects()].some((r) => r.width > 0 && (r.left < start - 1 || r.right > right + 1))) out.push(texts.currentNode.data);
+  }
+  return out;
+});
+
 describe('every page', () => {
   let paths;
   let waiting;
   before(async () => {
     await ended(await ask('job/hello/buildForm'));
+    const triggered = await fetch(`${server.direct}buildByToken/build?job=hello`, { method: 'POST', headers: { Authorization: 'Bearer a-token-for-hello' }, signal: soon() });
+    assert.equal(triggered.status, 201, await triggered.text());
+    await ended(new URL(triggered.headers.get('Location')).pathname.replace('/ci/', ''));
     const failed = await ended(await ask('job/app/job/test/buildForm'));
     const deployed = await ended(await ask('job/app/job/deploy/buildForm', { BRANCH: 'x'.repeat(200), NOTES: 'a\nb' }));
     waiting = await ask('job/nightly/buildForm', { cause: 'y'.repeat(200) });
@@ -526,6 +546,7 @@ describe('every page', () => {
         await go(path);
         const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
         assert.ok(overflow <= 0, `/${path} is ${overflow} pixels too wide`);
+        assert.deepEqual(await page.evaluate(misplaced), [], `/${path}`);
         // The page's own policy would not load axe, so the test injects it.
         const { violations } = await page.evaluate(`${axe}; axe.run(document, { resultTypes: ['violations'] })`);
         const found = violations.map((v) => `${v.impact}: ${v.id} on ${v.nodes.map((n) => n.html).join('\n')}`);

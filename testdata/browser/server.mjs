@@ -43,6 +43,7 @@ http://:${port} {
 			job hello {
 				description "Says hello in colour."
 				badge
+				token ci a-token-for-hello
 				run sh -c \`printf '\\033[1;34m==>\\033[0m hello\\n\\033[32mok\\033[0m  done\\n'\`
 			}
 			job nightly {

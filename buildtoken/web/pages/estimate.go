@@ -10,8 +10,11 @@ import (
 // overdue is the factor above which a build takes longer than usual.
 const overdue = 1.2
 
-// estimate is how far a running build is, as far as that is known. Its zero value shows
-// nothing.
+// briefest is the shortest duration that is worth an estimate.
+const briefest = time.Second
+
+// estimate is how far a running build is, as far as that is known. Without a usual duration
+// it shows nothing.
 type estimate struct {
 	// Started is when the build started, Usual how long builds of the job take.
 	Started time.Time
@@ -19,6 +22,8 @@ type estimate struct {
 	// Percent is how much of that has passed, at most 100. It is the only thing on a page
 	// that follows from the time of rendering; see [digest].
 	Percent int64
+	// Brief is how long builds of the job take if Usual is 0 because that is too short to wait for.
+	Brief time.Duration
 	// Longer is set when the build takes longer than usual.
 	Longer bool
 }
@@ -35,23 +40,26 @@ func (v *visit) estimate(b queue.Build) (estimate, error) {
 
 // estimateOf returns how far a build is at an instant.
 func estimateOf(now, started time.Time, usual time.Duration) estimate {
-	if usual < time.Second { // nothing to wait for
-		return estimate{}
+	longer := !now.Before(longerFrom(started, usual))
+	if usual <= 0 || usual < briefest && !longer { // nothing to wait for
+		return estimate{Started: started, Brief: usual}
 	}
 	passed := max(now.Sub(started), 0)
 	return estimate{
 		Started: started, Usual: usual, Percent: int64(min(100*passed/usual, 100)),
-		Longer: !now.Before(longerFrom(started, usual)),
+		Longer: longer,
 	}
 }
 
+// longerFrom returns when a build takes longer than usual. A moment more is not worth telling.
 func longerFrom(started time.Time, usual time.Duration) time.Time {
-	return started.Add(time.Duration(overdue * float64(usual)))
+	return started.Add(max(time.Duration(overdue*float64(usual)), usual+briefest))
 }
 
 // next is when the build will take longer than usual, zero if that is not to come.
 func (e estimate) next(now time.Time) time.Time {
-	if at := longerFrom(e.Started, e.Usual); e.Usual > 0 && now.Before(at) {
+	usual := max(e.Usual, e.Brief)
+	if at := longerFrom(e.Started, usual); usual > 0 && now.Before(at) {
 		return at
 	}
 	return time.Time{}

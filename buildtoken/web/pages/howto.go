@@ -29,7 +29,13 @@ func (v *visit) howto(c *definition.Compiled) howtoView {
 	add := func(id, label, text string) { view.Lines = append(view.Lines, howtoLine{"how-" + id, label, text}) }
 	name := strings.ReplaceAll(url.QueryEscape(c.FullName), "%2F", "/")
 	if view.Tokens {
-		const curl = "curl -H @token.header "
+		const curl = "curl -H @" + tokenFile + " "
+		add("token", "Keep your token in a file that only you can read (bash or zsh)", keepSecret("read", "Token: ", "Authorization: Bearer %s\\n", tokenFile))
+		for _, p := range c.Params {
+			if p.Kind == job.KindPassword && p.Default == "" {
+				add("secret-"+p.Name, "Likewise the value of "+p.Name, keepSecret("IFS= read", p.Name+": ", "%s", secretFile(p)))
+			}
+		}
 		method := "" // curl sends POST if there are parameters
 		switch methods := v.TriggerMethods(); {
 		case len(c.Params) == 0 && !slices.Contains(methods, http.MethodGet):
@@ -37,9 +43,10 @@ func (v *visit) howto(c *definition.Compiled) howtoView {
 		case len(c.Params) > 0 && !slices.Contains(methods, http.MethodPost) && !takesFiles(c.Job):
 			method = "-G "
 		}
-		add("build", "Start a build", curl+method+triggerArguments(c.Params)+quote(root+"buildByToken/"+triggerAction(c.Params)+"?job="+name))
-		add("status", "Status of item 7 (the token needs the grant status)", curl+quote(root+"buildByToken/status?job="+name+"&item=7"))
-		add("log", "Its log, until it ends (the token needs the grant log)", curl+"-N "+quote(root+"buildByToken/log?job="+name+"&item=7"))
+		add("build", "Start a build"+uploads(c.Params), needed(c.Params)+curl+method+triggerArguments(c.Params)+quote(root+"buildByToken/"+triggerAction(c.Params)+"?job="+name))
+		const item = "&item=ITEM"
+		add("status", "Its status; ITEM is the number in the answer, as in “queued as item 7” (the token needs the grant status)", curl+quote(root+"buildByToken/status?job="+name+item))
+		add("log", "Its log, until it ends (the token needs the grant log)", curl+"-N "+quote(root+"buildByToken/log?job="+name+item))
 	}
 	if len(c.On) > 0 {
 		var names []string
@@ -74,13 +81,13 @@ func triggerArguments(params []job.Param) string {
 		text, _ := defaultOf(p) // what cannot be taken is not shown either
 		switch {
 		case p.Kind == job.KindFile:
-			b.WriteString("-F " + quote(p.Name+"=@FILE"))
+			b.WriteString("-F " + quote(p.Name+"=@"+uploadFile(p)))
 		case p.Kind == job.KindPassword && p.Default != "":
 			continue // without a value, the default is used
 		case p.Kind == job.KindPassword && files:
-			b.WriteString("-F " + quote(p.Name+"=<FILE"))
+			b.WriteString("-F " + quote(p.Name+"=<"+secretFile(p)))
 		case p.Kind == job.KindPassword:
-			b.WriteString("--data-urlencode " + quote(p.Name+"@FILE"))
+			b.WriteString("--data-urlencode " + quote(p.Name+"@"+secretFile(p)))
 		case files:
 			b.WriteString("--form-string " + quote(p.Name+"="+text))
 		default:
@@ -89,6 +96,50 @@ func triggerArguments(params []job.Param) string {
 		b.WriteString(" \\\n  ")
 	}
 	return b.String()
+}
+
+// tokenFile is the file with the token, as the lines have it.
+const tokenFile = "token.header"
+
+// secretFile is the file with the value of a password, uploadFile the one to upload. Names of
+// parameters mean nothing to a shell.
+func secretFile(p job.Param) string { return p.Name + ".secret" }
+func uploadFile(p job.Param) string { return p.Name + ".upload" }
+
+// keepSecret is a line that asks for a secret and writes it to a file that only its owner can
+// read. The secret is neither shown nor an argument of a program. read is what reads it: with
+// IFS=, spaces around it belong to it.
+func keepSecret(read, prompt, format, file string) string {
+	return "(umask 077; rm -f " + file + "; printf " + quote(prompt) + "; " + read + " -rs secret && printf " + quote(format) + ` "$secret" >` + file + "; echo)"
+}
+
+// needed is the beginning of a line that ends there if a file is missing: curl would only
+// warn, and send an empty value.
+func needed(params []job.Param) string {
+	files := tokenFile
+	for _, p := range params {
+		switch {
+		case p.Kind == job.KindFile:
+			files += " " + uploadFile(p)
+		case p.Kind == job.KindPassword && p.Default == "":
+			files += " " + secretFile(p)
+		}
+	}
+	return "ls " + files + " >/dev/null && "
+}
+
+// uploads explains the files to upload, "" if there are none.
+func uploads(params []job.Param) string {
+	var files []string
+	for _, p := range params {
+		if p.Kind == job.KindFile {
+			files = append(files, uploadFile(p))
+		}
+	}
+	if len(files) == 0 {
+		return ""
+	}
+	return ", with your own files for " + strings.Join(files, ", ")
 }
 
 // quote makes one word of a text for a shell.

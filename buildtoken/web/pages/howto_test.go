@@ -57,13 +57,15 @@ func TestPageShowsHowToTrigger(t *testing.T) {
 		for _, user := range []string{"alice", "rita"} {
 			page := s.get("/job/site/job/it's/", user).Body.String()
 			want := map[string]string{
-				"build": `curl -H @token.header --data-urlencode 'BRANCH=it'\''s <main>' \
+				"token":      `(umask 077; rm -f token.header; printf 'Token: '; read -rs secret && printf 'Authorization: Bearer %s\n' "$secret" >token.header; echo)`,
+				"secret-KEY": `(umask 077; rm -f KEY.secret; printf 'KEY: '; IFS= read -rs secret && printf '%s' "$secret" >KEY.secret; echo)`,
+				"build": `ls token.header KEY.secret >/dev/null && curl -H @token.header --data-urlencode 'BRANCH=it'\''s <main>' \
   --data-urlencode 'STAGE=dev' \
   --data-urlencode 'DRY=false' \
-  --data-urlencode 'KEY@FILE' \
+  --data-urlencode 'KEY@KEY.secret' \
   'https://ci.example.com/ci/buildByToken/buildWithParameters?job=site/it%27s'`,
-				"status":  "curl -H @token.header 'https://ci.example.com/ci/buildByToken/status?job=site/it%27s&item=7'",
-				"log":     "curl -H @token.header -N 'https://ci.example.com/ci/buildByToken/log?job=site/it%27s&item=7'",
+				"status":  "curl -H @token.header 'https://ci.example.com/ci/buildByToken/status?job=site/it%27s&item=ITEM'",
+				"log":     "curl -H @token.header -N 'https://ci.example.com/ci/buildByToken/log?job=site/it%27s&item=ITEM'",
 				"webhook": "https://ci.example.com/ci/buildByToken/webhook?job=site/it%27s",
 				"badge":   "[![build](https://ci.example.com/ci/job/site/job/it%27s/badge/icon.svg)](https://ci.example.com/ci/job/site/job/it%27s/)",
 			}
@@ -83,7 +85,8 @@ func TestHowToTriggerWithFiles(t *testing.T) {
 	spec := jobs(howtoJob(t, job.Param{Name: "V", Kind: job.KindString, Default: "@x"},
 		job.Param{Name: "F", Kind: job.KindFile}, job.Param{Name: "KEY", Kind: job.KindPassword}))
 	onSite(t, spec, func(s *site) {
-		s.holds(copied(s.page("/job/it's/"))["build"], "--form-string 'V=@x'", "-F 'F=@FILE'", "-F 'KEY=<FILE'")
+		s.holds(copied(s.page("/job/it's/"))["build"], "--form-string 'V=@x'", "ls token.header F.upload KEY.secret >/dev/null && curl", "-F 'F=@F.upload'", "-F 'KEY=<KEY.secret'")
+		s.holds(s.page("/job/it's/"), "Start a build, with your own files for F.upload<")
 	})
 }
 
@@ -102,6 +105,53 @@ func TestHowToTriggerWithoutTokenWebhookOrBadge(t *testing.T) {
 	})
 }
 
+// The lines for secrets make files that only their owner can read, and the line that starts a
+// build does nothing if one of them is missing.
+func TestHowToTriggerKeepsSecrets(t *testing.T) {
+	onSite(t, jobs(howtoJob(t, job.Param{Name: "KEY", Kind: job.KindPassword})), func(s *site) {
+		lines := copied(s.page("/job/it's/"))
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "curl"), []byte("#!/bin/sh\ntouch called\n"), 0o700); err != nil {
+			s.Fatal(err)
+		}
+		shell := func(line, input string) (string, error) {
+			cmd := exec.CommandContext(s.Context(), "bash", "-c", line)
+			cmd.Dir, cmd.Env, cmd.Stdin = dir, []string{"PATH=" + dir + ":/usr/bin:/bin"}, strings.NewReader(input)
+			out, err := cmd.CombinedOutput()
+			return string(out), err
+		}
+		called := func() bool {
+			_, err := os.Stat(filepath.Join(dir, "called"))
+			return err == nil
+		}
+		const secret = ` it's $HOME \n %s `
+		for id, file := range map[string]string{"token": "token.header", "secret-KEY": "KEY.secret"} {
+			if out, err := shell(lines["build"], ""); err == nil || called() || !strings.Contains(out, file) {
+				s.Errorf("without %s: %v, curl is called: %v, output %q", file, err, called(), out)
+			}
+			// A file that others could read does not stay one.
+			if err := os.WriteFile(filepath.Join(dir, file), nil, 0o644); err != nil {
+				s.Fatal(err)
+			}
+			if out, err := shell(lines[id], secret+"\n"); err != nil || strings.Contains(out, "HOME") {
+				s.Errorf("%s: %v, %q", id, err, out)
+			}
+			info, err := os.Stat(filepath.Join(dir, file))
+			if err != nil || info.Mode() != 0o600 {
+				s.Errorf("%s: %v, %v, want a file of the mode 600", file, info, err)
+			}
+		}
+		for file, want := range map[string]string{"token.header": "Authorization: Bearer " + strings.TrimSpace(secret) + "\n", "KEY.secret": secret} {
+			if got, err := os.ReadFile(filepath.Join(dir, file)); err != nil || string(got) != want {
+				s.Errorf("%s has %q, %v; want %q", file, got, err, want)
+			}
+		}
+		if out, err := shell(lines["build"], ""); err != nil || !called() {
+			s.Errorf("with all files: %v, curl is called: %v, output %q", err, called(), out)
+		}
+	})
+}
+
 // A shell must parse the line as intended.
 func TestHowToTriggerIsQuotedForShells(t *testing.T) {
 	value := "$(touch evil) `touch evil` \"'\\ ; & \n two"
@@ -110,6 +160,9 @@ func TestHowToTriggerIsQuotedForShells(t *testing.T) {
 		dir := t.TempDir()
 		program := "#!/bin/sh\nprintf '%s' \"$4\"\n"
 		if err := os.WriteFile(filepath.Join(dir, "curl"), []byte(program), 0o700); err != nil {
+			s.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "token.header"), nil, 0o600); err != nil {
 			s.Fatal(err)
 		}
 		cmd := exec.CommandContext(s.Context(), "/bin/sh", "-c", line)

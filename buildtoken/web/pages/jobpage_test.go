@@ -28,6 +28,9 @@ func TestJobPageShowsTheLastPoll(t *testing.T) {
 	onSite(t, jobs(j, at("plain", writes(""))), func(s *site) {
 		s.holds(s.page("/job/app/"), "Polls for changes. This server has not polled yet.")
 		s.lacks(s.page("/job/plain/"), "Polls")
+		out, _, stop := s.open("/queue/-/events/job/app/", "alice")
+		defer stop()
+		out.drain()
 		for _, tt := range []struct {
 			found   bool
 			problem error
@@ -45,6 +48,7 @@ func TestJobPageShowsTheLastPoll(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 			s.holds(s.page("/job/app/"), "Polls for changes. Last poll: <time", "<bdi>"+tt.want+`</bdi> (<a href="/ci/job/app/pollingLog">log</a>)`)
+			s.holds(out.drain(), "Last poll: ")
 		}
 	})
 }

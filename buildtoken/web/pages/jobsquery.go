@@ -28,7 +28,7 @@ type jobState struct {
 
 //nolint:gochecknoglobals // a constant table
 var jobStates = []jobState{
-	{"failing", "Failing", func(r jobRow) bool { return r.Failing }},
+	{failingWord, "Failing", func(r jobRow) bool { return r.Failing }},
 	{"running", "Running", func(r jobRow) bool { return r.Running > 0 }},
 	{"queued", "Queued", func(r jobRow) bool { return r.Queued > 0 }},
 	{"stuck", "Stuck", func(r jobRow) bool { return r.Stuck != "" }},
@@ -52,7 +52,7 @@ func (v *visit) jobsQuery() jobsQuery {
 	q.words = strings.Fields(strings.ToLower(q.Text))
 	state := strings.ToLower(values.Get("state"))
 	if state == "failed" || state == "failure" { // as in the history of a job
-		state = "failing"
+		state = failingWord
 	}
 	for _, s := range jobStates {
 		if s.Value == state {
@@ -111,7 +111,10 @@ type jobCount struct {
 	URL    string
 }
 
-// jobCounts are the facts about all jobs of a list, whether it shows them or not.
+// failingWord is the word of jobs that fail, in the query and for people.
+const failingWord = "failing"
+
+// jobCounts are the facts about jobs, whether a list shows them or not.
 type jobCounts struct{ Jobs, Failing, Running, Queued, Stuck int }
 
 // plus returns the counts with another job.
@@ -131,7 +134,7 @@ func (c jobCounts) plus(row jobRow) jobCounts {
 // Shown returns the counts that are not zero.
 func (c jobCounts) Shown() []jobCount {
 	all := []jobCount{
-		{c.Failing, "failing", resultMark(queue.Failure), ""},
+		{c.Failing, failingWord, resultMark(queue.Failure), ""},
 		{c.Running, "running", mark{"running", ""}, ""},
 		{c.Queued, "queued", mark{"waiting", ""}, ""},
 		{c.Stuck, "stuck", stuckMark, ""},
@@ -140,11 +143,15 @@ func (c jobCounts) Shown() []jobCount {
 }
 
 // linked returns the counts that are not zero, with where the jobs are listed; at is the
-// address of the list of all.
-func (c jobCounts) linked(at string) []jobCount {
+// address of the list of all, and text what was searched for.
+func (c jobCounts) linked(at, text string) []jobCount {
 	all := c.Shown()
 	for i := range all {
-		all[i].URL = at + "?state=" + all[i].Word
+		query := url.Values{"state": {all[i].Word}}
+		if text != "" {
+			query.Set("q", text)
+		}
+		all[i].URL = at + "?" + query.Encode()
 	}
 	return all
 }

@@ -22,10 +22,10 @@ type jobRow struct {
 	Disabled bool
 	// Stuck is why something that is queued can never run; "" if it can.
 	Stuck string
-	// Failing is set if the last verdict was not a success, and Since is the number of the
-	// first such build in a row.
+	// Failing is set if the last verdict was not a success, and Since is the first such build
+	// in a row.
 	Failing bool
-	Since   int64
+	Since   *endedRow
 	// Last is the state of the last build, Build its number, 0 if there was none.
 	Last     mark
 	Build    int64
@@ -49,13 +49,32 @@ type folderRows struct {
 	Name, URL string
 	Path      []link
 	Open      bool
-	Counts    jobCounts
-	Jobs      []jobRow
+	// Counts are about all jobs of the folder that were searched for.
+	Counts jobCounts
+	// Above counts those that the list of failing jobs shows instead.
+	Above int
+	Jobs  []jobRow
+}
+
+// Size is how many jobs the folder has, and where those are that the state leaves out or that
+// are listed elsewhere.
+func (f folderRows) Size() string {
+	text := plural(f.Counts.Jobs, "job", "jobs")
+	if listed := len(f.Jobs) + f.Above; listed < f.Counts.Jobs {
+		text = strconv.Itoa(listed) + " of " + text
+	}
+	for _, c := range f.Counts.Shown() {
+		text += " · " + strconv.Itoa(c.Number) + " " + c.Word
+		if c.Word == failingWord && f.Above > 0 {
+			text += ", listed above"
+		}
+	}
+	return text
 }
 
 // jobsView is the region with jobs.
 type jobsView struct {
-	// Counts are about all jobs of the folder, whatever is listed.
+	// Counts are about all jobs of the folder that were searched for, whatever their state.
 	Counts []jobCount
 	// Failing are the jobs that fail, of all folders.
 	Failing []jobRow
@@ -111,7 +130,7 @@ func (v *visit) overview(folder string) (*page, error) {
 		pg.path += "?" + query
 	}
 	view := jobsView{Closed: len(jobs) >= foldedFrom, Filtered: find.Filters(), All: at, Root: v.Root(), NoJobs: len(v.Definition.Tree().Jobs()) == 0}
-	var counts jobCounts
+	var all, counts jobCounts
 	running := v.running()
 	for i, full := range jobs {
 		row, err := v.jobRow(full, overviews[i], running)
@@ -119,16 +138,17 @@ func (v *visit) overview(folder string) (*page, error) {
 			return nil, err
 		}
 		pg.next = soonest(pg.next, row.Usual.next(v.Now))
-		counts = counts.plus(row)
+		all = all.plus(row)
 		if find.found(full, row.Description) {
+			counts = counts.plus(row)
 			view.add(v, folder, full, row, find.jobsQuery)
 		}
 	}
-	view.Counts = counts.linked(at)
-	if counts.Failing > 0 {
+	view.Counts = counts.linked(at, find.Text)
+	if all.Failing > 0 {
 		// The other counts change too often to be announced.
-		pg.Say = plural(counts.Failing, "job is failing", "jobs are failing")
-		pg.Title, pg.Icon = strconv.Itoa(counts.Failing)+" failing · "+pg.Title, resultMark(queue.Failure).Class
+		pg.Say = plural(all.Failing, "job is failing", "jobs are failing")
+		pg.Title, pg.Icon = strconv.Itoa(all.Failing)+" failing · "+pg.Title, resultMark(queue.Failure).Class
 	}
 	pg.Regions = []region{
 		{Name: "jobsfind", Static: true, Data: find},
@@ -160,6 +180,7 @@ func (view *jobsView) add(v *visit, folder, full string, row jobRow, query jobsQ
 	view.Listed++
 	if row.Failing {
 		row.Path = v.pathBelow(folder, above)
+		f.Above++
 		view.Failing = append(view.Failing, row)
 		return
 	}
@@ -192,7 +213,8 @@ func (v *visit) jobRow(full string, o queue.Overview, running map[buildOf]queue.
 		row.Description, row.Disabled = j.Description, j.Disabled
 	}
 	if since, failing := o.Summary.FailingSince(); failing && !row.Disabled {
-		row.Failing, row.Since = true, since.Number
+		first := v.endedRow(o, since)
+		row.Failing, row.Since = true, &first
 	}
 	last, ok := o.Summary.LastWith()
 	if n := len(o.Lane.Running); n > 0 && o.Lane.Running[n-1] > last.Number {

@@ -149,9 +149,14 @@ func TestJobsAreFound(t *testing.T) {
 		page = s.page("/")
 		s.lacks(page, "No job fits.")
 		s.holds(page, `<a href="/ci/?state=failing" class="state state-failure">`, "<b>2</b> failing", "<b>1</b> running", "<b>2</b> queued", "<b>1</b> stuck", `data-say="2 jobs are failing"`)
-		s.holds(page, `<td><span class="state state-failure">`, `<p class="help">since #1</p>`, `<a href="/ci/job/app/" class="above"><bdi>app</bdi></a>`)
-		s.holds(page, `There are no nodes with the label ‘gpu’</p>`, ">3 jobs · ", ` title="1 of the last 1 build succeeded"`)
+		s.holds(page, `<td><span class="state state-failure">`, `<p class="help">since <a href="/ci/job/app/job/shaky/1/">#1</a>, <span data-ago>2000-01-01 00:0`, `<a href="/ci/job/app/" class="above"><bdi>app</bdi></a>`)
+		s.holds(page, `There are no nodes with the label ‘gpu’</p>`, ">3 jobs · 1 failing, listed above · 1 running · 1 queued<", ` title="1 of the last 1 build succeeded"`)
 		s.lacks(page, `<option value="" selected`, "Show all")
+		// Counts are about the jobs that were searched for, and lead to those.
+		page = s.page("/?q=shaky")
+		s.holds(page, `<a href="/ci/?q=shaky&amp;state=failing" class="state state-failure">`, "<b>1</b> failing", `data-say="2 jobs are failing"`)
+		s.lacks(page, "</b> running", "</b> queued", "</b> stuck")
+		s.holds(s.page("/?state=running"), ">1 of 3 jobs · 1 failing · 1 running · 1 queued<", "<b>2</b> failing")
 	})
 }
 

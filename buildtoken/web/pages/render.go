@@ -37,12 +37,11 @@ func newKit() *kit {
 	k.assets, k.urls = loadAssets()
 	icons := map[string]string{}
 	k.templates = template.Must(template.New("").Funcs(template.FuncMap{
-		"stamp":   func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
-		"utc":     func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
-		"instant": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") },
-		"span":    span,
-		"next":    func(n int) int { return n + 1 },
-		"dots":    dots, "plural": plural,
+		"stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
+		"utc":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+		"span":  span,
+		"next":  func(n int) int { return n + 1 },
+		"dots":  dots, "plural": plural,
 		"state": func(m mark) template.HTML { return stateHTML(icons[m.Class], m) },
 	}).ParseFS(templateFiles, "templates/*.html"))
 	for _, class := range iconClasses {

@@ -80,6 +80,27 @@ func TestStreamReportsThatABuildTakesLong(t *testing.T) {
 	})
 }
 
+// A build that takes long is told from its short ones before it.
+func TestLongBuildOfAShortJob(t *testing.T) {
+	onSite(t, jobs(at("app", lasts(100*time.Millisecond, time.Hour))), func(s *site) {
+		s.trigger("app", nil)
+		time.Sleep(time.Minute)
+		s.trigger("app", nil)
+		paths := []string{"/", "/computer/", "/job/app/2/"}
+		for _, path := range paths {
+			s.lacks(s.page(path), "<progress", "usually") // it would come and go
+		}
+		out, _, stop := s.open("/queue/-/events/job/app/2/", "alice")
+		defer stop()
+		out.drain()
+		time.Sleep(1200 * time.Millisecond)
+		s.holds(out.drain(), "usually 100 ms, longer than usual")
+		for _, path := range paths {
+			s.holds(s.page(path), "usually 100 ms, longer than usual", `<progress value="100"`)
+		}
+	})
+}
+
 func TestProgressShowsNothingOfJobsThatMayNotBeSeen(t *testing.T) {
 	spec := jobs(at("app", lasts(time.Minute, time.Hour)))
 	spec.Access.Read = `user == "alice" || job.full_name == "other"`

@@ -41,10 +41,15 @@ type trendView struct {
 	Bars []bar
 	// Width is that of the chart, which has room for all bars from the first one on.
 	Width int
-	// Succeeded is how many of the bars did, and Percent how many of a hundred.
-	Succeeded, Percent int
-	// Median is that of their durations, and Longest the longest.
+	// Succeeded is how many of the bars did. Verdicts is how many came to a verdict, and Percent
+	// how many of a hundred of those succeeded.
+	Succeeded, Verdicts, Percent int
+	// Median is that of the durations of all bars, and Longest the longest.
 	Median, Longest time.Duration
+	// Usual is how long builds usually take, as pages of running builds and queued items have
+	// it. Mean is set if it is the mean of the last successful builds.
+	Usual time.Duration
+	Mean  bool
 	// Since is the first of the builds in a row that were not successful; nil if the last
 	// one was.
 	Since *endedRow
@@ -58,8 +63,13 @@ func (v *visit) trend(o queue.Overview) trendView {
 	var took []time.Duration
 	for _, e := range o.Summary.Recent {
 		took = append(took, e.Took)
-		if e.Result == queue.Success {
+		switch e.Result {
+		case queue.Success:
 			view.Succeeded++
+			view.Verdicts++
+		case queue.Unstable, queue.Failure:
+			view.Verdicts++
+		case queue.Aborted, queue.NotBuilt: // no verdict
 		}
 	}
 	if len(took) == 0 {
@@ -67,7 +77,12 @@ func (v *visit) trend(o queue.Overview) trendView {
 	}
 	slices.Sort(took)
 	view.Longest, view.Median = took[len(took)-1], (took[(len(took)-1)/2]+took[len(took)/2])/2
-	view.Percent, view.Width = 100*view.Succeeded/len(took), barSlot*queue.MaxRecent
+	if view.Verdicts > 0 {
+		view.Percent = percent(view.Succeeded, view.Verdicts)
+	}
+	view.Usual, _ = o.Summary.Estimate()
+	_, view.Mean = o.Summary.LastWith(queue.Success, queue.Unstable)
+	view.Width = barSlot * queue.MaxRecent
 	for i, e := range slices.Backward(o.Summary.Recent) {
 		b := bar{endedRow: v.endedRow(o, e), X: barSlot * (len(took) - 1 - i)}
 		b.Height = barLeast
@@ -98,6 +113,9 @@ func (v *visit) endedRow(o queue.Overview, e queue.Ended) endedRow {
 	return row
 }
 
+// percent returns how many of a hundred a share is, rounded.
+func percent(part, of int) int { return (200*part + of) / (2 * of) }
+
 // dotsShown is how many results a list of jobs shows of each of them.
 const dotsShown = 10
 
@@ -126,5 +144,9 @@ func dots(recent []queue.Ended) template.HTML {
 		shapes.WriteString(`"></i>`)
 	}
 	text := strconv.Itoa(succeeded) + " of the last " + plural(len(recent), "build", "builds") + " succeeded"
-	return template.HTML(`<span class="dots" role="img" title="` + text + `">` + shapes.String() + `</span>`) //nolint:gosec // constants and numbers
+	share := ""
+	if succeeded < len(recent) {
+		share = ` <small>` + strconv.Itoa(percent(succeeded, len(recent))) + ` %</small>`
+	}
+	return template.HTML(`<span class="dots" role="img" title="` + text + `">` + shapes.String() + `</span>` + share) //nolint:gosec // constants and numbers
 }

@@ -30,18 +30,20 @@ func TestTrend(t *testing.T) {
 		}
 		build()
 		page := s.page("/job/app/")
-		s.holds(page, "Durations of the last 1 build, oldest first: 1 succeeded, the longest took 1.0 s", "100 % of 1", "<dt>Last success</dt>")
+		s.holds(page, "Durations of the last 1 build, oldest first: 1 succeeded, the longest took 1.0 s", "100 % of 1<", "<dt>Last success</dt>")
 		s.lacks(page, "Failing since", "Last failure")
+		s.lacks(s.page("/"), "<small>") // there is nothing to worry about
 		for range 3 {
 			build()
 		}
-		s.holds(s.page("/"), `title="1 of the last 4 builds succeeded"><i class="dot-success"></i><i class="dot-failure"></i><i class="dot-unstable"></i><i class="dot-aborted"></i></span>`)
+		s.holds(s.page("/"), " <small>25 %</small>", `title="1 of the last 4 builds succeeded"><i class="dot-success"></i><i class="dot-failure"></i><i class="dot-unstable"></i><i class="dot-aborted"></i></span>`)
 		page = s.page("/job/app/")
 		s.holds(page,
 			`viewBox="0 0 300 72"`, "Durations of the last 4 builds, oldest first: 1 succeeded, the longest took 4.0 s",
 			`<a href="/ci/job/app/4/" aria-label="#4 Aborted, took 4.0 s, `, `<title>#1 Success, took 1.0 s, `,
 			`x="30" y="0" width="8" height="60"`, `x="0" y="43" width="8" height="17"`,
-			"25 % of 4", "<dt>Median</dt><dd>2.5 s</dd>", `<dt>Failing since</dt><dd class="state-failure"><a href="/ci/job/app/2/">#2</a>`,
+			`33 % of 3<span class="quiet">, without those aborted or not built`, "<dt>Median of 4</dt><dd>2.5 s</dd>",
+			`<dt>Usual</dt><dd>2.0 s<span class="quiet">, the mean of the last successes`, `<dt>Failing since</dt><dd class="state-failure"><a href="/ci/job/app/2/">#2</a>`,
 			`<dt>Last success</dt><dd><a href="/ci/job/app/1/">#1</a>`, `<dt>Last failure</dt><dd><a href="/ci/job/app/2/">#2</a>`)
 		for range 31 {
 			build()
@@ -71,6 +73,34 @@ func TestTrendLinksOnlyWhatIsThere(t *testing.T) {
 		s.lacks(page, `/ci/job/app/1/`, `/ci/job/app/2/`)
 		s.trigger("app", nil) // the chart shows builds that have ended
 		s.lacks(s.page("/job/app/"), "#5 Running,")
+	})
+}
+
+// The share of successes is rounded, and aborted builds have no part in it.
+func TestShareOfSuccesses(t *testing.T) {
+	const s, f, a = runner.Success, runner.Failure, runner.Aborted
+	for _, tt := range []struct {
+		outcomes []runner.Outcome
+		want     string
+	}{
+		{[]runner.Outcome{s, f, s}, "<dd>67 % of 3</dd>"},
+		{[]runner.Outcome{f, f, s}, "<dd>33 % of 3</dd>"},
+		{[]runner.Outcome{s, a, f, a, s}, "<dd>67 % of 3<span"},
+		{[]runner.Outcome{f}, `<dt>Usual</dt><dd>1.0 s<span class="quiet">, as the last build<`},
+	} {
+		onSite(t, jobs(at("app", ends(tt.outcomes...))), func(site *site) {
+			for range tt.outcomes {
+				site.trigger("app", nil)
+				time.Sleep(time.Minute)
+			}
+			site.holds(site.page("/job/app/"), tt.want)
+		})
+	}
+	onSite(t, jobs(at("app", ends(a))), func(site *site) {
+		site.trigger("app", nil)
+		time.Sleep(time.Minute)
+		site.holds(site.page("/job/app/"), "Median of 1")
+		site.lacks(site.page("/job/app/"), "<dt>Succeeded</dt>")
 	})
 }
 

@@ -33,6 +33,7 @@
       if (!active) delete folder.dataset.was;
     }
     filtering = active;
+    document.body.classList.toggle('filtering', active); // the counts are those of the server's list
   };
 
   field.addEventListener('input', () => {

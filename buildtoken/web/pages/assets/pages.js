@@ -16,20 +16,18 @@
   };
 
   const ago = (s) => {
-    if (s < 45) return 'just now';
-    for (const [unit, seconds] of [['day', 86400], ['hour', 3600], ['minute', 60]]) {
-      if (s >= seconds) return relative.format(-Math.floor(s / seconds), unit);
-    }
-    return 'a minute ago';
+    if (s < 60) return 'just now';
+    const [unit, seconds] = [['day', 86400], ['hour', 3600], ['minute', 60]].find(([, least]) => s >= least);
+    return relative.format(-Math.floor(s / seconds), unit);
   };
 
   const setText = (element, text) => { if (element.textContent !== text) element.textContent = text; };
 
   // The server's clock and the reader's may differ; what counts up or down is told by ours alone.
   const tick = (within = document) => {
-    for (const t of within.querySelectorAll('time')) {
-      if (!t.dateTime) t.dateTime = t.textContent.replace(' ', 'T');
-      const at = new Date(t.dateTime);
+    for (const t of within.querySelectorAll('time, [data-ago]')) {
+      if (!t.dateTime) t.dataset.at ||= t.textContent.replace(' ', 'T').replace(' UTC', 'Z');
+      const at = new Date(t.dateTime || t.dataset.at);
       if (Number.isNaN(at.getTime())) continue;
       const past = (Date.now() - at.getTime()) / 1000;
       if (!t.title) t.title = dates.format(at);
