@@ -27,11 +27,12 @@ type remotes struct {
 	saved    map[*remote]bool
 }
 
-// remote is one such build.
+// remote is one such build. Its context ends with cancel.
 type remote struct{ cancel context.CancelCauseFunc }
 
-// add is called once the handle of a build is durable.
-func (r *remotes) add(b *remote) {
+// add is called once the handle of a build is durable. It reports false if the builds were detached before: then the
+// context of this one has ended.
+func (r *remotes) add(b *remote) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.saved == nil {
@@ -41,6 +42,14 @@ func (r *remotes) add(b *remote) {
 	if r.detached {
 		b.cancel(runner.ErrDetached)
 	}
+	return !r.detached
+}
+
+// left reports whether a build whose context is ctx has ended here only to be resumed later.
+func (r *remotes) left(ctx context.Context, b *remote) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.saved[b] && errors.Is(context.Cause(ctx), runner.ErrDetached)
 }
 
 func (r *remotes) remove(b *remote) {
@@ -60,16 +69,9 @@ func (h *Host) Detach() {
 	}
 }
 
-// runRemote calls a runner whose builds can be resumed. It returns the zero Result if the build was detached.
-func (h *Host) runRemote(ctx context.Context, j *Job, b queue.Build, described runner.Build, out *console.Writer) (runner.Result, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	r := &remote{cancel}
-	defer h.remotes.remove(r)
+// resumable lets the runner of a remote build store a handle.
+func (h *Host) resumable(ctx context.Context, r *remote, b queue.Build, described *runner.Build) {
 	described.Handle = b.Handle
-	if b.Handle != nil {
-		h.remotes.add(r)
-	}
 	described.Save = func(handle []byte) error {
 		if err := h.opts.SetHandle(context.WithoutCancel(ctx), b.Item.Job, b.Number, slices.Clone(handle)); err != nil {
 			return fmt.Errorf("save the handle of a build: %w", err)
@@ -77,18 +79,6 @@ func (h *Host) runRemote(ctx context.Context, j *Job, b queue.Build, described r
 		h.remotes.add(r)
 		return nil
 	}
-	var result runner.Result
-	err := guard(about(h.opts.Log(), b), "runner", func() { result = j.Runner.Run(ctx, described, out) })
-	if err == nil && result.Outcome == runner.Aborted && h.remotes.has(r) && errors.Is(context.Cause(ctx), runner.ErrDetached) {
-		return runner.Result{}, nil
-	}
-	return checked(result), err
-}
-
-func (r *remotes) has(b *remote) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.saved[b]
 }
 
 // resume continues the log of a build that an earlier process started. Offsets are the same on every server. So if the

@@ -2,6 +2,7 @@ package build_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -63,6 +64,44 @@ func TestResumedLogContinuesWhatTheQueueHas(t *testing.T) {
 			}
 			if string(kept.text) != want || !kept.complete {
 				t.Errorf("the queue has %q, complete %v; want %q", kept.text, kept.complete, want)
+			}
+		})
+	}
+}
+
+// TestResumedBuildIsLeftIfTheServerStopsBeforeItRuns stops the server between the adoption of a build and the start of its
+// runner. The build must not end, because its work goes on elsewhere.
+func TestResumedBuildIsLeftIfTheServerStopsBeforeItRuns(t *testing.T) {
+	stopped := errors.New("the server was shut down")
+	for name, tt := range map[string]struct {
+		detach bool
+		cause  error
+		want   queue.Result
+	}{
+		"it stops":            {true, stopped, ""},
+		"it is cut off":       {false, fmt.Errorf("cut off: %w", runner.ErrDetached), ""},
+		"a user stops it":     {false, errors.New("stopped by alice"), queue.Aborted},
+		"nothing":             {false, nil, queue.Success},
+		"it stops, and waits": {true, nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v, err := vault.New(vault.NewKey())
+			if err != nil {
+				t.Fatal(err)
+			}
+			h := build.NewHost(build.Options{Dir: t.TempDir(), Vault: v, Log: zap.NewNop})
+			if tt.detach {
+				h.Detach()
+			}
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			if tt.cause != nil {
+				cancel(tt.cause)
+			}
+			app := &build.Job{Job: &job.Job{FullName: "app"}, Runner: follows{}}
+			b := queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 1, Handle: []byte("handle")}
+			if result, reason := h.Run(ctx, app, b); result != tt.want {
+				t.Errorf("Run = %q, %s; want %q", result, reason, tt.want)
 			}
 		})
 	}

@@ -18,12 +18,20 @@ import (
 // stopped; the cause of ctx is the reason then. A build with a handle is resumed.
 // After [Host.Detach] the result can be empty: the build has not ended then.
 func (h *Host) Run(ctx context.Context, j *Job, b queue.Build) (queue.Result, string) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	r := &remote{cancel}
+	defer h.remotes.remove(r)
+	// Before anything that takes time: if the server stops meanwhile, the build is not to end.
+	if b.Handle != nil && !h.remotes.add(r) {
+		return "", ""
+	}
 	if b.Handle == nil {
 		about(h.opts.Log(), b).Info("build started", zap.Int("executor", b.Executor), zap.Duration("late", b.Started.Sub(b.Item.Due)))
 	} else {
 		about(h.opts.Log(), b).Info("build resumed")
 	}
-	b.Result, b.Reason = h.runLogged(ctx, j, b)
+	b.Result, b.Reason = h.runLogged(ctx, r, j, b)
 	if b.Result == "" {
 		about(h.opts.Log(), b).Info("build goes on, and will be resumed")
 		return "", ""
@@ -45,7 +53,7 @@ func logEnded(log *zap.Logger, b queue.Build) {
 
 // runLogged runs a build with its console log. The log is closed, with the
 // result as its last line, before the end is recorded.
-func (h *Host) runLogged(ctx context.Context, j *Job, b queue.Build) (queue.Result, string) {
+func (h *Host) runLogged(ctx context.Context, r *remote, j *Job, b queue.Build) (queue.Result, string) {
 	open := func() (*console.Writer, error) {
 		if b.Handle != nil {
 			return h.logs.resume(ctx, b.Item.Job, b.Number, h.opts.LogLimit)
@@ -57,6 +65,8 @@ func (h *Host) runLogged(ctx context.Context, j *Job, b queue.Build) (queue.Resu
 		out, err = open()
 	}
 	switch {
+	case err != nil && h.remotes.left(ctx, r):
+		return "", ""
 	case err != nil && ctx.Err() != nil:
 		return queue.Aborted, queue.OneLine(context.Cause(ctx).Error()+", while there was no room for a console log", maxReason)
 	case err != nil:
@@ -72,15 +82,14 @@ func (h *Host) runLogged(ctx context.Context, j *Job, b queue.Build) (queue.Resu
 	} else {
 		out.Line("Resumed after a restart of the server")
 	}
-	result := h.execute(ctx, j, b, out)
-	if result != (runner.Result{}) {
-		result = checked(result)
+	result := checked(h.execute(ctx, r, j, b, out))
+	detached := result.Outcome == runner.Aborted && h.remotes.left(ctx, r)
+	if !detached {
 		b.Result, b.Reason = queue.Result(result.Outcome), result.Reason
 		for _, line := range b.LastLines() {
 			out.Line(line)
 		}
 	}
-	detached := b.Result == ""
 	if detached {
 		shipped(true) // before the log looks complete
 	}
@@ -149,7 +158,7 @@ func checked(r runner.Result) runner.Result {
 }
 
 // execute prepares what the build needs and calls its runner.
-func (h *Host) execute(ctx context.Context, j *Job, b queue.Build, out *console.Writer) runner.Result {
+func (h *Host) execute(ctx context.Context, r *remote, j *Job, b queue.Build, out *console.Writer) runner.Result {
 	notBuilt := func(err error) runner.Result {
 		return runner.Result{Outcome: runner.NotBuilt, Reason: err.Error()}
 	}
@@ -188,14 +197,11 @@ func (h *Host) execute(ctx context.Context, j *Job, b queue.Build, out *console.
 		defer cancel()
 	}
 	described := h.describe(j, b, values, workspace)
-	var result runner.Result
 	if j.Remote() {
-		result, err = h.runRemote(ctx, j, b, described, out)
-	} else {
-		err = guard(about(h.opts.Log(), b), "runner", func() { result = j.Runner.Run(ctx, described, out) })
-		result = checked(result)
+		h.resumable(ctx, r, b, &described)
 	}
-	if err != nil {
+	var result runner.Result
+	if err := guard(about(h.opts.Log(), b), "runner", func() { result = j.Runner.Run(ctx, described, out) }); err != nil {
 		return runner.Result{Outcome: runner.Failure, Reason: err.Error()}
 	}
 	return result
