@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/buildtoken/buildtoken/buildtoken/build"
 	"github.com/buildtoken/buildtoken/buildtoken/console"
@@ -162,22 +163,37 @@ func (e *effective) resumable(b queue.Build) bool {
 	return b.Handle != nil && j != nil && j.Remote()
 }
 
-// adopt goes on with builds that are resumable.
+// adoptAtOnce is how many builds are adopted at a time: a queue in a file puts them into one
+// commit, and a database is asked over several connections.
+const adoptAtOnce = 64
+
+// adopt goes on with builds that are resumable. Nothing else starts before it returns.
 func (c *Controller) adopt(ctx context.Context, e *effective, builds []queue.Build) {
+	var group errgroup.Group
+	group.SetLimit(adoptAtOnce)
+	slots := c.changes.freeSlots(len(builds))
+	for i, b := range builds {
+		group.Go(func() error { // adopt waits for it
+			c.adoptOne(ctx, e, b, slots[i])
+			return nil
+		})
+	}
+	_ = group.Wait() // errors are logged
+}
+
+func (c *Controller) adoptOne(ctx context.Context, e *effective, b queue.Build, slot int) {
 	node := c.node()
 	node.Remote = true
-	for _, b := range builds {
-		adopted, err := c.queue.Adopt(ctx, b.Item.Job, b.Number, node, c.changes.freeSlot())
-		if errors.Is(err, queue.ErrNotRunning) {
-			continue // it has ended, or another server was faster
-		}
-		if err != nil {
-			e.Log.Error("build cannot be resumed before the next start", zap.String("job", b.Item.Job), zap.Int64("number", b.Number), zap.Error(err))
-			continue
-		}
-		c.changes.started([]queue.Build{adopted}, true)
-		c.pool.Adopt(adopted, c.runBuild(e.buildJob(b.Item.Job), adopted))
+	adopted, err := c.queue.Adopt(ctx, b.Item.Job, b.Number, node, slot)
+	if errors.Is(err, queue.ErrNotRunning) {
+		return // it has ended, or another server was faster
 	}
+	if err != nil {
+		e.Log.Error("build cannot be resumed before the next start", zap.String("job", b.Item.Job), zap.Int64("number", b.Number), zap.Error(err))
+		return
+	}
+	c.changes.started([]queue.Build{adopted}, true)
+	c.pool.Adopt(adopted, c.runBuild(e.buildJob(b.Item.Job), adopted))
 }
 
 // lostReason is the reason of a build whose process was killed, in its record
@@ -259,18 +275,21 @@ func (c *Controller) listenNotices() {
 	}
 }
 
-// reclaimLost ends the builds of servers that are gone. If that fails, the
+// reclaimLost ends the builds of servers that are gone, or goes on with them. Without a
+// configuration it does neither, because it does not know which builds can go on: above all
+// while [Controller.Attach] adopts those of the previous process. Then, or if it fails, the
 // queue soon reports again that there are some.
 func (c *Controller) reclaimLost() {
 	e := c.effective.Load()
+	if e.detached {
+		return
+	}
 	var kept []queue.Build
 	lost, err := c.shared.ReclaimLost(context.Background(), time.Now(), keep(e, &kept))
 	if err != nil {
 		c.logger().Error("builds of servers that are gone could not be ended", zap.Error(err))
 	}
-	if !e.detached {
-		c.adopt(context.Background(), e, kept)
-	}
+	c.adopt(context.Background(), e, kept)
 	var n queue.Notice
 	for _, b := range lost {
 		c.stats.Lost(b)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
@@ -97,6 +98,42 @@ func TestRemoteBuildGoesOnOnAnotherServer(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRemoteBuildIsNotLostWhileItIsAdopted reports lost builds, as a heartbeat does, after a server has begun to go on with
+// the builds of its previous process, and before it has recorded that.
+func TestRemoteBuildIsNotLostWhileItIsAdopted(t *testing.T) {
+	far := newElsewhere()
+	c := newCluster(t, labelled("far", "", far))
+	b := c.join("b")
+	item := b.trigger("far").Item.ID
+	<-far.began
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	next := c.start("b", b.dir, adopting{c.queue("b"), make(chan queue.Notice)})
+	if handle := <-far.began; handle != "work 7" {
+		t.Errorf("resumed with handle %q, want the one that was saved", handle)
+	}
+	far.ends <- runner.Result{Outcome: runner.Success}
+	if build := next.ended(item); build.Result != queue.Success {
+		t.Errorf("build %+v, want a success", build)
+	}
+}
+
+// adopting is a queue that reports lost builds before each adoption, and waits until the server has seen to that.
+type adopting struct {
+	*pgqueue.DB
+
+	notices chan queue.Notice
+}
+
+func (a adopting) Notices() <-chan queue.Notice { return a.notices }
+
+func (a adopting) Adopt(ctx context.Context, job string, number int64, node queue.Node, executor int) (queue.Build, error) {
+	a.notices <- queue.Notice{Lost: true}
+	a.notices <- queue.Notice{} // is received after the other was handled
+	return a.DB.Adopt(ctx, job, number, node, executor)
 }
 
 func TestRemoteBuildsTakeNoExecutor(t *testing.T) {

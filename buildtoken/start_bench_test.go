@@ -3,6 +3,7 @@ package buildtoken_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -16,6 +17,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/notify"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
 	"github.com/buildtoken/buildtoken/buildtoken/runner/execrunner"
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
@@ -126,4 +128,88 @@ func startOf(ctx context.Context, b *testing.B, c *buildtoken.Controller, id int
 	}
 	b.Fatalf("no time in the log:\n%s", text)
 	return time.Time{}
+}
+
+// BenchmarkResume measures how long a start with 1000 remote builds takes before anything else
+// can happen, with a queue in a file and one in Postgres.
+func BenchmarkResume(b *testing.B) {
+	const builds = 1000
+	saved := make(parked, builds)
+	far := labelled("far", "", saved)
+	far.Concurrent, far.Coalesce = true, job.Never
+	cfg := buildtoken.Config{
+		Sites:        []*definition.Site{define(b, definition.Spec{Root: definition.Folder{Jobs: []definition.Job{far}}})},
+		RemoteBuilds: builds, ShutdownTimeout: -1,
+	}
+	for _, where := range []string{"file", "postgres"} {
+		b.Run(where, func(b *testing.B) {
+			dir, key := b.TempDir(), vault.NewKey()
+			queueOf := func() buildtoken.Queue {
+				q, err := boltqueue.Open(boltqueue.Options{Path: filepath.Join(dir, "queue.db")})
+				if err != nil {
+					b.Fatal(err)
+				}
+				return q
+			}
+			if where == "postgres" {
+				cluster := newCluster(b)
+				queueOf = func() buildtoken.Queue { return cluster.queue("a") }
+			}
+			open := func() *buildtoken.Controller {
+				c, err := buildtoken.Open(b.Context(), buildtoken.Options{Queue: queueOf(), Dir: dir, SealKey: key, Node: "a"})
+				if err != nil {
+					b.Fatal(err)
+				}
+				return c
+			}
+			attach := func(c *buildtoken.Controller) {
+				if _, err := c.Attach(b.Context(), cfg); err != nil {
+					b.Fatal(err)
+				}
+			}
+			c := open()
+			attach(c)
+			for range builds {
+				if _, err := c.Trigger(b.Context(), cfg.Sites[0], ask("far")); err != nil {
+					b.Fatal(err)
+				}
+			}
+			for range builds {
+				<-saved
+			}
+			for b.Loop() {
+				b.StopTimer()
+				if err := c.Close(); err != nil {
+					b.Fatal(err)
+				}
+				c = open()
+				b.StartTimer()
+				attach(c)
+			}
+			b.StopTimer()
+			if n := len(c.RunningRemote()); n != builds {
+				b.Errorf("%d builds go on, want %d", n, builds)
+			}
+			if err := c.Close(); err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
+}
+
+// parked is a runner whose builds go on elsewhere until this server stops. It sends a value for
+// each build that can be resumed then.
+type parked chan struct{}
+
+func (parked) Remote() {}
+
+func (p parked) Run(ctx context.Context, b runner.Build, _ io.Writer) runner.Result {
+	if b.Handle == nil {
+		if err := b.Save([]byte("work")); err != nil {
+			return runner.FailedBy(err)
+		}
+		p <- struct{}{}
+	}
+	<-ctx.Done()
+	return runner.AbortedBy(ctx)
 }

@@ -145,15 +145,19 @@ func (w *changes) runningHere(remote bool) []queue.Build {
 	return builds
 }
 
-// freeSlot returns the lowest number of a slot in which no remote build runs.
-func (w *changes) freeSlot() int {
-	slot := 0
+// freeSlots returns the n lowest numbers of slots in which no remote build runs.
+func (w *changes) freeSlots(n int) []int {
+	taken := map[int]bool{}
 	for _, b := range w.runningHere(true) {
-		if b.Executor == slot {
-			slot++
+		taken[b.Executor] = true
+	}
+	slots := make([]int, 0, n)
+	for slot := 0; len(slots) < n; slot++ {
+		if !taken[slot] {
+			slots = append(slots, slot)
 		}
 	}
-	return slot
+	return slots
 }
 
 // here returns the build that runs on this server under a number; nil if there is none.
