@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/buildtoken/buildtoken/buildtoken/build"
 	"github.com/buildtoken/buildtoken/buildtoken/console"
@@ -27,7 +26,7 @@ type Queue interface {
 	Lost(ctx context.Context) ([]queue.Build, error)
 	Reclaim(ctx context.Context, now time.Time, reason string, keep func(queue.Build) bool) ([]queue.Build, error)
 	SetHandle(ctx context.Context, job string, number int64, handle []byte) error
-	Adopt(ctx context.Context, job string, number int64, node queue.Node, executor int) (queue.Build, error)
+	Adopt(ctx context.Context, builds []queue.Build, node queue.Node, executors []int) (adopted []queue.Build, err error)
 	Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error)
 	Overviews(ctx context.Context, jobs []string) ([]queue.Overview, error)
 	Gone(ctx context.Context) ([]queue.Lane, error)
@@ -163,37 +162,35 @@ func (e *effective) resumable(b queue.Build) bool {
 	return b.Handle != nil && j != nil && j.Remote()
 }
 
-// adoptAtOnce is how many builds are adopted at a time: a queue in a file puts them into one
-// commit, and a database is asked over several connections.
-const adoptAtOnce = 64
+// adoptAtOnce is how many builds are adopted by one commit.
+const adoptAtOnce = 100
 
-// adopt goes on with builds that are resumable. Nothing else starts before it returns.
+// adopt goes on with builds that are resumable.
 func (c *Controller) adopt(ctx context.Context, e *effective, builds []queue.Build) {
-	var group errgroup.Group
-	group.SetLimit(adoptAtOnce)
-	slots := c.changes.freeSlots(len(builds))
-	for i, b := range builds {
-		group.Go(func() error { // adopt waits for it
-			c.adoptOne(ctx, e, b, slots[i])
-			return nil
-		})
+	for some := range slices.Chunk(builds, adoptAtOnce) {
+		if c.adoptTogether(ctx, e, some) == nil {
+			continue
+		}
+		for i, b := range some { // one record that cannot be read does not stop the others
+			if err := c.adoptTogether(ctx, e, some[i:i+1]); err != nil && !errors.Is(err, queue.ErrNotRunning) {
+				e.Log.Error("build cannot be resumed before the next start", zap.String("job", b.Item.Job), zap.Int64("number", b.Number), zap.Error(err))
+			}
+		}
 	}
-	_ = group.Wait() // errors are logged
 }
 
-func (c *Controller) adoptOne(ctx context.Context, e *effective, b queue.Build, slot int) {
+func (c *Controller) adoptTogether(ctx context.Context, e *effective, builds []queue.Build) error {
 	node := c.node()
 	node.Remote = true
-	adopted, err := c.queue.Adopt(ctx, b.Item.Job, b.Number, node, slot)
-	if errors.Is(err, queue.ErrNotRunning) {
-		return // it has ended, or another server was faster
-	}
+	adopted, err := c.queue.Adopt(ctx, builds, node, c.changes.freeSlots(len(builds)))
 	if err != nil {
-		e.Log.Error("build cannot be resumed before the next start", zap.String("job", b.Item.Job), zap.Int64("number", b.Number), zap.Error(err))
-		return
+		return err
 	}
-	c.changes.started([]queue.Build{adopted}, true)
-	c.pool.Adopt(adopted, c.runBuild(e.buildJob(b.Item.Job), adopted))
+	c.changes.started(adopted, true)
+	for _, b := range adopted { // others have ended, or another server was faster
+		c.pool.Adopt(b, c.runBuild(e.buildJob(b.Item.Job), b))
+	}
+	return nil
 }
 
 // lostReason is the reason of a build whose process was killed, in its record

@@ -112,6 +112,9 @@ func TestRemoteBuildIsNotLostWhileItIsAdopted(t *testing.T) {
 		t.Fatal(err)
 	}
 	next := c.start("b", b.dir, adopting{c.queue("b"), make(chan queue.Notice)})
+	if build, err := next.Controller.Build(t.Context(), "far", 1); err != nil || !build.Running() {
+		t.Fatalf("build %+v, %v; want it to go on", build, err)
+	}
 	if handle := <-far.began; handle != "work 7" {
 		t.Errorf("resumed with handle %q, want the one that was saved", handle)
 	}
@@ -130,10 +133,10 @@ type adopting struct {
 
 func (a adopting) Notices() <-chan queue.Notice { return a.notices }
 
-func (a adopting) Adopt(ctx context.Context, job string, number int64, node queue.Node, executor int) (queue.Build, error) {
+func (a adopting) Adopt(ctx context.Context, builds []queue.Build, node queue.Node, executors []int) ([]queue.Build, error) {
 	a.notices <- queue.Notice{Lost: true}
 	a.notices <- queue.Notice{} // is received after the other was handled
-	return a.DB.Adopt(ctx, job, number, node, executor)
+	return a.DB.Adopt(ctx, builds, node, executors)
 }
 
 func TestRemoteBuildsTakeNoExecutor(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -175,12 +176,37 @@ func (q *DB) SetHandle(ctx context.Context, job string, number int64, handle []b
 	return err
 }
 
-// Adopt hands a running build of an earlier process to a node that goes on with it, and
-// returns the build. See [DB.Reclaim].
-func (q *DB) Adopt(ctx context.Context, job string, number int64, node queue.Node, executor int) (queue.Build, error) {
-	return q.onBuild(ctx, job, number, func(_ *batch, l queue.Lane, b queue.Build) (queue.Change, error) {
-		return queue.Adopt(l, b, node, executor)
-	})
+// Adopt hands running builds of an earlier process to a node that goes on with them, each on
+// the executor at its place in executors, and returns them. It looks only at their jobs and
+// numbers, and leaves out those that have ended. See [DB.Reclaim].
+func (q *DB) Adopt(ctx context.Context, builds []queue.Build, node queue.Node, executors []int) ([]queue.Build, error) {
+	var adopted []queue.Build
+	err := q.ask(ctx, request{decide: func(b *batch) error {
+		adopted = nil
+		for i, one := range builds {
+			l, ok := b.mem.lanes[one.Item.Job]
+			if !ok || !slices.Contains(l.head.Running, one.Number) {
+				continue
+			}
+			build, err := b.build(one.Item.Job, one.Number)
+			if err != nil {
+				return err
+			}
+			change, err := queue.Adopt(l.head, *build, node, executors[i])
+			if err == nil {
+				err = b.apply(l, change)
+			}
+			if err != nil {
+				return err
+			}
+			adopted = append(adopted, *change.Build)
+		}
+		return nil
+	}})
+	if err != nil {
+		return nil, err
+	}
+	return adopted, nil
 }
 
 // onBuild decides something about a build that is on record.

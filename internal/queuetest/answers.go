@@ -81,18 +81,21 @@ func closedSaysSo(t *testing.T, _ Store, q Queue) {
 	}
 	ctx := t.Context()
 	for name, do := range map[string]func() error{
-		"SetRules":           func() error { return q.SetRules(ctx, start, queue.Config{}) },
-		"Schedule":           func() error { _, _, err := q.Schedule(ctx, start, request("j", "k")); return err },
-		"Cancel":             func() error { return q.Cancel(ctx, start, "j", 1, "alice") },
-		"Claim":              func() error { _, _, err := q.Claim(ctx, start, queue.Node{Name: "node"}, []int{0}); return err },
-		"Finish":             func() error { _, err := q.Finish(ctx, start, "j", 1, queue.Success, ""); return err },
-		"Abort":              func() error { return q.Abort(ctx, "j", 1, "alice") },
-		"Aborts":             func() error { _, err := q.Aborts(ctx); return err },
-		"Lost":               func() error { _, err := q.Lost(ctx); return err },
-		"Reclaim":            func() error { _, err := q.Reclaim(ctx, start, "lost", nil); return err },
-		"Lanes":              func() error { _, err := q.Lanes(ctx, []string{"j"}); return err },
-		"SetHandle":          func() error { return q.SetHandle(ctx, "j", 1, nil) },
-		"Adopt":              func() error { _, err := q.Adopt(ctx, "j", 1, queue.Node{}, 0); return err },
+		"SetRules":  func() error { return q.SetRules(ctx, start, queue.Config{}) },
+		"Schedule":  func() error { _, _, err := q.Schedule(ctx, start, request("j", "k")); return err },
+		"Cancel":    func() error { return q.Cancel(ctx, start, "j", 1, "alice") },
+		"Claim":     func() error { _, _, err := q.Claim(ctx, start, queue.Node{Name: "node"}, []int{0}); return err },
+		"Finish":    func() error { _, err := q.Finish(ctx, start, "j", 1, queue.Success, ""); return err },
+		"Abort":     func() error { return q.Abort(ctx, "j", 1, "alice") },
+		"Aborts":    func() error { _, err := q.Aborts(ctx); return err },
+		"Lost":      func() error { _, err := q.Lost(ctx); return err },
+		"Reclaim":   func() error { _, err := q.Reclaim(ctx, start, "lost", nil); return err },
+		"Lanes":     func() error { _, err := q.Lanes(ctx, []string{"j"}); return err },
+		"SetHandle": func() error { return q.SetHandle(ctx, "j", 1, nil) },
+		"Adopt": func() error {
+			_, err := q.Adopt(ctx, []queue.Build{{Item: queue.Item{Job: "j"}, Number: 1}}, queue.Node{}, []int{0})
+			return err
+		},
 		"Overviews":          func() error { _, err := q.Overviews(ctx, []string{"j"}); return err },
 		"Gone":               func() error { _, err := q.Gone(ctx); return err },
 		"TakeNotifications":  func() error { _, _, err := q.TakeNotifications(ctx, start, nil, 1); return err },

@@ -296,8 +296,9 @@ func handleComesBack(t *testing.T, store Store, q Queue) {
 	if ended, err := q.Reclaim(t.Context(), start, "lost", func(queue.Build) bool { return true }); err != nil || len(ended) != 0 {
 		t.Fatalf("Reclaim ended %v, %v; want nothing", ended, err)
 	}
-	if _, err := q.Adopt(t.Context(), "j", b.Number, queue.Node{Name: "other"}, 3); err != nil {
-		t.Fatal(err)
+	adopted, err := q.Adopt(t.Context(), lost, queue.Node{Name: "other"}, []int{3})
+	if err != nil || len(adopted) != 1 || !slices.Equal(adopted[0].Handle, handle) {
+		t.Fatalf("Adopt = %d builds, %v; want one with its handle", len(adopted), err)
 	}
 	got, err := q.Build(t.Context(), "j", b.Number)
 	if err != nil || got.Node != "other" || got.Executor != 3 || !got.Running() || !slices.Equal(got.Handle, handle) {

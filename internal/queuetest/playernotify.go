@@ -58,17 +58,25 @@ func (p *player) handle(a arguments) ([]string, error) {
 	return line("stored"), nil
 }
 
-// adopt goes on with a build: adopt JOB NUMBER.
+// adopt goes on with builds of a job: adopt JOB NUMBER…
 func (p *player) adopt(a arguments) ([]string, error) {
-	number, err := a.number(1)
-	if err != nil {
-		return nil, err
+	var builds []queue.Build
+	var executors []int
+	for i := range a.plain[1:] {
+		number, err := a.number(i + 1)
+		if err != nil {
+			return nil, err
+		}
+		builds = append(builds, queue.Build{Item: queue.Item{Job: a.at(0)}, Number: number})
+		executors = append(executors, 7+i)
 	}
-	b, err := p.q.Adopt(p.t.Context(), a.at(0), number, queue.Node{Name: "adopter"}, 7)
+	adopted, err := p.q.Adopt(p.t.Context(), builds, queue.Node{Name: "adopter"}, executors)
 	if err != nil {
 		return refused(err)
 	}
-	return line("%s on %s, executor %d, handle %q", build(b), b.Node, b.Executor, b.Handle), nil
+	return orNothing(lines(adopted, func(b queue.Build) string {
+		return fmt.Sprintf("%s on %s, executor %d, handle %q", build(b), b.Node, b.Executor, b.Handle)
+	})), nil
 }
 
 func notification(n queue.Notification) string {

@@ -35,7 +35,7 @@ type Queue interface {
 	Lost(ctx context.Context) ([]queue.Build, error)
 	Reclaim(ctx context.Context, now time.Time, reason string, keep func(queue.Build) bool) ([]queue.Build, error)
 	SetHandle(ctx context.Context, job string, number int64, handle []byte) error
-	Adopt(ctx context.Context, job string, number int64, node queue.Node, executor int) (queue.Build, error)
+	Adopt(ctx context.Context, builds []queue.Build, node queue.Node, executors []int) (adopted []queue.Build, err error)
 	Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error)
 	Overviews(ctx context.Context, jobs []string) ([]queue.Overview, error)
 	Gone(ctx context.Context) ([]queue.Lane, error)
