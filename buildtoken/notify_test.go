@@ -281,6 +281,29 @@ func TestRefusedNotificationIsGivenUp(t *testing.T) {
 	})
 }
 
+// TestNotificationThatCannotBeMadeHoldsUpNothing uses a receiver that can make no message of the
+// first build.
+func TestNotificationThatCannotBeMadeHoldsUpNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in := inbox{answer: func(_ context.Context, e *notify.Event) notify.Outcome {
+			if e.Number == 1 {
+				return notify.Outcome{Error: "body: index out of range", Refused: true, Final: true}
+			}
+			return notify.Outcome{}
+		}}
+		s := openSite(t, buildtoken.Config{}, notified("a", &in))
+		s.triggerNow("a")
+		s.triggerNow("a")
+		quiet()
+		if got := in.lines(); len(got) != 2 || !strings.HasSuffix(got[1], "a #2 endedSUCCESS") {
+			t.Errorf("attempts %q; want one for each build, without a pause", got)
+		}
+		if n := s.logs.FilterMessage("notification given up").Len(); n != 1 {
+			t.Errorf("%d log lines about notifications given up, want 1", n)
+		}
+	})
+}
+
 // TestReceiverThatIsGoneWaitsForTheNextConfiguration uses a receiver that answers 410 Gone.
 func TestReceiverThatIsGoneWaitsForTheNextConfiguration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -236,6 +236,34 @@ func (b bounded) Fits(env []string, _ []runner.Param) error {
 	return nil
 }
 
+// inspecting is a runner for another system, which refuses some small values.
+type inspecting struct{ nothing }
+
+func (inspecting) Remote() {}
+
+func (inspecting) Fits(_ []string, params []runner.Param) error {
+	if params[0].Value == ".." {
+		return runner.ErrBadValue
+	}
+	return nil
+}
+
+// For another system, what a value holds counts, and not its length alone.
+func TestSmallValuesThatARemoteRunnerCannotTake(t *testing.T) {
+	site, err := definition.Compile(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{
+		{Name: "app", Params: []job.Param{{Name: "V", Kind: job.KindString}}, Runner: inspecting{}},
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	app, _ := site.Find("app")
+	for value, want := range map[string]error{"x": nil, "..": runner.ErrBadValue} {
+		if err := app.Fits("http://x/", []job.Value{{Name: "V", Kind: job.KindString, Text: value}}); !errors.Is(err, want) {
+			t.Errorf("Fits with %q = %v, want %v", value, err, want)
+		}
+	}
+}
+
 // A runner is asked about large values, and about all if it could not start the largest small ones.
 func TestValuesThatARunnerCannotTake(t *testing.T) {
 	const small = 4 << 10

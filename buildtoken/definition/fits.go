@@ -45,8 +45,12 @@ func (c *Compiled) fits(root string, values []job.Value) error {
 	return sizer.Fits(b.Env, b.Params)
 }
 
-// fitsLargestSmall reports whether a build fits whose values are the largest small ones.
+// fitsLargestSmall reports whether a build fits whose values are the largest small ones. For
+// other systems, what a value holds counts as well.
 func (c *Compiled) fitsLargestSmall() bool {
+	if c.Remote() {
+		return false
+	}
 	largest := strings.Repeat("x", maxSmall)
 	values := make([]job.Value, len(c.Params))
 	for i, p := range c.Params {

@@ -28,6 +28,9 @@ type Outcome struct {
 	// Refused means that the receiver understood the notification and does not want it,
 	// so that another attempt is unlikely to help.
 	Refused bool
+	// Final means that no attempt can succeed: no message can be made of the event. Another
+	// attempt would only hold up the notifications behind it.
+	Final bool
 	// Gone means that the receiver wants no notifications at all any more.
 	Gone bool
 	// Skip means that there is nothing to send.

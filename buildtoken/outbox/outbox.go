@@ -257,7 +257,7 @@ func (o *Outbox) attempt(ctx context.Context, n queue.Notification, taken time.T
 	}})
 	out := r.Send(ctx, &e)
 	o.learn(n.Target, r, out)
-	return queue.Attempt{Error: out.Error, After: out.After, Skip: out.Skip, GiveUp: out.Refused && n.Tries+1 >= refusals}, true
+	return queue.Attempt{Error: out.Error, After: out.After, Skip: out.Skip, GiveUp: out.Final || out.Refused && n.Tries+1 >= refusals}, true
 }
 
 // learn decides from the outcome of an attempt when the receiver is tried again. While it

@@ -111,7 +111,7 @@ type Remote interface {
 type Sizer interface {
 	// Fits returns nil, or an error that wraps [ErrTooLarge] or [ErrBadValue] and names the parameter at fault. The
 	// arguments are what [Build.Env] and [Build.Params] would be. If values fit, shorter values without NUL bytes must
-	// fit too: Fits is not called again for each of them.
+	// fit too: Fits is not called again for each of them, unless the runner is [Remote].
 	Fits(env []string, params []Param) error
 }
 

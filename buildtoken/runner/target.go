@@ -85,10 +85,30 @@ func (t Target) Expand(params []Param) (*url.URL, error) {
 		return nil, errors.New("the URL is malformed")
 	}
 	u.RawQuery = query
+	if t.empties(path) {
+		return nil, fmt.Errorf("the path of the URL has an empty segment (parameters %s): %w", strings.Join(t.path.Params(), ", "), ErrBadValue)
+	}
 	if len(t.path.Params()) > 0 && slices.ContainsFunc(strings.Split(u.Path, "/"), func(s string) bool { return s == "." || s == ".." }) {
 		return nil, fmt.Errorf("the path of the URL has a segment . or .. (parameters %s): %w", strings.Join(t.path.Params(), ", "), ErrBadValue)
 	}
 	return u, nil
+}
+
+// empties reports whether a segment of the path is empty because of its parameters. Many servers
+// take such a path for that of what contains the segment, which may be all items instead of one.
+func (t Target) empties(path string) bool {
+	var sample []Param
+	for _, name := range t.path.Params() {
+		sample = append(sample, Param{Name: name, Value: "x"})
+	}
+	filled, err := t.path.Expand(sample, nil)
+	segments := strings.Split(filled, "/") // escaped values have no slash, so there are as many
+	for i, s := range strings.Split(path, "/") {
+		if err == nil && s == "" && segments[i] != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // Resolve returns the template with its texts changed by resolve, in which it does not look

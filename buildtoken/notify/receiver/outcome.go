@@ -33,7 +33,7 @@ func retryAfter(text string, now time.Time) time.Duration {
 // notSendable returns the outcome for an event of which no message can be made.
 func notSendable(err error) notify.Outcome {
 	text, skip := strings.CutPrefix(err.Error(), errSkip.Error()+": ")
-	return notify.Outcome{Error: text, Skip: skip, Refused: !skip}
+	return notify.Outcome{Error: text, Skip: skip, Refused: !skip, Final: !skip}
 }
 
 // describe returns why no answer came, without addresses: what the network reports contains

@@ -180,6 +180,8 @@ func TestPlacesOfParameters(t *testing.T) {
 		{"a repository that is a path", receiver.Config{Format: receiver.GitHub, URL: "https://example.com", Repository: "{param.COMMIT}", Commit: "1"}, "../..", "", "the repository is not OWNER/NAME"},
 		{"a project that is a path", receiver.Config{Format: receiver.GitLab, URL: "https://example.com", Repository: "{param.COMMIT}", Commit: "1"}, "a/../b", "", "the repository is neither GROUP/PROJECT nor a number"},
 		{"a parameter that the build does not have", receiver.Config{Format: receiver.GitHub, URL: "https://example.com", Repository: "a/b", Commit: "{param.OTHER}"}, "x", "", "commit: the build has no parameter OTHER"},
+		{"a dot segment", receiver.Config{URL: "https://example.com/a/{param.COMMIT}/b"}, "..", "", "the path of the URL has a segment . or .. (parameters COMMIT): runner: bad value"},
+		{"an empty segment", receiver.Config{URL: "https://example.com/a/{param.COMMIT}"}, "", "", "the path of the URL has an empty segment (parameters COMMIT): runner: bad value"},
 		{"a placeholder is not a reference", receiver.Config{URL: "https://example.com/{env.X}"}, "x", "https://example.com/%7Bparam.COMMIT%7D", ""},
 		{"a password in a placeholder needs no escapes", receiver.Config{URL: "https://me:{env.P}@example.com/"}, "x", "https://me:p%40ss%2Fw%3A%3F%23@example.com/", ""},
 		{"a password with escapes", receiver.Config{URL: "https://me:p%40ss@example.com/"}, "x", "https://me:p%40ss@example.com/", ""},
@@ -202,6 +204,24 @@ func TestPlacesOfParameters(t *testing.T) {
 				t.Errorf("sent to %s, %+v; want %s, %q", got, out, tt.want, tt.wantSkip)
 			}
 		})
+	}
+}
+
+// A body that cannot be made of an event is not tried again: those behind it wait.
+func TestBodyThatCannotBeMade(t *testing.T) {
+	r, err := receiver.New(receiver.Config{
+		URL: "https://example.com", Body: `{{$c := .Param "COMMIT"}}{{if $c}}{{slice $c 0 7 | json}}{{else}}""{{end}}`,
+		Transport: roundTrip(func(*http.Request) (*http.Response, error) { return answer(200, nil, ""), nil }),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for commit, want := range map[string]bool{"c0ffee0123": false, "short": true} {
+		e := notify.Sample()
+		e.Params = []notify.Param{{Name: "COMMIT", Value: commit}}
+		if out := r.Send(t.Context(), &e); out.Final != want || (out.Error != "") != want || out.Skip {
+			t.Errorf("%s: %+v, want final %v", commit, out, want)
+		}
 	}
 }
 

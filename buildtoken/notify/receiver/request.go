@@ -137,7 +137,7 @@ func (r *Receiver) request(ctx context.Context, e *notify.Event, s settings, now
 	}
 	u, err := s.target.Expand(params)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errSkip, err)
 	}
 	if r.format.path != nil {
 		if u, err = s.below(u, r.format.path, params); err != nil {

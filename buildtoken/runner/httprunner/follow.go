@@ -92,6 +92,9 @@ func (f *follow) fields(got answer) ([]runner.Param, error) {
 
 // watch asks for the state of what was started until it has ended.
 func (r *Runner) watch(ctx context.Context, params []runner.Param, out *runner.Output) runner.Result {
+	if _, err := r.follow.request.build(ctx, params); err != nil {
+		return runner.FailedBy(fmt.Errorf("follow: %w", err)) // it stays so
+	}
 	heard, last := time.Now(), []byte(nil)
 	for {
 		if !runner.Pause(ctx, r.follow.every) {

@@ -180,6 +180,8 @@ func TestValuesAreEscapedForTheirPlace(t *testing.T) {
 		{"a line end in a header", "a\r\nB: c", httprunner.Config{Method: "GET", URL: base, Header: header("X-Value", "{param.V}")}},
 		{"a dot segment", "..", httprunner.Config{Method: "GET", URL: base + "a/{param.V}/b"}},
 		{"a dot segment behind a slash", "a/../b", httprunner.Config{Method: "GET", URL: base + "a/{param.V}/b"}},
+		{"an empty segment", "", httprunner.Config{Method: "DELETE", URL: base + "items/{param.V}"}},
+		{"an empty segment in the middle", "", httprunner.Config{Method: "GET", URL: base + "a/{param.V}{param.V}/b?c={param.V}"}},
 		{"a dot segment of two values", ".", httprunner.Config{Method: "GET", URL: base + "a/{param.V}{param.V}"}},
 	} {
 		t.Run(tt.name+" is refused", func(t *testing.T) {
@@ -436,6 +438,22 @@ func TestFollowNeedsTheFieldsOfTheAnswer(t *testing.T) {
 		res := r.Run(t.Context(), runner.Build{}, io.Discard)
 		if res != (runner.Result{Outcome: runner.Failure, Reason: "the answer has no text or number " + field + " to follow"}) {
 			t.Errorf("%s: Run = %+v, want a failure that names the field", field, res)
+		}
+	}
+}
+
+// An answer whose field can stand in no path is the end, and not a silence of 15 minutes.
+func TestFollowToNoPath(t *testing.T) {
+	for _, id := range []string{"..", ".", "", "a/../b"} {
+		requests := 0
+		base := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			requests++
+			fmt.Fprintf(w, `{"id": %q}`, id)
+		})
+		r := newRunner(t, httprunner.Config{Method: "POST", URL: base, Follow: &httprunner.Follow{URL: base + "builds/{response.id}", Done: "true"}})
+		res := r.Run(t.Context(), runner.Build{}, io.Discard)
+		if res.Outcome != runner.Failure || !strings.Contains(res.Reason, "follow: the path of the URL has") || requests != 1 {
+			t.Errorf("%q: Run = %+v after %d requests, want a failure after 1", id, res, requests)
 		}
 	}
 }
