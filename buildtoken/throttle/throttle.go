@@ -76,13 +76,19 @@ type key struct {
 }
 
 func (l *Limiter) key(client netip.Addr, what string) key {
-	client = client.Unmap().WithZone("")
-	bits := client.BitLen()
-	if client.Is6() {
+	return key{Client(client), maphash.String(l.seed, what)}
+}
+
+// Client returns the addresses that count as one client: an IPv4 address, or the /64 of an
+// IPv6 address. The zero Addr has the zero Prefix: all unknown clients are one.
+func Client(address netip.Addr) netip.Prefix {
+	address = address.Unmap().WithZone("")
+	bits := address.BitLen()
+	if address.Is6() {
 		bits = 64
 	}
-	prefix, _ := client.Prefix(bits) // the zero Addr has the zero Prefix: all unknown clients are one
-	return key{prefix, maphash.String(l.seed, what)}
+	prefix, _ := address.Prefix(bits) // only the zero Addr has none
+	return prefix
 }
 
 // Wait returns how long the client has to wait until its tokens for these

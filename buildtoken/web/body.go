@@ -63,7 +63,7 @@ func (q *Request) readBody(f *Form, o FormOptions) error {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return nil
 	}
-	f.held.of = q.inFlight()
+	f.held = q.holdOf()
 	b := &body{form: f, o: o, from: r.Body, limit: MaxUploadBody, spool: q.spool}
 	err := b.read(r)
 	switch {
@@ -107,13 +107,22 @@ func (b *body) Read(p []byte) (int, error) {
 	switch {
 	case b.n > b.limit && !b.raise():
 		n, err = 0, errLimit
-	case !b.form.held.take(int64(n) * b.weight):
+	case !b.take(int64(n)):
 		n, err = 0, ErrBusy
 	}
 	if err != nil {
 		b.err = err
 	}
 	return n, err
+}
+
+// take takes n bytes from the budget of all bodies. A body is only allowed to be large after the
+// client has shown a right token.
+func (b *body) take(n int64) bool {
+	if b.limit == MaxUploadBody && b.multi {
+		return b.form.held.take(n * b.weight)
+	}
+	return b.form.held.takeUnproven(n * b.weight)
 }
 
 // raise raises the limit, if that is allowed.

@@ -2,10 +2,12 @@ package web_test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -133,6 +135,50 @@ func TestBodiesInFlightHaveOneLimit(t *testing.T) {
 		t.Fatalf("after the others have ended: %v", err)
 	}
 	f.Close()
+}
+
+// One client cannot take all of the limit: what others send finds room.
+func TestOneClientLeavesRoomForOthers(t *testing.T) {
+	const bodies = 64 // of 1 MiB in memory, half of the limit
+	shared := new(web.InFlight)
+	text := "A=" + strings.Repeat("x", web.MaxBody-2)
+	read := func(client string, body io.Reader) error {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", body)
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.ContentLength = int64(len(text))
+		q := (&web.Site{InFlight: shared, Remote: func(*http.Request) netip.Addr { return netip.MustParseAddr(client) }}).Request(httptest.NewRecorder(), r)
+		defer q.Begin().End()
+		f, err := q.ReadForm(web.FormOptions{})
+		if err != nil {
+			return err
+		}
+		f.Close()
+		return nil
+	}
+	waits, release, ended := make(chan struct{}), make(chan struct{}), make(chan error)
+	for i := range bodies { // from a /64, which is one client
+		go func() {
+			ended <- read(fmt.Sprintf("2001:db8::%x", i), &withheld{strings.NewReader(text), waits, release})
+		}()
+	}
+	for range bodies {
+		<-waits
+	}
+	if err := read("2001:db8::ffff", strings.NewReader(text)); err == nil || web.VerdictOf(err).Status != http.StatusServiceUnavailable {
+		t.Errorf("one body more of the client: %v, want 503", err)
+	}
+	if err := read("192.0.2.1", strings.NewReader(text)); err != nil {
+		t.Errorf("another client: %v, want it to find room", err)
+	}
+	close(release)
+	for range bodies {
+		if err := <-ended; err != nil && web.VerdictOf(err).Status != http.StatusRequestEntityTooLarge {
+			t.Error(err)
+		}
+	}
+	if err := read("2001:db8::1", strings.NewReader(text)); err != nil {
+		t.Errorf("after the others have ended: %v", err)
+	}
 }
 
 // The work for a path grows linearly with its length.

@@ -3,11 +3,14 @@ package web
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/semaphore"
+
+	"github.com/buildtoken/buildtoken/buildtoken/throttle"
 )
 
 // InFlight is the budget that bodies share while their requests are served, in memory and
@@ -15,6 +18,10 @@ import (
 // concurrent use.
 type InFlight struct {
 	used atomic.Int64
+
+	// mu guards unproven, by client.
+	mu       sync.Mutex
+	unproven map[netip.Prefix]int64
 
 	once  sync.Once
 	parse *semaphore.Weighted // bytes
@@ -45,11 +52,24 @@ const (
 	memoryWeight = 8
 )
 
+// maxOfClient is how much of the budget one client can take with bodies that proved nothing: no
+// single client can keep others from sending theirs.
+const maxOfClient = maxInFlight / 2
+
 // hold is what one body holds.
 type hold struct {
-	of    *InFlight
-	taken int64
-	files []*os.File
+	of *InFlight
+	// client is who sent the body. It is zero if that is not known, as on a Unix socket.
+	client netip.Prefix
+	taken  int64
+	// unproven is how much of taken counts for the client.
+	unproven int64
+	files    []*os.File
+}
+
+// holdOf returns a hold for the body of the request.
+func (q *Request) holdOf() hold {
+	return hold{of: q.inFlight(), client: throttle.Client(q.Caller().Remote)}
 }
 
 // take takes n more from the budget. It reports false, and takes nothing, if too little is left.
@@ -65,10 +85,44 @@ func (h *hold) take(n int64) bool {
 	return true
 }
 
+// takeUnproven is take for what the client sends before it has shown a right token or
+// signature. It also reports false if the client has too much already.
+func (h *hold) takeUnproven(n int64) bool {
+	if n == 0 || !h.client.IsValid() {
+		return h.take(n)
+	}
+	if !h.of.add(h.client, n) {
+		return false
+	}
+	h.unproven += n
+	return h.take(n)
+}
+
+// add adds to what a client holds, unless that gets too much.
+func (f *InFlight) add(client netip.Prefix, n int64) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	sum := f.unproven[client] + n
+	switch {
+	case sum > maxOfClient:
+		return false
+	case sum == 0:
+		delete(f.unproven, client)
+		return true
+	case f.unproven == nil:
+		f.unproven = map[netip.Prefix]int64{}
+	}
+	f.unproven[client] = sum
+	return true
+}
+
 // release returns what was taken to the budget, and closes and removes the files.
 func (h *hold) release() {
 	if h.of != nil {
 		h.of.used.Add(-h.taken)
+		if h.unproven != 0 {
+			h.of.add(h.client, -h.unproven)
+		}
 	}
 	for _, f := range h.files {
 		_ = f.Close()

@@ -29,7 +29,7 @@ type Raw struct {
 // read if the client declares its length. What exceeds 64 KiB is kept in a file of the data
 // directory. The Raw is never nil, and the caller must close it also after an error.
 func (q *Request) ReadRaw(limit int64, tee io.Writer) (*Raw, error) {
-	raw := &Raw{held: hold{of: q.inFlight()}}
+	raw := &Raw{held: q.holdOf()}
 	size := q.R.ContentLength
 	switch {
 	case size > limit:
@@ -58,7 +58,7 @@ func (r *Raw) read(from io.Reader, size int64, tee io.Writer, spool func() (*os.
 	if size > 0 {
 		first = min(first, size)
 	}
-	if !r.held.take(first * memoryWeight) {
+	if !r.held.takeUnproven(first * memoryWeight) {
 		return ErrBusy
 	}
 	r.memory = make([]byte, first)
@@ -96,7 +96,7 @@ type holding struct {
 // Read implements [io.Reader].
 func (h holding) Read(p []byte) (int, error) {
 	n, err := h.from.Read(p)
-	if !h.held.take(int64(n) / fileWeight) {
+	if !h.held.takeUnproven(int64(n) / fileWeight) {
 		return 0, ErrBusy
 	}
 	return n, err //nolint:wrapcheck // a reader passes on what the one below returns
