@@ -235,8 +235,8 @@ func (o *Outbox) attempt(ctx context.Context, n queue.Notification, taken time.T
 	gone := o.gone[r]
 	o.mu.Unlock()
 	switch {
-	case !known:
-		return queue.Attempt{Error: "the configuration has no notify of this name", GiveUp: true}, false
+	case !known: // it expired, or the configuration has changed since it was taken
+		return queue.Attempt{Error: "the configuration has no notify of this name", GiveUp: !n.Until.After(time.Now())}, false
 	case gone:
 		return queue.Attempt{Error: "410 Gone", GiveUp: !n.Until.After(time.Now())}, true
 	}

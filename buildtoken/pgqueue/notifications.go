@@ -108,9 +108,9 @@ const (
 		and (s.server <> $2 or n.id = any($3))) > 0`
 	// takeSQL leases notifications that are due at $4: at most $5, and $6 of a target together
 	// with those that are held.
-	takeSQL = `with head as materialized (select id, target, ` + heldSQL + ` as held from queue.notifications n
+	takeSQL = `with head as materialized (select id, target, ` + heldSQL + ` as held, ` + dueSQL + ` <= $4 as due from queue.notifications n
 			where n.state = 'waiting' and (n.lease_server is not null or ` + dueSQL + ` <= $4) and ` + headSQL + `),
-		ranked as (select id, held, row_number() over (partition by target order by held desc, id) as place from head),
+		ranked as (select id, held, row_number() over (partition by target order by held desc, id) as place from head where held or due),
 		due(taken) as (select id from queue.notifications n where id in (select id from ranked where not held and place <= $6 order by id limit $5)
 			and n.state = 'waiting' and not ` + heldSQL + ` order by id for update skip locked)
 		update queue.notifications set lease_server = $2, lease_epoch = $7 from due where id = taken returning ` + notificationColumns

@@ -70,3 +70,40 @@ func TestLeaseThatIsCommittedMeanwhile(t *testing.T) {
 		})
 	}
 }
+
+// TestLeaseOfAServerThatIsGone restarts a server that was sending a notification. It must be
+// sent again, and not be given to a server whose configuration does not have its target, as
+// one that starts does not have yet.
+func TestLeaseOfAServerThatIsGone(t *testing.T) {
+	s := newStore(t)
+	opts := pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-1"}
+	a := open(t, opts)
+	rules := queue.Rules{Notify: []queue.Notify{{Name: "t", On: []queue.Condition{queue.OnQueued}}}}
+	if err := a.SetRules(t.Context(), start, queue.Config{Rules: map[string]queue.Rules{"j": rules}}); err != nil {
+		t.Fatal(err)
+	}
+	schedule(t, a, request("j", "k"))
+	take := func(q *pgqueue.DB, targets ...string) []queue.Notification {
+		t.Helper()
+		due, _, err := q.TakeNotifications(t.Context(), start.Add(time.Hour), targets, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return due
+	}
+	if due := take(a, "t"); len(due) != 1 {
+		t.Fatalf("took %+v, want one", due)
+	}
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again := open(t, opts)
+	for _, targets := range [][]string{nil, {"other"}} {
+		if due := take(again, targets...); len(due) != 0 {
+			t.Errorf("took %+v for the targets %q, want none", due, targets)
+		}
+	}
+	if due := take(again, "t"); len(due) != 1 {
+		t.Errorf("took %+v after the restart, want one", due)
+	}
+}
