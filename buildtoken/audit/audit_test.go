@@ -20,7 +20,7 @@ func decision() audit.Decision {
 	return audit.Decision{Outcome: audit.Joined, Action: "buildWithParameters", Job: "site/deploy", Who: "token ci", Remote: "192.0.2.7", Item: 4711}
 }
 
-// BenchmarkWrite measures one line: into nothing, as JSON into memory, and into a file.
+// BenchmarkWrite measures one line: discarded, as JSON in memory, and in a file.
 func BenchmarkWrite(b *testing.B) {
 	file, err := os.Create(filepath.Join(b.TempDir(), "audit.log"))
 	if err != nil {
@@ -54,9 +54,9 @@ func BenchmarkWrite(b *testing.B) {
 	})
 }
 
-// A line that is written into a file allocates nothing, so that the log costs little more than
-// the call of the operating system. Under the race detector, the pool of zap's encoders is
-// sometimes empty, which is one allocation.
+// Writing a line to a file allocates nothing, so that the log costs little more than the system
+// call. Under the race detector, the pool of zap's encoders is sometimes empty, which is one
+// allocation.
 func TestWriteAllocatesNothing(t *testing.T) {
 	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(discard{}), zap.InfoLevel))
 	d := decision()

@@ -37,7 +37,7 @@ func TestHistoryKeepsTheLastTriggersAsTheyWere(t *testing.T) {
 	if diff := cmp.Diff([]audit.Trigger{full, v6, {Time: at(0)}}, h.All(), same); diff != "" {
 		t.Errorf("All (-want +got):\n%s", diff)
 	}
-	for n := range audit.Kept + 500 { // shorter ones in the places of longer ones, too
+	for n := range audit.Kept + 500 { // including shorter ones in the places of longer ones
 		h.Add(&audit.Trigger{Time: at(n), Job: strings.Repeat("j", 1+n%50)})
 	}
 	all := h.All()

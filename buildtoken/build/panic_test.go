@@ -24,8 +24,8 @@ func (broken) Run(context.Context, runner.Build, io.Writer) runner.Result  { pan
 func (broken) Poll(context.Context, runner.Build, io.Writer) (bool, error) { panic("poll") }
 func (broken) Reap(context.Context, runner.Build) (found int, err error)   { panic("reap") }
 
-// A panic in a guest module is a failed build, a failed poll, or processes that
-// are left; it does not end the server.
+// A panic in a guest module leads to a failed build, a failed poll, or processes that are not
+// ended. It must not end the server.
 func TestPanicsOfGuestModulesAreContained(t *testing.T) {
 	synctest.Test(t, panics)
 }

@@ -36,7 +36,7 @@ func hostIn(t *testing.T, dir string, disk atomicfile.Disk) *build.Host {
 	return build.NewHost(build.WithFiles(build.Options{Dir: dir, Vault: v, Log: zap.NewNop}, atomicfile.Files{Disk: disk}))
 }
 
-// copies is a runner whose build writes the content of its files into its log.
+// copies is a runner whose builds write the content of their files into the log.
 type copies struct{}
 
 func (copies) Run(_ context.Context, b runner.Build, log io.Writer) runner.Result {
@@ -50,10 +50,10 @@ func (copies) Run(_ context.Context, b runner.Build, log io.Writer) runner.Resul
 	return runner.Result{Outcome: runner.Success}
 }
 
-// TestPowerCutKeepsUploads stores two files, as two triggers do on a server that has never had an
-// upload. Once StoreFiles has returned, the trigger can be answered, and whatever a power failure
-// leaves, the build must get its file. A part of a request that was too large for memory has made
-// the directory before.
+// TestPowerCutKeepsUploads stores two files, as two triggers do on a server that never had an
+// upload. Once StoreFiles has returned, the trigger can be answered, so the build must get its
+// file whatever a power failure leaves. A part of a request that was too large for memory has
+// created the directory before.
 func TestPowerCutKeepsUploads(t *testing.T) {
 	for name, spooled := range map[string]bool{"from memory": false, "after a file was spooled": true} {
 		t.Run(name, func(t *testing.T) {
@@ -125,8 +125,8 @@ func readLog(t *testing.T, h *build.Host, b queue.Build) string {
 	return text.String()
 }
 
-// TestPowerCutKeepsLogsOfEndedBuilds runs the first builds of a server. Once Run has returned, the
-// end of the build is recorded, and whatever a power failure leaves, its log must be there.
+// TestPowerCutKeepsLogsOfEndedBuilds runs the first builds of a server. Once Run has returned,
+// the end of the build is recorded, so its log must be there whatever a power failure leaves.
 func TestPowerCutKeepsLogsOfEndedBuilds(t *testing.T) {
 	h, disk := onCrashDisk(t)
 	app := &build.Job{Job: &job.Job{FullName: "team/app"}, Runner: ends{Outcome: runner.Success}}

@@ -19,9 +19,9 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
-// TestFilesArePrivate looks at everything that a build and its upload leave. Other users of the
-// machine can pass through the directory of the workspaces, where builds of theirs may run, and
-// nothing else.
+// TestFilesArePrivate checks the modes of everything that a build and its upload leave. Other
+// users of the machine can pass through the directory of the workspaces, because their builds
+// may run there, but cannot access anything else.
 func TestFilesArePrivate(t *testing.T) {
 	v, err := vault.New(vault.NewKey())
 	if err != nil {

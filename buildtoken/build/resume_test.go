@@ -18,7 +18,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
-// follows is a runner that goes on with work elsewhere, and writes one line.
+// follows is a runner whose builds continue on another system, and write one line.
 type follows struct{}
 
 func (follows) Remote() {}
@@ -28,8 +28,9 @@ func (follows) Run(_ context.Context, b runner.Build, log io.Writer) runner.Resu
 	return runner.Result{Outcome: runner.Success}
 }
 
-// TestResumedLogContinuesWhatTheQueueHas resumes a build after a power failure that took a part of its
-// log, or all of it, from this server. The queue's copy has to be continued, whatever is left here.
+// TestResumedLogContinuesWhatTheQueueHas resumes a build after a power failure that has removed
+// some or all of its log from this server. The queue's copy must be continued, whatever is left
+// here.
 func TestResumedLogContinuesWhatTheQueueHas(t *testing.T) {
 	const before = "Started by timer\nhalf of the output\nand the oth"
 	const after = "\nResumed after a restart of the server\ngoes on from handle\nFinished: SUCCESS\n"

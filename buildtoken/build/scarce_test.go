@@ -18,7 +18,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
-// away keeps files in a database that is away for a while.
+// away keeps files in a database that is unreachable for a while.
 type away struct {
 	build.FileKeeper
 
@@ -32,8 +32,8 @@ func (a away) GetFile(context.Context, string, io.Writer) error {
 	return nil
 }
 
-// Many builds that wait for the same thing log one line a second together, and all of them
-// go on when it is there again.
+// Many builds that wait for the same resource log one line a second together, and all of them
+// continue when it is available again.
 func TestWaitingBuildsDoNotFloodTheLog(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {

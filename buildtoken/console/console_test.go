@@ -258,7 +258,7 @@ func TestAppend(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()
-			write(t, create(t, console.New(dir), 1, 0), tt.before) // never closed: the crash
+			write(t, create(t, console.New(dir), 1, 0), tt.before) // never closed, as after a crash
 			s := console.New(dir)
 			if err := s.Append("app", 1, "lost", "Finished: ABORTED"); err != nil {
 				t.Fatalf("Append = %v", err)
@@ -298,7 +298,7 @@ func TestAppend(t *testing.T) {
 func TestResume(t *testing.T) {
 	dir := t.TempDir()
 	w := create(t, console.New(dir), 1, 0)
-	write(t, w, "before the rest") // never closed: the crash
+	write(t, w, "before the rest") // never closed, as after a crash
 	s := console.New(dir)
 	w, err := s.Resume("app", 1, 5)
 	if err != nil {
@@ -504,7 +504,7 @@ func TestSlowFollowerDoesNotHoldTheWriter(t *testing.T) {
 	}()
 	<-stuck
 	big := strings.Repeat("x", 1<<20)
-	write(t, w, big) // would never return if it waited for the follower
+	write(t, w, big) // blocks for ever if it waits for the follower
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -539,8 +539,8 @@ func TestFollowEndsEarly(t *testing.T) {
 	}
 }
 
-// TestFollowGathersWhatComesAllTheTime has a build write a line every
-// centisecond. Its last bytes must not wait, however it ends.
+// TestFollowGathersWhatComesAllTheTime writes a line every centisecond. The last bytes must be
+// passed on at once, however the log ends.
 func TestFollowGathersWhatComesAllTheTime(t *testing.T) {
 	stopped := errors.New("server stops")
 	for _, tt := range []struct {

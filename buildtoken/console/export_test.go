@@ -1,6 +1,6 @@
 package console
 
-// File is what a Writer writes to, for tests that put a bad disk in its place.
+// File is the file of a Writer; tests replace it by a faulty one.
 type File = file
 
 // WrapFile puts wrap between the writer and its file.

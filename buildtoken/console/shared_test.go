@@ -15,7 +15,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// errAway says that the keeper can't be asked.
+// errAway is returned while the keeper is not reachable.
 var errAway = errors.New("away")
 
 // keeper is a keeper of one log in memory.
@@ -23,12 +23,12 @@ type keeper struct {
 	mu       sync.Mutex
 	text     []byte
 	complete bool
-	gone     bool // the build is dropped
+	gone     bool // the build was dropped
 	away     bool // the next calls fail
-	// asked and read count calls, largest is the most that was read at once.
+	// asked and read count calls; largest is the largest read.
 	asked, read, largest int
-	// after, if not nil, is called with each piece that was added; it may change
-	// the keeper, and its error is the answer.
+	// after, if not nil, is called with each piece that was added. It can change the keeper,
+	// and its error is returned.
 	after func(*keeper) error
 }
 
@@ -99,7 +99,7 @@ func openShared(t *testing.T, s *console.Shared) *console.Reader {
 	return r
 }
 
-// TestSharedLogIsAskedForOnce has two hundred followers of a live log.
+// TestSharedLogIsAskedForOnce starts two hundred followers of a live log.
 func TestSharedLogIsAskedForOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const followers = 200
@@ -137,7 +137,7 @@ func TestSharedLogIsAskedForOnce(t *testing.T) {
 		s.Wake("job")
 		synctest.Wait()
 		if size := r.Size(); size != 4 || !time.Now().Equal(begin) {
-			t.Errorf("told that there is more, %d bytes were known after %v, want 4 at once", size, time.Since(begin))
+			t.Errorf("after a notice, %d bytes were known after %v, want 4 at once", size, time.Since(begin))
 		}
 		k.set(func(k *keeper) {
 			if k.asked != 1 || k.read != 1 {
@@ -145,7 +145,7 @@ func TestSharedLogIsAskedForOnce(t *testing.T) {
 			}
 			k.text, k.complete = append(k.text, "two\n"...), true
 		})
-		following.Wait() // nobody tells
+		following.Wait() // without a notice
 		if since := time.Since(begin); since > 2*time.Second {
 			t.Errorf("the end was known after %v", since)
 		}
@@ -178,13 +178,14 @@ func TestSharedLogOfAKeeperThatIsAway(t *testing.T) {
 		if size, _, err := r.Wait(t.Context(), 4); size != 8 || err != nil {
 			t.Errorf("Wait when it is back = %d, %v", size, err)
 		}
-		// A database that has crashed may have forgotten the end, and what comes then may be something else.
+		// A database that has crashed can have lost the end of the log, and other text can
+		// follow.
 		p := make([]byte, 8)
 		if _, err := r.ReadAt(p, 0); err != nil || string(p) != "one\ntwo\n" {
 			t.Errorf("ReadAt = %q, %v", p, err)
 		}
 		k.set(func(k *keeper) { k.text = []byte("one\n") })
-		go func() { _, _, _ = r.Wait(t.Context(), 8) }() // ends when there is more
+		go func() { _, _, _ = r.Wait(t.Context(), 8) }() // ends when there is more text
 		synctest.Wait()
 		s.WakeAll()
 		synctest.Wait()
@@ -209,7 +210,7 @@ func TestSharedLogOfAKeeperThatIsAway(t *testing.T) {
 	})
 }
 
-// TestSharedLogIsReadInBlocks reads a log from many places at once.
+// TestSharedLogIsReadInBlocks reads a log from many offsets at once.
 func TestSharedLogIsReadInBlocks(t *testing.T) {
 	k := &keeper{text: make([]byte, 3<<20+17), complete: true}
 	random := rand.NewChaCha8([32]byte{1})
@@ -243,7 +244,7 @@ func TestSharedLogIsReadInBlocks(t *testing.T) {
 	}
 }
 
-// TestShip copies a log to a keeper with which something goes wrong once.
+// TestShip copies a log to a keeper that has one fault.
 func TestShip(t *testing.T) {
 	forget := func(n int, err error) func(*keeper) error {
 		return func(k *keeper) error {
@@ -257,15 +258,15 @@ func TestShip(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		keeper *keeper
-		// tries are the calls that end with an error.
+		// tries is the number of calls that end with an error.
 		tries int
 	}{
-		{"nothing goes wrong", &keeper{}, 0},
+		{"no fault", &keeper{}, 0},
 		{"a part is there", &keeper{text: bytes.Repeat([]byte("line\n"), 100)}, 0},
 		{"it is away", &keeper{away: true}, 1},
 		{"an answer is lost", &keeper{after: forget(0, errAway)}, 1},
 		{"a piece is lost", &keeper{after: forget(10_000, errAway)}, 1},
-		{"a crash costs the end, and nobody notices", &keeper{after: forget(50_000, nil)}, 0},
+		{"a crash loses the end unnoticed", &keeper{after: forget(50_000, nil)}, 0},
 		{"a crash costs all", &keeper{after: func(k *keeper) error { k.text, k.after = nil, nil; return nil }}, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -313,8 +314,8 @@ func TestShipLeavesTheEndToOthers(t *testing.T) {
 		t.Errorf("Ship of less than is there, as all = %v, complete %v", err, k.complete)
 	}
 	k = &keeper{text: []byte("l")}
-	k.after = func(k *keeper) error { k.complete = true; return nil } // somebody else ends it
+	k.after = func(k *keeper) error { k.complete = true; return nil } // another server ends it
 	if err := console.Ship(t.Context(), k, r, "job", 1, true); !errors.Is(err, queue.ErrNotRunning) {
-		t.Errorf("Ship to a log that somebody else has ended = %v, want %v", err, queue.ErrNotRunning)
+		t.Errorf("Ship to a log that another server has ended = %v, want %v", err, queue.ErrNotRunning)
 	}
 }

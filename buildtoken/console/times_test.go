@@ -66,7 +66,8 @@ func TestTimesOfALog(t *testing.T) {
 			t.Fatal(err)
 		}
 
-		// A crash in the middle of a record and with the end of the log lost, and a build that goes on after it.
+		// A crash in the middle of a record that also loses the end of the log. The build
+		// continues after it.
 		path := filepath.Join(dir, "app", "1.log.times")
 		records, err := os.ReadFile(path)
 		if err != nil {
@@ -103,7 +104,7 @@ func TestTimesOfALog(t *testing.T) {
 	})
 }
 
-// A long file of times is not read from its start.
+// A large file of times is not read from its start.
 func TestTimesOfALongLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := console.New(t.TempDir())
@@ -126,7 +127,7 @@ func TestTimesOfALongLog(t *testing.T) {
 	})
 }
 
-// Times never matter more than the log.
+// A log must work without its times.
 func TestLogWithoutTimes(t *testing.T) {
 	dir := t.TempDir()
 	s := console.New(dir)
@@ -151,7 +152,7 @@ func TestLogWithoutTimes(t *testing.T) {
 		t.Errorf("times of a copy: %v", got)
 	}
 
-	// A log that has the number of one that was put aside, or is left over.
+	// The log of an earlier build with the same number, which was put aside or is left over.
 	w = create(t, s, 3, 0)
 	write(t, w, "old\n")
 	if err := w.Close(); err != nil {
@@ -165,7 +166,7 @@ func TestLogWithoutTimes(t *testing.T) {
 		t.Errorf("times of another log: %v", got)
 	}
 	if err := s.RemoveBelow("app", 9); err != nil {
-		t.Log(err) // of the folder that stands in the way
+		t.Log(err) // an error about the directory in its place
 	}
 	left, err := filepath.Glob(filepath.Join(dir, "app", "*"))
 	if err != nil || slices.ContainsFunc(left, func(name string) bool { return filepath.Base(name) == "2.log.times" }) {

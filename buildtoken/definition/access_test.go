@@ -23,17 +23,17 @@ func siteWith(t testing.TB, jobs int, read string) *definition.Site {
 	return site
 }
 
-// A rule is evaluated as often as its decision can differ, and at most as long as
-// there is a budget. Callers of an evaluation ask for the request.
+// A rule is evaluated as often as its decision can differ, while the budget lasts. Evaluations
+// only ask for the request when they need it.
 func TestCheckerBoundsTheWorkOfOneRequest(t *testing.T) {
 	const jobs = 5000
-	// As long as headers can be, and a search through all of it.
+	// The longest possible header, and a search through all of it.
 	dear := `request.headers["x"].contains("z")`
 	for _, tt := range []struct {
 		name, read string
 		least      int // evaluations
 		most       int
-		may        func(job string) bool // nil: whatever
+		may        func(job string) bool // nil: any decision
 	}{
 		{"the default", "", 1, 1, func(string) bool { return false }},
 		{"a rule that does not mention job", "!" + dear, 1, 1, func(string) bool { return true }},
@@ -66,7 +66,7 @@ func TestCheckerBoundsTheWorkOfOneRequest(t *testing.T) {
 	}
 }
 
-// BenchmarkChecker measures what a page with 5000 jobs costs.
+// BenchmarkChecker measures the access checks of a page with 5000 jobs.
 func BenchmarkChecker(b *testing.B) {
 	for _, read := range []string{`user == ""`, `job.folder == "team" || request.headers["x"].contains("z")`} {
 		b.Run(read, func(b *testing.B) {

@@ -20,8 +20,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
-// TestTokensOfEveryLevel compiles tokens at the top level, in two folders and in a job. Each
-// must arrive at the job complete, the nearest first.
+// TestTokensOfEveryLevel compiles tokens at the top level, in two folders and in a job. The job
+// must have all of them unchanged, the nearest first.
 func TestTokensOfEveryLevel(t *testing.T) {
 	day := time.Date(2027, 3, 1, 0, 0, 0, 0, time.UTC)
 	at := func(level int) []definition.Token {

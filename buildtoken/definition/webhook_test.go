@@ -113,7 +113,7 @@ func TestWebhooksAreChecked(t *testing.T) {
 	}
 }
 
-// A webhook of a folder is for the jobs below it, and the nearest of a name counts.
+// A webhook of a folder applies to the jobs below it, and the nearest of a name has precedence.
 func TestNearestWebhookCounts(t *testing.T) {
 	on := []definition.OnSpec{{Webhook: "github"}}
 	site, err := definition.Compile(definition.Spec{Root: definition.Folder{
@@ -225,7 +225,7 @@ func TestDecide(t *testing.T) {
 				t.Errorf("Warning = %v, want %q", d.Warning, tt.warning)
 			}
 			if d.Ignored != "" && len(d.Steps) == 0 {
-				t.Error("an ignored event has no steps that say why")
+				t.Error("an ignored event has no steps with the reason")
 			}
 			if other := j.Decide(t.Context(), nil, in); other.Webhook != "" {
 				t.Error("a webhook that verified nothing counts")

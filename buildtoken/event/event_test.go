@@ -100,7 +100,7 @@ func TestUnexpectedTypesAreLeftOut(t *testing.T) {
 	}
 }
 
-// Tests that people write by hand are short. What is missing is not a deletion.
+// Handwritten tests are short. A missing field is not a deletion.
 func TestShortDeliveries(t *testing.T) {
 	for _, kind := range []event.Kind{event.GitHub, event.GitLab, event.Gitea} {
 		for _, h := range []event.Header{nil, {"X-Github-Event": {"push"}, "X-Gitlab-Event": {"Push Hook"}, "X-Gitea-Event": {"push"}}} {
@@ -188,7 +188,7 @@ func TestErrorsShowNothingOfTheBody(t *testing.T) {
 	}
 }
 
-// The same events come out whatever the bytes are, and nothing panics.
+// The same bytes must lead to the same events, and none may cause a panic.
 func FuzzRead(f *testing.F) {
 	files, err := filepath.Glob(filepath.Join(samples, "*.http"))
 	if err != nil {
@@ -228,6 +228,6 @@ func FuzzRead(f *testing.F) {
 func TestDiagnosticIsOfBitbucketOnly(t *testing.T) {
 	h := event.Header{"X-Event-Key": {"diagnostics:ping"}}
 	if !event.Diagnostic(event.Bitbucket, h) || event.Diagnostic(event.GitHub, h) || event.Diagnostic(event.Bitbucket, nil) {
-		t.Error("Diagnostic does not tell the test of Data Center from others")
+		t.Error("Diagnostic does not distinguish the test of Data Center from others")
 	}
 }

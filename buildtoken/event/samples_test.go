@@ -21,8 +21,8 @@ var update = flag.Bool("update", false, "write the events of the sample deliveri
 
 const samples = "../../testdata/hooks"
 
-// read reads a sample, an HTTP request as it is sent. Its name begins with the
-// kind, or with that of a forge that is like Gitea.
+// read reads a sample, a raw HTTP request. Its name begins with the kind, or with the name of a
+// forge that is like Gitea.
 func read(t testing.TB, file string) (event.Kind, event.Header, []byte) {
 	t.Helper()
 	raw, err := os.ReadFile(file)
@@ -49,7 +49,7 @@ func read(t testing.TB, file string) (event.Kind, event.Header, []byte) {
 	return kind, event.Header(h), body
 }
 
-// Every sample, written after the documents of its vendor, gives the event beside it.
+// Every sample, written according to the documents of its vendor, leads to the event beside it.
 func TestSamples(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(samples, "*.http"))
 	if err != nil {

@@ -11,13 +11,13 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// setClock is a queue by whose clock the pool's is wrong, by as much as it is
-// told. To the pool that is the same as if its own were set: due instants are
-// another while away, and its timers do not notice.
+// setClock is a queue whose clock differs from that of the pool. For the pool that is the same
+// as if its own clock were set: the time until due instants changes, and its timers do not
+// notice.
 type setClock struct {
 	*fakeQueue
 
-	// ahead guards by.
+	// ahead is guarded by mu.
 	ahead sync.Mutex
 	by    time.Duration
 }
@@ -39,7 +39,7 @@ func (q *setClock) Claim(ctx context.Context, now time.Time, node queue.Node, ex
 	return builds, next, err
 }
 
-// queue adds an item that is due after a delay by the clock as it is now.
+// queue adds an item that is due after a delay by the current clock.
 func (q *setClock) queue(job string, delay time.Duration) {
 	q.ahead.Lock()
 	by := q.by
@@ -47,7 +47,7 @@ func (q *setClock) queue(job string, delay time.Duration) {
 	q.add(job, delay+by)
 }
 
-// startsAfter waits that long, and wants a build to start at the end of it.
+// startsAfter requires that a build starts after exactly that time.
 func (q *setClock) startsAfter(t *testing.T, d time.Duration) {
 	t.Helper()
 	time.Sleep(d - 1)
@@ -57,7 +57,7 @@ func (q *setClock) startsAfter(t *testing.T, d time.Duration) {
 }
 
 func TestClockThatIsSet(t *testing.T) {
-	const late = time.Minute // a pool that sleeps notices so late that the clock was set
+	const late = time.Minute // a sleeping pool notices at most this late that the clock was set
 	for _, tt := range []struct {
 		name string
 		do   func(t *testing.T, q *setClock)

@@ -22,8 +22,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// fakeQueue holds lanes in memory and decides with package queue, as a backend
-// does. It notes what happened to each build.
+// fakeQueue keeps lanes in memory and decides with package queue, as a backend does. It records
+// what happened to each build.
 type fakeQueue struct {
 	changed chan struct{}
 
@@ -35,11 +35,11 @@ type fakeQueue struct {
 	nextID   int64
 	claims   int // how often Claim was called
 	finishes int
-	// claimErr, finishErr and abortsErr are answered as often as they say.
+	// claimErr, finishErr and abortsErr are the errors of the next calls.
 	claimErr, finishErr, abortsErr []error
 	// claimed runs after a claim is on record and before it is answered.
 	claimed func()
-	// hangs, if not nil, holds up each claim until it is closed.
+	// hangs, if not nil, blocks each claim until it is closed.
 	hangs chan struct{}
 }
 
@@ -88,7 +88,7 @@ func (q *fakeQueue) lane(job string) *queue.Lane {
 	return q.lanes[job]
 }
 
-// pop takes the next error that was planned.
+// pop returns the next planned error.
 func pop(errs *[]error) error {
 	if len(*errs) == 0 {
 		return nil
@@ -187,7 +187,7 @@ func (q *fakeQueue) Aborts(ctx context.Context) ([]queue.Build, error) {
 	return wished, nil
 }
 
-// abort records the wish to stop a build.
+// abort records a request to stop a build.
 func (q *fakeQueue) abort(name, by string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -199,14 +199,14 @@ func (q *fakeQueue) abort(name, by string) {
 
 func buildName(b queue.Build) string { return fmt.Sprintf("%s #%d", b.Item.Job, b.Number) }
 
-// recorded returns a build as it is on record.
+// recorded returns the record of a build.
 func (q *fakeQueue) recorded(job string, number int64) queue.Build {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.builds[fmt.Sprintf("%s #%d", job, number)]
 }
 
-// ends says how each build ended, as "app #1 SUCCESS reason".
+// ends returns how each build ended, as "app #1 SUCCESS reason".
 func (q *fakeQueue) ends() []string {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -218,7 +218,7 @@ func (q *fakeQueue) ends() []string {
 	return all
 }
 
-// running is how many builds run on record.
+// running returns how many builds are running on record.
 func (q *fakeQueue) running() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -231,12 +231,12 @@ func (q *fakeQueue) running() int {
 	return n
 }
 
-// takes runs builds that take so long, or until they are stopped.
+// takes runs builds that take that long, or until they are stopped.
 func takes(d time.Duration) executor.Prepare {
 	return unprepared(func(ctx context.Context, _ queue.Build) (queue.Result, string) { return pass(ctx, d) })
 }
 
-// pass is a build that takes so long, or until it is stopped.
+// pass is a build that takes that long, or until it is stopped.
 func pass(ctx context.Context, d time.Duration) (queue.Result, string) {
 	select {
 	case <-time.After(d):
@@ -246,7 +246,7 @@ func pass(ctx context.Context, d time.Duration) (queue.Result, string) {
 	}
 }
 
-// unprepared runs builds that nothing has to be prepared for.
+// unprepared runs builds that need no preparation.
 func unprepared(run func(ctx context.Context, b queue.Build) (queue.Result, string)) executor.Prepare {
 	return func(b queue.Build) executor.Run {
 		return func(ctx context.Context) (queue.Result, string) { return run(ctx, b) }
@@ -281,15 +281,15 @@ func TestBuildStartsWhenDueAndNotBefore(t *testing.T) {
 	})
 }
 
-// What a build takes from a configuration is of the one that was in force when it
-// was claimed: none comes into force before Resize has returned.
+// A build uses the configuration that was in force when it was claimed: no other one comes into
+// force before Resize has returned.
 func TestBuildsArePreparedBeforeResizeReturns(t *testing.T) {
 	for range 20 {
 		synctest.Test(t, func(t *testing.T) {
 			q := newQueue()
 			var prepared atomic.Int64
 			p := executor.Start(q, func(b queue.Build) executor.Run {
-				runtime.Gosched() // whoever might go on without waiting for this, does
+				runtime.Gosched() // lets goroutines continue that do not wait for this one
 				prepared.Add(1)
 				return takes(time.Hour)(b)
 			}, executor.Options{Executors: 3})
@@ -327,7 +327,8 @@ func TestLongWaitsAreSleptInPieces(t *testing.T) {
 		defer p.Stop(0)
 		q.add("app", 24*time.Hour)
 		synctest.Wait()
-		// The wall clock is set, which no timer notices: the same as an item that is due earlier, and no event.
+		// The wall clock is set, which no timer notices. The effect is that of an item that is
+		// due earlier, without a notification.
 		q.mu.Lock()
 		q.items[0].Due = time.Now()
 		q.mu.Unlock()
@@ -348,7 +349,7 @@ func TestIdlePoolSleeps(t *testing.T) {
 		time.Sleep(24 * time.Hour)
 		synctest.Wait()
 		if got := q.claims - before; got != 0 {
-			t.Errorf("an idle pool asked the queue %d times in a day, want 0", got)
+			t.Errorf("an idle pool called Claim %d times in a day, want 0", got)
 		}
 	})
 }
@@ -423,7 +424,7 @@ func TestResize(t *testing.T) {
 		wantRunning(t, q, 0)
 		p.Resize(4, 0)
 		wantRunning(t, q, 4)
-		p.Resize(1, 0) // the surplus goes on
+		p.Resize(1, 0) // running builds are not stopped
 		wantRunning(t, q, 4)
 		time.Sleep(10 * time.Second)
 		wantRunning(t, q, 1)
@@ -466,7 +467,7 @@ func TestAdoptedBuildTakesASlotAndItsEndIsRecorded(t *testing.T) {
 		q.lane("remote").Rules.Remote = true
 		first := executor.Start(q, unprepared(func(ctx context.Context, _ queue.Build) (queue.Result, string) {
 			<-ctx.Done()
-			return "", "" // it goes on elsewhere
+			return "", "" // it continues on another server
 		}), executor.Options{Remote: 1})
 		q.add("remote", 0)
 		wantRunning(t, q, 1)
@@ -485,12 +486,12 @@ func TestAdoptedBuildTakesASlotAndItsEndIsRecorded(t *testing.T) {
 		wantEnds(t, q, "other #1 running ", "remote #1 SUCCESS ")
 		time.Sleep(time.Second)
 		p.Stop(0)
-		p.Adopt(q.recorded("remote", 1), nil) // returns
+		p.Adopt(q.recorded("remote", 1), nil) // must return
 	})
 }
 
-// The builds that remain keep their executors, which may have higher numbers
-// than there are executors now.
+// The remaining builds keep their executors, which can have numbers above the new number of
+// executors.
 func TestSurplusCountsAfterResize(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue()
@@ -526,7 +527,7 @@ func TestResizeDuringStopStartsNothing(t *testing.T) {
 		p.Resize(5, 0)
 		wantRunning(t, q, 1)
 		p.Stop(0)
-		p.Resize(5, 0) // returns
+		p.Resize(5, 0) // must return
 		wantEnds(t, q, "app #1 SUCCESS ")
 	})
 }
@@ -557,7 +558,7 @@ func TestStop(t *testing.T) {
 					t.Errorf("Stop took %v, want %v", got, tt.want)
 				}
 				wantEnds(t, q, tt.end)
-				p.Stop(time.Hour) // once more
+				p.Stop(time.Hour) // a second time
 				if got := time.Since(start); got != tt.want {
 					t.Errorf("after the second Stop %v have passed, want %v", got, tt.want)
 				}
@@ -585,7 +586,7 @@ func TestStopCallsReturnTogether(t *testing.T) {
 	})
 }
 
-// The claim is on record already when Stop comes: the build must end on record too.
+// The claim is on record when Stop is called: the build must end on record too.
 func TestBuildClaimedDuringStopEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue()
@@ -646,11 +647,11 @@ func TestCutOffStopsWhatRunsAndNothingElse(t *testing.T) {
 		synctest.Wait()
 		wantEnds(t, q, "app #1 ABORTED the server was cut off from the queue", "app #2 SUCCESS ")
 		p.Stop(0)
-		p.CutOff() // nobody is there, and it returns
+		p.CutOff() // no builds are left, and it returns
 	})
 }
 
-// A queue that is cut off is one that does not answer.
+// A queue that the server is cut off from does not answer.
 func TestCutOffWaitsForNoQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue()
@@ -667,7 +668,7 @@ func TestCutOffWaitsForNoQueue(t *testing.T) {
 		q.hangs = hangs
 		q.mu.Unlock()
 		q.add("second", 0)
-		synctest.Wait() // it is being claimed
+		synctest.Wait() // the claim is in progress
 		p.CutOff()
 		synctest.Wait()
 		select {
@@ -685,7 +686,7 @@ func TestCutOffWaitsForNoQueue(t *testing.T) {
 	})
 }
 
-// The wish is recorded after the claim and before the pool knows of the build.
+// The request is recorded after the claim and before the pool knows the build.
 func TestStopWishOfABuildThatIsJustClaimed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue()
@@ -738,7 +739,7 @@ func TestClaimErrorHeals(t *testing.T) {
 	})
 }
 
-// While the queue fails, events must not turn into attempts or into log lines.
+// While the queue fails, events must not cause attempts or log lines.
 func TestClaimErrorsAreNoBusyLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const seconds = 10
@@ -771,10 +772,10 @@ func TestEndIsRecordedAgainUntilItIsOnRecord(t *testing.T) {
 		p := executor.Start(q, takes(time.Second), executor.Options{Executors: 1, Log: func() *zap.Logger { return zap.New(core) }})
 		q.add("app", 0)
 		time.Sleep(50 * time.Second)
-		wantRunning(t, q, 1) // on record, and its executor is not free
-		told := logs.FilterMessageSnippet("trying again").FilterField(zap.String("job", "app")).Len()
-		if told < 10 || told > 50 {
-			t.Errorf("the operator was told %d times in 50 s, want at most once a second", told)
+		wantRunning(t, q, 1) // on record, and its executor is still taken
+		lines := logs.FilterMessageSnippet("trying again").FilterField(zap.String("job", "app")).Len()
+		if lines < 10 || lines > 50 {
+			t.Errorf("%d lines in 50 s, want at most one a second", lines)
 		}
 		q.add("other", 0)
 		wantRunning(t, q, 1)
@@ -844,7 +845,7 @@ func TestAClosedQueueIsNotAskedAgain(t *testing.T) {
 	})
 }
 
-// TestStopWishOfAnAdoptedBuild adopts a build that another server was asked to stop.
+// TestStopWishOfAnAdoptedBuild adopts a build whose stop was requested on another server.
 func TestStopWishOfAnAdoptedBuild(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue()
@@ -861,14 +862,14 @@ func TestStopWishOfAnAdoptedBuild(t *testing.T) {
 	})
 }
 
-// TestRequestsToStopAreReadOnlyAfterAChange counts how often an error of them is asked for: a
-// pool that has nothing new to look at must not ask the queue again.
+// TestRequestsToStopAreReadOnlyAfterAChange counts the calls of Aborts: a pool without a
+// notification must not call the queue again.
 func TestRequestsToStopAreReadOnlyAfterAChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue()
 		p := executor.Start(q, takes(30*time.Hour), executor.Options{Executors: 2})
 		defer p.Stop(0)
-		q.add("later", 20*time.Hour) // for which the pool looks at the clock each minute
+		q.add("later", 20*time.Hour) // until then the pool checks the clock each minute
 		synctest.Wait()
 		q.add("app", 0)
 		wantRunning(t, q, 1)

@@ -25,7 +25,7 @@ const (
 	gitlabKey = "whsec_dGVzdHRlc3R0ZXN0dGVzdHRlc3R0ZXN0dGVzdHRlc3Q="
 )
 
-// headers makes a Header of names and values by turns.
+// headers returns a Header of alternating names and values.
 func headers(namesAndValues ...string) event.Header {
 	h := event.Header{}
 	for i := 0; i < len(namesAndValues); i += 2 {
@@ -57,7 +57,7 @@ func newWebhook(t testing.TB, c hook.Config, texts ...string) *hook.Webhook {
 	return w
 }
 
-// verify checks a delivery as a server does. The body comes in pieces.
+// verify checks a delivery as a server does. The body arrives in pieces.
 func verify(w *hook.Webhook, now time.Time, r hook.Request, body, payload string) error {
 	check, err := w.Begin(now, r)
 	if err != nil {
@@ -83,7 +83,7 @@ func sign(newHash func() hash.Hash, key, message string) []byte {
 	return mac.Sum(nil)
 }
 
-// The vectors that vendors publish, and some that other tools computed.
+// The vectors that vendors publish, and some that other tools have computed.
 func TestPublishedVectors(t *testing.T) {
 	const form = "payload=%7B%22ref%22%3A%22refs%2Fheads%2Fmain%22%7D"
 	for _, tt := range []struct {
@@ -93,7 +93,7 @@ func TestPublishedVectors(t *testing.T) {
 		now    time.Time
 		header event.Header
 		body   string
-		// payload is the form field of a body that is a form.
+		// payload returns the form field of a body that is a form.
 		payload string
 	}{
 		{
@@ -164,7 +164,7 @@ func TestPublishedVectors(t *testing.T) {
 			if err := verify(other, tt.now, r, tt.body, tt.payload); !errors.Is(err, hook.ErrMismatch) {
 				t.Errorf("verify with another secret = %v, want ErrMismatch", err)
 			}
-			// A change of the secret: the sender has either.
+			// During a change of the secret, the sender can use either.
 			both := newWebhook(t, hook.Config{Kind: tt.kind}, otherSecret(tt.kind), tt.secret)
 			if err := verify(both, tt.now, r, tt.body, tt.payload); err != nil {
 				t.Errorf("verify with two secrets = %v, want nil", err)
@@ -180,7 +180,7 @@ func otherSecret(kind event.Kind) string {
 	return "another"
 }
 
-// Every shape of a header that peers have accepted by mistake.
+// Every form of a header that other programs have accepted by mistake.
 func TestSignatureHeaderShapes(t *testing.T) {
 	const now = 1700000000
 	stamp := strconv.Itoa(now)
@@ -243,11 +243,11 @@ func TestSignatureHeaderShapes(t *testing.T) {
 				secretItself := kind.config.Kind == event.Token || kind.header == "X-Gitlab-Token"
 				switch {
 				case tt.want == nil && err == nil:
-				case tt.want != nil && prefix == "" && strings.Contains(tt.name, "prefix"): // there is none to leave out
+				case tt.want != nil && prefix == "" && strings.Contains(tt.name, "prefix"): // there is no prefix to leave out
 				case tt.want == nil:
 					t.Errorf("verify = %v, want nil", err)
-				case secretItself && len(tt.values) == 1 && errors.Is(err, hook.ErrMismatch): // any text has its form
-				case !secretItself && errors.Is(tt.want, hook.ErrMismatch) && errors.Is(err, hook.ErrUnsigned): // zeros are no base64 of that length
+				case secretItself && len(tt.values) == 1 && errors.Is(err, hook.ErrMismatch): // any text is well-formed
+				case !secretItself && errors.Is(tt.want, hook.ErrMismatch) && errors.Is(err, hook.ErrUnsigned): // zeros are not base64 of that length
 				case !errors.Is(err, tt.want):
 					t.Errorf("verify = %v, want %v", err, tt.want)
 				}
@@ -416,7 +416,7 @@ func TestTokenIsFoundInEveryPlace(t *testing.T) {
 	}
 }
 
-// A legal HMAC over nothing: some senders have no body.
+// A valid HMAC of an empty body: some senders have none.
 func TestEmptyBodyIsSigned(t *testing.T) {
 	w := newWebhook(t, hook.Config{Kind: event.HMAC, Header: "X-Sig"}, everybody)
 	h := headers("X-Sig", hex.EncodeToString(sign(sha256.New, everybody, "")))

@@ -9,8 +9,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/hook"
 )
 
-// FuzzBegin shows every kind a signature header that an attacker wrote. None may
-// panic, and none may verify: the attacker does not know the secrets.
+// FuzzBegin tries signature headers of an attacker with every kind. None may cause a panic, and
+// none may verify, because the attacker does not know the secrets.
 func FuzzBegin(f *testing.F) {
 	for _, seed := range []string{
 		"", "sha256=", "sha256=00", "sha256=" + strings.Repeat("0", 64), "v0=", "v1,", "v1, v1a,x", "t=1700000000,v1=", "t=,v1=00,t=",
@@ -49,7 +49,7 @@ func FuzzBegin(f *testing.F) {
 	})
 }
 
-// FuzzParseSecret wants no error to show what it read.
+// FuzzParseSecret verifies that no error contains its input.
 func FuzzParseSecret(f *testing.F) {
 	for _, seed := range []string{"", "whsec_", gitlabKey, "sha256:", "whpk_abcdefgh", "abcdefgh\n", "\ufeffabcdefgh"} {
 		f.Add(seed)

@@ -16,7 +16,7 @@ func TestParseDelay(t *testing.T) {
 		want time.Duration
 		err  error
 	}{
-		// As in Jenkins, to the millisecond that it then cuts off.
+		// As in Jenkins, to the millisecond, to which it truncates.
 		{"0", 0, nil},
 		{"0sec", 0, nil},
 		{"5", 5 * time.Millisecond, nil},
@@ -42,7 +42,7 @@ func TestParseDelay(t *testing.T) {
 		{"0x10", 0, job.ErrDelay},
 		{"5sec sec", 0, job.ErrDelay},
 
-		// What Jenkins refuses, wraps around, or takes and we do not.
+		// Texts that Jenkins refuses or lets overflow, or that it accepts and we do not.
 		{"5s", 5 * time.Second, nil},
 		{"5m", 5 * time.Minute, nil},
 		{"1h30m", 90 * time.Minute, nil},

@@ -132,7 +132,7 @@ func TestShownNameStopsBeforeAToken(t *testing.T) {
 	}
 }
 
-// TestLongestFullName has elements that are dropped. They do not count.
+// TestLongestFullName has elements that are dropped, which do not count.
 func TestLongestFullName(t *testing.T) {
 	longest := strings.Repeat(strings.Repeat("x", 199)+"/", 9) + strings.Repeat("y", 200)
 	for in, want := range map[string]error{

@@ -180,7 +180,7 @@ func TestParamAsJSON(t *testing.T) {
 	}
 }
 
-// TestNamesOfParameters looks at both ends of each range of characters, and at their neighbours.
+// TestNamesOfParameters tests both ends of each range of characters, and their neighbours.
 func TestNamesOfParameters(t *testing.T) {
 	for _, name := range []string{"a", "z", "A", "Z", "_", "X0", "X9", "X.-_"} {
 		if err := (job.Param{Name: name, Kind: job.KindString}).Check(); err != nil {

@@ -28,7 +28,7 @@ func TestPathElement(t *testing.T) {
 	}
 }
 
-// TestPathElementStays pins one, because logs lie under these names.
+// TestPathElementStays pins one element, because logs are stored under these names.
 func TestPathElementStays(t *testing.T) {
 	// printf %s app/deploy | sha256sum
 	if got, want := job.PathElement("app/deploy"), "app+deploy-28f53cde5380265c"; got != want {
@@ -58,7 +58,7 @@ func checkPathElement(t *testing.T, full string) {
 	}
 }
 
-// TestPathElementKeepsLettersAndDigits looks at both ends of each range, and at their neighbours.
+// TestPathElementKeepsLettersAndDigits tests both ends of each range, and their neighbours.
 func TestPathElementKeepsLettersAndDigits(t *testing.T) {
 	got := job.PathElement("a`{zA@[Z0.:9")
 	if prefix, want := got[:len(got)-17], "a__zA__Z0__9"; prefix != want {

@@ -129,7 +129,7 @@ func TestJobNameAndFolder(t *testing.T) {
 	}
 }
 
-// many are n jobs in folders of a hundred, shuffled.
+// many returns n jobs in folders of a hundred, shuffled.
 func many(n int) []job.Job {
 	all := make([]job.Job, 0, n)
 	for i := range n {

@@ -219,7 +219,7 @@ func FuzzJobValues(f *testing.F) {
 	})
 }
 
-// checkValue says what must hold of a value, whatever came.
+// checkValue checks what must be true of a value from any request.
 func checkValue(t *testing.T, p job.Param, given string, v job.Value) {
 	t.Helper()
 	if !utf8.ValidString(v.Text) || strings.Contains(v.Text, "\x00") || len(v.Text) > job.MaxText {
@@ -245,7 +245,7 @@ func checkValue(t *testing.T, p job.Param, given string, v job.Value) {
 	}
 }
 
-// TestChoicesOfAnErrorAreBounded has more choices than an error message has room for.
+// TestChoicesOfAnErrorAreBounded has more choices than fit into an error message.
 func TestChoicesOfAnErrorAreBounded(t *testing.T) {
 	choice := strings.Repeat("x", 100)
 	j := &job.Job{FullName: "app", Params: []job.Param{{Name: "C", Kind: job.KindChoice, Choices: []string{choice, choice[1:], choice[2:], choice[3:]}}}}

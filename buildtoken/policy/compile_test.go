@@ -113,7 +113,8 @@ func TestAccessEnvKnowsUserJobAndRequestOnly(t *testing.T) {
 	}
 }
 
-// Whatever compiles ends within the limit, and a small request never meets the limit at run time.
+// A rule that compiles must end within the limit, and small requests must never reach the
+// limit.
 func FuzzCompile(f *testing.F) {
 	for _, source := range []string{
 		`params.ENV in ["staging"]`, `user.matches("^a{2,4}$")`, `params.all(k, params[k] != "")`, `now.getHours("+05:30") > 8`,
@@ -155,7 +156,7 @@ func FuzzCompile(f *testing.F) {
 	})
 }
 
-// Many jobs have the same rules; a decision still names its own.
+// Many jobs have equal rules; a decision must name the rule of its own job.
 func TestEqualRulesKeepTheirNames(t *testing.T) {
 	env, err := policy.NewEnv()
 	if err != nil {

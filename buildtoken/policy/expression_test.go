@@ -251,7 +251,7 @@ func TestExpressionKinds(t *testing.T) {
 	}
 }
 
-// largest is about the largest delivery that a forge sends: 25 MB of paths.
+// largest is about the largest delivery of a forge: 25 MB of paths.
 func largest(n int) *policy.Delivery {
 	files := make([]string, n)
 	for i := range files {
@@ -260,7 +260,7 @@ func largest(n int) *policy.Delivery {
 	return &policy.Delivery{Event: &event.Event{Name: "push", Files: files, FilesComplete: true}}
 }
 
-// pathFilters are filters as people write them, none of which matches anything.
+// pathFilters are typical filters, none of which matches.
 var pathFilters = []string{
 	`event.files.exists(f, f.startsWith("api/"))`,
 	`["api/", "web/", "lib/", "go.mod", "tools/", "deploy/", "proto/", "charts/", "Makefile", ".ci/"].exists(p, event.files.exists(f, f.startsWith(p)))`,
@@ -269,7 +269,7 @@ var pathFilters = []string{
 	`!event.files.all(f, !f.startsWith("api/") && f != "go.mod" && !f.contains("/testdata/api/"))`,
 }
 
-// A path filter that is too dear for a large push would ignore it.
+// If a path filter were too expensive for a large push, the push would be ignored.
 func TestPathFiltersStayWithinTheirCost(t *testing.T) {
 	env, in := eventEnv(t), largest(300_000)
 	for _, source := range pathFilters {
@@ -283,7 +283,7 @@ func TestPathFiltersStayWithinTheirCost(t *testing.T) {
 	}
 }
 
-// A loop that goes on and on is ended, and the event ignored.
+// An endless loop is stopped, and the event ignored.
 func TestSlowExpressionIsEnded(t *testing.T) {
 	x, err := eventEnv(t).Condition(policy.Rule{Name: "when", Source: `body.a.exists(x, body.a.exists(y, y == x + 1))`})
 	if err != nil {
@@ -333,7 +333,8 @@ func BenchmarkPathFilter(b *testing.B) {
 	}
 }
 
-// Whatever compiles ends with a result or an error, and shows no value.
+// An expression that compiles must end with a result or an error, and the error must not
+// contain a value.
 func FuzzExpression(f *testing.F) {
 	for _, seed := range append(pathFilters, `body.a.b`, `body.?a[?0]`, `event.files.map(f, f)`, `{"a": body}`, `json.encode(body)`, `optional.of(optional.none())`) {
 		f.Add(seed, `{"a": {"b": [1, 2.5, null]}}`)

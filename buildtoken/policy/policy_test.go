@@ -58,7 +58,7 @@ func TestJobOf(t *testing.T) {
 	}
 }
 
-// Each expression is true for this input, so every variable and function that the interface promises is there.
+// Each expression is true for this input, so every documented variable and function exists.
 func TestRulesSeeAllVariablesAndFunctions(t *testing.T) {
 	in := &policy.Input{
 		Job: policy.JobOf("team/app/deploy"), Token: policy.Token{Name: "ci"},
@@ -171,7 +171,7 @@ func TestCancelledContextEndsTheDecision(t *testing.T) {
 	in := &policy.Input{Params: params}
 	p := compile(t, `params.all(k, params[k] == "value")`)
 	if err := p.Decide(t.Context(), in); err != nil {
-		t.Fatalf("Decide = %v, want nil while nobody cancels", err)
+		t.Fatalf("Decide = %v, want nil before it is cancelled", err)
 	}
 
 	t.Run("before the first rule", func(t *testing.T) {
@@ -195,7 +195,7 @@ func TestCancelledContextEndsTheDecision(t *testing.T) {
 	})
 }
 
-// noticedLate is a context that ended just after the first look at it.
+// noticedLate is a context that ended just after the first check.
 type noticedLate struct {
 	context.Context
 	looked bool
@@ -210,7 +210,7 @@ func (c *noticedLate) Err() error {
 }
 
 func TestCostLimitAtRunTime(t *testing.T) {
-	// Both rules are cheap for the sizes that the estimate takes for granted.
+	// Both rules are cheap for the sizes that the estimate assumes.
 	for _, tt := range []struct {
 		name, source string
 		params       map[string]string
@@ -330,8 +330,8 @@ func BenchmarkDecide(b *testing.B) {
 	}
 }
 
-// TestMatchesTakesTextAndPattern uses both forms of the call, with a pattern that is known when the
-// rule is compiled, and with elements of a list. Text and pattern must not be taken for each other.
+// TestMatchesTakesTextAndPattern uses both forms of the call, with a pattern that is known when
+// the rule is compiled, and with elements of a list. Text and pattern must not be confused.
 func TestMatchesTakesTextAndPattern(t *testing.T) {
 	for _, tt := range []struct {
 		rule, text string
@@ -355,7 +355,7 @@ func TestMatchesTakesTextAndPattern(t *testing.T) {
 	}
 }
 
-// TestBudgetIsUsedUp evaluates one rule again and again within one budget.
+// TestBudgetIsUsedUp evaluates one rule repeatedly within one budget.
 func TestBudgetIsUsedUp(t *testing.T) {
 	p := compile(t, `params.T.contains("x")`)
 	in := &policy.Input{Params: map[string]string{"T": strings.Repeat("x", 1000)}}

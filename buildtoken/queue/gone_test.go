@@ -25,7 +25,7 @@ func TestConfigure(t *testing.T) {
 		t.Errorf("still without it: until %v, want the first hour", l.GoneUntil)
 	}
 
-	// It waits, and then ends anywhere, whatever its rules were.
+	// The item waits, and then ends on any node, whatever its rules were.
 	it := queue.Item{ID: 1, Job: "j", Due: start}
 	if state, why := l.Explain(start, it); state != queue.Blocked || why.Reason != queue.NoServer || !why.Until.Equal(l.GoneUntil) {
 		t.Errorf("Explain = %s, %+v", state, why)
@@ -62,7 +62,7 @@ func TestGoneItemNeedsAnExecutor(t *testing.T) {
 	}
 }
 
-// A claim takes what needs an executor or what does not, and never both.
+// A claim takes items that need an executor, or items that do not, but never both.
 func TestPlaces(t *testing.T) {
 	for _, tt := range []struct {
 		name  string

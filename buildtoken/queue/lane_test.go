@@ -46,8 +46,8 @@ func finish(t *testing.T, l queue.Lane, b queue.Build, r queue.Result) queue.Cha
 	return change
 }
 
-// The first test of all: a program that counts the history passes every other
-// one until builds are dropped.
+// A program that derives numbers from the history would pass all other tests, until builds are
+// dropped.
 func TestNumbersDoNotComeFromHistory(t *testing.T) {
 	l := queue.Lane{Job: "j", Rules: queue.Rules{KeepBuilds: 1}}
 	kept := 0
@@ -180,7 +180,7 @@ func TestOnlyNewItemsNeedRoom(t *testing.T) {
 	}
 }
 
-// A client that may trigger only one job cannot block all others.
+// A client that can trigger only one job must not be able to block all others.
 func TestLastRoomIsForJobsThatHaveNothingQueued(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -188,12 +188,12 @@ func TestLastRoomIsForJobsThatHaveNothingQueued(t *testing.T) {
 		room   queue.Room
 		want   error
 	}{
-		{"of a thousand, one job gets 950", 949, queue.Room{Queued: 949, Limit: 1000}, nil},
+		{"one job gets 950 places of a thousand", 949, queue.Room{Queued: 949, Limit: 1000}, nil},
 		{"but not the rest", 950, queue.Room{Queued: 950, Limit: 1000}, queue.ErrFull},
 		{"nor if it has only some of them", 1, queue.Room{Queued: 950, Limit: 1000}, queue.ErrFull},
 		{"which other jobs get", 0, queue.Room{Queued: 999, Limit: 1000}, nil},
-		{"if nobody has it", 0, queue.Room{Queued: 1000, Limit: 1000}, queue.ErrFull},
-		{"of a lower limit nothing is set aside", 998, queue.Room{Queued: 998, Limit: 999}, nil},
+		{"if other jobs have the places", 0, queue.Room{Queued: 1000, Limit: 1000}, queue.ErrFull},
+		{"a lower limit reserves no places", 998, queue.Room{Queued: 998, Limit: 999}, nil},
 		{"of the usual limit it is 500", 9500, queue.Room{Queued: 9500, Limit: 10_000}, queue.ErrFull},
 		{"and not more", 9499, queue.Room{Queued: 9499, Limit: 10_000}, nil},
 		{"without a limit there is room", 1 << 30, queue.Room{Queued: 1 << 30}, nil},
@@ -206,7 +206,7 @@ func TestLastRoomIsForJobsThatHaveNothingQueued(t *testing.T) {
 	}
 }
 
-// The total size is limited: a caller that lists the queue needs as much memory.
+// The total size is limited, because a caller that lists the queue needs that much memory.
 func TestRoomForParameters(t *testing.T) {
 	large := []queue.Value{{Name: "A", Text: strings.Repeat("a", 10<<10)}}
 	small := []queue.Value{{Name: "A", Text: strings.Repeat("a", 900)}}
@@ -452,7 +452,8 @@ func TestDigestText(t *testing.T) {
 	}
 }
 
-// TestChangesOfBuildsThatDoNotRun applies each change of a running build to builds that do not run.
+// TestChangesOfBuildsThatDoNotRun applies each change of a running build to builds that are not
+// running.
 func TestChangesOfBuildsThatDoNotRun(t *testing.T) {
 	l := queue.Lane{Job: "j", Running: []int64{7}, LastNumber: 8}
 	running := queue.Build{Item: queue.Item{ID: 1, Job: "j"}, Number: 7, Started: start}

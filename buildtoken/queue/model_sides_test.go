@@ -9,7 +9,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// store is the least that a backend keeps: records, and no rule.
+// store is a minimal backend: it has records, and no rules.
 type store struct {
 	nextID    int64
 	lanes     map[string]queue.Lane
@@ -80,7 +80,7 @@ func (s *store) commit(c committed) {
 	}
 }
 
-// receipt is the one under a request's key.
+// receipt returns the receipt of a request's key.
 func (s *store) receipt(r queue.Request) *queue.Receipt {
 	for _, kept := range s.receipts[r.Job] {
 		if kept.Key == *r.Key {
@@ -90,13 +90,13 @@ func (s *store) receipt(r queue.Request) *queue.Receipt {
 	return nil
 }
 
-// oldestReceipts are those of a job that are over first.
+// oldestReceipts returns the receipts of a job that expire first.
 func (s *store) oldestReceipts(job string) []queue.Receipt {
 	all := slices.SortedFunc(slices.Values(s.receipts[job]), func(a, b queue.Receipt) int { return a.Until.Compare(b.Until) })
 	return all[:min(len(all), queue.MaxForget)]
 }
 
-// equal is the item that a request may join.
+// equal returns the item that a request can join.
 func (s *store) equal(r queue.Request) *queue.Item {
 	for _, it := range s.items {
 		if it.Job == r.Job && it.Digest == r.Digest && !it.Solo {
@@ -106,7 +106,7 @@ func (s *store) equal(r queue.Request) *queue.Item {
 	return nil
 }
 
-// first is the item of a job that is due first; ties: the lower ID.
+// first returns the item of a job that is due first, and of several the one with the lowest ID.
 func (s *store) first(job string) *queue.Item {
 	var first *queue.Item
 	for _, it := range s.items {
@@ -117,7 +117,7 @@ func (s *store) first(job string) *queue.Item {
 	return first
 }
 
-// build is one of the newest builds of a job, running or not.
+// build returns one of the newest builds of a job, running or not.
 func (s *store) build(o op) (queue.Build, bool) {
 	b, ok := s.builds[numbered{o.job(), s.lane(o.job()).LastNumber - int64(o.b%4)}]
 	return b, ok
@@ -134,7 +134,7 @@ const (
 	dropped
 )
 
-// modelItem is everything that ever happened to an item, as it came.
+// modelItem is everything that ever happened to an item, in order.
 type modelItem struct {
 	id                    int64
 	job                   string
@@ -149,11 +149,11 @@ type modelItem struct {
 	abort                 string
 }
 
-// model remembers all items in a slice and looks through it for every answer.
+// model keeps all items in a slice, and searches it for every answer.
 type model struct {
 	items []modelItem
 	rules map[string]queue.Rules
-	// keyed are all triggers with a key that were accepted, as they came.
+	// keyed are all accepted triggers with a key, in order.
 	keyed []keyedTrigger
 }
 
@@ -224,7 +224,7 @@ func (m *model) trigger(r queue.Request, now time.Time, limit int) error {
 	return err
 }
 
-// receipts counts those of a job that are not over.
+// receipts returns how many receipts of a job have not expired.
 func (m *model) receipts(job string, now time.Time) int {
 	n := 0
 	for _, k := range m.keyed {
@@ -291,7 +291,7 @@ func (m *model) forget(job string, kind place, order func(a, b *modelItem) int) 
 	}
 }
 
-// build is the record that store.build finds.
+// build returns the item whose record store.build finds.
 func (m *model) build(o op) *modelItem {
 	number := m.lastNumber(o.job()) - int64(o.b%4)
 	for i := range m.items {
@@ -347,7 +347,7 @@ func (m *model) count(kind place) int {
 	return n
 }
 
-// lastNumber counts the builds that ever were, dropped ones too.
+// lastNumber returns how many builds there ever were, including dropped ones.
 func (m *model) lastNumber(job string) int64 {
 	n := int64(0)
 	for i := range m.items {
@@ -358,7 +358,7 @@ func (m *model) lastNumber(job string) int64 {
 	return n
 }
 
-// lane returns what the head of a lane must be.
+// lane returns the expected lane of a job.
 func (m *model) lane(job string) queue.Lane {
 	l := queue.Lane{Job: job, Rules: m.rules[job], LastNumber: m.lastNumber(job)}
 	for i := range m.items {
@@ -385,7 +385,7 @@ func (m *model) lane(job string) queue.Lane {
 	return l
 }
 
-// fold counts equal notes, the first MaxCauses different ones each, the rest as a sum.
+// fold counts equal notes: each of the first MaxCauses different ones, and the sum of the rest.
 func (it *modelItem) fold() (causes []queue.Cause, more int) {
 	for _, note := range it.notes {
 		at := slices.IndexFunc(causes, func(c queue.Cause) bool { return c.Note == note })
@@ -401,7 +401,7 @@ func (it *modelItem) fold() (causes []queue.Cause, more int) {
 	return causes, more
 }
 
-// recent returns the ended builds with the highest numbers, dropped ones too.
+// recent returns the ended builds with the highest numbers, including dropped ones.
 func (m *model) recent(job string) []queue.Ended {
 	var all []queue.Ended
 	for i := range m.items {

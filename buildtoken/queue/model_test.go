@@ -19,11 +19,11 @@ var (
 	runsFlag = flag.Int("runs", 200, "how many seeds the model test tries")
 )
 
-// opsOfARun keeps the naive model small enough to be naive.
+// opsOfARun keeps runs short, because the naive model is slow.
 const opsOfARun = 250
 
-// TestModel runs random operations on a few lanes and on a model without any
-// cleverness, and compares all that can be seen after each.
+// TestModel applies random operations to a few lanes and to a naive model, and compares
+// everything visible after each operation.
 func TestModel(t *testing.T) {
 	first, runs := rand.Uint64(), *runsFlag
 	if *seedFlag != 0 {
@@ -44,7 +44,7 @@ func TestModel(t *testing.T) {
 	t.Logf("%d operations, %.0f/s", ops, float64(ops)/time.Since(began).Seconds())
 }
 
-// FuzzLane runs operations that are read from bytes against the same model.
+// FuzzLane applies operations that are decoded from bytes to the same model.
 func FuzzLane(f *testing.F) {
 	for seed := range uint64(4) {
 		random := rand.New(rand.NewPCG(seed, 1))
@@ -89,13 +89,13 @@ const (
 	opKinds
 )
 
-// String makes a history readable.
+// String describes the operation in a history.
 func (k opKind) String() string {
 	return [...]string{"trigger", "advance", "claim", "finish", "cancel", "abort", "rules", "crash"}[k]
 }
 
-// randomOps makes most runs fill and drain queues, with rare crashes, and every
-// eighth a hot trigger whose item collects more causes than it may keep.
+// randomOps lets most runs fill and empty queues, with rare crashes. Every eighth run has a hot
+// trigger whose item gets more causes than it can keep.
 func randomOps(r *rand.Rand, seed uint64) func() op {
 	upTo := []int{42, 56, 72, 84, 90, 93, 98, 100}
 	if seed%8 == 0 {
@@ -108,15 +108,15 @@ func randomOps(r *rand.Rand, seed uint64) func() op {
 	}
 }
 
-// world is the lanes under test beside the model.
+// world is the lanes under test, with the model.
 type world struct {
 	now   time.Time
 	limit int
 	s     store
 	m     model
-	ops   []op // those since the last crash happened, all of them before it
-	// changes are what the lanes committed, each with the number of operations
-	// after which it was.
+	ops   []op // the operations since the last crash, or all of them before it
+	// changes are what the lanes committed, each with the number of operations after which it
+	// was committed.
 	changes []committed
 }
 
@@ -137,7 +137,7 @@ func (w *world) history() string {
 	return string(text)
 }
 
-// step does one operation on both sides and compares them.
+// step applies one operation to both sides and compares them.
 func (w *world) step(o op) error {
 	if o.kind == opCrash {
 		w.crash(o)
@@ -150,8 +150,8 @@ func (w *world) step(o op) error {
 	return nil
 }
 
-// crash loses all changes but a prefix, and with them the operations that made
-// the lost ones: what is on disk is always a prefix of what happened.
+// crash loses all changes but a prefix, and with them the operations that made the lost ones:
+// the disk always has a prefix of what happened.
 func (w *world) crash(o op) {
 	keep := len(w.changes) - min(o.a%8, len(w.changes))
 	w.changes = w.changes[:keep]
@@ -161,8 +161,8 @@ func (w *world) crash(o op) {
 		w.s.commit(c)
 		ops = c.after
 	}
-	// The model has no changes: it lives through the operations again. Those
-	// between the last change that was kept and the first that was lost changed nothing.
+	// The model has no changes, so it repeats the operations. Those between the last kept
+	// change and the first lost one changed nothing.
 	replay := w.ops[:ops]
 	w.now, w.m, w.ops = start, newModel(), nil
 	for _, o := range replay {
@@ -172,12 +172,12 @@ func (w *world) crash(o op) {
 	}
 }
 
-// time is how long an operation takes.
+// time returns how long an operation takes.
 func (o op) time() time.Duration {
 	if o.kind != opAdvance {
 		return 0
 	}
-	if o.b%32 == 31 { // so that keys are over, now and then
+	if o.b%32 == 31 { // so that some keys expire
 		return 10 * time.Hour
 	}
 	return time.Duration(o.a%7) * time.Second
@@ -187,7 +187,7 @@ func (o op) job() string { return jobs[o.a%len(jobs)] }
 
 var jobs = []string{"a", "app/deploy"}
 
-// request is the trigger that an operation stands for.
+// request returns the trigger of an operation.
 func (o op) request() queue.Request {
 	r := queue.Request{
 		Job: o.job(), Digest: queue.Digest{byte(o.b % 3)}, Solo: o.b%11 == 10,
@@ -211,14 +211,14 @@ func (o op) result() queue.Result {
 	return []queue.Result{queue.Success, queue.Failure, queue.Aborted, queue.NotBuilt, queue.Unstable}[o.c%5]
 }
 
-// do decides with package queue, as a backend does, and compares with the model.
+// do decides with package queue, as a backend does, and compares the result with the model.
 func (w *world) do(o op) error {
 	w.now = w.now.Add(o.time())
 	w.ops = append(w.ops, o)
 	change, err := w.decide(o)
 	want := w.m.do(o, w.now, w.limit)
 	if !sameError(err, want) {
-		return fmt.Errorf("error %w, the model says %w", orNone(err), orNone(want))
+		return fmt.Errorf("error %w, the model has %w", orNone(err), orNone(want))
 	}
 	if change != nil {
 		c := committed{after: len(w.ops), change: *change}
@@ -228,7 +228,7 @@ func (w *world) do(o op) error {
 	return nil
 }
 
-// sameError compares what the caller learns from errors.
+// sameError compares what errors tell the caller.
 func sameError(got, want error) bool {
 	var first, wanted *queue.RepeatedError
 	if errors.As(want, &wanted) {
@@ -244,7 +244,7 @@ func orNone(err error) error {
 	return err
 }
 
-// decide answers no change if the operation has nothing to act on.
+// decide returns no change if the operation has no object.
 func (w *world) decide(o op) (*queue.Change, error) {
 	lane := w.s.lane(o.job())
 	switch o.kind {
@@ -304,7 +304,7 @@ func (w *world) decide(o op) (*queue.Change, error) {
 	return nil, nil
 }
 
-// compare looks at everything that a reader of the queue may see.
+// compare compares everything that is visible to readers of the queue.
 func (w *world) compare() error {
 	for _, job := range jobs {
 		got, want := w.s.lane(job), w.m.lane(job)
@@ -322,7 +322,7 @@ func (w *world) compare() error {
 			due = first.Due
 		}
 		if got, want := queue.Next(got, due), w.m.next(job); !got.Equal(want) {
-			return fmt.Errorf("next of %s is %v, the model says %v", job, got, want)
+			return fmt.Errorf("next of %s is %v, the model has %v", job, got, want)
 		}
 	}
 	if len(w.s.items) != w.m.count(inQueue) || len(w.s.cancelled) != w.m.count(wasCancelled) || len(w.s.builds) != w.m.count(running)+w.m.count(ended) {
@@ -353,33 +353,33 @@ func (w *world) compareItem(m *modelItem) error {
 		}
 		it = *found
 		if state, _ := w.s.lane(m.job).Explain(w.now, it); state != w.m.state(m, w.now) {
-			return fmt.Errorf("item %d is %q, the model says %q", m.id, state, w.m.state(m, w.now))
+			return fmt.Errorf("item %d is %q, the model has %q", m.id, state, w.m.state(m, w.now))
 		}
 	case wasCancelled:
 		found, ok := w.s.cancelled[m.id]
 		if !ok || found.By != "alice" || !found.At.Equal(m.left) {
-			return fmt.Errorf("cancelled item %d: %+v %v, the model says %v", m.id, found, ok, m.left)
+			return fmt.Errorf("cancelled item %d: %+v %v, the model has %v", m.id, found, ok, m.left)
 		}
 		it = found.Item
 	case running, ended:
 		b, ok := w.s.builds[numbered{m.job, m.number}]
 		if !ok || b.Running() != (m.place == running) || b.Result != m.result || b.Abort != m.abort || b.Executor != m.executor ||
 			!b.Started.Equal(m.left) || !b.Ended.Equal(m.end) {
-			return fmt.Errorf("build %s #%d: %+v %v, the model says %+v", m.job, m.number, b, ok, m)
+			return fmt.Errorf("build %s #%d: %+v %v, the model has %+v", m.job, m.number, b, ok, m)
 		}
 		it = b.Item
 	case dropped:
 		return nil
 	}
 	if it.ID != m.id || it.Job != m.job || it.Solo != m.solo || it.Digest != m.digest || !it.Since.Equal(m.since) || !it.Due.Equal(m.due) {
-		return fmt.Errorf("item %+v, the model says %+v", it, m)
+		return fmt.Errorf("item %+v, the model has %+v", it, m)
 	}
 	if m.place != inQueue && len(w.ops)%8 != 0 {
 		return nil // it is unlikely to change now, and folding is most of the work
 	}
 	causes, more := m.fold()
 	if !slices.Equal(it.Causes, causes) || it.MoreCauses != more || it.Triggers() != len(m.notes) {
-		return fmt.Errorf("causes of item %d: %v and %d, the model says %v and %d", m.id, it.Causes, it.MoreCauses, causes, more)
+		return fmt.Errorf("causes of item %d: %v and %d, the model has %v and %d", m.id, it.Causes, it.MoreCauses, causes, more)
 	}
 	return nil
 }

@@ -17,16 +17,16 @@ func TestNoticeAnd(t *testing.T) {
 		name       string
 		a, b, want queue.Notice
 	}{
-		{"nothing and nothing", queue.Notice{}, queue.Notice{}, queue.Notice{}},
+		{"two empty notices", queue.Notice{}, queue.Notice{}, queue.Notice{}},
 		{
 			"what both name is there once",
 			queue.Notice{Items: []int64{2, 1}, Jobs: []string{"b"}},
 			queue.Notice{Items: []int64{2, 3}, Jobs: []string{"a", "b"}, Lost: true},
 			queue.Notice{Items: []int64{1, 2, 3}, Jobs: []string{"a", "b"}, Lost: true},
 		},
-		{"all names nothing", queue.Notice{Items: []int64{1}}, queue.Notice{All: true, Jobs: []string{"a"}}, queue.Notice{All: true}},
-		{"a thousand are not too many", queue.Notice{Items: many[:998]}, queue.Notice{Jobs: []string{"a"}, Logs: []string{"a"}}, queue.Notice{Items: many[:998], Jobs: []string{"a"}, Logs: []string{"a"}}},
-		{"one more is", queue.Notice{Items: many[:999]}, queue.Notice{Jobs: []string{"a"}, Logs: []string{"a"}}, queue.Notice{All: true}},
+		{"all without names", queue.Notice{Items: []int64{1}}, queue.Notice{All: true, Jobs: []string{"a"}}, queue.Notice{All: true}},
+		{"a thousand names are not too many", queue.Notice{Items: many[:998]}, queue.Notice{Jobs: []string{"a"}, Logs: []string{"a"}}, queue.Notice{Items: many[:998], Jobs: []string{"a"}, Logs: []string{"a"}}},
+		{"a thousand and one are", queue.Notice{Items: many[:999]}, queue.Notice{Jobs: []string{"a"}, Logs: []string{"a"}}, queue.Notice{All: true}},
 		{"too many are all", queue.Notice{Lost: true}, queue.Notice{Items: many}, queue.Notice{All: true, Lost: true}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

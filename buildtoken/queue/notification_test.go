@@ -12,8 +12,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// TestConditions ends a build with each result after each verdict, and looks which of
-// targets with one condition each are notified.
+// TestConditions ends a build with each result after each verdict, and checks which of the
+// targets, with one condition each, are notified.
 func TestConditions(t *testing.T) {
 	l := queue.Lane{Job: "j"}
 	for _, c := range queue.Conditions() {
@@ -59,7 +59,7 @@ func TestConditions(t *testing.T) {
 	}
 }
 
-// A build that ends after one with a higher number is old news: it turns nothing.
+// A build that ends after one with a higher number does not change the verdict.
 func TestLateEndTurnsNothing(t *testing.T) {
 	l := queue.Lane{Job: "j", Running: []int64{1}, Rules: queue.Rules{Notify: []queue.Notify{{Name: "t", On: []queue.Condition{queue.OnFixed, queue.OnRegressed}}}}}
 	b := queue.Build{Item: queue.Item{ID: 1, Job: "j"}, Number: 3, Started: start}
@@ -77,7 +77,8 @@ func TestLateEndTurnsNothing(t *testing.T) {
 	}
 }
 
-// TestSettle fails again and again: the pauses grow, and after three days it is over.
+// TestSettle fails again and again: the pauses grow, and after three days the notification is
+// given up.
 func TestSettle(t *testing.T) {
 	for _, jitter := range []float64{0, 0.5, 1} {
 		now := start
@@ -159,7 +160,7 @@ func TestFilterFits(t *testing.T) {
 	}
 }
 
-// TestSlowTargetLeavesPlaces has more due notifications of one target than may be sent at once,
+// TestSlowTargetLeavesPlaces has more due notifications of one target than can be sent at once,
 // some of which are being sent, before one of another target.
 func TestSlowTargetLeavesPlaces(t *testing.T) {
 	var heads []*queue.Notification
@@ -170,7 +171,7 @@ func TestSlowTargetLeavesPlaces(t *testing.T) {
 	all := func(string) bool { return true }
 	for _, tt := range []struct {
 		name   string
-		leased int64 // those with lower or equal IDs
+		leased int64 // those with this ID or a lower one
 		limit  int
 		want   string
 	}{

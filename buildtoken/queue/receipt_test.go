@@ -10,12 +10,12 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// once is a trigger with a key.
+// once returns a trigger with a key.
 func once(key, values byte) queue.Request {
 	return queue.Request{ID: 9, Digest: queue.Digest{values}, Key: &queue.Digest{key}, Cause: queue.Cause{Kind: queue.CauseRemote, Note: "n"}}
 }
 
-// kept is a receipt that a lane may hold.
+// kept returns a receipt of a lane.
 func kept(key, values byte, until time.Time) queue.Receipt {
 	return queue.Receipt{Key: queue.Digest{key}, Values: queue.Digest{values}, Item: 3, Created: true, Until: until}
 }
@@ -45,7 +45,7 @@ func TestScheduleOnceLeavesAReceipt(t *testing.T) {
 	}
 }
 
-// A webhook delivery is recognised by its ID alone: the rules that derive its values may have
+// A webhook delivery is recognized by its ID alone: the rules that derive its values can have
 // changed meanwhile, or depend on the time.
 func TestScheduleOnceWithAnyValues(t *testing.T) {
 	first := kept('k', 'w', after(queue.KeepReceipts))
@@ -63,7 +63,7 @@ func TestScheduleOnceAnswersAsTheFirstTime(t *testing.T) {
 		name  string
 		first queue.Receipt
 		now   time.Time
-		want  error // nil: it is scheduled anew
+		want  error // nil: it is scheduled again
 	}{
 		{"the same values", kept('k', 'v', after(day)), start, &queue.RepeatedError{}},
 		{"the same values just before the end", kept('k', 'v', after(day)), after(day - 1), &queue.RepeatedError{}},
@@ -72,7 +72,7 @@ func TestScheduleOnceAnswersAsTheFirstTime(t *testing.T) {
 		{"other values at the end", kept('k', 'w', after(day)), after(day), nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			// There is no room, but a repeated answer needs none.
+			// The queue is full, but a repeated answer needs no place.
 			full := queue.Room{Queued: 1, Limit: 1}
 			change, err := queue.ScheduleOnce(tt.now, queue.Lane{Job: "j", Receipts: 1}, nil, once('k', 'v'), full, &tt.first, nil)
 			var repeated *queue.RepeatedError
@@ -104,13 +104,13 @@ func TestScheduleOnceForgets(t *testing.T) {
 		receipts int
 		first    *queue.Receipt
 		oldest   []queue.Receipt
-		forget   string // their keys
+		forget   string // the keys of the receipts that must be dropped
 		after    int
 	}{
 		{"none that still count", 2, nil, []queue.Receipt{counts('a'), counts('b')}, "", 3},
-		{"the one that is over", 2, nil, []queue.Receipt{over('a'), counts('b')}, "a", 2},
+		{"the expired one", 2, nil, []queue.Receipt{over('a'), counts('b')}, "a", 2},
 		{"two that are over", 9, nil, []queue.Receipt{over('a'), over('b')}, "ab", 8},
-		{"no more than it may, whatever the backend gives", 9, nil, []queue.Receipt{over('a'), over('b'), over('c')}, "ab", 8},
+		{"at most the limit, however many the backend passes", 9, nil, []queue.Receipt{over('a'), over('b'), over('c')}, "ab", 8},
 		{"the one whose place it takes", 1, ptr(over('k')), nil, "k", 1},
 		{"the one whose place it takes, once", 2, ptr(over('k')), []queue.Receipt{over('k'), over('b')}, "kb", 1},
 		{"the oldest beyond the limit", queue.MaxReceipts, nil, []queue.Receipt{counts('a'), counts('b')}, "a", queue.MaxReceipts},

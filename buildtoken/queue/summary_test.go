@@ -9,8 +9,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// history ends builds with some results one after the other, each after a second more than
-// the one before, and returns the summary.
+// history ends builds with these results one after the other, each a second longer than the one
+// before, and returns the summary.
 func history(t *testing.T, l queue.Lane, results ...queue.Result) queue.Summary {
 	t.Helper()
 	var s queue.Summary
@@ -87,7 +87,8 @@ func TestSummaryIsBounded(t *testing.T) {
 	}
 }
 
-// What the recent builds have no longer still counts, if it is among the last ones.
+// A success that is no longer among the recent builds still counts, if it is one of the last
+// successes.
 func TestEstimateAfterManyFailures(t *testing.T) {
 	results := []queue.Result{queue.Success, queue.Unstable}
 	for range queue.MaxRecent {

@@ -115,7 +115,7 @@ func TestLast(t *testing.T) {
 	}
 }
 
-// FuzzNext compares with a search minute by minute that reads plain specs in its own way.
+// FuzzNext compares Next with a search minute by minute that parses plain specs independently.
 func FuzzNext(f *testing.F) {
 	f.Add("0 3 * * *", "job", uint32(0), uint8(0))
 	f.Add("*/7 1-5/2 1,15 * 0-4", "a/b", uint32(86400), uint8(1))
@@ -157,7 +157,8 @@ func FuzzNext(f *testing.F) {
 	})
 }
 
-// due reports whether a spec without H is due in a minute, by trying each number of each element.
+// due reports whether a spec without H is due in a minute, by trying each number of each
+// element.
 func due(t *testing.T, spec string, m time.Time) bool {
 	t.Helper()
 	for _, line := range strings.Split(strings.ReplaceAll(spec, "\r\n", "\n"), "\n") {
@@ -200,7 +201,7 @@ func matches(element string, value, index int) bool {
 	return false
 }
 
-// TestHashSpreads shows that jobs are not all due at the same time.
+// TestHashSpreads verifies that jobs are not all due at the same time.
 func TestHashSpreads(t *testing.T) {
 	minutes := map[int]bool{}
 	for range 500 {
@@ -224,8 +225,8 @@ func ExampleSchedule_Next() {
 	// Output: Mon 08:06
 }
 
-// TestHashOfEachField finds for each field the smallest and the largest value of H over many
-// names: every month, but no day that some months lack.
+// TestHashOfEachField finds the smallest and the largest value of H in each field over many
+// names: every month occurs, but no day that some months do not have.
 func TestHashOfEachField(t *testing.T) {
 	for _, tt := range []struct {
 		spec, format string

@@ -72,7 +72,8 @@ func TestSpansOfABuild(t *testing.T) {
 	if s := all[1].Status; s.Code != codes.Error || s.Description != "exit status 1" {
 		t.Errorf("status = %v", s)
 	}
-	// The build knows its own span before that is made, and another server knows the same.
+	// The ID of a build's span is known before the span is made, and is the same on another
+	// server.
 	other, _ := newRecorder(t)
 	want := "00-0af7651916cd43dd8448eb211c80319c-" + all[1].SpanContext.SpanID().String() + "-01"
 	if got := other.Context(b); got != want {

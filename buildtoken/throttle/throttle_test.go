@@ -26,11 +26,11 @@ func TestClockThatIsSetBackLocksOutNoClient(t *testing.T) {
 	add(noon)
 	want(noon.Add(10*time.Second), 50*time.Second)
 	want(noon.Add(-time.Hour), 0)
-	add(noon.Add(-time.Hour)) // the count begins anew
+	add(noon.Add(-time.Hour)) // the count starts again
 	want(noon.Add(-time.Hour), 0)
 	add(noon.Add(-time.Hour))
 	want(noon.Add(-time.Hour), time.Minute)
-	want(noon, 0) // set right again
+	want(noon, 0) // the clock is set right again
 	add(noon)
 	want(noon, 0)
 	want(noon.AddDate(10, 0, 0), 0)
@@ -39,7 +39,7 @@ func TestClockThatIsSetBackLocksOutNoClient(t *testing.T) {
 // client is the address of a client whose tokens are counted.
 func client(text string) netip.Addr { return netip.MustParseAddr(text) }
 
-// wrong shows n wrong tokens for a place.
+// wrong adds n wrong tokens for a place.
 func wrong(l *throttle.Limiter, now time.Time, limit throttle.Limit, from netip.Addr, place string, n int) {
 	for range n {
 		l.Add(now, limit, from, place)
@@ -166,7 +166,7 @@ func TestRemember(t *testing.T) {
 			t.Errorf("%s: Remembers = %v, want %v", tt.name, got, tt.want)
 		}
 	}
-	// A use renews it, to within an hour.
+	// Each use renews it, with a precision of an hour.
 	l.Remember(noon.Add(time.Hour-1), limit, from, digest(1))
 	if l.Remembers(noon.Add(7*day), from, digest(1)) {
 		t.Error("a use within the first hour was written down")
@@ -175,15 +175,15 @@ func TestRemember(t *testing.T) {
 	if !l.Remembers(noon.Add(7*day), from, digest(1)) || l.Remembers(noon.Add(7*day+time.Hour), from, digest(1)) {
 		t.Error("a use an hour later does not renew the seven days")
 	}
-	// Under a clock that was set back, too.
+	// Also with a clock that was set back.
 	l.Remember(noon.AddDate(-1, 0, 0), limit, from, digest(1))
 	if l.Remembers(noon.Add(day), from, digest(1)) {
 		t.Error("the last use is still the one under the earlier clock")
 	}
 }
 
-// TestOldestEntryIsForgotten fills the table two times over. Whoever came last stays, whoever came
-// first is forgotten, and nothing else is.
+// TestOldestEntryIsForgotten fills the table two times over. The oldest entries must be
+// forgotten, and no others.
 func TestOldestEntryIsForgotten(t *testing.T) {
 	const entries = 1 << 16
 	l, limit := throttle.New(), throttle.Limit{Max: 1, Window: time.Hour}
@@ -216,7 +216,7 @@ func TestOldestEntryIsForgotten(t *testing.T) {
 	check(entries + 2)
 }
 
-// TestConcurrentUse needs the race detector.
+// TestConcurrentUse is for the race detector.
 func TestConcurrentUse(t *testing.T) {
 	l, limit, from := throttle.New(), throttle.Limit{Max: 1000, Window: time.Minute}, client("192.0.2.1")
 	var all sync.WaitGroup

@@ -123,7 +123,8 @@ func TestTimer(t *testing.T) {
 			synctest.Wait()
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			// The first call, one every 10 s up to the end of the hour, and the one that finds it over.
+			// The first call, one every 10 s until the end of the hour, and the one that finds
+			// the hour over.
 			if n := len(r.calls); n != 1+360+1 {
 				t.Errorf("called %d times, want every 10 s for an hour", n)
 			}

@@ -16,8 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestCheckTakesTheSameTime reads the source: how long a comparison takes on
-// a busy machine proves nothing, but how it is written does.
+// TestCheckTakesTheSameTime inspects the source: measuring a comparison on a busy machine
+// proves nothing, but its code does.
 func TestCheckTakesTheSameTime(t *testing.T) {
 	checks := 0
 	err := filepath.WalkDir(filepath.Join("..", ".."), func(path string, d fs.DirEntry, err error) error {
@@ -59,7 +59,7 @@ func TestUnevenTimeIsFound(t *testing.T) {
 		want     []string
 	}{
 		{"as it should be", fmt.Sprintf(check, good), true, nil},
-		{"what everybody knows may be compared", "package p\nvar x = d == digestOfNothing() || t.Digest == (Digest{}) || s.digest == nil", true, nil},
+		{"public values can be compared", "package p\nvar x = d == digestOfNothing() || t.Digest == (Digest{}) || s.digest == nil", true, nil},
 		{"an operator", "package p\nvar x = digest == t.Digest", true, []string{"2: digest == t.Digest takes a time that tells where they differ"}},
 		{"a function", "package p\nvar x = bytes.Equal(digest[:], t.Digest[:])", true, []string{"2: bytes.Equal(digest[:], t.Digest[:]) takes a time that tells where they differ"}},
 		{"a set that is searched", "package p\nvar x = byDigest[p.Digest()]", true, []string{"2: byDigest[p.Digest()] takes a time that tells where they differ"}},
@@ -89,8 +89,8 @@ func TestUnevenTimeIsFound(t *testing.T) {
 	}
 }
 
-// timing complains about code whose time could tell something about a digest,
-// and counts the functions Check that compare as they should.
+// timing reports code whose duration could reveal something about a digest, and counts the
+// functions Check that compare in constant time.
 func timing(source string, ours bool) (complaints []string, checks int, err error) {
 	files := gotoken.NewFileSet()
 	file, err := parser.ParseFile(files, "", source, parser.SkipObjectResolution)
@@ -148,8 +148,8 @@ func timing(source string, ours bool) (complaints []string, checks int, err erro
 	return complaints, checks, nil
 }
 
-// evenly says whether a function compares in constant time, 1 or 0, and
-// complains if it does so with only some of the tokens.
+// evenly reports whether a function compares in constant time, as 1 or 0. It complains if the
+// function skips some of the tokens.
 func evenly(f *ast.FuncDecl, complain func(ast.Node, string, ...any)) int {
 	even := 0
 	ast.Inspect(f, func(n ast.Node) bool {

@@ -84,7 +84,7 @@ func TestParseSecret(t *testing.T) {
 				t.Errorf("ParseSecret(%q) = %s, want %s", tt.in, got, tt.want)
 			}
 			if err != nil && strings.Contains(err.Error(), text) {
-				t.Errorf("the error tells the secret: %v", err)
+				t.Errorf("the error contains the secret: %v", err)
 			}
 		})
 	}

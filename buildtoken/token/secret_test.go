@@ -19,7 +19,7 @@ import (
 
 const text = "TacoTuesday"
 
-// holders are the ways in which a struct of somebody else may hold a secret.
+// holders are the ways in which another struct can contain a secret.
 func holders() map[string]any {
 	s := token.NewSecret(text)
 	type inner struct{ secret token.Secret }
@@ -41,7 +41,8 @@ func holders() map[string]any {
 	}
 }
 
-// tells says whether shown holds the secret, or its digest, in any form that a printer could give it.
+// tells reports whether shown contains the secret or its digest in any form in which it could
+// be printed.
 func tells(shown string) bool {
 	digest := token.NewSecret(text).Digest()
 	for _, form := range []string{
@@ -101,14 +102,14 @@ func TestSecretIsNeverEncoded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			encoded, err := json.Marshal(held)
 			if err != nil {
-				encoded = []byte(err.Error()) // a key of that type is no JSON key; the error must not tell either
+				encoded = []byte(err.Error()) // a map with such keys cannot be encoded; the error must not contain the secret either
 			}
 			if tells(string(encoded)) {
 				t.Errorf("json.Marshal = %s", encoded)
 			}
 			var out bytes.Buffer
 			if err := gob.NewEncoder(&out).Encode(held); err != nil {
-				out.WriteString(err.Error()) // it finds nothing exported
+				out.WriteString(err.Error()) // it finds no exported field
 			}
 			if tells(out.String()) {
 				t.Errorf("gob encoded %q", &out)
@@ -149,7 +150,7 @@ func TestSecretIsNeverLogged(t *testing.T) {
 	}
 }
 
-// TestTellsFindsSecrets shows that the tests above could fail.
+// TestTellsFindsSecrets verifies that the tests above can fail.
 func TestTellsFindsSecrets(t *testing.T) {
 	careless := struct{ secret string }{text}
 	for _, shown := range []string{

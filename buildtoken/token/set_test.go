@@ -207,8 +207,8 @@ func setOf(tb testing.TB, n int) token.Set {
 	return set
 }
 
-// TestCheckComparesTheWholeDigest changes each bit of a digest. The text whose digest it
-// was must not open the job any more.
+// TestCheckComparesTheWholeDigest changes each bit of a digest. The secret must not open the
+// job any more.
 func TestCheckComparesTheWholeDigest(t *testing.T) {
 	right := named("a", text)
 	for bit := range 8 * len(right.Digest) {

@@ -23,7 +23,7 @@ func TestSigningSecretMAC(t *testing.T) {
 func TestSigningSecretWithoutAKeySignsNothing(t *testing.T) {
 	s := token.NewSigningSecret("")
 	if !s.IsZero() || token.NewSigningSecret("x").IsZero() {
-		t.Error("IsZero does not tell a missing key from a key")
+		t.Error("IsZero does not distinguish a missing key from a key")
 	}
 	defer func() {
 		if recover() == nil {

@@ -62,8 +62,8 @@ func TestCounterSavesOnlyWhatHasChanged(t *testing.T) {
 	}
 }
 
-// A token that was removed or has expired is warned of at its first use, and then not before a
-// minute is over. Each token counts for itself.
+// The first use of a removed or expired token leads to a warning, and then at most one use a
+// minute. Each token has its own minute.
 func TestCounterWarnsOncePerMinute(t *testing.T) {
 	start := time.Date(2026, 11, 28, 20, 0, 0, 0, time.UTC)
 	c := usage.New(nil)
@@ -89,8 +89,8 @@ func TestCounterWarnsOncePerMinute(t *testing.T) {
 	}
 }
 
-// What is shown of a token is what it was when it opened something last, even if a later use
-// finds it removed. Its digest is not kept.
+// A token is shown as it was when it last opened a job, even if a later use finds it removed.
+// Its digest is not kept.
 func TestCounterShowsTheTokenAsItWas(t *testing.T) {
 	start := time.Date(2026, 11, 28, 20, 0, 0, 0, time.UTC)
 	digest := token.NewSecret("Secret-of-ci").Digest()
@@ -122,7 +122,7 @@ func TestCounterShowsTheTokenAsItWas(t *testing.T) {
 	}
 }
 
-// Reloads can bring ever new tokens. Those that are counted already go on.
+// Reloads can bring new tokens without end. Tokens that are counted already stay counted.
 func TestCounterIsBounded(t *testing.T) {
 	const limit = 100_000
 	now := time.Date(2026, 11, 28, 20, 0, 0, 0, time.UTC)

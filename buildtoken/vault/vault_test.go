@@ -125,8 +125,8 @@ func TestSignShare(t *testing.T) {
 	}
 }
 
-// TestDigestsDifferByUse gives the same texts to every kind of digest. Each has a key of its own,
-// so that a digest which is known from one place is worth nothing in another.
+// TestDigestsDifferByUse passes the same texts to every kind of digest. Each kind has a
+// separate key, so a digest from one place is useless in another.
 func TestDigestsDifferByUse(t *testing.T) {
 	key := vault.NewKey()
 	v := open(t, key)
@@ -152,7 +152,7 @@ func TestDigestsDifferByUse(t *testing.T) {
 
 func digestBytes(d queue.Digest) []byte { return d[:] }
 
-// TestEachPartCounts changes one text after the other of what is digested.
+// TestEachPartCounts changes the texts of a digest one after the other.
 func TestEachPartCounts(t *testing.T) {
 	v := open(t, vault.NewKey())
 	value := func(name string, kind job.Kind, text string) queue.Digest {
@@ -191,8 +191,8 @@ func TestIsEmpty(t *testing.T) {
 	}
 }
 
-// TestSealedPasswordsAreNeverAlike seals one password twice: a reader of the stored data must not
-// learn which builds had the same.
+// TestSealedPasswordsAreNeverAlike seals one password twice: a reader of the stored data must
+// not learn which builds had the same password.
 func TestSealedPasswordsAreNeverAlike(t *testing.T) {
 	v := open(t, vault.NewKey())
 	given := []job.Value{{Name: "P", Kind: job.KindPassword, Text: "s3cret"}}

@@ -12,8 +12,8 @@ import (
 	"github.com/buildtoken/buildtoken/internal/crashdisk"
 )
 
-// TestPowerCut makes a directory, writes a file in it and replaces it, and looks at what a power
-// failure can leave after each step.
+// TestPowerCut creates a directory, writes a file in it and replaces it, and checks what a
+// power failure can leave after each step.
 func TestPowerCut(t *testing.T) {
 	disk := crashdisk.New(t)
 	files := atomicfile.Files{Disk: disk}

@@ -182,7 +182,7 @@ type entry struct {
 	node   *node
 }
 
-// state is what operations have led to.
+// state is the result of operations.
 type state struct {
 	current, durable map[string]*node
 	pending          []entry

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// backlog bounds how far the log of a build is ahead of its readers, in bytes, so that an endless build does not fill the
-// memory.
+// backlog bounds how far the log of a build can be ahead of its readers, in bytes, so that an
+// endless build does not fill the memory.
 const backlog = 8 << 20
 
 // Build is a build of a job. Its methods are safe for concurrent use.
@@ -22,7 +22,7 @@ type Build struct {
 	Causes  []Cause
 
 	began time.Time
-	// stop ends when the build was asked to stop, all when it is killed.
+	// stop ends when the build is requested to stop, all when it is killed.
 	stop, all             context.Context //nolint:containedctx // they belong to the build
 	requestStop, hardStop context.CancelFunc
 
@@ -47,7 +47,7 @@ func newBuild(ctx context.Context, it *item, number int64) *Build {
 	return b
 }
 
-// Context ends when the build is asked to stop.
+// Context ends when the build is requested to stop.
 func (b *Build) Context() context.Context { return b.stop }
 
 // Killed ends when the build is killed.

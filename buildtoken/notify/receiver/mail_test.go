@@ -56,7 +56,7 @@ func TestMailURL(t *testing.T) {
 	}
 }
 
-// TestMailServerThatHangs accepts connections and says nothing, or too little.
+// TestMailServerThatHangs uses servers that accept connections and send nothing, or too little.
 func TestMailServerThatHangs(t *testing.T) {
 	for _, greeting := range []string{"", "220 hello\r\n"} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -114,7 +114,7 @@ func wantGolden(t *testing.T, file string, got []byte) {
 	}
 }
 
-// TestOutcomes shows what each answer means.
+// TestOutcomes verifies the outcome for each answer.
 func TestOutcomes(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -162,7 +162,7 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
-// TestPlacesOfParameters shows what a parameter can do to an address, and what it cannot.
+// TestPlacesOfParameters verifies how a parameter can change an address, and how it cannot.
 func TestPlacesOfParameters(t *testing.T) {
 	for _, tt := range []struct {
 		name           string

@@ -75,7 +75,7 @@ func TestLeftoversAreEnded(t *testing.T) {
 		{"one that holds the output", `sleep 1000 & echo pid=$!`, "1 left-over process was ended.\n"},
 		{"one without the variables of the build", `env -i "$(command -v sleep)" 1000 & echo pid=$!`, "1 left-over process was ended.\n"},
 		{"two", `sleep 1000 & echo pid=$!; sleep 1000 & echo pid=$!`, "2 left-over processes were ended.\n"},
-		{"one that does not listen", `sh -c 'trap "" TERM; echo pid=$$; touch up; exec sleep 1000' & until [ -e up ]; do sleep 0.01; done`, "1 left-over process was ended.\n"},
+		{"one that ignores SIGTERM", `sh -c 'trap "" TERM; echo pid=$$; touch up; exec sleep 1000' & until [ -e up ]; do sleep 0.01; done`, "1 left-over process was ended.\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			res, log := run(t, shell(tt.script), newBuild(t))
@@ -90,7 +90,7 @@ func TestLeftoversAreEnded(t *testing.T) {
 			}
 		})
 	}
-	t.Run("of a build that has no variables to tell it by", func(t *testing.T) {
+	t.Run("of a build without variables that identify it", func(t *testing.T) {
 		b := newBuild(t)
 		b.Env = nil
 		_, log := run(t, shell("sleep 1000 & echo pid=$!"), b)
@@ -104,7 +104,7 @@ func TestLeftoversAreEnded(t *testing.T) {
 			t.Errorf("log = %q", log)
 		}
 	})
-	t.Run("one that ends by itself in a moment is none", func(t *testing.T) {
+	t.Run("one that ends at once is not counted", func(t *testing.T) {
 		_, log := run(t, shell("(sleep 0.02; echo last words) & echo first"), newBuild(t))
 		if log != "first\nlast words\n" {
 			t.Errorf("log = %q", log)
@@ -136,8 +136,8 @@ func TestStopEndsTheWholeGroup(t *testing.T) {
 	}
 }
 
-// A process that ignores SIGTERM writes a line every few milliseconds. Between its first line
-// after the signal and its last one lies the kill delay, and not twice that time.
+// A process that ignores SIGTERM writes a line every few milliseconds. The time between its
+// first line after the signal and its last one must be the kill delay, and not twice that.
 func TestKillDelayCountsOnce(t *testing.T) {
 	const delay = 1500 * time.Millisecond
 	c := shell(`trap 'echo asked' TERM; echo ready; while :; do sleep 0.01; echo tick; done`)
@@ -155,7 +155,7 @@ func TestKillDelayCountsOnce(t *testing.T) {
 		t.Errorf("Run = %+v, want %+v", res, want)
 	}
 	if ran := last.Sub(asked); ran < delay/2 || ran > delay+time.Second {
-		t.Errorf("the process ran for %v after it was asked to end, want the kill delay of %v", ran, delay)
+		t.Errorf("the process ran for %v after SIGTERM, want the kill delay of %v", ran, delay)
 	}
 }
 
@@ -188,7 +188,7 @@ func TestChildrenDieOfABrokenPipeAlthoughTheServerIgnoresIt(t *testing.T) {
 	r.Close()
 	defer w.Close()
 	if _, err := w.Write([]byte("x")); !errors.Is(err, syscall.EPIPE) {
-		t.Errorf("Write of the server = %v, want EPIPE and life", err)
+		t.Errorf("Write of the server = %v, want EPIPE, and no signal", err)
 	}
 }
 
@@ -321,7 +321,7 @@ func TestUser(t *testing.T) {
 			t.Errorf("reasons: got %q, want the same whether the file exists or not", reasons)
 		}
 	})
-	t.Run("who may not enter the workspace", func(t *testing.T) {
+	t.Run("without access to the workspace", func(t *testing.T) {
 		b := newBuild(t)
 		if err := os.Chmod(filepath.Dir(b.Workspace), 0o700); err != nil {
 			t.Fatal(err)

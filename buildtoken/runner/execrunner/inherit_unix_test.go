@@ -28,7 +28,7 @@ func TestInheritableDescriptorsStayHere(t *testing.T) {
 	res, log := run(t, shell(script), newBuild(t))
 	want(t, res, runner.Success, "")
 	if log != "closed\n" {
-		t.Errorf("descriptor %d: log = %q, want that it is closed", fd, log)
+		t.Errorf("descriptor %d: log = %q, want it closed", fd, log)
 	}
 }
 

@@ -47,7 +47,7 @@ func path(part string) func(r *http.Request) bool {
 
 const always = 1 << 60
 
-// TestFaults has Jenkins, and what stands in front of it, fail in each way.
+// TestFaults makes Jenkins, and a proxy in front of it, fail in each way.
 func TestFaults(t *testing.T) {
 	success := runner.Result{Outcome: runner.Success}
 	intercept := func(f func(http.ResponseWriter, *http.Request) bool) func(*jenkinstest.Faults) {
@@ -58,7 +58,7 @@ func TestFaults(t *testing.T) {
 		change   func(c *jenkinsrunner.Config)
 		faults   func(f *jenkinstest.Faults)
 		want     runner.Result // a part of the reason is enough
-		triggers int           // that Jenkins accepted
+		triggers int           // accepted by Jenkins
 		builds   int
 	}{
 		{"none", nil, nil, success, 1, 1},
@@ -87,7 +87,7 @@ func TestFaults(t *testing.T) {
 		{"a job that is disabled", nil, intercept(answer(always, isTrigger, 409)), runner.Result{Outcome: runner.NotBuilt, Reason: "409 Conflict"}, 0, 0},
 		{"a value that is illegal", nil, intercept(answer(always, isTrigger, 500)), runner.Result{Outcome: runner.NotBuilt, Reason: "500 Internal Server Error"}, 0, 0},
 		{"a login page", nil, intercept(answer(always, reads, 200)), runner.Result{Outcome: runner.NotBuilt, Reason: "is there a login page in front of it?"}, 0, 0},
-		{"a login page that says JSON", nil, intercept(answer(always, reads, 200, "Content-Type", "application/json")), runner.Result{Outcome: runner.NotBuilt, Reason: "login page"}, 0, 0},
+		{"a login page with the media type of JSON", nil, intercept(answer(always, reads, 200, "Content-Type", "application/json")), runner.Result{Outcome: runner.NotBuilt, Reason: "login page"}, 0, 0},
 		{"a redirect to a login page", nil, intercept(answer(always, reads, 302, "Location", "/login")), runner.Result{Outcome: runner.NotBuilt, Reason: "redirects are not followed"}, 0, 0},
 		{"a trigger answered by a login page", nil, intercept(answer(always, posts, 200)), runner.Result{Outcome: runner.NotBuilt, Reason: "login page"}, 0, 0},
 		{"a trigger answered by a redirect", nil, intercept(answer(always, posts, 302, "Location", "/ci/job/x/")), runner.Result{Outcome: runner.NotBuilt, Reason: "redirects are not followed"}, 0, 0},
@@ -179,11 +179,11 @@ func TestPasswordIsNoAPIToken(t *testing.T) {
 	})
 	res := newRunner(t, c).Run(t.Context(), runner.Build{}, io.Discard)
 	if res.Outcome != runner.NotBuilt || !strings.Contains(res.Reason, "this is a password and not an API token") {
-		t.Errorf("Run = %+v, want that it explains the crumb", res)
+		t.Errorf("Run = %+v, want the crumb explained", res)
 	}
 }
 
-// TestParametersThatAreNotShown triggers jobs of which it is not known whether they have parameters.
+// TestParametersThatAreNotShown triggers jobs when it is unknown whether they have parameters.
 func TestParametersThatAreNotShown(t *testing.T) {
 	for _, params := range []map[string]string{nil, {"A": "1"}} {
 		j, c := jenkins(t, jenkinstest.Job{Name: "x", Params: params, Run: ends("SUCCESS")})
@@ -203,7 +203,7 @@ func TestConnectionsAreTriedAgain(t *testing.T) {
 	j, c := jenkins(t, jenkinstest.Job{Name: "x", Run: ends("SUCCESS")})
 	var tries atomic.Int64
 	c.Transport = &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-		if n := tries.Add(1); n == 1 || n == 3 { // of the first look, and of the first trigger
+		if n := tries.Add(1); n == 1 || n == 3 { // the first check, and the first trigger
 			return nil, errors.New("refused")
 		}
 		return new(net.Dialer).DialContext(ctx, network, address)
@@ -217,7 +217,7 @@ func TestConnectionsAreTriedAgain(t *testing.T) {
 	}
 }
 
-// TestJobTokenAlone triggers without an account: the end of the build is not known then.
+// TestJobTokenAlone triggers without an account: then the end of the build is not known.
 func TestJobTokenAlone(t *testing.T) {
 	for _, params := range []map[string]string{nil, {"A": "1"}} {
 		for _, ours := range [][]runner.Param{nil, {{Name: "A", Value: "2"}}} {

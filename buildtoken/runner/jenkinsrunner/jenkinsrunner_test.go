@@ -26,7 +26,7 @@ func TestContract(t *testing.T) {
 			script := s
 			script.Deaf = false
 			if script.Play(stop, b, b) != 0 {
-				return "exit 3" // no result that is known
+				return "exit 3" // an unknown result
 			}
 			return "SUCCESS"
 		}
@@ -38,7 +38,7 @@ func TestContract(t *testing.T) {
 	})
 }
 
-// lines removes what the runner and Jenkins write into the log beside the output of the build.
+// lines removes what the runner and Jenkins write into the log besides the output of the build.
 type lines struct{ runner.Remote }
 
 func (l lines) Run(ctx context.Context, b runner.Build, log io.Writer) runner.Result {

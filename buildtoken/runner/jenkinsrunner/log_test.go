@@ -13,7 +13,7 @@ import (
 	"github.com/buildtoken/buildtoken/internal/jenkinstest"
 )
 
-// written has a build write pieces, with a pause after each in which the log is read.
+// written makes a build write pieces, with a pause after each in which the log is read.
 func written(t *testing.T, exact bool, pieces ...string) (log string) {
 	t.Helper()
 	j, c := jenkins(t, jenkinstest.Job{Name: "x", Run: func(b *jenkinstest.Build) string {
@@ -78,8 +78,8 @@ func TestLogIsCopiedOnce(t *testing.T) {
 
 var logSeed = flag.Uint64("log.seed", 0, "the only random log to read; 0: others each time")
 
-// TestRandomLogs reads random logs. If the copy is not the log, it says so and has the rest in the end. The names of the
-// subtests are seeds for -log.seed.
+// TestRandomLogs reads random logs. If the copy is not exact, it must contain a note, and the
+// rest of the log at its end. The names of the subtests are seeds for -log.seed.
 func TestRandomLogs(t *testing.T) {
 	for range 40 {
 		seed := cmp.Or(*logSeed, rand.Uint64())
@@ -101,7 +101,8 @@ func TestRandomLogs(t *testing.T) {
 	}
 }
 
-// checkCopy reports a copy that is not the log, unless it says so and has the rest in the end.
+// checkCopy reports a copy that is not exact, unless it has a note and the rest of the log at
+// its end.
 func checkCopy(t *testing.T, got, want string) {
 	t.Helper()
 	before, rest, repaired := strings.Cut(got, "Jenkins: the log above has gaps; this is all of it from where they begin\n")

@@ -48,7 +48,7 @@ func (o *onLog) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestStop stops a build in each state, with others that wait for it too and without.
+// TestStop stops a build in each state, with and without others that wait for the same item.
 func TestStop(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -56,7 +56,7 @@ func TestStop(t *testing.T) {
 		shared bool
 		on     string
 		reason string
-		left   int // items and builds in Jenkins that go on
+		left   int // items and builds that continue in Jenkins
 	}{
 		{"in the queue", true, false, "queued x as item", "stopped by alice", 0},
 		{"in the queue, for others too", true, true, "Waiting for next", "stopped by alice; it goes on in Jenkins, where others wait for it too", 1},
@@ -141,7 +141,8 @@ func (m *memory) save(handle []byte) error {
 	return nil
 }
 
-// TestRestartOfThisServer ends the following in each state, as a stop or as a crash does, and resumes it.
+// TestRestartOfThisServer ends the following of a build in each state, by a stop or a crash,
+// and resumes it.
 func TestRestartOfThisServer(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -175,7 +176,7 @@ func TestRestartOfThisServer(t *testing.T) {
 					cancel(runner.ErrDetached)
 				}}
 				if res := newRunner(t, c).Run(ctx, b, log); res.Outcome != runner.Aborted {
-					t.Fatalf("Run = %+v, want that it returns", res)
+					t.Fatalf("Run = %+v, want it to return without a result", res)
 				}
 				j.Set(func(f *jenkinstest.Faults) { f.Hold = false })
 				close(release)
@@ -194,15 +195,16 @@ func TestRestartOfThisServer(t *testing.T) {
 				}
 				all := log.log.String() + rest.String()
 				if tt.want.Outcome == runner.Success && !strings.HasSuffix(all, "released\nFinished: SUCCESS\n") || !crash && strings.Count(all, "started\n") > 1 {
-					t.Errorf("log = %q, want all of it, and once if it was no crash", all)
+					t.Errorf("log = %q, want all of it, and only once unless it was a crash", all)
 				}
 			})
 		}
 	}
 }
 
-// TestBuildIsFoundBehindManyOthers stops this server before it knows the build in Jenkins, where others make so many builds
-// until it is back that Jenkins does not list this one any more.
+// TestBuildIsFoundBehindManyOthers stops this server before it knows the build in Jenkins.
+// Until it is back, other clients create so many builds that Jenkins does not list this one any
+// more.
 func TestBuildIsFoundBehindManyOthers(t *testing.T) {
 	const before, queued, since = 120, 30, 420
 	success := runner.Result{Outcome: runner.Success}
@@ -241,7 +243,7 @@ func TestBuildIsFoundBehindManyOthers(t *testing.T) {
 			m := &memory{t: t}
 			log := &onLog{text: text, call: func() { stop(runner.ErrDetached) }}
 			if res := newRunner(t, c).Run(ctx, runner.Build{Save: m.save}, log); res.Outcome != runner.Aborted {
-				t.Fatalf("Run = %+v, want that it returns", res)
+				t.Fatalf("Run = %+v, want it to return without a result", res)
 			}
 
 			j.Set(func(f *jenkinstest.Faults) { f.Hold, f.Forget = false, true })
@@ -278,8 +280,8 @@ func TestBuildIsFoundBehindManyOthers(t *testing.T) {
 	}
 }
 
-// TestTriggerIsNotSentUnlessThatIsRecorded has the queue fail just before the trigger is written: it must not be written,
-// because a restart would send it again.
+// TestTriggerIsNotSentUnlessThatIsRecorded makes the queue fail just before the trigger is
+// sent. It must not be sent, because a restart would send it again.
 func TestTriggerIsNotSentUnlessThatIsRecorded(t *testing.T) {
 	j, c := jenkins(t, jenkinstest.Job{Name: "x", Run: ends("SUCCESS")})
 	m := &memory{t: t}
@@ -294,7 +296,7 @@ func TestTriggerIsNotSentUnlessThatIsRecorded(t *testing.T) {
 		t.Errorf("Run = %+v after %d triggers, want a success after one", res, j.Triggers())
 	}
 	if !strings.Contains(log.String(), "trying again for 1h0m0s: jenkins cannot be reached: the disk is full\n") {
-		t.Errorf("log = %q, want that it was tried again", log.String())
+		t.Errorf("log = %q, want a note about the second try", log.String())
 	}
 	c.RetryFor = time.Nanosecond
 	b.Save = func([]byte) error { return errors.New("the disk is full") }
