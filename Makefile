@@ -111,7 +111,7 @@ torture-rolling: build ## restart three servers behind HAProxy, one after the ot
 	go run ./cmd/torture -binary bin/caddy -servers 3 -rolling $(TRIGGERS)
 
 .PHONY: torture-relay
-torture-relay: build ## do the same with builds that are builds of a Jenkins
+torture-relay: build ## do the same with builds that are relayed to a Jenkins
 	go run ./cmd/torture -binary bin/caddy -relay -for $(TORTURE_TIME)
 
 .PHONY: torture-notify

@@ -21,7 +21,7 @@ describe('the page of a build', () => {
     second = await ended(await ask('job/logs/job/ci/buildForm'));
   });
 
-  it('tells how far the build is, and in the tab what became of it', () => visit(async (page, go) => {
+  it('shows the progress of the build, and its result in the title of the tab', () => visit(async (page, go) => {
     const { form, release } = held();
     await go(await ask('job/logs/job/ci/buildForm', form));
     await page.waitForURL(/\/ci\/\d+\/$/);
@@ -51,7 +51,7 @@ describe('the page of a build', () => {
     assert.equal(await value.getAttribute('href'), 'https://git.example.com/c/abc%2F1');
   }));
 
-  it('notifies when the build ends, if the reader has asked for it', () => visit(async (page, go, context) => {
+  it('notifies when the build ends, if the reader has requested it', () => visit(async (page, go, context) => {
     await context.addInitScript(() => {
       window.notes = [];
       window.asked = 0;
@@ -181,7 +181,7 @@ describe('a place in a log', () => {
       (await here(page).first().textContent()).trim(), 'numbers are not copied');
   }));
 
-  it('is left for later parts, and for the end', () => visit(async (page, go) => {
+  it('can be left for later parts, and for the end', () => visit(async (page, go) => {
     await go(`${long}?q=line+10+of`);
     const numbers = () => page.locator('[data-n]').evaluateAll((all) => all.map((a) => Number(a.dataset.n)));
     const first = await numbers();
@@ -197,7 +197,7 @@ describe('a place in a log', () => {
     assert.deepEqual(last, last.map((_, i) => last[0] + i));
   }));
 
-  it('looks the same, whether it came live or with the page', () => visit(async (page, go) => {
+  it('looks the same live and with the page', () => visit(async (page, go) => {
     await go(await ask('job/logs/job/styled/buildForm'));
     await page.waitForURL(/\/styled\/\d+\/$/);
     await page.locator('.region-buildhead .state-success').waitFor();
@@ -217,7 +217,7 @@ describe('the lines of a log', () => {
   });
   const visible = (page) => page.locator('.l').evaluateAll((all) => all.filter((l) => l.getClientRects().length).map((l) => l.innerText.trim()));
 
-  it('show their times, and keep to that', () => visit(async (page, go) => {
+  it('show their times, and remember that', () => visit(async (page, go) => {
     await go(grouped);
     const times = page.getByRole('combobox', { name: 'Time of each line' });
     await times.selectOption('Since the start');
@@ -259,7 +259,7 @@ describe('the lines of a log', () => {
     assert.deepEqual(violations.map((v) => `${v.id} ${v.nodes[0].html}`), []);
   }));
 
-  it('come into a folded group while it grows', () => visit(async (page, go) => {
+  it('are added to a folded group while it grows', () => visit(async (page, go) => {
     await go(await ask('job/logs/job/grouped/buildForm'));
     await page.waitForURL(/\/grouped\/\d+\/$/);
     await page.getByRole('button', { name: 'Lines of Unit tests' }).click();

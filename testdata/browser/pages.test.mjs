@@ -44,7 +44,7 @@ describe('a build', () => {
     assert.equal(await log(page).textContent(), want, 'the same from the server');
   }));
 
-  it('goes on to be followed after the connection was cut', () => visit(async (page, go) => {
+  it('is followed again after the connection was cut', () => visit(async (page, go) => {
     const item = await ask('job/app/job/deploy/buildForm', { STAGE: 'production', NOTES: 'cut' });
     await go(item);
     await page.waitForURL(/\/deploy\/\d+\/$/);
@@ -110,7 +110,7 @@ describe('a build', () => {
     assert.ok(atEnd < 8, `the end is shown, not ${atEnd} pixels above it`);
   }));
 
-  it('may have a log of ten mebibytes', () => visit(async (page, go) => {
+  it('can have a log of ten mebibytes', () => visit(async (page, go) => {
     const path = await ended(await ask('job/app/job/mobile/job/long/buildForm'));
     const begin = Date.now();
     await go(path);
@@ -141,7 +141,7 @@ describe('a build', () => {
 });
 
 describe('the queue', () => {
-  it('shows what comes and goes without a reload, and cancels', () => visit(async (page, go) => {
+  it('shows changes without a reload, and cancels', () => visit(async (page, go) => {
     await go('queue/');
     await page.getByText('Nothing is queued.').waitFor();
     const loads = await page.evaluate(() => { window.marked = true; return true; });
@@ -178,7 +178,7 @@ describe('the queue', () => {
     }, { javaScriptEnabled }));
   }
 
-  it('cancels what was aimed at, though a row above leaves meanwhile', () => visit(async (page, go) => {
+  it('cancels the item under the pointer, although a row above leaves meanwhile', () => visit(async (page, go) => {
     await go('job/hello/');
     const first = await ask('job/hello/buildForm', { delay: '1h' });
     const second = await ask('job/nightly/buildForm', { delay: '1h' });
@@ -236,7 +236,7 @@ describe('the queue', () => {
 });
 
 describe('the pages', () => {
-  it('follow by one stream and ask for nothing else', () => visit(async (page, go) => {
+  it('use one stream and send no other requests', () => visit(async (page, go) => {
     for (const [path, change] of [
       ['queue/', () => page.getByText('Quiet period').first()],
       ['', () => page.getByRole('row', { name: /nightly/ }).getByText('1', { exact: true })],
@@ -256,7 +256,7 @@ describe('the pages', () => {
     }
   }));
 
-  it('count down what is queued, and count up what runs', () => visit(async (page, go) => {
+  it('count down until queued items are due, and count up for running builds', () => visit(async (page, go) => {
     const item = await ask('job/app/job/deploy/buildForm', { delay: '3s', NOTES: 'count' });
     await go(item);
     const due = page.locator('time[data-due]');
@@ -268,7 +268,7 @@ describe('the pages', () => {
     await page.locator('.state-success').waitFor();
   }));
 
-  it('say what executors do, and what waits for one', () => visit(async (page, go) => {
+  it('show what executors do, and which items wait for one', () => visit(async (page, go) => {
     await go('computer/');
     const busy = page.locator('.state-running');
     assert.equal(await page.getByText('Idle').count(), 2);
@@ -329,7 +329,7 @@ describe('the list of jobs', () => {
     await page.getByLabel('Find jobs').fill('mobile AND');
     assert.deepEqual(await names(page), ['android']);
     assert.match(page.url(), /\?q=mobile\+AND$/);
-    // A change of a job that does not fit does not bring it back.
+    // A job that does not match the filter stays hidden when it changes.
     const item = await ask('job/nightly/buildForm', { delay: '1h' });
     await page.locator('.counts').getByText('1 queued').waitFor({ state: 'attached' });
     assert.ok(await page.locator('.counts').isHidden(), 'they count more than is shown');
@@ -408,7 +408,7 @@ describe('the page of a job', () => {
 });
 
 describe('a form', () => {
-  it('says what is wrong beside the field and keeps what was typed', () => visit(async (page, go) => {
+  it('shows errors beside their fields and keeps the input', () => visit(async (page, go) => {
     await go('job/app/job/deploy/');
     await page.getByLabel('BRANCH').fill('typed');
     await page.getByText('Options').click();
@@ -420,15 +420,15 @@ describe('a form', () => {
     const described = (await field.getAttribute('aria-describedby')).split(' ').map((id) => `#${id}`);
     assert.match(await page.locator(described.at(-1)).textContent(), /90s or 5m/);
     assert.equal(await page.getByLabel('BRANCH').inputValue(), 'typed');
-  }, { complaints: false })); // of the status 400
+  }, { complaints: false })); // the status 400 is reported
 
-  it('is hidden from users who may only read', () => visit(async (page, go) => {
+  it('is hidden from users who can only read', () => visit(async (page, go) => {
     await go('job/app/job/deploy/');
     await page.getByRole('heading', { name: 'deploy' }).waitFor();
     assert.equal(await page.locator('form[method=post]').count(), 0);
   }, { user: 'rita' }));
 
-  it('of another site does nothing', () => visit(async (page, go, context) => {
+  it('of another site has no effect', () => visit(async (page, go, context) => {
     const evil = await context.newPage();
     // Without a referrer, the browser sends the form with the origin "null".
     for (const referrer of ['origin', 'no-referrer']) {
@@ -484,13 +484,13 @@ describe('a form', () => {
           assert.ok(Date.now() < until, 'the build does not end');
           await page.reload();
         }
-      }, { base: base(), javaScriptEnabled, ignoreHTTPSErrors: true, complaints: false })); // of the status 400
+      }, { base: base(), javaScriptEnabled, ignoreHTTPSErrors: true, complaints: false })); // the status 400 is reported
     }
   }
 });
 
 describe('without JavaScript', () => {
-  it('everything can be done', () => visit(async (page, go) => {
+  it('all actions work', () => visit(async (page, go) => {
     await go('job/hello/');
     await page.getByRole('button', { name: 'Build' }).click();
     await page.waitForURL(/\/queue\/item\/\d+\/$/);
@@ -552,7 +552,7 @@ describe('every page', () => {
         const found = violations.map((v) => `${v.impact}: ${v.id} on ${v.nodes.map((n) => n.html).join('\n')}`);
         assert.deepEqual(found, [], `/${path}`);
       }
-    }, { complaints: false, ...options })); // of the status 404
+    }, { complaints: false, ...options })); // the status 404 is reported
   }
 
   it('can be used with the keyboard alone', () => visit(async (page, go) => {

@@ -163,7 +163,7 @@ const freePort = async () => {
   return port;
 };
 
-// run starts a Caddy and reverify what stops it.
+// run starts a Caddy and returns a function that stops it.
 const run = async (binary, dir, name, text, answers) => {
   const file = join(dir, name);
   writeFileSync(file, text);
@@ -204,13 +204,13 @@ const connects = async (port) => {
   }
 };
 
-// start reverify { url, secure, direct, cut, stop }. A browser opens url through a proxy whose
+// start returns { url, secure, direct, cut, stop }. A browser opens url through a proxy whose
 // connections cut closes, and secure through one that terminates TLS. direct is for fetch,
 // which does not know the host name.
 export const start = async (binary) => {
   const dir = mkdtempSync(join(tmpdir(), 'buildtoken-browser-'));
   const port = await freePort();
-  // Not through the proxy: fetch may wait for ever for a connection that the proxy closes at once.
+  // Not through the proxy: fetch can wait for ever for a connection that the proxy closes at once.
   const stopCaddy = await run(binary, dir, 'Caddyfile', caddyfile(dir, port), () => fetch(`http://127.0.0.1:${port}/`, { signal: AbortSignal.timeout(5000) }));
   const tlsPort = await freePort();
   const stopTerminator = await run(binary, dir, 'Caddyfile.tls', terminator(dir, tlsPort, port), () => connects(tlsPort));

@@ -1,5 +1,5 @@
-// Notifications of the real program, taken by the reference library of Standard Webhooks and by
-// a real mail server.
+// Notifications of the real program, received by the reference library of Standard Webhooks and
+// by a real mail server.
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { once } from "node:events";
@@ -21,10 +21,10 @@ const password = "p@ss/w:?#% ü";
 const dir = mkdtempSync(join(tmpdir(), "buildtoken-notify-"));
 const events = []; // { headers, body } of the receiver
 const mails = []; // { text, user, secure, to } of the mail servers
-let refuse = 0; // so many mails are refused at first
+let refuse = 0; // how many mails are refused at first
 let server, receiver, mailServers;
 
-// arrived waits until a list has something that fits.
+// arrived waits until a list has an element that matches, and returns it.
 async function arrived(list, fits, what) {
   for (const end = Date.now() + 30_000; Date.now() < end; await pause(20)) {
     const found = list.find(fits);
@@ -73,7 +73,7 @@ before(async () => {
   mailServers = [mailServer({ ...tls, secure: true }), mailServer(tls), mailServer({ hideSTARTTLS: true, disabledCommands: ["AUTH"] })];
   const ports = [];
   for (const one of mailServers) {
-    one.on("error", () => {}); // a client that closes the connection is none of ours
+    one.on("error", () => {}); // the client may close the connection
     await new Promise((listening) => one.listen(0, "localhost", listening));
     ports.push(one.server.address().port);
   }
@@ -155,7 +155,7 @@ describe("smtp-server", () => {
     assert.equal(mail.user, "ci");
   });
 
-  test("gets nothing without TLS, unless that is asked for", async () => {
+  test("receives no mails without TLS, unless that is configured", async () => {
     await trigger("mails/plain");
     const mail = await arrived(mails, (m) => m.text.includes("mails/plain #1"), "the mail");
     assert.ok(!mail.secure);

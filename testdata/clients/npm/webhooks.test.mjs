@@ -15,13 +15,13 @@ let server;
 before(async () => { server = await start(); });
 after(() => server?.stop());
 
-// deliver sends a body as it was signed, and gives { status, text, location }.
+// deliver sends a body as it was signed, and returns { status, text, location }.
 const deliver = async (job, body, headers, path = `/buildByToken/webhook?job=${job}`) => {
   const answer = await fetch(`http://${server.address}${path}`, { method: "POST", body, headers, redirect: "manual" });
   return { status: answer.status, text: await answer.text(), location: answer.headers.get("location") };
 };
 
-// A push with what trips servers that decode a body before they hash it.
+// A push with characters that break servers which decode a body before they hash it.
 const push = (branch, id = "1") => JSON.stringify({
   ref: `refs/heads/${branch}`, before: "a1", after: `b${id}`, repository: { full_name: "shop/api" },
   sender: { login: "octavia" }, head_commit: { id: `b${id}`, message: "Serve tea 🚀 é \u2028 <b>" },

@@ -52,7 +52,7 @@ class TestServer(unittest.TestCase):
 
 
 class Flow:
-    """The whole flow of a trigger. Subclasses say where the jobs are."""
+    """The whole flow of a trigger. Subclasses define where the jobs are."""
 
     root = ""
     folder = ""
@@ -77,7 +77,7 @@ class Flow:
         try:
             self.alice.cancel_queue(item)
         except jenkins.EmptyResponseException:
-            pass  # version 1.4.0 takes every 204 for an error, as it does with Jenkins
+            pass  # version 1.4.0 reports every 204 as an error, also with Jenkins
         self.assertTrue(self.alice.get_queue_item(item)["cancelled"])
 
     def url(self, name):
