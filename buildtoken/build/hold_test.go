@@ -7,24 +7,17 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/zap"
-
 	"github.com/buildtoken/buildtoken/buildtoken/build"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
-	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
 // TestHoldKeepsFiles drops a log and an upload during two holds. Both are there until the
 // last one is released.
 func TestHoldKeepsFiles(t *testing.T) {
-	v, err := vault.New(vault.NewKey())
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir := t.TempDir()
-	h := build.NewHost(build.Options{Dir: dir, Vault: v, Log: zap.NewNop})
+	h := openHost(t, build.Options{Dir: dir})
 	values := []job.Value{{Name: "FILE", Kind: job.KindFile, Ref: job.PendingRef}}
 	open := func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("content")), nil }
 	if _, err := h.StoreFiles(t.Context(), values, open, false); err != nil {

@@ -8,14 +8,11 @@ import (
 	"sync"
 	"testing"
 
-	"go.uber.org/zap"
-
 	"github.com/buildtoken/buildtoken/buildtoken/build"
 	"github.com/buildtoken/buildtoken/buildtoken/console"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
-	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
 // keeper keeps one log in memory.
@@ -63,15 +60,11 @@ func (k *keeper) DropLogs(_ context.Context, job string, below int64) error {
 // TestCleanupDropsLogsOfDroppedBuilds covers both places of a log: the files of this server and
 // the store that all servers share.
 func TestCleanupDropsLogsOfDroppedBuilds(t *testing.T) {
-	v, err := vault.New(vault.NewKey())
-	if err != nil {
-		t.Fatal(err)
-	}
 	app := &build.Job{Job: &job.Job{FullName: "app"}, Runner: ends{Outcome: runner.Success}}
 	shared := new(keeper)
 	for _, opts := range []build.Options{{}, {Logs: shared}} {
-		opts.Dir, opts.Vault, opts.Log = t.TempDir(), v, zap.NewNop
-		h := build.NewHost(opts)
+		opts.Dir = t.TempDir()
+		h := openHost(t, opts)
 		var last queue.Build
 		for number := int64(1); number <= 3; number++ {
 			last = queue.Build{Item: queue.Item{ID: number, Job: "app"}, Number: number}
@@ -98,11 +91,7 @@ func TestCleanupDropsLogsOfDroppedBuilds(t *testing.T) {
 // A reader that took a build for a running one still finds its log when the end
 // of the build comes before it opens the file.
 func TestLogIsFoundWhileItsBuildEnds(t *testing.T) {
-	v, err := vault.New(vault.NewKey())
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := build.NewHost(build.Options{Dir: t.TempDir(), Vault: v, Logs: new(keeper), Log: zap.NewNop})
+	h := openHost(t, build.Options{Logs: new(keeper)})
 	b := queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 1}
 	app := &build.Job{Job: &job.Job{FullName: "app"}, Runner: ends{Outcome: runner.Success}}
 	if result, reason := h.Run(t.Context(), app, b); result != queue.Success {

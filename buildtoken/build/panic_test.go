@@ -14,7 +14,6 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
-	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
 // broken is a guest module with a bug in each method.
@@ -31,12 +30,8 @@ func TestPanicsOfGuestModulesAreContained(t *testing.T) {
 }
 
 func panics(t *testing.T) {
-	v, err := vault.New(vault.NewKey())
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir := t.TempDir()
-	h := build.NewHost(build.Options{Dir: dir, Vault: v, Log: zap.NewNop})
+	h := openHost(t, build.Options{Dir: dir})
 	app := &build.Job{Job: &job.Job{FullName: "app"}, Runner: broken{}, Poller: broken{}}
 	b := queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 1}
 

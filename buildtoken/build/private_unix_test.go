@@ -10,25 +10,18 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/zap"
-
 	"github.com/buildtoken/buildtoken/buildtoken/build"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
-	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
 // TestFilesArePrivate checks the modes of everything that a build and its upload leave. Other
 // users of the machine can pass through the directory of the workspaces, because their builds
 // may run there, but cannot access anything else.
 func TestFilesArePrivate(t *testing.T) {
-	v, err := vault.New(vault.NewKey())
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir := t.TempDir()
-	h := build.NewHost(build.Options{Dir: dir, Vault: v, Log: zap.NewNop})
+	h := openHost(t, build.Options{Dir: dir})
 	values := []job.Value{{Name: "FILE", Kind: job.KindFile}}
 	content := func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("x")), nil }
 	if _, err := h.StoreFiles(t.Context(), values, content, false); err != nil {
@@ -39,7 +32,7 @@ func TestFilesArePrivate(t *testing.T) {
 		t.Fatalf("Run = %s, %s", result, reason)
 	}
 	element, seen := job.PathElement("app"), 0
-	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || path == dir {
 			return err
 		}

@@ -9,13 +9,10 @@ import (
 	"path/filepath"
 	"testing"
 
-	"go.uber.org/zap"
-
 	"github.com/buildtoken/buildtoken/buildtoken/build"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
-	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
 // follows is a runner whose builds continue on another system, and write one line.
@@ -38,10 +35,6 @@ func TestResumedLogContinuesWhatTheQueueHas(t *testing.T) {
 		"all is left": before, "the end is gone": before[:20], "the file is empty": "", "there is more here": before + "er half",
 	} {
 		t.Run(name, func(t *testing.T) {
-			v, err := vault.New(vault.NewKey())
-			if err != nil {
-				t.Fatal(err)
-			}
 			dir, kept := t.TempDir(), &keeper{text: []byte(before)}
 			folder := filepath.Join(dir, "logs", job.PathElement("app"))
 			if err := os.MkdirAll(folder, 0o700); err != nil {
@@ -50,7 +43,7 @@ func TestResumedLogContinuesWhatTheQueueHas(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(folder, "1.log"), []byte(left), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			h := build.NewHost(build.Options{Dir: dir, Vault: v, Logs: kept, Log: zap.NewNop})
+			h := openHost(t, build.Options{Dir: dir, Logs: kept})
 			app := &build.Job{Job: &job.Job{FullName: "app"}, Runner: follows{}}
 			b := queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 1, Handle: []byte("handle")}
 			if result, reason := h.Run(t.Context(), app, b); result != queue.Success {

@@ -31,6 +31,24 @@ type ends runner.Result
 
 func (e ends) Run(context.Context, runner.Build, io.Writer) runner.Result { return runner.Result(e) }
 
+// openHost returns a Host with a new key. Without Dir it works in a temporary directory, and
+// without Log it discards its messages.
+func openHost(t *testing.T, opts build.Options) *build.Host {
+	t.Helper()
+	v, err := vault.New(vault.NewKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts.Vault = v
+	if opts.Dir == "" {
+		opts.Dir = t.TempDir()
+	}
+	if opts.Log == nil {
+		opts.Log = zap.NewNop
+	}
+	return build.NewHost(opts)
+}
+
 func TestBuildThatCannotStartIsAWarning(t *testing.T) {
 	for _, tt := range []struct {
 		outcome runner.Outcome
@@ -41,12 +59,8 @@ func TestBuildThatCannotStartIsAWarning(t *testing.T) {
 		{runner.NotBuilt, zap.WarnLevel},
 	} {
 		t.Run(string(tt.outcome), func(t *testing.T) {
-			v, err := vault.New(vault.NewKey())
-			if err != nil {
-				t.Fatal(err)
-			}
 			core, logged := observer.New(zap.DebugLevel)
-			h := build.NewHost(build.Options{Dir: t.TempDir(), Vault: v, Log: func() *zap.Logger { return zap.New(core) }})
+			h := openHost(t, build.Options{Log: func() *zap.Logger { return zap.New(core) }})
 			app := &build.Job{Job: &job.Job{FullName: "app"}, Runner: ends{Outcome: tt.outcome, Reason: "because"}}
 			result, _ := h.Run(t.Context(), app, queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 1})
 			if string(result) != string(tt.outcome) {

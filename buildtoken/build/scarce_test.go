@@ -15,7 +15,6 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
-	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
 // away keeps files in a database that is unreachable for a while.
@@ -38,13 +37,9 @@ func TestWaitingBuildsDoNotFloodTheLog(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		const builds, seconds = 20, 10
-		v, err := vault.New(vault.NewKey())
-		if err != nil {
-			t.Fatal(err)
-		}
 		core, logged := observer.New(zap.WarnLevel)
-		h := build.NewHost(build.Options{
-			Dir: dir, Vault: v, Files: away{until: time.Now().Add(seconds * time.Second)},
+		h := openHost(t, build.Options{
+			Dir: dir, Files: away{until: time.Now().Add(seconds * time.Second)},
 			Log: func() *zap.Logger { return zap.New(core) },
 		})
 		app := &build.Job{Job: &job.Job{FullName: "app"}, Runner: ends{Outcome: runner.Success}}

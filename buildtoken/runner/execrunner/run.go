@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
@@ -29,16 +28,10 @@ type ending struct {
 }
 
 func notBuilt(err error) ending {
-	return ending{runner.Result{Outcome: runner.NotBuilt, Reason: oneLine(err)}, -1}
+	return ending{runner.Result{Outcome: runner.NotBuilt, Reason: runner.OneLine(err.Error())}, -1}
 }
 
-func aborted(ctx context.Context) ending {
-	return ending{runner.Result{Outcome: runner.Aborted, Reason: oneLine(context.Cause(ctx))}, -1}
-}
-
-func oneLine(err error) string {
-	return strings.NewReplacer("\r\n", " ", "\n", " ", "\r", " ").Replace(err.Error())
-}
+func aborted(ctx context.Context) ending { return ending{runner.AbortedBy(ctx), -1} }
 
 // run runs the build as [Runner.Run] describes. Its two goroutines, which wait for the process and copy its output, end
 // before it returns, unless the process cannot be killed.
@@ -50,10 +43,9 @@ func (r *Runner) run(ctx context.Context, b runner.Build, log io.Writer) ending 
 	for logged := false; runner.Scarce(err); f, out, err = r.launch(b) {
 		if !logged {
 			logged = true
-			_, _ = fmt.Fprintf(log, "Waiting for system resources: %s\n", oneLine(err)) // fails no build, as any output
+			_, _ = fmt.Fprintf(log, "Waiting for system resources: %s\n", runner.OneLine(err.Error())) // fails no build, as any output
 		}
-		pause(ctx, runner.ScarceRetry)
-		if ctx.Err() != nil {
+		if !runner.Pause(ctx, runner.ScarceRetry) {
 			return aborted(ctx)
 		}
 	}
@@ -99,7 +91,7 @@ func (r *Runner) run(ctx context.Context, b runner.Build, log io.Writer) ending 
 	case stopped:
 		return aborted(ctx)
 	case err != nil:
-		return ending{runner.Result{Outcome: runner.Failure, Reason: oneLine(err)}, -1}
+		return ending{runner.FailedBy(err), -1}
 	case state.Success():
 		return ending{runner.Result{Outcome: runner.Success}, 0}
 	case r.config.Unstable != 0 && state.ExitCode() == r.config.Unstable:
@@ -258,18 +250,11 @@ func (f *family) gone(ctx context.Context, exited <-chan struct{}, limit time.Du
 		return false
 	}
 	for step := time.Millisecond; f.living() > 0; step = min(2*step, 50*time.Millisecond) {
-		if ctx.Err() != nil {
+		if !runner.Pause(ctx, step) {
 			return false
 		}
-		pause(ctx, step)
 	}
 	return true
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, d)
-	defer cancel()
-	<-ctx.Done()
 }
 
 func plural(n int, one, many string) string {
