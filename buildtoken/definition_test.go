@@ -74,9 +74,6 @@ func TestSettingsAreInherited(t *testing.T) {
 	if _, ok := d.Job("team"); ok {
 		t.Error("Job(team) is there, it is a folder")
 	}
-	if d.TakesFiles() {
-		t.Error("TakesFiles = true, no job has a file parameter")
-	}
 }
 
 func TestQuietPeriodIsTheDefaultDelay(t *testing.T) {

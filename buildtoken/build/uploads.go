@@ -92,7 +92,7 @@ func (h *Host) DropFiles(ctx context.Context, values []job.Value, why error) {
 // RemoveUploads removes this server's files of an item that was cancelled or
 // whose build has ended.
 func (h *Host) RemoveUploads(values []queue.Value) {
-	if HasFiles(values) && h.held.delay(func() { h.RemoveUploads(values) }) {
+	if hasFiles(values) && h.held.delay(func() { h.RemoveUploads(values) }) {
 		return
 	}
 	for _, v := range values {
@@ -107,8 +107,8 @@ func (h *Host) SweepUploads(ctx context.Context, keep []string) error {
 	return h.uploads.sweep(ctx, keep)
 }
 
-// HasFiles reports whether some value refers to a stored file.
-func HasFiles(values []queue.Value) bool {
+// hasFiles reports whether some value refers to a stored file.
+func hasFiles(values []queue.Value) bool {
 	return slices.ContainsFunc(values, func(v queue.Value) bool { return v.Ref != "" })
 }
 
@@ -175,7 +175,7 @@ func (u *uploads) write(ref string, content io.Reader) error {
 
 // fetch copies the files that a build on this server needs from the keeper.
 func (u *uploads) fetch(ctx context.Context, values []queue.Value) error {
-	if u.keeper == nil || !HasFiles(values) {
+	if u.keeper == nil || !hasFiles(values) {
 		return nil
 	}
 	if err := u.ready(); err != nil {

@@ -92,7 +92,7 @@ func (s *Site) Admit(ctx context.Context, now time.Time, guard Guard, t *Trigger
 	}
 	rules := j.Rules
 	if check == CheckGrant {
-		rules = j.RulesFor(opened)
+		rules = j.rulesFor(opened)
 	}
 	err = a.accept(ctx, now, t, rules, x)
 	return a, err

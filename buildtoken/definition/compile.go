@@ -212,7 +212,6 @@ func (c *compiler) job(folder string, j Job, outer scope) {
 		c.fail("", err)
 	}
 	c.site.jobs[full] = defined
-	c.site.files = c.site.files || slices.ContainsFunc(j.Params, func(p job.Param) bool { return p.Kind == job.KindFile })
 	c.all = append(c.all, inTree)
 }
 

@@ -213,8 +213,8 @@ func TestCompileTakes(t *testing.T) {
 			t.Errorf("%s: pollable %v, badged %v, has %v, found %v", full, site.Pollable(full), site.Badged(full), site.Has(full), found)
 		}
 	}
-	if !site.TakesFiles() || app.Remote() || app.URL != "http://ci.example.com/" || len(site.Jobs()) != 2 || len(site.Tree().Jobs()) != 2 {
-		t.Errorf("TakesFiles = %v, Remote = %v, URL = %q, jobs %v", site.TakesFiles(), app.Remote(), app.URL, site.Jobs())
+	if app.Remote() || app.URL != "http://ci.example.com/" || len(site.Jobs()) != 2 || len(site.Tree().Jobs()) != 2 {
+		t.Errorf("Remote = %v, URL = %q, jobs %v", app.Remote(), app.URL, site.Jobs())
 	}
 	if *app.Settings.QuietPeriod != 5*time.Second {
 		t.Errorf("the quiet period is %v by default, want 5s", *app.Settings.QuietPeriod)

@@ -15,13 +15,13 @@ import (
 // a folder.
 type NotifySpec struct {
 	Name string
-	// On are the conditions under which it is notified. None means [DefaultConditions].
+	// On are the conditions under which it is notified. None means failure and fixed.
 	On []queue.Condition
 	To notify.Receiver
 }
 
-// DefaultConditions returns when a receiver is notified that does not say it.
-func DefaultConditions() []queue.Condition {
+// defaultConditions returns when a receiver without conditions is notified.
+func defaultConditions() []queue.Condition {
 	return []queue.Condition{queue.OnFailure, queue.OnFixed}
 }
 
@@ -53,7 +53,7 @@ func (c *compiler) notifies(full string, specs []NotifySpec, outer []Notify) []N
 		}
 		n := Notify{Target: job.Join(full, spec.Name), On: spec.On, To: spec.To}
 		if len(n.On) == 0 {
-			n.On = DefaultConditions()
+			n.On = defaultConditions()
 		}
 		all = append(all, n)
 	}

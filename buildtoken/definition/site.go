@@ -19,7 +19,6 @@ type Site struct {
 	tree   *job.Tree
 	jobs   map[string]*Compiled
 	access struct{ read, build, cancel *policy.Policy }
-	files  bool
 	// hooked are the full names of the jobs with an On, sorted.
 	hooked []string
 }
@@ -60,9 +59,9 @@ type tokenKey struct {
 	name  string
 }
 
-// RulesFor returns the rules for callers with one of the job's tokens, in the
+// rulesFor returns the rules for callers with one of the job's tokens, in the
 // order in which they are decided.
-func (c *Compiled) RulesFor(t token.Token) []*policy.Policy {
+func (c *Compiled) rulesFor(t token.Token) []*policy.Policy {
 	if own := c.byToken[tokenKey{t.Level, t.Name}]; own != nil {
 		return append(c.Rules[:len(c.Rules):len(c.Rules)], own)
 	}
@@ -83,9 +82,6 @@ func (c *Compiled) Remote() bool {
 
 // Jobs returns the jobs by their full names. The caller must not change the map.
 func (s *Site) Jobs() map[string]*Compiled { return s.jobs }
-
-// TakesFiles reports whether some job has a file parameter.
-func (s *Site) TakesFiles() bool { return s.files }
 
 // Has reports whether the site has a job with this full name.
 func (s *Site) Has(full string) bool { return s.jobs[full] != nil }

@@ -86,13 +86,13 @@ type Param struct{ Name, Value string }
 // Param returns the value of a parameter; "" if the build does not have it or it is a
 // password.
 func (e *Event) Param(name string) string {
-	value, _ := e.LookupParam(name)
+	value, _ := e.lookupParam(name)
 	return value
 }
 
-// LookupParam returns the value of a parameter, and whether the build has it. A password
+// lookupParam returns the value of a parameter, and whether the build has it. A password
 // is not found.
-func (e *Event) LookupParam(name string) (string, bool) {
+func (e *Event) lookupParam(name string) (string, bool) {
 	for _, p := range e.Params {
 		if p.Name == name {
 			return p.Value, true

@@ -41,7 +41,7 @@ func (q *Request) Explain(err error) Verdict {
 		h.Set("Retry-After", strconv.Itoa(int((v.Retry+time.Second-1)/time.Second)))
 	}
 	if v.Status == http.StatusForbidden {
-		q.MarkJenkins()
+		q.markJenkins()
 	}
 	return v
 }

@@ -12,7 +12,7 @@ import (
 func (q *Request) Cancel(ctl *buildtoken.Controller, full string, id int64, by string) error {
 	err := ctl.Cancel(q.R.Context(), full, id, by)
 	if !errors.Is(err, queue.ErrLeft) { // too late: nothing was decided
-		q.audit(ctl, "cancelled", audit.Decision{Action: "cancel", Job: full, Who: by, Item: id, Err: err})
+		q.audit(ctl, audit.Cancelled, audit.Decision{Action: "cancel", Job: full, Who: by, Item: id, Err: err})
 	}
 	return err //nolint:wrapcheck // it is the controller's
 }
@@ -21,7 +21,7 @@ func (q *Request) Cancel(ctl *buildtoken.Controller, full string, id int64, by s
 func (q *Request) StopBuild(ctl *buildtoken.Controller, full string, number int64, by string) error {
 	err := ctl.StopBuild(q.R.Context(), full, number, by)
 	if !errors.Is(err, queue.ErrNotRunning) {
-		q.audit(ctl, "stopped", audit.Decision{Action: "stop", Job: full, Who: by, Build: number, Err: err})
+		q.audit(ctl, audit.Stopped, audit.Decision{Action: "stop", Job: full, Who: by, Build: number, Err: err})
 	}
 	return err //nolint:wrapcheck // it is the controller's
 }
@@ -41,7 +41,7 @@ func (q *Request) MayNotStop(ctl *buildtoken.Controller, full string, number int
 
 func (q *Request) audit(ctl *buildtoken.Controller, outcome string, d audit.Decision) {
 	if d.Outcome = outcome; d.Err != nil {
-		d.Outcome = "refused"
+		d.Outcome = audit.Refused
 	}
 	if errors.Is(d.Err, ErrForbidden) {
 		d.Rule = "access cancel"

@@ -109,13 +109,13 @@ func (q *Request) Begin() *Writer {
 	q.W = NewWriter(q.w, q.R, q.Done)
 	SetAll(q.W.Header(), "Cache-Control", "no-store", "Referrer-Policy", "no-referrer", "X-Content-Type-Options", "nosniff")
 	if q.Path.At(0) != ByToken || q.User() != "" {
-		q.MarkJenkins()
+		q.markJenkins()
 	}
 	return q.W
 }
 
-// MarkJenkins adds the header by which clients recognise Jenkins.
-func (q *Request) MarkJenkins() { q.W.Header().Set("X-Jenkins", jenkinsVersion) }
+// markJenkins adds the header by which clients recognise Jenkins.
+func (q *Request) markJenkins() { q.W.Header().Set("X-Jenkins", jenkinsVersion) }
 
 // Root returns the absolute URL of the site, which ends with a slash.
 func (q *Request) Root() string {

@@ -32,8 +32,8 @@ func Formats() []Format {
 	return []Format{Standard, Slack, Discord, Teams, Ntfy, GitHub, GitLab, Jenkins, Mail}
 }
 
-// FormatNames lists the formats for an error.
-func FormatNames() string {
+// formatNames lists the formats for an error.
+func formatNames() string {
 	names := make([]string, 0, len(Formats()))
 	for _, f := range Formats() {
 		names = append(names, string(f))

@@ -87,7 +87,7 @@ func parse(c Config) (*Receiver, error) {
 	r := &Receiver{config: c}
 	var known bool
 	if r.format, known = formats()[c.Format.orDefault()]; !known {
-		return nil, fmt.Errorf("format: %q is none of %s", c.Format, FormatNames())
+		return nil, fmt.Errorf("format: %q is none of %s", c.Format, formatNames())
 	}
 	var err error
 	if r.url, err = runner.ParseTemplate(c.URL); err != nil {

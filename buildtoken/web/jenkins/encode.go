@@ -46,9 +46,6 @@ const (
 	flavourPython flavour = "python"
 )
 
-// encode writes a value on one line.
-func encode(value any, f flavour) string { return encoded(value, f, false) }
-
 // encoded writes a value, if it is to be pretty with a line for each part.
 func encoded(value any, f flavour, pretty bool) string {
 	e := encoder{null: "null", yes: "true", no: "false", pretty: pretty}

@@ -29,5 +29,5 @@ func Prune(tree string, python bool) (string, error) {
 	if python {
 		f = flavourPython
 	}
-	return encode(s.prune(context.Background(), whole), f), nil
+	return encoded(s.prune(context.Background(), whole), f, false), nil
 }

@@ -1,7 +1,6 @@
 package pages
 
 import (
-	"html/template"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -41,19 +40,7 @@ type piece struct {
 	text  []byte
 }
 
-// renderLog renders a part of a log that starts in a style. last is the style
-// at its end.
-func renderLog(text []byte, first style) (out template.HTML, last style) {
-	t := terminal{style: first}
-	// At once, not piece by piece: bytes that mean nothing where they are could become a
-	// character, even one that is control, when what is between them is dropped.
-	t.write(strings.ToValidUTF8(string(text), "\uFFFD"))
-	t.flush()
-	return template.HTML(t.out.String()), t.style //nolint:gosec // flush escapes all text
-}
-
-// styleAfter returns the style at the end of a part of a log that starts in a style, as
-// renderLog does.
+// styleAfter returns the style at the end of a part of a log that starts in a style.
 func styleAfter(text []byte, first style) style {
 	t := terminal{style: first}
 	for s := string(text); ; {

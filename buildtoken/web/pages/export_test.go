@@ -22,14 +22,22 @@ var (
 // RenderLog renders a log that starts without style. It also returns the style at its end as
 // the parameters of a sequence.
 func RenderLog(text []byte) (out, last string) {
-	html, at := renderLog(text, style{})
-	return string(html), at.sequence()
+	return renderLog(text, style{})
 }
 
 // RenderLogFrom renders a log that starts in the style of such parameters.
 func RenderLogFrom(text []byte, params string) string {
 	html, _ := renderLog(text, style{}.apply(params))
-	return string(html)
+	return html
+}
+
+func renderLog(text []byte, first style) (out, last string) {
+	t := terminal{style: first}
+	// Replace invalid bytes before any are dropped: bytes around a dropped part could become
+	// a character, even a control character.
+	t.write(strings.ToValidUTF8(string(text), "\uFFFD"))
+	t.flush()
+	return t.out.String(), t.style.sequence()
 }
 
 // LooksLikeError reports whether "First error" finds a line.
