@@ -41,8 +41,8 @@ func (c *Controller) settled(n queue.Notification) {
 	c.changes.any.Notify()
 }
 
-// event returns what a notification tells. If the records of its build were dropped
-// meanwhile, it tells what the notification itself has.
+// event returns the content of a notification. If the records of its build were dropped
+// meanwhile, it has only what the notification itself contains.
 func (c *Controller) event(ctx context.Context, n queue.Notification, withLog bool) (notify.Event, error) {
 	e := notify.Event{
 		ID: c.notificationID(n), Sequence: n.ID, Target: n.Target, At: n.At, Kind: n.Event,
@@ -71,7 +71,7 @@ func (c *Controller) event(ctx context.Context, n queue.Notification, withLog bo
 	return e, nil
 }
 
-// describeItem adds what an item tells. Passwords are left out.
+// describeItem adds the data of an item. Passwords are left out.
 func describeItem(e *notify.Event, it queue.Item) {
 	e.Queued = it.Since
 	for _, cause := range it.Causes {

@@ -51,7 +51,7 @@ type Queue interface {
 
 // Shared is a [Queue] that several servers have open at once, such as that of
 // pgqueue. [Open] asserts it once. A Shared keeps console logs and uploads for
-// all servers, tells each server what the others changed, and takes builds from
+// all servers, notifies each server of what the others changed, and ends builds of
 // servers that are gone.
 type Shared interface {
 	Queue

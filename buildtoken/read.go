@@ -40,7 +40,7 @@ func (c *Controller) Opens(ctx context.Context, d *definition.Site, given string
 		c.countUse(now, j, t, by, err)
 	}
 	if err != nil {
-		if need != token.Trigger { // whoever has that one goes on to trigger
+		if need != token.Trigger { // Trigger follows, which writes its own line
 			c.Audit(audit.Decision{Outcome: audit.Refused, Action: need.String(), Job: j.FullName, Who: whoOf(&by, t.Name), Remote: by.RemoteText(), Err: err})
 		}
 		return "", token.Token{}, err

@@ -162,7 +162,7 @@ func (c *Controller) Stats() stats.Stats {
 	return c.stats.Stats(defined)
 }
 
-// accepted does what an admitted trigger asks for.
+// accepted performs the action of an admitted trigger.
 func (c *Controller) accepted(ctx context.Context, now time.Time, t *Trigger, a *definition.Admission, out Outcome) (Outcome, error) {
 	if c.effective.Load().detached {
 		return out, ErrShuttingDown

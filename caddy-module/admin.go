@@ -41,7 +41,7 @@ type Status struct {
 type QueueStatus struct {
 	// Path is where the queue is.
 	Path string `json:"path"`
-	// Node is the name of the server that was asked.
+	// Node is the name of the server that answers.
 	Node string `json:"node"`
 	// Queued is the number of queued items, those of Gone included.
 	Queued int `json:"queued"`

@@ -260,7 +260,7 @@ type level struct {
 	*Folder
 	full string // its full name
 	seen once
-	// kinds says of each name in it whether it is that of a folder or a job.
+	// kinds has for each name in it whether it is a folder or a job.
 	kinds map[string]string
 }
 

@@ -12,8 +12,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
-// inScope reads what can stand at the top, in a folder and in a job, and says
-// whether it was that.
+// inScope reads a directive that is allowed at the top, in a folder and in a job. It reports
+// whether the name is one of these.
 func (p parser) inScope(s *Scope, seen once, name string) (ok bool, err error) {
 	if err := seen.check(p.d, name, "quiet_period", "timeout", "keep_builds", "dir", "label"); err != nil {
 		return true, err

@@ -169,7 +169,7 @@ func printJSON(v any) error {
 	encoder := json.NewEncoder(os.Stdout)
 	encoder.SetIndent("", "\t")
 	encoder.SetEscapeHTML(false)
-	return encoder.Encode(v) //nolint:wrapcheck // the error of standard output says all
+	return encoder.Encode(v) //nolint:wrapcheck // the error of standard output is clear
 }
 
 // print writes the checks for people, and then the decision.
@@ -207,5 +207,5 @@ func (e *Explained) print(to io.Writer) error {
 	}
 	b.WriteString("\n")
 	_, err := io.WriteString(to, b.String())
-	return err //nolint:wrapcheck // the error of standard output says all
+	return err //nolint:wrapcheck // the error of standard output is clear
 }

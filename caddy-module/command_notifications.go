@@ -148,7 +148,7 @@ func printNotifications(to io.Writer, status NotificationStatus, now time.Time) 
 	return err
 }
 
-// what names what a notification tells.
+// what names the item or build of a notification.
 func what(n *queue.Notification) string {
 	text := n.Job
 	if n.Build != 0 {

@@ -72,7 +72,7 @@ func rough(d time.Duration) string {
 	return fmt.Sprintf("%dd", int(d.Hours())/24)
 }
 
-// printRunning writes what runs on the server that was asked, and then what runs on others.
+// printRunning writes what runs on the server that answers, and then what runs on others.
 func printRunning(to *strings.Builder, q QueueStatus) {
 	var here, remote, elsewhere strings.Builder
 	n, far := 0, 0

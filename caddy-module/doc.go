@@ -11,7 +11,7 @@
 //   - the admin API under /build_token/ ([Admin]), and
 //   - the command caddy build-token.
 //
-// What will bite: Caddy provisions configurations that it never starts, has
+// What to watch out for: Caddy provisions configurations that it never starts, has
 // two of them at a time while it reloads, and lets requests of the old one
 // finish after that one was cleaned up. So provisioning only compiles; the
 // data is opened by Start or by the first request; and it belongs to a slot

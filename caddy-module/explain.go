@@ -62,7 +62,7 @@ const (
 	decisionIgnored  = "ignored"
 )
 
-// question is a trigger of which the checks are asked for.
+// question is a trigger to explain.
 type question struct {
 	job    string
 	method string
@@ -93,7 +93,7 @@ func (a *App) explain(ctx context.Context, q *question) Explained {
 		result.refuse("job", errors.New("the configuration has no build_token directive"), http.StatusNotFound)
 		return result
 	}
-	counts := q.hook == "" && !q.operator // webhooks and the admin API have a method of their own
+	counts := q.hook == "" && !q.operator // webhooks and the admin API have fixed methods
 	if counts && !s.public.MayTrigger(q.method) {
 		result.refuse("method", &web.MethodError{Allow: s.public.TriggerMethods()}, http.StatusMethodNotAllowed)
 		result.Steps[0].Found = q.method + " is none of " + strings.Join(s.public.TriggerMethods(), ", ")

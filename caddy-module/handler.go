@@ -125,7 +125,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	for _, w := range s.warnings {
 		w.log(ctx.Logger())
 	}
-	// The tree holds secrets, and Caddy can be told to log handlers.
+	// The tree contains secrets, and Caddy can be configured to log handlers.
 	h.Scope, h.Folders, h.Jobs = Scope{}, nil, nil
 	h.log = newAccessLog(ctx)
 	h.site = &web.Site{

@@ -88,7 +88,7 @@ func checkReplaced(j jenkinsimport.Job) error {
 	if j.Relay != nil {
 		texts["its name in Jenkins"] = j.Relay.Job
 		if _, err := jenkinsrunner.New(jenkinsrunner.Config{URL: j.Relay.URL, Job: j.Relay.Job}); err != nil {
-			return err //nolint:wrapcheck // it says what is wrong
+			return err //nolint:wrapcheck // the error is clear
 		}
 	}
 	for _, what := range slices.Sorted(maps.Keys(texts)) {

@@ -216,5 +216,5 @@ func (r *Replayed) print(to io.Writer, now time.Time) error {
 		fmt.Fprintf(&b, "%d cannot be repeated: %s\n", r.Impossible[why], why)
 	}
 	_, err := io.WriteString(to, b.String())
-	return err //nolint:wrapcheck // the error of standard output says all
+	return err //nolint:wrapcheck // the error of standard output is clear
 }

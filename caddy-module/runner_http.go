@@ -50,7 +50,7 @@ type HeaderField struct {
 	Value string `json:"value"`
 }
 
-// HTTPFollow asks another system for the state of a build until it has ended.
+// HTTPFollow requests the state of a build from another system until it has ended.
 type HTTPFollow struct {
 	// The URL to GET. It can refer to fields of the first answer, as in `{response.id}`.
 	URL string `json:"url"`

@@ -34,7 +34,7 @@ type Exec struct {
 	Args []string `json:"args,omitempty"`
 
 	// Where it starts; a relative path is one in the job's workspace. Default:
-	// what the job says, else the workspace.
+	// that of the job, else the workspace.
 	Dir string `json:"dir,omitempty"`
 
 	// More environment variables.
@@ -44,7 +44,7 @@ type Exec struct {
 	// Default: PATH, HOME, LANG and TZ.
 	InheritEnv []string `json:"inherit_env,omitzero"`
 
-	// How long it has to end when it is asked to, before it is killed. Default: 5s.
+	// How long it has to end after SIGTERM, before it is killed. Default: 5s.
 	KillDelay caddy.Duration `json:"kill_delay,omitempty"`
 
 	// The name of the user to run as; Caddy needs the right to switch. Default: Caddy's own user; for a command that looks

@@ -17,8 +17,8 @@ import (
 var slots = caddy.NewUsagePool()
 
 // slot holds the controller of one place as long as a configuration refers to it.
-// Taking a reference opens nothing, so that `caddy validate` works beside a running
-// server; the first call of open does.
+// Taking a reference opens nothing, so that `caddy validate` works while a
+// server is running; the first call of open does.
 type slot struct {
 	place string
 	log   swappableLog

@@ -23,7 +23,7 @@ const flushTimeout = 5 * time.Second
 
 // startTracing returns what records the spans of queue and builds, or nil if no site of the
 // configuration has Caddy's tracing. The spans of requests are Caddy's. Those of builds end
-// long after their request and its configuration, so they have an exporter of their own,
+// long after their request and its configuration, so they have a separate exporter,
 // which is configured by the same variables (OTEL_EXPORTER_OTLP_ENDPOINT and so on). The
 // caller must hold mu.
 func (a *App) startTracing() *spans.Recorder {
@@ -41,7 +41,7 @@ func (a *App) startTracing() *spans.Recorder {
 func (a *App) openTracing() error {
 	exporter, err := autoexport.NewSpanExporter(context.WithoutCancel(a.ctx))
 	if err != nil {
-		return err //nolint:wrapcheck // its only caller says what failed
+		return err //nolint:wrapcheck // its only caller adds what failed
 	}
 	version, _ := caddy.Version()
 	described, err := resource.Merge(resource.Default(), resource.NewSchemaless(

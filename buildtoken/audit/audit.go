@@ -26,15 +26,15 @@ const (
 	Stopped   = "stopped"
 )
 
-// Decision is what [Write] writes down. Nothing in it is secret.
+// Decision is a line of the audit log. It contains no secrets.
 type Decision struct {
 	// Outcome is one of the constants.
 	Outcome string
-	// Action is what was asked for, such as build or cancel.
+	// Action is what was requested, such as build or cancel.
 	Action string
 	// Job is the name of the job, as the request gave it if it was refused.
 	Job string
-	// Who asked, such as "token ci", and Remote from where.
+	// Who is the caller, such as "token ci", and Remote its address.
 	Who, Remote string
 	// Item and Build are the item and the build number, as far as there are any.
 	Item, Build int64

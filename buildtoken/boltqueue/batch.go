@@ -188,7 +188,7 @@ func (b *batch) loadOr(e *entry) (*queue.Item, error) {
 			zap.Int64("id", e.id), zap.String("job", e.lane.head.Job), zap.Error(err))
 		b.mem.setAside(e)
 	}
-	return nil, nil //nolint:nilnil // the doc says what nil means
+	return nil, nil //nolint:nilnil // the doc comment explains nil
 }
 
 // build reads a build's record as the batch sees it.

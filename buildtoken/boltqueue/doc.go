@@ -11,7 +11,7 @@
 // jobs, and the notifications that wait to be sent. The records of items, builds and
 // receipts are on disk only, except for the last item of each job.
 //
-// What will bite you:
+// What to watch out for:
 //
 //   - Only one process can open a file. A second Open returns [ErrLocked] after
 //     [Options.LockTimeout].

@@ -71,7 +71,7 @@ func (b *batch) receipt(job string, key queue.Digest) (r *queue.Receipt, err err
 	})
 	if errors.Is(err, errRecord) {
 		b.log.Error("cannot read receipt of a trigger; the trigger counts as new", zap.String("job", job), zap.Error(err))
-		return nil, nil //nolint:nilnil // the doc says what nil means
+		return nil, nil //nolint:nilnil // the doc comment explains nil
 	}
 	return r, err
 }

@@ -63,8 +63,8 @@ func (s *Store) Create(job string, number, limit int64) (*Writer, error) {
 	return &Writer{file: f, progress: p, limit: limit, stamps: stamps{path: path + timesSuffix}, release: func() { s.release(k) }}, nil
 }
 
-// Resume continues the log of a build that goes on after a restart of the server. It is live again, and new output follows
-// what is there, on a line of its own. The limit counts only that. If there is no log, Resume creates one. A log that is
+// Resume continues the log of a build that continues after a restart of the server. It is live again, and new output starts
+// on a new line. The limit counts only the new output. If there is no log, Resume creates one. A log that is
 // being written returns [ErrLive].
 func (s *Store) Resume(job string, number, limit int64) (*Writer, error) {
 	path, err := s.path(job, number)
@@ -100,7 +100,7 @@ func (s *Store) release(k key) {
 }
 
 // Append appends whole lines to a log that is not live, for a build that was lost in a crash.
-// The lines start on a line of their own, whatever the build wrote last. If the crash came before the log was made, it
+// They start on a new line, whatever the build wrote last. If the crash came before the log was made, it
 // is created now. A live log is [ErrLive]. Readers that were opened before do not see the new lines.
 func (s *Store) Append(job string, number int64, lines ...string) error {
 	path, err := s.path(job, number)
@@ -176,7 +176,7 @@ func (s *Store) PutAside(job string, number int64) (name string, err error) {
 	if err := os.Rename(path, path+asideSuffix); err != nil {
 		return "", fmt.Errorf("console: put aside: %w", err)
 	}
-	_ = os.Remove(path + timesSuffix) // the log that follows has times of its own
+	_ = os.Remove(path + timesSuffix) // the new log has its own times
 	return path + asideSuffix, nil
 }
 

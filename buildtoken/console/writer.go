@@ -44,7 +44,7 @@ type file interface {
 // Write appends output of the build; readers see it at once. It always accepts all of p, so that a problem with the log
 // does not fail a build; only after [Writer.Close] it returns [os.ErrClosed].
 //
-// Output beyond the limit is dropped, and one line in the log says so. A UTF-8 sequence is kept or dropped as a whole,
+// Output beyond the limit is dropped, and one line in the log reports it. A UTF-8 sequence is kept or dropped as a whole,
 // so up to three bytes more than the limit can be kept. Bytes that could not be written to the disk are lost; a line in
 // the log gives their number after the next successful write, and Close returns the error.
 func (w *Writer) Write(p []byte) (int, error) {

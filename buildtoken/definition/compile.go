@@ -100,7 +100,7 @@ func (c *compiler) folder(full string, f Folder, outer scope) {
 	}
 }
 
-// enter adds what a folder or job says to what it inherits.
+// enter adds the settings of a folder or job to those that it inherits.
 func (c *compiler) enter(full, kind string, s job.Settings, tokens []Token, allow []policy.Rule, outer scope) scope {
 	where := full
 	if where == "" {

@@ -44,7 +44,7 @@ type Delivery struct {
 	Sender string `json:"delivery,omitempty"`
 	Size   int64  `json:"size"` // of the body, in bytes
 	Status int    `json:"status"`
-	// Outcome says in one word what became of it; it is the label of the metric.
+	// Outcome is one word, which is the label of the metric.
 	Outcome string `json:"outcome"`
 	// Reason is why the delivery as a whole was refused.
 	Reason string `json:"reason,omitempty"`

@@ -178,7 +178,7 @@ func readBitbucket(h Header, body []byte) (Delivery, error) {
 		p.CenterPull.read(&e)
 	}
 	p.pull(&e, key)
-	if p.CloudPull != nil || p.CenterPull != nil { // whatever the key says, which is not signed
+	if p.CloudPull != nil || p.CenterPull != nil { // whatever the key is, because it is not signed
 		d.once = bodyOnce(text)
 	}
 	d.Events = []Event{e}

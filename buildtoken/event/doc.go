@@ -5,7 +5,7 @@
 // Read does not verify anything: package hook does, and only a verified delivery
 // should be read.
 //
-// What will bite you:
+// What to watch out for:
 //
 //   - Names and actions are GitHub's, whatever the forge calls them: a merge request is a
 //     pull_request, and one with new commits has the action synchronize.

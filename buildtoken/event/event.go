@@ -35,7 +35,7 @@ type Event struct {
 	Title         string   `json:"title,omitempty"`
 	URL           string   `json:"url,omitempty"` // for people
 
-	// Skip reports whether the head commit asks not to be built.
+	// Skip reports whether the message of the head commit requests that it is not built.
 	Skip bool `json:"skip,omitempty"`
 	// aliases are more names of the event, in lower case.
 	aliases []string
@@ -68,7 +68,7 @@ func (e *Event) setRef(ref string) {
 	}
 }
 
-// setHead sets Message to that of the head commit, and Skip by what it asks for.
+// setHead sets Message to that of the head commit, and Skip accordingly.
 func (e *Event) setHead(message string) {
 	e.Message = message
 	lower := strings.ToLower(message)

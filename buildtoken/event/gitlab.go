@@ -179,8 +179,8 @@ func (p *gitlabPayload) release(e *Event) {
 	e.Title, e.URL = p.Name, p.URL
 }
 
-// ran reads for whom a pipeline or job ran. It says nothing about the merge request of
-// a job, so code of a fork can be there unseen.
+// ran reads the merge request or ref of a pipeline or job. The event of a job does not
+// contain its merge request, so the code can be that of a fork.
 func (p *gitlabPayload) ran(e *Event) {
 	if p.MergeRequest != nil {
 		e.Number, e.Title = p.MergeRequest.IID, p.MergeRequest.Title

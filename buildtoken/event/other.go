@@ -25,7 +25,7 @@ func readSlack(body []byte) (Delivery, error) {
 }
 
 // readOther reads the name and the ID of an event where senders usually have
-// them. The rest is in the body, for whoever knows the sender.
+// them. Conditions of a job can read the rest from the body.
 func readOther(kind Kind, h Header, body []byte) (Delivery, error) {
 	var p struct {
 		ID        string `json:"id"`

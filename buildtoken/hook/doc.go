@@ -3,7 +3,7 @@
 // to which the caller writes the body as it arrives. [Check.Finish] reports
 // whether one of the secrets signed it.
 //
-// What will bite you:
+// What to watch out for:
 //
 //   - The signature covers the bytes that were sent. Write them to the Check as
 //     they are, before anything decodes them. [Check.SignsPayload] names the one

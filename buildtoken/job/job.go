@@ -11,8 +11,8 @@ const (
 	Never     Coalesce = "never"     // none: every trigger makes an item
 )
 
-// Job is what the configuration says about one job, apart from who may
-// trigger it and what runs. The jobs of a [Tree] must not be changed.
+// Job is the configuration of one job, except for its tokens and its runner.
+// The jobs of a [Tree] must not be changed.
 type Job struct {
 	// FullName has the form that [ParseFullName] returns.
 	FullName string
@@ -41,8 +41,8 @@ func (j *Job) Folder() string {
 	return folder
 }
 
-// Check says whether the definition can be used. The errors are [ErrBadName],
-// [ErrBadParam], [ErrDuplicate] and [ErrBadSetting], with the job's full name.
+// Check returns an error if the definition is invalid: [ErrBadName],
+// [ErrBadParam], [ErrDuplicate] or [ErrBadSetting], with the job's full name.
 func (j *Job) Check() error {
 	full, err := ParseFullName(j.FullName)
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package notify defines what a notification tells and what it means to send one. Package
+// Package notify defines the content of a notification and the interface to send one. Package
 // receiver has the formats; package outbox delivers what the queue has on record.
 package notify
 

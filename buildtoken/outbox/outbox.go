@@ -30,7 +30,7 @@ type Queue interface {
 
 // Options configure an [Outbox].
 type Options struct {
-	// Event returns what a notification tells, with the end of the log if withLog is true.
+	// Event returns the content of a notification, with the end of the log if withLog is true.
 	Event func(ctx context.Context, n queue.Notification, withLog bool) (notify.Event, error)
 	// Settled is called after each attempt with the state of the notification after it, and
 	// how long it took.
@@ -49,8 +49,8 @@ const (
 	// pace is the shortest time between two looks at the queue. Finding what is due takes
 	// longer the more waits, and triggers must not wait for it.
 	pace = 20 * time.Millisecond
-	// maxSleep bounds the time until the queue is asked again: the clock can be set, and
-	// another server can have left something behind.
+	// maxSleep bounds the time until the queue is read again: the clock can be set, and
+	// another server can have left notifications.
 	maxSleep = time.Minute
 	// retryAfter is the pause after an error of the queue.
 	retryAfter = time.Second
@@ -215,7 +215,7 @@ func (o *Outbox) send(ctx context.Context, n queue.Notification, taken time.Time
 	began := time.Now()
 	attempt, known := o.attempt(ctx, n, taken)
 	if ctx.Err() != nil && attempt.Error != "" {
-		return // it says nothing about the receiver
+		return // it is not a failure of the receiver
 	}
 	attempt.Jitter = rand.Float64() //nolint:gosec // it only spreads the retries
 	after, ok := o.settle(ctx, n.ID, attempt)

@@ -41,7 +41,7 @@ const fenceSQL = `select not exists (select from queue.servers o
 const unsureFor = 200 * time.Millisecond
 
 // Claim starts what is due and what the node may run, one build for each of the
-// free executors, and says when it should be asked next: zero means after
+// free executors. It also returns when to call it again: zero means after
 // [DB.Changed] only.
 // What it returns is durable, so a crash can't run a build that is not on record.
 //

@@ -20,8 +20,8 @@ type clock struct {
 	warned bool
 }
 
-// compare notes the time of the database, which was asked between two instants. The
-// difference is right to half of the time between them.
+// compare records the time of the database, which was read between two instants. The
+// difference is accurate to half of the time between them.
 func (c *clock) compare(database, sent, received time.Time, log *zap.Logger) {
 	trip := received.Sub(sent)
 	if trip > maxOffset {

@@ -136,7 +136,7 @@ func (q *DB) poolConfig() (*pgxpool.Config, error) {
 			return
 		}
 		select {
-		case <-conn.PgConn().CleanupDone(): // the statement was given up, and the database was told
+		case <-conn.PgConn().CleanupDone(): // the statement was given up, and its cancellation was sent
 		case <-time.After(q.opts.Timeout / 10):
 			_ = conn.PgConn().Conn().Close()
 		}
@@ -223,7 +223,7 @@ func (q *DB) admit(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// identity tells a queue from every other one.
+// identity distinguishes a queue from all others.
 type identity struct {
 	// id is made with the tables, and moves with them.
 	id string
@@ -283,8 +283,8 @@ func checkSession(ctx context.Context, conn, other *pgx.Conn) error {
 	return nil
 }
 
-// sessionOf returns the process of the database that serves a connection now. It asks
-// without a prepared statement, which another session does not have.
+// sessionOf returns the process of the database that serves a connection now. It uses no
+// prepared statement, because another session would not have it.
 func sessionOf(ctx context.Context, conn *pgx.Conn) (pid int, err error) {
 	if err := conn.QueryRow(ctx, "select pg_backend_pid()", pgx.QueryExecModeSimpleProtocol).Scan(&pid); err != nil {
 		return 0, fmt.Errorf("pgqueue: connect: %w", err)

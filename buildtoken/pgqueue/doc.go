@@ -15,7 +15,7 @@
 // Any number of servers may open the queue. Each has a name and a lease, which it
 // renews with a heartbeat every few seconds. When the lease of a server expires, the
 // first server that notices releases it and ends its builds ([DB.ReclaimLost]).
-// Triggers need no lease, only row locks. A claim locks the row of its own server, so
+// Triggers need no lease, only row locks. A claim locks the row of its server, so
 // a server without a lease starts nothing.
 //
 // Statements name the schema of each table (see names), and nothing is sent as a

@@ -42,7 +42,7 @@ type running struct {
 
 // newRun returns the identity of a build.
 func newRun() int64 {
-	return rand.Int64N(1<<62) + 1 //nolint:gosec // tells builds apart, and protects nothing
+	return rand.Int64N(1<<62) + 1 //nolint:gosec // it distinguishes builds, and is not a secret
 }
 
 func (k *known) add(builds []queue.Build, runs map[buildKey]int64, epoch int64) {

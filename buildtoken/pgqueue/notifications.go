@@ -237,7 +237,7 @@ func (q *DB) RetryNotification(ctx context.Context, now time.Time, id int64) err
 // errBeingSent means that a server is sending the notification.
 var errBeingSent = errors.New("pgqueue: the notification is being sent")
 
-// standing is what decides about a notification beside its record.
+// standing is what, besides its record, decides about a notification.
 type standing struct {
 	// superseded reports whether there is a notification about a later state of the same item.
 	superseded bool

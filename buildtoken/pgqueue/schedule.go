@@ -89,8 +89,8 @@ func (q *DB) loop() {
 	}
 }
 
-// take collects the waiting requests, without waiting for more. New rules form a batch
-// of their own.
+// take collects the waiting requests, without waiting for more. New rules form a
+// separate batch.
 func (q *DB) take(first *request) [][]*request {
 	batches := [][]*request{{first}}
 	for n := 1; n < maxBatch; n++ {

@@ -10,8 +10,8 @@ import (
 )
 
 // SaveTokenUses replaces this server's records of these tokens, and drops those of tokens that
-// were not used for [queue.KeepTokenUses]. Each server has records of its own, so a statement
-// that is sent twice counts nothing twice.
+// were not used for [queue.KeepTokenUses]. Each server has its own records, so a statement
+// that is sent twice counts each use once.
 func (q *DB) SaveTokenUses(ctx context.Context, now time.Time, uses []queue.TokenUse) error {
 	const sql = `with old as (delete from queue.token_uses where last < $6)
 		insert into queue.token_uses (server, place, name, last, body)

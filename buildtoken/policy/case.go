@@ -32,7 +32,7 @@ type Mismatch struct {
 	Findings []Finding
 }
 
-// Error shows what came out, what was wanted, and on a line of its own what each rule found.
+// Error returns the actual and the wanted outcome, and on separate lines what each rule found.
 func (m *Mismatch) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "line %d: got %q, want %q", m.Line, m.Got, m.Want)

@@ -71,7 +71,7 @@ func sizeOf(t *types.Type) *checker.SizeEstimate {
 
 func upTo(n uint64) *checker.SizeEstimate { return &checker.SizeEstimate{Max: n} }
 
-// The overloads of extensions whose estimates of their own make no sense for us.
+// The overloads of extensions whose built-in cost estimates are useless here.
 const (
 	jsonEncode = "json_encode_dyn"
 	split      = "string_split_string"

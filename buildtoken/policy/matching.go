@@ -12,7 +12,7 @@ import (
 
 // maxMatchSteps limits the bytes of a text times the instructions of a pattern. Matching takes up to
 // 15 ns for each of these steps, nothing can interrupt it, and CEL counts its cost afterwards (and by
-// the length of the pattern, which says little: a{1,500} is short). So the product is looked at first.
+// the length of the pattern, which means little: a{1,500} is short). So the product is checked first.
 const maxMatchSteps = 4_000_000
 
 // boundedMatching lets matches() fail where the text is too long for the pattern.

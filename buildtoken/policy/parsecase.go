@@ -32,14 +32,14 @@ const maxCase = 1 << 20
 //	>
 //	denied by team/app allow 1: no such key: ENV
 //
-// A rule's source is indented below its name; rules are asked in the order of the file. "given" sets
+// A rule's source is indented below its name; rules are evaluated in the order of the file. "given" sets
 // what all requests after it have in common. Each request begins with ">", may go on in further
-// lines with ">", and the line after it is the wanted outcome (see [Check]). What a request holds is
+// lines with ">", and the line after it is the wanted outcome (see [Check]). The content of a request is
 // written KEY=VALUE, the key as in a rule: job.full_name, token.name, params.NAME, delay (5s), cause,
 // user, now (RFC 3339), request.method, host, path, scheme, remote_ip, user_agent and
 // request.headers.NAME. A value with spaces stands in double quotes, as in Go. Name and folder of
-// the job follow from its full name. What is not set is empty. A line "access" says that the rules
-// are those of an access block. Lines that begin with # and empty lines mean nothing.
+// the job follow from its full name. What is not set is empty. A line "access" marks the rules
+// as those of an access block. Lines that begin with # and empty lines are ignored.
 func ParseCase(r io.Reader) (Case, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxCase+1))
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 // Read is a parameter that a rule reads.
 type Read struct {
 	Param string
-	// Asks is set if the rule asks somewhere whether the parameter exists. A rule that does
-	// not ask denies every trigger of a job without the parameter.
+	// Asks is set if the rule tests somewhere whether the parameter exists. A rule that does
+	// not test it denies every trigger of a job without the parameter.
 	Asks bool
 	// Compared are the literals that the parameter is compared with, by ==, != or in,
 	// sorted.

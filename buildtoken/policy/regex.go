@@ -13,8 +13,8 @@ import (
 // or be an element of a list of literals that the rule loops over: matching takes time in proportion
 // to the size of the pattern too, and cannot be interrupted, so no caller may choose the pattern.
 //
-// It takes the place of two of CEL's validators. The one that checks says "invalid argument" and no
-// more; the one that limits the size panics on any repetition like {2,4}, as it compiles the pattern
+// It takes the place of two of CEL's validators. The one that checks reports only "invalid
+// argument"; the one that limits the size panics on any repetition like {2,4}, as it compiles the pattern
 // without simplifying it first.
 type regexes struct{}
 

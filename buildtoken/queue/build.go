@@ -35,7 +35,7 @@ type Build struct {
 	Result Result `json:"result,omitempty"`
 	// Reason explains in one line why the result is not SUCCESS.
 	Reason string `json:"reason,omitempty"`
-	// Abort is not empty if the build was asked to stop: it names who asked.
+	// Abort is not empty if a stop of the build was requested: it names the caller.
 	Abort string `json:"abort,omitempty"`
 	// Handle is what the runner needs to find work of a running build again that
 	// survives this process. It is opaque, at most [MaxHandle] bytes, and dropped at the

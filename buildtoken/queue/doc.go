@@ -28,7 +28,7 @@
 // that a repetition gets the same answer. The end of a build updates the job's [Summary].
 // Schedule, Cancel, Claim and Finish may leave [Notification] records.
 //
-// What will bite you: when a function is called, the Lane must include all earlier
+// What to watch out for: when a function is called, the Lane must include all earlier
 // commits of its job, and two decisions about one lane must never overlap. The
 // conformance suite in internal/queuetest checks both for a backend.
 package queue

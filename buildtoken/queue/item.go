@@ -100,7 +100,7 @@ type Item struct {
 	Joined []string `json:"joined,omitempty"`
 }
 
-// Request asks for a build. Its texts must be valid UTF-8, and its slices
+// Request is a request for a build. Its texts must be valid UTF-8, and its slices
 // must not be modified afterwards: the item shares them.
 type Request struct {
 	// ID becomes the ID of a new item. The backend assigns it.

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Rules is what the configuration says about a lane. They are stored with the
-// lane, so that a decision never has to ask the configuration.
+// Rules is the configuration of a lane. They are stored with the lane, so that a
+// decision never needs the configuration itself.
 type Rules struct {
 	// Concurrent allows several builds of the job at a time.
 	Concurrent bool `json:"concurrent,omitempty"`
@@ -30,7 +30,7 @@ func (r Rules) Equal(o Rules) bool {
 		r.Label == o.Label && r.Remote == o.Remote && slices.EqualFunc(r.Notify, o.Notify, Notify.equal)
 }
 
-// Config is what the newest configuration says about the whole queue.
+// Config is the part of the newest configuration that concerns the whole queue.
 type Config struct {
 	// Rules has an entry for each job that the configuration defines.
 	Rules map[string]Rules

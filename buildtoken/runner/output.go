@@ -35,7 +35,7 @@ func (o *Output) EndLine() {
 	}
 }
 
-// Line writes a formatted line of its own.
+// Line writes a formatted text as a separate line.
 func (o *Output) Line(format string, args ...any) {
 	o.EndLine()
 	_, _ = fmt.Fprintf(o, format+"\n", args...)

@@ -131,7 +131,7 @@ func (c *Counter) All() []Use {
 	return all
 }
 
-// copy returns the use with addresses of its own. The caller must hold mu.
+// copy returns the use with a copy of its addresses. The caller must hold mu.
 func (o *counted) copy() Use {
 	u := o.Use
 	u.From = slices.Clone(u.From)

@@ -121,7 +121,7 @@ func (v *Vault) Digest(given []job.Value) queue.Digest {
 	return d.sum()
 }
 
-// DigestWithFiles returns the digest of values and of the files beside them.
+// DigestWithFiles returns the digest of values and of their files.
 // contents are the concatenated SHA-256 sums of the files.
 func (v *Vault) DigestWithFiles(values queue.Digest, contents []byte) queue.Digest {
 	d := newDigester(v.values)

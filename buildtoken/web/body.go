@@ -19,7 +19,7 @@ type FormOptions struct {
 	// BodyOnly ignores the query, and refuses a body that is no form.
 	BodyOnly bool
 	// Large reports whether a multipart body may be larger than [MaxBody], up to
-	// [MaxUploadBody]. It is asked at most once, when the body turns out to be larger,
+	// [MaxUploadBody]. It is called at most once, when the body turns out to be larger,
 	// with what has been read until then. Nil never allows it.
 	Large func(*Form) bool
 	// NamedInPath reports that the path names the job. Otherwise a value of the query may.

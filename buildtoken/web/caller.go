@@ -105,8 +105,8 @@ func (q *Request) seenByRules() policy.Request {
 // Release drops what the request holds for rules, before it waits for a long time.
 func (q *Request) Release() { q.rules = nil }
 
-// May reports whether the access rules give the caller a right to a job; "" asks about
-// what belongs to no job.
+// May reports whether the access rules give the caller a right to a job; "" stands for
+// everything that belongs to no job.
 func (q *Request) May(right definition.Right, full string) bool {
 	if q.access == nil {
 		q.access = q.Definition.Checker(q.Caller())

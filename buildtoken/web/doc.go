@@ -8,7 +8,7 @@
 //	q := site.Request(w, r)
 //	handled := pages.Serve(q) || triggers.Serve(q) || jenkins.Serve(q)
 //
-// What will bite you:
+// What to watch out for:
 //
 //   - Requests must arrive with the prefix, under which the site is mounted,
 //     already removed from the path.

@@ -32,7 +32,7 @@ func (f *Form) ReadJSON() error {
 		return err
 	}
 	f.fields = slices.DeleteFunc(f.fields, func(p field) bool {
-		// Jenkins' form repeats names and values beside json.
+		// Jenkins' form repeats names and values in addition to json.
 		return p.name == "json" || (len(all) > 0 && (p.name == "name" || p.name == "value"))
 	})
 	for _, p := range all {

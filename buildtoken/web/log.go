@@ -33,7 +33,7 @@ func (q *Request) WaitForLog(ctx context.Context, ctl *buildtoken.Controller, id
 }
 
 // WholeRunes returns the length of a text without an incomplete character at its end.
-// Bytes that are no UTF-8 are characters of their own.
+// Each invalid byte counts as a character.
 func WholeRunes(text []byte) int {
 	for back := 1; back < utf8.UTFMax && back <= len(text); back++ {
 		if at := len(text) - back; utf8.RuneStart(text[at]) {

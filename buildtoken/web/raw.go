@@ -69,7 +69,7 @@ func (r *Raw) read(from io.Reader, size int64, tee io.Writer, spool func() (*os.
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF) && (size < 0 || r.Size == size):
 		return nil
 	case err != nil:
-		return err //nolint:wrapcheck // ReadRaw tells the errors apart
+		return err //nolint:wrapcheck // ReadRaw distinguishes the errors
 	case r.Size == size:
 		return nil
 	}

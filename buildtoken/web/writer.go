@@ -22,7 +22,7 @@ const (
 	small = 2 << 10
 	// slowest is how fast a large body must come at least, in bytes a second.
 	slowest = 64 << 10
-	// largest is the largest body, in bytes, that anybody gets time for.
+	// largest is the size, in bytes, above which a body gets no more time.
 	largest = 32 << 20
 )
 

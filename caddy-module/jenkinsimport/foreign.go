@@ -47,7 +47,7 @@ func (c *conversion) foreign() {
 	}
 }
 
-// pipeline keeps the script of a pipeline beside the scripts of other jobs.
+// pipeline keeps the script of a pipeline with the scripts of other jobs.
 func (c *conversion) pipeline() {
 	definition := c.root.Take("definition")
 	switch class := textClass(definition); {

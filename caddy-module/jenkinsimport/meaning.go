@@ -27,7 +27,7 @@ var meanings = []struct{ suffix, text string }{
 	{"BuildUser", "BUILD_USER and others are not set"},
 }
 
-// meaning is what the report says about an element that was not used.
+// meaning is the note of the report about an element that was not used.
 func meaning(e *jenkinshome.Element) string {
 	if e.Dangling() {
 		return "not imported: it refers to an element that is not there"

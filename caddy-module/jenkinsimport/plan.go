@@ -135,7 +135,7 @@ type importer struct {
 	options Options
 	names   map[string]bool // paths of files that are taken, in lower case
 	shell   string          // the program for shell steps
-	// kinds says of each full name in the plan whether it is that of a job or a folder.
+	// kinds has for each full name in the plan whether it is a job or a folder.
 	kinds map[string]string
 	// builtIn are the labels of Jenkins' own node, which are those of this server now.
 	builtIn []string

@@ -39,7 +39,7 @@ type Config struct {
 // Field is one header field.
 type Field struct{ Name, Value string }
 
-// Receiver sends notifications as its configuration says. Create one with [New].
+// Receiver sends notifications according to its configuration. Create one with [New].
 type Receiver struct {
 	config             Config
 	format             format
@@ -122,7 +122,7 @@ func parse(c Config) (*Receiver, error) {
 	return r, nil
 }
 
-// checkUse refuses settings that the format does not use, and asks for those that it needs.
+// checkUse refuses settings that the format does not use, and requires those that it needs.
 func (r *Receiver) checkUse(c Config) error {
 	name := c.Format.orDefault()
 	switch {

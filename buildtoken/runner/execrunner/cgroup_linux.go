@@ -118,7 +118,7 @@ func (c cgroup) processes() []int {
 	return pids
 }
 
-// tree returns the directories of the group, each after the one that holds it. A build may make groups of its own.
+// tree returns the directories of the group, each after the one that holds it. A build can create more groups.
 func (c cgroup) tree() []string {
 	var dirs []string
 	_ = filepath.WalkDir(string(c), func(path string, d fs.DirEntry, err error) error {

@@ -1,4 +1,4 @@
-// Package execrunner runs a build as a local command, without a shell, in a session of its own and without a terminal.
+// Package execrunner runs a build as a local command, without a shell, in a separate session and without a terminal.
 //
 // The build gets exactly the environment that the configuration and the [runner.Build] name, an empty standard input, and
 // no other descriptor of this process. The processes that it leaves when it ends are ended too, as far as the system can

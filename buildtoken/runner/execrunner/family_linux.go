@@ -93,8 +93,8 @@ func startIsolated(cmd *exec.Cmd) error {
 	return <-started
 }
 
-// marks returns the variables that identify a build, or nil if it has none that make it unique. WORKSPACE tells apart
-// two servers on one machine, which may have equal jobs.
+// marks returns the variables that identify a build, or nil if it has none that make it unique. WORKSPACE distinguishes
+// two servers on one machine, which can have equal jobs.
 func marks(env []string) [][]byte {
 	var m [][]byte
 	for _, name := range []string{"QUEUE_ID", "JOB_NAME", "BUILD_NUMBER"} {
@@ -144,7 +144,7 @@ func (f *family) members() []int {
 	return slices.Compact(pids)
 }
 
-// terminate asks all processes of the build to end.
+// terminate sends SIGTERM to all processes of the build.
 func (f *family) terminate() { f.signal(syscall.SIGTERM) }
 
 // kill kills all processes of the build.

@@ -36,7 +36,7 @@ func (f *family) reap() (*os.ProcessState, error) {
 // living returns how many processes of the group still run.
 func (f *family) living() int { return countGroup(f.cmd.Process.Pid) }
 
-// terminate asks all processes of the group to end.
+// terminate sends SIGTERM to all processes of the group.
 func (f *family) terminate() { signalGroup(f.cmd, syscall.SIGTERM) }
 
 // kill kills all processes of the group.

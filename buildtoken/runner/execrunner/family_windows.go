@@ -81,7 +81,7 @@ func (f *family) living() int {
 	return int(a.active)
 }
 
-// terminate sends CTRL+BREAK, which asks console programs to end.
+// terminate sends CTRL+BREAK, on which console programs end.
 func (f *family) terminate() {
 	_ = windows.GenerateConsoleCtrlEvent(windows.CTRL_BREAK_EVENT, uint32(f.cmd.Process.Pid)) // an error means that there is no console
 }

@@ -211,8 +211,8 @@ func (r *Runner) dir(b runner.Build, as *account) (string, error) {
 	return dir, nil
 }
 
-// end ends the process and all its descendants. If the build was stopped, they are asked to end at once; after a normal
-// exit, only those that still run after a moment. Those that have not ended killDelay later are killed. end returns how
+// end ends the process and all its descendants. If the build was stopped, they get SIGTERM at once; after a normal
+// exit, only those that are still running after a moment. Those that have not ended killDelay later are killed. end returns how
 // many were left after a normal exit, and how many survived the kill.
 func (f *family) end(ctx context.Context, exited <-chan struct{}, stopped bool, killDelay time.Duration) (left, alive int) {
 	if !stopped {

@@ -35,7 +35,7 @@ func newFollow(c Follow, header []Field) (*follow, error) {
 	if f.lostAfter == 0 {
 		f.lostAfter = DefaultLostAfter
 	}
-	var own []Field // those that say who asks, not those about the body
+	var own []Field // those about the client, not those about the body
 	for _, h := range header {
 		if !strings.HasPrefix(strings.ToLower(h.Name), "content-") {
 			own = append(own, h)
@@ -90,7 +90,7 @@ func (f *follow) fields(got answer) ([]runner.Param, error) {
 	return all, nil
 }
 
-// watch asks for the state of what was started until it has ended.
+// watch requests the state of what was started until it has ended.
 func (r *Runner) watch(ctx context.Context, params []runner.Param, out *runner.Output) runner.Result {
 	if _, err := r.follow.request.build(ctx, params); err != nil {
 		return runner.FailedBy(fmt.Errorf("follow: %w", err)) // it stays so

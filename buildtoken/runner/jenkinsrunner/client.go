@@ -123,7 +123,7 @@ func status(err error) int {
 	return 0
 }
 
-// refusal returns what an answer without success says. Of the body, only what is known is used.
+// refusal returns the error of an answer without success. Only known fields of the body are used.
 func refusal(resp *http.Response) error {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	return &statusError{
@@ -162,7 +162,7 @@ func (c *client) get(ctx context.Context, path, tree string, into any) error {
 	return nil
 }
 
-// post asks for something that can be asked for twice, and returns nil after a success or a redirect.
+// post sends a request that can be repeated safely, and returns nil after a success or a redirect.
 func (c *client) post(ctx context.Context, path string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, askTimeout, fmt.Errorf("no answer within %v", askTimeout))
 	defer cancel()

@@ -159,7 +159,7 @@ func (l *relay) cancel(ctx context.Context) error {
 	return nil
 }
 
-// stopBuild asks for the end of the build, more and more firmly, and copies the log until then. Only pipelines can be
+// stopBuild stops the build, more and more firmly, and copies the log until it ends. Only pipelines can be
 // terminated and killed; other jobs answer that with 404.
 func (l *relay) stopBuild(ctx context.Context) error {
 	if b, err := l.state(ctx); err != nil || b.ended() {

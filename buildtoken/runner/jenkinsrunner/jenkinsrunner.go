@@ -54,7 +54,7 @@ type Config struct {
 	LostAfter time.Duration
 	// Every is the shortest time between two requests about a build. Zero means [DefaultEvery].
 	Every time.Duration
-	// KillDelay is how long a stopped build may go on before Jenkins is asked to stop it harder. Zero means
+	// KillDelay is how long a stopped build may run on before Jenkins is requested to stop it harder. Zero means
 	// [DefaultKillDelay].
 	KillDelay time.Duration
 	// Transport is used instead of a new [http.Transport]; for tests.
@@ -162,7 +162,7 @@ func (l *relay) silent(err error) bool {
 	return since > l.lostAfter
 }
 
-// quietAfter is how long Jenkins must be silent before the log says so.
+// quietAfter is how long Jenkins must be silent before the log reports it.
 const quietAfter = 30 * time.Second
 
 // lost returns the result of a build that nothing is heard of any more.

@@ -71,7 +71,7 @@ func (d *delivery) has(outcome string) bool {
 	return slices.ContainsFunc(d.results, func(r result) bool { return r.outcome() == outcome })
 }
 
-// outcome says in one word what became of the delivery.
+// outcome returns one word for the outcome of the delivery.
 func (d *delivery) outcome() string {
 	for _, o := range []string{failed, queued, joined, repeated, invalid, denied} {
 		if d.has(o) {

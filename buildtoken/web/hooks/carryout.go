@@ -93,7 +93,7 @@ func (d *delivery) carryOut(jobs []*definition.Compiled, raw *web.Raw) error {
 	return d.decide(jobs, body)
 }
 
-// parse returns the body when its size fits beside those that are parsed already. The caller
+// parse returns the body once there is room for it besides those that are being parsed. The caller
 // must call done when it needs it no more.
 func (d *delivery) parse(raw *web.Raw) (body []byte, done func(), err error) {
 	if done, err = d.Parse(d.background(), raw.Size); err != nil {
@@ -186,7 +186,7 @@ func (d *delivery) consider(jobs []*definition.Compiled, webhooks []*definition.
 	}
 }
 
-// triggerOf returns the trigger that a decision asks for.
+// triggerOf returns the trigger of a decision.
 func (d *delivery) triggerOf(decision definition.Decision, once string, seen policy.Request) buildtoken.Trigger {
 	t := buildtoken.Trigger{
 		Caller: definition.Caller{Remote: d.Caller().Remote, Post: true, Request: func() policy.Request { return seen }},

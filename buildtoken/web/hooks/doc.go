@@ -5,7 +5,7 @@
 // /github-webhook/ and /project/FULL/NAME. A user who may build the jobs can play a delivery again,
 // at /queue/deliveries/N/replayForm.
 //
-// What will bite you:
+// What to watch out for:
 //
 //   - The order of the checks decides what a stranger learns and costs. A delivery
 //     without a signature of the right form is refused before its body is read, and

@@ -70,7 +70,7 @@ func (d *delivery) verify() ([]*definition.Webhook, *web.Raw, error) {
 	return verified, raw, nil
 }
 
-// begin checks the headers for each webhook. The error tells most about why none is left.
+// begin checks the headers for each webhook. The error is the most specific reason why none is left.
 func (d *delivery) begin() (begun []candidate, refused error) {
 	r := hook.Request{Header: d.header, Query: d.R.URL.Query()}
 	for _, w := range d.candidates {
@@ -113,7 +113,7 @@ func (d *delivery) addPayload(begun []candidate, raw *web.Raw) error {
 				return err //nolint:wrapcheck // as the verdict wants it
 			}
 			if payload, err = event.Payload(d.header, body); err != nil {
-				return hook.ErrMismatch // nothing was signed; a malformed form may be anybody's
+				return hook.ErrMismatch // nothing was signed; any client can send a malformed form
 			}
 		}
 		_, _ = c.Write(payload) // a hash never fails

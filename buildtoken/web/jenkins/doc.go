@@ -3,7 +3,7 @@
 // It answers paths below /queue, /job, /computer, /whoAmI and /crumbIssuer, and
 // api/json and api/python at the root and below /me.
 //
-// What will bite you:
+// What to watch out for:
 //
 //   - A caller without read access gets 403, for what exists and for what does not.
 //   - Nothing else may follow api/json, so that a guard in front can match its paths.

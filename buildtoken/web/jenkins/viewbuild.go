@@ -90,8 +90,8 @@ func stability(ended, bad int) string {
 	return fmt.Sprintf("Build stability: %d out of the last %d builds failed.", bad, ended)
 }
 
-// marks finds the builds that have a name of their own, most of them among the newest,
-// which are given.
+// marks finds the builds to which a permalink leads. Most of them are among the newest,
+// which are passed.
 func (v *view) marks(full string, newest []queue.Build) (map[string]queue.Build, error) {
 	marks := map[string]queue.Build{}
 	if len(newest) == 0 {

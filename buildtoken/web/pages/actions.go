@@ -104,14 +104,14 @@ func (v *visit) cancel(id int64) error {
 		return v.MayNotCancel(v.ctl, entry.Item.Job, id)
 	}
 	err = v.Cancel(v.ctl, entry.Item.Job, id, v.Who())
-	if err != nil && !errors.Is(err, queue.ErrLeft) { // then its page says what became of it
+	if err != nil && !errors.Is(err, queue.ErrLeft) { // then its page shows what became of it
 		return err
 	}
 	v.redirect(web.ItemURL(v.base, id))
 	return nil
 }
 
-// stop asks for a running build to be stopped.
+// stop requests that a running build is stopped.
 func (v *visit) stop(full string, number int64) error {
 	if !v.May(definition.Stop, full) {
 		return v.MayNotStop(v.ctl, full, number)
@@ -120,7 +120,7 @@ func (v *visit) stop(full string, number int64) error {
 		return web.ErrNotFound
 	}
 	err := v.StopBuild(v.ctl, full, number, v.Who())
-	if err != nil && !errors.Is(err, queue.ErrNotRunning) { // it has ended; its page says how
+	if err != nil && !errors.Is(err, queue.ErrNotRunning) { // it has ended; its page shows how
 		return err
 	}
 	v.redirect(web.BuildURL(v.base, full, number))

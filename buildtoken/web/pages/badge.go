@@ -41,7 +41,7 @@ func (v *visit) badge(full string) error {
 	etag := `"` + hex.EncodeToString(sum[:8]) + `"`
 	h := v.W.Header()
 	h.Set("Content-Type", "image/svg+xml")
-	// Proxies of picture hosts keep what they are not told to ask for again.
+	// Image proxies cache what does not require revalidation.
 	h.Set("Cache-Control", "no-cache, max-age=0")
 	h.Set("ETag", etag)
 	h.Del("Vary")

@@ -18,7 +18,7 @@ const (
 	cancelAtOnce = 32
 )
 
-// cancelAllView asks whether all items of a job are to be cancelled.
+// cancelAllView shows the question whether to cancel all items of a job.
 type cancelAllView struct {
 	Job, Action, Back string
 	Entries           []entryRow
@@ -43,7 +43,7 @@ func (v *visit) ofJob(full string) string {
 	return v.base + "queue/"
 }
 
-// cancelAllPage is the page that asks.
+// cancelAllPage is the page with the question.
 func (v *visit) cancelAllPage(full string) (*page, error) {
 	all, err := v.cancellable(full)
 	if err != nil {

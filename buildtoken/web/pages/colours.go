@@ -170,7 +170,7 @@ var (
 )
 
 const (
-	// minContrast is what WCAG 2 asks of text (success criterion 1.4.3).
+	// minContrast is the contrast that WCAG 2 requires of text (success criterion 1.4.3).
 	minContrast = 4.5
 	// dimmed is the opacity of dim text, as in console.css.
 	dimmed = 0.8
@@ -255,7 +255,7 @@ func colourSheet() []byte {
 			pairs(class, ground)
 		}
 	}
-	// Inverse text without a colour of its own has the console's colours, exchanged.
+	// Inverse text without a colour has the console's colours, exchanged.
 	on("gn", consoleText, consoleGround)
 	pairs("gn", consoleText)
 	return b.Bytes()

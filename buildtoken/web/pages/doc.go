@@ -12,7 +12,7 @@
 // from the same templates and by the same access checks as the page itself, which are
 // repeated for each change. Only the server renders logs.
 //
-// What will bite you:
+// What to watch out for:
 //
 //   - Forms are protected against other sites by [net/http.CrossOriginProtection], from
 //     what the browser sends about their origin. There is no token and no state. A client

@@ -115,7 +115,7 @@ func unixLines(texts []string) []string {
 	return lines
 }
 
-// refill puts what was sent into the form, and beside each field what is wrong with it.
+// refill puts the sent values into the form, and errors beside their fields.
 // It reports whether anything is. Passwords and files are not sent back: they are marked,
 // and the browser does not send the form again without them.
 func (f *formView) refill(j *job.Job, values map[string][]string, files map[string]buildtoken.Upload) (wrong bool) {

@@ -12,7 +12,7 @@ const maxLink = 2 << 10
 // notInAddress are characters that no address has: programs escape them.
 const notInAddress = " \"'`<>\\^{}|"
 
-// safeLink returns the address of a link that a log asks for, "" if the page must not have
+// safeLink returns the address of a link in a log, "" if the page must not have
 // it: only web pages and mail addresses are linked.
 func safeLink(address string) string {
 	u, err := url.Parse(address) // refuses control characters

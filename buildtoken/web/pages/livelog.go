@@ -41,7 +41,7 @@ func (v *visit) followLog(ctx context.Context, out *web.Events, of logPlace) err
 	}
 	reader, _, err := v.WaitForLog(ctx, v.ctl, b.Item.ID)
 	if err != nil || reader == nil {
-		return nil // the page says what became of it
+		return nil // the page shows what became of it
 	}
 	log := &openLog{Reader: reader, key: keyOf(b), started: b.Started}
 	defer func() { _ = log.Close() }() // only read
@@ -62,7 +62,7 @@ func (v *visit) followLog(ctx context.Context, out *web.Events, of logPlace) err
 		}
 		if reset || end-at > logBehind {
 			if w.at, err = v.tail(ctx, log, end); err != nil {
-				return nil // the disk fails; the page says what it had
+				return nil // the disk fails; the page shows the log so far
 			}
 			rest, reset = nil, true
 		}
@@ -118,8 +118,8 @@ func (v *visit) piece(ctx context.Context, log *openLog, w *lineWriter, head []b
 	return p.html, p.rest, nil
 }
 
-// wanted is the offset behind which a client waits for text; a client that must be told of
-// the end waits for nothing.
+// wanted returns the offset after which a client waits for text. A client that must be
+// notified of the end does not wait.
 func wanted(at int64, reset bool) int64 {
 	if reset {
 		return -1

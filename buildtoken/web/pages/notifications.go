@@ -12,7 +12,7 @@ import (
 // notified is what became of the last notification to one target.
 type notified struct {
 	Name string
-	// What is what it tells, such as "#12".
+	// What is the build that it is about, such as "#12".
 	What string
 	// Sent, GivenUp and Next are zero unless it was sent or given up, or is tried again.
 	Sent, GivenUp, Next time.Time

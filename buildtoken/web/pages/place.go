@@ -85,8 +85,8 @@ func (p rowStart) after(row []byte) rowStart {
 	return p
 }
 
-// logKey is whose log it is. Started tells builds apart that have the same number because
-// the queue was restored from a backup.
+// logKey identifies a log by its build. Builds can have the same number if the queue was
+// restored from a backup; started distinguishes them.
 type logKey struct {
 	full            string
 	number, started int64

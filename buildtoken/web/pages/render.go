@@ -78,7 +78,7 @@ type page struct {
 	Here string
 	// Feed is the path of an Atom feed, or "".
 	Feed string
-	// Say is what a screen reader hears whenever it has changed.
+	// Say is announced by screen readers whenever it has changed.
 	Say     string
 	Regions []region
 

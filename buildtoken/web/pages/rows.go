@@ -129,7 +129,7 @@ func contentOf(r rendered) (*content, []row) {
 		at, begin, end := nextRow(rest)
 		before := rest[:at]
 		c.keys = append(c.keys, make([][]string, strings.Count(before, tableBegin))...)
-		// Each row has a line of its own; the frame is the same for any number of them.
+		// Each row is on a separate line; the frame is the same for any number of them.
 		frame.WriteString(strings.TrimSuffix(before, "\n"))
 		if begin == "" {
 			c.frame = digest(frame.String())

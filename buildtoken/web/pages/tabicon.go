@@ -3,7 +3,7 @@ package pages
 import "fmt"
 
 // tabIcon is the icon of a page about something in a state: a glyph on a ground. The glyphs
-// differ, so that the state can be told without the colour.
+// differ, so that the state is visible without the colour.
 type tabIcon struct{ ground, glyph string }
 
 // Glyphs of several states, drawn in white in a square of 16 by 16.

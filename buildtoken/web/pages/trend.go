@@ -13,7 +13,7 @@ import (
 
 // Sizes of the chart in units of its drawing.
 const (
-	barSlot   = 10 // width of a bar and the gap beside it
+	barSlot   = 10 // width of a bar and the gap after it
 	barHeight = 60 // height of the longest bar
 	barLeast  = 3  // height of the shortest one
 )

@@ -21,7 +21,7 @@ const maxKey = 255
 func idempotencyKey(h http.Header) (*string, error) {
 	values := h["Idempotency-Key"]
 	if values == nil {
-		return nil, nil //nolint:nilnil // the doc says what nil means
+		return nil, nil //nolint:nilnil // the doc comment explains nil
 	}
 	key, ok := unquote(strings.TrimSpace(values[0]))
 	if len(values) > 1 || !ok || key == "" || len(key) > maxKey {

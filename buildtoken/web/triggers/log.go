@@ -31,7 +31,7 @@ func ownLog(q *web.Request) error {
 	events := q.WantsEvents()
 	if last := q.R.Header.Get("Last-Event-ID"); events && last != "" {
 		if last == lastEvent {
-			q.W.WriteHeader(http.StatusNoContent) // which tells a browser not to come back
+			q.W.WriteHeader(http.StatusNoContent) // on which a browser does not reconnect
 			return nil
 		}
 		if start, err = web.Offset(&last); err != nil {
@@ -103,7 +103,7 @@ func (s textStream) write(p []byte) error { return s.q.Send(p) }
 
 func (s textStream) end(e queue.Entry) error {
 	if e.Cancelled == nil {
-		return nil // the last line of the log says it
+		return nil // the last line of the log reports it
 	}
 	return s.write([]byte("Cancelled before it was started\n"))
 }

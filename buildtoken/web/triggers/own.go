@@ -11,7 +11,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
-// own is what the holder of a token asks about: one item of the job that it opens.
+// own is a request by the holder of a token about one item of the job that it opens.
 type own struct {
 	*web.Request
 	ctl   *buildtoken.Controller

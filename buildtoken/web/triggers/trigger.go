@@ -26,8 +26,8 @@ type trigger struct {
 	form  *web.Form
 }
 
-// serve reads a trigger and hands it to the controller. t holds what the path says: the
-// action, and the job unless the request names it.
+// serve reads a trigger and passes it to the controller. t has what follows from the path:
+// the action, and the job unless the request names it.
 func (q *trigger) serve(t buildtoken.Trigger) error {
 	if !q.MayTrigger(q.R.Method) {
 		return &web.MethodError{Allow: q.TriggerMethods()}
