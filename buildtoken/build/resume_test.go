@@ -79,11 +79,7 @@ func TestResumedBuildIsLeftIfTheServerStopsBeforeItRuns(t *testing.T) {
 		"it stops, and waits": {true, nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			v, err := vault.New(vault.NewKey())
-			if err != nil {
-				t.Fatal(err)
-			}
-			h := build.NewHost(build.Options{Dir: t.TempDir(), Vault: v, Log: zap.NewNop})
+			h := openHost(t, build.Options{})
 			if tt.detach {
 				h.Detach()
 			}
