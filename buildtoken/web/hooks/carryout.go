@@ -210,17 +210,24 @@ func (d *delivery) triggerOf(decision definition.Decision, once string, seen pol
 // queue sends the triggers. It returns when all are answered.
 func (d *delivery) queue(ctl *buildtoken.Controller) {
 	ctx := d.background()
+	var accepted []*result
+	for i := range d.results {
+		if r := &d.results[i]; r.decision.Webhook != "" && r.err == nil {
+			accepted = append(accepted, r)
+		}
+	}
 	var all sync.WaitGroup
 	room := make(chan struct{}, maxAtOnce)
-	for i := range d.results {
-		r := &d.results[i]
-		if r.decision.Webhook == "" || r.err != nil {
-			continue
+	for i, r := range accepted {
+		send := func() { r.out, r.err = ctl.Trigger(ctx, d.Definition, r.trigger) }
+		if i == len(accepted)-1 {
+			send() // most deliveries have only one, which needs no other goroutine
+			break
 		}
 		room <- struct{}{}
 		all.Go(func() { // queue waits for it
 			defer func() { <-room }()
-			r.out, r.err = ctl.Trigger(ctx, d.Definition, r.trigger)
+			send()
 		})
 	}
 	all.Wait()
