@@ -30,7 +30,8 @@ const retryAfter = time.Second
 type Options struct {
 	// Path is the file. Its directory must exist.
 	Path string
-	// Limit is the maximum number of queued items over all jobs; 0 means no limit.
+	// Limit is the maximum number of queued items over all jobs; 0 means no limit. It
+	// applies until [DB.SetRules] sets another one.
 	Limit int
 	// MaxKiB limits the size of the parameters of all queued items, in KiB; 0
 	// means 256 MiB. Items whose parameters take less than one KiB do not count. Items
@@ -166,8 +167,8 @@ func (q *DB) Close() error {
 // rules. It holds one value, which may stand for several changes.
 func (q *DB) Changed() <-chan struct{} { return q.changed }
 
-// Refuses returns why triggers were refused when the file was last to be written, such as a
-// full disk; nil if that succeeded.
+// Refuses returns why triggers are refused, such as a full disk, or nil. After a refusal it
+// returns nil only once a write has succeeded again.
 func (q *DB) Refuses() error {
 	if why := q.refusal.Load(); why != nil {
 		return *why

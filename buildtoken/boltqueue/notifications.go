@@ -110,7 +110,7 @@ func (q *DB) TakeNotifications(ctx context.Context, now time.Time, targets []str
 	for _, target := range targets {
 		wanted[target] = true
 	}
-	// A caller that gave up would leave the leases behind.
+	// If the caller gave up meanwhile, its leases would never end.
 	err := q.ask(context.WithoutCancel(ctx), request{look: func(m *memory) error {
 		o := &m.outbox
 		due, next = queue.Deliverable(instant(now), o.heads, func(id int64) bool { return o.leased[id] }, func(target string) bool { return wanted[target] }, limit)
@@ -155,8 +155,9 @@ func (q *DB) SettleNotification(ctx context.Context, now time.Time, id int64, a 
 	return after, nil
 }
 
-// RetryNotification makes a notification due that waits, was skipped or was given up. One about
-// an earlier state of an item than another notification is not sent again.
+// RetryNotification makes a notification due that waits, was skipped or was given up. It
+// returns queue.ErrNotFound if the notification was delivered, or if there is one about a
+// later state of the same item.
 func (q *DB) RetryNotification(ctx context.Context, now time.Time, id int64) error {
 	return q.ask(ctx, request{decide: func(b *batch) error {
 		n, err := b.notification(id)

@@ -35,8 +35,8 @@ func (q *DB) Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error) {
 	return heads, nil
 }
 
-// MaxPosition is the highest position that [DB.Entry] reports; for an item
-// further behind, it reports -1.
+// MaxPosition is the highest position that [DB.Entry] reports. For an item with a higher
+// position, it reports -1.
 const MaxPosition = 20_000
 
 // Entry returns the state of an item and what became of it. It returns
@@ -158,8 +158,8 @@ func (q *DB) leftEntry(ctx context.Context, id int64) (queue.Entry, error) {
 	return queue.Entry{Item: gone.Item, State: queue.Left, Cancelled: gone}, nil
 }
 
-// Items lists queued items, due first, at most limit of them. job restricts
-// the list to one job, and positions to places in it; "" means all.
+// Items lists at most limit queued items, due first. With a job, only its items are listed,
+// and positions count within the job; "" means all jobs.
 func (q *DB) Items(ctx context.Context, now time.Time, job string, limit int) ([]queue.Entry, error) {
 	var places []*placed
 	err := q.ask(ctx, request{look: func(m *memory) error {
@@ -211,8 +211,8 @@ func (q *DB) Build(_ context.Context, job string, number int64) (queue.Build, er
 	return *build, nil
 }
 
-// Builds lists the builds of a job with numbers below before (0: all),
-// highest first, at most limit of them. Damaged records are skipped.
+// Builds lists at most limit builds of a job with numbers below before (0: all), highest
+// first. Damaged records are skipped.
 func (q *DB) Builds(_ context.Context, job string, before int64, limit int) ([]queue.Build, error) {
 	var builds []queue.Build
 	err := q.view(func(tx *bolt.Tx) error {

@@ -66,8 +66,8 @@ const format = 1
 // upgrades returns the steps from format 1 to [format], one for each format before it.
 func upgrades() []func(*bolt.Tx) error { return nil }
 
-// itemVersion is the first byte of an item record. With the header behind it, a
-// restart indexes a million items without decoding their JSON:
+// itemVersion is the first byte of an item record. Because of the header, a restart indexes
+// a million items without decoding their JSON:
 //
 //	version 1 · flags 1 · due 8 (ns since 1970, UTC) · digest 16 · job length 2 · job · JSON
 const itemVersion = 1

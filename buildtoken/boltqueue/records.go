@@ -29,7 +29,7 @@ func Export(path string, lockTimeout time.Duration, use func(queue.Records) erro
 	})
 }
 
-// inspect opens a file read-only, and passes it to use unless it is no queue of this program.
+// inspect opens a file read-only, and passes it to use unless it is not a queue of this program.
 func inspect(path string, lockTimeout time.Duration, use func(*bolt.Tx) error) error {
 	if err := isFile(path); err != nil {
 		return err

@@ -20,7 +20,7 @@ const maxBatch = 256
 // before it gets a commit to itself.
 const flushAfter = time.Second
 
-// request is one operation on the queue.
+// request is one operation on the queue. Exactly one of decide, look and set is not nil.
 type request struct {
 	// decide runs before the commit of its batch.
 	decide func(*batch) error
@@ -28,7 +28,7 @@ type request struct {
 	look func(*memory) error
 	// set runs after the commit, even when nothing can be committed.
 	set func(*memory)
-	// done has room for one answer; nil if the caller runs the request itself.
+	// done receives the answer, and has room for one; nil if the caller runs the request itself.
 	done chan error
 }
 
@@ -73,7 +73,7 @@ func (q *DB) ask(ctx context.Context, r request) error {
 	}
 }
 
-// pass releases the turn to the goroutine that has waited longest for it.
+// pass releases the turn. Only loop ever waits for it.
 func (q *DB) pass() { <-q.turn }
 
 // loop serves the requests of callers that found the turn taken, and does what is due

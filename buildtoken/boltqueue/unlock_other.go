@@ -4,5 +4,5 @@ package boltqueue
 
 import "os"
 
-// unlock does nothing: on these systems closing the file lets go of the lock.
+// unlock does nothing: on these systems closing the file releases the lock.
 func unlock(*os.File) error { return nil }

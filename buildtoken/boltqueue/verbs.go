@@ -37,11 +37,11 @@ func (q *DB) SetRules(ctx context.Context, now time.Time, c queue.Config) error 
 	return nil
 }
 
-// Schedule queues a build or joins an equal item, and reports which. now is the
-// instant of the trigger; Schedule sets Request.ID. It returns queue.ErrFull, or
-// an error about the job's name if that is empty, longer than 32,759 bytes (with
-// a key 32,743) or contains a zero byte. For a key that was used before, it returns a
-// queue.RepeatedError or queue.ErrKeyReused.
+// Schedule queues a build or joins an equal item, and reports whether the item is new. now
+// is the instant of the trigger; Schedule sets Request.ID. It returns queue.ErrFull if there
+// is no room. For a key that was used before, it returns a queue.RepeatedError or
+// queue.ErrKeyReused. The job's name must not be empty, longer than 32,759 bytes (with a key
+// 32,743) or contain a zero byte.
 func (q *DB) Schedule(ctx context.Context, now time.Time, r queue.Request) (queue.Item, bool, error) {
 	if err := checkKeyed(r); err != nil {
 		return queue.Item{}, false, err
@@ -153,14 +153,16 @@ func (q *DB) Claim(ctx context.Context, now time.Time, node queue.Node, executor
 	return builds, next, nil
 }
 
-// Finish records how a running build ended, and returns the build.
+// Finish records how a running build ended, and returns the build. It returns
+// queue.ErrNotFound if there is no such build, and queue.ErrNotRunning if it has ended.
 func (q *DB) Finish(ctx context.Context, now time.Time, job string, number int64, r queue.Result, reason string) (queue.Build, error) {
 	return q.onBuild(ctx, job, number, func(b *batch, l queue.Lane, build queue.Build) (queue.Change, error) {
 		return queue.Finish(instant(now), l, b.mem.lanes[job].summary, build, r, reason)
 	})
 }
 
-// Abort records the request to stop a running build; by names who asked.
+// Abort records the request to stop a running build; by names the user or token that asked.
+// Errors are as for [DB.Finish].
 func (q *DB) Abort(ctx context.Context, job string, number int64, by string) error {
 	_, err := q.onBuild(ctx, job, number, func(_ *batch, l queue.Lane, b queue.Build) (queue.Change, error) {
 		return queue.Abort(l, b, by)
@@ -168,7 +170,8 @@ func (q *DB) Abort(ctx context.Context, job string, number int64, by string) err
 	return err
 }
 
-// SetHandle stores the handle of a running build. See [queue.Build.Handle].
+// SetHandle stores the handle of a running build. See [queue.Build.Handle]. Errors are as
+// for [DB.Finish].
 func (q *DB) SetHandle(ctx context.Context, job string, number int64, handle []byte) error {
 	_, err := q.onBuild(ctx, job, number, func(_ *batch, l queue.Lane, b queue.Build) (queue.Change, error) {
 		return queue.SetHandle(l, b, handle)
@@ -237,6 +240,7 @@ func (q *DB) onBuild(ctx context.Context, job string, number int64, decide func(
 // Lost returns the running builds of an earlier process, by job and number.
 func (q *DB) Lost(ctx context.Context) ([]queue.Build, error) {
 	var lost []queue.Build
+	// It writes nothing, but running reads the file through a batch.
 	err := q.ask(ctx, request{decide: func(b *batch) error {
 		lost = nil
 		running, err := b.running()

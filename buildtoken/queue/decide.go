@@ -12,25 +12,26 @@ type Room struct{ Queued, Limit, KiB, MaxKiB int }
 
 // full reports whether there is no room for one more item of the lane with that many KiB.
 func (r Room) full(l Lane, kib int) bool {
-	return over(l, r.Queued, 1, r.Limit) || over(l, r.KiB, kib, r.MaxKiB)
+	return exceeds(l, r.Queued, 1, r.Limit) || exceeds(l, r.KiB, kib, r.MaxKiB)
 }
 
-// sharedLimit is the lowest limit of which a part is reserved. An operator who sets a
+// reserveFrom is the lowest limit of which a part is reserved. An operator who sets a
 // lower limit counts the items and expects exactly that many.
-const sharedLimit = 1000
+const reserveFrom = 1000
 
-// over reports whether there is no room for more of something. The last twentieth of a
+// exceeds reports whether there is no room for more of something. The last twentieth of a
 // large room is reserved for lanes with no queued items: a client that may trigger one
 // job must not be able to block all others.
-func over(l Lane, used, more, limit int) bool {
+func exceeds(l Lane, used, more, limit int) bool {
 	room := limit
-	if l.Queued > 0 && limit >= sharedLimit {
+	if l.Queued > 0 && limit >= reserveFrom {
 		room -= limit / 20
 	}
 	return limit > 0 && more > 0 && used+more > room
 }
 
-// maxDelay keeps due instants within 64 bits of nanoseconds since 1970.
+// maxDelay keeps due instants within 64 bits of nanoseconds since 1970. Callers have lower
+// limits of their own.
 const maxDelay = 100 * 365 * 24 * time.Hour
 
 // Schedule decides what a trigger does. equal is the queued item with the

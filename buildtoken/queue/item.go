@@ -113,8 +113,8 @@ type Request struct {
 	Values []Value
 	Root   string
 	Trace  string
-	// Delay is how long the item waits before it may start. Negative means 0, and
-	// more than 100 years means 100 years.
+	// Delay is how long the item waits before it may start. Negative means 0. More than
+	// 100 years means 100 years, which only prevents an overflow.
 	Delay time.Duration
 	// Cause is who asked. Its Count is ignored.
 	Cause Cause

@@ -220,9 +220,9 @@ func (n Notification) Retry(now time.Time) Notification {
 // Deliverable returns which waiting notifications can be sent at an instant, the oldest
 // first, at most limit and at most [MaxSending] of one target, and when to look again
 // (zero: only after an event). heads are the first waiting notifications of all channels,
-// in any order; leased are those that are being sent. Only targets for which wanted
-// returns true are considered, and notifications that expired: their last attempt was due
-// before now.
+// in any order; leased reports whether one is being sent. A notification to a target for
+// which wanted returns false is returned only after its Until, so that the caller can give
+// it up.
 func Deliverable(now time.Time, heads iter.Seq[*Notification], leased func(id int64) bool, wanted func(target string) bool, limit int) (due []Notification, next time.Time) {
 	sending := map[string]int{}
 	for n := range heads {

@@ -47,8 +47,8 @@ type Receipt struct {
 	Until time.Time `json:"until"`
 }
 
-// over reports whether the receipt has expired.
-func (r Receipt) over(now time.Time) bool { return !r.Until.After(now) }
+// expired reports whether the receipt has expired.
+func (r Receipt) expired(now time.Time) bool { return !r.Until.After(now) }
 
 // ScheduleOnce is [Schedule] for a request with a key. first is the lane's receipt for
 // that key, or nil; oldest are the receipts of the lane that expire first (ties: in any
@@ -59,7 +59,7 @@ func (r Receipt) over(now time.Time) bool { return !r.Until.After(now) }
 // any values. A refused trigger leaves no
 // receipt: it may succeed when it is repeated.
 func ScheduleOnce(now time.Time, l Lane, equal *Item, r Request, room Room, first *Receipt, oldest []Receipt) (Change, error) {
-	if first != nil && !first.over(now) {
+	if first != nil && !first.expired(now) {
 		if first.Values != r.Digest && !r.AnyValues {
 			return Change{}, ErrKeyReused
 		}
@@ -70,7 +70,7 @@ func ScheduleOnce(now time.Time, l Lane, equal *Item, r Request, room Room, firs
 		return Change{}, err
 	}
 	for _, old := range oldest[:min(len(oldest), MaxForget)] {
-		if old.over(now) || change.Lane.Receipts >= MaxReceipts {
+		if old.expired(now) || change.Lane.Receipts >= MaxReceipts {
 			change.Forget = append(change.Forget, old)
 			change.Lane.Receipts--
 		}

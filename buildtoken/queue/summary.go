@@ -92,8 +92,8 @@ func (s Summary) FailingSince() (Ended, bool) {
 // Estimate returns how long a build is likely to take, in whole milliseconds: the mean of
 // the last three successful ones, or of fewer if there are fewer; without any, the duration
 // of the last build that ended. It returns false if no build has ended. As in Jenkins,
-// unstable builds count as successful, and the mean is that of the durations that the remote
-// API shows, rounded.
+// unstable builds count as successful. The mean is taken of whole milliseconds, as Jenkins'
+// API shows durations, and rounded to milliseconds.
 func (s Summary) Estimate() (time.Duration, bool) {
 	// Last has successful builds that Recent has no longer.
 	var seen []int64

@@ -13,10 +13,10 @@ const KeepTokenUses = 365 * 24 * time.Hour
 // maxFrom is how many addresses a [TokenUse] has.
 const maxFrom = 5
 
-// TokenUse is how a token was used, as one server has counted it.
+// TokenUse counts the uses of a token on one server.
 type TokenUse struct {
-	// Place is where the token is defined: the full name of a job, that of a folder with a
-	// slash behind it, or "" for the top level. Name is that of the token.
+	// Place is where the token is defined: the full name of a job, the full name of a folder
+	// and a slash, or "" for the top level. Name is the name of the token.
 	Place string `json:"place"`
 	Name  string `json:"name"`
 	// Uses counts requests with the token; Dead counts those that were refused because it
@@ -28,7 +28,7 @@ type TokenUse struct {
 	Last  time.Time `json:"last"`
 	// From are the last addresses, at most five, newest first.
 	From []netip.Addr `json:"from,omitempty"`
-	// Elsewhere reports that another server has counted it.
+	// Elsewhere reports whether another server counted it.
 	Elsewhere bool `json:"-"`
 }
 

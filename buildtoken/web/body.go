@@ -16,7 +16,7 @@ import (
 
 // FormOptions control how a request's form is read. The zero value reads query and body.
 type FormOptions struct {
-	// BodyOnly ignores the query, and refuses a body that is no form.
+	// BodyOnly ignores the query, and refuses a body that is not a form.
 	BodyOnly bool
 	// Large reports whether a multipart body may be larger than [MaxBody], up to
 	// [MaxUploadBody]. It is called at most once, when the body turns out to be larger,
@@ -29,7 +29,7 @@ type FormOptions struct {
 // ReadForm reads the query and the body of the request. The caller must close the form.
 //
 // At most 1 MiB of a body is kept in memory; files beyond that are written to the data
-// directory as they come. A body that is no form, such as the JSON of a webhook, is
+// directory as they come. A body that is not a form, such as the JSON of a webhook, is
 // discarded as it comes, and so is one that is only declared as a form and begins with
 // { or [. All bodies in flight together have one limit, after which the answer is [ErrBusy].
 func (q *Request) ReadForm(o FormOptions) (*Form, error) {
@@ -135,7 +135,7 @@ func (b *body) raise() bool {
 	return b.n <= b.limit
 }
 
-// read reads the body by its content type. It reads to the end behind a form, too:
+// read reads the body by its content type. It reads on past a form to the end:
 // net/http notices only then that a client is gone.
 func (b *body) read(r *http.Request) error {
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))

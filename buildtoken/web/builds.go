@@ -8,7 +8,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// Limits of what is looked at for one answer.
+// Limits of the search for one answer.
 const (
 	searchStep  = 100   // builds that are read at once
 	maxSearched = 2_000 // builds that are looked at for one permalink
@@ -36,7 +36,9 @@ func IsPermalink(segment string) bool {
 
 // FindBuild returns the build that a segment of a path names, by its number or as a
 // permalink. Without such a build, and for any other name, the error is
-// [queue.ErrNotFound]. newest are the job's newest builds if they are known, else nil.
+// [queue.ErrNotFound]. A permalink is looked for among the newest 2,000 builds.
+//
+// newest are the job's newest builds if the caller has them, else nil: at least 100, or all.
 func FindBuild(ctx context.Context, ctl *buildtoken.Controller, full, segment string, newest []queue.Build) (queue.Build, error) {
 	number, ok := Number(segment)
 	if segment == "firstBuild" {

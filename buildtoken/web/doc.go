@@ -6,7 +6,10 @@
 // A program creates one [Site] and wraps each request in a [Request]:
 //
 //	q := site.Request(w, r)
-//	handled := pages.Serve(q) || triggers.Serve(q) || jenkins.Serve(q)
+//	handled := html.Serve(q) || hooks.Serve(q) || triggers.Serve(q) || jenkins.Serve(q)
+//
+// where html is a *pages.Pages. Each Serve that handles the request calls [Request.Begin]
+// first; until then, [Request.W] is nil.
 //
 // What to watch out for:
 //

@@ -16,7 +16,7 @@ const (
 	// MaxBody is how large a form may be, in bytes.
 	MaxBody = 1 << 20
 	// MaxUploadBody is how large a multipart body with files may be, if the caller may
-	// send one, and how much of a body that is no form is discarded.
+	// send one, and how much of a body that is not a form is discarded.
 	MaxUploadBody = 32 << 20
 
 	maxValues = 10_000 // in query and body together
@@ -132,8 +132,8 @@ func (f *Form) addFile(name, filename string) error {
 // keep sets the content of a file.
 func (p *part) keep(content io.ReaderAt, size int64) { p.content, p.size = content, size }
 
-// Close releases what the form holds, so that a caller may go on for a while without.
-// It may be called again.
+// Close releases what the form holds. A caller that still has long to wait should close it
+// first. It may be called again.
 func (f *Form) Close() {
 	f.held.release()
 	*f = Form{}

@@ -16,7 +16,7 @@ type sequence int
 
 const (
 	inText   sequence = iota
-	inEscape          // behind ESC
+	inEscape          // after ESC
 	inCSI             // to the final byte
 	inString          // to BEL or ESC \, or to the end of the line
 )

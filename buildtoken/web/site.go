@@ -38,14 +38,14 @@ type Site struct {
 	// Log receives what an operator should know. Nil discards it.
 	Log *zap.Logger
 	// Done is closed when the server shuts down or the configuration is replaced: all
-	// streams and waiting requests end. A nil channel never is.
+	// streams and waiting requests end. If it is nil, they do not end early.
 	Done <-chan struct{}
 	// InFlight bounds the bodies of all sites that share it. Nil bounds this site alone.
 	InFlight *InFlight
 	// Spool creates a file for a part of a body, which is removed after the request. Nil
 	// means [buildtoken.Controller.SpoolFile].
 	Spool func() (*os.File, error)
-	// Operator is set for the site behind Caddy's admin API; see [definition.Caller].
+	// Operator is set for the site that Caddy's admin API serves; see [definition.Caller].
 	Operator bool
 	// Joined is the status of a trigger that joined a queued item: 303 or 201. Zero is 303.
 	Joined int
@@ -71,12 +71,14 @@ func (s *Site) TriggerMethods() []string {
 	return slices.DeleteFunc([]string{http.MethodGet, http.MethodPost}, func(m string) bool { return !s.MayTrigger(m) })
 }
 
-// Request is one request to a site. It is for the goroutine that serves the request.
+// Request is one request to a site. It is for the goroutine that serves the request. Its
+// methods Root and User return what the site's functions of the same names do, but call
+// them only once.
 type Request struct {
 	*Site
 
 	R *http.Request
-	// W is the answer. Before [Request.Begin] it must not be used.
+	// W writes the answer. It is nil until [Request.Begin].
 	W *Writer
 	// Path is the path in unescaped segments.
 	Path Path

@@ -53,9 +53,9 @@ type Writer struct {
 	writing bool
 }
 
-// NewWriter begins a request. If it has a body, it has to come in time from now on.
-// done is closed when the server begins to wait for its requests; nil never is.
-// [Writer.End] must be called when the request has been served.
+// NewWriter begins a request. If the request has a body, its time starts now. done is closed
+// when the server begins to wait for its requests; if it is nil, the server never hurries a
+// client. The caller must call [Writer.End] when the request has been served.
 func NewWriter(w http.ResponseWriter, r *http.Request, done <-chan struct{}) *Writer {
 	srv, _ := r.Context().Value(http.ServerContextKey).(*http.Server)
 	p := &Writer{ResponseWriter: w, done: done, writes: srv == nil || srv.WriteTimeout <= 0}
@@ -84,8 +84,8 @@ func (p *Writer) BodyRead() {
 	}
 }
 
-// End ends what NewWriter began. The server may still have to send the rest of a
-// large answer, or to skip the rest of a body, and has bounds for that.
+// End ends what NewWriter began. The server may still have to send the rest of a large
+// answer; the deadline for that is set here and stays.
 func (p *Writer) End() {
 	if p.ended != nil {
 		close(p.ended)
@@ -125,7 +125,8 @@ func (p *Writer) Write(b []byte) (n int, err error) {
 	return n, err
 }
 
-// FlushError sends what is written so far.
+// FlushError implements the interface of [http.ResponseController]. It sends what is written
+// so far.
 func (p *Writer) FlushError() error {
 	if p.writes {
 		p.watchDone()
