@@ -179,7 +179,7 @@ func (c *Controller) setRules(ctx context.Context, e *effective) error {
 			r.Label = *j.Settings.Label
 		}
 		for _, n := range j.Notify {
-			r.Notify = append(r.Notify, queue.Notify{Name: n.Target, On: n.On})
+			r.Notify = append(r.Notify, queue.Target{Name: n.Target, On: n.On})
 		}
 		rules[full] = r
 	}

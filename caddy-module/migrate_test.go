@@ -70,7 +70,7 @@ func newLife(t *testing.T, q store, seed uint64) *life {
 		l.rules[job] = queue.Rules{Concurrent: n%3 == 0, Disabled: n == 7, KeepBuilds: n % 5, Label: []string{"", "", "gpu"}[n%3]}
 		if n%4 == 0 {
 			r := l.rules[job]
-			r.Notify = []queue.Notify{{Name: "status", On: queue.Conditions()}, {Name: "ops", On: []queue.Condition{queue.OnFixed, queue.OnFailure}}}
+			r.Notify = []queue.Target{{Name: "status", On: queue.Conditions()}, {Name: "ops", On: []queue.Condition{queue.OnFixed, queue.OnFailure}}}
 			l.rules[job] = r
 		}
 	}

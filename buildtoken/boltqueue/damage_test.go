@@ -210,7 +210,7 @@ func TestDamagedTokenUses(t *testing.T) {
 // other notifications from being sent.
 func TestDamagedSummaryAndNotification(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "queue.db")
-	rules := queue.Config{Rules: map[string]queue.Rules{"a": {Notify: []queue.Notify{{Name: "t", On: []queue.Condition{queue.OnAlways}}}}}}
+	rules := queue.Config{Rules: map[string]queue.Rules{"a": {Notify: []queue.Target{{Name: "t", On: []queue.Condition{queue.OnAlways}}}}}}
 	build := func(q *boltqueue.DB, key string) {
 		t.Helper()
 		schedule(t, q, request("a", key))

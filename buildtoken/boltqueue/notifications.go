@@ -14,7 +14,7 @@ import (
 
 // applyNotifications adds the notifications of a change.
 func (b *batch) applyNotifications(c queue.Change) {
-	for _, n := range c.Notify {
+	for _, n := range c.Notifications {
 		b.note(b.read(func() error {
 			id, err := b.bucket(bucketNotifications()).NextSequence()
 			n.ID = int64(id) //nolint:gosec // far below 2^63

@@ -113,7 +113,7 @@ func (l *locked) apply(c queue.Change, it *item) {
 	if c.Summary != nil {
 		l.summaries = append(l.summaries, *c.Summary)
 	}
-	l.notify = append(l.notify, c.Notify...)
+	l.notify = append(l.notify, c.Notifications...)
 	if c.Trim > 0 || c.TrimCancelled > 0 {
 		l.trims = append(l.trims, trim{job, c.Trim, c.TrimCancelled})
 	}

@@ -29,7 +29,7 @@ func TestLeaseThatIsCommittedMeanwhile(t *testing.T) {
 			s := newStore(t)
 			a := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-1"})
 			other := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-2"})
-			rules := queue.Rules{Notify: []queue.Notify{{Name: "t", On: []queue.Condition{queue.OnStarted, queue.OnAlways}}}}
+			rules := queue.Rules{Notify: []queue.Target{{Name: "t", On: []queue.Condition{queue.OnStarted, queue.OnAlways}}}}
 			if err := a.SetRules(t.Context(), start, queue.Config{Rules: map[string]queue.Rules{"j": rules}}); err != nil {
 				t.Fatal(err)
 			}
@@ -78,7 +78,7 @@ func TestLeaseOfAServerThatIsGone(t *testing.T) {
 	s := newStore(t)
 	opts := pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-1"}
 	a := open(t, opts)
-	rules := queue.Rules{Notify: []queue.Notify{{Name: "t", On: []queue.Condition{queue.OnQueued}}}}
+	rules := queue.Rules{Notify: []queue.Target{{Name: "t", On: []queue.Condition{queue.OnQueued}}}}
 	if err := a.SetRules(t.Context(), start, queue.Config{Rules: map[string]queue.Rules{"j": rules}}); err != nil {
 		t.Fatal(err)
 	}

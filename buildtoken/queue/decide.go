@@ -65,7 +65,7 @@ func Schedule(now time.Time, l Lane, equal *Item, r Request, room Room) (Change,
 		Causes: []Cause{r.Cause}, Root: r.Root, Trace: r.Trace,
 	}
 	l.Queued++
-	return Change{Lane: l, Item: &it, Created: true, Notify: l.notify(now, it, EventQueued, OnQueued)}, nil
+	return Change{Lane: l, Item: &it, Created: true, Notifications: l.notify(now, it, EventQueued, OnQueued)}, nil
 }
 
 // Next returns the earliest instant at which [Claim] may succeed, given when the first
@@ -97,7 +97,7 @@ func Claim(now time.Time, l Lane, first *Item, node Node, executor int) (Change,
 	for i := range n {
 		n[i].Build = b.Number
 	}
-	return Change{Lane: l, Left: first.ID, Build: &b, Notify: n}, true
+	return Change{Lane: l, Left: first.ID, Build: &b, Notifications: n}, true
 }
 
 // Cancel removes an item from the queue. by names who asked. Targets that are notified
@@ -107,7 +107,7 @@ func Cancel(now time.Time, l Lane, it Item, by string) Change {
 	l.KeptCancelled++
 	change := Change{
 		Left: it.ID, Cancelled: &Cancelled{Item: it, At: now, By: by},
-		Notify: l.notify(now, it, EventCancelled, OnQueued, OnAborted, OnAlways),
+		Notifications: l.notify(now, it, EventCancelled, OnQueued, OnAborted, OnAlways),
 	}
 	if keep := l.Rules.KeepBuilds; keep > 0 && l.KeptCancelled > keep {
 		change.TrimCancelled = min(l.KeptCancelled-keep, maxTrim)
@@ -140,9 +140,9 @@ func Finish(now time.Time, l Lane, s Summary, b Build, r Result, reason string) 
 	}
 	turn := s.turn(b)
 	s = s.add(b)
-	change := Change{Build: &b, Summary: &s, Notify: l.notify(now, b.Item, EventEnded, OnAlways, on(r), turn)}
-	for i := range change.Notify {
-		n := &change.Notify[i]
+	change := Change{Build: &b, Summary: &s, Notifications: l.notify(now, b.Item, EventEnded, OnAlways, on(r), turn)}
+	for i := range change.Notifications {
+		n := &change.Notifications[i]
 		n.Build, n.Result, n.Turn = b.Number, r, turn
 	}
 	if keep := l.Rules.KeepBuilds; keep > 0 && l.Kept > keep {

@@ -95,7 +95,7 @@ func TestPlaces(t *testing.T) {
 func TestRulesEqual(t *testing.T) {
 	full := queue.Rules{
 		Concurrent: true, Disabled: true, KeepBuilds: 1, Label: "l", Remote: true,
-		Notify: []queue.Notify{{Name: "t", On: []queue.Condition{queue.OnFailure}}},
+		Notify: []queue.Target{{Name: "t", On: []queue.Condition{queue.OnFailure}}},
 	}
 	if !full.Equal(full) || !(queue.Rules{}).Equal(queue.Rules{}) {
 		t.Error("rules differ from themselves")
@@ -107,7 +107,7 @@ func TestRulesEqual(t *testing.T) {
 		"label":      func(r *queue.Rules) { r.Label = "" },
 		"remote":     func(r *queue.Rules) { r.Remote = false },
 		"notify":     func(r *queue.Rules) { r.Notify = nil },
-		"conditions": func(r *queue.Rules) { r.Notify = []queue.Notify{{Name: "t", On: []queue.Condition{queue.OnFixed}}} },
+		"conditions": func(r *queue.Rules) { r.Notify = []queue.Target{{Name: "t", On: []queue.Condition{queue.OnFixed}}} },
 	} {
 		other := full
 		if change(&other); full.Equal(other) {

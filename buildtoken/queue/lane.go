@@ -20,14 +20,14 @@ type Rules struct {
 	// Remote means that builds only follow work on another system: they take no
 	// executor. See [Node.Remote].
 	Remote bool `json:"remote,omitempty"`
-	// Notify lists who is notified of the job's builds.
-	Notify []Notify `json:"notify,omitempty"`
+	// Notify lists the targets that are notified of the job's builds.
+	Notify []Target `json:"notify,omitempty"`
 }
 
 // Equal reports whether the rules are the same.
 func (r Rules) Equal(o Rules) bool {
 	return r.Concurrent == o.Concurrent && r.Disabled == o.Disabled && r.KeepBuilds == o.KeepBuilds &&
-		r.Label == o.Label && r.Remote == o.Remote && slices.EqualFunc(r.Notify, o.Notify, Notify.equal)
+		r.Label == o.Label && r.Remote == o.Remote && slices.EqualFunc(r.Notify, o.Notify, Target.equal)
 }
 
 // Config is the part of the newest configuration that concerns the whole queue.
@@ -133,6 +133,6 @@ type Change struct {
 	// Receipt is added unless nil. The receipts in Forget are removed first.
 	Receipt *Receipt
 	Forget  []Receipt
-	// Notify are added to the notifications. The backend assigns their IDs.
-	Notify []Notification
+	// Notifications are added. The backend assigns their IDs.
+	Notifications []Notification
 }

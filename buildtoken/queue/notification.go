@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// Notify is a target of notifications as the configuration names it, and when it is
+// Target is a target of notifications as the configuration names it, and when it is
 // notified. Where and how to send them is not part of the queue.
-type Notify struct {
+type Target struct {
 	Name string      `json:"name"`
 	On   []Condition `json:"on"`
 }
 
-func (n Notify) equal(o Notify) bool { return n.Name == o.Name && slices.Equal(n.On, o.On) }
+func (n Target) equal(o Target) bool { return n.Name == o.Name && slices.Equal(n.On, o.On) }
 
 // Condition is when a target is notified.
 type Condition string
@@ -106,7 +106,7 @@ const (
 type Notification struct {
 	// ID is unique and grows. Receivers may use it to recognise repetitions.
 	ID int64 `json:"id"`
-	// Target is the name of the [Notify].
+	// Target is the name of the [Target].
 	Target string `json:"target"`
 	// Job is the full name; Item is what happened to which item.
 	Job  string `json:"job"`

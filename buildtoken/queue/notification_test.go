@@ -17,7 +17,7 @@ import (
 func TestConditions(t *testing.T) {
 	l := queue.Lane{Job: "j"}
 	for _, c := range queue.Conditions() {
-		l.Rules.Notify = append(l.Rules.Notify, queue.Notify{Name: string(c), On: []queue.Condition{c}})
+		l.Rules.Notify = append(l.Rules.Notify, queue.Target{Name: string(c), On: []queue.Condition{c}})
 	}
 	for _, tt := range []struct {
 		before []queue.Result
@@ -47,7 +47,7 @@ func TestConditions(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got []string
-		for _, n := range change.Notify {
+		for _, n := range change.Notifications {
 			got = append(got, n.Target)
 			if n.Job != "j" || n.Item != 9 || n.Build != 9 || n.Event != queue.EventEnded || n.Result != tt.result || n.State != queue.DeliveryWaiting {
 				t.Errorf("notification %+v", n)
@@ -61,7 +61,7 @@ func TestConditions(t *testing.T) {
 
 // A build that ends after one with a higher number does not change the verdict.
 func TestLateEndTurnsNothing(t *testing.T) {
-	l := queue.Lane{Job: "j", Running: []int64{1}, Rules: queue.Rules{Notify: []queue.Notify{{Name: "t", On: []queue.Condition{queue.OnFixed, queue.OnRegressed}}}}}
+	l := queue.Lane{Job: "j", Running: []int64{1}, Rules: queue.Rules{Notify: []queue.Target{{Name: "t", On: []queue.Condition{queue.OnFixed, queue.OnRegressed}}}}}
 	b := queue.Build{Item: queue.Item{ID: 1, Job: "j"}, Number: 3, Started: start}
 	first, err := queue.Finish(start, queue.Lane{Job: "j", Running: []int64{3}}, queue.Summary{}, b, queue.Success, "")
 	if err != nil {
@@ -69,8 +69,8 @@ func TestLateEndTurnsNothing(t *testing.T) {
 	}
 	b.Number = 1
 	late, err := queue.Finish(start, l, *first.Summary, b, queue.Failure, "")
-	if err != nil || len(late.Notify) != 0 {
-		t.Errorf("late end: %+v, %v; want no notification", late.Notify, err)
+	if err != nil || len(late.Notifications) != 0 {
+		t.Errorf("late end: %+v, %v; want no notification", late.Notifications, err)
 	}
 	if since, failing := late.Summary.FailingSince(); failing {
 		t.Errorf("failing since #%d after a late end", since.Number)

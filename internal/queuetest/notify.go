@@ -17,7 +17,7 @@ import (
 func notifies(targets ...string) queue.Rules {
 	r := queue.Rules{Concurrent: true, KeepBuilds: 5}
 	for _, target := range targets {
-		r.Notify = append(r.Notify, queue.Notify{Name: target, On: []queue.Condition{queue.OnAlways}})
+		r.Notify = append(r.Notify, queue.Target{Name: target, On: []queue.Condition{queue.OnAlways}})
 	}
 	return r
 }
@@ -120,7 +120,7 @@ func notificationsTakenAtOnce(t *testing.T, _ Store, q Queue) {
 }
 
 func notificationsAreDurable(t *testing.T, store Store, q Queue) {
-	all := queue.Rules{Notify: []queue.Notify{{Name: "t", On: queue.Conditions()}}}
+	all := queue.Rules{Notify: []queue.Target{{Name: "t", On: queue.Conditions()}}}
 	setRules(t, q, map[string]queue.Rules{"j": all}, 0)
 	var b queue.Build
 	for _, step := range []struct {

@@ -210,7 +210,7 @@ func (p *player) setRules(a arguments) ([]string, error) {
 		value := a.named[name]
 		var err error
 		if target, ok := strings.CutPrefix(name, "notify:"); ok {
-			n := queue.Notify{Name: target}
+			n := queue.Target{Name: target}
 			for _, c := range strings.Split(value, ",") {
 				n.On = append(n.On, queue.Condition(c))
 			}
