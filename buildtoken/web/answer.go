@@ -23,9 +23,9 @@ const (
 const ContentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
-// Explain returns the verdict of an error and sets the headers that go with it. The
+// Refuse returns the verdict of an error and sets the headers that go with it. The
 // text of an unexpected error goes to the log, under an id that the client gets.
-func (q *Request) Explain(err error) Verdict {
+func (q *Request) Refuse(err error) Verdict {
 	v := VerdictOf(err)
 	if v.Status == http.StatusInternalServerError {
 		id := rand.Text()
@@ -56,7 +56,7 @@ func (q *Request) loggedPath() string {
 
 // Fail answers an error in one line of text, or as JSON if the client wants that.
 func (q *Request) Fail(err error) {
-	v := q.Explain(err)
+	v := q.Refuse(err)
 	if q.WantsJSON() {
 		q.WriteJSON(v.Status, struct {
 			Error string `json:"error"`

@@ -31,9 +31,9 @@ type InFlight struct {
 // parsed body takes up to twelve times as much memory.
 const maxParse = 32 << 20
 
-// Parse waits until a raw body of this size may be in memory and be parsed. The caller
+// ReserveParse waits until a raw body of this size may be in memory and be parsed. The caller
 // must call done afterwards. The error is that of the context.
-func (q *Request) Parse(ctx context.Context, size int64) (done func(), err error) {
+func (q *Request) ReserveParse(ctx context.Context, size int64) (done func(), err error) {
 	f := q.inFlight()
 	f.once.Do(func() { f.parse = semaphore.NewWeighted(maxParse) })
 	size = min(size, maxParse)

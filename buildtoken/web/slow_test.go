@@ -97,7 +97,7 @@ func TestReaderThatStopsIsDropped(t *testing.T) {
 				for range 100 {
 					s.direct(`print plain#1 "` + strings.Repeat("a line of the log ", 500) + `\n"`)
 				}
-				time.Sleep(web.Piece + time.Second)
+				time.Sleep(web.PieceTimeout + time.Second)
 				synctest.Wait()
 				// The client gets what was sent so far; the end of the connection shows that it
 				// is incomplete.

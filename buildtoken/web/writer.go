@@ -7,12 +7,12 @@ import (
 )
 
 const (
-	// Piece is how long a client may take for a piece of an answer.
-	Piece = 30 * time.Second
-	// Hurry is the same once the server waits for it.
-	Hurry = time.Second
-	// Body is how long a client may take for a body, besides what its size needs.
-	Body = 15 * time.Second
+	// pieceTimeout is how long a client may take for a piece of an answer.
+	pieceTimeout = 30 * time.Second
+	// hurryTimeout is the same once the server waits for it.
+	hurryTimeout = time.Second
+	// bodyTimeout is how long a client may take for a body, besides what its size needs.
+	bodyTimeout = 15 * time.Second
 )
 
 const (
@@ -65,7 +65,7 @@ func NewWriter(w http.ResponseWriter, r *http.Request, done <-chan struct{}) *Wr
 		}
 		p.control = http.NewResponseController(w)
 		p.reading = true
-		p.readUntil(time.Now().Add(Body + time.Duration(size)*time.Second/slowest))
+		p.readUntil(time.Now().Add(bodyTimeout + time.Duration(size)*time.Second/slowest))
 		if size > pieceSize {
 			p.watchDone()
 		}
@@ -146,9 +146,9 @@ func (p *Writer) begin() {
 	}
 	select {
 	case <-p.done:
-		p.writeUntil(time.Now().Add(Hurry))
+		p.writeUntil(time.Now().Add(hurryTimeout))
 	default:
-		p.writeUntil(time.Now().Add(Piece))
+		p.writeUntil(time.Now().Add(pieceTimeout))
 	}
 }
 
@@ -176,10 +176,10 @@ func (p *Writer) watchDone() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		if p.writing {
-			p.writeUntil(time.Now().Add(Hurry))
+			p.writeUntil(time.Now().Add(hurryTimeout))
 		}
 		if p.reading {
-			p.readUntil(time.Now().Add(Body))
+			p.readUntil(time.Now().Add(bodyTimeout))
 		}
 	})
 }

@@ -101,7 +101,7 @@ func TestClientThatTakesNothingIsGivenUp(t *testing.T) {
 				want := 30 * time.Second // see docs/security.md
 				if hurried {
 					close(done)
-					want = web.Hurry
+					want = web.HurryTimeout
 				}
 				if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) {
 					t.Errorf("Write: %v, want %v", err, os.ErrDeadlineExceeded)
@@ -124,10 +124,10 @@ func TestClientThatGoesOnTakingHasAllTheTime(t *testing.T) {
 					w.Header().Set("Content-Length", fmt.Sprint(size))
 					_, _ = w.Write(make([]byte, size)) // an error is detected below
 				})
-				pause := web.Piece / 4 // a piece may be sent in several parts
+				pause := web.PieceTimeout / 4 // a piece may be sent in several parts
 				if stops {
 					close(done)
-					pause = web.Hurry / 4
+					pause = web.HurryTimeout / 4
 				}
 				answer, err := http.ReadResponse(bufio.NewReaderSize(slowly{ask(t, n, get), pause}, 64<<10), nil)
 				if err != nil {
@@ -160,10 +160,10 @@ func TestBodyHasToComeInTime(t *testing.T) {
 		head string
 		want time.Duration
 	}{
-		{"a small body", "Content-Length: 10\r\n", web.Body},
-		{"a body of 1 MiB has time in proportion", "Content-Length: 1048576\r\n", web.Body + 16*time.Second},
-		{"a body of unknown length, as if it were large", "Transfer-Encoding: chunked\r\n", web.Body + 512*time.Second},
-		{"a body of absurd length, not longer", "Content-Length: 999999999999\r\n", web.Body + 512*time.Second},
+		{"a small body", "Content-Length: 10\r\n", web.BodyTimeout},
+		{"a body of 1 MiB has time in proportion", "Content-Length: 1048576\r\n", web.BodyTimeout + 16*time.Second},
+		{"a body of unknown length, as if it were large", "Transfer-Encoding: chunked\r\n", web.BodyTimeout + 512*time.Second},
+		{"a body of absurd length, not longer", "Content-Length: 999999999999\r\n", web.BodyTimeout + 512*time.Second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -197,7 +197,7 @@ func TestUnreadBodyDoesNotDelayTheServer(t *testing.T) {
 		if _, err := io.Copy(io.Discard, c); err != nil { // to the end of the connection
 			t.Fatal(err)
 		}
-		if got := time.Since(began); got > 2*web.Body {
+		if got := time.Since(began); got > 2*web.BodyTimeout {
 			t.Errorf("the connection was held for %v", got)
 		}
 	})

@@ -104,7 +104,7 @@ func (d *delivery) answerJobs(status int) {
 			d.W.Header().Set("Location", a.URL)
 		}
 		if r.err != nil {
-			a.Error = d.Explain(r.err).Text // sets Retry-After
+			a.Error = d.Refuse(r.err).Text // sets Retry-After
 		}
 		jobs = append(jobs, a)
 		lines.WriteString(a.Job + ": " + a.line() + "\n")

@@ -96,7 +96,7 @@ func (d *delivery) carryOut(jobs []*definition.Compiled, raw *web.Raw) error {
 // parse returns the body once there is room for it besides those that are being parsed. The caller
 // must call done when it needs it no more.
 func (d *delivery) parse(raw *web.Raw) (body []byte, done func(), err error) {
-	if done, err = d.Parse(d.background(), raw.Size); err != nil {
+	if done, err = d.ReserveParse(d.background(), raw.Size); err != nil {
 		return nil, nil, err //nolint:wrapcheck // the verdict is that of the context
 	}
 	if body, err = raw.Bytes(); err != nil {

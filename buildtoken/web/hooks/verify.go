@@ -103,7 +103,7 @@ func (d *delivery) addPayload(begun []candidate, raw *web.Raw) error {
 			continue
 		}
 		if payload == nil {
-			done, err := d.Parse(d.R.Context(), raw.Size)
+			done, err := d.ReserveParse(d.R.Context(), raw.Size)
 			if err != nil {
 				return err //nolint:wrapcheck // the verdict is that of the context
 			}

@@ -64,7 +64,7 @@ func (v *visit) refused(full string, form *formView, err error) error {
 		return v.again(full, form, http.StatusBadRequest)
 	case errors.Is(err, policy.ErrDenied), errors.Is(err, definition.ErrNotBuildable), errors.Is(err, queue.ErrFull),
 		errors.Is(err, queue.ErrStorage), errors.Is(err, buildtoken.ErrUpload), errors.Is(err, buildtoken.ErrShuttingDown):
-		verdict := v.Explain(err)
+		verdict := v.Refuse(err)
 		form.Problem = v.failureOf(verdict).Help
 		return v.again(full, form, verdict.Status)
 	}

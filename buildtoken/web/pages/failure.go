@@ -89,7 +89,7 @@ func sentence(line string) string {
 
 // fail answers an error with a page.
 func (v *visit) fail(err error) {
-	verdict := v.Explain(err)
+	verdict := v.Refuse(err)
 	f := v.failureOf(verdict)
 	v.write(&page{Title: f.Title, Name: "failure", status: verdict.Status, Regions: []region{{Name: "failure", Static: true, Data: f}}})
 }

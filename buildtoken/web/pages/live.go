@@ -103,7 +103,7 @@ func (v *visit) follow(ctx context.Context, out *web.Events, load loader, pg *pa
 		v.Now = time.Now()
 		next, err := v.watched(load)
 		if err != nil {
-			v.Explain(err) // the client comes back and gets the answer
+			v.Refuse(err) // the client comes back and gets the answer
 			return
 		}
 		pg = next

@@ -1,0 +1,8 @@
+package web
+
+// The times that a client may take, for the tests of slow clients.
+const (
+	BodyTimeout  = bodyTimeout
+	PieceTimeout = pieceTimeout
+	HurryTimeout = hurryTimeout
+)
