@@ -30,7 +30,7 @@ type Queue interface {
 	Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error)
 	Overviews(ctx context.Context, jobs []string) ([]queue.Overview, error)
 	Gone(ctx context.Context) ([]queue.Lane, error)
-	History(ctx context.Context) ([]queue.Lane, error)
+	AllLanes(ctx context.Context) ([]queue.Lane, error)
 	Forget(ctx context.Context, job string) error
 	TakeNotifications(ctx context.Context, now time.Time, targets []string, limit int) ([]queue.Notification, time.Time, error)
 	SettleNotification(ctx context.Context, now time.Time, id int64, a queue.Attempt) (queue.Notification, error)

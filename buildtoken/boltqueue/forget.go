@@ -10,8 +10,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// History returns the lanes of all jobs that were ever triggered, by job.
-func (q *DB) History(ctx context.Context) ([]queue.Lane, error) {
+// AllLanes returns the lanes of all jobs that were ever triggered, by job.
+func (q *DB) AllLanes(ctx context.Context) ([]queue.Lane, error) {
 	var all []queue.Lane
 	err := q.ask(ctx, request{look: func(m *memory) error {
 		all = nil

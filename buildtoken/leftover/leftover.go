@@ -20,7 +20,7 @@ import (
 
 // Queue is what a [Pruner] needs of a queue. Its contract is that of package queuetest.
 type Queue interface {
-	History(ctx context.Context) ([]queue.Lane, error)
+	AllLanes(ctx context.Context) ([]queue.Lane, error)
 	Forget(ctx context.Context, job string) error
 }
 
@@ -78,7 +78,7 @@ func (l *Leftover) InUse() bool { return l.Queued > 0 || l.Running > 0 }
 // All returns what is kept of jobs that no server's configuration has, by name: records, and
 // the files of this server.
 func (p *Pruner) All(ctx context.Context) ([]Leftover, error) {
-	lanes, err := p.opts.Queue.History(ctx)
+	lanes, err := p.opts.Queue.AllLanes(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("leftover: %w", err)
 	}
@@ -206,7 +206,7 @@ func (p *Pruner) pruneDue(ctx context.Context, now time.Time) (wait time.Duratio
 		p.opts.Log().Warn("what is left of removed jobs could not be removed", zap.Error(err))
 		return time.Hour
 	}
-	lanes, err := p.opts.Queue.History(ctx)
+	lanes, err := p.opts.Queue.AllLanes(ctx)
 	if err != nil {
 		return time.Hour
 	}

@@ -21,10 +21,10 @@ type Summary struct {
 	// Last has, for each result, the build with the highest number that ended with it.
 	// See [Summary.LastWith].
 	Last []Ended `json:"last,omitempty"`
-	// Since is the first build of the current streak: since then, all builds that came
+	// StreakStart is the first build of the current streak: since then, all builds that came
 	// to a verdict were successful, or none was. Zero if there was no verdict. A verdict
 	// is SUCCESS, UNSTABLE or FAILURE.
-	Since Ended `json:"since,omitzero"`
+	StreakStart Ended `json:"since,omitzero"`
 }
 
 // Ended is an ended build in a [Summary].
@@ -50,7 +50,7 @@ func (s Summary) add(b Build) Summary {
 	e := Ended{Number: b.Number, Result: b.Result, Started: b.Started, Took: b.Ended.Sub(b.Started)}
 	before, had := s.LastWith(Success, Unstable, Failure)
 	if e.verdict() && (!had || e.Number > before.Number) && (!had || (e.Result == Success) != (before.Result == Success)) {
-		s.Since = e
+		s.StreakStart = e
 	}
 	s.Job = b.Item.Job
 	s.Recent = insert(s.Recent, e)
@@ -86,7 +86,7 @@ func (s Summary) LastWith(results ...Result) (Ended, bool) {
 // FailingSince returns the first build of the streak of builds that were not successful,
 // if the last verdict was not.
 func (s Summary) FailingSince() (Ended, bool) {
-	return s.Since, s.Since.Number > 0 && s.Since.Result != Success
+	return s.StreakStart, s.StreakStart.Number > 0 && s.StreakStart.Result != Success
 }
 
 // Estimate returns how long a build is likely to take, in whole milliseconds: the mean of

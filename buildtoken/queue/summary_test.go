@@ -124,7 +124,7 @@ func TestEstimateIsTheRoundedMeanOfMilliseconds(t *testing.T) {
 // A summary is shared with readers, so a decision must not change it in place.
 func TestFinishLeavesTheSummaryAlone(t *testing.T) {
 	s := history(t, queue.Lane{Job: "j"}, queue.Success, queue.Failure, queue.Success)
-	before := queue.Summary{Job: s.Job, Since: s.Since}
+	before := queue.Summary{Job: s.Job, StreakStart: s.StreakStart}
 	before.Recent, before.Last = append(before.Recent, s.Recent...), append(before.Last, s.Last...)
 	l := queue.Lane{Job: "j", Running: []int64{2}}
 	b := queue.Build{Item: queue.Item{ID: 2, Job: "j"}, Number: 2, Started: start}

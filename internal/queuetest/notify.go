@@ -338,8 +338,8 @@ func overviewsInOrder(t *testing.T, _ Store, q Queue) {
 	}
 	want := []queue.Overview{
 		{Lane: lanes[0], Summary: queue.Summary{Job: "c"}},
-		{Lane: lanes[1], Summary: queue.Summary{Job: "b", Recent: of(1), Last: of(1), Since: of(1)[0]}, Oldest: 1},
-		{Lane: lanes[2], Summary: queue.Summary{Job: "a", Recent: of(4, 3, 2, 1), Last: of(4), Since: of(1)[0]}, Oldest: 3},
+		{Lane: lanes[1], Summary: queue.Summary{Job: "b", Recent: of(1), Last: of(1), StreakStart: of(1)[0]}, Oldest: 1},
+		{Lane: lanes[2], Summary: queue.Summary{Job: "a", Recent: of(4, 3, 2, 1), Last: of(4), StreakStart: of(1)[0]}, Oldest: 3},
 		{Lane: lanes[3], Summary: queue.Summary{Job: "unknown"}},
 	}
 	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {

@@ -39,7 +39,7 @@ type Queue interface {
 	Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error)
 	Overviews(ctx context.Context, jobs []string) ([]queue.Overview, error)
 	Gone(ctx context.Context) ([]queue.Lane, error)
-	History(ctx context.Context) ([]queue.Lane, error)
+	AllLanes(ctx context.Context) ([]queue.Lane, error)
 	Forget(ctx context.Context, job string) error
 	Entry(ctx context.Context, now time.Time, id int64) (queue.Entry, error)
 	Items(ctx context.Context, now time.Time, job string, limit int) ([]queue.Entry, error)

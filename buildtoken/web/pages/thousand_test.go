@@ -62,7 +62,7 @@ func newLarge(n int) (*large, definition.Spec) {
 		}
 		o.Lane.Last, o.Summary.Last = o.Summary.Recent[0].Result, o.Summary.Recent[:1]
 		if o.Lane.Last == queue.Failure {
-			o.Summary.Since = o.Summary.Recent[0]
+			o.Summary.StreakStart = o.Summary.Recent[0]
 		}
 		l.overviews[full] = o
 	}
