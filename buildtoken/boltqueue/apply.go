@@ -46,17 +46,17 @@ func (b *batch) apply(l *lane, c queue.Change) error {
 	b.applySummary(l, c)
 	b.applyNotifications(c)
 	b.touch(l)
-	b.settle(l, next)
+	b.reposition(l, next)
 	if b.broken != nil {
 		return fmt.Errorf("%w: %w", queue.ErrStorage, b.broken)
 	}
 	return nil
 }
 
-// settle moves the lane to its place in memory.ready. It wakes the executors if, among
+// reposition moves the lane to where it belongs in memory.ready. It wakes the executors if, among
 // the lanes of the same place, something may now start before next.
-func (b *batch) settle(l *lane, next time.Time) {
-	b.mem.settle(l)
+func (b *batch) reposition(l *lane, next time.Time) {
+	b.mem.reposition(l)
 	if now := b.mem.next(l.head.Place()); !now.IsZero() && (next.IsZero() || now.Before(next)) {
 		b.wake = true
 	}
@@ -84,14 +84,14 @@ func (b *batch) applyItem(l *lane, c queue.Change) {
 
 // keep schedules the item to be written at the end of the batch.
 func (b *batch) keep(it *queue.Item) {
-	if at, ok := b.atIt[it.ID]; ok {
+	if at, ok := b.itemAt[it.ID]; ok {
 		b.items[at] = it
 		return
 	}
-	if b.atIt == nil {
-		b.atIt = map[int64]int{}
+	if b.itemAt == nil {
+		b.itemAt = map[int64]int{}
 	}
-	b.atIt[it.ID] = len(b.items)
+	b.itemAt[it.ID] = len(b.items)
 	b.items = append(b.items, it)
 }
 
@@ -100,9 +100,9 @@ func (b *batch) drop(l *lane, id int64) {
 	if e, ok := b.mem.byID[id]; ok && e.lane == l {
 		b.mem.remove(e)
 	}
-	if at, ok := b.atIt[id]; ok {
+	if at, ok := b.itemAt[id]; ok {
 		b.items[at] = nil
-		delete(b.atIt, id)
+		delete(b.itemAt, id)
 	}
 	b.put(bucketItems(), idKey(id), nil)
 }

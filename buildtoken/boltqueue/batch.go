@@ -24,18 +24,18 @@ type batch struct {
 	maxKiB int
 	enc    *encoder
 
-	tx     *bolt.Tx // nil until it is needed
-	opened map[string]*bolt.Bucket
-	number uint64 // of this batch, set when something is written
-	undo   []write
-	wake   bool // something may start, or a build is to be stopped
-	notify bool // a notification may be sent
-	log    *zap.Logger
+	tx      *bolt.Tx // nil until it is needed
+	buckets map[string]*bolt.Bucket
+	number  uint64 // of this batch, set when something is written
+	undo    []write
+	wake    bool // something may start, or a build is to be stopped
+	notify  bool // a notification may be sent
+	log     *zap.Logger
 	// lanes and items are written once, when the batch ends.
-	lanes []*lane
-	inLan map[*lane]bool
-	items []*queue.Item
-	atIt  map[int64]int // place in items
+	lanes   []*lane
+	touched map[*lane]bool
+	items   []*queue.Item
+	itemAt  map[int64]int // index in items
 	// saved are counts that this batch writes; cleared when it is committed.
 	saved map[int64]*queue.Item
 	// released are the notifications whose leases end when the batch is committed.
@@ -68,7 +68,7 @@ func (b *batch) begin() error {
 			return fmt.Errorf("%w: begin: %w", queue.ErrStorage, err)
 		}
 		b.tx = tx
-		b.opened = map[string]*bolt.Bucket{}
+		b.buckets = map[string]*bolt.Bucket{}
 		return nil
 	})
 }
@@ -85,13 +85,13 @@ func (b *batch) read(f func() error) error {
 
 // bucket returns a bucket of the transaction, which must have begun.
 func (b *batch) bucket(name []byte) *bolt.Bucket {
-	found, ok := b.opened[string(name)]
+	found, ok := b.buckets[string(name)]
 	if !ok {
 		found = b.tx.Bucket(name)
 		if bytes.Equal(name, bucketItems()) {
 			found.FillPercent = 1 // IDs only grow, so nothing is inserted into a full page later
 		}
-		b.opened[string(name)] = found
+		b.buckets[string(name)] = found
 	}
 	return found
 }
@@ -152,7 +152,7 @@ func (b *batch) load(e *entry) (*queue.Item, error) {
 	if it, ok := b.mem.unsaved[e.id]; ok {
 		return it, nil // newer than what this batch writes so far
 	}
-	if at, ok := b.atIt[e.id]; ok {
+	if at, ok := b.itemAt[e.id]; ok {
 		return b.items[at], nil
 	}
 	if hot := e.lane.hot; hot != nil && hot.ID == e.id {
@@ -208,15 +208,15 @@ func (b *batch) build(job string, number int64) (*queue.Build, error) {
 	return build, err
 }
 
-// touch schedules the head of the lane to be written at the end of the batch.
+// touch schedules the lane to be written at the end of the batch.
 func (b *batch) touch(l *lane) {
-	if b.inLan[l] {
+	if b.touched[l] {
 		return
 	}
-	if b.inLan == nil {
-		b.inLan = map[*lane]bool{}
+	if b.touched == nil {
+		b.touched = map[*lane]bool{}
 	}
-	b.inLan[l] = true
+	b.touched[l] = true
 	b.lanes = append(b.lanes, l)
 }
 
@@ -226,8 +226,8 @@ func (b *batch) writes() bool {
 	return b.number != 0 || len(b.items) > 0 || len(b.lanes) > 0
 }
 
-// finish writes what is written once per batch: items, counts that waited, heads of
-// lanes, and the next ID.
+// finish writes what is written once per batch: items, counts that waited, lanes,
+// and the next ID.
 func (b *batch) finish() error {
 	if b.broken != nil {
 		return b.broken

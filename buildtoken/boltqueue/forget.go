@@ -4,27 +4,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
-
-// AllLanes returns the lanes of all jobs that were ever triggered, by job.
-func (q *DB) AllLanes(ctx context.Context) ([]queue.Lane, error) {
-	var all []queue.Lane
-	err := q.ask(ctx, request{look: func(m *memory) error {
-		all = nil
-		for _, job := range slices.Sorted(maps.Keys(m.lanes)) {
-			all = append(all, m.lanes[job].head)
-		}
-		return nil
-	}})
-	if err != nil {
-		return nil, err
-	}
-	return all, nil
-}
 
 // Forget drops all that is on record about a job that no configuration has, as
 // [queue.Forget] decides.

@@ -42,12 +42,12 @@ func (m *memory) read(tx *bolt.Tx, log *zap.Logger) error {
 		if l.head.Queued != queued[l] {
 			return fmt.Errorf("%w: lane of %q counts %d items, there are %d", errRecord, job, l.head.Queued, queued[l])
 		}
-		m.settle(l)
+		m.reposition(l)
 	}
 	return m.outbox.read(tx, log)
 }
 
-// readLane reads the head of a lane, the summary of its builds, and the requests to stop
+// readLane reads a lane, the summary of its builds, and the requests to stop
 // running ones.
 func (m *memory) readLane(tx *bolt.Tx, job string, raw []byte, log *zap.Logger) error {
 	head, err := decodeJSON[queue.Lane](raw, "lane")

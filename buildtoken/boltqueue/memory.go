@@ -51,7 +51,7 @@ type entry struct {
 	flags  byte
 }
 
-// lane is a job's head with its queued items, due first.
+// lane is a queue.Lane with its queued items, due first.
 type lane struct {
 	head  queue.Lane
 	items itemHeap
@@ -100,7 +100,7 @@ func (m *memory) configure(now time.Time, c queue.Config) (turned []*lane) {
 	for _, l := range m.lanes {
 		before := l.head.GoneUntil
 		l.head = l.head.Configure(now, c)
-		m.settle(l)
+		m.reposition(l)
 		if !before.Equal(l.head.GoneUntil) {
 			turned = append(turned, l)
 		}
@@ -118,7 +118,7 @@ func (m *memory) add(l *lane, id, due int64, digest queue.Digest, kib int, flags
 	heap.Push(&l.items, e)
 }
 
-// remove takes an entry out of memory. The caller settles the lane.
+// remove takes an entry out of memory. The caller must reposition the lane.
 func (m *memory) remove(e *entry) {
 	delete(m.byID, e.id)
 	m.kib -= int(e.kib)
@@ -139,7 +139,7 @@ func (m *memory) setAside(e *entry) {
 	heap.Remove(&e.lane.items, int(e.pos))
 	e.pos = -1
 	e.lane.aside = append(e.lane.aside, e)
-	m.settle(e.lane)
+	m.reposition(e.lane)
 }
 
 // forget excludes an entry from joins.
@@ -165,8 +165,8 @@ func (m *memory) running() []string {
 	return jobs
 }
 
-// settle puts the lane where its next instant belongs in ready.
-func (m *memory) settle(l *lane) {
+// reposition puts the lane where its next instant belongs in ready.
+func (m *memory) reposition(l *lane) {
 	var next time.Time
 	if len(l.items) > 0 {
 		next = queue.Next(l.head, l.items[0].at())

@@ -35,6 +35,40 @@ func (q *DB) Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error) {
 	return heads, nil
 }
 
+// AllLanes returns the lanes of all jobs that were ever triggered, by job.
+func (q *DB) AllLanes(ctx context.Context) ([]queue.Lane, error) {
+	var all []queue.Lane
+	err := q.ask(ctx, request{look: func(m *memory) error {
+		all = nil
+		for _, job := range slices.Sorted(maps.Keys(m.lanes)) {
+			all = append(all, m.lanes[job].head)
+		}
+		return nil
+	}})
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+// Gone returns the lanes with queued items whose jobs no server has, by job.
+func (q *DB) Gone(ctx context.Context) ([]queue.Lane, error) {
+	var gone []queue.Lane
+	err := q.ask(ctx, request{look: func(m *memory) error {
+		gone = nil
+		for _, job := range slices.Sorted(maps.Keys(m.lanes)) {
+			if head := m.lanes[job].head; !head.GoneUntil.IsZero() && head.Queued > 0 {
+				gone = append(gone, head)
+			}
+		}
+		return nil
+	}})
+	if err != nil {
+		return nil, err
+	}
+	return gone, nil
+}
+
 // MaxPosition is the highest position that [DB.Entry] reports. For an item with a higher
 // position, it reports -1.
 const MaxPosition = 20_000
@@ -43,10 +77,10 @@ const MaxPosition = 20_000
 // queue.ErrNotFound once the record of its build or cancellation is dropped.
 func (q *DB) Entry(ctx context.Context, now time.Time, id int64) (queue.Entry, error) {
 	// After ctx ended, another goroutine may still write to it, but it is not read.
-	var found *placed
+	var found *snapshot
 	err := q.ask(ctx, request{look: func(m *memory) error {
 		if e, ok := m.byID[id]; ok {
-			found = m.place(e)
+			found = m.snapshot(e)
 			found.position = m.position(e)
 		}
 		return nil
@@ -64,16 +98,17 @@ func (q *DB) Entry(ctx context.Context, now time.Time, id int64) (queue.Entry, e
 	return q.leftEntry(ctx, id)
 }
 
-// placed is what memory holds about a queued item.
-type placed struct {
+// snapshot is what memory holds about a queued item, for readers without the turn.
+type snapshot struct {
 	head     queue.Lane
 	item     *queue.Item // nil: in the file
 	stub     queue.Item  // what is known without reading the file
 	position int
 }
 
-func (m *memory) place(e *entry) *placed {
-	p := &placed{head: e.lane.head, item: m.unsaved[e.id], stub: *e.stub()}
+// snapshot returns what memory holds about a queued item.
+func (m *memory) snapshot(e *entry) *snapshot {
+	p := &snapshot{head: e.lane.head, item: m.unsaved[e.id], stub: *e.stub()}
 	if hot := e.lane.hot; p.item == nil && hot != nil && hot.ID == e.id {
 		p.item = hot
 	}
@@ -95,7 +130,7 @@ func (m *memory) position(e *entry) int {
 	return n
 }
 
-func (q *DB) entry(now time.Time, p *placed) (queue.Entry, error) {
+func (q *DB) entry(now time.Time, p *snapshot) (queue.Entry, error) {
 	it := p.item
 	if it == nil {
 		err := q.view(func(tx *bolt.Tx) (err error) {
@@ -161,7 +196,7 @@ func (q *DB) leftEntry(ctx context.Context, id int64) (queue.Entry, error) {
 // Items lists at most limit queued items, due first. With a job, only its items are listed,
 // and positions count within the job; "" means all jobs.
 func (q *DB) Items(ctx context.Context, now time.Time, job string, limit int) ([]queue.Entry, error) {
-	var places []*placed
+	var snapshots []*snapshot
 	err := q.ask(ctx, request{look: func(m *memory) error {
 		var lanes []*lane
 		if job == "" {
@@ -169,19 +204,19 @@ func (q *DB) Items(ctx context.Context, now time.Time, job string, limit int) ([
 		} else if l, ok := m.lanes[job]; ok {
 			lanes = []*lane{l}
 		}
-		places = nil
+		snapshots = nil
 		for i, e := range firstOf(lanes, limit) {
-			p := m.place(e)
+			p := m.snapshot(e)
 			p.position = i
-			places = append(places, p)
+			snapshots = append(snapshots, p)
 		}
 		return nil
 	}})
 	if err != nil {
 		return nil, err
 	}
-	found := make([]queue.Entry, 0, len(places))
-	for _, p := range places {
+	found := make([]queue.Entry, 0, len(snapshots))
+	for _, p := range snapshots {
 		entry, err := q.entry(now, p)
 		if isGone(err) {
 			continue // it left between the two looks
@@ -241,6 +276,20 @@ func (q *DB) Builds(_ context.Context, job string, before int64, limit int) ([]q
 		return nil, err
 	}
 	return builds, nil
+}
+
+// Oldest returns the lowest number among the builds of a job that are on record. Logs of
+// lower numbers are unused. It returns queue.ErrNotFound if there is no build. It does not
+// use the context: it never waits.
+func (q *DB) Oldest(_ context.Context, job string) (number int64, err error) {
+	err = q.view(func(tx *bolt.Tx) error {
+		for k := range prefixed(tx.Bucket(bucketBuilds()).Cursor(), jobPrefix(job)) {
+			_, number, err = splitJobKey(k)
+			return err
+		}
+		return fmt.Errorf("%w: builds of %s", queue.ErrNotFound, job)
+	})
+	return number, err
 }
 
 // Refs returns the references to stored files of all queued and running items, sorted and

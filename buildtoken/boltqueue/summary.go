@@ -2,8 +2,6 @@ package boltqueue
 
 import (
 	"context"
-	"maps"
-	"slices"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -64,22 +62,4 @@ func (q *DB) Overviews(ctx context.Context, jobs []string) ([]queue.Overview, er
 		return nil, err
 	}
 	return all, nil
-}
-
-// Gone returns the lanes with queued items whose jobs no server has, by job.
-func (q *DB) Gone(ctx context.Context) ([]queue.Lane, error) {
-	var gone []queue.Lane
-	err := q.ask(ctx, request{look: func(m *memory) error {
-		gone = nil
-		for _, job := range slices.Sorted(maps.Keys(m.lanes)) {
-			if head := m.lanes[job].head; !head.GoneUntil.IsZero() && head.Queued > 0 {
-				gone = append(gone, head)
-			}
-		}
-		return nil
-	}})
-	if err != nil {
-		return nil, err
-	}
-	return gone, nil
 }

@@ -42,8 +42,8 @@ type Events struct {
 	q *Request
 
 	// mu guards the following.
-	mu   sync.Mutex
-	room bytes.Buffer
+	mu  sync.Mutex
+	buf bytes.Buffer
 }
 
 // Events begins an answer that consists of events. A heartbeat keeps the connection
@@ -86,12 +86,12 @@ func (e *Events) stillThere() error {
 func (e *Events) Send(name, id string, data []byte) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.room.Reset()
+	e.buf.Reset()
 	if name != "" {
-		e.room.WriteString("event: " + name + "\n")
+		e.buf.WriteString("event: " + name + "\n")
 	}
 	if id != "" {
-		e.room.WriteString("id: " + id + "\n")
+		e.buf.WriteString("id: " + id + "\n")
 	}
 	if !utf8.Valid(data) {
 		data = bytes.ToValidUTF8(data, []byte("\uFFFD"))
@@ -101,12 +101,12 @@ func (e *Events) Send(name, id string, data []byte) error {
 		data = bytes.ReplaceAll(bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n"))
 	}
 	for line := range bytes.SplitSeq(data, []byte("\n")) {
-		e.room.WriteString("data: ")
-		e.room.Write(line)
-		e.room.WriteByte('\n')
+		e.buf.WriteString("data: ")
+		e.buf.Write(line)
+		e.buf.WriteByte('\n')
 	}
-	e.room.WriteByte('\n')
-	return e.q.Send(e.room.Bytes())
+	e.buf.WriteByte('\n')
+	return e.q.Send(e.buf.Bytes())
 }
 
 // SendJSON writes one event whose data is JSON.

@@ -7,8 +7,8 @@ import "io"
 type PlainWriter struct {
 	W io.Writer
 
-	in   sequence
-	room []byte
+	in  sequence
+	buf []byte
 }
 
 // sequence is what part of an escape sequence the next byte belongs to.
@@ -23,15 +23,15 @@ const (
 
 // Write implements [io.Writer].
 func (p *PlainWriter) Write(text []byte) (int, error) {
-	p.room = p.room[:0]
+	p.buf = p.buf[:0]
 	for _, b := range text {
 		if p.in = p.in.next(b); p.in == inText && (b >= ' ' || b == '\n' || b == '\r' || b == '\t') && b != 0x7f {
-			p.room = append(p.room, b)
+			p.buf = append(p.buf, b)
 		} else if p.in == atEnd {
 			p.in = inText
 		}
 	}
-	if _, err := p.W.Write(p.room); err != nil {
+	if _, err := p.W.Write(p.buf); err != nil {
 		return 0, err
 	}
 	return len(text), nil

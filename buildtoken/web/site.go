@@ -12,6 +12,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/policy"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
 // Site describes one site: its jobs, and how its requests are to be understood. Its
@@ -143,4 +144,13 @@ func (q *Request) Allow(methods ...string) error {
 		return nil
 	}
 	return &MethodError{Allow: methods}
+}
+
+// Entry finds an item of the site by the text of its id.
+func (q *Request) Entry(ctl *buildtoken.Controller, id string) (queue.Entry, error) {
+	n, ok := Number(id)
+	if !ok {
+		return queue.Entry{}, ErrNotFound
+	}
+	return ctl.Entry(q.R.Context(), q.Definition, n)
 }
