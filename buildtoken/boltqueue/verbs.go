@@ -86,7 +86,7 @@ func (c *call) decide(b *batch) error {
 	return b.apply(l, change)
 }
 
-// Cancel removes a queued item of a job from the queue; by names who asked. It returns
+// Cancel removes a queued item of a job from the queue; by names the caller. It returns
 // queue.ErrNotFound for an item of another job, and queue.ErrLeft for one that was started
 // or cancelled.
 func (q *DB) Cancel(ctx context.Context, now time.Time, job string, id int64, by string) error {
@@ -161,7 +161,7 @@ func (q *DB) Finish(ctx context.Context, now time.Time, job string, number int64
 	})
 }
 
-// Abort records the request to stop a running build; by names the user or token that asked.
+// Abort records the request to stop a running build; by names the caller.
 // Errors are as for [DB.Finish].
 func (q *DB) Abort(ctx context.Context, job string, number int64, by string) error {
 	_, err := q.onBuild(ctx, job, number, func(_ *batch, l queue.Lane, b queue.Build) (queue.Change, error) {

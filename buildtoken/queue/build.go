@@ -59,7 +59,7 @@ func (b Build) LastLines() []string {
 // Cancelled is an item that left the queue without a build.
 type Cancelled struct {
 	Item Item `json:"item"`
-	// At is when it was cancelled, By who asked for it.
+	// At is when it was cancelled, By names the caller.
 	At time.Time `json:"at"`
 	By string    `json:"by,omitempty"`
 }

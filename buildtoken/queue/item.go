@@ -116,7 +116,7 @@ type Request struct {
 	// Delay is how long the item waits before it may start. Negative means 0. More than
 	// 100 years means 100 years, which only prevents an overflow.
 	Delay time.Duration
-	// Cause is who asked. Its Count is ignored.
+	// Cause describes the trigger. Its Count is ignored.
 	Cause Cause
 	// Key, if not nil, is the idempotency key: within [KeepReceipts], requests for the
 	// same job with the same key get the same answer. It is a keyed digest of the

@@ -14,9 +14,9 @@ const (
 	typeEvents = "text/event-stream"
 )
 
-// Negotiate returns the media type of offers that the Accept headers prefer. Of equal
-// weights a type that is named wins over one that only a wildcard admits, then the one
-// that is named first. If nothing fits, it returns the first offer.
+// Negotiate returns the media type of offers that the Accept headers prefer. Among equal
+// weights, a type that is named wins over one that only a wildcard matches, and then the
+// one that is named first. If nothing fits, it returns the first offer.
 func Negotiate(accept []string, offers ...string) string {
 	if len(accept) == 0 {
 		return offers[0]

@@ -18,8 +18,8 @@ const (
 	HTMLText  = "text/html; charset=utf-8"
 )
 
-// ContentPolicy is the content security policy of all HTML: what we ship, and
-// nothing else, from nowhere else.
+// ContentPolicy is the content security policy of all HTML. It admits only files of this
+// module, from the site itself.
 const ContentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
@@ -66,7 +66,7 @@ func (q *Request) Fail(err error) {
 	q.Write(v.Status, PlainText, v.Text+"\n")
 }
 
-// Write answers with a whole body.
+// Write answers with a status and a complete body.
 func (q *Request) Write(status int, contentType, body string) {
 	if h := q.W.Header(); body == "" {
 		h.Set("Content-Length", "0")
@@ -75,7 +75,7 @@ func (q *Request) Write(status int, contentType, body string) {
 	}
 	q.W.WriteHeader(status)
 	if q.R.Method != http.MethodHead {
-		_, _ = q.W.Write([]byte(body)) // a client that is gone learns nothing
+		_, _ = q.W.Write([]byte(body)) // an error means that the client is gone
 	}
 }
 
@@ -95,8 +95,8 @@ func encodeJSON(value any) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// SetAll sets headers that are given as names and values by turns. The names must be
-// canonical. The values share one piece of memory.
+// SetAll sets headers from alternating names and values. The names must be canonical. The
+// values share one piece of memory.
 func SetAll(h http.Header, namesAndValues ...string) {
 	values := make([]string, len(namesAndValues)/2)
 	for i := range values {

@@ -26,8 +26,8 @@ func (q *Request) StopBuild(ctl *buildtoken.Controller, full string, number int6
 	return err //nolint:wrapcheck // it is the controller's
 }
 
-// MayNotCancel and MayNotStop return [ErrForbidden] for a caller without the right, with a
-// line in the audit log.
+// MayNotCancel returns [ErrForbidden], for a caller without the right to cancel, and writes a
+// line to the audit log.
 func (q *Request) MayNotCancel(ctl *buildtoken.Controller, full string, id int64) error {
 	q.audit(ctl, "", audit.Decision{Action: "cancel", Job: full, Who: q.Who(), Item: id, Err: ErrForbidden})
 	return ErrForbidden

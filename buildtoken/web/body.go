@@ -22,7 +22,7 @@ type FormOptions struct {
 	// [MaxUploadBody]. It is called at most once, when the body turns out to be larger,
 	// with what has been read until then. Nil never allows it.
 	Large func(*Form) bool
-	// NamedInPath reports that the path names the job. Otherwise a value of the query may.
+	// NamedInPath reports whether the path names the job. If not, the query may.
 	NamedInPath bool
 }
 
@@ -91,7 +91,7 @@ type body struct {
 	// limit is how many bytes may be read, and multi whether it may be raised.
 	limit  int64
 	multi  bool
-	weight int64 // of a byte that is read, see inFlight
+	weight int64 // of a byte that is read, see maxInFlight
 	used   int   // bytes of values and files that are kept in memory
 	spool  func() (*os.File, error)
 	err    error

@@ -61,7 +61,7 @@ func (q *Request) Who() string {
 }
 
 // HeaderToken returns the token of a header: Authorization: Bearer, X-Build-Token or
-// X-Gitlab-Token, the first that is there. Basic credentials are an account's, never a
+// X-Gitlab-Token, the first that is there. Basic credentials belong to an account and are never a
 // token. If account is set, the Authorization header belongs to the caller's account.
 func HeaderToken(h http.Header, account bool) (secret token.Secret, presented bool) {
 	if scheme, credentials, _ := strings.Cut(h.Get("Authorization"), " "); !account && strings.EqualFold(scheme, "Bearer") {

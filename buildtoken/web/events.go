@@ -15,10 +15,10 @@ import (
 // connections that are silent for 30 to 60 seconds.
 const heartbeat = 15 * time.Second
 
-// ErrClientGone reports that there is no client any more to send to.
+// ErrClientGone is returned when the client is gone or too slow.
 var ErrClientGone = errors.New("web: client is gone")
 
-// Stream begins an answer that is sent as it comes, in a content type.
+// Stream begins an answer with a content type, whose pieces are sent at once.
 func (q *Request) Stream(contentType string) {
 	SetAll(q.W.Header(), "Content-Type", contentType, "X-Accel-Buffering", "no") // a proxy should pass it on as it comes
 	q.W.Streaming()

@@ -13,18 +13,19 @@ import (
 
 // Limits of what a request may bring.
 const (
-	// MaxBody is how large a form may be, in bytes.
+	// MaxBody is the maximum size of a form, in bytes.
 	MaxBody = 1 << 20
-	// MaxUploadBody is how large a multipart body with files may be, if the caller may
-	// send one, and how much of a body that is not a form is discarded.
+	// MaxUploadBody is the maximum size in bytes of a multipart body with files, if the
+	// caller may send one, and of a body that is discarded because it is not a form.
 	MaxUploadBody = 32 << 20
 
 	maxValues = 10_000 // in query and body together
 	maxParts  = 1_000  // of a multipart body
 )
 
-// Form is what a request brought in its query, and in a form or multipart body. Of
-// several values of one name, those of the query come first. It must be closed.
+// Form holds the values and files of a request, from its query and from a form or multipart
+// body. Of several values with one name, those of the query come first. The caller must
+// close it.
 type Form struct {
 	fields []field
 	room   [4]field // for fields; enough for most requests
@@ -164,7 +165,7 @@ func (f *Form) addEncoded(where, encoded string) error {
 			continue
 		}
 		if strings.Contains(pair, ";") {
-			// Some take it for &, some for itself: a log would hide one thing and we read another.
+			// Some programs take it for &, so a proxy's log might show what is hidden here.
 			return &BadRequestError{"malformed " + where + ": write a semicolon as %3B"}
 		}
 		name, value, _ := strings.Cut(pair, "=")

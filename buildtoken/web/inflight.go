@@ -56,7 +56,7 @@ const (
 // single client can keep others from sending theirs.
 const maxOfClient = maxInFlight / 2
 
-// hold is what one body holds.
+// hold is what one body has taken from the budget.
 type hold struct {
 	of *InFlight
 	// client is who sent the body. It is zero if that is not known, as on a Unix socket.
@@ -131,7 +131,7 @@ func (h *hold) release() {
 	*h = hold{}
 }
 
-// own is what a site remembers.
+// own is the state of a site.
 type own struct {
 	once  sync.Once
 	of    *InFlight   // if it shares no limit

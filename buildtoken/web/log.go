@@ -12,15 +12,15 @@ import (
 )
 
 // WaitForLog opens the log of an item's build once it has begun. The log is nil if the
-// item never gets one: it was cancelled, or its log was dropped. The entry is what was
-// known of the item last. The caller closes the log.
+// item never gets one: it was cancelled, or its log was dropped. The entry is the last
+// known state of the item. The caller must close the log.
 func (q *Request) WaitForLog(ctx context.Context, ctl *buildtoken.Controller, id int64) (log *console.Reader, e queue.Entry, err error) {
 	e, awaitErr := ctl.Await(ctx, q.Definition, id, func(e queue.Entry) bool {
 		if e.Build == nil {
 			return e.Ended()
 		}
 		log, err = ctl.Log(ctx, e.Item.Job, e.Build.Number)
-		if errors.Is(err, queue.ErrNotFound) { // that of a build that runs is about to be made
+		if errors.Is(err, queue.ErrNotFound) { // the log of a running build is about to be created
 			log, err = nil, nil
 			return e.Ended()
 		}
@@ -58,15 +58,15 @@ func Offset(text *string) (int64, error) {
 	return int64(n), nil
 }
 
-// UntilDone returns the context of the request, which ends also when the site does.
-// release must be called.
+// UntilDone returns a context that ends with the request or with the site, whichever is
+// first. The caller must call release.
 func (q *Request) UntilDone() (ctx context.Context, release func()) {
 	ctx, cancel := context.WithCancel(q.R.Context())
 	ended := make(chan struct{})
 	go func() { // release ends it and waits for it
 		defer close(ended)
 		select {
-		case <-q.Done: // a nil channel never is
+		case <-q.Done: // never, if it is nil
 			cancel()
 		case <-ctx.Done():
 		}

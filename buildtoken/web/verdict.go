@@ -40,7 +40,7 @@ type MethodError struct{ Allow []string }
 // Error implements error.
 func (e *MethodError) Error() string { return "web: method not allowed" }
 
-// BadRequestError reports what of a request cannot be read.
+// BadRequestError reports which part of a request is malformed.
 type BadRequestError struct{ Problem string }
 
 // Error returns the problem, as the client may see it.
@@ -62,7 +62,7 @@ func (e *TooLargeError) Error() string {
 	return text
 }
 
-// Verdict is what a client learns of an error. Text is one line for programs and
+// Verdict is how an error is reported to a client. Text is one line for programs and
 // people; a page shows it below Title, with Help.
 type Verdict struct {
 	Status      int
@@ -87,7 +87,7 @@ const (
 	titleStorage  = "Not stored"
 )
 
-// VerdictOf returns what a client learns of an error. It is the one place where errors
+// VerdictOf returns how an error is reported to the client. It is the one place where errors
 // become statuses. An error that it does not list has status 500 and no text.
 //
 // The client cannot distinguish a job that does not exist from one that it may not see, or
@@ -169,7 +169,7 @@ func verdictOfType(err error) (Verdict, bool) {
 	return Verdict{}, false
 }
 
-// unavailable returns the verdict of errors that pass with time.
+// unavailable returns the verdict of temporary errors.
 func unavailable(err error) Verdict {
 	v := Verdict{Status: http.StatusServiceUnavailable, Help: nothingQueued + " Try again in a moment."}
 	switch {

@@ -17,8 +17,7 @@ func Stuck(now time.Time, e queue.Entry) bool {
 	return NeverRuns(e) || (e.State == queue.Buildable && now.Sub(e.Item.Due) > stuckAfter)
 }
 
-// NeverRuns reports whether no server that is there can run a queued item, or its record
-// is damaged.
+// NeverRuns reports whether no live server can run a queued item, or its record is damaged.
 func NeverRuns(e queue.Entry) bool {
 	switch e.Blockage.Reason {
 	case queue.NoNode, queue.NoServer, queue.RecordDamaged:

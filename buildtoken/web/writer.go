@@ -73,8 +73,8 @@ func NewWriter(w http.ResponseWriter, r *http.Request, done <-chan struct{}) *Wr
 	return p
 }
 
-// BodyRead ends the time limit of the body: what the connection brings from now on may
-// take longer.
+// BodyRead removes the time limit of the body, so that it does not apply to the next request
+// on the same connection.
 func (p *Writer) BodyRead() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -96,15 +96,15 @@ func (p *Writer) End() {
 	}
 }
 
-// Streaming makes every piece of the answer have its own bound, also where the server
-// has a timeout for whole answers: a stream has no end that it could be measured by.
+// Streaming limits the time of each piece of the answer even if the server has a timeout
+// for whole answers, because a stream may last as long as it likes.
 func (p *Writer) Streaming() { p.writes = true }
 
 // Unwrap returns the underlying writer, for [http.ResponseController].
 func (p *Writer) Unwrap() http.ResponseWriter { return p.ResponseWriter }
 
-// Write writes piece by piece. A client that takes one of them too slowly is an
-// error, as one that is gone is.
+// Write writes b in pieces. It returns an error if the client takes one of them too slowly,
+// or is gone.
 func (p *Writer) Write(b []byte) (n int, err error) {
 	for first := true; first || (err == nil && len(b) > 0); first = false {
 		piece := b[:min(len(b), pieceSize)]
@@ -136,7 +136,7 @@ func (p *Writer) FlushError() error {
 	return http.NewResponseController(p.ResponseWriter).Flush()
 }
 
-// begin bounds what the client may take from now on.
+// begin starts the time that the client may take.
 func (p *Writer) begin() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -152,7 +152,7 @@ func (p *Writer) begin() {
 	}
 }
 
-// relax ends the bound. Over HTTP/2 one that passes ends the stream, also
+// relax removes the deadline. Over HTTP/2, a deadline that passes ends the stream, even
 // while there is nothing to send.
 func (p *Writer) relax() {
 	p.mu.Lock()
