@@ -193,8 +193,8 @@ func (q *DB) leftEntry(ctx context.Context, id int64) (queue.Entry, error) {
 	return queue.Entry{Item: gone.Item, State: queue.Left, Cancelled: gone}, nil
 }
 
-// Items lists at most limit queued items, due first. With a job, only its items are listed,
-// and positions count within the job; "" means all jobs.
+// Items lists at most limit queued items, due first; a limit of 0 means none. With a job, only
+// its items are listed, and positions count within the job; "" means all jobs.
 func (q *DB) Items(ctx context.Context, now time.Time, job string, limit int) ([]queue.Entry, error) {
 	var snapshots []*snapshot
 	err := q.ask(ctx, request{look: func(m *memory) error {
@@ -247,7 +247,7 @@ func (q *DB) Build(_ context.Context, job string, number int64) (queue.Build, er
 }
 
 // Builds lists at most limit builds of a job with numbers below before (0: all), highest
-// first. Damaged records are skipped.
+// first; a limit of 0 means none. Damaged records are skipped.
 func (q *DB) Builds(_ context.Context, job string, before int64, limit int) ([]queue.Build, error) {
 	var builds []queue.Build
 	err := q.view(func(tx *bolt.Tx) error {
