@@ -181,6 +181,16 @@ describe('a place in a log', () => {
       (await here(page).first().textContent()).trim(), 'numbers are not copied');
   }));
 
+  it('is in the bar of addresses if the browser does not allow copying', () => visit(async (page, go, context) => {
+    await context.addInitScript(() => {
+      Object.defineProperty(navigator, 'clipboard', { value: { writeText: async () => { throw new Error('not allowed'); } } });
+    });
+    await go(`${long}?find=error#at`);
+    await page.getByRole('button', { name: 'Copy link' }).click();
+    await page.getByText('the address of this page is the link').waitFor();
+    assert.deepEqual(await page.locator('.console-found button:visible').allTextContents(), [], 'nothing that looks like another button');
+  }));
+
   it('can be left for later parts, and for the end', () => visit(async (page, go) => {
     await go(`${long}?q=line+10+of`);
     const numbers = () => page.locator('[data-n]').evaluateAll((all) => all.map((a) => Number(a.dataset.n)));

@@ -541,7 +541,7 @@ describe('every page', () => {
 
   for (const [name, options] of [['light', {}], ['dark', { colorScheme: 'dark' }], ['on a phone', { viewport: phone, hasTouch: true, isMobile: true }],
     ['on a phone, dark', { viewport: phone, hasTouch: true, isMobile: true, colorScheme: 'dark' }]]) {
-    it(`are accessible (${name})`, () => visit(async (page, go) => {
+    it(`are accessible (${name})`, { timeout: 2 * timeout }, () => visit(async (page, go) => {
       for (const path of paths) {
         await go(path);
         const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
