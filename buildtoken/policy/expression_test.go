@@ -144,6 +144,7 @@ func TestExpressionTextFails(t *testing.T) {
 		{`{"a": 1}[body.payload.env]`, "no such key: …"},
 		{`now.getHours(body.payload.env)`, "unknown time zone …"},
 		{`body.labels[int(body.number)]`, "out of bounds: …"},
+		{`{"a": 1}["unclosed \"" + body.payload.env]`, "no such key: …"},
 		{`{"a": {1: 2}}`, "want string"},
 		{`[1.0 / 0.0]`, "cannot be written as JSON"},
 		{`[event.message]`, "not valid UTF-8"},
@@ -162,6 +163,21 @@ func TestExpressionTextFails(t *testing.T) {
 				t.Errorf("the error shows a value: %v", err)
 			}
 		})
+	}
+}
+
+// A body that cannot be parsed is the reason, where an expression refers to it.
+func TestExpressionsFailWithTheBody(t *testing.T) {
+	env, in := eventEnv(t), delivery(t)
+	in.Body = func() (any, error) { return nil, event.ErrMalformed }
+	for source, fails := range map[string]bool{`body.number == 1`: true, `event.branch == "main"`: false} {
+		x, err := env.Condition(policy.Rule{Name: "when", Source: source})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if holds, err := x.Holds(t.Context(), in); holds == fails || fails != (err != nil) || fails && !strings.Contains(err.Error(), event.ErrMalformed.Error()) {
+			t.Errorf("%s: Holds = %v, %v, want an error: %v", source, holds, err, fails)
+		}
 	}
 }
 

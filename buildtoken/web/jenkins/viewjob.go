@@ -151,17 +151,20 @@ func (v *view) queueItem(full string, lane queue.Lane) any {
 	return v.item(entries[0])
 }
 
-// health returns the health report, from the last five ended builds.
+// health returns the health report, from the last five builds that came to a verdict. As in
+// Jenkins, unstable builds have not failed, and those that were aborted or not built do not count.
 func health(builds []queue.Build) []any {
 	const recent = 5
 	ended, bad := 0, 0
 	for _, b := range builds {
-		if b.Running() {
+		switch b.Result {
+		case queue.Failure:
+			bad++
+		case queue.Success, queue.Unstable:
+		case "", queue.Aborted, queue.NotBuilt: // it runs, or came to no verdict
 			continue
 		}
-		if ended++; b.Result != queue.Success {
-			bad++
-		}
+		ended++
 		if ended == recent {
 			break
 		}
