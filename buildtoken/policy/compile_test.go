@@ -78,6 +78,25 @@ func TestCompileErrorText(t *testing.T) {
 	}
 }
 
+// The sizes that the estimate takes for granted show in the costs that it names.
+func TestEstimates(t *testing.T) {
+	env, err := policy.NewEnv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for source, want := range map[string]string{
+		`params.all(a, params.all(b, a == b || params[a] != params[b]))`:  "573762",
+		`params.all(p, json.encode(params) != p)`:                         "526274",
+		`params.A.split(",").all(a, params.B.split(",").all(b, a < b))`:   "509315",
+		`request.headers.all(a, user.split(a).all(b, b.contains(cause)))`: "43540867",
+	} {
+		_, err := env.Compile([]policy.Rule{{Name: "r", Source: source}})
+		if err == nil || !strings.Contains(err.Error(), "too dear: it may cost "+want+", the limit is 100000") {
+			t.Errorf("Compile = %v, want a cost of %s", err, want)
+		}
+	}
+}
+
 func TestCompileTakesOrdinaryRules(t *testing.T) {
 	compile(t,
 		`params.ENV in ["staging", "production"] && params.BRANCH.matches("^(main|release/[0-9.]{1,20})$")`,

@@ -143,6 +143,8 @@ func TestExpressionTextFails(t *testing.T) {
 		{`{"a": [event]}`, "has no text"},
 		{`{"a": 1}[body.payload.env]`, "no such key: …"},
 		{`now.getHours(body.payload.env)`, "unknown time zone …"},
+		{`now.getHours("+" + string(body.number) + ":00")`, "hours out of range [-23, 23]: …"},
+		{`now.getHours("+01:" + string(body.number))`, "minutes out of range [0, 59]: …"},
 		{`body.labels[int(body.number)]`, "out of bounds: …"},
 		{`{"a": 1}["unclosed \"" + body.payload.env]`, "no such key: …"},
 		{`{"a": {1: 2}}`, "want string"},

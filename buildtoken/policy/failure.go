@@ -55,7 +55,7 @@ func redact(text string, in *Input) string {
 // hideEnd hides the value without quotes at the end of some errors, unless the expression itself
 // names it.
 func hideEnd(text, source string) string {
-	for _, before := range []string{"no such key: ", "invalid input: ", "unknown time zone ", "out of bounds: ", "out of range: "} {
+	for _, before := range []string{"no such key: ", "invalid input: ", "unknown time zone ", "out of bounds: ", "out of range: ", "23]: ", "59]: "} {
 		if i := strings.Index(text, before); i >= 0 && !strings.Contains(source, text[i+len(before):]) {
 			return text[:i+len(before)] + "…"
 		}

@@ -146,7 +146,7 @@ func TestDeniedShowsNoValues(t *testing.T) {
 		`ip(params.PASSWORD).family() == 4`, `ip(params.QUOTED).family() == 4`, `cidr(params.SHORT).prefixLength() == 4`,
 		`duration(params.CUT) > delay`, `timestamp(request.headers.x) > now`, `bool(params.PASSWORD)`,
 		`ip(request.headers.authorization).family() == 4`,
-		`{"a": 1}[params.PASSWORD] == 1`, `{"a": 1}[params.PIN] == 1`, `{"a": 1}[params.QUOTED] == 1`, `{"a": 1}[params.SHORT] == 1`,
+		`{"a": 1}[params.PASSWORD] == 1`, `{"a": 1}[params.PIN] == 1`, `"abc".substring(int(params.PIN), 2) == ""`, `{"a": 1}[params.QUOTED] == 1`, `{"a": 1}[params.SHORT] == 1`,
 	} {
 		t.Run(source, func(t *testing.T) {
 			d := denied(t, compile(t, source).Decide(t.Context(), in))
