@@ -274,6 +274,81 @@ func TestDetailsOfDeliveries(t *testing.T) {
 			`{"previousFromHash": "abc", "pullRequest": {"id": 2, "fromRef": {"id": "refs/heads/a", "latestCommit": "def", "repository": {"id": 1, "slug": "r", "project": {"key": "P"}}}, "toRef": {"repository": {"id": 2, "slug": "r", "project": {"key": "P"}}}}}`,
 			"pull_request action=synchronize ref=refs/pull-requests/2/from branch=a sha=def before=abc #2 fork",
 		},
+		{
+			"Bitbucket Data Center: a pull request of the repository", event.Bitbucket, event.Header{"X-Event-Key": {"pr:opened"}},
+			`{"pullRequest": {"id": 2, "fromRef": {"repository": {"id": 1, "slug": "r", "project": {"key": "P"}}}, "toRef": {"repository": {"id": 1, "slug": "r", "project": {"key": "P"}}}}}`,
+			"pull_request action=opened ref=refs/pull-requests/2/from #2",
+		},
+		{
+			"Bitbucket Data Center: a pull request of another repository", event.Bitbucket, event.Header{"X-Event-Key": {"pr:opened"}},
+			`{"pullRequest": {"id": 2, "fromRef": {"repository": {"id": 1, "slug": "a", "project": {"key": "P"}}}, "toRef": {"repository": {"id": 1, "slug": "r", "project": {"key": "P"}}}}}`,
+			"pull_request action=opened ref=refs/pull-requests/2/from #2 fork",
+		},
+		{
+			"Bitbucket Data Center: a pull request of a repository without a name", event.Bitbucket, event.Header{"X-Event-Key": {"pr:opened"}},
+			`{"pullRequest": {"id": 2, "fromRef": {"repository": {"id": 1, "slug": "", "project": {"key": "P"}}}, "toRef": {"repository": {"id": 1, "slug": "", "project": {"key": "P"}}}}}`,
+			"pull_request action=opened ref=refs/pull-requests/2/from #2 fork",
+		},
+		{
+			"Bitbucket Data Center: a pull request of a repository that is gone", event.Bitbucket, event.Header{"X-Event-Key": {"pr:opened"}},
+			`{"pullRequest": {"id": 2, "fromRef": {}, "toRef": {"repository": {"id": 1, "slug": "r", "project": {"key": "P"}}}}}`,
+			"pull_request action=opened ref=refs/pull-requests/2/from #2 fork",
+		},
+		{
+			"Bitbucket Data Center: a pull request to a repository that is gone", event.Bitbucket, event.Header{"X-Event-Key": {"pr:opened"}},
+			`{"pullRequest": {"id": 2, "fromRef": {"repository": {"id": 1, "slug": "r", "project": {"key": "P"}}}, "toRef": {}}}`,
+			"pull_request action=opened ref=refs/pull-requests/2/from #2 fork",
+		},
+		{
+			"Bitbucket: a pull request of the repository", event.Bitbucket, event.Header{"X-Event-Key": {"pullrequest:created"}},
+			`{"pullrequest": {"id": 2, "source": {"branch": {"name": "a"}, "repository": {"full_name": "o/r"}}, "destination": {"branch": {"name": "main"}, "repository": {"full_name": "o/r"}}}}`,
+			"pull_request action=opened ref=refs/heads/a branch=a #2",
+		},
+		{
+			"Bitbucket: a pull request of another repository", event.Bitbucket, event.Header{"X-Event-Key": {"pullrequest:created"}},
+			`{"pullrequest": {"id": 2, "source": {"branch": {"name": "a"}, "repository": {"full_name": "x/r"}}, "destination": {"branch": {"name": "main"}, "repository": {"full_name": "o/r"}}}}`,
+			"pull_request action=opened ref=refs/heads/a branch=a #2 fork",
+		},
+		{
+			"Bitbucket: a pull request of a repository without a name", event.Bitbucket, event.Header{"X-Event-Key": {"pullrequest:created"}},
+			`{"pullrequest": {"id": 2, "source": {"branch": {"name": "a"}, "repository": {"full_name": ""}}, "destination": {"branch": {"name": "main"}, "repository": {"full_name": ""}}}}`,
+			"pull_request action=opened ref=refs/heads/a branch=a #2 fork",
+		},
+		{
+			"Bitbucket: a pull request of a repository that is gone", event.Bitbucket, event.Header{"X-Event-Key": {"pullrequest:created"}},
+			`{"pullrequest": {"id": 2, "source": {"branch": {"name": "a"}}, "destination": {"branch": {"name": "main"}, "repository": {"full_name": "o/r"}}}}`,
+			"pull_request action=opened ref=refs/heads/a branch=a #2 fork",
+		},
+		{
+			"Bitbucket: a pull request to a repository that is gone", event.Bitbucket, event.Header{"X-Event-Key": {"pullrequest:created"}},
+			`{"pullrequest": {"id": 2, "source": {"branch": {"name": "a"}, "repository": {"full_name": "o/r"}}, "destination": {"branch": {"name": "main"}}}}`,
+			"pull_request action=opened ref=refs/heads/a branch=a #2 fork",
+		},
+		{
+			"Bitbucket: one change", event.Bitbucket, event.Header{"X-Event-Key": {"repo:push"}},
+			`{"push": {"changes": [{"new": {"type": "branch", "name": "a", "target": {"hash": "2", "message": "m"}}, "old": null}]}}`,
+			"push ref=refs/heads/a branch=a sha=2 message=m created",
+		},
+		{
+			"Bitbucket: a tag that is gone", event.Bitbucket, event.Header{"X-Event-Key": {"repo:push"}},
+			`{"push": {"changes": [{"new": null, "old": {"type": "tag", "name": "v1", "target": {"hash": "1"}}}]}}`,
+			"push ref=refs/tags/v1 tag=v1 before=1 deleted",
+		},
+		{
+			"Bitbucket Data Center: one change", event.Bitbucket, event.Header{"X-Event-Key": {"repo:refs_changed"}},
+			`{"changes": [{"ref": {"id": "refs/heads/a"}, "fromHash": "1", "toHash": "2", "type": "UPDATE"}], "toCommit": {"id": "2", "message": "m"}}`,
+			"push ref=refs/heads/a branch=a sha=2 before=1 message=m",
+		},
+		{
+			"Bitbucket Data Center: a new branch", event.Bitbucket, event.Header{"X-Event-Key": {"repo:refs_changed"}},
+			`{"changes": [{"ref": {"id": "refs/heads/a"}, "fromHash": "` + zeros + `", "toHash": "2", "type": "ADD"}], "toCommit": {"id": "3", "message": "m"}}`,
+			"push ref=refs/heads/a branch=a sha=2 created",
+		},
+		{
+			"Bitbucket Data Center: a branch that is gone", event.Bitbucket, event.Header{"X-Event-Key": {"repo:refs_changed"}},
+			`{"changes": [{"ref": {"id": "refs/heads/a"}, "fromHash": "1", "toHash": "` + zeros + `", "type": "DELETE"}]}`,
+			"push ref=refs/heads/a branch=a before=1 deleted",
+		},
 		{"another sender: its key", event.Token, event.Header{"Idempotency-Key": {"k"}, "Ce-Id": {"c"}}, `{"type": "t", "event": "e"}`, "t id=k"},
 		{"CloudEvents in headers", event.Token, event.Header{"Ce-Id": {"c"}, "Ce-Source": {"s"}, "Ce-Type": {"t"}}, ``, "t id=s c"},
 		{"CloudEvents in the body", event.Token, event.Header{"Content-Type": {"application/cloudevents+json"}}, `{"type": "t", "id": "c", "source": "s"}`, "t id=s c"},
