@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
 // The audit log also contains builds that no request started.
@@ -42,6 +44,63 @@ func TestAuditOfTheServersOwnBuilds(t *testing.T) {
 		want := []string{"accepted polling polled token default <nil>", "accepted change polled poll 1", "accepted schedule nightly timer 2"}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("lines (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// Each trigger has a line with who sent it and what became of it.
+func TestAuditOfTriggers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		core, lines := observer.New(zapcore.InfoLevel)
+		s := openSite(t, buildtoken.Config{Audit: zap.New(core)})
+		s.attach(definition.Spec{
+			Access: definition.Access{Build: `user == "alice"`},
+			Root:   definition.Folder{Jobs: []definition.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}}},
+		})
+		key := func(text string) func(*buildtoken.Trigger) {
+			return func(t *buildtoken.Trigger) { t.IdempotencyKey, t.Delay = &text, new("1h") }
+		}
+		from := func(t *buildtoken.Trigger) { t.Remote = netip.MustParseAddr("192.0.2.7") }
+		user := func(t *buildtoken.Trigger) {
+			t.Secret, t.Presented, t.User, t.Post = token.Secret{}, false, "alice", true
+		}
+		webhook := func(t *buildtoken.Trigger) { t.Secret, t.Presented, t.Webhook = token.Secret{}, false, "github" }
+		operator := func(t *buildtoken.Trigger) {
+			t.Secret, t.Presented, t.Operator, t.User = token.Secret{}, false, true, "operator"
+		}
+		wrong := func(t *buildtoken.Trigger) { t.Secret = token.NewSecret("WrongGuess77") }
+		for _, tt := range []struct {
+			name   string
+			change []func(*buildtoken.Trigger)
+			want   string
+		}{
+			{"a token", []func(*buildtoken.Trigger){from, key("k")}, "accepted build app token default 192.0.2.7 item=1"},
+			{"the same once more", []func(*buildtoken.Trigger){from, key("k")}, "repeated build app token default 192.0.2.7 item=1"},
+			{"another one that joins", []func(*buildtoken.Trigger){key("l")}, "joined build app token default  item=1"},
+			{"the key of a user is another one", []func(*buildtoken.Trigger){user, key("k")}, "joined build app user alice  item=1 rule=access build"},
+			{"that of a webhook, too", []func(*buildtoken.Trigger){webhook, key("k")}, "joined build app webhook github  item=1"},
+			{"a delivery once more", []func(*buildtoken.Trigger){webhook, key("k")}, "repeated build app webhook github  item=1"},
+			{"the operator", []func(*buildtoken.Trigger){operator, key("m")}, "joined build app user operator  item=1"},
+			{"a wrong token", []func(*buildtoken.Trigger){wrong, from}, "refused build app anonymous 192.0.2.7 reason=token: mismatch"},
+			{"no such job", []func(*buildtoken.Trigger){func(t *buildtoken.Trigger) { t.Job = "none" }}, "refused build none anonymous  reason=buildtoken: unknown job"},
+		} {
+			lines.TakeAll()
+			_, _ = s.Trigger(t.Context(), s.def, ask("app", tt.change...)) // the line has what became of it
+			all := lines.All()
+			if len(all) != 1 {
+				t.Errorf("%s: %d lines, want one", tt.name, len(all))
+				continue
+			}
+			m := all[0].ContextMap()
+			got := fmt.Sprint(all[0].Message, " ", m["action"], " ", m["job"], " ", m["who"], " ", m["remote"])
+			for _, field := range []string{"item", "rule", "reason"} {
+				if value, ok := m[field]; ok {
+					got += fmt.Sprint(" ", field, "=", value)
+				}
+			}
+			if got != tt.want {
+				t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+			}
 		}
 	})
 }
