@@ -221,7 +221,6 @@ func (p *Pool) Stop(grace time.Duration) {
 		<-p.stopped
 	}
 	p.builds.Wait()
-	p.abort(ErrShutdown)
 }
 
 // dispatch starts due builds on free executors. It owns the dispatcher and the
