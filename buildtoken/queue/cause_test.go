@@ -87,6 +87,10 @@ func TestCausesAreCapped(t *testing.T) {
 	if len(it.Causes) != queue.MaxCauses || it.MoreCauses != 11 {
 		t.Errorf("%d causes and %d more, want %d and 11", len(it.Causes), it.MoreCauses, queue.MaxCauses)
 	}
+	more := queue.Request{ID: 1, Job: "j", Cause: queue.Cause{Kind: queue.CauseUser, User: "one more"}}
+	if change, err := queue.Schedule(start, queue.Lane{Job: "j", Queued: 1}, &it, more, queue.Room{Limit: 10}); err != nil || !change.Lazy || change.Item.MoreCauses != 12 {
+		t.Errorf("one more cause: %+v, %v, want a change of a count", change, err)
+	}
 	if first, last := it.Causes[0].Count, it.Causes[queue.MaxCauses-1].Count; first != 2 || last != 2 {
 		t.Errorf("counts of known causes = %d and %d, want 2 and 2", first, last)
 	}

@@ -1,9 +1,12 @@
 package queue_test
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
@@ -47,6 +50,41 @@ func TestConfigure(t *testing.T) {
 	}
 	if _, ok := queue.Claim(start, l, &it, queue.Node{Name: "n"}, 0); ok {
 		t.Error("a disabled job that came back was claimed")
+	}
+}
+
+// Forget drops the records of a job that is gone. The numbers of its builds stay used.
+func TestForget(t *testing.T) {
+	gone := queue.Lane{
+		Job: "j", Rules: queue.Rules{KeepBuilds: 3}, GoneUntil: start, LastNumber: 9, Kept: 3, KeptCancelled: 2, Receipts: 1,
+		Last: queue.Failure, LastEnded: 9,
+	}
+	change, err := queue.Forget(gone)
+	want := queue.Change{
+		Lane: queue.Lane{Job: "j", Rules: queue.Rules{KeepBuilds: 3}, GoneUntil: start, LastNumber: 9},
+		Trim: 3, TrimCancelled: 2, Summary: &queue.Summary{Job: "j"},
+	}
+	if diff := cmp.Diff(want, change); diff != "" || err != nil {
+		t.Errorf("Forget = %v (-want +got):\n%s", err, diff)
+	}
+	if !gone.HasRecords() || change.Lane.HasRecords() {
+		t.Errorf("HasRecords = %v before and %v after it", gone.HasRecords(), change.Lane.HasRecords())
+	}
+	for _, one := range []queue.Lane{{Kept: 1}, {KeptCancelled: 1}, {Receipts: 1}} {
+		if !one.HasRecords() {
+			t.Errorf("%+v has no records", one)
+		}
+	}
+	for name, change := range map[string]func(*queue.Lane){
+		"a configuration has it": func(l *queue.Lane) { l.GoneUntil = time.Time{} },
+		"an item is queued":      func(l *queue.Lane) { l.Queued = 1 },
+		"a build runs":           func(l *queue.Lane) { l.Running = []int64{9} },
+	} {
+		l := gone
+		change(&l)
+		if c, err := queue.Forget(l); !errors.Is(err, queue.ErrInUse) || c.Trim != 0 || c.Summary != nil {
+			t.Errorf("%s: Forget = %+v, %v, want ErrInUse", name, c, err)
+		}
 	}
 }
 

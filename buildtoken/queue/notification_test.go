@@ -192,6 +192,37 @@ func TestSlowTargetLeavesPlaces(t *testing.T) {
 	}
 }
 
+// A notification with nothing to send is skipped at once, and the reason is kept.
+func TestSettleSkips(t *testing.T) {
+	n := queue.Notification{ID: 1, State: queue.DeliveryWaiting, Until: start.Add(time.Hour)}
+	got := n.Settle(start, queue.Attempt{Skip: true, Error: "no commit"})
+	if got.State != queue.DeliverySkipped || !got.Settled.Equal(start) || got.Error != "no commit" || got.Tries != 1 {
+		t.Errorf("Settle = %+v, want it skipped", got)
+	}
+}
+
+// Notifications of a target that no configuration has are only looked at when they expire.
+func TestUnwantedTargetsExpire(t *testing.T) {
+	waiting := func(target string, next, until time.Duration) *queue.Notification {
+		return &queue.Notification{ID: int64(len(target)), Target: target, Next: start.Add(next), Until: start.Add(until)}
+	}
+	heads := slices.Values([]*queue.Notification{waiting("gone", -time.Hour, 2*time.Hour), waiting("here", time.Hour, 3*time.Hour)})
+	none := func(int64) bool { return false }
+	here := func(target string) bool { return target == "here" }
+	for _, tt := range []struct {
+		after time.Duration
+		due   int
+		next  time.Duration // 0: only after an event
+	}{
+		{0, 0, time.Hour}, {time.Hour, 1, 2 * time.Hour}, {2*time.Hour - 1, 1, 2 * time.Hour}, {2 * time.Hour, 2, 0},
+	} {
+		due, next := queue.Deliverable(start.Add(tt.after), heads, none, here, 10)
+		if len(due) != tt.due || next.IsZero() != (tt.next == 0) || tt.next != 0 && !next.Equal(start.Add(tt.next)) {
+			t.Errorf("after %v: %d due, next %v, want %d and %v", tt.after, len(due), next, tt.due, start.Add(tt.next))
+		}
+	}
+}
+
 func TestReplaces(t *testing.T) {
 	n := queue.Notification{ID: 5, Target: "t", Job: "j", Item: 1}
 	for name, tt := range map[string]struct {
