@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -225,4 +226,11 @@ func FuzzParseCase(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestParseCaseOfAFileThatCannotBeRead(t *testing.T) {
+	broken := errors.New("input/output error")
+	if _, err := policy.ParseCase(iotest.ErrReader(broken)); !errors.Is(err, broken) {
+		t.Errorf("ParseCase = %v, want the error of the reader", err)
+	}
 }

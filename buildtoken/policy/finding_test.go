@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -49,6 +50,25 @@ func TestFindingsShowWhatARuleReads(t *testing.T) {
 				t.Errorf("Findings = %+v, want %s", found, tt.want)
 			}
 		})
+	}
+}
+
+// A value is shown up to 300 bytes.
+func TestFindingsCutLongValues(t *testing.T) {
+	env, err := policy.NewEnv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := env.Compile([]policy.Rule{{Name: "r", Source: `cause != ""`}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	most := strings.Repeat("x", 300)
+	for cause, want := range map[string]string{most: most, most + "y": most + "…", most[1:] + "é": most[1:] + "…"} {
+		in := policy.Input{Cause: cause}
+		if got := p.Findings(&in, p.Decide(t.Context(), &in))[0].Saw[0]; got != `cause = "`+want+`"` {
+			t.Errorf("a value of %d bytes is shown as %q", len(cause), got)
+		}
 	}
 }
 

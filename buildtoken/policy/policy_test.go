@@ -256,6 +256,25 @@ func TestMatchesRefusesTextTooLongForThePattern(t *testing.T) {
 	}
 }
 
+// The error names the limit, up to which a text is matched.
+func TestMatchesTakesTextUpToItsLimit(t *testing.T) {
+	p := compile(t, `params.A.matches("[a-z]{1,450}[0-9]")`)
+	decide := func(n int) error {
+		return p.Decide(t.Context(), &policy.Input{Params: map[string]string{"A": strings.Repeat("a", n-1) + "1"}})
+	}
+	var size, limit int
+	_, text, _ := strings.Cut(fmt.Sprint(decide(50_000)), "matches: ")
+	if _, err := fmt.Sscanf(text, "a text of %d bytes is too long for this pattern, the limit is %d", &size, &limit); err != nil || size != 50_000 {
+		t.Fatalf("the error ends with %q: %v", text, err)
+	}
+	if err := decide(limit); err != nil {
+		t.Errorf("a text of %d bytes: %v", limit, err)
+	}
+	if err := decide(limit + 1); err == nil {
+		t.Errorf("a text of %d bytes is matched", limit+1)
+	}
+}
+
 func TestDecideConcurrently(t *testing.T) {
 	p := compile(t,
 		`params.N.matches("^[0-9]+$")`,
