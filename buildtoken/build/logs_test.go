@@ -4,9 +4,13 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/buildtoken/buildtoken/buildtoken/build"
 	"github.com/buildtoken/buildtoken/buildtoken/console"
@@ -57,6 +61,15 @@ func (k *keeper) DropLogs(_ context.Context, job string, below int64) error {
 	return nil
 }
 
+func hasLog(t *testing.T, h *build.Host, number int64) bool {
+	t.Helper()
+	r, err := h.OpenLog(t.Context(), "app", number, true)
+	if err == nil {
+		err = r.Close()
+	}
+	return err == nil
+}
+
 // TestCleanupDropsLogsOfDroppedBuilds covers both places of a log: the files of this server and
 // the store that all servers share.
 func TestCleanupDropsLogsOfDroppedBuilds(t *testing.T) {
@@ -74,12 +87,25 @@ func TestCleanupDropsLogsOfDroppedBuilds(t *testing.T) {
 			t.Fatal(err)
 		}
 		for number := int64(1); number <= 3 && opts.Logs == nil; number++ {
-			r, err := h.OpenLog(t.Context(), "app", number, true)
-			if err == nil {
-				err = r.Close()
+			if kept := number == 3; kept != hasLog(t, h, number) {
+				t.Errorf("the log of build %d after all below 3 were dropped: %v", number, !kept)
 			}
-			if kept := number == 3; kept != (err == nil) {
-				t.Errorf("OpenLog of build %d after all below 3 were dropped = %v", number, err)
+		}
+		if opts.Logs != nil {
+			continue
+		}
+		for number := int64(4); number <= 6; number++ { // the next time goes on from there
+			last = queue.Build{Item: queue.Item{ID: number, Job: "app"}, Number: number}
+			h.Run(t.Context(), app, last)
+		}
+		for _, oldest := range []int64{5, 4} {
+			if err := h.Cleanup(t.Context(), last, oldest); err != nil {
+				t.Fatal(err)
+			}
+			for number := int64(3); number <= 6; number++ {
+				if kept := number >= 5; kept != hasLog(t, h, number) {
+					t.Errorf("the log of build %d after all below 5 were dropped: %v", number, !kept)
+				}
 			}
 		}
 	}
@@ -117,6 +143,79 @@ func TestLogIsFoundWhileItsBuildEnds(t *testing.T) {
 			if err != nil || !strings.HasSuffix(string(text), "Finished: SUCCESS\n") {
 				t.Errorf("log (here=%v, removed=%v) = %q, %v, want all of it", here, removed, text, err)
 			}
+		}
+	}
+}
+
+// What an earlier process left of the log of a lost build is copied to where all servers find it. The
+// file is removed then, and kept if that fails.
+func TestLogsOfLostBuildsAreShipped(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		fail error
+		told int
+	}{
+		{"it can be copied", nil, 0},
+		{"another server has ended it", queue.ErrNotRunning, 0},
+		{"the database is broken", queue.ErrFull, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			core, logs := observer.New(zap.DebugLevel)
+			opts := build.Options{Dir: t.TempDir()}
+			lost := queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 1}
+			openHost(t, opts).Run(t.Context(), &build.Job{Job: &job.Job{FullName: "app"}, Runner: ends{Outcome: runner.Failure, Reason: "so it was"}}, lost)
+			unwritten := lost
+			unwritten.Number = 2
+			kept := &failing{fail: tt.fail}
+			opts.Logs = kept
+			openHost(t, opts).ShipLost(t.Context(), zap.New(core), []queue.Build{unwritten, lost})
+			if shipped := strings.Contains(string(kept.text), "so it was"); shipped != (tt.fail == nil) || kept.complete {
+				t.Errorf("the keeper has %q, complete %v", kept.text, kept.complete)
+			}
+			left, err := filepath.Glob(filepath.Join(opts.Dir, "logs", "*", "1*"))
+			if err != nil || (len(left) > 0) != (tt.told > 0) || logs.Len() != tt.told {
+				t.Errorf("left %q, %v; logged %v", left, err, logs.All())
+			}
+		})
+	}
+}
+
+// failing is a keeper that may refuse.
+type failing struct {
+	keeper
+
+	fail error
+}
+
+func (f *failing) AppendLog(ctx context.Context, job string, number, offset int64, p []byte, last bool) (int64, error) {
+	if f.fail != nil {
+		return 0, f.fail
+	}
+	return f.keeper.AppendLog(ctx, job, number, offset, p, last)
+}
+
+// Uploads that nothing refers to are removed at the start.
+func TestSweepRemovesUploadsWithoutABuild(t *testing.T) {
+	h, _ := watched(t)
+	if err := h.SweepUploads(t.Context(), nil); err != nil {
+		t.Fatalf("SweepUploads without any = %v", err)
+	}
+	values := make([]job.Value, 2)
+	for i := range values {
+		values[i] = job.Value{Name: fmt.Sprint("F", i), Kind: job.KindFile, Ref: job.PendingRef}
+	}
+	open := func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("content")), nil }
+	if _, err := h.StoreFiles(t.Context(), values, open, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.SweepUploads(t.Context(), []string{values[1].Ref}); err != nil {
+		t.Fatal(err)
+	}
+	app := &build.Job{Job: &job.Job{FullName: "app"}, Runner: copies{}}
+	for i, want := range []queue.Result{queue.Failure, queue.Success} {
+		it := queue.Item{ID: 1, Job: "app", Values: []queue.Value{{Name: values[i].Name, Kind: "file", Ref: values[i].Ref}}}
+		if result, reason := h.Run(t.Context(), app, queue.Build{Item: it, Number: int64(i + 1)}); result != want {
+			t.Errorf("a build with file %d ended %s, %s, want %s", i, result, reason, want)
 		}
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,7 +21,6 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
-	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
 
 // looks is a poller made of a function.
@@ -49,28 +50,33 @@ func lasts(ctx context.Context, d time.Duration) error {
 // watched is a Host, and what it logs.
 func watched(t *testing.T) (*build.Host, *observer.ObservedLogs) {
 	t.Helper()
-	v, err := vault.New(vault.NewKey())
-	if err != nil {
-		t.Fatal(err)
-	}
 	core, logs := observer.New(zap.DebugLevel)
-	return build.NewHost(build.Options{Dir: t.TempDir(), Vault: v, Log: func() *zap.Logger { return zap.New(core) }}), logs
+	return openHost(t, build.Options{Log: func() *zap.Logger { return zap.New(core) }}), logs
 }
 
 // polling is a Polls of one job, and what came of it.
 type polling struct {
 	*build.Polls
+	err error // of found
+
+	// mu guards the following.
+	mu       sync.Mutex
 	outcomes []string // of polls
 	found    []string // roots
-	err      error    // of found
 }
 
 func polls(t *testing.T, h *build.Host, j *build.Job) *polling {
 	p := &polling{}
 	p.Polls = h.NewPolls(func(string) *build.Job { return j }, func(_ context.Context, full, root string) error {
+		p.mu.Lock()
+		defer p.mu.Unlock()
 		p.found = append(p.found, full+" of "+root)
 		return p.err
-	}, func(full, outcome string) { p.outcomes = append(p.outcomes, full+" "+outcome) })
+	}, func(full, outcome string) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.outcomes = append(p.outcomes, full+" "+outcome)
+	})
 	t.Cleanup(func() { p.Close(errors.New("the test ends")) })
 	return p
 }
@@ -218,12 +224,13 @@ func TestRequestsDuringAPollCauseOneMore(t *testing.T) {
 func TestTenPollsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, _ := watched(t)
-		running, most := 0, 0
+		var running, most atomic.Int64
 		p := polls(t, h, &build.Job{Job: &job.Job{FullName: "app"}, Poller: looks(func(ctx context.Context, _ runner.Build, _ io.Writer) (bool, error) {
-			running++
-			most = max(most, running)
+			if n := running.Add(1); n > most.Load() { // they begin one after the other
+				most.Store(n)
+			}
 			err := lasts(ctx, time.Minute)
-			running--
+			running.Add(-1)
 			return false, err
 		})})
 		for n := range 25 {
@@ -234,8 +241,8 @@ func TestTenPollsAtOnce(t *testing.T) {
 			time.Sleep(time.Minute)
 			synctest.Wait()
 		}
-		if most != 10 || len(p.outcomes) != 25 {
-			t.Errorf("%d polls at once, %d in all, want 10 and 25", most, len(p.outcomes))
+		if most.Load() != 10 || len(p.outcomes) != 25 {
+			t.Errorf("%d polls at once, %d in all, want 10 and 25", most.Load(), len(p.outcomes))
 		}
 	})
 }
@@ -245,8 +252,11 @@ func TestPollsAndBuildsTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, _ := watched(t)
 		begin := time.Now()
+		var mu sync.Mutex // guards events
 		var events []string
 		note := func(what string) {
+			mu.Lock()
+			defer mu.Unlock()
 			events = append(events, fmt.Sprint(what, " at ", time.Since(begin)))
 		}
 		base := func(b runner.Build) string {

@@ -159,6 +159,23 @@ func TestStoppedBuildIsNotRun(t *testing.T) {
 	}
 }
 
+// A build without a place to run in is NOT_BUILT, and the reason names the directory.
+func TestBuildWithoutAWorkspaceIsNotBuilt(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "workspaces"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h := openHost(t, build.Options{Dir: dir})
+	app := &build.Job{Job: &job.Job{FullName: "app"}, Runner: runs(func(context.Context, runner.Build, io.Writer) runner.Result {
+		t.Error("the build was run")
+		return runner.Result{Outcome: runner.Success}
+	})}
+	result, reason := h.Run(t.Context(), app, queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 1})
+	if result != queue.NotBuilt || !strings.Contains(reason, filepath.Join(dir, "workspaces")) {
+		t.Errorf("Run = %s, %q, want NOT_BUILT and the directory", result, reason)
+	}
+}
+
 // An older queue gives a number again whose log is there. That log is kept under another name.
 func TestLogOfAnEarlierBuildIsPutAside(t *testing.T) {
 	h, logs := watched(t)

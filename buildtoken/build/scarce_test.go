@@ -2,6 +2,7 @@ package build_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync"
 	"testing"
@@ -55,6 +56,25 @@ func TestWaitingBuildsDoNotFloodTheLog(t *testing.T) {
 		running.Wait()
 		if lines := logged.FilterMessage("build waits for system resources").Len(); lines < seconds-1 || lines > seconds+1 {
 			t.Errorf("%d builds logged %d lines in %d s, want one a second", builds, lines, seconds)
+		}
+	})
+}
+
+// A build that waits for what it needs can be stopped, and is not run.
+func TestWaitingBuildCanBeStopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := openHost(t, build.Options{Files: away{until: time.Now().Add(time.Hour)}})
+		app := &build.Job{Job: &job.Job{FullName: "app"}, Runner: ends{Outcome: runner.Success}}
+		ctx, stop := context.WithCancelCause(t.Context())
+		go func() {
+			time.Sleep(time.Minute + 300*time.Millisecond) // between two tries
+			stop(errors.New("stopped by user alice"))
+		}()
+		begin := time.Now()
+		it := queue.Item{ID: 1, Job: "app", Values: []queue.Value{{Name: "F", Kind: "file", Ref: "ref"}}}
+		result, reason := h.Run(ctx, app, queue.Build{Item: it, Number: 1})
+		if took := time.Since(begin); result != queue.Aborted || reason != "stopped by user alice" || took != time.Minute+300*time.Millisecond {
+			t.Errorf("Run = %s, %q after %v", result, reason, took)
 		}
 	})
 }
