@@ -41,7 +41,7 @@ func TestHistoryKeepsTheLastTriggersAsTheyWere(t *testing.T) {
 		h.Add(&audit.Trigger{Time: at(n), Job: strings.Repeat("j", 1+n%50)})
 	}
 	all := h.All()
-	if len(all) != audit.Kept || !all[0].Time.Equal(at(500)) || !all[audit.Kept-1].Time.Equal(at(audit.Kept+499)) {
+	if len(all) != 1000 || audit.Kept != 1000 || !all[0].Time.Equal(at(500)) || !all[audit.Kept-1].Time.Equal(at(audit.Kept+499)) {
 		t.Errorf("All has %d triggers, from %v to %v", len(all), all[0].Time, all[len(all)-1].Time)
 	}
 	if got := all[7].Job; got != strings.Repeat("j", 1+507%50) {

@@ -97,6 +97,19 @@ func TestEstimates(t *testing.T) {
 	}
 }
 
+func TestRulesUpTo8192Characters(t *testing.T) {
+	env, err := policy.NewEnv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, takes := range map[int]bool{8192: true, 8193: false} {
+		source := strings.Repeat(" ", n-len("true")) + "true"
+		if _, err := env.Compile([]policy.Rule{{Name: "r", Source: source}}); takes != (err == nil) {
+			t.Errorf("Compile of %d characters = %v", n, err)
+		}
+	}
+}
+
 func TestCompileTakesOrdinaryRules(t *testing.T) {
 	compile(t,
 		`params.ENV in ["staging", "production"] && params.BRANCH.matches("^(main|release/[0-9.]{1,20})$")`,
