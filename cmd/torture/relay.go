@@ -306,9 +306,12 @@ func (r *relays) compare(ctx context.Context) error {
 // ended is a build of the server.
 type ended struct{ result, log string }
 
+// endsWithin is longer than lost_after: then a build ends whatever Jenkins does, and however slow this machine is.
+const endsWithin = 20 * time.Minute
+
 // end waits for the end of an item's build.
 func (r *relays) end(ctx context.Context, c *client, item int64) (ended, error) {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, endsWithin)
 	defer cancel()
 	for {
 		var it struct {

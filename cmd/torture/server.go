@@ -59,7 +59,7 @@ func startServer(binary string, s site, life int, text string) (*server, error) 
 
 // ready waits until the site answers.
 func (s *server) ready(ctx context.Context, c *client) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	for {
 		var who struct{ Name string }

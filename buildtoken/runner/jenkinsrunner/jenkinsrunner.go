@@ -68,6 +68,7 @@ type Runner struct {
 	path     string // path of the job below the root URL
 	hasUser  bool
 	jobToken func() string // a function, so that no one prints it
+	older    *older
 
 	retryFor, lostAfter, every, killDelay time.Duration
 }
@@ -86,7 +87,7 @@ func New(c Config) (*Runner, error) {
 		return nil, fmt.Errorf("jenkinsrunner: %w", err)
 	}
 	return &Runner{
-		jenkins: jenkins, job: strings.Trim(c.Job, "/"), path: path, hasUser: c.User != "", jobToken: func() string { return c.JobToken },
+		jenkins: jenkins, job: strings.Trim(c.Job, "/"), path: path, hasUser: c.User != "", older: &older{}, jobToken: func() string { return c.JobToken },
 		retryFor: cmp.Or(c.RetryFor, DefaultRetryFor), lostAfter: cmp.Or(c.LostAfter, DefaultLostAfter),
 		every: cmp.Or(c.Every, DefaultEvery), killDelay: cmp.Or(c.KillDelay, DefaultKillDelay),
 	}, nil
@@ -101,7 +102,7 @@ func (r *Runner) Run(ctx context.Context, b runner.Build, log io.Writer) runner.
 		return runner.AbortedBy(ctx)
 	}
 	defer r.jenkins.close()
-	l := &relay{Runner: r, build: b, out: &runner.Output{To: log}, heard: time.Now(), others: map[int64]bool{}}
+	l := &relay{Runner: r, build: b, out: &runner.Output{To: log}, heard: time.Now()}
 	if b.Handle == nil {
 		l.at = progress{Target: r.target(), Mark: rand.Text(), Began: time.Now()}
 		if err := l.save(); err != nil {
@@ -120,11 +121,9 @@ type relay struct {
 	out   *runner.Output
 	at    progress
 	log   follower
-	// others are builds that were read while the build was looked for, and are not it.
-	others map[int64]bool
-	heard  time.Time // when Jenkins answered last
-	quiet  bool      // whether the log has a line about the silence since then
-	saved  time.Time // when at was saved last
+	heard time.Time // when Jenkins answered last
+	quiet bool      // whether the log has a line about the silence since then
+	saved time.Time // when at was saved last
 }
 
 // run does what is left to do.

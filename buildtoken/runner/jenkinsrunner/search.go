@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/singleflight"
 
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
@@ -126,22 +130,56 @@ func (l *relay) findBuild(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	for n := l.at.Next; n < min(listed, l.at.Next+maxOlder); n++ {
-		if l.others[n] {
-			continue
-		}
-		var b build
-		err := l.jenkins.get(ctx, fmt.Sprintf("%s/%d", l.path, n), foundTree, &b)
+		b, err := l.older.read(ctx, l.Runner, n)
 		switch {
 		case status(err) == http.StatusNotFound: // discarded, or the job is missing for a moment
 		case err != nil:
 			return false, err
 		case l.isBuild(b):
 			return true, nil
-		default:
-			l.others[n] = true
 		}
 	}
 	return false, nil
+}
+
+// older has the builds that were read one by one. All builds here that look for theirs share it: after a restart of this
+// server, hundreds may do that at once.
+type older struct {
+	reading singleflight.Group
+
+	// mu guards the following.
+	mu     sync.Mutex
+	builds map[int64]build
+	since  time.Time // when builds was empty
+}
+
+// olderFor is how long a build is not read again: it changes only if the job is made anew.
+const olderFor = time.Minute
+
+// read returns a build with foundTree. An error can be that of another caller.
+func (o *older) read(ctx context.Context, r *Runner, number int64) (build, error) {
+	o.mu.Lock()
+	if time.Since(o.since) > olderFor {
+		o.builds, o.since = map[int64]build{}, time.Now()
+	}
+	builds := o.builds
+	b, ok := builds[number]
+	o.mu.Unlock()
+	if ok {
+		return b, nil
+	}
+	found, err, _ := o.reading.Do(strconv.FormatInt(number, 10), func() (any, error) {
+		var b build
+		err := r.jenkins.get(ctx, fmt.Sprintf("%s/%d", r.path, number), foundTree, &b)
+		if err == nil {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			builds[number] = b
+		}
+		return b, err
+	})
+	b, _ = found.(build)
+	return b, err
 }
 
 // foundTree has what isBuild needs.
