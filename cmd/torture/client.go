@@ -113,6 +113,24 @@ func (c *client) load(ctx context.Context, caddyfile string) (status int, body s
 	return got.status, got.body, err
 }
 
+// build triggers a build, and returns its item: 0 if the server died or shut down meanwhile.
+func (c *client) build(ctx context.Context, action string, fields url.Values) (int64, error) {
+	fields.Set("token", secret)
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.site.address+"/buildByToken/"+action+"?"+fields.Encode(), nil)
+	if err != nil {
+		return 0, fmt.Errorf("trigger: %w", err)
+	}
+	got, err := c.do(c.triggers, r)
+	if err != nil || got.status == http.StatusServiceUnavailable {
+		return 0, nil //nolint:nilerr // that is part of the test
+	}
+	item, err := strconv.ParseInt(path.Base(got.location), 10, 64)
+	if got.status != http.StatusCreated || err != nil {
+		return 0, fmt.Errorf("trigger: status %d: %.200s", got.status, got.body)
+	}
+	return item, nil
+}
+
 // answer is the answer to a trigger.
 type answer struct {
 	status  int

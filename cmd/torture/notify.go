@@ -10,9 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"path"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -278,21 +276,11 @@ func (n *notifies) trigger(ctx context.Context, d dice) {
 	n.mu.Lock()
 	n.sent++
 	n.mu.Unlock()
-	at := "http://" + s.address + "/buildByToken/build?" + url.Values{"job": {job}, "token": {secret}}.Encode()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, at, nil)
+	item, err := c.build(ctx, "build", url.Values{"job": {job}})
 	if err != nil {
-		n.wrong("trigger: %v", err)
-		return
+		n.wrong("%s: %v", job, err)
 	}
-	got, err := c.do(c.triggers, req)
-	if err != nil {
-		return // the server has died
-	}
-	item, err := strconv.ParseInt(path.Base(got.location), 10, 64)
-	if got.status != http.StatusCreated || err != nil {
-		if got.status != http.StatusServiceUnavailable { // it is shutting down
-			n.wrong("trigger of %s: %d %.200s", job, got.status, got.body)
-		}
+	if item == 0 {
 		return
 	}
 	n.mu.Lock()

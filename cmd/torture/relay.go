@@ -12,10 +12,8 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -232,21 +230,11 @@ func (r *relays) trigger(ctx context.Context, c *client) {
 	r.sent++
 	id := fmt.Sprintf("%d-%d", r.lives, r.sent)
 	r.mu.Unlock()
-	at := "http://" + c.site.address + "/buildByToken/buildWithParameters?" + url.Values{"job": {"relay"}, "token": {secret}, "ID": {id}}.Encode()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, at, nil)
+	item, err := c.build(ctx, "buildWithParameters", url.Values{"job": {"relay"}, "ID": {id}})
 	if err != nil {
-		r.wrong("trigger: %v", err)
-		return
+		r.wrong("%s: %v", id, err)
 	}
-	got, err := c.do(c.triggers, req)
-	if err != nil {
-		return // the server has died
-	}
-	item, err := strconv.ParseInt(path.Base(got.location), 10, 64)
-	if got.status != http.StatusCreated || err != nil {
-		if got.status != http.StatusServiceUnavailable { // it is shutting down
-			r.wrong("trigger %s: %d %.200s", id, got.status, got.body)
-		}
+	if item == 0 {
 		return
 	}
 	r.mu.Lock()
