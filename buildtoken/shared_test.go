@@ -329,9 +329,13 @@ func TestBuildEndsWithoutTheRestOfItsLog(t *testing.T) {
 // TestEarlierLogsAreStillRead reads a log file of a build that ran before the queue kept logs.
 func TestEarlierLogsAreStillRead(t *testing.T) {
 	c := newCluster(t, labelled("app", "a", succeeds()))
-	q, dir := c.queue("a"), t.TempDir()
-	a := c.start("a", dir, q)
+	dir := t.TempDir()
+	a := c.start("a", dir, c.queue("a"))
 	a.ended(a.trigger("app").Item.ID)
+	if err := a.Close(); err != nil { // it removes its file of the log after it has recorded the end
+		t.Fatal(err)
+	}
+	a = c.start("a", dir, c.queue("a"))
 	if _, err := pgtest.Connect(t, c.pg.URL()).Exec(t.Context(), "delete from "+c.schema+".logs"); err != nil {
 		t.Fatal(err)
 	}
