@@ -112,7 +112,7 @@ func TestRemoteBuildIsNotLostWhileItIsAdopted(t *testing.T) {
 		t.Fatal(err)
 	}
 	next := c.start("b", b.dir, adopting{c.queue("b"), make(chan queue.Notice)})
-	if build, err := next.Controller.Build(t.Context(), "far", 1); err != nil || !build.Running() {
+	if build, err := next.Build(t.Context(), "far", 1); err != nil || !build.Running() {
 		t.Fatalf("build %+v, %v; want it to go on", build, err)
 	}
 	if handle := <-far.began; handle != "work 7" {
