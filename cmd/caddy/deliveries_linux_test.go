@@ -31,6 +31,12 @@ func pushOfManyFiles() string {
 	return b.String()
 }
 
+// dialerOf returns the dialer of a client with an address of its own, because the bodies of one
+// client have a limit.
+func dialerOf(i int) *net.Dialer {
+	return &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1+byte(i/250), 1+byte(i%250))}}
+}
+
 // TestLargestDeliveriesAtOnce sends many of the largest deliveries at once, while as many others
 // have stopped in the middle of theirs. All are carried out, and the memory does not grow with
 // their number.
@@ -50,8 +56,8 @@ func TestLargestDeliveriesAtOnce(t *testing.T) {
 		r.Header.Set("X-Hub-Signature-256", "sha256="+sum)
 		return r
 	}
-	for range *deliveries {
-		conn, err := net.Dial("tcp", s.site)
+	for i := range *deliveries {
+		conn, err := dialerOf(i).DialContext(t.Context(), "tcp", s.site)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -73,7 +79,7 @@ func TestLargestDeliveriesAtOnce(t *testing.T) {
 			_, _ = io.WriteString(mac, start+end)
 			n := int64(len(start) + len(end))
 			r := request(io.MultiReader(strings.NewReader(start), strings.NewReader(end)), n, hex.EncodeToString(mac.Sum(nil)))
-			resp, err := http.DefaultTransport.RoundTrip(r)
+			resp, err := (&http.Transport{DialContext: dialerOf(i).DialContext, DisableKeepAlives: true}).RoundTrip(r)
 			if err != nil {
 				t.Errorf("delivery %d: %v", i, err)
 				return
