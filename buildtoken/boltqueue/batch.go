@@ -44,6 +44,7 @@ type batch struct {
 	// firstID is the lowest ID that this batch may hand out.
 	firstID int64
 	flush   bool // counts are written even if nothing else is
+	probe   bool // something is written even if nothing has changed
 	broken  error
 }
 
@@ -253,6 +254,12 @@ func (b *batch) finish() error {
 		value, err := encodeJSON(&l.head, "lane")
 		b.note(err)
 		b.put(bucketLanes(), []byte(l.head.Job), value)
+	}
+	if b.probe && !b.writes() {
+		if err := b.begin(); err != nil {
+			return err
+		}
+		b.newIDs = true // what it is already
 	}
 	if b.newIDs {
 		b.put(bucketMeta(), keyNextID(), idKey(b.mem.nextID))

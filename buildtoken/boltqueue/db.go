@@ -26,6 +26,10 @@ var ErrForeign = errors.New("boltqueue: not a usable queue file")
 // attempts to write while commits fail.
 const retryAfter = time.Second
 
+// probeAtMost is the longest pause between two attempts to write without a request, which
+// find out that the disk has room again. It starts with retryAfter and doubles.
+const probeAtMost = 30 * time.Second
+
 // Options configure a queue. Path is required.
 type Options struct {
 	// Path is the file. Its directory must exist.
@@ -81,9 +85,13 @@ type DB struct {
 	paused   error       // why nothing is written now; reads work
 	retryAt  time.Time   // when broken or paused is tried again
 	failing  bool        // the last commit failed
-	revert   []write     // what a failed batch may have left visible
-	failed   uint64      // the number of that batch
-	closed   bool
+	// While writes are refused, the file is written at probeAt even if no request does, and
+	// probeAfter after the next failure.
+	probeAt    time.Time
+	probeAfter time.Duration
+	revert     []write // what a failed batch may have left visible
+	failed     uint64  // the number of that batch
+	closed     bool
 
 	// refusal is why the last write failed for good; nil once a later one has succeeded.
 	refusal atomic.Pointer[error]

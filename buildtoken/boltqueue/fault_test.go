@@ -368,6 +368,48 @@ func TestFullDiskIsNoBusyLoop(t *testing.T) {
 	})
 }
 
+// After writes were refused, the queue finds out by itself that the disk has room again, with
+// a growing pause between its attempts.
+func TestFullDiskIsProbed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{}
+		q := open(t, boltqueue.Options{Path: path, Commit: d.commit(nil)})
+		schedule(t, q, request("a", "1"))
+		before := read(t, q)
+		d.next(slices.Repeat([]fault{full}, 1000)...)
+		for range 2 { // after the first failure, the next write is tried at once
+			if _, _, err := q.Schedule(t.Context(), start, request("b", "2")); !errors.Is(err, queue.ErrStorage) {
+				t.Fatalf("Schedule on a full disk: %v", err)
+			}
+		}
+		failures := d.count()
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if err := q.Refuses(); !errors.Is(err, queue.ErrStorage) {
+			t.Errorf("Refuses while the disk is full = %v, want %v", err, queue.ErrStorage)
+		}
+		if tried := d.count() - failures; tried < 15 || tried > 30 {
+			t.Errorf("the full disk was tried %d times in ten minutes without a request, want one in 30 s", tried)
+		}
+		d.next()
+		time.Sleep(30 * time.Second)
+		synctest.Wait()
+		if err := q.Refuses(); err != nil {
+			t.Errorf("Refuses after the disk has room = %v, want nil", err)
+		}
+		healed := d.count()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if d.count() != healed {
+			t.Errorf("the disk was tried %d times after it had room", d.count()-healed)
+		}
+		if diff := same(before, read(t, q)); diff != "" {
+			t.Errorf("after the disk has room (-before +after):\n%s", diff)
+		}
+	})
+}
+
 // A process that stops while the disk is bad reverts what it can.
 func TestCloseTakesBackWhatFailed(t *testing.T) {
 	path, d := filepath.Join(t.TempDir(), "queue.db"), &disk{}

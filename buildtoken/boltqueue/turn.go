@@ -132,7 +132,8 @@ func (q *DB) serve(first ...request) {
 	q.taken, q.answers = append(q.taken[:0], first...), q.answers[:0]
 	wake := false
 	if refusal := cmp.Or(q.broken, q.paused); refusal == nil {
-		wake = q.transact() || stopped && q.paused == nil
+		probe := len(first) == 0 && q.Refuses() != nil && !time.Now().Before(q.probeAt)
+		wake = q.transact(probe) || stopped && q.paused == nil
 	} else {
 		q.drain()
 		for range q.taken {
@@ -154,13 +155,13 @@ func (q *DB) serve(first ...request) {
 			q.answers[i] = q.contain(func() error { return r.look(q.mem) })
 		}
 	}
-	q.arm()
 	switch refusal := cmp.Or(q.broken, q.paused); {
 	case refusal != nil:
 		q.refusal.Store(new(refusal))
 	case !q.failing && q.refusal.Load() != nil:
 		q.refusal.Store(nil)
 	}
+	q.arm()
 	if wake { // before the answers, so that a caller with an answer finds Changed set
 		signal(q.changed)
 	}
@@ -188,19 +189,23 @@ func (q *DB) arm() {
 			q.flush.Stop()
 		}
 	}
-	if q.broken != nil || q.paused != nil {
+	switch {
+	case q.broken != nil, q.paused != nil:
 		q.retry.Reset(time.Until(q.retryAt))
+	case q.Refuses() != nil:
+		q.retry.Reset(time.Until(q.probeAt))
 	}
 }
 
 // transact decides and commits one batch, and reports whether that may let something
-// start. If it fails, every decision of the batch has failed.
-func (q *DB) transact() (wake bool) {
+// start. If it fails, every decision of the batch has failed. A probe writes even if nothing
+// has changed.
+func (q *DB) transact(probe bool) (wake bool) {
 	q.enc.reset() // nothing of the last batch is needed any more
 	b := &q.batch
 	*b = batch{
 		mem: q.mem, db: q.db.DB, path: q.opts.Path, limit: q.limit, maxKiB: q.opts.MaxKiB, enc: q.enc, log: q.opts.Log,
-		firstID: q.mem.nextID, flush: len(q.taken) == 0,
+		firstID: q.mem.nextID, flush: len(q.taken) == 0, probe: probe,
 	}
 	err := q.contain(func() error {
 		q.decide(b)
@@ -233,6 +238,11 @@ func (q *DB) transact() (wake bool) {
 	q.reopen()
 	again := q.failing
 	q.failing = true
+	q.probeAfter = min(max(2*q.probeAfter, retryAfter), probeAtMost)
+	if !again {
+		q.probeAfter = retryAfter
+	}
+	q.probeAt = time.Now().Add(q.probeAfter)
 	if q.broken == nil && again {
 		// The file can be read, but was not written twice in a row, as on a full disk:
 		// the next attempt has to wait, or every caller that is woken tries at once.
