@@ -2,6 +2,8 @@ package web_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -67,22 +69,29 @@ func TestEveryServerAnswersTheSameOfALog(t *testing.T) {
 		servers[name] = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { api.Serve(w, r) })) //nolint:contextcheck // Serve takes the request's
 		t.Cleanup(servers[name].Close)
 	}
-	get := func(server, path string) (string, http.Header) {
-		t.Helper()
+	fetch := func(server, path string) (string, http.Header, error) {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, servers[server].URL+path, http.NoBody)
 		if err != nil {
-			t.Fatal(err)
+			return "", nil, err
 		}
 		answer, err := http.DefaultClient.Do(r)
 		if err != nil {
-			t.Fatal(err)
+			return "", nil, err
 		}
 		defer answer.Body.Close()
 		body, err := io.ReadAll(answer.Body)
 		if err != nil || answer.StatusCode >= 300 {
-			t.Fatalf("GET %s on %s: %s %q, %v", path, server, answer.Status, body, err)
+			err = errors.Join(err, fmt.Errorf("GET %s on %s: %s %.300q", path, server, answer.Status, body))
 		}
-		return string(body), answer.Header
+		return string(body), answer.Header, err
+	}
+	get := func(server, path string) (string, http.Header) {
+		t.Helper()
+		text, h, err := fetch(server, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text, h
 	}
 	get("b", "/buildByToken/build?job=app&token=Taco&delay=0")
 	texts <- "gr\xc3" // half of a character, which every server holds back
@@ -91,10 +100,14 @@ func TestEveryServerAnswersTheSameOfALog(t *testing.T) {
 			text, _ = get(server, "/job/app/1/logText/progressiveText")
 		}
 	}
-	stream := make(chan string)
+	type followed struct {
+		text string
+		err  error
+	}
+	stream := make(chan followed, 1)
 	go func() { // ends with the build
-		text, _ := get("b", "/buildByToken/log?job=app&token=Taco&item=1")
-		stream <- text
+		text, _, err := fetch("b", "/buildByToken/log?job=app&token=Taco&item=1")
+		stream <- followed{text, err}
 	}()
 	said := []string{"\xbc\xc3\x9fe\n", strings.Repeat("0123456789abcde\n", 5000), "the end"}
 	progressive, start := "", "0"
@@ -111,19 +124,32 @@ func TestEveryServerAnswersTheSameOfALog(t *testing.T) {
 	}
 	all, _ := get("a", "/job/app/1/consoleText")
 	if want := "gr\xc3" + strings.Join(said, "") + "\nFinished: SUCCESS\n"; !strings.HasSuffix(all, "\n"+want) {
-		t.Errorf("console: %d bytes, want the %d bytes that were written at its end", len(all), len(want))
+		t.Errorf("console: want what was written at its end: %s", firstDifference(all[max(0, len(all)-len(want)):], want))
 	}
 	if got := strings.ReplaceAll(progressive, "\r\n", "\n"); got != all {
-		t.Errorf("progressive text: %d bytes, want the %d of the console", len(got), len(all))
+		t.Errorf("progressive text, against the console: %s", firstDifference(got, all))
 	}
-	if got := <-stream; got != all {
-		t.Errorf("stream: %d bytes, want the %d of the console", len(got), len(all))
+	if got := <-stream; got.err != nil || got.text != all {
+		t.Errorf("stream: %v; against the console: %s", got.err, firstDifference(got.text, all))
 	}
 	for _, path := range []string{"consoleText", "logText/progressiveText", "logText/progressiveText?start=7", "logText/progressiveHtml?start=30"} {
 		text, h := get("a", "/job/app/1/"+path)
 		other, g := get("b", "/job/app/1/"+path)
 		if text != other || h.Get("X-Text-Size") != g.Get("X-Text-Size") || g.Get("X-More-Data") != "" {
-			t.Errorf("%s: %d bytes, size %q on a; %d bytes, size %q, more %q on b", path, len(text), h.Get("X-Text-Size"), len(other), g.Get("X-Text-Size"), g.Get("X-More-Data"))
+			t.Errorf("%s: size %q on a; size %q, more %q on b; %s", path, h.Get("X-Text-Size"), g.Get("X-Text-Size"), g.Get("X-More-Data"), firstDifference(text, other))
 		}
 	}
+}
+
+// firstDifference describes where two long texts begin to differ.
+func firstDifference(got, want string) string {
+	at := 0
+	for at < min(len(got), len(want)) && got[at] == want[at] {
+		at++
+	}
+	if at == len(got) && at == len(want) {
+		return "the texts are equal"
+	}
+	part := func(text string) string { return text[max(0, at-40):min(len(text), at+80)] }
+	return fmt.Sprintf("%d bytes, want %d; at %d: %q, want %q", len(got), len(want), at, part(got), part(want))
 }
