@@ -81,7 +81,13 @@ func (r *rolling) run(ctx context.Context) (err error) {
 	if err := os.WriteFile(config, []byte(r.haproxy()), 0o600); err != nil {
 		return fmt.Errorf("write the balancer's configuration: %w", err)
 	}
-	balancer := exec.Command(program, "-db", "-f", config) //nolint:gosec,noctx // of the harness, which ends it
+	balancer := exec.Command(program, "-db", "-f", config)     //nolint:gosec,noctx // of the harness, which ends it
+	log, err := os.Create(filepath.Join(r.dir, "haproxy.log")) //nolint:gosec // in our own directory
+	if err != nil {
+		return fmt.Errorf("create a log: %w", err)
+	}
+	defer func() { _ = log.Close() }() // the process has its own
+	balancer.Stdout, balancer.Stderr = log, log
 	if err := balancer.Start(); err != nil {
 		return fmt.Errorf("start HAProxy: %w", err)
 	}
@@ -180,6 +186,9 @@ run true
 func (r *rolling) haproxy() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `defaults
+    log stdout format raw daemon
+    option httplog
+    option dontlog-normal
     mode http
     timeout connect 5s
     timeout client 60s
@@ -188,7 +197,9 @@ frontend front
     bind %s
     default_backend ci
 backend ci
-    option httpchk GET /build_token/ready
+    option httpchk
+    http-check send meth GET uri /build_token/ready ver HTTP/1.1 hdr Host 127.0.0.1
+    http-check expect rstring ^ready
     default-server check inter 500ms fall 1 rise 1
     retry-on conn-failure
     retries 3
@@ -239,7 +250,7 @@ func (r *rolling) trigger(ctx context.Context) {
 		for old := r.slowest.Load(); took > old && !r.slowest.CompareAndSwap(old, took); old = r.slowest.Load() {
 		}
 		if err != nil || status != http.StatusCreated {
-			r.report("trigger %d: %d, %v", n, status, err)
+			r.report("trigger %d at %s: %d, %v", n, now().UTC().Format(clock), status, err)
 			continue
 		}
 		r.mu.Lock()
