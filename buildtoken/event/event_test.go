@@ -100,6 +100,34 @@ func TestUnexpectedTypesAreLeftOut(t *testing.T) {
 	}
 }
 
+// GitLab does not sign the name in the header, so it is not one of another event.
+func TestNameInTheHeaderOfGitLab(t *testing.T) {
+	for _, tt := range []struct {
+		kind, header string
+		want         bool
+	}{
+		{"push", "Push Hook", true},
+		{"push", "System Hook", true},
+		{"push", "Something New Hook", true},
+		{"note", "Confidential Note Hook", true},
+		{"build", "Job Hook", true},
+		{"work_item", "Issue Hook", true},
+		{"", "Pipeline Hook", true},
+		{"push", "Pipeline Hook", false},
+		{"push", "Merge Request Hook", false},
+		{"merge_request", "PUSH Hook", false},
+		{"note", "Tag Push Hook", false},
+	} {
+		d, err := event.Read(event.GitLab, event.Header{"X-Gitlab-Event": {tt.header}}, []byte(`{"object_kind":"`+tt.kind+`"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := d.Events[0].Is(tt.header); got != tt.want {
+			t.Errorf("%q under %q: Is = %v, want %v", tt.kind, tt.header, got, tt.want)
+		}
+	}
+}
+
 // Handwritten tests are short. A missing field is not a deletion.
 func TestShortDeliveries(t *testing.T) {
 	for _, kind := range []event.Kind{event.GitHub, event.GitLab, event.Gitea} {

@@ -74,10 +74,14 @@ func readGitLab(h Header, body []byte) (Delivery, error) {
 		e.Name = p.EventName // of a system hook
 	}
 	header := h.Get("X-Gitlab-Event")
+	hook := strings.ReplaceAll(strings.ToLower(strings.TrimSuffix(header, " Hook")), " ", "_")
 	if e.Name == "" {
-		e.Name = strings.ReplaceAll(strings.ToLower(strings.TrimSuffix(header, " Hook")), " ", "_")
+		e.Name = hook
 	}
-	e.alias(e.Name, header)
+	e.alias(e.Name)
+	if kind := kindOf(hook); kind == "" || kind == e.Name || hook == e.Name {
+		e.alias(header)
+	}
 	if e.ID = h.Get("Webhook-Id"); e.ID == "" {
 		e.ID = h.Get("Idempotency-Key")
 	}
@@ -112,6 +116,20 @@ func readGitLab(h Header, body []byte) (Delivery, error) {
 		e.Action = action(p.Attributes.Action)
 	}
 	return Delivery{Events: []Event{e}, once: idOnce(e.ID)}, nil
+}
+
+// kindOf returns the object_kind of the events that GitLab sends under a name in X-Gitlab-Event;
+// "" if there can be several.
+func kindOf(hook string) string {
+	switch hook {
+	case "push", "tag_push", "merge_request", "note", "pipeline", "release":
+		return hook
+	case "confidential_note":
+		return "note"
+	case "job":
+		return "build"
+	}
+	return ""
 }
 
 func (p *gitlabPayload) push(e *Event) {
