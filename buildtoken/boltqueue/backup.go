@@ -15,9 +15,9 @@ import (
 )
 
 // Backup writes a consistent copy of the queue to a new file while the queue is in use,
-// and returns its size in bytes when the copy is durable. It holds everything that was
-// answered before the call. A file that exists is not replaced; one that could not be
-// completed is removed.
+// and returns its size in bytes when the copy is durable. The copy holds everything that was
+// answered before the call. Backup returns an error if the file exists. It removes a copy
+// that could not be completed.
 //
 // Triggers and builds go on meanwhile. Only a commit that has to enlarge the file's memory
 // mapping waits for the copy, so the copy belongs on a local disk.

@@ -48,7 +48,8 @@ type batch struct {
 	broken  error
 }
 
-// write is what a key held before the batch; a nil value means nothing.
+// write is a value for a key: a new one or, in undo, the one from before the batch. A nil
+// value means that there is no record.
 type write struct{ bucket, key, value []byte }
 
 // decide runs one decision. After the batch is broken, it decides nothing.

@@ -19,7 +19,8 @@ import (
 var ErrLocked = errors.New("boltqueue: file is used by another process")
 
 // ErrForeign is returned when the file is not a queue, is damaged, or was written by
-// a newer program. The file is left unchanged.
+// a newer program. A file that fails the first inspection is left unchanged. One whose
+// records turn out to be damaged afterwards may have been compacted, with the same content.
 var ErrForeign = errors.New("boltqueue: not a usable queue file")
 
 // retryAfter is the pause between two attempts to reopen the file, and between two
@@ -38,13 +39,16 @@ type Options struct {
 	// applies until [DB.SetRules] sets another one.
 	Limit int
 	// MaxKiB limits the size of the parameters of all queued items, in KiB; 0
-	// means 256 MiB. Items whose parameters take less than one KiB do not count. Items
-	// that were queued before the file was opened count with the size of their records.
+	// means 256 MiB. Items whose parameters take less than one KiB do not count. An item
+	// that was queued before the file was opened counts with the size of its whole record,
+	// including its causes.
 	MaxKiB int
 	// LockTimeout is how long Open waits for another process to release the
 	// file. Zero means 1s; it cannot be disabled.
 	LockTimeout time.Duration
-	// Log receives failed commits and the recovery from them. Nil discards them.
+	// Log receives failed commits and the recovery from them, records that cannot be read,
+	// compactions, lost builds, and notifications that are given up because too many wait.
+	// Nil discards all of this.
 	Log *zap.Logger
 	// Commit commits every transaction except the one that creates a new file; nil
 	// means (*bolt.Tx).Commit. Fault tests replace it.
@@ -55,7 +59,7 @@ type Options struct {
 }
 
 // DB is a queue in a file. Its methods are safe for concurrent use. Callers must not
-// modify what they return: it shares slices with the queue.
+// modify returned values, which share slices with the queue.
 type DB struct {
 	opts     Options
 	requests chan request
@@ -100,8 +104,7 @@ type DB struct {
 }
 
 // Open opens the queue in a file and creates the file if it does not exist.
-// If the file exists but is not a usable queue, the error wraps [ErrForeign], and
-// the file is left unchanged.
+// If the file exists but is not a usable queue, the error wraps [ErrForeign].
 //
 // Builds that were running when the file was last used are still recorded as
 // running; call [DB.Reclaim] before the first [DB.Claim].

@@ -9,7 +9,9 @@
 // The indexes by identity, due instant and ID are in memory, so a trigger costs the same
 // with a million queued items as with none. Memory also has the lanes and summaries of all
 // jobs, and the notifications that wait to be sent. The records of items, builds and
-// receipts are on disk only, except for the last item of each job.
+// receipts are on disk only, with three exceptions: for each job the item that was last
+// created or joined, items whose joins still wait for a commit, and running builds that
+// were asked to stop.
 //
 // What to watch out for:
 //
@@ -18,11 +20,12 @@
 //   - After a failed commit, the content of the file is only known by reading it
 //     again. The caller that holds the turn reopens the file, reverts what the failed
 //     batch may have left visible, and rebuilds memory. Until that succeeds, every
-//     request fails with queue.ErrStorage. If the next commit fails too, writes are
-//     refused for a second at a time, while reads go on.
-//   - A file is inspected read-only before it is opened for writing, so a file that is
-//     refused stays unchanged. A record that turns out to be damaged later is logged
-//     and set aside; it blocks nothing else.
+//     request except [DB.SetRules] fails with queue.ErrStorage. If the next commit fails
+//     too, writes are refused for a second at a time, while reads go on.
+//   - A file is inspected read-only before it is opened for writing. One that fails this
+//     inspection stays unchanged; one whose records cannot be indexed afterwards may have
+//     been compacted, with the same content. A record that turns out to be damaged later
+//     is logged and set aside; it blocks nothing else.
 //   - The file never shrinks while it is open; bbolt reuses freed pages. [Open] compacts a
 //     file of 16 MiB or more of which more than half is free.
 package boltqueue

@@ -30,7 +30,8 @@ func (m *memory) read(tx *bolt.Tx, log *zap.Logger) error {
 		if !ok {
 			return fmt.Errorf("%w: item %d of %q, which has no lane", errRecord, id, h.job)
 		}
-		m.add(l, id, h.due, h.digest, len(raw)>>10, h.flags) // what its parameters take, or a little more: they are not decoded
+		// The size of the whole record, with its causes, because the parameters are not decoded.
+		m.add(l, id, h.due, h.digest, len(raw)>>10, h.flags)
 		queued[l]++
 		m.nextID = max(m.nextID, id+1)
 		return nil

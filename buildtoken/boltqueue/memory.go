@@ -22,7 +22,8 @@ type memory struct {
 	// ready are the lanes whose first item may start at a known instant, by
 	// [queue.Lane.Place]. No heap is empty.
 	ready map[string]*laneHeap
-	// unsaved are items with a higher count of causes than the file has.
+	// unsaved are items with a higher count of causes, or more trace contexts, than the
+	// file has.
 	unsaved map[int64]*queue.Item
 	// aborts are the running builds that were asked to stop.
 	aborts map[buildKey]queue.Build
@@ -42,7 +43,7 @@ type identity struct {
 // entry is a queued item, whose record is in the file.
 type entry struct {
 	id   int64
-	due  int64
+	due  int64 // nanoseconds since 1970, UTC
 	lane *lane
 	// digest is needed to take the entry out of byKey.
 	digest queue.Digest

@@ -20,7 +20,7 @@ type outbox struct {
 	// channel is that of each waiting notification; waits counts them by target.
 	channel map[int64]queue.Channel
 	waits   map[string]int
-	// settled are the IDs of those that were sent or given up, oldest first.
+	// settled are the IDs of those that were sent, skipped or given up, oldest first.
 	settled map[queue.Channel][]int64
 	// givenUp counts those that were given up, by target.
 	givenUp map[string]int

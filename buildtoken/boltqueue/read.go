@@ -115,7 +115,8 @@ func (m *memory) snapshot(e *entry) *snapshot {
 	return p
 }
 
-// stub returns what is known about an item without its record.
+// stub returns what is known about an item without its record. When it was created is not
+// known, so Since is the same as Due.
 func (e *entry) stub() *queue.Item {
 	return &queue.Item{ID: e.id, Job: e.lane.head.Job, Since: e.at(), Due: e.at(), Digest: e.digest, Solo: e.flags&flagSolo != 0}
 }

@@ -96,7 +96,7 @@ var errRecord = errors.New("boltqueue: bad record")
 
 // header is what memory keeps of a queued item.
 type header struct {
-	due    int64
+	due    int64 // nanoseconds since 1970, UTC
 	digest queue.Digest
 	flags  byte
 	job    []byte

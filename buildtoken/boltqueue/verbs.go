@@ -180,8 +180,9 @@ func (q *DB) SetHandle(ctx context.Context, job string, number int64, handle []b
 }
 
 // Adopt hands running builds of an earlier process to a node that goes on with them, each on
-// the executor at its place in executors, and returns them. It looks only at their jobs and
-// numbers, and leaves out those that have ended. See [DB.Reclaim].
+// the executor at its place in executors, and returns them. executors must be at least as
+// long as builds. Adopt looks only at their jobs and numbers, and leaves out those that have
+// ended. See [DB.Reclaim].
 func (q *DB) Adopt(ctx context.Context, builds []queue.Build, node queue.Node, executors []int) ([]queue.Build, error) {
 	var adopted []queue.Build
 	err := q.ask(ctx, request{decide: func(b *batch) error {

@@ -100,8 +100,8 @@ func Claim(now time.Time, l Lane, first *Item, node Node, executor int) (Change,
 	return Change{Lane: l, Left: first.ID, Build: &b, Notifications: n}, true
 }
 
-// Cancel removes an item from the queue. by names the caller. Targets that are notified
-// of queued items are also notified when one is cancelled.
+// Cancel removes an item from the queue. by names the caller. It notifies the targets with
+// [OnQueued], [OnAborted] or [OnAlways].
 func Cancel(now time.Time, l Lane, it Item, by string) Change {
 	l.Queued--
 	l.KeptCancelled++

@@ -3,11 +3,12 @@
 // due, which build number it gets, which records are kept, and which notifications
 // are due.
 //
-// Everything here is a pure function of a [Lane] (the counters and rules of one job's
-// queue), of the few records that a decision is about, and of the instant. Nothing here reads a
-// clock, locks, starts a goroutine or touches a disk. A backend (boltqueue, pgqueue)
-// looks up the records, calls one function, makes the returned [Change] durable, and
-// only then answers.
+// A decision is a pure function of a [Lane] (the counters and rules of one job's queue), of
+// the few records that it is about, and of the instant. Schedule also takes the [Room] that
+// is left over all lanes, and Claim the [Node]. Nothing here reads a clock, locks, starts a
+// goroutine or touches a disk. Only [TokenUse.Count] and [TokenUse.Add] modify their
+// receivers. A backend (boltqueue, pgqueue) looks up the records, calls one function, makes
+// the returned [Change] durable, and only then answers.
 //
 // These decisions change an item or its build:
 //
@@ -19,10 +20,10 @@
 //	Adopt     ── other node ─────────► running
 //	Finish    ── build ended ────────► SUCCESS, UNSTABLE, FAILURE, ABORTED, NOT_BUILT
 //
-// Each of them is one commit, except that a join which only raises a count may wait for
-// the next one ([Change.Lazy]). The passing of time never writes anything: the states
-// waiting, blocked and buildable are not stored, but [Lane.Explain] derives them from the
-// facts and the instant.
+// Each of them is one commit, except that a join which only raises a count or adds a trace
+// context may wait for the next one ([Change.Lazy]). The passing of time never writes
+// anything: the states waiting, blocked and buildable are not stored, but [Lane.Explain]
+// derives them from the facts and the instant.
 //
 // Schedule for a trigger with an idempotency key ([ScheduleOnce]) leaves a [Receipt], so
 // that a repetition gets the same answer. The end of a build updates the job's [Summary].
@@ -30,5 +31,6 @@
 //
 // What to watch out for: when a function is called, the Lane must include all earlier
 // commits of its job, and two decisions about one lane must never overlap. The
-// conformance suite in internal/queuetest checks both for a backend.
+// conformance suite in internal/queuetest checks both for a backend. Decisions about
+// different lanes may overlap; if they use the same Room, its limits are approximate.
 package queue

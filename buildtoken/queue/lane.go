@@ -124,8 +124,9 @@ type Change struct {
 	Cancelled *Cancelled
 	// Created distinguishes a new item from a joined one.
 	Created bool
-	// Lazy means that only a count changed: the change may be made durable
-	// together with the next one, and the caller need not wait for it.
+	// Lazy means that only a count of causes changed, or the trace contexts in
+	// [Item.Joined]: the change may be made durable together with the next one, and the
+	// caller need not wait for it.
 	Lazy bool
 	// Trim and TrimCancelled are how many of the oldest ended builds and
 	// cancelled items lose their records in the same commit.

@@ -22,16 +22,16 @@ type Condition string
 
 // The conditions.
 const (
-	OnQueued    Condition = "queued"
+	OnQueued    Condition = "queued" // also if the item is cancelled later
 	OnStarted   Condition = "started"
 	OnSuccess   Condition = "success"
 	OnUnstable  Condition = "unstable"
 	OnFailure   Condition = "failure"
-	OnAborted   Condition = "aborted"
+	OnAborted   Condition = "aborted" // also an item that was cancelled
 	OnNotBuilt  Condition = "not_built"
-	OnFixed     Condition = "fixed"     // success, and the last verdict was none
-	OnRegressed Condition = "regressed" // failure or unstable, and the last verdict was success
-	OnAlways    Condition = "always"    // every end
+	OnFixed     Condition = "fixed"     // success, and the last verdict was FAILURE or UNSTABLE
+	OnRegressed Condition = "regressed" // failure or unstable, and the last verdict was SUCCESS
+	OnAlways    Condition = "always"    // every end of a build, and every cancelled item
 )
 
 // Conditions returns all conditions.
@@ -77,8 +77,8 @@ const (
 	// MaxSending is the maximum number of notifications of one target that are sent at the
 	// same time, so that a slow target does not take the places of all others.
 	MaxSending = 4
-	// KeepSettled is how many notifications that were sent or given up are kept for each
-	// target and job.
+	// KeepSettled is how many notifications that were sent, skipped or given up are kept
+	// for each target and job.
 	KeepSettled = 30
 	// maxDeliveryError is the maximum size of [Notification.Error] in bytes.
 	maxDeliveryError = 200
@@ -106,7 +106,7 @@ const (
 type Notification struct {
 	// ID is unique and grows. Receivers may use it to recognise repetitions.
 	ID int64 `json:"id"`
-	// Target is the name of the [Target].
+	// Target is the [Target.Name] of the target that is notified.
 	Target string `json:"target"`
 	// Job is the full name; Item is what happened to which item.
 	Job  string `json:"job"`
@@ -126,7 +126,7 @@ type Notification struct {
 	// Next is when the next attempt is due, Until when the last one is.
 	Next  time.Time `json:"next"`
 	Until time.Time `json:"until"`
-	// Settled is when it was sent or given up.
+	// Settled is when it was sent, skipped or given up.
 	Settled time.Time `json:"settled,omitzero"`
 	// Error is why the last attempt failed, in one line.
 	Error string `json:"error,omitempty"`
@@ -219,10 +219,11 @@ func (n Notification) Retry(now time.Time) Notification {
 
 // Deliverable returns which waiting notifications can be sent at an instant, the oldest
 // first, at most limit and at most [MaxSending] of one target, and when to look again
-// (zero: only after an event). heads are the first waiting notifications of all channels,
-// in any order; leased reports whether one is being sent. A notification to a target for
-// which wanted returns false is returned only after its Until, so that the caller can give
-// it up.
+// (zero: only after an event). Notifications that are due but exceed a limit do not count
+// for that: look again after one is settled. heads are the first waiting notifications of
+// all channels, in any order; leased reports whether one is being sent. A notification to a
+// target for which wanted returns false is returned only after its Until, so that the
+// caller can give it up.
 func Deliverable(now time.Time, heads iter.Seq[*Notification], leased func(id int64) bool, wanted func(target string) bool, limit int) (due []Notification, next time.Time) {
 	sending := map[string]int{}
 	for n := range heads {

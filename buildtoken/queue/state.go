@@ -71,7 +71,8 @@ type Entry struct {
 	// Blockage is set unless the item has left the queue.
 	Blockage Blockage
 	// Position counts the queued items of all jobs that are due before this
-	// one, from 0.
+	// one, from 0. It is -1 if a backend found too many to count. In a list of the items
+	// of one job, it is the place in that list.
 	Position int
 	// Build is set if the item was started, Cancelled if it was cancelled.
 	Build     *Build

@@ -22,8 +22,8 @@ type Summary struct {
 	// See [Summary.LastWith].
 	Last []Ended `json:"last,omitempty"`
 	// StreakStart is the first build of the current streak: since then, all builds that came
-	// to a verdict were successful, or none was. Zero if there was no verdict. A verdict
-	// is SUCCESS, UNSTABLE or FAILURE.
+	// to a verdict were SUCCESS, or none was. Zero if there was no verdict. A verdict is
+	// SUCCESS, UNSTABLE or FAILURE.
 	StreakStart Ended `json:"since,omitzero"`
 }
 
@@ -73,7 +73,7 @@ func (e Ended) verdict() bool {
 }
 
 // LastWith returns the build with the highest number among those that ended with one of
-// some results. Without results, it is the last build that ended.
+// some results. Without results, it is the ended build with the highest number.
 func (s Summary) LastWith(results ...Result) (Ended, bool) {
 	for _, e := range s.Last { // highest number first
 		if len(results) == 0 || slices.Contains(results, e.Result) {
@@ -83,17 +83,18 @@ func (s Summary) LastWith(results ...Result) (Ended, bool) {
 	return Ended{}, false
 }
 
-// FailingSince returns the first build of the streak of builds that were not successful,
-// if the last verdict was not.
+// FailingSince returns the first build of the streak of builds that were not SUCCESS, if the
+// last verdict was not.
 func (s Summary) FailingSince() (Ended, bool) {
 	return s.StreakStart, s.StreakStart.Number > 0 && s.StreakStart.Result != Success
 }
 
 // Estimate returns how long a build is likely to take, in whole milliseconds: the mean of
-// the last three successful ones, or of fewer if there are fewer; without any, the duration
-// of the last build that ended. It returns false if no build has ended. As in Jenkins,
-// unstable builds count as successful. The mean is taken of whole milliseconds, as Jenkins'
-// API shows durations, and rounded to milliseconds.
+// the last three successful ones in [Summary.Recent] and [Summary.Last], or of fewer if
+// there are fewer; without any, the duration of the ended build with the highest number. It
+// returns false if no build has ended. As in Jenkins, unstable builds count as successful.
+// The mean is taken of whole milliseconds, as Jenkins' API shows durations, and rounded to
+// milliseconds.
 func (s Summary) Estimate() (time.Duration, bool) {
 	// Last has successful builds that Recent has no longer.
 	var seen []int64

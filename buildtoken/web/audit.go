@@ -26,15 +26,15 @@ func (q *Request) StopBuild(ctl *buildtoken.Controller, full string, number int6
 	return err //nolint:wrapcheck // it is the controller's
 }
 
-// MayNotCancel returns [ErrForbidden], for a caller without the right to cancel, and writes a
+// RefuseCancel returns [ErrForbidden], for a caller without the right to cancel, and writes a
 // line to the audit log.
-func (q *Request) MayNotCancel(ctl *buildtoken.Controller, full string, id int64) error {
+func (q *Request) RefuseCancel(ctl *buildtoken.Controller, full string, id int64) error {
 	q.audit(ctl, "", audit.Decision{Action: "cancel", Job: full, Who: q.Who(), Item: id, Err: ErrForbidden})
 	return ErrForbidden
 }
 
-// MayNotStop is like [Request.MayNotCancel].
-func (q *Request) MayNotStop(ctl *buildtoken.Controller, full string, number int64) error {
+// RefuseStop is like [Request.RefuseCancel].
+func (q *Request) RefuseStop(ctl *buildtoken.Controller, full string, number int64) error {
 	q.audit(ctl, "", audit.Decision{Action: "stop", Job: full, Who: q.Who(), Build: number, Err: ErrForbidden})
 	return ErrForbidden
 }

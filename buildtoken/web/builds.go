@@ -38,7 +38,8 @@ func IsPermalink(segment string) bool {
 // permalink. Without such a build, and for any other name, the error is
 // [queue.ErrNotFound]. A permalink is looked for among the newest 2,000 builds.
 //
-// newest are the job's newest builds if the caller has them, else nil: at least 100, or all.
+// newest are the job's newest builds, if the caller has them, else nil. Fewer than 100 are
+// taken for the whole history of the job.
 func FindBuild(ctx context.Context, ctl *buildtoken.Controller, full, segment string, newest []queue.Build) (queue.Build, error) {
 	number, ok := Number(segment)
 	if segment == "firstBuild" {

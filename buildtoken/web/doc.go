@@ -13,11 +13,14 @@
 //
 // What to watch out for:
 //
-//   - Requests must arrive with the prefix, under which the site is mounted,
-//     already removed from the path.
+//   - The prefix under which the site is mounted must already be removed from the path of
+//     a request.
 //   - Paths are split before they are unescaped, so %2F never separates folders.
 //     A path with a segment "." or ".." belongs to no handler here.
-//   - Only verdict.go maps errors to statuses and messages. An error that it does not
-//     list is a 500 whose text goes to the log.
-//   - A body is read once, by [Request.ReadForm], and the form must be closed.
+//   - [VerdictOf] maps errors to statuses and messages. An error that it does not list is a
+//     500 whose text goes to the log. Two handlers choose a status themselves: package
+//     hooks combines the outcomes of several jobs, and package pages answers 400 with the
+//     form of a build that was filled in wrongly.
+//   - A body is read once, by [Request.ReadForm] or [Request.ReadRaw]. The caller must
+//     close the [Form] unless there was an error, and the [Raw] in any case.
 package web

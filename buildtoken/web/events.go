@@ -82,7 +82,7 @@ func (e *Events) stillThere() error {
 }
 
 // Send writes one event; name and id are left out if they are empty. Lines of data end
-// with LF, CR LF or CR. A client that is gone, or too slow, is [ErrClientGone].
+// with LF, CR LF or CR. Send returns [ErrClientGone] if the client is gone or too slow.
 func (e *Events) Send(name, id string, data []byte) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -44,8 +44,8 @@ func (q *Request) ReserveParse(ctx context.Context, size int64) (done func(), er
 }
 
 const (
-	// maxInFlight is the budget of all bodies. A byte in a file costs one, so there can be
-	// 1 GiB of uploaded files.
+	// maxInFlight is the budget of all bodies. A byte of an uploaded file costs one, so there
+	// can be 1 GiB of them. See [rawBytesPerUnit] for raw bodies in files.
 	maxInFlight = 1 << 30
 	// memoryWeight is the cost of a byte in memory, of which there can be 128 MiB. Parsing
 	// copies it.

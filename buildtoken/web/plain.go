@@ -3,7 +3,7 @@ package web
 import "io"
 
 // PlainWriter writes a log without what only a terminal understands: escape sequences and
-// other control characters, except line ends and tabs. Its zero value with W is ready.
+// other control characters, except line ends and tabs. Only W needs to be set.
 type PlainWriter struct {
 	W io.Writer
 

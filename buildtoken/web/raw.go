@@ -25,8 +25,8 @@ type Raw struct {
 }
 
 // ReadRaw reads the body of the request without parsing it, and writes what arrives to tee
-// as well. A body of more than limit bytes is a [TooLargeError], before anything is
-// read if the client declares its length. What exceeds 64 KiB is kept in a file of the data
+// as well. It returns a [TooLargeError] for a body of more than limit bytes; if the client
+// declares the length, before it reads anything. What exceeds 64 KiB is kept in a file of the data
 // directory. The Raw is never nil, and the caller must close it also after an error.
 func (q *Request) ReadRaw(limit int64, tee io.Writer) (*Raw, error) {
 	raw := &Raw{held: q.holdOf()}
@@ -82,10 +82,10 @@ func (r *Raw) read(from io.Reader, size int64, tee io.Writer, spool func() (*os.
 	return err //nolint:wrapcheck // as above
 }
 
-// fileWeight is how many bytes of a raw body in a file cost one of the shared budget, so that
-// there can be 4 GiB of them. A forge may send many large deliveries at once, and most
-// forges do not repeat what was refused.
-const fileWeight = 4
+// rawBytesPerUnit is how many bytes of a raw body in a file cost as much of the shared budget
+// as one byte of an uploaded file, so that there can be 4 GiB of them. A forge may send many
+// large deliveries at once, and most forges do not repeat what was refused.
+const rawBytesPerUnit = 4
 
 // holding takes the bytes of a file from the shared budget.
 type holding struct {
@@ -96,7 +96,7 @@ type holding struct {
 // Read implements [io.Reader].
 func (h holding) Read(p []byte) (int, error) {
 	n, err := h.from.Read(p)
-	if !h.held.takeUnproven(int64(n) / fileWeight) {
+	if !h.held.takeUnproven(int64(n) / rawBytesPerUnit) {
 		return 0, ErrBusy
 	}
 	return n, err //nolint:wrapcheck // a reader passes on what the one below returns

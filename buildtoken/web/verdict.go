@@ -87,11 +87,12 @@ const (
 	titleStorage  = "Not stored"
 )
 
-// VerdictOf returns how an error is reported to the client. It is the one place where errors
-// become statuses. An error that it does not list has status 500 and no text.
+// VerdictOf returns how an error is reported to the client. An error that it
+// does not list has status 500 and no text.
 //
-// The client cannot distinguish a job that does not exist from one that it may not see, or
-// a wrong token from an expired one.
+// The client cannot distinguish a wrong token from an expired one. Without a right token, a
+// job that has no tokens looks like one that does not exist (404), while a job that has
+// tokens answers 403.
 func VerdictOf(err error) Verdict {
 	if v, ok := verdictOfType(err); ok {
 		return v

@@ -85,7 +85,7 @@ func (r *reader) cancelItem(id string, success int) error {
 	case err == nil && r.mayStop(entry.Item.Job):
 		err = r.Cancel(ctl, entry.Item.Job, entry.Item.ID, r.Who())
 	case err == nil && r.MayRead(entry.Item.Job):
-		err = r.MayNotCancel(ctl, entry.Item.Job, entry.Item.ID)
+		err = r.RefuseCancel(ctl, entry.Item.Job, entry.Item.ID)
 	case !r.mayStop("") && !r.MayReadSome(""):
 		err = web.ErrForbidden
 	case err == nil: // to a caller who may not read it, it looks like one that is not there

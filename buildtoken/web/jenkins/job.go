@@ -85,7 +85,7 @@ func (r *reader) stop(ctl *buildtoken.Controller, b queue.Build) error {
 	}
 	full := b.Item.Job
 	if !r.mayStop(full) {
-		return r.MayNotStop(ctl, full, b.Number)
+		return r.RefuseStop(ctl, full, b.Number)
 	}
 	err := r.StopBuild(ctl, full, b.Number, r.Who())
 	if err != nil && !errors.Is(err, queue.ErrNotRunning) {

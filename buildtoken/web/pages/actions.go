@@ -101,7 +101,7 @@ func (v *visit) cancel(id int64) error {
 		return err
 	}
 	if !v.May(definition.Stop, entry.Item.Job) {
-		return v.MayNotCancel(v.ctl, entry.Item.Job, id)
+		return v.RefuseCancel(v.ctl, entry.Item.Job, id)
 	}
 	err = v.Cancel(v.ctl, entry.Item.Job, id, v.Who())
 	if err != nil && !errors.Is(err, queue.ErrLeft) { // then its page shows what became of it
@@ -114,7 +114,7 @@ func (v *visit) cancel(id int64) error {
 // stop requests that a running build is stopped.
 func (v *visit) stop(full string, number int64) error {
 	if !v.May(definition.Stop, full) {
-		return v.MayNotStop(v.ctl, full, number)
+		return v.RefuseStop(v.ctl, full, number)
 	}
 	if _, ok := v.Definition.Job(full); !ok {
 		return web.ErrNotFound

@@ -104,7 +104,7 @@ func (v *visit) cancellable(full string) ([]queue.Entry, error) {
 		return nil, web.ErrForbidden
 	}
 	if !v.May(definition.Stop, full) {
-		return nil, v.MayNotCancel(v.ctl, full, 0)
+		return nil, v.RefuseCancel(v.ctl, full, 0)
 	}
 	lanes, err := v.ctl.Lanes(v.R.Context(), full)
 	if err != nil {
