@@ -24,9 +24,9 @@ const flushAfter = time.Second
 type request struct {
 	// decide runs before the commit of its batch.
 	decide func(*batch) error
-	// look runs after the commit and sees what the batch did. It may change only what is
-	// kept in memory alone, and the ctx of such a caller must not end: a request with look
-	// may be abandoned and still run.
+	// look runs after the commit and sees what the batch did. It must not change anything
+	// that is also on disk. If it changes memory, its caller must pass ask a ctx that never
+	// ends, because look still runs after ask has returned early.
 	look func(*memory) error
 	// set runs after the commit, even when nothing can be committed.
 	set func(*memory)
