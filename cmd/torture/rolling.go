@@ -81,8 +81,8 @@ func (r *rolling) run(ctx context.Context) (err error) {
 	if err := os.WriteFile(config, []byte(r.haproxy()), 0o600); err != nil {
 		return fmt.Errorf("write the balancer's configuration: %w", err)
 	}
-	balancer := exec.Command(program, "-db", "-f", config)     //nolint:gosec,noctx // of the harness, which ends it
-	log, err := os.Create(filepath.Join(r.dir, "haproxy.log")) //nolint:gosec // in our own directory
+	balancer := exec.Command(program, "-db", "-f", config) //nolint:gosec,noctx // of the harness, which ends it
+	log, err := os.Create(filepath.Join(r.dir, "haproxy.log"))
 	if err != nil {
 		return fmt.Errorf("create a log: %w", err)
 	}
