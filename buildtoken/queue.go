@@ -274,11 +274,12 @@ func (c *Controller) listenNotices() {
 
 // reclaimLost ends the builds of servers that are gone, or goes on with them. Without a
 // configuration it does neither, because it does not know which builds can go on: above all
-// while [Controller.Attach] adopts those of the previous process. Then, or if it fails, the
-// queue soon reports again that there are some.
+// while [Controller.Attach] adopts those of the previous process. While it shuts down, it
+// leaves them to a server that can follow them. Then, or if it fails, the queue soon reports
+// again that there are some.
 func (c *Controller) reclaimLost() {
 	e := c.effective.Load()
-	if e.detached {
+	if c.ShuttingDown() {
 		return
 	}
 	var kept []queue.Build
