@@ -77,7 +77,7 @@ var wants = map[string]func(*testing.T, delivery){
 			t.Errorf("%s %v %s", d.path, d.header, d.body)
 		}
 	},
-	"What listens to Jenkins' notification plugin": func(t *testing.T, d delivery) {
+	"Receivers for Jenkins' notification plugin": func(t *testing.T, d delivery) {
 		build, _ := asJSON(t, d, "name", "display_name", "url", "build")["build"].(map[string]any)
 		if !slices.Contains([]any{"QUEUED", "STARTED", "FINALIZED"}, build["phase"]) || d.path != "/jenkins" {
 			t.Errorf("%s %s", d.path, d.body)

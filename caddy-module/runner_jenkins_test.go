@@ -200,7 +200,7 @@ func TestRemoteBuildsAreShown(t *testing.T) {
 	if err := caddymodule.PrintStatus(&printed, caddymodule.Status{Queues: []caddymodule.QueueStatus{got}}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	if text := printed.String(); !strings.Contains(text, "running\t0 of 3\nremote\t1 of 1\n\tnear #1 since ") {
+	if text := printed.String(); !strings.Contains(text, "running\t0 of 3\nremote\t1 of 1\n\tnear #1, item 1, since ") {
 		t.Errorf("status prints %s", text)
 	}
 	for _, line := range []string{"running_builds 0", "executors 3", "running_remote_builds 1", "remote_builds 1", "queued_items 1"} {
