@@ -17,6 +17,7 @@ COUNT ?= 6
 PACKAGE ?= ./buildtoken/queue
 N ?= 100
 SEED ?= 0
+TESTS ?=
 OUT ?= bin/bench.txt
 PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
@@ -124,8 +125,8 @@ mutants: ## plant bugs in a copy and check that the tests notice; MUTANTS="name 
 	testdata/mutants/run $(MUTANTS)
 
 .PHONY: mutate
-mutate: ## change PACKAGE=./buildtoken/queue at random and report what its tests miss; N=100 SEED=0
-	go run -C tools ./mutate -n $(N) -seed $(SEED) $(PACKAGE)
+mutate: ## change PACKAGE=./buildtoken/queue at random and report what its tests miss; N=100 SEED=0 TESTS=./buildtoken/queue
+	go run -C tools ./mutate -n $(N) -seed $(SEED) $(if $(TESTS),-tests $(TESTS)) $(PACKAGE)
 
 .PHONY: browser
 browser: build ## test the pages in Chromium; SCREENSHOTS=docs/images updates the screenshots
