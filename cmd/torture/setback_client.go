@@ -104,7 +104,7 @@ func (c *setBackClient) send(ctx context.Context, at *client, t *told) {
 			c.s.h.report("trigger %s: Location %q", t.id, got.location)
 			return
 		}
-		c.s.h.answered(t, told1{item: item, sent: sent, answer: answer})
+		c.s.h.answered(t, acknowledged{item: item, sent: sent, answer: answer})
 	case got.status == http.StatusServiceUnavailable:
 		c.s.h.count(func(c *backCounts) { c.refused++ })
 	default:

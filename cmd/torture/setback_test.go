@@ -128,11 +128,11 @@ func TestSetBackModelFinds(t *testing.T) {
 			p.h.settled([]recorded{record}, at(100))
 		}, ""},
 		{"a key that leads to two items", func(p *plot) {
-			p.h.answered(p.h.sent["x"], told1{item: 9, sent: at(5), answer: at(6)})
+			p.h.answered(p.h.sent["x"], acknowledged{item: 9, sent: at(5), answer: at(6)})
 		}, "sent again"},
 		{"a key that the database has lost", func(p *plot) {
 			goesBack(p, 0.5, 3, 4)
-			p.h.answered(p.h.sent["x"], told1{item: 9, sent: at(5), answer: at(6)})
+			p.h.answered(p.h.sent["x"], acknowledged{item: 9, sent: at(5), answer: at(6)})
 		}, ""},
 		{"an end that is lost, with nothing set back", func(p *plot) {
 			record := record
@@ -146,7 +146,7 @@ func TestSetBackModelFinds(t *testing.T) {
 			for _, id := range []string{"x", y, "z"} {
 				p.h.send(id, "alone/a", "key of "+id)
 			}
-			p.h.answered(p.h.sent["x"], told1{item: 1, sent: at(0), answer: at(1)})
+			p.h.answered(p.h.sent["x"], acknowledged{item: 1, sent: at(0), answer: at(1)})
 			runs(p, 1, "x", 1, "n1", 2, 4)
 			tt.plant(p)
 			switch found := strings.Join(p.h.found, "\n"); {
