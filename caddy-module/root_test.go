@@ -1,12 +1,14 @@
 package caddymodule_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
 	"math/big"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -119,6 +121,11 @@ func TestLocationOverTLS(t *testing.T) {
 	s.load(strings.Replace(text, "http://"+s.addr, "https://localhost"+port, 1))
 	h2, h1 := insecure(), insecure()
 	h1.ForceAttemptHTTP2 = false
+	for _, transport := range []*http.Transport{h1, h2} { // a minimal machine may not know the name localhost
+		transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, s.addr)
+		}
+	}
 	for proto, transport := range map[int]*http.Transport{1: h1, 2: h2} {
 		a := request(t, transport, http.MethodGet, "https://localhost"+port+"/buildByToken/build?job=x&token=secret&delay=1h")
 		if got, want := a.header.Get("Location"), "https://localhost"+port+"/queue/item/1/"; got != want {
