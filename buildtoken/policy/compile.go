@@ -130,11 +130,17 @@ func (e *Env) compile(r Rule) (compiled, error) {
 	return e.program(r, checked)
 }
 
-// check parses and type-checks an expression.
-func (e *Env) check(source string) (*cel.Ast, error) {
+// check parses and type-checks an expression. A panic of the checker is an error of the
+// expression: cel-go's validator of lists panics over some optional elements.
+func (e *Env) check(source string) (checked *cel.Ast, err error) {
 	if strings.TrimSpace(source) == "" {
 		return nil, errors.New("the expression is empty")
 	}
+	defer func() {
+		if p := recover(); p != nil {
+			checked, err = nil, fmt.Errorf("the expression cannot be checked; a ? in a list or map needs an optional value after it (%v)%s", p, quoted(source))
+		}
+	}()
 	checked, issues := e.cel.Compile(source)
 	if issues.Err() != nil {
 		return nil, problems(issues, source)

@@ -146,6 +146,8 @@ func TestExpressionTextFails(t *testing.T) {
 		{`now.getHours("+" + string(body.number) + ":00")`, "hours out of range [-23, 23]: …"},
 		{`now.getHours("+01:" + string(body.number))`, "minutes out of range [0, 59]: …"},
 		{`body.labels[int(body.number)]`, "out of bounds: …"},
+		{`body.labels[double(body.number) + 0.5]`, "index value …"},
+		{`"short".substring(0, int(body.number))`, "…"},
 		{`{"a": 1}["unclosed \"" + body.payload.env]`, "no such key: …"},
 		{`{"a": {1: 2}}`, "want string"},
 		{`[1.0 / 0.0]`, "cannot be written as JSON"},

@@ -52,10 +52,14 @@ func redact(text string, in *Input) string {
 	return text
 }
 
-// hideEnd hides the value without quotes at the end of some errors, unless the expression itself
-// names it.
+// hideEnd hides the value that stands without quotes in some errors, and what follows it, unless
+// the expression itself names it.
 func hideEnd(text, source string) string {
-	for _, before := range []string{"no such key: ", "invalid input: ", "unknown time zone ", "out of bounds: ", "out of range: ", "23]: ", "59]: "} {
+	for _, before := range []string{
+		"no such key: ", "failed: key ", "invalid input: ", "unknown time zone ", "23]: ", "59]: ",
+		"out of bounds: ", "out of range: ", "index value ", "index '", "start: ", "offset: ",
+		"non-optional value ", "optional entry '",
+	} {
 		if i := strings.Index(text, before); i >= 0 && !strings.Contains(source, text[i+len(before):]) {
 			return text[:i+len(before)] + "…"
 		}

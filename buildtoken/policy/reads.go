@@ -89,7 +89,8 @@ func textOf(x ast.Expr) string {
 	return string(text)
 }
 
-// textsOf returns the text of a literal, or the texts of a list of them.
+// textsOf returns the text of a literal, or the texts of a list of them. Other literals, such as
+// numbers, are left out.
 func textsOf(x ast.Expr) []string {
 	elements := []ast.Expr{x}
 	if x.Kind() == ast.ListKind {
@@ -97,8 +98,11 @@ func textsOf(x ast.Expr) []string {
 	}
 	var all []string
 	for _, element := range elements {
-		if element.Kind() == ast.LiteralKind {
-			all = append(all, textOf(element))
+		if element.Kind() != ast.LiteralKind {
+			continue
+		}
+		if text, ok := element.AsLiteral().(types.String); ok {
+			all = append(all, string(text))
 		}
 	}
 	return all

@@ -9,26 +9,27 @@ import (
 )
 
 // TestReads writes a parameter that the rule asks for with a question mark, and what it is
-// compared with in parentheses.
+// compared with in brackets.
 func TestReads(t *testing.T) {
 	env, err := policy.NewEnv()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct{ rule, want string }{
-		{`params.ENV == "x"`, "ENV(x)"},
-		{`params["ENV"] != "y" && params.TAG.matches("^v") && "x" == params.ENV`, "ENV(x y) TAG()"},
-		{`params.ENV in ["b", "a", cause] || params.ENV in ["a"]`, "ENV(a b)"},
-		{`params.ENV == params.OTHER`, "ENV() OTHER()"},
-		{`params.ENV == ""`, "ENV()"},
-		{`"ENV" in params && params.ENV == "x"`, "ENV?(x)"},
-		{`!has(params.ENV) || params.ENV == "x"`, "ENV?(x)"},
+		{`params.ENV == "x"`, `ENV["x"]`},
+		{`params["ENV"] != "y" && params.TAG.matches("^v") && "x" == params.ENV`, `ENV["x" "y"] TAG[]`},
+		{`params.ENV in ["b", "a", cause] || params.ENV in ["a"]`, `ENV["a" "b"]`},
+		{`params.ENV == cause || params.ENV == 1`, `ENV[]`},
+		{`params.ENV == params.OTHER`, `ENV[] OTHER[]`},
+		{`params.ENV == ""`, `ENV[""]`},
+		{`"ENV" in params && params.ENV == "x"`, `ENV?["x"]`},
+		{`!has(params.ENV) || params.ENV == "x"`, `ENV?["x"]`},
 		{`params.?ENV.orValue("") == "x"`, ""},
 		{`params[?"ENV"].orValue("") == "x"`, ""},
 		{`params[cause] == "x"`, ""},
 		{`cause == "params.ENV"`, ""},
 		{`params.all(name, params[name] != "x")`, ""},
-		{`["a"].all(x, params.ENV == x)`, "ENV()"},
+		{`["a"].all(x, params.ENV == x)`, `ENV[]`},
 		{`request.headers["x"] == "y"`, ""},
 		{`params.ENV ==`, ""},
 	} {
@@ -38,7 +39,7 @@ func TestReads(t *testing.T) {
 			if r.Asks {
 				asks = "?"
 			}
-			got = append(got, fmt.Sprintf("%s%s(%s)", r.Param, asks, strings.Join(r.Compared, " ")))
+			got = append(got, fmt.Sprintf("%s%s%q", r.Param, asks, r.Compared))
 		}
 		if got := strings.Join(got, " "); got != tt.want {
 			t.Errorf("Reads(%s) = %q, want %q", tt.rule, got, tt.want)
