@@ -14,6 +14,10 @@ const (
 	NotBuilt Result = "NOT_BUILT" // never started
 )
 
+// Verdict reports whether a build with this result ran to its end: it was successful, unstable
+// or failed.
+func (r Result) Verdict() bool { return r == Success || r == Unstable || r == Failure }
+
 // MaxHandle is the maximum size of [Build.Handle] in bytes.
 const MaxHandle = 4 << 10
 

@@ -49,7 +49,7 @@ type Overview struct {
 func (s Summary) add(b Build) Summary {
 	e := Ended{Number: b.Number, Result: b.Result, Started: b.Started, Took: b.Ended.Sub(b.Started)}
 	before, had := s.LastWith(Success, Unstable, Failure)
-	if e.verdict() && (!had || e.Number > before.Number) && (!had || (e.Result == Success) != (before.Result == Success)) {
+	if e.Result.Verdict() && (!had || e.Number > before.Number) && (!had || (e.Result == Success) != (before.Result == Success)) {
 		s.StreakStart = e
 	}
 	s.Job = b.Item.Job
@@ -66,10 +66,6 @@ func (s Summary) add(b Build) Summary {
 func insert(ended []Ended, e Ended) []Ended {
 	at, _ := slices.BinarySearchFunc(ended, e, func(a, b Ended) int { return cmp.Compare(b.Number, a.Number) })
 	return slices.Insert(slices.Clip(ended), at, e)
-}
-
-func (e Ended) verdict() bool {
-	return e.Result == Success || e.Result == Unstable || e.Result == Failure
 }
 
 // LastWith returns the build with the highest number among those that ended with one of
@@ -120,7 +116,7 @@ func (s Summary) Estimate() (time.Duration, bool) {
 func (s Summary) turn(b Build) Condition {
 	before, had := s.LastWith(Success, Unstable, Failure)
 	now := Ended{Number: b.Number, Result: b.Result}
-	if !had || !now.verdict() || now.Number < before.Number || (before.Result == Success) == (now.Result == Success) {
+	if !had || !now.Result.Verdict() || now.Number < before.Number || (before.Result == Success) == (now.Result == Success) {
 		return ""
 	}
 	if now.Result == Success {

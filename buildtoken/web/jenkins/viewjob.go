@@ -157,12 +157,11 @@ func health(builds []queue.Build) []any {
 	const recent = 5
 	ended, bad := 0, 0
 	for _, b := range builds {
-		switch b.Result {
-		case queue.Failure:
-			bad++
-		case queue.Success, queue.Unstable:
-		case "", queue.Aborted, queue.NotBuilt: // it runs, or came to no verdict
+		if !b.Result.Verdict() {
 			continue
+		}
+		if b.Result == queue.Failure {
+			bad++
 		}
 		ended++
 		if ended == recent {

@@ -63,15 +63,8 @@ func (v *visit) trend(o queue.Overview) trendView {
 	var took []time.Duration
 	for _, e := range o.Summary.Recent {
 		took = append(took, e.Took)
-		switch e.Result {
-		case queue.Success:
-			view.Succeeded++
-			view.Verdicts++
-		case queue.Unstable, queue.Failure:
-			view.Verdicts++
-		case queue.Aborted, queue.NotBuilt: // no verdict
-		}
 	}
+	view.Succeeded, view.Verdicts = successes(o.Summary.Recent)
 	if len(took) == 0 {
 		return view
 	}
@@ -113,6 +106,19 @@ func (v *visit) endedRow(o queue.Overview, e queue.Ended) endedRow {
 	return row
 }
 
+// successes returns how many builds succeeded, and how many came to a verdict.
+func successes(ended []queue.Ended) (succeeded, verdicts int) {
+	for _, e := range ended {
+		if e.Result == queue.Success {
+			succeeded++
+		}
+		if e.Result.Verdict() {
+			verdicts++
+		}
+	}
+	return succeeded, verdicts
+}
+
 // percent returns how many of a hundred a share is, rounded.
 func percent(part, of int) int { return (200*part + of) / (2 * of) }
 
@@ -126,11 +132,11 @@ func dots(recent []queue.Ended) template.HTML {
 	if len(recent) == 0 {
 		return ""
 	}
-	succeeded, alike := 0, 0
+	succeeded, verdicts := successes(recent)
+	alike := 0
 	var shapes strings.Builder
 	for i, e := range slices.Backward(recent) {
 		if e.Result == queue.Success {
-			succeeded++
 			// Successes in a row are one element, which keeps large pages small.
 			if alike++; i > 0 && recent[i-1].Result == queue.Success {
 				continue
@@ -145,8 +151,8 @@ func dots(recent []queue.Ended) template.HTML {
 	}
 	text := strconv.Itoa(succeeded) + " of the last " + plural(len(recent), "build", "builds") + " succeeded"
 	share := ""
-	if succeeded < len(recent) {
-		share = ` <small>` + strconv.Itoa(percent(succeeded, len(recent))) + ` %</small>`
+	if succeeded < verdicts {
+		share = ` <small>` + strconv.Itoa(percent(succeeded, verdicts)) + ` %</small>`
 	}
 	return template.HTML(`<span class="dots" role="img" title="` + text + `">` + shapes.String() + `</span>` + share) //nolint:gosec // constants and numbers
 }

@@ -36,7 +36,7 @@ func TestTrend(t *testing.T) {
 		for range 3 {
 			build()
 		}
-		s.holds(s.page("/"), " <small>25 %</small>", `title="1 of the last 4 builds succeeded"><i class="dot-success"></i><i class="dot-failure"></i><i class="dot-unstable"></i><i class="dot-aborted"></i></span>`)
+		s.holds(s.page("/"), " <small>33 %</small>", `title="1 of the last 4 builds succeeded"><i class="dot-success"></i><i class="dot-failure"></i><i class="dot-unstable"></i><i class="dot-aborted"></i></span>`)
 		page = s.page("/job/app/")
 		s.holds(page,
 			`viewBox="0 0 300 72"`, "Durations of the last 4 builds, oldest first: 1 succeeded, the longest took 4.0 s",
