@@ -220,11 +220,11 @@ func (d *delivery) queue(ctl *buildtoken.Controller) {
 	room := make(chan struct{}, maxAtOnce)
 	for i, r := range accepted {
 		send := func() { r.out, r.err = ctl.Trigger(ctx, d.Definition, r.trigger) }
+		room <- struct{}{}
 		if i == len(accepted)-1 {
 			send() // most deliveries have only one, which needs no other goroutine
 			break
 		}
-		room <- struct{}{}
 		all.Go(func() { // queue waits for it
 			defer func() { <-room }()
 			send()
