@@ -56,11 +56,11 @@ func BenchmarkWrite(b *testing.B) {
 
 // Writing a line to a file allocates nothing, so that the log costs little more than the system
 // call. Under the race detector, the pool of zap's encoders is sometimes empty, which is one
-// allocation.
+// allocation ([underRace]).
 func TestWriteAllocatesNothing(t *testing.T) {
 	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(discard{}), zap.InfoLevel))
 	d := decision()
-	if n := testing.AllocsPerRun(1000, func() { audit.Write(log, d) }); n >= 2 {
+	if n := testing.AllocsPerRun(1000, func() { audit.Write(log, d) }); n > underRace {
 		t.Errorf("Write allocates %v times", n)
 	}
 }
