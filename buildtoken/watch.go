@@ -208,7 +208,8 @@ func (w *changes) started(builds []queue.Build, remote bool) {
 
 // ended notifies of the end of a build, which [changes.here] has returned before; nil if it
 // did not run on this server. It calls clean, unless another build with the same number runs
-// here by now, whose files would be removed.
+// here by now, whose files would be removed. It holds the lock meanwhile, so that no such build
+// starts.
 func (w *changes) ended(job string, number int64, was *queue.Build, clean func()) {
 	w.mu.Lock()
 	id := buildID{job, number}

@@ -37,28 +37,22 @@ func (q *DB) Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error) {
 
 // AllLanes returns the lanes of all jobs that were ever triggered, by job.
 func (q *DB) AllLanes(ctx context.Context) ([]queue.Lane, error) {
-	var all []queue.Lane
-	err := q.ask(ctx, request{look: func(m *memory) error {
-		all = nil
-		for _, job := range slices.Sorted(maps.Keys(m.lanes)) {
-			all = append(all, m.lanes[job].head)
-		}
-		return nil
-	}})
-	if err != nil {
-		return nil, err
-	}
-	return all, nil
+	return q.lanes(ctx, func(queue.Lane) bool { return true })
 }
 
 // Gone returns the lanes with queued items whose jobs no server has, by job.
 func (q *DB) Gone(ctx context.Context) ([]queue.Lane, error) {
-	var gone []queue.Lane
+	return q.lanes(ctx, func(l queue.Lane) bool { return !l.GoneUntil.IsZero() && l.Queued > 0 })
+}
+
+// lanes returns the lanes that fit, by job.
+func (q *DB) lanes(ctx context.Context, fits func(queue.Lane) bool) ([]queue.Lane, error) {
+	var all []queue.Lane
 	err := q.ask(ctx, request{look: func(m *memory) error {
-		gone = nil
+		all = nil
 		for _, job := range slices.Sorted(maps.Keys(m.lanes)) {
-			if head := m.lanes[job].head; !head.GoneUntil.IsZero() && head.Queued > 0 {
-				gone = append(gone, head)
+			if l := m.lanes[job].head; fits(l) {
+				all = append(all, l)
 			}
 		}
 		return nil
@@ -66,7 +60,7 @@ func (q *DB) Gone(ctx context.Context) ([]queue.Lane, error) {
 	if err != nil {
 		return nil, err
 	}
-	return gone, nil
+	return all, nil
 }
 
 // MaxPosition is the highest position that [DB.Entry] reports. For an item with a higher
