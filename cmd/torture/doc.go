@@ -22,7 +22,7 @@
 //   - a refused reload changes nothing.
 //
 // With -servers 3, that many servers share a queue in a PostgreSQL that is started for it, each
-// behind its own proxy. They are also suspended (SIGSTOP), cut off from the database and reloaded
+// behind its own proxy (with -pooler, they reach the database through PgBouncer). They are also suspended (SIGSTOP), cut off from the database and reloaded
 // one by one, and the database is killed. Then it also checks that
 //
 //   - a build is lost only if its server died, or was silent for long enough, with a reason,
@@ -36,9 +36,13 @@
 // With -setback, the database of several servers is replaced by earlier states of itself: a
 // data directory that was saved before is put back, or an asynchronous standby that lacks the
 // last changes takes over. Servers are killed, suspended and cut off meanwhile. What the
-// earlier state lacks is lost. Checked is that nothing else is, that no result, log or
-// upload is that of another build, that no two builds of an item run at once, and that
-// servers stop the builds that the database has lost.
+// earlier state lacks is lost. It checks that nothing else is lost, that no build gets the result,
+// log or upload of another build, that no two builds of an item run at once, and that servers
+// stop the builds that the database has lost.
+//
+// With -rolling 2000, servers on one Postgres are restarted one after the other behind HAProxy
+// while clients send that many triggers. It checks that every trigger is answered with 201, and
+// that every item is there afterwards.
 //
 // With -relay, each build is one of a Jenkins (package jenkinstest), which loses connections,
 // forgets items and restarts, while the server is killed. It checks that Jenkins gets no trigger

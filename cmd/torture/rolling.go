@@ -72,10 +72,12 @@ func (r *rolling) run(ctx context.Context) (err error) {
 	}()
 	for n := range r.sites {
 		srv, err := r.start(ctx, n)
+		if srv != nil { // it runs, even if it does not answer
+			r.lives = append(r.lives, srv)
+		}
 		if err != nil {
 			return err
 		}
-		r.lives = append(r.lives, srv)
 	}
 	config := filepath.Join(r.dir, "haproxy.cfg")
 	if err := os.WriteFile(config, []byte(r.haproxy()), 0o600); err != nil {
@@ -116,10 +118,14 @@ func (r *rolling) run(ctx context.Context) (err error) {
 		if !r.lives[n].stop(time.Minute) {
 			r.report("server %d did not end by itself", n+1)
 		}
-		if r.lives[n], err = r.start(ctx, n); err != nil {
+		r.restarts++ // names the log of the next life
+		srv, err := r.start(ctx, n)
+		if srv != nil {
+			r.lives[n] = srv
+		}
+		if err != nil {
 			return err
 		}
-		r.restarts++
 	}
 }
 

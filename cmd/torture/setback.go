@@ -186,7 +186,7 @@ func (n *setBackNode) caddyfile() string {
 // lifeName is the name of the life that runs.
 func (n *setBackNode) lifeName() string { return fmt.Sprintf("%s/%d", n.name, n.life) }
 
-// start starts the next life of a server, and returns when it answers or can't be meant to.
+// start starts the next life of a server.
 func (s *setBacks) start(n *setBackNode) error {
 	n.life++
 	var err error
@@ -203,16 +203,16 @@ func (s *setBacks) over(n *setBackNode) error {
 		return s.fates.anyDisturbed(at.Add(-complaining), at.Add(jitter))
 	})
 	for _, line := range complaints {
-		s.h.report("%s: the server's log says: %.600s", n.lifeName(), line)
+		s.h.report("%s: the server's log has: %.600s", n.lifeName(), line)
 	}
 	if err == nil && len(complaints) == 0 && n.life > 10 {
-		_ = os.Remove(filepath.Join(n.site.home, fmt.Sprintf("life-%d.log", n.life-10))) // there to save room
+		_ = os.Remove(filepath.Join(n.site.home, fmt.Sprintf("life-%d.log", n.life-10))) // saves space
 	}
 	n.srv = nil
 	return err
 }
 
-// run lets clients and faults at the servers, round after round, and checks after
+// run starts clients and faults, round after round, and checks after
 // each that what is on record is what has happened.
 func (s *setBacks) run(ctx context.Context) error {
 	say(fmt.Sprintf("%d servers, takeover_after %v", len(s.members), setBackTakeover))

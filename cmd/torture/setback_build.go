@@ -10,7 +10,7 @@ import (
 )
 
 // sign is a line of the ledger of the set-back scenario. A build writes one when it
-// begins, one every signEvery, and one when it ends.
+// begins, one every mineEvery, and one when it ends.
 type sign struct {
 	What   string    `json:"what"` // start, alive, end, or file: the uploaded file is not its own
 	At     time.Time `json:"at"`

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// round lets clients and faults at the servers for a while. When it returns, nothing is
+// round starts clients and faults for a while. When it returns, nothing is
 // wrong any more.
 func (s *setBacks) round(ctx context.Context) error {
 	clients, stop := context.WithCancel(ctx)
@@ -38,7 +38,7 @@ func (s *setBacks) round(ctx context.Context) error {
 }
 
 // torment kills one server and starts it again, suspends it, and cuts it off from the
-// database. When it returns, the server is meant to run.
+// database. When it returns, the server has been started again.
 func (s *setBacks) torment(ctx context.Context, n *setBackNode, d dice) error {
 	length := func() time.Duration {
 		if d.chance(60) {
@@ -151,7 +151,7 @@ func (s *setBacks) replace(ctx context.Context, d dice) error {
 	return nil
 }
 
-// gone notes that no server reaches the database, until what it returns is called.
+// gone notes that no server reaches the database, until the returned function is called.
 func (s *setBacks) gone() (back func()) {
 	var all []string
 	for _, n := range s.members {

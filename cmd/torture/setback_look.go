@@ -34,20 +34,20 @@ func (s *setBacks) look(ctx context.Context, at *client, limit int) ([]recorded,
 	for _, b := range all {
 		s.h.shown(b)
 	}
-	if b, ok := s.unread(all); ok {
+	if b, ok := newestEnded(all); ok {
 		return all, s.log(ctx, at, b, begun)
 	}
 	return all, nil
 }
 
-// unread returns the newest build that has ended and came to its end by itself.
-func (s *setBacks) unread(all []recorded) (recorded, bool) {
+// newestEnded returns the newest build that came to its end by itself.
+func newestEnded(all []recorded) (newest recorded, ok bool) {
 	for _, b := range all {
-		if b.result == "SUCCESS" || b.result == "FAILURE" {
-			return b, true
+		if (b.result == "SUCCESS" || b.result == "FAILURE") && b.item > newest.item {
+			newest, ok = b, true
 		}
 	}
-	return recorded{}, false
+	return newest, ok
 }
 
 // log hands the log of a build to the history, which was on record at an instant.
