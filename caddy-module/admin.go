@@ -85,7 +85,7 @@ type JobStatus struct {
 	Disabled   bool   `json:"disabled,omitempty"`
 	Queued     int    `json:"queued"`
 	Running    int    `json:"running"`
-	LastNumber int64  `json:"last_number"` // of the newest build, which may run
+	LastNumber int64  `json:"last_number"` // of the newest build, which may still be running
 	// LastCompleted is the number of the newest build that has ended, and LastResult its result.
 	LastCompleted int64  `json:"last_completed,omitempty"`
 	LastResult    string `json:"last_result,omitempty"`

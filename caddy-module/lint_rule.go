@@ -85,8 +85,8 @@ type read struct {
 }
 
 // lintReads returns an error if a rule of a job, or of one of its tokens, reads a
-// parameter that the job does not have. It warns if a choice is compared with what
-// cannot be chosen.
+// parameter that the job does not have. It warns if a choice is compared with a value
+// that is not one of its choices.
 func (w *warnings) lintReads(j *Job, reads []read) error {
 	names := paramNames(j)
 	for _, r := range reads {
@@ -107,8 +107,8 @@ func (w *warnings) lintReads(j *Job, reads []read) error {
 	return nil
 }
 
-// lintChoice warns about a rule that compares a choice with what cannot be chosen, so
-// that the comparison has always the same result.
+// lintChoice warns about a rule that compares a choice with a value that is not one of
+// its choices, so that the comparison always has the same result.
 func (w *warnings) lintChoice(p job.Param, r read) {
 	if p.Kind != job.KindChoice {
 		return

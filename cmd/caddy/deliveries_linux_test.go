@@ -31,7 +31,7 @@ func pushOfManyFiles() string {
 	return b.String()
 }
 
-// dialerOf returns the dialer of a client with an address of its own, because the bodies of one
+// dialerOf returns the dialer of a client with a separate address, because the bodies of one
 // client have a limit.
 func dialerOf(i int) *net.Dialer {
 	return &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1+byte(i/250), 1+byte(i%250))}}
