@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -121,6 +122,34 @@ func TestControllerHasFewFiles(t *testing.T) {
 	files = slices.DeleteFunc(files, func(file string) bool { return strings.HasSuffix(file, "_test.go") })
 	if len(files) == 0 || len(files) > maxControllerFiles {
 		t.Errorf("package buildtoken has %d files: %s; want at most %d", len(files), strings.Join(files, " "), maxControllerFiles)
+	}
+}
+
+// TestContributingShowsFloors compares the table of floors in CONTRIBUTING.md with that of
+// [floors]. It leaves out test support, which the text below the table names.
+func TestContributingShowsFloors(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "CONTRIBUTING.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := map[string]int{}
+	for _, row := range regexp.MustCompile("(?m)^\\| ([0-6]) \\| ([^|]*) \\|").FindAllStringSubmatch(string(text), -1) {
+		floor, _ := strconv.Atoi(row[1])
+		for _, name := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(row[2], -1) {
+			folder := name[1]
+			if _, known := floors()[folder]; !known {
+				folder = "buildtoken/" + folder
+			}
+			shown[folder] = floor
+		}
+	}
+	want := floors()
+	maps.DeleteFunc(want, func(folder string, _ int) bool {
+		return strings.HasPrefix(folder, "internal/") && folder != "internal/atomicfile" ||
+			folder == "cmd/jenkinstest" || folder == "cmd/torture"
+	})
+	if diff := cmp.Diff(want, shown); diff != "" {
+		t.Errorf("table of floors in CONTRIBUTING.md (-want +got):\n%s", diff)
 	}
 }
 
