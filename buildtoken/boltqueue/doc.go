@@ -6,7 +6,7 @@
 // changed records in one transaction, and answers all of them after the commit: one pair
 // of fsyncs serves the whole batch.
 //
-// The indexes by identity, due instant and ID are in memory, so a trigger costs the same
+// The indexes by digest, due instant and ID are in memory, so a trigger costs the same
 // with a million queued items as with none. Memory also has the lanes and summaries of all
 // jobs, and the notifications that wait to be sent. The records of items, builds and
 // receipts are on disk only, with three exceptions: for each job the item that was last

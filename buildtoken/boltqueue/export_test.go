@@ -16,10 +16,7 @@ func (q *DB) Decide(ctx context.Context, what func()) error {
 
 // Look is like Decide, for a request that only reads.
 func (q *DB) Look(ctx context.Context, what func()) error {
-	return q.ask(ctx, request{look: func(*memory) error {
-		what()
-		return nil
-	}})
+	return q.ask(ctx, request{look: func(*memory) { what() }})
 }
 
 // The encoding of records, for tests that check it against bytes.

@@ -14,7 +14,7 @@ func compareEntries(a, b *entry) int {
 	return cmp.Or(cmp.Compare(a.due, b.due), cmp.Compare(a.id, b.id))
 }
 
-func earlier(a, b *entry) bool { return a.due < b.due || a.due == b.due && a.id < b.id }
+func earlier(a, b *entry) bool { return compareEntries(a, b) < 0 }
 
 // itemHeap has the item that is due first on top; ties: the lower ID.
 type itemHeap []*entry //nolint:recvcheck // container/heap's contract

@@ -10,14 +10,14 @@ import (
 )
 
 // memory is what is known without reading the file: which items are queued, by
-// ID, by identity and by due instant. It belongs to the holder of the turn.
+// ID, by digest and by due instant. It belongs to the holder of the turn.
 type memory struct {
 	nextID     int64
 	config     queue.Config
 	configured time.Time // when the config was set; zero: never
 	lanes      map[string]*lane
 	byID       map[int64]*entry
-	byKey      map[identity]*entry
+	byDigest   map[identity]*entry
 	kib        int // of all entries
 	// ready are the lanes whose first item may start at a known instant, by
 	// [queue.Lane.Place]. No heap is empty.
@@ -45,7 +45,7 @@ type entry struct {
 	id   int64
 	due  int64 // nanoseconds since 1970, UTC
 	lane *lane
-	// digest is needed to take the entry out of byKey.
+	// digest is needed to take the entry out of byDigest.
 	digest queue.Digest
 	pos    int32  // in lane.items, or -1 if it is in lane.aside
 	kib    uint16 // of its parameters, at most 65535
@@ -72,7 +72,7 @@ type lane struct {
 func newMemory() *memory {
 	return &memory{
 		nextID: 1, lanes: map[string]*lane{}, byID: map[int64]*entry{},
-		byKey: map[identity]*entry{}, unsaved: map[int64]*queue.Item{},
+		byDigest: map[identity]*entry{}, unsaved: map[int64]*queue.Item{},
 		aborts: map[buildKey]queue.Build{}, ready: map[string]*laneHeap{}, outbox: newOutbox(),
 	}
 }
@@ -96,17 +96,17 @@ func (m *memory) newLane(job string) queue.Lane {
 
 // configure applies a configuration to every lane, and returns the lanes whose jobs became
 // gone or came back.
-func (m *memory) configure(now time.Time, c queue.Config) (turned []*lane) {
+func (m *memory) configure(now time.Time, c queue.Config) (changed []*lane) {
 	m.config, m.configured = c, now
 	for _, l := range m.lanes {
 		before := l.head.GoneUntil
 		l.head = l.head.Configure(now, c)
 		m.reposition(l)
 		if !before.Equal(l.head.GoneUntil) {
-			turned = append(turned, l)
+			changed = append(changed, l)
 		}
 	}
-	return turned
+	return changed
 }
 
 func (m *memory) add(l *lane, id, due int64, digest queue.Digest, kib int, flags byte) {
@@ -114,7 +114,7 @@ func (m *memory) add(l *lane, id, due int64, digest queue.Digest, kib int, flags
 	m.byID[id] = e
 	m.kib += int(e.kib)
 	if flags&flagSolo == 0 {
-		m.byKey[identity{l, digest}] = e
+		m.byDigest[identity{l, digest}] = e
 	}
 	heap.Push(&l.items, e)
 }
@@ -123,7 +123,7 @@ func (m *memory) add(l *lane, id, due int64, digest queue.Digest, kib int, flags
 func (m *memory) remove(e *entry) {
 	delete(m.byID, e.id)
 	m.kib -= int(e.kib)
-	m.forget(e)
+	m.excludeFromJoins(e)
 	if e.pos >= 0 {
 		heap.Remove(&e.lane.items, int(e.pos))
 	} else {
@@ -136,18 +136,18 @@ func (m *memory) setAside(e *entry) {
 	if e.pos < 0 {
 		return
 	}
-	m.forget(e)
+	m.excludeFromJoins(e)
 	heap.Remove(&e.lane.items, int(e.pos))
 	e.pos = -1
 	e.lane.aside = append(e.lane.aside, e)
 	m.reposition(e.lane)
 }
 
-// forget excludes an entry from joins.
-func (m *memory) forget(e *entry) {
+// excludeFromJoins makes sure that no trigger joins the entry.
+func (m *memory) excludeFromJoins(e *entry) {
 	delete(m.unsaved, e.id)
-	if key := (identity{e.lane, e.digest}); m.byKey[key] == e {
-		delete(m.byKey, key)
+	if key := (identity{e.lane, e.digest}); m.byDigest[key] == e {
+		delete(m.byDigest, key)
 	}
 	if e.lane.hot != nil && e.lane.hot.ID == e.id {
 		e.lane.hot = nil

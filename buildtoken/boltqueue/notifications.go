@@ -3,6 +3,7 @@ package boltqueue
 import (
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -101,8 +102,6 @@ func (q *DB) NotificationsChanged() <-chan struct{} { return q.notified }
 // ones of the same channel wait. If the process dies, they are due again. Only those for
 // some targets are returned, and those that expired; see [queue.Deliverable].
 func (q *DB) TakeNotifications(ctx context.Context, now time.Time, targets []string, limit int) ([]queue.Notification, time.Time, error) {
-	var due []queue.Notification
-	var next time.Time
 	if ctx.Err() != nil {
 		return nil, time.Time{}, fmt.Errorf("boltqueue: %w", context.Cause(ctx))
 	}
@@ -110,14 +109,15 @@ func (q *DB) TakeNotifications(ctx context.Context, now time.Time, targets []str
 	for _, target := range targets {
 		wanted[target] = true
 	}
+	var due []queue.Notification
+	var next time.Time
 	// If the caller gave up meanwhile, its leases would never end.
-	err := q.ask(context.WithoutCancel(ctx), request{look: func(m *memory) error {
+	err := q.ask(context.WithoutCancel(ctx), request{look: func(m *memory) {
 		o := &m.outbox
 		due, next = queue.Deliverable(instant(now), o.heads, func(id int64) bool { return o.leased[id] }, func(target string) bool { return wanted[target] }, limit)
 		for _, n := range due {
 			o.leased[n.ID] = true
 		}
-		return nil
 	}})
 	if err != nil {
 		return nil, time.Time{}, err
@@ -188,13 +188,24 @@ func (b *batch) superseded(n queue.Notification) bool {
 
 // Notifications lists the notifications that a filter selects, newest first.
 func (q *DB) Notifications(ctx context.Context, f queue.NotificationFilter) ([]queue.Notification, error) {
+	var ids []int64 // of the job, if the filter has one
 	if f.Job != "" {
-		return q.notificationsOf(ctx, f)
+		var err error
+		ids, err = look(ctx, q, func(m *memory) []int64 { return m.outbox.of(f.Job) })
+		if err != nil {
+			return nil, err
+		}
 	}
 	var found []queue.Notification
 	err := q.view(func(tx *bolt.Tx) error {
-		c := tx.Bucket(bucketNotifications()).Cursor()
-		for k, raw := c.Last(); k != nil && (f.Limit <= 0 || len(found) < f.Limit); k, raw = c.Prev() {
+		records := newestNotifications(tx)
+		if f.Job != "" {
+			records = notificationsByID(tx, ids)
+		}
+		for k, raw := range records {
+			if f.Limit > 0 && len(found) == f.Limit {
+				break
+			}
 			n, err := decodeNotification(k, raw)
 			if err != nil {
 				q.opts.Log.Error("cannot read a notification", zap.Binary("key", k), zap.Error(err))
@@ -212,53 +223,30 @@ func (q *DB) Notifications(ctx context.Context, f queue.NotificationFilter) ([]q
 	return found, nil
 }
 
-// notificationsOf is Notifications for a filter with a job. It reads only records of the job.
-func (q *DB) notificationsOf(ctx context.Context, f queue.NotificationFilter) ([]queue.Notification, error) {
-	var ids []int64
-	err := q.ask(ctx, request{look: func(m *memory) error {
-		ids = m.outbox.of(f.Job)
-		return nil
-	}})
-	if err != nil {
-		return nil, err
+// newestNotifications walks the records of all notifications, newest first.
+func newestNotifications(tx *bolt.Tx) iter.Seq2[[]byte, []byte] {
+	return func(yield func(k, raw []byte) bool) {
+		c := tx.Bucket(bucketNotifications()).Cursor()
+		for k, raw := c.Last(); k != nil && yield(k, raw); k, raw = c.Prev() {
+		}
 	}
-	var found []queue.Notification
-	err = q.view(func(tx *bolt.Tx) error {
+}
+
+// notificationsByID walks the records of some notifications, the last ID first. Those that
+// were dropped meanwhile are left out.
+func notificationsByID(tx *bolt.Tx, ids []int64) iter.Seq2[[]byte, []byte] {
+	return func(yield func(k, raw []byte) bool) {
 		for _, id := range slices.Backward(ids) {
-			if f.Limit > 0 && len(found) == f.Limit {
-				break
-			}
-			raw := tx.Bucket(bucketNotifications()).Get(idKey(id))
-			if raw == nil {
-				continue // it was dropped meanwhile
-			}
-			n, err := decodeNotification(idKey(id), raw)
-			if err != nil {
-				q.opts.Log.Error("cannot read a notification", zap.Int64("id", id), zap.Error(err))
-				continue
-			}
-			if f.Fits(n) {
-				found = append(found, n)
+			k := idKey(id)
+			if raw := tx.Bucket(bucketNotifications()).Get(k); raw != nil && !yield(k, raw) {
+				return
 			}
 		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
 	}
-	return found, nil
 }
 
 // Backlogs returns how much waits for each target that something waits for or was given up
 // for, by target.
 func (q *DB) Backlogs(ctx context.Context) ([]queue.Backlog, error) {
-	var all []queue.Backlog
-	err := q.ask(ctx, request{look: func(m *memory) error {
-		all = m.outbox.backlogs()
-		return nil
-	}})
-	if err != nil {
-		return nil, err
-	}
-	return all, nil
+	return look(ctx, q, func(m *memory) []queue.Backlog { return m.outbox.backlogs() })
 }

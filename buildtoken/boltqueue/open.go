@@ -22,8 +22,8 @@ type opened struct {
 	info os.FileInfo
 }
 
-// torn is what a file that cannot be read as a whole is: a plain copy of a file in use mixes
-// pages of several commits.
+// torn completes the message about a file that cannot be read as a whole. A plain copy of a
+// file in use mixes pages of several commits.
 const torn = "is damaged, or a copy that was made while it was written"
 
 // errMoved is returned when the path no longer leads to the open file.

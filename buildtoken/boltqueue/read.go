@@ -17,9 +17,8 @@ import (
 // Lanes returns the lanes of several jobs at one instant, in the order asked for. A job
 // that was never triggered has a lane without history.
 func (q *DB) Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error) {
-	var heads []queue.Lane
-	err := q.ask(ctx, request{look: func(m *memory) error {
-		heads = make([]queue.Lane, len(jobs))
+	return look(ctx, q, func(m *memory) []queue.Lane {
+		heads := make([]queue.Lane, len(jobs))
 		for i, job := range jobs {
 			if l, ok := m.lanes[job]; ok {
 				heads[i] = l.head
@@ -27,12 +26,8 @@ func (q *DB) Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error) {
 				heads[i] = m.newLane(job)
 			}
 		}
-		return nil
-	}})
-	if err != nil {
-		return nil, err
-	}
-	return heads, nil
+		return heads
+	})
 }
 
 // AllLanes returns the lanes of all jobs that were ever triggered, by job.
@@ -47,20 +42,15 @@ func (q *DB) Gone(ctx context.Context) ([]queue.Lane, error) {
 
 // lanes returns the lanes that fit, by job.
 func (q *DB) lanes(ctx context.Context, fits func(queue.Lane) bool) ([]queue.Lane, error) {
-	var all []queue.Lane
-	err := q.ask(ctx, request{look: func(m *memory) error {
-		all = nil
+	return look(ctx, q, func(m *memory) []queue.Lane {
+		var all []queue.Lane
 		for _, job := range slices.Sorted(maps.Keys(m.lanes)) {
 			if l := m.lanes[job].head; fits(l) {
 				all = append(all, l)
 			}
 		}
-		return nil
-	}})
-	if err != nil {
-		return nil, err
-	}
-	return all, nil
+		return all
+	})
 }
 
 // MaxPosition is the highest position that [DB.Entry] reports. For an item with a higher
@@ -70,15 +60,15 @@ const MaxPosition = 20_000
 // Entry returns the state of an item and what became of it. It returns
 // queue.ErrNotFound once the record of its build or cancellation is dropped.
 func (q *DB) Entry(ctx context.Context, now time.Time, id int64) (queue.Entry, error) {
-	// After ctx ended, another goroutine may still write to it, but it is not read.
-	var found *snapshot
-	err := q.ask(ctx, request{look: func(m *memory) error {
-		if e, ok := m.byID[id]; ok {
-			found = m.snapshot(e)
-			found.position = m.position(e)
+	found, err := look(ctx, q, func(m *memory) *snapshot {
+		e, ok := m.byID[id]
+		if !ok {
+			return nil
 		}
-		return nil
-	}})
+		p := m.snapshot(e)
+		p.position = m.position(e)
+		return p
+	})
 	if err != nil {
 		return queue.Entry{}, err
 	}
@@ -191,22 +181,21 @@ func (q *DB) leftEntry(ctx context.Context, id int64) (queue.Entry, error) {
 // Items lists at most limit queued items, due first; a limit of 0 means none. With a job, only
 // its items are listed, and positions count within the job; "" means all jobs.
 func (q *DB) Items(ctx context.Context, now time.Time, job string, limit int) ([]queue.Entry, error) {
-	var snapshots []*snapshot
-	err := q.ask(ctx, request{look: func(m *memory) error {
+	snapshots, err := look(ctx, q, func(m *memory) []*snapshot {
 		var lanes []*lane
 		if job == "" {
 			lanes = slices.Collect(maps.Values(m.lanes))
 		} else if l, ok := m.lanes[job]; ok {
 			lanes = []*lane{l}
 		}
-		snapshots = nil
+		var all []*snapshot
 		for i, e := range firstOf(lanes, limit) {
 			p := m.snapshot(e)
 			p.position = i
-			snapshots = append(snapshots, p)
+			all = append(all, p)
 		}
-		return nil
-	}})
+		return all
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -126,9 +126,9 @@ func (b *batch) applyReceipt(job string, c queue.Change) {
 	b.put(bucketReceiptEnds(), endKey(job, *c.Receipt), []byte{})
 }
 
-// answersFirst reports whether an error repeats the answer to an earlier request. That
-// request may belong to the same batch, and then fails with it.
-func answersFirst(err error) bool {
+// repeatsAnswer reports whether an error is the answer to a repeated request. The first
+// request can belong to the same batch, and then both fail with it.
+func repeatsAnswer(err error) bool {
 	var repeated *queue.RepeatedError
 	return errors.As(err, &repeated) || errors.Is(err, queue.ErrKeyReused)
 }

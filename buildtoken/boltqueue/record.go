@@ -18,17 +18,17 @@ import (
 
 // The buckets of the file.
 //
-//	meta       format, next_id, batch
-//	items      ID                 → item record
-//	lanes      job                → lane (JSON)
-//	builds     job 0x00 number    → build (JSON)
-//	cancelled  job 0x00 ID        → cancelled item (JSON)
-//	left       ID                 → job 0x00 number; number 0: cancelled
-//	receipts     job 0x00 key          → receipt (JSON)
-//	receipt_ends job 0x00 until 8, key → nothing; finds those that have expired
-//	summaries     job             → summary (JSON)
-//	notifications ID              → notification (JSON)
-//	token_uses   place 0x00 name  → use of a token (JSON); made with the first record
+//	meta           format, next_id, batch
+//	items          ID                      → item record
+//	lanes          job                     → lane (JSON)
+//	builds         job 0x00 number         → build (JSON)
+//	cancelled      job 0x00 ID             → cancelled item (JSON)
+//	left           ID                      → job 0x00 number; number 0: cancelled
+//	receipts       job 0x00 key            → receipt (JSON)
+//	receipt_ends   job 0x00 expiry 8, key  → nothing; finds those that have expired
+//	summaries      job                     → summary (JSON)
+//	notifications  ID                      → notification (JSON)
+//	token_uses     place 0x00 name         → use of a token (JSON); made with the first record
 //
 // Numbers and IDs are 8 bytes, big endian, so that keys sort by them. A job
 // name holds no zero byte ([checkJob]), so 0x00 ends it.

@@ -46,7 +46,7 @@ func inspect(path string, lockTimeout time.Duration, use func(*bolt.Tx) error) e
 	if err != nil {
 		return fmt.Errorf("boltqueue: %s: %w", path, err)
 	}
-	defer func() { _ = tx.Rollback() }() // the same
+	defer func() { _ = tx.Rollback() }() // it was only read
 	err = guard(path, func() error {
 		isNew, err := examine(tx, path)
 		if err == nil && isNew {

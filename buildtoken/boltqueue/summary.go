@@ -30,9 +30,8 @@ func (b *batch) applySummary(l *lane, c queue.Change) {
 // Overviews returns what there is to show about several jobs, in the order asked for. No
 // record is decoded for it.
 func (q *DB) Overviews(ctx context.Context, jobs []string) ([]queue.Overview, error) {
-	var all []queue.Overview
-	err := q.ask(ctx, request{look: func(m *memory) error {
-		all = make([]queue.Overview, len(jobs))
+	all, err := look(ctx, q, func(m *memory) []queue.Overview {
+		all := make([]queue.Overview, len(jobs))
 		for i, job := range jobs {
 			if l, ok := m.lanes[job]; ok {
 				all[i] = queue.Overview{Lane: l.head, Summary: l.summary}
@@ -40,8 +39,8 @@ func (q *DB) Overviews(ctx context.Context, jobs []string) ([]queue.Overview, er
 				all[i] = queue.Overview{Lane: m.newLane(job), Summary: queue.Summary{Job: job}}
 			}
 		}
-		return nil
-	}})
+		return all
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// tokenUseKey returns the key of a use. Its bucket is created when the first uses are saved,
-// because files of format 1 that were made before there were uses do not have it.
+// tokenUseKey returns the key of a use. Its bucket is created when the first uses are saved:
+// not every file of format 1 has it.
 func tokenUseKey(u queue.TokenUse) []byte { return []byte(u.Place + "\x00" + u.Name) }
 
 func decodeTokenUse(k, raw []byte) (queue.TokenUse, error) {
@@ -56,12 +56,11 @@ func (q *DB) SaveTokenUses(ctx context.Context, now time.Time, uses []queue.Toke
 // TokenUses returns the uses of tokens by place and name. Records that are damaged are left out.
 func (q *DB) TokenUses(ctx context.Context) ([]queue.TokenUse, error) {
 	// The request does nothing, but it fails if the queue is closed or ctx has ended.
-	if err := q.ask(ctx, request{look: func(*memory) error { return nil }}); err != nil {
+	if err := q.ask(ctx, request{look: func(*memory) {}}); err != nil {
 		return nil, err
 	}
 	var all []queue.TokenUse
 	err := q.view(func(tx *bolt.Tx) error {
-		all = nil
 		saved := tx.Bucket(bucketTokenUses())
 		if saved == nil {
 			return nil

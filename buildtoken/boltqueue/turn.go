@@ -27,7 +27,7 @@ type request struct {
 	// look runs after the commit and sees what the batch did. It must not change anything
 	// that is also on disk. If it changes memory, its caller must pass ask a ctx that never
 	// ends, because look still runs after ask has returned early.
-	look func(*memory) error
+	look func(*memory)
 	// set runs after the commit, even when nothing can be committed.
 	set func(*memory)
 	// done receives the answer, and has room for one; nil if the caller runs the request itself.
@@ -73,6 +73,17 @@ func (q *DB) ask(ctx context.Context, r request) error {
 	case <-ctx.Done():
 		return fmt.Errorf("boltqueue: %w", context.Cause(ctx))
 	}
+}
+
+// look runs a request that only reads memory, and returns what read returns. read must not
+// write to variables of the caller: it still runs after look has returned because ctx ended.
+func look[T any](ctx context.Context, q *DB, read func(*memory) T) (T, error) {
+	var found T
+	if err := q.ask(ctx, request{look: func(m *memory) { found = read(m) }}); err != nil {
+		var none T
+		return none, err // found may still be written
+	}
+	return found, nil
 }
 
 // pass releases the turn. Only loop ever waits for it.
@@ -154,7 +165,10 @@ func (q *DB) serve(first ...request) {
 		case q.broken != nil:
 			q.answers[i] = q.broken // memory may hold what was never written
 		default:
-			q.answers[i] = q.contain(func() error { return r.look(q.mem) })
+			q.answers[i] = q.contain(func() error {
+				r.look(q.mem)
+				return nil
+			})
 		}
 	}
 	switch refusal := cmp.Or(q.broken, q.paused); {
@@ -228,7 +242,7 @@ func (q *DB) transact(probe bool) (wake bool) {
 		if i == len(q.answers) { // it was not decided
 			q.answers = append(q.answers, nil)
 		}
-		if r.decide != nil && (q.answers[i] == nil || answersFirst(q.answers[i])) {
+		if r.decide != nil && (q.answers[i] == nil || repeatsAnswer(q.answers[i])) {
 			q.answers[i] = q.broken
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -16,18 +17,18 @@ import (
 // not modify its map afterwards. It works even while the file cannot be written. Rules are
 // not made durable by themselves: set them again after [Open].
 func (q *DB) SetRules(ctx context.Context, now time.Time, c queue.Config) error {
-	var turned []*lane
+	var changed []*lane
 	err := q.ask(ctx, request{set: func(m *memory) {
 		q.limit = c.Limit
-		turned = m.configure(instant(now), c)
+		changed = m.configure(instant(now), c)
 	}})
-	if err != nil || len(turned) == 0 {
+	if err != nil || len(changed) == 0 {
 		return err
 	}
 	// For how long a job has been gone is kept over a restart. If it cannot be written, its
 	// items wait longer; the failure is logged.
 	_ = q.ask(ctx, request{decide: func(b *batch) error {
-		for _, l := range turned {
+		for _, l := range changed {
 			if b.mem.lanes[l.head.Job] == l {
 				b.touch(l)
 			}
@@ -65,7 +66,7 @@ type call struct {
 func (c *call) decide(b *batch) error {
 	l := b.mem.lane(c.Job)
 	var equal *queue.Item
-	if e := b.mem.byKey[identity{l, c.Digest}]; e != nil && !c.Solo {
+	if e := b.mem.byDigest[identity{l, c.Digest}]; e != nil && !c.Solo {
 		found, err := b.loadOr(e)
 		if err != nil {
 			return err
@@ -113,9 +114,8 @@ func (q *DB) Cancel(ctx context.Context, now time.Time, job string, id int64, by
 	return fmt.Errorf("%w: item %d of %s", queue.ErrNotFound, id, job)
 }
 
-// Claim starts what is due and what the node may run, one build for each of the
-// free executors, and returns when it should be called next: zero means after
-// [DB.Changed] only.
+// Claim starts what is due and what the node may run, one build for each of the free
+// executors, and returns when it should be called next: zero means after [DB.Changed] only.
 // The builds that it returns are durable, so a crash cannot run one that is not on record.
 func (q *DB) Claim(ctx context.Context, now time.Time, node queue.Node, executors []int) ([]queue.Build, time.Time, error) {
 	var builds []queue.Build
@@ -316,15 +316,5 @@ func (b *batch) running() ([]*queue.Build, error) {
 // Aborts returns the running builds that were asked to stop, in no order. Each of several
 // nodes picks its own by queue.Build.Node.
 func (q *DB) Aborts(ctx context.Context) ([]queue.Build, error) {
-	var wished []queue.Build
-	err := q.ask(ctx, request{look: func(m *memory) error {
-		for _, b := range m.aborts {
-			wished = append(wished, b)
-		}
-		return nil
-	}})
-	if err != nil {
-		return nil, err
-	}
-	return wished, nil
+	return look(ctx, q, func(m *memory) []queue.Build { return slices.Collect(maps.Values(m.aborts)) })
 }

@@ -162,7 +162,7 @@ func (l *locked) write(t *tx, more ...func(*pgx.Batch) error) error {
 	if t.id == (txID{}) {
 		return errNobody
 	}
-	t.tell.Notice = t.tell.And(l.notice())
+	t.tell.Notice = t.tell.Merge(l.notice())
 	t.notifies = len(l.notify) > 0
 	t.last = b
 	return nil

@@ -39,7 +39,7 @@ func (m message) and(o message) message {
 		m.Due = o.Due
 	}
 	m.Servers = m.Servers || o.Servers
-	m.Notice = m.And(o.Notice)
+	m.Notice = m.Merge(o.Notice)
 	return m
 }
 
@@ -100,7 +100,7 @@ func (h *hub) pass(n queue.Notice) {
 	defer h.mu.Unlock()
 	select {
 	case earlier := <-h.heard:
-		n = earlier.And(n)
+		n = earlier.Merge(n)
 	default:
 	}
 	h.heard <- n

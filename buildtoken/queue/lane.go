@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Rules is the configuration of a lane. They are stored with the lane, so that a
-// decision never needs the configuration itself.
+// Rules is the part of the configuration that a lane follows. It is stored with the lane,
+// so that a decision never needs the configuration itself.
 type Rules struct {
 	// Concurrent allows several builds of the job at a time.
 	Concurrent bool `json:"concurrent,omitempty"`

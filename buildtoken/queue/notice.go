@@ -22,8 +22,8 @@ type Notice struct {
 	Lost bool `json:"-"`
 }
 
-// And returns the union of both notices.
-func (n Notice) And(o Notice) Notice {
+// Merge returns a notice of everything that both contain.
+func (n Notice) Merge(o Notice) Notice {
 	n.All = n.All || o.All
 	n.Lost = n.Lost || o.Lost
 	n.Queued = n.Queued || o.Queued

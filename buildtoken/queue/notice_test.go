@@ -30,7 +30,7 @@ func TestNoticeAnd(t *testing.T) {
 		{"too many are all", queue.Notice{Lost: true}, queue.Notice{Items: many}, queue.Notice{All: true, Lost: true}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if diff := cmp.Diff(tt.want, tt.a.And(tt.b)); diff != "" {
+			if diff := cmp.Diff(tt.want, tt.a.Merge(tt.b)); diff != "" {
 				t.Errorf("And (-want +got):\n%s", diff)
 			}
 		})
@@ -38,7 +38,7 @@ func TestNoticeAnd(t *testing.T) {
 }
 
 func TestNoticeOfOneThingEach(t *testing.T) {
-	got := queue.Notice{Items: []int64{1}, Jobs: []string{"a"}, Logs: []string{"a"}}.And(
+	got := queue.Notice{Items: []int64{1}, Jobs: []string{"a"}, Logs: []string{"a"}}.Merge(
 		queue.Notice{Items: []int64{2}, Jobs: []string{"b"}, Logs: []string{"b"}, Queued: true})
 	want := queue.Notice{Items: []int64{1, 2}, Jobs: []string{"a", "b"}, Logs: []string{"a", "b"}, Queued: true}
 	if diff := cmp.Diff(want, got); diff != "" {

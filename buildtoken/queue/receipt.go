@@ -55,9 +55,8 @@ func (r Receipt) expired(now time.Time) bool { return !r.Until.After(now) }
 // order), at most [MaxForget]. The receipt becomes part of the change.
 //
 // ScheduleOnce returns a [RepeatedError] if the key was used before, whatever has become
-// of the item, and [ErrKeyReused] if the values differ, unless the request accepts
-// any values. A refused trigger leaves no
-// receipt: it may succeed when it is repeated.
+// of the item, and [ErrKeyReused] if the values differ, unless the request accepts any
+// values. A refused trigger leaves no receipt: it may succeed when it is repeated.
 func ScheduleOnce(now time.Time, l Lane, equal *Item, r Request, room Room, first *Receipt, oldest []Receipt) (Change, error) {
 	if first != nil && !first.expired(now) {
 		if first.Values != r.Digest && !r.AnyValues {
