@@ -4,6 +4,7 @@ SHELL := bash
 MODULE := github.com/buildtoken/buildtoken
 TOOL := go tool -modfile=tools/go.mod
 LINT := $(TOOL) golangci-lint
+NPM := testdata/clients/npm
 FOLDERS := buildtoken caddy-module cmd internal
 
 FUZZTIME ?= 30s
@@ -116,9 +117,14 @@ torture-relay: build ## do the same with builds that are relayed to a Jenkins
 	go run ./cmd/torture -binary bin/caddy -relay -for $(TORTURE_TIME)
 
 .PHONY: torture-notify
-torture-notify: build ## do the same while a receiver of notifications fails, on one server and on three
-	go run ./cmd/torture -binary bin/caddy -notify -for $(TORTURE_TIME)
-	go run ./cmd/torture -binary bin/caddy -notify -servers 3 -for $(TORTURE_TIME)
+torture-notify: build $(NPM)/node_modules ## do the same while a receiver of notifications fails, on one server and on three; needs node and npm
+	go run ./cmd/torture -binary bin/caddy -notify -reference $(NPM)/verify.mjs -for $(TORTURE_TIME)
+	go run ./cmd/torture -binary bin/caddy -notify -reference $(NPM)/verify.mjs -servers 3 -for $(TORTURE_TIME)
+
+# The packages of npm, among them the reference library of Standard Webhooks.
+$(NPM)/node_modules: $(NPM)/package-lock.json
+	npm --prefix $(NPM) ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	touch $@
 
 .PHONY: mutants
 mutants: ## plant bugs in a copy and check that the tests notice; MUTANTS="name …"

@@ -51,7 +51,9 @@
 // With -notify, each build notifies a receiver, which hangs, closes connections and answers 301,
 // 410, 429 and 500, while servers are killed, suspended and reloaded; with -servers 3 on a shared
 // queue. It checks that the receiver accepts the end of every build, in order, nothing about an
-// item after a later state of it, and only right signatures.
+// item after a later state of it, and only right signatures. With -reference
+// testdata/clients/npm/verify.mjs, it verifies each signature also with the reference library of
+// Standard Webhooks, which npm installs.
 //
 // A seed determines what is tried, but not when the system does it: the same seed often finds the
 // same bug, but not always. Only the loopback interface is used. The program ends by itself. If it

@@ -33,6 +33,7 @@ func main() {
 	flag.IntVar(&o.clients, "clients", 4, "clients at a time")
 	flag.BoolVar(&o.relay, "relay", false, "builds are those of a Jenkins, which fails too")
 	flag.BoolVar(&o.notify, "notify", false, "builds notify a receiver, which fails too")
+	flag.StringVar(&o.reference, "reference", "", "verify signatures of notifications with this script and node too (testdata/clients/npm/verify.mjs); empty: do not")
 	flag.BoolVar(&o.setBack, "setback", false, "the database of several servers is replaced by earlier states of itself")
 	flag.BoolVar(&o.pooler, "pooler", false, "of several servers, each reaches the database through PgBouncer in session mode")
 	flag.Int64Var(&o.rolling, "rolling", 0, "restart servers one after the other behind HAProxy during so many triggers, and do nothing else")
@@ -66,8 +67,8 @@ func torture(o options) int {
 		say("ended early:", err)
 	}
 	say("kept:", dir)
-	say("replay:", fmt.Sprintf("go run ./cmd/torture -binary %s -for %v -kills %d -servers %d -clients %d -relay=%v -notify=%v -setback=%v -pooler=%v -rolling %d -seed %d",
-		o.binary, o.length, o.kills, o.servers, o.clients, o.relay, o.notify, o.setBack, o.pooler, o.rolling, o.seed))
+	say("replay:", fmt.Sprintf("go run ./cmd/torture -binary %s -for %v -kills %d -servers %d -clients %d -relay=%v -notify=%v -reference %q -setback=%v -pooler=%v -rolling %d -seed %d",
+		o.binary, o.length, o.kills, o.servers, o.clients, o.relay, o.notify, o.reference, o.setBack, o.pooler, o.rolling, o.seed))
 	return 1
 }
 

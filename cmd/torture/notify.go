@@ -48,14 +48,27 @@ const notifyJobs = 5
 
 func newNotifies(ctx context.Context, o options, dir string) (_ *notifies, release func(), err error) {
 	n := &notifies{options: o, d: newDice(o.seed, 0), dir: filepath.ToSlash(dir), items: map[int64]string{}}
-	n.receiver = newReceiver(n.wrong)
-	release = n.receiver.close
+	var library *reference
+	if o.reference != "" {
+		if library, err = startReference(o.reference); err != nil {
+			return nil, nil, err
+		}
+	}
+	n.receiver = newReceiver(library, n.wrong)
+	release = func() {
+		if library != nil {
+			library.close()
+		}
+		n.receiver.close()
+		if n.database != nil {
+			_ = n.database.Stop()
+		}
+	}
 	if o.servers > 0 {
 		if n.database, err = pgserver.Start(); err != nil { //nolint:contextcheck // it is bounded by itself
 			release()
 			return nil, nil, fmt.Errorf("start Postgres: %w", err)
 		}
-		release = func() { n.receiver.close(); _ = n.database.Stop() }
 	}
 	for i := range max(o.servers, 1) {
 		s := site{dir: n.dir, home: fmt.Sprintf("%s/n%d", n.dir, i+1)}

@@ -18,9 +18,10 @@ const receiverSecret = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX" //nolint:gosec /
 
 // receiver accepts notifications, or fails in one of several ways.
 type receiver struct {
-	server *httptest.Server
-	verify *hook.Webhook
-	wrong  func(format string, args ...any)
+	server    *httptest.Server
+	verify    *hook.Webhook
+	reference *reference // nil: signatures are not verified with it
+	wrong     func(format string, args ...any)
 
 	// mu guards the following.
 	mu       sync.Mutex
@@ -51,8 +52,8 @@ func (n notice) rank() int {
 	return map[string]int{"build.queued": 1, "build.started": 2, "build.ended": 3, "build.cancelled": 3}[n.Type]
 }
 
-func newReceiver(wrong func(string, ...any)) *receiver {
-	r := &receiver{wrong: wrong, d: newDice(1, 1), failed: map[string]int{}, ids: map[string]int64{}, last: map[string]int64{}}
+func newReceiver(reference *reference, wrong func(string, ...any)) *receiver {
+	r := &receiver{reference: reference, wrong: wrong, d: newDice(1, 1), failed: map[string]int{}, ids: map[string]int64{}, last: map[string]int64{}}
 	s, err := hook.ParseSecret(event.Standard, receiverSecret)
 	if err != nil {
 		panic(err) // it is part of the program
@@ -95,6 +96,9 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if err == nil {
 		_, _ = check.Write(body) // a hash never fails
 		err = check.Finish()
+	}
+	if err == nil && r.reference != nil {
+		err = r.reference.verify(req.Header, body)
 	}
 	var n notice
 	if err != nil || json.Unmarshal(body, &n) != nil || req.URL.Path != "/"+n.Data.Job {
@@ -189,5 +193,9 @@ func (r *receiver) check() map[int64]string {
 func (r *receiver) report() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return fmt.Sprintf("%d attempts, %d accepted, failed: %v;", r.attempts, len(r.accepted), r.failed)
+	verified := "signatures were not verified with the reference library"
+	if r.reference != nil {
+		verified = fmt.Sprintf("the reference library verified %d signatures", r.reference.count())
+	}
+	return fmt.Sprintf("%d attempts, %d accepted, failed: %v; %s;", r.attempts, len(r.accepted), r.failed, verified)
 }

@@ -22,11 +22,13 @@ type options struct {
 	// consoles makes the harness compare the logs on all servers.
 	consoles bool
 	clients  int
-	relay    bool  // builds are relayed to a Jenkins
-	notify   bool  // builds notify a receiver
-	setBack  bool  // the database is replaced by earlier states of itself
-	pooler   bool  // the servers of a cluster reach the database through PgBouncer
-	rolling  int64 // triggers during rolling restarts; 0: no such restarts
+	relay    bool // builds are relayed to a Jenkins
+	notify   bool // builds notify a receiver
+	// reference is a script that verifies the signatures of notifications; "": none.
+	reference string
+	setBack   bool  // the database is replaced by earlier states of itself
+	pooler    bool  // the servers of a cluster reach the database through PgBouncer
+	rolling   int64 // triggers during rolling restarts; 0: no such restarts
 }
 
 // harness runs lives of the server, one after another.
