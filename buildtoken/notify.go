@@ -187,7 +187,7 @@ func (c *Controller) TestNotification(ctx context.Context, target string, params
 	}
 	ctx, cancel := context.WithTimeout(ctx, outbox.Timeout)
 	defer cancel()
-	return to.Send(ctx, &sample), nil
+	return to.Send(ctx, &sample, func() bool { return false }), nil
 }
 
 // Targets returns the targets that the configuration has, and for each whether it answered

@@ -27,6 +27,8 @@ import (
 type inbox struct {
 	// answer decides about each attempt; nil accepts it.
 	answer func(ctx context.Context, e *notify.Event) notify.Outcome
+	// connect is called before it is asked whether it is too late; nil takes no time.
+	connect func()
 
 	mu       sync.Mutex
 	attempts []string // time, text and outcome
@@ -35,8 +37,14 @@ type inbox struct {
 
 func (*inbox) UsesLog() bool { return true }
 
-func (b *inbox) Send(ctx context.Context, e *notify.Event) notify.Outcome {
+func (b *inbox) Send(ctx context.Context, e *notify.Event, late func() bool) notify.Outcome {
 	at := time.Now()
+	if b.connect != nil {
+		b.connect()
+	}
+	if late() {
+		return notify.Outcome{Error: "the connection failed"}
+	}
 	var out notify.Outcome
 	if b.answer != nil {
 		out = b.answer(ctx, e)
@@ -238,6 +246,33 @@ func TestOneReceiverHoldsUpNoOther(t *testing.T) {
 		}
 		if n := len(hangs.lines()); n != 20 {
 			t.Errorf("%d attempts ended after 15 s, want 1 for each target", n)
+		}
+	})
+}
+
+// TestSlowServerDoesNotPauseAReceiver lets the first notification connect for so long that it
+// must not be sent any more.
+func TestSlowServerDoesNotPauseAReceiver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var in inbox
+		j := notified("a", &in)
+		other := definition.Job{Name: "b", Tokens: opens(), Runner: succeeds()}
+		s := openSite(t, buildtoken.Config{})
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{j, other}, Notify: j.Notify}})
+		in.connect = func() { time.Sleep(6 * time.Second) }
+		s.triggerNow("a")
+		time.Sleep(6 * time.Second)
+		in.connect = nil
+		s.triggerNow("b")
+		in.want(t, "6s b #1 endedSUCCESS")
+		waiting, err := s.Notifications(t.Context(), queue.NotificationFilter{State: queue.DeliveryWaiting})
+		if err != nil || len(waiting) != 2 || waiting[0].Error != "the server was too slow to send it" {
+			t.Errorf("waiting: %+v, %v; want both of a, which came too late", waiting, err)
+		}
+		time.Sleep(time.Minute)
+		quiet()
+		if got := in.lines(); len(got) != 3 {
+			t.Errorf("attempts %q; want both of a too", got)
 		}
 	})
 }

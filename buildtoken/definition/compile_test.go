@@ -67,8 +67,10 @@ type refers struct {
 func (r *refers) Params() []string       { return one(r.visible) }
 func (r *refers) HiddenParams() []string { return one(r.hidden) }
 
-func (*refers) Send(context.Context, *notify.Event) notify.Outcome { return notify.Outcome{} }
-func (*refers) UsesLog() bool                                      { return false }
+func (*refers) UsesLog() bool { return false }
+func (*refers) Send(context.Context, *notify.Event, func() bool) notify.Outcome {
+	return notify.Outcome{}
+}
 
 func one(name string) []string {
 	if name == "" {

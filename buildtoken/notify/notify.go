@@ -12,8 +12,9 @@ import (
 // Receiver takes notifications. It must be safe for concurrent use, and comparable.
 type Receiver interface {
 	// Send sends one notification. It returns when the receiver has accepted it, or when
-	// it is known that it did not, or when ctx ends.
-	Send(ctx context.Context, e *Event) Outcome
+	// it is known that it did not, or when ctx ends. Once connected, it calls late just before
+	// it sends the content; if that returns true, it must send nothing and return an error.
+	Send(ctx context.Context, e *Event, late func() bool) Outcome
 	// UsesLog reports whether the receiver wants [Event.Log].
 	UsesLog() bool
 }

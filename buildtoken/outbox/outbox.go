@@ -10,8 +10,8 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"net/http/httptrace"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -246,16 +246,20 @@ func (o *Outbox) attempt(ctx context.Context, n queue.Notification, taken time.T
 	if err != nil {
 		return queue.Attempt{Error: "the record of the build cannot be read"}, true
 	}
-	if time.Since(taken) > stale {
+	var late atomic.Bool
+	isLate := func() bool {
+		if time.Since(taken) > stale {
+			late.Store(true)
+		}
+		return late.Load()
+	}
+	var out notify.Outcome
+	if !isLate() {
+		out = r.Send(ctx, &e, isLate)
+	}
+	if late.Load() { // it is not a failure of the receiver
 		return queue.Attempt{Error: "the server was too slow to send it"}, true
 	}
-	// The same, just before a request is written.
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) {
-		if time.Since(taken) > stale {
-			_ = got.Conn.SetDeadline(time.Unix(1, 0)) // the write fails
-		}
-	}})
-	out := r.Send(ctx, &e)
 	o.learn(n.Target, r, out)
 	return queue.Attempt{Error: out.Error, After: out.After, Skip: out.Skip, GiveUp: out.Final || out.Refused && n.Tries+1 >= refusals}, true
 }

@@ -154,7 +154,7 @@ func mailText(e *notify.Event) string {
 }
 
 // sendMail sends a mail for an event.
-func (r *Receiver) sendMail(ctx context.Context, e *notify.Event, s settings) notify.Outcome {
+func (r *Receiver) sendMail(ctx context.Context, e *notify.Event, s settings, late func() bool) notify.Outcome {
 	text := mailText(e)
 	if r.body != nil {
 		out, err := r.body.execute(e)
@@ -163,10 +163,10 @@ func (r *Receiver) sendMail(ctx context.Context, e *notify.Event, s settings) no
 		}
 		text = string(out)
 	}
-	return s.mail.send(ctx, s.mail.message(e, text))
+	return s.mail.send(ctx, s.mail.message(e, text), late)
 }
 
-func (m *mailServer) send(ctx context.Context, msg *gomail.Msg) notify.Outcome {
+func (m *mailServer) send(ctx context.Context, msg *gomail.Msg, late func() bool) notify.Outcome {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // closes the connection
 	tlsConfig := &tls.Config{ServerName: m.host, MinVersion: tls.VersionTLS12}
@@ -206,6 +206,9 @@ func (m *mailServer) send(ctx context.Context, msg *gomail.Msg) notify.Outcome {
 		return notify.Outcome{Error: describeMail(ctx, err)}
 	}
 	defer func() { _ = client.CloseWithSMTPClient(dialed) }() // the mail was accepted before, or was not
+	if late() {
+		return notify.Outcome{Error: errLate.Error()}
+	}
 	if err := client.SendWithSMTPClient(dialed, msg); err != nil && !msg.IsDelivered() {
 		var refused *gomail.SendError
 		return notify.Outcome{Error: describeMail(ctx, err), Refused: errors.As(err, &refused) && refused.ErrorCode() >= 500}

@@ -1,10 +1,13 @@
 package receiver_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"io"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -81,11 +84,62 @@ func TestMailServerThatHangs(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 			e := notify.Sample()
 			begun := time.Now()
-			out := r.Send(ctx, &e)
+			out := r.Send(ctx, &e, inTime)
 			cancel()
 			if took := time.Since(begun); took > 10*time.Second || out.Error == "" || out.Refused || strings.Contains(out.Error, "127.0.0.1") {
 				t.Errorf("%s after %q: %+v in %v", scheme, greeting, out, took)
 			}
+		}
+	}
+}
+
+// TestMailThatIsTooLate sends nothing but what it takes to connect.
+func TestMailThatIsTooLate(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		commands := make(chan string)
+		go func() {
+			defer close(commands)
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			_, _ = io.WriteString(c, "220 hello\r\n")
+			for lines, inData := bufio.NewScanner(c), false; lines.Scan(); {
+				switch word, _, _ := strings.Cut(lines.Text(), " "); {
+				case inData:
+					inData = word != "."
+					if !inData {
+						_, _ = io.WriteString(c, "250 accepted\r\n")
+					}
+				case word == "DATA":
+					inData = true
+					_, _ = io.WriteString(c, "354 go on\r\n")
+					commands <- word
+				default:
+					_, _ = io.WriteString(c, "250 yes\r\n")
+					commands <- word
+				}
+			}
+		}()
+		r, err := receiver.New(receiver.Config{Format: receiver.Mail, URL: "smtp://" + l.Addr().String() + "/?from=a@b.c&to=a@b.c&tls=off"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := notify.Sample()
+		done := make(chan notify.Outcome, 1)
+		go func() { done <- r.Send(t.Context(), &e, func() bool { return late }) }()
+		var got []string
+		for word := range commands {
+			got = append(got, word)
+		}
+		if out := <-done; (out.Error != "") != late || slices.Contains(got, "MAIL") == late {
+			t.Errorf("late %v: %+v after %q", late, out, got)
 		}
 	}
 }

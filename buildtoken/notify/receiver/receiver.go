@@ -160,18 +160,19 @@ func (r *Receiver) UsesLog() bool {
 }
 
 // Send implements [notify.Receiver].
-func (r *Receiver) Send(ctx context.Context, e *notify.Event) notify.Outcome {
+func (r *Receiver) Send(ctx context.Context, e *notify.Event, late func() bool) notify.Outcome {
 	s, err := r.resolve()
 	if err != nil {
 		return notify.Outcome{Error: err.Error()}
 	}
 	if r.config.Format == Mail {
-		return r.sendMail(ctx, e, s)
+		return r.sendMail(ctx, e, s, late)
 	}
 	req, err := r.request(ctx, e, s, time.Now())
 	if err != nil {
 		return notSendable(err)
 	}
+	askBefore(req, late)
 	resp, err := r.client.Do(req)
 	if err != nil {
 		return notify.Outcome{Error: describe(ctx, err)}

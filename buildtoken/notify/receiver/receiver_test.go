@@ -6,10 +6,12 @@ import (
 	"flag"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httputil"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -31,6 +33,9 @@ func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f
 func answer(status int, header http.Header, body string) *http.Response {
 	return &http.Response{StatusCode: status, Status: http.StatusText(status), Header: header, Body: io.NopCloser(strings.NewReader(body))}
 }
+
+// inTime is for notifications that are not too late.
+func inTime() bool { return false }
 
 // key is whsec_ and the bytes 0 to 23.
 const key = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"
@@ -91,7 +96,7 @@ func sent(t *testing.T, c receiver.Config, e notify.Event) []byte {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if out := r.Send(context.Background(), &e); out != (notify.Outcome{}) {
+		if out := r.Send(context.Background(), &e, inTime); out != (notify.Outcome{}) {
 			t.Errorf("Send: %+v", out)
 		}
 	})
@@ -154,7 +159,7 @@ func TestOutcomes(t *testing.T) {
 					t.Fatal(err)
 				}
 				e := notify.Sample()
-				if diff := cmp.Diff(tt.want, r.Send(t.Context(), &e)); diff != "" || requests != 1 {
+				if diff := cmp.Diff(tt.want, r.Send(t.Context(), &e, inTime)); diff != "" || requests != 1 {
 					t.Errorf("%d requests; outcome (-want +got):\n%s", requests, diff)
 				}
 			})
@@ -199,7 +204,7 @@ func TestPlacesOfParameters(t *testing.T) {
 			}
 			e := notify.Sample()
 			e.Params = []notify.Param{{Name: "COMMIT", Value: tt.commit}}
-			out := r.Send(t.Context(), &e)
+			out := r.Send(t.Context(), &e, inTime)
 			if got != tt.want || out.Error != tt.wantSkip || out.Skip != (tt.wantSkip != "") {
 				t.Errorf("sent to %s, %+v; want %s, %q", got, out, tt.want, tt.wantSkip)
 			}
@@ -219,9 +224,52 @@ func TestBodyThatCannotBeMade(t *testing.T) {
 	for commit, want := range map[string]bool{"c0ffee0123": false, "short": true} {
 		e := notify.Sample()
 		e.Params = []notify.Param{{Name: "COMMIT", Value: commit}}
-		if out := r.Send(t.Context(), &e); out.Final != want || (out.Error != "") != want || out.Skip {
+		if out := r.Send(t.Context(), &e, inTime); out.Final != want || (out.Error != "") != want || out.Skip {
 			t.Errorf("%s: %+v, want final %v", commit, out, want)
 		}
+	}
+}
+
+// TestRequestThatIsTooLate holds up one request while another one, over the same connection if the
+// protocol permits it, turns out to be too late when it is connected.
+func TestRequestThatIsTooLate(t *testing.T) {
+	for _, two := range []bool{false, true} {
+		t.Run(map[bool]string{false: "HTTP/1.1", true: "HTTP/2"}[two], func(t *testing.T) {
+			began, release := make(chan string, 1), make(chan struct{})
+			var got atomic.Int32 // complete requests
+			server := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				if _, err := io.ReadAll(r.Body); err != nil {
+					return
+				}
+				if got.Add(1) == 1 {
+					began <- r.Proto
+					<-release
+				}
+			}))
+			server.EnableHTTP2 = two
+			server.StartTLS()
+			defer server.Close()
+			r, err := receiver.New(receiver.Config{URL: server.URL, Transport: server.Client().Transport})
+			if err != nil {
+				t.Fatal(err)
+			}
+			e := notify.Sample()
+			first := make(chan notify.Outcome)
+			go func() { first <- r.Send(t.Context(), &e, inTime) }()
+			if proto := <-began; strings.HasPrefix(proto, "HTTP/2") != two {
+				t.Errorf("the protocol is %s", proto)
+			}
+			if out := r.Send(t.Context(), &e, func() bool { return true }); out.Error == "" {
+				t.Errorf("too late: %+v, want an error", out)
+			}
+			close(release)
+			if out := <-first; out != (notify.Outcome{}) {
+				t.Errorf("in time: %+v, want no error", out)
+			}
+			if n := got.Load(); n != 1 {
+				t.Errorf("%d requests arrived, want 1", n)
+			}
+		})
 	}
 }
 

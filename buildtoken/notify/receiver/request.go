@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -172,6 +173,39 @@ func (r *Receiver) request(ctx context.Context, e *notify.Event, s settings, now
 		sign(req.Header, e.ID, text, s.secrets, now)
 	}
 	return req, nil
+}
+
+// errLate is the error of a request that is not sent because it would be too late.
+var errLate = errors.New("it is too late to send it")
+
+// askBefore makes a request fail if late returns true when its body is about to be sent. A
+// request whose body is missing is never accepted. Other requests over the same connection, which
+// HTTP/2 has, are left alone.
+func askBefore(req *http.Request, late func() bool) {
+	if req.ContentLength == 0 {
+		return // a body of another type would be sent in chunks
+	}
+	body := req.GetBody
+	req.Body = &asking{req.Body, late}
+	req.GetBody = func() (io.ReadCloser, error) { // for another connection
+		b, err := body()
+		return &asking{b, late}, err
+	}
+}
+
+// asking is a body that asks before it is first read whether it is too late.
+type asking struct {
+	io.ReadCloser
+	late func() bool // nil: it was not
+}
+
+// Read implements [io.Reader].
+func (a *asking) Read(p []byte) (int, error) {
+	if a.late != nil && a.late() {
+		return 0, errLate
+	}
+	a.late = nil
+	return a.ReadCloser.Read(p)
 }
 
 // below returns the URL with the path of a format, for the repository and commit of an event.

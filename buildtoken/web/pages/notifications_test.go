@@ -27,7 +27,7 @@ func (a *answers) set(o notify.Outcome) {
 	a.outcome = o
 }
 
-func (a *answers) Send(context.Context, *notify.Event) notify.Outcome {
+func (a *answers) Send(context.Context, *notify.Event, func() bool) notify.Outcome {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.outcome
