@@ -40,8 +40,11 @@ func (q *Request) Refuse(err error) Verdict {
 	if v.Retry > 0 {
 		h.Set("Retry-After", strconv.Itoa(int((v.Retry+time.Second-1)/time.Second)))
 	}
-	if v.Status == http.StatusForbidden {
+	switch v.Status {
+	case http.StatusForbidden:
 		q.markJenkins()
+	case http.StatusBadRequest:
+		h.Set("X-Error", v.Text) // as Jenkins does; clients show it, and api4jenkins fails without it
 	}
 	return v
 }
