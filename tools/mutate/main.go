@@ -11,9 +11,11 @@
 //
 // The sample is drawn at random; -seed draws the same one again, and -at tries only the
 // mutants of some lines, for example after a test for a survivor was written. Nothing in the tree
-// is changed: the compiler reads the changed file through an overlay. Mutants that do
+// is changed: the compiler reads the changed files through an overlay. All mutants in
+// functions are compiled into one binary, in which one at a time is selected. Mutants that do
 // not compile are replaced by others and do not count. Equivalent mutants are listed
-// with a reason in equivalent.txt beside this file and do not count either.
+// with a reason in equivalent.txt beside this file and do not count either. A mutant with
+// which the tests run into their limit is killed, and named: on a busy machine, check it.
 //
 // A test that fails without any mutant is named and left out. The exit status is 0
 // whatever the score, and 1 if the run itself failed.

@@ -21,6 +21,10 @@ type mutant struct {
 	text       string
 	// function is the range of lines of the function around it; zero outside of functions.
 	function [2]int
+	// body is where the statements of the outermost function around it start and end, and
+	// results is that function's list of results; zero outside of functions.
+	body    [2]int
+	results string
 	// what describes the change in a few words, for example "drop call".
 	what string
 }
@@ -191,12 +195,32 @@ func (f *finder) add(at token.Pos, length int, text, what string) {
 		file: f.path, line: p.Line, col: p.Column, start: p.Offset, end: p.Offset + length, text: text, what: what,
 	}
 	for _, n := range f.nodes {
-		switch n.(type) {
-		case *ast.FuncDecl, *ast.FuncLit:
-			m.function = [2]int{f.fset.Position(n.Pos()).Line, f.fset.Position(n.End()).Line}
+		switch n := n.(type) {
+		case *ast.FuncDecl:
+			m.function = f.lines(n)
+			f.inside(&m, n.Type, n.Body)
+		case *ast.FuncLit:
+			m.function = f.lines(n)
+			f.inside(&m, n.Type, n.Body)
 		}
 	}
 	f.found = append(f.found, m)
+}
+
+func (f *finder) lines(n ast.Node) [2]int {
+	return [2]int{f.fset.Position(n.Pos()).Line, f.fset.Position(n.End()).Line}
+}
+
+// inside records that m changes the statements of a function, unless an outer one is recorded.
+func (f *finder) inside(m *mutant, t *ast.FuncType, body *ast.BlockStmt) {
+	start, end := f.fset.Position(body.Lbrace).Offset+1, f.fset.Position(body.Rbrace).Offset
+	if m.body[1] > 0 || m.start < start {
+		return
+	}
+	m.body = [2]int{start, end}
+	if t.Results != nil {
+		m.results = f.text(t.Results)
+	}
 }
 
 func (f *finder) text(n ast.Node) string {

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"encoding/json"
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -25,10 +25,11 @@ type runner struct {
 }
 
 // score counts what became of the mutants that were drawn.
-type score struct{ killed, survived, equivalent int }
+type score struct{ killed, timedOut, survived, equivalent int }
 
 func (s *score) add(other score) {
 	s.killed += other.killed
+	s.timedOut += other.timedOut
 	s.survived += other.survived
 	s.equivalent += other.equivalent
 }
@@ -37,8 +38,8 @@ func (s score) String() string {
 	if s.killed+s.survived == 0 {
 		return "no mutant was tried"
 	}
-	return fmt.Sprintf("%d of %d mutants killed, %.0f %% (%d equivalent ones were drawn)",
-		s.killed, s.killed+s.survived, 100*float64(s.killed)/float64(s.killed+s.survived), s.equivalent)
+	return fmt.Sprintf("%d of %d mutants killed, %.0f %% (%d by a timeout; %d equivalent ones were drawn)",
+		s.killed, s.killed+s.survived, 100*float64(s.killed)/float64(s.killed+s.survived), s.timedOut, s.equivalent)
 }
 
 // sample tries a random sample of one package's mutants and prints the survivors.
@@ -56,81 +57,118 @@ func (r *runner) sample(pkg string) (s score, err error) {
 		names[i] = suite.path
 	}
 	fmt.Printf("%s: %d possible mutants; tests of %s\n", pkg, len(mutants), strings.Join(names, " "))
-	for _, i := range rand.New(rand.NewPCG(r.seed, 0)).Perm(len(mutants)) {
-		if r.n > 0 && s.killed+s.survived == r.n || !r.until.IsZero() && time.Now().After(r.until) {
+	all, equivalent, err := r.draw(path, mutants)
+	if err != nil {
+		return s, err
+	}
+	s.equivalent = equivalent
+	for i, m := range all.mutants {
+		if !r.until.IsZero() && time.Now().After(r.until) {
 			break
 		}
-		m := mutants[i]
-		if r.at != "" && !slices.Contains(strings.Split(r.at, ","), fmt.Sprintf("%s:%d", filepath.Base(m.file), m.line)) {
-			continue
-		}
-		source, err := os.ReadFile(m.file)
+		got, compiles, err := r.try(all, i, suites)
 		if err != nil {
 			return s, err
 		}
-		relative, _ := filepath.Rel(r.root, m.file)
-		if r.equivalent[relative+": "+m.what+": "+m.sourceLine(source)] {
-			s.equivalent++
-			continue
-		}
-		killed, compiles, err := r.try(m, source, path, suites)
-		if err != nil {
-			return s, err
-		}
+		described := fmt.Sprintf("%s:%d: %s: %s", r.relative(m.file), m.line, m.what, m.sourceLine(all.sources[m.file]))
 		switch {
 		case !compiles:
-		case killed:
-			s.killed++
-		default:
+		case got == passed:
 			s.survived++
-			fmt.Printf("survived %s:%d: %s: %s\n", relative, m.line, m.what, m.sourceLine(source))
+			fmt.Println("survived " + described)
+		case got == timedOut:
+			s.timedOut++
+			fmt.Println("timed out " + described)
+			fallthrough
+		default:
+			s.killed++
 		}
 	}
 	return s, nil
 }
 
-// try reports whether the tests notice a mutant of the package at path, and whether it
-// compiles at all.
-func (r *runner) try(m mutant, source []byte, path string, suites []*suite) (killed, compiles bool, err error) {
-	changed := filepath.Join(r.scratch, "mutant.go")
-	if err := os.WriteFile(changed, m.apply(source), 0o600); err != nil {
-		return false, false, err
+// draw returns a random sample of the mutants of the package at path that compile and are
+// not equivalent, and how many equivalent ones it met.
+func (r *runner) draw(path string, mutants []mutant) (drawn *together, equivalent int, err error) {
+	t := &together{path: path, sources: map[string][]byte{}}
+	for _, m := range mutants {
+		if t.sources[m.file] == nil {
+			if t.sources[m.file], err = os.ReadFile(m.file); err != nil {
+				return nil, 0, err
+			}
+		}
 	}
-	overlay := filepath.Join(r.scratch, "overlay.json")
-	text, err := json.Marshal(map[string]map[string]string{"Replace": {m.file: changed}})
-	if err != nil {
-		return false, false, err
+	order := rand.New(rand.NewPCG(r.seed, 0)).Perm(len(mutants))
+	for {
+		for len(order) > 0 && (r.n == 0 || len(t.mutants) < r.n) {
+			m := mutants[order[0]]
+			order = order[1:]
+			switch {
+			case r.at != "" && !slices.Contains(strings.Split(r.at, ","), fmt.Sprintf("%s:%d", filepath.Base(m.file), m.line)):
+			case r.equivalent[r.relative(m.file)+": "+m.what+": "+m.sourceLine(t.sources[m.file])]:
+				equivalent++
+			default:
+				t.mutants = append(t.mutants, m)
+			}
+		}
+		before := len(t.mutants)
+		if err := r.dropBroken(t); err != nil {
+			return nil, 0, err
+		}
+		if len(t.mutants) == before {
+			return t, equivalent, nil
+		}
 	}
-	if err := os.WriteFile(overlay, text, 0o600); err != nil {
-		return false, false, err
-	}
+}
+
+// relative is a file's name from the root.
+func (r *runner) relative(file string) string {
+	name, _ := filepath.Rel(r.root, file) // both are absolute
+	return name
+}
+
+// try runs the tests with one mutant, and reports whether they compile with it. A change of
+// a type, such as of the length of an array, is one that only they may not compile with.
+func (r *runner) try(t *together, i int, suites []*suite) (got outcome, compiles bool, err error) {
+	m := t.mutants[i]
 	for _, suite := range suites {
-		if err := r.measure(suite, path); err != nil {
-			return false, false, err
+		if err := r.measure(suite, t.path); err != nil {
+			return 0, false, err
+		}
+		if m.body[1] > 0 {
+			if err := r.join(suite, t); err != nil {
+				return 0, false, err
+			}
 		}
 		reached := suite.reaching(m)
 		if len(reached) == 0 {
 			continue
 		}
 		binary := filepath.Join(r.scratch, "mutant.test")
-		// The tests compile without the change; see measure. A change of a type, such as of the
-		// length of an array, is one that only they may not compile with.
-		if r.command("go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-overlay", overlay, "-o", binary, suite.path).Run() != nil {
-			return false, false, nil
+		if err := os.RemoveAll(binary); err != nil { // it may still run
+			return 0, false, err
+		}
+		if m.body[1] > 0 {
+			selected := bytes.Replace(suite.binary, []byte(marker(none)), []byte(marker(i)), 1)
+			if err := os.WriteFile(binary, selected, 0o755); err != nil { //nolint:gosec // a program, which other users run
+				return 0, false, err
+			}
+		} else {
+			overlay, err := r.overlay(map[string][]byte{m.file: m.apply(t.sources[m.file])})
+			if err != nil {
+				return 0, false, err
+			}
+			if r.command("go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-overlay", overlay, "-o", binary, suite.path).Run() != nil {
+				return 0, false, nil
+			}
 		}
 		for _, batch := range batches(reached) {
-			if !r.passes(binary, suite, batch) {
-				return true, true, nil
+			if got := r.outcome(binary, suite, batch); got != passed {
+				return got, true, nil
 			}
 		}
 	}
-	// If no test reaches it, nothing has compiled it so far.
-	return false, r.compiles(overlay, path), nil
-}
-
-// compiles reports whether the package at path compiles with an overlay.
-func (r *runner) compiles(overlay, path string) bool {
-	return r.command("go", "build", "-overlay", overlay, path).Run() == nil
+	return passed, true, nil
 }
 
 // command is a command that runs in the root of the repository.

@@ -25,6 +25,8 @@ type suite struct {
 	// of the changed package.
 	tests  []test
 	blocks []block
+	// binary holds the tests with all mutants in functions; see together.
+	binary []byte
 }
 
 // A test is one test, example or fuzz target.
@@ -110,7 +112,7 @@ func (r *runner) measure(s *suite, path string) error {
 	profile := filepath.Join(r.scratch, "profile")
 	for name := range strings.FieldsSeq(string(names)) {
 		begin := time.Now()
-		if !r.run(r.timeout, binary, s.dir, "-test.run", "^"+name+"$", "-test.coverprofile", profile) {
+		if r.run(r.timeout, binary, s.dir, "-test.run", "^"+name+"$", "-test.coverprofile", profile) != passed {
 			fmt.Printf("left out %s of %s, which fails without a mutant\n", name, s.path)
 			continue
 		}
@@ -189,9 +191,18 @@ func batches(tests []test) [][]test {
 	return [][]test{tests}
 }
 
-// passes reports whether tests of a suite pass. They get several times as long as they took
-// without the mutant, which may make them wait for ever.
-func (r *runner) passes(binary string, s *suite, tests []test) bool {
+// outcome is what became of a run of tests.
+type outcome int
+
+const (
+	passed outcome = iota
+	failed
+	timedOut
+)
+
+// outcome runs tests of a suite. They get several times as long as they took without the
+// mutant, which may make them wait for ever.
+func (r *runner) outcome(binary string, s *suite, tests []test) outcome {
 	var took time.Duration
 	names := make([]string, len(tests))
 	for i, t := range tests {
@@ -202,8 +213,8 @@ func (r *runner) passes(binary string, s *suite, tests []test) bool {
 		"-test.failfast", "-test.run", "^("+strings.Join(names, "|")+")$")
 }
 
-// run runs a test binary in the folder of its package and reports whether it succeeds.
-func (r *runner) run(timeout time.Duration, binary, dir string, args ...string) bool {
+// run runs a test binary in the folder of its package.
+func (r *runner) run(timeout time.Duration, binary, dir string, args ...string) outcome {
 	defer r.sweep()
 	// The tests' own limit ends them first; the context is for those that ignore it.
 	ctx, cancel := context.WithTimeout(context.Background(), timeout+30*time.Second)
@@ -214,7 +225,16 @@ func (r *runner) run(timeout time.Duration, binary, dir string, args ...string) 
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "TMPDIR="+r.temporary())
 	cmd.WaitDelay = 5 * time.Second
-	return cmd.Run() == nil
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	switch {
+	case ctx.Err() != nil || bytes.Contains(out.Bytes(), []byte("panic: test timed out after")):
+		return timedOut
+	case err != nil:
+		return failed
+	}
+	return passed
 }
 
 // sweep ends what a mutant has left behind: processes below the temporary folder of the
