@@ -121,7 +121,8 @@ func TestParseCaseRefuses(t *testing.T) {
 		{"text after quotes", "> user=\"a\"b\nallowed\n", "right after"},
 		{"a delay without a unit", "> delay=5\nallowed\n", "delay"},
 		{"an instant without a zone", "> now=2026-11-24T10:00:00\nallowed\n", "now"},
-		{"a file that is too long", strings.Repeat("#\n", 1<<20), "longer than"},
+		{"a file that is too long", strings.Repeat("#", 1<<20+1), "longer than 1048576 bytes"},
+		{"a file of the largest size", strings.Repeat("#", 1<<20), "no request"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := policy.ParseCase(strings.NewReader(tt.in))

@@ -174,9 +174,7 @@ func (e *Env) program(r Rule, checked *cel.Ast) (compiled, error) {
 func mentioned(checked *cel.Ast) map[string]bool {
 	names := map[string]bool{}
 	for _, reference := range checked.NativeRep().ReferenceMap() {
-		if reference.Name != "" {
-			names[reference.Name] = true
-		}
+		names[reference.Name] = true // a function has none
 	}
 	return names
 }

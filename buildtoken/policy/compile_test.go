@@ -42,6 +42,7 @@ func TestCompileRefuses(t *testing.T) {
 		{"loop in a loop with a dear body", `params.all(a, params.all(b, a == b || params[a] != params[b]))`, "too dear: it may cost"},
 		{"loop in a loop over headers", `request.headers.all(a, request.headers.exists(b, a != b && user.contains(b)))`, "too dear: it may cost"},
 		{"loop with a dear function", `params.all(p, json.encode(params) != p)`, "too dear: it may cost"},
+		{"loop over a list of unknown size", `[{"a": [user]}].exists(l, l.a.exists(x, x == "a"))`, "too dear: its cost has no bound"},
 		{"loops nested three deep", `params.all(a, params.all(b, params.all(c, true)))`, "1:39: comprehension exceeds nesting limit"},
 		{"optional element that is not optional", `[?dyn(params.A)].size() == 1`, "a ? in a list or map needs an optional value"},
 		{"optional entry that is not optional", `{?"a": dyn(params.A)}.size() == 1`, "a ? in a list or map needs an optional value"},

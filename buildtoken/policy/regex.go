@@ -24,10 +24,7 @@ func (regexes) Name() string { return "cel.validator.matches" }
 // Validate implements [cel.ASTValidator].
 func (regexes) Validate(_ *cel.Env, _ cel.ValidatorConfig, a *ast.AST, issues *cel.Issues) {
 	for _, call := range ast.MatchDescendants(ast.NavigateAST(a), ast.FunctionMatcher("matches")) {
-		args := call.AsCall().Args()
-		if len(args) == 0 {
-			continue
-		}
+		args := call.AsCall().Args() // the checked call has a pattern
 		pattern := args[len(args)-1]
 		literals, ok := patterns(call, pattern)
 		if !ok {
@@ -96,7 +93,7 @@ func programSize(pattern string) (int, error) {
 	}
 	program, err := syntax.Compile(re.Simplify())
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("compile: %w", err)
 	}
 	return len(program.Inst), nil
 }
