@@ -8,6 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/buildtoken/buildtoken/buildtoken/build"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
@@ -79,7 +84,9 @@ func TestResumedBuildIsLeftIfTheServerStopsBeforeItRuns(t *testing.T) {
 		"it stops, and waits": {true, nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := openHost(t, build.Options{})
+			core, logged := observer.New(zap.WarnLevel)
+			kept := &keeper{}
+			h := openHost(t, build.Options{Logs: kept, Log: func() *zap.Logger { return zap.New(core) }})
 			if tt.detach {
 				h.Detach()
 			}
@@ -93,6 +100,31 @@ func TestResumedBuildIsLeftIfTheServerStopsBeforeItRuns(t *testing.T) {
 			if result, reason := h.Run(ctx, app, b); result != tt.want {
 				t.Errorf("Run = %q, %s; want %q", result, reason, tt.want)
 			}
+			if (len(kept.text) == 0) != tt.detach || kept.complete != (tt.want != "") || logged.Len() > 0 {
+				t.Errorf("the queue has %q, complete %v; logged %v", kept.text, kept.complete, logged.All())
+			}
 		})
 	}
+}
+
+// The time before a restart counts.
+func TestResumedBuildHasTheRestOfItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		timeout := time.Minute
+		app := &build.Job{Job: &job.Job{FullName: "app", Settings: job.Settings{Timeout: &timeout}}, Runner: waits{}}
+		b := queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 1, Started: time.Now().Add(-40 * time.Second), Handle: []byte("handle")}
+		begin := time.Now()
+		result, reason := openHost(t, build.Options{}).Run(t.Context(), app, b)
+		if took := time.Since(begin); result != queue.Aborted || reason != "timed out after 1m0s" || took != 20*time.Second {
+			t.Errorf("Run = %s, %s after %v, want 20s", result, reason, took)
+		}
+	})
+}
+
+// waits is a remote runner whose builds last until they are ended.
+type waits struct{ follows }
+
+func (waits) Run(ctx context.Context, _ runner.Build, _ io.Writer) runner.Result {
+	<-ctx.Done()
+	return runner.Result{Outcome: runner.Aborted, Reason: context.Cause(ctx).Error()}
 }

@@ -39,7 +39,7 @@ func (h *Host) ship(ctx context.Context, b queue.Build) (shipped func(now bool))
 		defer func() { _ = r.Close() }() // only read
 		for logged := false; ; {
 			err := console.Ship(ctx, h.logs.keeper, r, b.Item.Job, b.Number, true)
-			if err == nil || errors.Is(err, queue.ErrNotRunning) || errors.Is(err, queue.ErrClosed) {
+			if err == nil || ctx.Err() != nil || errors.Is(err, queue.ErrNotRunning) || errors.Is(err, queue.ErrClosed) {
 				return
 			}
 			if !logged {
