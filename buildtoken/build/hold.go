@@ -40,10 +40,11 @@ func (h *hold) drop() []func() {
 func (h *hold) delay(remove func()) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.holds > 0 {
-		h.later = append(h.later, remove)
+	if h.holds == 0 {
+		return false
 	}
-	return h.holds > 0
+	h.later = append(h.later, remove)
+	return true
 }
 
 // Hold keeps the logs and uploads that exist, until release is called: what is dropped

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/buildtoken/buildtoken/buildtoken/build"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
@@ -31,7 +32,8 @@ func TestPanicsOfGuestModulesAreContained(t *testing.T) {
 
 func panics(t *testing.T) {
 	dir := t.TempDir()
-	h := openHost(t, build.Options{Dir: dir})
+	core, logged := observer.New(zap.ErrorLevel)
+	h := openHost(t, build.Options{Dir: dir, Log: func() *zap.Logger { return zap.New(core) }})
 	app := &build.Job{Job: &job.Job{FullName: "app"}, Runner: broken{}, Poller: broken{}}
 	b := queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 1}
 
@@ -61,5 +63,8 @@ func panics(t *testing.T) {
 	if dirs, err := filepath.Glob(filepath.Join(dir, "workspaces", "*")); err != nil || len(dirs) != 1 {
 		t.Errorf("workspaces %q, %v, want one, or nothing is reaped", dirs, err)
 	}
-	h.Reap(t.Context(), zap.NewNop(), []queue.Build{b}, func(string) *build.Job { return app })
+	h.Reap(t.Context(), zap.New(core), []queue.Build{b}, func(string) *build.Job { return app })
+	if runners, pollers := logged.FilterMessage("runner panicked").Len(), logged.FilterMessage("poller panicked").Len(); runners != 2 || pollers != 1 {
+		t.Errorf("logged %v, want three panics", logged.All())
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -193,6 +194,37 @@ func TestPollsThatComeToNothing(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A poller gets the parameters of a build, or is not called.
+func TestPollWithABadDefault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, _ := watched(t)
+		j := &job.Job{FullName: "app", Params: []job.Param{{Name: "B", Kind: job.KindBoolean, Default: "perhaps"}}}
+		p := polls(t, h, &build.Job{Job: j, Poller: looks(func(context.Context, runner.Build, io.Writer) (bool, error) { return true, nil })})
+		p.Request("app", "http://x/")
+		synctest.Wait()
+		if last, err := h.LastPoll("app"); err != nil || last.Found || !strings.HasPrefix(last.Problem, "default parameters: ") {
+			t.Errorf("LastPoll = %+v, %v, want the problem", last, err)
+		}
+	})
+}
+
+func TestPollLogThatCannotBeWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "polling"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		core, logged := observer.New(zap.ErrorLevel)
+		h := openHost(t, build.Options{Dir: dir, Log: func() *zap.Logger { return zap.New(core) }})
+		p := polls(t, h, &build.Job{Job: &job.Job{FullName: "app"}, Poller: looks(func(context.Context, runner.Build, io.Writer) (bool, error) { return true, nil })})
+		p.Request("app", "http://x/")
+		synctest.Wait()
+		if len(p.found) != 1 || logged.FilterMessage("polling log could not be written").Len() != 1 {
+			t.Errorf("found %q, logged %v; want changes and an error", p.found, logged.All())
+		}
+	})
 }
 
 func TestRequestsDuringAPollCauseOneMore(t *testing.T) {

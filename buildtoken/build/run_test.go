@@ -176,6 +176,23 @@ func TestBuildWithoutAWorkspaceIsNotBuilt(t *testing.T) {
 	}
 }
 
+// A log that may not survive a power failure is an error for the operator.
+func TestLogWithoutItsDirectoryIsAnError(t *testing.T) {
+	dir := t.TempDir()
+	core, logged := observer.New(zap.ErrorLevel)
+	h := openHost(t, build.Options{Dir: dir, Log: func() *zap.Logger { return zap.New(core) }})
+	app := &build.Job{Job: &job.Job{FullName: "app"}, Runner: runs(func(context.Context, runner.Build, io.Writer) runner.Result {
+		if err := os.RemoveAll(filepath.Join(dir, "logs")); err != nil {
+			t.Error(err)
+		}
+		return runner.Result{Outcome: runner.Success}
+	})}
+	h.Run(t.Context(), app, queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 1})
+	if logged.FilterMessage("console log is not complete").Len() != 1 {
+		t.Errorf("logged %v, want one error", logged.All())
+	}
+}
+
 // An older queue gives a number again whose log is there. That log is kept under another name.
 func TestLogOfAnEarlierBuildIsPutAside(t *testing.T) {
 	h, logs := watched(t)
@@ -259,11 +276,38 @@ func TestLostBuildsAreReaped(t *testing.T) {
 	}
 }
 
+// clings is a runner whose lost builds cannot be ended.
+type clings struct{ ends }
+
+func (clings) Reap(ctx context.Context, _ runner.Build) (int, error) {
+	<-ctx.Done()
+	return 0, ctx.Err()
+}
+
+func TestReapEndsInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := openHost(t, build.Options{})
+		app := &build.Job{Job: &job.Job{FullName: "app"}, Runner: clings{ends{Outcome: runner.Success}}}
+		b := queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 1}
+		h.Run(t.Context(), app, b)
+		begin := time.Now()
+		h.Reap(t.Context(), zap.NewNop(), []queue.Build{b}, func(string) *build.Job { return app })
+		if took := time.Since(begin); took != 15*time.Second {
+			t.Errorf("Reap took %v, want 15s", took)
+		}
+	})
+}
+
 // The log of a lost build ends with its result, as every other one, and its end is logged.
 func TestLostBuildsAreEnded(t *testing.T) {
-	h, _ := watched(t)
+	dir := t.TempDir()
+	h := openHost(t, build.Options{Dir: dir})
 	core, logs := observer.New(zap.DebugLevel)
-	b := queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 1}
+	file := []job.Value{{Name: "FILE", Kind: job.KindFile}}
+	if _, err := h.StoreFiles(t.Context(), file, func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("x")), nil }, false); err != nil {
+		t.Fatal(err)
+	}
+	b := queue.Build{Item: queue.Item{ID: 1, Job: "app", Values: []queue.Value{{Name: "FILE", Kind: "file", Ref: file[0].Ref}}}, Number: 1}
 	h.Run(t.Context(), &build.Job{Job: &job.Job{FullName: "app"}, Runner: ends{Outcome: runner.Success}}, b)
 	b.Result, b.Reason = queue.Aborted, "the server was killed"
 	unwritten := b
@@ -276,5 +320,8 @@ func TestLostBuildsAreEnded(t *testing.T) {
 	}
 	if ended := logs.FilterMessage("build ended").Len(); ended != 2 || logs.Len() != 2 {
 		t.Errorf("logged %v, want the ends of two builds", logs.All())
+	}
+	if left, err := os.ReadDir(filepath.Join(dir, "uploads")); err != nil || len(left) > 0 {
+		t.Errorf("the uploads %v, %v are left, want none", left, err)
 	}
 }

@@ -1,0 +1,154 @@
+package build_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/buildtoken/buildtoken/buildtoken/build"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+)
+
+// slow is a keeper that takes a second for each piece, and refuses the first ones.
+type slow struct {
+	keeper
+
+	refuse []error
+	calls  int
+}
+
+func (s *slow) AppendLog(ctx context.Context, job string, number, offset int64, p []byte, last bool) (int64, error) {
+	time.Sleep(time.Second)
+	if s.calls++; s.calls <= len(s.refuse) {
+		return 0, s.refuse[s.calls-1]
+	}
+	return s.keeper.AppendLog(ctx, job, number, offset, p, last)
+}
+
+// The log of a build is copied while it runs, and Run returns when all of it is. A copy that
+// fails is tried again, unless the build is not on record or the queue is closed.
+func TestLogsAreShippedWhileTheirBuildsRun(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		refuse  []error
+		shipped bool
+		told    int
+	}{
+		{"nothing fails", nil, true, 0},
+		{"the database is away for a while", []error{queue.ErrStorage, queue.ErrStorage, queue.ErrStorage}, true, 1},
+		{"the build is not on record", []error{queue.ErrNotRunning}, false, 0},
+		{"the queue is closed", []error{queue.ErrClosed}, false, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				core, logged := observer.New(zap.WarnLevel)
+				kept := &slow{refuse: tt.refuse}
+				h := openHost(t, build.Options{Logs: kept, Log: func() *zap.Logger { return zap.New(core) }})
+				app := &build.Job{Job: &job.Job{FullName: "app"}, Runner: runs(func(_ context.Context, _ runner.Build, log io.Writer) runner.Result {
+					for range 3 {
+						fmt.Fprintln(log, "output")
+						time.Sleep(10 * time.Second)
+					}
+					if shipped := strings.Count(string(kept.text), "output\n") == 3; shipped != tt.shipped {
+						t.Errorf("while the build runs, the keeper has %q", kept.text)
+					}
+					return runner.Result{Outcome: runner.Success}
+				})}
+				h.Run(t.Context(), app, queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 1})
+				if kept.complete != tt.shipped || strings.HasSuffix(string(kept.text), "Finished: SUCCESS\n") != tt.shipped {
+					t.Errorf("the keeper has %q, complete %v", kept.text, kept.complete)
+				}
+				if !tt.shipped && kept.calls != 1 {
+					t.Errorf("%d pieces were offered, want 1", kept.calls)
+				}
+				if logged.Len() != tt.told {
+					t.Errorf("logged %v, want %d warnings", logged.All(), tt.told)
+				}
+			})
+		})
+	}
+}
+
+// The end of a build is recorded only if its log is complete, but no log prevents the end for ever.
+func TestCompleteLog(t *testing.T) {
+	const missing = "\n[the rest is missing: the file of the log can't be read]\nso it was\nFinished: FAILURE\n"
+	for _, tt := range []struct {
+		name   string
+		number int64
+		has    string // what the keeper has
+		refuse error
+		want   error
+		end    string // of the keeper's log; empty if it is not complete
+		told   int
+	}{
+		{"the rest is copied", 1, "", nil, nil, "so it was\nFinished: FAILURE\n", 0},
+		{"nothing was written", 2, "", nil, nil, "", 0},
+		{"the database is away", 1, "", queue.ErrStorage, queue.ErrStorage, "", 0},
+		{"the queue is closed", 1, "", queue.ErrClosed, queue.ErrClosed, "", 0},
+		{"another server has ended the build", 1, "", queue.ErrNotRunning, nil, "", 0},
+		{"the build is not on record", 1, "", queue.ErrNotFound, nil, "", 0},
+		{"the file was cut", 1, strings.Repeat("more than the file has\n", 10), nil, nil, missing, 1},
+		{"a piece is refused", 1, "", queue.ErrFull, nil, missing, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				core, logged := observer.New(zap.DebugLevel)
+				opts := build.Options{Dir: t.TempDir()}
+				b := queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 1}
+				openHost(t, opts).Run(t.Context(), &build.Job{Job: &job.Job{FullName: "app"}, Runner: ends{Outcome: runner.Failure, Reason: "so it was"}}, b)
+				kept := &slow{}
+				kept.text = []byte(tt.has)
+				if tt.refuse != nil {
+					kept.refuse = []error{tt.refuse}
+				}
+				opts.Logs, opts.Log = kept, func() *zap.Logger { return zap.New(core) }
+				b.Number, b.Result, b.Reason = tt.number, queue.Failure, "so it was"
+				if err := openHost(t, opts).CompleteLog(t.Context(), b); !errors.Is(err, tt.want) {
+					t.Errorf("CompleteLog = %v, want %v", err, tt.want)
+				}
+				if kept.complete != (tt.end != "") || !strings.HasSuffix(string(kept.text), tt.end) {
+					t.Errorf("the keeper has %q, complete %v; want the end %q", kept.text, kept.complete, tt.end)
+				}
+				if logged.FilterLevelExact(zap.ErrorLevel).Len() != tt.told || logged.Len() != tt.told {
+					t.Errorf("logged %v, want %d errors", logged.All(), tt.told)
+				}
+			})
+		})
+	}
+}
+
+// A reader of another server's log receives what is announced at once.
+func TestNoticesWakeReadersOfLogs(t *testing.T) {
+	for name, notice := range map[string]queue.Notice{"its log grew": {Logs: []string{"app"}}, "its build was lost": {Jobs: []string{"app"}}, "anything": {All: true}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				kept := &keeper{text: []byte("a")}
+				h := openHost(t, build.Options{Logs: kept})
+				r, err := h.OpenLog(t.Context(), "app", 1, false)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer r.Close()
+				go func() {
+					time.Sleep(time.Millisecond)
+					_, _ = kept.AppendLog(t.Context(), "app", 1, 1, []byte("b"), false)
+					h.NotifyLogs(notice)
+				}()
+				begin := time.Now()
+				if size, _, err := r.Wait(t.Context(), 1); size != 2 || err != nil || time.Since(begin) != time.Millisecond {
+					t.Errorf("Wait = %d, %v after %v", size, err, time.Since(begin))
+				}
+			})
+		})
+	}
+}

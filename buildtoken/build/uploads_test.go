@@ -1,0 +1,52 @@
+package build_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/buildtoken/buildtoken/buildtoken/build"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+)
+
+// An upload without a place for it is not accepted, and a build does not run without its upload.
+func TestUploadsThatCannotBeStored(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "uploads"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h := openHost(t, build.Options{Dir: dir})
+	values := []job.Value{{Name: "FILE", Kind: job.KindFile, Ref: job.PendingRef}}
+	open := func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("content")), nil }
+	if _, err := h.StoreFiles(t.Context(), values, open, false); err == nil || values[0].Ref != "" {
+		t.Errorf("StoreFiles = %v with the reference %q, want an error without one", err, values[0].Ref)
+	}
+	if f, err := h.SpoolFile(); err == nil || f != nil {
+		t.Errorf("SpoolFile = %v, %v, want an error", f, err)
+	}
+	h = openHost(t, build.Options{Dir: dir, Files: lost{}})
+	app := &build.Job{Job: &job.Job{FullName: "app"}, Runner: ends{Outcome: runner.Success}}
+	b := queue.Build{Item: queue.Item{ID: 1, Job: "app", Values: []queue.Value{{Name: "FILE", Kind: "file", Ref: "ref"}}}, Number: 1}
+	if result, reason := h.Run(t.Context(), app, b); result != queue.NotBuilt || !strings.Contains(reason, "file parameter") {
+		t.Errorf("Run = %s, %s, want NOT_BUILT because of the file", result, reason)
+	}
+}
+
+// lost is a keeper of files that has lost them.
+type lost struct{ build.FileKeeper }
+
+var errLost = errors.New("the files are lost")
+
+func (lost) SweepFiles(context.Context, []string) error { return errLost }
+
+func TestSweepThatFails(t *testing.T) {
+	if err := openHost(t, build.Options{Files: lost{}}).SweepUploads(t.Context(), nil); !errors.Is(err, errLost) {
+		t.Errorf("SweepUploads = %v, want the keeper's error", err)
+	}
+}
