@@ -49,7 +49,7 @@ type Overview struct {
 func (s Summary) add(b Build) Summary {
 	e := Ended{Number: b.Number, Result: b.Result, Started: b.Started, Took: b.Ended.Sub(b.Started)}
 	before, had := s.LastWith(Success, Unstable, Failure)
-	if e.Result.Verdict() && (!had || e.Number > before.Number) && (!had || (e.Result == Success) != (before.Result == Success)) {
+	if e.Result.Verdict() && e.Number > before.Number && (!had || (e.Result == Success) != (before.Result == Success)) {
 		s.StreakStart = e
 	}
 	s.Job = b.Item.Job

@@ -76,6 +76,55 @@ func last(s queue.Summary, results ...queue.Result) int64 {
 	return e.Number
 }
 
+// A build of a concurrent job that ends after a newer one does not change what came of that one.
+func TestSummaryOfBuildsThatEndInAnyOrder(t *testing.T) {
+	for _, tt := range []struct {
+		newer, older queue.Result
+		failing      int64 // 0: since none
+	}{
+		{queue.Failure, queue.Success, 2},
+		{queue.Success, queue.Failure, 0},
+		{queue.Failure, queue.Failure, 2},
+		{queue.Aborted, queue.Failure, 1},
+	} {
+		var s queue.Summary
+		l := queue.Lane{Job: "j", Running: []int64{1, 2}}
+		for _, b := range []queue.Build{{Number: 2, Result: tt.newer}, {Number: 1, Result: tt.older}} {
+			b.Item, b.Started = queue.Item{ID: b.Number, Job: "j"}, start
+			r := b.Result
+			b.Result = ""
+			change, err := queue.Finish(start, l, s, b, r, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			l, s = change.Lane, *change.Summary
+		}
+		if since, failing := s.FailingSince(); since.Number != tt.failing && failing || failing != (tt.failing > 0) {
+			t.Errorf("%s, then %s of an older build: FailingSince = %d, %v, want %d", tt.newer, tt.older, since.Number, failing, tt.failing)
+		}
+		if l.LastEnded != 2 || l.Last != tt.newer || s.Recent[0].Number != 2 {
+			t.Errorf("%s, then %s of an older build: the last one is #%d, %s", tt.newer, tt.older, l.LastEnded, l.Last)
+		}
+	}
+}
+
+func TestEntryEnded(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		entry queue.Entry
+		want  bool
+	}{
+		{"queued", queue.Entry{}, false},
+		{"running", queue.Entry{Build: &queue.Build{Started: start}}, false},
+		{"built", queue.Entry{Build: &queue.Build{Started: start, Ended: start, Result: queue.Success}}, true},
+		{"cancelled", queue.Entry{Cancelled: &queue.Cancelled{}}, true},
+	} {
+		if got := tt.entry.Ended(); got != tt.want {
+			t.Errorf("an item that is %s: Ended = %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
 func TestSummaryIsBounded(t *testing.T) {
 	results := make([]queue.Result, 3*queue.MaxRecent)
 	for i := range results {
