@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -250,21 +251,32 @@ func TestOneReceiverHoldsUpNoOther(t *testing.T) {
 	})
 }
 
-// TestSlowServerDoesNotPauseAReceiver lets the first notification connect for so long that it
-// must not be sent any more.
-func TestSlowServerDoesNotPauseAReceiver(t *testing.T) {
+// givenUp is a queue that says when this server may not send what it has taken.
+type givenUp struct {
+	cutOff
+	is *atomic.Bool
+}
+
+func (q givenUp) MaySend(int64) bool { return !q.is.Load() }
+
+// TestSuspendedServerDoesNotPauseAReceiver gives the server up while it connects for the first
+// notification.
+func TestSuspendedServerDoesNotPauseAReceiver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var in inbox
 		j := notified("a", &in)
 		other := definition.Job{Name: "b", Tokens: opens(), Runner: succeeds()}
 		s := openSite(t, buildtoken.Config{})
+		var gone atomic.Bool
+		s.reopenShared(func(q cutOff) buildtoken.Queue { return givenUp{q, &gone} })
 		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{j, other}, Notify: j.Notify}})
-		in.connect = func() { time.Sleep(6 * time.Second) }
+		in.connect = func() { gone.Store(true) }
 		s.triggerNow("a")
-		time.Sleep(6 * time.Second)
+		time.Sleep(3 * time.Second)
 		in.connect = nil
+		gone.Store(false)
 		s.triggerNow("b")
-		in.want(t, "6s b #1 endedSUCCESS")
+		in.want(t, "3s b #1 endedSUCCESS")
 		waiting, err := s.Notifications(t.Context(), queue.NotificationFilter{State: queue.DeliveryWaiting})
 		if err != nil || len(waiting) != 2 || waiting[0].Error != "the server was too slow to send it" {
 			t.Errorf("waiting: %+v, %v; want both of a, which came too late", waiting, err)

@@ -33,6 +33,7 @@ type Queue interface {
 	AllLanes(ctx context.Context) ([]queue.Lane, error)
 	Forget(ctx context.Context, job string) error
 	TakeNotifications(ctx context.Context, now time.Time, targets []string, limit int) ([]queue.Notification, time.Time, error)
+	MaySend(id int64) bool
 	SettleNotification(ctx context.Context, now time.Time, id int64, a queue.Attempt) (queue.Notification, error)
 	RetryNotification(ctx context.Context, now time.Time, id int64) error
 	Notifications(ctx context.Context, f queue.NotificationFilter) ([]queue.Notification, error)

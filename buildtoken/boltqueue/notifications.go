@@ -125,6 +125,9 @@ func (q *DB) TakeNotifications(ctx context.Context, now time.Time, targets []str
 	return due, next, nil
 }
 
+// MaySend returns true: no other process has the file open.
+func (*DB) MaySend(int64) bool { return true }
+
 // SettleNotification records the outcome of an attempt to send a notification, and returns
 // the notification. One that failed is dropped if a later state of the same item waits.
 func (q *DB) SettleNotification(ctx context.Context, now time.Time, id int64, a queue.Attempt) (queue.Notification, error) {

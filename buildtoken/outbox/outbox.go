@@ -24,6 +24,7 @@ import (
 // Queue is what deliveries need of a queue. Its contract is that of package queuetest.
 type Queue interface {
 	TakeNotifications(ctx context.Context, now time.Time, targets []string, limit int) ([]queue.Notification, time.Time, error)
+	MaySend(id int64) bool
 	SettleNotification(ctx context.Context, now time.Time, id int64, a queue.Attempt) (queue.Notification, error)
 	NotificationsChanged() <-chan struct{}
 }
@@ -56,9 +57,6 @@ const (
 	retryAfter = time.Second
 	// refusals is how many attempts are made if the receiver refuses a notification.
 	refusals = 3
-	// stale is how long after it was taken a notification can be sent. A server that was
-	// suspended in between may have been given up, and another one may be sending.
-	stale = 5 * time.Second
 	// firstPause and longestPause bound how long a receiver is left alone that is down.
 	firstPause   = time.Second
 	longestPause = 30 * time.Second
@@ -177,7 +175,7 @@ func (o *Outbox) run(ctx, sends context.Context) {
 		for _, n := range due {
 			<-o.free            // there are as many as were asked for
 			o.sends.Go(func() { // ends with sends at the latest; Close waits
-				o.send(sends, n, now)
+				o.send(sends, n)
 				o.free <- struct{}{}
 				o.notify()
 			})
@@ -211,9 +209,9 @@ func (o *Outbox) sleep(ctx context.Context, d time.Duration) {
 }
 
 // send makes one attempt and records its outcome.
-func (o *Outbox) send(ctx context.Context, n queue.Notification, taken time.Time) {
+func (o *Outbox) send(ctx context.Context, n queue.Notification) {
 	began := time.Now()
-	attempt, known := o.attempt(ctx, n, taken)
+	attempt, known := o.attempt(ctx, n)
 	if ctx.Err() != nil && attempt.Error != "" {
 		return // it is not a failure of the receiver
 	}
@@ -229,7 +227,7 @@ func (o *Outbox) send(ctx context.Context, n queue.Notification, taken time.Time
 }
 
 // attempt sends a notification. It reports whether the configuration has the target.
-func (o *Outbox) attempt(ctx context.Context, n queue.Notification, taken time.Time) (queue.Attempt, bool) {
+func (o *Outbox) attempt(ctx context.Context, n queue.Notification) (queue.Attempt, bool) {
 	o.mu.Lock()
 	r, known := o.receivers[n.Target]
 	gone := o.gone[r]
@@ -247,16 +245,12 @@ func (o *Outbox) attempt(ctx context.Context, n queue.Notification, taken time.T
 		return queue.Attempt{Error: "the record of the build cannot be read"}, true
 	}
 	var late atomic.Bool
-	isLate := func() bool {
-		if time.Since(taken) > stale {
+	out := r.Send(ctx, &e, func() bool {
+		if !o.queue.MaySend(n.ID) { // this server was suspended, and another one may be sending it
 			late.Store(true)
 		}
 		return late.Load()
-	}
-	var out notify.Outcome
-	if !isLate() {
-		out = r.Send(ctx, &e, isLate)
-	}
+	})
 	if late.Load() { // it is not a failure of the receiver
 		return queue.Attempt{Error: "the server was too slow to send it"}, true
 	}

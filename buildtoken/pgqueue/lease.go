@@ -194,7 +194,8 @@ func (q *DB) mayClaim() (epoch int64, err error) {
 	return epoch, nil
 }
 
-// stillHolds reports whether builds that were started in an epoch may be handed out.
+// stillHolds reports whether builds that were started in an epoch may be handed out, and
+// notifications that were taken in it may be sent.
 func (q *DB) stillHolds(epoch int64) bool {
 	now, heard := q.lease.get()
 	return now == epoch && time.Since(heard) < q.cutLimit()

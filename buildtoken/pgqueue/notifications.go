@@ -117,33 +117,43 @@ const (
 	nextNotificationSQL = "select min(" + dueSQL + ") from queue.notifications n where " + headSQL + " and not " + leasedSQL + " and " + dueSQL + " > $2"
 )
 
-// sending are the notifications that this server sends. The zero value has none.
+// sending are the notifications that this server sends, each with the epoch in which it was
+// leased. The zero value has none.
 type sending struct {
 	mu sync.Mutex
 	// mu guards the following.
-	ids map[int64]bool
+	epochs map[int64]int64
 }
 
 // list is never nil, because null differs from an empty list in SQL.
 func (s *sending) list() []int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return append([]int64{}, slices.Sorted(maps.Keys(s.ids))...)
+	return append([]int64{}, slices.Sorted(maps.Keys(s.epochs))...)
 }
 
-func (s *sending) set(is bool, notifications ...queue.Notification) {
+func (s *sending) add(epoch int64, notifications []queue.Notification) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ids == nil {
-		s.ids = map[int64]bool{}
+	if s.epochs == nil {
+		s.epochs = map[int64]int64{}
 	}
 	for _, n := range notifications {
-		if is {
-			s.ids[n.ID] = true
-		} else {
-			delete(s.ids, n.ID)
-		}
+		s.epochs[n.ID] = epoch
 	}
+}
+
+func (s *sending) remove(id int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.epochs, id)
+}
+
+func (s *sending) epoch(id int64) (epoch int64, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	epoch, ok = s.epochs[id]
+	return epoch, ok
 }
 
 // TakeNotifications returns the notifications that are due, at most limit, and when to ask
@@ -193,8 +203,15 @@ func (q *DB) TakeNotifications(ctx context.Context, now time.Time, targets []str
 		return nil, time.Time{}, err
 	}
 	slices.SortFunc(due, func(a, b queue.Notification) int { return cmp.Compare(a.ID, b.ID) })
-	q.sending.set(true, due...)
+	q.sending.add(epoch, due)
 	return due, next, nil
+}
+
+// MaySend reports whether this server still holds a notification that it has taken, and may
+// send it. If it was suspended or cut off, another one may be sending it already.
+func (q *DB) MaySend(id int64) bool {
+	epoch, ok := q.sending.epoch(id)
+	return ok && q.stillHolds(epoch)
 }
 
 // SettleNotification records the outcome of an attempt to send a notification, and returns
@@ -207,7 +224,7 @@ func (q *DB) SettleNotification(ctx context.Context, now time.Time, id int64, a 
 		return n.Settle(instant(now), a), nil
 	})
 	if err == nil || errors.Is(err, queue.ErrNotFound) {
-		q.sending.set(false, queue.Notification{ID: id})
+		q.sending.remove(id)
 		q.notify() // the next one of the channel
 	}
 	return after, err

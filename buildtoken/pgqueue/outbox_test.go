@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/internal/pgtest"
@@ -111,5 +113,46 @@ func TestLeaseOfAServerThatIsGone(t *testing.T) {
 	}
 	if due := take(again, "t"); len(due) != 1 {
 		t.Errorf("took %+v after the restart, want one", due)
+	}
+}
+
+// TestServerThatMayBeGivenUpSendsNothing blocks the heartbeats of a server until another one could
+// send what it has taken, and lets them go on.
+func TestServerThatMayBeGivenUpSendsNothing(t *testing.T) {
+	s := newStore(t)
+	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-1", TTL: 3 * time.Second, Log: zap.NewNop()})
+	rules := queue.Rules{Notify: []queue.Target{{Name: "t", On: []queue.Condition{queue.OnQueued}}}}
+	if err := q.SetRules(t.Context(), start, queue.Config{Rules: map[string]queue.Rules{"j": rules}}); err != nil {
+		t.Fatal(err)
+	}
+	schedule(t, q, request("j", "k"))
+	due, _, err := q.TakeNotifications(t.Context(), start.Add(time.Hour), []string{"t"}, 10)
+	if err != nil || len(due) != 1 || !q.MaySend(due[0].ID) {
+		t.Fatalf("TakeNotifications = %+v, %v; want one, which may be sent", due, err)
+	}
+	tx, err := pgtest.Connect(t, s.url).Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "select from "+s.schema+".servers for no key update"); err != nil {
+		t.Fatal(err)
+	}
+	<-q.CutOff()
+	if q.MaySend(due[0].ID) {
+		t.Error("a server that other servers may give up may send what it has taken")
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); !q.MaySend(due[0].ID); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it may not send again after its heartbeats, although no other server gave it up")
+		}
+	}
+	if n, err := q.SettleNotification(t.Context(), start, due[0].ID, queue.Attempt{}); err != nil || n.State != queue.DeliverySent {
+		t.Errorf("SettleNotification = %+v, %v", n, err)
+	}
+	if q.MaySend(due[0].ID) {
+		t.Error("what was sent may be sent again")
 	}
 }

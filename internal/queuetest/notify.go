@@ -62,6 +62,11 @@ func take(t *testing.T, q Queue, limit int) []queue.Notification {
 	if err != nil {
 		t.Fatalf("TakeNotifications: %v", err)
 	}
+	for _, n := range due {
+		if !q.MaySend(n.ID) {
+			t.Errorf("MaySend(%d) = false for a notification that was just taken", n.ID)
+		}
+	}
 	return due
 }
 

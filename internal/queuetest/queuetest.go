@@ -48,6 +48,7 @@ type Queue interface {
 	Oldest(ctx context.Context, job string) (int64, error)
 	Refs(ctx context.Context) ([]string, error)
 	TakeNotifications(ctx context.Context, now time.Time, targets []string, limit int) (due []queue.Notification, next time.Time, err error)
+	MaySend(id int64) bool
 	SettleNotification(ctx context.Context, now time.Time, id int64, a queue.Attempt) (queue.Notification, error)
 	RetryNotification(ctx context.Context, now time.Time, id int64) error
 	Notifications(ctx context.Context, f queue.NotificationFilter) ([]queue.Notification, error)
