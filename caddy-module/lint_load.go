@@ -50,6 +50,39 @@ func (l *loadLint) folder(full string, f *definition.Folder, outer inherited) {
 		l.webhooks(job.Join(full, f.Jobs[i].Name), f.Jobs[i].Webhooks, f.Jobs[i].On)
 	}
 	l.webhooks(full, f.Webhooks, ons(f))
+	l.notify(full, f)
+}
+
+// notify warns about what a folder notifies with a parameter that some job below does not have.
+// In a job it is an error.
+func (l *loadLint) notify(full string, f *definition.Folder) {
+	for _, n := range f.Notify {
+		r, refers := n.To.(interface{ Params() []string })
+		if !refers {
+			continue
+		}
+		for _, name := range r.Params() {
+			if without := specWithout(full, f, name); without != "" {
+				l.warn(CodeParam, full, "notify %s: it reports no build of job %q, which has no parameter %s; add the parameter, or put notify into the jobs that have it", n.Name, without, name)
+			}
+		}
+	}
+}
+
+// specWithout returns the full name of the first job below f that does not have a parameter, or
+// "".
+func specWithout(full string, f *definition.Folder, param string) string {
+	for i := range f.Jobs {
+		if !slices.ContainsFunc(f.Jobs[i].Params, func(p job.Param) bool { return p.Name == param }) {
+			return job.Join(full, f.Jobs[i].Name)
+		}
+	}
+	for i := range f.Folders {
+		if found := specWithout(job.Join(full, f.Folders[i].Name), &f.Folders[i], param); found != "" {
+			return found
+		}
+	}
+	return ""
 }
 
 // ons returns those of all jobs below a folder.
