@@ -210,21 +210,39 @@ func TestPollWithABadDefault(t *testing.T) {
 	})
 }
 
-func TestPollLogThatCannotBeWritten(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, "polling"), nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		core, logged := observer.New(zap.ErrorLevel)
-		h := openHost(t, build.Options{Dir: dir, Log: func() *zap.Logger { return zap.New(core) }})
-		p := polls(t, h, &build.Job{Job: &job.Job{FullName: "app"}, Poller: looks(func(context.Context, runner.Build, io.Writer) (bool, error) { return true, nil })})
-		p.Request("app", "http://x/")
-		synctest.Wait()
-		if len(p.found) != 1 || logged.FilterMessage("polling log could not be written").Len() != 1 {
-			t.Errorf("found %q, logged %v; want changes and an error", p.found, logged.All())
-		}
-	})
+// What the data directory has no place for is an error for the operator.
+func TestPollsWithoutAPlace(t *testing.T) {
+	for _, tt := range []struct {
+		taken, logged string
+		found         bool
+	}{
+		{"polling", "polling log could not be written", true},
+		{"polling/" + job.PathElement("app") + ".log/file", "polling log could not be written", true},
+		{"workspaces", "poll failed", false},
+	} {
+		t.Run(tt.taken, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir := t.TempDir()
+				if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, tt.taken)), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(filepath.Join(dir, tt.taken), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				core, logged := observer.New(zap.ErrorLevel)
+				h := openHost(t, build.Options{Dir: dir, Log: func() *zap.Logger { return zap.New(core) }})
+				p := polls(t, h, &build.Job{Job: &job.Job{FullName: "app"}, Poller: looks(func(context.Context, runner.Build, io.Writer) (bool, error) { return true, nil })})
+				p.Request("app", "http://x/")
+				synctest.Wait()
+				if (len(p.found) == 1) != tt.found || logged.FilterMessage(tt.logged).Len() != 1 {
+					t.Errorf("found %q, logged %v; want %v and the error %q", p.found, logged.All(), tt.found, tt.logged)
+				}
+				if _, err := h.PollLog("app"); err == nil || errors.Is(err, queue.ErrNotFound) == tt.found {
+					t.Errorf("PollLog = %v", err)
+				}
+			})
+		})
+	}
 }
 
 func TestRequestsDuringAPollCauseOneMore(t *testing.T) {

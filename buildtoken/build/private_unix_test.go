@@ -3,12 +3,14 @@
 package build_test
 
 import (
+	"context"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/buildtoken/buildtoken/buildtoken/build"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
@@ -19,7 +21,9 @@ import (
 // TestFilesArePrivate checks the modes of everything that a build and its upload leave. Other
 // users of the machine can pass through the directory of the workspaces, because their builds
 // may run there, but cannot access anything else.
-func TestFilesArePrivate(t *testing.T) {
+func TestFilesArePrivate(t *testing.T) { synctest.Test(t, filesArePrivate) }
+
+func filesArePrivate(t *testing.T) {
 	dir := t.TempDir()
 	h := openHost(t, build.Options{Dir: dir})
 	values := []job.Value{{Name: "FILE", Kind: job.KindFile}}
@@ -31,6 +35,8 @@ func TestFilesArePrivate(t *testing.T) {
 	if result, reason := h.Run(t.Context(), app, queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 1}); result != queue.Success {
 		t.Fatalf("Run = %s, %s", result, reason)
 	}
+	polls(t, h, &build.Job{Job: app.Job, Poller: looks(func(context.Context, runner.Build, io.Writer) (bool, error) { return false, nil })}).Request("app", "http://x/")
+	synctest.Wait()
 	element, seen := job.PathElement("app"), 0
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || path == dir {
@@ -57,12 +63,12 @@ func TestFilesArePrivate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{"workspaces/" + element, "logs/" + element + "/1.log", "uploads/" + values[0].Ref} {
+	for _, path := range []string{"workspaces/" + element, "logs/" + element + "/1.log", "uploads/" + values[0].Ref, "polling/" + element + ".log"} {
 		if _, err := os.Stat(filepath.Join(dir, path)); err != nil {
 			t.Error(err)
 		}
 	}
-	if seen < 7 {
-		t.Errorf("%d files and directories, want at least 7", seen)
+	if seen < 9 {
+		t.Errorf("%d files and directories, want at least 9", seen)
 	}
 }

@@ -54,7 +54,6 @@ func (h *Host) reap(ctx context.Context, log *zap.Logger, r reaper, j *Job, b qu
 	}
 	if err != nil {
 		log.Warn("processes of a lost build could not be searched for", zap.Error(err))
-		return
 	}
 	for _, workspace := range workspaces {
 		var found int

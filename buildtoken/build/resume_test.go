@@ -72,6 +72,8 @@ func TestResumedLogContinuesWhatTheQueueHas(t *testing.T) {
 // runner. The build must not end, because its work goes on elsewhere.
 func TestResumedBuildIsLeftIfTheServerStopsBeforeItRuns(t *testing.T) {
 	stopped := errors.New("the server was shut down")
+	app := &build.Job{Job: &job.Job{FullName: "app"}, Runner: follows{}}
+	b := queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 1, Handle: []byte("handle")}
 	for name, tt := range map[string]struct {
 		detach bool
 		cause  error
@@ -83,6 +85,18 @@ func TestResumedBuildIsLeftIfTheServerStopsBeforeItRuns(t *testing.T) {
 		"nothing":             {false, nil, queue.Success},
 		"it stops, and waits": {true, nil, ""},
 	} {
+		t.Run(name+", without a keeper", func(t *testing.T) {
+			h := openHost(t, build.Options{})
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			if tt.detach {
+				h.Detach()
+			}
+			cancel(tt.cause)
+			if result, reason := h.Run(ctx, app, b); tt.cause != nil && result != tt.want {
+				t.Errorf("Run = %q, %s; want %q", result, reason, tt.want)
+			}
+		})
 		t.Run(name, func(t *testing.T) {
 			core, logged := observer.New(zap.WarnLevel)
 			kept := &keeper{}
@@ -95,8 +109,6 @@ func TestResumedBuildIsLeftIfTheServerStopsBeforeItRuns(t *testing.T) {
 			if tt.cause != nil {
 				cancel(tt.cause)
 			}
-			app := &build.Job{Job: &job.Job{FullName: "app"}, Runner: follows{}}
-			b := queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 1, Handle: []byte("handle")}
 			if result, reason := h.Run(ctx, app, b); result != tt.want {
 				t.Errorf("Run = %q, %s; want %q", result, reason, tt.want)
 			}

@@ -310,16 +310,19 @@ func TestLostBuildsAreEnded(t *testing.T) {
 	b := queue.Build{Item: queue.Item{ID: 1, Job: "app", Values: []queue.Value{{Name: "FILE", Kind: "file", Ref: file[0].Ref}}}, Number: 1}
 	h.Run(t.Context(), &build.Job{Job: &job.Job{FullName: "app"}, Runner: ends{Outcome: runner.Success}}, b)
 	b.Result, b.Reason = queue.Aborted, "the server was killed"
-	unwritten := b
-	unwritten.Number = 7
-	for _, b := range []queue.Build{b, unwritten} {
+	unwritten, broken := b, b
+	unwritten.Number, broken.Number = 7, 8
+	if err := os.Mkdir(filepath.Join(dir, "logs", job.PathElement("app"), "8.log"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range []queue.Build{b, unwritten, broken} {
 		h.EndLost(zap.New(core), b)
 	}
 	if log := readLog(t, h, b); !strings.HasSuffix(log, "the server was killed\nFinished: ABORTED\n") {
 		t.Errorf("the log is %q", log)
 	}
-	if ended := logs.FilterMessage("build ended").Len(); ended != 2 || logs.Len() != 2 {
-		t.Errorf("logged %v, want the ends of two builds", logs.All())
+	if ended := logs.FilterMessage("build ended").Len(); ended != 3 || logs.Len() != 4 || logs.FilterMessage("log of a lost build could not be ended").Len() != 1 {
+		t.Errorf("logged %v, want the ends of three builds, and a warning", logs.All())
 	}
 	if left, err := os.ReadDir(filepath.Join(dir, "uploads")); err != nil || len(left) > 0 {
 		t.Errorf("the uploads %v, %v are left, want none", left, err)

@@ -105,7 +105,15 @@ func TestCompleteLog(t *testing.T) {
 				core, logged := observer.New(zap.DebugLevel)
 				opts := build.Options{Dir: t.TempDir()}
 				b := queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 1}
-				openHost(t, opts).Run(t.Context(), &build.Job{Job: &job.Job{FullName: "app"}, Runner: ends{Outcome: runner.Failure, Reason: "so it was"}}, b)
+				own := openHost(t, opts)
+				own.Run(t.Context(), &build.Job{Job: &job.Job{FullName: "app"}, Runner: ends{Outcome: runner.Failure, Reason: "so it was"}}, b)
+				if err := own.CompleteLog(t.Context(), b); err != nil {
+					t.Errorf("CompleteLog without a keeper = %v", err)
+				}
+				own.ShipLost(t.Context(), zap.NewNop(), []queue.Build{b})
+				if own.RemoveLogFile(b); !hasLog(t, own, 1) {
+					t.Fatal("RemoveLogFile without a keeper removed the log")
+				}
 				kept := &slow{}
 				kept.text = []byte(tt.has)
 				if tt.refuse != nil {
@@ -113,9 +121,11 @@ func TestCompleteLog(t *testing.T) {
 				}
 				opts.Logs, opts.Log = kept, func() *zap.Logger { return zap.New(core) }
 				b.Number, b.Result, b.Reason = tt.number, queue.Failure, "so it was"
-				if err := openHost(t, opts).CompleteLog(t.Context(), b); !errors.Is(err, tt.want) {
+				h := openHost(t, opts)
+				if err := h.CompleteLog(t.Context(), b); !errors.Is(err, tt.want) {
 					t.Errorf("CompleteLog = %v, want %v", err, tt.want)
 				}
+				h.RemoveLogFile(b)
 				if kept.complete != (tt.end != "") || !strings.HasSuffix(string(kept.text), tt.end) {
 					t.Errorf("the keeper has %q, complete %v; want the end %q", kept.text, kept.complete, tt.end)
 				}

@@ -23,12 +23,16 @@ func TestUploadsThatCannotBeStored(t *testing.T) {
 	}
 	h := openHost(t, build.Options{Dir: dir})
 	values := []job.Value{{Name: "FILE", Kind: job.KindFile, Ref: job.PendingRef}}
-	open := func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("content")), nil }
+	in := &closed{Reader: strings.NewReader("content")}
+	open := func(string) (io.ReadCloser, error) { return in, nil }
 	if _, err := h.StoreFiles(t.Context(), values, open, false); err == nil || values[0].Ref != "" {
 		t.Errorf("StoreFiles = %v with the reference %q, want an error without one", err, values[0].Ref)
 	}
 	if f, err := h.SpoolFile(); err == nil || f != nil {
 		t.Errorf("SpoolFile = %v, %v, want an error", f, err)
+	}
+	if !in.closed {
+		t.Error("the content was not closed")
 	}
 	h = openHost(t, build.Options{Dir: dir, Files: lost{}})
 	app := &build.Job{Job: &job.Job{FullName: "app"}, Runner: ends{Outcome: runner.Success}}
@@ -36,6 +40,18 @@ func TestUploadsThatCannotBeStored(t *testing.T) {
 	if result, reason := h.Run(t.Context(), app, b); result != queue.NotBuilt || !strings.Contains(reason, "file parameter") {
 		t.Errorf("Run = %s, %s, want NOT_BUILT because of the file", result, reason)
 	}
+}
+
+// closed records that it was closed.
+type closed struct {
+	io.Reader
+
+	closed bool
+}
+
+func (c *closed) Close() error {
+	c.closed = true
+	return nil
 }
 
 // lost is a keeper of files that has lost them.
