@@ -145,8 +145,8 @@ func Finish(now time.Time, l Lane, s Summary, b Build, r Result, reason string) 
 		n := &change.Notifications[i]
 		n.Build, n.Result, n.Turn = b.Number, r, turn
 	}
-	if keep := l.Rules.KeepBuilds; keep > 0 && l.Kept > keep {
-		change.Trim = min(l.Kept-keep, maxTrim)
+	if keep := l.Rules.KeepBuilds; keep > 0 {
+		change.Trim = min(max(0, l.Kept-keep), maxTrim)
 		l.Kept -= change.Trim
 	}
 	change.Lane = l

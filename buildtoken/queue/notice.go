@@ -38,7 +38,7 @@ func (n Notice) Merge(o Notice) Notice {
 
 // OnlyLogs reports whether logs have grown and nothing else has changed.
 func (n Notice) OnlyLogs() bool {
-	return len(n.Logs) > 0 && !n.All && !n.Queued && !n.Lost && len(n.Items)+len(n.Jobs) == 0
+	return len(n.Logs) > 0 && !n.All && !n.Queued && !n.Lost && len(n.Items) == 0 && len(n.Jobs) == 0
 }
 
 func union[T int64 | string](a, b []T) []T {
