@@ -35,6 +35,7 @@ func TestCompileRefuses(t *testing.T) {
 		{"address that is none", `ip("10.0.0.256").isLoopback()`, "invalid ip argument"},
 		{"value of our own type", `job{}.name == ""`, "1:4: undeclared reference to 'job'"},
 		{"pattern from the caller", `user.matches(params.A)`, "1:20: the pattern of matches must be a literal text"},
+		{"pattern from the caller in a variable", `user.matches(cause)`, "must be a literal text"},
 		{"patterns from the caller in a loop", `params.all(p, user.matches(p))`, "must be a literal text"},
 		{"pattern from the caller in a list", `["a", cause].exists(p, user.matches(p))`, "must be a literal text"},
 		{"pattern put together", `user.matches("^" + job.name)`, "must be a literal text"},

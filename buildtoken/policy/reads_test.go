@@ -23,6 +23,7 @@ func TestReads(t *testing.T) {
 		{`params.ENV == params.OTHER`, `ENV[] OTHER[]`},
 		{`params.ENV == ""`, `ENV[""]`},
 		{`"ENV" in params && params.ENV == "x"`, `ENV?["x"]`},
+		{`"ENV" in request.headers && params.ENV == "x"`, `ENV["x"]`},
 		{`!has(params.ENV) || params.ENV == "x"`, `ENV?["x"]`},
 		{`params.?ENV.orValue("") == "x"`, ""},
 		{`params[?"ENV"].orValue("") == "x"`, ""},
