@@ -404,4 +404,8 @@ func TestBudgetIsUsedUp(t *testing.T) {
 	if err := p.Decide(t.Context(), in); err != nil {
 		t.Errorf("Decide without a budget = %v", err)
 	}
+	free := policy.Budget{Left: 10}
+	if err := compile(t, `true`).DecideWithin(t.Context(), in, &free); err != nil || free.Left != 9 {
+		t.Errorf("DecideWithin of a rule that costs nothing = %v, %d of 10 left, want 9", err, free.Left)
+	}
 }
