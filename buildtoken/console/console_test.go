@@ -124,6 +124,12 @@ func TestPathsThatLeadElsewhereAreRefused(t *testing.T) {
 			if err := s.Append(tt.job, tt.number, "x"); err == nil {
 				t.Error("Append took it")
 			}
+			if _, err := s.Resume(tt.job, tt.number, 0); err == nil {
+				t.Error("Resume took it")
+			}
+			if _, err := s.PutAside(tt.job, tt.number); err == nil {
+				t.Error("PutAside took it")
+			}
 			if err := s.Remove(tt.job, tt.number); err == nil {
 				t.Error("Remove took it")
 			}
@@ -515,7 +521,8 @@ func TestSlowFollowerDoesNotHoldTheWriter(t *testing.T) {
 }
 
 func TestFollowEndsEarly(t *testing.T) {
-	s := console.New(t.TempDir())
+	dir := t.TempDir()
+	s := console.New(dir)
 	w := create(t, s, 1, 0)
 	write(t, w, strings.Repeat("x", 100<<10))
 	broken := errors.New("client gone")
@@ -536,6 +543,13 @@ func TestFollowEndsEarly(t *testing.T) {
 	})
 	if n != 64<<10 || !errors.Is(err, broken) {
 		t.Errorf("Follow = %d, %v, want an end after the first piece, and the cause", n, err)
+	}
+	if err := os.Truncate(filepath.Join(dir, "app", "1.log"), 50<<10); err != nil {
+		t.Fatal(err)
+	}
+	n, err = console.Follow(t.Context(), open(t, s, 1), 0, func([]byte) error { return nil })
+	if n != 50<<10 || !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("Follow of a truncated file = %d, %v, want what is there, and that the rest is missing", n, err)
 	}
 }
 

@@ -14,9 +14,9 @@ import (
 // Windows has no permission bits.
 func TestLogsArePrivate(t *testing.T) {
 	dir := t.TempDir()
-	create(t, console.New(filepath.Join(dir, "logs")), 1, 0)
+	write(t, create(t, console.New(filepath.Join(dir, "logs")), 1, 0), "output")
 	for path, want := range map[string]fs.FileMode{
-		"logs": 0o700 | fs.ModeDir, "logs/app": 0o700 | fs.ModeDir, "logs/app/1.log": 0o600,
+		"logs": 0o700 | fs.ModeDir, "logs/app": 0o700 | fs.ModeDir, "logs/app/1.log": 0o600, "logs/app/1.log.times": 0o600,
 	} {
 		st, err := os.Stat(filepath.Join(dir, path))
 		if err != nil {

@@ -131,12 +131,7 @@ func (w *Writer) put(p []byte) {
 	}
 	size, _ := w.progress.state()
 	w.stamps.add(size)
-	n, err := w.file.Write(p)
-	if n > 0 {
-		w.midLine = p[n-1] != '\n'
-		w.progress.grow(n)
-	}
-	if err != nil {
+	if n, err := w.write(p); err != nil {
 		w.lost += int64(len(p) - n)
 		if w.err == nil {
 			w.err = err
@@ -150,16 +145,21 @@ func (w *Writer) sayLost() bool {
 	if w.midLine {
 		text = "\n" + text
 	}
-	n, err := io.WriteString(w.file, text)
-	if n > 0 {
-		w.midLine = text[n-1] != '\n'
-		w.progress.grow(n)
-	}
-	if err != nil {
+	if _, err := w.write([]byte(text)); err != nil {
 		return false
 	}
 	w.lost = 0
 	return true
+}
+
+// write writes p to the file, and shows readers what of it is there.
+func (w *Writer) write(p []byte) (int, error) {
+	n, err := w.file.Write(p)
+	if n > 0 {
+		w.midLine = p[n-1] != '\n'
+		w.progress.grow(n)
+	}
+	return n, err
 }
 
 // oneLine returns text as exactly one line.
