@@ -366,6 +366,17 @@ func TestReadAt(t *testing.T) {
 	if _, err := r.ReadAt(make([]byte, 1), -1); err == nil || errors.Is(err, io.EOF) {
 		t.Errorf("ReadAt(-1) = %v, want an error of its own", err)
 	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r = open(t, s, 1)
+	if err := s.Append("app", 1, "later"); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 4)
+	if n, err := r.ReadAt(buf, 8); string(buf[:n]) != "89" || !errors.Is(err, io.EOF) {
+		t.Errorf("ReadAt(8) after lines were appended = %q, %v, want what was there before", buf[:n], err)
+	}
 }
 
 func TestOpenUnknownLog(t *testing.T) {
