@@ -2,6 +2,7 @@ package build_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -217,5 +218,17 @@ func TestSweepRemovesUploadsWithoutABuild(t *testing.T) {
 		if result, reason := h.Run(t.Context(), app, queue.Build{Item: it, Number: int64(i + 1)}); result != want {
 			t.Errorf("a build with file %d ended %s, %s, want %s", i, result, reason, want)
 		}
+	}
+}
+
+// undropped is a keeper that cannot drop logs.
+type undropped struct{ keeper }
+
+func (*undropped) DropLogs(context.Context, string, int64) error { return queue.ErrStorage }
+
+func TestCleanupThatFails(t *testing.T) {
+	h := openHost(t, build.Options{Logs: &undropped{}})
+	if err := h.Cleanup(t.Context(), queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 3}, 3); !errors.Is(err, queue.ErrStorage) {
+		t.Errorf("Cleanup = %v, want the keeper's error", err)
 	}
 }

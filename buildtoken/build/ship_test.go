@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -160,5 +162,18 @@ func TestNoticesWakeReadersOfLogs(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+func TestLogFileThatStaysIsAWarning(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "logs", job.PathElement("app"), "1.log", "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	core, logged := observer.New(zap.WarnLevel)
+	h := openHost(t, build.Options{Dir: dir, Logs: &keeper{}, Log: func() *zap.Logger { return zap.New(core) }})
+	h.RemoveLogFile(queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 1})
+	if logged.FilterMessage("file of a log could not be removed").Len() != 1 {
+		t.Errorf("logged %v, want one warning", logged.All())
 	}
 }

@@ -3,6 +3,7 @@ package build_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -64,5 +65,45 @@ func (lost) SweepFiles(context.Context, []string) error { return errLost }
 func TestSweepThatFails(t *testing.T) {
 	if err := openHost(t, build.Options{Files: lost{}}).SweepUploads(t.Context(), nil); !errors.Is(err, errLost) {
 		t.Errorf("SweepUploads = %v, want the keeper's error", err)
+	}
+}
+
+// drops is a keeper of files that records what is dropped.
+type drops struct {
+	build.FileKeeper
+
+	refs *[]string
+}
+
+func (d drops) DropFiles(_ context.Context, refs ...string) error {
+	*d.refs = append(*d.refs, refs...)
+	return nil
+}
+
+// Files of a trigger that was refused are dropped, unless it may have been queued.
+func TestDropFiles(t *testing.T) {
+	for why, want := range map[error]string{queue.ErrFull: "[stored]", queue.ErrStorage: "[]"} {
+		dropped := []string{}
+		h := openHost(t, build.Options{Files: drops{refs: &dropped}})
+		h.DropFiles(t.Context(), []job.Value{{Name: "TEXT"}, {Name: "F", Ref: job.PendingRef}, {Name: "G", Ref: "stored"}}, why)
+		if got := fmt.Sprint(dropped); got != want {
+			t.Errorf("DropFiles because of %v dropped %s, want %s", why, got, want)
+		}
+	}
+}
+
+// A directory that was removed is made again.
+func TestUploadsAfterTheirDirectoryIsGone(t *testing.T) {
+	dir := t.TempDir()
+	h := openHost(t, build.Options{Dir: dir})
+	for range 2 {
+		values := []job.Value{{Name: "FILE", Kind: job.KindFile, Ref: job.PendingRef}}
+		open := func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("content")), nil }
+		if _, err := h.StoreFiles(t.Context(), values, open, false); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.RemoveAll(filepath.Join(dir, "uploads")); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
