@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -230,5 +231,12 @@ func TestCleanupThatFails(t *testing.T) {
 	h := openHost(t, build.Options{Logs: &undropped{}})
 	if err := h.Cleanup(t.Context(), queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 3}, 3); !errors.Is(err, queue.ErrStorage) {
 		t.Errorf("Cleanup = %v, want the keeper's error", err)
+	}
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "logs", job.PathElement("app"), "1.log", "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := openHost(t, build.Options{Dir: dir}).Cleanup(t.Context(), queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 3}, 3); err == nil {
+		t.Error("Cleanup of a log that cannot be removed returned no error")
 	}
 }

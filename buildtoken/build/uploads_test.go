@@ -1,12 +1,15 @@
 package build_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,6 +34,9 @@ func TestUploadsThatCannotBeStored(t *testing.T) {
 	}
 	if f, err := h.SpoolFile(); err == nil || f != nil {
 		t.Errorf("SpoolFile = %v, %v, want an error", f, err)
+	}
+	if err := h.SweepUploads(t.Context(), nil); err == nil {
+		t.Error("SweepUploads returned no error")
 	}
 	if !in.closed {
 		t.Error("the content was not closed")
@@ -104,6 +110,21 @@ func TestUploadsAfterTheirDirectoryIsGone(t *testing.T) {
 		}
 		if err := os.RemoveAll(filepath.Join(dir, "uploads")); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+func TestStoreFilesReturnsTheirDigests(t *testing.T) {
+	values := []job.Value{{Name: "A", Kind: job.KindFile}, {Name: "TEXT", Kind: job.KindString}, {Name: "B", Kind: job.KindFile}}
+	open := func(name string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("file " + name)), nil }
+	for _, digest := range []bool{true, false} {
+		sums, err := openHost(t, build.Options{}).StoreFiles(t.Context(), values, open, digest)
+		a, b := sha256.Sum256([]byte("file A")), sha256.Sum256([]byte("file B"))
+		if want := slices.Concat(a[:], b[:]); err != nil || digest && !bytes.Equal(sums, want) || !digest && sums != nil {
+			t.Errorf("StoreFiles with digest=%v = %x, %v, want %x", digest, sums, err, want)
+		}
+		if values[0].Ref == "" || values[1].Ref != "" || values[2].Ref == "" {
+			t.Errorf("StoreFiles left %v", values)
 		}
 	}
 }
