@@ -140,3 +140,30 @@ func (waits) Run(ctx context.Context, _ runner.Build, _ io.Writer) runner.Result
 	<-ctx.Done()
 	return runner.Result{Outcome: runner.Aborted, Reason: context.Cause(ctx).Error()}
 }
+
+// asleep is a keeper that is away for a while.
+type asleep struct {
+	keeper
+
+	until time.Time
+}
+
+func (a *asleep) LogState(ctx context.Context, job string, number int64) (int64, bool, error) {
+	if time.Now().Before(a.until) {
+		return 0, false, queue.ErrStorage
+	}
+	return a.keeper.LogState(ctx, job, number)
+}
+
+func TestResumedBuildWaitsForItsLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		kept := &asleep{until: time.Now().Add(time.Minute)}
+		kept.text = []byte("before\n")
+		app := &build.Job{Job: &job.Job{FullName: "app"}, Runner: follows{}}
+		b := queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 1, Handle: []byte("handle")}
+		result, reason := openHost(t, build.Options{Logs: kept}).Run(t.Context(), app, b)
+		if want := "before\nResumed after a restart of the server\ngoes on from handle\nFinished: SUCCESS\n"; result != queue.Success || string(kept.text) != want {
+			t.Errorf("Run = %s, %s with the log %q, want %q", result, reason, kept.text, want)
+		}
+	})
+}
