@@ -3,6 +3,7 @@ package deliveries_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -14,13 +15,13 @@ import (
 
 func TestLogKeepsTheLast(t *testing.T) {
 	var l deliveries.Log
-	for i := range deliveries.Keep + 5 {
+	for i := range 200 + 5 {
 		if id := l.Add(deliveries.Delivery{Target: fmt.Sprint(i), Webhooks: []string{"github"}}, ""); id != int64(i+1) {
 			t.Fatalf("Add = %d, want %d", id, i+1)
 		}
 	}
 	all := l.List()
-	if len(all) != deliveries.Keep || all[0].ID != deliveries.Keep+5 || all[len(all)-1].ID != 6 {
+	if len(all) != 200 || all[0].ID != 200+5 || all[len(all)-1].ID != 6 {
 		t.Errorf("List has %d, from %d to %d", len(all), all[0].ID, all[len(all)-1].ID)
 	}
 	if _, ok := l.Find(5); ok {
@@ -36,20 +37,20 @@ func TestUnverifiedDeliveriesDisplaceNoOthers(t *testing.T) {
 	for range 3 {
 		l.Add(deliveries.Delivery{Webhooks: []string{"github"}, Body: []byte("kept")}, "")
 	}
-	for range 2 * deliveries.Keep {
+	for range 2 * 200 {
 		l.Add(deliveries.Delivery{}, "")
 	}
 	all := l.List()
-	if want := 3 + deliveries.KeepUnverified; len(all) != want {
+	if want := 3 + 50; len(all) != want {
 		t.Fatalf("List has %d, want %d", len(all), want)
 	}
-	if newest := all[0].ID; newest != 2*deliveries.Keep+3 || all[len(all)-1].ID != 1 {
+	if newest := all[0].ID; newest != 2*200+3 || all[len(all)-1].ID != 1 {
 		t.Errorf("List has %d to %d, want the first three, and the newest of the others", all[len(all)-1].ID, newest)
 	}
-	for range deliveries.Keep {
+	for range 200 {
 		l.Add(deliveries.Delivery{Webhooks: []string{"github"}}, "")
 	}
-	if all := l.List(); len(all) != deliveries.Keep || len(all[len(all)-1].Webhooks) == 0 {
+	if all := l.List(); len(all) != 200 || len(all[len(all)-1].Webhooks) == 0 {
 		t.Errorf("List has %d, the oldest by %q: want only verified ones", len(all), all[len(all)-1].Webhooks)
 	}
 }
@@ -61,12 +62,18 @@ func TestBodiesTogetherHaveALimit(t *testing.T) {
 		l.Add(deliveries.Delivery{Body: body}, "")
 	}
 	l.Add(deliveries.Delivery{Body: make([]byte, deliveries.MaxBytes+1)}, "")
-	var sizes []int
-	for _, d := range l.List() {
-		sizes = append(sizes, len(d.Body))
+	sizes := func() (all []int) {
+		for _, d := range l.List() {
+			all = append(all, len(d.Body))
+		}
+		return all
 	}
-	if want := []int{0, 300 << 10, 300 << 10, 300 << 10, 0, 0}; !slices.Equal(sizes, want) {
-		t.Errorf("bodies of %v bytes, want %v: the newest within the limit", sizes, want)
+	if want := []int{0, 300 << 10, 300 << 10, 300 << 10, 0, 0}; !slices.Equal(sizes(), want) {
+		t.Errorf("bodies of %v bytes, want %v: the newest within the limit", sizes(), want)
+	}
+	l.Add(deliveries.Delivery{Body: make([]byte, deliveries.MaxBytes)}, "")
+	if want := []int{deliveries.MaxBytes, 0, 0, 0, 0, 0, 0}; !slices.Equal(sizes(), want) {
+		t.Errorf("bodies of %v bytes, want %v: one of the limit", sizes(), want)
 	}
 }
 
@@ -81,6 +88,10 @@ func TestNoSecretIsKept(t *testing.T) {
 	want := []string{"Content-Type", "X-Github-Delivery", "X-Github-Event", "X-Gitlab-Event"}
 	if diff := cmp.Diff(want, d.HeaderNames()); diff != "" {
 		t.Errorf("headers (-want +got):\n%s", diff)
+	}
+	id = l.Add(deliveries.Delivery{Header: event.Header{"User-Agent": {strings.Repeat("x", 1001)}}}, "")
+	if d, _ := l.Find(id); len(d.Header["User-Agent"][0]) != 1000 {
+		t.Errorf("%d bytes of a long header are kept, want 1000", len(d.Header["User-Agent"][0]))
 	}
 }
 
@@ -98,5 +109,8 @@ func TestCounts(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, l.Counts()); diff != "" {
 		t.Errorf("Counts (-want +got):\n%s", diff)
+	}
+	if id := l.Add(deliveries.Delivery{}, ""); id != 31 {
+		t.Errorf("Add after Counts = %d, want 31", id)
 	}
 }
