@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -45,40 +44,32 @@ func newCluster(ctx context.Context, o options, dir string, stop func()) (_ *clu
 	if err := os.Mkdir(filepath.Join(dir, "locks"), 0o700); err != nil {
 		return nil, nil, fmt.Errorf("make a folder: %w", err)
 	}
-	var undo []func()
-	release = func() {
-		for len(undo) > 0 {
-			undo[len(undo)-1]()
-			undo = undo[:len(undo)-1]
-		}
-	}
+	var ends undo
 	defer func() {
 		if err != nil {
-			release()
+			ends.run()
 		}
 	}()
 	if c.database, err = pgserver.Start(); err != nil { //nolint:contextcheck // it is bounded by itself
 		return nil, nil, fmt.Errorf("start Postgres: %w", err)
 	}
-	undo = append(undo, func() { _ = c.database.Stop() }) // if it was killed, it is gone
+	ends.add(func() { _ = c.database.Stop() }) // if it was killed, it is gone
 	front := c.database
 	if o.pooler {
 		// A session for each connection of each server, and some for those that were cut.
 		if front, err = c.database.Pooler("pool_mode = session", "default_pool_size = 90", "max_client_conn = 1000", "server_login_retry = 0.1"); err != nil { //nolint:contextcheck // it is bounded by itself
 			return nil, nil, fmt.Errorf("start PgBouncer: %w", err)
 		}
-		undo = append(undo, func() { _ = front.Stop() })
+		ends.add(func() { _ = front.Stop() })
 		c.front = front
 	}
-	at, err := url.Parse(front.URL())
-	if err != nil {
-		return nil, nil, fmt.Errorf("address of Postgres: %w", err)
+	if c.socket, err = socketOf(front); err != nil {
+		return nil, nil, err
 	}
-	c.socket = filepath.Join(at.Query().Get("host"), ".s.PGSQL.5432")
-	if c.busy, err = new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0"); err != nil {
-		return nil, nil, fmt.Errorf("find a free address: %w", err)
+	if c.busy, err = listen(ctx); err != nil {
+		return nil, nil, err
 	}
-	undo = append(undo, func() { _ = c.busy.Close() })
+	ends.add(func() { _ = c.busy.Close() })
 	all, labels := clusterJobs(), map[string][]string{}
 	for n := range o.servers {
 		name := fmt.Sprintf("n%d", n+1)
@@ -88,22 +79,18 @@ func newCluster(ctx context.Context, o options, dir string, stop func()) (_ *clu
 			return nil, nil, err
 		}
 		c.members = append(c.members, member)
-		undo = append(undo, member.proxy.close)
+		ends.add(member.proxy.close)
 	}
 	c.fates = newFates(c.takeover, labels)
-	trace, err := os.Create(filepath.Join(dir, "trace")) //nolint:gosec // in our own folder
+	endTrace, err := c.fates.traceTo(dir)
 	if err != nil {
-		return nil, nil, fmt.Errorf("make a trace: %w", err)
+		return nil, nil, err
 	}
-	undo = append(undo, func() { _ = trace.Close() })
-	c.fates.tell = func(k kind, servers []string, begins bool) {
-		// Only of interest if a failure is found.
-		_, _ = fmt.Fprintln(trace, now().UTC().Format("15:04:05.000"), servers, k, map[bool]string{true: "begins", false: "ends"}[begins])
-	}
+	ends.add(endTrace)
 	c.m = newModel(all, stop)
 	c.m.fates = c.fates
 	c.ledger = &ledger{path: c.members[0].site.ledger()}
-	return c, release, nil
+	return c, ends.run, nil
 }
 
 // run starts clients and faults, round after round. After each round it verifies that nothing

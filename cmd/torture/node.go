@@ -57,13 +57,8 @@ func (c *cluster) newNode(ctx context.Context, name string, labels []string, sel
 			database: "postgres://buildtoken@" + n.proxy.address() + "/postgres?sslmode=disable",
 		},
 	}
-	for _, address := range []*string{&n.site.address, &n.site.admin} {
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("find a free address: %w", err)
-		}
-		*address = l.Addr().String()
-		defer func() { _ = l.Close() }() // both at the end, so that the addresses differ
+	if err := reserve(ctx, &n.site.address, &n.site.admin); err != nil {
+		return nil, err
 	}
 	n.client = newClient(n.site)
 	return n, nil

@@ -44,7 +44,7 @@ type link struct {
 
 // newProxy listens on loopback. dial connects to the database.
 func newProxy(ctx context.Context, dial func(context.Context) (net.Conn, error)) (*proxy, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	l, err := listen(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}

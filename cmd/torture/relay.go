@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"maps"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -43,13 +42,8 @@ const relayToken = "j0btoken"
 // newRelays starts Jenkins and takes the addresses.
 func newRelays(ctx context.Context, o options, dir string) (_ *relays, release func(), err error) {
 	r := &relays{options: o, d: newDice(o.seed, 0), items: map[string]int64{}, site: site{dir: filepath.ToSlash(dir), home: filepath.ToSlash(dir)}}
-	for _, address := range []*string{&r.site.address, &r.site.admin} {
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, nil, fmt.Errorf("find a free address: %w", err)
-		}
-		*address = l.Addr().String()
-		defer func() { _ = l.Close() }() // freed when both are known
+	if err := reserve(ctx, &r.site.address, &r.site.admin); err != nil {
+		return nil, nil, err
 	}
 	if err := os.Mkdir(filepath.Join(dir, "data"), 0o700); err != nil {
 		return nil, nil, fmt.Errorf("make a folder: %w", err)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -131,23 +130,17 @@ func (r *rolling) run(ctx context.Context) (err error) {
 
 // addresses takes free ports and makes the folders of the servers.
 func (r *rolling) addresses(ctx context.Context) error {
-	for n := 0; n <= max(r.servers, 2); n++ {
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-		if err != nil {
-			return fmt.Errorf("find a free address: %w", err)
-		}
-		defer func() { _ = l.Close() }() // freed when all are known
-		if n == 0 {
-			r.balancer = l.Addr().String()
-			continue
-		}
-		s := site{dir: r.dir, home: fmt.Sprintf("%s/n%d", r.dir, n), address: l.Addr().String()}
+	r.sites = make([]site, max(r.servers, 2))
+	free := []*string{&r.balancer}
+	for n := range r.sites {
+		s := &r.sites[n]
+		s.dir, s.home = r.dir, fmt.Sprintf("%s/n%d", r.dir, n+1)
 		if err := os.Mkdir(s.home, 0o700); err != nil {
 			return fmt.Errorf("make a folder: %w", err)
 		}
-		r.sites = append(r.sites, s)
+		free = append(free, &s.address)
 	}
-	return nil
+	return reserve(ctx, free...)
 }
 
 // start starts a server, and returns when it is ready.

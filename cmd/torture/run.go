@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -63,21 +62,16 @@ func newHarness(ctx context.Context, o options, dir string, stop func()) (*harne
 		}
 	}
 	h.ledger = &ledger{path: h.site.ledger()}
-	var taken []net.Listener
-	for _, address := range []*string{&h.site.address, &h.site.admin, &h.site.busy} {
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, nil, fmt.Errorf("find a free address: %w", err)
-		}
-		*address = l.Addr().String()
-		taken = append(taken, l)
+	busy, err := listen(ctx)
+	if err != nil {
+		return nil, nil, err
 	}
-	for _, l := range taken[:2] {
-		if err := l.Close(); err != nil {
-			return nil, nil, fmt.Errorf("free an address: %w", err)
-		}
+	h.site.busy = busy.Addr().String()
+	if err := reserve(ctx, &h.site.address, &h.site.admin); err != nil {
+		_ = busy.Close() // it only occupied the address
+		return nil, nil, err
 	}
-	return h, func() { _ = taken[2].Close() }, nil // it only occupied the address
+	return h, func() { _ = busy.Close() }, nil // the same
 }
 
 // run starts and ends servers until the time is over, then checks that everything ends.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"os"
 	"path"
 	"path/filepath"
@@ -77,22 +76,16 @@ func trialSetBacks(ctx context.Context, o options, dir string, stop func()) ([]s
 
 func newSetBacks(ctx context.Context, o options, dir string, stop func()) (_ *setBacks, release func(), err error) {
 	s := &setBacks{options: o, dir: filepath.ToSlash(dir), d: newDice(o.seed, 0), begun: now()}
-	var undo []func()
-	release = func() {
-		for len(undo) > 0 {
-			undo[len(undo)-1]()
-			undo = undo[:len(undo)-1]
-		}
-	}
+	var ends undo
 	defer func() {
 		if err != nil {
-			release()
+			ends.run()
 		}
 	}()
 	if s.database, err = pgserver.Start(); err != nil { //nolint:contextcheck // it is bounded by itself
 		return nil, nil, fmt.Errorf("start Postgres: %w", err)
 	}
-	undo = append(undo, func() { _ = s.database.Stop() })
+	ends.add(func() { _ = s.database.Stop() })
 	if err := s.leadsTo(s.database); err != nil {
 		return nil, nil, err
 	}
@@ -104,24 +97,21 @@ func newSetBacks(ctx context.Context, o options, dir string, stop func()) (_ *se
 		}
 		s.members = append(s.members, node)
 		labels[node.name] = nil
-		undo = append(undo, node.proxy.close, func() {
+		ends.add(node.proxy.close)
+		ends.add(func() {
 			if node.srv != nil {
 				node.srv.kill(false)
 			}
 		})
 	}
 	s.fates = newFates(setBackTakeover, labels)
-	trace, err := os.Create(filepath.Join(dir, "trace")) //nolint:gosec // in our own folder
+	endTrace, err := s.fates.traceTo(dir)
 	if err != nil {
-		return nil, nil, fmt.Errorf("make a trace: %w", err)
+		return nil, nil, err
 	}
-	undo = append(undo, func() { _ = trace.Close() })
-	s.fates.tell = func(k kind, servers []string, begins bool) {
-		// Of no interest unless something is found.
-		_, _ = fmt.Fprintln(trace, now().UTC().Format(clock), servers, k, map[bool]string{true: "begins", false: "ends"}[begins])
-	}
+	ends.add(endTrace)
 	s.h = newHistory(s.fates, setBackJobs(), filepath.Join(dir, "ledger"), stop)
-	return s, release, nil
+	return s, ends.run, nil
 }
 
 func (s *setBacks) newNode(ctx context.Context, name string) (*setBackNode, error) {
@@ -133,13 +123,8 @@ func (s *setBacks) newNode(ctx context.Context, name string) (*setBackNode, erro
 	if err := os.Mkdir(n.site.home, 0o700); err != nil {
 		return nil, fmt.Errorf("make a folder: %w", err)
 	}
-	for _, address := range []*string{&n.site.address, &n.site.admin} {
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("find a free address: %w", err)
-		}
-		*address = l.Addr().String()
-		defer func() { _ = l.Close() }() // both at the end, so that they differ
+	if err := reserve(ctx, &n.site.address, &n.site.admin); err != nil {
+		return nil, err
 	}
 	n.proxy, err = newProxy(ctx, func(ctx context.Context) (net.Conn, error) {
 		at, _ := s.socket.Load().(string)
@@ -150,12 +135,11 @@ func (s *setBacks) newNode(ctx context.Context, name string) (*setBackNode, erro
 
 // leadsTo makes new connections of the servers lead to a database.
 func (s *setBacks) leadsTo(database *pgserver.Server) error {
-	at, err := url.Parse(database.URL())
-	if err != nil {
-		return fmt.Errorf("address of Postgres: %w", err)
+	at, err := socketOf(database)
+	if err == nil {
+		s.socket.Store(at)
 	}
-	s.socket.Store(filepath.Join(at.Query().Get("host"), ".s.PGSQL.5432"))
-	return nil
+	return err
 }
 
 func (n *setBackNode) caddyfile() string {
