@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/netip"
 	"os"
@@ -15,7 +16,6 @@ import (
 	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
-	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/policy"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 	"github.com/buildtoken/buildtoken/buildtoken/web"
@@ -248,22 +248,7 @@ func ignoredParams(d *definition.Site, q *question) []string {
 	if err != nil {
 		return nil
 	}
-	var names []string
-	known := func(name string) bool {
-		return slices.ContainsFunc(j.Params, func(p job.Param) bool { return p.Name == name })
-	}
-	for name := range q.params {
-		if !known(name) {
-			names = append(names, name)
-		}
-	}
-	for name := range q.files {
-		if !known(name) {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
+	return j.Unknown(maps.Keys(q.params), maps.Keys(q.files))
 }
 
 // uploadOf describes a file of the command line. It is not read.

@@ -1,6 +1,10 @@
 package job
 
-import "fmt"
+import (
+	"fmt"
+	"iter"
+	"slices"
+)
 
 // Coalesce decides which queued item a trigger joins. The zero value means [Identical].
 type Coalesce string
@@ -39,6 +43,25 @@ func (j *Job) Name() string {
 func (j *Job) Folder() string {
 	folder, _ := Split(j.FullName)
 	return folder
+}
+
+// TakesFiles reports whether a parameter of the job is a file.
+func (j *Job) TakesFiles() bool {
+	return slices.ContainsFunc(j.Params, func(p Param) bool { return p.Kind == KindFile })
+}
+
+// Unknown returns the names that no parameter of the job has, sorted. It leaves out "".
+func (j *Job) Unknown(names ...iter.Seq[string]) []string {
+	var unknown []string
+	for _, some := range names {
+		for name := range some {
+			if name != "" && !slices.ContainsFunc(j.Params, func(p Param) bool { return p.Name == name }) {
+				unknown = append(unknown, name)
+			}
+		}
+	}
+	slices.Sort(unknown)
+	return unknown
 }
 
 // Check returns an error if the definition is invalid: [ErrBadName],

@@ -18,6 +18,10 @@ const (
 // or failed.
 func (r Result) Verdict() bool { return r == Success || r == Unstable || r == Failure }
 
+// Successful reports whether a build with this result counts as successful. As in Jenkins,
+// an unstable build does.
+func (r Result) Successful() bool { return r == Success || r == Unstable }
+
 // MaxHandle is the maximum size of [Build.Handle] in bytes.
 const MaxHandle = 4 << 10
 

@@ -86,10 +86,9 @@ func (s Summary) FailingSince() (Ended, bool) {
 }
 
 // Estimate returns how long a build is likely to take, in whole milliseconds: the mean of
-// the last three successful ones in [Summary.Recent] and [Summary.Last], or of fewer if
-// there are fewer; without any, the duration of the ended build with the highest number. It
-// returns false if no build has ended. As in Jenkins, unstable builds count as successful.
-// The mean is taken of whole milliseconds, as Jenkins' API shows durations, and rounded to
+// the last three [Result.Successful] ones in [Summary.Recent] and [Summary.Last], or of fewer
+// if there are fewer; without any, the duration of the ended build with the highest number. It
+// returns false if no build has ended. The mean is taken of whole milliseconds, as Jenkins' API shows durations, and rounded to
 // milliseconds.
 func (s Summary) Estimate() (time.Duration, bool) {
 	// Last has successful builds that Recent has no longer.
@@ -97,7 +96,7 @@ func (s Summary) Estimate() (time.Duration, bool) {
 	var sum float64
 	for _, builds := range [][]Ended{s.Recent, s.Last} {
 		for _, e := range builds {
-			if (e.Result == Success || e.Result == Unstable) && len(seen) < 3 && !slices.Contains(seen, e.Number) {
+			if e.Result.Successful() && len(seen) < 3 && !slices.Contains(seen, e.Number) {
 				seen = append(seen, e.Number)
 				sum += float64(e.Took.Milliseconds())
 			}

@@ -71,14 +71,19 @@ func (q *Request) Fail(err error) {
 
 // Write answers with a status and a complete body.
 func (q *Request) Write(status int, contentType, body string) {
-	if h := q.W.Header(); body == "" {
+	q.WriteBytes(status, contentType, []byte(body))
+}
+
+// WriteBytes is [Request.Write] for a large body, which it does not copy.
+func (q *Request) WriteBytes(status int, contentType string, body []byte) {
+	if h := q.W.Header(); len(body) == 0 {
 		h.Set("Content-Length", "0")
 	} else {
 		SetAll(h, "Content-Type", contentType, "Content-Length", strconv.Itoa(len(body)))
 	}
 	q.W.WriteHeader(status)
 	if q.R.Method != http.MethodHead {
-		_, _ = q.W.Write([]byte(body)) // an error means that the client is gone
+		_, _ = q.W.Write(body) // an error means that the client is gone
 	}
 }
 

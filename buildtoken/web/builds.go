@@ -22,7 +22,7 @@ var permalinks = map[string]func(queue.Build) bool{
 	"lastBuild":             func(queue.Build) bool { return true },
 	"lastCompletedBuild":    func(b queue.Build) bool { return !b.Running() },
 	"lastStableBuild":       func(b queue.Build) bool { return b.Result == queue.Success },
-	"lastSuccessfulBuild":   func(b queue.Build) bool { return b.Result == queue.Success || b.Result == queue.Unstable },
+	"lastSuccessfulBuild":   func(b queue.Build) bool { return b.Result.Successful() },
 	"lastUnstableBuild":     func(b queue.Build) bool { return b.Result == queue.Unstable },
 	"lastFailedBuild":       func(b queue.Build) bool { return b.Result == queue.Failure },
 	"lastUnsuccessfulBuild": func(b queue.Build) bool { return !b.Running() && b.Result != queue.Success },

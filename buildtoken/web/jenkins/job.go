@@ -67,7 +67,7 @@ func (r *reader) serveBuild(j *job.Job, rest web.Path) error {
 	case sub.Is("logText", "progressiveText"):
 		return r.progressive(ctl, b, web.PlainText, crlf)
 	case sub.Is("logText", "progressiveHtml"):
-		return r.progressive(ctl, b, "text/html; charset=utf-8", crlfHTML)
+		return r.progressive(ctl, b, web.HTMLText, crlfHTML)
 	case sub.Is("buildNumber"):
 		return r.page(strconv.FormatInt(b.Number, 10))
 	case sub.Is("consoleText"):

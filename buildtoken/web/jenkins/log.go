@@ -38,7 +38,7 @@ func (r *reader) consoleText(ctl *buildtoken.Controller, b queue.Build) error {
 		h.Set("Content-Length", strconv.FormatInt(size, 10))
 	}
 	if r.R.Method != http.MethodHead {
-		_, _ = io.Copy(out, io.NewSectionReader(log, 0, size)) // a client that is gone learns nothing
+		_, _ = io.Copy(out, io.NewSectionReader(log, 0, size)) // an error means that the client is gone
 	}
 	return nil
 }
@@ -121,7 +121,7 @@ func send(w io.Writer, log *console.Reader, start, end int64, convert func(out *
 		convert(out, last, b)
 		last = b
 	}
-	_ = out.Flush() // a client that is gone learns nothing
+	_ = out.Flush() // an error means that the client is gone
 }
 
 // crlf ends lines with CR LF, as Jenkins does only here.

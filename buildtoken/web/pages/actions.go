@@ -3,7 +3,6 @@ package pages
 import (
 	"errors"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
@@ -24,7 +23,7 @@ func (v *visit) start(full string) error {
 	if !ok {
 		return web.ErrNotFound
 	}
-	in, err := v.ReadForm(web.FormOptions{BodyOnly: true, NamedInPath: true, Large: func(*web.Form) bool { return takesFiles(j) }})
+	in, err := v.ReadForm(web.FormOptions{BodyOnly: true, NamedInPath: true, Large: func(*web.Form) bool { return j.TakesFiles() }})
 	if err != nil {
 		return err
 	}
@@ -87,11 +86,6 @@ func (v *visit) again(full string, form *formView, status int) error {
 	pg.status = status
 	v.write(pg)
 	return nil
-}
-
-// takesFiles reports whether a parameter of the job is a file.
-func takesFiles(j *job.Job) bool {
-	return slices.ContainsFunc(j.Params, func(p job.Param) bool { return p.Kind == job.KindFile })
 }
 
 // cancel takes an item out of the queue.

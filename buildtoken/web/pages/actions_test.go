@@ -1,10 +1,8 @@
 package pages_test
 
 import (
-	"bytes"
 	"context"
 	"io"
-	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -194,26 +192,7 @@ func TestFormTakesFiles(t *testing.T) {
 	})
 	onSite(t, jobs(at("up", r, job.Param{Name: "F", Kind: job.KindFile}, job.Param{Name: "S", Kind: job.KindString})), func(s *site) {
 		s.holds(s.page("/job/up/"), `enctype="multipart/form-data"`, `<input type="file" id="param-F" name="F">`)
-		send := func(fileName, text string) *httptest.ResponseRecorder {
-			var b bytes.Buffer
-			m := multipart.NewWriter(&b)
-			if err := m.WriteField("S", "x"); err != nil {
-				s.Fatal(err)
-			}
-			part, err := m.CreateFormFile("F", fileName)
-			if err != nil {
-				s.Fatal(err)
-			}
-			_, _ = io.WriteString(part, text)
-			if err := m.Close(); err != nil {
-				s.Fatal(err)
-			}
-			req := request(http.MethodPost, "/job/up/buildForm", "alice", nil)
-			req.Body, req.ContentLength = io.NopCloser(&b), int64(b.Len())
-			req.Header.Set("Content-Type", m.FormDataContentType())
-			return s.do(req)
-		}
-		if w := send(`C:\dir\a.txt`, "hello"); w.Code != http.StatusSeeOther {
+		if w := s.upload(map[string]string{"S": "x"}, file{"F", `C:\dir\a.txt`, "hello"}); w.Code != http.StatusSeeOther {
 			s.Fatalf("form = %d, want 303\n%s", w.Code, main(w.Body.String()))
 		}
 		s.settle()
@@ -221,10 +200,10 @@ func TestFormTakesFiles(t *testing.T) {
 			s.Errorf("the build found %q", content)
 		}
 		s.holds(s.page("/job/up/1/"), "a.txt", "(file)")
-		if w := send("", ""); w.Code != http.StatusSeeOther {
+		if w := s.upload(map[string]string{"S": "x"}, file{"F", "", ""}); w.Code != http.StatusSeeOther {
 			s.Errorf("form without a file = %d, want 303", w.Code)
 		}
-		if w := send("big", strings.Repeat("x", 33<<20)); w.Code != http.StatusRequestEntityTooLarge {
+		if w := s.upload(map[string]string{"S": "x"}, file{"F", "big", strings.Repeat("x", 33<<20)}); w.Code != http.StatusRequestEntityTooLarge {
 			s.Errorf("a file of 33 MiB = %d, want 413", w.Code)
 		}
 	})
@@ -454,27 +433,7 @@ func TestRefusedFormRequiresPasswordsAndFilesAgain(t *testing.T) {
 	spec.Root.Allow = []policy.Rule{{Source: "false"}}
 	onSite(t, spec, func(s *site) {
 		s.lacks(s.page("/job/up/"), "required", "again")
-		var b bytes.Buffer
-		m := multipart.NewWriter(&b)
-		for name, value := range map[string]string{"PW": "hunter2!", "EMPTY": ""} {
-			if err := m.WriteField(name, value); err != nil {
-				s.Fatal(err)
-			}
-		}
-		for name, file := range map[string]string{"F": "a.txt", "OTHER": ""} {
-			part, err := m.CreateFormFile(name, file)
-			if err != nil {
-				s.Fatal(err)
-			}
-			_, _ = part.Write([]byte("content"))
-		}
-		if err := m.Close(); err != nil {
-			s.Fatal(err)
-		}
-		r := request(http.MethodPost, "/job/up/buildForm", "alice", url.Values{})
-		r.Body, r.ContentLength = io.NopCloser(&b), int64(b.Len())
-		r.Header.Set("Content-Type", m.FormDataContentType())
-		w := s.do(r)
+		w := s.upload(map[string]string{"PW": "hunter2!", "EMPTY": ""}, file{"F", "a.txt", "content"}, file{"OTHER", "", "content"})
 		if w.Code != http.StatusForbidden {
 			t.Errorf("status %d, want 403", w.Code)
 		}

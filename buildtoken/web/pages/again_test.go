@@ -1,9 +1,6 @@
 package pages_test
 
 import (
-	"bytes"
-	"io"
-	"mime/multipart"
 	"net/http"
 	"net/url"
 	"strings"
@@ -90,20 +87,7 @@ func TestBuildAgainNeedsTheRightToBuild(t *testing.T) {
 func TestBuildAgainRequiresFiles(t *testing.T) {
 	params := []job.Param{{Name: "F", Kind: job.KindFile}, {Name: "G", Kind: job.KindFile}}
 	onSite(t, jobs(at("up", writes(""), params...)), func(s *site) {
-		var b bytes.Buffer
-		m := multipart.NewWriter(&b)
-		part, err := m.CreateFormFile("F", "a.txt")
-		if err != nil {
-			s.Fatal(err)
-		}
-		_, _ = part.Write([]byte("content"))
-		if err := m.Close(); err != nil {
-			s.Fatal(err)
-		}
-		r := request(http.MethodPost, "/job/up/buildForm", "alice", url.Values{})
-		r.Body, r.ContentLength = io.NopCloser(&b), int64(b.Len())
-		r.Header.Set("Content-Type", m.FormDataContentType())
-		if w := s.do(r); w.Code != http.StatusSeeOther {
+		if w := s.upload(nil, file{"F", "a.txt", "content"}); w.Code != http.StatusSeeOther {
 			s.Fatalf("form = %d, want 303", w.Code)
 		}
 		s.settle()

@@ -1,14 +1,12 @@
 package pages
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
 	"maps"
 	"net/http"
 	"path"
-	"strconv"
 	"strings"
 
 	"github.com/buildtoken/buildtoken/buildtoken/web"
@@ -78,20 +76,15 @@ func (v *visit) assetURLs() map[string]string {
 // assetURL is the path of an asset by the name under which it is served.
 func (v *visit) assetURL(served string) string { return v.base + own + "assets/" + served }
 
-// asset answers with an asset. Everybody may see them; they hold nothing.
+// asset answers with an asset, to any caller: assets hold nothing of the site.
 func (v *visit) asset(name string) error {
 	a, ok := v.kit.assets[name]
 	if !ok {
 		return web.ErrNotFound
 	}
 	h := v.W.Header()
-	h.Set("Content-Type", a.contentType)
-	h.Set("Content-Length", strconv.Itoa(len(a.content)))
 	h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	h.Del("Vary")
-	v.W.WriteHeader(http.StatusOK)
-	if v.R.Method != http.MethodHead {
-		_, _ = bytes.NewReader(a.content).WriteTo(v.W) // a client that is gone learns nothing
-	}
+	v.WriteBytes(http.StatusOK, a.contentType, a.content)
 	return nil
 }

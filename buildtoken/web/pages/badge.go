@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"net/http"
-	"strconv"
 
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/web"
@@ -39,21 +38,18 @@ func (v *visit) badge(full string) error {
 	}
 	sum := sha256.Sum256(b.Bytes())
 	etag := `"` + hex.EncodeToString(sum[:8]) + `"`
+	const contentType = "image/svg+xml"
 	h := v.W.Header()
-	h.Set("Content-Type", "image/svg+xml")
 	// Image proxies cache what does not require revalidation.
 	h.Set("Cache-Control", "no-cache, max-age=0")
 	h.Set("ETag", etag)
 	h.Del("Vary")
 	if v.R.Header.Get("If-None-Match") == etag {
+		h.Set("Content-Type", contentType)
 		v.W.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	h.Set("Content-Length", strconv.Itoa(b.Len()))
-	v.W.WriteHeader(http.StatusOK)
-	if v.R.Method != http.MethodHead {
-		_, _ = b.WriteTo(v.W) // a client that is gone learns nothing
-	}
+	v.WriteBytes(http.StatusOK, contentType, b.Bytes())
 	return nil
 }
 

@@ -88,7 +88,7 @@ func (v *visit) build(full string, number int64, wide bool) (*page, error) {
 		Crumbs: append(v.crumbs(full), link{Text: display, URL: at}),
 		Say:    "Build " + display + ": " + head.State.Word, path: strings.TrimPrefix(web.BuildURL("/", full, number), "/"),
 		ended: !b.Running(), changed: changed, next: head.Usual.next(v.Now),
-		log: &logPlace{full: full, number: number}, Regions: []region{{Name: "buildhead", Data: head}},
+		log: &buildOf{full, number}, Regions: []region{{Name: "buildhead", Data: head}},
 	}
 	if wide {
 		pg.Name = "console"

@@ -77,7 +77,7 @@ func Find(t testing.TB, log []byte, text string, errors bool, place int64) (quic
 // the log end.
 func RenderRows(t testing.TB, log []byte, parts ...int) (html, rest string) {
 	t.Helper()
-	var index placeIndex
+	var index rowIndex
 	from := 0
 	for _, to := range append(parts, len(log)) {
 		if to < from || to > len(log) {
@@ -91,7 +91,7 @@ func RenderRows(t testing.TB, log []byte, parts ...int) (html, rest string) {
 		behind := w.lines(log[at.at:to])
 		html += string(w.take())
 		rest = string(w.rest(behind))
-		if reread, ok := parsePlace(w.at.String()); !ok || reread != w.at {
+		if reread, ok := parseRowStart(w.at.String()); !ok || reread != w.at {
 			t.Fatalf("place %+v becomes %q and that %+v, %v", w.at, w.at, reread, ok)
 		}
 		from = int(w.at.at)

@@ -1,7 +1,6 @@
 package pages
 
 import (
-	"bytes"
 	"encoding/xml"
 	"net/http"
 	"slices"
@@ -76,14 +75,8 @@ func (v *visit) feed(full string) error {
 		return err
 	}
 	text = append([]byte(xml.Header), text...)
-	h := v.W.Header()
-	h.Set("Content-Type", "application/atom+xml; charset=utf-8")
-	h.Set("Content-Length", strconv.Itoa(len(text)))
-	h.Del("Vary")
-	v.W.WriteHeader(http.StatusOK)
-	if v.R.Method != http.MethodHead {
-		_, _ = bytes.NewReader(text).WriteTo(v.W) // a client that is gone learns nothing
-	}
+	v.W.Header().Del("Vary")
+	v.WriteBytes(http.StatusOK, "application/atom+xml; charset=utf-8", text)
 	return nil
 }
 

@@ -32,7 +32,7 @@ func (v *visit) howto(c *definition.Compiled) howtoView {
 		const curl = "curl -H @" + tokenFile + " "
 		add("token", "Keep your token in a file that only you can read (bash or zsh)", keepSecret("read", "Token: ", "Authorization: Bearer %s\\n", tokenFile))
 		for _, p := range c.Params {
-			if p.Kind == job.KindPassword && p.Default == "" {
+			if mustBeGiven(p) {
 				add("secret-"+p.Name, "Likewise the value of "+p.Name, keepSecret("IFS= read", p.Name+": ", "%s", secretFile(p)))
 			}
 		}
@@ -40,7 +40,7 @@ func (v *visit) howto(c *definition.Compiled) howtoView {
 		switch methods := v.TriggerMethods(); {
 		case len(c.Params) == 0 && !slices.Contains(methods, http.MethodGet):
 			method = "-X POST "
-		case len(c.Params) > 0 && !slices.Contains(methods, http.MethodPost) && !takesFiles(c.Job):
+		case len(c.Params) > 0 && !slices.Contains(methods, http.MethodPost) && !c.TakesFiles():
 			method = "-G "
 		}
 		add("build", "Start a build"+uploads(c.Params), needed(c.Params)+curl+method+triggerArguments(c.Params)+quote(root+"buildByToken/"+triggerAction(c.Params)+"?job="+name))
@@ -106,6 +106,9 @@ const tokenFile = "token.header"
 func secretFile(p job.Param) string { return p.Name + ".secret" }
 func uploadFile(p job.Param) string { return p.Name + ".upload" }
 
+// mustBeGiven reports whether a parameter is a password without a default.
+func mustBeGiven(p job.Param) bool { return p.Kind == job.KindPassword && p.Default == "" }
+
 // keepSecret is a line that asks for a secret and writes it to a file that only its owner can
 // read. The secret is neither shown nor an argument of a program. read is what reads it: with
 // IFS=, spaces around it belong to it.
@@ -121,7 +124,7 @@ func needed(params []job.Param) string {
 		switch {
 		case p.Kind == job.KindFile:
 			files += " " + uploadFile(p)
-		case p.Kind == job.KindPassword && p.Default == "":
+		case mustBeGiven(p):
 			files += " " + secretFile(p)
 		}
 	}

@@ -34,8 +34,8 @@ type logEvent struct {
 
 // followLog sends a log as it grows, until it is complete or ctx ends. Its
 // error means that the client is gone.
-func (v *visit) followLog(ctx context.Context, out *web.Events, of logPlace) error {
-	b, err := v.ctl.Build(ctx, of.full, of.number)
+func (v *visit) followLog(ctx context.Context, out *web.Events, of buildOf) error {
+	b, err := v.ctl.Build(ctx, of.job, of.number)
 	if err != nil {
 		return nil
 	}
@@ -127,9 +127,9 @@ func wanted(at int64, reset bool) int64 {
 	return at
 }
 
-// tail returns the place from which on the end of a log is shown.
+// tail returns the start of the first row that is shown of the end of a log.
 func (v *visit) tail(ctx context.Context, log *openLog, size int64) (rowStart, error) {
-	p, err := v.kit.places.find(ctx, log, log.key, max(size-shownBytes, 0))
+	p, err := v.kit.rows.find(ctx, log, log.key, max(size-shownBytes, 0))
 	if err != nil {
 		return p, err
 	}
@@ -141,16 +141,16 @@ func (v *visit) tail(ctx context.Context, log *openLog, size int64) (rowStart, e
 	return p, nil
 }
 
-// startOf is where in a log a client wants to go on: at the place of the last event that it
+// startOf is where in a log a client wants to go on: at the row start of the last event that it
 // has, or of its page, or at the line that holds an offset. With reset, it wants the end of
 // the log.
 func (v *visit) startOf(ctx context.Context, log *openLog) (at rowStart, reset bool, err error) {
 	for _, text := range []string{v.R.Header.Get("Last-Event-ID"), v.R.URL.Query().Get("start")} {
-		if p, ok := parsePlace(text); ok {
+		if p, ok := parseRowStart(text); ok {
 			return p, false, nil
 		}
 		if n, err := strconv.ParseInt(text, 10, 64); err == nil {
-			p, err := v.kit.places.find(ctx, log, log.key, n)
+			p, err := v.kit.rows.find(ctx, log, log.key, n)
 			return p, n < 0, err
 		}
 	}

@@ -30,12 +30,6 @@ const (
 	beforeRows  = 1000
 )
 
-// logPlace is whose log it is.
-type logPlace struct {
-	full   string
-	number int64
-}
-
 // consoleView is the region with the console.
 type consoleView struct {
 	// From and To are the place of the whole rows that are shown, in bytes. Size is the
@@ -184,7 +178,7 @@ func (v *visit) part(log *openLog, asked asked, view *consoleView) error {
 	} else {
 		from, to = max(log.size-shownBytes, 0), log.size
 	}
-	p, err := v.kit.places.find(ctx, log, log.key, from)
+	p, err := v.kit.rows.find(ctx, log, log.key, from)
 	if err != nil {
 		return err
 	}
@@ -303,7 +297,7 @@ func (v *visit) rows(log *openLog, before, after int64) (logPart, error) {
 	if before >= 0 {
 		from, to = max(before-shownBytes, 0), before
 	}
-	p, err := v.kit.places.find(v.R.Context(), log, log.key, from)
+	p, err := v.kit.rows.find(v.R.Context(), log, log.key, from)
 	if err != nil {
 		return logPart{}, err
 	}

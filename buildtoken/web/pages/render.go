@@ -2,17 +2,18 @@ package pages
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
 	"html/template"
-	"io"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
 //go:embed templates/*.html
@@ -26,7 +27,7 @@ type kit struct {
 	urls map[string]string
 	// version is that of the program.
 	version string
-	places  placeIndex
+	rows    rowIndex
 	pieces  pieces
 	// searching has an element for each search that is going on.
 	searching chan struct{}
@@ -90,7 +91,7 @@ type page struct {
 	// redirect is where to go instead.
 	redirect string
 	// log is the console that the page shows, if any.
-	log *logPlace
+	log *buildOf
 	// ended is set if nothing on the page will change any more.
 	ended bool
 	// changed is closed when something on the page may have changed; nil stands
@@ -205,23 +206,11 @@ func (v *visit) write(pg *page) {
 		v.broken(err)
 		return
 	}
-	h := v.W.Header()
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Length", strconv.Itoa(b.Len()))
-	status := pg.status
-	if status == 0 {
-		status = http.StatusOK
-	}
-	v.W.WriteHeader(status)
-	if v.R.Method != http.MethodHead {
-		_, _ = b.WriteTo(v.W) // a client that is gone learns nothing
-	}
+	v.WriteBytes(cmp.Or(pg.status, http.StatusOK), web.HTMLText, b.Bytes())
 }
 
 // broken is for a template of ours that does not work.
 func (v *visit) broken(err error) {
 	v.Logger().Error("page could not be rendered", zap.String("path", v.R.URL.Path), zap.Error(err))
-	v.W.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	v.W.WriteHeader(http.StatusInternalServerError)
-	_, _ = io.WriteString(v.W, "internal error\n") // a client that is gone learns nothing
+	v.Write(http.StatusInternalServerError, web.PlainText, "internal error\n")
 }

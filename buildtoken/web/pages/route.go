@@ -107,7 +107,7 @@ func ownRoute(q *web.Request, kind string, rest web.Path) (target, bool) {
 	return target{}, false
 }
 
-// pageOf finds the page of a p.
+// pageOf returns the loader of the page at a path.
 func pageOf(q *web.Request, p web.Path) (loader, bool) {
 	switch {
 	case p.Len() == 0:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -215,6 +216,35 @@ func (s *site) page(path string) string {
 func (s *site) post(path, user string, form url.Values) *httptest.ResponseRecorder {
 	s.Helper()
 	return s.do(request(http.MethodPost, path, user, form))
+}
+
+// file is a file of a form.
+type file struct{ field, name, content string }
+
+// upload sends the form of the job up, as alice, with values and files.
+func (s *site) upload(values map[string]string, files ...file) *httptest.ResponseRecorder {
+	s.Helper()
+	var b bytes.Buffer
+	m := multipart.NewWriter(&b)
+	for name, value := range values {
+		if err := m.WriteField(name, value); err != nil {
+			s.Fatal(err)
+		}
+	}
+	for _, f := range files {
+		part, err := m.CreateFormFile(f.field, f.name)
+		if err != nil {
+			s.Fatal(err)
+		}
+		_, _ = io.WriteString(part, f.content)
+	}
+	if err := m.Close(); err != nil {
+		s.Fatal(err)
+	}
+	r := request(http.MethodPost, "/job/up/buildForm", "alice", nil)
+	r.Body, r.ContentLength = io.NopCloser(&b), int64(b.Len())
+	r.Header.Set("Content-Type", m.FormDataContentType())
+	return s.do(r)
 }
 
 // holds reports the texts that a text does not contain.

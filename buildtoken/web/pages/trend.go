@@ -74,7 +74,7 @@ func (v *visit) trend(o queue.Overview) trendView {
 		view.Percent = percent(view.Succeeded, view.Verdicts)
 	}
 	view.Usual, _ = o.Summary.Estimate()
-	_, view.Mean = o.Summary.LastWith(queue.Success, queue.Unstable)
+	view.Mean = slices.ContainsFunc(o.Summary.Last, func(e queue.Ended) bool { return e.Result.Successful() })
 	view.Width = barSlot * queue.MaxRecent
 	for i, e := range slices.Backward(o.Summary.Recent) {
 		b := bar{endedRow: v.endedRow(o, e), X: barSlot * (len(took) - 1 - i)}

@@ -38,7 +38,7 @@ func newOwn(q *web.Request, need token.Grant, methods ...string) (*own, error) {
 	if o.ctl, err = q.Controller(); err != nil {
 		return nil, err
 	}
-	full, opened, err := o.ctl.Opens(q.R.Context(), q.Definition, f.Text("job"), (&trigger{Request: q}).caller(f), need)
+	full, opened, err := o.ctl.Opens(q.R.Context(), q.Definition, f.Text("job"), withToken(q, f.Secret, f.Presented, false), need)
 	if err != nil {
 		return nil, err
 	}

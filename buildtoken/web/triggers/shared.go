@@ -51,7 +51,7 @@ func serveShared(q *web.Request) error {
 	if o.ctl, err = q.Controller(); err != nil {
 		return err
 	}
-	if o.entry, err = o.ctl.Shared(q.R.Context(), q.Definition, id); err != nil {
+	if o.entry, err = o.ctl.SharedItem(q.R.Context(), q.Definition, id); err != nil {
 		return err
 	}
 	switch {

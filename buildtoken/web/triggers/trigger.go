@@ -3,14 +3,13 @@ package triggers
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
-	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 	"github.com/buildtoken/buildtoken/buildtoken/web"
@@ -51,12 +50,12 @@ func (q *trigger) serve(t buildtoken.Trigger) error {
 	if t.Job == "" {
 		return web.ErrNoJob
 	}
-	if t.Action != buildtoken.Polling { // asking twice is asking once
+	if t.Action != buildtoken.Polling { // a repeated poll is harmless
 		if t.IdempotencyKey, err = idempotencyKey(q.R.Header); err != nil {
 			return err
 		}
 	}
-	t.Caller = q.caller(q.form)
+	t.Caller = withToken(q.Request, q.form.Secret, q.form.Presented, q.atJob)
 	if q.atJob {
 		if err := needsPost(q.Request, t.Presented); err != nil {
 			return err
@@ -82,7 +81,10 @@ func (q *trigger) serve(t buildtoken.Trigger) error {
 		q.Write(http.StatusOK, "text/html", "Scheduled.\n")
 		return nil
 	}
-	a := answer{trigger: q, out: out, ignored: ignored(q.Definition, out.Job, t)}
+	a := answer{trigger: q, out: out}
+	if j, ok := q.Definition.Job(out.Job); ok {
+		a.ignored = j.Unknown(maps.Keys(t.Values), maps.Keys(t.Files))
+	}
 	wait := q.mayWait(out)
 	t = buildtoken.Trigger{} // what is held while waiting is small
 	q.form.Close()
@@ -92,13 +94,14 @@ func (q *trigger) serve(t buildtoken.Trigger) error {
 	return nil
 }
 
-// caller returns who triggers, with the token of the form or of a header. The first
-// token that is there counts, and the places are looked at in this order: query, body,
-// Authorization: Bearer, X-Build-Token, X-Gitlab-Token. An empty one is there, and wrong.
-func (q *trigger) caller(f *web.Form) definition.Caller {
+// withToken returns the caller with the token of the query or form, or else with that of a
+// header. Of several tokens, the first in this order applies: query, body, Authorization:
+// Bearer, X-Build-Token, X-Gitlab-Token. An empty token counts as a wrong one. At a job's own
+// URL, the Authorization header of a user is the user's.
+func withToken(q *web.Request, secret token.Secret, presented, atJob bool) definition.Caller {
 	by := q.Caller()
-	if by.Secret, by.Presented = f.Secret, f.Presented; !by.Presented {
-		by.Secret, by.Presented = web.HeaderToken(q.R.Header, q.atJob && by.User != "")
+	if by.Secret, by.Presented = secret, presented; !by.Presented {
+		by.Secret, by.Presented = web.HeaderToken(q.R.Header, atJob && by.User != "")
 	}
 	return by
 }
@@ -111,13 +114,11 @@ func (q *trigger) mayUpload(f *web.Form, full string) bool {
 		full = f.Text("job")
 	}
 	j, ok := q.Definition.Job(full)
-	if !ok || !slices.ContainsFunc(j.Params, func(p job.Param) bool { return p.Kind == job.KindFile }) {
+	if !ok || !j.TakesFiles() {
 		return false
 	}
-	outside := &web.Form{}
-	defer outside.Close()
-	outside.Secret, outside.Presented = q.queryToken()
-	by := q.caller(outside)
+	secret, presented := q.queryToken()
+	by := withToken(q.Request, secret, presented, q.atJob)
 	if !by.Presented {
 		return by.Post && !q.CrossSite() && q.May(definition.Start, j.FullName)
 	}
@@ -164,36 +165,13 @@ func (q *trigger) submit(t buildtoken.Trigger) (buildtoken.Outcome, error) {
 	return out, err
 }
 
-// ignored returns the names of values and files that the job has no parameter for.
-func ignored(d *definition.Site, full string, t buildtoken.Trigger) []string {
-	j, ok := d.Job(full)
-	if !ok {
-		return nil
-	}
-	var names []string
-	known := func(name string) bool {
-		return name == "" || slices.ContainsFunc(j.Params, func(p job.Param) bool { return p.Name == name })
-	}
-	for name := range t.Values {
-		if !known(name) {
-			names = append(names, name)
-		}
-	}
-	for name := range t.Files {
-		if !known(name) {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
-
 // answer is the answer to an accepted trigger.
 type answer struct {
 	*trigger
 	out buildtoken.Outcome
 	// ended is how the item ended, if the client has waited for that.
-	ended   *queue.Entry
+	ended *queue.Entry
+	// ignored are the names of values and files for which the job has no parameter.
 	ignored []string
 }
 

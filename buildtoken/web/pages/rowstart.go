@@ -32,10 +32,10 @@ type rowStart struct {
 	style style
 }
 
-// start is the place of the beginning of a log.
+// start is the row start at the beginning of a log.
 func start() rowStart { return rowStart{line: 1} }
 
-// String returns the place as text for [parsePlace].
+// String returns the row start as text for [parseRowStart].
 func (p rowStart) String() string {
 	within := ""
 	if p.within {
@@ -44,8 +44,9 @@ func (p rowStart) String() string {
 	return strconv.FormatInt(p.at, 10) + "." + strconv.FormatInt(p.line, 10) + within + "." + p.style.sequence()
 }
 
-// parsePlace reads a place. It comes from the client, to whom alone it matters.
-func parsePlace(text string) (rowStart, bool) {
+// parseRowStart reads a row start that the client sends back. A wrong one affects only what
+// this client is shown.
+func parseRowStart(text string) (rowStart, bool) {
 	fields := strings.Split(text, ".")
 	if len(fields) != 3 || len(fields[2]) > 100 {
 		return rowStart{}, false
@@ -73,7 +74,7 @@ func cutRow(text []byte) (row []byte, ended bool) {
 	return text[:web.WholeRunes(text[:maxRow])], true
 }
 
-// after returns the place behind a whole row at p.
+// after returns the start of the row that follows a whole row at p.
 func (p rowStart) after(row []byte) rowStart {
 	p.at += int64(len(row))
 	if p.within = row[len(row)-1] != '\n'; !p.within {
@@ -93,24 +94,25 @@ type logKey struct {
 }
 
 const (
-	// keepLogs is of how many logs places are known, placesApart how far apart those are.
+	// keepLogs is how many logs a [rowIndex] covers, startsApart how far apart the row starts
+	// are that it keeps of each, in bytes.
 	keepLogs    = 256
-	placesApart = 256 << 10
+	startsApart = 256 << 10
 )
 
-// placeIndex knows places of logs, so that only the first reader of a long log waits until
-// its lines are counted. What has been written to a log does not change, so neither do the
-// places. All methods are safe for concurrent use; the zero value is ready.
-type placeIndex struct {
+// rowIndex keeps row starts of logs, so that only the first reader of a long log waits until
+// its lines are counted. What has been written to a log does not change, so neither do its
+// row starts. All methods are safe for concurrent use; the zero value is ready.
+type rowIndex struct {
 	// mu guards the following.
 	mu   sync.Mutex
-	logs map[logKey]*places
+	logs map[logKey]*rowStarts
 	// recent are the keys, the one used last at the end.
 	recent []logKey
 }
 
-// places are some of one log.
-type places struct {
+// rowStarts are some row starts of one log.
+type rowStarts struct {
 	// mu guards the following. It is held while lines are counted: other readers of the
 	// same log need the same.
 	mu sync.Mutex
@@ -118,11 +120,11 @@ type places struct {
 	all []rowStart
 }
 
-func (x *placeIndex) of(k logKey) *places {
+func (x *rowIndex) of(k logKey) *rowStarts {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.logs == nil {
-		x.logs = map[logKey]*places{}
+		x.logs = map[logKey]*rowStarts{}
 	}
 	x.recent = slices.DeleteFunc(x.recent, func(other logKey) bool { return other == k })
 	x.recent = append(x.recent, k)
@@ -131,14 +133,14 @@ func (x *placeIndex) of(k logKey) *places {
 		x.recent = x.recent[1:]
 	}
 	if x.logs[k] == nil {
-		x.logs[k] = &places{all: []rowStart{start()}}
+		x.logs[k] = &rowStarts{all: []rowStart{start()}}
 	}
 	return x.logs[k]
 }
 
 // find returns where the row begins that holds an offset. Behind the end of the log, it is
 // the last row, or the empty one behind it.
-func (x *placeIndex) find(ctx context.Context, log io.ReaderAt, k logKey, offset int64) (rowStart, error) {
+func (x *rowIndex) find(ctx context.Context, log io.ReaderAt, k logKey, offset int64) (rowStart, error) {
 	known := x.of(k)
 	known.mu.Lock()
 	defer known.mu.Unlock()
@@ -157,7 +159,7 @@ func (x *placeIndex) find(ctx context.Context, log io.ReaderAt, k logKey, offset
 			break
 		}
 		p = p.after(row)
-		if last := known.all[len(known.all)-1]; p.at >= last.at+placesApart {
+		if last := known.all[len(known.all)-1]; p.at >= last.at+startsApart {
 			known.all = append(known.all, p)
 			if err := ctx.Err(); err != nil {
 				return rowStart{}, context.Cause(ctx)
