@@ -32,7 +32,6 @@ func addFiles(ctx context.Context, dir string, inForce map[string]bool, gone map
 				l = &Leftover{Element: element}
 				gone[element] = l
 			}
-			l.Builds = max(l.Builds, 0)
 			l.Paths = append(l.Paths, filepath.Join(folder, e.Name()))
 			if err := l.count(ctx, filepath.Join(dir, folder, e.Name())); err != nil {
 				return fmt.Errorf("leftover: %w", err)

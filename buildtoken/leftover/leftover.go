@@ -86,7 +86,7 @@ func (p *Pruner) All(ctx context.Context) ([]Leftover, error) {
 	for full := range p.opts.Jobs() {
 		inForce[job.PathElement(full)] = true
 	}
-	gone := map[string]*Leftover{}
+	gone, bare := map[string]*Leftover{}, map[string]bool{}
 	for _, l := range lanes {
 		element := job.PathElement(l.Job)
 		if l.GoneUntil.IsZero() {
@@ -94,16 +94,15 @@ func (p *Pruner) All(ctx context.Context) ([]Leftover, error) {
 			continue
 		}
 		gone[element] = &Leftover{Job: l.Job, Element: element, Gone: l.GoneUntil, Builds: l.Kept, Queued: l.Queued, Running: len(l.Running)}
-		if !l.HasRecords() && !gone[element].InUse() {
-			gone[element].Builds = -1 // only if there are files
-		}
+		bare[element] = !l.HasRecords() && !gone[element].InUse()
 	}
 	if err := addFiles(ctx, p.opts.Dir, inForce, gone); err != nil {
 		return nil, err
 	}
 	var all []Leftover
 	for _, element := range slices.Sorted(maps.Keys(gone)) {
-		if l := gone[element]; l.Builds >= 0 && !inForce[element] {
+		l := gone[element]
+		if nothing := bare[element] && len(l.Paths) == 0; !nothing && !inForce[element] {
 			all = append(all, *l)
 		}
 	}

@@ -92,7 +92,8 @@ func (f *follow) fields(got answer) ([]runner.Param, error) {
 
 // watch requests the state of what was started until it has ended.
 func (r *Runner) watch(ctx context.Context, params []runner.Param, out *runner.Output) runner.Result {
-	if _, err := r.follow.request.build(ctx, params); err != nil {
+	request, err := r.follow.request.build(ctx, params)
+	if err != nil {
 		return runner.FailedBy(fmt.Errorf("follow: %w", err)) // it stays so
 	}
 	heard, last := time.Now(), []byte(nil)
@@ -100,7 +101,7 @@ func (r *Runner) watch(ctx context.Context, params []runner.Param, out *runner.O
 		if !runner.Pause(ctx, r.follow.every) {
 			return runner.AbortedBy(ctx)
 		}
-		got, err := r.ask(ctx, params)
+		got, err := r.ask(ctx, request)
 		if ctx.Err() != nil {
 			return runner.AbortedBy(ctx)
 		}
@@ -128,14 +129,10 @@ func (r *Runner) watch(ctx context.Context, params []runner.Param, out *runner.O
 }
 
 // ask sends one request of the following. It returns an error if there is no usable answer.
-func (r *Runner) ask(ctx context.Context, params []runner.Param) (answer, error) {
+func (r *Runner) ask(ctx context.Context, request *http.Request) (answer, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, askTimeout, fmt.Errorf("no answer within %v", askTimeout))
 	defer cancel()
-	req, err := r.follow.request.build(ctx, params)
-	if err != nil {
-		return answer{}, err
-	}
-	got, _, err := r.do(req, new(runner.Output))
+	got, _, err := r.do(request.Clone(ctx), new(runner.Output))
 	return got, err
 }
 
