@@ -77,23 +77,23 @@ var ErrShuttingDown = errors.New("buildtoken: shutting down")
 // Controller decides about triggers, and runs the accepted builds of one
 // process. Its methods are safe for concurrent use.
 type Controller struct {
-	opts    Options
-	queue   Queue
-	shared  Shared // nil if the queue belongs to this server alone
-	vault   *vault.Vault
-	host    *build.Host
-	wrong   *throttle.Limiter
-	pool    *executor.Pool
-	polls   *build.Polls
-	timer   *timer.Timer
-	outbox  *outbox.Outbox
-	changes changes
-	stats   stats.Counter
-	usage   *usage.Counter
-	waiting waiting
-	hooked  deliveries.Log
-	history audit.History
-	pruner  *leftover.Pruner
+	opts     Options
+	queue    Queue
+	shared   Shared // nil if the queue belongs to this server alone
+	vault    *vault.Vault
+	host     *build.Host
+	guesses  *throttle.Limiter
+	pool     *executor.Pool
+	polls    *build.Polls
+	timer    *timer.Timer
+	outbox   *outbox.Outbox
+	changes  changes
+	stats    stats.Counter
+	usage    *usage.Counter
+	waiting  waiting
+	received deliveries.Log
+	history  audit.History
+	pruner   *leftover.Pruner
 
 	// effective is the newest attached configuration; never nil.
 	effective atomic.Pointer[effective]
@@ -143,7 +143,7 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 		return nil, fmt.Errorf("buildtoken: %w", err)
 	}
 	c := &Controller{
-		opts: opts, queue: opts.Queue, vault: v, wrong: throttle.New(),
+		opts: opts, queue: opts.Queue, vault: v, guesses: throttle.New(),
 		stopped: make(chan struct{}),
 	}
 	c.effective.Store(&effective{Config: Config{Log: opts.Log}.withDefaults(), detached: true})
@@ -285,4 +285,4 @@ func (c *Controller) keepRemoved() time.Duration {
 func (c *Controller) Leftovers() *leftover.Pruner { return c.pruner }
 
 // Deliveries returns the log of webhook deliveries.
-func (c *Controller) Deliveries() *deliveries.Log { return &c.hooked }
+func (c *Controller) Deliveries() *deliveries.Log { return &c.received }

@@ -173,7 +173,7 @@ func (c *Controller) adopt(ctx context.Context, e *effective, builds []queue.Bui
 			continue
 		}
 		for i, b := range some { // one record that cannot be read does not stop the others
-			if err := c.adoptTogether(ctx, e, some[i:i+1]); err != nil && !errors.Is(err, queue.ErrNotRunning) {
+			if err := c.adoptTogether(ctx, e, some[i:i+1]); err != nil {
 				e.Log.Error("build cannot be resumed before the next start", zap.String("job", b.Item.Job), zap.Int64("number", b.Number), zap.Error(err))
 			}
 		}

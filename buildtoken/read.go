@@ -127,8 +127,8 @@ func (c *Controller) OldestDue(ctx context.Context) (time.Time, error) {
 	}
 }
 
-// Overviews returns what there is to show about jobs, in the order asked for, with one
-// question to the queue.
+// Overviews returns the overviews of jobs, in the order of the arguments, with one read of the
+// queue.
 func (c *Controller) Overviews(ctx context.Context, full ...string) ([]queue.Overview, error) {
 	all, err := c.queue.Overviews(ctx, full)
 	if err != nil {
@@ -288,11 +288,11 @@ func (c *Controller) PollLog(full string) ([]byte, error) {
 	return log, nil
 }
 
-// Shared returns the item that a share link shows. A link that is malformed, forged or
+// SharedItem returns the item that a share link shows. A link that is malformed, forged or
 // expired, or whose token is gone, changed, expired or without the grant, is
 // [queue.ErrNotFound], as is one to an item that is no longer kept. The queue is read
 // only for valid links.
-func (c *Controller) Shared(ctx context.Context, d *definition.Site, id string) (queue.Entry, error) {
+func (c *Controller) SharedItem(ctx context.Context, d *definition.Site, id string) (queue.Entry, error) {
 	notFound := fmt.Errorf("%w: share link", queue.ErrNotFound)
 	link, ok := share.Read(id)
 	if !ok {
@@ -368,8 +368,8 @@ func (c *Controller) Tokens(ctx context.Context) ([]TokenUse, error) {
 // TokenUses returns how tokens were used on this server, in no order.
 func (c *Controller) TokenUses() []usage.Use { return c.usage.All() }
 
-// saveUsesEach is how often the uses of tokens are saved at most.
-const saveUsesEach = time.Minute
+// saveUsesEvery is the shortest time between two saves of the uses of tokens.
+const saveUsesEvery = time.Minute
 
 // keepUses saves the uses of tokens. It ends with Close, which saves the last ones.
 func (c *Controller) keepUses() {
@@ -381,7 +381,7 @@ func (c *Controller) keepUses() {
 		}
 		c.saveUses()
 		select {
-		case <-time.After(saveUsesEach):
+		case <-time.After(saveUsesEvery):
 		case <-c.stopped:
 			return
 		}

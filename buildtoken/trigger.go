@@ -50,7 +50,7 @@ type Outcome struct {
 	Job string
 	// Grants are those of the token that opened the job; none for a user.
 	Grants token.Grant
-	// Share is the ID of a link that shows the item, for [Controller.Shared]. It is
+	// Share is the ID of a link that shows the item, for [Controller.SharedItem]. It is
 	// empty unless the token grants it.
 	Share string
 }
@@ -87,7 +87,7 @@ func (c *Controller) Trigger(ctx context.Context, d *definition.Site, t Trigger)
 
 // guard returns what limits wrong tokens.
 func (c *Controller) guard() definition.Guard {
-	return definition.Guard{Limiter: c.wrong, Limit: c.effective.Load().WrongTokens}
+	return definition.Guard{Limiter: c.guesses, Limit: c.effective.Load().WrongTokens}
 }
 
 // recognize returns the token that decided about a caller. One that opened the job under
