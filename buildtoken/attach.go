@@ -49,7 +49,7 @@ type Config struct {
 	WrongTokens throttle.Limit
 	// Log is the controller's logger under this configuration. Nil discards.
 	Log *zap.Logger
-	// Spans records what became of triggers that have a trace. Nil records nothing.
+	// Spans records the spans of builds whose triggers have a trace. Nil records nothing.
 	Spans *spans.Recorder
 	// Audit receives one line for each decision; see [audit.Decision]. Nil means none.
 	Audit *zap.Logger

@@ -272,7 +272,8 @@ func (c *Controller) pollable(full string) *build.Job {
 // jobNames returns the names of the jobs of the newest configuration.
 func (c *Controller) jobNames() iter.Seq[string] { return maps.Keys(c.effective.Load().jobs) }
 
-// keepRemoved returns how long to keep what is left of removed jobs; 0 means forever.
+// keepRemoved returns how long the records, logs and workspaces of removed jobs are kept; 0
+// means forever.
 func (c *Controller) keepRemoved() time.Duration {
 	if e := c.effective.Load(); !e.detached {
 		return e.KeepRemoved
@@ -280,7 +281,7 @@ func (c *Controller) keepRemoved() time.Duration {
 	return 0
 }
 
-// Leftovers returns what finds and removes what is kept of jobs that no server's
+// Leftovers returns the pruner of records, logs and workspaces of jobs that no server's
 // configuration has any more.
 func (c *Controller) Leftovers() *leftover.Pruner { return c.pruner }
 

@@ -35,7 +35,7 @@ func receivers(sites []*definition.Site) map[string]notify.Receiver {
 	return all
 }
 
-// settled counts an attempt to send a notification, and wakes the readers who see it.
+// settled counts an attempt to send a notification, and notifies the pages that show it.
 func (c *Controller) settled(n queue.Notification) {
 	c.stats.Notified(n)
 	c.changes.any.Notify()

@@ -88,7 +88,7 @@ func hasFiles(values []job.Value) bool {
 	return slices.ContainsFunc(values, func(v job.Value) bool { return v.Kind == job.KindFile })
 }
 
-// looked counts a poll, and wakes the readers who see it.
+// looked counts a poll, and notifies the pages that show it.
 func (c *Controller) looked(full, outcome string) {
 	c.stats.Polled(full, outcome)
 	c.changes.any.Notify()
@@ -118,7 +118,7 @@ func (c *Controller) scheduleChange(ctx context.Context, full, root string) erro
 	return nil
 }
 
-// timed returns what a configuration does at certain times.
+// timed returns the schedules of a configuration as entries of the timer.
 func (c *Controller) timed(e *effective) []timer.Entry {
 	var all []timer.Entry
 	for full, j := range e.jobs {

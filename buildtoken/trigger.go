@@ -90,8 +90,8 @@ func (c *Controller) guard() definition.Guard {
 	return definition.Guard{Limiter: c.guesses, Limit: c.effective.Load().WrongTokens}
 }
 
-// recognize returns the token that decided about a caller. One that opened the job under
-// the configuration before, and opens nothing any more, is named.
+// recognize returns the token that decided about a caller. It also recognizes a token that
+// opened the job under the previous configuration and was removed since.
 func (c *Controller) recognize(now time.Time, j *definition.Compiled, opened token.Token, by *definition.Caller, err error) token.Token {
 	if !by.Presented || !errors.Is(err, token.ErrMismatch) {
 		return opened
@@ -103,7 +103,7 @@ func (c *Controller) recognize(now time.Time, j *definition.Compiled, opened tok
 	return opened
 }
 
-// countUse counts that a token of the job was shown, if err does not say that it was wrong.
+// countUse counts the use of a token of the job, unless err reports that it was wrong.
 func (c *Controller) countUse(now time.Time, j *definition.Compiled, t token.Token, by definition.Caller, err error) {
 	if t.Name == "" {
 		return // a wrong token, or a caller without one
@@ -121,7 +121,7 @@ func (c *Controller) countUse(now time.Time, j *definition.Compiled, t token.Tok
 	}
 }
 
-// countTrigger counts what became of a trigger.
+// countTrigger counts the outcome of a trigger.
 func (c *Controller) countTrigger(out Outcome, err error) {
 	switch {
 	case err != nil:
@@ -211,8 +211,8 @@ func (c *Controller) logRefused(t Trigger, a *definition.Admission, err error) {
 	log.Write(fields...)
 }
 
-// remember keeps the decision about a caller who is known. Guesses are left out: they say
-// nothing about a configuration, and could push out everything else.
+// remember keeps the decision about a known caller. Guesses are left out, because they could
+// push out all other decisions.
 func (c *Controller) remember(now time.Time, t *Trigger, a *definition.Admission, err error) {
 	known := a.Token.Name != "" || t.Operator || t.Webhook != "" || a.Check != definition.CheckToken
 	if a.Job == nil || a.Check == definition.CheckGuesses || !known {
@@ -253,7 +253,7 @@ func (c *Controller) Decisions() []audit.Trigger { return c.history.All() }
 // Audit writes one line for a decision to the log for audits, if the configuration has one.
 func (c *Controller) Audit(d audit.Decision) { audit.Write(c.effective.Load().Audit, d) }
 
-// auditTrigger writes a line for what became of a trigger.
+// auditTrigger writes the outcome of a trigger to the audit log.
 func (c *Controller) auditTrigger(t *Trigger, tokenName string, out Outcome, err error) {
 	if c.effective.Load().Audit == nil {
 		return

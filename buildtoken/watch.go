@@ -34,7 +34,7 @@ func (c *Controller) Running() []queue.Build { return c.changes.runningHere(fals
 // take no executor.
 func (c *Controller) RunningRemote() []queue.Build { return c.changes.runningHere(true) }
 
-// Await returns what is known of an item as soon as enough reports true for it.
+// Await returns the state of an item as soon as enough reports true for it.
 // It calls enough at once, and again when the item was started or cancelled,
 // its log has begun, or its build has ended; changes of other items cost
 // nothing. If ctx ends first, Await returns what was known last, and the cause.

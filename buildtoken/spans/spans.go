@@ -1,11 +1,11 @@
-// Package spans records what became of triggers as spans of their traces: build_token.queue
-// lasts from the trigger to the start of the build, build_token.build to its end. Both are
-// children of the span of the trigger that made the item. The triggers that joined it are
+// Package spans adds two spans to the traces of triggers: build_token.queue lasts from the
+// trigger to the start of the build, build_token.build from there to its end. Both are
+// children of the span of the trigger that created the item. The triggers that joined it are
 // links.
 //
-// Everything comes from what the queue keeps with an item. So the spans are the same if the
-// server restarts in between, or another server runs the build. A span is made when it is
-// over, and takes nothing of the trigger's path.
+// Spans are made from the record of the item only, so they are the same if the server
+// restarts in between, or if another server runs the build. A span is made when it is over,
+// so a trigger does not wait for it.
 package spans
 
 import (

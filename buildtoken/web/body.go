@@ -20,7 +20,7 @@ type FormOptions struct {
 	BodyOnly bool
 	// Large reports whether a multipart body may be larger than [MaxBody], up to
 	// [MaxUploadBody]. It is called at most once, when the body turns out to be larger,
-	// with what has been read until then. Nil never allows it.
+	// with the values that were read before. Nil never allows it.
 	Large func(*Form) bool
 	// NamedInPath reports whether the path names the job. If not, the query may.
 	NamedInPath bool

@@ -102,7 +102,7 @@ func (q *Request) seenByRules() policy.Request {
 	return *q.rules
 }
 
-// Release drops what the request holds for rules, before it waits for a long time.
+// Release frees the memory that rules needed. A request that waits for long should call it.
 func (q *Request) Release() { q.rules = nil }
 
 // May reports whether the access rules give the caller a right to a job; "" stands for
@@ -114,7 +114,8 @@ func (q *Request) May(right definition.Right, full string) bool {
 	return q.access.May(q.R.Context(), right, full)
 }
 
-// MayRead reports whether the caller may read a job; "" is what belongs to no job.
+// MayRead reports whether the caller may read a job; "" stands for everything that belongs to
+// no job.
 func (q *Request) MayRead(full string) bool { return q.May(definition.Read, full) }
 
 // MayReadSome reports whether the caller may read anything in a folder, "" being the root.

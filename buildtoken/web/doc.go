@@ -1,5 +1,5 @@
-// Package web holds what the triggers, Jenkins' remote API and the HTML pages of a
-// site share: how a path, a caller, a form and an Accept header are read, how URLs
+// Package web is shared by the triggers, Jenkins' remote API and the HTML pages of a
+// site. It defines how a path, a caller, a form and an Accept header are read, how URLs
 // are built, which status and message an error gets, why a queued item waits, how
 // events are streamed, and how long a slow client may take.
 //

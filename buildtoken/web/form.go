@@ -11,7 +11,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
-// Limits of what a request may bring.
+// Limits of the form of a request.
 const (
 	// MaxBody is the maximum size of a form, in bytes.
 	MaxBody = 1 << 20
@@ -133,8 +133,8 @@ func (f *Form) addFile(name, filename string) error {
 // keep sets the content of a file.
 func (p *part) keep(content io.ReaderAt, size int64) { p.content, p.size = content, size }
 
-// Close releases what the form holds. A caller that still has long to wait should close it
-// first. It may be called again.
+// Close releases the memory and files of the form. A caller that waits for long should close
+// it first. It may be called again.
 func (f *Form) Close() {
 	f.held.release()
 	*f = Form{}

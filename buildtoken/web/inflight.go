@@ -52,8 +52,8 @@ const (
 	memoryWeight = 8
 )
 
-// maxOfClient is how much of the budget one client can take with bodies that proved nothing: no
-// single client can keep others from sending theirs.
+// maxOfClient is how much of the budget one client can take before it has shown a right token
+// or signature, so that no single client can use up the budget.
 const maxOfClient = maxInFlight / 2
 
 // hold is what one body has taken from the budget.
@@ -85,8 +85,8 @@ func (h *hold) take(n int64) bool {
 	return true
 }
 
-// takeUnproven is take for what the client sends before it has shown a right token or
-// signature. It also reports false if the client has too much already.
+// takeUnproven is [hold.take] for a client that has not yet shown a right token or signature.
+// It also reports false if the client would hold more than [maxOfClient].
 func (h *hold) takeUnproven(n int64) bool {
 	if n == 0 || !h.client.IsValid() {
 		return h.take(n)
@@ -98,7 +98,8 @@ func (h *hold) takeUnproven(n int64) bool {
 	return h.take(n)
 }
 
-// add adds to what a client holds, unless that gets too much.
+// add adds n, which may be negative, to the unproven bytes of a client. It reports false, and
+// adds nothing, if they would exceed [maxOfClient].
 func (f *InFlight) add(client netip.Prefix, n int64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -116,7 +117,7 @@ func (f *InFlight) add(client netip.Prefix, n int64) bool {
 	return true
 }
 
-// release returns what was taken to the budget, and closes and removes the files.
+// release returns the taken bytes to the budget, and closes and removes the files.
 func (h *hold) release() {
 	if h.of != nil {
 		h.of.used.Add(-h.taken)

@@ -84,7 +84,7 @@ func (r *Raw) read(from io.Reader, size int64, tee io.Writer, spool func() (*os.
 
 // rawBytesPerUnit is how many bytes of a raw body in a file cost as much of the shared budget
 // as one byte of an uploaded file, so that there can be 4 GiB of them. A forge may send many
-// large deliveries at once, and most forges do not repeat what was refused.
+// large deliveries at once, and most forges do not repeat a refused delivery.
 const rawBytesPerUnit = 4
 
 // holding takes the bytes of a file from the shared budget.

@@ -9,7 +9,7 @@ import (
 const (
 	// pieceTimeout is how long a client may take for a piece of an answer.
 	pieceTimeout = 30 * time.Second
-	// hurryTimeout is the same once the server waits for it.
+	// hurryTimeout is the same once the server shuts down or reloads and waits for the client.
 	hurryTimeout = time.Second
 	// bodyTimeout is how long a client may take for a body, besides what its size needs.
 	bodyTimeout = 15 * time.Second
@@ -18,11 +18,11 @@ const (
 const (
 	// pieceSize is how much is written at once, in bytes.
 	pieceSize = 64 << 10
-	// small is what fits into buffers: such an answer never waits for its client.
+	// small is the size of an answer that fits into buffers, so it never waits for its client.
 	small = 2 << 10
-	// slowest is how fast a large body must come at least, in bytes a second.
+	// slowest is the lowest allowed rate of a large body, in bytes a second.
 	slowest = 64 << 10
-	// largest is the size, in bytes, above which a body gets no more time.
+	// largest is the size in bytes up to which a larger body has more time.
 	largest = 32 << 20
 )
 
@@ -31,9 +31,9 @@ const (
 // loads another configuration, waits for the requests that it is serving: a client that
 // is slow without bound could keep it from that.
 //
-// A client that goes on taking what is sent has all the time that it needs, and a stream
-// in which nothing happens is not slow. Where the server has timeouts itself
-// (ReadTimeout, WriteTimeout), those apply, and nothing is bounded here.
+// A client that keeps reading has all the time that it needs, and a stream in which nothing
+// happens is not slow. If the server has timeouts itself (ReadTimeout, WriteTimeout), those
+// apply, and nothing is bounded here.
 //
 // Calls of its methods must not overlap.
 type Writer struct {
@@ -41,7 +41,7 @@ type Writer struct {
 
 	control *http.ResponseController
 	done    <-chan struct{}
-	writes  bool // bounds for the answer are ours to set
+	writes  bool // this writer sets the deadlines of the answer, not the server
 	written int  // bytes
 
 	ended chan struct{} // made by watchDone

@@ -127,7 +127,7 @@ func (d *delivery) answerJobs(status int) {
 	}
 }
 
-// line describes what became of the delivery for this job.
+// line returns the outcome of the delivery for this job as text.
 func (a *jobAnswer) line() string {
 	id := strconv.FormatInt(a.ID, 10)
 	switch a.Outcome {
@@ -143,7 +143,7 @@ func (a *jobAnswer) line() string {
 	return a.Error
 }
 
-// record logs, counts and keeps what became of a delivery.
+// record logs and counts the outcome of a delivery, and adds it to the deliveries that are kept.
 func (d *delivery) record(status int, err error) {
 	kept := deliveries.Delivery{
 		At: d.Now, Target: queue.OneLine(d.shownTarget(), 200), Remote: d.Caller().RemoteText(), Size: d.size, Status: status,
@@ -220,7 +220,8 @@ func (d *delivery) signers() [][32]byte {
 // repository may have thousands, most of which ignore it.
 const maxJobs = 100
 
-// jobs returns what is kept of the results, those that did not ignore the delivery first.
+// jobs returns the results as they are kept, those of jobs that did not ignore the delivery
+// first.
 func (d *delivery) jobs() []deliveries.Job {
 	var jobs []deliveries.Job
 	for _, ignoring := range []bool{false, true} {
@@ -233,7 +234,7 @@ func (d *delivery) jobs() []deliveries.Job {
 	return jobs
 }
 
-// jobOf returns what is kept of a result.
+// jobOf returns a result as it is kept.
 func jobOf(r *result) deliveries.Job {
 	j := deliveries.Job{Job: r.decision.Job, Outcome: r.outcome(), Item: r.out.Item.ID, Reason: r.decision.Ignored}
 	if r.err != nil {

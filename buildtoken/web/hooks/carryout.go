@@ -23,7 +23,7 @@ import (
 // of the queue.
 const maxAtOnce = 16
 
-// delivery is one delivery on its way.
+// delivery is a delivery that is being served.
 type delivery struct {
 	*web.Request
 
@@ -42,7 +42,7 @@ type delivery struct {
 	by      string
 }
 
-// result is what became of one event for one job.
+// result is the outcome of one event for one job.
 type result struct {
 	decision definition.Decision
 	trigger  buildtoken.Trigger
@@ -93,8 +93,8 @@ func (d *delivery) carryOut(jobs []*definition.Compiled, raw *web.Raw) error {
 	return d.decide(jobs, body)
 }
 
-// parse returns the body once there is room for it besides those that are being parsed. The caller
-// must call done when it needs it no more.
+// parse returns the body once there is room for it beside the bodies that are being parsed. The
+// caller must call done when it no longer needs the body.
 func (d *delivery) parse(raw *web.Raw) (body []byte, done func(), err error) {
 	if done, err = d.ReserveParse(d.background(), raw.Size); err != nil {
 		return nil, nil, err //nolint:wrapcheck // the verdict is that of the context
@@ -106,9 +106,9 @@ func (d *delivery) parse(raw *web.Raw) (body []byte, done func(), err error) {
 	return body, done, nil
 }
 
-// decide reads the events of a delivery and does what the jobs say about them.
+// decide reads the events of a delivery, and queues the builds that the jobs start for them.
 func (d *delivery) decide(jobs []*definition.Compiled, body []byte) error {
-	// Slack sends a token, and an address at which anybody can answer the command.
+	// Slack sends a token, and an address at which anyone who knows it can answer the command.
 	d.concealed = d.slack() || slices.ContainsFunc(jobs, func(j *definition.Compiled) bool { return j.SetsPassword(d.webhooks) })
 	if err := d.read(jobs, body); err != nil || d.ping {
 		return err
@@ -247,5 +247,5 @@ func names(webhooks []*definition.Webhook) []string {
 	return all
 }
 
-// text returns what is kept of an event for people.
+// text returns the summary of an event, as one line.
 func text(e *event.Event) string { return queue.OneLine(strings.TrimSpace(definition.Summary(e)), 300) }

@@ -7,7 +7,8 @@
 //
 // What to watch out for:
 //
-//   - The order of the checks decides what a stranger learns and costs. A delivery
+//   - The order of the checks decides what a sender without the secret can find out, and how
+//     much work it can cause. A delivery
 //     without a signature of the right form is refused before its body is read, and
 //     nothing that was not verified is logged or kept.
 //   - A webhook is never answered with a redirection: GitHub does not follow one,

@@ -9,7 +9,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
-// Explanation is what a delivery would do, check by check.
+// Explanation has the checks of a delivery, and the builds that it would start.
 type Explanation struct {
 	// Steps are the checks of the delivery itself.
 	Steps []definition.Step

@@ -11,7 +11,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
-// target is what the URL of a delivery names.
+// target is the job or folder that the URL of a delivery names.
 type target struct {
 	// job is the full name of a job or folder; "" is the top.
 	job string

@@ -88,7 +88,7 @@ func (r *reader) cancelItem(id string, success int) error {
 		err = r.RefuseCancel(ctl, entry.Item.Job, entry.Item.ID)
 	case !r.mayStop("") && !r.MayReadSome(""):
 		err = web.ErrForbidden
-	case err == nil: // to a caller who may not read it, it looks like one that is not there
+	case err == nil: // a caller who may not read it gets the answer to one that does not exist
 		err = web.ErrNotFound
 	}
 	switch {

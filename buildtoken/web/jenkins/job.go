@@ -18,7 +18,7 @@ func (r *reader) serveJob(full string, rest web.Path) error {
 	j, isJob := tree.Job(full)
 	_, isFolder := tree.Folder(full)
 	isFolder = isFolder && full != ""
-	// A caller who may stop builds need not be one who may see them.
+	// A caller who may stop builds does not need the right to see them.
 	stops := rest.Len() == 2 && rest.At(1) == "stop" && r.mayStop(full)
 	if !stops && !r.MayRead(full) && (!isFolder || !r.MayReadSome(full)) {
 		return web.ErrForbidden

@@ -14,8 +14,8 @@ const (
 	maxTreeDepth = 32
 )
 
-// selection is what a tree parameter selects of an object or of each element of an array.
-// Nil selects nothing but the class.
+// selection has the properties of an object, or of each element of an array, that a tree
+// parameter selects. Nil selects nothing but the class.
 type selection struct {
 	named map[string]*selected
 	any   *selected // "*"
@@ -28,7 +28,7 @@ type selected struct {
 	from, to int
 }
 
-// find returns what selects a property. Its own name goes before "*".
+// find returns the selection of a property. Its own name takes precedence over "*".
 func (s *selection) find(name string) (one *selected, named bool) {
 	if s == nil {
 		return nil, false
@@ -49,9 +49,9 @@ func (s *selection) add(name string, one *selected) {
 	}
 }
 
-// parseTree reads a tree parameter: properties with commas between, each with
-// what is selected of it in [], and a range of an array in {}. Ranges are {N},
-// {N,}, {,M} and {N,M}, from 0, M being the first that is left out.
+// parseTree reads a tree parameter: properties separated by commas, each with its own
+// selection in [], and a range of an array in {}. Ranges are {N}, {N,}, {,M} and {N,M}; they
+// count from 0, and M is the first element that is left out.
 func parseTree(text string) (*selection, error) {
 	if len(text) > maxTree {
 		return nil, &web.BadRequestError{Problem: "tree is too long"}
@@ -138,8 +138,8 @@ func bound(text string, absent int) (int, bool) {
 	return int(n), err == nil
 }
 
-// prune keeps of a value what is selected. The class of an object is always kept. Once
-// ctx has ended the result is not complete.
+// prune returns the selected part of a value. The class of an object is always kept. Once ctx
+// has ended, the result is not complete.
 func (s *selection) prune(ctx context.Context, value any) any {
 	switch v := value.(type) {
 	case object:

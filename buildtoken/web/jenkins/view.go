@@ -19,7 +19,7 @@ type view struct {
 	d    *definition.Site
 	root string
 	now  time.Time
-	// err is the first error; what was made after it is not complete.
+	// err is the first error; objects that were made after it are not complete.
 	err error
 	// What was found once is kept: how long builds of a job take, when a build will end,
 	// and the heads of queues.

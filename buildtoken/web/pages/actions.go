@@ -14,7 +14,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
-// start starts a build with what the form of a job's page brought.
+// start starts a build with the values of the form on a job's page.
 func (v *visit) start(full string) error {
 	if !v.May(definition.Start, full) {
 		return web.ErrForbidden
@@ -98,7 +98,7 @@ func (v *visit) cancel(id int64) error {
 		return v.RefuseCancel(v.ctl, entry.Item.Job, id)
 	}
 	err = v.Cancel(v.ctl, entry.Item.Job, id, v.Who())
-	if err != nil && !errors.Is(err, queue.ErrLeft) { // then its page shows what became of it
+	if err != nil && !errors.Is(err, queue.ErrLeft) { // its page shows whether it was started or cancelled
 		return err
 	}
 	v.redirect(web.ItemURL(v.base, id))

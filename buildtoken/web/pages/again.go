@@ -85,7 +85,8 @@ func (f *formView) like(j *job.Job, b queue.Build, typed func(*job.Job, queue.Va
 	}
 }
 
-// noteOf is the text of the cause: what the form's user wrote, after which build it is again.
+// noteOf returns the text of the cause: the number of the build that is repeated, if any, and
+// the text that the user of the form wrote.
 func (f *formView) noteOf() string {
 	if f.Like == 0 {
 		return f.Cause

@@ -12,14 +12,14 @@ type style struct {
 	bold, dim, italic, underline, inverse, concealed, stricken bool
 }
 
-// maxSequence is how long a control sequence may be, in bytes; what is longer
-// is none.
+// maxSequence is the maximum length of a control sequence, in bytes. A longer one is not
+// treated as a control sequence.
 const maxSequence = 2 << 10
 
 // terminal turns the bytes of a log into HTML: colours and the like become
 // classes, a carriage return starts its line anew, as progress bars do, links
-// become links, and all other control is dropped. Nothing of the log is ever
-// markup.
+// become links, and all other control characters are dropped. No text of the log ever
+// becomes markup.
 type terminal struct {
 	out   markedText
 	style style
@@ -28,8 +28,9 @@ type terminal struct {
 	line []piece
 	// again is set after a carriage return: the next text replaces the line.
 	again bool
-	// searched is how much of the log is left behind what was searched for the
-	// end of a string in vain. A log full of beginnings must not cost more.
+	// searched is the length of the rest of the log after the part that was already searched,
+	// without success, for the end of a string. It keeps the cost of a log with many
+	// unterminated strings linear.
 	searched int
 }
 
@@ -52,7 +53,7 @@ func styleAfter(text []byte, first style) style {
 	}
 }
 
-// visible returns what a terminal would show of a row.
+// visible returns the text of a row as a terminal would show it.
 func visible(row []byte) string {
 	var t terminal
 	t.write(strings.ToValidUTF8(strings.TrimSuffix(string(row), "\n"), "\uFFFD"))
@@ -99,7 +100,7 @@ func (t *terminal) write(s string) {
 	}
 }
 
-// isControl is true for what is not shown as it is.
+// isControl reports whether r is a control character other than a tab.
 func isControl(r rune) bool { return (r < ' ' && r != '\t') || (r >= 0x7f && r < 0xa0) }
 
 func (t *terminal) text(s string) {
@@ -184,9 +185,9 @@ func (t *terminal) control(s string) (rest string) {
 	return s[i+1:]
 }
 
-// stringOf reads what a terminal would take as a title, a link or the like, and returns it
-// without ESC and its end. Without an end on the line, it is not worth losing the log for:
-// the content is "" then.
+// stringOf reads a control string, such as a title or a link, and returns it without its
+// introducer and terminator. If the line has no terminator, the content is "", so that the
+// rest of the log is not lost.
 func (t *terminal) stringOf(s string) (content, rest string) {
 	i := 2
 	if t.searched > 0 { // no end was found there before

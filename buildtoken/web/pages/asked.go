@@ -10,7 +10,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
-// asked is what the address of a build's page names in its log:
+// asked is the part of the log that the address of a build's page names:
 //
 //	?at=OFFSET         the line that holds a byte
 //	?at=OFFSET-OFFSET  the lines from one to another

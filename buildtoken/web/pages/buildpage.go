@@ -28,11 +28,11 @@ type buildHead struct {
 	Stop string
 	// Usual is how long builds of the job take, 0 if that is not known or the build has ended.
 	Usual estimate
-	// Again is where the job's form has the values of this build; "" if the caller may not
-	// start one.
+	// Again is the address of the job's form, filled with the values of this build; "" if the
+	// caller may not start builds.
 	Again        string
 	Older, Newer string
-	// Cause and Params are why there is the build and what it was started with, in short.
+	// Cause is the first cause of the build, and Params its parameters, both shortened.
 	Cause  firstCause
 	Params chipsView
 }

@@ -89,8 +89,8 @@ func nearest(want rgb) colour {
 	return indexed(best)
 }
 
-// palette returns what a colour looks like as text: 16 that suit the dark
-// console, a cube of 6×6×6, and 24 greys.
+// palette returns the colour with an index for text: 16 colours that suit the dark console, a
+// cube of 6×6×6, and 24 greys.
 func palette(i int) rgb {
 	switch {
 	case i < len(texts):
@@ -110,9 +110,8 @@ func palette(i int) rgb {
 	}
 }
 
-// background returns what a colour looks like behind text. The first 16 are
-// darker than as text, so that the usual white, bright and default text on
-// them can be read.
+// background returns the colour with an index for the background. The first 16 are darker
+// than for text, so that white, bright and default text on them can be read.
 func background(i int) rgb {
 	if i < len(backgrounds) {
 		return backgrounds[i]

@@ -10,15 +10,15 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
-// executorRow is what one executor does.
+// executorRow is one executor and its build.
 type executorRow struct {
 	Number int
 	Busy   bool
-	// Build is empty if the executor is idle, or builds what the caller may not see.
+	// Build is empty if the executor is idle, or if the caller may not see its build.
 	Build, URL string
 	State      mark
 	Started    time.Time
-	// Usual is how far the build is; left out for what the caller may not see.
+	// Usual is the progress of the build; empty if the caller may not see the build.
 	Usual estimate
 }
 

@@ -7,16 +7,16 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
-// failure is what people learn of an error.
+// failure is an error as a page shows it.
 type failure struct {
 	Title, Text, Help string
 	// Home is where to go on, "" if there is nothing for the caller.
 	Home string
-	// Back leads to the page without what is wrong with its address, or is "".
+	// Back is the address of the page without the malformed query, or "".
 	Back string
 }
 
-// failureOf turns what programs learn of an error into what people learn of it.
+// failureOf returns the failure that a page shows for a verdict.
 func (v *visit) failureOf(verdict web.Verdict) failure {
 	f := failure{Title: verdict.Title, Text: sentence(verdict.Text), Help: verdict.Help}
 	switch verdict.Status {
@@ -41,7 +41,7 @@ func (v *visit) failureOf(verdict web.Verdict) failure {
 	return f
 }
 
-// notFoundHelp explains what a caller who expected something can do.
+// notFoundHelp returns what a caller can do who expected that the page exists.
 func (v *visit) notFoundHelp() string {
 	switch {
 	case v.User() != "":
@@ -64,7 +64,7 @@ func (v *visit) mayNotStart() string {
 	return "Nobody is signed in, and callers without an account may not start builds." + rule
 }
 
-// noAccess explains what a caller without access can do about it.
+// noAccess returns what a page shows to a caller without access, and what the caller can do.
 func (v *visit) noAccess() (text, help string) {
 	switch {
 	case v.User() != "":

@@ -67,7 +67,8 @@ func (s search) needles() []string {
 	return []string{s.text}
 }
 
-// found is what a search has found. Offsets are those of rows; they go round at both ends.
+// found is the result of a search. Offsets are those of rows; the previous match of the first
+// one is the last one, and the other way round.
 type found struct {
 	count int
 	// current is the number of the row at the place, from 1, 0 if that is none.
@@ -78,8 +79,8 @@ type found struct {
 	last       int64
 }
 
-// add counts a row that matches. place is where the reader is, negative if that is to be
-// the first match.
+// add counts a row that matches. place is the offset that the reader looks at; if it is
+// negative, that is the first match.
 func (f *found) add(from, to, place int64) {
 	f.count++
 	if f.count == 1 {

@@ -78,8 +78,8 @@ func defaultOf(p job.Param) (string, error) {
 	return values[0].Text, nil
 }
 
-// given is what a form brought for the parameters of a job, as a trigger
-// wants it. What a browser cannot send as it was typed is set right.
+// given returns the values that a form sent for the parameters of a job, as a trigger needs
+// them. It corrects values that browsers send in another form than they were typed.
 func given(j *job.Job, sent map[string][]string) map[string][]string {
 	values := map[string][]string{}
 	for _, p := range j.Params {
@@ -158,8 +158,8 @@ func (f *formView) refill(j *job.Job, values map[string][]string, files map[stri
 	return wrong
 }
 
-// problemText is an error about a value without the words that only
-// programmers want in front of it.
+// problemText returns the text of an error about a value, without the prefix that only helps
+// programmers.
 func problemText(err error) string {
 	text := strings.TrimPrefix(err.Error(), job.ErrValue.Error()+": ")
 	if errors.Is(err, job.ErrValue) && text != "" {

@@ -28,7 +28,8 @@ func version() string {
 	return "development"
 }
 
-// navView is the navigation, with what is going on. It is a region of every page.
+// navView is the navigation, with the numbers of queued items and busy executors. It is a
+// region of every page.
 type navView struct {
 	Base, Here string
 	// Counted is set if the counts are known.

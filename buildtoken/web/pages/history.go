@@ -57,9 +57,9 @@ func resultChoice(value string, r queue.Result) stateChoice {
 	return stateChoice{value, resultMark(r).Word, func(b queue.Build) bool { return !b.Running() && b.Result == r }}
 }
 
-// history is a page of the job's builds, as the query wants it. fixed is set if it is not
-// what a page without a query shows: who looks at old builds, or at some, does not want
-// them to move.
+// history returns the page of the job's builds that the query selects. fixed is set if the
+// query selects older builds or only some of them: such a list is not updated live, so that
+// its rows do not move while someone reads them.
 func (v *visit) history(full, at string) (view historyView, fixed bool, err error) {
 	query := v.R.URL.Query()
 	before, paged := web.Number(query.Get("before"))

@@ -20,7 +20,7 @@ type howtoView struct {
 	Badge string
 }
 
-// howtoLine is one thing to copy, and what it is.
+// howtoLine is a text to copy, and its description.
 type howtoLine struct{ ID, Label, Text string }
 
 func (v *visit) howto(c *definition.Compiled) howtoView {

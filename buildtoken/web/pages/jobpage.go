@@ -34,11 +34,11 @@ type jobHead struct {
 type pollView struct {
 	// Started is zero if this server has not polled the job yet.
 	Started time.Time
-	// Outcome is what it found, and Log where its output is.
+	// Outcome is the result of the poll, and Log the address of its output.
 	Outcome, Log string
 }
 
-// poll returns what is known of the polls of a job.
+// poll returns the last poll of a job, or nil if the job has no poll command.
 func (v *visit) poll(full, at string) (*pollView, error) {
 	if !v.Definition.Pollable(full) {
 		return nil, nil

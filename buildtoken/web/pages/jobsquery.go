@@ -12,7 +12,7 @@ import (
 
 // jobsQuery is which jobs a list shows, and which folders are folded.
 type jobsQuery struct {
-	// Text is what was searched for, State the state that jobs must have.
+	// Text is the text that names or descriptions must contain, State the state of the jobs.
 	Text, State string
 	words       []string
 	fits        func(jobRow) bool
@@ -142,8 +142,8 @@ func (c jobCounts) Shown() []jobCount {
 	return slices.DeleteFunc(all, func(one jobCount) bool { return one.Number == 0 })
 }
 
-// linked returns the counts that are not zero, with where the jobs are listed; at is the
-// address of the list of all, and text what was searched for.
+// linked returns the counts that are not zero, with the addresses of the lists of these jobs.
+// at is the address of the list of all jobs, and text the search text.
 func (c jobCounts) linked(at, text string) []jobCount {
 	all := c.Shown()
 	for i := range all {

@@ -96,7 +96,7 @@ func (w *lineWriter) rest(text []byte) template.HTML {
 	return template.HTML(row.out.String()) //nolint:gosec // row escapes all text
 }
 
-// lines renders whole rows, and returns what is behind the last of them.
+// lines renders whole rows, and returns the text after the last of them.
 func (w *lineWriter) lines(text []byte) (rest []byte) {
 	for {
 		row, ended := cutRow(text)

@@ -24,9 +24,9 @@ const (
 // stream answers with the events of a page, until it will not change any
 // more, the client goes, or Done is closed:
 //
-//	page  what is new: title, announcement, and regions
+//	page  changes of the title, the announcement and the regions
 //	log   lines of the console, see logEvent
-//	go    another page has taken the place of this one
+//	go    the browser should load another page instead
 //	done  nothing more will come
 func (v *visit) stream(load loader) error {
 	v.streaming = true
@@ -75,7 +75,7 @@ func (v *visit) watched(load loader) (*page, error) {
 	return pg, err
 }
 
-// follow sends what is new until there is nothing more to come.
+// follow sends the changes of a page until it cannot change any more.
 func (v *visit) follow(ctx context.Context, out *web.Events, load loader, pg *page, logEnded <-chan struct{}) {
 	sent := map[string]*content{}
 	has := v.has()
@@ -144,7 +144,7 @@ func (v *visit) pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// pageEvent is what is new on a page.
+// pageEvent has the changes of a page.
 type pageEvent struct {
 	Title   string   `json:"title"`
 	Icon    string   `json:"icon"`
@@ -152,8 +152,8 @@ type pageEvent struct {
 	Regions []update `json:"regions"`
 }
 
-// sendNew sends what differs from what the client has: sent holds what it was sent, has
-// the hashes of the regions that it came with.
+// sendNew sends the regions that differ from those of the client. sent holds the regions that
+// were sent to it, has the hashes of those that were part of the page.
 func (v *visit) sendNew(out *web.Events, pg *page, sent map[string]*content, has map[string]string) error {
 	e := pageEvent{Title: pg.Title, Icon: v.tabIcon(pg), Say: pg.Say}
 	for _, r := range pg.Regions {

@@ -41,7 +41,7 @@ func (v *visit) followLog(ctx context.Context, out *web.Events, of buildOf) erro
 	}
 	reader, _, err := v.WaitForLog(ctx, v.ctl, b.Item.ID)
 	if err != nil || reader == nil {
-		return nil // the page shows what became of it
+		return nil // the page shows why there is no log
 	}
 	log := &openLog{Reader: reader, key: keyOf(b), started: b.Started}
 	defer func() { _ = log.Close() }() // only read
@@ -50,14 +50,14 @@ func (v *visit) followLog(ctx context.Context, out *web.Events, of buildOf) erro
 	if w.at, reset, err = v.startOf(ctx, log); err != nil {
 		return nil
 	}
-	var rest []byte // what is read behind the whole rows
+	var rest []byte // the text after the whole rows that has been read
 	for last := false; ; {
 		at := w.at.at + int64(len(rest))
 		end, complete, err := log.Wait(ctx, wanted(at, reset))
 		if err != nil {
 			return nil
 		}
-		if w.at.at > end && (complete || !log.Shared()) { // the place is that of some other log
+		if w.at.at > end && (complete || !log.Shared()) { // the offset belongs to another log
 			reset = true
 		}
 		if reset || end-at > logBehind {
@@ -89,9 +89,9 @@ func (v *visit) followLog(ctx context.Context, out *web.Events, of buildOf) erro
 	}
 }
 
-// piece renders the whole rows up to an offset, and returns what is behind them. head is
-// what is read already. The readers of a busy log all need the same pieces: those that end
-// at a multiple of logPiece are rendered once.
+// piece renders the whole rows up to an offset, and returns the text after them. head is the
+// text that was read before. All readers of a busy log need the same pieces, so those that
+// end at a multiple of logPiece are rendered once.
 func (v *visit) piece(ctx context.Context, log *openLog, w *lineWriter, head []byte, to int64) (html template.HTML, rest []byte, err error) {
 	render := func() (livePiece, error) {
 		more, err := readPart(log.Reader, w.at.at+int64(len(head)), to)

@@ -11,7 +11,8 @@ import (
 // keepPieces is how many pieces of live logs are kept for other readers, each of some 100 KiB.
 const keepPieces = 64
 
-// livePiece is a piece of a log as HTML, and what the next one begins with. It is not changed.
+// livePiece is a piece of a log as HTML, with the state in which the next one begins. It is
+// never modified.
 type livePiece struct {
 	html   template.HTML
 	at     rowStart

@@ -44,17 +44,18 @@ type consoleView struct {
 	Running  bool
 	// Attached is set if the end of the log is shown.
 	Attached bool
-	// Skipped is how much comes before, as people read it; "" for nothing.
+	// Skipped is the size of the log before From, as text for people; "" if that is 0.
 	Skipped string
-	// Text is the whole log, File the name to store it under, Part where parts of it are, Wide the page with
-	// nothing else, Back the other page; one of the two is empty. Events is the
-	// stream of the build's page.
+	// These are addresses, except File: Text is that of the whole log, File the name under
+	// which browsers store it, Part that of parts of the log, Wide that of the page with
+	// nothing but the log, Back that of the build's page (one of the two is empty), and Events
+	// that of the event stream of the build's page.
 	Text, File, Part, Wide, Back, Events string
 	Find                                 findView
 	Started                              time.Time
 }
 
-// findView is the form that finds text in the log, and what it has found.
+// findView is the form that finds text in the log, and its matches.
 type findView struct {
 	// Query is the text, Errors is set for lines that look like an error.
 	Query  string
@@ -64,7 +65,7 @@ type findView struct {
 	// Current is the number of the line that is shown, 0 for none.
 	Current    int
 	Prev, Next string
-	// At is what the address names, if not the whole log.
+	// At is set if the address names a part of the log.
 	At bool
 }
 

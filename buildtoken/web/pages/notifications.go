@@ -9,7 +9,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// notified is what became of the last notification to one target.
+// notified is the state of the last notification to one target.
 type notified struct {
 	Name string
 	// What is the build that it is about, such as "#12".

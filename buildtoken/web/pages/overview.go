@@ -240,7 +240,8 @@ func (v *visit) jobRow(full string, o queue.Overview, running map[buildOf]queue.
 	return row, nil
 }
 
-// stuck returns why what is queued can never run, "" if it can or nothing is queued.
+// stuck returns why the queued items of a lane can never run; "" if they can, or if nothing is
+// queued.
 func (v *visit) stuck(lane queue.Lane) string {
 	if lane.Queued == 0 {
 		return ""

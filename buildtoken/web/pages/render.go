@@ -19,7 +19,7 @@ import (
 //go:embed templates/*.html
 var templateFiles embed.FS
 
-// kit is what all pages are made with.
+// kit has the templates, assets and caches that all pages share.
 type kit struct {
 	templates *template.Template
 	assets    map[string]asset
@@ -68,12 +68,13 @@ func stateHTML(icon string, m mark) template.HTML {
 	return template.HTML(`<span class="state state-` + template.HTMLEscapeString(m.Class) + `">` + icon + template.HTMLEscapeString(m.Word) + `</span>`) //nolint:gosec // escaped; the icon comes out of html/template
 }
 
-// page is what one URL shows: a frame, and regions in it.
+// page is the content of one URL: a frame with regions in it.
 type page struct {
 	// Title is the title of the document, and Name identifies the page in style sheets.
 	Title, Name string
 	Crumbs      []link
-	// Icon is the class of the state of what the page is about, "" if it has none.
+	// Icon is the class of the state that the page shows, such as that of a build; "" if
+	// there is none.
 	Icon string
 	// Here is the entry of the navigation that the page belongs to.
 	Here string
@@ -83,12 +84,12 @@ type page struct {
 	Say     string
 	Regions []region
 
-	// path is where the page is, below the root; the stream of its events hangs on it.
+	// path is the path of the page below the root. The path of its event stream follows from it.
 	path   string
 	status int
 	// next is when something on the page becomes due, if that is known.
 	next time.Time
-	// redirect is where to go instead.
+	// redirect is the address to which the browser is redirected instead, or "".
 	redirect string
 	// log is the console that the page shows, if any.
 	log *buildOf
@@ -136,7 +137,7 @@ func digest(html string) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// frame is what the layout is made of.
+// frame is the data of the layout template.
 type frame struct {
 	*page
 	Base, User string
@@ -150,7 +151,7 @@ type frame struct {
 	Events string
 	// API is the path of the JSON of the page, or "".
 	API string
-	// Version is that of the program; "" for those who may see nothing.
+	// Version is that of the program; "" for callers who may see nothing.
 	Version, Docs string
 }
 
@@ -174,7 +175,7 @@ func (v *visit) redirect(to string) {
 	v.W.WriteHeader(http.StatusSeeOther)
 }
 
-// write answers with a page that is loaded already.
+// write answers with a page that was loaded before.
 func (v *visit) write(pg *page) {
 	f := frame{page: pg, Base: v.base, User: v.User(), Assets: v.assetURLs(), Tab: v.tabIcon(pg), Docs: docs, API: v.apiOf(pg)}
 	if pg.Name != "failure" {
@@ -209,7 +210,7 @@ func (v *visit) write(pg *page) {
 	v.WriteBytes(cmp.Or(pg.status, http.StatusOK), web.HTMLText, b.Bytes())
 }
 
-// broken is for a template of ours that does not work.
+// broken answers with 500 after a template could not be executed, which is a bug.
 func (v *visit) broken(err error) {
 	v.Logger().Error("page could not be rendered", zap.String("path", v.R.URL.Path), zap.Error(err))
 	v.Write(http.StatusInternalServerError, web.PlainText, "internal error\n")

@@ -6,14 +6,13 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
-// target is what a path leads to.
+// target is the handler of a path.
 type target struct {
 	methods []string
-	// shared paths are those of the remote API too: a client that does not want HTML
-	// gets that.
+	// shared is set for paths of the remote API, which answers clients that do not want HTML.
 	shared bool
-	// common paths may belong to something else on the same site, as the home page does:
-	// they are served only to callers who may read.
+	// common is set for paths that another handler of the site may serve, such as the home
+	// page. Pages serve them only to callers who may read something.
 	common          bool
 	needsController bool
 	serve           func(*visit) error
@@ -33,13 +32,13 @@ func submitting(page string, serve func(*visit) error) target {
 	return target{methods: []string{http.MethodPost}, needsController: true, serve: serve, form: true, page: page}
 }
 
-// own is the first part of paths that nothing else can have. It is not below
-// buildByToken, which guards in front leave open: streams and parts of logs are for
+// own is the beginning of the paths that only pages use. It is not below buildByToken,
+// because logins in front of the site leave that open, and streams and parts of logs are for
 // callers who may read.
 const own = "queue/-/"
 
-// route finds what a path leads to. If it is not ok, the path belongs to another handler.
-func route(q *web.Request) (target, bool) {
+// route returns the target of a path. If ok is false, the path belongs to another handler.
+func route(q *web.Request) (t target, ok bool) {
 	p := q.Path
 	if p.Len() >= 3 && p.At(0) == "queue" && p.At(1) == "-" {
 		return ownRoute(q, p.At(2), p.From(3))
@@ -67,7 +66,7 @@ func route(q *web.Request) (target, bool) {
 	return jobRoute(full, rest)
 }
 
-// jobRoute is for what stands below a job and is no page.
+// jobRoute returns the target of a path below a job that is not a page.
 func jobRoute(full string, rest web.Path) (target, bool) {
 	switch {
 	case rest.Is("rssAll"):
@@ -89,7 +88,7 @@ func jobRoute(full string, rest web.Path) (target, bool) {
 	return target{}, false
 }
 
-// ownRoute is for what pages need besides pages.
+// ownRoute returns the target of a path that only pages use: assets, events and parts of logs.
 func ownRoute(q *web.Request, kind string, rest web.Path) (target, bool) {
 	switch kind {
 	case "assets":

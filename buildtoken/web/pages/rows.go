@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// Markup of what a client can replace on its own: a table's row, which can also come, go and
-// move, and other parts, which only change: the summary of a fold, and a list. None of them
-// nest.
+// Markup of the parts of a region that a client can replace one by one: rows of tables, which
+// can also be added, removed and moved, and summaries of folds and lists, which only change.
+// None of them nest.
 const (
 	rowBegin = `<tr data-key="`
 	rowEnd   = "</tr>"
@@ -18,7 +18,7 @@ const (
 //nolint:gochecknoglobals // a constant table
 var partMarkup = [][2]string{{rowBegin, rowEnd}, {`<summary data-key="`, "</summary>"}, {`<ul data-key="`, "</ul>"}}
 
-// content is what a client has of a region.
+// content describes the state of a region that a client has.
 type content struct {
 	hash string
 	// frame is the digest of the region without its rows and other parts.
@@ -43,8 +43,8 @@ type place struct {
 	After string `json:"after"`
 }
 
-// update is what a client needs to show a region: all of it, or the rows that are new
-// and where they stand.
+// update is the data with which a client updates a region: all of it, or the new and changed
+// rows with their places.
 type update struct {
 	Name string `json:"name"`
 	Hash string `json:"hash"`
@@ -59,8 +59,8 @@ type update struct {
 	Keys [][]string `json:"keys,omitempty"`
 }
 
-// difference returns what a client that has before needs to show r, and what it has
-// then. before may be nil: then the client has something else, or nothing.
+// difference returns the update that brings a client from before to r, and its content
+// afterwards. before is nil if the client has no usable content.
 func difference(before *content, r rendered) (update, *content) {
 	now, rows := contentOf(r)
 	u := update{Name: r.Name, Hash: r.Hash}

@@ -21,8 +21,8 @@ import (
 // beginning of the line alone.
 const maxRow = 128 << 10
 
-// rowStart is where a row of a log begins, and what the part before it leaves: with it, the
-// log can be rendered from there on. It is comparable.
+// rowStart is the offset at which a row of a log begins, with the state that the text before
+// it leaves, so that the log can be rendered from there on. It is comparable.
 type rowStart struct {
 	// at is the offset in bytes, line the number of the line, from 1.
 	at, line int64

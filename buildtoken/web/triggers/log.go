@@ -57,7 +57,7 @@ func (o *own) sendLog(start int64, events bool) {
 	}
 	if err := o.follow(ctx, start, s); err != nil && ctx.Err() == nil && !errors.Is(err, web.ErrClientGone) {
 		// The status was sent long ago. Cut the connection, so that the client does not
-		// take what it has for all there is.
+		// take an incomplete log for a complete one.
 		q.Logger().Warn("log stream ended early", zap.String("job", o.entry.Item.Job), zap.Int64("item", o.entry.Item.ID), zap.Error(err))
 		panic(http.ErrAbortHandler)
 	}
@@ -67,7 +67,7 @@ func (o *own) sendLog(start int64, events bool) {
 type stream interface {
 	// write sends bytes of the log.
 	write(p []byte) error
-	// end reports that there is no more, and what became of the item.
+	// end ends the log and reports the state of the item.
 	end(e queue.Entry) error
 }
 

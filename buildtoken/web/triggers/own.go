@@ -53,8 +53,8 @@ func newOwn(q *web.Request, need token.Grant, methods ...string) (*own, error) {
 	return o, err
 }
 
-// status is what the holder of a token may know of an item. Other jobs are only in its
-// position, which is null for an item so far behind that it was not counted.
+// status is the state of an item as the holder of a token may see it. Only its position
+// depends on other jobs; it is null if too many items are due before it.
 type status struct {
 	Item     int64   `json:"item"`
 	Job      string  `json:"job"`
@@ -89,7 +89,7 @@ func orNull(s string) *string {
 	return &s
 }
 
-// ownStatus answers how the item is doing.
+// ownStatus answers with the state of the item.
 func ownStatus(q *web.Request) error {
 	o, err := newOwn(q, token.Status, http.MethodGet, http.MethodPost)
 	if err != nil {

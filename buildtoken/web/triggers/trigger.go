@@ -68,7 +68,7 @@ func (q *trigger) serve(t buildtoken.Trigger) error {
 	t.Delay, t.Cause = q.form.First("delay"), q.form.First("cause")
 	t.Values, t.Files = q.form.Values("job", "delay", "cause"), q.form.Uploads(false)
 	if q.atJob && len(t.Values)+len(t.Files) > 0 {
-		t.Action = buildtoken.BuildWithParameters // never defaults in the place of what was sent
+		t.Action = buildtoken.BuildWithParameters // so that no default replaces a value that was sent
 	}
 	if q.ctl, err = q.Controller(); err != nil {
 		return err
@@ -86,7 +86,7 @@ func (q *trigger) serve(t buildtoken.Trigger) error {
 		a.ignored = j.Unknown(maps.Keys(t.Values), maps.Keys(t.Files))
 	}
 	wait := q.mayWait(out)
-	t = buildtoken.Trigger{} // what is held while waiting is small
+	t = buildtoken.Trigger{} // a waiting request holds little memory
 	q.form.Close()
 	q.Release()
 	a.ended = q.awaitEnd(out, wait)
@@ -152,8 +152,8 @@ func (q *trigger) submit(t buildtoken.Trigger) (buildtoken.Outcome, error) {
 	case crossSite && errors.Is(err, definition.ErrNeedsPost):
 		return out, web.ErrCrossSite
 	case q.atJob && errors.Is(err, definition.ErrUnknownJob):
-		// At a job's own URL only those who may read learn that there is no such job. For
-		// others it looks like a token that is no good.
+		// At a job's own URL, only callers who may read learn that there is no such job. All
+		// others get the answer to a missing or wrong token.
 		if !q.MayRead(t.Job) {
 			if !t.Presented {
 				return out, token.ErrMissing

@@ -66,7 +66,7 @@ func endOf(e queue.Entry) string {
 func waitPreference(headers []string) time.Duration {
 	for _, header := range headers {
 		for preference := range splitList(header, ',') {
-			preference, _, _ = strings.Cut(preference, ";") // a value that holds one is none of wait's
+			preference, _, _ = strings.Cut(preference, ";") // no valid value of wait has one
 			name, value, _ := strings.Cut(preference, "=")
 			if !strings.EqualFold(strings.TrimSpace(name), "wait") {
 				continue
