@@ -133,7 +133,7 @@ func TestContributingShowsFloors(t *testing.T) {
 		t.Fatal(err)
 	}
 	shown := map[string]int{}
-	for _, row := range regexp.MustCompile("(?m)^\\| ([0-6]) \\| ([^|]*) \\|").FindAllStringSubmatch(string(text), -1) {
+	for _, row := range regexp.MustCompile(`(?m)^\| ([0-6]) \| ([^|]*) \|`).FindAllStringSubmatch(string(text), -1) {
 		floor, _ := strconv.Atoi(row[1])
 		for _, name := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(row[2], -1) {
 			folder := name[1]
