@@ -23,7 +23,8 @@ import (
 
 // Opens checks a token for an action other than a trigger: status, log or
 // cancel. It returns the errors of [Controller.Trigger] for a wrong token, and
-// [definition.ErrNotGranted] if the token lacks the grant.
+// [definition.ErrNotGranted] if the token lacks the grant. A check for a trigger, which
+// follows, or for [token.Any] is neither counted as a use nor written to the audit log.
 func (c *Controller) Opens(ctx context.Context, d *definition.Site, given string, by definition.Caller, need token.Grant) (full string, t token.Token, err error) {
 	now := time.Now()
 	j, err := d.Find(given)
@@ -36,11 +37,12 @@ func (c *Controller) Opens(ctx context.Context, d *definition.Site, given string
 	}
 	t, _, err = d.Authorize(ctx, now, c.guard(), j, &by, need, nil)
 	t = c.recognize(now, j, t, &by, err)
-	if need != token.Trigger {
+	recorded := need != token.Trigger && need != token.Any
+	if recorded {
 		c.countUse(now, j, t, by, err)
 	}
 	if err != nil {
-		if need != token.Trigger { // Trigger follows, which writes its own line
+		if recorded {
 			c.Audit(audit.Decision{Outcome: audit.Refused, Action: need.String(), Job: j.FullName, Who: whoOf(&by, t.Name), Remote: by.RemoteText(), Err: err})
 		}
 		return "", token.Token{}, err

@@ -22,6 +22,9 @@ const (
 	Share                     // receive a signed address that shows one build to anyone
 )
 
+// Any is a requirement that every token meets.
+const Any Grant = 0
+
 // ParseGrants returns the grants with these names. No names mean trigger. An
 // unknown name is [ErrGrant]; a repeated one counts once.
 func ParseGrants(names []string) (Grant, error) {

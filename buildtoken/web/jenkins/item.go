@@ -2,12 +2,7 @@ package jenkins
 
 import (
 	"net/http"
-	"strconv"
-	"time"
 
-	"github.com/buildtoken/buildtoken/buildtoken"
-	"github.com/buildtoken/buildtoken/buildtoken/queue"
-	"github.com/buildtoken/buildtoken/buildtoken/token"
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
@@ -28,7 +23,7 @@ func (r *reader) serveItem(id string, rest web.Path) error {
 	switch {
 	case err == nil && r.MayRead(entry.Item.Job):
 	case !r.MayReadSome(""):
-		return r.itemByToken(ctl, entry, rest)
+		return web.ErrForbidden
 	case err == nil:
 		return web.ErrNotFound
 	default:
@@ -42,35 +37,6 @@ func (r *reader) serveItem(id string, rest web.Path) error {
 		return r.export(rest, func(v *view) object { return v.item(entry) })
 	}
 	return web.ErrNotFound
-}
-
-// itemByToken answers a client that has followed the redirect of its trigger. Such clients
-// send the headers again, and with them the token.
-func (r *reader) itemByToken(ctl *buildtoken.Controller, entry queue.Entry, rest web.Path) error {
-	by := r.Caller()
-	by.Secret, by.Presented = web.HeaderToken(r.R.Header, by.User != "")
-	if !by.Presented || rest.Len() > 0 {
-		return web.ErrForbidden
-	}
-	// Without an item the job is "", which no token opens: the answer is the same.
-	_, opened, err := ctl.Opens(r.R.Context(), r.Definition, entry.Item.Job, by, token.Trigger)
-	if err != nil {
-		return web.ErrForbidden
-	}
-	text := "queued as item " + strconv.FormatInt(entry.Item.ID, 10)
-	if opened.Grants.Has(token.Status) {
-		text += ", " + web.State(entry)
-		switch why := web.WhyNow(time.Now(), entry, ""); {
-		case why != "":
-			text += ": " + why
-		case entry.Build != nil:
-			text += " as build " + strconv.FormatInt(entry.Build.Number, 10)
-			if !entry.Build.Running() {
-				text += ": " + string(entry.Build.Result)
-			}
-		}
-	}
-	return r.page(text + "\n")
 }
 
 // cancelItem takes an item out of the queue, and answers with the status that clients of

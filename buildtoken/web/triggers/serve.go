@@ -18,6 +18,9 @@ func Serve(q *web.Request) (handled bool) {
 		serveByToken(q)
 		return true
 	}
+	if q.Path.Len() == 3 && q.Path.At(0) == "queue" && q.Path.At(1) == "item" {
+		return serveItem(q, q.Path.At(2))
+	}
 	full, rest := q.Path.Job()
 	switch {
 	case q.Path.At(0) != "job" || rest.Len() != 1:
