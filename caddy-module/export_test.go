@@ -23,7 +23,10 @@ func References(place string) int {
 }
 
 // RedactURI returns a URI as access log entries of triggers show it.
-func RedactURI(uri string) string { return redactURI(uri, isClear("/buildByToken/build")) }
+func RedactURI(uri string) string { return RedactURIAt("/buildByToken/build", uri) }
+
+// RedactURIAt is [RedactURI] for a request that the handler sees at a path.
+func RedactURIAt(path, uri string) string { return redactURI(uri, isClear(path)) }
 
 // Nearest returns the suggestion of errors for an unknown word.
 func Nearest(name string, candidates []string) string { return nearest(name, candidates) }

@@ -143,13 +143,14 @@ func isEndpoint(rest []string) bool {
 // isClear returns a function that reports which query values of a path may be logged.
 // All other values can be secret, because parameters are known only by their names.
 func isClear(path string) func(key string) bool {
-	tokenOnly := strings.Contains(path, "/buildByToken")
+	path = strings.TrimRight(path, "/")
+	triggers := strings.Contains(path, "/buildByToken") || strings.HasSuffix(path, "/build") || strings.HasSuffix(path, "/buildWithParameters")
 	return func(key string) bool {
 		switch key {
 		case "job", "delay", "cause", "item", "start":
 			return true
 		case "tree", "depth", "pretty", "id":
-			return !tokenOnly
+			return !triggers // where these may be parameters of the job
 		}
 		return false
 	}

@@ -45,6 +45,22 @@ func TestRedactURI(t *testing.T) {
 	}
 }
 
+// TestRedactURIOfPaths shows which values are clear where.
+func TestRedactURIOfPaths(t *testing.T) {
+	for _, tt := range []struct{ path, want string }{
+		{"/job/x/api/json", "tree=a&depth=1&pretty=true&id=7&PASS=REDACTED"},
+		{"/queue/cancelItem", "tree=a&depth=1&pretty=true&id=7&PASS=REDACTED"},
+		{"/job/x/build", "tree=REDACTED&depth=REDACTED&pretty=REDACTED&id=REDACTED&PASS=REDACTED"},
+		{"/job/x/buildWithParameters/", "tree=REDACTED&depth=REDACTED&pretty=REDACTED&id=REDACTED&PASS=REDACTED"},
+		{"/buildByToken/buildWithParameters", "tree=REDACTED&depth=REDACTED&pretty=REDACTED&id=REDACTED&PASS=REDACTED"},
+	} {
+		want := "/ci" + tt.path + "?" + tt.want
+		if got := caddymodule.RedactURIAt(tt.path, "/ci"+tt.path+"?tree=a&depth=1&pretty=true&id=7&PASS=T"); got != want {
+			t.Errorf("of a query at %s, %q is shown, want %q", tt.path, got, want)
+		}
+	}
+}
+
 // FuzzRedactURI puts a token into any query, and into any path below buildByToken. Whatever
 // names and escapes surround it, the log must not contain it.
 func FuzzRedactURI(f *testing.F) {
