@@ -75,7 +75,7 @@ func (p Param) problem() string {
 	case KindString, KindText, KindBoolean, KindChoice, KindFile:
 	case KindPassword:
 		// The access log shows these in clear: they are the control values of other endpoints.
-		if strings.EqualFold(p.Name, "item") || strings.EqualFold(p.Name, "start") {
+		if p.Name == "item" || p.Name == "start" {
 			return "a password of this name would stand in access logs"
 		}
 	case "":

@@ -44,6 +44,7 @@ func TestParamCheck(t *testing.T) {
 		{"a name with an umlaut", job.Param{Name: "prüfung", Kind: job.KindString}, false},
 		{"a reserved name", job.Param{Name: "LD_PRELOAD", Kind: job.KindString}, false},
 		{"a password that access logs would show", job.Param{Name: "start", Kind: job.KindPassword}, false},
+		{"a password whose name differs from that in case", job.Param{Name: "START", Kind: job.KindPassword}, true},
 		{"no kind", job.Param{Name: "a"}, false},
 		{"an unknown kind", job.Param{Name: "a", Kind: "run"}, false},
 		{"a kind in upper case", job.Param{Name: "a", Kind: "STRING"}, false},
@@ -78,7 +79,7 @@ func TestParamCheckDoesNotQuoteDefaults(t *testing.T) {
 
 func TestReserved(t *testing.T) {
 	for _, name := range []string{
-		"job", "token", "delay", "cause", "json", "JOB", "Token",
+		"job", "token", "delay", "cause", "json",
 		"PATH", "Path", "path", "HOME", "LANG", "LC_ALL", "TZ", "USER", "SHELL", "TMPDIR",
 		"CI", "JOB_NAME", "JOB_BASE_NAME", "JOB_URL", "BUILD_NUMBER", "BUILD_ID", "BUILD_DISPLAY_NAME", "BUILD_TAG",
 		"BUILD_URL", "BUILD_CAUSE", "QUEUE_ID", "TRACEPARENT", "NODE_NAME", "EXECUTOR_NUMBER", "WORKSPACE",
@@ -91,7 +92,7 @@ func TestReserved(t *testing.T) {
 		}
 	}
 	for _, name := range []string{
-		"", "a", "BUILD_TYPE", "BUILD_ENV", "BUILD_VERSION", "JOB_ENV", "JOB_ID", "QUEUE_NAME", "build_number", "app.version", "my-param", "JOBS", "BUILD", "BUILDER", "QUEUE", "TOKENS", "ENV", "env", "ENVIRONMENT", "USERNAME", "BROWSER", "VERSION", "TARGET",
+		"", "a", "JOB", "Token", "DELAY", "Cause", "JSON", "BUILD_TYPE", "BUILD_ENV", "BUILD_VERSION", "JOB_ENV", "JOB_ID", "QUEUE_NAME", "build_number", "app.version", "my-param", "JOBS", "BUILD", "BUILDER", "QUEUE", "TOKENS", "ENV", "env", "ENVIRONMENT", "USERNAME", "BROWSER", "VERSION", "TARGET",
 		"GIT_BRANCH", "GIT_COMMIT", "PYTHON_VERSION", "NODE_VERSION", "JAVA_HOME", "PATHS", "item", "start", "LDFLAGS",
 	} {
 		if job.Reserved(name) {

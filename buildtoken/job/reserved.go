@@ -9,19 +9,20 @@ import (
 // meaning for the trigger, for the environment of a build, or for the programs
 // that a build starts:
 //
-//   - the control values of a trigger: job, token, delay, cause, json
+//   - the control values of a trigger, by their exact names: job, token, delay, cause, json
 //   - the variables of every build, by their exact names: CI, JOB_NAME, BUILD_NUMBER, …
 //   - the user's environment: PATH, HOME, USER, LANG, LC_*, TZ, TMPDIR, …
 //   - what makes loaders, shells, interpreters and git execute or load something
 //     else: LD_*, DYLD_*, BASH_*, IFS, PYTHONPATH, NODE_OPTIONS, GIT_SSH*, …
 //
-// Except for the second group, case does not matter. The list keeps a job from
+// In the last two groups, case does not matter. The list keeps a job from
 // offering such a name to callers by mistake. It is not a security boundary:
 // only the author of a build knows what its programs read. Names like ENV,
 // USERNAME, BUILD_TYPE, GIT_BRANCH and PYTHON_VERSION are not reserved.
 func Reserved(name string) bool {
 	switch name {
-	case "CI", "JOB_NAME", "JOB_BASE_NAME", "JOB_URL",
+	case "job", "token", "delay", "cause", "json",
+		"CI", "JOB_NAME", "JOB_BASE_NAME", "JOB_URL",
 		"BUILD_NUMBER", "BUILD_ID", "BUILD_DISPLAY_NAME", "BUILD_TAG", "BUILD_URL", "BUILD_CAUSE",
 		"QUEUE_ID", "NODE_NAME", "EXECUTOR_NUMBER", "WORKSPACE", "TRACEPARENT":
 		return true
@@ -31,9 +32,7 @@ func Reserved(name string) bool {
 		return true
 	}
 	switch name {
-	case "JOB", "TOKEN", "DELAY", "CAUSE", "JSON",
-
-		// The user's environment, on Unix and on Windows.
+	case // The user's environment, on Unix and on Windows.
 		"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "PWD", "OLDPWD", "TERM",
 		"TMPDIR", "TMP", "TEMP", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR",
 		"PATHEXT", "COMSPEC", "SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "USERPROFILE",
