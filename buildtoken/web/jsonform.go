@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -44,24 +45,44 @@ func (f *Form) ReadJSON() error {
 }
 
 func parseJSONForm(text string) ([]jsonParameter, error) {
-	var sent struct {
-		Parameter json.RawMessage `json:"parameter"`
+	var sent map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(text), &sent); err != nil || sent == nil {
+		return nil, errJSONForm
 	}
-	if err := json.Unmarshal([]byte(text), &sent); err != nil {
-		return nil, &BadRequestError{`json is malformed: want {"parameter": [{"name": …, "value": …}]}`}
+	raw, ok := sent["parameter"]
+	if !ok {
+		return jsonMembers(sent)
 	}
-	raw := bytes.TrimSpace(sent.Parameter)
-	if len(raw) > 0 && raw[0] == '{' { // a form with a single parameter sends no array
+	if raw[0] == '{' { // a form with a single parameter sends no array
 		raw = slices.Concat([]byte("["), raw, []byte("]"))
-	}
-	if len(raw) == 0 {
-		return nil, nil
 	}
 	var all []jsonParameter
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber() // a number keeps its digits
-	if err := d.Decode(&all); err != nil {
+	if err := d.Decode(&all); err != nil || all == nil {
 		return nil, &BadRequestError{`json: parameter is malformed: want a list of {"name": …, "value": …}`}
+	}
+	return all, nil
+}
+
+var errJSONForm = &BadRequestError{`json is malformed: want {"parameter": [{"name": …, "value": …}]}`}
+
+// jsonMembers returns the parameters of a client that sends them as members, as Invoke of
+// gojenkins does. Jenkins would start a build with other values.
+func jsonMembers(sent map[string]json.RawMessage) ([]jsonParameter, error) {
+	var all []jsonParameter
+	for _, name := range slices.Sorted(maps.Keys(sent)) {
+		switch name {
+		case "", "statusCode", "redirectTo", "Submit", "Jenkins-Crumb", ".crumb", "core:apply": // of Jenkins' form
+			continue
+		}
+		p := jsonParameter{Name: &name}
+		d := json.NewDecoder(bytes.NewReader(sent[name]))
+		d.UseNumber()
+		if err := d.Decode(&p.Value); err != nil {
+			return nil, errJSONForm
+		}
+		all = append(all, p)
 	}
 	return all, nil
 }

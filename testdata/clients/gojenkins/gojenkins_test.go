@@ -304,8 +304,7 @@ func TestQueuedItemIsCancelled(t *testing.T) {
 }
 
 // TestTokenStandsForTheRight to build, which Bob has not. The client sends the
-// parameters of Invoke as JSON in a form, which neither Jenkins nor we look at
-// here, so that the build has the defaults.
+// parameters of Invoke as JSON in a form, in which Jenkins does not find them.
 func TestTokenStandsForTheRight(t *testing.T) {
 	s, ctx := start(t), bounded(t)
 	alice, bob := s.client(ctx, t, "", "alice"), s.client(ctx, t, "", "bob")
@@ -331,7 +330,7 @@ func TestTokenStandsForTheRight(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "Started by remote host 127.0.0.1\nhello, world: true kind 0\nFinished: SUCCESS\n"
+	want := "Started by remote host 127.0.0.1\nhello, Ann: true kind 0\nFinished: SUCCESS\n"
 	if got := build.GetConsoleOutput(ctx); got != want {
 		t.Errorf("GetConsoleOutput: got %q, want %q", got, want)
 	}
