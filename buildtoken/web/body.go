@@ -139,25 +139,46 @@ func (b *body) raise() bool {
 // net/http notices only then that a client is gone.
 func (b *body) read(r *http.Request) error {
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	switch {
-	case err == nil && kind == "application/x-www-form-urlencoded":
-		return b.readEncoded(r.ContentLength)
-	case err == nil && kind == "multipart/form-data":
-		b.multi, b.limit = true, MaxBody
-		known := r.ContentLength > MaxBody && (b.o.NamedInPath || b.form.Text("job") != "")
-		if r.ContentLength > MaxUploadBody || (known && !b.raise()) {
-			return b.refuse()
-		}
-		if err := b.readMultipart(params["boundary"]); err != nil {
-			return err
-		}
-		b.weight = 0
-	case b.o.BodyOnly:
-		return &BadRequestError{"the body is not a form"}
-	case r.ContentLength > b.limit:
+	if err != nil {
+		kind = ""
+	}
+	boundary, isParts := params["boundary"], kind == "multipart/form-data"
+	refused := isParts && !b.mayBe(r.ContentLength)
+	if refused && boundary != "" && r.Header.Get("Expect") != "" { // the client has sent nothing of it yet
 		return b.refuse()
 	}
-	return discard(b)
+	in := bufio.NewReaderSize(b, 512)
+	isForm := isParts || kind == "application/x-www-form-urlencoded"
+	switch {
+	case isForm && !b.o.BodyOnly && startsAsJSON(in):
+		b.multi, b.limit = false, MaxUploadBody
+	case refused:
+		return b.refuse()
+	case isParts:
+		return b.readMultipart(in, boundary)
+	case isForm:
+		return b.readEncoded(in, r.ContentLength)
+	case b.o.BodyOnly:
+		return &BadRequestError{"the body is not a form"}
+	}
+	if r.ContentLength > b.limit {
+		return b.refuse()
+	}
+	return discard(in)
+}
+
+// mayBe begins a multipart body, and reports whether it may have the length that the
+// client declares. -1 is an unknown length.
+func (b *body) mayBe(length int64) bool {
+	b.multi, b.limit = true, MaxBody
+	known := length > MaxBody && (b.o.NamedInPath || b.form.Text("job") != "")
+	return length <= MaxUploadBody && (!known || b.raise())
+}
+
+// startsAsJSON reports whether a body that is declared as a form begins as JSON does.
+func startsAsJSON(in *bufio.Reader) bool {
+	start, _ := in.Peek(1)
+	return len(start) == 1 && (start[0] == '{' || start[0] == '[')
 }
 
 // refuse ends the body before it is read.
@@ -173,15 +194,8 @@ func discard(rest io.Reader) error {
 	return nil
 }
 
-// readEncoded reads a form, unless it is JSON that was sent with the wrong content type.
-func (b *body) readEncoded(length int64) error {
-	in := bufio.NewReaderSize(b, 512)
-	if start, _ := in.Peek(1); len(start) == 1 && !b.o.BodyOnly && (start[0] == '{' || start[0] == '[') {
-		if length > b.limit {
-			return b.refuse()
-		}
-		return discard(in)
-	}
+// readEncoded reads a form.
+func (b *body) readEncoded(in *bufio.Reader, length int64) error {
 	if b.limit = MaxBody; length > b.limit {
 		return b.refuse()
 	}
@@ -193,18 +207,19 @@ func (b *body) readEncoded(length int64) error {
 	return b.form.addEncoded("form", string(text))
 }
 
-// readMultipart reads the parts one by one.
-func (b *body) readMultipart(boundary string) error {
+// readMultipart reads the parts one by one, and what follows them.
+func (b *body) readMultipart(from *bufio.Reader, boundary string) error {
 	if boundary == "" {
 		return &BadRequestError{"malformed multipart body: no boundary"}
 	}
-	in := multipart.NewReader(b, boundary)
+	in := multipart.NewReader(from, boundary)
 	for parts := 0; ; parts++ {
 		b.weight = memoryWeight
 		p, err := in.NextPart()
 		switch {
 		case err == io.EOF: // as it comes: a wrapped one is an unexpected end
-			return nil
+			b.weight = 0
+			return discard(from)
 		case errors.Is(err, multipart.ErrMessageTooLarge), err == nil && parts == maxParts:
 			return &BadRequestError{"the multipart body has too many parts, or too large ones"}
 		case err != nil:
