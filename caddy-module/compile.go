@@ -75,7 +75,7 @@ func (c *compiler) job(full string, j *Job) definition.Job {
 	where := fmt.Sprintf("job %q", full)
 	run, poll := load[runner.Runner](c, where, j, "RunRaw"), load[runner.Poller](c, where, j, "PollRaw")
 	if p, ok := poll.(*ExecPoller); ok {
-		if err := p.shareWorkspace(run); err != nil {
+		if err := p.beside(run); err != nil {
 			c.fail(where, err)
 		}
 	}

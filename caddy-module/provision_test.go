@@ -46,8 +46,6 @@ func TestProvisioningErrors(t *testing.T) {
 		{"unknown runner", `{"jobs": [{"name": "x", "run": {"runner": "ssh"}}]}`, []string{`job "x"`, "build_token.runners.ssh"}},
 		{"poller that is a runner", `{"jobs": [{"name": "x", "poll": {"runner": "exec"},` + run + `}]}`, []string{`job "x"`, "poller"}},
 		{"unknown setting of the runner", `{"jobs": [{"name": "x", "run": {"runner": "exec", "command": "true", "shell": true}}]}`, []string{`job "x"`, "shell"}},
-		{"poll as another user", `{"jobs": [{"name": "x", "run": {"runner": "exec", "command": "true", "user": "alice"}, "poll": {"poller": "exec", "command": "true", "user": "bob"}}]}`, []string{`job "x"`, `user "bob"`, `user "alice"`}},
-		{"poll as a user beside Caddy's own", `{"jobs": [{"name": "x", "poll": {"poller": "exec", "command": "true", "user": "bob"},` + run + `}]}`, []string{`job "x"`, `user "bob"`}},
 		{"unstable that is no exit status", `{"jobs": [{"name": "x", "run": {"runner": "exec", "command": "true", "unstable": 256}}]}`, []string{`job "x"`, "unstable exit status 256"}},
 		{"no command", `{"jobs": [{"name": "x", "run": {"runner": "exec"}}]}`, []string{`job "x"`, "command"}},
 		{"directory outside of the workspace", `{"jobs": [{"name": "x", "run": {"runner": "exec", "command": "true", "dir": "../y"}}]}`, []string{`job "x"`, "workspace"}},

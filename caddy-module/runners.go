@@ -48,7 +48,7 @@ type Exec struct {
 	KillDelay caddy.Duration `json:"kill_delay,omitempty"`
 
 	// The name of the user to run as; Caddy needs the right to switch. Default: Caddy's own user; for a command that looks
-	// for changes, the user of the job's runner, because both use the same workspace.
+	// for changes, the user of the job's runner. If it names another one, it has a separate workspace.
 	User string `json:"user,omitempty"`
 
 	// The exit status that means UNSTABLE instead of FAILURE. Default: none.
@@ -67,6 +67,8 @@ type ExecRunner struct {
 // it exits with 0 if there is, with 1 if there is not.
 type ExecPoller struct {
 	Exec
+
+	separate bool
 }
 
 // CaddyModule returns the Caddy module information.
@@ -106,20 +108,24 @@ func (e *Exec) Provision(caddy.Context) error {
 	return err
 }
 
-// shareWorkspace makes the poller run as the user of the job's runner. Two users in one workspace are refused: each could
-// leave links there that the other one follows with its own rights.
-func (e *ExecPoller) shareWorkspace(with runner.Runner) (err error) {
-	run, ok := with.(*ExecRunner)
+// beside makes the poller run as the user of the job's runner, unless it names one. Another user has a separate workspace:
+// in a common one, each could leave links that the other follows with its own rights.
+func (e *ExecPoller) beside(r runner.Runner) (err error) {
+	run, ok := r.(*ExecRunner)
 	if !ok || run.User == e.User {
 		return nil
 	}
 	if e.User != "" {
-		return fmt.Errorf("poll runs as user %q and run as user %q: in one workspace both must be the same; remove user from poll", e.User, run.User)
+		e.separate = true
+		return nil
 	}
 	e.config.User = run.User
 	e.runner, err = execrunner.New(e.config)
 	return err
 }
+
+// Separate implements [runner.Separate].
+func (e *ExecPoller) Separate() bool { return e.separate }
 
 func replaceAll(texts []string) ([]string, error) {
 	replaced := make([]string, len(texts))
@@ -163,4 +169,5 @@ var (
 	_ runner.Runner     = (*ExecRunner)(nil)
 	_ runner.Sizer      = (*ExecRunner)(nil)
 	_ runner.Poller     = (*ExecPoller)(nil)
+	_ runner.Separate   = (*ExecPoller)(nil)
 )

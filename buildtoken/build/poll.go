@@ -15,6 +15,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
 	"github.com/buildtoken/buildtoken/internal/atomicfile"
 )
 
@@ -170,6 +171,11 @@ func (p *Polls) look(ctx context.Context, j *Job, root, workspace string, out *p
 	values, err := j.Values(nil, nil)
 	if err != nil {
 		return false, fmt.Errorf("default parameters: %w", err)
+	}
+	if s, ok := j.Poller.(runner.Separate); ok && s.Separate() {
+		if workspace, err = p.host.spaces.separate(workspace); err != nil {
+			return false, err
+		}
 	}
 	b := queue.Build{Item: queue.Item{Job: j.FullName, Root: root}}
 	log := p.host.opts.Log().With(zap.String("job", j.FullName))

@@ -347,6 +347,30 @@ func TestPollsAndBuildsTakeTurns(t *testing.T) {
 	})
 }
 
+// apart is a poller that does not share the workspace of the builds.
+type apart struct{ looks }
+
+func (apart) Separate() bool { return true }
+
+func TestPollInASeparateWorkspace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, _ := watched(t)
+		var seen []string
+		p := polls(t, h, &build.Job{Job: &job.Job{FullName: "app"}, Poller: apart{func(_ context.Context, b runner.Build, _ io.Writer) (bool, error) {
+			seen = append(seen, filepath.Base(b.Workspace))
+			return false, os.WriteFile(filepath.Join(b.Workspace, fmt.Sprint(len(seen))), nil, 0o600)
+		}}})
+		for range 2 { // the second one finds it there
+			p.Request("app", "")
+			synctest.Wait()
+		}
+		want := job.PathElement("app") + "@poll"
+		if !slices.Equal(seen, []string{want, want}) || !slices.Equal(p.outcomes, []string{"app none", "app none"}) {
+			t.Errorf("polls in %q end with %q, want two in %q that find nothing", seen, p.outcomes, want)
+		}
+	})
+}
+
 // Close ends what runs and what waits, with its cause.
 func TestClosedPollsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -88,6 +88,16 @@ func (w *workspaces) enterPoll(ctx context.Context, full string) (path string, l
 	}
 }
 
+// separate returns the directory of a poller that does not share the job's first directory, which
+// the caller has from enterPoll, and creates it if it does not exist.
+func (w *workspaces) separate(path string) (string, error) {
+	path += "@poll"
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return "", fmt.Errorf("workspace: %w", err)
+	}
+	return path, nil
+}
+
 // take creates the directory and marks it as used. The caller must hold mu;
 // take unlocks it.
 func (w *workspaces) take(name string, by use) (path string, leave func(), err error) {

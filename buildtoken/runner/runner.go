@@ -121,3 +121,10 @@ type Poller interface {
 	// the error wraps its cause.
 	Poll(ctx context.Context, b Build, log io.Writer) (changed bool, err error)
 }
+
+// Separate is implemented by a [Poller] that can need another workspace than the builds of its job, because it runs as
+// another user: each of the two could leave links in a common one that the other follows with its own rights.
+type Separate interface {
+	// Separate reports whether the poller has a separate workspace.
+	Separate() bool
+}
