@@ -218,12 +218,10 @@ const minStandardKey = 16
 // the secret itself, for [event.Token]. All other kinds need it in clear. The errors
 // wrap [ErrConfig] and show nothing of the text.
 func ParseSecret(kind event.Kind, text string) (Secret, error) {
-	text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r") // the end of a file
+	if err := token.CheckSecret(text); err != nil {
+		return Secret{}, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
 	switch {
-	case text == "":
-		return Secret{}, fmt.Errorf("%w: %w", ErrConfig, token.ErrEmpty)
-	case strings.TrimSpace(text) != text || strings.HasPrefix(text, "\ufeff"):
-		return Secret{}, fmt.Errorf("%w: the secret begins or ends with white space or a byte order mark", ErrConfig)
 	case kind != event.Token && strings.HasPrefix(strings.ToLower(text), "sha256:"):
 		return Secret{}, fmt.Errorf("%w: a sender of kind %s needs the secret in clear, not its digest", ErrConfig, kind)
 	case kind == event.Token, kind == event.GitLab && !strings.HasPrefix(text, signedPrefix):

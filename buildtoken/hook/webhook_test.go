@@ -47,7 +47,7 @@ func TestParseSecret(t *testing.T) {
 		want string // "" is no error
 	}{
 		{"a text", event.GitHub, "s3cret", ""},
-		{"a text with a line end from a file", event.GitHub, "s3cret\r\n", ""},
+		{"a text before a line end", event.GitHub, "s3cret\r\n", "white space"},
 		{"a digest for token", event.Token, digest, ""},
 		{"a digest for github", event.GitHub, digest, "in clear"},
 		{"a digest for gitlab", event.GitLab, digest, "in clear"},
@@ -57,6 +57,7 @@ func TestParseSecret(t *testing.T) {
 		{"a space before it", event.GitHub, " s3cret", "white space"},
 		{"two line ends", event.GitHub, "s3cret\n\n", "white space"},
 		{"a byte order mark", event.GitHub, "\ufeffs3cret", "byte order mark"},
+		{"a byte order mark behind it", event.GitHub, "s3cret\ufeff", "byte order mark"},
 		{"a signing secret of GitLab", event.GitLab, gitlabKey, ""},
 		{"one that is no base64", event.GitLab, "whsec_s3cret?", "whsec_ and base64"},
 		{"one that is too short", event.Standard, "whsec_czNjcmV0", "6 bytes"},

@@ -59,32 +59,35 @@ func ParseDigest(s string) (Digest, error) {
 	return d, nil
 }
 
-// ParseSecret returns the digest of a configured secret, after its placeholders
-// were replaced. The secret is a digest (see [ParseDigest]) or the token itself.
-//
-// A text that begins like a digest and is not one is [ErrDigest], never a token:
-// its author meant a digest, and as a token it would be readable in the
-// configuration. White space around a digest is dropped. Around a
-// token it is [ErrPadded]: it comes from a file with two line ends, or from an
-// editor that adds a byte order mark, and the token would match no client's.
-// A text of nothing but white space, and the digest of the empty text, are
-// [ErrEmpty]: a placeholder that resolves to nothing must not open a job.
-func ParseSecret(text string) (Digest, error) {
+// CheckSecret returns an error for a configured text that cannot be a secret, after its
+// placeholders were replaced. With white space or a byte order mark around it, it is
+// [ErrPadded]: it comes from a file with two line ends, or from an editor that adds such a
+// mark, and no client would show it. If there is nothing else, it is [ErrEmpty]: a
+// placeholder that resolves to nothing must not open a job. The error never shows the text.
+func CheckSecret(text string) error {
 	const byteOrderMark = "\uFEFF"
 	trimmed := strings.TrimSpace(text)
-	if strings.Trim(trimmed, byteOrderMark) == "" {
-		return Digest{}, ErrEmpty
+	switch bare := strings.Trim(trimmed, byteOrderMark); {
+	case bare == "":
+		return ErrEmpty
+	case bare != text:
+		return ErrPadded
 	}
-	if strings.Trim(trimmed, byteOrderMark) != trimmed {
-		return Digest{}, ErrPadded
+	return nil
+}
+
+// ParseSecret returns the digest of a configured secret that [CheckSecret] accepts. The
+// secret is a digest (see [ParseDigest]) or the token itself. What begins like a digest
+// and is none is [ErrDigest]: its author meant a digest, and as a token it would be
+// readable in the configuration. The digest of the empty text is [ErrEmpty].
+func ParseSecret(text string) (Digest, error) {
+	if err := CheckSecret(text); err != nil {
+		return Digest{}, err
 	}
-	if !hasScheme(trimmed) {
-		if trimmed != text {
-			return Digest{}, ErrPadded
-		}
+	if !hasScheme(text) {
 		return NewSecret(text).Digest(), nil
 	}
-	d, err := ParseDigest(trimmed)
+	d, err := ParseDigest(text)
 	if err != nil {
 		return Digest{}, err
 	}

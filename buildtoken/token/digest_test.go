@@ -57,7 +57,8 @@ func TestParseSecret(t *testing.T) {
 	}{
 		{"the token itself", text, textDigest, nil},
 		{"its digest", textDigest, textDigest, nil},
-		{"its digest from a file", " " + textDigest + "\r\n", textDigest, nil},
+		{"its digest from a file with two line ends", textDigest + "\n", "", token.ErrPadded},
+		{"its digest after a blank", " " + textDigest, "", token.ErrPadded},
 		{"white space inside a token", "Taco Tuesday", token.NewSecret("Taco Tuesday").Digest().String(), nil},
 		{"a token after a blank", " " + text, "", token.ErrPadded},
 		{"a token before a line end", text + "\n", "", token.ErrPadded},
@@ -65,6 +66,7 @@ func TestParseSecret(t *testing.T) {
 		{"a token before a no-break space", text + "\u00a0", "", token.ErrPadded},
 		{"a token after a byte order mark", "\uFEFF" + text, "", token.ErrPadded},
 		{"a digest after a byte order mark", "\uFEFF" + textDigest, "", token.ErrPadded},
+		{"a token before a byte order mark", text + "\uFEFF", "", token.ErrPadded},
 		{"only a byte order mark", "\uFEFF\r\n", "", token.ErrEmpty},
 		{"a token that holds the scheme", "my-sha256:1", token.NewSecret("my-sha256:1").Digest().String(), nil},
 		{"the scheme without its colon", "sha256", token.NewSecret("sha256").Digest().String(), nil},
