@@ -160,7 +160,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}
 		switch name {
 		case "root_url":
-			return p.text(&h.RootURL, name)
+			return p.rootURL(&h.RootURL)
 		case "methods":
 			return p.methods(&h.Methods)
 		case "joined":
@@ -202,6 +202,16 @@ func newParser(d *caddyfile.Dispenser) parser {
 		d: d, envs: map[bool]*policy.Env{}, events: sync.OnceValues(policy.NewEventEnv), warnings: new(warnings), reads: new([]read),
 		lines: map[string]string{},
 	}
+}
+
+func (p parser) rootURL(to *string) error {
+	if err := p.text(to, "root_url"); err != nil || !isLiteral(*to) {
+		return err
+	}
+	if _, err := parseRootURL(*to); err != nil {
+		return p.d.Errf("root_url: %v", err)
+	}
+	return nil
 }
 
 func (p parser) joined(status *int) error {

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/policy"
 )
 
@@ -194,6 +195,9 @@ func (p parser) variable(to *map[string]string, name string) error {
 	}
 	if _, ok := (*to)[args[0]]; ok {
 		return p.d.Errf("%s: %s is set twice", name, args[0])
+	}
+	if err := job.CheckVarName(args[0]); err != nil {
+		return p.d.Errf("%s: %v", name, err)
 	}
 	if *to == nil {
 		*to = map[string]string{}

@@ -92,6 +92,11 @@ func (p parser) token(s *Scope) error {
 	if found := otherDigest.FindStringSubmatch(t.Secret); found != nil && found[1] != "sha256" {
 		p.warnings.warn(CodeDigest, place(p.d), "token: it looks like a digest, but begins with %s: and not with sha256:, so its whole text is the token", found[1])
 	}
+	if isLiteral(t.Secret) {
+		if _, err := token.ParseSecret(t.Secret); err != nil {
+			return p.d.Errf("token: %s", strings.TrimPrefix(err.Error(), "token: ")) // which does not show it
+		}
+	}
 	name := "default"
 	if len(args) == 2 {
 		t.Name, name = args[0], args[0]
@@ -122,6 +127,9 @@ func (p parser) token(s *Scope) error {
 	s.Tokens = append(s.Tokens, t)
 	return err
 }
+
+// isLiteral reports whether a text has no placeholder, so that its value is known before provisioning.
+func isLiteral(text string) bool { return !strings.Contains(text, "{") }
 
 func (p parser) grants(to *[]string) error {
 	args, err := arguments(p.d, "grant", 1, unlimited)

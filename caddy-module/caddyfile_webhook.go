@@ -37,11 +37,19 @@ func (p parser) webhook(s *Scope) error {
 	case slices.ContainsFunc(s.Webhooks, func(o Webhook) bool { return definition.WebhookName(o.Name, o.Kind) == name }):
 		return p.d.Errf("webhook: there is already one with the name '%s' here", name)
 	}
+	for _, secret := range w.Secrets {
+		if !isLiteral(secret) {
+			continue
+		}
+		if _, err := hook.ParseSecret(event.Kind(w.Kind), secret); err != nil {
+			return p.d.Errf("webhook %s: %v", name, err)
+		}
+	}
 	seen := once{}
 	if err := block(p.d, func(sub string) error { return p.inWebhook(&w, seen, sub, name) }); err != nil {
 		return err
 	}
-	// Only what a secret is, is not known yet.
+	// What a secret is, is not always known yet.
 	stand, err := hook.ParseSecret(event.HMAC, "stand-in")
 	if err != nil {
 		return p.d.WrapErr(err)

@@ -81,12 +81,20 @@ func (s Settings) Check() error {
 		}
 	}
 	for _, v := range s.Env {
-		if v.Name == "" || strings.ContainsAny(v.Name, "=\x00") {
-			return fmt.Errorf("%w: %q cannot name a variable", ErrBadSetting, v.Name)
+		if err := CheckVarName(v.Name); err != nil {
+			return fmt.Errorf("%w: %w", ErrBadSetting, err)
 		}
 		if strings.Contains(v.Value, "\x00") {
 			return fmt.Errorf("%w: the variable %s holds a NUL character", ErrBadSetting, v.Name)
 		}
+	}
+	return nil
+}
+
+// CheckVarName returns an error unless a text can be the name of a variable.
+func CheckVarName(name string) error {
+	if name == "" || strings.ContainsAny(name, "=\x00") {
+		return fmt.Errorf("%q cannot name a variable", name)
 	}
 	return nil
 }
