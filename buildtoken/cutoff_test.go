@@ -51,11 +51,11 @@ func (q cutOff) AppendLog(_ context.Context, job string, number, _ int64, p []by
 	return q.logs.add(fmt.Sprint(job, number), p, last)
 }
 
-func (q cutOff) LogState(_ context.Context, job string, number int64) (int64, bool, error) {
+func (q cutOff) LogState(_ context.Context, job string, number int64) (console.State, error) {
 	return q.logs.state(fmt.Sprint(job, number))
 }
 
-func (q cutOff) ReadLog(_ context.Context, job string, number, offset int64, p []byte) (int, error) {
+func (q cutOff) ReadLog(_ context.Context, job string, number, _, offset int64, p []byte) (int, error) {
 	return q.logs.read(fmt.Sprint(job, number), offset, p)
 }
 
@@ -84,10 +84,10 @@ func (l *memoryLogs) add(name string, p []byte, last bool) (int64, error) {
 	return int64(len(l.text[name])), nil
 }
 
-func (l *memoryLogs) state(name string) (int64, bool, error) {
+func (l *memoryLogs) state(name string) (console.State, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return int64(len(l.text[name])), l.complete[name], nil
+	return console.State{Size: int64(len(l.text[name])), Complete: l.complete[name]}, nil
 }
 
 func (l *memoryLogs) read(name string, offset int64, p []byte) (int, error) {
@@ -152,8 +152,8 @@ func TestEndIsRecordedAfterItsLog(t *testing.T) {
 			q.logs.down = time.Now().Add(2 * time.Minute) // longer than the build waits for its log
 			return finishes{q, func(job string, number int64) {
 				finished++
-				if _, complete, err := q.LogState(t.Context(), job, number); err != nil || !complete {
-					t.Errorf("the end of %s #%d is recorded while its log is complete=%v, %v", job, number, complete, err)
+				if s, err := q.LogState(t.Context(), job, number); err != nil || !s.Complete {
+					t.Errorf("the end of %s #%d is recorded while its log is %+v, %v", job, number, s, err)
 				}
 			}}
 		})
@@ -188,18 +188,18 @@ func (q setBack) Build(ctx context.Context, job string, number int64) (queue.Bui
 	return q.cutOff.Build(ctx, job, number)
 }
 
-func (q setBack) LogState(ctx context.Context, job string, number int64) (int64, bool, error) {
+func (q setBack) LogState(ctx context.Context, job string, number int64) (console.State, error) {
 	if q.other != nil {
-		return int64(len(otherLog)), true, nil
+		return console.State{Size: int64(len(otherLog)), Complete: true}, nil
 	}
 	return q.cutOff.LogState(ctx, job, number)
 }
 
-func (q setBack) ReadLog(ctx context.Context, job string, number, offset int64, p []byte) (int, error) {
+func (q setBack) ReadLog(ctx context.Context, job string, number, build, offset int64, p []byte) (int, error) {
 	if q.other != nil {
 		return copy(p, otherLog[offset:]), nil
 	}
-	return q.cutOff.ReadLog(ctx, job, number, offset, p)
+	return q.cutOff.ReadLog(ctx, job, number, build, offset, p)
 }
 
 func (q setBack) Claim(ctx context.Context, now time.Time, node queue.Node, executors []int) ([]queue.Build, time.Time, error) {

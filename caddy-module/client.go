@@ -256,6 +256,9 @@ func (c *client) follow(ctx context.Context, job string, item int64, to io.Write
 		if err != nil || s.ended() {
 			return s, err
 		}
+		if s.Build == nil {
+			offset = 0 // the queue was set back and has lost the build; the log of the next one follows
+		}
 	}
 }
 

@@ -40,13 +40,13 @@ func (k *keeper) AppendLog(_ context.Context, _ string, _, offset int64, p []byt
 	return int64(len(k.text)), nil
 }
 
-func (k *keeper) LogState(context.Context, string, int64) (int64, bool, error) {
+func (k *keeper) LogState(context.Context, string, int64) (console.State, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return int64(len(k.text)), k.complete, nil
+	return console.State{Size: int64(len(k.text)), Complete: k.complete}, nil
 }
 
-func (k *keeper) ReadLog(_ context.Context, _ string, _, offset int64, p []byte) (int, error) {
+func (k *keeper) ReadLog(_ context.Context, _ string, _, _, offset int64, p []byte) (int, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return copy(p, k.text[offset:]), nil

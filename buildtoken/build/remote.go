@@ -87,13 +87,13 @@ func (h *Host) resumable(ctx context.Context, r *remote, b queue.Build, describe
 func (l logs) resume(ctx context.Context, full string, number, limit int64) (*console.Writer, error) {
 	element := job.PathElement(full)
 	if l.keeper != nil {
-		size, _, err := l.keeper.LogState(ctx, full, number)
+		kept, err := l.keeper.LogState(ctx, full, number)
 		if err != nil && !errors.Is(err, queue.ErrNotFound) {
 			return nil, err
 		}
 		r, err := l.Open(element, number)
 		missing := errors.Is(err, console.ErrNotFound)
-		short := err == nil && r.Size() < size
+		short := err == nil && r.Size() < kept.Size
 		if err == nil {
 			_ = r.Close() // only its size counts
 		}
@@ -120,7 +120,7 @@ func (l logs) fetch(ctx context.Context, full string, number int64) error {
 	buf := make([]byte, 64<<10)
 	for offset := int64(0); err == nil; {
 		var n int
-		n, err = l.keeper.ReadLog(ctx, full, number, offset, buf)
+		n, err = l.keeper.ReadLog(ctx, full, number, 0, offset, buf)
 		if n == 0 {
 			break
 		}

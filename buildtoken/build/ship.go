@@ -103,13 +103,13 @@ func (h *Host) CompleteLog(ctx context.Context, b queue.Build) error {
 		return fmt.Errorf("build: log of %s #%d: %w", full, number, err)
 	}
 	about(h.opts.Log(), b).Error("console log is not complete", zap.Error(err))
-	size, _, err := h.logs.keeper.LogState(ctx, full, number)
+	kept, err := h.logs.keeper.LogState(ctx, full, number)
 	if err == nil {
 		text := "\n[the rest is missing: the file of the log can't be read]\n"
 		for _, line := range b.LastLines() {
 			text += line + "\n"
 		}
-		_, err = h.logs.keeper.AppendLog(ctx, full, number, size, []byte(text), true)
+		_, err = h.logs.keeper.AppendLog(ctx, full, number, kept.Size, []byte(text), true)
 	}
 	return err
 }

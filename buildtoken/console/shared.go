@@ -22,6 +22,10 @@ const (
 	keepBlocks = 8
 )
 
+// ErrGone is returned to a follower of a log whose build is not on record any more: the queue was set back to an earlier
+// time, or so many builds came after it that it was dropped before it was read.
+var ErrGone = errors.New("console: the build of this log is not on record any more")
+
 // Shared reads the logs of all servers. All methods are safe for concurrent use.
 type Shared struct {
 	keeper Keeper
@@ -37,28 +41,39 @@ func NewShared(keeper Keeper) *Shared { return &Shared{keeper: keeper, tails: ma
 // Open returns a reader of a log, live or complete, or [ErrNotFound]. job is the full name. New output is read from the
 // keeper once, however many readers a log has. The caller must close the reader.
 func (s *Shared) Open(ctx context.Context, job string, number int64) (*Reader, error) {
-	k := key{job, number}
+	t := s.enter(key{job, number})
+	t.stale.Store(true)
+	err := t.refresh(ctx)
+	if errors.Is(err, ErrGone) { // what other readers follow; the number is that of another build now
+		s.leave(t)
+		t = s.enter(t.key)
+		t.stale.Store(true)
+		err = t.refresh(ctx)
+	}
+	if err != nil {
+		s.leave(t)
+		return nil, fmt.Errorf("open log %d of %q: %w", number, job, err)
+	}
+	return &Reader{&shared{tail: t, leave: sync.OnceFunc(func() { s.leave(t) })}}, nil
+}
+
+// enter returns the tail of a log for one more reader.
+func (s *Shared) enter(k key) *tail {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	t := s.tails[k]
-	if t == nil {
+	if t == nil || t.gone.Load() {
 		t = &tail{keeper: s.keeper, key: k}
 		s.tails[k] = t
 	}
 	t.readers++
-	s.mu.Unlock()
-	r := &Reader{&shared{tail: t, leave: sync.OnceFunc(func() { s.leave(t) })}}
-	t.stale.Store(true)
-	if err := t.refresh(ctx); err != nil {
-		_ = r.Close() // never fails
-		return nil, fmt.Errorf("open log %d of %q: %w", number, job, err)
-	}
-	return r, nil
+	return t
 }
 
 func (s *Shared) leave(t *tail) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if t.readers--; t.readers == 0 {
+	if t.readers--; t.readers == 0 && s.tails[t.key] == t {
 		delete(s.tails, t.key)
 	}
 }
@@ -107,10 +122,15 @@ type tail struct {
 	readers int
 	// stale is set when the log can be longer than progress.
 	stale atomic.Bool
+	// gone is set once the build of the log is not on record any more.
+	gone atomic.Bool
 
 	// asking is held while the state of the log is read from the keeper.
 	asking sync.Mutex
 	asked  time.Time
+	// begun is set by the first state, together with the identity of the build. Neither changes then.
+	begun bool
+	build int64
 
 	reading sync.Mutex // reading guards the following
 	// blocks are parts of the log, the most recently used one last.
@@ -129,25 +149,36 @@ func (t *tail) poke() {
 	t.changed.Notify()
 }
 
-// refresh reads the state of the log from the keeper, unless another reader has just done so.
+// refresh reads the state of the log from the keeper, unless another reader has just done so. It returns [ErrNotFound]
+// if the log was never there, and [ErrGone] if its build is not on record any more.
 func (t *tail) refresh(ctx context.Context) error {
 	t.asking.Lock()
 	defer t.asking.Unlock()
-	if _, complete := t.state(); complete || !t.stale.Swap(false) {
+	if t.gone.Load() {
+		return ErrGone
+	}
+	if !t.stale.Swap(false) {
 		return nil
 	}
 	t.asked = time.Now()
-	size, complete, err := t.keeper.LogState(ctx, t.key.job, t.key.number)
-	if errors.Is(err, queue.ErrNotFound) {
+	s, err := t.keeper.LogState(ctx, t.key.job, t.key.number)
+	missing := errors.Is(err, queue.ErrNotFound)
+	switch {
+	case t.begun && (missing || err == nil && s.Build != t.build):
+		t.gone.Store(true)
+		t.end()
+		return ErrGone
+	case missing:
 		return fmt.Errorf("%w: %w", ErrNotFound, err)
-	}
-	if err != nil {
+	case err != nil:
 		return err
+	case !t.begun:
+		t.begun, t.build = true, s.Build
 	}
-	if before, _ := t.state(); size < before {
+	if before, _ := t.state(); s.Size < before {
 		t.forget() // the bytes behind it can differ from now on
 	}
-	t.set(size, complete)
+	t.set(s.Size, s.Complete)
 	return nil
 }
 
@@ -164,6 +195,9 @@ func (t *tail) wait(ctx context.Context, offset int64) (size int64, complete boo
 	defer poll.Stop()
 	for {
 		size, complete, changed := t.next()
+		if t.gone.Load() {
+			return size, complete, ErrGone
+		}
 		if size > offset || complete {
 			return size, complete, nil
 		}
@@ -177,10 +211,7 @@ func (t *tail) wait(ctx context.Context, offset int64) (size int64, complete boo
 		case <-ctx.Done():
 			return size, false, context.Cause(ctx)
 		}
-		if err := t.refresh(ctx); errors.Is(err, ErrNotFound) {
-			t.end() // the build was dropped, and its log with it
-		}
-		// After another error, such as an interruption of the database, the next poll tries again.
+		_ = t.refresh(ctx) // after an error, such as an interruption of the database, the next poll tries again
 	}
 }
 
@@ -220,10 +251,13 @@ func (t *tail) part(offset int64, most int) ([]byte, error) {
 		size, _ := t.state()
 		more := make([]byte, max(0, min(size-at, blockSize)-int64(have)))
 		var n int
-		n, err = t.keeper.ReadLog(context.Background(), t.key.job, t.key.number, at+int64(have), more) // it has a limit
+		n, err = t.keeper.ReadLog(context.Background(), t.key.job, t.key.number, t.build, at+int64(have), more) // it has a limit
 		b.bytes = append(b.bytes, more[:n]...)
 	}
 	t.blocks = append(t.blocks, b)
+	if errors.Is(err, queue.ErrNotFound) {
+		err = ErrGone
+	}
 	if err != nil {
 		return nil, fmt.Errorf("console: read: %w", err)
 	}

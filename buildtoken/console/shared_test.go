@@ -23,8 +23,9 @@ type keeper struct {
 	mu       sync.Mutex
 	text     []byte
 	complete bool
-	gone     bool // the build was dropped
-	away     bool // the next calls fail
+	build    int64 // its identity
+	gone     bool  // the build was dropped
+	away     bool  // the next calls fail
 	// asked and read count calls; largest is the largest read.
 	asked, read, largest int
 	// after, if not nil, is called with each piece that was added. It can change the keeper,
@@ -52,26 +53,29 @@ func (k *keeper) AppendLog(_ context.Context, _ string, _, offset int64, p []byt
 	return offset + int64(len(p)), nil
 }
 
-func (k *keeper) LogState(context.Context, string, int64) (int64, bool, error) {
+func (k *keeper) LogState(context.Context, string, int64) (console.State, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.asked++
 	switch {
 	case k.away:
-		return 0, false, errAway
+		return console.State{}, errAway
 	case k.gone:
-		return 0, false, queue.ErrNotFound
+		return console.State{}, queue.ErrNotFound
 	}
-	return int64(len(k.text)), k.complete, nil
+	return console.State{Build: k.build, Size: int64(len(k.text)), Complete: k.complete}, nil
 }
 
-func (k *keeper) ReadLog(_ context.Context, _ string, _, offset int64, p []byte) (int, error) {
+func (k *keeper) ReadLog(_ context.Context, _ string, _, build, offset int64, p []byte) (int, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.read++
 	k.largest = max(k.largest, len(p))
-	if k.away {
+	switch {
+	case k.away:
 		return 0, errAway
+	case build != k.build:
+		return 0, queue.ErrNotFound
 	}
 	return copy(p, k.text[min(offset, int64(len(k.text))):]), nil
 }
@@ -201,11 +205,57 @@ func TestSharedLogOfAKeeperThatIsAway(t *testing.T) {
 		}
 		// The build is dropped while its log is followed.
 		k.set(func(k *keeper) { k.gone = true })
-		if size, complete, err := r.Wait(t.Context(), 9); size != 9 || !complete || err != nil {
-			t.Errorf("Wait for a log that is dropped = %d, %v, %v; want its end", size, complete, err)
+		if _, _, err := r.Wait(t.Context(), 9); !errors.Is(err, console.ErrGone) {
+			t.Errorf("Wait for a log that is dropped = %v, want %v", err, console.ErrGone)
 		}
 		if _, err := s.Open(t.Context(), "job", 3); !errors.Is(err, console.ErrNotFound) {
 			t.Errorf("Open of a log that is dropped = %v, want %v", err, console.ErrNotFound)
+		}
+	})
+}
+
+// TestSharedLogIsThatOfOneBuild gives the number of a live log to another build, as a queue does
+// that is set back to an earlier time.
+func TestSharedLogIsThatOfOneBuild(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := &keeper{build: 1, text: []byte("one\n")}
+		s := console.NewShared(k)
+		var text bytes.Buffer
+		follow := func() chan error {
+			r := openShared(t, s)
+			ended := make(chan error, 1)
+			go func() {
+				_, err := console.Follow(t.Context(), r, 0, func(p []byte) error { text.Write(p); return nil })
+				ended <- err
+			}()
+			synctest.Wait()
+			return ended
+		}
+		first := follow()
+		unread := openShared(t, s)
+		k.set(func(k *keeper) { k.build, k.text = 2, []byte("the other build\n") })
+		if _, err := unread.ReadAt(make([]byte, 4), 0); err != nil {
+			t.Errorf("ReadAt of what was read before: %v", err)
+		}
+		if again := openShared(t, s); again.Size() != 16 {
+			t.Errorf("the log of the other build has %d bytes, want 16", again.Size())
+		}
+		if err := <-first; !errors.Is(err, console.ErrGone) || text.String() != "one\n" {
+			t.Errorf("a follower of the first build read %q, %v; want its own text and %v", text.String(), err, console.ErrGone)
+		}
+		text.Reset()
+		second := follow()
+		k.set(func(k *keeper) { k.complete = true })
+		if err := <-second; err != nil || text.String() != "the other build\n" {
+			t.Errorf("a follower of the other build read %q, %v", text.String(), err)
+		}
+
+		// The number is given again between the state and the text of a log.
+		k.set(func(k *keeper) { k.build, k.complete = 3, false })
+		late := openShared(t, s)
+		k.set(func(k *keeper) { k.build = 4 })
+		if n, err := late.ReadAt(make([]byte, 4), 0); n != 0 || !errors.Is(err, console.ErrGone) {
+			t.Errorf("ReadAt = %d bytes, %v; want %v", n, err, console.ErrGone)
 		}
 	})
 }

@@ -140,8 +140,8 @@ func TestHistoryCostsNothing(t *testing.T) {
 		_, oldest := q.Oldest(ctx, "j")
 		_, lanes := q.Lanes(ctx, []string{"j", "k"})
 		_, entry := q.Entry(ctx, start, 7)
-		_, _, state := q.LogState(ctx, "j", 1)
-		_, read := q.ReadLog(ctx, "j", 1, 500*piece+1, buf)
+		_, state := q.LogState(ctx, "j", 1)
+		_, read := q.ReadLog(ctx, "j", 1, 0, 500*piece+1, buf)
 		if err := errors.Join(lost, appended, finished, builds, oldest, lanes, entry, state, read, q.GetFile(ctx, "ref500", io.Discard), q.DropFiles(ctx, fmt.Sprint("ref", 10*n))); err != nil {
 			t.Fatal(err)
 		}

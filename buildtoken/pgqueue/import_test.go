@@ -281,21 +281,21 @@ func TestImportOfContents(t *testing.T) {
 	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "new"})
 	ctx := t.Context()
 	for number, want := range logs {
-		size, complete, err := q.LogState(ctx, "j", number)
-		if err != nil || size != int64(len(want)) || complete != (number != 4) {
-			t.Errorf("log of #%d: %d bytes, complete %v, %v; want %d", number, size, complete, err, len(want))
+		state, err := q.LogState(ctx, "j", number)
+		if err != nil || state.Size != int64(len(want)) || state.Complete != (number != 4) {
+			t.Errorf("log of #%d: %+v, %v; want %d bytes", number, state, err, len(want))
 		}
 		for _, offset := range []int{0, 1, 32<<10 - 1, 32 << 10, 99_999} {
 			if offset >= len(want) {
 				break
 			}
 			p := make([]byte, len(want))
-			if n, err := q.ReadLog(ctx, "j", number, int64(offset), p); err != nil || string(p[:n]) != want[offset:] {
+			if n, err := q.ReadLog(ctx, "j", number, 0, int64(offset), p); err != nil || string(p[:n]) != want[offset:] {
 				t.Errorf("log of #%d from %d: %d bytes, %v; want %d", number, offset, n, err, len(want)-offset)
 			}
 		}
 	}
-	if _, _, err := q.LogState(ctx, "j", 9); !errors.Is(err, queue.ErrNotFound) {
+	if _, err := q.LogState(ctx, "j", 9); !errors.Is(err, queue.ErrNotFound) {
 		t.Errorf("log of a build without one: %v, want %v", err, queue.ErrNotFound)
 	}
 	for ref, want := range files {
@@ -315,9 +315,9 @@ func TestImportOfContents(t *testing.T) {
 		t.Fatalf("Reclaim = %+v, %v", lost, err)
 	}
 	p := make([]byte, 1000)
-	n, err := q.ReadLog(ctx, "j", 4, 0, p)
-	if _, complete, _ := q.LogState(ctx, "j", 4); err != nil || !strings.HasPrefix(string(p[:n]), logs[4]+"\n") || !complete {
-		t.Errorf("log of the lost build: %q, complete %v, %v", p[:n], complete, err)
+	n, err := q.ReadLog(ctx, "j", 4, 0, 0, p)
+	if state, _ := q.LogState(ctx, "j", 4); err != nil || !strings.HasPrefix(string(p[:n]), logs[4]+"\n") || !state.Complete {
+		t.Errorf("log of the lost build: %q, %+v, %v", p[:n], state, err)
 	}
 }
 

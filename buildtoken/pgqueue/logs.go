@@ -34,6 +34,7 @@ const (
 	// readLog starts with the piece that holds the offset.
 	readLog = `select off, body from queue.pieces where job = $1 and number = $2 and off < $4 and off >=
 			(select off from queue.pieces where job = $1 and number = $2 and off <= $3 order by off desc limit 1)
+			and ($5::bigint = 0 or exists (select from queue.builds where job = $1 and number = $2 and run = $5))
 		order by off`
 	// logTimes starts with the piece that holds the offset.
 	logTimes = `select off, written from queue.pieces where job = $1 and number = $2 and off < $4 and written is not null and off >=
@@ -90,39 +91,39 @@ func (q *DB) AppendLog(ctx context.Context, job string, number, offset int64, p 
 	return size, err
 }
 
-// LogState returns the size of the log of a build, and whether it is complete. The log of
-// a build that has just started is empty. LogState returns queue.ErrNotFound if there is
-// no such build, or if it has ended and has no log here.
-func (q *DB) LogState(ctx context.Context, job string, number int64) (size int64, complete bool, err error) {
+// LogState returns the state of the log of a build. The log of a build that has just
+// started is empty. LogState returns queue.ErrNotFound if there is no such build, or if it
+// has ended and has no log here.
+func (q *DB) LogState(ctx context.Context, job string, number int64) (s console.State, err error) {
 	if checkJob(job) != nil {
-		return 0, false, fmt.Errorf("%w: log of a build of %q", queue.ErrNotFound, job)
+		return s, fmt.Errorf("%w: log of a build of %q", queue.ErrNotFound, job)
 	}
 	leave, err := q.bulk.enter(ctx)
 	if err != nil {
-		return 0, false, err
+		return s, err
 	}
 	defer leave()
 	var running, exists bool
 	err = q.query(ctx, logState, []any{job, number}, func(rows pgx.Rows) error {
 		running, exists = false, false
-		_, err := pgx.ForEachRow(rows, []any{&size, &complete, &running, &exists, nil}, func() error { return nil })
+		_, err := pgx.ForEachRow(rows, []any{&s.Size, &s.Complete, &running, &exists, &s.Build}, func() error { return nil })
 		return err
 	})
 	if err == nil && !running && !exists {
 		err = fmt.Errorf("%w: log of %s #%d", queue.ErrNotFound, job, number)
 	}
-	return size, complete, err
+	return s, err
 }
 
-// ReadLog reads bytes of a log from offset on into p, and returns how many there are.
-func (q *DB) ReadLog(ctx context.Context, job string, number, offset int64, p []byte) (int, error) {
+// ReadLog reads bytes of a log from offset on into p, and returns how many there are. It
+// returns queue.ErrNotFound if the number is not that of the build any more; 0 is any build.
+func (q *DB) ReadLog(ctx context.Context, job string, number, build, offset int64, p []byte) (int, error) {
 	leave, err := q.bulk.enter(ctx)
 	if err != nil {
 		return 0, err
 	}
-	defer leave()
 	n := 0
-	err = q.query(ctx, readLog, []any{job, number, offset, offset + int64(len(p))}, func(rows pgx.Rows) error {
+	err = q.query(ctx, readLog, []any{job, number, offset, offset + int64(len(p)), build}, func(rows pgx.Rows) error {
 		n = 0
 		for rows.Next() {
 			var at int64
@@ -130,12 +131,24 @@ func (q *DB) ReadLog(ctx context.Context, job string, number, offset int64, p []
 			if err := rows.Scan(&at, &body); err != nil {
 				return err
 			}
-			if skip := offset + int64(n) - at; skip < int64(len(body)) {
+			skip := offset + int64(n) - at
+			if skip < 0 {
+				break // what comes before it was just dropped
+			}
+			if skip < int64(len(body)) {
 				n += copy(p[n:], body[skip:])
 			}
 		}
 		return rows.Err()
 	})
+	leave()
+	if err == nil && n == 0 && build != 0 {
+		s, err := q.LogState(ctx, job, number)
+		if err == nil && s.Build != build {
+			err = fmt.Errorf("%w: log of an earlier %s #%d", queue.ErrNotFound, job, number)
+		}
+		return 0, err
+	}
 	return n, err
 }
 

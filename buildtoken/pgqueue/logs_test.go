@@ -36,13 +36,13 @@ func add(t *testing.T, q *pgqueue.DB, b queue.Build, offset int64, text string, 
 // wantLog requires that a log has this text.
 func wantLog(t *testing.T, q *pgqueue.DB, b queue.Build, text string, complete bool) {
 	t.Helper()
-	size, done, err := q.LogState(t.Context(), b.Item.Job, b.Number)
-	if err != nil || size != int64(len(text)) || done != complete {
-		t.Errorf("LogState = %d, %v, %v; want %d, %v", size, done, err, len(text), complete)
+	s, err := q.LogState(t.Context(), b.Item.Job, b.Number)
+	if err != nil || s.Size != int64(len(text)) || s.Complete != complete || s.Build == 0 {
+		t.Errorf("LogState = %+v, %v; want %d, %v and an identity", s, err, len(text), complete)
 	}
 	for from := range len(text) {
 		p := make([]byte, 7)
-		n, err := q.ReadLog(t.Context(), b.Item.Job, b.Number, int64(from), p)
+		n, err := q.ReadLog(t.Context(), b.Item.Job, b.Number, s.Build, int64(from), p)
 		if want := text[from:min(from+7, len(text))]; err != nil || string(p[:n]) != want {
 			t.Errorf("ReadLog(%d) = %q, %v; want %q", from, p[:n], err, want)
 		}
@@ -81,7 +81,7 @@ func TestLogGrowsInPieces(t *testing.T) {
 			t.Errorf("LogTimes(%d, %d) = %v, %v; want stamps at %v", tt.from, tt.to, got, err, tt.want)
 		}
 	}
-	if _, _, err := q.LogState(t.Context(), "j", 2); !errors.Is(err, queue.ErrNotFound) {
+	if _, err := q.LogState(t.Context(), "j", 2); !errors.Is(err, queue.ErrNotFound) {
 		t.Errorf("LogState of no build: %v, want %v", err, queue.ErrNotFound)
 	}
 }
@@ -195,7 +195,7 @@ func TestLogsLeaveConnections(t *testing.T) {
 	read := make(chan error, 5)
 	for range cap(read) {
 		go func() {
-			_, err := q.ReadLog(t.Context(), "j", b.Number, 0, make([]byte, 5))
+			_, err := q.ReadLog(t.Context(), "j", b.Number, 0, 0, make([]byte, 5))
 			read <- err
 		}()
 	}

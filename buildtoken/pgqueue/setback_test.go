@@ -90,7 +90,7 @@ func record(t *testing.T, q *pgqueue.DB, b queue.Build, r queue.Result) error {
 func logOf(t *testing.T, q *pgqueue.DB, b queue.Build) string {
 	t.Helper()
 	buf := make([]byte, 1000)
-	n, err := q.ReadLog(t.Context(), b.Item.Job, b.Number, 0, buf)
+	n, err := q.ReadLog(t.Context(), b.Item.Job, b.Number, 0, 0, buf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -272,6 +272,10 @@ func TestEndOfABuildWhoseNumberWasGivenAgain(t *testing.T) {
 	if _, err := one.AppendLog(t.Context(), "mark", lost.Number, 0, []byte("mine is 15\n"), false); err != nil {
 		t.Fatal(err)
 	}
+	before, err := two.LogState(t.Context(), "mark", lost.Number)
+	if err != nil || before.Size != 11 {
+		t.Errorf("LogState of the first build = %+v, %v", before, err)
+	}
 	exec("delete from ci.pieces; delete from ci.builds where number = 2; " +
 		"update ci.lanes set head = saved.head, next = saved.next, next_id = saved.next_id from saved where lanes.job = saved.job")
 	item := schedule(t, two, request("mark", "32"))
@@ -296,6 +300,13 @@ func TestEndOfABuildWhoseNumberWasGivenAgain(t *testing.T) {
 	}
 	if got := logOf(t, two, second); got != "mine is 32\n" {
 		t.Errorf("log of the second build: %q", got)
+	}
+	// A reader of the first build's log must not receive that of the second.
+	if after, err := two.LogState(t.Context(), "mark", second.Number); err != nil || after.Build == before.Build || after.Size != 11 {
+		t.Errorf("LogState of the second build = %+v, %v; want another identity than in %+v", after, err, before)
+	}
+	if n, err := two.ReadLog(t.Context(), "mark", lost.Number, before.Build, 0, make([]byte, 11)); n != 0 || !errors.Is(err, queue.ErrNotFound) {
+		t.Errorf("ReadLog of the first build = %d bytes, %v; want %v", n, err, queue.ErrNotFound)
 	}
 	if err := record(t, two, second, queue.Success); err != nil {
 		t.Errorf("end of the second build: %v", err)

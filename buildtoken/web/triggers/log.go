@@ -82,19 +82,30 @@ func (o *own) follow(ctx context.Context, start int64, s stream) error {
 		return s.end(o.entry)
 	}
 	defer func() { _ = log.Close() }() // only read
-	if _, err := console.Follow(ctx, log, start, s.write); err != nil {
+	_, err = console.Follow(ctx, log, start, s.write)
+	gone := errors.Is(err, console.ErrGone)
+	if err != nil && !gone {
 		return err
 	}
 	// The log is complete an instant before the end is on record.
-	entry, err = o.ctl.Await(ctx, o.Definition, o.entry.Item.ID, queue.Entry.Ended)
+	entry, err = o.ctl.Await(ctx, o.Definition, o.entry.Item.ID, func(e queue.Entry) bool { return gone || e.Ended() || e.Build == nil })
 	switch {
 	case err == nil:
+		gone = gone || !entry.Ended()
 		o.entry = entry
 	case !errors.Is(err, queue.ErrNotFound): // so many builds came after it that it was dropped
 		return err
 	}
+	if gone {
+		if err := s.write([]byte(goneLine)); err != nil {
+			return err
+		}
+	}
 	return s.end(o.entry)
 }
+
+// goneLine ends the log of a build whose end will never be on record.
+const goneLine = "\n[the log ends here: its build is not on record any more]\n"
 
 // textStream sends the bytes as they are.
 type textStream struct{ q *web.Request }
