@@ -41,6 +41,55 @@ func TestAdminShowsTheQueue(t *testing.T) {
 	}
 }
 
+// TestItemsOfARemovedJob shows and cancels items whose job the configuration does not have.
+func TestItemsOfARemovedJob(t *testing.T) {
+	s := newSite(t)
+	const stays = "job stays {\n token SECRET\n run true\n}\n"
+	s.load(s.caddyfile("", jobs("job old {\n quiet_period 1h\n token SECRET\n run true\n}\n"+stays)))
+	item := s.trigger("old", "SECRET")
+	s.load(s.caddyfile("", jobs(stays)))
+	warned := 0
+	for _, line := range s.logged("build_token") {
+		if line["msg"] == "items of jobs that no server has are queued" && line["level"] == "warn" && line["items"] == 1.0 {
+			warned++
+		}
+	}
+	if warned != 1 {
+		t.Errorf("the reload warned %d times, want once", warned)
+	}
+	got := status(t)
+	if q := got.Queues[0]; q.Queued != 1 || len(q.Gone) != 1 || q.Gone[0].Name != "old" || q.Gone[0].Queued != 1 {
+		t.Errorf("status: got %+v", q)
+	}
+	var printed strings.Builder
+	if err := caddymodule.PrintStatus(&printed, got, time.Now()); err != nil || !strings.Contains(printed.String(), "\nold\t1\t\tno server has this job; its items wait for it until ") {
+		t.Errorf("printed: %v, %q", err, printed.String())
+	}
+	for _, tt := range []struct {
+		method, query string
+		want          int
+	}{
+		{http.MethodGet, "job=old&item=" + item, http.StatusMethodNotAllowed},
+		{http.MethodPost, "job=older&item=" + item, http.StatusNotFound},
+		{http.MethodPost, "job=old&item=first", http.StatusBadRequest},
+		{http.MethodPost, "job=old&item=" + item, http.StatusNoContent},
+		{http.MethodPost, "job=old&item=" + item, http.StatusConflict},
+	} {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequestWithContext(t.Context(), tt.method, "/build_token/buildByToken/cancel?"+tt.query, nil)
+		err := new(caddymodule.Admin).Routes()[0].Handler.ServeHTTP(w, r)
+		if refused, ok := errors.AsType[caddy.APIError](err); ok {
+			w.Code = refused.HTTPStatus
+		}
+		if w.Code != tt.want {
+			t.Errorf("%s %s: got %d, %v; want %d", tt.method, tt.query, w.Code, err, tt.want)
+		}
+	}
+	if q := status(t).Queues[0]; q.Queued != 0 || len(q.Gone) != 0 {
+		t.Errorf("status at the end: got %+v", q)
+	}
+}
+
 func TestAdminRefuses(t *testing.T) {
 	for _, tt := range []struct {
 		method, path string

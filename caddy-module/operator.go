@@ -56,9 +56,32 @@ func (a *App) serveOperator(w http.ResponseWriter, r *http.Request) error {
 	inner := r.Clone(r.Context())
 	inner.URL.Path = strings.TrimPrefix(r.URL.Path, strings.TrimSuffix(adminPath, "/"))
 	inner.URL.RawPath = ""
+	if inner.URL.Path == "/buildByToken/cancel" && s != nil && !s.Definition.Has(r.URL.Query().Get("job")) {
+		return a.cancelGone(w, s.Request(w, inner)) //nolint:contextcheck // the request has it
+	}
 	if s == nil || !triggers.Serve(s.Request(w, inner)) { //nolint:contextcheck // the request has it
 		return apiError(http.StatusNotFound, errors.New("no such job"))
 	}
+	return nil
+}
+
+// cancelGone takes an item out of the queue whose job no site has.
+func (a *App) cancelGone(w http.ResponseWriter, q *web.Request) error {
+	query := q.R.URL.Query()
+	item, err := strconv.ParseInt(query.Get("item"), 10, 64)
+	if err != nil {
+		return apiError(http.StatusBadRequest, fmt.Errorf("%q is not the number of an item", query.Get("item")))
+	}
+	err = q.Allow(http.MethodPost)
+	ctl, opened := a.controller()
+	if err = cmp.Or(err, opened); err == nil {
+		err = q.Cancel(ctl, query.Get("job"), item, operatorName)
+	}
+	if err != nil {
+		verdict := web.VerdictOf(err)
+		return apiError(verdict.Status, errors.New(verdict.Text))
+	}
+	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 

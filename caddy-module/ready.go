@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
 // logReady logs what this configuration serves, and where.
@@ -36,16 +37,35 @@ func (a *App) logReady(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
+	var gone []queue.Lane
 	if ctl := a.opened(); ctl != nil {
-		if lanes, err := ctl.Lanes(ctx, names...); err == nil {
-			queued := 0
-			for _, lane := range lanes {
-				queued += lane.Queued
-			}
-			fields = append(fields, zap.Int("queued", queued))
+		lanes, err := ctl.Lanes(ctx, names...)
+		if err == nil {
+			gone, err = ctl.Gone(ctx)
+		}
+		if err == nil {
+			fields = append(fields, zap.Int("queued", queuedOf(lanes)+queuedOf(gone)))
 		}
 	}
 	a.log.Info("ready for triggers", fields...)
+	if len(gone) > 0 {
+		jobs := make([]string, 0, maxNamed)
+		for _, lane := range gone[:min(len(gone), maxNamed)] {
+			jobs = append(jobs, lane.Job)
+		}
+		a.log.Warn("items of jobs that no server has are queued", zap.Int("items", queuedOf(gone)), zap.Int("jobs", len(gone)), zap.Strings("such_as", jobs))
+	}
+}
+
+// maxNamed is how many removed jobs a log line names.
+const maxNamed = 10
+
+func queuedOf(lanes []queue.Lane) int {
+	n := 0
+	for _, lane := range lanes {
+		n += lane.Queued
+	}
+	return n
 }
 
 // addresses returns the URLs of all handlers.
