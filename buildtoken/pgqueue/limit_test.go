@@ -1,6 +1,7 @@
 package pgqueue_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -39,4 +40,39 @@ func TestCountsAreThoseOfTheItems(t *testing.T) {
 func TestParametersAreBoundedByDefault(t *testing.T) {
 	s := newStore(t)
 	queuetest.ParametersAreBoundedByDefault(t, open(t, pgqueue.Options{URL: s.url, Schema: s.schema}))
+}
+
+// TestRefusesWhileTheDatabaseCannotBeWritten has inserts fail as on a full disk and on a standby,
+// while everything can be read.
+func TestRefusesWhileTheDatabaseCannotBeWritten(t *testing.T) {
+	s := newStore(t)
+	q := open(t, s.options())
+	conn := pgtest.Connect(t, with(s.url, "search_path="+s.schema))
+	exec := func(sql string) {
+		t.Helper()
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+	}
+	for _, tt := range []struct {
+		name, code string
+		refuses    bool
+	}{{"full disk", "53100", true}, {"standby", "25006", true}, {"a failure of this trigger only", "22000", false}} {
+		t.Run(tt.name, func(t *testing.T) {
+			schedule(t, q, request("j", tt.code+" before"))
+			exec("create function fails() returns trigger language plpgsql as $$ begin raise exception using errcode = '" + tt.code + "'; end $$; " +
+				"create trigger fails before insert on items for each row execute function fails()")
+			if _, _, err := q.Schedule(t.Context(), start, request("j", tt.code)); !errors.Is(err, queue.ErrStorage) {
+				t.Errorf("Schedule: %v, want %v", err, queue.ErrStorage)
+			}
+			if err := q.Refuses(); (err != nil) != tt.refuses {
+				t.Errorf("Refuses = %v, want %v", err, tt.refuses)
+			}
+			exec("drop function fails cascade")
+			schedule(t, q, request("j", tt.code))
+			if err := q.Refuses(); err != nil {
+				t.Errorf("Refuses = %v after a trigger was accepted", err)
+			}
+		})
+	}
 }

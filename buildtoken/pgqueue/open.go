@@ -94,6 +94,8 @@ type DB struct {
 	starting sync.Mutex
 	// setBack is the first epoch after the database was last found changed.
 	setBack atomic.Int64
+	// refusal is what Refuses returns.
+	refusal atomic.Pointer[error]
 	hub     hub
 
 	requests chan *request

@@ -146,18 +146,40 @@ func (q *DB) scheduleBatch(ctx context.Context, batch []*request) {
 }
 
 func (q *DB) tryBatch(ctx context.Context, batch []*request) error {
-	if err := q.ensure(ctx, batch); err != nil {
-		return err
-	}
 	var rest []int64
-	err := q.decide(ctx, func(ctx context.Context, t *tx) (err error) {
-		rest, err = q.schedule(ctx, t, batch)
-		return err
-	})
+	err := q.ensure(ctx, batch)
+	if err == nil {
+		err = q.decide(ctx, func(ctx context.Context, t *tx) (err error) {
+			rest, err = q.schedule(ctx, t, batch)
+			return err
+		})
+	}
 	if err == nil {
 		q.ids = rest
 	}
+	switch {
+	case err == nil:
+		q.refusal.Store(nil)
+	case readOnly(err):
+		q.refusal.Store(&err)
+	}
 	return err
+}
+
+// readOnly reports whether an error is of a database that can be read but not written: its
+// disk is full, or it is a standby.
+func readOnly(err error) bool {
+	answer, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (answer.Code == "53100" || answer.Code == "25006")
+}
+
+// Refuses returns why triggers are refused although the database can be read, such as a
+// full disk, or nil. After such a refusal it returns nil only once a trigger was accepted.
+func (q *DB) Refuses() error {
+	if why := q.refusal.Load(); why != nil {
+		return *why
+	}
+	return nil
 }
 
 // ensure creates the missing rows of lanes. A lane without history is the same with a
