@@ -61,6 +61,8 @@ func TestLogsAreShippedWhileTheirBuildsRun(t *testing.T) {
 						fmt.Fprintln(log, "output")
 						time.Sleep(10 * time.Second)
 					}
+					kept.mu.Lock()
+					defer kept.mu.Unlock()
 					if shipped := strings.Count(string(kept.text), "output\n") == 3; shipped != tt.shipped {
 						t.Errorf("while the build runs, the keeper has %q", kept.text)
 					}
