@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -178,7 +179,7 @@ func checkBackup(dir string) error {
 
 // readSums returns the files of a backup with their sums.
 func readSums(dir string) (map[string][]byte, error) {
-	f, err := os.Open(filepath.Join(dir, backupSums)) //nolint:gosec // the user names the directory
+	f, err := openFile(filepath.Join(dir, backupSums))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %s has no %s, which is written last", errBackup, dir, backupSums)
 	}
@@ -191,7 +192,7 @@ func readSums(dir string) (map[string][]byte, error) {
 	for lines.Scan() {
 		digits, name, ok := strings.Cut(lines.Text(), "  ")
 		sum, err := hex.DecodeString(digits)
-		if !ok || err != nil || len(sum) != sha256.Size || !filepath.IsLocal(filepath.FromSlash(name)) {
+		if !ok || err != nil || len(sum) != sha256.Size || !inBackup(name) {
 			return nil, fmt.Errorf("%w: line %q of %s", errBackup, lines.Text(), backupSums)
 		}
 		sums[name] = sum
@@ -207,10 +208,34 @@ func readSums(dir string) (map[string][]byte, error) {
 	return sums, nil
 }
 
-func checkFile(path string, want []byte) error {
+// inBackup reports whether a backup may hold a file of this name: a restore writes nothing
+// but queue, key, logs and uploads. In a workspace, it would follow the links of a build.
+func inBackup(name string) bool {
+	below, _, inside := strings.Cut(name, "/")
+	return name == backupQueue || name == backupKey ||
+		inside && (below == "logs" || below == "uploads") && path.Clean(name) == name && filepath.IsLocal(filepath.FromSlash(name))
+}
+
+// openFile opens a file of a backup. Others than regular files may have no end.
+func openFile(path string) (*os.File, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%w: %s is not a regular file", errBackup, path)
+	}
 	f, err := os.Open(path) //nolint:gosec // the user names the directory
 	if err != nil {
-		return fmt.Errorf("%w", err)
+		return nil, fmt.Errorf("%w", err)
+	}
+	return f, nil
+}
+
+func checkFile(path string, want []byte) error {
+	f, err := openFile(path)
+	if err != nil {
+		return err
 	}
 	defer func() { _ = f.Close() }() // only read
 	sum := sha256.New()

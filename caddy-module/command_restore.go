@@ -168,9 +168,9 @@ func makeWay(out io.Writer, place, dir string, moveAside bool, now time.Time) er
 
 // copyFile copies a file, durably and only for its owner.
 func copyFile(from, to string) error {
-	f, err := os.Open(from) //nolint:gosec // the user names the directory
+	f, err := openFile(from)
 	if err != nil {
-		return fmt.Errorf("%w", err)
+		return err
 	}
 	defer func() { _ = f.Close() }() // only read
 	if err := atomicfile.MkdirAll(filepath.Dir(to), 0o700); err != nil {

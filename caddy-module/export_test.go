@@ -54,6 +54,11 @@ func PrintDeliveries(to io.Writer, all []deliveries.Delivery) error {
 	return printTable(to, func(to io.Writer) error { return printDeliveries(to, all, time.Time{}) })
 }
 
+// Restore restores a backup as the command does.
+func Restore(from, place string) error {
+	return restore(io.Discard, from, place, false, time.Time{})
+}
+
 // Asked is a trigger to explain.
 type Asked struct {
 	Job, Method, Action, User, Remote string
