@@ -313,7 +313,7 @@ func (a *App) Start() error {
 // the queue.
 func (a *App) controller() (*buildtoken.Controller, error) {
 	if err := a.waiting.Load(); err != nil {
-		return nil, fmt.Errorf("%w: %w", queue.ErrStorage, *err)
+		return nil, *err
 	}
 	return a.attached.get(a.open)
 }

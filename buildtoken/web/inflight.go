@@ -7,8 +7,10 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/time/rate"
 
 	"github.com/buildtoken/buildtoken/buildtoken/throttle"
 )
@@ -137,14 +139,24 @@ type own struct {
 	once  sync.Once
 	of    *InFlight   // if it shares no limit
 	users atomic.Bool // a user was seen
+	// unopened limits the lines about a controller that cannot be had. Probes go on asking.
+	unopened rate.Sometimes
+}
+
+// ready returns what the site has of its own, for use.
+func (s *Site) ready() *own {
+	s.own.once.Do(func() {
+		s.own.of = new(InFlight)
+		s.own.unopened = rate.Sometimes{First: 1, Interval: time.Second}
+	})
+	return &s.own
 }
 
 func (s *Site) inFlight() *InFlight {
 	if s.InFlight != nil {
 		return s.InFlight
 	}
-	s.own.once.Do(func() { s.own.of = new(InFlight) })
-	return s.own.of
+	return s.ready().of
 }
 
 // spool creates a file for a part of a body.

@@ -132,7 +132,7 @@ func (q *Request) Root() string {
 func (q *Request) Controller() (*buildtoken.Controller, error) {
 	c, err := q.Open()
 	if err != nil {
-		q.Logger().Error("no controller to serve the request", zap.Error(err))
+		q.ready().unopened.Do(func() { q.Logger().Error("no controller to serve requests", zap.Error(err)) })
 		return nil, ErrNoController
 	}
 	return c, nil

@@ -1,11 +1,18 @@
 package web_test
 
 import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
@@ -213,4 +220,22 @@ func TestStuck(t *testing.T) {
 			t.Errorf("%s: Stuck = %v, NeverRuns = %v, want %v, %v", tt.name, stuck, never, tt.stuck, tt.forAll)
 		}
 	}
+}
+
+// TestMissingControllerIsLoggedOnce sends requests while the queue cannot be opened, as probes do.
+func TestMissingControllerIsLoggedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.InfoLevel)
+		site := &web.Site{Log: zap.New(core), Open: func() (*buildtoken.Controller, error) { return nil, errors.New("no database") }}
+		for range 30 {
+			q := site.Request(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
+			if _, err := q.Controller(); !errors.Is(err, web.ErrNoController) {
+				t.Errorf("Controller = %v, want %v", err, web.ErrNoController)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if n := logs.Len(); n != 3 {
+			t.Errorf("%d lines in three seconds, want one a second", n)
+		}
+	})
 }
