@@ -137,6 +137,9 @@ describe('a build', () => {
     const last = await numbers();
     assert.equal(last.at(-1), 120000);
     assert.deepEqual(last, last.map((_, i) => last[0] + i));
+    await page.setViewportSize(phone);
+    const tall = await page.locator('[data-n]').last().evaluate((e) => e.offsetHeight > 1.5 * parseFloat(getComputedStyle(e).lineHeight));
+    assert.ok(!tall, 'a number of six digits is on one line, on a phone too');
   }));
 });
 
@@ -489,6 +492,21 @@ describe('a form', () => {
   }
 });
 
+describe('how a job is triggered', () => {
+  it('is copied, although browsers give pages over plain HTTP no clipboard', () => visit(async (page, go) => {
+    await go('job/hello/');
+    assert.equal(await page.evaluate(() => isSecureContext), false);
+    await page.locator('details.howto summary').click();
+    const command = page.locator('#how-build');
+    await page.locator('[data-copy=how-build]').click();
+    await page.getByRole('button', { name: 'Copied' }).waitFor();
+    await page.getByText('Options').click();
+    await page.getByLabel('Delay').focus();
+    await page.keyboard.press('Control+V');
+    assert.equal(await page.getByLabel('Delay').inputValue(), await command.textContent());
+  }));
+});
+
 describe('without JavaScript', () => {
   it('all actions work', () => visit(async (page, go) => {
     await go('job/hello/');
@@ -547,6 +565,7 @@ describe('every page', () => {
         const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
         assert.ok(overflow <= 0, `/${path} is ${overflow} pixels too wide`);
         assert.deepEqual(await page.evaluate(misplaced), [], `/${path}`);
+        assert.deepEqual(await page.locator('.dots + small').evaluateAll((all) => all.filter((e) => e.getClientRects().length > 1).map((e) => e.textContent)), [], `/${path}`);
         // The page's own policy would not load axe, so the test injects it.
         const { violations } = await page.evaluate(`${axe}; axe.run(document, { resultTypes: ['violations'] })`);
         const found = violations.map((v) => `${v.impact}: ${v.id} on ${v.nodes.map((n) => n.html).join('\n')}`);

@@ -302,7 +302,7 @@ func mergeHeaders(a, b http.Header) http.Header {
 func TestStop(t *testing.T) {
 	onSite(t, tree(), func(s *site) {
 		s.trigger("app/deploy", nil)
-		s.holds(s.page("/job/app/job/deploy/1/"), `action="/ci/job/app/job/deploy/1/stopForm"`, "Running", "data-since")
+		s.holds(s.page("/job/app/job/deploy/1/"), `action="/ci/job/app/job/deploy/1/stopForm"`, "Running", `data-since="for ">since 20`)
 		for range 2 { // the second stop finds that the build has ended
 			w := s.post("/job/app/job/deploy/1/stopForm", "alice", nil)
 			if w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/ci/job/app/job/deploy/1/" {

@@ -53,7 +53,7 @@ func (v *visit) deliveries() (*page, error) {
 	}
 	return &page{
 		Title: "Webhook deliveries", Name: "deliveries", Here: "queue", path: "queue/deliveries/",
-		Crumbs:  []link{{"Queue", v.base + "queue/"}},
+		Crumbs:  []link{{"Queue", v.base + "queue/"}, {"Webhook deliveries", v.base + "queue/deliveries/"}},
 		Regions: []region{{Name: "deliveries", Data: rows, Static: true}},
 	}, nil
 }

@@ -29,8 +29,8 @@ func TestDeliveriesPage(t *testing.T) {
 	spec := jobs(j)
 	spec.Root.Webhooks = []definition.WebhookSpec{{Config: config}}
 	onSite(t, spec, func(s *site) {
-		s.holds(s.page("/queue/"), `<a href="/ci/queue/deliveries/">Webhook deliveries</a>`)
-		s.holds(s.page("/queue/deliveries/"), "No delivery has arrived")
+		s.holds(s.page("/queue/"), `<p class="deliveries"><a href="/ci/queue/deliveries/">Webhook deliveries</a>`)
+		s.holds(s.page("/queue/deliveries/"), "No delivery has arrived", `<li><a href="/ci/queue/"><bdi>Queue</bdi></a></li>`)
 		s.ctl.Deliveries().Add(deliveries.Delivery{
 			At: time.Now(), Target: "push", Webhooks: []string{"github"}, Signers: signers, Kind: hooked.GitHub, Events: []string{"push by <script>"}, Size: 8, Status: 201,
 			Outcome: "queued", Jobs: []deliveries.Job{

@@ -31,7 +31,7 @@
       if (Number.isNaN(at.getTime())) continue;
       const past = (Date.now() - at.getTime()) / 1000;
       if (!t.title) t.title = dates.format(at);
-      if ('since' in t.dataset) setText(t, span(past));
+      if ('since' in t.dataset) setText(t, t.dataset.since + span(past));
       else if ('due' in t.dataset) setText(t, past >= 0 ? 'due now' : `due in ${span(1 - past)}`);
       else if ('left' in t.dataset) setText(t, past >= 0 ? 'ends any moment' : `about ${span(1 - past)} left`);
       else if ('ago' in t.dataset && past < 7 * 86400) setText(t, ago(past));
@@ -47,17 +47,19 @@
   tick();
   setInterval(tick, 1000);
 
-  // Browsers have a clipboard for pages only over HTTPS and on the machine itself.
-  for (const button of navigator.clipboard ? document.querySelectorAll('[data-copy]') : []) {
+  // Browsers have a clipboard for pages only over HTTPS and on the machine itself. Elsewhere the old
+  // command copies what is selected.
+  for (const button of document.querySelectorAll('[data-copy]')) {
     button.hidden = false;
     button.addEventListener('click', async () => {
       const text = document.getElementById(button.dataset.copy);
       try {
         await navigator.clipboard.writeText(text.textContent);
-        button.textContent = 'Copied';
       } catch {
-        getSelection().selectAllChildren(text); // to be copied by hand
+        getSelection().selectAllChildren(text);
+        if (!document.execCommand('copy')) return; // it is selected, to be copied by hand
       }
+      button.textContent = 'Copied';
     });
   }
 
