@@ -148,9 +148,9 @@ type asleep struct {
 	until time.Time
 }
 
-func (a *asleep) LogState(ctx context.Context, job string, number int64) (int64, bool, error) {
+func (a *asleep) LogState(ctx context.Context, job string, number int64) (console.State, error) {
 	if time.Now().Before(a.until) {
-		return 0, false, queue.ErrStorage
+		return console.State{}, queue.ErrStorage
 	}
 	return a.keeper.LogState(ctx, job, number)
 }
