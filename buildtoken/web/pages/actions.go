@@ -64,7 +64,8 @@ func (v *visit) refused(full string, form *formView, err error) error {
 	case errors.Is(err, policy.ErrDenied), errors.Is(err, definition.ErrNotBuildable), errors.Is(err, queue.ErrFull),
 		errors.Is(err, queue.ErrStorage), errors.Is(err, buildtoken.ErrUpload), errors.Is(err, buildtoken.ErrShuttingDown):
 		verdict := v.Refuse(err)
-		form.Problem = v.failureOf(verdict).Help
+		f := v.failureOf(verdict)
+		form.Problem = f.Text + " " + f.Help
 		return v.again(full, form, verdict.Status)
 	}
 	return err

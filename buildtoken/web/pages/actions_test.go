@@ -176,6 +176,14 @@ func TestFormShowsWhyItWasRefused(t *testing.T) {
 		s.holds(w.Body.String(), "A rule does not allow a build with these values now.")
 		s.lacks(main(w.Body.String()), "hello", "<form")
 	})
+	spec.Root.Allow[0].Message = "no is not an answer"
+	spec.Root.Jobs = append(spec.Root.Jobs, definition.Job{Name: "old", Disabled: true, Runner: writes("")})
+	onSite(t, spec, func(s *site) {
+		w := s.post("/job/hello/buildForm", "alice", url.Values{"N": {"no"}})
+		s.holds(w.Body.String(), `<p class="problem" role="alert">Not allowed: no is not an answer. Nothing was queued.</p>`)
+		w = s.post("/job/old/buildForm", "blind", nil)
+		s.holds(w.Body.String(), "Old is not buildable. Nothing was queued.")
+	})
 }
 
 func TestFormTakesFiles(t *testing.T) {
