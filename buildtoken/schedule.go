@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -123,7 +124,7 @@ func (c *Controller) timed(e *effective) []timer.Entry {
 	var all []timer.Entry
 	for full, j := range e.jobs {
 		for _, s := range j.Schedules {
-			id := strings.Join([]string{full, s.Spec.Spec, s.Spec.Zone, strconv.FormatBool(s.Spec.Poll)}, "\x00")
+			id := strings.Join(append(identity(s.Spec), full, strconv.FormatBool(s.Spec.Poll)), "\x00")
 			all = append(all, timer.Entry{
 				ID: id, Schedule: s.Schedule, CatchUp: s.Spec.CatchUp,
 				Fire: func(ctx context.Context, minute time.Time, missed bool) error {
@@ -138,6 +139,16 @@ func (c *Controller) timed(e *effective) []timer.Entry {
 		}
 	}
 	return all
+}
+
+// identity returns what distinguishes the builds of a schedule from those of the other
+// schedules of the job: its times, and the parameters that it sets.
+func identity(s definition.ScheduleSpec) []string {
+	parts := []string{s.Spec, s.Zone}
+	for _, name := range slices.Sorted(maps.Keys(s.Params)) {
+		parts = append(parts, name, s.Params[name])
+	}
+	return parts
 }
 
 // fire starts a build or a poll because a schedule is due. The receipt of the schedule
@@ -158,7 +169,7 @@ func (c *Controller) fire(ctx context.Context, j *definition.Compiled, s definit
 		}
 		return err
 	}
-	once := c.vault.DigestIdempotencyKey(strconv.FormatInt(minute.Unix(), 10), "schedule", s.Spec.Spec, s.Spec.Zone)
+	once := c.vault.DigestIdempotencyKey(strconv.FormatInt(minute.Unix(), 10), append([]string{"schedule"}, identity(s.Spec)...)...)
 	it, created, err := c.enqueue(ctx, time.Now(), queue.Request{
 		Job: j.FullName, Digest: c.vault.Digest(s.Values), Values: c.vault.Seal(j.FullName, s.Values),
 		Cause: queue.Cause{Kind: queue.CauseTimer}, Root: j.URL, Solo: j.Coalesce == job.Never,

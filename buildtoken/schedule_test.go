@@ -76,6 +76,14 @@ func TestSchedule(t *testing.T) {
 			"01:00:00 production",
 		},
 		{
+			"at one time with several values starts a build for each", hourly(func(j *definition.Job) {
+				j.Schedules = append(j.Schedules, j.Schedules[0])
+				j.Schedules[1].Params = map[string]string{"ENV": "production"}
+			}),
+			func(*site, func(time.Duration)) { time.Sleep(90 * time.Minute) },
+			"01:00:00 staging, 01:00:00 production",
+		},
+		{
 			"does not start a disabled job", hourly(func(j *definition.Job) { j.Disabled = true }),
 			func(*site, func(time.Duration)) { time.Sleep(3 * time.Hour) },
 			"",
