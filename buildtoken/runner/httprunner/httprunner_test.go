@@ -9,9 +9,11 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -274,6 +276,22 @@ func TestConnectionsAreTriedAgain(t *testing.T) {
 	if res.Outcome != runner.NotBuilt || !strings.Contains(res.Reason, "no connection: ") {
 		t.Errorf("Run = %+v, want it not built", res)
 	}
+}
+
+func TestTheLastTryIsAtTheEndOfRetryFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		var tries []time.Duration
+		transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+			tries = append(tries, time.Since(began))
+			return nil, errors.New("refused")
+		}}
+		c := httprunner.Config{Method: "POST", URL: "http://ci.example.com/", Transport: transport, RetryFor: 4 * time.Second}
+		res := newRunner(t, c).Run(t.Context(), runner.Build{}, io.Discard)
+		if want := []time.Duration{0, time.Second, 3 * time.Second, 4 * time.Second}; res.Outcome != runner.NotBuilt || !slices.Equal(tries, want) {
+			t.Errorf("Run = %+v after tries at %v, want it not built after %v", res, tries, want)
+		}
+	})
 }
 
 func TestFollow(t *testing.T) {

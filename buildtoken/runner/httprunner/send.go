@@ -47,12 +47,12 @@ func (r *Runner) send(ctx context.Context, b runner.Build, out *runner.Output) (
 			return got, runner.FailedBy(errors.New(describe(got.status)))
 		case connected:
 			return got, runner.FailedBy(fmt.Errorf("the connection broke after the request was sent, so it is not repeated: %w", err))
-		case errors.As(err, new(*tls.CertificateVerificationError)) || time.Since(began)+step > r.retryFor:
+		case errors.As(err, new(*tls.CertificateVerificationError)) || time.Since(began) >= r.retryFor:
 			return got, runner.Result{Outcome: runner.NotBuilt, Reason: runner.OneLine("no connection: " + err.Error())}
 		case step == firstRetry:
 			out.Line("No connection, trying again for %v: %v", r.retryFor, err)
 		}
-		if !runner.Pause(ctx, step) {
+		if !runner.Pause(ctx, min(step, r.retryFor-time.Since(began))) { // the last try is at the end
 			return answer{}, runner.AbortedBy(ctx)
 		}
 		step = min(2*step, lastRetry)

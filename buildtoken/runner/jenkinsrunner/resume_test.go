@@ -11,9 +11,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/runner/jenkinsrunner"
 	"github.com/buildtoken/buildtoken/internal/jenkinstest"
 )
 
@@ -307,6 +309,19 @@ func TestTriggerIsNotSentUnlessThatIsRecorded(t *testing.T) {
 	if res := newRunner(t, c).Run(t.Context(), b, io.Discard); res.Outcome != runner.NotBuilt || j.Triggers() != 1 {
 		t.Errorf("Run = %+v after %d triggers, want it not built", res, j.Triggers()-1)
 	}
+}
+
+// TestTheLastTryIsAtTheEndOfRetryFor counts the time until a build is given up.
+func TestTheLastTryIsAtTheEndOfRetryFor(t *testing.T) {
+	url := closedAddress(t)
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		c := jenkinsrunner.Config{URL: url, Job: "x", User: user, APIToken: apiToken, RetryFor: 4 * time.Second}
+		res := newRunner(t, c).Run(t.Context(), runner.Build{Save: func([]byte) error { return nil }}, io.Discard)
+		if got := time.Since(began); res.Outcome != runner.NotBuilt || got != c.RetryFor {
+			t.Errorf("Run = %+v after %v, want it not built after %v", res, got, c.RetryFor)
+		}
+	})
 }
 
 // TestRestartOfJenkins restarts Jenkins while a build waits and while it runs.

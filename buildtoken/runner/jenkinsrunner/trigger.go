@@ -57,7 +57,7 @@ func (l *relay) trigger(ctx context.Context) (runner.Result, bool) {
 			return l.search(ctx, err)
 		case ctx.Err() != nil:
 			return l.ended(ctx), true
-		case !errors.Is(err, errAway), time.Since(l.at.Began)+step > l.retryFor:
+		case !errors.Is(err, errAway), time.Since(l.at.Began) >= l.retryFor:
 			return runner.Result{Outcome: runner.NotBuilt, Reason: runner.OneLine(err.Error())}, true
 		case step == l.every:
 			l.comment("not reached, trying again for %v: %v", l.retryFor, err)
@@ -66,7 +66,7 @@ func (l *relay) trigger(ctx context.Context) (runner.Result, bool) {
 			l.at.Sent = false
 			l.note()
 		}
-		if !runner.Pause(ctx, step) {
+		if !runner.Pause(ctx, min(step, l.retryFor-time.Since(l.at.Began))) { // the last try is at the end
 			return l.ended(ctx), true
 		}
 		step = min(2*step, lastRetry)
