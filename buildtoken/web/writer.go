@@ -43,6 +43,7 @@ type Writer struct {
 	done    <-chan struct{}
 	writes  bool // this writer sets the deadlines of the answer, not the server
 	written int  // bytes
+	body    bool // the request has one, over HTTP/1
 
 	ended chan struct{} // made by watchDone
 	watch sync.WaitGroup
@@ -58,7 +59,7 @@ type Writer struct {
 // client. The caller must call [Writer.End] when the request has been served.
 func NewWriter(w http.ResponseWriter, r *http.Request, done <-chan struct{}) *Writer {
 	srv, _ := r.Context().Value(http.ServerContextKey).(*http.Server)
-	p := &Writer{ResponseWriter: w, done: done, writes: srv == nil || srv.WriteTimeout <= 0}
+	p := &Writer{ResponseWriter: w, done: done, writes: srv == nil || srv.WriteTimeout <= 0, body: r.ContentLength != 0 && r.ProtoMajor == 1}
 	if size := r.ContentLength; size != 0 && (srv == nil || srv.ReadTimeout <= 0) {
 		if size < 0 || size > largest {
 			size = largest
@@ -81,6 +82,14 @@ func (p *Writer) BodyRead() {
 	if p.reading {
 		p.reading = false
 		p.readUntil(time.Time{})
+	}
+}
+
+// LeaveBody makes the answer not wait for the body of the request. The connection cannot be
+// used again then. Without it, the server reads a part of the body before it answers.
+func (p *Writer) LeaveBody() {
+	if p.body {
+		p.Header().Set("Connection", "close")
 	}
 }
 

@@ -203,6 +203,30 @@ func TestUnreadBodyDoesNotDelayTheServer(t *testing.T) {
 	})
 }
 
+// A handler that leaves the body answers before it comes, also if the server in front has
+// replaced the body, as Caddy does.
+func TestRefusalDoesNotWaitForTheBody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := serveWriter(t, &http.Server{}, make(chan struct{}), func(w *web.Writer, r *http.Request) {
+			r.Body = io.NopCloser(r.Body)
+			w.LeaveBody()
+			w.WriteHeader(http.StatusForbidden)
+		})
+		for _, head := range []string{"Content-Length: 1000", "Content-Length: 1000000", "Transfer-Encoding: chunked", "Content-Length: 1000\r\nExpect: 100-continue"} {
+			began := time.Now()
+			c := ask(t, n, "POST / HTTP/1.1\r\nHost: x\r\n"+head+"\r\n\r\n")
+			answer, err := bufio.NewReader(c).ReadString('\n')
+			if want := "HTTP/1.1 403 Forbidden\r\n"; err != nil || answer != want {
+				t.Fatalf("%s: got %q, %v, want %q", head, answer, err, want)
+			}
+			if got := time.Since(began); got != 0 {
+				t.Errorf("%s: the answer came after %v", head, got)
+			}
+			_ = c.Close() // closing twice is allowed
+		}
+	})
+}
+
 // Timeouts that the operator has set stay in force.
 func TestTimeoutsOfTheServerHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

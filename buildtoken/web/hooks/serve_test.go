@@ -206,6 +206,8 @@ func TestDiagnosticOfDataCenterIsNotSigned(t *testing.T) {
 	// The exception applies only to this event.
 	if w := s.send(post(t, path+"?job=bitbucket", `{}`, "X-Event-Key", "repo:push")); w.Code != 403 {
 		t.Errorf("an unsigned push: got %d, want 403", w.Code)
+	} else if w.Header().Get("Connection") != "close" {
+		t.Error("the refusal waits for the body")
 	}
 }
 

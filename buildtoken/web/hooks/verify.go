@@ -26,6 +26,9 @@ func (d *delivery) verify() ([]*definition.Webhook, *web.Raw, error) {
 	for _, w := range d.candidates {
 		limit = max(limit, w.MaxSize)
 	}
+	if len(begun) == 0 {
+		d.W.LeaveBody()
+	}
 	switch {
 	case len(begun) > 0:
 	case d.isDiagnostic():
