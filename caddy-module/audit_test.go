@@ -72,7 +72,7 @@ func TestAudit(t *testing.T) {
 			break
 		}
 	}
-	did(s.do(http.MethodPost, "/buildByToken/cancel?job=long&item=2&token=SECRET"), 204, "stopped stop long token ci number 1")
+	did(s.do(http.MethodPost, "/buildByToken/cancel?job=long&item=2&token=SECRET"), 204, "stopped stop long token ci item 2 number 1")
 	did(s.get(app+"&token=WrongGuess77"), 403, "refused buildWithParameters app anonymous: token: mismatch")
 	did(s.get(app+"&token=WrongGuess77"), 429, "refused buildWithParameters app anonymous: buildtoken: too many wrong tokens, wait *")
 

@@ -46,6 +46,11 @@ func (q *Request) audit(ctl *buildtoken.Controller, outcome string, d audit.Deci
 	if errors.Is(d.Err, ErrForbidden) {
 		d.Rule = "access cancel"
 	}
+	if d.Build != 0 {
+		if b, err := ctl.Build(q.R.Context(), d.Job, d.Build); err == nil {
+			d.Item = b.Item.ID
+		}
+	}
 	d.Remote = q.Caller().RemoteText()
 	ctl.Audit(d)
 }
