@@ -112,12 +112,12 @@ func (c *Controller) countUse(now time.Time, j *definition.Compiled, t token.Tok
 	dead := removed || errors.Is(err, token.ErrExpired)
 	place := j.Place(t)
 	if c.usage.Count(now, place, t, by.Remote, dead) {
-		what := "a token that has expired is still shown"
+		what, expired := "a token that has expired is still shown", zap.Time("expired", t.Expires)
 		if removed {
-			what = "a token that the last reload removed is still shown"
+			what, expired = "a token that the last reload removed is still shown", zap.Skip()
 		}
 		c.logger().Warn(what, zap.String("token", t.Name), zap.String("place", place),
-			zap.Time("expired", t.Expires), zap.String("job", j.FullName), zap.String("remote", by.RemoteText()))
+			expired, zap.String("job", j.FullName), zap.String("remote", by.RemoteText()))
 	}
 }
 
