@@ -174,6 +174,9 @@ func (w *Webhook) setScheme(c Config) error {
 	if c.Header == "" {
 		return fmt.Errorf("%w: kind %s needs the name of the header with the signature", ErrConfig, event.HMAC)
 	}
+	if strings.ContainsFunc(c.Header, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r) }) {
+		return fmt.Errorf("%w: header: %q is no name of a header field", ErrConfig, c.Header)
+	}
 	w.scheme = scheme{headers: []string{textproto.CanonicalMIMEHeaderKey(c.Header)}, prefix: c.Prefix}
 	switch c.Algorithm {
 	case "", "sha256":

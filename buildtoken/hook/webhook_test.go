@@ -22,6 +22,7 @@ func TestNewRefuses(t *testing.T) {
 		{"no secret", hook.Config{Kind: event.GitHub}, "no secret"},
 		{"hmac without a header", hook.Config{Kind: event.HMAC, Secrets: good}, "needs the name of the header"},
 		{"a header of another kind", hook.Config{Kind: event.GitHub, Secrets: good, Header: "X"}, "for kind hmac only"},
+		{"a header with a colon", hook.Config{Kind: event.HMAC, Secrets: good, Header: "X-Signature:"}, `"X-Signature:" is no name`},
 		{"an unknown algorithm", hook.Config{Kind: event.HMAC, Secrets: good, Header: "X", Algorithm: "md5"}, `algorithm "md5"`},
 		{"an unknown encoding", hook.Config{Kind: event.HMAC, Secrets: good, Header: "X", Encoding: "base32"}, `encoding "base32"`},
 		{"a tolerance where no time is signed", hook.Config{Kind: event.GitHub, Secrets: good, Tolerance: time.Minute}, "signs no timestamp"},
