@@ -39,8 +39,29 @@ Only restore and migrate open the data, which no Caddy may have in use then.`,
 				backupCommand(), restoreCommand(), pruneCommand(), migrateCommand(),
 				importCommand(),
 			)
+			refuseUsage(cmd)
 		},
 	})
+}
+
+// refuseUsage gives an unusable command line the status of a refusal: 1 would be that of a build
+// that failed, or of a warning.
+func refuseUsage(cmd *cobra.Command) {
+	refused := func(cmd *cobra.Command, err error) error {
+		return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return exitRefused, err })(cmd, nil)
+	}
+	cmd.SetFlagErrorFunc(refused)
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return refused(cmd, err)
+			}
+			return nil
+		}
+	}
+	for _, c := range cmd.Commands() {
+		refuseUsage(c)
+	}
 }
 
 func exitCode(err error) int {

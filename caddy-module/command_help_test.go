@@ -1,12 +1,35 @@
 package caddymodule_test
 
 import (
+	"io"
+	"reflect"
 	"strings"
 	"testing"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 )
+
+// A command line that cannot be used has the status of a refusal, not that of a failed build.
+func TestUnusableCommandLinesAreRefused(t *testing.T) {
+	for _, line := range []string{"trigger", "trigger job --wait soon", "log job 1 2 3", "check --nothing", "notifications retry", "nothing"} {
+		t.Run(line, func(t *testing.T) {
+			parent := &cobra.Command{Use: "build-token"}
+			caddycmd.Commands()["build-token"].CobraFunc(parent)
+			parent.SetArgs(strings.Fields(line))
+			parent.SetOut(io.Discard)
+			parent.SetErr(io.Discard)
+			err := parent.Execute()
+			if err == nil {
+				t.Fatal("no error")
+			}
+			status := reflect.Indirect(reflect.ValueOf(err)).FieldByName("ExitCode") // the type is Caddy's
+			if !status.IsValid() || status.Int() != 2 {
+				t.Errorf("error %v (%T) with status %v, want 2", err, err, status)
+			}
+		})
+	}
+}
 
 // Each command explains itself, with two examples.
 func TestEveryCommandHasTwoExamples(t *testing.T) {
