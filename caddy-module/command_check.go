@@ -1,11 +1,13 @@
 package caddymodule
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,10 +60,20 @@ type checkedJob struct {
 	// Users is the rule that lets callers without a token start it; "" lets none.
 	Users     string            `json:"users,omitempty"`
 	Webhooks  []string          `json:"webhooks,omitempty"`
+	On        []checkedOn       `json:"on,omitempty"`
 	Schedules []checkedSchedule `json:"schedules,omitempty"`
 	Notify    []checkedNotify   `json:"notify,omitempty"`
 	Rules     []checkedRule     `json:"rules"`
 	Run       string            `json:"run"`
+}
+
+// checkedOn is what a job does with the deliveries of a webhook.
+type checkedOn struct {
+	Webhook string   `json:"webhook"`
+	Events  []string `json:"events,omitempty"` // none means any
+	When    string   `json:"when,omitempty"`
+	Include []string `json:"include,omitempty"`
+	At      string   `json:"at,omitempty"` // the file and line
 }
 
 type checkedSchedule struct {
@@ -157,7 +169,10 @@ func (c *checker) folder(full string, f *definition.Folder, outer checkedJob) {
 		shown := enterChecked(inner, name, j.Tokens, j.Allow)
 		shown.Job, shown.Disabled, shown.Users, shown.Run = name, j.Disabled, c.spec.Access.Build, describe(j.Runner)
 		for _, on := range j.On {
-			shown.Webhooks = append(shown.Webhooks, on.Webhook)
+			if !slices.Contains(shown.Webhooks, on.Webhook) {
+				shown.Webhooks = append(shown.Webhooks, on.Webhook)
+			}
+			shown.On = append(shown.On, checkedOn{Webhook: on.Webhook, Events: on.Events, When: on.When, Include: on.Include, At: on.At})
 		}
 		for _, s := range c.jobs[name].Schedules {
 			shown.Schedules = append(shown.Schedules, c.schedule(s, j.Disabled))
@@ -249,6 +264,11 @@ func (c checked) print(to io.Writer, now time.Time) error {
 		}
 		for _, w := range j.Webhooks {
 			fmt.Fprintf(&b, "  webhook   %s: deliveries to /buildByToken/webhook?job=%s, or without job\n", w, j.Job)
+			for _, on := range j.On {
+				if on.Webhook == w {
+					fmt.Fprintf(&b, "              %s%s\n", on, behind(on.At))
+				}
+			}
 		}
 		for _, s := range j.Schedules {
 			fmt.Fprintf(&b, "  schedule  %s\n", s)
@@ -276,6 +296,17 @@ func (c checked) print(to io.Writer, now time.Time) error {
 		err = errors.Join(errors.New("write the result"), err)
 	}
 	return err
+}
+
+func (o checkedOn) String() string {
+	text := cmp.Or(strings.Join(o.Events, ", "), "any event")
+	if len(o.Include) > 0 {
+		text += ", with " + strings.Join(o.Include, ", ")
+	}
+	if o.When != "" {
+		text += " only if " + oneLine(o.When)
+	}
+	return text
 }
 
 func (s checkedSchedule) String() string {

@@ -145,13 +145,16 @@ func (e *Explained) add(job string, steps []definition.Step, lines map[string]st
 	}
 }
 
-// decide sets the decision. The last check that did not pass made it.
+// decide sets the decision. The last check that did not pass made it; but that an `on` is for
+// another event explains less than why one for this event does not count.
 func (e *Explained) decide(decision string, status int, answer string) {
 	e.Decision, e.Status, e.Answer = decision, status, answer
+	otherEvent := func(check string) bool {
+		return strings.HasPrefix(check, "on ") && strings.HasSuffix(check, " event")
+	}
 	for _, s := range slices.Backward(e.Steps) {
-		if !s.OK {
+		if !s.OK && (e.Check == "" || otherEvent(e.Check) && !otherEvent(s.Check)) {
 			e.Check, e.Rule, e.At = s.Check, s.Rule, s.At
-			return
 		}
 	}
 }

@@ -46,6 +46,7 @@ http://127.0.0.1:0 {
 					when ` + "`event.branch == \"main\"`" + `
 					set ENV ` + "`\"staging\"`" + `
 				}
+				on github issues
 				run true
 			}
 			job off {
@@ -188,6 +189,17 @@ func TestExplainOfADelivery(t *testing.T) {
 				t.Errorf("explain = %s, want %s\n%+v", got, tt.want, x)
 			}
 		})
+	}
+	x, err := e.Delivery(t.Context(), "site/deploy", strings.NewReader(saved("x", "HubSecret99", "")), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var printed strings.Builder
+	if err := x.Print(&printed); err != nil {
+		t.Fatal(err)
+	}
+	if want := "✗ on github push when (Caddyfile:29): false\n    event.branch == \"main\"\n"; !strings.Contains(printed.String(), want) {
+		t.Errorf("explain = %s, want it to have %s", printed.String(), want)
 	}
 	if _, err := e.Delivery(t.Context(), "site", strings.NewReader("no request"), time.Now()); err == nil {
 		t.Error("a text that is no request is explained")

@@ -37,12 +37,21 @@ type Decision struct {
 
 // step records a check that let the event go on.
 func (d *Decision) step(o *On, check, format string, args ...any) {
-	d.Steps = append(d.Steps, Step{Check: o.name + " " + check, Found: fmt.Sprintf(format, args...), OK: true, Rule: policy.Rule{At: o.at}})
+	d.Steps = append(d.Steps, Step{Check: o.name + " " + check, Found: fmt.Sprintf(format, args...), OK: true, Rule: o.rule(check)})
 }
 
 // stop records a check that ended the consideration of the event, or of one On.
 func (d *Decision) stop(o *On, check, format string, args ...any) {
-	d.Steps = append(d.Steps, Step{Check: o.name + " " + check, Found: fmt.Sprintf(format, args...), Rule: policy.Rule{At: o.at}})
+	d.Steps = append(d.Steps, Step{Check: o.name + " " + check, Found: fmt.Sprintf(format, args...), Rule: o.rule(check)})
+}
+
+// rule returns the place of an On, and the expression of its condition for the check of that.
+func (o *On) rule(check string) policy.Rule {
+	r := policy.Rule{At: o.at}
+	if check == checkWhen {
+		r.Source = o.source
+	}
+	return r
 }
 
 // ignore ends the consideration of one On. The check that came furthest names the

@@ -59,6 +59,7 @@ type On struct {
 	at      string // the file and line
 	events  []string
 	when    *policy.Expression
+	source  string // of when
 	set     []set
 	cause   *policy.Expression
 	delay   *time.Duration
@@ -155,6 +156,7 @@ func CompileOn(env *policy.EventEnv, spec OnSpec, params []job.Param) (*On, erro
 		}
 	}
 	var err error
+	o.source = spec.When
 	if spec.When != "" {
 		if o.when, err = env.Condition(policy.Rule{Name: o.name + " when", Source: spec.When}); err != nil {
 			return nil, err

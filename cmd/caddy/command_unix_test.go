@@ -282,7 +282,7 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // TestCheckCommand checks a file without mistakes, and one with mistakes.
 func TestCheckCommand(t *testing.T) {
-	s := newServer(t, "token outer secret\nallow `user != \"bob\"`\njob good {\n run echo hello\n schedule \"30 4 1 1 *\" {\n timezone UTC\n}\n notify chat http://127.0.0.1:9/ {\n on failure fixed\n}\n}\n")
+	s := newServer(t, "token outer secret\nwebhook github secret\nallow `user != \"bob\"`\njob good {\n run echo hello\n on github push {\n when `event.branch == \"main\"`\n include forks\n}\n schedule \"30 4 1 1 *\" {\n timezone UTC\n}\n notify chat http://127.0.0.1:9/ {\n on failure fixed\n}\n}\n")
 	out, errs, err := s.command("", "build-token", "check", s.file, "--adapter", "caddyfile")
 	if exit(t, err) != 0 {
 		t.Errorf("exit status %d, %s", exit(t, err), errs)
@@ -295,7 +295,7 @@ func TestCheckCommand(t *testing.T) {
 	for i := range times {
 		times[i] = time.Date(year+i, 1, 1, 4, 30, 0, 0, time.UTC).Format("Mon 2006-01-02 15:04 MST")
 	}
-	for _, want := range []string{"good\n", "runs      echo hello\n", "schedule  30 4 1 1 *: next " + strings.Join(times, ", ") + "\n", "token     outer of top level: trigger\n", "rule      top level: user != \"bob\" (" + s.file + ":", "notifies  good/chat: failure fixed\n", "1 job, 0 warnings\n"} {
+	for _, want := range []string{"good\n", "runs      echo hello\n", "schedule  30 4 1 1 *: next " + strings.Join(times, ", ") + "\n", "token     outer of top level: trigger\n", "webhook   github: deliveries to /buildByToken/webhook?job=good, or without job\n              push, with forks only if event.branch == \"main\" (" + s.file + ":", "rule      top level: user != \"bob\" (" + s.file + ":", "notifies  good/chat: failure fixed\n", "1 job, 0 warnings\n"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is missing in\n%s", want, out)
 		}
