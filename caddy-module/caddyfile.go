@@ -192,7 +192,8 @@ type parser struct {
 	warnings *warnings
 	// reads are the parameters that the rules of the block being read read.
 	reads *[]read
-	// full is the full name of the job or folder being read, lines where its rules are.
+	// full is the full name of the job or folder being read, lines where its rules and
+	// some of its directives are.
 	full  string
 	lines map[string]string
 }

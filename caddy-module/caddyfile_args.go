@@ -236,8 +236,8 @@ func (p parser) rules(to *[]Rule, name, of string) error {
 }
 
 func (p parser) checkRule(source, name string, access bool) (err error) {
-	if err := shorthandError(source); err != nil {
-		return p.d.Errf("%s: %w", name, err)
+	if err := p.checkPlaceholders(source, name); err != nil {
+		return err
 	}
 	if p.envs[access] == nil {
 		newEnv := policy.NewEnv
@@ -252,14 +252,23 @@ func (p parser) checkRule(source, name string, access bool) (err error) {
 	if _, err := env.Compile([]policy.Rule{{Name: name, Source: source}}); err != nil {
 		return p.d.Errf("%w%s", err, ruleCure(err.Error(), source))
 	}
-	at := place(p.d)
-	if found := textPlaceholder.FindString(source); found != "" {
-		p.warnings.warn(CodeRule, at, "%s: %s is not replaced in a rule; use a variable of the rule, or write the text itself", name, found)
-	}
 	if !access {
+		at := place(p.d)
 		for _, r := range env.Reads(source) {
 			*p.reads = append(*p.reads, read{r, at})
 		}
+	}
+	return nil
+}
+
+// checkPlaceholders returns an error for an expression in which Caddy has replaced a
+// shorthand. It warns about placeholders that would be replaced elsewhere.
+func (p parser) checkPlaceholders(source, name string) error {
+	if err := shorthandError(source); err != nil {
+		return p.d.Errf("%s: %w", name, err)
+	}
+	if found := textPlaceholder.FindString(source); found != "" {
+		p.warnings.warn(CodeRule, place(p.d), "%s: %s is not replaced in a rule; use a variable of the rule, or write the text itself", name, found)
 	}
 	return nil
 }

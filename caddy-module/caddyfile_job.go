@@ -17,6 +17,7 @@ func (p parser) job(in level) error {
 	}
 	seen, from := once{}, len(p.warnings.all)
 	p.reads, p.full = new([]read), job.Join(in.full, j.Name)
+	p.mark("job")
 	if err := block(p.d, func(name string) error { return p.inJob(&j, seen, name) }); err != nil {
 		return err
 	}
@@ -58,11 +59,13 @@ func (p parser) inJob(j *Job, seen once, name string) error {
 		if j.RunRaw != nil {
 			return p.d.Errf("a job can have only one of run and runner")
 		}
+		p.mark("run")
 		if name == "runner" {
 			return p.runner(&j.RunRaw)
 		}
 		return p.run(&j.RunRaw)
 	case "poll":
+		p.mark(name)
 		return p.poll(&j.PollRaw)
 	case "on":
 		return p.on(j)

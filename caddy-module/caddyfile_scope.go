@@ -40,6 +40,7 @@ func (p parser) inScope(s *Scope, seen once, name string) (ok bool, err error) {
 		}
 		return true, nil
 	case "label":
+		p.mark(name)
 		return true, p.label(&s.Label, name)
 	case "env":
 		return true, p.variable(&s.Env, name)
@@ -116,6 +117,7 @@ func (p parser) token(s *Scope) error {
 		}
 		switch sub {
 		case "expires":
+			p.mark("token " + name)
 			return p.instant(&t.Expires, sub)
 		case "allow":
 			return p.rules(&t.Allow, sub, levelName(p.full)+" token "+name)

@@ -45,6 +45,7 @@ func (p parser) webhook(s *Scope) error {
 			return p.d.Errf("webhook %s: %v", name, err)
 		}
 	}
+	p.mark("webhook " + name)
 	seen := once{}
 	if err := block(p.d, func(sub string) error { return p.inWebhook(&w, seen, sub, name) }); err != nil {
 		return err
@@ -153,6 +154,9 @@ func (p parser) expression(to *string, name string, condition bool) error {
 }
 
 func (p parser) compileExpression(source, name string, condition bool) error {
+	if err := p.checkPlaceholders(source, name); err != nil {
+		return err
+	}
 	env, err := p.events()
 	if err != nil {
 		return p.d.WrapErr(err)

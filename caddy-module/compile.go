@@ -174,6 +174,9 @@ func (c *compiler) rules(of string, configured []Rule) []policy.Rule {
 // definition.
 func levelName(full string) string { return cmp.Or(full, "top level") }
 
+// placeName is the name of the place of a directive in a job or folder, in [Handler.Lines].
+func placeName(full, directive string) string { return levelName(full) + " " + directive }
+
 func ruleName(of string, n int) string { return fmt.Sprintf("%s allow %d", of, n) }
 
 func onName(full string, n int) string { return fmt.Sprintf("%s on %d", full, n) }

@@ -26,5 +26,5 @@ build_token {
 	}
 	fmt.Println(string(config))
 	// Output:
-	// {"apps":{"http":{"servers":{"srv0":{"listen":[":8080"],"routes":[{"handle":[{"handler":"build_token","jobs":[{"name":"RevolutionTest","run":{"args":["hello"],"command":"echo","runner":"exec"},"tokens":[{"secret":"TacoTuesday"}]}]}]}]}}}}}
+	// {"apps":{"http":{"servers":{"srv0":{"listen":[":8080"],"routes":[{"handle":[{"handler":"build_token","jobs":[{"name":"RevolutionTest","run":{"args":["hello"],"command":"echo","runner":"exec"},"tokens":[{"secret":"TacoTuesday"}]}],"lines":{"RevolutionTest job":"Caddyfile:4","RevolutionTest run":"Caddyfile:6"}}]}]}}}}}
 }

@@ -62,8 +62,9 @@ type Handler struct {
 	// configuration is loaded, and have no other effect.
 	Warnings []Warning `json:"warnings,omitempty"`
 
-	// The file and line of rules in the Caddyfile, by their names, such as
-	// `site/deploy allow 1`, for logs and explanations. They change nothing.
+	// The file and line in the Caddyfile of rules, by their names, such as
+	// `site/deploy allow 1`, and of what warnings are about, such as `site/deploy run`,
+	// for logs and explanations. They change nothing.
 	Lines map[string]string `json:"lines,omitempty"`
 
 	site  *web.Site
@@ -117,7 +118,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if _, err := s.jobTexts(); err != nil {
 		return fmt.Errorf("build_token: %w", err)
 	}
-	lint := loadLint{now: time.Now(), labels: app.labels(), known: h.Warnings}
+	lint := loadLint{now: time.Now(), labels: app.labels(), known: h.Warnings, lines: h.Lines}
 	if s.spec, s.definition, err = compile(ctx, root, h.Access, h.root.configured, h.Lines, &lint); err != nil {
 		return fmt.Errorf("build_token: %w", err)
 	}

@@ -112,6 +112,7 @@ func adapted(config []byte) (any, error) {
 	}
 	delete(handler, "handler")
 	delete(handler, "warnings")
+	delete(handler, "lines")
 	return handler, nil
 }
 

@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -22,11 +21,26 @@ type loadLint struct {
 	labels []string
 	// known are the warnings of the Caddyfile.
 	known []Warning
+	// lines are the places of directives, see [Handler.Lines].
+	lines map[string]string
 	found []Warning
 }
 
-func (l *loadLint) warn(code Code, full, format string, args ...any) {
-	l.found = append(l.found, Warning{Code: code, Job: full, Message: fmt.Sprintf(format, args...)})
+// warn adds a warning about a directive that applies to a job or folder.
+func (l *loadLint) warn(code Code, full, directive, format string, args ...any) {
+	l.found = append(l.found, Warning{Code: code, At: l.place(full, directive), Job: full, Message: fmt.Sprintf(format, args...)})
+}
+
+// place returns the file and line of a directive of a job, or of the folder from which the job
+// inherits it. It is empty for a configuration that was written as JSON.
+func (l *loadLint) place(full, directive string) string {
+	for {
+		at := l.lines[placeName(full, directive)]
+		if at != "" || full == "" {
+			return at
+		}
+		full, _ = job.Split(full)
+	}
 }
 
 // inherited is what a job has of the folders above it.
@@ -63,7 +77,7 @@ func (l *loadLint) notify(full string, f *definition.Folder) {
 		}
 		for _, name := range r.Params() {
 			if without := specWithout(full, f, name); without != "" {
-				l.warn(CodeParam, full, "notify %s: it reports no build of job %q, which has no parameter %s; add the parameter, or put notify into the jobs that have it", n.Name, without, name)
+				l.warn(CodeParam, full, "notify "+n.Name, "notify %s: it reports no build of job %q, which has no parameter %s; add the parameter, or put notify into the jobs that have it", n.Name, without, name)
 			}
 		}
 	}
@@ -100,8 +114,9 @@ func ons(f *definition.Folder) []definition.OnSpec {
 // webhooks warns about those whose deliveries start nothing.
 func (l *loadLint) webhooks(full string, webhooks []definition.WebhookSpec, on []definition.OnSpec) {
 	for _, w := range webhooks {
-		if !slices.ContainsFunc(on, func(o definition.OnSpec) bool { return o.Webhook == cmp.Or(w.Name, string(w.Kind)) }) {
-			l.warn(CodeWebhook, full, "webhook %s: no job has an `on` for it, so that its deliveries start nothing; add to a job: on %[1]s", cmp.Or(w.Name, string(w.Kind)))
+		name := definition.WebhookName(w.Name, string(w.Kind))
+		if !slices.ContainsFunc(on, func(o definition.OnSpec) bool { return o.Webhook == name }) {
+			l.warn(CodeWebhook, full, "webhook "+name, "webhook %s: no job has an `on` for it, so that its deliveries start nothing; add to a job: on %[1]s", name)
 		}
 	}
 }
@@ -113,9 +128,9 @@ func (l *loadLint) enter(full string, s job.Settings, tokens []definition.Token,
 		switch left := t.Expires.Sub(l.now); {
 		case t.Expires.IsZero():
 		case left <= 0:
-			l.warn(CodeExpired, full, "token %s: it expired at %s, and callers that use it are refused", t.Name, t.Expires.Format(time.RFC3339))
+			l.warn(CodeExpired, full, "token "+t.Name, "token %s: it expired at %s, and callers that use it are refused", t.Name, t.Expires.Format(time.RFC3339))
 		case left < expiresSoon:
-			l.warn(CodeExpires, full, "token %s: it expires at %s; add another one, and give it to the callers", t.Name, t.Expires.Format(time.RFC3339))
+			l.warn(CodeExpires, full, "token "+t.Name, "token %s: it expires at %s; add another one, and give it to the callers", t.Name, t.Expires.Format(time.RFC3339))
 		}
 	}
 	outer.settings = s.Under(outer.settings)
@@ -125,10 +140,10 @@ func (l *loadLint) enter(full string, s job.Settings, tokens []definition.Token,
 func (l *loadLint) job(full string, j *definition.Job, outer inherited) {
 	inner := l.enter(full, j.Settings, j.Tokens, outer)
 	if label := inner.settings.Label; label != nil && l.labels != nil && !slices.Contains(l.labels, *label) {
-		l.warn(CodeLabel, full, "label %s: no server has it, so builds wait for ever; add it to the global option: node NAME { labels %[1]s }", *label)
+		l.warn(CodeLabel, full, "label", "label %s: no server has it, so builds wait for ever; add it to the global option: node NAME { labels %[1]s }", *label)
 	}
 	if !inner.startable && len(j.On)+len(j.Schedules) == 0 && !j.Disabled {
-		l.warn(CodeUnreachable, full, "nothing can start this job: add a token to it or to a folder above it, a webhook with `on`, or `build` to access")
+		l.warn(CodeUnreachable, full, "job", "nothing can start this job: add a token to it or to a folder above it, a webhook with `on`, or `build` to access")
 	}
 	env := make([]string, len(inner.settings.Env))
 	for i, v := range inner.settings.Env {
@@ -148,6 +163,6 @@ func (l *loadLint) program(full, directive string, loaded any, env []string) {
 		return // the same mistake
 	}
 	if err := needs.Missing(env); err != nil {
-		l.warn(CodeProgram, full, "%s: it could not start now: %v", directive, err)
+		l.warn(CodeProgram, full, directive, "%s: it could not start now: %v", directive, err)
 	}
 }

@@ -78,6 +78,9 @@ func TestTokenThatExpiresSoon(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := reports(t, inContext(t, "job", "token secret {\n expires "+time.Now().Add(tt.left).UTC().Format(time.RFC3339)+"\n}\n"))
+			if len(got) == 1 && !strings.HasPrefix(got[0], "warning: Caddyfile:5: \"hello\": ") {
+				t.Errorf("got %q, want the line of expires and the job", got)
+			}
 			if len(got) > 1 || (len(got) == 1) != (tt.want != "") || len(got) == 1 && !strings.HasSuffix(got[0], tt.want) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}

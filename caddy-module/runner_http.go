@@ -126,9 +126,9 @@ func (f *HTTPFollow) unmarshal(d *caddyfile.Dispenser) error {
 		}
 		switch name {
 		case "done":
-			return p.text(&f.Done, name)
+			return p.followExpression(&f.Done, name)
 		case "result":
-			return p.text(&f.Result, name)
+			return p.followExpression(&f.Result, name)
 		case "every":
 			f.Every, err = p.duration(name)
 			if err == nil && f.Every < caddy.Duration(time.Second) {
@@ -138,6 +138,17 @@ func (f *HTTPFollow) unmarshal(d *caddyfile.Dispenser) error {
 		}
 		return unknown(d, name, "follow")
 	})
+}
+
+// followExpression reads an expression, in which Caddy must not have replaced a shorthand.
+func (p parser) followExpression(to *string, name string) error {
+	if err := p.text(to, name); err != nil {
+		return err
+	}
+	if found := replacedShorthand.FindString(*to); found != "" {
+		return p.d.Errf("%s: an expression has no placeholders such as %s; it sees status and body", name, found)
+	}
+	return nil
 }
 
 // Provision checks the request. It sends nothing.

@@ -54,7 +54,10 @@ func (w Warning) String() string {
 		}
 		place += fmt.Sprintf("%q", w.Job)
 	}
-	return fmt.Sprintf("%s: %s [%s]", place, w.Message, w.Code)
+	if place != "" {
+		place += ": "
+	}
+	return fmt.Sprintf("%s%s [%s]", place, w.Message, w.Code)
 }
 
 // log writes the warning. The message of a log line is constant elsewhere; here
@@ -87,6 +90,10 @@ func (w *warnings) name(from int, full string) {
 		}
 	}
 }
+
+// mark records the place of a directive of the job or folder being read, for warnings that
+// only provisioning can find.
+func (p parser) mark(directive string) { p.lines[placeName(p.full, directive)] = place(p.d) }
 
 // place returns the file and line of the current token.
 func place(d *caddyfile.Dispenser) string { return fmt.Sprintf("%s:%d", d.File(), d.Line()) }
