@@ -9,7 +9,7 @@ import (
 
 var (
 	// shellOperator matches words by which only a shell does something.
-	shellOperator = regexp.MustCompile(`^(&&|\|\||\||&|[0-9]?>>?.*|&>.*|<<?.*|.+;)$`)
+	shellOperator = regexp.MustCompile(`^(&&|\|\||\||&|[0-9]?>>?.*|&>.*|<<?.*|.*;)$`)
 	// shellVariable matches a variable or a command substitution in a word that is no script.
 	shellVariable = regexp.MustCompile(`^[^\s'"(){};]*\$(\{?[A-Za-z_][A-Za-z0-9_]*\}?|\()`)
 	// assignment matches a variable that is set in front of a command.
