@@ -191,7 +191,7 @@ func (c *Controller) logRefused(t Trigger, a *definition.Admission, err error) {
 	switch {
 	case throttled:
 		level = zap.DebugLevel
-	case errors.Is(err, queue.ErrStorage):
+	case errors.Is(err, queue.ErrStorage), errors.Is(err, ErrUpload):
 		level = zap.ErrorLevel
 	}
 	log := c.logger().Check(level, "trigger refused")

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
@@ -646,6 +647,9 @@ func TestUploads(t *testing.T) {
 			t.Files = map[string]buildtoken.Upload{"F": upload("a", "a"), "G": {Open: func() (io.ReadCloser, error) { return nil, broken }}}
 		}))
 		want("one of two could not be read")
+		if refused := s.logs.FilterMessage("trigger refused").FilterLevelExact(zap.ErrorLevel); refused.Len() != 1 {
+			t.Errorf("errors for a file that could not be stored: %v, want one", refused.All())
+		}
 
 		// When the controller opens, it removes files that no item refers to, and keeps the
 		// others.
