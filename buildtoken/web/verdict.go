@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/console"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/event"
 	"github.com/buildtoken/buildtoken/buildtoken/hook"
@@ -105,7 +106,7 @@ func VerdictOf(err error) Verdict {
 	case errors.Is(err, ErrNoItem):
 		return Verdict{Status: http.StatusBadRequest, Title: "No item", Text: "item is missing or empty"}
 
-	case errors.Is(err, definition.ErrUnknownJob), errors.Is(err, ErrNotFound), errors.Is(err, queue.ErrNotFound):
+	case errors.Is(err, definition.ErrUnknownJob), errors.Is(err, ErrNotFound), errors.Is(err, queue.ErrNotFound), errors.Is(err, console.ErrGone):
 		return Verdict{Status: http.StatusNotFound, Title: "Not found", Text: "not found"}
 	case errors.Is(err, ErrCrossSite):
 		return Verdict{
