@@ -104,12 +104,16 @@ func TestWebhookEndToEnd(t *testing.T) {
 	s.mustNotLog(hookSecret)
 }
 
+// TestWebhookSecretsAreChecked gives secrets by placeholders. Those that stand in the Caddyfile
+// are checked when it is adapted.
 func TestWebhookSecretsAreChecked(t *testing.T) {
 	s := newSite(t)
+	t.Setenv("PADDED_SECRET", " s3cret")
+	t.Setenv("DIGEST_SECRET", "sha256:"+strings.Repeat("0", 64))
 	for secret, want := range map[string]string{
-		"{env.NO_SUCH_SECRET}":              "webhook github",
-		"sha256:" + strings.Repeat("0", 64): "needs the secret in clear",
-		"\" s3cret\"":                       "white space",
+		"{env.NO_SUCH_SECRET}": "webhook github",
+		"{env.DIGEST_SECRET}":  "needs the secret in clear",
+		"{env.PADDED_SECRET}":  "white space",
 	} {
 		err := s.try(s.caddyfile("", jobs("webhook github "+secret+"\njob x {\n on github\n run true\n}\n")))
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "s3cret") {

@@ -267,7 +267,7 @@ describe('the pages', () => {
     assert.match(first, /^due in [1-3] s$/);
     await page.waitForFunction((was) => document.querySelector('time[data-due]')?.textContent !== was, first);
     await page.waitForURL(/\/deploy\/\d+\/$/);
-    await page.waitForFunction(() => /^[2-9] s$/.test(document.querySelector('time[data-since]')?.textContent));
+    await page.waitForFunction(() => /^for [2-9] s$/.test(document.querySelector('time[data-since]')?.textContent));
     await page.locator('.state-success').waitFor();
   }));
 
