@@ -373,7 +373,7 @@ func TestStatusCommand(t *testing.T) {
 
 func TestUnknownCommandFails(t *testing.T) {
 	s := &server{t: t, dir: t.TempDir(), environment: os.Environ()}
-	if out, errs, err := s.command("", "build-token", "statsu"); err == nil || out != "" || !strings.Contains(errs, `unknown command "statsu"`) {
+	if out, errs, err := s.command("", "build-token", "statsu"); err == nil || out != "" || !strings.Contains(errs, `unknown command \"statsu\"`) {
 		t.Errorf("build-token statsu: got %q, %q, %v", out, errs, err)
 	}
 	if out, errs, err := s.command("", "build-token"); err != nil || !strings.Contains(out, "policy-test") {
