@@ -52,7 +52,8 @@ type ExplainedStep struct {
 	Expression string `json:"expression,omitempty"`
 	At         string `json:"at,omitempty"`
 
-	reads []string // what the rule reads
+	otherEvent bool     // see [definition.Step]
+	reads      []string // what the rule reads
 }
 
 // The decisions.
@@ -136,7 +137,7 @@ func (e *Explained) add(job string, steps []definition.Step, lines map[string]st
 	for _, s := range steps {
 		step := ExplainedStep{
 			Job: job, Check: s.Check, OK: s.OK, Found: foundText(s.Found),
-			Rule: s.Rule.Name, Expression: s.Rule.Source, At: s.Rule.At, reads: s.Reads,
+			Rule: s.Rule.Name, Expression: s.Rule.Source, At: s.Rule.At, otherEvent: s.OtherEvent, reads: s.Reads,
 		}
 		if s.Check == string(definition.CheckAccess) {
 			step.Rule, step.At = s.Check, lines[s.Check]
@@ -145,17 +146,18 @@ func (e *Explained) add(job string, steps []definition.Step, lines map[string]st
 	}
 }
 
-// decide sets the decision. The last check that did not pass made it; but that an `on` is for
-// another event explains less than why one for this event does not count.
+// decide sets the decision. The last check that did not pass made it, if possible one that was
+// about the event of the delivery.
 func (e *Explained) decide(decision string, status int, answer string) {
 	e.Decision, e.Status, e.Answer = decision, status, answer
-	otherEvent := func(check string) bool {
-		return strings.HasPrefix(check, "on ") && strings.HasSuffix(check, " event")
-	}
-	for _, s := range slices.Backward(e.Steps) {
-		if !s.OK && (e.Check == "" || otherEvent(e.Check) && !otherEvent(s.Check)) {
-			e.Check, e.Rule, e.At = s.Check, s.Rule, s.At
+	var made *ExplainedStep
+	for i := range e.Steps {
+		if s := &e.Steps[i]; !s.OK && (made == nil || made.otherEvent || !s.otherEvent) {
+			made = s
 		}
+	}
+	if made != nil {
+		e.Check, e.Rule, e.At = made.Check, made.Rule, made.At
 	}
 }
 

@@ -42,7 +42,9 @@ func (d *Decision) step(o *On, check, format string, args ...any) {
 
 // stop records a check that ended the consideration of the event, or of one On.
 func (d *Decision) stop(o *On, check, format string, args ...any) {
-	d.Steps = append(d.Steps, Step{Check: o.name + " " + check, Found: fmt.Sprintf(format, args...), Rule: o.rule(check)})
+	d.Steps = append(d.Steps, Step{
+		Check: o.name + " " + check, Found: fmt.Sprintf(format, args...), OtherEvent: check == checkEvent, Rule: o.rule(check),
+	})
 }
 
 // rule returns the place of an On, and the expression of its condition for the check of that.

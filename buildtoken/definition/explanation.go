@@ -13,6 +13,9 @@ type Step struct {
 	Check string // such as "token" or "on github push when"
 	Found string // such as "false"
 	OK    bool
+	// OtherEvent is set if an `on` is for other events than that of the delivery, which explains
+	// less than any other check.
+	OtherEvent bool
 	// Rule is the rule of a check of rules; its name is empty for other checks.
 	Rule policy.Rule
 	// Reads is what the rule reads, such as params.ENV.

@@ -275,7 +275,7 @@ func TestStepsNameEveryCheck(t *testing.T) {
 	j := site.Jobs()["shop/test"]
 	d := j.Decide(t.Context(), []*definition.Webhook{j.On[0].Webhook}, policy.Delivery{Event: &event.Event{Name: "push", Branch: "main"}})
 	want := []definition.Step{
-		{Check: "on github release event", Found: `it is "push"`},
+		{Check: "on github release event", Found: `it is "push"`, OtherEvent: true},
 		{Check: "on github push when", Found: "true", OK: true, Rule: policy.Rule{Source: "true"}},
 		{Check: "on github push set BRANCH", Found: "4 bytes", OK: true},
 		{Check: "on github push set ENV", Found: "absent, the default", OK: true},
