@@ -63,6 +63,8 @@ type QueueStatus struct {
 type GoneJob struct {
 	Name   string `json:"name"`
 	Queued int    `json:"queued"`
+	// NextItem is the first of its items, left out as in [JobStatus].
+	NextItem int64 `json:"next_item,omitempty"`
 	// Until is when its items stop waiting for the job to come back and end NOT_BUILT.
 	Until time.Time `json:"until"`
 }
@@ -264,7 +266,7 @@ func (a *App) status(ctx context.Context) (QueueStatus, error) {
 		status.Queued += lane.Queued
 		status.Gone = append(status.Gone, GoneJob{Name: lane.Job, Queued: lane.Queued, Until: lane.GoneUntil})
 	}
-	a.explainWaiting(ctx, ctl, status.Jobs)
+	a.explainWaiting(ctx, ctl, &status)
 	return status, nil
 }
 
@@ -279,7 +281,7 @@ func (a *App) isRemote(full string) bool {
 }
 
 // explainWaiting sets the first item of each job, and why it waits.
-func (a *App) explainWaiting(ctx context.Context, ctl *buildtoken.Controller, jobs []JobStatus) {
+func (a *App) explainWaiting(ctx context.Context, ctl *buildtoken.Controller, status *QueueStatus) {
 	now, first := time.Now(), map[string]queue.Entry{}
 	a.mu.Lock()
 	sites := slices.Clone(a.sites)
@@ -295,10 +297,13 @@ func (a *App) explainWaiting(ctx context.Context, ctl *buildtoken.Controller, jo
 			}
 		}
 	}
-	for i := range jobs {
-		if e, ok := first[jobs[i].Name]; ok {
-			jobs[i].NextItem, jobs[i].Why = e.Item.ID, web.WhyNow(now, e, "")
+	for i := range status.Jobs {
+		if e, ok := first[status.Jobs[i].Name]; ok {
+			status.Jobs[i].NextItem, status.Jobs[i].Why = e.Item.ID, web.WhyNow(now, e, "")
 		}
+	}
+	for i := range status.Gone {
+		status.Gone[i].NextItem = first[status.Gone[i].Name].Item.ID
 	}
 }
 

@@ -62,7 +62,8 @@ func TestItemsOfARemovedJob(t *testing.T) {
 		t.Errorf("status: got %+v", q)
 	}
 	var printed strings.Builder
-	if err := caddymodule.PrintStatus(&printed, got, time.Now()); err != nil || !strings.Contains(printed.String(), "\nold\t1\t\tno server has this job; its items wait for it until ") {
+	if err := caddymodule.PrintStatus(&printed, got, time.Now()); err != nil || !strings.Contains(printed.String(), "\nold\t1\t\tno server has this job; its items wait for it until ") ||
+		!strings.Contains(printed.String(), "; the first is item "+item+"\n") {
 		t.Errorf("printed: %v, %q", err, printed.String())
 	}
 	for _, tt := range []struct {

@@ -35,7 +35,7 @@ func (p parser) inScope(s *Scope, seen once, name string) (ok bool, err error) {
 		if err := p.text(&s.Dir, name); err != nil {
 			return true, err
 		}
-		if !strings.Contains(s.Dir, "{") && !filepath.IsAbs(s.Dir) && !filepath.IsLocal(s.Dir) {
+		if isLiteral(s.Dir) && !filepath.IsAbs(s.Dir) && !filepath.IsLocal(s.Dir) {
 			return true, p.d.Errf("dir: '%s' leads out of the workspace; write an absolute path", s.Dir)
 		}
 		return true, nil

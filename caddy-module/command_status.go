@@ -53,7 +53,11 @@ func printStatus(to io.Writer, status Status, now time.Time) error {
 			fmt.Fprintf(&b, "%s\t%d\t%d\t%s\n", j.Name, j.Queued, j.Running, last)
 		}
 		for _, j := range q.Gone {
-			fmt.Fprintf(&b, "%s\t%d\t\tno server has this job; its items wait for it until %s\n", j.Name, j.Queued, j.Until.Local().Format(time.DateTime))
+			next := ""
+			if j.NextItem != 0 {
+				next = fmt.Sprintf("; the first is item %d", j.NextItem)
+			}
+			fmt.Fprintf(&b, "%s\t%d\t\tno server has this job; its items wait for it until %s%s\n", j.Name, j.Queued, j.Until.Local().Format(time.DateTime), next)
 		}
 	}
 	_, err := io.WriteString(to, b.String())

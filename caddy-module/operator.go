@@ -57,7 +57,7 @@ func (a *App) serveOperator(w http.ResponseWriter, r *http.Request) error {
 	inner.URL.Path = strings.TrimPrefix(r.URL.Path, strings.TrimSuffix(adminPath, "/"))
 	inner.URL.RawPath = ""
 	if inner.URL.Path == "/buildByToken/cancel" && s != nil && !s.Definition.Has(r.URL.Query().Get("job")) {
-		return a.cancelGone(w, s.Request(w, inner)) //nolint:contextcheck // the request has it
+		return cancelGone(w, s.Request(w, inner)) //nolint:contextcheck // the request has it
 	}
 	if s == nil || !triggers.Serve(s.Request(w, inner)) { //nolint:contextcheck // the request has it
 		return apiError(http.StatusNotFound, errors.New("no such job"))
@@ -66,15 +66,14 @@ func (a *App) serveOperator(w http.ResponseWriter, r *http.Request) error {
 }
 
 // cancelGone takes an item out of the queue whose job no site has.
-func (a *App) cancelGone(w http.ResponseWriter, q *web.Request) error {
+func cancelGone(w http.ResponseWriter, q *web.Request) error {
 	query := q.R.URL.Query()
-	item, err := strconv.ParseInt(query.Get("item"), 10, 64)
-	if err != nil {
+	item, ok := web.Number(query.Get("item"))
+	if !ok {
 		return apiError(http.StatusBadRequest, fmt.Errorf("%q is not the number of an item", query.Get("item")))
 	}
-	err = q.Allow(http.MethodPost)
-	ctl, opened := a.controller()
-	if err = cmp.Or(err, opened); err == nil {
+	ctl, err := q.Controller()
+	if err = cmp.Or(q.Allow(http.MethodPost), err); err == nil {
 		err = q.Cancel(ctl, query.Get("job"), item, operatorName)
 	}
 	if err != nil {
