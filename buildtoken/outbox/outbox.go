@@ -246,13 +246,13 @@ func (o *Outbox) attempt(ctx context.Context, n queue.Notification) (queue.Attem
 	}
 	var late atomic.Bool
 	out := r.Send(ctx, &e, func() bool {
-		if !o.queue.MaySend(n.ID) { // this server was suspended, and another one may be sending it
+		if !o.queue.MaySend(n.ID) {
 			late.Store(true)
 		}
 		return late.Load()
 	})
 	if late.Load() { // it is not a failure of the receiver
-		return queue.Attempt{Error: "the server was too slow to send it"}, true
+		return queue.Attempt{Error: "not sent, because another server may be sending it"}, true
 	}
 	o.learn(n.Target, r, out)
 	return queue.Attempt{Error: out.Error, After: out.After, Skip: out.Skip, GiveUp: out.Final || out.Refused && n.Tries+1 >= refusals}, true
