@@ -88,8 +88,8 @@ func (s Summary) FailingSince() (Ended, bool) {
 // Estimate returns how long a build is likely to take, in whole milliseconds: the mean of
 // the last three [Result.Successful] ones in [Summary.Recent] and [Summary.Last], or of fewer
 // if there are fewer; without any, the duration of the ended build with the highest number. It
-// returns false if no build has ended. The mean is taken of whole milliseconds, as Jenkins' API shows durations, and rounded to
-// milliseconds.
+// returns false if no build has ended. The mean is taken of whole milliseconds, as Jenkins' API
+// shows durations, and rounded to milliseconds.
 func (s Summary) Estimate() (time.Duration, bool) {
 	// Last has successful builds that Recent has no longer.
 	var seen []int64

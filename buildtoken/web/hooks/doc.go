@@ -8,9 +8,8 @@
 // What to watch out for:
 //
 //   - The order of the checks decides what a sender without the secret can find out, and how
-//     much work it can cause. A delivery
-//     without a signature of the right form is refused before its body is read, and
-//     nothing that was not verified is logged or kept.
+//     much work it can cause. A delivery without a signature of the right form is refused
+//     before its body is read, and nothing that was not verified is logged or kept.
 //   - A webhook is never answered with a redirection: GitHub does not follow one,
 //     GitLab follows it with the secret in a header.
 //   - Once a delivery is verified, it is carried out to the end, even if the sender has
