@@ -323,6 +323,29 @@ describe('the pages', () => {
   }));
 });
 
+for (const javaScriptEnabled of [true, false]) {
+  it(`the builds of a user or token are found ${javaScriptEnabled ? 'with' : 'without'} JavaScript`, () => visit(async (page, go) => {
+    await ended(await ask('job/hello/buildForm', { delay: '0s' }));
+    const triggered = await fetch(`${server.direct}buildByToken/build?job=hello&delay=0`, { method: 'POST', headers: { Authorization: 'Bearer a-token-for-hello' }, signal: soon() });
+    await ended(new URL(triggered.headers.get('Location')).pathname.replace('/ci/', ''));
+    const causes = () => page.locator('.list .cause').allTextContents();
+    await go('job/hello/');
+    await page.locator('.cause').first().getByRole('link', { name: 'ci' }).click();
+    await page.waitForURL(/by=token%3Aci/);
+    assert.ok(await page.getByRole('heading', { name: 'Builds' }).evaluate((e) => e.getBoundingClientRect().top < innerHeight), 'the list is in view');
+    assert.ok((await causes()).every((c) => c.endsWith('with token ci')), await causes());
+    await page.getByRole('link', { name: 'In all jobs' }).click();
+    assert.ok((await causes()).every((c) => c.endsWith('with token ci')), await causes());
+    await page.getByLabel('Started by').fill('alice');
+    await page.getByRole('button', { name: 'Show' }).click();
+    await page.waitForURL(/by=alice/);
+    assert.ok((await causes()).length && (await causes()).every((c) => c.includes('user alice')), await causes());
+    await go('');
+    await page.getByRole('link', { name: 'Recent builds' }).click();
+    await page.locator('.list .cause').first().waitFor();
+  }, { javaScriptEnabled }));
+}
+
 describe('the list of jobs', () => {
   const names = (page) => page.locator('.jobs tbody th a:last-of-type:visible').allTextContents();
 
@@ -554,7 +577,7 @@ describe('every page', () => {
     const failed = await ended(await ask('job/app/job/test/buildForm'));
     const deployed = await ended(await ask('job/app/job/deploy/buildForm', { BRANCH: 'x'.repeat(200), NOTES: 'a\nb' }));
     waiting = await ask('job/nightly/buildForm', { cause: 'y'.repeat(200) });
-    paths = ['', '?q=app&state=failing', 'job/app/', 'job/app/job/deploy/', 'job/hello/', 'job/app/job/old/', failed, deployed, `${failed}console`, 'queue/', 'job/nightly/cancelAll', waiting, 'computer/', 'job/nothing/'];
+    paths = ['', '?q=app&state=failing', '?by=', 'job/hello/?by=token:ci', 'job/app/', 'job/app/job/deploy/', 'job/hello/', 'job/app/job/old/', failed, deployed, `${failed}console`, 'queue/', 'job/nightly/cancelAll', waiting, 'computer/', 'job/nothing/'];
   });
 
   for (const [name, options] of [['light', {}], ['dark', { colorScheme: 'dark' }], ['on a phone', { viewport: phone, hasTouch: true, isMobile: true }],

@@ -68,7 +68,7 @@ func (v *visit) build(full string, number int64, wide bool) (*page, error) {
 	at := web.BuildURL(v.base, full, number)
 	head := buildHead{
 		Number: number, Job: j.Name(), Again: v.againURL(j, number), State: buildMark(b), Running: b.Running(), Reason: b.Reason, Abort: b.Abort,
-		Started: b.Started, Ended: b.Ended, Took: b.Ended.Sub(b.Started), Cause: firstCauseOf(b.Item), Params: v.unusual(b.Item),
+		Started: b.Started, Ended: b.Ended, Took: b.Ended.Sub(b.Started), Cause: firstCauseOf(b.Item, v.startedBy(full), starter{}), Params: v.unusual(b.Item),
 	}
 	head.Cause.Note = shortened(head.Cause.Note, noteRunes)
 	if b.Running() {
@@ -119,7 +119,7 @@ func (v *visit) facts(b queue.Build) buildFacts {
 	j, err := v.Definition.Find(b.Item.Job)
 	return buildFacts{
 		Remote: err == nil && j.Remote(),
-		Causes: causesOf(b.Item), Params: v.params(b.Item), Queued: b.Item.Since, Waited: b.Started.Sub(b.Item.Since),
+		Causes: causesOf(b.Item, v.startedBy(b.Item.Job)), Params: v.params(b.Item), Queued: b.Item.Since, Waited: b.Started.Sub(b.Item.Since),
 		Node: b.Node, Executor: int64(b.Executor) + 1, Item: b.Item.ID,
 	}
 }

@@ -113,6 +113,9 @@ func (v *visit) overview(folder string) (*page, error) {
 			return nil, web.ErrNotFound
 		}
 	}
+	if len(jobs) > 0 && v.R.URL.Query().Has("by") {
+		return v.builds(folder, jobs)
+	}
 	slices.SortStableFunc(jobs, byFolder)
 	overviews, err := v.ctl.Overviews(v.R.Context(), jobs...)
 	if err != nil {

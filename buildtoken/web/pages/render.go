@@ -42,6 +42,7 @@ func newKit() *kit {
 		"utc":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
 		"span":  span,
 		"next":  func(n int) int { return n + 1 },
+		"link":  func(text, url string) link { return link{text, url} },
 		"dots":  dots, "plural": plural,
 		"state": func(m mark) template.HTML { return stateHTML(icons[m.Class], m) },
 	}).ParseFS(templateFiles, "templates/*.html"))
