@@ -284,6 +284,25 @@ func TestFormsOfOtherSitesAreRefused(t *testing.T) {
 	})
 }
 
+// Anyone who has recorded early data can send it again.
+func TestFormsInEarlyDataAreRefused(t *testing.T) {
+	onSite(t, tree(), func(s *site) {
+		s.trigger("app/deploy", nil)
+		s.trigger("app/deploy", nil)
+		for _, path := range []string{"/job/hello/buildForm", "/job/app/job/deploy/1/stopForm", "/queue/item/2/cancelForm"} {
+			r := httptest.NewRequest(http.MethodPost, "https://ci.example.com"+path, nil)
+			r.TLS.HandshakeComplete = false
+			r.SetBasicAuth("alice", "secret")
+			if w := s.do(r); w.Code != http.StatusTooEarly {
+				s.Errorf("POST %s = %d, want 425", path, w.Code)
+			}
+		}
+		if items, _ := s.ctl.Items(s.Context(), s.def, "", 9); len(items) != 1 {
+			s.Errorf("%d items, want the one that was there", len(items))
+		}
+	})
+}
+
 // A rule can admit a browser by its address, without an account. A page of another site must
 // not be able to use that.
 func TestFormOfAnotherSiteIsRefusedByAddress(t *testing.T) {
