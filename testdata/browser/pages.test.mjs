@@ -419,6 +419,18 @@ describe('the list of jobs', () => {
   }));
 });
 
+it('a build is done again with another value, and shows the one before', () => visit(async (page, go) => {
+  await go(await ended(await ask('job/app/job/deploy/buildForm', { BRANCH: 'main', STAGE: 'staging' })));
+  await page.getByRole('link', { name: 'Build again…' }).click();
+  await page.getByLabel('BRANCH').fill('feature/<b>');
+  // The password is optional, and the build had none.
+  await page.getByRole('button', { name: 'Build' }).click();
+  await page.waitForURL(/\/job\/app\/job\/deploy\/\d+\/$/);
+  assert.deepEqual(await page.locator('.why .chips li').filter({ hasText: 'was' }).allTextContents(), ['BRANCH feature/<b> was main']);
+  assert.match(await page.locator('.params > div').first().textContent(), /BRANCH\s*feature\/<b> was main/);
+  await page.locator('.state-success').waitFor();
+}));
+
 describe('the page of a job', () => {
   it('has a chart of its builds that leads to them', () => visit(async (page, go) => {
     await ended(await ask('job/app/job/verify/buildForm'));

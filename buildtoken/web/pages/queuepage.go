@@ -237,7 +237,7 @@ func (v *visit) item(id int64) (*page, error) {
 	if err != nil {
 		return nil, err
 	}
-	view := itemView{entryRow: v.entryRow(entry), Causes: causesOf(entry.Item, v.startedBy(entry.Item.Job)), Params: v.params(entry.Item), Usual: usual[entry.Item.Job]}
+	view := itemView{entryRow: v.entryRow(entry), Causes: causesOf(entry.Item, v.startedBy(entry.Item.Job)), Params: v.params(entry.Item, nil), Usual: usual[entry.Item.Job]}
 	if view.Free, err = v.free(entry, view.Usual); err != nil {
 		return nil, err
 	}
