@@ -174,7 +174,8 @@ describe('the queue', () => {
       await page.getByRole('link', { name: 'Cancel all 3…' }).click();
       const late = await ask('job/app/job/mobile/job/soak/buildForm', { NOTE: 'late', delay: '1h' });
       await page.getByRole('button', { name: 'Cancel 3 items' }).click();
-      await page.waitForURL(/\/job\/soak\/$/);
+      await page.getByText('3 items were cancelled.', { exact: true }).waitFor();
+      await page.waitForURL(javaScriptEnabled ? /\/job\/soak\/$/ : /\/job\/soak\/\?cancelled=3&of=3$/);
       assert.deepEqual(await page.locator('.region-jobqueue .chips').allTextContents(), ['NOTE late']);
       await ask(`${late}cancelForm`);
       await ask(`${other}cancelForm`);

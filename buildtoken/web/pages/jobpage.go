@@ -107,8 +107,8 @@ func (v *visit) job(full string, form *formView) (*page, error) {
 	}
 	pg := &page{
 		Icon: state.Class, Title: titled(state, web.Displayed(full)), Name: "job", Here: "jobs", Crumbs: v.crumbs(full), Feed: at + "rssAll",
-		Say:  j.Name() + ": " + head.State.Word + ", " + plural(lane.Queued, "item", "items") + " queued",
-		next: next, path: strings.TrimPrefix(web.JobURL("/", full), "/"),
+		Say:    j.Name() + ": " + head.State.Word + ", " + plural(lane.Queued, "item", "items") + " queued",
+		Notice: v.cancelledNotice(), next: next, path: strings.TrimPrefix(web.JobURL("/", full), "/"),
 	}
 	pg.Regions = []region{{Name: "jobhead", Data: head}}
 	if form == nil && v.May(definition.Start, full) {

@@ -87,8 +87,8 @@ func (v *visit) queuePage() (*page, error) {
 	}
 	return &page{
 		Title: title, Name: "queue", Here: "queue", path: "queue/" + pageQuery(v.pageNumber()), next: next,
-		Say:     plural(total, "item", "items") + " queued",
-		Regions: []region{{Name: "queue", Data: view}},
+		Say:    plural(total, "item", "items") + " queued",
+		Notice: v.cancelledNotice(), Regions: []region{{Name: "queue", Data: view}},
 	}, nil
 }
 

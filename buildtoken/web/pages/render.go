@@ -81,6 +81,8 @@ type page struct {
 	Here string
 	// Feed is the path of an Atom feed, or "".
 	Feed string
+	// Notice is what a form has just done; "" for nothing.
+	Notice string
 	// Say is announced by screen readers whenever it has changed.
 	Say     string
 	Regions []region

@@ -47,6 +47,9 @@
   tick();
   setInterval(tick, 1000);
 
+  // A notice is about what a form has just done: a reload does not repeat it.
+  if (document.querySelector('[data-notice]')) history.replaceState(history.state, '', location.pathname);
+
   // Browsers have a clipboard for pages only over HTTPS and on the machine itself. Elsewhere the old
   // command copies what is selected.
   for (const button of document.querySelectorAll('[data-copy]')) {
