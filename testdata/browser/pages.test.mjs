@@ -272,6 +272,11 @@ describe('the pages', () => {
     await page.locator('.state-success').waitFor();
   }));
 
+  it('say when a schedule runs next', () => visit(async (page, go) => {
+    await go('job/nightly/');
+    assert.match(await page.locator('.next').textContent(), /^Next scheduled: in \d+ d( \d+ h)?, 29 Feb \d+, 03:\d\d:00 · H 3 29 2 \*, 03:\d\d Europe\/Berlin$/);
+  }));
+
   it('show what executors do, and which items wait for one', () => visit(async (page, go) => {
     await go('computer/');
     const busy = page.locator('.state-running');

@@ -33,6 +33,7 @@
       if (!t.title) t.title = dates.format(at);
       if ('since' in t.dataset) setText(t, t.dataset.since + span(past));
       else if ('due' in t.dataset) setText(t, past >= 0 ? 'due now' : `due in ${span(1 - past)}`);
+      else if ('in' in t.dataset) setText(t, `${past >= 0 ? 'now' : `in ${span(1 - past)}`}, ${dates.format(at)}`);
       else if ('left' in t.dataset) setText(t, past >= 0 ? 'ends any moment' : `about ${span(1 - past)} left`);
       else if ('ago' in t.dataset && past < 7 * 86400) setText(t, ago(past));
       else setText(t, dates.format(at));
