@@ -100,6 +100,24 @@ func TestBackupReplacesNothing(t *testing.T) {
 	}
 }
 
+// A backup is reported once a power failure cannot take it any more.
+func TestBackupIsDurable(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "copies", "copy")
+	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	q := open(t, boltqueue.Options{Path: filepath.Join(dir, "queue.db"), SyncDir: func(synced string) error {
+		if synced == filepath.Dir(path) {
+			return os.ErrInvalid
+		}
+		return nil
+	}})
+	if _, err := q.Backup(t.Context(), path); !errors.Is(err, os.ErrInvalid) {
+		t.Errorf("Backup into a directory that cannot be synced: %v, want %v", err, os.ErrInvalid)
+	}
+}
+
 // TestVerify damages a copy in ways in which a copy of a file in use can be damaged.
 func TestVerify(t *testing.T) {
 	path := everyKind(t)
