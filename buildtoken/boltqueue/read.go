@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -32,25 +33,28 @@ func (q *DB) Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error) {
 
 // AllLanes returns the lanes of all jobs that were ever triggered, by job.
 func (q *DB) AllLanes(ctx context.Context) ([]queue.Lane, error) {
-	return q.lanes(ctx, func(queue.Lane) bool { return true })
+	return q.lanes(ctx, func(*queue.Lane) bool { return true })
 }
 
 // Gone returns the lanes with queued items whose jobs no server has, by job.
 func (q *DB) Gone(ctx context.Context) ([]queue.Lane, error) {
-	return q.lanes(ctx, func(l queue.Lane) bool { return !l.GoneUntil.IsZero() && l.Queued > 0 })
+	return q.lanes(ctx, func(l *queue.Lane) bool { return !l.GoneUntil.IsZero() && l.Queued > 0 })
 }
 
 // lanes returns the lanes that fit, by job.
-func (q *DB) lanes(ctx context.Context, fits func(queue.Lane) bool) ([]queue.Lane, error) {
-	return look(ctx, q, func(m *memory) []queue.Lane {
+func (q *DB) lanes(ctx context.Context, fits func(*queue.Lane) bool) ([]queue.Lane, error) {
+	all, err := look(ctx, q, func(m *memory) []queue.Lane {
 		var all []queue.Lane
-		for _, job := range slices.Sorted(maps.Keys(m.lanes)) {
-			if l := m.lanes[job].head; fits(l) {
-				all = append(all, l)
+		for _, l := range m.lanes {
+			if fits(&l.head) {
+				all = append(all, l.head)
 			}
 		}
 		return all
 	})
+	// Sorted without the turn, which triggers wait for.
+	slices.SortFunc(all, func(a, b queue.Lane) int { return strings.Compare(a.Job, b.Job) })
+	return all, err
 }
 
 // MaxPosition is the highest position that [DB.Entry] reports. For an item with a higher
