@@ -106,7 +106,11 @@ func (e *Events) Send(name, id string, data []byte) error {
 		e.buf.WriteByte('\n')
 	}
 	e.buf.WriteByte('\n')
-	return e.q.Send(e.buf.Bytes())
+	err := e.q.Send(e.buf.Bytes())
+	if e.buf.Cap() > pieceSize { // an idle stream should not keep the memory of a large event
+		e.buf = bytes.Buffer{}
+	}
+	return err
 }
 
 // SendJSON writes one event whose data is JSON.
