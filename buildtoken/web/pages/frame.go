@@ -55,20 +55,6 @@ func (v *visit) nav(pg *page) (region, error) {
 	return region{Name: "nav", Data: view}, nil
 }
 
-// withNav returns a loader of the same page with the navigation as its last region, for its
-// stream.
-func withNav(load loader) loader {
-	return func(v *visit) (*page, error) {
-		pg, err := load(v)
-		if err != nil || pg.redirect != "" {
-			return pg, err
-		}
-		nav, err := v.nav(pg)
-		pg.Regions = append(pg.Regions, nav)
-		return pg, err
-	}
-}
-
 // queuedLanes returns the lanes with queued items that the caller may read, those of jobs
 // that no server has any more included.
 func (v *visit) queuedLanes() ([]queue.Lane, error) {

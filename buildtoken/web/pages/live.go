@@ -2,8 +2,10 @@ package pages
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -11,15 +13,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
-const (
-	// debounce is how long a stream waits after a change for more of them.
-	debounce = 250 * time.Millisecond
-	// restFactor is how many times the time of a rendering a stream rests before the next
-	// one, so that many open pages of a large site do not keep the processor busy.
-	restFactor = 10
-	// mostRest bounds that rest.
-	mostRest = 10 * time.Second
-)
+// debounce is how long a stream waits after a change for more of them.
+const debounce = 250 * time.Millisecond
 
 // stream answers with the events of a page, until it will not change any
 // more, the client goes, or Done is closed:
@@ -30,8 +25,17 @@ const (
 //	done  nothing more will come
 func (v *visit) stream(load loader) error {
 	v.streaming = true
-	load = withNav(load)
-	pg, err := v.watched(load)
+	p, err := load(v)
+	if err != nil {
+		return err
+	}
+	b := v.kit.enter(p.key)
+	defer v.kit.leave(p.key)
+	s, err := b.get(v.R.Context(), v, p, true)
+	if errors.Is(err, errEnded) {
+		v.Stream("text/event-stream") // the browser connects again
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -50,10 +54,10 @@ func (v *visit) stream(load loader) error {
 		return nil
 	}
 	logEnded := make(chan struct{})
-	if pg.log == nil {
+	if s.log == nil {
 		close(logEnded)
 	} else {
-		place := *pg.log
+		place := *s.log
 		follower.Go(func() { // ends with ctx, for which stream waits
 			defer close(logEnded)
 			if v.followLog(ctx, out, place) != nil {
@@ -61,34 +65,28 @@ func (v *visit) stream(load loader) error {
 			}
 		})
 	}
-	v.follow(ctx, out, load, pg, logEnded)
+	v.follow(ctx, out, b, p, s, logEnded)
 	return nil
 }
 
-// watched loads a page, and sets when to load it again.
-func (v *visit) watched(load loader) (*page, error) {
-	changed := v.ctl.Watch()
-	pg, err := load(v)
-	if err == nil && pg.changed == nil {
-		pg.changed = changed
-	}
-	return pg, err
-}
-
 // follow sends the changes of a page until it cannot change any more.
-func (v *visit) follow(ctx context.Context, out *web.Events, load loader, pg *page, logEnded <-chan struct{}) {
+func (v *visit) follow(ctx context.Context, out *web.Events, b *board, p plan, s *shown, logEnded <-chan struct{}) {
 	sent := map[string]*content{}
 	has := v.has()
 	for {
-		if pg.redirect != "" {
-			_ = out.SendJSON("go", "", pg.redirect) // it is the last thing to say
+		if s.redirect != "" {
+			_ = out.SendJSON("go", "", s.redirect) // it is the last thing to say
 			return
 		}
-		if v.sendNew(out, pg, sent, has) != nil {
+		nav, err := v.nav(s.page)
+		if err != nil {
+			v.Refuse(err) // the client comes back and gets the answer
 			return
 		}
-		rest := min(restFactor*time.Since(v.Now), mostRest)
-		if pg.ended {
+		if v.sendNew(out, s, nav, sent, has) != nil {
+			return
+		}
+		if s.ended {
 			select {
 			case <-logEnded:
 				_ = out.SendJSON("done", "", nil) // it is the last thing to say
@@ -97,22 +95,21 @@ func (v *visit) follow(ctx context.Context, out *web.Events, load loader, pg *pa
 			}
 			return
 		}
-		if !v.wait(ctx, pg.changed, pg.next, max(debounce, rest)) {
+		if !v.wait(ctx, s.changed, s.next) {
 			return
 		}
-		v.Now = time.Now()
-		next, err := v.watched(load)
-		if err != nil {
-			v.Refuse(err) // the client comes back and gets the answer
+		if s, err = b.get(ctx, v, p, false); err != nil {
+			if !errors.Is(err, errEnded) {
+				v.Refuse(err)
+			}
 			return
 		}
-		pg = next
 	}
 }
 
-// wait returns when something has changed or become due, and a rest later in case more
+// wait returns when something has changed or become due, and a moment later in case more
 // does. It reports false when the stream has to end.
-func (v *visit) wait(ctx context.Context, changed <-chan struct{}, due time.Time, rest time.Duration) bool {
+func (v *visit) wait(ctx context.Context, changed <-chan struct{}, due time.Time) bool {
 	var dueNow <-chan time.Time
 	if !due.IsZero() {
 		timer := time.NewTimer(time.Until(due))
@@ -127,21 +124,7 @@ func (v *visit) wait(ctx context.Context, changed <-chan struct{}, due time.Time
 	case <-v.Done:
 		return false
 	}
-	return v.pause(ctx, rest)
-}
-
-// pause waits. It reports false when the stream has to end.
-func (v *visit) pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	case <-v.Done:
-		return false
-	}
+	return pause(ctx, v.Done, debounce)
 }
 
 // pageEvent has the changes of a page.
@@ -152,28 +135,25 @@ type pageEvent struct {
 	Regions []update `json:"regions"`
 }
 
-// sendNew sends the regions that differ from those of the client. sent holds the regions that
-// were sent to it, has the hashes of those that were part of the page.
-func (v *visit) sendNew(out *web.Events, pg *page, sent map[string]*content, has map[string]string) error {
-	e := pageEvent{Title: pg.Title, Icon: v.tabIcon(pg), Say: pg.Say}
-	for _, r := range pg.Regions {
-		if r.Static {
+// sendNew sends the regions that differ from those of the client, and the navigation, which is
+// not shared. sent holds the regions that were sent to it, has the hashes of those that were
+// part of the page.
+func (v *visit) sendNew(out *web.Events, s *shown, nav region, sent map[string]*content, has map[string]string) error {
+	own, err := v.kit.part(nav)
+	if err != nil {
+		return fmt.Errorf("pages: stream: %w", err)
+	}
+	e := pageEvent{Title: s.Title, Icon: v.tabIcon(s.page), Say: s.Say}
+	for _, p := range append(slices.Clip(s.parts), own) {
+		before := sent[p.Name]
+		if before != nil && before.hash == p.Hash {
 			continue
 		}
-		done, err := v.region(r)
-		if err != nil {
-			return fmt.Errorf("pages: stream: %w", err)
-		}
-		before := sent[r.Name]
-		if before != nil && before.hash == done.Hash {
-			continue
-		}
-		var u update
-		u, sent[r.Name] = difference(before, done)
-		if before == nil && has[r.Name] == done.Hash {
+		sent[p.Name] = p.content
+		if before == nil && has[p.Name] == p.Hash {
 			continue // nothing has changed since the page was made
 		}
-		e.Regions = append(e.Regions, u)
+		e.Regions = append(e.Regions, p.updateFrom(before))
 	}
 	if e.Regions == nil {
 		return nil

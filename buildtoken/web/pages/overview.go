@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"context"
 	"slices"
 	"strconv"
 	"strings"
@@ -103,48 +104,70 @@ type jobsFind struct {
 
 // overview is the page of a folder, "" being the root. What is no folder, and
 // one in which there is nothing for the caller, look the same.
-func (v *visit) overview(folder string) (*page, error) {
+func (v *visit) overview(folder string) (plan, error) {
 	jobs := v.Readable(folder)
 	if len(jobs) == 0 {
 		if !v.MayRead(folder) {
-			return nil, web.ErrForbidden
+			return plan{}, web.ErrForbidden
 		}
 		if _, ok := v.Definition.Tree().Folder(folder); !ok {
-			return nil, web.ErrNotFound
+			return plan{}, web.ErrNotFound
 		}
 	}
-	if len(jobs) > 0 && v.R.URL.Query().Has("by") {
-		return v.builds(folder, jobs)
-	}
 	slices.SortStableFunc(jobs, byFolder)
-	overviews, err := v.ctl.Overviews(v.R.Context(), jobs...)
+	l := jobList{outlook: v.outlook, folder: folder, query: v.jobsQuery(), jobs: jobs}
+	return plan{
+		key:  pageKey{v.ctl, v.site, v.root, l.path(), digestOf(jobs)},
+		make: func() (*page, error) { return l.page(v.R.Context(), v.Now) },
+	}, nil
+}
+
+// jobList is a list of jobs. It does not know the reader: its page is the same for all who may
+// see the same jobs.
+type jobList struct {
+	outlook
+	folder string
+	query  jobsQuery
+	// jobs are the full names of the jobs, those of a folder together.
+	jobs []string
+}
+
+// path is the path of the list below the root, with the query.
+func (l *jobList) path() string {
+	path := strings.TrimPrefix(web.JobURL("/", l.folder), "/")
+	if query := l.query.encoded(); query != "" {
+		path += "?" + query
+	}
+	return path
+}
+
+// page makes the page of the list.
+func (l *jobList) page(ctx context.Context, now time.Time) (*page, error) {
+	overviews, err := l.ctl.Overviews(ctx, l.jobs...)
 	if err != nil {
 		return nil, err
 	}
-	at := web.JobURL(v.base, folder)
-	find := jobsFind{Title: "Jobs", Action: at, jobsQuery: v.jobsQuery(), States: jobStates, Form: len(jobs) > 0}
-	pg := &page{Title: "Jobs", Name: "jobs", Here: "jobs", Feed: v.base + "rssAll", path: strings.TrimPrefix(web.JobURL("/", folder), "/")}
-	if folder != "" {
-		_, find.Title = job.Split(folder)
-		pg.Title, pg.Feed = web.Displayed(folder), web.JobURL(v.base, folder)+"rssAll"
-		pg.Crumbs = v.crumbs(folder)
+	at := web.JobURL(l.base, l.folder)
+	find := jobsFind{Title: "Jobs", Action: at, jobsQuery: l.query, States: jobStates, Form: len(l.jobs) > 0}
+	pg := &page{Title: "Jobs", Name: "jobs", Here: "jobs", Feed: l.base + "rssAll", path: l.path()}
+	if l.folder != "" {
+		_, find.Title = job.Split(l.folder)
+		pg.Title, pg.Feed = web.Displayed(l.folder), web.JobURL(l.base, l.folder)+"rssAll"
+		pg.Crumbs = l.crumbs(l.folder)
 	}
-	if query := find.encoded(); query != "" {
-		pg.path += "?" + query
-	}
-	view := jobsView{Closed: len(jobs) >= foldedFrom, Filtered: find.Filters(), All: at, Root: v.Root(), NoJobs: len(v.Definition.Tree().Jobs()) == 0}
+	view := jobsView{Closed: len(l.jobs) >= foldedFrom, Filtered: find.Filters(), All: at, Root: l.root, NoJobs: len(l.site.Tree().Jobs()) == 0}
 	var all, counts jobCounts
-	running := v.running()
-	for i, full := range jobs {
-		row, err := v.jobRow(full, overviews[i], running)
+	running := l.running()
+	for i, full := range l.jobs {
+		row, err := l.jobRow(ctx, now, full, overviews[i], running)
 		if err != nil {
 			return nil, err
 		}
-		pg.next = soonest(pg.next, row.Usual.next(v.Now))
+		pg.next = soonest(pg.next, row.Usual.next(now))
 		all = all.plus(row)
 		if find.found(full, row.Description) {
 			counts = counts.plus(row)
-			view.add(v, folder, full, row, find.jobsQuery)
+			view.add(l, full, row)
 		}
 	}
 	view.Counts = counts.linked(at, find.Text)
@@ -162,27 +185,27 @@ func (v *visit) overview(folder string) (*page, error) {
 
 // add adds a job, in the order of folders. A folder is there for all jobs that were searched
 // for, whatever their state, so that a change of it moves rows and nothing else.
-func (view *jobsView) add(v *visit, folder, full string, row jobRow, query jobsQuery) {
+func (view *jobsView) add(l *jobList, full string, row jobRow) {
 	above, _ := job.Split(full)
 	in := above
-	if above == folder {
+	if above == l.folder {
 		in = ""
 	}
 	if n := len(view.Folders); n == 0 || view.Folders[n-1].Folder != in {
 		f := folderRows{
-			Folder: in, Name: web.Displayed(in), URL: web.JobURL(v.base, in),
-			Path: v.pathBelow(folder, above), Open: query.open(in, view.Closed),
+			Folder: in, Name: web.Displayed(in), URL: web.JobURL(l.base, in),
+			Path: l.pathBelow(l.folder, above), Open: l.query.open(in, view.Closed),
 		}
 		view.Folders = append(view.Folders, f)
 	}
 	f := &view.Folders[len(view.Folders)-1]
 	f.Counts = f.Counts.plus(row)
-	if !query.fits(row) {
+	if !l.query.fits(row) {
 		return
 	}
 	view.Listed++
 	if row.Failing {
-		row.Path = v.pathBelow(folder, above)
+		row.Path = l.pathBelow(l.folder, above)
 		f.Above++
 		view.Failing = append(view.Failing, row)
 		return
@@ -197,26 +220,26 @@ type buildOf struct {
 }
 
 // running returns the builds that run on this server.
-func (v *visit) running() map[buildOf]queue.Build {
+func (l *outlook) running() map[buildOf]queue.Build {
 	all := map[buildOf]queue.Build{}
-	for _, b := range v.ctl.Running() {
+	for _, b := range l.ctl.Running() {
 		all[buildOf{b.Item.Job, b.Number}] = b
 	}
 	return all
 }
 
 // jobRow makes the row of a job. Only a last build that runs on another server is looked up.
-func (v *visit) jobRow(full string, o queue.Overview, running map[buildOf]queue.Build) (jobRow, error) {
+func (l *jobList) jobRow(ctx context.Context, now time.Time, full string, o queue.Overview, running map[buildOf]queue.Build) (jobRow, error) {
 	_, name := job.Split(full)
 	row := jobRow{
-		Name: name, URL: web.JobURL(v.base, full), Last: neverBuilt, Queued: o.Lane.Queued, Running: len(o.Lane.Running),
-		Stuck: v.stuck(o.Lane), Recent: o.Summary.Recent,
+		Name: name, URL: web.JobURL(l.base, full), Last: neverBuilt, Queued: o.Lane.Queued, Running: len(o.Lane.Running),
+		Stuck: l.stuck(o.Lane), Recent: o.Summary.Recent,
 	}
-	if j, ok := v.Definition.Job(full); ok {
+	if j, ok := l.site.Job(full); ok {
 		row.Description, row.Disabled = j.Description, j.Disabled
 	}
 	if since, failing := o.Summary.FailingSince(); failing && !row.Disabled {
-		first := v.endedRow(o, since)
+		first := l.endedRow(o, since)
 		row.Failing, row.Since = true, &first
 	}
 	last, ok := o.Summary.LastWith()
@@ -224,7 +247,7 @@ func (v *visit) jobRow(full string, o queue.Overview, running map[buildOf]queue.
 		b, here := running[buildOf{full, o.Lane.Running[n-1]}]
 		if !here {
 			var err error
-			b, err = v.ctl.Build(v.R.Context(), full, o.Lane.Running[n-1])
+			b, err = l.ctl.Build(ctx, full, o.Lane.Running[n-1])
 			if err != nil && !missing(err) {
 				return row, err
 			}
@@ -232,24 +255,24 @@ func (v *visit) jobRow(full string, o queue.Overview, running map[buildOf]queue.
 		if b.Number > 0 {
 			row.Last, row.Build, row.Started = buildMark(b), b.Number, b.Started
 			usual, _ := o.Summary.Estimate()
-			row.Usual = estimateOf(v.Now, b.Started, usual)
+			row.Usual = estimateOf(now, b.Started, usual)
 		}
 	} else if ok {
 		row.Last, row.Build, row.Started, row.Took = resultMark(last.Result), last.Number, last.Started, max(last.Took, 1)
 	}
 	if row.Build > 0 {
-		row.BuildURL = web.BuildURL(v.base, full, row.Build)
+		row.BuildURL = web.BuildURL(l.base, full, row.Build)
 	}
 	return row, nil
 }
 
 // stuck returns why the queued items of a lane can never run; "" if they can, or if nothing is
 // queued.
-func (v *visit) stuck(lane queue.Lane) string {
+func (l *outlook) stuck(lane queue.Lane) string {
 	if lane.Queued == 0 {
 		return ""
 	}
-	b := v.ctl.NeverRuns(lane)
+	b := l.ctl.NeverRuns(lane)
 	if b.Reason == "" {
 		return ""
 	}
@@ -257,12 +280,12 @@ func (v *visit) stuck(lane queue.Lane) string {
 }
 
 // crumbs lead from the root to a folder or job; the last one is where we are.
-func (v *visit) crumbs(full string) []link {
-	return append([]link{{Text: "Jobs", URL: v.base}}, v.pathBelow("", full)...)
+func (l *outlook) crumbs(full string) []link {
+	return append([]link{{Text: "Jobs", URL: l.base}}, l.pathBelow("", full)...)
 }
 
 // pathBelow leads from a folder to what stands in it.
-func (v *visit) pathBelow(folder, full string) []link {
+func (l *outlook) pathBelow(folder, full string) []link {
 	if full == folder {
 		return nil
 	}
@@ -270,5 +293,5 @@ func (v *visit) pathBelow(folder, full string) []link {
 	if above != folder && above == "" {
 		return nil
 	}
-	return append(v.pathBelow(folder, above), link{Text: name, URL: web.JobURL(v.base, full)})
+	return append(l.pathBelow(folder, above), link{Text: name, URL: web.JobURL(l.base, full)})
 }

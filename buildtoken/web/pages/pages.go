@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
@@ -19,12 +20,18 @@ type Pages struct {
 // visit is one request for a page.
 type visit struct {
 	*web.Request
+	outlook
 	kit *kit
-	// base is the path of the root; it ends with a slash.
-	base string
-	ctl  *buildtoken.Controller
 	// streaming is set when static regions are of no use.
 	streaming bool
+}
+
+// outlook is what pages are about, whoever reads them.
+type outlook struct {
+	ctl  *buildtoken.Controller
+	site *definition.Site
+	// root is the absolute URL of the site, and base its path; both end with a slash.
+	root, base string
 }
 
 // Serve answers the request if it is for people, and reports whether it is. It answers
@@ -35,8 +42,8 @@ func (p *Pages) Serve(q *web.Request) (handled bool) {
 		return false
 	}
 	p.once.Do(func() { p.kit = newKit() })
-	v := &visit{Request: q, kit: p.kit, base: "/"}
-	if u, err := url.Parse(q.Root()); err == nil && u.EscapedPath() != "" {
+	v := &visit{Request: q, kit: p.kit, outlook: outlook{site: q.Definition, root: q.Root(), base: "/"}}
+	if u, err := url.Parse(v.root); err == nil && u.EscapedPath() != "" {
 		v.base = u.EscapedPath()
 	}
 	defer q.Begin().End()

@@ -29,12 +29,16 @@ type kit struct {
 	version string
 	rows    rowIndex
 	pieces  pieces
+	boards  boards
+	// shared and personal bound what streams of pages cost: those that readers share, which
+	// may be large, and the others.
+	shared, personal *pace
 	// searching has an element for each search that is going on.
 	searching chan struct{}
 }
 
 func newKit() *kit {
-	k := &kit{version: version(), searching: make(chan struct{}, searchesAtOnce)}
+	k := &kit{version: version(), searching: make(chan struct{}, searchesAtOnce), shared: newPace(), personal: newPace()}
 	k.assets, k.urls = loadAssets()
 	icons := map[string]string{}
 	k.templates = template.Must(template.New("").Funcs(template.FuncMap{
@@ -42,7 +46,6 @@ func newKit() *kit {
 		"utc":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
 		"span":  span,
 		"next":  func(n int) int { return n + 1 },
-		"link":  func(text, url string) link { return link{text, url} },
 		"dots":  dots, "plural": plural,
 		"state": func(m mark) template.HTML { return stateHTML(icons[m.Class], m) },
 	}).ParseFS(templateFiles, "templates/*.html"))
@@ -81,8 +84,6 @@ type page struct {
 	Here string
 	// Feed is the path of an Atom feed, or "".
 	Feed string
-	// Notice is what a form has just done; "" for nothing.
-	Notice string
 	// Say is announced by screen readers whenever it has changed.
 	Say     string
 	Regions []region
@@ -122,9 +123,9 @@ type rendered struct {
 	Static bool
 }
 
-func (v *visit) region(r region) (rendered, error) {
+func (k *kit) region(r region) (rendered, error) {
 	var b bytes.Buffer
-	if err := v.kit.templates.ExecuteTemplate(&b, r.Name, r.Data); err != nil {
+	if err := k.templates.ExecuteTemplate(&b, r.Name, r.Data); err != nil {
 		return rendered{}, err
 	}
 	return rendered{
@@ -160,7 +161,11 @@ type frame struct {
 
 // show answers with a page.
 func (v *visit) show(load loader) error {
-	pg, err := load(v)
+	p, err := load(v)
+	if err != nil {
+		return err
+	}
+	pg, err := p.make()
 	if err != nil {
 		return err
 	}
@@ -186,7 +191,7 @@ func (v *visit) write(pg *page) {
 	}
 	nav, err := v.nav(pg)
 	if err == nil {
-		f.Nav, err = v.region(nav)
+		f.Nav, err = v.kit.region(nav)
 	}
 	if err != nil {
 		v.broken(err)
@@ -194,7 +199,7 @@ func (v *visit) write(pg *page) {
 	}
 	live := false
 	for _, r := range pg.Regions {
-		out, err := v.region(r)
+		out, err := v.kit.region(r)
 		if err != nil {
 			v.broken(err)
 			return

@@ -21,8 +21,15 @@ type target struct {
 	page string
 }
 
-// loader makes a page as it is at the visit's instant.
-type loader func(*visit) (*page, error)
+// loader returns how a page is made.
+type loader func(*visit) (plan, error)
+
+// personal returns the loader of a page that is made for its reader.
+func personal(load func(*visit) (*page, error)) loader {
+	return func(v *visit) (plan, error) {
+		return plan{make: func() (*page, error) { return load(v) }}, nil
+	}
+}
 
 func reading(serve func(*visit) error) target {
 	return target{methods: []string{http.MethodGet, http.MethodHead}, needsController: true, serve: serve}
@@ -75,7 +82,7 @@ func jobRoute(full string, rest web.Path) (target, bool) {
 		return reading(func(v *visit) error { return v.badge(full) }), true
 	case rest.Is("cancelAll"):
 		return reading(func(v *visit) error {
-			return v.show(func(v *visit) (*page, error) { return v.cancelAllPage(full) })
+			return v.show(personal(func(v *visit) (*page, error) { return v.cancelAllPage(full) }))
 		}), true
 	case rest.Is("cancelAllForm"):
 		return submitting(web.JobURL("", full)+"cancelAll", func(v *visit) error { return v.cancelAll(full) }), true
@@ -110,16 +117,16 @@ func ownRoute(q *web.Request, kind string, rest web.Path) (target, bool) {
 func pageOf(q *web.Request, p web.Path) (loader, bool) {
 	switch {
 	case p.Len() == 0:
-		return func(v *visit) (*page, error) { return v.overview("") }, true
+		return func(v *visit) (plan, error) { return v.overview("") }, true
 	case p.Is("queue"):
-		return (*visit).queuePage, true
+		return personal((*visit).queuePage), true
 	case p.Is("queue", "deliveries"):
-		return (*visit).deliveries, true
+		return personal((*visit).deliveries), true
 	case p.Is("computer"):
-		return (*visit).executors, true
+		return personal((*visit).executors), true
 	case p.Len() == 3 && p.At(0) == "queue" && p.At(1) == "item":
 		id, ok := web.Number(p.At(2))
-		return func(v *visit) (*page, error) { return v.item(id) }, ok
+		return personal(func(v *visit) (*page, error) { return v.item(id) }), ok
 	}
 	full, rest := p.Job()
 	if full == "" || rest.Len() > 2 || (rest.Len() == 2 && rest.At(1) != "console") {
@@ -127,13 +134,13 @@ func pageOf(q *web.Request, p web.Path) (loader, bool) {
 	}
 	if rest.Len() == 0 {
 		if _, ok := q.Definition.Job(full); ok {
-			return func(v *visit) (*page, error) { return v.job(full, nil) }, true
+			return personal(func(v *visit) (*page, error) { return v.job(full, nil) }), true
 		}
-		return func(v *visit) (*page, error) { return v.overview(full) }, true
+		return func(v *visit) (plan, error) { return v.overview(full) }, true
 	}
 	if web.IsPermalink(rest.At(0)) {
-		return func(v *visit) (*page, error) { return v.permalink(full, rest.At(0), rest.At(1)) }, true
+		return personal(func(v *visit) (*page, error) { return v.permalink(full, rest.At(0), rest.At(1)) }), true
 	}
 	number, ok := web.Number(rest.At(0))
-	return func(v *visit) (*page, error) { return v.build(full, number, rest.Len() == 2) }, ok
+	return personal(func(v *visit) (*page, error) { return v.build(full, number, rest.Len() == 2) }), ok
 }

@@ -59,27 +59,27 @@ type update struct {
 	Keys [][]string `json:"keys,omitempty"`
 }
 
-// difference returns the update that brings a client from before to r, and its content
-// afterwards. before is nil if the client has no usable content.
-func difference(before *content, r rendered) (update, *content) {
-	now, rows := contentOf(r)
-	u := update{Name: r.Name, Hash: r.Hash}
+// difference returns the update that brings a client from before to p. before is nil if the
+// client has no usable content.
+func difference(before *content, p *part) update {
+	now := p.content
+	u := update{Name: p.Name, Hash: p.Hash}
 	if before == nil || before.frame != now.frame {
-		html := string(r.HTML)
+		html := string(p.HTML)
 		u.HTML = &html
-		return u, now
+		return u
 	}
-	for _, row := range rows {
+	for _, row := range p.rows {
 		if before.rows[row.Key] != now.rows[row.Key] {
 			u.Rows = append(u.Rows, row)
 		}
 	}
 	if slices.EqualFunc(before.keys, now.keys, slices.Equal) {
-		return u, now
+		return u
 	}
 	if !sameOrder(before, now) {
 		u.Keys = now.keys
-		return u, now
+		return u
 	}
 	places := now.places()
 	for i, row := range u.Rows {
@@ -94,7 +94,7 @@ func difference(before *content, r rendered) (update, *content) {
 			}
 		}
 	}
-	return u, now
+	return u
 }
 
 // sameOrder reports whether the rows that have not changed stand in the same order in the

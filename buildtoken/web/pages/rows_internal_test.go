@@ -59,8 +59,7 @@ func TestDifferenceIsWhatChanged(t *testing.T) {
 		{"the last table has gone", asRegion("a=1"), asRegion(), nil, nil, nil, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, before := difference(nil, tt.before)
-			u, _ := difference(before, tt.after)
+			u := difference(newPart(tt.before).content, newPart(tt.after))
 			if (u.HTML != nil) != tt.whole {
 				t.Errorf("the whole region is sent: %t, want %t", u.HTML != nil, tt.whole)
 			}
@@ -89,8 +88,7 @@ func TestPartsThatAreNoRowsChangeInPlace(t *testing.T) {
 		html := fmt.Sprintf(counts+"<details>"+fold, count, count) + "<table><tbody>\n" + row1 + "\n</tbody></table></details>"
 		return rendered{Name: "jobs", Hash: digest(html), HTML: template.HTML(html)}
 	}
-	_, before := difference(nil, of("1 job"))
-	u, _ := difference(before, of("2 jobs"))
+	u := difference(newPart(of("1 job")).content, newPart(of("2 jobs")))
 	want := []row{{Key: "counts", HTML: fmt.Sprintf(counts, "2 jobs")}, {Key: "fold:app", HTML: fmt.Sprintf(fold, "2 jobs")}}
 	if diff := cmp.Diff(want, u.Rows); diff != "" || u.HTML != nil || u.Keys != nil || u.Gone != nil {
 		t.Errorf("sent %+v; rows (-want +got):\n%s", u, diff)

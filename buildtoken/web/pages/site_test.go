@@ -127,7 +127,7 @@ func onQueue(t *testing.T, spec definition.Spec, around func(buildtoken.Queue) b
 
 // pagesOf returns the pages of a site that trusts every user name.
 func pagesOf(ctl *buildtoken.Controller, def *definition.Site, log *zap.Logger) *served {
-	return &served{site: &web.Site{
+	return &served{ctl: ctl, site: &web.Site{
 		Open: func() (*buildtoken.Controller, error) { return ctl, nil }, Definition: def,
 		Root: func(*http.Request) string { return root },
 		User: func(r *http.Request) string {
@@ -141,6 +141,7 @@ func pagesOf(ctl *buildtoken.Controller, def *definition.Site, log *zap.Logger) 
 
 // served serves the pages of a site.
 type served struct {
+	ctl   *buildtoken.Controller
 	site  *web.Site
 	pages pages.Pages
 }

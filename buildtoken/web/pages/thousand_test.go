@@ -133,16 +133,15 @@ func TestAssetsAreSmall(t *testing.T) {
 	})
 }
 
-// BenchmarkThousandJobs measures the page of a thousand jobs with a hundred builds each.
-func BenchmarkThousandJobs(b *testing.B) {
-	l, spec := newLarge(1000)
+// benchmarked returns the pages of a site, with a wrapper around its queue.
+func benchmarked(b *testing.B, spec definition.Spec, around func(buildtoken.Queue) buildtoken.Queue) *served {
+	b.Helper()
 	dir := b.TempDir()
 	q, err := boltqueue.Open(boltqueue.Options{Path: dir + "/queue.db"})
 	if err != nil {
 		b.Fatal(err)
 	}
-	l.Queue = q
-	ctl, err := buildtoken.Open(b.Context(), buildtoken.Options{Queue: l, Dir: dir, SealKey: vault.NewKey()})
+	ctl, err := buildtoken.Open(b.Context(), buildtoken.Options{Queue: around(q), Dir: dir, SealKey: vault.NewKey()})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -158,7 +157,13 @@ func BenchmarkThousandJobs(b *testing.B) {
 	if _, err := ctl.Attach(b.Context(), buildtoken.Config{Sites: []*definition.Site{def}, Executors: 1, ShutdownTimeout: -1}); err != nil {
 		b.Fatal(err)
 	}
-	site := pagesOf(ctl, def, zap.NewNop())
+	return pagesOf(ctl, def, zap.NewNop())
+}
+
+// BenchmarkThousandJobs measures the page of a thousand jobs with a hundred builds each.
+func BenchmarkThousandJobs(b *testing.B) {
+	l, spec := newLarge(1000)
+	site := benchmarked(b, spec, func(q buildtoken.Queue) buildtoken.Queue { l.Queue = q; return l })
 	var w *httptest.ResponseRecorder
 	b.ReportAllocs()
 	for b.Loop() {

@@ -98,10 +98,10 @@ func (v *visit) trend(o queue.Overview) trendView {
 	return view
 }
 
-func (v *visit) endedRow(o queue.Overview, e queue.Ended) endedRow {
+func (l *outlook) endedRow(o queue.Overview, e queue.Ended) endedRow {
 	row := endedRow{Number: e.Number, State: resultMark(e.Result), Started: e.Started, Took: e.Took}
 	if o.Oldest > 0 && e.Number >= o.Oldest {
-		row.URL = web.BuildURL(v.base, o.Lane.Job, e.Number)
+		row.URL = web.BuildURL(l.base, o.Lane.Job, e.Number)
 	}
 	return row
 }

@@ -1,0 +1,161 @@
+package pages_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+)
+
+// slowList is a queue that counts the lists of jobs that are read, and takes some time for each.
+type slowList struct {
+	buildtoken.Queue
+	takes time.Duration
+	lists atomic.Int64
+}
+
+func (s *slowList) Overviews(ctx context.Context, jobs []string) ([]queue.Overview, error) {
+	s.lists.Add(1)
+	time.Sleep(s.takes)
+	return s.Queue.Overviews(ctx, jobs)
+}
+
+// Twenty open lists of jobs cost as much as one.
+func TestListIsMadeOnceForAllWhoMaySeeTheSame(t *testing.T) {
+	var q slowList
+	spec := tree()
+	spec.Access.Read = `user != "rita" || !job.full_name.startsWith("secret")`
+	onQueue(t, spec, func(inner buildtoken.Queue) buildtoken.Queue { q.Queue = inner; return &q }, func(s *site) {
+		var outs []*streamed
+		for i := range 20 {
+			user := fmt.Sprintf("user-%d", i)
+			if i%2 == 1 {
+				user = "rita"
+			}
+			out, _, stop := s.open("/queue/-/events/", user)
+			defer stop()
+			out.drain()
+			outs = append(outs, out)
+		}
+		if n := q.lists.Load(); n != 2 {
+			s.Errorf("the lists were made %d times for 20 readers with two sets of rights, want 2", n)
+		}
+		q.lists.Store(0)
+		s.triggerIn("hello", "1h")
+		s.settle()
+		if n := q.lists.Load(); n != 2 {
+			s.Errorf("the lists were made %d times for one change, want 2", n)
+		}
+		for i, out := range outs {
+			if text := out.drain(); !strings.Contains(text, "hello") {
+				s.Errorf("reader %d has not received the change: %q", i, text)
+			}
+		}
+	})
+}
+
+// Readers share lists, but not what only one of them may see.
+func TestSharedListShowsOnlyWhatItsReaderMaySee(t *testing.T) {
+	for _, order := range [][]string{{"alice", "rita"}, {"rita", "alice"}} {
+		t.Run(strings.Join(order, " first, then "), func(t *testing.T) {
+			onSite(t, tree(), func(s *site) {
+				outs := map[string]*streamed{}
+				for _, path := range []string{"", "?q=plan", "?state=queued"} {
+					for _, user := range order {
+						out, _, stop := s.open("/queue/-/events/"+path, user)
+						defer stop()
+						outs[user+path] = out
+					}
+				}
+				sent := map[string]string{}
+				for range 3 {
+					s.triggerIn("secret/plan", "1h")
+					s.triggerIn("hello", "1h")
+					s.settle()
+					for who, out := range outs {
+						sent[who] += out.drain()
+					}
+				}
+				for who, text := range sent {
+					secret := strings.Contains(text, "plan") || strings.Contains(text, "badged")
+					if want := strings.HasPrefix(who, "alice"); secret != want {
+						s.Errorf("the stream of %s has the jobs of the folder secret: %t, want %t:\n%.2000s", who, secret, want, text)
+					}
+				}
+			})
+		})
+	}
+}
+
+// The navigation is of the reader, also beside a shared list.
+func TestNavigationBesideASharedListIsOfItsReader(t *testing.T) {
+	spec := tree()
+	spec.Access.Read = `user != "rita" || !job.full_name.startsWith("secret")`
+	onSite(t, spec, func(s *site) {
+		outs := map[string]*streamed{}
+		for _, user := range []string{"alice", "rita"} { // both see the same of the folder app
+			out, _, stop := s.open("/queue/-/events/job/app/", user)
+			defer stop()
+			out.drain()
+			outs[user] = out
+		}
+		s.triggerIn("secret/plan", "1h")
+		s.settle()
+		if text := outs["alice"].drain(); !strings.Contains(text, `"nav"`) {
+			s.Errorf("alice may see the item, but her navigation has not changed: %q", text)
+		}
+		if text := outs["rita"].drain(); text != "" {
+			s.Errorf("rita may not see the item, and was sent %q", text)
+		}
+	})
+}
+
+// Streams of many different lists take turns, so that together they leave the processor to
+// triggers.
+func TestListsOfAllStreamsAreMadeInTurn(t *testing.T) {
+	const readers, takes, minute = 20, 100 * time.Millisecond, time.Minute
+	q := slowList{takes: takes}
+	onQueue(t, tree(), func(inner buildtoken.Queue) buildtoken.Queue { q.Queue = inner; return &q }, func(s *site) {
+		for i := range readers {
+			_, _, stop := s.open(fmt.Sprintf("/queue/-/events/?q=%d", i), "alice")
+			defer stop()
+		}
+		time.Sleep(time.Second)
+		q.lists.Store(0)
+		for end := time.Now().Add(minute); time.Now().Before(end); time.Sleep(time.Second) {
+			s.triggerIn("hello", "1h") // joins, which changes the item
+		}
+		synctest.Wait()
+		n := q.lists.Load()
+		if most := int64(minute / (10 * takes)); n > most || n < most/2 {
+			s.Errorf("%d lists of %v were made for streams within %v, want at most %d and at least half of that", n, takes, minute, most)
+		}
+	})
+}
+
+// A reader who leaves while others wait for the page does not take it with them.
+func TestLeavingReaderLeavesThePageToOthers(t *testing.T) {
+	q := slowList{takes: 2 * time.Second}
+	onQueue(t, tree(), func(inner buildtoken.Queue) buildtoken.Queue { q.Queue = inner; return &q }, func(s *site) {
+		_, _, leave := s.open("/queue/-/events/", "alice")
+		out, _, stop := s.open("/queue/-/events/", "alice")
+		defer stop()
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		out.drain()
+		s.triggerIn("hello", "1h")
+		time.Sleep(time.Second) // the first one waits for its turn
+		leave()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if text := out.drain(); !strings.Contains(text, "hello") {
+			s.Errorf("the change has not arrived: %q", text)
+		}
+	})
+}
