@@ -48,6 +48,9 @@ http://:${port} {
 			}
 			job nightly {
 				quiet_period 1h
+				schedule "H 3 29 2 *" {
+					timezone Europe/Berlin
+				}
 				run true
 			}
 			folder logs {

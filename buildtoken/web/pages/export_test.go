@@ -3,6 +3,7 @@ package pages
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -97,4 +98,16 @@ func RenderRows(t testing.TB, log []byte, parts ...int) (html, rest string) {
 		from = int(w.at.at)
 	}
 	return html, rest
+}
+
+// StartedBy returns the names of the causes that the parameter by of an address selects, sorted.
+func StartedBy(by string, causes map[string]queue.Cause) []string {
+	var names []string
+	for name, c := range causes {
+		if parseStarter(by).started(queue.Item{Causes: []queue.Cause{c}}) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }

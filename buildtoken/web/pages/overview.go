@@ -114,6 +114,9 @@ func (v *visit) overview(folder string) (plan, error) {
 			return plan{}, web.ErrNotFound
 		}
 	}
+	if len(jobs) > 0 && v.R.URL.Query().Has("by") {
+		return plan{make: func() (*page, error) { return v.builds(folder, v.Readable(folder)) }}, nil
+	}
 	slices.SortStableFunc(jobs, byFolder)
 	l := jobList{outlook: v.outlook, folder: folder, query: v.jobsQuery(), jobs: jobs}
 	return plan{

@@ -87,8 +87,8 @@ func (v *visit) queuePage() (*page, error) {
 	}
 	return &page{
 		Title: title, Name: "queue", Here: "queue", path: "queue/" + pageQuery(v.pageNumber()), next: next,
-		Say:     plural(total, "item", "items") + " queued",
-		Regions: []region{{Name: "queue", Data: view}},
+		Say:    plural(total, "item", "items") + " queued",
+		Notice: v.cancelledNotice(), Regions: []region{{Name: "queue", Data: view}},
 	}, nil
 }
 
@@ -190,7 +190,7 @@ func (v *visit) readableItems(full string, limit int) ([]queue.Entry, error) {
 func (v *visit) entryRow(e queue.Entry) entryRow {
 	row := entryRow{
 		ID: e.Item.ID, URL: web.ItemURL(v.base, e.Item.ID), Job: web.Displayed(e.Item.Job), JobURL: web.JobURL(v.base, e.Item.Job),
-		State: entryMark(e), Why: web.Why(e, "", ""), Since: e.Item.Since, Cause: firstCauseOf(e.Item), Position: position(e.Position),
+		State: entryMark(e), Why: web.Why(e, "", ""), Since: e.Item.Since, Cause: firstCauseOf(e.Item, v.startedBy(e.Item.Job), starter{}), Position: position(e.Position),
 		Params: v.unusual(e.Item),
 	}
 	if e.State == queue.Waiting {
@@ -237,7 +237,7 @@ func (v *visit) item(id int64) (*page, error) {
 	if err != nil {
 		return nil, err
 	}
-	view := itemView{entryRow: v.entryRow(entry), Causes: causesOf(entry.Item), Params: v.params(entry.Item), Usual: usual[entry.Item.Job]}
+	view := itemView{entryRow: v.entryRow(entry), Causes: causesOf(entry.Item, v.startedBy(entry.Item.Job)), Params: v.params(entry.Item, nil), Usual: usual[entry.Item.Job]}
 	if view.Free, err = v.free(entry, view.Usual); err != nil {
 		return nil, err
 	}
