@@ -224,6 +224,16 @@ describe('the queue', () => {
     await page.getByText('Nothing is queued').waitFor();
   }));
 
+  it('says what to do about an item that cannot run', () => visit(async (page, go) => {
+    const item = await ask('job/on-arm/buildForm');
+    await go(item);
+    assert.match(await page.locator('.marks').textContent(), /Stuck/);
+    await page.getByText(/no nodes with the label ‘arm64’/).waitFor();
+    await page.getByText(/^Give a server this label, .* Otherwise, cancel it\.$/).waitFor();
+    await page.getByRole('button', { name: 'Cancel' }).click();
+    await page.getByText('There will be no build.').waitFor();
+  }));
+
   it('keeps the focus when it changes', () => visit(async (page, go) => {
     const item = await ask('job/nightly/buildForm');
     await go('queue/');

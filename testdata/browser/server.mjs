@@ -53,6 +53,11 @@ http://:${port} {
 				}
 				run true
 			}
+			job on-arm {
+				quiet_period 0s
+				label arm64
+				run true
+			}
 			folder logs {
 				quiet_period 0s
 				job long {

@@ -17,6 +17,7 @@ var (
 	Nearest = func(r, g, b int) int { return int(nearest(rgb{r, g, b}).index) }
 	// ColourSheet is the style sheet of the colours in logs.
 	ColourSheet = func() string { return string(colourSheet()) }
+	Remedy      = remedy
 	BadgeOf     = func(l queue.Lane, disabled bool) string { text, _ := badgeOf(l, disabled); return text }
 )
 

@@ -18,7 +18,7 @@ type jobHead struct {
 	Name, Description string
 	Disabled          bool
 	State             mark
-	// Stuck is the reason why queued items can never run, "" if they can.
+	// Stuck is the reason why queued items can never run, and what to do; "" if they can.
 	Stuck      string
 	Concurrent bool
 	Badge      string
@@ -81,7 +81,10 @@ func (v *visit) job(full string, form *formView) (*page, error) {
 		head.Badge = at + "badge/icon.svg"
 	}
 	if why := v.stuck(lane); why != "" {
-		head.Stuck = why + ". What is queued cannot run until one is added, or is cancelled."
+		head.Stuck = why + ". " + remedy(v.ctl.NeverRuns(lane).Reason)
+		if v.May(definition.Stop, full) {
+			head.Stuck += " Otherwise, cancel what is queued."
+		}
 	}
 	if compiled, err := v.Definition.Find(full); err == nil {
 		head.Schedules = schedulesOf(compiled, v.Now)

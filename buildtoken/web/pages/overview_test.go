@@ -72,7 +72,15 @@ func TestStuckItemsAreShownAsStuck(t *testing.T) {
 				s.holds(body, why)
 			}
 		}
-		s.holds(s.page("/job/gpu/"), "What is queued cannot run until one is added")
+		const remedy = "Give a server this label, with node in its global options, or change the label of the job."
+		s.holds(s.page("/job/gpu/"), remedy+" Otherwise, cancel what is queued.")
+		item := fmt.Sprintf("/queue/item/%d/", id)
+		s.holds(s.page(item), remedy+" Otherwise, cancel it.")
+		for _, path := range []string{"/job/gpu/", item} { // rita may not cancel
+			body := s.get(path, "rita").Body.String()
+			s.holds(body, remedy)
+			s.lacks(body, "Otherwise")
+		}
 		s.trigger("hello", nil)
 		for range 3 { // one queued item can run
 			s.trigger("busy", nil)

@@ -14,14 +14,15 @@ import (
 
 // entryRow is an item in a list.
 type entryRow struct {
-	ID       int64
-	URL      string
-	Job      string
-	JobURL   string
-	State    mark
-	Why      string
-	Position string
-	Since    time.Time
+	ID     int64
+	URL    string
+	Job    string
+	JobURL string
+	State  mark
+	// Why is why it waits, and WhyURL the page of what it waits for; "" if there is none.
+	Why, WhyURL string
+	Position    string
+	Since       time.Time
 	// Due is set in the quiet period only, Free while another build of the job runs: it is
 	// when that is expected to end.
 	Due, Free time.Time
@@ -196,6 +197,13 @@ func (v *visit) entryRow(e queue.Entry) entryRow {
 	if e.State == queue.Waiting {
 		row.Due = e.Item.Due
 	}
+	switch e.Blockage.Reason {
+	case queue.BuildRunning:
+		row.WhyURL = web.BuildURL(v.base, e.Item.Job, e.Blockage.Number)
+	case queue.NoExecutor:
+		row.WhyURL = v.base + "computer/"
+	case queue.NoServer, queue.QuietPeriod, queue.JobDisabled, queue.NoNode, queue.RecordDamaged:
+	}
 	if e.State != queue.Left && v.May(definition.Stop, e.Item.Job) {
 		row.Cancel = row.URL + "cancelForm"
 	}
@@ -215,6 +223,8 @@ type itemView struct {
 	entryRow
 	Causes causesView
 	Params []param
+	// Remedy is what to do so that it runs; "" if that is only a matter of time.
+	Remedy string
 	// Usual is how long builds of the job usually take; 0 if none has ended.
 	Usual time.Duration
 	// Cancelled is when the item was cancelled, and By who cancelled it.
@@ -246,6 +256,9 @@ func (v *visit) item(id int64) (*page, error) {
 		Crumbs: append(v.crumbs(entry.Item.Job), link{Text: "Item " + number, URL: web.ItemURL(v.base, id)}),
 		Say:    "Item " + number + ": " + view.State.Word + ". " + view.Why, path: strings.TrimPrefix(web.ItemURL("/", id), "/"),
 		next: soonest(view.Due, view.Free),
+	}
+	if entry.State != queue.Left {
+		view.Remedy = remedy(entry.Blockage.Reason)
 	}
 	if c := entry.Cancelled; c != nil {
 		view.Cancelled, view.By, pg.ended = c.At, c.By, true
