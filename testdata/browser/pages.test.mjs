@@ -418,6 +418,26 @@ describe('the list of jobs', () => {
     assert.ok(!(await names(page)).includes('deploy'));
   }, { javaScriptEnabled: false }));
 
+  it('is sorted by what fails most, live', () => visit(async (page, go) => {
+    await ended(await ask('job/app/job/test/buildForm')); // always fails
+    await ended(await ask('job/hello/buildForm', { delay: '0s' }));
+    await go('');
+    await page.getByLabel('Order').selectOption('Fails most');
+    await page.waitForURL(/sort=fails/);
+    const shares = () => page.locator('.jobs tbody th .help').filter({ hasText: 'Succeeded: ' }).evaluateAll((all) => all.map((e) => Number(e.textContent.match(/\d+/)[0])));
+    const first = await shares();
+    assert.equal(first[0], 0);
+    assert.deepEqual(first, first.toSorted((a, b) => a - b));
+    await page.getByText('Live', { exact: true }).waitFor();
+    const before = await page.locator('.jobs tbody').last().textContent();
+    await ended(await ask('job/app/job/verify/buildForm', { EXIT: '1' }));
+    await page.waitForFunction((was) => [...document.querySelectorAll('.jobs tbody')].at(-1).textContent !== was, before);
+    const then = await shares();
+    assert.deepEqual(then, then.toSorted((a, b) => a - b));
+    await page.getByRole('searchbox').fill('app/ver');
+    assert.deepEqual(await names(page), ['verify']);
+  }));
+
   it('moves a job that fails to the top, and back', () => visit(async (page, go) => {
     await ended(await ask('job/app/job/verify/buildForm'));
     await go('');
@@ -605,7 +625,7 @@ describe('every page', () => {
     const failed = await ended(await ask('job/app/job/test/buildForm'));
     const deployed = await ended(await ask('job/app/job/deploy/buildForm', { BRANCH: 'x'.repeat(200), NOTES: 'a\nb' }));
     waiting = await ask('job/nightly/buildForm', { cause: 'y'.repeat(200) });
-    paths = ['', '?q=app&state=failing', '?by=', 'job/hello/?by=token:ci', 'job/app/', 'job/app/job/deploy/', 'job/hello/', 'job/app/job/old/', failed, deployed, `${failed}console`, 'queue/', 'job/nightly/cancelAll', waiting, 'computer/', 'job/nothing/'];
+    paths = ['', '?q=app&state=failing', '?sort=fails', '?by=', 'job/hello/?by=token:ci', 'job/app/', 'job/app/job/deploy/', 'job/hello/', 'job/app/job/old/', failed, deployed, `${failed}console`, 'queue/', 'job/nightly/cancelAll', waiting, 'computer/', 'job/nothing/'];
   });
 
   for (const [name, options] of [['light', {}], ['dark', { colorScheme: 'dark' }], ['on a phone', { viewport: phone, hasTouch: true, isMobile: true }],
