@@ -114,7 +114,7 @@ func (c *Controller) logEnd(ctx context.Context, full string, number int64) stri
 	defer func() { _ = r.Close() }() // only read
 	size := r.Size()
 	from := max(0, size-maxLogEnd)
-	raw, err := io.ReadAll(io.NewSectionReader(r, from, size-from))
+	raw, err := io.ReadAll(r.Part(from, size))
 	if err != nil {
 		return ""
 	}

@@ -149,7 +149,7 @@ func contentsOf(dir string, withLogs bool) pgqueue.Contents {
 			if err != nil {
 				return nil, err
 			}
-			return wholeLog{io.NewSectionReader(r, 0, r.Size()), r}, nil
+			return wholeLog{r.Part(0, r.Size()), r}, nil
 		}
 	}
 	return c
@@ -157,7 +157,7 @@ func contentsOf(dir string, withLogs bool) pgqueue.Contents {
 
 // wholeLog reads a log from its beginning to its end.
 type wholeLog struct {
-	*io.SectionReader
+	*console.Part
 	io.Closer
 }
 

@@ -148,6 +148,10 @@ func (a *App) serveConsole(w http.ResponseWriter, r *http.Request) error {
 	}
 	defer func() { _ = log.Close() }() // only read
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = io.Copy(w, io.NewSectionReader(log, 0, log.Size())) // the client may be gone
+	part := log.Part(0, log.Size())
+	_, _ = io.Copy(w, part) // the client may be gone
+	if part.Err() != nil {
+		panic(http.ErrAbortHandler) // so that the client does not take what it has for all
+	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,7 +39,8 @@ type local struct {
 // Close implements [source].
 func (l local) Close() error { return errors.Join(l.File.Close(), l.close()) }
 
-// ReadAt implements [io.ReaderAt]. At the current end of the log it returns [io.EOF], even if the log is live.
+// ReadAt implements [io.ReaderAt]. At the current end of the log it returns [io.EOF], even if the log is live. If bytes
+// before that end are missing, it returns [io.ErrUnexpectedEOF].
 func (r *Reader) ReadAt(p []byte, offset int64) (int, error) {
 	if offset < 0 {
 		return 0, fmt.Errorf("console: read at %d: negative offset", offset)
@@ -47,15 +49,48 @@ func (r *Reader) ReadAt(p []byte, offset int64) (int, error) {
 	if offset >= size {
 		return 0, io.EOF
 	}
-	if size-offset < int64(len(p)) {
-		n, err := r.from.ReadAt(p[:size-offset], offset)
-		if err == nil {
-			err = io.EOF
-		}
-		return n, err
+	there := p[:min(int64(len(p)), size-offset)]
+	n, err := r.from.ReadAt(there, offset)
+	switch {
+	case n < len(there) && errors.Is(err, io.EOF): // another program has truncated the file
+		err = io.ErrUnexpectedEOF
+	case err == nil && len(there) < len(p):
+		err = io.EOF
 	}
-	return r.from.ReadAt(p, offset)
+	return n, err
 }
+
+// Part returns a reader of the bytes from one offset to another, which the log had before.
+func (r *Reader) Part(from, to int64) *Part { return &Part{log: r, at: from, to: to} }
+
+// Part is a part of a log. It must not be used concurrently.
+type Part struct {
+	log    *Reader
+	at, to int64
+	err    error
+}
+
+// Read implements [io.Reader]. If the log does not have all bytes of the part any more, it returns
+// [io.ErrUnexpectedEOF]: a database that crashed can lose the end of a live log.
+func (p *Part) Read(b []byte) (int, error) {
+	if p.at >= p.to || p.err != nil {
+		return 0, cmp.Or(p.err, io.EOF)
+	}
+	n, err := p.log.ReadAt(b[:min(int64(len(b)), p.to-p.at)], p.at)
+	p.at += int64(n)
+	if errors.Is(err, io.EOF) {
+		err = nil
+		if p.at < p.to {
+			err = io.ErrUnexpectedEOF
+		}
+	}
+	p.err = err
+	return n, err
+}
+
+// Err returns the error that ended the part early, nil if none did. So a caller of [io.Copy] can tell it from one of the
+// other end.
+func (p *Part) Err() error { return p.err }
 
 // Size returns how many bytes were written so far.
 func (r *Reader) Size() int64 {
@@ -113,7 +148,7 @@ func Follow(ctx context.Context, r *Reader, offset int64, write func([]byte) err
 			}
 			n, err := r.ReadAt(buf[:min(int64(len(buf)), size-offset)], offset)
 			if n == 0 && err != nil {
-				if errors.Is(err, io.EOF) { // another program has truncated the file
+				if errors.Is(err, io.EOF) { // the log has become shorter
 					err = io.ErrUnexpectedEOF
 				}
 				return offset, fmt.Errorf("console: follow: %w", err)

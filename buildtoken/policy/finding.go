@@ -11,6 +11,7 @@ import (
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/operators"
+	"cel.dev/cel-go/common/types"
 )
 
 // Finding is what became of one rule of a decision, for people.
@@ -70,7 +71,7 @@ func reads(checked *cel.Ast) []string {
 			return "", false
 		}
 		switch name = x.AsIdent(); name {
-		case "job", "token", "params", "delay", "cause", "user", "now", "request":
+		case "job", "token", "params", "delay", "cause", "user", "now", "request", "event", "body":
 			return name, true
 		}
 		return "", false
@@ -78,11 +79,18 @@ func reads(checked *cel.Ast) []string {
 	var path func(x ast.Expr) (string, bool)
 	join := func(operand ast.Expr, field string) (string, bool) {
 		outer, ok := path(operand)
-		if !ok || field == "" {
+		if !ok || field == "" || outer != "params" && outer != headersPath && strings.Contains(outer, ".") {
 			return "", false
 		}
 		inner[operand.ID()] = true
 		return outer + "." + field, true
+	}
+	literal := func(x ast.Expr) string {
+		if x.Kind() != ast.LiteralKind {
+			return ""
+		}
+		s, _ := x.AsLiteral().(types.String)
+		return string(s)
 	}
 	path = func(x ast.Expr) (string, bool) {
 		switch x.Kind() {
@@ -95,9 +103,9 @@ func reads(checked *cel.Ast) []string {
 			}
 			switch x.AsCall().FunctionName() {
 			case operators.Index, operators.OptIndex, operators.OptSelect:
-				return join(args[0], textOf(args[1]))
+				return join(args[0], literal(args[1]))
 			case operators.In:
-				return join(args[1], textOf(args[0]))
+				return join(args[1], literal(args[0]))
 			}
 		default:
 		}

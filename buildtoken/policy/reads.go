@@ -82,6 +82,9 @@ func paramOf(x ast.Expr) string {
 
 // textOf returns the text of a literal; "" for other expressions.
 func textOf(x ast.Expr) string {
+	if x.Kind() != ast.LiteralKind {
+		return ""
+	}
 	text, _ := x.AsLiteral().(types.String)
 	return string(text)
 }
@@ -95,6 +98,9 @@ func textsOf(x ast.Expr) []string {
 	}
 	var all []string
 	for _, element := range elements {
+		if element.Kind() != ast.LiteralKind {
+			continue
+		}
 		if text, ok := element.AsLiteral().(types.String); ok {
 			all = append(all, string(text))
 		}

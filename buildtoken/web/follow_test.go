@@ -4,11 +4,15 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
 )
 
 // stranger is a client that has disconnected: writes to it fail.
@@ -61,6 +65,39 @@ func TestLogIsCutWhenTheQueueFails(t *testing.T) {
 			t.Error("the handler goes on")
 		}
 	})
+}
+
+// A client that receives a part of a log must see that it is not all, whichever way it reads it.
+func TestLogThatCannotBeReadToItsEndIsCut(t *testing.T) {
+	for _, path := range []string{
+		"/job/plain/1/consoleText",
+		"/job/plain/1/consoleText?ansi=none",
+		"/job/plain/1/logText/progressiveText",
+		"/job/plain/1/logText/progressiveText?start=150000",
+		"/job/plain/1/logText/progressiveHtml",
+		"/buildByToken/log?job=plain&token=LookAtMe&item=1",
+	} {
+		t.Run(path, func(t *testing.T) {
+			bubble(t, func(s *scenario) {
+				s.user = "reader"
+				s.send(s.request([]string{"POST /buildByToken/build?job=plain&token=TacoTuesday"}))
+				time.Sleep(definition.DefaultQuietPeriod)
+				synctest.Wait()
+				s.direct(`print plain#1 "` + strings.Repeat("0123456789abcde\\n", 20_000) + `"`)
+				// Another program truncates the file, as if a disk could read only its beginning.
+				if err := os.Truncate(filepath.Join(s.dir, "logs", job.PathElement("plain"), "1.log"), 100_000); err != nil {
+					t.Fatal(err)
+				}
+				w := httptest.NewRecorder()
+				defer func() {
+					if got := recover(); got != any(http.ErrAbortHandler) {
+						t.Errorf("the handler panicked with %v, want http.ErrAbortHandler; status %d with %d bytes, X-Text-Size %q", got, w.Code, w.Body.Len(), w.Header().Get("X-Text-Size"))
+					}
+				}()
+				s.api.Serve(w, s.request([]string{"GET " + path}))
+			})
+		})
+	}
 }
 
 // TestFollowersOfOneLogSeeTheSame starts many followers at different times.

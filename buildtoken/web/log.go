@@ -3,8 +3,11 @@ package web
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strconv"
 	"unicode/utf8"
+
+	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/console"
@@ -30,6 +33,14 @@ func (q *Request) WaitForLog(ctx context.Context, ctl *buildtoken.Controller, id
 		return nil, e, awaitErr
 	}
 	return log, e, err
+}
+
+// CutLog ends an answer with a log of a job after the log could not be read to its end. The
+// status was sent long ago, so it breaks the connection, and the client does not take an
+// incomplete log for a complete one. It does not return.
+func (q *Request) CutLog(full string, err error) {
+	q.Logger().Warn("log could not be sent to its end", zap.String("job", full), zap.Error(err))
+	panic(http.ErrAbortHandler)
 }
 
 // WholeRunes returns the length of a text without an incomplete character at its end.

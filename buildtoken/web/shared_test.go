@@ -215,6 +215,26 @@ func TestFollowerOfALogNeverGetsThatOfAnotherBuild(t *testing.T) {
 	}
 }
 
+// A server that cannot read a log of another one to its end lets the client see that.
+func TestLogOfAnotherServerThatCannotBeReadIsCut(t *testing.T) {
+	texts := make(dictated)
+	c := newCluster(t, texts)
+	c.begin(texts, "one\n", "\r\none\r\n")
+	texts <- "two\n"
+	for got := ""; !strings.HasSuffix(got, "two\r\n"); {
+		got, _ = c.get("b", "/job/app/1/logText/progressiveText")
+	}
+	if _, err := pgtest.Connect(t, c.url).Exec(t.Context(), fmt.Sprintf("delete from %s.pieces where off > 0", c.schema)); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"consoleText", "consoleText?ansi=none", "logText/progressiveText", "logText/progressiveHtml"} {
+		if text, h, err := c.fetch("b", "/job/app/1/"+path); err == nil {
+			t.Errorf("%s = %q, X-Text-Size %q, want a broken connection", path, text, h.Get("X-Text-Size"))
+		}
+	}
+	close(texts)
+}
+
 // firstDifference describes where two long texts begin to differ.
 func firstDifference(got, want string) string {
 	at := 0

@@ -138,16 +138,12 @@ func (q *Request) Controller() (*buildtoken.Controller, error) {
 	return c, nil
 }
 
-// Allow returns a [MethodError] unless the method is one of these, and [ErrTooEarly] if it is POST
-// and the request is [Request.Early].
+// Allow returns a [MethodError] unless the method is one of these.
 func (q *Request) Allow(methods ...string) error {
-	switch {
-	case !slices.Contains(methods, q.R.Method):
-		return &MethodError{Allow: methods}
-	case q.R.Method == http.MethodPost && q.Early():
-		return ErrTooEarly
+	if slices.Contains(methods, q.R.Method) {
+		return nil
 	}
-	return nil
+	return &MethodError{Allow: methods}
 }
 
 // Entry finds an item of the site by the text of its id.

@@ -38,7 +38,11 @@ func (r *reader) consoleText(ctl *buildtoken.Controller, b queue.Build) error {
 		h.Set("Content-Length", strconv.FormatInt(size, 10))
 	}
 	if r.R.Method != http.MethodHead {
-		_, _ = io.Copy(out, io.NewSectionReader(log, 0, size)) // an error means that the client is gone
+		part := log.Part(0, size)
+		_, _ = io.Copy(out, part) // another error means that the client is gone
+		if err := part.Err(); err != nil {
+			r.CutLog(b.Item.Job, err)
+		}
 	}
 	return nil
 }
@@ -88,7 +92,9 @@ func (r *reader) progressive(ctl *buildtoken.Controller, b queue.Build, contentT
 	web.SetAll(h, "Content-Type", contentType, "X-Text-Size", strconv.FormatInt(end, 10))
 	r.W.WriteHeader(http.StatusOK)
 	if r.R.Method != http.MethodHead {
-		send(r.W, log, start, end, convert)
+		if err := send(r.W, log, start, end, convert); err != nil {
+			r.CutLog(b.Item.Job, err)
+		}
 	}
 	return nil
 }
@@ -105,14 +111,15 @@ func wholeCharacters(log *console.Reader, size int64) int64 {
 	return from + int64(web.WholeRunes(tail[:n]))
 }
 
-// send writes a part of the log, each byte converted.
-func send(w io.Writer, log *console.Reader, start, end int64, convert func(out *bufio.Writer, before, b byte)) {
+// send writes a part of the log, each byte converted. It returns only errors of the log.
+func send(w io.Writer, log *console.Reader, start, end int64, convert func(out *bufio.Writer, before, b byte)) error {
 	var before [1]byte
 	if start > 0 {
 		_, _ = log.ReadAt(before[:], start-1) // at worst a line ends with two CR
 	}
 	out := bufio.NewWriterSize(w, 32<<10)
-	in := bufio.NewReaderSize(io.NewSectionReader(log, start, end-start), 32<<10)
+	part := log.Part(start, end)
+	in := bufio.NewReaderSize(part, 32<<10)
 	for last := before[0]; ; {
 		b, err := in.ReadByte()
 		if err != nil {
@@ -122,6 +129,7 @@ func send(w io.Writer, log *console.Reader, start, end int64, convert func(out *
 		last = b
 	}
 	_ = out.Flush() // an error means that the client is gone
+	return part.Err()
 }
 
 // crlf ends lines with CR LF, as Jenkins does only here.

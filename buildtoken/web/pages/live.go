@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
@@ -60,8 +62,12 @@ func (v *visit) stream(load loader) error {
 		place := *s.log
 		follower.Go(func() { // ends with ctx, for which stream waits
 			defer close(logEnded)
-			if v.followLog(ctx, out, place) != nil {
-				cancel() // the client is gone
+			err := v.followLog(ctx, out, place)
+			if err != nil && ctx.Err() == nil && !errors.Is(err, web.ErrClientGone) {
+				v.Logger().Warn("log could not be sent to its end", zap.String("job", place.job), zap.Error(err))
+			}
+			if err != nil {
+				cancel() // the browser connects again, and goes on where it was
 			}
 		})
 	}
@@ -89,7 +95,9 @@ func (v *visit) follow(ctx context.Context, out *web.Events, b *board, p plan, s
 		if s.ended {
 			select {
 			case <-logEnded:
-				_ = out.SendJSON("done", "", nil) // it is the last thing to say
+				if ctx.Err() == nil { // else the client does not have all of it
+					_ = out.SendJSON("done", "", nil) // it is the last thing to say
+				}
 			case <-ctx.Done():
 			case <-v.Done:
 			}

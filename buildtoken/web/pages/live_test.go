@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -18,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
@@ -263,6 +266,34 @@ func TestBuildIsFollowedToItsEnd(t *testing.T) {
 		time.Sleep(time.Second)
 		<-ended
 		s.streams(out, `log 44-73 "bad `+"\uFFFD"+` byte\nFinished: SUCCESS\n"`, "page buildhead: Build #1: Success", "done null")
+	})
+}
+
+// A page whose log cannot be read says so, and does not show a part of it as if it were all.
+func TestLogThatCannotBeReadIsAnError(t *testing.T) {
+	onSite(t, jobs(at("hello", hangs(strings.Repeat("0123456789abcde\n", 20_000)))), func(s *site) {
+		s.trigger("hello", nil)
+		// Another program truncates the file, as if a disk could read only its beginning.
+		if err := os.Truncate(filepath.Join(s.dir, "logs", job.PathElement("hello"), "1.log"), 290_000); err != nil {
+			s.Fatal(err)
+		}
+		for _, path := range []string{"/job/hello/1/", "/job/hello/1/?at=200000", "/job/hello/1/?q=0123456789", "/queue/-/log/job/hello/1?after=90000"} {
+			if w := s.get(path, "alice"); w.Code != http.StatusInternalServerError {
+				s.Errorf("GET %s = %d, want 500", path, w.Code)
+			}
+		}
+		for _, start := range []string{"0", "100000", "-1"} {
+			out, ended, stop := s.open("/queue/-/events/job/hello/1/?start="+start, "alice")
+			select {
+			case <-ended: // the browser connects again
+			default:
+				s.Errorf("from %s: the stream waits for a log that cannot be read", start)
+			}
+			stop()
+			if text := out.drain(); strings.Contains(text, "event: done") {
+				s.Errorf("from %s: the stream claims to be complete", start)
+			}
+		}
 	})
 }
 

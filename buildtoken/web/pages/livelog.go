@@ -3,7 +3,6 @@ package pages
 import (
 	"context"
 	"html/template"
-	"io"
 	"slices"
 	"strconv"
 
@@ -32,37 +31,37 @@ type logEvent struct {
 	Reset bool `json:"reset,omitempty"`
 }
 
-// followLog sends a log as it grows, until it is complete or ctx ends. Its
-// error means that the client is gone.
+// followLog sends a log as it grows, until it is complete. An error means that the client does
+// not have all of it: ctx has ended, the client is gone, or the log cannot be read.
 func (v *visit) followLog(ctx context.Context, out *web.Events, of buildOf) error {
 	b, err := v.ctl.Build(ctx, of.job, of.number)
 	if err != nil {
-		return nil
+		return err
 	}
 	reader, _, err := v.WaitForLog(ctx, v.ctl, b.Item.ID)
 	if err != nil || reader == nil {
-		return nil // the page shows why there is no log
+		return err // without a log, the page shows why
 	}
 	log := &openLog{Reader: reader, key: keyOf(b), started: b.Started}
 	defer func() { _ = log.Close() }() // only read
 	w := new(lineWriter)
 	var reset bool
 	if w.at, reset, err = v.startOf(ctx, log); err != nil {
-		return nil
+		return err
 	}
 	var rest []byte // the text after the whole rows that has been read
 	for last := false; ; {
 		at := w.at.at + int64(len(rest))
 		end, complete, err := log.Wait(ctx, wanted(at, reset))
 		if err != nil {
-			return nil
+			return err
 		}
 		if w.at.at > end && (complete || !log.Shared()) { // the offset belongs to another log
 			reset = true
 		}
 		if reset || end-at > logBehind {
 			if w.at, err = v.tail(ctx, log, end); err != nil {
-				return nil // the disk fails; the page shows the log so far
+				return err
 			}
 			rest, reset = nil, true
 		}
@@ -70,7 +69,7 @@ func (v *visit) followLog(ctx context.Context, out *web.Events, of buildOf) erro
 			e := logEvent{From: w.at.at, Reset: reset}
 			e.End = min(end, at-at%logPiece+logPiece)
 			if e.HTML, rest, err = v.piece(ctx, log, w, rest, e.End); err != nil {
-				return nil
+				return err
 			}
 			e.To = w.at.at
 			shown := rest
@@ -97,9 +96,6 @@ func (v *visit) piece(ctx context.Context, log *openLog, w *lineWriter, head []b
 		more, err := readPart(log.Reader, w.at.at+int64(len(head)), to)
 		if err != nil {
 			return livePiece{}, err
-		}
-		if w.at.at+int64(len(head)+len(more)) < to {
-			return livePiece{}, io.ErrUnexpectedEOF // another program has truncated the file
 		}
 		one := v.writerAt(context.WithoutCancel(ctx), log, w.at, to) // other readers wait for it
 		rest := one.lines(slices.Concat(head, more))

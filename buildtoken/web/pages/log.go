@@ -3,7 +3,6 @@ package pages
 import (
 	"bytes"
 	"context"
-	"errors"
 	"html/template"
 	"io"
 	"net/http"
@@ -237,14 +236,11 @@ func firstRows(text []byte, most int) []byte {
 	return text[:at]
 }
 
-// readPart reads a part of a log, up to its end.
+// readPart reads a part of a log.
 func readPart(log *console.Reader, from, to int64) ([]byte, error) {
 	text := make([]byte, max(to-from, 0))
-	n, err := log.ReadAt(text, from)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	return text[:n], nil
+	_, err := io.ReadFull(log.Part(from, to), text)
+	return text, err
 }
 
 // logPart is a part of a log for the script.

@@ -81,6 +81,7 @@ const root = "https://ci.example.com/ci/"
 // site is a controller and its pages, in a synctest bubble.
 type site struct {
 	*testing.T
+	dir   string
 	ctl   *buildtoken.Controller
 	def   *definition.Site
 	pages *served
@@ -121,7 +122,7 @@ func onQueue(t *testing.T, spec definition.Spec, around func(buildtoken.Queue) b
 			t.Fatal(err)
 		}
 		core, logs := observer.New(zapcore.WarnLevel)
-		test(&site{T: t, ctl: ctl, def: def, pages: pagesOf(ctl, def, zap.New(core)), logs: logs})
+		test(&site{T: t, dir: dir, ctl: ctl, def: def, pages: pagesOf(ctl, def, zap.New(core)), logs: logs})
 	})
 }
 

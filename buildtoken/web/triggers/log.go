@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"strconv"
 
-	"go.uber.org/zap"
-
 	"github.com/buildtoken/buildtoken/buildtoken/console"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
@@ -56,10 +54,7 @@ func (o *own) sendLog(start int64, events bool) {
 		q.Stream(web.PlainText)
 	}
 	if err := o.follow(ctx, start, s); err != nil && ctx.Err() == nil && !errors.Is(err, web.ErrClientGone) {
-		// The status was sent long ago. Cut the connection, so that the client does not
-		// take an incomplete log for a complete one.
-		q.Logger().Warn("log stream ended early", zap.String("job", o.entry.Item.Job), zap.Int64("item", o.entry.Item.ID), zap.Error(err))
-		panic(http.ErrAbortHandler)
+		q.CutLog(o.entry.Item.Job, err)
 	}
 }
 

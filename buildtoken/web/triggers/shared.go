@@ -109,7 +109,7 @@ func (o *own) console(v *sharedView, b queue.Build) error {
 	size := log.Size()
 	from := max(size-sharedTail, 0)
 	var text strings.Builder
-	if _, err := io.Copy(&web.PlainWriter{W: &text}, io.NewSectionReader(log, from, size-from)); err != nil {
+	if _, err := io.Copy(&web.PlainWriter{W: &text}, log.Part(from, size)); err != nil {
 		return err
 	}
 	v.Console, v.Cut = strings.ToValidUTF8(text.String(), "\uFFFD"), from > 0
