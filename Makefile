@@ -168,6 +168,10 @@ cross: ## build for PLATFORMS without cgo, and vet for those with amd64
 		test "$$GOARCH" != amd64 || go vet ./...; \
 	done
 
+.PHONY: typecheck
+typecheck: ## check the types for PLATFORMS, without compiling: seconds, where cross takes minutes
+	go run -C tools ./typecheck $(PLATFORMS)
+
 # xcaddy requests the replaced path from the module proxy too. If a proxy answers with 403 instead of
 # 404, go gives up. After a |, go accepts any error and continues.
 .PHONY: xcaddy

@@ -209,7 +209,7 @@ func same(l *life, what string, a, b store, ask func(store) (any, error)) {
 // TestMovedQueueGoesOnAsTheFileWould moves a queue with 10 000 items and records of every kind,
 // and applies the same operations to both afterwards.
 func TestMovedQueueGoesOnAsTheFileWould(t *testing.T) {
-	const queued, seed = 10_000, 20261125
+	const queued, seed = 3_000, 20261125
 	path := filepath.Join(t.TempDir(), "queue.db")
 	opts := boltqueue.Options{Path: path, Commit: func(tx *bolt.Tx) error {
 		tx.DB().NoSync = true // it is only read again

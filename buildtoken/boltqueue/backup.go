@@ -10,8 +10,6 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	"go.uber.org/zap"
-
-	"github.com/buildtoken/buildtoken/internal/atomicfile"
 )
 
 // Backup writes a consistent copy of the queue to a new file while the queue is in use,
@@ -43,7 +41,7 @@ func (q *DB) Backup(ctx context.Context, path string) (size int64, err error) {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return 0, errors.Join(fmt.Errorf("boltqueue: back up: %w", err), os.Remove(path))
 	}
-	return size, atomicfile.SyncDir(filepath.Dir(path))
+	return size, q.opts.SyncDir(filepath.Dir(path))
 }
 
 // untilDone is a writer that fails once a context ends.

@@ -100,6 +100,24 @@ func TestBackupReplacesNothing(t *testing.T) {
 	}
 }
 
+// A backup is reported once a power failure cannot take it any more.
+func TestBackupIsDurable(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "copies", "copy")
+	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	q := open(t, boltqueue.Options{Path: filepath.Join(dir, "queue.db"), SyncDir: func(synced string) error {
+		if synced == filepath.Dir(path) {
+			return os.ErrInvalid
+		}
+		return nil
+	}})
+	if _, err := q.Backup(t.Context(), path); !errors.Is(err, os.ErrInvalid) {
+		t.Errorf("Backup into a directory that cannot be synced: %v, want %v", err, os.ErrInvalid)
+	}
+}
+
 // TestVerify damages a copy in ways in which a copy of a file in use can be damaged.
 func TestVerify(t *testing.T) {
 	path := everyKind(t)
@@ -131,19 +149,39 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// A backup that is cancelled leaves no file behind.
+// A backup that is cancelled, before or while it is written, is an error and leaves no file behind.
 func TestBackupGivenUp(t *testing.T) {
 	dir := t.TempDir()
 	q := open(t, boltqueue.Options{Path: filepath.Join(dir, "queue.db")})
+	path := filepath.Join(dir, "copy")
 	enough := errors.New("enough")
-	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(enough)
-	if _, err := q.Backup(ctx, filepath.Join(dir, "copy")); !errors.Is(err, enough) {
-		t.Errorf("Backup: %v, want %v", err, enough)
+	for _, written := range []bool{false, true} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		if !written {
+			cancel(enough)
+		}
+		if _, err := q.Backup(&endsWithFile{ctx, path, func() { cancel(enough) }}, path); err == nil || !strings.Contains(err.Error(), enough.Error()) {
+			t.Errorf("Backup: %v, want %v", err, enough) // bbolt keeps the text only
+		}
+		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("it left a file: %v", err)
+		}
 	}
-	if _, err := os.Stat(filepath.Join(dir, "copy")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("it left a file: %v", err)
+}
+
+// endsWithFile is a context that ends once there is a file.
+type endsWithFile struct {
+	context.Context
+
+	path string
+	end  func()
+}
+
+func (c *endsWithFile) Err() error {
+	if _, err := os.Stat(c.path); err == nil {
+		c.end()
 	}
+	return c.Context.Err()
 }
 
 // TestTornCopy copies files piecewise while they are written, as cp does. Each copy is either a

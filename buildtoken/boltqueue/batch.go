@@ -24,13 +24,12 @@ type batch struct {
 	maxKiB int
 	enc    *encoder
 
-	tx      *bolt.Tx // nil until it is needed
-	buckets map[string]*bolt.Bucket
-	number  uint64 // of this batch, set when something is written
-	undo    []write
-	wake    bool // something may start, or a build is to be stopped
-	notify  bool // a notification may be sent
-	log     *zap.Logger
+	tx     *bolt.Tx // nil until it is needed
+	number uint64   // of this batch, set when something is written
+	undo   []write
+	wake   bool // something may start, or a build is to be stopped
+	notify bool // a notification may be sent
+	log    *zap.Logger
 	// lanes and items are written once, when the batch ends.
 	lanes   []*lane
 	touched map[*lane]bool
@@ -70,7 +69,6 @@ func (b *batch) begin() error {
 			return fmt.Errorf("%w: begin: %w", queue.ErrStorage, err)
 		}
 		b.tx = tx
-		b.buckets = map[string]*bolt.Bucket{}
 		return nil
 	})
 }
@@ -87,13 +85,9 @@ func (b *batch) read(f func() error) error {
 
 // bucket returns a bucket of the transaction, which must have begun.
 func (b *batch) bucket(name []byte) *bolt.Bucket {
-	found, ok := b.buckets[string(name)]
-	if !ok {
-		found = b.tx.Bucket(name)
-		if bytes.Equal(name, bucketItems()) {
-			found.FillPercent = 1 // IDs only grow, so nothing is inserted into a full page later
-		}
-		b.buckets[string(name)] = found
+	found := b.tx.Bucket(name) // bbolt keeps it for the next call
+	if bytes.Equal(name, bucketItems()) {
+		found.FillPercent = 1 // IDs only grow, so nothing is inserted into a full page later
 	}
 	return found
 }

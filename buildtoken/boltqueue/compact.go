@@ -9,8 +9,6 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	"go.uber.org/zap"
-
-	"github.com/buildtoken/buildtoken/internal/atomicfile"
 )
 
 const (
@@ -20,8 +18,13 @@ const (
 	compactStep = 4 << 20
 )
 
+// errReplaced is returned by compact if the file was replaced, but a power failure could bring
+// the old one back, without what is written from now on.
+var errReplaced = errors.New("boltqueue: compact: the new file may not survive a power failure")
+
 // compact replaces a file of which more than half is free by a copy without free pages. It
-// is called before the file is opened. If it fails, the file stays as it was.
+// is called before the file is opened. If it fails, the file stays as it was, unless the error
+// is errReplaced.
 func compact(opts Options) error {
 	path, err := filepath.EvalSymlinks(opts.Path) // a rename would replace a link
 	if err != nil {
@@ -49,7 +52,9 @@ func compact(opts Options) error {
 	})
 	if err == nil && after > 0 {
 		if err = os.Rename(copied, path); err == nil {
-			err = atomicfile.SyncDir(filepath.Dir(path))
+			if err := opts.SyncDir(filepath.Dir(path)); err != nil {
+				return fmt.Errorf("%w: %w", errReplaced, err)
+			}
 		}
 	}
 	if err != nil {

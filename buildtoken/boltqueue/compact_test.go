@@ -3,6 +3,7 @@ package boltqueue_test
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -73,10 +74,17 @@ func TestOpenCompacts(t *testing.T) {
 	if err := errors.Join(os.Symlink(path, link), os.Chmod(path, 0o640), os.WriteFile(path+".compact", []byte("left by a crash"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	q := open(t, boltqueue.Options{Path: link})
+	synced := ""
+	q := open(t, boltqueue.Options{Path: link, SyncDir: func(dir string) error {
+		synced += fmt.Sprintln(dir, sizeOf(t, path) <= 4<<20)
+		return nil
+	}})
 	schedule(t, q, request("small", "afterwards"))
 	if err := q.Close(); err != nil {
 		t.Fatal(err)
+	}
+	if want := fmt.Sprintln(filepath.Dir(path), true); synced != want {
+		t.Errorf("synced %q, want the directory of the file when the small one is in place", synced)
 	}
 	if size := sizeOf(t, path); size > 4<<20 {
 		t.Errorf("the file has %d bytes, want it compacted", size)
@@ -127,6 +135,16 @@ func TestOpenLeavesAFullFile(t *testing.T) {
 	}
 	if after, err := os.Stat(path); err != nil || !os.SameFile(before, after) {
 		t.Errorf("the file was replaced: %v", err)
+	}
+}
+
+// If the directory cannot be synced, a power failure may bring the large file back: nothing may be
+// accepted that would be lost with the small one.
+func TestCompactionThatMayNotLast(t *testing.T) {
+	path := filled(t, true)
+	q, err := boltqueue.Open(boltqueue.Options{Path: path, SyncDir: func(string) error { return fs.ErrInvalid }})
+	if err == nil || !errors.Is(err, fs.ErrInvalid) {
+		t.Errorf("Open = %v, %v, want the error of the directory", q, err)
 	}
 }
 

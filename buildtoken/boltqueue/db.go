@@ -53,7 +53,7 @@ type Options struct {
 	// Commit commits every transaction except the one that creates a new file; nil
 	// means (*bolt.Tx).Commit. Fault tests replace it.
 	Commit func(*bolt.Tx) error
-	// SyncDir makes the name of a new file durable; nil means that of the operating
+	// SyncDir makes the name of a new file, or of one that replaces another, durable; nil means that of the operating
 	// system. Fault tests replace it.
 	SyncDir func(dir string) error
 }

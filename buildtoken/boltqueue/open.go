@@ -54,7 +54,7 @@ func open(opts Options) (*opened, *memory, error) {
 		return nil, nil, err
 	}
 	if err := compact(opts); err != nil {
-		if errors.Is(err, ErrLocked) {
+		if errors.Is(err, ErrLocked) || errors.Is(err, errReplaced) {
 			return nil, nil, err
 		}
 		opts.Log.Warn("queue file could not be compacted; it is used as it is", zap.String("path", opts.Path), zap.Error(err))

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -75,6 +77,22 @@ func schedule(t *testing.T, q *boltqueue.DB, r queue.Request) queue.Item {
 		t.Fatal(err)
 	}
 	return it
+}
+
+// An operator sees how many builds a restart has ended.
+func TestLostBuildsAreLogged(t *testing.T) {
+	core, logged := observer.New(zap.WarnLevel)
+	q := open(t, boltqueue.Options{Path: filepath.Join(t.TempDir(), "queue.db"), Log: zap.New(core)})
+	schedule(t, q, request("app", "k"))
+	if builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0}); err != nil || len(builds) != 1 {
+		t.Fatalf("Claim = %v, %v, want one build", builds, err)
+	}
+	for want := range 2 { // builds that a second call finds
+		lost, err := q.Reclaim(t.Context(), start, "gone", nil)
+		if err != nil || len(lost) != 1-want || logged.FilterField(zap.Int("builds", 1)).Len() != 1 || logged.Len() != 1 {
+			t.Errorf("Reclaim = %v, %v; logged %v, want one line with one build", lost, err, logged.All())
+		}
+	}
 }
 
 // TestUnusableFiles checks that a file which is not a usable queue is refused,

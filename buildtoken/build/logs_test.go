@@ -27,6 +27,7 @@ type keeper struct {
 	mu       sync.Mutex
 	text     []byte
 	complete bool
+	build    int64  // 0: unknown
 	dropped  string // the job and number of the last DropLogs
 }
 
@@ -46,9 +47,12 @@ func (k *keeper) LogState(context.Context, string, int64) (console.State, error)
 	return console.State{Size: int64(len(k.text)), Complete: k.complete}, nil
 }
 
-func (k *keeper) ReadLog(_ context.Context, _ string, _, _, offset int64, p []byte) (int, error) {
+func (k *keeper) ReadLog(_ context.Context, _ string, _, build, offset int64, p []byte) (int, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if build != 0 && k.build != 0 && build != k.build {
+		return 0, queue.ErrNotFound
+	}
 	return copy(p, k.text[offset:]), nil
 }
 

@@ -35,8 +35,11 @@ func filesArePrivate(t *testing.T) {
 	if result, reason := h.Run(t.Context(), app, queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 1}); result != queue.Success {
 		t.Fatalf("Run = %s, %s", result, reason)
 	}
-	polls(t, h, &build.Job{Job: app.Job, Poller: looks(func(context.Context, runner.Build, io.Writer) (bool, error) { return false, nil })}).Request("app", "http://x/")
-	synctest.Wait()
+	looks := looks(func(context.Context, runner.Build, io.Writer) (bool, error) { return false, nil })
+	for _, poller := range []runner.Poller{looks, apart{looks}} {
+		polls(t, h, &build.Job{Job: app.Job, Poller: poller}).Request("app", "http://x/")
+		synctest.Wait()
+	}
 	element, seen := job.PathElement("app"), 0
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || path == dir {
@@ -63,12 +66,12 @@ func filesArePrivate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{"workspaces/" + element, "logs/" + element + "/1.log", "uploads/" + values[0].Ref, "polling/" + element + ".log"} {
+	for _, path := range []string{"workspaces/" + element, "workspaces/" + element + "@poll", "logs/" + element + "/1.log", "uploads/" + values[0].Ref, "polling/" + element + ".log"} {
 		if _, err := os.Stat(filepath.Join(dir, path)); err != nil {
 			t.Error(err)
 		}
 	}
-	if seen < 9 {
-		t.Errorf("%d files and directories, want at least 9", seen)
+	if seen < 10 {
+		t.Errorf("%d files and directories, want at least 10", seen)
 	}
 }

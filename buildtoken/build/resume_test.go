@@ -41,7 +41,7 @@ func TestResumedLogContinuesWhatTheQueueHas(t *testing.T) {
 		"all is left": before, "the end is gone": before[:20], "the file is empty": "", "there is more here": before + "er half",
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir, kept := t.TempDir(), &keeper{text: []byte(before)}
+			dir, kept := t.TempDir(), &keeper{text: []byte(before), build: 5}
 			folder := filepath.Join(dir, "logs", job.PathElement("app"))
 			if err := os.MkdirAll(folder, 0o700); err != nil {
 				t.Fatal(err)
@@ -51,7 +51,7 @@ func TestResumedLogContinuesWhatTheQueueHas(t *testing.T) {
 			}
 			h := openHost(t, build.Options{Dir: dir, Logs: kept})
 			app := &build.Job{Job: &job.Job{FullName: "app"}, Runner: follows{}}
-			b := queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 1, Handle: []byte("handle")}
+			b := queue.Build{Item: queue.Item{ID: 5, Job: "app"}, Number: 1, Handle: []byte("handle")}
 			if result, reason := h.Run(t.Context(), app, b); result != queue.Success {
 				t.Fatalf("Run = %s, %s", result, reason)
 			}
@@ -120,6 +120,76 @@ func TestResumedBuildIsLeftIfTheServerStopsBeforeItRuns(t *testing.T) {
 	}
 }
 
+// stays is a remote runner whose builds write a line as they are left.
+type stays struct{ follows }
+
+func (stays) Run(ctx context.Context, b runner.Build, log io.Writer) runner.Result {
+	_, _ = io.WriteString(log, "begun\n")
+	if err := b.Save([]byte("handle")); err != nil {
+		return runner.Result{Outcome: runner.Failure, Reason: err.Error()}
+	}
+	<-ctx.Done()
+	_, _ = io.WriteString(log, "left\n")
+	return runner.Result{Outcome: runner.Aborted, Reason: context.Cause(ctx).Error()}
+}
+
+// The server that resumes a build may be another one: it finds all of the log in the queue, which
+// does not look complete, and the server that stops does not wait for anything.
+func TestLogOfABuildThatIsLeftIsInTheQueue(t *testing.T) {
+	for name, away := range map[string]bool{"the queue takes it": false, "the queue is away": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				core, logged := observer.New(zap.WarnLevel)
+				kept := &slow{}
+				var handle string
+				h := openHost(t, build.Options{
+					Logs: kept, Log: func() *zap.Logger { return zap.New(core) },
+					SetHandle: func(_ context.Context, _ string, _ int64, saved []byte) error { handle = string(saved); return nil },
+				})
+				app := &build.Job{Job: &job.Job{FullName: "app"}, Runner: stays{}}
+				ended := make(chan queue.Result)
+				go func() {
+					result, _ := h.Run(t.Context(), app, queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 1})
+					ended <- result
+				}()
+				time.Sleep(time.Minute)
+				kept.mu.Lock()
+				if away {
+					for range 10 + kept.calls {
+						kept.refuse = append(kept.refuse, queue.ErrStorage)
+					}
+				}
+				kept.mu.Unlock()
+				begin := time.Now()
+				h.Detach()
+				result := <-ended
+				if took := time.Since(begin); result != "" || handle != "handle" || took > 3*time.Second {
+					t.Errorf("Run = %q after %v with the handle %q", result, took, handle)
+				}
+				want, warnings := "begun\nleft\n", 0
+				if away {
+					want, warnings = "begun\n", 1
+				}
+				if string(kept.text) != want || kept.complete || logged.Len() != warnings {
+					t.Errorf("the queue has %q, complete %v; want %q; logged %v, want %d warnings", kept.text, kept.complete, want, logged.All(), warnings)
+				}
+			})
+		})
+	}
+}
+
+// A runner that goes on although nothing remembers its work would start it a second time.
+func TestRunnerIsToldThatItsHandleIsNotSaved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // which notices a runner that goes on
+		h := openHost(t, build.Options{SetHandle: func(context.Context, string, int64, []byte) error { return queue.ErrNotRunning }})
+		app := &build.Job{Job: &job.Job{FullName: "app"}, Runner: stays{}}
+		result, reason := h.Run(t.Context(), app, queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 1})
+		if result != queue.Failure || reason != "save the handle of a build: "+queue.ErrNotRunning.Error() {
+			t.Errorf("Run = %s, %s", result, reason)
+		}
+	})
+}
+
 // The time before a restart counts.
 func TestResumedBuildHasTheRestOfItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -154,6 +224,14 @@ func (a *asleep) LogState(ctx context.Context, job string, number int64) (consol
 		return console.State{}, queue.ErrStorage
 	}
 	return a.keeper.LogState(ctx, job, number)
+}
+
+// ReadLog fails a while longer.
+func (a *asleep) ReadLog(ctx context.Context, job string, number, build, offset int64, p []byte) (int, error) {
+	if time.Now().Before(a.until.Add(time.Minute)) {
+		return 0, queue.ErrStorage
+	}
+	return a.keeper.ReadLog(ctx, job, number, build, offset, p)
 }
 
 func TestResumedBuildWaitsForItsLog(t *testing.T) {

@@ -11,12 +11,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/buildtoken/buildtoken/buildtoken/build"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/internal/crashdisk"
 )
 
 // An upload without a place for it is not accepted, and a build does not run without its upload.
@@ -110,6 +112,29 @@ func TestUploadsAfterTheirDirectoryIsGone(t *testing.T) {
 		}
 		if err := os.RemoveAll(filepath.Join(dir, "uploads")); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// unsynced is a disk whose root cannot be made durable.
+type unsynced struct{ *crashdisk.Disk }
+
+func (d unsynced) SyncDir(dir string) error {
+	if dir == d.Root {
+		return syscall.EIO
+	}
+	return d.Disk.SyncDir(dir)
+}
+
+// A trigger must not be answered while a power failure can take its file, also at the second try.
+func TestUploadsInADirectoryThatIsNotDurable(t *testing.T) {
+	disk := crashdisk.New(t)
+	h := hostIn(t, disk.Root, unsynced{disk})
+	for range 2 {
+		values := []job.Value{{Name: "FILE", Kind: job.KindFile, Ref: job.PendingRef}}
+		open := func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("content")), nil }
+		if _, err := h.StoreFiles(t.Context(), values, open, false); !errors.Is(err, syscall.EIO) {
+			t.Errorf("StoreFiles = %v, want an I/O error", err)
 		}
 	}
 }

@@ -273,6 +273,16 @@ func TestExplanationShowsEachCheck(t *testing.T) {
 	}
 }
 
+// The operator may do everything with a job but share it.
+func TestOperatorNeedsNoToken(t *testing.T) {
+	site := guarded(t)
+	j := site.Jobs()["team/app"]
+	got, check, err := site.Authorize(t.Context(), noon, definition.Guard{}, j, &definition.Caller{Operator: true}, token.Trigger, nil)
+	if want := token.Trigger | token.Status | token.Log | token.Cancel; err != nil || check != definition.CheckToken || got.Grants != want {
+		t.Errorf("Authorize = %v, %s, %v, want the grants %v", got.Grants, check, err, want)
+	}
+}
+
 // A client that showed too many wrong tokens waits, with a wrong token, with none, and with a right
 // one that it has not used before. Rules that let it in without a token still do.
 func TestGuardedClientsWait(t *testing.T) {

@@ -58,6 +58,22 @@ func TestTokensOfEveryLevel(t *testing.T) {
 	}
 }
 
+// Wrong tokens count where there are tokens, however few.
+func TestPlacesAreWhereTokensAre(t *testing.T) {
+	one := func(name string) []definition.Token {
+		return []definition.Token{{Digest: token.NewSecret(name).Digest()}}
+	}
+	site, err := definition.Compile(definition.Spec{Root: definition.Folder{Tokens: one("all"), Folders: []definition.Folder{{
+		Name: "x", Jobs: []definition.Job{{Name: "app", Runner: nothing{}, Tokens: one("app")}},
+	}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := site.Jobs()["x/app"].Places; len(got) != 2 {
+		t.Errorf("Places = %v, want the job and the root", got)
+	}
+}
+
 // refers is a runner and a receiver of notifications that refer to parameters.
 type refers struct {
 	nothing

@@ -283,4 +283,52 @@ func TestStepsNameEveryCheck(t *testing.T) {
 	if diff := cmp.Diff(want, d.Steps); diff != "" {
 		t.Errorf("Steps (-want +got):\n%s", diff)
 	}
+	site, err = oneJob(t, definition.OnSpec{Webhook: "github", Set: []definition.SetSpec{{"BRANCH", "body.missing"}, {"ENV", "null"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	j = site.Jobs()["shop/test"]
+	d = j.Decide(t.Context(), []*definition.Webhook{j.On[0].Webhook}, policy.Delivery{Event: new(event.Event), Body: func() (any, error) { return map[string]any{}, nil }})
+	want = []definition.Step{{Check: "on github set BRANCH", Found: "it failed: no such key: missing"}}
+	if diff := cmp.Diff(want, d.Steps); diff != "" {
+		t.Errorf("Steps of a value that fails (-want +got):\n%s", diff)
+	}
+}
+
+// What a delivery sets a password to is shown to nobody, wherever it is set and by whichever webhook.
+func TestSetsPassword(t *testing.T) {
+	secret := []job.Param{{Name: "A", Kind: job.KindString}, {Name: "PASSWORD", Kind: job.KindPassword}}
+	on := func(webhook string, set ...string) definition.OnSpec {
+		spec := definition.OnSpec{Webhook: webhook}
+		for _, name := range set {
+			spec.Set = append(spec.Set, definition.SetSpec{Param: name, Value: "event.branch"})
+		}
+		return spec
+	}
+	for name, tt := range map[string]struct {
+		on    []definition.OnSpec
+		wants bool
+	}{
+		"nothing":                   {[]definition.OnSpec{on("x")}, false},
+		"a string":                  {[]definition.OnSpec{on("x", "A")}, false},
+		"a password":                {[]definition.OnSpec{on("x", "PASSWORD")}, true},
+		"a password and a string":   {[]definition.OnSpec{on("x", "PASSWORD", "A")}, true},
+		"in the second on":          {[]definition.OnSpec{on("x", "A"), on("x", "PASSWORD")}, true},
+		"by another webhook":        {[]definition.OnSpec{on("x", "A"), on("y", "PASSWORD")}, false},
+		"by another webhook, first": {[]definition.OnSpec{on("y", "PASSWORD"), on("x", "A")}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			site, err := definition.Compile(definition.Spec{Root: definition.Folder{
+				Webhooks: []definition.WebhookSpec{github(t, "x"), github(t, "y")},
+				Jobs:     []definition.Job{{Name: "app", Runner: nothing{}, Params: secret, On: tt.on}, {Name: "x", Runner: nothing{}, On: []definition.OnSpec{on("x")}}},
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			x := site.Jobs()["x"].On[0].Webhook
+			if got := site.Jobs()["app"].SetsPassword([]*definition.Webhook{x}); got != tt.wants {
+				t.Errorf("SetsPassword = %v, want %v", got, tt.wants)
+			}
+		})
+	}
 }

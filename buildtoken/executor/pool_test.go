@@ -818,12 +818,13 @@ func TestAnEndThatSomeoneElseRecordedStands(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				q := newQueue()
 				q.finishErr = []error{fmt.Errorf("wrapped: %w", err)}
-				p := executor.Start(q, takes(time.Second), executor.Options{Executors: 1})
+				core, logs := observer.New(zap.ErrorLevel)
+				p := executor.Start(q, takes(time.Second), executor.Options{Executors: 1, Log: func() *zap.Logger { return zap.New(core) }})
 				q.add("app", 0)
 				time.Sleep(time.Minute)
 				p.Stop(0)
-				if q.finishes != 1 {
-					t.Errorf("Finish was called %d times, want once", q.finishes)
+				if q.finishes != 1 || logs.FilterMessage("cannot record the end of a build").Len() != 1 {
+					t.Errorf("Finish was called %d times, want once, and that in the log: %v", q.finishes, logs.All())
 				}
 			})
 		})

@@ -87,19 +87,12 @@ type Param struct{ Name, Value string }
 // Param returns the value of a parameter; "" if the build does not have it or it is a
 // password.
 func (e *Event) Param(name string) string {
-	value, _ := e.lookupParam(name)
-	return value
-}
-
-// lookupParam returns the value of a parameter, and whether the build has it. A password
-// is not found.
-func (e *Event) lookupParam(name string) (string, bool) {
 	for _, p := range e.Params {
 		if p.Name == name {
-			return p.Value, true
+			return p.Value
 		}
 	}
-	return "", false
+	return ""
 }
 
 // URL returns the most specific address that there is: of the build, the item or the job.

@@ -2,7 +2,9 @@ package pgqueue_test
 
 import (
 	"errors"
+	"fmt"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -48,7 +50,18 @@ func TestServerIsGivenUpAfterItHasStoppedItsBuilds(t *testing.T) {
 		t.Fatal("builds were stopped while all was well")
 	default:
 	}
+	third := pgtest.Connect(t, server.URL())
+	if _, err := third.Exec(t.Context(), fmt.Sprintf("listen %q", "buildtoken "+schema)); err != nil {
+		t.Fatal(err)
+	}
 	w.set(nil, true)
+	for told := ""; !strings.Contains(told, `"servers":true`); { // others know at once what is stuck
+		n, err := third.WaitForNotification(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		told = n.Payload
+	}
 	for !(<-second.Notices()).Lost {
 	}
 	select {
@@ -80,7 +93,7 @@ func TestServerIsGivenUpAfterItHasStoppedItsBuilds(t *testing.T) {
 	if _, err := second.Finish(t.Context(), start, "j", 2, queue.Success, ""); err != nil {
 		t.Fatal(err)
 	}
-	third := schedule(t, second, request("j", "third"))
+	last := schedule(t, second, request("j", "last"))
 	claimed := func() []queue.Build {
 		t.Helper()
 		for {
@@ -106,7 +119,7 @@ func TestServerIsGivenUpAfterItHasStoppedItsBuilds(t *testing.T) {
 		t.Errorf("Lost after the end of what was given up: %v, %v", lost, err)
 	}
 	<-first.Changed()
-	if builds := claimed(); len(builds) != 1 || builds[0].Item.ID != third.ID {
+	if builds := claimed(); len(builds) != 1 || builds[0].Item.ID != last.ID {
 		t.Errorf("Claim when the build is gone: %v", builds)
 	}
 }
@@ -185,5 +198,43 @@ func TestServerThatWasGivenUpStartsNothing(t *testing.T) {
 	}
 	if l, err := laneOf(t.Context(), q, "j"); err != nil || len(l.Running) != 0 || l.Queued != 1 {
 		t.Errorf("lane %+v, %v; want nothing started", l, err)
+	}
+}
+
+// TestCloseInAHeartbeatReleasesTheLease closes the queue while the database is busy with a
+// heartbeat.
+func TestCloseInAHeartbeatReleasesTheLease(t *testing.T) {
+	s := newStore(t)
+	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "first", TTL: time.Hour, Log: zap.NewNop()})
+	conn, look := pgtest.Connect(t, s.url), pgtest.Connect(t, s.url)
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "select from "+s.schema+".servers for no key update"); err != nil {
+		t.Fatal(err)
+	}
+	untilBlocked := func(statement string) {
+		t.Helper()
+		for blocked := false; !blocked; {
+			if err := look.QueryRow(t.Context(), `select exists (select from pg_stat_activity
+				where $1::int = any(pg_blocking_pids(pid)) and query like $2)`, conn.PgConn().PID(), statement).Scan(&blocked); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	untilBlocked("select epoch%")
+	closed := make(chan error)
+	go func() { closed <- q.Close() }() // ends when the lease is released, or with its time limit
+	untilBlocked("%released = true%")
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-closed; err != nil {
+		t.Fatal(err)
+	}
+	var released bool
+	if err := look.QueryRow(t.Context(), "select released from "+s.schema+".servers").Scan(&released); err != nil || !released {
+		t.Errorf("released = %v, %v; other servers wait until the lease expires", released, err)
 	}
 }

@@ -98,6 +98,7 @@ func (q *DB) beatAlone(ctx context.Context, conn *pgx.Conn) error {
 			gone, err := pgx.CollectRows(rows, pgx.RowTo[string])
 			if len(gone) > 0 {
 				q.opts.Log.Error("leases of servers have expired: their builds are taken for lost", zap.Strings("servers", gone))
+				q.hub.tell(message{Servers: true}) // what only they could run is stuck, on all servers
 			}
 			return err
 		})

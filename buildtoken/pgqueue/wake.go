@@ -117,21 +117,26 @@ func (q *DB) heed(payload string) (servers bool) {
 	return m.Servers
 }
 
-// leave closes the connection, the last of all. If the connection still works, the lock
-// is free when leave returns.
+// leave releases the lease and closes the connection, the last of all. If the connection
+// still works, the lock is free when leave returns.
 func (q *DB) leave(conn *pgx.Conn) {
 	if conn == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), pingEvery)
 	defer cancel()
-	if !conn.IsClosed() {
-		q.release(ctx, conn)
-		q.hub.tell(message{Servers: true})
-		q.send(conn, pingEvery)
-		_, _ = conn.Exec(ctx, "select pg_advisory_unlock_all()") // if it is lost, so is the lock
+	if conn.IsClosed() { // Close has interrupted a heartbeat, and the lock went with it
+		var err error
+		if conn, err = q.opts.connect(ctx); err != nil {
+			q.opts.Log.Debug("cannot release the lease, so it expires", zap.Error(err))
+			return
+		}
 	}
-	_ = conn.Close(ctx) // nothing of it is needed any more
+	q.release(ctx, conn)
+	q.hub.tell(message{Servers: true})
+	q.send(conn, pingEvery)
+	_, _ = conn.Exec(ctx, "select pg_advisory_unlock_all()") // if it is lost, so is the lock
+	_ = conn.Close(ctx)                                      // nothing of it is needed any more
 }
 
 // regain restores the connection that listens. It returns nil if ctx has ended.

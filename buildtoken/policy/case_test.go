@@ -50,7 +50,7 @@ rule team allow 1
 
     # not a comment to us, but the line is one of the rule's
 	user == "b"
-given user=a job.full_name=team/app params.A=1
+given user=a job.full_name=team/app params.A=1 request.headers.Accept=json
 > params.B="two words" request.headers.X-Event=push
 >  delay=90s now=2026-11-24T10:00:00Z
 denied by team allow 1: no such key
@@ -77,7 +77,7 @@ allowed
 					Delay:   90 * time.Second,
 					User:    "a",
 					Now:     time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC),
-					Request: policy.Request{Headers: map[string]string{"x-event": "push"}},
+					Request: policy.Request{Headers: map[string]string{"accept": "json", "x-event": "push"}},
 				},
 				Want: "denied by team allow 1: no such key",
 			},
@@ -90,7 +90,7 @@ allowed
 					Cause:  "c",
 					Request: policy.Request{
 						Method: "GET", Host: "h", Path: "/p", Scheme: "https",
-						RemoteIP: "::1", UserAgent: "curl",
+						RemoteIP: "::1", UserAgent: "curl", Headers: map[string]string{"accept": "json"},
 					},
 				},
 				Want: "allowed",

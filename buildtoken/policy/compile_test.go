@@ -209,3 +209,21 @@ func TestEqualRulesKeepTheirNames(t *testing.T) {
 		}
 	}
 }
+
+// A site with a thousand jobs inherits the same rules a thousand times.
+func TestEqualRulesAreCompiledOnce(t *testing.T) {
+	env, err := policy.NewEnv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	compile := func(source string) float64 {
+		return testing.AllocsPerRun(1, func() {
+			if _, err := env.Compile([]policy.Rule{{Name: "r", Source: source}}); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	if again := compile(`params.ENV.matches("^(staging|production)$")`); again > 10 {
+		t.Errorf("compiling a known rule takes %v allocations, want 10 or fewer", again)
+	}
+}

@@ -36,7 +36,7 @@ func (sizes) EstimateSize(n checker.AstNode) *checker.SizeEstimate {
 		return upTo(1)
 	case len(path) > 0 && isVariable(path[0]), n.Expr().Kind() == ast.CallKind:
 		return sizeOf(n.Type())
-	case len(path) > 0 && n.Type().Kind() == types.StringKind:
+	case n.Type().Kind() == types.StringKind:
 		// An element of a list that is no variable: what split() returned, perhaps.
 		return upTo(maxText)
 	}

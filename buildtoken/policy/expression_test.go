@@ -78,7 +78,7 @@ func TestExpressionText(t *testing.T) {
 		{source: `now`, want: "2026-11-28T10:00:00Z"},
 		{source: `job.full_name + request.headers["x-github-event"]`, want: "shop/testpush"},
 		{source: `body.commits.map(c, c.id)`, want: `["a"]`},
-		{source: `7u`, want: "7"},
+		{source: `1070u`, want: "1070"},
 		{source: `user + "@" + job.folder`, want: "mona@shop"},
 		{source: `[dyn(1u), dyn(true), dyn(0.5), dyn(now), dyn(duration("90s")), dyn(optional.of("a")), dyn(optional.none()), dyn(null)]`, want: `[1,true,0.5,"2026-11-28T10:00:00Z","1m30s","a",null,null]`},
 	} {
@@ -137,6 +137,7 @@ func TestExpressionTextFails(t *testing.T) {
 	for _, tt := range []struct{ source, want string }{
 		{`body.missing`, "no such key: missing"},
 		{`body.payload.env.name`, "no such"},
+		{`body.number.matches("^$")`, "no such overload"},
 		{`{1: 2}`, "want string"},
 		{`int(body.payload.env)`, ""},
 		{`[event]`, "has no text"},

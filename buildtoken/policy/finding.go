@@ -11,7 +11,6 @@ import (
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/operators"
-	"cel.dev/cel-go/common/types"
 )
 
 // Finding is what became of one rule of a decision, for people.
@@ -71,7 +70,7 @@ func reads(checked *cel.Ast) []string {
 			return "", false
 		}
 		switch name = x.AsIdent(); name {
-		case "job", "token", "params", "delay", "cause", "user", "now", "request", "event", "body":
+		case "job", "token", "params", "delay", "cause", "user", "now", "request":
 			return name, true
 		}
 		return "", false
@@ -79,18 +78,11 @@ func reads(checked *cel.Ast) []string {
 	var path func(x ast.Expr) (string, bool)
 	join := func(operand ast.Expr, field string) (string, bool) {
 		outer, ok := path(operand)
-		if !ok || field == "" || outer != "params" && outer != headersPath && strings.Contains(outer, ".") {
+		if !ok || field == "" {
 			return "", false
 		}
 		inner[operand.ID()] = true
 		return outer + "." + field, true
-	}
-	literal := func(x ast.Expr) string {
-		if x.Kind() != ast.LiteralKind {
-			return ""
-		}
-		s, _ := x.AsLiteral().(types.String)
-		return string(s)
 	}
 	path = func(x ast.Expr) (string, bool) {
 		switch x.Kind() {
@@ -103,9 +95,9 @@ func reads(checked *cel.Ast) []string {
 			}
 			switch x.AsCall().FunctionName() {
 			case operators.Index, operators.OptIndex, operators.OptSelect:
-				return join(args[0], literal(args[1]))
+				return join(args[0], textOf(args[1]))
 			case operators.In:
-				return join(args[1], literal(args[0]))
+				return join(args[1], textOf(args[0]))
 			}
 		default:
 		}

@@ -82,9 +82,6 @@ func paramOf(x ast.Expr) string {
 
 // textOf returns the text of a literal; "" for other expressions.
 func textOf(x ast.Expr) string {
-	if x.Kind() != ast.LiteralKind {
-		return ""
-	}
 	text, _ := x.AsLiteral().(types.String)
 	return string(text)
 }
@@ -98,9 +95,6 @@ func textsOf(x ast.Expr) []string {
 	}
 	var all []string
 	for _, element := range elements {
-		if element.Kind() != ast.LiteralKind {
-			continue
-		}
 		if text, ok := element.AsLiteral().(types.String); ok {
 			all = append(all, string(text))
 		}

@@ -138,12 +138,16 @@ func (q *Request) Controller() (*buildtoken.Controller, error) {
 	return c, nil
 }
 
-// Allow returns a [MethodError] unless the method is one of these.
+// Allow returns a [MethodError] unless the method is one of these, and [ErrTooEarly] if it is POST
+// and the request is [Request.Early].
 func (q *Request) Allow(methods ...string) error {
-	if slices.Contains(methods, q.R.Method) {
-		return nil
+	switch {
+	case !slices.Contains(methods, q.R.Method):
+		return &MethodError{Allow: methods}
+	case q.R.Method == http.MethodPost && q.Early():
+		return ErrTooEarly
 	}
-	return &MethodError{Allow: methods}
+	return nil
 }
 
 // Entry finds an item of the site by the text of its id.

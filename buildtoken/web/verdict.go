@@ -27,6 +27,7 @@ var (
 	ErrForbidden    = errors.New("web: forbidden")
 	ErrCrossSite    = errors.New("web: cross-site request without a token")
 	ErrPrefetch     = errors.New("web: prefetched by a browser")
+	ErrTooEarly     = errors.New("web: early data")
 	ErrNoJob        = errors.New("web: no job given")
 	ErrNoItem       = errors.New("web: no item given")
 	ErrNoController = errors.New("web: no controller")
@@ -115,6 +116,11 @@ func VerdictOf(err error) Verdict {
 		}
 	case errors.Is(err, ErrPrefetch):
 		return Verdict{Status: http.StatusForbidden, Title: "Not for prefetching", Text: "refused, because a browser prefetched it"}
+	case errors.Is(err, ErrTooEarly):
+		return Verdict{
+			Status: http.StatusTooEarly, Title: "Too early", Text: "sent before the TLS handshake was complete, send it again",
+			Help: "Nothing was done. Try again.",
+		}
 	case errors.Is(err, token.ErrMissing):
 		return Verdict{Status: http.StatusForbidden, Title: titleNoAccess, Text: "missing token"}
 	case errors.Is(err, token.ErrMismatch), errors.Is(err, token.ErrExpired):

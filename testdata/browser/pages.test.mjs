@@ -174,7 +174,8 @@ describe('the queue', () => {
       await page.getByRole('link', { name: 'Cancel all 3…' }).click();
       const late = await ask('job/app/job/mobile/job/soak/buildForm', { NOTE: 'late', delay: '1h' });
       await page.getByRole('button', { name: 'Cancel 3 items' }).click();
-      await page.waitForURL(/\/job\/soak\/$/);
+      await page.getByText('3 items were cancelled.', { exact: true }).waitFor();
+      await page.waitForURL(javaScriptEnabled ? /\/job\/soak\/$/ : /\/job\/soak\/\?cancelled=3&of=3$/);
       assert.deepEqual(await page.locator('.region-jobqueue .chips').allTextContents(), ['NOTE late']);
       await ask(`${late}cancelForm`);
       await ask(`${other}cancelForm`);
@@ -223,6 +224,16 @@ describe('the queue', () => {
     await page.getByText('Nothing is queued').waitFor();
   }));
 
+  it('says what to do about an item that cannot run', () => visit(async (page, go) => {
+    const item = await ask('job/on-arm/buildForm');
+    await go(item);
+    assert.match(await page.locator('.marks').textContent(), /Stuck/);
+    await page.getByText(/no nodes with the label ‘arm64’/).waitFor();
+    await page.getByText(/^Give a server this label, .* Otherwise, cancel it\.$/).waitFor();
+    await page.getByRole('button', { name: 'Cancel' }).click();
+    await page.getByText('There will be no build.').waitFor();
+  }));
+
   it('keeps the focus when it changes', () => visit(async (page, go) => {
     const item = await ask('job/nightly/buildForm');
     await go('queue/');
@@ -269,6 +280,11 @@ describe('the pages', () => {
     await page.waitForURL(/\/deploy\/\d+\/$/);
     await page.waitForFunction(() => /^for [2-9] s$/.test(document.querySelector('time[data-since]')?.textContent));
     await page.locator('.state-success').waitFor();
+  }));
+
+  it('say when a schedule runs next', () => visit(async (page, go) => {
+    await go('job/nightly/');
+    assert.match(await page.locator('.next').textContent(), /^Next scheduled: in \d+ d( \d+ h)?, 29 Feb \d+, 03:\d\d:00 · H 3 29 2 \*, 03:\d\d Europe\/Berlin$/);
   }));
 
   it('show what executors do, and which items wait for one', () => visit(async (page, go) => {
@@ -322,6 +338,29 @@ describe('the pages', () => {
     await log(page).getByText('Finished: SUCCESS').waitFor();
   }));
 });
+
+for (const javaScriptEnabled of [true, false]) {
+  it(`the builds of a user or token are found ${javaScriptEnabled ? 'with' : 'without'} JavaScript`, () => visit(async (page, go) => {
+    await ended(await ask('job/hello/buildForm', { delay: '0s' }));
+    const triggered = await fetch(`${server.direct}buildByToken/build?job=hello&delay=0`, { method: 'POST', headers: { Authorization: 'Bearer a-token-for-hello' }, signal: soon() });
+    await ended(new URL(triggered.headers.get('Location')).pathname.replace('/ci/', ''));
+    const causes = () => page.locator('.list .cause').allTextContents();
+    await go('job/hello/');
+    await page.locator('.cause').first().getByRole('link', { name: 'ci' }).click();
+    await page.waitForURL(/by=token%3Aci/);
+    assert.ok(await page.getByRole('heading', { name: 'Builds' }).evaluate((e) => e.getBoundingClientRect().top < innerHeight), 'the list is in view');
+    assert.ok((await causes()).every((c) => c.endsWith('with token ci')), await causes());
+    await page.getByRole('link', { name: 'In all jobs' }).click();
+    assert.ok((await causes()).every((c) => c.endsWith('with token ci')), await causes());
+    await page.getByLabel('Started by').fill('alice');
+    await page.getByRole('button', { name: 'Show' }).click();
+    await page.waitForURL(/by=alice/);
+    assert.ok((await causes()).length && (await causes()).every((c) => c.includes('user alice')), await causes());
+    await go('');
+    await page.getByRole('link', { name: 'Recent builds' }).click();
+    await page.locator('.list .cause').first().waitFor();
+  }, { javaScriptEnabled }));
+}
 
 describe('the list of jobs', () => {
   const names = (page) => page.locator('.jobs tbody th a:last-of-type:visible').allTextContents();
@@ -379,6 +418,26 @@ describe('the list of jobs', () => {
     assert.ok(!(await names(page)).includes('deploy'));
   }, { javaScriptEnabled: false }));
 
+  it('is sorted by what fails most, live', () => visit(async (page, go) => {
+    await ended(await ask('job/app/job/test/buildForm')); // always fails
+    await ended(await ask('job/hello/buildForm', { delay: '0s' }));
+    await go('');
+    await page.getByLabel('Order').selectOption('Fails most');
+    await page.waitForURL(/sort=fails/);
+    const shares = () => page.locator('.jobs tbody th .help').filter({ hasText: 'Succeeded: ' }).evaluateAll((all) => all.map((e) => Number(e.textContent.match(/\d+/)[0])));
+    const first = await shares();
+    assert.equal(first[0], 0);
+    assert.deepEqual(first, first.toSorted((a, b) => a - b));
+    await page.getByText('Live', { exact: true }).waitFor();
+    const before = await page.locator('.jobs tbody').last().textContent();
+    await ended(await ask('job/app/job/verify/buildForm', { EXIT: '1' }));
+    await page.waitForFunction((was) => [...document.querySelectorAll('.jobs tbody')].at(-1).textContent !== was, before);
+    const then = await shares();
+    assert.deepEqual(then, then.toSorted((a, b) => a - b));
+    await page.getByRole('searchbox').fill('app/ver');
+    assert.deepEqual(await names(page), ['verify']);
+  }));
+
   it('moves a job that fails to the top, and back', () => visit(async (page, go) => {
     await ended(await ask('job/app/job/verify/buildForm'));
     await go('');
@@ -395,6 +454,18 @@ describe('the list of jobs', () => {
     assert.equal(await place('verify'), 'folder');
   }));
 });
+
+it('a build is done again with another value, and shows the one before', () => visit(async (page, go) => {
+  await go(await ended(await ask('job/app/job/deploy/buildForm', { BRANCH: 'main', STAGE: 'staging' })));
+  await page.getByRole('link', { name: 'Build again…' }).click();
+  await page.getByLabel('BRANCH').fill('feature/<b>');
+  // The password is optional, and the build had none.
+  await page.getByRole('button', { name: 'Build' }).click();
+  await page.waitForURL(/\/job\/app\/job\/deploy\/\d+\/$/);
+  assert.deepEqual(await page.locator('.why .chips li').filter({ hasText: 'was' }).allTextContents(), ['BRANCH feature/<b> was main']);
+  assert.match(await page.locator('.params > div').first().textContent(), /BRANCH\s*feature\/<b> was main/);
+  await page.locator('.state-success').waitFor();
+}));
 
 describe('the page of a job', () => {
   it('has a chart of its builds that leads to them', () => visit(async (page, go) => {
@@ -554,7 +625,7 @@ describe('every page', () => {
     const failed = await ended(await ask('job/app/job/test/buildForm'));
     const deployed = await ended(await ask('job/app/job/deploy/buildForm', { BRANCH: 'x'.repeat(200), NOTES: 'a\nb' }));
     waiting = await ask('job/nightly/buildForm', { cause: 'y'.repeat(200) });
-    paths = ['', '?q=app&state=failing', 'job/app/', 'job/app/job/deploy/', 'job/hello/', 'job/app/job/old/', failed, deployed, `${failed}console`, 'queue/', 'job/nightly/cancelAll', waiting, 'computer/', 'job/nothing/'];
+    paths = ['', '?q=app&state=failing', '?sort=fails', '?by=', 'job/hello/?by=token:ci', 'job/app/', 'job/app/job/deploy/', 'job/hello/', 'job/app/job/old/', failed, deployed, `${failed}console`, 'queue/', 'job/nightly/cancelAll', waiting, 'computer/', 'job/nothing/'];
   });
 
   for (const [name, options] of [['light', {}], ['dark', { colorScheme: 'dark' }], ['on a phone', { viewport: phone, hasTouch: true, isMobile: true }],

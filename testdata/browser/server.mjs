@@ -48,6 +48,14 @@ http://:${port} {
 			}
 			job nightly {
 				quiet_period 1h
+				schedule "H 3 29 2 *" {
+					timezone Europe/Berlin
+				}
+				run true
+			}
+			job on-arm {
+				quiet_period 0s
+				label arm64
 				run true
 			}
 			folder logs {

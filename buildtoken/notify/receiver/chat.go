@@ -15,7 +15,7 @@ const (
 )
 
 // rest is the text of an event without its subject, which is a link in most chats.
-func rest(e *notify.Event) string { return cut(strings.TrimPrefix(e.Text(), e.Subject()), maxChat-400) }
+func rest(e *notify.Event) string { return strings.TrimPrefix(e.Text(), e.Subject()) }
 
 // slackBody links the subject in Slack's syntax, which Mattermost understands too. Mentions
 // such as @here do nothing.

@@ -4,10 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/base64"
 	"io"
 	"net"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,7 +46,12 @@ func TestMailURL(t *testing.T) {
 		{"a path", "smtp://h/x?from=a@b.c&to=a@b.c", "the URL: only / and a query can follow the host; a password with /, ? or # needs a placeholder, or escapes"},
 		{"a password with a slash", "smtp://u:p/w@h/?from=a@b.c&to=a@b.c", "the URL: want smtp://host/?from=…&to=… or smtps://…"},
 		{"another scheme", "https://h/?from=a@b.c&to=a@b.c", "the URL: want smtp://host/?from=…&to=… or smtps://…"},
-		{"a port that is none", "smtp://h:99999/?from=a@b.c&to=a@b.c", "the URL: the port is not between 1 and 65535"},
+		{"a port above all", "smtp://h:65536/?from=a@b.c&to=a@b.c", "the URL: the port is not between 1 and 65535"},
+		{"a port below all", "smtp://h:0/?from=a@b.c&to=a@b.c", "the URL: the port is not between 1 and 65535"},
+		{"two senders", "smtp://h/?from=a@b.c&from=d@e.f&to=a@b.c", "the URL: from is missing or is no mail address"},
+		{"a query that is none", "smtp://h/?from=%zz", "the URL: the query is malformed"},
+		{"a fragment", "smtp://h/?from=a@b.c&to=a@b.c#x", "the URL: only / and a query can follow the host; a password with /, ? or # needs a placeholder, or escapes"},
+		{"no host", "smtp:///?from=a@b.c&to=a@b.c", "the URL: want smtp://host/?from=…&to=… or smtps://…"},
 		{"TLS on and off", "smtps://h/?from=a@b.c&to=a@b.c&tls=off", "the URL: tls=off contradicts smtps"},
 		{"TLS that is optional", "smtp://h/?from=a@b.c&to=a@b.c&tls=maybe", "the URL: tls: want off, or leave it out"},
 	} {
@@ -56,6 +61,20 @@ func TestMailURL(t *testing.T) {
 				t.Errorf("New = %v, want %s", err, tt.want)
 			}
 		})
+	}
+}
+
+func TestMailPorts(t *testing.T) {
+	for in, want := range map[string]string{
+		"smtp://h": "h:587", "smtps://h": "h:465", "smtp://h:1": "h:1", "smtps://h:65535": "h:65535", "smtp://[::1]:25": "::1:25",
+	} {
+		r, err := receiver.New(receiver.Config{Format: receiver.Mail, URL: in + "/?from=a@b.c&to=a@b.c"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := receiver.MailServerOf(r); err != nil || got != want {
+			t.Errorf("%s is %s, %v, want %s", in, got, err, want)
+		}
 	}
 }
 
@@ -96,50 +115,82 @@ func TestMailServerThatHangs(t *testing.T) {
 // TestMailThatIsTooLate sends nothing but what it takes to connect.
 func TestMailThatIsTooLate(t *testing.T) {
 	for _, late := range []bool{false, true} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		commands := make(chan string)
-		go func() {
-			defer close(commands)
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			defer c.Close()
-			_, _ = io.WriteString(c, "220 hello\r\n")
-			for lines, inData := bufio.NewScanner(c), false; lines.Scan(); {
-				switch word, _, _ := strings.Cut(lines.Text(), " "); {
-				case inData:
-					inData = word != "."
-					if !inData {
-						_, _ = io.WriteString(c, "250 accepted\r\n")
-					}
-				case word == "DATA":
-					inData = true
-					_, _ = io.WriteString(c, "354 go on\r\n")
-					commands <- word
-				default:
-					_, _ = io.WriteString(c, "250 yes\r\n")
-					commands <- word
-				}
-			}
-		}()
-		r, err := receiver.New(receiver.Config{Format: receiver.Mail, URL: "smtp://" + l.Addr().String() + "/?from=a@b.c&to=a@b.c&tls=off"})
+		address, conversation := serveMail(t)
+		r, err := receiver.New(receiver.Config{Format: receiver.Mail, URL: "smtp://" + address + "/?from=a@b.c&to=a@b.c&tls=off", Body: "It is about {{.Job}}."})
 		if err != nil {
 			t.Fatal(err)
 		}
 		e := notify.Sample()
-		done := make(chan notify.Outcome, 1)
-		go func() { done <- r.Send(t.Context(), &e, func() bool { return late }) }()
-		var got []string
-		for word := range commands {
-			got = append(got, word)
-		}
-		if out := <-done; (out.Error != "") != late || slices.Contains(got, "MAIL") == late {
+		out := r.Send(t.Context(), &e, func() bool { return late })
+		got := <-conversation
+		if (out.Error != "") != late || strings.Contains(got, "\nMAIL FROM") == late || strings.Contains(got, "\nIt is about site/deploy.\n") == late {
 			t.Errorf("late %v: %+v after %q", late, out, got)
 		}
 	}
+}
+
+// The user and the password come from the URL. The challenge and its answer are those of RFC 2195.
+func TestMailServerWithPassword(t *testing.T) {
+	address, conversation := serveMail(t, "AUTH CRAM-MD5")
+	r, err := receiver.New(receiver.Config{
+		Format: receiver.Mail, URL: "smtp://tim:{env.P}@" + address + "/?from=a@b.c&to=a@b.c&tls=off", Resolve: replacer("{env.P}", "tanstaaftanstaaf"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := notify.Sample()
+	out := r.Send(t.Context(), &e, inTime)
+	want := "\nAUTH CRAM-MD5\n" + base64.StdEncoding.EncodeToString([]byte("tim b913a602c7eda7a495b4e6e7334d3890")) + "\nMAIL FROM"
+	if got := <-conversation; out != (notify.Outcome{}) || !strings.Contains(got, want) {
+		t.Errorf("Send = %+v after %q, want %q in it", out, got, want)
+	}
+}
+
+// serveMail accepts one connection and everything on it. The conversation is all lines of the client.
+func serveMail(t *testing.T, extensions ...string) (address string, conversation <-chan string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	all := make(chan string, 1)
+	go func() {
+		var text strings.Builder
+		defer func() { all <- text.String() }()
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		answer := func(lines string) { _, _ = io.WriteString(c, lines+"\r\n") }
+		answer("220 hello")
+		for lines, inData := bufio.NewScanner(c), false; lines.Scan(); {
+			text.WriteString(lines.Text() + "\n")
+			switch word, _, _ := strings.Cut(lines.Text(), " "); {
+			case inData:
+				if inData = word != "."; !inData {
+					answer("250 accepted")
+				}
+			case word == "DATA":
+				inData = true
+				answer("354 go on")
+			case word == "AUTH":
+				answer("334 " + base64.StdEncoding.EncodeToString([]byte("<1896.697170952@postoffice.reston.mci.net>")))
+				if lines.Scan() {
+					text.WriteString(lines.Text() + "\n")
+					answer("235 welcome")
+				}
+			case word == "EHLO":
+				answer("250-mail.example.com")
+				for _, e := range extensions {
+					answer("250-" + e)
+				}
+				answer("250 yes")
+			default:
+				answer("250 yes")
+			}
+		}
+	}()
+	return l.Addr().String(), all
 }

@@ -3,7 +3,9 @@ package receiver_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -56,7 +58,30 @@ func events() map[string]notify.Event {
 	cancelled.Kind, cancelled.By = queue.EventCancelled, "user <!channel> @all"
 	unknown := notify.Event{ID: "msg_2", Sequence: 18, Target: "ops", At: failed.At, Kind: queue.EventEnded, Job: "j", Item: 1, Number: 1, Result: queue.Aborted}
 	unknown.Params = []notify.Param{{Name: "COMMIT", Value: "c0ffee"}, {Name: "REPO", Value: "octo/site"}}
-	return map[string]notify.Event{"failed": failed, "fixed": fixed, "started": started, "queued": queued, "cancelled": cancelled, "without_records": unknown}
+	return map[string]notify.Event{"failed": failed, "fixed": fixed, "started": started, "queued": queued, "cancelled": cancelled, "without_records": unknown, "long": long(failed)}
+}
+
+// long returns the event with texts that are too long for most receivers. The causes, and the
+// parameters up to FITS, are together exactly as long as the format standard takes.
+func long(e notify.Event) notify.Event {
+	text := strings.Repeat("0123456789", 200)
+	folder := text[:190] + "/"
+	e.Job = strings.Repeat(folder, 9) + "deploy"
+	e.Reason, e.Causes, e.Log = text, nil, ""
+	for range 9 {
+		e.Causes = append(e.Causes, text)
+	}
+	e.Causes = append(e.Causes, "short")
+	e.Params = []notify.Param{{Name: "COMMIT", Value: "c0ffee"}, {Name: "REPO", Value: "octo/site"}}
+	for _, name := range []string{"A", "B", "C", "D", "E", "F", "G"} {
+		e.Params = append(e.Params, notify.Param{Name: name, Value: text})
+	}
+	left := 8<<10 - len("COMMITc0ffeeREPOocto/site") - 7*(1+1<<10) - len("FITS")
+	e.Params = append(e.Params, notify.Param{Name: "OVER", Value: text[:left+1]}, notify.Param{Name: "FITS", Value: text[:left]})
+	for n := range 22 {
+		e.Log += fmt.Sprintf("line %d\n", n+1)
+	}
+	return e
 }
 
 // TestFormats compares the requests of each format with its golden.
@@ -167,6 +192,133 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
+// TestNewRefuses shows what an operator reads about a mistake. Nothing of a setting that may be
+// secret is in it.
+func TestNewRefuses(t *testing.T) {
+	gone := func(string) (string, error) { return "", errors.New("no such file") }
+	for _, tt := range []struct {
+		name string
+		c    receiver.Config
+		want string
+	}{
+		{"an unknown format", receiver.Config{URL: "https://h", Format: "irc"}, `format: "irc" is none of standard, slack, discord, teams, ntfy, github, gitlab, jenkins, mail`},
+		{"no URL", receiver.Config{}, "the URL is empty"},
+		{"a mail server without its format", receiver.Config{URL: "smtp://h"}, "the URL is one of a mail server; add: format mail"},
+		{"a secret of another format", receiver.Config{URL: "https://h", Format: receiver.Slack, Secrets: []string{key}}, "secret: it signs notifications of the format standard only; credentials for slack stand in a header"},
+		{"a status without a repository", receiver.Config{URL: "https://h", Format: receiver.GitHub, Commit: "1"}, "repository is missing: format github sets the status of a commit in a repository"},
+		{"a status without a commit", receiver.Config{URL: "https://h", Format: receiver.GitLab, Repository: "1"}, "commit is missing: format gitlab sets the status of a commit, such as {param.COMMIT}"},
+		{"a repository of a chat", receiver.Config{URL: "https://h", Format: receiver.Slack, Repository: "a/b"}, "repository and commit are for the formats github and gitlab only"},
+		{"a commit of a chat", receiver.Config{URL: "https://h", Format: receiver.Slack, Commit: "1"}, "repository and commit are for the formats github and gitlab only"},
+		{"a header of a mail", receiver.Config{URL: "smtp://h/?from=a@b.c&to=a@b.c", Format: receiver.Mail, Header: []receiver.Field{{"A", "b"}}}, "header: a mail has no header fields of HTTP"},
+		{"a parameter that decides who gets a mail", receiver.Config{URL: "smtp://h/?from=a@b.c&to={param.A}", Format: receiver.Mail}, "the URL: a parameter cannot decide about the mail server or who gets the mail"},
+		{"a header with a blank", receiver.Config{URL: "https://h", Header: []receiver.Field{{"A B", "c"}}}, `header: "A B" is no name of a header`},
+		{"a header without a name", receiver.Config{URL: "https://h", Header: []receiver.Field{{"", "c"}}}, `header: "" is no name of a header`},
+		{"a header with a control character", receiver.Config{URL: "https://h", Header: []receiver.Field{{"A\x7f", "c"}}}, `header: "A\x7f" is no name of a header`},
+		{"a parameter in a header", receiver.Config{URL: "https://h", Header: []receiver.Field{{"A", "{param.B}"}}}, "header A: a parameter can stand only in the URL, repository, commit and body"},
+		{"a value of two lines", receiver.Config{URL: "https://h", Header: []receiver.Field{{"A", "b\nc"}}}, "header A: the value holds a control character"},
+		{"a bad escape in the user", receiver.Config{URL: "https://a%zz:b@h"}, "the URL: the user or the password has a bad escape"},
+		{"a bad escape in the password", receiver.Config{URL: "https://a:b%zz@h"}, "the URL: the user or the password has a bad escape"},
+		{"a placeholder without a value", receiver.Config{URL: "https://h/{env.X}", Resolve: gone}, "the URL: no such file"},
+		{"a password without a value", receiver.Config{URL: "https://a:{env.X}@h", Resolve: gone}, "the URL: no such file"},
+		{"a mail server without a value", receiver.Config{URL: "{env.X}", Format: receiver.Mail, Resolve: gone}, "the URL: no such file"},
+		{"a header without a value", receiver.Config{URL: "https://h", Header: []receiver.Field{{"A", "{env.X}"}}, Resolve: except("{env.X}")}, "header A: no such file"},
+		{"a second secret without a value", receiver.Config{URL: "https://h", Secrets: []string{key, "{env.X}"}, Resolve: except("{env.X}")}, "secret 2: no such file"},
+		{"a second secret that is none", receiver.Config{URL: "https://h", Secrets: []string{key, "hunter2"}}, "secret 2: the secret is not whsec_ and base64"},
+		{"a repository without a value", receiver.Config{URL: "https://h", Format: receiver.GitHub, Repository: "{env.X}", Commit: "1", Resolve: except("{env.X}")}, "repository: no such file"},
+		{"a commit without a value", receiver.Config{URL: "https://h", Format: receiver.GitHub, Repository: "a/b", Commit: "{env.X}", Resolve: except("{env.X}")}, "commit: no such file"},
+		{"a repository with half a parameter", receiver.Config{URL: "https://h", Format: receiver.GitHub, Repository: "{param.", Commit: "1"}, `repository: "{param.": want {param.NAME}`},
+		{"a commit with half a parameter", receiver.Config{URL: "https://h", Format: receiver.GitHub, Repository: "a/b", Commit: "{param."}, `commit: "{param.": want {param.NAME}`},
+		{"a body that is no template", receiver.Config{URL: "https://h", Body: "{{.Job"}, "body: body:1: unclosed action"},
+		{"a field that no event has", receiver.Config{URL: "https://h", Body: "{{.Jb}}"}, "body: body:1:2: executing \"body\" at <.Jb>: can't evaluate field Jb in type *notify.Event"},
+		{"a body without quotes", receiver.Config{URL: "https://h", Body: `{"by": "{{.By}}"}`}, "body: the result is not valid JSON; write values as {{.Text | json}}, without quotes around them, or set another Content-Type with header"},
+		{"a body without quotes, of a kind of JSON", receiver.Config{URL: "https://h", Body: `{"by": "{{.By}}"}`, Header: []receiver.Field{{"content-type", "application/cloudevents+json; charset=utf-8"}}}, "body: the result is not valid JSON; write values as {{.Text | json}}, without quotes around them, or set another Content-Type with header"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, err := receiver.New(tt.c); err == nil || err.Error() != tt.want {
+				t.Errorf("New = %v, want %s", err, tt.want)
+			}
+		})
+	}
+}
+
+// except resolves texts but one.
+func except(missing string) func(string) (string, error) {
+	return func(text string) (string, error) {
+		if text == missing {
+			return "", errors.New("no such file")
+		}
+		return text, nil
+	}
+}
+
+// What is not refused is sent.
+func TestUnusualRequests(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		c    receiver.Config
+		want []string // in the request
+	}{
+		{"all characters of a name", receiver.Config{Header: []receiver.Field{{"X!#$%&'*+-.^_`|~9", "tab\tand é"}}}, []string{"X!#$%&'*+-.^_`|~9: tab\tand é\r\n"}},
+		{"another host", receiver.Config{Header: []receiver.Field{{"host", "other.example.com"}}}, []string{"Host: other.example.com\r\n"}},
+		{"another type of content", receiver.Config{Header: []receiver.Field{{"content-type", "text/plain"}}, Body: `"{{.Reason}}"`}, []string{"Content-Type: text/plain\r\n", "\r\n\r\n\"exit status 1\""}},
+		{"a user without a password", receiver.Config{URL: "https://me%40home@example.com/"}, []string{"Authorization: Basic bWVAaG9tZTo=\r\n"}},
+		{"the last line end of a file", receiver.Config{URL: "https://example.com/{env.X}", Resolve: replacer("{env.X}", "hook\r\n")}, []string{"POST /hook HTTP/1.1\r\n"}},
+		{"a value as JSON", receiver.Config{Body: `{{"<b> & \"" | json}}`}, []string{`"<b> & \""`}},
+		{"nothing", receiver.Config{Body: `{{""}}`, Header: []receiver.Field{{"Content-Type", "text/plain"}}}, []string{"Content-Length: 0\r\n"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var got []byte
+			if tt.c.URL == "" {
+				tt.c.URL = "https://example.com/"
+			}
+			tt.c.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+				var err error
+				got, err = httputil.DumpRequestOut(r, true)
+				return answer(200, nil, ""), err
+			})
+			r, err := receiver.New(tt.c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e := notify.Sample()
+			if out := r.Send(t.Context(), &e, inTime); out != (notify.Outcome{}) {
+				t.Errorf("Send = %+v", out)
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(string(got), want) {
+					t.Errorf("the request is %q, want %q in it", got, want)
+				}
+			}
+		})
+	}
+}
+
+// A megabyte is more than any receiver takes.
+func TestBodyIsBounded(t *testing.T) {
+	for size, sent := range map[int]bool{1 << 20: true, 1<<20 + 1: false} {
+		c := receiver.Config{URL: "https://example.com", Body: `{{with .Param "TEXT"}}{{.}}{{end}}`, Header: []receiver.Field{{"Content-Type", "text/plain"}}}
+		c.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+			if r.ContentLength != 1<<20 {
+				t.Errorf("sent %d bytes", r.ContentLength)
+			}
+			return answer(200, nil, ""), nil
+		})
+		r, err := receiver.New(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := notify.Sample()
+		e.Params = []notify.Param{{Name: "TEXT", Value: strings.Repeat("x", size)}}
+		want := notify.Outcome{}
+		if !sent {
+			want = notify.Outcome{Error: "body: it is larger than 1048576 bytes", Refused: true, Final: true}
+		}
+		if out := r.Send(t.Context(), &e, inTime); out != want {
+			t.Errorf("%d bytes: Send = %+v, want %+v", size, out, want)
+		}
+	}
+}
+
 // TestPlacesOfParameters verifies how a parameter can change an address, and how it cannot.
 func TestPlacesOfParameters(t *testing.T) {
 	for _, tt := range []struct {
@@ -180,8 +332,16 @@ func TestPlacesOfParameters(t *testing.T) {
 		{"a status", receiver.Config{Format: receiver.GitHub, URL: "https://example.com/api/v1/", Repository: "a/b c", Commit: "{param.COMMIT}"}, " C0FFEE\n", "https://example.com/api/v1/repos/a/b%20c/statuses/C0FFEE", ""},
 		{"a project of GitLab", receiver.Config{Format: receiver.GitLab, URL: "https://example.com/api/v4", Repository: "a/b/c", Commit: "{param.COMMIT}"}, "c0ffee", "https://example.com/api/v4/projects/a%2Fb%2Fc/statuses/c0ffee", ""},
 		{"a project's number", receiver.Config{Format: receiver.GitLab, URL: "https://example.com/api/v4", Repository: "17", Commit: "{param.COMMIT}"}, "c0ffee", "https://example.com/api/v4/projects/17/statuses/c0ffee", ""},
+		{"all characters of a commit", receiver.Config{Format: receiver.GitHub, URL: "https://example.com", Repository: "a/b", Commit: "{param.COMMIT}"}, "09azAZ", "https://example.com/repos/a/b/statuses/09azAZ", ""},
+		{"a commit of GitLab that is a path", receiver.Config{Format: receiver.GitLab, URL: "https://example.com", Repository: "a/b", Commit: "{param.COMMIT}"}, "../../x", "", "the commit is not the ID of a commit"},
 		{"no commit", receiver.Config{Format: receiver.GitHub, URL: "https://example.com", Repository: "a/b", Commit: "{param.COMMIT}"}, "", "", "the commit is empty"},
 		{"a commit that is a path", receiver.Config{Format: receiver.GitHub, URL: "https://example.com", Repository: "a/b", Commit: "{param.COMMIT}"}, "../../x", "", "the commit is not the ID of a commit"},
+		{"an owner without a repository", receiver.Config{Format: receiver.GitHub, URL: "https://example.com", Repository: "{param.COMMIT}", Commit: "1"}, "octo", "", "the repository is not OWNER/NAME"},
+		{"an owner without a name", receiver.Config{Format: receiver.GitHub, URL: "https://example.com", Repository: "{param.COMMIT}", Commit: "1"}, "/site", "", "the repository is not OWNER/NAME"},
+		{"a repository without a name", receiver.Config{Format: receiver.GitHub, URL: "https://example.com", Repository: "{param.COMMIT}", Commit: "1"}, "octo/", "", "the repository is not OWNER/NAME"},
+		{"a repository in a group", receiver.Config{Format: receiver.GitHub, URL: "https://example.com", Repository: "{param.COMMIT}", Commit: "1"}, "octo/site/x", "", "the repository is not OWNER/NAME"},
+		{"a project that is empty", receiver.Config{Format: receiver.GitLab, URL: "https://example.com", Repository: "{param.COMMIT}", Commit: "1"}, "", "", "the repository is neither GROUP/PROJECT nor a number"},
+		{"a project in an empty group", receiver.Config{Format: receiver.GitLab, URL: "https://example.com", Repository: "{param.COMMIT}", Commit: "1"}, "a//b", "", "the repository is neither GROUP/PROJECT nor a number"},
 		{"a repository that is a path", receiver.Config{Format: receiver.GitHub, URL: "https://example.com", Repository: "{param.COMMIT}", Commit: "1"}, "../..", "", "the repository is not OWNER/NAME"},
 		{"a project that is a path", receiver.Config{Format: receiver.GitLab, URL: "https://example.com", Repository: "{param.COMMIT}", Commit: "1"}, "a/../b", "", "the repository is neither GROUP/PROJECT nor a number"},
 		{"a parameter that the build does not have", receiver.Config{Format: receiver.GitHub, URL: "https://example.com", Repository: "a/b", Commit: "{param.OTHER}"}, "x", "", "commit: the build has no parameter OTHER"},

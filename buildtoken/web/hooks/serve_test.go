@@ -38,6 +38,7 @@ func TestAnswers(t *testing.T) {
 		queues bool
 	}{
 		{"not POST", func() *http.Request { return httptest.NewRequest(http.MethodGet, path+"?job=nothing", http.NoBody) }, 405, "use POST\n", false},
+		{"early data", func() *http.Request { return post(t, path+"?job=nothing", "", "Early-Data", "1") }, 425, "sent before the TLS handshake was complete, send it again\n", false},
 		{"no such job", func() *http.Request { return post(t, path+"?job=nothing", "") }, 404, "not found\n", false},
 		{"a job without on", func() *http.Request { return post(t, path+"?job=none", "") }, 404, "not found\n", false},
 		{"a folder without on", func() *http.Request { return post(t, path+"?job=empty", "") }, 404, "not found\n", false},

@@ -92,7 +92,7 @@ func TestFormStartsBuild(t *testing.T) {
 				if w := s.get("/queue/item/1/", "alice"); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/ci/job/deploy/1/" {
 					s.Errorf("item = %d to %q, want 303 to the build", w.Code, w.Header().Get("Location"))
 				}
-				s.holds(s.page("/job/deploy/1/"), "Started by user alice")
+				s.holds(s.page("/job/deploy/1/"), `Started by user <a href="/ci/job/deploy/?by=user%3Aalice#history-title"`)
 			})
 		})
 	}
@@ -105,7 +105,7 @@ func TestFormTakesDelayAndNote(t *testing.T) {
 			s.Fatalf("form = %d, want 303", w.Code)
 		}
 		s.settle()
-		s.holds(s.page("/queue/item/1/"), "<bdi>for the demo</bdi> <span class=\"quiet\">· <bdi>Started by user alice</bdi>", "In the quiet period", "data-due", "Place 1 in the queue")
+		s.holds(s.page("/queue/item/1/"), "<bdi>for the demo</bdi> <span class=\"quiet\">· Started by user <a ", "In the quiet period", "data-due", "Place 1 in the queue")
 		if w := s.post("/queue/item/1/cancelForm", "alice", nil); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/ci/queue/item/1/" {
 			s.Errorf("cancel = %d to %q, want 303 to the item", w.Code, w.Header().Get("Location"))
 		}
@@ -284,6 +284,25 @@ func TestFormsOfOtherSitesAreRefused(t *testing.T) {
 	})
 }
 
+// Anyone who has recorded early data can send it again.
+func TestFormsInEarlyDataAreRefused(t *testing.T) {
+	onSite(t, tree(), func(s *site) {
+		s.trigger("app/deploy", nil)
+		s.trigger("app/deploy", nil)
+		for _, path := range []string{"/job/hello/buildForm", "/job/app/job/deploy/1/stopForm", "/queue/item/2/cancelForm"} {
+			r := httptest.NewRequest(http.MethodPost, "https://ci.example.com"+path, nil)
+			r.TLS.HandshakeComplete = false
+			r.SetBasicAuth("alice", "secret")
+			if w := s.do(r); w.Code != http.StatusTooEarly {
+				s.Errorf("POST %s = %d, want 425", path, w.Code)
+			}
+		}
+		if items, _ := s.ctl.Items(s.Context(), s.def, "", 9); len(items) != 1 {
+			s.Errorf("%d items, want the one that was there", len(items))
+		}
+	})
+}
+
 // A rule can admit a browser by its address, without an account. A page of another site must
 // not be able to use that.
 func TestFormOfAnotherSiteIsRefusedByAddress(t *testing.T) {
@@ -352,7 +371,7 @@ func TestPermalinksAndHistory(t *testing.T) {
 			s.Errorf("the console goes to %q", got)
 		}
 		newest := s.page("/job/hello/")
-		s.holds(newest, ">#30<", ">#6<", `href="/ci/job/hello/?before=6"`)
+		s.holds(newest, ">#30<", ">#6<", `href="/ci/job/hello/?before=6#history-title"`)
 		s.lacks(newest, ">#5<", "Newest builds")
 		older := s.page("/job/hello/?before=6")
 		s.holds(older, ">#5<", ">#1<", "Newest builds")

@@ -38,6 +38,7 @@ func (v *visit) likeForm(j *job.Job) (*formView, error) {
 		return nil, err
 	}
 	form.like(j, b, v.ctl.TypedPassword)
+	form.Defaults = web.JobURL(v.base, j.FullName)
 	return form, nil
 }
 

@@ -46,8 +46,8 @@ func TestBuildAgainFillsForm(t *testing.T) {
 		if diff := cmp.Diff([]string{"BRANCH=one\ntwo", "NOTES=", "STAGE=dev", "DRY=false", "KEY=hunter2"}, got[:5]); diff != "" {
 			s.Errorf("parameters (-want +got):\n%s", diff)
 		}
-		s.holds(s.page("/job/deploy/3/"), `<bdi>again, of #2</bdi> <span class="quiet">· <bdi>Started by user alice</bdi>`)
-		s.holds(s.page("/job/deploy/4/"), `<bdi>again, of #2: with x</bdi> <span class="quiet">· <bdi>Started by user alice</bdi>`)
+		s.holds(s.page("/job/deploy/3/"), `<bdi>again, of #2</bdi> <span class="quiet">· Started by user <a `)
+		s.holds(s.page("/job/deploy/4/"), `<bdi>again, of #2: with x</bdi> <span class="quiet">· Started by user <a `)
 		// A refused form still belongs to the same build.
 		w := s.post("/job/deploy/buildForm", "alice", url.Values{"again-of": {"2"}, "STAGE": {"moon"}})
 		s.holds(w.Body.String(), `name="again-of" value="2"`)
@@ -96,6 +96,30 @@ func TestBuildAgainRequiresFiles(t *testing.T) {
 		if n := strings.Count(page, " required"); n != 1 {
 			s.Errorf("%d fields are required, want 1", n)
 		}
+	})
+}
+
+// Only what the build was given is required, not what it left out or left empty.
+func TestBuildAgainRequiresOnlyWhatWasGiven(t *testing.T) {
+	params := []job.Param{
+		{Name: "F", Kind: job.KindFile}, {Name: "FREE", Kind: job.KindPassword}, {Name: "DEFAULT", Kind: job.KindPassword, Default: "1234"},
+		{Name: "GIVEN", Kind: job.KindPassword, Default: "1234"},
+	}
+	onSite(t, jobs(at("up", writes(""), params...)), func(s *site) {
+		if w := s.upload(map[string]string{"FREE": "", "DEFAULT": "", "GIVEN": "5678"}, file{"F", "", ""}); w.Code != http.StatusSeeOther {
+			s.Fatalf("form = %d, want 303", w.Code)
+		}
+		s.settle()
+		s.trigger("up", map[string][]string{"GIVEN": {"5678"}}) // without the others
+		for _, path := range []string{"/job/up/?like=1", "/job/up/?like=2"} {
+			page := s.page(path)
+			s.holds(page, `name="GIVEN" autocomplete="new-password" required`, "Enter again: <bdi>GIVEN</bdi>.",
+				`<a href="/ci/job/up/">Start with the defaults instead</a>`)
+			if n := strings.Count(page, " required"); n != 1 {
+				s.Errorf("%s: %d fields are required, want 1", path, n)
+			}
+		}
+		s.lacks(s.page("/job/up/"), " required", "instead")
 	})
 }
 

@@ -68,7 +68,7 @@ func (v *visit) build(full string, number int64, wide bool) (*page, error) {
 	at := web.BuildURL(v.base, full, number)
 	head := buildHead{
 		Number: number, Job: j.Name(), Again: v.againURL(j, number), State: buildMark(b), Running: b.Running(), Reason: b.Reason, Abort: b.Abort,
-		Started: b.Started, Ended: b.Ended, Took: b.Ended.Sub(b.Started), Cause: firstCauseOf(b.Item), Params: v.unusual(b.Item),
+		Started: b.Started, Ended: b.Ended, Took: b.Ended.Sub(b.Started), Cause: firstCauseOf(b.Item, v.startedBy(full), starter{}),
 	}
 	head.Cause.Note = shortened(head.Cause.Note, noteRunes)
 	if b.Running() {
@@ -79,9 +79,18 @@ func (v *visit) build(full string, number int64, wide bool) (*page, error) {
 	if b.Running() && b.Abort == "" && v.May(definition.Stop, full) {
 		head.Stop = at + "stopForm"
 	}
-	if head.Older, head.Newer, err = v.neighbours(full, number); err != nil {
+	older, newer, err := v.neighbours(full, number)
+	if err != nil {
 		return nil, err
 	}
+	if older != nil {
+		head.Older = web.BuildURL(v.base, full, older.Number)
+	}
+	if newer != nil {
+		head.Newer = web.BuildURL(v.base, full, newer.Number)
+	}
+	before := changes(b.Item, older)
+	head.Params = v.notable(b.Item, before)
 	display := "#" + strconv.FormatInt(number, 10)
 	pg := &page{
 		Icon: head.State.Class, Title: titled(head.State, web.Displayed(full)+" "+display), Name: "build", Here: "jobs",
@@ -103,7 +112,7 @@ func (v *visit) build(full string, number int64, wide bool) (*page, error) {
 	}
 	pg.Regions = append(pg.Regions, region{Name: "console", Static: true, Data: console})
 	if !wide {
-		pg.Regions = append(pg.Regions, region{Name: "buildfacts", Static: true, Data: v.facts(b)})
+		pg.Regions = append(pg.Regions, region{Name: "buildfacts", Static: true, Data: v.facts(b, before)})
 		notifications, err := v.notifications(full, b.Item.ID)
 		if err != nil {
 			return nil, err
@@ -115,32 +124,30 @@ func (v *visit) build(full string, number int64, wide bool) (*page, error) {
 	return pg, nil
 }
 
-func (v *visit) facts(b queue.Build) buildFacts {
+func (v *visit) facts(b queue.Build, before map[string]*was) buildFacts {
 	j, err := v.Definition.Find(b.Item.Job)
 	return buildFacts{
 		Remote: err == nil && j.Remote(),
-		Causes: causesOf(b.Item), Params: v.params(b.Item), Queued: b.Item.Since, Waited: b.Started.Sub(b.Item.Since),
+		Causes: causesOf(b.Item, v.startedBy(b.Item.Job)), Params: v.params(b.Item, before), Queued: b.Item.Since, Waited: b.Started.Sub(b.Item.Since),
 		Node: b.Node, Executor: int64(b.Executor) + 1, Item: b.Item.ID,
 	}
 }
 
-// neighbours are the builds before and after one.
-func (v *visit) neighbours(full string, number int64) (older, newer string, err error) {
+// neighbours are the builds before and after one; nil if there is none on record.
+func (v *visit) neighbours(full string, number int64) (older, newer *queue.Build, err error) {
 	before, err := v.ctl.Builds(v.R.Context(), full, number, 1)
 	if err != nil {
-		return "", "", err
+		return nil, nil, err
 	}
 	if len(before) > 0 {
-		older = web.BuildURL(v.base, full, before[0].Number)
+		older = &before[0]
 	}
 	// Builds are numbered without gaps, but those in between may be dropped.
 	after, err := v.ctl.Build(v.R.Context(), full, number+1)
-	if err == nil {
-		newer = web.BuildURL(v.base, full, after.Number)
-	} else if !missing(err) {
-		return "", "", err
+	if missing(err) {
+		return older, nil, nil
 	}
-	return older, newer, nil
+	return older, &after, err
 }
 
 // param is a value as people may see it.
@@ -154,17 +161,20 @@ type param struct {
 	// Long values need room.
 	Long bool
 	Size string
+	// Was is the value of the build before, shortened; nil if that is the same or not known.
+	Was *was
 }
 
 // textShown is how much of a value is shown, in bytes.
 const textShown = 4 << 10
 
-// params are the values of an item. The text of a password is never there.
-func (v *visit) params(it queue.Item) []param {
+// params are the values of an item, before those that the build before had instead. The text of a
+// password is never there.
+func (v *visit) params(it queue.Item, before map[string]*was) []param {
 	var all []param
 	j, _ := v.Definition.Job(it.Job)
 	for _, value := range it.Values {
-		one := param{Name: value.Name, Kind: value.Kind, Text: value.Text}
+		one := param{Name: value.Name, Kind: value.Kind, Text: value.Text, Was: before[value.Name]}
 		if j != nil {
 			one.Description, one.URL = described(j, value)
 		}

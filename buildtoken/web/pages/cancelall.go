@@ -2,6 +2,10 @@ package pages
 
 import (
 	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -78,6 +82,7 @@ func (v *visit) cancelAll(full string) error {
 		return web.ErrNoItem
 	}
 	by := v.Who()
+	var cancelled atomic.Int64
 	var group errgroup.Group
 	group.SetLimit(cancelAtOnce)
 	for _, e := range all {
@@ -87,6 +92,9 @@ func (v *visit) cancelAll(full string) error {
 				if errors.Is(err, queue.ErrLeft) || missing(err) { // meanwhile
 					return nil
 				}
+				if err == nil {
+					cancelled.Add(1)
+				}
 				return err
 			})
 		}
@@ -94,8 +102,26 @@ func (v *visit) cancelAll(full string) error {
 	if err := group.Wait(); err != nil {
 		return err //nolint:wrapcheck // it is the controller's
 	}
-	v.redirect(v.ofJob(full))
+	listed, _ := web.Number(in.Text("listed"))
+	v.redirect(withQuery(v.ofJob(full), url.Values{
+		"cancelled": {strconv.FormatInt(cancelled.Load(), 10)}, "of": {strconv.FormatInt(listed, 10)},
+	}))
 	return nil
+}
+
+// cancelledNotice is the text after [visit.cancelAll], from the address to which that leads; ""
+// at other addresses.
+func (v *visit) cancelledNotice() string {
+	query := v.R.URL.Query()
+	n, err := strconv.Atoi(query.Get("cancelled"))
+	if err != nil || n < 0 {
+		return ""
+	}
+	text := plural(n, "item was", "items were") + " cancelled."
+	if of, _ := strconv.Atoi(query.Get("of")); of > n {
+		text = fmt.Sprintf("%d of %d items were cancelled. The rest had started or was cancelled already.", n, of)
+	}
+	return text
 }
 
 // cancellable returns all queued items of a job that the caller may read and cancel.

@@ -31,7 +31,12 @@ type chip struct {
 	Whole string
 	// URL is where the configuration links the value to, or "".
 	URL string
+	// Was is the value of the build before; nil if that is the same or not known.
+	Was *was
 }
+
+// was is the value of a parameter in the build before, shortened.
+type was struct{ Text string }
 
 // differing returns, for each item of one job, the values of the parameters that do not have
 // the same value in all of them. A single item is compared with the defaults.
@@ -65,17 +70,52 @@ func textOf(it queue.Item, name string) string {
 	return ""
 }
 
+// changes returns the values of the build before, by the names of the parameters that have
+// another value now. No password is among them. A file that was not there before is one; the
+// content of files is not compared.
+func changes(it queue.Item, before *queue.Build) map[string]*was {
+	all := map[string]*was{}
+	if before == nil {
+		return all
+	}
+	for _, value := range it.Values {
+		i := slices.IndexFunc(before.Item.Values, func(old queue.Value) bool { return old.Name == value.Name })
+		switch {
+		case i < 0 && value.Kind == string(job.KindFile):
+			all[value.Name] = &was{}
+		case i < 0, value.Kind == string(job.KindPassword), value.Kind != before.Item.Values[i].Kind, value.Text == before.Item.Values[i].Text:
+		default:
+			all[value.Name] = &was{brief(before.Item.Values[i].Text)}
+		}
+	}
+	return all
+}
+
+// notable returns the values of a build that are not the defaults of the job or not those of
+// the build before.
+func (v *visit) notable(it queue.Item, before map[string]*was) chipsView {
+	unusual := v.isUnusual(it.Job)
+	view := v.chips(it, func(value queue.Value) bool { return before[value.Name] != nil || unusual(value) })
+	for i := range view.Chips {
+		view.Chips[i].Was = before[view.Chips[i].Name]
+	}
+	return view
+}
+
 // unusual returns the values of an item that are not the defaults of the job.
-func (v *visit) unusual(it queue.Item) chipsView {
-	j, _ := v.Definition.Job(it.Job)
-	return v.chips(it, func(value queue.Value) bool {
+func (v *visit) unusual(it queue.Item) chipsView { return v.chips(it, v.isUnusual(it.Job)) }
+
+// isUnusual returns a function that reports whether a value is not the default of a job.
+func (v *visit) isUnusual(full string) func(queue.Value) bool {
+	j, _ := v.Definition.Job(full)
+	return func(value queue.Value) bool {
 		p, ok := paramOf(j, value)
 		if !ok {
 			return true
 		}
 		usual, err := defaultOf(p)
 		return err != nil || usual != value.Text
-	})
+	}
 }
 
 // chips returns the values of an item that are to be shown. No password is among them.

@@ -1,11 +1,15 @@
 package pages_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
 
+	"go.uber.org/zap"
+
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 )
 
@@ -82,5 +86,67 @@ func TestValuesInListsAreShort(t *testing.T) {
 		if got := chipsOf(s.page("/queue/"), "2"); got != "" {
 			s.Errorf("values that are the defaults are shown: %s", got)
 		}
+	})
+}
+
+func TestBuildShowsWhatChangedSinceTheBuildBefore(t *testing.T) {
+	params := append(parameters(), job.Param{Name: "NOTES", Kind: job.KindText})
+	onSite(t, jobs(at("app", writes(""), params...)), func(s *site) {
+		s.send("app", url.Values{"SAME": {"always"}, "BRANCH": {"<b>"}, "KEY": {"hunter2"}, "NOTES": {"one\ntwo"}})
+		s.lacks(s.page("/job/app/1/"), `class="was"`)
+		s.send("app", url.Values{"SAME": {"always"}, "BRANCH": {"main"}, "KEY": {"other"}, "DRY": {"true"}, "NOTES": {""}})
+		page := s.page("/job/app/2/")
+		above, below, _ := strings.Cut(page, "data-console-log")
+		const was = ` <span class="was" title="Changed since the build before">was `
+		for where, text := range map[string]string{"above": above, "below": below} {
+			for _, want := range []string{
+				`<bdi>&lt;b&gt;</bdi></span>`, // BRANCH, although it has the default again
+				`<bdi>false</bdi></span>`, `<bdi>one…</bdi></span>`,
+			} {
+				if !strings.Contains(text, was+want) {
+					t.Errorf("%s the log, %q is missing", where, was+want)
+				}
+			}
+			if n := strings.Count(text, was); n != 3 {
+				t.Errorf("%s the log, %d values have changed, want 3", where, n)
+			}
+		}
+		s.lacks(page, "hunter2", "other")
+		s.send("app", url.Values{"SAME": {"always"}, "BRANCH": {"main"}, "KEY": {"hunter2"}, "DRY": {"true"}, "NOTES": {""}})
+		s.lacks(s.page("/job/app/3/"), `class="was"`)
+		s.send("app", url.Values{"SAME": {""}, "BRANCH": {"main"}, "DRY": {"true"}, "NOTES": {"x"}})
+		s.holds(s.page("/job/app/4/"), was+`<bdi>always</bdi></span>`, was+`empty</span>`)
+	})
+}
+
+func TestBuildShowsThatAFileIsNew(t *testing.T) {
+	onSite(t, jobs(at("up", writes(""), job.Param{Name: "F", Kind: job.KindFile})), func(s *site) {
+		for i, files := range [][]file{nil, {{"F", "a.txt", "x"}}, {{"F", "a.txt", "y"}}, {{"F", "b.txt", "y"}}} {
+			if w := s.upload(nil, files...); w.Code != http.StatusSeeOther {
+				s.Fatalf("form = %d", w.Code)
+			}
+			s.settle()
+			_, got, _ := strings.Cut(s.page(fmt.Sprintf("/job/up/%d/", i+1)), `class="was" title="Changed since the build before">was `)
+			got, _, _ = strings.Cut(got, "</span>")
+			if want := []string{"", "empty", "", "<bdi>a.txt</bdi>"}[i]; got != want {
+				s.Errorf("build %d: the value was %q, want %q", i+1, got, want)
+			}
+		}
+	})
+}
+
+// What was a password is not shown as the value before, whatever the parameter is now.
+func TestChangedParameterThatWasAPassword(t *testing.T) {
+	onSite(t, jobs(at("app", writes(""), job.Param{Name: "KEY", Kind: job.KindPassword})), func(s *site) {
+		s.send("app", url.Values{"KEY": {"hunter2"}})
+		def, err := definition.Compile(jobs(at("app", writes(""), job.Param{Name: "KEY", Kind: job.KindString})))
+		if err != nil {
+			s.Fatal(err)
+		}
+		s.def, s.pages = def, pagesOf(s.ctl, def, zap.NewNop())
+		s.trigger("app", map[string][]string{"KEY": {"open"}})
+		page := s.page("/job/app/2/")
+		s.holds(page, `<bdi class="value">open</bdi>`)
+		s.lacks(page, `class="was"`)
 	})
 }

@@ -220,7 +220,7 @@ func TestPagesShowWhatAnotherServerDoes(t *testing.T) {
 	a.submit("/job/app/buildForm", url.Values{"delay": {"1h"}, "cause": {"push"}}, "/queue/item/1/")
 	queue.until("queue: 1 item queued")
 	b.holds(b.page("/queue/"), `href="/ci/queue/item/1/"`)
-	b.holds(b.page("/queue/item/1/"), "In the quiet period", "Place 1 in the queue", "<bdi>push</bdi> <span class=\"quiet\">· <bdi>Started by user alice</bdi>")
+	b.holds(b.page("/queue/item/1/"), "In the quiet period", "Place 1 in the queue", "<bdi>push</bdi> <span class=\"quiet\">· Started by user <a ")
 	item, job := b.live("/queue/item/1/"), b.live("/job/app/")
 	job.until("app: Never built, 1 item queued")
 
@@ -238,7 +238,7 @@ func TestPagesShowWhatAnotherServerDoes(t *testing.T) {
 	for _, path := range []string{"/job/app/1/", "/job/app/1/console"} {
 		b.holds(b.page(path), "Running", "one\n</span>", "grüße\n</span>", `action="/ci/job/app/1/stopForm"`)
 	}
-	b.holds(b.page("/job/app/1/"), "<bdi>a</bdi>, executor 1", "<bdi>push</bdi>", "<li><bdi>Started by user alice</bdi></li>")
+	b.holds(b.page("/job/app/1/"), "<bdi>a</bdi>, executor 1", "<bdi>push</bdi>", `<li>Started by user <a href="/ci/job/app/?by=user%3Aalice#history-title"`)
 	b.lacks(b.page("/computer/"), "/job/app/1/") // the page shows the executors of its own server
 	b.holds(a.page("/computer/"), "/job/app/1/")
 

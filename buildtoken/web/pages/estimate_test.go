@@ -85,7 +85,7 @@ func TestCauseAndValuesStandAboveTheLog(t *testing.T) {
 		s.settle()
 		page := s.page("/job/hello/1/")
 		above, _, _ := strings.Cut(page, "data-console-log")
-		s.holds(above, `<div class="why"><span><bdi>`+strings.Repeat("x", 119)+`…</bdi> <span class="quiet">· <bdi>Started by user alice</bdi></span></span>`,
+		s.holds(above, `<div class="why"><span><bdi>`+strings.Repeat("x", 119)+`…</bdi> <span class="quiet">· Started by user <a href="/ci/job/hello/?by=user%3Aalice#history-title" class="by" title="Builds by alice"><bdi>alice</bdi></a></span></span>`,
 			`<span class="quiet">BRANCH</span> <bdi>next</bdi>`)
 		s.lacks(above, "STAGE", "KEY", "hunter2", strings.Repeat("x", 120))
 		s.holds(page, strings.Repeat("x", 300))

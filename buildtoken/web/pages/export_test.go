@@ -3,6 +3,7 @@ package pages
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,6 +17,7 @@ var (
 	Nearest = func(r, g, b int) int { return int(nearest(rgb{r, g, b}).index) }
 	// ColourSheet is the style sheet of the colours in logs.
 	ColourSheet = func() string { return string(colourSheet()) }
+	Remedy      = remedy
 	BadgeOf     = func(l queue.Lane, disabled bool) string { text, _ := badgeOf(l, disabled); return text }
 )
 
@@ -97,4 +99,16 @@ func RenderRows(t testing.TB, log []byte, parts ...int) (html, rest string) {
 		from = int(w.at.at)
 	}
 	return html, rest
+}
+
+// StartedBy returns the names of the causes that the parameter by of an address selects, sorted.
+func StartedBy(by string, causes map[string]queue.Cause) []string {
+	var names []string
+	for name, c := range causes {
+		if parseStarter(by).started(queue.Item{Causes: []queue.Cause{c}}) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }

@@ -17,9 +17,10 @@ type formView struct {
 	// Problem is wrong with the form as a whole.
 	Problem string
 	// Note is about where the values come from. Like is the number of the build that they
-	// are those of; 0 if there is none.
-	Note string
-	Like int64
+	// are those of; 0 if there is none. Then Defaults is the address of the form without them.
+	Note     string
+	Like     int64
+	Defaults string
 	// Again names the passwords and files that must be entered again.
 	Again  []string
 	Fields []field

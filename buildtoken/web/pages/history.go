@@ -29,15 +29,35 @@ type buildRow struct {
 	Params chipsView
 }
 
-// historyView is the region with a job's builds.
-type historyView struct {
-	Action string
-	// States are the choices of the form that shows builds in one state, State the chosen one.
+// buildsList is what lists of builds have around their rows.
+type buildsList struct {
+	// Action is the address of the form, and All that of the list without a query.
+	Action, All string
+	// States are the choices of the form that shows builds in one state.
 	States []stateChoice
-	State  string
-	Builds []buildRow
+	buildsQuery
+	// Everywhere lists the builds of the same starter in all jobs; "" if this list does, or
+	// without a starter.
+	Everywhere string
+	// Looked is how many builds were looked at, if that is where the search stopped; 0 if the
+	// page is full or has the last build.
+	Looked int
 	// Newer and Older are other pages; "" if there are none.
 	Newer, Older string
+}
+
+// historyView is the region with a job's builds.
+type historyView struct {
+	buildsList
+	Builds []buildRow
+}
+
+// buildsQuery is which builds a list shows.
+type buildsQuery struct {
+	// State is their state, "" for all, and By who or what started them.
+	State string
+	By    starter
+	fits  func(queue.Build) bool
 }
 
 // stateChoice is a state as the query has it, and as people read it.
@@ -57,22 +77,45 @@ func resultChoice(value string, r queue.Result) stateChoice {
 	return stateChoice{value, resultMark(r).Word, func(b queue.Build) bool { return !b.Running() && b.Result == r }}
 }
 
+// buildsQuery reads the query of a list of builds. A state that does not exist is ignored.
+func (v *visit) buildsQuery() buildsQuery {
+	values := v.R.URL.Query()
+	q := buildsQuery{By: parseStarter(values.Get("by")), fits: func(queue.Build) bool { return true }}
+	for _, c := range stateChoices {
+		if c.Value == values.Get("state") {
+			q.State, q.fits = c.Value, c.fits
+		}
+	}
+	return q
+}
+
+// Filters reports whether the query leaves builds out.
+func (q buildsQuery) Filters() bool { return q.State != "" || q.By != starter{} }
+
+// values returns the query as it came, apart from the place in the list.
+func (q buildsQuery) values() url.Values {
+	values := url.Values{}
+	if q.State != "" {
+		values.Set("state", q.State)
+	}
+	if by := q.By.String(); by != "" {
+		values.Set("by", by)
+	}
+	return values
+}
+
 // history returns the page of the job's builds that the query selects. fixed is set if the
 // query selects older builds or only some of them: such a list is not updated live, so that
 // its rows do not move while someone reads them.
 func (v *visit) history(full, at string) (view historyView, fixed bool, err error) {
-	query := v.R.URL.Query()
-	before, paged := web.Number(query.Get("before"))
-	view = historyView{Action: at, States: stateChoices}
-	kept := url.Values{}
-	fits := func(queue.Build) bool { return true }
+	before, paged := web.Number(v.R.URL.Query().Get("before"))
+	query := v.buildsQuery()
+	view.buildsList = buildsList{Action: at, All: at, States: stateChoices, buildsQuery: query, Everywhere: buildsBy(v.base, query.By)}
+	fixed = paged || query.Filters()
+	kept := query.values()
 	step, most := buildsShown+1, buildsShown+1
-	for _, c := range stateChoices {
-		if c.Value == query.Get("state") {
-			view.State, fits = c.Value, c.fits
-			kept.Set("state", c.Value)
-			step, most = searchStep, maxSearched
-		}
+	if query.Filters() {
+		step, most = searchStep, maxSearched
 	}
 	if paged {
 		view.Newer = withQuery(at, kept)
@@ -90,25 +133,28 @@ func (v *visit) history(full, at string) (view historyView, fixed bool, err erro
 	for seen := 0; ; {
 		builds, err := v.ctl.Builds(v.R.Context(), full, before, step)
 		if err != nil {
-			return view, paged, err
+			return view, fixed, err
 		}
 		for _, b := range builds {
-			if !fits(b) {
+			if !query.fits(b) || !query.By.started(b.Item) {
 				continue
 			}
 			if len(view.Builds) == buildsShown {
 				older(view.Builds[buildsShown-1].Number)
-				return view, paged || view.State != "", nil
+				return view, fixed, nil
 			}
-			view.Builds, items = append(view.Builds, v.buildRow(b)), append(items, b.Item)
+			view.Builds, items = append(view.Builds, v.buildRow(b, at, query.By)), append(items, b.Item)
 		}
 		if len(builds) < step {
-			return view, paged || view.State != "", nil
+			return view, fixed, nil
 		}
 		before = builds[len(builds)-1].Number
 		if seen += len(builds); seen >= most {
 			older(before)
-			return view, paged || view.State != "", nil
+			if query.Filters() {
+				view.Looked = seen
+			}
+			return view, fixed, nil
 		}
 	}
 }
@@ -120,10 +166,11 @@ func withQuery(path string, query url.Values) string {
 	return path + "?" + query.Encode()
 }
 
-func (v *visit) buildRow(b queue.Build) buildRow {
+// buildRow makes the row of a build. at is the address of the list, and by whose builds it has.
+func (v *visit) buildRow(b queue.Build, at string, by starter) buildRow {
 	row := buildRow{
 		Number: b.Number, URL: web.BuildURL(v.base, b.Item.Job, b.Number), State: buildMark(b),
-		Started: b.Started, Running: b.Running(), Cause: firstCauseOf(b.Item),
+		Started: b.Started, Running: b.Running(), Cause: firstCauseOf(b.Item, at, by),
 	}
 	if !b.Running() {
 		row.Took = b.Ended.Sub(b.Started)

@@ -18,12 +18,12 @@ type jobHead struct {
 	Name, Description string
 	Disabled          bool
 	State             mark
-	// Stuck is the reason why queued items can never run, "" if they can.
+	// Stuck is the reason why queued items can never run, and what to do; "" if they can.
 	Stuck      string
 	Concurrent bool
 	Badge      string
-	// Next is when a schedule starts the next build or poll; zero if none does.
-	Next time.Time
+	// Schedules are the schedules of the job with their next runs, soonest first.
+	Schedules []scheduleView
 	// Poll is about the last poll; nil if the job is not polled.
 	Poll *pollView
 	// NoStart is why the caller has no form; "" if there is one.
@@ -81,10 +81,13 @@ func (v *visit) job(full string, form *formView) (*page, error) {
 		head.Badge = at + "badge/icon.svg"
 	}
 	if why := v.stuck(lane); why != "" {
-		head.Stuck = why + ". What is queued cannot run until one is added, or is cancelled."
+		head.Stuck = why + ". " + remedy(v.ctl.NeverRuns(lane).Reason)
+		if v.May(definition.Stop, full) {
+			head.Stuck += " Otherwise, cancel what is queued."
+		}
 	}
 	if compiled, err := v.Definition.Find(full); err == nil {
-		head.Next, _ = compiled.NextScheduled(v.Now)
+		head.Schedules = schedulesOf(compiled, v.Now)
 	}
 	if head.Poll, err = v.poll(full, at); err != nil {
 		return nil, err
@@ -101,14 +104,17 @@ func (v *visit) job(full string, form *formView) (*page, error) {
 		return nil, err
 	}
 	queued.ByJob = v.loads([]queue.Lane{lane})
+	if len(head.Schedules) > 0 {
+		next = soonest(next, head.Schedules[0].Next)
+	}
 	state := head.State
 	if head.Stuck != "" {
 		state = stuckMark
 	}
 	pg := &page{
 		Icon: state.Class, Title: titled(state, web.Displayed(full)), Name: "job", Here: "jobs", Crumbs: v.crumbs(full), Feed: at + "rssAll",
-		Say:  j.Name() + ": " + head.State.Word + ", " + plural(lane.Queued, "item", "items") + " queued",
-		next: next, path: strings.TrimPrefix(web.JobURL("/", full), "/"),
+		Say:    j.Name() + ": " + head.State.Word + ", " + plural(lane.Queued, "item", "items") + " queued",
+		Notice: v.cancelledNotice(), next: next, path: strings.TrimPrefix(web.JobURL("/", full), "/"),
 	}
 	pg.Regions = []region{{Name: "jobhead", Data: head}}
 	if form == nil && v.May(definition.Start, full) {

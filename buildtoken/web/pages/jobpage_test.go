@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -72,5 +73,51 @@ func TestMissingPagesExplainWhatToDo(t *testing.T) {
 		s.holds(s.get("/job/nothing/", "").Body.String(), "callers without an account may not see")
 		s.holds(s.get("/job/nothing/", "rita").Body.String(), "your account may not see. You are signed in as rita.")
 		s.holds(s.get("/job/nothing/", "").Body.String(), "sign in and come back to this page")
+	})
+}
+
+// scheduled is a job with schedules; no server starts its builds by itself in these tests.
+func scheduled(specs ...definition.ScheduleSpec) definition.Job {
+	j := at("app", writes(""))
+	j.Poller = looks(func() (bool, error) { return false, nil })
+	j.Schedules = specs
+	return j
+}
+
+func TestJobPageShowsItsSchedules(t *testing.T) {
+	j := scheduled(
+		definition.ScheduleSpec{Spec: "30 4 * * *", Zone: "Europe/Berlin"},
+		definition.ScheduleSpec{Spec: "TZ=Asia/Tokyo\n# <often>\n15 9 * * *\n15 23 * * *", Poll: true},
+	)
+	off := j
+	off.Name, off.Disabled = "off", true
+	onSite(t, jobs(j, off), func(s *site) { // it is midnight, UTC
+		page := s.page("/job/app/")
+		const poll = `Next scheduled poll: <time datetime="2000-01-01T00:15:00Z" data-in>2000-01-01 00:15:00 UTC</time> <span class="quiet">· <code>15 9 * * *; 15 23 * * *</code>, 09:15 Asia/Tokyo</span>`
+		const build = `Next scheduled: <time datetime="2000-01-01T03:30:00Z" data-in>2000-01-01 03:30:00 UTC</time> <span class="quiet">· <code>30 4 * * *</code>, 04:30 Europe/Berlin</span>`
+		s.holds(page, poll, build)
+		if strings.Index(page, poll) > strings.Index(page, build) {
+			t.Error("the schedule that runs first is not the first one")
+		}
+		if n := strings.Count(page, "Next scheduled"); n != 2 {
+			t.Errorf("%d schedules are shown, want 2", n)
+		}
+		s.lacks(page, "often")
+		s.lacks(s.page("/job/off/"), "Next scheduled")
+		out, _, stop := s.open("/queue/-/events/job/app/", "alice")
+		defer stop()
+		out.drain()
+		time.Sleep(16 * time.Minute)
+		s.holds(out.drain(), "2000-01-01 14:15:00 UTC") // the page knows when it becomes outdated
+	})
+}
+
+func TestScheduleInTheTimeOfTheServer(t *testing.T) {
+	onSite(t, jobs(scheduled(definition.ScheduleSpec{Spec: "15 9 1 1 *"})), func(s *site) {
+		at := time.Date(2000, time.January, 1, 9, 15, 0, 0, time.Local)
+		if !at.After(time.Now()) {
+			at = at.AddDate(1, 0, 0)
+		}
+		s.holds(s.page("/job/app/"), at.UTC().Format("2006-01-02 15:04:05 UTC"), "<code>15 9 1 1 *</code>, "+at.Format("15:04 MST")+", the time of the server")
 	})
 }

@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"cmp"
 	"net/url"
 	"slices"
 	"strings"
@@ -14,8 +15,11 @@ import (
 type jobsQuery struct {
 	// Text is the text that names or descriptions must contain, State the state of the jobs.
 	Text, State string
-	words       []string
-	fits        func(jobRow) bool
+	// Sort is the order of the list, "" for that of folders, with failing jobs first.
+	Sort  string
+	order func(a, b jobRow) int
+	words []string
+	fits  func(jobRow) bool
 	// folded and opened are the folders that are not as they are without a query.
 	folded, opened []string
 }
@@ -42,7 +46,31 @@ func jobResult(value string, r queue.Result) jobState {
 	return jobState{value, resultMark(r).Word, func(row jobRow) bool { return row.Build > 0 && row.Last == resultMark(r) }}
 }
 
-// jobsQuery reads the query of a list of jobs. A state that does not exist is ignored.
+// jobSort is an order of jobs as the query has it, and as people read it.
+type jobSort struct {
+	Value, Word string
+	order       func(a, b jobRow) int
+}
+
+//nolint:gochecknoglobals // a constant table
+var jobSorts = []jobSort{{"fails", "Fails most", bySuccess}}
+
+// bySuccess compares the shares of successes among the last builds with a verdict, lowest
+// first, and if those are equal, the numbers of these builds, highest first. Jobs without such
+// builds come last.
+func bySuccess(a, b jobRow) int {
+	good, all := successes(a.Recent)
+	otherGood, otherAll := successes(b.Recent)
+	switch {
+	case all == 0 || otherAll == 0:
+		return cmp.Compare(otherAll, all)
+	default:
+		return cmp.Or(cmp.Compare(good*otherAll, otherGood*all), cmp.Compare(otherAll, all))
+	}
+}
+
+// jobsQuery reads the query of a list of jobs. A state or an order that does not exist is
+// ignored.
 func (v *visit) jobsQuery() jobsQuery {
 	values := v.R.URL.Query()
 	q := jobsQuery{
@@ -57,6 +85,11 @@ func (v *visit) jobsQuery() jobsQuery {
 	for _, s := range jobStates {
 		if s.Value == state {
 			q.State, q.fits = s.Value, s.fits
+		}
+	}
+	for _, s := range jobSorts {
+		if s.Value == values.Get("sort") {
+			q.Sort, q.order = s.Value, s.order
 		}
 	}
 	return q
@@ -94,6 +127,9 @@ func (q jobsQuery) encoded() string {
 	}
 	if q.State != "" {
 		values.Set("state", q.State)
+	}
+	if q.Sort != "" {
+		values.Set("sort", q.Sort)
 	}
 	for name, folders := range map[string][]string{"fold": q.folded, "open": q.opened} {
 		if len(folders) > 0 {
@@ -143,15 +179,13 @@ func (c jobCounts) Shown() []jobCount {
 }
 
 // linked returns the counts that are not zero, with the addresses of the lists of these jobs.
-// at is the address of the list of all jobs, and text the search text.
-func (c jobCounts) linked(at, text string) []jobCount {
+// at is the address of the list of all jobs, and query what it shows of them.
+func (c jobCounts) linked(at string, query jobsQuery) []jobCount {
 	all := c.Shown()
 	for i := range all {
-		query := url.Values{"state": {all[i].Word}}
-		if text != "" {
-			query.Set("q", text)
-		}
-		all[i].URL = at + "?" + query.Encode()
+		query.State = all[i].Word
+		query.folded, query.opened = nil, nil
+		all[i].URL = at + "?" + query.encoded()
 	}
 	return all
 }

@@ -38,8 +38,10 @@ type jobRow struct {
 	Queued, Running int
 	// Usual is how far the last build is while it runs.
 	Usual estimate
-	// Recent are the last results.
-	Recent []queue.Ended
+	// Recent are the last results. Succeeded is their share of successes, as text; "" unless the
+	// list is sorted by it.
+	Recent    []queue.Ended
+	Succeeded string
 }
 
 // folderRows are the jobs of one folder, apart from those that are failing.
@@ -98,6 +100,7 @@ type jobsFind struct {
 	Title, Action string
 	jobsQuery
 	States []jobState
+	Sorts  []jobSort
 	// Form is set if there are jobs to find.
 	Form bool
 }
@@ -113,6 +116,9 @@ func (v *visit) overview(folder string) (plan, error) {
 		if _, ok := v.Definition.Tree().Folder(folder); !ok {
 			return plan{}, web.ErrNotFound
 		}
+	}
+	if len(jobs) > 0 && v.R.URL.Query().Has("by") {
+		return plan{make: func() (*page, error) { return v.builds(folder, v.Readable(folder)) }}, nil
 	}
 	slices.SortStableFunc(jobs, byFolder)
 	l := jobList{outlook: v.outlook, folder: folder, query: v.jobsQuery(), jobs: jobs}
@@ -148,7 +154,7 @@ func (l *jobList) page(ctx context.Context, now time.Time) (*page, error) {
 		return nil, err
 	}
 	at := web.JobURL(l.base, l.folder)
-	find := jobsFind{Title: "Jobs", Action: at, jobsQuery: l.query, States: jobStates, Form: len(l.jobs) > 0}
+	find := jobsFind{Title: "Jobs", Action: at, jobsQuery: l.query, States: jobStates, Sorts: jobSorts, Form: len(l.jobs) > 0}
 	pg := &page{Title: "Jobs", Name: "jobs", Here: "jobs", Feed: l.base + "rssAll", path: l.path()}
 	if l.folder != "" {
 		_, find.Title = job.Split(l.folder)
@@ -170,7 +176,10 @@ func (l *jobList) page(ctx context.Context, now time.Time) (*page, error) {
 			view.add(l, full, row)
 		}
 	}
-	view.Counts = counts.linked(at, find.Text)
+	if l.query.order != nil && len(view.Folders) > 0 {
+		slices.SortStableFunc(view.Folders[0].Jobs, l.query.order)
+	}
+	view.Counts = counts.linked(at, l.query)
 	if all.Failing > 0 {
 		// The other counts change too often to be announced.
 		pg.Say = plural(all.Failing, "job is failing", "jobs are failing")
@@ -184,11 +193,12 @@ func (l *jobList) page(ctx context.Context, now time.Time) (*page, error) {
 }
 
 // add adds a job, in the order of folders. A folder is there for all jobs that were searched
-// for, whatever their state, so that a change of it moves rows and nothing else.
+// for, whatever their state, so that a change of it moves rows and nothing else. In another
+// order than that of folders, all jobs are in one.
 func (view *jobsView) add(l *jobList, full string, row jobRow) {
 	above, _ := job.Split(full)
 	in := above
-	if above == l.folder {
+	if above == l.folder || l.query.order != nil {
 		in = ""
 	}
 	if n := len(view.Folders); n == 0 || view.Folders[n-1].Folder != in {
@@ -204,7 +214,12 @@ func (view *jobsView) add(l *jobList, full string, row jobRow) {
 		return
 	}
 	view.Listed++
-	if row.Failing {
+	if l.query.order != nil {
+		row.Path = l.pathBelow(l.folder, above)
+		if good, all := successes(row.Recent); all > 0 {
+			row.Succeeded = strconv.Itoa(percent(good, all)) + " % of " + strconv.Itoa(all)
+		}
+	} else if row.Failing {
 		row.Path = l.pathBelow(l.folder, above)
 		f.Above++
 		view.Failing = append(view.Failing, row)

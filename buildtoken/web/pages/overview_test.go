@@ -72,7 +72,15 @@ func TestStuckItemsAreShownAsStuck(t *testing.T) {
 				s.holds(body, why)
 			}
 		}
-		s.holds(s.page("/job/gpu/"), "What is queued cannot run until one is added")
+		const remedy = "Give a server this label, with node in its global options, or change the label of the job."
+		s.holds(s.page("/job/gpu/"), remedy+" Otherwise, cancel what is queued.")
+		item := fmt.Sprintf("/queue/item/%d/", id)
+		s.holds(s.page(item), remedy+" Otherwise, cancel it.")
+		for _, path := range []string{"/job/gpu/", item} { // rita may not cancel
+			body := s.get(path, "rita").Body.String()
+			s.holds(body, remedy)
+			s.lacks(body, "Otherwise")
+		}
 		s.trigger("hello", nil)
 		for range 3 { // one queued item can run
 			s.trigger("busy", nil)
@@ -214,5 +222,49 @@ func TestEmptySiteExplainsHowToAddAJob(t *testing.T) {
 	onSite(t, spec, func(s *site) {
 		s.holds(s.page("/"), "There are no jobs yet", "build_token {", "reload Caddy", root+"buildByToken/build?job=hello")
 		s.lacks(s.page("/"), "data-find")
+	})
+}
+
+func TestJobsAreSortedByTheirSuccess(t *testing.T) {
+	const good, bad, shaky, stopped = runner.Success, runner.Failure, runner.Unstable, runner.Aborted
+	spec := jobs(at("good", ends(good)), at("never", ends(good)), at("aborted", ends(stopped)), at("once", ends(bad)), at("late", ends(good, good, bad, bad)))
+	spec.Root.Folders = []definition.Folder{{Name: "app", Jobs: []definition.Job{
+		at("half", ends(bad, good, shaky, stopped, good)), at("worst", ends(bad)),
+	}}}
+	onSite(t, spec, func(s *site) {
+		for full, n := range map[string]int{"good": 3, "aborted": 2, "once": 1, "late": 2, "app/half": 5, "app/worst": 3} {
+			for range n {
+				s.trigger(full, nil)
+				time.Sleep(time.Minute)
+			}
+		}
+		page := s.page("/?sort=fails")
+		const want = "job/app/job/worst/ job/once/ job/app/job/half/ job/good/ job/late/ job/never/ job/aborted/"
+		if got := strings.Join(order(page), " "); strings.ReplaceAll(got, "job/aborted/ job/never/", "job/never/ job/aborted/") != want {
+			s.Errorf("the jobs are %s, want %s", got, want)
+		}
+		s.holds(page, `<option value="fails" selected>Fails most</option>`, `data-events="/ci/queue/-/events/?sort=fails"`,
+			`<p class="help">Succeeded: 0 % of 3</p>`, `<p class="help">Succeeded: 50 % of 4</p>`, `<p class="help">Succeeded: 100 % of 2</p>`,
+			`<a href="/ci/job/app/" class="above"><bdi>app</bdi></a>`, `<a href="/ci/?sort=fails&amp;state=failing"`)
+		s.lacks(page, "<details", "listed above")
+		if got := strings.Join(order(s.page("/?sort=fails&state=failing")), " "); got != "job/app/job/worst/ job/once/" {
+			s.Errorf("failing jobs are %s", got)
+		}
+		if got := strings.Join(order(s.page("/job/app/?sort=fails&q=h")), " "); got != "job/app/job/half/" {
+			s.Errorf("jobs of app with an h are %s", got)
+		}
+		page = s.page("/?sort=evil%22")
+		s.holds(page, "<details", `data-events="/ci/queue/-/events/"`)
+		s.lacks(page, "evil", "Succeeded:", `<option value="fails" selected>`)
+
+		out, _, stop := s.open("/queue/-/events/?sort=fails", "alice")
+		defer stop()
+		s.holds(out.drain(), "Succeeded: 0 % of 3")
+		for range 2 { // then 2 of 4 have succeeded, as of app/half
+			s.trigger("late", nil)
+			time.Sleep(time.Minute)
+		}
+		got := out.drain()
+		s.holds(got, `Succeeded: 67 % of 3`, `Succeeded: 50 % of 4`, `"at":{"table":1,"after":"/ci/job/app/job/half/"}`)
 	})
 }

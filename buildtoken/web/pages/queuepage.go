@@ -14,14 +14,15 @@ import (
 
 // entryRow is an item in a list.
 type entryRow struct {
-	ID       int64
-	URL      string
-	Job      string
-	JobURL   string
-	State    mark
-	Why      string
-	Position string
-	Since    time.Time
+	ID     int64
+	URL    string
+	Job    string
+	JobURL string
+	State  mark
+	// Why is why it waits, and WhyURL the page of what it waits for; "" if there is none.
+	Why, WhyURL string
+	Position    string
+	Since       time.Time
 	// Due is set in the quiet period only, Free while another build of the job runs: it is
 	// when that is expected to end.
 	Due, Free time.Time
@@ -87,8 +88,8 @@ func (v *visit) queuePage() (*page, error) {
 	}
 	return &page{
 		Title: title, Name: "queue", Here: "queue", path: "queue/" + pageQuery(v.pageNumber()), next: next,
-		Say:     plural(total, "item", "items") + " queued",
-		Regions: []region{{Name: "queue", Data: view}},
+		Say:    plural(total, "item", "items") + " queued",
+		Notice: v.cancelledNotice(), Regions: []region{{Name: "queue", Data: view}},
 	}, nil
 }
 
@@ -190,11 +191,18 @@ func (v *visit) readableItems(full string, limit int) ([]queue.Entry, error) {
 func (v *visit) entryRow(e queue.Entry) entryRow {
 	row := entryRow{
 		ID: e.Item.ID, URL: web.ItemURL(v.base, e.Item.ID), Job: web.Displayed(e.Item.Job), JobURL: web.JobURL(v.base, e.Item.Job),
-		State: entryMark(e), Why: web.Why(e, "", ""), Since: e.Item.Since, Cause: firstCauseOf(e.Item), Position: position(e.Position),
+		State: entryMark(e), Why: web.Why(e, "", ""), Since: e.Item.Since, Cause: firstCauseOf(e.Item, v.startedBy(e.Item.Job), starter{}), Position: position(e.Position),
 		Params: v.unusual(e.Item),
 	}
 	if e.State == queue.Waiting {
 		row.Due = e.Item.Due
+	}
+	switch e.Blockage.Reason {
+	case queue.BuildRunning:
+		row.WhyURL = web.BuildURL(v.base, e.Item.Job, e.Blockage.Number)
+	case queue.NoExecutor:
+		row.WhyURL = v.base + "computer/"
+	case queue.NoServer, queue.QuietPeriod, queue.JobDisabled, queue.NoNode, queue.RecordDamaged:
 	}
 	if e.State != queue.Left && v.May(definition.Stop, e.Item.Job) {
 		row.Cancel = row.URL + "cancelForm"
@@ -215,6 +223,8 @@ type itemView struct {
 	entryRow
 	Causes causesView
 	Params []param
+	// Remedy is what to do so that it runs; "" if that is only a matter of time.
+	Remedy string
 	// Usual is how long builds of the job usually take; 0 if none has ended.
 	Usual time.Duration
 	// Cancelled is when the item was cancelled, and By who cancelled it.
@@ -237,7 +247,7 @@ func (v *visit) item(id int64) (*page, error) {
 	if err != nil {
 		return nil, err
 	}
-	view := itemView{entryRow: v.entryRow(entry), Causes: causesOf(entry.Item), Params: v.params(entry.Item), Usual: usual[entry.Item.Job]}
+	view := itemView{entryRow: v.entryRow(entry), Causes: causesOf(entry.Item, v.startedBy(entry.Item.Job)), Params: v.params(entry.Item, nil), Usual: usual[entry.Item.Job]}
 	if view.Free, err = v.free(entry, view.Usual); err != nil {
 		return nil, err
 	}
@@ -246,6 +256,9 @@ func (v *visit) item(id int64) (*page, error) {
 		Crumbs: append(v.crumbs(entry.Item.Job), link{Text: "Item " + number, URL: web.ItemURL(v.base, id)}),
 		Say:    "Item " + number + ": " + view.State.Word + ". " + view.Why, path: strings.TrimPrefix(web.ItemURL("/", id), "/"),
 		next: soonest(view.Due, view.Free),
+	}
+	if entry.State != queue.Left {
+		view.Remedy = remedy(entry.Blockage.Reason)
 	}
 	if c := entry.Cancelled; c != nil {
 		view.Cancelled, view.By, pg.ended = c.At, c.By, true

@@ -95,9 +95,23 @@ func TestCancelAllOfAJob(t *testing.T) {
 				s.Errorf("%s on a site without the job: %d, want 404", path, w.Code)
 			}
 		}
-		w := s.post("/job/app/cancelAllForm", "alice", url.Values{"upto": {"3"}})
-		if w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/ci/job/app/" {
+		s.holds(page, `name="listed" value="3"`)
+		s.post("/queue/item/1/cancelForm", "alice", nil)
+		w := s.post("/job/app/cancelAllForm", "alice", url.Values{"upto": {"3"}, "listed": {"3"}})
+		if w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/ci/job/app/?cancelled=2&of=3" {
 			s.Errorf("%d to %q", w.Code, w.Header().Get("Location"))
+		}
+		for query, want := range map[string]string{
+			"?cancelled=2&of=3": "2 of 3 items were cancelled. The rest had started or was cancelled already.",
+			"?cancelled=2&of=2": "2 items were cancelled.", "?cancelled=1": "1 item was cancelled.",
+			"?cancelled=0&of=1": "0 of 1 items were cancelled. The rest had",
+		} {
+			for _, path := range []string{"/job/app/", "/queue/"} {
+				s.holds(s.page(path+query), `<p class="note" role="status" data-notice>`+want)
+			}
+		}
+		for _, query := range []string{"", "?cancelled=", "?cancelled=-1", "?cancelled=%3Cb%3E", "?of=3"} {
+			s.lacks(s.page("/job/app/"+query), "data-notice")
 		}
 		if got := strings.Join(items(s.page("/queue/")), " "); got != "4 5" {
 			s.Errorf("items %s are left, want 4 5", got)

@@ -46,6 +46,7 @@ func newKit() *kit {
 		"utc":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
 		"span":  span,
 		"next":  func(n int) int { return n + 1 },
+		"link":  func(text, url string) link { return link{text, url} },
 		"dots":  dots, "plural": plural,
 		"state": func(m mark) template.HTML { return stateHTML(icons[m.Class], m) },
 	}).ParseFS(templateFiles, "templates/*.html"))
@@ -84,6 +85,8 @@ type page struct {
 	Here string
 	// Feed is the path of an Atom feed, or "".
 	Feed string
+	// Notice is what a form has just done; "" for nothing.
+	Notice string
 	// Say is announced by screen readers whenever it has changed.
 	Say     string
 	Regions []region

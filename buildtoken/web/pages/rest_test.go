@@ -53,7 +53,7 @@ func TestQueuedItemsShowWhenTheBuildBeforeThemEnds(t *testing.T) {
 		s.trigger("app", nil)
 		id := s.trigger("app", nil)
 		for _, path := range []string{"/queue/", "/job/app/", fmt.Sprintf("/queue/item/%d/", id)} {
-			s.holds(s.page(path), "Build #2 is already in progress, <time", " data-left>until about ")
+			s.holds(s.page(path), `<a href="/ci/job/app/2/">Build #2 is already in progress</a>, <time`, " data-left>until about ")
 		}
 		s.holds(s.page(fmt.Sprintf("/queue/item/%d/", id)), "usually take 1 min")
 		time.Sleep(time.Minute)

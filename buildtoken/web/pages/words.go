@@ -63,6 +63,23 @@ func entryMark(e queue.Entry) mark {
 	return mark{"ready", "Ready"}
 }
 
+// remedy is what to do if an item or a job waits for this reason, which time alone does not
+// change; "" for other reasons.
+func remedy(r queue.Reason) string {
+	switch r {
+	case queue.NoNode:
+		return "Give a server this label, with node in its global options, or change the label of the job."
+	case queue.NoServer:
+		return "Put the job back into the configuration of a server, under the same name."
+	case queue.JobDisabled:
+		return "Remove disabled from the job in the configuration."
+	case queue.RecordDamaged:
+		return "The item cannot be repaired: trigger the build again."
+	case queue.QuietPeriod, queue.BuildRunning, queue.NoExecutor:
+	}
+	return ""
+}
+
 // titled is the title of a page about something in a state. The state comes first, where
 // the tab of a browser has room for it.
 func titled(state mark, what string) string { return state.Word + " · " + what }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
 	"github.com/buildtoken/buildtoken/buildtoken/web/pages"
 )
 
@@ -156,4 +157,23 @@ func TestFeed(t *testing.T) {
 		}
 		s.holds(s.page("/job/other/"), `<link rel="alternate" type="application/atom+xml" title="Builds" href="/ci/job/other/rssAll">`)
 	})
+}
+
+// Whoever sees an item that never runs is told what to do.
+func TestEachStuckItemHasARemedy(t *testing.T) {
+	stuck := 0
+	for _, r := range []queue.Reason{
+		queue.NoServer, queue.QuietPeriod, queue.JobDisabled, queue.BuildRunning, queue.NoExecutor, queue.NoNode, queue.RecordDamaged,
+	} {
+		never := web.NeverRuns(queue.Entry{State: queue.Blocked, Blockage: queue.Blockage{Reason: r}})
+		if never {
+			stuck++
+		}
+		if got := pages.Remedy(r); (got != "") != (never || r == queue.JobDisabled) {
+			t.Errorf("remedy for %q = %q, although it never runs = %v", r, got, never)
+		}
+	}
+	if stuck != 3 {
+		t.Errorf("%d reasons are final, want 3", stuck)
+	}
 }

@@ -20,6 +20,11 @@ func serveItem(q *web.Request, id string) (handled bool) {
 	if by.Secret, by.Presented = web.HeaderToken(q.R.Header, by.User != ""); !by.Presented {
 		return false
 	}
+	if q.Early() {
+		defer q.Begin().End()
+		q.Fail(web.ErrTooEarly)
+		return true
+	}
 	ctl, err := q.Controller()
 	if err != nil {
 		return false

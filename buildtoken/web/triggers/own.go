@@ -26,6 +26,9 @@ func newOwn(q *web.Request, need token.Grant, methods ...string) (*own, error) {
 	if err := q.Allow(methods...); err != nil {
 		return nil, err
 	}
+	if q.Early() {
+		return nil, web.ErrTooEarly
+	}
 	f, err := q.ReadForm(web.FormOptions{})
 	if err != nil {
 		return nil, err

@@ -31,6 +31,9 @@ func (q *trigger) serve(t buildtoken.Trigger) error {
 	if !q.MayTrigger(q.R.Method) {
 		return &web.MethodError{Allow: q.TriggerMethods()}
 	}
+	if q.Early() {
+		return web.ErrTooEarly
+	}
 	if q.Prefetch() {
 		return web.ErrPrefetch
 	}

@@ -23,7 +23,7 @@
     for (const row of document.querySelectorAll('.jobs tr[data-key]')) {
       const folder = row.closest('[data-fold]')?.dataset.fold || '';
       const name = row.querySelector('th').textContent;
-      const text = `${folder}/${name} ${folder.replaceAll('/', ' » ')} » ${name}`.toLowerCase();
+      const text = `${folder}/${name} ${name.replaceAll(' » ', '/')} ${folder.replaceAll('/', ' » ')} » ${name}`.toLowerCase();
       row.hidden = !words.every((word) => text.includes(word));
     }
     for (const folder of folders()) {
@@ -42,7 +42,7 @@
     if (sent && !field.value.toLowerCase().includes(sent.toLowerCase())) form.requestSubmit();
     else filter();
   });
-  form.elements.state.addEventListener('change', () => form.requestSubmit());
+  for (const choice of [form.elements.state, form.elements.sort]) choice.addEventListener('change', () => form.requestSubmit());
   document.addEventListener('buildtoken:settled', () => { if (filtering) filter(); });
 
   // The event does not bubble.

@@ -33,6 +33,7 @@
       if (!t.title) t.title = dates.format(at);
       if ('since' in t.dataset) setText(t, t.dataset.since + span(past));
       else if ('due' in t.dataset) setText(t, past >= 0 ? 'due now' : `due in ${span(1 - past)}`);
+      else if ('in' in t.dataset) setText(t, `${past >= 0 ? 'now' : `in ${span(1 - past)}`}, ${dates.format(at)}`);
       else if ('left' in t.dataset) setText(t, past >= 0 ? 'ends any moment' : `about ${span(1 - past)} left`);
       else if ('ago' in t.dataset && past < 7 * 86400) setText(t, ago(past));
       else setText(t, dates.format(at));
@@ -46,6 +47,9 @@
   };
   tick();
   setInterval(tick, 1000);
+
+  // A notice is about what a form has just done: a reload does not repeat it.
+  if (document.querySelector('[data-notice]')) history.replaceState(history.state, '', location.pathname);
 
   // Browsers have a clipboard for pages only over HTTPS and on the machine itself. Elsewhere the old
   // command copies what is selected.
