@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -118,6 +119,41 @@ func TestStreamOfAThousandJobsIsSmall(t *testing.T) {
 			s.Errorf("%d bytes in %d events were sent in %d seconds, want at most %d in at least %[3]d", sent, events, seconds, seconds*50_000)
 		}
 	})
+}
+
+// While nothing changes, a tab that watches a thousand jobs costs little memory. A browser can
+// have hundreds of tabs open over one connection.
+func TestWaitingStreamOfAThousandJobsIsSmall(t *testing.T) {
+	const streams, most = 20, 300_000 // bytes for each
+	_, spec := newLarge(1000)
+	onSite(t, spec, func(s *site) {
+		open := func() {
+			out, _, stop := s.open("/queue/-/events/", "alice")
+			s.Cleanup(stop)
+			if !strings.Contains(out.drain(), "component-999") {
+				s.Error("the stream does not begin with the list")
+			}
+			out.mu.Lock()
+			defer out.mu.Unlock()
+			out.body = bytes.Buffer{}
+		}
+		open() // what all share is there now
+		before := heap()
+		for range streams {
+			open()
+		}
+		if each := (heap() - before) / streams; each > most {
+			s.Errorf("a stream keeps %d bytes, want at most %d", each, most)
+		}
+	})
+}
+
+// heap returns how many bytes are in use.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 // All assets together stay small, compressed as Caddy sends them.
