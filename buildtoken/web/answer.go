@@ -74,8 +74,18 @@ func (q *Request) Write(status int, contentType, body string) {
 	q.WriteBytes(status, contentType, []byte(body))
 }
 
-// WriteBytes is [Request.Write] for a large body, which it does not copy.
+// WriteBytes is [Request.Write] for a large body, which it does not copy. A client that reads slowly
+// keeps the body in memory. If the large bodies of this client, or of all, are too many already, the
+// answer is [ErrCrowded].
 func (q *Request) WriteBytes(status int, contentType string, body []byte) {
+	if len(body) > pieceSize && q.R.Method != http.MethodHead {
+		h := q.holdOf(&q.inFlight().answers)
+		defer h.release()
+		if !h.takeUnproven(min(int64(len(body))*memoryWeight, maxAnswer)) {
+			q.Fail(ErrCrowded)
+			return
+		}
+	}
 	if h := q.W.Header(); len(body) == 0 {
 		h.Set("Content-Length", "0")
 	} else {

@@ -63,7 +63,7 @@ func (q *Request) readBody(f *Form, o FormOptions) error {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return nil
 	}
-	f.held = q.holdOf()
+	f.held = q.holdOf(&q.inFlight().bodies)
 	b := &body{form: f, o: o, from: r.Body, limit: MaxUploadBody, spool: q.spool}
 	err := b.read(r)
 	switch {

@@ -15,18 +15,24 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/throttle"
 )
 
-// InFlight is the budget that bodies share while their requests are served, in memory and
-// in files. Its zero value is ready. Sites of one process should share one. It is safe for
-// concurrent use.
+// InFlight bounds what requests take while they are served. Its zero value is ready. Sites of
+// one process should share one. It is safe for concurrent use.
 type InFlight struct {
+	bodies  budget // of requests, in memory and in files
+	answers budget // large ones, until the client has read them; see [Request.WriteBytes]
+	streams budget // see [Request.EnterStream]
+
+	once  sync.Once
+	parse *semaphore.Weighted // bytes
+}
+
+// budget has [maxInFlight] units, which requests share.
+type budget struct {
 	used atomic.Int64
 
 	// mu guards unproven, by client.
 	mu       sync.Mutex
 	unproven map[netip.Prefix]int64
-
-	once  sync.Once
-	parse *semaphore.Weighted // bytes
 }
 
 // maxParse is how many bytes of raw bodies are parsed at a time, over all requests. A
@@ -52,16 +58,31 @@ const (
 	// memoryWeight is the cost of a byte in memory, of which there can be 128 MiB. Parsing
 	// copies it.
 	memoryWeight = 8
+	// streamWeight is the cost of a stream, of which there can be 4096.
+	streamWeight = maxInFlight / 4096
+	// maxAnswer is the most that one answer costs, so that each client can have two, however
+	// large they are.
+	maxAnswer = maxOfClient / 2
 )
 
-// maxOfClient is how much of the budget one client can take before it has shown a right token
-// or signature, so that no single client can use up the budget.
+// maxOfClient is how much of a budget one client can take, of that of bodies before it has shown a
+// right token or signature, so that no single client can use up the budget.
 const maxOfClient = maxInFlight / 2
 
-// hold is what one body has taken from the budget.
+// EnterStream takes a place among the answers that last as long as they like, which takes memory
+// and an open file. The caller must call leave at its end. The error is [ErrCrowded].
+func (q *Request) EnterStream() (leave func(), err error) {
+	h := q.holdOf(&q.inFlight().streams)
+	if !h.takeUnproven(streamWeight) {
+		return nil, ErrCrowded
+	}
+	return h.release, nil
+}
+
+// hold is what one request has taken from a budget.
 type hold struct {
-	of *InFlight
-	// client is who sent the body. It is zero if that is not known, as on a Unix socket.
+	of *budget
+	// client is who sent the request. It is zero if that is not known, as on a Unix socket.
 	client netip.Prefix
 	taken  int64
 	// unproven is how much of taken counts for the client.
@@ -69,9 +90,9 @@ type hold struct {
 	files    []*os.File
 }
 
-// holdOf returns a hold for the body of the request.
-func (q *Request) holdOf() hold {
-	return hold{of: q.inFlight(), client: throttle.Client(q.Caller().Remote)}
+// holdOf returns a hold of a budget for the request.
+func (q *Request) holdOf(b *budget) hold {
+	return hold{of: b, client: throttle.Client(q.Caller().Remote)}
 }
 
 // take takes n more from the budget. It reports false, and takes nothing, if too little is left.
@@ -102,20 +123,20 @@ func (h *hold) takeUnproven(n int64) bool {
 
 // add adds n, which may be negative, to the unproven bytes of a client. It reports false, and
 // adds nothing, if they would exceed [maxOfClient].
-func (f *InFlight) add(client netip.Prefix, n int64) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	sum := f.unproven[client] + n
+func (b *budget) add(client netip.Prefix, n int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	sum := b.unproven[client] + n
 	switch {
 	case sum > maxOfClient:
 		return false
 	case sum == 0:
-		delete(f.unproven, client)
+		delete(b.unproven, client)
 		return true
-	case f.unproven == nil:
-		f.unproven = map[netip.Prefix]int64{}
+	case b.unproven == nil:
+		b.unproven = map[netip.Prefix]int64{}
 	}
-	f.unproven[client] = sum
+	b.unproven[client] = sum
 	return true
 }
 

@@ -29,7 +29,7 @@ type Raw struct {
 // declares the length, before it reads anything. What exceeds 64 KiB is kept in a file of the data
 // directory. The Raw is never nil, and the caller must close it also after an error.
 func (q *Request) ReadRaw(limit int64, tee io.Writer) (*Raw, error) {
-	raw := &Raw{held: q.holdOf()}
+	raw := &Raw{held: q.holdOf(&q.inFlight().bodies)}
 	size := q.R.ContentLength
 	switch {
 	case size > limit:

@@ -433,6 +433,11 @@ func (s *scenario) direct(line string) {
 		s.filler = number()
 	case "chunked":
 		s.chunked = true
+	case "crowded": // there are as many streams as there can be
+		s.api.InFlight = new(web.InFlight)
+		for err := error(nil); err == nil; {
+			_, err = (&web.Site{InFlight: s.api.InFlight}).Request(nil, httptest.NewRequest(http.MethodGet, "/", nil)).EnterStream()
+		}
 	case "queue_limit":
 		s.detach()
 		s.attach(buildtoken.Config{Sites: []*definition.Site{s.api.Definition}, QueueLimit: number()})

@@ -41,7 +41,8 @@ type Site struct {
 	// Done is closed when the server shuts down or the configuration is replaced: all
 	// streams and waiting requests end. If it is nil, they do not end early.
 	Done <-chan struct{}
-	// InFlight bounds the bodies of all sites that share it. Nil bounds this site alone.
+	// InFlight bounds the bodies, large answers and streams of all sites that share it. Nil bounds this
+	// site alone.
 	InFlight *InFlight
 	// Spool creates a file for a part of a body, which is removed after the request. Nil
 	// means [buildtoken.Controller.SpoolFile].

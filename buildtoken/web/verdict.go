@@ -33,6 +33,7 @@ var (
 	ErrNoController = errors.New("web: no controller")
 	ErrSlowBody     = errors.New("web: body did not come in time")
 	ErrBusy         = errors.New("web: too many bodies in flight")
+	ErrCrowded      = errors.New("web: too many answers are being read")
 	ErrSpool        = errors.New("web: no place for the body")
 )
 
@@ -190,6 +191,9 @@ func unavailable(err error) Verdict {
 		v.Title, v.Text, v.Retry = titleStorage, "the queue is not available now, try again later", retryStorage
 	case errors.Is(err, ErrBusy):
 		v.Title, v.Text, v.Retry = "Too busy", "too many uploads at the moment, try again later", retryStorage
+	case errors.Is(err, ErrCrowded):
+		v.Title, v.Text, v.Retry = "Too busy", "too many answers are being read at the moment, try again later", retryStorage
+		v.Help = "Close pages that are open, and try again in a moment."
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		v.Title, v.Text, v.Retry = "Not ready", "given up, try again later", retryShutdown
 	default:

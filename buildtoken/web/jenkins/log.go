@@ -20,6 +20,11 @@ func (r *reader) consoleText(ctl *buildtoken.Controller, b queue.Build) error {
 	if err := r.reading(); err != nil {
 		return err
 	}
+	leave, err := r.EnterStream() // a client can take as long for a large log as for a live one
+	if err != nil {
+		return err
+	}
+	defer leave()
 	log, err := ctl.Log(r.R.Context(), b.Item.Job, b.Number)
 	if errors.Is(err, queue.ErrNotFound) {
 		return r.page("")
@@ -60,6 +65,11 @@ func (r *reader) progressive(ctl *buildtoken.Controller, b queue.Build, contentT
 	if err != nil {
 		return err
 	}
+	leave, err := r.EnterStream()
+	if err != nil {
+		return err
+	}
+	defer leave()
 	h := r.W.Header()
 	log, err := ctl.Log(r.R.Context(), b.Item.Job, b.Number)
 	if errors.Is(err, queue.ErrNotFound) {

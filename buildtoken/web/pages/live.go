@@ -46,6 +46,11 @@ func (v *visit) stream(load loader) error {
 		v.W.WriteHeader(http.StatusOK)
 		return nil
 	}
+	leave, err := v.EnterStream()
+	if err != nil {
+		return err
+	}
+	defer leave()
 	ctx, cancel := context.WithCancel(v.R.Context())
 	out, end := v.Events(ctx)
 	defer end()

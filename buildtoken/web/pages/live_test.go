@@ -22,6 +22,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
 // event is a server-sent event as it was received.
@@ -178,6 +179,21 @@ func TestChangeOfOneRowSendsOneRow(t *testing.T) {
 		text := out.drain()
 		if len(text) > 2048 || !strings.Contains(text, "many-7") {
 			s.Errorf("one job of 300 has changed: %d bytes were sent, want at most 2048 with that job:\n%.3000s", len(text), text)
+		}
+	})
+}
+
+func TestStreamNeedsAPlaceAmongTheStreams(t *testing.T) {
+	onSite(t, tree(), func(s *site) {
+		s.pages.site.InFlight = new(web.InFlight)
+		for err := error(nil); err == nil; {
+			_, err = s.pages.site.Request(nil, request(http.MethodGet, "/", "alice", nil)).EnterStream()
+		}
+		if w := s.get("/queue/-/events/", "alice"); w.Code != http.StatusServiceUnavailable {
+			s.Errorf("a stream more than there can be = %d, want 503", w.Code)
+		}
+		if w := s.get("/", "alice"); w.Code != http.StatusOK {
+			s.Errorf("a page = %d, want 200", w.Code)
 		}
 	})
 }

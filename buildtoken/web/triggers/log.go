@@ -36,13 +36,17 @@ func ownLog(q *web.Request) error {
 			return &web.BadRequestError{Problem: "Last-Event-ID is none of ours"}
 		}
 	}
-	o.sendLog(start, events)
-	return nil
+	return o.sendLog(start, events)
 }
 
 // sendLog sends the log from an offset on, as events or as text, until the build ends.
-func (o *own) sendLog(start int64, events bool) {
+func (o *own) sendLog(start int64, events bool) error {
 	q := o.Request
+	leave, err := q.EnterStream()
+	if err != nil {
+		return err
+	}
+	defer leave()
 	ctx, release := q.UntilDone()
 	defer release()
 	var s stream = textStream{q}
@@ -56,6 +60,7 @@ func (o *own) sendLog(start int64, events bool) {
 	if err := o.follow(ctx, start, s); err != nil && ctx.Err() == nil && !errors.Is(err, web.ErrClientGone) {
 		q.CutLog(o.entry.Item.Job, err)
 	}
+	return nil
 }
 
 // stream is a way to send a log.

@@ -1,6 +1,7 @@
 package triggers
 
 import (
+	"bytes"
 	_ "embed"
 	"errors"
 	"html/template"
@@ -75,8 +76,7 @@ func (o *own) sharedLog() error {
 		o.Write(http.StatusOK, web.PlainText, "")
 		return nil
 	}
-	o.sendLog(start, false)
-	return nil
+	return o.sendLog(start, false)
 }
 
 func (o *own) sharedPage(log string) error {
@@ -88,11 +88,11 @@ func (o *own) sharedPage(log string) error {
 			return err
 		}
 	}
-	var page strings.Builder
+	var page bytes.Buffer
 	if err := sharedPage.Execute(&page, v); err != nil {
 		return err
 	}
-	o.Write(http.StatusOK, web.HTMLText, page.String())
+	o.WriteBytes(http.StatusOK, web.HTMLText, page.Bytes())
 	return nil
 }
 
