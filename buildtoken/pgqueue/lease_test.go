@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -35,7 +36,8 @@ func TestServerIsGivenUpAfterItHasStoppedItsBuilds(t *testing.T) {
 	server := pgtest.Start(t)
 	schema := pgtest.Schema(t, server.URL())
 	first, w := behind(t, server, schema, "first", ttl)
-	second := open(t, pgqueue.Options{URL: server.URL(), Schema: schema, Server: "second", TTL: ttl, Log: zap.NewNop()})
+	core, logged := observer.New(zap.WarnLevel)
+	second := open(t, pgqueue.Options{URL: server.URL(), Schema: schema, Server: "second", TTL: ttl, Log: zap.New(core)})
 	node := queue.Node{Name: "first"}
 	schedule(t, first, request("j", "k"))
 	if builds, _, err := first.Claim(t.Context(), start, node, []int{0}); err != nil || len(builds) != 1 {
@@ -79,6 +81,9 @@ func TestServerIsGivenUpAfterItHasStoppedItsBuilds(t *testing.T) {
 	}
 	if again, err := second.ReclaimLost(t.Context(), start, nil); err != nil || len(again) != 0 {
 		t.Errorf("ReclaimLost again: %v, %v", again, err)
+	}
+	if lines := logged.FilterMessage("builds were lost with the server that ran them"); lines.Len() != 1 || lines.FilterField(zap.Int("builds", 1)).Len() != 1 {
+		t.Errorf("logged %v, want one line with one lost build", logged.All())
 	}
 	builds, _, err := second.Claim(t.Context(), start, queue.Node{Name: "second"}, []int{0})
 	if err != nil || len(builds) != 1 || builds[0].Item.ID != next.ID {
@@ -137,10 +142,17 @@ func TestRestartTakesOverAtOnce(t *testing.T) {
 		t.Errorf("Lost on another server: %v, %v", lost, err)
 	}
 	w.set(nil, true) // it is dead
-	again := open(t, pgqueue.Options{URL: server.URL(), Schema: schema, Server: "ci-1", TTL: time.Hour})
+	core, logged := observer.New(zap.WarnLevel)
+	again := open(t, pgqueue.Options{URL: server.URL(), Schema: schema, Server: "ci-1", TTL: time.Hour, Log: zap.New(core)})
 	lost, err := again.Reclaim(t.Context(), start, "lost", nil)
 	if err != nil || len(lost) != 1 || lost[0].Reason != "lost" {
 		t.Errorf("Reclaim after a restart: %v, %v; want its own build", lost, err)
+	}
+	if found, err := again.Reclaim(t.Context(), start, "lost", nil); err != nil || len(found) != 0 {
+		t.Errorf("Reclaim again: %v, %v", found, err)
+	}
+	if lines := logged.FilterMessage("builds were lost with the process that ran them"); lines.Len() != 1 || lines.FilterField(zap.Int("builds", 1)).Len() != 1 {
+		t.Errorf("logged %v, want one line with one lost build", logged.All())
 	}
 }
 
