@@ -97,7 +97,7 @@ func Start(q Queue, opts Options) *Outbox {
 	sends, abort := context.WithCancel(context.Background())
 	o := &Outbox{
 		queue: q, opts: opts, stop: stop, abort: abort, wake: make(chan struct{}, 1), free: make(chan struct{}, maxSending),
-		failed: rate.Sometimes{First: 1, Interval: time.Second},
+		failed: rate.Sometimes{Interval: time.Second},
 	}
 	for range maxSending {
 		o.free <- struct{}{}
@@ -186,32 +186,26 @@ func (o *Outbox) run(ctx, sends context.Context) {
 			}
 		}
 		o.sleep(ctx, max(sleep, time.Millisecond))
-		if early := pace - time.Since(now); early > 0 && ctx.Err() == nil {
-			timer := time.NewTimer(early)
-			select {
-			case <-ctx.Done():
-			case <-timer.C:
-			}
-			timer.Stop()
+		select {
+		case <-ctx.Done():
+		case <-time.After(pace - time.Since(now)):
 		}
 	}
 }
 
 func (o *Outbox) sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 	case <-o.wake:
 	case <-o.queue.NotificationsChanged():
-	case <-timer.C:
+	case <-time.After(d):
 	}
 }
 
 // send makes one attempt and records its outcome.
 func (o *Outbox) send(ctx context.Context, n queue.Notification) {
 	began := time.Now()
-	attempt, known := o.attempt(ctx, n)
+	attempt := o.attempt(ctx, n)
 	if ctx.Err() != nil && attempt.Error != "" {
 		return // it is not a failure of the receiver
 	}
@@ -220,29 +214,29 @@ func (o *Outbox) send(ctx context.Context, n queue.Notification) {
 	if !ok {
 		return
 	}
-	o.report(after, known, time.Since(began))
+	o.report(after, time.Since(began))
 	if o.opts.Settled != nil {
 		o.opts.Settled(after)
 	}
 }
 
-// attempt sends a notification. It reports whether the configuration has the target.
-func (o *Outbox) attempt(ctx context.Context, n queue.Notification) (queue.Attempt, bool) {
+// attempt sends a notification.
+func (o *Outbox) attempt(ctx context.Context, n queue.Notification) queue.Attempt {
 	o.mu.Lock()
 	r, known := o.receivers[n.Target]
 	gone := o.gone[r]
 	o.mu.Unlock()
 	switch {
 	case !known: // it expired, or the configuration has changed since it was taken
-		return queue.Attempt{Error: "the configuration has no notify of this name", GiveUp: !n.Until.After(time.Now())}, false
+		return queue.Attempt{Error: "the configuration has no notify of this name", GiveUp: !n.Until.After(time.Now())}
 	case gone:
-		return queue.Attempt{Error: "410 Gone", GiveUp: !n.Until.After(time.Now())}, true
+		return queue.Attempt{Error: "410 Gone", GiveUp: !n.Until.After(time.Now())}
 	}
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
 	e, err := o.opts.Event(ctx, n, r.UsesLog())
 	if err != nil {
-		return queue.Attempt{Error: "the record of the build cannot be read"}, true
+		return queue.Attempt{Error: "the record of the build cannot be read"}
 	}
 	var late atomic.Bool
 	out := r.Send(ctx, &e, func() bool {
@@ -252,21 +246,18 @@ func (o *Outbox) attempt(ctx context.Context, n queue.Notification) (queue.Attem
 		return late.Load()
 	})
 	if late.Load() { // it is not a failure of the receiver
-		return queue.Attempt{Error: "not sent, because another server may be sending it"}, true
+		return queue.Attempt{Error: "not sent, because another server may be sending it"}
 	}
-	o.learn(n.Target, r, out)
-	return queue.Attempt{Error: out.Error, After: out.After, Skip: out.Skip, GiveUp: out.Final || out.Refused && n.Tries+1 >= refusals}, true
+	o.learn(r, out)
+	return queue.Attempt{Error: out.Error, After: out.After, Skip: out.Skip, GiveUp: out.Final || out.Refused && n.Tries+1 >= refusals}
 }
 
 // learn decides from the outcome of an attempt when the receiver is tried again. While it
 // is down, only a few of what waits for it are tried, at growing intervals: each attempt
 // costs a commit, and ten thousand may wait.
-func (o *Outbox) learn(target string, r notify.Receiver, out notify.Outcome) {
+func (o *Outbox) learn(r notify.Receiver, out notify.Outcome) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.receivers[target] != r {
-		return // it is not in force any more
-	}
 	now := time.Now()
 	switch {
 	case out.Gone:
@@ -294,17 +285,15 @@ func (o *Outbox) settle(ctx context.Context, id int64, a queue.Attempt) (queue.N
 			return queue.Notification{}, false
 		}
 		o.failed.Do(func() { o.opts.Log().Error("cannot record a notification", zap.Error(err)) })
-		timer := time.NewTimer(retryAfter)
 		select {
 		case <-ctx.Done():
-		case <-timer.C:
+		case <-time.After(retryAfter):
 		}
-		timer.Stop()
 	}
 }
 
 // report writes a line about an attempt.
-func (o *Outbox) report(n queue.Notification, known bool, took time.Duration) {
+func (o *Outbox) report(n queue.Notification, took time.Duration) {
 	fields := []zap.Field{
 		zap.String("target", n.Target), zap.String("job", n.Job), zap.Int64("item", n.Item), zap.String("event", string(n.Event)),
 		zap.Int64("id", n.ID), zap.Int("tries", n.Tries), zap.Duration("took", took),
@@ -328,7 +317,7 @@ func (o *Outbox) report(n queue.Notification, known bool, took time.Duration) {
 	case queue.DeliveryWaiting:
 		log.Warn("notification failed", append(fields, zap.Time("next", n.Next))...)
 	}
-	if known && o.Gone(n.Target) && n.State != queue.DeliverySent {
+	if o.Gone(n.Target) && n.State != queue.DeliverySent {
 		log.Error("receiver wants no notifications any more; they wait until the configuration is loaded again", zap.String("target", n.Target))
 	}
 }
