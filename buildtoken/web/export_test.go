@@ -6,3 +6,6 @@ const (
 	PieceTimeout = pieceTimeout
 	HurryTimeout = hurryTimeout
 )
+
+// TraceParent is exported for its table.
+var TraceParent = traceParent

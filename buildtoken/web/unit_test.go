@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -35,6 +36,7 @@ func TestPrefers(t *testing.T) {
 		{"JSON has no weight", []string{"application/json;q=0"}, false},
 		{"the weight is no number", []string{"application/json;q=NaN"}, false},
 		{"JSON beside everything", []string{"*/*, application/json"}, true},
+		{"a second weight, which does not count", []string{"application/json, application/json;q=0"}, true},
 		{"another kind of JSON", []string{"application/problem+json"}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -42,6 +44,40 @@ func TestPrefers(t *testing.T) {
 				t.Errorf("Prefers(%q) = %v, want %v", tt.accept, got, tt.want)
 			}
 		})
+	}
+}
+
+func TestTraceParent(t *testing.T) {
+	const good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	for name, tt := range map[string]struct {
+		given string
+		takes bool
+	}{
+		"as in the specification": {good, true},
+		"a later version":         {"fe" + good[2:], true},
+		"not sampled":             {good[:54] + "0", true},
+		"nothing":                 {"", false},
+		"a bad version":           {"ff" + good[2:], false},
+		"something behind it":     {good + "-x", false},
+		"a digit less":            {good[:54], false},
+		"no trace":                {"00-00000000000000000000000000000000-b7ad6b7169203331-01", false},
+		"no span":                 {"00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01", false},
+		"capitals":                {strings.ToUpper(good), false},
+		"a letter behind f":       {strings.Replace(good, "b7", "g7", 1), false},
+		"a character before 0":    {strings.Replace(good, "b7", "/7", 1), false},
+		"a character behind 9":    {strings.Replace(good, "b7", ":7", 1), false},
+		"a character before a":    {strings.Replace(good, "b7", "`7", 1), false},
+		"a - that is elsewhere":   {strings.Replace(good, "b7", "-7", 1), false},
+		"no -":                    {strings.Replace(good, "-b7", "0b7", 1), false},
+		"no - and no digit":       {strings.Replace(good, "-b7", "xb7", 1), false},
+	} {
+		want := ""
+		if tt.takes {
+			want = tt.given
+		}
+		if got := web.TraceParent(http.Header{"Traceparent": {tt.given}}); got != want {
+			t.Errorf("%s: %q is taken as %q, want %q", name, tt.given, got, want)
+		}
 	}
 }
 

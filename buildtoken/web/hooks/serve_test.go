@@ -231,7 +231,8 @@ func TestAddressesOfJenkins(t *testing.T) {
 		{"GitLab with a slash", gitlab("/project/gitlab/"), 200, "gitlab: joined"},
 		{"GitLab for a job that takes GitHub's", gitlab("/project/push"), 404, "not found"},
 		{"GitLab for a job that is not there", gitlab("/project/a/b"), 404, "not found"},
-		{"GitLab for an escaped slash", gitlab("/project/mono%2Fall"), 404, "not found"},
+		{"GitLab for a job in a folder", gitlab("/project/crowd/lab"), 201, "crowd/lab: queued"},
+		{"GitLab for an escaped slash", gitlab("/project/crowd%2Flab"), 404, "not found"},
 		{"a delivery of GitHub there", github(t, "/project/gitlab", "push", "1", body), 403, "invalid signature"},
 		{"a delivery of GitLab at GitHub's", gitlab("/github-webhook/"), 403, "invalid signature"},
 	} {
@@ -362,5 +363,43 @@ func TestEachDeliveryIsRecorded(t *testing.T) {
 	}
 	if n := s.logs.FilterMessage("webhook expression failed").Len(); n != 1 {
 		t.Errorf("%d warnings about an expression that failed, want 1", n)
+	}
+}
+
+// Whoever audits sees each job that a delivery was for, and what was refused before a job was known.
+func TestDeliveriesAreAudited(t *testing.T) {
+	s := newSite(t)
+	for _, r := range []*http.Request{
+		github(t, path+"?job=mono", "push", "1", push("main", "api/x.go")),
+		post(t, path+"?job=push", "x"),
+		post(t, path+"?job=nowhere", "x"),
+		github(t, path+"?job=denied", "push", "2", push("main", "a")),
+	} {
+		s.send(r)
+	}
+	var got []string
+	for _, line := range s.audit.All() {
+		m := line.ContextMap()
+		got = append(got, fmt.Sprint(line.Message, " ", m["action"], " ", m["job"], " ", m["who"], " ", m["remote"]))
+	}
+	slices.Sort(got) // the jobs of a delivery are in no order
+	want := []string{
+		"accepted buildWithParameters mono/all webhook github 192.0.2.7", "accepted buildWithParameters mono/api webhook github 192.0.2.7",
+		"refused buildWithParameters denied webhook github 192.0.2.7", "refused webhook push webhook github 192.0.2.7",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("audit (-want +got):\n%s", diff)
+	}
+}
+
+// Of a delivery for many jobs, a hundred are kept, first those that did not ignore it.
+func TestDeliveryForACrowd(t *testing.T) {
+	s := newSite(t)
+	if w := s.send(post(t, path+"?job=crowd", "{}", "X-Sig", sign("{}"))); w.Code != 201 || strings.Count(w.Body.String(), "\n") != 102 {
+		t.Errorf("got %d with %d lines, want all jobs", w.Code, strings.Count(w.Body.String(), "\n"))
+	}
+	kept := s.ctl.Deliveries().List()[0].Jobs
+	if len(kept) != 100 || kept[0].Job != "crowd/takes" || kept[0].Outcome != "queued" || kept[1].Job != "crowd/ignores000" || kept[99].Job != "crowd/ignores098" {
+		t.Errorf("%d jobs are kept, the first %+v, the last %+v", len(kept), kept[:1], kept[len(kept)-1:])
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -63,6 +64,8 @@ type site struct {
 	web  *web.Site
 	q    *flaky
 	logs *observer.ObservedLogs
+	// audit has the lines for audits.
+	audit *observer.ObservedLogs
 }
 
 func secret(t testing.TB, kind event.Kind, text string) []hook.Secret {
@@ -100,6 +103,11 @@ func spec(t testing.TB) definition.Spec {
 	password.Params = []job.Param{{Name: "PASSWORD", Kind: job.KindPassword}}
 	off := jobNamed("off", definition.OnSpec{Webhook: "github"})
 	off.Disabled = true
+	crowd := []definition.Job{jobNamed("lab", definition.OnSpec{Webhook: "gitlab"})}
+	for n := range 101 {
+		crowd = append(crowd, jobNamed(fmt.Sprintf("ignores%03d", n), definition.OnSpec{Webhook: "hmac", When: "false"}))
+	}
+	crowd = append(crowd, jobNamed("takes", definition.OnSpec{Webhook: "hmac"}))
 	return definition.Spec{
 		Root: definition.Folder{
 			Settings: job.Settings{QuietPeriod: &day},
@@ -127,6 +135,7 @@ func spec(t testing.TB) definition.Spec {
 					jobNamed("web", definition.OnSpec{Webhook: "github", When: `event.files.exists(f, f.startsWith("web/"))`}),
 				}},
 				{Name: "large", Webhooks: []definition.WebhookSpec{large}, Jobs: []definition.Job{jobNamed("job", definition.OnSpec{Webhook: "github"})}},
+				{Name: "crowd", Jobs: crowd},
 				{Name: "empty", Jobs: []definition.Job{jobNamed("none")}},
 			},
 		},
@@ -142,7 +151,8 @@ func newSite(t testing.TB) *site {
 		t.Fatal(err)
 	}
 	core, logs := observer.New(zapcore.DebugLevel)
-	s := &site{t: t, q: &flaky{Queue: db}, logs: logs}
+	audit, audited := observer.New(zapcore.InfoLevel)
+	s := &site{t: t, q: &flaky{Queue: db}, logs: logs, audit: audited}
 	s.ctl, err = buildtoken.Open(t.Context(), buildtoken.Options{Queue: s.q, Dir: dir})
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +166,7 @@ func newSite(t testing.TB) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.ctl.Attach(t.Context(), buildtoken.Config{Sites: []*definition.Site{d}, Log: zap.New(core)}); err != nil {
+	if _, err := s.ctl.Attach(t.Context(), buildtoken.Config{Sites: []*definition.Site{d}, Log: zap.New(core), Audit: zap.New(audit)}); err != nil {
 		t.Fatal(err)
 	}
 	s.web = &web.Site{
