@@ -131,3 +131,22 @@ func BenchmarkRenderLog(b *testing.B) {
 		})
 	}
 }
+
+// Only what begins like the address of a web page is a link, and without what belongs to the sentence.
+func TestAddressesInALog(t *testing.T) {
+	for text, want := range map[string]string{
+		"http://a.test": "http://a.test", "see https://a.test/x?y=z#1.": "https://a.test/x?y=z#1", "1http://a.test": "http://a.test",
+		"=https://a.test,": "https://a.test", "{http://a.test": "http://a.test", "[https://a.test]": "https://a.test", "(http://a.test/(x))": "http://a.test/(x)",
+		"ftp://b.test http://a.test/!?": "http://a.test/", "<http://a.test>": "http://a.test", "http://a.test\tb": "http://a.test",
+		"ahttp://a.test": "", "zhttps://a.test": "", "Ahttp://a.test": "", "Zhttps://a.test": "", "ftp://a.test": "", "http://": "", "://a.test": "", "javascript://a.test": "", "s://a.test": "",
+	} {
+		out, _ := pages.RenderLog([]byte(text))
+		got := ""
+		if _, after, ok := strings.Cut(out, `<a href="`); ok {
+			got, _, _ = strings.Cut(after, `"`)
+		}
+		if got != want {
+			t.Errorf("%q has the link %q, want %q; HTML %s", text, got, want, out)
+		}
+	}
+}

@@ -3,8 +3,12 @@ package pages_test
 import (
 	"fmt"
 	"math"
+	"os"
 	"regexp"
+	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/buildtoken/buildtoken/buildtoken/web/pages"
 )
@@ -54,6 +58,25 @@ func TestLightTextStaysLight(t *testing.T) {
 				t.Errorf("text %s on background %s is %s on %s, want the text lighter", fg, bg, front, back)
 			}
 		}
+	}
+}
+
+// TestColourSheet compares the whole style sheet with its golden: a change of a colour is to be
+// looked at.
+func TestColourSheet(t *testing.T) {
+	const golden = "testdata/colours.css"
+	got := strings.ReplaceAll(pages.ColourSheet(), "}", "}\n")
+	if *update {
+		if err := os.WriteFile(golden, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got; -update writes it):\n%s", golden, diff)
 	}
 }
 
