@@ -139,9 +139,9 @@ browser: build ## test the pages in Chromium; SCREENSHOTS=docs/images updates th
 	testdata/browser/run bin/caddy $(SCREENSHOTS)
 
 .PHONY: fuzz
-fuzz: ## run each fuzz target for FUZZTIME=30s, one after another
+fuzz: ## run each fuzz target for FUZZTIME=30s, one after another, in random order
 	@set -euo pipefail; \
-	packages=$$(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./...); \
+	packages=$$(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./... | sort -R); \
 	for package in $$packages; do \
 		targets=$$(go test -list '^Fuzz' "$$package" | sed -n '/^Fuzz/p'); \
 		for target in $$targets; do \
