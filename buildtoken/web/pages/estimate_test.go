@@ -92,6 +92,17 @@ func TestCauseAndValuesStandAboveTheLog(t *testing.T) {
 	})
 }
 
+func TestReasonOfAFailureComesFirst(t *testing.T) {
+	onSite(t, jobs(at("app", fails(runner.Failure, "exit status <7>"))), func(s *site) {
+		s.trigger("app", nil)
+		page := s.page("/job/app/1/")
+		_, head, _ := strings.Cut(page, "<h1>")
+		if reason, cause := strings.Index(head, "exit status &lt;7&gt;"), strings.Index(head, "Started"); reason < 0 || reason > cause {
+			s.Errorf("the reason is at %d, when and why the build started at %d", reason, cause)
+		}
+	})
+}
+
 func TestValuesAreLinked(t *testing.T) {
 	param := func(name string) job.Param {
 		return job.Param{Name: name, Kind: job.KindString, Link: "https://git.test/c/{value}?x=1"}
