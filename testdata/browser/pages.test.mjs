@@ -468,6 +468,17 @@ it('a build is done again with another value, and shows the one before', () => v
 }));
 
 describe('the page of a job', () => {
+  it('leads to its builds past the form, on a phone, and shows a state as soon as it is chosen', () => visit(async (page, go) => {
+    await ended(await ask('job/app/job/verify/buildForm', { EXIT: '1' }));
+    await go('job/app/job/verify/');
+    await page.getByRole('link', { name: 'Builds', exact: true }).last().click();
+    const top = await page.locator('#history-title').evaluate((e) => e.getBoundingClientRect().top);
+    assert.ok(top >= 0 && top < 400, `the builds are at ${top}`);
+    await page.getByLabel('State').selectOption('Failed');
+    await page.waitForURL(/state=failure/);
+    assert.deepEqual([...new Set(await page.locator('.list .state').allTextContents())], ['Failed']);
+  }, { viewport: phone, hasTouch: true, isMobile: true }));
+
   it('has a chart of its builds that leads to them', () => visit(async (page, go) => {
     await ended(await ask('job/app/job/verify/buildForm'));
     await ended(await ask('job/app/job/verify/buildForm', { EXIT: '1' }));

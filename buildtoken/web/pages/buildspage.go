@@ -86,6 +86,9 @@ func (v *visit) builds(folder string, jobs []string) (*page, error) {
 	if folder != "" {
 		pg.Title, pg.Feed = "Builds · "+web.Displayed(folder), at+"rssAll"
 	}
+	if by := query.By.String(); by != "" {
+		pg.Title = by + " · " + pg.Title
+	}
 	return pg, nil
 }
 

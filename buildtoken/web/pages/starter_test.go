@@ -212,6 +212,7 @@ func TestBuildsOfAFolder(t *testing.T) {
 		}
 		s.holds(s.page("/?by="), `data-region="builds"`, `data-events="/ci/queue/-/events/?by="`, `<a href="/ci/?by=token%3Aci#history-title"`)
 		page := s.page("/job/a/?by=user:alice")
+		s.holds(page, "<title>user:alice · Builds · a</title>")
 		s.holds(page, `<a href="/ci/job/a/?by=user%3Aalice#history-title"`, `<a href="/ci/job/a/job/one/"><bdi>a » one</bdi></a>`, `<a href="/ci/job/a/?by=#history-title">Show all</a>`)
 		s.lacks(page, `data-region="builds"`)
 		if w := s.get("/job/secret/?by=", "alice"); w.Code != http.StatusForbidden {

@@ -42,7 +42,6 @@
     if (sent && !field.value.toLowerCase().includes(sent.toLowerCase())) form.requestSubmit();
     else filter();
   });
-  for (const choice of [form.elements.state, form.elements.sort]) choice.addEventListener('change', () => form.requestSubmit());
   document.addEventListener('buildtoken:settled', () => { if (filtering) filter(); });
 
   // The event does not bubble.

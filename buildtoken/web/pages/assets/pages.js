@@ -51,6 +51,9 @@
   // A notice is about what a form has just done: a reload does not repeat it.
   if (document.querySelector('[data-notice]')) history.replaceState(history.state, '', location.pathname);
 
+  // What is chosen in the form of a list is shown at once.
+  document.addEventListener('change', ({ target }) => { if (target.matches('form.filter select')) target.form.requestSubmit(); });
+
   // Browsers have a clipboard for pages only over HTTPS and on the machine itself. Elsewhere the old
   // command copies what is selected.
   for (const button of document.querySelectorAll('[data-copy]')) {
