@@ -141,12 +141,12 @@ browser: build ## test the pages in Chromium; SCREENSHOTS=docs/images updates th
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME=30s, one after another, in random order
 	@set -euo pipefail; \
-	packages=$$(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./... | sort -R); \
+	packages=$$(grep -rl --include='*_test.go' '^func Fuzz' $(FOLDERS) | xargs -n 1 dirname | sort -u | sort -R); \
 	for package in $$packages; do \
-		targets=$$(go test -list '^Fuzz' "$$package" | sed -n '/^Fuzz/p'); \
+		targets=$$(go test -list '^Fuzz' "./$$package" | sed -n '/^Fuzz/p'); \
 		for target in $$targets; do \
 			echo "$$package $$target"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s "$$package"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s "./$$package"; \
 		done; \
 	done
 
