@@ -211,19 +211,30 @@ type faultyQueue struct {
 	broken       atomic.Bool
 	unreadable   atomic.Bool
 	unrecordable atomic.Bool
+	// more is added to the number of queued items of each job that has any.
+	more atomic.Int64
+	// most is the largest number of items that was read at once.
+	most atomic.Int64
 }
 
 func (q *faultyQueue) Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error) {
 	if q.unreadable.Load() {
 		return nil, fmt.Errorf("%w: input/output error", queue.ErrStorage)
 	}
-	return q.Queue.Lanes(ctx, jobs)
+	lanes, err := q.Queue.Lanes(ctx, jobs)
+	for i := range lanes {
+		if lanes[i].Queued > 0 {
+			lanes[i].Queued += int(q.more.Load())
+		}
+	}
+	return lanes, err
 }
 
 func (q *faultyQueue) Items(ctx context.Context, now time.Time, full string, limit int) ([]queue.Entry, error) {
 	if q.unreadable.Load() {
 		return nil, fmt.Errorf("%w: input/output error", queue.ErrStorage)
 	}
+	q.most.Store(max(q.most.Load(), int64(limit)))
 	return q.Queue.Items(ctx, now, full, limit)
 }
 

@@ -12,22 +12,19 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
-// Limits of the queue: how many items it shows, and how many are counted. How many there
-// are is in a header if they are not all shown.
-const (
-	maxItems = 10_000
-	allItems = 1 << 20
-)
+// maxItems is how many items the queue shows. How many there are is in a header if they are
+// not all shown.
+const maxItems = 10_000
 
 // queue lists what is queued and may be read, soonest first.
 func (v *view) queue() object {
-	entries, err := v.ctl.Items(v.ctx(), v.d, "", allItems)
-	if err != nil {
-		v.note(err)
+	lanes, err := v.r.QueuedLanes(v.ctl)
+	v.note(err)
+	for _, l := range lanes {
+		v.total += l.Queued
 	}
-	entries = slices.DeleteFunc(entries, func(e queue.Entry) bool { return !v.r.MayRead(e.Item.Job) })
-	v.total = len(entries)
-	entries = entries[:min(v.total, maxItems)]
+	entries, err := v.r.ReadableItems(v.ctl, "", min(v.total, maxItems))
+	v.note(err)
 	v.prepareLanes(entries)
 	items := make([]any, len(entries))
 	for i, e := range entries {

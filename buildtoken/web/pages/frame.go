@@ -3,8 +3,6 @@ package pages
 import (
 	"runtime/debug"
 	"strings"
-
-	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
 // docs is where the documentation is.
@@ -43,7 +41,7 @@ type navView struct {
 func (v *visit) nav(pg *page) (region, error) {
 	view := navView{Base: v.base, Here: pg.Here}
 	if v.ctl != nil && pg.Name != "failure" {
-		lanes, err := v.queuedLanes()
+		lanes, err := v.QueuedLanes(v.ctl)
 		if err != nil {
 			return region{}, err
 		}
@@ -53,31 +51,6 @@ func (v *visit) nav(pg *page) (region, error) {
 		view.Counted, view.Busy, view.Executors = true, len(v.ctl.Running()), v.ctl.Executors()
 	}
 	return region{Name: "nav", Data: view}, nil
-}
-
-// queuedLanes returns the lanes with queued items that the caller may read, those of jobs
-// that no server has any more included.
-func (v *visit) queuedLanes() ([]queue.Lane, error) {
-	lanes, err := v.ctl.Lanes(v.R.Context(), v.Readable("")...)
-	if err != nil {
-		return nil, err
-	}
-	gone, err := v.ctl.Gone(v.R.Context())
-	if err != nil {
-		return nil, err
-	}
-	queued := lanes[:0]
-	for _, l := range lanes {
-		if l.Queued > 0 && l.GoneUntil.IsZero() {
-			queued = append(queued, l)
-		}
-	}
-	for _, l := range gone {
-		if v.MayRead(l.Job) {
-			queued = append(queued, l)
-		}
-	}
-	return queued, nil
 }
 
 // apiOf returns the address of a page's JSON, "" if it has none.

@@ -66,7 +66,7 @@ func (v *visit) queuePage() (*page, error) {
 	if !v.MayReadSome("") {
 		return nil, web.ErrForbidden
 	}
-	lanes, err := v.queuedLanes()
+	lanes, err := v.QueuedLanes(v.ctl)
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +127,7 @@ func (v *visit) entries(full string, total int) (view entriesView, next time.Tim
 	if !view.OneJob {
 		number = max(min(v.pageNumber(), (total+queuedShown-1)/queuedShown), 1)
 	}
-	all, err := v.readableItems(full, number*queuedShown)
+	all, err := v.ReadableItems(v.ctl, full, min(number*queuedShown, total))
 	if err != nil {
 		return view, next, err
 	}
@@ -169,23 +169,6 @@ func (v *visit) queuePages(oneJob bool, number, total int) []link {
 		pages = append(pages, link{Text: "Next page", URL: at + pageQuery(number+1)})
 	}
 	return pages
-}
-
-// readableItems returns the first items that the caller may read, at most limit.
-func (v *visit) readableItems(full string, limit int) ([]queue.Entry, error) {
-	for ask := limit; ; ask *= 4 {
-		all, err := v.ctl.Items(v.R.Context(), v.Definition, full, ask)
-		if err != nil {
-			return nil, err
-		}
-		complete := len(all) < ask
-		if full == "" {
-			all = slices.DeleteFunc(all, func(e queue.Entry) bool { return !v.MayRead(e.Item.Job) })
-		}
-		if complete || len(all) >= limit {
-			return all[:min(len(all), limit)], nil
-		}
-	}
 }
 
 func (v *visit) entryRow(e queue.Entry) entryRow {

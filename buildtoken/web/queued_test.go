@@ -1,0 +1,41 @@
+package web_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// The list of a long queue costs no more than what it shows, and tells how long the queue is.
+func TestListOfALongQueueReadsOnlyWhatItShows(t *testing.T) {
+	for _, tt := range []struct {
+		name, user, total string
+		more, most        int64
+		items             int
+	}{
+		{"a short queue", "reader", "", 0, 3, 3},
+		{"a long queue", "reader", "50003", 50_000, 10_000, 3},
+		{"a reader who may see nothing of it", "builder", "", 0, 0, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(s *scenario) {
+				s.api.Definition = s.define(`user == "reader" || job.name == "plain"`)
+				for _, a := range []string{"1", "2", "3"} {
+					if x := s.ask(http.MethodPost, "/buildByToken/buildWithParameters?job=params&token=TacoTuesday&A="+a, nil); x.Code != http.StatusCreated {
+						t.Fatalf("trigger: %d %s", x.Code, x.Body)
+					}
+				}
+				s.user = tt.user
+				s.queue.more.Store(tt.more)
+				s.queue.most.Store(0)
+				x := s.ask(http.MethodGet, "/queue/api/json?tree=items[id]", nil)
+				if n := strings.Count(x.Body.String(), `"id":`); x.Code != http.StatusOK || n != tt.items || x.Header().Get("X-Total-Count") != tt.total {
+					t.Errorf("%d with %d items, X-Total-Count %q; want %d, %q: %s", x.Code, n, x.Header().Get("X-Total-Count"), tt.items, tt.total, x.Body)
+				}
+				if most := s.queue.most.Load(); most > tt.most {
+					t.Errorf("%d items were read at once, want at most %d", most, tt.most)
+				}
+			})
+		})
+	}
+}
