@@ -2,9 +2,11 @@ package pages
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/web"
@@ -28,6 +30,12 @@ type folderBuild struct {
 	JobURL string
 }
 
+// knownBuild is a build that is on record. started is in nanoseconds since 1970.
+type knownBuild struct {
+	started, number int64
+	job             string
+}
+
 // builds is the page with the newest builds of all jobs of a folder, "" being the root. Which
 // builds there are follows from the summaries of the jobs, with one read, so it has the last
 // [queue.MaxRecent] ended builds of each job. Records of builds are only read to show them,
@@ -37,35 +45,30 @@ func (v *visit) builds(folder string, jobs []string) (*page, error) {
 	query := v.buildsQuery()
 	view := buildsView{PerJob: queue.MaxRecent}
 	view.buildsList = buildsList{Action: at, All: at + "?by=", States: stateChoices, buildsQuery: query}
+	kept := query.values()
+	kept.Set("by", query.By.String()) // also if it is "", which selects this page
 	before, paged := web.Number(v.R.URL.Query().Get("before"))
-	known, err := v.known(jobs, query)
+	if paged {
+		view.Newer = withQuery(at, kept)
+	} else {
+		before = math.MaxInt64
+	}
+	known, err := v.known(jobs, query, before)
 	if err != nil {
 		return nil, err
 	}
-	if paged {
-		known = slices.DeleteFunc(known, func(b queue.Build) bool { return b.Started.UnixNano() >= before })
-	}
-	kept := query.values()
-	kept.Set("by", query.By.String()) // also if it is "", which selects this page
-	if paged {
-		view.Newer = withQuery(at, kept)
-	}
 	for looked := 0; looked < len(known); {
-		// Builds that started together stay together, since the next page goes on by time.
-		together := looked + 1
-		for together < len(known) && known[together].Started.Equal(known[looked].Started) {
-			together++
-		}
 		if len(view.Builds) >= buildsShown || looked >= maxLooked {
-			kept.Set("before", strconv.FormatInt(known[looked-1].Started.UnixNano(), 10))
+			kept.Set("before", strconv.FormatInt(known[looked-1].started, 10))
 			view.Older = withQuery(at, kept)
 			if len(view.Builds) < buildsShown {
 				view.Looked = looked
 			}
 			break
 		}
-		for _, b := range known[looked:together] {
-			b, err := v.ctl.Build(v.R.Context(), b.Item.Job, b.Number)
+		// Builds that started together stay together, since the next page goes on by time.
+		for together := known[looked].started; looked < len(known) && known[looked].started == together; looked++ {
+			b, err := v.ctl.Build(v.R.Context(), known[looked].job, known[looked].number)
 			if missing(err) { // dropped meanwhile
 				continue
 			}
@@ -76,7 +79,6 @@ func (v *visit) builds(folder string, jobs []string) (*page, error) {
 				view.Builds = append(view.Builds, v.folderBuild(b, at, query.By))
 			}
 		}
-		looked = together
 	}
 	pg := &page{
 		Title: "Builds", Name: "builds", Here: "jobs", Feed: v.base + "rssAll", Crumbs: append(v.crumbs(folder), link{Text: "Builds", URL: view.All}),
@@ -92,16 +94,20 @@ func (v *visit) builds(folder string, jobs []string) (*page, error) {
 	return pg, nil
 }
 
-// known returns the builds of jobs that are on record, newest first, as far as the summaries
-// of the jobs have them, without those that are not in the state of a query. Builds that have
-// ended have only what a summary has.
-func (v *visit) known(jobs []string, query buildsQuery) ([]queue.Build, error) {
+// known returns the builds of jobs that started before an instant, newest first, as far as the
+// summaries of the jobs have them, without those that are not in the state of a query.
+func (v *visit) known(jobs []string, query buildsQuery, before int64) ([]knownBuild, error) {
 	overviews, err := v.ctl.Overviews(v.R.Context(), jobs...)
 	if err != nil {
 		return nil, err
 	}
 	here := v.running()
-	var all []queue.Build
+	var all []knownBuild
+	add := func(full string, number int64, started time.Time, r queue.Result) {
+		if at := started.UnixNano(); at < before && query.fits(queue.Build{Result: r}) {
+			all = append(all, knownBuild{started: at, number: number, job: full})
+		}
+	}
 	for i, o := range overviews {
 		for _, number := range o.Lane.Running {
 			b, ok := here[buildOf{jobs[i], number}]
@@ -112,19 +118,19 @@ func (v *visit) known(jobs []string, query buildsQuery) ([]queue.Build, error) {
 					return nil, err
 				}
 			}
-			all = append(all, b)
+			add(jobs[i], number, b.Started, b.Result)
 		}
 		for _, e := range o.Summary.Recent {
 			if o.Oldest > 0 && e.Number >= o.Oldest {
-				all = append(all, queue.Build{
-					Item: queue.Item{Job: jobs[i]}, Number: e.Number, Started: e.Started, Ended: e.Started.Add(e.Took), Result: e.Result,
-				})
+				add(jobs[i], e.Number, e.Started, e.Result)
 			}
 		}
 	}
-	all = slices.DeleteFunc(all, func(b queue.Build) bool { return !query.fits(b) })
-	slices.SortFunc(all, func(a, b queue.Build) int {
-		return cmp.Or(b.Started.Compare(a.Started), strings.Compare(a.Item.Job, b.Item.Job), cmp.Compare(b.Number, a.Number))
+	slices.SortFunc(all, func(a, b knownBuild) int {
+		if c := cmp.Compare(b.started, a.started); c != 0 {
+			return c
+		}
+		return cmp.Or(strings.Compare(a.job, b.job), cmp.Compare(b.number, a.number))
 	})
 	return all, nil
 }
