@@ -79,10 +79,10 @@ func (q *Request) Write(status int, contentType, body string) {
 // answer is [ErrCrowded].
 func (q *Request) WriteBytes(status int, contentType string, body []byte) {
 	if len(body) > pieceSize && q.R.Method != http.MethodHead {
-		h := q.holdOf(&q.inFlight().answers)
-		defer h.release()
-		if !h.takeUnproven(min(int64(len(body))*memoryWeight, maxAnswer)) {
-			q.Fail(ErrCrowded)
+		a := q.Answer()
+		defer a.Release()
+		if err := a.Grow(len(body)); err != nil {
+			q.Fail(err)
 			return
 		}
 	}

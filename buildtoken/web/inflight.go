@@ -79,6 +79,37 @@ func (q *Request) EnterStream() (leave func(), err error) {
 	return h.release, nil
 }
 
+// Answer is what a request keeps in memory of its answer, as far as that is large. The caller must
+// release it.
+type Answer struct {
+	hold hold
+	size int64 // bytes, of which
+	held int64 // the budget knows
+}
+
+// Answer returns an empty Answer.
+func (q *Request) Answer() *Answer { return &Answer{hold: q.holdOf(&q.inFlight().answers)} }
+
+// Grow adds n bytes. The error is [ErrCrowded] if the large answers of this client, or of all, are too
+// many then.
+func (a *Answer) Grow(n int) error {
+	a.size += int64(n)
+	if a.size-a.held <= pieceSize {
+		return nil
+	}
+	a.held = a.size
+	if more := min(a.size*memoryWeight, maxAnswer) - a.hold.taken; !a.hold.takeUnproven(more) {
+		return ErrCrowded
+	}
+	return nil
+}
+
+// Release gives everything back. It may be called again.
+func (a *Answer) Release() {
+	a.hold.release()
+	a.size, a.held = 0, 0
+}
+
 // hold is what one request has taken from a budget.
 type hold struct {
 	of *budget

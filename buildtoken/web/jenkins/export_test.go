@@ -29,5 +29,29 @@ func Prune(tree string, python bool) (string, error) {
 	if python {
 		f = flavourPython
 	}
-	return encoded(s.prune(context.Background(), whole), f, false), nil
+	p := pruner{ctx: context.Background(), grow: func(int) error { return nil }}
+	return encoded(s.prune(&p, whole), f, false), p.err
+}
+
+// PruneMany applies a tree parameter to a list of n jobs with a hundred builds each, and returns the error. grow
+// is called for what is kept, in bytes.
+func PruneMany(tree string, n int, grow func(n int) error) error {
+	s, err := parseTree(tree)
+	if err != nil {
+		return err
+	}
+	build := object{{"_class", classBuild}, {"number", int64(7)}, {"url", "https://ci.example.com/job/a/7/"}}
+	of := make([]any, n)
+	for i := range of {
+		of[i] = link{full: func() object {
+			builds := make([]any, maxBuilds)
+			for i := range builds {
+				builds[i] = build
+			}
+			return object{{"_class", classJob}, {"builds", builds}}
+		}}
+	}
+	p := pruner{ctx: context.Background(), grow: grow}
+	s.prune(&p, object{{"jobs", of}})
+	return p.err
 }

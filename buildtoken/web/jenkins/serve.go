@@ -166,8 +166,12 @@ func (r *reader) export(rest web.Path, object func(*view) object) error {
 		return err
 	}
 	var value any = object(v)
+	kept := r.Answer()
+	defer kept.Release()
 	if tree != nil {
-		value = tree.prune(v.ctx(), value)
+		p := pruner{ctx: v.ctx(), grow: kept.Grow}
+		value = tree.prune(&p, value)
+		v.note(p.err)
 	}
 	v.note(v.ctx().Err())
 	if v.err != nil {
@@ -180,6 +184,8 @@ func (r *reader) export(rest web.Path, object func(*view) object) error {
 	if v.total > maxItems {
 		r.W.Header().Set("X-Total-Count", strconv.Itoa(v.total))
 	}
-	r.Write(http.StatusOK, contentType, encoded(value, f, r.form.First("pretty") != nil)+"\n")
+	text := encoded(value, f, r.form.First("pretty") != nil) + "\n"
+	kept.Release() // what is written counts again
+	r.Write(http.StatusOK, contentType, text)
 	return nil
 }

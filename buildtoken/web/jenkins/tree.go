@@ -138,14 +138,43 @@ func bound(text string, absent int) (int, bool) {
 	return int(n), err == nil
 }
 
-// prune returns the selected part of a value. The class of an object is always kept. Once ctx
-// has ended, the result is not complete.
-func (s *selection) prune(ctx context.Context, value any) any {
+const (
+	// maxKept is how much the answer to a tree parameter may keep in memory, in bytes. Five
+	// properties of a hundred builds of 5000 jobs take less.
+	maxKept = 256 << 20
+	// memberSize is what a member of an object takes without its text, in bytes.
+	memberSize = 64
+)
+
+// pruner bounds what is selected of a value. Once it has an error, nothing more is selected.
+type pruner struct {
+	ctx  context.Context
+	grow func(n int) error
+	kept int // bytes, roughly
+	err  error
+}
+
+// keep adds n bytes to what is kept, and reports whether to go on.
+func (p *pruner) keep(n int) bool {
+	if p.kept += n; p.err == nil {
+		p.err = p.grow(n)
+	}
+	if p.err == nil && p.kept > maxKept {
+		p.err = &web.BadRequestError{Problem: "the answer would be too large; select less with tree, or a part as in builds{0,10}"}
+	}
+	return p.err == nil
+}
+
+// prune returns the selected part of a value. The class of an object is always kept.
+func (s *selection) prune(p *pruner, value any) any {
 	switch v := value.(type) {
+	case string:
+		p.keep(len(v))
 	case object:
 		kept := object{}
 		for _, m := range v {
 			if m.key == "_class" {
+				p.keep(memberSize)
 				kept = append(kept, m)
 				continue
 			}
@@ -153,18 +182,24 @@ func (s *selection) prune(ctx context.Context, value any) any {
 			if _, hidden := m.value.(onDemand); one == nil || (hidden && !named) {
 				continue
 			}
-			kept = append(kept, member{m.key, one.pruned(ctx, m.value)})
+			if !p.keep(memberSize) {
+				return nil
+			}
+			kept = append(kept, member{m.key, one.pruned(p, m.value)})
 		}
 		return kept
 	case link:
-		if v.full != nil && ctx.Err() == nil && s.beyond(v.brief) {
-			return s.prune(ctx, v.full())
+		if p.err == nil {
+			p.err = p.ctx.Err()
 		}
-		return s.prune(ctx, v.brief)
+		if v.full != nil && p.err == nil && s.beyond(v.brief) {
+			return s.prune(p, v.full())
+		}
+		return s.prune(p, v.brief)
 	case []any:
 		kept := make([]any, len(v))
 		for i := range v {
-			kept[i] = s.prune(ctx, v[i])
+			kept[i] = s.prune(p, v[i])
 		}
 		return kept
 	}
@@ -185,18 +220,18 @@ func (s *selection) beyond(o object) bool {
 	return s.any != nil || has < len(s.named)
 }
 
-func (one *selected) pruned(ctx context.Context, value any) any {
+func (one *selected) pruned(p *pruner, value any) any {
 	switch v := value.(type) {
 	case onDemand:
-		return one.pruned(ctx, v())
+		return one.pruned(p, v())
 	case []any:
 		from, to := one.cut(len(v))
-		return one.of.prune(ctx, v[from:to])
+		return one.of.prune(p, v[from:to])
 	case []string:
 		from, to := one.cut(len(v))
 		return v[from:to]
 	}
-	return one.of.prune(ctx, value)
+	return one.of.prune(p, value)
 }
 
 func (one *selected) cut(n int) (from, to int) {

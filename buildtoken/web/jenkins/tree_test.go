@@ -2,10 +2,13 @@ package jenkins_test
 
 import (
 	"encoding/json"
+	"errors"
+	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
 	"github.com/buildtoken/buildtoken/buildtoken/web/jenkins"
 )
 
@@ -47,6 +50,31 @@ func TestPrune(t *testing.T) {
 		if (err != nil) != (tt.want == "") || got != tt.want {
 			t.Errorf("Prune(%.40q) = %s, %v, want %s", tt.tree, got, err, tt.want)
 		}
+	}
+}
+
+// One request for all builds of all jobs must not take all of the memory.
+func TestPruneIsBounded(t *testing.T) {
+	const tree = "jobs[builds[number,url]]"
+	kept := 0
+	if err := jenkins.PruneMany(tree, 3000, func(n int) error { kept += n; return nil }); err != nil {
+		t.Errorf("3000 jobs: %v", err)
+	}
+	if least := 3000 * 100 * len("https://ci.example.com/job/a/7/"); kept < least {
+		t.Errorf("3000 jobs keep %d bytes, want at least the texts, %d", kept, least)
+	}
+	if err := jenkins.PruneMany(tree, 20_000, func(int) error { return nil }); web.VerdictOf(err).Status != http.StatusBadRequest {
+		t.Errorf("20,000 jobs: %v, want 400", err)
+	}
+	kept = 0
+	err := jenkins.PruneMany(tree, 20_000, func(n int) error {
+		if kept += n; kept > 1<<20 {
+			return web.ErrCrowded
+		}
+		return nil
+	})
+	if !errors.Is(err, web.ErrCrowded) || kept > 2<<20 {
+		t.Errorf("no room: %v after %d bytes, want ErrCrowded at once", err, kept)
 	}
 }
 
