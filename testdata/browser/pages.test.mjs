@@ -477,6 +477,8 @@ describe('the page of a job', () => {
     await page.getByLabel('State').selectOption('Failed');
     await page.waitForURL(/state=failure/);
     assert.deepEqual([...new Set(await page.locator('.list .state').allTextContents())], ['Failed']);
+    await page.goBack();
+    await page.waitForFunction(() => document.querySelector('#history-state').value === ''); // as the list
   }, { viewport: phone, hasTouch: true, isMobile: true }));
 
   it('has a chart of its builds that leads to them', () => visit(async (page, go) => {

@@ -83,7 +83,7 @@ func (v *visit) builds(folder string, jobs []string) (*page, error) {
 	pg := &page{
 		Title: "Builds", Name: "builds", Here: "jobs", Feed: v.base + "rssAll", Crumbs: append(v.crumbs(folder), link{Text: "Builds", URL: view.All}),
 		Regions: []region{{Name: "builds", Static: paged || query.Filters(), Data: view}},
-		path:    withQuery(strings.TrimPrefix(web.JobURL("/", folder), "/"), kept),
+		path:    strings.TrimPrefix(web.JobURL("/", folder), "/") + "?by=", // the stream of the newest ones
 	}
 	if folder != "" {
 		pg.Title, pg.Feed = "Builds · "+web.Displayed(folder), at+"rssAll"

@@ -243,6 +243,7 @@ func TestBuildsOfAFolderHavePages(t *testing.T) {
 			s.settle()
 		}
 		s.trigger("slow", nil)
+		s.holds(s.page("/?by="), `data-events="/ci/queue/-/events/?by="`, "Older builds")
 		seen, pages := map[string]bool{}, 0
 		for path := "/?by="; path != ""; pages++ {
 			page := s.page(path)

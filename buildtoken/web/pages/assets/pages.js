@@ -51,7 +51,11 @@
   // A notice is about what a form has just done: a reload does not repeat it.
   if (document.querySelector('[data-notice]')) history.replaceState(history.state, '', location.pathname);
 
-  // What is chosen in the form of a list is shown at once.
+  // What is chosen in the form of a list is shown at once. When the reader comes back, the browser
+  // may have kept the choice, but the list is the one before it.
+  addEventListener('pageshow', () => {
+    for (const choice of document.querySelectorAll('form.filter option')) choice.selected = choice.defaultSelected;
+  });
   document.addEventListener('change', ({ target }) => { if (target.matches('form.filter select')) target.form.requestSubmit(); });
 
   // Browsers have a clipboard for pages only over HTTPS and on the machine itself. Elsewhere the old
