@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -172,6 +173,18 @@ line 13: got "denied by r", want "denied by r: no such key"
     r: false; params.A = "2"`
 	if diff := cmp.Diff(want, err.Error()); diff != "" {
 		t.Errorf("Run (-want +got):\n%s", diff)
+	}
+}
+
+// What is no decision is no wanted outcome.
+func TestCaseRunThatIsGivenUp(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, want := range []string{"allowed", "denied by r"} {
+		err := parse(t, "rule r\n    params.all(p, p != \"x\")\n> params.A=1\n"+want+"\n").Run(ctx)
+		if _, ok := errors.AsType[*policy.Mismatch](err); !ok || !strings.Contains(err.Error(), "context canceled") {
+			t.Errorf("Run = %v, want a mismatch that the context has ended", err)
+		}
 	}
 }
 

@@ -222,6 +222,7 @@ func TestCostLimitAtRunTime(t *testing.T) {
 	}{
 		{"long text and a pattern", `params.A.matches("^[a-z0-9._/-]*$")`, map[string]string{"A": strings.Repeat("a", 400_000)}},
 		{"long text to look in", `params.A.contains("0123456789012345678901234567890123456789")`, map[string]string{"A": strings.Repeat("a", 1<<20)}},
+		{"long text to write as JSON", `json.encode(params) != ""`, map[string]string{"A": strings.Repeat("a", 1<<20)}},
 		{"many parameters", `params.all(k, params[k].matches("^[a-z]+$"))`, func() map[string]string {
 			m := map[string]string{}
 			for i := range 1000 {

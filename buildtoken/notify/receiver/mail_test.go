@@ -115,7 +115,7 @@ func TestMailServerThatHangs(t *testing.T) {
 // TestMailThatIsTooLate sends nothing but what it takes to connect.
 func TestMailThatIsTooLate(t *testing.T) {
 	for _, late := range []bool{false, true} {
-		address, conversation := serveMail(t)
+		address, conversation := serveMail(t, "250 yes")
 		r, err := receiver.New(receiver.Config{Format: receiver.Mail, URL: "smtp://" + address + "/?from=a@b.c&to=a@b.c&tls=off", Body: "It is about {{.Job}}."})
 		if err != nil {
 			t.Fatal(err)
@@ -131,7 +131,7 @@ func TestMailThatIsTooLate(t *testing.T) {
 
 // The user and the password come from the URL. The challenge and its answer are those of RFC 2195.
 func TestMailServerWithPassword(t *testing.T) {
-	address, conversation := serveMail(t, "AUTH CRAM-MD5")
+	address, conversation := serveMail(t, "250 yes", "AUTH CRAM-MD5")
 	r, err := receiver.New(receiver.Config{
 		Format: receiver.Mail, URL: "smtp://tim:{env.P}@" + address + "/?from=a@b.c&to=a@b.c&tls=off", Resolve: replacer("{env.P}", "tanstaaftanstaaf"),
 	})
@@ -146,8 +146,25 @@ func TestMailServerWithPassword(t *testing.T) {
 	}
 }
 
-// serveMail accepts one connection and everything on it. The conversation is all lines of the client.
-func serveMail(t *testing.T, extensions ...string) (address string, conversation <-chan string) {
+// A mail server that refuses a recipient for good is not asked again and again.
+func TestMailThatIsRefused(t *testing.T) {
+	for recipient, want := range map[string]notify.Outcome{
+		"550 no such user": {Error: "550 (sending SMTP RCPT TO command)", Refused: true}, "450 try later": {Error: "450 (sending SMTP RCPT TO command)"}, "499 try later": {Error: "499 (sending SMTP RCPT TO command)"}, "500 what": {Error: "500 (sending SMTP RCPT TO command)", Refused: true},
+	} {
+		address, conversation := serveMail(t, recipient)
+		r, err := receiver.New(receiver.Config{Format: receiver.Mail, URL: "smtp://" + address + "/?from=a@b.c&to=a@b.c&tls=off"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := notify.Sample()
+		if out := r.Send(t.Context(), &e, inTime); out != want || strings.Contains(<-conversation, "DATA") {
+			t.Errorf("%s: Send = %+v, want %+v", recipient, out, want)
+		}
+	}
+}
+
+// serveMail accepts one connection and everything on it but the recipients, to which it gives its answer. The conversation is all lines of the client.
+func serveMail(t *testing.T, recipient string, extensions ...string) (address string, conversation <-chan string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -181,6 +198,8 @@ func serveMail(t *testing.T, extensions ...string) (address string, conversation
 					text.WriteString(lines.Text() + "\n")
 					answer("235 welcome")
 				}
+			case word == "RCPT":
+				answer(recipient)
 			case word == "EHLO":
 				answer("250-mail.example.com")
 				for _, e := range extensions {

@@ -230,6 +230,8 @@ func TestNewRefuses(t *testing.T) {
 		{"a commit with half a parameter", receiver.Config{URL: "https://h", Format: receiver.GitHub, Repository: "a/b", Commit: "{param."}, `commit: "{param.": want {param.NAME}`},
 		{"a body that is no template", receiver.Config{URL: "https://h", Body: "{{.Job"}, "body: body:1: unclosed action"},
 		{"a field that no event has", receiver.Config{URL: "https://h", Body: "{{.Jb}}"}, "body: body:1:2: executing \"body\" at <.Jb>: can't evaluate field Jb in type *notify.Event"},
+		{"a body that only a build can have", receiver.Config{URL: "https://h", Body: `{{slice .Result 0 1 | json}}`}, `body: body:1:2: executing "body" at <slice .Result 0 1>: error calling slice: index out of range: 1`},
+		{"a body that fails for an item", receiver.Config{URL: "https://h", Body: `{{if not .Number}}{{.Nope}}{{end}}1`}, `body: body:1:20: executing "body" at <.Nope>: can't evaluate field Nope in type *notify.Event`},
 		{"a body without quotes", receiver.Config{URL: "https://h", Body: `{"by": "{{.By}}"}`}, "body: the result is not valid JSON; write values as {{.Text | json}}, without quotes around them, or set another Content-Type with header"},
 		{"a body without quotes, of a kind of JSON", receiver.Config{URL: "https://h", Body: `{"by": "{{.By}}"}`, Header: []receiver.Field{{"content-type", "application/cloudevents+json; charset=utf-8"}}}, "body: the result is not valid JSON; write values as {{.Text | json}}, without quotes around them, or set another Content-Type with header"},
 	} {
@@ -238,6 +240,29 @@ func TestNewRefuses(t *testing.T) {
 				t.Errorf("New = %v, want %s", err, tt.want)
 			}
 		})
+	}
+}
+
+// Placeholders have no value when a configuration is only checked.
+func TestCheck(t *testing.T) {
+	for _, tt := range []struct {
+		c    receiver.Config
+		good bool
+	}{
+		{receiver.Config{URL: "https://h/x"}, true},
+		{receiver.Config{URL: "{env.X}"}, true},
+		{receiver.Config{URL: "{env.X}", Format: receiver.Mail}, true},
+		{receiver.Config{URL: "https://h/{param.A}"}, true},
+		{receiver.Config{URL: "smtp://h/?from=a@b.c&to=a@b.c", Format: receiver.Mail}, true},
+		{receiver.Config{URL: "https://h/x", Secrets: []string{"{env.X}"}, Header: []receiver.Field{{"A", "{env.Y}"}}}, true},
+		{receiver.Config{URL: "{env.X}", Format: "irc"}, false},
+		{receiver.Config{URL: "ftp://h/x"}, false},
+		{receiver.Config{URL: "https://{param.A}/x"}, false},
+		{receiver.Config{URL: "smtp://h/?from=a@b.c", Format: receiver.Mail}, false},
+	} {
+		if err := receiver.Check(tt.c); (err == nil) != tt.good {
+			t.Errorf("Check of %+v = %v, want it good: %v", tt.c, err, tt.good)
+		}
 	}
 }
 
