@@ -3,6 +3,7 @@ package hooks_test
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -191,6 +192,23 @@ func TestSlackIsAlwaysAnswered200(t *testing.T) {
 	}
 	if w := s.send(post(t, path+"?job=slack", "x", "X-Slack-Request-Timestamp", now, "X-Slack-Signature", "v0="+sign("y"))); w.Code != 403 {
 		t.Errorf("a wrong signature: got %d, want 403", w.Code)
+	}
+	counts := map[string]uint64{}
+	for _, c := range s.ctl.Deliveries().Counts() {
+		counts[c.Outcome] = uint64(c.N)
+	}
+	want := map[string]uint64{"ping": 1, "ignored": 1, "malformed": 1, "queued": 1, "joined": 1, "failed": 1, "wrong_signature": 1}
+	if diff := cmp.Diff(want, counts); diff != "" {
+		t.Errorf("counts (-want +got):\n%s", diff)
+	}
+}
+
+// A delivery that cannot be queued for want of a queue is sent again by its sender.
+func TestDeliveryWithoutAQueue(t *testing.T) {
+	s := newSite(t)
+	s.web.Open = func() (*buildtoken.Controller, error) { return nil, errors.New("the file is locked") }
+	if w := s.send(github(t, path+"?job=push", "push", "1", push("main", "a"))); w.Code != 503 {
+		t.Errorf("got %d %q, want 503", w.Code, w.Body)
 	}
 }
 
@@ -390,6 +408,9 @@ func TestDeliveriesAreAudited(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("audit (-want +got):\n%s", diff)
 	}
+	if j := s.ctl.Deliveries().List()[0].Jobs; len(j) != 1 || j[0].Outcome != "denied" || j[0].Reason != "denied by denied allow 1" {
+		t.Errorf("the refused job is kept as %+v", j)
+	}
 }
 
 // Of a delivery for many jobs, a hundred are kept, first those that did not ignore it.
@@ -398,7 +419,24 @@ func TestDeliveryForACrowd(t *testing.T) {
 	if w := s.send(post(t, path+"?job=crowd", "{}", "X-Sig", sign("{}"))); w.Code != 201 || strings.Count(w.Body.String(), "\n") != 102 {
 		t.Errorf("got %d with %d lines, want all jobs", w.Code, strings.Count(w.Body.String(), "\n"))
 	}
-	kept := s.ctl.Deliveries().List()[0].Jobs
+	w := s.send(post(t, path+"?job=crowd", `{"all": true}`, "X-Sig", sign(`{"all": true}`)))
+	all := s.ctl.Deliveries().List()
+	var want []string
+	for n := range 101 {
+		name := fmt.Sprintf("crowd/ignores%03d", n)
+		item := s.items(name)[0].ID
+		if n < 100 {
+			want = append(want, fmt.Sprintf("%s: queued %d", name, item))
+		}
+		if line := fmt.Sprintf("%s: queued as item %d\n", name, item); !strings.Contains(w.Body.String(), line) {
+			t.Errorf("the answer lacks %q", line)
+		}
+	}
+	logged := s.logs.FilterMessage("webhook delivery").All()
+	if diff := cmp.Diff(fmt.Sprint(want), fmt.Sprint(logged[len(logged)-1].ContextMap()["jobs"])); w.Code != 201 || diff != "" {
+		t.Errorf("got %d; logged (-want +got):\n%s", w.Code, diff)
+	}
+	kept := all[len(all)-1].Jobs
 	if len(kept) != 100 || kept[0].Job != "crowd/takes" || kept[0].Outcome != "queued" || kept[1].Job != "crowd/ignores000" || kept[99].Job != "crowd/ignores098" {
 		t.Errorf("%d jobs are kept, the first %+v, the last %+v", len(kept), kept[:1], kept[len(kept)-1:])
 	}
