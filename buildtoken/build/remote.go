@@ -111,7 +111,8 @@ func (l logs) resume(ctx context.Context, full string, number, limit int64) (*co
 	return l.Resume(element, number, limit)
 }
 
-// fetch copies a log from the keeper to this server.
+// fetch copies a log from the keeper to this server. If it fails, what was copied is too short, and
+// resume fetches it again.
 func (l logs) fetch(ctx context.Context, full string, number int64) error {
 	w, err := l.Create(job.PathElement(full), number, 0)
 	if err != nil {
@@ -127,9 +128,5 @@ func (l logs) fetch(ctx context.Context, full string, number int64) error {
 		offset += int64(n)
 		_, _ = w.Copy(buf[:n]) // Close returns the first error
 	}
-	err = errors.Join(err, w.Close())
-	if err != nil {
-		_ = l.Remove(job.PathElement(full), number) // or the next try fails, as this one
-	}
-	return err
+	return errors.Join(err, w.Close())
 }

@@ -193,6 +193,21 @@ func TestLogWithoutItsDirectoryIsAnError(t *testing.T) {
 	}
 }
 
+// A build whose output would be lost is not started, and the operator is told.
+func TestBuildWithoutALogIsNotStarted(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "logs"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	core, logged := observer.New(zap.ErrorLevel)
+	h := openHost(t, build.Options{Dir: dir, Log: func() *zap.Logger { return zap.New(core) }})
+	app := &build.Job{Job: &job.Job{FullName: "app"}, Runner: ends{Outcome: runner.Success}}
+	result, reason := h.Run(t.Context(), app, queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 1})
+	if result != queue.NotBuilt || !strings.HasPrefix(reason, "the console log cannot be written: ") || logged.FilterMessage("build not started: no log").Len() != 1 {
+		t.Errorf("Run = %s, %s; logged %v", result, reason, logged.All())
+	}
+}
+
 // An older queue gives a number again whose log is there. That log is kept under another name.
 func TestLogOfAnEarlierBuildIsPutAside(t *testing.T) {
 	h, logs := watched(t)
