@@ -352,6 +352,10 @@ for (const javaScriptEnabled of [true, false]) {
     assert.ok((await causes()).every((c) => c.endsWith('with token ci')), await causes());
     await page.getByRole('link', { name: 'In all jobs' }).click();
     assert.ok((await causes()).every((c) => c.endsWith('with token ci')), await causes());
+    if (javaScriptEnabled) {
+      await page.keyboard.press('/');
+      assert.equal(await page.evaluate(() => document.activeElement.labels[0].textContent), 'Started by');
+    }
     await page.getByLabel('Started by').fill('alice');
     await page.getByRole('button', { name: 'Show' }).click();
     await page.waitForURL(/by=alice/);

@@ -34,13 +34,13 @@ func TestHistoryOfOneState(t *testing.T) {
 		if got := rows(page); len(got) != 25 || got[0] != "88" || got[24] != "16" {
 			s.Errorf("failed builds are %v, want 25 from 88 to 16", got)
 		}
-		s.holds(page, `<option value="failure" selected>Failed</option>`, `href="/ci/job/app/?before=16&amp;state=failure#history-title">Older builds`)
+		s.holds(page, `<option value="failure" selected>Failed</option>`, `href="/ci/job/app/?before=16&amp;state=failure#history-title" aria-keyshortcuts="p">Older builds`)
 		s.lacks(page, "Newest builds", `data-region="history"`)
 		page = s.page("/job/app/?before=16&state=failure")
 		if got := strings.Join(rows(page), " "); got != "13 10 7 4 1" {
 			s.Errorf("older failed builds are %s, want 13 10 7 4 1", got)
 		}
-		s.holds(page, `href="/ci/job/app/?state=failure#history-title">Newest builds`)
+		s.holds(page, `href="/ci/job/app/?state=failure#history-title" aria-keyshortcuts="n">Newest builds`)
 		s.lacks(page, "Older builds")
 		for _, state := range []string{"running", "aborted", "not_built"} {
 			page := s.page("/job/app/?state=" + state)
@@ -57,7 +57,7 @@ func TestHistoryOfOneState(t *testing.T) {
 			if got := rows(page); len(got) != 25 || got[0] != "90" {
 				s.Errorf("%q shows %v", query, got)
 			}
-			s.holds(page, `data-region="history"`, `href="/ci/job/app/?before=66#history-title">Older builds`)
+			s.holds(page, `data-region="history"`, `href="/ci/job/app/?before=66#history-title" aria-keyshortcuts="p">Older builds`)
 			s.lacks(page, "evil", " selected")
 		}
 	})

@@ -80,7 +80,7 @@ func rowKeys(page string) string {
 
 // olderOf returns the address of the older builds that a page links to, "" if there are none.
 func olderOf(page string) string {
-	link := regexp.MustCompile(`<a href="/ci([^"#]+)#history-title">Older builds`).FindStringSubmatch(page)
+	link := regexp.MustCompile(`<a href="/ci([^"#]+)#history-title" aria-keyshortcuts="p">Older builds`).FindStringSubmatch(page)
 	if link == nil {
 		return ""
 	}
