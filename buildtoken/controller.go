@@ -202,6 +202,9 @@ func (c *Controller) Drain() {
 		c.timer.Close()
 		c.polls.Close(ErrShuttingDown)
 		c.host.Detach()
+		if n := len(c.Running()); n > 0 && grace > 0 {
+			c.logger().Info("waiting for running builds", zap.Int("builds", n), zap.Duration("shutdown_timeout", grace))
+		}
 		c.pool.Stop(grace)
 		close(c.stopped)
 	})

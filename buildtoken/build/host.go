@@ -109,6 +109,19 @@ func about(log *zap.Logger, b queue.Build) *zap.Logger {
 	return log.With(zap.String("job", b.Item.Job), zap.Int64("number", b.Number), zap.Int64("item", b.Item.ID))
 }
 
+// startedBy returns who triggered an item first, without the text that came along: that may
+// hold anything.
+func startedBy(it queue.Item) []zap.Field {
+	if len(it.Causes) == 0 {
+		return nil
+	}
+	c := it.Causes[0]
+	return []zap.Field{
+		zap.String("by", string(c.Kind)), zap.String("token", c.Token), zap.String("user", c.User), zap.String("webhook", c.Webhook),
+		zap.String("remote", c.Addr),
+	}
+}
+
 // guard calls code of a runner or poller, which can come from a guest module.
 // It logs a panic and returns it as an error: a panic must not end the server,
 // which has other builds to run.

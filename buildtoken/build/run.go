@@ -27,7 +27,7 @@ func (h *Host) Run(ctx context.Context, j *Job, b queue.Build) (queue.Result, st
 		return "", ""
 	}
 	if b.Handle == nil {
-		about(h.opts.Log(), b).Info("build started", zap.Int("executor", b.Executor), zap.Duration("late", b.Started.Sub(b.Item.Due)))
+		about(h.opts.Log(), b).Info("build started", append(startedBy(b.Item), zap.Int("executor", b.Executor), zap.Duration("late", b.Started.Sub(b.Item.Due)))...)
 	} else {
 		about(h.opts.Log(), b).Info("build resumed")
 	}

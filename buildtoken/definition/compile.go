@@ -238,13 +238,25 @@ func place(full string, distance int) string {
 	return full
 }
 
+// noParam is the error of a reference to a parameter that is not among params.
+func noParam(params []job.Param) error {
+	if len(params) == 0 {
+		return errors.New("the job has no such parameter, and no other")
+	}
+	var names []string
+	for _, p := range params {
+		names = append(names, p.Name)
+	}
+	return fmt.Errorf("the job has no such parameter, only %s", strings.Join(names, ", "))
+}
+
 // checkReferences refuses references to parameters that the job does not have, and to passwords where others can see them.
 func (c *compiler) checkReferences(full string, j Job) {
 	check := func(name string, visible bool) {
 		at := slices.IndexFunc(j.Params, func(p job.Param) bool { return p.Name == name })
 		switch {
 		case at < 0:
-			c.fail(full, fmt.Errorf("{param.%s}: the job has no such parameter", name))
+			c.fail(full, fmt.Errorf("{param.%s}: %w", name, noParam(j.Params)))
 		case visible && j.Params[at].Kind == job.KindPassword:
 			c.fail(full, fmt.Errorf("{param.%s}: others could see a password here, in the list of processes or in the log of a server; "+
 				"a command finds it in its environment, a request can have it in a header or the body", name))

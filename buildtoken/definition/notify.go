@@ -74,7 +74,7 @@ func (c *compiler) checkNotify(full string, j Job, all []Notify) {
 			at := slices.IndexFunc(j.Params, func(p job.Param) bool { return p.Name == name })
 			switch {
 			case at < 0 && own:
-				c.fail(full, fmt.Errorf("notify %s: {param.%s}: the job has no such parameter", n.Target, name))
+				c.fail(full, fmt.Errorf("notify %s: {param.%s}: %w", n.Target, name, noParam(j.Params)))
 			case at >= 0 && j.Params[at].Kind == job.KindPassword:
 				c.fail(full, fmt.Errorf("notify %s: {param.%s}: a password cannot be part of an address, which others can see", n.Target, name))
 			}

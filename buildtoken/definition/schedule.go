@@ -87,7 +87,7 @@ func CompileSchedule(full string, spec ScheduleSpec, params []job.Param, pollabl
 	for name, value := range spec.Params {
 		at := slices.IndexFunc(params, func(p job.Param) bool { return p.Name == name })
 		if at < 0 {
-			return s, fmt.Errorf("schedule: param %s: the job has no such parameter", name)
+			return s, fmt.Errorf("schedule: param %s: %w", name, noParam(params))
 		}
 		if params[at].Kind == job.KindFile {
 			return s, fmt.Errorf("schedule: param %s: a schedule has no file", name)

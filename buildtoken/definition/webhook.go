@@ -172,7 +172,7 @@ func CompileOn(env *policy.EventEnv, spec OnSpec, params []job.Param) (*On, erro
 		at := slices.IndexFunc(params, func(p job.Param) bool { return p.Name == s.Param })
 		switch {
 		case at < 0:
-			return nil, fmt.Errorf("%s: the job has no such parameter", name)
+			return nil, fmt.Errorf("%s: %w", name, noParam(params))
 		case slices.ContainsFunc(spec.Set[:i], func(other SetSpec) bool { return other.Param == s.Param }):
 			return nil, fmt.Errorf("%s: it is set twice", name)
 		case params[at].Kind == job.KindFile:

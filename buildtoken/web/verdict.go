@@ -135,7 +135,7 @@ func VerdictOf(err error) Verdict {
 	case errors.Is(err, definition.ErrNotGranted), errors.Is(err, ErrForbidden):
 		return Verdict{Status: http.StatusForbidden, Title: titleNoAccess, Text: "not allowed"}
 	case errors.Is(err, definition.ErrNeedsPost):
-		return Verdict{Status: http.StatusMethodNotAllowed, Title: "Use POST", Text: "without a token use POST", Allow: []string{http.MethodPost}}
+		return Verdict{Status: http.StatusMethodNotAllowed, Title: "Use POST", Text: "no token was given, and without one only POST starts a build", Allow: []string{http.MethodPost}}
 
 	case errors.Is(err, definition.ErrNotBuildable), errors.Is(err, definition.ErrNotPollable),
 		errors.Is(err, definition.ErrTakesParameters), errors.Is(err, definition.ErrTakesNoParameters):

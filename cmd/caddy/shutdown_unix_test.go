@@ -57,6 +57,11 @@ func TestShutdownTimeoutCountsFromTheSignal(t *testing.T) {
 	s.eventually("the build was stopped while the download goes on", func() bool {
 		return strings.Contains(s.output(), `"result":"ABORTED"`)
 	})
+	for _, want := range []string{`"by":"remote","token":"default"`, `"waiting for running builds","builds":1,"shutdown_timeout":1}`} {
+		if !strings.Contains(s.output(), want) {
+			t.Errorf("the log does not contain %s", want)
+		}
+	}
 	if err := conn.Close(); err != nil {
 		t.Fatal(err)
 	}
