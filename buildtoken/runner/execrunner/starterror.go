@@ -14,7 +14,10 @@ import (
 
 // startError adds to an error of the start what the system leaves out of it.
 func startError(err error, cmd *exec.Cmd, as *account) error {
+	var of *os.PathError
 	switch {
+	case errors.As(err, &of) && of.Op != "fork/exec": // it names the file: not the program, but /dev/null or the directory
+		return err
 	case as != nil && as.other && errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("run as user %s: %w (this process needs the right to switch users, and the user the right to enter %s)",
 			as.name, err, cmd.Dir)

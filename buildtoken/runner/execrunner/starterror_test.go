@@ -38,3 +38,15 @@ func TestReasonWhyAScriptCannotStart(t *testing.T) {
 		})
 	}
 }
+
+// Without /dev, as in some containers, the reason is not the program.
+func TestMissingDeviceIsNotBlamedOnTheProgram(t *testing.T) {
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	missing := &os.PathError{Op: "open", Path: os.DevNull, Err: os.ErrNotExist}
+	if got := execrunner.StartError(missing, program); got.Error() != missing.Error() {
+		t.Errorf("the error is %q, want %q", got, missing)
+	}
+}
