@@ -108,7 +108,8 @@ func (p parser) param(j *Job) error {
 			param.Default = values[0]
 		}
 	default:
-		return p.d.Errf("param %s: '%s' is none of string, text, password, boolean, choice and file", param.Name, args[1])
+		kinds := []job.Kind{job.KindString, job.KindText, job.KindPassword, job.KindBoolean, job.KindChoice, job.KindFile}
+		return p.d.Errf("param %s: %v", param.Name, notOneOf(param.Kind, kinds))
 	}
 	if len(values) > most {
 		return p.d.Errf("param %s: too many arguments for a %s; quote what belongs together", param.Name, param.Kind)

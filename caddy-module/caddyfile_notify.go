@@ -60,8 +60,8 @@ func (p parser) inNotify(n *Notify, seen once, sub string) error {
 			return err
 		}
 		n.Format = receiver.Format(format)
-		if names := formatNames(); !slices.Contains(names, format) {
-			return p.d.Errf("format: %v", notOneOf(format, names))
+		if !slices.Contains(receiver.Formats(), n.Format) {
+			return p.d.Errf("format: %v", notOneOf(n.Format, receiver.Formats()))
 		}
 		return nil
 	case "secret":
@@ -91,31 +91,23 @@ func (p parser) inNotify(n *Notify, seen once, sub string) error {
 	return unknown(p.d, sub, "notify '"+n.Name+"'")
 }
 
-func formatNames() []string {
-	var names []string
-	for _, f := range receiver.Formats() {
-		names = append(names, string(f))
-	}
-	return names
-}
-
 // notOneOf is the error for a word that is none of some names.
-func notOneOf(word string, names []string) error {
+func notOneOf[T ~string](word T, all []T) error {
+	var names []string
+	for _, name := range all {
+		names = append(names, string(name))
+	}
 	cure := ""
-	if meant := nearest(word, names); meant != "" {
-		cure = fmt.Sprintf("; did you mean %s?", meant)
+	if meant := nearest(string(word), names); meant != "" {
+		cure = fmt.Sprintf(" (did you mean %s?)", meant)
 	}
 	return fmt.Errorf("'%s' is none of %s%s", word, strings.Join(names, ", "), cure)
 }
 
 // checkCondition refuses words that are no conditions.
 func checkCondition(word string) error {
-	var names []string
-	for _, c := range queue.Conditions() {
-		names = append(names, string(c))
-	}
-	if slices.Contains(names, word) {
+	if slices.Contains(queue.Conditions(), queue.Condition(word)) {
 		return nil
 	}
-	return notOneOf(word, names)
+	return notOneOf(queue.Condition(word), queue.Conditions())
 }

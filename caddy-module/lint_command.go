@@ -32,7 +32,7 @@ func (w *warnings) lintCommand(at, directive string, e *Exec) {
 	words := append([]string{e.Command}, e.Args...)
 	for _, word := range words {
 		if found := wrongPlaceholder.FindStringSubmatch(word); found != nil {
-			w.warn(CodePlaceholder, at, "%s: %s is no placeholder; did you mean {param.%s}?", directive, found[0], found[1])
+			w.warn(CodePlaceholder, at, "%s: %s is no placeholder (did you mean {param.%s}?)", directive, found[0], found[1])
 		}
 	}
 	program := filepath.Base(e.Command)

@@ -67,7 +67,7 @@ func ruleCure(problem, source string) string {
 		name := found[1]
 		switch meant := nearest(name, variables); {
 		case meant != "":
-			return fmt.Sprintf("; did you mean %s?", meant)
+			return fmt.Sprintf(" (did you mean %s?)", meant)
 		case regexp.MustCompile(`(==|!=|\bin\b|,|\[)\s*` + regexp.QuoteMeta(name) + `\b`).MatchString(source):
 			return fmt.Sprintf("; text stands in double quotes: %q", name)
 		}
@@ -98,11 +98,11 @@ func (w *warnings) lintReads(j *Job, reads []read) error {
 		if r.Asks {
 			continue
 		}
-		hint := fmt.Sprintf("ask for it first, as in %q in params && …", r.Param)
+		hint := fmt.Sprintf("; ask for it first, as in %q in params && …", r.Param)
 		if meant := nearestFold(r.Param, names); meant != "" {
-			hint = "did you mean params." + meant + "?"
+			hint = fmt.Sprintf(" (did you mean params.%s?)", meant)
 		}
-		return fmt.Errorf("allow: job '%s' has no parameter %s, so the rule would deny every trigger; %s, at %s", j.Name, r.Param, hint, r.at)
+		return fmt.Errorf("allow: job '%s' has no parameter %s, so the rule would deny every trigger%s, at %s", j.Name, r.Param, hint, r.at)
 	}
 	return nil
 }

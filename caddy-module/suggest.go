@@ -49,7 +49,7 @@ func blockOf(where string) string {
 func cure(name, where string) string {
 	here := words[blockOf(where)]
 	if meant := nearest(name, here); meant != "" {
-		return fmt.Sprintf("; did you mean %s?", meant)
+		return fmt.Sprintf(" (did you mean %s?)", meant)
 	}
 	for _, block := range blocks {
 		if !slices.Contains(words[block], name) {
