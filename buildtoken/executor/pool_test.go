@@ -20,6 +20,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken/executor"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
 // fakeQueue keeps lanes in memory and decides with package queue, as a backend does. It records
@@ -639,8 +640,8 @@ func TestCutOffStopsWhatRunsAndNothingElse(t *testing.T) {
 		wantRunning(t, q, 1)
 		p.CutOff()
 		synctest.Wait()
-		if err := <-cause; !errors.Is(err, executor.ErrCutOff) {
-			t.Errorf("cause = %v, want %v", err, executor.ErrCutOff)
+		if err := <-cause; !errors.Is(err, executor.ErrCutOff) || !errors.Is(err, runner.ErrDetached) || errors.Is(err, executor.ErrShutdown) {
+			t.Errorf("cause = %v, want %v, which detaches remote builds", err, executor.ErrCutOff)
 		}
 		q.add("app", 0)
 		time.Sleep(2 * time.Hour)
