@@ -142,3 +142,27 @@ func TestBuildAgainOfAnotherDefinition(t *testing.T) {
 		s.lacks(page, `name="BRANCH"`, "typed!", " required")
 	})
 }
+
+// Numbers of more than one digit are written in base ten.
+func TestNumbersOfTwoDigits(t *testing.T) {
+	lines := strings.Repeat("a line\n", 25)
+	onSite(t, jobs(allKinds(writes(lines)), at("stays", hangs("on\n"))), func(s *site) {
+		for range 23 {
+			s.trigger("deploy", nil)
+		}
+		id := s.trigger("stays", nil)
+		if id != 24 {
+			s.Fatalf("the item is %d, want 24", id)
+		}
+		s.holds(s.page("/job/deploy/23/"), `<a class="button" href="/ci/job/deploy/?like=23">Build again…</a>`, "#23", `data-n="25"`, `download="deploy-23.log"`)
+		s.holds(s.page("/job/deploy/?like=23"), "With the values of build #23.")
+		s.holds(s.page("/rssAll"), "deploy #23 Success")
+		s.holds(s.page("/job/deploy/"), `/job/deploy/23/`, `/job/deploy/12/`)
+		w := s.post("/job/deploy/buildForm", "alice", url.Values{"again-of": {"23"}, "STAGE": {"dev"}, "KEY": {""}})
+		if want := "queue/item/25/"; !strings.Contains(w.Header().Get("Location"), want) {
+			s.Errorf("Location = %q, want %q", w.Header().Get("Location"), want)
+		}
+		s.settle()
+		s.holds(s.page("/job/deploy/24/"), `again, of #23`)
+	})
+}
