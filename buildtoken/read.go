@@ -44,6 +44,8 @@ func (c *Controller) Opens(ctx context.Context, d *definition.Site, given string
 	if err != nil {
 		if recorded {
 			c.Audit(audit.Decision{Outcome: audit.Refused, Action: need.String(), Job: j.FullName, Who: whoOf(&by, t.Name), Remote: by.RemoteText(), Err: err})
+			c.logger().Log(refusedLevel(err), "request refused", zap.String("job", j.FullName), zap.String("action", need.String()),
+				zap.String("token", t.Name), zap.String("user", by.User), zap.String("remote", by.RemoteText()), zap.Error(err))
 		}
 		return "", token.Token{}, err
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/buildtoken/buildtoken/buildtoken/audit"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
@@ -183,18 +184,22 @@ func (c *Controller) accepted(ctx context.Context, now time.Time, t *Trigger, a 
 	return out, nil
 }
 
-// logRefused logs why a trigger was refused, in more detail than the answer. A
-// throttled client is logged for debugging only.
-func (c *Controller) logRefused(t Trigger, a *definition.Admission, err error) {
-	level := zap.InfoLevel
+// refusedLevel is the level at which a refusal is logged. A throttled client is logged for
+// debugging only.
+func refusedLevel(err error) zapcore.Level {
 	_, throttled := errors.AsType[*definition.ThrottledError](err)
 	switch {
 	case throttled:
-		level = zap.DebugLevel
+		return zap.DebugLevel
 	case errors.Is(err, queue.ErrStorage), errors.Is(err, ErrUpload):
-		level = zap.ErrorLevel
+		return zap.ErrorLevel
 	}
-	log := c.logger().Check(level, "trigger refused")
+	return zap.InfoLevel
+}
+
+// logRefused logs why a trigger was refused, in more detail than the answer.
+func (c *Controller) logRefused(t Trigger, a *definition.Admission, err error) {
+	log := c.logger().Check(refusedLevel(err), "trigger refused")
 	if log == nil {
 		return
 	}

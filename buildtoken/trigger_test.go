@@ -175,6 +175,13 @@ func TestTokens(t *testing.T) {
 		if _, _, err := s.Opens(t.Context(), s.def, "app", definition.Caller{User: "alice", Post: true}, token.Status); !errors.Is(err, token.ErrMissing) {
 			t.Errorf("Opens without a token = %v, want ErrMissing", err)
 		}
+		refused := s.logs.FilterMessage("request refused").All()
+		if len(refused) != 5 {
+			t.Fatalf("%d refusals were logged, want 5: %v", len(refused), refused)
+		}
+		if first := refused[0].ContextMap(); first["job"] != "app" || first["token"] != "viewer" || first["action"] != "cancel" {
+			t.Errorf("logged %v, want the job, the token and what it does not grant", first)
+		}
 	})
 }
 
