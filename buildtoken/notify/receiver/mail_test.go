@@ -163,6 +163,22 @@ func TestMailThatIsRefused(t *testing.T) {
 	}
 }
 
+func TestMailServerThatIsDown(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Close()
+	r, err := receiver.New(receiver.Config{Format: receiver.Mail, URL: "smtp://" + l.Addr().String() + "/?from=a@b.c&to=a@b.c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := notify.Sample()
+	if out := r.Send(t.Context(), &e, inTime); out != (notify.Outcome{Error: "connection refused"}) {
+		t.Errorf("Send = %+v, want it refused", out)
+	}
+}
+
 // serveMail accepts one connection and everything on it but the recipients, to which it gives its answer. The conversation is all lines of the client.
 func serveMail(t *testing.T, recipient string, extensions ...string) (address string, conversation <-chan string) {
 	t.Helper()

@@ -3,10 +3,12 @@ package receiver_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -14,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -158,6 +161,11 @@ func TestOutcomes(t *testing.T) {
 		{"a redirect is not followed", receiver.Slack, 301, http.Header{"Location": {"https://elsewhere.example/"}}, "", notify.Outcome{Error: "301 Moved Permanently (redirects are not followed)"}},
 		{"refused", receiver.Slack, 400, nil, "invalid_payload", notify.Outcome{Error: "400 Bad Request", Refused: true}},
 		{"no such hook", receiver.Slack, 404, nil, "", notify.Outcome{Error: "404 Not Found", Refused: true}},
+		{"an unknown redirect", receiver.Slack, 399, nil, "", notify.Outcome{Error: "399 (redirects are not followed)"}},
+		{"an unknown refusal", receiver.Slack, 499, nil, "", notify.Outcome{Error: "499", Refused: true}},
+		{"a strange status", receiver.Slack, 600, nil, "", notify.Outcome{Error: "600"}},
+		{"too early", receiver.Slack, 425, nil, "", notify.Outcome{Error: "425 Too Early"}},
+		{"another server", receiver.Slack, 421, nil, "", notify.Outcome{Error: "421 Misdirected Request"}},
 		{"slow", receiver.Slack, 408, nil, "", notify.Outcome{Error: "408 Request Timeout"}},
 		{"gone", receiver.Standard, 410, nil, "", notify.Outcome{Error: "410 Gone", Gone: true}},
 		{"too many", receiver.Discord, 429, http.Header{"Retry-After": {"17"}}, "", notify.Outcome{Error: "429 Too Many Requests", After: 17 * time.Second}},
@@ -283,12 +291,13 @@ func TestUnusualRequests(t *testing.T) {
 		c    receiver.Config
 		want []string // in the request
 	}{
-		{"all characters of a name", receiver.Config{Header: []receiver.Field{{"X!#$%&'*+-.^_`|~9", "tab\tand é"}}}, []string{"X!#$%&'*+-.^_`|~9: tab\tand é\r\n"}},
+		{"all characters of a name", receiver.Config{Header: []receiver.Field{{"X!#$%&'*+-.^_`|~9", "tab\tand é~"}}}, []string{"X!#$%&'*+-.^_`|~9: tab\tand é~\r\n"}},
 		{"another host", receiver.Config{Header: []receiver.Field{{"host", "other.example.com"}}}, []string{"Host: other.example.com\r\n"}},
 		{"another type of content", receiver.Config{Header: []receiver.Field{{"content-type", "text/plain"}}, Body: `"{{.Reason}}"`}, []string{"Content-Type: text/plain\r\n", "\r\n\r\n\"exit status 1\""}},
 		{"a user without a password", receiver.Config{URL: "https://me%40home@example.com/"}, []string{"Authorization: Basic bWVAaG9tZTo=\r\n"}},
 		{"the last line end of a file", receiver.Config{URL: "https://example.com/{env.X}", Resolve: replacer("{env.X}", "hook\r\n")}, []string{"POST /hook HTTP/1.1\r\n"}},
 		{"a value as JSON", receiver.Config{Body: `{{"<b> & \"" | json}}`}, []string{`"<b> & \""`}},
+		{"one signature", receiver.Config{Secrets: []string{key}}, []string{"Webhook-Signature: v1,"}},
 		{"nothing", receiver.Config{Body: `{{""}}`, Header: []receiver.Field{{"Content-Type", "text/plain"}}}, []string{"Content-Length: 0\r\n"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -315,6 +324,48 @@ func TestUnusualRequests(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What an operator reads about a receiver that cannot be reached has no address in it.
+func TestWhyNoAnswerCame(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{&net.DNSError{Err: "no such host", Name: "SECRET", IsNotFound: true}, "the name of the host is not known"},
+		{&net.DNSError{Err: "server misbehaving", Name: "SECRET"}, "the name of the host cannot be looked up"},
+		{&tls.CertificateVerificationError{Err: errors.New("SECRET")}, "the certificate of the receiver is not valid"},
+		{tls.RecordHeaderError{Msg: "SECRET"}, "the receiver does not speak TLS"},
+		{&net.OpError{Op: "SECRET", Err: syscall.ECONNREFUSED}, "connection refused"},
+		{syscall.EHOSTUNREACH, "the host cannot be reached"},
+		{syscall.ENETUNREACH, "the host cannot be reached"},
+		{os.ErrDeadlineExceeded, "no answer in time"},
+		{&net.OpError{Op: "SECRET", Err: syscall.ETIMEDOUT}, "no answer in time"},
+		{io.EOF, "the connection was closed without an answer"},
+		{io.ErrUnexpectedEOF, "the connection was closed without an answer"},
+		{syscall.ECONNRESET, "the connection was closed without an answer"},
+		{syscall.EPIPE, "the connection was closed without an answer"},
+		{errors.New("SECRET"), "the connection failed"},
+	} {
+		r, err := receiver.New(receiver.Config{URL: "https://example.com", Transport: roundTrip(func(*http.Request) (*http.Response, error) { return nil, tt.err })})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := notify.Sample()
+		if out := r.Send(t.Context(), &e, inTime); out != (notify.Outcome{Error: tt.want}) {
+			t.Errorf("%v: Send = %+v, want %q", tt.err, out, tt.want)
+		}
+	}
+}
+
+func TestParamsOfAReceiver(t *testing.T) {
+	r, err := receiver.New(receiver.Config{Format: receiver.GitHub, URL: "https://h/{param.B}/{param.A}", Repository: "x/{param.C}", Commit: "{param.A}"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"A", "B", "C"}, r.Params()); diff != "" {
+		t.Errorf("Params (-want +got):\n%s", diff)
 	}
 }
 
