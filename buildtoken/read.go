@@ -104,6 +104,16 @@ func (c *Controller) Gone(ctx context.Context) ([]queue.Lane, error) {
 	return lanes, nil
 }
 
+// QueuedLanes returns the lanes with queued items of all jobs, those of other sites and of no
+// server included, by job.
+func (c *Controller) QueuedLanes(ctx context.Context) ([]queue.Lane, error) {
+	lanes, err := c.queue.AllLanes(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("buildtoken: queued lanes: %w", err)
+	}
+	return slices.DeleteFunc(lanes, func(l queue.Lane) bool { return l.Queued == 0 }), nil
+}
+
 // oldestItems is among how many items OldestDue looks for one that could start.
 const oldestItems = 1000
 

@@ -18,6 +18,18 @@ type slowList struct {
 	buildtoken.Queue
 	takes time.Duration
 	lists atomic.Int64
+	// lanes counts how often lanes were read for the navigation.
+	lanes atomic.Int64
+}
+
+func (s *slowList) Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error) {
+	s.lanes.Add(1)
+	return s.Queue.Lanes(ctx, jobs)
+}
+
+func (s *slowList) AllLanes(ctx context.Context) ([]queue.Lane, error) {
+	s.lanes.Add(1)
+	return s.Queue.AllLanes(ctx)
 }
 
 func (s *slowList) Overviews(ctx context.Context, jobs []string) ([]queue.Overview, error) {
@@ -48,7 +60,11 @@ func TestListIsMadeOnceForAllWhoMaySeeTheSame(t *testing.T) {
 		}
 		q.lists.Store(0)
 		s.triggerIn("hello", "1h")
+		q.lanes.Store(0)
 		s.settle()
+		if n := q.lanes.Load(); n != 1 {
+			s.Errorf("the lanes were read %d times for the navigation of 20 pages, want once", n)
+		}
 		if n := q.lists.Load(); n != 2 {
 			s.Errorf("the lists were made %d times for one change, want 2", n)
 		}

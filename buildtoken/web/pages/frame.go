@@ -3,6 +3,10 @@ package pages
 import (
 	"runtime/debug"
 	"strings"
+	"sync"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
 // docs is where the documentation is.
@@ -41,16 +45,48 @@ type navView struct {
 func (v *visit) nav(pg *page) (region, error) {
 	view := navView{Base: v.base, Here: pg.Here}
 	if v.ctl != nil && pg.Name != "failure" {
-		lanes, err := v.QueuedLanes(v.ctl)
+		lanes, err := v.kit.queued.get(v)
 		if err != nil {
 			return region{}, err
 		}
 		for _, l := range lanes {
-			view.Queued += l.Queued
+			if (v.Definition.Has(l.Job) || !l.GoneUntil.IsZero()) && v.MayRead(l.Job) {
+				view.Queued += l.Queued
+			}
 		}
 		view.Counted, view.Busy, view.Executors = true, len(v.ctl.Running()), v.ctl.Executors()
 	}
 	return region{Name: "nav", Data: view}, nil
+}
+
+// queuedLanes are the lanes with queued items of all jobs. They are read once for all open
+// pages, until something changes. The zero value is ready to use.
+type queuedLanes struct {
+	// mu guards the following. It is held while the lanes are read, so that others wait for them.
+	mu      sync.Mutex
+	lanes   []queue.Lane
+	ctl     *buildtoken.Controller
+	changed <-chan struct{}
+}
+
+// get returns the lanes. The caller must not modify them.
+func (q *queuedLanes) get(v *visit) ([]queue.Lane, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.ctl == v.ctl {
+		select {
+		case <-q.changed:
+		default:
+			return q.lanes, nil
+		}
+	}
+	changed := v.ctl.Watch()
+	lanes, err := v.ctl.QueuedLanes(v.R.Context())
+	if err != nil {
+		return nil, err
+	}
+	q.lanes, q.ctl, q.changed = lanes, v.ctl, changed
+	return lanes, nil
 }
 
 // apiOf returns the address of a page's JSON, "" if it has none.

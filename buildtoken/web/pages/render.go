@@ -30,6 +30,7 @@ type kit struct {
 	rows    rowIndex
 	pieces  pieces
 	boards  boards
+	queued  queuedLanes
 	// shared and personal bound what streams of pages cost: those that readers share, which
 	// may be large, and the others.
 	shared, personal *pace
