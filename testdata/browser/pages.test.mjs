@@ -349,12 +349,16 @@ for (const javaScriptEnabled of [true, false]) {
     await page.locator('.cause').first().getByRole('link', { name: 'ci' }).click();
     await page.waitForURL(/by=token%3Aci/);
     assert.ok(await page.getByRole('heading', { name: 'Builds' }).evaluate((e) => e.getBoundingClientRect().top < innerHeight), 'the list is in view');
-    assert.ok((await causes()).every((c) => c.endsWith('with token ci')), await causes());
+    await page.getByRole('contentinfo').waitFor();
+    assert.ok((await causes()).length && (await causes()).every((c) => c.endsWith('with token ci')), await causes());
     await page.getByRole('link', { name: 'In all jobs' }).click();
-    assert.ok((await causes()).every((c) => c.endsWith('with token ci')), await causes());
+    await page.waitForURL(/\/ci\/\?by=/);
+    await page.getByRole('contentinfo').waitFor();
+    assert.ok((await causes()).length && (await causes()).every((c) => c.endsWith('with token ci')), await causes());
     if (javaScriptEnabled) {
+      await page.getByRole('button', { name: 'Keys' }).waitFor();
       await page.keyboard.press('/');
-      assert.equal(await page.evaluate(() => document.activeElement.labels[0].textContent), 'Started by');
+      assert.equal(await page.evaluate(() => document.activeElement.id), 'history-by');
     }
     await page.getByLabel('Started by').fill('alice');
     await page.getByRole('button', { name: 'Show' }).click();
