@@ -54,7 +54,7 @@ type historyView struct {
 
 // buildsQuery is which builds a list shows.
 type buildsQuery struct {
-	// State is their state, "" for all, and By who or what started them.
+	// State is their state, "" for all, and By the starter, zero for all.
 	State string
 	By    starter
 	fits  func(queue.Build) bool

@@ -10,12 +10,13 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
-// starter is who or what started builds, as the parameter by of an address has it:
+// starter is the user, token, webhook or trigger that started builds. It is written as the
+// parameter by of an address:
 //
 //	user:NAME  token:NAME  webhook:NAME  timer  scm
 //	NAME       a user, token or webhook with this name, or a client with this address
 //
-// Its zero value is everyone.
+// The zero value stands for all of them.
 type starter struct{ kind, name string }
 
 // Kinds of starters with a name.

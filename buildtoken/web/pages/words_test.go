@@ -159,7 +159,7 @@ func TestFeed(t *testing.T) {
 	})
 }
 
-// Whoever sees an item that never runs is told what to do.
+// The page of an item that never runs explains what to do.
 func TestEachStuckItemHasARemedy(t *testing.T) {
 	stuck := 0
 	for _, r := range []queue.Reason{
