@@ -686,6 +686,7 @@ describe('every page', () => {
 
   it('can be photographed', { skip: !screenshots && 'BUILDTOKEN_SCREENSHOTS is not set' }, async () => {
     await ask(`${waiting}cancelForm`);
+    await ended(await ask('job/app/job/deploy/buildForm', { BRANCH: 'release/2.3', STAGE: 'production', cause: 'release of 2.3', delay: '0s' }));
     const android = await ask('job/app/job/mobile/job/android/buildForm', { delay: '0s' });
     const deploy = await ask('job/app/job/deploy/buildForm', { BRANCH: 'release/2.4', STAGE: 'production', cause: 'release of 2.4', delay: '0s' });
     await ask('job/nightly/buildForm');
