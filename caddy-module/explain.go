@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/policy"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 	"github.com/buildtoken/buildtoken/buildtoken/web"
@@ -107,6 +108,11 @@ func (a *App) explain(ctx context.Context, q *question) Explained {
 	var x definition.Explanation
 	_, err := s.definition.Admit(ctx, q.now, definition.Guard{}, &t, &x)
 	result.add("", x.Steps, s.lines)
+	if errors.Is(err, definition.ErrUnknownJob) {
+		if meant := nearestJob(q.job, s.definition.Tree().Jobs()); meant != "" {
+			result.Steps[len(result.Steps)-1].Found += fmt.Sprintf(" (did you mean %s?)", meant)
+		}
+	}
 	if i := slices.IndexFunc(result.Steps, func(step ExplainedStep) bool { return step.Check == string(definition.CheckToken) }); i >= 0 && note != "" {
 		result.Steps[i].Found += note
 	}
@@ -124,6 +130,20 @@ func (a *App) explain(ctx context.Context, q *question) Explained {
 		result.Status = http.StatusOK
 	}
 	return result
+}
+
+// nearestJob returns the full name of the job that was probably meant: one with that name in a
+// folder, perhaps written as in Jenkins' URLs, or one whose name is misspelt; "" if there is none.
+func nearestJob(given string, jobs []*job.Job) string {
+	given = strings.ReplaceAll("/"+strings.Trim(given, "/"), "/job/", "/")[1:]
+	var names []string
+	for _, j := range jobs {
+		if j.FullName == given || strings.HasSuffix(j.FullName, "/"+given) {
+			return j.FullName
+		}
+		names = append(names, j.FullName)
+	}
+	return nearestFold(given, names)
 }
 
 // refuse adds a check that refused the trigger, and decides.

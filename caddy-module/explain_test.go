@@ -131,6 +131,19 @@ func TestExplainNamesTheCheckThatDecides(t *testing.T) {
 	}
 }
 
+func TestExplainSuggestsTheJob(t *testing.T) {
+	e := newExplainer(t, explained)
+	for given, want := range map[string]string{
+		"deploy": " (did you mean site/deploy?)", "site/job/deploy/": " (did you mean site/deploy?)", "job/site/job/deploy": " (did you mean site/deploy?)",
+		"site/deplyo": " (did you mean site/deploy?)", "eploy": "", "nowhere": "", "site": "",
+	} {
+		x := e.Trigger(t.Context(), caddymodule.Asked{Job: given, Method: "POST"})
+		if last := x.Steps[len(x.Steps)-1]; last.Check != "job" || last.Found != "unknown job"+want {
+			t.Errorf("explain of job %q: %q, want %q", given, last.Found, "unknown job"+want)
+		}
+	}
+}
+
 func TestExplainPrintsEachCheck(t *testing.T) {
 	e := newExplainer(t, explained)
 	x := e.Trigger(t.Context(), caddymodule.Asked{Job: "site/deploy", Method: "POST", Params: map[string][]string{"ENV": {"production"}, "NOPE": {"x"}, "PASS": {"Hush77"}}})
