@@ -2,7 +2,7 @@
 // each decision, and in a [History] of the last ones in memory. Neither contains a secret.
 //
 // The log is written before the caller is answered, so no decision that a caller knows of is
-// missing in it.
+// missing in it, unless the log cannot be written, as on a full disk.
 package audit
 
 import (

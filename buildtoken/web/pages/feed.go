@@ -60,6 +60,10 @@ func (v *visit) feed(full string) error {
 	} else if !v.MayRead(full) {
 		return web.ErrForbidden
 	}
+	if err := v.startMaking(); err != nil {
+		return err
+	}
+	defer v.madePage()
 	var builds []queue.Build
 	for _, name := range jobs {
 		some, err := v.ctl.Builds(v.R.Context(), name, 0, limit)
@@ -75,6 +79,7 @@ func (v *visit) feed(full string) error {
 		return err
 	}
 	text = append([]byte(xml.Header), text...)
+	v.madePage()
 	v.W.Header().Del("Vary")
 	v.WriteBytes(http.StatusOK, "application/atom+xml; charset=utf-8", text)
 	return nil

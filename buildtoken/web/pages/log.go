@@ -148,6 +148,9 @@ func fileOf(b queue.Build) string {
 
 // find searches the log, and shows the first match if the address names no place.
 func (v *visit) find(log *openLog, asked *asked, view *findView) error {
+	if v.madePage != nil {
+		v.madePage() // other pages should not wait for searches, which have a limit of their own
+	}
 	leave, err := v.kit.enterSearch(v.R.Context())
 	if err != nil {
 		return err

@@ -24,6 +24,8 @@ type visit struct {
 	kit *kit
 	// streaming is set when static regions are of no use.
 	streaming bool
+	// madePage ends what startMaking began. It may be called again. Nil for a stream.
+	madePage func()
 }
 
 // outlook is what pages are about, whoever reads them.

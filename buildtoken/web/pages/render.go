@@ -3,12 +3,15 @@ package pages
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"fmt"
 	"html/template"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -34,12 +37,13 @@ type kit struct {
 	// shared and personal bound what streams of pages cost: those that readers share, which
 	// may be large, and the others.
 	shared, personal *pace
-	// searching has an element for each search that is going on.
-	searching chan struct{}
+	// searching has an element for each search that is going on, and making for each page that
+	// is being made.
+	searching, making chan struct{}
 }
 
 func newKit() *kit {
-	k := &kit{version: version(), searching: make(chan struct{}, searchesAtOnce), shared: newPace(), personal: newPace()}
+	k := &kit{version: version(), searching: make(chan struct{}, searchesAtOnce), making: make(chan struct{}, pagesAtOnce), shared: newPace(), personal: newPace()}
 	k.assets, k.urls = loadAssets()
 	icons := map[string]string{}
 	k.templates = template.Must(template.New("").Funcs(template.FuncMap{
@@ -163,22 +167,51 @@ type frame struct {
 	Version, Docs string
 }
 
+// pagesAtOnce is how many pages are made at a time, without those of streams. Others wait: a page of
+// thousands of jobs takes several MB, and more of them at once would be ready no sooner.
+const pagesAtOnce = 8
+
+// startMaking waits until a page may be made. The caller must call madePage then.
+func (v *visit) startMaking() error {
+	select {
+	case v.kit.making <- struct{}{}:
+		v.madePage = sync.OnceFunc(func() { <-v.kit.making })
+		return nil
+	case <-v.R.Context().Done():
+		return context.Cause(v.R.Context())
+	}
+}
+
 // show answers with a page.
 func (v *visit) show(load loader) error {
+	pg, html, err := v.made(load)
+	switch {
+	case err != nil:
+		return err
+	case pg.redirect != "":
+		v.redirect(pg.redirect)
+	default:
+		v.WriteBytes(cmp.Or(pg.status, http.StatusOK), web.HTMLText, html)
+	}
+	return nil
+}
+
+// made returns a page, and its HTML unless it is a redirect.
+func (v *visit) made(load loader) (*page, []byte, error) {
+	if err := v.startMaking(); err != nil {
+		return nil, nil, err
+	}
+	defer v.madePage()
 	p, err := load(v)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	pg, err := p.make()
-	if err != nil {
-		return err
+	if err != nil || pg.redirect != "" {
+		return pg, nil, err
 	}
-	if pg.redirect != "" {
-		v.redirect(pg.redirect)
-		return nil
-	}
-	v.write(pg)
-	return nil
+	html, err := v.html(pg)
+	return pg, html, err
 }
 
 // redirect sends the browser to another page, which it gets with GET.
@@ -189,24 +222,32 @@ func (v *visit) redirect(to string) {
 
 // write answers with a page that was loaded before.
 func (v *visit) write(pg *page) {
+	html, err := v.html(pg)
+	if err != nil {
+		v.broken(err)
+		return
+	}
+	v.WriteBytes(cmp.Or(pg.status, http.StatusOK), web.HTMLText, html)
+}
+
+// html returns the HTML of a page.
+func (v *visit) html(pg *page) ([]byte, error) {
 	f := frame{page: pg, Base: v.base, User: v.User(), Assets: v.assetURLs(), Tab: v.tabIcon(pg), Docs: docs, API: v.apiOf(pg)}
 	if pg.Name != "failure" {
 		f.Version = v.kit.version
 	}
 	nav, err := v.nav(pg)
-	if err == nil {
-		f.Nav, err = v.kit.region(nav)
-	}
 	if err != nil {
-		v.broken(err)
-		return
+		return nil, err
+	}
+	if f.Nav, err = v.kit.region(nav); err != nil {
+		return nil, err
 	}
 	live := false
 	for _, r := range pg.Regions {
 		out, err := v.kit.region(r)
 		if err != nil {
-			v.broken(err)
-			return
+			return nil, err
 		}
 		f.Rendered = append(f.Rendered, out)
 		live = live || !r.Static
@@ -216,10 +257,9 @@ func (v *visit) write(pg *page) {
 	}
 	var b bytes.Buffer
 	if err := v.kit.templates.ExecuteTemplate(&b, "layout", f); err != nil {
-		v.broken(err)
-		return
+		return nil, fmt.Errorf("pages: render %s: %w", pg.Name, err)
 	}
-	v.WriteBytes(cmp.Or(pg.status, http.StatusOK), web.HTMLText, b.Bytes())
+	return b.Bytes(), nil
 }
 
 // broken answers with 500 after a template could not be executed, which is a bug.

@@ -11,7 +11,9 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
@@ -144,6 +146,56 @@ func TestWaitingStreamOfAThousandJobsIsSmall(t *testing.T) {
 		}
 		if each := (heap() - before) / streams; each > most {
 			s.Errorf("a stream keeps %d bytes, want at most %d", each, most)
+		}
+	})
+}
+
+// waiting is a queue whose overviews come when they are let go.
+type waiting struct {
+	buildtoken.Queue
+
+	closed atomic.Bool
+	asked  atomic.Int64
+	gate   chan struct{}
+}
+
+func (w *waiting) Overviews(ctx context.Context, jobs []string) ([]queue.Overview, error) {
+	if w.closed.Load() {
+		w.asked.Add(1)
+		<-w.gate
+	}
+	return w.Queue.Overviews(ctx, jobs)
+}
+
+// Pages of thousands of jobs are made few at a time, so that their parts do not fill the memory. All others
+// wait, and searches in logs, which may take long, hold up none of them.
+func TestPagesAreMadeFewAtATime(t *testing.T) {
+	const clients, atOnce = 30, 8
+	w := new(waiting)
+	onQueue(t, tree(), func(q buildtoken.Queue) buildtoken.Queue { w.Queue, w.gate = q, make(chan struct{}); return w }, func(s *site) {
+		w.closed.Store(true)
+		statuses := make(chan int, clients)
+		for range clients {
+			go func() { statuses <- s.get("/", "alice").Code }()
+		}
+		synctest.Wait()
+		if n := w.asked.Load(); n != atOnce {
+			s.Errorf("%d pages are being made, want %d", n, atOnce)
+		}
+		ctx, cancel := context.WithCancel(s.Context())
+		gone := make(chan struct{})
+		go func() {
+			defer close(gone)
+			s.do(request(http.MethodGet, "/", "alice", nil).WithContext(ctx))
+		}()
+		synctest.Wait()
+		cancel()
+		<-gone // a client that goes does not wait
+		close(w.gate)
+		for range clients {
+			if status := <-statuses; status != http.StatusOK {
+				s.Errorf("a page = %d, want 200", status)
+			}
 		}
 	})
 }
