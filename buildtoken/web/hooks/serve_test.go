@@ -19,6 +19,8 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/event"
+	"github.com/buildtoken/buildtoken/buildtoken/hook"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 	"github.com/buildtoken/buildtoken/buildtoken/web/hooks"
@@ -200,6 +202,79 @@ func TestSlackIsAlwaysAnswered200(t *testing.T) {
 	want := map[string]uint64{"ping": 1, "ignored": 1, "malformed": 1, "queued": 1, "joined": 1, "failed": 1, "wrong_signature": 1}
 	if diff := cmp.Diff(want, counts); diff != "" {
 		t.Errorf("counts (-want +got):\n%s", diff)
+	}
+}
+
+// A sender is told to try again if one of several jobs could not queue its build; the others know the
+// delivery then.
+func TestDeliveryThatOneJobCannotQueue(t *testing.T) {
+	s := newSite(t)
+	s.q.refuses.Store("mono/all")
+	w := s.send(github(t, path+"?job=mono", "push", "1", push("main", "api/x.go")))
+	if w.Code != 503 || w.Header().Get("Retry-After") == "" || !strings.HasPrefix(w.Body.String(), "mono/all: the queue is not available now") {
+		t.Errorf("got %d %q, Retry-After %q, want 503 with it", w.Code, w.Body, w.Header().Get("Retry-After"))
+	}
+	s.q.refuses.Store("")
+	w = s.send(github(t, path+"?job=mono", "push", "1", push("main", "api/x.go")))
+	if w.Code != 201 || w.Header().Get("Retry-After") != "" || !strings.Contains(w.Body.String(), "mono/api: delivered before") {
+		t.Errorf("got %d %q, Retry-After %q, want 201 without it", w.Code, w.Body, w.Header().Get("Retry-After"))
+	}
+	s.q.breaks.Store("push")
+	if w := s.send(github(t, path+"?job=push", "push", "3", push("main", "a"))); w.Code != 503 || s.ctl.Deliveries().List()[0].Jobs[0].Outcome != "failed" {
+		t.Errorf("got %d, kept as %+v, want 503 and failed", w.Code, s.ctl.Deliveries().List()[0].Jobs)
+	}
+}
+
+func TestDelayOfAnOn(t *testing.T) {
+	s := newSite(t)
+	if w := s.send(github(t, path+"?job=soon/job", "push", "1", push("main", "a"))); w.Code != 201 {
+		t.Fatalf("got %d %q", w.Code, w.Body)
+	}
+	if it := s.items("soon/job")[0]; it.Due.Sub(it.Since) != 83*time.Minute {
+		t.Errorf("the item is due after %v, want 1h23m", it.Due.Sub(it.Since))
+	}
+}
+
+func TestLargestDelivery(t *testing.T) {
+	s := newSite(t)
+	body := push("main", "a")
+	body += strings.Repeat(" ", 5<<20-len(body))
+	for more, want := range map[string]int{"": 201, " ": 413} {
+		if w := s.send(github(t, path+"?job=push", "push", "1"+more, body+more)); w.Code != want {
+			t.Errorf("%d bytes: got %d %q, want %d", len(body+more), w.Code, w.Body, want)
+		}
+	}
+}
+
+// Sites show the deliveries to their own webhooks: to those that verified it, or to all that could have.
+func TestSignersOfADelivery(t *testing.T) {
+	s := newSite(t)
+	s.send(github(t, path, "push", "1", push("main", "a")))
+	s.send(post(t, path, "{}"))
+	all := s.ctl.Deliveries().List()
+	verified, unsigned := all[1].Signers, all[0].Signers
+	if len(verified) != 2 || len(unsigned) < 9 || !slices.Contains(unsigned, verified[1]) || !slices.Contains(unsigned, verified[0]) {
+		t.Errorf("the signers are %d of a verified delivery, %d of another one", len(verified), len(unsigned))
+	}
+}
+
+// A Jenkins behind this server keeps the addresses of its plugins, unless a job here needs them.
+func TestAddressesOfJenkinsThatNoJobUses(t *testing.T) {
+	s := newSite(t)
+	for _, kind := range []event.Kind{event.GitHub, event.GitLab} {
+		site, err := definition.Compile(definition.Spec{Root: definition.Folder{
+			Webhooks: []definition.WebhookSpec{{Config: hook.Config{Kind: kind, Secrets: secret(t, kind, key)}}},
+			Jobs:     []definition.Job{{Name: "app", Runner: nothing{}, On: []definition.OnSpec{{Webhook: string(kind)}}}},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.web.Definition = site
+		for path, of := range map[string]event.Kind{"/github-webhook/": event.GitHub, "/project/app": event.GitLab} {
+			if got := hooks.Serve(s.web.Request(httptest.NewRecorder(), post(t, path, "{}"))); got != (of == kind) {
+				t.Errorf("%s with a job for %s is handled: %v", path, kind, got)
+			}
+		}
 	}
 }
 

@@ -48,11 +48,15 @@ type flaky struct {
 	buildtoken.Queue
 
 	refuses atomic.Value // a full name
+	breaks  atomic.Value // the full name of a job with an error that nobody expects
 }
 
 func (q *flaky) Schedule(ctx context.Context, now time.Time, r queue.Request) (queue.Item, bool, error) {
 	if refused, _ := q.refuses.Load().(string); refused == r.Job {
 		return queue.Item{}, false, errors.Join(queue.ErrStorage, errors.New("no space left"))
+	}
+	if broken, _ := q.breaks.Load().(string); broken == r.Job {
+		return queue.Item{}, false, errors.New("a bug")
 	}
 	return q.Queue.Schedule(ctx, now, r)
 }
@@ -84,7 +88,7 @@ const (
 
 func spec(t testing.TB) definition.Spec {
 	t.Helper()
-	day := 24 * time.Hour
+	day, soon := 24*time.Hour, 83*time.Minute
 	of := func(kind event.Kind, text string) definition.WebhookSpec {
 		return definition.WebhookSpec{Config: hook.Config{Kind: kind, Secrets: secret(t, kind, text)}}
 	}
@@ -136,6 +140,7 @@ func spec(t testing.TB) definition.Spec {
 				}},
 				{Name: "large", Webhooks: []definition.WebhookSpec{large}, Jobs: []definition.Job{jobNamed("job", definition.OnSpec{Webhook: "github"})}},
 				{Name: "crowd", Jobs: crowd},
+				{Name: "soon", Jobs: []definition.Job{jobNamed("job", definition.OnSpec{Webhook: "github", Delay: &soon})}},
 				{Name: "empty", Jobs: []definition.Job{jobNamed("none")}},
 			},
 		},
