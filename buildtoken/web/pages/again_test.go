@@ -102,7 +102,9 @@ func TestBuildAgainRequiresFiles(t *testing.T) {
 // Only what the build was given is required, not what it left out or left empty.
 func TestBuildAgainRequiresOnlyWhatWasGiven(t *testing.T) {
 	params := []job.Param{
-		{Name: "F", Kind: job.KindFile}, {Name: "FREE", Kind: job.KindPassword}, {Name: "DEFAULT", Kind: job.KindPassword, Default: "1234"},
+		{Name: "F", Kind: job.KindFile},
+		{Name: "FREE", Kind: job.KindPassword},
+		{Name: "DEFAULT", Kind: job.KindPassword, Default: "1234"},
 		{Name: "GIVEN", Kind: job.KindPassword, Default: "1234"},
 	}
 	onSite(t, jobs(at("up", writes(""), params...)), func(s *site) {

@@ -158,13 +158,13 @@ type long struct {
 	read int
 }
 
-func (l *long) Builds(_ context.Context, full string, before int64, limit int) ([]queue.Build, error) {
+func (l *long) Builds(ctx context.Context, full string, before int64, limit int) ([]queue.Build, error) {
 	var all []queue.Build
 	if before == 0 {
 		before = 5001
 	}
 	for n := before - 1; n > 0 && len(all) < limit; n-- {
-		b, err := l.Build(context.Background(), full, n)
+		b, err := l.Build(ctx, full, n)
 		if err != nil {
 			return nil, err
 		}
