@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -87,5 +88,39 @@ func TestSample(t *testing.T) {
 				t.Errorf("sample = %+v, %v, want %+v", got, err, tt.want)
 			}
 		})
+	}
+}
+
+// An entry whose line has changed hides nothing any more, and nobody would notice.
+func TestEquivalentMutantsAreStillThere(t *testing.T) {
+	r := &runner{root: filepath.Join("..", "..")}
+	entries, err := readEquivalent("equivalent.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dirs, there := map[string]bool{}, map[string]bool{}
+	for entry := range entries {
+		file, _, _ := strings.Cut(entry, ": ")
+		dirs[filepath.Dir(file)] = true
+	}
+	for dir := range dirs {
+		mutants, err := find(filepath.Join(r.root, dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sources := map[string][]byte{}
+		for _, m := range mutants {
+			if sources[m.file] == nil {
+				if sources[m.file], err = os.ReadFile(m.file); err != nil {
+					t.Fatal(err)
+				}
+			}
+			there[r.relative(m.file)+": "+m.what+": "+m.sourceLine(sources[m.file])] = true
+		}
+	}
+	for entry := range entries {
+		if !there[entry] {
+			t.Errorf("equivalent.txt has an entry for no mutant: %s", entry)
+		}
 	}
 }

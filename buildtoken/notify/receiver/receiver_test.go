@@ -359,6 +359,26 @@ func TestWhyNoAnswerCame(t *testing.T) {
 	}
 }
 
+func TestUsesLog(t *testing.T) {
+	for _, tt := range []struct {
+		c    receiver.Config
+		want bool
+	}{
+		{receiver.Config{Format: receiver.Mail, URL: "smtp://h/?from=a@b.c&to=a@b.c"}, true},
+		{receiver.Config{Format: receiver.Slack, URL: "https://h"}, false},
+		{receiver.Config{Format: receiver.Slack, URL: "https://h", Body: `{{.Job | json}}`}, false},
+		{receiver.Config{Format: receiver.Slack, URL: "https://h", Body: `{{.Log | json}}`}, true},
+	} {
+		r, err := receiver.New(tt.c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.UsesLog(); got != tt.want {
+			t.Errorf("UsesLog of %s with the body %q = %v, want %v", tt.c.Format, tt.c.Body, got, tt.want)
+		}
+	}
+}
+
 func TestParamsOfAReceiver(t *testing.T) {
 	r, err := receiver.New(receiver.Config{Format: receiver.GitHub, URL: "https://h/{param.B}/{param.A}", Repository: "x/{param.C}", Commit: "{param.A}"})
 	if err != nil {
