@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -63,9 +64,28 @@ func (p placeholders) value(name string) (string, error) {
 	case !ok:
 		return "", errUnknownPlaceholder
 	case value == "":
-		return "", errEmptyPlaceholder
+		return "", fmt.Errorf("%w%s", errEmptyPlaceholder, whyEmpty(name))
 	}
 	return value, nil
+}
+
+// whyEmpty returns why a placeholder resolves to nothing, as the end of an error.
+func whyEmpty(name string) string {
+	if variable, ok := strings.CutPrefix(name, "env."); ok {
+		if _, set := os.LookupEnv(variable); !set {
+			return ": the environment variable " + variable + " is not set"
+		}
+		return ": the environment variable " + variable + " is empty"
+	}
+	if path, ok := strings.CutPrefix(name, "file."); ok {
+		file, err := os.Open(path) //nolint:gosec // Caddy has tried to read the same file
+		if err != nil {
+			return ": " + err.Error()
+		}
+		_ = file.Close() // it was only opened
+		return ": the file is empty"
+	}
+	return ""
 }
 
 // ofCaddy reports whether a text in braces is meant as a placeholder of Caddy.

@@ -29,9 +29,9 @@ func TestProvisioningErrors(t *testing.T) {
 	}{
 		{"empty secret", `{"jobs": [{"name": "x", "tokens": [{"secret": ""}],` + run + `}]}`, []string{`job "x"`, "token default", "empty secret"}},
 		{"secret of spaces", `{"jobs": [{"name": "x", "tokens": [{"name": "ci", "secret": "  "}],` + run + `}]}`, []string{`job "x"`, "token ci", "empty secret"}},
-		{"variable that is not set", `{"jobs": [{"name": "x", "tokens": [{"secret": "{env.BUILD_TOKEN_MISSING}"}],` + run + `}]}`, []string{`job "x"`, "token default", "{env.BUILD_TOKEN_MISSING}", "resolves to nothing"}},
-		{"file that is not there", `{"folders": [{"name": "a", "jobs": [{"name": "x", "tokens": [{"secret": "{file.` + empty + `.missing}"}],` + run + `}]}]}`, []string{`job "a/x"`, "token default", "resolves to nothing"}},
-		{"file that is empty", `{"folders": [{"name": "a", "tokens": [{"secret": "{file.` + empty + `}"}]}]}`, []string{`folder "a"`, "token default", "resolves to nothing"}},
+		{"variable that is not set", `{"jobs": [{"name": "x", "tokens": [{"secret": "{env.BUILD_TOKEN_MISSING}"}],` + run + `}]}`, []string{`job "x"`, "token default", "{env.BUILD_TOKEN_MISSING} resolves to nothing: the environment variable BUILD_TOKEN_MISSING is not set"}},
+		{"file that is not there", `{"folders": [{"name": "a", "jobs": [{"name": "x", "tokens": [{"secret": "{file.` + empty + `.missing}"}],` + run + `}]}]}`, []string{`job "a/x"`, "token default", "resolves to nothing: open " + empty + ".missing: no such file"}},
+		{"file that is empty", `{"folders": [{"name": "a", "tokens": [{"secret": "{file.` + empty + `}"}]}]}`, []string{`folder "a"`, "token default", "resolves to nothing: the file is empty"}},
 		{"file with two line ends", `{"tokens": [{"secret": "{file.` + empty + `.lines}"}]}`, []string{"top level", "token default", "white space"}},
 		{"file with a blank", `{"tokens": [{"secret": "{file.` + empty + `.blank}"}]}`, []string{"top level", "token default", "white space"}},
 		{"file with a byte order mark", `{"tokens": [{"secret": "{file.` + empty + `.bom}"}]}`, []string{"top level", "token default", "byte order mark"}},
