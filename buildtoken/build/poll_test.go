@@ -371,6 +371,27 @@ func TestPollInASeparateWorkspace(t *testing.T) {
 	})
 }
 
+// A poll that has no workspace does not use another one.
+func TestPollWithoutItsSeparateWorkspace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "workspaces", job.PathElement("app")+"@poll")
+		if err := errors.Join(os.Mkdir(filepath.Dir(path), 0o700), os.WriteFile(path, nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		h := openHost(t, build.Options{Dir: dir})
+		p := polls(t, h, &build.Job{Job: &job.Job{FullName: "app"}, Poller: apart{func(_ context.Context, b runner.Build, _ io.Writer) (bool, error) {
+			t.Errorf("polled in %q", b.Workspace)
+			return true, nil
+		}}})
+		p.Request("app", "")
+		synctest.Wait()
+		if last, err := h.LastPoll("app"); err != nil || !strings.HasPrefix(last.Problem, "workspace: ") || !slices.Equal(p.outcomes, []string{"app failed"}) {
+			t.Errorf("LastPoll = %+v, %v after %q, want the problem", last, err, p.outcomes)
+		}
+	})
+}
+
 // Close ends what runs and what waits, with its cause.
 func TestClosedPollsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
