@@ -14,7 +14,7 @@ import (
 // parameter by of an address:
 //
 //	user:NAME  token:NAME  webhook:NAME  timer  scm
-//	NAME       a user, token or webhook with this name, or a client with this address
+//	TEXT       users, tokens, webhooks and addresses of clients with this text, whatever its case
 //
 // The zero value stands for all of them.
 type starter struct{ kind, name string }
@@ -68,7 +68,10 @@ func (s starter) caused(c queue.Cause) bool {
 	case byWebhook:
 		return c.Kind == queue.CauseWebhook && c.Webhook == s.name
 	case "":
-		return s.name == "" || s.name == c.User || s.name == c.Token || s.name == c.Webhook || s.name == c.Addr
+		text := strings.ToLower(s.name)
+		return slices.ContainsFunc([]string{c.User, c.Token, c.Webhook, c.Addr}, func(name string) bool {
+			return strings.Contains(strings.ToLower(name), text)
+		})
 	}
 	return string(c.Kind) == s.kind
 }

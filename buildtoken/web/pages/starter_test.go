@@ -33,9 +33,9 @@ func TestStarters(t *testing.T) {
 	}
 	for by, want := range map[string]string{
 		"": "alice anonymous scm timer token al token ci user:ci webhook", "user:alice": "alice", "token:alice": "token al",
-		"alice": "alice token al", " token:ci ": "token ci", "ci": "token ci", "webhook:github": "webhook", "github": "webhook",
+		"alice": "alice token al", "ALI": "alice token al", "192.0.2.": "anonymous token al", " token:ci ": "token ci", "ci": "token ci user:ci", "webhook:github": "webhook", "github": "webhook",
 		"timer": "timer", "scm": "scm", "2001:db8::7": "token ci", "192.0.2.9": "anonymous", "user:user:ci": "user:ci",
-		"Alice": "", "user:": "", "user:timer": "", "token:": "", "al": "",
+		"user:Alice": "", "user:ali": "", "user:": "user:ci", "user:timer": "", "token:": "", "alicex": "",
 	} {
 		if got := strings.Join(pages.StartedBy(by, causes), " "); got != want {
 			t.Errorf("by=%s: %q, want %q", by, got, want)
