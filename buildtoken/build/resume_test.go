@@ -49,11 +49,15 @@ func TestResumedLogContinuesWhatTheQueueHas(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(folder, "1.log"), []byte(left), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			h := openHost(t, build.Options{Dir: dir, Logs: kept})
+			core, logged := observer.New(zap.InfoLevel)
+			h := openHost(t, build.Options{Dir: dir, Logs: kept, Log: func() *zap.Logger { return zap.New(core) }})
 			app := &build.Job{Job: &job.Job{FullName: "app"}, Runner: follows{}}
 			b := queue.Build{Item: queue.Item{ID: 5, Job: "app"}, Number: 1, Handle: []byte("handle")}
 			if result, reason := h.Run(t.Context(), app, b); result != queue.Success {
 				t.Fatalf("Run = %s, %s", result, reason)
+			}
+			if logged.FilterMessage("build resumed").Len() != 1 || logged.FilterMessage("build started").Len() != 0 {
+				t.Errorf("logged %v, want that the build was resumed", logged.All())
 			}
 			if err := h.CompleteLog(t.Context(), b); err != nil {
 				t.Fatal(err)

@@ -131,10 +131,8 @@ func (h *Host) retryLater(ctx context.Context, b queue.Build, err error) bool {
 		return false
 	}
 	h.scarce.Do(func() { about(h.opts.Log(), b).Warn("build waits for system resources", zap.Error(err)) })
-	again := time.NewTimer(runner.ScarceRetry)
-	defer again.Stop()
 	select {
-	case <-again.C:
+	case <-time.After(runner.ScarceRetry):
 		return true
 	case <-ctx.Done():
 		return false

@@ -276,7 +276,7 @@ func TestLostBuildsAreReaped(t *testing.T) {
 		err   error
 		want  string
 	}{
-		{2, nil, "ended processes of a lost build"}, {0, nil, ""}, {0, errors.New("not permitted"), "processes of a lost build could not be ended"},
+		{1, nil, "ended processes of a lost build"}, {0, nil, ""}, {0, errors.New("not permitted"), "processes of a lost build could not be ended"},
 	} {
 		seen = nil
 		logs.TakeAll()

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/buildtoken/buildtoken/buildtoken/build"
+	"github.com/buildtoken/buildtoken/buildtoken/console"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
@@ -139,6 +140,31 @@ func TestCompleteLog(t *testing.T) {
 			})
 		})
 	}
+}
+
+// hanging is a keeper that does not answer.
+type hanging struct{ keeper }
+
+func (*hanging) LogState(ctx context.Context, _ string, _ int64) (console.State, error) {
+	<-ctx.Done()
+	return console.State{}, ctx.Err()
+}
+
+func (*hanging) AppendLog(ctx context.Context, _ string, _, _ int64, _ []byte, _ bool) (int64, error) {
+	<-ctx.Done()
+	return 0, ctx.Err()
+}
+
+// The end of a build waits ten seconds for a queue that does not answer, and is tried again then.
+func TestCompleteLogEndsInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, b := t.TempDir(), queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 1}
+		openHost(t, build.Options{Dir: dir}).Run(t.Context(), &build.Job{Job: &job.Job{FullName: "app"}, Runner: ends{Outcome: runner.Success}}, b)
+		h, begin := openHost(t, build.Options{Dir: dir, Logs: &hanging{}}), time.Now()
+		if err := h.CompleteLog(t.Context(), b); err == nil || time.Since(begin) != 10*time.Second {
+			t.Errorf("CompleteLog = %v after %v, want an error after 10s", err, time.Since(begin))
+		}
+	})
 }
 
 // A reader of another server's log receives what is announced at once.
