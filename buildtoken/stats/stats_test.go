@@ -74,7 +74,10 @@ func TestEverythingIsCounted(t *testing.T) {
 		Refused: map[stats.Reason]uint64{"unknown": 1, "throttled": 0, "token": 0, "policy": 2, "full": 0, "storage": 0, "other": 0},
 		Notifications: []stats.Notification{
 			{Target: "dev", Outcome: "sent", N: 1},
-			{Target: "ops", Outcome: "failed", N: 3}, {Target: "ops", Outcome: "given up", N: 1}, {Target: "ops", Outcome: "sent", N: 1}, {Target: "ops", Outcome: "skipped", N: 1},
+			{Target: "ops", Outcome: "failed", N: 3},
+			{Target: "ops", Outcome: "given up", N: 1},
+			{Target: "ops", Outcome: "sent", N: 1},
+			{Target: "ops", Outcome: "skipped", N: 1},
 		},
 	}
 	if diff := cmp.Diff(want, c.Stats(map[string]bool{"app": false})); diff != "" {

@@ -38,7 +38,8 @@ func TestExplain(t *testing.T) {
 		},
 		{
 			"a ping", "push", func(job string) *http.Request { return github(t, path+"?job="+job, "ping", "1", "{}") }, 200,
-			[]string{"method: POST true", "job: push true", "signature: right for webhook github true", "event: a ping, which is answered true"}, nil,
+			[]string{"method: POST true", "job: push true", "signature: right for webhook github true", "event: a ping, which is answered true"},
+			nil,
 		},
 		{
 			"a test of Bitbucket, which is not signed", "bitbucket", func(job string) *http.Request {
@@ -47,7 +48,8 @@ func TestExplain(t *testing.T) {
 		},
 		{
 			"no signature", "push", func(job string) *http.Request { return post(t, path+"?job="+job, "{}") }, 403,
-			[]string{"method: POST true", "job: push true", "signature: hook: not signed: X-Hub-Signature-256 is missing false"}, nil,
+			[]string{"method: POST true", "job: push true", "signature: hook: not signed: X-Hub-Signature-256 is missing false"},
+			nil,
 		},
 		{
 			"a wrong signature of Slack", "slack", func(job string) *http.Request {
@@ -70,11 +72,13 @@ func TestExplain(t *testing.T) {
 		},
 		{
 			"no such job", "nowhere", func(job string) *http.Request { return post(t, path+"?job="+job, "{}") }, 404,
-			[]string{"method: POST true", "job: buildtoken: unknown job: no job at or below it has an on for a webhook false"}, nil,
+			[]string{"method: POST true", "job: buildtoken: unknown job: no job at or below it has an on for a webhook false"},
+			nil,
 		},
 		{
 			"no JSON", "push", func(job string) *http.Request { return github(t, path+"?job="+job, "push", "1", "{") }, 400,
-			[]string{"method: POST true", "job: push true", "signature: right for webhook github true", "event: event: malformed body: JSON false"}, nil,
+			[]string{"method: POST true", "job: push true", "signature: right for webhook github true", "event: event: malformed body: JSON false"},
+			nil,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -197,7 +197,7 @@ func TestSlackIsAlwaysAnswered200(t *testing.T) {
 	}
 	counts := map[string]uint64{}
 	for _, c := range s.ctl.Deliveries().Counts() {
-		counts[c.Outcome] = uint64(c.N)
+		counts[c.Outcome] = c.N
 	}
 	want := map[string]uint64{"ping": 1, "ignored": 1, "malformed": 1, "queued": 1, "joined": 1, "failed": 1, "wrong_signature": 1}
 	if diff := cmp.Diff(want, counts); diff != "" {

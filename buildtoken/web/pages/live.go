@@ -89,7 +89,7 @@ func (v *visit) follow(ctx context.Context, out *web.Events, b *board, p plan, s
 			_ = out.SendJSON("go", "", s.redirect) // it is the last thing to say
 			return
 		}
-		nav, err := v.nav(s.page)
+		nav, err := v.nav(s.page) //nolint:contextcheck // it takes the request's
 		if err != nil {
 			v.Refuse(err) // the client comes back and gets the answer
 			return

@@ -46,7 +46,7 @@ func BenchmarkTriggersBesideReaders(b *testing.B) {
 			for range readers {
 				out := &streamed{header: http.Header{}}
 				streams.Go(func() {
-					site.Serve(out, request(http.MethodGet, "/queue/-/events/", "alice", nil).WithContext(ctx))
+					site.Serve(out, request(http.MethodGet, "/queue/-/events/", "alice", nil).WithContext(ctx)) //nolint:contextcheck // it takes the request's
 				})
 			}
 			b.Cleanup(func() {

@@ -186,7 +186,7 @@ func TestPagesAreMadeFewAtATime(t *testing.T) {
 		gone := make(chan struct{})
 		go func() {
 			defer close(gone)
-			s.do(request(http.MethodGet, "/", "alice", nil).WithContext(ctx))
+			s.do(request(http.MethodGet, "/", "alice", nil).WithContext(ctx)) //nolint:contextcheck // Serve takes the request's
 		}()
 		synctest.Wait()
 		cancel()
