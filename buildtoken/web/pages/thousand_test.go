@@ -162,7 +162,11 @@ type waiting struct {
 func (w *waiting) Overviews(ctx context.Context, jobs []string) ([]queue.Overview, error) {
 	if w.closed.Load() {
 		w.asked.Add(1)
-		<-w.gate
+		select {
+		case <-w.gate:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 	return w.Queue.Overviews(ctx, jobs)
 }
