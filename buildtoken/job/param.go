@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -206,14 +205,16 @@ func parseBool(s string) (value, ok bool) {
 // CheckParams checks the parameters of a job: each with [Param.Check]. Two names
 // that differ at most in case are [ErrDuplicate].
 func CheckParams(params []Param) error {
-	for i, p := range params {
+	seen := make(map[string]string, len(params))
+	for _, p := range params {
 		if err := p.Check(); err != nil {
 			return err
 		}
-		same := func(other Param) bool { return strings.EqualFold(other.Name, p.Name) }
-		if j := slices.IndexFunc(params[:i], same); j >= 0 {
-			return fmt.Errorf("%w parameter: %s and %s", ErrDuplicate, params[j].Name, p.Name)
+		lower := strings.ToLower(p.Name) // names are ASCII
+		if other, ok := seen[lower]; ok {
+			return fmt.Errorf("%w parameter: %s and %s", ErrDuplicate, other, p.Name)
 		}
+		seen[lower] = p.Name
 	}
 	return nil
 }

@@ -19,8 +19,10 @@ type Element struct {
 	Children []*Element
 
 	parent    *Element
-	reference string   // XStream's path of another element that has the value
-	target    *Element // that element
+	named     map[string][]*Element // the children by name
+	place     int                   // among those of the same name, from 1
+	reference string                // XStream's path of another element that has the value
+	target    *Element              // that element
 	taken     bool
 }
 
@@ -43,6 +45,15 @@ func (e *Element) TakeAll() []*Element {
 		all[i] = child.take()
 	}
 	return all
+}
+
+// add adds a child.
+func (e *Element) add(child *Element) {
+	if e.named == nil {
+		e.named = map[string][]*Element{}
+	}
+	e.Children, e.named[child.Name] = append(e.Children, child), append(e.named[child.Name], child)
+	child.place = len(e.named[child.Name])
 }
 
 // Peek returns the children without marking them.
@@ -78,10 +89,8 @@ func (e *Element) find(name string) *Element {
 	if e == nil {
 		return nil
 	}
-	for _, child := range e.Children {
-		if child.Name == name {
-			return child
-		}
+	if named := e.named[name]; len(named) > 0 {
+		return named[0]
 	}
 	return nil
 }
@@ -127,18 +136,9 @@ func (e *Element) Path() string {
 	if e.parent == nil {
 		return e.Name
 	}
-	at, same := 0, 0
-	for _, sibling := range e.parent.Children {
-		if sibling.Name == e.Name {
-			same++
-		}
-		if sibling == e {
-			at = same
-		}
-	}
 	step := e.Name
-	if same > 1 {
-		step = fmt.Sprintf("%s[%d]", step, at)
+	if len(e.parent.named[e.Name]) > 1 {
+		step = fmt.Sprintf("%s[%d]", step, e.place)
 	}
 	if e.parent.parent == nil {
 		return step

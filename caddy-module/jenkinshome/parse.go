@@ -120,7 +120,7 @@ func (t *tree) open(start xml.StartElement) error {
 	if t.at == nil {
 		t.root = e
 	} else {
-		t.at.Children = append(t.at.Children, e)
+		t.at.add(e)
 	}
 	t.at = e
 	t.texts = append(t.texts, new(strings.Builder))

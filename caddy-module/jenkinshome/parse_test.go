@@ -2,6 +2,7 @@ package jenkinshome_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -207,5 +208,25 @@ func check(t *testing.T, e *jenkinshome.Element) {
 	}
 	for _, child := range e.Children {
 		check(t, child)
+	}
+}
+
+// A file with as many elements as there may be takes seconds: each is found by its place among those of
+// its name, and not by a search.
+func TestManyElementsOfOneName(t *testing.T) {
+	const n = 200_000
+	file := "<project>" + strings.Repeat("<a>x</a>", n-1) + "<a>last</a>" + strings.Repeat(fmt.Sprintf(`<b reference="../a[%d]"/>`, n), n) + "</project>"
+	root, err := jenkinshome.Parse([]byte(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := root.TakeAll()
+	if got := all[len(all)-1]; got.Text != "last" || got.Path() != fmt.Sprintf("a[%d]", n) {
+		t.Errorf("the last reference leads to %s, %q, want the last a", got.Path(), got.Text)
+	}
+	for i, e := range all[:n] {
+		if got, want := e.Path(), fmt.Sprintf("a[%d]", i+1); got != want {
+			t.Fatalf("element %d: got the path %s, want %s", i, got, want)
+		}
 	}
 }

@@ -60,14 +60,9 @@ func (e *Element) child(step string) *Element {
 			return nil
 		}
 	}
-	name = javaName(name)
-	for _, child := range e.Children {
-		if child.Name != name {
-			continue
-		}
-		if n--; n == 0 {
-			return child
-		}
+	named := e.named[javaName(name)]
+	if n < 1 || n > len(named) {
+		return nil
 	}
-	return nil
+	return named[n-1]
 }

@@ -116,10 +116,10 @@ func (c *conversion) drop() {
 
 // compact removes notes that are there twice.
 func compact(notes []Note) []Note {
-	kept := []Note{}
+	kept, seen := []Note{}, map[Note]bool{}
 	for _, n := range notes {
-		if !slices.Contains(kept, n) {
-			kept = append(kept, n)
+		if !seen[n] {
+			kept, seen[n] = append(kept, n), true
 		}
 	}
 	return kept

@@ -167,22 +167,22 @@ func (e *Entry) write(b *strings.Builder) {
 
 // details returns where a job runs, its token and its files, as the end of a line.
 func (e *Entry) details() string {
-	text := ""
+	var text strings.Builder
 	if e.RunsIn == inJenkins {
-		text += "; runs in Jenkins"
+		text.WriteString("; runs in Jenkins")
 	}
 	switch e.Token {
 	case TokenDigest:
-		text += "; token as in Jenkins"
+		text.WriteString("; token as in Jenkins")
 	case TokenFile:
-		text += "; token as in Jenkins, in a file"
+		text.WriteString("; token as in Jenkins, in a file")
 	case TokenNew:
-		text += "; new token in " + code(newTokensFile)
+		text.WriteString("; new token in " + code(newTokensFile))
 	}
 	for i, f := range e.Files {
-		text += []string{"; ", ", "}[min(i, 1)] + code(f)
+		text.WriteString([]string{"; ", ", "}[min(i, 1)] + code(f))
 	}
-	return text
+	return text.String()
 }
 
 func writeNotes(b *strings.Builder, notes []Note) {
