@@ -223,6 +223,13 @@ func TestDeliveryThatOneJobCannotQueue(t *testing.T) {
 	if w := s.send(github(t, path+"?job=push", "push", "3", push("main", "a"))); w.Code != 503 || s.ctl.Deliveries().List()[0].Jobs[0].Outcome != "failed" {
 		t.Errorf("got %d, kept as %+v, want 503 and failed", w.Code, s.ctl.Deliveries().List()[0].Jobs)
 	}
+	var levels []string
+	for _, line := range s.logs.FilterMessage("webhook delivery").All() {
+		levels = append(levels, line.Level.String())
+	}
+	if want := []string{"error", "info", "error"}; !slices.Equal(levels, want) {
+		t.Errorf("the deliveries are logged as %v, want %v", levels, want)
+	}
 }
 
 func TestDelayOfAnOn(t *testing.T) {
@@ -284,6 +291,9 @@ func TestDeliveryWithoutAQueue(t *testing.T) {
 	s.web.Open = func() (*buildtoken.Controller, error) { return nil, errors.New("the file is locked") }
 	if w := s.send(github(t, path+"?job=push", "push", "1", push("main", "a"))); w.Code != 503 {
 		t.Errorf("got %d %q, want 503", w.Code, w.Body)
+	}
+	if lines := s.logs.FilterMessage("webhook delivery").All(); len(lines) != 1 || lines[0].ContextMap()["outcome"] != "failed" {
+		t.Errorf("logged %v, want that it failed", lines)
 	}
 }
 
