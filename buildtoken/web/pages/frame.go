@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"context"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -45,7 +46,7 @@ type navView struct {
 func (v *visit) nav(pg *page) (region, error) {
 	view := navView{Base: v.base, Here: pg.Here}
 	if v.ctl != nil && pg.Name != "failure" {
-		lanes, err := v.kit.queued.get(v)
+		lanes, err := v.kit.queued.get(v.R.Context(), v.ctl)
 		if err != nil {
 			return region{}, err
 		}
@@ -70,22 +71,22 @@ type queuedLanes struct {
 }
 
 // get returns the lanes. The caller must not modify them.
-func (q *queuedLanes) get(v *visit) ([]queue.Lane, error) {
+func (q *queuedLanes) get(ctx context.Context, ctl *buildtoken.Controller) ([]queue.Lane, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.ctl == v.ctl {
+	if q.ctl == ctl {
 		select {
 		case <-q.changed:
 		default:
 			return q.lanes, nil
 		}
 	}
-	changed := v.ctl.Watch()
-	lanes, err := v.ctl.QueuedLanes(v.R.Context())
+	changed := ctl.Watch()
+	lanes, err := ctl.QueuedLanes(ctx)
 	if err != nil {
 		return nil, err
 	}
-	q.lanes, q.ctl, q.changed = lanes, v.ctl, changed
+	q.lanes, q.ctl, q.changed = lanes, ctl, changed
 	return lanes, nil
 }
 
