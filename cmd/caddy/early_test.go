@@ -8,17 +8,17 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 )
 
-// relay passes the datagrams between one client at a time and the server. When deaf is set, it drops what
-// the client sends after the server's first answer. Then the handshake never ends, as in a replay.
-func relay(t *testing.T, server string, deaf *atomic.Bool) string {
+// relay passes the datagrams between clients and the server. It holds back what the server sends while gate
+// is locked: a client that hears nothing cannot end its handshake.
+func relay(t *testing.T, server string, gate *sync.RWMutex) string {
 	t.Helper()
 	front, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -29,7 +29,6 @@ func relay(t *testing.T, server string, deaf *atomic.Bool) string {
 	t.Cleanup(func() { front.Close() })
 	running.Go(func() {
 		backs := map[string]net.Conn{}
-		answered := map[string]*atomic.Bool{}
 		defer func() {
 			for _, back := range backs {
 				back.Close()
@@ -40,29 +39,26 @@ func relay(t *testing.T, server string, deaf *atomic.Bool) string {
 			if err != nil {
 				return
 			}
-			client := from.String()
-			if backs[client] == nil {
-				back, err := net.Dial("udp", server)
-				if err != nil {
+			back := backs[from.String()]
+			if back == nil {
+				if back, err = net.Dial("udp", server); err != nil {
 					t.Error(err)
 					return
 				}
-				backs[client], answered[client] = back, new(atomic.Bool)
-				told := answered[client]
+				backs[from.String()] = back
 				running.Go(func() {
 					for packet := make([]byte, 65536); ; {
 						n, err := back.Read(packet)
 						if err != nil {
 							return
 						}
-						told.Store(true)
+						gate.RLock()
 						_, _ = front.WriteTo(packet[:n], from) // like a network, which can lose it
+						gate.RUnlock()
 					}
 				})
 			}
-			if !deaf.Load() || !answered[client].Load() {
-				_, _ = backs[client].Write(packet[:n])
-			}
+			_, _ = back.Write(packet[:n])
 		}
 	})
 	return front.LocalAddr().String()
@@ -78,13 +74,13 @@ func TestEarlyDataOfHTTP3StartsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := fmt.Sprintf("{\n\tadmin %s\n\tauto_https disable_redirects\n\tskip_install_trust\n}\nhttp://%s {\n\trespond /ready ready\n}\n"+
-		"https://localhost:%s {\n\tbind 127.0.0.1\n\ttls internal\n\tbuild_token {\n\t\tjob x {\n\t\t\tquiet_period 1h\n\t\t\ttoken secret\n\t\t\trun true\n\t\t}\n\t}\n}\n", s.admin, s.site, port)
+		"https://localhost:%s {\n\tbind 127.0.0.1\n\tlog\n\ttls internal\n\tbuild_token {\n\t\tjob x {\n\t\t\tquiet_period 1h\n\t\t\ttoken secret\n\t\t\trun true\n\t\t}\n\t}\n}\n", s.admin, s.site, port)
 	if err := os.WriteFile(s.file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s.start()
-	var deaf atomic.Bool
-	address := relay(t, secure, &deaf)
+	var gate sync.RWMutex
+	address := relay(t, secure, &gate)
 	sessions := tls.NewLRUClientSessionCache(1)
 	// send sends a request over a new connection. The first one gets a ticket for the next ones.
 	send := func(method, target string) (status int, early bool) {
@@ -102,15 +98,17 @@ func TestEarlyDataOfHTTP3StartsNothing(t *testing.T) {
 		defer cancel()
 		r, err := http.NewRequestWithContext(ctx, method, "https://localhost:"+port+target, nil)
 		if err != nil {
-			t.Fatal(err)
+			t.Error(err)
+			return 0, false
 		}
 		resp, err := client.RoundTrip(r)
 		if err != nil {
-			t.Fatalf("%s %s: %v", method, target, err)
+			t.Errorf("%s %s: %v", method, target, err)
+			return 0, false
 		}
 		defer resp.Body.Close()
 		if _, err := io.ReadAll(resp.Body); err != nil {
-			t.Fatalf("%s %s: %v", method, target, err)
+			t.Errorf("%s %s: %v", method, target, err)
 		}
 		return resp.StatusCode, conn.ConnectionState().Used0RTT
 	}
@@ -126,14 +124,21 @@ func TestEarlyDataOfHTTP3StartsNothing(t *testing.T) {
 	if status, early := send(http.MethodGet, "/buildByToken/"); status != http.StatusNotFound || early {
 		t.Fatalf("the first request: got %d, early %v", status, early)
 	}
-	deaf.Store(true)
-	if status, early := send(http3.MethodGet0RTT, trigger); status != http.StatusTooEarly || !early {
-		t.Errorf("a trigger in early data: got %d, early %v, want 425", status, early)
-	}
+	gate.Lock()
+	unlock := sync.OnceFunc(gate.Unlock)
+	defer unlock()
+	var sending sync.WaitGroup
+	sending.Go(func() {
+		if status, early := send(http3.MethodGet0RTT, trigger); status != http.StatusTooEarly || !early {
+			t.Errorf("a trigger in early data: got %d, early %v, want 425", status, early)
+		}
+	})
+	s.eventually("the trigger was answered", func() bool { return strings.Contains(s.output(), "/buildByToken/build?") })
+	unlock()
+	sending.Wait()
 	if n := s.items(t); n != 0 {
 		t.Errorf("%d items are queued, want none", n)
 	}
-	deaf.Store(false)
 	if status, _ := send(http.MethodGet, trigger); status != http.StatusCreated {
 		t.Errorf("the trigger, repeated after the handshake: got %d, want 201", status)
 	}

@@ -148,7 +148,7 @@ const (
 
 // pruner bounds what is selected of a value. Once it has an error, nothing more is selected.
 type pruner struct {
-	ctx  context.Context
+	ctx  context.Context //nolint:containedctx // it lives as long as one call of prune
 	grow func(n int) error
 	kept int // bytes, roughly
 	err  error
