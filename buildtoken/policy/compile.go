@@ -159,7 +159,7 @@ func (e *Env) program(r Rule, checked *cel.Ast) (compiled, error) {
 	case cost > e.limit:
 		return compiled{}, fmt.Errorf("too dear: it may cost %d, the limit is %d%s", cost, e.limit, quoted(r.Source))
 	}
-	opts := append(boundedMatching(), cel.EvalOptions(cel.OptOptimize), cel.InterruptCheckFrequency(interruptEvery))
+	opts := append(boundedCalls(), cel.EvalOptions(cel.OptOptimize), cel.InterruptCheckFrequency(interruptEvery))
 	if !e.untracked {
 		opts = append(opts, cel.CostLimit(e.limit), jsonCost())
 	}

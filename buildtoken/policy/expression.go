@@ -134,7 +134,8 @@ func (x *Expression) Text(ctx context.Context, in *Delivery) (text string, ok bo
 	case types.Timestamp:
 		return v.Format(time.RFC3339Nano), true, nil
 	}
-	plain, err := plain(out)
+	left := maxResult
+	plain, err := plain(out, &left)
 	if err != nil {
 		return "", false, err
 	}
@@ -173,8 +174,13 @@ func (x *Expression) run(ctx context.Context, in *Delivery) (ref.Val, error) {
 	}
 }
 
-// plain turns a value into what encoding/json writes. Integers stay integers.
-func plain(v ref.Val) (any, error) {
+// plain turns a value into what encoding/json writes. Integers stay integers. left is how many bytes
+// the whole result may still have, about.
+func plain(v ref.Val, left *int) (any, error) {
+	text, _ := v.(types.String)
+	if *left -= len(text) + 1; *left < 0 {
+		return nil, fmt.Errorf("the result has more than %d bytes", maxResult)
+	}
 	switch v := v.(type) {
 	case types.Null:
 		return nil, nil //nolint:nilnil // nil is JSON's null
@@ -199,7 +205,7 @@ func plain(v ref.Val) (any, error) {
 		if !v.HasValue() {
 			return nil, nil //nolint:nilnil // nil is JSON's null
 		}
-		return plain(v.GetValue())
+		return plain(v.GetValue(), left)
 	case traits.Mapper:
 		m := map[string]any{}
 		for it := v.Iterator(); it.HasNext() == types.True; {
@@ -209,7 +215,8 @@ func plain(v ref.Val) (any, error) {
 				return nil, fmt.Errorf("a key of a map in the result is of type %s, want string", key.Type().TypeName())
 			}
 			var err error
-			if m[string(name)], err = plain(v.Get(key)); err != nil {
+			*left -= len(name)
+			if m[string(name)], err = plain(v.Get(key), left); err != nil {
 				return nil, err
 			}
 		}
@@ -217,7 +224,7 @@ func plain(v ref.Val) (any, error) {
 	case traits.Lister:
 		l := []any{}
 		for it := v.Iterator(); it.HasNext() == types.True; {
-			element, err := plain(it.Next())
+			element, err := plain(it.Next(), left)
 			if err != nil {
 				return nil, err
 			}

@@ -171,6 +171,48 @@ func TestExpressionTextFails(t *testing.T) {
 	}
 }
 
+// The time and memory of one call do not grow with the product of what a sender wrote.
+func TestCallsAreBounded(t *testing.T) {
+	env, in := eventEnv(t), delivery(t)
+	var numbers, others []any
+	for n := range 3000 {
+		numbers, others = append(numbers, float64(n)), append(others, float64(-n-1))
+	}
+	in.Body = func() (any, error) {
+		return map[string]any{"a": numbers, "b": others, "few": numbers[:1000], "text": strings.Repeat("a-", 3000), "long": strings.Repeat("b", 3000)}, nil
+	}
+	for _, tt := range []struct{ source, want, fails string }{
+		{`sets.intersects(body.a, body.b)`, "", "lists of 3000 and 3000 elements are too long"},
+		{`sets.contains(body.a, body.b)`, "", "too long to compare"},
+		{`sets.equivalent(body.a, body.b)`, "", "too long to compare"},
+		{`sets.intersects(body.few, body.b)`, "false", ""},
+		{`sets.intersects(body.few, [5, 9999])`, "true", ""},
+		{`sets.contains(body.a, body.few)`, "true", ""},
+		{`sets.contains(body.few, body.a)`, "false", ""},
+		{`sets.equivalent(body.few, body.few)`, "true", ""},
+		{`sets.equivalent([1, 2], [2, 1, 1])`, "true", ""},
+		{`sets.equivalent([1, 2], [1])`, "false", ""},
+		{`sets.contains([], [])`, "true", ""},
+		{`body.text.replace("-", body.long)`, "", "replace: the result would have"},
+		{`body.text.replace("-", body.long, 2).size()`, "11998", ""},
+		{`"a-b-c".replace("-", "+", -1)`, "a+b+c", ""},
+		{`"a-b-c".replace("-", "+", 1)`, "a+b-c", ""},
+		{`"äb".replace("", "_")`, "_ä_b_", ""},
+		{`"abc".replace("b", "")`, "ac", ""},
+		{`body.few.map(x, body)`, "", "the result has more than"},
+		{`body.few.map(x, body.long)`, "", ""},
+	} {
+		x, err := env.Value(policy.Rule{Name: "set P", Source: tt.source})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, _, err := x.Text(t.Context(), in)
+		if (err != nil) != (tt.fails != "") || err != nil && !strings.Contains(err.Error(), tt.fails) || tt.want != "" && got != tt.want {
+			t.Errorf("%s = %.40q, %v; want %q, an error with %q", tt.source, got, err, tt.want, tt.fails)
+		}
+	}
+}
+
 // A body that cannot be parsed is the reason, where an expression refers to it.
 func TestExpressionsFailWithTheBody(t *testing.T) {
 	env, in := eventEnv(t), delivery(t)

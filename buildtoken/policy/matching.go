@@ -2,11 +2,13 @@ package policy
 
 import (
 	"regexp"
+	"strings"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/overloads"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/common/types/traits"
 	"cel.dev/cel-go/interpreter"
 )
 
@@ -15,8 +17,16 @@ import (
 // the length of the pattern, which means little: a{1,500} is short). So the product is checked first.
 const maxMatchSteps = 4_000_000
 
-// boundedMatching lets matches() fail where the text is too long for the pattern.
-func boundedMatching() []cel.ProgramOption {
+// The limits of other calls that nothing can interrupt, whose work is the product of what they are
+// given, and of the text that a value of a parameter is made from.
+const (
+	maxSetSteps = 4_000_000 // comparisons of elements, up to 50 ns each
+	maxResult   = 4 << 20   // bytes, more than all parameters of a trigger may have
+)
+
+// boundedCalls lets calls fail where their arguments are too large: matches(), replace() and those of
+// sets.
+func boundedCalls() []cel.ProgramOption {
 	literalPattern := func(call interpreter.InterpretableCall, pattern string) (interpreter.InterpretableCall, error) {
 		m, err := newMatcher(pattern)
 		if err != nil {
@@ -32,18 +42,111 @@ func boundedMatching() []cel.ProgramOption {
 		),
 		cel.CustomDecoratorV2(func(i interpreter.InterpretableV2) (interpreter.InterpretableV2, error) {
 			call, ok := i.(interpreter.InterpretableCall)
-			if !ok || call.Function() != overloads.Matches {
+			if !ok {
 				return i, nil
 			}
-			return replaceCall(call, func(text, pattern string) ref.Val {
-				m, err := newMatcher(pattern)
-				if err != nil {
-					return types.WrapErr(err)
-				}
-				return m.match(text)
-			}), nil
+			switch call.Function() {
+			case overloads.Matches:
+				return replaceCall(call, func(text, pattern string) ref.Val {
+					m, err := newMatcher(pattern)
+					if err != nil {
+						return types.WrapErr(err)
+					}
+					return m.match(text)
+				}), nil
+			case "replace":
+				return boundedCall(call, boundedReplace), nil
+			case "sets.contains":
+				return boundedCall(call, boundedSets(contains)), nil
+			case "sets.equivalent":
+				return boundedCall(call, boundedSets(func(a, b traits.Lister) bool { return contains(a, b) && contains(b, a) })), nil
+			case "sets.intersects":
+				return boundedCall(call, boundedSets(intersect)), nil
+			}
+			return i, nil
 		}),
 	}
+}
+
+// boundedCall is the call with another function, which is not called with an error.
+func boundedCall(call interpreter.InterpretableCall, f func(args []ref.Val) ref.Val) interpreter.InterpretableCall {
+	return interpreter.NewCall(call.ID(), call.Function(), call.OverloadID(), call.Args(), func(args ...ref.Val) ref.Val {
+		for _, a := range args {
+			if types.IsUnknownOrError(a) {
+				return a
+			}
+		}
+		return f(args)
+	})
+}
+
+// boundedReplace is text.replace(old, new) or text.replace(old, new, limit).
+func boundedReplace(args []ref.Val) ref.Val {
+	if len(args) != 3 && len(args) != 4 {
+		return types.NoSuchOverloadErr()
+	}
+	var texts [3]string
+	for i := range texts {
+		text, ok := args[i].(types.String)
+		if !ok {
+			return types.NoSuchOverloadErr()
+		}
+		texts[i] = string(text)
+	}
+	n := strings.Count(texts[0], texts[1])
+	if len(args) == 4 {
+		limit, ok := args[3].(types.Int)
+		if !ok {
+			return types.NoSuchOverloadErr()
+		}
+		if limit >= 0 {
+			n = int(min(int64(n), int64(limit)))
+		}
+	}
+	if size := len(texts[0]) + n*(len(texts[2])-len(texts[1])); size > maxResult {
+		return types.NewErr("replace: the result would have %d bytes, the limit is %d", size, maxResult)
+	}
+	return types.String(strings.Replace(texts[0], texts[1], texts[2], n))
+}
+
+// boundedSets is a function of two lists that compares each element of one with those of the other.
+func boundedSets(f func(a, b traits.Lister) bool) func(args []ref.Val) ref.Val {
+	return func(args []ref.Val) ref.Val {
+		if len(args) != 2 {
+			return types.NoSuchOverloadErr()
+		}
+		a, isList := args[0].(traits.Lister)
+		b, areLists := args[1].(traits.Lister)
+		if !isList || !areLists {
+			return types.NoSuchOverloadErr()
+		}
+		m, _ := a.Size().(types.Int)
+		n, _ := b.Size().(types.Int)
+		if n > 0 && m > maxSetSteps/n {
+			return types.NewErr("sets: lists of %d and %d elements are too long to compare, the limit of their product is %d", m, n, maxSetSteps)
+		}
+		return types.Bool(f(a, b))
+	}
+}
+
+// contains reports whether a has all elements of b.
+func contains(a, b traits.Lister) bool {
+	for it := b.Iterator(); it.HasNext() == types.True; {
+		if a.Contains(it.Next()) != types.True {
+			return false
+		}
+	}
+	return true
+}
+
+// intersect reports whether a and b have an element in common.
+func intersect(a, b traits.Lister) bool {
+	for it := a.Iterator(); it.HasNext() == types.True; {
+		if b.Contains(it.Next()) == types.True {
+			return true
+		}
+	}
+	return false
 }
 
 // replaceCall is the call with another function of the two texts.
