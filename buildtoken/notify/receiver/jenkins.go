@@ -43,12 +43,12 @@ func jenkinsBody(e *notify.Event) ([]byte, []Field) {
 	if e.Kind == queue.EventCancelled {
 		status = string(queue.Aborted)
 	}
-	params, _ := parameters(e)
+	params, _ := parameters(e, maxValues)
 	return marshal(jenkinsJob{
 		Name: e.Job, DisplayName: e.Job[strings.LastIndexByte(e.Job, '/')+1:], URL: relative(e.JobURL),
 		Build: jenkinsBuild{
 			FullURL: e.BuildURL, Number: e.Number, QueueID: e.Item, Timestamp: e.At.UnixMilli(), Duration: e.Took().Milliseconds(),
-			Phase: phase, Status: status, URL: relative(e.BuildURL), Parameters: params, Notes: cut(e.Detail(), maxValue),
+			Phase: phase, Status: status, URL: relative(e.BuildURL), Parameters: params, Notes: cut(e.Detail(), maxValues/valueShare),
 		},
 	}), nil
 }

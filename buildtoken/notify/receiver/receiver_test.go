@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -69,7 +70,7 @@ func events() map[string]notify.Event {
 func long(e notify.Event) notify.Event {
 	text := strings.Repeat("0123456789", 200)
 	folder := text[:190] + "/"
-	e.Job = strings.Repeat(folder, 9) + "deploy"
+	e.Job = strings.Repeat(folder, 3) + "deploy"
 	e.Reason, e.Causes, e.Log = text, nil, ""
 	for range 9 {
 		e.Causes = append(e.Causes, text)
@@ -386,6 +387,43 @@ func TestParamsOfAReceiver(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"A", "B", "C"}, r.Params()); diff != "" {
 		t.Errorf("Params (-want +got):\n%s", diff)
+	}
+}
+
+// TestStandardBodyIsSmall sends texts that JSON writes in more bytes, and long addresses.
+func TestStandardBodyIsSmall(t *testing.T) {
+	for name, change := range map[string]func(*notify.Event){
+		"control characters": func(e *notify.Event) {
+			e.Reason, e.By = strings.Repeat("\x01", 2000), strings.Repeat("\x02", 2000)
+			for n := range 10 {
+				e.Causes = append(e.Causes, strings.Repeat("\x03", 1000))
+				e.Params = append(e.Params, notify.Param{Name: fmt.Sprint("P", n), Value: strings.Repeat("\x04", 1000)})
+			}
+		},
+		"a job in many folders": func(e *notify.Event) {
+			e.Job = strings.Repeat(strings.Repeat("ä", 99)+"/", 9) + "deploy"
+			e.JobURL = "https://ci.example.com/job/" + strings.ReplaceAll(url.PathEscape(e.Job), "%2F", "/job/") + "/"
+			e.BuildURL = e.JobURL + "12/"
+			for n := range 10 {
+				e.Params = append(e.Params, notify.Param{Name: fmt.Sprint("P", n), Value: strings.Repeat("x", 1000)})
+			}
+		},
+	} {
+		e := notify.Sample()
+		change(&e)
+		var size int64
+		c := receiver.Config{URL: "https://example.com", Format: receiver.Standard, Secrets: []string{key}}
+		c.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+			size = r.ContentLength
+			return answer(200, nil, ""), nil
+		})
+		r, err := receiver.New(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out := r.Send(t.Context(), &e, inTime); out != (notify.Outcome{}) || size == 0 || size > 20_000 {
+			t.Errorf("%s: sent %d bytes, %+v; want at most 20000", name, size, out)
+		}
 	}
 }
 

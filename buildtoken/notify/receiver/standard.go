@@ -15,11 +15,11 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
-// Bounds of a standard body, in bytes, which keep it below the 20 KB that receivers of
-// Standard Webhooks can rely on.
+// Bounds of a standard body, in bytes.
 const (
-	maxValue  = 1 << 10 // of one parameter, cause or reason
-	maxValues = 8 << 10 // of all parameters or all causes together
+	maxStandard = 20_000  // of the body: senders of Standard Webhooks keep theirs below 20 KB
+	maxValues   = 8 << 10 // of all parameters or all causes together
+	valueShare  = 8       // the part of that which one of them, or another text, may have
 )
 
 // standardEvent is the body of the format standard.
@@ -52,28 +52,40 @@ type standardData struct {
 	Cut []string `json:"parameters_cut,omitempty"`
 }
 
+// standardBody shortens texts until the body is small enough: JSON writes some characters in six
+// bytes, and the addresses of a job can be long.
 func standardBody(e *notify.Event) ([]byte, []Field) {
+	body := standardWithin(e, maxValues)
+	for most := maxValues / 2; len(body) > maxStandard && most >= valueShare; most /= 2 {
+		body = standardWithin(e, most)
+	}
+	return body, nil
+}
+
+// standardWithin returns the body with at most so many bytes of parameters, and of causes.
+func standardWithin(e *notify.Event, most int) []byte {
+	one := most / valueShare
 	d := standardData{
-		Sequence: e.Sequence, Text: cut(e.Text(), maxValue), Job: e.Job, JobURL: e.JobURL, Item: e.Item, ItemURL: e.ItemURL,
-		Build: e.Number, BuildURL: e.BuildURL, Node: e.Node, Result: e.Result, Reason: cut(e.Reason, maxValue), Turn: e.Turn, By: cut(e.By, maxValue),
+		Sequence: e.Sequence, Text: cut(e.Text(), one), Job: e.Job, JobURL: e.JobURL, Item: e.Item, ItemURL: e.ItemURL,
+		Build: e.Number, BuildURL: e.BuildURL, Node: e.Node, Result: e.Result, Reason: cut(e.Reason, one), Turn: e.Turn, By: cut(e.By, one),
 		Queued: e.Queued.UTC(), Started: e.Started.UTC(), Ended: e.Ended.UTC(),
 	}
-	left := maxValues
+	left := most
 	for _, c := range e.Causes {
-		if c = cut(c, maxValue); left-len(c) >= 0 {
+		if c = cut(c, one); left-len(c) >= 0 {
 			d.Causes, left = append(d.Causes, c), left-len(c)
 		}
 	}
-	d.Params, d.Cut = parameters(e)
-	return marshal(standardEvent{"build." + string(e.Kind), e.At.UTC(), d}), nil
+	d.Params, d.Cut = parameters(e, most)
+	return marshal(standardEvent{"build." + string(e.Kind), e.At.UTC(), d})
 }
 
-// parameters returns the parameters by name, and the names of those that were shortened or
-// left out.
-func parameters(e *notify.Event) (values map[string]string, shortened []string) {
-	left := maxValues
+// parameters returns at most so many bytes of parameters by name, and the names of those that were
+// shortened or left out.
+func parameters(e *notify.Event, most int) (values map[string]string, shortened []string) {
+	left := most
 	for _, p := range e.Params {
-		value := cut(p.Value, maxValue)
+		value := cut(p.Value, most/valueShare)
 		size := len(p.Name) + len(value)
 		if len(value) < len(p.Value) || size > left {
 			shortened = append(shortened, p.Name)
