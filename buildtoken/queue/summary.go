@@ -90,7 +90,17 @@ func (s Summary) FailingSince() (Ended, bool) {
 // if there are fewer; without any, the duration of the ended build with the highest number. It
 // returns false if no build has ended. The mean is taken of whole milliseconds, as Jenkins' API
 // shows durations, and rounded to milliseconds.
-func (s Summary) Estimate() (time.Duration, bool) {
+func (s Summary) Estimate() (time.Duration, bool) { return s.estimate() }
+
+// Usual is [Summary.Estimate] without builds that were aborted or never ran, whose duration
+// says nothing about the next one; 0 if there are no others.
+func (s Summary) Usual() time.Duration {
+	usual, _ := s.estimate(Success, Unstable, Failure)
+	return usual
+}
+
+// estimate takes the last ended build with one of the results if none was successful.
+func (s Summary) estimate(results ...Result) (time.Duration, bool) {
 	// Last has successful builds that Recent has no longer.
 	var seen []int64
 	var sum float64
@@ -105,7 +115,7 @@ func (s Summary) Estimate() (time.Duration, bool) {
 	if len(seen) > 0 {
 		return time.Duration(math.Round(sum/float64(len(seen)))) * time.Millisecond, true
 	}
-	last, ok := s.LastWith()
+	last, ok := s.LastWith(results...)
 	return last.Took.Truncate(time.Millisecond), ok
 }
 

@@ -149,6 +149,25 @@ func TestEstimateAfterManyFailures(t *testing.T) {
 	}
 }
 
+// A build that was stopped after a moment does not tell how long the next one takes.
+func TestUsualLeavesOutStoppedBuilds(t *testing.T) {
+	for _, tt := range []struct {
+		results []queue.Result // the first took a second, the next two, …
+		want    time.Duration
+	}{
+		{nil, 0},
+		{[]queue.Result{queue.Aborted}, 0},
+		{[]queue.Result{queue.NotBuilt, queue.Aborted}, 0},
+		{[]queue.Result{queue.Failure, queue.Aborted}, time.Second},
+		{[]queue.Result{queue.Aborted, queue.Failure}, 2 * time.Second},
+		{[]queue.Result{queue.Success, queue.Failure, queue.Unstable, queue.Aborted}, 2 * time.Second},
+	} {
+		if got := history(t, queue.Lane{Job: "j"}, tt.results...).Usual(); got != tt.want {
+			t.Errorf("Usual after %v = %v, want %v", tt.results, got, tt.want)
+		}
+	}
+}
+
 // Clients compare the estimate with the durations that they see, which are in milliseconds.
 func TestEstimateIsTheRoundedMeanOfMilliseconds(t *testing.T) {
 	const us = time.Microsecond

@@ -265,8 +265,28 @@ describe('the lines of a log', () => {
     await all.click();
     assert.deepEqual(await visible(page), whole);
     assert.ok(!whole.some((l) => l.includes('Lines of')));
+    await header('Unit tests').click(); // the whole line
+    assert.equal(await unit.getAttribute('aria-expanded'), 'false');
+    await page.locator('[data-console-log]').evaluate((e) => { e.style.maxHeight = '7em'; }); // as a long log
+    await all.click();
+    const top = () => header('+++ Test').evaluate((e) => Math.round(e.getBoundingClientRect().top));
+    const before = await top();
+    await header('+++ Test').click();
+    await page.evaluate(() => new Promise((done) => { requestAnimationFrame(() => requestAnimationFrame(done)); }));
+    assert.equal(await top(), before, 'what was clicked stays where it is');
     const { violations } = await page.evaluate(`${axe}; axe.run(document, { resultTypes: ['violations'] })`);
     assert.deepEqual(violations.map((v) => `${v.id} ${v.nodes[0].html}`), []);
+  }));
+
+  it('are unfolded when they are found again', () => visit(async (page, go) => {
+    await go(`${grouped}?q=test+2`);
+    await page.getByRole('link', { name: 'Next' }).click();
+    const found = page.locator('.l.here');
+    await found.waitFor();
+    await page.getByRole('button', { name: 'Fold all' }).click();
+    await found.waitFor({ state: 'hidden' });
+    await page.getByRole('link', { name: 'Next' }).click(); // the only match: the address stays the same
+    await found.waitFor();
   }));
 
   it('are added to a folded group while it grows', () => visit(async (page, go) => {

@@ -34,7 +34,7 @@ func (v *visit) estimate(b queue.Build) (estimate, error) {
 	if err != nil {
 		return estimate{}, err
 	}
-	usual, _ := of[0].Summary.Estimate()
+	usual := of[0].Summary.Usual()
 	return estimateOf(v.Now, b.Started, usual), nil
 }
 

@@ -89,7 +89,7 @@ func (v *visit) executorRow(b queue.Build, summaries map[string]queue.Summary) e
 	if v.sees(b.Item.Job) {
 		row.Build = web.Displayed(b.Item.Job) + " #" + strconv.FormatInt(b.Number, 10)
 		row.URL = web.BuildURL(v.base, b.Item.Job, b.Number)
-		usual, _ := summaries[b.Item.Job].Estimate()
+		usual := summaries[b.Item.Job].Usual()
 		row.Usual = estimateOf(v.Now, b.Started, usual)
 	}
 	return row

@@ -269,7 +269,7 @@ func (l *jobList) jobRow(ctx context.Context, now time.Time, full string, o queu
 		}
 		if b.Number > 0 {
 			row.Last, row.Build, row.Started = buildMark(b), b.Number, b.Started
-			usual, _ := o.Summary.Estimate()
+			usual := o.Summary.Usual()
 			row.Usual = estimateOf(now, b.Started, usual)
 		}
 	} else if ok {

@@ -28,7 +28,7 @@ func (v *visit) usual(entries ...queue.Entry) (map[string]time.Duration, error) 
 	}
 	overviews, err := v.ctl.Overviews(v.R.Context(), jobs...)
 	for i := range overviews {
-		of[jobs[i]], _ = overviews[i].Summary.Estimate()
+		of[jobs[i]] = overviews[i].Summary.Usual()
 	}
 	return of, err
 }

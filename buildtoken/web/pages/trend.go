@@ -73,7 +73,7 @@ func (v *visit) trend(o queue.Overview) trendView {
 	if view.Verdicts > 0 {
 		view.Percent = percent(view.Succeeded, view.Verdicts)
 	}
-	view.Usual, _ = o.Summary.Estimate()
+	view.Usual = o.Summary.Usual()
 	view.Mean = slices.ContainsFunc(o.Summary.Last, func(e queue.Ended) bool { return e.Result.Successful() })
 	view.Width = barSlot * queue.MaxRecent
 	for i, e := range slices.Backward(o.Summary.Recent) {

@@ -200,6 +200,10 @@
     look();
     show();
   }, { passive: true });
+  view.addEventListener('buildtoken:read', () => {
+    following = false;
+    show();
+  });
   new ResizeObserver(() => { if (following && attached) scrollToEnd(); }).observe(pre);
 
   document.addEventListener('buildtoken:log', (e) => append(e.detail));

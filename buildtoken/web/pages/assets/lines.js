@@ -102,11 +102,27 @@
     header.querySelector('.toggle').setAttribute('aria-expanded', String(!is));
   };
 
+  // What was clicked stays where it is, so who unfolds a group does not follow the end any more.
   pre.addEventListener('click', (event) => {
-    const button = event.target.closest('.toggle');
-    if (!button) return;
-    fold(button.parentElement, !folded(button.parentElement));
+    const header = event.target.closest('.l.fold');
+    if (!header || event.target.closest('a') || !getSelection().isCollapsed) return;
+    const { top } = header.getBoundingClientRect();
+    fold(header, !folded(header));
     refold();
+    if (!folded(header)) view.dispatchEvent(new Event('buildtoken:read'));
+    view.scrollTop += header.getBoundingClientRect().top - top;
+  });
+  // A link to the line that is found already, as "First error" can be, unfolds its group.
+  document.addEventListener('click', (event) => {
+    const here = pre.querySelector('.here');
+    if (!here?.hidden || event.target.closest('a')?.href !== location.href) return;
+    for (const header of pre.querySelectorAll('.l.folded')) {
+      let inside = false;
+      each(header, (line) => { inside ||= line === here; });
+      if (inside) fold(header, false);
+    }
+    refold();
+    here.scrollIntoView({ block: 'center' });
   });
   all.addEventListener('click', () => {
     const is = all.getAttribute('aria-pressed') !== 'true';
