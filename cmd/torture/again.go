@@ -39,8 +39,9 @@ func (u *user) mayRefuse(t *trigger, a answer) {
 	full := a.status == http.StatusServiceUnavailable && strings.Contains(a.body, "full")
 	tight := u.configs.since(t.sent, func(v variation) bool { return v.queueLimit < crowd })
 	disabled := u.configs.since(t.sent, func(v variation) bool { return v.disabled })
+	brief := strings.Contains(a.body, "shutting down") && u.configs.since(t.sent, func(v variation) bool { return v.brief })
 	switch {
-	case u.dying() && a.status == http.StatusServiceUnavailable:
+	case a.status == http.StatusServiceUnavailable && (u.dying() || brief):
 	case full && tight:
 	case t.job.toggled && a.status == http.StatusBadRequest && disabled:
 	default:

@@ -15,6 +15,9 @@ type variation struct {
 	queueLimit int
 	// disabled and concurrent are for the toggled job.
 	disabled, concurrent bool
+	// brief means that it is refused after its servers have started: Caddy opens the addresses one
+	// after the other. A request that reaches them is answered with 503.
+	brief bool
 }
 
 // calm returns the configuration under which everything that is queued gets built.
@@ -157,6 +160,9 @@ func (s site) job(line func(string, ...any), v variation, j *job) {
 	line("}")
 }
 
+// addressInUse is why a configuration is refused that is [variation.brief].
+const addressInUse = "an address in use"
+
 // broken writes a configuration that must be refused, and returns the reason.
 func (s site) broken(d dice, v variation) (text, why string) {
 	switch d.IntN(6) {
@@ -169,7 +175,7 @@ func (s site) broken(d dice, v variation) (text, why string) {
 	case 3:
 		return strings.Replace(s.caddyfile(v, ""), "token "+secret, "token {env.TORTURE_NOT_SET}", 1), "an empty secret"
 	case 4:
-		return s.caddyfile(v, "http://"+s.busy+" {\nrespond 200\n}\n"), "an address in use"
+		return s.caddyfile(v, "http://"+s.busy+" {\nrespond 200\n}\n"), addressInUse
 	default:
 		return s.caddyfile(v, "http://"+s.address+" {\n@x path /x\nbuild_token @x {\njob plain {\ntoken other\nrun true\n}\n}\n}\n"), "a job with two definitions"
 	}

@@ -167,6 +167,7 @@ func (t *tormentor) reload(ctx context.Context) {
 	text, why := t.n.site.caddyfile(v, ""), ""
 	if t.d.chance(25) {
 		text, why = t.n.site.broken(t.d, v)
+		v.brief = why == addressInUse
 	}
 	known := t.n.configs.loading(v)
 	over := t.c.fates.begin(reloading, t.n.name)

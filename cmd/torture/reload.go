@@ -63,6 +63,7 @@ func (r *reloader) good(ctx context.Context) {
 func (r *reloader) broken(ctx context.Context) {
 	v := vary(r.d)
 	text, why := r.h.site.broken(r.d, v)
+	v.brief = why == addressInUse
 	// It can be in force for a moment, until the error is detected.
 	known := r.h.configs.loading(v)
 	r.begin()
