@@ -226,14 +226,14 @@
   };
 
   // What the address names: a click on a number names the line, one with Shift a range.
-  let mayCopy = Boolean(navigator.clipboard);
   let anchor = null; // the line that a range starts at
   const offset = (line) => Number(new URL(line.querySelector('[data-n]').href).searchParams.get('at'));
   const numbered = () => [...pre.querySelectorAll('.here')].filter((l) => l.querySelector('[data-n]'));
 
   const name = () => {
     const lines = numbered();
-    find('copy').hidden = !mayCopy;
+    find('copy').textContent = 'Copy link';
+    document.getElementById('console-link').textContent = location.href;
     if (lines.length === 0 || new URLSearchParams(location.search).has('q') || new URLSearchParams(location.search).has('find')) return;
     const [a, b] = [lines[0], lines.at(-1)].map((l) => l.querySelector('[data-n]').dataset.n);
     find('named').textContent = a === b ? `Line ${a}` : `Lines ${a} to ${b}`;
@@ -264,15 +264,6 @@
     following = false;
     name();
     show();
-  });
-  find('copy').addEventListener('click', async () => {
-    try {
-      await navigator.clipboard.writeText(location.href);
-      find('copy').textContent = 'Copied';
-    } catch {
-      mayCopy = false;
-      refused(find('copy'), 'The browser does not allow copying: the address of this page is the link.');
-    }
   });
 
   // The browser is asked whether it may notify only when the reader wants it. It can only on a page of HTTPS or of the machine itself.

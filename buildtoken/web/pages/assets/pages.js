@@ -68,7 +68,10 @@
         await navigator.clipboard.writeText(text.textContent);
       } catch {
         getSelection().selectAllChildren(text);
-        if (!document.execCommand('copy')) return; // it is selected, to be copied by hand
+        if (!document.execCommand('copy')) { // the text is selected, to be copied by hand
+          button.textContent = button.dataset.failed || button.textContent;
+          return;
+        }
       }
       button.textContent = 'Copied';
     });
