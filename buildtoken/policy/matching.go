@@ -151,14 +151,9 @@ func intersect(a, b traits.Lister) bool {
 
 // replaceCall is the call with another function of the two texts.
 func replaceCall(call interpreter.InterpretableCall, f func(text, pattern string) ref.Val) interpreter.InterpretableCall {
-	return interpreter.NewCall(call.ID(), call.Function(), call.OverloadID(), call.Args(), func(args ...ref.Val) ref.Val {
+	return boundedCall(call, func(args []ref.Val) ref.Val {
 		if len(args) != 2 {
 			return types.NoSuchOverloadErr()
-		}
-		for _, a := range args {
-			if types.IsUnknownOrError(a) {
-				return a
-			}
 		}
 		text, isText := args[0].(types.String)
 		pattern, isPattern := args[1].(types.String)
