@@ -10,26 +10,14 @@ import (
 // QueuedLanes returns the lanes with queued items that the caller may read, those of jobs
 // that no server has any more included. It reads no item.
 func (q *Request) QueuedLanes(ctl *buildtoken.Controller) ([]queue.Lane, error) {
-	lanes, err := ctl.Lanes(q.R.Context(), q.Readable("")...)
-	if err != nil {
-		return nil, err
-	}
-	gone, err := ctl.Gone(q.R.Context())
-	if err != nil {
-		return nil, err
-	}
-	queued := lanes[:0]
-	for _, l := range lanes {
-		if l.Queued > 0 && l.GoneUntil.IsZero() {
-			queued = append(queued, l)
-		}
-	}
-	for _, l := range gone {
-		if q.MayRead(l.Job) {
-			queued = append(queued, l)
-		}
-	}
-	return queued, nil
+	lanes, err := ctl.QueuedLanes(q.R.Context())
+	return slices.DeleteFunc(lanes, func(l queue.Lane) bool { return !q.ReadsLane(l) }), err
+}
+
+// ReadsLane reports whether the caller may read a lane of [buildtoken.Controller.QueuedLanes],
+// which has those of other sites too.
+func (q *Request) ReadsLane(l queue.Lane) bool {
+	return (q.Definition.Has(l.Job) || !l.GoneUntil.IsZero()) && q.MayRead(l.Job)
 }
 
 // ReadableItems returns the first queued items that the caller may read, at most limit,

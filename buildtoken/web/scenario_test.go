@@ -221,7 +221,14 @@ func (q *faultyQueue) Lanes(ctx context.Context, jobs []string) ([]queue.Lane, e
 	if q.unreadable.Load() {
 		return nil, fmt.Errorf("%w: input/output error", queue.ErrStorage)
 	}
-	lanes, err := q.Queue.Lanes(ctx, jobs)
+	return q.Queue.Lanes(ctx, jobs)
+}
+
+func (q *faultyQueue) AllLanes(ctx context.Context) ([]queue.Lane, error) {
+	if q.unreadable.Load() {
+		return nil, fmt.Errorf("%w: input/output error", queue.ErrStorage)
+	}
+	lanes, err := q.Queue.AllLanes(ctx)
 	for i := range lanes {
 		if lanes[i].Queued > 0 {
 			lanes[i].Queued += int(q.more.Load())

@@ -51,7 +51,7 @@ func (v *visit) nav(pg *page) (region, error) {
 			return region{}, err
 		}
 		for _, l := range lanes {
-			if (v.Definition.Has(l.Job) || !l.GoneUntil.IsZero()) && v.MayRead(l.Job) {
+			if v.ReadsLane(l) {
 				view.Queued += l.Queued
 			}
 		}
