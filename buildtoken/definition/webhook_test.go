@@ -295,7 +295,7 @@ func TestStepsNameEveryCheck(t *testing.T) {
 	}
 }
 
-// What a delivery sets a password to is shown to nobody, wherever it is set and by whichever webhook.
+// The value that a delivery sets a password to is never shown, whichever job and webhook set it.
 func TestSetsPassword(t *testing.T) {
 	secret := []job.Param{{Name: "A", Kind: job.KindString}, {Name: "PASSWORD", Kind: job.KindPassword}}
 	on := func(webhook string, set ...string) definition.OnSpec {

@@ -91,7 +91,7 @@ func TestSample(t *testing.T) {
 	}
 }
 
-// An entry whose line has changed hides nothing any more, and nobody would notice.
+// An entry whose line has changed matches no mutant any more.
 func TestEquivalentMutantsAreStillThere(t *testing.T) {
 	r := &runner{root: filepath.Join("..", "..")}
 	entries, err := readEquivalent("equivalent.txt")

@@ -285,7 +285,7 @@ func TestAddressesOfJenkinsThatNoJobUses(t *testing.T) {
 	}
 }
 
-// A delivery that cannot be queued for want of a queue is sent again by its sender.
+// If there is no queue, the answer makes the sender repeat the delivery.
 func TestDeliveryWithoutAQueue(t *testing.T) {
 	s := newSite(t)
 	s.web.Open = func() (*buildtoken.Controller, error) { return nil, errors.New("the file is locked") }

@@ -48,7 +48,7 @@ type flaky struct {
 	buildtoken.Queue
 
 	refuses atomic.Value // a full name
-	breaks  atomic.Value // the full name of a job with an error that nobody expects
+	breaks  atomic.Value // the full name of a job whose items fail with an unexpected error
 }
 
 func (q *flaky) Schedule(ctx context.Context, now time.Time, r queue.Request) (queue.Item, bool, error) {
