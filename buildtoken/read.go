@@ -9,7 +9,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/buildtoken/buildtoken/buildtoken/audit"
 	"github.com/buildtoken/buildtoken/buildtoken/build"
 	"github.com/buildtoken/buildtoken/buildtoken/console"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
@@ -20,37 +19,6 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/usage"
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
 )
-
-// Opens checks a token for an action other than a trigger: status, log or
-// cancel. It returns the errors of [Controller.Trigger] for a wrong token, and
-// [definition.ErrNotGranted] if the token lacks the grant. A check for a trigger, which
-// follows, or for [token.Any] is neither counted as a use nor written to the audit log.
-func (c *Controller) Opens(ctx context.Context, d *definition.Site, given string, by definition.Caller, need token.Grant) (full string, t token.Token, err error) {
-	now := time.Now()
-	j, err := d.Find(given)
-	if err != nil || (j.Tokens.Len() == 0 && !by.Operator) {
-		_, _ = token.Set{}.Check(now, by.Secret) // the same work as for a job that exists
-		if err == nil {
-			err = fmt.Errorf("%w: no token opens %s", definition.ErrUnknownJob, j.FullName)
-		}
-		return "", token.Token{}, err
-	}
-	t, _, err = d.Authorize(ctx, now, c.guard(), j, &by, need, nil)
-	t = c.recognize(now, j, t, &by, err)
-	recorded := need != token.Trigger && need != token.Any
-	if recorded {
-		c.countUse(now, j, t, by, err)
-	}
-	if err != nil {
-		if recorded {
-			c.Audit(audit.Decision{Outcome: audit.Refused, Action: need.String(), Job: j.FullName, Who: whoOf(&by, t.Name), Remote: by.RemoteText(), Err: err})
-			c.logger().Log(refusedLevel(err), "request refused", zap.String("job", j.FullName), zap.String("action", need.String()),
-				zap.String("token", t.Name), zap.String("user", by.User), zap.String("remote", by.RemoteText()), zap.Error(err))
-		}
-		return "", token.Token{}, err
-	}
-	return j.FullName, t, nil
-}
 
 // Entry returns the state of an item. An item of a job that the site does not
 // have is [queue.ErrNotFound].
