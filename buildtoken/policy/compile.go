@@ -44,6 +44,8 @@ type Env struct {
 	cel   *cel.Env
 	sizes checker.CostEstimator
 	limit uint64 // of the cost of one rule
+	// bounds limit what single calls, and all calls of an evaluation, may do.
+	bounds []cel.ProgramOption
 	// untracked leaves it to the context to end a loop. CEL tracks the cost at run time
 	// in a time that grows with the square of the number of rounds: 2 s for
 	// 20 000 rounds.
@@ -77,7 +79,11 @@ func newEnvWith(variables []cel.EnvOption, sizes checker.CostEstimator, limit ui
 	if err != nil {
 		return nil, fmt.Errorf("policy: build environment: %w", err)
 	}
-	return &Env{cel: e, sizes: sizes, limit: limit, known: map[string]compiled{}}, nil
+	bounds, err := boundedCalls(e)
+	if err != nil {
+		return nil, err
+	}
+	return &Env{cel: e, sizes: sizes, limit: limit, bounds: append(bounds, boundedMemory()), known: map[string]compiled{}}, nil
 }
 
 // Compile checks the rules and returns the policy that allows what all of them allow, evaluated in this
@@ -159,7 +165,7 @@ func (e *Env) program(r Rule, checked *cel.Ast) (compiled, error) {
 	case cost > e.limit:
 		return compiled{}, fmt.Errorf("too dear: it may cost %d, the limit is %d%s", cost, e.limit, quoted(r.Source))
 	}
-	opts := append(boundedCalls(), cel.EvalOptions(cel.OptOptimize), cel.InterruptCheckFrequency(interruptEvery))
+	opts := append(slices.Clone(e.bounds), cel.EvalOptions(cel.OptOptimize), cel.InterruptCheckFrequency(interruptEvery))
 	if !e.untracked {
 		opts = append(opts, cel.CostLimit(e.limit), jsonCost())
 	}

@@ -68,7 +68,10 @@ func eventVariables() []cel.EnvOption {
 }
 
 // deliveryActivation hands a [Delivery] to CEL.
-type deliveryActivation struct{ in *Delivery }
+type deliveryActivation struct {
+	in   *Delivery
+	made made
+}
 
 // ResolveName implements [cel.Activation].
 func (a *deliveryActivation) ResolveName(name string) (any, bool) {
@@ -89,6 +92,8 @@ func (a *deliveryActivation) ResolveName(name string) (any, bool) {
 		return types.String(a.in.User), true
 	case "now":
 		return types.Timestamp{Time: a.in.Now.UTC()}, true
+	case madeName:
+		return &a.made, true
 	}
 	return nil, false
 }

@@ -155,7 +155,7 @@ func (x *Expression) run(ctx context.Context, in *Delivery) (ref.Val, error) {
 		defer cancel()
 		ctx = limited
 	}
-	out, err := x.compiled.run(ctx, &deliveryActivation{in}, nil)
+	out, err := x.compiled.run(ctx, &deliveryActivation{in: in}, nil)
 	if err != nil && errors.Is(context.Cause(ctx), errSlow) {
 		err = errSlow
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -209,6 +210,56 @@ func TestCallsAreBounded(t *testing.T) {
 		got, _, err := x.Text(t.Context(), in)
 		if (err != nil) != (tt.fails != "") || err != nil && !strings.Contains(err.Error(), tt.fails) || tt.want != "" && got != tt.want {
 			t.Errorf("%s = %.40q, %v; want %q, an error with %q", tt.source, got, err, tt.want, tt.fails)
+		}
+	}
+}
+
+// However an expression repeats what a sender wrote, the texts and lists that it makes are bounded.
+func TestMemoryOfAnEvaluationIsBounded(t *testing.T) {
+	env, in := eventEnv(t), delivery(t)
+	numbers := make([]any, 5000)
+	for n := range numbers {
+		numbers[n] = float64(n)
+	}
+	body := map[string]any{"numbers": numbers, "text": strings.Repeat("a,", 500_000), "quotes": strings.Repeat("\"", 1_000_000)}
+	in.Body = func() (any, error) { return body, nil }
+	const total, written = "the texts and lists that the expression makes have more than", "the text would have more than"
+	for _, tt := range []struct{ source, want, fails string }{
+		{`body.numbers.map(x, body.text).join("")`, "", "join: " + written},
+		{`body.numbers.map(x, "").join(body.text)`, "", "join: " + written},
+		{`json.encode(body.numbers.map(x, {"key": [body.text]}))`, "", "json.encode: " + written},
+		{`json.encode(body.numbers.map(x, {body.text: optional.of(body.text)}))`, "", "json.encode: " + written},
+		{`"%s".format([body.numbers.map(x, body.text)])`, "", "format: " + written},
+		{`body.numbers.map(x, body.text + "!").size()`, "", total},
+		{`body.numbers.map(x, bytes(body.text)).size()`, "", total},
+		{`body.numbers.map(x, body.text.split(",")).size()`, "", total},
+		{`body.numbers.map(x, strings.quote(body.quotes)).size()`, "", total},
+		{`body.numbers.map(x, base64.encode(bytes(body.text))).size()`, "", total},
+		{`body.numbers.map(x, json.encode(body.text)).size()`, "", total},
+		{`body.numbers.map(x, body.numbers.map(y, y)).size()`, "", total},
+		{`body.numbers.map(x, body.numbers.filter(y, y >= 0.0)).size()`, "", total},
+		{`body.numbers.exists(x, body.text + body.text == "") || true`, "", ""},
+		{strings.Repeat("(body.text + ", 100) + `""` + strings.Repeat(")", 100) + `.size()`, "", total},
+		{`body.numbers.map(x, string(x)).join(", ").size()`, "28888", ""},
+		{`body.numbers.map(x, x + 1.0).size()`, "5000", ""},
+		{`body.numbers.filter(x, x > 10.0).size()`, "4989", ""},
+		{`json.encode([{"a": [1, 2]}, {"b": []}])`, `[{"a":[1,2]},{"b":[]}]`, ""},
+		{`["a", "b"].join() + ["a", "b"].join("-") + "%d-%s".format([7, ["x"]])`, "aba-b7-[x]", ""},
+		{`body.text.split(",").size()`, "500001", ""},
+	} {
+		x, err := env.Value(policy.Rule{Name: "set P", Source: tt.source})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		got, _, err := x.Text(t.Context(), in)
+		runtime.ReadMemStats(&after)
+		if (err != nil) != (tt.fails != "") || err != nil && !strings.Contains(err.Error(), tt.fails) || tt.want != "" && got != tt.want {
+			t.Errorf("%.200s = %.40q, %v; want %q, an error with %q", tt.source, got, err, tt.want, tt.fails)
+		}
+		if used := after.TotalAlloc - before.TotalAlloc; used > 2<<30 {
+			t.Errorf("%.200s allocates %d MB", tt.source, used>>20)
 		}
 	}
 }

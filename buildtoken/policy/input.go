@@ -70,7 +70,8 @@ func variables(access bool) []cel.EnvOption {
 // activation passes an [Input] to CEL without copying it. A rule with a variable that the environment
 // does not declare does not compile.
 type activation struct {
-	in *Input
+	in   *Input
+	made made
 }
 
 // ResolveName implements [cel.Activation].
@@ -92,6 +93,8 @@ func (a *activation) ResolveName(name string) (any, bool) {
 		return types.Timestamp{Time: a.in.Now.UTC()}, true
 	case "delay":
 		return types.Duration{Duration: a.in.Delay}, true
+	case madeName:
+		return &a.made, true
 	}
 	return nil, false
 }

@@ -1,10 +1,13 @@
 package policy
 
 import (
+	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/functions"
 	"cel.dev/cel-go/common/overloads"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
@@ -22,11 +25,20 @@ const maxMatchSteps = 4_000_000
 const (
 	maxSetSteps = 4_000_000 // comparisons of elements, up to 50 ns each
 	maxResult   = 4 << 20   // bytes, more than all parameters of a trigger may have
+	maxWritten  = 32 << 20  // bytes that are written into one text, more than a delivery has
 )
 
-// boundedCalls lets calls fail where their arguments are too large: matches(), replace() and those of
-// sets.
-func boundedCalls() []cel.ProgramOption {
+// boundedCalls lets calls fail where their arguments are too large: matches(), replace(), those of sets,
+// and those that write lists and maps into a text.
+func boundedCalls(env *cel.Env) ([]cel.ProgramOption, error) {
+	writers := map[string]func([]ref.Val) ref.Val{}
+	for _, name := range []string{"join", "format", "json.encode"} {
+		write, err := bindingOf(env, name)
+		if err != nil {
+			return nil, err
+		}
+		writers[name] = boundedWriter(name, write)
+	}
 	literalPattern := func(call interpreter.InterpretableCall, pattern string) (interpreter.InterpretableCall, error) {
 		m, err := newMatcher(pattern)
 		if err != nil {
@@ -44,6 +56,9 @@ func boundedCalls() []cel.ProgramOption {
 			call, ok := i.(interpreter.InterpretableCall)
 			if !ok {
 				return i, nil
+			}
+			if write, ok := writers[call.Function()]; ok {
+				return boundedCall(call, write), nil
 			}
 			switch call.Function() {
 			case overloads.Matches:
@@ -65,6 +80,75 @@ func boundedCalls() []cel.ProgramOption {
 			}
 			return i, nil
 		}),
+	}, nil
+}
+
+// bindingOf returns the implementation of a function for any number of arguments.
+func bindingOf(env *cel.Env, name string) (functions.FunctionOp, error) {
+	all, err := env.Functions()[name].Bindings()
+	if err != nil {
+		return nil, fmt.Errorf("policy: function %s: %w", name, err)
+	}
+	at := slices.IndexFunc(all, func(o *functions.Overload) bool { return o.Operator == name })
+	if at < 0 {
+		return nil, fmt.Errorf("policy: there is no function %s", name)
+	}
+	o := all[at]
+	return func(args ...ref.Val) ref.Val {
+		switch {
+		case len(args) == 1 && o.Unary != nil:
+			return o.Unary(args[0])
+		case len(args) == 2 && o.Binary != nil:
+			return o.Binary(args[0], args[1])
+		case o.Function != nil:
+			return o.Function(args...)
+		}
+		return types.NoSuchOverloadErr()
+	}, nil
+}
+
+// boundedWriter is a function that writes its arguments into a text: join() the elements of a list with
+// a text between them, format() and json.encode() everything.
+func boundedWriter(name string, write functions.FunctionOp) func([]ref.Val) ref.Val {
+	return func(args []ref.Val) ref.Val {
+		left := maxWritten
+		for _, a := range args {
+			weigh(a, &left)
+		}
+		if list, ok := args[0].(traits.Lister); ok && len(args) == 2 {
+			between, _ := args[1].(types.String)
+			n, _ := list.Size().(types.Int)
+			left -= int(n) * len(between)
+		}
+		if left < 0 {
+			return types.NewErr("%s: the text would have more than %d bytes", name, maxWritten)
+		}
+		return write(args...)
+	}
+}
+
+// weigh takes from left about as many bytes as a value has when it is written, until nothing is left.
+func weigh(v ref.Val, left *int) {
+	*left -= 4
+	switch v := v.(type) {
+	case types.String:
+		*left -= len(v)
+	case types.Bytes:
+		*left -= len(v)
+	case *types.Optional:
+		if v.HasValue() {
+			weigh(v.GetValue(), left)
+		}
+	case traits.Mapper:
+		for it := v.Iterator(); *left >= 0 && it.HasNext() == types.True; {
+			key := it.Next()
+			weigh(key, left)
+			weigh(v.Get(key), left)
+		}
+	case traits.Lister:
+		for it := v.Iterator(); *left >= 0 && it.HasNext() == types.True; {
+			weigh(it.Next(), left)
+		}
 	}
 }
 
