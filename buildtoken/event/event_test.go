@@ -72,6 +72,9 @@ func TestMalformedBodies(t *testing.T) {
 		{"a payload that is no JSON", event.Gitea, form, "payload=x"},
 		{"a form that is none", event.GitHub, form, "payload=%zz"},
 		{"a form of Slack that is none", event.Slack, nil, "command=%zz"},
+		{"two refs", event.GitHub, nil, `{"ref":"refs/heads/main","ref":"refs/heads/x"}`},
+		{"two refs and a field of another type", event.GitHub, nil, `{"compare":1,"ref":"refs/heads/main","ref":"refs/heads/x"}`},
+		{"two members in what is not read", event.GitLab, nil, `{"object_kind":"push","labels":[{"a":1,"a":2}]}`},
 		{"nothing from Stripe", event.Stripe, nil, " "},
 		{"JSON of Alertmanager that is none", event.Token, nil, "{"},
 	} {
@@ -192,8 +195,8 @@ func TestBody(t *testing.T) {
 	}
 }
 
-func TestBodyOfTwoValuesIsMalformed(t *testing.T) {
-	for _, body := range []string{`{} {}`, `1 2`, `{} x`} {
+func TestAmbiguousBodiesAreMalformed(t *testing.T) {
+	for _, body := range []string{`{} {}`, `1 2`, `{} x`, `{"a":1,"a":2}`, `[{"a":{},"a":{}}]`} {
 		if got, err := event.Body(event.Token, nil, []byte(body)); !errors.Is(err, event.ErrMalformed) {
 			t.Errorf("Body(%s) = %v, %v, want ErrMalformed", body, got, err)
 		}

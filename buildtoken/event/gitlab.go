@@ -1,9 +1,11 @@
 package event
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // gitlabPayload is what we read of GitLab's payloads.
@@ -21,9 +23,9 @@ type gitlabPayload struct {
 	Total       *int     `json:"total_commits_count"`
 	Commit      *commit  `json:"commit"` // of a job, a release, a comment on a commit
 	// Tag is whether the ref of a job is a tag, or the tag of a release.
-	Tag  json.RawMessage `json:"tag"`
-	Name string          `json:"name"`
-	URL  string          `json:"url"`
+	Tag  jsontext.Value `json:"tag"`
+	Name string         `json:"name"`
+	URL  string         `json:"url"`
 
 	UserUsername string `json:"user_username"`
 	User         struct {
@@ -188,7 +190,7 @@ func (p *gitlabPayload) release(e *Event) {
 		e.Action = "deleted"
 	}
 	var tag string
-	if json.Unmarshal(p.Tag, &tag) == nil {
+	if json.Unmarshal(p.Tag, &tag, anyText) == nil {
 		e.setRef("refs/tags/" + tag)
 	}
 	if p.Commit != nil {

@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
+	stdjson "encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/url"
 	"strconv"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	jsonv1 "github.com/go-json-experiment/json/v1"
 )
 
 // ErrMalformed is wrapped by the errors of [Read] and [Body]: the body is neither
@@ -86,15 +89,25 @@ func parseForm(body []byte) (url.Values, error) {
 	return form, nil
 }
 
-// decode decodes JSON into a struct. A field of another type than expected stays
-// zero: senders add events faster than we read about them.
+// decode decodes JSON into a struct. A field of another type than expected stays zero: senders add
+// events faster than we read about them. Two members of one name are malformed: another reader of the
+// body might take the other one.
 func decode(body []byte, into any) error {
-	err := json.Unmarshal(body, into)
-	if _, ok := errors.AsType[*json.UnmarshalTypeError](err); err == nil || ok {
-		return nil
+	err := json.Unmarshal(body, into, anyText)
+	if _, ok := errors.AsType[*json.SemanticError](err); ok {
+		err = json.Unmarshal(body, into, anyText, jsonv1.ReportErrorsWithLegacySemantics(true)) // goes on after such a field
+		if _, ok := errors.AsType[*jsonv1.UnmarshalTypeError](err); ok {
+			return nil
+		}
 	}
-	return fmt.Errorf("%w: JSON", ErrMalformed) // the cause quotes the body
+	if err != nil {
+		return fmt.Errorf("%w: JSON", ErrMalformed) // the cause quotes the body
+	}
+	return nil
 }
+
+// anyText replaces what is not UTF-8 instead of refusing it.
+var anyText = jsontext.AllowInvalidUTF8(true) //nolint:gochecknoglobals // an option that does not change
 
 // payload reads the JSON of a forge, and returns its text.
 func payload(h Header, body []byte, into any) ([]byte, error) {
@@ -124,7 +137,7 @@ func idOnce(id string) string {
 }
 
 // Body returns the body of a delivery as rules see it: JSON as maps, lists, strings,
-// booleans and [json.Number]; a form as a map of strings, with a list where a name has several
+// booleans and [stdjson.Number]; a form as a map of strings, with a list where a name has several
 // values. A field "payload" of a form is parsed; from GitHub and Gitea it is the whole.
 // An empty body is nil.
 func Body(kind Kind, h Header, body []byte) (any, error) {
@@ -165,17 +178,21 @@ func Body(kind Kind, h Header, body []byte) (any, error) {
 	return all, nil
 }
 
-// decodeAny decodes JSON and keeps numbers as they are written: a float64 cannot
-// hold every ID.
+// decodeAny decodes JSON and keeps numbers as they are written: a float64 cannot hold every ID.
 func decodeAny(body []byte) (any, error) {
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.UseNumber()
 	var v any
-	if err := d.Decode(&v); err != nil {
+	if err := json.Unmarshal(body, &v, anyText, numbers); err != nil {
 		return nil, fmt.Errorf("%w: JSON", ErrMalformed) // the cause quotes the body
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%w: more than one JSON value", ErrMalformed)
 	}
 	return v, nil
 }
+
+// numbers lets a number become a [stdjson.Number].
+var numbers = json.WithUnmarshalers(json.UnmarshalFromFunc(func(d *jsontext.Decoder, into *any) error { //nolint:gochecknoglobals // as above
+	if d.PeekKind() != '0' {
+		return errors.ErrUnsupported // as without this function
+	}
+	token, err := d.ReadToken()
+	*into = stdjson.Number(token.String())
+	return err //nolint:wrapcheck // the decoder wraps it
+}))
