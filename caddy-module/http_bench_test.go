@@ -73,6 +73,22 @@ func BenchmarkHTTPBesideNotifications(b *testing.B) {
 	}
 }
 
+// BenchmarkHTTPAudited shows what the audit log costs: the ratios without it and with one that Caddy
+// writes to a file.
+func BenchmarkHTTPAudited(b *testing.B) {
+	for _, audited := range []bool{false, true} {
+		b.Run(fmt.Sprintf("audit=%t", audited), func(b *testing.B) {
+			dir, address := b.TempDir(), freeAddress(b)
+			text := siteText(dir, address, benchmarkSite(""))
+			if audited {
+				text = strings.Replace(text, "	build_token {\n		queue", "	log audit {\n		output file "+dir+"/audit.log\n		include build_token.audit\n	}\n	build_token {\n		audit\n		queue", 1)
+			}
+			serve(b, text)
+			compare(b, 16, triggerCases(address))
+		})
+	}
+}
+
 // httpCase is a kind of request.
 type httpCase struct {
 	name, address, status string
@@ -183,7 +199,11 @@ func median(values []float64) float64 {
 // lines of the directive. It returns the address.
 func startCaddy(b *testing.B, more string) string {
 	b.Helper()
-	return serveSite(b, `
+	return serveSite(b, benchmarkSite(more))
+}
+
+func benchmarkSite(more string) string {
+	return `
 	respond /static "hello"
 	build_token {
 		quiet_period 24h
@@ -195,9 +215,9 @@ func startCaddy(b *testing.B, more string) string {
 			param N string
 			run true
 		}
-`+more+`
+` + more + `
 	}
-`)
+`
 }
 
 // clientPool is a number of open connections.

@@ -18,7 +18,13 @@ import (
 func serveSite(tb testing.TB, block string) string {
 	tb.Helper()
 	address := freeAddress(tb)
-	text := siteText(tb.TempDir(), address, block)
+	serve(tb, siteText(tb.TempDir(), address, block))
+	return address
+}
+
+// serve runs the Caddyfile until the test ends.
+func serve(tb testing.TB, text string) {
+	tb.Helper()
 	config, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
 	if err != nil {
 		tb.Fatal(err, warnings)
@@ -31,7 +37,6 @@ func serveSite(tb testing.TB, block string) string {
 			tb.Error(err)
 		}
 	})
-	return address
 }
 
 // siteText returns the Caddyfile of a site with the block, and with its queue in dir.
