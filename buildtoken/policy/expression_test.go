@@ -221,24 +221,24 @@ func TestMemoryOfAnEvaluationIsBounded(t *testing.T) {
 	for n := range numbers {
 		numbers[n] = float64(n)
 	}
-	body := map[string]any{"numbers": numbers, "text": strings.Repeat("a,", 500_000), "quotes": strings.Repeat("\"", 1_000_000)}
+	body := map[string]any{"numbers": numbers, "few": numbers[:400], "text": strings.Repeat("a,", 500_000), "quotes": strings.Repeat("\"", 1_000_000)}
 	in.Body = func() (any, error) { return body, nil }
 	const total, written = "the texts and lists that the expression makes have more than", "the text would have more than"
 	for _, tt := range []struct{ source, want, fails string }{
-		{`body.numbers.map(x, body.text).join("")`, "", "join: " + written},
-		{`body.numbers.map(x, "").join(body.text)`, "", "join: " + written},
-		{`json.encode(body.numbers.map(x, {"key": [body.text]}))`, "", "json.encode: " + written},
-		{`json.encode(body.numbers.map(x, {body.text: optional.of(body.text)}))`, "", "json.encode: " + written},
-		{`"%s".format([body.numbers.map(x, body.text)])`, "", "format: " + written},
-		{`body.numbers.map(x, body.text + "!").size()`, "", total},
-		{`body.numbers.map(x, bytes(body.text)).size()`, "", total},
-		{`body.numbers.map(x, body.text.split(",")).size()`, "", total},
+		{`body.few.map(x, body.text).join("")`, "", "join: " + written},
+		{`body.few.map(x, "").join(body.text)`, "", "join: " + written},
+		{`json.encode(body.few.map(x, {"key": [body.text]}))`, "", "json.encode: " + written},
+		{`json.encode(body.few.map(x, {body.text: optional.of(body.text)}))`, "", "json.encode: " + written},
+		{`"%s".format([body.few.map(x, body.text)])`, "", "format: " + written},
+		{`body.few.map(x, body.text + "!").size()`, "", total},
+		{`body.few.map(x, bytes(body.text)).size()`, "", total},
+		{`body.few.map(x, body.text.split(",")).size()`, "", total},
 		{`body.numbers.map(x, strings.quote(body.quotes)).size()`, "", total},
-		{`body.numbers.map(x, base64.encode(bytes(body.text))).size()`, "", total},
-		{`body.numbers.map(x, json.encode(body.text)).size()`, "", total},
+		{`body.few.map(x, base64.encode(bytes(body.text))).size()`, "", total},
+		{`body.few.map(x, json.encode(body.text)).size()`, "", total},
 		{`body.numbers.map(x, body.numbers.map(y, y)).size()`, "", total},
 		{`body.numbers.map(x, body.numbers.filter(y, y >= 0.0)).size()`, "", total},
-		{`body.numbers.exists(x, body.text + body.text == "") || true`, "", ""},
+		{`body.few.exists(x, body.text + body.text == "") || true`, "", ""},
 		{strings.Repeat("(body.text + ", 100) + `""` + strings.Repeat(")", 100) + `.size()`, "", total},
 		{`body.numbers.map(x, string(x)).join(", ").size()`, "28888", ""},
 		{`body.numbers.map(x, x + 1.0).size()`, "5000", ""},
