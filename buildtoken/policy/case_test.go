@@ -52,7 +52,7 @@ rule team allow 1
     # not a comment to us, but the line is one of the rule's
 	user == "b"
 given user=a job.full_name=team/app params.A=1 request.headers.Accept=json
-> params.B="two words" request.headers.X-Event=push
+> params.B="two words" params.C= request.headers.X-Event=push
 >  delay=90s now=2026-11-24T10:00:00Z
 denied by team allow 1: no such key
 given params.A=3
@@ -74,7 +74,7 @@ allowed
 				Line: 9,
 				Input: policy.Input{
 					Job:     policy.Job{Name: "app", Folder: "team", FullName: "team/app"},
-					Params:  map[string]string{"A": "1", "B": "two words"},
+					Params:  map[string]string{"A": "1", "B": "two words", "C": ""},
 					Delay:   90 * time.Second,
 					User:    "a",
 					Now:     time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC),

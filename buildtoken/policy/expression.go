@@ -160,7 +160,7 @@ func (x *Expression) run(ctx context.Context, in *Delivery) (ref.Val, error) {
 		err = errSlow
 	}
 	if err != nil {
-		return nil, withoutValues(err, nil, x.compiled.rule.Source)
+		return nil, withoutValues(err, x.compiled.rule.Source)
 	}
 	for {
 		optional, ok := out.(*types.Optional)

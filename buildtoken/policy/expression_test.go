@@ -143,6 +143,7 @@ func TestExpressionTextFails(t *testing.T) {
 		{`int(body.payload.env)`, ""},
 		{`[event]`, "has no text"},
 		{`{"a": [event]}`, "has no text"},
+		{`json.encode([event])`, "<event> has no other form"},
 		{`{"a": 1}[body.payload.env]`, "no such key: …"},
 		{`now.getHours(body.payload.env)`, "unknown time zone …"},
 		{`now.getHours("+" + string(body.number) + ":00")`, "hours out of range [-23, 23]: …"},
@@ -180,7 +181,7 @@ func TestCallsAreBounded(t *testing.T) {
 		numbers, others = append(numbers, float64(n)), append(others, float64(-n-1))
 	}
 	in.Body = func() (any, error) {
-		return map[string]any{"a": numbers, "b": others, "few": numbers[:1000], "text": strings.Repeat("a-", 3000), "long": strings.Repeat("b", 3000)}, nil
+		return map[string]any{"a": numbers, "b": others, "few": numbers[:1000], "many": make([]any, 2<<10), "page": strings.Repeat("1", 4<<10), "text": strings.Repeat("a-", 3000), "long": strings.Repeat("b", 3000)}, nil
 	}
 	for _, tt := range []struct{ source, want, fails string }{
 		{`sets.intersects(body.a, body.b)`, "", "lists of 3000 and 3000 elements are too long"},
@@ -199,9 +200,13 @@ func TestCallsAreBounded(t *testing.T) {
 		{`"a-b-c".replace("-", "+", -1)`, "a+b+c", ""},
 		{`"a-b-c".replace("-", "+", 1)`, "a+b-c", ""},
 		{`"äb".replace("", "_")`, "_ä_b_", ""},
+		{`"a-b-c".replace("-", "+", 0)`, "a-b-c", ""},
+		{`body.page.replace("1", body.page + "2", 1023).size()`, "4194304", ""},
+		{`(body.page + "1").replace("1", body.page + "2", 1023)`, "", "the result would have 4194305 bytes, the limit is 4194304"},
 		{`"abc".replace("b", "")`, "ac", ""},
 		{`body.few.map(x, body)`, "", "the result has more than"},
 		{`body.few.map(x, body.long)`, "", ""},
+		{`body.many.map(x, body.many)`, "", "the result has more than 4194304 bytes"},
 	} {
 		x, err := env.Value(policy.Rule{Name: "set P", Source: tt.source})
 		if err != nil {

@@ -1,10 +1,6 @@
 package policy
 
-import (
-	"cmp"
-	"slices"
-	"strings"
-)
+import "strings"
 
 // failure is an evaluation error whose text shows no value that came with the request. CEL's own
 // texts quote what they could not convert (`parsing "hunter2": invalid syntax`), and a parameter may
@@ -14,13 +10,9 @@ type failure struct {
 	err  error
 }
 
-// withoutValues returns the error of an expression with this source; in is nil if it saw a delivery.
-func withoutValues(err error, in *Input, source string) error {
-	text := err.Error()
-	if in != nil {
-		text = redact(text, in)
-	}
-	return &failure{text: shorten(hideEnd(emptyQuotes(text), source)), err: err}
+// withoutValues returns the error of an expression with this source.
+func withoutValues(err error, source string) error {
+	return &failure{text: shorten(hideEnd(emptyQuotes(err.Error()), source)), err: err}
 }
 
 // Error implements error.
@@ -28,29 +20,6 @@ func (f *failure) Error() string { return f.text }
 
 // Unwrap returns the error as CEL made it, values included: for errors.Is, not for a log.
 func (f *failure) Unwrap() error { return f.err }
-
-// minValue is how long a value must be to be looked for outside quotes: a shorter one is more likely
-// to be part of a word.
-const minValue = 4
-
-func redact(text string, in *Input) string {
-	var values []string
-	for _, m := range []map[string]string{in.Params, in.Request.Headers} {
-		for _, v := range m {
-			if len(v) >= minValue {
-				values = append(values, v)
-			}
-		}
-	}
-	// Longest first: one value may be part of another.
-	slices.SortFunc(values, func(a, b string) int {
-		return cmp.Or(cmp.Compare(len(b), len(a)), strings.Compare(a, b))
-	})
-	for _, v := range values {
-		text = strings.ReplaceAll(text, v, "…")
-	}
-	return text
-}
 
 // hideEnd hides the value that stands without quotes in some errors, and what follows it, unless
 // the expression itself names it.

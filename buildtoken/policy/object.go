@@ -4,9 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"reflect"
-	"slices"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
@@ -92,15 +90,6 @@ func (p *provider) FindStructType(name string) (*types.Type, bool) {
 		return types.NewTypeTypeWithParam(cel.ObjectType(name)), true
 	}
 	return p.Provider.FindStructType(name)
-}
-
-// FindStructFieldNames implements [types.Provider].
-func (p *provider) FindStructFieldNames(name string) ([]string, bool) {
-	fields, ok := p.structs[name]
-	if !ok {
-		return p.Provider.FindStructFieldNames(name)
-	}
-	return slices.Collect(maps.Keys(fields)), true
 }
 
 // FindStructFieldType implements [types.Provider].
