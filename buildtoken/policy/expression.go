@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -156,9 +155,6 @@ func (x *Expression) run(ctx context.Context, in *Delivery) (ref.Val, error) {
 		ctx = limited
 	}
 	out, err := x.compiled.run(ctx, &deliveryActivation{in: in}, nil)
-	if err != nil && errors.Is(context.Cause(ctx), errSlow) {
-		err = errSlow
-	}
 	if err != nil {
 		return nil, withoutValues(err, x.compiled.rule.Source)
 	}

@@ -206,6 +206,7 @@ func TestCallsAreBounded(t *testing.T) {
 		{`"abc".replace("b", "")`, "ac", ""},
 		{`body.few.map(x, body)`, "", "the result has more than"},
 		{`body.few.map(x, body.long)`, "", ""},
+		{`body.many.map(x, {body.page: 1})`, "", "the result has more than 4194304 bytes"},
 		{`body.many.map(x, body.many)`, "", "the result has more than 4194304 bytes"},
 	} {
 		x, err := env.Value(policy.Rule{Name: "set P", Source: tt.source})

@@ -36,12 +36,12 @@ func hideEnd(text, source string) string {
 	return text
 }
 
-// emptyQuotes replaces what stands between double or back quotes: there Go's errors show values that
-// they escaped, and parts of values. CEL's single quotes are left, they hold names of types.
+// emptyQuotes replaces what stands between double quotes: there Go's errors show values that they
+// escaped, and parts of values. CEL's single quotes are left, they hold names of types.
 func emptyQuotes(text string) string {
 	var out strings.Builder
 	for {
-		start := strings.IndexAny(text, "\"`")
+		start := strings.IndexByte(text, '"')
 		if start < 0 {
 			break
 		}
@@ -51,8 +51,7 @@ func emptyQuotes(text string) string {
 			out.WriteString(text[:start] + "…")
 			return out.String()
 		}
-		quote := text[start : start+1]
-		out.WriteString(text[:start] + quote + "…" + quote)
+		out.WriteString(text[:start] + `"…"`)
 		text = text[start+n:]
 	}
 	out.WriteString(text)
@@ -62,10 +61,10 @@ func emptyQuotes(text string) string {
 // quotedLength is the length of the quoted text that s begins with, or -1 if it does not end.
 func quotedLength(s string) int {
 	for i := 1; i < len(s); i++ {
-		switch {
-		case s[i] == '\\' && s[0] != '`':
+		switch s[i] {
+		case '\\':
 			i++
-		case s[i] == s[0]:
+		case '"':
 			return i + 1
 		}
 	}
