@@ -90,10 +90,10 @@ func TestEstimates(t *testing.T) {
 		t.Fatal(err)
 	}
 	for source, want := range map[string]string{
-		`params.all(a, params.all(b, a == b || params[a] != params[b]))`:                                  "573762",
-		`params.all(p, json.encode(params) != p)`:                                                         "526274",
-		`params.A.split(",").all(a, params.B.split(",").all(b, a < b))`:                                   "509315",
-		`request.headers.all(a, user.split(a).all(b, b.contains(cause)))`:                                 "43540867",
+		`params.all(a, params.all(b, a == b || params[a] != params[b]))`:                                                "573762",
+		`params.all(p, json.encode(params) != p)`:                                                                       "526274",
+		`params.A.split(",").all(a, params.B.split(",").all(b, a < b))`:                                                 "509315",
+		`request.headers.all(a, user.split(a).all(b, b.contains(cause)))`:                                               "43540867",
 		`request.headers.all(a, request.headers.all(b, job == job && a != b && type(a) == string && user.contains(b)))`: "11133315",
 	} {
 		_, err := env.Compile([]policy.Rule{{Name: "r", Source: source}})

@@ -115,6 +115,15 @@ func TestPolicyWithoutRulesAllows(t *testing.T) {
 	}
 }
 
+func TestMentions(t *testing.T) {
+	p := compile(t, `user == "job"`, `request.headers.exists(h, h == "x" && job.name != "")`)
+	for variable, want := range map[string]bool{"user": true, "job": true, "request": true, "params": false, "token": false} {
+		if got := p.Mentions(variable); got != want {
+			t.Errorf("Mentions(%q) = %v, want %v", variable, got, want)
+		}
+	}
+}
+
 func TestDeniedNamesTheRule(t *testing.T) {
 	p := compile(t, `true`, `user == "alice"`, `params.ENV == "x"`)
 

@@ -29,7 +29,6 @@ func (regexes) Validate(_ *cel.Env, _ cel.ValidatorConfig, a *ast.AST, issues *c
 		literals, ok := patterns(call, pattern)
 		if !ok {
 			issues.ReportErrorAtID(pattern.ID(), "the pattern of matches must be a literal text")
-			continue
 		}
 		for _, l := range literals {
 			if err := checkPattern(l); err != nil {
