@@ -380,7 +380,7 @@ func TestRunRemovesWhatIsDue(t *testing.T) {
 		p.set(func() { p.lanes[2].GoneUntil = time.Now().Add(-2 * time.Hour) })
 		time.Sleep(24*time.Hour - 1)
 		expect("before a day is over", "a", "b")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		expect("after a day", "a", "b", "c")
 
 		close(stop)
@@ -424,7 +424,7 @@ func TestRunTriesAgain(t *testing.T) {
 				if got := p.logs.FilterMessage("what is left of removed jobs could not be removed").Len(); got != tt.warnings {
 					t.Errorf("%d warnings, want %d", got, tt.warnings)
 				}
-				time.Sleep(1)
+				time.Sleep(time.Nanosecond)
 				synctest.Wait()
 				if p.looks != tt.wantLooks+1 {
 					t.Errorf("%d looks after an hour, want %d", p.looks, tt.wantLooks+1)

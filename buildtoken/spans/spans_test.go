@@ -2,6 +2,7 @@ package spans_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -50,7 +51,7 @@ func TestSpansOfABuild(t *testing.T) {
 		if got := s.Parent.SpanID().String(); got != "b7ad6b7169203331" || s.SpanContext.TraceID().String() != "0af7651916cd43dd8448eb211c80319c" || !s.Parent.IsRemote() {
 			t.Errorf("%s: trace %s, parent %s", s.Name, s.SpanContext.TraceID(), got)
 		}
-		if len(s.Links) != 1 || s.Links[0].SpanContext.SpanID().String() != "c7ad6b7169203331" {
+		if len(s.Links) != 1 || s.Links[0].SpanContext.SpanID().String() != "c7ad6b7169203331" || !s.Links[0].SpanContext.IsRemote() {
 			t.Errorf("%s: links %v, want the trigger that joined", s.Name, s.Links)
 		}
 		from, to := []time.Time{b.Item.Since, b.Started}, []time.Time{b.Started, b.Ended}
@@ -87,9 +88,44 @@ func TestSpansOfABuild(t *testing.T) {
 	}
 }
 
+func TestStatusOfABuildWithoutAReason(t *testing.T) {
+	r, exporter := newRecorder(t)
+	b := build(traced)
+	b.Reason = ""
+	r.Ended(t.Context(), b)
+	b.Result = queue.Success
+	r.Ended(t.Context(), b)
+	for i, want := range []sdktrace.Status{{Code: codes.Error, Description: "FAILURE"}, {Code: codes.Unset}} {
+		if got := exporter.GetSpans()[i].Status; got != want {
+			t.Errorf("status = %v, want %v", got, want)
+		}
+	}
+}
+
+func TestMarkAddsTheItemToTheSpanOfTheTrigger(t *testing.T) {
+	exporter := tracetest.NewInMemoryExporter()
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter))
+	defer func() { _ = provider.Shutdown(context.Background()) }()
+	ctx, span := provider.Tracer("server").Start(t.Context(), "POST /job/deploy/build")
+	spans.Mark(ctx, "site/deploy", 7)
+	span.End()
+	spans.Mark(t.Context(), "site/deploy", 7) // without a span
+	got := map[string]string{}
+	for _, a := range exporter.GetSpans()[0].Attributes {
+		got[string(a.Key)] = a.Value.String()
+	}
+	if diff := cmp.Diff(map[string]string{"build_token.job": "site/deploy", "build_token.item": "7"}, got); diff != "" {
+		t.Errorf("attributes (-want +got):\n%s", diff)
+	}
+}
+
 func TestNothingIsRecordedWithoutASampledTrace(t *testing.T) {
 	r, exporter := newRecorder(t)
-	for _, text := range []string{"", unwanted, "nonsense"} {
+	const ids = "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"
+	for _, text := range []string{
+		"", unwanted, "nonsense", "00", "00-" + ids, "00-" + ids + "-01-01", "01-" + ids + "-01", "00-" + ids + "-1", "00-" + ids + "-001", "00-" + ids + "-0g",
+		"00-0af7651916cd43dd8448eb211c80319-b7ad6b7169203331-01", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b716920333-01",
+	} {
 		b := build(text)
 		r.Started(t.Context(), b)
 		r.Ended(t.Context(), b)
@@ -110,6 +146,15 @@ func TestNothingIsRecordedWithoutASampledTrace(t *testing.T) {
 	}
 }
 
+// All eight flags of a trace reach the build.
+func TestFlagsOfATrace(t *testing.T) {
+	r, _ := newRecorder(t)
+	flags := strings.TrimSuffix(traced, "01") + "ff"
+	if got := r.Context(build(flags)); !strings.HasSuffix(got, "-ff") || got == flags {
+		t.Errorf("Context = %s, want another span with the flags ff", got)
+	}
+}
+
 func TestCancelledItemAndBackwardClock(t *testing.T) {
 	r, exporter := newRecorder(t)
 	b := build(traced)
@@ -122,11 +167,18 @@ func TestCancelledItemAndBackwardClock(t *testing.T) {
 
 func TestIDsAreValidAndDiffer(t *testing.T) {
 	seen := map[trace.SpanID]bool{}
+	var or trace.TraceID // of all
 	for range 1000 {
 		traceID, span := spans.IDs{}.NewIDs(t.Context())
 		if !traceID.IsValid() || !span.IsValid() || seen[span] {
 			t.Fatalf("IDs = %v, %v", traceID, span)
 		}
 		seen[span] = true
+		for i := range or {
+			or[i] |= traceID[i]
+		}
+	}
+	if got := or.String(); got != strings.Repeat("ff", 16) {
+		t.Errorf("bits that some trace has: %s, want all", got)
 	}
 }

@@ -5,7 +5,6 @@ package usage
 
 import (
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -89,7 +88,7 @@ func (c *Counter) Count(now time.Time, place string, t token.Token, from netip.A
 // Changed receives a value when there is something to save.
 func (c *Counter) Changed() <-chan struct{} { return c.changed }
 
-// Save calls save with the uses that have changed since the last time. After an error they are
+// Save calls save with the uses that have changed since the last time, in no order. After an error they are
 // saved again the next time. It must not be called by several goroutines at once.
 func (c *Counter) Save(save func([]queue.TokenUse) error) error {
 	c.mu.Lock()
@@ -97,14 +96,13 @@ func (c *Counter) Save(save func([]queue.TokenUse) error) error {
 	for _, one := range c.tokens {
 		if one.unsaved {
 			one.unsaved = false
-			uses = append(uses, one.copy().TokenUse)
+			uses = append(uses, one.TokenUse)
 		}
 	}
 	c.mu.Unlock()
 	if len(uses) == 0 {
 		return nil
 	}
-	slices.SortFunc(uses, queue.CompareTokenUses)
 	err := save(uses)
 	if err != nil {
 		c.mu.Lock()
@@ -126,14 +124,7 @@ func (c *Counter) All() []Use {
 	defer c.mu.Unlock()
 	all := make([]Use, 0, len(c.tokens))
 	for _, one := range c.tokens {
-		all = append(all, one.copy())
+		all = append(all, one.Use)
 	}
 	return all
-}
-
-// copy returns the use with a copy of its addresses. The caller must hold mu.
-func (o *counted) copy() Use {
-	u := o.Use
-	u.From = slices.Clone(u.From)
-	return u
 }

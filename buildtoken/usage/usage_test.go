@@ -62,6 +62,21 @@ func TestCounterSavesOnlyWhatHasChanged(t *testing.T) {
 	}
 }
 
+// Uses that were returned do not change when the token is used again.
+func TestAllReturnsCopies(t *testing.T) {
+	now := time.Date(2026, 11, 28, 20, 0, 0, 0, time.UTC)
+	c := usage.New(nil)
+	first, second := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	for _, from := range []netip.Addr{second, first} {
+		c.Count(now, "a/", token.Token{Name: "x"}, from, false)
+	}
+	got := c.All()
+	c.Count(now, "a/", token.Token{Name: "x"}, second, false)
+	if u := got[0]; u.Uses != 2 || u.From[0] != first || u.From[1] != second {
+		t.Errorf("All = %+v after another use, want 2 uses from %v and %v", u, first, second)
+	}
+}
+
 // The first use of a removed or expired token leads to a warning, and then at most one use a
 // minute. Each token has its own minute.
 func TestCounterWarnsOncePerMinute(t *testing.T) {
