@@ -3,42 +3,34 @@ package boltqueue
 import (
 	"bytes"
 	"container/heap"
-	"fmt"
 	"slices"
 	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// apply records a change in memory and in the transaction.
-func (b *batch) apply(l *lane, c queue.Change) error {
+// apply records a change in memory and in the transaction. If that fails, the batch is broken.
+func (b *batch) apply(l *lane, c queue.Change) {
 	l.head = c.Lane
 	b.mem.lanes[l.head.Job] = l
 	if c.Lazy {
 		b.mem.unsaved[c.Item.ID] = c.Item
 		l.hot = c.Item
-		return nil
-	}
-	if err := b.begin(); err != nil {
-		// Memory has the change already; it is read again.
-		b.broken = err
-		return err
+		return
 	}
 	next := b.mem.next(l.head.Place())
 	if c.Item != nil {
 		b.applyItem(l, c)
 	}
 	if c.Left != 0 {
-		b.drop(l, c.Left)
+		b.drop(c.Left)
 	}
 	if c.Build != nil {
 		b.applyBuild(c)
 	}
 	if c.Cancelled != nil {
 		id := c.Cancelled.Item.ID
-		value, err := encodeJSON(c.Cancelled, "cancelled item")
-		b.note(err)
-		b.put(bucketCancelled(), jobKey(l.head.Job, id), value)
+		b.putJSON(bucketCancelled(), jobKey(l.head.Job, id), c.Cancelled)
 		b.put(bucketLeft(), idKey(id), jobKey(l.head.Job, 0))
 	}
 	b.trim(l, c)
@@ -47,10 +39,6 @@ func (b *batch) apply(l *lane, c queue.Change) error {
 	b.applyNotifications(c)
 	b.touch(l)
 	b.reposition(l, next)
-	if b.broken != nil {
-		return fmt.Errorf("%w: %w", queue.ErrStorage, b.broken)
-	}
-	return nil
 }
 
 // reposition moves the lane to where it belongs in memory.ready. It wakes the executors if, among
@@ -59,12 +47,6 @@ func (b *batch) reposition(l *lane, next time.Time) {
 	b.mem.reposition(l)
 	if now := b.mem.next(l.head.Place()); !now.IsZero() && (next.IsZero() || now.Before(next)) {
 		b.wake = true
-	}
-}
-
-func (b *batch) note(err error) {
-	if err != nil && b.broken == nil {
-		b.broken = err
 	}
 }
 
@@ -96,10 +78,8 @@ func (b *batch) keep(it *queue.Item) {
 }
 
 // drop removes an item from the queue, even if this batch created it.
-func (b *batch) drop(l *lane, id int64) {
-	if e, ok := b.mem.byID[id]; ok && e.lane == l {
-		b.mem.remove(e)
-	}
+func (b *batch) drop(id int64) {
+	b.mem.remove(b.mem.byID[id])
 	if at, ok := b.itemAt[id]; ok {
 		b.items[at] = nil
 		delete(b.itemAt, id)
@@ -109,10 +89,8 @@ func (b *batch) drop(l *lane, id int64) {
 
 func (b *batch) applyBuild(c queue.Change) {
 	build := c.Build
-	value, err := encodeJSON(build, "build")
-	b.note(err)
 	key := jobKey(build.Item.Job, build.Number)
-	b.put(bucketBuilds(), key, value)
+	b.putJSON(bucketBuilds(), key, build)
 	if c.Left != 0 {
 		b.put(bucketLeft(), idKey(c.Left), key)
 	}
@@ -151,7 +129,7 @@ func (b *batch) trim(l *lane, c queue.Change) {
 
 func (b *batch) trimBucket(bucket []byte, l *lane, n int, item func([]byte) (int64, error)) {
 	var keys, left [][]byte
-	_ = b.read(func() error { // a damaged page breaks the batch
+	_ = b.access(func() error { // a damaged page breaks the batch
 		for k, raw := range prefixed(b.bucket(bucket).Cursor(), jobPrefix(l.head.Job)) {
 			if len(keys) == n {
 				break

@@ -100,6 +100,21 @@ func TestBackupReplacesNothing(t *testing.T) {
 	}
 }
 
+// A backup has the counts that were answered and wait for a commit.
+func TestBackupHasCounts(t *testing.T) {
+	dir := t.TempDir()
+	q := open(t, boltqueue.Options{Path: filepath.Join(dir, "queue.db")})
+	schedule(t, q, request("a", "k"))
+	schedule(t, q, request("a", "k"))
+	path := filepath.Join(dir, "copy")
+	if _, err := q.Backup(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+	if got := onDisk(t, path); got != 2 {
+		t.Errorf("the item in the copy has %d triggers, want 2", got)
+	}
+}
+
 // A backup is reported once a power failure cannot take it any more.
 func TestBackupIsDurable(t *testing.T) {
 	dir := t.TempDir()

@@ -3,6 +3,7 @@ package boltqueue
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -59,31 +60,33 @@ func (b *batch) decide(f func(*batch) error) error {
 	return f(b)
 }
 
-func (b *batch) begin() error {
-	if b.tx != nil {
-		return nil
+// note breaks the batch if err is not nil.
+func (b *batch) note(err error) {
+	if b.broken == nil {
+		b.broken = err
 	}
-	return b.read(func() error {
-		tx, err := b.db.Begin(true)
-		if err != nil {
-			return fmt.Errorf("%w: begin: %w", queue.ErrStorage, err)
-		}
-		b.tx = tx
-		return nil
-	})
 }
 
-// read runs f, which reads the file. A damaged page breaks the batch.
-func (b *batch) read(f func() error) error {
-	err := guard(b.path, f)
-	if errors.Is(err, ErrForeign) {
+// access runs f, which reads or writes the file, in the transaction of the batch. It begins
+// the transaction if there is none yet. If that fails, or a page is damaged, the batch is broken.
+func (b *batch) access(f func() error) error {
+	err := guard(b.path, func() (err error) {
+		if b.tx == nil {
+			b.tx, err = b.db.Begin(true)
+		}
+		if err == nil {
+			err = f()
+		}
+		return err
+	})
+	if b.tx == nil || errors.Is(err, ErrForeign) {
 		err = fmt.Errorf("%w: %w", queue.ErrStorage, err)
 		b.note(err)
 	}
 	return err
 }
 
-// bucket returns a bucket of the transaction, which must have begun.
+// bucket returns a bucket of the transaction. Only functions that [batch.access] runs may call it.
 func (b *batch) bucket(name []byte) *bolt.Bucket {
 	found := b.tx.Bucket(name) // bbolt keeps it for the next call
 	if bytes.Equal(name, bucketItems()) {
@@ -97,7 +100,7 @@ func (b *batch) put(bucket, key, value []byte) {
 	if b.broken != nil {
 		return
 	}
-	_ = b.read(func() error { // a damaged page breaks the batch
+	_ = b.access(func() error { // a damaged page breaks the batch
 		if b.number == 0 {
 			b.number = readUint(b.bucket(bucketMeta()).Get(keyBatch())) + 1
 			b.record(write{bucketMeta(), keyBatch(), binary.BigEndian.AppendUint64(nil, b.number)})
@@ -105,6 +108,13 @@ func (b *batch) put(bucket, key, value []byte) {
 		b.record(write{bucket, key, value})
 		return nil
 	})
+}
+
+// putJSON is put for a record in JSON.
+func (b *batch) putJSON(bucket, key []byte, record any) {
+	value, err := json.Marshal(record)
+	b.note(err)
+	b.put(bucket, key, value)
 }
 
 func (b *batch) record(w write) {
@@ -115,15 +125,13 @@ func (b *batch) record(w write) {
 		}
 	}
 	b.undo = append(b.undo, old)
-	if err := w.put(b.bucket(w.bucket)); err != nil {
-		b.broken = err
-	}
+	b.note(w.put(b.bucket(w.bucket)))
 }
 
 // isNew reports whether the batch itself assigned the ID, so that there cannot be a
 // record yet. This saves the lookup for most writes of a busy queue.
 func (b *batch) isNew(w write) bool {
-	return b.firstID > 0 && w.value != nil && bytes.Equal(w.bucket, bucketItems()) && bytes.Compare(w.key, idKey(b.firstID)) >= 0
+	return w.value != nil && bytes.Equal(w.bucket, bucketItems()) && bytes.Compare(w.key, idKey(b.firstID)) >= 0
 }
 
 func (w write) put(records *bolt.Bucket) error {
@@ -154,11 +162,8 @@ func (b *batch) load(e *entry) (*queue.Item, error) {
 	if hot := e.lane.hot; hot != nil && hot.ID == e.id {
 		return hot, nil
 	}
-	if err := b.begin(); err != nil {
-		return nil, err
-	}
 	var it *queue.Item
-	err := b.read(func() (err error) {
+	err := b.access(func() (err error) {
 		raw := b.bucket(bucketItems()).Get(idKey(e.id))
 		if raw == nil {
 			return fmt.Errorf("%w: item %d has no record", errRecord, e.id)
@@ -189,11 +194,8 @@ func (b *batch) loadOr(e *entry) (*queue.Item, error) {
 
 // build reads a build's record as the batch sees it.
 func (b *batch) build(job string, number int64) (*queue.Build, error) {
-	if err := b.begin(); err != nil {
-		return nil, err
-	}
 	var build *queue.Build
-	err := b.read(func() (err error) {
+	err := b.access(func() (err error) {
 		raw := b.bucket(bucketBuilds()).Get(jobKey(job, number))
 		if raw == nil {
 			return fmt.Errorf("%w: %s #%d", queue.ErrNotFound, job, number)
@@ -229,9 +231,6 @@ func (b *batch) finish() error {
 		return b.broken
 	}
 	if len(b.mem.unsaved) > 0 && (b.flush || b.writes()) {
-		if err := b.begin(); err != nil {
-			return err
-		}
 		for _, it := range b.mem.unsaved {
 			b.keep(it)
 		}
@@ -246,14 +245,9 @@ func (b *batch) finish() error {
 		b.put(bucketItems(), idKey(it.ID), value)
 	}
 	for _, l := range b.lanes {
-		value, err := encodeJSON(&l.head, "lane")
-		b.note(err)
-		b.put(bucketLanes(), []byte(l.head.Job), value)
+		b.putJSON(bucketLanes(), []byte(l.head.Job), &l.head)
 	}
 	if b.probe && !b.writes() {
-		if err := b.begin(); err != nil {
-			return err
-		}
 		b.newIDs = true // what it is already
 	}
 	if b.newIDs {

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -20,7 +22,7 @@ import (
 func filled(t *testing.T, shrunk bool) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "queue.db")
-	q := open(t, boltqueue.Options{Path: path})
+	q := open(t, boltqueue.Options{Path: path, Commit: unsynced})
 	if err := q.SetRules(t.Context(), start, queue.Config{Rules: map[string]queue.Rules{"large": {KeepBuilds: 1}, "small": {}}}); err != nil {
 		t.Fatal(err)
 	}
@@ -130,11 +132,12 @@ func TestOpenLeavesAFullFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := open(t, boltqueue.Options{Path: path}).Close(); err != nil {
+	core, logged := observer.New(zap.DebugLevel)
+	if err := open(t, boltqueue.Options{Path: path, Log: zap.New(core)}).Close(); err != nil {
 		t.Fatal(err)
 	}
-	if after, err := os.Stat(path); err != nil || !os.SameFile(before, after) {
-		t.Errorf("the file was replaced: %v", err)
+	if after, err := os.Stat(path); err != nil || !os.SameFile(before, after) || logged.Len() > 0 {
+		t.Errorf("the file was replaced: %v; logged %v", err, logged.All())
 	}
 }
 
@@ -154,7 +157,11 @@ func TestCompactionThatFails(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(path+".compact", "in the way"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	q := open(t, boltqueue.Options{Path: path})
+	core, logged := observer.New(zap.DebugLevel)
+	q := open(t, boltqueue.Options{Path: path, Log: zap.New(core)})
+	if logged.FilterMessage("queue file could not be compacted; it is used as it is").Len() != 1 {
+		t.Errorf("logged %v, want that the file was not compacted", logged.All())
+	}
 	schedule(t, q, request("small", "afterwards"))
 	if items, err := q.Items(t.Context(), start, "small", 100); err != nil || len(items) != 25 {
 		t.Errorf("%d items, %v; want all", len(items), err)

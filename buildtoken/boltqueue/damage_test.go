@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	bolt "go.etcd.io/bbolt"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
@@ -112,6 +114,34 @@ func TestTriggerEqualToDamagedItemMakesNewOne(t *testing.T) {
 	q = open(t, boltqueue.Options{Path: path, Log: zap.NewNop()})
 	if builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0, 1}); err != nil || len(builds) != 1 || builds[0].Item.ID != 2 {
 		t.Errorf("Claim = %v, %v; want item 2", builds, err)
+	}
+}
+
+// The remains of an item tell what the index has, and claims go on although the lane has no
+// other item.
+func TestDamagedItemAlone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	q := open(t, boltqueue.Options{Path: path})
+	bad := request("a", "bad")
+	bad.Solo = true
+	schedule(t, q, bad)
+	later := request("b", "good")
+	later.Delay = time.Hour
+	schedule(t, q, later)
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	edit(t, path, func(tx *bolt.Tx) error { return spoil(tx, "items", key(1)) })
+	q = open(t, boltqueue.Options{Path: path, Log: zap.NewNop()})
+	for range 2 {
+		builds, next, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0, 1})
+		if err != nil || len(builds) != 0 || !next.Equal(start.Add(time.Hour)) {
+			t.Errorf("Claim = %v, next %v, %v; want nothing until the good item is due", builds, next, err)
+		}
+	}
+	want := queue.Item{ID: 1, Job: "a", Since: start, Due: start, Digest: bad.Digest, Solo: true}
+	if e, err := q.Entry(t.Context(), start, 1); err != nil || !cmp.Equal(want, e.Item) {
+		t.Errorf("Entry: %v (-want +got):\n%s", err, cmp.Diff(want, e.Item))
 	}
 }
 
@@ -235,6 +265,7 @@ func TestDamagedSummaryAndNotification(t *testing.T) {
 		return errors.Join(
 			tx.Bucket([]byte("summaries")).Put([]byte("a"), []byte("{")),
 			tx.Bucket([]byte("notifications")).Put([]byte{0, 0, 0, 0, 0, 0, 0, 1}, []byte(`{"id": 7}`)),
+			tx.Bucket([]byte("notifications")).Put([]byte("short"), []byte(`{"target": "t"}`)),
 		)
 	})
 	core, logged := observer.New(zap.ErrorLevel)
@@ -244,7 +275,7 @@ func TestDamagedSummaryAndNotification(t *testing.T) {
 	}
 	build(q, "3")
 	all, err := q.Overviews(t.Context(), []string{"a"})
-	if err != nil || len(all[0].Summary.Recent) != 1 || all[0].Summary.Recent[0].Number != 3 || all[0].Oldest != 1 {
+	if err != nil || len(all[0].Summary.Recent) != 1 || all[0].Summary.Recent[0].Number != 3 || all[0].Oldest != 1 || all[0].Summary.Job != "a" {
 		t.Errorf("Overviews = %+v, %v; want the build that has ended since, and that the first one is on record", all, err)
 	}
 	due, _, err := q.TakeNotifications(t.Context(), start, []string{"t"}, 10)

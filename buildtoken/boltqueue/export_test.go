@@ -36,9 +36,3 @@ const (
 	Flush = flushAfter
 	Retry = retryAfter
 )
-
-// MaxJob is the maximum length of a job's name, MaxKeyedJob the maximum for triggers with keys.
-const (
-	MaxJob      = maxJob
-	MaxKeyedJob = maxKeyedJob
-)

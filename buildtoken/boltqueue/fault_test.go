@@ -410,6 +410,141 @@ func TestFullDiskIsProbed(t *testing.T) {
 	})
 }
 
+// A file that cannot be written is tried again after 1 s, 2 s, 4 s and so on, at most 30 s.
+func TestPausesBetweenProbes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	synctest.Test(t, func(t *testing.T) {
+		var tried []time.Time
+		isFull := false
+		q := open(t, boltqueue.Options{Path: path, Commit: func(tx *bolt.Tx) error {
+			tried = append(tried, time.Now())
+			if isFull {
+				return syscall.ENOSPC
+			}
+			return tx.Commit()
+		}})
+		isFull = true
+		for range 2 {
+			if _, _, err := q.Schedule(t.Context(), start, request("a", "1")); !errors.Is(err, syscall.ENOSPC) {
+				t.Fatalf("Schedule on a full disk: %v", err)
+			}
+		}
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		var pauses []time.Duration
+		for i := range tried[1:] {
+			pauses = append(pauses, tried[i+1].Sub(tried[i])/time.Second)
+		}
+		if want := []time.Duration{0, 2, 4, 8, 16, 30, 30}; len(pauses) < len(want) || !slices.Equal(pauses[:len(want)], want) {
+			t.Errorf("seconds between the attempts: %d, want %d", pauses, want)
+		}
+		isFull = false
+		time.Sleep(30 * time.Second)
+		synctest.Wait()
+		if err := q.Refuses(); err != nil {
+			t.Fatalf("Refuses after the disk has room = %v, want nil", err)
+		}
+		// The next time starts with short pauses again.
+		isFull, tried = true, nil
+		for range 2 {
+			if _, _, err := q.Schedule(t.Context(), start, request("a", "1")); !errors.Is(err, syscall.ENOSPC) {
+				t.Fatalf("Schedule on a full disk: %v", err)
+			}
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if len(tried) != 3 {
+			t.Errorf("%d attempts within two seconds, want three", len(tried))
+		}
+	})
+}
+
+// What a failed batch has left in the file must be reverted durably: a revert that is visible, but
+// whose commit has failed, is repeated before anything is answered.
+func TestRevertIsRepeatedUntilItIsDurable(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{}
+		core, logged := observer.New(zap.ErrorLevel)
+		q := open(t, boltqueue.Options{Path: path, Commit: d.commit(nil), Log: zap.New(core)})
+		d.next(slices.Repeat([]fault{syncFails}, 4)...)
+		if _, _, err := q.Schedule(t.Context(), start, request("a", "1")); !errors.Is(err, queue.ErrStorage) {
+			t.Fatalf("Schedule on the bad disk: %v", err)
+		}
+		for range 2 {
+			time.Sleep(boltqueue.Retry)
+			synctest.Wait()
+			if _, err := q.Items(t.Context(), start, "", 10); !errors.Is(err, queue.ErrStorage) {
+				t.Errorf("Items before the revert is durable: %v, want %v", err, queue.ErrStorage)
+			}
+		}
+		if lines := logged.FilterMessage("cannot read queue file again; triggers are refused until it can be read").Len(); lines != 3 {
+			t.Errorf("%d lines about a file that cannot be read, want one for each attempt", lines)
+		}
+		time.Sleep(boltqueue.Retry)
+		synctest.Wait()
+		if items, err := q.Items(t.Context(), start, "", 10); err != nil || len(items) != 0 {
+			t.Errorf("Items after the revert = %v, %v; want none", items, err)
+		}
+	})
+}
+
+// A reader that waits for a batch gets an error if the batch fails and cannot be reverted:
+// memory holds what was never written.
+func TestReaderOfAFailedBatch(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	synctest.Test(t, func(t *testing.T) {
+		goOn, d := make(chan struct{}), &disk{}
+		q := open(t, boltqueue.Options{Path: path, Commit: d.commit(goOn)})
+		d.next(heldForever, syncFails, full)
+		var callers sync.WaitGroup
+		callers.Go(func() { schedule(t, q, request("b", "held")) })
+		synctest.Wait()
+		callers.Go(func() {
+			if _, _, err := q.Schedule(t.Context(), start, request("a", "1")); !errors.Is(err, queue.ErrStorage) {
+				t.Errorf("Schedule: %v, want %v", err, queue.ErrStorage)
+			}
+		})
+		synctest.Wait()
+		callers.Go(func() {
+			if l, err := laneOf(t.Context(), q, "a"); !errors.Is(err, queue.ErrStorage) {
+				t.Errorf("lane %+v, %v; want %v", l, err, queue.ErrStorage)
+			}
+		})
+		synctest.Wait()
+		close(goOn)
+		callers.Wait()
+	})
+}
+
+// A record that cannot be written is an error of its caller, and changes nothing.
+func TestRecordThatCannotBeWritten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	q := open(t, boltqueue.Options{Path: path})
+	schedule(t, q, request("a", "1"))
+	if _, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0}); err != nil {
+		t.Fatal(err)
+	}
+	before := read(t, q)
+	for name, do := range map[string]func() error{
+		"an instant without a format": func() error {
+			_, err := q.Finish(t.Context(), time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC), "a", 1, queue.Success, "")
+			return err
+		},
+		"a key that is too long": func() error {
+			return q.SaveTokenUses(t.Context(), start, []queue.TokenUse{{Place: "a", Name: strings.Repeat("x", bolt.MaxKeySize)}})
+		},
+	} {
+		if err := do(); !errors.Is(err, queue.ErrStorage) {
+			t.Errorf("%s: %v, want %v", name, err, queue.ErrStorage)
+		}
+		if diff := same(before, read(t, q)); diff != "" {
+			t.Errorf("%s changed something (-before +after):\n%s", name, diff)
+		}
+		sameOnDisk(t, q, path)
+	}
+}
+
 // A process that stops while the disk is bad reverts what it can.
 func TestCloseTakesBackWhatFailed(t *testing.T) {
 	path, d := filepath.Join(t.TempDir(), "queue.db"), &disk{}

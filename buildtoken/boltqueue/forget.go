@@ -20,11 +20,8 @@ func (q *DB) Forget(ctx context.Context, job string) error {
 		if err != nil {
 			return err
 		}
-		if err := b.begin(); err != nil {
-			return err
-		}
 		var receipts, ends [][]byte
-		_ = b.read(func() error { // a damaged page breaks the batch
+		_ = b.access(func() error { // a damaged page breaks the batch
 			receipts = b.keys(bucketReceipts(), job)
 			ends = b.keys(bucketReceiptEnds(), job)
 			return nil
@@ -35,7 +32,8 @@ func (q *DB) Forget(ctx context.Context, job string) error {
 		for _, key := range ends {
 			b.put(bucketReceiptEnds(), key, nil)
 		}
-		return b.apply(l, change)
+		b.apply(l, change)
+		return nil
 	}})
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -113,8 +114,9 @@ func TestUpgrade(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := boltqueue.Upgrade(db, tt.steps, (*bolt.Tx).Commit); !errors.Is(err, tt.err) {
-				t.Errorf("upgrade: %v, want %v", err, tt.err)
+			err = boltqueue.Upgrade(db, tt.steps, (*bolt.Tx).Commit)
+			if !errors.Is(err, tt.err) || err != nil && !strings.Contains(err.Error(), "from format 2:") {
+				t.Errorf("upgrade: %v, want %v and the format of the step", err, tt.err)
 			}
 			var got string
 			err = db.View(func(tx *bolt.Tx) error {

@@ -16,7 +16,7 @@ import (
 // applyNotifications adds the notifications of a change.
 func (b *batch) applyNotifications(c queue.Change) {
 	for _, n := range c.Notifications {
-		b.note(b.read(func() error {
+		b.note(b.access(func() error {
 			id, err := b.bucket(bucketNotifications()).NextSequence()
 			n.ID = int64(id) //nolint:gosec // far below 2^63
 			return err
@@ -56,9 +56,7 @@ func (b *batch) replaceNotification(before, after queue.Notification) {
 func (b *batch) setNotification(n queue.Notification) {
 	o := &b.mem.outbox
 	o.set(n)
-	value, err := encodeJSON(&n, "notification")
-	b.note(err)
-	b.put(bucketNotifications(), idKey(n.ID), value)
+	b.putJSON(bucketNotifications(), idKey(n.ID), &n)
 	if settled := o.settled[n.Channel()]; len(settled) > queue.KeepSettled {
 		if old, err := b.notification(settled[0]); err == nil {
 			b.dropNotification(old)
@@ -78,10 +76,7 @@ func (b *batch) notification(id int64) (n queue.Notification, err error) {
 	if n, ok := b.mem.outbox.find(id); ok {
 		return n, nil
 	}
-	if err := b.begin(); err != nil {
-		return n, err
-	}
-	err = b.read(func() (err error) {
+	err = b.access(func() (err error) {
 		raw := b.bucket(bucketNotifications()).Get(idKey(id))
 		if raw == nil {
 			return fmt.Errorf("%w: notification %d", queue.ErrNotFound, id)
@@ -138,9 +133,6 @@ func (q *DB) SettleNotification(ctx context.Context, now time.Time, id int64, a 
 		if !ok {
 			return fmt.Errorf("%w: notification %d is not waiting", queue.ErrNotFound, id)
 		}
-		if err := b.begin(); err != nil {
-			return err
-		}
 		after = n.Settle(instant(now), a)
 		b.released = append(b.released, id)
 		if after.State == queue.DeliveryWaiting && b.superseded(n) {
@@ -169,9 +161,6 @@ func (q *DB) RetryNotification(ctx context.Context, now time.Time, id int64) err
 		}
 		if n.State == queue.DeliverySent || b.superseded(n) {
 			return fmt.Errorf("%w: notification %d was delivered, or a later state of its item was", queue.ErrNotFound, id)
-		}
-		if err := b.begin(); err != nil {
-			return err
 		}
 		b.replaceNotification(n, n.Retry(instant(now)))
 		b.notify = true

@@ -101,7 +101,7 @@ func reopen(opts Options, number uint64, revert []write) (*opened, *memory, erro
 				return fmt.Errorf("revert a failed batch: %w", err)
 			}
 		}
-		// The number stays used, so that no later batch is mistaken for this one.
+		// The number stays, so that this is repeated until a commit has succeeded.
 		err = meta.Put(keyBatch(), binary.BigEndian.AppendUint64(nil, number))
 		if err == nil {
 			err = opts.Commit(tx)

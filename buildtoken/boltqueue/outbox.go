@@ -64,7 +64,7 @@ func decodeNotification(k, raw []byte) (queue.Notification, error) {
 	return exported(raw, fmt.Sprintf("notification %d", id), func(n *queue.Notification) bool { return n.ID == id })
 }
 
-// set adds a notification to the index, in the place of an earlier state.
+// set adds a notification to the index, which must not have an earlier state of it.
 func (o *outbox) set(n queue.Notification) {
 	c := n.Channel()
 	if n.State != queue.DeliveryWaiting {
@@ -74,11 +74,7 @@ func (o *outbox) set(n queue.Notification) {
 		}
 		return
 	}
-	at, found := slices.BinarySearchFunc(o.waiting[c], n, compareNotifications)
-	if found {
-		o.waiting[c][at] = n
-		return
-	}
+	at, _ := slices.BinarySearchFunc(o.waiting[c], n, compareNotifications)
 	o.waiting[c] = slices.Insert(o.waiting[c], at, n)
 	o.channel[n.ID] = c
 	o.waits[n.Target]++

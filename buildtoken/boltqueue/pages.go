@@ -59,21 +59,19 @@ func (t *pageTree) bucket(root uint64, named bool) (buckets []uint64, err error)
 		}
 		for at := 0; at < len(elements); at += pageElement {
 			element := elements[at : at+pageElement]
-			if isBranch {
+			switch {
+			case isBranch:
 				todo = append(todo, binary.NativeEndian.Uint64(element[8:]))
-				continue
-			}
-			if binary.NativeEndian.Uint32(element) != flagBucket {
-				continue
-			}
-			// pos and ksize count from the element.
-			from := int64(binary.NativeEndian.Uint32(element[4:])) + int64(binary.NativeEndian.Uint32(element[8:])) + int64(at) + pageHeader
-			var value [8]byte
-			if _, err := t.file.ReadAt(value[:], int64(id)*t.size+from); err != nil { //nolint:gosec // page checked it
-				return nil, fmt.Errorf("page %d: %w", id, err)
-			}
-			if sub := binary.NativeEndian.Uint64(value[:]); sub != 0 { // else it is in the same page
-				buckets = append(buckets, sub)
+			case binary.NativeEndian.Uint32(element) == flagBucket:
+				// pos and ksize count from the element.
+				from := int64(binary.NativeEndian.Uint32(element[4:])) + int64(binary.NativeEndian.Uint32(element[8:])) + int64(at) + pageHeader
+				var value [8]byte
+				if _, err := t.file.ReadAt(value[:], int64(id)*t.size+from); err != nil { //nolint:gosec // page checked it
+					return nil, fmt.Errorf("page %d: %w", id, err)
+				}
+				if sub := binary.NativeEndian.Uint64(value[:]); sub != 0 { // else it is in the same page
+					buckets = append(buckets, sub)
+				}
 			}
 		}
 	}

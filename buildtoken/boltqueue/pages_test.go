@@ -47,6 +47,7 @@ func TestPagesThatAreNoTree(t *testing.T) {
 		{"two links to one page", "is linked twice", func(page []byte, _ uint64) { copy(page[24:32], page[40:48]) }},
 		{"a link out of the file", "is outside the file", func(page []byte, _ uint64) { binary.NativeEndian.PutUint64(page[24:], 1<<40) }},
 		{"a link to the first page", "is outside the file", func(page []byte, _ uint64) { binary.NativeEndian.PutUint64(page[24:], 0) }},
+		{"a link to the second page", "is outside the file", func(page []byte, _ uint64) { binary.NativeEndian.PutUint64(page[24:], 1) }},
 		{"a page of another kind", "has another content", func(page []byte, _ uint64) { binary.NativeEndian.PutUint16(page[8:], 0x10) }},
 		{"a page that is another", "has another content", func(page []byte, id uint64) { binary.NativeEndian.PutUint64(page, id+1) }},
 	} {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -241,12 +242,11 @@ func (q *DB) Builds(_ context.Context, job string, before int64, limit int) ([]q
 	err := q.view(func(tx *bolt.Tx) error {
 		c := tx.Bucket(bucketBuilds()).Cursor()
 		prefix := jobPrefix(job)
-		end := jobKey(job, before)
 		if before <= 0 {
-			end = append(slices.Clone(prefix), 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)
+			before = math.MaxInt64
 		}
 		step := c.Prev
-		if k, _ := c.Seek(end); k == nil {
+		if k, _ := c.Seek(jobKey(job, before)); k == nil {
 			step = c.Last
 		}
 		k, raw := step()
@@ -271,22 +271,27 @@ func (q *DB) Builds(_ context.Context, job string, before int64, limit int) ([]q
 // use the context: it never waits.
 func (q *DB) Oldest(_ context.Context, job string) (number int64, err error) {
 	err = q.view(func(tx *bolt.Tx) error {
-		for k := range prefixed(tx.Bucket(bucketBuilds()).Cursor(), jobPrefix(job)) {
-			_, number, err = splitJobKey(k)
-			return err
+		if number = oldest(tx.Bucket(bucketBuilds()).Cursor(), job); number == 0 {
+			return fmt.Errorf("%w: builds of %s", queue.ErrNotFound, job)
 		}
-		return fmt.Errorf("%w: builds of %s", queue.ErrNotFound, job)
+		return nil
 	})
 	return number, err
 }
 
+// oldest returns the lowest number of the builds of a job, or 0.
+func oldest(builds *bolt.Cursor, job string) int64 {
+	prefix := jobPrefix(job)
+	for k := range prefixed(builds, prefix) {
+		return int64(readUint(k[len(prefix):])) //nolint:gosec // written from an int64
+	}
+	return 0
+}
+
 // Refs returns the references to stored files of all queued and running items, sorted and
 // without duplicates. Any other stored file is unused, unless it belongs to a trigger that
-// is being scheduled.
-func (q *DB) Refs(ctx context.Context) ([]string, error) {
-	if err := context.Cause(ctx); err != nil {
-		return nil, fmt.Errorf("boltqueue: %w", err)
-	}
+// is being scheduled. It does not use the context: it never waits.
+func (q *DB) Refs(context.Context) ([]string, error) {
 	found := map[string]bool{}
 	add := func(it queue.Item) {
 		for _, v := range it.Values {
@@ -302,7 +307,8 @@ func (q *DB) Refs(ctx context.Context) ([]string, error) {
 			if err != nil {
 				return err
 			}
-			if h, _, err := decodeHeader(raw); err == nil && h.flags&flagFiles == 0 {
+			// No queue has an item without a header: Open refuses it.
+			if h, _, _ := decodeHeader(raw); h.flags&flagFiles == 0 {
 				return nil
 			}
 			it, err := decodeItem(raw, id)

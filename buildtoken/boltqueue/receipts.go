@@ -40,9 +40,6 @@ func (b *batch) schedule(now time.Time, l *lane, equal *queue.Item, r queue.Requ
 	if r.Key == nil {
 		return queue.Schedule(now, l.head, equal, r, room)
 	}
-	if err := b.begin(); err != nil {
-		return queue.Change{}, err
-	}
 	first, err := b.receipt(r.Job, *r.Key)
 	if err != nil {
 		return queue.Change{}, err
@@ -58,7 +55,7 @@ func (b *batch) schedule(now time.Time, l *lane, equal *queue.Item, r queue.Requ
 // receipt that cannot be decoded counts as missing: running the trigger is worth more
 // than the proof that it is the first.
 func (b *batch) receipt(job string, key queue.Digest) (r *queue.Receipt, err error) {
-	err = b.read(func() (err error) {
+	err = b.access(func() (err error) {
 		raw := b.tx.Bucket(bucketReceipts()).Get(receiptKey(job, key))
 		if raw == nil {
 			return nil
@@ -80,7 +77,7 @@ func (b *batch) receipt(job string, key queue.Digest) (r *queue.Receipt, err err
 // and expiry set.
 func (b *batch) oldestReceipts(job string) (oldest []queue.Receipt, err error) {
 	prefix := jobPrefix(job)
-	err = b.read(func() error {
+	err = b.access(func() error {
 		for k := range prefixed(b.tx.Bucket(bucketReceiptEnds()).Cursor(), prefix) {
 			r, err := splitEndKey(k[len(prefix):])
 			if err != nil {
@@ -120,9 +117,7 @@ func (b *batch) applyReceipt(job string, c queue.Change) {
 	if c.Receipt == nil {
 		return
 	}
-	value, err := encodeJSON(c.Receipt, "receipt")
-	b.note(err)
-	b.put(bucketReceipts(), receiptKey(job, c.Receipt.Key), value)
+	b.putJSON(bucketReceipts(), receiptKey(job, c.Receipt.Key), c.Receipt)
 	b.put(bucketReceiptEnds(), endKey(job, *c.Receipt), []byte{})
 }
 

@@ -126,6 +126,23 @@ func TestRepeatedTriggerOfAFailedBatchFails(t *testing.T) {
 	}
 }
 
+// A record that is not the expiry of a receipt does not count as one.
+func TestDamagedExpiryIsNone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	q := open(t, boltqueue.Options{Path: path})
+	schedule(t, q, keyedRequest("a", "1", 'k'))
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	edit(t, path, func(tx *bolt.Tx) error { return tx.Bucket([]byte("receipt_ends")).Put([]byte("a\x00short"), []byte{}) })
+	q = open(t, boltqueue.Options{Path: path, Log: zap.NewNop()})
+	schedule(t, q, keyedRequest("a", "2", 'l'))
+	repeats(t, q, start, keyedRequest("a", "1", 'k'))
+	if l, err := laneOf(t.Context(), q, "a"); err != nil || l.Receipts != 2 {
+		t.Errorf("lane %+v, %v; want two receipts", l, err)
+	}
+}
+
 // A receipt that cannot be read is logged; the trigger is accepted.
 func TestDamagedReceiptIsNone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "queue.db")

@@ -190,14 +190,6 @@ func decodeItem(b []byte, id int64) (*queue.Item, error) {
 	return it, nil
 }
 
-func encodeJSON[T any](v *T, what string) ([]byte, error) {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return nil, fmt.Errorf("boltqueue: encode %s: %w", what, err)
-	}
-	return b, nil
-}
-
 func decodeJSON[T any](b []byte, what string) (*T, error) {
 	v := new(T)
 	if err := json.Unmarshal(b, v); err != nil {
@@ -214,7 +206,12 @@ func keyID(k []byte) (int64, error) {
 	if len(k) != 8 {
 		return 0, fmt.Errorf("%w: key of %d bytes", errRecord, len(k))
 	}
-	return int64(binary.BigEndian.Uint64(k)), nil //nolint:gosec // written from an int64
+	return numberOf(k), nil
+}
+
+// numberOf returns the number in 8 bytes.
+func numberOf(b []byte) int64 {
+	return int64(binary.BigEndian.Uint64(b)) //nolint:gosec // written from an int64
 }
 
 // jobPrefix is the common prefix of the keys of a job's builds and cancelled items.
@@ -227,11 +224,11 @@ func jobKey(job string, number int64) []byte {
 }
 
 func splitJobKey(k []byte) (job string, number int64, err error) {
-	if len(k) < 9 || k[len(k)-9] != 0 {
+	end := len(k) - 9
+	if end < 1 || k[end] != 0 {
 		return "", 0, fmt.Errorf("%w: key of %d bytes", errRecord, len(k))
 	}
-	number, err = keyID(k[len(k)-8:])
-	return string(k[:len(k)-9]), number, err
+	return string(k[:end]), numberOf(k[end+1:]), nil
 }
 
 // prefixed walks the records whose keys start with prefix, in order.

@@ -14,6 +14,12 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
+// maxJob is the maximum length of a job's name, and maxKeyedJob that for triggers with keys.
+const (
+	maxJob      = 32_759
+	maxKeyedJob = 32_743
+)
+
 // start is the first instant of every test.
 var start = time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
 
@@ -30,7 +36,7 @@ func items() map[string]queue.Item {
 			Causes: []queue.Cause{{Kind: queue.CauseRemote, Addr: "::1", Noted: true, Count: 3}, {Kind: queue.CauseUser, User: "alice", Count: 1}}, MoreCauses: 7,
 			Root: "https://ci.example.com",
 		},
-		"the longest name": {ID: 2, Job: strings.Repeat("j", boltqueue.MaxJob), Since: start, Due: start},
+		"the longest name": {ID: 2, Job: strings.Repeat("j", maxJob), Since: start, Due: start},
 		"before 1970":      {ID: 3, Job: "j", Since: time.Unix(-5, 0).UTC(), Due: time.Unix(-5, 7).UTC()},
 	}
 }
@@ -59,13 +65,18 @@ func TestItemRecordComesBack(t *testing.T) {
 			}
 			newer := bytes.Clone(raw)
 			newer[0]++
-			if _, err := boltqueue.DecodeItem(newer, want.ID); !errors.Is(err, boltqueue.ErrRecord) {
-				t.Errorf("a newer version: %v, want %v", err, boltqueue.ErrRecord)
+			if _, err := boltqueue.DecodeItem(newer, want.ID); !errors.Is(err, boltqueue.ErrRecord) || !strings.Contains(err.Error(), "version 2") {
+				t.Errorf("a newer version: %v, want %v with the version", err, boltqueue.ErrRecord)
 			}
-			other := bytes.Clone(raw)
-			other[9] ^= 1 // the due instant of the header
-			if _, err := boltqueue.DecodeItem(other, want.ID); !errors.Is(err, boltqueue.ErrRecord) {
-				t.Errorf("a header that contradicts the rest: %v, want %v", err, boltqueue.ErrRecord)
+			for name, at := range map[string]int{"flags": 1, "due instant": 9, "digest": 25, "name of the job": 28} {
+				other := bytes.Clone(raw)
+				other[at] ^= 1
+				if _, err := boltqueue.DecodeItem(other, want.ID); !errors.Is(err, boltqueue.ErrRecord) || !strings.Contains(err.Error(), "in the place of") {
+					t.Errorf("a header with another %s than the rest: %v, want %v", name, err, boltqueue.ErrRecord)
+				}
+			}
+			if _, err := boltqueue.DecodeItem(raw[:27+len(want.Job)], want.ID); !errors.Is(err, boltqueue.ErrRecord) || !strings.Contains(err.Error(), "job name") {
+				t.Errorf("a record that ends in the name of its job: %v, want %v that mentions it", err, boltqueue.ErrRecord)
 			}
 		})
 	}
@@ -93,7 +104,7 @@ func FuzzDecodeItem(f *testing.F) {
 		if it.ID != id {
 			t.Fatalf("item %d read as %d", it.ID, id)
 		}
-		if len(it.Job) > boltqueue.MaxJob {
+		if len(it.Job) > maxJob {
 			return // never written
 		}
 		again, err := boltqueue.EncodeItem(it)
@@ -113,12 +124,12 @@ func FuzzDecodeItem(f *testing.F) {
 func TestJobNamesThatAreNoKeys(t *testing.T) {
 	path := t.TempDir() + "/queue.db"
 	q := open(t, boltqueue.Options{Path: path})
-	for _, job := range []string{"", "a\x00b", strings.Repeat("j", boltqueue.MaxJob+1)} {
+	for _, job := range []string{"", "a\x00b", strings.Repeat("j", maxJob+1)} {
 		if _, _, err := q.Schedule(t.Context(), start, queue.Request{Job: job}); !errors.Is(err, boltqueue.ErrJob) {
 			t.Errorf("Schedule of a job with %d bytes: %v, want %v", len(job), err, boltqueue.ErrJob)
 		}
 	}
-	longest := strings.Repeat("j", boltqueue.MaxJob)
+	longest := strings.Repeat("j", maxJob)
 	if _, _, err := q.Schedule(t.Context(), start, queue.Request{Job: longest}); err != nil {
 		t.Errorf("Schedule of the longest name: %v", err)
 	}
@@ -126,7 +137,11 @@ func TestJobNamesThatAreNoKeys(t *testing.T) {
 	if _, _, err := q.Schedule(t.Context(), start, once); !errors.Is(err, boltqueue.ErrJob) {
 		t.Errorf("Schedule of the longest name with a key: %v, want %v", err, boltqueue.ErrJob)
 	}
-	once.Job = longest[:boltqueue.MaxKeyedJob]
+	once.Job = longest[:maxKeyedJob+1]
+	if _, _, err := q.Schedule(t.Context(), start, once); !errors.Is(err, boltqueue.ErrJob) {
+		t.Errorf("Schedule of a name that is too long for a key: %v, want %v", err, boltqueue.ErrJob)
+	}
+	once.Job = longest[:maxKeyedJob]
 	once.Delay = time.Hour
 	if _, _, err := q.Schedule(t.Context(), start, once); err != nil {
 		t.Errorf("Schedule of the longest name that may have a key: %v", err)

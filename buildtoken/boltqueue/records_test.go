@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -169,6 +170,77 @@ func TestExportNamesDamagedRecord(t *testing.T) {
 				t.Errorf("Export of a record in a wrong place: %v, want %v", err, boltqueue.ErrRecord)
 			}
 		})
+	}
+}
+
+// A damaged record ends its sequence, and a caller may end one at any record.
+func TestExportEndsAtDamage(t *testing.T) {
+	path := everyKind(t)
+	edit(t, path, func(tx *bolt.Tx) error { return spoil(tx, "builds", append([]byte("a\x00"), key(1)...)) })
+	err := boltqueue.Export(path, 0, func(from queue.Records) error {
+		var errs []error
+		for _, err := range from.Builds {
+			errs = append(errs, err)
+		}
+		if len(errs) != 1 || !errors.Is(errs[0], boltqueue.ErrRecord) {
+			t.Errorf("builds %v, want the error of the first, and none after it", errs)
+		}
+		for l, err := range from.Lanes {
+			if err != nil || l.Job != "a" {
+				t.Errorf("lane %v, %v", l, err)
+			}
+			break
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestExportOfANewQueue(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	if err := open(t, boltqueue.Options{Path: path}).Close(); err != nil {
+		t.Fatal(err)
+	}
+	got, err := export(path)
+	if diff := cmp.Diff([]string{"next 1"}, got); diff != "" || err != nil {
+		t.Errorf("records of a new queue: %v (-want +got):\n%s", err, diff)
+	}
+}
+
+// Without another limit, a file that is in use is waited for as long as a second.
+func TestWaitsASecondForTheFile(t *testing.T) {
+	path := everyKind(t)
+	open(t, boltqueue.Options{Path: path})
+	for name, use := range map[string]func() error{
+		"Open":   func() error { _, err := boltqueue.Open(boltqueue.Options{Path: path}); return err },
+		"Verify": func() error { return boltqueue.Verify(path) },
+		"Export": func() error { return boltqueue.Export(path, 0, func(queue.Records) error { return nil }) },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			began := time.Now()
+			if err := use(); !errors.Is(err, boltqueue.ErrLocked) {
+				t.Errorf("%s: %v, want %v", name, err, boltqueue.ErrLocked)
+			}
+			if waited := time.Since(began); waited < 900*time.Millisecond || waited > time.Second {
+				t.Errorf("%s waited %v, want a second", name, waited)
+			}
+		})
+	}
+}
+
+// Each key is checked too: a record under a key of another form belongs to nothing.
+func TestVerifyChecksKeys(t *testing.T) {
+	whole := everyKind(t)
+	for _, bucket := range []string{"items", "builds", "cancelled", "receipts", "notifications"} {
+		for _, key := range []string{"short", "a\x00short", "\x0012345678", "a12345678", "\x001234567890123456", "a1234567890123456"} {
+			path := copyFile(t, whole)
+			edit(t, path, func(tx *bolt.Tx) error { return tx.Bucket([]byte(bucket)).Put([]byte(key), []byte("{}")) })
+			if err := boltqueue.Verify(path); !errors.Is(err, boltqueue.ErrForeign) || !strings.Contains(err.Error(), fmt.Sprintf("key of %d bytes", len(key))) {
+				t.Errorf("Verify with the key %q in %s: %v, want an error about the key", key, bucket, err)
+			}
+		}
 	}
 }
 

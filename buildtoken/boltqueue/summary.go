@@ -22,9 +22,7 @@ func (b *batch) applySummary(l *lane, c queue.Change) {
 		return
 	}
 	l.summary = *c.Summary
-	value, err := encodeJSON(c.Summary, "summary")
-	b.note(err)
-	b.put(bucketSummaries(), []byte(c.Lane.Job), value)
+	b.putJSON(bucketSummaries(), []byte(c.Lane.Job), c.Summary)
 }
 
 // Overviews returns what there is to show about several jobs, in the order asked for. No
@@ -47,13 +45,7 @@ func (q *DB) Overviews(ctx context.Context, jobs []string) ([]queue.Overview, er
 	err = q.view(func(tx *bolt.Tx) error {
 		builds := tx.Bucket(bucketBuilds()).Cursor()
 		for i, job := range jobs {
-			for k := range prefixed(builds, jobPrefix(job)) {
-				var err error
-				if _, all[i].Oldest, err = splitJobKey(k); err != nil {
-					return err
-				}
-				break
-			}
+			all[i].Oldest = oldest(builds, job)
 		}
 		return nil
 	})

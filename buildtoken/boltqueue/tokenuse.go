@@ -23,11 +23,8 @@ func decodeTokenUse(k, raw []byte) (queue.TokenUse, error) {
 // used for [queue.KeepTokenUses].
 func (q *DB) SaveTokenUses(ctx context.Context, now time.Time, uses []queue.TokenUse) error {
 	return q.ask(ctx, request{decide: func(b *batch) error {
-		if err := b.begin(); err != nil {
-			return err
-		}
 		var old [][]byte
-		b.note(b.read(func() error {
+		b.note(b.access(func() error {
 			if _, err := b.tx.CreateBucketIfNotExists(bucketTokenUses()); err != nil {
 				return fmt.Errorf("create bucket: %w", err)
 			}
@@ -42,12 +39,7 @@ func (q *DB) SaveTokenUses(ctx context.Context, now time.Time, uses []queue.Toke
 			b.put(bucketTokenUses(), k, nil)
 		}
 		for _, u := range uses {
-			value, err := encodeJSON(&u, "use of a token")
-			b.note(err)
-			b.put(bucketTokenUses(), tokenUseKey(u), value)
-		}
-		if b.broken != nil {
-			return fmt.Errorf("%w: %w", queue.ErrStorage, b.broken)
+			b.putJSON(bucketTokenUses(), tokenUseKey(u), u)
 		}
 		return nil
 	}})

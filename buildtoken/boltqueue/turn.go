@@ -274,7 +274,7 @@ func (q *DB) transact(probe bool) (wake bool) {
 func (q *DB) contain(f func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			q.opts.Log.Error("panic in the queue; please report it", zap.Any("panic", r), zap.StackSkip("stack", 2))
+			q.opts.Log.Error("panic in the queue; please report it", zap.Any("panic", r), zap.Stack("stack"))
 			err = fmt.Errorf("%w: %v", errPanic, r)
 		}
 	}()

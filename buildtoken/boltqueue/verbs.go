@@ -33,7 +33,7 @@ func (q *DB) SetRules(ctx context.Context, now time.Time, c queue.Config) error 
 				b.touch(l)
 			}
 		}
-		return b.begin()
+		return nil
 	}})
 	return nil
 }
@@ -84,7 +84,8 @@ func (c *call) decide(b *batch) error {
 		b.mem.nextID++
 	}
 	c.item, c.created = change.Item, change.Created
-	return b.apply(l, change)
+	b.apply(l, change)
+	return nil
 }
 
 // Cancel removes a queued item of a job from the queue; by names the caller. It returns
@@ -103,12 +104,16 @@ func (q *DB) Cancel(ctx context.Context, now time.Time, job string, id int64, by
 		if it == nil {
 			it = e.stub()
 		}
-		return b.apply(e.lane, queue.Cancel(instant(now), e.lane.head, *it, by))
+		b.apply(e.lane, queue.Cancel(instant(now), e.lane.head, *it, by))
+		return nil
 	}})
 	if !errors.Is(err, queue.ErrNotFound) {
 		return err
 	}
-	if owner, _, err := q.left(id); err == nil && owner == job {
+	switch owner, _, err := q.left(id); {
+	case err != nil && !isGone(err):
+		return err
+	case err == nil && owner == job:
 		return fmt.Errorf("%w: %d", queue.ErrLeft, id)
 	}
 	return fmt.Errorf("%w: item %d of %s", queue.ErrNotFound, id, job)
@@ -121,7 +126,6 @@ func (q *DB) Claim(ctx context.Context, now time.Time, node queue.Node, executor
 	var builds []queue.Build
 	var next time.Time
 	err := q.ask(ctx, request{decide: func(b *batch) error {
-		builds = nil
 		at, places := instant(now), node.Places()
 		for len(builds) < len(executors) {
 			l := b.mem.first(places)
@@ -139,9 +143,7 @@ func (q *DB) Claim(ctx context.Context, now time.Time, node queue.Node, executor
 			if !ok {
 				break
 			}
-			if err := b.apply(l, change); err != nil {
-				return err
-			}
+			b.apply(l, change)
 			builds = append(builds, *change.Build)
 		}
 		next = b.mem.next(places...)
@@ -186,7 +188,6 @@ func (q *DB) SetHandle(ctx context.Context, job string, number int64, handle []b
 func (q *DB) Adopt(ctx context.Context, builds []queue.Build, node queue.Node, executors []int) ([]queue.Build, error) {
 	var adopted []queue.Build
 	err := q.ask(ctx, request{decide: func(b *batch) error {
-		adopted = nil
 		for i, one := range builds {
 			l, ok := b.mem.lanes[one.Item.Job]
 			if !ok || !slices.Contains(l.head.Running, one.Number) {
@@ -197,12 +198,10 @@ func (q *DB) Adopt(ctx context.Context, builds []queue.Build, node queue.Node, e
 				return err
 			}
 			change, err := queue.Adopt(l.head, *build, node, executors[i])
-			if err == nil {
-				err = b.apply(l, change)
-			}
 			if err != nil {
 				return err
 			}
+			b.apply(l, change)
 			adopted = append(adopted, *change.Build)
 		}
 		return nil
@@ -230,7 +229,8 @@ func (q *DB) onBuild(ctx context.Context, job string, number int64, decide func(
 			return err
 		}
 		result = *change.Build
-		return b.apply(l, change)
+		b.apply(l, change)
+		return nil
 	}})
 	if err != nil {
 		return queue.Build{}, err
@@ -243,7 +243,6 @@ func (q *DB) Lost(ctx context.Context) ([]queue.Build, error) {
 	var lost []queue.Build
 	// It writes nothing, but running reads the file through a batch.
 	err := q.ask(ctx, request{decide: func(b *batch) error {
-		lost = nil
 		running, err := b.running()
 		if err != nil {
 			return err
@@ -268,7 +267,6 @@ func (q *DB) Lost(ctx context.Context) ([]queue.Build, error) {
 func (q *DB) Reclaim(ctx context.Context, now time.Time, reason string, keep func(queue.Build) bool) ([]queue.Build, error) {
 	var lost []queue.Build
 	err := q.ask(ctx, request{decide: func(b *batch) error {
-		lost = nil
 		running, err := b.running()
 		if err != nil {
 			return err
@@ -282,9 +280,7 @@ func (q *DB) Reclaim(ctx context.Context, now time.Time, reason string, keep fun
 			if err != nil {
 				return err
 			}
-			if err := b.apply(l, change); err != nil {
-				return err
-			}
+			b.apply(l, change)
 			lost = append(lost, *change.Build)
 		}
 		return nil
