@@ -2,7 +2,6 @@ package hooks
 
 import (
 	"errors"
-	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,6 +48,9 @@ type result struct {
 	out      buildtoken.Outcome
 	err      error
 }
+
+// wanted reports whether the job wants a build for the event, with values that it can have.
+func (r *result) wanted() bool { return r.decision.Webhook != "" && r.err == nil }
 
 // The outcomes of a delivery and of its jobs.
 const (
@@ -126,7 +128,11 @@ func (d *delivery) decide(jobs []*definition.Compiled, body []byte) error {
 func (d *delivery) read(jobs []*definition.Compiled, body []byte) error {
 	var malformed error
 	pings, kinds := 0, 0
-	for kind, webhooks := range byKind(d.webhooks) {
+	for _, kind := range event.Kinds() {
+		webhooks := slices.DeleteFunc(slices.Clone(d.webhooks), func(w *definition.Webhook) bool { return w.Kind != kind })
+		if len(webhooks) == 0 {
+			continue
+		}
 		kinds++
 		read, err := event.Read(kind, d.header, body)
 		switch {
@@ -148,23 +154,6 @@ func (d *delivery) read(jobs []*definition.Compiled, body []byte) error {
 	return nil
 }
 
-// byKind returns the webhooks of each kind, in their order.
-func byKind(webhooks []*definition.Webhook) iter.Seq2[event.Kind, []*definition.Webhook] {
-	return func(yield func(event.Kind, []*definition.Webhook) bool) {
-		for _, kind := range event.Kinds() {
-			var of []*definition.Webhook
-			for _, w := range webhooks {
-				if w.Kind == kind {
-					of = append(of, w)
-				}
-			}
-			if len(of) > 0 && !yield(kind, of) {
-				return
-			}
-		}
-	}
-}
-
 // consider decides about the events for each job that takes one of the webhooks.
 func (d *delivery) consider(jobs []*definition.Compiled, webhooks []*definition.Webhook, kind event.Kind, read *event.Delivery, body []byte) {
 	d.events = append(d.events, read.Events...)
@@ -177,11 +166,7 @@ func (d *delivery) consider(jobs []*definition.Compiled, webhooks []*definition.
 				continue
 			}
 			decision := j.Decide(d.background(), webhooks, in)
-			r := result{decision: decision, err: decision.Err}
-			if decision.Webhook != "" && r.err == nil {
-				r.trigger = d.triggerOf(decision, read.Once(i), seen)
-			}
-			d.results = append(d.results, r)
+			d.results = append(d.results, result{decision: decision, err: decision.Err, trigger: d.triggerOf(decision, read.Once(i), seen)})
 		}
 	}
 }
@@ -210,24 +195,17 @@ func (d *delivery) triggerOf(decision definition.Decision, once string, seen pol
 // queue sends the triggers. It returns when all are answered.
 func (d *delivery) queue(ctl *buildtoken.Controller) {
 	ctx := d.background()
-	var accepted []*result
-	for i := range d.results {
-		if r := &d.results[i]; r.decision.Webhook != "" && r.err == nil {
-			accepted = append(accepted, r)
-		}
-	}
 	var all sync.WaitGroup
 	room := make(chan struct{}, maxAtOnce)
-	for i, r := range accepted {
-		send := func() { r.out, r.err = ctl.Trigger(ctx, d.Definition, r.trigger) }
-		room <- struct{}{}
-		if i == len(accepted)-1 {
-			send() // most deliveries have only one, which needs no other goroutine
-			break
+	for i := range d.results {
+		r := &d.results[i]
+		if !r.wanted() {
+			continue
 		}
+		room <- struct{}{}
 		all.Go(func() { // queue waits for it
 			defer func() { <-room }()
-			send()
+			r.out, r.err = ctl.Trigger(ctx, d.Definition, r.trigger)
 		})
 	}
 	all.Wait()

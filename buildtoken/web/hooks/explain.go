@@ -104,7 +104,7 @@ func (d *delivery) explain(x *Explanation) error {
 // explainJob makes the checks of the trigger that a job would send for an event.
 func (d *delivery) explainJob(r *result) JobExplanation {
 	j := JobExplanation{Job: r.decision.Job, Steps: r.decision.Steps}
-	if r.decision.Webhook != "" && r.err == nil {
+	if r.wanted() {
 		var trigger definition.Explanation
 		_, r.err = d.Definition.Admit(d.background(), d.Now, definition.Guard{}, &r.trigger, &trigger)
 		j.Steps = append(j.Steps, trigger.Steps...)
