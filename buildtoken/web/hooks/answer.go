@@ -146,7 +146,7 @@ func (a *jobAnswer) line() string {
 // record logs and counts the outcome of a delivery, and adds it to the deliveries that are kept.
 func (d *delivery) record(status int, err error) {
 	kept := deliveries.Delivery{
-		At: d.Now, Target: queue.OneLine(d.shownTarget(), 200), Remote: d.Caller().RemoteText(), Size: d.size, Status: status,
+		At: d.Now, Target: d.shownTarget(), Remote: d.Caller().RemoteText(), Size: d.size, Status: status,
 		Webhooks: names(d.webhooks), Signers: d.signers(), Outcome: d.outcome(), Replays: d.replays, By: d.by,
 	}
 	label := ""
@@ -194,10 +194,10 @@ func (d *delivery) record(status int, err error) {
 		zap.Int("status", status), zap.Int64("size", kept.Size), zap.String("remote", kept.Remote))
 }
 
-// shownTarget returns the name in the URL. If nothing has the name, it can be a token.
+// shownTarget returns the name in the URL. If nothing has the name, it can be a token, or long.
 func (d *delivery) shownTarget() string {
 	if len(d.candidates) == 0 && len(d.webhooks) == 0 {
-		return job.ShownName(d.target.job)
+		return queue.OneLine(job.ShownName(d.target.job), 200)
 	}
 	return d.target.job
 }

@@ -1,14 +1,18 @@
 package hooks_test
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -46,6 +50,7 @@ func TestAnswers(t *testing.T) {
 		{"a job without on", func() *http.Request { return post(t, path+"?job=none", "") }, 404, "not found\n", false},
 		{"a folder without on", func() *http.Request { return post(t, path+"?job=empty", "") }, 404, "not found\n", false},
 		{"two jobs", func() *http.Request { return post(t, path+"?job=push&job=env", "") }, 400, "job is given more than once\n", false},
+		{"a malformed query", func() *http.Request { return github(t, path+"?job=%zz", "push", "1", good) }, 400, "malformed query\n", false},
 		{"no signature", func() *http.Request { return post(t, job, strings.Repeat("x", 6<<20)) }, 403, "invalid signature\n", false},
 		{"an empty signature", func() *http.Request { return post(t, job, "{}", "X-Hub-Signature-256", "") }, 403, "invalid signature\n", false},
 		{"the prefix alone", func() *http.Request { return post(t, job, "{}", "X-Hub-Signature-256", "sha256=") }, 403, "invalid signature\n", false},
@@ -53,6 +58,15 @@ func TestAnswers(t *testing.T) {
 		{"too large", func() *http.Request {
 			return post(t, job, strings.Repeat("x", 5<<20+1), "X-Hub-Signature-256", "sha256="+sign("x"))
 		}, 413, "the body is larger than 5242880 bytes\n", false},
+		{"too large, at a wrong time", func() *http.Request {
+			return post(t, path+"?job=slack", strings.Repeat("x", 5<<20+1), "X-Slack-Request-Timestamp", "1700000000", "X-Slack-Signature", "v0="+sign("x"))
+		}, 413, "the body is larger than 5242880 bytes\n", false},
+		{"as large as it may be, at a wrong time", func() *http.Request {
+			return post(t, path+"?job=slack", strings.Repeat("x", 5<<20), "X-Slack-Request-Timestamp", "1700000000", "X-Slack-Signature", "v0="+sign("x"))
+		}, 403, "invalid signature\n", false},
+		{"a malformed form of a sender that signs what is in it", func() *http.Request {
+			return post(t, path+"?job=gitea", "payload=%zz", "X-Gitea-Signature", sign("%zz"), "X-Gitea-Event", "push", "Content-Type", "application/x-www-form-urlencoded")
+		}, 403, "invalid signature\n", false},
 		{"a wrong signature", func() *http.Request { return post(t, job, good, "X-Hub-Signature-256", "sha256="+sign("x")) }, 403, "invalid signature\n", false},
 		{"a ping", func() *http.Request { return github(t, job, "ping", "1", "{}") }, 200, "ok\n", false},
 		{"malformed JSON", func() *http.Request { return github(t, job, "push", "1", "{") }, 400, "the body is neither the JSON nor the form of its sender\n", false},
@@ -73,6 +87,7 @@ func TestAnswers(t *testing.T) {
 		{"a value that fails", func() *http.Request { return github(t, path+"?job=missing", "push", "1", `{}`) }, 400, "missing: bad value: parameter ENV: the expression failed", false},
 		{"a rule denies", func() *http.Request { return github(t, path+"?job=denied", "push", "1", good) }, 403, "denied: not allowed\n", false},
 		{"queued", func() *http.Request { return github(t, job, "push", "1", good) }, 201, "push: queued as item ", true},
+		{"a job without parameters", func() *http.Request { return github(t, path+"?job=c%23", "release", "1", `{"release":{}}`) }, 201, "c#: queued as item ", true},
 		{"queued, with a slash", func() *http.Request { return github(t, path+"/?job=push", "push", "1", good) }, 201, "push: queued as item ", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -87,7 +102,7 @@ func TestAnswers(t *testing.T) {
 			if w.Code == 405 && w.Header().Get("Allow") != "POST" {
 				t.Errorf("Allow: %q, want POST", w.Header().Get("Allow"))
 			}
-			if w.Code == 201 {
+			if w.Code == 201 && strings.HasPrefix(tt.body, "push") {
 				if it := s.items("push")[0]; w.Header().Get("Location") != fmt.Sprintf("%squeue/item/%d/", root, it.ID) || it.Values[0].Text != "main" ||
 					it.Causes[0].Kind != queue.CauseWebhook || it.Causes[0].String() != "Started by webhook github with note: push to main of shop/api by octavia" {
 					t.Errorf("item %+v, Location %s", it, w.Header().Get("Location"))
@@ -219,6 +234,11 @@ func TestDeliveryThatOneJobCannotQueue(t *testing.T) {
 	if w.Code != 201 || w.Header().Get("Retry-After") != "" || !strings.Contains(w.Body.String(), "mono/api: delivered before") {
 		t.Errorf("got %d %q, Retry-After %q, want 201 without it", w.Code, w.Body, w.Header().Get("Retry-After"))
 	}
+	s.q.full.Store("mono/web")
+	w = s.send(github(t, path+"?job=mono", "push", "2", push("main", "api/y.go", "web/y.ts")))
+	if w.Code != 503 || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), "mono/web: the queue is full") {
+		t.Errorf("got %d %q, Retry-After %q, want 503 with it", w.Code, w.Body, w.Header().Get("Retry-After"))
+	}
 	s.q.breaks.Store("push")
 	if w := s.send(github(t, path+"?job=push", "push", "3", push("main", "a"))); w.Code != 503 || s.ctl.Deliveries().List()[0].Jobs[0].Outcome != "failed" {
 		t.Errorf("got %d, kept as %+v, want 503 and failed", w.Code, s.ctl.Deliveries().List()[0].Jobs)
@@ -227,7 +247,7 @@ func TestDeliveryThatOneJobCannotQueue(t *testing.T) {
 	for _, line := range s.logs.FilterMessage("webhook delivery").All() {
 		levels = append(levels, line.Level.String())
 	}
-	if want := []string{"error", "info", "error"}; !slices.Equal(levels, want) {
+	if want := []string{"error", "info", "error", "error"}; !slices.Equal(levels, want) {
 		t.Errorf("the deliveries are logged as %v, want %v", levels, want)
 	}
 }
@@ -250,6 +270,118 @@ func TestLargestDelivery(t *testing.T) {
 		if w := s.send(github(t, path+"?job=push", "push", "1"+more, body+more)); w.Code != want {
 			t.Errorf("%d bytes: got %d %q, want %d", len(body+more), w.Code, w.Body, want)
 		}
+	}
+}
+
+// Each webhook has its own limit.
+func TestLimitsOfSeveralWebhooks(t *testing.T) {
+	s := newSite(t)
+	other := spec(t)
+	for _, f := range other.Root.Folders {
+		if f.Name == "large" {
+			f.Webhooks[0].Secrets = secret(t, event.GitHub, "another")
+		}
+	}
+	var err error
+	if s.web.Definition, err = definition.Compile(other); err != nil {
+		t.Fatal(err)
+	}
+	large := strings.Repeat("x", 5<<20+1)
+	for _, tt := range []struct {
+		name, header, signature string
+		want                    int
+	}{
+		{"signed for the lower limit", "X-Hub-Signature-256", "sha256=" + sign(large), 413},
+		{"wrongly signed for both", "X-Hub-Signature-256", "sha256=" + sign("y"), 403},
+		{"wrongly signed for the lower limit alone", "X-Sig", sign("y"), 413},
+	} {
+		if w := s.send(post(t, path, large, tt.header, tt.signature)); w.Code != tt.want {
+			t.Errorf("%s: got %d %q, want %d", tt.name, w.Code, w.Body, tt.want)
+		}
+	}
+}
+
+// Senders of different kinds may have signed a delivery. What one of them cannot have sent is still an
+// event of the other one.
+func TestDeliveryOfTwoKinds(t *testing.T) {
+	for name, body := range map[string]string{"malformed for GitHub": `{"pull_request":{}}`, "a ping of GitHub": `{"hook_id":1}`} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			event := map[bool]string{true: "ping", false: "push"}[strings.Contains(name, "ping")]
+			r := github(t, path, event, "1", body)
+			if w := s.send(r); w.Code != map[string]int{"push": 400, "ping": 200}[event] {
+				t.Errorf("for GitHub alone: got %d %q", w.Code, w.Body)
+			}
+			r = github(t, path, event, "1", body)
+			r.Header.Set("X-Sig", sign(body))
+			if w := s.send(r); w.Code != 201 || !strings.Contains(w.Body.String(), "\nhmac: queued") || len(s.items("hmac")) != 1 {
+				t.Errorf("for both: got %d %q, with %d items, want one", w.Code, w.Body, len(s.items("hmac")))
+			}
+		})
+	}
+}
+
+// A body that cannot be stored or read again makes the sender repeat the delivery. None leaves its file.
+func TestBodiesInFiles(t *testing.T) {
+	body := push("main", strings.Repeat("x", 100<<10))
+	form := "payload=" + url.QueryEscape(body)
+	file := ""
+	spool := func(flag int) func() (*os.File, error) {
+		return func() (*os.File, error) {
+			file = filepath.Join(t.TempDir(), "body")
+			return os.OpenFile(file, flag|os.O_CREATE, 0o600) //nolint:wrapcheck // as it is
+		}
+	}
+	signed := func() *http.Request { return github(t, path+"?job=push", "push", "1", body) }
+	formed := func() *http.Request {
+		return post(t, path+"?job=gitea", form, "X-Gitea-Signature", sign(body), "X-Gitea-Event", "push", "Content-Type", "application/x-www-form-urlencoded")
+	}
+	for _, tt := range []struct {
+		name string
+		flag int
+		r    func() *http.Request
+		want int
+	}{
+		{"stored", os.O_RDWR, signed, 201},
+		{"not read again", os.O_WRONLY, signed, 503},
+		{"not stored", os.O_RDONLY, signed, 503},
+		{"a form, stored", os.O_RDWR, formed, 201},
+		{"a form, not read again", os.O_WRONLY, formed, 503},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newSite(t)
+			s.web.Spool = spool(tt.flag)
+			gone := func() {
+				t.Helper()
+				if _, err := os.Stat(file); file == "" || !errors.Is(err, fs.ErrNotExist) {
+					t.Errorf("the file %q is left: %v", file, err)
+				}
+				file = ""
+			}
+			q := s.web.Request(httptest.NewRecorder(), tt.r())
+			end := q.Begin().End
+			if x := hooks.Explain(q, q.R.URL.Query().Get("job")); x.Status != tt.want {
+				t.Errorf("explained as %d, %v, want %d", x.Status, x.Err, tt.want)
+			}
+			end()
+			gone()
+			if w := s.send(tt.r()); w.Code != tt.want {
+				t.Errorf("got %d %q, want %d", w.Code, w.Body, tt.want)
+			}
+			gone()
+		})
+	}
+}
+
+// A delivery whose sender is gone before its body can be parsed is neither checked nor queued.
+func TestSenderThatIsGone(t *testing.T) {
+	s := newSite(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	form := "payload=" + url.QueryEscape(push("main"))
+	r := post(t, path+"?job=gitea", form, "X-Gitea-Signature", sign(push("main")), "X-Gitea-Event", "push", "Content-Type", "application/x-www-form-urlencoded")
+	if w := s.send(r.WithContext(ctx)); w.Code != 503 || len(s.items("gitea")) != 0 {
+		t.Errorf("got %d %q, with %d items, want 503 and none", w.Code, w.Body, len(s.items("gitea")))
 	}
 }
 
@@ -466,6 +598,35 @@ func TestEachDeliveryIsRecorded(t *testing.T) {
 	}
 	if n := s.logs.FilterMessage("webhook expression failed").Len(); n != 1 {
 		t.Errorf("%d warnings about an expression that failed, want 1", n)
+	}
+}
+
+// What a sender chooses is kept in short. The name of a job that is there is kept as it is.
+func TestWhatIsKeptIsBounded(t *testing.T) {
+	s := newSite(t)
+	x := strings.Repeat("x", 400)
+	s.send(github(t, path+"?job="+long+"//"+long, "push", x, push(x, "a")))
+	s.send(post(t, path+"?job=c%23", "unsigned"))
+	s.send(post(t, path+"?job="+x, ""))
+	s.send(post(t, path+"?job="+strings.Repeat("a%FF", 100), ""))
+	all := s.ctl.Deliveries().List() // the last one first
+	if d := all[3]; len(d.Sender) != 200 || len(d.Events[0]) != 300 || d.Target != long+"//"+long {
+		t.Errorf("of a verified delivery are kept %d bytes of its ID, %d of its event, and the target %q", len(d.Sender), len(d.Events[0]), d.Target)
+	}
+	for i, want := range map[int]string{2: "c#", 1: x[:200], 0: strings.Repeat("a\uFFFD", 50)} {
+		if got := all[i].Target; got != want {
+			t.Errorf("target %d is kept as %q, want %q", i, got, want)
+		}
+	}
+}
+
+// What operators replay with changed rules is what the rules saw.
+func TestDecisionsOfDeliveries(t *testing.T) {
+	s := newSite(t)
+	s.send(github(t, path+"?job=push", "push", "1", push("main", "a")))
+	all := s.ctl.Decisions()
+	if len(all) != 1 || !all[0].Post || all[0].Webhook != "github" || all[0].Remote.String() != "192.0.2.7" || !all[0].Admitted {
+		t.Errorf("decisions: %+v, want one of a POST by the webhook", all)
 	}
 }
 

@@ -49,6 +49,7 @@ type flaky struct {
 
 	refuses atomic.Value // a full name
 	breaks  atomic.Value // the full name of a job whose items fail with an unexpected error
+	full    atomic.Value // the full name of a job of which no more items fit into the queue
 }
 
 func (q *flaky) Schedule(ctx context.Context, now time.Time, r queue.Request) (queue.Item, bool, error) {
@@ -57,6 +58,9 @@ func (q *flaky) Schedule(ctx context.Context, now time.Time, r queue.Request) (q
 	}
 	if broken, _ := q.breaks.Load().(string); broken == r.Job {
 		return queue.Item{}, false, errors.New("a bug")
+	}
+	if full, _ := q.full.Load().(string); full == r.Job {
+		return queue.Item{}, false, queue.ErrFull
 	}
 	return q.Queue.Schedule(ctx, now, r)
 }
@@ -86,6 +90,9 @@ const (
 	signedKey = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 )
 
+// long is the longest name of a folder.
+var long = strings.Repeat("n", job.MaxName)
+
 func spec(t testing.TB) definition.Spec {
 	t.Helper()
 	day, soon := 24*time.Hour, 83*time.Minute
@@ -105,6 +112,8 @@ func spec(t testing.TB) definition.Spec {
 	pushed.Tokens = []definition.Token{{Digest: token.Digest{1}}}
 	password := jobNamed("password", definition.OnSpec{Webhook: "github", When: `event.branch == "main"`, Set: []definition.SetSpec{{Param: "PASSWORD", Value: `body.?secret`}}})
 	password.Params = []job.Param{{Name: "PASSWORD", Kind: job.KindPassword}}
+	plain := jobNamed("c#", definition.OnSpec{Webhook: "github", Events: []string{"release"}})
+	plain.Params = nil
 	off := jobNamed("off", definition.OnSpec{Webhook: "github"})
 	off.Disabled = true
 	crowd := []definition.Job{jobNamed("lab", definition.OnSpec{Webhook: "gitlab"})}
@@ -121,7 +130,7 @@ func spec(t testing.TB) definition.Spec {
 				{Config: hook.Config{Kind: event.HMAC, Header: "X-Sig", Secrets: secret(t, event.HMAC, key)}},
 			},
 			Jobs: []definition.Job{
-				pushed, denied, off, password, jobNamed("none"),
+				pushed, denied, off, password, plain, jobNamed("none"),
 				jobNamed("env", definition.OnSpec{Webhook: "github", Set: []definition.SetSpec{{Param: "ENV", Value: `body.?env`}}}),
 				jobNamed("broken", definition.OnSpec{Webhook: "github", When: `body.missing`}),
 				jobNamed("missing", definition.OnSpec{Webhook: "github", Set: []definition.SetSpec{{Param: "ENV", Value: `body.missing`}}}),
@@ -140,6 +149,7 @@ func spec(t testing.TB) definition.Spec {
 				}},
 				{Name: "large", Webhooks: []definition.WebhookSpec{large}, Jobs: []definition.Job{jobNamed("job", definition.OnSpec{Webhook: "github"})}},
 				{Name: "crowd", Jobs: crowd},
+				{Name: long, Folders: []definition.Folder{{Name: long, Jobs: []definition.Job{jobNamed("job", definition.OnSpec{Webhook: "github"})}}}},
 				{Name: "soon", Jobs: []definition.Job{jobNamed("job", definition.OnSpec{Webhook: "github", Delay: &soon})}},
 				{Name: "empty", Jobs: []definition.Job{jobNamed("none")}},
 			},

@@ -1,6 +1,7 @@
 package hooks
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -56,19 +57,20 @@ func (d *delivery) verify() ([]*definition.Webhook, *web.Raw, error) {
 		return nil, raw, err
 	}
 	var verified []*definition.Webhook
+	var tooLarge, wrong error
 	for _, c := range begun {
 		err := c.Finish()
 		switch {
 		case err != nil:
-			refused = err
+			wrong = err
 		case raw.Size > c.webhook.MaxSize:
-			refused = &web.TooLargeError{Limit: c.webhook.MaxSize}
+			tooLarge = &web.TooLargeError{Limit: c.webhook.MaxSize}
 		default:
 			verified = append(verified, c.webhook)
 		}
 	}
 	if len(verified) == 0 {
-		return nil, raw, refused
+		return nil, raw, cmp.Or(tooLarge, wrong)
 	}
 	return verified, raw, nil
 }
