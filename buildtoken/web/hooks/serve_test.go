@@ -65,7 +65,7 @@ func TestAnswers(t *testing.T) {
 			return post(t, path+"?job=slack", strings.Repeat("x", 5<<20), "X-Slack-Request-Timestamp", "1700000000", "X-Slack-Signature", "v0="+sign("x"))
 		}, 403, "invalid signature\n", false},
 		{"a malformed form of a sender that signs what is in it", func() *http.Request {
-			return post(t, path+"?job=gitea", "payload=%zz", "X-Gitea-Signature", sign("%zz"), "X-Gitea-Event", "push", "Content-Type", "application/x-www-form-urlencoded")
+			return post(t, path+"?job=gitea", "payload=%zz", "X-Gitea-Signature", sign(""), "X-Gitea-Event", "push", "Content-Type", "application/x-www-form-urlencoded")
 		}, 403, "invalid signature\n", false},
 		{"a wrong signature", func() *http.Request { return post(t, job, good, "X-Hub-Signature-256", "sha256="+sign("x")) }, 403, "invalid signature\n", false},
 		{"a ping", func() *http.Request { return github(t, job, "ping", "1", "{}") }, 200, "ok\n", false},
@@ -204,8 +204,8 @@ func TestSlackIsAlwaysAnswered200(t *testing.T) {
 		}
 	}
 	s.q.refuses.Store("slack")
-	if w := send("command=%2Fdeploy&trigger_id=9"); w.Code != 200 || !strings.Contains(w.Body.String(), "the queue is not available now") {
-		t.Errorf("got %d %q, want 200 with the reason", w.Code, w.Body)
+	if w := send("command=%2Fdeploy&trigger_id=9"); w.Code != 200 || !strings.Contains(w.Body.String(), "the queue is not available now") || w.Header().Get("Retry-After") != "" {
+		t.Errorf("got %d %q, Retry-After %q, want 200 with the reason alone", w.Code, w.Body, w.Header().Get("Retry-After"))
 	}
 	if w := s.send(post(t, path+"?job=slack", "x", "X-Slack-Request-Timestamp", now, "X-Slack-Signature", "v0="+sign("y"))); w.Code != 403 {
 		t.Errorf("a wrong signature: got %d, want 403", w.Code)
