@@ -45,7 +45,7 @@ var ErrWrongKey = errors.New("a password parameter cannot be opened: the key fil
 // Vault seals and digests with one key. It is safe for concurrent use.
 type Vault struct {
 	aead                       cipher.AEAD
-	values, clientKeys, shares []byte // keys of digests
+	values, clientKeys, shares *digesters
 }
 
 // New returns a Vault that uses key.
@@ -58,7 +58,10 @@ func New(key Key) (*Vault, error) {
 	if err != nil {
 		return nil, fmt.Errorf("vault: key: %w", err)
 	}
-	return &Vault{aead: aead, values: key.derive("digest"), clientKeys: key.derive("idempotency key"), shares: key.derive("share")}, nil
+	return &Vault{
+		aead: aead, values: newDigesters(key.derive("digest")),
+		clientKeys: newDigesters(key.derive("idempotency key")), shares: newDigesters(key.derive("share")),
+	}, nil
 }
 
 // Seal returns the values as a queue stores them, with encrypted passwords.
@@ -112,41 +115,41 @@ func (v *Vault) Digest(given []job.Value) queue.Digest {
 	if len(given) == 0 {
 		return queue.Digest{}
 	}
-	d := newDigester(v.values)
-	for _, g := range given {
-		d.add(g.Name)
-		d.add(string(g.Kind))
-		d.add(g.Text)
-	}
-	return d.sum()
+	return v.values.digest(func(d *digester) {
+		for _, g := range given {
+			d.add(g.Name)
+			d.add(string(g.Kind))
+			d.add(g.Text)
+		}
+	})
 }
 
 // DigestWithFiles returns the digest of values and of their files.
 // contents are the concatenated SHA-256 sums of the files.
 func (v *Vault) DigestWithFiles(values queue.Digest, contents []byte) queue.Digest {
-	d := newDigester(v.values)
-	d.add(string(values[:]))
-	d.add(string(contents))
-	return d.sum()
+	return v.values.digest(func(d *digester) {
+		d.add(string(values[:]))
+		d.add(string(contents))
+	})
 }
 
 // DigestIdempotencyKey returns the digest of the key that a client sent.
 // client identifies the client: two clients can use the same key.
 func (v *Vault) DigestIdempotencyKey(key string, client ...string) queue.Digest {
-	d := newDigester(v.clientKeys)
-	for _, part := range client {
-		d.add(part)
-	}
-	d.add(key)
-	return d.sum()
+	return v.clientKeys.digest(func(d *digester) {
+		for _, part := range client {
+			d.add(part)
+		}
+		d.add(key)
+	})
 }
 
 // SignShare returns the signature of a share link that is bound to these texts. It is
 // the same for every Vault with the same key. Compare it in constant time.
 func (v *Vault) SignShare(boundTo ...string) queue.Digest {
-	d := newDigester(v.shares)
-	for _, text := range boundTo {
-		d.add(text)
-	}
-	return d.sum()
+	return v.shares.digest(func(d *digester) {
+		for _, text := range boundTo {
+			d.add(text)
+		}
+	})
 }
