@@ -2,7 +2,6 @@ package job
 
 import (
 	"fmt"
-	"iter"
 	"slices"
 )
 
@@ -50,18 +49,9 @@ func (j *Job) TakesFiles() bool {
 	return slices.ContainsFunc(j.Params, func(p Param) bool { return p.Kind == KindFile })
 }
 
-// Unknown returns the names that no parameter of the job has, sorted. It leaves out "".
-func (j *Job) Unknown(names ...iter.Seq[string]) []string {
-	var unknown []string
-	for _, some := range names {
-		for name := range some {
-			if name != "" && !slices.ContainsFunc(j.Params, func(p Param) bool { return p.Name == name }) {
-				unknown = append(unknown, name)
-			}
-		}
-	}
-	slices.Sort(unknown)
-	return unknown
+// Takes reports whether a parameter of the job has this name.
+func (j *Job) Takes(name string) bool {
+	return slices.ContainsFunc(j.Params, func(p Param) bool { return p.Name == name })
 }
 
 // Check returns an error if the definition is invalid: [ErrBadName],

@@ -18,7 +18,7 @@ const (
 // weights, a type that is named wins over one that only a wildcard matches, and then the
 // one that is named first. If nothing fits, it returns the first offer.
 func Negotiate(accept []string, offers ...string) string {
-	if len(accept) == 0 {
+	if len(accept) == 0 || len(accept) == 1 && accept[0] == "*/*" { // as most clients that are no browser send
 		return offers[0]
 	}
 	clauses := goautoneg.ParseAccept(strings.ToLower(strings.Join(accept, ",")))

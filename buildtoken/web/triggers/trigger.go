@@ -3,13 +3,14 @@ package triggers
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 	"github.com/buildtoken/buildtoken/buildtoken/web"
@@ -86,7 +87,7 @@ func (q *trigger) serve(t buildtoken.Trigger) error {
 	}
 	a := answer{trigger: q, out: out}
 	if j, ok := q.Definition.Job(out.Job); ok {
-		a.ignored = j.Unknown(maps.Keys(t.Values), maps.Keys(t.Files))
+		a.ignored = ignored(j, &t)
 	}
 	wait := q.mayWait(out)
 	t = buildtoken.Trigger{} // a waiting request holds little memory
@@ -95,6 +96,24 @@ func (q *trigger) serve(t buildtoken.Trigger) error {
 	a.ended = q.awaitEnd(out, wait)
 	a.write()
 	return nil
+}
+
+// ignored returns the names of values and files for which the job has no parameter, sorted. It leaves
+// out "".
+func ignored(j *job.Job, t *buildtoken.Trigger) []string {
+	var names []string
+	for name := range t.Values {
+		if name != "" && !j.Takes(name) {
+			names = append(names, name)
+		}
+	}
+	for name := range t.Files {
+		if name != "" && !j.Takes(name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // withToken returns the caller with the token of the query or form, or else with that of a
