@@ -49,11 +49,11 @@ func (l logs) create(log *zap.Logger, b queue.Build, limit int64) (*console.Writ
 	}
 	if l.keeper != nil {
 		err = l.Remove(element, b.Number) // it was shipped to the database that was put back
-	} else if aside, failed := l.PutAside(element, b.Number); failed != nil {
-		err = failed
 	} else {
-		err = nil
-		about(log, b).Warn("the log of an earlier build with this number was put aside; was an older queue restored over newer logs?", zap.String("file", aside))
+		var aside string
+		if aside, err = l.PutAside(element, b.Number); err == nil {
+			about(log, b).Warn("the log of an earlier build with this number was put aside; was an older queue restored over newer logs?", zap.String("file", aside))
+		}
 	}
 	if err != nil {
 		return nil, err

@@ -153,6 +153,27 @@ func TestLogIsFoundWhileItsBuildEnds(t *testing.T) {
 	}
 }
 
+// The log of a build that runs here is its file. One that cannot be read is not replaced by what
+// the keeper has.
+func TestLogFileThatCannotBeRead(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "logs", job.PathElement("app"), "1.log")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.Symlink("1.log", file)); err != nil {
+		t.Fatal(err)
+	}
+	h := openHost(t, build.Options{Dir: dir, Logs: &keeper{text: []byte("a")}})
+	if r, err := h.OpenLog(t.Context(), "app", 1, true); err == nil || r != nil {
+		t.Errorf("OpenLog of a file that cannot be read = %v, %v, want an error", r, err)
+	}
+	r, err := h.OpenLog(t.Context(), "app", 1, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // What an earlier process left of the log of a lost build is copied to where all servers find it. The
 // file is removed then, and kept if that fails.
 func TestLogsOfLostBuildsAreShipped(t *testing.T) {

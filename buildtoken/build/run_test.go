@@ -66,6 +66,9 @@ func TestBuildThatCannotStartIsAWarning(t *testing.T) {
 			if string(result) != string(tt.outcome) {
 				t.Errorf("Run = %s, want %s", result, tt.outcome)
 			}
+			if started := logged.FilterMessage("build started").Len(); started != 1 {
+				t.Errorf("%d entries about the start, want 1", started)
+			}
 			entries := logged.FilterMessage("build ended").All()
 			if len(entries) != 1 || entries[0].Level != tt.want {
 				t.Errorf("logged %+v, want one entry of level %s", entries, tt.want)
@@ -228,6 +231,28 @@ func TestLogOfAnEarlierBuildIsPutAside(t *testing.T) {
 	aside, err := os.ReadFile(told[0].ContextMap()["file"].(string)) //nolint:forcetypeassert // a panic is a failure too
 	if err != nil || !strings.HasPrefix(string(aside), "first\n") || !strings.HasPrefix(readLog(t, h, b), "second\n") {
 		t.Errorf("put aside %q, %v; the log is %q", aside, err, readLog(t, h, b))
+	}
+}
+
+// With a keeper, the log of a number that is given again was copied before. It is removed, and
+// nothing runs while it cannot be.
+func TestLogOfAnEarlierBuildIsRemovedIfItIsKept(t *testing.T) {
+	b := queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 1}
+	app := &build.Job{Job: &job.Job{FullName: "app"}, Runner: ends{Outcome: runner.Success}}
+	for file, want := range map[string]queue.Result{"1.log": queue.Success, "1.log/file": queue.NotBuilt} {
+		dir := t.TempDir()
+		file = filepath.Join(dir, "logs", job.PathElement("app"), file)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte("before\n"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		kept := new(keeper)
+		h := openHost(t, build.Options{Dir: dir, Logs: kept})
+		if result, reason := h.Run(t.Context(), app, b); result != want {
+			t.Errorf("Run over %s = %s, %s, want %s", file, result, reason, want)
+		}
+		if want == queue.Success && !strings.HasPrefix(string(kept.text), "Finished") {
+			t.Errorf("the keeper has %q, want only the log of the new build", kept.text)
+		}
 	}
 }
 

@@ -32,6 +32,9 @@ type slow struct {
 
 func (s *slow) AppendLog(ctx context.Context, job string, number, offset int64, p []byte, last bool) (int64, error) {
 	time.Sleep(time.Second)
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
 	if s.calls++; s.calls <= len(s.refuse) {
 		return 0, s.refuse[s.calls-1]
 	}

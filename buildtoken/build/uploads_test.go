@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/iotest"
 
 	"github.com/buildtoken/buildtoken/buildtoken/build"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
@@ -48,6 +49,17 @@ func TestUploadsThatCannotBeStored(t *testing.T) {
 	b := queue.Build{Item: queue.Item{ID: 1, Job: "app", Values: []queue.Value{{Name: "FILE", Kind: "file", Ref: "ref"}}}, Number: 1}
 	if result, reason := h.Run(t.Context(), app, b); result != queue.NotBuilt || !strings.Contains(reason, "file parameter") {
 		t.Errorf("Run = %s, %s, want NOT_BUILT because of the file", result, reason)
+	}
+}
+
+// A trigger is not accepted with a part of its file.
+func TestUploadThatBreaksOff(t *testing.T) {
+	values := []job.Value{{Name: "FILE", Kind: job.KindFile, Ref: job.PendingRef}}
+	open := func(string) (io.ReadCloser, error) {
+		return io.NopCloser(io.MultiReader(strings.NewReader("a part"), iotest.ErrReader(io.ErrUnexpectedEOF))), nil
+	}
+	if _, err := openHost(t, build.Options{}).StoreFiles(t.Context(), values, open, false); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("StoreFiles = %v, want %v", err, io.ErrUnexpectedEOF)
 	}
 }
 
@@ -96,6 +108,49 @@ func TestDropFiles(t *testing.T) {
 		h.DropFiles(t.Context(), []job.Value{{Name: "TEXT"}, {Name: "F", Ref: job.PendingRef}, {Name: "G", Ref: "stored"}}, why)
 		if got := fmt.Sprint(dropped); got != want {
 			t.Errorf("DropFiles because of %v dropped %s, want %s", why, got, want)
+		}
+	}
+}
+
+// Without a keeper, nothing but the trigger refers to its files.
+func TestDropFilesOfThisServer(t *testing.T) {
+	dir := t.TempDir()
+	h := openHost(t, build.Options{Dir: dir})
+	values := []job.Value{{Name: "FILE", Kind: job.KindFile, Ref: job.PendingRef}}
+	open := func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("content")), nil }
+	if _, err := h.StoreFiles(t.Context(), values, open, false); err != nil {
+		t.Fatal(err)
+	}
+	h.DropFiles(t.Context(), values, queue.ErrFull)
+	if left, err := os.ReadDir(filepath.Join(dir, "uploads")); err != nil || len(left) != 0 {
+		t.Errorf("left in uploads: %v, %v", left, err)
+	}
+}
+
+// older is a keeper that has no files yet.
+type older struct{ build.FileKeeper }
+
+func (older) GetFile(context.Context, string, io.Writer) error { return queue.ErrNotFound }
+
+// A build whose file was stored before the servers shared a database uses it; without the file
+// it does not run.
+func TestFilesFromBeforeTheKeeper(t *testing.T) {
+	dir := t.TempDir()
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "uploads"), 0o700), os.WriteFile(filepath.Join(dir, "uploads", "here"), []byte("content"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	h := openHost(t, build.Options{Dir: dir, Files: older{}})
+	app := &build.Job{Job: &job.Job{FullName: "app"}, Runner: copies{}}
+	number := int64(0)
+	for ref, want := range map[string]queue.Result{"here": queue.Success, "missing": queue.NotBuilt} {
+		number++
+		b := queue.Build{Item: queue.Item{ID: number, Job: "app", Values: []queue.Value{{Name: "FILE", Kind: "file", Ref: ref}}}, Number: number}
+		result, reason := h.Run(t.Context(), app, b)
+		if result != want {
+			t.Errorf("the build with the file %q ended %s, %s, want %s", ref, result, reason, want)
+		}
+		if log := readLog(t, h, b); strings.Contains(log, "content") != (want == queue.Success) {
+			t.Errorf("the build with the file %q wrote %q", ref, log)
 		}
 	}
 }
