@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
@@ -44,6 +46,25 @@ func TestAuditOfTheServersOwnBuilds(t *testing.T) {
 		want := []string{"accepted polling polled token default <nil>", "accepted change polled poll 1", "accepted schedule nightly timer 2"}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("lines (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// A schedule for which there is no room in the queue is refused.
+func TestAuditOfASchedulesRefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		core, lines := observer.New(zapcore.InfoLevel)
+		s := openSite(t, buildtoken.Config{Audit: zap.New(core), QueueLimit: 1}, hourly(nil), definition.Job{Name: "app", Tokens: opens(), Runner: succeeds()})
+		s.trigger("app", delayed("90m"))
+		time.Sleep(time.Hour + time.Second)
+		synctest.Wait()
+		refused := lines.FilterMessage("refused").All()
+		if len(refused) != 1 {
+			t.Fatalf("lines = %v, want one about a refusal", lines.All())
+		}
+		m := refused[0].ContextMap()
+		if got, want := fmt.Sprint(m["action"], " ", m["job"], " ", m["who"], " ", m["reason"]), "schedule nightly timer "+queue.ErrFull.Error(); !strings.HasPrefix(got, want) {
+			t.Errorf("line = %q, want %q", got, want)
 		}
 	})
 }

@@ -854,3 +854,22 @@ func TestAttachThatFailsKeepsTheOldConfiguration(t *testing.T) {
 		s.wantResult("app", 1, queue.Success, "")
 	})
 }
+
+func TestDefaultsAreThoseOfTheDocuments(t *testing.T) {
+	text, err := os.ReadFile("../docs/caddyfile.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []string{
+		fmt.Sprintf("| `executors <n>` | %d |", buildtoken.DefaultExecutors),
+		fmt.Sprintf("| `remote_builds <n>` | %d |", buildtoken.DefaultRemoteBuilds),
+		fmt.Sprintf("| `queue_limit <n>` | %d |", buildtoken.DefaultQueueLimit),
+		fmt.Sprintf("| `keep_builds <n>` | %d |", buildtoken.DefaultKeepBuilds),
+		fmt.Sprintf("| `shutdown_timeout <duration>` | %.0fs |", buildtoken.DefaultShutdownTimeout.Seconds()),
+		fmt.Sprintf("| `orphan_timeout <duration>` | %.0fh |", buildtoken.DefaultOrphanTimeout.Hours()),
+	} {
+		if !strings.Contains(string(text), row) {
+			t.Errorf("docs/caddyfile.md does not contain %q", row)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package buildtoken_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -152,6 +153,49 @@ func TestNotificationHasAllFields(t *testing.T) {
 			t.Errorf("causes %q", got.Causes)
 		}
 	})
+}
+
+// A notification has the last 8 KiB of a log, without a part of a line, or all of a shorter one.
+func TestNotificationHasTheEndOfTheLog(t *testing.T) {
+	const line = 64 // bytes, with the line end
+	for _, tt := range []struct{ written, lines int }{
+		{3, 3},
+		{1000, (8<<10)/line - 1}, // the end is that of our own lines, which are shorter
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var in inbox
+			j := notified("deploy", &in)
+			j.Runner = runs(func(_ context.Context, _ runner.Build, log io.Writer) runner.Result {
+				for i := range tt.written {
+					fmt.Fprintf(log, "%063d\n", i)
+				}
+				return runner.Result{Outcome: runner.Success}
+			})
+			s := openSite(t, buildtoken.Config{}, j)
+			s.triggerNow("deploy")
+			if len(in.events) != 1 {
+				t.Fatalf("got %d events, want 1", len(in.events))
+			}
+			var want strings.Builder
+			if tt.written == tt.lines {
+				want.WriteString(s.log("deploy", 1)[0] + "\n") // the cause
+			}
+			for i := tt.written - tt.lines; i < tt.written; i++ {
+				fmt.Fprintf(&want, "%063d\n", i)
+			}
+			want.WriteString("Finished: SUCCESS\n")
+			if diff := cmp.Diff(want.String(), in.events[0].Log); diff != "" {
+				t.Errorf("log (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestRetryOfAnUnknownNotification(t *testing.T) {
+	s := openSite(t, buildtoken.Config{})
+	if err := s.RetryNotification(t.Context(), 7); !errors.Is(err, queue.ErrNotFound) {
+		t.Errorf("RetryNotification = %v, want %v", err, queue.ErrNotFound)
+	}
 }
 
 // TestNotificationsAreRetriedInOrder uses a receiver that asks for a pause of an hour.
