@@ -280,7 +280,7 @@ func TestFits(t *testing.T) {
 		{"one byte more", []runner.Param{{Name: "Q", Value: "x"}, {Name: "P", Value: long + "x"}}, runner.ErrTooLarge, "parameter P "},
 		{"values that fit only one by one", many, runner.ErrTooLarge, "is E,"},
 		{"a NUL byte", []runner.Param{{Name: "P", Value: "secret\x00"}}, runner.ErrBadValue, "parameter P "},
-		{"an argument that grows too long", []runner.Param{{Name: "ARG", Value: half}}, runner.ErrTooLarge, "is ARG,"},
+		{"an argument that grows too long", []runner.Param{{Name: "ARG", Value: half}}, runner.ErrTooLarge, "argument 1 is longer than 131072 bytes (the largest parameter is ARG,"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := execrunner.Config{Command: "true", InheritEnv: []string{"PATH"}}
@@ -306,6 +306,20 @@ func TestFits(t *testing.T) {
 			}
 		})
 	}
+	t.Run("all variables together", func(t *testing.T) {
+		r := newRunner(t, execrunner.Config{Command: "true", InheritEnv: []string{}})
+		var env []string
+		for n := range 12 { // each takes its bytes, a NUL byte and a pointer of eight bytes
+			env = append(env, fmt.Sprintf("V%02d=%s", n, strings.Repeat("x", 128<<10-9-len("V00="))))
+		}
+		if err := r.Fits(env, nil); err != nil {
+			t.Errorf("Fits of 1.5 MiB = %v", err)
+		}
+		env[0] += "x"
+		if err := r.Fits(env, nil); !errors.Is(err, runner.ErrTooLarge) {
+			t.Errorf("Fits of a byte more than 1.5 MiB = %v, want %v", err, runner.ErrTooLarge)
+		}
+	})
 	t.Run("a variable that is none", func(t *testing.T) {
 		r := newRunner(t, execrunner.Config{Command: "true"})
 		for _, env := range []string{"NOTHING", "=x", ""} {

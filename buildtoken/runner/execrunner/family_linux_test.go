@@ -158,6 +158,8 @@ func TestCgroupDir(t *testing.T) {
 		{"beside version 1", "9:pids:/x\n0::/\n", "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n", "/sys/fs/cgroup/unified"},
 		{"a part of it mounted", "0::/a/b\n", "31 24 0:27 /a /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n", "/sys/fs/cgroup/b"},
 		{"another part mounted", "0::/a/b\n", "31 24 0:27 /c /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n", ""},
+		{"a line that is cut off", "0::/\n", "31 24 0:27 / - cgroup2 cgroup2 rw\n" + plain, "/sys/fs/cgroup"},
+		{"no options", "0::/\n", "31 24 0:27 / /sys/fs/cgroup - cgroup2 cgroup2 rw\n", "/sys/fs/cgroup"},
 		{"outside the namespace", "0::/../x\n", plain, ""},
 		{"version 1 only", "9:pids:/x\n", plain, ""},
 		{"not mounted", "0::/\n", "24 1 0:22 / /proc rw - proc proc rw\n", ""},
@@ -165,6 +167,53 @@ func TestCgroupDir(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := execrunner.CgroupDir(tt.groups, tt.mounts); got != tt.want {
 				t.Errorf("CgroupDir = %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// A build that nothing identifies has no control group that another server could have left.
+func TestControlGroupsOfABuild(t *testing.T) {
+	parent := t.TempDir()
+	env := []string{"JOB_NAME=app/deploy", "BUILD_NUMBER=3", "QUEUE_ID=7", "WORKSPACE=/ws"}
+	for _, of := range [][]string{env, env, append(env[:3:3], "WORKSPACE=/elsewhere"), nil} {
+		if err := os.Mkdir(filepath.Join(parent, execrunner.CgroupPrefix(of)+filepath.Base(t.TempDir())), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		parent string
+		env    []string
+		want   int
+	}{{parent, env, 2}, {parent, env[:2], 0}, {parent, nil, 0}, {filepath.Join(parent, "missing"), env, 0}} {
+		if got := execrunner.CgroupsBelow(tt.parent, tt.env); got != tt.want {
+			t.Errorf("%q has %d groups in %s, want %d", tt.env, got, tt.parent, tt.want)
+		}
+	}
+}
+
+// A process without variables is told from one in the middle of an exec, whose memory has no place yet.
+func TestParseStat(t *testing.T) {
+	line := func(fields int, start, end string) string {
+		all := strings.Fields("S 1 4711 4711 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 123456" + strings.Repeat(" 7", 27) + " " + start + " " + end + " 0")
+		return "42 (sh) " + strings.Join(all[:fields], " ")
+	}
+	for _, tt := range []struct {
+		name, line string
+		began      uint64
+		empty      bool
+	}{
+		{"no variables", line(50, "140737488", "140737488"), 123456, true},
+		{"nothing behind them", line(49, "140737488", "140737488"), 123456, true},
+		{"variables", line(50, "140737488", "140737999"), 123456, false},
+		{"in an exec", line(50, "0", "0"), 123456, false},
+		{"an older kernel", line(48, "140737488", "140737488"), 123456, false},
+		{"no more than the beginning", line(20, "", ""), 123456, false},
+		{"cut off", line(19, "", ""), 0, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, began, empty := execrunner.ParseStat([]byte(tt.line)); began != tt.began || empty != tt.empty {
+				t.Errorf("ParseStat = began %d, empty %v, want %d, %v", began, empty, tt.began, tt.empty)
 			}
 		})
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"os/user"
@@ -15,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
@@ -189,6 +191,17 @@ func TestChildrenDieOfABrokenPipeAlthoughTheServerIgnoresIt(t *testing.T) {
 	defer w.Close()
 	if _, err := w.Write([]byte("x")); !errors.Is(err, syscall.EPIPE) {
 		t.Errorf("Write of the server = %v, want EPIPE, and no signal", err)
+	}
+}
+
+// A file whose owner is unknown does not count as one of root's.
+func TestUnknownOwnerIsNobody(t *testing.T) {
+	st, err := fs.Stat(fstest.MapFS{"file": {}}, "file")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := execrunner.OwnerOf(st); got != -1 {
+		t.Errorf("OwnerOf = %d, want -1", got)
 	}
 }
 

@@ -14,6 +14,12 @@ func CgroupDir(groups, mounts string) string { return cgroupDir([]byte(groups), 
 // CgroupsOf returns how many control groups a build with these variables has.
 func CgroupsOf(env []string) int { return len(cgroupsOf(ownCgroup(), marks(env))) }
 
+// CgroupsBelow returns how many control groups below parent a build with these variables has.
+func CgroupsBelow(parent string, env []string) int { return len(cgroupsOf(parent, marks(env))) }
+
+// CgroupPrefix returns how the names of the control groups of a build with these variables begin.
+func CgroupPrefix(env []string) string { return cgroupPrefix(marks(env)) }
+
 // HasCgroups reports whether builds of this process get control groups.
 func HasCgroups() bool {
 	c, err := newCgroup(ownCgroup(), nil)

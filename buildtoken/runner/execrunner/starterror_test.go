@@ -19,6 +19,7 @@ func TestReasonWhyAScriptCannotStart(t *testing.T) {
 		{"CRLF", "#!/bin/bash\r\necho hello\r\n", `the script exists, but its interpreter "/bin/bash\r" does not: the lines end in CRLF, convert them to LF`},
 		{"CRLF after an argument", "#!/no/such/sh -e\r\n", `its interpreter "/no/such/sh" does not`},
 		{"no such interpreter", "#! /no/such/interpreter -x\necho hello\n", `the script exists, but its interpreter "/no/such/interpreter" does not`},
+		{"a tab before the argument", "#!/no/such/sh\t-e\n", `the script exists, but its interpreter "/no/such/sh" does not`},
 		{"an interpreter that is no program", "#!/etc/passwd\n", `the script's interpreter "/etc/passwd" is not an executable file`},
 		{"an interpreter that is a directory", "#!/etc\n", `the script's interpreter "/etc" is not an executable file`},
 		{"an empty interpreter", "#!\n", "the script's #! line names no interpreter"},
