@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -108,6 +109,11 @@ func TestNewRefuses(t *testing.T) {
 		{"a line end in a header", httprunner.Config{Method: "GET", URL: "http://x/", Header: []httprunner.Field{{"A", "b\r\nC: d"}}}, "bad header"},
 		{"a body that is no JSON", httprunner.Config{Method: "POST", URL: "http://x/", Body: `{"a": }`}, "valid JSON"},
 		{"a value outside a string", httprunner.Config{Method: "POST", URL: "http://x/", Body: `{"a": {param.A}}`}, "inside a string"},
+		{"a bad reference in a header", httprunner.Config{Method: "GET", URL: "http://x/", Header: []httprunner.Field{{"A", "{param.}"}}}, "header A: "},
+		{"a bad reference in the body", httprunner.Config{Method: "POST", URL: "http://x/", Body: "a={param.}"}, "want {param.NAME}"},
+		{"a control character in a header's name", httprunner.Config{Method: "GET", URL: "http://x/", Header: []httprunner.Field{{"A\x7f", "b"}}}, "bad header"},
+		{"a control character in a header", httprunner.Config{Method: "GET", URL: "http://x/", Header: []httprunner.Field{{"A", "b\x7f"}}}, "bad header"},
+		{"an expression that is too long", follow(httprunner.Follow{URL: "http://x/", Done: strings.Repeat(" ", 8189) + "true"}), "done: "},
 		{"a value in a type without escapes", httprunner.Config{
 			Method: "POST", URL: "http://x/", Body: "{param.A}", Header: []httprunner.Field{{"Content-Type", "application/octet-stream"}},
 		}, "cannot be escaped"},
@@ -122,6 +128,47 @@ func TestNewRefuses(t *testing.T) {
 				t.Errorf("New = %v, want an error with %q", err, tt.want)
 			}
 		})
+	}
+}
+
+func TestDefaultsAreThoseOfTheDocuments(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/runners.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{
+		fmt.Sprintf("| `every <duration>` | %.0fs |", httprunner.DefaultEvery.Seconds()),
+		fmt.Sprintf("After %.0f minutes without one, the build fails.", httprunner.DefaultLostAfter.Minutes()),
+	} {
+		if !strings.Contains(string(text), part) {
+			t.Errorf("docs/runners.md does not contain %q", part)
+		}
+	}
+}
+
+func TestExpressionsUpTo8192Characters(t *testing.T) {
+	newRunner(t, httprunner.Config{Method: "POST", URL: "http://x/", Follow: &httprunner.Follow{URL: "http://x/", Done: strings.Repeat(" ", 8188) + "true"}})
+}
+
+func TestHeaderFieldsAreSent(t *testing.T) {
+	var host, value string
+	base := serve(t, func(_ http.ResponseWriter, r *http.Request) { host, value = r.Host, r.Header.Get("X~y") })
+	r := newRunner(t, httprunner.Config{Method: "GET", URL: base, Header: []httprunner.Field{{"host", "ci.example.com"}, {"X~y", "a\t~b"}}})
+	if res := r.Run(t.Context(), runner.Build{}, io.Discard); res.Outcome != runner.Success || host != "ci.example.com" || value != "a\t~b" {
+		t.Errorf("Run = %+v with the host %q and %q", res, host, value)
+	}
+}
+
+func TestReferenceToAParameterThatTheBuildLacks(t *testing.T) {
+	base := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("a request was sent") })
+	for _, config := range []httprunner.Config{
+		{Method: "GET", URL: base + "{param.X}"},
+		{Method: "POST", URL: base, Body: "a={param.X}"},
+		{Method: "GET", URL: base, Header: []httprunner.Field{{"A", "{param.X}"}}},
+	} {
+		if res := newRunner(t, config).Run(t.Context(), runner.Build{}, io.Discard); res.Outcome != runner.NotBuilt || !strings.Contains(res.Reason, "no parameter X") {
+			t.Errorf("Run = %+v, want it not built", res)
+		}
 	}
 }
 
@@ -214,6 +261,12 @@ func TestAnswers(t *testing.T) {
 			w.WriteHeader(http.StatusBadGateway)
 			fmt.Fprint(w, "bad\n")
 		}, runner.Result{Outcome: runner.Failure, Reason: "the answer is 502 Bad Gateway"}, "bad\n"},
+		{"nor is the lowest one", func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusMultipleChoices)
+		}, runner.Result{Outcome: runner.Failure, Reason: "the answer is 300 Multiple Choices; redirects are not followed"}, ""},
+		{"the highest 2xx is a success, too", func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(299)
+		}, runner.Result{Outcome: runner.Success}, ""},
 		{"a redirect is not followed", func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/elsewhere" {
 				t.Error("it was followed")
@@ -242,14 +295,19 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// TestARequestIsNeverSentTwice breaks connections after the request has arrived.
+// TestARequestIsNeverSentTwice breaks connections after the request has arrived: some before the
+// answer, some in the middle of it.
 func TestARequestIsNeverSentTwice(t *testing.T) {
 	var requests atomic.Int64
-	base := serve(t, func(http.ResponseWriter, *http.Request) {
+	base := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		requests.Add(1)
+		if r.Method == http.MethodPatch {
+			w.Header().Set("Content-Length", "100")
+			_, _ = flusher{w}.Write([]byte("a part"))
+		}
 		panic(http.ErrAbortHandler)
 	})
-	for _, method := range []string{"GET", "POST", "PUT"} {
+	for _, method := range []string{"GET", "POST", "PUT", "PATCH"} {
 		requests.Store(0)
 		res := newRunner(t, httprunner.Config{Method: method, URL: base + "?token=secret", Body: "a=b", Header: []httprunner.Field{{"Idempotency-Key", "x"}}}).Run(t.Context(), runner.Build{}, io.Discard)
 		if res.Outcome != runner.Failure || !strings.Contains(res.Reason, "after the request was sent") || strings.Contains(res.Reason, "secret") || requests.Load() != 1 {
@@ -343,6 +401,20 @@ func TestFollow(t *testing.T) {
 			httprunner.Follow{Done: `body.state == "ok"`},
 			[]string{"200 hello"},
 			runner.Result{Outcome: runner.Failure, Reason: "done: no such key: state"},
+			"",
+		},
+		{
+			"to an end that is no bool",
+			httprunner.Follow{Done: `body.state`},
+			[]string{`{"state": "ok"}`},
+			runner.Result{Outcome: runner.Failure, Reason: "done: the result is not a bool"},
+			"",
+		},
+		{
+			"over an error that has an end that is no bool",
+			httprunner.Follow{Done: `status == 503 ? body.state : true`},
+			[]string{`503 {"state": "ok"}`, "200"},
+			runner.Result{Outcome: runner.Success},
 			"",
 		},
 		{
