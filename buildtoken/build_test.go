@@ -732,12 +732,16 @@ func TestItemsOfOneSiteAreFoundBehindThoseOfAnother(t *testing.T) {
 type failing struct {
 	buildtoken.Queue
 	reclaim, refs, setRules error
+	before                  func() // is called before SetRules and Reclaim; may be nil
 	closed                  int
 }
 
 func (q *failing) Reclaim(ctx context.Context, now time.Time, reason string, keep func(queue.Build) bool) ([]queue.Build, error) {
 	if q.reclaim != nil {
 		return nil, q.reclaim
+	}
+	if q.before != nil {
+		q.before()
 	}
 	return q.Queue.Reclaim(ctx, now, reason, keep)
 }
@@ -752,6 +756,9 @@ func (q *failing) Refs(ctx context.Context) ([]string, error) {
 func (q *failing) SetRules(ctx context.Context, now time.Time, c queue.Config) error {
 	if q.setRules != nil {
 		return q.setRules
+	}
+	if q.before != nil {
+		q.before()
 	}
 	return q.Queue.SetRules(ctx, now, c)
 }
@@ -826,6 +833,70 @@ func TestAttachNeedsTheEndOfLostBuilds(t *testing.T) {
 		}
 		if b, err := c.Build(t.Context(), "app", 1); err != nil || b.Result != queue.Aborted {
 			t.Errorf("the lost build = %+v, %v; want it ABORTED", b, err)
+		}
+	})
+}
+
+// Watchers of a job that looked while the first Attach found its lost build are notified of the end.
+func TestEndOfALostBuildIsNotified(t *testing.T) {
+	q := openFailing(t, t.TempDir())
+	if _, _, err := q.Schedule(t.Context(), time.Now(), queue.Request{Job: "app"}); err != nil {
+		t.Fatal(err)
+	}
+	if builds, _, err := q.Claim(t.Context(), time.Now(), queue.Node{}, []int{0}); err != nil || len(builds) != 1 {
+		t.Fatalf("Claim = %v, %v; want one build", builds, err)
+	}
+	c, err := buildtoken.Open(t.Context(), buildtoken.Options{Queue: q, Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var changed <-chan struct{}
+	q.before = func() { changed = c.WatchBuilds("app") }
+	if _, err := c.Attach(t.Context(), buildtoken.Config{}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-changed:
+	default:
+		t.Error("watchers of the job were not notified")
+	}
+}
+
+// remotely is a runner whose builds take no executor.
+type remotely struct{ runs }
+
+func (remotely) Remote() {}
+
+// No build starts under the configuration before while the queue gets the rules of a new one.
+func TestNoBuildStartsBetweenTwoConfigurations(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		q := openFailing(t, dir)
+		c, err := buildtoken.Open(t.Context(), buildtoken.Options{Queue: q, Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		s := &site{Controller: c, t: t, dir: dir, cfg: buildtoken.Config{Log: zap.NewNop()}}
+		spec := definition.Spec{Root: definition.Folder{Jobs: []definition.Job{
+			{Name: "near", Tokens: opens(), Runner: succeeds()}, {Name: "far", Tokens: opens(), Runner: remotely{succeeds()}},
+		}}}
+		s.attach(spec)
+		for _, name := range []string{"near", "far"} {
+			s.trigger(name, delayed("10m"))
+		}
+		q.before = func() {
+			time.Sleep(time.Hour)
+			for _, name := range []string{"near", "far"} {
+				if _, err := c.Build(t.Context(), name, 1); !errors.Is(err, queue.ErrNotFound) {
+					t.Errorf("a build of %s started between two configurations: %v", name, err)
+				}
+			}
+		}
+		s.attach(spec)
+		for _, name := range []string{"near", "far"} {
+			s.wantResult(name, 1, queue.Success, "")
 		}
 	})
 }
