@@ -281,6 +281,7 @@ func TestPollEndsWithItsTimeoutAndWithTheServer(t *testing.T) {
 	}{
 		{"the job's timeout", new(5 * time.Second), false, 5 * time.Second, "Failed: poll: timed out after 5s\n"},
 		{"a timeout of its own", nil, false, 10 * time.Minute, "Failed: poll: timed out after 10m0s\n"},
+		{"that one although builds have none", new(time.Duration(0)), false, 10 * time.Minute, "Failed: poll: timed out after 10m0s\n"},
 		{"the server stops", nil, true, 0, "Failed: poll: buildtoken: shutting down\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

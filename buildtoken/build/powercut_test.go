@@ -41,6 +41,9 @@ type copies struct{}
 
 func (copies) Run(_ context.Context, b runner.Build, log io.Writer) runner.Result {
 	for _, p := range b.Params {
+		if p.File == "" {
+			continue
+		}
 		text, err := os.ReadFile(p.File)
 		if err != nil {
 			return runner.Result{Outcome: runner.Failure, Reason: err.Error()}

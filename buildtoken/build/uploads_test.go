@@ -127,10 +127,17 @@ func TestDropFilesOfThisServer(t *testing.T) {
 	}
 }
 
-// older is a keeper that has no files yet.
-type older struct{ build.FileKeeper }
+// older is a keeper that has no files yet. It records what it is asked for.
+type older struct {
+	build.FileKeeper
 
-func (older) GetFile(context.Context, string, io.Writer) error { return queue.ErrNotFound }
+	refs *[]string
+}
+
+func (o older) GetFile(_ context.Context, ref string, _ io.Writer) error {
+	*o.refs = append(*o.refs, ref)
+	return queue.ErrNotFound
+}
 
 // A build whose file was stored before the servers shared a database uses it; without the file
 // it does not run.
@@ -139,13 +146,19 @@ func TestFilesFromBeforeTheKeeper(t *testing.T) {
 	if err := errors.Join(os.Mkdir(filepath.Join(dir, "uploads"), 0o700), os.WriteFile(filepath.Join(dir, "uploads", "here"), []byte("content"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	h := openHost(t, build.Options{Dir: dir, Files: older{}})
+	var asked []string
+	h := openHost(t, build.Options{Dir: dir, Files: older{refs: &asked}})
 	app := &build.Job{Job: &job.Job{FullName: "app"}, Runner: copies{}}
 	number := int64(0)
 	for ref, want := range map[string]queue.Result{"here": queue.Success, "missing": queue.NotBuilt} {
 		number++
-		b := queue.Build{Item: queue.Item{ID: number, Job: "app", Values: []queue.Value{{Name: "FILE", Kind: "file", Ref: ref}}}, Number: number}
+		values := []queue.Value{{Name: "FILE", Kind: "file", Ref: ref}, {Name: "OTHER", Kind: "file"}}
+		b := queue.Build{Item: queue.Item{ID: number, Job: "app", Values: values}, Number: number}
+		asked = nil
 		result, reason := h.Run(t.Context(), app, b)
+		if !slices.Equal(asked, []string{ref}) {
+			t.Errorf("the keeper was asked for %q, want %q", asked, ref)
+		}
 		if result != want {
 			t.Errorf("the build with the file %q ended %s, %s, want %s", ref, result, reason, want)
 		}
