@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/netip"
 	"os"
@@ -273,7 +272,7 @@ func ignoredParams(d *definition.Site, q *question) []string {
 	if err != nil {
 		return nil
 	}
-	return j.Unknown(maps.Keys(q.params), maps.Keys(q.files))
+	return job.Unknown(j.Job, q.params, q.files)
 }
 
 // uploadOf describes a file of the command line. It is not read.

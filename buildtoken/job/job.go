@@ -49,8 +49,25 @@ func (j *Job) TakesFiles() bool {
 	return slices.ContainsFunc(j.Params, func(p Param) bool { return p.Kind == KindFile })
 }
 
-// Takes reports whether a parameter of the job has this name.
-func (j *Job) Takes(name string) bool {
+// Unknown returns the names of values and files that no parameter of the job has, sorted. It leaves
+// out "".
+func Unknown[V, F any](j *Job, values map[string]V, files map[string]F) []string {
+	var unknown []string
+	for name := range values {
+		if name != "" && !j.takes(name) {
+			unknown = append(unknown, name)
+		}
+	}
+	for name := range files {
+		if name != "" && !j.takes(name) {
+			unknown = append(unknown, name)
+		}
+	}
+	slices.Sort(unknown)
+	return unknown
+}
+
+func (j *Job) takes(name string) bool {
 	return slices.ContainsFunc(j.Params, func(p Param) bool { return p.Name == name })
 }
 

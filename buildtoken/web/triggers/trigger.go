@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -87,7 +86,7 @@ func (q *trigger) serve(t buildtoken.Trigger) error {
 	}
 	a := answer{trigger: q, out: out}
 	if j, ok := q.Definition.Job(out.Job); ok {
-		a.ignored = ignored(j, &t)
+		a.ignored = job.Unknown(j, t.Values, t.Files)
 	}
 	wait := q.mayWait(out)
 	t = buildtoken.Trigger{} // a waiting request holds little memory
@@ -96,24 +95,6 @@ func (q *trigger) serve(t buildtoken.Trigger) error {
 	a.ended = q.awaitEnd(out, wait)
 	a.write()
 	return nil
-}
-
-// ignored returns the names of values and files for which the job has no parameter, sorted. It leaves
-// out "".
-func ignored(j *job.Job, t *buildtoken.Trigger) []string {
-	var names []string
-	for name := range t.Values {
-		if name != "" && !j.Takes(name) {
-			names = append(names, name)
-		}
-	}
-	for name := range t.Files {
-		if name != "" && !j.Takes(name) {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
 }
 
 // withToken returns the caller with the token of the query or form, or else with that of a
