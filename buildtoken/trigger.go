@@ -238,7 +238,10 @@ func (c *Controller) logRefused(t Trigger, a *definition.Admission, err error) {
 	fields := []zap.Field{
 		zap.String("job", queue.OneLine(job.ShownName(t.Job), 200)), zap.String("action", string(t.Action)),
 		zap.String("token", a.Token.Name), zap.String("user", t.User), zap.String("remote", t.RemoteText()),
-		zap.String("check", string(a.Check)), zap.Error(err),
+		zap.Error(err),
+	}
+	if !a.Admitted {
+		fields = append(fields, zap.String("check", string(a.Check)))
 	}
 	if denied, ok := errors.AsType[*policy.Denied](err); ok {
 		if fields = append(fields, zap.String("rule", denied.Rule.Name)); denied.Rule.At != "" {

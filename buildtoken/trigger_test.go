@@ -656,6 +656,8 @@ func TestUploads(t *testing.T) {
 		want("one of two could not be read")
 		if refused := s.logs.FilterMessage("trigger refused").FilterLevelExact(zap.ErrorLevel); refused.Len() != 1 {
 			t.Errorf("errors for a file that could not be stored: %v, want one", refused.All())
+		} else if check, ok := refused.All()[0].ContextMap()["check"]; ok {
+			t.Errorf("the line about a file that could not be stored blames the check %q, want none", check)
 		}
 
 		// When the controller opens, it removes files that no item refers to, and keeps the

@@ -169,7 +169,9 @@ func (o *Outbox) run(ctx, sends context.Context) {
 		case errors.Is(err, queue.ErrClosed) || ctx.Err() != nil:
 			return
 		case err != nil:
-			o.failed.Do(func() { o.opts.Log().Error("cannot read notifications", zap.Error(err)) })
+			if len(targets) > 0 { // otherwise none is late
+				o.failed.Do(func() { o.opts.Log().Error("cannot read notifications", zap.Error(err)) })
+			}
 			sleep = retryAfter
 		}
 		for _, n := range due {

@@ -532,6 +532,25 @@ func TestQueueThatFails(t *testing.T) {
 	})
 }
 
+// If no receiver could be sent to, no notification is late, so errors of the queue are not logged.
+func TestQueueThatFailsWithoutReceivers(t *testing.T) {
+	inBubble(t, &answers{}, func(t *testing.T, p *post) {
+		p.Set(nil)
+		p.memory.mu.Lock()
+		p.take = []error{queue.ErrStorage, queue.ErrStorage}
+		p.memory.mu.Unlock()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		p.memory.mu.Lock()
+		left := len(p.take)
+		p.memory.mu.Unlock()
+		if left != 0 {
+			t.Errorf("%d errors were not met", left)
+		}
+		p.wantLog(t, zap.ErrorLevel, "cannot read notifications", 0)
+	})
+}
+
 // A notification that is not on record any more, or in a queue that is closed, is forgotten.
 func TestNotificationThatIsGone(t *testing.T) {
 	for _, err := range []error{queue.ErrNotFound, queue.ErrClosed} {
