@@ -129,10 +129,10 @@ func (d *delivery) read(jobs []*definition.Compiled, body []byte) error {
 	var malformed error
 	pings, kinds := 0, 0
 	for _, kind := range event.Kinds() {
-		webhooks := slices.DeleteFunc(slices.Clone(d.webhooks), func(w *definition.Webhook) bool { return w.Kind != kind })
-		if len(webhooks) == 0 {
+		if !slices.ContainsFunc(d.webhooks, func(w *definition.Webhook) bool { return w.Kind == kind }) {
 			continue
 		}
+		webhooks := slices.DeleteFunc(slices.Clone(d.webhooks), func(w *definition.Webhook) bool { return w.Kind != kind })
 		kinds++
 		read, err := event.Read(kind, d.header, body)
 		switch {
@@ -202,10 +202,15 @@ func (d *delivery) queue(ctl *buildtoken.Controller) {
 		if !r.wanted() {
 			continue
 		}
+		send := func() { r.out, r.err = ctl.Trigger(ctx, d.Definition, r.trigger) }
+		if len(d.results) == 1 {
+			send() // most deliveries are for one job, which needs no other goroutine
+			break
+		}
 		room <- struct{}{}
 		all.Go(func() { // queue waits for it
 			defer func() { <-room }()
-			r.out, r.err = ctl.Trigger(ctx, d.Definition, r.trigger)
+			send()
 		})
 	}
 	all.Wait()
