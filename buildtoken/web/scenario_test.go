@@ -211,6 +211,8 @@ type faultyQueue struct {
 	broken       atomic.Bool
 	unreadable   atomic.Bool
 	unrecordable atomic.Bool
+	// late is how long a cancellation takes to arrive.
+	late atomic.Int64
 	// more is added to the number of queued items of each job that has any.
 	more atomic.Int64
 	// most is the largest number of items that was read at once.
@@ -267,6 +269,11 @@ func (q *faultyQueue) Schedule(ctx context.Context, now time.Time, r queue.Reque
 		return queue.Item{}, false, errors.New("the reason that clients must not see")
 	}
 	return q.Queue.Schedule(ctx, now, r)
+}
+
+func (q *faultyQueue) Cancel(ctx context.Context, now time.Time, full string, id int64, by string) error {
+	time.Sleep(time.Duration(q.late.Load()))
+	return q.Queue.Cancel(ctx, now, full, id, by)
 }
 
 func (q *faultyQueue) Finish(ctx context.Context, now time.Time, full string, number int64, r queue.Result, reason string) (queue.Build, error) {
@@ -469,6 +476,12 @@ func (s *scenario) direct(line string) {
 		s.looker.finds = true
 	case "unreadable":
 		s.queue.unreadable.Store(true)
+	case "slow_cancel":
+		d, err := time.ParseDuration(rest)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		s.queue.late.Store(int64(d))
 	case "unrecordable": // builds end, and their end cannot be recorded
 		s.queue.unrecordable.Store(true)
 	case "recordable":

@@ -2,7 +2,10 @@ package web_test
 
 import (
 	"encoding/base64"
+	"errors"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +16,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/throttle"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
 	"github.com/buildtoken/buildtoken/buildtoken/vault"
@@ -242,4 +246,25 @@ func TestSharedPageNeedsNoAccount(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A shared page that cannot show the log does not look as if there were none.
+func TestSharedPageOfALogThatCannotBeRead(t *testing.T) {
+	for name, destroy := range map[string]func(path string) error{
+		"cut off":    func(path string) error { return os.Truncate(path, 100_000) },
+		"not opened": func(path string) error { return errors.Join(os.Remove(path), os.Symlink(path, path)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(s *scenario) {
+				path := s.shared()
+				s.direct(`print plain#1 "` + strings.Repeat("0123456789abcde\\n", 20_000) + `"`)
+				if err := destroy(filepath.Join(s.dir, "logs", job.PathElement("plain"), "1.log")); err != nil {
+					t.Fatal(err)
+				}
+				if x := s.ask(http.MethodGet, path, http.Header{"Accept": {"text/html"}}); x.Code != http.StatusInternalServerError || strings.Contains(x.body(), "Console") {
+					t.Errorf("got %d %.300q, want 500", x.Code, x.body())
+				}
+			})
+		})
+	}
 }

@@ -169,11 +169,14 @@ func TestEveryServerAnswersTheSameOfALog(t *testing.T) {
 // TestFollowerOfALogNeverGetsThatOfAnotherBuild follows a build at another server while the
 // database is set back, and has no build of that number any more, or another one.
 func TestFollowerOfALogNeverGetsThatOfAnotherBuild(t *testing.T) {
+	const other = `insert into %[1]s.pieces (job, number, off, body) select job, number, size, 'the other build' from %[1]s.logs;
+		update %[1]s.logs set size = size + 15;
+		update %[1]s.builds set run = run + 1`
 	for name, setBack := range map[string]string{
-		"no build": "delete from %[1]s.pieces; delete from %[1]s.logs; delete from %[1]s.builds",
-		"another build": `update %[1]s.builds set run = run + 1;
-			insert into %[1]s.pieces (job, number, off, body) select job, number, size, 'the other build' from %[1]s.logs;
-			update %[1]s.logs set size = size + 15`,
+		"no build":      "delete from %[1]s.pieces; delete from %[1]s.logs; delete from %[1]s.builds",
+		"another build": other,
+		"another build, which has ended": other + `, running = false,
+			body = jsonb_set(jsonb_set(body::jsonb, '{result}', '"FAILURE"'), '{ended}', '"2026-01-01T00:00:00Z"')`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			texts := make(dictated)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	_ "embed"
 	"errors"
+	"fmt"
 	"html/template"
 	"io"
 	"net/http"
@@ -90,7 +91,7 @@ func (o *own) sharedPage(log string) error {
 	}
 	var page bytes.Buffer
 	if err := sharedPage.Execute(&page, v); err != nil {
-		return err
+		return fmt.Errorf("web: page of a share link: %w", err)
 	}
 	o.WriteBytes(http.StatusOK, web.HTMLText, page.Bytes())
 	return nil
