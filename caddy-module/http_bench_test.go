@@ -3,6 +3,7 @@ package caddymodule_test
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"net"
@@ -73,15 +74,27 @@ func BenchmarkHTTPBesideNotifications(b *testing.B) {
 	}
 }
 
-// BenchmarkHTTPAudited shows what the audit log costs: the ratios without it and with one that Caddy
-// writes to a file.
+// BenchmarkHTTPAudited shows what the audit log costs: the ratios without it, with one that Caddy's
+// logger encodes and discards, and with one that it writes to a file.
 func BenchmarkHTTPAudited(b *testing.B) {
-	for _, audited := range []bool{false, true} {
-		b.Run(fmt.Sprintf("audit=%t", audited), func(b *testing.B) {
+	for _, output := range []string{"", "discard", "file"} {
+		b.Run("audit="+cmp.Or(output, "off"), func(b *testing.B) {
 			dir, address := b.TempDir(), freeAddress(b)
 			text := siteText(dir, address, benchmarkSite(""))
-			if audited {
-				text = strings.Replace(text, "	build_token {\n		queue", "	log audit {\n		output file "+dir+"/audit.log\n		include build_token.audit\n	}\n	build_token {\n		audit\n		queue", 1)
+			if output == "file" {
+				output += " " + dir + "/audit.log"
+			}
+			if output != "" {
+				text = strings.Replace(text, "output discard\n\t}\n\tbuild_token {\n", `output discard
+		exclude build_token.audit
+	}
+	log audit {
+		output `+output+`
+		include build_token.audit
+	}
+	build_token {
+		audit
+`, 1)
 			}
 			serve(b, text)
 			compare(b, 16, triggerCases(address))
