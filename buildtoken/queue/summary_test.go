@@ -23,6 +23,9 @@ func history(t *testing.T, l queue.Lane, results ...queue.Result) queue.Summary 
 			t.Fatal(err)
 		}
 		s = *change.Summary
+		if s.Job != l.Job {
+			t.Errorf("the summary is of job %q, want %q", s.Job, l.Job)
+		}
 	}
 	return s
 }
