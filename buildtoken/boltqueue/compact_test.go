@@ -17,7 +17,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// filled returns a file of more than 16 MiB with some items. If shrunk is set, most of its
+// filled returns a file of 16 MiB with some items. If shrunk is set, most of its
 // items are removed.
 func filled(t *testing.T, shrunk bool) string {
 	t.Helper()
@@ -26,7 +26,7 @@ func filled(t *testing.T, shrunk bool) string {
 	if err := q.SetRules(t.Context(), start, queue.Config{Rules: map[string]queue.Rules{"large": {KeepBuilds: 1}, "small": {}}}); err != nil {
 		t.Fatal(err)
 	}
-	for n := range 24 {
+	for n := range 7 {
 		r := request("large", fmt.Sprint(n))
 		r.Values = []queue.Value{{Name: "TEXT", Kind: "text", Text: strings.Repeat("x", 1<<20)}}
 		schedule(t, q, r)
@@ -65,8 +65,8 @@ func sizeOf(t *testing.T, path string) int64 {
 // are there, and the queue continues in a small file.
 func TestOpenCompacts(t *testing.T) {
 	path := filled(t, true)
-	if size := sizeOf(t, path); size < 16<<20 {
-		t.Fatalf("the file has %d bytes, want enough to compact", size)
+	if size := sizeOf(t, path); size != 16<<20 {
+		t.Fatalf("the file has %d bytes, want the smallest that is compacted", size)
 	}
 	want, err := export(path)
 	if err != nil {
@@ -126,6 +126,21 @@ func TestOpenCompacts(t *testing.T) {
 	}
 }
 
+// A file is left alone if it is smaller than 16 MiB.
+func TestOpenLeavesASmallFile(t *testing.T) {
+	path := filled(t, true)
+	size := sizeOf(t, path) - int64(os.Getpagesize()) // the last page was never used
+	if err := os.Truncate(path, size); err != nil {
+		t.Fatal(err)
+	}
+	if err := open(t, boltqueue.Options{Path: path}).Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := sizeOf(t, path); got != size {
+		t.Errorf("the file has %d bytes, want the %d it had", got, size)
+	}
+}
+
 func TestOpenLeavesAFullFile(t *testing.T) {
 	path := filled(t, false)
 	before, err := os.Stat(path)
@@ -163,7 +178,7 @@ func TestCompactionThatFails(t *testing.T) {
 		t.Errorf("logged %v, want that the file was not compacted", logged.All())
 	}
 	schedule(t, q, request("small", "afterwards"))
-	if items, err := q.Items(t.Context(), start, "small", 100); err != nil || len(items) != 25 {
+	if items, err := q.Items(t.Context(), start, "small", 100); err != nil || len(items) != 8 {
 		t.Errorf("%d items, %v; want all", len(items), err)
 	}
 }

@@ -87,30 +87,43 @@ func reopen(opts Options, number uint64, revert []write) (*opened, *memory, erro
 		return nil, nil, err
 	}
 	return openFile(opts, bolt.Options{}, func(db *bolt.DB) error {
-		tx, err := db.Begin(true)
-		if err != nil {
-			return fmt.Errorf("revert a failed batch: %w", err)
-		}
-		defer tx.Rollback() //nolint:errcheck // after Commit it does nothing; otherwise nothing was to be written, or another error counts
-		meta := tx.Bucket(bucketMeta())
-		if number == 0 || readUint(meta.Get(keyBatch())) != number {
-			return nil
-		}
-		for _, w := range slices.Backward(revert) {
-			if err := w.put(tx.Bucket(w.bucket)); err != nil {
-				return fmt.Errorf("revert a failed batch: %w", err)
+		err := update(db, opts.Commit, func(tx *bolt.Tx) error {
+			meta := tx.Bucket(bucketMeta())
+			if number == 0 || readUint(meta.Get(keyBatch())) != number {
+				return errUnchanged
 			}
-		}
-		// The number stays, so that this is repeated until a commit has succeeded.
-		err = meta.Put(keyBatch(), binary.BigEndian.AppendUint64(nil, number))
-		if err == nil {
-			err = opts.Commit(tx)
-		}
+			for _, w := range slices.Backward(revert) {
+				if err := w.put(tx.Bucket(w.bucket)); err != nil {
+					return err
+				}
+			}
+			// The number stays, so that this is repeated until a commit has succeeded.
+			return meta.Put(keyBatch(), binary.BigEndian.AppendUint64(nil, number))
+		})
 		if err != nil {
 			return fmt.Errorf("revert a failed batch: %w", err)
 		}
 		return nil
 	})
+}
+
+// errUnchanged is returned by a change that has nothing to write.
+var errUnchanged = errors.New("boltqueue: nothing to write")
+
+// update makes a change in a transaction that commit ends.
+func update(db *bolt.DB, commit, change func(*bolt.Tx) error) error {
+	tx, err := db.Begin(true)
+	if err == nil {
+		defer tx.Rollback() //nolint:errcheck // after Commit it does nothing; otherwise nothing was to be written, or another error counts
+		err = change(tx)
+	}
+	if err == nil {
+		err = commit(tx)
+	}
+	if errors.Is(err, errUnchanged) {
+		return nil
+	}
+	return err
 }
 
 // makeFile creates a new queue. If that fails, it removes the file, which would
@@ -144,24 +157,18 @@ func check(opts Options) (isNew bool, err error) {
 	}
 	err = guard(opts.Path, func() error {
 		return db.View(func(tx *bolt.Tx) error {
-			isNew, err = examine(tx, opts.Path)
+			isNew, err = db.examine(tx, opts.Path)
 			return err
 		})
 	})
-	if closed := db.Close(); err == nil && closed != nil {
-		err = fmt.Errorf("boltqueue: %w", closed)
-	}
+	_ = db.Close() // it was only read
 	return isNew, err
 }
 
 // examine returns an error unless the file is complete and a queue of this program.
-func examine(tx *bolt.Tx, path string) (isNew bool, err error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return false, fmt.Errorf("boltqueue: %w", err)
-	}
-	if tx.Size() > info.Size() {
-		return false, fmt.Errorf("%w: %s %s: it has %d bytes instead of %d", ErrForeign, path, torn, info.Size(), tx.Size())
+func (o *opened) examine(tx *bolt.Tx, path string) (isNew bool, err error) {
+	if size := o.info.Size(); tx.Size() > size {
+		return false, fmt.Errorf("%w: %s %s: it has %d bytes instead of %d", ErrForeign, path, torn, size, tx.Size())
 	}
 	if err := checkPages(tx, path); err != nil {
 		return false, err
@@ -195,25 +202,19 @@ func checkBuckets(tx *bolt.Tx, path string) error {
 // one transaction that commit ends. steps[0] leads from format 1 to format 2. A file
 // of the current format is not written.
 func upgrade(db *bolt.DB, steps []func(*bolt.Tx) error, commit func(*bolt.Tx) error) error {
-	tx, err := db.Begin(true)
-	if err != nil {
-		return fmt.Errorf("upgrade: %w", err)
-	}
-	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing; otherwise nothing was to be written, or another error counts
-	meta := tx.Bucket(bucketMeta())
-	from := readUint(meta.Get(keyFormat()))
-	if from < 1 || from > uint64(len(steps)) {
-		return nil
-	}
-	for i, step := range steps[from-1:] {
-		if err := step(tx); err != nil {
-			return fmt.Errorf("upgrade from format %d: %w", from+uint64(i), err)
+	err := update(db, commit, func(tx *bolt.Tx) error {
+		meta := tx.Bucket(bucketMeta())
+		from := readUint(meta.Get(keyFormat()))
+		if from > uint64(len(steps)) {
+			return errUnchanged
 		}
-	}
-	err = meta.Put(keyFormat(), binary.BigEndian.AppendUint64(nil, uint64(len(steps))+1))
-	if err == nil {
-		err = commit(tx)
-	}
+		for i, step := range steps[from-1:] {
+			if err := step(tx); err != nil {
+				return fmt.Errorf("from format %d: %w", from+uint64(i), err)
+			}
+		}
+		return meta.Put(keyFormat(), binary.BigEndian.AppendUint64(nil, uint64(len(steps))+1))
+	})
 	if err != nil {
 		return fmt.Errorf("upgrade: %w", err)
 	}
@@ -239,7 +240,8 @@ func openFile(opts Options, how bolt.Options, prepare func(*bolt.DB) error) (*op
 			if err := mem.read(tx, opts.Log); err != nil {
 				return fmt.Errorf("%w: %s %s: %w", ErrForeign, opts.Path, torn, err)
 			}
-			return walk(tx)
+			walk(tx)
+			return nil
 		})
 	})
 	if err != nil {
@@ -305,15 +307,11 @@ func guard(path string, read func() error) (err error) {
 	return read()
 }
 
-// walk visits the pages that were not read into memory.
-func walk(tx *bolt.Tx) error {
+// walk visits the pages that were not read into memory. It panics if one is damaged.
+func walk(tx *bolt.Tx) {
 	for _, name := range buckets() {
-		err := tx.Bucket(name).ForEach(func(_, _ []byte) error { return nil })
-		if err != nil {
-			return fmt.Errorf("%w: %s: %w", ErrForeign, name, err)
-		}
+		_ = tx.Bucket(name).ForEach(func(_, _ []byte) error { return nil })
 	}
-	return nil
 }
 
 // create fills a new file.

@@ -90,9 +90,7 @@ func (o *outbox) remove(n queue.Notification) {
 		if n.State == queue.DeliveryGivenUp {
 			o.givenUp[n.Target]--
 		}
-		return
-	}
-	if at, found := slices.BinarySearchFunc(o.waiting[c], n, compareNotifications); found {
+	} else if at, found := slices.BinarySearchFunc(o.waiting[c], n, compareNotifications); found {
 		if o.waiting[c] = slices.Delete(o.waiting[c], at, at+1); len(o.waiting[c]) == 0 {
 			delete(o.waiting, c)
 		}

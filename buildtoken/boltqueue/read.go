@@ -97,11 +97,7 @@ type snapshot struct {
 
 // snapshot returns what memory holds about a queued item.
 func (m *memory) snapshot(e *entry) *snapshot {
-	p := &snapshot{head: e.lane.head, item: m.unsaved[e.id], stub: *e.stub()}
-	if hot := e.lane.hot; p.item == nil && hot != nil && hot.ID == e.id {
-		p.item = hot
-	}
-	return p
+	return &snapshot{head: e.lane.head, item: m.unsaved[e.id], stub: *e.stub()}
 }
 
 // stub returns what is known about an item without its record. When it was created is not

@@ -63,6 +63,9 @@ func TestItemRecordComesBack(t *testing.T) {
 					t.Errorf("the first %d of %d bytes: %v, want %v", n, len(raw), err, boltqueue.ErrRecord)
 				}
 			}
+			if flags := map[string]byte{"everything": 3}[name]; raw[1] != flags { // 1: solo, 2: with a file
+				t.Errorf("the flags are %d, want %d", raw[1], flags)
+			}
 			newer := bytes.Clone(raw)
 			newer[0]++
 			if _, err := boltqueue.DecodeItem(newer, want.ID); !errors.Is(err, boltqueue.ErrRecord) || !strings.Contains(err.Error(), "version 2") {

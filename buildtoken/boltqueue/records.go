@@ -48,7 +48,7 @@ func inspect(path string, lockTimeout time.Duration, use func(*bolt.Tx) error) e
 	}
 	defer func() { _ = tx.Rollback() }() // it was only read
 	err = guard(path, func() error {
-		isNew, err := examine(tx, path)
+		isNew, err := db.examine(tx, path)
 		if err == nil && isNew {
 			err = fmt.Errorf("%w: %s is empty: the process that created it died before it could fill it", ErrForeign, path)
 		}
