@@ -222,16 +222,35 @@ func waitingIsBounded(t *testing.T, _ Store, q Queue) {
 
 func settledIsBounded(t *testing.T, store Store, q Queue) {
 	setRules(t, q, map[string]queue.Rules{"j": notifies("t")}, 0)
-	for i := range queue.KeepSettled + 5 {
-		end(t, q, fmt.Sprint(i), "j")
-		settle(t, q, take(t, q, 1)[0].ID, queue.Attempt{Error: "410"[:3*(i%2)], GiveUp: true})
+	ended := int64(0)
+	settleNext := func(q Queue) {
+		t.Helper()
+		ended++
+		end(t, q, fmt.Sprint(ended), "j")
+		settle(t, q, take(t, q, 1)[0].ID, queue.Attempt{Error: "410"[:3*(ended%2)], GiveUp: true})
 	}
-	check := func(q Queue) {
+	for range queue.KeepSettled + 5 {
+		settleNext(q)
+	}
+	check := func(q Queue) (givenUp []int64) {
 		t.Helper()
 		found, err := q.Notifications(t.Context(), queue.NotificationFilter{Job: "j"})
-		if err != nil || len(found) != queue.KeepSettled || found[0].Build != queue.KeepSettled+5 {
-			t.Errorf("%d notifications on record, %v; want the last %d", len(found), err, queue.KeepSettled)
+		if err != nil || len(found) != queue.KeepSettled {
+			t.Fatalf("%d notifications on record, %v; want %d", len(found), err, queue.KeepSettled)
 		}
+		for i, n := range found {
+			if n.Build != ended-int64(i) {
+				t.Errorf("notification %d of the list is about build %d, want the last builds", i, n.Build)
+			}
+			if n.State == queue.DeliveryGivenUp {
+				givenUp = append(givenUp, n.ID)
+			}
+		}
+		backlogs, err := q.Backlogs(t.Context())
+		if diff := cmp.Diff([]queue.Backlog{{Target: "t", GivenUp: len(givenUp)}}, backlogs); diff != "" || err != nil {
+			t.Errorf("Backlogs: %v (-want +got):\n%s", err, diff)
+		}
+		return givenUp
 	}
 	check(q)
 	if err := q.Close(); err != nil {
@@ -240,6 +259,15 @@ func settledIsBounded(t *testing.T, store Store, q Queue) {
 	q = store.Open(t)
 	defer q.Close()
 	check(q)
+	settleNext(q)
+	givenUp := check(q)
+	if err := q.RetryNotification(t.Context(), start, givenUp[0]); err != nil {
+		t.Fatal(err)
+	}
+	backlogs, err := q.Backlogs(t.Context())
+	if err != nil || len(backlogs) != 1 || backlogs[0].Waiting != 1 || backlogs[0].GivenUp != len(givenUp)-1 {
+		t.Errorf("Backlogs after a retry = %+v, %v; want one that waits and one less given up", backlogs, err)
+	}
 	if two, err := q.Notifications(t.Context(), queue.NotificationFilter{Limit: 2}); err != nil || len(two) != 2 {
 		t.Errorf("Notifications with a limit of 2 = %d, %v", len(two), err)
 	}
