@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
 // BenchmarkReaders measures the cost of 200 readers of one live console: heap, milliseconds of
@@ -87,7 +89,7 @@ func benchmarkReaders(b *testing.B, lines int, reading string) {
 			seen := make(chan struct{}, readers)
 			for i := range conns {
 				ask, rest, _ := strings.Cut(fmt.Sprintf(reading, written.Load()), " HTTP/1.1")
-				conns[i] = follow(b, address, ask+" HTTP/1.1\r\nHost: "+address+rest+"\r\n\r\n", seen)
+				conns[i] = follow(b, address, ask+" HTTP/1.1\r\nHost: "+address+rest+"\r\n\r\n", "xxx", seen)
 			}
 			for range readers { // each reader has received some of the log, so it has caught up
 				<-seen
@@ -145,9 +147,8 @@ func writeLines(b *testing.B, pipe string, lines int, written *atomic.Int64) (en
 	}
 }
 
-// follow reads the live log until the connection is closed, and reports when its beginning has
-// arrived.
-func follow(b *testing.B, address, request string, seen chan<- struct{}) net.Conn {
+// follow reads an answer until the connection is closed, and reports when the text has arrived.
+func follow(b *testing.B, address, request, text string, seen chan<- struct{}) net.Conn {
 	b.Helper()
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
@@ -163,7 +164,7 @@ func follow(b *testing.B, address, request string, seen chan<- struct{}) net.Con
 			if err != nil {
 				return
 			}
-			if first && bytes.Contains(in[:n], []byte("xxx")) {
+			if first && bytes.Contains(in[:n], []byte(text)) {
 				first = false
 				seen <- struct{}{}
 			}
@@ -179,4 +180,69 @@ func processorUse(b *testing.B, d time.Duration) float64 {
 	begin, before := time.Now(), processorTime(b)
 	<-time.After(d)
 	return float64((processorTime(b) - before).Milliseconds()) / time.Since(begin).Seconds()
+}
+
+// BenchmarkTriggersBesideLists measures a trigger, twenty a second, while 0 or 20 readers have the list
+// of 5,000 jobs open, with a queue in a file and in Postgres. Each trigger starts a build, which changes
+// the list twice. Rounds without and with readers alternate; the results are medians.
+func BenchmarkTriggersBesideLists(b *testing.B) {
+	for _, kind := range []string{"file", "postgres"} {
+		b.Run("queue="+kind, func(b *testing.B) {
+			dir, address := b.TempDir(), freeAddress(b)
+			text := siteText(dir, address, `build_token {
+	access {
+		read true
+	}
+	quiet_period 0s
+	token TacoTuesday
+`+strings.ReplaceAll(manyJobs(5000), " allow `params.REF != \"x\"`\n run true {param.REF}\n", " run true\n")+"}")
+			if kind == "postgres" {
+				text = strings.Replace(text, "queue bolt "+dir+"/queue.db", "queue postgres "+pgtest.Start(b).URL(), 1)
+			}
+			serve(b, text)
+			triggers := dial(b, address, 1).clients[0]
+			var serial int
+			round := func() (p50 float64) {
+				every := time.NewTicker(50 * time.Millisecond)
+				defer every.Stop()
+				var took []float64
+				for range 100 {
+					<-every.C
+					serial++
+					job := serial * 7 % 5000
+					request := fmt.Sprintf("GET /buildByToken/buildWithParameters?job=f%d/j%d&token=secret%d&REF=%d HTTP/1.1\r\nHost: %s\r\n\r\n", job/100, job, job, serial, address)
+					start := time.Now()
+					if err := triggers.ask([]byte(request), "201"); err != nil {
+						b.Fatal(err)
+					}
+					took = append(took, time.Since(start).Seconds()*1000)
+				}
+				return median(took)
+			}
+			var alone, watched, slower []float64
+			for b.Loop() {
+				round()
+				for range 5 {
+					alone = append(alone, round())
+					seen := make(chan struct{}, 20)
+					var readers []net.Conn
+					for range 20 {
+						readers = append(readers, follow(b, address, "GET /queue/-/events/ HTTP/1.1\r\nHost: "+address+"\r\n\r\n", "data:", seen))
+					}
+					for range readers {
+						<-seen
+					}
+					watched = append(watched, round())
+					for _, r := range readers {
+						_ = r.Close()
+					}
+					slower = append(slower, watched[len(watched)-1]/alone[len(alone)-1])
+				}
+			}
+			b.ReportMetric(median(alone), "alone-ms")
+			b.ReportMetric(median(watched), "watched-ms")
+			b.ReportMetric(median(slower), "ratio")
+			b.ReportMetric(0, "ns/op") // an op is all rounds, which is not of interest
+		})
+	}
 }
