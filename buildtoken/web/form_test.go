@@ -1,9 +1,12 @@
 package web_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -105,5 +108,41 @@ func TestValuesStayAfterAFormIsClosed(t *testing.T) {
 		if start == nil || *start != "17" || none != nil {
 			t.Errorf("after %d other values: First = %v and %v, want 17 and nil", n, start, none)
 		}
+	}
+}
+
+// A form is read before any token is checked, so its cost does not grow with the square of its size.
+func TestJSONFormCostsWhatItsSizeCosts(t *testing.T) {
+	members := func(n int) uint64 {
+		sent := map[string]int{}
+		for i := range n {
+			sent[fmt.Sprint("name", i)] = i
+		}
+		text, err := json.Marshal(sent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(url.Values{"json": {string(text)}}.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		q := new(web.Site).Request(httptest.NewRecorder(), r)
+		defer q.Begin().End()
+		form, err := q.ReadForm(web.FormOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer form.Close()
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if err := form.ReadJSON(); err != nil {
+			t.Fatal(err)
+		}
+		runtime.ReadMemStats(&after)
+		if got := len(form.Values()); got != n {
+			t.Fatalf("%d values, want %d", got, n)
+		}
+		return after.TotalAlloc - before.TotalAlloc
+	}
+	if small, large := members(400), members(4000); large > 20*small {
+		t.Errorf("ten times as many parameters take %d bytes of memory instead of %d", large, small)
 	}
 }

@@ -65,8 +65,8 @@ const (
 	maxAnswer = maxOfClient / 2
 )
 
-// maxOfClient is how much of a budget one client can take, of that of bodies before it has shown a
-// right token or signature, so that no single client can use up the budget.
+// maxOfClient is how much of a budget one client can take, so that no single client can use it up. Bodies
+// do not count any more once the client has shown a right token or signature.
 const maxOfClient = maxInFlight / 2
 
 // EnterStream takes a place among the answers that last as long as they like, which takes memory
@@ -83,8 +83,10 @@ func (q *Request) EnterStream() (leave func(), err error) {
 // release it.
 type Answer struct {
 	hold hold
-	size int64 // bytes, of which
-	held int64 // the budget knows
+	size int64 // bytes in memory
+	// counted is how many of size were taken from the budget. It follows in steps, so that a small
+	// answer takes nothing.
+	counted int64
 }
 
 // Answer returns an empty Answer.
@@ -94,10 +96,10 @@ func (q *Request) Answer() *Answer { return &Answer{hold: q.holdOf(&q.inFlight()
 // many then.
 func (a *Answer) Grow(n int) error {
 	a.size += int64(n)
-	if a.size-a.held <= pieceSize {
+	if a.size-a.counted <= pieceSize {
 		return nil
 	}
-	a.held = a.size
+	a.counted = a.size
 	if more := min(a.size*memoryWeight, maxAnswer) - a.hold.taken; !a.hold.takeUnproven(more) {
 		return ErrCrowded
 	}
@@ -107,7 +109,7 @@ func (a *Answer) Grow(n int) error {
 // Release gives everything back. It may be called again.
 func (a *Answer) Release() {
 	a.hold.release()
-	a.size, a.held = 0, 0
+	a.size, a.counted = 0, 0
 }
 
 // hold is what one request has taken from a budget.
@@ -140,7 +142,7 @@ func (h *hold) take(n int64) bool {
 }
 
 // takeUnproven is [hold.take] for a client that has not yet shown a right token or signature.
-// It also reports false if the client would hold more than [maxOfClient].
+// It also reports false, and takes nothing, if the client would hold more than [maxOfClient].
 func (h *hold) takeUnproven(n int64) bool {
 	if n == 0 || !h.client.IsValid() {
 		return h.take(n)
@@ -148,8 +150,12 @@ func (h *hold) takeUnproven(n int64) bool {
 	if !h.of.add(h.client, n) {
 		return false
 	}
+	if !h.take(n) {
+		h.of.add(h.client, -n)
+		return false
+	}
 	h.unproven += n
-	return h.take(n)
+	return true
 }
 
 // add adds n, which may be negative, to the unproven bytes of a client. It reports false, and

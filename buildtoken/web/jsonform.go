@@ -36,8 +36,12 @@ func (f *Form) ReadJSON() error {
 		// Jenkins' form repeats names and values in addition to json.
 		return p.name == "json" || (len(all) > 0 && (p.name == "name" || p.name == "value"))
 	})
+	given := f.Values()
+	if given == nil {
+		given = map[string][]string{}
+	}
 	for _, p := range all {
-		if err := f.addJSON(p); err != nil {
+		if err := f.addJSON(p, given); err != nil {
 			return err
 		}
 	}
@@ -87,7 +91,8 @@ func jsonMembers(sent map[string]json.RawMessage) ([]jsonParameter, error) {
 	return all, nil
 }
 
-func (f *Form) addJSON(p jsonParameter) error {
+// addJSON adds a parameter, unless its value is among those that were given.
+func (f *Form) addJSON(p jsonParameter, given map[string][]string) error {
 	if p.Name == nil || *p.Name == "" {
 		return &BadRequestError{"json: a parameter has no name"}
 	}
@@ -112,12 +117,13 @@ func (f *Form) addJSON(p jsonParameter) error {
 	default:
 		return &BadRequestError{fmt.Sprintf("json: parameter %.200q: the value is neither a text, a number nor a boolean", *p.Name)}
 	}
-	if given := f.Values()[*p.Name]; len(given) > 0 {
-		if len(given) == 1 && given[0] == value {
+	if values := given[*p.Name]; len(values) > 0 {
+		if len(values) == 1 && values[0] == value {
 			return nil
 		}
 		return &BadRequestError{fmt.Sprintf("json: parameter %.200q is given twice, with different values", *p.Name)}
 	}
+	given[*p.Name] = []string{value}
 	return f.Add(*p.Name, value)
 }
 
