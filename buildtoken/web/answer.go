@@ -69,7 +69,7 @@ func (q *Request) Fail(err error) {
 	q.Write(v.Status, PlainText, v.Text+"\n")
 }
 
-// Write answers with a status and a complete body.
+// Write answers with a status and a complete body. An empty body has no type.
 func (q *Request) Write(status int, contentType, body string) {
 	q.WriteBytes(status, contentType, []byte(body))
 }

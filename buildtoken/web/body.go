@@ -88,7 +88,8 @@ type body struct {
 	o    FormOptions
 	from io.Reader
 	n    int64
-	// limit is how many bytes may be read, and multi whether it may be raised.
+	// limit is how many bytes may be read. multi is set for a multipart body: its limit can be raised,
+	// which shows that the client may send a large one.
 	limit  int64
 	multi  bool
 	weight int64 // of a byte that is read, see maxInFlight
@@ -116,8 +117,8 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// take takes n bytes from the budget of all bodies. A body is only allowed to be large after the
-// client has shown a right token.
+// take takes n bytes from the budget of all bodies. They do not count for the client once its limit
+// was raised.
 func (b *body) take(n int64) bool {
 	if b.limit == MaxUploadBody && b.multi {
 		return b.form.held.take(n * b.weight)

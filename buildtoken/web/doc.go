@@ -6,10 +6,11 @@
 // A program creates one [Site] and wraps each request in a [Request]:
 //
 //	q := site.Request(w, r)
-//	handled := html.Serve(q) || hooks.Serve(q) || triggers.Serve(q) || jenkins.Serve(q)
+//	handled := hooks.Serve(q) || triggers.Serve(q) || html.Serve(q) || jenkins.Serve(q)
 //
-// where html is a *pages.Pages. Each Serve that handles the request calls [Request.Begin]
-// first; until then, [Request.W] is nil.
+// where html is a *pages.Pages. The order counts where two know the same URL: triggers answers
+// /queue/item/N for a share link, pages for a browser, and jenkins for all others. Each Serve
+// that handles the request calls [Request.Begin] first; until then, [Request.W] is nil.
 //
 // What to watch out for:
 //

@@ -50,7 +50,7 @@ type Events struct {
 // alive until ctx ends; end waits for it and must be called.
 func (q *Request) Events(ctx context.Context) (e *Events, end func()) {
 	e = &Events{q: q}
-	q.Stream("text/event-stream")
+	q.Stream(typeEvents)
 	ctx, cancel := context.WithCancel(ctx)
 	var beats sync.WaitGroup
 	beats.Go(func() { e.beat(ctx) }) // end waits for it

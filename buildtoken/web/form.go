@@ -140,7 +140,8 @@ func (f *Form) Close() {
 	*f = Form{}
 }
 
-// Add adds a value. It returns an error if there are too many.
+// Add adds a value; one of the name "token" becomes the Secret, if it is the first. It returns an
+// error if there are too many.
 func (f *Form) Add(name, value string) error {
 	if f.count++; f.count > maxValues {
 		return &BadRequestError{fmt.Sprintf("too many parameters, at most %d", maxValues)}

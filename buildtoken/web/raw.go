@@ -37,7 +37,7 @@ func (q *Request) ReadRaw(limit int64, tee io.Writer) (*Raw, error) {
 	case q.R.Body == nil || q.R.Body == http.NoBody || size == 0:
 		return raw, nil
 	}
-	err := raw.read(io.LimitReader(q.R.Body, limit+1), size, io.MultiWriter(tee), q.spool)
+	err := raw.read(io.LimitReader(q.R.Body, limit+1), size, tee, q.spool)
 	switch {
 	case raw.Size > limit:
 		return raw, &TooLargeError{Limit: limit}

@@ -221,6 +221,8 @@ func TestShareOnlyReads(t *testing.T) {
 		for _, target := range []string{path, path + "/log"} {
 			if x := s.ask(http.MethodHead, target, nil); x.Code != http.StatusOK || x.body() != "" || !x.hasEnded() {
 				t.Errorf("HEAD %s: got %d %q", target, x.Code, x.body())
+			} else if get := s.ask(http.MethodGet, target, nil); x.Header().Get("Content-Type") != get.Header().Get("Content-Type") || x.Header().Get("Content-Length") == "0" {
+				t.Errorf("HEAD %s: got type %q and length %q, want those of GET: %q and not 0", target, x.Header().Get("Content-Type"), x.Header().Get("Content-Length"), get.Header().Get("Content-Type"))
 			}
 		}
 	})

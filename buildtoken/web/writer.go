@@ -22,7 +22,7 @@ const (
 	small = 2 << 10
 	// slowest is the lowest allowed rate of a large body, in bytes a second.
 	slowest = 64 << 10
-	// largest is the size in bytes up to which a larger body has more time.
+	// largest is the size in bytes whose time applies to larger bodies too.
 	largest = 32 << 20
 )
 
@@ -32,8 +32,8 @@ const (
 // is slow without bound could keep it from that.
 //
 // A client that keeps reading has all the time that it needs, and a stream in which nothing
-// happens is not slow. If the server has timeouts itself (ReadTimeout, WriteTimeout), those
-// apply, and nothing is bounded here.
+// happens is not slow. If the server has a timeout itself, that applies instead: ReadTimeout to
+// the body, and WriteTimeout to the answer unless it is [Writer.Streaming].
 //
 // Calls of its methods must not overlap.
 type Writer struct {

@@ -6,5 +6,6 @@
 //   - The order in which a trigger is checked decides what a caller without a token
 //     learns. The first checks are in [Serve] and below it, the rest in
 //     buildtoken.Controller.Trigger; the documents and tests show them as one table.
-//   - No body larger than 1 MiB is read before a token outside of it was found right.
+//   - A form of more than 1 MiB is kept only if a right token stands outside of it, or if the
+//     access rules allow the caller to start the job. Other bodies are discarded as they arrive.
 package triggers

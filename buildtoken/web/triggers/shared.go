@@ -73,8 +73,9 @@ func (o *own) sharedLog() error {
 	if err != nil {
 		return err
 	}
-	if o.R.Method == http.MethodHead {
-		o.Write(http.StatusOK, web.PlainText, "")
+	if o.R.Method == http.MethodHead { // the length is not known, a log may still grow
+		o.W.Header().Set("Content-Type", web.PlainText)
+		o.W.WriteHeader(http.StatusOK)
 		return nil
 	}
 	return o.sendLog(start, false)

@@ -81,7 +81,7 @@ func (q *trigger) serve(t buildtoken.Trigger) error {
 		return err
 	}
 	if t.Action == buildtoken.Polling {
-		q.Write(http.StatusOK, "text/html", "Scheduled.\n")
+		q.Write(http.StatusOK, "text/html", "Scheduled.\n") // as Jenkins does, type included
 		return nil
 	}
 	a := answer{trigger: q, out: out}

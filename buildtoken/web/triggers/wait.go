@@ -65,7 +65,7 @@ func endOf(e queue.Entry) string {
 // there is none that can be read. Of several, the first counts.
 func waitPreference(headers []string) time.Duration {
 	for _, header := range headers {
-		for preference := range splitList(header, ',') {
+		for preference := range splitList(header) {
 			preference, _, _ = strings.Cut(preference, ";") // no valid value of wait has one
 			name, value, _ := strings.Cut(preference, "=")
 			if !strings.EqualFold(strings.TrimSpace(name), "wait") {
@@ -85,8 +85,8 @@ func waitPreference(headers []string) time.Duration {
 	return 0
 }
 
-// splitList splits a list at a separator outside of quotes.
-func splitList(list string, separator byte) func(yield func(string) bool) {
+// splitList splits a list at the commas outside of quotes.
+func splitList(list string) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
 		start, quoted := 0, false
 		for i := 0; i < len(list); i++ {
@@ -95,7 +95,7 @@ func splitList(list string, separator byte) func(yield func(string) bool) {
 				i++
 			case c == '"':
 				quoted = !quoted
-			case c == separator && !quoted:
+			case c == ',' && !quoted:
 				if !yield(list[start:i]) {
 					return
 				}
