@@ -11,6 +11,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 )
@@ -88,8 +91,13 @@ func TestLogThatCannotBeReadToItsEndIsCut(t *testing.T) {
 				if err := os.Truncate(filepath.Join(s.dir, "logs", job.PathElement("plain"), "1.log"), 100_000); err != nil {
 					t.Fatal(err)
 				}
+				core, logs := observer.New(zap.WarnLevel)
+				s.api.Log = zap.New(core)
 				w := httptest.NewRecorder()
 				defer func() {
+					if all := logs.FilterMessage("log could not be sent to its end").All(); len(all) != 1 || all[0].ContextMap()["job"] != "plain" {
+						t.Errorf("logged %v, want a warning about the job", logs.All())
+					}
 					if got := recover(); got != any(http.ErrAbortHandler) {
 						t.Errorf("the handler panicked with %v, want http.ErrAbortHandler; status %d with %d bytes, X-Text-Size %q", got, w.Code, w.Body.Len(), w.Header().Get("X-Text-Size"))
 					}

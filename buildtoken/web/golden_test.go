@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "write the answers of the scenarios in testdata/http anew")
+var update = flag.Bool("update", false, "write the answers in testdata/http and testdata/verdicts.txt anew")
 
 // TestScenarios runs each file in testdata/http. Lines with > are requests, lines with ! change
 // something, and lines with < are the answers.
