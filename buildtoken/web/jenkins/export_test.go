@@ -55,3 +55,15 @@ func PruneMany(tree string, n int, grow func(n int) error) error {
 	s.prune(&p, object{{"jobs", of}})
 	return p.err
 }
+
+// Health returns the health report of a job after builds with these results, the newest first.
+func Health(results ...queue.Result) string {
+	builds := make([]queue.Build, len(results))
+	for i, r := range results {
+		builds[i].Result = r
+	}
+	return encoded(health(builds), flavourJSON, false)
+}
+
+// Causes returns the causes of an item.
+func Causes(it queue.Item) string { return encoded(causes(it), flavourJSON, false) }

@@ -3,6 +3,7 @@ package jenkins_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -43,8 +44,15 @@ func TestPrune(t *testing.T) {
 		{"a{,}", false, ""},
 		{"a{1,2,3}", false, ""},
 		{"a{99999999999}", false, ""},
-		{strings.Repeat("a[", 40) + "a" + strings.Repeat("]", 40), false, ""},
-		{strings.Repeat("a", 20_000), false, ""},
+		{"list{1073741823}", false, `{"_class":"A","list":[]}`},
+		{"a{1073741824}", false, ""},
+		{"a{1", false, ""},
+		{"a{-1}", false, ""},
+		{"a{1,x}", false, ""},
+		{strings.Repeat("a[", 32) + "a" + strings.Repeat("]", 32), false, `{"_class":"A"}`},
+		{strings.Repeat("a[", 33) + "a" + strings.Repeat("]", 33), false, ""},
+		{strings.Repeat("a", 16<<10), false, `{"_class":"A"}`},
+		{strings.Repeat("a", 16<<10+1), false, ""},
 	} {
 		got, err := jenkins.Prune(tt.tree, tt.python)
 		if (err != nil) != (tt.want == "") || got != tt.want {
@@ -99,5 +107,47 @@ func TestUnstableIsYellow(t *testing.T) {
 	lane.Running = []int64{2}
 	if got := jenkins.Color(lane); got != "yellow_anime" {
 		t.Errorf("color %q while a build runs, want yellow_anime", got)
+	}
+}
+
+// The health report is that of the last five builds that came to a verdict.
+func TestHealth(t *testing.T) {
+	const s, f, u, a, n = queue.Success, queue.Failure, queue.Unstable, queue.Aborted, queue.NotBuilt
+	report := func(score int, icon, text string) string {
+		return fmt.Sprintf(`[{"description":"Build stability: %[3]s","iconClassName":"icon-health-%[2]s","iconUrl":"health-%[2]s.png","score":%[1]d}]`, score, icon, text)
+	}
+	for _, tt := range []struct {
+		results []queue.Result // the newest first
+		want    string
+	}{
+		{nil, "[]"},
+		{[]queue.Result{"", a, n}, "[]"},
+		{[]queue.Result{s}, report(100, "80plus", "No recent builds failed.")},
+		{[]queue.Result{f}, report(0, "00to19", "All recent builds failed.")},
+		{[]queue.Result{"", a, u, n}, report(100, "80plus", "No recent builds failed.")},
+		{[]queue.Result{f, f, f, f, f, s}, report(0, "00to19", "All recent builds failed.")},
+		{[]queue.Result{s, f, f, f, f}, report(20, "20to39", "4 out of the last 5 builds failed.")},
+		{[]queue.Result{f, f, f, s, s}, report(40, "40to59", "3 out of the last 5 builds failed.")},
+		{[]queue.Result{f, s, f}, report(33, "20to39", "2 out of the last 3 builds failed.")},
+		{[]queue.Result{s, s, s, f, f}, report(60, "60to79", "2 out of the last 5 builds failed.")},
+		{[]queue.Result{s, s, s, f, s, f}, report(80, "80plus", "1 out of the last 5 builds failed.")},
+		{[]queue.Result{s, s, s, s, s, f}, report(100, "80plus", "No recent builds failed.")},
+	} {
+		if got := jenkins.Health(tt.results...); got != tt.want {
+			t.Errorf("health after %q:\n%s, want\n%s", tt.results, got, tt.want)
+		}
+	}
+}
+
+// A cause that came often is repeated, within bounds.
+func TestRepeatedCauses(t *testing.T) {
+	for count, want := range map[int]int{1: 1, 20: 20, 21: 20} {
+		got := jenkins.Causes(queue.Item{Causes: []queue.Cause{{Kind: queue.CauseTimer, Count: count}}})
+		if n := strings.Count(got, "TimerTriggerCause"); n != want {
+			t.Errorf("a cause that came %d times is there %d times, want %d: %s", count, n, want, got)
+		}
+	}
+	if got := jenkins.Causes(queue.Item{MoreCauses: 1}); got != `[{"_class":"hudson.model.Cause","shortDescription":"Started by 1 more triggers"}]` {
+		t.Errorf("one cause more: %s", got)
 	}
 }
