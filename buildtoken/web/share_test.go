@@ -270,3 +270,30 @@ func TestSharedPageOfALogThatCannotBeRead(t *testing.T) {
 		})
 	}
 }
+
+// A shared page shows the last 512 KiB of a log, and tells if that is not all.
+func TestSharedPageShowsTheEndOfALog(t *testing.T) {
+	bubble(t, func(s *scenario) {
+		path := s.shared()
+		const most = 512 << 10
+		file := filepath.Join(s.dir, "logs", job.PathElement("plain"), "1.log")
+		begun, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, tt := range []struct {
+			text string
+			cut  bool
+		}{{strings.Repeat("x", most-int(begun.Size())-1) + "\n", false}, {"y", true}} {
+			if _, err := s.runner.running["plain#1"].log.Write([]byte(tt.text)); err != nil {
+				t.Fatal(err)
+			}
+			page := s.ask(http.MethodGet, path, http.Header{"Accept": {"text/html"}}).body()
+			_, console, _ := strings.Cut(page, "<pre>")
+			console, _, _ = strings.Cut(console, "</pre>")
+			if cut := strings.Contains(page, "This is the end of the log."); cut != tt.cut || len(console) != most || strings.HasPrefix(console, "Started by") == tt.cut || !strings.HasSuffix(console, tt.text) {
+				t.Errorf("cut: %v, %d bytes, %.20q…; want %v and %d", cut, len(console), console, tt.cut, most)
+			}
+		}
+	})
+}

@@ -1,0 +1,100 @@
+package web_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
+)
+
+// Behind a proxy, the browser's origin is that of the root and not that of the request.
+func TestCrossSite(t *testing.T) {
+	for _, tt := range []struct {
+		name, root, origin, fetch string
+		want                      bool
+	}{
+		{"no browser", "https://ci.example.com/", "", "", false},
+		{"the same host", "https://ci.example.com/", "https://internal:8080", "", false},
+		{"the root's origin", "https://ci.example.com/", "https://ci.example.com", "", false},
+		{"the root's origin, whatever the browser says of the host", "https://ci.example.com/", "https://ci.example.com", "cross-site", false},
+		{"a root with a path", "https://ci.example.com:8443/ci/", "https://ci.example.com:8443", "cross-site", false},
+		{"the root's host with another scheme", "https://ci.example.com/", "http://ci.example.com", "", true},
+		{"the root's host with another port", "https://ci.example.com/", "https://ci.example.com:8443", "", true},
+		{"another site", "https://ci.example.com/", "https://evil.example.com", "cross-site", true},
+		{"another site, without its origin", "https://ci.example.com/", "", "cross-site", true},
+		{"no origin", "https://ci.example.com/", "null", "", true},
+		{"a root without a host", "/", "https://evil.example.com", "", true},
+		{"a malformed root", "https://ci.example.com:x/", "https://evil.example.com", "", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			site := &web.Site{Root: func(*http.Request) string { return tt.root }}
+			r := httptest.NewRequest(http.MethodPost, "/", nil)
+			r.Host = "internal:8080"
+			if tt.origin != "" {
+				r.Header.Set("Origin", tt.origin)
+			}
+			if tt.fetch != "" {
+				r.Header.Set("Sec-Fetch-Site", tt.fetch)
+			}
+			if got := site.Request(httptest.NewRecorder(), r).CrossSite(); got != tt.want {
+				t.Errorf("CrossSite() = %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestPrefetch(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		values []string
+		want   bool
+	}{
+		{"Sec-Purpose", []string{"prefetch"}, true},
+		{"Sec-Purpose", []string{"prefetch;prerender"}, true},
+		{"Sec-Purpose", []string{"Prerender"}, true},
+		{"Sec-Purpose", []string{"other", "Prefetch"}, true},
+		{"Purpose", []string{"prefetch"}, true},
+		{"X-Moz", []string{"prefetch"}, true},
+		{"Sec-Purpose", []string{"other"}, false},
+		{"Sec-Purpose", nil, false},
+		{"X-Purpose", []string{"prefetch"}, false},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header[tt.name] = tt.values
+		if got := new(web.Site).Request(httptest.NewRecorder(), r).Prefetch(); got != tt.want {
+			t.Errorf("%s: %q is a prefetch: %v, want %v", tt.name, tt.values, got, tt.want)
+		}
+	}
+}
+
+// A folder has the jobs below it, and not those of a folder whose name begins with the same letters.
+func TestReadableJobsOfAFolder(t *testing.T) {
+	jobs := func(names ...string) (all []definition.Job) {
+		for _, name := range names {
+			all = append(all, definition.Job{Name: name, Runner: &puppets{}})
+		}
+		return all
+	}
+	site, err := definition.Compile(definition.Spec{
+		Access: definition.Access{Read: `job.name != "hidden"`},
+		Root: definition.Folder{Jobs: jobs("a", "app x"), Folders: []definition.Folder{
+			{Name: "app", Jobs: jobs("deploy", "hidden"), Folders: []definition.Folder{{Name: "deep", Jobs: jobs("b")}}},
+			{Name: "apple", Jobs: jobs("pie")}, {Name: "dark", Jobs: jobs("hidden")},
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for folder, want := range map[string][]string{
+		"": {"a", "app x", "app/deep/b", "app/deploy", "apple/pie"}, "app": {"app/deep/b", "app/deploy"}, "apple": {"apple/pie"}, "app/deep": {"app/deep/b"}, "dark": nil, "appl": nil,
+	} {
+		q := (&web.Site{Definition: site}).Request(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+		if diff := cmp.Diff(want, q.Readable(folder)); diff != "" {
+			t.Errorf("jobs of %q (-want +got):\n%s", folder, diff)
+		}
+	}
+}
