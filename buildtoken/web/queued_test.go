@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -36,6 +37,42 @@ func TestListOfALongQueueReadsOnlyWhatItShows(t *testing.T) {
 					t.Errorf("%d items were read at once, want at most %d", most, tt.most)
 				}
 			})
+		})
+	}
+}
+
+// A list of jobs reads the history of none of them, and only those builds of which more than the
+// number is shown. Summaries are read once for all jobs.
+func TestListOfJobsReadsNoHistory(t *testing.T) {
+	for _, tt := range []struct {
+		tree, shows        string
+		history, summaries int64
+	}{
+		{"jobs[name,color]", `"color":"blue"`, 0, 0},
+		{"jobs[name,lastBuild[number]]", `"lastBuild":{"_class":"hudson.model.FreeStyleBuild","number":3}`, 0, 1},
+		{"jobs[name,lastBuild[number,result]]", `"number":3,"result":"SUCCESS"`, 1, 1},
+		{"jobs[name,lastFailedBuild[number],firstBuild[number]]", `"lastFailedBuild":null`, 0, 1},
+		{"jobs[builds[number]]", `"number":2`, 3, 0},
+	} {
+		bubble(t, func(s *scenario) {
+			s.api.Definition = s.define(`user == "reader"`)
+			for n := range 3 {
+				if x := s.ask(http.MethodPost, "/buildByToken/build?job=plain&token=TacoTuesday", nil); x.Code != http.StatusCreated {
+					t.Fatalf("trigger: %d %s", x.Code, x.Body)
+				}
+				s.direct("advance 5s")
+				s.direct(fmt.Sprintf("finish plain#%d SUCCESS", n+1))
+			}
+			s.user = "reader"
+			s.queue.history.Store(0)
+			s.queue.summaries.Store(0)
+			x := s.ask(http.MethodGet, "/api/json?tree="+tt.tree, nil)
+			if x.Code != http.StatusOK || !strings.Contains(x.Body.String(), tt.shows) {
+				t.Errorf("%s: %d %s, want %s", tt.tree, x.Code, x.Body, tt.shows)
+			}
+			if h, n := s.queue.history.Load(), s.queue.summaries.Load(); h != tt.history || n != tt.summaries {
+				t.Errorf("%s: %d builds of the history and %d times summaries were read, want %d and %d", tt.tree, h, n, tt.history, tt.summaries)
+			}
 		})
 	}
 }

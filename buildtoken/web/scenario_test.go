@@ -217,6 +217,8 @@ type faultyQueue struct {
 	more atomic.Int64
 	// most is the largest number of items that was read at once.
 	most atomic.Int64
+	// history is how many builds were read in lists, summaries how often summaries were.
+	history, summaries atomic.Int64
 }
 
 func (q *faultyQueue) Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error) {
@@ -254,11 +256,21 @@ func (q *faultyQueue) Entry(ctx context.Context, now time.Time, id int64) (queue
 	return q.Queue.Entry(ctx, now, id)
 }
 
+func (q *faultyQueue) Overviews(ctx context.Context, jobs []string) ([]queue.Overview, error) {
+	if q.unreadable.Load() {
+		return nil, fmt.Errorf("%w: input/output error", queue.ErrStorage)
+	}
+	q.summaries.Add(1)
+	return q.Queue.Overviews(ctx, jobs)
+}
+
 func (q *faultyQueue) Builds(ctx context.Context, full string, before int64, limit int) ([]queue.Build, error) {
 	if q.unreadable.Load() {
 		return nil, fmt.Errorf("%w: input/output error", queue.ErrStorage)
 	}
-	return q.Queue.Builds(ctx, full, before, limit)
+	builds, err := q.Queue.Builds(ctx, full, before, limit)
+	q.history.Add(int64(len(builds)))
+	return builds, err
 }
 
 func (q *faultyQueue) Schedule(ctx context.Context, now time.Time, r queue.Request) (queue.Item, bool, error) {

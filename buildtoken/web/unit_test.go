@@ -240,15 +240,33 @@ func TestWhyAnItemWaitsForANode(t *testing.T) {
 	}
 }
 
-func TestUnstablePermalinksAreAsInJenkins(t *testing.T) {
-	build := queue.Build{Result: queue.Unstable, Ended: time.Unix(1, 0)}
-	for permalink, leads := range map[string]bool{
-		"lastCompletedBuild": true, "lastSuccessfulBuild": true, "lastUnstableBuild": true, "lastUnsuccessfulBuild": true,
-		"lastStableBuild": false, "lastFailedBuild": false,
+func TestPermalinks(t *testing.T) {
+	ended := []queue.Ended{
+		{Number: 8, Result: queue.Aborted},
+		{Number: 6, Result: queue.Unstable},
+		{Number: 5, Result: queue.Success},
+		{Number: 2, Result: queue.Failure},
+		{Number: 1, Result: queue.NotBuilt},
+	}
+	history := queue.Overview{Lane: queue.Lane{Running: []int64{7, 9}}, Summary: queue.Summary{Last: ended}, Oldest: 3}
+	unstable := queue.Overview{Summary: queue.Summary{Last: []queue.Ended{{Number: 4, Result: queue.Unstable}}}, Oldest: 4}
+	running := queue.Overview{Lane: queue.Lane{Running: []int64{1}}, Oldest: 1}
+	for name, want := range map[string][4]int64{ // 0 if it leads nowhere
+		"firstBuild":            {3, 4, 1, 0},
+		"lastBuild":             {9, 4, 1, 0},
+		"lastCompletedBuild":    {8, 4, 0, 0},
+		"lastStableBuild":       {5, 0, 0, 0},
+		"lastSuccessfulBuild":   {6, 4, 0, 0}, // as in Jenkins, an unstable build is successful
+		"lastUnstableBuild":     {6, 4, 0, 0},
+		"lastFailedBuild":       {0, 0, 0, 0}, // it was dropped
+		"lastUnsuccessfulBuild": {8, 4, 0, 0},
+		"lastNoBuild":           {0, 0, 0, 0},
 	} {
-		_, err := web.FindBuild(t.Context(), nil, "a", permalink, []queue.Build{build})
-		if got := err == nil; got != leads {
-			t.Errorf("%s leads to an unstable build: %v, want %v", permalink, got, leads)
+		for i, o := range []queue.Overview{history, unstable, running, {}} {
+			number, ok := web.Permalink(&o, name)
+			if ok != (want[i] > 0) || ok && number != want[i] {
+				t.Errorf("%s of %+v = %d, %v, want %d", name, o, number, ok, want[i])
+			}
 		}
 	}
 }

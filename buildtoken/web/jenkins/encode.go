@@ -8,7 +8,7 @@ import (
 )
 
 // object is a JSON object whose members keep their order. Values are nil,
-// bool, int, int64, string, object, link, onDemand, []any and []string.
+// bool, int, int64, string, object, link, onDemand, lazy, []any and []string.
 type object []member
 
 type member struct {
@@ -35,6 +35,9 @@ type link struct {
 
 // onDemand is a value that is not shown unless a tree parameter names it.
 type onDemand func() any
+
+// lazy is a value that is made when it is shown.
+type lazy func() any
 
 // flavour is a way to write values.
 type flavour string
@@ -80,6 +83,8 @@ func (e *encoder) value(value any, depth int) {
 		e.text(v)
 	case link:
 		e.value(v.brief, depth)
+	case lazy:
+		e.value(v(), depth)
 	case object:
 		v = v.shown()
 		e.list('{', '}', len(v), depth, func(i int) {

@@ -54,7 +54,7 @@ func (r *reader) serveBuild(j *job.Job, rest web.Path) error {
 	if err != nil {
 		return err
 	}
-	b, err := web.FindBuild(r.R.Context(), ctl, j.FullName, rest.At(0), nil)
+	b, err := web.FindBuild(r.R.Context(), ctl, j.FullName, rest.At(0))
 	if err != nil {
 		return err
 	}

@@ -185,6 +185,9 @@ func (r *reader) export(rest web.Path, object func(*view) object) error {
 		r.W.Header().Set("X-Total-Count", strconv.Itoa(v.total))
 	}
 	text := encoded(value, f, r.form.First("pretty") != nil) + "\n"
+	if v.err != nil { // of what is lazy
+		return v.err
+	}
 	kept.Release() // what is written counts again
 	r.Write(http.StatusOK, contentType, text)
 	return nil

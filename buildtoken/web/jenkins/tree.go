@@ -224,6 +224,8 @@ func (one *selected) pruned(p *pruner, value any) any {
 	switch v := value.(type) {
 	case onDemand:
 		return one.pruned(p, v())
+	case lazy:
+		return one.pruned(p, v())
 	case []any:
 		from, to := one.cut(len(v))
 		return one.of.prune(p, v[from:to])

@@ -21,11 +21,13 @@ type view struct {
 	now  time.Time
 	// err is the first error; objects that were made after it are not complete.
 	err error
-	// What was found once is kept: how long builds of a job take, when a build will end,
-	// and the heads of queues.
-	estimates map[string]time.Duration
+	// What was found once is kept: the summaries of jobs, when a build will end, and the
+	// heads of queues.
+	overviews map[string]queue.Overview
 	etas      map[buildOf]string
 	lanes     map[string]queue.Lane
+	// listed are jobs whose summaries were not read yet.
+	listed []string
 	// total is how many items there are, if they were counted.
 	total int
 }
@@ -36,7 +38,7 @@ func (r *reader) view() (*view, error) {
 		return nil, err
 	}
 	return &view{
-		r: r, ctl: ctl, d: r.Definition, root: r.Root(), now: time.Now(), estimates: map[string]time.Duration{},
+		r: r, ctl: ctl, d: r.Definition, root: r.Root(), now: time.Now(), overviews: map[string]queue.Overview{},
 		etas: map[buildOf]string{}, lanes: map[string]queue.Lane{},
 	}, nil
 }
@@ -150,6 +152,7 @@ func (v *view) children(folder string) []any {
 		v.note(err)
 		return all
 	}
+	v.listed = append(v.listed, readable...)
 	for i, full := range readable {
 		j, _ := v.d.Tree().Job(full)
 		all = append(all, v.jobLink(j, lanes[i]))

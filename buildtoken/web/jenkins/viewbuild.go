@@ -1,8 +1,8 @@
 package jenkins
 
 import (
-	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -64,20 +64,31 @@ func (v *view) build(b queue.Build) object {
 	}
 }
 
+// overview returns the summary of a job. The first call reads those of all listed jobs.
+func (v *view) overview(full string) queue.Overview {
+	if o, ok := v.overviews[full]; ok {
+		return o
+	}
+	jobs := slices.Concat(v.listed, []string{full})
+	v.listed = nil
+	all, err := v.ctl.Overviews(v.ctx(), jobs...)
+	if err != nil {
+		v.note(err)
+		return queue.Overview{}
+	}
+	for i, o := range all {
+		v.overviews[jobs[i]] = o
+	}
+	return v.overviews[full]
+}
+
 // estimate returns how long the next build of a job is expected to take, -1 if that is
 // not known.
 func (v *view) estimate(full string) time.Duration {
-	if known, ok := v.estimates[full]; ok {
-		return known
+	if estimate, ok := v.overview(full).Summary.Estimate(); ok {
+		return estimate
 	}
-	v.estimates[full] = -1
-	of, err := v.ctl.Overviews(v.ctx(), full)
-	if err != nil {
-		v.note(err)
-	} else if estimate, ok := of[0].Summary.Estimate(); ok {
-		v.estimates[full] = estimate
-	}
-	return v.estimates[full]
+	return -1
 }
 
 func stability(ended, bad int) string {
@@ -90,23 +101,23 @@ func stability(ended, bad int) string {
 	return fmt.Sprintf("Build stability: %d out of the last %d builds failed.", bad, ended)
 }
 
-// marks finds the builds to which a permalink leads. Most of them are among the newest,
-// which are passed.
-func (v *view) marks(full string, newest []queue.Build) (map[string]queue.Build, error) {
-	marks := map[string]queue.Build{}
-	if len(newest) == 0 {
-		return marks, nil
+// mark is the build to which a permalink leads, or nil. The build is read only if more is
+// shown than its number.
+func (v *view) mark(full, name string) any {
+	o := v.overview(full)
+	number, ok := web.Permalink(&o, name)
+	if !ok {
+		return nil
 	}
-	for _, name := range []string{
-		"firstBuild", "lastBuild", "lastCompletedBuild", "lastStableBuild", "lastSuccessfulBuild", "lastUnstableBuild", "lastFailedBuild", "lastUnsuccessfulBuild",
-	} {
-		b, err := web.FindBuild(v.ctx(), v.ctl, full, name, newest)
-		switch {
-		case err == nil:
-			marks[name] = b
-		case !errors.Is(err, queue.ErrNotFound):
-			return marks, err
+	brief := v.buildLink(queue.Build{Number: number, Item: queue.Item{Job: full}}).brief
+	return link{brief: brief, full: func() object {
+		found, err := v.ctl.Builds(v.ctx(), full, number+1, 1)
+		if err != nil {
+			v.note(err)
 		}
-	}
-	return marks, nil
+		if len(found) == 0 || found[0].Number != number { // it was dropped meanwhile, or is damaged
+			return brief
+		}
+		return v.build(found[0])
+	}}
 }

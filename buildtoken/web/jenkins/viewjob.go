@@ -1,6 +1,8 @@
 package jenkins
 
 import (
+	"sync"
+
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/web"
@@ -55,20 +57,14 @@ func (v *view) theJob(j *job.Job) object {
 
 func (v *view) job(j *job.Job, lane queue.Lane) object {
 	full := j.FullName
-	builds, err := v.ctl.Builds(v.ctx(), full, 0, maxBuilds)
-	if err != nil {
-		v.note(err)
-	}
-	marks, err := v.marks(full, builds)
-	if err != nil {
-		v.note(err)
-	}
-	mark := func(name string) any {
-		if b, ok := marks[name]; ok {
-			return v.buildLink(b)
+	builds := sync.OnceValue(func() []queue.Build {
+		builds, err := v.ctl.Builds(v.ctx(), full, 0, maxBuilds)
+		if err != nil {
+			v.note(err)
 		}
-		return nil
-	}
+		return builds
+	})
+	mark := func(name string) lazy { return func() any { return v.mark(full, name) } }
 	return object{
 		{"_class", classJob},
 		{"actions", []any{}},
@@ -81,10 +77,10 @@ func (v *view) job(j *job.Job, lane queue.Lane) object {
 		{"url", v.jobURL(full)},
 		{"allBuilds", onDemand(func() any { return v.allBuilds(full) })},
 		{"buildable", !j.Disabled},
-		{"builds", v.buildLinks(builds)},
+		{"builds", lazy(func() any { return v.buildLinks(builds()) })},
 		{"color", color(j, lane)},
 		{"firstBuild", mark("firstBuild")},
-		{"healthReport", health(builds)},
+		{"healthReport", lazy(func() any { return health(builds()) })},
 		{"inQueue", lane.Queued > 0},
 		{"keepDependencies", false},
 		{"lastBuild", mark("lastBuild")},

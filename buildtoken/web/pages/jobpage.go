@@ -161,7 +161,7 @@ func (v *visit) permalink(full, name, suffix string) (*page, error) {
 	if _, ok := v.Definition.Job(full); !ok {
 		return nil, web.ErrNotFound
 	}
-	b, err := web.FindBuild(v.R.Context(), v.ctl, full, name, nil)
+	b, err := web.FindBuild(v.R.Context(), v.ctl, full, name)
 	if err != nil {
 		return nil, err
 	}
