@@ -156,7 +156,7 @@ func (x *Expression) run(ctx context.Context, in *Delivery) (ref.Val, error) {
 	}
 	out, err := x.compiled.run(ctx, &deliveryActivation{in: in}, nil)
 	if err != nil {
-		return nil, withoutValues(err, x.compiled.rule.Source)
+		return nil, withoutValues(err, nil, x.compiled.rule.Source)
 	}
 	for {
 		optional, ok := out.(*types.Optional)

@@ -1,6 +1,10 @@
 package policy
 
-import "strings"
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
 
 // failure is an evaluation error whose text shows no value that came with the request. CEL's own
 // texts quote what they could not convert (`parsing "hunter2": invalid syntax`), and a parameter may
@@ -10,9 +14,13 @@ type failure struct {
 	err  error
 }
 
-// withoutValues returns the error of an expression with this source.
-func withoutValues(err error, source string) error {
-	return &failure{text: shorten(hideEnd(emptyQuotes(err.Error()), source)), err: err}
+// withoutValues returns the error of an expression with this source; in is nil if it saw a delivery.
+func withoutValues(err error, in *Input, source string) error {
+	text := err.Error()
+	if in != nil {
+		text = redact(text, in)
+	}
+	return &failure{text: shorten(hideEnd(emptyQuotes(text), source)), err: err}
 }
 
 // Error implements error.
@@ -20,6 +28,29 @@ func (f *failure) Error() string { return f.text }
 
 // Unwrap returns the error as CEL made it, values included: for errors.Is, not for a log.
 func (f *failure) Unwrap() error { return f.err }
+
+// minValue is how long a value must be to be looked for outside quotes: a shorter one is more likely
+// to be part of a word.
+const minValue = 4
+
+func redact(text string, in *Input) string {
+	var values []string
+	for _, m := range []map[string]string{in.Params, in.Request.Headers} {
+		for _, v := range m {
+			if len(v) >= minValue {
+				values = append(values, v)
+			}
+		}
+	}
+	// Longest first: one value may be part of another.
+	slices.SortFunc(values, func(a, b string) int {
+		return cmp.Or(cmp.Compare(len(b), len(a)), strings.Compare(a, b))
+	})
+	for _, v := range values {
+		text = strings.ReplaceAll(text, v, "…")
+	}
+	return text
+}
 
 // hideEnd hides the value that stands without quotes in some errors, and what follows it, unless
 // the expression itself names it.
@@ -36,12 +67,12 @@ func hideEnd(text, source string) string {
 	return text
 }
 
-// emptyQuotes replaces what stands between double quotes: there Go's errors show values that they
-// escaped, and parts of values. CEL's single quotes are left, they hold names of types.
+// emptyQuotes replaces what stands between double or back quotes: there Go's errors show values that
+// they escaped, and parts of values. CEL's single quotes are left, they hold names of types.
 func emptyQuotes(text string) string {
 	var out strings.Builder
 	for {
-		start := strings.IndexByte(text, '"')
+		start := strings.IndexAny(text, "\"`")
 		if start < 0 {
 			break
 		}
@@ -51,7 +82,8 @@ func emptyQuotes(text string) string {
 			out.WriteString(text[:start] + "…")
 			return out.String()
 		}
-		out.WriteString(text[:start] + `"…"`)
+		quote := text[start : start+1]
+		out.WriteString(text[:start] + quote + "…" + quote)
 		text = text[start+n:]
 	}
 	out.WriteString(text)
@@ -61,10 +93,10 @@ func emptyQuotes(text string) string {
 // quotedLength is the length of the quoted text that s begins with, or -1 if it does not end.
 func quotedLength(s string) int {
 	for i := 1; i < len(s); i++ {
-		switch s[i] {
-		case '\\':
+		switch {
+		case s[i] == '\\' && s[0] != '`':
 			i++
-		case '"':
+		case s[i] == s[0]:
 			return i + 1
 		}
 	}

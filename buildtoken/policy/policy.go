@@ -85,7 +85,7 @@ func (p *Policy) DecideWithin(ctx context.Context, in *Input, budget *Budget) er
 		r := &p.rules[i]
 		allowed, err := r.evaluate(ctx, vars, budget)
 		if err != nil {
-			return &Denied{Rule: r.rule, Err: withoutValues(err, r.rule.Source), index: i}
+			return &Denied{Rule: r.rule, Err: withoutValues(err, in, r.rule.Source), index: i}
 		}
 		if !allowed {
 			return &Denied{Rule: r.rule, index: i}

@@ -419,3 +419,22 @@ func TestBudgetIsUsedUp(t *testing.T) {
 		t.Errorf("DecideWithin of a rule that costs nothing = %v, %d of 10 left, want 9", err, free.Left)
 	}
 }
+
+// CEL's next version may write values into its errors in another way. Those of a trigger are looked for
+// wherever they stand; a short one could be part of a word.
+func TestNoErrorShowsAValue(t *testing.T) {
+	in := &policy.Input{
+		Params:  map[string]string{"PW": "hunter2", "LONG": "hunter2 and more", "SHORT": "is"},
+		Request: policy.Request{Headers: map[string]string{"x-secret": "s3cret"}},
+	}
+	for text, want := range map[string]string{
+		"hunter2 is not valid":                "… is not valid",
+		"cannot use hunter2 and more, s3cret": "cannot use …, …",
+		"bad text `hunter` in it":             "bad text `…` in it",
+		`bad text "a\"b" and "hunter`:         `bad text "…" and …`,
+	} {
+		if got := policy.WithoutValues(errors.New(text), in); got != want {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+	}
+}
