@@ -42,9 +42,7 @@ type Imported struct {
 // Builds that run on record are assigned to Options.Server, which ends them when it starts.
 func Import(ctx context.Context, opts Options, from queue.Records, beside Contents) (Imported, error) {
 	opts.Schema = cmp.Or(opts.Schema, DefaultSchema)
-	if opts.Timeout <= 0 {
-		opts.Timeout = DefaultTimeout
-	}
+	opts.Timeout = cmp.Or(opts.Timeout, DefaultTimeout)
 	names := newNames(opts.Schema)
 	conn, err := opts.connect(ctx)
 	if err != nil {

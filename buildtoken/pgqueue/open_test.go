@@ -348,11 +348,23 @@ func with(url, setting string) string {
 }
 
 func TestDamagedItemHoldsUpNothing(t *testing.T) {
+	for name, body := range map[string]string{
+		"no object":       `[]`,
+		"another item":    `{"id": 2, "job": "a"}`,
+		"of another job":  `{"id": 1, "job": "b"}`,
+		"without content": `{}`,
+	} {
+		t.Run(name, func(t *testing.T) { damagedItem(t, body) })
+	}
+}
+
+func damagedItem(t *testing.T, body string) {
+	t.Helper()
 	s := newStore(t)
 	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Log: zap.NewNop()})
 	bad := schedule(t, q, request("a", "bad"))
 	good := schedule(t, q, request("a", "good"))
-	if _, err := pgtest.Connect(t, s.url).Exec(t.Context(), "update "+s.schema+".items set body = '[]' where id = $1", bad.ID); err != nil {
+	if _, err := pgtest.Connect(t, s.url).Exec(t.Context(), "update "+s.schema+".items set body = $2::text::json where id = $1", bad.ID, body); err != nil {
 		t.Fatal(err)
 	}
 	builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0, 1})

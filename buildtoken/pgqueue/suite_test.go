@@ -30,7 +30,7 @@ func (s store) Open(t *testing.T) queuetest.Queue {
 }
 
 func (s store) options() pgqueue.Options {
-	return pgqueue.Options{URL: s.url, Schema: s.schema, MaxKiB: queuetest.MaxKiB}
+	return pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-1", MaxKiB: queuetest.MaxKiB}
 }
 
 // Copy copies what is committed. That is what a power failure leaves, if the database keeps its

@@ -14,9 +14,10 @@ func contextEnds(t *testing.T, _ Store, q Queue) {
 	enough := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(enough)
-	_, _, err := q.Schedule(ctx, start, request("j", "k"))
-	if !errors.Is(err, enough) && !errors.Is(err, context.Canceled) {
-		t.Errorf("Schedule with an ended context: %v, want %v", err, enough)
+	for name, do := range verbs(ctx, q) {
+		if err := do(); !errors.Is(err, enough) && !errors.Is(err, context.Canceled) {
+			t.Errorf("%s with an ended context: %v, want %v", name, err, enough)
+		}
 	}
 	// The outcome is unknown, so repeating must be safe: one item, whatever happened.
 	schedule(t, q, request("j", "k"))
@@ -80,7 +81,28 @@ func closedSaysSo(t *testing.T, _ Store, q Queue) {
 		}
 	}
 	ctx := t.Context()
+	for name, do := range verbs(ctx, q) {
+		if err := do(); !errors.Is(err, queue.ErrClosed) {
+			t.Errorf("%s on a closed queue: %v, want %v", name, err, queue.ErrClosed)
+		}
+	}
 	for name, do := range map[string]func() error{
+		"Notifications": func() error { _, err := q.Notifications(ctx, queue.NotificationFilter{}); return err },
+		"Entry":         func() error { _, err := q.Entry(ctx, start, 1); return err },
+		"Build":         func() error { _, err := q.Build(ctx, "j", 1); return err },
+		"Builds":        func() error { _, err := q.Builds(ctx, "j", 0, all); return err },
+		"Oldest":        func() error { _, err := q.Oldest(ctx, "j"); return err },
+		"Refs":          func() error { _, err := q.Refs(ctx); return err },
+	} {
+		if err := do(); !errors.Is(err, queue.ErrClosed) {
+			t.Errorf("%s on a closed queue: %v, want %v", name, err, queue.ErrClosed)
+		}
+	}
+}
+
+// verbs are the methods of a queue, without those that may read what is stored without waiting.
+func verbs(ctx context.Context, q Queue) map[string]func() error {
+	return map[string]func() error{
 		"SetRules":  func() error { return q.SetRules(ctx, start, queue.Config{}) },
 		"Schedule":  func() error { _, _, err := q.Schedule(ctx, start, request("j", "k")); return err },
 		"Cancel":    func() error { return q.Cancel(ctx, start, "j", 1, "alice") },
@@ -101,19 +123,12 @@ func closedSaysSo(t *testing.T, _ Store, q Queue) {
 		"TakeNotifications":  func() error { _, _, err := q.TakeNotifications(ctx, start, nil, 1); return err },
 		"SettleNotification": func() error { _, err := q.SettleNotification(ctx, start, 1, queue.Attempt{}); return err },
 		"RetryNotification":  func() error { return q.RetryNotification(ctx, start, 1) },
-		"Notifications":      func() error { _, err := q.Notifications(ctx, queue.NotificationFilter{}); return err },
 		"SaveTokenUses":      func() error { return q.SaveTokenUses(ctx, start, []queue.TokenUse{{Name: "ci", Last: start}}) },
 		"TokenUses":          func() error { _, err := q.TokenUses(ctx); return err },
 		"Backlogs":           func() error { _, err := q.Backlogs(ctx); return err },
-		"Entry":              func() error { _, err := q.Entry(ctx, start, 1); return err },
+		"AllLanes":           func() error { _, err := q.AllLanes(ctx); return err },
+		"Forget":             func() error { return q.Forget(ctx, "j") },
 		"Items":              func() error { _, err := q.Items(ctx, start, "", all); return err },
-		"Build":              func() error { _, err := q.Build(ctx, "j", 1); return err },
-		"Builds":             func() error { _, err := q.Builds(ctx, "j", 0, all); return err },
-		"Oldest":             func() error { _, err := q.Oldest(ctx, "j"); return err },
-		"Refs":               func() error { _, err := q.Refs(ctx); return err },
-	} {
-		if err := do(); !errors.Is(err, queue.ErrClosed) {
-			t.Errorf("%s on a closed queue: %v, want %v", name, err, queue.ErrClosed)
-		}
+		"Items of no job":    func() error { _, err := q.Items(ctx, start, "", 0); return err },
 	}
 }

@@ -182,6 +182,24 @@ func notificationsAreDurable(t *testing.T, store Store, q Queue) {
 	}
 }
 
+func retryWhileSending(t *testing.T, _ Store, q Queue) {
+	setRules(t, q, map[string]queue.Rules{"j": notifies("t")}, 0)
+	end(t, q, "k", "j")
+	sent := take(t, q, 10)
+	if len(sent) != 1 {
+		t.Fatalf("%d notifications are due, want one", len(sent))
+	}
+	if err := q.RetryNotification(t.Context(), start, sent[0].ID); err != nil {
+		t.Errorf("RetryNotification = %v", err)
+	}
+	if again := take(t, q, 10); len(again) != 0 {
+		t.Errorf("after a retry, %v are due, want none: it is being sent", again)
+	}
+	if n := settle(t, q, sent[0].ID, queue.Attempt{}); n.State != queue.DeliverySent {
+		t.Errorf("notification %+v, want it sent", n)
+	}
+}
+
 func waitingIsBounded(t *testing.T, _ Store, q Queue) {
 	const more = 20
 	setRules(t, q, map[string]queue.Rules{"j": notifies("full"), "k": notifies("full", "other")}, 0)

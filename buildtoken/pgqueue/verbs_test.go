@@ -1,0 +1,171 @@
+package pgqueue_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/internal/pgtest"
+)
+
+// The methods that only this queue has fail like the others after Close, and once their context has
+// ended.
+func TestVerbsThatCannotRun(t *testing.T) {
+	q := open(t, newStore(t).options())
+	verbs := func(ctx context.Context) map[string]error {
+		_, appended := q.AppendLog(ctx, "j", 1, 0, []byte("x"), false)
+		_, state := q.LogState(ctx, "j", 1)
+		_, read := q.ReadLog(ctx, "j", 1, 0, 0, make([]byte, 1))
+		_, times := q.LogTimes(ctx, "j", 1, 0, 1)
+		return map[string]error{
+			"AppendLog":  appended,
+			"LogState":   state,
+			"ReadLog":    read,
+			"LogTimes":   times,
+			"DropLogs":   q.DropLogs(ctx, "j", 1),
+			"PutFile":    q.PutFile(ctx, "ref", strings.NewReader("x")),
+			"GetFile":    q.GetFile(ctx, "ref", &strings.Builder{}),
+			"DropFiles":  q.DropFiles(ctx, "ref"),
+			"SweepFiles": q.SweepFiles(ctx, nil),
+			"UseKey":     q.UseKey(ctx, []byte("key")),
+			"Announce":   q.Announce(ctx, queue.Node{}, 1),
+			"Reconnect":  q.Reconnect(ctx, func() (string, error) { return "", nil }, ""),
+		}
+	}
+	enough := errors.New("enough")
+	ended, end := context.WithCancelCause(t.Context())
+	end(enough)
+	for name, err := range verbs(ended) {
+		if !errors.Is(err, enough) {
+			t.Errorf("%s with an ended context: %v, want %v", name, err, enough)
+		}
+	}
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, err := range verbs(t.Context()) {
+		if !errors.Is(err, queue.ErrClosed) {
+			t.Errorf("%s on a closed queue: %v, want %v", name, err, queue.ErrClosed)
+		}
+	}
+}
+
+// Files go with their item, and unused ones after an hour.
+func TestFilesGoWithTheirItem(t *testing.T) {
+	s := newStore(t)
+	q := open(t, s.options())
+	ctx := t.Context()
+	conn := pgtest.Connect(t, s.url)
+	do := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	large := strings.Repeat("0123456789abcdef", 50_000) // several parts
+	for _, ref := range []string{"cancelled", "built", "runs", "waits", "unused", "kept", "young", "dropped"} {
+		do(q.PutFile(ctx, ref, strings.NewReader(large)))
+		r := request(ref, "k")
+		r.Values = []queue.Value{{Name: "FILE", Kind: "file", Text: "f", Ref: ref}}
+		switch ref {
+		case "waits", "cancelled":
+			r.Delay = time.Hour
+			it := schedule(t, q, r)
+			if ref == "cancelled" {
+				do(q.Cancel(ctx, start, ref, it.ID, "alice"))
+			}
+		case "built", "runs":
+			schedule(t, q, r)
+			claim(t, q, queue.Node{Name: "node"})
+			if ref == "built" {
+				_, err := q.Finish(ctx, start, ref, 1, queue.Success, "")
+				do(err)
+			}
+		}
+	}
+	do(q.PutFile(ctx, "empty", strings.NewReader("")))
+	do(q.DropFiles(ctx, "dropped"))
+	exec := func(sql string) {
+		t.Helper()
+		_, err := conn.Exec(ctx, fmt.Sprintf(sql, s.schema))
+		do(err)
+	}
+	exec("update %s.uploads set made = now() - interval '61 minutes' where ref in ('unused', 'kept')")
+	exec("update %s.uploads set made = now() - interval '59 minutes' where ref = 'young'")
+	do(q.SweepFiles(ctx, []string{"kept"}))
+	for ref, want := range map[string]string{
+		"cancelled": "gone", "built": "gone", "unused": "gone", "dropped": "gone", "runs": large, "waits": large, "kept": large, "young": large, "empty": "",
+	} {
+		var b strings.Builder
+		err := q.GetFile(ctx, ref, &b)
+		got := b.String()
+		if errors.Is(err, queue.ErrNotFound) {
+			got, err = "gone", nil
+		}
+		if err != nil || got != want {
+			t.Errorf("the file %s has %d bytes, %v; want %.4q", ref, len(got), err, want)
+		}
+	}
+	broken := errors.New("broken")
+	if err := q.GetFile(ctx, "kept", brokenPipe{broken}); !errors.Is(err, broken) {
+		t.Errorf("GetFile to a broken writer: %v, want %v", err, broken)
+	}
+	if err := q.PutFile(ctx, "half", brokenPipe{broken}); !errors.Is(err, broken) {
+		t.Errorf("PutFile from a broken reader: %v, want %v", err, broken)
+	}
+	if err := q.GetFile(ctx, "half", &strings.Builder{}); !errors.Is(err, queue.ErrNotFound) {
+		t.Errorf("GetFile of what could not be stored: %v, want %v", err, queue.ErrNotFound)
+	}
+}
+
+// brokenPipe neither reads nor writes.
+type brokenPipe struct{ err error }
+
+func (b brokenPipe) Read([]byte) (int, error)  { return 0, b.err }
+func (b brokenPipe) Write([]byte) (int, error) { return 0, b.err }
+
+// Positions count the items of all jobs that are due before, up to 20,000.
+func TestPositions(t *testing.T) {
+	s := newStore(t)
+	q := open(t, s.options())
+	later := request("j", "last")
+	later.Delay = time.Hour
+	last := schedule(t, q, later)
+	const more = `insert into %s.items (id, job, due, digest, solo, files, kib, body)
+		select n + 1000, job, due - n, digest, true, files, kib, body from %[1]s.items cross join generate_series(1, %d) n where id = %d`
+	conn := pgtest.Connect(t, s.url)
+	for _, step := range []struct{ more, position int }{{20_000, 20_000}, {1, -1}} {
+		if _, err := conn.Exec(t.Context(), fmt.Sprintf(more, s.schema, step.more, last.ID)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Exec(t.Context(), fmt.Sprintf("update %s.items set id = id + 100000 where id <> %d", s.schema, last.ID)); err != nil {
+			t.Fatal(err)
+		}
+		if e, err := q.Entry(t.Context(), start, last.ID); err != nil || e.Position != step.position {
+			t.Errorf("the item is at %d, %v; want %d", e.Position, err, step.position)
+		}
+	}
+}
+
+// An operator sees how many builds a restart has ended.
+func TestLostBuildsAreLogged(t *testing.T) {
+	s := newStore(t)
+	core, logged := observer.New(zap.WarnLevel)
+	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Log: zap.New(core)})
+	schedule(t, q, request("app", "k"))
+	claim(t, q, queue.Node{Name: "node"})
+	for want := range 2 { // builds that a second call finds
+		lost, err := q.Reclaim(t.Context(), start, "gone", nil)
+		if err != nil || len(lost) != 1-want || logged.FilterField(zap.Int("builds", 1)).Len() != 1 || logged.Len() != 1 {
+			t.Errorf("Reclaim = %v, %v; logged %v, want one line with one build", lost, err, logged.All())
+		}
+	}
+}
