@@ -82,7 +82,6 @@ func (b *batch) drop(id int64) {
 	b.mem.remove(b.mem.byID[id])
 	if at, ok := b.itemAt[id]; ok {
 		b.items[at] = nil
-		delete(b.itemAt, id)
 	}
 	b.put(bucketItems(), idKey(id), nil)
 }

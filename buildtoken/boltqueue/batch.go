@@ -177,19 +177,19 @@ func (b *batch) load(e *entry) (*queue.Item, error) {
 	return it, err
 }
 
-// loadOr is like load, but sets an item with a damaged record aside, so that it
-// blocks nothing else, and returns nil for it.
-func (b *batch) loadOr(e *entry) (*queue.Item, error) {
+// loadOr is like load, but sets an item with a damaged record aside, so that it blocks nothing
+// else, and returns nil for it. It also returns nil if a page is damaged, which breaks the batch.
+func (b *batch) loadOr(e *entry) *queue.Item {
 	it, err := b.load(e)
-	if !errors.Is(err, errRecord) {
-		return it, err
-	}
-	if e.pos >= 0 {
+	if errors.Is(err, errRecord) && e.pos >= 0 {
 		b.log.Error("cannot read queued item; it will not be built: cancel it",
 			zap.Int64("id", e.id), zap.String("job", e.lane.head.Job), zap.Error(err))
 		b.mem.setAside(e)
 	}
-	return nil, nil //nolint:nilnil // the doc comment explains nil
+	if err != nil {
+		return nil
+	}
+	return it
 }
 
 // build reads a build's record as the batch sees it.

@@ -240,7 +240,6 @@ func openFile(opts Options, how bolt.Options, prepare func(*bolt.DB) error) (*op
 			if err := mem.read(tx, opts.Log); err != nil {
 				return fmt.Errorf("%w: %s %s: %w", ErrForeign, opts.Path, torn, err)
 			}
-			walk(tx)
 			return nil
 		})
 	})
@@ -305,13 +304,6 @@ func guard(path string, read func() error) (err error) {
 		}
 	}()
 	return read()
-}
-
-// walk visits the pages that were not read into memory. It panics if one is damaged.
-func walk(tx *bolt.Tx) {
-	for _, name := range buckets() {
-		_ = tx.Bucket(name).ForEach(func(_, _ []byte) error { return nil })
-	}
 }
 
 // create fills a new file.

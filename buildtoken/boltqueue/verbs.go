@@ -67,11 +67,7 @@ func (c *call) decide(b *batch) error {
 	l := b.mem.lane(c.Job)
 	var equal *queue.Item
 	if e := b.mem.byDigest[identity{l, c.Digest}]; e != nil && !c.Solo {
-		found, err := b.loadOr(e)
-		if err != nil {
-			return err
-		}
-		equal = found
+		equal = b.loadOr(e)
 	}
 	c.ID = b.mem.nextID
 	change, err := b.schedule(instant(c.now), l, equal, c.Request, queue.Room{
@@ -97,10 +93,7 @@ func (q *DB) Cancel(ctx context.Context, now time.Time, job string, id int64, by
 		if !ok || e.lane.head.Job != job {
 			return queue.ErrNotFound
 		}
-		it, err := b.loadOr(e)
-		if err != nil {
-			return err
-		}
+		it := b.loadOr(e)
 		if it == nil {
 			it = e.stub()
 		}
@@ -127,15 +120,12 @@ func (q *DB) Claim(ctx context.Context, now time.Time, node queue.Node, executor
 	var next time.Time
 	err := q.ask(ctx, request{decide: func(b *batch) error {
 		at, places := instant(now), node.Places()
-		for len(builds) < len(executors) {
+		for len(builds) < len(executors) && b.broken == nil {
 			l := b.mem.first(places)
 			if l == nil || l.next > at.UnixNano() {
 				break
 			}
-			first, err := b.loadOr(l.items[0])
-			if err != nil {
-				return err
-			}
+			first := b.loadOr(l.items[0])
 			if first == nil {
 				continue // set aside
 			}
