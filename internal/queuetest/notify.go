@@ -216,7 +216,7 @@ func waitingIsBounded(t *testing.T, _ Store, q Queue) {
 			finish(t, q, b)
 		}
 	}
-	end(t, q, "more", "k") // nothing is being sent: the first one is given up
+	end(t, q, "more", "k")    // nothing is being sent: the first one is given up
 	first := take(t, q, 1)[0] // it is being sent, and so not given up
 	for i := range more - 1 {
 		end(t, q, fmt.Sprint("more ", i), "k")
