@@ -517,6 +517,55 @@ func TestReaderOfAFailedBatch(t *testing.T) {
 	})
 }
 
+// TestErrorsOfAFailedBatch lets requests fail because of what others of their batch did. As the
+// batch fails too, none of it happened, and the errors must not be reported.
+func TestErrorsOfAFailedBatch(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	synctest.Test(t, func(t *testing.T) {
+		goOn, d := make(chan struct{}), &disk{}
+		q := open(t, boltqueue.Options{Path: path, Limit: 3, Commit: d.commit(goOn)})
+		schedule(t, q, request("a", "1"))
+		before := read(t, q)
+		d.next(heldForever, full)
+		var callers sync.WaitGroup
+		callers.Go(func() { schedule(t, q, request("held", "k")) })
+		synctest.Wait()
+		requests := []struct {
+			name string
+			do   func() error
+		}{
+			{"Schedule", func() error { _, _, err := q.Schedule(t.Context(), start, request("full", "1")); return err }},
+			{"Schedule without room", func() error { _, _, err := q.Schedule(t.Context(), start, request("full", "2")); return err }},
+			{"Claim", func() error {
+				_, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0})
+				return err
+			}},
+			{"Cancel", func() error { return q.Cancel(t.Context(), start, "a", 1, "alice") }},
+			{"Finish", func() error { _, err := q.Finish(t.Context(), start, "a", 1, queue.Success, ""); return err }},
+			{"Abort", func() error { return q.Abort(t.Context(), "a", 1, "alice") }},
+		}
+		answers := make([]error, len(requests))
+		for i, r := range requests {
+			callers.Go(func() { answers[i] = r.do() })
+			synctest.Wait() // so that they come in this order
+		}
+		close(goOn)
+		callers.Wait()
+		for i, err := range answers {
+			if !errors.Is(err, queue.ErrStorage) {
+				t.Errorf("%s in a batch that failed: %v, want %v", requests[i].name, err, queue.ErrStorage)
+			}
+		}
+		after := read(t, q)
+		if diff := same(facts{Lanes: before.Lanes, Builds: before.Builds}, facts{Lanes: after.Lanes, Builds: after.Builds}); diff != "" {
+			t.Errorf("the batch that failed changed something (-before +after):\n%s", diff)
+		}
+		if err := q.Cancel(t.Context(), start, "a", 1, "alice"); err != nil {
+			t.Errorf("Cancel after the failure: %v", err)
+		}
+	})
+}
+
 // A record that cannot be written is an error of its caller, and changes nothing.
 func TestRecordThatCannotBeWritten(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "queue.db")

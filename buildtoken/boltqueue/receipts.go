@@ -120,10 +120,3 @@ func (b *batch) applyReceipt(job string, c queue.Change) {
 	b.putJSON(bucketReceipts(), receiptKey(job, c.Receipt.Key), c.Receipt)
 	b.put(bucketReceiptEnds(), endKey(job, *c.Receipt), []byte{})
 }
-
-// repeatsAnswer reports whether an error is the answer to a repeated request. The first
-// request can belong to the same batch, and then both fail with it.
-func repeatsAnswer(err error) bool {
-	var repeated *queue.RepeatedError
-	return errors.As(err, &repeated) || errors.Is(err, queue.ErrKeyReused)
-}

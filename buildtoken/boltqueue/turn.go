@@ -242,7 +242,7 @@ func (q *DB) transact(probe bool) (wake bool) {
 		if i == len(q.answers) { // it was not decided
 			q.answers = append(q.answers, nil)
 		}
-		if r.decide != nil && (q.answers[i] == nil || repeatsAnswer(q.answers[i])) {
+		if r.decide != nil { // even an error may follow from what the batch did before
 			q.answers[i] = q.broken
 		}
 	}
