@@ -111,10 +111,17 @@ func (o *outbox) find(id int64) (queue.Notification, bool) {
 	return of[at], true
 }
 
-// heads returns the first waiting notification of each channel, in any order.
+// heads returns a waiting notification of each channel, in any order: the one that is being
+// sent, or else the first. A retry can add one before the one that is being sent.
 func (o *outbox) heads(yield func(*queue.Notification) bool) {
-	for _, of := range o.waiting {
-		if !yield(&of[0]) {
+	sent := make(map[queue.Channel]*queue.Notification, len(o.leased))
+	for id := range o.leased {
+		if n, ok := o.find(id); ok {
+			sent[n.Channel()] = &n
+		}
+	}
+	for c, of := range o.waiting {
+		if !yield(cmp.Or(sent[c], &of[0])) {
 			return
 		}
 	}

@@ -107,11 +107,13 @@ const (
 	heldSQL = `(select count(*) from queue.servers s where s.server = n.lease_server and s.epoch = n.lease_epoch and not s.released
 		and (s.server <> $2 or n.id = any($3))) > 0`
 	// takeSQL leases notifications that are due at $4: at most $5, and $6 of a target together
-	// with those that are held.
-	takeSQL = `with head as materialized (select id, target, ` + heldSQL + ` as held, ` + dueSQL + ` <= $4 as due from queue.notifications n
-			where n.state = 'waiting' and (n.lease_server is not null or ` + dueSQL + ` <= $4) and ` + headSQL + `),
-		ranked as (select id, held, row_number() over (partition by target order by held desc, id) as place from head where held or due),
-		due(taken) as (select id from queue.notifications n where id in (select id from ranked where not held and place <= $6 order by id limit $5)
+	// with those that are held. A retry can put one before the one of its channel that is held.
+	takeSQL = `with held as materialized (select target, job from queue.notifications n
+			where n.state = 'waiting' and n.lease_server is not null and ` + heldSQL + `),
+		head as materialized (select id, target from queue.notifications n
+			where ` + dueSQL + ` <= $4 and (n.target, n.job) not in (select target, job from held) and ` + headSQL + `),
+		ranked as (select id, row_number() over (partition by target order by id) + (select count(*) from held h where h.target = head.target) as place from head),
+		due(taken) as (select id from queue.notifications n where id in (select id from ranked where place <= $6 order by id limit $5)
 			and n.state = 'waiting' and not ` + heldSQL + ` order by id for update skip locked)
 		update queue.notifications set lease_server = $2, lease_epoch = $7 from due where id = taken returning ` + notificationColumns
 	nextNotificationSQL = "select min(" + dueSQL + ") from queue.notifications n where " + headSQL + " and not " + leasedSQL + " and " + dueSQL + " > $2"

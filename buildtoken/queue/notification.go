@@ -220,10 +220,10 @@ func (n Notification) Retry(now time.Time) Notification {
 // Deliverable returns which waiting notifications can be sent at an instant, the oldest
 // first, at most limit and at most [MaxSending] of one target, and when to look again
 // (zero: only after an event). Notifications that are due but exceed a limit do not count
-// for that: look again after one is settled. heads are the first waiting notifications of
-// all channels, in any order; leased reports whether one is being sent. A notification to a
-// target for which wanted returns false is returned only after its Until, so that the
-// caller can give it up.
+// for that: look again after one is settled. heads has a waiting notification of each
+// channel, in any order: the one that is being sent, or else the first. leased reports whether
+// one is being sent. A notification to a target for which wanted returns false is returned
+// only after its Until, so that the caller can give it up.
 func Deliverable(now time.Time, heads iter.Seq[*Notification], leased func(id int64) bool, wanted func(target string) bool, limit int) (due []Notification, next time.Time) {
 	sending := map[string]int{}
 	for n := range heads {
