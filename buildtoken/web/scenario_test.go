@@ -211,6 +211,8 @@ type faultyQueue struct {
 	broken       atomic.Bool
 	unreadable   atomic.Bool
 	unrecordable atomic.Bool
+	// noBuilds makes builds unreadable alone.
+	noBuilds atomic.Bool
 	// late is how long a cancellation takes to arrive.
 	late atomic.Int64
 	// more is added to the number of queued items of each job that has any.
@@ -265,7 +267,7 @@ func (q *faultyQueue) Overviews(ctx context.Context, jobs []string) ([]queue.Ove
 }
 
 func (q *faultyQueue) Builds(ctx context.Context, full string, before int64, limit int) ([]queue.Build, error) {
-	if q.unreadable.Load() {
+	if q.unreadable.Load() || q.noBuilds.Load() {
 		return nil, fmt.Errorf("%w: input/output error", queue.ErrStorage)
 	}
 	builds, err := q.Queue.Builds(ctx, full, before, limit)

@@ -155,6 +155,7 @@ func TestReaderOfALogDoesNotHoldTheServer(t *testing.T) {
 func TestSlowBodyIsRefused(t *testing.T) {
 	for name, head := range map[string]string{
 		"a form":           "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\ntoken=TacoTues",
+		"one byte":         "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 1\r\n\r\n",
 		"multipart":        "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 100\r\n\r\n--b\r\n",
 		"a webhook's JSON": "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{",
 		"chunked":          "Content-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n\r\n5\r\ntoken\r\n",
