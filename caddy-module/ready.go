@@ -173,6 +173,8 @@ var errStopping = errors.New("shutting down")
 
 // ready returns why this server should not receive triggers now. It may still take them:
 // a load balancer needs a moment to notice.
+// A queue that can be read but not written is ready: no other server could write it either, and
+// pages are served.
 func (a *App) ready(ctx context.Context) error {
 	ctl := a.opened()
 	why := a.waiting.Load()
