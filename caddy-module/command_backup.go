@@ -35,7 +35,7 @@ was answered before is in the copy, and the copy is consistent. Workspaces are n
 in it. It asks the admin API, and writes with the rights of the user who calls it.
 
 The directory has the file SHA256SUMS, so that sha256sum -c can check it.
-Anybody who can read it can read password parameters of queued builds;
+Anybody who can read it can read password parameters of queued items and builds;
 --without-key leaves out the key that this takes.
 
 Restore it with caddy build-token restore. A queue in PostgreSQL is backed up
