@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
@@ -731,9 +732,9 @@ func TestItemsOfOneSiteAreFoundBehindThoseOfAnother(t *testing.T) {
 // failing is a queue that returns the errors which are set.
 type failing struct {
 	buildtoken.Queue
-	reclaim, refs, setRules error
-	before                  func() // is called before SetRules and Reclaim; may be nil
-	closed                  int
+	reclaim, refs, setRules, schedule error
+	before                            func() // is called before SetRules and Reclaim; may be nil
+	closed                            int
 }
 
 func (q *failing) Reclaim(ctx context.Context, now time.Time, reason string, keep func(queue.Build) bool) ([]queue.Build, error) {
@@ -744,6 +745,13 @@ func (q *failing) Reclaim(ctx context.Context, now time.Time, reason string, kee
 		q.before()
 	}
 	return q.Queue.Reclaim(ctx, now, reason, keep)
+}
+
+func (q *failing) Schedule(ctx context.Context, now time.Time, r queue.Request) (queue.Item, bool, error) {
+	if q.schedule != nil {
+		return queue.Item{}, false, q.schedule
+	}
+	return q.Queue.Schedule(ctx, now, r)
 }
 
 func (q *failing) Refs(ctx context.Context) ([]string, error) {
@@ -833,6 +841,38 @@ func TestAttachNeedsTheEndOfLostBuilds(t *testing.T) {
 		}
 		if b, err := c.Build(t.Context(), "app", 1); err != nil || b.Result != queue.Aborted {
 			t.Errorf("the lost build = %+v, %v; want it ABORTED", b, err)
+		}
+	})
+}
+
+// While the queue cannot be written, as on a full disk, clients may send triggers all the time. The log,
+// which may be on the same disk, gets a line a second.
+func TestTriggersThatCannotBeStoredFillNoLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.DebugLevel)
+		dir := t.TempDir()
+		q := openFailing(t, dir)
+		c, err := buildtoken.Open(t.Context(), buildtoken.Options{Queue: q, Dir: dir, Log: zap.New(core)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		def, err := definition.Compile(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Attach(t.Context(), buildtoken.Config{Sites: []*definition.Site{def}, Log: zap.New(core)}); err != nil {
+			t.Fatal(err)
+		}
+		q.schedule = queue.ErrStorage
+		for range 3000 {
+			if _, err := c.Trigger(t.Context(), def, ask("app")); !errors.Is(err, queue.ErrStorage) {
+				t.Fatalf("Trigger = %v, want ErrStorage", err)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if lines := logs.FilterMessage("trigger refused").Len(); lines < 3 || lines > 4 {
+			t.Errorf("3000 triggers in three seconds: %d lines, want one a second", lines)
 		}
 	})
 }

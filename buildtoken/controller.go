@@ -31,6 +31,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 
 	"github.com/buildtoken/buildtoken/buildtoken/audit"
 	"github.com/buildtoken/buildtoken/buildtoken/build"
@@ -94,6 +95,9 @@ type Controller struct {
 	received deliveries.Log
 	history  audit.History
 	pruner   *leftover.Pruner
+	// unstored limits the lines about triggers that could not be stored: a full disk would fill up with
+	// them.
+	unstored rate.Sometimes
 
 	// effective is the newest attached configuration; never nil.
 	effective atomic.Pointer[effective]
@@ -144,7 +148,7 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 	}
 	c := &Controller{
 		opts: opts, queue: opts.Queue, vault: v, guesses: throttle.New(),
-		stopped: make(chan struct{}),
+		stopped: make(chan struct{}), unstored: rate.Sometimes{Interval: time.Second},
 	}
 	c.effective.Store(&effective{Config: Config{Log: opts.Log}.withDefaults(), detached: true})
 	host := build.Options{

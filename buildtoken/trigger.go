@@ -229,11 +229,18 @@ func refusedLevel(err error) zapcore.Level {
 	return zap.InfoLevel
 }
 
-// logRefused logs why a trigger was refused, in more detail than the answer.
+// logRefused logs why a trigger was refused, in more detail than the answer: at most once a second that
+// it could not be stored.
 func (c *Controller) logRefused(t Trigger, a *definition.Admission, err error) {
 	log := c.logger().Check(refusedLevel(err), "trigger refused")
 	if log == nil {
 		return
+	}
+	if log.Level == zap.ErrorLevel {
+		due := false
+		if c.unstored.Do(func() { due = true }); !due {
+			return
+		}
 	}
 	fields := []zap.Field{
 		zap.String("job", queue.OneLine(job.ShownName(t.Job), 200)), zap.String("action", string(t.Action)),
