@@ -83,7 +83,8 @@ func TestReadableJobsOfAFolder(t *testing.T) {
 		Access: definition.Access{Read: `job.name != "hidden"`},
 		Root: definition.Folder{Jobs: jobs("a", "app x"), Folders: []definition.Folder{
 			{Name: "app", Jobs: jobs("deploy", "hidden"), Folders: []definition.Folder{{Name: "deep", Jobs: jobs("b")}}},
-			{Name: "apple", Jobs: jobs("pie")}, {Name: "dark", Jobs: jobs("hidden")},
+			{Name: "apple", Jobs: jobs("pie")},
+			{Name: "dark", Jobs: jobs("hidden")},
 		}},
 	})
 	if err != nil {
