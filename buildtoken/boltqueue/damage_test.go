@@ -3,6 +3,7 @@ package boltqueue_test
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -194,6 +195,50 @@ func TestDamagedHistoryIsTrimmed(t *testing.T) {
 	}
 	if _, err := q.Entry(t.Context(), start, 1); !errors.Is(err, queue.ErrNotFound) {
 		t.Errorf("item of the dropped build: %v, want %v", err, queue.ErrNotFound)
+	}
+}
+
+// TestOneOfSeveralBuildsIsDamaged adopts and reclaims two builds, of which the record of the second
+// has an end that its lane does not know of. The error must not hide that the first was changed.
+func TestOneOfSeveralBuildsIsDamaged(t *testing.T) {
+	for name, do := range map[string]func(*boltqueue.DB, []queue.Build) error{
+		"Adopt": func(q *boltqueue.DB, builds []queue.Build) error {
+			_, err := q.Adopt(t.Context(), builds, queue.Node{Name: "next"}, []int{5, 6})
+			return err
+		},
+		"Reclaim": func(q *boltqueue.DB, _ []queue.Build) error {
+			_, err := q.Reclaim(t.Context(), start, "lost", nil)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "queue.db")
+			q := open(t, boltqueue.Options{Path: path})
+			schedule(t, q, request("a", "k"))
+			schedule(t, q, request("b", "k"))
+			builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0, 1})
+			if err != nil || len(builds) != 2 {
+				t.Fatalf("Claim = %v, %v; want two builds", builds, err)
+			}
+			if err := q.Close(); err != nil {
+				t.Fatal(err)
+			}
+			edit(t, path, func(tx *bolt.Tx) error {
+				ended := builds[1]
+				ended.Ended, ended.Result = start, queue.Success
+				raw, err := json.Marshal(ended)
+				return errors.Join(err, tx.Bucket([]byte("builds")).Put(append([]byte("b\x00"), key(1)...), raw))
+			})
+			q = open(t, boltqueue.Options{Path: path})
+			before := read(t, q)
+			if err := do(q, builds); !errors.Is(err, queue.ErrNotRunning) {
+				t.Errorf("%s: %v, want %v", name, err, queue.ErrNotRunning)
+			}
+			if diff := same(before, read(t, q)); diff != "" {
+				t.Errorf("%s failed and changed something (-before +after):\n%s", name, diff)
+			}
+			sameOnDisk(t, q, path)
+		})
 	}
 }
 

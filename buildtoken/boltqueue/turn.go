@@ -22,7 +22,8 @@ const flushAfter = time.Second
 
 // request is one operation on the queue. Exactly one of decide, look and set is not nil.
 type request struct {
-	// decide runs before the commit of its batch.
+	// decide runs before the commit of its batch. If it returns an error, it must have changed
+	// nothing: the changes of a decision are committed even if it fails.
 	decide func(*batch) error
 	// look runs after the commit and sees what the batch did. It must not change anything
 	// that is also on disk. If it changes memory, its caller must pass ask a ctx that never

@@ -178,6 +178,7 @@ func (q *DB) SetHandle(ctx context.Context, job string, number int64, handle []b
 func (q *DB) Adopt(ctx context.Context, builds []queue.Build, node queue.Node, executors []int) ([]queue.Build, error) {
 	var adopted []queue.Build
 	err := q.ask(ctx, request{decide: func(b *batch) error {
+		var changes []queue.Change
 		for i, one := range builds {
 			l, ok := b.mem.lanes[one.Item.Job]
 			if !ok || !slices.Contains(l.head.Running, one.Number) {
@@ -191,8 +192,11 @@ func (q *DB) Adopt(ctx context.Context, builds []queue.Build, node queue.Node, e
 			if err != nil {
 				return err
 			}
-			b.apply(l, change)
-			adopted = append(adopted, *change.Build)
+			changes = append(changes, change)
+		}
+		for _, c := range changes { // none of them changes the lane
+			b.apply(b.mem.lanes[c.Lane.Job], c)
+			adopted = append(adopted, *c.Build)
 		}
 		return nil
 	}})
@@ -268,6 +272,7 @@ func (q *DB) Reclaim(ctx context.Context, now time.Time, reason string, keep fun
 			l := b.mem.lanes[build.Item.Job]
 			change, err := queue.Finish(instant(now), l.head, l.summary, *build, queue.Aborted, reason)
 			if err != nil {
+				b.note(err) // the ends before this one are not committed either
 				return err
 			}
 			b.apply(l, change)
