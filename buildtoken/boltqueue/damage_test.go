@@ -73,6 +73,9 @@ func TestDamagedItemIsSetAside(t *testing.T) {
 	if err := q.Cancel(ctx, start, "a", 1, "alice"); err != nil {
 		t.Errorf("Cancel of the damaged item: %v", err)
 	}
+	if entries, err := q.Items(ctx, start, "", 10); err != nil || len(entries) != 1 || entries[0].Item.ID != 4 {
+		t.Errorf("items after Cancel: %+v, %v; want item 4", entries, err)
+	}
 	if e, err := q.Entry(ctx, start, 1); err != nil || e.Cancelled == nil || e.Cancelled.By != "alice" || e.Item.Job != "a" {
 		t.Errorf("Entry after Cancel = %+v, %v", e, err)
 	}

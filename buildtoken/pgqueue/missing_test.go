@@ -21,6 +21,7 @@ import (
 // missing meanwhile. A verb that fails has no effect: repeated, it does what it should do once. One
 // that succeeds has done all of it.
 func TestStatementThatFails(t *testing.T) {
+	t.Parallel()
 	s := newStore(t)
 	q := open(t, s.options())
 	hide := hider(t, s)
@@ -58,6 +59,7 @@ func TestStatementThatFails(t *testing.T) {
 
 // TestReadThatFails is the same for what only reads.
 func TestReadThatFails(t *testing.T) {
+	t.Parallel()
 	s := newStore(t)
 	q := open(t, s.options())
 	hide := hider(t, s)
