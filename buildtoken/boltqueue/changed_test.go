@@ -57,4 +57,12 @@ func TestChangedOnlyIfSomethingMayStart(t *testing.T) {
 			t.Errorf("after %s there is a value: %v, want %v", step.name, got, step.want)
 		}
 	}
+	for range 2 {
+		if err := q.SetRules(ctx, start, queue.Config{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !wakes() || wakes() {
+		t.Error("after two changes of the rules there is not one value")
+	}
 }

@@ -149,6 +149,41 @@ func TestDamagedItemAlone(t *testing.T) {
 	}
 }
 
+// Files that running builds may need must not look unused because a record is damaged.
+func TestDamagedRecordsOfARunningBuild(t *testing.T) {
+	for name, damage := range map[string]string{"the lane": `"running":[1]`, "the build": `"executor":7`} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "queue.db")
+			q := open(t, boltqueue.Options{Path: path, Log: zap.NewNop()})
+			r := request("a", "k")
+			r.Values = []queue.Value{{Name: "FILE", Kind: "file", Text: "f", Ref: "ref"}}
+			schedule(t, q, r)
+			if builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{7}); err != nil || len(builds) != 1 {
+				t.Fatalf("Claim = %v, %v", builds, err)
+			}
+			if refs, err := q.Refs(t.Context()); err != nil || len(refs) != 1 {
+				t.Fatalf("Refs = %v, %v; want one", refs, err)
+			}
+			content, err := os.ReadFile(path)
+			if err != nil || !bytes.Contains(content, []byte(damage)) {
+				t.Fatalf("the file has no %s, %v", damage, err)
+			}
+			// In place, where the queue has it in memory.
+			file, err := os.OpenFile(path, os.O_WRONLY, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = file.WriteAt(bytes.ReplaceAll(content, []byte(damage), bytes.Repeat([]byte("!"), len(damage))), 0)
+			if err := errors.Join(err, file.Close()); err != nil {
+				t.Fatal(err)
+			}
+			if refs, err := q.Refs(t.Context()); !errors.Is(err, boltqueue.ErrRecord) {
+				t.Errorf("Refs = %v, %v; want %v", refs, err, boltqueue.ErrRecord)
+			}
+		})
+	}
+}
+
 // An old build that cannot be read must not prevent newer ones from ending.
 func TestDamagedHistoryIsTrimmed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "queue.db")

@@ -216,6 +216,10 @@ func TestOpenErrors(t *testing.T) {
 	if err := open(t, boltqueue.Options{Path: path}).Close(); err != nil {
 		t.Errorf("Open after Close: %v", err)
 	}
+	folder := t.TempDir()
+	if _, err := boltqueue.Open(boltqueue.Options{Path: folder}); !errors.Is(err, boltqueue.ErrForeign) || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("Open of a folder: %v, want %v with the reason", err, boltqueue.ErrForeign)
+	}
 	for name, bad := range map[string]string{
 		"below a file":           filepath.Join(path, "queue.db"),
 		"in a folder that isn't": filepath.Join(t.TempDir(), "missing", "queue.db"),
