@@ -477,6 +477,10 @@ func TestAddressesOfJenkins(t *testing.T) {
 			}
 		})
 	}
+	s.send(gitlab("/project/crowd/lab"))
+	if got := s.ctl.Deliveries().List()[0].Target; got != "crowd/lab" {
+		t.Errorf("a delivery to /project/crowd/lab is kept as one to %q", got)
+	}
 	for _, other := range []string{"/project", "/project/", "/github-webhook/x", "/buildByToken/webhook/x", "/buildByToken/build", "/gitlab/build_now", "/project/../gitlab"} {
 		if hooks.Serve(s.web.Request(httptest.NewRecorder(), post(t, other, ""))) {
 			t.Errorf("%s was handled, want it to go on", other)

@@ -35,6 +35,8 @@ func TestFindInALog(t *testing.T) {
 			{"?q=+APPLE+", "Match 1 of 3", "apple pie"},
 			{"?q=apple&at=70", "Match 2 of 3", "APPLE"},
 			{"?q=apple&at=62", "3 lines match", "banana"},
+			{"?q=banana&at=0", "1 line matches", "Started by user alice with note: push"},
+			{"?q=apple&at=38", "Match 1 of 3", "apple pie"},
 			{"?q=LAST", "Match 1 of 1", "last apple, no end"},
 			{"?q=old", "No line has “old”.", ""}, // it was overwritten
 			{"?q=filler&at=100", "Match 2 of 20000", "filler"},

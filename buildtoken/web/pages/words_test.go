@@ -113,7 +113,7 @@ func TestFeed(t *testing.T) {
 		Author  string   `xml:"author>name"`
 		Entries []entry  `xml:"entry"`
 	}
-	spec := jobs(at("a<&\">b", writes("")), at("other", fails(runner.Failure, "bad \x01 <end>")))
+	spec := jobs(at("a<&\">b", writes("")), at("other", fails(runner.Failure, "bad \x01 <end>")), at("third", writes("")), at("fourth", writes("")))
 	onSite(t, spec, func(s *site) {
 		read := func(path string) feed {
 			w := s.get(path, "alice")
@@ -154,6 +154,18 @@ func TestFeed(t *testing.T) {
 		}
 		if n, m := len(read("/job/other/rssAll").Entries), len(read("/rssAll").Entries); n != 50 || m != 21 {
 			s.Errorf("%d and %d entries, want 50 and 21", n, m)
+		}
+		for range 20 {
+			s.trigger("third", nil)
+			s.trigger("fourth", nil)
+		}
+		if n := len(read("/rssAll").Entries); n != 50 {
+			s.Errorf("%d entries of four jobs, want 50", n)
+		}
+		for _, path := range []string{"/job/other/rssAll", "/job/nothing/rssAll"} {
+			if w := s.get(path, "blind"); w.Code != http.StatusForbidden {
+				s.Errorf("%s for a user who may not read = %d, want 403", path, w.Code)
+			}
 		}
 		s.holds(s.page("/job/other/"), `<link rel="alternate" type="application/atom+xml" title="Builds" href="/ci/job/other/rssAll">`)
 	})
