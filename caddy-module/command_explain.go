@@ -24,7 +24,8 @@ func explainCommand() *cobra.Command {
 		Long: `
 Loads a configuration and prints the checks that a trigger of a job would meet,
 in their order, with what each one sees, up to the one that decides. It starts
-nothing and needs no running Caddy. Like check, run it as Caddy's user.
+nothing and needs no running Caddy. Like check, run it as Caddy's user, with its
+environment.
 
 Without --token and --user, the trigger has the first token of the job that may
 trigger it; --token "" is a caller without one. With --webhook, it explains a
