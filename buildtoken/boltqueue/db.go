@@ -95,7 +95,6 @@ type DB struct {
 	probeAfter time.Duration
 	revert     []write // what a failed batch may have left visible
 	failed     uint64  // the number of that batch
-	closed     bool
 
 	// refusal is why the last write failed for good; nil once a later one has succeeded.
 	refusal atomic.Pointer[error]

@@ -50,9 +50,6 @@ func (q *DB) ask(ctx context.Context, r request) error {
 	select {
 	case q.turn <- struct{}{}:
 		defer q.pass()
-		if q.closed {
-			return queue.ErrClosed
-		}
 		q.serve(r)
 		return q.answers[0]
 	default:
@@ -110,9 +107,7 @@ func (q *DB) loop() {
 			q.turn <- struct{}{}
 			q.retryAt = time.Time{} // the last chance to revert what failed
 			q.serve()
-			q.closed = true
-			q.pass()
-			return
+			return // with the turn, so that nothing is served any more
 		}
 		q.pass()
 	}
