@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 	"github.com/buildtoken/buildtoken/buildtoken/web/triggers"
@@ -30,6 +31,9 @@ func FuzzEvents(f *testing.F) {
 		defer q.Begin().End()
 		triggers.EventStream(q, one, two)
 		sent := w.Body.String()
+		if !utf8.ValidString(sent) {
+			t.Fatalf("%q is not valid UTF-8", sent)
+		}
 		var text strings.Builder
 		var last string
 		for event := range strings.SplitSeq(strings.TrimSuffix(sent, "\n\n"), "\n\n") {
