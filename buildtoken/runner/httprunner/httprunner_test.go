@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -316,6 +317,25 @@ func TestARequestIsNeverSentTwice(t *testing.T) {
 	}
 }
 
+// net/http repeats a request that fails on a connection that was used before.
+func TestARequestIsNotRepeatedOnAnOldConnection(t *testing.T) {
+	var requests atomic.Int64
+	base := serve(t, func(http.ResponseWriter, *http.Request) {
+		if requests.Add(1) > 1 {
+			panic(http.ErrAbortHandler)
+		}
+	})
+	r := newRunner(t, httprunner.Config{Method: "POST", URL: base, Header: []httprunner.Field{{"Idempotency-Key", "x"}}})
+	for _, want := range []runner.Outcome{runner.Success, runner.Failure} {
+		if res := r.Run(t.Context(), runner.Build{}, io.Discard); res.Outcome != want {
+			t.Errorf("Run = %+v, want %s", res, want)
+		}
+	}
+	if n := requests.Load(); n != 2 {
+		t.Errorf("%d requests for two builds", n)
+	}
+}
+
 func TestConnectionsAreTriedAgain(t *testing.T) {
 	var requests, tries atomic.Int64
 	base := serve(t, func(http.ResponseWriter, *http.Request) { requests.Add(1) })
@@ -344,12 +364,74 @@ func TestTheLastTryIsAtTheEndOfRetryFor(t *testing.T) {
 			tries = append(tries, time.Since(began))
 			return nil, errors.New("refused")
 		}}
-		c := httprunner.Config{Method: "POST", URL: "http://ci.example.com/", Transport: transport, RetryFor: 4 * time.Second}
+		c := httprunner.Config{Method: "POST", URL: "http://ci.example.com/", Transport: transport, RetryFor: 100 * time.Second}
 		res := newRunner(t, c).Run(t.Context(), runner.Build{}, io.Discard)
-		if want := []time.Duration{0, time.Second, 3 * time.Second, 4 * time.Second}; res.Outcome != runner.NotBuilt || !slices.Equal(tries, want) {
+		var want []time.Duration
+		for _, seconds := range []time.Duration{0, 1, 3, 7, 15, 31, 61, 91, 100} {
+			want = append(want, seconds*time.Second)
+		}
+		if res.Outcome != runner.NotBuilt || !slices.Equal(tries, want) {
 			t.Errorf("Run = %+v after tries at %v, want it not built after %v", res, tries, want)
 		}
 	})
+}
+
+// pipes is a listener whose connections a transport makes in memory.
+type pipes chan net.Conn
+
+func (p pipes) Accept() (net.Conn, error) {
+	c, ok := <-p
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return c, nil
+}
+
+func (p pipes) Close() error { return nil }
+
+func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+func (p pipes) transport() *http.Transport {
+	return &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+		client, server := net.Pipe()
+		p <- server
+		return client, nil
+	}}
+}
+
+// A build is lost 15 minutes after the last answer, however long it has been followed.
+func TestFollowedBuildIsLostAfterItsLastAnswer(t *testing.T) {
+	for silence, want := range map[time.Duration]runner.Outcome{14 * time.Minute: runner.Success, 16 * time.Minute: runner.Failure} {
+		synctest.Test(t, func(t *testing.T) {
+			began, requests := time.Now(), 0
+			system := pipes(make(chan net.Conn))
+			server := http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				requests++
+				switch since := time.Since(began); {
+				case since < time.Hour:
+				case since < time.Hour+silence:
+					w.WriteHeader(http.StatusServiceUnavailable)
+				default:
+					fmt.Fprint(w, "done")
+				}
+			})}
+			var serving sync.WaitGroup
+			serving.Go(func() { _ = server.Serve(system) })
+			r := newRunner(t, httprunner.Config{
+				Method: "POST", URL: "http://ci.example.com/", Transport: system.transport(),
+				Follow: &httprunner.Follow{URL: "http://ci.example.com/", Done: `status == 503 ? body.state : body == "done"`},
+			})
+			if res := r.Run(t.Context(), runner.Build{}, io.Discard); res.Outcome != want {
+				t.Errorf("Run = %+v after a silence of %v, want %s", res, silence, want)
+			}
+			if least := int(time.Hour / httprunner.DefaultEvery); requests < least || requests > least+200 {
+				t.Errorf("%d requests, want one for each %v", requests, httprunner.DefaultEvery)
+			}
+			close(system)
+			_ = server.Close()
+			serving.Wait()
+		})
+	}
 }
 
 func TestFollow(t *testing.T) {
@@ -414,6 +496,20 @@ func TestFollow(t *testing.T) {
 			"over an error that has an end that is no bool",
 			httprunner.Follow{Done: `status == 503 ? body.state : true`},
 			[]string{`503 {"state": "ok"}`, "200"},
+			runner.Result{Outcome: runner.Success},
+			"",
+		},
+		{
+			"to an answer without a body",
+			httprunner.Follow{Done: `body == ""`},
+			[]string{"200"},
+			runner.Result{Outcome: runner.Success},
+			"",
+		},
+		{
+			"to an answer that only begins like JSON",
+			httprunner.Follow{Done: `body == "1 of 2"`},
+			[]string{"200 1 of 2"},
 			runner.Result{Outcome: runner.Success},
 			"",
 		},
