@@ -138,7 +138,6 @@ func (r *Runner) Run(ctx context.Context, b runner.Build, log io.Writer) runner.
 	if ctx.Err() != nil {
 		return runner.AbortedBy(ctx)
 	}
-	defer r.client.CloseIdleConnections()
 	out := &runner.Output{To: log}
 	if b.Handle != nil {
 		return r.resume(ctx, b, out)

@@ -111,6 +111,7 @@ func TestNewRefuses(t *testing.T) {
 		{"a body that is no JSON", httprunner.Config{Method: "POST", URL: "http://x/", Body: `{"a": }`}, "valid JSON"},
 		{"a value outside a string", httprunner.Config{Method: "POST", URL: "http://x/", Body: `{"a": {param.A}}`}, "inside a string"},
 		{"a bad reference in a header", httprunner.Config{Method: "GET", URL: "http://x/", Header: []httprunner.Field{{"A", "{param.}"}}}, "header A: "},
+		{"a content type that is none", httprunner.Config{Method: "POST", URL: "http://x/", Body: "a", Header: []httprunner.Field{{"Content-Type", "a/b/c"}}}, `body: content type "a/b/c": `},
 		{"a bad reference in the body", httprunner.Config{Method: "POST", URL: "http://x/", Body: "a={param.}"}, "want {param.NAME}"},
 		{"a control character in a header's name", httprunner.Config{Method: "GET", URL: "http://x/", Header: []httprunner.Field{{"A\x7f", "b"}}}, "bad header"},
 		{"a control character in a header", httprunner.Config{Method: "GET", URL: "http://x/", Header: []httprunner.Field{{"A", "b\x7f"}}}, "bad header"},
