@@ -31,7 +31,8 @@ func TestContract(t *testing.T) {
 		}
 		c := execrunner.Config{
 			Command: os.Args[0], Args: []string{"play=" + string(script)},
-			Env: []string{mark, "GORACE=atexit_sleep_ms=0"}, KillDelay: 500 * time.Millisecond,
+			// Otherwise, a test program that measures coverage writes a warning into the log.
+			Env: []string{mark, "GORACE=atexit_sleep_ms=0", "GOCOVERDIR=" + t.TempDir()}, KillDelay: 500 * time.Millisecond,
 		}
 		if s.Broken {
 			c.Command = "no-such-command"
