@@ -328,6 +328,15 @@ func TestFits(t *testing.T) {
 				t.Errorf("Fits(%q) = %v, want ErrBadValue", env, err)
 			}
 		}
+		if err := r.Fits([]string{"A=secret\x00"}, nil); !errors.Is(err, runner.ErrBadValue) || !strings.Contains(err.Error(), "environment variable A ") {
+			t.Errorf("Fits of a NUL byte = %v, want ErrBadValue that names A", err)
+		}
+		if err := r.Fits([]string{"A=" + long}, nil); err != nil {
+			t.Errorf("Fits of the longest variable = %v", err)
+		}
+		if err := r.Fits([]string{"A=" + long + "x"}, nil); !errors.Is(err, runner.ErrTooLarge) || !strings.Contains(err.Error(), "environment variable A ") {
+			t.Errorf("Fits of a byte more = %v, want ErrTooLarge that names A", err)
+		}
 	})
 }
 

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 	"github.com/buildtoken/buildtoken/buildtoken/runner/execrunner"
 )
@@ -188,6 +190,25 @@ func TestControlGroupsOfABuild(t *testing.T) {
 	}{{parent, env, 2}, {parent, env[:2], 0}, {parent, nil, 0}, {filepath.Join(parent, "missing"), env, 0}} {
 		if got := execrunner.CgroupsBelow(tt.parent, tt.env); got != tt.want {
 			t.Errorf("%q has %d groups in %s, want %d", tt.env, got, tt.parent, tt.want)
+		}
+	}
+}
+
+// The kernel shows a group as a directory, whose directories are the groups below it.
+func TestProcessesOfAControlGroup(t *testing.T) {
+	for events, want := range map[string][]int{"populated 1\nfrozen 0\n": {12, 13, 14}, "populated 0\nfrozen 0\n": nil, "": nil} {
+		dir := t.TempDir()
+		for path, content := range map[string]string{"cgroup.events": events, "cgroup.procs": "12\n13\n", "below/cgroup.procs": "14\n", "empty/cgroup.procs": ""} {
+			if content == "" && path == "cgroup.events" {
+				continue // the group is gone
+			}
+			path = filepath.Join(dir, path)
+			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(content), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if diff := cmp.Diff(want, execrunner.CgroupProcesses(dir)); diff != "" {
+			t.Errorf("processes with the events %q (-want +got):\n%s", events, diff)
 		}
 	}
 }

@@ -17,6 +17,9 @@ func CgroupsOf(env []string) int { return len(cgroupsOf(ownCgroup(), marks(env))
 // CgroupsBelow returns how many control groups below parent a build with these variables has.
 func CgroupsBelow(parent string, env []string) int { return len(cgroupsOf(parent, marks(env))) }
 
+// CgroupProcesses returns the ids of the processes in the control group with this directory.
+func CgroupProcesses(dir string) []int { return cgroup(dir).processes() }
+
 // CgroupPrefix returns how the names of the control groups of a build with these variables begin.
 func CgroupPrefix(env []string) string { return cgroupPrefix(marks(env)) }
 
