@@ -219,12 +219,12 @@ func (d badDisk) Write(p []byte) (int, error) {
 func TestFullDiskDoesNotReachTheBuild(t *testing.T) {
 	s := console.New(t.TempDir())
 	w := create(t, s, 1, 0)
-	room := 4
+	room := 6
 	console.WrapFile(w, func(f console.File) console.File { return badDisk{f, &room} })
 	write(t, w, "one\n")
-	write(t, w, "lost, ")
+	write(t, w, "a\nlost, ")
 	write(t, w, "all of it\n")
-	if got := content(t, s, 1); got != "one\n" {
+	if got := content(t, s, 1); got != "one\na\n" {
 		t.Errorf("log on the full disk = %q, want what fitted", got)
 	}
 	room = math.MaxInt
@@ -233,7 +233,7 @@ func TestFullDiskDoesNotReachTheBuild(t *testing.T) {
 	if err := w.Close(); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("Close = %v, want the disk's error", err)
 	}
-	want := fmt.Sprintf("one\n[16 bytes are missing here: %v]\nfour\nFinished: SUCCESS\n", syscall.ENOSPC)
+	want := fmt.Sprintf("one\na\n[16 bytes are missing here: %v]\nfour\nFinished: SUCCESS\n", syscall.ENOSPC)
 	if diff := cmp.Diff(want, content(t, s, 1)); diff != "" {
 		t.Errorf("log (-want +got):\n%s", diff)
 	}
@@ -376,6 +376,86 @@ func TestReadAt(t *testing.T) {
 	buf := make([]byte, 4)
 	if n, err := r.ReadAt(buf, 8); string(buf[:n]) != "89" || !errors.Is(err, io.EOF) {
 		t.Errorf("ReadAt(8) after lines were appended = %q, %v, want what was there before", buf[:n], err)
+	}
+}
+
+func TestRemoveBelowManyDigits(t *testing.T) {
+	dir := t.TempDir()
+	s := console.New(dir)
+	for _, number := range []int64{9, 10, 19, 100} {
+		if err := s.Append("app", number, "x"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.RemoveBelow("app", 100); err != nil {
+		t.Fatal(err)
+	}
+	logs, err := filepath.Glob(filepath.Join(dir, "app", "*.log"))
+	if err != nil || len(logs) != 1 || filepath.Base(logs[0]) != "100.log" {
+		t.Errorf("left %q, %v, want only 100.log", logs, err)
+	}
+}
+
+func TestPart(t *testing.T) {
+	s := console.New(t.TempDir())
+	w := create(t, s, 1, 0)
+	write(t, w, "0123456789")
+	r := open(t, s, 1)
+	for _, tt := range []struct {
+		from, to int64
+		want     string
+		err      error
+	}{
+		{0, 10, "0123456789", nil},
+		{2, 5, "234", nil},
+		{9, 10, "9", nil},
+		{5, 5, "", nil},
+		{8, 12, "89", io.ErrUnexpectedEOF},
+		{10, 12, "", io.ErrUnexpectedEOF},
+	} {
+		p := r.Part(tt.from, tt.to)
+		got, err := io.ReadAll(p)
+		if string(got) != tt.want || !errors.Is(err, tt.err) || !errors.Is(p.Err(), tt.err) {
+			t.Errorf("Part(%d, %d) = %q, %v with Err() = %v, want %q, %v", tt.from, tt.to, got, err, p.Err(), tt.want, tt.err)
+		}
+		end := tt.err
+		if end == nil {
+			end = io.EOF
+		}
+		if n, err := p.Read(make([]byte, 1)); n != 0 || !errors.Is(err, end) {
+			t.Errorf("Part(%d, %d): one more Read = %d, %v, want %v", tt.from, tt.to, n, err, end)
+		}
+	}
+}
+
+// Bytes that a reader was promised, and that another program has cut off, are no end of the log.
+func TestTruncatedLog(t *testing.T) {
+	dir := t.TempDir()
+	s := console.New(dir)
+	w := create(t, s, 1, 0)
+	write(t, w, "0123456789")
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r := open(t, s, 1)
+	if err := os.Truncate(filepath.Join(dir, "app", "1.log"), 4); err != nil {
+		t.Fatal(err)
+	}
+	p := make([]byte, 8)
+	if n, err := r.ReadAt(p, 0); n != 4 || !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("ReadAt = %d, %v, want 4, %v", n, err, io.ErrUnexpectedEOF)
+	}
+	part := r.Part(0, 10)
+	if got, err := io.ReadAll(part); string(got) != "0123" || !errors.Is(err, io.ErrUnexpectedEOF) || !errors.Is(part.Err(), io.ErrUnexpectedEOF) {
+		t.Errorf("Part = %q, %v, want %v", got, err, io.ErrUnexpectedEOF)
+	}
+	var got []byte
+	at, err := console.Follow(t.Context(), r, 0, func(p []byte) error {
+		got = append(got, p...)
+		return nil
+	})
+	if at != 4 || string(got) != "0123" || !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("Follow = %d, %v with %q, want %v after 4 bytes", at, err, got, io.ErrUnexpectedEOF)
 	}
 }
 
@@ -653,17 +733,21 @@ func TestRemove(t *testing.T) {
 		t.Errorf("Remove = %v, also a log that is not there is no error", err)
 	}
 	create(t, s, 2, 0)
-	if err := os.WriteFile(filepath.Join(dir, "app", "01.log"), nil, 0o600); err != nil {
-		t.Fatal(err)
+	for _, foreign := range []string{"01.log", "0.log", "notes"} {
+		if err := os.WriteFile(filepath.Join(dir, "app", foreign), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := s.RemoveBelow("app", 5); err != nil {
 		t.Errorf("RemoveBelow = %v", err)
 	}
-	if diff := cmp.Diff([]string{"01.log", "2.log", "5.log", "5.log.times", "6.log", "6.log.times"}, names()); diff != "" {
+	if diff := cmp.Diff([]string{"0.log", "01.log", "2.log", "5.log", "5.log.times", "6.log", "6.log.times", "notes"}, names()); diff != "" {
 		t.Errorf("files after RemoveBelow(5): the live log and what is no log must stay (-want +got):\n%s", diff)
 	}
-	if err := os.Remove(filepath.Join(dir, "app", "01.log")); err != nil {
-		t.Fatal(err)
+	for _, foreign := range []string{"01.log", "0.log", "notes"} {
+		if err := os.Remove(filepath.Join(dir, "app", foreign)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if runtime.GOOS != "windows" {
 		if err := s.Remove("app", 2, 5, 6); err != nil {

@@ -3,6 +3,7 @@
 package console_test
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,9 +15,19 @@ import (
 // Windows has no permission bits.
 func TestLogsArePrivate(t *testing.T) {
 	dir := t.TempDir()
-	write(t, create(t, console.New(filepath.Join(dir, "logs")), 1, 0), "output")
+	logs := console.New(filepath.Join(dir, "logs"))
+	write(t, create(t, logs, 1, 0), "output")
+	w, err := logs.Resume("resumed", 1, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(w.Close(), logs.Append("appended", 1, "line")); err != nil {
+		t.Fatal(err)
+	}
 	for path, want := range map[string]fs.FileMode{
 		"logs": 0o700 | fs.ModeDir, "logs/app": 0o700 | fs.ModeDir, "logs/app/1.log": 0o600, "logs/app/1.log.times": 0o600,
+		"logs/resumed": 0o700 | fs.ModeDir, "logs/resumed/1.log": 0o600,
+		"logs/appended": 0o700 | fs.ModeDir, "logs/appended/1.log": 0o600, "logs/appended/1.log.times": 0o600,
 	} {
 		st, err := os.Stat(filepath.Join(dir, path))
 		if err != nil {

@@ -294,6 +294,70 @@ func TestSharedLogIsReadInBlocks(t *testing.T) {
 	}
 }
 
+// The readers of a log share what is known of it, as long as there is one. After that, nothing is.
+func TestReadersShareALogWhileThereIsOne(t *testing.T) {
+	k := &keeper{text: []byte("text")}
+	s := console.NewShared(k)
+	open := func() *console.Reader {
+		t.Helper()
+		r, err := s.Open(t.Context(), "job", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	read := func(r *console.Reader, want int) {
+		t.Helper()
+		if got, err := io.ReadAll(r.Part(0, 4)); string(got) != "text" || err != nil {
+			t.Errorf("read %q, %v", got, err)
+		}
+		if k.read != want {
+			t.Errorf("the keeper was read %d times, want %d", k.read, want)
+		}
+	}
+	first, second := open(), open()
+	read(first, 1)
+	read(second, 1)
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	third := open()
+	read(third, 1)
+	for _, r := range []*console.Reader{second, third} {
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := open()
+	defer last.Close()
+	read(last, 2)
+}
+
+// What a block of a live log already has is not read again when it grows.
+func TestBlockOfALiveLogGrows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := &keeper{}
+		s := console.NewShared(k)
+		r := openShared(t, s)
+		for n := range int64(4) {
+			k.set(func(k *keeper) { k.text = append(k.text, "0123456789"...) })
+			s.Wake("job")
+			if size, _, err := r.Wait(t.Context(), 10*n); size != 10*(n+1) || err != nil {
+				t.Fatalf("Wait = %d, %v", size, err)
+			}
+			k.set(func(k *keeper) { k.read, k.largest = 0, 0 })
+			for range 2 {
+				if got, err := io.ReadAll(r.Part(0, 10*(n+1))); len(got) != 10*int(n+1) || err != nil {
+					t.Fatalf("read %q, %v", got, err)
+				}
+			}
+			if k.read != 1 || k.largest != 10 {
+				t.Errorf("the keeper was read %d times, %d bytes at once, want the ten that are new", k.read, k.largest)
+			}
+		}
+	})
+}
+
 // TestShip copies a log to a keeper that has one fault.
 func TestShip(t *testing.T) {
 	forget := func(n int, err error) func(*keeper) error {

@@ -88,7 +88,6 @@ func (s *stamps) close() {
 		_ = s.file.Close() // times are no part of the log
 		s.file = nil
 	}
-	s.off = true
 }
 
 // Times returns when the bytes of the log between two offsets were written, in order: the first stamp is that of from,
