@@ -732,9 +732,9 @@ func TestItemsOfOneSiteAreFoundBehindThoseOfAnother(t *testing.T) {
 // failing is a queue that returns the errors which are set.
 type failing struct {
 	buildtoken.Queue
-	reclaim, refs, setRules, schedule error
-	before                            func() // is called before SetRules and Reclaim; may be nil
-	closed                            int
+	reclaim, refs, setRules, schedule, lanes error
+	before                                   func() // is called before SetRules and Reclaim; may be nil
+	closed                                   int
 }
 
 func (q *failing) Reclaim(ctx context.Context, now time.Time, reason string, keep func(queue.Build) bool) ([]queue.Build, error) {
@@ -769,6 +769,13 @@ func (q *failing) SetRules(ctx context.Context, now time.Time, c queue.Config) e
 		q.before()
 	}
 	return q.Queue.SetRules(ctx, now, c)
+}
+
+func (q *failing) AllLanes(ctx context.Context) ([]queue.Lane, error) {
+	if q.lanes != nil {
+		return nil, q.lanes
+	}
+	return q.Queue.AllLanes(ctx)
 }
 
 func (q *failing) Close() error {
@@ -982,5 +989,72 @@ func TestDefaultsAreThoseOfTheDocuments(t *testing.T) {
 		if !strings.Contains(string(text), row) {
 			t.Errorf("docs/caddyfile.md does not contain %q", row)
 		}
+	}
+}
+
+// QueuedLanes has the jobs that no server has any more, too.
+func TestQueuedLanes(t *testing.T) {
+	q := openFailing(t, t.TempDir())
+	c, err := buildtoken.Open(t.Context(), buildtoken.Options{Queue: q, Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	s := &site{Controller: c, t: t, cfg: buildtoken.Config{Log: zap.NewNop()}}
+	named := func(names ...string) (spec definition.Spec) {
+		for _, name := range names {
+			spec.Root.Jobs = append(spec.Root.Jobs, definition.Job{Name: name, Tokens: opens(), Runner: succeeds()})
+		}
+		return spec
+	}
+	s.attach(named("gone", "idle", "waits"))
+	for _, name := range []string{"gone", "waits"} {
+		s.trigger(name, delayed("1h"))
+	}
+	s.attach(named("idle", "waits"))
+	lanes, err := c.QueuedLanes(t.Context())
+	var got []string
+	for _, l := range lanes {
+		got = append(got, fmt.Sprint(l.Job, " ", l.Queued))
+	}
+	if diff := cmp.Diff([]string{"gone 1", "waits 1"}, got); err != nil || diff != "" {
+		t.Errorf("QueuedLanes: %v (-want +got):\n%s", err, diff)
+	}
+	q.lanes = queue.ErrStorage
+	if lanes, err := c.QueuedLanes(t.Context()); !errors.Is(err, queue.ErrStorage) || lanes != nil {
+		t.Errorf("QueuedLanes = %v, %v, want %v", lanes, err, queue.ErrStorage)
+	}
+}
+
+// A password is to be typed again if it is neither empty nor the default of its parameter, or cannot be opened.
+func TestTypedPassword(t *testing.T) {
+	s := openSite(t, buildtoken.Config{}, definition.Job{
+		Name: "app", Tokens: opens(), Runner: succeeds(),
+		Params: []job.Param{{Name: "PIN", Kind: job.KindPassword, Default: "4711"}, {Name: "KEY", Kind: job.KindPassword, Default: "Secret"}},
+	})
+	s.trigger("app", values("PIN", "4711", "KEY", "4711"), delayed("1h"))
+	s.trigger("app", values("PIN", "", "KEY", "Secret"), delayed("1h"))
+	j, err := s.def.Find("app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]bool{}
+	for id := range int64(2) {
+		e, err := s.Entry(t.Context(), s.def, id+1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range e.Item.Values {
+			got[fmt.Sprint(v.Name, " of item ", id+1)] = s.TypedPassword(j.Job, v)
+			v.Name += "X" // it was sealed for another parameter
+			got[fmt.Sprint(v.Name, " of item ", id+1)] = s.TypedPassword(j.Job, v)
+		}
+	}
+	want := map[string]bool{
+		"PIN of item 1": false, "PINX of item 1": true, "KEY of item 1": true, "KEYX of item 1": true,
+		"PIN of item 2": false, "PINX of item 2": false, "KEY of item 2": false, "KEYX of item 2": true,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("TypedPassword (-want +got):\n%s", diff)
 	}
 }

@@ -63,6 +63,13 @@ func TestRemoteBuildGoesOnOnAnotherServer(t *testing.T) {
 			}
 			w.cut()
 			t.Cleanup(w.mend)
+			for { // until the build is none of this server's any more
+				changed := b.Watch()
+				if len(b.RunningRemote()) == 0 {
+					break
+				}
+				<-changed
+			}
 			return a
 		},
 		"it is started again": func(t *testing.T, c *cluster, _ *cable, b *site) *site {
