@@ -55,6 +55,45 @@ func TestUnverifiedDeliveriesDisplaceNoOthers(t *testing.T) {
 	}
 }
 
+// The oldest unverified delivery makes room for a new one, wherever it is, and no other does.
+func TestUnverifiedDeliveriesAreDisplacedOneByOne(t *testing.T) {
+	for verified := range 3 {
+		var l deliveries.Log
+		for range verified {
+			l.Add(deliveries.Delivery{Webhooks: []string{"github"}}, "")
+		}
+		for range deliveries.KeepUnverified + 1 {
+			l.Add(deliveries.Delivery{}, "")
+		}
+		var want, got []int64
+		for id := range int64(verified + deliveries.KeepUnverified + 1) {
+			if id != int64(verified) {
+				want = append(want, id+1)
+			}
+		}
+		for _, d := range l.List() {
+			got = append(got, d.ID)
+		}
+		slices.Reverse(got)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("deliveries after %d verified ones (-want +got):\n%s", verified, diff)
+		}
+	}
+}
+
+// The body of a delivery that is gone makes room, too.
+func TestBodiesOfDisplacedDeliveriesDoNotCount(t *testing.T) {
+	var l deliveries.Log
+	for range 3 * deliveries.Keep {
+		l.Add(deliveries.Delivery{Webhooks: []string{"github"}, Body: make([]byte, deliveries.MaxBytes/deliveries.Keep)}, "")
+	}
+	for _, d := range l.List() {
+		if d.Body == nil {
+			t.Fatalf("delivery %d has no body, although all bodies together are within the limit", d.ID)
+		}
+	}
+}
+
 func TestBodiesTogetherHaveALimit(t *testing.T) {
 	var l deliveries.Log
 	body := make([]byte, 300<<10)
