@@ -18,7 +18,9 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/audit"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
@@ -122,6 +124,39 @@ func TestAuditOfTriggers(t *testing.T) {
 			if got != tt.want {
 				t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 			}
+		}
+	})
+}
+
+// What callers that are known sent is remembered, the oldest first. What guesses sent is not.
+func TestDecisionsAreRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSite(t, buildtoken.Config{}, definition.Job{
+			Name: "app", Tokens: opens(), Runner: succeeds(), Allow: rulesOf(`params.ENV != "prod"`),
+			Params: []job.Param{{Name: "ENV", Kind: job.KindString}, {Name: "PIN", Kind: job.KindPassword}, {Name: "FILE", Kind: job.KindFile}},
+		})
+		s.trigger("app", values("ENV", "test", "PIN", "4711", "OTHER", "x"), func(t *buildtoken.Trigger) {
+			t.Remote = netip.MustParseAddr("192.0.2.7")
+			t.Files = map[string]definition.Upload{"FILE": {Name: "a.txt", Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("a")), nil }}}
+		})
+		s.refused(definition.ErrUnknownJob, ask("none"))
+		s.refused(token.ErrMismatch, ask("app", func(t *buildtoken.Trigger) { t.Secret = token.NewSecret("WrongGuess77") }))
+		if _, err := s.Trigger(t.Context(), s.def, ask("app", values("ENV", "prod"))); err == nil {
+			t.Error("a trigger that a rule forbids was accepted")
+		}
+		delay := "0"
+		want := []audit.Trigger{
+			{
+				Time: time.Now(), Job: "app", Action: "buildWithParameters", Token: "default", Place: "app", Remote: netip.MustParseAddr("192.0.2.7"), Delay: &delay, Admitted: true,
+				Params: []audit.Param{{Name: "ENV", Value: "test"}, {Name: "PIN", Hidden: true}, {Name: "FILE", Value: "a.txt", File: true}},
+			},
+			{
+				Time: time.Now(), Job: "app", Action: "buildWithParameters", Token: "default", Place: "app", Delay: &delay, Check: string(definition.CheckRule), Rule: "app allow 1",
+				Params: []audit.Param{{Name: "ENV", Value: "prod"}},
+			},
+		}
+		if diff := cmp.Diff(want, s.Decisions(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+			t.Errorf("Decisions (-want +got):\n%s", diff)
 		}
 	})
 }

@@ -179,6 +179,44 @@ func TestWriterLimit(t *testing.T) {
 	}
 }
 
+func TestSmallestLimit(t *testing.T) {
+	s := console.New(t.TempDir())
+	w := create(t, s, 1, 1)
+	write(t, w, "12")
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := content(t, s, 1), "1\n[output limit of 1 bytes reached, the rest is dropped]\n"; got != want {
+		t.Errorf("log = %q, want %q", got, want)
+	}
+}
+
+// A log that is being written is not put aside.
+func TestPutAside(t *testing.T) {
+	s := console.New(t.TempDir())
+	w := create(t, s, 1, 0)
+	write(t, w, "first\n")
+	if name, err := s.PutAside("app", 1); !errors.Is(err, console.ErrLive) || name != "" {
+		t.Errorf("PutAside of a live log = %q, %v, want %v", name, err, console.ErrLive)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	name, err := s.PutAside("app", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Open("app", 1); !errors.Is(err, console.ErrNotFound) {
+		t.Errorf("Open of a log that was put aside = %v, want %v", err, console.ErrNotFound)
+	}
+	if text, err := os.ReadFile(name); string(text) != "first\n" || err != nil {
+		t.Errorf("put aside %q, %v", text, err)
+	}
+	if name, err := s.PutAside("app", 2); err == nil || name != "" {
+		t.Errorf("PutAside of no log = %q, %v, want an error", name, err)
+	}
+}
+
 func TestWriterLineIsOneLineOfItsOwn(t *testing.T) {
 	s := console.New(t.TempDir())
 	w := create(t, s, 1, 0)

@@ -73,6 +73,16 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
+func TestDefaultIsThatOfTheDocuments(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/caddyfile.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if row := fmt.Sprintf("| `kill_delay <duration>` | %.0fs |", execrunner.DefaultKillDelay.Seconds()); !strings.Contains(string(text), row) {
+		t.Errorf("docs/caddyfile.md does not contain %q", row)
+	}
+}
+
 func TestParams(t *testing.T) {
 	r := newRunner(t, execrunner.Config{Command: "x", Args: []string{"{param.B}-{param.A}", `{"json": "{param.B}"}`, "{}", "{param}", "{param.app.version}{param.my-param}"}})
 	if diff := cmp.Diff([]string{"B", "A", "app.version", "my-param"}, r.Params()); diff != "" {

@@ -55,3 +55,27 @@ func TestReapEndsWhatADeadServerLeft(t *testing.T) {
 		t.Errorf("Reap again = %d, %v; want nothing", found, err)
 	}
 }
+
+// What a dead server left can end in its own way.
+func TestReapTerminatesBeforeItKills(t *testing.T) {
+	b := newBuild(t)
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", "trap 'exit 7' TERM; echo ready; while :; do sleep 0.01; done")
+	cmd.Env = append(b.Env, "PATH=/usr/bin:/bin")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	waited := make(chan error, 1)
+	go func() { waited <- cmd.Wait() }() // ends with the process
+	found, err := newRunner(t, execrunner.Config{Command: "true", KillDelay: 10 * time.Second}).Reap(t.Context(), b)
+	<-waited
+	if status := cmd.ProcessState.ExitCode(); found < 1 || err != nil || status != 7 {
+		t.Errorf("Reap = %d, %v, and the process ended with %v, want its own status 7", found, err, cmd.ProcessState)
+	}
+}
