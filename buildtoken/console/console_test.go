@@ -277,6 +277,23 @@ func TestFullDiskDoesNotReachTheBuild(t *testing.T) {
 	}
 }
 
+func TestOneByteThatIsMissing(t *testing.T) {
+	s := console.New(t.TempDir())
+	w := create(t, s, 1, 0)
+	room := 4
+	console.WrapFile(w, func(f console.File) console.File { return badDisk{f, &room} })
+	write(t, w, "one\n")
+	write(t, w, "x")
+	room = math.MaxInt
+	write(t, w, "two\n")
+	if err := w.Close(); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("Close = %v, want the disk's error", err)
+	}
+	if got, want := content(t, s, 1), fmt.Sprintf("one\n[1 bytes are missing here: %v]\ntwo\n", syscall.ENOSPC); got != want {
+		t.Errorf("log = %q, want %q", got, want)
+	}
+}
+
 func TestFullDiskUntilTheEnd(t *testing.T) {
 	s := console.New(t.TempDir())
 	w := create(t, s, 1, 0)
@@ -414,6 +431,24 @@ func TestReadAt(t *testing.T) {
 	buf := make([]byte, 4)
 	if n, err := r.ReadAt(buf, 8); string(buf[:n]) != "89" || !errors.Is(err, io.EOF) {
 		t.Errorf("ReadAt(8) after lines were appended = %q, %v, want what was there before", buf[:n], err)
+	}
+}
+
+// A log that cannot be removed is reported, and keeps no other.
+func TestRemoveThatFails(t *testing.T) {
+	dir := t.TempDir()
+	s := console.New(dir)
+	if err := os.MkdirAll(filepath.Join(dir, "app", "1.log", "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Append("app", 2, "x"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Remove("app", 1, 2); err == nil || !strings.Contains(err.Error(), "1.log") {
+		t.Errorf("Remove = %v, want an error about the log that stays", err)
+	}
+	if _, err := s.Open("app", 2); !errors.Is(err, console.ErrNotFound) {
+		t.Errorf("Open of the other log = %v, want %v", err, console.ErrNotFound)
 	}
 }
 

@@ -85,7 +85,7 @@ func (p *Part) Read(b []byte) (int, error) {
 		}
 	}
 	p.err = err
-	return n, err
+	return n, p.err
 }
 
 // Err returns the error that ended the part early, nil if none did. So a caller of [io.Copy] can tell it from one of the

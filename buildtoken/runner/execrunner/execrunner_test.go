@@ -106,8 +106,13 @@ func TestArgumentsReachTheCommandAsTheyAre(t *testing.T) {
 }
 
 func TestReferenceToAParameterThatTheBuildLacks(t *testing.T) {
-	res, _ := run(t, execrunner.Config{Command: "echo", Args: []string{"{param.X}"}}, newBuild(t))
+	c := execrunner.Config{Command: "echo", Args: []string{"a", "{param.X}"}}
+	res, _ := run(t, c, newBuild(t))
+	want(t, res, runner.NotBuilt, "argument 2: ")
 	want(t, res, runner.NotBuilt, "no parameter X")
+	if err := newRunner(t, c).Fits(nil, nil); err == nil || !strings.Contains(err.Error(), "no parameter X") {
+		t.Errorf("Fits = %v, want the same", err)
+	}
 }
 
 func TestEnvironmentIsExactlyWhatIsNamed(t *testing.T) {
