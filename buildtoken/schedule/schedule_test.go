@@ -59,6 +59,7 @@ func TestNext(t *testing.T) {
 		{"hash in a range", "H H(12-13) * * *", "stuff", "UTC", "2026-01-01T00:00:00Z", "01-01 13:56 UTC"},
 		{"hash with a step", "H/15 * * * *", "stuff", "UTC", "2026-01-01T00:00:00Z", "01-01 00:11 UTC, 01-01 00:26 UTC, 01-01 00:41 UTC, 01-01 00:56 UTC"},
 		{"hash with a step of one is a hash", "H/1 * * * *", "stuff", "UTC", "2026-01-01T00:00:00Z", "01-01 00:56 UTC, 01-01 01:56 UTC"},
+		{"hash with the largest step", "H/60 * * * *", "stuff", "UTC", "2026-01-01T00:00:00Z", "01-01 00:56 UTC, 01-01 01:56 UTC"},
 		{"an alias", "@hourly", "stuff", "UTC", "2026-01-01T00:00:00Z", "01-01 00:56 UTC"},
 		{"a time zone in the spec", "TZ=Asia/Kolkata\n30 9 * * *", "j", "UTC", "2026-01-01T00:00:00Z", "01-01 09:30 IST"},
 		{"a minute that clocks skip is not due", "30 2 * * *", "j", "Europe/Berlin", "2026-03-28T12:00:00Z", "03-30 02:30 CEST"},
@@ -79,7 +80,7 @@ func TestNext(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	for _, spec := range []string{
-		"", "\n# nothing", "* * * *", "* * * * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "* * 32 * *", "* * * 0 *", "* * * 13 *",
+		"", "\n# nothing", "* * * *", "* * * * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "* * 32 * *", "* * * 0 *", "* * * 13 *", "* * * 12-13 *", "* 23-24 * * *", "59-60 * * * *", "* * 31-32 * *", "* * * * 7-8",
 		"* * * * 8", "5-1 * * * *", "5/15 * * * *", "*/0 * * * *", "H/61 * * * *", "H(5-1) * * * *", "H(0-60) * * * *", "H(0-3)/9 * * * *", "H-5 * * * *",
 		"* * * JAN *", "* * * * MON", "? * * * *", "L * * * *", "1,,2 * * * *", "-1 * * * *", "@reboot", "@Daily", "0 0 30 2 *", "0 0 31 4,6,9,11 *",
 		"TZ=Mars/Olympus\n* * * * *", "TZ=\n* * * * *", "* * * * *\nTZ=UTC", "99999999999999999999 * * * *", strings.Repeat("* * * * *\n", 500),
@@ -247,6 +248,28 @@ func TestHashOfEachField(t *testing.T) {
 		}
 		if smallest != tt.from || largest != tt.to {
 			t.Errorf("H in %q has values %s to %s, want %s to %s", tt.spec, smallest, largest, tt.from, tt.to)
+		}
+	}
+}
+
+// The numbers are those that new Random(42).nextInt() returns in Java.
+func TestRandomIsThatOfJava(t *testing.T) {
+	next := schedule.JavaRandom(42)
+	for _, want := range []int32{-1170105035, 234785527, -1360544799, 205897768} {
+		if got := next(); got != int64(uint32(want)>>1) {
+			t.Errorf("next = %d, want %d", got, uint32(want)>>1)
+		}
+	}
+}
+
+// A schedule that only a day that its month does not have would match is refused.
+func TestLastDayOfEachMonth(t *testing.T) {
+	for month, days := range []int{31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31} {
+		for day := 28; day <= 31; day++ {
+			spec := fmt.Sprintf("0 0 %d %d *", day, month+1)
+			if _, err := schedule.Parse(spec, "job", time.UTC, false); (err == nil) != (day <= days) {
+				t.Errorf("Parse(%q) = %v", spec, err)
+			}
 		}
 	}
 }
