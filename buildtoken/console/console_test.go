@@ -294,6 +294,22 @@ func TestOneByteThatIsMissing(t *testing.T) {
 	}
 }
 
+func TestFullDiskWithRoomAtTheEnd(t *testing.T) {
+	s := console.New(t.TempDir())
+	w := create(t, s, 1, 0)
+	room := 4
+	console.WrapFile(w, func(f console.File) console.File { return badDisk{f, &room} })
+	write(t, w, "one\n")
+	write(t, w, "two\n")
+	room = math.MaxInt
+	if err := w.Close(); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("Close = %v, want the disk's error", err)
+	}
+	if got, want := content(t, s, 1), fmt.Sprintf("one\n[4 bytes are missing here: %v]\n", syscall.ENOSPC); got != want {
+		t.Errorf("log = %q, want %q", got, want)
+	}
+}
+
 func TestFullDiskUntilTheEnd(t *testing.T) {
 	s := console.New(t.TempDir())
 	w := create(t, s, 1, 0)

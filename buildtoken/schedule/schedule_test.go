@@ -54,6 +54,7 @@ func TestNext(t *testing.T) {
 		{"spaces, and lines of nothing else", "  0 1 * * *\t\n  \n  # a comment", "j", "UTC", "2026-01-01T00:00:00Z", "01-01 01:00 UTC, 01-02 01:00 UTC"},
 		{"the largest values", "59 23 31 12 *", "j", "UTC", "2026-01-01T00:00:00Z", "12-31 23:59 UTC, 12-31 23:59 UTC"},
 		{"a leap day on a Monday", "0 0 29 2 1", "j", "UTC", "2026-01-01T00:00:00Z", "02-29 00:00 UTC"},
+		{"the next leap day on a Monday is 40 years later", "0 0 29 2 1", "j", "UTC", "2072-02-29T00:00:00Z", "02-29 00:00 UTC"},
 		{"hash of the name", "H * * * *", "stuff", "UTC", "2026-01-01T00:00:00Z", "01-01 00:56 UTC, 01-01 01:56 UTC"},
 		{"hash of another name", "H * * * *", "junk", "UTC", "2026-01-01T00:00:00Z", "01-01 00:20 UTC"},
 		{"hash in a range", "H H(12-13) * * *", "stuff", "UTC", "2026-01-01T00:00:00Z", "01-01 13:56 UTC"},
