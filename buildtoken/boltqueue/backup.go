@@ -18,8 +18,10 @@ import (
 // that could not be completed.
 //
 // Triggers and builds go on meanwhile. Only a commit that has to enlarge the file's memory
-// mapping waits for the copy, so the copy belongs on a local disk.
+// mapping waits for the copy, so the copy belongs on a local disk. A commit that fails ends the
+// copy with an error, because the queue cannot read its file again before.
 func (q *DB) Backup(ctx context.Context, path string) (size int64, err error) {
+	failures := q.failures.Load() // before ask, which waits for a commit that fails now
 	// Counts that wait for a commit are part of what was answered.
 	if err := q.ask(ctx, request{decide: func(b *batch) error {
 		b.flush = true
@@ -32,7 +34,15 @@ func (q *DB) Backup(ctx context.Context, path string) (size int64, err error) {
 		return 0, fmt.Errorf("boltqueue: back up: %w", err)
 	}
 	err = q.view(func(tx *bolt.Tx) (err error) {
-		size, err = tx.WriteTo(&untilDone{ctx, f})
+		size, err = tx.WriteTo(&untilDone{f, func() error {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if q.failures.Load() != failures {
+				return errInterrupted
+			}
+			return nil
+		}})
 		return err
 	})
 	if err == nil {
@@ -44,15 +54,18 @@ func (q *DB) Backup(ctx context.Context, path string) (size int64, err error) {
 	return size, q.opts.SyncDir(filepath.Dir(path))
 }
 
-// untilDone is a writer that fails once a context ends.
+// errInterrupted ends a backup after a commit has failed.
+var errInterrupted = errors.New("the queue could not be written meanwhile; try again")
+
+// untilDone is a writer to f that fails once done returns an error.
 type untilDone struct {
-	ctx context.Context //nolint:containedctx // io.Writer has no context
-	f   *os.File
+	f    *os.File
+	done func() error
 }
 
 func (w *untilDone) Write(p []byte) (int, error) {
-	if w.ctx.Err() != nil {
-		return 0, context.Cause(w.ctx)
+	if err := w.done(); err != nil {
+		return 0, err
 	}
 	return w.f.Write(p)
 }

@@ -13,6 +13,9 @@ import (
 	"testing"
 
 	bolt "go.etcd.io/bbolt"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -181,6 +184,35 @@ func TestBackupGivenUp(t *testing.T) {
 		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("it left a file: %v", err)
 		}
+	}
+}
+
+// TestBackupEndsWhenACommitFails lets a commit fail during a backup, which must not delay the
+// triggers that need the file to be read again until its copy is complete.
+func TestBackupEndsWhenACommitFails(t *testing.T) {
+	dir, d, failed := t.TempDir(), &disk{}, make(chan struct{})
+	core, _ := observer.New(zap.ErrorLevel)
+	log := zap.New(core, zap.Hooks(func(zapcore.Entry) error { close(failed); return nil }))
+	q := open(t, boltqueue.Options{Path: filepath.Join(dir, "queue.db"), Commit: d.commit(nil), Log: log})
+	schedule(t, q, request("a", "1"))
+	path, answer := filepath.Join(dir, "copy"), make(chan error, 1)
+	fail := sync.OnceFunc(func() {
+		d.next(full)
+		go func() {
+			_, _, err := q.Schedule(context.WithoutCancel(t.Context()), start, request("a", "2"))
+			answer <- err
+		}()
+		<-failed
+	})
+	if _, err := q.Backup(&endsWithFile{t.Context(), path, fail}, path); err == nil || !strings.Contains(err.Error(), "could not be written") {
+		t.Errorf("Backup while a commit fails: %v, want that error", err)
+	}
+	if err := <-answer; !errors.Is(err, queue.ErrStorage) {
+		t.Errorf("Schedule: %v, want %v", err, queue.ErrStorage)
+	}
+	schedule(t, q, request("a", "3"))
+	if _, err := q.Backup(t.Context(), path); err != nil {
+		t.Errorf("Backup once commits succeed again: %v", err)
 	}
 }
 

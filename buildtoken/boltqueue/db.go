@@ -96,6 +96,9 @@ type DB struct {
 	revert     []write // what a failed batch may have left visible
 	failed     uint64  // the number of that batch
 
+	// failures counts the commits that failed. A backup that runs then ends, because reopen
+	// waits for it.
+	failures atomic.Int64
 	// refusal is why the last write failed for good; nil once a later one has succeeded.
 	refusal atomic.Pointer[error]
 

@@ -242,6 +242,7 @@ func (q *DB) transact(probe bool) (wake bool) {
 			q.answers[i] = q.broken
 		}
 	}
+	q.failures.Add(1)
 	q.commitFailed.Do(func() {
 		q.opts.Log.Error("cannot write queue file; its last batch is reverted", zap.String("path", q.opts.Path), zap.Error(err))
 	})
