@@ -9,7 +9,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// apply records a change in memory and in the transaction. If that fails, the batch is broken.
+// apply records a change in memory and, unless it is lazy, in the transaction. If that fails, the
+// batch is broken.
 func (b *batch) apply(l *lane, c queue.Change) {
 	l.head = c.Lane
 	b.mem.lanes[l.head.Job] = l

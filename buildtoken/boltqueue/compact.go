@@ -42,7 +42,10 @@ func compact(opts Options) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = db.Close() }() // it was only read
+	// It was only read. It stays open until the copy has taken its place, because its lock keeps
+	// other processes away, and what they wrote to it would be lost. Windows does not replace an
+	// open file: there, the file is used as it is.
+	defer func() { _ = db.Close() }()
 	before, after := db.info.Size(), int64(0)
 	err = guard(path, func() (err error) {
 		if free := int64(db.Stats().FreePageN) * int64(db.Info().PageSize); free > before/2 {

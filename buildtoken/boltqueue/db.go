@@ -99,7 +99,8 @@ type DB struct {
 	// failures counts the commits that failed. A backup that runs then ends, because reopen
 	// waits for it.
 	failures atomic.Int64
-	// refusal is why the last write failed for good; nil once a later one has succeeded.
+	// refusal is why writes are refused: it is set while the file is broken or writes are paused,
+	// and then until one has succeeded.
 	refusal atomic.Pointer[error]
 
 	commitFailed, reopenFailed, reopened rate.Sometimes // at most one log line a second each

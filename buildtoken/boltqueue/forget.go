@@ -8,8 +8,9 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// Forget drops all that is on record about a job that no configuration has, as
-// [queue.Forget] decides.
+// Forget drops the builds, cancelled items, summary and receipts of a job that no configuration
+// has, as [queue.Forget] decides. The lane stays, for its numbers, and so do notifications and
+// the uses of tokens. All records are dropped in one commit, which other requests wait for.
 func (q *DB) Forget(ctx context.Context, job string) error {
 	return q.ask(ctx, request{decide: func(b *batch) error {
 		l, ok := b.mem.lanes[job]

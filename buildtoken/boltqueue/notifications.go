@@ -124,7 +124,8 @@ func (q *DB) TakeNotifications(ctx context.Context, now time.Time, targets []str
 func (*DB) MaySend(int64) bool { return true }
 
 // SettleNotification records the outcome of an attempt to send a notification, and returns
-// the notification. One that failed is dropped if a later state of the same item waits.
+// the notification. One that is to be tried again is dropped instead if there is one about a
+// later state of the same item, even if that was sent.
 func (q *DB) SettleNotification(ctx context.Context, now time.Time, id int64, a queue.Attempt) (queue.Notification, error) {
 	var after queue.Notification
 	err := q.ask(ctx, request{decide: func(b *batch) error {
@@ -160,7 +161,7 @@ func (q *DB) RetryNotification(ctx context.Context, now time.Time, id int64) err
 			return err
 		}
 		if n.State == queue.DeliverySent || b.superseded(n) {
-			return fmt.Errorf("%w: notification %d was delivered, or a later state of its item was", queue.ErrNotFound, id)
+			return fmt.Errorf("%w: notification %d was delivered, or there is one about a later state of its item", queue.ErrNotFound, id)
 		}
 		b.replaceNotification(n, n.Retry(instant(now)))
 		b.notify = true

@@ -214,7 +214,8 @@ func (q *DB) Items(ctx context.Context, now time.Time, job string, limit int) ([
 	return found, nil
 }
 
-// Build returns a build of a job. It does not use the context: it never waits.
+// Build returns a build of a job. It does not use the context: it waits only while the file is
+// read again after a failed commit.
 func (q *DB) Build(_ context.Context, job string, number int64) (queue.Build, error) {
 	var build *queue.Build
 	err := q.view(func(tx *bolt.Tx) (err error) {
@@ -233,6 +234,7 @@ func (q *DB) Build(_ context.Context, job string, number int64) (queue.Build, er
 
 // Builds lists at most limit builds of a job with numbers below before (0: all), highest
 // first; a limit of 0 means none. Damaged records are skipped.
+// Builds does not use the context, like [DB.Build].
 func (q *DB) Builds(_ context.Context, job string, before int64, limit int) ([]queue.Build, error) {
 	var builds []queue.Build
 	err := q.view(func(tx *bolt.Tx) error {
@@ -264,7 +266,7 @@ func (q *DB) Builds(_ context.Context, job string, before int64, limit int) ([]q
 
 // Oldest returns the lowest number among the builds of a job that are on record. Logs of
 // lower numbers are unused. It returns queue.ErrNotFound if there is no build. It does not
-// use the context: it never waits.
+// use the context, like [DB.Build].
 func (q *DB) Oldest(_ context.Context, job string) (number int64, err error) {
 	err = q.view(func(tx *bolt.Tx) error {
 		if number = oldest(tx.Bucket(bucketBuilds()).Cursor(), job); number == 0 {
@@ -286,7 +288,7 @@ func oldest(builds *bolt.Cursor, job string) int64 {
 
 // Refs returns the references to stored files of all queued and running items, sorted and
 // without duplicates. Any other stored file is unused, unless it belongs to a trigger that
-// is being scheduled. It does not use the context: it never waits.
+// is being scheduled. It does not use the context, like [DB.Build].
 func (q *DB) Refs(context.Context) ([]string, error) {
 	found := map[string]bool{}
 	add := func(it queue.Item) {

@@ -30,7 +30,7 @@ import (
 //	notifications  ID                      → notification (JSON)
 //	token_uses     place 0x00 name         → use of a token (JSON); made with the first record
 //
-// Numbers and IDs are 8 bytes, big endian, so that keys sort by them. A job
+// buckets returns those that every file has: all but token_uses. Numbers and IDs are 8 bytes, big endian, so that keys sort by them. A job
 // name holds no zero byte ([checkJob]), so 0x00 ends it.
 func buckets() [10][]byte {
 	return [10][]byte{

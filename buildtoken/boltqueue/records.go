@@ -12,7 +12,8 @@ import (
 
 // Export passes all records of a file, as of one instant, to use. The file is only read,
 // and cannot be opened for writing meanwhile; if it already is, and stays so for lockTimeout
-// (zero: 1 s), Export returns [ErrLocked]. use may keep the records.
+// (zero: 1 s), Export returns [ErrLocked]. use may keep the records, but not their sequences,
+// which read the file.
 //
 // A damaged record ends its sequence with an error that names it.
 func Export(path string, lockTimeout time.Duration, use func(queue.Records) error) error {

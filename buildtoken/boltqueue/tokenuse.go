@@ -20,7 +20,7 @@ func decodeTokenUse(k, raw []byte) (queue.TokenUse, error) {
 }
 
 // SaveTokenUses replaces the records of these tokens, and drops those of tokens that were not
-// used for [queue.KeepTokenUses].
+// used for [queue.KeepTokenUses] and those that are damaged.
 func (q *DB) SaveTokenUses(ctx context.Context, now time.Time, uses []queue.TokenUse) error {
 	return q.ask(ctx, request{decide: func(b *batch) error {
 		var old [][]byte

@@ -26,8 +26,9 @@ func (q *DB) AllLanes(ctx context.Context) ([]queue.Lane, error) {
 	return all, err
 }
 
-// Forget drops all that is on record about a job that no configuration has, as
-// [queue.Forget] decides, and the logs of its builds.
+// Forget drops the builds, cancelled items, summary and receipts of a job that no configuration
+// has, as [queue.Forget] decides, and the logs of its builds. The lane stays, for its numbers, and
+// so do notifications and the uses of tokens.
 func (q *DB) Forget(ctx context.Context, job string) error {
 	if checkJob(job) != nil {
 		return fmt.Errorf("%w: job %q", queue.ErrNotFound, job)

@@ -217,7 +217,8 @@ func (q *DB) MaySend(id int64) bool {
 }
 
 // SettleNotification records the outcome of an attempt to send a notification, and returns
-// the notification. One that failed is dropped if a later state of the same item waits.
+// the notification. One that is to be tried again is dropped instead if there is one about a
+// later state of the same item, even if that was sent.
 func (q *DB) SettleNotification(ctx context.Context, now time.Time, id int64, a queue.Attempt) (queue.Notification, error) {
 	after, err := q.onNotification(ctx, id, func(n queue.Notification, s standing) (queue.Notification, error) {
 		if n.State != queue.DeliveryWaiting || s.holder != "" && s.holder != q.opts.Server {
@@ -240,7 +241,7 @@ func (q *DB) RetryNotification(ctx context.Context, now time.Time, id int64) err
 			return n, errBeingSent
 		}
 		if n.State == queue.DeliverySent || s.superseded {
-			return n, fmt.Errorf("%w: notification %d was delivered, or a later state of its item was", queue.ErrNotFound, id)
+			return n, fmt.Errorf("%w: notification %d was delivered, or there is one about a later state of its item", queue.ErrNotFound, id)
 		}
 		return n.Retry(instant(now)), nil
 	})

@@ -73,8 +73,8 @@ func (c Cause) same(other Cause) bool {
 // MaxJoined is how many trace contexts of joined triggers an item keeps.
 const MaxJoined = 16
 
-// link adds the trace context of a trigger that joins an item. It copies the slice, so the
-// caller's item does not change.
+// link adds the trace context of a trigger that joins an item. It replaces the slice, so copies
+// of the item do not change.
 func link(it *Item, trace string) {
 	if trace == "" || trace == it.Trace || len(it.Joined) >= MaxJoined || slices.Contains(it.Joined, trace) {
 		return
@@ -83,7 +83,7 @@ func link(it *Item, trace string) {
 }
 
 // fold adds a cause to an item and reports whether that is a new fact, not just
-// a higher count. It copies the slice, so the caller's item does not change.
+// a higher count. It replaces the slice, so copies of the item do not change.
 func fold(it *Item, c Cause) (isNew bool) {
 	causes := slices.Clone(it.Causes)
 	for i := range causes {

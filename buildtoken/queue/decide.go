@@ -118,7 +118,7 @@ func Cancel(now time.Time, l Lane, it Item, by string) Change {
 }
 
 // maxTrim limits what one commit drops, so that a much lower keep_builds does not block
-// the queue during the cleanup; later builds drop the rest.
+// the queue during the cleanup; later builds drop the rest. [Forget] is the exception.
 const maxTrim = 1000
 
 // Finish ends a running build. s is the job's summary. It returns [ErrNotRunning] if the

@@ -16,7 +16,8 @@ func (l Lane) HasRecords() bool {
 
 // Forget drops the builds, cancelled items and summary of a job that no configuration has.
 // The backend drops its receipts. The numbers of its builds stay used. For a job that is
-// in use it returns [ErrInUse].
+// in use it returns [ErrInUse]. Unlike [Finish] and [Cancel], it drops everything in one
+// commit: a job is forgotten rarely, and its records are gone as a whole or not at all.
 func Forget(l Lane) (Change, error) {
 	if l.GoneUntil.IsZero() || l.Queued > 0 || len(l.Running) > 0 {
 		return Change{}, fmt.Errorf("%w: %s", ErrInUse, l.Job)

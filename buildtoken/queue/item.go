@@ -18,7 +18,8 @@ var (
 	ErrLeft = errors.New("queue: item has left the queue")
 	// ErrNotRunning is returned when the build is not running, so it cannot end or be stopped.
 	ErrNotRunning = errors.New("queue: build is not running")
-	// ErrStorage is returned when the change could not be made durable. Nothing was changed.
+	// ErrStorage is returned when the records cannot be read, or a change could not be made
+	// durable. Nothing was changed.
 	ErrStorage = errors.New("queue: storage")
 	// ErrClosed is returned after the queue was closed.
 	ErrClosed = errors.New("queue: closed")

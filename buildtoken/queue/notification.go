@@ -95,8 +95,8 @@ const (
 	// DeliverySkipped means that there was nothing to send, such as a commit status of a
 	// build without a commit.
 	DeliverySkipped Delivery = "skipped"
-	// DeliveryReplaced means that an attempt failed while a later state of the same item
-	// waited. Such a notification is not kept.
+	// DeliveryReplaced means that an attempt failed while there was a notification about a
+	// later state of the same item. Such a notification is not kept.
 	DeliveryReplaced Delivery = "replaced"
 )
 
@@ -258,7 +258,8 @@ type NotificationFilter struct {
 	Item int64
 	// State restricts it to one state, if set.
 	State Delivery
-	// Limit is the maximum number of notifications; 0 means no limit.
+	// Limit is the maximum number of notifications; 0 means no limit, unlike for lists of
+	// items and builds.
 	Limit int
 }
 

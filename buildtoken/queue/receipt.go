@@ -52,7 +52,8 @@ func (r Receipt) expired(now time.Time) bool { return !r.Until.After(now) }
 
 // ScheduleOnce is [Schedule] for a request with a key. first is the lane's receipt for
 // that key, or nil; oldest are the receipts of the lane that expire first (ties: in any
-// order), at most [MaxForget]. The receipt becomes part of the change.
+// order), at most [MaxForget], of which only Key and Until have to be set. The new receipt becomes
+// part of the change.
 //
 // ScheduleOnce returns a [RepeatedError] if the key was used before, whatever has become
 // of the item, and [ErrKeyReused] if the values differ, unless the request accepts any
