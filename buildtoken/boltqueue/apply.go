@@ -108,7 +108,7 @@ func (b *batch) applyBuild(c queue.Change) {
 // item's ID to them. The age of a record that cannot be read follows from its key.
 func (b *batch) trim(l *lane, c queue.Change) {
 	if c.Trim > 0 {
-		b.trimBucket(bucketBuilds(), l, c.Trim, func(raw []byte) (int64, error) {
+		b.trimBucket(bucketBuilds(), l, c.Trim, func(_ int64, raw []byte) (int64, error) {
 			build, err := decodeJSON[queue.Build](raw, "build")
 			if err != nil {
 				return 0, err
@@ -117,17 +117,13 @@ func (b *batch) trim(l *lane, c queue.Change) {
 		})
 	}
 	if c.TrimCancelled > 0 {
-		b.trimBucket(bucketCancelled(), l, c.TrimCancelled, func(raw []byte) (int64, error) {
-			gone, err := decodeJSON[queue.Cancelled](raw, "cancelled item")
-			if err != nil {
-				return 0, err
-			}
-			return gone.Item.ID, nil
-		})
+		b.trimBucket(bucketCancelled(), l, c.TrimCancelled, func(id int64, _ []byte) (int64, error) { return id, nil })
 	}
 }
 
-func (b *batch) trimBucket(bucket []byte, l *lane, n int, item func([]byte) (int64, error)) {
+// trimBucket drops the n oldest records of a job. item returns the ID of the item that a record
+// with a number in its key is about.
+func (b *batch) trimBucket(bucket []byte, l *lane, n int, item func(number int64, raw []byte) (int64, error)) {
 	var keys, left [][]byte
 	_ = b.access(func() error { // a damaged page breaks the batch
 		for k, raw := range prefixed(b.bucket(bucket).Cursor(), jobPrefix(l.head.Job)) {
@@ -139,7 +135,7 @@ func (b *batch) trimBucket(bucket []byte, l *lane, n int, item func([]byte) (int
 				continue
 			}
 			keys = append(keys, bytes.Clone(k))
-			if id, err := item(raw); err == nil {
+			if id, err := item(number, raw); err == nil {
 				left = append(left, idKey(id))
 			}
 		}

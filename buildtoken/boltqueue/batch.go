@@ -36,8 +36,6 @@ type batch struct {
 	touched map[*lane]bool
 	items   []*queue.Item
 	itemAt  map[int64]int // index in items
-	// saved are counts that this batch writes; cleared when it is committed.
-	saved map[int64]*queue.Item
 	// released are the notifications whose leases end when the batch is committed.
 	released []int64
 	newIDs   bool
@@ -230,11 +228,10 @@ func (b *batch) finish() error {
 	if b.broken != nil {
 		return b.broken
 	}
-	if len(b.mem.unsaved) > 0 && (b.flush || b.writes()) {
+	if b.flush || b.writes() {
 		for _, it := range b.mem.unsaved {
 			b.keep(it)
 		}
-		b.saved = b.mem.unsaved
 	}
 	for _, it := range b.items {
 		if it == nil {

@@ -77,11 +77,11 @@ func firstOf(lanes []*lane, limit int) []*entry {
 		return nil
 	}
 	var found []*entry
-	var edge nodeHeap
+	var edge candidateHeap
 	for _, l := range lanes {
 		found = append(found, l.aside...)
 		if len(l.items) > 0 {
-			edge = append(edge, node{l.items, 0})
+			edge = append(edge, candidate{l.items, 0})
 		}
 	}
 	aside := len(found)
@@ -91,41 +91,41 @@ func firstOf(lanes []*lane, limit int) []*entry {
 		found = append(found, top.heap[top.at])
 		heap.Pop(&edge)
 		for child := 2*top.at + 1; child <= 2*top.at+2 && child < len(top.heap); child++ {
-			heap.Push(&edge, node{top.heap, child})
+			heap.Push(&edge, candidate{top.heap, child})
 		}
 	}
 	slices.SortFunc(found, compareEntries)
 	return found[:min(limit, len(found))]
 }
 
-// node is a candidate for the next entry: a child of one that was found.
-type node struct {
+// candidate may be the next entry: it is the first of a lane, or a child of one that was found.
+type candidate struct {
 	heap itemHeap
 	at   int
 }
 
-type nodeHeap []node //nolint:recvcheck // container/heap's contract
+type candidateHeap []candidate //nolint:recvcheck // container/heap's contract
 
-func (h nodeHeap) Len() int           { return len(h) }
-func (h nodeHeap) Less(i, j int) bool { return earlier(h[i].heap[h[i].at], h[j].heap[h[j].at]) }
-func (h nodeHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h candidateHeap) Len() int           { return len(h) }
+func (h candidateHeap) Less(i, j int) bool { return earlier(h[i].heap[h[i].at], h[j].heap[h[j].at]) }
+func (h candidateHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
 
-func (h *nodeHeap) Push(x any) { *h = append(*h, x.(node)) } //nolint:forcetypeassert // container/heap's contract
+func (h *candidateHeap) Push(x any) { *h = append(*h, x.(candidate)) } //nolint:forcetypeassert // container/heap's contract
 
-func (h *nodeHeap) Pop() any {
+func (h *candidateHeap) Pop() any {
 	old := *h
 	n := old[len(old)-1]
 	*h = old[:len(old)-1]
 	return n
 }
 
-// before counts the entries below a node that are due before e, and stops
+// countBefore counts the entries at and below a place of the heap that are due before e, and stops
 // counting beyond limit. Below an entry that is not due before e, no entry is.
-func (h itemHeap) before(e *entry, at, limit int) int {
+func (h itemHeap) countBefore(e *entry, at, limit int) int {
 	if limit < 0 || at >= len(h) || !earlier(h[at], e) {
 		return 0
 	}
 	n := 1
-	n += h.before(e, 2*at+1, limit-n)
-	return n + h.before(e, 2*at+2, limit-n)
+	n += h.countBefore(e, 2*at+1, limit-n)
+	return n + h.countBefore(e, 2*at+2, limit-n)
 }

@@ -109,7 +109,7 @@ func (e *entry) stub() *queue.Item {
 func (m *memory) position(e *entry) int {
 	n := 0
 	for _, l := range m.lanes {
-		if n += l.items.before(e, 0, MaxPosition-n); n > MaxPosition {
+		if n += l.items.countBefore(e, 0, MaxPosition-n); n > MaxPosition {
 			return -1
 		}
 	}

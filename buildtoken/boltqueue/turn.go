@@ -132,7 +132,7 @@ func (q *DB) drain() {
 // A panic becomes an answer too: an HTTP server would recover it further up, and the
 // other callers of the batch would wait for ever.
 func (q *DB) serve(first ...request) {
-	stopped := q.broken != nil || q.paused != nil
+	refused := q.broken != nil || q.paused != nil
 	if q.broken != nil {
 		q.reopen()
 	}
@@ -142,7 +142,7 @@ func (q *DB) serve(first ...request) {
 	wake := false
 	if refusal := cmp.Or(q.broken, q.paused); refusal == nil {
 		probe := len(first) == 0 && q.Refuses() != nil && !time.Now().Before(q.probeAt)
-		wake = q.transact(probe) || stopped && q.paused == nil
+		wake = q.transact(probe) || refused && q.paused == nil
 	} else {
 		q.drain()
 		for range q.taken {
@@ -315,7 +315,7 @@ func (q *DB) commit(b *batch) error {
 	if err := guard(q.opts.Path, func() error { return q.opts.Commit(b.tx) }); err != nil {
 		return err
 	}
-	clear(b.saved)
+	clear(q.mem.unsaved) // finish has written them
 	for _, id := range b.released {
 		delete(q.mem.outbox.leased, id)
 	}
