@@ -368,8 +368,8 @@ func TestTheLastTryIsAtTheEndOfRetryFor(t *testing.T) {
 		c := httprunner.Config{Method: "POST", URL: "http://ci.example.com/", Transport: transport, RetryFor: 100 * time.Second}
 		res := newRunner(t, c).Run(t.Context(), runner.Build{}, io.Discard)
 		var want []time.Duration
-		for _, seconds := range []time.Duration{0, 1, 3, 7, 15, 31, 61, 91, 100} {
-			want = append(want, seconds*time.Second)
+		for _, seconds := range []int{0, 1, 3, 7, 15, 31, 61, 91, 100} {
+			want = append(want, time.Duration(seconds)*time.Second)
 		}
 		if res.Outcome != runner.NotBuilt || !slices.Equal(tries, want) {
 			t.Errorf("Run = %+v after tries at %v, want it not built after %v", res, tries, want)
