@@ -125,10 +125,10 @@ const maxTrim = 1000
 // build has already ended, so that a late verdict never overwrites the first. Even if
 // the clock was set back, no build ends before it began.
 func Finish(now time.Time, l Lane, s Summary, b Build, r Result, reason string) (Change, error) {
-	at := slices.Index(l.Running, b.Number)
-	if at < 0 || !b.Running() {
-		return Change{}, fmt.Errorf("%w: %s #%d", ErrNotRunning, l.Job, b.Number)
+	if err := checkRunning(l, b); err != nil {
+		return Change{}, err
 	}
+	at := slices.Index(l.Running, b.Number)
 	l.Running = slices.Delete(slices.Clone(l.Running), at, at+1)
 	b.Ended, b.Result, b.Reason, b.Handle = now, r, reason, nil
 	if now.Before(b.Started) {
@@ -153,11 +153,20 @@ func Finish(now time.Time, l Lane, s Summary, b Build, r Result, reason string) 
 	return change, nil
 }
 
+// checkRunning returns [ErrNotRunning] unless both the lane and the build's record have the build
+// as running.
+func checkRunning(l Lane, b Build) error {
+	if !b.Running() || !slices.Contains(l.Running, b.Number) {
+		return fmt.Errorf("%w: %s #%d", ErrNotRunning, l.Job, b.Number)
+	}
+	return nil
+}
+
 // Abort records the request to stop a running build; the server that runs the build sees
 // it and ends the build. The first request stands.
 func Abort(l Lane, b Build, by string) (Change, error) {
-	if !b.Running() || !slices.Contains(l.Running, b.Number) {
-		return Change{}, fmt.Errorf("%w: %s #%d", ErrNotRunning, l.Job, b.Number)
+	if err := checkRunning(l, b); err != nil {
+		return Change{}, err
 	}
 	if b.Abort == "" {
 		b.Abort = by
@@ -170,8 +179,8 @@ func SetHandle(l Lane, b Build, handle []byte) (Change, error) {
 	if len(handle) > MaxHandle {
 		return Change{}, fmt.Errorf("queue: handle of %s #%d has %d bytes, at most %d are allowed", l.Job, b.Number, len(handle), MaxHandle)
 	}
-	if !b.Running() || !slices.Contains(l.Running, b.Number) {
-		return Change{}, fmt.Errorf("%w: %s #%d", ErrNotRunning, l.Job, b.Number)
+	if err := checkRunning(l, b); err != nil {
+		return Change{}, err
 	}
 	b.Handle = slices.Clone(handle)
 	return Change{Lane: l, Build: &b}, nil
@@ -180,8 +189,8 @@ func SetHandle(l Lane, b Build, handle []byte) (Change, error) {
 // Adopt hands a running build to a node that goes on with it, on one of its executors
 // or slots.
 func Adopt(l Lane, b Build, node Node, executor int) (Change, error) {
-	if !b.Running() || !slices.Contains(l.Running, b.Number) {
-		return Change{}, fmt.Errorf("%w: %s #%d", ErrNotRunning, l.Job, b.Number)
+	if err := checkRunning(l, b); err != nil {
+		return Change{}, err
 	}
 	b.Node, b.Executor = node.Name, executor
 	return Change{Lane: l, Build: &b}, nil

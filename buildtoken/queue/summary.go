@@ -48,8 +48,7 @@ type Overview struct {
 // add returns the summary after the end of a build. The slices of s do not change.
 func (s Summary) add(b Build) Summary {
 	e := Ended{Number: b.Number, Result: b.Result, Started: b.Started, Took: b.Ended.Sub(b.Started)}
-	before, had := s.LastWith(Success, Unstable, Failure)
-	if e.Result.Verdict() && e.Number > before.Number && (!had || (e.Result == Success) != (before.Result == Success)) {
+	if _, had := s.LastWith(Success, Unstable, Failure); !had && e.Result.Verdict() || s.turn(b) != "" {
 		s.StreakStart = e
 	}
 	s.Job = b.Item.Job
