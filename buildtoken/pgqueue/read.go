@@ -106,8 +106,8 @@ func (q *DB) Entry(ctx context.Context, now time.Time, id int64) (queue.Entry, e
 	return e, nil
 }
 
-// Items returns at most limit queued items in the order in which they are due. job
-// restricts the list and the positions to one job; "" means all.
+// Items returns at most limit queued items in the order in which they are due; a limit of 0
+// means none. job restricts the list and the positions to one job; "" means all.
 func (q *DB) Items(ctx context.Context, now time.Time, job string, limit int) ([]queue.Entry, error) {
 	const columns = `select i.id, i.job, i.due, i.digest, i.solo, i.damaged, i.body::text, l.head::text, 0, null, null
 		from (select * from queue.items %s limit $1) i join queue.lanes l using (job) order by i.due, i.id`
@@ -192,7 +192,7 @@ func (q *DB) Build(ctx context.Context, job string, number int64) (queue.Build, 
 }
 
 // Builds returns at most limit builds of a job with numbers below before (0: all),
-// highest first. A record that cannot be read is left out.
+// highest first; a limit of 0 means none. A record that cannot be read is left out.
 func (q *DB) Builds(ctx context.Context, job string, before int64, limit int) ([]queue.Build, error) {
 	if limit <= 0 || checkJob(job) != nil {
 		return nil, q.ask(ctx)
