@@ -159,7 +159,7 @@ func (q *Request) CrossSite() bool {
 // Prefetch reports whether a browser loads the URL ahead of any click.
 func (q *Request) Prefetch() bool {
 	for _, name := range []string{"Sec-Purpose", "Purpose", "X-Moz"} {
-		for _, value := range q.R.Header.Values(name) {
+		for _, value := range q.R.Header[name] {
 			if strings.Contains(strings.ToLower(value), "prefetch") || strings.Contains(strings.ToLower(value), "prerender") {
 				return true
 			}
