@@ -414,16 +414,27 @@ func TestFullDiskIsProbed(t *testing.T) {
 func TestPausesBetweenProbes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "queue.db")
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
 		var tried []time.Time
 		isFull := false
 		q := open(t, boltqueue.Options{Path: path, Commit: func(tx *bolt.Tx) error {
+			mu.Lock()
+			defer mu.Unlock()
 			tried = append(tried, time.Now())
 			if isFull {
 				return syscall.ENOSPC
 			}
 			return tx.Commit()
 		}})
-		isFull = true
+		// fill fills the disk, or empties it, and returns when writing was tried until then.
+		fill := func(full bool) []time.Time {
+			mu.Lock()
+			defer mu.Unlock()
+			until := tried
+			isFull, tried = full, nil
+			return until
+		}
+		fill(true)
 		for range 2 {
 			if _, _, err := q.Schedule(t.Context(), start, request("a", "1")); !errors.Is(err, syscall.ENOSPC) {
 				t.Fatalf("Schedule on a full disk: %v", err)
@@ -432,20 +443,20 @@ func TestPausesBetweenProbes(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
 		var pauses []time.Duration
-		for i := range tried[1:] {
-			pauses = append(pauses, tried[i+1].Sub(tried[i])/time.Second)
+		attempts := fill(false)
+		for i := range attempts[1:] {
+			pauses = append(pauses, attempts[i+1].Sub(attempts[i])/time.Second)
 		}
 		if want := []time.Duration{0, 2, 4, 8, 16, 30, 30}; len(pauses) < len(want) || !slices.Equal(pauses[:len(want)], want) {
 			t.Errorf("seconds between the attempts: %d, want %d", pauses, want)
 		}
-		isFull = false
 		time.Sleep(30 * time.Second)
 		synctest.Wait()
 		if err := q.Refuses(); err != nil {
 			t.Fatalf("Refuses after the disk has room = %v, want nil", err)
 		}
 		// The next time starts with short pauses again.
-		isFull, tried = true, nil
+		fill(true)
 		for range 2 {
 			if _, _, err := q.Schedule(t.Context(), start, request("a", "1")); !errors.Is(err, syscall.ENOSPC) {
 				t.Fatalf("Schedule on a full disk: %v", err)
@@ -453,8 +464,8 @@ func TestPausesBetweenProbes(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if len(tried) != 3 {
-			t.Errorf("%d attempts within two seconds, want three", len(tried))
+		if n := len(fill(false)); n != 3 {
+			t.Errorf("%d attempts within two seconds, want three", n)
 		}
 	})
 }

@@ -343,7 +343,7 @@ func TestRunRemovesWhatIsDue(t *testing.T) {
 		p := newPlace(t)
 		var forgotten []string
 		p.forget = func(name string) error {
-			forgotten = append(forgotten, name)
+			p.set(func() { forgotten = append(forgotten, name) })
 			return nil
 		}
 		gone := func(name string) {
@@ -352,9 +352,11 @@ func TestRunRemovesWhatIsDue(t *testing.T) {
 		expect := func(when string, want ...string) {
 			t.Helper()
 			synctest.Wait()
-			if diff := cmp.Diff(want, forgotten); diff != "" {
-				t.Errorf("%s, records were dropped of (-want +got):\n%s", when, diff)
-			}
+			p.set(func() {
+				if diff := cmp.Diff(want, forgotten); diff != "" {
+					t.Errorf("%s, records were dropped of (-want +got):\n%s", when, diff)
+				}
+			})
 		}
 		stop := make(chan struct{})
 		var running sync.WaitGroup
@@ -418,17 +420,21 @@ func TestRunTriesAgain(t *testing.T) {
 				p.Configured()
 				time.Sleep(time.Hour - 1)
 				synctest.Wait()
-				if p.looks != tt.wantLooks {
-					t.Errorf("%d looks within an hour, want %d", p.looks, tt.wantLooks)
-				}
+				p.set(func() {
+					if p.looks != tt.wantLooks {
+						t.Errorf("%d looks within an hour, want %d", p.looks, tt.wantLooks)
+					}
+				})
 				if got := p.logs.FilterMessage("what is left of removed jobs could not be removed").Len(); got != tt.warnings {
 					t.Errorf("%d warnings, want %d", got, tt.warnings)
 				}
 				time.Sleep(time.Nanosecond)
 				synctest.Wait()
-				if p.looks != tt.wantLooks+1 {
-					t.Errorf("%d looks after an hour, want %d", p.looks, tt.wantLooks+1)
-				}
+				p.set(func() {
+					if p.looks != tt.wantLooks+1 {
+						t.Errorf("%d looks after an hour, want %d", p.looks, tt.wantLooks+1)
+					}
+				})
 				close(stop)
 				running.Wait()
 			})
