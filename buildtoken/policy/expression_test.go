@@ -227,7 +227,7 @@ func TestMemoryOfAnEvaluationIsBounded(t *testing.T) {
 	for n := range numbers {
 		numbers[n] = float64(n)
 	}
-	body := map[string]any{"numbers": numbers, "few": numbers[:400], "many": numbers[:2000], "text": strings.Repeat("a,", 500_000), "quotes": strings.Repeat("\"", 1_000_000)}
+	body := map[string]any{"numbers": numbers, "few": numbers[:400], "text": strings.Repeat("a,", 500_000)}
 	in.Body = func() (any, error) { return body, nil }
 	const total, written = "the texts and lists that the expression makes have more than", "the text would have more than"
 	for _, tt := range []struct{ source, want, fails string }{
@@ -239,11 +239,7 @@ func TestMemoryOfAnEvaluationIsBounded(t *testing.T) {
 		{`body.few.map(x, body.text + "!").size()`, "", total},
 		{`body.few.map(x, bytes(body.text)).size()`, "", total},
 		{`body.few.map(x, body.text.split(",")).size()`, "", total},
-		{`body.few.map(x, strings.quote(body.quotes)).size()`, "", total},
-		{`body.few.map(x, base64.encode(bytes(body.text))).size()`, "", total},
-		{`body.few.map(x, json.encode(body.text)).size()`, "", total},
-		{`body.many.map(x, body.many.map(y, y)).size()`, "", total},
-		{`body.many.map(x, body.many.filter(y, y >= 0.0)).size()`, "", total},
+		{`body.few.map(x, x >= 0.0 ? body.text + "!" : "").size()`, "", total},
 		{`body.few.exists(x, body.text + body.text == "") || true`, "", ""},
 		{strings.Repeat("(body.text + ", 100) + `""` + strings.Repeat(")", 100) + `.size()`, "", total},
 		{`body.numbers.map(x, string(x)).join(", ").size()`, "28888", ""},
