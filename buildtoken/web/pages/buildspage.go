@@ -53,7 +53,7 @@ func (v *visit) builds(folder string, jobs []string) (*page, error) {
 	} else {
 		before = math.MaxInt64
 	}
-	known, err := v.known(jobs, query, before)
+	known, err := v.known(jobs, query.fits, before)
 	if err != nil {
 		return nil, err
 	}
@@ -95,8 +95,8 @@ func (v *visit) builds(folder string, jobs []string) (*page, error) {
 }
 
 // known returns the builds of jobs that started before an instant, newest first, as far as the
-// summaries of the jobs have them, without those that are not in the state of a query.
-func (v *visit) known(jobs []string, query buildsQuery, before int64) ([]knownBuild, error) {
+// summaries of the jobs have them and as far as they fit.
+func (v *visit) known(jobs []string, fits func(queue.Build) bool, before int64) ([]knownBuild, error) {
 	overviews, err := v.ctl.Overviews(v.R.Context(), jobs...)
 	if err != nil {
 		return nil, err
@@ -104,7 +104,7 @@ func (v *visit) known(jobs []string, query buildsQuery, before int64) ([]knownBu
 	here := v.running()
 	var all []knownBuild
 	add := func(full string, number int64, started time.Time, r queue.Result) {
-		if at := started.UnixNano(); at < before && query.fits(queue.Build{Result: r}) {
+		if at := started.UnixNano(); at < before && fits(queue.Build{Result: r}) {
 			all = append(all, knownBuild{started: at, number: number, job: full})
 		}
 	}

@@ -2,8 +2,8 @@ package pages
 
 import (
 	"encoding/xml"
+	"math"
 	"net/http"
-	"slices"
 	"strconv"
 	"time"
 
@@ -11,12 +11,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
-// Limits of a feed: how many builds it has, and how many of one job if there
-// are several.
-const (
-	feedEntries = 50
-	feedPerJob  = 20
-)
+// feedEntries is how many builds a feed has.
+const feedEntries = 50
 
 // atomFeed is an Atom feed (RFC 4287).
 type atomFeed struct {
@@ -47,9 +43,9 @@ type atomEntry struct {
 // feed answers with the newest builds of a job or of the jobs in a folder, ""
 // being the root, as Atom.
 func (v *visit) feed(full string) error {
-	jobs, limit := []string{full}, feedEntries
+	newest := v.newestOfJob
 	if _, ok := v.Definition.Job(full); !ok {
-		jobs, limit = v.Readable(full), feedPerJob
+		jobs := v.Readable(full)
 		if len(jobs) == 0 && v.MayRead(full) {
 			if _, ok := v.Definition.Tree().Folder(full); !ok {
 				return web.ErrNotFound
@@ -57,6 +53,7 @@ func (v *visit) feed(full string) error {
 		} else if len(jobs) == 0 {
 			return web.ErrForbidden
 		}
+		newest = func(string) ([]queue.Build, error) { return v.newestOf(jobs) }
 	} else if !v.MayRead(full) {
 		return web.ErrForbidden
 	}
@@ -64,16 +61,10 @@ func (v *visit) feed(full string) error {
 		return err
 	}
 	defer v.madePage()
-	var builds []queue.Build
-	for _, name := range jobs {
-		some, err := v.ctl.Builds(v.R.Context(), name, 0, limit)
-		if err != nil {
-			return err
-		}
-		builds = append(builds, some...)
+	builds, err := newest(full)
+	if err != nil {
+		return err
 	}
-	slices.SortStableFunc(builds, func(a, b queue.Build) int { return b.Started.Compare(a.Started) })
-	builds = builds[:min(len(builds), feedEntries)]
 	text, err := xml.Marshal(v.atom(full, builds))
 	if err != nil {
 		return err
@@ -83,6 +74,35 @@ func (v *visit) feed(full string) error {
 	v.W.Header().Del("Vary")
 	v.WriteBytes(http.StatusOK, "application/atom+xml; charset=utf-8", text)
 	return nil
+}
+
+// newestOfJob returns the newest builds of a job.
+func (v *visit) newestOfJob(full string) ([]queue.Build, error) {
+	return v.ctl.Builds(v.R.Context(), full, 0, feedEntries) //nolint:wrapcheck // it names the job
+}
+
+// newestOf returns the newest builds of several jobs. Like the list of builds, it reads only the
+// records of those.
+func (v *visit) newestOf(jobs []string) ([]queue.Build, error) {
+	known, err := v.known(jobs, func(queue.Build) bool { return true }, math.MaxInt64)
+	if err != nil {
+		return nil, err
+	}
+	var builds []queue.Build
+	for _, k := range known {
+		if len(builds) == feedEntries {
+			break
+		}
+		b, err := v.ctl.Build(v.R.Context(), k.job, k.number)
+		if missing(err) { // dropped meanwhile
+			continue
+		}
+		if err != nil {
+			return nil, err //nolint:wrapcheck // it names the build
+		}
+		builds = append(builds, b)
+	}
+	return builds, nil
 }
 
 func (v *visit) atom(full string, builds []queue.Build) atomFeed {

@@ -152,8 +152,8 @@ func TestFeed(t *testing.T) {
 		for range 60 {
 			s.trigger("other", nil)
 		}
-		if n, m := len(read("/job/other/rssAll").Entries), len(read("/rssAll").Entries); n != 50 || m != 21 {
-			s.Errorf("%d and %d entries, want 50 and 21", n, m)
+		if n, m := len(read("/job/other/rssAll").Entries), len(read("/rssAll").Entries); n != 50 || m != queue.MaxRecent+1 {
+			s.Errorf("%d and %d entries, want 50 and 31", n, m)
 		}
 		for range 20 {
 			s.trigger("third", nil)
