@@ -188,9 +188,11 @@ func (o *Outbox) run(ctx, sends context.Context) {
 			}
 		}
 		o.sleep(ctx, max(sleep, time.Millisecond))
-		select {
-		case <-ctx.Done():
-		case <-time.After(pace - time.Since(now)):
+		if rest := pace - time.Since(now); rest > 0 {
+			select {
+			case <-ctx.Done():
+			case <-time.After(rest):
+			}
 		}
 	}
 }
