@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/go-json-experiment/json"
+	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -190,7 +190,7 @@ func (p *gitlabPayload) release(e *Event) {
 		e.Action = "deleted"
 	}
 	var tag string
-	if json.Unmarshal(p.Tag, &tag, anyText) == nil {
+	if jsonv2.Unmarshal(p.Tag, &tag, anyText) == nil {
 		e.setRef("refs/tags/" + tag)
 	}
 	if p.Commit != nil {

@@ -4,14 +4,14 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	stdjson "encoding/json"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"mime"
 	"net/url"
 	"strconv"
 
-	"github.com/go-json-experiment/json"
+	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	jsonv1 "github.com/go-json-experiment/json/v1"
 )
@@ -93,9 +93,9 @@ func parseForm(body []byte) (url.Values, error) {
 // events faster than we read about them. Two members of one name are malformed: another reader of the
 // body might take the other one.
 func decode(body []byte, into any) error {
-	err := json.Unmarshal(body, into, anyText)
-	if _, ok := errors.AsType[*json.SemanticError](err); ok {
-		err = json.Unmarshal(body, into, anyText, jsonv1.ReportErrorsWithLegacySemantics(true)) // goes on after such a field
+	err := jsonv2.Unmarshal(body, into, anyText)
+	if _, ok := errors.AsType[*jsonv2.SemanticError](err); ok {
+		err = jsonv2.Unmarshal(body, into, anyText, jsonv1.ReportErrorsWithLegacySemantics(true)) // goes on after such a field
 		if _, ok := errors.AsType[*jsonv1.UnmarshalTypeError](err); ok {
 			return nil
 		}
@@ -137,7 +137,7 @@ func idOnce(id string) string {
 }
 
 // Body returns the body of a delivery as rules see it: JSON as maps, lists, strings,
-// booleans and [stdjson.Number]; a form as a map of strings, with a list where a name has several
+// booleans and [json.Number]; a form as a map of strings, with a list where a name has several
 // values. A field "payload" of a form is parsed; from GitHub and Gitea it is the whole.
 // An empty body is nil.
 func Body(kind Kind, h Header, body []byte) (any, error) {
@@ -181,18 +181,18 @@ func Body(kind Kind, h Header, body []byte) (any, error) {
 // decodeAny decodes JSON and keeps numbers as they are written: a float64 cannot hold every ID.
 func decodeAny(body []byte) (any, error) {
 	var v any
-	if err := json.Unmarshal(body, &v, anyText, numbers); err != nil {
+	if err := jsonv2.Unmarshal(body, &v, anyText, numbers); err != nil {
 		return nil, fmt.Errorf("%w: JSON", ErrMalformed) // the cause quotes the body
 	}
 	return v, nil
 }
 
-// numbers lets a number become a [stdjson.Number].
-var numbers = json.WithUnmarshalers(json.UnmarshalFromFunc(func(d *jsontext.Decoder, into *any) error { //nolint:gochecknoglobals // as above
+// numbers lets a number become a [json.Number].
+var numbers = jsonv2.WithUnmarshalers(jsonv2.UnmarshalFromFunc(func(d *jsontext.Decoder, into *any) error { //nolint:gochecknoglobals // as above
 	if d.PeekKind() != '0' {
 		return errors.ErrUnsupported // as without this function
 	}
 	token, err := d.ReadToken()
-	*into = stdjson.Number(token.String())
+	*into = json.Number(token.String())
 	return err //nolint:wrapcheck // the decoder wraps it
 }))
