@@ -166,7 +166,11 @@ func (d *delivery) consider(jobs []*definition.Compiled, webhooks []*definition.
 				continue
 			}
 			decision := j.Decide(d.background(), webhooks, in)
-			d.results = append(d.results, result{decision: decision, err: decision.Err, trigger: d.triggerOf(decision, read.Once(i), seen)})
+			r := result{decision: decision, err: decision.Err}
+			if r.wanted() {
+				r.trigger = d.triggerOf(decision, read.Once(i), seen)
+			}
+			d.results = append(d.results, r)
 		}
 	}
 }
