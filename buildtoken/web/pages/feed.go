@@ -43,9 +43,10 @@ type atomEntry struct {
 // feed answers with the newest builds of a job or of the jobs in a folder, ""
 // being the root, as Atom.
 func (v *visit) feed(full string) error {
-	newest := v.newestOfJob
-	if _, ok := v.Definition.Job(full); !ok {
-		jobs := v.Readable(full)
+	var jobs []string // of a folder
+	_, isJob := v.Definition.Job(full)
+	if !isJob {
+		jobs = v.Readable(full)
 		if len(jobs) == 0 && v.MayRead(full) {
 			if _, ok := v.Definition.Tree().Folder(full); !ok {
 				return web.ErrNotFound
@@ -53,7 +54,6 @@ func (v *visit) feed(full string) error {
 		} else if len(jobs) == 0 {
 			return web.ErrForbidden
 		}
-		newest = func(string) ([]queue.Build, error) { return v.newestOf(jobs) }
 	} else if !v.MayRead(full) {
 		return web.ErrForbidden
 	}
@@ -61,7 +61,13 @@ func (v *visit) feed(full string) error {
 		return err
 	}
 	defer v.madePage()
-	builds, err := newest(full)
+	var builds []queue.Build
+	var err error
+	if isJob {
+		builds, err = v.ctl.Builds(v.R.Context(), full, 0, feedEntries)
+	} else {
+		builds, err = v.newestOf(jobs)
+	}
 	if err != nil {
 		return err
 	}
@@ -74,11 +80,6 @@ func (v *visit) feed(full string) error {
 	v.W.Header().Del("Vary")
 	v.WriteBytes(http.StatusOK, "application/atom+xml; charset=utf-8", text)
 	return nil
-}
-
-// newestOfJob returns the newest builds of a job.
-func (v *visit) newestOfJob(full string) ([]queue.Build, error) {
-	return v.ctl.Builds(v.R.Context(), full, 0, feedEntries) //nolint:wrapcheck // it names the job
 }
 
 // newestOf returns the newest builds of several jobs. Like the list of builds, it reads only the
@@ -98,7 +99,7 @@ func (v *visit) newestOf(jobs []string) ([]queue.Build, error) {
 			continue
 		}
 		if err != nil {
-			return nil, err //nolint:wrapcheck // it names the build
+			return nil, err
 		}
 		builds = append(builds, b)
 	}
