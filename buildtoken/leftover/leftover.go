@@ -91,6 +91,7 @@ func (p *Pruner) All(ctx context.Context) ([]Leftover, error) {
 		element := job.PathElement(l.Job)
 		if l.GoneUntil.IsZero() {
 			inForce[element] = true // maybe of another server
+			continue
 		}
 		gone[element] = &Leftover{Job: l.Job, Element: element, Gone: l.GoneUntil, Builds: l.Kept, Queued: l.Queued, Running: len(l.Running)}
 		bare[element] = !l.HasRecords() && !gone[element].InUse()
