@@ -141,7 +141,7 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 	var held bool
 	ours := q.rules.newest()
 	b := t.batch()
-	b.Queue(c.lanes, c.node.Places(), q.notNow(), c.now.UnixNano(), len(c.executors)).Query(func(rows pgx.Rows) error {
+	b.Queue(c.lanes, c.node.Places(), q.foreign.list(), c.now.UnixNano(), len(c.executors)).Query(func(rows pgx.Rows) error {
 		jobs = nil
 		var job, head string
 		_, err := pgx.ForEachRow(rows, []any{&job, &head}, func() error {
@@ -161,7 +161,7 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 		c.sure = held && found[0]
 		return err
 	})
-	b.Queue(nextSQL, c.node.Places(), q.notNow()).Query(c.readNext)
+	b.Queue(nextSQL, c.node.Places(), q.foreign.list()).Query(c.readNext)
 	if err := t.send(ctx, b); err != nil {
 		return err
 	}
@@ -173,7 +173,7 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 	}
 	if jobs = q.setForeign(jobs, ours, l); len(jobs) == 0 && len(l.lanes) > 0 {
 		b := t.batch()
-		b.Queue(nextSQL, c.node.Places(), q.notNow()).Query(c.readNext)
+		b.Queue(nextSQL, c.node.Places(), q.foreign.list()).Query(c.readNext)
 		t.last = b
 		return nil
 	}
@@ -190,7 +190,7 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 		l.touched[job] = true
 	}
 	return l.write(t, func(b *pgx.Batch) error {
-		b.Queue(nextSQL, c.node.Places(), q.notNow()).Query(c.readNext)
+		b.Queue(nextSQL, c.node.Places(), q.foreign.list()).Query(c.readNext)
 		return nil
 	})
 }
@@ -313,15 +313,8 @@ func (q *DB) firstItems(ctx context.Context, t *tx, l *locked, jobs []string, c 
 // for its due time.
 func (q *DB) next(ctx context.Context, node queue.Node) (time.Time, error) {
 	var c claim
-	err := q.query(ctx, nextSQL, []any{node.Places(), q.notNow()}, c.readNext)
+	err := q.query(ctx, nextSQL, []any{node.Places(), q.foreign.list()}, c.readNext)
 	return c.next, err
-}
-
-// notNow returns the jobs that this server does not start: those that it does not
-// have, and those of which it still stops a build that is not on record.
-func (q *DB) notNow() []string {
-	epoch, _ := q.lease.get()
-	return append(q.foreign.list(), q.known.outlived(epoch)...)
 }
 
 // found hands out the builds that an earlier Claim of the same epoch has started
