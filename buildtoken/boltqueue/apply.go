@@ -35,7 +35,7 @@ func (b *batch) apply(l *lane, c queue.Change) {
 		b.put(bucketLeft(), idKey(id), jobKey(l.head.Job, 0))
 	}
 	b.trim(l, c)
-	b.applyReceipt(l.head.Job, c)
+	b.applyReceipt(l, c)
 	b.applySummary(l, c)
 	b.applyNotifications(c)
 	b.touch(l)

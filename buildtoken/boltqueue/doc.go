@@ -8,8 +8,8 @@
 //
 // The indexes by digest, due instant and ID are in memory, so a trigger costs the same
 // with a million queued items as with none. Memory also has the lanes and summaries of all
-// jobs, and the notifications that wait to be sent. The records of items, builds and
-// receipts are on disk only, with three exceptions: for each job the item that was last
+// jobs, the notifications that wait to be sent, and the keys of receipts (about 50 bytes
+// each). The records of items, builds and receipts are on disk only, with three exceptions: for each job the item that was last
 // created or joined, items whose joins still wait for a commit, and running builds that
 // were asked to stop.
 //

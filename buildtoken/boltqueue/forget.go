@@ -21,27 +21,18 @@ func (q *DB) Forget(ctx context.Context, job string) error {
 		if err != nil {
 			return err
 		}
-		var receipts, ends [][]byte
+		var receipts [][]byte
 		_ = b.access(func() error { // a damaged page breaks the batch
-			receipts = b.keys(bucketReceipts(), job)
-			ends = b.keys(bucketReceiptEnds(), job)
+			for k := range prefixed(b.bucket(bucketReceipts()).Cursor(), jobPrefix(job)) {
+				receipts = append(receipts, bytes.Clone(k))
+			}
 			return nil
 		})
 		for _, key := range receipts {
 			b.put(bucketReceipts(), key, nil)
 		}
-		for _, key := range ends {
-			b.put(bucketReceiptEnds(), key, nil)
-		}
+		l.receipts = nil
 		b.apply(l, change)
 		return nil
 	}})
-}
-
-// keys returns the keys of a job's records in a bucket.
-func (b *batch) keys(bucket []byte, job string) (keys [][]byte) {
-	for k := range prefixed(b.bucket(bucket).Cursor(), jobPrefix(job)) {
-		keys = append(keys, bytes.Clone(k))
-	}
-	return keys
 }

@@ -1,10 +1,13 @@
 package boltqueue_test
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,16 +20,26 @@ import (
 	"github.com/buildtoken/buildtoken/internal/queuetest"
 )
 
-// sample is a queue of format 1 with a record of every kind. Once format 1 is released,
-// it is never written again, or the test would prove nothing: -update creates it only
-// where it is missing. A new format gets a new folder.
-const sample = "testdata/format-1/everything.db"
+// samples are queues of each format with records of many kinds. They are never written again,
+// or the test would prove nothing: -update creates the newest only where it is missing.
+func samples() []string {
+	return []string{"testdata/format-1/everything.db", "testdata/format-2/everything.db"}
+}
 
-// TestReadsFormat1 reads all of a file of format 1.
-func TestReadsFormat1(t *testing.T) {
-	if _, err := os.Stat(sample); queuetest.Update() && errors.Is(err, os.ErrNotExist) {
-		writeSample(t)
+// TestReadsFormats reads all of a file of each format.
+func TestReadsFormats(t *testing.T) {
+	newest := samples()[len(samples())-1]
+	if _, err := os.Stat(newest); queuetest.Update() && errors.Is(err, os.ErrNotExist) {
+		writeSample(t, newest)
 	}
+	for i, sample := range samples() {
+		receipts := min(i, 1) // the first has none
+		t.Run(fmt.Sprint("format ", i+1), func(t *testing.T) { readSample(t, sample, receipts) })
+	}
+}
+
+func readSample(t *testing.T, sample string, receipts int) {
+	t.Helper()
 	q := open(t, boltqueue.Options{Path: copyFile(t, sample)})
 	ctx := t.Context()
 	cause := queue.Cause{Kind: queue.CauseRemote, Addr: "192.0.2.7", Note: "push", Noted: true, Token: "ci", Count: 2}
@@ -68,15 +81,71 @@ func TestReadsFormat1(t *testing.T) {
 	}
 	lane := queue.Lane{
 		Job: "app/deploy", Rules: queue.Rules{Concurrent: true, KeepBuilds: 7, Label: "gpu"}, Queued: 1, Running: []int64{2}, LastNumber: 2,
-		Kept: 1, KeptCancelled: 1, Last: queue.Failure, LastEnded: 1,
+		Kept: 1, KeptCancelled: 1, Last: queue.Failure, LastEnded: 1, Receipts: receipts,
 	}
 	if got, err := laneOf(ctx, q, "app/deploy"); err != nil || !cmp.Equal(lane, got) {
 		t.Errorf("lane %v (-want +got):\n%s", err, cmp.Diff(lane, got))
+	}
+	if receipts > 0 {
+		if got := repeats(t, q, start, queue.Request{Job: "app/deploy", Digest: queue.Digest{'w'}, Key: &queue.Digest{'k'}}); got.Item != 4 {
+			t.Errorf("the receipt is %+v, want item 4", got)
+		}
 	}
 	if it := schedule(t, q, request("app/deploy", "new")); it.ID != 5 {
 		t.Errorf("next item is %d, want 5", it.ID)
 	}
 }
+
+// In a file of format 1, a second bucket sorts the receipts by expiry.
+func TestReadsReceiptsOfFormat1(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	q := open(t, boltqueue.Options{Path: path})
+	for key := range byte(4) {
+		if _, _, err := q.Schedule(t.Context(), start.Add(-time.Duration(key)*time.Hour), keyedRequest("a", string('0'+key), key)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	end := func(key byte) []byte { // job, expiry, key
+		k := append([]byte("a\x00"), uint64Key(start.Add(queue.KeepReceipts-time.Duration(key)*time.Hour).UnixNano())...)
+		return slices.Concat(k, []byte{key}, make([]byte, 15))
+	}
+	edit(t, path, func(tx *bolt.Tx) error {
+		receipts := tx.Bucket([]byte("receipts"))
+		ends, err := tx.CreateBucket([]byte("receipt_ends"))
+		for key := range byte(4) {
+			raw := bytes.Clone(receipts.Get(end(key)))
+			if key == 2 {
+				raw = []byte("damaged")
+			}
+			err = errors.Join(err, receipts.Delete(end(key)), ends.Put(end(key), nil))
+			if key != 1 { // as if it were lost
+				err = errors.Join(err, receipts.Put(slices.Concat([]byte("a\x00"), []byte{key}, make([]byte, 15)), raw))
+			}
+		}
+		return errors.Join(err, ends.Put([]byte("a\x00short"), nil), tx.Bucket([]byte("meta")).Put([]byte("format"), uint64Key(1)))
+	})
+	q = open(t, boltqueue.Options{Path: path})
+	for _, key := range []byte{0, 3} {
+		if got := repeats(t, q, start, keyedRequest("a", string('0'+key), key)); got.Item != int64(key)+1 {
+			t.Errorf("the receipt of key %d is %+v, want item %d", key, got, key+1)
+		}
+	}
+	// The others count as missing, and are dropped like any that expire.
+	over := start.Add(queue.KeepReceipts)
+	for n, want := range []int{3, 2, 3} { // two are dropped at a time
+		if _, _, err := q.Schedule(t.Context(), over, keyedRequest("a", fmt.Sprint("new", n), 'n'+byte(n))); err != nil {
+			t.Fatal(err)
+		}
+		if l, err := laneOf(t.Context(), q, "a"); err != nil || l.Receipts != want {
+			t.Errorf("after %d new receipts, lane %+v, %v; want %d receipts", n+1, l, err, want)
+		}
+	}
+}
+
+func uint64Key(n int64) []byte { return binary.BigEndian.AppendUint64(nil, uint64(n)) }
 
 // TestUpgrade checks the mechanism that carries files over to later formats.
 func TestUpgrade(t *testing.T) {
@@ -136,7 +205,7 @@ func TestUpgrade(t *testing.T) {
 	}
 }
 
-func writeSample(t *testing.T) {
+func writeSample(t *testing.T, sample string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(sample), 0o755); err != nil {
 		t.Fatal(err)
@@ -173,7 +242,9 @@ func writeSample(t *testing.T) {
 		},
 		Cause: queue.Cause{Kind: queue.CauseRemote, Addr: "192.0.2.7", Note: "push", Noted: true, Token: "ci"},
 	}
+	waits.Key = &queue.Digest{'k'}
 	schedule(t, q, waits)
+	waits.Key = nil
 	schedule(t, q, waits)
 	waits.Cause = queue.Cause{Kind: queue.CauseUser, User: "alice"}
 	schedule(t, q, waits)

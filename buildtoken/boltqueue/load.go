@@ -9,8 +9,8 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// read indexes what is queued and running, and the notifications. It decodes only the
-// headers of items.
+// read indexes what is queued and running, the receipts, and the notifications. Of items it
+// decodes only the headers, of receipts only the keys.
 func (m *memory) read(tx *bolt.Tx, log *zap.Logger) error {
 	m.nextID = max(1, int64(readUint(tx.Bucket(bucketMeta()).Get(keyNextID())))) //nolint:gosec // written from an int64
 	if err := tx.Bucket(bucketLanes()).ForEach(func(job, raw []byte) error { return m.readLane(tx, string(job), raw, log) }); err != nil {
@@ -44,6 +44,9 @@ func (m *memory) read(tx *bolt.Tx, log *zap.Logger) error {
 			return fmt.Errorf("%w: lane of %q counts %d items, there are %d", errRecord, job, l.head.Queued, queued[l])
 		}
 		m.reposition(l)
+	}
+	if err := m.readReceipts(tx, log); err != nil {
+		return err
 	}
 	return m.outbox.read(tx, log)
 }

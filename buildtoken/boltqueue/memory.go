@@ -67,6 +67,8 @@ type lane struct {
 	hot *queue.Item
 	// summary is kept in memory because lists of jobs show it. It is never modified in place.
 	summary queue.Summary
+	// receipts has the expiry of each receipt, as entry.due, by its key.
+	receipts map[queue.Digest]int64
 }
 
 func newMemory() *memory {

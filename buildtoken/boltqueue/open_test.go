@@ -166,7 +166,7 @@ func TestUnusableFiles(t *testing.T) {
 			}
 			return path
 		}},
-		{"a newer format", edited(func(tx *bolt.Tx) error { return tx.Bucket([]byte("meta")).Put([]byte("format"), number(2)) })},
+		{"a newer format", edited(func(tx *bolt.Tx) error { return tx.Bucket([]byte("meta")).Put([]byte("format"), number(3)) })},
 		{"no format", edited(func(tx *bolt.Tx) error { return tx.Bucket([]byte("meta")).Delete([]byte("format")) })},
 		{"a missing bucket", edited(func(tx *bolt.Tx) error { return tx.DeleteBucket([]byte("left")) })},
 		{"an item with a short key", edited(func(tx *bolt.Tx) error { return tx.Bucket([]byte("items")).Put([]byte("k"), []byte("v")) })},

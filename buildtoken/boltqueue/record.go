@@ -24,18 +24,17 @@ import (
 //	builds         job 0x00 number         → build (JSON)
 //	cancelled      job 0x00 ID             → cancelled item (JSON)
 //	left           ID                      → job 0x00 number; number 0: cancelled
-//	receipts       job 0x00 key            → receipt (JSON)
-//	receipt_ends   job 0x00 expiry 8, key  → nothing; finds those that have expired
+//	receipts       job 0x00 expiry 8, key  → receipt (JSON)
 //	summaries      job                     → summary (JSON)
 //	notifications  ID                      → notification (JSON)
-//	token_uses     place 0x00 name         → use of a token (JSON); made with the first record
+//	token_uses     place 0x00 name         → use of a token (JSON)
 //
-// buckets returns those that every file has: all but token_uses. Numbers and IDs are 8 bytes, big endian, so that keys sort by them. A job
-// name holds no zero byte ([checkJob]), so 0x00 ends it.
+// Numbers and IDs are 8 bytes, big endian, so that keys sort by them. A job name holds no zero
+// byte ([checkJob]), so 0x00 ends it.
 func buckets() [10][]byte {
 	return [10][]byte{
 		bucketMeta(), bucketItems(), bucketLanes(), bucketBuilds(), bucketCancelled(), bucketLeft(),
-		bucketReceipts(), bucketReceiptEnds(), bucketSummaries(), bucketNotifications(),
+		bucketReceipts(), bucketSummaries(), bucketNotifications(), bucketTokenUses(),
 	}
 }
 
@@ -46,9 +45,7 @@ func bucketBuilds() []byte    { return []byte("builds") }
 func bucketCancelled() []byte { return []byte("cancelled") }
 func bucketLeft() []byte      { return []byte("left") }
 
-func bucketReceipts() []byte    { return []byte("receipts") }
-func bucketReceiptEnds() []byte { return []byte("receipt_ends") }
-
+func bucketReceipts() []byte      { return []byte("receipts") }
 func bucketSummaries() []byte     { return []byte("summaries") }
 func bucketTokenUses() []byte     { return []byte("token_uses") }
 func bucketNotifications() []byte { return []byte("notifications") }
@@ -61,10 +58,36 @@ func keyBatch() []byte  { return []byte("batch") }   // the number of the last b
 // format is the version of the file as a whole; item records have their own version too.
 // Every file since format 1 can be opened: what a later program adds to the file is created
 // when it is missing, and any other change is a new format with a step in upgrades.
-const format = 1
+const format = 2
 
 // upgrades returns the steps from format 1 to [format], one for each format before it.
-func upgrades() []func(*bolt.Tx) error { return nil }
+func upgrades() []func(*bolt.Tx) error { return []func(*bolt.Tx) error{upgradeFrom1} }
+
+// upgradeFrom1 makes the bucket of the uses of tokens, which not every file of format 1 has, and
+// sorts the receipts by expiry. There, the key of a receipt was the job and the key of its
+// trigger, and another bucket sorted them.
+func upgradeFrom1(tx *bolt.Tx) error {
+	ends, old := tx.Bucket([]byte("receipt_ends")), tx.Bucket(bucketReceipts())
+	var sorted []write
+	err := ends.ForEach(func(k, _ []byte) error {
+		if job, r, err := splitReceiptKey(k); err == nil { // no receipt has another key
+			raw := old.Get(append(jobPrefix(job), r.Key[:]...))
+			sorted = append(sorted, write{bucketReceipts(), bytes.Clone(k), append([]byte{}, raw...)})
+		}
+		return nil
+	})
+	if err = errors.Join(err, tx.DeleteBucket([]byte("receipt_ends")), tx.DeleteBucket(bucketReceipts())); err != nil {
+		return err
+	}
+	for _, name := range [][]byte{bucketReceipts(), bucketTokenUses()} {
+		_, made := tx.CreateBucketIfNotExists(name)
+		err = errors.Join(err, made)
+	}
+	for _, w := range sorted {
+		err = errors.Join(err, w.put(tx.Bucket(w.bucket)))
+	}
+	return err
+}
 
 // itemVersion is the first byte of an item record. Because of the header, a restart indexes
 // a million items without decoding their JSON:

@@ -3,6 +3,8 @@ package boltqueue
 import (
 	"fmt"
 	"iter"
+	"os"
+	"path/filepath"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -12,7 +14,8 @@ import (
 
 // Export passes all records of a file, as of one instant, to use. The file is only read,
 // and cannot be opened for writing meanwhile; if it already is, and stays so for lockTimeout
-// (zero: 1 s), Export returns [ErrLocked]. use may keep the records, but not their sequences,
+// (zero: 1 s), Export returns [ErrLocked]. Of a file of an older format, a temporary copy is
+// brought up to date. use may keep the records, but not their sequences,
 // which read the file.
 //
 // A damaged record ends its sequence with an error that names it.
@@ -51,14 +54,45 @@ func inspect(path string, lockTimeout time.Duration, use func(*bolt.Tx) error) e
 	err = guard(path, func() error {
 		isNew, err := db.examine(tx, path)
 		if err == nil && isNew {
-			err = fmt.Errorf("%w: %s is empty: the process that created it died before it could fill it", ErrForeign, path)
+			return fmt.Errorf("%w: %s is empty: the process that created it died before it could fill it", ErrForeign, path)
 		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
+	if readUint(tx.Bucket(bucketMeta()).Get(keyFormat())) < format {
+		return inspectUpgraded(tx, path, use)
+	}
 	return use(tx)
+}
+
+// inspectUpgraded passes a temporary copy of a file of an older format to use.
+func inspectUpgraded(tx *bolt.Tx, path string, use func(*bolt.Tx) error) error {
+	dir, err := os.MkdirTemp("", "buildtoken-queue-")
+	if err != nil {
+		return fmt.Errorf("boltqueue: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // the temporary folder is emptied by others too
+	copied := filepath.Join(dir, "queue.db")
+	var db *opened
+	err = guard(path, func() (err error) {
+		if err := tx.CopyFile(copied, 0o600); err != nil {
+			return fmt.Errorf("boltqueue: copy %s, which has an older format: %w", path, err)
+		}
+		if db, err = openBolt(Options{Path: copied}, bolt.Options{NoSync: true}); err != nil {
+			return err
+		}
+		return upgrade(db.DB, upgrades(), (*bolt.Tx).Commit)
+	})
+	if db == nil {
+		return err
+	}
+	defer func() { _ = db.Close() }() // it is removed
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return db.View(use)
 }
 
 func recordsOf(tx *bolt.Tx, path string) queue.Records {
@@ -107,15 +141,12 @@ func recordsOf(tx *bolt.Tx, path string) queue.Records {
 }
 
 func exportedReceipt(k, raw []byte) (queue.JobReceipt, error) {
-	var key queue.Digest
-	end := len(k) - len(key) - 1
-	if end < 1 || k[end] != 0 {
-		return queue.JobReceipt{}, fmt.Errorf("a receipt: %w: key of %d bytes", errRecord, len(k))
+	r, err := decodeReceipt(k, raw)
+	if err != nil {
+		return queue.JobReceipt{}, err
 	}
-	copy(key[:], k[end+1:])
-	job := string(k[:end])
-	r, err := exported(raw, "a receipt of "+job, func(r *queue.Receipt) bool { return r.Key == key })
-	return queue.JobReceipt{Job: job, Receipt: r}, err
+	job, _, _ := splitReceiptKey(k) // decodeReceipt has checked it
+	return queue.JobReceipt{Job: job, Receipt: *r}, nil
 }
 
 // exported decodes a record and checks that it belongs to its key.
@@ -134,11 +165,7 @@ func exported[T any](raw []byte, what string, isIt func(*T) bool) (T, error) {
 // records walks a bucket.
 func records[T any](tx *bolt.Tx, path string, name []byte, decode func(k, raw []byte) (T, error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		bucket := tx.Bucket(name)
-		if bucket == nil {
-			return // one that is made with its first record
-		}
-		c := bucket.Cursor()
+		c := tx.Bucket(name).Cursor()
 		step := c.First
 		for {
 			var record T

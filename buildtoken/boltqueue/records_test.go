@@ -7,6 +7,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -140,7 +141,7 @@ func TestExportHasTheFileForItself(t *testing.T) {
 func TestExportNamesDamagedRecord(t *testing.T) {
 	whole := everyKind(t)
 	ofA := func(n uint64) []byte { return append([]byte("a\x00"), key(n)...) }
-	receipt := append([]byte("a\x00k"), make([]byte, len(queue.Digest{})-1)...)
+	receipt := slices.Concat(ofA(uint64(start.Add(queue.KeepReceipts).UnixNano())), []byte("k"), make([]byte, len(queue.Digest{})-1))
 	for _, tt := range []struct {
 		name, bucket string
 		key          []byte
@@ -241,6 +242,29 @@ func TestVerifyChecksKeys(t *testing.T) {
 				t.Errorf("Verify with the key %q in %s: %v, want an error about the key", key, bucket, err)
 			}
 		}
+	}
+}
+
+// A backup that an older version made can be restored and moved.
+func TestExportOfAnOlderFormat(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	path := copyFile(t, samples()[0])
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := boltqueue.Verify(path); err != nil {
+		t.Errorf("Verify: %v", err)
+	}
+	got, err := export(path)
+	if err != nil || len(got) == 0 {
+		t.Errorf("Export = %v, %v", got, err)
+	}
+	if left, err := os.ReadDir(os.Getenv("TMPDIR")); err != nil || len(left) != 0 {
+		t.Errorf("temporary files %v, %v; want none", left, err)
+	}
+	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the file has changed, %v", err)
 	}
 }
 

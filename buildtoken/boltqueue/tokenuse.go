@@ -11,8 +11,6 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// tokenUseKey returns the key of a use. Its bucket is created when the first uses are saved:
-// not every file of format 1 has it.
 func tokenUseKey(u queue.TokenUse) []byte { return []byte(u.Place + "\x00" + u.Name) }
 
 func decodeTokenUse(k, raw []byte) (queue.TokenUse, error) {
@@ -25,9 +23,6 @@ func (q *DB) SaveTokenUses(ctx context.Context, now time.Time, uses []queue.Toke
 	return q.ask(ctx, request{decide: func(b *batch) error {
 		var old [][]byte
 		b.note(b.access(func() error {
-			if _, err := b.tx.CreateBucketIfNotExists(bucketTokenUses()); err != nil {
-				return fmt.Errorf("create bucket: %w", err)
-			}
 			return b.bucket(bucketTokenUses()).ForEach(func(k, raw []byte) error {
 				if u, err := decodeTokenUse(k, raw); err != nil || now.Sub(u.Last) > queue.KeepTokenUses {
 					old = append(old, bytes.Clone(k))
@@ -52,11 +47,7 @@ func (q *DB) TokenUses(ctx context.Context) ([]queue.TokenUse, error) {
 	}
 	var all []queue.TokenUse
 	err := q.view(func(tx *bolt.Tx) error {
-		saved := tx.Bucket(bucketTokenUses())
-		if saved == nil {
-			return nil
-		}
-		return saved.ForEach(func(k, raw []byte) error {
+		return tx.Bucket(bucketTokenUses()).ForEach(func(k, raw []byte) error {
 			if u, err := decodeTokenUse(k, raw); err == nil {
 				all = append(all, u)
 			}
