@@ -115,7 +115,7 @@ func (p *Writer) Unwrap() http.ResponseWriter { return p.ResponseWriter }
 // Write writes b in pieces. It returns an error if the client takes one of them too slowly,
 // or is gone.
 func (p *Writer) Write(b []byte) (n int, err error) {
-	for first := true; first || (err == nil && len(b) > 0); first = false {
+	for len(b) > 0 && err == nil {
 		piece := b[:min(len(b), pieceSize)]
 		p.written += len(piece)
 		bounded := p.written > small && p.writes

@@ -156,25 +156,33 @@ func (s slowly) Read(p []byte) (int, error) {
 
 func TestBodyHasToComeInTime(t *testing.T) {
 	for _, tt := range []struct {
-		name string
-		head string
-		want time.Duration
+		name  string
+		head  string
+		stops time.Duration // when the server begins to wait for its requests, never if 0
+		want  time.Duration
 	}{
-		{"a small body", "Content-Length: 10\r\n", web.BodyTimeout},
-		{"a body of 1 MiB has time in proportion", "Content-Length: 1048576\r\n", web.BodyTimeout + 16*time.Second},
-		{"a body of unknown length, as if it were large", "Transfer-Encoding: chunked\r\n", web.BodyTimeout + 512*time.Second},
-		{"a body of absurd length, not longer", "Content-Length: 999999999999\r\n", web.BodyTimeout + 512*time.Second},
+		{"a small body", "Content-Length: 10\r\n", 0, web.BodyTimeout},
+		{"a body of 64 KiB", "Content-Length: 65536\r\n", 0, web.BodyTimeout + time.Second},
+		{"a body of 1 MiB has time in proportion", "Content-Length: 1048576\r\n", 0, web.BodyTimeout + 16*time.Second},
+		{"a body of unknown length, as if it were large", "Transfer-Encoding: chunked\r\n", 0, web.BodyTimeout + 512*time.Second},
+		{"a body of absurd length, not longer", "Content-Length: 999999999999\r\n", 0, web.BodyTimeout + 512*time.Second},
+		{"a large body, once the server waits for it, as if it were small", "Content-Length: 1048576\r\n", 10 * time.Second, web.BodyTimeout + 10*time.Second},
+		{"a body of unknown length, once the server waits for it", "Transfer-Encoding: chunked\r\n", 100 * time.Second, web.BodyTimeout + 100*time.Second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				ended := make(chan error, 1)
-				n := serveWriter(t, &http.Server{}, make(chan struct{}), func(_ *web.Writer, r *http.Request) {
+				done, ended := make(chan struct{}), make(chan error, 1)
+				n := serveWriter(t, &http.Server{}, done, func(_ *web.Writer, r *http.Request) {
 					_, err := io.Copy(io.Discard, r.Body)
 					ended <- err
 				})
 				began := time.Now()
 				c := ask(t, n, "POST / HTTP/1.1\r\nHost: x\r\n"+tt.head+"\r\n")
 				go func() { _, _ = io.Copy(io.Discard, c) }() // ends with the connection
+				if tt.stops > 0 {
+					time.Sleep(tt.stops)
+					close(done)
+				}
 				if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) {
 					t.Errorf("Read: %v, want %v", err, os.ErrDeadlineExceeded)
 				}
@@ -256,9 +264,12 @@ func TestWriterWithoutDeadlines(t *testing.T) {
 	rec := httptest.NewRecorder()
 	w := web.NewWriter(rec, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader("x")), nil)
 	w.BodyRead()
-	n, err := w.Write(make([]byte, 200_000))
-	if err != nil || n != 200_000 {
-		t.Errorf("Write = %d, %v", n, err)
+	written := 0
+	for _, size := range []int{0, 1, 64 << 10, 64<<10 + 1, 200_000} {
+		n, err := w.Write(make([]byte, size))
+		if written += n; err != nil || n != size || rec.Body.Len() != written {
+			t.Errorf("Write of %d bytes = %d, %v; the answer has %d bytes, want %d", size, n, err, rec.Body.Len(), written)
+		}
 	}
 	if err := http.NewResponseController(w).Flush(); err != nil || !rec.Flushed {
 		t.Errorf("Flush: %v, flushed %v", err, rec.Flushed)
