@@ -91,7 +91,7 @@ func (r *reader) serveSite() error {
 // serveQueue serves /queue and below.
 func (r *reader) serveQueue(rest web.Path) error {
 	switch {
-	case rest.At(0) == "item" && rest.Len() > 1:
+	case rest.At(0) == "item":
 		return r.serveItem(rest.At(1), rest.From(2))
 	case rest.Is("cancelItem"):
 		if err := r.mutating(); err != nil {
