@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/throttle"
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
@@ -189,5 +190,11 @@ func TestDeepJobPathsAreBounded(t *testing.T) {
 	}
 	if full, _ := web.SplitPath(strings.Repeat("/job/a", 900)).Job(); full != strings.TrimSuffix(strings.Repeat("a/", 900), "/") {
 		t.Errorf("a name of %d bytes is cut", len(full))
+	}
+	folders := strings.Repeat("/job/"+strings.Repeat("a", job.MaxName), job.MaxFullName/(job.MaxName+1))
+	for rest, want := range map[int]int{191: job.MaxFullName, 192: 0} {
+		if full, _ := web.SplitPath(folders + "/job/" + strings.Repeat("b", rest)).Job(); len(full) != want {
+			t.Errorf("with %d bytes at its end, the name has %d bytes, want %d", rest, len(full), want)
+		}
 	}
 }

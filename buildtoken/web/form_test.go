@@ -58,6 +58,8 @@ func TestReadForm(t *testing.T) {
 		{"a part without an end", "", multi, part(`name="A"`, "2"), formOf{}, "malformed multipart body"},
 		{"a file whose parameter is no text", "", multi, part("name=\"F\xff\"; filename=\"f\"", "3") + "--x--", formOf{}, "the name of a file is not valid UTF-8"},
 		{"other parts are left alone", "", "multipart/mixed; boundary=x", part(`name="A"`, "2") + "--x--", formOf{}, ""},
+		{"a body that is no form, as large as it may be", "A=1", "application/json", strings.Repeat(" ", 32<<20), formOf{Values: map[string][]string{"A": {"1"}}}, ""},
+		{"a body that is no form and too large", "A=1", "application/json", strings.Repeat(" ", 32<<20+1), formOf{}, "the body is larger than 33554432 bytes"},
 		{"NUL in a name", "a%00=1", "", "", formOf{}, "the name of a parameter holds a NUL character"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

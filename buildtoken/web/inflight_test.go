@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/buildtoken/buildtoken/buildtoken/web"
@@ -13,6 +14,23 @@ import (
 // siteOf returns a site that sees a client, and shares its limits.
 func siteOf(client string, shared *web.InFlight) *web.Site {
 	return &web.Site{InFlight: shared, Remote: func(*http.Request) netip.Addr { return netip.MustParseAddr(client) }}
+}
+
+// holdBodies makes a client hold n bodies of 1 MiB in memory until the end of the test.
+func holdBodies(t *testing.T, client string, shared *web.InFlight, n int) {
+	t.Helper()
+	text := "A=" + strings.Repeat("x", web.MaxBody-2)
+	for range n {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(text))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		q := siteOf(client, shared).Request(httptest.NewRecorder(), r)
+		t.Cleanup(q.Begin().End)
+		f, err := q.ReadForm(web.FormOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(f.Close)
+	}
 }
 
 // stuck is a client that does not read.

@@ -76,6 +76,32 @@ func TestReadRaw(t *testing.T) {
 	}
 }
 
+// A byte of a raw body in a file takes a quarter of what one of an uploaded file takes.
+func TestRawBodiesInFilesTakeLittleOfTheLimit(t *testing.T) {
+	shared, dir := new(web.InFlight), t.TempDir()
+	site := siteOf("192.0.2.1", shared)
+	site.Spool = func() (*os.File, error) { return os.CreateTemp(dir, "spool-") }
+	holdBodies(t, "192.0.2.1", shared, 63) // of the 64 that one client may have
+	// The first 64 KiB are kept in memory. What is left is enough for about 30 MiB in files.
+	for _, tt := range []struct {
+		size int64
+		want error
+	}{{29 << 20, nil}, {33 << 20, web.ErrBusy}, {29 << 20, nil}} {
+		q := site.Request(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", io.LimitReader(zeros{}, tt.size)))
+		end := q.Begin().End
+		raw, err := q.ReadRaw(1<<30, io.Discard)
+		raw.Close()
+		end()
+		if !errors.Is(err, tt.want) {
+			t.Errorf("a raw body of %d bytes: %v, want %v", tt.size, err, tt.want)
+		}
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
 // The body of a client that disconnects is an error.
 func TestReadRawOfABodyThatIsCutOff(t *testing.T) {
 	s := newScenario(t, t.TempDir(), 0, throttle.Limit{})

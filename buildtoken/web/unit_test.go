@@ -102,6 +102,7 @@ func TestTimeSpan(t *testing.T) {
 		{300 * time.Millisecond, "0.3 sec"},
 		{4900 * time.Millisecond, "4.9 sec"},
 		{3 * time.Second, "3 sec"},
+		{10500 * time.Millisecond, "10 sec"},
 		{12500 * time.Millisecond, "12 sec"},
 		{time.Minute - 1, "59 sec"},
 		{time.Minute, "1 min 0 sec"},
