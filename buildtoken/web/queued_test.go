@@ -5,6 +5,10 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 )
 
 // The list of a long queue costs no more than what it shows, and tells how long the queue is.
@@ -39,6 +43,73 @@ func TestListOfALongQueueReadsOnlyWhatItShows(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What a job or the queue shows of its items costs one item, and one build for all that wait for it.
+func TestItemsReadOnlyWhatTheyShow(t *testing.T) {
+	bubble(t, func(s *scenario) {
+		s.user = "reader"
+		for range 2 { // so that it is known how long a build takes
+			s.send(s.request([]string{"POST /buildByToken/build?job=plain&token=TacoTuesday&delay=0"}))
+			s.direct("advance 100s")
+			s.runner.finishAll()
+			synctest.Wait()
+		}
+		for _, note := range []string{"first", "second", "third", "fourth"} {
+			s.send(s.request([]string{"POST /buildByToken/build?job=plain&token=ShareIt&delay=0&cause=" + note}))
+			s.direct("advance 1s")
+			s.send(s.request([]string{"POST /buildByToken/buildWithParameters?job=params&token=TacoTuesday&A=" + note}))
+		}
+		for path, want := range map[string]struct {
+			shows        string
+			times        int
+			most, single int64
+		}{
+			"/job/params/api/json?tree=queueItem[id]": {`"id":`, 1, 1, 0},
+			"/queue/api/json?tree=items[why]":         {"Build #3 is already in progress (ETA: 1 min 36 sec)", 1, 100, 1},
+		} {
+			s.queue.most.Store(0)
+			s.queue.single.Store(0)
+			x := s.send(s.request([]string{"GET " + path}))
+			if n := strings.Count(x.body(), want.shows); x.Code != http.StatusOK || n != want.times {
+				t.Errorf("%s = %d %s, want %q %d times", path, x.Code, x.body(), want.shows, want.times)
+			}
+			if most, single := s.queue.most.Load(), s.queue.single.Load(); most > want.most || single != want.single {
+				t.Errorf("%s reads %d items at once and %d builds, want at most %d and %d", path, most, single, want.most, want.single)
+			}
+		}
+	})
+}
+
+// Summaries of the jobs of one folder are read at once, and those of no job twice.
+func TestSummariesAreReadOnce(t *testing.T) {
+	jobs := func(names ...string) (all []definition.Job) {
+		for _, name := range names {
+			all = append(all, definition.Job{Name: name, Runner: &puppets{}})
+		}
+		return all
+	}
+	site, err := definition.Compile(definition.Spec{
+		Access: definition.Access{Read: "true"},
+		Root: definition.Folder{Folders: []definition.Folder{
+			{Name: "one", Jobs: jobs("a", "b", "c", "d", "e", "f")}, {Name: "two", Jobs: jobs("a", "b")}, {Name: "three", Jobs: jobs("a", "b")},
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bubble(t, func(s *scenario) {
+		s.attach(buildtoken.Config{Sites: []*definition.Site{site}})
+		s.api.Definition = site
+		x := s.send(s.request([]string{"GET /api/json?tree=jobs[jobs[lastBuild[number]]]"}))
+		if n := strings.Count(x.body(), `"lastBuild":null`); x.Code != http.StatusOK || n != 10 {
+			t.Errorf("%d %s, want 10 jobs without a build", x.Code, x.body())
+		}
+		// The job whose summary is needed first is read with the others and for itself.
+		if n, of := s.queue.summaries.Load(), s.queue.summarized.Load(); n != 3 || of > 10+3 {
+			t.Errorf("%d times summaries of %d jobs were read, want once for each of 3 folders", n, of)
+		}
+	})
 }
 
 // A list of jobs reads the history of none of them, and only those builds of which more than the

@@ -219,8 +219,9 @@ type faultyQueue struct {
 	more atomic.Int64
 	// most is the largest number of items that was read at once.
 	most atomic.Int64
-	// history is how many builds were read in lists, summaries how often summaries were.
-	history, summaries atomic.Int64
+	// history is how many builds were read in lists, single how many were read alone, summaries how often
+	// summaries were read, and summarized of how many jobs.
+	history, single, summaries, summarized atomic.Int64
 }
 
 func (q *faultyQueue) Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error) {
@@ -263,7 +264,13 @@ func (q *faultyQueue) Overviews(ctx context.Context, jobs []string) ([]queue.Ove
 		return nil, fmt.Errorf("%w: input/output error", queue.ErrStorage)
 	}
 	q.summaries.Add(1)
+	q.summarized.Add(int64(len(jobs)))
 	return q.Queue.Overviews(ctx, jobs)
+}
+
+func (q *faultyQueue) Build(ctx context.Context, full string, number int64) (queue.Build, error) {
+	q.single.Add(1)
+	return q.Queue.Build(ctx, full, number)
 }
 
 func (q *faultyQueue) Builds(ctx context.Context, full string, before int64, limit int) ([]queue.Build, error) {

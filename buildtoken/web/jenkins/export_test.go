@@ -40,7 +40,7 @@ func PruneMany(tree string, n int, grow func(n int) error) error {
 	if err != nil {
 		return err
 	}
-	build := object{{"_class", classBuild}, {"number", int64(7)}, {"url", "https://ci.example.com/job/a/7/"}}
+	build := object{{"_class", classBuild}, {"number", int64(7)}, {"url", "https://ci.example.com/job/a/7/"}, {"result", nil}, {"timestamp", 0}, {"duration", 0}}
 	of := make([]any, n)
 	for i := range of {
 		of[i] = link{full: func() object {

@@ -64,6 +64,13 @@ func TestPrune(t *testing.T) {
 // One request for all builds of all jobs must not take all of the memory.
 func TestPruneIsBounded(t *testing.T) {
 	const tree = "jobs[builds[number,url]]"
+	// Five properties of all builds of 5000 jobs are allowed, and not many more.
+	for jobs, want := range map[int]int{5000: 0, 7000: http.StatusBadRequest} {
+		err := jenkins.PruneMany("jobs[builds[number,url,result,timestamp,duration]]", jobs, func(int) error { return nil })
+		if (err == nil) != (want == 0) || err != nil && web.VerdictOf(err).Status != want {
+			t.Errorf("five properties of %d jobs: %v, want status %d", jobs, err, want)
+		}
+	}
 	kept := 0
 	if err := jenkins.PruneMany(tree, 3000, func(n int) error { kept += n; return nil }); err != nil {
 		t.Errorf("3000 jobs: %v", err)
