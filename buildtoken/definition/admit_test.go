@@ -123,6 +123,7 @@ func TestAdmit(t *testing.T) {
 		{"the operator needs no token", trigger(at("closed"), func(t *definition.Trigger) { t.Operator, t.Secret = true, token.Secret{} }), definition.CheckParameters, nil, ""},
 		{"a webhook needs no token", trigger(func(t *definition.Trigger) { t.Webhook, t.Secret = "github", token.Secret{} }), definition.CheckRule, nil, ""},
 		{"a webhook at a job without tokens", trigger(at("closed"), func(t *definition.Trigger) { t.Webhook = "github" }), definition.CheckParameters, nil, ""},
+		{"a webhook that a rule of the job denies", trigger(at("team/params"), parameters("PW", "no"), func(t *definition.Trigger) { t.Webhook = "github" }), definition.CheckRule, policy.ErrDenied, "team/params allow 1"},
 		{"a webhook at no job", trigger(at("none"), func(t *definition.Trigger) { t.Webhook = "github" }), definition.CheckJob, definition.ErrUnknownJob, ""},
 		{"a disabled job", trigger(at("team/off")), definition.CheckEnabled, definition.ErrNotBuildable, "team/off is not buildable"},
 		{"a disabled job with a wrong token", trigger(at("team/off"), secret("nobody")), definition.CheckToken, token.ErrMismatch, ""},
@@ -198,11 +199,11 @@ func TestAdmissionIsThatOfTheTrigger(t *testing.T) {
 		{
 			"parameters", func(t *definition.Trigger) {
 				t.Job, t.Secret, t.Action = "team/params", token.NewSecret("secret of team"), definition.BuildWithParameters
-				t.Values = map[string][]string{"PW": {"hidden"}, "BRANCH": {strings.Repeat("é", 51)}, "OTHER": {"x"}}
-				t.Files = map[string]definition.Upload{"FILE": {Name: "a.txt", Size: 3}}
+				t.Values = map[string][]string{"PW": {"hidden"}, "BRANCH": {strings.Repeat("é", 50)}, "OTHER": {"x"}}
+				t.Files = map[string]definition.Upload{"FILE": {Name: "x" + strings.Repeat("é", 50), Size: 3}}
 			}, 7 * time.Second,
 			queue.Cause{Kind: queue.CauseRemote, Token: "team", Addr: "192.0.2.7"},
-			"PW=**** BRANCH=" + strings.Repeat("é", 50) + "… FLAG=false ENV=staging FILE=a.txt",
+			"PW=**** BRANCH=" + strings.Repeat("é", 50) + " FLAG=false ENV=staging FILE=x" + strings.Repeat("é", 49) + "…",
 		},
 		{
 			"what the endpoint build ignores", func(t *definition.Trigger) {

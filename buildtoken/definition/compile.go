@@ -165,7 +165,6 @@ func (c *compiler) job(folder string, j Job, outer scope) {
 	}
 	if c.site.jobs[full] != nil {
 		c.fail(full, job.ErrDuplicate)
-		return
 	}
 	if j.Runner == nil {
 		c.fail(full, errors.New("nothing to run: a job needs a runner"))

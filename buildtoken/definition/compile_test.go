@@ -56,6 +56,9 @@ func TestTokensOfEveryLevel(t *testing.T) {
 	if diff := cmp.Diff(want, slices.Collect(j.Tokens.All())); diff != "" {
 		t.Errorf("tokens of x/y/app (-want +got):\n%s", diff)
 	}
+	if diff := cmp.Diff([]string{"", "x/", "x/y/", "x/y/app"}, slices.Sorted(slices.Values(j.Places))); diff != "" {
+		t.Errorf("places of these tokens (-want +got):\n%s", diff)
+	}
 }
 
 // Wrong tokens count where there are tokens, however few.
@@ -174,10 +177,10 @@ func TestCompileRefuses(t *testing.T) {
 		})
 	}
 	_, err := definition.Compile(definition.Spec{
-		Root:   definition.Folder{Folders: []definition.Folder{{Name: ".."}}, Jobs: []definition.Job{{Name: ".."}, {Name: "app"}}},
+		Root:   definition.Folder{Folders: []definition.Folder{{Name: ".."}}, Jobs: []definition.Job{{Name: ".."}, {Name: "app", Runner: nothing{}}, {Name: "app"}}},
 		Access: definition.Access{Read: "nme", Build: "params.A == \"\"", Cancel: "1"},
 	})
-	for _, want := range []string{"folder: ", "job: ", "app: nothing to run", "access read: ", "access build: ", "access cancel: "} {
+	for _, want := range []string{"folder: ", "job: ", "app: job: duplicate", "app: nothing to run", "access read: ", "access build: ", "access cancel: "} {
 		if !strings.Contains(fmt.Sprint(err), want) {
 			t.Errorf("Compile = %v, without %q", err, want)
 		}

@@ -165,10 +165,12 @@ func TestDecide(t *testing.T) {
 		ignored string
 		values  map[string][]string
 		cause   string
+		delay   time.Duration
 		err     string
 		warning string
 	}{
 		{name: "it counts", on: []definition.OnSpec{push}, event: event1, values: map[string][]string{"BRANCH": {"main"}}, cause: "push to main of shop/api by octavia"},
+		{name: "a delay", on: []definition.OnSpec{{Webhook: "github", Delay: new(3 * time.Second)}}, event: event1, values: map[string][]string{}, cause: "push to main of shop/api by octavia", delay: 3 * time.Second},
 		{name: "another event", on: []definition.OnSpec{push}, event: with(func(e *event.Event) { e.Name = "release" }), ignored: "event"},
 		{name: "another branch", on: []definition.OnSpec{push}, event: with(func(e *event.Event) { e.Branch = "x" }), ignored: "when"},
 		{name: "a deletion", on: []definition.OnSpec{push}, event: with(func(e *event.Event) { e.Deleted = true }), ignored: "deletion"},
@@ -214,6 +216,9 @@ func TestDecide(t *testing.T) {
 			d := j.Decide(t.Context(), []*definition.Webhook{j.On[0].Webhook}, in)
 			if d.Ignored != tt.ignored || d.Cause != tt.cause || (d.Webhook == "") != (tt.ignored != "") {
 				t.Errorf("Decide = %+v", d)
+			}
+			if (d.Delay != nil) != (tt.delay != 0) || d.Delay != nil && *d.Delay != tt.delay {
+				t.Errorf("Delay = %v, want %v", d.Delay, tt.delay)
 			}
 			if diff := cmp.Diff(tt.values, d.Values); diff != "" {
 				t.Errorf("values (-want +got):\n%s", diff)
