@@ -94,19 +94,20 @@ func TestCompleteLog(t *testing.T) {
 		name   string
 		number int64
 		has    string // what the keeper has
-		refuse error
+		refuse []error
 		want   error
 		end    string // of the keeper's log; empty if it is not complete
 		told   int
 	}{
 		{"the rest is copied", 1, "", nil, nil, "so it was\nFinished: FAILURE\n", 0},
 		{"nothing was written", 2, "", nil, nil, "", 0},
-		{"the database is away", 1, "", queue.ErrStorage, queue.ErrStorage, "", 0},
-		{"the queue is closed", 1, "", queue.ErrClosed, queue.ErrClosed, "", 0},
-		{"another server has ended the build", 1, "", queue.ErrNotRunning, nil, "", 0},
-		{"the build is not on record", 1, "", queue.ErrNotFound, nil, "", 0},
+		{"the database is away", 1, "", []error{queue.ErrStorage}, queue.ErrStorage, "", 0},
+		{"the queue is closed", 1, "", []error{queue.ErrClosed}, queue.ErrClosed, "", 0},
+		{"another server has ended the build", 1, "", []error{queue.ErrNotRunning}, nil, "", 0},
+		{"the build is not on record", 1, "", []error{queue.ErrNotFound}, nil, "", 0},
 		{"the file was cut", 1, strings.Repeat("more than the file has\n", 10), nil, nil, missing, 1},
-		{"a piece is refused", 1, "", queue.ErrFull, nil, missing, 1},
+		{"a piece is refused", 1, "", []error{queue.ErrFull}, nil, missing, 1},
+		{"the last lines are refused too", 1, "", []error{queue.ErrFull, queue.ErrFull}, queue.ErrFull, "", 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -124,9 +125,7 @@ func TestCompleteLog(t *testing.T) {
 				}
 				kept := &slow{}
 				kept.text = []byte(tt.has)
-				if tt.refuse != nil {
-					kept.refuse = []error{tt.refuse}
-				}
+				kept.refuse = tt.refuse
 				opts.Logs, opts.Log = kept, func() *zap.Logger { return zap.New(core) }
 				b.Number, b.Result, b.Reason = tt.number, queue.Failure, "so it was"
 				h := openHost(t, opts)

@@ -58,6 +58,16 @@ func TestDetailsOfDeliveries(t *testing.T) {
 			`{"ref": "refs/heads/a", "ref_type": "branch"}`, "create ref=refs/heads/a branch=a created",
 		},
 		{
+			"GitLab: an event without fields of its own", event.GitLab,
+			event.Header{"X-Gitlab-Event": {"Emoji Hook"}},
+			`{"object_kind": "emoji", "object_attributes": {"action": "award", "id": 1}}`, "emoji action=award",
+		},
+		{
+			"a form of an unknown sender", event.HMAC,
+			event.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "Idempotency-Key": {"7"}, "Ce-Type": {"push"}},
+			"a=1&b=2", "push id=7",
+		},
+		{
 			"GitHub: a tag of delete", event.GitHub,
 			event.Header{"X-Github-Event": {"delete"}},
 			`{"ref": "v1", "ref_type": "tag", "sha": "abc"}`, "delete ref=refs/tags/v1 tag=v1 deleted",

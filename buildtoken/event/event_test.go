@@ -77,6 +77,7 @@ func TestMalformedBodies(t *testing.T) {
 		{"two members in what is not read", event.GitLab, nil, `{"object_kind":"push","labels":[{"a":1,"a":2}]}`},
 		{"nothing from Stripe", event.Stripe, nil, " "},
 		{"JSON of Alertmanager that is none", event.Token, nil, "{"},
+		{"a form of an unknown sender that is none", event.HMAC, form, "a=%zz"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := event.Header{"X-Github-Event": {"push"}, "X-Gitea-Event": {"push"}, "X-Event-Key": {"repo:push"}}

@@ -286,6 +286,7 @@ func TestTimestampsAreCheckedBothWays(t *testing.T) {
 		{"no number", "yesterday", 0, hook.ErrUnsigned},
 		{"a sign", "+1700000000", 0, hook.ErrUnsigned},
 		{"negative", "-1700000000", 0, hook.ErrUnsigned},
+		{"1970", "0", 0, hook.ErrStale},
 		{"milliseconds", "1700000000000", 0, hook.ErrStale},
 		{"as large as it gets", "9223372036854775807", 0, hook.ErrStale},
 		{"larger", "9223372036854775808", 0, hook.ErrUnsigned},
@@ -393,6 +394,7 @@ func TestTokenIsFoundInEveryPlace(t *testing.T) {
 	}{
 		{"Bearer", headers("Authorization", "Bearer "+everybody), nil, nil},
 		{"Bearer in lower case", headers("Authorization", "bearer "+everybody), nil, nil},
+		{"Bearer with spaces around it", headers("Authorization", "Bearer  "+everybody+" "), nil, nil},
 		{"the password of Basic", headers("Authorization", basic("anyone:"+everybody)), nil, nil},
 		{"the user of Basic", headers("Authorization", basic(everybody+":")), nil, hook.ErrMismatch},
 		{"the whole of Authorization", headers("Authorization", everybody), nil, nil},
