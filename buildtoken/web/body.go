@@ -67,7 +67,7 @@ func (q *Request) readBody(f *Form, o FormOptions) error {
 	b := &body{form: f, o: o, from: r.Body, limit: MaxUploadBody, spool: q.spool}
 	err := b.read(r)
 	switch {
-	case errors.Is(b.err, errLimit):
+	case errors.Is(err, errLimit), errors.Is(b.err, errLimit):
 		return &TooLargeError{Limit: b.limit, NeedsToken: b.multi && o.Large != nil && b.limit < MaxUploadBody}
 	case errors.Is(b.err, os.ErrDeadlineExceeded):
 		return ErrSlowBody
@@ -129,7 +129,6 @@ func (b *body) take(n int64) bool {
 // raise raises the limit, if that is allowed.
 func (b *body) raise() bool {
 	if !b.multi || b.limit == MaxUploadBody || b.o.Large == nil || !b.o.Large(b.form) {
-		b.multi = b.multi && b.limit < MaxUploadBody
 		return false
 	}
 	b.limit = MaxUploadBody
@@ -146,7 +145,7 @@ func (b *body) read(r *http.Request) error {
 	boundary, isParts := params["boundary"], kind == "multipart/form-data"
 	refused := isParts && !b.mayBe(r.ContentLength)
 	if refused && boundary != "" && r.Header.Get("Expect") != "" { // the client has sent nothing of it yet
-		return b.refuse()
+		return errLimit
 	}
 	in := bufio.NewReaderSize(b, 512)
 	isForm := isParts || kind == "application/x-www-form-urlencoded"
@@ -154,7 +153,7 @@ func (b *body) read(r *http.Request) error {
 	case isForm && !b.o.BodyOnly && startsAsJSON(in):
 		b.multi, b.limit = false, MaxUploadBody
 	case refused:
-		return b.refuse()
+		return errLimit
 	case isParts:
 		return b.readMultipart(in, boundary)
 	case isForm:
@@ -163,7 +162,7 @@ func (b *body) read(r *http.Request) error {
 		return &BadRequestError{"the body is not a form"}
 	}
 	if r.ContentLength > b.limit {
-		return b.refuse()
+		return errLimit
 	}
 	return discard(in)
 }
@@ -182,12 +181,6 @@ func startsAsJSON(in *bufio.Reader) bool {
 	return len(start) == 1 && (start[0] == '{' || start[0] == '[')
 }
 
-// refuse ends the body before it is read.
-func (b *body) refuse() error {
-	b.err = errLimit
-	return errLimit
-}
-
 func discard(rest io.Reader) error {
 	if _, err := io.Copy(io.Discard, rest); err != nil {
 		return &BadRequestError{"malformed body"}
@@ -198,7 +191,7 @@ func discard(rest io.Reader) error {
 // readEncoded reads a form.
 func (b *body) readEncoded(in *bufio.Reader, length int64) error {
 	if b.limit = MaxBody; length > b.limit {
-		return b.refuse()
+		return errLimit
 	}
 	b.weight = memoryWeight
 	text, err := io.ReadAll(in)
@@ -261,7 +254,7 @@ func (b *body) readPart(p *multipart.Part) error {
 		return b.spoolFile(f.files[len(f.files)-1], text, p)
 	}
 	b.limit, b.multi = MaxBody, false // of all values together
-	return b.refuse()
+	return errLimit
 }
 
 // spoolFile writes a file to the data directory.

@@ -77,6 +77,44 @@ func TestNoPlaceForABodyIsUnavailable(t *testing.T) {
 	}
 }
 
+// A body that its length refuses is not requested from a client that waits for 100 Continue, unless
+// it may be JSON that is only declared as a form.
+func TestRefusedBodyIsNotRequested(t *testing.T) {
+	const parts, json = "--b\r\nContent-Disposition: form-data; name=\"A\"\r\n\r\n", "{"
+	for _, tt := range []struct {
+		name, contentType, expect, start string
+		status                           int // 0 if it is accepted
+		read                             bool
+	}{
+		{"a client that waits", "multipart/form-data; boundary=b", "100-continue", parts, http.StatusRequestEntityTooLarge, false},
+		{"a client that does not wait", "multipart/form-data; boundary=b", "", parts, http.StatusRequestEntityTooLarge, true},
+		{"JSON that is declared as parts", "multipart/form-data; boundary=b", "", json, 0, true},
+		{"JSON of a client that waits, with a type that no form has", "multipart/form-data", "100-continue", json, 0, true},
+		{"no JSON, with a type that no form has", "multipart/form-data", "100-continue", parts, http.StatusRequestEntityTooLarge, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			body := strings.NewReader(tt.start + strings.Repeat("x", web.MaxBody))
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", body)
+			r.Header.Set("Content-Type", tt.contentType)
+			if tt.expect != "" {
+				r.Header.Set("Expect", tt.expect)
+			}
+			q := new(web.Site).Request(httptest.NewRecorder(), r)
+			defer q.Begin().End()
+			f, err := q.ReadForm(web.FormOptions{NamedInPath: true})
+			status := 0
+			if err == nil {
+				f.Close()
+			} else {
+				status = web.VerdictOf(err).Status
+			}
+			if read := int64(body.Len()) < body.Size(); status != tt.status || read != tt.read {
+				t.Errorf("ReadForm: %v, status %d, read %v; want status %d, read %v", err, status, read, tt.status, tt.read)
+			}
+		})
+	}
+}
+
 // withheld is a body whose last byte does not arrive until it is released.
 type withheld struct {
 	first   io.Reader
