@@ -1,13 +1,16 @@
 package web_test
 
 import (
+	"crypto/tls"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/policy"
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
@@ -44,6 +47,51 @@ func TestCrossSite(t *testing.T) {
 				t.Errorf("CrossSite() = %v, want %v", got, tt.want)
 			}
 		})
+	}
+}
+
+// Rules see the request as it came, without the headers that hold a secret of this module or of an account.
+func TestWhatRulesSeeOfARequest(t *testing.T) {
+	site := &web.Site{Remote: func(*http.Request) netip.Addr { return netip.MustParseAddr("::ffff:192.0.2.1") }}
+	r := httptest.NewRequest(http.MethodPut, "/a%20b?c=d", nil)
+	r.Host, r.TLS = "ci.example.com:8443", &tls.ConnectionState{HandshakeComplete: true}
+	r.Header = http.Header{
+		"User-Agent": {"curl/8"}, "X-Event": {"one", "two"}, "Authorization": {"Bearer x"}, "Proxy-Authorization": {"Basic x"},
+		"Cookie": {"x=y"}, "X-Build-Token": {"x"}, "X-Gitlab-Token": {"x"},
+	}
+	want := policy.Request{
+		Method: "PUT", Host: "ci.example.com:8443", Path: "/a b", Scheme: "https", RemoteIP: "192.0.2.1", UserAgent: "curl/8",
+		Headers: map[string]string{"user-agent": "curl/8", "x-event": "one, two"},
+	}
+	q := site.Request(httptest.NewRecorder(), r)
+	for range 2 { // as two rules do
+		if diff := cmp.Diff(want, q.Caller().Request()); diff != "" {
+			t.Errorf("a request (-want +got):\n%s", diff)
+		}
+	}
+	q.Release()
+	if diff := cmp.Diff(want, q.Caller().Request()); diff != "" {
+		t.Errorf("a request that has waited (-want +got):\n%s", diff)
+	}
+	plain := new(web.Site).Request(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+	if got := plain.Caller().Request(); got.Scheme != "http" || got.RemoteIP != "" {
+		t.Errorf("without TLS and from an unknown address: scheme %q, address %q", got.Scheme, got.RemoteIP)
+	}
+}
+
+// A site has accounts once one of its requests had a user.
+func TestHasAccounts(t *testing.T) {
+	user := ""
+	site := &web.Site{User: func(*http.Request) string { return user }}
+	for _, tt := range []struct {
+		user string
+		want bool
+	}{{"", false}, {"alice", true}, {"", true}} {
+		user = tt.user
+		q := site.Request(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+		if got := q.User(); got != tt.user || site.HasAccounts() != tt.want {
+			t.Errorf("after a request of %q: User = %q, HasAccounts = %v, want %v", tt.user, got, site.HasAccounts(), tt.want)
+		}
 	}
 }
 

@@ -1,10 +1,14 @@
 package web_test
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
@@ -40,4 +44,72 @@ func TestEvents(t *testing.T) {
 	if h := w.Header(); w.Code != http.StatusOK || !w.Flushed || h.Get("Content-Type") != "text/event-stream" || h.Get("X-Accel-Buffering") != "no" {
 		t.Errorf("status %d, flushed %v, headers %v", w.Code, w.Flushed, h)
 	}
+}
+
+// A stream shows every 15 seconds that it is still there, until the client is gone.
+func TestHeartbeat(t *testing.T) {
+	for name, gone := range map[string]error{"a client that reads": nil, "a client that is gone": io.ErrClosedPipe} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := &beaten{ResponseRecorder: httptest.NewRecorder(), err: gone}
+				q := new(web.Site).Request(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
+				defer q.Begin().End()
+				began := time.Now()
+				_, end := q.Events(t.Context())
+				time.Sleep(59 * time.Second)
+				end()
+				time.Sleep(time.Minute)
+				want := []time.Duration{15 * time.Second, 30 * time.Second, 45 * time.Second}
+				if gone != nil {
+					want = want[:1]
+				}
+				var got []time.Duration
+				for _, at := range w.at {
+					got = append(got, at.Sub(began))
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("heartbeats (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// beaten records when it is written to.
+type beaten struct {
+	*httptest.ResponseRecorder
+
+	err error
+	at  []time.Time
+}
+
+func (b *beaten) Write(p []byte) (int, error) {
+	if string(p) == ": still here\n\n" {
+		b.at = append(b.at, time.Now())
+	}
+	return len(p), b.err
+}
+
+// Nothing is written to a request once its stream has ended.
+func TestStreamEndsAfterAHeartbeatThatIsWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := stuck{httptest.NewRecorder(), make(chan struct{}), make(chan struct{})}
+		q := new(web.Site).Request(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
+		defer q.Begin().End()
+		_, end := q.Events(t.Context())
+		<-w.waits
+		ended := make(chan struct{})
+		go func() {
+			end()
+			close(ended)
+		}()
+		synctest.Wait()
+		select {
+		case <-ended:
+			t.Error("the stream ended while a heartbeat was written")
+		default:
+		}
+		close(w.release)
+		<-ended
+	})
 }

@@ -1,12 +1,16 @@
 package web_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
@@ -105,6 +109,52 @@ func TestLargeAnswersHaveOneLimit(t *testing.T) {
 	}
 }
 
+// Bodies are parsed while there is memory for what they become. One that is larger than that is parsed alone.
+func TestParsingIsBounded(t *testing.T) {
+	const largest = 32 << 20
+	for name, tt := range map[string]struct {
+		held      []int64
+		size      int64
+		hasToWait bool
+	}{
+		"nothing else":                   {nil, largest, false},
+		"a very large one alone":         {nil, 100 << 20, false},
+		"half of it beside half":         {[]int64{largest / 2}, largest / 2, false},
+		"a byte more than there is":      {[]int64{largest / 2}, largest/2 + 1, true},
+		"a byte beside a very large one": {[]int64{100 << 20}, 1, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				q := siteOf("192.0.2.1", new(web.InFlight)).Request(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+				for _, size := range tt.held {
+					done, err := q.ReserveParse(t.Context(), size)
+					if err != nil {
+						t.Fatal(err)
+					}
+					time.AfterFunc(time.Minute, done)
+				}
+				began := time.Now()
+				gone, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				done, err := q.ReserveParse(gone, tt.size)
+				if tt.hasToWait {
+					if !errors.Is(err, context.DeadlineExceeded) {
+						t.Errorf("ReserveParse: %v, want %v", err, context.DeadlineExceeded)
+					}
+					done, err = q.ReserveParse(t.Context(), tt.size) // what was given up takes nothing
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				done()
+				if waited := time.Since(began); (waited == time.Minute) != tt.hasToWait {
+					t.Errorf("waited for %v, want %v", waited, tt.hasToWait)
+				}
+			})
+		})
+	}
+}
+
 // Each stream takes memory and an open file, and a client of HTTP/2 can have hundreds over one
 // connection.
 func TestStreamsHaveOneLimit(t *testing.T) {
@@ -118,25 +168,28 @@ func TestStreamsHaveOneLimit(t *testing.T) {
 		}
 		return err
 	}
-	for _, client := range []string{"192.0.2.1", "192.0.2.2"} {
-		for n := range each {
-			if err := enter(client); err != nil {
-				t.Fatalf("stream %d of %s: %v", n, client, err)
+	for _, clients := range [][3]string{{"192.0.2.1", "192.0.2.2", "192.0.2.3"}, {"192.0.2.3", "192.0.2.4", "192.0.2.5"}} {
+		for _, client := range clients[:2] {
+			for n := range each {
+				if err := enter(client); err != nil {
+					t.Fatalf("stream %d of %s: %v", n, client, err)
+				}
+			}
+			if err := enter(client); web.VerdictOf(err).Status != http.StatusServiceUnavailable {
+				t.Errorf("one stream more of %s: %v, want 503", client, err)
 			}
 		}
-		if err := enter(client); web.VerdictOf(err).Status != http.StatusServiceUnavailable {
-			t.Errorf("one stream more of %s: %v, want 503", client, err)
+		for range each + 1 { // that it was refused does not count against it, or against others, later
+			if err := enter(clients[2]); web.VerdictOf(err).Status != http.StatusServiceUnavailable {
+				t.Fatalf("a stream of a third client: %v, want 503", err)
+			}
 		}
-	}
-	for range each + 1 { // that it was refused does not count against it later
-		if err := enter("192.0.2.3"); web.VerdictOf(err).Status != http.StatusServiceUnavailable {
-			t.Fatalf("a stream of a third client: %v, want 503", err)
+		for _, leave := range all {
+			leave()
 		}
-	}
-	for _, leave := range all {
-		leave()
-	}
-	if err := enter("192.0.2.3"); err != nil {
-		t.Errorf("after the others have ended: %v", err)
+		all = nil
+		if n := shared.Clients(); n != 0 {
+			t.Errorf("%d clients are on record after their streams have ended, want none", n)
+		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
@@ -221,21 +222,31 @@ func TestWholeRunes(t *testing.T) {
 	}
 }
 
-func TestWhyAnItemWaitsForANode(t *testing.T) {
+func TestWhyAnItemWaits(t *testing.T) {
 	for _, tt := range []struct {
-		name string
-		in   queue.Blockage
-		want string
+		name      string
+		in        queue.Blockage
+		left, eta string
+		want      string
 	}{
-		{"any executor", queue.Blockage{Reason: queue.NoExecutor}, "Waiting for next available executor"},
-		{"one with a label", queue.Blockage{Reason: queue.NoExecutor, Label: "gpu"}, "Waiting for next available executor on ‘gpu’"},
-		{"a remote build", queue.Blockage{Reason: queue.NoExecutor, Remote: true}, "Waiting for another remote build to end"},
-		{"a node", queue.Blockage{Reason: queue.NoNode, Label: "gpu"}, "There are no nodes with the label ‘gpu’"},
-		{"a server", queue.Blockage{Reason: queue.NoServer}, "No server has this job. Unless it comes back, the item ends as NOT_BUILT"},
+		{"any executor", queue.Blockage{Reason: queue.NoExecutor}, "", "", "Waiting for next available executor"},
+		{"one with a label", queue.Blockage{Reason: queue.NoExecutor, Label: "gpu"}, "", "", "Waiting for next available executor on ‘gpu’"},
+		{"a remote build", queue.Blockage{Reason: queue.NoExecutor, Remote: true}, "", "", "Waiting for another remote build to end"},
+		{"a node", queue.Blockage{Reason: queue.NoNode, Label: "gpu"}, "", "", "There are no nodes with the label ‘gpu’"},
+		{"a server", queue.Blockage{Reason: queue.NoServer}, "", "", "No server has this job. Unless it comes back, the item ends as NOT_BUILT"},
+		{"the quiet period", queue.Blockage{Reason: queue.QuietPeriod}, "", "", "In the quiet period"},
+		{"the rest of the quiet period", queue.Blockage{Reason: queue.QuietPeriod}, "3 sec", "", "In the quiet period. Expires in 3 sec"},
+		{"a build", queue.Blockage{Reason: queue.BuildRunning, Number: 129}, "", "", "Build #129 is already in progress"},
+		{"a build whose end is estimated", queue.Blockage{Reason: queue.BuildRunning, Number: 129}, "", "N/A", "Build #129 is already in progress (ETA: N/A)"},
+		{"a disabled job", queue.Blockage{Reason: queue.JobDisabled}, "", "", "The job is disabled"},
+		{"something else", queue.Blockage{Reason: queue.RecordDamaged}, "", "", "Not started: " + string(queue.RecordDamaged)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := web.Why(queue.Entry{State: queue.Buildable, Blockage: tt.in}, "", ""); got != tt.want {
+			if got := web.Why(queue.Entry{State: queue.Buildable, Blockage: tt.in}, tt.left, tt.eta); got != tt.want {
 				t.Errorf("Why = %q, want %q", got, tt.want)
+			}
+			if got := web.Why(queue.Entry{State: queue.Left, Blockage: tt.in}, tt.left, tt.eta); got != "" {
+				t.Errorf("Why of an item that has left = %q, want nothing", got)
 			}
 		})
 	}
@@ -313,4 +324,20 @@ func TestMissingControllerIsLoggedOnce(t *testing.T) {
 			t.Errorf("%d lines in three seconds, want one a second", n)
 		}
 	})
+}
+
+// A client that waits as long as the header says does not come too early.
+func TestRetryAfterIsRoundedUp(t *testing.T) {
+	for wait, want := range map[time.Duration]string{
+		0: "", 1: "1", time.Second - 1: "1", time.Second: "1", time.Second + 1: "2", 90 * time.Second: "90", 90*time.Second + 500*time.Millisecond: "91",
+	} {
+		w := httptest.NewRecorder()
+		q := new(web.Site).Request(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/buildByToken/build", nil))
+		end := q.Begin().End
+		q.Fail(&definition.ThrottledError{Wait: wait})
+		end()
+		if got := w.Header().Get("Retry-After"); w.Code != http.StatusTooManyRequests || got != want {
+			t.Errorf("after a wait of %v: %d, Retry-After %q, want 429, %q", wait, w.Code, got, want)
+		}
+	}
 }
