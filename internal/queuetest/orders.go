@@ -264,3 +264,38 @@ func clockGoesBack(t *testing.T, _ Store, q Queue) {
 		}
 	}
 }
+
+func overviewsInOrder(t *testing.T, _ Store, q Queue) {
+	setRules(t, q, map[string]queue.Rules{"a": {KeepBuilds: 2}, "b": {}, "c": {Label: "l"}}, 0)
+	for i := range 4 {
+		end(t, q, fmt.Sprint(i), "a")
+	}
+	end(t, q, "k", "b")
+	schedule(t, q, request("b", "queued"))
+	got, err := q.Overviews(t.Context(), []string{"c", "b", "a", "unknown"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lanes, err := q.Lanes(t.Context(), []string{"c", "b", "a", "unknown"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := func(numbers ...int64) (all []queue.Ended) {
+		for _, n := range numbers {
+			all = append(all, queue.Ended{Number: n, Result: queue.Success, Started: start, Took: time.Minute})
+		}
+		return all
+	}
+	want := []queue.Overview{
+		{Lane: lanes[0], Summary: queue.Summary{Job: "c"}},
+		{Lane: lanes[1], Summary: queue.Summary{Job: "b", Recent: of(1), Last: of(1), StreakStart: of(1)[0]}, Oldest: 1},
+		{Lane: lanes[2], Summary: queue.Summary{Job: "a", Recent: of(4, 3, 2, 1), Last: of(4), StreakStart: of(1)[0]}, Oldest: 3},
+		{Lane: lanes[3], Summary: queue.Summary{Job: "unknown"}},
+	}
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("Overviews (-want +got):\n%s", diff)
+	}
+	if none, err := q.Overviews(t.Context(), nil); err != nil || len(none) != 0 {
+		t.Errorf("Overviews of no jobs = %v, %v", none, err)
+	}
+}
