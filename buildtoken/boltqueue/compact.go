@@ -72,19 +72,20 @@ func compact(opts Options) error {
 // copyTo copies a queue to a new file without its free pages, durably, and returns its size.
 func copyTo(from *opened, path string, opts Options) (size int64, err error) {
 	to, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: opts.LockTimeout, FreelistType: bolt.FreelistMapType, NoSync: true})
-	if err != nil {
-		return 0, err
+	if err == nil {
+		defer func() { _ = to.Close() }() // the error of a copy that is complete is returned below
+		err = bolt.Compact(to, from.DB, compactStep)
 	}
-	if err = bolt.Compact(to, from.DB, compactStep); err == nil {
-		err = to.Sync()
+	if err == nil {
+		err = errors.Join(to.Sync(), to.Close())
 	}
-	if err = errors.Join(err, to.Close()); err == nil {
+	if err == nil {
 		err = os.Chmod(path, from.info.Mode().Perm())
 	}
-	if err != nil {
-		return 0, err
+	var info os.FileInfo
+	if err == nil {
+		info, err = os.Stat(path)
 	}
-	info, err := os.Stat(path)
 	if err != nil {
 		return 0, err
 	}

@@ -1,6 +1,7 @@
 package boltqueue_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	bolt "go.etcd.io/bbolt"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
@@ -166,19 +168,84 @@ func TestCompactionThatMayNotLast(t *testing.T) {
 	}
 }
 
-// TestCompactionThatFails has no room for the copy: a folder is in its place.
+// If a file cannot be compacted, it is used as it is.
 func TestCompactionThatFails(t *testing.T) {
-	path := filled(t, true)
-	if err := os.MkdirAll(filepath.Join(path+".compact", "in the way"), 0o700); err != nil {
+	for _, tt := range []struct {
+		name   string
+		damage func(t *testing.T, path string)
+		copied fs.FileMode // of what is left beside the file; 0: nothing
+	}{
+		{"a folder is in the place of the copy", func(t *testing.T, path string) {
+			if err := os.MkdirAll(filepath.Join(path+".compact", "in the way"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}, fs.ModeDir},
+		{"a build has a key that is too long", func(t *testing.T, path string) { // of which Open does not notice anything
+			damageBuilds(t, path, func(element []byte) { binary.NativeEndian.PutUint32(element[8:], 1<<16) })
+		}, 0},
+		{"a build is outside the file", func(t *testing.T, path string) { // over which bbolt panics
+			damageBuilds(t, path, func(element []byte) { binary.NativeEndian.PutUint32(element[4:], 1<<31) })
+		}, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filled(t, true)
+			tt.damage(t, path)
+			before, err := os.Stat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			core, logged := observer.New(zap.DebugLevel)
+			q := open(t, boltqueue.Options{Path: path, Log: zap.New(core)})
+			if logged.FilterMessage("queue file could not be compacted; it is used as it is").Len() != 1 || logged.Len() != 1 {
+				t.Errorf("logged %v, want only that the file was not compacted", logged.All())
+			}
+			if after, err := os.Stat(path); err != nil || !os.SameFile(before, after) {
+				t.Errorf("the file is now %v, %v; want the same", after, err)
+			}
+			if info, err := os.Lstat(path + ".compact"); (err == nil) != (tt.copied != 0) || err == nil && info.Mode().Type() != tt.copied {
+				t.Errorf("beside the file there is %v, %v", info, err)
+			}
+			links, err := filepath.Glob("/proc/self/fd/*") // on Linux; elsewhere there are none
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, link := range links {
+				if name, err := os.Readlink(link); err == nil && strings.HasPrefix(name, path+".compact") {
+					t.Errorf("%s is still open", name)
+				}
+			}
+			schedule(t, q, request("small", "afterwards"))
+			if items, err := q.Items(t.Context(), start, "small", 100); err != nil || len(items) != 8 {
+				t.Errorf("%d items, %v; want all", len(items), err)
+			}
+		})
+	}
+}
+
+// damageBuilds changes the first element of the page with the builds: flags, position, and sizes
+// of key and value, each with 4 bytes.
+func damageBuilds(t *testing.T, path string, change func(element []byte)) {
+	t.Helper()
+	const header = 16
+	var at int64
+	edit(t, path, func(tx *bolt.Tx) error {
+		at = int64(tx.Bucket([]byte("builds")).Root())*int64(tx.DB().Info().PageSize) + header
+		return nil
+	})
+	if at == header {
+		t.Fatal("the builds have no page of their own")
+	}
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
 		t.Fatal(err)
 	}
-	core, logged := observer.New(zap.DebugLevel)
-	q := open(t, boltqueue.Options{Path: path, Log: zap.New(core)})
-	if logged.FilterMessage("queue file could not be compacted; it is used as it is").Len() != 1 {
-		t.Errorf("logged %v, want that the file was not compacted", logged.All())
+	defer file.Close()
+	element := make([]byte, 16)
+	if _, err := file.ReadAt(element, at); err != nil {
+		t.Fatal(err)
 	}
-	schedule(t, q, request("small", "afterwards"))
-	if items, err := q.Items(t.Context(), start, "small", 100); err != nil || len(items) != 8 {
-		t.Errorf("%d items, %v; want all", len(items), err)
+	change(element)
+	if _, err := file.WriteAt(element, at); err != nil {
+		t.Fatal(err)
 	}
 }
