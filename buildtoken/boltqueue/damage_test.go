@@ -58,8 +58,12 @@ func TestDamagedItemIsSetAside(t *testing.T) {
 		t.Errorf("%d lines in the log, want one", got)
 	}
 	entries, err := q.Items(ctx, start, "", 10)
-	if err != nil || len(entries) != 1 || entries[0].Item.ID != 1 || entries[0].Item.Job != "a" || entries[0].Blockage.Reason != queue.RecordDamaged {
-		t.Errorf("items: %+v, %v; want the remains of item 1", entries, err)
+	if err != nil || len(entries) != 1 || entries[0].Blockage.Reason != queue.RecordDamaged {
+		t.Fatalf("items: %+v, %v; want the remains of item 1", entries, err)
+	}
+	remains := queue.Item{ID: 1, Job: "a", Since: start, Due: start, Digest: request("a", "bad").Digest}
+	if diff := cmp.Diff(remains, entries[0].Item); diff != "" {
+		t.Errorf("the remains of item 1 (-want +got):\n%s", diff)
 	}
 	if e, err := q.Entry(ctx, start, 1); err != nil || e.State != queue.Blocked {
 		t.Errorf("Entry = %+v, %v", e, err)
@@ -146,6 +150,69 @@ func TestDamagedItemAlone(t *testing.T) {
 	want := queue.Item{ID: 1, Job: "a", Since: start, Due: start, Digest: bad.Digest, Solo: true}
 	if e, err := q.Entry(t.Context(), start, 1); err != nil || !cmp.Equal(want, e.Item) {
 		t.Errorf("Entry: %v (-want +got):\n%s", err, cmp.Diff(want, e.Item))
+	}
+}
+
+// Several damaged items of a job do not hide the others from a list with a limit, and each of them
+// is cancelled alone.
+func TestSeveralDamagedItems(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	q := open(t, boltqueue.Options{Path: path})
+	for hours, name := range []string{"bad 0", "good 1", "bad 2", "good 3"} {
+		r := request("a", name)
+		r.Delay = time.Duration(hours) * time.Hour
+		schedule(t, q, r)
+	}
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	edit(t, path, func(tx *bolt.Tx) error { return errors.Join(spoil(tx, "items", key(1)), spoil(tx, "items", key(3))) })
+	q = open(t, boltqueue.Options{Path: path, Log: zap.NewNop()})
+	for _, name := range []string{"bad 0", "bad 2"} { // an equal trigger finds out, and makes a new item
+		r := request("a", name)
+		r.Delay = 4 * time.Hour
+		schedule(t, q, r)
+	}
+	for limit, want := range [][]int64{nil, {1}, {1, 2}, {1, 2, 3}, {1, 2, 3, 4}} {
+		if diff := cmp.Diff(want, itemIDs(t, q, limit)); diff != "" {
+			t.Errorf("items with a limit of %d (-want +got):\n%s", limit, diff)
+		}
+	}
+	if err := q.Cancel(t.Context(), start, "a", 3, "alice"); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]int64{1, 2, 4, 5, 6}, itemIDs(t, q, 10)); diff != "" {
+		t.Errorf("items after Cancel of item 3 (-want +got):\n%s", diff)
+	}
+}
+
+// itemIDs returns the IDs of the items that are due first.
+func itemIDs(t *testing.T, q *boltqueue.DB, limit int) (ids []int64) {
+	t.Helper()
+	entries, err := q.Items(t.Context(), start, "", limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		ids = append(ids, e.Item.ID)
+	}
+	return ids
+}
+
+// If the next ID is lost, no queued item shares its ID with a new one.
+func TestNextIDIsLost(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	q := open(t, boltqueue.Options{Path: path})
+	for n := range 3 {
+		schedule(t, q, request("a", fmt.Sprint(n)))
+	}
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	edit(t, path, func(tx *bolt.Tx) error { return tx.Bucket([]byte("meta")).Delete([]byte("next_id")) })
+	q = open(t, boltqueue.Options{Path: path})
+	if it := schedule(t, q, request("a", "next")); it.ID != 4 {
+		t.Errorf("the next item is %d, want 4", it.ID)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -252,6 +253,18 @@ func TestOpenFillsFileWithoutBuckets(t *testing.T) {
 	q := open(t, boltqueue.Options{Path: path})
 	if it := schedule(t, q, request("j", "k")); it.ID != 1 {
 		t.Errorf("first item is %d", it.ID)
+	}
+}
+
+// A file whose name may not survive a power failure is not used, or triggers would be lost with it.
+func TestNewFileThatMayNotLast(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	q, err := boltqueue.Open(boltqueue.Options{Path: path, SyncDir: func(string) error { return fs.ErrInvalid }})
+	if !errors.Is(err, fs.ErrInvalid) {
+		t.Errorf("Open = %v, %v, want the error of the directory", q, err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the file is still there: %v", err)
 	}
 }
 
