@@ -233,11 +233,15 @@ func (c *Controller) Log(ctx context.Context, full string, number int64) (*conso
 	r, err := c.host.OpenLog(ctx, full, number, here != nil)
 	if errors.Is(err, console.ErrNotFound) && here == nil {
 		// A shared queue has the log of each build that has ended in it. Those of earlier builds are files of this server.
-		if b, buildErr := c.queue.Build(ctx, full, number); buildErr == nil && !b.Running() {
+		b, buildErr := c.queue.Build(ctx, full, number)
+		switch {
+		case buildErr != nil:
+			err = buildErr
+		case !b.Running():
 			r, err = c.host.OpenLog(ctx, full, number, true)
 		}
 	}
-	if errors.Is(err, console.ErrNotFound) {
+	if errors.Is(err, console.ErrNotFound) || errors.Is(err, queue.ErrNotFound) {
 		return nil, fmt.Errorf("%w: log of %s #%d", queue.ErrNotFound, full, number)
 	}
 	if err != nil {
