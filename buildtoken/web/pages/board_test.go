@@ -76,6 +76,42 @@ func TestListIsMadeOnceForAllWhoMaySeeTheSame(t *testing.T) {
 	})
 }
 
+// A page that no stream follows any more is not kept.
+func TestSharedPageIsForgottenWithItsLastReader(t *testing.T) {
+	onSite(t, tree(), func(s *site) {
+		_, _, leave := s.open("/queue/-/events/", "alice")
+		_, _, leaveToo := s.open("/queue/-/events/", "alice")
+		_, _, leaveOther := s.open("/queue/-/events/job/app/", "alice")
+		_, _, leaveOwn := s.open("/queue/-/events/queue/", "alice") // a page of one reader
+		for i, tt := range []struct {
+			leave func()
+			want  int
+		}{{leaveOwn, 2}, {leave, 2}, {leaveOther, 1}, {leaveToo, 0}} {
+			tt.leave()
+			if got := s.pages.pages.Followed(); got != tt.want {
+				s.Errorf("after %d readers have left, %d shared pages are kept, want %d", i+1, got, tt.want)
+			}
+		}
+	})
+}
+
+// The page is not made again for a stream that has ended.
+func TestEndedStreamMakesNoPage(t *testing.T) {
+	const streams = 20
+	var q slowList
+	onQueue(t, tree(), func(inner buildtoken.Queue) buildtoken.Queue { q.Queue = inner; return &q }, func(s *site) {
+		for range streams {
+			_, _, leave := s.open("/queue/-/events/", "alice")
+			s.triggerIn("hello", "1h")
+			time.Sleep(10 * time.Millisecond) // it waits for further changes
+			leave()
+		}
+		if n := q.lists.Load(); n != streams {
+			s.Errorf("the list was made %d times, want %d", n, streams)
+		}
+	})
+}
+
 // Readers share lists, but not what only one of them may see.
 func TestSharedListShowsOnlyWhatItsReaderMaySee(t *testing.T) {
 	for _, order := range [][]string{{"alice", "rita"}, {"rita", "alice"}} {

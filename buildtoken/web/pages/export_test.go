@@ -3,6 +3,7 @@ package pages
 import (
 	"bytes"
 	"fmt"
+	"html/template"
 	"slices"
 	"strings"
 	"testing"
@@ -20,6 +21,28 @@ var (
 	Remedy      = remedy
 	BadgeOf     = func(l queue.Lane, disabled bool) string { text, _ := badgeOf(l, disabled); return text }
 )
+
+// VersionOf is the version that pages show of a program.
+var VersionOf = versionOf
+
+// WithoutTemplate removes a template. All others become empty.
+func (p *Pages) WithoutTemplate(name string) {
+	p.once.Do(func() { p.kit = newKit() })
+	rest := template.New("")
+	for _, t := range p.kit.templates.Templates() {
+		if t.Name() != name {
+			template.Must(rest.New(t.Name()).Parse(""))
+		}
+	}
+	p.kit.templates = rest
+}
+
+// Followed returns how many shared pages are kept for streams.
+func (p *Pages) Followed() int {
+	p.kit.boards.mu.Lock()
+	defer p.kit.boards.mu.Unlock()
+	return len(p.kit.boards.all)
+}
 
 // RenderLog renders a log that starts without style. It also returns the style at its end as
 // the parameters of a sequence.

@@ -122,6 +122,18 @@ func TestWhatLooksLikeAnError(t *testing.T) {
 	}
 }
 
+// The last row of a log that grows has no end yet.
+func TestFindInALogThatGrows(t *testing.T) {
+	onSite(t, jobs(at("hello", hangs("one\n"+strings.Repeat("filler\n", 20_000)+"continue? "))), func(s *site) {
+		s.trigger("hello", nil)
+		for query, want := range map[string]string{"?q=continue": "Match 1 of 1", "?q=one": "Match 1 of 1", "?q=two": "No line has “two”."} {
+			if got := foundIn(s.page("/job/hello/1/" + query)); got != want {
+				s.Errorf("%s: found %q, want %q", query, got, want)
+			}
+		}
+	})
+}
+
 func TestPermalinkKeepsThePlace(t *testing.T) {
 	onSite(t, jobs(at("hello", writes("hello\n"))), func(s *site) {
 		s.trigger("hello", nil)
@@ -143,6 +155,9 @@ func FuzzFind(f *testing.F) {
 	f.Add([]byte("one\ntwo error\nthree"), "two", int64(5))
 	f.Add([]byte("\x1b[31merr\x1b[0mor\nx\ry\n"), "error", int64(-1))
 	f.Add([]byte("İ\nK\xff\n"), "k", int64(0))
+	f.Add([]byte("\x1b][0;title\aerror\n"), "title", int64(-1))
+	f.Add([]byte("title\x1b[0;\ntitle \x1b[?\n\x1b[1;3"), "title", int64(-1))
+	f.Add([]byte("\x1b[?25ltitle\x1b[2K\x1b[@\x1b[3~ error\n"), "title", int64(-1))
 	f.Add([]byte(strings.Repeat("x", 300_000)+"\nneedle\n"+strings.Repeat("needle", 100_000)), "needle", int64(300_001))
 	f.Fuzz(func(t *testing.T, log []byte, text string, place int64) {
 		if strings.ContainsAny(text, "\r\n") || strings.TrimSpace(text) == "" || len(text) > 200 {

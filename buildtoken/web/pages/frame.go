@@ -16,13 +16,18 @@ const docs = "https://github.com/buildtoken/buildtoken/tree/main/docs"
 // module is the module whose version pages show.
 const module = "github.com/buildtoken/buildtoken"
 
-// version returns the version of the program's module, "development" if it was built from
-// a working copy.
+// version returns the version of the program's module.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return "development"
+		return versionOf(&debug.BuildInfo{})
 	}
+	return versionOf(info)
+}
+
+// versionOf returns the version of the module in a program, "development" if it was built
+// from a working copy.
+func versionOf(info *debug.BuildInfo) string {
 	for _, m := range append(info.Deps, &info.Main) {
 		if m.Path == module && m.Version != "" && m.Version != "(devel)" {
 			return m.Version

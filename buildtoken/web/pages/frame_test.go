@@ -1,9 +1,12 @@
 package pages_test
 
 import (
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken/web/pages"
 )
 
 func TestNavigationCounts(t *testing.T) {
@@ -37,6 +40,28 @@ func TestNavigationIsFollowed(t *testing.T) {
 	})
 }
 
+func TestVersion(t *testing.T) {
+	const module = "github.com/buildtoken/buildtoken"
+	other := debug.Module{Path: "caddy", Version: "v2.10.0"}
+	for _, tt := range []struct {
+		name string
+		main debug.Module
+		deps []*debug.Module
+		want string
+	}{
+		{"the program of this module", debug.Module{Path: module, Version: "v1.2.3"}, []*debug.Module{&other}, "v1.2.3"},
+		{"a program of Caddy with this module", other, []*debug.Module{{Path: "x", Version: "v0.1.0"}, {Path: module, Version: "v1.2.3"}}, "v1.2.3"},
+		{"a working copy", debug.Module{Path: module, Version: "(devel)"}, []*debug.Module{&other}, "development"},
+		{"a working copy in a program of Caddy", other, []*debug.Module{{Path: module, Version: "(devel)"}}, "development"},
+		{"without a version", debug.Module{Path: module}, []*debug.Module{&other}, "development"},
+		{"without this module", other, nil, "development"},
+	} {
+		if got := pages.VersionOf(&debug.BuildInfo{Main: tt.main, Deps: tt.deps}); got != tt.want {
+			t.Errorf("%s: the version is %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}
+
 func TestFooter(t *testing.T) {
 	onSite(t, tree(), func(s *site) {
 		s.trigger("hello", nil)
@@ -47,7 +72,7 @@ func TestFooter(t *testing.T) {
 			"/queue/": "/ci/queue/api/json", "/queue/item/2/": "/ci/queue/item/2/api/json", "/computer/": "/ci/computer/api/json",
 		} {
 			_, foot, _ := strings.Cut(s.page(path), "<footer")
-			s.holds(foot, "<li>buildtoken ", `href="`+documentation+`" rel="noreferrer">Documentation</a>`, `<a href="`+api+`">API of this page</a>`)
+			s.holds(foot, "<li>buildtoken development</li>", `href="`+documentation+`" rel="noreferrer">Documentation</a>`, `<a href="`+api+`">API of this page</a>`)
 		}
 		s.holds(s.page("/job/hello/"), `<a href="/ci/job/hello/rssAll">Feed</a>`)
 		s.lacks(s.get("/job/hello/", "").Body.String(), "<li>buildtoken", "API of this page") // without an account

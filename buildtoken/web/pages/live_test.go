@@ -314,7 +314,7 @@ func TestLogThatCannotBeReadIsAnError(t *testing.T) {
 }
 
 func TestEndedBuildIsStreamedOnDemand(t *testing.T) {
-	long := strings.Repeat("0123456789abcde\n", 200_000) // 3.2 MB
+	long := strings.Repeat("0123456789abcde\n", 90_000) // 1.4 MB
 	onSite(t, jobs(at("hello", writes(long))), func(s *site) {
 		s.trigger("hello", nil)
 		for _, start := range []string{"-1", "0"} { // the end, and a place so far behind that the end is sent too
@@ -484,6 +484,49 @@ func TestPageHasTheEndOfALongLog(t *testing.T) {
 		s.lacks(page, "line 97000 ")
 		if len(page) > 600<<10 {
 			s.Errorf("the page has %d bytes", len(page))
+		}
+	})
+}
+
+// One page, and one request of the script, brings so many rows of short lines.
+func TestPageHasSoManyRows(t *testing.T) {
+	var b strings.Builder
+	for i := range 20_000 {
+		fmt.Fprintf(&b, "%05d\n", i)
+	}
+	onSite(t, jobs(at("hello", writes(b.String()))), func(s *site) {
+		s.trigger("hello", nil)
+		const begin = 38 // where the text of the build begins
+		for _, tt := range []struct {
+			path, first, last string
+			rows              int
+		}{
+			{"/job/hello/1/", "15001", "Finished: SUCCESS", 5000},
+			{fmt.Sprintf("/job/hello/1/?at=%d", begin+6*10_000), "09000", "13999", 5000},
+			{fmt.Sprintf("/job/hello/1/?at=%d", begin+6*500), "Started by user alice with note: push", "04998", 5000},
+			{fmt.Sprintf("/job/hello/1/?at=%d", begin+6*19_500), "18500", "Finished: SUCCESS", 1501},
+			{"/job/hello/1/?q=10000", "09000", "13999", 5000},
+			{fmt.Sprintf("/queue/-/log/job/hello/1?before=%d", begin+6*10_000), "07500", "09999", 2500},
+			{fmt.Sprintf("/queue/-/log/job/hello/1?after=%d", begin+6*10_000), "10000", "12499", 2500},
+			{fmt.Sprintf("/queue/-/log/job/hello/1?after=%d", begin+6*19_500), "19500", "Finished: SUCCESS", 501},
+		} {
+			page := s.page(tt.path)
+			if strings.HasPrefix(tt.path, "/queue/") {
+				var part struct{ HTML string }
+				if err := json.Unmarshal([]byte(page), &part); err != nil {
+					s.Fatal(err)
+				}
+				page = part.HTML
+			}
+			rows := regexp.MustCompile(`<span class="l[^"]*"[^>]*><a [^>]*></a>(.*)\n</span>`).FindAllStringSubmatch(page, -1)
+			if len(rows) != tt.rows {
+				s.Errorf("%s has %d rows, want %d", tt.path, len(rows), tt.rows)
+				continue
+			}
+			text := func(row []string) string { return regexp.MustCompile(`<[^>]*>`).ReplaceAllString(row[1], "") }
+			if first, last := text(rows[0]), text(rows[len(rows)-1]); first != tt.first || last != tt.last {
+				s.Errorf("%s goes from %q to %q, want from %q to %q", tt.path, first, last, tt.first, tt.last)
+			}
 		}
 	})
 }

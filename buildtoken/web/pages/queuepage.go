@@ -42,7 +42,7 @@ type entriesView struct {
 	OneJob bool
 	// Pages lead through the items, if not all of them are shown.
 	Pages []link
-	// Here is which of them are shown, of how many.
+	// Here is which of them are shown, of how many. Without Entries it does not count.
 	Here string
 	// ByJob are the jobs with several items.
 	ByJob []jobLoad
@@ -134,10 +134,7 @@ func (v *visit) entries(full string, total int) (view entriesView, next time.Tim
 	first := min((number-1)*queuedShown, len(all))
 	all = all[first:min(first+queuedShown, len(all))]
 	if total > queuedShown {
-		view.Here = plural(total, "item", "items")
-		if len(all) > 0 {
-			view.Here = strconv.Itoa(first+1) + "–" + strconv.Itoa(first+len(all)) + " of " + view.Here
-		}
+		view.Here = strconv.Itoa(first+1) + "–" + strconv.Itoa(first+len(all)) + " of " + plural(total, "item", "items")
 		view.Pages = v.queuePages(view.OneJob, number, total)
 	}
 	usual, err := v.usual(all...)

@@ -106,6 +106,7 @@ func TestHistoryOfOneStarter(t *testing.T) {
 		}
 		s.holds(page, `name="by" value="token:ci"`, `<a href="/ci/?by=token%3Aci#history-title">In all jobs</a>`)
 		s.lacks(page, `data-region="history"`, "The search stopped")
+		s.lacks(s.page("/job/app/?state=failure"), `title="Builds by "`, "In all jobs") // there is one without a starter
 		if got, want := olderOf(page), "/job/app/?before=11&by=token%3Aci"; got != want {
 			s.Fatalf("older builds are at %s, want %s", got, want)
 		}
@@ -179,13 +180,13 @@ func (l *long) Build(_ context.Context, full string, number int64) (queue.Build,
 	return queue.Build{Item: queue.Item{ID: number, Job: full, Causes: []queue.Cause{cause}}, Number: number, Started: time.Unix(number, 0), Result: queue.Success}, nil
 }
 
-// folders is a site whose jobs alice may read, apart from secret.
+// folders is a site whose jobs alice may read, apart from secret. rita may read one.
 func folders() definition.Spec {
 	spec := jobs(withToken("top", writes("")))
 	for _, name := range []string{"a", "b", "secret"} {
 		spec.Root.Folders = append(spec.Root.Folders, definition.Folder{Name: name, Jobs: []definition.Job{withToken("one", writes("")), withToken("two", fails(runner.Failure, ""))}})
 	}
-	spec.Access.Read = `user == "alice" && !job.full_name.startsWith("secret")`
+	spec.Access.Read = `user == "alice" && !job.full_name.startsWith("secret") || user == "rita" && job.full_name == "top"`
 	return spec
 }
 
@@ -209,6 +210,9 @@ func TestBuildsOfAFolder(t *testing.T) {
 			if got := rowKeys(s.page(tt.path)); got != tt.want {
 				s.Errorf("%s lists %s, want %s", tt.path, got, tt.want)
 			}
+		}
+		if got, want := rowKeys(s.get("/?by=", "rita").Body.String()), "top/2/ top/1/"; got != want {
+			s.Errorf("rita sees %s, want %s", got, want)
 		}
 		s.holds(s.page("/?by="), `data-region="builds"`, `data-events="/ci/queue/-/events/?by="`, `<a href="/ci/?by=token%3Aci#history-title"`)
 		page := s.page("/job/a/?by=user:alice")
