@@ -110,7 +110,7 @@ func (l *relay) stop(ctx context.Context) runner.Result {
 		}
 		return result
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second+3*l.killDelay)
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), 30*time.Second+3*l.killDelay, errDeaf)
 	defer cancel()
 	err := l.cancel(ctx)
 	if err == nil && l.at.Number != 0 {
@@ -127,6 +127,9 @@ func (l *relay) stop(ctx context.Context) runner.Result {
 
 // errShared means that the item or build is not only ours.
 var errShared = errors.New("others wait for it too")
+
+// errDeaf means that the work goes on although it was to stop.
+var errDeaf = errors.New("it did not stop")
 
 // cancel removes the item from the queue, or finds out the number of its build.
 func (l *relay) cancel(ctx context.Context) error {
@@ -185,9 +188,9 @@ func (l *relay) stopBuild(ctx context.Context) error {
 				return err
 			}
 			if !runner.Pause(ctx, min(l.every, l.killDelay)) {
-				return errors.New("it did not stop")
+				return errDeaf
 			}
 		}
 	}
-	return errors.New("it did not stop")
+	return errDeaf
 }
