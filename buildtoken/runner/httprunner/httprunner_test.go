@@ -377,35 +377,12 @@ func TestTheLastTryIsAtTheEndOfRetryFor(t *testing.T) {
 	})
 }
 
-// pipes is a listener whose connections a transport makes in memory.
-type pipes chan net.Conn
-
-func (p pipes) Accept() (net.Conn, error) {
-	c, ok := <-p
-	if !ok {
-		return nil, net.ErrClosed
-	}
-	return c, nil
-}
-
-func (p pipes) Close() error { return nil }
-
-func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
-
-func (p pipes) transport() *http.Transport {
-	return &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
-		client, server := net.Pipe()
-		p <- server
-		return client, nil
-	}}
-}
-
 // A build is lost 15 minutes after the last answer, however long it has been followed.
 func TestFollowedBuildIsLostAfterItsLastAnswer(t *testing.T) {
 	for silence, want := range map[time.Duration]runner.Outcome{14 * time.Minute: runner.Success, 16 * time.Minute: runner.Failure} {
 		synctest.Test(t, func(t *testing.T) {
 			began, requests := time.Now(), 0
-			system := pipes(make(chan net.Conn))
+			system := make(runnertest.Pipes)
 			server := http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				requests++
 				switch since := time.Since(began); {
@@ -419,7 +396,7 @@ func TestFollowedBuildIsLostAfterItsLastAnswer(t *testing.T) {
 			var serving sync.WaitGroup
 			serving.Go(func() { _ = server.Serve(system) })
 			r := newRunner(t, httprunner.Config{
-				Method: "POST", URL: "http://ci.example.com/", Transport: system.transport(),
+				Method: "POST", URL: "http://ci.example.com/", Transport: system.Transport(),
 				Follow: &httprunner.Follow{URL: "http://ci.example.com/", Done: `status == 503 ? body.state : body == "done"`},
 			})
 			if res := r.Run(t.Context(), runner.Build{}, io.Discard); res.Outcome != want {

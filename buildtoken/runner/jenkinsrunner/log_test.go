@@ -5,11 +5,13 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/runner/jenkinsrunner"
 	"github.com/buildtoken/buildtoken/internal/jenkinstest"
 )
 
@@ -73,6 +75,56 @@ func TestLogIsCopiedOnce(t *testing.T) {
 				checkCopy(t, got, want)
 			})
 		}
+	}
+}
+
+// TestLogThatShrinks makes the log shorter while it is followed. What was copied before is
+// compared with the whole log when the build has ended.
+func TestLogThatShrinks(t *testing.T) {
+	const begin = "Started by user edge\none\n"
+	for _, tt := range []struct {
+		name, whole string
+		status      int
+		want        string
+	}{
+		{"and that has grown since", "", 200, begin + "two\nFinished: SUCCESS\n"},
+		{"and is another one then", "Started by user edge\n1\n2\n", 200, begin + "Jenkins: the log above has gaps; this is all of it from where they begin\nStarted by user edge\n1\n2\n"},
+		{"and stays like that", begin, 200, begin},
+		{"and is missing then", "", 500, begin + "Jenkins: the log may have gaps: the answer is 500 Internal Server Error\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			work := func(b *jenkinstest.Build) string {
+				fmt.Fprintln(b, "one")
+				time.Sleep(10 * time.Second)
+				fmt.Fprintln(b, "two")
+				return "SUCCESS"
+			}
+			inBubble(t, jenkinstest.Job{Run: work}, func(t *testing.T, j *clocked, c jenkinsrunner.Config) {
+				j.Set(func(f *jenkinstest.Faults) {
+					f.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+						since := time.Since(j.began)
+						switch {
+						case path("/progressiveText")(r) && since > 5*time.Second:
+							w.Header().Set("X-Text-Size", "1")
+							w.Header().Set("X-More-Data", fmt.Sprint(since < 10*time.Second))
+						case path("/consoleText")(r) && (tt.whole != "" || tt.status != 200):
+							w.WriteHeader(tt.status)
+							fmt.Fprint(w, tt.whole)
+						default:
+							return false
+						}
+						return true
+					}
+				})
+				var log strings.Builder
+				if res := newRunner(t, c).Run(t.Context(), runner.Build{}, &log); res.Outcome != runner.Success {
+					t.Errorf("Run = %+v, want a success", res)
+				}
+				if _, got, _ := strings.Cut(log.String(), "/job/x/1/\n"); got != tt.want {
+					t.Errorf("log = %q, want %q", got, tt.want)
+				}
+			})
+		})
 	}
 }
 

@@ -105,17 +105,34 @@ func TestStop(t *testing.T) {
 	}
 }
 
-// TestStopThatDoesNotArrive stops a build of a Jenkins that does not answer any more.
+// TestStopThatDoesNotArrive stops a build of a Jenkins that does not answer any more, or that
+// refuses it.
 func TestStopThatDoesNotArrive(t *testing.T) {
-	j, c := jenkins(t, jenkinstest.Job{Name: "x", Run: waits(nil)})
-	ctx, cancel := context.WithCancelCause(t.Context())
-	log := &onLog{text: "started", call: func() {
-		j.Set(func(f *jenkinstest.Faults) { f.Intercept = answer(always, everything, 503) })
-		cancel(errors.New("stopped by alice"))
-	}}
-	res := newRunner(t, c).Run(ctx, runner.Build{}, log)
-	if want := "stopped by alice; it may go on in Jenkins: the answer is 503 Service Unavailable"; res != (runner.Result{Outcome: runner.Aborted, Reason: want}) {
-		t.Errorf("Run = %+v, want it aborted: %s", res, want)
+	for _, tt := range []struct {
+		name, on string
+		hold     bool
+		fault    func(http.ResponseWriter, *http.Request) bool
+		reason   string
+	}{
+		{"running", "started", false, answer(always, everything, 503), "the answer is 503 Service Unavailable"},
+		{"in the queue", "queued x as item", true, answer(always, everything, 503), "the answer is 503 Service Unavailable"},
+		{"running, without the right to", "started", false, answer(always, posts, 403, "X-Required-Permission", "hudson.model.Item.Cancel"), "the answer is 403 Forbidden: it needs the permission hudson.model.Item.Cancel"},
+		{"in the queue, without the right to", "queued x as item", true, answer(always, posts, 403), "the answer is 403 Forbidden"},
+		{"running, behind a login page", "started", false, answer(always, posts, 301), "the answer is 301 Moved Permanently: redirects are not followed; is there a login page in front of Jenkins?"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			j, c := jenkins(t, jenkinstest.Job{Name: "x", Run: waits(nil)})
+			j.Set(func(f *jenkinstest.Faults) { f.Hold = tt.hold })
+			ctx, cancel := context.WithCancelCause(t.Context())
+			log := &onLog{text: tt.on, call: func() {
+				j.Set(func(f *jenkinstest.Faults) { f.Intercept = tt.fault })
+				cancel(errors.New("stopped by alice"))
+			}}
+			res := newRunner(t, c).Run(ctx, runner.Build{}, log)
+			if want := "stopped by alice; it may go on in Jenkins: " + tt.reason; res != (runner.Result{Outcome: runner.Aborted, Reason: want}) {
+				t.Errorf("Run = %+v, want it aborted: %s", res, want)
+			}
+		})
 	}
 }
 
@@ -308,6 +325,32 @@ func TestTriggerIsNotSentUnlessThatIsRecorded(t *testing.T) {
 	b.Save = func([]byte) error { return errors.New("the disk is full") }
 	if res := newRunner(t, c).Run(t.Context(), b, io.Discard); res.Outcome != runner.NotBuilt || j.Triggers() != 1 {
 		t.Errorf("Run = %+v after %d triggers, want it not built", res, j.Triggers()-1)
+	}
+}
+
+// TestProgressThatIsNotSaved makes the queue fail at other moments. The build goes on, and its
+// log reports what that means.
+func TestProgressThatIsNotSaved(t *testing.T) {
+	for save, want := range map[int]string{
+		1: "a restart of the server would end this build: the disk is full", // before the trigger
+		3: "the progress of this build was not saved: the disk is full",     // the item
+		4: "the progress of this build was not saved: the disk is full",     // the number of the build
+	} {
+		j, c := jenkins(t, jenkinstest.Job{Name: "x", Run: ends("SUCCESS")})
+		saves := 0
+		b := runner.Build{Save: func([]byte) error {
+			if saves++; saves == save {
+				return errors.New("the disk is\nfull")
+			}
+			return nil
+		}}
+		var log strings.Builder
+		if res := newRunner(t, c).Run(t.Context(), b, &log); res.Outcome != runner.Success || j.Triggers() != 1 {
+			t.Errorf("Run = %+v after %d triggers, want a success after one", res, j.Triggers())
+		}
+		if strings.Count(log.String(), "Jenkins: "+want+"\n") != 1 {
+			t.Errorf("log = %q after save %d failed, want once %q", log.String(), save, want)
+		}
 	}
 }
 

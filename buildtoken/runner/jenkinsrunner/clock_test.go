@@ -1,0 +1,256 @@
+package jenkinsrunner_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/runner/jenkinsrunner"
+	"github.com/buildtoken/buildtoken/internal/jenkinstest"
+	"github.com/buildtoken/buildtoken/internal/runnertest"
+)
+
+// clocked is a Jenkins in a bubble. It records when it gets which requests.
+type clocked struct {
+	*jenkinstest.Server
+	began time.Time
+
+	// mu guards the following.
+	mu    sync.Mutex
+	times map[string][]time.Duration
+}
+
+// inBubble runs a test with a Jenkins, and the configuration of a runner for its job, in a bubble.
+func inBubble(t *testing.T, job jenkinstest.Job, test func(t *testing.T, j *clocked, c jenkinsrunner.Config)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		job.Name = "x"
+		j := &clocked{
+			Server: jenkinstest.New(jenkinstest.Options{User: user, APIToken: apiToken, Jobs: []jenkinstest.Job{job}}),
+			began:  time.Now(), times: map[string][]time.Duration{},
+		}
+		pipes := make(runnertest.Pipes)
+		server := http.Server{ReadHeaderTimeout: time.Hour, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			j.note(r)
+			j.ServeHTTP(w, r)
+		})}
+		var serving sync.WaitGroup
+		serving.Go(func() { _ = server.Serve(pipes) })
+		test(t, j, jenkinsrunner.Config{URL: "http://jenkins.internal", Job: "x", User: user, APIToken: apiToken, Transport: pipes.Transport()})
+		close(pipes)
+		_ = server.Close()
+		j.Close()
+		serving.Wait()
+	})
+}
+
+func (j *clocked) note(r *http.Request) {
+	what := strings.TrimPrefix(strings.TrimSuffix(r.URL.Path, "/api/json"), "/job/x")
+	switch {
+	case strings.HasPrefix(what, "/queue/item/"):
+		what = "item"
+	case strings.HasPrefix(what, "/build"):
+		what = "trigger"
+	case strings.HasSuffix(what, "/progressiveText"):
+		what = "log"
+	case what == "" && strings.Contains(r.URL.RawQuery, "builds"):
+		what = "builds"
+	case what == "":
+		what = "job"
+	case what == "/1":
+		what = "build"
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.times[what] = append(j.times[what], time.Since(j.began).Truncate(time.Millisecond))
+}
+
+// at returns when requests came, in seconds.
+func (j *clocked) at(what string) string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var all []string
+	for _, d := range j.times[what] {
+		all = append(all, fmt.Sprint(d.Seconds()))
+	}
+	return strings.Join(all, " ")
+}
+
+// lasts returns the work of a build that takes some time, whatever it is told.
+func lasts(d time.Duration, lines ...string) func(*jenkinstest.Build) string {
+	return func(b *jenkinstest.Build) string {
+		for _, line := range lines {
+			fmt.Fprintln(b, line)
+		}
+		time.Sleep(d)
+		return "SUCCESS"
+	}
+}
+
+// hang returns an interceptor that does not answer requests for which match is true.
+func hang(match func(r *http.Request) bool) func(http.ResponseWriter, *http.Request) bool {
+	return func(_ http.ResponseWriter, r *http.Request) bool {
+		if match(r) {
+			<-r.Context().Done()
+		}
+		return match(r)
+	}
+}
+
+// TestRequestsOverTime checks how often Jenkins is asked, and when the runner gives up.
+func TestRequestsOverTime(t *testing.T) {
+	success := runner.Result{Outcome: runner.Success}
+	for _, tt := range []struct {
+		name   string
+		work   func(*jenkinstest.Build) string
+		change func(c *jenkinsrunner.Config)
+		faults func(f *jenkinstest.Faults) // set in the bubble
+		heal   time.Duration               // when faults end; 0 for never
+		stop   time.Duration               // when the build is stopped; 0 for never
+		want   runner.Result               // a part of the reason is enough
+		ends   time.Duration
+		at     map[string]string
+		log    []string // lines that are in the log
+	}{
+		{
+			name: "a build that writes nothing", work: lasts(time.Minute), want: success, ends: 62 * time.Second,
+			at: map[string]string{"job": "0", "trigger": "0", "item": "0", "log": "0 1 3 7 12 17 22 27 32 37 42 47 52 57 62", "build": "1 17 32 47 62"},
+		},
+		{
+			name: "a build that writes after a while", want: success, ends: 49 * time.Second,
+			work: func(b *jenkinstest.Build) string {
+				time.Sleep(25 * time.Second)
+				fmt.Fprintln(b, "here")
+				time.Sleep(20 * time.Second)
+				return "SUCCESS"
+			},
+			at: map[string]string{"log": "0 1 3 7 12 17 22 27 28 30 34 39 44 49"},
+		},
+		{
+			name: "an item that waits", work: lasts(0), faults: func(f *jenkinstest.Faults) { f.Hold = true }, heal: 30 * time.Second, want: success, ends: 32 * time.Second,
+			at: map[string]string{"item": "0 1 3 7 12 17 22 27 32"},
+		},
+		{
+			name: "a Jenkins that is away", work: lasts(0), faults: func(f *jenkinstest.Faults) { f.Intercept = answer(always, everything, 503) }, heal: 5 * time.Minute, want: success, ends: 303 * time.Second,
+			at:  map[string]string{"job": "0 1 3 7 15 31 63 123 183 243 303", "trigger": "303"},
+			log: []string{"Jenkins: not reached, trying again for 1h0m0s: jenkins cannot be reached: the answer is 503 Service Unavailable"},
+		},
+		{
+			name: "a Jenkins that does not answer", work: lasts(0), faults: func(f *jenkinstest.Faults) { f.Intercept = hang(reads) },
+			change: func(c *jenkinsrunner.Config) { c.RetryFor = 90 * time.Second },
+			want:   runner.Result{Outcome: runner.NotBuilt, Reason: "jenkins cannot be reached: no answer within 1m0s"}, ends: 121 * time.Second,
+			at: map[string]string{"job": "0 61", "trigger": ""},
+		},
+		{
+			name: "a trigger that is looked for in vain", work: lasts(0), faults: func(f *jenkinstest.Faults) { f.ResetBeforeTrigger = 1 }, change: withJobToken,
+			want: runner.Result{Outcome: runner.Aborted, Reason: "but it is neither in the queue nor among the builds since then"}, ends: 42 * time.Second,
+			at: map[string]string{"/queue": "0 1 3 7 12 17 22 27 32 37", "builds": "0 1 3 7 12 17 22 27 32 37"},
+		},
+		{
+			name: "a trigger that a proxy did not send on", work: lasts(0), want: success, ends: 32 * time.Second,
+			faults: func(f *jenkinstest.Faults) {
+				lost, away := answer(1, isTrigger, 502), answer(4, reads, 503) // the first one is the check
+				began := time.Now()
+				f.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+					return lost(w, r) || time.Since(began) > 0 && away(w, r)
+				}
+			},
+			at: map[string]string{"job": "0 1 3 7 15 31 32", "trigger": "0 32"},
+		},
+		{
+			name: "a trigger without an answer", work: lasts(0), faults: func(f *jenkinstest.Faults) { f.Intercept = hang(isTrigger) },
+			want: runner.Result{Outcome: runner.Aborted, Reason: "no answer within 10m0s; Jenkins may have got it"}, ends: 10 * time.Minute,
+		},
+		{
+			name: "a stop before the answer to the trigger", work: lasts(0), faults: func(f *jenkinstest.Faults) { f.Intercept = hang(isTrigger) }, stop: 5 * time.Second,
+			want: runner.Result{Outcome: runner.Aborted, Reason: "Jenkins may have got it"}, ends: 15 * time.Second,
+		},
+		{
+			name: "a stop that the build obeys", work: waits(nil), stop: 10 * time.Second, want: runner.Result{Outcome: runner.Aborted, Reason: "stopped by alice"}, ends: 10 * time.Second,
+			at: map[string]string{"/1/stop": "10", "/1/term": "", "/1/kill": ""},
+		},
+		{
+			name: "a stop that the build ignores", work: lasts(5 * time.Minute), stop: 10 * time.Second,
+			want: runner.Result{Outcome: runner.Aborted, Reason: "stopped by alice; it may go on in Jenkins: it did not stop"}, ends: 55 * time.Second,
+			at: map[string]string{"/1/stop": "10", "/1/term": "15", "/1/kill": "20"},
+		},
+		{
+			name: "a build that is gone", work: lasts(time.Hour), faults: func(f *jenkinstest.Faults) { f.Intercept = answer(always, path("/job/x/1/"), 404) },
+			want: runner.Result{Outcome: runner.Aborted, Reason: "x #1 was deleted or discarded in Jenkins"}, ends: 3 * time.Second,
+			at: map[string]string{"build": "0 1 3"},
+		},
+		{
+			name: "an item that is gone", work: lasts(time.Hour), faults: func(f *jenkinstest.Faults) { f.Hold, f.Intercept = true, answer(always, path("/queue/item/"), 404) },
+			want: runner.Result{Outcome: runner.Aborted, Reason: "is gone from the queue of Jenkins without a build"}, ends: 37 * time.Second,
+			at: map[string]string{"item": "0 1 3 7 12 17 22 27 32 37"},
+		},
+		{
+			name: "a silence that ends", work: lasts(time.Hour), faults: func(f *jenkinstest.Faults) { f.Intercept = answer(always, path("/job/x/1/"), 503) }, heal: time.Minute,
+			stop: 2 * time.Minute,
+			want: runner.Result{Outcome: runner.Aborted, Reason: "stopped by alice"}, ends: 165 * time.Second,
+			log: []string{"Jenkins: nothing was heard for 32s, waiting for 15m0s: the answer is 503 Service Unavailable"},
+		},
+		{
+			name: "a long silence", work: lasts(time.Hour), faults: func(f *jenkinstest.Faults) { f.Intercept = answer(always, path("/job/x/1/"), 503) },
+			want: runner.Result{Outcome: runner.Failure, Reason: "nothing was heard of the build in Jenkins for 15m0s; it may still run: the answer is 503 Service Unavailable"}, ends: 902 * time.Second,
+			log: []string{"Jenkins: nothing was heard for 32s, waiting for 15m0s: the answer is 503 Service Unavailable"},
+		},
+		{
+			name: "a silence that need not be long", work: lasts(time.Hour), faults: func(f *jenkinstest.Faults) { f.Intercept = answer(always, path("/job/x/1/"), 503) },
+			change: func(c *jenkinsrunner.Config) { c.LostAfter = 30 * time.Second },
+			want:   runner.Result{Outcome: runner.Failure, Reason: "nothing was heard of the build in Jenkins for 30s"}, ends: 32 * time.Second,
+			log: []string{"Jenkins: nothing was heard for 17s, waiting for 30s: the answer is 503 Service Unavailable"},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, jenkinstest.Job{Run: tt.work, Token: jobToken, Pipeline: true}, func(t *testing.T, j *clocked, c jenkinsrunner.Config) {
+				if tt.change != nil {
+					tt.change(&c)
+				}
+				if tt.faults != nil {
+					j.Set(tt.faults)
+				}
+				if tt.heal > 0 {
+					time.AfterFunc(tt.heal, func() { j.Set(func(f *jenkinstest.Faults) { *f = jenkinstest.Faults{} }) })
+				}
+				ctx, cancel := context.WithCancelCause(t.Context())
+				defer cancel(nil)
+				if tt.stop > 0 {
+					time.AfterFunc(tt.stop, func() { cancel(errors.New("stopped by alice")) })
+				}
+				var log strings.Builder
+				res := newRunner(t, c).Run(ctx, runner.Build{}, &log)
+				if res.Outcome != tt.want.Outcome || !strings.Contains(res.Reason, tt.want.Reason) {
+					t.Errorf("Run = %+v, want %+v", res, tt.want)
+				}
+				if took := time.Since(j.began).Truncate(time.Millisecond); took != tt.ends {
+					t.Errorf("Run ended after %v, want %v", took, tt.ends)
+				}
+				var got map[string]string
+				if tt.at != nil {
+					got = map[string]string{}
+				}
+				for what := range tt.at {
+					got[what] = j.at(what)
+				}
+				if diff := cmp.Diff(tt.at, got); diff != "" {
+					t.Errorf("requests (-want +got):\n%s", diff)
+				}
+				for _, line := range tt.log {
+					if !strings.Contains(log.String(), line+"\n") {
+						t.Errorf("log = %q, want the line %q", log.String(), line)
+					}
+				}
+			})
+		})
+	}
+}
