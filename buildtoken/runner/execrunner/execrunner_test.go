@@ -421,12 +421,22 @@ func TestFileParameters(t *testing.T) {
 			}
 		})
 	}
-	t.Run("an upload that is gone", func(t *testing.T) {
-		b := newBuild(t)
-		b.Params = []runner.Param{{Name: "FILE", File: upload + "x"}}
-		res, _ := run(t, execrunner.Config{Command: "true"}, b)
-		want(t, res, runner.NotBuilt, "no such file")
-	})
+	for name, tt := range map[string]struct{ file, reason string }{
+		"an upload that is gone":           {upload + "x", "no such file"},
+		"an upload that cannot be read":    {filepath.Dir(upload), "is a directory"},
+		"an upload that cannot be reached": {filepath.Join(upload, "x"), "not a directory"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBuild(t)
+			b.Params = []runner.Param{{Name: "FILE", File: tt.file}}
+			res, _ := run(t, execrunner.Config{Command: "true"}, b)
+			want(t, res, runner.NotBuilt, "parameter FILE: place the file: ")
+			want(t, res, runner.NotBuilt, tt.reason)
+			if left, err := os.ReadDir(b.Workspace); err != nil || len(left) > 0 {
+				t.Errorf("left behind: %v, %v", left, err)
+			}
+		})
+	}
 }
 
 func TestPoll(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -213,6 +214,34 @@ func TestProcessesOfAControlGroup(t *testing.T) {
 	}
 }
 
+// The search looks at all processes, first at those that began after the build. Numbers begin anew some day, so the
+// others may be of the build as well.
+func TestSearchListsAllProcesses(t *testing.T) {
+	older, newer := exec.CommandContext(t.Context(), "sleep", "1000"), exec.CommandContext(t.Context(), "sleep", "1000")
+	for _, cmd := range []*exec.Cmd{older, newer} {
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}()
+	}
+	for _, tt := range []struct {
+		name    string
+		session int
+	}{{"both newer", 1}, {"one older", newer.Process.Pid}, {"both older", 1 << 30}} {
+		all := execrunner.ProcessesBeside(tt.session)
+		at := func(pid int) int { return slices.Index(all, pid) }
+		if at(older.Process.Pid) < 0 || at(newer.Process.Pid) < 0 || at(os.Getpid()) >= 0 {
+			t.Errorf("%s: %v, want it to have %d and %d but not this process, %d", tt.name, all, older.Process.Pid, newer.Process.Pid, os.Getpid())
+		}
+		if tt.name == "one older" && newer.Process.Pid > older.Process.Pid && at(newer.Process.Pid) > at(older.Process.Pid) {
+			t.Errorf("%s: %v, want %d before %d", tt.name, all, newer.Process.Pid, older.Process.Pid)
+		}
+	}
+}
+
 // A process without variables is told from one in the middle of an exec, whose memory has no place yet.
 func TestParseStat(t *testing.T) {
 	line := func(fields int, start, end string) string {
@@ -290,11 +319,17 @@ func TestNoFileStaysOpen(t *testing.T) {
 		return len(files)
 	}
 	b := newBuild(t)
+	script := filepath.Join(b.Workspace, "script")
+	if err := os.WriteFile(script, []byte("#!/no/such/interpreter\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	run(t, shell("true"), b)
 	before := count()
 	for range 10 {
 		run(t, shell("echo hello; exit 1"), b)
 		newRunner(t, shell("sleep 1000 &")).Run(t.Context(), b, io.Discard)
+		res, _ := run(t, execrunner.Config{Command: script}, b)
+		want(t, res, runner.NotBuilt, "interpreter")
 	}
 	if after := count(); after != before {
 		t.Errorf("%d files are open after the builds, want %d as before", after, before)

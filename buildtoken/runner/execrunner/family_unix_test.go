@@ -334,6 +334,20 @@ func TestUser(t *testing.T) {
 			t.Errorf("reasons: got %q, want the same whether the file exists or not", reasons)
 		}
 	})
+	t.Run("without a workspace", func(t *testing.T) {
+		b := newBuild(t)
+		if err := errors.Join(os.Chmod(filepath.Dir(b.Workspace), 0o755), os.Remove(b.Workspace)); err != nil {
+			t.Fatal(err)
+		}
+		for _, missing := range []string{b.Workspace, filepath.Join(b.Workspace, "below")} {
+			b.Workspace = missing
+			res, _ := run(t, execrunner.Config{Command: "/bin/pwd", User: "nobody"}, b)
+			want(t, res, runner.NotBuilt, "no such file or directory")
+			if strings.Contains(res.Reason, "the program") {
+				t.Errorf("reason = %q, want it not to blame the program", res.Reason)
+			}
+		}
+	})
 	t.Run("without access to the workspace", func(t *testing.T) {
 		b := newBuild(t)
 		if err := os.Chmod(filepath.Dir(b.Workspace), 0o700); err != nil {

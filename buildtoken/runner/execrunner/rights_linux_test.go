@@ -18,7 +18,11 @@ import (
 // and may not send them signals. Only root can create such a process; without root, it checks that builds have no rights
 // either.
 func TestRightsOfAServer(t *testing.T) {
-	if os.Getenv("BUILDTOKEN_TEST_RIGHTS") != "" {
+	switch os.Getenv("BUILDTOKEN_TEST_RIGHTS") {
+	case "without chown":
+		t.Run("a workspace that can't be given away is refused", workspaceIsKept)
+		return
+	case "with chown":
 		t.Run("ambient capabilities are not handed on", ambientIsDropped)
 		t.Run("a process that can't be ended holds no build", unkillableIsLeft)
 		return
@@ -36,18 +40,27 @@ func TestRightsOfAServer(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), "cp", os.Args[0], program).CombinedOutput(); err != nil {
 		t.Fatalf("copy: %v %s", err, out)
 	}
-	rights := "+setuid,+setgid,+chown"
-	again := exec.CommandContext(t.Context(), "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
-		"--inh-caps="+rights, "--ambient-caps="+rights, program, "-test.run=^TestRightsOfAServer$", "-test.v")
-	again.Env = append(os.Environ(), "BUILDTOKEN_TEST_RIGHTS=1", "TMPDIR="+dir)
-	out, err := again.CombinedOutput()
-	t.Logf("%s", out)
-	if err != nil {
-		t.Fatal(err)
+	for _, tt := range []struct {
+		name, rights string
+		cases        int
+	}{{"with chown", "+setuid,+setgid,+chown", 2}, {"without chown", "+setuid,+setgid", 1}} {
+		again := exec.CommandContext(t.Context(), "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+			"--inh-caps="+tt.rights, "--ambient-caps="+tt.rights, program, "-test.run=^TestRightsOfAServer$", "-test.v")
+		again.Env = append(os.Environ(), "BUILDTOKEN_TEST_RIGHTS="+tt.name, "TMPDIR="+dir)
+		out, err := again.CombinedOutput()
+		t.Logf("%s", out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(string(out), "    --- PASS"); n != tt.cases {
+			t.Errorf("%s: %d cases passed, want %d", tt.name, n, tt.cases)
+		}
 	}
-	if n := strings.Count(string(out), "    --- PASS"); n != 2 {
-		t.Errorf("%d cases passed, want 2", n)
-	}
+}
+
+func workspaceIsKept(t *testing.T) {
+	res, _ := run(t, execrunner.Config{Command: "true", User: "daemon"}, openBuild(t))
+	want(t, res, runner.NotBuilt, "operation not permitted")
 }
 
 func ambientIsDropped(t *testing.T) {
@@ -76,12 +89,21 @@ func withoutRights(t *testing.T, c execrunner.Config) {
 
 func unkillableIsLeft(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
-	log := &watch{on: "ready", call: func() { cancel(errors.New("enough")) }}
+	var stopped time.Time
+	log := &watch{on: "ready", call: func() {
+		if stopped.IsZero() {
+			stopped = time.Now()
+		}
+		cancel(errors.New("enough"))
+	}}
 	r := newRunner(t, execrunner.Config{
 		Command: "sh", Args: []string{"-c", "echo ready; exec sleep 30"}, // which ends by itself, after the test
 		User: "daemon", KillDelay: time.Millisecond,
 	})
 	want(t, r.Run(ctx, openBuild(t), log), runner.Aborted, "enough; the process could not be ended")
+	if took := time.Since(stopped); took < 5*time.Second {
+		t.Errorf("the build ended %v after it was stopped, want it to wait for the process", took)
+	}
 	if !strings.HasSuffix(log.String(), "1 process did not end.\n") {
 		t.Errorf("log = %q, want it to say that a process did not end", log)
 	}

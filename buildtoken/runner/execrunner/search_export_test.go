@@ -8,6 +8,9 @@ func ParseStat(content []byte) (state byte, began uint64, empty bool) {
 	return p.state, p.began, p.empty
 }
 
+// ProcessesBeside lists all other processes, as the search for those of a build with this session does.
+func ProcessesBeside(session int) []int { return (&search{session: session}).processes() }
+
 // CgroupDir finds the directory of a control group in the contents of /proc/self/cgroup and /proc/self/mountinfo.
 func CgroupDir(groups, mounts string) string { return cgroupDir([]byte(groups), []byte(mounts)) }
 

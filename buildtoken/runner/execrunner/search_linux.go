@@ -102,8 +102,8 @@ func (s *search) marked(pid int, deadline time.Time) bool {
 	if p.state == 0 || p.state == 'Z' || p.state == 'X' || p.began < s.began {
 		return false
 	}
-	env, err := environOf(pid, deadline)
-	if err != nil || !bytes.Contains(env, s.marks[0]) {
+	env := environOf(pid, deadline)
+	if !bytes.Contains(env, s.marks[0]) {
 		return false
 	}
 	found := 0
@@ -117,18 +117,18 @@ func (s *search) marked(pid int, deadline time.Time) bool {
 	return found >= len(s.marks)
 }
 
-// environOf returns the variables that the process started with. In the middle of an exec there seem to be none, or no
+// environOf returns the variables that the process started with, nil if it cannot read them. In the middle of an exec there seem to be none, or no
 // process, so it waits until the process has its memory or the deadline has passed.
-func environOf(pid int, deadline time.Time) ([]byte, error) {
+func environOf(pid int, deadline time.Time) []byte {
 	path := "/proc/" + strconv.Itoa(pid) + "/environ"
 	for {
 		env, err := os.ReadFile(path) //nolint:gosec // a number below /proc
 		if len(env) > 0 || err != nil && !errors.Is(err, unix.ESRCH) {
-			return env, err
+			return env
 		}
 		p := stat(pid)
 		if p.empty || p.state != 'R' && p.state != 'D' || time.Now().After(deadline) {
-			return nil, err
+			return nil
 		}
 		time.Sleep(time.Millisecond)
 	}
