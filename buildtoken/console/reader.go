@@ -78,13 +78,9 @@ func (p *Part) Read(b []byte) (int, error) {
 	}
 	n, err := p.log.ReadAt(b[:min(int64(len(b)), p.to-p.at)], p.at)
 	p.at += int64(n)
-	if errors.Is(err, io.EOF) {
-		err = nil
-		if p.at < p.to {
-			err = io.ErrUnexpectedEOF
-		}
+	if p.err = err; errors.Is(err, io.EOF) { // the log is shorter than the part
+		p.err = io.ErrUnexpectedEOF
 	}
-	p.err = err
 	return n, p.err
 }
 

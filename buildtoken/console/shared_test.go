@@ -359,6 +359,19 @@ func TestBlockOfALiveLogGrows(t *testing.T) {
 }
 
 // TestShip copies a log to a keeper that has one fault.
+// A database that crashed can lose the end of a live log.
+func TestSharedLogThatLosesItsEnd(t *testing.T) {
+	k := &keeper{text: []byte("0123456789")}
+	r := openShared(t, console.NewShared(k))
+	k.set(func(k *keeper) { k.text = k.text[:4] })
+	for from, want := range map[int64]string{0: "0123", 2: "23", 4: "", 7: ""} {
+		part := r.Part(from, 10)
+		if got, err := io.ReadAll(part); string(got) != want || !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("Part(%d, 10) = %q, %v, want %q and %v", from, got, err, want, io.ErrUnexpectedEOF)
+		}
+	}
+}
+
 func TestShip(t *testing.T) {
 	forget := func(n int, err error) func(*keeper) error {
 		return func(k *keeper) error {

@@ -57,7 +57,7 @@ func (s *Store) Create(job string, number, limit int64) (*Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("console: create log: %w", err)
 	}
-	_ = os.Remove(path + timesSuffix) // that of a log that is gone
+	_ = os.Remove(path + timesSuffix) // that of a log that is gone, or was put aside
 	k, p := key{job, number}, new(progress)
 	s.live[k] = p
 	return &Writer{file: f, progress: p, limit: limit, stamps: stamps{path: path + timesSuffix}, release: func() { s.release(k) }}, nil
@@ -176,7 +176,6 @@ func (s *Store) PutAside(job string, number int64) (name string, err error) {
 	if err := os.Rename(path, path+asideSuffix); err != nil {
 		return "", fmt.Errorf("console: put aside: %w", err)
 	}
-	_ = os.Remove(path + timesSuffix) // the new log has its own times
 	return path + asideSuffix, nil
 }
 

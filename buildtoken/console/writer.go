@@ -182,9 +182,6 @@ func room(tail, p []byte, left int64) int {
 			need++
 		}
 		n = max(n, need)
-		if n == need {
-			return n
-		}
 	}
 	return n - len(unfinished(nil, p[:n]))
 }
