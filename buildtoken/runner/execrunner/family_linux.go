@@ -178,12 +178,11 @@ func (f *family) signal(sig syscall.Signal) {
 			_ = syscall.Kill(pid, sig)
 		}
 	}
-	if len(held) == 0 {
-		return
-	}
-	for _, pid := range f.members() {
-		if fd, ok := held[pid]; ok {
-			_ = unix.PidfdSendSignal(fd, sig, nil, 0) // an error means that it is gone, or that we lack the right
+	if len(held) > 0 {
+		for _, pid := range f.members() {
+			if fd, ok := held[pid]; ok {
+				_ = unix.PidfdSendSignal(fd, sig, nil, 0) // an error means that it is gone, or that we lack the right
+			}
 		}
 	}
 	for _, fd := range held {

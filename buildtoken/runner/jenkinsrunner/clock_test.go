@@ -40,6 +40,7 @@ func inBubble(t *testing.T, job jenkinstest.Job, test func(t *testing.T, j *cloc
 		}
 		pipes := make(runnertest.Pipes)
 		server := http.Server{ReadHeaderTimeout: time.Hour, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			synctest.Wait() // builds have done what they do at this instant
 			j.note(r)
 			j.ServeHTTP(w, r)
 		})}
@@ -108,6 +109,7 @@ func hang(match func(r *http.Request) bool) func(http.ResponseWriter, *http.Requ
 
 // TestRequestsOverTime checks how often Jenkins is asked, and when the runner gives up.
 func TestRequestsOverTime(t *testing.T) {
+	const silence = "nothing was heard for"
 	success := runner.Result{Outcome: runner.Success}
 	for _, tt := range []struct {
 		name   string
@@ -134,6 +136,21 @@ func TestRequestsOverTime(t *testing.T) {
 				return "SUCCESS"
 			},
 			at: map[string]string{"log": "0 1 3 7 12 17 22 27 28 30 34 39 44 49"},
+		},
+		{
+			name: "a log that cannot be read", work: lasts(20 * time.Second), want: success, ends: 27 * time.Second,
+			faults: func(f *jenkinstest.Faults) {
+				f.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+					if !path("/progressiveText")(r) {
+						return false
+					}
+					w.Header().Set("X-Text-Size", "9")
+					w.Header().Set("X-More-Data", "true")
+					w.Header().Set("Content-Length", "9") // which do not come
+					return true
+				}
+			},
+			at: map[string]string{"log": "0 1 3 7 12 17 22 27", "build": "0 1 3 7 12 17 22 27"},
 		},
 		{
 			name: "an item that waits", work: lasts(0), faults: func(f *jenkinstest.Faults) { f.Hold = true }, heal: 30 * time.Second, want: success, ends: 32 * time.Second,
@@ -206,9 +223,9 @@ func TestRequestsOverTime(t *testing.T) {
 		},
 		{
 			name: "a silence that need not be long", work: lasts(time.Hour), faults: func(f *jenkinstest.Faults) { f.Intercept = answer(always, path("/job/x/1/"), 503) },
-			change: func(c *jenkinsrunner.Config) { c.LostAfter = 30 * time.Second },
-			want:   runner.Result{Outcome: runner.Failure, Reason: "nothing was heard of the build in Jenkins for 30s"}, ends: 32 * time.Second,
-			log: []string{"Jenkins: nothing was heard for 17s, waiting for 30s: the answer is 503 Service Unavailable"},
+			change: func(c *jenkinsrunner.Config) { c.LostAfter = 34 * time.Second },
+			want:   runner.Result{Outcome: runner.Failure, Reason: "nothing was heard of the build in Jenkins for 34s"}, ends: 37 * time.Second,
+			log: []string{"Jenkins: nothing was heard for 22s, waiting for 34s: the answer is 503 Service Unavailable"},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -245,10 +262,15 @@ func TestRequestsOverTime(t *testing.T) {
 				if diff := cmp.Diff(tt.at, got); diff != "" {
 					t.Errorf("requests (-want +got):\n%s", diff)
 				}
+				silences := 0
 				for _, line := range tt.log {
-					if !strings.Contains(log.String(), line+"\n") {
-						t.Errorf("log = %q, want the line %q", log.String(), line)
+					if strings.Count(log.String(), line+"\n") != 1 {
+						t.Errorf("log = %q, want the line %q once", log.String(), line)
 					}
+					silences += strings.Count(line, silence)
+				}
+				if strings.Count(log.String(), silence) != silences {
+					t.Errorf("log = %q, want %d lines about a silence", log.String(), silences)
 				}
 			})
 		})
