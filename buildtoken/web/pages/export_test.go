@@ -78,11 +78,11 @@ func FindIn(t testing.TB, log []byte, text string, errors bool) string {
 	return fmt.Sprint(f)
 }
 
-// Find searches a log in both ways: as pages do, and row by row.
+// Find searches a log in both ways: as pages do, while it grows, and row by row.
 func Find(t testing.TB, log []byte, text string, errors bool, place int64) (quick, slow string) {
 	t.Helper()
 	s := search{text: strings.ToLower(text), errors: errors}
-	f, err := s.find(t.Context(), bytes.NewReader(log), int64(len(log)), place)
+	f, err := s.find(t.Context(), bytes.NewReader(slices.Concat(log, log)), int64(len(log)), place)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -232,6 +232,15 @@ func TestBuildsOfAFolder(t *testing.T) {
 	})
 }
 
+// Without jobs there are no builds to list, and the page explains how to make a job.
+func TestBuildsOfASiteWithoutJobs(t *testing.T) {
+	onSite(t, jobs(), func(s *site) {
+		page := s.page("/?by=")
+		s.holds(page, `data-region="jobs"`)
+		s.lacks(page, `data-region="builds"`)
+	})
+}
+
 // Each build is on exactly one page, also those that started at the same instant.
 func TestBuildsOfAFolderHavePages(t *testing.T) {
 	spec := jobs(at("slow", hangs("")))
