@@ -73,6 +73,7 @@ func floors() map[string]int {
 
 		// Test support. The torture harness uses the first two too.
 		"internal/pgserver":    1,
+		"internal/filetest":    1,
 		"internal/jenkinstest": 1,
 		"internal/crashdisk":   2,
 		"internal/pgtest":      2,
@@ -318,7 +319,7 @@ func passedIn(folder string) bool {
 
 // forTests reports whether only tests may import the package.
 func forTests(folder string) bool {
-	return slices.Contains([]string{"internal/crashdisk", "internal/pgtest", "internal/queuetest", "internal/runnertest"}, folder)
+	return slices.Contains([]string{"internal/crashdisk", "internal/filetest", "internal/pgtest", "internal/queuetest", "internal/runnertest"}, folder)
 }
 
 // under reports whether an imported package is tree or stands below it.

@@ -343,6 +343,34 @@ func TestEndedBuildIsStreamedOnDemand(t *testing.T) {
 	})
 }
 
+// A client gets all of a log that a browser can show.
+func TestStreamSendsAllOfALogThatIsNotTooLong(t *testing.T) {
+	const rows = 60_000 // 0.96 MB
+	onSite(t, jobs(at("hello", writes(strings.Repeat("0123456789abcde\n", rows)))), func(s *site) {
+		s.trigger("hello", nil)
+		out, ended, stop := s.open("/queue/-/events/job/hello/1/?start=0", "alice")
+		<-ended
+		stop()
+		lines := 0
+		for _, e := range out.take(s.T) {
+			if e.name != "log" {
+				continue
+			}
+			var log logEvent
+			if err := json.Unmarshal([]byte(e.data), &log); err != nil {
+				s.Fatal(err)
+			}
+			if log.Reset {
+				s.Errorf("the event from %d skips a part of the log", log.From)
+			}
+			lines += strings.Count(log.HTML, "\n")
+		}
+		if lines != rows+2 {
+			s.Errorf("%d lines, want %d", lines, rows+2)
+		}
+	})
+}
+
 func TestStreamEnds(t *testing.T) {
 	t.Run("with the configuration", func(t *testing.T) {
 		onSite(t, tree(), func(s *site) {
