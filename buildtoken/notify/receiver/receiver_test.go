@@ -324,6 +324,9 @@ func TestUnusualRequests(t *testing.T) {
 					t.Errorf("the request is %q, want %q in it", got, want)
 				}
 			}
+			if signed := strings.Contains(string(got), "Webhook-Signature"); signed != (len(tt.c.Secrets) > 0) {
+				t.Errorf("with %d secrets the request is %q", len(tt.c.Secrets), got)
+			}
 		})
 	}
 }
