@@ -32,42 +32,36 @@ func (q *DB) confirm(ctx context.Context, conn *pgx.Conn) error {
 	var found comparison
 	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		var last int64
-		err := tx.QueryRow(ctx, q.names.in("select epoch from queue.servers where server = $1 for update"), q.opts.Server).Scan(&last)
-		if err != nil {
+		onRecord, ended := map[buildKey]int64{}, map[int64]bool{}
+		jobs, numbers := q.known.keys()
+		b := new(pgx.Batch)
+		b.Queue("select epoch from queue.servers where server = $1 for update", q.opts.Server).QueryRow(func(row pgx.Row) error { return row.Scan(&last) })
+		b.Queue("select body::text, run from queue.builds where running and server = $1", q.opts.Server).Query(func(rows pgx.Rows) error {
+			_, err := readRuns(rows, onRecord)
+			return err
+		})
+		b.Queue(`select run from queue.builds join unnest($1::text[], $2::bigint[]) k(job, number) using (job, number)
+			where not running`, jobs, numbers).Query(func(rows pgx.Rows) error {
+			var run int64
+			_, err := pgx.ForEachRow(rows, []any{&run}, func() error { ended[run] = true; return nil })
+			return err
+		})
+		if err := tx.SendBatch(ctx, q.names.inAll(b)).Close(); err != nil {
 			return err
 		}
 		epoch = max(last, own) + 1
-		onRecord := map[buildKey]int64{}
-		rows, err := tx.Query(ctx, q.names.in("select body::text, run from queue.builds where running and server = $1"), q.opts.Server)
-		if err != nil {
-			return err
-		}
-		if _, err := readRuns(rows, onRecord); err != nil {
-			return err
-		}
-		jobs, numbers := q.known.keys()
-		if rows, err = tx.Query(ctx, q.names.in(`select run from queue.builds join unnest($1::text[], $2::bigint[]) k(job, number) using (job, number)
-			where not running`), jobs, numbers); err != nil {
-			return err
-		}
-		ended := map[int64]bool{}
-		var run int64
-		if _, err := pgx.ForEachRow(rows, []any{&run}, func() error { ended[run] = true; return nil }); err != nil {
-			return err
-		}
 		found = q.known.compare(onRecord, ended, own)
 		jobs, numbers = nil, nil
 		for _, b := range found.kept {
 			jobs, numbers = append(jobs, b.job), append(numbers, b.number)
 		}
-		if _, err := tx.Exec(ctx, q.names.in(`update queue.builds set epoch = $1 from unnest($2::text[], $3::bigint[]) k(job, number)
-			where builds.job = k.job and builds.number = k.number`), epoch, jobs, numbers); err != nil {
-			return err
-		}
-		_, err = tx.Exec(ctx, q.names.in(`update queue.servers set epoch = $2, beat = clock_timestamp(), released = false, pulse = $3,
+		b = new(pgx.Batch)
+		b.Queue(`update queue.builds set epoch = $1 from unnest($2::text[], $3::bigint[]) k(job, number)
+			where builds.job = k.job and builds.number = k.number`, epoch, jobs, numbers)
+		b.Queue(`update queue.servers set epoch = $2, beat = clock_timestamp(), released = false, pulse = $3,
 				mark = (select mark from queue.incarnations), stopping = $4
-			where server = $1`), q.opts.Server, epoch, pulse, append([]string{}, found.stopping...))
-		return err
+			where server = $1`, q.opts.Server, epoch, pulse, append([]string{}, found.stopping...))
+		return tx.SendBatch(ctx, q.names.inAll(b)).Close()
 	})
 	if err != nil {
 		return fmt.Errorf("make sure of builds: %w", err)

@@ -284,22 +284,17 @@ func (i *importer) lane(l *imported) ([]any, error) {
 	return []any{l.head.Job, head, next, nextID, l.head.Place()}, err
 }
 
-// finish writes the counts and sets the sequence of item IDs.
+// finish writes the counts and sets the sequences of IDs.
 func (i *importer) finish(ctx context.Context) error {
-	if _, err := i.tx.Exec(ctx, i.names.in("update queue.counts set queued = $1, kib = $2 where part = 0"), i.sum.Items, i.kib); err != nil {
-		return err
-	}
+	b := new(pgx.Batch)
+	b.Queue("update queue.counts set queued = $1, kib = $2 where part = 0", i.sum.Items, i.kib)
 	if i.nextID > 1 {
 		// A server that used the schema before may have taken some.
-		if _, err := i.tx.Exec(ctx, i.names.in("select setval('queue.item_ids', greatest(last_value, $1)) from queue.item_ids"), i.nextID-1); err != nil {
-			return err
-		}
+		b.Queue("select setval('queue.item_ids', greatest(last_value, $1)) from queue.item_ids", i.nextID-1)
 	}
-	if _, err := i.tx.Exec(ctx, i.names.in("select setval('queue.notification_ids', greatest($1, 1), $1 > 0)"), i.lastNotification); err != nil {
-		return err
-	}
-	_, err := i.tx.Exec(ctx, i.names.in("analyze queue.items, queue.builds, queue.cancelled, queue.receipts, queue.summaries, queue.notifications, queue.token_uses, queue.lanes, queue.logs, queue.pieces, queue.uploads"))
-	return err
+	b.Queue("select setval('queue.notification_ids', greatest($1, 1), $1 > 0)", i.lastNotification)
+	b.Queue("analyze queue.items, queue.builds, queue.cancelled, queue.receipts, queue.summaries, queue.notifications, queue.token_uses, queue.lanes, queue.logs, queue.pieces, queue.uploads")
+	return i.tx.SendBatch(ctx, i.names.inAll(b)).Close()
 }
 
 // cp copies records into a table, one at a time.

@@ -446,16 +446,53 @@ func TestDatabaseThatGoesBackWithoutARestart(t *testing.T) {
 		}
 	}
 	schedule(t, q, request("deploy", "k"))
-	exec("create table saved_items as select * from ci.items; create table saved_lanes as select * from ci.lanes")
+	exec("create table saved_items as select * from ci.items; create table saved_lanes as select * from ci.lanes; create table saved_servers as select * from ci.servers")
 	lost := claimSoon(t, q, "ci-1")
+	for later := false; !later; { // until a heartbeat was answered after what was saved, and another one was sent
+		exec(`notify "buildtoken ci", '{"from":"other","servers":true}'`)
+		if err := conn.QueryRow(t.Context(), "select s.pulse > saved.pulse + 1 from ci.servers s, saved_servers saved").Scan(&later); err != nil {
+			t.Fatal(err)
+		}
+	}
 	exec(`delete from ci.builds; insert into ci.items select * from saved_items;
 		update ci.lanes set head = saved.head, next = saved.next, next_id = saved.next_id from saved_lanes saved where lanes.job = saved.job;
-		update ci.servers set pulse = 0`)
+		update ci.servers set pulse = saved.pulse from saved_servers saved`)
 	stopped(t, q, lost)
 	if err := record(t, q, lost, queue.Success); !errors.Is(err, queue.ErrNotRunning) {
 		t.Errorf("end of a build whose start was lost: %v, want %v", err, queue.ErrNotRunning)
 	}
 	if again := claimSoon(t, q, "ci-1"); again.Item.ID != lost.Item.ID {
 		t.Errorf("started item %d, want %d again", again.Item.ID, lost.Item.ID)
+	}
+}
+
+// TestRecordThatCannotBeComparedIsNotLost has the database go back while the record of a running
+// build cannot be read. The builds continue until it can be read again.
+func TestRecordThatCannotBeComparedIsNotLost(t *testing.T) {
+	s := newStore(t)
+	core, logs := observer.New(zap.InfoLevel)
+	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-1", TTL: time.Hour, Log: zap.New(core)})
+	exec := executor(t, s)
+	schedule(t, q, request("j", "k"))
+	b := claimSoon(t, q, "ci-1")
+	exec("create table saved as select body from builds; update builds set body = '[]'; update servers set pulse = 0")
+	until := func(message string) {
+		t.Helper()
+		for late := time.After(patience); logs.FilterMessageSnippet(message).Len() == 0; {
+			select {
+			case <-time.After(time.Millisecond):
+			case <-late:
+				t.Fatalf("nothing like %q is logged after %v: %v", message, patience, logs.All())
+			}
+		}
+	}
+	until("connection that listens to the database was lost")
+	exec("update builds set body = saved.body from saved")
+	until("knows all builds of this server")
+	if wished := mustAborts(t, q); len(wished) > 0 {
+		t.Errorf("asked to stop %+v", wished)
+	}
+	if err := record(t, q, b, queue.Success); err != nil {
+		t.Errorf("end of the build: %v", err)
 	}
 }
