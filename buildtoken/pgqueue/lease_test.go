@@ -250,3 +250,33 @@ func TestCloseInAHeartbeatReleasesTheLease(t *testing.T) {
 		t.Errorf("released = %v, %v; other servers wait until the lease expires", released, err)
 	}
 }
+
+// TestLostConnectionIsLoggedOnce interrupts all connections for several attempts to connect again.
+func TestLostConnectionIsLoggedOnce(t *testing.T) {
+	server := pgtest.Start(t)
+	w := newWire(t, host(t, server))
+	core, logged := observer.New(zap.InfoLevel)
+	q := open(t, pgqueue.Options{URL: "postgres:///postgres?user=buildtoken&host=" + w.dir, Schema: "ci", TTL: time.Hour, Log: zap.New(core)})
+	w.set(nil, true)
+	for w.hasMissed() < 12 {
+		<-time.After(time.Millisecond)
+	}
+	w.set(nil, false)
+	for logged.FilterMessage("connection to the database is back").Len() == 0 {
+		<-q.Changed()
+	}
+	if lines := logged.FilterMessage("connection that listens to the database was lost"); lines.Len() != 1 {
+		t.Errorf("logged %v, want one lost connection", lines.All())
+	}
+	before := ""
+	for _, line := range logged.FilterMessage("cannot connect to the database again; trying again").All() {
+		text := fmt.Sprint(line.ContextMap()["error"])
+		if text == before || text == "" {
+			t.Errorf("logged %q after %q, want each error once as long as it stays the same", text, before)
+		}
+		before = text
+	}
+	if before == "" {
+		t.Error("the attempts that failed are not logged")
+	}
+}

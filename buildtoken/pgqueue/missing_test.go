@@ -17,41 +17,43 @@ import (
 	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
-// TestStatementThatFails lets the statements of each verb fail that use one of the tables, which is
-// missing meanwhile. A verb that fails has no effect: repeated, it does what it should do once. One
-// that succeeds has done all of it.
+// TestStatementThatFails lets the statements of each verb fail that use one of the tables, or only
+// those that write to it. A verb that fails has no effect: repeated, it does what it should do
+// once. One that succeeds has done all of it.
 func TestStatementThatFails(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	q := open(t, s.options())
-	hide := hider(t, s)
+	spoils := map[string]func(table string) (mend func()){"without the table": hider(t, s), "without writing to the table": protector(t, s)}
 	jobs := 0
 	for _, op := range append(operations(), moreOperations()...) {
 		t.Run(op.name, func(t *testing.T) {
-			failed := 0
-			for _, table := range tables(t, s) {
-				jobs++
-				job := fmt.Sprint("job-", jobs)
-				op.prepare(t, q, job)
-				show := hide(table)
-				err := op.do(t.Context(), q, job)
-				show()
-				if err != nil {
-					failed++
-					if !errors.Is(err, queue.ErrStorage) && !errors.Is(err, errNoItem) {
-						t.Errorf("without the table %s: %v, want %v", table, err, queue.ErrStorage)
+			for how, spoil := range spoils {
+				failed := 0
+				for _, table := range tables(t, s) {
+					jobs++
+					job := fmt.Sprint("job-", jobs)
+					op.prepare(t, q, job)
+					mend := spoil(table)
+					err := op.do(t.Context(), q, job)
+					mend()
+					if err != nil {
+						failed++
+						if !errors.Is(err, queue.ErrStorage) && !errors.Is(err, errNoItem) {
+							t.Errorf("%s %s: %v, want %v", how, table, err, queue.ErrStorage)
+						}
+						if err := op.do(t.Context(), q, job); err != nil {
+							t.Errorf("repeated after a failure %s %s: %v", how, table, err)
+						}
 					}
-					if err := op.do(t.Context(), q, job); err != nil {
-						t.Errorf("repeated after a failure without the table %s: %v", table, err)
+					if diff := op.done(t, q, job); diff != "" {
+						t.Errorf("after %v %s %s (-want +got):\n%s", err, how, table, diff)
 					}
+					empty(t, q, job) // queued items must not start in another round
 				}
-				if diff := op.done(t, q, job); diff != "" {
-					t.Errorf("after %v without the table %s (-want +got):\n%s", err, table, diff)
+				if failed == 0 {
+					t.Errorf("it does not fail %s", how)
 				}
-				empty(t, q, job) // queued items must not start in another round
-			}
-			if failed == 0 {
-				t.Error("it needs no table")
 			}
 		})
 	}
@@ -163,16 +165,34 @@ func tables(t *testing.T, s store) []string {
 // hider returns a function that gives a table another name, until the returned function is called.
 func hider(t *testing.T, s store) func(table string) (show func()) {
 	t.Helper()
+	exec := executor(t, s)
+	return func(table string) func() {
+		exec("alter table %[1]s rename to %[1]s_away", table)
+		return func() { exec("alter table %[1]s_away rename to %[1]s", table) }
+	}
+}
+
+// protector returns a function that makes all statements fail that write to a table, until the
+// returned function is called.
+func protector(t *testing.T, s store) func(table string) (release func()) {
+	t.Helper()
+	exec := executor(t, s)
+	exec("create function refuse() returns trigger language plpgsql as $$begin raise 'not now'; end$$")
+	return func(table string) func() {
+		exec("create trigger refuse before insert or update or delete on %s execute function refuse()", table)
+		return func() { exec("drop trigger refuse on %s", table) }
+	}
+}
+
+// executor returns a function that executes a statement with the names of tables.
+func executor(t *testing.T, s store) func(sql string, tables ...any) {
+	t.Helper()
 	conn := pgtest.Connect(t, with(with(s.url, "search_path="+s.schema), "synchronous_commit=off"))
-	rename := func(from, to string) {
+	return func(sql string, tables ...any) {
 		t.Helper()
-		if _, err := conn.Exec(t.Context(), fmt.Sprintf("alter table %s rename to %s", from, to)); err != nil {
+		if _, err := conn.Exec(t.Context(), fmt.Sprintf(sql, tables...)); err != nil {
 			t.Fatal(err)
 		}
-	}
-	return func(table string) func() {
-		rename(table, table+"_away")
-		return func() { rename(table+"_away", table) }
 	}
 }
 

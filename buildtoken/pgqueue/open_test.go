@@ -269,6 +269,27 @@ func TestConnectionFollowsItsString(t *testing.T) {
 	}
 }
 
+// TestReconnectToACopy lets a queue connect to a copy of its database, which has the same tables.
+func TestReconnectToACopy(t *testing.T) {
+	server := pgtest.Start(t)
+	to := func(database string) string { return strings.Replace(server.URL(), "/postgres?", "/"+database+"?", 1) }
+	if err := open(t, pgqueue.Options{URL: server.URL(), Schema: "ci"}).Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pgtest.Connect(t, to("template1")).Exec(t.Context(), "create database copy template postgres"); err != nil {
+		t.Fatal(err)
+	}
+	q := open(t, pgqueue.Options{URL: server.URL(), Schema: "ci"})
+	for database, want := range map[string]error{"copy": pgqueue.ErrOther, "template1": pgqueue.ErrOther, "postgres": nil} {
+		if err := q.Reconnect(t.Context(), func() (string, error) { return to(database), nil }, "ci"); !errors.Is(err, want) {
+			t.Errorf("Reconnect to %s: %v, want %v", database, err, want)
+		}
+	}
+	if err := q.Reconnect(t.Context(), func() (string, error) { return server.URL(), nil }, ""); !errors.Is(err, pgqueue.ErrOther) {
+		t.Errorf("Reconnect to another schema: %v, want %v", err, pgqueue.ErrOther)
+	}
+}
+
 // TestIdleSessionTimeoutOfTheDatabase waits until the database has ended an idle connection.
 // The one that listens must survive.
 func TestIdleSessionTimeoutOfTheDatabase(t *testing.T) {

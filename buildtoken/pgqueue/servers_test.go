@@ -267,18 +267,28 @@ func TestServerThatHangsInAClaimHandsNothingOut(t *testing.T) {
 }
 
 // TestBuildThatIsNotRunIsEnded gives up a server right after such a claim, by a server that
-// ends nothing itself.
+// ends nothing itself. That the database was set back before is not the reason.
 func TestBuildThatIsNotRunIsEnded(t *testing.T) {
 	s := newStore(t)
 	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "a", TTL: 3 * time.Second, Log: zap.NewNop()})
 	if _, err := q.Reclaim(t.Context(), start, "", nil); err != nil {
 		t.Fatal(err)
 	}
+	conn := pgtest.Connect(t, with(s.url, "search_path="+s.schema))
+	if _, err := conn.Exec(t.Context(), "update servers set pulse = 0"); err != nil {
+		t.Fatal(err)
+	}
+	for epoch := 1; epoch == 1; { // until the server has compared its builds with the database
+		<-q.Changed()
+		if err := conn.QueryRow(t.Context(), "select epoch from servers").Scan(&epoch); err != nil {
+			t.Fatal(err)
+		}
+	}
 	schedule(t, q, request("j", "k"))
 	if builds, err := hang(t, s, q); err == nil || len(builds) != 0 {
 		t.Fatalf("Claim that took too long: %v, %v; want nothing", builds, err)
 	}
-	if _, err := pgtest.Connect(t, s.url).Exec(t.Context(), "update "+s.schema+".servers set epoch = epoch + 1, released = true"); err != nil {
+	if _, err := conn.Exec(t.Context(), "update servers set epoch = epoch + 1, released = true"); err != nil {
 		t.Fatal(err)
 	}
 	for !(<-q.Notices()).Lost {
@@ -312,6 +322,11 @@ func TestLeftProcessesAreListedOnce(t *testing.T) {
 	if left, err := again.Lost(t.Context()); err != nil || len(left) != 1 || left[0].Running() {
 		t.Errorf("Lost on the server that comes back: %+v, %v; want the build that was ended", left, err)
 	}
+	release := protector(t, s)("builds")
+	if _, err := again.Reclaim(t.Context(), start, "again", nil); !errors.Is(err, queue.ErrStorage) {
+		t.Errorf("Reclaim that cannot write: %v, want %v", err, queue.ErrStorage)
+	}
+	release()
 	if ended, err := again.Reclaim(t.Context(), start, "again", nil); err != nil || len(ended) != 0 {
 		t.Errorf("Reclaim: %+v, %v; want no build ended twice", ended, err)
 	}

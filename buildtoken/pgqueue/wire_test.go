@@ -21,6 +21,7 @@ type wire struct {
 	mu sync.Mutex
 	// mu guards the following.
 	down   bool
+	missed int               // connections that were not made because the wire was down
 	silent chan struct{}     // if not nil, closed at the end of the silence
 	conns  map[net.Conn]bool // whether the connection holds the lock
 	plan   *cut
@@ -116,6 +117,7 @@ func (w *wire) keep(conn net.Conn) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.down {
+		w.missed++
 		conn.Close()
 		return false
 	}
@@ -135,6 +137,12 @@ func (w *wire) hasHappened(plan *cut) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return plan.happened
+}
+
+func (w *wire) hasMissed() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.missed
 }
 
 func (w *wire) hasAnswered(plan *cut) bool {
