@@ -196,10 +196,12 @@ func TestSilentServerStartsNothing(t *testing.T) {
 	}
 }
 
-// TestServerThatWasGivenUpStartsNothing gives up a server that has not noticed it.
+// TestServerThatWasGivenUpStartsNothing gives up a server that has not noticed it. It neither starts
+// a build nor takes a notification.
 func TestServerThatWasGivenUpStartsNothing(t *testing.T) {
 	s := newStore(t)
 	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "first", TTL: time.Hour, Log: zap.NewNop()})
+	setRules(t, q, map[string]queue.Rules{"j": {Notify: []queue.Target{{Name: "chat", On: []queue.Condition{queue.OnQueued}}}}})
 	schedule(t, q, request("j", "k"))
 	if _, err := pgtest.Connect(t, s.url).Exec(t.Context(), "update "+s.schema+".servers set epoch = epoch + 1"); err != nil {
 		t.Fatal(err)
@@ -207,6 +209,9 @@ func TestServerThatWasGivenUpStartsNothing(t *testing.T) {
 	builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "first"}, []int{0})
 	if !errors.Is(err, queue.ErrStorage) || len(builds) != 0 {
 		t.Errorf("Claim: %v, %v; want %v", builds, err, queue.ErrStorage)
+	}
+	if due, _, err := q.TakeNotifications(t.Context(), start, []string{"chat"}, 10); !errors.Is(err, queue.ErrStorage) || len(due) != 0 {
+		t.Errorf("TakeNotifications: %v, %v; want %v", due, err, queue.ErrStorage)
 	}
 	if l, err := laneOf(t.Context(), q, "j"); err != nil || len(l.Running) != 0 || l.Queued != 1 {
 		t.Errorf("lane %+v, %v; want nothing started", l, err)
