@@ -79,6 +79,25 @@ func TestWhatRulesSeeOfARequest(t *testing.T) {
 	}
 }
 
+// What a site finds out about a request is the same in all of it.
+func TestSiteIsAskedOnce(t *testing.T) {
+	asked := map[string]int{}
+	site := &web.Site{
+		User:   func(*http.Request) string { asked["user"]++; return "" },
+		Remote: func(*http.Request) netip.Addr { asked["remote"]++; return netip.Addr{} },
+		Root:   func(*http.Request) string { asked["root"]++; return root },
+	}
+	q := site.Request(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+	for range 3 {
+		q.User()
+		q.Caller()
+		q.Root()
+	}
+	if diff := cmp.Diff(map[string]int{"user": 1, "remote": 1, "root": 1}, asked); diff != "" {
+		t.Errorf("times that each was called (-want +got):\n%s", diff)
+	}
+}
+
 // A site has accounts once one of its requests had a user.
 func TestHasAccounts(t *testing.T) {
 	user := ""

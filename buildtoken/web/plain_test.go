@@ -1,6 +1,9 @@
 package web_test
 
 import (
+	"errors"
+	"io"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -38,5 +41,17 @@ func TestPlainWriter(t *testing.T) {
 				t.Errorf("%q in pieces of %d = %q, want %q", in, size, got, want)
 			}
 		}
+	}
+}
+
+func TestPlainWriterReturnsErrors(t *testing.T) {
+	w := &web.PlainWriter{W: &beaten{httptest.NewRecorder(), io.ErrClosedPipe, nil}}
+	if n, err := w.Write([]byte("text")); n != 0 || !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("Write to a client that is gone = %d, %v, want 0, %v", n, err, io.ErrClosedPipe)
+	}
+	var b strings.Builder
+	w = &web.PlainWriter{W: &b}
+	if n, err := w.Write([]byte("\x1b[1mtext")); n != 8 || err != nil {
+		t.Errorf("Write = %d, %v, want all of it", n, err)
 	}
 }

@@ -1,12 +1,19 @@
 package web_test
 
 import (
+	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
@@ -104,15 +111,126 @@ func TestConsoleTextHasALength(t *testing.T) {
 func TestIncompleteObjectsAreErrors(t *testing.T) {
 	bubble(t, func(s *scenario) {
 		s.user = "reader"
-		s.send(s.request([]string{"POST /buildByToken/build?job=plain&token=TacoTuesday&delay=0"}))
-		for _, path := range []string{"/job/plain/api/json", "/job/plain/api/json?tree=allBuilds[number]", "/api/json?tree=jobs[builds[number]]", "/api/json?tree=jobs[lastBuild[result]]"} {
-			s.queue.noBuilds.Store(true)
-			if x := s.send(s.request([]string{"GET " + path})); x.Code != http.StatusServiceUnavailable {
-				t.Errorf("%s without builds: %d %s, want 503", path, x.Code, x.body())
+		for range 2 { // the second one waits
+			s.send(s.request([]string{"POST /buildByToken/build?job=plain&token=TacoTuesday&delay=0"}))
+		}
+		for _, tt := range []struct {
+			name    string
+			without *atomic.Bool
+			paths   []string
+		}{
+			{"builds", &s.queue.noBuilds, []string{
+				"/job/plain/api/json", "/job/plain/api/json?tree=allBuilds[number]", "/api/json?tree=jobs[builds[number]]", "/api/json?tree=jobs[lastBuild[result]]",
+				"/job/plain/api/json?tree=healthReport[score]", "/job/plain/lastBuild/api/json", "/job/plain/1/api/json",
+			}},
+			{"lanes", &s.queue.noLanes, []string{"/api/json", "/job/plain/api/json", "/job/app/api/json", "/queue/item/1/api/json", "/queue/api/json"}},
+			{"items", &s.queue.noItems, []string{"/queue/api/json", "/job/plain/api/json"}},
+			{"summaries", &s.queue.noSummaries, []string{
+				"/job/plain/api/json", "/api/json?tree=jobs[lastBuild[number]]", "/job/plain/lastBuild/", "/job/plain/1/api/json", "/queue/api/json", "/computer/api/json",
+			}},
+		} {
+			for _, path := range tt.paths {
+				tt.without.Store(true)
+				if x := s.send(s.request([]string{"GET " + path})); x.Code != http.StatusServiceUnavailable || x.Header().Get("Retry-After") == "" {
+					t.Errorf("%s without %s: %d %s, want 503", path, tt.name, x.Code, x.body())
+				}
+				tt.without.Store(false)
+				if x := s.send(s.request([]string{"GET " + path})); x.Code != http.StatusOK {
+					t.Errorf("%s: %d %s, want 200", path, x.Code, x.body())
+				}
 			}
-			s.queue.noBuilds.Store(false)
-			if x := s.send(s.request([]string{"GET " + path})); x.Code != http.StatusOK {
-				t.Errorf("%s: %d %s, want 200", path, x.Code, x.body())
+		}
+	})
+}
+
+// An answer to a tree parameter counts while it is made and while it is sent, but not twice.
+func TestTreeCountsOnce(t *testing.T) {
+	bubble(t, func(s *scenario) {
+		var jobs []definition.Job
+		for n := range 10 { // with about 600 KB of texts
+			jobs = append(jobs, definition.Job{Name: fmt.Sprint("job", n), Description: strings.Repeat("a text ", 9_000), Runner: s.runner})
+		}
+		site, err := definition.Compile(definition.Spec{Access: definition.Access{Read: "true"}, Root: definition.Folder{Jobs: jobs}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.attach(buildtoken.Config{Sites: []*definition.Site{site}})
+		s.api.Definition, s.api.InFlight = site, new(web.InFlight)
+		others := siteOf(s.remote.String(), s.api.InFlight).Request(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+		for range 63 { // of the 64 of 1 MiB that one client may have
+			if err := others.Answer().Grow(1 << 20); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 2 {
+			if x := s.send(s.request([]string{"GET /api/json?tree=jobs[description]"})); x.Code != http.StatusOK || len(x.body()) < 600_000 {
+				t.Errorf("a large tree: %d with %d bytes, want 200 with all texts", x.Code, len(x.body()))
+			}
+		}
+		if err := others.Answer().Grow(600_000); err != nil {
+			t.Fatal(err)
+		}
+		if x := s.send(s.request([]string{"GET /api/json?tree=jobs[description]"})); x.Code != http.StatusServiceUnavailable {
+			t.Errorf("a large tree without room for it: %d, want 503", x.Code)
+		}
+	})
+}
+
+// Clients show when a job is built next by its schedules.
+func TestNextScheduled(t *testing.T) {
+	bubble(t, func(s *scenario) {
+		at := func(spec string) []definition.ScheduleSpec {
+			return []definition.ScheduleSpec{{Spec: spec, Zone: "UTC"}}
+		}
+		site, err := definition.Compile(definition.Spec{Access: definition.Access{Read: "true"}, Root: definition.Folder{Jobs: []definition.Job{
+			{Name: "daily", Runner: s.runner, Schedules: at("30 3 * * *")},
+			{Name: "sooner", Runner: s.runner, Schedules: append(at("30 3 * * *"), at("0 2 * * *")...)},
+			{Name: "never", Runner: s.runner},
+		}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.attach(buildtoken.Config{Sites: []*definition.Site{site}})
+		s.api.Definition = site
+		for name, want := range map[string]string{
+			"daily": fmt.Sprint(time.Date(2000, 1, 1, 3, 30, 0, 0, time.UTC).UnixMilli()), "sooner": fmt.Sprint(time.Date(2000, 1, 1, 2, 0, 0, 0, time.UTC).UnixMilli()), "never": "null",
+		} {
+			x := s.send(s.request([]string{"GET /job/" + name + "/api/json?tree=nextScheduled"}))
+			if !strings.HasSuffix(x.body(), `"nextScheduled":`+want+"}\n") {
+				t.Errorf("%s: %d %s, want %s", name, x.Code, x.body(), want)
+			}
+		}
+	})
+}
+
+// Shell scripts have api/xml put the crumb into a header.
+func TestCrumbAsAHeader(t *testing.T) {
+	const crumb = "00000000000000000000000000000000"
+	bubble(t, func(s *scenario) {
+		s.user = "reader"
+		for xpath, want := range map[string]string{
+			`concat(//crumbRequestField,":",//crumb)`:  "Jenkins-Crumb:" + crumb,
+			`concat(//crumbRequestField,'=',//crumb)`:  "Jenkins-Crumb=" + crumb,
+			`concat(//crumbRequestField,": ",//crumb)`: "Jenkins-Crumb: " + crumb,
+			`concat(//crumbRequestField,"",//crumb)`:   "Jenkins-Crumb" + crumb,
+			`concat(//crumbRequestField,":',//crumb)`:  "",
+			`concat(//crumbRequestField,':",//crumb)`:  "",
+			`concat(//crumbRequestField,":x,//crumb)`:  "",
+			`concat(//crumbRequestField,x:",//crumb)`:  "",
+			`concat(//crumbRequestField,",//crumb)`:    "",
+			`concat(//crumbRequestField,x:x,//crumb)`:  "",
+			`concat(//crumbRequestField,,//crumb)`:     "",
+			`concat(//crumb,":",//crumb)`:              "",
+			`concat(//crumbRequestField,":",//field)`:  "",
+			"": "",
+		} {
+			x := s.send(s.request([]string{"GET /crumbIssuer/api/xml?xpath=" + url.QueryEscape(xpath)}))
+			if want == "" {
+				if x.Code != http.StatusNotFound {
+					t.Errorf("xpath %q: %d %q, want 404", xpath, x.Code, x.body())
+				}
+			} else if x.Code != http.StatusOK || x.body() != want {
+				t.Errorf("xpath %q: %d %q, want %q", xpath, x.Code, x.body(), want)
 			}
 		}
 	})

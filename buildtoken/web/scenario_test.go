@@ -211,8 +211,8 @@ type faultyQueue struct {
 	broken       atomic.Bool
 	unreadable   atomic.Bool
 	unrecordable atomic.Bool
-	// noBuilds makes builds unreadable alone.
-	noBuilds atomic.Bool
+	// noBuilds, noLanes, noItems and noSummaries make one kind unreadable alone.
+	noBuilds, noLanes, noItems, noSummaries atomic.Bool
 	// late is how long a cancellation takes to arrive.
 	late atomic.Int64
 	// more is added to the number of queued items of each job that has any.
@@ -225,7 +225,7 @@ type faultyQueue struct {
 }
 
 func (q *faultyQueue) Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error) {
-	if q.unreadable.Load() {
+	if q.unreadable.Load() || q.noLanes.Load() {
 		return nil, fmt.Errorf("%w: input/output error", queue.ErrStorage)
 	}
 	return q.Queue.Lanes(ctx, jobs)
@@ -245,7 +245,7 @@ func (q *faultyQueue) AllLanes(ctx context.Context) ([]queue.Lane, error) {
 }
 
 func (q *faultyQueue) Items(ctx context.Context, now time.Time, full string, limit int) ([]queue.Entry, error) {
-	if q.unreadable.Load() {
+	if q.unreadable.Load() || q.noItems.Load() {
 		return nil, fmt.Errorf("%w: input/output error", queue.ErrStorage)
 	}
 	q.most.Store(max(q.most.Load(), int64(limit)))
@@ -260,7 +260,7 @@ func (q *faultyQueue) Entry(ctx context.Context, now time.Time, id int64) (queue
 }
 
 func (q *faultyQueue) Overviews(ctx context.Context, jobs []string) ([]queue.Overview, error) {
-	if q.unreadable.Load() {
+	if q.unreadable.Load() || q.noSummaries.Load() {
 		return nil, fmt.Errorf("%w: input/output error", queue.ErrStorage)
 	}
 	q.summaries.Add(1)
@@ -269,6 +269,9 @@ func (q *faultyQueue) Overviews(ctx context.Context, jobs []string) ([]queue.Ove
 }
 
 func (q *faultyQueue) Build(ctx context.Context, full string, number int64) (queue.Build, error) {
+	if q.noBuilds.Load() {
+		return queue.Build{}, fmt.Errorf("%w: input/output error", queue.ErrStorage)
+	}
 	q.single.Add(1)
 	return q.Queue.Build(ctx, full, number)
 }

@@ -209,6 +209,21 @@ func TestJobPath(t *testing.T) {
 	}
 }
 
+func TestOffset(t *testing.T) {
+	for text, want := range map[string]int64{
+		"": 0, "0": 0, "10": 10, "007": 7, "9223372036854775807": 1<<63 - 1,
+		"9223372036854775808": -1, "-1": -1, "+1": -1, "1a": -1, "0x10": -1, " 1": -1, "1.0": -1,
+	} {
+		n, err := web.Offset(&text)
+		if (err != nil) != (want < 0) || err == nil && n != want || err != nil && web.VerdictOf(err).Status != http.StatusBadRequest {
+			t.Errorf("Offset(%q) = %d, %v, want %d, negative for a refusal", text, n, err, want)
+		}
+	}
+	if n, err := web.Offset(nil); n != 0 || err != nil {
+		t.Errorf("Offset(nil) = %d, %v, want 0", n, err)
+	}
+}
+
 func TestWholeRunes(t *testing.T) {
 	for _, tt := range []struct {
 		in   string

@@ -15,6 +15,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
@@ -161,7 +163,7 @@ func TestBodyHasToComeInTime(t *testing.T) {
 		stops time.Duration // when the server begins to wait for its requests, never if 0
 		want  time.Duration
 	}{
-		{"a small body", "Content-Length: 10\r\n", 0, web.BodyTimeout},
+		{"a small body", "Content-Length: 10\r\n", 0, 15 * time.Second}, // see docs/security.md
 		{"a body of 64 KiB", "Content-Length: 65536\r\n", 0, web.BodyTimeout + time.Second},
 		{"a body of 1 MiB has time in proportion", "Content-Length: 1048576\r\n", 0, web.BodyTimeout + 16*time.Second},
 		{"a body of unknown length, as if it were large", "Transfer-Encoding: chunked\r\n", 0, web.BodyTimeout + 512*time.Second},
@@ -275,6 +277,59 @@ func TestWriterWithoutDeadlines(t *testing.T) {
 		t.Errorf("Flush: %v, flushed %v", err, rec.Flushed)
 	}
 	w.End()
+}
+
+// deadlines records the sizes of writes, and which of them have a deadline.
+type deadlines struct {
+	*httptest.ResponseRecorder
+
+	set             bool
+	bounded, pieces []int
+}
+
+func (d *deadlines) SetReadDeadline(time.Time) error { return nil }
+
+func (d *deadlines) SetWriteDeadline(at time.Time) error {
+	d.set = !at.IsZero()
+	return nil
+}
+
+func (d *deadlines) Write(p []byte) (int, error) {
+	if d.pieces = append(d.pieces, len(p)); d.set {
+		d.bounded = append(d.bounded, len(p))
+	}
+	return d.ResponseRecorder.Write(p)
+}
+
+// An answer that fits into the buffers of the server costs no deadline. Each piece of a larger one
+// has a deadline, and so has what is left in the buffers in the end.
+func TestLargeAnswersHaveDeadlines(t *testing.T) {
+	for _, tt := range []struct {
+		writes          []int
+		bounded, pieces []int
+		inTheEnd        bool
+	}{
+		{[]int{2048}, nil, []int{2048}, false},
+		{[]int{2049}, []int{2049}, []int{2049}, true},
+		{[]int{1024, 1024, 1}, []int{1}, []int{1024, 1024, 1}, true},
+		{[]int{65536}, []int{65536}, []int{65536}, true},
+		{[]int{65537}, []int{65536, 1}, []int{65536, 1}, true},
+	} {
+		w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+		p := web.NewWriter(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil), nil)
+		for _, n := range tt.writes {
+			if _, err := p.Write(make([]byte, n)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if w.set {
+			t.Errorf("writes of %v leave a deadline, which would end a stream that waits", tt.writes)
+		}
+		p.End()
+		if diff := cmp.Diff([][]int{tt.pieces, tt.bounded}, [][]int{w.pieces, w.bounded}); diff != "" || w.set != tt.inTheEnd {
+			t.Errorf("writes of %v: a deadline in the end: %v, want %v; pieces, and those with a deadline (-want +got):\n%s", tt.writes, w.set, tt.inTheEnd, diff)
+		}
+	}
 }
 
 // A stream without events is not slow.

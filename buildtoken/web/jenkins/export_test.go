@@ -16,7 +16,7 @@ func Prune(tree string, python bool) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	inner := object{{"_class", "B"}, {"n", 1}, {"s", "é\"\\\n\u2028\x01"}, {"b", true}, {"z", nil}}
+	inner := object{{"_class", "B"}, {"n", 1}, {"s", "é\"\\\n\r\t ~\x01\x1f\x7f\u2028\u2029\xff"}, {"b", true}, {"z", nil}}
 	whole := object{
 		{"_class", "A"},
 		{"list", []any{link{brief: inner[:2], full: func() object { return inner }}, inner, inner}},
