@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"mime/multipart"
@@ -112,6 +113,101 @@ func TestRefusedBodyIsNotRequested(t *testing.T) {
 				t.Errorf("ReadForm: %v, status %d, read %v; want status %d, read %v", err, status, read, tt.status, tt.read)
 			}
 		})
+	}
+}
+
+// failing returns a file that fails once it has taken n bytes.
+func failing(t *testing.T, n int64) *os.File {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() { // the cleanup waits for it
+		defer close(ended)
+		_, _ = io.CopyN(io.Discard, r, n) // the test may end first
+		_ = r.Close()
+	}()
+	t.Cleanup(func() {
+		_ = w.Close()
+		<-ended
+	})
+	return w
+}
+
+// A disk that fails is not the client's fault, and a client that is gone is not the disk's.
+func TestDiskThatFailsWhileABodyIsStored(t *testing.T) {
+	const size = 4 << 20
+	for _, tt := range []struct {
+		name   string
+		room   int64 // of the disk
+		gone   bool  // the client, in the middle
+		status int
+	}{
+		{"a full disk", 0, false, http.StatusServiceUnavailable},
+		{"a disk that becomes full", 2 << 20, false, http.StatusServiceUnavailable},
+		{"a client that is gone", 2 * size, true, http.StatusBadRequest},
+	} {
+		for kind, read := range map[string]func(q *web.Request) (release func(), err error){
+			"a file of a form": func(q *web.Request) (func(), error) {
+				f, err := q.ReadForm(web.FormOptions{Large: func(*web.Form) bool { return true }})
+				if err != nil {
+					return func() {}, err
+				}
+				return f.Close, nil
+			},
+			"a raw body": func(q *web.Request) (func(), error) {
+				raw, err := q.ReadRaw(2*size, io.Discard)
+				return raw.Close, err
+			},
+		} {
+			t.Run(tt.name+", "+kind, func(t *testing.T) {
+				r := upload(t, size)
+				if tt.gone {
+					r.Body = io.NopCloser(io.MultiReader(io.LimitReader(r.Body, size/2), broken{}))
+				}
+				core, logs := observer.New(zap.ErrorLevel)
+				site := &web.Site{Log: zap.New(core), Spool: func() (*os.File, error) { return failing(t, tt.room), nil }}
+				q := site.Request(httptest.NewRecorder(), r)
+				defer q.Begin().End()
+				release, err := read(q)
+				release()
+				if err == nil || web.VerdictOf(err).Status != tt.status {
+					t.Errorf("got %v, want status %d", err, tt.status)
+				}
+				if logged := logs.FilterMessage("body of a request could not be stored").Len() == 1; logged == tt.gone {
+					t.Errorf("logged %v", logs.All())
+				}
+			})
+		}
+	}
+}
+
+// A byte of an uploaded file costs one once it is in a file, and eight while it is in memory. It
+// counts for the client until its limit is raised.
+func TestUploadedFilesTakeTheirSizeOfTheLimit(t *testing.T) {
+	const client = "192.0.2.1"
+	shared, dir := new(web.InFlight), t.TempDir()
+	holdBodies(t, client, shared, 63) // of the 64 of 1 MiB that one client may have
+	holdBodies(t, "192.0.2.2", shared, 63)
+	site := siteOf(client, shared)
+	site.Spool = func() (*os.File, error) { return os.CreateTemp(dir, "spool-") }
+	// There is room for 16 MiB, half of which the first MiB takes.
+	for _, tt := range []struct {
+		size int
+		want error
+	}{{8 << 20, nil}, {10 << 20, web.ErrBusy}, {8 << 20, nil}} {
+		q := site.Request(httptest.NewRecorder(), upload(t, tt.size))
+		end := q.Begin().End
+		f, err := q.ReadForm(web.FormOptions{Large: func(*web.Form) bool { return true }})
+		if !errors.Is(err, tt.want) {
+			t.Errorf("a file of %d bytes: %v, want %v", tt.size, err, tt.want)
+		}
+		if err == nil {
+			f.Close()
+		}
+		end()
 	}
 }
 
