@@ -19,6 +19,8 @@ func TestListOfALongQueueReadsOnlyWhatItShows(t *testing.T) {
 		items             int
 	}{
 		{"a short queue", "reader", "", 0, 3, 3},
+		{"a queue of which all is shown", "reader", "", 9_997, 10_000, 3},
+		{"an item more", "reader", "10001", 9_998, 10_000, 3},
 		{"a long queue", "reader", "50003", 50_000, 10_000, 3},
 		{"a reader who may see nothing of it", "builder", "", 0, 0, 0},
 	} {

@@ -173,6 +173,9 @@ func TestTreeCountsOnce(t *testing.T) {
 		if x := s.send(s.request([]string{"GET /api/json?tree=jobs[description]"})); x.Code != http.StatusServiceUnavailable {
 			t.Errorf("a large tree without room for it: %d, want 503", x.Code)
 		}
+		if x := s.send(s.request([]string{"GET /api/json?tree=jobs[description]{,3}"})); x.Code != http.StatusOK {
+			t.Errorf("a smaller tree after one was refused: %d %s, want 200", x.Code, x.body())
+		}
 	})
 }
 
