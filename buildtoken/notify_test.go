@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +21,7 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/notify"
+	"github.com/buildtoken/buildtoken/buildtoken/outbox"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 	"github.com/buildtoken/buildtoken/buildtoken/stats"
@@ -489,5 +492,249 @@ func TestNotificationAtTheEndOfTheServer(t *testing.T) {
 			t.Fatal(err)
 		}
 		in.want(t, "1s a #1 endedABORTED")
+	})
+}
+
+// Each notification has what is known at its event, and URLs if the trigger came with one.
+func TestNotificationOfEachEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var in inbox
+		j := notified("app", &in)
+		j.Notify[0].On = []queue.Condition{queue.OnQueued, queue.OnStarted, queue.OnAlways}
+		j.Runner = lasts(time.Minute)
+		s := openSite(t, buildtoken.Config{}, j)
+		at := func(seconds time.Duration) time.Time { return start().Add(seconds * time.Second) }
+		queued := func(item int64, since time.Time, root string) notify.Event {
+			e := notify.Event{Target: "app/in", Job: "app", Item: item, Queued: since, Causes: []string{"Started by remote host (no address)"}}
+			if root != "" {
+				e.JobURL, e.ItemURL = root+"job/app/", fmt.Sprintf("%squeue/item/%d/", root, item)
+			}
+			return e
+		}
+		var want []notify.Event
+		wantNext := func(e notify.Event, kind queue.Event, when time.Time) {
+			e.Sequence, e.Kind, e.At = int64(len(want)+1), kind, when
+			want = append(want, e)
+		}
+		for i, root := range []string{"https://ci.example.com/", ""} {
+			id, begin := int64(2*i+1), at(time.Duration(200*i))
+			time.Sleep(time.Until(begin))
+			with := func(t *buildtoken.Trigger) { t.Root, t.Delay = root, new("10s") }
+			s.trigger("app", with)
+			time.Sleep(time.Until(begin.Add(100 * time.Second)))
+			s.trigger("app", with)
+			time.Sleep(time.Until(begin.Add(105 * time.Second)))
+			if err := s.Cancel(t.Context(), "app", id+1, "user alice"); err != nil {
+				t.Fatal(err)
+			}
+			quiet()
+
+			e := queued(id, begin, root)
+			wantNext(e, queue.EventQueued, begin)
+			e.Number, e.Node, e.Started = int64(i+1), buildtoken.DefaultNode, begin.Add(10*time.Second)
+			if root != "" {
+				e.BuildURL = fmt.Sprintf("%sjob/app/%d/", root, e.Number)
+			}
+			wantNext(e, queue.EventStarted, e.Started)
+			e.Ended, e.Result, e.Log = begin.Add(70*time.Second), queue.Success, "Started by remote host (no address)\nFinished: SUCCESS\n"
+			wantNext(e, queue.EventEnded, e.Ended)
+			e = queued(id+1, begin.Add(100*time.Second), root)
+			wantNext(e, queue.EventQueued, e.Queued)
+			e.By = "user alice"
+			wantNext(e, queue.EventCancelled, begin.Add(105*time.Second))
+		}
+		ids := map[string]bool{}
+		for i := range in.events {
+			ids[in.events[i].ID] = true
+			in.events[i].ID = ""
+		}
+		if diff := cmp.Diff(want, in.events); diff != "" {
+			t.Errorf("events (-want +got):\n%s", diff)
+		}
+		if len(ids) != len(want) {
+			t.Errorf("%d notifications have %d IDs: %v", len(want), len(ids), ids)
+		}
+	})
+}
+
+// noLog is a receiver that does not show the log.
+type noLog struct{ inbox }
+
+func (*noLog) UsesLog() bool { return false }
+
+// A receiver that fails while the records of a build are dropped still gets what the notification itself has. If the queue
+// cannot be read, nothing is sent for now.
+func TestNotificationOfABuildWithoutRecords(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in := noLog{inbox{answer: func(_ context.Context, e *notify.Event) notify.Outcome {
+			if e.Number == 1 && time.Since(start()) < time.Second {
+				return notify.Outcome{Error: "503"}
+			}
+			return notify.Outcome{}
+		}}}
+		j := notified("a", &in)
+		j.Settings.KeepBuilds = new(1)
+		s := openSite(t, buildtoken.Config{})
+		var broken atomic.Bool
+		s.reopenShared(func(q cutOff) buildtoken.Queue { return unreadable{q, &broken} })
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{j}}})
+		s.triggerNow("a")
+		s.triggerNow("a")
+		time.Sleep(10 * time.Minute)
+		quiet()
+		if len(in.events) != 3 {
+			t.Fatalf("attempts %q, want two of build 1", in.lines())
+		}
+		got := in.events[1]
+		want := notify.Event{
+			ID: in.events[0].ID, Sequence: 1, Target: "a/in", At: start(), Kind: queue.EventEnded,
+			Job: "a", Item: 1, Number: 1, Result: queue.Success, Turn: in.events[0].Turn,
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("event of a build whose records were dropped (-want +got):\n%s", diff)
+		}
+		if first := in.events[0]; first.Node == "" || first.Log != "" {
+			t.Errorf("the event of the first attempt has the node %q and the log %q, want the node only", first.Node, first.Log)
+		}
+
+		broken.Store(true)
+		s.triggerNow("a")
+		waiting, err := s.Notifications(t.Context(), queue.NotificationFilter{State: queue.DeliveryWaiting})
+		if err != nil || len(waiting) != 1 || waiting[0].Error != "the record of the build cannot be read" {
+			t.Errorf("while the queue cannot be read: waiting %+v, %v", waiting, err)
+		}
+		if len(in.events) != 3 {
+			t.Errorf("while the queue cannot be read, %q was sent", in.lines()[3:])
+		}
+		broken.Store(false)
+		time.Sleep(10 * time.Minute)
+		quiet()
+		if len(in.events) != 4 {
+			t.Errorf("attempts %q, want one for build 3", in.lines())
+		}
+	})
+}
+
+// unreadable is a queue whose items cannot be read while broken is set.
+type unreadable struct {
+	cutOff
+	broken *atomic.Bool
+}
+
+func (q unreadable) Entry(ctx context.Context, now time.Time, id int64) (queue.Entry, error) {
+	if q.broken.Load() {
+		return queue.Entry{}, queue.ErrStorage
+	}
+	return q.cutOff.Entry(ctx, now, id)
+}
+
+// The IDs of notifications differ, whatever is the same: of two targets, and of a queue that starts from the beginning.
+func TestIDsOfNotificationsDiffer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var one, other inbox
+		j := notified("a", &one)
+		j.Notify = append(j.Notify, definition.NotifySpec{Name: "other", On: j.Notify[0].On, To: &other})
+		spec := definition.Spec{Root: definition.Folder{Jobs: []definition.Job{j}}}
+		s := openSite(t, buildtoken.Config{})
+		s.attach(spec)
+		s.triggerNow("a")
+		if err := errors.Join(s.Close(), os.Remove(filepath.Join(s.dir, "queue.db"))); err != nil {
+			t.Fatal(err)
+		}
+		s.open()
+		s.attach(spec)
+		s.triggerNow("a")
+		ids := map[string]bool{}
+		for _, e := range append(one.events, other.events...) {
+			ids[e.ID] = true
+		}
+		if len(ids) != 4 {
+			t.Errorf("four notifications have the IDs %v", ids)
+		}
+	})
+}
+
+// A test of a target sends a sample that names the first job with this target, and records nothing.
+func TestTestOfATarget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in := inbox{answer: func(ctx context.Context, e *notify.Event) notify.Outcome {
+			if e.Param("HANGS") != "" {
+				<-ctx.Done()
+			}
+			return notify.Outcome{Error: "503", After: time.Hour}
+		}}
+		var other inbox
+		app, last := notified("x", &in), notified("y", &in)
+		app.Notify, last.Notify = nil, nil
+		folder := definition.Folder{Name: "f", Jobs: []definition.Job{last, app}, Notify: notified("", &in).Notify}
+		spec := definition.Spec{URL: "https://ci.example.com/", Root: definition.Folder{Jobs: []definition.Job{notified("a", &other)}, Folders: []definition.Folder{folder}}}
+		s := openSite(t, buildtoken.Config{})
+		s.attach(spec)
+		if diff := cmp.Diff(map[string]bool{"a/in": false, "f/in": false}, s.Targets()); diff != "" {
+			t.Errorf("targets (-want +got):\n%s", diff)
+		}
+		if _, err := s.TestNotification(t.Context(), "f/none", nil); !errors.Is(err, buildtoken.ErrNoTarget) {
+			t.Errorf("TestNotification of no target = %v, want %v", err, buildtoken.ErrNoTarget)
+		}
+
+		time.Sleep(time.Hour)
+		params := []notify.Param{{Name: "BRANCH", Value: "x"}}
+		out, err := s.TestNotification(t.Context(), "f/in", params)
+		if diff := cmp.Diff(notify.Outcome{Error: "503", After: time.Hour}, out); err != nil || diff != "" {
+			t.Errorf("TestNotification = %v, outcome (-want +got):\n%s", err, diff)
+		}
+		want := notify.Sample()
+		now := time.Now()
+		want.Queued, want.Started, want.Ended = now.Add(want.Queued.Sub(want.At)), now.Add(want.Started.Sub(want.At)), now.Add(want.Ended.Sub(want.At))
+		want.At, want.Target, want.Reason, want.Params, want.Node = now, "f/in", "this is a test", params, buildtoken.DefaultNode
+		want.Job, want.JobURL, want.ItemURL, want.BuildURL = "f/x", "https://ci.example.com/job/f/job/x/", "", ""
+		got := in.events[0]
+		if !strings.HasPrefix(got.ID, "msg_") {
+			t.Errorf("ID %q", got.ID)
+		}
+		got.ID = want.ID
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("sample (-want +got):\n%s", diff)
+		}
+
+		spec.URL = ""
+		s.attach(spec)
+		time.Sleep(time.Second)
+		began := time.Now()
+		if _, err := s.TestNotification(t.Context(), "f/in", []notify.Param{{Name: "HANGS", Value: "yes"}}); err != nil || time.Since(began) != outbox.Timeout {
+			t.Errorf("TestNotification of a receiver that hangs = %v after %v, want it after %v", err, time.Since(began), outbox.Timeout)
+		}
+		if second := in.events[1]; second.JobURL != "" || second.ID == in.events[0].ID {
+			t.Errorf("without the site's URL, the sample has %q; its ID is %s, that of the first was %s", second.JobURL, second.ID, in.events[0].ID)
+		}
+		quiet()
+		all, err := s.Notifications(t.Context(), queue.NotificationFilter{})
+		if err != nil || len(all) != 0 || len(in.lines()) != 2 || len(other.lines()) != 0 {
+			t.Errorf("after two tests: notifications %+v, %v, attempts %q and %q; want nothing recorded, and two attempts", all, err, in.lines(), other.lines())
+		}
+	})
+}
+
+// A page that shows notifications is notified of each attempt.
+func TestAttemptNotifiesWatchers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in := inbox{answer: func(context.Context, *notify.Event) notify.Outcome {
+			time.Sleep(time.Second)
+			return notify.Outcome{}
+		}}
+		s := openSite(t, buildtoken.Config{}, notified("a", &in))
+		s.triggerNow("a")
+		changed := s.Watch()
+		synctest.Wait()
+		select {
+		case <-changed:
+			t.Fatal("notified during the attempt")
+		default:
+		}
+		<-changed
+		sent, err := s.Notifications(t.Context(), queue.NotificationFilter{State: queue.DeliverySent})
+		if err != nil || len(sent) != 1 {
+			t.Errorf("when watchers are notified, these were sent: %+v, %v; want one", sent, err)
+		}
 	})
 }
