@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -108,14 +108,13 @@ func TestNoticesOfOtherServers(t *testing.T) {
 				q := &others{}
 				s.reopenAmongOthers(q)
 				s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{Name: "a", Tokens: opens(), Runner: succeeds()}, {Name: "b", Tokens: opens(), Runner: succeeds()}}}})
-				looks := map[string]int{}
+				looks := make([]atomic.Int32, 3) // by item
 				ctx, cancel := context.WithCancel(t.Context())
 				var waiters sync.WaitGroup
 				for _, full := range []string{"a", "b"} {
 					id := s.trigger(full, delayed("1h")).Item.ID
-					name := fmt.Sprint("item ", id)
 					waiters.Go(func() {
-						_, _ = s.Await(ctx, s.def, id, func(queue.Entry) bool { looks[name]++; return false }) // until the test ends
+						_, _ = s.Await(ctx, s.def, id, func(queue.Entry) bool { looks[id].Add(1); return false }) // until ctx ends
 					})
 					synctest.Wait()
 				}
@@ -135,9 +134,9 @@ func TestNoticesOfOtherServers(t *testing.T) {
 					default:
 					}
 				}
-				for _, name := range slices.Sorted(maps.Keys(looks)) {
-					if looks[name] > 1 {
-						woken += name + " "
+				for id := range looks {
+					if looks[id].Load() > 1 {
+						woken += fmt.Sprintf("item %d ", id)
 					}
 				}
 				if woken != tt.wakes {
@@ -232,18 +231,26 @@ func TestBuildsOfServersThatAreGone(t *testing.T) {
 	})
 }
 
-// handed is a runner whose builds save a handle and go on until the test ends them.
-func handed(resumed *[]string) runner.Runner {
-	return remotely{func(ctx context.Context, b runner.Build, _ io.Writer) runner.Result {
-		*resumed = append(*resumed, fmt.Sprintf("#%d %s", b.Number, b.Handle))
-		if b.Handle == nil {
-			if err := b.Save(fmt.Append(nil, b.Number)); err != nil {
-				return runner.Result{Outcome: runner.Failure, Reason: err.Error()}
-			}
+// handed is a runner whose remote builds save a handle and run until they are stopped.
+type handed struct {
+	mu      sync.Mutex
+	resumed []string // number and handle
+}
+
+func (*handed) Remote() {}
+
+func (h *handed) Run(ctx context.Context, b runner.Build, _ io.Writer) runner.Result {
+	if b.Handle == nil {
+		if err := b.Save(fmt.Appendf(nil, "handle of #%d", b.Number)); err != nil {
+			return runner.Result{Outcome: runner.Failure, Reason: err.Error()}
 		}
-		<-ctx.Done()
-		return runner.Result{Outcome: runner.Aborted, Reason: context.Cause(ctx).Error()}
-	}}
+	} else {
+		h.mu.Lock()
+		h.resumed = append(h.resumed, fmt.Sprintf("#%d by %s", b.Number, b.Handle))
+		h.mu.Unlock()
+	}
+	<-ctx.Done()
+	return runner.Result{Outcome: runner.Aborted, Reason: context.Cause(ctx).Error()}
 }
 
 // slots returns the numbers and slots of the remote builds that run on this server.
@@ -260,8 +267,8 @@ func (s *site) slots() string {
 // other from it.
 func TestRemoteBuildsAreAdoptedInFreeSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var resumed []string
-		spec := definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{Name: "far", Tokens: opens(), Concurrent: true, Runner: handed(&resumed)}}}}
+		var far handed
+		spec := definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{Name: "far", Tokens: opens(), Concurrent: true, Runner: &far}}}}
 		s := openSite(t, buildtoken.Config{})
 		q := &others{}
 		s.reopenAmongOthers(q)
@@ -273,15 +280,14 @@ func TestRemoteBuildsAreAdoptedInFreeSlots(t *testing.T) {
 		if got, want := s.slots(), "#1 in 0 #2 in 1 #3 in 2 "; got != want {
 			t.Fatalf("running %s, want %s", got, want)
 		}
-		resumed = nil
 		q.refuses, q.refused = errors.New("no such record"), 2
 		s.reopenAmongOthers(q)
 		s.attach(spec)
 		if got, want := s.slots(), "#1 in 0 #3 in 1 "; got != want {
 			t.Errorf("of three builds, one of which cannot be read, these go on: %s, want %s", got, want)
 		}
-		slices.Sort(resumed)
-		if diff := cmp.Diff([]string{"#1 1", "#3 3"}, resumed); diff != "" {
+		slices.Sort(far.resumed)
+		if diff := cmp.Diff([]string{"#1 by handle of #1", "#3 by handle of #3"}, far.resumed); diff != "" {
 			t.Errorf("resumed (-want +got):\n%s", diff)
 		}
 		lines := s.logs.FilterMessage("build cannot be resumed before the next start").All()
@@ -316,20 +322,8 @@ func TestRemoteBuildsAreAdoptedInFreeSlots(t *testing.T) {
 func TestManyRemoteBuildsAreAdopted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 230
-		var mu sync.Mutex
-		resumed := map[string]int{}
-		spec := definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{Name: "far", Tokens: opens(), Concurrent: true, Runner: remotely{
-			func(ctx context.Context, b runner.Build, _ io.Writer) runner.Result {
-				mu.Lock()
-				resumed[string(b.Handle)]++
-				mu.Unlock()
-				if b.Handle == nil {
-					_ = b.Save(fmt.Append(nil, b.Number)) // a build that cannot be resumed fails the test
-				}
-				<-ctx.Done()
-				return runner.Result{Outcome: runner.Aborted}
-			},
-		}}}}}
+		var far handed
+		spec := definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{Name: "far", Tokens: opens(), Concurrent: true, Runner: &far}}}}
 		s := openSite(t, buildtoken.Config{RemoteBuilds: n})
 		q := &others{}
 		s.reopenAmongOthers(q)
@@ -345,8 +339,8 @@ func TestManyRemoteBuildsAreAdopted(t *testing.T) {
 		for _, b := range s.RunningRemote() {
 			taken[b.Executor] = true
 		}
-		if len(taken) != n || !taken[0] || !taken[n-1] || len(resumed) != n+1 {
-			t.Errorf("%d builds in %d slots were resumed, want %d in the first slots", len(resumed)-1, len(taken), n)
+		if len(taken) != n || !taken[0] || !taken[n-1] || len(far.resumed) != n {
+			t.Errorf("%d builds in %d slots were resumed, want %d in the first slots", len(far.resumed), len(taken), n)
 		}
 		var sizes []int
 		for _, e := range q.executors {
