@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -290,4 +291,50 @@ func TestAwaitOfAnUnknownItem(t *testing.T) {
 			t.Errorf("Await is %v, want %v", a, queue.ErrNotFound)
 		}
 	})
+}
+
+// over is a queue in which every item was cancelled, or is not kept any more if its number is even.
+type over struct{ buildtoken.Queue }
+
+func (over) Entry(_ context.Context, _ time.Time, id int64) (queue.Entry, error) {
+	if id%2 == 0 {
+		return queue.Entry{}, queue.ErrNotFound
+	}
+	return queue.Entry{Item: queue.Item{ID: id, Job: "one"}, Cancelled: &queue.Cancelled{}}, nil
+}
+
+// A caller that finds its item at its end leaves nothing behind. It would be kept for ever.
+func TestAwaitOfItemsThatHaveEndedTakesNoMemory(t *testing.T) {
+	b := newAwaitBench(t, func(q buildtoken.Queue) buildtoken.Queue { return over{q} })
+	defer b.c.Close()
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	const calls, perCall = 50_000, 30 // bytes
+	for _, tt := range []struct {
+		name        string
+		first, step int64
+		job         string
+	}{
+		{"items that are not kept", 2, 2, "one"},
+		{"items that were cancelled", 1, 2, "one"},
+		{"an item of many jobs", 1, 0, "job %d"},
+	} {
+		before := heap()
+		for n := range int64(calls) {
+			full := tt.job
+			if tt.step == 0 {
+				full = fmt.Sprintf(tt.job, n)
+			}
+			if _, ok, err := b.c.AwaitEnd(t.Context(), b.d, full, tt.first+n*tt.step); !ok || err != nil && !errors.Is(err, queue.ErrNotFound) {
+				t.Fatalf("AwaitEnd = %v, %v", ok, err)
+			}
+		}
+		if after := heap(); after > before && (after-before)/calls > perCall {
+			t.Errorf("%s: %d calls have left %d KB", tt.name, calls, (after-before)>>10)
+		}
+	}
 }

@@ -594,6 +594,14 @@ func TestQueuedItemsWaitWhileNothingIsAttached(t *testing.T) {
 		}
 		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{app}}})
 		s.wantResult("app", 1, queue.Success, "")
+
+		id = s.trigger("app", delayed("5s")).Item.ID
+		s.detach()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if entry, err := s.Entry(t.Context(), s.def, id); err != nil || entry.State != queue.Buildable {
+			t.Errorf("Entry = %+v, %v; want it buildable, since no configuration is attached any more", entry, err)
+		}
 	})
 }
 
@@ -933,17 +941,24 @@ func TestNoBuildStartsBetweenTwoConfigurations(t *testing.T) {
 		for _, name := range []string{"near", "far"} {
 			s.trigger(name, delayed("10m"))
 		}
+		number := int64(1)
 		q.before = func() {
 			time.Sleep(time.Hour)
 			for _, name := range []string{"near", "far"} {
-				if _, err := c.Build(t.Context(), name, 1); !errors.Is(err, queue.ErrNotFound) {
-					t.Errorf("a build of %s started between two configurations: %v", name, err)
+				if _, err := c.Build(t.Context(), name, number); !errors.Is(err, queue.ErrNotFound) {
+					t.Errorf("build %d of %s started between two configurations: %v", number, name, err)
 				}
 			}
 		}
-		s.attach(spec)
+		second := s.attach(spec)
 		for _, name := range []string{"near", "far"} {
 			s.wantResult(name, 1, queue.Success, "")
+			s.trigger(name, delayed("10m"))
+		}
+		number++
+		second() // back to the first one
+		for _, name := range []string{"near", "far"} {
+			s.wantResult(name, 2, queue.Success, "")
 		}
 	})
 }

@@ -132,7 +132,7 @@ func TestTokens(t *testing.T) {
 			{Name: "ci", Digest: digest("ci")},
 			{Name: "temp", Digest: digest("temp"), Expires: soon},
 			{Name: "viewer", Digest: digest("viewer"), Grants: token.Status | token.Log},
-		}})
+		}}, definition.Job{Name: "tokenless", Runner: succeeds()})
 		with := func(text string) buildtoken.Trigger {
 			return ask("app", func(t *buildtoken.Trigger) { t.Secret = token.NewSecret(text) })
 		}
@@ -169,8 +169,16 @@ func TestTokens(t *testing.T) {
 				t.Errorf("Opens(%s) = %q, token %q", tt.secret, full, opened.Name)
 			}
 		}
-		if _, _, err := s.Opens(t.Context(), s.def, "nowhere", definition.Caller{}, token.Status); !errors.Is(err, definition.ErrUnknownJob) {
-			t.Errorf("Opens(nowhere) = %v, want ErrUnknownJob", err)
+		for _, full := range []string{"nowhere", "tokenless", ""} {
+			by := definition.Caller{Secret: token.NewSecret("ci"), Presented: true, User: "alice"}
+			if got, _, err := s.Opens(t.Context(), s.def, full, by, token.Status); !errors.Is(err, definition.ErrUnknownJob) || got != "" {
+				t.Errorf("Opens(%q) = %q, %v, want ErrUnknownJob", full, got, err)
+			}
+		}
+		for _, full := range []string{"app", "tokenless"} {
+			if got, opened, err := s.Opens(t.Context(), s.def, full, definition.Caller{User: "operator", Operator: true}, token.Cancel); err != nil || got != full || opened.Name != "" {
+				t.Errorf("Opens(%q) by the operator = %q, token %q, %v; want the job", full, got, opened.Name, err)
+			}
 		}
 		if _, _, err := s.Opens(t.Context(), s.def, "app", definition.Caller{User: "alice", Post: true}, token.Status); !errors.Is(err, token.ErrMissing) {
 			t.Errorf("Opens without a token = %v, want ErrMissing", err)
