@@ -287,6 +287,41 @@ func TestOldestDue(t *testing.T) {
 	})
 }
 
+// held is a queue with items that wait for a change of the configuration, and one behind them.
+type held struct {
+	buildtoken.Queue
+	n int
+}
+
+func (q held) Items(_ context.Context, _ time.Time, _ string, limit int) ([]queue.Entry, error) {
+	var all []queue.Entry
+	for i := range min(limit, q.n+1) {
+		e := queue.Entry{Item: queue.Item{ID: int64(i + 1), Due: start()}, Blockage: queue.Blockage{Reason: queue.NoServer}}
+		if i == q.n {
+			e.Blockage = queue.Blockage{Reason: queue.NoExecutor}
+		}
+		all = append(all, e)
+	}
+	return all, nil
+}
+
+// OldestDue looks behind items that wait for a change of the configuration, but not without a limit.
+func TestOldestDueBehindOthers(t *testing.T) {
+	for n, want := range map[int]time.Time{0: start(), 19: start(), 20: start(), 999: start(), 1000: {}, 5000: {}} {
+		dir := t.TempDir()
+		c, err := buildtoken.Open(t.Context(), buildtoken.Options{Queue: held{openFailing(t, dir), n}, Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := c.OldestDue(t.Context()); err != nil || !got.Equal(want) {
+			t.Errorf("OldestDue behind %d items = %v, %v; want %v", n, got, err, want)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestOldLogUnderANewNumber starts with a log whose build is not on record, as after the
 // restore of an older queue. The build that gets this number has a new log.
 func TestOldLogUnderANewNumber(t *testing.T) {
@@ -1003,6 +1038,66 @@ func TestDefaultsAreThoseOfTheDocuments(t *testing.T) {
 	} {
 		if !strings.Contains(string(text), row) {
 			t.Errorf("docs/caddyfile.md does not contain %q", row)
+		}
+	}
+}
+
+// ruled is a queue that keeps the last rules that it got.
+type ruled struct {
+	buildtoken.Queue
+	last queue.Config
+}
+
+func (q *ruled) SetRules(ctx context.Context, now time.Time, c queue.Config) error {
+	q.last = c
+	return q.Queue.SetRules(ctx, now, c)
+}
+
+// The queue gets the limits of the configuration, or their defaults, and what counts for each job.
+func TestRulesOfAConfiguration(t *testing.T) {
+	dir := t.TempDir()
+	q := &ruled{Queue: openFailing(t, dir)}
+	c, err := buildtoken.Open(t.Context(), buildtoken.Options{Queue: q, Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	plain := definition.Job{Name: "plain", Runner: succeeds()}
+	own := definition.Job{Name: "own", Runner: remotely{succeeds()}, Concurrent: true, Disabled: true, Settings: job.Settings{KeepBuilds: new(7), Label: new("gpu")}}
+	own.Notify = []definition.NotifySpec{{Name: "in", On: []queue.Condition{queue.OnFailure, queue.OnFixed}, To: new(inbox)}}
+	jobs := definition.Spec{Root: definition.Folder{Jobs: []definition.Job{plain, own}}}
+	for _, tt := range []struct {
+		name              string
+		cfg               buildtoken.Config
+		limit, keep       int
+		grace             time.Duration
+		executors, remote int
+	}{
+		{"the defaults", buildtoken.Config{}, 10_000, 100, 24 * time.Hour, 2, 100},
+		{
+			"own limits", buildtoken.Config{QueueLimit: 5, KeepBuilds: 3, OrphanTimeout: time.Hour, Executors: 4, RemoteBuilds: 6},
+			5, 3, time.Hour, 4, 6,
+		},
+		{"no time for jobs that are gone", buildtoken.Config{OrphanTimeout: -1}, 10_000, 100, 0, 2, 100},
+	} {
+		s := &site{Controller: c, t: t, cfg: tt.cfg}
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{plain}}})
+		if got := c.RemoteBuilds(); got != 0 {
+			t.Errorf("%s: RemoteBuilds without remote jobs = %d, want 0", tt.name, got)
+		}
+		s.attach(jobs)
+		want := queue.Config{Limit: tt.limit, Grace: tt.grace, Rules: map[string]queue.Rules{
+			"plain": {KeepBuilds: tt.keep},
+			"own": {
+				KeepBuilds: 7, Label: "gpu", Remote: true, Concurrent: true, Disabled: true,
+				Notify: []queue.Target{{Name: "own/in", On: []queue.Condition{queue.OnFailure, queue.OnFixed}}},
+			},
+		}}
+		if diff := cmp.Diff(want, q.last); diff != "" {
+			t.Errorf("%s: rules (-want +got):\n%s", tt.name, diff)
+		}
+		if executors, remote := c.Executors(), c.RemoteBuilds(); executors != tt.executors || remote != tt.remote {
+			t.Errorf("%s: %d executors and %d remote builds, want %d and %d", tt.name, executors, remote, tt.executors, tt.remote)
 		}
 	}
 }

@@ -368,8 +368,7 @@ func (c *Controller) keepUses() {
 		c.saveUses()
 		select {
 		case <-time.After(saveUsesEvery):
-		case <-c.stopped:
-			return
+		case <-c.stopped: // the loop ends above
 		}
 	}
 }

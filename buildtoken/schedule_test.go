@@ -84,6 +84,21 @@ func TestSchedule(t *testing.T) {
 			"01:00:00 staging, 01:00:00 production",
 		},
 		{
+			"that polls is another one than one at the same time that builds", hourly(func(j *definition.Job) {
+				j.Schedules = append(j.Schedules, j.Schedules[0])
+				j.Schedules[0].Poll = true
+				j.Poller = looks(func(context.Context, runner.Build, io.Writer) (bool, error) { return false, nil })
+			}),
+			func(s *site, _ func(time.Duration)) {
+				time.Sleep(90 * time.Minute)
+				synctest.Wait()
+				if p, err := s.LastPoll("nightly"); err != nil || !p.Started.Equal(start().Add(time.Hour)) {
+					s.t.Errorf("LastPoll = %+v, %v; want one at 01:00", p, err)
+				}
+			},
+			"01:00:00 staging",
+		},
+		{
 			"does not start a disabled job", hourly(func(j *definition.Job) { j.Disabled = true }),
 			func(*site, func(time.Duration)) { time.Sleep(3 * time.Hour) },
 			"",
@@ -163,6 +178,30 @@ func TestSchedule(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A schedule for which there is no room in the queue is tried again until there is.
+func TestScheduleIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSite(t, buildtoken.Config{QueueLimit: 1}, hourly(nil), definition.Job{Name: "app", Tokens: opens(), Runner: succeeds()})
+		s.trigger("app", delayed("3605s"))
+		time.Sleep(70 * time.Minute)
+		if got, want := s.timed("nightly"), "01:00:10 staging"; got != want {
+			t.Errorf("builds: %s; want %s", got, want)
+		}
+		lines := s.logs.FilterMessage("schedule could not start a build").All()
+		if len(lines) != 1 {
+			t.Fatalf("%d log lines, want one", len(lines))
+		}
+		m := lines[0].ContextMap()
+		if m["job"] != "nightly" || m["schedule"] != "0 * * * *" || fmt.Sprint(m["due"]) != fmt.Sprint(start().Add(time.Hour)) || !strings.Contains(fmt.Sprint(m["error"]), queue.ErrFull.Error()) {
+			t.Errorf("log line %v, want the job, its schedule, its time and the error", m)
+		}
+		due := s.logs.FilterMessage("schedule is due").All()
+		if len(due) != 1 || due[0].ContextMap()["item"] != int64(2) || due[0].ContextMap()["created"] != true {
+			t.Errorf("log lines about schedules that are due: %v, want one with the item", due)
+		}
+	})
 }
 
 // TestScheduledPollRunsWhereTheWorkspaceIs fires a schedule that polls on all servers that

@@ -682,6 +682,32 @@ func TestUploads(t *testing.T) {
 	})
 }
 
+// forgetful is a queue that does not tell which builds it has.
+type forgetful struct{ buildtoken.Queue }
+
+func (forgetful) Oldest(context.Context, string) (int64, error) { return 0, queue.ErrStorage }
+
+// The files of a build that has ended are removed even if the queue fails then.
+func TestUploadsAreRemovedIfTheQueueFailsAfterTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSite(t, buildtoken.Config{})
+		s.reopenShared(func(q cutOff) buildtoken.Queue { return forgetful{q} })
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{Name: "app", Tokens: opens(), Runner: succeeds(), Params: []job.Param{{Name: "F", Kind: job.KindFile}}}}}})
+		s.trigger("app", values(), delayed("1m"), func(t *buildtoken.Trigger) { t.Files = map[string]buildtoken.Upload{"F": upload("f", "one")} })
+		if got := s.uploads(); len(got) != 1 {
+			t.Fatalf("stored files %q, want one", got)
+		}
+		time.Sleep(time.Minute)
+		s.wantResult("app", 1, queue.Success, "")
+		if got := s.uploads(); len(got) != 0 {
+			t.Errorf("stored files %q after the end of the build, want none", got)
+		}
+		if n := s.logs.FilterMessage("logs of dropped builds could not be removed").Len(); n != 1 {
+			t.Errorf("%d log lines about logs that could not be removed, want 1", n)
+		}
+	})
+}
+
 // If a client disconnects while its upload is being queued, either the item and its file exist,
 // or neither.
 func TestUploadOfAClientThatWentAway(t *testing.T) {

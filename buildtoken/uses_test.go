@@ -118,14 +118,18 @@ func TestUsesOfTokens(t *testing.T) {
 	})
 }
 
-// savings is a queue that counts how often the uses of tokens are saved.
+// savings is a queue that counts how often the uses of tokens are saved. While it is down, that fails.
 type savings struct {
 	buildtoken.Queue
-	n atomic.Int32
+	n    atomic.Int32
+	down atomic.Bool
 }
 
 func (s *savings) SaveTokenUses(ctx context.Context, now time.Time, uses []queue.TokenUse) error {
 	s.n.Add(1)
+	if s.down.Load() {
+		return queue.ErrStorage
+	}
 	return s.Queue.SaveTokenUses(ctx, now, uses)
 }
 
@@ -185,6 +189,30 @@ func TestUsesOfTokensSurviveARestart(t *testing.T) {
 		all, err := s.Tokens(t.Context())
 		if err != nil || len(all) != 1 || all[0].Uses != 53 || !all[0].First.Equal(began) {
 			t.Errorf("Tokens = %+v, %v; want 53 uses, the first at %v", all, err, began)
+		}
+	})
+}
+
+func TestUsesOfTokensThatCannotBeSavedAreSavedLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSite(t, buildtoken.Config{})
+		var q *savings
+		s.reopenShared(func(c cutOff) buildtoken.Queue {
+			q = &savings{Queue: c}
+			return q
+		})
+		q.down.Store(true)
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}}}})
+		s.trigger("app", delayed("24h"))
+		synctest.Wait()
+		if n := s.logs.FilterMessage("uses of tokens could not be saved; trying again").Len(); n != 1 {
+			t.Errorf("%d log lines about uses that could not be saved, want 1", n)
+		}
+		q.down.Store(false)
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if saved, err := q.TokenUses(t.Context()); err != nil || len(saved) != 1 || saved[0].Uses != 1 {
+			t.Errorf("saved uses %+v, %v; want one", saved, err)
 		}
 	})
 }
