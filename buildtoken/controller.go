@@ -144,7 +144,7 @@ func open(ctx context.Context, opts Options) (*Controller, error) {
 	}
 	v, err := vault.New(opts.SealKey)
 	if err != nil {
-		return nil, fmt.Errorf("buildtoken: %w", err)
+		return nil, fmt.Errorf("buildtoken: seal key: %w", err)
 	}
 	c := &Controller{
 		opts: opts, queue: opts.Queue, vault: v, guesses: throttle.New(),

@@ -204,6 +204,42 @@ func TestScheduleIsTriedAgain(t *testing.T) {
 	})
 }
 
+// unknowing is a queue that cannot tell which builds it has until a time.
+type unknowing struct {
+	buildtoken.Queue
+	until time.Time
+}
+
+func (q unknowing) Builds(ctx context.Context, job string, before int64, limit int) ([]queue.Build, error) {
+	if time.Now().Before(q.until) {
+		return nil, queue.ErrStorage
+	}
+	return q.Queue.Builds(ctx, job, before, limit)
+}
+
+// A missed schedule is made up for once the queue can be read.
+func TestMissedScheduleIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nightly := hourly(func(j *definition.Job) { j.Schedules[0].CatchUp = true })
+		s := openSite(t, buildtoken.Config{}, nightly)
+		time.Sleep(30 * time.Minute)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		s.open()
+		s.reopenShared(func(q cutOff) buildtoken.Queue { return unknowing{q, time.Now().Add(15 * time.Second)} })
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{nightly}}})
+		time.Sleep(10 * time.Minute)
+		if got, want := s.timed("nightly"), "00:00:00 staging, 01:30:20 staging"; got != want {
+			t.Errorf("builds: %s; want %s", got, want)
+		}
+		if n := s.logs.FilterMessage("schedule could not start a build").Len(); n != 2 {
+			t.Errorf("%d log lines about a schedule that failed, want 2", n)
+		}
+	})
+}
+
 // TestScheduledPollRunsWhereTheWorkspaceIs fires a schedule that polls on all servers that
 // share a queue: before there is a build, after one, and when its server has gone.
 func TestScheduledPollRunsWhereTheWorkspaceIs(t *testing.T) {

@@ -2,6 +2,7 @@ package buildtoken_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -213,6 +214,46 @@ func TestUsesOfTokensThatCannotBeSavedAreSavedLater(t *testing.T) {
 		synctest.Wait()
 		if saved, err := q.TokenUses(t.Context()); err != nil || len(saved) != 1 || saved[0].Uses != 1 {
 			t.Errorf("saved uses %+v, %v; want one", saved, err)
+		}
+	})
+}
+
+// remembers is a shared queue with the uses of tokens on other servers.
+type remembers struct {
+	cutOff
+	uses []queue.TokenUse
+	down *atomic.Bool
+}
+
+func (q remembers) TokenUses(context.Context) ([]queue.TokenUse, error) {
+	if q.down.Load() {
+		return nil, queue.ErrStorage
+	}
+	return q.uses, nil
+}
+
+// Uses on other servers are added to those here.
+func TestUsesOfTokensOnOtherServers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var down atomic.Bool
+		s := openSite(t, buildtoken.Config{})
+		s.reopenShared(func(q cutOff) buildtoken.Queue {
+			elsewhere := func(name string, uses uint64) queue.TokenUse {
+				return queue.TokenUse{Place: "app", Name: name, Uses: uses, First: start(), Last: start(), Elsewhere: true}
+			}
+			here := elsewhere("default", 5)
+			here.Elsewhere = false // of an earlier process of this server
+			return remembers{q, []queue.TokenUse{elsewhere("default", 20), here, elsewhere("old", 3)}, &down}
+		})
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}}}})
+		s.trigger("app", delayed("1h"))
+		want := []string{`"app" default (trigger) 26+0 []`, `"app" old () 3+0 [] removed`}
+		if diff := cmp.Diff(want, s.used()); diff != "" {
+			t.Errorf("tokens (-want +got):\n%s", diff)
+		}
+		down.Store(true)
+		if all, err := s.Tokens(t.Context()); !errors.Is(err, queue.ErrStorage) || all != nil {
+			t.Errorf("Tokens = %v, %v; want %v", all, err, queue.ErrStorage)
 		}
 	})
 }
