@@ -596,6 +596,63 @@ func TestAttachAndDetach(t *testing.T) {
 	})
 }
 
+// A job of several sites is that of the first one. Its notifications go to the first receiver of a target.
+func TestJobOfSeveralSites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ran []string
+		var to [2]inbox
+		sites := make([]*definition.Site, 2)
+		for i := range sites {
+			j := notified("app", &to[i])
+			j.Runner = runs(func(context.Context, runner.Build, io.Writer) runner.Result {
+				ran = append(ran, fmt.Sprint("site ", i))
+				return runner.Result{Outcome: runner.Success}
+			})
+			sites[i] = define(t, definition.Spec{Root: definition.Folder{Jobs: []definition.Job{j}}})
+		}
+		s := openSite(t, buildtoken.Config{})
+		if _, err := s.Attach(t.Context(), buildtoken.Config{Sites: sites}); err != nil {
+			t.Fatal(err)
+		}
+		s.def = sites[1]
+		s.triggerNow("app")
+		if diff := cmp.Diff([]string{"site 0"}, ran); diff != "" {
+			t.Errorf("ran (-want +got):\n%s", diff)
+		}
+		to[0].want(t, "0s app #1 endedSUCCESS")
+		to[1].want(t)
+	})
+}
+
+// A configuration whose rules cannot be put back takes the place of the one that ends all the same.
+func TestDetachThatCannotPutRulesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.ErrorLevel)
+		dir := t.TempDir()
+		q := openFailing(t, dir)
+		c, err := buildtoken.Open(t.Context(), buildtoken.Options{Queue: q, Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		s := &site{Controller: c, t: t, dir: dir, cfg: buildtoken.Config{Log: zap.New(core), Executors: 1}}
+		spec := definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}}}}
+		s.attach(spec)
+		s.cfg.Executors = 2
+		second := s.attach(spec)
+		q.setRules = queue.ErrStorage
+		second()
+		if c.Executors() != 1 {
+			t.Errorf("Executors = %d, want that of the first configuration", c.Executors())
+		}
+		if diff := cmp.Diff([]string{"error rules of the earlier configuration could not be put back into the queue:"}, logged(logs.All())); diff != "" {
+			t.Errorf("log (-want +got):\n%s", diff)
+		}
+		s.trigger("app")
+		s.wantResult("app", 1, queue.Success, "")
+	})
+}
+
 // In every reload, the old configuration ends after the new one began. That must change
 // nothing.
 func TestDetachOfAnOlderConfiguration(t *testing.T) {
@@ -775,9 +832,9 @@ func TestItemsOfOneSiteAreFoundBehindThoseOfAnother(t *testing.T) {
 // failing is a queue that returns the errors which are set.
 type failing struct {
 	buildtoken.Queue
-	reclaim, refs, setRules, schedule, lanes error
-	before                                   func() // is called before SetRules and Reclaim; may be nil
-	closed                                   int
+	reclaim, refs, setRules, schedule, lanes, uses, close error
+	before                                                func() // is called before SetRules and Reclaim; may be nil
+	closed                                                int
 }
 
 func (q *failing) Reclaim(ctx context.Context, now time.Time, reason string, keep func(queue.Build) bool) ([]queue.Build, error) {
@@ -821,9 +878,16 @@ func (q *failing) AllLanes(ctx context.Context) ([]queue.Lane, error) {
 	return q.Queue.AllLanes(ctx)
 }
 
+func (q *failing) TokenUses(ctx context.Context) ([]queue.TokenUse, error) {
+	if q.uses != nil {
+		return nil, q.uses
+	}
+	return q.Queue.TokenUses(ctx)
+}
+
 func (q *failing) Close() error {
 	q.closed++
-	return q.Queue.Close()
+	return errors.Join(q.Queue.Close(), q.close)
 }
 
 func openFailing(t *testing.T, dir string) *failing {
@@ -835,17 +899,125 @@ func openFailing(t *testing.T, dir string) *failing {
 	return &failing{Queue: q}
 }
 
+// locked is a shared queue that is used with another key. It closes another queue with itself.
+type locked struct {
+	cutOff
+	closes io.Closer
+}
+
+func (locked) UseKey(context.Context, []byte) error { return queue.ErrClosed }
+func (q locked) Close() error                       { return errors.Join(q.cutOff.Close(), q.closes.Close()) }
+
+// Close returns the error of the queue, each time.
+func TestCloseReturnsTheErrorOfTheQueue(t *testing.T) {
+	dir := t.TempDir()
+	q := openFailing(t, dir)
+	q.close = queue.ErrStorage
+	c, err := buildtoken.Open(t.Context(), buildtoken.Options{Queue: q, Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := c.Close(); !errors.Is(err, queue.ErrStorage) {
+			t.Errorf("Close = %v, want %v", err, queue.ErrStorage)
+		}
+	}
+	if q.closed != 1 || !c.ShuttingDown() {
+		t.Errorf("the queue was closed %d times, ShuttingDown = %v; want once, true", q.closed, c.ShuttingDown())
+	}
+}
+
+// While it drains, the controller takes triggers but starts no builds, and reports why it waits.
+func TestDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		polled := make(chan error, 1)
+		s := openSite(t, buildtoken.Config{ShutdownTimeout: time.Minute}, hourly(func(j *definition.Job) { j.Schedules[0].Spec = "* * * * *" }),
+			definition.Job{Name: "long", Tokens: opens(), Runner: lasts(50 * time.Second)},
+			definition.Job{Name: "app", Tokens: opens(), Runner: succeeds(), Poller: looks(func(ctx context.Context, _ runner.Build, _ io.Writer) (bool, error) {
+				<-ctx.Done()
+				polled <- context.Cause(ctx)
+				return false, nil
+			})})
+		if s.ShuttingDown() {
+			t.Error("ShuttingDown = true before anything")
+		}
+		time.Sleep(time.Second)
+		s.trigger("long")
+		poll(s, "app")
+		synctest.Wait()
+		drained := make(chan time.Duration, 1)
+		began := time.Now()
+		go func() { s.Drain(); drained <- time.Since(began) }()
+		synctest.Wait()
+		if err := <-polled; !errors.Is(err, buildtoken.ErrShuttingDown) {
+			t.Errorf("the poll ended with %v, want %v", err, buildtoken.ErrShuttingDown)
+		}
+		if !s.ShuttingDown() {
+			t.Error("ShuttingDown = false")
+		}
+		item := s.trigger("app").Item.ID
+		s.refused(buildtoken.ErrShuttingDown, ask("app", func(t *buildtoken.Trigger) { t.Action = buildtoken.Polling }))
+		if _, err := s.Attach(t.Context(), buildtoken.Config{}); !errors.Is(err, buildtoken.ErrShuttingDown) {
+			t.Errorf("Attach = %v, want %v", err, buildtoken.ErrShuttingDown)
+		}
+		s.detach() // as Caddy does; it must not stop what still runs
+		if took := <-drained; took != 50*time.Second {
+			t.Errorf("Drain took %v, want the 50s of the build", took)
+		}
+		s.Drain() // returns at once
+		s.wantResult("long", 1, queue.Success, "")
+		time.Sleep(time.Hour)
+		if e, err := s.Entry(t.Context(), s.def, item); err != nil || e.State != queue.Buildable {
+			t.Errorf("Entry = %+v, %v; want it to wait for the next start", e, err)
+		}
+		if builds, err := s.Builds(t.Context(), "nightly", 0, 10); err != nil || len(builds) > 1 {
+			t.Errorf("%d builds of a schedule, %v; want none after the first", len(builds), err)
+		}
+		want := []string{fmt.Sprintf("info waiting for running builds: builds=1 shutdown_timeout=%v", time.Minute)}
+		if diff := cmp.Diff(want, logged(s.logs.FilterMessage("waiting for running builds").All())); diff != "" {
+			t.Errorf("log (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// Nothing is logged about running builds if there are none, or no time to wait for them.
+func TestDrainWithoutWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for timeout, build := range map[time.Duration]bool{time.Minute: false, -1: true} {
+			s := openSite(t, buildtoken.Config{ShutdownTimeout: timeout}, definition.Job{Name: "long", Tokens: opens(), Runner: lasts(time.Hour)})
+			if build {
+				s.trigger("long")
+				synctest.Wait()
+			}
+			began := time.Now()
+			s.Drain()
+			if took := time.Since(began); took > 0 || s.logs.FilterMessage("waiting for running builds").Len() > 0 {
+				t.Errorf("with a timeout of %v and a build %v, Drain took %v; want no time, and no log line about it", timeout, build, took)
+			}
+		}
+	})
+}
+
 func TestOpenThatFailsClosesTheQueue(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
+		want  error
 		spoil func(q *failing, o *buildtoken.Options)
 	}{
-		{"uploads cannot be listed", func(q *failing, _ *buildtoken.Options) { q.refs = queue.ErrStorage }},
-		{"the folder is relative", func(_ *failing, o *buildtoken.Options) { o.Dir = "data" }},
-		{"uploads cannot be read", func(_ *failing, o *buildtoken.Options) {
+		{"uploads cannot be listed", queue.ErrStorage, func(q *failing, _ *buildtoken.Options) { q.refs = queue.ErrStorage }},
+		{"uses of tokens cannot be read", queue.ErrStorage, func(q *failing, _ *buildtoken.Options) { q.uses = queue.ErrStorage }},
+		{"the folder is relative", nil, func(_ *failing, o *buildtoken.Options) { o.Dir = "data" }},
+		{"uploads cannot be read", buildtoken.ErrUpload, func(_ *failing, o *buildtoken.Options) {
 			if err := os.WriteFile(filepath.Join(o.Dir, "uploads"), nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
+		}},
+		{"the key is another one", queue.ErrClosed, func(q *failing, o *buildtoken.Options) {
+			db, err := boltqueue.Open(boltqueue.Options{Path: filepath.Join(o.Dir, "other.db")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.Queue = locked{cutOff: cutOff{DB: db}, closes: q}
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -854,8 +1026,8 @@ func TestOpenThatFailsClosesTheQueue(t *testing.T) {
 			o := buildtoken.Options{Queue: q, Dir: dir}
 			tt.spoil(q, &o)
 			c, err := buildtoken.Open(t.Context(), o)
-			if err == nil || c != nil {
-				t.Errorf("Open = %v, %v; want an error", c, err)
+			if err == nil || c != nil || tt.want != nil && !errors.Is(err, tt.want) {
+				t.Errorf("Open = %v, %v; want %v", c, err, tt.want)
 			}
 			if q.closed != 1 {
 				t.Errorf("the queue was closed %d times, want once", q.closed)

@@ -628,6 +628,37 @@ func (q unreadable) Entry(ctx context.Context, now time.Time, id int64) (queue.E
 	return q.cutOff.Entry(ctx, now, id)
 }
 
+// hasty is a queue in which each item is cancelled while a notification of it is made.
+type hasty struct{ cutOff }
+
+func (q hasty) Entry(ctx context.Context, now time.Time, id int64) (queue.Entry, error) {
+	if err := q.Cancel(ctx, now, "a", id, "user alice"); err != nil && !errors.Is(err, queue.ErrLeft) {
+		return queue.Entry{}, err
+	}
+	return q.cutOff.Entry(ctx, now, id)
+}
+
+// A notification has nothing of what happened after its event.
+func TestNotificationOfAnItemThatIsCancelledMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var in inbox
+		j := notified("a", &in)
+		j.Notify[0].On = []queue.Condition{queue.OnQueued}
+		s := openSite(t, buildtoken.Config{})
+		s.reopenShared(func(q cutOff) buildtoken.Queue { return hasty{q} })
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{j}}})
+		s.trigger("a", delayed("1h"))
+		quiet()
+		got := map[queue.Event]string{}
+		for _, e := range in.events {
+			got[e.Kind] = e.By
+		}
+		if diff := cmp.Diff(map[queue.Event]string{queue.EventQueued: "", queue.EventCancelled: "user alice"}, got); diff != "" {
+			t.Errorf("who cancelled the item, by event (-want +got):\n%s", diff)
+		}
+	})
+}
+
 // The IDs of notifications differ, whatever is the same: of two targets, and of a queue that starts from the beginning.
 func TestIDsOfNotificationsDiffer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

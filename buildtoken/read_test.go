@@ -16,6 +16,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/share"
 	"github.com/buildtoken/buildtoken/buildtoken/token"
@@ -26,7 +27,7 @@ func TestSharedItem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		spec := func(name string, tokens ...definition.Token) definition.Spec {
 			return definition.Spec{Root: definition.Folder{Jobs: []definition.Job{
-				{Name: name, Tokens: tokens, Runner: succeeds()}, {Name: "other", Tokens: opens(token.Trigger, token.Status), Runner: succeeds()},
+				{Name: name, Tokens: tokens, Runner: succeeds()}, {Name: "other", Tokens: opens(token.Trigger, token.Status), Coalesce: job.Never, Runner: succeeds()},
 			}}}
 		}
 		granted := spec("app", opens(token.Trigger, token.Share)...)
@@ -74,9 +75,8 @@ func TestSharedItem(t *testing.T) {
 		s.open()
 		s.attach(granted)
 		shows("an item that is not kept", out.Share, 0)
-		for range out.Item.ID {
-			s.trigger("other", delayed("1h"))
-			s.trigger("other", delayed("1h"), func(t *buildtoken.Trigger) { t.Delay = new("2h") })
+		for last := int64(0); last < out.Item.ID; {
+			last = s.trigger("other", delayed("1h")).Item.ID
 		}
 		shows("the item of another job", out.Share, 0)
 	})
