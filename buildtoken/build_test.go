@@ -1247,7 +1247,8 @@ func TestRulesOfAConfiguration(t *testing.T) {
 	}{
 		{"the defaults", buildtoken.Config{}, 10_000, 100, 24 * time.Hour, 2, 100},
 		{
-			"own limits", buildtoken.Config{QueueLimit: 5, KeepBuilds: 3, OrphanTimeout: time.Hour, Executors: 4, RemoteBuilds: 6},
+			"own limits",
+			buildtoken.Config{QueueLimit: 5, KeepBuilds: 3, OrphanTimeout: time.Hour, Executors: 4, RemoteBuilds: 6},
 			5, 3, time.Hour, 4, 6,
 		},
 		{"no time for jobs that are gone", buildtoken.Config{OrphanTimeout: -1}, 10_000, 100, 0, 2, 100},

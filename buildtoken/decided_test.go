@@ -44,7 +44,8 @@ func TestDecisionsAreLoggedCountedAndRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		digest := func(s string) token.Digest { return token.NewSecret(s).Digest() }
 		ci := []definition.Token{
-			{Name: "ci", Digest: digest("ci")}, {Name: "viewer", Digest: digest("viewer"), Grants: token.Status},
+			{Name: "ci", Digest: digest("ci")},
+			{Name: "viewer", Digest: digest("viewer"), Grants: token.Status},
 			{Name: "temp", Digest: digest("temp"), Expires: time.Now()},
 		}
 		s := openSite(t, buildtoken.Config{QueueLimit: 1, WrongTokens: throttle.Limit{Max: 2, Window: time.Minute}})
@@ -72,84 +73,100 @@ func TestDecisionsAreLoggedCountedAndRemembered(t *testing.T) {
 			remembered string       // "" if it was not
 		}{
 			{
-				"a new item", []change{with("ci"), delayed("1h")},
+				"a new item",
+				[]change{with("ci"), delayed("1h")},
 				"debug trigger accepted: action=buildWithParameters created=true item=1 job=team/app remote=192.0.2.1 token=ci",
 				"", "ci of team/, admitted",
 			},
 			{
-				"a joined item of a user", []change{as("alice"), delayed("1h")},
+				"a joined item of a user",
+				[]change{as("alice"), delayed("1h")},
 				"debug trigger accepted: action=buildWithParameters created=false item=1 job=team/app remote=192.0.2.1 token=",
 				"", "user alice by POST, admitted",
 			},
 			{
-				"the operator", []change{delayed("1h"), func(t *buildtoken.Trigger) {
+				"the operator",
+				[]change{delayed("1h"), func(t *buildtoken.Trigger) {
 					t.Caller = definition.Caller{Operator: true, User: "operator", Remote: t.Remote}
 				}},
 				"debug trigger accepted: action=buildWithParameters created=false item=1 job=team/app remote=192.0.2.1 token=",
 				"", "user operator, the operator, admitted",
 			},
 			{
-				"a webhook", []change{delayed("1h"), func(t *buildtoken.Trigger) { t.Caller, t.Webhook = definition.Caller{Remote: t.Remote}, "github" }},
+				"a webhook",
+				[]change{delayed("1h"), func(t *buildtoken.Trigger) { t.Caller, t.Webhook = definition.Caller{Remote: t.Remote}, "github" }},
 				"debug trigger accepted: action=buildWithParameters created=false item=1 job=team/app remote=192.0.2.1 token=",
 				"", "webhook github, admitted",
 			},
 			{
-				"a full queue", []change{with("ci"), env("other")},
+				"a full queue",
+				[]change{with("ci"), env("other")},
 				"info trigger refused: action=buildWithParameters job=team/app remote=192.0.2.1 token=ci user=",
 				stats.Full, "ci of team/, admitted",
 			},
 			{
-				"a rule with a place", []change{with("ci"), env("prod")},
+				"a rule with a place",
+				[]change{with("ci"), env("prod")},
 				"info trigger refused: action=buildWithParameters at=Caddyfile:7 check=rule job=team/app remote=192.0.2.1 rule=team/app allow 1 token=ci user=",
 				stats.Policy, "ci of team/, rule team/app allow 1",
 			},
 			{
-				"a rule without a place", []change{with("ci"), env("live")},
+				"a rule without a place",
+				[]change{with("ci"), env("live")},
 				"info trigger refused: action=buildWithParameters check=rule job=team/app remote=192.0.2.1 rule=team/app allow 2 token=ci user=",
 				stats.Policy, "ci of team/, rule team/app allow 2",
 			},
 			{
-				"a delay", []change{with("ci"), delayed("soon")},
+				"a delay",
+				[]change{with("ci"), delayed("soon")},
 				"info trigger refused: action=buildWithParameters check=delay job=team/app remote=192.0.2.1 token=ci user=",
 				stats.Other, "ci of team/, delay",
 			},
 			{
-				"a disabled job", []change{with("ci"), to("team/off")},
+				"a disabled job",
+				[]change{with("ci"), to("team/off")},
 				"info trigger refused: action=buildWithParameters check=enabled job=team/off remote=192.0.2.1 token=ci user=",
 				stats.Other, "ci of team/, enabled",
 			},
 			{
-				"a missing grant", []change{with("viewer")},
+				"a missing grant",
+				[]change{with("viewer")},
 				"info trigger refused: action=buildWithParameters check=grant job=team/app remote=192.0.2.1 token=viewer user=",
 				stats.Token, "viewer of team/, grant",
 			},
 			{
-				"a token that has expired", []change{with("temp")},
+				"a token that has expired",
+				[]change{with("temp")},
 				"info trigger refused: action=buildWithParameters check=token job=team/app remote=192.0.2.1 token=temp user=",
 				stats.Token, "temp of team/, token",
 			},
 			{
-				"a user who may not", []change{as("bob")},
+				"a user who may not",
+				[]change{as("bob")},
 				"info trigger refused: action=buildWithParameters check=token job=team/app remote=192.0.2.1 token= user=bob",
 				stats.Token, "",
 			},
 			{
-				"a user by GET", []change{as("alice"), func(t *buildtoken.Trigger) { t.Post = false }},
+				"a user by GET",
+				[]change{as("alice"), func(t *buildtoken.Trigger) { t.Post = false }},
 				"info trigger refused: action=buildWithParameters check=post job=team/app remote=192.0.2.1 token= user=alice",
 				stats.Other, "user alice, post",
 			},
 			{
-				"an unknown job", []change{with("ci"), to("team/none\n?token=x")},
+				"an unknown job",
+				[]change{with("ci"), to("team/none\n?token=x")},
 				"info trigger refused: action=buildWithParameters check=job job=team/none  remote=192.0.2.1 token= user=",
 				stats.Unknown, "",
 			},
 			{
-				"a wrong token", []change{with("wrong")},
+				"a wrong token",
+				[]change{with("wrong")},
 				"info trigger refused: action=buildWithParameters check=token job=team/app remote=192.0.2.1 token= user=",
 				stats.Token, "",
 			},
 			{
-				"a guess too many", []change{with("wrong")},
+				"a guess too many",
+				[]change{with("wrong")},
 				"debug trigger refused: action=buildWithParameters check=wrong tokens job=team/app remote=192.0.2.1 token= user=",
 				stats.Throttled, "",
 			},

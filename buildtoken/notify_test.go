@@ -503,7 +503,6 @@ func TestNotificationOfEachEvent(t *testing.T) {
 		j.Notify[0].On = []queue.Condition{queue.OnQueued, queue.OnStarted, queue.OnAlways}
 		j.Runner = lasts(time.Minute)
 		s := openSite(t, buildtoken.Config{}, j)
-		at := func(seconds time.Duration) time.Time { return start().Add(seconds * time.Second) }
 		queued := func(item int64, since time.Time, root string) notify.Event {
 			e := notify.Event{Target: "app/in", Job: "app", Item: item, Queued: since, Causes: []string{"Started by remote host (no address)"}}
 			if root != "" {
@@ -517,7 +516,7 @@ func TestNotificationOfEachEvent(t *testing.T) {
 			want = append(want, e)
 		}
 		for i, root := range []string{"https://ci.example.com/", ""} {
-			id, begin := int64(2*i+1), at(time.Duration(200*i))
+			id, begin := int64(2*i+1), start().Add(time.Duration(i)*time.Hour)
 			time.Sleep(time.Until(begin))
 			with := func(t *buildtoken.Trigger) { t.Root, t.Delay = root, new("10s") }
 			s.trigger("app", with)

@@ -26,7 +26,7 @@ type others struct {
 	cutOff
 	notices chan queue.Notice
 	nodes   []queue.Node
-	// lost is what ReclaimLost does; nil fails the test that asks for it.
+	// lost is what ReclaimLost does; it must be set before the queue is asked for that.
 	lost func(keep func(queue.Build) bool) ([]queue.Build, error)
 	// refuses is the error of Announce and of Adopt of more than one build; of each build of refused, too.
 	refuses error
@@ -302,8 +302,10 @@ func TestRemoteBuildsAreAdoptedInFreeSlots(t *testing.T) {
 		q.refuses = nil
 		two := s.build("far", 2)
 		q.lost = func(keep func(queue.Build) bool) ([]queue.Build, error) {
-			if !keep(two) || !keep(two) {
-				t.Error("a build with a handle is not kept")
+			for range 2 { // a queue may ask again
+				if !keep(two) {
+					t.Error("a build with a handle is not kept")
+				}
 			}
 			return nil, nil
 		}

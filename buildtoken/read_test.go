@@ -90,7 +90,7 @@ func TestLinkToAnItemEnds(t *testing.T) {
 		if e, err := s.SharedItem(t.Context(), s.def, out.Share); err != nil || e.Build == nil {
 			t.Errorf("before the end of a link: SharedItem = %+v, %v; want a build", e, err)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if _, err := s.SharedItem(t.Context(), s.def, out.Share); !errors.Is(err, queue.ErrNotFound) {
 			t.Errorf("after the end of a link: SharedItem = %v, want %v", err, queue.ErrNotFound)
 		}
@@ -117,8 +117,10 @@ func (q *broken) Items(ctx context.Context, now time.Time, job string, limit int
 	return q.Queue.Items(ctx, now, job, limit)
 }
 
-func (*broken) Gone(context.Context) ([]queue.Lane, error)            { return nil, queue.ErrStorage }
-func (*broken) AllLanes(context.Context) ([]queue.Lane, error)        { return nil, queue.ErrStorage }
+func (*broken) Gone(context.Context) ([]queue.Lane, error) { return nil, queue.ErrStorage }
+
+func (*broken) AllLanes(context.Context) ([]queue.Lane, error) { return nil, queue.ErrStorage }
+
 func (*broken) Lanes(context.Context, []string) ([]queue.Lane, error) { return nil, queue.ErrStorage }
 
 func (*broken) Overviews(context.Context, []string) ([]queue.Overview, error) {
@@ -133,9 +135,12 @@ func (*broken) Builds(context.Context, string, int64, int) ([]queue.Build, error
 	return nil, queue.ErrStorage
 }
 
-func (*broken) Oldest(context.Context, string) (int64, error)             { return 0, queue.ErrStorage }
-func (*broken) Abort(context.Context, string, int64, string) error        { return queue.ErrStorage }
-func (*broken) Backlogs(context.Context) ([]queue.Backlog, error)         { return nil, queue.ErrStorage }
+func (*broken) Oldest(context.Context, string) (int64, error) { return 0, queue.ErrStorage }
+
+func (*broken) Abort(context.Context, string, int64, string) error { return queue.ErrStorage }
+
+func (*broken) Backlogs(context.Context) ([]queue.Backlog, error) { return nil, queue.ErrStorage }
+
 func (*broken) RetryNotification(context.Context, time.Time, int64) error { return queue.ErrStorage }
 
 func (*broken) Cancel(context.Context, time.Time, string, int64, string) error {
