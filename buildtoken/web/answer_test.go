@@ -68,5 +68,8 @@ func TestUnexpectedErrorIsLogged(t *testing.T) {
 		if line := lines.All()[0]; line.Level != zap.ErrorLevel || line.Message != "request failed" || !cmp.Equal(want, line.ContextMap()) {
 			t.Errorf("%s: logged %v %q %v, want %v", path, line.Level, line.Message, line.ContextMap(), want)
 		}
+		if v := q.Refuse(errors.New("again")); v.Help != "The server's log has the reason under this number." {
+			t.Errorf("%s: a page shows %q beside the number", path, v.Help)
+		}
 	}
 }

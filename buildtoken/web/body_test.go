@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/throttle"
 	"github.com/buildtoken/buildtoken/buildtoken/web"
@@ -208,6 +209,17 @@ func TestUploadedFilesTakeTheirSizeOfTheLimit(t *testing.T) {
 			f.Close()
 		}
 		end()
+	}
+}
+
+// Without a controller, there is no place for what does not fit into memory.
+func TestLargeBodyWithoutAController(t *testing.T) {
+	site := &web.Site{Open: func() (*buildtoken.Controller, error) { return nil, errors.New("no database") }}
+	q := site.Request(httptest.NewRecorder(), upload(t, 3<<20))
+	defer q.Begin().End()
+	f, err := q.ReadForm(web.FormOptions{Large: func(*web.Form) bool { return true }})
+	if f != nil || !errors.Is(err, web.ErrNoController) {
+		t.Errorf("ReadForm = %v, %v, want %v", f, err, web.ErrNoController)
 	}
 }
 

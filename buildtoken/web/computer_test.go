@@ -105,6 +105,7 @@ func TestComputer(t *testing.T) {
 		start("far")
 		shows("a remote build", "idle,executors[idle],oneOffExecutors[idle,number,currentExecutable[fullDisplayName]]",
 			`{"executors":[{"idle":true},{"idle":true},{"idle":true}],"idle":true,"oneOffExecutors":[{"currentExecutable":{"fullDisplayName":"far #1"},"idle":false,"number":0}]}`)
+		shows("more of a build than its executor shows", "oneOffExecutors[currentExecutable[building,number,queueId]]", `{"oneOffExecutors":[{"currentExecutable":{"building":true,"number":1,"queueId":1}}]}`)
 		start("near", "hidden") // how long they take is known later
 		time.Sleep(100 * time.Second)
 		near.finishAll()

@@ -1,9 +1,12 @@
 package web_test
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,6 +29,7 @@ func TestEvents(t *testing.T) {
 		{"", "8", "a\r\nb\rc", "id: 8\ndata: a\ndata: b\ndata: c\n\n"},
 		{"", "", "\r", "data: \ndata: \n\n"},
 		{"", "", "a\n", "data: a\ndata: \n\n"},
+		{"", "", strings.Repeat("x", 100_000), "data: " + strings.Repeat("x", 100_000) + "\n\n"},
 		{"", "", "grün \xff\xfe", "data: grün \uFFFD\n\n"},
 	} {
 		w.Body.Reset()
@@ -89,6 +93,33 @@ func (b *beaten) Write(p []byte) (int, error) {
 	}
 	return len(p), b.err
 }
+
+// What cannot be sent is an error. A writer that cannot flush sends when it wants to.
+func TestSend(t *testing.T) {
+	for name, tt := range map[string]struct{ write, flush, want error }{
+		"a client that reads":          {nil, nil, nil},
+		"a writer that cannot flush":   {nil, http.ErrNotSupported, nil},
+		"a client that is gone":        {io.ErrClosedPipe, nil, web.ErrClientGone},
+		"a client that reads too late": {nil, os.ErrDeadlineExceeded, web.ErrClientGone},
+	} {
+		w := &flushed{beaten{httptest.NewRecorder(), tt.write, nil}, tt.flush}
+		q := new(web.Site).Request(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
+		end := q.Begin().End
+		if err := q.Send([]byte("text")); !errors.Is(err, tt.want) || tt.want != nil && !errors.Is(err, tt.write) && !errors.Is(err, tt.flush) {
+			t.Errorf("%s: Send = %v, want %v", name, err, tt.want)
+		}
+		end()
+	}
+}
+
+// flushed is a client whose flushes have a result.
+type flushed struct {
+	beaten
+
+	err error
+}
+
+func (f *flushed) FlushError() error { return f.err }
 
 // Nothing is written to a request once its stream has ended.
 func TestStreamEndsAfterAHeartbeatThatIsWritten(t *testing.T) {

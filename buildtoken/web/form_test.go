@@ -2,7 +2,9 @@ package web_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -50,6 +52,7 @@ func TestReadForm(t *testing.T) {
 		{"values as large as they may be together", "", multi, part(`name="token"`, strings.Repeat("A", 1<<19)) + part(`name="token"`, strings.Repeat("A", 1<<19-1000)) + "--x--", formOf{Presented: true}, ""},
 		{"values that are too large together", "", multi, part(`name="A"`, strings.Repeat("A", 1<<19)) + part(`name="B"`, strings.Repeat("B", 1<<19+1)) + "--x--", formOf{}, "the body is larger than 1048576 bytes"},
 		{"too many values and files", strings.Repeat("A&", 10_000), multi, part(`name="F"; filename="f"`, "3") + "--x--", formOf{}, "too many parameters, at most 10000"},
+		{"too many values, of which one is in a part", strings.Repeat("A&", 10_000), multi, part(`name="A"`, "3") + "--x--", formOf{}, "too many parameters, at most 10000"},
 		{"no boundary", "", "multipart/form-data", "x", formOf{}, "malformed multipart body: no boundary"},
 		{"a semicolon in the query", "A=1;B=2", "", "", formOf{}, "malformed query: write a semicolon as %3B"},
 		{"a semicolon in the form", "", form, "A=1;B=2", formOf{}, "malformed form: write a semicolon as %3B"},
@@ -78,6 +81,124 @@ func TestReadForm(t *testing.T) {
 			}
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("ReadForm (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// A page's form is in the body alone, and nothing else may be there.
+func TestReadFormOfABody(t *testing.T) {
+	for _, tt := range []struct {
+		name, contentType, body string
+		values                  map[string][]string
+		problem                 string
+	}{
+		{"a form", "application/x-www-form-urlencoded", "A=2", map[string][]string{"A": {"2"}}, ""},
+		{"a form that begins as JSON does", "application/x-www-form-urlencoded", "[A=2", map[string][]string{"[A": {"2"}}, ""},
+		{"no form", "application/json", "{}", nil, "the body is not a form"},
+		{"nothing", "", "", nil, ""},
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/?A=1", strings.NewReader(tt.body))
+		r.Header.Set("Content-Type", tt.contentType)
+		q := new(web.Site).Request(httptest.NewRecorder(), r)
+		end := q.Begin().End
+		f, err := q.ReadForm(web.FormOptions{BodyOnly: true})
+		if err != nil || tt.problem != "" {
+			if err == nil || err.Error() != tt.problem {
+				t.Errorf("%s: %v, want %q", tt.name, err, tt.problem)
+			}
+		} else {
+			if diff := cmp.Diff(tt.values, f.Values()); diff != "" {
+				t.Errorf("%s: values (-want +got):\n%s", tt.name, diff)
+			}
+			f.Close()
+		}
+		end()
+	}
+}
+
+// A browser sends a file that was not chosen without a name.
+func TestFilesThatWereNotChosen(t *testing.T) {
+	body := "--x\r\nContent-Disposition: form-data; name=\"A\"; filename=\"\"\r\n\r\n\r\n" +
+		"--x\r\nContent-Disposition: form-data; name=\"B\"; filename=\"b.txt\"\r\n\r\ntext\r\n--x--"
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(body))
+	r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
+	q := new(web.Site).Request(httptest.NewRecorder(), r)
+	defer q.Begin().End()
+	f, err := q.ReadForm(web.FormOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for chosen, want := range map[bool]map[string]string{true: {"B": "b.txt: text"}, false: {"A": ": ", "B": "b.txt: text"}} {
+		got := map[string]string{}
+		for name, u := range f.Uploads(chosen) {
+			in, err := u.Open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := io.ReadAll(in)
+			if err := errors.Join(err, in.Close()); err != nil || int64(len(text)) != u.Size {
+				t.Errorf("file %s: %d bytes, %v, want %d", name, len(text), err, u.Size)
+			}
+			got[name] = u.Name + ": " + string(text)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("files, chosen ones alone: %v (-want +got):\n%s", chosen, diff)
+		}
+	}
+}
+
+// Jenkins' own form sends the parameters in a field json, and repeats their names and values.
+func TestReadJSON(t *testing.T) {
+	for _, tt := range []struct {
+		name, form, json string
+		want             map[string][]string
+		problem          string
+	}{
+		{"no json", "name=x&value=y", "", map[string][]string{"name": {"x"}, "value": {"y"}}, ""},
+		{"the form of Jenkins", "name=A&value=1", `{"parameter": [{"name": "A", "value": "1"}]}`, map[string][]string{"A": {"1"}}, ""},
+		{"no parameters", "name=x&value=y", `{"parameter": []}`, map[string][]string{"name": {"x"}, "value": {"y"}}, ""},
+		{"a single parameter", "", `{"parameter": {"name": "A", "value": true}}`, map[string][]string{"A": {"true"}}, ""},
+		{"a number keeps its digits", "", `{"parameter": [{"name": "A", "value": 1.50}]}`, map[string][]string{"A": {"1.50"}}, ""},
+		{"as members", "", `{"B": 2.0, "A": "1", "": {}, "statusCode": "303", "redirectTo": ".", "Submit": "x", "Jenkins-Crumb": "x", ".crumb": "x", "core:apply": ""}`, map[string][]string{"A": {"1"}, "B": {"2.0"}}, ""},
+		{"names that no parameter has", "", `{"parameter": [{"name": "job", "value": "x"}, {"name": "token", "value": "x"}, {"name": "delay", "value": "x"}, {"name": "cause", "value": "x"}, {"name": "json", "value": "x"}]}`, nil, ""},
+		{"a value that the form has too", "A=1", `{"parameter": [{"name": "A", "value": "1"}]}`, map[string][]string{"A": {"1"}}, ""},
+		{"a value that differs from the form's", "A=1", `{"parameter": [{"name": "A", "value": "2"}]}`, nil, `json: parameter "A" is given twice, with different values`},
+		{"a value beside several of the form", "A=1&A=1", `{"parameter": [{"name": "A", "value": "1"}]}`, nil, `json: parameter "A" is given twice, with different values`},
+		{"a value twice", "", `{"parameter": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}`, nil, `json: parameter "A" is given twice, with different values`},
+		{"json twice", "json=x", `{}`, nil, "json is given more than once"},
+		{"no name", "", `{"parameter": [{"value": "1"}]}`, nil, "json: a parameter has no name"},
+		{"an empty name", "", `{"parameter": [{"name": "", "value": "1"}]}`, nil, "json: a parameter has no name"},
+		{"a name that is no text", "", `{"parameter": [{"name": "A\u0000", "value": "1"}]}`, nil, "the name of a parameter holds a NUL character"},
+		{"a list as a value", "", `{"parameter": [{"name": "A", "value": [1]}]}`, nil, `json: parameter "A": the value is neither a text, a number nor a boolean`},
+		{"no value", "", `{"parameter": [{"name": "A"}]}`, nil, `json: parameter "A": the value is neither a text, a number nor a boolean`},
+		{"a file that is not there", "", `{"parameter": [{"name": "A", "file": "file0"}]}`, nil, `json: parameter "A": there is no file "file0" in the request`},
+		{"no object", "", `[]`, nil, `json is malformed: want {"parameter": [{"name": …, "value": …}]}`},
+		{"null", "", `null`, nil, `json is malformed: want {"parameter": [{"name": …, "value": …}]}`},
+		{"parameters that are null", "", `{"parameter": null}`, nil, `json: parameter is malformed: want a list of {"name": …, "value": …}`},
+		{"parameters that are no list", "", `{"parameter": 7}`, nil, `json: parameter is malformed: want a list of {"name": …, "value": …}`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			form := tt.form
+			if tt.json != "" {
+				form += "&json=" + url.QueryEscape(tt.json)
+			}
+			q := new(web.Site).Request(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/?"+form, nil))
+			defer q.Begin().End()
+			f, err := q.ReadForm(web.FormOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if err := f.ReadJSON(); err != nil || tt.problem != "" {
+				if err == nil || err.Error() != tt.problem {
+					t.Errorf("ReadJSON: %v, want %q", err, tt.problem)
+				}
+				return
+			}
+			if diff := cmp.Diff(tt.want, f.Values()); diff != "" {
+				t.Errorf("values (-want +got):\n%s", diff)
 			}
 		})
 	}

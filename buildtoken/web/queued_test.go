@@ -51,24 +51,27 @@ func TestListOfALongQueueReadsOnlyWhatItShows(t *testing.T) {
 func TestItemsReadOnlyWhatTheyShow(t *testing.T) {
 	bubble(t, func(s *scenario) {
 		s.user = "reader"
-		for range 2 { // so that it is known how long a build takes
-			s.send(s.request([]string{"POST /buildByToken/build?job=plain&token=TacoTuesday&delay=0"}))
+		build := func(values string) {
+			s.send(s.request([]string{"POST /buildByToken/buildWithParameters?job=params&token=TacoTuesday&delay=0&A=" + values}))
+			synctest.Wait()
+		}
+		for _, value := range []string{"1", "2"} { // so that it is known how long a build takes
+			build(value)
 			s.direct("advance 100s")
 			s.runner.finishAll()
 			synctest.Wait()
 		}
-		for _, note := range []string{"first", "second", "third", "fourth"} {
-			s.send(s.request([]string{"POST /buildByToken/build?job=plain&token=ShareIt&delay=0&cause=" + note}))
+		for _, value := range []string{"1", "2", "3", "4"} {
+			build(value)
 			s.direct("advance 1s")
-			s.send(s.request([]string{"POST /buildByToken/buildWithParameters?job=params&token=TacoTuesday&A=" + note}))
 		}
 		for path, want := range map[string]struct {
 			shows        string
 			times        int
 			most, single int64
 		}{
-			"/job/params/api/json?tree=queueItem[id]": {`"id":`, 1, 1, 0},
-			"/queue/api/json?tree=items[why]":         {"Build #3 is already in progress (ETA: 1 min 36 sec)", 1, 100, 1},
+			"/job/params/api/json?tree=queueItem[id]": {`"id":`, 1, 1, 1},
+			"/queue/api/json?tree=items[why]":         {"Build #3 is already in progress (ETA: 1 min 36 sec)", 3, 100, 1},
 		} {
 			s.queue.most.Store(0)
 			s.queue.single.Store(0)

@@ -98,6 +98,90 @@ func TestRawBodiesInFilesTakeLittleOfTheLimit(t *testing.T) {
 	}
 }
 
+// A raw body in memory takes eight times its size, but never more than 64 KiB of it.
+func TestRawBodiesInMemoryTakeTheirShare(t *testing.T) {
+	shared, dir := new(web.InFlight), t.TempDir()
+	holdBodies(t, "192.0.2.1", shared, 63)
+	site := siteOf("192.0.2.1", shared)
+	site.Spool = func() (*os.File, error) { return os.CreateTemp(dir, "spool-") }
+	count := func(size int, declared bool) (n int) {
+		var all []*web.Raw
+		for ; n < 1000; n++ {
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", bytes.NewReader(make([]byte, size)))
+			if !declared {
+				r.ContentLength = -1
+			}
+			q := site.Request(httptest.NewRecorder(), r)
+			end := q.Begin().End
+			raw, err := q.ReadRaw(1<<20, io.Discard)
+			end()
+			all = append(all, raw)
+			if err != nil {
+				if !errors.Is(err, web.ErrBusy) || raw.Size != 0 {
+					t.Errorf("ReadRaw = %d bytes, %v, want %v", raw.Size, err, web.ErrBusy)
+				}
+				break
+			}
+		}
+		for _, raw := range all {
+			raw.Close()
+		}
+		return n
+	}
+	// There is room for 1 MiB in memory, and a little more.
+	for size, want := range map[int]int{64 << 10: 16, 32 << 10: 32, 16 << 10: 65} {
+		if got := count(size, true); got != want {
+			t.Errorf("%d bodies of %d bytes fit, want %d", got, size, want)
+		}
+		if got := count(size, false); got != 16 {
+			t.Errorf("%d bodies of %d bytes with an unknown length fit, want 16, as if they were large", got, size)
+		}
+	}
+}
+
+// What happens to the file of a raw body is not the fault of its client.
+func TestRawBodyWhoseFileIsLost(t *testing.T) {
+	var spooled *os.File
+	site := &web.Site{Spool: func() (f *os.File, err error) {
+		spooled, err = os.CreateTemp(t.TempDir(), "spool-")
+		return spooled, err
+	}}
+	q := site.Request(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", bytes.NewReader(make([]byte, 100<<10))))
+	defer q.Begin().End()
+	raw, err := q.ReadRaw(1<<20, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	if err := spooled.Truncate(1000); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := raw.Bytes(); all != nil || web.VerdictOf(err).Status != http.StatusServiceUnavailable {
+		t.Errorf("Bytes = %d bytes, %v, want 503", len(all), err)
+	}
+}
+
+// A sender of a raw body that is too slow gets the same status as any other.
+func TestSlowRawBody(t *testing.T) {
+	for _, before := range []int{0, 10, 100 << 10} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", io.MultiReader(bytes.NewReader(make([]byte, before)), late{}))
+		r.ContentLength = 200 << 10
+		site := &web.Site{Spool: func() (*os.File, error) { return os.CreateTemp(t.TempDir(), "spool-") }}
+		q := site.Request(httptest.NewRecorder(), r)
+		end := q.Begin().End
+		raw, err := q.ReadRaw(1<<20, io.Discard)
+		raw.Close()
+		end()
+		if web.VerdictOf(err).Status != http.StatusRequestTimeout {
+			t.Errorf("after %d bytes: %v, want 408", before, err)
+		}
+	}
+}
+
+type late struct{}
+
+func (late) Read([]byte) (int, error) { return 0, os.ErrDeadlineExceeded }
+
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }

@@ -1,10 +1,13 @@
 package web_test
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -253,6 +256,132 @@ func TestProgressiveTextFromTheMiddleOfALineEnd(t *testing.T) {
 		}
 		if x := s.send(s.request([]string{"GET /job/plain/1/consoleText"})); !strings.HasSuffix(x.body(), "a\r\nb\n") {
 			t.Errorf("the whole log: %q", x.body())
+		}
+	})
+}
+
+// Whatever needs the controller is unavailable without one, and nothing is taken for missing.
+func TestWithoutAController(t *testing.T) {
+	bubble(t, func(s *scenario) {
+		s.user = "foreman"
+		s.api.Open = func() (*buildtoken.Controller, error) { return nil, errors.New("no database") }
+		for _, request := range []string{
+			"GET /api/json", "GET /whoAmI/api/json", "GET /computer/api/json", "GET /queue/api/json", "GET /queue/item/1/", "POST /queue/cancelItem?id=1", "POST /queue/item/1/cancelQueue",
+			"GET /job/plain/api/json", "GET /job/plain/1/", "GET /job/plain/1/consoleText", "POST /job/plain/1/stop", "GET /job/polled/scmPollLog", "POST /job/plain/build",
+		} {
+			if x := s.send(s.request([]string{request})); x.Code != http.StatusServiceUnavailable || x.Header().Get("Retry-After") != "5" {
+				t.Errorf("%s: %d %q, Retry-After %q, want 503", request, x.Code, x.body(), x.Header().Get("Retry-After"))
+			}
+		}
+		if x := s.send(s.request([]string{"GET /job/plain/"})); x.Code != http.StatusOK {
+			t.Errorf("what needs no controller: %d %s, want 200", x.Code, x.body())
+		}
+	})
+}
+
+// The requests that are refused for what they are, with what makes them so.
+func TestRequestsThatAreRefused(t *testing.T) {
+	bubble(t, func(s *scenario) {
+		s.user = "foreman"
+		s.send(s.request([]string{"POST /buildByToken/build?job=plain&token=TacoTuesday&delay=0"}))
+		for request, want := range map[string]int{
+			"GET /api/json?tree=%zz":                            http.StatusBadRequest,
+			"GET /api/json?tree=a;b":                            http.StatusBadRequest,
+			"GET /queue/item/1/nothing":                         http.StatusNotFound,
+			"GET /queue/item":                                   http.StatusNotFound,
+			"GET /queue/item/1/api":                             http.StatusNotFound,
+			"GET /job/plain/1/api":                              http.StatusNotFound,
+			"GET /job/plain/1/logText":                          http.StatusNotFound,
+			"GET /job/app/nothing":                              http.StatusNotFound,
+			"GET /job":                                          http.StatusNotFound,
+			"GET /job/plain/1/logText/progressiveText?start=-1": http.StatusBadRequest,
+			"GET /job/plain/1/logText/progressiveText?start=99999999999999": http.StatusOK, // the offset in another log
+		} {
+			if x := s.send(s.request([]string{request})); x.Code != want {
+				t.Errorf("%s: %d %q, want %d", request, x.Code, x.body(), want)
+			}
+		}
+		s.queue.unabortable.Store(true)
+		if x := s.send(s.request([]string{"POST /job/plain/1/stop"})); x.Code != http.StatusServiceUnavailable || x.Header().Get("Location") != "" {
+			t.Errorf("a build that cannot be stopped now: %d %s, want 503", x.Code, x.body())
+		}
+	})
+}
+
+// Clients that follow a log go on until the build has ended, also if there is no log.
+func TestLogsThatAreMissing(t *testing.T) {
+	for name, tt := range map[string]struct {
+		directives []string
+		status     int
+		size, more string
+	}{
+		"of a build that runs":      {[]string{"lose_logs"}, http.StatusOK, "0", "true"},
+		"of a build that has ended": {[]string{"finish plain#1 SUCCESS", "lose_logs"}, http.StatusOK, "0", ""},
+		"behind a broken disk":      {[]string{"finish plain#1 SUCCESS", "break_logs"}, http.StatusInternalServerError, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(s *scenario) {
+				s.user = "reader"
+				s.send(s.request([]string{"POST /buildByToken/build?job=plain&token=TacoTuesday&delay=0"}))
+				for _, line := range tt.directives {
+					s.direct(line)
+				}
+				for _, path := range []string{"logText/progressiveText", "logText/progressiveHtml"} {
+					x := s.send(s.request([]string{"GET /job/plain/1/" + path}))
+					if h := x.Header(); x.Code != tt.status || h.Get("X-Text-Size") != tt.size || h.Get("X-More-Data") != tt.more {
+						t.Errorf("%s: %d, X-Text-Size %q, X-More-Data %q, want %d, %q, %q", path, x.Code, h.Get("X-Text-Size"), h.Get("X-More-Data"), tt.status, tt.size, tt.more)
+					}
+				}
+				if x := s.send(s.request([]string{"GET /job/plain/1/consoleText"})); x.Code != tt.status || x.Code == http.StatusOK && x.body() != "" {
+					t.Errorf("consoleText: %d %q, want %d", x.Code, x.body(), tt.status)
+				}
+			})
+		})
+	}
+}
+
+// A folder is listed if anything in it may be read, and only what may be read of it.
+func TestListsHideWhatMayNotBeRead(t *testing.T) {
+	bubble(t, func(s *scenario) {
+		jobs := func(names ...string) (all []definition.Job) {
+			for _, name := range names {
+				all = append(all, definition.Job{Name: name, Runner: s.runner})
+			}
+			return all
+		}
+		site, err := definition.Compile(definition.Spec{
+			Access: definition.Access{Read: `job.name.startsWith("open")`},
+			Root: definition.Folder{Jobs: jobs("open", "hidden"), Folders: []definition.Folder{
+				{Name: "dark", Jobs: jobs("hidden")},
+				{Name: "half", Jobs: jobs("open", "hidden"), Folders: []definition.Folder{{Name: "dark", Jobs: jobs("hidden")}}},
+			}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.attach(buildtoken.Config{Sites: []*definition.Site{site}})
+		s.api.Definition = site
+		for path, want := range map[string][]string{
+			"/": {"half", "open"}, "/job/half/": {"open"}, "/job/dark/": nil, "/job/half/job/dark/": nil,
+		} {
+			x := s.send(s.request([]string{"GET " + path + "api/json?tree=jobs[name]"}))
+			var got struct{ Jobs []struct{ Name string } }
+			if want == nil {
+				if x.Code != http.StatusForbidden {
+					t.Errorf("%s: %d %s, want 403", path, x.Code, x.body())
+				}
+				continue
+			}
+			var names []string
+			if err := json.Unmarshal([]byte(x.body()), &got); err != nil {
+				t.Errorf("%s: %d %s: %v", path, x.Code, x.body(), err)
+			}
+			for _, j := range got.Jobs {
+				names = append(names, j.Name)
+			}
+			if !slices.Equal(names, want) {
+				t.Errorf("%s lists %q, want %q", path, names, want)
+			}
 		}
 	})
 }

@@ -211,6 +211,7 @@ type faultyQueue struct {
 	broken       atomic.Bool
 	unreadable   atomic.Bool
 	unrecordable atomic.Bool
+	unabortable  atomic.Bool
 	// noBuilds, noLanes, noItems and noSummaries make one kind unreadable alone.
 	noBuilds, noLanes, noItems, noSummaries atomic.Bool
 	// late is how long a cancellation takes to arrive.
@@ -298,6 +299,13 @@ func (q *faultyQueue) Schedule(ctx context.Context, now time.Time, r queue.Reque
 func (q *faultyQueue) Cancel(ctx context.Context, now time.Time, full string, id int64, by string) error {
 	time.Sleep(time.Duration(q.late.Load()))
 	return q.Queue.Cancel(ctx, now, full, id, by)
+}
+
+func (q *faultyQueue) Abort(ctx context.Context, full string, number int64, by string) error {
+	if q.unabortable.Load() {
+		return fmt.Errorf("%w: no space left on device", queue.ErrStorage)
+	}
+	return q.Queue.Abort(ctx, full, number, by)
 }
 
 func (q *faultyQueue) Finish(ctx context.Context, now time.Time, full string, number int64, r queue.Result, reason string) (queue.Build, error) {
@@ -510,6 +518,13 @@ func (s *scenario) direct(line string) {
 		s.queue.unrecordable.Store(true)
 	case "recordable":
 		s.queue.unrecordable.Store(false)
+	case "break_logs": // there is something else in the place of their directory
+		if err := os.Rename(filepath.Join(s.dir, "logs"), filepath.Join(s.dir, "lost")); err != nil {
+			s.t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(s.dir, "logs"), nil, 0o600); err != nil {
+			s.t.Fatal(err)
+		}
 	case "lose_logs":
 		if err := os.RemoveAll(filepath.Join(s.dir, "logs")); err != nil {
 			s.t.Fatal(err)

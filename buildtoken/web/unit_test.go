@@ -120,6 +120,12 @@ func TestTimeSpan(t *testing.T) {
 		{31 * day, "1 mo 1 day"},
 		{365 * day, "1 yr 0 mo"},
 		{400 * day, "1 yr 1 mo"},
+		{365*day + 59*day, "1 yr 1 mo"},
+		{365*day + 60*day, "1 yr 2 mo"},
+		{364 * day, "12 mo"},
+		{29 * day, "29 days"},
+		{23 * time.Hour, "23 hr"},
+		{59*time.Minute + 59*time.Second, "59 min"},
 	} {
 		if got := web.TimeSpan(tt.in); got != tt.want {
 			t.Errorf("TimeSpan(%v) = %q, want %q", tt.in, got, tt.want)
@@ -181,6 +187,28 @@ func TestSharedPath(t *testing.T) {
 	} {
 		if id, log, ok := web.SplitPath(path).Shared(); id != want.id || log != want.log || ok != want.ok {
 			t.Errorf("Shared of %s: %q, %v, %v; want %+v", path, id, log, ok, want)
+		}
+	}
+}
+
+func TestURLs(t *testing.T) {
+	const base = "https://ci.example.com/ci/"
+	for got, want := range map[string]string{
+		web.JobURL(base, ""):                base,
+		web.JobURL(base, "app/x y"):         base + "job/app/job/x%20y/",
+		web.BuildURL(base, "app/deploy", 9): base + "job/app/job/deploy/9/",
+		web.BuildURL(base, "a", 1210):       base + "job/a/1210/",
+		web.ItemURL(base, 1210):             base + "queue/item/1210/",
+		web.SharedURL(base, "x"):            base + "buildByToken/shared/x",
+		web.Displayed("app/deploy"):         "app » deploy",
+	} {
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	for text, want := range map[string]int64{"1": 1, "1210": 1210, "9223372036854775807": 1<<63 - 1, "9223372036854775808": 0, "": 0, "0": 0, "01": 0, "-1": 0, "+1": 0, "9x": 0, "x": 0, ":1": 0, "/1": 0} {
+		if n, ok := web.Number(text); ok != (want > 0) || ok && n != want {
+			t.Errorf("Number(%q) = %d, %v, want %d, 0 for none", text, n, ok, want)
 		}
 	}
 }

@@ -276,6 +276,9 @@ func TestWriterWithoutDeadlines(t *testing.T) {
 	if err := http.NewResponseController(w).Flush(); err != nil || !rec.Flushed {
 		t.Errorf("Flush: %v, flushed %v", err, rec.Flushed)
 	}
+	if err := http.NewResponseController(w).SetWriteDeadline(time.Time{}); !errors.Is(err, http.ErrNotSupported) {
+		t.Errorf("SetWriteDeadline: %v, want that of the writer below", err)
+	}
 	w.End()
 }
 
@@ -321,6 +324,9 @@ func TestLargeAnswersHaveDeadlines(t *testing.T) {
 			if _, err := p.Write(make([]byte, n)); err != nil {
 				t.Fatal(err)
 			}
+		}
+		if err := http.NewResponseController(p).SetReadDeadline(time.Time{}); err != nil {
+			t.Errorf("a deadline of the handler: %v, want that it is passed on", err)
 		}
 		if w.set {
 			t.Errorf("writes of %v leave a deadline, which would end a stream that waits", tt.writes)
