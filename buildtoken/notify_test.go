@@ -364,6 +364,10 @@ func TestRefusedNotificationIsGivenUp(t *testing.T) {
 		if diff := cmp.Diff(want, s.Stats().Notifications); diff != "" {
 			t.Errorf("counts (-want +got):\n%s", diff)
 		}
+		backlogs, err := s.Backlogs(t.Context())
+		if diff := cmp.Diff([]queue.Backlog{{Target: "a/in", GivenUp: 1}}, backlogs); err != nil || diff != "" {
+			t.Errorf("Backlogs: %v (-want +got):\n%s", err, diff)
+		}
 		in.answer = nil
 		if err := s.RetryNotification(t.Context(), given[0].ID); err != nil {
 			t.Fatal(err)
@@ -625,6 +629,30 @@ func (q unreadable) Entry(ctx context.Context, now time.Time, id int64) (queue.E
 		return queue.Entry{}, queue.ErrStorage
 	}
 	return q.cutOff.Entry(ctx, now, id)
+}
+
+// A log that cannot be read keeps no notification from being sent.
+func TestNotificationWithoutALog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s *site
+		var in inbox
+		in.answer = func(context.Context, *notify.Event) notify.Outcome {
+			if len(in.events) > 0 {
+				return notify.Outcome{}
+			}
+			if err := os.RemoveAll(filepath.Join(s.dir, "logs")); err != nil {
+				t.Error(err)
+			}
+			return notify.Outcome{Error: "503"}
+		}
+		s = openSite(t, buildtoken.Config{}, notified("a", &in))
+		s.triggerNow("a")
+		time.Sleep(10 * time.Minute)
+		quiet()
+		if len(in.events) != 2 || in.events[0].Log == "" || in.events[1].Log != "" || in.events[1].Reason != in.events[0].Reason {
+			t.Errorf("attempts %+v, want the second one without a log", in.events)
+		}
+	})
 }
 
 // hasty is a queue in which each item is cancelled while a notification of it is made.

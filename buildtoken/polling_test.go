@@ -271,6 +271,45 @@ func TestPollsThatAreRefusedOrDropped(t *testing.T) {
 	})
 }
 
+// Changes for which no build can be queued are an error in the log.
+func TestChangesThatCannotBeQueued(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		meanwhile func(s *site, app definition.Job)
+		want      error
+	}{
+		{"the job is disabled meanwhile", func(s *site, app definition.Job) {
+			app.Disabled = true
+			s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{app}}})
+		}, definition.ErrUnknownJob},
+		{"the queue is full", func(s *site, _ definition.Job) { s.trigger("app", delayed("1h"), values("S", "other")) }, queue.ErrFull},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				found := make(chan bool)
+				app := definition.Job{
+					Name: "app", Tokens: opens(), Runner: succeeds(), Params: stringParams("S"),
+					Poller: looks(func(context.Context, runner.Build, io.Writer) (bool, error) { return <-found, nil }),
+				}
+				s := openSite(t, buildtoken.Config{QueueLimit: 1}, app)
+				poll(s, "app")
+				synctest.Wait()
+				tt.meanwhile(s, app)
+				before := s.Stats().Jobs[0]
+				found <- true
+				synctest.Wait()
+				lines := s.logs.FilterMessage("changes were found, but no build could be queued").All()
+				if len(lines) != 1 || !strings.Contains(fmt.Sprint(lines[0].ContextMap()["error"]), tt.want.Error()) {
+					t.Errorf("log lines %v, want one with %v", lines, tt.want)
+				}
+				if after := s.Stats().Jobs[0]; after.Created != before.Created || after.Joined != before.Joined {
+					t.Errorf("counters %+v, before the poll %+v; want no queued trigger more", after, before)
+				}
+			})
+		})
+	}
+}
+
 func TestPollEndsWithItsTimeoutAndWithTheServer(t *testing.T) {
 	for _, tt := range []struct {
 		name    string

@@ -342,13 +342,12 @@ func (c *Controller) Tokens(ctx context.Context) ([]TokenUse, error) {
 		}
 		one.Add(u.TokenUse)
 	}
-	return slices.SortedFunc(func(yield func(TokenUse) bool) {
-		for _, one := range all {
-			if !yield(*one) {
-				return
-			}
-		}
-	}, func(a, b TokenUse) int { return queue.CompareTokenUses(a.TokenUse, b.TokenUse) }), nil
+	var sorted []TokenUse
+	for _, one := range all {
+		sorted = append(sorted, *one)
+	}
+	slices.SortFunc(sorted, func(a, b TokenUse) int { return queue.CompareTokenUses(a.TokenUse, b.TokenUse) })
+	return sorted, nil
 }
 
 // TokenUses returns how tokens were used on this server, in no order.

@@ -240,3 +240,130 @@ func TestNeverRuns(t *testing.T) {
 		}
 	})
 }
+
+// hiding is a shared queue whose builds cannot be read while err is set.
+type hiding struct {
+	cutOff
+	err *error
+}
+
+func (q hiding) Build(ctx context.Context, job string, number int64) (queue.Build, error) {
+	if *q.err != nil {
+		return queue.Build{}, *q.err
+	}
+	return q.cutOff.Build(ctx, job, number)
+}
+
+// The log of a build that runs here can be read while the queue fails, but not if its record is gone.
+func TestLogWhileTheQueueFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var hidden error
+		s := openSite(t, buildtoken.Config{})
+		s.reopenShared(func(q cutOff) buildtoken.Queue { return hiding{q, &hidden} })
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{Name: "app", Tokens: opens(), Runner: lasts(time.Minute)}}}})
+		s.trigger("app")
+		synctest.Wait()
+		for _, tt := range []struct {
+			name      string
+			err, want error
+		}{
+			{"a build that runs", nil, nil},
+			{"a build that runs, while the queue fails", queue.ErrStorage, nil},
+			{"a build that runs, whose record is gone", queue.ErrNotFound, queue.ErrNotFound},
+		} {
+			hidden = tt.err
+			r, err := s.Log(t.Context(), "app", 1)
+			if !errors.Is(err, tt.want) || (err == nil) != (r != nil) {
+				t.Errorf("%s: Log = %v, %v; want %v", tt.name, r, err, tt.want)
+			}
+			if r != nil {
+				if err := r.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		hidden = nil
+	})
+}
+
+// What the controller only passes on is what the queue and the host have.
+func TestReadsOfOneJob(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSite(t, buildtoken.Config{KeepBuilds: 2}, definition.Job{Name: "app", Tokens: opens(), Runner: succeeds()}, definition.Job{Name: "other", Tokens: opens(), Runner: succeeds()})
+		for range 4 {
+			s.trigger("app")
+			synctest.Wait()
+		}
+		s.trigger("app", delayed("1h"))
+		all, err := s.Overviews(t.Context(), "other", "app")
+		if err != nil || len(all) != 2 || all[0].Lane.Job != "other" || all[1].Lane.Job != "app" || all[1].Lane.Queued != 1 {
+			t.Errorf("Overviews = %+v, %v; want that of other, then that of app with one item", all, err)
+		}
+		if oldest, err := s.OldestBuild(t.Context(), "app"); err != nil || oldest != 3 {
+			t.Errorf("OldestBuild = %d, %v; want 3", oldest, err)
+		}
+		_, lastErr := s.LastPoll("app")
+		_, logErr := s.PollLog("app")
+		_, oldestErr := s.OldestBuild(t.Context(), "other")
+		for name, err := range map[string]error{"LastPoll": lastErr, "PollLog": logErr, "OldestBuild": oldestErr} {
+			if !errors.Is(err, queue.ErrNotFound) {
+				t.Errorf("%s of a job without one = %v, want %v", name, err, queue.ErrNotFound)
+			}
+		}
+		if s.Deliveries() == nil || s.Deliveries() != s.Deliveries() {
+			t.Error("Deliveries returns another log each time")
+		}
+	})
+}
+
+// A backup finds the logs and files that were there when it began.
+func TestHoldFiles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSite(t, buildtoken.Config{KeepBuilds: 1}, definition.Job{Name: "app", Tokens: opens(), Runner: succeeds(), Params: []job.Param{{Name: "F", Kind: job.KindFile}}})
+		trigger := func(delay string) int64 {
+			return s.trigger("app", values(), delayed(delay), func(t *buildtoken.Trigger) { t.Files = map[string]buildtoken.Upload{"F": upload("f", "one")} }).Item.ID
+		}
+		logs := func() int {
+			synctest.Wait()
+			all, err := filepath.Glob(filepath.Join(s.dir, "logs", "*", "*.log"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(all)
+		}
+		trigger("0")
+		item := trigger("1h")
+		synctest.Wait()
+		release := s.HoldFiles()
+		if err := s.Cancel(t.Context(), "app", item, "user alice"); err != nil {
+			t.Fatal(err)
+		}
+		trigger("0")
+		if n, files := logs(), len(s.uploads()); n != 2 || files != 2 {
+			t.Errorf("%d logs and %d files during a backup, want two each", n, files)
+		}
+		release()
+		if n, files := logs(), len(s.uploads()); n != 1 || files != 0 {
+			t.Errorf("%d logs and %d files after a backup, want one and none", n, files)
+		}
+	})
+}
+
+// What a crash leaves of a request in a file is removed at the next start.
+func TestSpoolFile(t *testing.T) {
+	s := openSite(t, buildtoken.Config{})
+	f, err := s.SpoolFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil || !strings.HasPrefix(f.Name(), s.dir) {
+		t.Errorf("SpoolFile is %s, %v; want it in the data directory", f.Name(), err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.open()
+	if _, err := os.Stat(f.Name()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("after the next start, the file is there: %v", err)
+	}
+}

@@ -206,7 +206,7 @@ func TestScheduleIsTriedAgain(t *testing.T) {
 
 // unknowing is a queue that cannot tell which builds it has until a time.
 type unknowing struct {
-	buildtoken.Queue
+	cutOff
 	until time.Time
 }
 
@@ -214,7 +214,31 @@ func (q unknowing) Builds(ctx context.Context, job string, before int64, limit i
 	if time.Now().Before(q.until) {
 		return nil, queue.ErrStorage
 	}
-	return q.Queue.Builds(ctx, job, before, limit)
+	return q.cutOff.Builds(ctx, job, before, limit)
+}
+
+// A poll by a schedule is made once the queue can tell which server is to make it.
+func TestScheduledPollIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var polled []time.Duration
+		s := openSite(t, buildtoken.Config{})
+		s.reopenShared(func(q cutOff) buildtoken.Queue { return unknowing{q, start().Add(time.Hour + 5*time.Second)} })
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{hourly(func(j *definition.Job) {
+			j.Schedules[0].Spec, j.Schedules[0].Poll = "0 1 * * *", true
+			j.Poller = looks(func(context.Context, runner.Build, io.Writer) (bool, error) {
+				polled = append(polled, time.Since(start()))
+				return false, nil
+			})
+		})}}})
+		time.Sleep(3 * time.Hour)
+		synctest.Wait()
+		if len(polled) != 1 || polled[0] != time.Hour+10*time.Second {
+			t.Errorf("polled after %v, want 1h0m10s", polled)
+		}
+		if n := s.logs.FilterMessage("schedule could not start a build").Len(); n != 1 {
+			t.Errorf("%d log lines about a schedule that failed, want 1", n)
+		}
+	})
 }
 
 // A missed schedule is made up for once the queue can be read.
