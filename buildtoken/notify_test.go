@@ -631,6 +631,30 @@ func (q unreadable) Entry(ctx context.Context, now time.Time, id int64) (queue.E
 	return q.cutOff.Entry(ctx, now, id)
 }
 
+// A log of exactly 8 KiB is whole. Of one with a byte more, the first line is incomplete.
+func TestNotificationHasALogOfTheLimit(t *testing.T) {
+	for _, more := range []int{0, 1} {
+		synctest.Test(t, func(t *testing.T) {
+			const first, last = "Started by remote host (no address)\n", "\nFinished: SUCCESS\n"
+			output := strings.Repeat("x", 8<<10+more-len(first)-len(last))
+			var in inbox
+			j := notified("deploy", &in)
+			j.Runner = runs(func(_ context.Context, _ runner.Build, log io.Writer) runner.Result {
+				fmt.Fprint(log, output)
+				return runner.Result{Outcome: runner.Success}
+			})
+			openSite(t, buildtoken.Config{}, j).triggerNow("deploy")
+			want := first + output + last
+			if more > 0 {
+				want = output + last
+			}
+			if len(in.events) != 1 || in.events[0].Log != want {
+				t.Errorf("with %d bytes more than the limit: %d events, log of %d bytes that begins with %.40q", more, len(in.events), len(in.events[0].Log), in.events[0].Log)
+			}
+		})
+	}
+}
+
 // A log that cannot be read keeps no notification from being sent.
 func TestNotificationWithoutALog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

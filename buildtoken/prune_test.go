@@ -140,3 +140,25 @@ func TestKeepRemoved(t *testing.T) {
 		s.wantResult("stays", 1, queue.Success, "")
 	})
 }
+
+// A configuration that ends what is kept of removed jobs applies at once.
+func TestKeepRemovedOfAReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := definition.Job{Name: "app", Tokens: opens(), Runner: succeeds()}
+		s := openSite(t, buildtoken.Config{}, app)
+		s.trigger("app")
+		synctest.Wait()
+		s.attach(definition.Spec{})
+		time.Sleep(48 * time.Hour)
+		synctest.Wait()
+		if got := len(s.files()); got != 2 {
+			t.Errorf("%d directories without a limit, want logs and workspace", got)
+		}
+		s.cfg.KeepRemoved = time.Hour
+		s.attach(definition.Spec{})
+		synctest.Wait()
+		if got := len(s.files()); got != 0 {
+			t.Errorf("%d directories after a reload with a limit that has passed, want none", got)
+		}
+	})
+}
