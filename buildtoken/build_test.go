@@ -105,6 +105,71 @@ func TestLogEndsAtTheDefaultLimit(t *testing.T) {
 	})
 }
 
+// A log has another limit if one is configured, and none if it is negative.
+func TestLogEndsAtItsLimit(t *testing.T) {
+	for limit, want := range map[int64][]string{
+		10: {"0123456789", "[output limit of 10 bytes reached, the rest is dropped]"},
+		-1: {"0123456789ABC"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			dir := t.TempDir()
+			c, err := buildtoken.Open(t.Context(), buildtoken.Options{Queue: openFailing(t, dir), Dir: dir, LogLimit: limit, Node: "n1"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			s := &site{Controller: c, t: t, cfg: buildtoken.Config{}}
+			s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{Name: "app", Tokens: opens(), Runner: runs(
+				func(_ context.Context, _ runner.Build, log io.Writer) runner.Result {
+					fmt.Fprint(log, "0123456789ABC")
+					return runner.Result{Outcome: runner.Success}
+				})}}}})
+			s.trigger("app")
+			s.wantResult("app", 1, queue.Success, "")
+			if diff := cmp.Diff(append(want, "Finished: SUCCESS"), s.log("app", 1)[1:]); diff != "" {
+				t.Errorf("log with a limit of %d bytes (-want +got):\n%s", limit, diff)
+			}
+			if node := s.build("app", 1).Node; node != "n1" || c.Name() != "n1" {
+				t.Errorf("the build ran on %q, Name = %q, want the configured name n1", node, c.Name())
+			}
+		})
+	}
+}
+
+// Running builds are listed by their executors, and remote ones by their slots.
+func TestRunningBuildsAreInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		takes := func(minutes int) runs { return lasts(time.Duration(minutes) * time.Minute) }
+		s := openSite(t, buildtoken.Config{Executors: 3},
+			definition.Job{Name: "short", Tokens: opens(), Runner: takes(1)}, definition.Job{Name: "long", Tokens: opens(), Runner: takes(9)},
+			definition.Job{Name: "late", Tokens: opens(), Runner: takes(9)}, definition.Job{Name: "far", Tokens: opens(), Runner: remotely{takes(9)}})
+		order := func() (all []string) {
+			synctest.Wait()
+			for _, b := range append(s.Running(), s.RunningRemote()...) {
+				all = append(all, fmt.Sprint(b.Item.Job, " in ", b.Executor))
+			}
+			return all
+		}
+		for _, full := range []string{"short", "far", "long"} {
+			s.trigger(full)
+			synctest.Wait()
+		}
+		if diff := cmp.Diff([]string{"short in 0", "long in 1", "far in 0"}, order()); diff != "" {
+			t.Errorf("running builds (-want +got):\n%s", diff)
+		}
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		s.trigger("late")
+		if diff := cmp.Diff([]string{"late in 0", "long in 1", "far in 0"}, order()); diff != "" {
+			t.Errorf("running builds after one has ended (-want +got):\n%s", diff)
+		}
+		time.Sleep(time.Hour)
+		if got := order(); len(got) > 0 {
+			t.Errorf("running builds after all have ended: %v", got)
+		}
+	})
+}
+
 func TestResults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ends := func(o runner.Outcome, reason string) runs {

@@ -317,6 +317,21 @@ func TestScheduledPollRunsWhereTheWorkspaceIs(t *testing.T) {
 	}
 }
 
+// Servers that are reloaded one by one can have other defaults for a while. A minute still fires once.
+func TestScheduleFiresOnceWithOtherDefaults(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSite(t, buildtoken.Config{}, hourly(nil))
+		time.Sleep(time.Hour + time.Second)
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{hourly(func(j *definition.Job) { j.Params[0].Default = "production" })}}})
+		if err := buildtoken.Fire(t.Context(), s.Controller, "nightly", start().Add(time.Hour)); err != nil {
+			t.Errorf("fired the same minute with other defaults: %v", err)
+		}
+		if got, want := s.timed("nightly"), "01:00:00 staging"; got != want {
+			t.Errorf("builds: %s; want %s", got, want)
+		}
+	})
+}
+
 // TestScheduleFiresOnceOverAllServers fires the same minute on two servers that share a queue,
 // and then again on one of them.
 func TestScheduleFiresOnceOverAllServers(t *testing.T) {
