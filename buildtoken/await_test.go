@@ -12,6 +12,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
@@ -133,6 +136,49 @@ func TestAwaitLooksOnlyWhenItsItemChanges(t *testing.T) {
 		}
 		if again := b.await(t.Context(), one, queue.Entry.Ended); !again.ended() || again.looked() != 1 || again.err != nil {
 			t.Errorf("an Await after the end is %v, want it to return the entry at once", again)
+		}
+	})
+}
+
+// A caller that waits for the log of a build gets it when it begins, however long after the build that is.
+func TestAwaitReturnsWhenTheLogBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSite(t, buildtoken.Config{})
+		create := make(chan struct{})
+		s.cfg.Log = s.cfg.Log.WithOptions(zap.Hooks(func(e zapcore.Entry) error {
+			if e.Message == "build started" { // before there is a log
+				<-create
+			}
+			return nil
+		}))
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{Name: "app", Tokens: opens(), Runner: lasts(time.Hour)}}}})
+		id := s.trigger("app").Item.ID
+		readable := func(e queue.Entry) bool {
+			if e.Build == nil {
+				return false
+			}
+			r, err := s.Log(t.Context(), "app", e.Build.Number)
+			if err != nil {
+				return false
+			}
+			return r.Close() == nil
+		}
+		found := make(chan queue.Entry, 1)
+		go func() {
+			e, _ := s.Await(t.Context(), s.def, id, readable) // the test below looks at the entry
+			found <- e
+		}()
+		synctest.Wait()
+		if len(found) > 0 {
+			t.Fatalf("Await returned %+v before there was a log", <-found)
+		}
+		close(create)
+		synctest.Wait()
+		if len(found) == 0 {
+			t.Error("Await has not returned when the log began")
+		}
+		if e := <-found; e.Build == nil || !e.Build.Running() {
+			t.Errorf("Await = %+v, want a running build", e)
 		}
 	})
 }
