@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -383,5 +384,64 @@ func TestListsHideWhatMayNotBeRead(t *testing.T) {
 				t.Errorf("%s lists %q, want %q", path, names, want)
 			}
 		}
+	})
+}
+
+// The right to cancel does not depend on that to read. Without the second, what was cancelled is not shown.
+func TestCallersWhoMayOnlyCancel(t *testing.T) {
+	bubble(t, func(s *scenario) {
+		for range 2 { // the second one waits
+			s.send(s.request([]string{"POST /buildByToken/build?job=plain&token=TacoTuesday&delay=0"}))
+		}
+		s.send(s.request([]string{"POST /buildByToken/build?job=secret&token=Hush&delay=1h"}))
+		s.remote = netip.MustParseAddr("10.0.0.77")
+		for _, tt := range []struct {
+			request string
+			status  int
+		}{
+			{"GET /queue/api/json", http.StatusForbidden},
+			{"GET /queue/item/2/", http.StatusForbidden},
+			{"GET /job/plain/1/", http.StatusForbidden},
+			{"GET /job/plain/1/stop", http.StatusForbidden},
+			{"GET /queue/item/2/cancelQueue", http.StatusForbidden},
+			{"POST /job/plain/stop", http.StatusForbidden},
+			{"POST /job/plain/1/stop/now", http.StatusForbidden},
+			{"POST /job/plain/1/api/json", http.StatusForbidden},
+			{"POST /job/plain/99/stop", http.StatusNotFound},
+			{"POST /queue/cancelItem?id=99", http.StatusNotFound},
+			{"POST /queue/cancelItem?id=2", http.StatusNoContent},
+			{"POST /queue/cancelItem?id=2", http.StatusConflict},
+			{"POST /queue/item/3/cancelQueue", http.StatusFound},
+			{"POST /job/plain/1/stop", http.StatusFound},
+			{"POST /job/plain/1/stop", http.StatusFound}, // it has ended
+		} {
+			x := s.send(s.request([]string{tt.request}))
+			synctest.Wait()
+			if x.Code != tt.status || x.Code < 300 && x.body() != "" {
+				t.Errorf("%s: %d %q, want %d", tt.request, x.Code, x.body(), tt.status)
+			}
+		}
+	})
+}
+
+// A job shows its last 100 builds, and up to 10,000 if all of them are requested.
+func TestBuildsOfAJobAreBounded(t *testing.T) {
+	bubble(t, func(s *scenario) {
+		s.user = "reader"
+		for _, tt := range []struct {
+			has    int64
+			list   string
+			n, end int64
+		}{
+			{7, "builds", 7, 1}, {99, "builds", 99, 1}, {101, "builds", 100, 2},
+			{101, "allBuilds", 101, 1}, {10_001, "allBuilds", 10_000, 2},
+		} {
+			s.queue.pretended.Store(tt.has)
+			x := s.send(s.request([]string{"GET /job/plain/api/json?tree=" + tt.list + "[number]"}))
+			if n := int64(strings.Count(x.body(), `"number":`)); n != tt.n || !strings.HasSuffix(x.body(), fmt.Sprintf(`"number":%d}]}`+"\n", tt.end)) {
+				t.Errorf("%s of %d: %d with %d builds, want %d down to %d", tt.list, tt.has, x.Code, n, tt.n, tt.end)
+			}
+		}
+		s.queue.pretended.Store(0)
 	})
 }

@@ -214,6 +214,8 @@ type faultyQueue struct {
 	unabortable  atomic.Bool
 	// noBuilds, noLanes, noItems and noSummaries make one kind unreadable alone.
 	noBuilds, noLanes, noItems, noSummaries atomic.Bool
+	// pretended is how many builds each job seems to have, if it is not 0.
+	pretended atomic.Int64
 	// late is how long a cancellation takes to arrive.
 	late atomic.Int64
 	// more is added to the number of queued items of each job that has any.
@@ -280,6 +282,13 @@ func (q *faultyQueue) Build(ctx context.Context, full string, number int64) (que
 func (q *faultyQueue) Builds(ctx context.Context, full string, before int64, limit int) ([]queue.Build, error) {
 	if q.unreadable.Load() || q.noBuilds.Load() {
 		return nil, fmt.Errorf("%w: input/output error", queue.ErrStorage)
+	}
+	if n := q.pretended.Load(); n > 0 {
+		builds := make([]queue.Build, min(n, int64(limit)))
+		for i := range builds {
+			builds[i] = queue.Build{Number: n - int64(i), Item: queue.Item{Job: full}, Result: queue.Success}
+		}
+		return builds, nil
 	}
 	builds, err := q.Queue.Builds(ctx, full, before, limit)
 	q.history.Add(int64(len(builds)))

@@ -35,7 +35,7 @@ func Prune(tree string, python bool) (string, error) {
 
 // PruneMany applies a tree parameter to a list of n jobs with a hundred builds each, and returns the error. grow
 // is called for what is kept, in bytes.
-func PruneMany(tree string, n int, grow func(n int) error) error {
+func PruneMany(ctx context.Context, tree string, n int, grow func(n int) error) error {
 	s, err := parseTree(tree)
 	if err != nil {
 		return err
@@ -51,7 +51,7 @@ func PruneMany(tree string, n int, grow func(n int) error) error {
 			return object{{"_class", classJob}, {"builds", builds}}
 		}}
 	}
-	p := pruner{ctx: context.Background(), grow: grow}
+	p := pruner{ctx: ctx, grow: grow}
 	s.prune(&p, object{{"jobs", of}})
 	return p.err
 }

@@ -1,6 +1,7 @@
 package jenkins_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,6 +28,13 @@ func TestPrune(t *testing.T) {
 		{"list[n]{1}", false, `{"_class":"A","list":[{"_class":"B","n":1}]}`},
 		{"list[n]{2,9}", false, `{"_class":"A","list":[{"_class":"B","n":1}]}`},
 		{"list{,2}", false, `{"_class":"A","list":[{"_class":"B"},{"_class":"B"}]}`},
+		{"list{,0}", false, `{"_class":"A","list":[]}`},
+		{"list{0}", false, `{"_class":"A","list":[{"_class":"B"}]}`},
+		{"list{3}", false, `{"_class":"A","list":[]}`},
+		{"list{2,}", false, `{"_class":"A","list":[{"_class":"B"}]}`},
+		{"texts{0,1}", false, `{"_class":"A","texts":["x"]}`},
+		{"list[n,n[s]],list", false, `{"_class":"A","list":[{"_class":"B","n":1},{"_class":"B","n":1},{"_class":"B","n":1}]}`}, // the first counts
+		{"*[n],*[s]{1}", false, `{"_class":"A","list":[{"_class":"B","n":1},{"_class":"B","n":1},{"_class":"B","n":1}],"texts":["x","y","z"],"one":{"_class":"B","n":1},"number":7}`},
 		{"list{2,1}", false, `{"_class":"A","list":[]}`},
 		{"list[b]{,1}", false, `{"_class":"A","list":[{"_class":"B","b":true}]}`}, // more than the link shows
 		{"list[*]{,1}", false, `{"_class":"A","list":[{"_class":"B","n":1,"s":"é\"\\\n\r\t ~\u0001\u001f\u007f\u2028\u2029�","b":true,"z":null}]}`},
@@ -66,23 +74,23 @@ func TestPruneIsBounded(t *testing.T) {
 	const tree = "jobs[builds[number,url]]"
 	// Five properties of all builds of 5000 jobs are allowed, and not many more.
 	for jobs, want := range map[int]int{5000: 0, 7000: http.StatusBadRequest} {
-		err := jenkins.PruneMany("jobs[builds[number,url,result,timestamp,duration]]", jobs, func(int) error { return nil })
+		err := jenkins.PruneMany(t.Context(), "jobs[builds[number,url,result,timestamp,duration]]", jobs, func(int) error { return nil })
 		if (err == nil) != (want == 0) || err != nil && web.VerdictOf(err).Status != want {
 			t.Errorf("five properties of %d jobs: %v, want status %d", jobs, err, want)
 		}
 	}
 	kept := 0
-	if err := jenkins.PruneMany(tree, 3000, func(n int) error { kept += n; return nil }); err != nil {
+	if err := jenkins.PruneMany(t.Context(), tree, 3000, func(n int) error { kept += n; return nil }); err != nil {
 		t.Errorf("3000 jobs: %v", err)
 	}
 	if least := 3000 * 100 * len("https://ci.example.com/job/a/7/"); kept < least {
 		t.Errorf("3000 jobs keep %d bytes, want at least the texts, %d", kept, least)
 	}
-	if err := jenkins.PruneMany(tree, 20_000, func(int) error { return nil }); web.VerdictOf(err).Status != http.StatusBadRequest {
+	if err := jenkins.PruneMany(t.Context(), tree, 20_000, func(int) error { return nil }); web.VerdictOf(err).Status != http.StatusBadRequest {
 		t.Errorf("20,000 jobs: %v, want 400", err)
 	}
 	kept = 0
-	err := jenkins.PruneMany(tree, 20_000, func(n int) error {
+	err := jenkins.PruneMany(t.Context(), tree, 20_000, func(n int) error {
 		if kept += n; kept > 1<<20 {
 			return web.ErrCrowded
 		}
@@ -90,6 +98,17 @@ func TestPruneIsBounded(t *testing.T) {
 	})
 	if !errors.Is(err, web.ErrCrowded) || kept > 2<<20 {
 		t.Errorf("no room: %v after %d bytes, want ErrCrowded at once", err, kept)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	kept = 0
+	err = jenkins.PruneMany(gone, tree, 20_000, func(n int) error {
+		if kept += n; kept > 1<<20 {
+			cancel()
+		}
+		return nil
+	})
+	if !errors.Is(err, context.Canceled) || kept > 2<<20 {
+		t.Errorf("a client that leaves: %v after %d bytes, want the end of its context at once", err, kept)
 	}
 }
 
