@@ -286,11 +286,14 @@ func TestWriterWithoutDeadlines(t *testing.T) {
 type deadlines struct {
 	*httptest.ResponseRecorder
 
-	set             bool
+	set, setToRead  bool
 	bounded, pieces []int
 }
 
-func (d *deadlines) SetReadDeadline(time.Time) error { return nil }
+func (d *deadlines) SetReadDeadline(at time.Time) error {
+	d.setToRead = !at.IsZero()
+	return nil
+}
 
 func (d *deadlines) SetWriteDeadline(at time.Time) error {
 	d.set = !at.IsZero()
@@ -336,6 +339,32 @@ func TestLargeAnswersHaveDeadlines(t *testing.T) {
 			t.Errorf("writes of %v: a deadline in the end: %v, want %v; pieces, and those with a deadline (-want +got):\n%s", tt.writes, w.set, tt.inTheEnd, diff)
 		}
 	}
+}
+
+// A server that begins to wait for its requests hurries no client that it does not wait for: over
+// HTTP/2, a deadline that passes would end a stream in which nothing happens.
+func TestIdleClientIsNotHurried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		done := make(chan struct{})
+		w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+		p := web.NewWriter(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(strings.Repeat("x", 100_000))), done)
+		if !w.setToRead {
+			t.Error("a large body has no deadline")
+		}
+		p.BodyRead()
+		if w.setToRead {
+			t.Error("a body that was read leaves a deadline")
+		}
+		if _, err := p.Write(make([]byte, 5000)); err != nil {
+			t.Fatal(err)
+		}
+		close(done)
+		synctest.Wait()
+		if w.set || w.setToRead {
+			t.Errorf("when the server waits, a client that is not slow has a deadline to read: %v, to write: %v", w.setToRead, w.set)
+		}
+		p.End()
+	})
 }
 
 // A stream without events is not slow.
