@@ -61,8 +61,9 @@ func (r *reader) cancelItem(id string, success int) error {
 	case err != nil:
 		return err
 	case success == http.StatusFound:
-		return r.redirect(r.Root() + "queue/")
+		r.redirect(r.Root() + "queue/")
+	default:
+		r.W.WriteHeader(success)
 	}
-	r.W.WriteHeader(success)
 	return nil
 }

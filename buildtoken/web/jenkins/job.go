@@ -91,5 +91,6 @@ func (r *reader) stop(ctl *buildtoken.Controller, b queue.Build) error {
 	if err != nil && !errors.Is(err, queue.ErrNotRunning) {
 		return err
 	}
-	return r.redirect(web.BuildURL(r.Root(), full, b.Number))
+	r.redirect(web.BuildURL(r.Root(), full, b.Number))
+	return nil
 }

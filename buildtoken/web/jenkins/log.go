@@ -27,7 +27,8 @@ func (r *reader) consoleText(ctl *buildtoken.Controller, b queue.Build) error {
 	defer leave()
 	log, err := ctl.Log(r.R.Context(), b.Item.Job, b.Number)
 	if errors.Is(err, queue.ErrNotFound) {
-		return r.page("")
+		r.Write(http.StatusOK, web.PlainText, "")
+		return nil
 	}
 	if err != nil {
 		return err

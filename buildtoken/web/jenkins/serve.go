@@ -139,10 +139,9 @@ func (r *reader) mutating() error {
 }
 
 // redirect sends the client on, with the status that Jenkins has after such a POST.
-func (r *reader) redirect(to string) error {
+func (r *reader) redirect(to string) {
 	r.W.Header().Set("Location", to)
 	r.Write(http.StatusFound, web.PlainText, "")
-	return nil
 }
 
 // export serves an object as api/json or api/python. Nothing may follow that, except the
