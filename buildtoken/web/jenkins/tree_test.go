@@ -72,11 +72,18 @@ func TestPrune(t *testing.T) {
 // One request for all builds of all jobs must not take all of the memory.
 func TestPruneIsBounded(t *testing.T) {
 	const tree = "jobs[builds[number,url]]"
-	// Five properties of all builds of 5000 jobs are allowed, and not many more.
+	// Five properties of all builds of 5000 jobs are allowed, and not many more; see docs/security.md.
 	for jobs, want := range map[int]int{5000: 0, 7000: http.StatusBadRequest} {
-		err := jenkins.PruneMany(t.Context(), "jobs[builds[number,url,result,timestamp,duration]]", jobs, func(int) error { return nil })
+		kept, before := 0, 0
+		err := jenkins.PruneMany(t.Context(), "jobs[builds[number,url,result,timestamp,duration]]", jobs, func(n int) error {
+			before, kept = kept, kept+n
+			return nil
+		})
 		if (err == nil) != (want == 0) || err != nil && web.VerdictOf(err).Status != want {
 			t.Errorf("five properties of %d jobs: %v, want status %d", jobs, err, want)
+		}
+		if refused := err != nil; (kept > 256<<20) != refused || before > 256<<20 {
+			t.Errorf("five properties of %d jobs keep %d bytes, and %d before the last; refused: %v", jobs, kept, before, refused)
 		}
 	}
 	kept := 0
