@@ -2,9 +2,12 @@ package jenkinsrunner_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -97,6 +100,18 @@ func lasts(d time.Duration, lines ...string) func(*jenkinstest.Build) string {
 	}
 }
 
+// at returns an interceptor that answers requests for which match is true, at some times.
+func at(match func(r *http.Request) bool, status int, when func(since time.Duration) bool) func(http.ResponseWriter, *http.Request) bool {
+	began := time.Now()
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		if !match(r) || !when(time.Since(began)) {
+			return false
+		}
+		w.WriteHeader(status)
+		return true
+	}
+}
+
 // hang returns an interceptor that does not answer requests for which match is true.
 func hang(match func(r *http.Request) bool) func(http.ResponseWriter, *http.Request) bool {
 	return func(_ http.ResponseWriter, r *http.Request) bool {
@@ -121,7 +136,7 @@ func TestRequestsOverTime(t *testing.T) {
 		want   runner.Result               // a part of the reason is enough
 		ends   time.Duration
 		at     map[string]string
-		log    []string // lines that are in the log
+		log    []string // lines that are in the log, as often as here
 	}{
 		{
 			name: "a build that writes nothing", work: lasts(time.Minute), want: success, ends: 62 * time.Second,
@@ -151,6 +166,30 @@ func TestRequestsOverTime(t *testing.T) {
 				}
 			},
 			at: map[string]string{"log": "0 1 3 7 12 17 22 27", "build": "0 1 3 7 12 17 22 27"},
+		},
+		{
+			name: "a build that is missing now and then", work: lasts(time.Minute), want: success, ends: 62 * time.Second,
+			faults: func(f *jenkinstest.Faults) {
+				f.Intercept = at(path("/job/x/1/"), 404, func(since time.Duration) bool {
+					return since%(20*time.Second) > 5*time.Second && since%(20*time.Second) < 15*time.Second
+				})
+			},
+			at: map[string]string{"log": "0 1 3 7 12 17 22 27 32 37 42 47 52 57 62", "build": "1 7 12 27 32 47 52 62"},
+		},
+		{
+			name: "two silences", work: lasts(250 * time.Second), want: success, ends: 252 * time.Second,
+			faults: func(f *jenkinstest.Faults) {
+				f.Intercept = at(path("/job/x/1/"), 503, func(since time.Duration) bool { return since%(100*time.Second) > 55*time.Second })
+			},
+			log: slices.Repeat([]string{"Jenkins: nothing was heard for 35s, waiting for 15m0s: the answer is 503 Service Unavailable"}, 2),
+		},
+		{
+			name: "an item that cannot be cancelled", work: lasts(time.Hour), stop: 10 * time.Second,
+			faults: func(f *jenkinstest.Faults) {
+				f.Hold, f.Intercept = true, answer(always, path("/queue/cancelItem"), 500)
+			},
+			want: runner.Result{Outcome: runner.Aborted, Reason: "stopped by alice; it may go on in Jenkins: it did not stop"}, ends: 55 * time.Second,
+			at: map[string]string{"item": "0 1 3 7 10 11 13 17 22 27 32 37 42 47 52", "/queue/cancelItem": "10 11 13 17 22 27 32 37 42 47 52"},
 		},
 		{
 			name: "an item that waits", work: lasts(0), faults: func(f *jenkinstest.Faults) { f.Hold = true }, heal: 30 * time.Second, want: success, ends: 32 * time.Second,
@@ -262,17 +301,54 @@ func TestRequestsOverTime(t *testing.T) {
 				if diff := cmp.Diff(tt.at, got); diff != "" {
 					t.Errorf("requests (-want +got):\n%s", diff)
 				}
-				silences := 0
-				for _, line := range tt.log {
-					if strings.Count(log.String(), line+"\n") != 1 {
-						t.Errorf("log = %q, want the line %q once", log.String(), line)
+				lines := strings.Join(tt.log, "\n")
+				for _, part := range append(tt.log, silence) {
+					if got, want := strings.Count(log.String(), part), strings.Count(lines, part); got != want {
+						t.Errorf("log = %q has %d times %q, want %d", log.String(), got, part, want)
 					}
-					silences += strings.Count(line, silence)
-				}
-				if strings.Count(log.String(), silence) != silences {
-					t.Errorf("log = %q, want %d lines about a silence", log.String(), silences)
 				}
 			})
 		})
 	}
+}
+
+// TestProgressIsSavedOverTime checks when the progress of a build is saved while its log grows,
+// and what of the log.
+func TestProgressIsSavedOverTime(t *testing.T) {
+	work := func(b *jenkinstest.Build) string {
+		for range 25 {
+			fmt.Fprintln(b, "grows")
+			time.Sleep(time.Second)
+		}
+		time.Sleep(time.Minute)
+		return "SUCCESS"
+	}
+	inBubble(t, jenkinstest.Job{Run: work}, func(t *testing.T, j *clocked, c jenkinsrunner.Config) {
+		var log strings.Builder
+		var saved []string
+		save := func(handle []byte) error {
+			var at struct {
+				Log struct {
+					Length int
+					Sum    uint64
+				}
+			}
+			if err := json.Unmarshal(handle, &at); err != nil {
+				t.Error(err)
+			}
+			_, copied, _ := strings.Cut(log.String(), "/job/x/1/\n")
+			sum := fnv.New64a()
+			_, _ = sum.Write([]byte(copied))
+			if at.Log.Length != len(copied) || len(copied) > 0 && at.Log.Sum != sum.Sum64() {
+				t.Errorf("saved as %+v, want length %d and sum %d", at.Log, len(copied), sum.Sum64())
+			}
+			saved = append(saved, fmt.Sprint(time.Since(j.began).Truncate(time.Millisecond).Seconds()))
+			return nil
+		}
+		newRunner(t, c).Run(t.Context(), runner.Build{Save: save}, &log)
+		// The build, the trigger, its item and its number; then the log, as long as it grows.
+		if got, want := strings.Join(saved, " "), "0 0 0 0 10 20 31"; got != want {
+			t.Errorf("saved at %s, want %s", got, want)
+		}
+	})
 }

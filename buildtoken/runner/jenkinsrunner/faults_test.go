@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -166,6 +167,53 @@ func lostSoon(c *jenkinsrunner.Config) { c.LostAfter = time.Second }
 
 func withJobToken(c *jenkinsrunner.Config) { c.JobToken = jobToken }
 
+// TestAnswerOfTheTriggerIsLost puts a proxy in front of Jenkins that sends the trigger on and
+// loses the answer. The trigger must not be repeated.
+func TestAnswerOfTheTriggerIsLost(t *testing.T) {
+	may := runner.Result{Outcome: runner.Aborted, Reason: "502 Bad Gateway; Jenkins may have got it"}
+	for _, tt := range []struct {
+		name         string
+		hold, hidden bool // the item, the job from then on
+		token        bool
+		want         runner.Result
+	}{
+		{"and the item waits", true, false, false, may},
+		{"and the build has started", false, false, false, may},
+		{"and the job cannot be read any more", true, true, false, may},
+		{"and the build is found by its mark", false, false, true, runner.Result{Outcome: runner.Success}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			j, c := jenkins(t, jenkinstest.Job{Name: "x", Token: jobToken, Run: ends("SUCCESS")})
+			if tt.token {
+				c.JobToken = jobToken
+			}
+			var sent, inside atomic.Bool
+			j.Set(func(f *jenkinstest.Faults) {
+				f.Hold = tt.hold
+				f.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+					switch {
+					case isTrigger(r) && !inside.Load():
+						inside.Store(true)
+						j.ServeHTTP(httptest.NewRecorder(), r)
+						inside.Store(false)
+						sent.Store(true)
+						w.WriteHeader(http.StatusBadGateway)
+					case tt.hidden && sent.Load():
+						w.WriteHeader(http.StatusNotFound)
+					default:
+						return false
+					}
+					return true
+				}
+			})
+			res := newRunner(t, c).Run(t.Context(), runner.Build{}, io.Discard)
+			if res.Outcome != tt.want.Outcome || !strings.Contains(res.Reason, tt.want.Reason) || j.Triggers() != 1 {
+				t.Errorf("Run = %+v after %d triggers, want %+v after one", res, j.Triggers(), tt.want)
+			}
+		})
+	}
+}
+
 // TestPasswordIsNoAPIToken checks that Jenkins' demand for a crumb is explained.
 func TestPasswordIsNoAPIToken(t *testing.T) {
 	j, c := jenkins(t, jenkinstest.Job{Name: "x", Run: ends("SUCCESS")})
@@ -228,6 +276,14 @@ func TestJobTokenAlone(t *testing.T) {
 			if res.Outcome != runner.Success || j.Triggers() != 1 || !strings.Contains(log.String(), "Jenkins: queued x as item ") {
 				t.Errorf("Run = %+v after %d triggers, log %q; want a success after one", res, j.Triggers(), log.String())
 			}
+		}
+	}
+	for _, status := range []int{401, 403, 404} { // of a job that may not be read
+		j, c := jenkins(t, jenkinstest.Job{Name: "x", Token: jobToken, Run: ends("FAILURE")})
+		j.Set(func(f *jenkinstest.Faults) { f.Intercept = answer(always, reads, status) })
+		c.User, c.APIToken, c.JobToken = "", "", jobToken
+		if res := newRunner(t, c).Run(t.Context(), runner.Build{}, io.Discard); res.Outcome != runner.Success || j.Triggers() != 1 {
+			t.Errorf("Run = %+v after %d triggers, want a success after one although the job is %d", res, j.Triggers(), status)
 		}
 	}
 	_, c := jenkins(t, jenkinstest.Job{Name: "x", Token: jobToken, Run: ends("SUCCESS")})
