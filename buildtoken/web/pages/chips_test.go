@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -148,5 +149,27 @@ func TestChangedParameterThatWasAPassword(t *testing.T) {
 		page := s.page("/job/app/2/")
 		s.holds(page, `<bdi class="value">open</bdi>`)
 		s.lacks(page, `class="was"`)
+	})
+}
+
+// Values that are long or have several lines stand in a box, and a page has only the beginning
+// of very long ones.
+func TestLongValues(t *testing.T) {
+	onSite(t, jobs(at("app", writes(""), job.Param{Name: "V", Kind: job.KindText})), func(s *site) {
+		cut := strings.Repeat("x", 4095)
+		for _, tt := range []struct{ value, want string }{
+			{"short", `<bdi class="value">short</bdi></dd>`},
+			{strings.Repeat("x", 60), `<bdi class="value">` + strings.Repeat("x", 60) + `</bdi></dd>`},
+			{strings.Repeat("x", 61), `<pre class="value" tabindex="0">` + strings.Repeat("x", 61) + `</pre></dd>`},
+			{"two\nlines", `<pre class="value" tabindex="0">two` + "\n" + `lines</pre></dd>`},
+			{"", `<span class="quiet">empty</span></dd>`},
+			{cut + "y", `<pre class="value" tabindex="0">` + cut + `y</pre></dd>`},
+			{cut + "yz", `<pre class="value" tabindex="0">` + cut + `y</pre><span class="quiet">The first part of 4 KiB.</span></dd>`},
+			{cut + "üz", `<pre class="value" tabindex="0">` + cut + `</pre><span class="quiet">The first part of 4 KiB.</span></dd>`},
+		} {
+			id := s.trigger("app", map[string][]string{"V": {tt.value}})
+			page := regexp.MustCompile(` <span class="was".*?</span></dd>`).ReplaceAllString(s.page(fmt.Sprintf("/job/app/%d/", id)), "</dd>")
+			s.holds(page, "<dt><code>V</code></dt>\n<dd>"+tt.want)
+		}
 	})
 }

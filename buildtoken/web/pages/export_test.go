@@ -22,6 +22,12 @@ var (
 	BadgeOf     = func(l queue.Lane, disabled bool) string { text, _ := badgeOf(l, disabled); return text }
 )
 
+// StartersOf returns the starters of a cause, as the parameter by of an address.
+func StartersOf(c queue.Cause) (named, token string) {
+	n, t := startersOf(c)
+	return n.String(), t.String()
+}
+
 // VersionOf is the version that pages show of a program.
 var VersionOf = versionOf
 

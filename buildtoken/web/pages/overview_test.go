@@ -244,7 +244,7 @@ func TestJobsAreSortedByTheirSuccess(t *testing.T) {
 			s.Errorf("the jobs are %s, want %s", got, want)
 		}
 		s.holds(page, `<option value="fails" selected>Fails most</option>`, `data-events="/ci/queue/-/events/?sort=fails"`,
-			`<p class="help">Succeeded: 0 % of 3</p>`, `<p class="help">Succeeded: 50 % of 4</p>`, `<p class="help">Succeeded: 100 % of 2</p>`,
+			`<p class="help">Succeeded: 0 % of 3</p>`, `<p class="help">Succeeded: 50 % of 4</p>`, `<p class="help">Succeeded: 100 % of 2</p>`, `<p class="help">Succeeded: 0 % of 1</p>`,
 			`<a href="/ci/job/app/" class="above"><bdi>app</bdi></a>`, `<a href="/ci/?sort=fails&amp;state=failing"`)
 		s.lacks(page, "<details", "listed above")
 		if got := strings.Join(order(s.page("/?sort=fails&state=failing")), " "); got != "job/app/job/worst/ job/once/" {
@@ -252,6 +252,9 @@ func TestJobsAreSortedByTheirSuccess(t *testing.T) {
 		}
 		if got := strings.Join(order(s.page("/job/app/?sort=fails&q=h")), " "); got != "job/app/job/half/" {
 			s.Errorf("jobs of app with an h are %s", got)
+		}
+		if got := order(s.page("/?sort=fails&q=nothing")); len(got) > 0 {
+			s.Errorf("jobs with such a name are %s", got)
 		}
 		page = s.page("/?sort=evil%22")
 		s.holds(page, "<details", `data-events="/ci/queue/-/events/"`)

@@ -41,6 +41,17 @@ func TestStarters(t *testing.T) {
 			t.Errorf("by=%s: %q, want %q", by, got, want)
 		}
 	}
+	causes["no user"] = queue.Cause{Kind: queue.CauseUser}
+	causes["no webhook"] = queue.Cause{Kind: queue.CauseWebhook}
+	causes["signed"] = queue.Cause{Kind: queue.CauseWebhook, Webhook: "github", Token: "ci"}
+	for name, want := range map[string][2]string{
+		"alice": {"user:alice", ""}, "token ci": {"", "token:ci"}, "webhook": {"webhook:github", ""}, "signed": {"webhook:github", "token:ci"},
+		"timer": {"timer", ""}, "scm": {"scm", ""}, "anonymous": {}, "no user": {}, "no webhook": {},
+	} {
+		if named, token := pages.StartersOf(causes[name]); named != want[0] || token != want[1] {
+			t.Errorf("the starters of %s are %q and %q, want %q", name, named, token, want)
+		}
+	}
 }
 
 // withToken is a job that the token ci opens.

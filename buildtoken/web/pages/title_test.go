@@ -9,6 +9,7 @@ import (
 
 func TestTitleStartsWithTheState(t *testing.T) {
 	onSite(t, jobs(at("never", writes("")), at("ok", writes("")), at("bad", fails(runner.Failure, "exit 1")), at("long", hangs(""))), func(s *site) {
+		s.holds(s.page("/queue/"), "<title>Queue</title>", "Nothing is queued.")
 		for _, full := range []string{"ok", "bad", "long"} {
 			s.trigger(full, nil)
 		}
