@@ -38,3 +38,19 @@ func TestLogsArePrivate(t *testing.T) {
 		}
 	}
 }
+
+// Times that cannot be opened are an error, unlike those that are missing.
+func TestTimesThatCannotBeOpened(t *testing.T) {
+	dir := t.TempDir()
+	s := console.New(dir)
+	if err := s.Append("app", 1, "one"); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(dir, "app", "1.log.times")
+	if err := errors.Join(os.Remove(name), os.Symlink(name, name)); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := open(t, s, 1).Times(t.Context(), 0, 4); err == nil {
+		t.Errorf("Times = %v, want an error", all)
+	}
+}

@@ -112,7 +112,9 @@ func TestTimesOfALongLog(t *testing.T) {
 		w := create(t, s, 1, 0)
 		for range 1000 {
 			write(t, w, "0123456789")
-			time.Sleep(time.Second)
+			time.Sleep(time.Second / 2)
+			write(t, w, "") // has no time
+			time.Sleep(time.Second / 2)
 		}
 		r := open(t, s, 1)
 		for _, n := range []int64{0, 1, 500, 934, 935, 936, 937, 938, 998, 999} {
@@ -141,6 +143,9 @@ func TestLogWithoutTimes(t *testing.T) {
 	}
 	if got := content(t, s, 1); got != "one\n" {
 		t.Errorf("log %q", got)
+	}
+	if all, err := open(t, s, 1).Times(t.Context(), 0, 4); err == nil {
+		t.Errorf("Times of a directory = %v, want an error", all)
 	}
 
 	copied := create(t, s, 2, 0)
