@@ -310,6 +310,22 @@ func TestProcessOutOfReachDoesNotHoldTheBuild(t *testing.T) {
 	}
 }
 
+// Without the variables that identify a build, only its session does.
+func TestBuildWithoutVariables(t *testing.T) {
+	const script = `setsid sh -c 'echo pid=$$; : >up; exec sleep 1000' & until [ -e up ]; do sleep 0.01; done; sleep 1000 & echo last`
+	b := newBuild(t)
+	b.Env = nil
+	var log strings.Builder
+	want(t, execrunner.SearchOnly(newRunner(t, shell(script))).Run(t.Context(), b, &log), runner.Success, "")
+	p := pids(t, log.String())
+	if len(p) != 1 || !strings.HasSuffix(log.String(), "last\n1 left-over process was ended.\n") {
+		t.Fatalf("log = %q, want the process of the session to be ended", log.String())
+	}
+	if err := syscall.Kill(p[0], syscall.SIGKILL); err != nil {
+		t.Errorf("kill the other process: %v", err)
+	}
+}
+
 func TestNoFileStaysOpen(t *testing.T) {
 	count := func() int {
 		files, err := os.ReadDir("/proc/self/fd")
@@ -323,6 +339,7 @@ func TestNoFileStaysOpen(t *testing.T) {
 	if err := os.WriteFile(script, []byte("#!/no/such/interpreter\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	b.Params = []runner.Param{{Name: "in/FILE", File: script}}
 	run(t, shell("true"), b)
 	before := count()
 	for range 10 {

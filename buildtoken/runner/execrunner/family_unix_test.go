@@ -240,7 +240,11 @@ func TestUser(t *testing.T) {
 			os.WriteFile(upload, []byte("uploaded\n"), 0o600)); err != nil {
 			t.Fatal(err)
 		}
-		b.Params = []runner.Param{{Name: "in/FILE", File: upload}}
+		b.Params = []runner.Param{{Name: "in/FILE", File: upload}, {Name: "old/FILE", File: upload}}
+		old := filepath.Join(b.Workspace, "old") // which is not the build's
+		if err := os.Mkdir(old, 0o755); err != nil {
+			t.Fatal(err)
+		}
 		res, log := run(t, execrunner.Config{
 			Command: "sh", User: "nobody",
 			Args: []string{"-c", "id -u; id -g; echo $HOME; cat in/FILE; touch in/new; ls -ld . in in/FILE | cut -d' ' -f1,3"},
@@ -251,6 +255,9 @@ func TestUser(t *testing.T) {
 		}, "\n")
 		if log != wantLog {
 			t.Errorf("log = %q, want %q", log, wantLog)
+		}
+		if st, err := os.Stat(old); err != nil || execrunner.OwnerOf(st) != 0 {
+			t.Errorf("the folder that was there: %v, %v; want it to belong to root still", st, err)
 		}
 	})
 	t.Run("by number, and stopped like any other", func(t *testing.T) {

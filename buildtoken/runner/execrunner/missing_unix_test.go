@@ -13,7 +13,7 @@ import (
 
 func TestMissing(t *testing.T) {
 	dir := t.TempDir()
-	for name, mode := range map[string]os.FileMode{"program": 0o700, "text": 0o600} {
+	for name, mode := range map[string]os.FileMode{"program": 0o700, "text": 0o600, "others": 0o601} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"), mode); err != nil {
 			t.Fatal(err)
 		}
@@ -32,6 +32,7 @@ func TestMissing(t *testing.T) {
 		{"a path", execrunner.Config{Command: filepath.Join(dir, "program")}, nil, ""},
 		{"no such path", execrunner.Config{Command: filepath.Join(dir, "other")}, nil, "no such file"},
 		{"not executable", execrunner.Config{Command: filepath.Join(dir, "text")}, nil, "permission denied"},
+		{"executable for other users", execrunner.Config{Command: filepath.Join(dir, "others")}, nil, ""},
 		{"a directory", execrunner.Config{Command: dir}, nil, dir},
 		{"below the configured directory", execrunner.Config{Command: "./program", Dir: dir}, nil, ""},
 		{"missing below the configured directory", execrunner.Config{Command: "./other", Dir: dir}, nil, "no such file"},

@@ -164,7 +164,8 @@ func parseStat(b []byte) process {
 	}
 	p := process{state: fields[0][0], began: began}
 	if len(fields) > 48 {
-		p.empty = fields[47] == fields[48] && fields[47] != "0" // 0 while the process is in an exec
+		start, end := fields[47], fields[48]
+		p.empty = start == end && start != "0" // 0 while the process is in an exec
 	}
 	return p
 }

@@ -3,6 +3,7 @@
 package execrunner_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -12,10 +13,15 @@ import (
 )
 
 func TestReasonWhyAScriptCannotStart(t *testing.T) {
+	writable := filepath.Join(t.TempDir(), "writable")
+	if err := errors.Join(os.WriteFile(writable, nil, 0o600), os.Chmod(writable, 0o622)); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		name, content string
 		want          string
 	}{
+		{"an interpreter that all may write", "#!" + writable + "\n", writable + `" is not an executable file`},
 		{"CRLF", "#!/bin/bash\r\necho hello\r\n", `the script exists, but its interpreter "/bin/bash\r" does not: the lines end in CRLF, convert them to LF`},
 		{"CRLF after an argument", "#!/no/such/sh -e\r\n", `its interpreter "/no/such/sh" does not`},
 		{"no such interpreter", "#! /no/such/interpreter -x\necho hello\n", `the script exists, but its interpreter "/no/such/interpreter" does not`},
