@@ -139,34 +139,37 @@ func TestLogEndsAtItsLimit(t *testing.T) {
 // Running builds are listed by their executors, and remote ones by their slots.
 func TestRunningBuildsAreInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		takes := func(minutes int) runs { return lasts(time.Duration(minutes) * time.Minute) }
-		s := openSite(t, buildtoken.Config{Executors: 3},
-			definition.Job{Name: "short", Tokens: opens(), Runner: takes(1)}, definition.Job{Name: "long", Tokens: opens(), Runner: takes(9)},
-			definition.Job{Name: "late", Tokens: opens(), Runner: takes(9)}, definition.Job{Name: "far", Tokens: opens(), Runner: remotely{takes(9)}})
-		order := func() (all []string) {
-			synctest.Wait()
-			for _, b := range append(s.Running(), s.RunningRemote()...) {
-				all = append(all, fmt.Sprint(b.Item.Job, " in ", b.Executor))
+		named := func(name string, r runner.Runner) definition.Job {
+			return definition.Job{Name: name, Tokens: opens(), Runner: r, Concurrent: true, Coalesce: job.Never}
+		}
+		s := openSite(t, buildtoken.Config{Executors: 6},
+			named("short", lasts(time.Minute)), named("long", lasts(time.Hour)), named("far", remotely{lasts(time.Hour)}))
+		trigger := func(full string, n int) {
+			for range n {
+				s.trigger(full)
+				synctest.Wait()
 			}
-			return all
 		}
-		for _, full := range []string{"short", "far", "long"} {
-			s.trigger(full)
+		want := func(when string, want ...string) {
+			t.Helper()
 			synctest.Wait()
+			var got []string
+			for _, b := range append(s.Running(), s.RunningRemote()...) {
+				got = append(got, fmt.Sprint(b.Item.Job, " in ", b.Executor))
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("running builds %s (-want +got):\n%s", when, diff)
+			}
 		}
-		if diff := cmp.Diff([]string{"short in 0", "long in 1", "far in 0"}, order()); diff != "" {
-			t.Errorf("running builds (-want +got):\n%s", diff)
-		}
+		trigger("short", 3)
+		trigger("far", 3)
+		trigger("long", 3)
+		want("at first", "short in 0", "short in 1", "short in 2", "long in 3", "long in 4", "long in 5", "far in 0", "far in 1", "far in 2")
 		time.Sleep(2 * time.Minute)
-		synctest.Wait()
-		s.trigger("late")
-		if diff := cmp.Diff([]string{"late in 0", "long in 1", "far in 0"}, order()); diff != "" {
-			t.Errorf("running builds after one has ended (-want +got):\n%s", diff)
-		}
-		time.Sleep(time.Hour)
-		if got := order(); len(got) > 0 {
-			t.Errorf("running builds after all have ended: %v", got)
-		}
+		trigger("long", 2)
+		want("after some have ended", "long in 0", "long in 1", "long in 3", "long in 4", "long in 5", "far in 0", "far in 1", "far in 2")
+		time.Sleep(2 * time.Hour)
+		want("after all have ended")
 	})
 }
 

@@ -181,9 +181,7 @@ func (c *Controller) adopt(ctx context.Context, e *effective, builds []queue.Bui
 }
 
 func (c *Controller) adoptTogether(ctx context.Context, e *effective, builds []queue.Build) error {
-	node := c.node()
-	node.Remote = true
-	adopted, err := c.queue.Adopt(ctx, builds, node, c.changes.freeSlots(len(builds)))
+	adopted, err := c.queue.Adopt(ctx, builds, c.node(), c.changes.freeSlots(len(builds)))
 	if err != nil {
 		return err
 	}

@@ -317,6 +317,30 @@ func TestScheduledPollRunsWhereTheWorkspaceIs(t *testing.T) {
 	}
 }
 
+// A schedule joins an equal item that is queued, unless the job never coalesces.
+func TestScheduleJoins(t *testing.T) {
+	for coalesce, want := range map[job.Coalesce]string{"": "[2]", job.Never: "[1 1]"} {
+		synctest.Test(t, func(t *testing.T) {
+			s := openSite(t, buildtoken.Config{}, hourly(func(j *definition.Job) { j.Tokens, j.Coalesce = opens(), coalesce }))
+			time.Sleep(50 * time.Minute)
+			s.trigger("nightly", values(), delayed("20m"))
+			time.Sleep(40 * time.Minute)
+			synctest.Wait()
+			builds, err := s.Builds(t.Context(), "nightly", 0, 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var triggers []int64
+			for _, b := range builds {
+				triggers = append(triggers, int64(b.Item.Triggers()))
+			}
+			if got := fmt.Sprint(triggers); got != want {
+				t.Errorf("coalesce %q: builds of %s triggers, want %s", coalesce, got, want)
+			}
+		})
+	}
+}
+
 // Servers that are reloaded one by one can have other defaults for a while. A minute still fires once.
 func TestScheduleFiresOnceWithOtherDefaults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

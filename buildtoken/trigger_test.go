@@ -730,6 +730,38 @@ func TestUploadOfAClientThatWentAway(t *testing.T) {
 	}
 }
 
+// leaving is a queue whose callers have gone before it answers what it has queued.
+type leaving struct {
+	buildtoken.Queue
+	leave context.CancelFunc
+}
+
+func (q leaving) Schedule(ctx context.Context, now time.Time, r queue.Request) (queue.Item, bool, error) {
+	it, created, err := q.Queue.Schedule(ctx, now, r)
+	q.leave()
+	if ctx.Err() != nil {
+		return queue.Item{}, false, ctx.Err()
+	}
+	return it, created, err
+}
+
+// If the client disconnects when the item is queued, its build still has the file.
+func TestUploadIsKeptForTheItemOfAClientThatWentAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, leave := context.WithCancel(t.Context())
+		s := openSite(t, buildtoken.Config{})
+		s.reopenShared(func(q cutOff) buildtoken.Queue { return leaving{q, leave} })
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{Name: "app", Tokens: opens(), Runner: succeeds(), Params: []job.Param{{Name: "F", Kind: job.KindFile}}}}}})
+		_, _ = s.Trigger(ctx, s.def, ask("app", values(), delayed("1h"), func(t *buildtoken.Trigger) { t.Files = map[string]buildtoken.Upload{"F": upload("f", "one")} })) // with or without an error
+		items, err := s.Items(t.Context(), s.def, "app", 10)
+		if err != nil || len(items) != 1 || len(s.uploads()) != 1 {
+			t.Errorf("%d items, %v, and %d files; want one each", len(items), err, len(s.uploads()))
+		}
+		time.Sleep(2 * time.Hour)
+		s.wantResult("app", 1, queue.Success, "")
+	})
+}
+
 // A refused token may be the right one of another job, or one with a typing error. The log must
 // not contain it in any form.
 func TestRejectedTokenIsNotLogged(t *testing.T) {
