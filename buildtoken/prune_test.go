@@ -154,6 +154,15 @@ func TestKeepRemovedOfAReload(t *testing.T) {
 		if got := len(s.files()); got != 2 {
 			t.Errorf("%d directories without a limit, want logs and workspace", got)
 		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s.open()
+		time.Sleep(72 * time.Hour)
+		synctest.Wait()
+		if got := len(s.files()); got != 2 {
+			t.Errorf("%d directories while nothing is attached, want logs and workspace", got)
+		}
 		s.cfg.KeepRemoved = time.Hour
 		s.attach(definition.Spec{})
 		synctest.Wait()
