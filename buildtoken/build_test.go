@@ -692,6 +692,39 @@ func TestJobOfSeveralSites(t *testing.T) {
 	})
 }
 
+// A reload that has begun is completed, whatever becomes of its context, and can be taken back.
+func TestAttachIsCompleted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		q := openFailing(t, dir)
+		c, err := buildtoken.Open(t.Context(), buildtoken.Options{Queue: q, Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		ctx, cancel := context.WithCancel(t.Context())
+		q.before = cancel
+		s := &site{Controller: c, t: t, dir: dir}
+		s.def = define(t, definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}}}})
+		if _, err := c.Attach(ctx, buildtoken.Config{Sites: []*definition.Site{s.def}, Executors: 1}); err != nil {
+			t.Fatalf("Attach whose context ends = %v", err)
+		}
+		ctx, cancel = context.WithCancel(t.Context())
+		q.before = cancel
+		core, logs := observer.New(zap.ErrorLevel)
+		second, err := c.Attach(ctx, buildtoken.Config{Executors: 2, Log: zap.New(core)})
+		if err != nil {
+			t.Fatalf("Attach whose context ends = %v", err)
+		}
+		second()
+		if c.Executors() != 1 || logs.Len() > 0 {
+			t.Errorf("%d executors after the second configuration was taken back, errors %v; want 1 and none", c.Executors(), logs.All())
+		}
+		s.trigger("app")
+		s.wantResult("app", 1, queue.Success, "")
+	})
+}
+
 // A configuration whose rules cannot be put back takes the place of the one that ends all the same.
 func TestDetachThatCannotPutRulesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

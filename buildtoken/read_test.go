@@ -310,7 +310,7 @@ func TestReadsOfOneJob(t *testing.T) {
 				t.Errorf("%s of a job without one = %v, want %v", name, err, queue.ErrNotFound)
 			}
 		}
-		if s.Deliveries() == nil || s.Deliveries() != s.Deliveries() {
+		if first := s.Deliveries(); first == nil || s.Deliveries() != first {
 			t.Error("Deliveries returns another log each time")
 		}
 	})
