@@ -175,6 +175,9 @@ func TestAccessLogRespectsOtherDirectives(t *testing.T) {
 		{"log_name", "log_name special\n", map[string]int{"http.log.access": 0, "http.log.access.special": 1}, "info"},
 		{"log_name with two names", "log_name special \"\"\n", map[string]int{"http.log.access": 1, "http.log.access.special": 1}, "info"},
 		{"log_level", "log_level ERROR\n", map[string]int{"http.log.access": 1}, "error"},
+		{"the lowest log_level", "log_level DEBUG\n", map[string]int{"http.log.access": 1}, "debug"},
+		{"a log_level that would end the process", "vars log_level FATAL\n", map[string]int{"http.log.access": 1}, "info"},
+		{"a log_level that is none", "vars log_level loud\n", map[string]int{"http.log.access": 1}, "info"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newSite(t)

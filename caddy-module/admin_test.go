@@ -109,6 +109,50 @@ func TestAdminRefuses(t *testing.T) {
 	}
 }
 
+// Each endpoint of the admin API answers with JSON, refuses other methods, and names what it does not find.
+func TestAdminEndpoints(t *testing.T) {
+	s := newSite(t)
+	s.load(s.caddyfile("", jobs(named("SECRET"))))
+	s.follow("echo", "SECRET", s.trigger("echo", "SECRET"))
+	for _, tt := range []struct {
+		request string
+		status  int
+		body    string // in the answer or the error
+	}{
+		{"GET tokens", http.StatusOK, `"name":"default"`},
+		{"GET deliveries", http.StatusOK, `[]`},
+		{"GET decisions", http.StatusOK, `"job":"echo"`},
+		{"GET notifications", http.StatusOK, `{`},
+		{"GET leftovers", http.StatusOK, `[]`},
+		{"GET build?job=echo&number=1", http.StatusOK, `"SUCCESS"`},
+		{"GET build?job=echo&number=2", http.StatusNotFound, "2"},
+		{"GET build?job=none&number=1", http.StatusNotFound, "none"},
+		{"GET console?job=echo&number=1", http.StatusOK, "Finished: SUCCESS"},
+		{"GET console?job=echo&number=2", http.StatusNotFound, "2"},
+		{"POST tokens", http.StatusMethodNotAllowed, "POST"},
+		{"GET backup", http.StatusMethodNotAllowed, "GET"},
+		{"GET prune", http.StatusMethodNotAllowed, "GET"},
+		{"POST prune", http.StatusOK, `[]`},
+		{"GET notifications/retry?id=1", http.StatusMethodNotAllowed, "GET"},
+		{"POST notifications/retry?id=x", http.StatusBadRequest, "a number"},
+		{"POST notifications/retry?id=7", http.StatusNotFound, "notification 7"},
+		{"POST notifications/test?target=none", http.StatusNotFound, "none"},
+		{"POST notifications/test?target=none&param=x", http.StatusBadRequest, `"x" is not NAME=VALUE`},
+		{"GET buildByToken/nothing?job=echo", http.StatusNotFound, ""},
+	} {
+		method, path, _ := strings.Cut(tt.request, " ")
+		w := httptest.NewRecorder()
+		err := new(caddymodule.Admin).Routes()[0].Handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, "/build_token/"+path, nil))
+		status, body := w.Code, w.Body.String()
+		if refused, ok := errors.AsType[caddy.APIError](err); ok {
+			status, body = refused.HTTPStatus, refused.Err.Error()
+		}
+		if status != tt.status || !strings.Contains(body, tt.body) {
+			t.Errorf("%s: got %d, %s, %v; want %d with %q", tt.request, status, body, err, tt.status, tt.body)
+		}
+	}
+}
+
 // TestMetricsSurviveReloads reads the metrics from the site itself.
 func TestMetricsSurviveReloads(t *testing.T) {
 	s := newSite(t)

@@ -103,7 +103,7 @@ func (a *App) findBuild(r *http.Request) (OperatorBuild, error) {
 	full := r.URL.Query().Get("job")
 	s := a.siteOf(full)
 	if s == nil || !s.Definition.Has(full) {
-		return OperatorBuild{}, apiError(http.StatusNotFound, definition.ErrUnknownJob)
+		return OperatorBuild{}, apiError(http.StatusNotFound, fmt.Errorf("%w: %q", definition.ErrUnknownJob, full))
 	}
 	var b queue.Build
 	if text := r.URL.Query().Get("number"); text != "" {

@@ -26,6 +26,8 @@ func TestRedactURI(t *testing.T) {
 		{"a token behind the action", "/ci/buildByToken/build/T", "/ci/buildByToken/REDACTED"},
 		{"an escaped letter", "/buildBy%54oken/T", "/buildBy%54oken/REDACTED"},
 		{"what pages need", "/buildByToken/-/log/job/x/1?start=7", "/buildByToken/-/log/job/x/1?start=7"},
+		{"the style of pages", "/buildByToken/-/assets/T", "/buildByToken/-/assets/T"},
+		{"a page without a job", "/buildByToken/-/log/queue", "/buildByToken/-/log/queue"},
 		{"a token where pages need something", "/buildByToken/-/T", "/buildByToken/REDACTED"},
 		{"a token where pages need a job", "/buildByToken/-/log/T", "/buildByToken/REDACTED"},
 		{"a job without the question mark", "/job/x/build&TOKEN=T/", "/job/x/REDACTED/"},
