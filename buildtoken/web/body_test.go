@@ -212,14 +212,27 @@ func TestUploadedFilesTakeTheirSizeOfTheLimit(t *testing.T) {
 	}
 }
 
-// Without a controller, there is no place for what does not fit into memory.
+// Without a controller, there is no place for what does not fit into memory. That is not the
+// client's fault, and some clients do not repeat a request that is malformed.
 func TestLargeBodyWithoutAController(t *testing.T) {
-	site := &web.Site{Open: func() (*buildtoken.Controller, error) { return nil, errors.New("no database") }}
-	q := site.Request(httptest.NewRecorder(), upload(t, 3<<20))
-	defer q.Begin().End()
-	f, err := q.ReadForm(web.FormOptions{Large: func(*web.Form) bool { return true }})
-	if f != nil || !errors.Is(err, web.ErrNoController) {
-		t.Errorf("ReadForm = %v, %v, want %v", f, err, web.ErrNoController)
+	for kind, read := range map[string]func(q *web.Request) error{
+		"a file of a form": func(q *web.Request) error {
+			_, err := q.ReadForm(web.FormOptions{Large: func(*web.Form) bool { return true }})
+			return err
+		},
+		"a raw body": func(q *web.Request) error {
+			raw, err := q.ReadRaw(4<<20, io.Discard)
+			raw.Close()
+			return err
+		},
+	} {
+		site := &web.Site{Open: func() (*buildtoken.Controller, error) { return nil, errors.New("no database") }}
+		q := site.Request(httptest.NewRecorder(), upload(t, 3<<20))
+		end := q.Begin().End
+		if err := read(q); !errors.Is(err, web.ErrNoController) || web.VerdictOf(err).Status != http.StatusServiceUnavailable {
+			t.Errorf("%s: %v, want %v", kind, err, web.ErrNoController)
+		}
+		end()
 	}
 }
 

@@ -220,6 +220,18 @@ func TestSlackIsAlwaysAnswered200(t *testing.T) {
 	}
 }
 
+// A sender is told to try again if the queue cannot be opened, however large its delivery is.
+func TestDeliveryWhileTheQueueCannotBeOpened(t *testing.T) {
+	s := newSite(t)
+	s.web.Open = func() (*buildtoken.Controller, error) { return nil, errors.New("no database") }
+	for _, size := range []int{1, 100 << 10} {
+		w := s.send(github(t, path+"?job=push", "push", "1", push("main", strings.Repeat("a", size))))
+		if w.Code != 503 || w.Header().Get("Retry-After") == "" {
+			t.Errorf("a file name of %d bytes: got %d %q, Retry-After %q, want 503 with it", size, w.Code, w.Body, w.Header().Get("Retry-After"))
+		}
+	}
+}
+
 // A sender is told to try again if one of several jobs could not queue its build; the others know the
 // delivery then.
 func TestDeliveryThatOneJobCannotQueue(t *testing.T) {
