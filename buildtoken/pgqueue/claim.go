@@ -144,7 +144,7 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 	b.Queue(c.lanes, c.node.Places(), q.foreign.list(), c.now.UnixNano(), len(c.executors)).Query(func(rows pgx.Rows) error {
 		jobs = nil
 		var job, head string
-		_, err := pgx.ForEachRow(rows, []any{&job, &head}, func() error {
+		return forEach(rows, []any{&job, &head}, func() error {
 			h, err := decode[queue.Lane](head, "lane "+job)
 			if err != nil {
 				return err
@@ -153,7 +153,6 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 			jobs = append(jobs, job)
 			return nil
 		})
-		return err
 	})
 	b.Queue(fenceSQL, q.opts.Server, c.epoch).Query(func(rows pgx.Rows) error {
 		found, err := pgx.CollectRows(rows, pgx.RowTo[bool])
@@ -284,7 +283,7 @@ func (q *DB) firstItems(ctx context.Context, t *tx, l *locked, jobs []string, c 
 			order by i.due, i.id`, jobs, limits).Query(func(rows pgx.Rows) error {
 			var id int64
 			var job, body string
-			_, err := pgx.ForEachRow(rows, []any{&id, &job, &body}, func() error {
+			return forEach(rows, []any{&id, &job, &body}, func() error {
 				it, err := decodeItem(id, job, body)
 				if err != nil {
 					q.setAside(l, id, job, err)
@@ -293,7 +292,6 @@ func (q *DB) firstItems(ctx context.Context, t *tx, l *locked, jobs []string, c 
 				items[job] = append(items[job], it)
 				return nil
 			})
-			return err
 		})
 		if err := t.send(ctx, b); err != nil {
 			return nil, err

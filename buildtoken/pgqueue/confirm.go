@@ -43,8 +43,7 @@ func (q *DB) confirm(ctx context.Context, conn *pgx.Conn) error {
 		b.Queue(`select run from queue.builds join unnest($1::text[], $2::bigint[]) k(job, number) using (job, number)
 			where not running`, jobs, numbers).Query(func(rows pgx.Rows) error {
 			var run int64
-			_, err := pgx.ForEachRow(rows, []any{&run}, func() error { ended[run] = true; return nil })
-			return err
+			return forEach(rows, []any{&run}, func() error { ended[run] = true; return nil })
 		})
 		if err := tx.SendBatch(ctx, q.names.inAll(b)).Close(); err != nil {
 			return err

@@ -16,12 +16,11 @@ func (q *DB) AllLanes(ctx context.Context) ([]queue.Lane, error) {
 	err := q.query(ctx, "select head::text from queue.lanes order by job", nil, func(rows pgx.Rows) error {
 		all = nil
 		var head string
-		_, err := pgx.ForEachRow(rows, []any{&head}, func() error {
+		return forEach(rows, []any{&head}, func() error {
 			l, err := decode[queue.Lane](head, "lane")
 			all = append(all, l)
 			return err
 		})
-		return err
 	})
 	return all, err
 }

@@ -186,7 +186,7 @@ func readRuns(rows pgx.Rows, runs map[buildKey]int64) ([]queue.Build, error) {
 	var builds []queue.Build
 	var body string
 	var run int64
-	_, err := pgx.ForEachRow(rows, []any{&body, &run}, func() error {
+	err := forEach(rows, []any{&body, &run}, func() error {
 		b, err := decode[queue.Build](body, "build")
 		if err != nil {
 			return err

@@ -68,20 +68,19 @@ func (l *locked) lock(t *tx, b *pgx.Batch, jobs []string) {
 		(select due from queue.items where job = k.job and not damaged order by due, id limit 1) i`, jobs).Query(func(rows pgx.Rows) error {
 		var job string
 		var due int64
-		_, err := pgx.ForEachRow(rows, []any{&job, &due}, func() error {
+		return forEach(rows, []any{&job, &due}, func() error {
 			if found := l.lanes[job]; found != nil {
 				found.first = at(due)
 			}
 			return nil
 		})
-		return err
 	})
 	t.identify(b)
 }
 
 func (l *locked) read(rows pgx.Rows) error {
 	var job, head string
-	_, err := pgx.ForEachRow(rows, []any{&job, &head}, func() error {
+	return forEach(rows, []any{&job, &head}, func() error {
 		h, err := decode[queue.Lane](head, "lane "+job)
 		if err != nil {
 			return err
@@ -89,7 +88,6 @@ func (l *locked) read(rows pgx.Rows) error {
 		l.lanes[job] = &lane{head: h}
 		return nil
 	})
-	return err
 }
 
 // apply adds a change of one of the lanes to the pending changes. it is the item that

@@ -76,8 +76,7 @@ func (q *DB) AppendLog(ctx context.Context, job string, number, offset int64, p 
 	}
 	b.Queue(appendLog, job, number, offset, p, last, ours).QueryRow(func(row pgx.Row) error { return row.Scan(&grown) })
 	b.Queue(logState, job, number).Query(func(rows pgx.Rows) error {
-		_, err := pgx.ForEachRow(rows, []any{&size, &complete, &running, nil, &run}, func() error { return nil })
-		return err
+		return forEach(rows, []any{&size, &complete, &running, nil, &run}, func() error { return nil })
 	})
 	if err := q.pool.SendBatch(ctx, q.names.inAll(b)).Close(); err != nil {
 		return 0, fmt.Errorf("%w: log of %s #%d: %w", queue.ErrStorage, job, number, err)
@@ -106,8 +105,7 @@ func (q *DB) LogState(ctx context.Context, job string, number int64) (s console.
 	var running, exists bool
 	err = q.query(ctx, logState, []any{job, number}, func(rows pgx.Rows) error {
 		running, exists = false, false
-		_, err := pgx.ForEachRow(rows, []any{&s.Size, &s.Complete, &running, &exists, &s.Build}, func() error { return nil })
-		return err
+		return forEach(rows, []any{&s.Size, &s.Complete, &running, &exists, &s.Build}, func() error { return nil })
 	})
 	if err == nil && !running && !exists {
 		err = fmt.Errorf("%w: log of %s #%d", queue.ErrNotFound, job, number)
@@ -164,11 +162,10 @@ func (q *DB) LogTimes(ctx context.Context, job string, number, from, to int64) (
 	err = q.query(ctx, logTimes, []any{job, number, from, to}, func(rows pgx.Rows) error {
 		all = nil
 		var s console.Stamp
-		_, err := pgx.ForEachRow(rows, []any{&s.Offset, &s.At}, func() error {
+		return forEach(rows, []any{&s.Offset, &s.At}, func() error {
 			all = append(all, console.Stamp{Offset: s.Offset, At: s.At.UTC().Truncate(time.Millisecond)})
 			return nil
 		})
-		return err
 	})
 	return all, err
 }

@@ -23,7 +23,7 @@ func readNotifications(rows pgx.Rows) ([]queue.Notification, error) {
 	var all []queue.Notification
 	var n queue.Notification
 	var happened, next, until, settled int64
-	_, err := pgx.ForEachRow(rows, []any{
+	err := forEach(rows, []any{
 		&n.ID, &n.Target, &n.Job, &n.Item, &n.Build, &n.Event, &n.Result, &n.Turn, &happened, &n.State, &n.Tries, &next, &until, &settled, &n.Error,
 	}, func() error {
 		n.At, n.Next, n.Until, n.Settled = at(happened), at(next), at(until), time.Time{}
@@ -344,7 +344,7 @@ func (q *DB) Backlogs(ctx context.Context) ([]queue.Backlog, error) {
 		all = nil
 		var l queue.Backlog
 		var oldest int64
-		_, err := pgx.ForEachRow(rows, []any{&l.Target, &l.Waiting, &oldest, &l.GivenUp}, func() error {
+		return forEach(rows, []any{&l.Target, &l.Waiting, &oldest, &l.GivenUp}, func() error {
 			l.Oldest = time.Time{}
 			if oldest != 0 {
 				l.Oldest = at(oldest)
@@ -352,7 +352,6 @@ func (q *DB) Backlogs(ctx context.Context) ([]queue.Backlog, error) {
 			all = append(all, l)
 			return nil
 		})
-		return err
 	})
 	return all, err
 }

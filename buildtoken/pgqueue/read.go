@@ -142,7 +142,7 @@ func readEntries(rows pgx.Rows, now time.Time) ([]queue.Entry, error) {
 	var solo, damaged bool
 	var position int
 	var built, gone *string
-	_, err := pgx.ForEachRow(rows, []any{&id, &job, &due, &digest, &solo, &damaged, &body, &head, &position, &built, &gone}, func() error {
+	err := forEach(rows, []any{&id, &job, &due, &digest, &solo, &damaged, &body, &head, &position, &built, &gone}, func() error {
 		e := queue.Entry{State: queue.Left, Position: position}
 		switch {
 		case built != nil:
@@ -203,7 +203,7 @@ func (q *DB) Builds(ctx context.Context, job string, before int64, limit int) ([
 		builds = nil
 		var number int64
 		var body string
-		_, err := pgx.ForEachRow(rows, []any{&number, &body}, func() error {
+		return forEach(rows, []any{&number, &body}, func() error {
 			b, err := decode[queue.Build](body, "build")
 			if err != nil {
 				q.opts.Log.Error("build can't be read", zap.String("job", job), zap.Int64("number", number), zap.Error(err))
@@ -212,7 +212,6 @@ func (q *DB) Builds(ctx context.Context, job string, before int64, limit int) ([
 			builds = append(builds, b)
 			return nil
 		})
-		return err
 	})
 	return builds, err
 }
@@ -245,7 +244,7 @@ func (q *DB) Refs(ctx context.Context) ([]string, error) {
 	err := q.query(ctx, sql, nil, func(rows pgx.Rows) error {
 		var id int64
 		var queued, built *string
-		_, err := pgx.ForEachRow(rows, []any{&id, &queued, &built}, func() error {
+		return forEach(rows, []any{&id, &queued, &built}, func() error {
 			var it queue.Item
 			var err error
 			if queued != nil {
@@ -266,7 +265,6 @@ func (q *DB) Refs(ctx context.Context) ([]string, error) {
 			}
 			return nil
 		})
-		return err
 	})
 	if err != nil {
 		return nil, err
@@ -286,7 +284,7 @@ func (q *DB) readBuilds(ctx context.Context, sql string, args ...any) ([]queue.B
 func readBuilds(rows pgx.Rows) ([]queue.Build, error) {
 	var builds []queue.Build
 	var body string
-	_, err := pgx.ForEachRow(rows, []any{&body}, func() error {
+	err := forEach(rows, []any{&body}, func() error {
 		b, err := decode[queue.Build](body, "build")
 		if err != nil {
 			return err

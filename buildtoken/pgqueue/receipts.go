@@ -47,7 +47,7 @@ func (s *receipts) find(b *pgx.Batch, batch []*request, log *zap.Logger) {
 	read := func(take func(job string, r queue.Receipt)) func(pgx.Rows) error {
 		return func(rows pgx.Rows) error {
 			var job, body string
-			_, err := pgx.ForEachRow(rows, []any{&job, &body}, func() error {
+			return forEach(rows, []any{&job, &body}, func() error {
 				r, err := decode[queue.Receipt](body, "receipt")
 				if err != nil {
 					log.Error("receipt of a trigger can't be read; the trigger counts as a new one", zap.String("job", job), zap.Error(err))
@@ -56,7 +56,6 @@ func (s *receipts) find(b *pgx.Batch, batch []*request, log *zap.Logger) {
 				take(job, r)
 				return nil
 			})
-			return err
 		}
 	}
 	b.Queue(`select r.job, r.body::text from unnest($1::text[], $2::bytea[]) k(job, key) cross join lateral

@@ -8,6 +8,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
@@ -62,6 +64,12 @@ func stub(id int64, job string, due int64, digest []byte, solo bool) queue.Item 
 	it := queue.Item{ID: id, Job: job, Since: at(due), Due: at(due), Solo: solo}
 	copy(it.Digest[:], digest)
 	return it
+}
+
+// forEach scans each row into variables and calls do, until one of both fails.
+func forEach(rows pgx.Rows, into []any, do func() error) error {
+	_, err := pgx.ForEachRow(rows, into, do)
+	return err
 }
 
 func hasFiles(it queue.Item) bool {

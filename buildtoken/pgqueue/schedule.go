@@ -298,7 +298,7 @@ func (q *DB) findEqual(b *pgx.Batch, d *decision) {
 		var id int64
 		var job, body string
 		var digest []byte
-		_, err := pgx.ForEachRow(rows, []any{&id, &job, &digest, &body}, func() error {
+		return forEach(rows, []any{&id, &job, &digest, &body}, func() error {
 			it, err := decodeItem(id, job, body)
 			if err != nil {
 				q.setAside(d.locked, id, job, err)
@@ -307,7 +307,6 @@ func (q *DB) findEqual(b *pgx.Batch, d *decision) {
 			d.equal[equality{job, it.Digest}] = &item{Item: it}
 			return nil
 		})
-		return err
 	})
 }
 

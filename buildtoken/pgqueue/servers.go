@@ -83,13 +83,12 @@ func (q *DB) beatAlone(ctx context.Context, conn *pgx.Conn) error {
 	b.Queue(ownSQL, q.opts.Server, confirmed, pulse).Query(func(rows pgx.Rows) error {
 		var onRecord int64
 		var released, unchanged bool
-		_, err := pgx.ForEachRow(rows, []any{&onRecord, &released, &unchanged}, func() error {
+		return forEach(rows, []any{&onRecord, &released, &unchanged}, func() error {
 			// Epochs only grow, so a lower one is that of an older state of the database.
 			held = onRecord < epoch || onRecord == epoch && !released
 			same = onRecord == epoch && unchanged
 			return nil
 		})
-		return err
 	})
 	b.Queue(beatSQL, q.opts.Server, epoch, confirmed, pulse, stopping)
 	// After the database was unreachable, all servers get the time for a heartbeat.
@@ -173,7 +172,7 @@ func (l *living) read(rows pgx.Rows, own []byte) (differ bool, err error) {
 	var epoch int64
 	var labels []string
 	var jobs []byte
-	_, err = pgx.ForEachRow(rows, []any{&server, &epoch, &labels, &jobs}, func() error {
+	err = forEach(rows, []any{&server, &epoch, &labels, &jobs}, func() error {
 		l.epochs[server] = epoch
 		if labels != nil { // it was announced
 			l.nodes = append(l.nodes, queue.Node{Name: server, Labels: labels})
@@ -199,7 +198,7 @@ func (q *DB) readLost(rows pgx.Rows) ([]lostBuild, error) {
 	var unknown, left bool
 	var ttl float64 // seconds
 	var run, epoch int64
-	_, err := pgx.ForEachRow(rows, []any{&found.job, &found.number, &run, &epoch, &found.server, &unknown, &left, &ttl}, func() error {
+	err := forEach(rows, []any{&found.job, &found.number, &run, &epoch, &found.server, &unknown, &left, &ttl}, func() error {
 		switch {
 		case found.server == q.opts.Server:
 			// A build that was handed out is being stopped, and its end is recorded as usual.

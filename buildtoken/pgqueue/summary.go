@@ -17,11 +17,10 @@ func (q *DB) readSummary(job string, into *queue.Summary) func(pgx.Rows) error {
 	return func(rows pgx.Rows) error {
 		*into = queue.Summary{Job: job}
 		var body string
-		_, err := pgx.ForEachRow(rows, []any{&body}, func() error {
+		return forEach(rows, []any{&body}, func() error {
 			*into = q.decodeSummary(job, body)
 			return nil
 		})
-		return err
 	}
 }
 
@@ -71,7 +70,7 @@ func (q *DB) Overviews(ctx context.Context, jobs []string) ([]queue.Overview, er
 		var job, head string
 		var summary *string
 		var oldest int64
-		_, err := pgx.ForEachRow(rows, []any{&job, &head, &summary, &oldest}, func() error {
+		return forEach(rows, []any{&job, &head, &summary, &oldest}, func() error {
 			l, err := decode[queue.Lane](head, "lane "+job)
 			if err != nil {
 				return err
@@ -83,7 +82,6 @@ func (q *DB) Overviews(ctx context.Context, jobs []string) ([]queue.Overview, er
 			all[at[job]] = o
 			return nil
 		})
-		return err
 	})
 	if err != nil {
 		return nil, err
@@ -97,14 +95,13 @@ func (q *DB) Gone(ctx context.Context) ([]queue.Lane, error) {
 	err := q.query(ctx, "select head::text from queue.lanes where head->>'gone_until' is not null order by job", nil, func(rows pgx.Rows) error {
 		gone = nil
 		var head string
-		_, err := pgx.ForEachRow(rows, []any{&head}, func() error {
+		return forEach(rows, []any{&head}, func() error {
 			l, err := decode[queue.Lane](head, "lane")
 			if err == nil && l.Queued > 0 {
 				gone = append(gone, l)
 			}
 			return err
 		})
-		return err
 	})
 	return gone, err
 }

@@ -41,13 +41,12 @@ func (q *DB) TokenUses(ctx context.Context) ([]queue.TokenUse, error) {
 	err := q.query(ctx, sql, nil, func(rows pgx.Rows) error {
 		all = nil
 		var server, body string
-		_, err := pgx.ForEachRow(rows, []any{&server, &body}, func() error {
+		return forEach(rows, []any{&server, &body}, func() error {
 			u, err := decode[queue.TokenUse](body, "use of a token")
 			u.Elsewhere = server != q.opts.Server
 			all = append(all, u)
 			return err
 		})
-		return err
 	})
 	return all, err
 }

@@ -129,7 +129,7 @@ func readItem(rows pgx.Rows) (*queue.Item, error) {
 	var job, body string
 	var digest []byte
 	var solo bool
-	_, err := pgx.ForEachRow(rows, []any{&id, &job, &body, &due, &digest, &solo}, func() error {
+	err := forEach(rows, []any{&id, &job, &body, &due, &digest, &solo}, func() error {
 		it, err := decodeItem(id, job, body)
 		if err != nil {
 			it = stub(id, job, due, digest, solo)
