@@ -231,19 +231,7 @@ func TestDamagedRecordsOfARunningBuild(t *testing.T) {
 			if refs, err := q.Refs(t.Context()); err != nil || len(refs) != 1 {
 				t.Fatalf("Refs = %v, %v; want one", refs, err)
 			}
-			content, err := os.ReadFile(path)
-			if err != nil || !bytes.Contains(content, []byte(damage)) {
-				t.Fatalf("the file has no %s, %v", damage, err)
-			}
-			// In place, where the queue has it in memory.
-			file, err := os.OpenFile(path, os.O_WRONLY, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			_, err = file.WriteAt(bytes.ReplaceAll(content, []byte(damage), bytes.Repeat([]byte("!"), len(damage))), 0)
-			if err := errors.Join(err, file.Close()); err != nil {
-				t.Fatal(err)
-			}
+			replaceInPlace(t, path, damage)
 			if refs, err := q.Refs(t.Context()); !errors.Is(err, boltqueue.ErrRecord) {
 				t.Errorf("Refs = %v, %v; want %v", refs, err, boltqueue.ErrRecord)
 			}
@@ -439,5 +427,55 @@ func TestDamagedSummaryAndNotification(t *testing.T) {
 		if logged.FilterMessage(message).Len() == 0 {
 			t.Errorf("nothing is logged like %q: %v", message, logged.All())
 		}
+	}
+}
+
+// A notification whose record is damaged while the queue is open does not keep others of its
+// channel that were sent.
+func TestDamagedSettledNotification(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	q := open(t, boltqueue.Options{Path: path, Log: zap.NewNop()})
+	if err := q.SetRules(t.Context(), start, queue.Config{Rules: map[string]queue.Rules{"a": {Notify: []queue.Target{{Name: "t", On: []queue.Condition{queue.OnQueued}}}}}}); err != nil {
+		t.Fatal(err)
+	}
+	settle := func(why string) {
+		t.Helper()
+		schedule(t, q, request("a", why))
+		due, _, err := q.TakeNotifications(t.Context(), start, []string{"t"}, 10)
+		if err != nil || len(due) != 1 {
+			t.Fatalf("TakeNotifications = %v, %v; want one", due, err)
+		}
+		if _, err := q.SettleNotification(t.Context(), start, due[0].ID, queue.Attempt{Error: why, GiveUp: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	settle("unique damage")
+	for n := range queue.KeepSettled - 1 {
+		settle(fmt.Sprint("failed ", n))
+	}
+	replaceInPlace(t, path, `"unique damage"`)
+	settle("one more")
+	settle("two more")
+	list, err := q.Notifications(t.Context(), queue.NotificationFilter{})
+	if err != nil || len(list) != queue.KeepSettled || list[len(list)-1].ID != 3 {
+		t.Errorf("Notifications = %d, %v; want the last %d", len(list), err, queue.KeepSettled)
+	}
+}
+
+// replaceInPlace damages all records of a file that contain a text, where the queue that has the
+// file open reads them.
+func replaceInPlace(t *testing.T, path, damage string) {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil || !bytes.Contains(content, []byte(damage)) {
+		t.Fatalf("the file has no %s, %v", damage, err)
+	}
+	file, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = file.WriteAt(bytes.ReplaceAll(content, []byte(damage), bytes.Repeat([]byte("!"), len(damage))), 0)
+	if err := errors.Join(err, file.Close()); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -359,6 +359,9 @@ func TestFullDiskIsNoBusyLoop(t *testing.T) {
 				t.Errorf("%d lines %q in %d s, want at most one a second", lines, message, seconds)
 			}
 		}
+		if lines := logged.FilterMessageSnippet("cannot close").All(); len(lines) > 0 {
+			t.Errorf("logged %v, although the file could be closed", lines)
+		}
 		d.next()
 		time.Sleep(boltqueue.Retry)
 		synctest.Wait()

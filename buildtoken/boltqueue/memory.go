@@ -73,7 +73,7 @@ type lane struct {
 
 func newMemory() *memory {
 	return &memory{
-		nextID: 1, lanes: map[string]*lane{}, byID: map[int64]*entry{},
+		lanes: map[string]*lane{}, byID: map[int64]*entry{},
 		byDigest: map[identity]*entry{}, unsaved: map[int64]*queue.Item{},
 		aborts: map[buildKey]queue.Build{}, ready: map[string]*laneHeap{}, outbox: newOutbox(),
 	}

@@ -42,7 +42,9 @@ func tokenUsesAreKept(t *testing.T, store Store, q Queue) {
 	folder.Uses, folder.Last, folder.From = 1<<40, start.Add(2*time.Hour), nil
 	save(start.Add(2*time.Hour), folder)
 	want(q, top, folder, job)
-	late := start.Add(queue.KeepTokenUses + time.Minute)
+	save(start.Add(queue.KeepTokenUses), job)
+	want(q, top, folder, job)
+	late := start.Add(queue.KeepTokenUses + 1)
 	save(late, job)
 	want(q, folder, job)
 	want(store.Copy(t).Open(t), folder, job)
