@@ -92,13 +92,12 @@ func reopen(opts Options, number uint64, revert []write) (*opened, *memory, erro
 			if number == 0 || readUint(meta.Get(keyBatch())) != number {
 				return errUnchanged
 			}
+			var err error
 			for _, w := range slices.Backward(revert) {
-				if err := w.put(tx.Bucket(w.bucket)); err != nil {
-					return err
-				}
+				err = errors.Join(err, w.put(tx.Bucket(w.bucket)))
 			}
 			// The number stays, so that this is repeated until a commit has succeeded.
-			return meta.Put(keyBatch(), binary.BigEndian.AppendUint64(nil, number))
+			return errors.Join(err, meta.Put(keyBatch(), binary.BigEndian.AppendUint64(nil, number)))
 		})
 		if err != nil {
 			return fmt.Errorf("revert a failed batch: %w", err)

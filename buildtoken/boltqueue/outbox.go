@@ -36,9 +36,9 @@ func newOutbox() outbox {
 }
 
 // read indexes the notifications of a file. One that cannot be read is left alone.
-func (o *outbox) read(tx *bolt.Tx, log *zap.Logger) error {
+func (o *outbox) read(tx *bolt.Tx, log *zap.Logger) {
 	var all []queue.Notification
-	err := tx.Bucket(bucketNotifications()).ForEach(func(k, raw []byte) error {
+	_ = tx.Bucket(bucketNotifications()).ForEach(func(k, raw []byte) error { // it returns no error
 		n, err := decodeNotification(k, raw)
 		if err != nil {
 			log.Error("cannot read a notification; it is not sent", zap.Binary("key", k), zap.Error(err))
@@ -53,7 +53,6 @@ func (o *outbox) read(tx *bolt.Tx, log *zap.Logger) error {
 	for _, n := range all {
 		o.set(n)
 	}
-	return err
 }
 
 func decodeNotification(k, raw []byte) (queue.Notification, error) {

@@ -59,8 +59,8 @@ func (b *batch) schedule(now time.Time, l *lane, equal *queue.Item, r queue.Requ
 }
 
 // readReceipts indexes the receipts by key.
-func (m *memory) readReceipts(tx *bolt.Tx, log *zap.Logger) error {
-	return tx.Bucket(bucketReceipts()).ForEach(func(k, _ []byte) error {
+func (m *memory) readReceipts(tx *bolt.Tx, log *zap.Logger) {
+	_ = tx.Bucket(bucketReceipts()).ForEach(func(k, _ []byte) error { // it returns no error
 		job, r, err := splitReceiptKey(k)
 		l := m.lanes[job]
 		if err == nil && l == nil {

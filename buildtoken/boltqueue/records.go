@@ -26,10 +26,10 @@ func Export(path string, lockTimeout time.Duration, use func(queue.Records) erro
 			records = recordsOf(tx, path)
 			return nil
 		})
-		if err != nil {
-			return err
+		if err == nil {
+			err = use(records)
 		}
-		return use(records)
+		return err
 	})
 }
 
@@ -77,20 +77,19 @@ func inspectUpgraded(tx *bolt.Tx, path string, use func(*bolt.Tx) error) error {
 	copied := filepath.Join(dir, "queue.db")
 	var db *opened
 	err = guard(path, func() (err error) {
-		if err := tx.CopyFile(copied, 0o600); err != nil {
-			return fmt.Errorf("boltqueue: copy %s, which has an older format: %w", path, err)
+		if err = tx.CopyFile(copied, 0o600); err == nil {
+			db, err = openBolt(Options{Path: copied}, bolt.Options{NoSync: true})
 		}
-		if db, err = openBolt(Options{Path: copied}, bolt.Options{NoSync: true}); err != nil {
-			return err
+		if err == nil {
+			err = upgrade(db.DB, upgrades(), (*bolt.Tx).Commit)
 		}
-		return upgrade(db.DB, upgrades(), (*bolt.Tx).Commit)
-	})
-	if db == nil {
 		return err
+	})
+	if db != nil {
+		defer func() { _ = db.Close() }() // it is removed
 	}
-	defer func() { _ = db.Close() }() // it is removed
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return fmt.Errorf("boltqueue: copy %s, which has an older format: %w", path, err)
 	}
 	return db.View(use)
 }
