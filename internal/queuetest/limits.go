@@ -63,7 +63,7 @@ func ParametersAreBoundedByDefault(t *testing.T, q Queue) {
 	t.Helper()
 	r := request("a", "large")
 	mebibyte := strings.Repeat("x", 1<<20) // once in memory, however many values have it
-	for n := range 256 { // whose names and kinds count, too
+	for n := range 256 {                   // whose names and kinds count, too
 		r.Values = append(r.Values, queue.Value{Name: fmt.Sprint(n), Kind: "text", Text: mebibyte})
 	}
 	if _, _, err := q.Schedule(t.Context(), start, r); !errors.Is(err, queue.ErrFull) {
