@@ -168,9 +168,7 @@ func (q *DB) Close() error {
 	if q.db == nil {
 		return nil
 	}
-	err := q.db.Close()
-	q.db = nil
-	if err != nil {
+	if err := q.db.Close(); err != nil { // a second one does nothing
 		return fmt.Errorf("boltqueue: close %s: %w", q.opts.Path, err)
 	}
 	return nil

@@ -112,6 +112,42 @@ func TestImport(t *testing.T) {
 	}
 }
 
+// Without the contents, an import has the references of files only.
+func TestImportWithoutContents(t *testing.T) {
+	s, m := newStore(t), everyKind()
+	m.items[0].Values = []queue.Value{{Name: "FILE", Kind: "file", Ref: "ref"}}
+	if got, err := importInto(t, s, m); err != nil || got.Items != 2 || got.Files != 0 || got.Logs != 0 {
+		t.Fatalf("Import = %+v, %v, want two items and no contents", got, err)
+	}
+	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "new"})
+	if refs, err := q.Refs(t.Context()); err != nil || len(refs) != 1 || refs[0] != "ref" {
+		t.Errorf("Refs = %v, %v", refs, err)
+	}
+}
+
+// New items get IDs above those of all records, whatever the next ID of the other queue is.
+func TestImportGivesNoIDAgain(t *testing.T) {
+	for name, edit := range map[string]func(*moving){
+		"a queued item":    func(m *moving) { m.items[1].ID = 50 },
+		"a build":          func(m *moving) { m.builds[0].Item.ID = 50 },
+		"a running build":  func(m *moving) { m.builds[1].Item.ID = 50 },
+		"a cancelled item": func(m *moving) { m.cancelled[0].Item.ID = 50 },
+		"a receipt":        func(m *moving) { m.receipts[0].Item = 50 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, m := newStore(t), everyKind()
+			edit(&m)
+			if _, err := importInto(t, s, m); err != nil {
+				t.Fatal(err)
+			}
+			q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "new"})
+			if it := schedule(t, q, request("j", "new")); it.ID != 51 {
+				t.Errorf("the next item is %d, want 51", it.ID)
+			}
+		})
+	}
+}
+
 func TestImportRefusesSchemaThatIsInUse(t *testing.T) {
 	s := newStore(t)
 	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-1"})

@@ -269,6 +269,23 @@ func TestConnectionFollowsItsString(t *testing.T) {
 	}
 }
 
+// TestIdentify identifies a queue without opening it. Only tables that are missing mean that there
+// is none.
+func TestIdentify(t *testing.T) {
+	s := newStore(t)
+	if id, err := pgqueue.Identify(t.Context(), s.options()); id != "" || err != nil {
+		t.Errorf("Identify of no queue = %q, %v", id, err)
+	}
+	q := open(t, s.options())
+	if id, err := pgqueue.Identify(t.Context(), s.options()); id != q.Identity() || id == "" || err != nil {
+		t.Errorf("Identify = %q, %v, want %q", id, err, q.Identity())
+	}
+	executor(t, s)("alter table identity rename column id to another")
+	if id, err := pgqueue.Identify(t.Context(), s.options()); id != "" || err == nil {
+		t.Errorf("Identify of what cannot be read = %q, %v, want an error", id, err)
+	}
+}
+
 // TestReconnectToACopy lets a queue connect to a copy of its database, which has the same tables.
 func TestReconnectToACopy(t *testing.T) {
 	server := pgtest.Start(t)

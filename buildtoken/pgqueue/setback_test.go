@@ -473,6 +473,7 @@ func TestRecordThatCannotBeComparedIsNotLost(t *testing.T) {
 	core, logs := observer.New(zap.InfoLevel)
 	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-1", TTL: time.Hour, Log: zap.New(core)})
 	exec := executor(t, s)
+	setRules(t, q, map[string]queue.Rules{"j": {Concurrent: true}})
 	schedule(t, q, request("j", "k"))
 	b := claimSoon(t, q, "ci-1")
 	exec("create table saved as select body from builds; update builds set body = '[]'; update servers set pulse = 0")
@@ -491,6 +492,10 @@ func TestRecordThatCannotBeComparedIsNotLost(t *testing.T) {
 	until("knows all builds of this server")
 	if wished := mustAborts(t, q); len(wished) > 0 {
 		t.Errorf("asked to stop %+v", wished)
+	}
+	schedule(t, q, request("j", "beside it"))
+	if beside := claimSoon(t, q, "ci-1"); beside.Number != 2 {
+		t.Errorf("started #%d beside the first build, want #2", beside.Number)
 	}
 	if err := record(t, q, b, queue.Success); err != nil {
 		t.Errorf("end of the build: %v", err)

@@ -46,6 +46,7 @@ func contract() []clause {
 		{"notifications that are taken at once are sent once, in order", notificationsTakenAtOnce},
 		{"notifications are durable with what they are about", notificationsAreDurable},
 		{"a notification that is being sent is not sent again by a retry", retryWhileSending},
+		{"a retry hides no other notification", retryHidesNothing},
 		{"notifications that wait for a target are bounded", waitingIsBounded},
 		{"notifications that were sent are bounded", settledIsBounded},
 		{"claims for remote builds and for executors do not mix", remoteClaims},

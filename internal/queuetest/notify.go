@@ -199,6 +199,33 @@ func retryWhileSending(t *testing.T, _ Store, q Queue) {
 	}
 }
 
+func retryHidesNothing(t *testing.T, _ Store, q Queue) {
+	setRules(t, q, map[string]queue.Rules{"j": notifies("t")}, 0)
+	for n := range 3 {
+		end(t, q, fmt.Sprint(n), "j")
+		settle(t, q, take(t, q, 1)[0].ID, queue.Attempt{Error: "410", GiveUp: true})
+	}
+	for retried := range int64(4) {
+		if retried > 0 {
+			if err := q.RetryNotification(t.Context(), ended, retried); err != nil {
+				t.Fatal(err)
+			}
+		}
+		listed, err := q.Notifications(t.Context(), queue.NotificationFilter{Job: "j"})
+		if err != nil || len(listed) != 3 {
+			t.Errorf("after %d retries, the job has %d notifications, %v; want 3", retried, len(listed), err)
+		}
+		backlogs, err := q.Backlogs(t.Context())
+		want := []queue.Backlog{{Target: "t", Waiting: int(retried), GivenUp: 3 - int(retried)}}
+		if retried > 0 {
+			want[0].Oldest = ended
+		}
+		if diff := cmp.Diff(want, backlogs); diff != "" || err != nil {
+			t.Errorf("Backlogs after %d retries: %v (-want +got):\n%s", retried, err, diff)
+		}
+	}
+}
+
 func waitingIsBounded(t *testing.T, _ Store, q Queue) {
 	const more = 20
 	setRules(t, q, map[string]queue.Rules{"j": notifies("full"), "k": notifies("full", "other")}, 0)
