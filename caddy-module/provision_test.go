@@ -2,6 +2,7 @@ package caddymodule_test
 
 import (
 	"encoding/json"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -109,6 +110,28 @@ func TestAppErrors(t *testing.T) {
 			err := provision([]byte(`{"admin": {"disabled": true}, "apps": {"build_token": ` + tt.app + `}}`))
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want %q in it", err, tt.want)
+			}
+		})
+	}
+}
+
+// The default of keep_builds is 100; 0 keeps all. Cancelled items count like builds.
+func TestKeepBuilds(t *testing.T) {
+	for option, first := range map[string]int{"": http.StatusNotFound, "keep_builds 0": http.StatusOK, "keep_builds 101": http.StatusOK} {
+		t.Run(option, func(t *testing.T) {
+			s := newSite(t)
+			s.load(s.caddyfile(option, "build_token {\n access {\n read true\n cancel true\n}\n job later {\n quiet_period 1h\n token SECRET\n run true\n}\n}\n"))
+			for range 101 {
+				item := s.trigger("later", "SECRET")
+				if got := s.do(http.MethodPost, "/queue/cancelItem?id="+item); got.status != http.StatusNoContent {
+					t.Fatalf("cancel item %s: got %d %s", item, got.status, got.body)
+				}
+			}
+			if got := s.get("/queue/item/1/api/json"); got.status != first {
+				t.Errorf("the first of 101 cancelled items: got %d, want %d", got.status, first)
+			}
+			if got := s.get("/queue/item/2/api/json"); got.status != http.StatusOK {
+				t.Errorf("the second of 101 cancelled items: got %d, want 200", got.status)
 			}
 		})
 	}
