@@ -47,7 +47,7 @@ func (q *Request) ReadRaw(limit int64, tee io.Writer) (*Raw, error) {
 		return raw, ErrSlowBody
 	case errors.Is(err, ErrSpool):
 		q.Logger().Error("body of a request could not be stored", zap.Error(err))
-	case !errors.Is(err, ErrBusy):
+	case !errors.Is(err, ErrBusy) && !errors.Is(err, ErrNoController):
 		return raw, &BadRequestError{"malformed body"}
 	}
 	return raw, err
