@@ -20,9 +20,10 @@
 //   - After a failed commit, the content of the file is only known by reading it
 //     again. The caller that holds the turn reopens the file, reverts what the failed
 //     batch may have left visible, and rebuilds memory. Until that succeeds, every
-//     request except [DB.SetRules] fails with queue.ErrStorage. All decisions of the failed batch fail
-//     with it too, and a backup that runs ends with an error. If the next commit fails
-//     too, writes are refused for a second at a time, while reads go on.
+//     request except [DB.SetRules] fails with queue.ErrStorage. All decisions of the failed
+//     batch fail with it too, and a backup that runs ends with an error. If the file can be
+//     read again, but the next commit fails too, as on a full disk, only writes are refused,
+//     until one has succeeded.
 //   - A file is inspected read-only before it is opened for writing. One that fails this
 //     inspection stays unchanged; one whose records cannot be indexed afterwards may have
 //     been compacted, with the same content. A record that turns out to be damaged later

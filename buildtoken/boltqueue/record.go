@@ -24,13 +24,14 @@ import (
 //	builds         job 0x00 number         → build (JSON)
 //	cancelled      job 0x00 ID             → cancelled item (JSON)
 //	left           ID                      → job 0x00 number; number 0: cancelled
-//	receipts       job 0x00 expiry 8, key  → receipt (JSON)
+//	receipts       job 0x00 expiry digest  → receipt (JSON)
 //	summaries      job                     → summary (JSON)
 //	notifications  ID                      → notification (JSON)
 //	token_uses     place 0x00 name         → use of a token (JSON)
 //
-// Numbers and IDs are 8 bytes, big endian, so that keys sort by them. A job name holds no zero
-// byte ([checkJob]), so 0x00 ends it.
+// Numbers, IDs and the expiry (ns since 1970) are 8 bytes, big endian, so that keys sort by them.
+// The digest of an idempotency key is 16 bytes. A job name holds no zero byte ([checkJob]), so
+// 0x00 ends it.
 func buckets() [10][]byte {
 	return [10][]byte{
 		bucketMeta(), bucketItems(), bucketLanes(), bucketBuilds(), bucketCancelled(), bucketLeft(),
@@ -64,13 +65,13 @@ const format = 2
 func upgrades() []func(*bolt.Tx) error { return []func(*bolt.Tx) error{upgradeFrom1} }
 
 // upgradeFrom1 makes the bucket of the uses of tokens, which not every file of format 1 has, and
-// sorts the receipts by expiry. There, the key of a receipt was the job and the key of its
-// trigger, and another bucket sorted them.
+// sorts the receipts by expiry. In format 1, they were stored under job and digest, and the bucket
+// receipt_ends had them by expiry.
 func upgradeFrom1(tx *bolt.Tx) error {
 	ends, old := tx.Bucket([]byte("receipt_ends")), tx.Bucket(bucketReceipts())
 	var sorted []write
 	err := ends.ForEach(func(k, _ []byte) error {
-		if job, r, err := splitReceiptKey(k); err == nil { // no receipt has another key
+		if job, r, err := splitReceiptKey(k); err == nil { // anything else is not a receipt
 			raw := old.Get(append(jobPrefix(job), r.Key[:]...))
 			sorted = append(sorted, write{bucketReceipts(), bytes.Clone(k), append([]byte{}, raw...)})
 		}
@@ -237,7 +238,7 @@ func numberOf(b []byte) int64 {
 	return int64(binary.BigEndian.Uint64(b)) //nolint:gosec // written from an int64
 }
 
-// jobPrefix is the common prefix of the keys of a job's builds and cancelled items.
+// jobPrefix is the common prefix of the keys of a job's builds, cancelled items and receipts.
 func jobPrefix(job string) []byte {
 	return append(slices.Grow([]byte(job), 9), 0)
 }
