@@ -70,6 +70,7 @@ func TestItemsReadOnlyWhatTheyShow(t *testing.T) {
 			times        int
 			most, single int64
 		}{
+			"/api/json?tree=jobs":                     {`{"_class":"hudson.model.FreeStyleProject"}`, 9, 0, 0},
 			"/job/params/api/json?tree=queueItem[id]": {`"id":`, 1, 1, 1},
 			"/queue/api/json?tree=items[why]":         {"Build #3 is already in progress (ETA: 1 min 36 sec)", 3, 100, 1},
 		} {

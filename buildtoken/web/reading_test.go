@@ -33,7 +33,7 @@ func TestReadingRefusesOtherMethods(t *testing.T) {
 		for _, path := range []string{
 			"/api/json", "/api/python", "/queue/", "/queue/api/json", "/queue/item/1/", "/queue/item/1/api/json", "/job/plain/", "/job/plain/api/json",
 			"/job/app/", "/job/app/api/json", "/job/plain/1/", "/job/plain/1/api/json", "/job/plain/1/buildNumber", "/job/plain/1/consoleText",
-			"/job/plain/1/logText/progressiveText", "/job/plain/1/logText/progressiveHtml", "/job/polled/scmPollLog", "/crumbIssuer/api/json",
+			"/job/plain/1/logText/progressiveText", "/job/plain/1/logText/progressiveHtml", "/job/polled/scmPollLog", "/job/polled/scmPollLog/pollingLog", "/job/polled/pollingLog", "/crumbIssuer/api/json",
 			`/crumbIssuer/api/xml?xpath=concat(//crumbRequestField,":",//crumb)`, "/whoAmI/api/json", "/me/api/json", "/computer/api/json",
 		} {
 			if x := s.send(s.request([]string{"GET " + path})); x.Code != http.StatusOK {
@@ -229,7 +229,9 @@ func TestCrumbAsAHeader(t *testing.T) {
 			`concat(//crumbRequestField,,//crumb)`:     "",
 			`concat(//crumb,":",//crumb)`:              "",
 			`concat(//crumbRequestField,":",//field)`:  "",
-			"": "",
+			`":",//crumb)`:                   "",
+			`concat(//crumbRequestField,":"`: "",
+			"":                               "",
 		} {
 			x := s.send(s.request([]string{"GET /crumbIssuer/api/xml?xpath=" + url.QueryEscape(xpath)}))
 			if want == "" {
@@ -288,6 +290,8 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		for request, want := range map[string]int{
 			"GET /api/json?tree=%zz":                            http.StatusBadRequest,
 			"GET /api/json?tree=a;b":                            http.StatusBadRequest,
+			"GET /job/polled/scmPollLog/a/b":                    http.StatusNotFound,
+			"GET /job/polled/pollingLog/a":                      http.StatusNotFound,
 			"GET /queue/item/1/nothing":                         http.StatusNotFound,
 			"GET /queue/item":                                   http.StatusNotFound,
 			"GET /queue/item/1/api":                             http.StatusNotFound,

@@ -48,6 +48,7 @@ func TestPrune(t *testing.T) {
 		{"a[]", false, ""},
 		{"a]", false, ""},
 		{"a[b]c", false, ""},
+		{"a{", false, ""},
 		{"a{}", false, ""},
 		{"a{,}", false, ""},
 		{"a{1,2,3}", false, ""},
@@ -168,6 +169,28 @@ func TestHealth(t *testing.T) {
 	} {
 		if got := jenkins.Health(tt.results...); got != tt.want {
 			t.Errorf("health after %q:\n%s, want\n%s", tt.results, got, tt.want)
+		}
+	}
+}
+
+// Clients recognise the kind of a cause by its class.
+func TestClassesOfCauses(t *testing.T) {
+	for _, tt := range []struct {
+		cause queue.Cause
+		want  string
+	}{
+		{queue.Cause{Kind: queue.CauseRemote, Addr: "192.0.2.1"}, `{"_class":"hudson.model.Cause$RemoteCause","shortDescription":"%s","addr":"192.0.2.1","note":null}`},
+		{queue.Cause{Kind: queue.CauseRemote, Addr: "192.0.2.1", Noted: true}, `{"_class":"hudson.model.Cause$RemoteCause","shortDescription":"%s","addr":"192.0.2.1","note":""}`},
+		{queue.Cause{Kind: queue.CauseUser, User: "alice"}, `{"_class":"hudson.model.Cause$UserIdCause","shortDescription":"%s","userId":"alice","userName":"alice"}`},
+		{queue.Cause{Kind: queue.CauseUser}, `{"_class":"hudson.model.Cause$UserIdCause","shortDescription":"%s","userId":null,"userName":""}`},
+		{queue.Cause{Kind: queue.CauseSCM}, `{"_class":"hudson.triggers.SCMTrigger$SCMTriggerCause","shortDescription":"%s"}`},
+		{queue.Cause{Kind: queue.CauseTimer}, `{"_class":"hudson.triggers.TimerTrigger$TimerTriggerCause","shortDescription":"%s"}`},
+		{queue.Cause{Kind: queue.CauseWebhook}, `{"_class":"hudson.model.Cause","shortDescription":"%s"}`},
+	} {
+		tt.cause.Count = 1
+		want := "[" + fmt.Sprintf(tt.want, tt.cause) + "]"
+		if got := jenkins.Causes(queue.Item{Causes: []queue.Cause{tt.cause}}); got != want {
+			t.Errorf("%+v:\n%s, want\n%s", tt.cause, got, want)
 		}
 	}
 }
