@@ -210,6 +210,22 @@ func TestNextScheduled(t *testing.T) {
 	})
 }
 
+// The name of an account can have any characters, and is part of an address.
+func TestAccountsAreAddressed(t *testing.T) {
+	bubble(t, func(s *scenario) {
+		s.user = "ü/a b"
+		x := s.send(s.request([]string{"GET /me/api/json?tree=absoluteUrl,id,fullName"}))
+		if want := `{"_class":"hudson.model.User","absoluteUrl":"` + root + `user/%C3%BC%2Fa%20b","fullName":"ü/a b","id":"ü/a b"}` + "\n"; x.body() != want {
+			t.Errorf("got %d %s, want %s", x.Code, x.body(), want)
+		}
+		for _, path := range []string{"/me/", "/me/nothing", "/computer/", "/computer/built-in/", "/api/", "/api/xml", "/nothing"} {
+			if x := s.send(s.request([]string{"GET " + path})); x.handled {
+				t.Errorf("GET %s is handled here: %d %s", path, x.Code, x.body())
+			}
+		}
+	})
+}
+
 // Shell scripts have api/xml put the crumb into a header.
 func TestCrumbAsAHeader(t *testing.T) {
 	const crumb = "00000000000000000000000000000000"
@@ -241,6 +257,29 @@ func TestCrumbAsAHeader(t *testing.T) {
 			} else if x.Code != http.StatusOK || x.body() != want {
 				t.Errorf("xpath %q: %d %q, want %q", xpath, x.Code, x.body(), want)
 			}
+		}
+	})
+}
+
+// A client gets whole characters as long as the log goes on, and all of it in the end.
+func TestProgressiveTextEndsWithAWholeCharacter(t *testing.T) {
+	bubble(t, func(s *scenario) {
+		s.user = "reader"
+		s.send(s.request([]string{"POST /buildByToken/build?job=plain&token=TacoTuesday&delay=0"}))
+		start := "0"
+		for _, step := range []struct{ print, want string }{
+			{"a", "a"}, {"\xf0", ""}, {"\x9f", ""}, {"\x98", ""}, {"\x80b", "😀b"}, {"\xe2\x82", ""}, {"\xac", "€"}, {"\xff", "\xff"}, {"\xc3", ""},
+		} {
+			s.direct("print plain#1 " + strconv.Quote(step.print))
+			x := s.send(s.request([]string{"GET /job/plain/1/logText/progressiveText?start=" + start}))
+			if x.Code != http.StatusOK || !strings.HasSuffix(x.body(), step.want) || start != "0" && x.body() != step.want {
+				t.Errorf("after %q: %d %q, want %q", step.print, x.Code, x.body(), step.want)
+			}
+			start = x.Header().Get("X-Text-Size")
+		}
+		s.direct("finish plain#1 SUCCESS")
+		if x := s.send(s.request([]string{"GET /job/plain/1/logText/progressiveText?start=" + start})); x.body() != "\xc3\r\nFinished: SUCCESS\r\n" {
+			t.Errorf("the end: %d %q", x.Code, x.body())
 		}
 	})
 }
