@@ -269,6 +269,39 @@ func TestBuildStoppedBeforeItRuns(t *testing.T) {
 	})
 }
 
+// forgets is a queue that cannot record the end of a build until a time.
+type forgets struct {
+	buildtoken.Queue
+	until time.Time
+}
+
+func (q forgets) Finish(ctx context.Context, now time.Time, job string, number int64, r queue.Result, reason string) (queue.Build, error) {
+	if time.Now().Before(q.until) {
+		return queue.Build{}, queue.ErrStorage
+	}
+	return q.Queue.Finish(ctx, now, job, number, r, reason)
+}
+
+// A build whose end cannot be recorded counts as running until it can.
+func TestEndThatCannotBeRecordedIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSite(t, buildtoken.Config{})
+		s.reopenShared(func(q cutOff) buildtoken.Queue { return forgets{q, start().Add(time.Minute)} })
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{Name: "app", Tokens: opens(), Runner: succeeds()}}}})
+		s.trigger("app")
+		time.Sleep(59 * time.Second)
+		synctest.Wait()
+		if b := s.build("app", 1); !b.Running() || len(s.Running()) != 1 || s.Stats().Jobs[0].Results[queue.Success] != 0 {
+			t.Errorf("build %+v, %d running, counters %+v; want it to count as running", b, len(s.Running()), s.Stats().Jobs)
+		}
+		time.Sleep(10 * time.Minute)
+		s.wantResult("app", 1, queue.Success, "")
+		if n := s.Stats().Jobs[0].Results[queue.Success]; n != 1 || len(s.Running()) != 0 {
+			t.Errorf("%d ends were counted, and %d builds run; want one and none", n, len(s.Running()))
+		}
+	})
+}
+
 func TestJobThatIsGoneOrCannotBeOpened(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		app := definition.Job{Name: "app", Tokens: opens(), Runner: succeeds(), Params: []job.Param{{Name: "P", Kind: job.KindPassword}}}

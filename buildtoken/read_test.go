@@ -259,7 +259,10 @@ func TestLogWhileTheQueueFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var hidden error
 		s := openSite(t, buildtoken.Config{})
-		s.reopenShared(func(q cutOff) buildtoken.Queue { return hiding{q, &hidden} })
+		s.reopenShared(func(q cutOff) buildtoken.Queue {
+			q.logs.down = time.Now().Add(30 * time.Second) // other servers cannot have the log yet
+			return hiding{q, &hidden}
+		})
 		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{Name: "app", Tokens: opens(), Runner: lasts(time.Minute)}}}})
 		s.trigger("app")
 		synctest.Wait()
@@ -277,8 +280,8 @@ func TestLogWhileTheQueueFails(t *testing.T) {
 				t.Errorf("%s: Log = %v, %v; want %v", tt.name, r, err, tt.want)
 			}
 			if r != nil {
-				if err := r.Close(); err != nil {
-					t.Error(err)
+				if err := r.Close(); err != nil || r.Size() == 0 {
+					t.Errorf("%s: the log has %d bytes, %v; want what was written here", tt.name, r.Size(), err)
 				}
 			}
 		}
