@@ -104,6 +104,7 @@ func TestAuditOfTriggers(t *testing.T) {
 			{"that of a webhook, too", []func(*buildtoken.Trigger){webhook, key("k")}, "joined build app webhook github  item=1"},
 			{"a delivery once more", []func(*buildtoken.Trigger){webhook, key("k")}, "repeated build app webhook github  item=1"},
 			{"the operator", []func(*buildtoken.Trigger){operator, key("m")}, "joined build app user operator  item=1"},
+			{"a user who may not", []func(*buildtoken.Trigger){user, func(t *buildtoken.Trigger) { t.User = "bob" }}, "refused build app user bob  reason=token: missing"},
 			{"a wrong token", []func(*buildtoken.Trigger){wrong, from}, "refused build app anonymous 192.0.2.7 reason=token: mismatch"},
 			{"no such job", []func(*buildtoken.Trigger){func(t *buildtoken.Trigger) { t.Job = "none" }}, "refused build none anonymous  reason=buildtoken: unknown job"},
 		} {
@@ -144,6 +145,7 @@ func TestDecisionsAreRemembered(t *testing.T) {
 		if _, err := s.Trigger(t.Context(), s.def, ask("app", values("ENV", "prod"))); err == nil {
 			t.Error("a trigger that a rule forbids was accepted")
 		}
+		s.trigger("app", values("ENV", "a", "FILE", "b"), func(t *buildtoken.Trigger) { t.Files = map[string]definition.Upload{"PIN": {Name: "c"}} })
 		delay := "0"
 		want := []audit.Trigger{
 			{
@@ -153,6 +155,10 @@ func TestDecisionsAreRemembered(t *testing.T) {
 			{
 				Time: time.Now(), Job: "app", Action: "buildWithParameters", Token: "default", Place: "app", Delay: &delay, Check: string(definition.CheckRule), Rule: "app allow 1",
 				Params: []audit.Param{{Name: "ENV", Value: "prod"}},
+			},
+			{ // a text for a file, and a file for a text, do not count
+				Time: time.Now(), Job: "app", Action: "buildWithParameters", Token: "default", Place: "app", Delay: &delay, Admitted: true,
+				Params: []audit.Param{{Name: "ENV", Value: "a"}},
 			},
 		}
 		if diff := cmp.Diff(want, s.Decisions(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
