@@ -795,7 +795,13 @@ func TestDetachOfAnOlderConfiguration(t *testing.T) {
 		s := openSite(t, buildtoken.Config{}, app)
 		old := s.detach
 		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{app}}})
+		changed := s.Watch()
 		old()
+		select {
+		case <-changed:
+			t.Error("watchers were notified of a configuration")
+		default:
+		}
 		s.trigger("app")
 		s.wantResult("app", 1, queue.Success, "")
 		s.detach()

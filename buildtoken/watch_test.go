@@ -116,3 +116,29 @@ func TestWatchNotifiesOfEveryChange(t *testing.T) {
 		}
 	})
 }
+
+// A page shows that a build is being stopped, which can take a while.
+func TestWatchNotifiesOfTheRequestToStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSite(t, buildtoken.Config{}, definition.Job{Name: "app", Tokens: opens(), Runner: runs(func(context.Context, runner.Build, io.Writer) runner.Result {
+			time.Sleep(time.Minute) // whatever ctx says
+			return runner.Result{Outcome: runner.Success}
+		})})
+		s.trigger("app")
+		synctest.Wait()
+		changed, builds := s.Watch(), s.WatchBuilds("app")
+		if err := s.StopBuild(t.Context(), "app", 1, "user alice"); err != nil {
+			t.Fatal(err)
+		}
+		for name, changed := range map[string]<-chan struct{}{"Watch": changed, "WatchBuilds": builds} {
+			select {
+			case <-changed:
+			default:
+				t.Errorf("%s: not notified of the request", name)
+			}
+		}
+		if b := s.build("app", 1); !b.Running() {
+			t.Errorf("build %+v, want it running", b)
+		}
+	})
+}
