@@ -476,8 +476,11 @@ func TestBuildsOfAJobAreBounded(t *testing.T) {
 			list   string
 			n, end int64
 		}{
-			{7, "builds", 7, 1}, {99, "builds", 99, 1}, {101, "builds", 100, 2},
-			{101, "allBuilds", 101, 1}, {10_001, "allBuilds", 10_000, 2},
+			{7, "builds", 7, 1},
+			{99, "builds", 99, 1},
+			{101, "builds", 100, 2},
+			{101, "allBuilds", 101, 1},
+			{10_001, "allBuilds", 10_000, 2},
 		} {
 			s.queue.pretended.Store(tt.has)
 			x := s.send(s.request([]string{"GET /job/plain/api/json?tree=" + tt.list + "[number]"}))
