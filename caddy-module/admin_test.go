@@ -112,7 +112,7 @@ func TestAdminRefuses(t *testing.T) {
 // Each endpoint of the admin API answers with JSON, refuses other methods, and names what it does not find.
 func TestAdminEndpoints(t *testing.T) {
 	s := newSite(t)
-	s.load(s.caddyfile("", jobs(named("SECRET"))))
+	s.load(s.caddyfile("", jobs("notify ops http://127.0.0.1:1/ {\n on aborted\n}\n"+named("SECRET"))))
 	s.follow("echo", "SECRET", s.trigger("echo", "SECRET"))
 	for _, tt := range []struct {
 		request string
@@ -136,7 +136,8 @@ func TestAdminEndpoints(t *testing.T) {
 		{"GET notifications/retry?id=1", http.StatusMethodNotAllowed, "GET"},
 		{"POST notifications/retry?id=x", http.StatusBadRequest, "a number"},
 		{"POST notifications/retry?id=7", http.StatusNotFound, "notification 7"},
-		{"POST notifications/test?target=none", http.StatusNotFound, "none"},
+		{"POST notifications/test?target=none", http.StatusNotFound, "no notify 'none'; there are: ops"},
+		{"POST notifications/test?target=ops", http.StatusOK, "connection refused"},
 		{"POST notifications/test?target=none&param=x", http.StatusBadRequest, `"x" is not NAME=VALUE`},
 		{"GET buildByToken/nothing?job=echo", http.StatusNotFound, ""},
 	} {
