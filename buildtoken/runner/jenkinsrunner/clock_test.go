@@ -49,7 +49,9 @@ func inBubble(t *testing.T, job jenkinstest.Job, test func(t *testing.T, j *cloc
 		})}
 		var serving sync.WaitGroup
 		serving.Go(func() { _ = server.Serve(pipes) })
-		test(t, j, jenkinsrunner.Config{URL: "http://jenkins.internal", Job: "x", User: user, APIToken: apiToken, Transport: pipes.Transport()})
+		transport := pipes.Transport()
+		transport.MaxConnsPerHost = 1 // an answer that is not closed holds up the next request
+		test(t, j, jenkinsrunner.Config{URL: "http://jenkins.internal", Job: "x", User: user, APIToken: apiToken, Transport: transport})
 		close(pipes)
 		_ = server.Close()
 		j.Close()
@@ -190,6 +192,26 @@ func TestRequestsOverTime(t *testing.T) {
 			},
 			want: runner.Result{Outcome: runner.Aborted, Reason: "stopped by alice; it may go on in Jenkins: it did not stop"}, ends: 55 * time.Second,
 			at: map[string]string{"item": "0 1 3 7 10 11 13 17 22 27 32 37 42 47 52", "/queue/cancelItem": "10 11 13 17 22 27 32 37 42 47 52"},
+		},
+		{
+			name: "a stop just after the build has started", work: waits(nil), faults: func(f *jenkinstest.Faults) { f.Hold = true }, heal: 20 * time.Second, stop: 21 * time.Second,
+			want: runner.Result{Outcome: runner.Aborted, Reason: "stopped by alice"}, ends: 21 * time.Second,
+			at: map[string]string{"item": "0 1 3 7 12 17 21", "/queue/cancelItem": "", "/1/stop": "21"},
+		},
+		{
+			name: "a result before the end", work: lasts(30 * time.Second), want: success, ends: 32 * time.Second,
+			faults: func(f *jenkinstest.Faults) {
+				began := time.Now()
+				f.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+					if !path("/job/x/1/api/")(r) || time.Since(began) > 30*time.Second {
+						return false
+					}
+					w.Header().Set("Content-Type", "application/json")
+					w.Header().Set("X-Jenkins", jenkinstest.Version)
+					fmt.Fprint(w, `{"number": 1, "building": false, "inProgress": true, "result": "SUCCESS"}`)
+					return true
+				}
+			},
 		},
 		{
 			name: "an item that waits", work: lasts(0), faults: func(f *jenkinstest.Faults) { f.Hold = true }, heal: 30 * time.Second, want: success, ends: 32 * time.Second,

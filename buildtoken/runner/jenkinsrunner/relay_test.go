@@ -159,6 +159,13 @@ func TestNewRefuses(t *testing.T) {
 			}
 		})
 	}
+	long := good
+	long.Job = strings.Repeat("a", 2000-len("https://jenkins.internal/ci/job/"))
+	newRunner(t, long)
+	long.Job += "a"
+	if _, err := jenkinsrunner.New(long); err == nil {
+		t.Error("New of a URL with 2001 bytes = nil, want an error")
+	}
 	r := newRunner(t, good)
 	if text := fmt.Sprintf("%v %+v %#v", r, r, *r); strings.Contains(text, apiToken) {
 		t.Errorf("the runner prints as %s", text)

@@ -303,6 +303,39 @@ func TestBuildIsFoundBehindManyOthers(t *testing.T) {
 	}
 }
 
+// TestFirstBuildIsFoundBehindManyOthers is the same for the first build of a job.
+func TestFirstBuildIsFoundBehindManyOthers(t *testing.T) {
+	j, c := jenkins(t, jenkinstest.Job{Name: "x", Token: jobToken, Params: map[string]string{"A": ""}, Concurrent: true, Run: ends("SUCCESS")})
+	c.JobToken = jobToken
+	j.Set(func(f *jenkinstest.Faults) { f.Hold = true })
+	ctx, stop := context.WithCancelCause(t.Context())
+	m := &memory{t: t}
+	newRunner(t, c).Run(ctx, runner.Build{Save: m.save}, &onLog{text: "queued x as item", call: func() { stop(runner.ErrDetached) }})
+	j.Set(func(f *jenkinstest.Faults) { f.Hold, f.Forget = false, true })
+	for n := range 120 {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, fmt.Sprintf("/ci/job/x/buildWithParameters?token=%s&A=%d", jobToken, n), nil)
+		j.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	res := newRunner(t, c).Run(t.Context(), runner.Build{Handle: m.handle, Save: m.save}, io.Discard)
+	if res != (runner.Result{Outcome: runner.Success}) || j.Triggers() != 121 {
+		t.Errorf("Run = %+v after %d triggers, want a success after 121", res, j.Triggers())
+	}
+}
+
+// TestRefusedTriggerIsSentAfterARestart restarts this server after Jenkins has refused the trigger
+// for the moment. Then it can be sent again.
+func TestRefusedTriggerIsSentAfterARestart(t *testing.T) {
+	j, c := jenkins(t, jenkinstest.Job{Name: "x", Run: ends("SUCCESS")})
+	j.Set(func(f *jenkinstest.Faults) { f.Intercept = answer(1, isTrigger, 503) })
+	ctx, stop := context.WithCancelCause(t.Context())
+	m := &memory{t: t}
+	newRunner(t, c).Run(ctx, runner.Build{Save: m.save}, &onLog{text: "not reached", call: func() { stop(runner.ErrDetached) }})
+	res := newRunner(t, c).Run(t.Context(), runner.Build{Handle: m.handle, Save: m.save}, io.Discard)
+	if res != (runner.Result{Outcome: runner.Success}) || j.Triggers() != 1 {
+		t.Errorf("Run = %+v after %d triggers, want a success after one", res, j.Triggers())
+	}
+}
+
 // TestTriggerIsNotSentUnlessThatIsRecorded makes the queue fail just before the trigger is
 // sent. It must not be sent, because a restart would send it again.
 func TestTriggerIsNotSentUnlessThatIsRecorded(t *testing.T) {
