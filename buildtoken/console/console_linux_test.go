@@ -53,7 +53,7 @@ func TestLogsAreClosed(t *testing.T) {
 }
 
 // Lines that cannot be written are an error.
-func TestAppendToAFullDisk(t *testing.T) {
+func TestAppendThatFails(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "app"), 0o700); err != nil {
 		t.Fatal(err)
@@ -61,7 +61,12 @@ func TestAppendToAFullDisk(t *testing.T) {
 	if err := os.Symlink("/dev/full", filepath.Join(dir, "app", "1.log")); err != nil {
 		t.Fatal(err)
 	}
-	if err := console.New(dir).Append("app", 1, "lost"); err == nil {
-		t.Error("Append = nil, want an error")
+	if err := os.Mkdir(filepath.Join(dir, "app", "2.log"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for number, what := range map[int64]string{1: "a full disk", 2: "a directory"} {
+		if err := console.New(dir).Append("app", number, "lost"); err == nil {
+			t.Errorf("Append to %s = nil, want an error", what)
+		}
 	}
 }

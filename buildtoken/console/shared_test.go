@@ -359,6 +359,33 @@ func TestBlockOfALiveLogGrows(t *testing.T) {
 }
 
 // TestShip copies a log to a keeper that has one fault.
+// What is in memory of a log goes with its last reader.
+func TestSharedLogIsForgottenWithItsLastReader(t *testing.T) {
+	k := &keeper{build: 1, text: []byte("one\n")}
+	s := console.NewShared(k)
+	kept := func(want int, after string) {
+		t.Helper()
+		if got := console.Kept(s); got != want {
+			t.Errorf("after %s, %d logs are kept, want %d", after, got, want)
+		}
+	}
+	first, second := openShared(t, s), openShared(t, s)
+	kept(1, "two readers opened one")
+	first.Close()
+	kept(1, "one of them closed it")
+	k.set(func(k *keeper) { k.build = 2 })
+	third := openShared(t, s) // the log of another build
+	second.Close()
+	kept(1, "a reader of another build opened its log")
+	third.Close()
+	kept(0, "all closed it")
+	k.set(func(k *keeper) { k.away = true })
+	if _, err := s.Open(t.Context(), "job", 1); !errors.Is(err, errAway) {
+		t.Errorf("Open = %v, want %v", err, errAway)
+	}
+	kept(0, "a reader could not open it")
+}
+
 // A database that crashed can lose the end of a live log.
 func TestSharedLogThatLosesItsEnd(t *testing.T) {
 	k := &keeper{text: []byte("0123456789")}

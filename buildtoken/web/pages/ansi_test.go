@@ -27,7 +27,12 @@ func sequences(t testing.TB) []sequence {
 	if err := json.Unmarshal(text, &all); err != nil || len(all) == 0 {
 		t.Fatalf("%d sequences, %v", len(all), err)
 	}
-	return append(all, sequence{"bytes that are no UTF-8", "a\xffb\xe2\x82", "a\uFFFDb\uFFFD"})
+	return append(all,
+		sequence{"bytes that are no UTF-8", "a\xffb\xe2\x82", "a\uFFFDb\uFFFD"},
+		sequence{"a colour that does not exist", "\x1b[38;5;256mx", "x"},
+		sequence{"a colour that is too large for a number", "\x1b[38;5;99999999999999999999mx", "x"},
+		sequence{"a part of a colour that is too large", "\x1b[38;2;1;2;256mx", "x"},
+		sequence{"a colour with a part that is missing", "\x1b[48;2;1;;3mx", "x"})
 }
 
 func TestLogBecomesHTML(t *testing.T) {

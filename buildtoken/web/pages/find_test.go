@@ -122,6 +122,27 @@ func TestWhatLooksLikeAnError(t *testing.T) {
 	}
 }
 
+// The first match follows the last one, and the other way round.
+func TestMatchesLeadToEachOther(t *testing.T) {
+	onSite(t, jobs(at("hello", writes("apple\nbanana\napple\ncherry\napple\n"))), func(s *site) {
+		s.trigger("hello", nil)
+		const first, second, third = 38, 51, 64
+		for _, tt := range []struct {
+			query      string
+			prev, next int
+		}{
+			{"?q=apple", third, second},
+			{"?q=apple&at=51", first, third},
+			{"?q=apple&at=64", second, first},
+			{"?q=apple&at=57", second, third}, // cherry
+			{"?q=apple&at=0", third, first},
+		} {
+			page := s.page("/job/hello/1/" + tt.query)
+			s.holds(page, fmt.Sprintf(`<a href="?at=%d&amp;q=apple#at" aria-keyshortcuts="p">Previous`, tt.prev), fmt.Sprintf(`<a href="?at=%d&amp;q=apple#at" aria-keyshortcuts="n">Next`, tt.next))
+		}
+	})
+}
+
 // The last row of a log that grows has no end yet.
 func TestFindInALogThatGrows(t *testing.T) {
 	onSite(t, jobs(at("hello", hangs("one\n"+strings.Repeat("filler\n", 20_000)+"continue? "))), func(s *site) {
@@ -155,6 +176,7 @@ func FuzzFind(f *testing.F) {
 	f.Add([]byte("one\ntwo error\nthree"), "two", int64(5))
 	f.Add([]byte("\x1b[31merr\x1b[0mor\nx\ry\n"), "error", int64(-1))
 	f.Add([]byte("İ\nK\xff\n"), "k", int64(0))
+	f.Add([]byte("title 50%\r\ntitle 60%\r\r\nother\r"), "title", int64(-1))
 	f.Add([]byte("\x1b][0;title\aerror\n"), "title", int64(-1))
 	f.Add([]byte("title\x1b[0;\ntitle \x1b[?\n\x1b[1;3"), "title", int64(-1))
 	f.Add([]byte("\x1b[?25ltitle\x1b[2K\x1b[@\x1b[3~ error\n"), "title", int64(-1))

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -550,6 +551,16 @@ func TestPageHasSoManyRows(t *testing.T) {
 			if len(rows) != tt.rows {
 				s.Errorf("%s has %d rows, want %d", tt.path, len(rows), tt.rows)
 				continue
+			}
+			at := int64(-1)
+			for _, chunk := range regexp.MustCompile(`<span class="chunk" data-from="([^"]+)" data-to="([^"]+)">(?s:.*?\n</span></span>)`).FindAllStringSubmatch(page, -1) {
+				from, fromErr := strconv.ParseInt(chunk[1], 10, 64)
+				to, toErr := strconv.ParseInt(chunk[2], 10, 64)
+				bytes := int64(len(regexp.MustCompile(`<[^>]*>`).ReplaceAllString(chunk[0], "")))
+				if fromErr != nil || toErr != nil || at >= 0 && from != at || to != from+bytes {
+					s.Errorf("%s has a chunk of %d bytes from %s to %s, and the one before ends at %d", tt.path, bytes, chunk[1], chunk[2], at)
+				}
+				at = to
 			}
 			text := func(row []string) string { return regexp.MustCompile(`<[^>]*>`).ReplaceAllString(row[1], "") }
 			if first, last := text(rows[0]), text(rows[len(rows)-1]); first != tt.first || last != tt.last {

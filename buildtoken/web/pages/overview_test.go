@@ -271,3 +271,38 @@ func TestJobsAreSortedByTheirSuccess(t *testing.T) {
 		s.holds(got, `Succeeded: 67 % of 3`, `Succeeded: 50 % of 4`, `"at":{"table":1,"after":"/ci/job/app/job/half/"}`)
 	})
 }
+
+// Numbers with several digits are the same on all pages.
+func TestNumbersOnAllPages(t *testing.T) {
+	n := 0
+	last := run(func(ctx context.Context, _ runner.Build, _ io.Writer) runner.Result {
+		if n++; n == 12 {
+			<-ctx.Done()
+		}
+		return runner.Result{Outcome: runner.Success}
+	})
+	onSite(t, jobs(at("app", last), at("other", hangs("")), waits("later")), func(s *site) {
+		for range 12 {
+			s.trigger("app", nil)
+		}
+		s.trigger("app", nil) // item 13 waits for build #12
+		s.fill("later", 1, 2) // items 14 and 15
+		for path, wanted := range map[string][]string{
+			"/":                    {`<a href="/ci/job/app/12/">`, "#12<"},
+			"/job/app/":            {`<a href="/ci/job/app/12/">#12</a>`, `<a href="/ci/job/app/11/">#11</a>`, `<a href="/ci/job/app/12/">Build #12 is already in progress</a>`, "Item 13<", `id="cancel-13"`, `action="/ci/queue/item/13/cancelForm"`},
+			"/job/app/12/":         {"<title>Running · app #12</title>", `href="/ci/job/app/11/" rel="prev"`, `action="/ci/job/app/12/stopForm"`, `href="/ci/job/app/?like=12"`, "Queue item</dt><dd>12<", `data-events="/ci/queue/-/events/job/app/12/"`},
+			"/job/app/11/":         {"<title>Success · app #11</title>", `href="/ci/job/app/12/" rel="next"`, `href="/ci/job/app/10/" rel="prev"`, "Queue item</dt><dd>11<"},
+			"/job/app/?like=11":    {"With the values of build #11.", `name="again-of" value="11"`},
+			"/job/app/?like=99":    {"Build #99 is not on record"},
+			"/queue/":              {`<tr data-key="13">`, "item 13<", `<a href="/ci/queue/item/14/"`, `id="cancel-15"`},
+			"/queue/item/13/":      {"Queue item 13 of app", "item 13<", `<a href="/ci/job/app/12/">Build #12`},
+			"/computer/":           {`<a href="/ci/job/app/12/">`, "app #12<"},
+			"/?by=":                {`<tr data-key="/ci/job/app/12/">`, "#12<"},
+			"/rssAll":              {"<title>app #12 Running</title>", root + "job/app/12/"},
+			"/job/app/rssAll":      {"<title>app #12 Running</title>", root + "job/app/11/"},
+			"/job/later/cancelAll": {`name="upto" value="15"`, "Item 14"},
+		} {
+			s.holds(s.page(path), wanted...)
+		}
+	})
+}

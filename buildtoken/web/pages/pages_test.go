@@ -75,6 +75,11 @@ func TestServeLeavesTheRestAlone(t *testing.T) {
 			{"another site's page", "GET", "/about/", html, false},
 			{"an asset", "GET", "/queue/-/assets/x.css", any, true},
 			{"an asset below", "GET", "/queue/-/assets/x/y", any, false},
+			{"a part of a log", "GET", "/queue/-/log/job/hello/1", any, true},
+			{"a part of a log without its number", "GET", "/queue/-/log/job/hello/", any, false},
+			{"a part of a log with a word for its number", "GET", "/queue/-/log/job/hello/one", any, false},
+			{"a part of a log without its job", "GET", "/queue/-/log/1", any, false},
+			{"a part of a log below it", "GET", "/queue/-/log/job/hello/1/x", any, false},
 			{"something else of ours", "GET", "/queue/-/other/x", any, false},
 			{"events of what is no page", "GET", "/queue/-/events/about", any, false},
 		} {

@@ -7,6 +7,13 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
+func TestFormShowsTheQuietPeriod(t *testing.T) {
+	onSite(t, jobs(at("now", writes("")), waits("later")), func(s *site) {
+		s.holds(s.page("/job/now/"), "0s starts at once. Empty: 0 ms.")
+		s.holds(s.page("/job/later/"), "0s starts at once. Empty: 1 h.")
+	})
+}
+
 func TestTitleStartsWithTheState(t *testing.T) {
 	onSite(t, jobs(at("never", writes("")), at("ok", writes("")), at("bad", fails(runner.Failure, "exit 1")), at("long", hangs(""))), func(s *site) {
 		s.holds(s.page("/queue/"), "<title>Queue</title>", "Nothing is queued.")
