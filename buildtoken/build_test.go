@@ -1076,8 +1076,10 @@ func TestDrain(t *testing.T) {
 			definition.Job{Name: "app", Tokens: opens(), Runner: succeeds(), Poller: looks(func(ctx context.Context, _ runner.Build, _ io.Writer) (bool, error) {
 				<-ctx.Done()
 				polled <- context.Cause(ctx)
+				time.Sleep(20 * time.Second)
 				return false, nil
-			})})
+			})},
+			definition.Job{Name: "other", Tokens: opens(), Runner: succeeds()})
 		if s.ShuttingDown() {
 			t.Error("ShuttingDown = true before anything")
 		}
@@ -1095,7 +1097,7 @@ func TestDrain(t *testing.T) {
 		if !s.ShuttingDown() {
 			t.Error("ShuttingDown = false")
 		}
-		item := s.trigger("app").Item.ID
+		item := s.trigger("other", delayed("5s")).Item.ID
 		s.refused(buildtoken.ErrShuttingDown, ask("app", func(t *buildtoken.Trigger) { t.Action = buildtoken.Polling }))
 		if _, err := s.Attach(t.Context(), buildtoken.Config{}); !errors.Is(err, buildtoken.ErrShuttingDown) {
 			t.Errorf("Attach = %v, want %v", err, buildtoken.ErrShuttingDown)

@@ -254,6 +254,14 @@ func (h *handed) Run(ctx context.Context, b runner.Build, _ io.Writer) runner.Re
 	return runner.Result{Outcome: runner.Aborted, Reason: context.Cause(ctx).Error()}
 }
 
+// Reap is called for builds that have ended. It must not be while they go on elsewhere.
+func (h *handed) Reap(_ context.Context, b runner.Build) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.resumed = append(h.resumed, fmt.Sprintf("#%d ended", b.Number))
+	return 0, nil
+}
+
 // slots returns the numbers and slots of the remote builds that run on this server.
 func (s *site) slots() string {
 	synctest.Wait()
@@ -353,4 +361,61 @@ func TestManyRemoteBuildsAreAdopted(t *testing.T) {
 			t.Errorf("sizes of adoptions (-want +got):\n%s", diff)
 		}
 	})
+}
+
+// A schedule polls on the server of the last build, or if that is gone, on the first by name that can run the job.
+func TestScheduledPollIsOfOneServer(t *testing.T) {
+	node := func(name string, labels ...string) queue.Node { return queue.Node{Name: name, Labels: labels} }
+	for _, tt := range []struct {
+		name   string
+		others []queue.Node
+		last   string // server of the last build, "" if there is none
+		want   bool
+	}{
+		{"no other server", nil, "", true},
+		{"a later one", []queue.Node{node("z", "can")}, "", true},
+		{"an earlier one", []queue.Node{node("a", "can")}, "", false},
+		{"an earlier one that cannot", []queue.Node{node("a")}, "", true},
+		{"the last build on a later one", []queue.Node{node("z", "can")}, "z", false},
+		{"the last build on one that is gone", []queue.Node{node("z", "can")}, "b", true},
+		{"the last build on one that cannot any more", []queue.Node{node("z")}, "z", true},
+		{"the last build here", []queue.Node{node("a", "can")}, buildtoken.DefaultNode, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				polls := 0
+				j := hourly(func(j *definition.Job) {
+					j.Settings.Label, j.Schedules[0].Poll, j.Schedules[0].Spec = new("can"), true, "0 0 1 1 *"
+					j.Poller = looks(func(context.Context, runner.Build, io.Writer) (bool, error) { polls++; return false, nil })
+				})
+				s := openSite(t, buildtoken.Config{Labels: []string{"can"}})
+				time.Sleep(time.Hour)
+				q := &others{nodes: tt.others}
+				s.reopenAmongOthers(q)
+				if tt.last != "" {
+					ctx, now := t.Context(), time.Now()
+					rules := queue.Config{Limit: 10, Rules: map[string]queue.Rules{j.Name: {}}}
+					_, _, scheduleErr := q.Schedule(ctx, now, queue.Request{Job: j.Name})
+					if err := errors.Join(q.SetRules(ctx, now, rules), scheduleErr); err != nil {
+						t.Fatal(err)
+					}
+					builds, _, err := q.Claim(ctx, now, queue.Node{Name: tt.last}, []int{0})
+					if err != nil || len(builds) != 1 {
+						t.Fatalf("Claim = %v, %v; want one build", builds, err)
+					}
+					if _, err := q.Finish(ctx, now, j.Name, builds[0].Number, queue.Success, ""); err != nil {
+						t.Fatal(err)
+					}
+				}
+				s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{j}}})
+				if err := buildtoken.Fire(t.Context(), s.Controller, j.Name, time.Now()); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				if got := polls == 1; got != tt.want {
+					t.Errorf("%d polls, want one: %v", polls, tt.want)
+				}
+			})
+		})
+	}
 }

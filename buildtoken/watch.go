@@ -174,7 +174,6 @@ func (w *changes) elsewhere(n queue.Notice) {
 	if n.All {
 		w.items.NotifyAll()
 		w.builds.NotifyAll()
-		return
 	}
 	w.items.Notify(n.Items...)
 	w.builds.Notify(n.Jobs...)
