@@ -142,3 +142,26 @@ func TestWatchNotifiesOfTheRequestToStop(t *testing.T) {
 		}
 	})
 }
+
+// A page shows what a poll has found, even if it is nothing.
+func TestWatchNotifiesOfTheEndOfAPoll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSite(t, buildtoken.Config{}, definition.Job{
+			Name: "app", Tokens: opens(), Runner: succeeds(),
+			Poller: looks(func(context.Context, runner.Build, io.Writer) (bool, error) {
+				time.Sleep(time.Minute)
+				return false, nil
+			}),
+		})
+		poll(s, "app")
+		synctest.Wait()
+		changed := s.Watch()
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		select {
+		case <-changed:
+		default:
+			t.Error("watchers were not notified")
+		}
+	})
+}
