@@ -276,7 +276,7 @@ func (q *DB) firstItems(ctx context.Context, t *tx, l *locked, jobs []string, c 
 		b := t.batch()
 		t.identify(b)
 		if damaged > 0 {
-			b.Queue("update queue.items set damaged = true where id = any($1)", l.damaged)
+			b.Queue(setDamaged, l.damaged)
 		}
 		b.Queue(`select i.id, i.job, i.body::text from unnest($1::text[], $2::int[]) k(job, most) cross join lateral
 			(select id, job, due, body from queue.items where job = k.job and not damaged order by due, id limit k.most) i

@@ -223,9 +223,6 @@ func (l *locked) writeChanged(b *pgx.Batch) error {
 		b.Queue(`update queue.items set due = k.due, body = k.body::json
 			from unnest($1::bigint[], $2::bigint[], $3::text[]) k(id, due, body) where items.id = k.id`, ids, dues, bodies)
 	}
-	if len(l.damaged) > 0 {
-		b.Queue("update queue.items set damaged = true where id = any($1)", l.damaged)
-	}
 	return nil
 }
 

@@ -424,6 +424,18 @@ func damagedItem(t *testing.T, body string) {
 	}
 }
 
+// A trigger that equals a damaged item detects the damage, as a claim does.
+func TestTriggerEqualToDamagedItemMakesNewOne(t *testing.T) {
+	s := newStore(t)
+	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Log: zap.NewNop()})
+	bad := schedule(t, q, request("a", "bad"))
+	executor(t, s)("update items set body = '[]'")
+	made := schedule(t, q, request("a", "bad"))
+	if again := schedule(t, q, request("a", "bad")); made.ID == bad.ID || again.ID != made.ID {
+		t.Errorf("triggers made the items %d and %d beside the damaged item %d, want a new one and a join", made.ID, again.ID, bad.ID)
+	}
+}
+
 // TestClaimWaitsForALaneThatIsBeingDecided locks the lane of the due item.
 func TestClaimWaitsForALaneThatIsBeingDecided(t *testing.T) {
 	s := newStore(t)

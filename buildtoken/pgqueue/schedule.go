@@ -275,6 +275,14 @@ func (q *DB) schedule(ctx context.Context, t *tx, batch []*request) (rest []int6
 	if err := t.send(ctx, b); err != nil {
 		return nil, err
 	}
+	if len(d.damaged) > 0 { // triggers that equal these make new items, which need IDs
+		b := t.batch()
+		b.Queue(setDamaged, d.damaged)
+		d.takeIDs(b, solo)
+		if err := t.send(ctx, b); err != nil {
+			return nil, err
+		}
+	}
 	t.tell = message{}
 	for _, r := range batch {
 		if d.lanes[r.Job] == nil {
@@ -332,7 +340,10 @@ func (d *decision) takeIDs(b *pgx.Batch, solo int) {
 	})
 }
 
-// setAside marks an item whose record cannot be read, so that it does not block others.
+// setDamaged marks items whose records cannot be read, so that they do not block others.
+const setDamaged = "update queue.items set damaged = true where id = any($1)"
+
+// setAside notes an item whose record cannot be read. The caller must send [setDamaged].
 func (q *DB) setAside(l *locked, id int64, job string, err error) {
 	q.opts.Log.Error("cannot read a queued item, which will not be built; cancel it",
 		zap.Int64("id", id), zap.String("job", job), zap.Error(err))
