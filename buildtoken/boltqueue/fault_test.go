@@ -229,6 +229,43 @@ func TestFailedBatchThatWroteARecordTwice(t *testing.T) {
 	})
 }
 
+// An item that one batch creates, joins and cancels is not on record afterwards.
+func TestItemThatLeavesInItsBatch(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	synctest.Test(t, func(t *testing.T) {
+		goOn, d := make(chan struct{}), &disk{}
+		q := open(t, boltqueue.Options{Path: path, Commit: d.commit(goOn)})
+		d.next(heldForever)
+		var all sync.WaitGroup
+		all.Go(func() { schedule(t, q, request("b", "held")) })
+		synctest.Wait()
+		other := request("a", "k")
+		other.Cause.Note = "another"
+		for _, do := range []func() error{
+			func() error { _, _, err := q.Schedule(t.Context(), start, request("a", "k")); return err },
+			func() error { _, _, err := q.Schedule(t.Context(), start, other); return err },
+			func() error { return q.Cancel(t.Context(), start, "a", 2, "alice") },
+		} {
+			all.Go(func() {
+				if err := do(); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait() // so that they come in this order
+		}
+		commits := d.count()
+		close(goOn)
+		all.Wait()
+		if got := d.count() - commits; got != 1 {
+			t.Errorf("%d commits, want one batch", got)
+		}
+		if e, err := q.Entry(t.Context(), start, 2); err != nil || e.Cancelled == nil || e.Item.Triggers() != 2 {
+			t.Errorf("Entry = %+v, %v; want it cancelled", e, err)
+		}
+		sameOnDisk(t, q, path)
+	})
+}
+
 // No build may run that is not on record, and each build that is recorded as running must
 // have been returned to a caller.
 func TestFailedClaimStartsNothing(t *testing.T) {

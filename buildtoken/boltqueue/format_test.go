@@ -148,22 +148,26 @@ func TestReadsReceiptsOfFormat1(t *testing.T) {
 // A file of format 1 that cannot be brought up to date is refused, whoever reads it, and no copy of
 // it is left.
 func TestRefusesDamagedFileOfFormat1(t *testing.T) {
-	path := copyFile(t, samples()[0])
-	edit(t, path, func(tx *bolt.Tx) error { return tx.DeleteBucket([]byte("receipt_ends")) })
-	copies := t.TempDir()
-	t.Setenv("TMPDIR", copies)
-	q, openErr := boltqueue.Open(boltqueue.Options{Path: path})
-	exportErr := boltqueue.Export(path, 0, func(queue.Records) error {
-		t.Error("Export passed records")
-		return nil
-	})
-	for _, err := range []error{openErr, exportErr, boltqueue.Verify(path)} {
-		if !errors.Is(err, boltqueue.ErrForeign) || !strings.Contains(err.Error(), path) {
-			t.Errorf("got %v, %v, want %v with the name of the file", q, err, boltqueue.ErrForeign)
-		}
-	}
-	if left, err := os.ReadDir(copies); err != nil || len(left) > 0 {
-		t.Errorf("left behind: %v, %v", left, err)
+	for _, bucket := range []string{"receipt_ends", "receipts"} {
+		t.Run("without "+bucket, func(t *testing.T) {
+			path := copyFile(t, samples()[0])
+			edit(t, path, func(tx *bolt.Tx) error { return tx.DeleteBucket([]byte(bucket)) })
+			copies := t.TempDir()
+			t.Setenv("TMPDIR", copies)
+			q, openErr := boltqueue.Open(boltqueue.Options{Path: path})
+			exportErr := boltqueue.Export(path, 0, func(queue.Records) error {
+				t.Error("Export passed records")
+				return nil
+			})
+			for _, err := range []error{openErr, exportErr, boltqueue.Verify(path)} {
+				if err == nil || !strings.Contains(err.Error(), path) {
+					t.Errorf("got %v, %v, want an error with the name of the file", q, err)
+				}
+			}
+			if left, err := os.ReadDir(copies); err != nil || len(left) > 0 {
+				t.Errorf("left behind: %v, %v", left, err)
+			}
+		})
 	}
 }
 
