@@ -45,10 +45,7 @@ func runLog(flags caddycmd.Flags) (int, error) {
 		return exitRefused, err
 	}
 	ctx, job := context.Background(), flags.Arg(0)
-	item, err := strconv.ParseInt(flags.String("item"), 10, 64)
-	if err != nil {
-		return exitRefused, fmt.Errorf("--item: %w", err)
-	}
+	item, _ := flags.GetInt64("item") // the flag is of this kind
 	if item == 0 && !c.admin {
 		return exitRefused, errors.New("with --url, name the build with --item")
 	}
