@@ -212,6 +212,24 @@ func TestUploadedFilesTakeTheirSizeOfTheLimit(t *testing.T) {
 	}
 }
 
+// A client that may send a large body is not told to present a token.
+func TestBodyLargerThanAnyMayBe(t *testing.T) {
+	dir := t.TempDir()
+	for allowed, want := range map[bool]web.TooLargeError{true: {Limit: web.MaxUploadBody}, false: {Limit: web.MaxBody, NeedsToken: true}} {
+		site := &web.Site{Spool: func() (*os.File, error) { return os.CreateTemp(dir, "spool-") }}
+		r := upload(t, 33<<20)
+		r.ContentLength = -1
+		q := site.Request(httptest.NewRecorder(), r)
+		end := q.Begin().End
+		_, err := q.ReadForm(web.FormOptions{Large: func(*web.Form) bool { return allowed }})
+		var got *web.TooLargeError
+		if !errors.As(err, &got) || *got != want {
+			t.Errorf("a body of 33 MiB, allowed to be large: %v: %v, want %+v", allowed, err, want)
+		}
+		end()
+	}
+}
+
 // Without a controller, there is no place for what does not fit into memory. That is not the
 // client's fault, and some clients do not repeat a request that is malformed.
 func TestLargeBodyWithoutAController(t *testing.T) {

@@ -47,6 +47,18 @@ func TestListOfALongQueueReadsOnlyWhatItShows(t *testing.T) {
 	}
 }
 
+// Items that may not be read take no place from those behind them.
+func TestHiddenItemsInFrontOfOthers(t *testing.T) {
+	bubble(t, func(s *scenario) {
+		s.send(s.request([]string{"POST /buildByToken/build?job=secret&token=Hush&delay=1h"}))
+		s.send(s.request([]string{"POST /buildByToken/build?job=plain&token=TacoTuesday&delay=2h"}))
+		s.user = "reader"
+		if x := s.send(s.request([]string{"GET /queue/api/json?tree=items[id]"})); !strings.HasSuffix(x.body(), `"id":2}]}`+"\n") {
+			t.Errorf("the queue: %d %s, want item 2", x.Code, x.body())
+		}
+	})
+}
+
 // What a job or the queue shows of its items costs one item, and one build for all that wait for it.
 func TestItemsReadOnlyWhatTheyShow(t *testing.T) {
 	bubble(t, func(s *scenario) {

@@ -55,6 +55,18 @@ func TestPrefers(t *testing.T) {
 	}
 }
 
+// The most specific clause counts, wherever it stands.
+func TestAcceptOfAKind(t *testing.T) {
+	for accept, want := range map[string]string{
+		"*/*;q=0.9": "application/json", "application/*;q=0.5, */*": "text/plain", "*/*, application/*;q=0.5": "text/plain",
+		"application/*, */*;q=0.5": "application/json", "application/json;q=0.4, application/*, */*;q=0.5": "text/plain",
+	} {
+		if got := web.Negotiate([]string{accept}, "application/json", "text/plain"); got != want {
+			t.Errorf("Negotiate(%q) = %q, want %q", accept, got, want)
+		}
+	}
+}
+
 func TestTraceParent(t *testing.T) {
 	const good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	for name, tt := range map[string]struct {
@@ -103,6 +115,7 @@ func TestTimeSpan(t *testing.T) {
 		{300 * time.Millisecond, "0.3 sec"},
 		{4900 * time.Millisecond, "4.9 sec"},
 		{3 * time.Second, "3 sec"},
+		{9500 * time.Millisecond, "9.5 sec"},
 		{10500 * time.Millisecond, "10 sec"},
 		{12500 * time.Millisecond, "12 sec"},
 		{time.Minute - 1, "59 sec"},
