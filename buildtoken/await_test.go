@@ -152,11 +152,13 @@ func TestAwaitReturnsWhenTheLogBegins(t *testing.T) {
 			return nil
 		}))
 		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{Name: "app", Tokens: opens(), Runner: lasts(time.Hour)}}}})
-		id := s.trigger("app").Item.ID
+		id := s.trigger("app", delayed("1m")).Item.ID
+		var started atomic.Bool
 		readable := func(e queue.Entry) bool {
 			if e.Build == nil {
 				return false
 			}
+			started.Store(true)
 			r, err := s.Log(t.Context(), "app", e.Build.Number)
 			if err != nil {
 				return false
@@ -168,9 +170,13 @@ func TestAwaitReturnsWhenTheLogBegins(t *testing.T) {
 			e, _ := s.Await(t.Context(), s.def, id, readable) // the test below looks at the entry
 			found <- e
 		}()
+		time.Sleep(2 * time.Minute)
 		synctest.Wait()
 		if len(found) > 0 {
 			t.Fatalf("Await returned %+v before there was a log", <-found)
+		}
+		if !started.Load() {
+			t.Error("Await has not looked when the build started")
 		}
 		close(create)
 		synctest.Wait()
@@ -383,4 +389,29 @@ func TestAwaitOfItemsThatHaveEndedTakesNoMemory(t *testing.T) {
 			t.Errorf("%s: %d calls have left %d KB", tt.name, calls, (after-before)>>10)
 		}
 	}
+}
+
+// A caller that waits for a build of the process before gets its end from the first configuration.
+func TestAwaitReturnsWhenALostBuildEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		spec := definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{Name: "app", Tokens: opens(), Runner: lasts(time.Hour)}}}}
+		s := openSite(t, buildtoken.Config{})
+		s.attach(spec)
+		id := s.trigger("app").Item.ID
+		s.crash()
+		found := make(chan queue.Entry, 1)
+		go func() {
+			e, _ := s.Await(t.Context(), s.def, id, queue.Entry.Ended) // the test below looks at the entry
+			found <- e
+		}()
+		synctest.Wait()
+		s.attach(spec)
+		synctest.Wait()
+		if len(found) == 0 {
+			t.Fatal("Await has not returned")
+		}
+		if e := <-found; e.Build == nil || e.Build.Result != queue.Aborted {
+			t.Errorf("Await = %+v, want an aborted build", e)
+		}
+	})
 }
