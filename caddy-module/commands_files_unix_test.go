@@ -181,8 +181,10 @@ refused: 403 not allowed: only staging, by site/deploy allow 1 ({dir}/Caddyfile:
 		{"digest of nothing", nil, "digest", ran{1, "", "token: empty secret"}},
 		{"digest", nil, "digest -p test", ran{0, "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n", ""}},
 		{
-			"policy-test", map[string]string{"good": "rule a allow 1\n    true\n\n> \nallowed\n", "bad": "rule a allow 1\n    true\n\n> \ndenied by a allow 1\n", "none": "nothing\n"},
-			"policy-test {dir}/good {dir}/bad {dir}/none {dir}/no", ran{1, "{dir}/good: ok, 1 requests\n", `{dir}/bad: line 4: got "allowed", want "denied by a allow 1"
+			"policy-test",
+			map[string]string{"good": "rule a allow 1\n    true\n\n> \nallowed\n", "bad": "rule a allow 1\n    true\n\n> \ndenied by a allow 1\n", "none": "nothing\n"},
+			"policy-test {dir}/good {dir}/bad {dir}/none {dir}/no",
+			ran{1, "{dir}/good: ok, 1 requests\n", `{dir}/bad: line 4: got "allowed", want "denied by a allow 1"
 {dir}/bad:     a allow 1: true
 {dir}/none: read: policy: bad case file: line 1: "nothing" is neither rule NAME, given, access nor a request (>)
 {dir}/no: open: no such file or directory

@@ -269,8 +269,12 @@ func TestCommandsTalkToTheServer(t *testing.T) {
 			{triggerA, 201, queuedAnswer}, {logA(0), 404, `{"error":"no such item"}`},
 		}, ran{2, "", "queued as item 7 of a\na: item 7: no such item (404)"}},
 		{"follow goes on where the log broke off", "log a --item 7", []exchange{
-			{logA(0), 200, cut}, {logA(0), 200, "hello " + cut}, {statusA, 200, runningAnswer},
-			{logA(6), 200, "world\n"}, {statusA, 200, `{"item":`}, {statusA, 200, endedAs("NOT_BUILT")},
+			{logA(0), 200, cut},
+			{logA(0), 200, "hello " + cut},
+			{statusA, 200, runningAnswer},
+			{logA(6), 200, "world\n"},
+			{statusA, 200, `{"item":`},
+			{statusA, 200, endedAs("NOT_BUILT")},
 		}, ran{5, "hello world\n", "a #3: NOT_BUILT"}},
 		{"follow begins again if the build was lost", "log a --item 7", []exchange{
 			{logA(0), 200, "first\n"}, {statusA, 200, waitingAnswer}, {logA(0), 200, "second\n"}, {statusA, 200, endedAs("ABORTED")},

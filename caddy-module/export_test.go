@@ -116,3 +116,12 @@ func MetricNames() (names []string) {
 	slices.Sort(names)
 	return names
 }
+
+// ErrUnreachable is the error of a server that does not answer.
+var ErrUnreachable = errUnreachable
+
+// Refused returns the error of an answer with a status.
+func Refused(status int) error { return &refusedError{status, "refused"} }
+
+// Retry repeats a request of a command.
+var Retry = retry
