@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 )
@@ -19,22 +18,9 @@ import (
 // BenchmarkWebhook measures a signed push that is queued, beside a `respond` that gets the same
 // delivery, as BenchmarkHTTP does for triggers. Each delivery has another commit, so each makes a
 // new item. The case new is a plain trigger that makes one: a delivery cannot be faster.
-//
-// While the queue's file grows, the file system has to record its new length with most commits.
-// That of a server that has been in use has room: as much as the benchmark needs was queued and
-// cancelled before.
 func BenchmarkWebhook(b *testing.B) {
-	for _, used := range []int{0, 50_000} {
-		b.Run(fmt.Sprintf("cancelled=%d", used), func(b *testing.B) { benchmarkWebhook(b, used) })
-	}
-}
-
-func benchmarkWebhook(b *testing.B, used int) {
 	push := realisticPush(b)
 	address := startCaddy(b, `
-		access {
-			cancel true
-		}
 		webhook github s3cret
 		job pushed {
 			param COMMIT string
@@ -58,36 +44,11 @@ func benchmarkWebhook(b *testing.B, used int) {
 		}}
 	}
 	plain := triggerCases(address)
-	queues := plain[len(plain)-1]
-	askAll(b, address, used, "201", func(_ int, buf []byte) []byte { return queues.request(buf) })
-	askAll(b, address, used, "204", func(n int, buf []byte) []byte {
-		return fmt.Appendf(buf[:0], "POST /queue/cancelItem?id=%d HTTP/1.1\r\nHost: %s\r\nContent-Length: 0\r\n\r\n", n, address)
-	})
 	b.Run("clients=64", func(b *testing.B) {
-		compare(b, 64, []httpCase{deliver("respond", "/static", "200"), deliver("webhook", "/buildByToken/webhook?job=pushed", "201"), queues})
-	})
-}
-
-// askAll sends requests 1 to n over 64 connections.
-func askAll(b *testing.B, address string, n int, status string, request func(n int, buf []byte) []byte) {
-	b.Helper()
-	var next atomic.Int64
-	var all sync.WaitGroup
-	for _, c := range dial(b, address, 64).clients {
-		all.Go(func() {
-			for i := int(next.Add(1)); i <= n; i = int(next.Add(1)) {
-				c.buf = request(i, c.buf)
-				if err := c.ask(c.buf, status); err != nil {
-					b.Error(err)
-					return
-				}
-			}
+		compare(b, 64, []httpCase{
+			deliver("respond", "/static", "200"), deliver("webhook", "/buildByToken/webhook?job=pushed", "201"), plain[len(plain)-1],
 		})
-	}
-	all.Wait()
-	if b.Failed() {
-		b.FailNow()
-	}
+	})
 }
 
 // pushedCommit is the commit of the sample.
