@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	bolt "go.etcd.io/bbolt"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -33,14 +35,23 @@ func TestReadsFormats(t *testing.T) {
 		writeSample(t, newest)
 	}
 	for i, sample := range samples() {
-		receipts := min(i, 1) // the first has none
-		t.Run(fmt.Sprint("format ", i+1), func(t *testing.T) { readSample(t, sample, receipts) })
+		isNewest := i == len(samples())-1
+		t.Run(fmt.Sprint("format ", i+1), func(t *testing.T) { readSample(t, sample, isNewest) })
 	}
 }
 
-func readSample(t *testing.T, sample string, receipts int) {
+// readSample opens a sample, which is logged if it is not the newest. Only that one has a receipt.
+func readSample(t *testing.T, sample string, isNewest bool) {
 	t.Helper()
-	q := open(t, boltqueue.Options{Path: copyFile(t, sample)})
+	core, logs := observer.New(zap.InfoLevel)
+	q := open(t, boltqueue.Options{Path: copyFile(t, sample), Log: zap.New(core)})
+	receipts := 0
+	if isNewest {
+		receipts = 1
+	}
+	if converted := logs.FilterMessageSnippet("converted to a new format").Len(); (converted == 0) != isNewest {
+		t.Errorf("the log has %d lines about a new format", converted)
+	}
 	ctx := t.Context()
 	cause := queue.Cause{Kind: queue.CauseRemote, Addr: "192.0.2.7", Note: "push", Noted: true, Token: "ci", Count: 2}
 	values := []queue.Value{
@@ -209,7 +220,10 @@ func TestUpgrade(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = boltqueue.Upgrade(db, tt.steps, (*bolt.Tx).Commit)
+			from, err := boltqueue.Upgrade(db, tt.steps, (*bolt.Tx).Commit)
+			if from != uint64(tt.from) {
+				t.Errorf("upgrade from format %d, want %d", from, tt.from)
+			}
 			if !errors.Is(err, tt.err) || err != nil && !strings.Contains(err.Error(), "from format 2:") {
 				t.Errorf("upgrade: %v, want %v and the format of the step", err, tt.err)
 			}

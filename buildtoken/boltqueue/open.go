@@ -199,11 +199,11 @@ func checkBuckets(tx *bolt.Tx, path string) error {
 
 // upgrade brings a file of an older format up to date, one step after the other, in
 // one transaction that commit ends. steps[0] leads from format 1 to format 2. A file
-// of the current format is not written.
-func upgrade(db *bolt.DB, steps []func(*bolt.Tx) error, commit func(*bolt.Tx) error) error {
-	err := update(db, commit, func(tx *bolt.Tx) error {
+// of the current format is not written. upgrade returns the format that the file had.
+func upgrade(db *bolt.DB, steps []func(*bolt.Tx) error, commit func(*bolt.Tx) error) (from uint64, err error) {
+	err = update(db, commit, func(tx *bolt.Tx) error {
 		meta := tx.Bucket(bucketMeta())
-		from := readUint(meta.Get(keyFormat()))
+		from = readUint(meta.Get(keyFormat()))
 		if from > uint64(len(steps)) {
 			return errUnchanged
 		}
@@ -215,9 +215,9 @@ func upgrade(db *bolt.DB, steps []func(*bolt.Tx) error, commit func(*bolt.Tx) er
 		return meta.Put(keyFormat(), binary.BigEndian.AppendUint64(nil, uint64(len(steps))+1))
 	})
 	if err != nil {
-		return fmt.Errorf("upgrade: %w", err)
+		return from, fmt.Errorf("upgrade: %w", err)
 	}
-	return nil
+	return from, nil
 }
 
 // openFile opens the file for writing, prepares, upgrades and reads it. Neither
@@ -232,8 +232,13 @@ func openFile(opts Options, how bolt.Options, prepare func(*bolt.DB) error) (*op
 		if err := prepare(db.DB); err != nil {
 			return fmt.Errorf("boltqueue: %s: %w", opts.Path, err)
 		}
-		if err := upgrade(db.DB, upgrades(), opts.Commit); err != nil {
+		from, err := upgrade(db.DB, upgrades(), opts.Commit)
+		if err != nil {
 			return fmt.Errorf("boltqueue: %s: %w", opts.Path, err)
+		}
+		if from < format {
+			opts.Log.Info("queue file was converted to a new format; an older version cannot open it any more",
+				zap.String("path", opts.Path), zap.Uint64("from", from), zap.Int("format", format))
 		}
 		return db.View(func(tx *bolt.Tx) error {
 			if err := mem.read(tx, opts.Log); err != nil {

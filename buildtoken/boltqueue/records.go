@@ -81,7 +81,7 @@ func inspectUpgraded(tx *bolt.Tx, path string, use func(*bolt.Tx) error) error {
 			db, err = openBolt(Options{Path: copied}, bolt.Options{NoSync: true})
 		}
 		if err == nil {
-			err = upgrade(db.DB, upgrades(), (*bolt.Tx).Commit)
+			_, err = upgrade(db.DB, upgrades(), (*bolt.Tx).Commit)
 		}
 		return err
 	})
