@@ -88,7 +88,7 @@ func (s *site) reopenAmongOthers(q *others) {
 	})
 }
 
-// A notice of another server wakes those who wait for what it names, and nobody else.
+// A notice of another server wakes the callers that wait for what it names, and no others.
 func TestNoticesOfOtherServers(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
