@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -27,11 +28,16 @@ func (u *undo) run() {
 
 // listen occupies a free address of this machine.
 func listen(ctx context.Context) (net.Listener, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, fmt.Errorf("find a free address: %w", err)
+	var l net.Listener
+	var err error
+	for range 100 {
+		// From 32768 on, the system gives the port to an outgoing connection before it is used.
+		address := fmt.Sprint("127.0.0.1:", 20_000+rand.IntN(12_000)) //nolint:gosec // it is not secret
+		if l, err = new(net.ListenConfig).Listen(ctx, "tcp", address); err == nil {
+			return l, nil
+		}
 	}
-	return l, nil
+	return nil, fmt.Errorf("find a free address: %w", err)
 }
 
 // reserve sets all addresses to different free ones of this machine.
