@@ -172,7 +172,7 @@ func (b *body) read(r *http.Request) error {
 func (b *body) mayBe(length int64) bool {
 	b.multi, b.limit = true, MaxBody
 	known := length > MaxBody && (b.o.NamedInPath || b.form.Text("job") != "")
-	return length <= MaxUploadBody && (!known || b.raise())
+	return (!known || b.raise()) && length <= MaxUploadBody
 }
 
 // startsAsJSON reports whether a body that is declared as a form begins as JSON does.

@@ -212,21 +212,24 @@ func TestUploadedFilesTakeTheirSizeOfTheLimit(t *testing.T) {
 	}
 }
 
-// A client that may send a large body is not told to present a token.
+// A client that may send a large body is not told to present a token, whether or not it declares
+// the length.
 func TestBodyLargerThanAnyMayBe(t *testing.T) {
 	dir := t.TempDir()
 	for allowed, want := range map[bool]web.TooLargeError{true: {Limit: web.MaxUploadBody}, false: {Limit: web.MaxBody, NeedsToken: true}} {
-		site := &web.Site{Spool: func() (*os.File, error) { return os.CreateTemp(dir, "spool-") }}
-		r := upload(t, 33<<20)
-		r.ContentLength = -1
-		q := site.Request(httptest.NewRecorder(), r)
-		end := q.Begin().End
-		_, err := q.ReadForm(web.FormOptions{Large: func(*web.Form) bool { return allowed }})
-		var got *web.TooLargeError
-		if !errors.As(err, &got) || *got != want {
-			t.Errorf("a body of 33 MiB, allowed to be large: %v: %v, want %+v", allowed, err, want)
+		for _, length := range []int64{-1, 33 << 20} {
+			site := &web.Site{Spool: func() (*os.File, error) { return os.CreateTemp(dir, "spool-") }}
+			r := upload(t, 33<<20)
+			r.ContentLength = length
+			q := site.Request(httptest.NewRecorder(), r)
+			end := q.Begin().End
+			_, err := q.ReadForm(web.FormOptions{NamedInPath: true, Large: func(*web.Form) bool { return allowed }})
+			var got *web.TooLargeError
+			if !errors.As(err, &got) || *got != want {
+				t.Errorf("a body of 33 MiB, declared as %d bytes, allowed to be large: %v: %v, want %+v", length, allowed, err, want)
+			}
+			end()
 		}
-		end()
 	}
 }
 
