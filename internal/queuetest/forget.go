@@ -79,6 +79,9 @@ func forgets(t *testing.T, store Store, q Queue) {
 		if _, err := q.Entry(ctx, start, id); !errors.Is(err, queue.ErrNotFound) {
 			t.Errorf("Entry(%d) = %v, want %v", id, err, queue.ErrNotFound)
 		}
+		if err := q.Cancel(ctx, start, "gone", id, "alice"); !errors.Is(err, queue.ErrNotFound) {
+			t.Errorf("Cancel(%d) = %v, want %v", id, err, queue.ErrNotFound)
+		}
 	}
 	if builds, err := q.Builds(ctx, "gone", 0, 10); err != nil || len(builds) != 0 {
 		t.Errorf("Builds = %v, %v; want none", builds, err)

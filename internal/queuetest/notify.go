@@ -224,6 +224,12 @@ func retryHidesNothing(t *testing.T, _ Store, q Queue) {
 			t.Errorf("Backlogs after %d retries: %v (-want +got):\n%s", retried, err, diff)
 		}
 	}
+	for range 3 {
+		settle(t, q, take(t, q, 1)[0].ID, queue.Attempt{})
+	}
+	if backlogs, err := q.Backlogs(t.Context()); err != nil || len(backlogs) != 0 {
+		t.Errorf("Backlogs after all were sent = %+v, %v; want none", backlogs, err)
+	}
 }
 
 func waitingIsBounded(t *testing.T, _ Store, q Queue) {
@@ -262,7 +268,11 @@ func waitingIsBounded(t *testing.T, _ Store, q Queue) {
 	if err != nil || len(given) != more || given[more-1].ID != first.ID-1 || given[more-2].ID != first.ID+1 || given[0].ID != first.ID+more-1 {
 		t.Errorf("%d notifications were given up, %v; want the oldest %d except the one that is being sent", len(given), err, more)
 	}
-	settle(t, q, first.ID, queue.Attempt{})
+	settle(t, q, first.ID, queue.Attempt{}) // makes room for one
+	end(t, q, "the last", "j")
+	if backlogs, err = q.Backlogs(t.Context()); err != nil || cmp.Diff(want, backlogs) != "" {
+		t.Errorf("Backlogs after one was sent: %v (-want +got):\n%s", err, cmp.Diff(want, backlogs))
+	}
 }
 
 func settledIsBounded(t *testing.T, store Store, q Queue) {
@@ -313,7 +323,9 @@ func settledIsBounded(t *testing.T, store Store, q Queue) {
 	if err != nil || len(backlogs) != 1 || backlogs[0].Waiting != 1 || backlogs[0].GivenUp != len(givenUp)-1 {
 		t.Errorf("Backlogs after a retry = %+v, %v; want one that waits and one less given up", backlogs, err)
 	}
-	if two, err := q.Notifications(t.Context(), queue.NotificationFilter{Limit: 2}); err != nil || len(two) != 2 {
-		t.Errorf("Notifications with a limit of 2 = %d, %v", len(two), err)
+	for _, f := range []queue.NotificationFilter{{Limit: 1}, {Limit: 2}, {Limit: 1, Job: "j"}} {
+		if few, err := q.Notifications(t.Context(), f); err != nil || len(few) != f.Limit {
+			t.Errorf("Notifications(%+v) = %d, %v", f, len(few), err)
+		}
 	}
 }
