@@ -104,7 +104,7 @@ func (d *delivery) answerJobs(status int) {
 			d.W.Header().Set("Location", a.URL)
 		}
 		if r.err != nil {
-			a.Error = d.Refuse(r.err).Text // sets Retry-After
+			a.Error = d.Refuse(r.err).Text // sets Retry-After and X-Error
 		}
 		jobs = append(jobs, a)
 		lines.WriteString(a.Job + ": " + a.line() + "\n")
@@ -114,6 +114,9 @@ func (d *delivery) answerJobs(status int) {
 	}
 	if status != http.StatusServiceUnavailable {
 		d.W.Header().Del("Retry-After")
+	}
+	if status != http.StatusBadRequest {
+		d.W.Header().Del("X-Error")
 	}
 	switch {
 	case d.WantsJSON():

@@ -264,6 +264,20 @@ func TestDeliveryThatOneJobCannotQueue(t *testing.T) {
 	}
 }
 
+// A refusal of one job does not hide that others were queued, neither by the status nor by a header.
+func TestDeliveryThatOneJobRefuses(t *testing.T) {
+	s := newSite(t)
+	for target, want := range map[string]struct {
+		status int
+		errs   bool
+	}{"": {201, false}, "?job=env": {400, true}} {
+		w := s.send(github(t, path+target, "push", "1", `{"ref":"refs/heads/main","after":"b2","env":"moon"}`))
+		if w.Code != want.status || !strings.Contains(w.Body.String(), "env: bad value: illegal choice") || w.Header().Get("X-Error") != "" != want.errs {
+			t.Errorf("%q: got %d %q, X-Error %q, want %+v", target, w.Code, w.Body, w.Header().Get("X-Error"), want)
+		}
+	}
+}
+
 func TestDelayOfAnOn(t *testing.T) {
 	s := newSite(t)
 	if w := s.send(github(t, path+"?job=soon/job", "push", "1", push("main", "a"))); w.Code != 201 {
