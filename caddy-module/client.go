@@ -107,6 +107,9 @@ func (e *refusedError) Error() string { return fmt.Sprintf("%s (%d)", e.text, e.
 // errUnreachable is wrapped by the errors of a server that does not answer.
 var errUnreachable = errors.New("no answer from the server")
 
+// errCutOff is wrapped by the errors of an answer that has begun, and broke off.
+var errCutOff = fmt.Errorf("%w: the answer broke off", errUnreachable)
+
 // do sends a request. An answer of 400 or more is a [*refusedError]. The caller
 // closes the body.
 func (c *client) do(ctx context.Context, method, path string, query url.Values, body io.Reader, header http.Header) (*http.Response, error) {
@@ -205,11 +208,17 @@ const (
 )
 
 // retry calls try until it succeeds, its error is not a server that is away for
-// the moment, or patience is over.
+// the moment, or there was no answer for longer than patience.
 func retry(ctx context.Context, patience time.Duration, try func() error) error {
 	began, pause := time.Now(), 100*time.Millisecond
 	for {
+		at := time.Now()
 		err := try()
+		// A log can be silent for hours. If it breaks off then, the server was there until now. If it
+		// breaks off at once, it is not.
+		if errors.Is(err, errCutOff) && time.Since(at) > pause {
+			began, pause = time.Now(), 100*time.Millisecond
+		}
 		refused, isRefusal := errors.AsType[*refusedError](err)
 		away := errors.Is(err, errUnreachable) || isRefusal && refused.status >= http.StatusInternalServerError
 		if err == nil || !away || time.Since(began) > patience {
@@ -241,7 +250,7 @@ func (c *client) follow(ctx context.Context, job string, item int64, to io.Write
 			n, err := io.Copy(to, resp.Body)
 			offset += n
 			if err != nil && n == 0 {
-				return fmt.Errorf("%w: %w", errUnreachable, err)
+				return fmt.Errorf("%w: %w", errCutOff, err)
 			}
 			return nil
 		})

@@ -48,3 +48,34 @@ func TestRetryEndsWithThePatience(t *testing.T) {
 		})
 	}
 }
+
+// TestRetryWaitsFromTheLastAnswer breaks off a log in which nothing has happened for an hour, and so
+// the patience with the server that is away begins then.
+func TestRetryWaitsFromTheLastAnswer(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		quiet time.Duration // of the first answer
+		tries int
+		took  time.Duration
+	}{
+		// The pauses begin again with 0.1 seconds.
+		{"after an hour", time.Hour, 7, time.Hour + 5100*time.Millisecond},
+		{"at once", 0, 7, 5100 * time.Millisecond},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began, tries := time.Now(), 0
+				err := caddymodule.Retry(t.Context(), 3500*time.Millisecond, func() error {
+					if tries++; tries > 1 {
+						return caddymodule.ErrUnreachable
+					}
+					time.Sleep(tt.quiet)
+					return caddymodule.ErrCutOff
+				})
+				if took := time.Since(began); !errors.Is(err, caddymodule.ErrUnreachable) || tries != tt.tries || took != tt.took {
+					t.Errorf("%v after %d tries and %v, want no answer after %d and %v", err, tries, took, tt.tries, tt.took)
+				}
+			})
+		})
+	}
+}

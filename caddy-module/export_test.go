@@ -120,6 +120,9 @@ func MetricNames() (names []string) {
 // ErrUnreachable is the error of a server that does not answer.
 var ErrUnreachable = errUnreachable
 
+// ErrCutOff is the error of an answer that has begun, and broke off.
+var ErrCutOff = errCutOff
+
 // Refused returns the error of an answer with a status.
 func Refused(status int) error { return &refusedError{status, "refused"} }
 
