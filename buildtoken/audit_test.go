@@ -101,10 +101,10 @@ func TestAuditOfTriggers(t *testing.T) {
 			{"the same once more", []func(*buildtoken.Trigger){from, key("k")}, "repeated build app token default 192.0.2.7 item=1"},
 			{"another one that joins", []func(*buildtoken.Trigger){key("l")}, "joined build app token default  item=1"},
 			{"the key of a user is another one", []func(*buildtoken.Trigger){user, key("k")}, "joined build app user alice  item=1 rule=access build"},
-			{"that of a webhook, too", []func(*buildtoken.Trigger){webhook, key("k")}, "joined build app webhook github  item=1"},
-			{"a delivery once more", []func(*buildtoken.Trigger){webhook, key("k")}, "repeated build app webhook github  item=1"},
+			{"that of a webhook, too", []func(*buildtoken.Trigger){webhook, key("k")}, "joined webhook app webhook github  item=1"},
+			{"a delivery once more", []func(*buildtoken.Trigger){webhook, key("k")}, "repeated webhook app webhook github  item=1"},
 			{"the operator", []func(*buildtoken.Trigger){operator, key("m")}, "joined build app user operator  item=1"},
-			{"a user who may not", []func(*buildtoken.Trigger){user, func(t *buildtoken.Trigger) { t.User = "bob" }}, "refused build app user bob  reason=token: missing"},
+			{"a user who may not", []func(*buildtoken.Trigger){user, func(t *buildtoken.Trigger) { t.User = "bob" }}, "refused build app user bob  rule=access build reason=token: missing"},
 			{"a wrong token", []func(*buildtoken.Trigger){wrong, from}, "refused build app anonymous 192.0.2.7 reason=token: mismatch"},
 			{"no such job", []func(*buildtoken.Trigger){func(t *buildtoken.Trigger) { t.Job = "none" }}, "refused build none anonymous  reason=buildtoken: unknown job"},
 		} {

@@ -311,8 +311,8 @@ func (c *Controller) auditTrigger(t *Trigger, tokenName string, out Outcome, err
 	}
 	switch {
 	case t.Webhook != "":
-		d.Who = "webhook " + t.Webhook
-	case err == nil && !t.Presented && !t.Operator:
+		d.Who, d.Action = "webhook "+t.Webhook, "webhook"
+	case !t.Presented && !t.Operator && (err == nil || errors.Is(err, token.ErrMissing)):
 		d.Rule = "access build"
 	}
 	switch {

@@ -2,6 +2,7 @@ package caddymodule_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -47,7 +48,7 @@ func TestItemsOfARemovedJob(t *testing.T) {
 	const stays = "job stays {\n token SECRET\n run true\n}\n"
 	s.load(s.caddyfile("", jobs("job old {\n quiet_period 1h\n token SECRET\n run true\n}\n"+stays)))
 	item := s.trigger("old", "SECRET")
-	s.load(s.caddyfile("", jobs(stays)))
+	s.load(s.caddyfile("audit", jobs(stays)))
 	warned := 0
 	for _, line := range s.logged("build_token") {
 		if line["msg"] == "items of jobs that no server has are queued" && line["level"] == "warn" && line["items"] == 1.0 {
@@ -88,6 +89,17 @@ func TestItemsOfARemovedJob(t *testing.T) {
 	}
 	if q := status(t).Queues[0]; q.Queued != 0 || len(q.Gone) != 0 {
 		t.Errorf("status at the end: got %+v", q)
+	}
+	audited := ""
+	for _, line := range s.logged("build_token.audit") {
+		audited += fmt.Sprintln(line["msg"], line["job"], line["item"], line["who"], line["rule"])
+	}
+	for _, want := range []string{
+		"refused older " + item + " user of the admin API <nil>\n", "cancelled old " + item + " user of the admin API <nil>\n",
+	} {
+		if strings.Count(audited, want) != 1 {
+			t.Errorf("audit: got\n%swant the line %s", audited, want)
+		}
 	}
 }
 

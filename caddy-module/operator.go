@@ -74,7 +74,7 @@ func cancelGone(w http.ResponseWriter, q *web.Request) error {
 	}
 	ctl, err := q.Controller()
 	if err = cmp.Or(q.Allow(http.MethodPost), err); err == nil {
-		err = q.Cancel(ctl, query.Get("job"), item, operatorName)
+		err = q.Cancel(ctl, query.Get("job"), item, q.Who())
 	}
 	if err != nil {
 		verdict := web.VerdictOf(err)

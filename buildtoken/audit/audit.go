@@ -38,7 +38,7 @@ type Decision struct {
 	Who, Remote string
 	// Item and Build are the item and the build number, as far as there are any.
 	Item, Build int64
-	// Rule is what allowed a caller without a token.
+	// Rule is the access rule that decided about a caller without a token.
 	Rule string
 	// Err is why it was refused. If a rule decided, it is named as the rule.
 	Err error

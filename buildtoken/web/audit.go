@@ -2,6 +2,7 @@ package web
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/audit"
@@ -43,7 +44,7 @@ func (q *Request) audit(ctl *buildtoken.Controller, outcome string, d audit.Deci
 	if d.Outcome = outcome; d.Err != nil {
 		d.Outcome = audit.Refused
 	}
-	if errors.Is(d.Err, ErrForbidden) {
+	if !q.Operator && !strings.HasPrefix(d.Who, "token ") {
 		d.Rule = "access cancel"
 	}
 	if d.Build != 0 {

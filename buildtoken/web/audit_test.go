@@ -27,8 +27,8 @@ func TestCancellationsAreAudited(t *testing.T) {
 	}{
 		{"a token cancels", "", "/buildByToken/cancel?job=plain&token=LookAtMe&item=2", 204, []string{"cancelled action=cancel item=2 job=plain remote=10.0.0.12 who=token viewer"}},
 		{"a token stops", "", "/buildByToken/cancel?job=plain&token=LookAtMe&item=1", 204, []string{"stopped action=stop item=1 job=plain number=1 remote=10.0.0.12 who=token viewer"}},
-		{"a user cancels", "foreman", "/queue/cancelItem?id=2", 204, []string{"cancelled action=cancel item=2 job=plain remote=10.0.0.12 who=user foreman"}},
-		{"a user stops", "foreman", "/job/plain/1/stop", 302, []string{"stopped action=stop item=1 job=plain number=1 remote=10.0.0.12 who=user foreman"}},
+		{"a user cancels", "foreman", "/queue/cancelItem?id=2", 204, []string{"cancelled action=cancel item=2 job=plain remote=10.0.0.12 rule=access cancel who=user foreman"}},
+		{"a user stops", "foreman", "/job/plain/1/stop", 302, []string{"stopped action=stop item=1 job=plain number=1 remote=10.0.0.12 rule=access cancel who=user foreman"}},
 		{"a user may not cancel", "reader", "/queue/cancelItem?id=2", 403, []string{"refused action=cancel item=2 job=plain reason=web: forbidden remote=10.0.0.12 rule=access cancel who=user reader"}},
 		{"a user may not stop", "reader", "/job/plain/1/stop", 403, []string{"refused action=stop item=1 job=plain number=1 reason=web: forbidden remote=10.0.0.12 rule=access cancel who=user reader"}},
 		{"a user stops a build that has ended", "foreman", "/job/plain/1/stop", 302, nil},
