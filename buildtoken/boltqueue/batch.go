@@ -219,7 +219,7 @@ func (b *batch) touch(l *lane) {
 // writes reports whether the batch has anything to make durable. It may have begun a
 // transaction only to read.
 func (b *batch) writes() bool {
-	return b.number != 0 || len(b.items) > 0 || len(b.lanes) > 0
+	return b.number != 0 || len(b.lanes) > 0 // with each item, its lane
 }
 
 // finish writes what is written once per batch: items, counts that waited, lanes,

@@ -209,9 +209,7 @@ func (q *DB) reopen() {
 			})
 			return
 		}
-		if err := q.db.Close(); err != nil {
-			q.opts.Log.Warn("cannot close queue file", zap.String("path", q.opts.Path), zap.Error(err))
-		}
+		_ = q.db.Close() // if it keeps its lock, the next line fails, which is logged
 		q.db = nil
 	}
 	db, mem, err := reopen(q.opts, q.failed, q.revert)

@@ -73,9 +73,7 @@ func (h *laneHeap) Pop() any {
 // firstOf returns the entries of the lanes that are due first, in order, at
 // most limit of them. It visits little more than it returns.
 func firstOf(lanes []*lane, limit int) []*entry {
-	if limit <= 0 {
-		return nil
-	}
+	limit = max(limit, 0)
 	var found []*entry
 	var edge candidateHeap
 	for _, l := range lanes {

@@ -133,11 +133,8 @@ func (m *memory) remove(e *entry) {
 	}
 }
 
-// setAside takes an entry whose record cannot be read out of the way of the others.
+// setAside takes an entry of lane.items, whose record cannot be read, out of the way of the others.
 func (m *memory) setAside(e *entry) {
-	if e.pos < 0 {
-		return
-	}
 	m.excludeFromJoins(e)
 	heap.Remove(&e.lane.items, int(e.pos))
 	e.pos = -1

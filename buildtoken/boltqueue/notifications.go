@@ -37,10 +37,7 @@ func (b *batch) applyNotifications(c queue.Change) {
 
 // giveUpOldest makes room for a notification of a target for which too many wait.
 func (b *batch) giveUpOldest(n queue.Notification) {
-	oldest, ok := b.mem.outbox.oldest(n.Target)
-	if !ok {
-		return // all of them are being sent
-	}
+	oldest := b.mem.outbox.oldest(n.Target)
 	b.log.Warn("too many notifications wait for a target; the oldest is given up", zap.String("target", n.Target), zap.Int64("id", oldest.ID))
 	b.replaceNotification(oldest, oldest.GiveUp(n.At, "too many notifications were waiting for this target"))
 }

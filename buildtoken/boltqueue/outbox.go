@@ -126,15 +126,16 @@ func (o *outbox) heads(yield func(*queue.Notification) bool) {
 	}
 }
 
-// oldest returns the first notification that waits for a target and is not being sent.
-func (o *outbox) oldest(target string) (oldest queue.Notification, ok bool) {
+// oldest returns the first notification that waits for a target and is not being sent. More than
+// [queue.MaxSending] must wait for it.
+func (o *outbox) oldest(target string) (oldest queue.Notification) {
 	for c, of := range o.waiting {
 		at := slices.IndexFunc(of, func(n queue.Notification) bool { return !o.leased[n.ID] })
-		if c.Target == target && at >= 0 && (!ok || of[at].ID < oldest.ID) {
-			oldest, ok = of[at], true
+		if c.Target == target && at >= 0 && (oldest.ID == 0 || of[at].ID < oldest.ID) {
+			oldest = of[at]
 		}
 	}
-	return oldest, ok
+	return oldest
 }
 
 // of returns the IDs of the notifications of a job, in order.

@@ -1,6 +1,7 @@
 package boltqueue
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -248,7 +249,7 @@ func (q *DB) Builds(_ context.Context, job string, before int64, limit int) ([]q
 			step = c.Last
 		}
 		k, raw := step()
-		for ; len(k) == len(prefix)+8 && string(k[:len(prefix)]) == string(prefix) && len(builds) < limit; k, raw = c.Prev() {
+		for ; bytes.HasPrefix(k, prefix) && len(builds) < limit; k, raw = c.Prev() {
 			build, err := decodeJSON[queue.Build](raw, "build")
 			if err != nil {
 				q.opts.Log.Error("cannot read a build", zap.String("job", job), zap.Binary("key", k), zap.Error(err))
