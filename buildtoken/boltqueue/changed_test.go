@@ -13,6 +13,11 @@ import (
 func TestChangedOnlyIfSomethingMayStart(t *testing.T) {
 	q := open(t, boltqueue.Options{Path: filepath.Join(t.TempDir(), "queue.db")})
 	ctx := t.Context()
+	select {
+	case <-q.NotificationsChanged():
+		t.Error("there is a value about notifications of a queue that has none")
+	default:
+	}
 	wakes := func() bool {
 		select {
 		case <-q.Changed():

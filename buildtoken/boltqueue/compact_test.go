@@ -78,11 +78,17 @@ func TestOpenCompacts(t *testing.T) {
 	if err := errors.Join(os.Symlink(path, link), os.Chmod(path, 0o640), os.WriteFile(path+".compact", []byte("left by a crash"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	synced := ""
-	q := open(t, boltqueue.Options{Path: link, SyncDir: func(dir string) error {
-		synced += fmt.Sprintln(dir, sizeOf(t, path) <= 4<<20)
+	synced, compacted := "", int64(0)
+	core, logged := observer.New(zap.InfoLevel)
+	q := open(t, boltqueue.Options{Path: link, Log: zap.New(core), SyncDir: func(dir string) error {
+		compacted = sizeOf(t, path)
+		synced += fmt.Sprintln(dir, compacted <= 4<<20)
 		return nil
 	}})
+	if lines := logged.FilterMessage("queue file was compacted"); lines.Len() != 1 ||
+		lines.FilterField(zap.Int64("bytes_before", 16<<20)).FilterField(zap.Int64("bytes_after", compacted)).Len() != 1 {
+		t.Errorf("logged %v, want a line with the size before and after", logged.All())
+	}
 	schedule(t, q, request("small", "afterwards"))
 	if err := q.Close(); err != nil {
 		t.Fatal(err)
@@ -158,6 +164,44 @@ func TestOpenLeavesAFullFile(t *testing.T) {
 	}
 }
 
+// Half of a file may be free.
+func TestOpenLeavesAFileThatIsHalfFree(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	if err := open(t, boltqueue.Options{Path: path}).Close(); err != nil {
+		t.Fatal(err)
+	}
+	page := os.Getpagesize()
+	put := func(tx *bolt.Tx, name string, pages int) error {
+		filler, err := tx.CreateBucketIfNotExists([]byte(name))
+		return errors.Join(err, filler.Put([]byte("k"), make([]byte, pages*page-100)))
+	}
+	edit(t, path, func(tx *bolt.Tx) error {
+		return errors.Join(put(tx, "goes", 9<<20/page), put(tx, "stays", 5<<20/page))
+	})
+	edit(t, path, func(tx *bolt.Tx) error { return tx.DeleteBucket([]byte("goes")) })
+	free := func() int {
+		db, err := bolt.Open(path, 0o600, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		return db.Stats().FreePageN
+	}
+	half := int(sizeOf(t, path)) / page / 2
+	rest := free() - half
+	edit(t, path, func(tx *bolt.Tx) error { return put(tx, "the rest", rest) })
+	if got := free(); got != half {
+		t.Fatalf("%d pages are free, want %d", got, half)
+	}
+	before := sizeOf(t, path)
+	if err := open(t, boltqueue.Options{Path: path}).Close(); err != nil {
+		t.Fatal(err)
+	}
+	if after := sizeOf(t, path); after != before {
+		t.Errorf("the file has %d bytes, want the %d it had", after, before)
+	}
+}
+
 // If the directory cannot be synced, a power failure may bring the large file back: nothing may be
 // accepted that would be lost with the small one.
 func TestCompactionThatMayNotLast(t *testing.T) {
@@ -205,20 +249,26 @@ func TestCompactionThatFails(t *testing.T) {
 			if info, err := os.Lstat(path + ".compact"); (err == nil) != (tt.copied != 0) || err == nil && info.Mode().Type() != tt.copied {
 				t.Errorf("beside the file there is %v, %v", info, err)
 			}
-			links, err := filepath.Glob("/proc/self/fd/*") // on Linux; elsewhere there are none
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, link := range links {
-				if name, err := os.Readlink(link); err == nil && strings.HasPrefix(name, path+".compact") {
-					t.Errorf("%s is still open", name)
-				}
-			}
+			noneOpen(t, path+".compact")
 			schedule(t, q, request("small", "afterwards"))
 			if items, err := q.Items(t.Context(), start, "small", 100); err != nil || len(items) != 8 {
 				t.Errorf("%d items, %v; want all", len(items), err)
 			}
 		})
+	}
+}
+
+// noneOpen checks that this process has no file open whose name starts with prefix.
+func noneOpen(t *testing.T, prefix string) {
+	t.Helper()
+	links, err := filepath.Glob("/proc/self/fd/*") // on Linux; elsewhere there are none
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, link := range links {
+		if name, err := os.Readlink(link); err == nil && strings.HasPrefix(name, prefix) {
+			t.Errorf("%s is still open", name)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -125,8 +126,8 @@ func TestTriggerEqualToDamagedItemMakesNewOne(t *testing.T) {
 	}
 }
 
-// The remains of an item tell what the index has, and claims go on although the lane has no
-// other item.
+// The remains of an item whose record ends after its header tell what the index has, and claims go
+// on although the lane has no other item.
 func TestDamagedItemAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "queue.db")
 	q := open(t, boltqueue.Options{Path: path})
@@ -139,7 +140,10 @@ func TestDamagedItemAlone(t *testing.T) {
 	if err := q.Close(); err != nil {
 		t.Fatal(err)
 	}
-	edit(t, path, func(tx *bolt.Tx) error { return spoil(tx, "items", key(1)) })
+	edit(t, path, func(tx *bolt.Tx) error {
+		items := tx.Bucket([]byte("items"))
+		return items.Put(key(1), bytes.Clone(items.Get(key(1))[:28+len(bad.Job)]))
+	})
 	q = open(t, boltqueue.Options{Path: path, Log: zap.NewNop()})
 	for range 2 {
 		builds, next, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0, 1})
@@ -150,6 +154,77 @@ func TestDamagedItemAlone(t *testing.T) {
 	want := queue.Item{ID: 1, Job: "a", Since: start, Due: start, Digest: bad.Digest, Solo: true}
 	if e, err := q.Entry(t.Context(), start, 1); err != nil || !cmp.Equal(want, e.Item) {
 		t.Errorf("Entry: %v (-want +got):\n%s", err, cmp.Diff(want, e.Item))
+	}
+}
+
+// The record of another job in the place of an item is damage: the item must not be built.
+func TestItemOfAnotherJobInItsPlace(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	q := open(t, boltqueue.Options{Path: path})
+	schedule(t, q, request("before", "k"))
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	core, logged := observer.New(zap.ErrorLevel)
+	q = open(t, boltqueue.Options{Path: path, Log: zap.New(core)})
+	replaceInPlace(t, path, "before")
+	builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0})
+	if err != nil || len(builds) != 0 || logged.FilterMessageSnippet("cannot read queued item").Len() != 1 {
+		t.Errorf("Claim = %v, %v, and logged %v; want no build, and a line about the item", builds, err, logged.All())
+	}
+}
+
+// An item that leaves the queue while a reader looks for its record has none. It is not found, and
+// left out of lists; should it still be in the queue, it blocks nothing else.
+func TestItemWithoutARecord(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	if err := open(t, boltqueue.Options{Path: path}).Close(); err != nil {
+		t.Fatal(err)
+	}
+	const letters = "zzzzzzzz" // the key of an item, so that it can be replaced
+	edit(t, path, func(tx *bolt.Tx) error { return tx.Bucket([]byte("meta")).Put([]byte("next_id"), []byte(letters)) })
+	q := open(t, boltqueue.Options{Path: path})
+	missing, whole := schedule(t, q, request("a", "1")), schedule(t, q, request("b", "2"))
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	core, logged := observer.New(zap.ErrorLevel)
+	q = open(t, boltqueue.Options{Path: path, Log: zap.New(core)})
+	replaceInPlace(t, path, letters)
+	if e, err := q.Entry(t.Context(), start, missing.ID); !errors.Is(err, queue.ErrNotFound) {
+		t.Errorf("Entry = %+v, %v; want %v", e, err, queue.ErrNotFound)
+	}
+	if diff := cmp.Diff([]int64{whole.ID}, itemIDs(t, q, 10)); diff != "" {
+		t.Errorf("items (-want +got):\n%s", diff)
+	}
+	builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0, 1})
+	if err != nil || len(builds) != 1 || builds[0].Item.ID != whole.ID || logged.FilterMessageSnippet("cannot read queued item").Len() != 1 {
+		t.Errorf("Claim = %v, %v, and logged %v; want the other item, and a line about the one", builds, err, logged.All())
+	}
+}
+
+// Files that only a damaged item needs may be dropped, which is logged. An item without files is
+// not even decoded.
+func TestFilesOfADamagedItem(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	q := open(t, boltqueue.Options{Path: path})
+	schedule(t, q, request("a", "no file"))
+	for _, name := range []string{"damaged", "whole"} {
+		r := request("a", name)
+		r.Values = []queue.Value{{Name: "FILE", Kind: "file", Text: "f", Ref: name}}
+		schedule(t, q, r)
+	}
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	edit(t, path, func(tx *bolt.Tx) error { return errors.Join(spoil(tx, "items", key(1)), spoil(tx, "items", key(2))) })
+	core, logged := observer.New(zap.ErrorLevel)
+	q = open(t, boltqueue.Options{Path: path, Log: zap.New(core)})
+	if refs, err := q.Refs(t.Context()); err != nil || !slices.Equal(refs, []string{"whole"}) {
+		t.Errorf("Refs = %v, %v; want that of the item that can be read", refs, err)
+	}
+	if logged.FilterMessageSnippet("its files may be dropped").FilterField(zap.Int64("id", 2)).Len() != 1 || logged.Len() != 1 {
+		t.Errorf("logged %v, want a line about item 2", logged.All())
 	}
 }
 
@@ -273,10 +348,14 @@ func TestDamagedHistoryIsTrimmed(t *testing.T) {
 	edit(t, path, func(tx *bolt.Tx) error {
 		return errors.Join(spoil(tx, "builds", append([]byte("a\x00"), key(1)...)), spoil(tx, "cancelled", append([]byte("a\x00"), key(2)...)))
 	})
-	q = open(t, boltqueue.Options{Path: path, Log: zap.NewNop()})
+	core, logged := observer.New(zap.ErrorLevel)
+	q = open(t, boltqueue.Options{Path: path, Log: zap.New(core)})
 	setRules(q)
 	if builds, err := q.Builds(t.Context(), "a", 0, 10); err != nil || len(builds) != 1 || builds[0].Number != 2 {
 		t.Errorf("Builds = %v, %v; want the one that can be read", builds, err)
+	}
+	if logged.FilterMessage("cannot read a build").FilterField(zap.String("job", "a")).Len() != 1 {
+		t.Errorf("logged %v, want a line about the other one", logged.All())
 	}
 	if _, err := q.Build(t.Context(), "a", 1); err == nil || errors.Is(err, queue.ErrNotFound) {
 		t.Errorf("Build of a damaged record: %v", err)
@@ -411,8 +490,12 @@ func TestDamagedSummaryAndNotification(t *testing.T) {
 	if err := q.SetRules(t.Context(), start, rules); err != nil {
 		t.Fatal(err)
 	}
-	build(q, "3")
 	all, err := q.Overviews(t.Context(), []string{"a"})
+	if diff := cmp.Diff(queue.Summary{Job: "a"}, all[0].Summary); diff != "" || err != nil {
+		t.Errorf("the summary of the job that starts again: %v (-want +got):\n%s", err, diff)
+	}
+	build(q, "3")
+	all, err = q.Overviews(t.Context(), []string{"a"})
 	if err != nil || len(all[0].Summary.Recent) != 1 || all[0].Summary.Recent[0].Number != 3 || all[0].Oldest != 1 || all[0].Summary.Job != "a" {
 		t.Errorf("Overviews = %+v, %v; want the build that has ended since, and that the first one is on record", all, err)
 	}
@@ -423,7 +506,7 @@ func TestDamagedSummaryAndNotification(t *testing.T) {
 	if list, err := q.Notifications(t.Context(), queue.NotificationFilter{}); err != nil || len(list) != 2 {
 		t.Errorf("Notifications = %+v, %v; want the two that can be read", list, err)
 	}
-	for _, message := range []string{"cannot read the summary of a job; it starts again", "cannot read a notification; it is not sent"} {
+	for _, message := range []string{"cannot read the summary of a job; it starts again", "cannot read a notification; it is not sent", "cannot read a notification"} {
 		if logged.FilterMessage(message).Len() == 0 {
 			t.Errorf("nothing is logged like %q: %v", message, logged.All())
 		}

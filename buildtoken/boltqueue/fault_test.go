@@ -372,12 +372,13 @@ func TestFullDiskIsNoBusyLoop(t *testing.T) {
 		schedule(t, q, request("a", "1"))
 		ctx, seconds := t.Context(), 30
 		d.next(slices.Repeat([]fault{full}, 10*seconds)...)
-		commits := d.count()
+		commits, claims := d.count(), 0
 		end := time.After(time.Duration(seconds) * boltqueue.Retry)
 	full:
 		for {
 			select {
 			case <-q.Changed():
+				claims++
 				if builds, _, err := q.Claim(ctx, start, queue.Node{Name: "node"}, []int{0}); !errors.Is(err, queue.ErrStorage) {
 					t.Fatalf("Claim on a full disk: %v, %v", builds, err)
 				}
@@ -391,13 +392,13 @@ func TestFullDiskIsNoBusyLoop(t *testing.T) {
 		if tried := d.count() - commits; tried > seconds+2 || tried < seconds-2 {
 			t.Errorf("the full disk was tried %d times in %d s, want once a second", tried, seconds)
 		}
+		if claims > seconds+2 {
+			t.Errorf("the executors were woken %d times in %d s, want once a second", claims, seconds)
+		}
 		for _, message := range []string{"cannot write queue file; its last batch is reverted", "queue file was read again"} {
 			if lines := logged.FilterMessage(message).Len(); lines > seconds+2 || lines == 0 {
 				t.Errorf("%d lines %q in %d s, want at most one a second", lines, message, seconds)
 			}
-		}
-		if lines := logged.FilterMessageSnippet("cannot close").All(); len(lines) > 0 {
-			t.Errorf("logged %v, although the file could be closed", lines)
 		}
 		d.next()
 		time.Sleep(boltqueue.Retry)
@@ -834,6 +835,95 @@ func TestCallerThatGivesUpGetsTheOutcome(t *testing.T) {
 		if entries, err := q.Items(t.Context(), start, "", 10); err != nil || len(entries) != 1 {
 			t.Errorf("items %v, %v; want one", entries, err)
 		}
+	})
+}
+
+// A reader that gives up does not wait for a commit, and neither does a caller whose trigger was
+// not accepted yet. That trigger is never accepted.
+func TestCallersThatGiveUpDoNotWait(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	synctest.Test(t, func(t *testing.T) {
+		goOn, d := make(chan struct{}), &disk{}
+		q := open(t, boltqueue.Options{Path: path, Commit: d.commit(goOn)})
+		d.next(heldForever)
+		var callers sync.WaitGroup
+		callers.Go(func() { schedule(t, q, request("held", "k")) })
+		synctest.Wait()
+		enough := errors.New("enough")
+		ctx, giveUp := context.WithCancelCause(t.Context())
+		answers := make(chan error, 2)
+		callers.Go(func() { _, err := laneOf(ctx, q, "held"); answers <- err })
+		synctest.Wait() // the first one that waits is accepted
+		callers.Go(func() { _, _, err := q.Schedule(ctx, start, request("late", "k")); answers <- err })
+		synctest.Wait()
+		giveUp(enough)
+		synctest.Wait()
+		if len(answers) != 2 {
+			t.Errorf("%d of the callers that gave up have an answer, want both", len(answers))
+		}
+		close(goOn)
+		callers.Wait()
+		for range 2 {
+			if err := <-answers; !errors.Is(err, enough) {
+				t.Errorf("a caller that gave up got %v, want %v", err, enough)
+			}
+		}
+		if l, err := laneOf(t.Context(), q, "late"); err != nil || l.Queued != 0 {
+			t.Errorf("lane %+v, %v; want nothing queued", l, err)
+		}
+	})
+}
+
+// A notification that is being sent when a commit fails is not sent again.
+func TestLeaseOutlivesAFailedCommit(t *testing.T) {
+	d := &disk{}
+	q := open(t, boltqueue.Options{Path: filepath.Join(t.TempDir(), "queue.db"), Commit: d.commit(nil)})
+	rules := queue.Config{Rules: map[string]queue.Rules{"a": {Notify: []queue.Target{{Name: "t", On: []queue.Condition{queue.OnQueued}}}}}}
+	if err := q.SetRules(t.Context(), start, rules); err != nil {
+		t.Fatal(err)
+	}
+	schedule(t, q, request("a", "1"))
+	for want := range 2 {
+		if due, _, err := q.TakeNotifications(t.Context(), start, []string{"t"}, 10); err != nil || len(due) != 1-want {
+			t.Errorf("TakeNotifications = %v, %v; want %d", due, err, 1-want)
+		}
+		d.next(full)
+		if _, _, err := q.Schedule(t.Context(), start, request("a", "2")); !errors.Is(err, queue.ErrStorage) {
+			t.Fatalf("Schedule on a full disk: %v", err)
+		}
+		schedule(t, q, request("a", fmt.Sprint("works ", want)))
+	}
+}
+
+// An operator can put a backup into the place of a file that cannot be read any more.
+func TestFileIsReplacedByABackup(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{}
+		q := open(t, boltqueue.Options{Path: path, Log: zap.NewNop(), Commit: func(tx *bolt.Tx) error {
+			err := d.commit(nil)(tx)
+			if err != nil {
+				err = errors.Join(err, os.Truncate(path, 100))
+			}
+			return err
+		}})
+		schedule(t, q, request("a", "1"))
+		backup := filepath.Join(t.TempDir(), "backup.db")
+		if _, err := q.Backup(t.Context(), backup); err != nil {
+			t.Fatal(err)
+		}
+		d.next(full)
+		if _, _, err := q.Schedule(t.Context(), start, request("a", "2")); !errors.Is(err, queue.ErrStorage) {
+			t.Fatalf("Schedule while the file is damaged: %v", err)
+		}
+		if err := os.Rename(backup, path); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * boltqueue.Retry)
+		if it := schedule(t, q, request("a", "2")); it.ID != 3 {
+			t.Errorf("the next item is %d, want 3: 2 may have been handed out", it.ID)
+		}
+		sameOnDisk(t, q, path)
 	})
 }
 

@@ -135,15 +135,16 @@ func TestUnusableFiles(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		make func(t *testing.T) string
+		want string // in the error
 	}{
-		{"an empty file", written(nil)},
-		{"one byte", written([]byte{1})},
-		{"text", written([]byte(strings.Repeat("this is not a queue\n", 3000)))},
-		{"zeros", written(make([]byte, 1<<16))},
-		{"a file without its last pages", truncated(20)},
-		{"the first page of a file", truncated(1 << 20)},
-		{"a file without its last page", truncated(1)},
-		{"a folder", func(t *testing.T) string { return t.TempDir() }},
+		{"an empty file", written(nil), "is empty"},
+		{"one byte", written([]byte{1}), "or of another program"},
+		{"text", written([]byte(strings.Repeat("this is not a queue\n", 3000))), "or of another program"},
+		{"zeros", written(make([]byte, 1<<16)), "or of another program"},
+		{"a file without its last pages", truncated(20), "bytes instead of"},
+		{"the first page of a file", truncated(1 << 20), "is damaged"},
+		{"a file without its last page", truncated(1), "bytes instead of"},
+		{"a folder", func(t *testing.T) string { return t.TempDir() }, "not a regular file"},
 		{"a bbolt file of another program", func(t *testing.T) string {
 			path := filepath.Join(t.TempDir(), "other.db")
 			edit(t, path, func(tx *bolt.Tx) error {
@@ -154,7 +155,7 @@ func TestUnusableFiles(t *testing.T) {
 				return b.Put([]byte("x"), []byte("y"))
 			})
 			return path
-		}},
+		}, "format 0"},
 		{"a bbolt file that does not keep its free list", func(t *testing.T) string {
 			path := filepath.Join(t.TempDir(), "other.db")
 			db, err := bolt.Open(path, 0o600, &bolt.Options{NoFreelistSync: true})
@@ -166,32 +167,32 @@ func TestUnusableFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 			return path
-		}},
-		{"a newer format", edited(func(tx *bolt.Tx) error { return tx.Bucket([]byte("meta")).Put([]byte("format"), number(3)) })},
-		{"no format", edited(func(tx *bolt.Tx) error { return tx.Bucket([]byte("meta")).Delete([]byte("format")) })},
-		{"a missing bucket", edited(func(tx *bolt.Tx) error { return tx.DeleteBucket([]byte("left")) })},
-		{"an item with a short key", edited(func(tx *bolt.Tx) error { return tx.Bucket([]byte("items")).Put([]byte("k"), []byte("v")) })},
+		}, "or of another program"},
+		{"a newer format", edited(func(tx *bolt.Tx) error { return tx.Bucket([]byte("meta")).Put([]byte("format"), number(3)) }), "format 3"},
+		{"no format", edited(func(tx *bolt.Tx) error { return tx.Bucket([]byte("meta")).Delete([]byte("format")) }), "format 0"},
+		{"a missing bucket", edited(func(tx *bolt.Tx) error { return tx.DeleteBucket([]byte("left")) }), "no bucket left"},
+		{"an item with a short key", edited(func(tx *bolt.Tx) error { return tx.Bucket([]byte("items")).Put([]byte("k"), []byte("v")) }), "key of 1 bytes"},
 		{"an item of a newer version", edited(func(tx *bolt.Tx) error {
 			return tx.Bucket([]byte("items")).Put(number(50), bytes.Repeat([]byte{2}, 99))
-		})},
-		{"a lost item", edited(func(tx *bolt.Tx) error { return tx.Bucket([]byte("items")).Delete(number(50)) })},
-		{"a lost lane", edited(func(tx *bolt.Tx) error { return tx.Bucket([]byte("lanes")).Delete([]byte("job1")) })},
+		}), "version 2"},
+		{"a lost item", edited(func(tx *bolt.Tx) error { return tx.Bucket([]byte("items")).Delete(number(50)) }), "counts"},
+		{"a lost lane", edited(func(tx *bolt.Tx) error { return tx.Bucket([]byte("lanes")).Delete([]byte("job1")) }), "no lane"},
 		{"a lane under another name", edited(func(tx *bolt.Tx) error {
 			lanes := tx.Bucket([]byte("lanes"))
 			return lanes.Put([]byte("other"), bytes.Clone(lanes.Get([]byte("job1"))))
-		})},
-		{"a lane that is not JSON", edited(func(tx *bolt.Tx) error { return tx.Bucket([]byte("lanes")).Put([]byte("job1"), []byte("{")) })},
+		}), "holds"},
+		{"a lane that is not JSON", edited(func(tx *bolt.Tx) error { return tx.Bucket([]byte("lanes")).Put([]byte("job1"), []byte("{")) }), "lane"},
 		{"a lost running build", edited(func(tx *bolt.Tx) error {
 			return tx.Bucket([]byte("builds")).Delete(append([]byte("job0\x00"), number(1)...))
-		})},
+		}), "no record"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			path := tt.make(t)
 			before, _ := os.ReadFile(path) // a folder has no bytes
 			for range 2 {                  // the second attempt fails if the first one kept the lock
 				q, err := boltqueue.Open(boltqueue.Options{Path: path, LockTimeout: 50 * time.Millisecond})
-				if !errors.Is(err, boltqueue.ErrForeign) || errors.Is(err, boltqueue.ErrLocked) {
-					t.Errorf("Open = %v, %v; want %v", q, err, boltqueue.ErrForeign)
+				if !errors.Is(err, boltqueue.ErrForeign) || errors.Is(err, boltqueue.ErrLocked) || !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("Open = %v, %v; want %v with %q", q, err, boltqueue.ErrForeign, tt.want)
 				}
 			}
 			if after, _ := os.ReadFile(path); !bytes.Equal(before, after) {
@@ -228,6 +229,20 @@ func TestOpenErrors(t *testing.T) {
 		if _, err := boltqueue.Open(boltqueue.Options{Path: bad}); err == nil || errors.Is(err, boltqueue.ErrForeign) {
 			t.Errorf("Open %s: %v, want an error of the system", name, err)
 		}
+	}
+}
+
+// A link that leads nowhere, as to a disk that is not mounted, is neither followed nor removed.
+func TestOpenOfALinkThatLeadsNowhere(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	if err := os.Symlink(filepath.Join(t.TempDir(), "missing.db"), path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := boltqueue.Open(boltqueue.Options{Path: path}); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("Open = %v, want %v", err, fs.ErrExist)
+	}
+	if _, err := os.Readlink(path); err != nil {
+		t.Errorf("the link: %v", err)
 	}
 }
 

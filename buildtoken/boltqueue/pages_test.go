@@ -31,6 +31,11 @@ func TestPagesThatAreNoTree(t *testing.T) {
 		}
 		return nil
 	})
+	var used uint64 // pages
+	edit(t, whole, func(tx *bolt.Tx) error {
+		used = uint64(tx.Size() / int64(tx.DB().Info().PageSize))
+		return nil
+	})
 	if err := boltqueue.Verify(whole); err != nil && strings.Contains(err.Error(), "page") {
 		t.Fatalf("Verify of a whole file: %v", err)
 	}
@@ -43,6 +48,8 @@ func TestPagesThatAreNoTree(t *testing.T) {
 		name, want string
 		damage     func(page []byte, id uint64)
 	}{
+		{"more elements than the file has room for", "EOF", func(page []byte, _ uint64) { binary.NativeEndian.PutUint16(page[10:], 1<<16-1) }},
+		{"a link to the page after the last one", "is outside the file", func(page []byte, _ uint64) { binary.NativeEndian.PutUint64(page[24:], used) }},
 		{"a circle", "is linked twice", func(page []byte, id uint64) { binary.NativeEndian.PutUint64(page[24:], id) }},
 		{"two links to one page", "is linked twice", func(page []byte, _ uint64) { copy(page[24:32], page[40:48]) }},
 		{"a link out of the file", "is outside the file", func(page []byte, _ uint64) { binary.NativeEndian.PutUint64(page[24:], 1<<40) }},

@@ -126,6 +126,20 @@ func TestRepeatedTriggerOfAFailedBatchFails(t *testing.T) {
 	}
 }
 
+// The keys of a job whose records were dropped are new, at once and without a complaint.
+func TestKeysOfAForgottenJob(t *testing.T) {
+	core, logs := observer.New(zap.ErrorLevel)
+	q := open(t, boltqueue.Options{Path: filepath.Join(t.TempDir(), "queue.db"), Log: zap.New(core)})
+	it := schedule(t, q, keyedRequest("a", "1", 'k'))
+	if err := errors.Join(q.Cancel(t.Context(), start, "a", it.ID, "alice"), q.SetRules(t.Context(), start, queue.Config{}), q.Forget(t.Context(), "a")); err != nil {
+		t.Fatal(err)
+	}
+	schedule(t, q, keyedRequest("a", "2", 'k'))
+	if logs.Len() > 0 {
+		t.Errorf("logged %v", logs.All())
+	}
+}
+
 // A key that is not that of a receipt does not count as one, and is logged.
 func TestDamagedKeyOfAReceiptIsNone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "queue.db")
@@ -144,6 +158,9 @@ func TestDamagedKeyOfAReceiptIsNone(t *testing.T) {
 		t.Errorf("%d lines in the log, want one for each key that cannot be read", logs.Len())
 	}
 	schedule(t, q, keyedRequest("a", "2", 'l'))
+	if logs.FilterMessage("cannot read key of a receipt").Len() != 1 {
+		t.Errorf("logged %v, want a line about the key of the job", logs.All())
+	}
 	repeats(t, q, start, keyedRequest("a", "1", 'k'))
 	if l, err := laneOf(t.Context(), q, "a"); err != nil || l.Receipts != 2 {
 		t.Errorf("lane %+v, %v; want two receipts", l, err)

@@ -21,8 +21,8 @@ import (
 )
 
 // everyKind returns a file that holds one record of each kind. Item 1 is build 1, which has
-// ended, item 2 is build 2, which is running, item 3 is cancelled, and item 4, of a trigger
-// with a key, is queued. The token ci of the job was used once.
+// ended and is to be notified of, item 2 is build 2, which is running, item 3 is cancelled, and
+// item 4, of a trigger with a key, is queued. The token ci of the job was used once.
 func everyKind(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "queue.db")
@@ -32,6 +32,10 @@ func everyKind(t *testing.T) string {
 		if builds, _, err := q.Claim(ctx, start, queue.Node{Name: "node"}, []int{0}); err != nil || len(builds) != 1 {
 			t.Fatalf("Claim = %v, %v", builds, err)
 		}
+	}
+	notify := []queue.Target{{Name: "chat", On: []queue.Condition{queue.OnSuccess}}}
+	if err := q.SetRules(ctx, start, queue.Config{Rules: map[string]queue.Rules{"a": {Notify: notify}}}); err != nil {
+		t.Fatal(err)
 	}
 	schedule(t, q, request("a", "1"))
 	claim()
@@ -59,7 +63,7 @@ func everyKind(t *testing.T) string {
 // export lists the records of a file.
 func export(path string) (found []string, err error) {
 	err = boltqueue.Export(path, time.Millisecond, func(from queue.Records) error {
-		found = append(found, fmt.Sprint("next ", from.NextID))
+		found = append(found, fmt.Sprint("next ", from.NextID, ", last notification ", from.LastNotification))
 		return errors.Join(
 			list(&found, from.Lanes, func(l queue.Lane) string {
 				return fmt.Sprintf("lane %s: %d queued, %v run, last %d", l.Job, l.Queued, l.Running, l.LastNumber)
@@ -69,7 +73,10 @@ func export(path string) (found []string, err error) {
 				return fmt.Sprintf("build %s #%d of item %d: %s", b.Item.Job, b.Number, b.Item.ID, b.Result)
 			}),
 			list(&found, from.Cancelled, func(c queue.Cancelled) string { return fmt.Sprintf("cancelled %d by %s", c.Item.ID, c.By) }),
-			list(&found, from.Receipts, func(r queue.JobReceipt) string { return fmt.Sprintf("receipt of %s: item %d", r.Job, r.Item) }))
+			list(&found, from.Receipts, func(r queue.JobReceipt) string { return fmt.Sprintf("receipt of %s: item %d", r.Job, r.Item) }),
+			list(&found, from.Summaries, func(s queue.Summary) string { return fmt.Sprintf("summary of %s: %d builds", s.Job, len(s.Recent)) }),
+			list(&found, from.Notifications, func(n queue.Notification) string { return fmt.Sprintf("notification %d of item %d", n.ID, n.Item) }),
+			list(&found, from.TokenUses, func(u queue.TokenUse) string { return fmt.Sprintf("token %s of %s: %d uses", u.Name, u.Place, u.Uses) }))
 	})
 	return found, err
 }
@@ -102,8 +109,8 @@ func TestExportLendsEveryRecordAndChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"next 5", "lane a: 1 queued, [2] run, last 2", "item 4 of a", "build a #1 of item 1: SUCCESS", "build a #2 of item 2: ",
-		"cancelled 3 by alice", "receipt of a: item 4",
+		"next 5, last notification 1", "lane a: 1 queued, [2] run, last 2", "item 4 of a", "build a #1 of item 1: SUCCESS", "build a #2 of item 2: ",
+		"cancelled 3 by alice", "receipt of a: item 4", "summary of a: 1 builds", "notification 1 of item 1", "token ci of a: 1 uses",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("records (-want +got):\n%s", diff)
@@ -152,6 +159,9 @@ func TestExportNamesDamagedRecord(t *testing.T) {
 		{"a build", "builds", ofA(1), "build a #1"},
 		{"a cancelled item", "cancelled", ofA(3), "cancelled item 3 of a"},
 		{"a receipt", "receipts", receipt, "a receipt of a"},
+		{"a summary", "summaries", []byte("a"), "summary of a"},
+		{"a notification", "notifications", key(1), "notification 1"},
+		{"the use of a token", "token_uses", []byte("a\x00ci"), "use of token"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			path := copyFile(t, whole)
@@ -205,7 +215,7 @@ func TestExportOfANewQueue(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := export(path)
-	if diff := cmp.Diff([]string{"next 1"}, got); diff != "" || err != nil {
+	if diff := cmp.Diff([]string{"next 1, last notification 0"}, got); diff != "" || err != nil {
 		t.Errorf("records of a new queue: %v (-want +got):\n%s", err, diff)
 	}
 }
@@ -233,9 +243,9 @@ func TestWaitsASecondForTheFile(t *testing.T) {
 
 // Each key is checked too: a record under a key of another form belongs to nothing.
 func TestVerifyChecksKeys(t *testing.T) {
-	whole := everyKind(t)
+	whole, receipt := everyKind(t), strings.Repeat("8", 8+len(queue.Digest{}))
 	for _, bucket := range []string{"items", "builds", "cancelled", "receipts", "notifications"} {
-		for _, key := range []string{"short", "a\x00short", "\x0012345678", "a12345678", "\x001234567890123456", "a1234567890123456"} {
+		for _, key := range []string{"short", "a\x00short", "\x0012345678", "a12345678", "ab12345678", "\x00" + receipt, "a" + receipt, "ab" + receipt} {
 			path := copyFile(t, whole)
 			edit(t, path, func(tx *bolt.Tx) error { return tx.Bucket([]byte(bucket)).Put([]byte(key), []byte("{}")) })
 			if err := boltqueue.Verify(path); !errors.Is(err, boltqueue.ErrForeign) || !strings.Contains(err.Error(), fmt.Sprintf("key of %d bytes", len(key))) {
@@ -260,11 +270,20 @@ func TestExportOfAnOlderFormat(t *testing.T) {
 	if err != nil || len(got) == 0 {
 		t.Errorf("Export = %v, %v", got, err)
 	}
+	noneOpen(t, os.Getenv("TMPDIR"))
 	if left, err := os.ReadDir(os.Getenv("TMPDIR")); err != nil || len(left) != 0 {
 		t.Errorf("temporary files %v, %v; want none", left, err)
 	}
 	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) {
 		t.Errorf("the file has changed, %v", err)
+	}
+}
+
+// Without a temporary folder, a file of an older format cannot be exported.
+func TestExportWithoutATemporaryFolder(t *testing.T) {
+	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "missing"))
+	if got, err := export(copyFile(t, samples()[0])); !errors.Is(err, os.ErrNotExist) || len(got) != 0 {
+		t.Errorf("Export = %v, %v; want %v", got, err, os.ErrNotExist)
 	}
 }
 

@@ -2,10 +2,15 @@ package boltqueue_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
+	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
@@ -19,6 +24,27 @@ func TestQueue(t *testing.T) {
 
 func TestParametersAreBoundedByDefault(t *testing.T) {
 	queuetest.ParametersAreBoundedByDefault(t, open(t, boltqueue.Options{Path: filepath.Join(t.TempDir(), "queue.db")}))
+}
+
+// The limit is exactly 256 MiB. An instant that cannot be written saves the test from writing so much.
+func TestParametersHave256MiB(t *testing.T) {
+	q := open(t, boltqueue.Options{Path: filepath.Join(t.TempDir(), "queue.db"), Log: zap.NewNop()})
+	mebibyte := strings.Repeat("x", 1<<20) // once in memory
+	r := request("a", "large")
+	r.Values = slices.Repeat([]queue.Value{{Text: mebibyte}}, 256)
+	cannot := time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)
+	if _, _, err := q.Schedule(t.Context(), cannot, r); errors.Is(err, queue.ErrFull) || !errors.Is(err, queue.ErrStorage) {
+		t.Errorf("Schedule with 256 MiB = %v, want room for it", err)
+	}
+	r.Values = append(r.Values, queue.Value{Text: mebibyte[:1<<10]})
+	if _, _, err := q.Schedule(t.Context(), cannot, r); !errors.Is(err, queue.ErrFull) {
+		t.Errorf("Schedule with one KiB more = %v, want %v", err, queue.ErrFull)
+	}
+	// Any other limit is taken as it is.
+	q = open(t, boltqueue.Options{Path: filepath.Join(t.TempDir(), "queue.db"), MaxKiB: 1})
+	if _, _, err := q.Schedule(t.Context(), start, r); !errors.Is(err, queue.ErrFull) {
+		t.Errorf("Schedule with more than the limit of one KiB = %v, want %v", err, queue.ErrFull)
+	}
 }
 
 // store is a file that contains a queue.
