@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -52,21 +53,26 @@ func TestLogsAreClosed(t *testing.T) {
 	}
 }
 
-// Lines that cannot be written are an error.
+// Lines that cannot be written, or not durably, are an error.
 func TestAppendThatFails(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "app"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink("/dev/full", filepath.Join(dir, "app", "1.log")); err != nil {
-		t.Fatal(err)
+	for number, device := range map[int]string{1: "/dev/full", 3: "/dev/null"} { // which cannot be synced
+		if err := os.Symlink(device, filepath.Join(dir, "app", fmt.Sprint(number, ".log"))); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := os.Mkdir(filepath.Join(dir, "app", "2.log"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for number, what := range map[int64]string{1: "a full disk", 2: "a directory"} {
+	for number, what := range map[int64]string{1: "a full disk", 2: "a directory", 3: "what cannot be synced"} {
 		if err := console.New(dir).Append("app", number, "lost"); err == nil {
 			t.Errorf("Append to %s = nil, want an error", what)
 		}
+	}
+	if _, err := console.New(dir).Resume("app", 2, 0); err == nil {
+		t.Error("Resume of a directory = nil, want an error")
 	}
 }

@@ -468,6 +468,29 @@ func TestRemoveThatFails(t *testing.T) {
 	}
 }
 
+// Where no folder can be made, each method returns an error.
+func TestStoreBelowAFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := console.New(filepath.Join(file, "logs"))
+	for name, do := range map[string]func() error{
+		"Create":      func() error { _, err := s.Create("app", 1, 0); return err },
+		"Resume":      func() error { _, err := s.Resume("app", 1, 0); return err },
+		"Append":      func() error { return s.Append("app", 1, "x") },
+		"PutAside":    func() error { _, err := s.PutAside("app", 1); return err },
+		"Open":        func() error { _, err := s.Open("app", 1); return err },
+		"Remove":      func() error { return s.Remove("app", 1) },
+		"Remove none": func() error { return s.Remove("app") },
+		"RemoveBelow": func() error { return s.RemoveBelow("app", 9) },
+	} {
+		if err := do(); err == nil || errors.Is(err, console.ErrNotFound) {
+			t.Errorf("%s = %v, want the error of the system", name, err)
+		}
+	}
+}
+
 func TestRemoveBelowManyDigits(t *testing.T) {
 	dir := t.TempDir()
 	s := console.New(dir)
@@ -617,6 +640,45 @@ func TestWait(t *testing.T) {
 		cancel(gone)
 		want(answer{0, false, gone}, "when its context ends")
 	})
+}
+
+// Settle sleeps as long as the log may grow and there is a reader for it.
+func TestSettle(t *testing.T) {
+	const moment = 250 * time.Millisecond
+	for _, tt := range []struct {
+		name           string
+		before, during func(w *console.Writer, cancel func())
+		want           bool
+		slept          time.Duration
+	}{
+		{"a live log", nil, nil, true, moment},
+		{"a log that grows", nil, func(w *console.Writer, _ func()) { w.Line("more") }, true, moment},
+		{"a log that ends", nil, func(w *console.Writer, _ func()) { w.Close() }, true, moment / 2},
+		{"a reader that leaves", nil, func(_ *console.Writer, cancel func()) { cancel() }, false, moment / 2},
+		{"a complete log", func(w *console.Writer, _ func()) { w.Close() }, nil, true, 0},
+		{"a complete log, of a reader that has left", func(w *console.Writer, cancel func()) { w.Close(); cancel() }, nil, false, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := console.New(t.TempDir())
+			synctest.Test(t, func(t *testing.T) {
+				w := create(t, s, 1, 0)
+				r := open(t, s, 1)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				if tt.before != nil {
+					tt.before(w, cancel)
+				}
+				if tt.during != nil {
+					time.AfterFunc(moment/2, func() { tt.during(w, cancel) })
+				}
+				begin := time.Now()
+				if got := r.Settle(ctx); got != tt.want || time.Since(begin) != tt.slept {
+					t.Errorf("Settle = %v after %v, want %v after %v", got, time.Since(begin), tt.want, tt.slept)
+				}
+				synctest.Wait()
+			})
+		})
+	}
 }
 
 func TestFollowersAllReadTheSameBytes(t *testing.T) {

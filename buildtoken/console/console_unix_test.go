@@ -39,6 +39,22 @@ func TestLogsArePrivate(t *testing.T) {
 	}
 }
 
+// A log that cannot be opened is not one that is missing.
+func TestLogThatCannotBeOpened(t *testing.T) {
+	dir := t.TempDir()
+	s := console.New(dir)
+	if err := s.Append("app", 1, "one"); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(dir, "app", "1.log")
+	if err := errors.Join(os.Remove(name), os.Symlink(name, name)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Open("app", 1); err == nil || errors.Is(err, console.ErrNotFound) {
+		t.Errorf("Open = %v, want the error of the system", err)
+	}
+}
+
 // Times that cannot be opened are an error, unlike those that are missing.
 func TestTimesThatCannotBeOpened(t *testing.T) {
 	dir := t.TempDir()

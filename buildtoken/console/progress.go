@@ -82,10 +82,8 @@ func (p *progress) settle(ctx context.Context, d time.Duration) bool {
 	if _, complete := p.state(); complete {
 		return ctx.Err() == nil
 	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(d):
 	case <-ended:
 	case <-ctx.Done():
 	}

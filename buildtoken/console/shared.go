@@ -80,9 +80,6 @@ func (s *Shared) leave(t *tail) {
 
 // Wake wakes the waiters of the logs of some jobs.
 func (s *Shared) Wake(jobs ...string) {
-	if len(jobs) == 0 {
-		return
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for k, t := range s.tails {
