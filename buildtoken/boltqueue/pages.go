@@ -98,7 +98,7 @@ func (t *pageTree) page(id uint64, leaves bool) (isBranch bool, elements []byte,
 	}
 	isBranch = flags == flagBranch
 	if !isBranch && !leaves {
-		return false, nil, nil
+		return isBranch, nil, nil
 	}
 	elements = make([]byte, int(count)*pageElement)
 	if _, err := t.file.ReadAt(elements, offset+pageHeader); err != nil {
