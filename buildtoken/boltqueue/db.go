@@ -83,7 +83,7 @@ type DB struct {
 	enc      *encoder
 	limit    int
 	flush    *time.Timer // runs while counts wait for a commit
-	flushing bool        // whether flush runs
+	flushing bool        // whether flush is set
 	retry    *time.Timer // runs while the file is broken or writes are paused
 	broken   error       // why the file can be neither read nor written now
 	paused   error       // why nothing is written now; reads work

@@ -98,7 +98,6 @@ func (q *DB) loop() {
 			q.serve(r)
 		case <-q.flush.C:
 			q.turn <- struct{}{}
-			q.flushing = false
 			q.serve()
 		case <-q.retry.C:
 			q.turn <- struct{}{}
