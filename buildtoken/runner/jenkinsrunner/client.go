@@ -73,10 +73,7 @@ func newClient(c Config) (*client, error) {
 	}, nil
 }
 
-func (c *client) close() {
-	c.keep.CloseIdleConnections()
-	c.once.CloseIdleConnections()
-}
+func (c *client) close() { c.keep.CloseIdleConnections() } // once has none
 
 // jobPath returns the path of a job, as /job/folder/job/name.
 func jobPath(full string) (string, error) {

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,6 +28,8 @@ import (
 type clocked struct {
 	*jenkinstest.Server
 	began time.Time
+	// open is how many connections are open.
+	open atomic.Int64
 
 	// mu guards the following.
 	mu    sync.Mutex
@@ -51,12 +55,30 @@ func inBubble(t *testing.T, job jenkinstest.Job, test func(t *testing.T, j *cloc
 		serving.Go(func() { _ = server.Serve(pipes) })
 		transport := pipes.Transport()
 		transport.MaxConnsPerHost = 1 // an answer that is not closed holds up the next request
+		dial := transport.DialContext
+		transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := dial(ctx, network, address)
+			j.open.Add(1)
+			return &counted{Conn: conn, open: &j.open}, err
+		}
 		test(t, j, jenkinsrunner.Config{URL: "http://jenkins.internal", Job: "x", User: user, APIToken: apiToken, Transport: transport})
 		close(pipes)
 		_ = server.Close()
 		j.Close()
 		serving.Wait()
 	})
+}
+
+// counted is an open connection until it is closed for the first time.
+type counted struct {
+	net.Conn
+	open *atomic.Int64
+	once sync.Once
+}
+
+func (c *counted) Close() error {
+	c.once.Do(func() { c.open.Add(-1) })
+	return c.Conn.Close()
 }
 
 func (j *clocked) note(r *http.Request) {
@@ -124,6 +146,37 @@ func hang(match func(r *http.Request) bool) func(http.ResponseWriter, *http.Requ
 	}
 }
 
+// tells returns an interceptor that answers requests for which match is true with an object of the API.
+func tells(match func(r *http.Request) bool, object string) func(http.ResponseWriter, *http.Request) bool {
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		if match(r) {
+			w.Header().Set("Content-Type", "application/json")
+			w.Header().Set("X-Jenkins", jenkinstest.Version)
+			fmt.Fprint(w, object)
+		}
+		return match(r)
+	}
+}
+
+// during returns an interceptor that does what another one does for some time.
+func during(from, to time.Duration, intercept func(http.ResponseWriter, *http.Request) bool) func(http.ResponseWriter, *http.Request) bool {
+	began := time.Now()
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		since := time.Since(began)
+		return since >= from && since < to && intercept(w, r)
+	}
+}
+
+// either returns an interceptor that does what the first of some does.
+func either(some ...func(http.ResponseWriter, *http.Request) bool) func(http.ResponseWriter, *http.Request) bool {
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		return slices.ContainsFunc(some, func(intercept func(http.ResponseWriter, *http.Request) bool) bool { return intercept(w, r) })
+	}
+}
+
+func looks(r *http.Request) bool { return strings.Contains(r.URL.RawQuery, "nextBuildNumber") }
+func lists(r *http.Request) bool { return strings.Contains(r.URL.RawQuery, "builds") }
+
 // TestRequestsOverTime checks how often Jenkins is asked, and when the runner gives up.
 func TestRequestsOverTime(t *testing.T) {
 	const silence = "nothing was heard for"
@@ -142,7 +195,7 @@ func TestRequestsOverTime(t *testing.T) {
 	}{
 		{
 			name: "a build that writes nothing", work: lasts(time.Minute), want: success, ends: 62 * time.Second,
-			at: map[string]string{"job": "0", "trigger": "0", "item": "0", "log": "0 1 3 7 12 17 22 27 32 37 42 47 52 57 62", "build": "1 17 32 47 62"},
+			at: map[string]string{"job": "0", "trigger": "0", "item": "0", "builds": "", "log": "0 1 3 7 12 17 22 27 32 37 42 47 52 57 62", "build": "1 17 32 47 62"},
 		},
 		{
 			name: "a build that writes after a while", want: success, ends: 49 * time.Second,
@@ -215,7 +268,50 @@ func TestRequestsOverTime(t *testing.T) {
 		},
 		{
 			name: "an item that waits", work: lasts(0), faults: func(f *jenkinstest.Faults) { f.Hold = true }, heal: 30 * time.Second, want: success, ends: 32 * time.Second,
-			at: map[string]string{"item": "0 1 3 7 12 17 22 27 32"},
+			at:  map[string]string{"item": "0 1 3 7 12 17 22 27 32", "builds": ""},
+			log: []string{"Jenkins: Waiting for next available executor"},
+		},
+		{
+			name: "an item whose reason to wait changes", work: lasts(0), heal: 20 * time.Second, want: success, ends: 22 * time.Second,
+			faults: func(f *jenkinstest.Faults) {
+				item := path("/queue/item/")
+				f.Hold, f.Intercept = true, either(
+					during(0, 5*time.Second, tells(item, `{"why": "Build #1 is already in progress (ETA: 10 min)"}`)),
+					during(0, 10*time.Second, tells(item, `{"why": "Build #1 is already in progress (ETA: 9 min)"}`)),
+					during(0, 15*time.Second, tells(item, `{"why": "In the quiet period. Expires in 5 sec"}`)),
+					tells(item, `{"why": "In the quiet period. Expires in 900 ms"}`),
+				)
+			},
+			log: []string{"Jenkins: Build #1 is already in progress", "Jenkins: In the quiet period."},
+		},
+		{
+			name: "a log that does not come", work: lasts(15*time.Minute, "here"), faults: func(f *jenkinstest.Faults) { f.Intercept = hang(path("/progressiveText")) },
+			want: success, ends: 1803 * time.Second,
+			at: map[string]string{"log": "0 601 1203"}, log: []string{"here"},
+		},
+		{
+			name: "a log that never ends", work: lasts(20 * time.Second), want: success, ends: 39 * time.Second,
+			faults: func(f *jenkinstest.Faults) {
+				f.Intercept = func(w http.ResponseWriter, _ *http.Request) bool {
+					w.Header().Set("X-More-Data", "true")
+					return false
+				}
+			},
+			at: map[string]string{"log": "0 1 3 7 12 17 22 23 25 29 34 39", "build": "1 17 34 39"},
+		},
+		{
+			name: "a log behind a login page", work: lasts(20 * time.Second), want: success, ends: 24 * time.Second,
+			faults: func(f *jenkinstest.Faults) {
+				f.Intercept = during(0, 10*time.Second, answer(always, path("/progressiveText"), 200))
+			},
+			at: map[string]string{"log": "0 1 3 7 12 13 15 19 24", "build": "0 1 3 7 24"},
+		},
+		{
+			name: "a job that is away while its build is followed", work: lasts(time.Minute), want: success, ends: 62 * time.Second,
+			faults: func(f *jenkinstest.Faults) {
+				f.Intercept = during(5*time.Second, 40*time.Second, answer(always, path("/job/x/"), 404))
+			},
+			log: []string{"Jenkins: nothing was heard for 34s, waiting for 15m0s: the answer is 404 Not Found"},
 		},
 		{
 			name: "a Jenkins that is away", work: lasts(0), faults: func(f *jenkinstest.Faults) { f.Intercept = answer(always, everything, 503) }, heal: 5 * time.Minute, want: success, ends: 303 * time.Second,
@@ -250,7 +346,7 @@ func TestRequestsOverTime(t *testing.T) {
 		},
 		{
 			name: "a stop before the answer to the trigger", work: lasts(0), faults: func(f *jenkinstest.Faults) { f.Intercept = hang(isTrigger) }, stop: 5 * time.Second,
-			want: runner.Result{Outcome: runner.Aborted, Reason: "Jenkins may have got it"}, ends: 15 * time.Second,
+			want: runner.Result{Outcome: runner.Aborted, Reason: "stopped by alice; Jenkins may have got the trigger"}, ends: 15 * time.Second,
 		},
 		{
 			name: "a stop that the build obeys", work: waits(nil), stop: 10 * time.Second, want: runner.Result{Outcome: runner.Aborted, Reason: "stopped by alice"}, ends: 10 * time.Second,
@@ -260,6 +356,126 @@ func TestRequestsOverTime(t *testing.T) {
 			name: "a stop that the build ignores", work: lasts(5 * time.Minute), stop: 10 * time.Second,
 			want: runner.Result{Outcome: runner.Aborted, Reason: "stopped by alice; it may go on in Jenkins: it did not stop"}, ends: 55 * time.Second,
 			at: map[string]string{"/1/stop": "10", "/1/term": "15", "/1/kill": "20"},
+		},
+		{
+			name: "a stop that a build which is no pipeline ignores", work: lasts(5 * time.Minute), stop: 10 * time.Second,
+			faults: func(f *jenkinstest.Faults) {
+				f.Intercept = either(answer(always, path("/1/term"), 404), answer(always, path("/1/kill"), 404))
+			},
+			want: runner.Result{Outcome: runner.Aborted, Reason: "stopped by alice; it may go on in Jenkins: it did not stop"}, ends: 55 * time.Second,
+			at: map[string]string{"/1/stop": "10", "/1/term": "15", "/1/kill": "20"},
+		},
+		{
+			name: "a stop with much time", work: lasts(5 * time.Minute), change: func(c *jenkinsrunner.Config) { c.KillDelay = 40 * time.Second }, stop: 10 * time.Second,
+			want: runner.Result{Outcome: runner.Aborted, Reason: "stopped by alice; it may go on in Jenkins: it did not stop"}, ends: 150 * time.Second,
+			at: map[string]string{"/1/stop": "10", "/1/term": "50", "/1/kill": "90"},
+		},
+		{
+			name: "a stop that fails", work: lasts(5 * time.Minute), faults: func(f *jenkinstest.Faults) { f.Intercept = answer(always, path("/1/term"), 500) }, stop: 10 * time.Second,
+			want: runner.Result{Outcome: runner.Aborted, Reason: "stopped by alice; it may go on in Jenkins: the answer is 500 Internal Server Error"}, ends: 15 * time.Second,
+			at: map[string]string{"/1/stop": "10", "/1/term": "15", "/1/kill": ""},
+		},
+		{
+			name: "a stop of a build that is gone", work: lasts(5 * time.Minute), faults: func(f *jenkinstest.Faults) { f.Intercept = answer(always, path("/1/stop"), 404) }, stop: 10 * time.Second,
+			want: runner.Result{Outcome: runner.Aborted, Reason: "stopped by alice; it may go on in Jenkins: the answer is 404 Not Found"}, ends: 10 * time.Second,
+		},
+		{
+			name: "a stop that is answered by a page", work: waits(nil), faults: func(f *jenkinstest.Faults) { f.Intercept = answer(always, path("/1/stop"), 200) }, stop: 10 * time.Second,
+			want: runner.Result{Outcome: runner.Aborted, Reason: "stopped by alice"}, ends: 15 * time.Second,
+			at: map[string]string{"/1/stop": "10", "/1/term": "15", "/1/kill": ""},
+		},
+		{
+			name: "a stop of a build that has just ended", work: lasts(8 * time.Second), stop: 10 * time.Second,
+			want: runner.Result{Outcome: runner.Aborted, Reason: "stopped by alice"}, ends: 10 * time.Second,
+			at: map[string]string{"/1/stop": ""},
+		},
+		{
+			name: "a stop of a build that others wait for", work: lasts(5 * time.Minute), stop: 10 * time.Second,
+			faults: func(f *jenkinstest.Faults) {
+				f.Intercept = tells(path("/job/x/1/api/"), `{"number": 1, "building": true, "actions": [{"causes": [{}, {}]}]}`)
+			},
+			want: runner.Result{Outcome: runner.Aborted, Reason: "stopped by alice; it goes on in Jenkins, where others wait for it too"}, ends: 10 * time.Second,
+			at: map[string]string{"/1/stop": ""},
+		},
+		{
+			name: "a stop of a build that was found by its mark", work: waits(nil), faults: func(f *jenkinstest.Faults) { f.ResetAfterTrigger = 1 }, change: withJobToken, stop: 10 * time.Second,
+			want: runner.Result{Outcome: runner.Aborted, Reason: "stopped by alice"}, ends: 10 * time.Second,
+			at: map[string]string{"/1/stop": "10"},
+		},
+		{
+			name: "a stop while the trigger is looked for", work: lasts(0), faults: func(f *jenkinstest.Faults) { f.ResetBeforeTrigger = 1 }, change: withJobToken, stop: 5 * time.Second,
+			want: runner.Result{Outcome: runner.Aborted, Reason: "stopped by alice; Jenkins may have got the trigger"}, ends: 5 * time.Second,
+			at: map[string]string{"/queue": "0 1 3", "item": ""},
+		},
+		{
+			name: "a stop while it is unknown whether a proxy sent the trigger on", work: lasts(0), stop: 10 * time.Second,
+			faults: func(f *jenkinstest.Faults) {
+				f.Intercept = either(answer(1, isTrigger, 502), during(1, time.Hour, answer(always, reads, 503)))
+			},
+			want: runner.Result{Outcome: runner.Aborted, Reason: "stopped by alice; Jenkins may have got the trigger"}, ends: 10 * time.Second,
+			at: map[string]string{"job": "0 1 3 7", "trigger": "0"},
+		},
+		{
+			name: "a stop before the answer to the trigger, which comes", work: waits(nil), stop: 5 * time.Second,
+			faults: func(f *jenkinstest.Faults) {
+				f.Intercept = func(_ http.ResponseWriter, r *http.Request) bool {
+					if isTrigger(r) {
+						time.Sleep(8 * time.Second)
+					}
+					return false
+				}
+			},
+			want: runner.Result{Outcome: runner.Aborted, Reason: "stopped by alice"}, ends: 8 * time.Second,
+			at: map[string]string{"/1/stop": "8"},
+		},
+		{
+			name: "a trigger answered by a page", work: lasts(0), faults: func(f *jenkinstest.Faults) { f.Intercept = answer(always, isTrigger, 200) },
+			want: runner.Result{Outcome: runner.NotBuilt, Reason: "does not come from Jenkins"},
+		},
+		{
+			name: "a trigger that a proxy answers for a job that may not be read any more", work: lasts(0),
+			faults: func(f *jenkinstest.Faults) {
+				f.Intercept = either(answer(1, isTrigger, 502), during(1, time.Hour, answer(always, reads, 403)))
+			},
+			want: runner.Result{Outcome: runner.Aborted, Reason: "502 Bad Gateway; Jenkins may have got it"}, ends: time.Second,
+			at: map[string]string{"job": "0 1", "trigger": "0"},
+		},
+		{
+			name: "a trigger that a proxy answers for a Jenkins that is away", work: lasts(0), change: func(c *jenkinsrunner.Config) { c.RetryFor = 63 * time.Second },
+			faults: func(f *jenkinstest.Faults) {
+				f.Intercept = either(answer(1, isTrigger, 502), during(1, time.Hour, answer(always, reads, 503)))
+			},
+			want: runner.Result{Outcome: runner.Aborted, Reason: "502 Bad Gateway; Jenkins may have got it"}, ends: 123 * time.Second,
+			at: map[string]string{"job": "0 1 3 7 15 31 63 123", "trigger": "0"},
+		},
+		{
+			name: "a trigger that is found in the queue", work: lasts(0), faults: func(f *jenkinstest.Faults) { f.Hold, f.ResetAfterTrigger = true, 1 }, change: withJobToken, heal: 10 * time.Second,
+			want: success, ends: 12 * time.Second,
+			at: map[string]string{"/queue": "0", "item": "0 1 3 7 12"},
+		},
+		{
+			name: "an item that is gone, of a job that is not shown", work: lasts(time.Hour),
+			faults: func(f *jenkinstest.Faults) {
+				f.Forget, f.Intercept = true, either(answer(always, looks, 404), tells(lists, `{"builds": []}`))
+			},
+			want: runner.Result{Outcome: runner.Aborted, Reason: "is gone from the queue of Jenkins without a build"}, ends: 37 * time.Second,
+			at: map[string]string{"builds": "0 1 3 7 12 17 22 27 32 37", "/0": ""},
+		},
+		{
+			name: "an item that is gone, and whose build is listed late", work: lasts(0), want: success, ends: 37 * time.Second,
+			faults: func(f *jenkinstest.Faults) {
+				f.Forget, f.Intercept = true, during(0, 35*time.Second, tells(lists, `{"builds": []}`))
+			},
+		},
+		{
+			name: "an item that is gone, and whose build cannot be read for a while", work: lasts(0), want: success, ends: 62 * time.Second,
+			faults: func(f *jenkinstest.Faults) {
+				f.Forget, f.Intercept = true, either(
+					tells(lists, `{"builds": [{"number": 5, "queueId": 9}]}`),
+					during(0, time.Minute, answer(always, path("/job/x/1/api/"), 503)),
+				)
+			},
+			log: []string{"Jenkins: nothing was heard for 32s, waiting for 15m0s: the answer is 503 Service Unavailable"},
 		},
 		{
 			name: "a build that is gone", work: lasts(time.Hour), faults: func(f *jenkinstest.Faults) { f.Intercept = answer(always, path("/job/x/1/"), 404) },
@@ -288,6 +504,12 @@ func TestRequestsOverTime(t *testing.T) {
 			want:   runner.Result{Outcome: runner.Failure, Reason: "nothing was heard of the build in Jenkins for 34s"}, ends: 37 * time.Second,
 			log: []string{"Jenkins: nothing was heard for 22s, waiting for 34s: the answer is 503 Service Unavailable"},
 		},
+		{
+			name: "a silence that is just not too long", work: lasts(time.Hour), faults: func(f *jenkinstest.Faults) { f.Intercept = answer(always, path("/job/x/1/"), 503) },
+			change: func(c *jenkinsrunner.Config) { c.LostAfter = 37 * time.Second },
+			want:   runner.Result{Outcome: runner.Failure, Reason: "nothing was heard of the build in Jenkins for 37s"}, ends: 42 * time.Second,
+			log: []string{"Jenkins: nothing was heard for 22s, waiting for 37s: the answer is 503 Service Unavailable"},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, jenkinstest.Job{Run: tt.work, Token: jobToken, Pipeline: true}, func(t *testing.T, j *clocked, c jenkinsrunner.Config) {
@@ -312,6 +534,10 @@ func TestRequestsOverTime(t *testing.T) {
 				}
 				if took := time.Since(j.began).Truncate(time.Millisecond); took != tt.ends {
 					t.Errorf("Run ended after %v, want %v", took, tt.ends)
+				}
+				time.Sleep(1) // everything is done by then
+				if n := j.open.Load(); n != 0 {
+					t.Errorf("Run left %d connections open", n)
 				}
 				var got map[string]string
 				if tt.at != nil {

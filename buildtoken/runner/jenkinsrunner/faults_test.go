@@ -8,7 +8,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -66,6 +68,14 @@ func TestFaults(t *testing.T) {
 		{"none, with a job token", withJobToken, nil, success, 1, 1},
 		{"a proxy without Jenkins behind it", nil, intercept(answer(3, everything, 502)), success, 1, 1},
 		{"a Jenkins that is getting ready", nil, intercept(answer(3, everything, 503, "X-Jenkins", "2.578")), success, 1, 1},
+		{"a Jenkins with too many requests", nil, intercept(answer(3, everything, 429)), success, 1, 1},
+		{"a Jenkins with too many requests when it is triggered", nil, intercept(answer(2, isTrigger, 429)), success, 1, 1},
+		{"a Jenkins that waited too long for a request", nil, intercept(answer(3, reads, 408)), success, 1, 1},
+		{
+			"an answer that is no JSON", func(c *jenkinsrunner.Config) { c.RetryFor = time.Nanosecond }, intercept(answer(always, reads, 200, "Content-Type", "application/json", "X-Jenkins", "2.578")),
+			runner.Result{Outcome: runner.NotBuilt, Reason: "the answer cannot be read: invalid character '<'"},
+			0, 0,
+		},
 		{"a Jenkins that is getting ready when it is triggered", nil, intercept(answer(2, isTrigger, 503)), success, 1, 1},
 		{"a proxy that sends no trigger on", nil, intercept(answer(2, isTrigger, 502)), success, 1, 1},
 		{
@@ -79,6 +89,8 @@ func TestFaults(t *testing.T) {
 			0, 0,
 		},
 		{"no right to read", nil, intercept(answer(always, reads, 401)), runner.Result{Outcome: runner.NotBuilt, Reason: "401 Unauthorized: the user or its API token is wrong"}, 0, 0},
+		{"no right to read, with a job token", withJobToken, intercept(answer(always, reads, 403)), runner.Result{Outcome: runner.NotBuilt, Reason: "403 Forbidden"}, 0, 0},
+		{"no account", func(c *jenkinsrunner.Config) { c.User, c.APIToken = "", "" }, nil, runner.Result{Outcome: runner.NotBuilt, Reason: "403 Forbidden"}, 0, 0},
 		{
 			"no right to build", nil, intercept(answer(always, isTrigger, 403, "X-Required-Permission", "hudson.model.Item.Build")),
 			runner.Result{Outcome: runner.NotBuilt, Reason: "403 Forbidden: it needs the permission hudson.model.Item.Build"},
@@ -87,6 +99,18 @@ func TestFaults(t *testing.T) {
 		{"no such job", func(c *jenkinsrunner.Config) { c.Job = "other" }, nil, runner.Result{Outcome: runner.NotBuilt, Reason: "404 Not Found; there is no job other"}, 0, 0},
 		{"a job that is disabled", nil, intercept(answer(always, isTrigger, 409)), runner.Result{Outcome: runner.NotBuilt, Reason: "409 Conflict"}, 0, 0},
 		{"a value that is illegal", nil, intercept(answer(always, isTrigger, 500)), runner.Result{Outcome: runner.NotBuilt, Reason: "500 Internal Server Error"}, 0, 0},
+		{"a value that is illegal, in a job without parameters", nil, intercept(func(w http.ResponseWriter, r *http.Request) bool {
+			return answer(always, path("/buildWithParameters"), 400)(w, r) || answer(always, isTrigger, 500)(w, r)
+		}), runner.Result{Outcome: runner.NotBuilt, Reason: "500 Internal Server Error"}, 0, 0},
+		{"a gateway's timeout when it is triggered with parameters instead", nil, intercept(func(w http.ResponseWriter, r *http.Request) bool {
+			return answer(always, path("/buildWithParameters"), 504)(w, r) || answer(always, isTrigger, 500)(w, r)
+		}), runner.Result{Outcome: runner.Aborted, Reason: "504 Gateway Timeout; Jenkins may have got it"}, 0, 0},
+		{
+			"a Jenkins that is getting ready when it is triggered with parameters instead", func(c *jenkinsrunner.Config) { c.RetryFor = time.Nanosecond }, intercept(func(w http.ResponseWriter, r *http.Request) bool {
+				return answer(always, path("/buildWithParameters"), 503)(w, r) || answer(always, isTrigger, 500)(w, r)
+			}), runner.Result{Outcome: runner.NotBuilt, Reason: "jenkins cannot be reached: the answer is 503 Service Unavailable"},
+			0, 0,
+		},
 		{"a login page", nil, intercept(answer(always, reads, 200)), runner.Result{Outcome: runner.NotBuilt, Reason: "is there a login page in front of it?"}, 0, 0},
 		{"a login page with the media type of JSON", nil, intercept(answer(always, reads, 200, "Content-Type", "application/json")), runner.Result{Outcome: runner.NotBuilt, Reason: "login page"}, 0, 0},
 		{"a redirect to a login page", nil, intercept(answer(always, reads, 302, "Location", "/login")), runner.Result{Outcome: runner.NotBuilt, Reason: "redirects are not followed"}, 0, 0},
@@ -155,6 +179,9 @@ func TestFaults(t *testing.T) {
 			}
 			if res.Outcome == runner.Success && !strings.HasSuffix(log.String(), "\nworking\nFinished: SUCCESS\n") {
 				t.Errorf("log = %q, want the output", log.String())
+			}
+			if strings.Contains(log.String(), "as item 0\n") || strings.Contains(res.Reason, "://") {
+				t.Errorf("log = %q and reason = %q, want the ID of the item and no URL", log.String(), res.Reason)
 			}
 			if all := log.String() + res.Reason; strings.Contains(all, "hunter2") || strings.Contains(all, jobToken) {
 				t.Errorf("a secret or the text of a page is in %q", all)
@@ -271,10 +298,27 @@ func TestJobTokenAlone(t *testing.T) {
 		for _, ours := range [][]runner.Param{nil, {{Name: "A", Value: "2"}}} {
 			j, c := jenkins(t, jenkinstest.Job{Name: "x", Token: jobToken, Params: params, Run: ends("FAILURE")})
 			c.User, c.APIToken, c.JobToken = "", "", jobToken
+			var sent atomic.Int64
+			j.Set(func(f *jenkinstest.Faults) {
+				f.Intercept = func(_ http.ResponseWriter, r *http.Request) bool {
+					if posts(r) {
+						sent.Add(1)
+					}
+					return false
+				}
+			})
 			var log strings.Builder
 			res := newRunner(t, c).Run(t.Context(), runner.Build{Params: ours}, &log)
-			if res.Outcome != runner.Success || j.Triggers() != 1 || !strings.Contains(log.String(), "Jenkins: queued x as item ") {
-				t.Errorf("Run = %+v after %d triggers, log %q; want a success after one", res, j.Triggers(), log.String())
+			if res.Outcome != runner.Success || j.Triggers() != 1 {
+				t.Errorf("Run = %+v after %d triggers, want a success after one", res, j.Triggers())
+			}
+			// Whether the job has parameters is not known, but probably it has if there are some.
+			if want := map[bool]int64{true: 1, false: 2}[(params == nil) == (ours == nil)]; sent.Load() != want {
+				t.Errorf("%d requests to trigger it, want %d", sent.Load(), want)
+			}
+			want := regexp.MustCompile(`^Jenkins: queued x as item [0-9]+\nJenkins: without a user, the build is not followed\n$`)
+			if !want.MatchString(log.String()) {
+				t.Errorf("log = %q, want %s", log.String(), want)
 			}
 		}
 	}
@@ -290,5 +334,37 @@ func TestJobTokenAlone(t *testing.T) {
 	c.User, c.APIToken, c.JobToken = "", "", "wrong"
 	if res := newRunner(t, c).Run(t.Context(), runner.Build{}, io.Discard); res.Outcome != runner.NotBuilt {
 		t.Errorf("Run with a wrong token = %+v, want it not built", res)
+	}
+}
+
+// TestTriggersHaveTheirOwnConnections checks that what changes something in Jenkins is sent over a new connection, with
+// HTTP/1: net/http repeats requests that fail on a connection that was used before.
+func TestTriggersHaveTheirOwnConnections(t *testing.T) {
+	var mu sync.Mutex
+	used := map[string]bool{}
+	posted := 0
+	j := jenkinstest.New(jenkinstest.Options{User: user, APIToken: apiToken, Jobs: []jenkinstest.Job{{Name: "x", Run: waits(nil)}}})
+	t.Cleanup(j.Close)
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		if posts(r) {
+			posted++
+		}
+		if r.ProtoMajor != 1 || posts(r) && used[r.RemoteAddr] {
+			t.Errorf("%s %s came with %s over a connection that was used before: %v", r.Method, r.URL.Path, r.Proto, used[r.RemoteAddr])
+		}
+		used[r.RemoteAddr] = true
+		mu.Unlock()
+		j.ServeHTTP(w, r)
+	}))
+	s.EnableHTTP2 = true
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	c := jenkinsrunner.Config{URL: s.URL, Job: "x", User: user, APIToken: apiToken, Every: time.Millisecond}
+	c.Transport = &http.Transport{TLSClientConfig: s.Client().Transport.(*http.Transport).TLSClientConfig, ForceAttemptHTTP2: true}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	log := &onLog{text: "started", call: func() { cancel(errors.New("stopped by alice")) }}
+	if res := newRunner(t, c).Run(ctx, runner.Build{}, log); res != (runner.Result{Outcome: runner.Aborted, Reason: "stopped by alice"}) || posted != 2 {
+		t.Errorf("Run = %+v after %d changes, want it stopped after a trigger and a stop", res, posted)
 	}
 }

@@ -24,8 +24,8 @@ func (l *relay) follow(ctx context.Context) (runner.Result, bool) {
 	var checked time.Time
 	var over bool // the build had ended before the log was read last
 	for {
-		grown, more, err := l.copyLog(ctx)
-		var b build
+		grown, more, logErr := l.copyLog(ctx)
+		b, err := build{}, logErr
 		if ctx.Err() == nil && (err != nil || !more || over || !grown && time.Since(checked) >= checkEvery) {
 			checked = time.Now()
 			b, err = l.state(ctx)
@@ -34,7 +34,7 @@ func (l *relay) follow(ctx context.Context) (runner.Result, bool) {
 		case ctx.Err() != nil:
 			return l.ended(ctx), true
 		case status(err) == http.StatusNotFound:
-			if s, lookErr := l.look(ctx); lookErr == nil && s.readable { // the job is there
+			if s, _ := l.look(ctx); s.readable { // the job is there
 				missing, err = missing+1, nil
 			}
 		case err == nil:
@@ -46,6 +46,7 @@ func (l *relay) follow(ctx context.Context) (runner.Result, bool) {
 		case l.silent(err):
 			return l.lost(err)
 		case b.ended() && (!more || over && !grown):
+			l.log.Gaps = l.log.Gaps || logErr != nil
 			l.finishLog(ctx)
 			return l.result(b.Result), true
 		}
@@ -77,7 +78,7 @@ func (b build) ended() bool {
 	if b.InProgress != nil {
 		inProgress = inProgress || *b.InProgress
 	}
-	return b.Number != 0 && !inProgress && b.Result != ""
+	return !inProgress && b.Result != ""
 }
 
 func (l *relay) buildPath() string { return fmt.Sprintf("%s/%d", l.path, l.at.Number) }
@@ -104,7 +105,7 @@ func (l *relay) result(word string) runner.Result {
 // stop ends the work in Jenkins because the build is to stop, unless others wait for it too.
 func (l *relay) stop(ctx context.Context) runner.Result {
 	result := runner.AbortedBy(ctx)
-	if l.at.Item == 0 && l.at.Number == 0 {
+	if l.at.Item == 0 {
 		if l.at.Sent {
 			result.Reason += "; Jenkins may have got the trigger"
 		}
@@ -137,10 +138,8 @@ func (l *relay) cancel(ctx context.Context) error {
 		it, err := l.item(ctx)
 		switch {
 		case status(err) == http.StatusNotFound:
-			if found, err := l.findBuild(ctx); err != nil || !found {
-				return err // it is gone
-			}
-			return nil
+			_, err := l.findBuild(ctx) // without one, it is gone
+			return err
 		case err != nil:
 			return err
 		case l.at.Shared:

@@ -75,13 +75,12 @@ func (l *relay) multipart() (*form, error) {
 		if p.File == "" {
 			continue
 		}
+		var info os.FileInfo
 		file, err := os.Open(p.File)
-		if err != nil {
-			f.close()
-			return nil, fmt.Errorf("the file of parameter %s cannot be read: %w", p.Name, errors.Unwrap(err))
+		if err == nil {
+			f.files = append(f.files, file)
+			info, err = file.Stat()
 		}
-		f.files = append(f.files, file)
-		info, err := file.Stat()
 		if err != nil {
 			f.close()
 			return nil, fmt.Errorf("the file of parameter %s cannot be read: %w", p.Name, errors.Unwrap(err))

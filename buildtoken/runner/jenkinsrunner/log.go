@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"hash/fnv"
 	"io"
 	"net/http"
@@ -47,7 +46,7 @@ const maxTail = 64 << 10
 
 // copyLog copies what is new. grown reports whether there was something, more whether the log goes on.
 func (l *relay) copyLog(ctx context.Context) (grown, more bool, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, logTimeout, fmt.Errorf("no end of the log within %v", logTimeout))
+	ctx, cancel := context.WithTimeout(ctx, logTimeout)
 	defer cancel()
 	resp, err := l.jenkins.do(ctx, l.jenkins.keep, http.MethodGet, l.buildPath()+"/logText/progressiveText?start="+strconv.FormatInt(l.log.Offset, 10))
 	if err != nil {

@@ -2,6 +2,7 @@ package jenkinsrunner_test
 
 import (
 	"cmp"
+	"context"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -82,15 +83,18 @@ func TestLogIsCopiedOnce(t *testing.T) {
 // compared with the whole log when the build has ended.
 func TestLogThatShrinks(t *testing.T) {
 	const begin = "Started by user edge\none\n"
+	other := "Started by user edge\n1\n2\n" + strings.Repeat("another line\n", 4000)
 	for _, tt := range []struct {
 		name, whole string
 		status      int
+		stop        time.Duration // when the build is stopped; 0 for never
 		want        string
 	}{
-		{"and that has grown since", "", 200, begin + "two\nFinished: SUCCESS\n"},
-		{"and is another one then", "Started by user edge\n1\n2\n", 200, begin + "Jenkins: the log above has gaps; this is all of it from where they begin\nStarted by user edge\n1\n2\n"},
-		{"and stays like that", begin, 200, begin},
-		{"and is missing then", "", 500, begin + "Jenkins: the log may have gaps: the answer is 500 Internal Server Error\n"},
+		{"and that has grown since", "", 200, 0, begin + "two\nFinished: SUCCESS\n"},
+		{"and is another one then", other, 200, 0, begin + "Jenkins: the log above has gaps; this is all of it from where they begin\n" + other},
+		{"and stays like that", begin, 200, 0, begin},
+		{"and is missing then", "", 500, 0, begin + "Jenkins: the log may have gaps: the answer is 500 Internal Server Error\n"},
+		{"and the build is stopped", "", 200, 8 * time.Second, begin + "two\nFinished: ABORTED\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			work := func(b *jenkinstest.Build) string {
@@ -116,9 +120,16 @@ func TestLogThatShrinks(t *testing.T) {
 						return true
 					}
 				})
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				want := runner.Success
+				if tt.stop > 0 {
+					want = runner.Aborted
+					time.AfterFunc(tt.stop, cancel)
+				}
 				var log strings.Builder
-				if res := newRunner(t, c).Run(t.Context(), runner.Build{}, &log); res.Outcome != runner.Success {
-					t.Errorf("Run = %+v, want a success", res)
+				if res := newRunner(t, c).Run(ctx, runner.Build{}, &log); res.Outcome != want {
+					t.Errorf("Run = %+v, want %s", res, want)
 				}
 				if _, got, _ := strings.Cut(log.String(), "/job/x/1/\n"); got != tt.want {
 					t.Errorf("log = %q, want %q", got, tt.want)

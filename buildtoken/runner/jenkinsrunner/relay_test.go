@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -64,6 +65,14 @@ func TestParametersAndFilesArrive(t *testing.T) {
 			"Jenkins: the job app/deploy-prod has no parameter VERSION, PASS, EMPTY; the value is not used\n",
 		},
 		{
+			"more than the job has",
+			jenkinstest.Job{Params: map[string]string{"VERSION": ""}},
+			text[:2],
+			map[string]string{"VERSION": nasty},
+			nil,
+			"Jenkins: the job app/deploy-prod has no parameter PASS; the value is not used\n",
+		},
+		{
 			"files",
 			jenkinstest.Job{Params: map[string]string{"VERSION": ""}, Files: []string{"UPLOAD", "MISSING"}},
 			[]runner.Param{text[0], {Name: "UPLOAD", Value: "a \"name\".txt", File: file}, {Name: "MISSING"}},
@@ -84,6 +93,9 @@ func TestParametersAndFilesArrive(t *testing.T) {
 						mu.Lock()
 						defer mu.Unlock()
 						urls = append(urls, r.Method+" "+r.RequestURI)
+						if posts(r) && r.ContentLength < 0 {
+							t.Error("the trigger has no Content-Length, which some proxies need")
+						}
 						return false
 					}
 				})
@@ -106,6 +118,9 @@ func TestParametersAndFilesArrive(t *testing.T) {
 				}
 				mu.Lock()
 				defer mu.Unlock()
+				if n := len(slices.DeleteFunc(slices.Clone(urls), func(u string) bool { return !strings.HasPrefix(u, "POST ") })); n != 1 {
+					t.Errorf("%d requests to trigger it, want one: %q", n, urls)
+				}
 				for _, secret := range []string{apiToken, jobToken, "hunter2"} {
 					if all := fmt.Sprint(urls, log.String()); strings.Contains(all, secret) {
 						t.Errorf("%s is in a URL or in the log: %s", secret, all)
@@ -148,6 +163,7 @@ func TestNewRefuses(t *testing.T) {
 		{"no job", func(c *jenkinsrunner.Config) { c.Job = "/" }, "bad job"},
 		{"an empty folder", func(c *jenkinsrunner.Config) { c.Job = "a//b" }, "bad job"},
 		{"a dot", func(c *jenkinsrunner.Config) { c.Job = "a/../b" }, "bad job"},
+		{"a delete character", func(c *jenkinsrunner.Config) { c.Job = "a\x7fb" }, "bad job"},
 		{"a line end", func(c *jenkinsrunner.Config) { c.Job = "a\nb" }, "bad job"},
 		{"an endless job", func(c *jenkinsrunner.Config) { c.Job = strings.Repeat("a", 2000) }, "longer than 2000 bytes"},
 	} {
@@ -159,6 +175,9 @@ func TestNewRefuses(t *testing.T) {
 			}
 		})
 	}
+	odd := good
+	odd.Job = "my folder/a~b\u0080"
+	newRunner(t, odd)
 	long := good
 	long.Job = strings.Repeat("a", 2000-len("https://jenkins.internal/ci/job/"))
 	newRunner(t, long)

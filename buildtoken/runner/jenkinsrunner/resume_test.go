@@ -173,6 +173,7 @@ func TestRestartOfThisServer(t *testing.T) {
 		{"while it waits", "queued x as item", func(f *jenkinstest.Faults) { f.Hold = true }, runner.Result{Outcome: runner.Success}},
 		{"while it runs", "started", nil, runner.Result{Outcome: runner.Success}},
 		{"while it is looked for", "looking for the trigger", func(f *jenkinstest.Faults) { f.ResetAfterTrigger = 1 }, runner.Result{Outcome: runner.Success}},
+		{"after it was found", "found it as item", func(f *jenkinstest.Faults) { f.Hold, f.ResetAfterTrigger = true, 1 }, runner.Result{Outcome: runner.Success}},
 		{"while it is looked for in vain", "looking for the trigger", func(f *jenkinstest.Faults) { f.ResetBeforeTrigger = 1 }, runner.Result{Outcome: runner.Aborted, Reason: "Jenkins may have got it"}},
 	} {
 		for _, crash := range []bool{false, true} {
@@ -213,6 +214,12 @@ func TestRestartOfThisServer(t *testing.T) {
 					t.Errorf("%d triggers, want %d", j.Triggers(), want)
 				}
 				all := log.log.String() + rest.String()
+				if n := strings.Count(all, "Jenkins: x #1 is http"); n > 1 {
+					t.Errorf("log = %q has %d times where the build is, want it once", all, n)
+				}
+				if strings.Contains(tt.on, "found it") && strings.Contains(rest.String(), "looking for") {
+					t.Errorf("log = %q, want no search for what was found", rest.String())
+				}
 				if tt.want.Outcome == runner.Success && !strings.HasSuffix(all, "released\nFinished: SUCCESS\n") || !crash && strings.Count(all, "started\n") > 1 {
 					t.Errorf("log = %q, want all of it, and only once unless it was a crash", all)
 				}

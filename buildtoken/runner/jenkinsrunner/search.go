@@ -68,7 +68,6 @@ func (l *relay) search(ctx context.Context, cause error) (runner.Result, bool) {
 		found, err := l.find(ctx)
 		switch {
 		case found:
-			l.at.Sent = true
 			l.note()
 			l.comment("found it as item %d", l.at.Item)
 			return runner.Result{}, false

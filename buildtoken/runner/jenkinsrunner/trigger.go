@@ -32,7 +32,7 @@ var errUnknown = errors.New("the connection broke after the trigger was sent, so
 
 // trigger has the job queued, unless that was done before.
 func (l *relay) trigger(ctx context.Context) (runner.Result, bool) {
-	if l.at.Item != 0 || l.at.Number != 0 {
+	if l.at.Item != 0 {
 		return runner.Result{}, false
 	}
 	if l.at.Sent {
@@ -53,10 +53,10 @@ func (l *relay) trigger(ctx context.Context) (runner.Result, bool) {
 		case err == nil:
 			l.comment("without a user, the build is not followed")
 			return runner.Result{Outcome: runner.Success}, true
-		case errors.Is(err, errUnknown) && !errors.Is(err, errAway):
-			return l.search(ctx, err)
 		case ctx.Err() != nil:
 			return l.ended(ctx), true
+		case errors.Is(err, errUnknown) && !errors.Is(err, errAway):
+			return l.search(ctx, err)
 		case !errors.Is(err, errAway), time.Since(l.at.Began) >= l.retryFor:
 			return runner.Result{Outcome: runner.NotBuilt, Reason: runner.OneLine(err.Error())}, true
 		case step == l.every:
@@ -184,12 +184,10 @@ func (l *relay) sendTo(ctx context.Context, action string) (queued, error) {
 	defer stop()
 	written, saveErr := false, error(nil)
 	trace := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
-		l.at.Sent = true
+		l.at.Sent, written = true, true
 		if saveErr = l.save(); saveErr != nil {
 			_ = info.Conn.Close() // nothing was written yet, and nothing will be
-			return
 		}
-		written = true
 	}}
 	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), http.MethodPost,
 		l.jenkins.base+l.path+"/"+action+"?delay=0sec", form.body)
