@@ -23,32 +23,19 @@ func lookupAccount(name string) (*account, error) {
 	if err != nil {
 		return nil, err
 	}
-	uid, err := id(u.Uid)
-	if err != nil {
-		return nil, err
-	}
-	gid, err := id(u.Gid)
-	if err != nil {
-		return nil, err
-	}
-	a := &account{name: name, uid: uid, gid: gid, home: u.HomeDir, other: int64(uid) != int64(os.Geteuid())}
 	groups, err := u.GroupIds()
 	if err != nil {
 		return nil, fmt.Errorf("groups of user %s: %w", name, err)
 	}
-	for _, g := range groups {
-		n, err := id(g)
+	var ids []uint32
+	for _, text := range append([]string{u.Uid, u.Gid}, groups...) {
+		id, err := strconv.ParseUint(text, 10, 32)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("ids of user %s: %w", name, err)
 		}
-		a.groups = append(a.groups, n)
+		ids = append(ids, uint32(id))
 	}
-	return a, nil
-}
-
-func id(s string) (uint32, error) {
-	n, err := strconv.ParseUint(s, 10, 32)
-	return uint32(n), err
+	return &account{name: name, uid: ids[0], gid: ids[1], groups: ids[2:], home: u.HomeDir, other: int64(ids[0]) != int64(os.Geteuid())}, nil
 }
 
 // takeWorkspace gives the workspace itself, not what is in it, to the user. It refuses a workspace that belongs to a

@@ -59,6 +59,8 @@ func TestNewRefuses(t *testing.T) {
 		{"NUL in a variable", execrunner.Config{Command: "a", Env: []string{"A=secret\x00"}}, "A holds a NUL"},
 		{"an inherited variable with value", execrunner.Config{Command: "a", InheritEnv: []string{"A=b"}}, `"A=b"`},
 		{"a directory above the workspace", execrunner.Config{Command: "a", Dir: "../x"}, `"../x"`},
+		{"NUL in the directory", execrunner.Config{Command: "a", Dir: "x\x00"}, "leads out of the workspace"},
+		{"a negative exit status", execrunner.Config{Command: "a", Unstable: -1}, "-1"},
 		{"an exit status that does not exist", execrunner.Config{Command: "a", Unstable: 256}, "256"},
 		{"a negative kill delay", execrunner.Config{Command: "a", KillDelay: -1}, "-1ns"},
 	} {
@@ -71,6 +73,7 @@ func TestNewRefuses(t *testing.T) {
 			}
 		})
 	}
+	newRunner(t, execrunner.Config{Command: "a", Unstable: 255})
 }
 
 func TestDefaultIsThatOfTheDocuments(t *testing.T) {
@@ -337,10 +340,10 @@ func TestFits(t *testing.T) {
 		}
 	})
 	t.Run("a variable that is none", func(t *testing.T) {
-		r := newRunner(t, execrunner.Config{Command: "true"})
+		r := newRunner(t, execrunner.Config{Command: "true", InheritEnv: []string{}})
 		for _, env := range []string{"NOTHING", "=x", ""} {
-			if err := r.Fits([]string{env}, nil); !errors.Is(err, runner.ErrBadValue) {
-				t.Errorf("Fits(%q) = %v, want ErrBadValue", env, err)
+			if err := r.Fits([]string{"A=x", env}, nil); !errors.Is(err, runner.ErrBadValue) || !strings.Contains(err.Error(), "environment variable 2 ") {
+				t.Errorf("Fits(%q) = %v, want ErrBadValue of the second variable", env, err)
 			}
 		}
 		if err := r.Fits([]string{"A=secret\x00"}, nil); !errors.Is(err, runner.ErrBadValue) || !strings.Contains(err.Error(), "environment variable A ") {

@@ -214,6 +214,40 @@ func TestProcessesOfAControlGroup(t *testing.T) {
 	}
 }
 
+// The kernel kills all processes of a group when 1 is written to a file of it. A group can be removed once the groups
+// below it are.
+func TestControlGroupIsKilledAndRemoved(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "group")
+	file := filepath.Join(dir, "cgroup.kill")
+	if err := errors.Join(os.MkdirAll(filepath.Join(dir, "below", "deeper"), 0o700), os.WriteFile(file, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	execrunner.KillCgroup(dir)
+	if got, err := os.ReadFile(file); err != nil || string(got) != "1" {
+		t.Errorf("cgroup.kill = %q, %v, want 1", got, err)
+	}
+	if err := os.Remove(file); err != nil { // which the kernel does
+		t.Fatal(err)
+	}
+	execrunner.RemoveCgroup(dir)
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the group: %v, want it to be gone", err)
+	}
+}
+
+// A folder that is no control group, or a kernel that cannot kill groups, is found out before a build starts.
+func TestFolderWithoutControlGroups(t *testing.T) {
+	parent := t.TempDir()
+	for _, p := range []string{parent, filepath.Join(parent, "missing"), ""} {
+		if err := execrunner.NewCgroup(p); err == nil {
+			t.Errorf("NewCgroup(%q) = nil, want an error", p)
+		}
+	}
+	if left, err := os.ReadDir(parent); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
 // The search looks at all processes, first at those that began after the build. Numbers begin anew some day, so the
 // others may be of the build as well.
 func TestSearchListsAllProcesses(t *testing.T) {
@@ -348,6 +382,8 @@ func TestNoFileStaysOpen(t *testing.T) {
 		res, _ := run(t, execrunner.Config{Command: script}, b)
 		want(t, res, runner.NotBuilt, "interpreter")
 	}
+	daemon := `setsid sh -c ': >up; exec sleep 1000' & until [ -e up ]; do sleep 0.01; done`
+	want(t, execrunner.SearchOnly(newRunner(t, shell(daemon))).Run(t.Context(), b, io.Discard), runner.Success, "")
 	if after := count(); after != before {
 		t.Errorf("%d files are open after the builds, want %d as before", after, before)
 	}

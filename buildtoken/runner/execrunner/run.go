@@ -21,17 +21,17 @@ const (
 	unkillable = 5 * time.Second
 )
 
-// ending is a result with the exit status, which is -1 if there is none.
+// ending is a result with the exit status, 0 if there is none.
 type ending struct {
 	runner.Result
 	status int
 }
 
 func notBuilt(err error) ending {
-	return ending{runner.Result{Outcome: runner.NotBuilt, Reason: runner.OneLine(err.Error())}, -1}
+	return ending{Result: runner.Result{Outcome: runner.NotBuilt, Reason: runner.OneLine(err.Error())}}
 }
 
-func aborted(ctx context.Context) ending { return ending{runner.AbortedBy(ctx), -1} }
+func aborted(ctx context.Context) ending { return ending{Result: runner.AbortedBy(ctx)} }
 
 // run runs the build as [Runner.Run] describes. Its two goroutines, which wait for the process and copy its output, end
 // before it returns, unless the process cannot be killed.
@@ -91,9 +91,9 @@ func (r *Runner) run(ctx context.Context, b runner.Build, log io.Writer) ending 
 	case stopped:
 		return aborted(ctx)
 	case err != nil:
-		return ending{runner.FailedBy(err), -1}
+		return ending{Result: runner.FailedBy(err)}
 	case state.Success():
-		return ending{runner.Result{Outcome: runner.Success}, 0}
+		return ending{Result: runner.Result{Outcome: runner.Success}}
 	case r.config.Unstable != 0 && state.ExitCode() == r.config.Unstable:
 		return ending{runner.Result{Outcome: runner.Unstable, Reason: state.String()}, state.ExitCode()}
 	}

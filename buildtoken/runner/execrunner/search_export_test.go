@@ -23,6 +23,18 @@ func CgroupsBelow(parent string, env []string) int { return len(cgroupsOf(parent
 // CgroupProcesses returns the ids of the processes in the control group with this directory.
 func CgroupProcesses(dir string) []int { return cgroup(dir).processes() }
 
+// NewCgroup creates a control group below parent.
+func NewCgroup(parent string) error {
+	_, err := newCgroup(parent, nil)
+	return err
+}
+
+// KillCgroup kills the processes of the control group with this directory.
+func KillCgroup(dir string) { cgroup(dir).kill() }
+
+// RemoveCgroup removes the control group with this directory.
+func RemoveCgroup(dir string) { cgroup(dir).remove() }
+
 // CgroupPrefix returns how the names of the control groups of a build with these variables begin.
 func CgroupPrefix(env []string) string { return cgroupPrefix(marks(env)) }
 

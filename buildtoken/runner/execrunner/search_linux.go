@@ -96,10 +96,9 @@ func (s *search) processes() []int {
 	return append(newer, older...)
 }
 
-// marked reports whether the process runs and has the variables of the build.
+// marked reports whether the process has the variables of the build. A zombie has none.
 func (s *search) marked(pid int, deadline time.Time) bool {
-	p := stat(pid)
-	if p.state == 0 || p.state == 'Z' || p.state == 'X' || p.began < s.began {
+	if stat(pid).began < s.began {
 		return false
 	}
 	env := environOf(pid, deadline)
