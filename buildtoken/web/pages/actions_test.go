@@ -42,7 +42,9 @@ func seen(all *[]string) run {
 }
 
 func TestFormShowsParameters(t *testing.T) {
-	onSite(t, jobs(allKinds(writes(""))), func(s *site) {
+	j := allKinds(writes(""))
+	j.Params = append(j.Params, job.Param{Name: "WET", Kind: job.KindBoolean})
+	onSite(t, jobs(j), func(s *site) {
 		s.holds(s.page("/job/deploy/"),
 			`<form method="post" action="/ci/job/deploy/buildForm">`,
 			`<label for="param-BRANCH">BRANCH</label>`,
@@ -50,6 +52,7 @@ func TestFormShowsParameters(t *testing.T) {
 			"\">\n\none\ntwo</textarea>", // the parser removes the first line break
 			`<option value="dev" selected>dev</option><option value="prod">prod</option>`,
 			`<input type="checkbox" id="param-DRY" name="DRY" value="true" checked>`,
+			`<input type="checkbox" id="param-WET" name="WET" value="true">`,
 			`<input type="password" id="param-KEY" name="KEY" autocomplete="new-password" aria-describedby="param-KEY-help">`,
 			"Leave it empty for the default.",
 		)
@@ -115,6 +118,10 @@ func TestFormTakesDelayAndNote(t *testing.T) {
 		if w := s.post("/queue/item/1/cancelForm", "alice", nil); w.Code != http.StatusSeeOther {
 			s.Errorf("a second cancel = %d, want 303", w.Code)
 		}
+		// What stands in the address is no part of the form.
+		s.post("/job/hello/buildForm?delay=1h&cause=elsewhere", "alice", nil)
+		s.settle()
+		s.lacks(s.page("/job/hello/1/"), "elsewhere")
 	})
 }
 
@@ -356,7 +363,11 @@ func TestPermalinksAndHistory(t *testing.T) {
 		return runner.Result{Outcome: runner.Success}
 	})
 	onSite(t, jobs(at("hello", r)), func(s *site) {
-		for range 30 {
+		for range 25 {
+			s.trigger("hello", nil)
+		}
+		s.lacks(s.page("/job/hello/"), "Older builds")
+		for range 5 {
 			s.trigger("hello", nil)
 		}
 		for name, want := range map[string]string{

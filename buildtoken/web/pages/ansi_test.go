@@ -2,6 +2,7 @@ package pages_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"html"
 	"os"
 	"regexp"
@@ -32,7 +33,61 @@ func sequences(t testing.TB) []sequence {
 		sequence{"a colour that does not exist", "\x1b[38;5;256mx", "x"},
 		sequence{"a colour that is too large for a number", "\x1b[38;5;99999999999999999999mx", "x"},
 		sequence{"a part of a colour that is too large", "\x1b[38;2;1;2;256mx", "x"},
-		sequence{"a colour with a part that is missing", "\x1b[48;2;1;;3mx", "x"})
+		sequence{"a colour with a part that is missing", "\x1b[48;2;1;;3mx", "x"},
+		sequence{"a colour that is cut off", "\x1b[38;5mx\x1b[38;2;1;2my", "xy"},
+		sequence{"colons with too few or too many parts", "\x1b[38:2:7mx\x1b[38:5:1:9my\x1b[38:5:1:2:3mz\x1b[38:2:1:2mw", "xyzw"},
+		sequence{"a colour that is none keeps the one before", "\x1b[31;41m\x1b[38;5;999m\x1b[48;5;999mx", `<span class="f1 g1 ax">x</span>`},
+		sequence{"colons after another code", "\x1b[1:2mx", "x"},
+		sequence{"intermediate characters", "\x1b[1;/mx\x1b[1/my\x1b(/Bz\x1b Fw", "xyzw"},
+		sequence{"a digit behind an intermediate character", "\x1b[1/0mx\x1b[1 ?my", "0mx?my"},
+		sequence{"a control character in a sequence", "\x1b[1\x1fmx", "mx"},
+		sequence{"the first and the last final characters", "\x1b[@a\x1b[3~b\x1b~c\x1b0de", "abcde"},
+		sequence{"a character set at the end", "x\x1b(", "x"},
+		sequence{"an escape before the end of a line", "x\x1b\n", "x\n"},
+		sequence{"an escape in a title without end", "\x1b]0;t\x1b", "0;t"},
+		sequence{"a title after one without end", "\x1b]0;a\n\x1b]0;b\ax", "0;a\nx"},
+		sequence{"the longest sequence", "\x1b[" + strings.Repeat("0", 2045) + "1mx", `<span class="ab">x</span>`},
+		sequence{"a sequence that is too long", "\x1b[" + strings.Repeat("0", 2046) + "1mx", "1mx"},
+		sequence{"the longest sequence with intermediate characters", "\x1b[" + strings.Repeat(" ", 2046) + "mx", "x"},
+		sequence{"too many intermediate characters", "\x1b[" + strings.Repeat(" ", 2047) + "mx", " mx"},
+		sequence{"the longest title", "\x1b]" + strings.Repeat("t", 2045) + "\ax", "x"},
+		sequence{"a title that is too long", "\x1b]" + strings.Repeat("t", 2046) + "\ax", strings.Repeat("t", 2046) + "x"},
+		sequence{"characters next to control characters", " a\u00a0b\u009fc\x7fd~", " a\u00a0bcd~"})
+}
+
+// Each code that stands alone has its meaning, and no other one has any.
+func TestEveryStyleCode(t *testing.T) {
+	begins := map[int]string{1: "ab", 2: "ad", 3: "ai", 4: "au", 7: "fn gn ax", 8: "ac", 9: "as", 21: "au"}
+	for n := range 8 {
+		begins[30+n], begins[90+n] = fmt.Sprint("f", n), fmt.Sprint("f", 8+n)
+		begins[40+n], begins[100+n] = fmt.Sprintf("g%d ax", n), fmt.Sprintf("g%d ax", 8+n)
+	}
+	const all = "ab ad ai au as ac f2 g1 ax" // inverse red on green
+	ends := map[int]string{
+		22: "ai au as ac f2 g1 ax", 23: "ab ad au as ac f2 g1 ax", 24: "ab ad ai as ac f2 g1 ax", 27: "ab ad ai au as ac f1 g2 ax",
+		28: "ab ad ai au as f2 g1 ax", 29: "ab ad ai au ac f2 g1 ax", 39: "ab ad ai au as ac gn f2 ax", 49: "ab ad ai au as ac fn g1 ax",
+	}
+	span := func(classes string) string {
+		if classes == "" {
+			return "x"
+		}
+		return `<span class="` + classes + `">x</span>`
+	}
+	for code := range 120 {
+		if code == 38 || code == 48 { // the colour follows
+			continue
+		}
+		if got, _ := pages.RenderLog(fmt.Appendf(nil, "\x1b[%dmx", code)); got != span(begins[code]) {
+			t.Errorf("after code %d: %s, want %s", code, got, span(begins[code]))
+		}
+		want, ok := ends[code]
+		if !ok && begins[code] == "" && code != 0 {
+			want, ok = all, true
+		}
+		if got, _ := pages.RenderLog(fmt.Appendf(nil, "\x1b[1;2;3;4;7;8;9;31;42m\x1b[%dmx", code)); ok && got != span(want) {
+			t.Errorf("after all styles and code %d: %s, want %s", code, got, span(want))
+		}
+	}
 }
 
 func TestLogBecomesHTML(t *testing.T) {
@@ -58,6 +113,7 @@ func TestStyleGoesOn(t *testing.T) {
 func TestNearest(t *testing.T) {
 	for _, tt := range []struct{ r, g, b, want int }{
 		{0, 0, 0, 16}, {255, 255, 255, 231}, {255, 135, 0, 208}, {8, 8, 8, 232}, {254, 1, 2, 196}, {130, 129, 131, 244},
+		{41, 40, 113, 238}, {54, 235, 213, 80}, {238, 238, 238, 255}, {248, 248, 248, 231},
 	} {
 		if got := pages.Nearest(tt.r, tt.g, tt.b); got != tt.want {
 			t.Errorf("Nearest(%d, %d, %d) = %d, want %d", tt.r, tt.g, tt.b, got, tt.want)
@@ -142,7 +198,9 @@ func TestAddressesInALog(t *testing.T) {
 	for text, want := range map[string]string{
 		"http://a.test": "http://a.test", "see https://a.test/x?y=z#1.": "https://a.test/x?y=z#1", "1http://a.test": "http://a.test",
 		"=https://a.test,": "https://a.test", "{http://a.test": "http://a.test", "[https://a.test]": "https://a.test", "(http://a.test/(x))": "http://a.test/(x)",
-		"ftp://b.test http://a.test/!?": "http://a.test/", "<http://a.test>": "http://a.test", "http://a.test\tb": "http://a.test",
+		"[http://[::1]]": "http://[::1]", "http://a.test/" + strings.Repeat("x", 2034): "http://a.test/" + strings.Repeat("x", 2034),
+		"http://a.test/" + strings.Repeat("x", 2035): "",
+		"ftp://b.test http://a.test/!?":              "http://a.test/", "<http://a.test>": "http://a.test", "http://a.test\tb": "http://a.test",
 		"ahttp://a.test": "", "zhttps://a.test": "", "Ahttp://a.test": "", "Zhttps://a.test": "", "ftp://a.test": "", "http://": "", "://a.test": "", "javascript://a.test": "", "s://a.test": "",
 	} {
 		out, _ := pages.RenderLog([]byte(text))

@@ -87,6 +87,9 @@ func TestValuesInListsAreShort(t *testing.T) {
 		if got := chipsOf(s.page("/queue/"), "2"); got != "" {
 			s.Errorf("values that are the defaults are shown: %s", got)
 		}
+		digest := strings.Repeat("0123456789abcdef", 4)
+		s.send("app", url.Values{"BRANCH": {long[2:]}, "COMMIT": {digest}, "SAME": {strings.Repeat("x", 5000)}, "A": {"one\n"}, "delay": {"1h"}})
+		s.holds(chipsOf(s.page("/queue/"), "3"), "<bdi>"+long[2:]+"</bdi>", `title="`+digest+`"><bdi>0123456789</bdi>`, `<bdi title="`+strings.Repeat("x", 4096)+`">`, `>one</bdi>`)
 	})
 }
 

@@ -57,11 +57,11 @@ func withoutSpace(fields []string) []string {
 func parseColour(fields []string) (colour, bool) {
 	numbers := make([]int, len(fields))
 	for i, f := range fields {
-		n, err := strconv.Atoi(f)
-		if err != nil || n < 0 || n > 255 {
+		n, err := strconv.ParseUint(f, 10, 8)
+		if err != nil {
 			return colour{}, false
 		}
-		numbers[i] = n
+		numbers[i] = int(n)
 	}
 	switch {
 	case len(numbers) == 2 && numbers[0] == 5:

@@ -109,8 +109,14 @@ func TestValuesAreLinked(t *testing.T) {
 	}
 	spec := jobs(at("hello", writes(""), param("COMMIT"), param("EMPTY"), param("LONG")))
 	onSite(t, spec, func(s *site) {
-		s.trigger("hello", map[string][]string{"COMMIT": {`a/b "&<`}, "LONG": {strings.Repeat("x", 5000)}})
-		page := s.page("/job/hello/1/")
+		const linked = `href="https://git.test`
+		s.trigger("hello", map[string][]string{"LONG": {strings.Repeat("x", 4096)}})
+		s.holds(chipsOf(s.page("/job/hello/"), "1"), linked)
+		s.trigger("hello", map[string][]string{"COMMIT": {`a/b "&<`}, "LONG": {strings.Repeat("x", 4097)}})
+		if n := strings.Count(chipsOf(s.page("/job/hello/"), "2"), linked); n != 1 {
+			s.Errorf("%d links in the history, want one", n)
+		}
+		page := s.page("/job/hello/2/")
 		s.holds(page, `<a class="value" href="https://git.test/c/a%2Fb%20%22%26%3C?x=1" rel="noopener noreferrer"><bdi>a/b &#34;&amp;&lt;</bdi></a>`)
 		if n := strings.Count(page, `class="value" href="https://git.test`); n != 1 {
 			s.Errorf("%d links, want one: an empty value has none, and neither has one that is cut", n)

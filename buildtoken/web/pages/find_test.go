@@ -54,6 +54,9 @@ func TestFindInALog(t *testing.T) {
 			if got := here(page); got != tt.here {
 				s.Errorf("%s: shows %q, want %q", tt.query, got, tt.here)
 			}
+			if n := strings.Count(page, ` here" id="at"`); n != min(len(tt.here), 1) {
+				s.Errorf("%s: the browser goes to %d rows", tt.query, n)
+			}
 		}
 		page := s.page("/job/hello/1/?q=apple&at=70")
 		s.holds(page, `value="apple"`, `href="?at=38&amp;q=apple#at" aria-keyshortcuts="p"`, `href="?at=140093&amp;q=apple#at" aria-keyshortcuts="n"`)
@@ -88,6 +91,9 @@ func TestAddressOfAnInvalidPlace(t *testing.T) {
 			"?at=x":                             "The place at=x is neither",
 			"?at=-5":                            "The place at= is neither",
 			"?at=5-":                            "The place at= is neither",
+			"?at=4611686018427387904":           "The place at=4611686018427387904 is neither", // 2^62
+			"?at=4611686018427387903":           "The place is beyond the end of the log",
+			"?at=40-63":                         "The place is beyond the end of the log",
 			"?at=1-2-3":                         "The place at=2-3 is neither",
 			"?at=99999999999999999999":          "is neither a number of bytes",
 			"?at=63":                            "The place is beyond the end of the log, which has 62 bytes so far.",
@@ -95,6 +101,7 @@ func TestAddressOfAnInvalidPlace(t *testing.T) {
 			"?q=a%0Ab":                          "a line break or another control character",
 			"?q=%FF":                            "a line break or another control character",
 			"?q=" + strings.Repeat("x", 201):    "longer than 200 bytes",
+			"?find=" + strings.Repeat("x", 41):  "find=" + strings.Repeat("x", 40) + " is not known",
 			"?at=%3Cscript%3E":                  "at=&lt;script&gt; is neither",
 			"?q=hello&at=" + "4611686018427387": "beyond the end",
 		} {
@@ -106,6 +113,7 @@ func TestAddressOfAnInvalidPlace(t *testing.T) {
 			s.lacks(w.Body.String(), "Nothing was queued")
 		}
 		s.holds(s.page("/job/hello/1/?at=62"), "Finished: SUCCESS") // the end is a place
+		s.holds(s.page("/job/hello/1/?q="+strings.Repeat("x", 200)), "No line has")
 	})
 }
 

@@ -113,9 +113,9 @@ func (v *visit) history(full, at string) (view historyView, fixed bool, err erro
 	view.buildsList = buildsList{Action: at, All: at, States: stateChoices, buildsQuery: query, Everywhere: buildsBy(v.base, query.By)}
 	fixed = paged || query.Filters()
 	kept := query.values()
-	step, most := buildsShown+1, buildsShown+1
+	step := buildsShown + 1
 	if query.Filters() {
-		step, most = searchStep, maxSearched
+		step = searchStep
 	}
 	if paged {
 		view.Newer = withQuery(at, kept)
@@ -149,11 +149,9 @@ func (v *visit) history(full, at string) (view historyView, fixed bool, err erro
 			return view, fixed, nil
 		}
 		before = builds[len(builds)-1].Number
-		if seen += len(builds); seen >= most {
+		if seen += len(builds); seen >= maxSearched {
 			older(before)
-			if query.Filters() {
-				view.Looked = seen
-			}
+			view.Looked = seen
 			return view, fixed, nil
 		}
 	}

@@ -46,6 +46,9 @@ func TestLongLineHasSeveralRows(t *testing.T) {
 	if n := strings.Count(html, `<span class="l">`); n != 4 || rest != "" {
 		t.Errorf("%d rows and %q, want first, two of the long line, and last", n, rest)
 	}
+	if n := strings.Count(html, `<a href="?at=`); n != 3 {
+		t.Errorf("%d rows have the number of their line, want the first of each line", n)
+	}
 	if n := strings.Count(html, `<span class="f1">`); n != 3 {
 		t.Errorf("%d rows are red, want all from the second on", n)
 	}
@@ -56,5 +59,23 @@ func TestLongLineHasSeveralRows(t *testing.T) {
 	}
 	if shown := textOf(t, html); shown != strings.Replace(string(log), "\x1b[31m", "", 1) {
 		t.Error("the text is another than that of the log")
+	}
+}
+
+// Lines that begin and end groups are marked, as in the logs of GitHub and Buildkite, and those
+// of diffs and of go test are not.
+func TestRowsThatFold(t *testing.T) {
+	for line, want := range map[string]string{
+		"::group::x": "l fold group", "\x1b[32m::group::x": "l fold group", "::endgroup::": "l endgroup", "--- Tests": "l fold section", "+++ Tests": "l fold section",
+		"--- a/x": "l", "+++ b/x": "l", "--- /dev/null": "l", "--- FAIL: TestX": "l", "--- PASS: TestX": "l", "--- SKIP: TestX": "l", "--- BENCH: X": "l", "--- x.go\t2000-01-01": "l",
+		"---- x": "l", "--x": "l", "x ::group::": "l", "": "l", "::group:": "l",
+	} {
+		html, _ := pages.RenderRows(t, []byte(line+"\n"))
+		if !strings.HasPrefix(html, `<span class="`+want+`">`) {
+			t.Errorf("%q is %.60s, want the class %q", line, html, want)
+		}
+	}
+	if html, _ := pages.RenderRows(t, []byte("::group::name\n")); !strings.Contains(html, `<span class="tag">::group::</span>name`) {
+		t.Errorf("the mark of a group is not set apart: %s", html)
 	}
 }

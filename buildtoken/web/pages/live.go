@@ -43,7 +43,6 @@ func (v *visit) stream(load loader) error {
 	}
 	if v.R.Method == http.MethodHead {
 		v.W.Header().Set("Content-Type", "text/event-stream")
-		v.W.WriteHeader(http.StatusOK)
 		return nil
 	}
 	leave, err := v.EnterStream()

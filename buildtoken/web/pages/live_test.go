@@ -310,6 +310,9 @@ func TestLogThatCannotBeReadIsAnError(t *testing.T) {
 			if text := out.drain(); strings.Contains(text, "event: done") {
 				s.Errorf("from %s: the stream claims to be complete", start)
 			}
+			if got := s.logs.TakeAll(); got[len(got)-1].Message != "log could not be sent to its end" {
+				s.Errorf("from %s: the log has %v", start, got)
+			}
 		}
 	})
 }
@@ -346,13 +349,14 @@ func TestEndedBuildIsStreamedOnDemand(t *testing.T) {
 
 // A client gets all of a log that a browser can show.
 func TestStreamSendsAllOfALogThatIsNotTooLong(t *testing.T) {
-	const rows = 60_000 // 0.96 MB
-	onSite(t, jobs(at("hello", writes(strings.Repeat("0123456789abcde\n", rows)))), func(s *site) {
+	// With its first and last lines of 38 and 18 bytes, the log has 1 MiB.
+	const rows = (1<<20 - 38 - 18) / 40
+	onSite(t, jobs(at("hello", writes(strings.Repeat("0123456789012345678901234567890123456789\n"[1:], rows)))), func(s *site) {
 		s.trigger("hello", nil)
 		out, ended, stop := s.open("/queue/-/events/job/hello/1/?start=0", "alice")
 		<-ended
 		stop()
-		lines := 0
+		lines, pieces := 0, 0
 		for _, e := range out.take(s.T) {
 			if e.name != "log" {
 				continue
@@ -365,6 +369,10 @@ func TestStreamSendsAllOfALogThatIsNotTooLong(t *testing.T) {
 				s.Errorf("the event from %d skips a part of the log", log.From)
 			}
 			lines += strings.Count(log.HTML, "\n")
+			pieces++
+		}
+		if pieces != 32 {
+			s.Errorf("%d events, want one for each 32 KiB", pieces)
 		}
 		if lines != rows+2 {
 			s.Errorf("%d lines, want %d", lines, rows+2)
@@ -390,6 +398,9 @@ func TestStreamEnds(t *testing.T) {
 			_, ended, stop := s.open("/queue/-/events/job/app/job/deploy/1/", "alice")
 			stop()
 			<-ended
+			if s.logs.Len() > 0 {
+				s.Errorf("%d lines in the log, want none", s.logs.Len())
+			}
 		})
 	})
 	t.Run("with a client that takes nothing", func(t *testing.T) {
@@ -397,13 +408,18 @@ func TestStreamEnds(t *testing.T) {
 			s.trigger("app/deploy", nil)
 			r := request(http.MethodGet, "/queue/-/events/job/app/job/deploy/1/", "alice", nil)
 			s.pages.Serve(&broken{httptest.NewRecorder()}, r) // returns
+			if s.logs.Len() > 0 {
+				s.Errorf("%d lines in the log, want none", s.logs.Len())
+			}
 		})
 	})
 	t.Run("sends a sign of life from time to time", func(t *testing.T) {
 		onSite(t, tree(), func(s *site) {
 			out, _, stop := s.open("/queue/-/events/queue/", "alice")
 			defer stop()
-			out.drain()
+			if got := out.drain(); !strings.HasPrefix(got, "retry: 2000\n") {
+				s.Errorf("the stream begins with %.40q", got)
+			}
 			time.Sleep(21 * time.Second)
 			synctest.Wait()
 			if got := out.drain(); got != ": still here\n\n" {
@@ -438,6 +454,7 @@ func TestLogPart(t *testing.T) {
 			{"?before=0", "", "0.1."},
 			{"?after=74", "", "74.6.1"},
 			{"?after=99999", "", "74.6.1"},
+			{"?after=4611686018427387903", "", "74.6.1"}, // 2^62 - 1
 		} {
 			w := s.get("/queue/-/log/job/hello/1"+tt.query, "alice")
 			var got struct {
@@ -451,7 +468,7 @@ func TestLogPart(t *testing.T) {
 				s.Errorf("%s = %q %+v, want %q to %s", tt.query, text, got, tt.want, tt.place)
 			}
 		}
-		for _, query := range []string{"?after=x", "?before=-5", "?before=99999999999999999999"} {
+		for _, query := range []string{"?after=x", "?before=-5", "?before=99999999999999999999", "?after=4611686018427387904"} {
 			if w := s.get("/queue/-/log/job/hello/1"+query, "alice"); w.Code != http.StatusBadRequest {
 				s.Errorf("%s = %d, want 400", query, w.Code)
 			}
@@ -548,6 +565,9 @@ func TestPageHasSoManyRows(t *testing.T) {
 				page = part.HTML
 			}
 			rows := regexp.MustCompile(`<span class="l[^"]*"[^>]*><a [^>]*></a>(.*)\n</span>`).FindAllStringSubmatch(page, -1)
+			if n := strings.Count(page, `<span class="chunk" data-from`); n != (tt.rows+499)/500 {
+				s.Errorf("%s has %d chunks, want one for each 500 of %d rows", tt.path, n, tt.rows)
+			}
 			if len(rows) != tt.rows {
 				s.Errorf("%s has %d rows, want %d", tt.path, len(rows), tt.rows)
 				continue
@@ -567,13 +587,5 @@ func TestPageHasSoManyRows(t *testing.T) {
 				s.Errorf("%s goes from %q to %q, want from %q to %q", tt.path, first, last, tt.first, tt.last)
 			}
 		}
-	})
-}
-
-func TestLineWithoutEndIsShownApart(t *testing.T) {
-	onSite(t, jobs(at("hello", hangs("one\n\x1b[1mcontinue? "))), func(s *site) {
-		s.trigger("hello", nil)
-		s.holds(s.page("/job/hello/1/"), `data-to="42" data-size="56" data-place="42.3."`, `one
-</span></span><span class="chunk" data-console-rest><span class="l" data-t="0"><a href="?at=42#at" data-n="3" tabindex="-1" aria-hidden="true"></a><span class="ab">continue? </span></span></span></pre>`)
 	})
 }

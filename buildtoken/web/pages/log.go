@@ -123,7 +123,7 @@ func (v *visit) console(b queue.Build, at string, wide bool) (consoleView, error
 	}
 	defer func() { _ = log.Close() }() // only read
 	view.Complete, view.Size = log.complete, log.size
-	if asked.from > log.size || asked.to > log.size {
+	if asked.to > log.size {
 		return view, badAddress("the place is beyond the end of the log, which has %d bytes so far", log.size)
 	}
 	if asked.search.active() {
@@ -217,10 +217,7 @@ func (v *visit) part(log *openLog, asked asked, view *consoleView) error {
 // are left before an offset in it.
 func lastRows(p rowStart, text []byte, before, most int) (rowStart, []byte) {
 	for rows := bytes.Count(text[:before], []byte{'\n'}); rows > most; rows-- {
-		row, ended := cutRow(text)
-		if !ended {
-			break
-		}
+		row, _ := cutRow(text)
 		p, text = p.after(row), text[len(row):]
 	}
 	return p, text

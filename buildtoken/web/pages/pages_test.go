@@ -202,6 +202,7 @@ func TestAccess(t *testing.T) {
 			{"GET", "/job/app/", statuses{200, 200, 403, 403}},
 			{"GET", "/job/secret/", statuses{200, 403, 403, 403}},
 			{"GET", "/job/secret/rssAll", statuses{200, 403, 403, 403}},
+			{"GET", "/job/nothing/rssAll", statuses{404, 404, 403, 403}},
 			{"GET", "/job/secret/job/plan/", statuses{200, 403, 403, 403}},
 			{"GET", "/job/secret/job/nothing/", statuses{404, 403, 403, 403}},
 			{"GET", "/job/secret/job/plan/1/", statuses{200, 403, 403, 403}},
@@ -454,8 +455,11 @@ func TestAssets(t *testing.T) {
 					s.Errorf("%s:%d stands twice: %s", link[1], i+1, line)
 				}
 			}
-			if w.Code != http.StatusOK || w.Body.Len() == 0 || w.Header().Get("Cache-Control") != "public, max-age=31536000, immutable" {
-				s.Errorf("GET %s = %d, %d bytes, %s", link[1], w.Code, w.Body.Len(), w.Header().Get("Cache-Control"))
+			if h := w.Header(); w.Code != http.StatusOK || w.Body.Len() == 0 || h.Get("Cache-Control") != "public, max-age=31536000, immutable" || h.Get("Vary") != "" {
+				s.Errorf("GET %s = %d, %d bytes, %v", link[1], w.Code, w.Body.Len(), h)
+			}
+			if !regexp.MustCompile(`\.[0-9a-f]{12}\.(css|js|svg)$`).MatchString(link[1]) {
+				s.Errorf("%s has no digest", link[1])
 			}
 			text := strings.ReplaceAll(w.Body.String(), `xmlns="http://www.w3.org/2000/svg"`, "")
 			s.lacks(text, "http://", "https://", "innerHTML", "eval(")

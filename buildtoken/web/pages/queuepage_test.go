@@ -131,6 +131,9 @@ func TestCancelAllOfAJob(t *testing.T) {
 		if w := s.do(r); w.Code != http.StatusForbidden {
 			s.Errorf("from another site: %d, want 403", w.Code)
 		}
+		if w := s.post("/job/app/cancelAllForm?upto=5", "alice", nil); w.Code != http.StatusBadRequest {
+			s.Errorf("upto in the address: %d, want 400", w.Code)
+		}
 		s.post("/job/app/cancelAllForm", "alice", url.Values{"upto": {"5"}})
 		s.holds(s.page("/job/app/cancelAll"), "Nothing of this job is queued.")
 		for _, path := range []string{"/job/nothing/cancelAll", "/job/other/cancelAll"} {

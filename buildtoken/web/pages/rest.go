@@ -36,7 +36,7 @@ func (v *visit) usual(entries ...queue.Entry) (map[string]time.Duration, error) 
 // free returns when the build that an item waits for is expected to end; zero if there is
 // none, or it should have ended already.
 func (v *visit) free(e queue.Entry, usual time.Duration) (time.Time, error) {
-	if usual == 0 || e.State == queue.Left || e.Blockage.Reason != queue.BuildRunning {
+	if e.State == queue.Left || e.Blockage.Reason != queue.BuildRunning {
 		return time.Time{}, nil
 	}
 	b, here := v.running()[buildOf{e.Item.Job, e.Blockage.Number}]

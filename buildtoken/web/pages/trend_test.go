@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
@@ -33,9 +34,10 @@ func TestTrend(t *testing.T) {
 		s.holds(page, "Durations of the last 1 build, oldest first: 1 succeeded, the longest took 1.0 s", "100 % of 1<", "<dt>Last success</dt>")
 		s.lacks(page, "Failing since", "Last failure")
 		s.lacks(s.page("/"), "<small>") // there is nothing to worry about
-		for range 3 {
-			build()
-		}
+		build()
+		build()
+		s.holds(s.page("/job/app/"), "<dt>Median of 3</dt><dd>2.0 s</dd>")
+		build()
 		s.holds(s.page("/"), " <small>33 %</small>", `title="1 of the last 4 builds succeeded"><i class="dot-success"></i><i class="dot-failure"></i><i class="dot-unstable"></i><i class="dot-aborted"></i></span>`)
 		page = s.page("/job/app/")
 		s.holds(page,
@@ -63,7 +65,8 @@ func TestTrendLinksOnlyWhatIsThere(t *testing.T) {
 	app := at("app", ends(runner.Success, runner.Failure))
 	keep := 2
 	app.Settings.KeepBuilds = &keep
-	onSite(t, jobs(app), func(s *site) {
+	var c counted
+	onQueue(t, jobs(app), func(q buildtoken.Queue) buildtoken.Queue { c.Queue = q; return &c }, func(s *site) {
 		for range 4 {
 			s.trigger("app", nil)
 			time.Sleep(time.Minute)
@@ -71,6 +74,10 @@ func TestTrendLinksOnlyWhatIsThere(t *testing.T) {
 		page := s.page("/job/app/")
 		s.holds(page, `<g class="state-success"><title>#1 Success`, `<a href="/ci/job/app/3/" aria-label="#3 Success`, "50 % of 4")
 		s.lacks(page, `/ci/job/app/1/`, `/ci/job/app/2/`)
+		c.builds.Store(0)
+		if got := rowKeys(s.page("/?by=")); got != "app/4/ app/3/" || c.builds.Load() != 2 {
+			s.Errorf("the list has %s, and %d records were read; want app/4/ app/3/ and 2", got, c.builds.Load())
+		}
 		s.trigger("app", nil) // the chart shows builds that have ended
 		s.lacks(s.page("/job/app/"), "#5 Running,")
 	})
@@ -101,6 +108,11 @@ func TestShareOfSuccesses(t *testing.T) {
 		time.Sleep(time.Minute)
 		site.holds(site.page("/job/app/"), "Median of 1")
 		site.lacks(site.page("/job/app/"), "<dt>Succeeded</dt>")
+	})
+	onSite(t, jobs(at("app", writes(""))), func(site *site) { // a build without a duration
+		site.trigger("app", nil)
+		site.holds(site.page("/job/app/"), `x="0" y="57" width="8" height="3"`)
+		site.holds(site.page("/"), `<td class="number">0 ms</td>`)
 	})
 }
 

@@ -3,6 +3,7 @@ package pages_test
 import (
 	"encoding/xml"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -21,10 +22,14 @@ func TestSpan(t *testing.T) {
 		999*time.Millisecond + 999*1000:       "999 ms",
 		time.Second:                           "1.0 s",
 		4250 * time.Millisecond:               "4.2 s",
+		9990 * time.Millisecond:               "9.9 s",
+		10 * time.Second:                      "10 s",
 		12*time.Second + 900*time.Millisecond: "12 s",
 		time.Minute:                           "1 min",
 		3*time.Minute + 5*time.Second:         "3 min 5 s",
+		time.Hour:                             "1 h",
 		2*time.Hour + 10*time.Minute + 59*1e9: "2 h 10 min",
+		23 * time.Hour:                        "23 h",
 		76*time.Hour + time.Minute:            "3 d 4 h",
 		24 * time.Hour:                        "1 d",
 		10000 * time.Hour:                     "416 d 16 h",
@@ -36,7 +41,7 @@ func TestSpan(t *testing.T) {
 }
 
 func TestSize(t *testing.T) {
-	for in, want := range map[int64]string{0: "0 bytes", 1023: "1023 bytes", 1024: "1 KiB", 1<<20 - 1: "1023 KiB", 11 << 20: "11.0 MiB"} {
+	for in, want := range map[int64]string{0: "0 bytes", 1023: "1023 bytes", 1024: "1 KiB", 1<<20 - 1: "1023 KiB", 1 << 20: "1.0 MiB", 11 << 20: "11.0 MiB"} {
 		if got := pages.Size(in); got != want {
 			t.Errorf("Size(%d) = %q, want %q", in, got, want)
 		}
@@ -76,10 +81,14 @@ func TestBadge(t *testing.T) {
 		if err := xml.Unmarshal(w.Body.Bytes(), &svg); err != nil || svg.XMLName.Space != "http://www.w3.org/2000/svg" {
 			s.Errorf("%v in %v", err, svg.XMLName)
 		}
-		if got := w.Header().Get("Content-Type"); got != "image/svg+xml" {
-			s.Errorf("Content-Type = %q", got)
+		if h := w.Header(); h.Get("Content-Type") != "image/svg+xml" || h.Get("Cache-Control") != "no-cache, max-age=0" || h.Get("Vary") != "" {
+			s.Errorf("headers %v", h)
 		}
+		s.holds(w.Body.String(), `<rect width="116" height="20" rx="3" fill="#57606a"/>`, `<text x="77" y="14" textLength="65">never built</text>`)
 		before := w.Header().Get("ETag")
+		if !regexp.MustCompile(`^"[0-9a-f]{16}"$`).MatchString(before) {
+			s.Errorf("ETag %s", before)
+		}
 		s.trigger("secret/badged", nil)
 		r := request(http.MethodGet, "/job/secret/job/badged/badge/icon", "", nil)
 		r.Header.Set("If-None-Match", before)
@@ -89,8 +98,8 @@ func TestBadge(t *testing.T) {
 		}
 		s.holds(w.Body.String(), "failing")
 		r.Header.Set("If-None-Match", w.Header().Get("ETag"))
-		if w = s.do(r); w.Code != http.StatusNotModified || w.Body.Len() > 0 {
-			s.Errorf("badge of the same state = %d, want 304", w.Code)
+		if w = s.do(r); w.Code != http.StatusNotModified || w.Body.Len() > 0 || w.Header().Get("Content-Type") != "image/svg+xml" {
+			s.Errorf("badge of the same state = %d %s, want 304", w.Code, w.Header().Get("Content-Type"))
 		}
 	})
 }
@@ -121,16 +130,16 @@ func TestFeed(t *testing.T) {
 				s.Fatalf("GET %s = %d %s", path, w.Code, got)
 			}
 			var f feed
-			if err := xml.Unmarshal(w.Body.Bytes(), &f); err != nil {
-				s.Fatalf("%v in\n%s", err, w.Body)
+			if err := xml.Unmarshal(w.Body.Bytes(), &f); err != nil || w.Header().Get("Vary") != "" {
+				s.Fatalf("%v, Vary %q in\n%s", err, w.Header().Get("Vary"), w.Body)
 			}
 			if _, err := time.Parse(time.RFC3339, f.Updated); err != nil || f.ID == "" || f.Title == "" || f.Author == "" {
 				s.Errorf("%v: a feed needs these: %+v", err, f)
 			}
 			return f
 		}
-		if f := read("/rssAll"); len(f.Entries) != 0 {
-			s.Errorf("entries %v, want none", f.Entries)
+		if f := read("/rssAll"); len(f.Entries) != 0 || f.Updated != "1970-01-01T00:00:00Z" {
+			s.Errorf("updated %s with %v, want a constant and no entries", f.Updated, f.Entries)
 		}
 		s.trigger("a<&\">b", nil)
 		s.trigger("other", nil)
@@ -169,6 +178,20 @@ func TestFeed(t *testing.T) {
 		}
 		s.holds(s.page("/job/other/"), `<link rel="alternate" type="application/atom+xml" title="Builds" href="/ci/job/other/rssAll">`)
 	})
+}
+
+// A build is updated when it ends, and is published when it starts.
+func TestFeedHasTheTimesOfBuilds(t *testing.T) {
+	onSite(t, jobs(at("app", takes(time.Minute, time.Hour))), func(s *site) {
+		s.trigger("app", nil)
+		time.Sleep(2 * time.Minute)
+		s.trigger("app", nil)
+		feed := s.page("/job/app/rssAll")
+		s.holds(feed, "<updated>2000-01-01T00:02:01Z</updated><link",
+			"<title>app #1 Success</title><published>2000-01-01T00:00:00Z</published><updated>2000-01-01T00:01:00Z</updated>",
+			"<title>app #2 Running</title><published>2000-01-01T00:02:01Z</published><updated>2000-01-01T00:02:01Z</updated>")
+	})
+	onSite(t, jobs(), func(s *site) { s.lacks(s.page("/rssAll"), "<entry>") })
 }
 
 // The page of an item that never runs explains what to do.

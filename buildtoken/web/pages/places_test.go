@@ -1,0 +1,133 @@
+package pages_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/buildtoken/buildtoken/buildtoken"
+)
+
+func TestLineWithoutEndIsShownApart(t *testing.T) {
+	onSite(t, jobs(at("hello", hangs("one\n\x1b[1mcontinue? "))), func(s *site) {
+		s.trigger("hello", nil)
+		s.holds(s.page("/job/hello/1/"), `data-to="42" data-size="56" data-place="42.3."`, `one
+</span></span><span class="chunk" data-console-rest><span class="l" data-t="0"><a href="?at=42#at" data-n="3" tabindex="-1" aria-hidden="true"></a><span class="ab">continue? </span></span></span></pre>`)
+	})
+}
+
+// A page does not show half of a character that is still being written.
+func TestPageWaitsForTheRestOfACharacter(t *testing.T) {
+	onSite(t, jobs(at("hello", hangs("one\ncaf\xc3"))), func(s *site) {
+		s.trigger("hello", nil)
+		page := s.page("/job/hello/1/")
+		s.holds(page, "</a>caf</span>", "data-console-earlier hidden>")
+		s.lacks(page, "\uFFFD", "0 bytes")
+	})
+}
+
+// One page, and one request of the script, brings so many bytes of long lines.
+func TestPageHasSoManyBytes(t *testing.T) {
+	const begin, rows, row = 38, 6000, 128 // where the text of the build begins, and how long its lines are
+	const size = begin + rows*row + 18
+	const shown, before = 256 << 10, 64 << 10
+	onSite(t, jobs(at("hello", writes(strings.Repeat(strings.Repeat("x", row-1)+"\n", rows)))), func(s *site) {
+		s.trigger("hello", nil)
+		const place = begin + 3000*row
+		for _, tt := range []struct {
+			path     string
+			from, to int
+		}{
+			{"/job/hello/1/", begin + (rows-shown/row)*row, size},
+			{fmt.Sprintf("/job/hello/1/?at=%d", place), place - before, place + shown - before},
+			{fmt.Sprintf("/job/hello/1/?at=%d", begin+rows*row), begin + rows*row - before, size},
+			{fmt.Sprintf("/queue/-/log/job/hello/1?before=%d", place), place - shown, place},
+			{fmt.Sprintf("/queue/-/log/job/hello/1?after=%d", place), place, place + shown},
+		} {
+			page := s.page(tt.path)
+			if strings.HasPrefix(tt.path, "/queue/") {
+				var part struct{ From, To, Size int }
+				if err := json.Unmarshal([]byte(page), &part); err != nil {
+					s.Fatal(err)
+				}
+				page = fmt.Sprintf(`data-from="%d" data-to="%d" data-size="%d"`, part.From, part.To, part.Size)
+			}
+			if want := fmt.Sprintf(`data-from="%d" data-to="%d" data-size="%d"`, tt.from, tt.to, size); !strings.Contains(page, want) {
+				s.Errorf("%s has %s, want %s", tt.path, regexp.MustCompile(`data-from="\d+" data-to="\d+" data-size="\d+"`).FindString(page), want)
+			}
+		}
+	})
+}
+
+// A stream of a log begins where the client asks, and with all of the log if that is no place.
+func TestStreamOfALogBeginsAtAPlace(t *testing.T) {
+	onSite(t, jobs(at("hello", writes("\x1b[31mone\ntwo\n"))), func(s *site) {
+		s.trigger("hello", nil) // 38 + 9 + 4 + 18 bytes
+		for _, tt := range []struct {
+			start, from, line string
+			reset             bool
+		}{
+			{"", "0", "1", false}, {"0", "0", "1", false}, {"38", "38", "2", false}, {"40", "38", "2", false},
+			{"38.7.", "38", "7", false}, {"47.3.38%3B5%3B1", "47", "3", false}, {"0.2147483646.", "0", "2147483646", false},
+			{"47.3." + strings.Repeat("1", 100), "47", "3", false}, {"47.3." + strings.Repeat("1", 101), "0", "1", false},
+			{"47.0.", "0", "1", false}, {"-1.1.", "0", "1", false}, {"0.2147483647.", "0", "1", false}, {"47.3", "0", "1", false}, {"47.3..", "0", "1", false}, {"x.3.", "0", "1", false}, {"47.x.", "0", "1", false},
+			{"-1", "0", "1", true}, {"99.5.", "0", "1", true}, {"69.5.", "", "", false}, // of another log, and the end of this one
+		} {
+			out, ended, stop := s.open("/queue/-/events/job/hello/1/?start="+tt.start, "alice")
+			<-ended
+			stop()
+			text := out.drain()
+			_, data, _ := strings.Cut(text, "event: log\n")
+			from := regexp.MustCompile(`"from":(\d+)`).FindStringSubmatch(data)
+			line := regexp.MustCompile(`data-n=\\"(\d+)\\"`).FindStringSubmatch(data)
+			if tt.from == "" {
+				s.lacks(text, "event: log")
+				continue
+			}
+			if from == nil || line == nil || from[1] != tt.from || line[1] != tt.line || strings.Contains(data, `"reset":true`) != tt.reset {
+				s.Errorf("start=%s begins at %v with the line %v, want %s and %s; %.300s", tt.start, from, line, tt.from, tt.line, data)
+			}
+			if tt.start == "47.3.38%3B5%3B1" {
+				s.holds(data, `class=\"f1\"`)
+			}
+		}
+	})
+}
+
+// A permalink leads the stream of a page to that of the build, and HEAD answers like GET.
+func TestStreamOfAPermalink(t *testing.T) {
+	onSite(t, jobs(at("hello", writes("hello\n"))), func(s *site) {
+		s.trigger("hello", nil)
+		out, ended, stop := s.open("/queue/-/events/job/hello/lastBuild/?has=nav:1", "alice")
+		defer stop()
+		<-ended
+		s.streams(out, `go "/ci/job/hello/1/"`)
+		w := s.do(request(http.MethodHead, "/queue/-/events/job/hello/1/", "alice", nil))
+		if got := w.Header().Get("Content-Type"); w.Code != http.StatusOK || got != "text/event-stream" {
+			s.Errorf("HEAD = %d %s", w.Code, got)
+		}
+	})
+}
+
+// A stream that has to end while another one makes its page asks the browser to connect again.
+func TestStreamEndsBeforeItsFirstPage(t *testing.T) {
+	q := slowList{takes: time.Minute}
+	onQueue(t, tree(), func(inner buildtoken.Queue) buildtoken.Queue { q.Queue = inner; return &q }, func(s *site) {
+		done := make(chan struct{})
+		s.pages.site.Done = done
+		_, _, stop := s.open("/queue/-/events/", "alice")
+		out, ended, stopToo := s.open("/queue/-/events/", "alice")
+		close(done)
+		<-ended
+		if got := out.header.Get("Content-Type"); got != "text/event-stream" {
+			s.Errorf("Content-Type = %q", got)
+		}
+		s.lacks(out.drain(), "event:")
+		stop()
+		stopToo()
+	})
+}
