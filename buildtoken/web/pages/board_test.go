@@ -204,6 +204,49 @@ func listsInTurn(t *testing.T, readers int, takes, within time.Duration, least, 
 	})
 }
 
+// While nothing changes, no page is made again.
+func TestListIsNotMadeWhileNothingChanges(t *testing.T) {
+	var q slowList
+	onQueue(t, tree(), func(inner buildtoken.Queue) buildtoken.Queue { q.Queue = inner; return &q }, func(s *site) {
+		s.trigger("app/deploy", nil)
+		_, _, stop := s.open("/queue/-/events/", "alice")
+		defer stop()
+		time.Sleep(time.Hour)
+		if n := q.lists.Load(); n != 1 {
+			s.Errorf("the list was made %d times, want once", n)
+		}
+	})
+}
+
+// Streams end at once, also while they wait for their turn or rest.
+func TestStreamsEndWhileTheyWaitForTheirTurn(t *testing.T) {
+	q := slowList{takes: time.Second}
+	onQueue(t, tree(), func(inner buildtoken.Queue) buildtoken.Queue { q.Queue = inner; return &q }, func(s *site) {
+		done := make(chan struct{})
+		s.pages.site.Done = done
+		var ends []<-chan struct{}
+		var stops []func()
+		for i := range 6 {
+			_, ended, stop := s.open(fmt.Sprintf("/queue/-/events/?q=%d", i), "alice")
+			ends, stops = append(ends, ended), append(stops, stop)
+		}
+		time.Sleep(time.Minute)
+		s.triggerIn("hello", "1h")
+		time.Sleep(1500 * time.Millisecond) // one has been made, and the next one rests
+		q.lists.Store(0)
+		for _, stop := range stops[3:] {
+			stop()
+		}
+		close(done)
+		for _, ended := range ends {
+			<-ended
+		}
+		if n := q.lists.Load(); n != 0 {
+			s.Errorf("%d lists were made for streams that have ended", n)
+		}
+	})
+}
+
 // A reader who leaves while others wait for the page does not take it with them.
 func TestLeavingReaderLeavesThePageToOthers(t *testing.T) {
 	q := slowList{takes: 2 * time.Second}

@@ -136,7 +136,7 @@ func (v *visit) cancellable(full string) ([]queue.Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := v.ctl.Items(v.R.Context(), v.Definition, full, lanes[0].Queued+1)
+	all, err := v.ctl.Items(v.R.Context(), v.Definition, full, lanes[0].Queued)
 	if err == nil && len(all) == 0 && !v.Definition.Has(full) {
 		return nil, web.ErrNotFound // the items of a job of another site are not shown either
 	}

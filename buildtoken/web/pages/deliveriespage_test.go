@@ -48,16 +48,29 @@ func TestDeliveriesPage(t *testing.T) {
 		s.ctl.Deliveries().Add(deliveries.Delivery{
 			At: time.Now(), Target: "push", Webhooks: []string{"github"}, Signers: signers, Kind: hooked.GitHub, Size: 13, Status: 201, Concealed: true, Body: []byte("concealed-body"),
 		}, "github")
+		s.ctl.Deliveries().Add(deliveries.Delivery{
+			At: time.Now(), Target: "push", Webhooks: []string{"github"}, Signers: signers, Kind: hooked.GitHub, Size: 3, Status: 201, Body: []byte("{}"),
+		}, "github") // only the beginning of its body is kept
 		page := s.page("/queue/deliveries/")
 		s.holds(page, "push by &lt;script&gt;", "201 queued", `<a href="/ci/queue/item/7/">item 7</a>`, "on github when: true", "X-Github-Event", "&lt;b&gt;&amp;amp;",
 			"403 unsigned", "hook: not signed", "The body is not shown", `action="/ci/queue/deliveries/1/replayForm"`)
-		s.lacks(page, "<script>", "<b>", "Signature", "sha256=abc", "of another site", "theirs", "concealed-body", "deliveries/2/replayForm", "s3cret")
+		s.lacks(page, "<script>", "<b>", "Signature", "sha256=abc", "of another site", "theirs", "concealed-body", "deliveries/2/replayForm", "deliveries/6/replayForm", "s3cret")
 		reader := s.get("/queue/deliveries/", "rita").Body.String()
 		s.holds(reader, "201 queued")
 		s.lacks(reader, "replayForm")
 		for _, user := range []string{"", "blind"} {
 			if w := s.get("/queue/deliveries/", user); w.Code != http.StatusForbidden {
 				t.Errorf("user %q: got %d, want 403", user, w.Code)
+			}
+		}
+	})
+	// Deliveries can be about any job, so the page is not for users who can read some of them.
+	spec.Root.Jobs = append(spec.Root.Jobs, at("hidden", writes("")))
+	spec.Access.Read = `user == "alice" || user == "rita" && job.full_name != "hidden" || user == "blind" && job.full_name != ""`
+	onSite(t, spec, func(s *site) {
+		for user, want := range map[string]int{"alice": http.StatusOK, "rita": http.StatusForbidden, "blind": http.StatusForbidden} {
+			if w := s.get("/queue/deliveries/", user); w.Code != want {
+				t.Errorf("user %q: got %d, want %d", user, w.Code, want)
 			}
 		}
 	})

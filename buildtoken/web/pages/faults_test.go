@@ -220,6 +220,26 @@ func TestPagesShowBuildsOfOtherServers(t *testing.T) {
 			s.Errorf("the running builds are %s, want %s", got, want)
 		}
 		s.lacks(main(s.page("/computer/")), "far") // it shows the executors of this server
+		s.holds(s.page("/job/far/2/"), `action="/ci/job/far/2/stopForm"`)
+		s.post("/job/far/2/stopForm", "alice", nil)
+		page := s.page("/job/far/2/") // until the other server has seen it
+		s.holds(page, "Stopping</span>", "Asked to stop by <bdi>user alice</bdi>")
+		s.lacks(page, "stopForm")
+	})
+}
+
+// The clock of another server can be ahead.
+func TestPageShowsABuildThatStartsInTheFuture(t *testing.T) {
+	var f faulty
+	onQueue(t, jobs(far()), func(q buildtoken.Queue) buildtoken.Queue { f.Queue = q; return &f }, func(s *site) {
+		s.farBuilds(f.Queue)
+		if _, err := f.Queue.Finish(s.Context(), time.Now().Add(2*time.Minute), "far", 2, queue.Success, ""); err != nil {
+			s.Fatal(err)
+		}
+		if builds, _, err := f.Queue.Claim(s.Context(), time.Now().Add(time.Minute), queue.Node{Name: "b", Labels: []string{"far"}}, []int{0}); err != nil || len(builds) != 1 {
+			s.Fatalf("Claim = %v, %v; want one build", builds, err)
+		}
+		s.holds(s.page("/"), `<progress value="0" max="100"`)
 	})
 }
 

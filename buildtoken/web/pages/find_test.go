@@ -151,6 +151,16 @@ func TestMatchesLeadToEachOther(t *testing.T) {
 	})
 }
 
+func TestErrorsLeadToEachOther(t *testing.T) {
+	onSite(t, jobs(at("hello", writes("panic: one\nfine\n2 errors failed\n"))), func(s *site) {
+		s.trigger("hello", nil)
+		page := s.page("/job/hello/1/?find=error&q=ignored")
+		s.holds(page, "Error 1 of 2", `<a href="?at=54&amp;find=error#at" aria-keyshortcuts="p">Previous`, `<a href="?at=54&amp;find=error#at" aria-keyshortcuts="n">Next`)
+		s.lacks(page, "ignored")
+		s.holds(s.page("/job/hello/1/?find=error&at=50"), "2 lines look like an error")
+	})
+}
+
 // The last row of a log that grows has no end yet.
 func TestFindInALogThatGrows(t *testing.T) {
 	onSite(t, jobs(at("hello", hangs("one\n"+strings.Repeat("filler\n", 20_000)+"continue? "))), func(s *site) {

@@ -90,6 +90,28 @@ func TestHowToTriggerWithFiles(t *testing.T) {
 	})
 }
 
+// The line uses a method that the site takes.
+func TestHowToTriggerWithTheMethodsOfTheSite(t *testing.T) {
+	none, some := howtoJob(t), howtoJob(t, job.Param{Name: "V", Kind: job.KindString})
+	file := howtoJob(t, job.Param{Name: "F", Kind: job.KindFile})
+	none.Name, some.Name, file.Name = "none", "some", "file"
+	onSite(t, jobs(none, some, file), func(s *site) {
+		const get, post = http.MethodGet, http.MethodPost
+		for _, tt := range []struct {
+			methods          []string
+			none, some, file string
+		}{
+			{nil, "'https", "--data", "-F"}, {[]string{get, post}, "'https", "--data", "-F"},
+			{[]string{post}, "-X POST 'https", "--data", "-F"}, {[]string{get}, "'https", "-G --data", "-F"},
+		} {
+			s.pages.site.Methods = tt.methods
+			for path, want := range map[string]string{"/job/none/": tt.none, "/job/some/": tt.some, "/job/file/": tt.file} {
+				s.holds(copied(s.page(path))["build"], "curl -H @token.header "+want)
+			}
+		}
+	})
+}
+
 func TestHowToTriggerWithoutTokenWebhookOrBadge(t *testing.T) {
 	onSite(t, jobs(at("plain", writes(""))), func(s *site) {
 		page := s.page("/job/plain/")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/notify"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -79,5 +80,38 @@ func TestPagesShowNotifications(t *testing.T) {
 	})
 	onSite(t, jobs(at("plain", writes(""))), func(s *site) {
 		s.lacks(s.page("/job/plain/"), "Notifications")
+	})
+}
+
+// recorded is a queue with these notifications, newest first.
+type recorded struct {
+	buildtoken.Queue
+	all []queue.Notification
+}
+
+func (q *recorded) Notifications(_ context.Context, filter queue.NotificationFilter) ([]queue.Notification, error) {
+	return q.all[:min(len(q.all), filter.Limit)], nil
+}
+
+func TestPageDescribesTheLastNotificationOfEachTarget(t *testing.T) {
+	var q recorded
+	onQueue(t, jobs(at("deploy", writes(""))), func(inner buildtoken.Queue) buildtoken.Queue { q.Queue = inner; return &q }, func(s *site) {
+		soon := time.Date(2000, 1, 1, 0, 5, 0, 0, time.UTC)
+		q.all = []queue.Notification{
+			{Target: "new", Item: 7, State: queue.DeliveryWaiting, Next: soon},
+			{Target: "app/tried", Item: 7, Build: 3, State: queue.DeliveryWaiting, Tries: 1, Next: soon, Error: "503"},
+			{Target: "tried", Item: 6, Build: 2, State: queue.DeliveryReplaced, Tries: 2, Next: soon, Error: "older"},
+			{Target: "up", Item: 7, State: queue.DeliverySent, Settled: soon},
+		}
+		for len(q.all) < 199 {
+			q.all = append(q.all, q.all[3])
+		}
+		q.all = append(q.all, queue.Notification{Target: "x-last", Item: 1, State: queue.DeliverySkipped, Error: "200th"}, queue.Notification{Target: "y-older", Item: 1, State: queue.DeliverySkipped, Error: "201st"})
+		got := shownNotifications(s.page("/job/deploy/"))
+		const want = "Notifications new: item 7 waits to be sent; tried: #3: 503, next try due 2000-01-01 00:05:00 UTC; " +
+			"tried: #2: older, next try due 2000-01-01 00:05:00 UTC; up: item 7 reported 2000-01-01 00:05:00 UTC; x-last: item 1 not reported: 200th;"
+		if got != want {
+			s.Errorf("got  %s\nwant %s", got, want)
+		}
 	})
 }

@@ -45,7 +45,7 @@ func (p *Pages) Serve(q *web.Request) (handled bool) {
 	}
 	p.once.Do(func() { p.kit = newKit() })
 	v := &visit{Request: q, kit: p.kit, outlook: outlook{site: q.Definition, root: q.Root(), base: "/"}}
-	if u, err := url.Parse(v.root); err == nil && u.EscapedPath() != "" {
+	if u, err := url.Parse(v.root); err == nil {
 		v.base = u.EscapedPath()
 	}
 	defer q.Begin().End()

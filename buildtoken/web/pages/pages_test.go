@@ -71,6 +71,27 @@ func TestServeLeavesTheRestAlone(t *testing.T) {
 			{"a feed, whatever is accepted", "GET", "/rssAll", any, true},
 			{"a form", "POST", "/job/hello/buildForm", html, true},
 			{"a form of the remote API", "POST", "/job/hello/build", html, false},
+			{"a form at the root", "POST", "/", html, false},
+			{"a form of an item", "POST", "/queue/item/1/cancelForm", html, true},
+			{"a form of an item with a word for its number", "POST", "/queue/item/one/cancelForm", html, false},
+			{"a form of something else in the queue", "POST", "/queue/other/1/cancelForm", html, false},
+			{"a form of an item outside of the queue", "POST", "/other/item/1/cancelForm", html, false},
+			{"another form of an item", "POST", "/queue/item/1/otherForm", html, false},
+			{"a form below that of an item", "POST", "/queue/item/1/cancelForm/x", html, false},
+			{"a form of a build", "POST", "/job/hello/1/stopForm", html, true},
+			{"a form of a build with a word for its number", "POST", "/job/hello/one/stopForm", html, false},
+			{"another form of a build", "POST", "/job/hello/1/otherForm", html, false},
+			{"a form below that of a build", "POST", "/job/hello/1/stopForm/x", html, false},
+			{"another path of a badge", "GET", "/job/hello/badge/icon.png", html, false},
+			{"something below a console", "GET", "/job/hello/1/console/x", html, false},
+			{"something else of a build", "GET", "/job/hello/1/other", html, false},
+			{"something else in the queue", "GET", "/queue/other/1/", html, false},
+			{"an item outside of the queue", "GET", "/other/item/1/", html, false},
+			{"an item with a word for its number", "GET", "/queue/item/one/", html, false},
+			{"something below an item", "GET", "/queue/item/1/x/", html, false},
+			{"a path of dots", "GET", "/job/hello/./", html, false},
+			{"a path like our own", "GET", "/job/-/assets/x.css", any, false},
+			{"a path in the queue like our own", "GET", "/queue/x/assets/x.css", any, false},
 			{"an escaped slash makes no folder", "GET", "/job/app%2Fdeploy/", html, false},
 			{"another site's page", "GET", "/about/", html, false},
 			{"an asset", "GET", "/queue/-/assets/x.css", any, true},
@@ -483,5 +504,45 @@ func TestNoAccessIsExplainedByCase(t *testing.T) {
 		rita := s.get("/job/secret/", "rita").Body.String()
 		s.holds(rita, "You are signed in as rita", `<a href="/ci/">All jobs</a>`)
 		s.holds(s.get("/job/nothing/", "alice").Body.String(), "There is nothing here, or no longer", "your account may not see")
+	})
+}
+
+// The regions that a page replaces while it is open are those in which nobody types.
+func TestLiveRegions(t *testing.T) {
+	spec := tree()
+	spec.Root.Jobs = append(spec.Root.Jobs, waits("later"))
+	onSite(t, spec, func(s *site) {
+		s.trigger("hello", nil)
+		s.trigger("app/deploy", nil)
+		s.fill("later", 1, 2) // items 3 and 4
+		for path, want := range map[string]string{
+			"/": "nav jobs", "/?by=": "nav builds", "/?by=&state=success": "nav", "/?by=&before=1": "nav",
+			"/job/hello/": "nav jobhead jobqueue trend history", "/job/hello/?before=1": "nav jobhead jobqueue trend",
+			"/job/hello/1/": "nav buildhead", "/job/app/job/deploy/1/": "nav buildhead", "/job/app/job/deploy/1/console": "nav buildhead",
+			"/queue/": "nav queue", "/queue/item/3/": "nav item", "/computer/": "nav executors", "/job/later/cancelAll": "nav",
+		} {
+			page := s.page(path)
+			var got []string
+			for _, m := range regexp.MustCompile(` data-region="([a-z]+)" data-hash="[0-9a-f]{16}"`).FindAllStringSubmatch(page, -1) {
+				got = append(got, m[1])
+			}
+			if strings.Join(got, " ") != want {
+				s.Errorf("%s has the live regions %s, want %s", path, got, want)
+			}
+			ended := path == "/job/hello/1/" || want == "nav"
+			if regexp.MustCompile(`<body [^>]*data-events=`).MatchString(page) == ended {
+				s.Errorf("%s is followed: %v, want %v", path, ended, !ended)
+			}
+		}
+	})
+}
+
+// A site at the root of its host, and one whose address cannot be read, have their pages there.
+func TestPagesWithoutAPathBeforeThem(t *testing.T) {
+	onSite(t, tree(), func(s *site) {
+		for _, root := range []string{"https://ci.example.com/", "http://[broken/"} {
+			s.pages.site.Root = func(*http.Request) string { return root }
+			s.holds(s.page("/"), `<a href="/job/hello/">`)
+		}
 	})
 }

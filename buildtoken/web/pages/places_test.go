@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
 )
 
 func TestLineWithoutEndIsShownApart(t *testing.T) {
@@ -129,5 +130,34 @@ func TestStreamEndsBeforeItsFirstPage(t *testing.T) {
 		s.lacks(out.drain(), "event:")
 		stop()
 		stopToo()
+	})
+}
+
+// After a reload with fewer executors, builds of the others are still shown.
+func TestExecutorsThatAreNoMore(t *testing.T) {
+	onSite(t, jobs(at("one", hangs("")), at("two", hangs("")), at("three", hangs("")), at("far", remote{hangs("")}), at("away", remote{hangs("")})), func(s *site) {
+		for _, full := range []string{"one", "two", "far", "away"} {
+			s.trigger(full, nil)
+		}
+		page := s.page("/computer/")
+		s.holds(page, `data-say="2 executors are busy, 2 remote builds run"`, `<th scope="row" data-label="Executor">3</th>`, `<tr data-key="remote-far #1-1">`, `<tr data-key="remote-away #1-2">`)
+		if n := strings.Count(page, "Idle"); n != 1 {
+			s.Errorf("%d executors are idle, want one", n)
+		}
+		s.trigger("three", nil)
+		if _, err := s.ctl.Attach(s.Context(), buildtoken.Config{Sites: []*definition.Site{s.def}, Executors: 1, ShutdownTimeout: -1}); err != nil {
+			s.Fatal(err)
+		}
+		page = s.page("/computer/")
+		for i, name := range []string{"one", "two", "three"} {
+			s.holds(page, fmt.Sprintf(`<th scope="row" data-label="Executor">%d</th>`, i+1), "<bdi>"+name+" #1</bdi>")
+		}
+		s.lacks(page, "Idle", `data-label="Executor">4<`)
+		for range 2 {
+			s.post("/job/far/1/stopForm", "alice", nil)
+			s.post("/job/away/1/stopForm", "alice", nil)
+			s.settle()
+		}
+		s.holds(s.page("/computer/"), `data-say="3 executors are busy"`)
 	})
 }

@@ -1,17 +1,23 @@
 package pages_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
 // waits returns a job whose items wait for an hour and never join.
@@ -72,6 +78,65 @@ func TestQueueHasPages(t *testing.T) {
 		}
 		s.holds(s.page("/queue/"), `<bdi>app</bdi></a> <span class="count">225</span>`, `<a href="/ci/job/app/cancelAll"`)
 		s.holds(s.page("/job/app/"), "1–100 of 225 items", `<a href="/ci/queue/">The whole queue</a>`, "Cancel all 225…", "225 items queued")
+	})
+}
+
+// copies is a queue that lists its items several times, and cancels when it is let go.
+type copies struct {
+	buildtoken.Queue
+	times   int
+	gate    chan struct{}
+	waiting atomic.Int64
+}
+
+func (q *copies) Items(ctx context.Context, now time.Time, job string, limit int) ([]queue.Entry, error) {
+	all, err := q.Queue.Items(ctx, now, job, limit)
+	return slices.Repeat(all, q.times), err
+}
+
+func (q *copies) Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error) {
+	all, err := q.Queue.Lanes(ctx, jobs)
+	for i := range all {
+		all[i].Queued *= q.times
+	}
+	return all, err
+}
+
+func (q *copies) Cancel(ctx context.Context, now time.Time, job string, id int64, by string) error {
+	q.waiting.Add(1)
+	defer q.waiting.Add(-1)
+	<-q.gate
+	return q.Queue.Cancel(ctx, now, job, id, by)
+}
+
+// The confirmation lists a thousand items, and 32 at a time are cancelled.
+func TestCancelAllOfManyItems(t *testing.T) {
+	q := copies{times: 500}
+	onQueue(t, jobs(waits("app")), func(inner buildtoken.Queue) buildtoken.Queue {
+		q.Queue, q.gate = inner, make(chan struct{})
+		return &q
+	}, func(s *site) {
+		s.fill("app", 1, 2)
+		page := s.page("/job/app/cancelAll")
+		s.lacks(page, "The others are cancelled too")
+		if n := len(items(page)); n != 1000 {
+			s.Errorf("%d items are listed, want 1000", n)
+		}
+		q.times = 501
+		s.holds(s.page("/job/app/cancelAll"), "1002 items are queued", "The first 1000 of 1002.")
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			if w := s.post("/job/app/cancelAllForm", "alice", url.Values{"upto": {"2"}}); w.Code != http.StatusSeeOther {
+				s.Errorf("cancel all = %d, want 303", w.Code)
+			}
+		}()
+		synctest.Wait()
+		if n := q.waiting.Load(); n != 32 {
+			s.Errorf("%d items are cancelled at a time, want 32", n)
+		}
+		close(q.gate)
+		<-done
 	})
 }
 

@@ -63,6 +63,17 @@ func TestQueuedItemsShowWhenTheBuildBeforeThemEnds(t *testing.T) {
 	})
 }
 
+// A second is worth an estimate.
+func TestBriefestEstimate(t *testing.T) {
+	onSite(t, jobs(at("app", lasts(time.Second, time.Hour))), func(s *site) {
+		s.trigger("app", nil)
+		time.Sleep(time.Minute)
+		s.trigger("app", nil)
+		s.holds(s.page("/job/app/1/"), "took 1.0 s")
+		s.holds(s.page("/job/app/2/"), `usually 1.0 s <span class="estimate"><progress value="100"`)
+	})
+}
+
 // Open pages are notified when a build becomes a long one, although nothing else changes, and
 // receive nothing before.
 func TestStreamReportsThatABuildTakesLong(t *testing.T) {

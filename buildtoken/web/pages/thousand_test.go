@@ -204,6 +204,50 @@ func TestPagesAreMadeFewAtATime(t *testing.T) {
 	})
 }
 
+// stuck is a client that takes nothing until it is let go.
+type stuck struct {
+	*httptest.ResponseRecorder
+	gate chan struct{}
+}
+
+func (w *stuck) Write(p []byte) (int, error) {
+	<-w.gate
+	return w.ResponseRecorder.Write(p)
+}
+
+// Pages wait neither for clients that are slow to receive one, nor for pages that could not be made.
+func TestSlowClientsAndErrorsHoldUpNoPages(t *testing.T) {
+	const clients = 20
+	var f faulty
+	onQueue(t, tree(), func(q buildtoken.Queue) buildtoken.Queue { f.Queue = q; return &f }, func(s *site) {
+		s.trigger("hello", nil)
+		gate, done := make(chan struct{}), make(chan struct{}, 2*clients)
+		for _, path := range []string{"/rssAll", "/job/hello/"} {
+			for range clients {
+				go func() {
+					s.pages.Serve(&stuck{httptest.NewRecorder(), gate}, request(http.MethodGet, path, "alice", nil))
+					done <- struct{}{}
+				}()
+			}
+		}
+		synctest.Wait()
+		for _, path := range []string{"/rssAll", "/job/hello/rssAll", "/job/hello/"} {
+			for range clients {
+				f.calls.Store(0)
+				f.bad.Store(1)
+				if w := s.get(path, "alice"); w.Code != http.StatusInternalServerError {
+					s.Errorf("GET %s = %d, want 500", path, w.Code)
+				}
+			}
+			s.page(path)
+		}
+		close(gate)
+		for range 2 * clients {
+			<-done
+		}
+	})
+}
+
 // heap returns how many bytes are in use.
 func heap() int64 {
 	runtime.GC()
