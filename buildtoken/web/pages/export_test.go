@@ -2,8 +2,10 @@ package pages
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"html/template"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -140,4 +142,31 @@ func StartedBy(by string, causes map[string]queue.Cause) []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// RowIndex keeps row starts of logs.
+type RowIndex struct{ index rowIndex }
+
+// Find returns the offset of the row that holds an offset of the log of a build.
+func (x *RowIndex) Find(ctx context.Context, log io.ReaderAt, build, offset int64) (int64, error) {
+	at, err := x.index.find(ctx, log, logKey{number: build}, offset)
+	return at.at, err
+}
+
+// Pieces keeps pieces of live logs.
+type Pieces struct{ pieces pieces }
+
+// Get returns the piece of a log that ends at an offset, as HTML.
+func (p *Pieces) Get(to int64, render func() (string, error)) (string, error) {
+	piece, err := p.pieces.get(pieceKey{to: to}, func() (livePiece, error) {
+		html, err := render()
+		return livePiece{html: template.HTML(html)}, err
+	})
+	return string(piece.html), err
+}
+
+// EnterSearch takes the place of a search.
+func (p *Pages) EnterSearch(ctx context.Context) (leave func(), err error) {
+	p.once.Do(func() { p.kit = newKit() })
+	return p.kit.enterSearch(ctx)
 }

@@ -18,16 +18,16 @@ const module = "github.com/buildtoken/buildtoken"
 
 // version returns the version of the program's module.
 func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return versionOf(&debug.BuildInfo{})
-	}
+	info, _ := debug.ReadBuildInfo()
 	return versionOf(info)
 }
 
 // versionOf returns the version of the module in a program, "development" if it was built
-// from a working copy.
+// from a working copy. info is nil if nothing is known about the program.
 func versionOf(info *debug.BuildInfo) string {
+	if info == nil {
+		return "development"
+	}
 	for _, m := range append(info.Deps, &info.Main) {
 		if m.Path == module && m.Version != "" && m.Version != "(devel)" {
 			return m.Version

@@ -60,6 +60,9 @@ func TestVersion(t *testing.T) {
 			t.Errorf("%s: the version is %s, want %s", tt.name, got, tt.want)
 		}
 	}
+	if got := pages.VersionOf(nil); got != "development" {
+		t.Errorf("a program without information: the version is %s", got)
+	}
 }
 
 func TestFooter(t *testing.T) {

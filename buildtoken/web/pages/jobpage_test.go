@@ -89,9 +89,11 @@ func TestJobPageShowsItsSchedules(t *testing.T) {
 		definition.ScheduleSpec{Spec: "30 4 * * *", Zone: "Europe/Berlin"},
 		definition.ScheduleSpec{Spec: "TZ=Asia/Tokyo\n# <often>\n15 9 * * *\n15 23 * * *", Poll: true},
 	)
+	long := scheduled(definition.ScheduleSpec{Spec: strings.Repeat("0 0 1 1 *\n", 12)}) // 130 characters in one line
+	long.Name = "long"
 	off := j
 	off.Name, off.Disabled = "off", true
-	onSite(t, jobs(j, off), func(s *site) { // it is midnight, UTC
+	onSite(t, jobs(j, off, long), func(s *site) { // it is midnight, UTC
 		page := s.page("/job/app/")
 		const poll = `Next scheduled poll: <time datetime="2000-01-01T00:15:00Z" data-in>2000-01-01 00:15:00 UTC</time> <span class="quiet">· <code>15 9 * * *; 15 23 * * *</code>, 09:15 Asia/Tokyo</span>`
 		const build = `Next scheduled: <time datetime="2000-01-01T03:30:00Z" data-in>2000-01-01 03:30:00 UTC</time> <span class="quiet">· <code>30 4 * * *</code>, 04:30 Europe/Berlin</span>`
@@ -104,6 +106,7 @@ func TestJobPageShowsItsSchedules(t *testing.T) {
 		}
 		s.lacks(page, "often")
 		s.lacks(s.page("/job/off/"), "Next scheduled")
+		s.holds(s.page("/job/long/"), "<code>"+strings.Repeat("0 0 1 1 *; ", 10)+"0 0 1 1 *…</code>")
 		out, _, stop := s.open("/queue/-/events/job/app/", "alice")
 		defer stop()
 		out.drain()
