@@ -204,6 +204,31 @@ func TestNoPageHidesThatTheQueueFails(t *testing.T) {
 	})
 }
 
+// A stream is complete or the browser connects again: it never ends as if there were no more.
+func TestNoStreamHidesThatTheQueueFails(t *testing.T) {
+	var f faulty
+	onQueue(t, jobs(at("hello", writes("hello\n"))), func(q buildtoken.Queue) buildtoken.Queue { f.Queue = q; return &f }, func(s *site) {
+		s.trigger("hello", nil)
+		for bad := int64(1); ; bad++ {
+			f.calls.Store(0)
+			f.bad.Store(bad)
+			out, ended, stop := s.open("/queue/-/events/job/hello/1/", "alice")
+			<-ended
+			stop()
+			complete := strings.Contains(out.drain(), "event: done")
+			if complete != (f.calls.Load() < bad) {
+				s.Errorf("with a failure of call %d of %d, the stream is complete: %v", bad, f.calls.Load(), complete)
+			}
+			if f.calls.Load() < bad {
+				if bad < 4 {
+					s.Errorf("a stream makes %d calls, want more", f.calls.Load())
+				}
+				break
+			}
+		}
+	})
+}
+
 // Builds of other servers are on the pages like those of this one.
 func TestPagesShowBuildsOfOtherServers(t *testing.T) {
 	var f faulty

@@ -2,6 +2,7 @@ package pages
 
 import (
 	"encoding/xml"
+	"fmt"
 	"math"
 	"net/http"
 	"strconv"
@@ -73,7 +74,7 @@ func (v *visit) feed(full string) error {
 	}
 	text, err := xml.Marshal(v.atom(full, builds))
 	if err != nil {
-		return err
+		return fmt.Errorf("pages: feed: %w", err)
 	}
 	text = append([]byte(xml.Header), text...)
 	v.madePage()

@@ -2,8 +2,11 @@ package pages_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -11,6 +14,7 @@ import (
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
 )
 
 func TestLineWithoutEndIsShownApart(t *testing.T) {
@@ -159,5 +163,22 @@ func TestExecutorsThatAreNoMore(t *testing.T) {
 			s.settle()
 		}
 		s.holds(s.page("/computer/"), `data-say="3 executors are busy"`)
+	})
+}
+
+// A log is worth more than its times.
+func TestLogWhoseTimesCannotBeRead(t *testing.T) {
+	onSite(t, jobs(at("hello", writes("hello\n"))), func(s *site) {
+		s.trigger("hello", nil)
+		times := filepath.Join(s.dir, "logs", job.PathElement("hello"), "1.log.times")
+		if err := errors.Join(os.Remove(times), os.Mkdir(times, 0o700)); err != nil {
+			s.Fatal(err)
+		}
+		page := s.page("/job/hello/1/")
+		s.holds(page, "hello\n</span>")
+		s.lacks(page, "data-t=")
+		if got := s.logs.TakeAll(); len(got) != 1 || got[0].Message != "times of a log cannot be read" {
+			s.Errorf("the log has %v", got)
+		}
 	})
 }

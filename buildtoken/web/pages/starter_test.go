@@ -271,6 +271,9 @@ func TestBuildsOfAFolderHavePages(t *testing.T) {
 		seen, pages := map[string]bool{}, 0
 		for path := "/?by="; path != ""; pages++ {
 			page := s.page(path)
+			if newest := strings.Contains(page, `<a href="/ci/?by=#history-title" aria-keyshortcuts="n">Newest builds`); newest != (pages > 0) {
+				s.Errorf("%s leads to the newest builds: %v", path, newest)
+			}
 			for key := range strings.FieldsSeq(rowKeys(page)) {
 				if seen[key] {
 					s.Errorf("%s is on two pages", key)
