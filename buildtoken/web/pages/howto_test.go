@@ -101,8 +101,10 @@ func TestHowToTriggerWithTheMethodsOfTheSite(t *testing.T) {
 			methods          []string
 			none, some, file string
 		}{
-			{nil, "'https", "--data", "-F"}, {[]string{get, post}, "'https", "--data", "-F"},
-			{[]string{post}, "-X POST 'https", "--data", "-F"}, {[]string{get}, "'https", "-G --data", "-F"},
+			{nil, "'https", "--data", "-F"},
+			{[]string{get, post}, "'https", "--data", "-F"},
+			{[]string{post}, "-X POST 'https", "--data", "-F"},
+			{[]string{get}, "'https", "-G --data", "-F"},
 		} {
 			s.pages.site.Methods = tt.methods
 			for path, want := range map[string]string{"/job/none/": tt.none, "/job/some/": tt.some, "/job/file/": tt.file} {

@@ -76,11 +76,25 @@ func TestStreamOfALogBeginsAtAPlace(t *testing.T) {
 			start, from, line string
 			reset             bool
 		}{
-			{"", "0", "1", false}, {"0", "0", "1", false}, {"38", "38", "2", false}, {"40", "38", "2", false},
-			{"38.7.", "38", "7", false}, {"47.3.38%3B5%3B1", "47", "3", false}, {"0.2147483646.", "0", "2147483646", false},
-			{"47.3." + strings.Repeat("1", 100), "47", "3", false}, {"47.3." + strings.Repeat("1", 101), "0", "1", false},
-			{"47.0.", "0", "1", false}, {"-1.1.", "0", "1", false}, {"0.2147483647.", "0", "1", false}, {"47.3", "0", "1", false}, {"47.3..", "0", "1", false}, {"x.3.", "0", "1", false}, {"47.x.", "0", "1", false},
-			{"-1", "0", "1", true}, {"99.5.", "0", "1", true}, {"69.5.", "", "", false}, // of another log, and the end of this one
+			{"", "0", "1", false},
+			{"0", "0", "1", false},
+			{"38", "38", "2", false},
+			{"40", "38", "2", false},
+			{"38.7.", "38", "7", false},
+			{"47.3.38%3B5%3B1", "47", "3", false},
+			{"0.2147483646.", "0", "2147483646", false},
+			{"47.3." + strings.Repeat("1", 100), "47", "3", false},
+			{"47.3." + strings.Repeat("1", 101), "0", "1", false},
+			{"47.0.", "0", "1", false},
+			{"-1.1.", "0", "1", false},
+			{"0.2147483647.", "0", "1", false},
+			{"47.3", "0", "1", false},
+			{"47.3..", "0", "1", false},
+			{"x.3.", "0", "1", false},
+			{"47.x.", "0", "1", false},
+			{"-1", "0", "1", true},
+			{"99.5.", "0", "1", true},
+			{"69.5.", "", "", false}, // of another log, and the end of this one
 		} {
 			out, ended, stop := s.open("/queue/-/events/job/hello/1/?start="+tt.start, "alice")
 			<-ended
