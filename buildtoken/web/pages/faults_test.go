@@ -258,10 +258,10 @@ func TestPageShowsABuildThatStartsInTheFuture(t *testing.T) {
 	var f faulty
 	onQueue(t, jobs(far()), func(q buildtoken.Queue) buildtoken.Queue { f.Queue = q; return &f }, func(s *site) {
 		s.farBuilds(f.Queue)
-		if _, err := f.Queue.Finish(s.Context(), time.Now().Add(2*time.Minute), "far", 2, queue.Success, ""); err != nil {
+		if _, err := f.Finish(s.Context(), time.Now().Add(2*time.Minute), "far", 2, queue.Success, ""); err != nil {
 			s.Fatal(err)
 		}
-		if builds, _, err := f.Queue.Claim(s.Context(), time.Now().Add(time.Minute), queue.Node{Name: "b", Labels: []string{"far"}}, []int{0}); err != nil || len(builds) != 1 {
+		if builds, _, err := f.Claim(s.Context(), time.Now().Add(time.Minute), queue.Node{Name: "b", Labels: []string{"far"}}, []int{0}); err != nil || len(builds) != 1 {
 			s.Fatalf("Claim = %v, %v; want one build", builds, err)
 		}
 		s.holds(s.page("/"), `<progress value="0" max="100"`)
