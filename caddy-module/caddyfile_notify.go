@@ -23,6 +23,7 @@ func (p parser) notify(s *Scope) error {
 	case slices.ContainsFunc(s.Notify, func(o Notify) bool { return o.Name == n.Name }):
 		return p.d.Errf("notify: there is already one with the name '%s' here", n.Name)
 	}
+	p.mark("notify " + n.Name)
 	seen := once{}
 	if err := block(p.d, func(sub string) error { return p.inNotify(&n, seen, sub) }); err != nil {
 		return err
