@@ -142,6 +142,15 @@ func TestAdminEndpoints(t *testing.T) {
 		{"GET console?job=echo&number=1", http.StatusOK, "Finished: SUCCESS"},
 		{"GET console?job=echo&number=2", http.StatusNotFound, "2"},
 		{"POST tokens", http.StatusMethodNotAllowed, "POST"},
+		{"GET build?job=echo", http.StatusOK, `"number":1`},
+		{"GET build?job=echo&number=x", http.StatusBadRequest, `"x" is not the number of a build`},
+		{"POST build?job=echo", http.StatusMethodNotAllowed, "POST"},
+		{"POST deliveries", http.StatusMethodNotAllowed, "POST"},
+		{"POST decisions", http.StatusMethodNotAllowed, "POST"},
+		{"POST notifications", http.StatusMethodNotAllowed, "POST"},
+		{"POST leftovers", http.StatusMethodNotAllowed, "POST"},
+		{"GET notifications/test?target=ops", http.StatusMethodNotAllowed, "GET"},
+		{"POST notifications/test?target=ops&param=A=1", http.StatusOK, "connection refused"},
 		{"GET backup", http.StatusMethodNotAllowed, "GET"},
 		{"GET prune", http.StatusMethodNotAllowed, "GET"},
 		{"POST prune", http.StatusOK, `[]`},
@@ -153,17 +162,26 @@ func TestAdminEndpoints(t *testing.T) {
 		{"POST notifications/test?target=none&param=x", http.StatusBadRequest, `"x" is not NAME=VALUE`},
 		{"GET buildByToken/nothing?job=echo", http.StatusNotFound, ""},
 	} {
-		method, path, _ := strings.Cut(tt.request, " ")
-		w := httptest.NewRecorder()
-		err := new(caddymodule.Admin).Routes()[0].Handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, "/build_token/"+path, nil))
-		status, body := w.Code, w.Body.String()
-		if refused, ok := errors.AsType[caddy.APIError](err); ok {
-			status, body = refused.HTTPStatus, refused.Err.Error()
-		}
+		status, body := adminAnswer(t, tt.request)
 		if status != tt.status || !strings.Contains(body, tt.body) {
-			t.Errorf("%s: got %d, %s, %v; want %d with %q", tt.request, status, body, err, tt.status, tt.body)
+			t.Errorf("%s: got %d, %s; want %d with %q", tt.request, status, body, tt.status, tt.body)
 		}
 	}
+}
+
+// adminAnswer sends a request such as "GET tokens" to the admin API in this process, and returns the answer or the error.
+func adminAnswer(t *testing.T, request string) (status int, body string) {
+	t.Helper()
+	method, path, _ := strings.Cut(request, " ")
+	w := httptest.NewRecorder()
+	err := new(caddymodule.Admin).Routes()[0].Handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, "/build_token/"+path, nil))
+	if refused, ok := errors.AsType[caddy.APIError](err); ok {
+		return refused.HTTPStatus, refused.Err.Error()
+	}
+	if err != nil {
+		t.Errorf("%s: %v, which is no caddy.APIError", request, err)
+	}
+	return w.Code, w.Body.String()
 }
 
 // TestMetricsSurviveReloads reads the metrics from the site itself.

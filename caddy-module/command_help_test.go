@@ -47,3 +47,17 @@ func TestEveryCommandHasTwoExamples(t *testing.T) {
 		}
 	}
 }
+
+// Without a command, the help is printed, and that is a success.
+func TestHelpIsPrinted(t *testing.T) {
+	for line, want := range map[string]string{"": "policy-test", "notify": "Sends a sample to a receiver"} {
+		parent := &cobra.Command{Use: "build-token"}
+		caddycmd.Commands()["build-token"].CobraFunc(parent)
+		var out strings.Builder
+		parent.SetArgs(strings.Fields(line))
+		parent.SetOut(&out)
+		if err := parent.Execute(); err != nil || !strings.Contains(out.String(), want) || !strings.Contains(out.String(), "Available Commands") {
+			t.Errorf("build-token %s: %v, %q; want the help", line, err, out.String())
+		}
+	}
+}
