@@ -80,11 +80,21 @@ func TestQueueInPostgres(t *testing.T) {
 	if again := s.follow("echo", "secret", item); again != log {
 		t.Errorf("log after a restart: got %q, want %q", again, log)
 	}
+	if code, text := adminAnswer(t, "POST backup"); code != http.StatusConflict || !strings.Contains(text, "pg_dump --schema=ci. ") ||
+		!strings.Contains(text, filepath.Join(os.Getenv("XDG_DATA_HOME"), "caddy", "build_token", "postgres")+"/") || !strings.Contains(text, "/key; copy that too. Nothing was written") {
+		t.Errorf("backup: got %d %q, want pg_dump and the file of the key", code, text)
+	}
 	if err := server.Crash(); err != nil {
 		t.Fatal(err)
 	}
 	if a := s.get("/buildByToken/build?job=echo&token=secret"); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
 		t.Errorf("trigger without a database: got %d %q, want 503 and Retry-After", a.status, a.body)
+	}
+	if a := s.get("/metrics"); !strings.Contains(a.body, "\ncaddy_build_token_queue_up 0\n") {
+		t.Errorf("metrics without a database: %d, want queue_up 0", a.status)
+	}
+	if code, text := adminAnswer(t, "GET ready"); code != http.StatusServiceUnavailable || text != "not ready\n" {
+		t.Errorf("ready without a database: got %d %q", code, text)
 	}
 	if err := s.try(s.onPostgres("executors 3", body)); err == nil {
 		t.Error("a reload without a database worked")
@@ -142,7 +152,7 @@ func TestDatabaseThatIsDownAtTheStart(t *testing.T) {
 	server := pgtest.Start(t)
 	t.Setenv("BUILD_TOKEN_TEST_DATABASE", server.URL())
 	s := newSite(t)
-	body := jobs(named("secret"))
+	body := "handle /metrics {\n metrics\n}\n" + jobs(named("secret"))
 	if err := server.Crash(); err != nil {
 		t.Fatal(err)
 	}
@@ -153,6 +163,17 @@ func TestDatabaseThatIsDownAtTheStart(t *testing.T) {
 	s.load(s.onPostgres("", body))
 	if a := s.get("/buildByToken/build?job=echo&token=secret"); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
 		t.Errorf("trigger without a database: got %d %q, want 503 and Retry-After", a.status, a.body)
+	}
+	for _, request := range []string{
+		"GET ", "GET ready", "GET tokens", "GET deliveries", "GET decisions", "GET notifications", "GET leftovers", "GET build?job=echo", "GET console?job=echo",
+		"POST backup", "POST prune", "POST notifications/retry?id=1", "POST notifications/test?target=x", "POST buildByToken/build?job=echo",
+	} {
+		if code, text := adminAnswer(t, request); code != http.StatusServiceUnavailable || text == "" {
+			t.Errorf("%s without a database: got %d %q, want 503 and a reason", request, code, text)
+		}
+	}
+	if a := s.get("/metrics"); a.status != http.StatusOK || !strings.Contains(a.body, "\ncaddy_build_token_queue_up 0\n") {
+		t.Errorf("metrics without a database: got %d, want queue_up 0", a.status)
 	}
 	if err := s.try(s.onPostgres("executors 1", body)); err == nil || !strings.Contains(err.Error(), pgqueue.ErrUnreachable.Error()) {
 		t.Errorf("reload without a database: %v, want %v", err, pgqueue.ErrUnreachable)
@@ -232,6 +253,9 @@ func TestPostgresNeedsOneKey(t *testing.T) {
 		return strings.Replace(s.onPostgres("", jobs(named("secret"))), "schema ci\n", "schema ci\n key "+strings.Repeat(digit, 64)+"\n", 1)
 	}
 	s.load(with("a"))
+	if code, text := adminAnswer(t, "POST backup"); code != http.StatusConflict || !strings.Contains(text, "Not in the database is the key of password parameters, which the configuration names; copy that too.") {
+		t.Errorf("backup: got %d %q, want the key named", code, text)
+	}
 	if a := s.get("/buildByToken/build?job=echo&token=secret&delay=1h"); a.status != http.StatusCreated {
 		t.Fatalf("trigger: %d %q", a.status, a.body)
 	}
