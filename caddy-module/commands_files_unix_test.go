@@ -8,10 +8,17 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+)
+
+// What differs from run to run.
+var (
+	newYear   = regexp.MustCompile(`\b[A-Z][a-z]{2} \d{4}-01-01 00:00 UTC\b`)
+	temporary = regexp.MustCompile(`\.\d+\.new\b`)
 )
 
 // TestCommandsThatReadFiles runs the commands that need no server.
@@ -19,8 +26,10 @@ func TestCommandsThatReadFiles(t *testing.T) {
 	backup := filesOf(t, newBackup(t, map[string]string{"logs/a/1.log": "hello\n"}))
 	withBackup := func(name, text string) map[string]string {
 		files := maps.Clone(backup)
-		if files["b/"+name] = text; text == "" {
+		if files["b/"+name] = text; text == "" && !strings.HasSuffix(name, "/") {
 			delete(files, "b/"+name)
+		} else if name == "queue.db.key" {
+			files["b/SHA256SUMS"] = sumsOf("queue.db", files["b/queue.db"], name, text)
 		}
 		return files
 	}
@@ -57,6 +66,57 @@ http://127.0.0.1:0 {
 }
 `
 	caddyfile := map[string]string{"Caddyfile": check}
+	const checkAll = `{
+	admin off
+}
+(shared) {
+	build_token {
+		access {
+			build ` + "`user ==\n \"alice\"`" + `
+		}
+		notify ops http://127.0.0.1:1/hook {
+			on failure fixed
+		}
+		job a {
+			token later TacoTuesdayNight {
+				expires 2090-01-01T00:00:00Z
+				grant trigger log
+			}
+			webhook github HubSecret99
+			webhook gitlab HubSecret99
+			on github push create {
+				when ` + "`event.branch ==\n \"main\"`" + `
+				include forks skips
+			}
+			on gitlab
+			on github
+			run true {
+				user root
+			}
+			poll true
+			schedule ` + "`0 0 1 1 *`" + ` {
+				timezone UTC
+				poll
+			}
+		}
+		folder team {
+			token TacoTuesdayNight2
+			job jenkins {
+				runner jenkins http://127.0.0.1:1 site/deploy
+			}
+			job http {
+				runner http POST http://127.0.0.1:1/builds
+			}
+		}
+	}
+}
+http://127.0.0.1:0 {
+	import shared
+}
+http://127.0.0.2:0 {
+	import shared
+}
+`
 	explain := map[string]string{"Caddyfile": explained, "delivery": "no HTTP"}
 	const explainA = "explain {dir}/Caddyfile site/deploy "
 	for _, tt := range []struct {
@@ -104,6 +164,39 @@ warning: {dir}/Caddyfile:8: "team": token ci: it expired at 2020-01-01T00:00:00Z
 	"warnings": []
 }
 `, ""}},
+		{"check of all that can start and watch a job", map[string]string{"Caddyfile": checkAll}, "check {dir}/Caddyfile", ran{0, `team/jenkins
+  runs      jenkins: site/deploy at http://127.0.0.1:1
+  token     default of team: trigger
+  users     if user == "alice"
+  notifies  ops: failure fixed
+
+team/http
+  runs      http
+  token     default of team: trigger
+  users     if user == "alice"
+  notifies  ops: failure fixed
+
+a
+  runs      true (as user root)
+  token     later of a: trigger log, until 2090-01-01T00:00:00Z
+  webhook   github: deliveries to /buildByToken/webhook?job=a, or without job
+              push, create, with forks, skips only if event.branch == "main" ({dir}/Caddyfile:20)
+              any event ({dir}/Caddyfile:26)
+  webhook   gitlab: deliveries to /buildByToken/webhook?job=a, or without job
+              any event ({dir}/Caddyfile:25)
+  schedule  0 0 1 1 *, polls: next {new year}, {new year}, {new year}
+  users     if user == "alice"
+  notifies  ops: failure fixed
+
+3 jobs, 0 warnings
+`, ""}},
+		{"check of a job that nothing can start", map[string]string{"Caddyfile": "{\nadmin off\n}\nhttp://127.0.0.1:0 {\nbuild_token {\njob a {\nrun true\n}\n}\n}\n"}, "check {dir}/Caddyfile", ran{1, `a
+  runs      true
+  nothing can start it
+
+warning: {dir}/Caddyfile:6: "a": nothing can start this job: add a token to it or to a folder above it, a webhook with ` + "`" + `on` + "`" + `, or ` + "`" + `build` + "`" + ` to access [no-way-to-start]
+1 job, 1 warning
+`, "1 warning"}},
 
 		{"explain without a file", nil, "explain {dir}/no a", ran{2, "", "read the configuration: reading config from file: open {dir}/no: no such file or directory"}},
 		{"explain without a job", explain, "explain {dir}/Caddyfile", ran{2, "", "the job is missing: explain <Caddyfile> <job>"}},
@@ -177,6 +270,19 @@ refused: 400 bad delay "soon": want milliseconds, 5sec, 90s or 5m, by the check 
 refused: 403 not allowed: only staging, by site/deploy allow 1 ({dir}/Caddyfile:23)
 `, "refused"}},
 		{"explain decisions of no server", explain, "explain {dir}/Caddyfile --history --address :x", ran{2, "", `":x" is no address of an admin API`}},
+		{"explain without a directive", map[string]string{"x.json": `{"apps":{"build_token":{}}}`}, "explain {dir}/x.json a", ran{1, "✗ job: the configuration has no build_token directive\n\nrefused: 404, by the check of: job\n", "refused"}},
+		{"explain a delivery without a directive", map[string]string{"x.json": `{"apps":{"build_token":{}}}`, "delivery": "POST / HTTP/1.1\r\nHost: x\r\n\r\n"}, "explain {dir}/x.json a --webhook {dir}/delivery", ran{1, "✗ job: the configuration has no build_token directive\n\nrefused: 404, by the check of: job\n", "refused"}},
+		{"explain an upload", map[string]string{"Caddyfile": "{\nadmin off\n}\nhttp://127.0.0.1:0 {\nbuild_token {\njob a {\nparam NOTES file\ntoken TacoTuesday\nrun true\n}\n}\n}\n"}, "explain {dir}/Caddyfile a NOTES=@{dir}/Caddyfile", ran{0, `✓ method: POST
+✓ job: a
+✓ token: default of a (the first that may trigger; --token chooses another)
+✓ grant: trigger
+✓ enabled
+✓ endpoint: buildWithParameters
+✓ delay: 5s
+✓ parameters: NOTES=Caddyfile
+
+accepted: 201
+`, ""}},
 
 		{"digest of nothing", nil, "digest", ran{1, "", "token: empty secret"}},
 		{"digest", nil, "digest -p test", ran{0, "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n", ""}},
@@ -206,6 +312,11 @@ Now start Caddy. What is queued builds again.
 		{"restore below a file", withBackup("../q", "x"), "restore {dir}/b --to {dir}/q/queue.db", ran{1, "", "restore: lstat {dir}/q/queue.db: not a directory"}},
 		{"restore into a folder that is a file", withBackup("../q/queue", "x"), "restore {dir}/b --to {dir}/q/queue.db", ran{1, "", "restore: lstat {dir}/q/queue/logs: not a directory"}},
 
+		{"restore a key that is none", withBackup("queue.db.key", "5e"), "restore {dir}/b --to {dir}/q/queue.db", ran{1, "", "key of the backup: not a usable key file: {dir}/b/queue.db.key holds 2 characters, want 64 hexadecimal digits"}},
+		{"restore where a directory has the name of the key", withBackup("../q/queue.db.key/", ""), "restore {dir}/b --to {dir}/q/queue.db", ran{1, "", "restore: replace file: rename {dir}/q/queue.db.key.{random}.new {dir}/q/queue.db.key: file exists"}},
+		{"restore where a directory has the name of the queue", withBackup("../q/queue.db/", ""), "restore {dir}/b --to {dir}/q/queue.db", ran{1, "", "restore: replace file: rename {dir}/q/queue.db.{random}.new {dir}/q/queue.db: file exists"}},
+		{"restore to a place that cannot be", backup, "restore {dir}/b --to {dir}/b/SHA256SUMS/q/queue.db", ran{1, "", `path "{dir}/b/SHA256SUMS/q/queue.db": not a directory`}},
+
 		{"migrate without a configuration", queueFile(nil), "migrate --config {dir}/no --from {dir}/q/queue.db", ran{1, "", "load the configuration: reading config from file: open {dir}/no: no such file or directory"}},
 		{"migrate to no queue", queueFile(map[string]string{"x.json": `{}`}), "migrate -c {dir}/x.json -f {dir}/q/queue.db", ran{1, "", "configuration {dir}/x.json: its queue is bolt; name the database with `queue postgres …` in the global option build_token"}},
 		{"migrate to a queue that is none", queueFile(map[string]string{"x.json": `{"apps":{"build_token":{"queue":{"queue":1}}}}`}), "migrate -c {dir}/x.json -f {dir}/q/queue.db", ran{1, "", "configuration {dir}/x.json: queue: json: cannot unmarshal number into Go struct field .queue of type string"}},
@@ -224,6 +335,12 @@ Now start Caddy. What is queued builds again.
 		{"import with all relayed to nothing", nil, "import-jenkins {dir} --relay-all", ran{1, "", "--relay-all: name the Jenkins with --relay <url>"}},
 		{"import with a relay that is none", nil, "import-jenkins {dir} --relay jenkins", ran{1, "", "--relay: jenkinsrunner: the URL must begin with http:// or https:// and a host"}},
 		{"import with a relay and a user", nil, "import-jenkins {dir} --relay http://me@jenkins/", ran{1, "", "--relay: jenkinsrunner: the URL must not have a user; use user and its API token"}},
+		{"import with a relay and a placeholder", nil, "import-jenkins {dir} --relay http://jenkins/{x}", ran{1, "", "--relay: the URL of Jenkins has no account, query or placeholder; jobs log in with JENKINS_USER and JENKINS_API_TOKEN"}},
+		{"import with a relay and a query", nil, "import-jenkins {dir} --relay http://jenkins/?x", ran{1, "", "--relay: jenkinsrunner: the URL must have no query and no fragment"}},
+		{"import with secrets of a file", map[string]string{"a.xml": "<project/>"}, "import-jenkins {dir}/a.xml --secrets {dir}/a.xml", ran{1, "", "read the keys of {dir}/a.xml: jenkinshome: read the keys: open secrets/master.key: not a directory"}},
+		{"import a directory and a file", map[string]string{"home/jobs/a/config.xml": "<project/>", "b/config.xml": "<project/>"}, "import-jenkins {dir}/home {dir}/b/config.xml --out {dir}/out", ran{0, `2 jobs: 0 imported, 2 imported with notes, 0 left out
+Read {dir}/out/import-report.md, then run: caddy build-token check {dir}/out/Caddyfile
+`, ""}},
 		{"import into a placeholder", nil, "import-jenkins {dir} --out {dir}/{x}", ran{1, "", "--out: {dir}/{x} has characters that mean something in a Caddyfile; choose another directory"}},
 		{"import with secrets of nothing", map[string]string{"a.xml": "<project/>"}, "import-jenkins {dir}/a.xml --secrets {dir}", ran{1, "", "--secrets: {dir} has no secrets/master.key; name a JENKINS_HOME"}},
 		{"import over a Caddyfile", map[string]string{"a.xml": "<project/>", "out/Caddyfile": ""}, "import-jenkins {dir}/a.xml --out {dir}/out", ran{1, "", "{dir}/out/Caddyfile exists already, and nothing was written; choose another directory with --out, or replace the files with --overwrite"}},
@@ -250,6 +367,7 @@ Read {dir}/out/import-report.md, then run: caddy build-token check {dir}/out/Cad
 			}
 			got := run(t, fields...)
 			got.Out, got.Err = strings.ReplaceAll(got.Out, dir, "{dir}"), strings.ReplaceAll(got.Err, dir, "{dir}")
+			got.Out, got.Err = newYear.ReplaceAllString(got.Out, "{new year}"), temporary.ReplaceAllString(got.Err, ".{random}.new")
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", tt.args, diff)
 			}
@@ -280,6 +398,12 @@ func writeFiles(t *testing.T, dir string, files map[string]string) {
 	t.Helper()
 	for name, text := range files {
 		path := filepath.Join(dir, filepath.FromSlash(name))
+		if strings.HasSuffix(name, "/") { // a directory
+			if err := os.MkdirAll(path, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
 			t.Fatal(err)
 		}
@@ -321,5 +445,18 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 				t.Errorf("status %d, %v; want status %d and the error of the output", got, err, tt.status)
 			}
 		})
+	}
+}
+
+// A standard input that cannot be read is no empty token.
+func TestInputThatCannotBeRead(t *testing.T) {
+	dir, err := os.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	err = runOn(dir, os.Stdout, os.Stderr, "digest")
+	if got := statusOf(err); got != 1 || !strings.Contains(fmt.Sprint(err), "read the token: ") || !strings.Contains(fmt.Sprint(err), "is a directory") {
+		t.Errorf("status %d, %v; want status 1 and the error of the input", got, err)
 	}
 }

@@ -24,6 +24,11 @@ func TestCommandsShowAnswersOfTheAdminAPI(t *testing.T) {
 	since := time.Date(2026, 11, 25, 10, 0, 0, 0, time.UTC)
 	local := since.Local().Format(time.DateTime)
 	const get = "GET /build_token/"
+	anHour := ago(time.Hour + 20*time.Second)
+	decision := func(caller, env string, admitted bool) string {
+		return fmt.Sprintf(`{"time":"%s","job":"site/deploy","action":"buildWithParameters",%s,"post":true,"params":[{"name":"ENV","value":"%s"},{"name":"PASS","hidden":true}],"admitted":%t}`,
+			anHour, caller, env, admitted)
+	}
 	for _, tt := range []struct {
 		name, args string
 		script     []exchange
@@ -106,6 +111,26 @@ JOB      QUEUED  RUNNING  LAST BUILD
 		{"status is refused", "status", []exchange{{get, 503, `{"error":"shutting down"}`}}, ran{1, "", "shutting down (503)"}},
 		{"tokens are refused", "tokens", []exchange{{get + "tokens", 503, `{"error":"shutting down"}`}}, ran{1, "", "shutting down (503)"}},
 		{"tokens as JSON", "tokens --json", []exchange{{get + "tokens", 200, `[]`}}, ran{0, `[]`, ""}},
+		{"tokens", "tokens", []exchange{{get + "tokens", 200, `[
+			{"place":"","name":"ci","state":"valid","grants":["trigger","log"],"uses":2,"first_use":"` + ago(2*time.Hour+20*time.Second) + `","last_use":"` + ago(time.Hour+20*time.Second) + `","from":["192.0.2.7","2001:db8::1"]},
+			{"place":"site/","name":"old","state":"dead","grants":["trigger"],"expires":"2020-01-01T00:00:00Z","dead_uses":3,"first_use":"` + ago(2*time.Hour+20*time.Second) + `","last_use":"` + ago(2*time.Hour+20*time.Second) + `"},
+			{"place":"site/a","name":"idle","state":"valid","grants":["trigger"],"from":[]}
+		]`}}, ran{0, `DEFINED IN   TOKEN  STATE  GRANTS       EXPIRES               USES        FIRST USE  LAST USE  FROM
+(top level)  ci     valid  trigger log  never                 2           2h ago     1h ago    192.0.2.7 2001:db8::1
+site/        old    dead   trigger      2020-01-01T00:00:00Z  0 + 3 dead  2h ago     2h ago    
+site/a       idle   valid  trigger      never                 0           -          -         
+`, ""}},
+		{"no deliveries", "deliveries", []exchange{{get + "deliveries", 200, `[]`}}, ran{0, "no webhook deliveries since the start\n", ""}},
+		{"deliveries", "deliveries", []exchange{{get + "deliveries", 200, `[
+			{"at":"2026-11-25T10:00:00Z","webhooks":["main","other"],"status":200,"outcome":"queued","events":["push to main","tag v1"],"jobs":[
+				{"job":"a","outcome":"queued","item":7},{"job":"b","outcome":"ignored","reason":"another branch"}]},
+			{"at":"2026-11-25T10:00:00Z","status":403,"outcome":"signature","events":["push to main"],"reason":"no secret fits"}
+		]`}}, ran{0, `TIME                 WEBHOOK     STATUS  OUTCOME    EVENT
+` + local + `  main,other  200     queued     push to main; tag v1
+                                                      a: queued as item 7
+                                                      b: ignored: another branch
+` + local + `              403     signature  no secret fits
+`, ""}},
 		{"deliveries are refused", "deliveries", []exchange{{get + "deliveries", 503, `{"error":"shutting down"}`}}, ran{1, "", "shutting down (503)"}},
 
 		{"no notifications", "notifications", []exchange{{get + "notifications", 200, `{}`}}, ran{0, "no notify is configured\n", ""}},
@@ -144,6 +169,84 @@ ops     0        -       0         ok
 			1, `{"target":"ops","error":"404"}` + "\n", "notify ops: 404",
 		}},
 		{"test at no address", "notify test ops --address :x", nil, ran{1, "", `":x" is no address of an admin API`}},
+
+		{"history at no address", "explain {dir}/Caddyfile --history --address :x", nil, ran{2, "", `":x" is no address of an admin API`}},
+		{"history of one job", "explain {dir}/Caddyfile site/deploy --history", nil, ran{2, "", "--history goes without a job and without --webhook"}},
+		{"history of a delivery", "explain {dir}/Caddyfile --history --webhook {dir}/token", nil, ran{2, "", "--history goes without a job and without --webhook"}},
+		{"history is refused", "explain {dir}/Caddyfile --history", []exchange{{get + "decisions", 503, `{"error":"shutting down"}`}}, ran{2, "", "shutting down (503)"}},
+		{"history breaks off", "explain {dir}/Caddyfile --history", []exchange{{get + "decisions", 200, `[`}}, ran{2, "", "read the answer: unexpected EOF"}},
+		{"no history", "explain {dir}/Caddyfile --history", []exchange{{get + "decisions", 200, `[]`}}, ran{0, "0 of 0 decisions would change\n", ""}},
+		{"history that does not change", "explain {dir}/Caddyfile --history", []exchange{{get + "decisions", 200, "[" + decision(`"token":"ci","place":"site/"`, "staging", true) + "]"}}, ran{0, "0 of 1 decision would change\n", ""}},
+		{"history", "explain {dir}/Caddyfile --history", []exchange{{get + "decisions", 200, "[" + strings.Join([]string{
+			decision(`"token":"ci","place":"site/","remote":"192.0.2.7"`, "production", true),
+			decision(`"token":"ci","place":"site/","remote":"192.0.2.8"`, "production", true),
+			decision(`"token":"ci","place":"site/"`, "staging", true),
+			decision(`"operator":true`, "production", true),
+			decision(`"webhook":"github"`, "production", true),
+			decision(`"token":"x"`, "staging", true),
+			decision(`"user":"alice"`, "production", true),
+			decision(`"user":""`, "staging", true),
+			decision(`"token":"ci","place":"site/","check":"rule","rule":"site/deploy allow 1"`, "staging", false),
+			decision(`"token":"ci","place":"site/","check":"parameters"`, "staging", false),
+			decision(`"token":"ci","place":"site/","cut":true`, "staging", true),
+			decision(`"token":"ci","place":"site/","cut":true`, "staging", true),
+			strings.Replace(decision(`"token":"ci","place":"site/"`, "staging", true), `"post":true`, `"post":false`, 1),
+			strings.Replace(decision(`"token":"ci","place":"site/"`, "production", true), `"value"`, `"file":true,"value"`, 1),
+		}, ",") + "]"}}, ran{1, `site/deploy by token ci of site/: accepted → refused by site/deploy allow 1 ({dir}/Caddyfile:23)
+    2 times, last 1h ago from 192.0.2.8 with ENV=production PASS=****
+site/deploy by the admin API: accepted → refused by site/deploy allow 1 ({dir}/Caddyfile:23)
+    once, 1h ago with ENV=production PASS=****
+site/deploy by webhook github: accepted → refused by site/deploy allow 1 ({dir}/Caddyfile:23)
+    once, 1h ago with ENV=production PASS=****
+site/deploy by token x of the top level: accepted → refused by the check of: token
+    once, 1h ago with ENV=staging PASS=****
+site/deploy by user alice: accepted → refused by site/deploy allow 1 ({dir}/Caddyfile:23)
+    once, 1h ago with ENV=production PASS=****
+site/deploy by anonymous: accepted → refused by the check of: token
+    once, 1h ago with ENV=staging PASS=****
+site/deploy by token ci of site/: refused by site/deploy allow 1 → accepted
+    once, 1h ago with ENV=staging PASS=****
+site/deploy by token ci of site/: refused by the check of: parameters → accepted
+    once, 1h ago with ENV=staging PASS=****
+site/deploy by token ci of site/: accepted → refused by the check of: method
+    once, 1h ago with ENV=staging PASS=****
+10 of 14 decisions would change
+2 cannot be repeated: a parameter is too long to be kept
+`, "decisions would change"}},
+		{"history as JSON", "explain {dir}/Caddyfile --history --json", []exchange{{get + "decisions", 200, "[" + strings.Replace(decision(`"token":"ci","place":"site/"`, "production", true), anHour, "2026-11-25T10:00:00Z", 1) + "]"}}, ran{1, `{
+	"decisions": 1,
+	"changes": [
+		{
+			"job": "site/deploy",
+			"from": "token ci of site/",
+			"before": "accepted",
+			"after": "refused by site/deploy allow 1 ({dir}/Caddyfile:23)",
+			"rule": "site/deploy allow 1",
+			"at": "{dir}/Caddyfile:23",
+			"count": 1,
+			"last": {
+				"time": "2026-11-25T10:00:00Z",
+				"job": "site/deploy",
+				"action": "buildWithParameters",
+				"token": "ci",
+				"place": "site/",
+				"post": true,
+				"params": [
+					{
+						"name": "ENV",
+						"value": "production"
+					},
+					{
+						"name": "PASS",
+						"hidden": true
+					}
+				],
+				"admitted": true
+			}
+		}
+	]
+}
+`, "decisions would change"}},
 
 		{"nothing to prune", "prune", []exchange{{"POST /build_token/prune", 200, `[]`}}, ran{0, "nothing is left of removed jobs\n", ""}},
 		{"prune", "prune", []exchange{{"POST /build_token/prune", 200, `[

@@ -347,7 +347,7 @@ func runScript(t *testing.T, args string, script []exchange, want ran) {
 	if !strings.Contains(args, "token-file") {
 		t.Setenv("BUILD_TOKEN", "of-the-variable")
 	}
-	for name, text := range map[string]string{"token": "s3cret\r\n", "empty": "\n", "fix.patch": "a change"} {
+	for name, text := range map[string]string{"token": "s3cret\r\n", "empty": "\n", "fix.patch": "a change", "Caddyfile": explained} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

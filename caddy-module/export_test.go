@@ -128,3 +128,12 @@ func Refused(status int) error { return &refusedError{status, "refused"} }
 
 // Retry repeats a request of a command.
 var Retry = retry
+
+// Addresses returns the URLs of the handlers of a configuration in JSON.
+func Addresses(config []byte) ([]string, error) {
+	app, err := inspect(config)
+	if err != nil {
+		return nil, err
+	}
+	return app.addresses(), app.Cleanup()
+}

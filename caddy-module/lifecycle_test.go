@@ -325,3 +325,27 @@ func TestUnconfiguredAppHasDefaults(t *testing.T) {
 		t.Errorf("admin API: got %+v", got)
 	}
 }
+
+// The data of a queue is beside its file, in a directory that is named after it.
+func TestFolderOfTheData(t *testing.T) {
+	for name, folder := range map[string]string{"ci.db": "ci", "ci.queue": "ci.queue.d", ".db": ".db.d"} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			s.path = filepath.Join(filepath.Dir(s.path), "sub", name)
+			s.load(s.caddyfile("", jobs(named("secret"))))
+			s.follow("echo", "secret", s.trigger("echo", "secret"))
+			if _, err := os.Stat(filepath.Join(filepath.Dir(s.path), folder, "logs")); err != nil {
+				t.Errorf("logs: %v", err)
+			}
+		})
+	}
+	t.Run("a file has its name", func(t *testing.T) {
+		s := newSite(t)
+		if err := os.WriteFile(strings.TrimSuffix(s.path, ".db"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.try(s.caddyfile("", jobs(named("secret")))); err == nil || !strings.Contains(err.Error(), "make the folder of the queue: ") {
+			t.Errorf("load: %v, want the folder that cannot be made", err)
+		}
+	})
+}

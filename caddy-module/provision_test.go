@@ -31,6 +31,10 @@ func TestProvisioningErrors(t *testing.T) {
 		{"empty secret", `{"jobs": [{"name": "x", "tokens": [{"secret": ""}],` + run + `}]}`, []string{`job "x"`, "token default", "empty secret"}},
 		{"secret of spaces", `{"jobs": [{"name": "x", "tokens": [{"name": "ci", "secret": "  "}],` + run + `}]}`, []string{`job "x"`, "token ci", "empty secret"}},
 		{"variable that is not set", `{"jobs": [{"name": "x", "tokens": [{"secret": "{env.BUILD_TOKEN_MISSING}"}],` + run + `}]}`, []string{`job "x"`, "token default", "{env.BUILD_TOKEN_MISSING} resolves to nothing: the environment variable BUILD_TOKEN_MISSING is not set"}},
+		{"variable that is empty", `{"tokens": [{"secret": "{env.BUILD_TOKEN_EMPTY}"}]}`, []string{"top level", "resolves to nothing: the environment variable BUILD_TOKEN_EMPTY is empty"}},
+		{"parameter of a schedule that resolves to nothing", `{"jobs": [{"name": "x", "params": [{"name": "A", "kind": "string"}], "schedules": [{"spec": "0 4 * * *", "params": {"A": "{env.BUILD_TOKEN_MISSING}"}}],` + run + `}]}`, []string{`job "x"`, "schedule: param A", "resolves to nothing"}},
+		{"receiver that resolves to nothing", `{"folders": [{"name": "a", "notify": [{"name": "ops", "url": "{env.BUILD_TOKEN_MISSING}", "on": ["failure"]}]}]}`, []string{`folder "a" notify ops`, "resolves to nothing"}},
+		{"secret of a webhook that resolves to nothing", `{"webhooks": [{"kind": "github", "secrets": ["{env.BUILD_TOKEN_MISSING}"]}]}`, []string{"top level webhook github", "resolves to nothing"}},
 		{"file that is not there", `{"folders": [{"name": "a", "jobs": [{"name": "x", "tokens": [{"secret": "{file.` + empty + `.missing}"}],` + run + `}]}]}`, []string{`job "a/x"`, "token default", "resolves to nothing: open " + empty + ".missing: no such file"}},
 		{"file that is empty", `{"folders": [{"name": "a", "tokens": [{"secret": "{file.` + empty + `}"}]}]}`, []string{`folder "a"`, "token default", "resolves to nothing: the file is empty"}},
 		{"file with two line ends", `{"tokens": [{"secret": "{file.` + empty + `.lines}"}]}`, []string{"top level", "token default", "white space"}},
@@ -75,6 +79,7 @@ func TestProvisioningErrors(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			home(t)
+			t.Setenv("BUILD_TOKEN_EMPTY", "")
 			err := provision([]byte(`{"admin": {"disabled": true}, "apps": {"http": {"servers": {"s": {"listen": ["127.0.0.1:0"], "routes": [{"handle": [` +
 				strings.Replace(tt.handler, "{", `{"handler": "build_token", `, 1) + `]}]}}}}}`))
 			if err == nil {
@@ -95,6 +100,10 @@ func TestProvisioningErrors(t *testing.T) {
 }
 
 func TestAppErrors(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct{ name, app, want string }{
 		{"executors", `{"executors": -1}`, "executors is -1"},
 		{"queue limit", `{"queue_limit": -1}`, "queue_limit is -1"},
@@ -102,6 +111,12 @@ func TestAppErrors(t *testing.T) {
 		{"builds kept", `{"keep_builds": -1}`, "keep_builds is -1"},
 		{"shutdown timeout", `{"shutdown_timeout": "-1s"}`, "shutdown_timeout is -1s"},
 		{"wrong tokens", `{"wrong_tokens": {"max": -1}}`, "wrong_tokens"},
+		{"wrong tokens in no time", `{"wrong_tokens": {"window": -1}}`, "wrong_tokens can't be negative"},
+		{"name of the node", `{"node": {"name": "a b"}}`, "build_token: node: "},
+		{"label of the node", `{"node": {"name": "me", "labels": ["a", "b c"]}}`, "build_token: node: "},
+		{"remote builds", `{"remote_builds": -1}`, "remote_builds is -1, want at least 1"},
+		{"builds of removed jobs", `{"keep_removed": "-1s"}`, "keep_removed is -1s, want more than 0"},
+		{"path below a file", `{"queue": {"queue": "bolt", "path": "` + file + `/x/queue.db"}}`, `path "` + file + `/x/queue.db": `},
 		{"unknown queue", `{"queue": {"queue": "sqlite"}}`, "build_token.queues.sqlite"},
 		{"path that resolves to nothing", `{"queue": {"queue": "bolt", "path": "{env.BUILD_TOKEN_MISSING}/queue.db"}}`, "resolves to nothing"},
 	} {
