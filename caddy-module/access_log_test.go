@@ -199,6 +199,27 @@ func TestAccessLogRespectsOtherDirectives(t *testing.T) {
 	}
 }
 
+// TestAccessLogOfAnError expects the level that Caddy gives to answers of 500 and more.
+func TestAccessLogOfAnError(t *testing.T) {
+	s := newSite(t)
+	s.load(s.caddyfile("queue_limit 1", jobs(logged)))
+	for i, tt := range []struct {
+		target, level string
+		status        int
+	}{
+		{"/buildByToken/build?job=y&token=SECRET&delay=1h", "info", http.StatusCreated},
+		{"/buildByToken/buildWithParameters?job=x&token=SECRET&delay=1h", "error", http.StatusServiceUnavailable},
+		{"/buildByToken/build?job=y&token=SECRET2", "info", http.StatusForbidden},
+	} {
+		if a := s.get(tt.target); a.status != tt.status {
+			t.Errorf("GET %s: got %d %q, want %d", tt.target, a.status, a.body, tt.status)
+		}
+		if got := s.logged("http.log.access"); len(got) != i+1 || got[i]["level"] != tt.level {
+			t.Errorf("GET %s: logged %v, want one entry more, of level %s", tt.target, got, tt.level)
+		}
+	}
+}
+
 // TestAccessLogByHost configures a separate logger for each host, and expects our entries where
 // Caddy's own go.
 func TestAccessLogByHost(t *testing.T) {

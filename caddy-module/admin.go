@@ -207,15 +207,7 @@ func apiError(status int, err error) error {
 
 // activeApp is the app of the configuration in force.
 func activeApp() (*App, error) {
-	mod, err := caddy.ActiveContext().AppIfConfigured("build_token")
-	if err != nil {
-		return nil, fmt.Errorf("build_token: %w", err)
-	}
-	app, ok := mod.(*App)
-	if !ok {
-		return nil, fmt.Errorf("build_token: the app is a %T", mod)
-	}
-	return app, nil
+	return asApp(caddy.ActiveContext().AppIfConfigured("build_token"))
 }
 
 // status describes the app's queue.

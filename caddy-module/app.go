@@ -181,11 +181,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.watchStopping(ctx); err != nil {
 		return err
 	}
-	a.slot, err = takeSlot(place)
-	if err != nil {
-		return fmt.Errorf("build_token: %w", err)
-	}
-	a.place = place
+	a.slot, a.place = takeSlot(place), place
 	// From now on a scrape can read the app's counts.
 	return registerMetrics(ctx.GetMetricsRegistry(), a)
 }

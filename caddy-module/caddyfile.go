@@ -33,14 +33,13 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 		return nil, err
 	}
 	this := &site{root: handler.tree(), place: at}
+	if err := this.readTexts(); err != nil {
+		return nil, h.WrapErr(err)
+	}
 	const key = "build_token"
 	others, _ := h.State[key].([]*site)
 	for _, other := range others {
-		full, err := different(other, this)
-		if err != nil {
-			return nil, h.WrapErr(err)
-		}
-		if full != "" {
+		if full := different(other, this); full != "" {
 			return nil, fmt.Errorf("job '%s' is defined differently in the build_token directives at %s and at %s; all that is said about it must be equal, also by its folders",
 				full, other.place, this.place)
 		}

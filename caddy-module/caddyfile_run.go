@@ -36,11 +36,7 @@ func (p parser) exec(to *json.RawMessage, named any, e *Exec) error {
 	if err := e.UnmarshalCaddyfile(p.d.NewFromNextSegment()); err != nil {
 		return err
 	}
-	text, err := json.Marshal(named)
-	if err != nil {
-		return p.d.WrapErr(err)
-	}
-	*to = text
+	*to = caddyconfig.JSON(named, nil)
 	return nil
 }
 
@@ -57,11 +53,7 @@ func (p parser) runner(to *json.RawMessage) error {
 	if err != nil {
 		return err
 	}
-	var warnings []caddyconfig.Warning
-	*to = caddyconfig.JSONModuleObject(module, "runner", name, &warnings)
-	if len(warnings) > 0 {
-		return p.d.Errf("runner %s: %s", name, warnings[0].Message)
-	}
+	*to = caddyconfig.JSONModuleObject(module, "runner", name, nil)
 	return nil
 }
 

@@ -3,6 +3,7 @@ package caddymodule_test
 import (
 	"io"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -12,7 +13,9 @@ import (
 
 // A command line that cannot be used has the status of a refusal, not that of a failed build.
 func TestUnusableCommandLinesAreRefused(t *testing.T) {
-	for _, line := range []string{"trigger", "trigger job --wait soon", "log job 1 2 3", "check --nothing", "notifications retry", "nothing"} {
+	for _, line := range []string{"trigger", "trigger job --wait soon", "log job 1 2 3", "check --nothing", "notifications retry", "nothing",
+		"log", "cancel a", "status x", "tokens x", "deliveries x", "notifications x", "notify x", "notify test", "check a b", "explain", "digest x", "policy-test",
+		"backup", "backup a b", "restore", "restore a b", "prune x", "migrate x", "import-jenkins"} {
 		t.Run(line, func(t *testing.T) {
 			parent := &cobra.Command{Use: "build-token"}
 			caddycmd.Commands()["build-token"].CobraFunc(parent)
@@ -45,6 +48,28 @@ func TestEveryCommandHasTwoExamples(t *testing.T) {
 		if strings.TrimSpace(c.Long) == "" || c.Short == "" {
 			t.Errorf("%s has no help", c.Name())
 		}
+	}
+}
+
+// Each option that a usage line names exists.
+func TestOptionsOfUsageLinesExist(t *testing.T) {
+	option := regexp.MustCompile(`--([a-z-]+)`)
+	parent := &cobra.Command{Use: "build-token"}
+	caddycmd.Commands()["build-token"].CobraFunc(parent)
+	checked := 0
+	var check func(commands []*cobra.Command)
+	check = func(commands []*cobra.Command) {
+		for _, c := range commands {
+			for _, found := range option.FindAllStringSubmatch(c.Use, -1) {
+				if checked++; c.Flags().Lookup(found[1]) == nil {
+					t.Errorf("%s has no option --%s", c.CommandPath(), found[1])
+				}
+			}
+			check(c.Commands())
+		}
+	}
+	if check(parent.Commands()); checked < 40 {
+		t.Errorf("found %d options", checked)
 	}
 }
 

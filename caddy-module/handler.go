@@ -101,13 +101,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.root, err = parseRootURL(h.RootURL); err != nil {
 		return fmt.Errorf("build_token: root_url: %w", err)
 	}
-	mod, err := ctx.App("build_token")
+	app, err := asApp(ctx.App("build_token"))
 	if err != nil {
-		return fmt.Errorf("build_token: %w", err)
-	}
-	app, ok := mod.(*App)
-	if !ok {
-		return fmt.Errorf("build_token: the app is a %T", mod)
+		return err
 	}
 	h.app = app
 	root := h.tree()
@@ -115,7 +111,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.root.configured != "" {
 		s.addresses = []string{h.root.configured}
 	}
-	if _, err := s.jobTexts(); err != nil {
+	if err := s.readTexts(); err != nil {
 		return fmt.Errorf("build_token: %w", err)
 	}
 	lint := loadLint{now: time.Now(), labels: app.labels(), known: h.Warnings, lines: h.Lines}

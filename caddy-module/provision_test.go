@@ -7,8 +7,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	caddymodule "github.com/buildtoken/buildtoken/caddy-module"
 )
 
 // TestProvisioningErrors has mistakes that only provisioning can detect, and mistakes in JSON
@@ -85,6 +88,9 @@ func TestProvisioningErrors(t *testing.T) {
 			if err == nil {
 				t.Fatal("got no error")
 			}
+			if strings.Contains(err.Error(), "\n") {
+				t.Errorf("got %q, want one error", err)
+			}
 			for _, want := range tt.want {
 				if !strings.Contains(err.Error(), want) {
 					t.Errorf("got %q, want %q in it", err, want)
@@ -96,6 +102,72 @@ func TestProvisioningErrors(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A module of another kind in place of a queue or a runner is an error that names it.
+func TestModulesOfAnotherKind(t *testing.T) {
+	for _, tt := range []struct{ name, apps, want string }{
+		{"queue", `"build_token": {"queue": {"queue": "another-kind"}}`, "build_token: *caddymodule_test.otherQueue is not a queue"},
+		{"runner", `"http": {"servers": {"s": {"routes": [{"handle": [{"handler": "build_token", "jobs": [{"name": "x", "run": {"runner": "another-kind"}}]}]}]}}}`, `job "x": module *caddymodule_test.otherRunner can't be used here`},
+		{"mistakes in two jobs", `"http": {"servers": {"s": {"routes": [{"handle": [{"handler": "build_token", "jobs": [{"name": "x", "run": {"runner": "exec"}}, {"name": "y", "run": {"runner": "another-kind"}}]}]}]}}}`, `job "y": module`},
+		{"mistakes in two jobs", `"http": {"servers": {"s": {"routes": [{"handle": [{"handler": "build_token", "jobs": [{"name": "x", "run": {"runner": "exec"}}, {"name": "y", "run": {"runner": "another-kind"}}]}]}]}}}`, `job "x": `},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			home(t)
+			if err := provision([]byte(`{"admin": {"disabled": true}, "apps": {` + tt.apps + `}}`)); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %q in it", err, tt.want)
+			}
+		})
+	}
+}
+
+func init() {
+	caddy.RegisterModule(otherQueue{})
+	caddy.RegisterModule(otherRunner{})
+}
+
+// otherQueue and otherRunner are modules in our namespaces that do not do what is needed there.
+type (
+	otherQueue  struct{}
+	otherRunner struct{}
+)
+
+func (otherQueue) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "build_token.queues.another-kind", New: func() caddy.Module { return new(otherQueue) }}
+}
+
+func (otherRunner) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "build_token.runners.another-kind", New: func() caddy.Module { return new(otherRunner) }}
+}
+
+// TestHandlersThatCannotBeEncoded provisions handlers that a program has made, and not a
+// configuration.
+func TestHandlersThatCannotBeEncoded(t *testing.T) {
+	s := newSite(t)
+	ctx, err := caddy.ProvisionContext(&caddy.Config{AppsRaw: caddy.ModuleMap{"build_token": json.RawMessage(`{"queue": {"queue": "bolt", "path": "` + s.path + `"}}`)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := []caddymodule.Job{{Name: "x", RunRaw: json.RawMessage("{")}}
+	late := caddymodule.Scope{Tokens: []caddymodule.Token{{Secret: "secret", Expires: time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)}}}
+	for _, tt := range []struct {
+		name    string
+		handler *caddymodule.Handler
+		want    string
+	}{
+		{"a job", &caddymodule.Handler{Jobs: broken}, `build_token: job "x": `},
+		{"a job in a folder", &caddymodule.Handler{Folders: []caddymodule.Folder{{Name: "a", Jobs: broken}}}, `build_token: job "a/x": `},
+		{"a folder", &caddymodule.Handler{Folders: []caddymodule.Folder{{Name: "a", Scope: late}}}, `build_token: folder "a": `},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if err := tt.handler.Provision(ctx); err == nil || !strings.HasPrefix(err.Error(), tt.want) {
+				t.Errorf("got %v, want %s…", err, tt.want)
+			}
+		})
+	}
+	if err := appOf(t, ctx).Cleanup(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"slices"
 
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/web"
@@ -16,9 +18,9 @@ import (
 // site is what a handler registers with the app.
 type site struct {
 	definition *definition.Site
-	// root is the configured tree, until texts replaces it.
+	// root is the configured tree, until readTexts replaces it by texts and targets.
 	root *Folder
-	// texts are the jobs of root, set by jobTexts.
+	// texts are the jobs of root.
 	texts []jobText
 	// targets are the receivers of notifications as configured, by their full names.
 	targets map[string][]byte
@@ -36,52 +38,36 @@ type site struct {
 	place string
 }
 
-// jobTexts returns the jobs as configured. It must be called before guest modules are
-// loaded, because loading removes their text from the tree.
-func (s *site) jobTexts() ([]jobText, error) {
-	if s.texts == nil && s.root != nil {
-		var all []jobText
-		if err := addJobTexts(&all, "", s.root, nil); err != nil {
-			return nil, err
-		}
-		s.targets = map[string][]byte{}
-		if err := addTargets(s.targets, "", s.root); err != nil {
-			return nil, err
-		}
-		s.root, s.texts = nil, all
+// readTexts sets texts and targets. It must be called before guest modules are loaded,
+// because loading removes their text from the tree.
+func (s *site) readTexts() error {
+	var all []jobText
+	if err := addJobTexts(&all, "", s.root, nil); err != nil {
+		return err
 	}
-	return s.texts, nil
+	s.targets = map[string][]byte{}
+	addTargets(s.targets, "", s.root)
+	s.root, s.texts = nil, all
+	return nil
 }
 
 // forget drops the texts, which are long and hold secrets.
 func (s *site) forget() { s.root, s.texts, s.targets, s.spec = nil, nil, nil, nil }
 
 // addTargets adds the receivers of notifications of a tree, by their full names.
-func addTargets(all map[string][]byte, full string, f *Folder) error {
-	add := func(full string, notify []Notify) error {
+func addTargets(all map[string][]byte, full string, f *Folder) {
+	add := func(full string, notify []Notify) {
 		for i := range notify {
-			text, err := json.Marshal(&notify[i])
-			if err != nil {
-				return fmt.Errorf("notify %q: %w", notify[i].Name, err)
-			}
-			all[job.Join(full, notify[i].Name)] = text
+			all[job.Join(full, notify[i].Name)] = caddyconfig.JSON(&notify[i], nil)
 		}
-		return nil
 	}
-	if err := add(full, f.Notify); err != nil {
-		return err
-	}
+	add(full, f.Notify)
 	for i := range f.Jobs {
-		if err := add(job.Join(full, f.Jobs[i].Name), f.Jobs[i].Notify); err != nil {
-			return err
-		}
+		add(job.Join(full, f.Jobs[i].Name), f.Jobs[i].Notify)
 	}
 	for i := range f.Folders {
-		if err := addTargets(all, job.Join(full, f.Folders[i].Name), &f.Folders[i]); err != nil {
-			return err
-		}
+		addTargets(all, job.Join(full, f.Folders[i].Name), &f.Folders[i])
 	}
-	return nil
 }
 
 // differentTarget returns the name of a receiver of notifications that both sites define
@@ -148,11 +134,7 @@ func (a *App) add(s *site) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, other := range a.sites {
-		full, err := different(other, s)
-		if err != nil {
-			return err
-		}
-		if full != "" {
+		if full := different(other, s); full != "" {
 			return fmt.Errorf("job %q is defined differently in %s and in %s; two sites may share a job only if its definition is equal in both, including that of its folders",
 				full, other.place, s.place)
 		}
@@ -165,23 +147,15 @@ func (a *App) add(s *site) error {
 }
 
 // different returns the name of the first job that both sites define differently, or "".
-func different(one, other *site) (string, error) {
-	ones, err := one.jobTexts()
-	if err != nil {
-		return "", err
-	}
-	others, err := other.jobTexts()
-	if err != nil {
-		return "", err
-	}
-	known := make(map[string]jobText, len(ones))
-	for _, t := range ones {
+func different(one, other *site) string {
+	known := make(map[string]jobText, len(one.texts))
+	for _, t := range one.texts {
 		known[t.full] = t
 	}
-	for _, t := range others {
+	for _, t := range other.texts {
 		if first, ok := known[t.full]; ok && !first.equal(t) {
-			return t.full, nil
+			return t.full
 		}
 	}
-	return "", nil
+	return ""
 }

@@ -34,18 +34,12 @@ type slot struct {
 }
 
 // takeSlot takes a reference, which [dropSlot] releases.
-func takeSlot(place string) (*slot, error) {
-	v, _, err := slots.LoadOrNew(place, func() (caddy.Destructor, error) {
+func takeSlot(place string) *slot {
+	v, _, _ := slots.LoadOrNew(place, func() (caddy.Destructor, error) { // only this function can fail
 		return &slot{place: place}, nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("take %s: %w", place, err)
-	}
-	s, ok := v.(*slot)
-	if !ok {
-		return nil, fmt.Errorf("take %s: found a %T", place, v)
-	}
-	return s, nil
+	s, _ := v.(*slot) // nothing else is in the pool
+	return s
 }
 
 // dropSlot releases a reference. The last one closes the controller.
@@ -118,9 +112,7 @@ func (s *slot) find(q Queue, log *zap.Logger) (*buildtoken.Controller, error) {
 		if err != nil {
 			return nil, fmt.Errorf("build_token: %w", err)
 		}
-		if s.of, err = takeSlot(other.place); err != nil {
-			return nil, fmt.Errorf("build_token: %w", err)
-		}
+		s.of = takeSlot(other.place)
 		other.log.swap(log)
 		s.ctl, s.queue = ctl, found
 		return ctl, nil

@@ -136,6 +136,20 @@ func TestSpansOverOTLP(t *testing.T) {
 	}
 }
 
+// The spans of builds are sent too if the tracing is in a named route.
+func TestSpansOfANamedRoute(t *testing.T) {
+	r := newCollector(t)
+	s := newSite(t)
+	s.load(strings.Replace(s.caddyfile("", "route {\n invoke traced\n"+jobs(named("SECRET"))+"}\n"), "http://", "&(traced) {\n tracing {\n span trigger\n}\n}\nhttp://", 1))
+	s.follow("echo", "SECRET", s.trigger("echo", "SECRET"))
+	if err := caddy.Stop(); err != nil { // sends the last spans
+		t.Fatal(err)
+	}
+	if queued, built := r.named("build_token.queue"), r.named("build_token.build"); len(queued) != 1 || len(built) != 1 {
+		t.Errorf("spans: %d of the queue, %d of builds; want one each", len(queued), len(built))
+	}
+}
+
 // Without Caddy's tracing, the trace of a client is passed to the build unchanged, and no spans
 // are sent.
 func TestNoSpansWithoutTracing(t *testing.T) {
