@@ -13,9 +13,11 @@ import (
 
 // A command line that cannot be used has the status of a refusal, not that of a failed build.
 func TestUnusableCommandLinesAreRefused(t *testing.T) {
-	for _, line := range []string{"trigger", "trigger job --wait soon", "log job 1 2 3", "check --nothing", "notifications retry", "nothing",
+	for _, line := range []string{
+		"trigger", "trigger job --wait soon", "log job 1 2 3", "check --nothing", "notifications retry", "nothing",
 		"log", "cancel a", "status x", "tokens x", "deliveries x", "notifications x", "notify x", "notify test", "check a b", "explain", "digest x", "policy-test",
-		"backup", "backup a b", "restore", "restore a b", "prune x", "migrate x", "import-jenkins"} {
+		"backup", "backup a b", "restore", "restore a b", "prune x", "migrate x", "import-jenkins",
+	} {
 		t.Run(line, func(t *testing.T) {
 			parent := &cobra.Command{Use: "build-token"}
 			caddycmd.Commands()["build-token"].CobraFunc(parent)
