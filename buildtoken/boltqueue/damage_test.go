@@ -174,8 +174,8 @@ func TestItemOfAnotherJobInItsPlace(t *testing.T) {
 	}
 }
 
-// An item that leaves the queue while a reader looks for its record has none. It is not found, and
-// left out of lists; should it still be in the queue, it blocks nothing else.
+// An item that leaves the queue while a reader looks for its record has none. The reader gets what
+// became of it, and lists leave it out; should it still be in the queue, it blocks nothing else.
 func TestItemWithoutARecord(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "queue.db")
 	if err := open(t, boltqueue.Options{Path: path}).Close(); err != nil {
@@ -188,11 +188,16 @@ func TestItemWithoutARecord(t *testing.T) {
 	if err := q.Close(); err != nil {
 		t.Fatal(err)
 	}
+	edit(t, path, func(tx *bolt.Tx) error {
+		cancelled, err := json.Marshal(queue.Cancelled{Item: missing, At: start, By: "alice"})
+		return errors.Join(err, tx.Bucket([]byte("left")).Put([]byte(letters), append([]byte("a\x00"), key(0)...)),
+			tx.Bucket([]byte("cancelled")).Put([]byte("a\x00"+letters), cancelled))
+	})
 	core, logged := observer.New(zap.ErrorLevel)
 	q = open(t, boltqueue.Options{Path: path, Log: zap.New(core)})
-	replaceInPlace(t, path, letters)
-	if e, err := q.Entry(t.Context(), start, missing.ID); !errors.Is(err, queue.ErrNotFound) {
-		t.Errorf("Entry = %+v, %v; want %v", e, err, queue.ErrNotFound)
+	replaceInPlace(t, path, letters+"\x01") // with the version of the record behind the key
+	if e, err := q.Entry(t.Context(), start, missing.ID); err != nil || e.State != queue.Left || e.Cancelled == nil || e.Cancelled.By != "alice" {
+		t.Errorf("Entry = %+v, %v; want it cancelled by alice", e, err)
 	}
 	if diff := cmp.Diff([]int64{whole.ID}, itemIDs(t, q, 10)); diff != "" {
 		t.Errorf("items (-want +got):\n%s", diff)
@@ -200,6 +205,21 @@ func TestItemWithoutARecord(t *testing.T) {
 	builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0, 1})
 	if err != nil || len(builds) != 1 || builds[0].Item.ID != whole.ID || logged.FilterMessageSnippet("cannot read queued item").Len() != 1 {
 		t.Errorf("Claim = %v, %v, and logged %v; want the other item, and a line about the one", builds, err, logged.All())
+	}
+}
+
+// An item that left the queue is not found if the record of what became of it is lost.
+func TestLostRecordOfWhatAnItemBecame(t *testing.T) {
+	path := everyKind(t)
+	edit(t, path, func(tx *bolt.Tx) error {
+		return errors.Join(tx.Bucket([]byte("builds")).Delete(append([]byte("a\x00"), key(1)...)),
+			tx.Bucket([]byte("cancelled")).Delete(append([]byte("a\x00"), key(3)...)))
+	})
+	q := open(t, boltqueue.Options{Path: path})
+	for _, id := range []int64{1, 3} {
+		if e, err := q.Entry(t.Context(), start, id); !errors.Is(err, queue.ErrNotFound) {
+			t.Errorf("Entry(%d) = %+v, %v; want %v", id, e, err, queue.ErrNotFound)
+		}
 	}
 }
 

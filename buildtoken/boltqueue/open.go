@@ -15,10 +15,12 @@ import (
 	"go.uber.org/zap"
 )
 
-// opened is an open file. info identifies it if another file takes its place.
+// opened is an open file. info identifies it if another file takes its place. file is open as long
+// as the DB.
 type opened struct {
 	*bolt.DB
 
+	file *os.File
 	info os.FileInfo
 }
 
@@ -169,7 +171,7 @@ func (o *opened) examine(tx *bolt.Tx, path string) (isNew bool, err error) {
 	if size := o.info.Size(); tx.Size() > size {
 		return false, fmt.Errorf("%w: %s %s: it has %d bytes instead of %d", ErrForeign, path, torn, size, tx.Size())
 	}
-	if err := checkPages(tx, path); err != nil {
+	if err := checkPages(tx, o.file, path); err != nil {
 		return false, err
 	}
 	if first, _ := tx.Cursor().First(); first == nil {
@@ -285,7 +287,7 @@ func openBolt(opts Options, how bolt.Options) (_ *opened, err error) {
 	var system syscall.Errno
 	switch {
 	case err == nil:
-		return &opened{db, info}, nil
+		return &opened{db, file, info}, nil
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, fmt.Errorf("%w: %s", ErrLocked, opts.Path)
 	case errors.Is(err, ErrForeign):

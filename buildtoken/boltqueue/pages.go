@@ -28,12 +28,7 @@ type pageTree struct {
 
 // checkPages returns an error unless each page of the file is reached at most once and is
 // of the right kind. Of the leaves of named buckets it reads the headers only.
-func checkPages(tx *bolt.Tx, path string) error {
-	f, err := os.Open(path) //nolint:gosec // the path comes from the operator
-	if err != nil {
-		return fmt.Errorf("boltqueue: %w", err)
-	}
-	defer func() { _ = f.Close() }() // it was only read
+func checkPages(tx *bolt.Tx, f *os.File, path string) error {
 	size := int64(tx.DB().Info().PageSize)
 	t := pageTree{file: f, size: size, visited: make([]bool, tx.Size()/size)}
 	buckets, err := t.bucket(uint64(tx.Cursor().Bucket().Root()), true)

@@ -42,6 +42,7 @@ func TestParametersHave256MiB(t *testing.T) {
 	}
 	// Any other limit is taken as it is.
 	q = open(t, boltqueue.Options{Path: filepath.Join(t.TempDir(), "queue.db"), MaxKiB: 1})
+	r.Values = []queue.Value{{Text: mebibyte[:2<<10]}}
 	if _, _, err := q.Schedule(t.Context(), start, r); !errors.Is(err, queue.ErrFull) {
 		t.Errorf("Schedule with more than the limit of one KiB = %v, want %v", err, queue.ErrFull)
 	}
