@@ -9,6 +9,28 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
+// However many notifications are added, there is one value.
+func TestNotificationsChangedHoldsOneValue(t *testing.T) {
+	q := open(t, boltqueue.Options{Path: filepath.Join(t.TempDir(), "queue.db")})
+	rules := queue.Rules{Notify: []queue.Target{{Name: "t", On: []queue.Condition{queue.OnQueued}}}}
+	if err := q.SetRules(t.Context(), start, queue.Config{Rules: map[string]queue.Rules{"a": rules}}); err != nil {
+		t.Fatal(err)
+	}
+	schedule(t, q, request("a", "1"))
+	schedule(t, q, request("a", "2"))
+	values := 0
+	for range 2 {
+		select {
+		case <-q.NotificationsChanged():
+			values++
+		default:
+		}
+	}
+	if values != 1 {
+		t.Errorf("%d values after two notifications, want one", values)
+	}
+}
+
 // A commit after which nothing can start earlier, and no build is to be stopped, wakes nothing.
 func TestChangedOnlyIfSomethingMayStart(t *testing.T) {
 	q := open(t, boltqueue.Options{Path: filepath.Join(t.TempDir(), "queue.db")})

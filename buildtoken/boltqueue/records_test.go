@@ -220,22 +220,35 @@ func TestExportOfANewQueue(t *testing.T) {
 	}
 }
 
-// Without another limit, a file that is in use is waited for as long as a second.
-func TestWaitsASecondForTheFile(t *testing.T) {
+// A file that is in use is waited for as long as the caller says, or else a second.
+func TestWaitsForTheFile(t *testing.T) {
 	path := everyKind(t)
 	open(t, boltqueue.Options{Path: path})
-	for name, use := range map[string]func() error{
-		"Open":   func() error { _, err := boltqueue.Open(boltqueue.Options{Path: path}); return err },
-		"Verify": func() error { return boltqueue.Verify(path) },
-		"Export": func() error { return boltqueue.Export(path, 0, func(queue.Records) error { return nil }) },
+	openFor := func(limit time.Duration) error {
+		_, err := boltqueue.Open(boltqueue.Options{Path: path, LockTimeout: limit})
+		return err
+	}
+	exportFor := func(limit time.Duration) error {
+		return boltqueue.Export(path, limit, func(queue.Records) error { return nil })
+	}
+	for _, tt := range []struct {
+		name        string
+		use         func() error
+		least, most time.Duration
+	}{
+		{"Open", func() error { return openFor(0) }, 900 * time.Millisecond, time.Second},
+		{"Open for a nanosecond", func() error { return openFor(1) }, 0, time.Millisecond},
+		{"Verify", func() error { return boltqueue.Verify(path) }, 900 * time.Millisecond, time.Second},
+		{"Export", func() error { return exportFor(0) }, 900 * time.Millisecond, time.Second},
+		{"Export for a nanosecond", func() error { return exportFor(1) }, 0, time.Millisecond},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			began := time.Now()
-			if err := use(); !errors.Is(err, boltqueue.ErrLocked) {
-				t.Errorf("%s: %v, want %v", name, err, boltqueue.ErrLocked)
+			if err := tt.use(); !errors.Is(err, boltqueue.ErrLocked) {
+				t.Errorf("%s: %v, want %v", tt.name, err, boltqueue.ErrLocked)
 			}
-			if waited := time.Since(began); waited < 900*time.Millisecond || waited > time.Second {
-				t.Errorf("%s waited %v, want a second", name, waited)
+			if waited := time.Since(began); waited < tt.least || waited > tt.most {
+				t.Errorf("%s waited %v, want %v to %v", tt.name, waited, tt.least, tt.most)
 			}
 		})
 	}
