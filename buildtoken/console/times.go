@@ -129,9 +129,8 @@ func (s *stampFile) times(_ context.Context, from, to int64) ([]Stamp, error) {
 	return readStamps(s.file, st.Size()/stampSize, from, to)
 }
 
+// close closes the file. It must not run at the same time as times.
 func (s *stampFile) close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.file == nil {
 		return nil
 	}
@@ -146,7 +145,7 @@ func readStamps(f io.ReaderAt, n, from, to int64) ([]Stamp, error) {
 		if _, err := f.ReadAt(record[:], (n-64)*stampSize); err != nil {
 			return nil, err
 		}
-		if stampOf(record[:]).Offset <= from {
+		if near := stampOf(record[:]); near.Offset <= from {
 			low = n - 63
 		}
 	}
