@@ -155,6 +155,7 @@ func TestWriterLimit(t *testing.T) {
 		{"a sequence that fits is kept", []string{"12345€", "x"}, "12345€\n" + note},
 		{"a sequence begun by an earlier write is finished", []string{"1234567\xe2", "\x82\xac and more"}, "1234567€\n" + note},
 		{"also over three writes", []string{"1234567\xf0", "\x9f", "\x98", "\x80 and more"}, "1234567😀\n" + note},
+		{"a stray continuation byte behind the limit is dropped", []string{"1234567\n", "\x80"}, "1234567\n" + note},
 		{"bytes that are no UTF-8 are cut at the limit", []string{"\xff\xff\xff\xff\xff\xff\xff\xff\xff"}, "\xff\xff\xff\xff\xff\xff\xff\xff\n" + note},
 		{"stray continuation bytes too", []string{"\x80\x80\x80\x80\x80\x80\x80\x80\x80"}, "\x80\x80\x80\x80\x80\x80\x80\x80\n" + note},
 	} {

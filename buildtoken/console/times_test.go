@@ -107,6 +107,34 @@ func TestTimesOfALog(t *testing.T) {
 	})
 }
 
+// A crash that loses all of a log loses its only time too.
+func TestTimesOfALogThatWasLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		s := console.New(dir)
+		write(t, create(t, s, 1, 0), "one\n")
+		if err := os.Truncate(filepath.Join(dir, "app", "1.log"), 0); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		start := time.Now()
+		s = console.New(dir)
+		if err := s.Append("app", 1, "lost"); err != nil {
+			t.Fatal(err)
+		}
+		r := open(t, s, 1)
+		if diff := cmp.Diff([]string{"0@0"}, times(t, r, start, 0, 99)); diff != "" {
+			t.Errorf("times (-want +got):\n%s", diff)
+		}
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if all, err := r.Times(t.Context(), 0, 99); err == nil {
+			t.Errorf("Times of a closed reader = %v, want an error", all)
+		}
+	})
+}
+
 // A large file of times is not read from its start.
 func TestTimesOfALongLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
