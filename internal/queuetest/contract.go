@@ -39,6 +39,7 @@ func contract() []clause {
 		{"keys are of one job, and their receipts get fewer", receiptsGetFewer},
 		{"an item that was returned does not change", handedOutStays},
 		{"the parameters of all items are bounded", parametersAreBounded},
+		{"triggers at once do not exceed the limit", limitHoldsAtOnce},
 		{"lists obey their limits", listsObeyLimits},
 		{"lanes come in the order asked for", lanesInOrder},
 		{"a clock that goes back breaks nothing", clockGoesBack},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -55,6 +56,34 @@ func parametersAreBounded(t *testing.T, store Store, q Queue) {
 	}
 	if err := try("greedy", 6000, 50); err != nil {
 		t.Errorf("after two items have left: %v", err)
+	}
+}
+
+// The limits of a queue hold for triggers that are decided together, too.
+func limitHoldsAtOnce(t *testing.T, _ Store, q Queue) {
+	const limit, large = 5, 100 // KiB
+	triggers := func(job, value string) (accepted int64) {
+		var n atomic.Int64
+		together(callers, func(caller int) {
+			r := request(job, fmt.Sprint(caller))
+			r.Values[0].Text = value
+			switch _, _, err := q.Schedule(t.Context(), start, r); {
+			case err == nil:
+				n.Add(1)
+			case !errors.Is(err, queue.ErrFull):
+				t.Errorf("Schedule: %v, want %v or nil", err, queue.ErrFull)
+			}
+		})
+		return n.Load()
+	}
+	most := int64(MaxKiB * 19 / 20 / large) // of one job
+	if n := triggers("large", strings.Repeat("x", large<<10)); n != most {
+		t.Errorf("%d items of %d KiB were accepted, want %d", n, large, most)
+	}
+	rules := map[string]queue.Rules{"large": {}, "small": {}}
+	setRules(t, q, rules, int(most)+limit)
+	if n := triggers("small", "x"); n != limit {
+		t.Errorf("%d items were accepted beside %d of another job, want %d", n, most, limit)
 	}
 }
 
