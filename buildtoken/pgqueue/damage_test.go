@@ -3,10 +3,13 @@ package pgqueue_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -99,5 +102,81 @@ func TestDamagedRecordIsNotMissing(t *testing.T) {
 				t.Errorf("lane %+v, %v; want one item, one build, and its rules", l, err)
 			}
 		})
+	}
+}
+
+// TestDamagedRecordIsLeftOut damages records that the others do not need. They are left out, and the
+// log names them.
+func TestDamagedRecordIsLeftOut(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	core, logged := observer.New(zap.ErrorLevel)
+	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-1", TTL: time.Hour, Log: zap.New(core)})
+	exec := executor(t, s)
+	ctx := t.Context()
+	setRules(t, q, map[string]queue.Rules{"j": {Concurrent: true}})
+	for _, key := range []string{"ends", "runs", "runs too", "waits", "waits too"} {
+		r := request("j", key)
+		r.Key = &r.Digest
+		r.Values = []queue.Value{{Name: "FILE", Kind: "file", Text: "f", Ref: "file of what " + key}}
+		schedule(t, q, r)
+		if strings.HasPrefix(key, "waits") {
+			continue
+		}
+		b := claim(t, q, queue.Node{Name: "node"})[0]
+		if key == "ends" {
+			if _, err := q.Finish(ctx, start, "j", b.Number, queue.Success, ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	overview := func() (ended []int64, err error) {
+		all, err := q.Overviews(ctx, []string{"j"})
+		if err == nil {
+			for _, e := range all[0].Summary.Recent {
+				ended = append(ended, e.Number)
+			}
+		}
+		return ended, err
+	}
+	for _, tt := range []struct {
+		name, damage, logs string
+		read               func() (any, error)
+		want               any
+	}{
+		{"an item with a file", "update items set body = '[]' where id = 5", "item can't be read", func() (any, error) { return q.Refs(ctx) },
+			[]string{"file of what runs", "file of what runs too", "file of what waits"}},
+		{"a running build with a file", "update items set files = false where id = 5; update builds set body = '[]' where number = 3", "item can't be read",
+			func() (any, error) { return q.Refs(ctx) }, []string{"file of what runs", "file of what waits"}},
+		{"a build", "delete from items where id = 5", "build can't be read", func() (any, error) {
+			var numbers []int64
+			builds, err := q.Builds(ctx, "j", 0, 10)
+			for _, b := range builds {
+				numbers = append(numbers, b.Number)
+			}
+			return numbers, err
+		}, []int64{2, 1}},
+		{"a summary", "update summaries set body = '[]'", "cannot read the summary", func() (any, error) { return overview() }, []int64(nil)},
+		{"a summary of a job of which a build ends", "delete from builds where number = 3", "cannot read the summary", func() (any, error) {
+			_, err := q.Finish(ctx, start, "j", 2, queue.Success, "")
+			return err, err
+		}, nil},
+		{"a summary that has started again", "update lanes set next = next", "", func() (any, error) { return overview() }, []int64{2}},
+		{"a receipt", "update receipts set body = '[]'", "receipt of a trigger can't be read", func() (any, error) {
+			r := request("j", "waits")
+			r.Key = &r.Digest
+			_, created, err := q.Schedule(ctx, start, r)
+			return created, err
+		}, false},
+	} {
+		exec(tt.damage)
+		logged.TakeAll()
+		got, err := tt.read()
+		if diff := cmp.Diff(tt.want, got); diff != "" || err != nil {
+			t.Errorf("%s: %v (-want +got):\n%s", tt.name, err, diff)
+		}
+		if lines := logged.FilterMessageSnippet(tt.logs).Len(); lines == 0 && tt.logs != "" || tt.logs == "" && logged.Len() > 0 {
+			t.Errorf("%s: logged %v, want %q", tt.name, logged.All(), tt.logs)
+		}
 	}
 }

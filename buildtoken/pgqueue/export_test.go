@@ -17,11 +17,11 @@ func Migrate(ctx context.Context, conn *pgx.Conn, schema string, steps fs.FS) er
 // Migrations are the steps of this program.
 func Migrations() fs.FS { return migrations }
 
-// CompareClocks does twice what a heartbeat does with the database's time.
-func CompareClocks(log *zap.Logger, database, sent, received time.Time) time.Duration {
-	var q DB
-	for range 2 {
-		q.clock.compare(database, sent, received, log)
-	}
-	return q.ClockOffset()
+// Clock is what is known of the difference between two clocks.
+type Clock struct{ q DB }
+
+// Compare does what a heartbeat does with the database's time, and returns the difference.
+func (c *Clock) Compare(log *zap.Logger, database, sent, received time.Time) time.Duration {
+	c.q.clock.compare(database, sent, received, log)
+	return c.q.ClockOffset()
 }

@@ -171,11 +171,15 @@ func TestSilentServerStartsNothing(t *testing.T) {
 		builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "first"}, []int{0})
 		return builds, err
 	}
+	const ttl = 3 * time.Second
 	for err == nil {
-		_, err = claim()
+		left := q.LeaseRemaining()
+		if _, err = claim(); err == nil && left < ttl*2/3 {
+			t.Errorf("it claimed when its lease was to last another %v, want nothing after a third of it", left)
+		}
 	}
-	if !errors.Is(err, queue.ErrStorage) {
-		t.Errorf("Claim: %v, want %v", err, queue.ErrStorage)
+	if left := q.LeaseRemaining(); !errors.Is(err, queue.ErrStorage) || left > ttl*2/3 {
+		t.Errorf("Claim: %v with %v of the lease left; want %v after a third of it", err, left, queue.ErrStorage)
 	}
 	select {
 	case <-q.CutOff():
@@ -183,6 +187,10 @@ func TestSilentServerStartsNothing(t *testing.T) {
 	default:
 	}
 	schedule(t, q, request("j", "k")) // a trigger needs no lease
+	<-q.CutOff()
+	if left := q.LeaseRemaining(); left > ttl/3 || left == 0 {
+		t.Errorf("builds are stopped when the lease lasts another %v, want it after two thirds, and before its end", left)
+	}
 	if builds, err := claim(); !errors.Is(err, queue.ErrStorage) {
 		t.Errorf("Claim: %v, %v; want %v", builds, err, queue.ErrStorage)
 	}

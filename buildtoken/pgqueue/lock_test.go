@@ -63,16 +63,28 @@ func TestClockThatDiffers(t *testing.T) {
 		{"ahead by five minutes", -5 * time.Minute, 20 * time.Millisecond, 5*time.Minute + 10*time.Millisecond, true},
 		{"behind by two seconds", 2 * time.Second, 0, -2 * time.Second, true},
 		{"less than can be measured", 1100 * time.Millisecond, 400 * time.Millisecond, -900 * time.Millisecond, false},
+		{"by what is allowed", time.Second, 0, -time.Second, false},
+		{"an answer that took as long as is allowed", -5 * time.Minute, time.Second, 5*time.Minute + 500*time.Millisecond, true},
 		{"an answer that took too long", time.Hour, 2 * time.Second, 0, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			logger, lines := observer.New(zap.WarnLevel)
-			// Call it twice: the warning is logged once.
-			if got := pgqueue.CompareClocks(zap.New(logger), now.Add(tt.database), now, now.Add(tt.trip)); got != tt.want {
-				t.Errorf("the clock is ahead by %v, want %v", got, tt.want)
+			logger, lines := observer.New(zap.InfoLevel)
+			var clock pgqueue.Clock
+			for range 2 { // the warning is logged once
+				if got := clock.Compare(zap.New(logger), now.Add(tt.database), now, now.Add(tt.trip)); got != tt.want {
+					t.Errorf("the clock is ahead by %v, want %v", got, tt.want)
+				}
 			}
-			if warned := lines.Len() == 1; warned != tt.warns || lines.Len() > 1 {
+			warned := lines.Len() == 1 && lines.All()[0].Level == zap.WarnLevel
+			if warned != tt.warns || lines.Len() > 1 {
 				t.Errorf("logged %v, want a warning: %v", lines.All(), tt.warns)
+			}
+			for range 2 {
+				clock.Compare(zap.New(logger), now, now, now)
+			}
+			again := lines.FilterMessageSnippet("agrees with that of the database again").Len()
+			if (again == 1) != tt.warns || again > 1 {
+				t.Errorf("logged %v once the clocks agree, want a line: %v", lines.All(), tt.warns)
 			}
 		})
 	}

@@ -299,6 +299,58 @@ func TestBuildThatIsNotRunIsEnded(t *testing.T) {
 	}
 }
 
+// TestBuildsThatAreKept keeps some builds of a server that has left, for another one that continues with
+// them. Others are ended, and those whose record is gone are left alone.
+func TestBuildsThatAreKept(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	exec := executor(t, s)
+	dbs := shared(t, s, "a", "b")
+	for _, job := range []string{"ends", "gone", "kept"} {
+		schedule(t, dbs[0], request(job, "k"))
+	}
+	claim(t, dbs[0], queue.Node{Name: "a"})
+	if err := dbs[0].Close(); err != nil {
+		t.Fatal(err)
+	}
+	show := func() {}
+	keep := func(b queue.Build) bool {
+		if b.Item.Job == "ends" {
+			exec("delete from builds where job = 'gone'")
+		}
+		return b.Item.Job == "kept"
+	}
+	for round := range 2 {
+		ended, err := dbs[1].ReclaimLost(t.Context(), start, keep)
+		if err != nil || len(ended) != 1-round || round == 0 && ended[0].Item.Job != "ends" {
+			t.Errorf("ReclaimLost = %v, %v; want the build that is not kept, once", ended, err)
+		}
+	}
+	hide := hider(t, s)
+	ended, err := dbs[1].ReclaimLost(t.Context(), start, func(queue.Build) bool { show = hide("summaries"); return false })
+	show()
+	if !errors.Is(err, queue.ErrStorage) || len(ended) != 0 {
+		t.Errorf("ReclaimLost without the table of summaries = %v, %v; want %v", ended, err, queue.ErrStorage)
+	}
+	kept, err := dbs[1].Build(t.Context(), "kept", 1)
+	if err != nil || !kept.Running() {
+		t.Fatalf("the build that is kept: %+v, %v", kept, err)
+	}
+	adopted, err := dbs[1].Adopt(t.Context(), []queue.Build{{Item: queue.Item{Job: "ends"}, Number: 1}, kept}, queue.Node{Name: "b"}, []int{3, 4})
+	if err != nil || len(adopted) != 1 || adopted[0].Item.Job != "kept" || adopted[0].Executor != 4 || adopted[0].Node != "b" {
+		t.Errorf("Adopt = %+v, %v; want the build that runs, on executor 4", adopted, err)
+	}
+	if again, err := shared(t, s, "c")[0].Adopt(t.Context(), adopted, queue.Node{Name: "c"}, []int{0}); err != nil || len(again) != 0 {
+		t.Errorf("Adopt of a build that another server runs = %+v, %v; want none", again, err)
+	}
+	if ended, err := dbs[1].ReclaimLost(t.Context(), start, nil); err != nil || len(ended) != 0 {
+		t.Errorf("ReclaimLost after Adopt = %v, %v; want nothing", ended, err)
+	}
+	if b, err := dbs[1].Finish(t.Context(), start, "kept", 1, queue.Success, ""); err != nil || b.Result != queue.Success {
+		t.Errorf("Finish = %+v, %v", b, err)
+	}
+}
+
 // TestLeftProcessesAreListedOnce kills a server, lets another one end its builds, and starts
 // the first one again.
 func TestLeftProcessesAreListedOnce(t *testing.T) {

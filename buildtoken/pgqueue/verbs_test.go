@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -101,8 +102,12 @@ func TestFilesGoWithTheirItem(t *testing.T) {
 	exec("update %s.uploads set made = now() - interval '61 minutes' where ref in ('unused', 'kept')")
 	exec("update %s.uploads set made = now() - interval '59 minutes' where ref = 'young'")
 	do(q.SweepFiles(ctx, []string{"kept"}))
+	do(q.PutFile(ctx, "swept", strings.NewReader("x")))
+	exec("update %s.uploads set made = now() - interval '61 minutes' where ref = 'swept'")
+	exec("update %s.uploads set made = now() where ref = 'kept'")
+	do(q.SweepFiles(ctx, nil))
 	for ref, want := range map[string]string{
-		"cancelled": "gone", "built": "gone", "unused": "gone", "dropped": "gone", "runs": large, "waits": large, "kept": large, "young": large, "empty": "",
+		"cancelled": "gone", "built": "gone", "unused": "gone", "swept": "gone", "dropped": "gone", "runs": large, "waits": large, "kept": large, "young": large, "empty": "",
 	} {
 		var b strings.Builder
 		err := q.GetFile(ctx, ref, &b)
@@ -168,4 +173,111 @@ func TestLostBuildsAreLogged(t *testing.T) {
 			t.Errorf("Reclaim = %v, %v; logged %v, want one line with one build", lost, err, logged.All())
 		}
 	}
+}
+
+// TestNamesThatCannotBeStored uses names of jobs that no table can hold. There are no such jobs, and
+// those that are named beside them are found.
+func TestNamesThatCannotBeStored(t *testing.T) {
+	t.Parallel()
+	q := open(t, newStore(t).options())
+	ctx := t.Context()
+	longest := strings.Repeat("j", 2000)
+	schedule(t, q, request(longest, "k"))
+	for _, bad := range []string{"", longest + "j", "a\x00", "a\xff"} {
+		if _, _, err := q.Schedule(ctx, start, request(bad, "k")); err == nil || errors.Is(err, queue.ErrStorage) {
+			t.Errorf("Schedule(%.10q) = %v, want an error about the name", bad, err)
+		}
+		_, ended := q.Finish(ctx, start, bad, 1, queue.Success, "")
+		_, built := q.Build(ctx, bad, 1)
+		_, oldest := q.Oldest(ctx, bad)
+		_, state := q.LogState(ctx, bad, 1)
+		for name, err := range map[string]error{
+			"Cancel": q.Cancel(ctx, start, bad, 1, "alice"), "Abort": q.Abort(ctx, bad, 1, "alice"), "Forget": q.Forget(ctx, bad),
+			"Finish": ended, "Build": built, "Oldest": oldest, "LogState": state,
+		} {
+			if !errors.Is(err, queue.ErrNotFound) {
+				t.Errorf("%s(%.10q) = %v, want %v", name, bad, err, queue.ErrNotFound)
+			}
+		}
+		if builds, err := q.Builds(ctx, bad, 0, 10); err != nil || len(builds) != 0 {
+			t.Errorf("Builds(%.10q) = %v, %v", bad, builds, err)
+		}
+		if items, err := q.Items(ctx, start, bad, 10); bad != "" && (err != nil || len(items) != 0) {
+			t.Errorf("Items(%.10q) = %v, %v", bad, items, err)
+		}
+		if lanes, err := q.Lanes(ctx, []string{bad, longest}); err != nil || len(lanes) != 2 || lanes[1].Queued != 1 {
+			t.Errorf("Lanes(%.10q) = %v, %v; want both", bad, lanes, err)
+		}
+		if all, err := q.Overviews(ctx, []string{bad, longest}); err != nil || len(all) != 2 || all[1].Lane.Queued != 1 {
+			t.Errorf("Overviews(%.10q) = %v, %v; want both", bad, all, err)
+		}
+	}
+}
+
+// A caller that gives up while the database is busy gets its own reason.
+func TestReadWhoseContextEnds(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	q := open(t, s.options())
+	conn, look := pgtest.Connect(t, s.url), pgtest.Connect(t, s.url)
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "lock table "+s.schema+".items in access exclusive mode"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	answer := make(chan error)
+	go func() {
+		_, err := q.Items(ctx, start, "", 10)
+		answer <- err
+	}()
+	for waits := false; !waits; {
+		if err := look.QueryRow(t.Context(), "select exists (select from pg_stat_activity where $1::int = any(pg_blocking_pids(pid)))",
+			conn.PgConn().PID()).Scan(&waits); err != nil {
+			t.Fatal(err)
+		}
+	}
+	enough := errors.New("enough")
+	cancel(enough)
+	if err := <-answer; !errors.Is(err, enough) || errors.Is(err, queue.ErrStorage) {
+		t.Errorf("Items = %v, want %v", err, enough)
+	}
+}
+
+// All servers of a queue have one key, which can be changed while nothing needs it.
+func TestKeyOfAllServers(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	dbs := shared(t, s, "a", "b")
+	use := func(q *pgqueue.DB, key string, wants ...string) {
+		t.Helper()
+		err := q.UseKey(t.Context(), []byte(key))
+		if (err != nil) != (len(wants) > 0) || err != nil && !errors.Is(err, pgqueue.ErrKey) {
+			t.Errorf("UseKey(%s) = %v, want reasons %q", key, err, wants)
+		}
+		for _, reason := range []string{"what is queued needs that", "other servers use that (a)", "other servers use that (b)"} {
+			if want := slices.Contains(wants, reason); err != nil && strings.Contains(err.Error(), reason) != want {
+				t.Errorf("UseKey(%s) = %v; %q in it: want %v", key, err, reason, want)
+			}
+		}
+	}
+	use(dbs[0], "one")
+	use(dbs[1], "one")
+	use(dbs[1], "two", "other servers use that (a)")
+	it := schedule(t, dbs[1], request("j", "k"))
+	use(dbs[1], "two", "what is queued needs that", "other servers use that (a)")
+	if err := dbs[0].Close(); err != nil {
+		t.Fatal(err)
+	}
+	use(dbs[1], "two", "what is queued needs that")
+	use(dbs[1], "one")
+	if err := dbs[1].Cancel(t.Context(), start, "j", it.ID, "alice"); err != nil {
+		t.Fatal(err)
+	}
+	use(dbs[1], "two")
+	again := shared(t, s, "a")[0]
+	use(again, "one", "other servers use that (b)")
+	use(again, "two")
 }

@@ -2,6 +2,7 @@ package pgqueue_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -57,6 +58,36 @@ func TestNoticesOfOthers(t *testing.T) {
 			if tt.changed {
 				t.Errorf("%s: the executors were not woken", tt.name)
 			}
+		}
+	}
+}
+
+// TestGrowingLogIsNotified appends to a log as it is written line by line, and in large pieces, as one
+// that grows faster than it is stored.
+func TestGrowingLogIsNotified(t *testing.T) {
+	t.Parallel()
+	dbs := shared(t, newStore(t), "a", "b")
+	b := running(t, dbs[0], "j")
+	var size int64
+	for _, tt := range []struct {
+		bytes int
+		told  bool
+	}{{5, true}, {32<<10 - 1, true}, {32 << 10, false}} {
+		dbs[0].Tell(queue.Notice{Items: []int64{size + 1}}) // what was sent before has arrived
+		for n := (queue.Notice{}); !slices.Contains(n.Items, size+1); {
+			n = <-dbs[1].Notices()
+		}
+		text := strings.Repeat("x", tt.bytes)
+		size += int64(tt.bytes)
+		add(t, dbs[0], b, size-int64(tt.bytes), text, false, size)
+		dbs[0].Tell(queue.Notice{Items: []int64{size}})
+		var logs []string
+		for n := (queue.Notice{}); !slices.Contains(n.Items, size); {
+			n = <-dbs[1].Notices()
+			logs = append(logs, n.Logs...)
+		}
+		if told := slices.Contains(logs, "j"); told != tt.told {
+			t.Errorf("after %d bytes, the other server is notified of logs %v; want %v", tt.bytes, logs, tt.told)
 		}
 	}
 }
