@@ -14,7 +14,7 @@ import (
 )
 
 // withStep returns the steps of this program and one more, as in the next version.
-func withStep(t *testing.T, sql string) fs.FS {
+func withStep(t *testing.T, sql string) fstest.MapFS {
 	t.Helper()
 	steps := fstest.MapFS{}
 	files, err := fs.Glob(pgqueue.Migrations(), "migrations/*.sql")
@@ -98,6 +98,11 @@ func TestFailedStepChangesNothing(t *testing.T) {
 	conn := pgtest.Connect(t, s.url)
 	if err := pgqueue.Migrate(t.Context(), conn, s.schema, withStep(t, newColumn+"select 1/0;")); err == nil || !strings.Contains(err.Error(), "9999_next.sql") {
 		t.Errorf("Migrate with a step that fails: %v, want an error that names it", err)
+	}
+	unreadable := withStep(t, newColumn)
+	unreadable["migrations/9999_next.sql"].Mode = fs.ModeDir
+	if err := pgqueue.Migrate(t.Context(), conn, s.schema, unreadable); err == nil {
+		t.Error("Migrate with a step that cannot be read: no error")
 	}
 	var exists bool
 	if err := conn.QueryRow(t.Context(), "select exists (select from pg_namespace where nspname = $1)", s.schema).Scan(&exists); err != nil || exists {

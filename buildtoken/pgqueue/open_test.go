@@ -230,7 +230,14 @@ func TestConnectionFollowsItsString(t *testing.T) {
 	}
 	to("first", "postgres")
 	lines, observed := observer.New(zap.InfoLevel)
-	q := open(t, pgqueue.Options{CurrentURL: func() (string, error) { return *url.Load(), nil }, Schema: "ci", Log: zap.New(lines)})
+	errNoString := errors.New("the file with the connection string is missing")
+	current := func() (string, error) {
+		if text := url.Load(); text != nil {
+			return *text, nil
+		}
+		return "", errNoString
+	}
+	q := open(t, pgqueue.Options{CurrentURL: current, Schema: "ci", Log: zap.New(lines)})
 	schedule(t, q, request("j", "k"))
 	to("second", "postgres")
 	// Two transactions: in one, a new connection could still be made with the first role while
@@ -261,6 +268,13 @@ func TestConnectionFollowsItsString(t *testing.T) {
 	}
 	if _, _, err := q.Schedule(t.Context(), start, request("j", "third")); !errors.Is(err, queue.ErrStorage) || !errors.Is(err, pgqueue.ErrOther) {
 		t.Errorf("Schedule on a connection to another queue: %v, want %v", err, pgqueue.ErrOther)
+	}
+	url.Store(nil)
+	if _, _, err := q.Schedule(t.Context(), start, request("j", "third")); !errors.Is(err, queue.ErrStorage) || !errors.Is(err, errNoString) {
+		t.Errorf("Schedule without a connection string: %v, want %v", err, errNoString)
+	}
+	if _, err := pgqueue.Open(t.Context(), pgqueue.Options{CurrentURL: func() (string, error) { return "", errNoString }}); !errors.Is(err, pgqueue.ErrURL) || !errors.Is(err, errNoString) {
+		t.Errorf("Open without a connection string: %v, want %v", err, errNoString)
 	}
 	to("second", "postgres")
 	schedule(t, q, request("j", "third"))
@@ -297,13 +311,75 @@ func TestReconnectToACopy(t *testing.T) {
 		t.Fatal(err)
 	}
 	q := open(t, pgqueue.Options{URL: server.URL(), Schema: "ci"})
-	for database, want := range map[string]error{"copy": pgqueue.ErrOther, "template1": pgqueue.ErrOther, "postgres": nil} {
-		if err := q.Reconnect(t.Context(), func() (string, error) { return to(database), nil }, "ci"); !errors.Is(err, want) {
+	admin := pgtest.Connect(t, server.URL())
+	cutAll := func() {
+		t.Helper()
+		if _, err := admin.Exec(t.Context(), "select pg_terminate_backend(pid, 10000) from pg_stat_activity where pid <> pg_backend_pid() and backend_type = 'client backend'"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for database, want := range map[string]error{"copy": pgqueue.ErrOther, "template1": pgqueue.ErrOther, "missing": nil, "postgres": nil} {
+		err := q.Reconnect(t.Context(), func() (string, error) { return with(to(database), "application_name="+database), nil }, "ci")
+		if (err != nil) != (database != "postgres") || want != nil && !errors.Is(err, want) {
 			t.Errorf("Reconnect to %s: %v, want %v", database, err, want)
 		}
+		noConnection(t, admin, database, "Reconnect to "+database)
+		cutAll()
+		schedule(t, q, request("j", database)) // over a new connection to where the queue is
+	}
+	if err := q.Reconnect(t.Context(), func() (string, error) { return with(server.URL(), "application_name=last"), nil }, "ci"); err != nil {
+		t.Error(err)
+	}
+	cutAll()
+	schedule(t, q, request("j", "last"))
+	if moved := connections(t, admin, "last"); len(moved) == 0 {
+		t.Error("new connections do not use the string of Reconnect")
 	}
 	if err := q.Reconnect(t.Context(), func() (string, error) { return server.URL(), nil }, ""); !errors.Is(err, pgqueue.ErrOther) {
 		t.Errorf("Reconnect to another schema: %v, want %v", err, pgqueue.ErrOther)
+	}
+	if _, err := admin.Exec(t.Context(), "alter table ci.identity rename column id to another"); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Reconnect(t.Context(), func() (string, error) { return server.URL(), nil }, "ci"); err == nil || errors.Is(err, pgqueue.ErrOther) {
+		t.Errorf("Reconnect to what cannot be read: %v, want an error", err)
+	}
+}
+
+// TestDatabaseThatCannotHoldAQueue opens databases that would lose or change what they are given.
+func TestDatabaseThatCannotHoldAQueue(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t)
+	admin := pgtest.Connect(t, server.URL())
+	for _, sql := range []string{"create database ascii encoding 'SQL_ASCII' template template0", "create role limited login connection limit 0", "create role never nologin"} {
+		if _, err := admin.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		name, from, to string
+		want           error
+	}{
+		{"another encoding", "/postgres?", "/ascii?", pgqueue.ErrForeign},
+		{"no room for another connection", "user=buildtoken", "user=limited", pgqueue.ErrUnreachable},
+		{"no server", "host=", "host=/nowhere", pgqueue.ErrUnreachable},
+		{"a role that may not connect", "user=buildtoken", "user=never", nil},
+		{"no such database", "/postgres?", "/missing?", nil},
+	} {
+		_, err := pgqueue.Open(t.Context(), pgqueue.Options{URL: strings.Replace(server.URL(), tt.from, tt.to, 1), Schema: "ci"})
+		if err == nil || errors.Is(err, pgqueue.ErrUnreachable) != (tt.want == pgqueue.ErrUnreachable) || errors.Is(err, pgqueue.ErrForeign) != (tt.want == pgqueue.ErrForeign) {
+			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
+		}
+	}
+	if id, err := pgqueue.Identify(t.Context(), pgqueue.Options{URL: server.URL()}); id != "" || err != nil {
+		t.Errorf("Identify without a queue in the default schema = %q, %v", id, err)
+	}
+	q := open(t, pgqueue.Options{URL: server.URL()})
+	if id, err := pgqueue.Identify(t.Context(), pgqueue.Options{URL: server.URL()}); id != q.Identity() || err != nil {
+		t.Errorf("Identify of the default schema = %q, %v; want %q", id, err, q.Identity())
+	}
+	if err := q.Reconnect(t.Context(), func() (string, error) { return server.URL(), nil }, ""); err != nil {
+		t.Errorf("Reconnect to the default schema: %v", err)
 	}
 }
 

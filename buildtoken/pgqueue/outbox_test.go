@@ -1,6 +1,7 @@
 package pgqueue_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -71,6 +72,9 @@ func TestLeaseThatIsCommittedMeanwhile(t *testing.T) {
 			due, _, err := a.TakeNotifications(t.Context(), start.Add(time.Hour), []string{"t"}, 10)
 			if err != nil || len(due) != 0 {
 				t.Errorf("TakeNotifications = %v, %v; want none while another server sends the first of the channel", due, err)
+			}
+			if n, err := a.SettleNotification(t.Context(), start, 1, queue.Attempt{}); !errors.Is(err, queue.ErrNotFound) {
+				t.Errorf("SettleNotification of what another server sends = %+v, %v; want %v", n, err, queue.ErrNotFound)
 			}
 			if n, err := other.SettleNotification(t.Context(), start, 1, queue.Attempt{}); err != nil || n.State != queue.DeliverySent {
 				t.Errorf("SettleNotification of the server that sends it = %+v, %v", n, err)
