@@ -144,10 +144,16 @@ func TestDamagedRecordIsLeftOut(t *testing.T) {
 		read               func() (any, error)
 		want               any
 	}{
-		{"an item with a file", "update items set body = '[]' where id = 5", "item can't be read", func() (any, error) { return q.Refs(ctx) },
-			[]string{"file of what runs", "file of what runs too", "file of what waits"}},
-		{"a running build with a file", "update items set files = false where id = 5; update builds set body = '[]' where number = 3", "item can't be read",
-			func() (any, error) { return q.Refs(ctx) }, []string{"file of what runs", "file of what waits"}},
+		{
+			"an item with a file", "update items set body = '[]' where id = 5", "item can't be read",
+			func() (any, error) { return q.Refs(ctx) },
+			[]string{"file of what runs", "file of what runs too", "file of what waits"},
+		},
+		{
+			"a running build with a file", "update items set files = false where id = 5; update builds set body = '[]' where number = 3", "item can't be read",
+			func() (any, error) { return q.Refs(ctx) },
+			[]string{"file of what runs", "file of what waits"},
+		},
 		{"a build", "delete from items where id = 5", "build can't be read", func() (any, error) {
 			var numbers []int64
 			builds, err := q.Builds(ctx, "j", 0, 10)

@@ -59,13 +59,18 @@ func TestStatementThatFails(t *testing.T) {
 	}
 }
 
-// TestReadThatFails is the same for what only reads.
+// TestReadThatFails is the same for what only reads. An answer of which a part was lost is requested
+// again.
 func TestReadThatFails(t *testing.T) {
 	t.Parallel()
-	s := newStore(t)
-	q := open(t, s.options())
+	server := pgtest.Start(t)
+	s := store{server.URL(), pgtest.Schema(t, server.URL())}
+	q, w := behind(t, server, s.schema, "ci-1", time.Hour)
 	hide := hider(t, s)
 	ctx := t.Context()
+	left := request("left", "k") // of a job that is gone
+	left.Delay = time.Hour
+	schedule(t, q, left)
 	setRules(t, q, map[string]queue.Rules{"j": {Concurrent: true, Notify: []queue.Target{{Name: "chat", On: queue.Conditions()}}}})
 	for n := range 3 {
 		r := request("j", fmt.Sprint(n))
@@ -121,6 +126,20 @@ func TestReadThatFails(t *testing.T) {
 			want, err := do()
 			if err != nil {
 				t.Fatal(err)
+			}
+			cuts := 0
+			for again := true; again; cuts++ { // until no request is left to be cut
+				plan := cut{after: cuts, half: true}
+				w.set(&plan, false)
+				got, err := do()
+				again = w.hasHappened(&plan)
+				w.set(nil, false)
+				if diff := cmp.Diff(want, got); diff != "" || err != nil {
+					t.Errorf("when its answer is cut: %v (-want +got):\n%s", err, diff)
+				}
+			}
+			if cuts < 2 {
+				t.Error("it sends no request")
 			}
 			failed := 0
 			for _, table := range tables(t, s) {

@@ -33,6 +33,7 @@ type cut struct {
 	after      int  // requests that are answered before
 	commits    bool // only commits count
 	loseAnswer bool // the request arrives, and only its answer is lost
+	half       bool // the request arrives, and its answer is lost after the first row
 	thenDown   bool // from then on, only the connection that holds the lock exists
 	// hold, if not nil, keeps the database from noticing that its client has gone, until hold
 	// is closed.
@@ -161,15 +162,15 @@ func (w *wire) loses() {
 }
 
 // next decides what happens to a request of a connection.
-func (w *wire) next(client, server net.Conn, commits bool) (last, loseAnswer bool, hold chan struct{}) {
+func (w *wire) next(client, server net.Conn, commits bool) (last bool, loses answerLoss, hold chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.plan == nil || w.plan.happened || w.plan.commits && !commits {
-		return false, false, nil
+		return false, none, nil
 	}
 	if w.plan.after > 0 {
 		w.plan.after--
-		return false, false, nil
+		return false, none, nil
 	}
 	w.plan.happened = true
 	if w.plan.thenDown {
@@ -180,8 +181,23 @@ func (w *wire) next(client, server net.Conn, commits bool) (last, loseAnswer boo
 			}
 		}
 	}
-	return true, w.plan.loseAnswer, w.plan.hold
+	switch {
+	case w.plan.half:
+		loses = half
+	case w.plan.loseAnswer:
+		loses = whole
+	}
+	return true, loses, w.plan.hold
 }
+
+// answerLoss is how much of an answer is lost.
+type answerLoss int
+
+const (
+	none answerLoss = iota
+	half
+	whole
+)
 
 func (w *wire) serve(client net.Conn) {
 	defer w.hangUp(client)
@@ -195,7 +211,7 @@ func (w *wire) serve(client net.Conn) {
 	defer server.Close()
 	w.keep(server)
 	var mu sync.Mutex
-	lost := false // whether answers are lost
+	lost := none
 	go func() {
 		defer w.hangUp(client)
 		for {
@@ -207,24 +223,27 @@ func (w *wire) serve(client net.Conn) {
 			drop := lost
 			mu.Unlock()
 			w.outlastSilence()
-			switch {
-			case !drop:
-				client.Write(message)
-			case kind == 'Z': // the answer is complete
+			if kind == 'Z' && drop != none { // the answer is complete
 				w.loses()
+				return
+			}
+			if drop != whole {
+				client.Write(message)
+			}
+			if kind == 'D' && drop == half {
 				return
 			}
 		}
 	}()
-	w.questions(client, server, func() {
+	w.questions(client, server, func(loses answerLoss) {
 		mu.Lock()
 		defer mu.Unlock()
-		lost = true
+		lost = loses
 	})
 }
 
 // questions forwards the requests of the client.
-func (w *wire) questions(client, server net.Conn, lose func()) {
+func (w *wire) questions(client, server net.Conn, lose func(answerLoss)) {
 	_, message, err := readStart(client)
 	if err != nil {
 		return
@@ -256,16 +275,16 @@ func (w *wire) questions(client, server net.Conn, lose func()) {
 		}
 		notice := bytes.Contains(question.Bytes(), []byte("buildtoken test_")) || bytes.Contains(question.Bytes(), []byte("pg_notify"))
 		if !holdsLock && !notice {
-			last, loseAnswer, hold := w.next(client, server, commits)
+			last, loses, hold := w.next(client, server, commits)
 			switch {
 			case last && hold != nil:
 				client.Close()
 				<-hold
 				return
-			case last && !loseAnswer:
+			case last && loses == none:
 				return
 			case last:
-				lose()
+				lose(loses)
 			}
 		}
 		server.Write(question.Bytes())
