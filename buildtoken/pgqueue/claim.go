@@ -188,9 +188,8 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 		// Also a lane that starts nothing after all, because its row predicted otherwise.
 		l.touched[job] = true
 	}
-	return l.write(t, func(b *pgx.Batch) error {
+	return l.write(t, func(b *pgx.Batch) {
 		b.Queue(nextSQL, c.node.Places(), q.foreign.list()).Query(c.readNext)
-		return nil
 	})
 }
 

@@ -174,9 +174,9 @@ func (o *Options) connect(ctx context.Context) (*pgx.Conn, error) {
 }
 
 // orLost returns [ErrUnreachable] with an error if the database has closed a connection, as
-// it does when it stops. A refusal of ours stays as it is.
+// it does when it stops. A pooler may close one, too.
 func orLost(err error, conns ...*pgx.Conn) error {
-	if err == nil || errors.Is(err, ErrUnreachable) || errors.Is(err, ErrPooler) || errors.Is(err, ErrLocked) || errors.Is(err, ErrForeign) {
+	if err == nil || errors.Is(err, ErrPooler) {
 		return err
 	}
 	if slices.ContainsFunc(conns, (*pgx.Conn).IsClosed) {

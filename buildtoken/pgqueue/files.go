@@ -142,7 +142,7 @@ func (q *DB) SweepFiles(ctx context.Context, keep []string) error {
 }
 
 // writeFiles drops the files of items that have left the queue and of ended builds.
-func (l *locked) writeFiles(b *pgx.Batch) error {
+func (l *locked) writeFiles(b *pgx.Batch) {
 	var refs []string
 	drop := func(it queue.Item) {
 		for _, v := range it.Values {
@@ -162,5 +162,4 @@ func (l *locked) writeFiles(b *pgx.Batch) error {
 	if len(refs) > 0 {
 		b.Queue(dropFiles, refs)
 	}
-	return nil
 }

@@ -48,9 +48,8 @@ func (q *DB) Forget(ctx context.Context, job string) error {
 			return err
 		}
 		l.apply(change, nil)
-		return l.write(t, func(b *pgx.Batch) error {
+		return l.write(t, func(b *pgx.Batch) {
 			b.Queue("delete from queue.receipts where job = $1", job)
-			return nil
 		})
 	})
 	if err != nil {

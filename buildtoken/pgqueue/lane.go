@@ -3,6 +3,7 @@ package pgqueue
 import (
 	"cmp"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -32,6 +33,8 @@ type locked struct {
 	damaged   []int64
 	summaries []queue.Summary
 	notify    []queue.Notification
+	// broken is the first record that could not be encoded.
+	broken error
 
 	// Columns of the records of builds.
 	server string
@@ -138,21 +141,17 @@ var errNobody = errors.New("pgqueue: a transaction does not know who it is")
 
 // write adds the pending changes to the batch of the commit, and then the statements of
 // more. The transaction must have been identified ([tx.identify]).
-func (l *locked) write(t *tx, more ...func(*pgx.Batch) error) error {
+func (l *locked) write(t *tx, more ...func(*pgx.Batch)) error {
 	b := t.batch()
-	steps := []func(*pgx.Batch) error{
+	steps := []func(*pgx.Batch){
 		l.writeCreated, l.writeChanged, l.writeLeft, l.writeBuilds, l.writeLogs, l.writeCancelled, l.writeFiles,
 		l.writeTrims, l.writeSummaries, l.writeNotifications, l.writeLanes,
 	}
-	for _, step := range steps {
-		if err := step(b); err != nil {
-			return err
-		}
+	for _, step := range append(steps, more...) {
+		step(b)
 	}
-	for _, step := range more {
-		if err := step(b); err != nil {
-			return err
-		}
+	if l.broken != nil {
+		return l.broken
 	}
 	if b.Len() == 0 {
 		return nil
@@ -164,6 +163,15 @@ func (l *locked) write(t *tx, more ...func(*pgx.Batch) error) error {
 	t.notifies = len(l.notify) > 0
 	t.last = b
 	return nil
+}
+
+// encode returns the text of a record, for the steps of write.
+func (l *locked) encode(record any) string {
+	body, err := encode(record)
+	if l.broken == nil {
+		l.broken = err
+	}
+	return body
 }
 
 // notice returns the notification of other servers about the changes.
@@ -181,9 +189,9 @@ func (l *locked) notice() (n queue.Notice) {
 // comes after the locks of all lanes, so it is never held while waiting for a lane.
 const countSQL = "update queue.counts set queued = queued + $1, kib = kib + $2 where part = pg_backend_pid() % 16"
 
-func (l *locked) writeCreated(b *pgx.Batch) error {
+func (l *locked) writeCreated(b *pgx.Batch) {
 	if len(l.created) == 0 {
-		return nil
+		return
 	}
 	var jobs, bodies []string
 	var ids, dues []int64
@@ -194,11 +202,7 @@ func (l *locked) writeCreated(b *pgx.Batch) error {
 	for _, it := range l.created {
 		kibs = append(kibs, queue.KiB(it.Values))
 		kib += queue.KiB(it.Values)
-		body, err := encode(it.Item)
-		if err != nil {
-			return err
-		}
-		ids, jobs, bodies, dues = append(ids, it.ID), append(jobs, it.Job), append(bodies, body), append(dues, it.Due.UnixNano())
+		ids, jobs, bodies, dues = append(ids, it.ID), append(jobs, it.Job), append(bodies, l.encode(it.Item)), append(dues, it.Due.UnixNano())
 		digests, solos, files = append(digests, it.Digest[:]), append(solos, it.Solo), append(files, hasFiles(it.Item))
 	}
 	b.Queue(`insert into queue.items (id, job, due, digest, solo, files, kib, body)
@@ -206,62 +210,45 @@ func (l *locked) writeCreated(b *pgx.Batch) error {
 		from unnest($1::bigint[], $2::text[], $3::bigint[], $4::bytea[], $5::boolean[], $6::boolean[], $7::int[], $8::text[])
 			k(id, job, due, digest, solo, files, kib, body)`, ids, jobs, dues, digests, solos, files, kibs, bodies)
 	b.Queue(countSQL, len(ids), kib)
-	return nil
 }
 
-func (l *locked) writeChanged(b *pgx.Batch) error {
+func (l *locked) writeChanged(b *pgx.Batch) {
 	var ids, dues []int64
 	var bodies []string
 	for _, it := range l.changed {
-		body, err := encode(it.Item)
-		if err != nil {
-			return err
-		}
-		ids, dues, bodies = append(ids, it.ID), append(dues, it.Due.UnixNano()), append(bodies, body)
+		ids, dues, bodies = append(ids, it.ID), append(dues, it.Due.UnixNano()), append(bodies, l.encode(it.Item))
 	}
 	if len(ids) > 0 {
 		b.Queue(`update queue.items set due = k.due, body = k.body::json
 			from unnest($1::bigint[], $2::bigint[], $3::text[]) k(id, due, body) where items.id = k.id`, ids, dues, bodies)
 	}
-	return nil
 }
 
-func (l *locked) writeLeft(b *pgx.Batch) error {
+func (l *locked) writeLeft(b *pgx.Batch) {
 	if len(l.left) > 0 {
 		b.Queue(`with gone as (delete from queue.items where id = any($1) returning kib),
 			sum as (select count(*) as items, coalesce(sum(kib), 0) as kib from gone)
 			update queue.counts set queued = queued - sum.items, kib = counts.kib - sum.kib from sum where part = pg_backend_pid() % 16`, l.left)
 	}
-	return nil
 }
 
-func (l *locked) writeBuilds(b *pgx.Batch) error {
+func (l *locked) writeBuilds(b *pgx.Batch) {
 	for _, build := range l.builds {
-		body, err := encode(build)
-		if err != nil {
-			return err
-		}
 		b.Queue(`insert into queue.builds (job, number, item, node, running, wished, files, server, epoch, run, orphan, body)
 			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::text::json)
 			on conflict (job, number) do update set node = excluded.node, running = excluded.running, wished = excluded.wished, orphan = excluded.orphan, body = excluded.body`,
-			build.Item.Job, build.Number, build.Item.ID, build.Node, build.Running(), build.Abort != "", hasFiles(build.Item), l.server, l.epoch, l.runs[keyOf(build)], l.orphan, body)
+			build.Item.Job, build.Number, build.Item.ID, build.Node, build.Running(), build.Abort != "", hasFiles(build.Item), l.server, l.epoch, l.runs[keyOf(build)], l.orphan, l.encode(build))
 	}
-	return nil
 }
 
-func (l *locked) writeCancelled(b *pgx.Batch) error {
+func (l *locked) writeCancelled(b *pgx.Batch) {
 	for _, gone := range l.cancelled {
-		body, err := encode(gone)
-		if err != nil {
-			return err
-		}
-		b.Queue("insert into queue.cancelled (item, job, body) values ($1, $2, $3::text::json)", gone.Item.ID, gone.Item.Job, body)
+		b.Queue("insert into queue.cancelled (item, job, body) values ($1, $2, $3::text::json)", gone.Item.ID, gone.Item.Job, l.encode(gone))
 	}
-	return nil
 }
 
 // writeTrims drops the oldest records of jobs. The URLs of their items stop working.
-func (l *locked) writeTrims(b *pgx.Batch) error {
+func (l *locked) writeTrims(b *pgx.Batch) {
 	for _, drop := range l.trims {
 		if drop.builds > 0 {
 			b.Queue(`delete from queue.builds where job = $1 and number in
@@ -272,23 +259,15 @@ func (l *locked) writeTrims(b *pgx.Batch) error {
 				(select item from queue.cancelled where job = $1 order by item limit $2)`, drop.job, drop.cancelled)
 		}
 	}
-	return nil
 }
 
 // writeLanes comes after the items, since it reads them.
-func (l *locked) writeLanes(b *pgx.Batch) error {
-	var jobs, heads, labels []string
+func (l *locked) writeLanes(b *pgx.Batch) {
+	var heads, labels []string
 	var nexts []*int64
-	for job := range l.touched {
-		jobs = append(jobs, job)
-	}
-	slices.Sort(jobs)
+	jobs := slices.Sorted(maps.Keys(l.touched))
 	for _, job := range jobs {
-		head, err := encode(l.lanes[job].head)
-		if err != nil {
-			return err
-		}
-		heads, labels = append(heads, head), append(labels, l.lanes[job].head.Place())
+		heads, labels = append(heads, l.encode(l.lanes[job].head)), append(labels, l.lanes[job].head.Place())
 		nexts = append(nexts, ns(queue.Next(l.lanes[job].head, l.lanes[job].first)))
 	}
 	if len(jobs) > 0 {
@@ -297,7 +276,6 @@ func (l *locked) writeLanes(b *pgx.Batch) error {
 			from unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) k(job, head, label, next) where lanes.job = k.job`,
 			jobs, heads, labels, nexts)
 	}
-	return nil
 }
 
 // compareItems orders items by their due time, then by their ID.

@@ -193,13 +193,12 @@ func (q *DB) DropLogs(ctx context.Context, job string, below int64) error {
 }
 
 // writeLogs completes the logs of lost builds.
-func (l *locked) writeLogs(b *pgx.Batch) error {
+func (l *locked) writeLogs(b *pgx.Batch) {
 	if l.lost {
 		for _, build := range l.builds {
 			endLog(b, build)
 		}
 	}
-	return nil
 }
 
 // endLog queues the statements that complete the log of a build with its last lines,

@@ -71,7 +71,7 @@ const giveUpOldestSQL = `with given as (
 // writeNotifications adds notifications. Each replaces those about an earlier state of the
 // same item, and the oldest one of a target for which too many wait is given up. One that
 // is being sent is left alone: it may have arrived already.
-func (l *locked) writeNotifications(b *pgx.Batch) error {
+func (l *locked) writeNotifications(b *pgx.Batch) {
 	for _, n := range l.notify {
 		b.Queue("delete from queue.notifications n where target = $1 and job = $2 and item = $3 and state = 'waiting' and not ("+leasedSQL+")",
 			n.Target, n.Job, n.Item)
@@ -80,7 +80,6 @@ func (l *locked) writeNotifications(b *pgx.Batch) error {
 			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
 			n.Target, n.Job, n.Item, n.Build, n.Event, n.Result, n.Turn, n.At.UnixNano(), n.State, n.Next.UnixNano(), n.Until.UnixNano())
 	}
-	return nil
 }
 
 // NotificationsChanged receives a value after a commit of this server that added a

@@ -96,10 +96,10 @@ func (s *receipts) set(job string, key queue.Digest, r *queue.Receipt) {
 	}
 }
 
-// write queues what has changed.
-func (s *receipts) write(b *pgx.Batch) error {
+// write queues what has changed, besides the changes of lanes.
+func (s *receipts) write(b *pgx.Batch, l *locked) {
 	if len(s.touched) == 0 {
-		return nil
+		return
 	}
 	var gone, jobs, bodies []string
 	var goneKeys, keys [][]byte
@@ -110,11 +110,7 @@ func (s *receipts) write(b *pgx.Batch) error {
 			gone, goneKeys = append(gone, at.job), append(goneKeys, at.key[:])
 			continue
 		}
-		body, err := encode(r)
-		if err != nil {
-			return err
-		}
-		jobs, keys, untils, bodies = append(jobs, at.job), append(keys, at.key[:]), append(untils, r.Until.UnixNano()), append(bodies, body)
+		jobs, keys, untils, bodies = append(jobs, at.job), append(keys, at.key[:]), append(untils, r.Until.UnixNano()), append(bodies, l.encode(r))
 	}
 	if len(gone) > 0 {
 		b.Queue(`delete from queue.receipts using unnest($1::text[], $2::bytea[]) k(job, key)
@@ -125,5 +121,4 @@ func (s *receipts) write(b *pgx.Batch) error {
 			select job, key, until, body::json from unnest($1::text[], $2::bytea[], $3::bigint[], $4::text[]) k(job, key, until, body)
 			on conflict (job, key) do update set until = excluded.until, body = excluded.body`, jobs, keys, untils, bodies)
 	}
-	return nil
 }

@@ -291,7 +291,7 @@ func (q *DB) schedule(ctx context.Context, t *tx, batch []*request) (rest []int6
 		}
 		r.answer = d.decide(t, r)
 	}
-	return d.ids, d.write(t, d.receipts.write)
+	return d.ids, d.write(t, func(b *pgx.Batch) { d.receipts.write(b, d.locked) })
 }
 
 // findEqual queues the statement that looks for items with the same parameters.

@@ -40,16 +40,11 @@ func summaryRow(s queue.Summary) ([]any, error) {
 }
 
 // writeSummaries writes the summaries of jobs of which a build has ended.
-func (l *locked) writeSummaries(b *pgx.Batch) error {
+func (l *locked) writeSummaries(b *pgx.Batch) {
 	for _, s := range l.summaries {
-		body, err := encode(s)
-		if err != nil {
-			return err
-		}
 		b.Queue(`insert into queue.summaries (job, body) values ($1, $2::text::json)
-			on conflict (job) do update set body = excluded.body`, s.Job, body)
+			on conflict (job) do update set body = excluded.body`, s.Job, l.encode(s))
 	}
-	return nil
 }
 
 // Overviews returns what there is to show about several jobs, in the order asked for, with

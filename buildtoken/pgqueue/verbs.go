@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -42,7 +41,6 @@ func (q *DB) applyRules(ctx context.Context, set *newRules) error {
 				differ = append(differ, job)
 			}
 		}
-		slices.Sort(differ)
 		l := newLocked()
 		b = t.batch()
 		l.lock(t, b, differ)
@@ -57,9 +55,8 @@ func (q *DB) applyRules(ctx context.Context, set *newRules) error {
 		}
 		t.tell = message{Due: atOnce, Servers: true, Notice: queue.Notice{All: true}}
 		// Last of all, so that no heartbeat waits for a lane.
-		return l.write(t, func(b *pgx.Batch) error {
+		return l.write(t, func(b *pgx.Batch) {
 			b.Queue("update queue.servers set jobs = $2 where server = $1", q.opts.Server, set.digest)
-			return nil
 		})
 	})
 	if err != nil {
