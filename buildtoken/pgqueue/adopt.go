@@ -38,14 +38,10 @@ func (q *DB) Adopt(ctx context.Context, builds []queue.Build, node queue.Node, e
 		l := newLocked()
 		l.server, l.epoch = q.opts.Server, epoch
 		var found []queue.Build
-		var held bool
+		var held, sure bool
 		b := t.batch()
 		l.lock(t, b, jobs)
-		b.Queue(fenceSQL, q.opts.Server, epoch).Query(func(rows pgx.Rows) error {
-			held = rows.Next()
-			rows.Close()
-			return rows.Err()
-		})
+		q.fence(b, epoch, &held, &sure)
 		b.Queue(adoptSQL, jobs, numbers, q.opts.Server, epoch).Query(func(rows pgx.Rows) (err error) {
 			found, err = readRuns(rows, runs)
 			return err

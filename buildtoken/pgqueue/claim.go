@@ -37,6 +37,17 @@ const fenceSQL = `select not exists (select from queue.servers o
 		where not o.released and o.mark is distinct from (select mark from queue.incarnations))
 	from queue.servers where server = $1 and epoch = $2 and not released for key share`
 
+// fence queues fenceSQL, which sets held to whether this server still holds the lease of an epoch, and
+// sure to whether all servers have compared their builds.
+func (q *DB) fence(b *pgx.Batch, epoch int64, held, sure *bool) {
+	b.Queue(fenceSQL, q.opts.Server, epoch).Query(func(rows pgx.Rows) error {
+		found, err := pgx.CollectRows(rows, pgx.RowTo[bool])
+		*held = len(found) > 0
+		*sure = *held && found[0]
+		return err
+	})
+}
+
 // unsureFor is how long a claim waits for other servers to make sure of their builds.
 const unsureFor = 200 * time.Millisecond
 
@@ -142,7 +153,6 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 	ours := q.rules.newest()
 	b := t.batch()
 	b.Queue(c.lanes, c.node.Places(), q.foreign.list(), c.now.UnixNano(), len(c.executors)).Query(func(rows pgx.Rows) error {
-		jobs = nil
 		var job, head string
 		return forEach(rows, []any{&job, &head}, func() error {
 			h, err := decode[queue.Lane](head, "lane "+job)
@@ -154,12 +164,7 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 			return nil
 		})
 	})
-	b.Queue(fenceSQL, q.opts.Server, c.epoch).Query(func(rows pgx.Rows) error {
-		found, err := pgx.CollectRows(rows, pgx.RowTo[bool])
-		held = len(found) > 0
-		c.sure = held && found[0]
-		return err
-	})
+	q.fence(b, c.epoch, &held, &c.sure)
 	b.Queue(nextSQL, c.node.Places(), q.foreign.list()).Query(c.readNext)
 	if err := t.send(ctx, b); err != nil {
 		return err
@@ -250,7 +255,6 @@ func (c *claim) start(l *locked, items map[string][]queue.Item) {
 		items[first.Job] = items[first.Job][1:]
 	}
 	for job, waiting := range items {
-		l.lanes[job].first = time.Time{}
 		if len(waiting) > 0 {
 			l.lanes[job].first = waiting[0].Due
 		}

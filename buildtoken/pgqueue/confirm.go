@@ -50,17 +50,18 @@ func (q *DB) confirm(ctx context.Context, conn *pgx.Conn) error {
 		}
 		epoch = max(last, own) + 1
 		found = q.known.compare(onRecord, ended, own)
-		jobs, numbers = nil, nil
+		var keptJobs []string
+		var keptNumbers []int64
 		for _, b := range found.kept {
-			jobs, numbers = append(jobs, b.job), append(numbers, b.number)
+			keptJobs, keptNumbers = append(keptJobs, b.job), append(keptNumbers, b.number)
 		}
-		b = new(pgx.Batch)
-		b.Queue(`update queue.builds set epoch = $1 from unnest($2::text[], $3::bigint[]) k(job, number)
-			where builds.job = k.job and builds.number = k.number`, epoch, jobs, numbers)
-		b.Queue(`update queue.servers set epoch = $2, beat = clock_timestamp(), released = false, pulse = $3,
+		writes := new(pgx.Batch)
+		writes.Queue(`update queue.builds set epoch = $1 from unnest($2::text[], $3::bigint[]) k(job, number)
+			where builds.job = k.job and builds.number = k.number`, epoch, keptJobs, keptNumbers)
+		writes.Queue(`update queue.servers set epoch = $2, beat = clock_timestamp(), released = false, pulse = $3,
 				mark = (select mark from queue.incarnations), stopping = $4
 			where server = $1`, q.opts.Server, epoch, pulse, append([]string{}, found.stopping...))
-		return tx.SendBatch(ctx, q.names.inAll(b)).Close()
+		return tx.SendBatch(ctx, q.names.inAll(writes)).Close()
 	})
 	if err != nil {
 		return fmt.Errorf("make sure of builds: %w", err)

@@ -51,9 +51,9 @@ func (q *DB) UseKey(ctx context.Context, fingerprint []byte) error {
 				ErrKey, strings.Join(why, " and "))
 			return nil
 		}
-		b = t.batch()
-		b.Queue("update queue.queue_key set fingerprint = $1", fingerprint)
-		return t.send(ctx, b)
+		t.last = t.batch()
+		t.last.Queue("update queue.queue_key set fingerprint = $1", fingerprint)
+		return nil
 	})
 	return errors.Join(err, refused)
 }

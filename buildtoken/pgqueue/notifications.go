@@ -172,14 +172,10 @@ func (q *DB) TakeNotifications(ctx context.Context, now time.Time, targets []str
 	var due []queue.Notification
 	var next time.Time
 	err = q.decide(ctx, func(ctx context.Context, t *tx) error {
-		var held bool
+		var held, sure bool
 		ours := q.sending.list()
 		b := t.batch()
-		b.Queue(fenceSQL, q.opts.Server, epoch).Query(func(rows pgx.Rows) error {
-			held = rows.Next()
-			rows.Close()
-			return rows.Err()
-		})
+		q.fence(b, epoch, &held, &sure)
 		b.Queue(takeSQL, wanted, q.opts.Server, ours, now.UnixNano(), limit, queue.MaxSending, epoch).Query(func(rows pgx.Rows) (err error) {
 			due, err = readNotifications(rows)
 			return err

@@ -55,7 +55,7 @@ func TestSecondServerOfTheSameNameIsRefused(t *testing.T) {
 // server's name, so that the server cannot listen again.
 func TestLossOfTheListeningConnectionRefusesNothing(t *testing.T) {
 	s := newStore(t)
-	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-1", Log: zap.NewNop()})
+	q := open(t, pgqueue.Options{URL: with(s.url, "application_name="+s.schema), Schema: s.schema, Server: "ci-1", LockTimeout: 10 * time.Millisecond, Log: zap.NewNop()})
 	other := pgtest.Connect(t, s.url)
 	const take = `select pg_terminate_backend(pid), pg_advisory_lock(classid::bigint << 32 | objid::bigint)
 		from pg_locks where locktype = 'advisory' and classid::bigint << 32 | objid::bigint = hashtextextended($1, 0)`
@@ -71,6 +71,10 @@ func TestLossOfTheListeningConnectionRefusesNothing(t *testing.T) {
 	}
 	for !(<-q.Notices()).All { // the connection is back, and notices may have been missed
 	}
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	noConnection(t, pgtest.Connect(t, s.url), s.schema, "attempts to connect again")
 }
 
 func TestCrashOfTheDatabaseLosesNothing(t *testing.T) {
@@ -506,6 +510,9 @@ func TestTriggerEqualToDamagedItemMakesNewOne(t *testing.T) {
 	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Log: zap.NewNop()})
 	bad := schedule(t, q, request("a", "bad"))
 	executor(t, s)("update items set body = '[]'")
+	if builds, next, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0}); err != nil || len(builds) != 0 || !next.IsZero() {
+		t.Errorf("Claim of a damaged item = %v, next %v, %v; want nothing until something changes", builds, next, err)
+	}
 	made := schedule(t, q, request("a", "bad"))
 	if again := schedule(t, q, request("a", "bad")); made.ID == bad.ID || again.ID != made.ID {
 		t.Errorf("triggers made the items %d and %d beside the damaged item %d, want a new one and a join", made.ID, again.ID, bad.ID)

@@ -283,7 +283,6 @@ func (q *DB) schedule(ctx context.Context, t *tx, batch []*request) (rest []int6
 			return nil, err
 		}
 	}
-	t.tell = message{}
 	for _, r := range batch {
 		if d.lanes[r.Job] == nil {
 			delete(q.lanes, r.Job)

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -21,7 +22,10 @@ import (
 func TestTransientFailureIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	q := open(t, s.options())
+	core, logged := observer.New(zap.DebugLevel)
+	opts := s.options()
+	opts.Log = zap.New(core)
+	q := open(t, opts)
 	exec := executor(t, s)
 	exec("create sequence attempts")
 	exec(`create function fails() returns trigger language plpgsql as $$ begin
@@ -46,6 +50,9 @@ func TestTransientFailureIsTriedAgain(t *testing.T) {
 			t.Errorf("%s: %d attempts, %v; want %d", tt.name, attempts, err, tt.attempts)
 		}
 		exec("drop trigger fails on items")
+	}
+	if lines := logged.FilterMessage("trying a transaction again").Len(); lines != 4 {
+		t.Errorf("%d repetitions are logged, want 4", lines)
 	}
 	if items, err := q.Items(t.Context(), start, "j", 10); err != nil || len(items) != 2 {
 		t.Errorf("%d items, %v; want one of each trigger that was accepted", len(items), err)

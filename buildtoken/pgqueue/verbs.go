@@ -42,9 +42,9 @@ func (q *DB) applyRules(ctx context.Context, set *newRules) error {
 			}
 		}
 		l := newLocked()
-		b = t.batch()
-		l.lock(t, b, differ)
-		if err := t.send(ctx, b); err != nil {
+		locks := t.batch()
+		l.lock(t, locks, differ)
+		if err := t.send(ctx, locks); err != nil {
 			return err
 		}
 		for _, job := range differ {

@@ -73,12 +73,12 @@ func (q *DB) reconnect(ctx context.Context) (*pgx.Conn, error) {
 // listen receives notifications, restores a lost connection, and checks for changes
 // without a notification now and then. It ends with Close.
 func (q *DB) listen(conn *pgx.Conn) {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
 	go func() { // ends with this function, or earlier
 		select {
 		case <-q.stop:
-			cancel()
+			stop()
 		case <-ctx.Done():
 		}
 	}()

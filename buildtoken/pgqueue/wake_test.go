@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -89,5 +91,44 @@ func TestGrowingLogIsNotified(t *testing.T) {
 		if told := slices.Contains(logs, "j"); told != tt.told {
 			t.Errorf("after %d bytes, the other server is notified of logs %v; want %v", tt.bytes, logs, tt.told)
 		}
+	}
+}
+
+// TestHeartbeatsOfAnIdleQueue sends heartbeats while nothing changes. They wake nobody and log nothing.
+func TestHeartbeatsOfAnIdleQueue(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	core, logged := observer.New(zap.InfoLevel)
+	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-1", TTL: time.Hour, Log: zap.New(core)})
+	setRules(t, q, map[string]queue.Rules{"j": {}})
+	b := running(t, q, "j")
+	if _, err := q.Finish(t.Context(), start, "j", b.Number, queue.Success, ""); err != nil {
+		t.Fatal(err)
+	}
+	other := pgtest.Connect(t, s.url)
+	for round := range 3 {
+		if _, err := other.Exec(t.Context(), "select pg_notify($1, $2)", "buildtoken "+s.schema, `{"from":"other","servers":true}`); err != nil {
+			t.Fatal(err)
+		}
+		for n := (queue.Notice{}); !n.All; { // it comes after the heartbeat
+			if n = <-q.Notices(); round > 0 && (n.Lost || n.Queued) {
+				t.Errorf("an idle queue is told %+v", n)
+			}
+		}
+		for name, woken := range map[string]<-chan struct{}{"Changed": q.Changed(), "NotificationsChanged": q.NotificationsChanged(), "CutOff": q.CutOff()} {
+			select {
+			case <-woken:
+				if round > 0 { // before the first round there were changes
+					t.Errorf("%s has a value after a heartbeat", name)
+				}
+			default:
+			}
+		}
+		if lines := logged.TakeAll(); round > 0 && len(lines) > 0 {
+			t.Errorf("heartbeats log %v", lines)
+		}
+	}
+	if left := q.LeaseRemaining(); left <= 59*time.Minute || left > time.Hour {
+		t.Errorf("the lease lasts another %v, want an hour", left)
 	}
 }
