@@ -81,7 +81,7 @@ func TestNoConnectionIsLeft(t *testing.T) {
 // TestPoolHasItsSize has more readers wait than there are connections.
 func TestPoolHasItsSize(t *testing.T) {
 	t.Parallel()
-	for setting, want := range map[string]int{"pool_max_conns=2": 2, "sslmode=prefer": pgqueue.DefaultConnections} {
+	for setting, want := range map[string]int{"pool_max_conns=2": 2, "sslmode=prefer": 8} {
 		t.Run(setting, func(t *testing.T) {
 			s := newStore(t)
 			q := open(t, pgqueue.Options{URL: with(with(s.url, "application_name="+s.schema), setting), Schema: s.schema})

@@ -23,11 +23,13 @@ func TestImportOfSummariesAndNotifications(t *testing.T) {
 	waits := queue.Notification{ID: 41, Target: "chat", Job: "j", Item: 6, Event: queue.EventQueued, At: start, State: queue.DeliveryWaiting, Tries: 2, Next: start, Until: start.Add(time.Hour), Error: "503"}
 	sent := waits
 	sent.ID, sent.Job, sent.State, sent.Settled, sent.Error = 40, "i", queue.DeliverySent, start.Add(time.Minute), ""
+	givenUp := sent
+	givenUp.ID, givenUp.Target, givenUp.State, givenUp.Error = 42, "hook", queue.DeliveryGivenUp, "410"
 	use := queue.TokenUse{Place: "j", Name: "ci", Uses: 9, First: start, Last: start.Add(time.Minute), From: []netip.Addr{netip.MustParseAddr("192.0.2.7")}}
 	from := everyKind().records()
 	from.LastNotification = 50
 	from.Summaries = sequence([]queue.Summary{sum}, nil)
-	from.Notifications = sequence([]queue.Notification{sent, waits}, nil)
+	from.Notifications = sequence([]queue.Notification{sent, waits, givenUp}, nil)
 	from.TokenUses = sequence([]queue.TokenUse{use}, nil)
 	if _, err := pgqueue.Import(t.Context(), pgqueue.Options{URL: s.url, Schema: s.schema, Server: "new"}, from, pgqueue.Contents{}); err != nil {
 		t.Fatal(err)
@@ -38,8 +40,12 @@ func TestImportOfSummariesAndNotifications(t *testing.T) {
 		t.Errorf("Overviews = %+v, %v; want the summary %+v", all, err, sum)
 	}
 	found, err := q.Notifications(ctx, queue.NotificationFilter{})
-	if diff := cmp.Diff([]queue.Notification{waits, sent}, found); diff != "" || err != nil {
+	if diff := cmp.Diff([]queue.Notification{givenUp, waits, sent}, found); diff != "" || err != nil {
 		t.Errorf("Notifications: %v (-want +got):\n%s", err, diff)
+	}
+	backlogs, err := q.Backlogs(ctx)
+	if diff := cmp.Diff([]queue.Backlog{{Target: "chat", Waiting: 1, Oldest: start}, {Target: "hook", GivenUp: 1}}, backlogs); diff != "" || err != nil {
+		t.Errorf("Backlogs: %v (-want +got):\n%s", err, diff)
 	}
 	uses, err := q.TokenUses(ctx)
 	if diff := cmp.Diff([]queue.TokenUse{use}, uses, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" || err != nil {

@@ -204,7 +204,7 @@ func (q *DB) stillHolds(epoch int64) bool {
 // watch stops the builds in time when the database cannot be reached. It ends with
 // Close.
 func (q *DB) watch() {
-	said := false
+	var said bool
 	for {
 		_, heard := q.lease.get()
 		left := q.cutLimit() - time.Since(heard)

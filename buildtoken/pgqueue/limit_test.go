@@ -42,6 +42,18 @@ func TestParametersAreBoundedByDefault(t *testing.T) {
 	queuetest.ParametersAreBoundedByDefault(t, open(t, pgqueue.Options{URL: s.url, Schema: s.schema}))
 }
 
+func TestParametersAreBoundedToOneKiB(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, MaxKiB: 1})
+	schedule(t, q, request("j", "small"))
+	r := request("j", "large")
+	r.Values = []queue.Value{{Name: "A", Kind: "text", Text: strings.Repeat("x", 2<<10)}}
+	if _, _, err := q.Schedule(t.Context(), start, r); !errors.Is(err, queue.ErrFull) {
+		t.Errorf("Schedule of 2 KiB = %v, want %v", err, queue.ErrFull)
+	}
+}
+
 // TestRefusesWhileTheDatabaseCannotBeWritten has inserts fail as on a full disk and on a standby,
 // while everything can be read.
 func TestRefusesWhileTheDatabaseCannotBeWritten(t *testing.T) {

@@ -60,7 +60,9 @@ func TestLogGrowsInPieces(t *testing.T) {
 	add(t, q, b, 4, "two\nthree\n", false, 14)
 	wantLog(t, q, b, "one\ntwo\nthree\n", false)
 	add(t, q, b, 4, "", true, 14) // not at its end, so it is not complete
-	add(t, q, b, 14, "", true, 14)
+	if size, err := q.AppendLog(t.Context(), "j", b.Number, 14, nil, true); err != nil || size != 14 {
+		t.Errorf("AppendLog of nothing = %d, %v; want 14", size, err)
+	}
 	wantLog(t, q, b, "one\ntwo\nthree\n", true)
 	if _, err := q.AppendLog(t.Context(), "j", b.Number, 14, []byte("more"), false); !errors.Is(err, queue.ErrNotRunning) {
 		t.Errorf("AppendLog to a complete log: %v, want %v", err, queue.ErrNotRunning)
@@ -83,6 +85,24 @@ func TestLogGrowsInPieces(t *testing.T) {
 	}
 	if _, err := q.LogState(t.Context(), "j", 2); !errors.Is(err, queue.ErrNotFound) {
 		t.Errorf("LogState of no build: %v, want %v", err, queue.ErrNotFound)
+	}
+}
+
+// A reader gets what comes before a piece that is missing, and nothing from behind it.
+func TestLogWithAMissingPiece(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	q := open(t, s.options())
+	b := running(t, q, "j")
+	for i, text := range []string{"one\n", "two\n", "six\n"} {
+		add(t, q, b, int64(4*i), text, false, int64(4*i+4))
+	}
+	executor(t, s)("delete from pieces where off = 4")
+	for offset, want := range map[int64]string{0: "one\n", 2: "e\n", 8: "six\n", 10: "x\n"} {
+		p := make([]byte, 12)
+		if n, err := q.ReadLog(t.Context(), "j", b.Number, 0, offset, p); err != nil || string(p[:n]) != want {
+			t.Errorf("ReadLog from %d = %q, %v; want %q", offset, p[:n], err, want)
+		}
 	}
 }
 

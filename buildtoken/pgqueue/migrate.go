@@ -34,15 +34,15 @@ const besideOthers = "-- Beside servers of the version before.\n"
 // usable returns [ErrForeign] if the database cannot hold a queue.
 func usable(ctx context.Context, conn *pgx.Conn) error {
 	var version int
-	var encoding, commit string
+	var name, encoding, commit string
 	var standby bool
-	err := conn.QueryRow(ctx, `select current_setting('server_version_num')::int, current_setting('server_encoding'),
-		current_setting('synchronous_commit'), pg_is_in_recovery()`).Scan(&version, &encoding, &commit, &standby)
+	err := conn.QueryRow(ctx, `select current_setting('server_version_num')::int, current_setting('server_version'), current_setting('server_encoding'),
+		current_setting('synchronous_commit'), pg_is_in_recovery()`).Scan(&version, &name, &encoding, &commit, &standby)
 	switch {
 	case err != nil:
 		return fmt.Errorf("pgqueue: %w", err)
 	case version < oldest:
-		return fmt.Errorf("%w: it is version %d, want %d or newer", ErrForeign, version/10000, oldest/10000)
+		return fmt.Errorf("%w: it is version %s, want 13 or newer", ErrForeign, name)
 	case encoding != "UTF8":
 		return fmt.Errorf("%w: its encoding is %s, want UTF8", ErrForeign, encoding)
 	case commit == "off":

@@ -112,17 +112,12 @@ func (q *DB) Notices() <-chan queue.Notice { return q.hub.heard }
 // Tell sends a notice to the other servers.
 func (q *DB) Tell(n queue.Notice) { q.hub.tell(message{Notice: n}) }
 
-// tell sends the outgoing notifications. It ends with Close, after a last attempt.
+// tell sends the outgoing notifications. It ends with Close; leave sends the last ones.
 func (q *DB) tell() {
 	for {
 		select {
 		case <-q.hub.signal:
 		case <-q.stop:
-			select {
-			case <-q.hub.signal:
-				q.send(q.pool, pingEvery)
-			default:
-			}
 			return
 		}
 		wait := tellEvery

@@ -286,14 +286,14 @@ func (q *DB) onNotification(ctx context.Context, id int64, rule func(queue.Notif
 		if after, err = rule(found[0], s); err != nil {
 			return err
 		}
-		b = t.batch()
+		writes := t.batch()
 		if s.superseded && after.State == queue.DeliveryWaiting {
 			after.State = queue.DeliveryReplaced
-			b.Queue("delete from queue.notifications where id = $1", id)
+			writes.Queue("delete from queue.notifications where id = $1", id)
 		} else {
-			writeNotification(b, after)
+			writeNotification(writes, after)
 		}
-		t.last = b
+		t.last = writes
 		return nil
 	})
 	if err != nil {

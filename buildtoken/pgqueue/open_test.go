@@ -446,6 +446,33 @@ func TestNewerTablesAreLeftAlone(t *testing.T) {
 	}
 }
 
+// TestVersionsOfTheDatabase has the database report other versions than its own.
+func TestVersionsOfTheDatabase(t *testing.T) {
+	t.Parallel()
+	s, other := newStore(t), newStore(t)
+	admin := pgtest.Connect(t, s.url)
+	exec := func(sql string) {
+		t.Helper()
+		if _, err := admin.Exec(t.Context(), fmt.Sprintf(sql, other.schema)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec("create schema %s")
+	for version, want := range map[string]error{"120023": pgqueue.ErrForeign, "129999": pgqueue.ErrForeign, "130000": nil} {
+		exec("create or replace function %s.current_setting(name text) returns text language sql as $$select case name when 'server_version_num' then '" +
+			version + "' when 'server_version' then 'twelve' else pg_catalog.current_setting(name) end$$")
+		opts := s.options()
+		opts.URL = with(s.url, "search_path="+other.schema+",pg_catalog")
+		q, err := pgqueue.Open(t.Context(), opts)
+		if err == nil {
+			err = q.Close()
+		}
+		if !errors.Is(err, want) || want != nil && !strings.Contains(err.Error(), "version twelve, want 13 or newer") {
+			t.Errorf("Open of version %s: %v, want %v", version, err, want)
+		}
+	}
+}
+
 func TestDatabaseThatWouldLoseAnswersIsRefused(t *testing.T) {
 	url := with(pgtest.URL(t), "synchronous_commit=off")
 	if _, err := pgqueue.Open(t.Context(), pgqueue.Options{URL: url}); !errors.Is(err, pgqueue.ErrForeign) {

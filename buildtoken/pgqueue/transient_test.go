@@ -29,30 +29,32 @@ func TestTransientFailureIsTriedAgain(t *testing.T) {
 	exec := executor(t, s)
 	exec("create sequence attempts")
 	exec(`create function fails() returns trigger language plpgsql as $$ begin
-		if nextval('` + s.schema + `.attempts') <= 2 then raise exception using errcode = tg_argv[0]; end if;
+		if nextval('` + s.schema + `.attempts') <= tg_argv[1]::int then raise exception using errcode = tg_argv[0]; end if;
 		return new; end $$`)
 	for _, tt := range []struct {
 		name, code string
+		fail       int
 		want       error
-		attempts   int
+		most       int // attempts
 	}{
-		{"a deadlock", "40P01", nil, 3},
-		{"a failure of serialization", "40001", nil, 3},
-		{"any other failure", "22000", queue.ErrStorage, 1},
+		{"a deadlock", "40P01", 2, nil, 3},
+		{"a failure of serialization", "40001", 2, nil, 3},
+		{"any other failure", "22000", 2, queue.ErrStorage, 1},
+		{"a deadlock that lasts", "40P01", 1000, queue.ErrStorage, 10},
 	} {
 		exec("alter sequence attempts restart")
-		exec("create trigger fails before insert on items for each row execute function fails('" + tt.code + "')")
-		if _, _, err := q.Schedule(t.Context(), start, request("j", tt.code)); !errors.Is(err, tt.want) {
+		exec("create trigger fails before insert on items for each row execute function fails(" + fmt.Sprintf("'%s', '%d'", tt.code, tt.fail) + ")")
+		if _, _, err := q.Schedule(t.Context(), start, request("j", tt.name)); !errors.Is(err, tt.want) {
 			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
 		}
 		var attempts int
-		if err := pgtest.Connect(t, s.url).QueryRow(t.Context(), "select last_value from "+s.schema+".attempts").Scan(&attempts); err != nil || attempts != tt.attempts {
-			t.Errorf("%s: %d attempts, %v; want %d", tt.name, attempts, err, tt.attempts)
+		if err := pgtest.Connect(t, s.url).QueryRow(t.Context(), "select last_value from "+s.schema+".attempts").Scan(&attempts); err != nil || attempts > tt.most || tt.want == nil && attempts != tt.most {
+			t.Errorf("%s: %d attempts, %v; want %d", tt.name, attempts, err, tt.most)
 		}
 		exec("drop trigger fails on items")
 	}
-	if lines := logged.FilterMessage("trying a transaction again").Len(); lines != 4 {
-		t.Errorf("%d repetitions are logged, want 4", lines)
+	if lines := logged.FilterMessage("trying a transaction again").Len(); lines < 4 {
+		t.Errorf("%d repetitions are logged, want all", lines)
 	}
 	if items, err := q.Items(t.Context(), start, "j", 10); err != nil || len(items) != 2 {
 		t.Errorf("%d items, %v; want one of each trigger that was accepted", len(items), err)

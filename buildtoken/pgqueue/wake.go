@@ -177,7 +177,7 @@ func (q *DB) regain(ctx context.Context) *pgx.Conn {
 func (q *DB) hear(ctx context.Context, conn *pgx.Conn) error {
 	poll, beat := time.Now().Add(pollEvery), time.Now().Add(q.beatEvery())
 	for {
-		servers := false // whether the servers have changed
+		var servers bool // whether the servers have changed
 		wait, cancel := context.WithDeadline(ctx, beat)
 		notice, err := conn.WaitForNotification(wait)
 		timedOut := wait.Err() != nil
