@@ -344,8 +344,8 @@ func (q *DB) found(ctx context.Context, node string, epoch int64, executors []in
 	for _, b := range running {
 		at := slices.Index(free, b.Executor)
 		switch {
-		case b.Node != node || q.known.run(keyOf(b)) != 0:
-		case at < 0:
+		case q.known.run(keyOf(b)) != 0: // it was handed out
+		case b.Node != node || at < 0:
 			q.known.lookAgain() // later
 		default:
 			free = slices.Delete(free, at, at+1)

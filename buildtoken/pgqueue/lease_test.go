@@ -194,6 +194,12 @@ func TestSilentServerStartsNothing(t *testing.T) {
 	if builds, err := claim(); !errors.Is(err, queue.ErrStorage) {
 		t.Errorf("Claim: %v, %v; want %v", builds, err, queue.ErrStorage)
 	}
+	if due, _, err := q.TakeNotifications(t.Context(), start, nil, 10); !errors.Is(err, queue.ErrStorage) || len(due) != 0 {
+		t.Errorf("TakeNotifications: %v, %v; want %v", due, err, queue.ErrStorage)
+	}
+	if adopted, err := q.Adopt(t.Context(), nil, queue.Node{Name: "first"}, nil); !errors.Is(err, queue.ErrStorage) || len(adopted) != 0 {
+		t.Errorf("Adopt: %v, %v; want %v", adopted, err, queue.ErrStorage)
+	}
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -221,8 +227,33 @@ func TestServerThatWasGivenUpStartsNothing(t *testing.T) {
 	if due, _, err := q.TakeNotifications(t.Context(), start, []string{"chat"}, 10); !errors.Is(err, queue.ErrStorage) || len(due) != 0 {
 		t.Errorf("TakeNotifications: %v, %v; want %v", due, err, queue.ErrStorage)
 	}
+	if adopted, err := q.Adopt(t.Context(), []queue.Build{{Item: queue.Item{Job: "j"}, Number: 1}}, queue.Node{Name: "first"}, []int{0}); !errors.Is(err, queue.ErrStorage) || len(adopted) != 0 {
+		t.Errorf("Adopt: %v, %v; want %v", adopted, err, queue.ErrStorage)
+	}
 	if l, err := laneOf(t.Context(), q, "j"); err != nil || len(l.Running) != 0 || l.Queued != 1 {
 		t.Errorf("lane %+v, %v; want nothing started", l, err)
+	}
+}
+
+// TestLeaseThatWasReleased releases the lease of a server that is still there. The server stops its
+// builds and takes another lease.
+func TestLeaseThatWasReleased(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "first", TTL: time.Hour, Log: zap.NewNop()})
+	exec := executor(t, s)
+	exec("update servers set released = true")
+	exec("notify \"buildtoken " + s.schema + "\", '{\"from\":\"other\",\"servers\":true}'") // asks for a heartbeat
+	select {
+	case <-q.CutOff():
+	case <-time.After(patience):
+		t.Fatal("the server does not stop its builds")
+	}
+	schedule(t, q, request("j", "k"))
+	claimSoon(t, q, "first")
+	var epoch int
+	if err := pgtest.Connect(t, s.url).QueryRow(t.Context(), "select epoch from "+s.schema+".servers where not released").Scan(&epoch); err != nil || epoch != 2 {
+		t.Errorf("the server has epoch %d, %v; want a new one", epoch, err)
 	}
 }
 

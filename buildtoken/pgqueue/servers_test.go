@@ -226,7 +226,7 @@ func hang(t *testing.T, s store, q *pgqueue.DB) (builds []queue.Build, err error
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		builds, _, err = q.Claim(ctx, start, queue.Node{Name: "a"}, []int{0})
+		builds, _, err = q.Claim(ctx, start, queue.Node{Name: "a"}, []int{0, 1})
 	}()
 	<-q.CutOff()
 	exec("rollback to claim")
@@ -245,21 +245,44 @@ func TestServerThatHangsInAClaimHandsNothingOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	schedule(t, q, request("j", "k"))
+	schedule(t, q, request("k", "k"))
 	if builds, err := hang(t, s, q); !errors.Is(err, queue.ErrStorage) || len(builds) != 0 {
 		t.Fatalf("Claim that took too long: %v, %v; want nothing", builds, err)
 	}
 	for { // until a heartbeat gets through
-		builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "a"}, []int{0})
+		builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "a"}, []int{1, 2})
 		if err != nil {
 			if !errors.Is(err, queue.ErrStorage) {
 				t.Fatal(err)
 			}
 			continue
 		}
-		if len(builds) != 1 || builds[0].Number != 1 {
-			t.Errorf("Claim when the server has its lease again: %v, want what was started", builds)
+		if len(builds) != 1 || builds[0].Item.Job != "k" || builds[0].Executor != 1 {
+			t.Errorf("Claim when the server has its lease again: %v, want what was started on a free executor", builds)
 		}
 		break
+	}
+	schedule(t, q, request("new", "k"))
+	if builds := claim(t, q, queue.Node{Name: "another"}); len(builds) != 1 || builds[0].Item.Job != "new" {
+		t.Errorf("Claim as another node: %v, want what was not started", builds)
+	}
+	schedule(t, q, request("new", "waits"))
+	late := time.After(patience)
+	for found := false; !found; {
+		builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "a"}, []int{0, 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range builds {
+			if found = b.Item.Job == "j"; !found || b.Executor != 0 {
+				t.Fatalf("Claim with the other executor: %v, want the other build that was started", builds)
+			}
+		}
+		select {
+		case <-late:
+			t.Fatal("the other build that was started is not handed out")
+		default:
+		}
 	}
 	if builds := claim(t, q, queue.Node{Name: "a"}); len(builds) != 0 {
 		t.Errorf("handed out again: %v", builds)
