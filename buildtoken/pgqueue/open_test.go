@@ -172,6 +172,10 @@ func TestErrorsOfAConnectionStringNameTheSetting(t *testing.T) {
 	for _, tt := range []struct{ name, url, want string }{
 		{"a file that is missing", "host=db sslmode=verify-full sslrootcert=/nope.crt", "sslrootcert, sslcert or sslkey names: open /nope.crt: no such file"},
 		{"a mode that is none", "postgres://db/ci?sslmode=nonsense", "sslmode, sslrootcert, sslcert or sslkey: sslmode is invalid"},
+		{"a password with a delimiter, and no host", "postgres:///ci:pass@word", "in a password, write @ as %40, / as %2F"},
+		{"a setting with an @", "postgres://db/ci?application_name=a@b", "in a password, write @ as %40, / as %2F"},
+		{"an @ in the name of a setting", "postgres://ci:1?x@db/ci", "in a password, write @ as %40, / as %2F"},
+		{"a # in a password", "postgres://ci:1#x@db/ci", "in a password, write @ as %40, / as %2F"},
 		{"a password with a delimiter", "postgres://ci:pass@word/1@db/ci", "in a password, write @ as %40, / as %2F"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -384,6 +388,9 @@ func TestDatabaseThatCannotHoldAQueue(t *testing.T) {
 	}
 	if err := q.Reconnect(t.Context(), func() (string, error) { return server.URL(), nil }, ""); err != nil {
 		t.Errorf("Reconnect to the default schema: %v", err)
+	}
+	if _, err := pgqueue.Import(t.Context(), pgqueue.Options{URL: server.URL()}, queue.Records{}, pgqueue.Contents{}); !errors.Is(err, pgqueue.ErrInUse) {
+		t.Errorf("Import into the default schema, which is in use: %v, want %v", err, pgqueue.ErrInUse)
 	}
 }
 

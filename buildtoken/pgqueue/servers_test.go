@@ -147,6 +147,9 @@ func TestJobsOfOthersAreLeftToThem(t *testing.T) {
 	if builds := claim(t, a, queue.Node{Name: "a"}); len(builds) != 1 || builds[0].Item.Job != "old" {
 		t.Errorf("Claim of a job that is gone: %v, want its item, so that it ends", builds)
 	}
+	if gone, err := a.Gone(t.Context()); err != nil || len(gone) != 0 {
+		t.Errorf("jobs that are gone: %+v, %v; want none without items", gone, err)
+	}
 }
 
 // TestJobsOfAServerThatLeftAreGone stops a server that has jobs which no other server has.

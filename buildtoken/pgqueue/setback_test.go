@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
@@ -499,5 +500,39 @@ func TestRecordThatCannotBeComparedIsNotLost(t *testing.T) {
 	}
 	if err := record(t, q, b, queue.Success); err != nil {
 		t.Errorf("end of the build: %v", err)
+	}
+}
+
+// TestLostStartsAreListed has the database lose the start of several builds, but not of all.
+func TestLostStartsAreListed(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	core, logs := observer.New(zap.ErrorLevel)
+	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-1", TTL: time.Hour, Log: zap.New(core)})
+	for _, job := range []string{"d", "kept", "b", "a"} {
+		schedule(t, q, request(job, "k"))
+	}
+	builds := claim(t, q, queue.Node{Name: "ci-1"})
+	exec := executor(t, s)
+	exec("delete from builds where job <> 'kept'; update servers set pulse = 0")
+	exec("notify \"buildtoken " + s.schema + "\", '{\"from\":\"other\",\"servers\":true}'") // asks for a heartbeat
+	late := time.After(patience)
+	for logs.FilterMessageSnippet("has lost the start of builds").Len() == 0 {
+		changes(t, q, late)
+	}
+	if diff := cmp.Diff([]any{"a #1", "b #1", "d #1"}, logs.All()[0].ContextMap()["builds"]); diff != "" {
+		t.Errorf("builds in the log (-want +got):\n%s", diff)
+	}
+	for left := 3; len(builds) > 0; builds = builds[1:] {
+		if wished := mustAborts(t, q); len(wished) != left {
+			t.Errorf("%d builds are to be stopped, want %d", len(wished), left)
+		}
+		b := builds[0]
+		_, err := q.Finish(t.Context(), start, b.Item.Job, b.Number, queue.Success, "")
+		if lost := b.Item.Job != "kept"; lost != errors.Is(err, queue.ErrNotRunning) || !lost && err != nil {
+			t.Errorf("end of a build of %s: %v; lost: %v", b.Item.Job, err, lost)
+		} else if lost {
+			left--
+		}
 	}
 }
