@@ -811,8 +811,8 @@ func TestDetachOfAnOlderConfiguration(t *testing.T) {
 
 func TestQueuedItemsWaitWhileNothingIsAttached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		app := definition.Job{Name: "app", Tokens: opens(), Runner: succeeds()}
-		s := openSite(t, buildtoken.Config{}, app)
+		app, far := definition.Job{Name: "app", Tokens: opens(), Runner: succeeds()}, definition.Job{Name: "far", Tokens: opens(), Runner: remotely{succeeds()}}
+		s := openSite(t, buildtoken.Config{}, app, far)
 		id := s.trigger("app", delayed("5s")).Item.ID
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
@@ -824,15 +824,17 @@ func TestQueuedItemsWaitWhileNothingIsAttached(t *testing.T) {
 		if err != nil || entry.State != queue.Buildable {
 			t.Errorf("Entry = %+v, %v; want it buildable, since no configuration is attached", entry, err)
 		}
-		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{app}}})
+		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{app, far}}})
 		s.wantResult("app", 1, queue.Success, "")
 
-		id = s.trigger("app", delayed("5s")).Item.ID
+		items := []int64{s.trigger("app", delayed("5s")).Item.ID, s.trigger("far", delayed("5s")).Item.ID}
 		s.detach()
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if entry, err := s.Entry(t.Context(), s.def, id); err != nil || entry.State != queue.Buildable {
-			t.Errorf("Entry = %+v, %v; want it buildable, since no configuration is attached any more", entry, err)
+		for _, id := range items {
+			if entry, err := s.Entry(t.Context(), s.def, id); err != nil || entry.State != queue.Buildable {
+				t.Errorf("Entry = %+v, %v; want it buildable, since no configuration is attached any more", entry, err)
+			}
 		}
 	})
 }
@@ -1118,6 +1120,30 @@ func TestDrain(t *testing.T) {
 		want := []string{fmt.Sprintf("info waiting for running builds: builds=1 shutdown_timeout=%v", time.Minute)}
 		if diff := cmp.Diff(want, logged(s.logs.FilterMessage("waiting for running builds").All())); diff != "" {
 			t.Errorf("log (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// While polls end, which can take a while, no build starts.
+func TestDrainStartsNoBuild(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSite(t, buildtoken.Config{},
+			definition.Job{Name: "app", Tokens: opens(), Runner: succeeds(), Poller: looks(func(context.Context, runner.Build, io.Writer) (bool, error) {
+				time.Sleep(20 * time.Second)
+				return false, nil
+			})},
+			definition.Job{Name: "near", Tokens: opens(), Runner: succeeds()}, definition.Job{Name: "far", Tokens: opens(), Runner: remotely{succeeds()}})
+		poll(s, "app")
+		items := []int64{s.trigger("near", delayed("5s")).Item.ID, s.trigger("far", delayed("5s")).Item.ID}
+		synctest.Wait()
+		began := time.Now()
+		if s.Drain(); time.Since(began) != 20*time.Second {
+			t.Errorf("Drain took %v, want the 20s of the poll", time.Since(began))
+		}
+		for _, id := range items {
+			if e, err := s.Entry(t.Context(), s.def, id); err != nil || e.State != queue.Buildable {
+				t.Errorf("Entry = %+v, %v; want it to wait for the next start", e, err)
+			}
 		}
 	})
 }

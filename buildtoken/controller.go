@@ -219,11 +219,6 @@ func (c *Controller) Drain() {
 func (c *Controller) Close() error {
 	c.Drain()
 	c.close.Do(func() {
-		c.mu.Lock()
-		last := *c.effective.Load()
-		last.detached = true
-		c.effective.Store(&last)
-		c.mu.Unlock()
 		c.listeners.Wait()
 		c.outbox.Close()
 		c.saveUses()

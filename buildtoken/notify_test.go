@@ -120,7 +120,10 @@ func TestNotificationHasAllFields(t *testing.T) {
 			return runner.Result{Outcome: outcome, Reason: map[runner.Outcome]string{runner.Failure: "exit status 1"}[outcome]}
 		})
 		s := openSite(t, buildtoken.Config{}, j)
-		for range 2 {
+		for n := range 11 {
+			if n == 10 {
+				outcome = runner.Failure
+			}
 			if _, err := s.Trigger(t.Context(), s.def, buildtoken.Trigger{
 				Job: "deploy", Action: buildtoken.BuildWithParameters, Root: "https://ci.example.com/",
 				Caller: definition.Caller{Secret: token.NewSecret(secret), Presented: true}, Delay: new("0"),
@@ -129,7 +132,6 @@ func TestNotificationHasAllFields(t *testing.T) {
 			}
 			time.Sleep(3 * time.Second)
 			synctest.Wait()
-			outcome = runner.Failure
 		}
 		if len(in.events) != 1 {
 			t.Fatalf("got %d events, want 1", len(in.events))
@@ -140,10 +142,10 @@ func TestNotificationHasAllFields(t *testing.T) {
 		}
 		got.ID = ""
 		want := notify.Event{
-			Sequence: 1, Target: "deploy/in", At: start().Add(5 * time.Second), Kind: queue.EventEnded, Job: "deploy", JobURL: "https://ci.example.com/job/deploy/",
-			Item: 2, ItemURL: "https://ci.example.com/queue/item/2/", Number: 2, BuildURL: "https://ci.example.com/job/deploy/2/", Node: "built-in",
+			Sequence: 1, Target: "deploy/in", At: start().Add(32 * time.Second), Kind: queue.EventEnded, Job: "deploy", JobURL: "https://ci.example.com/job/deploy/",
+			Item: 11, ItemURL: "https://ci.example.com/queue/item/11/", Number: 11, BuildURL: "https://ci.example.com/job/deploy/11/", Node: "built-in",
 			Result: queue.Failure, Reason: "exit status 1", Turn: queue.OnRegressed,
-			Queued: start().Add(3 * time.Second), Started: start().Add(3 * time.Second), Ended: start().Add(5 * time.Second),
+			Queued: start().Add(30 * time.Second), Started: start().Add(30 * time.Second), Ended: start().Add(32 * time.Second),
 			Causes: got.Causes, Params: []notify.Param{{Name: "ENV", Value: "prod"}}, Log: got.Log,
 		}
 		if diff := cmp.Diff(want, got); diff != "" {

@@ -179,6 +179,7 @@ func TestErrorsOfTheQueueAreReturned(t *testing.T) {
 			"Lanes":             func() (any, error) { return c.Lanes(ctx, "app") },
 			"Build":             func() (any, error) { return c.Build(ctx, "app", 1) },
 			"Builds":            func() (any, error) { return c.Builds(ctx, "app", 0, 10) },
+			"Log":               func() (any, error) { return c.Log(ctx, "app", 1) },
 			"OldestBuild":       func() (any, error) { return c.OldestBuild(ctx, "app") },
 			"Notifications":     func() (any, error) { return c.Notifications(ctx, queue.NotificationFilter{}) },
 			"Backlogs":          func() (any, error) { return c.Backlogs(ctx) },
@@ -286,6 +287,21 @@ func TestLogWhileTheQueueFails(t *testing.T) {
 			}
 		}
 		hidden = nil
+	})
+}
+
+// A build whose log is gone has none, which is not an error of the server.
+func TestLogThatIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSite(t, buildtoken.Config{}, definition.Job{Name: "app", Tokens: opens(), Runner: succeeds()})
+		s.trigger("app")
+		s.wantResult("app", 1, queue.Success, "")
+		if err := os.RemoveAll(filepath.Join(s.dir, "logs")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Log(t.Context(), "app", 1); !errors.Is(err, queue.ErrNotFound) {
+			t.Errorf("Log = %v, want %v", err, queue.ErrNotFound)
+		}
 	})
 }
 

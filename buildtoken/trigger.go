@@ -75,7 +75,9 @@ func (c *Controller) Trigger(ctx context.Context, d *definition.Site, t Trigger)
 	}
 	c.countTrigger(out, err)
 	c.remember(now, &t, &a, err)
-	c.auditTrigger(&t, a.Token.Name, out, err)
+	if c.effective.Load().Audit != nil {
+		c.auditTrigger(&t, a.Token.Name, out, err)
+	}
 	if err != nil {
 		c.logRefused(t, &a, err)
 		return Outcome{}, err
@@ -302,9 +304,6 @@ func (c *Controller) Audit(d audit.Decision) { audit.Write(c.effective.Load().Au
 
 // auditTrigger writes the outcome of a trigger to the audit log.
 func (c *Controller) auditTrigger(t *Trigger, tokenName string, out Outcome, err error) {
-	if c.effective.Load().Audit == nil {
-		return
-	}
 	d := audit.Decision{
 		Action: string(t.Action), Job: cmp.Or(out.Job, t.Job), Who: whoOf(&t.Caller, tokenName),
 		Remote: t.RemoteText(), Item: out.Item.ID, Err: err,
