@@ -46,6 +46,7 @@ func TestLogIsCopiedOnce(t *testing.T) {
 	for name, pieces := range map[string][]string{
 		"whole lines":                      {"a\n", "b\n", "c\n"},
 		"an incomplete line":               {"a\nb\nincom", "plete\n", "c\n"},
+		"an incomplete line with a CR":     {"a\nb\nxy", "z\rw\n", "c\n"},
 		"dots":                             {"a\nb\nc\n", ".", ".", ".", ".", "\n", "d\n"},
 		"a short incomplete line":          {"a\nb\nc\nx", "\n", "\n", "\nd\n"},
 		"an incomplete line like the last": {"a\na\na\na", "\na\na", "\na\n"},
@@ -77,6 +78,24 @@ func TestLogIsCopiedOnce(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A line that was incomplete is copied when it is complete, and not only at the end of the build.
+func TestIncompleteLineIsCopiedSoon(t *testing.T) {
+	work := func(b *jenkinstest.Build) string {
+		fmt.Fprint(b, "one\ntwo\nth")
+		time.Sleep(5 * time.Second)
+		fmt.Fprint(b, "ree\n")
+		time.Sleep(time.Hour)
+		return "SUCCESS"
+	}
+	inBubble(t, jenkinstest.Job{Run: work}, func(t *testing.T, j *clocked, c jenkinsrunner.Config) {
+		var at time.Duration
+		log := &onLog{text: "\none\ntwo\nthree\n", call: func() { at = time.Since(j.began).Truncate(time.Millisecond) }}
+		if res := newRunner(t, c).Run(t.Context(), runner.Build{}, log); res.Outcome != runner.Success || at != 7*time.Second {
+			t.Errorf("Run = %+v, and the line was there after %v; want 7s, when the log is read", res, at)
+		}
+	})
 }
 
 // TestLogThatShrinks makes the log shorter while it is followed. What was copied before is
