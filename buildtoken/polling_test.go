@@ -330,6 +330,7 @@ func TestPollEndsWithItsTimeoutAndWithTheServer(t *testing.T) {
 		log     string
 	}{
 		{"the job's timeout", new(5 * time.Second), false, 5 * time.Second, "Failed: poll: timed out after 5s\n"},
+		{"a long one of the job", new(20 * time.Minute), false, 20 * time.Minute, "Failed: poll: timed out after 20m0s\n"},
 		{"a timeout of its own", nil, false, 10 * time.Minute, "Failed: poll: timed out after 10m0s\n"},
 		{"that one although builds have none", new(time.Duration(0)), false, 10 * time.Minute, "Failed: poll: timed out after 10m0s\n"},
 		{"the server stops", nil, true, 0, "Failed: poll: buildtoken: shutting down\n"},
@@ -354,7 +355,7 @@ func TestPollEndsWithItsTimeoutAndWithTheServer(t *testing.T) {
 						t.Fatal(err)
 					}
 				} else {
-					time.Sleep(11 * time.Minute)
+					time.Sleep(21 * time.Minute)
 					synctest.Wait()
 				}
 				if took != tt.took {

@@ -99,9 +99,13 @@ func TestSchedule(t *testing.T) {
 			"01:00:00 staging",
 		},
 		{
-			"does not start a disabled job", hourly(func(j *definition.Job) { j.Disabled = true }),
-			func(*site, func(time.Duration)) { time.Sleep(3 * time.Hour) },
-			"",
+			"does not start a disabled job, nor queue a build for later", hourly(func(j *definition.Job) { j.Disabled = true }),
+			func(s *site, _ func(time.Duration)) {
+				time.Sleep(150 * time.Minute)
+				s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{hourly(nil)}}})
+				time.Sleep(time.Hour)
+			},
+			"03:00:00 staging",
 		},
 		{
 			"of a reload counts, that of before does not", hourly(nil),
