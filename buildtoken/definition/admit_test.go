@@ -42,7 +42,7 @@ func guarded(t testing.TB) *definition.Site {
 			Jobs: []definition.Job{{Name: "closed", Runner: nothing{}}},
 			Folders: []definition.Folder{{
 				Name: "team", Settings: job.Settings{QuietPeriod: &quiet},
-				Tokens: []definition.Token{opens("team", 0, `delay < duration("1h")`)},
+				Tokens: []definition.Token{opens("team", 0, `delay >= duration("7s") && delay < duration("1h")`)},
 				Allow:  []policy.Rule{{Source: `cause != "bad"`, Message: "ask the team\nfirst"}},
 				Jobs: []definition.Job{
 					{Name: "app", Runner: nothing{}, Tokens: []definition.Token{opens("app", 0), opens("view", token.Status), old}},
