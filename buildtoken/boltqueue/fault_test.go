@@ -973,6 +973,10 @@ func TestPanicLeavesNoCallerWithoutAnswer(t *testing.T) {
 					t.Errorf("logged %v, want one panic with the stack that leads to it", entries)
 				}
 				schedule(t, q, request("a", "later"))
+				if err := tt.ask(q, t.Context()); !errors.Is(err, boltqueue.ErrPanic) { // the only request of its batch
+					t.Errorf("alone: %v, want %v", err, boltqueue.ErrPanic)
+				}
+				schedule(t, q, request("a", "last"))
 			})
 		})
 	}
