@@ -182,6 +182,25 @@ func TestRefusesDamagedFileOfFormat1(t *testing.T) {
 	}
 }
 
+// The file holds how many batches were written, by which any version that opens it after a failure
+// recognises the last one.
+func TestBatchesAreNumbered(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue.db")
+	for n := range int64(3) {
+		q := open(t, boltqueue.Options{Path: path})
+		schedule(t, q, request("a", fmt.Sprint(n)))
+		if err := q.Close(); err != nil {
+			t.Fatal(err)
+		}
+		edit(t, path, func(tx *bolt.Tx) error {
+			if got := tx.Bucket([]byte("meta")).Get([]byte("batch")); !bytes.Equal(got, uint64Key(n+1)) {
+				t.Errorf("after batch %d, the file has %v", n+1, got)
+			}
+			return nil
+		})
+	}
+}
+
 func uint64Key(n int64) []byte { return binary.BigEndian.AppendUint64(nil, uint64(n)) }
 
 // TestUpgrade checks the mechanism that carries files over to later formats.

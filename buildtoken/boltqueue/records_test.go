@@ -290,6 +290,10 @@ func TestExportOfAnOlderFormat(t *testing.T) {
 	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) {
 		t.Errorf("the file has changed, %v", err)
 	}
+	edit(t, path, func(tx *bolt.Tx) error { return spoil(tx, "items", key(4)) })
+	if err := boltqueue.Verify(path); !errors.Is(err, boltqueue.ErrForeign) {
+		t.Errorf("Verify of a damaged file: %v, want %v", err, boltqueue.ErrForeign)
+	}
 }
 
 // Without a temporary folder, a file of an older format cannot be exported.
