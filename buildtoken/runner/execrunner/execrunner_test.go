@@ -384,6 +384,7 @@ func TestFileParameters(t *testing.T) {
 			return os.MkdirAll(filepath.Join(ws, "FILE", "x"), 0o700)
 		}, "parameter FILE: place the file: "},
 		{"above the workspace", "../FILE", nil, "leads out"},
+		{"into a folder that cannot be made", strings.Repeat("x", 300) + "/FILE", nil, "file name too long"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBuild(t)

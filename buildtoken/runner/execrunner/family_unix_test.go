@@ -260,6 +260,21 @@ func TestUser(t *testing.T) {
 			t.Errorf("the folder that was there: %v, %v; want it to belong to root still", st, err)
 		}
 	})
+	t.Run("whose group has another number", func(t *testing.T) {
+		games, err := user.Lookup("games")
+		if err != nil || games.Uid == games.Gid {
+			t.Skip("there is no such user")
+		}
+		b := newBuild(t)
+		if err := os.Chmod(filepath.Dir(b.Workspace), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		res, log := run(t, execrunner.Config{Command: "sh", Args: []string{"-c", "id -u; id -g"}, User: "games"}, b)
+		want(t, res, runner.Success, "")
+		if log != games.Uid+"\n"+games.Gid+"\n" {
+			t.Errorf("log = %q, want user %s and group %s", log, games.Uid, games.Gid)
+		}
+	})
 	t.Run("by number, and stopped like any other", func(t *testing.T) {
 		b := newBuild(t)
 		if err := os.Chmod(filepath.Dir(b.Workspace), 0o755); err != nil {
