@@ -60,14 +60,13 @@ func whyNotExecutable(path string) string {
 
 // whyNotInterpreted explains what is wrong with the interpreter in a first line, of which the #! was cut off.
 func whyNotInterpreted(line string) string {
-	crlf := strings.HasSuffix(line, "\r\n")
 	name, _, _ := strings.Cut(strings.Trim(line, " \t\n"), " ")
 	name, _, _ = strings.Cut(name, "\t")
 	st, err := os.Stat(name)
 	switch {
 	case strings.TrimSpace(name) == "":
 		return "the script's #! line names no interpreter"
-	case err != nil && crlf && strings.HasSuffix(name, "\r"):
+	case err != nil && strings.HasSuffix(name, "\r"):
 		return fmt.Sprintf("the script exists, but its interpreter %q does not: the lines end in CRLF, convert them to LF", name)
 	case err != nil:
 		return fmt.Sprintf("the script exists, but its interpreter %q does not", name)
