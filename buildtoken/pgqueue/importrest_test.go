@@ -65,18 +65,26 @@ func TestImportCountsAnew(t *testing.T) {
 	m.lanes[1] = queue.Lane{Job: "j", Queued: 2, Running: []int64{4, 7}, LastNumber: 5, Kept: 9, KeptCancelled: 9, Receipts: 9}
 	m.builds = append([]queue.Build{{Item: queue.Item{ID: 5, Job: "j"}, Number: 7, Started: start}}, m.builds...)
 	m.items[0].Values = []queue.Value{{Name: "A", Kind: "text", Text: strings.Repeat("x", 3<<10)}}
+	m.lanes[0].Queued = 2
+	for id, due := range map[int64]time.Duration{21: 5 * time.Second, 22: 2 * time.Second} {
+		m.items = append(m.items, queue.Item{ID: id, Job: "i", Due: start.Add(due), Digest: queue.Digest{byte(id)}})
+	}
 	if _, err := importInto(t, s, m); err != nil {
 		t.Fatal(err)
 	}
 	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "new"})
+	builds, _, err := q.Claim(t.Context(), start.Add(time.Hour), queue.Node{Name: "new"}, []int{0})
+	if err != nil || len(builds) != 1 || builds[0].Item.ID != 22 {
+		t.Errorf("Claim = %v, %v; want the item that is due first", builds, err)
+	}
 	want := queue.Lane{Job: "j", Queued: 2, Running: []int64{4, 7}, LastNumber: 7, Kept: 1, KeptCancelled: 1, Receipts: 1}
 	got, err := laneOf(t.Context(), q, "j")
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("lane: %v (-want +got):\n%s", err, diff)
 	}
 	var items, kib int
-	if err := pgtest.Connect(t, s.url).QueryRow(t.Context(), "select sum(queued), sum(kib) from "+s.schema+".counts").Scan(&items, &kib); err != nil || items != 2 || kib != 3 {
-		t.Errorf("counted %d items and %d KiB, %v; want 2 and 3", items, kib, err)
+	if err := pgtest.Connect(t, s.url).QueryRow(t.Context(), "select sum(queued), sum(kib) from "+s.schema+".counts").Scan(&items, &kib); err != nil || items != 3 || kib != 3 {
+		t.Errorf("counted %d items and %d KiB, %v; want 3 and 3", items, kib, err)
 	}
 }
 
