@@ -135,6 +135,7 @@ func TestEnvironmentIsExactlyWhatIsNamed(t *testing.T) {
 		{"by default", nil, []string{"A=1", "HOME=/mine"}, []string{path, "HOME=/mine", "LANG=", "A=1"}},
 		{"the configuration wins over the build", []string{"MORE"}, []string{"MORE=2", "B=config"}, []string{"MORE=2", "B=config"}},
 		{"parameters win over the configuration", nil, []string{"P=config", "QUEUE_ID=0", "HOME=/mine"}, []string{path, "HOME=/mine", "LANG=", "P=param"}},
+		{"names that differ in case", []string{}, []string{"a=1", "A=2", "b=3"}, []string{"a=1", "A=2", "b=3"}},
 		{"nothing inherited", []string{}, nil, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
