@@ -337,6 +337,11 @@ Now start Caddy. What is queued builds again.
 		{"import with a relay and a user", nil, "import-jenkins {dir} --relay http://me@jenkins/", ran{1, "", "--relay: jenkinsrunner: the URL must not have a user; use user and its API token"}},
 		{"import with a relay and a placeholder", nil, "import-jenkins {dir} --relay http://jenkins/{x}", ran{1, "", "--relay: the URL of Jenkins has no account, query or placeholder; jobs log in with JENKINS_USER and JENKINS_API_TOKEN"}},
 		{"import with a relay and a query", nil, "import-jenkins {dir} --relay http://jenkins/?x", ran{1, "", "--relay: jenkinsrunner: the URL must have no query and no fragment"}},
+		{"import with old secrets", map[string]string{"a.xml": "<project/>", "keys/secret.key": "5e"}, "import-jenkins {dir}/a.xml --secrets {dir}/keys --out {dir}/out", ran{0, `1 job: 0 imported, 1 imported with notes, 0 left out
+Read {dir}/out/import-report.md, then run: caddy build-token check {dir}/out/Caddyfile
+`, ""}},
+		{"import a home with damaged keys", map[string]string{"home/jobs/a/config.xml": "<project/>", "home/secrets/master.key": "5e"}, "import-jenkins {dir}/home", ran{1, "", "read the keys of {dir}/home: jenkinshome: unusable keys: secrets has only one of master.key and hudson.util.Secret"}},
+		{"import a job of a home with damaged keys", map[string]string{"home/jobs/a/config.xml": "<project/>", "home/secrets/master.key": "5e"}, "import-jenkins {dir}/home/jobs/a/config.xml", ran{1, "", "read the keys of {dir}/home: jenkinshome: unusable keys: secrets has only one of master.key and hudson.util.Secret"}},
 		{"import with secrets of a file", map[string]string{"a.xml": "<project/>"}, "import-jenkins {dir}/a.xml --secrets {dir}/a.xml", ran{1, "", "read the keys of {dir}/a.xml: jenkinshome: read the keys: open secrets/master.key: not a directory"}},
 		{"import a directory and a file", map[string]string{"home/jobs/a/config.xml": "<project/>", "b/config.xml": "<project/>"}, "import-jenkins {dir}/home {dir}/b/config.xml --out {dir}/out", ran{0, `2 jobs: 0 imported, 2 imported with notes, 0 left out
 Read {dir}/out/import-report.md, then run: caddy build-token check {dir}/out/Caddyfile
@@ -414,7 +419,8 @@ func writeFiles(t *testing.T, dir string, files map[string]string) {
 // succeed as if all had been printed.
 func TestOutputThatCannotBeWritten(t *testing.T) {
 	dir := home(t)
-	writeFiles(t, dir, map[string]string{"good": "rule a allow 1\n    true\n\n> \nallowed\n", "Caddyfile": explained})
+	writeFiles(t, dir, map[string]string{"good": "rule a allow 1\n    true\n\n> \nallowed\n", "Caddyfile": explained, "a.xml": "<project/>"})
+	backup := newBackup(t, nil)
 	closed, err := os.Open(filepath.Join(dir, "good")) // only for reading
 	if err != nil {
 		t.Fatal(err)
@@ -426,6 +432,19 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 		status int
 	}{
 		{"digest -p test", nil, 1},
+		{"import-jenkins {dir}/a.xml --out {dir}/out", nil, 1},
+		{"restore {backup} --to {dir}/q/queue.db", nil, 1},
+		{"restore {backup} --to {dir}/q/queue.db --move-aside", nil, 1},
+		{"tokens --json --address {addr}", []exchange{{"GET /build_token/tokens", 200, `[]`}}, 1},
+		{"prune --address {addr}", []exchange{{"POST /build_token/prune", 200, `[]`}}, 1},
+		{"prune --dry-run --address {addr}", []exchange{{"GET /build_token/leftovers", 200, `[{}]`}}, 1},
+		{"deliveries --address {addr}", []exchange{{"GET /build_token/deliveries", 200, `[]`}}, 1},
+		{"deliveries --address {addr}", []exchange{{"GET /build_token/deliveries", 200, `[{}]`}}, 1},
+		{"notifications --address {addr}", []exchange{{"GET /build_token/notifications", 200, `{}`}}, 1},
+		{"notifications --address {addr}", []exchange{{"GET /build_token/notifications", 200, `{"targets":[{}]}`}}, 1},
+		{"explain {dir}/Caddyfile --history --address {addr}", []exchange{{"GET /build_token/decisions", 200, `[]`}}, 2},
+		{"explain {dir}/Caddyfile --history --json --address {addr}", []exchange{{"GET /build_token/decisions", 200, `[]`}}, 2},
+		{"trigger a --wait 1m --address {addr}", []exchange{{triggerA, 201, queuedAnswer}, {statusA, 200, endedAs("SUCCESS")}}, 1},
 		{"policy-test {dir}/good", nil, 1},
 		{"check {dir}/Caddyfile", nil, 1},
 		{"explain {dir}/Caddyfile site/deploy ENV=staging", nil, 2},
@@ -439,7 +458,7 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 		{"notify test a --json --address {addr}", []exchange{{"POST /build_token/notifications/test?target=a", 200, `{"target":"a"}`}}, 1},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
-			args := strings.Fields(strings.NewReplacer("{dir}", dir, "{addr}", serveScript(t, tt.script)).Replace(tt.args))
+			args := strings.Fields(strings.NewReplacer("{dir}", dir, "{backup}", backup, "{addr}", serveScript(t, tt.script)).Replace(tt.args))
 			err := runOn(os.Stdin, closed, os.Stderr, args...)
 			if got := statusOf(err); got != tt.status || !strings.Contains(fmt.Sprint(err), "bad file descriptor") {
 				t.Errorf("status %d, %v; want status %d and the error of the output", got, err, tt.status)
@@ -458,5 +477,42 @@ func TestInputThatCannotBeRead(t *testing.T) {
 	err = runOn(dir, os.Stdout, os.Stderr, "digest")
 	if got := statusOf(err); got != 1 || !strings.Contains(fmt.Sprint(err), "read the token: ") || !strings.Contains(fmt.Sprint(err), "is a directory") {
 		t.Errorf("status %d, %v; want status 1 and the error of the input", got, err)
+	}
+}
+
+// TestImportedFilesAreNotForEverybody checks who may read the files of an import: a token only
+// their owner, and scripts the group of the owner too.
+func TestImportedFilesAreNotForEverybody(t *testing.T) {
+	dir := home(t)
+	writeFiles(t, dir, map[string]string{"a.xml": "<project><authToken>Token-of-Jenkins</authToken></project>"})
+	if got := run(t, "import-jenkins", filepath.Join(dir, "a.xml"), "--tokens", "file", "--out", filepath.Join(dir, "out")); got.Status != 0 {
+		t.Fatalf("import: %+v", got)
+	}
+	secrets := 0
+	err := filepath.WalkDir(filepath.Join(dir, "out"), func(path string, entry os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		mode := info.Mode().Perm()
+		if mode&0o007 != 0 || mode&0o600 != 0o600 {
+			t.Errorf("%s has mode %04o", path, mode)
+		}
+		if entry.IsDir() {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if strings.Contains(string(text), "Token-of-Jenkins") {
+			if secrets++; mode != 0o600 {
+				t.Errorf("%s has a token, and mode %04o", path, mode)
+			}
+		}
+		return err
+	})
+	if err != nil || secrets != 1 {
+		t.Errorf("%d files have the token, %v; want one", secrets, err)
 	}
 }

@@ -105,6 +105,29 @@ func TestWarningsAreLogged(t *testing.T) {
 	}
 }
 
+// TestWarningsOfAdaptedFiles expects warnings in the log of the commands that only adapt a file. The
+// others provision it, which logs them.
+func TestWarningsOfAdaptedFiles(t *testing.T) {
+	s := newSite(t)
+	s.load(s.caddyfile("", jobs(named("secret"))))
+	args := os.Args
+	defer func() { os.Args = args }()
+	for _, tt := range []struct {
+		args []string
+		want int
+	}{{[]string{"caddy"}, 0}, {[]string{"caddy", "reload"}, 1}, {[]string{"caddy", "adapt", "--pretty"}, 1}, {[]string{"caddy", "run"}, 0}} {
+		before := len(s.logged("build_token"))
+		os.Args = tt.args
+		if _, err := adapt(inContext(t, "job", "run echo $ENV\n")); err != nil {
+			t.Fatal(err)
+		}
+		got := s.logged("build_token")[before:]
+		if len(got) != tt.want || tt.want == 1 && (got[0]["code"] != "no-shell" || got[0]["at"] != "Caddyfile:4" || got[0]["job"] != "hello") {
+			t.Errorf("%v: logged %v, want %d warnings", tt.args, got, tt.want)
+		}
+	}
+}
+
 // inContext completes lines to a Caddyfile.
 func inContext(t *testing.T, context, lines string) string {
 	t.Helper()

@@ -148,6 +148,11 @@ func TestSpansOfANamedRoute(t *testing.T) {
 	if queued, built := r.named("build_token.queue"), r.named("build_token.build"); len(queued) != 1 || len(built) != 1 {
 		t.Errorf("spans: %d of the queue, %d of builds; want one each", len(queued), len(built))
 	}
+	for _, line := range s.logged("build_token") {
+		if line["level"] == "error" || line["level"] == "warn" {
+			t.Errorf("logged %v", line)
+		}
+	}
 }
 
 // Without Caddy's tracing, the trace of a client is passed to the build unchanged, and no spans
