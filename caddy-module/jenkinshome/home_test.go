@@ -3,6 +3,7 @@ package jenkinshome_test
 import (
 	"fmt"
 	"io/fs"
+	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -120,10 +121,29 @@ func TestReadFile(t *testing.T) {
 		{"/var/lib/jenkins/jobs/m/branches/feature-x.abc/config.xml", "m/feature%2Fx"},
 		{"/var/lib/jenkins/jobs/f/jobs/m/branches/feature-x.abc/config.xml", "f/m/feature%2Fx"},
 		{"/home/me/deploy/config.xml", "deploy"},
+		{"/m/branches/feature-x.abc/config.xml", "m/feature%2Fx"},
+		{"/branches/deploy/config.xml", "deploy"},
+		{"/jobs/deploy/config.xml", "deploy"},
+		{"/a/jobs/b/config.xml", "b"},
 		{"/home/me/deploy.xml", "deploy"},
 	} {
 		if got := jenkinshome.ReadFile(fstest.MapFS{"x": branch("feature/x")}, "x", tt.place); got.FullName != tt.want || got.Err != nil {
 			t.Errorf("ReadFile(%s) = %q, %v, want %q", tt.place, got.FullName, got.Err, tt.want)
+		}
+	}
+}
+
+// A file in place of a directory of jobs is an error, and not an empty directory.
+func TestReadFails(t *testing.T) {
+	for name, files := range map[string]fstest.MapFS{
+		"the jobs of a home":        {"config.xml": file(`<hudson/>`), "jobs": file("x")},
+		"the jobs of a folder":      {"config.xml": file(`<hudson/>`), "jobs/f/config.xml": file(`<folder/>`), "jobs/f/jobs": file("x")},
+		"the branches of a project": {"config.xml": file(`<hudson/>`), "jobs/f/config.xml": file(`<multi/>`), "jobs/f/branches": file("x")},
+		"the jobs below a job":      {"config.xml": file(`<project/>`), "jobs": file("x")},
+		"the jobs of a loose job":   {"a/config.xml": file(`<folder/>`), "a/jobs": file("x")},
+	} {
+		if home, err := jenkinshome.Read(files, "home", "home"); err == nil || !strings.HasPrefix(err.Error(), "jenkinshome: list the jobs: ") {
+			t.Errorf("%s: %v, %v, want an error", name, listed(home), err)
 		}
 	}
 }

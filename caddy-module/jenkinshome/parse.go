@@ -32,7 +32,6 @@ func Parse(file []byte) (*Element, error) {
 	if err := t.read(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrXML, err)
 	}
-	t.root.taken = true
 	t.root.resolve()
 	return t.root, nil
 }

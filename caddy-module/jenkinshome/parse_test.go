@@ -53,6 +53,8 @@ var accepted = []struct{ name, in, want string }{
 	{"the class of a value", `<choices class="java.util.Arrays$ArrayList"><a class="string-array"/></choices>`, "choices:java.util.Arrays$ArrayList(a:string-array)"},
 	{"white space of a value stays", "<a>  x\n</a>", `a=  x\n`},
 	{"white space between elements goes", "<a>\n\t<b/>\n</a>", "a(b)"},
+	{"other processing instructions are ignored", `<a><?other x?>y</a>`, "a=y"},
+	{"as many levels as there may be", strings.Repeat("<a>", 500) + strings.Repeat("</a>", 500), strings.Repeat("a(", 499) + "a" + strings.Repeat(")", 499)},
 	{"an ampersand", `<a>a &amp;&amp; b &lt; c</a>`, "a=a && b < c"},
 }
 
@@ -66,6 +68,8 @@ var refused = []struct{ name, in, want string }{
 	{"a control character behind the root", "<a/>&#x1b;", "text outside"},
 	{"a document type", `<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>`, "document type"},
 	{"an unknown entity", `<a>&b;</a>`, "entity"},
+	{"an instruction like ours that is no number", `<a><?jenkinshome-character x?></a>`, "a processing instruction that Jenkins does not write"},
+	{"an instruction like ours that is no control character", `<a><?jenkinshome-character 100?></a>`, "a processing instruction that Jenkins does not write"},
 	{"a file that ends too early", `<a><b>`, "unexpected EOF"},
 	{"an end without a beginning", `</a>`, "unexpected end"},
 	{"XML 2.0", `<?xml version='2.0'?><a/>`, "version"},
@@ -214,8 +218,8 @@ func check(t *testing.T, e *jenkinshome.Element) {
 // A file with as many elements as there may be takes seconds: each is found by its place among those of
 // its name, and not by a search.
 func TestManyElementsOfOneName(t *testing.T) {
-	const n = 200_000
-	file := "<project>" + strings.Repeat("<a>x</a>", n-1) + "<a>last</a>" + strings.Repeat(fmt.Sprintf(`<b reference="../a[%d]"/>`, n), n) + "</project>"
+	const n = 249_999
+	file := "<project><c/>" + strings.Repeat("<a>x</a>", n-1) + "<a>last</a>" + strings.Repeat(fmt.Sprintf(`<b reference="../a[%d]"/>`, n), n) + "</project>"
 	root, err := jenkinshome.Parse([]byte(file))
 	if err != nil {
 		t.Fatal(err)
@@ -224,7 +228,7 @@ func TestManyElementsOfOneName(t *testing.T) {
 	if got := all[len(all)-1]; got.Text != "last" || got.Path() != fmt.Sprintf("a[%d]", n) {
 		t.Errorf("the last reference leads to %s, %q, want the last a", got.Path(), got.Text)
 	}
-	for i, e := range all[:n] {
+	for i, e := range all[1 : n+1] {
 		if got, want := e.Path(), fmt.Sprintf("a[%d]", i+1); got != want {
 			t.Fatalf("element %d: got the path %s, want %s", i, got, want)
 		}

@@ -1,6 +1,7 @@
 package jenkinshome_test
 
 import (
+	"encoding/base64"
 	"errors"
 	"os"
 	"path/filepath"
@@ -42,12 +43,23 @@ func TestReveal(t *testing.T) {
 		{"a length that does not fit is plain text", envelope[:20] + envelope[24:], envelope[:20] + envelope[24:]},
 		{"another version is plain text", "{Ag" + envelope[3:], "{Ag" + envelope[3:]},
 		{"nothing", "", ""},
+		{"a value without its end", envelope[:len(envelope)-1], envelope[:len(envelope)-1]},
+		{"a value without its beginning", envelope[1:], envelope[1:]},
+		{"a value with something behind it", envelope[:len(envelope)-1] + "!}", envelope[:len(envelope)-1] + "!}"},
+		{"a value that is too short", "{AQ==}", "{AQ==}"},
+		{"braces alone", "{}", "{}"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got, err := keys.Reveal(tt.in); got != tt.want || err != nil {
 				t.Errorf("Reveal(%q) = %q, %v, want %q", tt.in, got, err, tt.want)
 			}
 		})
+	}
+	for name, size := range map[string]int{"no data": 0, "data of half a block": 8} {
+		value := append([]byte{1, 0, 0, 0, 16, 0, 0, 0, byte(size)}, make([]byte, 16+size)...)
+		if got, err := keys.Reveal("{" + base64.StdEncoding.EncodeToString(value) + "}"); !errors.Is(err, jenkinshome.ErrKeys) {
+			t.Errorf("Reveal of a value with %s = %q, %v, want %v", name, got, err, jenkinshome.ErrKeys)
+		}
 	}
 	damaged := envelope[:len(envelope)-6] + "n" + envelope[len(envelope)-5:]
 	if got, err := keys.Reveal(damaged); !errors.Is(err, jenkinshome.ErrKeys) {
@@ -67,8 +79,10 @@ func TestRevealWithoutKeys(t *testing.T) {
 			t.Errorf("Reveal(%q) = %q, %v, want %v", value, got, err, jenkinshome.ErrEncrypted)
 		}
 	}
-	if got, err := keys.Reveal("TacoTuesday"); got != "TacoTuesday" || err != nil {
-		t.Errorf("Reveal of a plain text = %q, %v", got, err)
+	for _, text := range []string{"TacoTuesday", ""} {
+		if got, err := keys.Reveal(text); got != text || err != nil {
+			t.Errorf("Reveal(%q) = %q, %v, want the same text", text, got, err)
+		}
 	}
 }
 
@@ -83,6 +97,10 @@ func TestReadKeys(t *testing.T) {
 		{"all files", fstest.MapFS{"secrets/master.key": master, "secrets/hudson.util.Secret": secret, "secret.key": master}, nil, false},
 		{"no files", fstest.MapFS{}, nil, true},
 		{"the historical key alone", fstest.MapFS{"secret.key": master}, nil, false},
+		{"a historical key of one letter", fstest.MapFS{"secret.key": {Data: []byte("x")}}, nil, false},
+		{"an empty historical key", fstest.MapFS{"secret.key": {Data: []byte{}}}, nil, true},
+		{"an empty key", fstest.MapFS{"secrets/master.key": master, "secrets/hudson.util.Secret": {Data: []byte{}}}, jenkinshome.ErrKeys, true},
+		{"the other of two", fstest.MapFS{"secrets/hudson.util.Secret": secret}, jenkinshome.ErrKeys, true},
 		{"one of two", fstest.MapFS{"secrets/master.key": master}, jenkinshome.ErrKeys, true},
 		{"keys of two servers", fstest.MapFS{"secrets/master.key": {Data: []byte("other")}, "secrets/hudson.util.Secret": secret}, jenkinshome.ErrKeys, true},
 		{"a cut key", fstest.MapFS{"secrets/master.key": master, "secrets/hudson.util.Secret": {Data: secret.Data[:100]}}, jenkinshome.ErrKeys, true},
