@@ -141,9 +141,6 @@ func (r *reader) entry(dir, folder string, entry fs.DirEntry) error {
 		r.skip(dir, "it has no "+configFile)
 		return nil
 	}
-	if err != nil {
-		return err
-	}
 	item.FullName = join(folder, entry.Name())
 	r.home.Items = append(r.home.Items, item)
 	return r.below(dir, item)

@@ -63,9 +63,11 @@ func TestRead(t *testing.T) {
 			"branches have their own names",
 			fstest.MapFS{
 				"jobs/m/config.xml": file(`<multi/>`), "jobs/m/branches/feature-x.abc123/config.xml": branch("feature/x y"), "jobs/m/branches/main/config.xml": file(`<flow-definition/>`),
+				"jobs/m/branches/other.def456/config.xml": branch("azAZ09`{[:"),
 			},
 			[]string{
 				"m: multi in home/jobs/m/config.xml",
+				"m/azAZ09%60%7B%5B%3A: flow-definition in home/jobs/m/branches/other.def456/config.xml",
 				"m/feature%2Fx%20y: flow-definition in home/jobs/m/branches/feature-x.abc123/config.xml",
 				"m/main: flow-definition in home/jobs/m/branches/main/config.xml",
 			},

@@ -74,6 +74,7 @@ var refused = []struct{ name, in, want string }{
 	{"an end without a beginning", `</a>`, "unexpected end"},
 	{"XML 2.0", `<?xml version='2.0'?><a/>`, "version"},
 	{"UTF-16", "\xff\xfe<\x00a\x00", "UTF-16"},
+	{"UTF-16 in the other order", "\xfe\xff\x00<\x00a", "UTF-16"},
 	{"another encoding", `<?xml version='1.0' encoding='EUC-KR'?><a/>`, `"EUC-KR"`},
 	{"not UTF-8", "<a>\xfc</a>", "UTF-8"},
 	{"a reference to NUL", `<a>&#0;</a>`, "does not exist"},

@@ -41,7 +41,7 @@ func (e *Element) follow(path string) *Element {
 			return nil
 		}
 	}
-	if at == e || at.reference != "" && at.target == nil {
+	if at.reference != "" && at.target == nil {
 		return nil // XStream refers to values only, and only backwards
 	}
 	if at.target != nil {
