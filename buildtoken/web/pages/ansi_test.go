@@ -35,7 +35,7 @@ func sequences(t testing.TB) []sequence {
 		sequence{"a part of a colour that is too large", "\x1b[38;2;1;2;256mx", "x"},
 		sequence{"a colour with a part that is missing", "\x1b[48;2;1;;3mx", "x"},
 		sequence{"a colour that is cut off", "\x1b[38;5mx\x1b[38;2;1;2my", "xy"},
-		sequence{"colons with too few or too many parts", "\x1b[38:2:7mx\x1b[38:5:1:9my\x1b[38:5:1:2:3mz\x1b[38:2:1:2mw", "xyzw"},
+		sequence{"colons with too few or too many parts", "\x1b[32m\x1b[38:2:7mx\x1b[38:5:1:9my\x1b[38:5:1:2:3mz\x1b[38:2:1:2mw", `<span class="f2">xyzw</span>`},
 		sequence{"a colour that is none keeps the one before", "\x1b[31;41m\x1b[38;5;999m\x1b[48;5;999mx", `<span class="f1 g1 ax">x</span>`},
 		sequence{"colons after another code", "\x1b[1:2mx", "x"},
 		sequence{"intermediate characters", "\x1b[1;/mx\x1b[1/my\x1b(/Bz\x1b Fw", "xyzw"},

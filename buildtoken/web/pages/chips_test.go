@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 )
@@ -135,6 +136,31 @@ func TestBuildShowsThatAFileIsNew(t *testing.T) {
 			if want := []string{"", "empty", "", "<bdi>a.txt</bdi>"}[i]; got != want {
 				s.Errorf("build %d: the value was %q, want %q", i+1, got, want)
 			}
+		}
+	})
+}
+
+// A value for which there is no parameter any more is shown even if it is empty.
+func TestListsShowValuesWithoutAParameter(t *testing.T) {
+	onSite(t, jobs(at("app", writes(""), job.Param{Name: "OLD", Kind: job.KindString}), waits("gone")), func(s *site) {
+		const wait = `<li><span class="quiet">N</span> <span class="quiet">empty</span></li>`
+		s.trigger("app", nil)
+		s.trigger("gone", nil)
+		s.lacks(s.page("/queue/"), wait)
+		def, err := definition.Compile(jobs(at("app", writes(""))))
+		if err != nil {
+			s.Fatal(err)
+		}
+		if _, err := s.ctl.Attach(s.Context(), buildtoken.Config{Sites: []*definition.Site{def}, Executors: 1, ShutdownTimeout: -1}); err != nil {
+			s.Fatal(err)
+		}
+		s.settle()
+		s.def, s.pages = def, pagesOf(s.ctl, def, zap.NewNop())
+		if got, want := chipsOf(s.page("/job/app/"), "1"), `<li><span class="quiet">OLD</span> <span class="quiet">empty</span></li>`; got != want {
+			s.Errorf("values of a build: %s, want %s", got, want)
+		}
+		if got := chipsOf(s.page("/queue/"), "2"); got != wait {
+			s.Errorf("values of an item: %s, want %s", got, wait)
 		}
 	})
 }

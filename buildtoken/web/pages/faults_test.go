@@ -313,6 +313,10 @@ func TestQueuePageShowsHowManyItemsItHas(t *testing.T) {
 			s.holds(s.page("/queue/"), "<li>"+tt.want+"</li>")
 		})
 	}
+	onSite(t, jobs(waits("app")), func(s *site) {
+		s.fill("app", 1, 100) // they fit on one page
+		s.lacks(s.page("/queue/"), "of 100 items", "Next page")
+	})
 }
 
 // started is a queue whose items have started when they are listed, all but some.

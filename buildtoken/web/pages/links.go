@@ -58,7 +58,7 @@ func findAddress(text string) (at, end int) {
 	for from := 0; ; {
 		i := strings.Index(text[from:], "://")
 		if i < 0 {
-			return -1, -1
+			return -1, 0
 		}
 		i += from
 		from = i + len("://")

@@ -392,6 +392,10 @@ func TestWithoutAnEngine(t *testing.T) {
 			s.Errorf("GET / = %d, want 503", w.Code)
 		}
 		s.lacks(w.Body.String(), "locked")
+		style := regexp.MustCompile(`href="/ci(/queue/-/assets/pages[^"]+)"`).FindStringSubmatch(w.Body.String())
+		if w := s.get(style[1], ""); w.Code != http.StatusOK {
+			s.Errorf("GET %s = %d, want 200", style[1], w.Code)
+		}
 		if s.logs.Len() != 1 {
 			s.Errorf("%d log lines, want one", s.logs.Len())
 		}

@@ -22,17 +22,14 @@ type scheduleView struct {
 // specRunes is how much of a spec is shown, in characters.
 const specRunes = 120
 
-// schedulesOf returns the schedules of a job that run again, soonest first.
+// schedulesOf returns the schedules of a job, soonest first; none if it is disabled.
 func schedulesOf(j *definition.Compiled, now time.Time) []scheduleView {
 	var all []scheduleView
 	if j.Disabled {
 		return nil
 	}
 	for _, s := range j.Schedules {
-		next, ok := s.Next(now)
-		if !ok {
-			continue
-		}
+		next, _ := s.Next(now) // the configuration is refused if a schedule never runs
 		zone := next.Location().String()
 		if next.Location() == time.Local {
 			zone, _ = next.Zone()
