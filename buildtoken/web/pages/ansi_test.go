@@ -206,7 +206,7 @@ func TestAddressesInALog(t *testing.T) {
 	for text, want := range map[string]string{
 		"http://a.test": "http://a.test", "see https://a.test/x?y=z#1.": "https://a.test/x?y=z#1", "1http://a.test": "http://a.test",
 		"=https://a.test,": "https://a.test", "{http://a.test": "http://a.test", "[https://a.test]": "https://a.test", "(http://a.test/(x))": "http://a.test/(x)",
-		"[http://[::1]]": "http://[::1]", "http://a.test/" + strings.Repeat("x", 2034): "http://a.test/" + strings.Repeat("x", 2034),
+		"://b.test http://a.test": "http://a.test", "[http://[::1]]": "http://[::1]", "http://a.test/" + strings.Repeat("x", 2034): "http://a.test/" + strings.Repeat("x", 2034),
 		"http://a.test/" + strings.Repeat("x", 2035): "",
 		"ftp://b.test http://a.test/!?":              "http://a.test/", "<http://a.test>": "http://a.test", "http://a.test\tb": "http://a.test",
 		"ahttp://a.test": "", "zhttps://a.test": "", "Ahttp://a.test": "", "Zhttps://a.test": "", "ftp://a.test": "", "http://": "", "://a.test": "", "javascript://a.test": "", "s://a.test": "",

@@ -305,8 +305,5 @@ func (l *outlook) pathBelow(folder, full string) []link {
 		return nil
 	}
 	above, name := job.Split(full)
-	if above != folder && above == "" {
-		return nil
-	}
 	return append(l.pathBelow(folder, above), link{Text: name, URL: web.JobURL(l.base, full)})
 }

@@ -173,6 +173,8 @@ func TestFoldersFold(t *testing.T) {
 	onSite(t, spec, func(s *site) {
 		s.trigger("app/deploy", nil)
 		s.holds(s.page("/"), `<details class="folder" data-fold="app" open>`, `<details class="folder" data-fold="app/Mobile" open>`)
+		s.holds(s.page("/job/app/job/Mobile/job/ios/"), `<ol><li><a href="/ci/"><bdi>Jobs</bdi></a></li><li><a href="/ci/job/app/"><bdi>app</bdi></a></li>`+
+			`<li><a href="/ci/job/app/job/Mobile/"><bdi>Mobile</bdi></a></li><li><a href="/ci/job/app/job/Mobile/job/ios/" aria-current="page"><bdi>ios</bdi></a></li></ol>`)
 		page := s.page("/?fold=app")
 		s.holds(page, `<details class="folder" data-fold="app">`, `<details class="folder" data-fold="app/Mobile" open>`, `events/?fold=app"`, `<a href="/ci/?state=running"`)
 		s.holds(s.page("/?fold=app&q=deploy"), `<details class="folder" data-fold="app" open>`) // otherwise the match would be hidden
