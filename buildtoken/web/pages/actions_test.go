@@ -2,6 +2,7 @@ package pages_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -242,6 +244,15 @@ func TestFormThatCannotBeRead(t *testing.T) {
 			if w := s.do(r); w.Code != tt.want {
 				s.Errorf("%s = %d, want %d", tt.name, w.Code, tt.want)
 			}
+		}
+		// The job takes no files, so nothing of a large body is read.
+		r := httptest.NewRequest(http.MethodPost, "/job/hello/buildForm", iotest.ErrReader(errors.New("read")))
+		r.SetBasicAuth("alice", "secret")
+		r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
+		r.Header.Set("Expect", "100-continue")
+		r.ContentLength = 2 << 20
+		if w := s.do(r); w.Code != http.StatusRequestEntityTooLarge {
+			s.Errorf("an announced body of 2 MiB = %d, want 413", w.Code)
 		}
 	})
 }

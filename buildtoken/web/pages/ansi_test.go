@@ -34,7 +34,7 @@ func sequences(t testing.TB) []sequence {
 		sequence{"a colour that is too large for a number", "\x1b[38;5;99999999999999999999mx", "x"},
 		sequence{"a part of a colour that is too large", "\x1b[38;2;1;2;256mx", "x"},
 		sequence{"a colour with a part that is missing", "\x1b[48;2;1;;3mx", "x"},
-		sequence{"a colour that is cut off", "\x1b[38;5mx\x1b[38;2;1;2my", "xy"},
+		sequence{"a colour that is cut off", "\x1b[32m\x1b[38;5mx\x1b[38;2;1;2my", `<span class="f2">xy</span>`},
 		sequence{"colons with too few or too many parts", "\x1b[32m\x1b[38:2:7mx\x1b[38:5:1:9my\x1b[38:5:1:2:3mz\x1b[38:2:1:2mw", `<span class="f2">xyzw</span>`},
 		sequence{"a colour that is none keeps the one before", "\x1b[31;41m\x1b[38;5;999m\x1b[48;5;999mx", `<span class="f1 g1 ax">x</span>`},
 		sequence{"colons after another code", "\x1b[1:2mx", "x"},
@@ -206,7 +206,7 @@ func TestAddressesInALog(t *testing.T) {
 	for text, want := range map[string]string{
 		"http://a.test": "http://a.test", "see https://a.test/x?y=z#1.": "https://a.test/x?y=z#1", "1http://a.test": "http://a.test",
 		"=https://a.test,": "https://a.test", "{http://a.test": "http://a.test", "[https://a.test]": "https://a.test", "(http://a.test/(x))": "http://a.test/(x)",
-		"://b.test http://a.test": "http://a.test", "[http://[::1]]": "http://[::1]", "http://a.test/" + strings.Repeat("x", 2034): "http://a.test/" + strings.Repeat("x", 2034),
+		"://b.test http://a.test": "http://a.test", "http:// http://a.test": "http://a.test", "[http://[::1]]": "http://[::1]", "http://a.test/" + strings.Repeat("x", 2034): "http://a.test/" + strings.Repeat("x", 2034),
 		"http://a.test/" + strings.Repeat("x", 2035): "",
 		"ftp://b.test http://a.test/!?":              "http://a.test/", "<http://a.test>": "http://a.test", "http://a.test\tb": "http://a.test",
 		"ahttp://a.test": "", "zhttps://a.test": "", "Ahttp://a.test": "", "Zhttps://a.test": "", "ftp://a.test": "", "http://": "", "://a.test": "", "javascript://a.test": "", "s://a.test": "",

@@ -208,7 +208,7 @@ func listsInTurn(t *testing.T, readers int, takes, within time.Duration, least, 
 func TestListIsNotMadeWhileNothingChanges(t *testing.T) {
 	var q slowList
 	onQueue(t, tree(), func(inner buildtoken.Queue) buildtoken.Queue { q.Queue = inner; return &q }, func(s *site) {
-		s.trigger("app/deploy", nil)
+		s.triggerIn("app/deploy", "0s")
 		_, _, stop := s.open("/queue/-/events/", "alice")
 		defer stop()
 		time.Sleep(time.Hour)
@@ -226,9 +226,15 @@ func TestStreamsEndWhileTheyWaitForTheirTurn(t *testing.T) {
 		s.pages.site.Done = done
 		var ends []<-chan struct{}
 		var stops []func()
+		var outs []*streamed
 		for i := range 6 {
-			_, ended, stop := s.open(fmt.Sprintf("/queue/-/events/?q=%d", i), "alice")
-			ends, stops = append(ends, ended), append(stops, stop)
+			out, ended, stop := s.open(fmt.Sprintf("/queue/-/events/?q=%d", i), "alice")
+			outs, ends, stops = append(outs, out), append(ends, ended), append(stops, stop)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		for _, out := range outs { // no first page waits
+			s.holds(out.drain(), "event: page")
 		}
 		time.Sleep(time.Minute)
 		s.triggerIn("hello", "1h")

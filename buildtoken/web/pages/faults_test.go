@@ -276,6 +276,7 @@ func TestPagesDoWithoutABuildThatIsGone(t *testing.T) {
 		s.trigger("hello", nil)
 		s.farBuilds(q.Queue)
 		s.holds(s.page("/"), `<a href="/ci/job/hello/2/">`)
+		s.lacks(s.page("/"), `<td><span class="state state-running">`)
 		for _, path := range []string{"/queue/", "/job/far/", "/queue/item/5/"} {
 			s.lacks(s.page(path), "until about ")
 		}
@@ -287,6 +288,29 @@ func TestPagesDoWithoutABuildThatIsGone(t *testing.T) {
 		if got := strings.Count(s.get("/rssAll", "alice").Body.String(), "<entry>"); got != 1 {
 			s.Errorf("the feed has %d builds, want one", got)
 		}
+	})
+}
+
+// dropped is a queue of whose builds only the summaries are left.
+type dropped struct{ counted }
+
+func (d *dropped) Overviews(ctx context.Context, jobs []string) ([]queue.Overview, error) {
+	all, err := d.counted.Overviews(ctx, jobs)
+	for i := range all {
+		all[i].Oldest = 0
+	}
+	return all, err
+}
+
+func TestPagesOfAJobWhoseBuildsAreAllGone(t *testing.T) {
+	var d dropped
+	onQueue(t, jobs(at("app", writes(""))), func(q buildtoken.Queue) buildtoken.Queue { d.Queue = q; return &d }, func(s *site) {
+		s.trigger("app", nil)
+		d.builds.Store(0)
+		if got := rowKeys(s.page("/?by=")); got != "" || d.builds.Load() != 0 {
+			s.Errorf("the builds are %s, after %d reads; want none", got, d.builds.Load())
+		}
+		s.holds(s.page("/job/app/"), `<g class="state-success"><title>#1 Success`)
 	})
 }
 
@@ -313,9 +337,14 @@ func TestQueuePageShowsHowManyItemsItHas(t *testing.T) {
 			s.holds(s.page("/queue/"), "<li>"+tt.want+"</li>")
 		})
 	}
-	onSite(t, jobs(waits("app")), func(s *site) {
-		s.fill("app", 1, 100) // they fit on one page
-		s.lacks(s.page("/queue/"), "of 100 items", "Next page")
+	q := copies{times: 50}
+	onQueue(t, jobs(waits("app")), func(inner buildtoken.Queue) buildtoken.Queue { q.Queue = inner; return &q }, func(s *site) {
+		s.fill("app", 1, 2)
+		s.lacks(s.page("/queue/"), "of 100 items", "Next page") // they fit on one page
+		q.times = 100
+		page := s.page("/queue/?page=2")
+		s.holds(page, "101–200 of 200 items")
+		s.lacks(page, "Next page")
 	})
 }
 

@@ -131,11 +131,7 @@ func (q jobsQuery) encoded() string {
 	if q.Sort != "" {
 		values.Set("sort", q.Sort)
 	}
-	for name, folders := range map[string][]string{"fold": q.folded, "open": q.opened} {
-		if len(folders) > 0 {
-			values[name] = folders
-		}
-	}
+	values["fold"], values["open"] = q.folded, q.opened
 	return values.Encode()
 }
 

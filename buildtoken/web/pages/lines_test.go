@@ -57,6 +57,11 @@ func TestLongLineHasSeveralRows(t *testing.T) {
 			t.Errorf("%s is missing", want)
 		}
 	}
+	for length, want := range map[int]int{128 << 10: 1, 128<<10 - 1: 0} {
+		if html, _ := pages.RenderRows(t, bytes.Repeat([]byte("x"), length)); strings.Count(html, `<span class="l">`) != want {
+			t.Errorf("a line of %d bytes without an end has the rows %.100s, want %d", length, html, want)
+		}
+	}
 	if shown := textOf(t, html); shown != strings.Replace(string(log), "\x1b[31m", "", 1) {
 		t.Error("the text is another than that of the log")
 	}

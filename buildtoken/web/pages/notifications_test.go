@@ -79,7 +79,8 @@ func TestPagesShowNotifications(t *testing.T) {
 		}
 	})
 	onSite(t, jobs(at("plain", writes(""))), func(s *site) {
-		s.lacks(s.page("/job/plain/"), "Notifications")
+		s.trigger("plain", nil)
+		s.lacks(s.page("/job/plain/")+s.page("/job/plain/1/"), "Notifications")
 	})
 }
 

@@ -27,7 +27,8 @@ type jobRow struct {
 	// in a row.
 	Failing bool
 	Since   *endedRow
-	// Last is the state of the last build, Build its number, 0 if there was none.
+	// Last is the state of the last build, Build its number, 0 if there was none, and then BuildURL
+	// means nothing.
 	Last     mark
 	Build    int64
 	BuildURL string
@@ -275,9 +276,7 @@ func (l *jobList) jobRow(ctx context.Context, now time.Time, full string, o queu
 	} else if ok {
 		row.Last, row.Build, row.Started, row.Took = resultMark(last.Result), last.Number, last.Started, max(last.Took, 1)
 	}
-	if row.Build > 0 {
-		row.BuildURL = web.BuildURL(l.base, full, row.Build)
-	}
+	row.BuildURL = web.BuildURL(l.base, full, row.Build)
 	return row, nil
 }
 

@@ -49,6 +49,7 @@ func TestPageHasSoManyBytes(t *testing.T) {
 		}{
 			{"/job/hello/1/", begin + (rows-shown/row)*row, size},
 			{fmt.Sprintf("/job/hello/1/?at=%d", place), place - before, place + shown - before},
+			{"/job/hello/1/?at=0", 0, begin + (shown-before-begin)/row*row},
 			{fmt.Sprintf("/job/hello/1/?at=%d", begin+rows*row), begin + rows*row - before, size},
 			{fmt.Sprintf("/queue/-/log/job/hello/1?before=%d", place), place - shown, place},
 			{fmt.Sprintf("/queue/-/log/job/hello/1?after=%d", place), place, place + shown},
@@ -194,5 +195,16 @@ func TestLogWhoseTimesCannotBeRead(t *testing.T) {
 		if got := s.logs.TakeAll(); len(got) != 1 || got[0].Message != "times of a log cannot be read" {
 			s.Errorf("the log has %v", got)
 		}
+	})
+}
+
+// A build whose log was removed has a page all the same.
+func TestLogThatIsGone(t *testing.T) {
+	onSite(t, jobs(at("hello", writes("hello\n"))), func(s *site) {
+		s.trigger("hello", nil)
+		if err := os.RemoveAll(filepath.Join(s.dir, "logs", job.PathElement("hello"))); err != nil {
+			s.Fatal(err)
+		}
+		s.holds(s.page("/job/hello/1/"), `data-size="0" data-place="0.1."`, " data-complete data-attached>", "There is no output.")
 	})
 }

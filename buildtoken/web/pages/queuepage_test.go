@@ -102,6 +102,14 @@ func (q *copies) Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error)
 	return all, err
 }
 
+func (q *copies) AllLanes(ctx context.Context) ([]queue.Lane, error) {
+	all, err := q.Queue.AllLanes(ctx)
+	for i := range all {
+		all[i].Queued *= q.times
+	}
+	return all, err
+}
+
 func (q *copies) Cancel(ctx context.Context, now time.Time, job string, id int64, by string) error {
 	q.waiting.Add(1)
 	defer q.waiting.Add(-1)

@@ -17,6 +17,8 @@ func TestFormShowsTheQuietPeriod(t *testing.T) {
 func TestTitleStartsWithTheState(t *testing.T) {
 	onSite(t, jobs(at("never", writes("")), at("ok", writes("")), at("bad", fails(runner.Failure, "exit 1")), at("long", hangs(""))), func(s *site) {
 		s.holds(s.page("/queue/"), "<title>Queue</title>", "Nothing is queued.")
+		s.holds(s.page("/computer/"), "<title>Executors</title>")
+		s.holds(s.page("/"), "<title>Jobs</title>")
 		for _, full := range []string{"ok", "bad", "long"} {
 			s.trigger(full, nil)
 		}
