@@ -98,6 +98,7 @@ func (q *DB) loop() {
 			q.serve(r)
 		case <-q.flush.C:
 			q.turn <- struct{}{}
+			q.flushing = false // arm sets it again if the commit fails
 			q.serve()
 		case <-q.retry.C:
 			q.turn <- struct{}{}
