@@ -678,8 +678,8 @@ func TestDeliveriesAreAudited(t *testing.T) {
 	}
 	slices.Sort(got) // the jobs of a delivery are in no order
 	want := []string{
-		"accepted buildWithParameters mono/all webhook github 192.0.2.7", "accepted buildWithParameters mono/api webhook github 192.0.2.7",
-		"refused buildWithParameters denied webhook github 192.0.2.7", "refused webhook push webhook github 192.0.2.7",
+		"accepted webhook mono/all webhook github 192.0.2.7", "accepted webhook mono/api webhook github 192.0.2.7",
+		"refused webhook denied webhook github 192.0.2.7", "refused webhook push webhook github 192.0.2.7",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("audit (-want +got):\n%s", diff)
