@@ -60,7 +60,7 @@ type TooLargeError struct {
 func (e *TooLargeError) Error() string {
 	text := fmt.Sprintf("the body is larger than %d bytes", e.Limit)
 	if e.NeedsToken {
-		text += "; to send larger files, name the job in the URL and present the token in a header"
+		text += "; to send larger files to a job that takes them, name the job in the URL and present the token in a header"
 	}
 	return text
 }
