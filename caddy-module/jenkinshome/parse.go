@@ -75,7 +75,7 @@ func (t *tree) add(token xml.Token) error {
 	case xml.ProcInst:
 		if token.Target == characterTarget {
 			code, err := strconv.ParseUint(string(token.Inst), 16, 8)
-			if err != nil {
+			if err != nil || code == 0 || rune(code) > lastControl {
 				return errors.New("a processing instruction that Jenkins does not write")
 			}
 			return t.text(string(rune(code)))

@@ -70,6 +70,8 @@ var refused = []struct{ name, in, want string }{
 	{"an unknown entity", `<a>&b;</a>`, "entity"},
 	{"an instruction like ours that is no number", `<a><?jenkinshome-character x?></a>`, "a processing instruction that Jenkins does not write"},
 	{"an instruction like ours that is no control character", `<a><?jenkinshome-character 100?></a>`, "a processing instruction that Jenkins does not write"},
+	{"an instruction like ours with the first other character", `<a><?jenkinshome-character 20?></a>`, "a processing instruction that Jenkins does not write"},
+	{"an instruction like ours that no reference can become", `<a><?jenkinshome-character 0?></a>`, "a processing instruction that Jenkins does not write"},
 	{"a file that ends too early", `<a><b>`, "unexpected EOF"},
 	{"an end without a beginning", `</a>`, "unexpected end"},
 	{"XML 2.0", `<?xml version='2.0'?><a/>`, "version"},
