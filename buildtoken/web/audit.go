@@ -2,7 +2,6 @@ package web
 
 import (
 	"errors"
-	"strings"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/audit"
@@ -44,7 +43,7 @@ func (q *Request) audit(ctl *buildtoken.Controller, outcome string, d audit.Deci
 	if d.Outcome = outcome; d.Err != nil {
 		d.Outcome = audit.Refused
 	}
-	if !q.Operator && !strings.HasPrefix(d.Who, "token ") {
+	if !q.Operator && d.Who == q.Who() {
 		d.Rule = "access cancel"
 	}
 	if d.Build != 0 {
