@@ -114,17 +114,7 @@ func warm(t *testing.T, s store, q *pgqueue.DB, connections int) {
 			}
 		})
 	}
-	look := pgtest.Connect(t, s.url)
-	for waiting, late := 0, time.Now().Add(patience/8); waiting < connections; {
-		if err := look.QueryRow(t.Context(), "select count(*) from pg_stat_activity where $1::int = any(pg_blocking_pids(pid))",
-			conn.PgConn().PID()).Scan(&waiting); err != nil {
-			t.Fatal(err)
-		}
-		if time.Now().After(late) {
-			t.Errorf("%d connections are used at the same time, want %d", waiting, connections)
-			break
-		}
-	}
+	untilBlocked(t, s, conn, connections, "%")
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}

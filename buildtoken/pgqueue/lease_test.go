@@ -270,19 +270,10 @@ func TestCloseInAHeartbeatReleasesTheLease(t *testing.T) {
 	if _, err := tx.Exec(t.Context(), "select from "+s.schema+".servers for no key update"); err != nil {
 		t.Fatal(err)
 	}
-	untilBlocked := func(statement string) {
-		t.Helper()
-		for blocked := false; !blocked; {
-			if err := look.QueryRow(t.Context(), `select exists (select from pg_stat_activity
-				where $1::int = any(pg_blocking_pids(pid)) and query like $2)`, conn.PgConn().PID(), statement).Scan(&blocked); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	untilBlocked("select epoch%")
+	untilBlocked(t, s, conn, 1, "select epoch%")
 	closed := make(chan error)
 	go func() { closed <- q.Close() }() // ends when the lease is released, or with its time limit
-	untilBlocked("%released = true%")
+	untilBlocked(t, s, conn, 1, "%released = true%")
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}

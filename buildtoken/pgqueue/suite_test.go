@@ -3,7 +3,9 @@ package pgqueue_test
 import (
 	"context"
 	"testing"
+	"time"
 
+	"github.com/jackc/pgx/v5"
 	"go.uber.org/zap/zaptest"
 
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
@@ -23,6 +25,21 @@ func newStore(t testing.TB) store {
 	t.Helper()
 	url := pgtest.URL(t)
 	return store{url, pgtest.Schema(t, url)}
+}
+
+// untilBlocked waits until n statements like a pattern wait for a lock of conn.
+func untilBlocked(t *testing.T, s store, conn *pgx.Conn, n int, pattern string) {
+	t.Helper()
+	look := pgtest.Connect(t, s.url)
+	for late, blocked := time.Now().Add(patience), 0; blocked < n; {
+		if err := look.QueryRow(t.Context(), "select count(*) from pg_stat_activity where $1::int = any(pg_blocking_pids(pid)) and query like $2",
+			conn.PgConn().PID(), pattern).Scan(&blocked); err != nil {
+			t.Fatal(err)
+		}
+		if time.Now().After(late) {
+			t.Fatalf("%d statements like %s wait for the lock, want %d", blocked, pattern, n)
+		}
+	}
 }
 
 func (s store) Open(t *testing.T) queuetest.Queue {

@@ -77,7 +77,7 @@ func TestTriggersOfOneTransaction(t *testing.T) {
 	if _, err := other.Exec(t.Context(), fmt.Sprintf("listen %q", "buildtoken "+s.schema)); err != nil {
 		t.Fatal(err)
 	}
-	conn, look := pgtest.Connect(t, s.url), pgtest.Connect(t, s.url)
+	conn := pgtest.Connect(t, s.url)
 	tx, err := conn.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -96,12 +96,7 @@ func TestTriggersOfOneTransaction(t *testing.T) {
 		})
 	}
 	trigger("first", time.Hour, nil)
-	for waits := false; !waits; {
-		if err := look.QueryRow(t.Context(), "select exists (select from pg_stat_activity where $1::int = any(pg_blocking_pids(pid)))",
-			conn.PgConn().PID()).Scan(&waits); err != nil {
-			t.Fatal(err)
-		}
-	}
+	untilBlocked(t, s, conn, 1, "%")
 	trigger("bad", time.Hour, queue.ErrStorage)
 	for n := range others {
 		trigger(fmt.Sprint("good", n), time.Duration(1+n)*time.Minute, nil)

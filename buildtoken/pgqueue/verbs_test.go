@@ -219,7 +219,7 @@ func TestReadWhoseContextEnds(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	q := open(t, s.options())
-	conn, look := pgtest.Connect(t, s.url), pgtest.Connect(t, s.url)
+	conn := pgtest.Connect(t, s.url)
 	tx, err := conn.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -233,12 +233,7 @@ func TestReadWhoseContextEnds(t *testing.T) {
 		_, err := q.Items(ctx, start, "", 10)
 		answer <- err
 	}()
-	for waits := false; !waits; {
-		if err := look.QueryRow(t.Context(), "select exists (select from pg_stat_activity where $1::int = any(pg_blocking_pids(pid)))",
-			conn.PgConn().PID()).Scan(&waits); err != nil {
-			t.Fatal(err)
-		}
-	}
+	untilBlocked(t, s, conn, 1, "%")
 	enough := errors.New("enough")
 	cancel(enough)
 	if err := <-answer; !errors.Is(err, enough) || errors.Is(err, queue.ErrStorage) {
