@@ -145,7 +145,7 @@ func readStamps(f io.ReaderAt, n, from, to int64) ([]Stamp, error) {
 		if _, err := f.ReadAt(record[:], (n-64)*stampSize); err != nil {
 			return nil, err
 		}
-		if near := stampOf(record[:]); near.Offset <= from {
+		if stampOf(record[:]).Offset <= from {
 			low = n - 63
 		}
 	}
