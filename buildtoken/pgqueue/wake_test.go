@@ -94,7 +94,7 @@ func TestGrowingLogIsNotified(t *testing.T) {
 	}
 }
 
-// TestHeartbeatsOfAnIdleQueue sends heartbeats while nothing changes. They wake nobody and log nothing.
+// TestHeartbeatsOfAnIdleQueue sends heartbeats while nothing changes. They wake no executor and log nothing.
 func TestHeartbeatsOfAnIdleQueue(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
@@ -112,7 +112,7 @@ func TestHeartbeatsOfAnIdleQueue(t *testing.T) {
 		}
 		for n := (queue.Notice{}); !n.All; { // it comes after the heartbeat
 			if n = <-q.Notices(); round > 0 && (n.Lost || n.Queued) {
-				t.Errorf("an idle queue is told %+v", n)
+				t.Errorf("the notice of an idle queue is %+v", n)
 			}
 		}
 		for name, woken := range map[string]<-chan struct{}{"Changed": q.Changed(), "NotificationsChanged": q.NotificationsChanged(), "CutOff": q.CutOff()} {

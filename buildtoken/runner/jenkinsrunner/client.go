@@ -73,7 +73,8 @@ func newClient(c Config) (*client, error) {
 	}, nil
 }
 
-func (c *client) close() { c.keep.CloseIdleConnections() } // once has none
+// close closes the idle connections. The client for triggers keeps none.
+func (c *client) close() { c.keep.CloseIdleConnections() }
 
 // jobPath returns the path of a job, as /job/folder/job/name.
 func jobPath(full string) (string, error) {

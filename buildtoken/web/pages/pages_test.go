@@ -511,7 +511,7 @@ func TestNoAccessIsExplainedByCase(t *testing.T) {
 	})
 }
 
-// The regions that a page replaces while it is open are those in which nobody types.
+// An open page replaces only regions in which its reader does not type.
 func TestLiveRegions(t *testing.T) {
 	spec := tree()
 	spec.Root.Jobs = append(spec.Root.Jobs, waits("later"))
