@@ -231,27 +231,38 @@ func (q setBack) Finish(ctx context.Context, now time.Time, job string, number i
 // TestLogIsThatOfTheBuildOnRecord has a shared queue know another build under the number of
 // one that this server runs, and still has a file of.
 func TestLogIsThatOfTheBuildOnRecord(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := openSite(t, buildtoken.Config{})
-		other := queue.Build{Item: queue.Item{ID: 7, Job: "app"}, Number: 1, Node: "elsewhere", Result: queue.Success}
-		s.reopenShared(func(q cutOff) buildtoken.Queue { return setBack{cutOff: q, other: &other} })
-		app := definition.Job{Name: "app", Tokens: opens(), Runner: lasts(time.Minute)}
-		s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{app}}})
-		s.trigger("app")
-		synctest.Wait()
-		if len(s.Running()) != 1 {
-			t.Fatalf("%d builds run, want 1", len(s.Running()))
-		}
-		log, err := s.Log(t.Context(), "app", 1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := io.ReadAll(io.NewSectionReader(log, 0, log.Size()))
-		if err := errors.Join(err, log.Close()); err != nil || string(text) != otherLog {
-			t.Errorf("the log is %q, %v; want %q", text, err, otherLog)
-		}
-		time.Sleep(time.Hour)
-	})
+	for name, change := range map[string]func(*queue.Build){
+		"of another item":                    func(b *queue.Build) { b.Item.ID++ },
+		"of another item on another server":  func(b *queue.Build) { b.Item.ID, b.Node = 7, "elsewhere" },
+		"of an item that was numbered again": func(b *queue.Build) { b.Node = "elsewhere" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := openSite(t, buildtoken.Config{})
+				var other queue.Build
+				s.reopenShared(func(q cutOff) buildtoken.Queue { return setBack{cutOff: q, other: &other} })
+				app := definition.Job{Name: "app", Tokens: opens(), Runner: lasts(time.Minute)}
+				s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{app}}})
+				s.trigger("app")
+				synctest.Wait()
+				if len(s.Running()) != 1 {
+					t.Fatalf("%d builds run, want 1", len(s.Running()))
+				}
+				other = s.Running()[0]
+				other.Result = queue.Success
+				change(&other)
+				log, err := s.Log(t.Context(), "app", 1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				text, err := io.ReadAll(io.NewSectionReader(log, 0, log.Size()))
+				if err := errors.Join(err, log.Close()); err != nil || string(text) != otherLog {
+					t.Errorf("the log is %q, %v; want %q", text, err, otherLog)
+				}
+				time.Sleep(time.Hour)
+			})
+		})
+	}
 }
 
 // TestNumberIsGivenAgainWhileItsBuildEnds has a server claim a build with the number of one

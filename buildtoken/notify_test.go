@@ -434,18 +434,24 @@ func TestNotificationsWaitForTheirTarget(t *testing.T) {
 		j := notified("a", &in)
 		s := openSite(t, buildtoken.Config{}, j)
 		s.triggerNow("a")
-		s.attach(definition.Spec{})
+		detach := s.detach
+		without := s.attach(definition.Spec{})
+		detach()
 		time.Sleep(71 * time.Hour)
 		quiet()
 		in.want(t, "0s a #1 endedSUCCESS: 503")
 		in.answer = nil
-		detach := s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{j}}})
+		detach = s.attach(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{j}}})
+		without()
 		quiet()
 		in.want(t, "0s a #1 endedSUCCESS: 503", "71h0m0s a #1 endedSUCCESS")
 		s.triggerNow("a") // sent at once
 		in.answer = func(context.Context, *notify.Event) notify.Outcome { return notify.Outcome{Error: "503"} }
 		s.triggerNow("a")
-		detach()
+		detach() // between two configurations nothing is sent
+		time.Sleep(time.Hour)
+		quiet()
+		in.want(t, "0s a #1 endedSUCCESS: 503", "71h0m0s a #1 endedSUCCESS", "71h0m0s a #2 endedSUCCESS", "71h0m0s a #3 endedSUCCESS: 503")
 		s.attach(definition.Spec{})
 		time.Sleep(73 * time.Hour)
 		quiet()
