@@ -3,6 +3,7 @@ package pgqueue_test
 import (
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +20,7 @@ import (
 // the end of one a moment later.
 func noConnection(t *testing.T, conn *pgx.Conn, program, after string) {
 	t.Helper()
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // it closes connections that were forgotten
 	for late := time.Now().Add(patience); ; {
 		var left int
 		if err := conn.QueryRow(t.Context(), "select count(*) from pg_stat_activity where application_name = $1", program).Scan(&left); err != nil {
@@ -30,6 +32,7 @@ func noConnection(t *testing.T, conn *pgx.Conn, program, after string) {
 		if time.Now().After(late) {
 			t.Fatalf("%d connections are left after %s", left, after)
 		}
+		time.Sleep(10 * time.Millisecond) // the end of a connection is no event that another one could wait for
 	}
 }
 

@@ -196,7 +196,7 @@ func (q *DB) enterFirst(ctx context.Context) (guard *pgx.Conn, err error) {
 		return nil, err
 	}
 	defer func() {
-		if guard == nil {
+		if err != nil {
 			_ = conn.Close(context.WithoutCancel(ctx)) // the error that counts is err
 		}
 	}()

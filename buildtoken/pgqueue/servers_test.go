@@ -103,6 +103,29 @@ func TestServersKnowEachOther(t *testing.T) {
 	knows(shared(t, s, "c")[0], b) // from the beginning
 }
 
+// TestHeartbeatAloneIsNoNews waits for heartbeats of a server that has nothing to do. Each notice
+// makes all open pages be read again.
+func TestHeartbeatAloneIsNoNews(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	q := shared(t, s, "a")[0]
+	conn := pgtest.Connect(t, s.url)
+	beats := func() (n int64) {
+		t.Helper()
+		if err := conn.QueryRow(t.Context(), "select pulse from "+s.schema+".servers").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	for first := beats(); beats() < first+2; { // the second one begins after the first has ended
+		select {
+		case n := <-q.Notices():
+			t.Fatalf("notice %+v, although nothing has changed", n)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
 // TestJobsOfOthersAreLeftToThem reloads two servers, one after the other, with a configuration
 // that adds a job and removes one.
 func TestJobsOfOthersAreLeftToThem(t *testing.T) {
