@@ -55,7 +55,10 @@ func TestLargeFilesAreSpooledInTheDataDirectory(t *testing.T) {
 	}
 	left, err := os.ReadDir(filepath.Join(s.dir, "uploads"))
 	if err != nil || len(left) != 1 || strings.HasPrefix(left[0].Name(), "spool-") {
-		t.Errorf("the directory of uploads has %v, %v, want the upload alone", left, err)
+		t.Fatalf("the directory of uploads has %v, %v, want the upload alone", left, err)
+	}
+	if stored, err := left[0].Info(); err != nil || stored.Size() != 20<<20 {
+		t.Errorf("%v, %v are stored, want all 20 MiB", stored, err)
 	}
 }
 
