@@ -181,12 +181,15 @@ func TestCallsAreBounded(t *testing.T) {
 		numbers, others = append(numbers, float64(n)), append(others, float64(-n-1))
 	}
 	in.Body = func() (any, error) {
-		return map[string]any{"a": numbers, "b": others, "few": numbers[:1000], "many": make([]any, 2<<10), "page": strings.Repeat("1", 4<<10), "text": strings.Repeat("a-", 3000), "long": strings.Repeat("b", 3000)}, nil
+		return map[string]any{"a": numbers, "b": others, "few": numbers[:1000], "half": numbers[:2000], "halfOthers": others[:2000], "many": make([]any, 2<<10), "page": strings.Repeat("1", 4<<10), "text": strings.Repeat("a-", 3000), "long": strings.Repeat("b", 3000)}, nil
 	}
 	for _, tt := range []struct{ source, want, fails string }{
 		{`sets.intersects(body.a, body.b)`, "", "lists of 3000 and 3000 elements are too long"},
 		{`sets.contains(body.a, body.b)`, "", "too long to compare"},
 		{`sets.equivalent(body.a, body.b)`, "", "too long to compare"},
+		{`sets.intersects(body.half, body.halfOthers)`, "false", ""},
+		{`sets.intersects(body.half, body.halfOthers + [1.0])`, "", "lists of 2000 and 2001 elements are too long"},
+		{`sets.contains([], body.a)`, "false", ""},
 		{`sets.intersects(body.few, body.b)`, "false", ""},
 		{`sets.intersects(body.few, [5, 9999])`, "true", ""},
 		{`sets.contains(body.a, body.few)`, "true", ""},
@@ -227,15 +230,27 @@ func TestMemoryOfAnEvaluationIsBounded(t *testing.T) {
 	for n := range numbers {
 		numbers[n] = float64(n)
 	}
-	body := map[string]any{"numbers": numbers, "few": numbers[:400], "text": strings.Repeat("a,", 500_000)}
+	// Each element counts for 4 bytes more, as does the list.
+	most := strings.Repeat("x", 32<<20-8)
+	body := map[string]any{
+		"numbers": numbers, "few": numbers[:400], "text": strings.Repeat("a,", 500_000),
+		"most": most, "one": []any{most}, "two": []any{most, ""},
+		"three": map[string]any{"a": most[16<<20+3:], "b": most[16<<20+3:], "c": most[16<<20+3:]}, // two are the most
+	}
 	in.Body = func() (any, error) { return body, nil }
+	const quarter = `(body.most + "12345678").size()`
 	const total, written = "the texts and lists that the expression makes have more than", "the text would have more than"
 	for _, tt := range []struct{ source, want, fails string }{
 		{`body.few.map(x, body.text).join("")`, "", "join: " + written},
 		{`body.few.map(x, "").join(body.text)`, "", "join: " + written},
 		{`json.encode(body.few.map(x, {"key": [body.text]}))`, "", "json.encode: " + written},
-		{`json.encode(body.few.map(x, {body.text: optional.of(body.text)}))`, "", "json.encode: " + written},
+		{`json.encode(body.few.map(x, {"key": optional.of(body.text)}))`, "", "json.encode: " + written},
 		{`"%s".format([body.few.map(x, body.text)])`, "", "format: " + written},
+		{`json.encode(body.one).size()`, fmt.Sprint(32<<20 - 8 + len(`[""]`)), ""},
+		{`json.encode(body.two).size()`, "", "json.encode: the text would have more than 33554432 bytes"},
+		{`json.encode(body.three).size()`, "", written},
+		{quarter + " + " + quarter + " + " + quarter + " + " + quarter, fmt.Sprint(128 << 20), ""},
+		{quarter + " + " + quarter + " + " + quarter + " + " + quarter + ` + (body.few.size() == 400 ? "x" + string(body.few[0]) : "").size()`, "", total},
 		{`body.few.map(x, body.text + "!").size()`, "", total},
 		{`body.few.map(x, bytes(body.text)).size()`, "", total},
 		{`body.few.map(x, body.text.split(",")).size()`, "", total},

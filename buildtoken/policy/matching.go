@@ -1,9 +1,9 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 
 	"cel.dev/cel-go/cel"
@@ -83,28 +83,19 @@ func boundedCalls(env *cel.Env) ([]cel.ProgramOption, error) {
 	}, nil
 }
 
-// bindingOf returns the implementation of a function for any number of arguments.
+// bindingOf returns the implementation of a function: of one argument, or of any number.
 func bindingOf(env *cel.Env, name string) (functions.FunctionOp, error) {
 	all, err := env.Functions()[name].Bindings()
-	if err != nil {
-		return nil, fmt.Errorf("policy: function %s: %w", name, err)
-	}
-	at := slices.IndexFunc(all, func(o *functions.Overload) bool { return o.Operator == name })
-	if at < 0 {
-		return nil, fmt.Errorf("policy: there is no function %s", name)
-	}
-	o := all[at]
-	return func(args ...ref.Val) ref.Val {
+	for _, o := range all {
 		switch {
-		case len(args) == 1 && o.Unary != nil:
-			return o.Unary(args[0])
-		case len(args) == 2 && o.Binary != nil:
-			return o.Binary(args[0], args[1])
+		case o.Operator != name:
+		case o.Unary != nil:
+			return func(args ...ref.Val) ref.Val { return o.Unary(args[0]) }, nil
 		case o.Function != nil:
-			return o.Function(args...)
+			return o.Function, nil
 		}
-		return types.NoSuchOverloadErr()
-	}, nil
+	}
+	return nil, errors.Join(fmt.Errorf("policy: there is no function %s", name), err)
 }
 
 // boundedWriter is a function that writes its arguments into a text: join() the elements of a list with
@@ -206,7 +197,7 @@ func boundedSets(f func(a, b traits.Lister) bool) func(args []ref.Val) ref.Val {
 		}
 		m, _ := a.Size().(types.Int)
 		n, _ := b.Size().(types.Int)
-		if n > 0 && m > maxSetSteps/n {
+		if m*n > maxSetSteps { // both lists are in memory, so the product is no overflow
 			return types.NewErr("sets: lists of %d and %d elements are too long to compare, the limit of their product is %d", m, n, maxSetSteps)
 		}
 		return types.Bool(f(a, b))

@@ -88,7 +88,7 @@ func TestRulesSeeAllVariablesAndFunctions(t *testing.T) {
 		`base64.encode(bytes(user)) == "YWxpY2U=" && json.encode([user]) == "[\"alice\"]"`,
 		`ip(request.remote_ip).family() == 4 && cidr("192.0.2.0/24").containsIP(request.remote_ip)`,
 		`params.exists(k, k == "ENV") && params.all(k, params[k] != "") && [1, 2].map(i, i * 2) == [2, 4]`,
-		`job == job && type(user) == string && [job].all(j, j.name == "deploy")`,
+		`job == job && dyn(job) != dyn(request) && dyn(job) != dyn(user) && type(user) == string && [job].all(j, j.name == "deploy")`,
 	} {
 		t.Run(source, func(t *testing.T) {
 			if err := compile(t, source).Decide(t.Context(), in); err != nil {
@@ -432,6 +432,7 @@ func TestNoErrorShowsAValue(t *testing.T) {
 		"cannot use hunter2 and more, s3cret": "cannot use …, …",
 		"bad text `hunter` in it":             "bad text `…` in it",
 		`bad text "a\"b" and "hunter`:         `bad text "…" and …`,
+		"bad text `a\\` in it":                "bad text `…` in it", // no escape
 	} {
 		if got := policy.WithoutValues(errors.New(text), in); got != want {
 			t.Errorf("%s: %q, want %q", text, got, want)
