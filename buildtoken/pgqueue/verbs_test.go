@@ -26,11 +26,13 @@ func TestVerbsThatCannotRun(t *testing.T) {
 		_, state := q.LogState(ctx, "j", 1)
 		_, read := q.ReadLog(ctx, "j", 1, 0, 0, make([]byte, 1))
 		_, times := q.LogTimes(ctx, "j", 1, 0, 1)
+		_, none := q.Builds(ctx, "j", 0, 0)
 		return map[string]error{
 			"AppendLog":  appended,
 			"LogState":   state,
 			"ReadLog":    read,
 			"LogTimes":   times,
+			"no Builds":  none,
 			"DropLogs":   q.DropLogs(ctx, "j", 1),
 			"PutFile":    q.PutFile(ctx, "ref", strings.NewReader("x")),
 			"GetFile":    q.GetFile(ctx, "ref", &strings.Builder{}),
