@@ -1,6 +1,7 @@
 package jenkinshome_test
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"strings"
@@ -25,7 +26,7 @@ func listed(home jenkinshome.Home) []string {
 	jenkinshome.SortItems(home.Items)
 	for _, item := range home.Items {
 		what := "unreadable"
-		if item.Config != nil {
+		if item.Err == nil {
 			what = item.Config.Name
 		}
 		lines = append(lines, fmt.Sprintf("%s: %s in %s", item.FullName, what, item.Source))
@@ -50,10 +51,11 @@ func TestRead(t *testing.T) {
 				"jobs/f/config.xml": file(`<folder/>`), "jobs/f/jobs/a/config.xml": file(`<project/>`), "jobs/f/jobs/g/config.xml": file(`<folder/>`),
 				"jobs/f/jobs/g/jobs/b c/config.xml": file(`<project/>`),
 				"jobs/empty/nextBuildNumber":        file("3\n"), "jobs/link": {Mode: fs.ModeSymlink}, "jobs/notes.txt": file("x"),
-				"jobs/broken/config.xml": file(`<project>`),
+				"jobs/broken/config.xml": file(`<project>`), "jobs/directory/config.xml/x": file(`<project/>`),
 			},
 			[]string{
-				"a: project in home/jobs/a/config.xml", "broken: unreadable in home/jobs/broken/config.xml", "f: folder in home/jobs/f/config.xml",
+				"a: project in home/jobs/a/config.xml", "broken: unreadable in home/jobs/broken/config.xml",
+				"directory: unreadable in home/jobs/directory/config.xml", "f: folder in home/jobs/f/config.xml",
 				"f/a: project in home/jobs/f/jobs/a/config.xml", "f/g: folder in home/jobs/f/jobs/g/config.xml", "f/g/b c: project in home/jobs/f/jobs/g/jobs/b c/config.xml",
 				"skipped home/jobs/empty: it has no config.xml",
 				"skipped home/jobs/link: it is a symbolic link; name its target on the command line to import it",
@@ -63,10 +65,11 @@ func TestRead(t *testing.T) {
 			"branches have their own names",
 			fstest.MapFS{
 				"jobs/m/config.xml": file(`<multi/>`), "jobs/m/branches/feature-x.abc123/config.xml": branch("feature/x y"), "jobs/m/branches/main/config.xml": file(`<flow-definition/>`),
-				"jobs/m/branches/other.def456/config.xml": branch("azAZ09`{[:"),
+				"jobs/m/branches/other.def456/config.xml": branch("azAZ09`{[:"), "jobs/m/branches/signs/config.xml": branch("!@$&amp;*()-_=+',."),
 			},
 			[]string{
 				"m: multi in home/jobs/m/config.xml",
+				"m/!@$&*()-_=+',.: flow-definition in home/jobs/m/branches/signs/config.xml",
 				"m/azAZ09%60%7B%5B%3A: flow-definition in home/jobs/m/branches/other.def456/config.xml",
 				"m/feature%2Fx%20y: flow-definition in home/jobs/m/branches/feature-x.abc123/config.xml",
 				"m/main: flow-definition in home/jobs/m/branches/main/config.xml",
@@ -84,8 +87,8 @@ func TestRead(t *testing.T) {
 		},
 		{
 			"a directory of files and directories",
-			fstest.MapFS{"b.xml": file(`<project/>`), "a/config.xml": file(`<project/>`), "c/README": file("x")},
-			[]string{"a: project in home/a/config.xml", "b: project in home/b.xml", "skipped home/c: it has no config.xml"},
+			fstest.MapFS{"b.xml": file(`<project/>`), "a/config.xml": file(`<project/>`), "c/README": file("x"), "d.xml/config.xml": file(`<project/>`), "notes.txt": file("x")},
+			[]string{"a: project in home/a/config.xml", "b: project in home/b.xml", "d.xml: project in home/d.xml/config.xml", "skipped home/c: it has no config.xml"},
 		},
 		{
 			"a home whose configuration is broken",
@@ -111,7 +114,62 @@ func TestRead(t *testing.T) {
 			if shell := home.Shell; (shell == "/bin/bash") != (tt.name == "a whole home") {
 				t.Errorf("the shell is %q", shell)
 			}
+			if (home.Global != nil) != (tt.name == "a whole home") {
+				t.Errorf("the configuration of the server is %v", home.Global)
+			}
 		})
+	}
+}
+
+// opened counts the files that were opened and not closed.
+type opened struct {
+	fs.FS
+	n int
+}
+
+func (o *opened) Open(name string) (fs.File, error) {
+	f, err := o.FS.Open(name)
+	if err == nil {
+		o.n++
+	}
+	return openedFile{f, o}, err
+}
+
+type openedFile struct {
+	fs.File
+	of *opened
+}
+
+func (f openedFile) ReadDir(n int) ([]fs.DirEntry, error) {
+	if dir, ok := f.File.(fs.ReadDirFile); ok {
+		return dir.ReadDir(n)
+	}
+	return nil, fs.ErrInvalid
+}
+
+func (f openedFile) Close() error {
+	f.of.n--
+	return f.File.Close()
+}
+
+func TestReadClosesAllFiles(t *testing.T) {
+	files := &opened{FS: fstest.MapFS{"config.xml": file(`<hudson/>`), "jobs/a/config.xml": file(`<project/>`), "jobs/b/config.xml": file(`<project>`)}}
+	if _, err := jenkinshome.Read(files, "home", "home"); err != nil || files.n != 0 {
+		t.Errorf("Read left %d files open, error %v", files.n, err)
+	}
+}
+
+// The error of a file of exactly the largest size comes from what is in it.
+func TestReadFileRefusesLargeFiles(t *testing.T) {
+	large := append([]byte("</a>"), make([]byte, 32<<20-3)...)
+	for _, tt := range []struct {
+		text []byte
+		want string
+	}{{large, "the file is larger than 32 MiB"}, {large[:len(large)-1], "unexpected end"}} {
+		got := jenkinshome.ReadFile(fstest.MapFS{"x": {Data: tt.text}}, "x", "/x.xml")
+		if !errors.Is(got.Err, jenkinshome.ErrXML) || !strings.Contains(got.Err.Error(), tt.want) {
+			t.Errorf("ReadFile of %d bytes: %v, want %v with %q", len(tt.text), got.Err, jenkinshome.ErrXML, tt.want)
+		}
 	}
 }
 
@@ -147,5 +205,21 @@ func TestReadFails(t *testing.T) {
 		if home, err := jenkinshome.Read(files, "home", "home"); err == nil || !strings.HasPrefix(err.Error(), "jenkinshome: list the jobs: ") {
 			t.Errorf("%s: %v, %v, want an error", name, listed(home), err)
 		}
+	}
+}
+
+// closed is a directory in which files can be looked up, but which cannot be listed.
+type closed struct{ fs.FS }
+
+func (c closed) Open(name string) (fs.File, error) {
+	if name == "." {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrPermission}
+	}
+	return c.FS.Open(name)
+}
+
+func TestReadFailsIfADirectoryCannotBeListed(t *testing.T) {
+	if home, err := jenkinshome.Read(closed{fstest.MapFS{"a.xml": file(`<project/>`)}}, "home", "home"); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("Read = %v, %v, want %v", listed(home), err, fs.ErrPermission)
 	}
 }

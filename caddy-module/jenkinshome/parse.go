@@ -74,8 +74,8 @@ func (t *tree) add(token xml.Token) error {
 		return t.text(string(token))
 	case xml.ProcInst:
 		if token.Target == characterTarget {
-			code, err := strconv.ParseUint(string(token.Inst), 16, 8)
-			if err != nil || code == 0 || rune(code) > lastControl {
+			code, err := strconv.ParseUint(string(token.Inst), 16, 5) // control characters have no more bits
+			if err != nil || code == 0 {
 				return errors.New("a processing instruction that Jenkins does not write")
 			}
 			return t.text(string(rune(code)))

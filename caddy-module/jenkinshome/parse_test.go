@@ -18,7 +18,7 @@ func show(e *jenkinshome.Element) string {
 		text += ":" + e.Class
 	}
 	if e.Text != "" {
-		text += "=" + strings.NewReplacer("\n", `\n`, "\r", `\r`, "\t", `\t`, "\x1b", "ESC", "\x01", "SOH").Replace(e.Text)
+		text += "=" + strings.NewReplacer("\n", `\n`, "\r", `\r`, "\t", `\t`, "\x1b", "ESC", "\x01", "SOH", "\x1f", "US").Replace(e.Text)
 	}
 	if len(e.Children) == 0 {
 		return text
@@ -44,14 +44,22 @@ var accepted = []struct{ name, in, want string }{
 	{"a decimal reference to a control character", `<a>&#1;y</a>`, "a=SOHy"},
 	{"such a reference in a CDATA section is text", `<a><![CDATA[&#x1b;]]>&#x1b;</a>`, "a=&#x1b;ESC"},
 	{"such a reference in a comment is ignored", `<a><!-- &#x1b; -->x</a>`, "a=x"},
+	{"the last control character", `<a>x&#x1f;y&#x20;z</a>`, "a=xUSy z"},
+	{"a reference with zeros in front", `<a>&#x00000000000000000000001b;[1m</a>`, "a=ESC[1m"},
+	{"a comment ends where it says, whatever is in it", `<a><!-- <![CDATA[ -->x&#x1b;</a>`, "a=xESC"},
+	{"a CDATA section ends where it says, whatever is in it", `<a><![CDATA[&]]>&#x1b;<![CDATA[<!--]]>&#x1b;</a>`, "a=&ESC<!--ESC"},
 	{"a private character stays", `<a>&#xF001B;</a>`, "a=\U000F001B"},
 	{"a carriage return from a browser", "<command>a&#xd;\nb&#13;\n</command>", `command=a\r\nb\r\n`},
 	{"line ends of Windows", "<a>\r\n<b>x\r\ny</b>\r\n</a>", `a(b=x\ny)`},
 	{"a pair of references to surrogates", `<a>&#xd83d;&#xde00;</a>`, "a=😀"},
 	{"half of a pair", `<a>&#xd83d;x</a>`, "a=\uFFFDx"},
+	{"half of a pair before another character", `<a>&#xd83d;&#65;</a>`, "a=\uFFFDA"},
+	{"half of a pair before a control character", `<a>&#xd83d;&#x1b;</a>`, "a=\uFFFDESC"},
 	{"escapes of XStream", `<a_-B__c><d/></a_-B__c>`, "a$B_c(d)"},
 	{"the class of a value", `<choices class="java.util.Arrays$ArrayList"><a class="string-array"/></choices>`, "choices:java.util.Arrays$ArrayList(a:string-array)"},
 	{"white space of a value stays", "<a>  x\n</a>", `a=  x\n`},
+	{"a value of white space stays", "<a> </a>", "a= "},
+	{"text between elements stays", "<a>x<b/>y</a>", "a=xy(b)"},
 	{"white space between elements goes", "<a>\n\t<b/>\n</a>", "a(b)"},
 	{"other processing instructions are ignored", `<a><?other x?>y</a>`, "a=y"},
 	{"as many levels as there may be", strings.Repeat("<a>", 500) + strings.Repeat("</a>", 500), strings.Repeat("a(", 499) + "a" + strings.Repeat(")", 499)},
@@ -79,7 +87,10 @@ var refused = []struct{ name, in, want string }{
 	{"UTF-16 in the other order", "\xfe\xff\x00<\x00a", "UTF-16"},
 	{"another encoding", `<?xml version='1.0' encoding='EUC-KR'?><a/>`, `"EUC-KR"`},
 	{"not UTF-8", "<a>\xfc</a>", "UTF-8"},
-	{"a reference to NUL", `<a>&#0;</a>`, "does not exist"},
+	{"a reference to NUL", `<a>&#0;</a>`, "illegal character code"},
+	{"a reference without a number", `<a>&#;</a>`, "invalid character entity"},
+	{"a reference to a character with letters", `<a>&#xg;</a>`, "invalid character entity"},
+	{"a reference without its end", `<a>&#27</a>`, "invalid character entity"},
 	{"a reference beyond Unicode", `<a>&#x110000;</a>`, "invalid"},
 	{"a control character as it is", "<a>\x1b</a>", "illegal"},
 	{"too many levels", strings.Repeat("<a>", 501), "inside each other"},
@@ -138,6 +149,19 @@ func TestReferences(t *testing.T) {
 		if !again.Take(name).Dangling() {
 			t.Errorf("%s does not dangle", name)
 		}
+	}
+}
+
+// What a reference leads to was taken with the reference.
+func TestReferencesTakeTheirTargets(t *testing.T) {
+	root, err := jenkinshome.Parse([]byte(`<project><properties><a>1</a><b>2</b></properties><again reference="../properties/a"/></project>`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	root.Take("properties")
+	root.Take("again")
+	if left := root.Left(); len(left) != 1 || left[0].Path() != "properties/b" {
+		t.Errorf("%d elements are left, want properties/b alone", len(left))
 	}
 }
 
@@ -235,5 +259,12 @@ func TestManyElementsOfOneName(t *testing.T) {
 		if got, want := e.Path(), fmt.Sprintf("a[%d]", i+1); got != want {
 			t.Fatalf("element %d: got the path %s, want %s", i, got, want)
 		}
+	}
+}
+
+func TestTooManyElements(t *testing.T) {
+	file := "<project>" + strings.Repeat("<a/>", 500_000) + "</project>"
+	if _, err := jenkinshome.Parse([]byte(file)); !errors.Is(err, jenkinshome.ErrXML) || !strings.Contains(err.Error(), "more than 500000 elements") {
+		t.Errorf("Parse of a file with an element too many = %v, want %v with their number", err, jenkinshome.ErrXML)
 	}
 }

@@ -20,17 +20,15 @@ var (
 	declaration       = regexp.MustCompile(`^\s*<\?xml\s[^>]*\?>`)
 	declaredVersion   = regexp.MustCompile(`\sversion\s*=\s*["']([^"']*)["']`)
 	declaredEncoding  = regexp.MustCompile(`\sencoding\s*=\s*["']([^"']*)["']`)
-	characterOpen     = []byte("&#")
+	character         = regexp.MustCompile(`^&#(x?)([0-9A-Fa-f]+);`)
 	cdataOpen         = []byte("<![CDATA[")
 	cdataClose        = []byte("]]>")
 	commentOpen       = []byte("<!--")
 	commentClose      = []byte("-->")
 	utf8Mark          = []byte("\xef\xbb\xbf")
 	utf16Marks        = [][]byte{{0xfe, 0xff}, {0xff, 0xfe}}
-	longestCharacter  = len("&#x10FFFF;") + 8 // with some zeros
 	lastControl       = rune(0x1f)
 	allowedControls   = "\t\n\r"
-	errBadCharacter   = errors.New("a reference to a character that does not exist")
 	errNoUTF8         = errors.New("the file is not valid UTF-8, and declares no other encoding")
 	errUTF16          = errors.New("the file is in UTF-16; convert it to UTF-8")
 	errVersion        = errors.New("the XML version is neither 1.0 nor 1.1")
@@ -60,7 +58,7 @@ func prepare(file []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return rewriteReferences(file)
+	return rewriteReferences(file), nil
 }
 
 func toUTF8(file []byte, encoding string) ([]byte, error) {
@@ -84,12 +82,12 @@ func toUTF8(file []byte, encoding string) ([]byte, error) {
 
 // rewriteReferences replaces references to control characters, and joins pairs of references
 // to surrogates, which old versions of Jenkins wrote. CDATA sections and comments stay as they are.
-func rewriteReferences(file []byte) ([]byte, error) {
+func rewriteReferences(file []byte) []byte {
 	out := make([]byte, 0, len(file))
 	for {
 		at := bytes.IndexAny(file, "<&")
 		if at < 0 {
-			return append(out, file...), nil
+			return append(out, file...)
 		}
 		out, file = append(out, file[:at]...), file[at:]
 		length := 1
@@ -98,13 +96,11 @@ func rewriteReferences(file []byte) ([]byte, error) {
 			length = through(file, cdataClose)
 		case bytes.HasPrefix(file, commentOpen):
 			length = through(file, commentClose)
-		case bytes.HasPrefix(file, characterOpen):
-			replaced, used, err := rewriteReference(file)
-			if err != nil {
-				return nil, err
+		default:
+			if replaced, used := rewriteReference(file); used != 0 {
+				out, file = append(out, replaced...), file[used:]
+				continue
 			}
-			out, file = append(out, replaced...), file[used:]
-			continue
 		}
 		out, file = append(out, file[:length]...), file[length:]
 	}
@@ -112,50 +108,39 @@ func rewriteReferences(file []byte) ([]byte, error) {
 
 // through returns the length of text up to and with the end of a section.
 func through(text, end []byte) int {
-	if at := bytes.Index(text, end); at >= 0 {
-		return at + len(end)
-	}
-	return len(text)
+	_, after, _ := bytes.Cut(text, end)
+	return len(text) - len(after)
 }
 
-// rewriteReference returns what replaces the reference with which text begins, and how much of text that is.
-func rewriteReference(text []byte) (replaced []byte, used int, err error) {
-	code, used := character(text)
+// rewriteReference returns what replaces the reference with which text begins, and how much of
+// text that is: 0 if there is none, or if it stays as it is. encoding/xml reports references that
+// are wrong.
+func rewriteReference(text []byte) (replaced []byte, used int) {
+	code, used := parseReference(text)
 	switch {
-	case used == 0: // encoding/xml reports what is wrong
-		return text[:1], 1, nil
-	case code == 0:
-		return nil, 0, errBadCharacter
-	case code <= lastControl && !strings.ContainsRune(allowedControls, code):
-		return fmt.Appendf(nil, "<?%s %x?>", characterTarget, code), used, nil
+	case 0 < code && code <= lastControl && !strings.ContainsRune(allowedControls, code):
+		return fmt.Appendf(nil, "<?%s %x?>", characterTarget, code), used
 	case utf16.IsSurrogate(code):
-		if low, more := character(text[used:]); more > 0 && utf16.IsSurrogate(low) {
-			if joined := utf16.DecodeRune(code, low); joined != utf8.RuneError {
-				return []byte(string(joined)), used + more, nil
-			}
+		low, more := parseReference(text[used:])
+		if joined := utf16.DecodeRune(code, low); joined != utf8.RuneError {
+			return []byte(string(joined)), used + more
 		}
-		return []byte(string(utf8.RuneError)), used, nil
+		return []byte(string(utf8.RuneError)), used
 	}
-	return text[:used], used, nil
+	return nil, 0
 }
 
-// character parses the reference to a character with which text begins. used is 0 if there is none.
-func character(text []byte) (code rune, used int) {
-	rest, ok := bytes.CutPrefix(text, characterOpen)
-	if !ok {
-		return 0, 0
+// parseReference parses the reference to a character with which text begins. used is 0 if there
+// is none, or if the character needs more than 16 bits: no such character is rewritten.
+func parseReference(text []byte) (code rune, used int) {
+	if found := character.FindSubmatch(text); found != nil {
+		base := 10
+		if len(found[1]) > 0 {
+			base = 16
+		}
+		if n, err := strconv.ParseUint(string(found[2]), base, 16); err == nil {
+			return rune(n), len(found[0])
+		}
 	}
-	end := bytes.IndexByte(rest[:min(len(rest), longestCharacter)], ';')
-	if end < 0 {
-		return 0, 0
-	}
-	digits, base := string(rest[:end]), 10
-	if hex, ok := strings.CutPrefix(digits, "x"); ok {
-		digits, base = hex, 16
-	}
-	n, err := strconv.ParseUint(digits, base, 21)
-	if err != nil {
-		return 0, 0
-	}
-	return rune(n), len(characterOpen) + end + 1
+	return 0, 0
 }

@@ -1,8 +1,13 @@
 package jenkinshome_test
 
 import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/base64"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -86,7 +91,73 @@ func TestRevealWithoutKeys(t *testing.T) {
 	}
 }
 
+// encrypted pads a text and encrypts it, in CBC mode with an initialization vector of zeros, or
+// each block alone.
+func encrypted(t *testing.T, key []byte, text string, chain bool) []byte {
+	t.Helper()
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := aes.BlockSize - len(text)%aes.BlockSize
+	return encryptedBlocks(block, []byte(text+strings.Repeat(string(rune(n)), n)), chain)
+}
+
+func encryptedBlocks(block cipher.Block, data []byte, chain bool) []byte {
+	before := make([]byte, aes.BlockSize)
+	for at := 0; at < len(data); at += aes.BlockSize {
+		if chain {
+			subtle.XORBytes(data[at:], data[at:at+aes.BlockSize], before)
+		}
+		block.Encrypt(data[at:], data[at:])
+		before = data[at : at+aes.BlockSize]
+	}
+	return data
+}
+
+// inEnvelope returns the form of today, with an initialization vector of zeros.
+func inEnvelope(data []byte) string {
+	head := append([]byte{1, 0, 0, 0, 16, 0, 0, 0, byte(len(data))}, make([]byte, aes.BlockSize)...)
+	return "{" + base64.StdEncoding.EncodeToString(append(head, data...)) + "}"
+}
+
+const magic = "::::MAGIC::::"
+
+// Texts of all lengths can be read, so with each length of the padding.
+func TestRevealLengths(t *testing.T) {
+	const master, key = "the content of master.key", "0123456789abcdef"
+	sum := sha256.Sum256([]byte(master))
+	keys, err := jenkinshome.NewKeys([]byte(master), encrypted(t, sum[:16], key+magic, false), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 2*aes.BlockSize + 1 {
+		text := strings.Repeat("x", n)
+		for _, value := range []string{
+			inEnvelope(encrypted(t, []byte(key), text, true)),
+			base64.StdEncoding.EncodeToString(encrypted(t, []byte(key), text+magic, false)),
+		} {
+			if got, err := keys.Reveal(value); got != text || err != nil {
+				t.Errorf("Reveal of %s = %q, %v, want %q", value, got, err, text)
+			}
+		}
+	}
+	block, err := aes.NewCipher([]byte(key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, padding := range map[string]string{"no padding": "\x00", "too much": strings.Repeat("\x11", 17), "two lengths": "\x01\x02"} {
+		value := inEnvelope(encryptedBlocks(block, []byte(strings.Repeat("x", 32-len(padding))+padding), true))
+		if got, err := keys.Reveal(value); !errors.Is(err, jenkinshome.ErrKeys) {
+			t.Errorf("Reveal of a value with %s = %q, %v, want %v", name, got, err, jenkinshome.ErrKeys)
+		}
+	}
+}
+
 func TestReadKeys(t *testing.T) {
+	const tooShort = "0123456789abcde"
+	sum := sha256.Sum256([]byte("x"))
+	oneLetter := &fstest.MapFile{Data: []byte("x")}
 	master, secret := &fstest.MapFile{Data: readKey(t, "master.key")}, &fstest.MapFile{Data: readKey(t, "hudson.util.Secret")}
 	for _, tt := range []struct {
 		name  string
@@ -103,12 +174,20 @@ func TestReadKeys(t *testing.T) {
 		{"the other of two", fstest.MapFS{"secrets/hudson.util.Secret": secret}, jenkinshome.ErrKeys, true},
 		{"one of two", fstest.MapFS{"secrets/master.key": master}, jenkinshome.ErrKeys, true},
 		{"keys of two servers", fstest.MapFS{"secrets/master.key": {Data: []byte("other")}, "secrets/hudson.util.Secret": secret}, jenkinshome.ErrKeys, true},
+		{"a key of exactly the right size", fstest.MapFS{"secrets/master.key": oneLetter, "secrets/hudson.util.Secret": {Data: encrypted(t, sum[:16], tooShort+"f"+magic, false)}}, nil, false},
+		{"a key that is too short", fstest.MapFS{"secrets/master.key": oneLetter, "secrets/hudson.util.Secret": {Data: encrypted(t, sum[:16], tooShort+magic, false)}}, jenkinshome.ErrKeys, true},
+		{"keys of one letter", fstest.MapFS{"secrets/master.key": oneLetter, "secrets/hudson.util.Secret": {Data: []byte{}}}, jenkinshome.ErrKeys, true},
+		{"a secret of one letter", fstest.MapFS{"secrets/master.key": {Data: []byte{}}, "secrets/hudson.util.Secret": oneLetter}, jenkinshome.ErrKeys, true},
+		{"a key that cannot be read", fstest.MapFS{"secret.key/x": master}, fs.ErrInvalid, true},
 		{"a cut key", fstest.MapFS{"secrets/master.key": master, "secrets/hudson.util.Secret": {Data: secret.Data[:100]}}, jenkinshome.ErrKeys, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			keys, err := jenkinshome.ReadKeys(tt.files)
 			if !errors.Is(err, tt.want) || keys.Empty() != tt.empty {
 				t.Errorf("ReadKeys = empty %t, %v, want %t, %v", keys.Empty(), err, tt.empty, tt.want)
+			}
+			if one := "only one of master.key and hudson.util.Secret"; strings.HasSuffix(tt.name, " of two") && !strings.Contains(err.Error(), one) {
+				t.Errorf("the error is %v, want %q in it", err, one)
 			}
 		})
 	}
