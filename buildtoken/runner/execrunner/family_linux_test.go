@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 	"github.com/buildtoken/buildtoken/buildtoken/runner/execrunner"
@@ -276,10 +277,157 @@ func TestSearchListsAllProcesses(t *testing.T) {
 	}
 }
 
+// A process that vanishes during a search can have left a child that is not in the list. So the search looks again, at
+// most twice.
+func TestSearchLooksAgain(t *testing.T) {
+	type look struct {
+		found    []int
+		vanished bool
+	}
+	for _, tt := range []struct {
+		name  string
+		looks []look
+		want  []int
+	}{
+		{"nothing", []look{{nil, false}}, nil},
+		{"a process", []look{{[]int{1}, false}}, []int{1}},
+		{"a process beside one that vanished", []look{{[]int{1}, true}}, []int{1}},
+		{"a process after one vanished", []look{{nil, true}, {[]int{1}, false}}, []int{1}},
+		{"nothing after one vanished", []look{{nil, true}, {nil, false}}, nil},
+		{"a process after two vanished", []look{{nil, true}, {nil, true}, {[]int{1}, true}}, []int{1}},
+		{"one vanishes each time", []look{{nil, true}, {nil, true}, {nil, true}}, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n := 0
+			got := execrunner.LookAgain(func() ([]int, bool) {
+				n++
+				if n > len(tt.looks) {
+					t.Fatalf("it looks %d times, want %d", n, len(tt.looks))
+				}
+				return tt.looks[n-1].found, tt.looks[n-1].vanished
+			})
+			if !slices.Equal(got, tt.want) || n != len(tt.looks) {
+				t.Errorf("found %v, looked %d times, want %v, %d times", got, n, tt.want, len(tt.looks))
+			}
+		})
+	}
+}
+
+func TestSearchNoticesWhatVanished(t *testing.T) {
+	b := newBuild(t)
+	gone := exec.CommandContext(t.Context(), "true")
+	if err := gone.Run(); err != nil {
+		t.Fatal(err)
+	}
+	there := startProcess(t, b.Env, "exec sleep 1000")
+	for _, tt := range []struct {
+		name     string
+		pids     []int
+		vanished bool
+	}{
+		{"none", []int{there}, false},
+		{"the first", []int{gone.Process.Pid, there}, true},
+		{"the last", []int{there, gone.Process.Pid}, true},
+		{"none beside this process", []int{os.Getpid(), there}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			found, vanished := execrunner.Look(0, b.Env, tt.pids...)
+			if !slices.Equal(found, []int{there}) || vanished != tt.vanished {
+				t.Errorf("found %v, vanished: %v, want %d, %v", found, vanished, there, tt.vanished)
+			}
+		})
+	}
+	t.Run("one of the session, whose state cannot be read", func(t *testing.T) {
+		var limit syscall.Rlimit
+		if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+			t.Fatal(err)
+		}
+		none := syscall.Rlimit{Cur: roomFor(t, 0), Max: limit.Max}
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none); err != nil {
+			t.Fatal(err)
+		}
+		found, vanished := execrunner.Look(there, nil, there)
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+			t.Fatal(err)
+		}
+		if len(found) > 0 || !vanished {
+			t.Errorf("without a file: found %v, vanished: %v, want nothing found for certain", found, vanished)
+		}
+		if found, vanished := execrunner.Look(there, nil, there); !slices.Equal(found, []int{there}) || vanished {
+			t.Errorf("found %v, vanished: %v, want %d", found, vanished, there)
+		}
+	})
+}
+
+// A process whose variables cannot belong to a build must not use up the time of the search.
+func TestSearchIsNotHeldUp(t *testing.T) {
+	const busy = "while :; do :; done"
+	b := newBuild(t)
+	zombie := startProcess(t, b.Env, "exit 0")
+	if err := unix.Waitid(unix.P_PID, zombie, nil, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
+		t.Fatal(err)
+	}
+	last := startProcess(t, b.Env, "exec sleep 1000")
+	for name, pid := range map[string]int{
+		"without variables":       startProcess(t, []string{}, busy),
+		"with an empty variable":  startProcess(t, []string{""}, busy),
+		"with other variables":    startProcess(t, []string{"A=B"}, busy),
+		"that has ended":          zombie,
+		"that sleeps without any": startProcess(t, []string{}, "exec /bin/sleep 1000"),
+	} {
+		if found, _ := execrunner.Look(0, b.Env, pid, last); !slices.Equal(found, []int{last}) {
+			t.Errorf("after a process %s: found %v, want %d", name, found, last)
+		}
+	}
+}
+
+// startProcess starts a shell with these variables in a session that is its own, until the end of the test.
+func startProcess(t *testing.T, env []string, script string) (pid int) {
+	t.Helper()
+	p, err := os.StartProcess("/bin/sh", []string{"sh", "-c", "PATH=/usr/bin:/bin; " + script}, &os.ProcAttr{
+		Env: env, Files: []*os.File{nil, nil, nil}, Sys: &syscall.SysProcAttr{Setsid: true},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = p.Kill()
+		_, _ = p.Wait()
+	})
+	return p.Pid
+}
+
+// In the middle of an exec, a process seems to have no variables, or only the first ones. This one executes itself without a
+// pause.
+func TestSearchWaitsForAnExec(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		first    string
+		searches int
+	}{
+		{"few variables", "A=B", 3000},
+		{"variables that take many steps to read", "A=" + strings.Repeat("x", 100<<10), 300},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBuild(t)
+			if err := os.WriteFile(filepath.Join(b.Workspace, "again"), []byte("#!/bin/sh\nexec \"$0\"\n"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			pid := startProcess(t, append([]string{tt.first}, b.Env...), `exec "$WORKSPACE/again"`)
+			for n := range tt.searches {
+				if found, _ := execrunner.Look(0, b.Env, pid); len(found) != 1 {
+					t.Fatalf("search %d found %v, want %d", n+1, found, pid)
+				}
+			}
+		})
+	}
+}
+
 // A process without variables is told from one in the middle of an exec, whose memory has no place yet.
 func TestParseStat(t *testing.T) {
-	line := func(fields int, start, end string) string {
+	line := func(fields int, start, end string, data ...string) string {
 		all := strings.Fields("S 1 4711 4711 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 123456" + strings.Repeat(" 7", 27) + " " + start + " " + end + " 0")
+		copy(all[42:], data)
 		return "42 (sh) " + strings.Join(all[:fields], " ")
 	}
 	for _, tt := range []struct {
@@ -291,6 +439,7 @@ func TestParseStat(t *testing.T) {
 		{"nothing behind them", line(49, "140737488", "140737488"), 123456, true},
 		{"variables", line(50, "140737488", "140737999"), 123456, false},
 		{"in an exec", line(50, "0", "0"), 123456, false},
+		{"in an exec, whose variables have a place but no end", line(50, "140737488", "140737488", "0"), 123456, false},
 		{"an older kernel", line(48, "140737488", "140737488"), 123456, false},
 		{"no more than the beginning", line(20, "", ""), 123456, false},
 		{"cut off", line(19, "", ""), 0, false},

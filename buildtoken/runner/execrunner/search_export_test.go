@@ -2,6 +2,8 @@
 
 package execrunner
 
+import "time"
+
 // ParseStat returns what is read from the content of /proc/PID/stat.
 func ParseStat(content []byte) (state byte, began uint64, empty bool) {
 	p := parseStat(content)
@@ -10,6 +12,15 @@ func ParseStat(content []byte) (state byte, began uint64, empty bool) {
 
 // ProcessesBeside lists all other processes, as the search for those of a build with this session does.
 func ProcessesBeside(session int) []int { return (&search{session: session}).processes() }
+
+// LookAgain repeats a look at the processes until it is sure of what it found.
+func LookAgain(look func() (found []int, vanished bool)) []int { return lookAgain(look) }
+
+// Look returns the processes of a build with this session and these variables among pids, and whether one of them has
+// vanished. It takes at most ten seconds.
+func Look(session int, env []string, pids ...int) (found []int, vanished bool) {
+	return (&search{session: session, marks: marks(env)}).look(pids, time.Now().Add(10*time.Second))
+}
 
 // CgroupDir finds the directory of a control group in the contents of /proc/self/cgroup and /proc/self/mountinfo.
 func CgroupDir(groups, mounts string) string { return cgroupDir([]byte(groups), []byte(mounts)) }

@@ -3,6 +3,7 @@ package execrunner
 import (
 	"bytes"
 	"errors"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -26,10 +27,15 @@ type search struct {
 // processes nor some that hide can delay the end of a build. Without /proc it finds nothing.
 func (s *search) find() []int {
 	deadline := time.Now().Add(s.limit)
-	// A process that forks and exits while we look can hide its child, so look again if one vanished. If none did, then
-	// nothing is hidden: a child that is not in the list has a parent that is.
+	return lookAgain(func() ([]int, bool) { return s.look(s.processes(), deadline) })
+}
+
+// lookAgain looks until it is sure of what it found, but at most three times. A process that forks and exits meanwhile can
+// hide its child, so it looks again if one vanished. If none did, then nothing is hidden: a child that is not in the list
+// of processes has a parent that is.
+func lookAgain(look func() (found []int, vanished bool)) []int {
 	for range 3 {
-		found, vanished := s.look(deadline)
+		found, vanished := look()
 		if len(found) > 0 || !vanished {
 			return found
 		}
@@ -37,12 +43,13 @@ func (s *search) find() []int {
 	return nil
 }
 
-func (s *search) look(deadline time.Time) (found []int, vanished bool) {
+// look returns the processes of the build among these, and whether one of them has vanished since they were listed.
+func (s *search) look(pids []int, deadline time.Time) (found []int, vanished bool) {
 	foreign := map[int]bool{0: true, unix.Getpid(): true} // the kernel's own have session 0
 	if own, err := unix.Getsid(0); err == nil {
 		foreign[own] = s.session != 0 // a build has a new session, so nothing of it is in ours
 	}
-	for _, pid := range s.processes() {
+	for _, pid := range pids {
 		if time.Now().After(deadline) {
 			break
 		}
@@ -116,12 +123,11 @@ func (s *search) marked(pid int, deadline time.Time) bool {
 	return found >= len(s.marks)
 }
 
-// environOf returns the variables that the process started with, nil if it cannot read them. In the middle of an exec there seem to be none, or no
-// process, so it waits until the process has its memory or the deadline has passed.
+// environOf returns the variables that the process started with, nil if it cannot read them. In the middle of an exec there
+// seem to be none, or no process, so it waits until the process has its memory or the deadline has passed.
 func environOf(pid int, deadline time.Time) []byte {
-	path := "/proc/" + strconv.Itoa(pid) + "/environ"
 	for {
-		env, err := os.ReadFile(path) //nolint:gosec // a number below /proc
+		env, err := readEnviron(pid)
 		if len(env) > 0 || err != nil && !errors.Is(err, unix.ESRCH) {
 			return env
 		}
@@ -131,6 +137,19 @@ func environOf(pid int, deadline time.Time) []byte {
 		}
 		time.Sleep(time.Millisecond)
 	}
+}
+
+// readEnviron reads the variables of a process. If the process executes a program meanwhile, the kernel breaks off between
+// two reads. So when the size is known, all of them are read at once; there are none if they broke off before.
+func readEnviron(pid int) ([]byte, error) {
+	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/environ")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	env, err := io.ReadAll(f)
+	n, _ := f.ReadAt(env, 0)
+	return env[:n], err
 }
 
 // process is what /proc/PID/stat has of a process; zero if the process is gone.
@@ -151,8 +170,8 @@ func stat(pid int) process {
 
 // parseStat reads the content of such a file. The process chose the name in it.
 func parseStat(b []byte) process {
-	// pid (name) state ppid pgrp session … starttime (the 22nd) … env_start env_end (the 50th and 51st); the name may
-	// hold anything, also brackets.
+	// pid (name) state ppid pgrp session … starttime (the 22nd) … start_data (the 45th) … env_start env_end (the 50th and
+	// 51st); the name may hold anything, also brackets.
 	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
 	if len(fields) < 20 {
 		return process{}
@@ -163,8 +182,10 @@ func parseStat(b []byte) process {
 	}
 	p := process{state: fields[0][0], began: began}
 	if len(fields) > 48 {
-		start, end := fields[47], fields[48]
-		p.empty = start == end && start != "0" // 0 while the process is in an exec
+		// In an exec they are all 0 at first. Then the two ends of the variables are equal until the kernel has counted
+		// the variables, and the data is the last to get its place.
+		data, start, end := fields[42], fields[47], fields[48]
+		p.empty = start == end && start != "0" && data != "0"
 	}
 	return p
 }
