@@ -444,6 +444,46 @@ func TestFileParameters(t *testing.T) {
 	}
 }
 
+// A process of an earlier build can replace a folder between two steps of the runner.
+func TestFolderIsEnteredAsItWasSeen(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		then func(ws string) error
+		want string
+	}{
+		{"unchanged", func(string) error { return nil }, ""},
+		{"replaced by a link to another folder", func(ws string) error { return os.Symlink("other", filepath.Join(ws, "in")) }, "in: replaced"},
+		{"replaced by another folder", func(ws string) error { return os.Rename(filepath.Join(ws, "other"), filepath.Join(ws, "in")) }, "in: replaced"},
+		{"removed", func(string) error { return nil }, "no such file"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ws := t.TempDir()
+			if err := errors.Join(os.Mkdir(filepath.Join(ws, "in"), 0o700), os.Mkdir(filepath.Join(ws, "other"), 0o700)); err != nil {
+				t.Fatal(err)
+			}
+			root, err := os.OpenRoot(ws)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer root.Close()
+			seen, err := root.Lstat("in")
+			if err == nil && tt.want != "" {
+				err = os.Rename(filepath.Join(ws, "in"), filepath.Join(ws, "was")) // so that its number is not used again
+			}
+			if err := errors.Join(err, tt.then(ws)); err != nil {
+				t.Fatal(err)
+			}
+			folder, err := execrunner.OpenSeen(root, "in", seen)
+			if (folder == nil) != (tt.want != "") || (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("OpenSeen = %v, %v, want an error with %q", folder, err, tt.want)
+			}
+			if folder != nil {
+				folder.Close()
+			}
+		})
+	}
+}
+
 func TestPoll(t *testing.T) {
 	for _, tt := range []struct {
 		name, script string

@@ -1,6 +1,8 @@
 package execrunner
 
 import (
+	"io/fs"
+	"os"
 	"os/exec"
 
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
@@ -12,4 +14,14 @@ func Expand(r *Runner, params []runner.Param) ([]string, error) { return r.expan
 // StartError explains an error of the start of a program.
 func StartError(err error, program string) error {
 	return startError(err, &exec.Cmd{Path: program}, nil)
+}
+
+// OpenSeen opens a folder as Lstat has seen it.
+func OpenSeen(folder *os.Root, name string, seen fs.FileInfo) (*os.Root, error) {
+	return openSeen(folder, name, seen)
+}
+
+// PlaceFiles places the files of a build that runs as this process's user.
+func PlaceFiles(workspace string, params []runner.Param) error {
+	return placeFiles(workspace, params, nil)
 }

@@ -76,20 +76,30 @@ func enterOne(folder *os.Root, name string, as *account) (*os.Root, error) {
 	if err != nil {
 		return nil, err
 	}
-	notDir := &fs.PathError{Op: "open", Path: name, Err: errors.New("not a directory")}
 	if !seen.IsDir() {
-		return nil, notDir
+		return nil, &fs.PathError{Op: "open", Path: name, Err: errors.New("not a directory")}
 	}
+	below, err := openSeen(folder, name, seen)
+	if err != nil {
+		return nil, err
+	}
+	if made == nil {
+		if err := as.own(below, "."); err != nil { // not by the name, which a build can give to another folder
+			return nil, errors.Join(err, below.Close())
+		}
+	}
+	return below, nil
+}
+
+// openSeen opens a folder as Lstat has seen it, and refuses what has taken its place since: a link, or another folder.
+func openSeen(folder *os.Root, name string, seen fs.FileInfo) (*os.Root, error) {
 	below, err := folder.OpenRoot(name)
 	if err != nil {
 		return nil, err
 	}
 	opened, err := below.Stat(".")
 	if err == nil && !os.SameFile(seen, opened) {
-		err = notDir // it has been replaced by a link since
-	}
-	if err == nil && made == nil {
-		err = as.own(below, ".") // not by the name, which a build can give to another folder
+		err = &fs.PathError{Op: "open", Path: name, Err: errors.New("replaced meanwhile")}
 	}
 	if err != nil {
 		return nil, errors.Join(err, below.Close())
