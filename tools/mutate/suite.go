@@ -94,7 +94,8 @@ func (r *runner) suitesOf(pkg string) (path string, suites []*suite, err error) 
 }
 
 // measure runs each test of a suite alone, without a mutant, and records how long it took
-// and what it reached of the package at path. A test that fails is left out.
+// and what it reached of the package at path, also in further processes that got its flag
+// test.gocoverdir. A test that fails is left out.
 func (r *runner) measure(s *suite, path string) error {
 	if len(s.tests) > 0 {
 		return nil
@@ -109,14 +110,20 @@ func (r *runner) measure(s *suite, path string) error {
 	if err != nil {
 		return fmt.Errorf("list the tests of %s: %w", s.path, err)
 	}
-	profile := filepath.Join(r.scratch, "profile")
+	counters, profile := filepath.Join(r.scratch, "counters"), filepath.Join(r.scratch, "profile")
 	for name := range strings.FieldsSeq(string(names)) {
+		if err := errors.Join(os.RemoveAll(counters), os.Mkdir(counters, 0o777), os.Chmod(counters, 0o777)); err != nil { //nolint:gosec // some tests run as another user
+			return err
+		}
 		begin := time.Now()
-		if r.run(r.timeout, binary, s.dir, "-test.run", "^"+name+"$", "-test.coverprofile", profile) != passed {
+		if r.run(r.timeout, binary, s.dir, "-test.run", "^"+name+"$", "-test.gocoverdir", counters) != passed {
 			fmt.Printf("left out %s of %s, which fails without a mutant\n", name, s.path)
 			continue
 		}
 		t := test{name: name, took: time.Since(begin)}
+		if out, err := r.command("go", "tool", "covdata", "textfmt", "-i", counters, "-o", profile).CombinedOutput(); err != nil {
+			return fmt.Errorf("coverage of %s: %w\n%s", name, err, out)
+		}
 		text, err := os.ReadFile(profile)
 		if err != nil {
 			return err
