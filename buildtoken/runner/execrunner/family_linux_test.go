@@ -76,6 +76,22 @@ func TestDaemonsAreFoundOutsideTheGroup(t *testing.T) {
 	})
 }
 
+// Many programs end without cleaning up when they get a second SIGTERM.
+func TestEachProcessGetsOneSIGTERM(t *testing.T) {
+	const script = `setsid sh -c 'trap "echo asked outside" TERM; sleep 1000 & : >up; while :; do wait; done' &
+		trap 'echo asked' TERM; until [ -e up ]; do sleep 0.01; done; echo ready; while :; do wait; done`
+	bothWays(t, func(t *testing.T, newRunner func(*testing.T, execrunner.Config) *execrunner.Runner) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		log := &watch{on: "ready", call: func() { cancel(errors.New("enough")) }}
+		want(t, newRunner(t, shell(script)).Run(ctx, newBuild(t), log), runner.Aborted, "enough")
+		lines := strings.Split(log.String(), "\n")
+		slices.Sort(lines)
+		if diff := cmp.Diff([]string{"", "asked", "asked outside", "ready"}, lines); diff != "" {
+			t.Errorf("lines of the log (-want +got):\n%s", diff)
+		}
+	})
+}
+
 // TestControlGroupEndsWhatHides leaves processes that neither their session nor their variables identify. A control
 // group ends them. Where none can be created they are not found, and the build must end without them.
 func TestControlGroupEndsWhatHides(t *testing.T) {

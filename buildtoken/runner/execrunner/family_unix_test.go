@@ -138,6 +138,18 @@ func TestStopEndsTheWholeGroup(t *testing.T) {
 	}
 }
 
+// Without a kill delay in the configuration, processes have time to end in their own way.
+func TestBuildCanEndInItsOwnWayByDefault(t *testing.T) {
+	c := shell(`trap 'sleep 0.1; echo bye; exit 0' TERM; echo ready; while :; do sleep 0.01; done`)
+	c.KillDelay = 0
+	ctx, cancel := context.WithCancelCause(t.Context())
+	log := &watch{on: "ready", call: func() { cancel(errors.New("enough")) }}
+	want(t, newRunner(t, c).Run(ctx, newBuild(t), log), runner.Aborted, "enough")
+	if !strings.HasSuffix(log.String(), "bye\n") {
+		t.Errorf("log = %q, want the build's last words", log.String())
+	}
+}
+
 // A process that ignores SIGTERM writes a line every few milliseconds. The time between its
 // first line after the signal and its last one must be the kill delay, and not twice that.
 func TestKillDelayCountsOnce(t *testing.T) {

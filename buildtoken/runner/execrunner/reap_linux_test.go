@@ -59,7 +59,7 @@ func TestReapEndsWhatADeadServerLeft(t *testing.T) {
 // What a dead server left can end in its own way.
 func TestReapTerminatesBeforeItKills(t *testing.T) {
 	b := newBuild(t)
-	cmd := exec.CommandContext(t.Context(), "sh", "-c", "trap 'exit 7' TERM; echo ready; while :; do sleep 0.01; done")
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", "trap 'sleep 0.1; exit 7' TERM; echo ready; while :; do sleep 0.01; done")
 	cmd.Env = append(b.Env, "PATH=/usr/bin:/bin")
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
@@ -13,8 +14,8 @@ import (
 )
 
 func TestReasonWhyAScriptCannotStart(t *testing.T) {
-	writable := filepath.Join(t.TempDir(), "writable")
-	if err := errors.Join(os.WriteFile(writable, nil, 0o600), os.Chmod(writable, 0o622)); err != nil {
+	writable, broken := filepath.Join(t.TempDir(), "writable"), filepath.Join(t.TempDir(), "broken")
+	if err := errors.Join(os.WriteFile(writable, nil, 0o600), os.Chmod(writable, 0o622), os.WriteFile(broken, []byte("#!/no/such/sh\n"), 0o601)); err != nil {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct {
@@ -22,6 +23,7 @@ func TestReasonWhyAScriptCannotStart(t *testing.T) {
 		want          string
 	}{
 		{"an interpreter that all may write", "#!" + writable + "\n", writable + `" is not an executable file`},
+		{"an interpreter that others may execute, whose own is missing", "#!" + broken + "\n", "no such file or directory"},
 		{"CRLF", "#!/bin/bash\r\necho hello\r\n", `the script exists, but its interpreter "/bin/bash\r" does not: the lines end in CRLF, convert them to LF`},
 		{"CRLF after an argument", "#!/no/such/sh -e\r\n", `its interpreter "/no/such/sh" does not`},
 		{"no such interpreter", "#! /no/such/interpreter -x\necho hello\n", `the script exists, but its interpreter "/no/such/interpreter" does not`},
@@ -30,9 +32,9 @@ func TestReasonWhyAScriptCannotStart(t *testing.T) {
 		{"an interpreter that is a directory", "#!/etc\n", `the script's interpreter "/etc" is not an executable file`},
 		{"an empty interpreter", "#!\n", "the script's #! line names no interpreter"},
 		{"no #! line", "echo hello\n", "the file has no #! line: add one, such as #!/bin/sh"},
-		{"empty", "", "the file has no #! line"},
-		{"a byte order mark", "\ufeff#!/bin/sh\n", "the script begins with a byte order mark"},
-		{"a program for another system", "\x7fELF\x02\x01\x01", "the file is a program for another system"},
+		{"empty", "", "the file has no #! line: add one, such as #!/bin/sh"},
+		{"a byte order mark", "\ufeff#!/bin/sh\n", "the script begins with a byte order mark, remove it: the file must begin with #!"},
+		{"a program for another system", "\x7fELF\x02\x01\x01", "the file is a program for another system, or its loader is not installed"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBuild(t)
@@ -41,7 +43,9 @@ func TestReasonWhyAScriptCannotStart(t *testing.T) {
 				t.Fatal(err)
 			}
 			res, _ := run(t, execrunner.Config{Command: "./deploy"}, b)
-			want(t, res, runner.NotBuilt, tt.want)
+			if res.Outcome != runner.NotBuilt || !strings.HasSuffix(res.Reason, tt.want) {
+				t.Errorf("Run = %+v, want %s, reason with %q at its end", res, runner.NotBuilt, tt.want)
+			}
 		})
 	}
 }
