@@ -86,7 +86,6 @@ func (s *stamps) open(offset int64) bool {
 func (s *stamps) close() {
 	if s.file != nil {
 		_ = s.file.Close() // times are no part of the log
-		s.file = nil
 	}
 }
 
