@@ -205,6 +205,9 @@ func TestRoleThatMayNotCreate(t *testing.T) {
 	if _, err := pgqueue.Open(t.Context(), as("worker")); err == nil || !strings.Contains(err.Error(), "permission denied") || !strings.Contains(err.Error(), "start once with a role that may create them") {
 		t.Errorf("Open without tables: %v, want what is missing and what to do", err)
 	}
+	if _, err := pgqueue.Import(t.Context(), as("worker"), queue.Records{}, pgqueue.Contents{}); err == nil || strings.Contains(err.Error(), "not known") {
+		t.Errorf("Import without tables: %v, want an error, and that nothing was imported", err)
+	}
 	if err := open(t, pgqueue.Options{URL: server.URL(), Schema: "ci"}).Close(); err != nil {
 		t.Fatal(err)
 	}

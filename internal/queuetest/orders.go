@@ -187,9 +187,13 @@ func listsObeyLimits(t *testing.T, _ Store, q Queue) {
 			t.Errorf("position of item %d = %d, %v; want %d", id, e.Position, err, 6-id)
 		}
 	}
+	builds, next, err := q.Claim(t.Context(), start.Add(6*time.Second), queue.Node{Name: "node"}, []int{0, 1, 2, 3, 4, 5})
+	if err != nil || len(builds) != 2 || builds[0].Item.ID != 6 || builds[1].Item.ID != 5 || !next.Equal(start.Add(7*time.Second)) {
+		t.Fatalf("Claim: %+v, then at %v, %v; want the first of b and of a, then after 7s another of a", builds, next, err)
+	}
 	late := start.Add(time.Minute)
-	if builds, _, err := q.Claim(t.Context(), late, queue.Node{Name: "node"}, []int{0, 1, 2, 3, 4, 5}); err != nil || len(builds) != 4 {
-		t.Fatalf("Claim: %d builds, %v; want three of a and one of b", len(builds), err)
+	if builds, _, err := q.Claim(t.Context(), late, queue.Node{Name: "node"}, []int{2, 3, 4, 5}); err != nil || len(builds) != 2 {
+		t.Fatalf("Claim: %d builds, %v; want the rest of a", len(builds), err)
 	}
 	for _, tt := range []struct {
 		before int64
