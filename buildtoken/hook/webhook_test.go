@@ -1,6 +1,7 @@
 package hook_test
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"strings"
@@ -65,6 +66,8 @@ func TestParseSecret(t *testing.T) {
 		{"a signing secret of GitLab", event.GitLab, gitlabKey, ""},
 		{"one that is no base64", event.GitLab, "whsec_s3cret?", "whsec_ and base64"},
 		{"one that is too short", event.Standard, "whsec_czNjcmV0", "6 bytes"},
+		{"the shortest", event.Standard, "whsec_" + base64.StdEncoding.EncodeToString([]byte("0123456789abcdef")), ""},
+		{"one byte less", event.Standard, "whsec_" + base64.StdEncoding.EncodeToString([]byte("0123456789abcde")), "15 bytes"},
 		{"standard without whsec_", event.Standard, strings.TrimPrefix(gitlabKey, "whsec_"), ""},
 		{"a public key", event.Standard, "whpk_dGVzdHRlc3R0ZXN0dGVzdHRlc3R0ZXN0dGVzdHRlc3Q=", "public key"},
 		{"Stripe does not decode it", event.Stripe, "whsec_test_secret", ""},

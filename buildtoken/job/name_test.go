@@ -137,6 +137,7 @@ func TestLongestFullName(t *testing.T) {
 	longest := strings.Repeat(strings.Repeat("x", 199)+"/", 9) + strings.Repeat("y", 200)
 	for in, want := range map[string]error{
 		longest: nil, "/" + strings.ReplaceAll(longest, "/", "//") + "/": nil,
+		"a" + strings.Repeat("/", 2*job.MaxFullName-1): nil, "a" + strings.Repeat("/", 2*job.MaxFullName): job.ErrBadName,
 		"z/" + longest: job.ErrBadName, "z//" + longest[2:]: nil, "z" + longest: job.ErrBadName,
 	} {
 		if got, err := job.ParseFullName(in); !errors.Is(err, want) || err == nil && len(got) > job.MaxFullName {
@@ -145,5 +146,15 @@ func TestLongestFullName(t *testing.T) {
 	}
 	if len(longest) != job.MaxFullName {
 		t.Errorf("the longest name of this test has %d bytes, want %d", len(longest), job.MaxFullName)
+	}
+}
+
+func TestURL(t *testing.T) {
+	for full, want := range map[string]string{
+		"deploy": "https://ci.example/job/deploy/", "app/über 1%": "https://ci.example/job/app/job/%C3%BCber%201%25/",
+	} {
+		if got := job.URL("https://ci.example/", full); got != want {
+			t.Errorf("URL of %q = %q, want %q", full, got, want)
+		}
 	}
 }

@@ -194,3 +194,16 @@ func TestNamesOfParameters(t *testing.T) {
 		}
 	}
 }
+
+// The names of values and of files that a job does not take are known to whoever sends them.
+func TestUnknown(t *testing.T) {
+	j := job.Job{FullName: "app/deploy", Params: []job.Param{{Name: "ENV", Kind: job.KindString}, {Name: "PATCH", Kind: job.KindFile}}}
+	values := map[string]string{"ENV": "x", "": "no parameter has this name", "env": "x", "Z": "x"}
+	files := map[string]bool{"PATCH": true, "": true, "LOGO": true}
+	if diff := cmp.Diff([]string{"LOGO", "Z", "env"}, job.Unknown(&j, values, files)); diff != "" {
+		t.Errorf("Unknown (-want +got):\n%s", diff)
+	}
+	if got := job.Unknown(&j, map[string]string{"ENV": "x"}, map[string]bool{"PATCH": true}); len(got) != 0 {
+		t.Errorf("Unknown = %q where all are taken, want none", got)
+	}
+}
