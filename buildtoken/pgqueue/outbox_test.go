@@ -120,6 +120,52 @@ func TestLeaseOfAServerThatIsGone(t *testing.T) {
 	}
 }
 
+// TestOtherServersSendWhatAServerLeaves closes a server that was sending a notification. The other
+// one must look for it, which has nothing else to do.
+func TestOtherServersSendWhatAServerLeaves(t *testing.T) {
+	t.Parallel()
+	dbs := shared(t, newStore(t), "a", "b")
+	a, b := dbs[0], dbs[1]
+	rules := map[string]queue.Rules{"j": {Notify: []queue.Target{{Name: "t", On: []queue.Condition{queue.OnQueued}}}}}
+	setRules(t, a, rules)
+	setRules(t, b, rules)
+	schedule(t, a, request("j", "k"))
+	take := func(q *pgqueue.DB) []queue.Notification {
+		t.Helper()
+		due, _, err := q.TakeNotifications(t.Context(), start.Add(time.Hour), []string{"t"}, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return due
+	}
+	if due := take(a); len(due) != 1 {
+		t.Fatalf("took %+v, want one", due)
+	}
+	if err := a.Announce(t.Context(), queue.Node{Name: "a"}, 1); err != nil {
+		t.Fatal(err)
+	}
+	for len(b.Nodes()) == 0 { // then it has heard of all before
+		<-b.Notices()
+	}
+	for len(b.NotificationsChanged()) > 0 {
+		<-b.NotificationsChanged()
+	}
+	if due := take(b); len(due) != 0 {
+		t.Fatalf("took %+v, which the other server is sending", due)
+	}
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-b.NotificationsChanged():
+	case <-time.After(patience):
+		t.Fatal("the other server did not look for what is left to send")
+	}
+	if due := take(b); len(due) != 1 {
+		t.Errorf("took %+v, want the one that was not sent", due)
+	}
+}
+
 // TestServerThatMayBeGivenUpSendsNothing blocks the heartbeats of a server until another one could
 // send what it has taken, and lets them go on.
 func TestServerThatMayBeGivenUpSendsNothing(t *testing.T) {
