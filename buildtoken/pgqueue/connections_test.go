@@ -16,10 +16,15 @@ import (
 	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
+// collecting is held while the garbage collector is off.
+var collecting sync.Mutex
+
 // noConnection waits until a program of some name has no connection, because the database notices
 // the end of one a moment later.
 func noConnection(t *testing.T, conn *pgx.Conn, program, after string) {
 	t.Helper()
+	collecting.Lock()
+	defer collecting.Unlock()
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // it closes connections that were forgotten
 	for late := time.Now().Add(patience); ; {
 		var left int
