@@ -114,11 +114,11 @@ func TestComputer(t *testing.T) {
 		start("near", "hidden", "near")
 		detach()
 		detach = attach(1)
-		time.Sleep(35 * time.Second)
+		time.Sleep(60*time.Second + 500*time.Millisecond)
 		const running = "idle,numExecutors,executors[number,progress,currentExecutable[fullDisplayName]]"
 		shows("more builds than executors", running, `{"executors":[`+
-			`{"currentExecutable":{"fullDisplayName":"near #2"},"number":0,"progress":35},{"currentExecutable":null,"number":1,"progress":-1},`+
-			`{"currentExecutable":{"fullDisplayName":"near #3"},"number":2,"progress":35}],"idle":false,"numExecutors":1}`)
+			`{"currentExecutable":{"fullDisplayName":"near #2"},"number":0,"progress":60},{"currentExecutable":null,"number":1,"progress":-1},`+
+			`{"currentExecutable":{"fullDisplayName":"near #3"},"number":2,"progress":60}],"idle":false,"numExecutors":1}`)
 		counted("more builds than executors", `"busyExecutors":3,"totalExecutors":3`)
 		time.Sleep(100 * time.Second)
 		shows("builds that take longer than expected", "executors[progress]", `{"executors":[{"progress":99},{"progress":-1},{"progress":99}]}`)

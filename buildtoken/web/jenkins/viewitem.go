@@ -71,9 +71,9 @@ func (v *view) item(e queue.Entry) object {
 
 // prepareLanes reads the lanes of all items at once.
 func (v *view) prepareLanes(entries []queue.Entry) {
-	jobs := map[string]bool{}
+	jobs := map[string]struct{}{}
 	for _, e := range entries {
-		jobs[e.Item.Job] = true
+		jobs[e.Item.Job] = struct{}{}
 	}
 	lanes, err := v.ctl.Lanes(v.ctx(), slices.Sorted(maps.Keys(jobs))...)
 	v.note(err)
