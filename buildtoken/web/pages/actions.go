@@ -36,7 +36,7 @@ func (v *visit) start(full string) error {
 		Values: given(j, in.Values()), Files: in.Uploads(true), AnyKind: true, UserMayTrigger: true,
 	}
 	if form.refill(j, t.Values, t.Files) {
-		return v.again(full, form, http.StatusBadRequest)
+		return v.again(j, form, http.StatusBadRequest)
 	}
 	if form.Delay != "" {
 		t.Delay = &form.Delay
@@ -49,32 +49,29 @@ func (v *visit) start(full string) error {
 		v.redirect(web.ItemURL(v.base, out.Item.ID))
 		return nil
 	}
-	return v.refused(full, form, err)
+	return v.refused(j, form, err)
 }
 
 // refused shows the form again, with why nothing came of it.
-func (v *visit) refused(full string, form *formView, err error) error {
+func (v *visit) refused(j *job.Job, form *formView, err error) error {
 	switch {
-	case errors.Is(err, job.ErrValue):
-		form.Problem = problemText(err)
-		return v.again(full, form, http.StatusBadRequest)
 	case errors.Is(err, runner.ErrTooLarge), errors.Is(err, runner.ErrBadValue):
 		_, form.Problem, _ = strings.Cut(err.Error(), ": ")
-		return v.again(full, form, http.StatusBadRequest)
+		return v.again(j, form, http.StatusBadRequest)
 	case errors.Is(err, policy.ErrDenied), errors.Is(err, definition.ErrNotBuildable), errors.Is(err, queue.ErrFull),
 		errors.Is(err, queue.ErrStorage), errors.Is(err, buildtoken.ErrUpload), errors.Is(err, buildtoken.ErrShuttingDown):
 		verdict := v.Refuse(err)
 		f := v.failureOf(verdict)
 		form.Problem = f.Text + " " + f.Help
-		return v.again(full, form, verdict.Status)
+		return v.again(j, form, verdict.Status)
 	}
 	return err
 }
 
 // again answers with the job's page, or with the failure alone if the caller may start
 // builds but not see them.
-func (v *visit) again(full string, form *formView, status int) error {
-	pg, err := v.job(full, form)
+func (v *visit) again(j *job.Job, form *formView, status int) error {
+	pg, err := v.job(j, form)
 	if errors.Is(err, web.ErrForbidden) {
 		v.write(&page{Title: "Not queued", Name: "failure", status: status, Regions: []region{
 			{Name: "failure", Static: true, Data: failure{Title: "Not queued", Text: form.Problem, Home: v.base}},

@@ -113,8 +113,7 @@ func (v *visit) isUnusual(full string) func(queue.Value) bool {
 		if !ok {
 			return true
 		}
-		usual, err := defaultOf(p)
-		return err != nil || usual != value.Text
+		return defaultOf(p) != value.Text
 	}
 }
 

@@ -90,7 +90,7 @@ func (f *found) add(from, to, place int64) {
 	switch {
 	case place < 0 && f.count == 1, from <= place && place < to:
 		f.current, f.at = f.count, from
-	case place >= 0 && from < place:
+	case to <= place:
 		f.prev = from
 	case f.next < 0:
 		f.next = from
@@ -176,9 +176,7 @@ func (s search) block(f *found, text []byte, at, place int64) {
 		if hit < 0 {
 			return
 		}
-		if nl := bytes.LastIndexByte(text[from:hit], '\n'); nl >= 0 {
-			from += nl + 1
-		}
+		from += bytes.LastIndexByte(text[from:hit], '\n') + 1
 		whole, _ := cutRow(text[from:])
 		to := from + len(whole)
 		if s.matchesLower(row.of(whole)) {

@@ -56,10 +56,9 @@ func (v *visit) freshForm(j *job.Job) *formView {
 		case job.KindPassword:
 			f.Secret = p.Default != ""
 		case job.KindBoolean:
-			values, err := defaultOf(p)
-			f.Checked = err == nil && values == "true"
+			f.Checked = defaultOf(p) == "true"
 		case job.KindChoice:
-			f.Value, _ = defaultOf(p) // a choice that cannot be taken is not chosen either
+			f.Value = defaultOf(p)
 		case job.KindFile:
 			form.Files = true
 		case job.KindString, job.KindText:
@@ -70,13 +69,13 @@ func (v *visit) freshForm(j *job.Job) *formView {
 	return form
 }
 
-// defaultOf is the value of a parameter for which nothing is given.
-func defaultOf(p job.Param) (string, error) {
+// defaultOf is the value of a parameter for which nothing is given; "" for a file.
+func defaultOf(p job.Param) string {
 	values, err := (&job.Job{Params: []job.Param{p}}).Values(nil, nil)
 	if err != nil || len(values) == 0 {
-		return "", err
+		return ""
 	}
-	return values[0].Text, nil
+	return values[0].Text
 }
 
 // given returns the values that a form sent for the parameters of a job, as a trigger needs

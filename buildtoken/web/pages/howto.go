@@ -78,7 +78,7 @@ func triggerArguments(params []job.Param) string {
 	files := slices.ContainsFunc(params, func(p job.Param) bool { return p.Kind == job.KindFile })
 	var b strings.Builder
 	for _, p := range params {
-		text, _ := defaultOf(p) // what cannot be taken is not shown either
+		text := defaultOf(p)
 		switch {
 		case p.Kind == job.KindFile:
 			b.WriteString("-F " + quote(p.Name+"=@"+uploadFile(p)))

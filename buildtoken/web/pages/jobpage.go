@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
@@ -62,13 +63,10 @@ func (v *visit) poll(full, at string) (*pollView, error) {
 
 // job is the page of a job of the site. form is a form that was refused and has to be
 // sent again; nil means a fresh one.
-func (v *visit) job(full string, form *formView) (*page, error) {
+func (v *visit) job(j *job.Job, form *formView) (*page, error) {
+	full := j.FullName
 	if !v.MayRead(full) {
 		return nil, web.ErrForbidden
-	}
-	j, ok := v.Definition.Job(full)
-	if !ok {
-		return nil, web.ErrNotFound
 	}
 	overviews, err := v.ctl.Overviews(v.R.Context(), full)
 	if err != nil {

@@ -65,7 +65,11 @@ func (v *visit) followLog(ctx context.Context, out *web.Events, of buildOf) erro
 			}
 			rest, reset = nil, true
 		}
-		for at := w.at.at + int64(len(rest)); at < end || reset; at = w.at.at + int64(len(rest)) {
+		for {
+			at := w.at.at + int64(len(rest))
+			if at >= end && !reset {
+				break
+			}
 			e := logEvent{From: w.at.at, Reset: reset}
 			e.End = min(end, at-at%logPiece+logPiece)
 			if e.HTML, rest, err = v.piece(ctx, log, w, rest, e.End); err != nil {

@@ -133,8 +133,8 @@ func pageOf(q *web.Request, p web.Path) (loader, bool) {
 		return nil, false
 	}
 	if rest.Len() == 0 {
-		if _, ok := q.Definition.Job(full); ok {
-			return personal(func(v *visit) (*page, error) { return v.job(full, nil) }), true
+		if j, ok := q.Definition.Job(full); ok {
+			return personal(func(v *visit) (*page, error) { return v.job(j, nil) }), true
 		}
 		return func(v *visit) (plan, error) { return v.overview(full) }, true
 	}
