@@ -14,7 +14,9 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/policy"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
 // faulty is a queue of which one call fails.
@@ -143,7 +145,9 @@ func (s *site) farBuilds(q buildtoken.Queue) {
 // A page is complete or an error: it never hides what could not be read.
 func TestNoPageHidesThatTheQueueFails(t *testing.T) {
 	var f faulty
-	spec := jobs(at("hello", writes("hello\n")), far(), at("busy", hangs("busy\n")), waits("later"))
+	small := at("small", brief{writes("")}, job.Param{Name: "N", Kind: job.KindString})
+	small.Allow = []policy.Rule{{Source: `params["N"] != "no"`}}
+	spec := jobs(at("hello", writes("hello\n")), far(), at("busy", hangs("busy\n")), waits("later"), small)
 	spec.Root.Folders = []definition.Folder{{Name: "app", Jobs: []definition.Job{at("deploy", writes(""))}}}
 	onQueue(t, spec, func(q buildtoken.Queue) buildtoken.Queue { f.Queue = q; return &f }, func(s *site) {
 		s.farBuilds(f.Queue) // items 1 to 3
@@ -178,6 +182,8 @@ func TestNoPageHidesThatTheQueueFails(t *testing.T) {
 			{http.MethodGet, "/queue/-/log/job/hello/1", nil, 200},
 			{http.MethodPost, "/job/later/buildForm", url.Values{"N": {"5"}}, 303},
 			{http.MethodPost, "/job/later/buildForm", url.Values{"delay": {"soon"}}, 400},
+			{http.MethodPost, "/job/small/buildForm", url.Values{"N": {"no"}}, 403},
+			{http.MethodPost, "/job/small/buildForm", url.Values{"N": {"long"}}, 400},
 			{http.MethodPost, "/queue/item/8/cancelForm", nil, 303},
 			{http.MethodPost, "/job/later/cancelAllForm", url.Values{"upto": {"11"}}, 303},
 		} {
@@ -194,6 +200,7 @@ func TestNoPageHidesThatTheQueueFails(t *testing.T) {
 				if w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "broken") {
 					s.Errorf("%s %s with a failure of call %d = %d, want 500 and nothing of the error:\n%s", tt.method, tt.path, bad, w.Code, main(w.Body.String()))
 				}
+				s.logged("the disk is <broken>")
 			}
 		}
 		f.calls.Store(0)
@@ -202,6 +209,30 @@ func TestNoPageHidesThatTheQueueFails(t *testing.T) {
 			s.Errorf("a stop that fails = %d, want 500", w.Code)
 		}
 	})
+}
+
+// brief is a runner that only takes short values.
+type brief struct{ run }
+
+func (brief) Fits(_ []string, params []runner.Param) error {
+	for _, p := range params {
+		if len(p.Value) > 2 {
+			return fmt.Errorf("parameter %s is long: %w", p.Name, runner.ErrTooLarge)
+		}
+	}
+	return nil
+}
+
+// logged takes the entries of the log, one of which must be about an error with this text.
+func (s *site) logged(text string) {
+	s.Helper()
+	all := s.logs.TakeAll()
+	for _, e := range all {
+		if cause, _ := e.ContextMap()["error"].(string); strings.Contains(cause, text) {
+			return
+		}
+	}
+	s.Errorf("the log has %v, want an error with %q", all, text)
 }
 
 // A stream is complete or the browser connects again: it never ends as if there were no more.
@@ -225,6 +256,7 @@ func TestNoStreamHidesThatTheQueueFails(t *testing.T) {
 				}
 				break
 			}
+			s.logged("the disk is <broken>")
 		}
 	})
 }
@@ -383,4 +415,16 @@ func TestPageThatCannotBeRenderedIsAnError(t *testing.T) {
 			}
 		})
 	}
+	onSite(t, jobs(), func(s *site) {
+		s.pages.pages.WithoutTemplate("nav")
+		out, ended, stop := s.open("/queue/-/events/", "alice")
+		defer stop()
+		select {
+		case <-ended: // the browser connects again
+		default:
+			s.Error("the stream goes on without the navigation")
+		}
+		s.lacks(out.drain(), "event:")
+		s.logged(`"nav"`)
+	})
 }

@@ -3,7 +3,6 @@ package pages
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -93,7 +92,12 @@ func (v *visit) follow(ctx context.Context, out *web.Events, b *board, p plan, s
 			v.Refuse(err) // the client comes back and gets the answer
 			return
 		}
-		if v.sendNew(out, s, nav, sent, has) != nil {
+		own, err := v.kit.part(nav)
+		if err != nil {
+			v.Refuse(err)
+			return
+		}
+		if v.sendNew(out, s, own, sent, has) != nil {
 			return
 		}
 		if s.ended {
@@ -150,13 +154,9 @@ type pageEvent struct {
 // sendNew sends the regions that differ from those of the client, and the navigation, which is
 // not shared. sent holds the regions that were sent to it, has the hashes of those that were
 // part of the page.
-func (v *visit) sendNew(out *web.Events, s *shown, nav region, sent map[string]*content, has map[string]string) error {
-	own, err := v.kit.part(nav)
-	if err != nil {
-		return fmt.Errorf("pages: stream: %w", err)
-	}
+func (v *visit) sendNew(out *web.Events, s *shown, nav *part, sent map[string]*content, has map[string]string) error {
 	e := pageEvent{Title: s.Title, Icon: v.tabIcon(s.page), Say: s.Say}
-	for _, p := range append(slices.Clip(s.parts), own) {
+	for _, p := range append(slices.Clip(s.parts), nav) {
 		before := sent[p.Name]
 		if before != nil && before.hash == p.Hash {
 			continue
