@@ -184,6 +184,7 @@ func TestFormShowsWhyItWasRefused(t *testing.T) {
 		w = s.post("/job/hello/buildForm", "blind", url.Values{"N": {"no"}})
 		s.holds(w.Body.String(), "A rule does not allow a build with these values now.")
 		s.lacks(main(w.Body.String()), "hello", "<form")
+		s.lacks(w.Body.String(), "data-events") // nothing on it changes
 	})
 	spec.Root.Allow[0].Message = "no is not an answer"
 	spec.Root.Jobs = append(spec.Root.Jobs, definition.Job{Name: "old", Disabled: true, Runner: writes("")})
@@ -238,11 +239,13 @@ func TestFormThatCannotBeRead(t *testing.T) {
 			{"a boundary that never comes", "multipart/form-data; boundary=x", "--y", 400},
 			{"no type", "", "x", 400},
 		} {
-			r := httptest.NewRequest(http.MethodPost, "/job/hello/buildForm", strings.NewReader(tt.body))
-			r.SetBasicAuth("alice", "secret")
-			r.Header.Set("Content-Type", tt.contentType)
-			if w := s.do(r); w.Code != tt.want {
-				s.Errorf("%s = %d, want %d", tt.name, w.Code, tt.want)
+			for _, path := range []string{"/job/hello/buildForm", "/job/hello/cancelAllForm"} {
+				r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(tt.body))
+				r.SetBasicAuth("alice", "secret")
+				r.Header.Set("Content-Type", tt.contentType)
+				if w := s.do(r); w.Code != tt.want {
+					s.Errorf("POST %s, %s = %d, want %d", path, tt.name, w.Code, tt.want)
+				}
 			}
 		}
 		// The job takes no files, so nothing of a large body is read.
@@ -362,6 +365,22 @@ func TestStop(t *testing.T) {
 		page := s.page("/job/app/job/deploy/1/")
 		s.holds(page, "Aborted", "user alice")
 		s.lacks(page, "stopForm", "data-events=\"/ci/queue/-/events/job/app/job/deploy/1/\" data-say")
+	})
+}
+
+func TestReadersMayNotCancelOrStop(t *testing.T) {
+	onSite(t, jobs(at("busy", hangs(""))), func(s *site) {
+		s.trigger("busy", nil)
+		s.trigger("busy", nil) // item 2 waits
+		for _, path := range []string{"/queue/item/2/cancelForm", "/job/busy/1/stopForm"} {
+			if w := s.post(path, "rita", nil); w.Code != http.StatusForbidden {
+				s.Errorf("POST %s of a reader = %d, want 403", path, w.Code)
+			}
+		}
+		s.settle()
+		s.holds(s.page("/job/busy/1/"), "Running")
+		s.lacks(s.page("/job/busy/1/"), "Asked to stop")
+		s.holds(s.page("/queue/item/2/"), "Build #1 is already in progress")
 	})
 }
 

@@ -64,6 +64,28 @@ func TestBuildShowsHowFarItIs(t *testing.T) {
 	})
 }
 
+func TestStreamsReportBuildsThatTakeLonger(t *testing.T) {
+	for _, r := range []runner.Runner{takes(3*time.Minute, time.Hour), remote{takes(3*time.Minute, time.Hour)}} {
+		onSite(t, jobs(at("slow", r)), func(s *site) {
+			s.trigger("slow", nil)
+			time.Sleep(3 * time.Minute)
+			s.trigger("slow", nil)
+			outs := map[string]*streamed{}
+			for _, path := range []string{"", "computer/", "job/slow/2/"} {
+				out, _, stop := s.open("/queue/-/events/"+path, "alice")
+				defer stop()
+				s.lacks(out.drain(), "longer than usual")
+				outs[path] = out
+			}
+			time.Sleep(220 * time.Second)
+			synctest.Wait()
+			for _, out := range outs {
+				s.holds(out.drain(), "longer than usual")
+			}
+		})
+	}
+}
+
 func TestBuildShowsItsLogBeforeTheFacts(t *testing.T) {
 	onSite(t, jobs(at("hello", writes("hello\n"))), func(s *site) {
 		s.trigger("hello", nil)

@@ -86,6 +86,12 @@ func FindIn(t testing.TB, log []byte, text string, errors bool) string {
 	return fmt.Sprint(f)
 }
 
+// SearchLog returns how many rows of a log of some size have a text.
+func SearchLog(ctx context.Context, log io.ReaderAt, size int64, text string) (int, error) {
+	f, err := search{text: text}.find(ctx, log, size, -1)
+	return f.count, err
+}
+
 // Find searches a log in both ways: as pages do, while it grows, and row by row.
 func Find(t testing.TB, log []byte, text string, errors bool, place int64) (quick, slow string) {
 	t.Helper()

@@ -1,6 +1,8 @@
 package pages_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -127,6 +129,46 @@ func TestWhatLooksLikeAnError(t *testing.T) {
 		if got := pages.LooksLikeError(line); got != want {
 			t.Errorf("%q looks like an error: %v, want %v", line, got, want)
 		}
+	}
+}
+
+// unreadable is a log that cannot be read.
+type unreadable struct{ err error }
+
+func (l unreadable) ReadAt([]byte, int64) (int, error) { return 0, l.err }
+
+func TestSearchThatCannotBeFinishedIsAnError(t *testing.T) {
+	broken := errors.New("input/output error")
+	if _, err := pages.SearchLog(t.Context(), unreadable{broken}, 8, "one"); !errors.Is(err, broken) {
+		t.Errorf("the search of a log that cannot be read: %v, want %v", err, broken)
+	}
+	gone := errors.New("the reader has gone")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(gone)
+	if _, err := pages.SearchLog(ctx, strings.NewReader("one\ntwo\n"), 8, "one"); !errors.Is(err, gone) {
+		t.Errorf("the search for a reader who has gone: %v, want %v", err, gone)
+	}
+}
+
+// endless is a log of empty rows and a few others, which begin at an offset.
+type endless struct{ at int64 }
+
+func (l endless) ReadAt(p []byte, from int64) (int, error) {
+	const empty = "\n\n\n\n\n\n\n\n"
+	for i := 0; i < len(p); i += len(empty) {
+		copy(p[i:], empty)
+	}
+	const rows = "first\nlast\n"
+	if i := l.at - from; i > -int64(len(rows)) && i < int64(len(p)) {
+		copy(p[max(i, 0):], rows[max(-i, 0):])
+	}
+	return len(p), nil
+}
+
+func TestSearchEndsWithinAVeryLongLog(t *testing.T) {
+	const most = 256 << 20
+	if got, err := pages.SearchLog(t.Context(), endless{most - int64(len("first\n"))}, 2*most, "st"); got != 1 || err != nil {
+		t.Errorf("%d rows are found, %v; want one", got, err)
 	}
 }
 

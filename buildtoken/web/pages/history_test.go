@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
@@ -83,5 +84,23 @@ func TestHistoryShowsTheNoteFirst(t *testing.T) {
 		s.settle()
 		const alice = `Started by user <a href="/ci/job/app/?by=user%3Aalice#history-title" class="by" title="Builds by alice"><bdi>alice</bdi></a>`
 		s.holds(s.page("/job/app/"), `<bdi>push</bdi> <span class="quiet">· `+alice+`</span>`, `class="cause">`+alice+`</td>`)
+	})
+}
+
+func TestListsShowHowLongBuildsTook(t *testing.T) {
+	slow := run(func(context.Context, runner.Build, io.Writer) runner.Result {
+		time.Sleep(90 * time.Second)
+		return runner.Result{Outcome: runner.Success}
+	})
+	onSite(t, jobs(at("app", slow)), func(s *site) {
+		s.trigger("app", nil)
+		for _, path := range []string{"/job/app/", "/?by="} {
+			s.holds(s.page(path), `<td data-label="Took" class="number"><time `)
+		}
+		time.Sleep(90 * time.Second)
+		for _, path := range []string{"/job/app/", "/?by="} {
+			s.holds(s.page(path), `<td data-label="Took" class="number">1 min 30 s</td>`)
+		}
+		s.holds(s.page("/"), `<td class="number">1 min 30 s</td>`)
 	})
 }

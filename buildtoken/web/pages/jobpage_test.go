@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
@@ -50,6 +54,12 @@ func TestJobPageShowsTheLastPoll(t *testing.T) {
 			time.Sleep(time.Second)
 			s.holds(s.page("/job/app/"), "Polls for changes. Last poll: <time", "<bdi>"+tt.want+`</bdi> (<a href="/ci/job/app/pollingLog">log</a>)`)
 			s.holds(out.drain(), "Last poll: ")
+		}
+		if err := os.WriteFile(filepath.Join(s.dir, "polling", job.PathElement("app")+".log"), []byte("damaged"), 0o600); err != nil {
+			s.Fatal(err)
+		}
+		if w := s.get("/job/app/", "alice"); w.Code != http.StatusInternalServerError {
+			s.Errorf("a page whose poll cannot be read = %d, want 500", w.Code)
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -134,6 +135,16 @@ func TestSearchesWaitForEachOther(t *testing.T) {
 		default:
 		}
 		s.holds(s.page("/job/hello/1/"), "hello")
+		ctx, cancel := context.WithCancel(s.Context())
+		gone := make(chan int)
+		go func() {
+			gone <- s.do(request(http.MethodGet, "/job/hello/1/?q=hello", "alice", nil).WithContext(ctx)).Code //nolint:contextcheck // Serve takes the request's
+		}()
+		synctest.Wait()
+		cancel()
+		if status := <-gone; status != http.StatusServiceUnavailable {
+			s.Errorf("a reader who goes does not wait for the search: %d, want 503", status)
+		}
 		leave()
 		for range 20 {
 			if got := <-found; got != "Match 1 of 1" {

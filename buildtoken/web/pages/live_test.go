@@ -294,12 +294,13 @@ func TestLogThatCannotBeReadIsAnError(t *testing.T) {
 		if err := os.Truncate(filepath.Join(s.dir, "logs", job.PathElement("hello"), "1.log"), 290_000); err != nil {
 			s.Fatal(err)
 		}
-		for _, path := range []string{"/job/hello/1/", "/job/hello/1/?at=200000", "/job/hello/1/?q=0123456789", "/queue/-/log/job/hello/1?after=90000"} {
+		for _, path := range []string{"/job/hello/1/", "/job/hello/1/?at=200000", "/job/hello/1/?at=300000", "/job/hello/1/?q=0123456789", "/queue/-/log/job/hello/1?after=90000", "/queue/-/log/job/hello/1?after=300000"} {
 			if w := s.get(path, "alice"); w.Code != http.StatusInternalServerError {
 				s.Errorf("GET %s = %d, want 500", path, w.Code)
 			}
 		}
-		for _, start := range []string{"0", "100000", "-1"} {
+		unreadable := func(start string) (sent string) {
+			s.Helper()
 			out, ended, stop := s.open("/queue/-/events/job/hello/1/?start="+start, "alice")
 			select {
 			case <-ended: // the browser connects again
@@ -307,13 +308,24 @@ func TestLogThatCannotBeReadIsAnError(t *testing.T) {
 				s.Errorf("from %s: the stream waits for a log that cannot be read", start)
 			}
 			stop()
-			if text := out.drain(); strings.Contains(text, "event: done") {
+			if sent = out.drain(); strings.Contains(sent, "event: done") {
 				s.Errorf("from %s: the stream claims to be complete", start)
 			}
 			if got := s.logs.TakeAll(); got[len(got)-1].Message != "log could not be sent to its end" {
 				s.Errorf("from %s: the log has %v", start, got)
 			}
+			return sent
 		}
+		for start, some := range map[string]bool{"0": true, "100000": true, "300000": false, "-1": false} {
+			if sent := unreadable(start); strings.Contains(sent, "event: log") != some {
+				s.Errorf("from %s: a part of the log was sent: %v, want %v", start, !some, some)
+			}
+		}
+		// Now the end cannot even be found.
+		if err := os.Truncate(filepath.Join(s.dir, "logs", job.PathElement("hello"), "1.log"), 50_000); err != nil {
+			s.Fatal(err)
+		}
+		s.lacks(unreadable("-1"), "event: log")
 	})
 }
 
@@ -413,6 +425,28 @@ func TestStreamEnds(t *testing.T) {
 			}
 		})
 	})
+	for _, kind := range []string{"page", "log"} {
+		t.Run("with a client that goes at an event "+kind, func(t *testing.T) {
+			onSite(t, jobs(at("busy", hangs("hello\n"))), func(s *site) {
+				s.trigger("busy", nil)
+				ctx, cancel := context.WithCancel(s.Context())
+				ended := make(chan struct{})
+				go func() {
+					defer close(ended)
+					r := request(http.MethodGet, "/queue/-/events/job/busy/1/", "alice", nil)
+					s.pages.Serve(&leaver{httptest.NewRecorder(), "event: " + kind}, r.WithContext(ctx)) //nolint:contextcheck // it takes the request's
+				}()
+				synctest.Wait()
+				select {
+				case <-ended:
+				default:
+					s.Error("the stream goes on")
+				}
+				cancel()
+				<-ended
+			})
+		})
+	}
 	t.Run("sends a sign of life from time to time", func(t *testing.T) {
 		onSite(t, tree(), func(s *site) {
 			out, _, stop := s.open("/queue/-/events/queue/", "alice")
@@ -440,6 +474,19 @@ func TestStreamEnds(t *testing.T) {
 type broken struct{ *httptest.ResponseRecorder }
 
 func (*broken) Write([]byte) (int, error) { return 0, errors.New("gone") }
+
+// leaver is a client that goes when it receives a text.
+type leaver struct {
+	*httptest.ResponseRecorder
+	text string
+}
+
+func (l *leaver) Write(p []byte) (int, error) {
+	if strings.Contains(string(p), l.text) {
+		return 0, errors.New("gone")
+	}
+	return len(p), nil
+}
 
 func TestLogPart(t *testing.T) {
 	onSite(t, jobs(at("hello", writes("one\n\x1b[1mtwo\nthree"))), func(s *site) {

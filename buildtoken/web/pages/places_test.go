@@ -141,6 +141,9 @@ func TestStreamEndsBeforeItsFirstPage(t *testing.T) {
 		s.pages.site.Done = done
 		_, _, stop := s.open("/queue/-/events/", "alice")
 		out, ended, stopToo := s.open("/queue/-/events/", "alice")
+		gone, _, leave := s.open("/queue/-/events/", "alice")
+		leave()
+		s.lacks(gone.drain(), "event:")
 		close(done)
 		<-ended
 		if got := out.header.Get("Content-Type"); got != "text/event-stream" {
@@ -206,5 +209,29 @@ func TestLogThatIsGone(t *testing.T) {
 			s.Fatal(err)
 		}
 		s.holds(s.page("/job/hello/1/"), `data-size="0" data-place="0.1."`, " data-complete data-attached>", "There is no output.")
+		if w := s.get("/queue/-/log/job/hello/1", "alice"); w.Code != http.StatusNotFound {
+			s.Errorf("a part of the log = %d, want 404", w.Code)
+		}
+	})
+}
+
+// A log that cannot be opened is not shown as an empty one.
+func TestLogThatCannotBeOpened(t *testing.T) {
+	onSite(t, jobs(at("hello", writes("hello\n"))), func(s *site) {
+		s.trigger("hello", nil)
+		log := filepath.Join(s.dir, "logs", job.PathElement("hello"), "1.log")
+		if err := errors.Join(os.Remove(log), os.Symlink("1.log", log)); err != nil { // to itself
+			s.Fatal(err)
+		}
+		for _, path := range []string{"/job/hello/1/", "/queue/-/log/job/hello/1"} {
+			if w := s.get(path, "alice"); w.Code != http.StatusInternalServerError {
+				s.Errorf("GET %s = %d, want 500", path, w.Code)
+			}
+		}
+		out, ended, stop := s.open("/queue/-/events/job/hello/1/", "alice")
+		<-ended
+		stop()
+		s.lacks(out.drain(), "event: done")
+		s.logged("1.log")
 	})
 }

@@ -209,6 +209,10 @@ func TestCancelAllOfAJob(t *testing.T) {
 		}
 		s.post("/job/app/cancelAllForm", "alice", url.Values{"upto": {"5"}})
 		s.holds(s.page("/job/app/cancelAll"), "Nothing of this job is queued.")
+		s.fill("other", 2, 2)
+		for _, path := range []string{"/queue/", "/job/other/"} {
+			s.holds(s.page(path), `<a href="/ci/job/other/cancelAll"`)
+		}
 		for _, path := range []string{"/job/nothing/cancelAll", "/job/other/cancelAll"} {
 			if w := s.get(path, "rita"); w.Code != http.StatusForbidden {
 				s.Errorf("%s as a reader = %d, want 403", path, w.Code)

@@ -186,15 +186,18 @@ func TestPagesAreMadeFewAtATime(t *testing.T) {
 		if n := w.asked.Load(); n != atOnce {
 			s.Errorf("%d pages are being made, want %d", n, atOnce)
 		}
-		ctx, cancel := context.WithCancel(s.Context())
-		gone := make(chan struct{})
-		go func() {
-			defer close(gone)
-			s.do(request(http.MethodGet, "/", "alice", nil).WithContext(ctx)) //nolint:contextcheck // Serve takes the request's
-		}()
-		synctest.Wait()
-		cancel()
-		<-gone // a client that goes does not wait
+		for _, path := range []string{"/", "/rssAll"} {
+			ctx, cancel := context.WithCancel(s.Context())
+			gone := make(chan int)
+			go func() {
+				gone <- s.do(request(http.MethodGet, path, "alice", nil).WithContext(ctx)).Code //nolint:contextcheck // Serve takes the request's
+			}()
+			synctest.Wait()
+			cancel()
+			if status := <-gone; status != http.StatusServiceUnavailable { // a client that goes does not wait
+				s.Errorf("GET %s of a client that goes = %d, want 503", path, status)
+			}
+		}
 		close(w.gate)
 		for range clients {
 			if status := <-statuses; status != http.StatusOK {
