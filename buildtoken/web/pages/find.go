@@ -162,11 +162,25 @@ func wholeRows(text []byte) int {
 	}
 }
 
+// unhidden reports whether text has no control characters between others, which a row does not show.
+// It returns false for some texts without any.
+func unhidden(text []byte) bool {
+	for _, c := range text {
+		switch {
+		case c >= ' ' && c < 0x7f, c == '\t', c == '\n', c == '\r':
+		case c <= 0x7f, c == 0xc2: // begins the characters from U+0080 to U+00BF
+			return false
+		}
+	}
+	return true
+}
+
 // block searches rows that begin at an offset; the last need not have an end.
 func (s search) block(f *found, text []byte, at, place int64) {
 	lower := bytes.ToLower(text)
-	plain := len(lower) == len(text) && utf8.Valid(text) && bytes.IndexByte(text, 0x1b) < 0 && bytes.IndexByte(text, '\r') < 0
-	next := func(from int) int { return from } // without a short cut, every row is looked at
+	// What a row shows stands in such a text. In others, every row is looked at.
+	plain := len(lower) == len(text) && utf8.Valid(text) && unhidden(text)
+	next := func(from int) int { return from }
 	if plain {
 		next = nextOf(lower, s.needles())
 	}

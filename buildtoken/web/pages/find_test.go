@@ -241,6 +241,10 @@ func FuzzFind(f *testing.F) {
 	f.Add([]byte("title\x1b[0;\ntitle \x1b[?\n\x1b[1;3"), "title", int64(-1))
 	f.Add([]byte("\x1b[?25ltitle\x1b[2K\x1b[@\x1b[3~ error\n"), "title", int64(-1))
 	f.Add([]byte("\x1b[@title\n"), "title", int64(-1))
+	for _, c := range "\x00\x01\b\t\v\x1f !\x7f\u0080\u009f\u00a0" { // most are not shown
+		f.Add([]byte("a\rt"+string(c)+"itle\r\n"), "title", int64(-1))
+	}
+	f.Add([]byte("a\x80b\n\x80\n"), "\ufffd", int64(-1))
 	f.Add([]byte(strings.Repeat("x", 300_000)+"\nneedle\n"+strings.Repeat("needle", 100_000)), "needle", int64(300_001))
 	f.Fuzz(func(t *testing.T, log []byte, text string, place int64) {
 		if strings.ContainsAny(text, "\r\n") || strings.TrimSpace(text) == "" || len(text) > 200 {
