@@ -65,6 +65,15 @@ func (v *visit) nav(pg *page) (region, error) {
 	return region{Name: "nav", Data: view}, nil
 }
 
+// navPart renders the navigation.
+func (v *visit) navPart(pg *page) (*part, error) {
+	r, err := v.nav(pg)
+	if err != nil {
+		return nil, err
+	}
+	return v.kit.part(r)
+}
+
 // queuedLanes are the lanes with queued items of all jobs. They are read once for all open
 // pages, until something changes. The zero value is ready to use.
 type queuedLanes struct {

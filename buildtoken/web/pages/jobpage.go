@@ -134,7 +134,7 @@ func (v *visit) job(j *job.Job, form *formView) (*page, error) {
 	if len(notifications) > 0 {
 		pg.Regions = append(pg.Regions, region{Name: "notifications", Data: notifications})
 	}
-	if compiled, err := v.Definition.Find(full); err == nil && !v.streaming {
+	if compiled, err := v.Definition.Find(full); err == nil {
 		pg.Regions = append(pg.Regions, region{Name: "howto", Static: true, Data: v.howto(compiled)})
 	}
 	return pg, nil

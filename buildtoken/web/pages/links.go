@@ -63,10 +63,10 @@ func findAddress(text string) (at, end int) {
 		i += from
 		from = i + len("://")
 		at := i
-		for at > 0 && at > i-len("https") && isLetter(text[at-1]) {
+		for at > 0 && isLetter(text[at-1]) {
 			at--
 		}
-		if scheme := text[at:i]; scheme != "http" && scheme != "https" || at > 0 && isLetter(text[at-1]) {
+		if scheme := text[at:i]; scheme != "http" && scheme != "https" {
 			continue
 		}
 		end := len(text)

@@ -87,17 +87,12 @@ func (v *visit) follow(ctx context.Context, out *web.Events, b *board, p plan, s
 			_ = out.SendJSON("go", "", s.redirect) // it is the last thing to say
 			return
 		}
-		nav, err := v.nav(s.page) //nolint:contextcheck // it takes the request's
+		nav, err := v.navPart(s.page) //nolint:contextcheck // it takes the request's
 		if err != nil {
 			v.Refuse(err) // the client comes back and gets the answer
 			return
 		}
-		own, err := v.kit.part(nav)
-		if err != nil {
-			v.Refuse(err)
-			return
-		}
-		if v.sendNew(out, s, own, sent, has) != nil {
+		if v.sendNew(out, s, nav, sent, has) != nil {
 			return
 		}
 		if s.ended {

@@ -50,28 +50,24 @@ func (v *visit) followLog(ctx context.Context, out *web.Events, of buildOf) erro
 		return err
 	}
 	var rest []byte // the text after the whole rows that has been read
+	at := func() int64 { return w.at.at + int64(len(rest)) }
 	for last := false; ; {
-		at := w.at.at + int64(len(rest))
-		end, complete, err := log.Wait(ctx, wanted(at, reset))
+		end, complete, err := log.Wait(ctx, wanted(at(), reset))
 		if err != nil {
 			return err
 		}
 		if w.at.at > end && (complete || !log.Shared()) { // the offset belongs to another log
 			reset = true
 		}
-		if reset || end-at > logBehind {
+		if reset || end-at() > logBehind {
 			if w.at, err = v.tail(ctx, log, end); err != nil {
 				return err
 			}
 			rest, reset = nil, true
 		}
-		for {
-			at := w.at.at + int64(len(rest))
-			if at >= end && !reset {
-				break
-			}
+		for at() < end || reset {
 			e := logEvent{From: w.at.at, Reset: reset}
-			e.End = min(end, at-at%logPiece+logPiece)
+			e.End = min(end, at()-at()%logPiece+logPiece)
 			if e.HTML, rest, err = v.piece(ctx, log, w, rest, e.End); err != nil {
 				return err
 			}

@@ -259,11 +259,15 @@ func (l *jobList) jobRow(ctx context.Context, now time.Time, full string, o queu
 		row.Failing, row.Since = true, &first
 	}
 	last, ok := o.Summary.LastWith()
-	if n := len(o.Lane.Running); n > 0 && o.Lane.Running[n-1] > last.Number {
-		b, here := running[buildOf{full, o.Lane.Running[n-1]}]
+	var newest int64 // of those that run
+	if n := len(o.Lane.Running); n > 0 {
+		newest = o.Lane.Running[n-1]
+	}
+	if newest > last.Number {
+		b, here := running[buildOf{full, newest}]
 		if !here {
 			var err error
-			b, err = l.ctl.Build(ctx, full, o.Lane.Running[n-1])
+			b, err = l.ctl.Build(ctx, full, newest)
 			if err != nil && !missing(err) {
 				return row, err
 			}
