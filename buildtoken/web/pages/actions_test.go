@@ -14,7 +14,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/policy"
@@ -165,6 +169,8 @@ func TestFormShowsErrorsBesideTheirFields(t *testing.T) {
 			`<p class="problem" id="param-KEY-problem">Enter it again: passwords are not kept.</p>`,
 		)
 		s.lacks(w.Body.String(), "typed", "param-BRANCH-problem")
+		again := s.post("/job/deploy/buildForm", "alice", url.Values{"BRANCH": {"one\r\ntwo"}, "delay": {"soon"}}).Body.String()
+		s.holds(again, `<textarea id="param-BRANCH" name="BRANCH"`, "\none\ntwo</textarea>")
 		if items, err := s.ctl.Items(s.Context(), s.def, "", 9); err != nil || len(items) > 0 {
 			s.Errorf("%d items, %v, want none", len(items), err)
 		}
@@ -372,9 +378,27 @@ func TestReadersMayNotCancelOrStop(t *testing.T) {
 	onSite(t, jobs(at("busy", hangs(""))), func(s *site) {
 		s.trigger("busy", nil)
 		s.trigger("busy", nil) // item 2 waits
-		for _, path := range []string{"/queue/item/2/cancelForm", "/job/busy/1/stopForm"} {
-			if w := s.post(path, "rita", nil); w.Code != http.StatusForbidden {
-				s.Errorf("POST %s of a reader = %d, want 403", path, w.Code)
+		core, lines := observer.New(zapcore.InfoLevel)
+		if _, err := s.ctl.Attach(s.Context(), buildtoken.Config{Sites: []*definition.Site{s.def}, Executors: 3, ShutdownTimeout: -1, Audit: zap.New(core)}); err != nil {
+			s.Fatal(err)
+		}
+		for _, tt := range []struct {
+			path, action string
+			item, number any
+		}{
+			{"/queue/item/2/cancelForm", "cancel", int64(2), nil},
+			{"/job/busy/1/stopForm", "stop", int64(1), int64(1)},
+			{"/job/busy/cancelAllForm", "cancel", nil, nil},
+		} {
+			if w := s.post(tt.path, "rita", nil); w.Code != http.StatusForbidden {
+				s.Errorf("POST %s of a reader = %d, want 403", tt.path, w.Code)
+			}
+			all := lines.TakeAll()
+			if len(all) != 1 {
+				s.Fatalf("POST %s: %d lines for audits, want one", tt.path, len(all))
+			}
+			if got := all[0].ContextMap(); got["action"] != tt.action || got["item"] != tt.item || got["number"] != tt.number || got["who"] != "user rita" || got["job"] != "busy" {
+				s.Errorf("POST %s: the line for audits has %v", tt.path, got)
 			}
 		}
 		s.settle()

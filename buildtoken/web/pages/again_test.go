@@ -30,7 +30,7 @@ func TestBuildAgainFillsForm(t *testing.T) {
 		// The default of a password is used again without being typed. A value with line breaks
 		// keeps them.
 		page = s.page("/job/deploy/?like=2")
-		s.holds(page, "one\ntwo</textarea>", "Leave it empty for the default.")
+		s.holds(page, `<textarea id="param-BRANCH"`, "one\ntwo</textarea>", "Leave it empty for the default.")
 		s.lacks(page, " required", "hunter2")
 
 		got = nil

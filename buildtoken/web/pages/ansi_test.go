@@ -45,6 +45,7 @@ func sequences(t testing.TB) []sequence {
 		sequence{"a character set at the end", "x\x1b(", "x"},
 		sequence{"an escape before the end of a line", "x\x1b\n", "x\n"},
 		sequence{"an escape in a title without end", "\x1b]0;t\x1b", "0;t"},
+		sequence{"a control string without content", "\x1b]\ax\x1bP\x1b\\y\a", "xy"},
 		sequence{"a title after one without end", "\x1b]0;a\n\x1b]0;b\ax", "0;a\nx"},
 		sequence{"the longest sequence", "\x1b[" + strings.Repeat("0", 2045) + "1mx", `<span class="ab">x</span>`},
 		sequence{"a sequence that is too long", "\x1b[" + strings.Repeat("0", 2046) + "1mx", "1mx"},

@@ -54,7 +54,13 @@ func TestDeliveriesPage(t *testing.T) {
 		page := s.page("/queue/deliveries/")
 		s.holds(page, "push by &lt;script&gt;", "201 queued", `<a href="/ci/queue/item/7/">item 7</a>`, "on github when: true", "X-Github-Event", "&lt;b&gt;&amp;amp;",
 			"403 unsigned", "hook: not signed", "The body is not shown", `action="/ci/queue/deliveries/1/replayForm"`)
-		s.lacks(page, "<script>", "<b>", "Signature", "sha256=abc", "of another site", "theirs", "concealed-body", "deliveries/2/replayForm", "deliveries/6/replayForm", "s3cret")
+		s.lacks(page, "data-events", "<script>", "<b>", "Signature", "sha256=abc", "of another site", "theirs", "concealed-body", "deliveries/2/replayForm", "deliveries/6/replayForm", "s3cret")
+		for range 6 {
+			s.ctl.Deliveries().Add(deliveries.Delivery{
+				At: time.Now(), Target: "push", Webhooks: []string{"github"}, Signers: signers, Kind: hooked.GitHub, Size: 2, Status: 201, Body: []byte("{}"),
+			}, "github")
+		}
+		s.holds(s.page("/queue/deliveries/"), `action="/ci/queue/deliveries/12/replayForm"`, `id="replay-12"`)
 		reader := s.get("/queue/deliveries/", "rita").Body.String()
 		s.holds(reader, "201 queued")
 		s.lacks(reader, "replayForm")

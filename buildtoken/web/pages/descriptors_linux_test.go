@@ -1,9 +1,13 @@
 package pages_test
 
 import (
+	"net/http"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/policy"
 	"github.com/buildtoken/buildtoken/internal/filetest"
 )
 
@@ -19,6 +23,21 @@ func TestLogsAreClosed(t *testing.T) {
 			if open := filetest.Open(s, filepath.Join(s.dir, "logs")); len(open) > 0 {
 				s.Errorf("after GET %s, %s is open", path, open)
 			}
+		}
+	})
+}
+
+// No request leaves an upload open.
+func TestUploadsAreClosed(t *testing.T) {
+	spec := jobs(at("up", writes(""), job.Param{Name: "F", Kind: job.KindFile}))
+	spec.Root.Allow = []policy.Rule{{Source: `user != "alice"`}}
+	onSite(t, spec, func(s *site) {
+		before := filetest.Open(s, s.dir)
+		if w := s.upload(nil, file{"F", "big", strings.Repeat("x", 8<<20)}); w.Code != http.StatusForbidden {
+			s.Fatalf("upload = %d, want 403", w.Code)
+		}
+		if after := filetest.Open(s, s.dir); len(after) > len(before) {
+			s.Errorf("after a refused upload, %s are open", after)
 		}
 	})
 }

@@ -611,6 +611,9 @@ func TestPageHasSoManyRows(t *testing.T) {
 				}
 				page = part.HTML
 			}
+			if tt.path == "/job/hello/1/" {
+				s.holds(page, `data-place="120056.20003."`)
+			}
 			rows := regexp.MustCompile(`<span class="l[^"]*"[^>]*><a [^>]*></a>(.*)\n</span>`).FindAllStringSubmatch(page, -1)
 			if n := strings.Count(page, `<span class="chunk" data-from`); n != (tt.rows+499)/500 {
 				s.Errorf("%s has %d chunks, want one for each 500 of %d rows", tt.path, n, tt.rows)
@@ -633,6 +636,30 @@ func TestPageHasSoManyRows(t *testing.T) {
 			if first, last := text(rows[0]), text(rows[len(rows)-1]); first != tt.first || last != tt.last {
 				s.Errorf("%s goes from %q to %q, want from %q to %q", tt.path, first, last, tt.first, tt.last)
 			}
+		}
+	})
+}
+
+// Output that goes on is sent a few times a second.
+func TestManyLinesMakeFewEvents(t *testing.T) {
+	const lines = 200
+	steady := run(func(_ context.Context, _ runner.Build, log io.Writer) runner.Result {
+		time.Sleep(2 * time.Second)
+		for i := range lines {
+			_, _ = fmt.Fprintf(log, "line %d\n", i)
+			time.Sleep(10 * time.Millisecond)
+		}
+		return runner.Result{Outcome: runner.Success}
+	})
+	onSite(t, jobs(at("hello", steady)), func(s *site) {
+		s.trigger("hello", nil)
+		out, ended, stop := s.open("/queue/-/events/job/hello/1/", "alice")
+		defer stop()
+		<-ended
+		text := out.drain()
+		s.holds(text, "line 0", fmt.Sprint("line ", lines-1))
+		if n := strings.Count(text, "event: log"); n > 20 {
+			s.Errorf("%d lines in two seconds were sent in %d events, want at most 20", lines, n)
 		}
 	})
 }

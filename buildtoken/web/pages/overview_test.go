@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -195,6 +196,42 @@ func TestFoldersFold(t *testing.T) {
 	})
 }
 
+// trail returns the names of the pages that lead to a page.
+func trail(page string) string {
+	_, nav, _ := strings.Cut(page, `<nav class="crumbs"`)
+	nav, _, _ = strings.Cut(nav, "</nav>")
+	var all []string
+	for _, part := range strings.Split(nav, "<bdi>")[1:] {
+		name, _, _ := strings.Cut(part, "</bdi>")
+		all = append(all, name)
+	}
+	return strings.Join(all, " » ")
+}
+
+func TestEveryPageLeadsUp(t *testing.T) {
+	onSite(t, found(), func(s *site) {
+		s.trigger("app/Mobile/ios", nil)
+		s.trigger("gpu", nil)
+		for path, want := range map[string]string{
+			"/":                                     "",
+			"/queue/":                               "",
+			"/job/app/":                             "Jobs » app",
+			"/job/app/job/Mobile/":                  "Jobs » app » Mobile",
+			"/job/app/job/Mobile/job/ios/":          "Jobs » app » Mobile » ios",
+			"/job/app/job/Mobile/job/ios/1/":        "Jobs » app » Mobile » ios » #1",
+			"/job/app/job/Mobile/job/ios/1/console": "Jobs » app » Mobile » ios » #1",
+			"/?by=":                                 "Jobs » Builds",
+			"/job/app/?by=":                         "Jobs » app » Builds",
+			"/queue/item/2/":                        "Jobs » gpu » Item 2",
+			"/job/gpu/cancelAll":                    "Jobs » gpu",
+		} {
+			if got := trail(s.page(path)); got != want {
+				s.Errorf("the way to %s is %q, want %q", path, got, want)
+			}
+		}
+	})
+}
+
 // A job that begins to fail moves to the top; open pages receive only its row.
 func TestStreamMovesAJobThatFails(t *testing.T) {
 	n := 0
@@ -308,6 +345,12 @@ func TestNumbersOnAllPages(t *testing.T) {
 			"/job/later/cancelAll": {`name="upto" value="15"`, "Item 14"},
 		} {
 			s.holds(s.page(path), wanted...)
+		}
+		s.fill("later", 3, 12) // items 16 to 25
+		s.post("/queue/item/14/cancelForm", "alice", nil)
+		w := s.post("/job/later/cancelAllForm", "alice", url.Values{"upto": {"25"}, "listed": {"12"}})
+		if got, want := w.Header().Get("Location"), "/ci/job/later/?cancelled=11&of=12"; got != want {
+			s.Errorf("cancelling all leads to %q, want %q", got, want)
 		}
 	})
 }

@@ -51,6 +51,8 @@ func TestServeLeavesTheRestAlone(t *testing.T) {
 			{"a browser at a folder", "GET", "/job/app/", html, true},
 			{"a browser at what is no job", "GET", "/job/nothing/", html, true},
 			{"a program at a job", "GET", "/job/hello/", json, false},
+			{"a program at the queue", "GET", "/queue/", json, false},
+			{"a program at the executors", "GET", "/computer/", json, false},
 			{"HTML and JSON alike", "GET", "/job/hello/", "text/html,application/json", true},
 			{"JSON rather than HTML", "GET", "/job/hello/", "text/html;q=0.5,application/json", false},
 			{"HTML that is not wanted", "GET", "/job/hello/", "text/html;q=0", false},

@@ -148,6 +148,23 @@ func TestCancelAllOfManyItems(t *testing.T) {
 	})
 }
 
+func TestItemLeadsToWhatItWaitsFor(t *testing.T) {
+	spec := jobs()
+	for _, name := range []string{"one", "two", "three", "four"} { // there are three executors
+		spec.Root.Jobs = append(spec.Root.Jobs, at(name, hangs("")))
+	}
+	onSite(t, spec, func(s *site) {
+		for _, j := range spec.Root.Jobs {
+			s.trigger(j.Name, nil)
+		}
+		s.trigger("one", nil)
+		for _, path := range []string{"/queue/", "/queue/item/4/"} {
+			s.holds(s.page(path), `<a href="/ci/computer/">Waiting for next available executor</a>`)
+		}
+		s.holds(s.page("/queue/"), `<a href="/ci/job/one/1/">Build #1 is already in progress</a>`)
+	})
+}
+
 func TestCancelAllOfAJob(t *testing.T) {
 	onSite(t, jobs(waits("app"), waits("other")), func(s *site) {
 		s.fill("app", 0, 2)

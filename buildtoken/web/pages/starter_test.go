@@ -26,13 +26,14 @@ func TestStarters(t *testing.T) {
 		"token ci":  {Kind: queue.CauseRemote, Token: "ci", Addr: "2001:db8::7"},
 		"token al":  {Kind: queue.CauseRemote, Token: "alice", Addr: "192.0.2.7"},
 		"webhook":   {Kind: queue.CauseWebhook, Webhook: "github"},
+		"forge":     {Kind: queue.CauseWebhook, Webhook: "forge"},
 		"timer":     {Kind: queue.CauseTimer},
 		"scm":       {Kind: queue.CauseSCM},
 		"anonymous": {Kind: queue.CauseRemote, Addr: "192.0.2.9"},
 		"user:ci":   {Kind: queue.CauseUser, User: "user:ci"},
 	}
 	for by, want := range map[string]string{
-		"": "alice anonymous scm timer token al token ci user:ci webhook", "user:alice": "alice", "token:alice": "token al",
+		"": "alice anonymous forge scm timer token al token ci user:ci webhook", "user:alice": "alice", "token:alice": "token al",
 		"alice": "alice token al", "ALI": "alice token al", "192.0.2.": "anonymous token al", " token:ci ": "token ci", "ci": "token ci user:ci", "webhook:github": "webhook", "github": "webhook",
 		"timer": "timer", "scm": "scm", "2001:db8::7": "token ci", "192.0.2.9": "anonymous", "user:user:ci": "user:ci",
 		"user:Alice": "", "user:ali": "", "user:": "user:ci", "user:timer": "", "token:": "", "alicex": "",
