@@ -73,15 +73,14 @@ func (c *conversion) node() {
 
 func (c *conversion) workspace() {
 	at := c.root.Take("customWorkspace")
-	if at == nil || at.Text == "" {
-		return
-	}
-	if !filepath.IsAbs(at.Text) || strings.Contains(at.Text, "$") {
+	switch {
+	case textOf(at) == "":
+	case !filepath.IsAbs(at.Text) || strings.Contains(at.Text, "$"):
 		c.stop(at, "the workspace depends on Jenkins' own directory or on variables")
-		return
+	default:
+		c.job.Settings.Dir = &at.Text
+		c.note(at, "builds start in this directory, which must exist (Jenkins makes it), but WORKSPACE is the job's own")
 	}
-	c.job.Settings.Dir = &at.Text
-	c.note(at, "builds start in this directory, which must exist (Jenkins makes it), but WORKSPACE is the job's own")
 }
 
 // aroundPages are the wrappers that change only what Jenkins shows.
@@ -131,8 +130,9 @@ func (c *conversion) timeout(w *jenkinshome.Element) {
 		}
 		from = strategy
 	}
-	minutes, err := strconv.Atoi(strings.TrimSpace(from.TakeText("timeoutMinutes")))
-	if err != nil || minutes < 1 {
+	// 27 bits are 255 years, which a duration can hold.
+	minutes, err := strconv.ParseUint(strings.TrimSpace(from.TakeText("timeoutMinutes")), 10, 27)
+	if err != nil || minutes == 0 {
 		c.note(w, "the minutes of the timeout are no number; set timeout")
 		return
 	}
@@ -175,9 +175,10 @@ func (c *conversion) environment(property *jenkinshome.Element) {
 		}
 		name, value, ok := strings.Cut(line, "=")
 		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
-		if !ok || !variable.MatchString(name) || strings.ContainsAny(value, `$\`) || c.setVariable(&c.job.Settings, name, value) != nil {
+		if !ok || !variable.MatchString(name) || strings.ContainsAny(value, `$\`) {
 			c.stop(content, "the line for %q is not a plain NAME=value", name)
 		}
+		setVariable(&c.job.Settings, name, value)
 	}
 }
 
@@ -185,8 +186,7 @@ func (c *conversion) environment(property *jenkinshome.Element) {
 var variable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // setVariable sets a variable in the environment of builds. The last value of a name counts.
-func (*importer) setVariable(s *job.Settings, name, value string) error {
+func setVariable(s *job.Settings, name, value string) {
 	s.Env = slices.DeleteFunc(s.Env, func(v job.Var) bool { return v.Name == name })
 	s.Env = append(s.Env, job.Var{Name: name, Value: value})
-	return s.Check() //nolint:wrapcheck // only whether there is one matters
 }

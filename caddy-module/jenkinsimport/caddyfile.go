@@ -74,7 +74,6 @@ func (p *Plan) caddyfile(jobs []Job) string {
 				w.block(func() { w.line(append([]string{"labels"}, p.Labels...)...) }, "node", NodeName)
 			}
 		}, "build_token")
-		w.depth--
 		w.WriteString("}\n")
 	}
 	w.WriteString("\n")
@@ -93,11 +92,7 @@ const NodeName = "built-in"
 func (w *writer) folder(full string, jobs []Job) {
 	var inside []string // the full names of folders
 	for _, j := range jobs {
-		rest := strings.TrimPrefix(j.FullName, full+"/")
-		if full == "" {
-			rest = j.FullName
-		}
-		name, _, deeper := strings.Cut(rest, "/")
+		name, _, deeper := strings.Cut(strings.TrimPrefix(j.FullName, full+"/"), "/")
 		if !deeper {
 			w.job(j)
 		} else if sub := job.Join(full, name); !slices.Contains(inside, sub) {
@@ -165,7 +160,7 @@ func (w *writer) settings(s job.Settings) {
 
 // duration returns whole seconds or minutes without the zeros that [time.Duration] shows.
 func duration(d time.Duration) string {
-	if d > 0 && d%time.Minute == 0 {
+	if d != 0 && d%time.Minute == 0 {
 		return fmt.Sprintf("%dm", d/time.Minute)
 	}
 	return fmt.Sprintf("%ds", d/time.Second)

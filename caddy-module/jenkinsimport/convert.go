@@ -60,20 +60,16 @@ func (c *conversion) convert() error {
 		c.drop()
 		return nil
 	}
-	return c.finish()
+	c.finish()
+	return nil
 }
 
-// finish adds the job to the plan, unless something of it cannot be written.
-func (c *conversion) finish() error {
-	if err := c.job.Check(); err != nil {
-		c.reasons = []Note{{Text: strings.TrimPrefix(err.Error(), "job: ")}}
-		c.drop()
-		return nil
-	}
-	if !c.claim() {
+// finish adds the job to the plan, unless its name is not free.
+func (c *conversion) finish() {
+	if c.belowJob() {
 		c.reasons = []Note{{Text: "here a job and a folder cannot have the same name"}}
 		c.drop()
-		return nil
+		return
 	}
 	if c.entry.Notes = compact(c.entry.Notes); len(c.entry.Notes) > 0 {
 		c.entry.Status = ImportedWithNotes
@@ -81,28 +77,20 @@ func (c *conversion) finish() error {
 	for _, f := range append(slices.Clone(c.job.Files), c.entry.kept...) {
 		c.entry.Files = append(c.entry.Files, f.Path)
 	}
+	c.taken[c.job.FullName] = true
 	c.job.Entry = c.entry
 	c.plan.Jobs = append(c.plan.Jobs, c.job)
-	return nil
 }
 
-// claim takes the names of the job and its folders. It reports whether they are free: what comes
-// from several places can have a job and a folder of one name.
-func (c *conversion) claim() bool {
-	full := c.job.FullName
-	if kind := c.kinds[full]; kind != "" {
-		return false
-	}
+// belowJob reports whether a folder of the job is a job of the plan: what comes from several
+// places can have both. The names are sorted, so such a job is there already.
+func (c *conversion) belowJob() bool {
 	for folder := c.job.Folder(); folder != ""; folder, _ = job.Split(folder) {
-		if c.kinds[folder] == "job" {
-			return false
+		if c.taken[folder] {
+			return true
 		}
 	}
-	c.kinds[full] = "job"
-	for folder := c.job.Folder(); folder != ""; folder, _ = job.Split(folder) {
-		c.kinds[folder] = "folder"
-	}
-	return true
+	return false
 }
 
 // drop leaves the job out. The files that were kept of it stay.
@@ -137,9 +125,7 @@ func (c *conversion) common() error {
 	c.quietPeriod()
 	c.concurrent()
 	for _, ignored := range []string{"actions", "keepDependencies", "creationTime"} {
-		if e := c.root.Take(ignored); e != nil && e.Text != "true" {
-			e.TakeWhole()
-		}
+		c.root.Take(ignored).TakeWhole()
 	}
 	properties := c.root.Take("properties")
 	c.keepBuilds(properties)
@@ -184,7 +170,6 @@ func (c *conversion) concurrent() {
 	forbidden := false
 	for _, property := range c.root.Take("properties").Peek() {
 		if strings.HasSuffix(property.Name, ".DisableConcurrentBuildsJobProperty") {
-			property.TakeWhole()
 			forbidden = true
 		}
 	}
@@ -207,7 +192,7 @@ func (c *conversion) keepBuilds(properties *jenkinshome.Element) {
 	}
 	number := func(name string) int {
 		n, err := strconv.Atoi(strings.TrimSpace(rotator.TakeText(name)))
-		if err != nil || n < 1 {
+		if err != nil {
 			return 0
 		}
 		return n

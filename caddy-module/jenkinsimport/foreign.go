@@ -64,7 +64,6 @@ func (c *conversion) pipeline() {
 	default:
 		c.stop(c.root, "a pipeline is not supported")
 	}
-	definition.TakeWhole()
 }
 
 func textClass(e *jenkinshome.Element) string {
@@ -77,9 +76,7 @@ func textClass(e *jenkinshome.Element) string {
 // relay makes a job that triggers the one in Jenkins.
 func (c *conversion) relay() {
 	c.entry.RunsIn = inJenkins
-	why := c.reasons
-	c.reasons = nil
-	for _, r := range why {
+	for _, r := range c.reasons {
 		c.entry.note(r.Element, "the job runs in Jenkins: %s", r.Text)
 	}
 	c.job.Files = slices.DeleteFunc(c.job.Files, func(f File) bool { return !f.Secret }) // no scripts

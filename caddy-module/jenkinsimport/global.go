@@ -16,8 +16,8 @@ const defaultQuietPeriod = 5 * time.Second
 // global reads the configuration of the whole server.
 func (im *importer) global(root *jenkinshome.Element) {
 	p := im.plan
-	if n, err := strconv.Atoi(strings.TrimSpace(root.TakeText("numExecutors"))); err == nil && n > 0 {
-		p.Executors = n
+	if n, err := strconv.Atoi(strings.TrimSpace(root.TakeText("numExecutors"))); err == nil {
+		p.Executors = max(n, 0)
 	}
 	if n, err := strconv.Atoi(strings.TrimSpace(root.TakeText("quietPeriod"))); err == nil && n >= 0 {
 		if quiet := time.Duration(n) * time.Second; quiet != defaultQuietPeriod && quiet <= job.MaxDelay {
@@ -50,7 +50,9 @@ func (im *importer) globalVariables(property *jenkinshome.Element) {
 		}
 	}
 	for pair := range slices.Chunk(texts, 2) {
-		if len(pair) < 2 || !variable.MatchString(pair[0]) || strings.ContainsAny(pair[1], "${\n") || im.setVariable(&im.plan.Settings, pair[0], pair[1]) != nil {
+		if len(pair) == 2 && variable.MatchString(pair[0]) && !strings.ContainsAny(pair[1], "${\n") {
+			setVariable(&im.plan.Settings, pair[0], pair[1])
+		} else {
 			im.general(property.Path(), "the variable %s is not imported: its name or value has characters with a meaning for Jenkins or Caddy", pair[0])
 		}
 	}

@@ -15,16 +15,12 @@ func (im *importer) path(dir, full, suffix string) string {
 		elements = append(elements, strings.Map(fileRune, element))
 	}
 	base := path.Join(dir, path.Join(elements...))
-	for n := 1; ; n++ {
-		name := base + suffix
-		if n > 1 {
-			name = fmt.Sprintf("%s-%d%s", base, n, suffix)
-		}
-		if key := strings.ToLower(name); !im.names[key] {
-			im.names[key] = true
-			return name
-		}
+	name := base + suffix
+	for n := 2; im.names[strings.ToLower(name)]; n++ {
+		name = fmt.Sprintf("%s-%d%s", base, n, suffix)
 	}
+	im.names[strings.ToLower(name)] = true
+	return name
 }
 
 // fileRune replaces what some systems or shells do not like in a file name.

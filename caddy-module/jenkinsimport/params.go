@@ -56,7 +56,7 @@ func (c *conversion) parameter(definition *jenkinshome.Element) param {
 		p.Default = map[bool]string{true: "true"}[strings.EqualFold(strings.TrimSpace(textOf(value)), "true")]
 	case job.KindChoice:
 		p.Choices = choices(definition.Take("choices"))
-		if at := slices.Index(p.Choices, textOf(value)); value != nil && at > 0 {
+		if at := slices.Index(p.Choices, textOf(value)); value != nil && at != -1 {
 			p.Choices = slices.Concat(p.Choices[at:at+1], p.Choices[:at], p.Choices[at+1:]) // the first is the default
 		}
 	case job.KindPassword:
@@ -70,7 +70,6 @@ func (c *conversion) parameter(definition *jenkinshome.Element) param {
 		if len(value.Peek()) == 0 {
 			p.Default = textOf(value)
 		}
-		definition.TakeWhole()
 	}
 	c.checkParam(&p)
 	return p
@@ -116,12 +115,9 @@ func (c *conversion) ownParams() {
 	for _, p := range c.params {
 		if p.problem != "" {
 			c.stop(p.at, "parameter %s: %s", p.Name, p.problem)
-			continue
+		} else {
+			c.job.Params = append(c.job.Params, p.Param)
 		}
-		c.job.Params = append(c.job.Params, p.Param)
-	}
-	if len(c.reasons) > 0 {
-		return
 	}
 	if err := job.CheckParams(c.job.Params); err != nil {
 		c.stop(c.params[0].at, "%s", strings.TrimPrefix(err.Error(), "job: "))
@@ -134,7 +130,7 @@ func (c *conversion) relayedParams() {
 	c.job.Params = nil
 	for _, p := range c.params {
 		with := append(slices.Clone(c.job.Params), p.Param)
-		if p.Check() != nil || job.CheckParams(with) != nil || strings.Contains(p.problem, environmentOpen) {
+		if job.CheckParams(with) != nil || strings.Contains(p.problem, environmentOpen) {
 			c.note(p.at, "parameter %s cannot be passed on, so Jenkins uses its default: %s", p.Name, p.problem)
 			continue
 		}

@@ -102,7 +102,7 @@ type File struct {
 // New makes a plan of what was read.
 func New(homes []jenkinshome.Home, options Options) (*Plan, error) {
 	p := &Plan{Report: Report{General: []Note{}, Jobs: []*Entry{}, Folders: []*Entry{}, Skipped: []Skipped{}}}
-	im := &importer{plan: p, options: options, names: map[string]bool{}, shell: "sh", kinds: map[string]string{}}
+	im := &importer{plan: p, options: options, names: map[string]bool{}, shell: "sh", taken: map[string]bool{}}
 	var items []jenkinshome.Item
 	for _, home := range homes {
 		if home.Shell != "" {
@@ -135,8 +135,7 @@ type importer struct {
 	options Options
 	names   map[string]bool // paths of files that are taken, in lower case
 	shell   string          // the program for shell steps
-	// kinds has for each full name in the plan whether it is a job or a folder.
-	kinds map[string]string
+	taken   map[string]bool // full names of the jobs in the plan
 	// builtIn are the labels of Jenkins' own node, which are those of this server now.
 	builtIn []string
 }

@@ -140,7 +140,7 @@ func (r *Report) Markdown() string {
 			fmt.Fprintf(&b, "- %s%s\n", code(e.Job), e.details())
 		}
 	}
-	if folders := slices.DeleteFunc(slices.Clone(r.Folders), func(e *Entry) bool { return len(e.Notes)+len(e.Reasons) == 0 }); len(folders) > 0 {
+	if folders := slices.DeleteFunc(slices.Clone(r.Folders), func(e *Entry) bool { return len(e.Notes) == 0 }); len(folders) > 0 {
 		b.WriteString("\n## Folders\n")
 		for _, e := range folders {
 			e.write(&b)

@@ -37,7 +37,6 @@ func (c *conversion) scm() *git {
 	}
 	before := len(c.reasons)
 	if scm.Class != "hudson.plugins.git.GitSCM" {
-		scm.TakeWhole()
 		c.stop(scm, "source code from %s is not supported", scm.Class)
 		return nil
 	}

@@ -28,25 +28,28 @@ func (c *conversion) steps(checkout *git) []step {
 		switch {
 		case b.Dangling():
 			c.stop(b, "it refers to a step that is not there")
-			continue
 		case b.Name != shellStep:
 			c.stop(b, "a build step of the class %s is not supported", b.Name)
-			continue
+		default:
+			steps = append(steps, c.step(b, checkout != nil))
 		}
-		s := step{text: strings.ReplaceAll(b.TakeText("command"), "\r\n", "\n")} // as Jenkins does
-		b.Take("configuredLocalRules").TakeWhole()
-		if unstable := strings.TrimSpace(b.TakeText("unstableReturn")); unstable != "" {
-			n, err := strconv.Atoi(unstable)
-			if err != nil || n < 0 || n > 255 {
-				c.stop(b, "%q is no exit status", unstable)
-			}
-			s.unstable = n
-		}
-		c.interpreter(b, &s)
-		c.variables(b, s.text, checkout != nil)
-		steps = append(steps, s)
 	}
 	return steps
+}
+
+func (c *conversion) step(b *jenkinshome.Element, afterCheckout bool) step {
+	s := step{text: strings.ReplaceAll(b.TakeText("command"), "\r\n", "\n")} // as Jenkins does
+	b.Take("configuredLocalRules").TakeWhole()
+	if unstable := strings.TrimSpace(b.TakeText("unstableReturn")); unstable != "" {
+		n, err := strconv.ParseUint(unstable, 10, 8)
+		if err != nil {
+			c.stop(b, "%q is no exit status", unstable)
+		}
+		s.unstable = int(n)
+	}
+	c.interpreter(b, &s)
+	c.variables(b, s.text, afterCheckout)
+	return s
 }
 
 // interpreter finds the program for a script as Jenkins does: it splits the first line of a
@@ -129,10 +132,10 @@ func (c *conversion) scripts(prepare string, steps []step) {
 		fmt.Fprintf(&b, "%s || { [ $? -eq %d ] || exit 1; result=%d; }\n", line, s.unstable, wrapperUnstable)
 	}
 	text := "# Written by import-jenkins: runs the steps of the job one after another, each as a separate\n# process. The first that fails ends the build.\n"
-	if command.Unstable > 0 {
-		text += "result=0\n" + b.String() + "exit $result\n"
-	} else {
+	if command.Unstable == 0 {
 		text += b.String()
+	} else {
+		text += "result=0\n" + b.String() + "exit $result\n"
 	}
 	c.job.Files = append(c.job.Files, File{Path: main, Text: text})
 	command.Words = []string{"sh", c.absolute(main)}
