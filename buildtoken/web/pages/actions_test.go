@@ -169,6 +169,10 @@ func TestFormShowsErrorsBesideTheirFields(t *testing.T) {
 			`<p class="problem" id="param-KEY-problem">Enter it again: passwords are not kept.</p>`,
 		)
 		s.lacks(w.Body.String(), "typed", "param-BRANCH-problem")
+		for _, tt := range []struct{ delay, cause, details string }{{"", "", "<details>"}, {"5m", "", "<details open>"}, {"", "why not", "<details open>"}} {
+			w := s.post("/job/deploy/buildForm", "alice", url.Values{"STAGE": {"moon"}, "delay": {tt.delay}, "cause": {tt.cause}})
+			s.holds(w.Body.String(), tt.details+"\n<summary>Options</summary>")
+		}
 		again := s.post("/job/deploy/buildForm", "alice", url.Values{"BRANCH": {"one\r\ntwo"}, "delay": {"soon"}}).Body.String()
 		s.holds(again, `<textarea id="param-BRANCH" name="BRANCH"`, "\none\ntwo</textarea>")
 		if items, err := s.ctl.Items(s.Context(), s.def, "", 9); err != nil || len(items) > 0 {

@@ -21,6 +21,9 @@ func TestBuildAgainFillsForm(t *testing.T) {
 		})
 		s.trigger("deploy", map[string][]string{"BRANCH": {"one\ntwo"}})
 		s.holds(s.page("/job/deploy/1/"), `<a class="button" href="/ci/job/deploy/?like=1">Build again…</a>`)
+		if n := strings.Count(s.page("/job/deploy/1/"), "What to build."); n != 1 {
+			s.Errorf("%d values have the description of the first, want one", n)
+		}
 		page := s.page("/job/deploy/?like=1")
 		s.holds(page, "With the values of build #1.", `<input type="hidden" name="again-of" value="1">`,
 			`name="BRANCH" value="&lt;feature&gt;"`, "\">\n\nthree</textarea>", `<option value="prod" selected>`,
@@ -131,7 +134,7 @@ func TestBuildAgainOfAnotherDefinition(t *testing.T) {
 		s.trigger("deploy", map[string][]string{"BRANCH": {"old"}, "STAGE": {"prod"}, "KEY": {"typed!"}})
 		def, err := definition.Compile(jobs(at("deploy", writes(""),
 			job.Param{Name: "STAGE", Kind: job.KindChoice, Choices: []string{"test", "live"}},
-			job.Param{Name: "KEY", Kind: job.KindString, Default: "open"},
+			job.Param{Name: "KEY", Kind: job.KindString, Default: "open", Link: "https://git.test/{value}"},
 			job.Param{Name: "NOTES", Kind: job.KindPassword},
 			job.Param{Name: "NEW", Kind: job.KindString, Default: "fresh"})))
 		if err != nil {
@@ -142,6 +145,7 @@ func TestBuildAgainOfAnotherDefinition(t *testing.T) {
 		s.holds(page, `<option value="test" selected>`, "What the build had is no longer a choice.",
 			`name="KEY" value="open"`, `name="NEW" value="fresh"`)
 		s.lacks(page, `name="BRANCH"`, "typed!", " required")
+		s.lacks(s.page("/job/deploy/1/"), "https://git.test")
 	})
 }
 

@@ -31,6 +31,7 @@ func TestDeliveriesPage(t *testing.T) {
 	onSite(t, spec, func(s *site) {
 		s.holds(s.page("/queue/"), `<p class="deliveries"><a href="/ci/queue/deliveries/">Webhook deliveries</a>`)
 		s.holds(s.page("/queue/deliveries/"), "No delivery has arrived", `<li><a href="/ci/queue/"><bdi>Queue</bdi></a></li>`)
+		s.holds(s.page("/job/push/"), "Address for webhooks: github<", root+"buildByToken/webhook?job=push")
 		s.ctl.Deliveries().Add(deliveries.Delivery{
 			At: time.Now(), Target: "push", Webhooks: []string{"github"}, Signers: signers, Kind: hooked.GitHub, Events: []string{"push by <script>"}, Size: 8, Status: 201,
 			Outcome: "queued", Jobs: []deliveries.Job{

@@ -94,6 +94,10 @@ func TestBuildShowsItsLogBeforeTheFacts(t *testing.T) {
 		if strings.Index(page, "data-console-log") > strings.Index(page, `class="facts"`) {
 			s.Error("the facts come before the log")
 		}
+		s.holds(page, `<body class="page-build"`)
+		wide := s.page("/job/hello/1/console") // only the log
+		s.holds(wide, `<body class="page-console"`, `<a href="/ci/job/hello/1/"`)
+		s.lacks(wide, `class="facts"`)
 	})
 }
 

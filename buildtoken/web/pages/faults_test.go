@@ -357,6 +357,35 @@ func (g *gone) Build(ctx context.Context, job string, number int64) (queue.Build
 	return g.Queue.Build(ctx, job, number)
 }
 
+// causeless is a queue whose builds have no causes.
+type causeless struct{ buildtoken.Queue }
+
+func (c *causeless) Builds(ctx context.Context, job string, before int64, limit int) ([]queue.Build, error) {
+	all, err := c.Queue.Builds(ctx, job, before, limit)
+	for i := range all {
+		all[i].Item.Causes = nil
+	}
+	return all, err
+}
+
+func (c *causeless) Build(ctx context.Context, job string, number int64) (queue.Build, error) {
+	b, err := c.Queue.Build(ctx, job, number)
+	b.Item.Causes = nil
+	return b, err
+}
+
+func TestPagesOfABuildWithoutCauses(t *testing.T) {
+	var q causeless
+	onQueue(t, jobs(at("hello", writes("hello\n"))), func(inner buildtoken.Queue) buildtoken.Queue { q.Queue = inner; return &q }, func(s *site) {
+		s.trigger("hello", nil)
+		for _, path := range []string{"/job/hello/", "/job/hello/1/", "/?by=", "/rssAll", "/job/hello/rssAll"} {
+			page := s.page(path)
+			s.holds(page, "Success")
+			s.lacks(page, "Started by user <a", "<summary>Started")
+		}
+	})
+}
+
 // Items can start between two reads of the page of the queue.
 func TestQueuePageShowsHowManyItemsItHas(t *testing.T) {
 	for _, tt := range []struct {

@@ -74,6 +74,9 @@ func TestFoundTextIsMarked(t *testing.T) {
 	onSite(t, jobs(at("hello", writes(log))), func(s *site) {
 		s.trigger("hello", nil)
 		page := s.page("/job/hello/1/?q=Apple")
+		if n := strings.Count(page, `<span class="l hit`); n != 3 {
+			s.Errorf("%d rows are marked as matches, want 3", n)
+		}
 		s.holds(page, `<mark>AP</mark><span class="ab"><mark>PLE</mark> pie, <mark>apple</mark></span>`,
 			`<a href="https://x.test/apple?a=1&amp;b" rel="noopener noreferrer">https://x.test/<mark>apple</mark>?a=1&amp;b</a> <mark>apple</mark>s`,
 			"\u0130 apple", "a&lt;b appl")
@@ -193,6 +196,14 @@ func TestMatchesLeadToEachOther(t *testing.T) {
 	})
 }
 
+func TestMatchesLeadToTheFirstLine(t *testing.T) {
+	onSite(t, jobs(at("hello", writes("push\nother\npush\n"))), func(s *site) {
+		s.trigger("hello", nil) // with the note push
+		s.holds(s.page("/job/hello/1/?q=push&at=38"), "Match 2 of 3", `<a href="?at=0&amp;q=push#at" aria-keyshortcuts="p">`, `<a href="?at=49&amp;q=push#at" aria-keyshortcuts="n">`)
+		s.holds(s.page("/job/hello/1/?q=push&at=49"), "Match 3 of 3", `<a href="?at=38&amp;q=push#at" aria-keyshortcuts="p">`, `<a href="?at=0&amp;q=push#at" aria-keyshortcuts="n">`)
+	})
+}
+
 func TestErrorsLeadToEachOther(t *testing.T) {
 	onSite(t, jobs(at("hello", writes("panic: one\nfine\n2 errors failed\n"))), func(s *site) {
 		s.trigger("hello", nil)
@@ -244,6 +255,8 @@ func FuzzFind(f *testing.F) {
 	for _, c := range "\x00\x01\b\t\v\x1f !\x7f\u0080\u009f\u00a0" { // most are not shown
 		f.Add([]byte("a\rt"+string(c)+"itle\r\n"), "title", int64(-1))
 	}
+	f.Add([]byte("\x1b[1/0mtitle\n\x1b[1\x1fmtitle\n"), "mt", int64(-1))
+	f.Add([]byte(strings.Repeat("x\n", 256<<10-4)+"needle\ny\ny\n"), "needle", int64(-1)) // ends where a block does
 	f.Add([]byte("a\x80b\n\x80\n"), "\ufffd", int64(-1))
 	f.Add([]byte(strings.Repeat("x", 300_000)+"\nneedle\n"+strings.Repeat("needle", 100_000)), "needle", int64(300_001))
 	f.Fuzz(func(t *testing.T, log []byte, text string, place int64) {

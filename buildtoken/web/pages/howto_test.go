@@ -110,6 +110,8 @@ func TestHowToTriggerWithTheMethodsOfTheSite(t *testing.T) {
 			for path, want := range map[string]string{"/job/none/": tt.none, "/job/some/": tt.some, "/job/file/": tt.file} {
 				s.holds(copied(s.page(path))["build"], "curl -H @token.header "+want)
 			}
+			s.holds(copied(s.page("/job/none/"))["build"], "/buildByToken/build?job=none'")
+			s.holds(copied(s.page("/job/some/"))["build"], "/buildByToken/buildWithParameters?job=some'")
 		}
 	})
 }

@@ -81,6 +81,7 @@ func TestMissingPagesExplainWhatToDo(t *testing.T) {
 	spec.Access.Read = "true"
 	onSite(t, spec, func(s *site) {
 		s.holds(s.get("/job/nothing/", "").Body.String(), "callers without an account may not see")
+		s.lacks(s.get("/job/nothing/", "rita").Body.String(), "data-events") // nothing on it changes
 		s.holds(s.get("/job/nothing/", "rita").Body.String(), "your account may not see. You are signed in as rita.")
 		s.holds(s.get("/job/nothing/", "").Body.String(), "sign in and come back to this page")
 	})

@@ -133,11 +133,9 @@ func (w *lineWriter) chunks(text []byte) (rest []byte) {
 	}
 }
 
-// take returns what has been rendered since the last call.
+// take returns what has been rendered.
 func (w *lineWriter) take() template.HTML {
-	html := w.out.String()
-	w.out.Reset()
-	return template.HTML(html) //nolint:gosec // row escapes all text
+	return template.HTML(w.out.String()) //nolint:gosec // row escapes all text
 }
 
 // groupTag begins a group.

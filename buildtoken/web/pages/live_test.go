@@ -425,6 +425,29 @@ func TestStreamEnds(t *testing.T) {
 			}
 		})
 	})
+	t.Run("not before what is being written", func(t *testing.T) {
+		onSite(t, jobs(at("busy", hangs("hello\n"))), func(s *site) {
+			done := make(chan struct{})
+			s.pages.site.Done = done
+			s.trigger("busy", nil)
+			client := &stuckAt{httptest.NewRecorder(), "event: log", make(chan struct{})}
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				s.pages.Serve(client, request(http.MethodGet, "/queue/-/events/job/busy/1/", "alice", nil))
+			}()
+			synctest.Wait()
+			close(done)
+			synctest.Wait()
+			select {
+			case <-ended:
+				s.Error("the answer ends while a part of it is written")
+			default:
+			}
+			close(client.gate)
+			<-ended
+		})
+	})
 	for _, kind := range []string{"page", "log"} {
 		t.Run("with a client that goes at an event "+kind, func(t *testing.T) {
 			onSite(t, jobs(at("busy", hangs("hello\n"))), func(s *site) {
@@ -474,6 +497,20 @@ func TestStreamEnds(t *testing.T) {
 type broken struct{ *httptest.ResponseRecorder }
 
 func (*broken) Write([]byte) (int, error) { return 0, errors.New("gone") }
+
+// stuckAt is a client that does not receive a text until it is let go.
+type stuckAt struct {
+	*httptest.ResponseRecorder
+	text string
+	gate chan struct{}
+}
+
+func (c *stuckAt) Write(p []byte) (int, error) {
+	if strings.Contains(string(p), c.text) {
+		<-c.gate
+	}
+	return len(p), nil
+}
 
 // leaver is a client that goes when it receives a text.
 type leaver struct {

@@ -17,10 +17,9 @@ type markedText struct {
 	at   int
 }
 
-// find begins a line, whose text follows in pieces. The needle must not be empty. If the text
+// find begins the line, whose text follows in pieces. The needle must not be empty. If the text
 // has another length in lower case, nothing is marked.
 func (m *markedText) find(line string) {
-	m.hits, m.at = m.hits[:0], 0
 	lower := strings.ToLower(line)
 	for from := 0; len(lower) == len(line); {
 		i := strings.Index(lower[from:], m.needle)

@@ -81,6 +81,7 @@ func TestStreamOfALogBeginsAtAPlace(t *testing.T) {
 			{"0", "0", "1", false},
 			{"38", "38", "2", false},
 			{"40", "38", "2", false},
+			{"47", "47", "3", false},
 			{"38.7.", "38", "7", false},
 			{"47.3.38%3B5%3B1", "47", "3", false},
 			{"0.2147483646.", "0", "2147483646", false},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken"
@@ -145,6 +147,30 @@ func TestCancelAllOfManyItems(t *testing.T) {
 		}
 		close(q.gate)
 		<-done
+	})
+}
+
+// The jobs with the most items come first, and not all of them.
+func TestQueuePageListsTheJobsWithManyItems(t *testing.T) {
+	spec := jobs()
+	for i := range 12 {
+		spec.Root.Jobs = append(spec.Root.Jobs, waits(fmt.Sprintf("job-%02d", i)))
+	}
+	onSite(t, spec, func(s *site) {
+		for i, j := range spec.Root.Jobs {
+			s.fill(j.Name, 1, 1+i)
+		}
+		var got []string
+		for _, m := range regexp.MustCompile(`<bdi>(job-\d+)</bdi></a> <span class="count">(\d+)<`).FindAllStringSubmatch(s.page("/queue/"), -1) {
+			got = append(got, m[1]+" "+m[2])
+		}
+		var want []string
+		for i := 11; i > 1; i-- {
+			want = append(want, fmt.Sprintf("job-%02d %d", i, 1+i))
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			s.Errorf("jobs with many items (-want +got):\n%s", diff)
+		}
 	})
 }
 

@@ -149,7 +149,7 @@ func (x *rowIndex) find(ctx context.Context, log io.ReaderAt, k logKey, offset i
 		i--
 	}
 	p := known.all[max(i, 0)]
-	in := bufio.NewReaderSize(io.NewSectionReader(log, p.at, math.MaxInt64-p.at), maxRow)
+	in := bufio.NewReaderSize(io.NewSectionReader(log, p.at, math.MaxInt64), maxRow)
 	for p.at < offset {
 		row, err := readRow(in)
 		if err != nil && !errors.Is(err, io.EOF) {
