@@ -467,6 +467,16 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 	}
 }
 
+// The end of the line is no part of a token that is read from standard input.
+func TestDigestOfALine(t *testing.T) {
+	want := run(t, "digest", "-p", "test")
+	for _, input := range []string{"test", "test\n", "test\r\n", "test\nmore\n"} {
+		if got := runWith(t, input, "digest"); got != want || got.Status != 0 {
+			t.Errorf("digest of %q: %+v, want %+v", input, got, want)
+		}
+	}
+}
+
 // A standard input that cannot be read is no empty token.
 func TestInputThatCannotBeRead(t *testing.T) {
 	dir, err := os.Open(t.TempDir())

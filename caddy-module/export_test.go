@@ -59,6 +59,11 @@ func Restore(from, place string) error {
 	return restore(io.Discard, from, place, false, time.Time{})
 }
 
+// RestoreAside restores a backup as the command does with --move-aside.
+func RestoreAside(out io.Writer, from, place string) error {
+	return restore(out, from, place, true, time.Time{})
+}
+
 // Asked is a trigger to explain.
 type Asked struct {
 	Job, Method, Action, User, Remote string

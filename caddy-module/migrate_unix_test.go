@@ -82,4 +82,22 @@ Console logs were not moved. To keep them on this server, copy them before it st
 	}
 	check("a server with its own key", ran{1, "", "move {dir}/queue.db to postgres:/fresh: the key is not that of the queue: queue postgres has another key than the file, so it could not read queued passwords or join equal triggers" + otherKey},
 		migrate("schema fresh", ""))
+	made, err := filepath.Glob(filepath.Join(dir, "data/caddy/build_token/postgres/*/key"))
+	if err != nil || len(made) != 1 {
+		t.Fatalf("the servers made the keys %v, %v; want one", made, err)
+	}
+	if err := os.WriteFile(made[0], []byte("torn"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := migrate("schema fresh", ""); got.Status != 1 || !strings.Contains(got.Err, "key of queue postgres: ") {
+		t.Errorf("a server with a damaged key: %+v, want an error about its key", got)
+	}
+	same, err := os.ReadFile(s.path + ".key")
+	if err == nil {
+		err = os.WriteFile(made[0], same, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	check("a server with the key of the file", ran{0, report("fresh", "1, 1 KiB"), ""}, migrate("schema fresh", ""))
 }

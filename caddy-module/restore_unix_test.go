@@ -83,3 +83,32 @@ func TestRestoreWritesOnlyWhatABackupHas(t *testing.T) {
 		}
 	}
 }
+
+// onWrite calls a function for each text that is written to it.
+type onWrite func()
+
+func (f onWrite) Write(text []byte) (int, error) {
+	f()
+	return len(text), nil
+}
+
+// A folder that cannot be made fails the restore. Otherwise logs would be missing from it in silence.
+func TestRestoreReportsFoldersThatItCannotMake(t *testing.T) {
+	place := filepath.Join(t.TempDir(), "queue.db")
+	if err := os.WriteFile(place, []byte("in the way"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	inTheWay := filepath.Join(filepath.Dir(place), "queue", "logs")
+	afterTheCheck := onWrite(func() {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(inTheWay), 0o700), os.WriteFile(inTheWay, nil, 0o600)); err != nil {
+			t.Error(err)
+		}
+	})
+	err := caddymodule.RestoreAside(afterTheCheck, newBackup(t, map[string]string{"logs/a/1.log": "log"}), place)
+	if err == nil || !strings.Contains(err.Error(), inTheWay) {
+		t.Errorf("restore with a file in place of the folder %s: %v, want an error with its path", inTheWay, err)
+	}
+	if _, err := os.Lstat(place); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("restore made a queue whose logs are missing: %v", err)
+	}
+}
