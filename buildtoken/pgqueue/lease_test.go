@@ -315,3 +315,47 @@ func TestLostConnectionIsLoggedOnce(t *testing.T) {
 		t.Error("the attempts that failed are not logged")
 	}
 }
+
+// TestLostConnectionWhoseNameIsTaken ends the connection that listens, and keeps the server's name
+// for a moment. The server must go on trying until it has the name again.
+func TestLostConnectionWhoseNameIsTaken(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	core, logged := observer.New(zap.InfoLevel)
+	opts := s.options()
+	opts.Log, opts.LockTimeout = zap.New(core), time.Millisecond
+	q := open(t, opts)
+	admin, thief := pgtest.Connect(t, s.url), pgtest.Connect(t, s.url)
+	name := fmt.Sprintf("buildtoken server %q %q", s.schema, "ci-1")
+	taken := make(chan error, 1)
+	go func() { // ends when the name is free
+		_, err := thief.Exec(t.Context(), "select pg_advisory_lock(hashtextextended($1, 0))", name)
+		taken <- err
+	}()
+	var listener int
+	for listener == 0 { // the thief waits for it
+		if err := admin.QueryRow(t.Context(), "select coalesce((pg_blocking_pids($1::int))[1], 0)", thief.PgConn().PID()).Scan(&listener); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := admin.Exec(t.Context(), "select pg_terminate_backend($1::int)", listener); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-taken; err != nil {
+		t.Fatal(err)
+	}
+	wait := func(message string) {
+		t.Helper()
+		for late := time.Now().Add(patience); logged.FilterMessage(message).Len() == 0; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(late) {
+				t.Fatalf("%q was not logged: %v", message, logged.All())
+			}
+		}
+	}
+	wait("cannot connect to the database again; trying again")
+	schedule(t, q, request("j", "k")) // needs no name
+	if _, err := thief.Exec(t.Context(), "select pg_advisory_unlock_all()"); err != nil {
+		t.Fatal(err)
+	}
+	wait("connection to the database is back")
+}

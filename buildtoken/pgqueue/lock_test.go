@@ -1,6 +1,7 @@
 package pgqueue_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -19,9 +20,10 @@ func TestLockOfATableStopsNoBuild(t *testing.T) {
 		t.Run(lock, func(t *testing.T) {
 			t.Parallel()
 			s := newStore(t)
+			core, logged := observer.New(zap.WarnLevel)
 			var dbs []*pgqueue.DB
 			for _, name := range []string{"ci-1", "ci-2"} {
-				dbs = append(dbs, open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: name, TTL: 6 * time.Second}))
+				dbs = append(dbs, open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: name, TTL: 6 * time.Second, Log: zap.New(core)}))
 			}
 			schedule(t, dbs[0], request("j", "k"))
 			b := claimSoon(t, dbs[0], "ci-1")
@@ -47,6 +49,10 @@ func TestLockOfATableStopsNoBuild(t *testing.T) {
 			}
 			schedule(t, dbs[1], request("j", "after"))
 			claimSoon(t, dbs[1], "ci-2")
+			said := logged.FilterMessage("the table of servers is locked: heartbeats wait, and builds go on").Len()
+			if want := 2 * strings.Count(lock, "servers"); said != want {
+				t.Errorf("%d warnings that heartbeats wait, want %d: %v", said, want, logged.All())
+			}
 		})
 	}
 }
