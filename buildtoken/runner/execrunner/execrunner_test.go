@@ -444,6 +444,13 @@ func TestFileParameters(t *testing.T) {
 	}
 }
 
+func TestFilesWithoutAWorkspace(t *testing.T) {
+	err := execrunner.PlaceFiles(filepath.Join(t.TempDir(), "missing"), []runner.Param{{Name: "FILE", File: os.Args[0]}})
+	if !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("PlaceFiles = %v, want %v", err, os.ErrNotExist)
+	}
+}
+
 // A process of an earlier build can replace a folder between two steps of the runner.
 func TestFolderIsEnteredAsItWasSeen(t *testing.T) {
 	for _, tt := range []struct {

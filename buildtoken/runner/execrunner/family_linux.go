@@ -166,10 +166,7 @@ func (f *family) signal(sig syscall.Signal) {
 		signalGroup(f.cmd, sig)
 	}
 	held := map[int]int{}
-	for _, pid := range f.members() {
-		if g, err := unix.Getpgid(pid); err != nil || g == group {
-			continue
-		}
+	for _, pid := range outside(group, f.members()) {
 		fd, err := unix.PidfdOpen(pid, 0)
 		switch {
 		case err == nil:
@@ -188,6 +185,14 @@ func (f *family) signal(sig syscall.Signal) {
 	for _, fd := range held {
 		_ = unix.Close(fd)
 	}
+}
+
+// outside returns the processes that are not in the process group, without those that are gone.
+func outside(group int, pids []int) []int {
+	return slices.DeleteFunc(pids, func(pid int) bool {
+		g, err := unix.Getpgid(pid)
+		return err != nil || g == group
+	})
 }
 
 func (f *family) close() {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -53,6 +54,7 @@ func TestDaemonsAreFoundOutsideTheGroup(t *testing.T) {
 	bothWays(t, func(t *testing.T, newRunner func(*testing.T, execrunner.Config) *execrunner.Runner) {
 		for name, prefix := range map[string]string{
 			"in a session of its own":     "setsid sh",
+			"in a session without leader": `setsid sh -c 'sh "$@" &' sh`,
 			"in a group of its own":       "set -m; sh",
 			"in a group, without environ": `set -m; env -i "$(command -v sh)"`,
 		} {
@@ -90,6 +92,20 @@ func TestEachProcessGetsOneSIGTERM(t *testing.T) {
 			t.Errorf("lines of the log (-want +got):\n%s", diff)
 		}
 	})
+}
+
+// So that it does not get two signals, each process is in one of two sets: the group, and those outside.
+func TestProcessesOutsideTheGroup(t *testing.T) {
+	gone := exec.CommandContext(t.Context(), "true")
+	if err := gone.Run(); err != nil {
+		t.Fatal(err)
+	}
+	group, other := startProcess(t, nil, "exec sleep 1000"), startProcess(t, nil, "exec sleep 1000")
+	for g, want := range map[int][]int{group: {other}, other: {group}, -1: {group, other}} {
+		if got := execrunner.Outside(g, group, gone.Process.Pid, other); !slices.Equal(got, want) {
+			t.Errorf("outside of group %d: %v, want %v", g, got, want)
+		}
+	}
 }
 
 // TestControlGroupEndsWhatHides leaves processes that neither their session nor their variables identify. A control
@@ -192,6 +208,20 @@ func TestCgroupDir(t *testing.T) {
 	}
 }
 
+func TestOwnControlGroup(t *testing.T) {
+	groups, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := execrunner.OwnCgroup(), execrunner.CgroupDir(string(groups), string(mounts)); got != want {
+		t.Errorf("OwnCgroup = %q, want %q", got, want)
+	}
+}
+
 // A build that nothing identifies has no control group that another server could have left.
 func TestControlGroupsOfABuild(t *testing.T) {
 	parent := t.TempDir()
@@ -255,9 +285,9 @@ func TestControlGroupIsKilledAndRemoved(t *testing.T) {
 // A folder that is no control group, or a kernel that cannot kill groups, is found out before a build starts.
 func TestFolderWithoutControlGroups(t *testing.T) {
 	parent := t.TempDir()
-	for _, p := range []string{parent, filepath.Join(parent, "missing"), ""} {
-		if err := execrunner.NewCgroup(p); err == nil {
-			t.Errorf("NewCgroup(%q) = nil, want an error", p)
+	for p, want := range map[string]error{parent: os.ErrNotExist, filepath.Join(parent, "missing"): os.ErrNotExist, "": errors.ErrUnsupported} {
+		if err := execrunner.NewCgroup(p); !errors.Is(err, want) {
+			t.Errorf("NewCgroup(%q) = %v, want %v", p, err, want)
 		}
 	}
 	if left, err := os.ReadDir(parent); err != nil || len(left) > 0 {
@@ -469,30 +499,55 @@ func TestParseStat(t *testing.T) {
 }
 
 func TestOtherBuildsAreLeftAlone(t *testing.T) {
-	b := newBuild(t)
-	for name, env := range map[string][]string{
-		"another number":    {"JOB_NAME=app/deploy", "BUILD_NUMBER=4", "QUEUE_ID=7", "WORKSPACE=" + b.Workspace},
-		"another workspace": {"JOB_NAME=app/deploy", "BUILD_NUMBER=3", "QUEUE_ID=7", "WORKSPACE=/elsewhere"},
-		"a longer number":   {"JOB_NAME=app/deploy", "BUILD_NUMBER=33", "QUEUE_ID=7", "WORKSPACE=" + b.Workspace},
-	} {
-		t.Run(name, func(t *testing.T) {
-			cmd := exec.CommandContext(t.Context(), "sleep", "1000")
-			cmd.Env = env
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			defer cmd.Wait()
-			defer cmd.Process.Kill()
-			res, log := run(t, shell("sleep 1000 & echo hello"), b)
-			want(t, res, runner.Success, "")
-			if log != "hello\n1 left-over process was ended.\n" {
-				t.Errorf("log = %q", log)
-			}
-			if dead(cmd.Process.Pid) {
-				t.Error("the other build's process was ended")
-			}
-		})
+	bothWays(t, func(t *testing.T, newRunner func(*testing.T, execrunner.Config) *execrunner.Runner) {
+		b := newBuild(t)
+		for name, env := range map[string][]string{
+			"another number":    {"JOB_NAME=app/deploy", "BUILD_NUMBER=4", "QUEUE_ID=7", "WORKSPACE=" + b.Workspace},
+			"another workspace": {"JOB_NAME=app/deploy", "BUILD_NUMBER=3", "QUEUE_ID=7", "WORKSPACE=/elsewhere"},
+			"a longer number":   {"JOB_NAME=app/deploy", "BUILD_NUMBER=33", "QUEUE_ID=7", "WORKSPACE=" + b.Workspace},
+		} {
+			t.Run(name, func(t *testing.T) {
+				// It starts after the build, since the search does not look at older processes.
+				var other int
+				log := &watch{on: "hello\n"}
+				log.call = func() {
+					if other == 0 {
+						other = startProcess(t, env, "exec sleep 1000")
+						if err := os.WriteFile(filepath.Join(b.Workspace, "go"), nil, 0o600); err != nil {
+							t.Error(err)
+						}
+					}
+				}
+				script := "sleep 1000 & echo hello; until [ -e go ]; do sleep 0.01; done; rm go"
+				want(t, newRunner(t, shell(script)).Run(t.Context(), b, log), runner.Success, "")
+				if log.String() != "hello\n1 left-over process was ended.\n" {
+					t.Errorf("log = %q", log)
+				}
+				if dead(other) {
+					t.Error("the other build's process was ended")
+				}
+			})
+		}
+	})
+}
+
+// A process from before the build is not of the build, whatever became of its session.
+func TestOlderProcessesAreLeftAlone(t *testing.T) {
+	older, err := exec.CommandContext(t.Context(), "setsid", "sh", "-c", "sleep 1000 >/dev/null 2>&1 & sleep 0.05; echo pid=$!").Output()
+	if err != nil {
+		t.Fatal(err)
 	}
+	var log strings.Builder
+	res := execrunner.SearchOnly(newRunner(t, shell("sleep 1000 & echo hello"))).Run(t.Context(), newBuild(t), &log)
+	want(t, res, runner.Success, "")
+	if log.String() != "hello\n1 left-over process was ended.\n" {
+		t.Errorf("log = %q, want only the process of the build to be ended", log.String())
+	}
+	pid := pids(t, string(older))[0]
+	if dead(pid) {
+		t.Error("the older process was ended")
+	}
+	_ = syscall.Kill(pid, syscall.SIGKILL)
 }
 
 func TestProcessOutOfReachDoesNotHoldTheBuild(t *testing.T) {
@@ -525,6 +580,40 @@ func TestBuildWithoutVariables(t *testing.T) {
 	}
 }
 
+// Without a file, this process cannot search for those of a build. It ends those of the process group nevertheless.
+func TestGroupEndsWithoutASearch(t *testing.T) {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	set := func(soft uint64) error {
+		return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: soft, Max: limit.Max})
+	}
+	b := newBuild(t)
+	var left unix.PollFd
+	log := &watch{on: "ready\n"}
+	log.call = func() {
+		fd, err := unix.PidfdOpen(pids(t, log.String())[0], 0)
+		if err != nil {
+			t.Error(err)
+		}
+		left = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
+		if err := errors.Join(set(roomFor(t, 0)), os.Mkdir(filepath.Join(b.Workspace, "go"), 0o700)); err != nil {
+			t.Error(err)
+		}
+	}
+	r := execrunner.SearchOnly(newRunner(t, shell("sleep 1000 & echo pid=$! ready; until [ -e go ]; do sleep 0.01; done")))
+	res := r.Run(t.Context(), b, log)
+	if err := set(limit.Cur); err != nil {
+		t.Fatal(err)
+	}
+	want(t, res, runner.Success, "")
+	defer unix.Close(int(left.Fd))
+	if n, err := unix.Poll([]unix.PollFd{left}, 10_000); n != 1 {
+		t.Errorf("the process that was left still runs after 10 s: %v", err)
+	}
+}
+
 func TestNoFileStaysOpen(t *testing.T) {
 	count := func() int {
 		files, err := os.ReadDir("/proc/self/fd")
@@ -547,9 +636,31 @@ func TestNoFileStaysOpen(t *testing.T) {
 		res, _ := run(t, execrunner.Config{Command: script}, b)
 		want(t, res, runner.NotBuilt, "interpreter")
 	}
+	if n := execrunner.CgroupsOf(b.Env); n > 0 {
+		t.Errorf("%d control groups are left after the builds", n)
+	}
 	daemon := `setsid sh -c ': >up; exec sleep 1000' & until [ -e up ]; do sleep 0.01; done`
 	want(t, execrunner.SearchOnly(newRunner(t, shell(daemon))).Run(t.Context(), b, io.Discard), runner.Success, "")
-	if after := count(); after != before {
+	if after := count(); after > before { // the garbage collector may have closed some of earlier tests
 		t.Errorf("%d files are open after the builds, want %d as before", after, before)
+	}
+}
+
+// Another part of the program may wait for all children, and so take the status of the build.
+func TestExitStatusThatIsLost(t *testing.T) {
+	waited := make(chan error, 1)
+	log := &watch{on: "ready\n"}
+	log.call = sync.OnceFunc(func() {
+		p := pids(t, log.String())
+		go func() { // ends with the process
+			_, err := syscall.Wait4(p[0], nil, 0, nil)
+			waited <- err
+		}()
+	})
+	// What it leaves makes the runner wait for the kill delay, so the other one is first.
+	const script = `sh -c 'trap "" TERM; : >up; exec sleep 1000' & until [ -e up ]; do sleep 0.01; done; echo pid=$$ ready; sleep 0.1`
+	want(t, newRunner(t, shell(script)).Run(t.Context(), newBuild(t), log), runner.Failure, "no child processes")
+	if err := <-waited; err != nil {
+		t.Errorf("Wait4 = %v, so this test shows nothing", err)
 	}
 }

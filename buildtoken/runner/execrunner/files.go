@@ -38,13 +38,14 @@ func placeFile(workspace string, p runner.Param, as *account) (err error) {
 	}
 	defer func() { err = errors.Join(err, folder.Close()) }()
 	temporary := "." + base + "." + rand.Text()
-	if err := copyInto(folder, temporary, p.File, as); err != nil {
-		return errors.Join(err, removeIfThere(folder, temporary))
+	err = copyInto(folder, temporary, p.File, as)
+	if err == nil {
+		err = folder.Rename(temporary, base)
 	}
-	if err := folder.Rename(temporary, base); err != nil {
-		return errors.Join(err, removeIfThere(folder, temporary))
+	if err != nil {
+		_ = folder.Remove(temporary) // which may not be there
 	}
-	return nil
+	return err
 }
 
 // enter opens the folder dir below the workspace, and creates what is missing of it. Builds can change these folders meanwhile,
@@ -122,11 +123,4 @@ func copyInto(folder *os.Root, name, source string, as *account) (err error) {
 		err = out.Chown(int(as.uid), int(as.gid)) // not by the name, which a build can give to another file
 	}
 	return errors.Join(err, out.Close())
-}
-
-func removeIfThere(folder *os.Root, name string) error {
-	if err := folder.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
 }

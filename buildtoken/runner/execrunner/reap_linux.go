@@ -26,7 +26,7 @@ func (r *Runner) Reap(ctx context.Context, b runner.Build) (found int, err error
 	if f.gone(ctx, exited, r.config.KillDelay) {
 		return found, nil
 	}
-	if _, alive := f.end(context.WithoutCancel(ctx), exited, true, 0); alive > 0 {
+	if alive := f.killAll(context.WithoutCancel(ctx), exited); alive > 0 {
 		return found, errors.New("a process could not be ended")
 	}
 	return found, nil

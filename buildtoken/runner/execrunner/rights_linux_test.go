@@ -93,11 +93,16 @@ func uploadIsKept(t *testing.T) {
 	}
 	b := newBuild(t)
 	b.Workspace = os.Getenv("BUILDTOKEN_TEST_WORKSPACE")
-	for _, name := range []string{"FILE", "in/FILE"} {
+	if err := os.Mkdir(filepath.Join(b.Workspace, "closed"), 0o500); err != nil {
+		t.Fatal(err)
+	}
+	for name, reason := range map[string]string{
+		"FILE": "operation not permitted", "in/FILE": "operation not permitted", "closed/FILE": "permission denied",
+	} {
 		b.Params = []runner.Param{{Name: name, File: upload}}
 		res, _ := run(t, execrunner.Config{Command: "true", User: "daemon"}, b)
 		want(t, res, runner.NotBuilt, "parameter "+name+": place the file: ")
-		want(t, res, runner.NotBuilt, "operation not permitted")
+		want(t, res, runner.NotBuilt, reason)
 	}
 }
 

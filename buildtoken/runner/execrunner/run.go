@@ -140,16 +140,18 @@ var errUnkillable = errors.New("the process could not be ended")
 // conclude returns how the process ended. A process that cannot be killed must not hold an executor forever, so the
 // goroutine that waits for it stays behind.
 func (f *family) conclude(exited <-chan struct{}) (*os.ProcessState, error) {
-	select {
-	case <-exited:
+	reap := func() (*os.ProcessState, error) {
 		defer f.close()
 		return f.reap()
+	}
+	select {
+	case <-exited:
+		return reap()
 	default:
 	}
 	go func() {
-		defer f.close()
 		<-exited
-		_, _ = f.reap() // the build has ended without it
+		_, _ = reap() // the build has ended without it
 	}()
 	return nil, errUnkillable
 }
@@ -177,7 +179,7 @@ func (r *Runner) command(b runner.Build, as *account) (*exec.Cmd, error) {
 		return nil, err
 	}
 	if err := r.checkProgram(path); err != nil {
-		return nil, err
+		return nil, err // only on Windows
 	}
 	return &exec.Cmd{Path: path, Args: append([]string{r.config.Command}, args...), Env: env, Dir: dir}, nil
 }
@@ -225,15 +227,20 @@ func (f *family) end(ctx context.Context, exited <-chan struct{}, stopped bool, 
 	if f.gone(ctx, exited, killDelay) {
 		return left, 0
 	}
+	return left, f.killAll(ctx, exited)
+}
+
+// killAll kills the process and all its descendants, again and again until they are gone, and returns how many survived.
+func (f *family) killAll(ctx context.Context, exited <-chan struct{}) (alive int) {
 	ctx, cancel := context.WithTimeout(ctx, unkillable)
 	defer cancel()
 	for {
 		f.kill()
 		if f.gone(ctx, exited, 100*time.Millisecond) { // a process may have forked meanwhile: kill again
-			return left, 0
+			return 0
 		}
 		if ctx.Err() != nil {
-			return left, f.living()
+			return f.living()
 		}
 	}
 }

@@ -22,8 +22,14 @@ func Look(session int, env []string, pids ...int) (found []int, vanished bool) {
 	return (&search{session: session, marks: marks(env)}).look(pids, time.Now().Add(10*time.Second))
 }
 
+// Outside returns the processes that are not in the process group.
+func Outside(group int, pids ...int) []int { return outside(group, pids) }
+
 // CgroupDir finds the directory of a control group in the contents of /proc/self/cgroup and /proc/self/mountinfo.
 func CgroupDir(groups, mounts string) string { return cgroupDir([]byte(groups), []byte(mounts)) }
+
+// OwnCgroup returns the directory of the control group of this process.
+func OwnCgroup() string { return ownCgroup() }
 
 // CgroupsOf returns how many control groups a build with these variables has.
 func CgroupsOf(env []string) int { return len(cgroupsOf(ownCgroup(), marks(env))) }
