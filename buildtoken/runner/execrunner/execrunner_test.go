@@ -57,6 +57,9 @@ func TestNewRefuses(t *testing.T) {
 		{"a variable without =", execrunner.Config{Command: "a", Env: []string{"A"}}, `"A"`},
 		{"a variable without name", execrunner.Config{Command: "a", Env: []string{"=secret"}}, `""`},
 		{"NUL in a variable", execrunner.Config{Command: "a", Env: []string{"A=secret\x00"}}, "A holds a NUL"},
+		{"NUL in the name of a variable", execrunner.Config{Command: "a", Env: []string{"A\x00=secret"}}, `"A\x00"`},
+		{"NUL in an inherited variable", execrunner.Config{Command: "a", InheritEnv: []string{"A\x00"}}, `"A\x00"`},
+		{"an inherited variable without name", execrunner.Config{Command: "a", InheritEnv: []string{""}}, `""`},
 		{"an inherited variable with value", execrunner.Config{Command: "a", InheritEnv: []string{"A=b"}}, `"A=b"`},
 		{"a directory above the workspace", execrunner.Config{Command: "a", Dir: "../x"}, `"../x"`},
 		{"NUL in the directory", execrunner.Config{Command: "a", Dir: "x\x00"}, "leads out of the workspace"},
@@ -173,6 +176,7 @@ func TestCommandIsFoundInThePathOfTheBuild(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.Env = append(b.Env, "PATH=.::"+bin)
+	t.Chdir(b.Workspace) // relative entries would lead there
 	for _, tt := range []struct {
 		name, command string
 		outcome       runner.Outcome
@@ -263,6 +267,8 @@ func TestUnstable(t *testing.T) {
 		res, _ := run(t, execrunner.Config{Command: "sh", Args: []string{"-c", "exit " + status}, Unstable: 3}, newBuild(t))
 		want(t, res, outcome, "exit status "+status)
 	}
+	res, _ := run(t, execrunner.Config{Command: "sh", Args: []string{"-c", "exit 1"}, Unstable: 1}, newBuild(t))
+	want(t, res, runner.Unstable, "exit status 1")
 }
 
 func TestBothStreamsKeepTheirOrder(t *testing.T) {

@@ -382,6 +382,14 @@ func TestUser(t *testing.T) {
 			}
 		}
 	})
+	t.Run("without the program", func(t *testing.T) {
+		b := newBuild(t)
+		if err := os.Chmod(filepath.Dir(b.Workspace), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		res, _ := run(t, execrunner.Config{Command: "./missing", User: "nobody"}, b)
+		want(t, res, runner.NotBuilt, "run as user nobody: fork/exec "+filepath.Join(b.Workspace, "missing")+": no such file or directory (one of these does not exist: ")
+	})
 	t.Run("without access to the workspace", func(t *testing.T) {
 		b := newBuild(t)
 		if err := os.Chmod(filepath.Dir(b.Workspace), 0o700); err != nil {

@@ -2,7 +2,11 @@ package execrunner_test
 
 import (
 	"bufio"
+	"errors"
+	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -53,6 +57,46 @@ func TestReapEndsWhatADeadServerLeft(t *testing.T) {
 	}
 	if found, err := r.Reap(t.Context(), b); found != 0 || err != nil {
 		t.Errorf("Reap again = %d, %v; want nothing", found, err)
+	}
+}
+
+// A process that is in a control group and has the variables of the build counts once.
+func TestReapCountsEachProcessOnce(t *testing.T) {
+	b, parent := newBuild(t), t.TempDir()
+	events := filepath.Join(parent, execrunner.CgroupPrefix(b.Env)+"1", "cgroup.events")
+	if err := errors.Join(os.Mkdir(filepath.Dir(events), 0o700), os.WriteFile(events, []byte("populated 1\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	var list string
+	for range 2 {
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", `trap 'echo populated 0 >"$EVENTS"; exit' TERM; echo ready; read line`) // without a child
+		cmd.Env = append(b.Env, "PATH=/usr/bin:/bin", "EVENTS="+events)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			_ = in.Close() // which ends it at the latest
+			_ = cmd.Wait()
+		}()
+		if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+		list += fmt.Sprintln(cmd.Process.Pid)
+	}
+	if err := os.WriteFile(filepath.Join(filepath.Dir(events), "cgroup.procs"), []byte(list), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := execrunner.CgroupsIn(newRunner(t, execrunner.Config{Command: "true"}), parent)
+	if found, err := r.Reap(t.Context(), b); found != 2 || err != nil {
+		t.Errorf("Reap = %d, %v, want 2", found, err)
 	}
 }
 

@@ -64,6 +64,12 @@ func HasCgroups() bool {
 	return err == nil
 }
 
+// CgroupsIn makes the runner look for control groups in a directory.
+func CgroupsIn(r *Runner, parent string) *Runner {
+	r.cgroups = func() string { return parent }
+	return r
+}
+
 // SearchOnly makes the runner find processes by a search only, as where no control group can be created.
 func SearchOnly(r *Runner) *Runner {
 	r.cgroups = func() string { return "" }
