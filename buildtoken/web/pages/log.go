@@ -291,7 +291,8 @@ func (v *visit) logPart(full string, number int64) error {
 // rows renders rows up to before, or, if that is negative, from after on.
 func (v *visit) rows(log *openLog, before, after int64) (logPart, error) {
 	from, to := max(after, 0), min(max(after, 0)+shownBytes, log.size)
-	if before >= 0 {
+	back := before >= 0
+	if back {
 		from, to = max(before-shownBytes, 0), before
 	}
 	p, err := v.kit.rows.find(v.R.Context(), log, log.key, from)
@@ -302,7 +303,7 @@ func (v *visit) rows(log *openLog, before, after int64) (logPart, error) {
 	if err != nil {
 		return logPart{}, err
 	}
-	if before >= 0 {
+	if back {
 		p, text = lastRows(p, text, len(text), shownRows/2)
 	} else {
 		text = firstRows(text, shownRows/2)
