@@ -553,3 +553,17 @@ func TestEmptyPasswordIsShownAsEmpty(t *testing.T) {
 		s.holds(s.page("/job/hello/2/"), "••••")
 	})
 }
+
+// A form takes memory from a limit for all requests only while it is used.
+func TestFormsGiveBackTheirMemory(t *testing.T) {
+	onSite(t, jobs(at("hello", writes(""))), func(s *site) {
+		large := strings.Repeat("x", 1_000_000)
+		for _, path := range []string{"/job/hello/buildForm", "/job/hello/cancelAllForm"} {
+			for range 150 {
+				if w := s.post(path, "alice", url.Values{"delay": {"soon"}, "other": {large}}); w.Code != http.StatusBadRequest {
+					s.Fatalf("POST %s = %d, want 400", path, w.Code)
+				}
+			}
+		}
+	})
+}
