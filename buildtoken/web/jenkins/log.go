@@ -124,10 +124,8 @@ func wholeCharacters(log *console.Reader, size int64) int64 {
 
 // send writes a part of the log, each byte converted. It returns only errors of the log.
 func send(w io.Writer, log *console.Reader, start, end int64, convert func(out *bufio.Writer, before, b byte)) error {
-	var before [1]byte
-	if start > 0 {
-		_, _ = log.ReadAt(before[:], start-1) // at worst a line ends with two CR
-	}
+	var before [1]byte                    // 0 at the start of the log
+	_, _ = log.ReadAt(before[:], start-1) // at worst a line ends with two CR
 	out := bufio.NewWriterSize(w, 32<<10)
 	part := log.Part(start, end)
 	in := bufio.NewReaderSize(part, 32<<10)
@@ -167,7 +165,6 @@ func crlfHTML(out *bufio.Writer, before, b byte) {
 		entity = "&#39;"
 	default:
 		crlf(out, before, b)
-		return
 	}
 	_, _ = out.WriteString(entity)
 }
