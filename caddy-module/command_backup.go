@@ -96,7 +96,7 @@ func saveBackup(to string, from io.Reader) (files int, size int64, err error) {
 	}()
 	files, size, err = unpack(partial, tar.NewReader(from))
 	if err == nil {
-		err = checkBackup(partial)
+		_, err = checkBackup(partial)
 	}
 	if err == nil {
 		err = atomicfile.SyncTree(partial)
@@ -155,12 +155,11 @@ func save(root *os.Root, name string, from io.Reader) (size int64, err error) {
 // errBackup is wrapped by the errors of a directory that is not a whole backup.
 var errBackup = errors.New("not a complete backup")
 
-// checkBackup returns an error unless a directory is a complete backup, as it was written.
-// Only the key may be missing.
-func checkBackup(dir string) error {
-	sums, err := readSums(dir)
-	if err != nil {
-		return err
+// checkBackup returns the files of a backup with their sums, and an error unless it is complete, as
+// it was written. Only the key may be missing.
+func checkBackup(dir string) (sums map[string][]byte, err error) {
+	if sums, err = readSums(dir); err != nil {
+		return nil, err
 	}
 	for name, want := range sums {
 		err := checkFile(filepath.Join(dir, filepath.FromSlash(name)), want)
@@ -168,13 +167,13 @@ func checkBackup(dir string) error {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("%w: %w", errBackup, err)
+			return nil, fmt.Errorf("%w: %w", errBackup, err)
 		}
 	}
 	if err := boltqueue.Verify(filepath.Join(dir, backupQueue)); err != nil {
-		return fmt.Errorf("%w: %w", errBackup, err)
+		return nil, fmt.Errorf("%w: %w", errBackup, err)
 	}
-	return nil
+	return sums, nil
 }
 
 // readSums returns the files of a backup with their sums.

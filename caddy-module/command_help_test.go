@@ -53,7 +53,7 @@ func TestEveryCommandHasTwoExamples(t *testing.T) {
 	}
 }
 
-// Each option that a usage line names exists.
+// Each option that a usage line names exists. Only the commands that name --url work over HTTP.
 func TestOptionsOfUsageLinesExist(t *testing.T) {
 	option := regexp.MustCompile(`--([a-z-]+)`)
 	parent := &cobra.Command{Use: "build-token"}
@@ -66,6 +66,9 @@ func TestOptionsOfUsageLinesExist(t *testing.T) {
 				if checked++; c.Flags().Lookup(found[1]) == nil {
 					t.Errorf("%s has no option --%s", c.CommandPath(), found[1])
 				}
+			}
+			if c.Flags().Lookup("url") != nil && !strings.Contains(c.Use, "--url") {
+				t.Errorf("%s has the option --url", c.CommandPath())
 			}
 			check(c.Commands())
 		}

@@ -91,10 +91,7 @@ func boltPathOf(config []byte) (string, error) {
 
 // restore copies a backup to place, and reports to out what it did.
 func restore(out io.Writer, from, place string, moveAside bool, now time.Time) error {
-	if err := checkBackup(from); err != nil {
-		return err
-	}
-	sums, err := readSums(from)
+	sums, err := checkBackup(from)
 	if err != nil {
 		return err
 	}

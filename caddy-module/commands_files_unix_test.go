@@ -284,6 +284,18 @@ refused: 403 not allowed: only staging, by site/deploy allow 1 ({dir}/Caddyfile:
 accepted: 201
 `, ""}},
 
+		{"explain a job without parameters", map[string]string{"Caddyfile": "{\nadmin off\n}\nhttp://127.0.0.1:0 {\nbuild_token {\njob a {\ntoken TacoTuesday\nrun true\n}\n}\n}\n"}, "explain {dir}/Caddyfile a", ran{0, `✓ method: POST
+✓ job: a
+✓ token: default of a (the first that may trigger; --token chooses another)
+✓ grant: trigger
+✓ enabled
+✓ endpoint: build
+✓ delay: 5s
+✓ parameters
+
+accepted: 201
+`, ""}},
+
 		{"digest of nothing", nil, "digest", ran{1, "", "token: empty secret"}},
 		{"digest", nil, "digest -p test", ran{0, "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n", ""}},
 		{

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
@@ -201,6 +202,19 @@ func TestBackupOfARunningServer(t *testing.T) {
 	if diff := cmp.Diff(map[string]int{"backup made": 2, "backup: an uploaded file is missing; its build will end as NOT_BUILT": 2}, logged); diff != "" {
 		t.Errorf("logged (-want +got):\n%s", diff)
 	}
+
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+address+"/build_token/backup", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, answer.Body); err != nil || answer.Header.Get("Content-Type") != "application/x-tar" {
+		t.Errorf("the answer of the admin API has the type %s, error %v, want application/x-tar", answer.Header.Get("Content-Type"), err)
+	}
+	answer.Body.Close()
 
 	check("restore {dir}/whole --to {dir}/queue.db --move-aside", ran{1, "", "boltqueue: file is used by another process: {dir}/queue.db; stop the Caddy that runs with it"})
 	if err := caddy.Stop(); err != nil {

@@ -177,3 +177,19 @@ func TestNoSpansWithoutTracing(t *testing.T) {
 	}
 	r.mu.Unlock()
 }
+
+// Without any site there is nothing to trace, so settings for tracing are not read.
+func TestNoTracingWithoutASite(t *testing.T) {
+	t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "none that there is")
+	s := newSite(t)
+	option, _, _ := strings.Cut(s.caddyfile("", ""), "\nhttp://")
+	s.load(option)
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range s.logged("build_token") {
+		if line["level"] == "error" || line["level"] == "warn" {
+			t.Errorf("logged %v", line)
+		}
+	}
+}
