@@ -62,6 +62,21 @@ func TestLargeFilesAreSpooledInTheDataDirectory(t *testing.T) {
 	}
 }
 
+// While the queue cannot be opened, no body is refused for its size: whoever may send a large one is
+// not known.
+func TestUploadWhileTheQueueIsClosed(t *testing.T) {
+	s := newScenario(t, t.TempDir(), 0, throttle.Limit{})
+	t.Cleanup(s.close)
+	s.api.Open = func() (*buildtoken.Controller, error) { return nil, errors.New("the file is locked") }
+	for _, size := range []int{10, 3 << 20} {
+		w := httptest.NewRecorder()
+		s.api.Serve(w, upload(t, size))
+		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
+			t.Errorf("a file of %d bytes: %d %s, Retry-After %q; want 503 and one", size, w.Code, w.Body, w.Header().Get("Retry-After"))
+		}
+	}
+}
+
 // If the server has no space for a body, it answers 503, because that is not the client's
 // fault.
 func TestNoPlaceForABodyIsUnavailable(t *testing.T) {

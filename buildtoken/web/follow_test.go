@@ -54,20 +54,27 @@ func TestLogEndsWhenTheClientIsGone(t *testing.T) {
 }
 
 func TestLogIsCutWhenTheQueueFails(t *testing.T) {
-	bubble(t, func(s *scenario) {
-		ended := startFollowing(s, httptest.NewRecorder())
-		s.queue.unreadable.Store(true)
-		time.Sleep(definition.DefaultQuietPeriod) // then it starts
-		synctest.Wait()
-		select {
-		case got := <-ended:
-			if got != any(http.ErrAbortHandler) {
-				t.Errorf("the handler panicked with %v, want http.ErrAbortHandler: the client must see that the log is incomplete", got)
-			}
-		default:
-			t.Error("the handler goes on")
-		}
-	})
+	for name, course := range map[string][]string{
+		"before the build starts":                   {"unreadable", "advance 5s"},
+		"after the log, before the end is recorded": {"advance 5s", "unrecordable", "finish plain#1 SUCCESS", "unreadable", "recordable", "advance 10s"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(s *scenario) {
+				ended := startFollowing(s, httptest.NewRecorder())
+				for _, line := range course {
+					s.direct(line)
+				}
+				select {
+				case got := <-ended:
+					if got != any(http.ErrAbortHandler) {
+						t.Errorf("the handler panicked with %v, want http.ErrAbortHandler: the client must see that the log is incomplete", got)
+					}
+				default:
+					t.Error("the handler goes on")
+				}
+			})
+		})
+	}
 }
 
 // A client that receives a part of a log must see that it is not all, whichever way it reads it.

@@ -307,6 +307,9 @@ func (q *faultyQueue) Schedule(ctx context.Context, now time.Time, r queue.Reque
 
 func (q *faultyQueue) Cancel(ctx context.Context, now time.Time, full string, id int64, by string) error {
 	time.Sleep(time.Duration(q.late.Load()))
+	if q.diskFull.Load() {
+		return fmt.Errorf("%w: no space left on device", queue.ErrStorage)
+	}
 	return q.Queue.Cancel(ctx, now, full, id, by)
 }
 

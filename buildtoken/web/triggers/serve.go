@@ -22,18 +22,12 @@ func Serve(q *web.Request) (handled bool) {
 		return serveItem(q, q.Path.At(2))
 	}
 	full, rest := q.Path.Job()
-	switch {
-	case q.Path.At(0) != "job" || rest.Len() != 1:
-		return false
-	case rest.Is("build"), rest.Is("buildWithParameters"):
-		if full == "" {
-			return false // Jenkins' remote API has the answer to names that no job has
-		}
-		defer q.Begin().End()
-		serveJobURL(q, full, buildtoken.Action(rest.At(0)))
-		return true
+	if full == "" || !rest.Is("build") && !rest.Is("buildWithParameters") {
+		return false // Jenkins' remote API has the answer to names that no job has
 	}
-	return false
+	defer q.Begin().End()
+	serveJobURL(q, full, buildtoken.Action(rest.At(0)))
+	return true
 }
 
 func serveByToken(q *web.Request) {

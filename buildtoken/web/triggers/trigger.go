@@ -1,6 +1,7 @@
 package triggers
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -23,6 +24,8 @@ type trigger struct {
 	atJob bool
 	ctl   *buildtoken.Controller
 	form  *web.Form
+	// unready is why it is not known whether the body may be large.
+	unready error
 }
 
 // serve reads a trigger and passes it to the controller. t has what follows from the path:
@@ -44,7 +47,7 @@ func (q *trigger) serve(t buildtoken.Trigger) error {
 		Large:       func(f *web.Form) bool { return q.mayUpload(f, named) },
 	})
 	if err != nil {
-		return err
+		return cmp.Or(q.unready, err)
 	}
 	defer q.form.Close()
 	if t.Job == "" {
@@ -127,6 +130,7 @@ func (q *trigger) mayUpload(f *web.Form, full string) bool {
 	}
 	ctl, err := q.Controller()
 	if err != nil {
+		q.unready = err
 		return false
 	}
 	_, _, err = ctl.Opens(q.R.Context(), q.Definition, full, by, token.Trigger)
