@@ -430,11 +430,15 @@ func TestStreamEnds(t *testing.T) {
 			done := make(chan struct{})
 			s.pages.site.Done = done
 			s.trigger("busy", nil)
+			var has []string // all regions, so that only the log is sent
+			for _, m := range regexp.MustCompile(` data-region="([a-z]+)" data-hash="([0-9a-f]+)"`).FindAllStringSubmatch(s.page("/job/busy/1/"), -1) {
+				has = append(has, m[1]+":"+m[2])
+			}
 			client := &stuckAt{httptest.NewRecorder(), "event: log", make(chan struct{})}
 			ended := make(chan struct{})
 			go func() {
 				defer close(ended)
-				s.pages.Serve(client, request(http.MethodGet, "/queue/-/events/job/busy/1/", "alice", nil))
+				s.pages.Serve(client, request(http.MethodGet, "/queue/-/events/job/busy/1/?has="+strings.Join(has, ","), "alice", nil))
 			}()
 			synctest.Wait()
 			close(done)
