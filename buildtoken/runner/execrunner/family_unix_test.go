@@ -58,7 +58,11 @@ func TestClosedOutputIsNotTheEnd(t *testing.T) {
 	for _, close := range []string{"exec >&- 2>&-", "exec >/dev/null 2>&1", "exec >&- 2>&- <&-"} {
 		t.Run(close, func(t *testing.T) {
 			b := newBuild(t)
-			res, log := run(t, shell("echo before; "+close+"; sleep 0.2; touch after; exit 3"), b)
+			used := processorTime(t)
+			res, log := run(t, shell("echo before; "+close+"; sleep 0.5; touch after; exit 3"), b)
+			if used = processorTime(t) - used; used > 250*time.Millisecond {
+				t.Errorf("the wait took %v of the processor, want almost nothing", used)
+			}
 			want(t, res, runner.Failure, "exit status 3")
 			if log != "before\n" {
 				t.Errorf("log = %q, want what came before the output was closed", log)
@@ -171,6 +175,16 @@ func TestKillDelayCountsOnce(t *testing.T) {
 	if ran := last.Sub(asked); ran < delay/2 || ran > delay+time.Second {
 		t.Errorf("the process ran for %v after SIGTERM, want the kill delay of %v", ran, delay)
 	}
+}
+
+// processorTime returns how long this process has used a processor so far.
+func processorTime(t *testing.T) time.Duration {
+	t.Helper()
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
 // watch is a log that calls a function on each write after a text has appeared.

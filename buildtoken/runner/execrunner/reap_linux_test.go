@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -97,6 +98,20 @@ func TestReapCountsEachProcessOnce(t *testing.T) {
 	r := execrunner.CgroupsIn(newRunner(t, execrunner.Config{Command: "true"}), parent)
 	if found, err := r.Reap(t.Context(), b); found != 2 || err != nil {
 		t.Errorf("Reap = %d, %v, want 2", found, err)
+	}
+}
+
+// A group without processes that end, since this process may not signal them or they hang in the kernel.
+func TestReapReportsWhatStays(t *testing.T) {
+	b, parent := newBuild(t), t.TempDir()
+	group := filepath.Join(parent, execrunner.CgroupPrefix(b.Env)+"1")
+	if err := errors.Join(os.Mkdir(group, 0o700), os.WriteFile(filepath.Join(group, "cgroup.events"), []byte("populated 1\n"), 0o600),
+		os.WriteFile(filepath.Join(group, "cgroup.procs"), []byte("1000000000\n"), 0o600)); err != nil { // larger than every number
+		t.Fatal(err)
+	}
+	r := execrunner.CgroupsIn(newRunner(t, execrunner.Config{Command: "true", KillDelay: time.Millisecond}), parent)
+	if found, err := r.Reap(t.Context(), b); found != 1 || err == nil || !strings.Contains(err.Error(), "could not be ended") {
+		t.Errorf("Reap = %d, %v, want 1 and an error", found, err)
 	}
 }
 
