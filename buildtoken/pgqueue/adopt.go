@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
@@ -42,10 +40,7 @@ func (q *DB) Adopt(ctx context.Context, builds []queue.Build, node queue.Node, e
 		b := t.batch()
 		l.lock(t, b, jobs)
 		q.fence(b, epoch, &held, &sure)
-		b.Queue(adoptSQL, jobs, numbers, q.opts.Server, epoch).Query(func(rows pgx.Rows) (err error) {
-			found, err = readRuns(rows, runs)
-			return err
-		})
+		b.Queue(adoptSQL, jobs, numbers, q.opts.Server, epoch).Query(into(&found, readRuns(runs)))
 		if err := t.send(ctx, b); err != nil {
 			return err
 		}

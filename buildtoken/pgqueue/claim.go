@@ -41,7 +41,7 @@ const fenceSQL = `select not exists (select from queue.servers o
 // sure to whether all servers have compared their builds.
 func (q *DB) fence(b *pgx.Batch, epoch int64, held, sure *bool) {
 	b.Queue(fenceSQL, q.opts.Server, epoch).Query(func(rows pgx.Rows) error {
-		found, err := pgx.CollectRows(rows, pgx.RowTo[bool])
+		found, err := column[bool](rows)
 		*held = len(found) > 0
 		*sure = *held && found[0]
 		return err
@@ -220,7 +220,7 @@ func (q *DB) setForeign(jobs []string, ours *newRules, l *locked) (rest []string
 }
 
 func (c *claim) readNext(rows pgx.Rows) error {
-	next, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	next, err := column[int64](rows)
 	c.next = time.Time{}
 	if len(next) > 0 {
 		c.next = at(next[0])
@@ -331,10 +331,7 @@ func (q *DB) found(ctx context.Context, node string, epoch int64, executors []in
 	var running []queue.Build
 	runs := map[buildKey]int64{}
 	const sql = "select body::text, run from queue.builds where running and server = $1 and epoch = $2 order by job, number"
-	err := q.query(ctx, sql, []any{q.opts.Server, epoch}, func(rows pgx.Rows) (err error) {
-		running, err = readRuns(rows, runs)
-		return err
-	})
+	err := q.query(ctx, sql, []any{q.opts.Server, epoch}, into(&running, readRuns(runs)))
 	if err != nil {
 		q.known.lookAgain()
 		return nil, fmt.Errorf("look for what was started: %w", err)

@@ -35,9 +35,9 @@ func (q *DB) confirm(ctx context.Context, conn *pgx.Conn) error {
 		onRecord, ended := map[buildKey]int64{}, map[int64]bool{}
 		jobs, numbers := q.known.keys()
 		b := new(pgx.Batch)
-		b.Queue("select epoch from queue.servers where server = $1 for update", q.opts.Server).QueryRow(func(row pgx.Row) error { return row.Scan(&last) })
+		b.Queue("select epoch from queue.servers where server = $1 for update", q.opts.Server).QueryRow(scan(&last))
 		b.Queue("select body::text, run from queue.builds where running and server = $1", q.opts.Server).Query(func(rows pgx.Rows) error {
-			_, err := readRuns(rows, onRecord)
+			_, err := readRuns(onRecord)(rows)
 			return err
 		})
 		b.Queue(`select run from queue.builds join unnest($1::text[], $2::bigint[]) k(job, number) using (job, number)

@@ -87,7 +87,7 @@ func (q *DB) GetFile(ctx context.Context, ref string, to io.Writer) error {
 	for part := 0; ; part++ {
 		var body []byte // nil: there is no such part
 		err := q.query(ctx, "select body from queue.uploads where ref = $1 and part = $2", []any{ref, part}, func(rows pgx.Rows) error {
-			found, err := pgx.CollectRows(rows, pgx.RowTo[[]byte])
+			found, err := column[[]byte](rows)
 			if len(found) > 0 {
 				body = found[0]
 			}

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // ErrKey is returned when this server has another key than the queue.
@@ -25,13 +23,10 @@ func (q *DB) UseKey(ctx context.Context, fingerprint []byte) error {
 		var others []string
 		b := t.batch()
 		b.Queue("insert into queue.queue_key (fingerprint) values ($1) on conflict do nothing", fingerprint)
-		b.Queue("select fingerprint from queue.queue_key for update").QueryRow(func(row pgx.Row) error { return row.Scan(&known) })
-		b.Queue("select sum(queued)::int from queue.counts").QueryRow(func(row pgx.Row) error { return row.Scan(&queued) })
+		b.Queue("select fingerprint from queue.queue_key for update").QueryRow(scan(&known))
+		b.Queue("select sum(queued)::int from queue.counts").QueryRow(scan(&queued))
 		b.Queue(`select server::text from queue.servers where server <> $1 and not released
-			and clock_timestamp() < beat + ttl * interval '1 second' order by server`, q.opts.Server).Query(func(rows pgx.Rows) (err error) {
-			others, err = pgx.CollectRows(rows, pgx.RowTo[string])
-			return err
-		})
+			and clock_timestamp() < beat + ttl * interval '1 second' order by server`, q.opts.Server).Query(into(&others, column[string]))
 		if err := t.send(ctx, b); err != nil {
 			return err
 		}

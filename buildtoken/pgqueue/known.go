@@ -182,18 +182,20 @@ func (k *known) forgotten() []queue.Build {
 }
 
 // readRuns reads builds and, into runs, their identities.
-func readRuns(rows pgx.Rows, runs map[buildKey]int64) ([]queue.Build, error) {
-	var builds []queue.Build
-	var body string
-	var run int64
-	err := forEach(rows, []any{&body, &run}, func() error {
-		b, err := decode[queue.Build](body, "build")
-		if err != nil {
-			return err
-		}
-		builds = append(builds, b)
-		runs[keyOf(b)] = run
-		return nil
-	})
-	return builds, err
+func readRuns(runs map[buildKey]int64) func(pgx.Rows) ([]queue.Build, error) {
+	return func(rows pgx.Rows) ([]queue.Build, error) {
+		var builds []queue.Build
+		var body string
+		var run int64
+		err := forEach(rows, []any{&body, &run}, func() error {
+			b, err := decode[queue.Build](body, "build")
+			if err != nil {
+				return err
+			}
+			builds = append(builds, b)
+			runs[keyOf(b)] = run
+			return nil
+		})
+		return builds, err
+	}
 }

@@ -354,6 +354,17 @@ func TestLostConnectionWhoseNameIsTaken(t *testing.T) {
 	}
 	wait("cannot connect to the database again; trying again")
 	schedule(t, q, request("j", "k")) // needs no name
+	if builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0}); err != nil || len(builds) != 1 {
+		t.Fatalf("Claim: %v, %v", builds, err)
+	}
+	for len(q.Changed()) > 0 {
+		<-q.Changed()
+	}
+	select {
+	case <-q.Changed(): // it hears nothing of other servers, so it must look by itself
+	case <-time.After(patience):
+		t.Error("the server does not look for what other servers have queued")
+	}
 	if _, err := thief.Exec(t.Context(), "select pg_advisory_unlock_all()"); err != nil {
 		t.Fatal(err)
 	}

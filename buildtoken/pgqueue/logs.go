@@ -74,7 +74,7 @@ func (q *DB) AppendLog(ctx context.Context, job string, number, offset int64, p 
 	if offset == 0 {
 		b.Queue(beginLog, job, number, ours)
 	}
-	b.Queue(appendLog, job, number, offset, p, last, ours).QueryRow(func(row pgx.Row) error { return row.Scan(&grown) })
+	b.Queue(appendLog, job, number, offset, p, last, ours).QueryRow(scan(&grown))
 	b.Queue(logState, job, number).Query(func(rows pgx.Rows) error {
 		return forEach(rows, []any{&size, &complete, &running, nil, &run}, func() error { return nil })
 	})

@@ -149,7 +149,7 @@ func idle(ctx context.Context, tx pgx.Tx, names *names) error {
 	rows, _ := tx.Query(ctx, names.in(`select format('%s was heard of %s s ago and is given up after %s s', server,
 			round(extract(epoch from clock_timestamp() - beat)), round(ttl::numeric))
 		from queue.servers where not released and clock_timestamp() - beat <= make_interval(secs => ttl) order by server`)) // its error is that of the rows
-	live, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	live, err := column[string](rows)
 	if err != nil {
 		return err
 	}

@@ -176,10 +176,7 @@ func (q *DB) TakeNotifications(ctx context.Context, now time.Time, targets []str
 		ours := q.sending.list()
 		b := t.batch()
 		q.fence(b, epoch, &held, &sure)
-		b.Queue(takeSQL, wanted, q.opts.Server, ours, now.UnixNano(), limit, queue.MaxSending, epoch).Query(func(rows pgx.Rows) (err error) {
-			due, err = readNotifications(rows)
-			return err
-		})
+		b.Queue(takeSQL, wanted, q.opts.Server, ours, now.UnixNano(), limit, queue.MaxSending, epoch).Query(into(&due, readNotifications))
 		b.Queue(nextNotificationSQL, wanted, now.UnixNano()).QueryRow(func(row pgx.Row) error {
 			var ns *int64
 			err := row.Scan(&ns)
@@ -267,14 +264,11 @@ func (q *DB) onNotification(ctx context.Context, id int64, rule func(queue.Notif
 		var found []queue.Notification
 		var s standing
 		b := t.batch()
-		b.Queue("select "+notificationColumns+" from queue.notifications where id = $1 for update", id).Query(func(rows pgx.Rows) (err error) {
-			found, err = readNotifications(rows)
-			return err
-		})
+		b.Queue("select "+notificationColumns+" from queue.notifications where id = $1 for update", id).Query(into(&found, readNotifications))
 		b.Queue(`select exists (select from queue.notifications e join queue.notifications n using (target, job, item)
-			where n.id = $1 and e.id > n.id)`, id).QueryRow(func(row pgx.Row) error { return row.Scan(&s.superseded) })
+			where n.id = $1 and e.id > n.id)`, id).QueryRow(scan(&s.superseded))
 		b.Queue(`select coalesce((select s.server from queue.servers s join queue.notifications n on s.server = n.lease_server and s.epoch = n.lease_epoch
-			where n.id = $1 and n.state = 'waiting' and not s.released), '')`, id).QueryRow(func(row pgx.Row) error { return row.Scan(&s.holder) })
+			where n.id = $1 and n.state = 'waiting' and not s.released), '')`, id).QueryRow(scan(&s.holder))
 		t.identify(b)
 		if err := t.send(ctx, b); err != nil {
 			return err
@@ -321,10 +315,7 @@ func (q *DB) Notifications(ctx context.Context, f queue.NotificationFilter) ([]q
 	sql := "select " + notificationColumns + ` from queue.notifications
 		where ($1 = '' or job = $1) and ($2 = 0 or item = $2) and ($3 = '' or state = $3) order by id desc limit nullif($4, 0)`
 	var found []queue.Notification
-	err := q.query(ctx, sql, []any{f.Job, f.Item, f.State, max(f.Limit, 0)}, func(rows pgx.Rows) (err error) {
-		found, err = readNotifications(rows)
-		return err
-	})
+	err := q.query(ctx, sql, []any{f.Job, f.Item, f.State, max(f.Limit, 0)}, into(&found, readNotifications))
 	return found, err
 }
 

@@ -89,10 +89,7 @@ func (q *DB) Entry(ctx context.Context, now time.Time, id int64) (queue.Entry, e
 		union all select $1, '', 0, null, false, false, '', '', 0, body::text, null from queue.builds where item = $1
 		union all select $1, '', 0, null, false, false, '', '', 0, null, body::text from queue.cancelled where item = $1`
 	var found []queue.Entry
-	err := q.query(ctx, sql, []any{id, MaxPosition + 1}, func(rows pgx.Rows) (err error) {
-		found, err = readEntries(rows, now)
-		return err
-	})
+	err := q.query(ctx, sql, []any{id, MaxPosition + 1}, into(&found, readEntries(now)))
 	switch {
 	case err != nil:
 		return queue.Entry{}, err
@@ -119,10 +116,7 @@ func (q *DB) Items(ctx context.Context, now time.Time, job string, limit int) ([
 		sql, args = fmt.Sprintf(columns, "where job = $2 order by due, id"), append(args, job)
 	}
 	var found []queue.Entry
-	err := q.query(ctx, sql, args, func(rows pgx.Rows) (err error) {
-		found, err = readEntries(rows, now)
-		return err
-	})
+	err := q.query(ctx, sql, args, into(&found, readEntries(now)))
 	if err != nil {
 		return nil, err
 	}
@@ -134,46 +128,48 @@ func (q *DB) Items(ctx context.Context, now time.Time, job string, limit int) ([
 
 // readEntries reads rows of items with the heads of their lanes, or of the builds and
 // cancellations that they became.
-func readEntries(rows pgx.Rows, now time.Time) ([]queue.Entry, error) {
-	var entries []queue.Entry
-	var id, due int64
-	var job, body, head string
-	var digest []byte
-	var solo, damaged bool
-	var position int
-	var built, gone *string
-	err := forEach(rows, []any{&id, &job, &due, &digest, &solo, &damaged, &body, &head, &position, &built, &gone}, func() error {
-		e := queue.Entry{State: queue.Left, Position: position}
-		switch {
-		case built != nil:
-			b, err := decode[queue.Build](*built, "build")
-			if err != nil {
-				return err
+func readEntries(now time.Time) func(pgx.Rows) ([]queue.Entry, error) {
+	return func(rows pgx.Rows) ([]queue.Entry, error) {
+		var entries []queue.Entry
+		var id, due int64
+		var job, body, head string
+		var digest []byte
+		var solo, damaged bool
+		var position int
+		var built, gone *string
+		err := forEach(rows, []any{&id, &job, &due, &digest, &solo, &damaged, &body, &head, &position, &built, &gone}, func() error {
+			e := queue.Entry{State: queue.Left, Position: position}
+			switch {
+			case built != nil:
+				b, err := decode[queue.Build](*built, "build")
+				if err != nil {
+					return err
+				}
+				e.Item, e.Build = b.Item, &b
+			case gone != nil:
+				c, err := decode[queue.Cancelled](*gone, "cancelled item")
+				if err != nil {
+					return err
+				}
+				e.Item, e.Cancelled = c.Item, &c
+			default:
+				l, err := decode[queue.Lane](head, "lane "+job)
+				if err != nil {
+					return err
+				}
+				it, err := decodeItem(id, job, body)
+				if damaged || err != nil {
+					e.Item, e.State, e.Blockage = stub(id, job, due, digest, solo), queue.Blocked, queue.Blockage{Reason: queue.RecordDamaged}
+					break
+				}
+				e.Item = it
+				e.State, e.Blockage = l.Explain(now, it)
 			}
-			e.Item, e.Build = b.Item, &b
-		case gone != nil:
-			c, err := decode[queue.Cancelled](*gone, "cancelled item")
-			if err != nil {
-				return err
-			}
-			e.Item, e.Cancelled = c.Item, &c
-		default:
-			l, err := decode[queue.Lane](head, "lane "+job)
-			if err != nil {
-				return err
-			}
-			it, err := decodeItem(id, job, body)
-			if damaged || err != nil {
-				e.Item, e.State, e.Blockage = stub(id, job, due, digest, solo), queue.Blocked, queue.Blockage{Reason: queue.RecordDamaged}
-				break
-			}
-			e.Item = it
-			e.State, e.Blockage = l.Explain(now, it)
-		}
-		entries = append(entries, e)
-		return nil
-	})
-	return entries, err
+			entries = append(entries, e)
+			return nil
+		})
+		return entries, err
+	}
 }
 
 // Build returns a build, or queue.ErrNotFound if it is not on record.
@@ -221,10 +217,7 @@ func (q *DB) Builds(ctx context.Context, job string, before int64, limit int) ([
 func (q *DB) Oldest(ctx context.Context, job string) (int64, error) {
 	var numbers []int64
 	if checkJob(job) == nil {
-		err := q.query(ctx, "select number from queue.builds where job = $1 order by number limit 1", []any{job}, func(rows pgx.Rows) (err error) {
-			numbers, err = pgx.CollectRows(rows, pgx.RowTo[int64])
-			return err
-		})
+		err := q.query(ctx, "select number from queue.builds where job = $1 order by number limit 1", []any{job}, into(&numbers, column[int64]))
 		if err != nil {
 			return 0, err
 		}
@@ -274,10 +267,7 @@ func (q *DB) Refs(ctx context.Context) ([]string, error) {
 
 func (q *DB) readBuilds(ctx context.Context, sql string, args ...any) ([]queue.Build, error) {
 	var builds []queue.Build
-	err := q.query(ctx, sql, args, func(rows pgx.Rows) (err error) {
-		builds, err = readBuilds(rows)
-		return err
-	})
+	err := q.query(ctx, sql, args, into(&builds, readBuilds))
 	return builds, err
 }
 

@@ -66,6 +66,22 @@ func stub(id int64, job string, due int64, digest []byte, solo bool) queue.Item 
 	return it
 }
 
+// into reads rows and assigns what read returns.
+func into[T any](to *T, read func(pgx.Rows) (T, error)) func(pgx.Rows) error {
+	return func(rows pgx.Rows) (err error) {
+		*to, err = read(rows)
+		return err
+	}
+}
+
+// column reads rows of one column.
+func column[T any](rows pgx.Rows) ([]T, error) { return pgx.CollectRows(rows, pgx.RowTo[T]) }
+
+// scan reads one row into variables.
+func scan(to ...any) func(pgx.Row) error {
+	return func(row pgx.Row) error { return row.Scan(to...) }
+}
+
 // forEach scans each row into variables and calls do, until one of both fails.
 func forEach(rows pgx.Rows, into []any, do func() error) error {
 	_, err := pgx.ForEachRow(rows, into, do)

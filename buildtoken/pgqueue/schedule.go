@@ -333,7 +333,7 @@ func (d *decision) takeIDs(b *pgx.Batch, solo int) {
 			union all select from generate_series(1, $3)
 			offset $4
 		) missing`, jobs, digests, solo, len(d.ids)).Query(func(rows pgx.Rows) error {
-		ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+		ids, err := column[int64](rows)
 		d.ids = append(d.ids, ids...)
 		return err
 	})

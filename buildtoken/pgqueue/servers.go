@@ -94,7 +94,7 @@ func (q *DB) beatAlone(ctx context.Context, conn *pgx.Conn) error {
 	// After the database was unreachable, all servers get the time for a heartbeat.
 	if q.lease.steady() >= q.settleTime() {
 		b.Queue(giveUpSQL, q.opts.Server).Query(func(rows pgx.Rows) error {
-			gone, err := pgx.CollectRows(rows, pgx.RowTo[string])
+			gone, err := column[string](rows)
 			if len(gone) > 0 {
 				q.opts.Log.Error("leases of servers have expired: their builds are taken for lost", zap.Strings("servers", gone))
 				q.hub.tell(message{Servers: true}) // what only they could run is stuck, on all servers
@@ -106,7 +106,7 @@ func (q *DB) beatAlone(ctx context.Context, conn *pgx.Conn) error {
 		differ, err = found.read(rows, q.rules.newest().digest)
 		return err
 	})
-	b.Queue("select clock_timestamp()").QueryRow(func(row pgx.Row) error { return row.Scan(&clock) })
+	b.Queue("select clock_timestamp()").QueryRow(scan(&clock))
 	if err := conn.SendBatch(ctx, q.names.inAll(b)).Close(); err != nil {
 		return fmt.Errorf("heartbeat: %w", err)
 	}
@@ -142,10 +142,7 @@ func (q *DB) lookForLost(ctx context.Context, conn *pgx.Conn, epoch int64) error
 	var lost []lostBuild
 	b := new(pgx.Batch)
 	b.Queue("select set_config('lock_timeout', $1, true)", q.beatTimeout())
-	b.Queue(lostSQL, q.opts.Server, epoch).Query(func(rows pgx.Rows) (err error) {
-		lost, err = q.readLost(rows)
-		return err
-	})
+	b.Queue(lostSQL, q.opts.Server, epoch).Query(into(&lost, q.readLost))
 	err := conn.SendBatch(ctx, q.names.inAll(b)).Close()
 	switch {
 	case isLocked(err):
@@ -235,10 +232,7 @@ func (q *DB) readLost(rows pgx.Rows) ([]lostBuild, error) {
 func (q *DB) ReclaimLost(ctx context.Context, now time.Time, keep func(queue.Build) bool) ([]queue.Build, error) {
 	epoch, _ := q.lease.get()
 	var lost []lostBuild
-	err := q.query(ctx, lostSQL, []any{q.opts.Server, epoch}, func(rows pgx.Rows) (err error) {
-		lost, err = q.readLost(rows)
-		return err
-	})
+	err := q.query(ctx, lostSQL, []any{q.opts.Server, epoch}, into(&lost, q.readLost))
 	if err != nil {
 		return nil, err
 	}

@@ -61,11 +61,16 @@ func TestTransientFailureIsTriedAgain(t *testing.T) {
 	}
 }
 
-// TestTriggersOfOneTransaction holds a lane until many triggers wait. The database refuses one of them,
-// and another server must be told the earliest due instant.
+// TestTriggersOfOneTransaction holds a lane until many triggers wait, with new rules between them. The
+// database refuses one of them, and another server must be told the earliest due instant.
 func TestTriggersOfOneTransaction(t *testing.T) {
+	for _, others := range []int{1, 20} {
+		t.Run(fmt.Sprint(others), func(t *testing.T) { triggersOfOneTransaction(t, others) })
+	}
+}
+
+func triggersOfOneTransaction(t *testing.T, others int) {
 	t.Parallel()
-	const others = 20
 	s := newStore(t)
 	q := open(t, s.options())
 	schedule(t, q, request("first", "k"))
@@ -98,7 +103,11 @@ func TestTriggersOfOneTransaction(t *testing.T) {
 	trigger("first", time.Hour, nil)
 	untilBlocked(t, s, conn, 1, "%")
 	trigger("bad", time.Hour, queue.ErrStorage)
+	rules := queue.Rules{Concurrent: true}
 	for n := range others {
+		if n == others/2 && n > 0 {
+			calls.Go(func() { setRules(t, q, map[string]queue.Rules{"first": rules}) })
+		}
 		trigger(fmt.Sprint("good", n), time.Duration(1+n)*time.Minute, nil)
 	}
 	if err := tx.Rollback(t.Context()); err != nil {
@@ -107,6 +116,9 @@ func TestTriggersOfOneTransaction(t *testing.T) {
 	calls.Wait()
 	if items, err := q.Items(t.Context(), start, "", 100); err != nil || len(items) != others+1 {
 		t.Errorf("%d items, %v; want %d", len(items), err, others+1)
+	}
+	if l, err := laneOf(t.Context(), q, "first"); err != nil || l.Rules.Concurrent != (others > 1) {
+		t.Errorf("the lane is %+v, %v; want the rules that were set", l, err)
 	}
 	want := fmt.Sprintf(`"due":%d`, start.Add(time.Minute).UnixNano())
 	for told := ""; !strings.Contains(told, want); {

@@ -30,7 +30,7 @@ func (q *DB) applyRules(ctx context.Context, set *newRules) error {
 		b := t.batch()
 		// If the jobs of two servers become equal at the same time, the later one notices.
 		b.Queue("select pg_advisory_xact_lock(hashtextextended($1, 0))", "buildtoken rules "+q.opts.Schema)
-		b.Queue(agreedSQL, q.opts.Server, set.digest).QueryRow(func(row pgx.Row) error { return row.Scan(&agreed) })
+		b.Queue(agreedSQL, q.opts.Server, set.digest).QueryRow(scan(&agreed))
 		b.Queue("select job, head::text from queue.lanes").Query(all.read)
 		if err := t.send(ctx, b); err != nil {
 			return err
@@ -82,12 +82,9 @@ func (q *DB) Cancel(ctx context.Context, now time.Time, job string, id int64, by
 		var left bool
 		b := t.batch()
 		l.lock(t, b, []string{job})
-		b.Queue("select id, job, body::text, due, digest, solo from queue.items where id = $1 and job = $2", id, job).Query(func(rows pgx.Rows) (err error) {
-			it, err = readItem(rows)
-			return err
-		})
+		b.Queue("select id, job, body::text, due, digest, solo from queue.items where id = $1 and job = $2", id, job).Query(into(&it, readItem))
 		b.Queue(`select exists (select from queue.builds where item = $1 and job = $2) or
-			exists (select from queue.cancelled where item = $1 and job = $2)`, id, job).QueryRow(func(row pgx.Row) error { return row.Scan(&left) })
+			exists (select from queue.cancelled where item = $1 and job = $2)`, id, job).QueryRow(scan(&left))
 		b.Queue("select due from queue.items where job = $1 and id <> $2 and not damaged order by due, id limit 1", job, id).Query(func(rows pgx.Rows) error {
 			return l.readFirst(job, rows)
 		})
@@ -108,7 +105,7 @@ func (q *DB) Cancel(ctx context.Context, now time.Time, job string, id int64, by
 
 // readFirst reads when the first item of a lane is due.
 func (l *locked) readFirst(job string, rows pgx.Rows) error {
-	first, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	first, err := column[int64](rows)
 	if found := l.lanes[job]; found != nil && err == nil {
 		found.first = time.Time{}
 		if len(first) > 0 {
@@ -215,10 +212,7 @@ func (q *DB) onBuild(ctx context.Context, job string, number int64, rule func(qu
 		b := t.batch()
 		l.lock(t, b, []string{job})
 		b.Queue("select body::text from queue.summaries where job = $1", job).Query(q.readSummary(job, &summary))
-		b.Queue("select body::text, run from queue.builds where job = $1 and number = $2", job, number).Query(func(rows pgx.Rows) (err error) {
-			builds, err = readRuns(rows, runs)
-			return err
-		})
+		b.Queue("select body::text, run from queue.builds where job = $1 and number = $2", job, number).Query(into(&builds, readRuns(runs)))
 		if err := t.send(ctx, b); err != nil {
 			return err
 		}
