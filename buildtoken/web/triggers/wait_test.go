@@ -25,6 +25,7 @@ func waitPreferences() []struct {
 		{"with a parameter", []string{"wait=10; foo=bar"}, 10 * s},
 		{"among others", []string{"respond-async, wait=10", "handling=lenient"}, 10 * s},
 		{"behind another one, without a blank", []string{"respond-async,wait=10"}, 10 * s},
+		{"behind an empty one", []string{",wait=10"}, 10 * s},
 		{"in the second header", []string{"respond-async", "wait=10"}, 10 * s},
 		{"the first of two", []string{"wait=10", "wait=20"}, 10 * s},
 		{"in the text of another preference", []string{`note="x, wait=10"`}, 0},
