@@ -298,6 +298,7 @@ accepted: 201
 
 		{"digest of nothing", nil, "digest", ran{1, "", "token: empty secret"}},
 		{"digest", nil, "digest -p test", ran{0, "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n", ""}},
+		{"policy-test of one file", map[string]string{"good": "rule a allow 1\n    true\n\n> \nallowed\n"}, "policy-test {dir}/good", ran{0, "{dir}/good: ok, 1 requests\n", ""}},
 		{
 			"policy-test",
 			map[string]string{"good": "rule a allow 1\n    true\n\n> \nallowed\n", "bad": "rule a allow 1\n    true\n\n> \ndenied by a allow 1\n", "none": "nothing\n"},
