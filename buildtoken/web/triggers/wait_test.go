@@ -29,6 +29,7 @@ func waitPreferences() []struct {
 		{"in the second header", []string{"respond-async", "wait=10"}, 10 * s},
 		{"the first of two", []string{"wait=10", "wait=20"}, 10 * s},
 		{"in the text of another preference", []string{`note="x, wait=10"`}, 0},
+		{"between commas in the text of another preference", []string{`note="x, wait=10, y"`}, 0},
 		{"after the text of another preference", []string{`note="x\", y", wait=10`}, 10 * s},
 		{"a name that ends like it", []string{"await=10"}, 0},
 		{"none at all", []string{"wait=0"}, 0},
