@@ -68,3 +68,35 @@ func TestCancellationsAreAudited(t *testing.T) {
 		})
 	}
 }
+
+// What is on record of a cancellation names the token.
+func TestRecordOfACancellation(t *testing.T) {
+	bubble(t, func(s *scenario) {
+		hush := http.Header{"X-Build-Token": {"Hush"}}
+		for n := range 10 {
+			s.ask(http.MethodPost, "/buildByToken/build?job=secret&delay=0", hush)
+			synctest.Wait()
+			s.direct(fmt.Sprintf("finish secret#%d SUCCESS", n+1))
+		}
+		s.ask(http.MethodPost, "/buildByToken/build?job=secret&delay=0", hush)
+		synctest.Wait()
+		if x := s.ask(http.MethodGet, "/queue/item/11/", hush); x.body() != "queued as item 11, running as build 11\n" {
+			t.Errorf("the item is shown as %q, want that it runs as build 11", x.body())
+		}
+		s.ask(http.MethodPost, "/buildByToken/build?job=plain&token=TacoTuesday&delay=1h", nil)
+		s.ask(http.MethodPost, "/buildByToken/build?job=secret&delay=1h", hush)
+		for item, tt := range map[int64]struct{ query, by string }{
+			12: {"job=plain&item=12&token=LookAtMe", "token viewer"},
+			13: {"job=secret&item=13&token=Hush", "token default"},
+		} {
+			x := s.send(s.request([]string{"POST /buildByToken/cancel?" + tt.query}))
+			e, err := s.ctl.Entry(t.Context(), s.api.Definition, item)
+			if x.Code != http.StatusNoContent || err != nil || e.Cancelled == nil || e.Cancelled.By != tt.by {
+				t.Errorf("cancel?%s: %d; on record is %+v, %v; want that %s cancelled it", tt.query, x.Code, e.Cancelled, err, tt.by)
+			}
+			if e.Item.Root != "http://ci.example.com/" { // notifications link to it
+				t.Errorf("the item was triggered at %q, want http://ci.example.com/", e.Item.Root)
+			}
+		}
+	})
+}

@@ -34,6 +34,8 @@ func onceHeaders() []struct {
 		{"other letters, without quotes", "schön", ""},
 		{"a control character", "\"a\tb\"", ""},
 		{"DEL", "\"a\x7fb\"", ""},
+		{"the last character that may be without quotes", "a~b", "a~b"},
+		{"DEL, without quotes", "a\x7fb", ""},
 	}
 }
 
