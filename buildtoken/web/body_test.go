@@ -62,8 +62,8 @@ func TestLargeFilesAreSpooledInTheDataDirectory(t *testing.T) {
 	}
 }
 
-// While the queue cannot be opened, no body is refused for its size: whoever may send a large one is
-// not known.
+// While the queue cannot be opened, no upload is refused for its size, because its token cannot be
+// checked.
 func TestUploadWhileTheQueueIsClosed(t *testing.T) {
 	s := newScenario(t, t.TempDir(), 0, throttle.Limit{})
 	t.Cleanup(s.close)
