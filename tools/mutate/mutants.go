@@ -19,6 +19,8 @@ type mutant struct {
 	line, col  int
 	start, end int
 	text       string
+	// name is that of the declared function around it, with the type of its receiver: "Queue.Open".
+	name string
 	// function is the range of lines of the function around it; zero outside of functions.
 	function [2]int
 	// body is where the statements of the outermost function around it start and end, and
@@ -197,6 +199,7 @@ func (f *finder) add(at token.Pos, length int, text, what string) {
 	for _, n := range f.nodes {
 		switch n := n.(type) {
 		case *ast.FuncDecl:
+			m.name = functionName(n)
 			m.function = f.lines(n)
 			f.inside(&m, n.Type, n.Body)
 		case *ast.FuncLit:
@@ -205,6 +208,23 @@ func (f *finder) add(at token.Pos, length int, text, what string) {
 		}
 	}
 	f.found = append(f.found, m)
+}
+
+func functionName(n *ast.FuncDecl) string {
+	if n.Recv == nil {
+		return n.Name.Name
+	}
+	of := n.Recv.List[0].Type
+	if star, ok := of.(*ast.StarExpr); ok {
+		of = star.X
+	}
+	switch generic := of.(type) {
+	case *ast.IndexExpr:
+		of = generic.X
+	case *ast.IndexListExpr:
+		of = generic.X
+	}
+	return of.(*ast.Ident).Name + "." + n.Name.Name
 }
 
 func (f *finder) lines(n ast.Node) [2]int {
@@ -232,6 +252,15 @@ func (m mutant) apply(source []byte) []byte {
 	changed := append([]byte{}, source[:m.start]...)
 	changed = append(changed, m.text...)
 	return append(changed, source[m.end:]...)
+}
+
+// described names the change as the list of equivalent mutants does, without the file.
+func (m mutant) described(source []byte) string {
+	text := m.what + ": " + m.sourceLine(source)
+	if m.name == "" {
+		return text
+	}
+	return m.name + ": " + text
 }
 
 // sourceLine returns the line of the source in which the mutant begins, trimmed.

@@ -70,7 +70,7 @@ func (r *runner) sample(pkg string) (s score, err error) {
 		if err != nil {
 			return s, err
 		}
-		described := fmt.Sprintf("%s:%d: %s: %s", r.relative(m.file), m.line, m.what, m.sourceLine(all.sources[m.file]))
+		described := fmt.Sprintf("%s:%d: %s", r.relative(m.file), m.line, m.described(all.sources[m.file]))
 		switch {
 		case !compiles:
 		case got == passed:
@@ -105,7 +105,7 @@ func (r *runner) draw(path string, mutants []mutant) (drawn *together, equivalen
 			order = order[1:]
 			switch {
 			case r.at != "" && !slices.Contains(strings.Split(r.at, ","), fmt.Sprintf("%s:%d", filepath.Base(m.file), m.line)):
-			case r.equivalent[r.relative(m.file)+": "+m.what+": "+m.sourceLine(t.sources[m.file])]:
+			case r.equivalent[r.relative(m.file)+": "+m.described(t.sources[m.file])]:
 				equivalent++
 			default:
 				t.mutants = append(t.mutants, m)
@@ -179,7 +179,8 @@ func (r *runner) command(name string, args ...string) *exec.Cmd {
 }
 
 // readEquivalent reads the list of mutants that change nothing. Each entry is three
-// lines: the reason after "# ", then "file: change: line of the source", then a blank line.
+// lines: the reason after "# ", then "file: function: change: line of the source", then a blank
+// line. It holds for all such lines of the function; outside of functions, it names none.
 func readEquivalent(path string) (map[string]bool, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {

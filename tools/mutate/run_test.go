@@ -79,7 +79,7 @@ func TestSample(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			r := &runner{
 				root: root, scratch: t.TempDir(), seed: 1, timeout: time.Minute, at: tt.at, tests: tt.tests,
-				equivalent: map[string]bool{"a/a.go: > becomes >=: if a > b {": true},
+				equivalent: map[string]bool{"a/a.go: Max: > becomes >=: if a > b {": true},
 			}
 			if err := os.Mkdir(r.temporary(), 0o700); err != nil {
 				t.Fatal(err)
@@ -115,7 +115,7 @@ func TestEquivalentMutantsAreStillThere(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			there[r.relative(m.file)+": "+m.what+": "+m.sourceLine(sources[m.file])] = true
+			there[r.relative(m.file)+": "+m.described(sources[m.file])] = true
 		}
 	}
 	for entry := range entries {
