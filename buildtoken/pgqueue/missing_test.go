@@ -42,6 +42,9 @@ func TestStatementThatFails(t *testing.T) {
 						if !errors.Is(err, queue.ErrStorage) && !errors.Is(err, errNoItem) {
 							t.Errorf("%s %s: %v, want %v", how, table, err, queue.ErrStorage)
 						}
+						if !strings.Contains(err.Error(), table) {
+							t.Errorf("%s %s: %v; the error does not name the table", how, table, err)
+						}
 						if err := op.do(t.Context(), q, job); err != nil {
 							t.Errorf("repeated after a failure %s %s: %v", how, table, err)
 						}
@@ -147,10 +150,10 @@ func TestReadThatFails(t *testing.T) {
 				got, err := do()
 				show()
 				switch {
-				case errors.Is(err, queue.ErrStorage):
+				case errors.Is(err, queue.ErrStorage) && strings.Contains(err.Error(), table):
 					failed++
 				case err != nil:
-					t.Errorf("without the table %s: %v, want %v", table, err, queue.ErrStorage)
+					t.Errorf("without the table %s: %v, want %v with its name", table, err, queue.ErrStorage)
 				default:
 					if diff := cmp.Diff(want, got); diff != "" {
 						t.Errorf("without the table %s, the answer is another one (-want +got):\n%s", table, diff)
@@ -196,7 +199,7 @@ func hider(t *testing.T, s store) func(table string) (show func()) {
 func protector(t *testing.T, s store) func(table string) (release func()) {
 	t.Helper()
 	exec := executor(t, s)
-	exec("create function refuse() returns trigger language plpgsql as $$begin raise 'not now'; end$$")
+	exec("create function refuse() returns trigger language plpgsql as $$begin raise 'not now: %%', tg_table_name; end$$")
 	return func(table string) func() {
 		exec("create trigger refuse before insert or update or delete on %s execute function refuse()", table)
 		return func() { exec("drop trigger refuse on %s", table) }
