@@ -15,29 +15,41 @@ import (
 	"github.com/buildtoken/buildtoken/internal/pgtest"
 )
 
+// What an import copies beside the queue.
+var (
+	importedSummary      = queue.Summary{Job: "j", Recent: []queue.Ended{{Number: 3, Result: queue.Success, Started: start}}}
+	importedUse          = queue.TokenUse{Place: "j", Name: "ci", Uses: 9, First: start, Last: start.Add(time.Minute), From: []netip.Addr{netip.MustParseAddr("192.0.2.7")}}
+	importedNotification = queue.Notification{ID: 41, Target: "chat", Job: "j", Item: 6, Event: queue.EventQueued, At: start, State: queue.DeliveryWaiting, Tries: 2, Next: start, Until: start.Add(time.Hour), Error: "503"}
+)
+
+// allRecords returns records of each kind.
+func allRecords() queue.Records {
+	from := everyKind().records()
+	from.LastNotification = 50
+	from.Summaries = sequence([]queue.Summary{importedSummary}, nil)
+	from.Notifications = sequence([]queue.Notification{importedNotification}, nil)
+	from.TokenUses = sequence([]queue.TokenUse{importedUse}, nil)
+	return from
+}
+
 // TestImportOfSummariesAndNotifications imports the records that belong to no item of the queue.
 func TestImportOfSummariesAndNotifications(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	sum := queue.Summary{Job: "j", Recent: []queue.Ended{{Number: 3, Result: queue.Success, Started: start}}}
-	waits := queue.Notification{ID: 41, Target: "chat", Job: "j", Item: 6, Event: queue.EventQueued, At: start, State: queue.DeliveryWaiting, Tries: 2, Next: start, Until: start.Add(time.Hour), Error: "503"}
+	waits := importedNotification
 	sent := waits
 	sent.ID, sent.Job, sent.State, sent.Settled, sent.Error = 40, "i", queue.DeliverySent, start.Add(time.Minute), ""
 	givenUp := sent
 	givenUp.ID, givenUp.Target, givenUp.State, givenUp.Error = 42, "hook", queue.DeliveryGivenUp, "410"
-	use := queue.TokenUse{Place: "j", Name: "ci", Uses: 9, First: start, Last: start.Add(time.Minute), From: []netip.Addr{netip.MustParseAddr("192.0.2.7")}}
-	from := everyKind().records()
-	from.LastNotification = 50
-	from.Summaries = sequence([]queue.Summary{sum}, nil)
+	from := allRecords()
 	from.Notifications = sequence([]queue.Notification{sent, waits, givenUp}, nil)
-	from.TokenUses = sequence([]queue.TokenUse{use}, nil)
 	if _, err := pgqueue.Import(t.Context(), pgqueue.Options{URL: s.url, Schema: s.schema, Server: "new"}, from, pgqueue.Contents{}); err != nil {
 		t.Fatal(err)
 	}
 	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "new"})
 	ctx := t.Context()
-	if all, err := q.Overviews(ctx, []string{"j"}); err != nil || cmp.Diff(sum, all[0].Summary) != "" {
-		t.Errorf("Overviews = %+v, %v; want the summary %+v", all, err, sum)
+	if all, err := q.Overviews(ctx, []string{"j"}); err != nil || cmp.Diff(importedSummary, all[0].Summary) != "" {
+		t.Errorf("Overviews = %+v, %v; want the summary %+v", all, err, importedSummary)
 	}
 	found, err := q.Notifications(ctx, queue.NotificationFilter{})
 	if diff := cmp.Diff([]queue.Notification{givenUp, waits, sent}, found); diff != "" || err != nil {
@@ -48,7 +60,7 @@ func TestImportOfSummariesAndNotifications(t *testing.T) {
 		t.Errorf("Backlogs: %v (-want +got):\n%s", err, diff)
 	}
 	uses, err := q.TokenUses(ctx)
-	if diff := cmp.Diff([]queue.TokenUse{use}, uses, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" || err != nil {
+	if diff := cmp.Diff([]queue.TokenUse{importedUse}, uses, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" || err != nil {
 		t.Errorf("TokenUses: %v (-want +got):\n%s", err, diff)
 	}
 	setRules(t, q, map[string]queue.Rules{"new": {Notify: []queue.Target{{Name: "chat", On: []queue.Condition{queue.OnQueued}}}}})

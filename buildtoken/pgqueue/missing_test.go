@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
+	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -56,6 +58,104 @@ func TestStatementThatFails(t *testing.T) {
 				}
 				if failed == 0 {
 					t.Errorf("it does not fail %s", how)
+				}
+			}
+		})
+	}
+}
+
+// TestRequestThatIsRefused has the database refuse each request of a verb, one at a time. The verb must
+// return that error, change nothing, and work when it is repeated.
+func TestRequestThatIsRefused(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t)
+	for _, op := range append(operations(), moreOperations()...) {
+		t.Run(op.name, func(t *testing.T) {
+			t.Parallel()
+			q, w := wired(t, server, 0)
+			for n := 0; ; n++ {
+				job := fmt.Sprint("job-", n)
+				op.prepare(t, q, job)
+				plan := cut{after: n, refuse: true}
+				w.set(&plan, false)
+				err := op.do(t.Context(), q, job)
+				w.set(nil, false)
+				if !plan.happened && n > 0 {
+					break
+				}
+				if err == nil || !strings.Contains(err.Error(), refusal) {
+					t.Errorf("request %d was refused: %v, want an error with %q", n, err, refusal)
+				}
+				if err := op.do(t.Context(), q, job); err != nil {
+					t.Errorf("repeated after request %d was refused: %v", n, err)
+				}
+				if diff := op.done(t, q, job); diff != "" {
+					t.Errorf("after request %d was refused (-want +got):\n%s", n, diff)
+				}
+				empty(t, q, job) // queued items must not start in another round
+			}
+		})
+	}
+}
+
+// TestConnectionThatIsRefused is the same for what makes its own connections.
+func TestConnectionThatIsRefused(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t)
+	w := newWire(t, host(t, server))
+	opts := pgqueue.Options{URL: "postgres:///postgres?user=buildtoken&host=" + w.dir, Schema: "ci", Log: zap.NewNop()}
+	q := open(t, opts)
+	contents := pgqueue.Contents{
+		Fingerprint: []byte("key"),
+		Log:         func(string, int64) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("line\n")), nil },
+		File:        func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("content")), nil },
+	}
+	opens := func(opts pgqueue.Options) error {
+		q, err := pgqueue.Open(t.Context(), opts)
+		if err != nil {
+			return err
+		}
+		return q.Close()
+	}
+	opts.Schema = "empty"
+	if err := opens(opts); err != nil {
+		t.Fatal(err)
+	}
+	for name, do := range map[string]func(opts pgqueue.Options) error{
+		"Open": func(opts pgqueue.Options) error {
+			opts.Schema = "ci"
+			return opens(opts)
+		},
+		"Open of a new schema": opens,
+		"Import": func(opts pgqueue.Options) error {
+			opts.Schema = "empty"
+			_, err := pgqueue.Import(t.Context(), opts, allRecords(), contents)
+			return err
+		},
+		"Identify": func(opts pgqueue.Options) error {
+			opts.Schema = "ci"
+			_, err := pgqueue.Identify(t.Context(), opts)
+			return err
+		},
+		"Reconnect": func(opts pgqueue.Options) error {
+			return q.Reconnect(t.Context(), func() (string, error) { return opts.URL, nil }, "ci")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for n := 0; ; n++ {
+				opts.Server, opts.Schema = fmt.Sprint("ci-", n), name
+				plan := cut{after: n, refuse: true}
+				w.set(&plan, false)
+				err := do(opts)
+				w.set(nil, false)
+				if !plan.happened && n > 0 {
+					if err != nil {
+						t.Errorf("after each request was refused once: %v", err)
+					}
+					break
+				}
+				if err == nil || !strings.Contains(err.Error(), refusal) {
+					t.Errorf("request %d was refused: %v, want an error with %q", n, err, refusal)
 				}
 			}
 		})
@@ -278,6 +378,26 @@ func moreOperations() []operation {
 			},
 		},
 		{
+			"Adopt",
+			claims,
+			func(ctx context.Context, q *pgqueue.DB, job string) error {
+				adopted, err := q.Adopt(ctx, []queue.Build{{Item: queue.Item{Job: job}, Number: 1}}, queue.Node{Name: "other"}, []int{3})
+				if err == nil && len(adopted) != 1 {
+					return fmt.Errorf("adopted %d builds", len(adopted))
+				}
+				return err
+			},
+			func(t *testing.T, q *pgqueue.DB, job string) string {
+				defer ends(t, q, job)
+				b, err := q.Build(t.Context(), job, 1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				// A verb that failed has left it where it was.
+				return cmp.Diff(b.Executor == 3, b.Node == "other")
+			},
+		},
+		{
 			"Reclaim",
 			claims,
 			func(ctx context.Context, q *pgqueue.DB, _ string) error {
@@ -320,13 +440,10 @@ func moreOperations() []operation {
 			"TakeNotifications and SettleNotification",
 			notifies,
 			func(ctx context.Context, q *pgqueue.DB, job string) error {
-				due, _, err := q.TakeNotifications(ctx, start, []string{"chat"}, 10)
-				if err != nil {
+				if _, _, err := q.TakeNotifications(ctx, start, []string{"chat"}, 10); err != nil {
 					return err
 				}
-				if len(due) == 0 { // taken before the failure
-					due, err = q.Notifications(ctx, queue.NotificationFilter{Job: job})
-				}
+				due, err := q.Notifications(ctx, queue.NotificationFilter{Job: job, State: queue.DeliveryWaiting}) // also taken before a failure
 				for _, n := range due {
 					_, settled := q.SettleNotification(ctx, start, n.ID, queue.Attempt{})
 					err = errors.Join(err, settled)

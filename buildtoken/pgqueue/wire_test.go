@@ -34,6 +34,7 @@ type cut struct {
 	commits    bool // only commits count
 	loseAnswer bool // the request arrives, and only its answer is lost
 	half       bool // the request arrives, and its answer is lost after the first row
+	refuse     bool // the request does not arrive; its answer is [refusal], and the connection stays
 	thenDown   bool // from then on, only the connection that holds the lock exists
 	// hold, if not nil, keeps the database from noticing that its client has gone, until hold
 	// is closed.
@@ -182,6 +183,8 @@ func (w *wire) next(client, server net.Conn, commits bool) (last bool, loses ans
 		}
 	}
 	switch {
+	case w.plan.refuse:
+		loses = refused
 	case w.plan.half:
 		loses = half
 	case w.plan.loseAnswer:
@@ -197,7 +200,22 @@ const (
 	none answerLoss = iota
 	half
 	whole
+	refused // instead of it, there is a refusal
 )
+
+// refusal is the text of the error with which a wire refuses a request.
+const refusal = "refused by the wire"
+
+// refuse answers a request. status is that of the transaction before it.
+func refuse(client net.Conn, status byte) {
+	if status == 'T' {
+		status = 'E'
+	}
+	fields := "SERROR\x00VERROR\x00CXX000\x00M" + refusal + "\x00\x00"
+	answer := binary.BigEndian.AppendUint32([]byte{'E'}, uint32(4+len(fields)))
+	answer = append(answer, fields...)
+	client.Write(append(answer, 'Z', 0, 0, 0, 5, status))
+}
 
 func (w *wire) serve(client net.Conn) {
 	defer w.hangUp(client)
@@ -211,7 +229,7 @@ func (w *wire) serve(client net.Conn) {
 	defer server.Close()
 	w.keep(server)
 	var mu sync.Mutex
-	lost := none
+	lost, status := none, byte('I')
 	go func() {
 		defer w.hangUp(client)
 		for {
@@ -221,6 +239,9 @@ func (w *wire) serve(client net.Conn) {
 			}
 			mu.Lock()
 			drop := lost
+			if kind == 'Z' {
+				status = message[5]
+			}
 			mu.Unlock()
 			w.outlastSilence()
 			if kind == 'Z' && drop != none { // the answer is complete
@@ -238,6 +259,10 @@ func (w *wire) serve(client net.Conn) {
 	w.questions(client, server, func(loses answerLoss) {
 		mu.Lock()
 		defer mu.Unlock()
+		if loses == refused {
+			refuse(client, status)
+			return
+		}
 		lost = loses
 	})
 }
@@ -266,7 +291,13 @@ func (w *wire) questions(client, server net.Conn, lose func(answerLoss)) {
 			name, _, _ := bytes.Cut(rest, []byte{0})
 			commits = commits || bytes.Equal(name, commit)
 		}
-		if kind != 'S' && kind != 'Q' {
+		switch kind {
+		case 'S', 'Q', 'c', 'f': // the client waits
+		case 'd':
+			server.Write(question.Bytes()) // a part of what is copied
+			question.Reset()
+			continue
+		default:
 			continue
 		}
 		if !holdsLock && bytes.Contains(question.Bytes(), []byte("pg_advisory_lock")) {
@@ -285,6 +316,11 @@ func (w *wire) questions(client, server net.Conn, lose func(answerLoss)) {
 				return
 			case last:
 				lose(loses)
+			}
+			if loses == refused {
+				question.Reset()
+				commits = false
+				continue
 			}
 		}
 		server.Write(question.Bytes())
