@@ -16,8 +16,7 @@ var ErrKey = errors.New("pgqueue: the key of this server is not that of the queu
 // of the queue. Another one replaces it if nothing is queued and no other server is
 // there; otherwise UseKey returns [ErrKey].
 func (q *DB) UseKey(ctx context.Context, fingerprint []byte) error {
-	var refused error
-	err := q.decide(ctx, func(ctx context.Context, t *tx) error {
+	return q.decide(ctx, func(ctx context.Context, t *tx) error {
 		var known []byte
 		var queued int
 		var others []string
@@ -30,7 +29,6 @@ func (q *DB) UseKey(ctx context.Context, fingerprint []byte) error {
 		if err := t.send(ctx, b); err != nil {
 			return err
 		}
-		refused = nil
 		if bytes.Equal(known, fingerprint) {
 			return nil
 		}
@@ -42,13 +40,11 @@ func (q *DB) UseKey(ctx context.Context, fingerprint []byte) error {
 			why = append(why, "other servers use that ("+strings.Join(others, ", ")+")")
 		}
 		if len(why) > 0 {
-			refused = fmt.Errorf("%w: %s; name the same key for every server, as in: key {file./run/secrets/build_token.key}",
+			return fmt.Errorf("%w: %s; name the same key for every server, as in: key {file./run/secrets/build_token.key}",
 				ErrKey, strings.Join(why, " and "))
-			return nil
 		}
 		t.last = t.batch()
 		t.last.Queue("update queue.queue_key set fingerprint = $1", fingerprint)
 		return nil
 	})
-	return errors.Join(err, refused)
 }

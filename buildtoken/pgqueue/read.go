@@ -82,12 +82,12 @@ func (q *DB) Lanes(ctx context.Context, jobs []string) ([]queue.Lane, error) {
 // Entry returns the state of an item. It returns queue.ErrNotFound after the record of
 // its build or cancellation was dropped.
 func (q *DB) Entry(ctx context.Context, now time.Time, id int64) (queue.Entry, error) {
-	const sql = `select i.id, i.job, i.due, i.digest, i.solo, i.damaged, i.body::text, l.head::text,
+	const sql = `select i.id, i.job, i.due, i.solo, i.damaged, i.body::text, l.head::text,
 			(select count(*) from (select from queue.items o where (o.due + 0, o.id) < (i.due, i.id) limit $2) before)::int,
 			null, null
 		from queue.items i join queue.lanes l using (job) where i.id = $1
-		union all select $1, '', 0, null, false, false, '', '', 0, body::text, null from queue.builds where item = $1
-		union all select $1, '', 0, null, false, false, '', '', 0, null, body::text from queue.cancelled where item = $1`
+		union all select $1, '', 0, false, false, '', '', 0, body::text, null from queue.builds where item = $1
+		union all select $1, '', 0, false, false, '', '', 0, null, body::text from queue.cancelled where item = $1`
 	var found []queue.Entry
 	err := q.query(ctx, sql, []any{id, MaxPosition + 1}, into(&found, readEntries(now)))
 	switch {
@@ -106,7 +106,7 @@ func (q *DB) Entry(ctx context.Context, now time.Time, id int64) (queue.Entry, e
 // Items returns at most limit queued items in the order in which they are due; a limit of 0
 // means none. job restricts the list and the positions to one job; "" means all.
 func (q *DB) Items(ctx context.Context, now time.Time, job string, limit int) ([]queue.Entry, error) {
-	const columns = `select i.id, i.job, i.due, i.digest, i.solo, i.damaged, i.body::text, l.head::text, 0, null, null
+	const columns = `select i.id, i.job, i.due, i.solo, i.damaged, i.body::text, l.head::text, 0, null, null
 		from (select * from queue.items %s limit $1) i join queue.lanes l using (job) order by i.due, i.id`
 	if limit <= 0 || job != "" && checkJob(job) != nil {
 		return nil, q.ask(ctx)
@@ -133,11 +133,10 @@ func readEntries(now time.Time) func(pgx.Rows) ([]queue.Entry, error) {
 		var entries []queue.Entry
 		var id, due int64
 		var job, body, head string
-		var digest []byte
 		var solo, damaged bool
 		var position int
 		var built, gone *string
-		err := forEach(rows, []any{&id, &job, &due, &digest, &solo, &damaged, &body, &head, &position, &built, &gone}, func() error {
+		err := forEach(rows, []any{&id, &job, &due, &solo, &damaged, &body, &head, &position, &built, &gone}, func() error {
 			e := queue.Entry{State: queue.Left, Position: position}
 			switch {
 			case built != nil:
@@ -159,7 +158,7 @@ func readEntries(now time.Time) func(pgx.Rows) ([]queue.Entry, error) {
 				}
 				it, err := decodeItem(id, job, body)
 				if damaged || err != nil {
-					e.Item, e.State, e.Blockage = stub(id, job, due, digest, solo), queue.Blocked, queue.Blockage{Reason: queue.RecordDamaged}
+					e.Item, e.State, e.Blockage = stub(id, job, due, solo), queue.Blocked, queue.Blockage{Reason: queue.RecordDamaged}
 					break
 				}
 				e.Item = it

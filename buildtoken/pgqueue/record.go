@@ -60,10 +60,8 @@ func decodeItem(id int64, job, body string) (queue.Item, error) {
 }
 
 // stub returns what the columns contain of an item whose record cannot be read.
-func stub(id int64, job string, due int64, digest []byte, solo bool) queue.Item {
-	it := queue.Item{ID: id, Job: job, Since: at(due), Due: at(due), Solo: solo}
-	copy(it.Digest[:], digest)
-	return it
+func stub(id int64, job string, due int64, solo bool) queue.Item {
+	return queue.Item{ID: id, Job: job, Since: at(due), Due: at(due), Solo: solo}
 }
 
 // into reads rows and assigns what read returns.

@@ -267,7 +267,7 @@ const (
 // isAnswer reports whether an error is an answer of the queue's rules, and not a failure
 // of the database.
 func isAnswer(err error) bool {
-	return slices.ContainsFunc([]error{queue.ErrFull, queue.ErrNotFound, queue.ErrLeft, queue.ErrNotRunning, queue.ErrInUse, queue.ErrClosed}, func(known error) bool {
+	return slices.ContainsFunc([]error{queue.ErrFull, queue.ErrNotFound, queue.ErrLeft, queue.ErrNotRunning, queue.ErrInUse, queue.ErrClosed, ErrKey}, func(known error) bool {
 		return errors.Is(err, known)
 	})
 }

@@ -82,7 +82,7 @@ func (q *DB) Cancel(ctx context.Context, now time.Time, job string, id int64, by
 		var left bool
 		b := t.batch()
 		l.lock(t, b, []string{job})
-		b.Queue("select id, job, body::text, due, digest, solo from queue.items where id = $1 and job = $2", id, job).Query(into(&it, readItem))
+		b.Queue("select id, job, body::text, due, solo from queue.items where id = $1 and job = $2", id, job).Query(into(&it, readItem))
 		b.Queue(`select exists (select from queue.builds where item = $1 and job = $2) or
 			exists (select from queue.cancelled where item = $1 and job = $2)`, id, job).QueryRow(scan(&left))
 		b.Queue("select due from queue.items where job = $1 and id <> $2 and not damaged order by due, id limit 1", job, id).Query(func(rows pgx.Rows) error {
@@ -121,12 +121,11 @@ func readItem(rows pgx.Rows) (*queue.Item, error) {
 	var found *queue.Item
 	var id, due int64
 	var job, body string
-	var digest []byte
 	var solo bool
-	err := forEach(rows, []any{&id, &job, &body, &due, &digest, &solo}, func() error {
+	err := forEach(rows, []any{&id, &job, &body, &due, &solo}, func() error {
 		it, err := decodeItem(id, job, body)
 		if err != nil {
-			it = stub(id, job, due, digest, solo)
+			it = stub(id, job, due, solo)
 		}
 		found = &it
 		return nil
@@ -145,10 +144,7 @@ func (q *DB) Finish(ctx context.Context, now time.Time, job string, number int64
 	}
 	if errors.Is(err, queue.ErrNotRunning) {
 		q.known.remove(job, number)
-		if err := q.hearUs(ctx); err != nil { // else the next heartbeat does it
-			q.opts.Log.Debug("cannot notify other servers that a build is gone", zap.Error(err))
-		}
-		q.change() // the job may be started here again
+		_ = q.hearUs(ctx) // the job may be started again; if this fails, the next heartbeat tells all servers
 		// The server that has ended it could not know that nothing of it is left.
 		err = errors.Join(err, q.adopt(ctx, job, number))
 	}
