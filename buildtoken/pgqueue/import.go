@@ -1,7 +1,6 @@
 package pgqueue
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,8 +40,7 @@ type Imported struct {
 //
 // Builds that run on record are assigned to Options.Server, which ends them when it starts.
 func Import(ctx context.Context, opts Options, from queue.Records, beside Contents) (Imported, error) {
-	opts.Schema = cmp.Or(opts.Schema, DefaultSchema)
-	opts.Timeout = cmp.Or(opts.Timeout, DefaultTimeout)
+	opts = opts.withDefaults()
 	names := newNames(opts.Schema)
 	conn, err := opts.connect(ctx)
 	if err != nil {

@@ -127,30 +127,33 @@ type DB struct {
 	idsFrom string
 }
 
+func (o Options) withDefaults() Options {
+	o.Schema = cmp.Or(o.Schema, DefaultSchema)
+	if o.Timeout <= 0 {
+		o.Timeout = DefaultTimeout
+	}
+	if o.MaxKiB <= 0 {
+		o.MaxKiB = 256 << 10
+	}
+	if o.TTL <= 0 {
+		o.TTL = DefaultTTL
+	}
+	if o.LockTimeout <= 0 {
+		o.LockTimeout = time.Second
+	}
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	return o
+}
+
 // Open opens the queue of a schema, and creates or updates its tables if necessary.
 // ctx bounds the opening.
 //
 // Builds that were running when the queue was last used are still running on record:
 // call [DB.Reclaim] before the first [DB.Claim].
 func Open(ctx context.Context, opts Options) (*DB, error) {
-	if opts.Schema == "" {
-		opts.Schema = DefaultSchema
-	}
-	if opts.Timeout <= 0 {
-		opts.Timeout = DefaultTimeout
-	}
-	if opts.MaxKiB <= 0 {
-		opts.MaxKiB = 256 << 10
-	}
-	if opts.TTL <= 0 {
-		opts.TTL = DefaultTTL
-	}
-	if opts.LockTimeout <= 0 {
-		opts.LockTimeout = time.Second
-	}
-	if opts.Log == nil {
-		opts.Log = zap.NewNop()
-	}
+	opts = opts.withDefaults()
 	q := &DB{
 		opts: opts, names: newNames(opts.Schema), changed: make(chan struct{}, 1), notified: make(chan struct{}, 1), known: known{builds: map[buildKey]running{}, unstarted: map[int64]bool{}},
 		requests: make(chan *request), stop: make(chan struct{}), closed: make(chan struct{}),
@@ -163,7 +166,8 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	q.opts.CurrentURL = func() (string, error) { return (*q.current.Load())() }
 	q.rules.newRules = &newRules{Config: queue.Config{Limit: opts.Limit}}
 	q.hub = newHub(opts.Schema)
-	q.lease.cut, q.lease.beating = make(chan struct{}, 1), make(chan struct{}, 1)
+	q.lease.cut = make(chan struct{}, 1)
+	q.lease.beating = make(chan struct{}, 1)
 	config, err := q.poolConfig()
 	if err != nil {
 		return nil, err
@@ -260,8 +264,7 @@ func isMissing(err error) bool {
 // Identify returns the identity of a queue without opening it; "" if there are no
 // tables yet.
 func Identify(ctx context.Context, opts Options) (string, error) {
-	opts.Schema = cmp.Or(opts.Schema, DefaultSchema)
-	opts.Timeout = cmp.Or(opts.Timeout, DefaultTimeout)
+	opts = opts.withDefaults()
 	conn, err := opts.connect(ctx)
 	if err != nil {
 		return "", err
@@ -308,10 +311,7 @@ func (q *DB) change() {
 // Place returns the address of the database and the schema of a connection string, without
 // user and password. Two strings with the same place lead to the same queue.
 func Place(connection, schema string) (string, error) {
-	if schema == "" {
-		schema = DefaultSchema
-	}
-	opts := Options{URL: connection, Timeout: DefaultTimeout}
+	opts := Options{URL: connection, Schema: schema}.withDefaults()
 	config, err := opts.parse()
 	if err != nil {
 		return "", err
@@ -324,5 +324,5 @@ func Place(connection, schema string) (string, error) {
 			hosts = append(hosts, host)
 		}
 	}
-	return "postgres:" + strings.Join(hosts, ",") + "/" + at.Database + "/" + schema, nil
+	return "postgres:" + strings.Join(hosts, ",") + "/" + at.Database + "/" + opts.Schema, nil
 }
