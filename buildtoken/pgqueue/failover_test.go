@@ -29,6 +29,9 @@ func TestFailoverForgetsNothing(t *testing.T) {
 		servers = append(servers, open(t, pgqueue.Options{URL: either, Schema: "ci", Server: name, Log: zap.NewNop()}))
 	}
 	a, b := servers[0], servers[1]
+	if _, err := pgqueue.Open(t.Context(), pgqueue.Options{URL: standby.URL(), Schema: "ci", Server: "c"}); !errors.Is(err, pgqueue.ErrForeign) || !strings.Contains(err.Error(), "standby") {
+		t.Errorf("Open of the standby: %v, want %v that says so", err, pgqueue.ErrForeign)
+	}
 	schedule(t, a, request("builds", "1"))
 	if builds := claim(t, a, queue.Node{Name: "a"}); len(builds) != 1 {
 		t.Fatalf("Claim: %v", builds)

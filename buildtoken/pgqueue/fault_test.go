@@ -178,7 +178,8 @@ func operations() []operation {
 }
 
 // TestCutConnectionCostsNothing cuts the connection at each request of a verb, both before the
-// request reaches the database and before its answer arrives. The verb must succeed, once.
+// request reaches the database and before its answer arrives, without a word and with one. The verb must
+// succeed, once.
 func TestCutConnectionCostsNothing(t *testing.T) {
 	server := pgtest.Start(t)
 	for _, op := range operations() {
@@ -202,12 +203,13 @@ func TestCutConnectionCostsNothing(t *testing.T) {
 				empty(t, q, job) // queued items must not start in another round
 				return plan.happened
 			}
-			for _, loseAnswer := range []bool{false, true} {
-				if !try(cut{commits: true, loseAnswer: loseAnswer}) {
+			for _, how := range []cut{{}, {loseAnswer: true}, {ended: true}} {
+				how.commits = true
+				if !try(how) {
 					t.Error("the verb did not commit")
 				}
 				// How many requests there are depends on what a connection has prepared.
-				for n := 0; try(cut{after: n, loseAnswer: loseAnswer}); n++ {
+				for how.commits = false; try(how); how.after++ {
 				}
 			}
 		})

@@ -40,7 +40,7 @@ type Imported struct {
 //
 // Builds that run on record are assigned to Options.Server, which ends them when it starts.
 func Import(ctx context.Context, opts Options, from queue.Records, beside Contents) (Imported, error) {
-	opts = opts.withDefaults()
+	opts.setDefaults()
 	names := newNames(opts.Schema)
 	conn, err := opts.connect(ctx)
 	if err != nil {

@@ -146,6 +146,13 @@ func TestImportGivesNoIDAgain(t *testing.T) {
 			}
 		})
 	}
+	s, first := newStore(t), queue.Records{Lanes: sequence([]queue.Lane{{Job: "j", Queued: 1}}, nil), Items: sequence([]queue.Item{{ID: 1, Job: "j", Due: start}}, nil)}
+	if _, err := pgqueue.Import(t.Context(), s.options(), first, pgqueue.Contents{}); err != nil {
+		t.Fatal(err)
+	}
+	if it := schedule(t, open(t, s.options()), request("j", "new")); it.ID != 2 {
+		t.Errorf("after the very first item comes %d, want 2", it.ID)
+	}
 }
 
 func TestImportRefusesSchemaThatIsInUse(t *testing.T) {

@@ -214,10 +214,12 @@ func TestSilentServerStartsNothing(t *testing.T) {
 // a build nor takes a notification.
 func TestServerThatWasGivenUpStartsNothing(t *testing.T) {
 	s := newStore(t)
-	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "first", TTL: time.Hour, Log: zap.NewNop()})
+	core, logged := observer.New(zap.ErrorLevel)
+	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "first", TTL: time.Hour, Log: zap.New(core)})
 	setRules(t, q, map[string]queue.Rules{"j": {Notify: []queue.Target{{Name: "chat", On: []queue.Condition{queue.OnQueued}}}}})
 	schedule(t, q, request("j", "k"))
-	if _, err := pgtest.Connect(t, s.url).Exec(t.Context(), "update "+s.schema+".servers set epoch = epoch + 1"); err != nil {
+	other := pgtest.Connect(t, s.url)
+	if _, err := other.Exec(t.Context(), "update "+s.schema+".servers set epoch = epoch + 1"); err != nil {
 		t.Fatal(err)
 	}
 	builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "first"}, []int{0})
@@ -232,6 +234,14 @@ func TestServerThatWasGivenUpStartsNothing(t *testing.T) {
 	}
 	if l, err := laneOf(t.Context(), q, "j"); err != nil || len(l.Running) != 0 || l.Queued != 1 {
 		t.Errorf("lane %+v, %v; want nothing started", l, err)
+	}
+	// A notice of another server makes it send a heartbeat, with which it notices.
+	if _, err := other.Exec(t.Context(), "select pg_notify($1, $2)", "buildtoken "+s.schema, `{"from":"other","servers":true}`); err != nil {
+		t.Fatal(err)
+	}
+	<-q.CutOff()
+	if text := fmt.Sprint(logged.All()[0].ContextMap()["error"]); !strings.Contains(text, "has taken the lease") {
+		t.Errorf("logged the error %q, want that another server has taken the lease", text)
 	}
 }
 

@@ -166,6 +166,32 @@ func TestLogOfLostBuildEnds(t *testing.T) {
 	}
 }
 
+// TestLogOfLostBuildEndsAfterItsLastPiece ends the log of a lost build while its server adds a piece.
+func TestLogOfLostBuildEndsAfterItsLastPiece(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Log: zap.NewNop()})
+	b := running(t, q, "j")
+	add(t, q, b, 0, "one\n", false, 4)
+	conn := pgtest.Connect(t, with(s.url, "search_path="+s.schema))
+	for _, sql := range []string{"begin", "update logs set size = 8", "insert into pieces (job, number, off, body) select job, number, 4, E'two\\n' from logs"} {
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := q.Reclaim(t.Context(), start, "lost: it was cut off", nil)
+		ended <- err
+	}()
+	untilBlocked(t, s, conn, 1, "%")
+	_, err := conn.Exec(t.Context(), "commit")
+	if err := errors.Join(err, <-ended); err != nil {
+		t.Fatal(err)
+	}
+	wantLog(t, q, b, "one\ntwo\nlost: it was cut off\nFinished: ABORTED\n", true)
+}
+
 func TestLogGoesWithItsBuild(t *testing.T) {
 	s := newStore(t)
 	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema})

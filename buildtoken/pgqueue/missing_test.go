@@ -117,7 +117,7 @@ func TestConnectionThatIsRefused(t *testing.T) {
 		}
 		return q.Close()
 	}
-	opts.Schema = "empty"
+	opts.Schema = ""
 	if err := opens(opts); err != nil {
 		t.Fatal(err)
 	}
@@ -128,12 +128,12 @@ func TestConnectionThatIsRefused(t *testing.T) {
 		},
 		"Open of a new schema": opens,
 		"Import": func(opts pgqueue.Options) error {
-			opts.Schema = "empty"
+			opts.Schema = "" // the default one
 			_, err := pgqueue.Import(t.Context(), opts, allRecords(), contents)
 			return err
 		},
 		"Identify": func(opts pgqueue.Options) error {
-			opts.Schema = "ci"
+			opts.Schema = ""
 			_, err := pgqueue.Identify(t.Context(), opts)
 			return err
 		},

@@ -127,7 +127,8 @@ type DB struct {
 	idsFrom string
 }
 
-func (o Options) withDefaults() Options {
+// setDefaults replaces zero values by what they mean.
+func (o *Options) setDefaults() {
 	o.Schema = cmp.Or(o.Schema, DefaultSchema)
 	if o.Timeout <= 0 {
 		o.Timeout = DefaultTimeout
@@ -144,7 +145,6 @@ func (o Options) withDefaults() Options {
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	return o
 }
 
 // Open opens the queue of a schema, and creates or updates its tables if necessary.
@@ -153,7 +153,7 @@ func (o Options) withDefaults() Options {
 // Builds that were running when the queue was last used are still running on record:
 // call [DB.Reclaim] before the first [DB.Claim].
 func Open(ctx context.Context, opts Options) (*DB, error) {
-	opts = opts.withDefaults()
+	opts.setDefaults()
 	q := &DB{
 		opts: opts, names: newNames(opts.Schema), changed: make(chan struct{}, 1), notified: make(chan struct{}, 1), known: known{builds: map[buildKey]running{}, unstarted: map[int64]bool{}},
 		requests: make(chan *request), stop: make(chan struct{}), closed: make(chan struct{}),
@@ -264,7 +264,7 @@ func isMissing(err error) bool {
 // Identify returns the identity of a queue without opening it; "" if there are no
 // tables yet.
 func Identify(ctx context.Context, opts Options) (string, error) {
-	opts = opts.withDefaults()
+	opts.setDefaults()
 	conn, err := opts.connect(ctx)
 	if err != nil {
 		return "", err
@@ -311,7 +311,8 @@ func (q *DB) change() {
 // Place returns the address of the database and the schema of a connection string, without
 // user and password. Two strings with the same place lead to the same queue.
 func Place(connection, schema string) (string, error) {
-	opts := Options{URL: connection, Schema: schema}.withDefaults()
+	opts := Options{URL: connection, Schema: schema}
+	opts.setDefaults()
 	config, err := opts.parse()
 	if err != nil {
 		return "", err

@@ -209,9 +209,18 @@ func TestOlderDataDirectoryIsPutBack(t *testing.T) {
 		schedule(t, q, request(job, "k"))
 	}
 	goesOn, hasEnded := claimSoon(t, q, "ci-1"), claimSoon(t, q, "ci-1")
-	waits := schedule(t, q, request("waits", "k"))
-	if err := server.Save(); err != nil {
+	once := request("waits", "k")
+	once.Key = &queue.Digest{'k'}
+	waits, _, err := q.Schedule(t.Context(), start, once)
+	if err == nil {
+		err = server.Save()
+	}
+	if err != nil {
 		t.Fatal(err)
+	}
+	// A trigger that is repeated takes an identifier that nothing gets.
+	if _, _, err := q.Schedule(t.Context(), start, once); err == nil {
+		t.Error("a trigger with the same key was not recognized")
 	}
 	if err := record(t, q, hasEnded, queue.Success); err != nil {
 		t.Fatal(err)
@@ -244,8 +253,13 @@ func TestOlderDataDirectoryIsPutBack(t *testing.T) {
 	}
 	// Identifiers that were assigned since the copy are not used, because other clients may get
 	// them again.
-	if next := schedule(t, q, request("next", "k")); next.ID <= waits.ID {
-		t.Errorf("the next item has the ID %d, though %d was given", next.ID, waits.ID)
+	last := waits.ID
+	for _, key := range []string{"1", "2"} {
+		next := schedule(t, q, request("next", key))
+		if next.ID <= last {
+			t.Errorf("the next item has the ID %d, though %d was given", next.ID, last)
+		}
+		last = next.ID
 	}
 }
 

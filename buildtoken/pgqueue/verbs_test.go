@@ -243,6 +243,24 @@ func TestReadWhoseContextEnds(t *testing.T) {
 	}
 }
 
+// TestJobWhoseRecordIsGone triggers a job that the database does not know any more.
+func TestJobWhoseRecordIsGone(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	q := open(t, s.options())
+	first := schedule(t, q, request("j", "k"))
+	if err := q.Cancel(t.Context(), start, "j", first.ID, "alice"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pgtest.Connect(t, s.url).Exec(t.Context(), "delete from "+s.schema+".lanes"); err != nil {
+		t.Fatal(err)
+	}
+	again := schedule(t, q, request("j", "k"))
+	if items, err := q.Items(t.Context(), start, "j", 10); err != nil || len(items) != 1 || items[0].Item.ID != again.ID {
+		t.Errorf("Items: %+v, %v; want item %d", items, err, again.ID)
+	}
+}
+
 // All servers of a queue have one key, which can be changed while nothing needs it.
 func TestKeyOfAllServers(t *testing.T) {
 	t.Parallel()
@@ -251,7 +269,7 @@ func TestKeyOfAllServers(t *testing.T) {
 	use := func(q *pgqueue.DB, key string, wants ...string) {
 		t.Helper()
 		err := q.UseKey(t.Context(), []byte(key))
-		if (err != nil) != (len(wants) > 0) || err != nil && !errors.Is(err, pgqueue.ErrKey) {
+		if (err != nil) != (len(wants) > 0) || err != nil && (!errors.Is(err, pgqueue.ErrKey) || errors.Is(err, queue.ErrStorage)) {
 			t.Errorf("UseKey(%s) = %v, want reasons %q", key, err, wants)
 		}
 		for _, reason := range []string{"what is queued needs that", "other servers use that (a)", "other servers use that (b)"} {

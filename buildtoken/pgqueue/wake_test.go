@@ -1,6 +1,7 @@
 package pgqueue_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -61,6 +62,55 @@ func TestNoticesOfOthers(t *testing.T) {
 				t.Errorf("%s: the executors were not woken", tt.name)
 			}
 		}
+	}
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for !strings.Contains(notice.Payload, `"servers":true`) {
+		if notice, err = other.WaitForNotification(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestServerThatListensAgainLooks takes a server's listening connection while its other one is busy.
+// When it listens again, it looks for what it was not told.
+func TestServerThatListensAgainLooks(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	core, logged := observer.New(zap.InfoLevel)
+	q := open(t, pgqueue.Options{URL: with(s.url, "pool_max_conns=1"), Schema: s.schema, Server: "ci-1", TTL: 2 * time.Second, Log: zap.New(core)})
+	conn := pgtest.Connect(t, s.url)
+	tx, err := conn.Begin(t.Context())
+	if err == nil {
+		_, err = tx.Exec(t.Context(), "lock table "+s.schema+".items in access exclusive mode")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan error, 1)
+	go func() {
+		_, err := q.Items(t.Context(), start, "", 10)
+		read <- err
+	}()
+	untilBlocked(t, s, conn, 1, "%")
+	for len(q.Changed()) > 0 {
+		<-q.Changed()
+	}
+	const end = "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and classid::bigint << 32 | objid::bigint = hashtextextended($1, 0)"
+	if tag, err := pgtest.Connect(t, s.url).Exec(t.Context(), end, fmt.Sprintf("buildtoken server %q %q", s.schema, "ci-1")); err != nil || tag.RowsAffected() != 1 {
+		t.Fatal(tag, err)
+	}
+	select {
+	case <-q.Changed():
+	case <-time.After(patience):
+		t.Error("the server does not look for what it was not told")
+	}
+	if logged.FilterMessage("connection to the database is back").Len() == 0 {
+		t.Error("it looks before it listens again")
+	}
+	if err := errors.Join(tx.Rollback(t.Context()), <-read); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -33,6 +33,7 @@ type cut struct {
 	after      int  // requests that are answered before
 	commits    bool // only commits count
 	loseAnswer bool // the request arrives, and only its answer is lost
+	ended      bool // the request arrives; instead of its answer, the database says that it ends the connection
 	half       bool // the request arrives, and its answer is lost after the first row
 	refuse     bool // the request does not arrive; its answer is [refusal], and the connection stays
 	thenDown   bool // from then on, only the connection that holds the lock exists
@@ -187,6 +188,8 @@ func (w *wire) next(client, server net.Conn, commits bool) (last bool, loses ans
 		loses = refused
 	case w.plan.half:
 		loses = half
+	case w.plan.ended:
+		loses = ended
 	case w.plan.loseAnswer:
 		loses = whole
 	}
@@ -201,20 +204,25 @@ const (
 	half
 	whole
 	refused // instead of it, there is a refusal
+	ended   // instead of it, there is the end of the connection
 )
 
 // refusal is the text of the error with which a wire refuses a request.
 const refusal = "refused by the wire"
+
+// errorMessage is an error of the database.
+func errorMessage(severity, code, text string) []byte {
+	fields := "S" + severity + "\x00V" + severity + "\x00C" + code + "\x00M" + text + "\x00\x00"
+	message := binary.BigEndian.AppendUint32([]byte{'E'}, uint32(4+len(fields)))
+	return append(message, fields...)
+}
 
 // refuse answers a request. status is that of the transaction before it.
 func refuse(client net.Conn, status byte) {
 	if status == 'T' {
 		status = 'E'
 	}
-	fields := "SERROR\x00VERROR\x00CXX000\x00M" + refusal + "\x00\x00"
-	answer := binary.BigEndian.AppendUint32([]byte{'E'}, uint32(4+len(fields)))
-	answer = append(answer, fields...)
-	client.Write(append(answer, 'Z', 0, 0, 0, 5, status))
+	client.Write(append(errorMessage("ERROR", "XX000", refusal), 'Z', 0, 0, 0, 5, status))
 }
 
 func (w *wire) serve(client net.Conn) {
@@ -246,9 +254,12 @@ func (w *wire) serve(client net.Conn) {
 			w.outlastSilence()
 			if kind == 'Z' && drop != none { // the answer is complete
 				w.loses()
+				if drop == ended {
+					client.Write(errorMessage("FATAL", "57P01", "terminating connection due to administrator command"))
+				}
 				return
 			}
-			if drop != whole {
+			if drop == none || drop == half {
 				client.Write(message)
 			}
 			if kind == 'D' && drop == half {

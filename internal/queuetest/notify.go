@@ -75,6 +75,17 @@ func settle(t *testing.T, q Queue, id int64, a queue.Attempt) queue.Notification
 	if err != nil {
 		t.Fatalf("SettleNotification(%d): %v", id, err)
 	}
+	all, err := q.Notifications(t.Context(), queue.NotificationFilter{Job: n.Job})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, found := range all { // a later one may have replaced it
+		if found.ID == id {
+			if diff := cmp.Diff(n, found); diff != "" {
+				t.Errorf("notification %d on record (-returned +found):\n%s", id, diff)
+			}
+		}
+	}
 	return n
 }
 
