@@ -89,8 +89,8 @@ func (q *DB) tryClaim(ctx context.Context, now time.Time, node queue.Node, execu
 		return nil, c.now.Add(unsureFor), nil
 	}
 	if err == nil && len(c.builds) == 0 && !c.next.IsZero() && !c.next.After(c.now) {
-		// Other transactions hold all lanes that are due, and may not start anything.
-		// Waiting for the lock of one lane, the first, does no harm.
+		// Other transactions hold all lanes that are due, and may not start anything, or those lanes
+		// are of other servers. Waiting for the lock of one lane, the first, does no harm.
 		c.executors, c.lanes = executors[:1], firstLane
 		err = q.decide(ctx, func(ctx context.Context, t *tx) error { return q.claim(ctx, t, &c) })
 	}
@@ -175,13 +175,7 @@ func (q *DB) claim(ctx context.Context, t *tx, c *claim) error {
 	if !c.sure {
 		return nil
 	}
-	if jobs = q.setForeign(jobs, ours, l); len(jobs) == 0 && len(l.lanes) > 0 {
-		b := t.batch()
-		b.Queue(nextSQL, c.node.Places(), q.foreign.list()).Query(c.readNext)
-		t.last = b
-		return nil
-	}
-	if len(jobs) == 0 {
+	if jobs = q.setForeign(jobs, ours, l); len(jobs) == 0 {
 		return nil
 	}
 	items, err := q.firstItems(ctx, t, l, jobs, c)
