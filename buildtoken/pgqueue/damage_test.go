@@ -186,3 +186,25 @@ func TestDamagedRecordIsLeftOut(t *testing.T) {
 		}
 	}
 }
+
+// TestAdoptionThatContradictsTheLane takes over a build of which the lane of its job knows nothing.
+func TestAdoptionThatContradictsTheLane(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]string{
+		"there is no lane":              "delete from lanes",
+		"the lane does not say it runs": `update lanes set head = (head::jsonb - 'running')::json`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStore(t)
+			q := open(t, s.options())
+			b := running(t, q, "j")
+			executor(t, s)(spoil)
+			if adopted, err := q.Adopt(t.Context(), []queue.Build{b}, queue.Node{Name: "other"}, []int{3}); err == nil || len(adopted) != 0 {
+				t.Errorf("Adopt: %v, %v; want an error", adopted, err)
+			}
+			if on, err := q.Build(t.Context(), "j", b.Number); err != nil || on.Node != b.Node {
+				t.Errorf("Build: %+v, %v; want it on %s as before", on, err, b.Node)
+			}
+		})
+	}
+}

@@ -230,6 +230,36 @@ func TestJobsOfAServerThatLeftAreGone(t *testing.T) {
 	}
 }
 
+// TestJobsOfAServerThatLeftAreNoticed is the same for jobs that the other server has never tried to start.
+func TestJobsOfAServerThatLeftAreNoticed(t *testing.T) {
+	t.Parallel()
+	dbs := shared(t, newStore(t), "a", "b")
+	a, b := dbs[0], dbs[1]
+	setRules(t, a, map[string]queue.Rules{"both": {}})
+	setRules(t, b, map[string]queue.Rules{"both": {}, "there": {}})
+	later := request("there", "k")
+	later.Delay = time.Hour
+	schedule(t, b, later)
+	if err := b.Announce(t.Context(), queue.Node{Name: "b", Labels: []string{}}, 1); err != nil {
+		t.Fatal(err)
+	}
+	for len(a.Nodes()) == 0 { // a heartbeat of a has found b, with its jobs
+		<-a.Notices()
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for late := time.After(patience); ; changes(t, a, late) {
+		gone, err := a.Gone(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(gone) == 1 && gone[0].Job == "there" {
+			return
+		}
+	}
+}
+
 // hang lets a server hang in a claim until its builds must be stopped. Then the claim
 // continues.
 func hang(t *testing.T, s store, q *pgqueue.DB) (builds []queue.Build, err error) {
@@ -453,6 +483,14 @@ func TestNoticesReachOthersOnly(t *testing.T) {
 		if diff := cmp.Diff(tt.want, <-dbs[1].Notices()); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
 		}
+	}
+	gone, built := schedule(t, dbs[0], request("j", "gone")), schedule(t, dbs[0], request("j", "built"))
+	if err := dbs[0].Cancel(t.Context(), start, "j", gone.ID, "alice"); err != nil {
+		t.Fatal(err)
+	}
+	claim(t, dbs[0], queue.Node{Name: "a"})
+	for got := (queue.Notice{}); !slices.Contains(got.Items, gone.ID) || !slices.Contains(got.Items, built.ID) || !slices.Contains(got.Jobs, "j"); {
+		got = got.Merge(<-dbs[1].Notices())
 	}
 	dbs[1].Tell(queue.Notice{All: true})
 	<-dbs[0].Notices() // the notices of b have arrived

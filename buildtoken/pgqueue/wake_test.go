@@ -114,6 +114,34 @@ func TestServerThatListensAgainLooks(t *testing.T) {
 	}
 }
 
+// TestHeartbeatThatCannotLookForLostBuilds keeps a heartbeat from reading the builds on record.
+func TestHeartbeatThatCannotLookForLostBuilds(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	core, logged := observer.New(zap.InfoLevel)
+	opts := s.options()
+	opts.Log = zap.New(core)
+	open(t, opts)
+	show := hider(t, s)("builds")
+	executor(t, s)("select pg_notify('buildtoken " + s.schema + `', '{"from":"other","servers":true}')`) // makes it send one
+	wants := func(message, text string) {
+		t.Helper()
+		for late := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+			for _, line := range logged.FilterMessage(message).All() {
+				if strings.Contains(fmt.Sprint(line.ContextMap()["error"]), text) {
+					return
+				}
+			}
+			if time.Now().After(late) {
+				t.Fatalf("%q with %q was not logged: %v", message, text, logged.All())
+			}
+		}
+	}
+	wants("connection that listens to the database was lost", "look for lost builds")
+	show()
+	wants("connection to the database is back", "")
+}
+
 // TestGrowingLogIsNotified appends to a log as it is written line by line, and in large pieces, as one
 // that grows faster than it is stored.
 func TestGrowingLogIsNotified(t *testing.T) {
