@@ -3,7 +3,10 @@ package caddymodule_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
+	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -74,6 +77,72 @@ func TestRetryWaitsFromTheLastAnswer(t *testing.T) {
 				})
 				if took := time.Since(began); !errors.Is(err, caddymodule.ErrUnreachable) || tries != tt.tries || took != tt.took {
 					t.Errorf("%v after %d tries and %v, want no answer after %d and %v", err, tries, took, tt.tries, tt.took)
+				}
+			})
+		})
+	}
+}
+
+// served is a server that answers in turn, and at last with the last answer. An empty answer is none.
+type served struct {
+	answers []string
+	open    int // bodies of answers that are not closed
+}
+
+func (s *served) RoundTrip(*http.Request) (*http.Response, error) {
+	answer := s.answers[0]
+	if len(s.answers) > 1 {
+		s.answers = s.answers[1:]
+	}
+	if answer == "" {
+		return nil, io.ErrUnexpectedEOF
+	}
+	s.open++
+	status, text, _ := strings.Cut(answer, " ")
+	code, _ := strconv.Atoi(status)
+	return &http.Response{StatusCode: code, Body: &servedBody{strings.NewReader(text), s}}, nil
+}
+
+type servedBody struct {
+	io.Reader
+	from *served
+}
+
+func (b *servedBody) Close() error {
+	b.from.open--
+	return nil
+}
+
+// TestCommandsGiveUp measures for how long commands repeat a request that is not answered, as docs/cli.md promises, and
+// how often they ask for the status.
+func TestCommandsGiveUp(t *testing.T) {
+	const runs, ended = `200 {"item":7,"state":"building","build":3}`, `200 {"item":7,"state":"ended","build":3}`
+	for _, tt := range []struct {
+		name    string
+		do      func(context.Context, http.RoundTripper) error
+		answers []string
+		took    time.Duration
+		want    error
+	}{
+		// The pauses are 0.1, 0.2, 0.4, 0.8, 1.6, and then 2 seconds.
+		{"trigger", caddymodule.Trigger, []string{""}, 3100 * time.Millisecond, caddymodule.ErrUnreachable},
+		{"trigger, and it works", caddymodule.Trigger, []string{"503 busy", "201 {}"}, 100 * time.Millisecond, nil},
+		{"wait", caddymodule.Wait, []string{""}, 121100 * time.Millisecond, caddymodule.ErrUnreachable},
+		{"wait for a while", caddymodule.Wait, []string{runs, runs, ""}, 122100 * time.Millisecond, caddymodule.ErrUnreachable},
+		{"wait until the end", caddymodule.Wait, []string{runs, "503 busy", runs, runs, ended}, 1600 * time.Millisecond, nil},
+		{"follow", caddymodule.Follow, []string{""}, 121100 * time.Millisecond, caddymodule.ErrUnreachable},
+		{"follow, and there is no status", caddymodule.Follow, []string{"200 hello", ""}, 121100 * time.Millisecond, caddymodule.ErrUnreachable},
+		{"follow until the end", caddymodule.Follow, []string{"503 busy", "200 hello", ended}, 100 * time.Millisecond, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began, server := time.Now(), &served{answers: tt.answers}
+				err := tt.do(t.Context(), server)
+				if took := time.Since(began); !errors.Is(err, tt.want) || took != tt.took {
+					t.Errorf("%v after %v, want %v after %v", err, took, tt.want, tt.took)
+				}
+				if server.open != 0 { // which would cost a connection each time
+					t.Errorf("%d answers were not closed", server.open)
 				}
 			})
 		})

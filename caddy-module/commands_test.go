@@ -315,12 +315,14 @@ func TestCommandsTalkToTheServer(t *testing.T) {
 		{"a URL without a host", "cancel a 1 --url http:///ci", nil, ran{2, "", "--url: want an absolute http or https URL without a user"}},
 		{"a URL with a user", "trigger a --url http://me@{addr}", nil, ran{2, "", "--url: want an absolute http or https URL without a user"}},
 		{"an address with many ports", "status --address 127.0.0.1:1-2", nil, ran{1, "", `"127.0.0.1:1-2" is no address of an admin API`}},
+		{"an address that no URL can have", "tokens --address %zz:1", nil, ran{1, "", `make the request: parse "http://%zz:1/build_token/tokens": invalid URL escape "%zz"`}},
 		{"an address that is none", "tokens --address 127.0.0.1:x", nil, ran{1, "", `"127.0.0.1:x" is no address of an admin API`}},
 
 		{"a refusal in plain text", "cancel a 7", []exchange{{cancelA, 403, "\nnot you\nbecause\n"}}, ran{2, "", "a: item 7: not you (403)"}},
 		{"a refusal in JSON without an error", "cancel a 7", []exchange{{cancelA, 403, `{}`}}, ran{2, "", "a: item 7: {} (403)"}},
 		{"a refusal without a text", "cancel a 7", []exchange{{cancelA, 403, ""}}, ran{2, "", "a: item 7: Forbidden (403)"}},
 		{"a refusal as a page", "cancel a 7", []exchange{{cancelA, 403, "<html>no</html>"}}, ran{2, "", "a: item 7: Forbidden (403)"}},
+		{"a long refusal", "cancel a 7", []exchange{{cancelA, 403, strings.Repeat("x", 64<<10+1)}}, ran{2, "", "a: item 7: " + strings.Repeat("x", 64<<10) + " (403)"}},
 		{"the lowest status of a refusal", "cancel a 7", []exchange{{cancelA, 400, "no"}}, ran{2, "", "a: item 7: no (400)"}},
 		{"a site that has moved", "cancel a 7" + overHTTP, []exchange{
 			{"POST /ci/buildByToken/cancel?item=7&job=a Bearer s3cret", 301, "-> https://there/"},

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/buildtoken/buildtoken/buildtoken/deliveries"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
 )
 
 // References returns how many configurations refer to the controller of a place.
@@ -128,11 +130,35 @@ var ErrUnreachable = errUnreachable
 // ErrCutOff is the error of an answer that has begun, and broke off.
 var ErrCutOff = errCutOff
 
+// Beside returns the user as whom a poller runs beside a runner.
+func (e *ExecPoller) Beside(r runner.Runner) (user string, err error) {
+	err = e.beside(r)
+	return e.config.User, err
+}
+
 // Refused returns the error of an answer with a status.
 func Refused(status int) error { return &refusedError{status, "refused"} }
 
 // Retry repeats a request of a command.
 var Retry = retry
+
+// Wait waits for item 7 of job a as commands do, over a transport.
+func Wait(ctx context.Context, over http.RoundTripper) error {
+	_, err := (&client{http: &http.Client{Transport: over}, base: "http://x/"}).wait(ctx, "a", 7)
+	return err
+}
+
+// Follow follows item 7 of job a as commands do, over a transport.
+func Follow(ctx context.Context, over http.RoundTripper) error {
+	_, err := (&client{http: &http.Client{Transport: over}, base: "http://x/"}).follow(ctx, "a", 7, io.Discard)
+	return err
+}
+
+// Trigger triggers job a as commands do, over a transport.
+func Trigger(ctx context.Context, over http.RoundTripper) error {
+	_, err := (&client{http: &http.Client{Transport: over}, base: "http://x/"}).trigger(ctx, url.Values{"job": {"a"}}, nil)
+	return err
+}
 
 // Addresses returns the URLs of the handlers of a configuration in JSON.
 func Addresses(config []byte) ([]string, error) {
