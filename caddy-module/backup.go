@@ -147,8 +147,8 @@ func (b *backup) records(ctx context.Context, r queue.Records) error {
 		}
 	}
 	for build, err := range r.Builds {
-		if err == nil && ctx.Err() != nil {
-			err = context.Cause(ctx)
+		if err == nil {
+			err = context.Cause(ctx) // nil as long as the client waits
 		}
 		if err == nil {
 			err = b.build(build)
@@ -204,7 +204,7 @@ func (b *backup) file(name, from string, size int64) error {
 	defer func() { _ = f.Close() }() // only read
 	info, err := f.Stat()
 	if err != nil {
-		return fmt.Errorf("back up: %w", err)
+		return fmt.Errorf("back up %s: %w", name, err)
 	}
 	if size < 0 || size > info.Size() {
 		size = info.Size()

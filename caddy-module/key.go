@@ -40,7 +40,7 @@ func readKey(path string) (vault.Key, error) {
 	defer func() { _ = f.Close() }() // it was only read
 	info, err := f.Stat()
 	if err != nil {
-		return key, fmt.Errorf("%w", err)
+		return key, fmt.Errorf("mode of the key: %w", err)
 	}
 	switch {
 	case !info.Mode().IsRegular():

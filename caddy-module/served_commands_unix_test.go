@@ -3,8 +3,10 @@
 package caddymodule_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -269,6 +271,8 @@ func TestBackupThatCannotBeMade(t *testing.T) {
 	for _, tt := range []struct{ name, path, flag, logged string }{
 		{"a key that is missing", s.path + ".key", "", "back up: open " + s.path + ".key: no such file or directory"},
 		{"a key that is missing, and is not wanted", s.path + ".key", "--without-key", "back up: open " + s.path + ".key: no such file or directory"},
+		{"a key that cannot be read", s.path + ".key", "", "back up queue.db.key: read " + s.path + ".key: is a directory"},
+		{"a key that cannot be read, and is not wanted", s.path + ".key", "--without-key", "back up: read " + s.path + ".key: is a directory"},
 		{"a log that cannot be read", filepath.Join(data, log), "", "back up " + log + ": read " + filepath.Join(data, log) + ": is a directory"},
 		{"an upload that cannot be read", filepath.Join(data, upload), "", "back up " + upload + ": read " + filepath.Join(data, upload) + ": is a directory"},
 	} {
@@ -307,5 +311,119 @@ func TestBackupThatCannotBeMade(t *testing.T) {
 	}
 	if err := os.Remove(filepath.Join(data, "uploads")); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// hooked is the writer of an answer that calls a function before it takes a text with a mark in it.
+type hooked struct {
+	httptest.ResponseRecorder
+	mark string
+	call func() error
+}
+
+func (h *hooked) Write(text []byte) (int, error) {
+	if h.call != nil && bytes.Contains(text, []byte(h.mark)) {
+		call := h.call
+		h.call = nil
+		if err := call(); err != nil {
+			return 0, err
+		}
+	}
+	return h.Body.Write(text)
+}
+
+// backUp makes a backup and returns its files, or nil if the answer is broken off.
+func (h *hooked) backUp(ctx context.Context, t *testing.T) (files map[string]string) {
+	t.Helper()
+	defer func() {
+		why := recover()
+		if err, _ := why.(error); why != nil && !errors.Is(err, http.ErrAbortHandler) {
+			panic(why)
+		}
+	}()
+	h.ResponseRecorder = *httptest.NewRecorder()
+	if err := new(caddymodule.Admin).Routes()[0].Handler.ServeHTTP(h, httptest.NewRequestWithContext(ctx, http.MethodPost, "/build_token/backup", nil)); err != nil {
+		t.Errorf("backup: %v", err)
+	}
+	all := map[string]string{}
+	for from := tar.NewReader(h.Body); ; {
+		header, err := from.Next()
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[header.Name] = string(text)
+	}
+}
+
+// TestBackupThatBreaksOff has clients that leave in the middle of a backup. It must not end as if it were
+// complete.
+func TestBackupThatBreaksOff(t *testing.T) {
+	s := newSite(t)
+	s.load(s.caddyfile("", jobs(named("SECRET"))))
+	s.follow("echo", "SECRET", s.trigger("echo", "SECRET"))
+	ctx, cancel := context.WithCancelCause(t.Context())
+	left := errors.New("the client has left")
+	log := "logs/" + job.PathElement("echo") + "/1.log"
+	for _, tt := range []struct {
+		name, mark string
+		call       func() error
+		want       string
+	}{
+		{"at the queue", "queue.db", func() error { return left }, "back up queue.db: the client has left"},
+		{"at a log", log, func() error { return left }, "back up " + log + ": the client has left"},
+		{"at the sums", "SHA256SUMS", func() error { return left }, "back up SHA256SUMS: the client has left"},
+		{"between two files", "queue.db", func() error { cancel(left); return nil }, "the client has left"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if files := (&hooked{mark: tt.mark, call: tt.call}).backUp(ctx, t); files != nil {
+				t.Errorf("the answer was not broken off; it has %d files", len(files))
+			}
+			lines := s.logged("build_token")
+			if last := lines[len(lines)-1]; last["msg"] != "backup failed" || last["error"] != tt.want {
+				t.Errorf("the last line of the log is %v, want %q", last, tt.want)
+			}
+		})
+	}
+}
+
+// TestBackupOfALogThatChanges changes the log of a running build while the queue is sent.
+func TestBackupOfALogThatChanges(t *testing.T) {
+	s := newSite(t)
+	s.load(s.caddyfile("shutdown_timeout 0", jobs("job runs {\n token SECRET {\n grant trigger log\n }\n run sh -c `echo hello; exec sleep 1000`\n}\n")))
+	s.begun("runs", "SECRET", s.trigger("runs", "SECRET"), "hello\n")
+	name := "logs/" + job.PathElement("runs") + "/1.log"
+	path := filepath.Join(strings.TrimSuffix(s.path, ".db"), filepath.FromSlash(name))
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name         string
+		first, later func() error
+		want         string
+	}{
+		{"a log that grows", func() error { return nil }, func() error { return os.WriteFile(path, append(before, "more\n"...), 0o600) }, string(before)},
+		{"a log that is shortened", func() error { return nil }, func() error { return os.Truncate(path, 3) }, string(before[:3])},
+		{"a log that did not exist yet", func() error { return os.Rename(path, path+".aside") }, func() error { return os.Rename(path+".aside", path) }, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if err := tt.first(); err != nil {
+				t.Fatal(err)
+			}
+			files := (&hooked{mark: "queue.db", call: tt.later}).backUp(t.Context(), t)
+			if log, ok := files[name]; !ok || log != tt.want {
+				t.Errorf("the log in the backup is %q, want %q", log, tt.want)
+			}
+			if sum := fmt.Sprintf("%x  %s\n", sha256.Sum256([]byte(tt.want)), name); !strings.Contains(files["SHA256SUMS"], sum) {
+				t.Errorf("the sums are %q, want %q in them", files["SHA256SUMS"], sum)
+			}
+		})
 	}
 }
