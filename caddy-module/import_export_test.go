@@ -11,6 +11,11 @@ import (
 // CheckPlan leaves out the jobs that a Caddyfile cannot contain.
 func CheckPlan(plan *jenkinsimport.Plan) error { return checkPlan(plan) }
 
+// CheckCaddyfile compares a Caddyfile with the jobs of a plan.
+func CheckCaddyfile(plan *jenkinsimport.Plan, text string) error {
+	return checkJobs(plan, text, plan.Jobs)
+}
+
 // ImportJenkins returns the files that `import-jenkins` writes, by their paths, and those that
 // only their owner can read.
 func ImportJenkins(args []string, random io.Reader) (files map[string]string, secret []string, err error) {

@@ -10,11 +10,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/google/go-cmp/cmp"
 
 	caddymodule "github.com/buildtoken/buildtoken/caddy-module"
+	"github.com/buildtoken/buildtoken/caddy-module/jenkinshome"
+	"github.com/buildtoken/buildtoken/caddy-module/jenkinsimport"
 )
 
 // sectionLine begins a file in an archive of files.
@@ -141,5 +144,48 @@ func (c importCase) write(t *testing.T, file string, want map[string]string) {
 	}
 	if err := os.WriteFile(file, b.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// planOf returns the import of one job.
+func planOf(t *testing.T, config string) *jenkinsimport.Plan {
+	t.Helper()
+	home, err := jenkinshome.Read(fstest.MapFS{"jobs/a/config.xml": &fstest.MapFile{Data: []byte(config)}}, "home", "home")
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := jenkinsimport.New([]jenkinshome.Home{home}, jenkinsimport.Options{Dir: "/srv"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plan
+}
+
+// TestCheckOfACaddyfile checks Caddyfiles that are not what an import means.
+func TestCheckOfACaddyfile(t *testing.T) {
+	plan := planOf(t, "<project><description>Builds it</description></project>")
+	whole := plan.Caddyfile()
+	for _, tt := range []struct{ name, text, want string }{
+		{"what is meant", whole, ""},
+		{"a placeholder of Caddyfiles", strings.Replace(whole, "Builds it", "{$HOME}", 1), "it has {$, which Caddy replaces in Caddyfiles"},
+		{"no directive", ":8080 {\n}\n", "the adapted Caddyfile has no build_token"},
+		{"a description that differs", strings.Replace(whole, "Builds it", "Builds that", 1), "a Caddyfile cannot hold its description, because Caddy would replace a part of it"},
+		{"no Caddyfile", strings.Replace(whole, "build_token", "", 1), "Caddy does not accept it: "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			err := caddymodule.CheckCaddyfile(plan, tt.text)
+			if (err == nil) != (tt.want == "") || err != nil && !strings.HasPrefix(err.Error(), tt.want) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// TestCheckOfJobsTogether checks a plan whose jobs are right, each alone, but not together.
+func TestCheckOfJobsTogether(t *testing.T) {
+	plan := planOf(t, "<project/>")
+	plan.Jobs = append(plan.Jobs, plan.Jobs[0])
+	if err := caddymodule.CheckPlan(plan); err == nil || !strings.Contains(err.Error(), "Caddy does not accept it: ") {
+		t.Errorf("two jobs of the same name: %v, want an error", err)
 	}
 }
