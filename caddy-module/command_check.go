@@ -19,7 +19,6 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/policy"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
-	"github.com/buildtoken/buildtoken/buildtoken/token"
 )
 
 func checkCommand() *cobra.Command {
@@ -205,9 +204,6 @@ func enterChecked(outer checkedJob, full string, tokens []definition.Token, allo
 	}
 	inner := checkedJob{Tokens: append([]checkedToken{}, outer.Tokens...), Rules: append(append([]checkedRule{}, outer.Rules...), checkedRules(level, allow)...)}
 	for _, t := range tokens {
-		if t.Grants == 0 {
-			t.Grants = token.Trigger
-		}
 		inner.Tokens = append(inner.Tokens, checkedToken{
 			Name: t.Name, Level: level, Grants: t.Grants.String(), Expires: t.Expires, Rules: checkedRules(level+" token "+t.Name, t.Allow),
 		})

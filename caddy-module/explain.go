@@ -112,14 +112,13 @@ func (a *App) explain(ctx context.Context, q *question) Explained {
 			result.Steps[len(result.Steps)-1].Found += fmt.Sprintf(" (did you mean %s?)", meant)
 		}
 	}
-	if i := slices.IndexFunc(result.Steps, func(step ExplainedStep) bool { return step.Check == string(definition.CheckToken) }); i >= 0 && note != "" {
-		result.Steps[i].Found += note
-	}
-	if names := ignoredParams(s.definition, q); len(names) > 0 {
-		for i := range result.Steps {
-			if step := &result.Steps[i]; step.Check == string(definition.CheckParameters) && step.OK {
-				step.Found = strings.TrimSpace(step.Found + " (ignored: " + strings.Join(names, ", ") + ")")
-			}
+	ignored := ignoredParams(s.definition, q)
+	for i := range result.Steps {
+		switch step := &result.Steps[i]; {
+		case step.Check == string(definition.CheckToken):
+			step.Found += note
+		case step.Check == string(definition.CheckParameters) && step.OK && len(ignored) > 0:
+			step.Found = strings.TrimSpace(step.Found + " (ignored: " + strings.Join(ignored, ", ") + ")")
 		}
 	}
 	if err != nil {

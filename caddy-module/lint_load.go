@@ -124,7 +124,7 @@ func (l *loadLint) webhooks(full string, webhooks []definition.WebhookSpec, on [
 // enter warns about tokens, and adds the settings of a folder or job to those that it inherits.
 func (l *loadLint) enter(full string, s job.Settings, tokens []definition.Token, outer inherited) inherited {
 	for _, t := range tokens {
-		outer.startable = outer.startable || t.Grants == 0 || t.Grants.Has(token.Trigger)
+		outer.startable = outer.startable || t.Grants.Has(token.Trigger)
 		switch left := t.Expires.Sub(l.now); {
 		case t.Expires.IsZero():
 		case left <= 0:
