@@ -1,6 +1,7 @@
 package caddymodule_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -138,6 +139,8 @@ func TestAdminEndpoints(t *testing.T) {
 		{"GET leftovers", http.StatusOK, `[]`},
 		{"GET build?job=echo&number=1", http.StatusOK, `"SUCCESS"`},
 		{"GET build?job=echo&number=2", http.StatusNotFound, "2"},
+		{"GET build?job=echo&number=10", http.StatusNotFound, "it has no build #10"},
+		{"GET build?job=echo&number=9223372036854775807", http.StatusNotFound, "it has no build #9223372036854775807"},
 		{"GET build?job=none&number=1", http.StatusNotFound, "none"},
 		{"GET console?job=echo&number=1", http.StatusOK, "Finished: SUCCESS"},
 		{"GET console?job=echo&number=2", http.StatusNotFound, "2"},
@@ -156,7 +159,8 @@ func TestAdminEndpoints(t *testing.T) {
 		{"POST prune", http.StatusOK, `[]`},
 		{"GET notifications/retry?id=1", http.StatusMethodNotAllowed, "GET"},
 		{"POST notifications/retry?id=x", http.StatusBadRequest, "a number"},
-		{"POST notifications/retry?id=7", http.StatusNotFound, "notification 7"},
+		{"POST notifications/retry?id=10", http.StatusNotFound, "notification 10 "},
+		{"POST notifications/retry?id=9223372036854775807", http.StatusNotFound, "notification 9223372036854775807 "},
 		{"POST notifications/test?target=none", http.StatusNotFound, "no notify 'none'; there are: ops"},
 		{"POST notifications/test?target=ops", http.StatusOK, "connection refused"},
 		{"POST notifications/test?target=none&param=x", http.StatusBadRequest, `"x" is not NAME=VALUE`},
@@ -176,7 +180,13 @@ func adminAnswer(t *testing.T, request string) (status int, body string) {
 	w := httptest.NewRecorder()
 	err := new(caddymodule.Admin).Routes()[0].Handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, "/build_token/"+path, nil))
 	if refused, ok := errors.AsType[caddy.APIError](err); ok {
+		if allow := w.Header().Get("Allow"); (allow != "") != (refused.HTTPStatus == http.StatusMethodNotAllowed) || allow == method {
+			t.Errorf("%s: %d with Allow %q", request, refused.HTTPStatus, allow)
+		}
 		return refused.HTTPStatus, refused.Err.Error()
+	}
+	if kind := w.Header().Get("Content-Type"); json.Valid(w.Body.Bytes()) != (kind == "application/json") {
+		t.Errorf("%s: the Content-Type of %s is %q", request, w.Body, kind)
 	}
 	if err != nil {
 		t.Errorf("%s: %v, which is no caddy.APIError", request, err)

@@ -198,6 +198,20 @@ warning: {dir}/Caddyfile:6: "a": nothing can start this job: add a token to it o
 1 job, 1 warning
 `, "1 warning"}},
 
+		{"check of a job that no user may start", map[string]string{"Caddyfile": "{\nadmin off\n}\nhttp://127.0.0.1:0 {\nbuild_token {\naccess {\nbuild false\n}\njob a {\nrun true\n}\n}\n}\n"}, "check {dir}/Caddyfile", ran{1, `a
+  runs      true
+  users     if false
+
+warning: {dir}/Caddyfile:9: "a": nothing can start this job: add a token to it or to a folder above it, a webhook with ` + "`" + `on` + "`" + `, or ` + "`" + `build` + "`" + ` to access [no-way-to-start]
+1 job, 1 warning
+`, "1 warning"}},
+		{"check of a job that users may start", map[string]string{"Caddyfile": "{\nadmin off\n}\nhttp://127.0.0.1:0 {\nbuild_token {\naccess {\nbuild true\n}\njob a {\nrun true\n}\n}\n}\n"}, "check {dir}/Caddyfile", ran{0, `a
+  runs      true
+  users     if true
+
+1 job, 0 warnings
+`, ""}},
+
 		{"explain without a file", nil, "explain {dir}/no a", ran{2, "", "read the configuration: reading config from file: open {dir}/no: no such file or directory"}},
 		{"explain without a job", explain, "explain {dir}/Caddyfile", ran{2, "", "the job is missing: explain <Caddyfile> <job>"}},
 		{"explain at no time", explain, explainA + "--at noon", ran{2, "", `--at: "noon" is no time like 2027-01-31T08:00:00Z`}},

@@ -75,6 +75,10 @@ func TestUnknownPathsAreNotFound(t *testing.T) {
 			if a := s.get(tt.target); a.status != tt.want || !strings.Contains(a.body, tt.body) {
 				t.Errorf("GET %s = %d %.200q, want %d %q", tt.target, a.status, a.body, tt.want, tt.body)
 			}
+			entries := s.logged("http.log.access")
+			if msg := entries[len(entries)-1]["msg"]; tt.want == 404 && msg != "handled request" {
+				t.Errorf("GET %s is logged as %q", tt.target, msg)
+			}
 		})
 	}
 }

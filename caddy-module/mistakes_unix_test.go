@@ -72,8 +72,8 @@ func TestTokenThatExpiresSoon(t *testing.T) {
 		left time.Duration
 		want string // a code, or ""
 	}{
-		{"in a month", 30 * 24 * time.Hour, ""},
-		{"in a week", 7 * 24 * time.Hour, "[token-expires-soon]"},
+		{"in more than two weeks", 14*24*time.Hour + time.Hour, ""},
+		{"in less than two weeks", 14*24*time.Hour - time.Hour, "[token-expires-soon]"},
 		{"an hour ago", -time.Hour, "[token-expired]"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -3,6 +3,7 @@ package caddymodule_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -74,6 +75,16 @@ func TestQueueInPostgres(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	folder := filepath.Join(os.Getenv("XDG_DATA_HOME"), "caddy", "build_token", "postgres")
+	if err := errors.Join(os.Rename(folder, folder+".aside"), os.WriteFile(folder, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.try(s.onPostgres("", body)); err == nil || !strings.Contains(err.Error(), "make the folder of the queue: make directory: mkdir "+folder) {
+		t.Errorf("load with a file in place of the folder: %v, want an error", err)
+	}
+	if err := errors.Join(os.Remove(folder), os.Rename(folder+".aside", folder)); err != nil {
 		t.Fatal(err)
 	}
 	s.load(s.onPostgres("", body)) // at once: the other server has announced that it leaves
@@ -170,6 +181,8 @@ func TestDatabaseThatIsDownAtTheStart(t *testing.T) {
 	} {
 		if code, text := adminAnswer(t, request); code != http.StatusServiceUnavailable || text == "" {
 			t.Errorf("%s without a database: got %d %q, want 503 and a reason", request, code, text)
+		} else if request == "GET " && !strings.Contains(text, pgqueue.ErrUnreachable.Error()) {
+			t.Errorf("status without a database: %q, want %v", text, pgqueue.ErrUnreachable)
 		}
 	}
 	if a := s.get("/metrics"); a.status != http.StatusOK || !strings.Contains(a.body, "\ncaddy_build_token_queue_up 0\n") {

@@ -171,6 +171,18 @@ func TestHandlersThatCannotBeEncoded(t *testing.T) {
 	}
 }
 
+// A handler reports why its app could not be loaded.
+func TestHandlerWithoutAnApp(t *testing.T) {
+	home(t)
+	ctx, err := caddy.ProvisionContext(&caddy.Config{AppsRaw: caddy.ModuleMap{"build_token": json.RawMessage(`{"executors": -1}`)}})
+	if err == nil {
+		t.Fatal("the app was loaded")
+	}
+	if err := new(caddymodule.Handler).Provision(ctx); err == nil || !strings.Contains(err.Error(), "executors is -1") {
+		t.Errorf("got %v, want the error of the app", err)
+	}
+}
+
 func TestAppErrors(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {

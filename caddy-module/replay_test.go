@@ -132,3 +132,28 @@ func TestReplayShowsOnlyWhatWouldChange(t *testing.T) {
 		t.Errorf("print (-want +got):\n%s", diff)
 	}
 }
+
+// A file is replayed by its name, which is all that rules see of it.
+func TestReplayOfAFile(t *testing.T) {
+	e := newExplainer(t, `{
+	admin off
+}
+http://127.0.0.1:0 {
+	build_token {
+		job patch {
+			token ci TacoTuesday
+			param FILE file
+			allow "params.FILE == 'fix.patch'"
+			run true
+		}
+	}
+}
+`)
+	past := []audit.Trigger{
+		{Job: "patch", Action: "buildWithParameters", Token: "ci", Place: "patch", Post: true, Admitted: true, Params: []audit.Param{{Name: "FILE", Value: "fix.patch", File: true}}},
+		{Job: "patch", Action: "buildWithParameters", Token: "ci", Place: "patch", Post: true, Check: "rule", Rule: "patch allow 1", Params: []audit.Param{{Name: "FILE", Value: "x", File: true}}},
+	}
+	if r := e.Replay(t.Context(), past); len(r.Changes) != 0 || len(r.Impossible) != 0 {
+		t.Errorf("replay with the same rule: %+v, want no change", r)
+	}
+}

@@ -1,6 +1,7 @@
 package caddymodule_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -10,6 +11,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+
+	caddymodule "github.com/buildtoken/buildtoken/caddy-module"
 )
 
 // TestRunnerOfTheDocument verifies that the runner in docs/runners.md is the one in
@@ -121,5 +126,31 @@ func TestTraceContextReachesTheBuild(t *testing.T) {
 		if tt.traced == "" && got != tt.want || !strings.HasPrefix(got, tt.want) || tt.traced != "" && (len(got) != len(valid) || got == valid) {
 			t.Errorf("sent %q, traced %q: the build has %q, want %q", tt.sent, tt.traced, got, tt.want)
 		}
+	}
+}
+
+// A poller runs as the user of the job's runner, or as its own in a separate workspace.
+func TestUserOfAPoller(t *testing.T) {
+	for _, tt := range []struct {
+		name, runner, poller, user string
+		separate                   bool
+	}{
+		{"Caddy's own user", "", "", "", false},
+		{"the user of the runner", "builder", "", "builder", false},
+		{"the same user", "builder", "builder", "builder", false},
+		{"another user", "builder", "scout", "scout", true},
+		{"another user than Caddy's", "", "scout", "scout", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			run := &caddymodule.ExecRunner{Exec: caddymodule.Exec{Command: "true", User: tt.runner}}
+			poll := &caddymodule.ExecPoller{Exec: caddymodule.Exec{Command: "true", User: tt.poller}}
+			if err := errors.Join(run.Provision(caddy.Context{}), poll.Provision(caddy.Context{})); err != nil {
+				t.Fatal(err)
+			}
+			user, err := poll.Beside(run)
+			if err != nil || user != tt.user || poll.Separate() != tt.separate {
+				t.Errorf("it runs as %q, separate %t, error %v; want %q, %t", user, poll.Separate(), err, tt.user, tt.separate)
+			}
+		})
 	}
 }

@@ -8,9 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/google/go-cmp/cmp"
@@ -181,7 +183,20 @@ func TestReadyEndpoint(t *testing.T) {
 	}
 }
 
-// TestMetricsOfWhatWaits has an item of a removed job, and a notification that was not accepted.
+// gaugeOf returns the value of a metric.
+func gaugeOf(t *testing.T, metrics, name string) float64 {
+	t.Helper()
+	_, after, _ := strings.Cut(metrics, "\ncaddy_build_token_"+name+" ")
+	line, _, _ := strings.Cut(after, "\n")
+	value, err := strconv.ParseFloat(line, 64)
+	if err != nil {
+		t.Errorf("%s: %v", name, err)
+	}
+	return value
+}
+
+// TestMetricsOfWhatWaits has an item of a removed job, one that waits for an executor, and a
+// notification that was not accepted.
 func TestMetricsOfWhatWaits(t *testing.T) {
 	s := newSite(t)
 	refused := make(chan bool, 100)
@@ -192,14 +207,19 @@ func TestMetricsOfWhatWaits(t *testing.T) {
 	defer receiver.Close()
 	head := "handle /metrics {\n metrics\n}\n"
 	notified := "job told {\n notify ops " + receiver.URL + " {\n on queued\n}\n notify idle http://127.0.0.1:1 {\n on fixed\n}\n quiet_period 1h\n token SECRET\n run true\n}\n"
-	s.load(s.caddyfile("", head+jobs(notified+"job gone {\n quiet_period 1h\n token SECRET\n run true\n}\n")))
+	notified += "job busy {\n token SECRET {\n grant trigger log\n }\n run sh -c `echo hello; exec sleep 1000`\n}\njob behind {\n token SECRET\n run true\n}\n"
+	const option = "executors 1\nshutdown_timeout 0"
+	s.load(s.caddyfile(option, head+jobs(notified+"job gone {\n quiet_period 1h\n token SECRET\n run true\n}\n")))
+	s.begun("busy", "SECRET", s.trigger("busy", "SECRET"), "hello\n")
+	began := time.Now()
+	s.trigger("behind", "SECRET")
 	s.trigger("gone", "SECRET")
 	s.trigger("told", "SECRET")
 	<-refused
-	s.load(s.caddyfile("", head+jobs(notified)))
+	s.load(s.caddyfile(option, head+jobs(notified)))
 	metrics := s.get("/metrics").body
 	for _, want := range []string{
-		"queued_items 2", "orphaned_items 1", `job_queued_items{job="told"} 1`, "oldest_due_item_age_seconds 0", "queue_up 1",
+		"queued_items 3", "orphaned_items 1", `job_queued_items{job="told"} 1`, "queue_up 1", "running_builds 1",
 		`notifications_waiting{target="told/ops"} 1`, `notifications_waiting{target="told/idle"} 0`,
 		`notifications_oldest_seconds{target="told/idle"} 0`, `notifications_given_up{target="told/ops"} 0`,
 	} {
@@ -207,8 +227,11 @@ func TestMetricsOfWhatWaits(t *testing.T) {
 			t.Errorf("metrics have no %s", want)
 		}
 	}
-	if strings.Contains(metrics, `notifications_oldest_seconds{target="told/ops"} 0`+"\n") {
-		t.Error("the notification that waits has no age")
+	most := time.Since(began).Seconds()
+	for _, name := range []string{`notifications_oldest_seconds{target="told/ops"}`, "oldest_due_item_age_seconds"} {
+		if age := gaugeOf(t, metrics, name); age <= 0 || age > most {
+			t.Errorf("%s is %v, want at most the %v since the triggers", name, age, most)
+		}
 	}
 	got := run(t, "notifications", "--address", serveAdmin(t))
 	if lines := strings.Split(got.Out, "\n"); len(lines) < 6 || !strings.HasPrefix(lines[1], "told/idle  0 ") || !strings.HasPrefix(lines[2], "told/ops   1 ") || !strings.HasPrefix(lines[5], "1   told/ops") {
