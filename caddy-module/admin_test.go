@@ -165,10 +165,26 @@ func TestAdminEndpoints(t *testing.T) {
 		{"POST notifications/test?target=ops", http.StatusOK, "connection refused"},
 		{"POST notifications/test?target=none&param=x", http.StatusBadRequest, `"x" is not NAME=VALUE`},
 		{"GET buildByToken/nothing?job=echo", http.StatusNotFound, ""},
+		{"POST buildByToken/build?job=none", http.StatusNotFound, ""},
+		{"POST buildByToken/cancel?job=none&item=1", http.StatusNotFound, ""},
+		{"POST buildByToken/cancel?job=echo&item=1", http.StatusConflict, ""},
 	} {
 		status, body := adminAnswer(t, tt.request)
 		if status != tt.status || !strings.Contains(body, tt.body) {
 			t.Errorf("%s: got %d, %s; want %d with %q", tt.request, status, body, tt.status, tt.body)
+		}
+	}
+}
+
+// A server without jobs has nothing to trigger or to show.
+func TestAdminWithoutJobs(t *testing.T) {
+	s := newSite(t)
+	s.load(s.caddyfile("", ""))
+	for _, request := range []string{
+		"POST buildByToken/build?job=echo", "POST buildByToken/cancel?job=echo&item=1", "GET buildByToken/status?job=echo&item=1", "GET build?job=echo", "GET console?job=echo",
+	} {
+		if status, body := adminAnswer(t, request); status != http.StatusNotFound {
+			t.Errorf("%s: got %d, %s; want 404", request, status, body)
 		}
 	}
 }

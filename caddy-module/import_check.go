@@ -59,7 +59,7 @@ func checkJobs(plan *jenkinsimport.Plan, text string, jobs []jenkinsimport.Job) 
 	meant := meantFolder(plan, jobs)
 	want, err := decoded(&Handler{Scope: meant.Scope, Folders: meant.Folders, Jobs: meant.Jobs})
 	if err != nil {
-		return err
+		return fmt.Errorf("encode the jobs: %w", err)
 	}
 	if path := difference("", want, got); path != "" {
 		return fmt.Errorf("a Caddyfile cannot hold its %s, because Caddy would replace a part of it", placeInJob.ReplaceAllString(path, ""))
@@ -82,7 +82,7 @@ func checkReplaced(j jenkinsimport.Job) error {
 	}
 	for _, c := range []*jenkinsimport.Command{j.Run, j.Poll} {
 		if c != nil {
-			texts["a command"] += strings.Join(c.Words, "\n")
+			texts["a command"] += strings.Join(c.Words, "\n") + "\n"
 		}
 	}
 	if j.Relay != nil {
@@ -138,14 +138,12 @@ func findHandler(in any) map[string]any {
 	return nil
 }
 
-func decoded(v any) (any, error) {
+func decoded(v any) (value any, err error) {
 	text, err := json.Marshal(v)
-	if err != nil {
-		return nil, fmt.Errorf("encode the jobs: %w", err)
+	if err == nil {
+		err = json.Unmarshal(text, &value)
 	}
-	var value any
-	err = json.Unmarshal(text, &value)
-	return value, err //nolint:wrapcheck // it was just encoded
+	return value, err //nolint:wrapcheck // the caller does
 }
 
 // difference returns the path of the first difference between two decoded values, "" for none.

@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/buildtoken/buildtoken/buildtoken/job"
 	caddymodule "github.com/buildtoken/buildtoken/caddy-module"
 	"github.com/buildtoken/buildtoken/caddy-module/jenkinshome"
 	"github.com/buildtoken/buildtoken/caddy-module/jenkinsimport"
@@ -170,6 +171,9 @@ func TestCheckOfACaddyfile(t *testing.T) {
 		{"a placeholder of Caddyfiles", strings.Replace(whole, "Builds it", "{$HOME}", 1), "it has {$, which Caddy replaces in Caddyfiles"},
 		{"no directive", ":8080 {\n}\n", "the adapted Caddyfile has no build_token"},
 		{"a description that differs", strings.Replace(whole, "Builds it", "Builds that", 1), "a Caddyfile cannot hold its description, because Caddy would replace a part of it"},
+		{"a setting that is not meant", strings.Replace(whole, "build_token {", "build_token {\nquiet_period 7s", 1), "a Caddyfile cannot hold its quiet_period, because"},
+		{"a setting of a job that is not meant", strings.Replace(whole, "job a {", "job a {\nquiet_period 7s", 1), "a Caddyfile cannot hold its quiet_period, because"},
+		{"a job that is not meant", strings.Replace(whole, "build_token {", "build_token {\njob b {\nrun true\n}", 1), "a Caddyfile cannot hold its "},
 		{"no Caddyfile", strings.Replace(whole, "build_token", "", 1), "Caddy does not accept it: "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -187,5 +191,48 @@ func TestCheckOfJobsTogether(t *testing.T) {
 	plan.Jobs = append(plan.Jobs, plan.Jobs[0])
 	if err := caddymodule.CheckPlan(plan); err == nil || !strings.Contains(err.Error(), "Caddy does not accept it: ") {
 		t.Errorf("two jobs of the same name: %v, want an error", err)
+	}
+}
+
+// TestJobsThatACaddyfileCannotHold checks jobs in which Caddy would replace something, and others in which it would not.
+func TestJobsThatACaddyfileCannotHold(t *testing.T) {
+	command := func(words ...string) *jenkinsimport.Command { return &jenkinsimport.Command{Words: words} }
+	dir := "/srv/{env.HOME}"
+	for _, tt := range []struct {
+		name   string
+		change func(j *jenkinsimport.Job)
+		want   string // why the job is left out
+	}{
+		{"an empty job", func(*jenkinsimport.Job) {}, ""},
+		{"a variable", func(j *jenkinsimport.Job) { j.Settings.Env = []job.Var{{Name: "A", Value: "{env.HOME}"}} }, "the variable A has a placeholder, which would be replaced here"},
+		{"a directory", func(j *jenkinsimport.Job) { j.Settings.Dir = &dir }, "its directory has a placeholder, which would be replaced here"},
+		{"a command", func(j *jenkinsimport.Job) { j.Run = command("echo", "{env.HOME}") }, "a command has a placeholder, which would be replaced here"},
+		{"a command with a parameter", func(j *jenkinsimport.Job) { j.Run = command("echo", "{param.A}") }, "a command has a placeholder, which would be replaced here"},
+		{"a command with an unknown placeholder", func(j *jenkinsimport.Job) { j.Run = command("echo", "{x}") }, ""},
+		{"a command that is worth a warning", func(j *jenkinsimport.Job) { j.Run = command("echo", "$HOME") }, ""},
+		{"a poll", func(j *jenkinsimport.Job) { j.Poll = command("echo", "{env.HOME}") }, "a command has a placeholder, which would be replaced here"},
+		{"two commands", func(j *jenkinsimport.Job) { j.Run, j.Poll = command("echo", "{env"), command(".HOME}") }, ""},
+		{"a job of Jenkins", func(j *jenkinsimport.Job) {
+			j.Run, j.Relay = nil, &jenkinsimport.Relay{URL: "http://jenkins", Job: "a"}
+		}, ""},
+		{"a job of Jenkins with a placeholder", func(j *jenkinsimport.Job) { j.Relay = &jenkinsimport.Relay{URL: "http://jenkins", Job: "{env.HOME}"} }, "its name in Jenkins has a placeholder, which would be replaced here"},
+		{"a job of Jenkins with a long name", func(j *jenkinsimport.Job) {
+			j.Relay = &jenkinsimport.Relay{URL: "http://jenkins", Job: strings.Repeat("a", 2000)}
+		}, "jenkinsrunner: the URL of the job is longer than 2000 bytes"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			plan := planOf(t, "<project/>")
+			tt.change(&plan.Jobs[0])
+			if err := caddymodule.CheckPlan(plan); err != nil {
+				t.Fatal(err)
+			}
+			got := ""
+			for _, reason := range plan.Report.Jobs[0].Reasons {
+				got += reason.Text
+			}
+			if got != tt.want || (len(plan.Jobs) == 0) != (tt.want != "") {
+				t.Errorf("left out because %q, want %q", got, tt.want)
+			}
+		})
 	}
 }

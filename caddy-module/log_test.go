@@ -1,9 +1,11 @@
 package caddymodule_test
 
 import (
+	"errors"
 	"testing"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
 	caddymodule "github.com/buildtoken/buildtoken/caddy-module"
@@ -30,5 +32,30 @@ func TestLoggerFollowsTheNewestConfiguration(t *testing.T) {
 		if last.LoggerName != "newest" || last.Message != "error" || last.ContextMap()["with"] != "a field" || last.ContextMap()["number"] != int64(1) {
 			t.Errorf("got %q of %q with %v", last.Message, last.LoggerName, last.ContextMap())
 		}
+	}
+}
+
+// failing is a core whose output cannot be written.
+type failing struct{ zapcore.Core }
+
+var errFull = errors.New("the disk is full")
+
+func (f failing) With([]zapcore.Field) zapcore.Core { return f }
+
+func (failing) Sync() error { return errFull }
+
+func (failing) Write(zapcore.Entry, []zapcore.Field) error { return errFull }
+
+func TestLoggerReportsErrorsOfTheNewestConfiguration(t *testing.T) {
+	log, swap := caddymodule.SwappableLogger()
+	if err := errors.Join(log.Sync(), log.Core().Write(zapcore.Entry{}, nil)); err != nil {
+		t.Errorf("no logger is set yet: %v", err)
+	}
+	swap(zap.New(failing{zapcore.NewNopCore()}))
+	if err := log.Sync(); !errors.Is(err, errFull) {
+		t.Errorf("Sync: %v, want %v", err, errFull)
+	}
+	if err := log.Core().Write(zapcore.Entry{}, nil); !errors.Is(err, errFull) {
+		t.Errorf("Write: %v, want %v", err, errFull)
 	}
 }

@@ -385,6 +385,8 @@ func TestRotatedPassword(t *testing.T) {
 		t.Errorf("reload with a wrong password: %v, want an error", err)
 	} else if strings.Contains(err.Error(), "wrong") {
 		t.Errorf("the error shows the password: %v", err)
+	} else if !strings.Contains(err.Error(), "build_token: queue postgres:") { // the one that is open, and no other one
+		t.Errorf("reload with a wrong password: %v, want the queue", err)
 	}
 	place := status(t).Queues[0].Path
 	rotate("third")

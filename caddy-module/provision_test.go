@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/prometheus/client_golang/prometheus"
 
 	caddymodule "github.com/buildtoken/buildtoken/caddy-module"
 )
@@ -180,6 +181,42 @@ func TestHandlerWithoutAnApp(t *testing.T) {
 	}
 	if err := new(caddymodule.Handler).Provision(ctx); err == nil || !strings.Contains(err.Error(), "executors is -1") {
 		t.Errorf("got %v, want the error of the app", err)
+	}
+}
+
+// An app reports why it cannot hear of the end of its configuration, or show its metrics.
+func TestAppBesideOthersThatFail(t *testing.T) {
+	for _, tt := range []struct {
+		name, events, want string
+		prepare            func(*testing.T, caddy.Context)
+	}{
+		{"events that cannot be loaded", `{"subscriptions": 1}`, "build_token: loading events app module: ", func(*testing.T, caddy.Context) {}},
+		{"events that were started", `{}`, "build_token: events already started", func(t *testing.T, ctx caddy.Context) {
+			t.Helper()
+			events, err := ctx.App("events")
+			if app, ok := events.(caddy.App); ok {
+				err = app.Start()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"another metric of the same name", `{}`, "build_token: register metrics: ", func(_ *testing.T, ctx caddy.Context) {
+			ctx.GetMetricsRegistry().MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "caddy_build_token_queue_up"}))
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			home(t)
+			ctx, _ := caddy.ProvisionContext(&caddy.Config{AppsRaw: caddy.ModuleMap{"events": json.RawMessage(tt.events)}})
+			tt.prepare(t, ctx)
+			app := new(caddymodule.App)
+			if err := app.Provision(ctx); err == nil || !strings.HasPrefix(err.Error(), tt.want) {
+				t.Errorf("got %v, want %s…", err, tt.want)
+			}
+			if err := app.Cleanup(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

@@ -100,9 +100,9 @@ func localHost(r *http.Request) string {
 // with exactly one slash and has no dot segments, so that no browser takes it for
 // another host.
 func prefix(r *http.Request) string {
-	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
-	if !ok || original.URL == nil {
-		return ""
+	original, _ := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+	if original.URL == nil {
+		return "" // not a request of Caddy
 	}
 	// Escapes are kept if possible. Caddy joins doubled slashes and resolves dot
 	// segments when it strips a prefix, and escapes may be lost on the way.

@@ -17,10 +17,7 @@ func (a *App) watchStopping(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("build_token: %w", err)
 	}
-	events, ok := mod.(*caddyevents.App)
-	if !ok {
-		return fmt.Errorf("build_token: the events app is a %T", mod)
-	}
+	events, _ := mod.(*caddyevents.App) // no other module has this name
 	if err := events.On("stopping", stoppingHandler{a}); err != nil {
 		return fmt.Errorf("build_token: %w", err)
 	}

@@ -15,6 +15,8 @@ func TestNearest(t *testing.T) {
 		{"Token", "token"},
 		{"runer", "runner"},
 		{"rn", ""},
+		{"xrun", "run"},
+		{"runx", "run"},
 		{"evn", "env"},
 		{"parameter", ""},
 		{"params", "param"},
