@@ -63,10 +63,9 @@ func TestItemsOfARemovedJob(t *testing.T) {
 	if q := got.Queues[0]; q.Queued != 1 || len(q.Gone) != 1 || q.Gone[0].Name != "old" || q.Gone[0].Queued != 1 {
 		t.Errorf("status: got %+v", q)
 	}
-	var printed strings.Builder
-	if err := caddymodule.PrintStatus(&printed, got, time.Now()); err != nil || !strings.Contains(printed.String(), "\nold\t1\t\tno server has this job; its items wait for it until ") ||
-		!strings.Contains(printed.String(), "; the first is item "+item+"\n") {
-		t.Errorf("printed: %v, %q", err, printed.String())
+	if text := caddymodule.FormatStatus(got, time.Now()); !strings.Contains(text, "\nold\t1\t\tno server has this job; its items wait for it until ") ||
+		!strings.Contains(text, "; the first is item "+item+"\n") {
+		t.Errorf("the status is shown as %q", text)
 	}
 	for _, tt := range []struct {
 		method, query string

@@ -20,11 +20,11 @@ import (
 const adminFlags = "[--address <interface>] [--json] [--config <path> [--adapter <name>]]"
 
 // showCommand makes cmd print the answer of the admin API to GET /build_token/path: as
-// JSON with --json, and otherwise with print. The printed columns are separated by tabs.
-func showCommand[T any](cmd *cobra.Command, path string, print func(to io.Writer, answer T, now time.Time) error) *cobra.Command {
+// JSON with --json, and otherwise as the text that format makes of it. Its columns are separated by tabs.
+func showCommand[T any](cmd *cobra.Command, path string, format func(answer T, now time.Time) string) *cobra.Command {
 	cmd.Args = cobra.NoArgs
 	cmd.RunE = caddycmd.WrapCommandFuncForCobra(func(flags caddycmd.Flags) (int, error) {
-		err := show(flags, path, print)
+		err := show(flags, path, format)
 		return exitCode(err), err
 	})
 	addServerFlags(cmd, false)
@@ -32,7 +32,7 @@ func showCommand[T any](cmd *cobra.Command, path string, print func(to io.Writer
 	return cmd
 }
 
-func show[T any](flags caddycmd.Flags, path string, print func(to io.Writer, answer T, now time.Time) error) error {
+func show[T any](flags caddycmd.Flags, path string, format func(answer T, now time.Time) string) error {
 	c, err := newClient(flags)
 	if err != nil {
 		return err
@@ -42,11 +42,11 @@ func show[T any](flags caddycmd.Flags, path string, print func(to io.Writer, ans
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }() // only read
-	return printAnswer(os.Stdout, resp.Body, flags.Bool("json"), print)
+	return printAnswer(os.Stdout, resp.Body, flags.Bool("json"), format)
 }
 
-// printAnswer prints an answer of the admin API: as it is, or with print.
-func printAnswer[T any](to io.Writer, body io.Reader, asJSON bool, print func(to io.Writer, answer T, now time.Time) error) error {
+// printAnswer prints an answer of the admin API: as it is, or as the text that format makes of it.
+func printAnswer[T any](to io.Writer, body io.Reader, asJSON bool, format func(answer T, now time.Time) string) error {
 	if asJSON {
 		_, err := io.Copy(to, body)
 		return err
@@ -55,13 +55,14 @@ func printAnswer[T any](to io.Writer, body io.Reader, asJSON bool, print func(to
 	if err := json.NewDecoder(body).Decode(&answer); err != nil {
 		return fmt.Errorf("read the answer: %w", err)
 	}
-	return printTable(to, func(to io.Writer) error { return print(to, answer, time.Now()) })
+	return printTable(to, format(answer, time.Now()))
 }
 
-// printTable aligns the columns that write separates with tabs.
-func printTable(to io.Writer, write func(io.Writer) error) error {
+// printTable aligns the columns of a text that tabs separate.
+func printTable(to io.Writer, text string) error {
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
-	return errors.Join(write(w), w.Flush())
+	_, err := io.WriteString(w, text)
+	return errors.Join(err, w.Flush())
 }
 
 // answerJSON answers a GET request of the admin API with what get returns.

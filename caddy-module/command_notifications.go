@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -26,7 +25,7 @@ Shows, for each notify of the running Caddy, how many notifications wait and wer
 given up, and lists these. It asks the admin API. No addresses and secrets are shown.`,
 		Example: `  caddy build-token notifications
   caddy build-token notifications retry 17`,
-	}, "notifications", printNotifications)
+	}, "notifications", formatNotifications)
 	retry := &cobra.Command{
 		Use:   "retry <id> [--address <interface>] [--config <path> [--adapter <name>]]",
 		Short: "Sends a notification again that waits or was given up",
@@ -116,11 +115,10 @@ func runNotifyTest(flags caddycmd.Flags) error {
 	return err
 }
 
-// printNotifications writes notifications for people.
-func printNotifications(to io.Writer, status NotificationStatus, now time.Time) error {
+// formatNotifications returns notifications for people.
+func formatNotifications(status NotificationStatus, now time.Time) string {
 	if len(status.Targets) == 0 {
-		_, err := fmt.Fprintln(to, "no notify is configured")
-		return err
+		return "no notify is configured\n"
 	}
 	var b strings.Builder
 	b.WriteString("TARGET\tWAITING\tOLDEST\tGIVEN UP\tSTATE\n")
@@ -144,8 +142,7 @@ func printNotifications(to io.Writer, status NotificationStatus, now time.Time) 
 		n := &status.Notifications[i]
 		fmt.Fprintf(&b, "%d\t%s\t%s\t%s ago\t%s\n", n.ID, n.Target, what(n), rough(now.Sub(n.At)), deliveryState(n, now))
 	}
-	_, err := io.WriteString(to, b.String())
-	return err
+	return b.String()
 }
 
 // what names the item or build of a notification.

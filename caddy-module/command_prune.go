@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -103,10 +102,9 @@ With a shared queue, call it on each server: each has workspaces of its own.
 
 func runPrune(ctx context.Context, flags caddycmd.Flags) error {
 	dry := flags.Bool("dry-run")
+	format := func(all []LeftoverStatus, now time.Time) string { return formatLeftovers(all, dry, now) }
 	if dry {
-		return show(flags, "leftovers", func(to io.Writer, all []LeftoverStatus, now time.Time) error {
-			return printLeftovers(to, all, dry, now)
-		})
+		return show(flags, "leftovers", format)
 	}
 	c, err := newClient(flags)
 	if err != nil {
@@ -117,16 +115,13 @@ func runPrune(ctx context.Context, flags caddycmd.Flags) error {
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }() // only read
-	return printAnswer(os.Stdout, resp.Body, flags.Bool("json"), func(to io.Writer, all []LeftoverStatus, now time.Time) error {
-		return printLeftovers(to, all, dry, now)
-	})
+	return printAnswer(os.Stdout, resp.Body, flags.Bool("json"), format)
 }
 
-// printLeftovers writes leftovers for people.
-func printLeftovers(to io.Writer, all []LeftoverStatus, dry bool, now time.Time) error {
+// formatLeftovers returns leftovers for people.
+func formatLeftovers(all []LeftoverStatus, dry bool, now time.Time) string {
 	if len(all) == 0 {
-		_, err := fmt.Fprintln(to, "nothing is left of removed jobs")
-		return err
+		return "nothing is left of removed jobs\n"
 	}
 	var b strings.Builder
 	b.WriteString("JOB\tTIMED OUT\tBUILDS\tFILES\tKIB\t\n")
@@ -152,6 +147,5 @@ func printLeftovers(to io.Writer, all []LeftoverStatus, dry bool, now time.Time)
 		word = "found"
 	}
 	fmt.Fprintf(&b, "\n%s: %d %s, %d files, %d KiB\n", word, len(all), plural(len(all), "job"), files, (bytes+1023)>>10)
-	_, err := io.WriteString(to, b.String())
-	return err
+	return b.String()
 }

@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -18,20 +17,19 @@ Shows where the queue is, what runs, and for each job how its last completed
 build ended, how long ago, and why its next item waits. It asks the admin API.`,
 		Example: `  caddy build-token status
   caddy build-token status --address unix//run/caddy/admin.sock --json`,
-	}, "", printStatus)
+	}, "", formatStatus)
 }
 
-// printStatus writes a status for people.
-func printStatus(to io.Writer, status Status, now time.Time) error {
+// formatStatus returns a status for people.
+func formatStatus(status Status, now time.Time) string {
 	if len(status.Queues) == 0 {
-		_, err := fmt.Fprintln(to, "build_token is not configured")
-		return err
+		return "build_token is not configured\n"
 	}
 	var b strings.Builder
 	for _, q := range status.Queues {
 		fmt.Fprintf(&b, "queue\t%s\n", q.Path)
 		fmt.Fprintf(&b, "queued\t%d\n", q.Queued)
-		printRunning(&b, q)
+		formatRunning(&b, q)
 		b.WriteString("\nJOB\tQUEUED\tRUNNING\tLAST BUILD\n")
 		for _, j := range q.Jobs {
 			last := "none"
@@ -60,8 +58,7 @@ func printStatus(to io.Writer, status Status, now time.Time) error {
 			fmt.Fprintf(&b, "%s\t%d\t\tno server has this job; its items wait for it until %s%s\n", j.Name, j.Queued, j.Until.Local().Format(time.DateTime), next)
 		}
 	}
-	_, err := io.WriteString(to, b.String())
-	return err
+	return b.String()
 }
 
 // rough returns a duration in at most two units.
@@ -79,8 +76,8 @@ func rough(d time.Duration) string {
 	return fmt.Sprintf("%dd", int(d.Hours())/24)
 }
 
-// printRunning writes what runs on the server that answers, and then what runs on others.
-func printRunning(to *strings.Builder, q QueueStatus) {
+// formatRunning writes what runs on the server that answers, and then what runs on others.
+func formatRunning(to *strings.Builder, q QueueStatus) {
 	var here, remote, elsewhere strings.Builder
 	n, far := 0, 0
 	for _, r := range q.Running {

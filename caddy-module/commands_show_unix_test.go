@@ -257,6 +257,12 @@ a                                    1h ago     2       3      2
 
 removed: 2 jobs, 4 files, 3 KiB
 `, ""}},
+		{"prune whole KiB", "prune", []exchange{{"POST /build_token/prune", 200, `[{"job":"a","files":1,"bytes":1024},{"job":"b","files":1,"bytes":1024}]`}}, ran{0, `JOB  TIMED OUT  BUILDS  FILES  KIB  
+a    -          0       1      1    
+b    -          0       1      1    
+
+removed: 2 jobs, 2 files, 2 KiB
+`, ""}},
 		{"prune dry", "prune --dry-run", []exchange{{get + "leftovers", 200, `[
 			{"job":"a","gone_until":"` + ago(-time.Hour) + `","queued":1,"bytes":1},{"job":"b","running":2}
 		]`}}, ran{0, `JOB  TIMED OUT  BUILDS  FILES  KIB  
@@ -321,11 +327,19 @@ func TestBackupCommand(t *testing.T) {
 	}
 	const post = "POST /build_token/backup"
 	const incomplete = "back up to {dir}/b: not a complete backup: "
+	sized := func(bytes int) string { // a backup that has so many bytes, beside whole KiB
+		log := strings.Repeat("x", 10<<10+bytes-(size-len("hello\n")+len(sums))%(1<<10))
+		files := append(whole[:5:5], log)
+		return archive(t, append(files, "SHA256SUMS", sumsOf(files...))...)
+	}
+	kib := (size-len("hello\n")+len(sums))>>10 + 10
 	for _, tt := range []struct {
 		name, args string
 		script     []exchange
 		want       ran
 	}{
+		{"a backup of whole KiB", "backup {dir}/b", []exchange{{post, 200, sized(0)}}, ran{0, fmt.Sprintf("{dir}/b: 4 files, %d KiB\n", kib), ""}},
+		{"a backup of a byte more", "backup {dir}/b", []exchange{{post, 200, sized(1)}}, ran{0, fmt.Sprintf("{dir}/b: 4 files, %d KiB\n", kib+1), ""}},
 		{"a whole backup", "backup {dir}/b", []exchange{{post, 200, with("SHA256SUMS", sums)}}, ran{
 			0, fmt.Sprintf("{dir}/b: 4 files, %d KiB\n", (size+len(sums)+1023)/1024), "",
 		}},

@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -20,14 +19,13 @@ Shows the last 200 deliveries, newest first, with one line for each job that
 considered it. --json adds the headers without secrets, and each check.`,
 		Example: `  caddy build-token deliveries
   caddy build-token deliveries --address unix//run/caddy/admin.sock --json`,
-	}, "deliveries", printDeliveries)
+	}, "deliveries", formatDeliveries)
 }
 
-// printDeliveries writes deliveries for people.
-func printDeliveries(to io.Writer, all []deliveries.Delivery, _ time.Time) error {
+// formatDeliveries returns deliveries for people.
+func formatDeliveries(all []deliveries.Delivery, _ time.Time) string {
 	if len(all) == 0 {
-		_, err := fmt.Fprintln(to, "no webhook deliveries since the start")
-		return err
+		return "no webhook deliveries since the start\n"
 	}
 	var b strings.Builder
 	b.WriteString("TIME\tWEBHOOK\tSTATUS\tOUTCOME\tEVENT\n")
@@ -49,6 +47,5 @@ func printDeliveries(to io.Writer, all []deliveries.Delivery, _ time.Time) error
 			fmt.Fprintf(&b, "\t\t\t\t  %s: %s\n", j.Job, line)
 		}
 	}
-	_, err := io.WriteString(to, b.String())
-	return err
+	return b.String()
 }

@@ -53,7 +53,7 @@ func Warnings(config []byte) ([]Warning, error) {
 
 // PrintDeliveries prints deliveries as the command does.
 func PrintDeliveries(to io.Writer, all []deliveries.Delivery) error {
-	return printTable(to, func(to io.Writer) error { return printDeliveries(to, all, time.Time{}) })
+	return printTable(to, formatDeliveries(all, time.Time{}))
 }
 
 // Restore restores a backup as the command does.
@@ -112,8 +112,8 @@ func (e *Explained) Print(to io.Writer) error { return e.print(to) }
 // Print prints changes for people.
 func (r *Replayed) Print(to io.Writer, now time.Time) error { return r.print(to, now) }
 
-// PrintStatus writes a status for people.
-var PrintStatus = printStatus
+// FormatStatus returns a status for people.
+var FormatStatus = formatStatus
 
 // MetricNames returns the names of all metrics, sorted.
 func MetricNames() (names []string) {

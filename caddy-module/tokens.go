@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/netip"
 	"strings"
 	"time"
@@ -70,11 +69,11 @@ token that has expired, or that the last reload removed, and was shown since is
 listed as dead. It asks the admin API. Secrets are not shown.`,
 		Example: `  caddy build-token tokens
   caddy build-token tokens --address unix//run/caddy/admin.sock --json`,
-	}, "tokens", printTokens)
+	}, "tokens", formatTokens)
 }
 
-// printTokens writes tokens for people.
-func printTokens(to io.Writer, all []TokenStatus, now time.Time) error {
+// formatTokens returns tokens for people.
+func formatTokens(all []TokenStatus, now time.Time) string {
 	var b strings.Builder
 	b.WriteString("DEFINED IN\tTOKEN\tSTATE\tGRANTS\tEXPIRES\tUSES\tFIRST USE\tLAST USE\tFROM\n")
 	for i := range all {
@@ -99,6 +98,5 @@ func printTokens(to io.Writer, all []TokenStatus, now time.Time) error {
 		}
 		fmt.Fprintf(&b, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", place, t.Name, t.State, strings.Join(t.Grants, " "), expires, count, first, last, strings.Join(from, " "))
 	}
-	_, err := io.WriteString(to, b.String())
-	return err
+	return b.String()
 }
