@@ -21,6 +21,7 @@ import (
 // its standby takes over. Callers that get no answer repeat the trigger, as clients do. The
 // servers are not restarted.
 func TestFailoverForgetsNothing(t *testing.T) {
+	t.Parallel()
 	const callers, before, after = 8, 15, 15 // triggers of each caller
 	primary := pgtest.Start(t)
 	standby, either := pgtest.Standby(t, primary)
@@ -148,6 +149,7 @@ func host(t *testing.T, of *pgtest.Server) string {
 // TestFailoverFromAMachineThatIsGone suspends the primary without closing its connections, so
 // that requests on them hang.
 func TestFailoverFromAMachineThatIsGone(t *testing.T) {
+	t.Parallel()
 	const connections = 4
 	primary := pgtest.Start(t)
 	standby, either := pgtest.Standby(t, primary)

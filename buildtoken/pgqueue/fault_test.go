@@ -298,6 +298,7 @@ func TestUnknownCommitIsNoSuccess(t *testing.T) {
 // TestDatabaseThatCrashesInACommit makes the database lose a transaction whose commit was not
 // answered, and give its number to another one, which is committed.
 func TestDatabaseThatCrashesInACommit(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t)
 	for _, op := range operations() {
 		t.Run(op.name, func(t *testing.T) {
@@ -339,6 +340,7 @@ func TestDatabaseThatCrashesInACommit(t *testing.T) {
 // a trigger. The database forgets that it has assigned identifiers of items, and assigns them to
 // another server.
 func TestIdentifiersOfALostTransactionAreNotUsed(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t)
 	schema := pgtest.Schema(t, server.URL())
 	q, w := behind(t, server, schema, "first", time.Hour)

@@ -32,6 +32,7 @@ func behind(t *testing.T, server *pgtest.Server, schema, name string, ttl time.D
 // TestServerIsGivenUpAfterItHasStoppedItsBuilds cuts a server off, lets another one give it up,
 // and lets the first one come back.
 func TestServerIsGivenUpAfterItHasStoppedItsBuilds(t *testing.T) {
+	t.Parallel()
 	const ttl = 3 * time.Second
 	server := pgtest.Start(t)
 	schema := pgtest.Schema(t, server.URL())
@@ -158,6 +159,7 @@ func TestRestartTakesOverAtOnce(t *testing.T) {
 
 // TestSilentServerStartsNothing blocks only the heartbeats of a server.
 func TestSilentServerStartsNothing(t *testing.T) {
+	t.Parallel()
 	s := newStore(t)
 	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "first", TTL: 3 * time.Second, Log: zap.NewNop()})
 	tx, err := pgtest.Connect(t, s.url).Begin(t.Context())
@@ -270,6 +272,7 @@ func TestLeaseThatWasReleased(t *testing.T) {
 // TestCloseInAHeartbeatReleasesTheLease closes the queue while the database is busy with a
 // heartbeat.
 func TestCloseInAHeartbeatReleasesTheLease(t *testing.T) {
+	t.Parallel()
 	s := newStore(t)
 	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "first", TTL: time.Hour, Log: zap.NewNop()})
 	conn, look := pgtest.Connect(t, s.url), pgtest.Connect(t, s.url)
@@ -298,6 +301,7 @@ func TestCloseInAHeartbeatReleasesTheLease(t *testing.T) {
 
 // TestLostConnectionIsLoggedOnce interrupts all connections for several attempts to connect again.
 func TestLostConnectionIsLoggedOnce(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t)
 	w := newWire(t, host(t, server))
 	core, logged := observer.New(zap.InfoLevel)

@@ -20,6 +20,7 @@ import (
 )
 
 func TestSecondServerOfTheSameNameIsRefused(t *testing.T) {
+	t.Parallel()
 	s := newStore(t)
 	opts := pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-1"}
 	var mu sync.Mutex
@@ -78,6 +79,7 @@ func TestLossOfTheListeningConnectionRefusesNothing(t *testing.T) {
 }
 
 func TestCrashOfTheDatabaseLosesNothing(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t)
 	q := open(t, pgqueue.Options{URL: server.URL(), Schema: "crash", Log: zap.NewNop()})
 	r := request("j", "k")
@@ -592,6 +594,7 @@ func TestClaimWaitsForALaneThatIsBeingDecided(t *testing.T) {
 // TestDatabaseThatStopsWhileItIsOpened cuts the connections at each question that Open asks.
 // A server that starts at that moment can try again later.
 func TestDatabaseThatStopsWhileItIsOpened(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t)
 	w := newWire(t, host(t, server))
 	opts := pgqueue.Options{URL: "postgres:///postgres?user=buildtoken&host=" + w.dir, Schema: "ci", Server: "ci-1", Log: zap.NewNop()}

@@ -169,6 +169,7 @@ func TestOtherServersSendWhatAServerLeaves(t *testing.T) {
 // TestServerThatMayBeGivenUpSendsNothing blocks the heartbeats of a server until another one could
 // send what it has taken, and lets them go on.
 func TestServerThatMayBeGivenUpSendsNothing(t *testing.T) {
+	t.Parallel()
 	s := newStore(t)
 	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-1", TTL: 3 * time.Second, Log: zap.NewNop()})
 	rules := queue.Rules{Notify: []queue.Target{{Name: "t", On: []queue.Condition{queue.OnQueued}}}}

@@ -295,6 +295,7 @@ func hang(t *testing.T, s store, q *pgqueue.DB) (builds []queue.Build, err error
 }
 
 func TestServerThatHangsInAClaimHandsNothingOut(t *testing.T) {
+	t.Parallel()
 	s := newStore(t)
 	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "a", TTL: 3 * time.Second, Log: zap.NewNop()})
 	if _, err := q.Reclaim(t.Context(), start, "", nil); err != nil {
@@ -348,6 +349,7 @@ func TestServerThatHangsInAClaimHandsNothingOut(t *testing.T) {
 // TestBuildThatIsNotRunIsEnded gives up a server right after such a claim, by a server that
 // ends nothing itself. That the database was set back before is not the reason.
 func TestBuildThatIsNotRunIsEnded(t *testing.T) {
+	t.Parallel()
 	s := newStore(t)
 	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "a", TTL: 3 * time.Second, Log: zap.NewNop()})
 	if _, err := q.Reclaim(t.Context(), start, "", nil); err != nil {

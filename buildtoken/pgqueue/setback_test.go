@@ -101,6 +101,7 @@ func logOf(t *testing.T, q *pgqueue.DB, b queue.Build) string {
 // TestFailoverThatLosesTheStartOfABuild promotes an asynchronous standby that has one item but
 // not its start, and does not have another item at all.
 func TestFailoverThatLosesTheStartOfABuild(t *testing.T) {
+	t.Parallel()
 	primary := pgtest.Start(t)
 	follower, either := pgtest.Follower(t, primary)
 	servers := map[string]*pgqueue.DB{}
@@ -200,6 +201,7 @@ func mustAborts(t *testing.T, q *pgqueue.DB) []queue.Build {
 // server is running. The copy was made after a clean shutdown, so it contains no hint that data
 // is missing.
 func TestOlderDataDirectoryIsPutBack(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t)
 	q := open(t, pgqueue.Options{URL: server.URL(), Schema: "ci", Server: "ci-1"})
 	if _, err := q.Reclaim(t.Context(), time.Now(), "lost", nil); err != nil { // as a controller does first
@@ -332,6 +334,7 @@ func TestEndOfABuildWhoseNumberWasGivenAgain(t *testing.T) {
 // reach it. Nothing in the older state tells that this server runs a build whose start is
 // lost, so the other server must not start the item before the first one was heard.
 func TestOlderDataDirectoryWaitsForAllServers(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t)
 	one, wire := behind(t, server, "ci", "ci-1", time.Hour)
 	two := open(t, pgqueue.Options{URL: server.URL(), Schema: "ci", Server: "ci-2", TTL: time.Hour})
@@ -371,6 +374,7 @@ func TestOlderDataDirectoryWaitsForAllServers(t *testing.T) {
 // TestCrashInACommitIsNotASetBack has the database crash when it has committed the start or
 // the end of a build, and before the server has received the answer. Nothing is lost.
 func TestCrashInACommitIsNotASetBack(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t)
 	// crash returns what do returns, whose answer is lost in the crash.
 	crash := func(t *testing.T, w *wire, do func() error) {
@@ -484,6 +488,7 @@ func TestDatabaseThatGoesBackWithoutARestart(t *testing.T) {
 // TestRecordThatCannotBeComparedIsNotLost has the database go back while the record of a running
 // build cannot be read. The builds continue until it can be read again.
 func TestRecordThatCannotBeComparedIsNotLost(t *testing.T) {
+	t.Parallel()
 	s := newStore(t)
 	core, logs := observer.New(zap.InfoLevel)
 	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "ci-1", TTL: time.Hour, Log: zap.New(core)})
