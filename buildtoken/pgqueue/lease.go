@@ -204,20 +204,17 @@ func (q *DB) stillHolds(epoch int64) bool {
 // watch stops the builds in time when the database cannot be reached. It ends with
 // Close.
 func (q *DB) watch() {
-	var said bool
+	var last time.Time // the heartbeat after which builds were stopped
 	for {
 		_, heard := q.lease.get()
 		left := q.cutLimit() - time.Since(heard)
-		switch {
-		case left > 0:
-			said = false
-		case !said:
-			q.opts.Log.Error("the database was not reached for too long: builds are stopped before other servers take them for lost")
-			q.cutOff()
-			said = true
-			fallthrough
-		default:
-			left = q.cutLimit()
+		if left <= 0 {
+			if !heard.Equal(last) { // there may have been one while this function slept
+				q.opts.Log.Error("the database was not reached for too long: builds are stopped before other servers take them for lost")
+				q.cutOff()
+				last = heard
+			}
+			left = q.beatEvery()
 		}
 		select {
 		case <-time.After(left):

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
@@ -66,6 +67,9 @@ func TestServerIsGivenUpAfterItHasStoppedItsBuilds(t *testing.T) {
 		told = n.Payload
 	}
 	for !(<-second.Notices()).Lost {
+	}
+	if lines := logged.FilterMessage("leases of servers have expired: their builds are taken for lost"); lines.Len() != 1 || fmt.Sprint(lines.All()[0].ContextMap()["servers"]) != "[first]" {
+		t.Errorf("logged %v, want one line about the server", logged.All())
 	}
 	select {
 	case <-first.CutOff():
@@ -162,18 +166,25 @@ func TestSilentServerStartsNothing(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "first", TTL: 3 * time.Second, Log: zap.NewNop()})
-	tx, err := pgtest.Connect(t, s.url).Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
+	conn := pgtest.Connect(t, s.url)
+	silence := func() pgx.Tx {
+		t.Helper()
+		tx, err := conn.Begin(t.Context())
+		if err == nil {
+			_, err = tx.Exec(t.Context(), "select from "+s.schema+".servers for no key update")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tx
 	}
-	if _, err := tx.Exec(t.Context(), "select from "+s.schema+".servers for no key update"); err != nil {
-		t.Fatal(err)
-	}
+	tx := silence()
 	claim := func() ([]queue.Build, error) {
 		builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "first"}, []int{0})
 		return builds, err
 	}
 	const ttl = 3 * time.Second
+	var err error
 	for err == nil {
 		left := q.LeaseRemaining()
 		if _, err = claim(); err == nil && left < ttl*2/3 {
@@ -209,6 +220,12 @@ func TestSilentServerStartsNothing(t *testing.T) {
 		if builds, err := claim(); err == nil && len(builds) == 1 {
 			break // a heartbeat got through
 		}
+	}
+	// That heartbeat may have been sent before the builds were stopped. They must be stopped again.
+	tx = silence()
+	<-q.CutOff()
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 }
 
