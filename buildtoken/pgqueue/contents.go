@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"slices"
 
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
@@ -57,14 +58,7 @@ func (i *importer) contents(ctx context.Context, from Contents) error {
 	if err != nil {
 		return err
 	}
-	lines := func(yield func(log, error) bool) {
-		for _, l := range i.logs {
-			if !yield(l, nil) {
-				return
-			}
-		}
-	}
-	err = cp(ctx, i, "logs", []string{"job", "number", "size", "complete"}, lines, func(l log) ([]any, error) {
+	err = cp(ctx, i, "logs", []string{"job", "number", "size", "complete"}, whole(slices.Values(i.logs)), func(l log) ([]any, error) {
 		i.sum.Logs++
 		i.sum.LogBytes += l.size
 		return []any{l.job, l.number, l.size, l.complete}, nil

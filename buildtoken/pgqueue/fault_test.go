@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -274,6 +275,11 @@ func TestUnknownCommitIsNoSuccess(t *testing.T) {
 				if !errors.Is(err, queue.ErrStorage) {
 					t.Errorf("commit %d lost, then down: %v, want %v", n, err, queue.ErrStorage)
 				}
+				w.set(&cut{refuse: true}, false)
+				if err := op.do(t.Context(), q, job); err == nil || !strings.Contains(err.Error(), refusal) && !errors.Is(err, errNoItem) {
+					t.Errorf("repeated, and refused: %v, want an error with %q", err, refusal)
+				}
+				w.set(nil, false)
 				// Repeating the trigger is safe, whatever happened.
 				err = op.do(t.Context(), q, job)
 				switch {

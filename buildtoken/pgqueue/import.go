@@ -137,7 +137,7 @@ func (i *importer) all(ctx context.Context, from queue.Records, beside Contents)
 	if err := cp(ctx, i, "receipts", []string{"job", "key", "until", "body"}, from.Receipts, i.receipt); err != nil {
 		return err
 	}
-	if err := cp(ctx, i, "lanes", []string{"job", "head", "next", "next_id", "label"}, i.heads(), i.lane); err != nil {
+	if err := cp(ctx, i, "lanes", []string{"job", "head", "next", "next_id", "label"}, whole(maps.Values(i.lanes)), i.lane); err != nil {
 		return err
 	}
 	if err := cp(ctx, i, "token_uses", []string{"server", "place", "name", "last", "body"}, from.TokenUses, tokenUseRow(i.server)); err != nil {
@@ -252,14 +252,10 @@ func (i *importer) receipt(r queue.JobReceipt) ([]any, error) {
 	return []any{r.Job, r.Key[:], r.Until.UnixNano(), body}, err
 }
 
-// heads yields the lanes, after all their records were read.
-func (i *importer) heads() iter.Seq2[*imported, error] {
-	return func(yield func(*imported, error) bool) {
-		for _, job := range slices.Sorted(maps.Keys(i.lanes)) {
-			if !yield(i.lanes[job], nil) {
-				return
-			}
-		}
+// whole yields records without an error.
+func whole[T any](records iter.Seq[T]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		records(func(r T) bool { return yield(r, nil) })
 	}
 }
 

@@ -223,7 +223,11 @@ func TestSilentServerStartsNothing(t *testing.T) {
 	}
 	// That heartbeat may have been sent before the builds were stopped. They must be stopped again.
 	tx = silence()
-	<-q.CutOff()
+	select {
+	case <-q.CutOff():
+	case <-time.After(patience):
+		t.Error("builds that were started in between are not stopped")
+	}
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -70,6 +70,7 @@ func TestClockThatDiffers(t *testing.T) {
 		{"behind by two seconds", 2 * time.Second, 0, -2 * time.Second, true},
 		{"less than can be measured", 1100 * time.Millisecond, 400 * time.Millisecond, -900 * time.Millisecond, false},
 		{"by what is allowed", time.Second, 0, -time.Second, false},
+		{"more than can be measured, but not by the whole trip", -1300 * time.Millisecond, 600 * time.Millisecond, 1600 * time.Millisecond, true},
 		{"an answer that took as long as is allowed", -5 * time.Minute, time.Second, 5*time.Minute + 500*time.Millisecond, true},
 		{"an answer that took too long", time.Hour, 2 * time.Second, 0, false},
 	} {
