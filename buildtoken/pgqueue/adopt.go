@@ -34,7 +34,6 @@ func (q *DB) Adopt(ctx context.Context, builds []queue.Build, node queue.Node, e
 	err = q.decide(ctx, func(ctx context.Context, t *tx) error {
 		adopted, runs = nil, map[buildKey]int64{}
 		l := newLocked()
-		l.server, l.epoch = q.opts.Server, epoch
 		var found []queue.Build
 		var held, sure bool
 		b := t.batch()

@@ -91,9 +91,6 @@ func (s *receipts) set(job string, key queue.Digest, r *queue.Receipt) {
 	s.of[at] = r
 	s.touched[at] = true
 	s.oldest[job] = slices.DeleteFunc(s.oldest[job], func(old queue.Receipt) bool { return old.Key == key })
-	if r != nil {
-		s.oldest[job] = append(s.oldest[job], *r) // its end comes last
-	}
 }
 
 // write queues what has changed, besides the changes of lanes.
