@@ -150,7 +150,8 @@ func TestImportGivesNoIDAgain(t *testing.T) {
 	if _, err := pgqueue.Import(t.Context(), s.options(), first, pgqueue.Contents{}); err != nil {
 		t.Fatal(err)
 	}
-	if it := schedule(t, open(t, s.options()), request("j", "new")); it.ID != 2 {
+	q := open(t, s.options())
+	if it := schedule(t, q, request("j", "new")); it.ID != 2 {
 		t.Errorf("after the very first item comes %d, want 2", it.ID)
 	}
 }

@@ -116,6 +116,19 @@ func TestImportOfAnEmptyQueue(t *testing.T) {
 	}
 }
 
+// TestImportOfOneItem starts the only item of a job.
+func TestImportOfOneItem(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	one := queue.Records{Lanes: sequence([]queue.Lane{{Job: "j", Queued: 1}}, nil), Items: sequence([]queue.Item{{ID: 1, Job: "j", Due: start}}, nil)}
+	if _, err := pgqueue.Import(t.Context(), s.options(), one, pgqueue.Contents{}); err != nil {
+		t.Fatal(err)
+	}
+	if builds := claim(t, open(t, s.options()), queue.Node{Name: "new"}); len(builds) != 1 || builds[0].Item.ID != 1 {
+		t.Errorf("Claim: %v, want the item", builds)
+	}
+}
+
 // TestImportThatStops has records of each kind fail, and the commit. Nothing is imported, and what
 // provides the records can release what it holds.
 func TestImportThatStops(t *testing.T) {

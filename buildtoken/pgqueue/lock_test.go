@@ -34,6 +34,9 @@ func TestLockOfATableStopsNoBuild(t *testing.T) {
 			if _, err := tx.Exec(t.Context(), "lock table "+lock+"; select pg_sleep(8)"); err != nil {
 				t.Fatal(err)
 			}
+			if left := dbs[0].LeaseRemaining(); left > 6*time.Second {
+				t.Errorf("the lease lasts another %v, want no more than a new one", left)
+			}
 			if err := tx.Commit(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -71,6 +74,7 @@ func TestClockThatDiffers(t *testing.T) {
 		{"less than can be measured", 1100 * time.Millisecond, 400 * time.Millisecond, -900 * time.Millisecond, false},
 		{"by what is allowed", time.Second, 0, -time.Second, false},
 		{"more than can be measured, but not by the whole trip", -1300 * time.Millisecond, 600 * time.Millisecond, 1600 * time.Millisecond, true},
+		{"more than is allowed, but less than can be measured", 1850 * time.Millisecond, 900 * time.Millisecond, -1400 * time.Millisecond, false},
 		{"an answer that took as long as is allowed", -5 * time.Minute, time.Second, 5*time.Minute + 500*time.Millisecond, true},
 		{"an answer that took too long", time.Hour, 2 * time.Second, 0, false},
 	} {

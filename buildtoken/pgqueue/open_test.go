@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -55,6 +56,7 @@ func TestSecondServerOfTheSameNameIsRefused(t *testing.T) {
 // TestLossOfTheListeningConnectionRefusesNothing ends that connection and takes the lock of the
 // server's name, so that the server cannot listen again.
 func TestLossOfTheListeningConnectionRefusesNothing(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // it closes connections that were forgotten
 	s := newStore(t)
 	q := open(t, pgqueue.Options{URL: with(s.url, "application_name="+s.schema), Schema: s.schema, Server: "ci-1", LockTimeout: 10 * time.Millisecond, Log: zap.NewNop()})
 	other := pgtest.Connect(t, s.url)

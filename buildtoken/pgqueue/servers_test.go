@@ -260,6 +260,44 @@ func TestJobsOfAServerThatLeftAreNoticed(t *testing.T) {
 	}
 }
 
+// TestOwnBuildsAreLostOnlyWhenReclaimed looks for lost builds while this server still has builds of an
+// earlier life, and then of an earlier lease, that are not lost.
+func TestOwnBuildsAreLostOnlyWhenReclaimed(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	opts := s.options()
+	opts.Log = zap.NewNop()
+	first := open(t, opts)
+	running(t, first, "j")
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	q := open(t, opts)
+	none := func(when string) {
+		t.Helper()
+		if lost, err := q.ReclaimLost(t.Context(), start, nil); err != nil || len(lost) != 0 {
+			t.Errorf("ReclaimLost %s: %v, %v; want none", when, lost, err)
+		}
+	}
+	none("before Reclaim, which may let the build go on")
+	if lost, err := q.Reclaim(t.Context(), start, "lost", nil); err != nil || len(lost) != 1 {
+		t.Fatalf("Reclaim: %v, %v", lost, err)
+	}
+	b := running(t, q, "j")
+	executor(t, s)("update servers set epoch = epoch + 1, released = true")
+	executor(t, s)("select pg_notify('buildtoken " + s.schema + `', '{"from":"other","servers":true}')`) // makes it send a heartbeat
+	<-q.CutOff()
+	for late := time.After(patience); ; changes(t, q, late) { // until it has a lease again
+		if _, _, err := q.Claim(t.Context(), start, queue.Node{Name: "n"}, []int{1}); err == nil {
+			break
+		}
+	}
+	none("while a build of the lease before is being stopped")
+	if _, err := q.Finish(t.Context(), start, "j", b.Number, queue.Aborted, ""); err != nil {
+		t.Errorf("Finish of that build: %v", err)
+	}
+}
+
 // hang lets a server hang in a claim until its builds must be stopped. Then the claim
 // continues.
 func hang(t *testing.T, s store, q *pgqueue.DB) (builds []queue.Build, err error) {

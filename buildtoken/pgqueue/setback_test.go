@@ -207,6 +207,7 @@ func TestOlderDataDirectoryIsPutBack(t *testing.T) {
 	if _, err := q.Reclaim(t.Context(), time.Now(), "lost", nil); err != nil { // as a controller does first
 		t.Fatal(err)
 	}
+	setRules(t, q, map[string]queue.Rules{"goes-on": {Concurrent: true}, "has-ended": {}, "waits": {}, "next": {}})
 	for _, job := range []string{"goes-on", "has-ended"} {
 		schedule(t, q, request(job, "k"))
 	}
@@ -244,6 +245,10 @@ func TestOlderDataDirectoryIsPutBack(t *testing.T) {
 	}
 	// Builds that run and are on record continue. A build that has ended, and is on record as
 	// running again, is ended.
+	beside := schedule(t, q, request("goes-on", "beside"))
+	if b := claimSoon(t, q, "ci-1"); b.Item.ID != beside.ID {
+		t.Errorf("started item %d beside a build that goes on, want %d", b.Item.ID, beside.ID)
+	}
 	if err := record(t, q, goesOn, queue.Success); err != nil {
 		t.Errorf("end of a build that ran all the time: %v", err)
 	}

@@ -135,6 +135,51 @@ func triggersOfOneTransaction(t *testing.T, others int, withRules bool) {
 	}
 }
 
+// TestReceiptsOfOneTransaction has triggers of one transaction forget receipts that have expired. Each is
+// forgotten, and counted, once.
+func TestReceiptsOfOneTransaction(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	q := open(t, s.options())
+	trigger := func(now time.Time, key string) error {
+		r := request("j", key)
+		r.Key = &queue.Digest{key[0]}
+		_, _, err := q.Schedule(t.Context(), now, r)
+		return err
+	}
+	for _, key := range []string{"a", "b", "c"} {
+		if err := trigger(start, key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	conn := pgtest.Connect(t, with(s.url, "search_path="+s.schema))
+	if _, err := conn.Exec(t.Context(), "begin; select from lanes for update"); err != nil {
+		t.Fatal(err)
+	}
+	var calls sync.WaitGroup
+	for n, key := range []string{"d", "e", "f", "g", "h", "i"} {
+		calls.Go(func() {
+			if err := trigger(start.Add(queue.KeepReceipts+time.Hour), key); err != nil {
+				t.Error(err)
+			}
+		})
+		if n == 0 {
+			untilBlocked(t, s, conn, 1, "%") // the others wait, and share the next transaction
+		}
+	}
+	if _, err := conn.Exec(t.Context(), "commit"); err != nil {
+		t.Fatal(err)
+	}
+	calls.Wait()
+	var left int
+	if err := conn.QueryRow(t.Context(), "select count(*) from receipts").Scan(&left); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := laneOf(t.Context(), q, "j"); err != nil || left != 6 || l.Receipts != left {
+		t.Errorf("there are %d receipts, and the lane counts %d, %v; want 6", left, l.Receipts, err)
+	}
+}
+
 // connections returns the processes of the database that serve the connections of a program.
 func connections(t *testing.T, conn *pgx.Conn, program string) (all []int32) {
 	t.Helper()

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
@@ -258,6 +259,23 @@ func TestJobWhoseRecordIsGone(t *testing.T) {
 	again := schedule(t, q, request("j", "k"))
 	if items, err := q.Items(t.Context(), start, "j", 10); err != nil || len(items) != 1 || items[0].Item.ID != again.ID {
 		t.Errorf("Items: %+v, %v; want item %d", items, err, again.ID)
+	}
+}
+
+// TestTokenUsesOfOthers tells what this server has counted from what others have.
+func TestTokenUsesOfOthers(t *testing.T) {
+	t.Parallel()
+	dbs := shared(t, newStore(t), "a", "b")
+	use := queue.TokenUse{Place: "j", Name: "ci", Uses: 1, First: start, Last: start}
+	if err := dbs[0].SaveTokenUses(t.Context(), start, []queue.TokenUse{use}); err != nil {
+		t.Fatal(err)
+	}
+	for i, elsewhere := range []bool{false, true} {
+		use.Elsewhere = elsewhere
+		all, err := dbs[i].TokenUses(t.Context())
+		if diff := cmp.Diff([]queue.TokenUse{use}, all); diff != "" || err != nil {
+			t.Errorf("TokenUses of server %d: %v (-want +got):\n%s", i, err, diff)
+		}
 	}
 }
 
