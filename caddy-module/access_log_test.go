@@ -90,6 +90,8 @@ func TestAccessLogShowsNoSecret(t *testing.T) {
 		{"an original URL of IIS", "POST", "/buildByToken/build?job=y", []string{"X-Build-Token", "SECRET", "X-Original-Url", "/buildByToken/build?job=y&token=SECRET"}, 201, "/buildByToken/build?job=y"},
 		{"an original path of Envoy, and nothing else", "POST", "/buildByToken/build?job=y", []string{"X-Envoy-Original-Path", "/ci/buildByToken/build?job=y&token=SECRET"}, 403, "/buildByToken/build?job=y"},
 		{"a forwarded URI", "POST", "/buildByToken/build?job=y", []string{"X-Forwarded-Uri", "/buildByToken/build&token=SECRET"}, 403, "/buildByToken/build?job=y"},
+		{"a path in any header", "POST", "/buildByToken/build?job=y", []string{"X-Whatever", "/buildByToken/SECRET"}, 403, "/buildByToken/build?job=y"},
+		{"a token in any header", "POST", "/buildByToken/build?job=y", []string{"X-Whatever", "Token=SECRET"}, 403, "/buildByToken/build?job=y"},
 		{"a URI in any header", "POST", "/buildByToken/build?job=y", []string{"X-Whatever", "<https://ci/build?SECRET>; rel=self"}, 403, "/buildByToken/build?job=y"},
 		{"an account in a URI in any header", "POST", "/buildByToken/build?job=y", []string{"Origin", "https://ci:SECRET@ci.test"}, 403, "/buildByToken/build?job=y"},
 		{"a second page that sent its visitor here", "POST", "/buildByToken/build?job=y", []string{"Referer", "", "Referer", "http://ci/job/y?token=SECRET"}, 403, "/buildByToken/build?job=y"},

@@ -141,7 +141,7 @@ func TestAdminEndpoints(t *testing.T) {
 		{"GET build?job=echo&number=10", http.StatusNotFound, "it has no build #10"},
 		{"GET build?job=echo&number=9223372036854775807", http.StatusNotFound, "it has no build #9223372036854775807"},
 		{"GET build?job=none&number=1", http.StatusNotFound, "none"},
-		{"GET console?job=echo&number=1", http.StatusOK, "Finished: SUCCESS"},
+		{"GET console?job=echo&number=1", http.StatusOK, "Started by remote host 127.0.0.1\nhello\nFinished: SUCCESS\n"},
 		{"GET console?job=echo&number=2", http.StatusNotFound, "2"},
 		{"POST tokens", http.StatusMethodNotAllowed, "POST"},
 		{"GET build?job=echo", http.StatusOK, `"number":1`},

@@ -55,7 +55,8 @@ func TestDirectivesRefuseOtherArguments(t *testing.T) {
 			where: "queue postgres", context: fmt.Sprintf(option, "queue postgres postgres:///ci {\n%s\n}"),
 			once: []string{"schema ci", "key 00", "takeover_after 1m", "fail_start"},
 		},
-		{where: "runners", context: inJob, many: []string{"runner jenkins https://jenkins.example.com/ a", "runner http POST https://a.example.com/"}},
+		{where: "runners", context: inJob, once: []string{"runner jenkins https://jenkins.example.com/ a", "runner http POST https://a.example.com/"}},
+		{where: "queues", context: option, once: []string{"queue postgres postgres:///ci"}},
 		{
 			where: "runner jenkins", context: fmt.Sprintf(inJob, "runner jenkins https://jenkins.example.com/ a {\n%s\n}"),
 			once: []string{"user ci {env.X}", "job_token {env.X}", "retry_for 1m", "lost_after 1h"},

@@ -78,7 +78,7 @@ func runBackup(ctx context.Context, flags caddycmd.Flags) error {
 	if err != nil {
 		return fmt.Errorf("back up to %s: %w", to, err)
 	}
-	_, err = fmt.Fprintf(os.Stdout, "%s: %d files, %d KiB\n", to, files, (size+1023)>>10)
+	_, err = fmt.Fprintf(os.Stdout, "%s: %d files, %d KiB\n", to, files, kib(size))
 	return err
 }
 
@@ -189,9 +189,9 @@ func readSums(dir string) (map[string][]byte, error) {
 	sums := map[string][]byte{}
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
-		digits, name, ok := strings.Cut(lines.Text(), "  ")
+		digits, name, _ := strings.Cut(lines.Text(), "  ")
 		sum, err := hex.DecodeString(digits)
-		if !ok || err != nil || len(sum) != sha256.Size || !inBackup(name) {
+		if err != nil || len(sum) != sha256.Size || !inBackup(name) {
 			return nil, fmt.Errorf("%w: line %q of %s", errBackup, lines.Text(), backupSums)
 		}
 		sums[name] = sum

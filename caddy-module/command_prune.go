@@ -118,6 +118,9 @@ func runPrune(ctx context.Context, flags caddycmd.Flags) error {
 	return printAnswer(os.Stdout, resp.Body, flags.Bool("json"), format)
 }
 
+// kib returns a number of bytes in KiB, rounded up.
+func kib(bytes int64) int64 { return (bytes + 1023) >> 10 }
+
 // formatLeftovers returns leftovers for people.
 func formatLeftovers(all []LeftoverStatus, dry bool, now time.Time) string {
 	if len(all) == 0 {
@@ -139,13 +142,13 @@ func formatLeftovers(all []LeftoverStatus, dry bool, now time.Time) string {
 		if l.Queued > 0 || l.Running > 0 {
 			note = fmt.Sprintf("stays: %d queued, %d running", l.Queued, l.Running)
 		}
-		fmt.Fprintf(&b, "%s\t%s\t%d\t%d\t%d\t%s\n", name, gone, l.Builds, l.Files, (l.Bytes+1023)>>10, note)
+		fmt.Fprintf(&b, "%s\t%s\t%d\t%d\t%d\t%s\n", name, gone, l.Builds, l.Files, kib(l.Bytes), note)
 		files, bytes = files+l.Files, bytes+l.Bytes
 	}
 	word := "removed"
 	if dry {
 		word = "found"
 	}
-	fmt.Fprintf(&b, "\n%s: %d %s, %d files, %d KiB\n", word, len(all), plural(len(all), "job"), files, (bytes+1023)>>10)
+	fmt.Fprintf(&b, "\n%s: %d %s, %d files, %d KiB\n", word, len(all), plural(len(all), "job"), files, kib(bytes))
 	return b.String()
 }

@@ -362,6 +362,8 @@ func TestBackupCommand(t *testing.T) {
 		{"no sums", "backup {dir}/b", []exchange{{post, 200, with()}}, ran{1, "", incomplete + "{partial} has no SHA256SUMS, which is written last"}},
 		{"a sum that is too short", "backup {dir}/b", []exchange{{post, 200, with("SHA256SUMS", "5e  queue.db\n")}}, ran{1, "", incomplete + `line "5e  queue.db" of SHA256SUMS`}},
 		{"a sum that is none", "backup {dir}/b", []exchange{{post, 200, with("SHA256SUMS", strings.Repeat("x", 64)+"  queue.db\n")}}, ran{1, "", incomplete + `line "` + strings.Repeat("x", 64) + `  queue.db" of SHA256SUMS`}},
+		{"a sum that is too long", "backup {dir}/b", []exchange{{post, 200, with("SHA256SUMS", strings.Repeat("5", 65)+"  queue.db\n")}}, ran{1, "", incomplete + `line "` + strings.Repeat("5", 65) + `  queue.db" of SHA256SUMS`}},
+		{"a sum of another file", "backup {dir}/b", []exchange{{post, 200, with("SHA256SUMS", strings.Repeat("5", 64)+"  x\n")}}, ran{1, "", incomplete + `line "` + strings.Repeat("5", 64) + `  x" of SHA256SUMS`}},
 		{"a sum without a file", "backup {dir}/b", []exchange{{post, 200, with("SHA256SUMS", strings.Repeat("5", 64)+"\n")}}, ran{1, "", incomplete + `line "` + strings.Repeat("5", 64) + `" of SHA256SUMS`}},
 		{"sums without the key", "backup {dir}/b", []exchange{{post, 200, with("SHA256SUMS", sumsOf(whole[:2]...))}}, ran{1, "", incomplete + "SHA256SUMS does not name queue.db.key"}},
 		{"sums without the queue", "backup {dir}/b", []exchange{{post, 200, with("SHA256SUMS", sumsOf(whole[2:]...))}}, ran{1, "", incomplete + "SHA256SUMS does not name queue.db"}},

@@ -294,6 +294,8 @@ func TestCommandsTalkToTheServer(t *testing.T) {
 		{"follow the log of an answer that is cut off", "log a -f", []exchange{{"GET /build_token/build?job=a", 200, `{`}}, ran{2, "", "a: read the build: unexpected EOF"}},
 
 		{"cancel an item", "cancel a 7", []exchange{{cancelA, 204, ""}}, ran{}},
+		{"cancel an item with two digits", "cancel a 10", []exchange{{"POST /build_token/buildByToken/cancel?item=10&job=a", 204, ""}}, ran{}},
+		{"cancel the last item", "cancel a 9223372036854775807", []exchange{{"POST /build_token/buildByToken/cancel?item=9223372036854775807&job=a", 204, ""}}, ran{}},
 		{"cancel an item that has ended", "cancel a 7", []exchange{{cancelA, 409, `{"error":"ended"}`}}, ran{2, "", "a: item 7: ended (409)"}},
 		{"cancel a build", "cancel a #3", []exchange{{"GET /build_token/build?job=a&number=3", 200, `{"item":7}`}, {cancelA, 204, ""}}, ran{}},
 		{"cancel no build", "cancel a #3", []exchange{{"GET /build_token/build?job=a&number=3", 404, `{"error":"no build"}`}}, ran{2, "", "a: no build (404)"}},

@@ -3,6 +3,7 @@ package caddymodule_test
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"strings"
@@ -216,5 +217,35 @@ func TestExplainOfADelivery(t *testing.T) {
 	}
 	if _, err := e.Delivery(t.Context(), "site", strings.NewReader("no request"), time.Now()); err == nil {
 		t.Error("a text that is no request is explained")
+	}
+}
+
+// A signed time is compared with the time for which a delivery is explained.
+func TestExplainOfADeliveryOfAnotherTime(t *testing.T) {
+	const key = "0123456789abcdefghijklmn"
+	e := newExplainer(t, `{
+	admin off
+}
+http://127.0.0.1:0 {
+	build_token {
+		job a {
+			webhook standard whsec_`+base64.StdEncoding.EncodeToString([]byte(key))+`
+			on standard
+			run true
+		}
+	}
+}
+`)
+	sent := time.Now().Add(-24 * time.Hour)
+	const body = `{"type":"x"}`
+	signed := fmt.Sprintf("id.%d.%s", sent.Unix(), body)
+	mac := hmac.New(sha256.New, []byte(key))
+	mac.Write([]byte(signed))
+	raw := fmt.Sprintf("POST /buildByToken/webhook?job=a HTTP/1.1\r\nHost: ci.example.com\r\nWebhook-Id: id\r\nWebhook-Timestamp: %d\r\nWebhook-Signature: v1,%s\r\nContent-Length: %d\r\n\r\n%s",
+		sent.Unix(), base64.StdEncoding.EncodeToString(mac.Sum(nil)), len(body), body)
+	for now, want := range map[time.Time]string{sent: "accepted", time.Now(): "refused"} {
+		if x, err := e.Delivery(t.Context(), "a", strings.NewReader(raw), now); err != nil || x.Decision != want {
+			t.Errorf("explain for %v = %+v, %v; want it %s", now, x, err, want)
+		}
 	}
 }

@@ -136,6 +136,9 @@ func (e *ExecPoller) Beside(r runner.Runner) (user string, err error) {
 	return e.config.User, err
 }
 
+// SpecOf returns a schedule as the server keeps it.
+func SpecOf(s Schedule) definition.ScheduleSpec { return s.spec() }
+
 // Refused returns the error of an answer with a status.
 func Refused(status int) error { return &refusedError{status, "refused"} }
 

@@ -173,6 +173,7 @@ func TestCheckOfACaddyfile(t *testing.T) {
 		{"a description that differs", strings.Replace(whole, "Builds it", "Builds that", 1), "a Caddyfile cannot hold its description, because Caddy would replace a part of it"},
 		{"a setting that is not meant", strings.Replace(whole, "build_token {", "build_token {\nquiet_period 7s", 1), "a Caddyfile cannot hold its quiet_period, because"},
 		{"a setting of a job that is not meant", strings.Replace(whole, "job a {", "job a {\nquiet_period 7s", 1), "a Caddyfile cannot hold its quiet_period, because"},
+		{"a job that is missing", ":8080 {\n\tbuild_token {\n\t}\n}\n", "a Caddyfile cannot hold its jobs, because"},
 		{"a job that is not meant", strings.Replace(whole, "build_token {", "build_token {\njob b {\nrun true\n}", 1), "a Caddyfile cannot hold its "},
 		{"no Caddyfile", strings.Replace(whole, "build_token", "", 1), "Caddy does not accept it: "},
 	} {

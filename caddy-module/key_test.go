@@ -64,6 +64,7 @@ func TestKeyThatCannotBeUsed(t *testing.T) {
 		{"readable for all", digits, 0o604, "chmod 600"},
 		{"readable for the group and all", digits, 0o644, "chmod 600"},
 		{"writable for all", digits, 0o602, "chmod 600"},
+		{"executable for all", digits, 0o601, "chmod 600"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if runtime.GOOS == "windows" && tt.mode != 0o600 {

@@ -208,7 +208,7 @@ var errOtherKey = errors.New("the key is not that of the queue")
 func (t target) report(out io.Writer, from string, moved pgqueue.Imported, took time.Duration) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	_, err := fmt.Fprintf(w, "from\t%s\nto\t%s\njobs\t%d\nqueued\t%d\nbuilds\t%d\ncancelled\t%d\nkeys of triggers\t%d\nlogs\t%d, %d KiB\nfiles\t%d\ntook\t%v\n",
-		from, t.place, moved.Jobs, moved.Items, moved.Builds, moved.Cancelled, moved.Receipts, moved.Logs, (moved.LogBytes+1023)>>10, moved.Files, took.Round(time.Millisecond))
+		from, t.place, moved.Jobs, moved.Items, moved.Builds, moved.Cancelled, moved.Receipts, moved.Logs, kib(moved.LogBytes), moved.Files, took.Round(time.Millisecond))
 	if err := errors.Join(err, w.Flush()); err != nil {
 		return fmt.Errorf("%w", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -38,6 +39,12 @@ func TestQueueInPostgres(t *testing.T) {
 		t.Errorf("log: got %q", log)
 	}
 	place := status(t).Queues[0].Path
+	for _, path := range []string{"caddy/build_token/postgres", "caddy/build_token/postgres/*"} {
+		found, _ := filepath.Glob(filepath.Join(os.Getenv("XDG_DATA_HOME"), path))
+		if info, err := os.Stat(found[0]); len(found) != 1 || err != nil || info.Mode().Perm() != 0o711 { // builds can run as other users
+			t.Errorf("%s: %v, %v; want one with the mode 0711", path, info, err)
+		}
+	}
 	if !strings.HasPrefix(place, "postgres:") || !strings.HasSuffix(place, ":5432/postgres/ci") {
 		t.Errorf("status: the queue is %q", place)
 	}
@@ -107,10 +114,26 @@ func TestQueueInPostgres(t *testing.T) {
 	if code, text := adminAnswer(t, "GET ready"); code != http.StatusServiceUnavailable || text != "not ready\n" {
 		t.Errorf("ready without a database: got %d %q", code, text)
 	}
+	for request, want := range map[string]int{
+		"GET ": 503, "GET tokens": 503, "GET leftovers": 503, "GET notifications": 503, "GET build?job=echo": 404, "GET console?job=echo": 404, "POST prune": 500, "POST notifications/retry?id=1": 503,
+	} {
+		if code, text := adminAnswer(t, request); code != want || text == "" {
+			t.Errorf("%s without a database: got %d %q, want %d", request, code, text, want)
+		}
+	}
 	if err := s.try(s.onPostgres("executors 3", body)); err == nil {
 		t.Error("a reload without a database worked")
 	} else if strings.Contains(err.Error(), password) {
 		t.Errorf("the error shows the password: %v", err)
+	}
+	made := 0
+	for _, line := range s.logged("build_token") {
+		if line["msg"] == "made a key for queued password parameters; other servers of the queue need the same one" {
+			made++
+		}
+	}
+	if made != 1 {
+		t.Errorf("logged %d times that a key was made, want once", made)
 	}
 	logged, err := os.ReadFile(s.logs)
 	if err != nil {
@@ -201,7 +224,14 @@ func TestDatabaseThatIsDownAtTheStart(t *testing.T) {
 			t.Fatalf("trigger: got %d %q", a.status, a.body)
 		}
 	}
-	s.load(s.onPostgres("executors 1", body))
+	s.load(s.onPostgres("executors 1", body)) // after the first configuration has logged that it is ready
+	messages := map[any]int{}
+	for _, line := range s.logged("build_token") {
+		messages[line["msg"]]++
+	}
+	if messages["not ready"] == 0 || messages["ready for triggers"] != 2 || messages["cannot open the queue yet: triggers are answered with 503 until its database answers"] != 1 {
+		t.Errorf("logged %v, want that the queue could not be opened, that the server was not ready, and two times that it is", messages)
+	}
 	if q := status(t).Queues; len(q) != 1 || q[0].Queued != 1 || q[0].Executors != 1 {
 		t.Errorf("status: %+v, want one item and one executor", q)
 	}
@@ -314,7 +344,7 @@ func TestPostgresErrors(t *testing.T) {
 func TestProvisionedPostgresHoldsNoSecret(t *testing.T) {
 	dir := home(t)
 	key := strings.Repeat("5e", 32)
-	p := &caddymodule.Postgres{URL: "postgres://ci:c0ffee@db/ci", Key: key}
+	p := &caddymodule.Postgres{URL: "postgres://ci:c0ffee@db/ci", Key: key, TakeoverAfter: caddy.Duration(3 * time.Second)} // the shortest
 	if err := p.Provision(caddy.Context{}); err != nil {
 		t.Fatal(err)
 	}

@@ -363,3 +363,13 @@ func TestTwoSites(t *testing.T) {
 		})
 	}
 }
+
+// A schedule makes up for times that have passed only where it says so.
+func TestSchedulesThatCatchUp(t *testing.T) {
+	for catchUp, want := range map[string]bool{"": false, "none": false, "once": true} {
+		spec := caddymodule.SpecOf(caddymodule.Schedule{Spec: "@daily", TimeZone: "UTC", Poll: true, CatchUp: catchUp})
+		if spec.Spec != "@daily" || spec.Zone != "UTC" || !spec.Poll || spec.CatchUp != want {
+			t.Errorf("with catch_up %q: %+v", catchUp, spec)
+		}
+	}
+}

@@ -103,10 +103,7 @@ func addressesOf(ctx caddy.Context) []string {
 	}
 	var all []string
 	for _, listen := range srv.Listen {
-		addr, err := caddy.ParseNetworkAddress(listen)
-		if err != nil {
-			continue
-		}
+		addr, _ := caddy.ParseNetworkAddress(listen) // Caddy refuses what is none
 		if addr.IsUnixNetwork() || addr.IsFdNetwork() {
 			all = append(all, listen)
 			continue

@@ -34,6 +34,7 @@ func TestRedactURI(t *testing.T) {
 		{"an account in a whole URL", "http://alice:a@T@ci.test/buildByToken/build?job=x", "http://REDACTED@ci.test/buildByToken/build?job=x"},
 		{"a whole URL", "http://ci.test/job/x/", "http://ci.test/job/x/"},
 		{"a share link", "/ci/buildByToken/shared/T", "/ci/buildByToken/shared/REDACTED"},
+		{"a share link without its ID", "/buildByToken/shared", "/buildByToken/REDACTED"},
 		{"the log of a share link", "/buildByToken/shared/T/log?start=7", "/buildByToken/shared/REDACTED/log?start=7"},
 		{"something else behind a share link", "/buildByToken/shared/T/T", "/buildByToken/shared/REDACTED"},
 		{"a share link, escaped", "/buildByToken/%73hared/T", "/buildByToken/REDACTED"},

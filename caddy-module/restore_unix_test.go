@@ -62,6 +62,9 @@ func TestRestoreWritesOnlyWhatABackupHas(t *testing.T) {
 	if log, err := os.ReadFile(filepath.Join(filepath.Dir(place), "queue", "logs", "a", "1.log")); string(log) != "log" {
 		t.Errorf("the log that was restored is %q, %v", log, err)
 	}
+	if info, err := os.Stat(filepath.Join(filepath.Dir(place), "queue", "logs", "a")); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the folder of the log that was restored has %v, %v; want the mode 0700", info, err)
+	}
 	for _, name := range []string{"workspaces/a/.git/hooks/post-checkout", "logs/../workspaces/a/x", "logs", "../x", "logs/./x"} {
 		place := to()
 		err := caddymodule.Restore(newBackup(t, map[string]string{name: "x"}), place)
