@@ -43,6 +43,26 @@ func TestAdminShowsTheQueue(t *testing.T) {
 	}
 }
 
+// The times of last builds are looked up for up to 200 jobs.
+func TestAdminShowsTimesOfSomeJobs(t *testing.T) {
+	s := newSite(t)
+	many := func(n int) string {
+		text := named("SECRET")
+		for i := range n - 1 {
+			text += fmt.Sprintf("job j%d {\n run true\n}\n", i)
+		}
+		return s.caddyfile("", jobs(text))
+	}
+	s.load(many(200))
+	s.follow("echo", "SECRET", s.trigger("echo", "SECRET"))
+	for n, want := range map[int]bool{200: true, 201: false} {
+		s.load(many(n))
+		if echo := status(t).Queues[0].Jobs[0]; echo.Name != "echo" || echo.LastCompleted != 1 || echo.LastEnded.IsZero() == want {
+			t.Errorf("with %d jobs: %+v, want its times: %t", n, echo, want)
+		}
+	}
+}
+
 // TestItemsOfARemovedJob shows and cancels items whose job the configuration does not have.
 func TestItemsOfARemovedJob(t *testing.T) {
 	s := newSite(t)
@@ -103,6 +123,30 @@ func TestItemsOfARemovedJob(t *testing.T) {
 	}
 }
 
+// The warning about removed jobs names ten of them.
+func TestManyRemovedJobs(t *testing.T) {
+	s := newSite(t)
+	const stays = "job stays {\n run true\n}\n"
+	text := stays
+	for i := range 11 {
+		text += fmt.Sprintf("job j%d {\n quiet_period 1h\n token SECRET\n run true\n}\n", i)
+	}
+	s.load(s.caddyfile("", jobs(text)))
+	for i := range 11 {
+		s.trigger(fmt.Sprint("j", i), "SECRET")
+	}
+	s.load(s.caddyfile("", jobs(stays)))
+	for _, line := range s.logged("build_token") {
+		if line["msg"] == "items of jobs that no server has are queued" {
+			if named, _ := line["such_as"].([]any); line["jobs"] != 11.0 || line["items"] != 11.0 || len(named) != 10 {
+				t.Errorf("logged %v, want ten of 11 jobs", line)
+			}
+			return
+		}
+	}
+	t.Error("there was no warning")
+}
+
 func TestAdminRefuses(t *testing.T) {
 	for _, tt := range []struct {
 		method, path string
@@ -124,7 +168,11 @@ func TestAdminRefuses(t *testing.T) {
 // Each endpoint of the admin API answers with JSON, refuses other methods, and names what it does not find.
 func TestAdminEndpoints(t *testing.T) {
 	s := newSite(t)
-	s.load(s.caddyfile("", jobs("notify ops http://127.0.0.1:1/ {\n on aborted\n}\n"+named("SECRET"))))
+	targets := ""
+	for _, name := range []string{"ops", "e", "d", "c", "b", "a"} {
+		targets += "notify " + name + " http://127.0.0.1:1/ {\n on aborted\n}\n"
+	}
+	s.load(s.caddyfile("", jobs(targets+named("SECRET"))))
 	s.follow("echo", "SECRET", s.trigger("echo", "SECRET"))
 	for _, tt := range []struct {
 		request string
@@ -160,7 +208,7 @@ func TestAdminEndpoints(t *testing.T) {
 		{"POST notifications/retry?id=x", http.StatusBadRequest, "a number"},
 		{"POST notifications/retry?id=10", http.StatusNotFound, "notification 10 "},
 		{"POST notifications/retry?id=9223372036854775807", http.StatusNotFound, "notification 9223372036854775807 "},
-		{"POST notifications/test?target=none", http.StatusNotFound, "no notify 'none'; there are: ops"},
+		{"POST notifications/test?target=none", http.StatusNotFound, "no notify 'none'; there are: a, b, c, d, e, ops"},
 		{"POST notifications/test?target=ops", http.StatusOK, "connection refused"},
 		{"POST notifications/test?target=none&param=x", http.StatusBadRequest, `"x" is not NAME=VALUE`},
 		{"GET buildByToken/nothing?job=echo", http.StatusNotFound, ""},

@@ -188,6 +188,7 @@ func TestExplainOfADelivery(t *testing.T) {
 		{"to a folder", "site", saved("main", "HubSecret99", ""), "accepted 201"},
 		{"a large one", "site", saved("main", "HubSecret99", `,"x":"`+strings.Repeat("x", 200_000)+`"`), "accepted 201"},
 		{"another branch", "site/deploy", saved("x", "HubSecret99", ""), "ignored 200 on github push when Caddyfile:29"},
+		{"a ping", "site/deploy", strings.Replace(saved("main", "HubSecret99", ""), "Event: push", "Event: ping", 1), "accepted 200"},
 		{"another secret", "site/deploy", saved("main", "another", ""), "refused 403 signature"},
 		{"no such job", "nope", saved("main", "HubSecret99", ""), "refused 404 job"},
 		{"a job that takes none", "site/off", saved("main", "HubSecret99", ""), "refused 404 job"},

@@ -139,6 +139,9 @@ func (e *ExecPoller) Beside(r runner.Runner) (user string, err error) {
 // SpecOf returns a schedule as the server keeps it.
 func SpecOf(s Schedule) definition.ScheduleSpec { return s.spec() }
 
+// Status returns what the admin API shows of the queue.
+func (a *App) Status(ctx context.Context) (QueueStatus, error) { return a.status(ctx) }
+
 // Refused returns the error of an answer with a status.
 func Refused(status int) error { return &refusedError{status, "refused"} }
 

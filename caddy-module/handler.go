@@ -138,10 +138,16 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 
 // placeOf names the handler that is being provisioned, for errors.
 func placeOf(ctx caddy.Context) string {
-	if srv, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok && srv != nil {
+	if srv := serverOf(ctx); srv != nil {
 		return "server " + srv.Name()
 	}
 	return "another server"
+}
+
+// serverOf returns the HTTP server whose handlers are being provisioned, or nil.
+func serverOf(ctx caddy.Context) *caddyhttp.Server {
+	srv, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	return srv
 }
 
 // errNotFound is returned for a path that no handler takes.

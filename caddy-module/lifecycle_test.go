@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/buildtoken/buildtoken/buildtoken"
 	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
 	caddymodule "github.com/buildtoken/buildtoken/caddy-module"
 )
@@ -292,6 +294,28 @@ func TestFirstRequestOpensTheQueue(t *testing.T) {
 		if got := ask(); got != http.StatusServiceUnavailable {
 			t.Errorf("after Cleanup: got %d, want 503", got)
 		}
+	}
+}
+
+// A request that is slower than a configuration that was discarded does not open its queue.
+func TestDiscardedConfigurationStaysClosed(t *testing.T) {
+	s := newSite(t)
+	ctx, err := caddy.ProvisionContext(&caddy.Config{AppsRaw: caddy.ModuleMap{"build_token": json.RawMessage(`{"queue": {"queue": "bolt", "path": "` + s.path + `"}}`)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	app := appOf(t, ctx)
+	if err := app.Cleanup(); err != nil {
+		t.Fatal(err)
+	}
+	if err := app.Start(); !errors.Is(err, buildtoken.ErrShuttingDown) {
+		t.Errorf("start after the end: %v, want %v", err, buildtoken.ErrShuttingDown)
+	}
+	if _, err := app.Status(t.Context()); !errors.Is(err, buildtoken.ErrShuttingDown) {
+		t.Errorf("status after the end: %v, want %v", err, buildtoken.ErrShuttingDown)
+	}
+	if _, err := os.Stat(s.path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the queue was made: %v", err)
 	}
 }
 

@@ -83,8 +83,8 @@ func (a *App) addresses() []string {
 // addressesOf returns the URLs of the handler that is being provisioned, as far
 // as they follow from the listeners, and from the host and path matchers around it.
 func addressesOf(ctx caddy.Context) []string {
-	srv, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if !ok || srv == nil {
+	srv := serverOf(ctx)
+	if srv == nil {
 		return nil
 	}
 	scheme := "http"

@@ -154,3 +154,23 @@ func TestUserOfAPoller(t *testing.T) {
 		})
 	}
 }
+
+// A trigger whose parameters do not fit is refused, and not queued for a build that cannot start.
+func TestParametersThatDoNotFit(t *testing.T) {
+	s := newSite(t)
+	s.load(s.caddyfile("", jobs("job local {\n token secret\n param P string\n quiet_period 1h\n run true\n}\n"+
+		"job relay {\n token secret\n param P string\n quiet_period 1h\n runner http POST http://127.0.0.1:1/ {\n  header X-P {param.P}\n }\n}\n")))
+	for _, tt := range []struct {
+		job, value string
+		want       int
+	}{
+		{"local", "small", http.StatusCreated},
+		{"local", "nul%00byte", http.StatusBadRequest},
+		{"relay", "small", http.StatusCreated},
+		{"relay", "two%0Alines", http.StatusBadRequest},
+	} {
+		if a := s.get("/buildByToken/buildWithParameters?token=secret&job=" + tt.job + "&P=" + tt.value); a.status != tt.want {
+			t.Errorf("trigger %s with %s: got %d %q, want %d", tt.job, tt.value, a.status, a.body, tt.want)
+		}
+	}
+}

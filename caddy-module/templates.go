@@ -22,7 +22,7 @@ const (
 func checkTemplates(ctx caddy.Context) error {
 	path := ctx.Modules() // from the app http to the handler itself
 	var lists []caddyhttp.RouteList
-	if srv, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok && srv != nil {
+	if srv := serverOf(ctx); srv != nil {
 		lists = append(lists, srv.Routes)
 	}
 	for _, mod := range path {

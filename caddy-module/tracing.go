@@ -71,9 +71,9 @@ func (a *App) stopTracing() {
 
 // hasTracing reports whether some route of the configuration has Caddy's handler for traces.
 func (a *App) hasTracing() bool {
-	mod, err := a.ctx.AppIfConfigured("http")
-	app, ok := mod.(*caddyhttp.App)
-	if err != nil || !ok {
+	mod, _ := a.ctx.AppIfConfigured("http") // nil without it
+	app, _ := mod.(*caddyhttp.App)
+	if app == nil {
 		return false
 	}
 	for _, srv := range app.Servers {
