@@ -135,7 +135,11 @@ func TestManyRemovedJobs(t *testing.T) {
 	for i := range 11 {
 		s.trigger(fmt.Sprint("j", i), "SECRET")
 	}
-	s.load(s.caddyfile("", jobs(stays)))
+	began := time.Now()
+	s.load(s.caddyfile("orphan_timeout 2h", jobs(stays)))
+	if gone := status(t).Queues[0].Gone; len(gone) != 11 || gone[0].Until.Before(began.Add(2*time.Hour)) || gone[0].Until.After(time.Now().Add(2*time.Hour)) {
+		t.Errorf("removed jobs: %+v, want 11 that wait for two hours", gone)
+	}
 	for _, line := range s.logged("build_token") {
 		if line["msg"] == "items of jobs that no server has are queued" {
 			if named, _ := line["such_as"].([]any); line["jobs"] != 11.0 || line["items"] != 11.0 || len(named) != 10 {

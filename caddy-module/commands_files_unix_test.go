@@ -298,6 +298,17 @@ refused: 403 not allowed: only staging, by site/deploy allow 1 ({dir}/Caddyfile:
 accepted: 201
 `, ""}},
 
+		{"explain a job of the second site", map[string]string{"Caddyfile": "{\nadmin off\n}\nhttp://127.0.0.1:0 {\nbuild_token {\njob a {\ntoken TacoTuesday\nrun true\n}\n}\n}\nhttp://127.0.0.2:0 {\nbuild_token {\njob b {\ntoken TacoTuesday2\nrun true\n}\n}\n}\n"}, "explain {dir}/Caddyfile b", ran{0, `✓ method: POST
+✓ job: b
+✓ token: default of b (the first that may trigger; --token chooses another)
+✓ grant: trigger
+✓ enabled
+✓ endpoint: build
+✓ delay: 5s
+✓ parameters
+
+accepted: 201
+`, ""}},
 		{"explain a job without parameters", map[string]string{"Caddyfile": "{\nadmin off\n}\nhttp://127.0.0.1:0 {\nbuild_token {\njob a {\ntoken TacoTuesday\nrun true\n}\n}\n}\n"}, "explain {dir}/Caddyfile a", ran{0, `✓ method: POST
 ✓ job: a
 ✓ token: default of a (the first that may trigger; --token chooses another)

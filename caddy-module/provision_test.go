@@ -1,7 +1,9 @@
 package caddymodule_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -11,7 +13,11 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
 
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
 	caddymodule "github.com/buildtoken/buildtoken/caddy-module"
 )
 
@@ -126,6 +132,7 @@ func TestModulesOfAnotherKind(t *testing.T) {
 func init() {
 	caddy.RegisterModule(otherQueue{})
 	caddy.RegisterModule(otherRunner{})
+	caddy.RegisterModule(new(wrappedQueue))
 }
 
 // otherQueue and otherRunner are modules in our namespaces that do not do what is needed there.
@@ -253,7 +260,7 @@ func TestAppErrors(t *testing.T) {
 
 // The default of keep_builds is 100; 0 keeps all. Cancelled items count like builds.
 func TestKeepBuilds(t *testing.T) {
-	for option, first := range map[string]int{"": http.StatusNotFound, "keep_builds 0": http.StatusOK, "keep_builds 101": http.StatusOK} {
+	for option, first := range map[string]int{"": http.StatusNotFound, "keep_builds 100": http.StatusNotFound, "keep_builds 0": http.StatusOK, "keep_builds 101": http.StatusOK} {
 		t.Run(option, func(t *testing.T) {
 			s := newSite(t)
 			s.load(s.caddyfile(option, "build_token {\n access {\n read true\n cancel true\n}\n job later {\n quiet_period 1h\n token SECRET\n run true\n}\n}\n"))
@@ -371,5 +378,62 @@ func TestSchedulesThatCatchUp(t *testing.T) {
 		if spec.Spec != "@daily" || spec.Zone != "UTC" || !spec.Poll || spec.CatchUp != want {
 			t.Errorf("with catch_up %q: %+v", catchUp, spec)
 		}
+	}
+}
+
+// wrappedQueue is a queue of another module, which fails as the test wants.
+type wrappedQueue struct {
+	Path  string `json:"path"`
+	Fails string `json:"fails"`
+}
+
+// refusing is a queue that takes no configuration.
+type refusing struct{ *boltqueue.DB }
+
+func (refusing) SetRules(context.Context, time.Time, queue.Config) error {
+	return errors.New("it takes no rules")
+}
+
+func (*wrappedQueue) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "build_token.queues.wrapped", New: func() caddy.Module { return new(wrappedQueue) }}
+}
+
+func (q *wrappedQueue) Place() (string, error) { return q.Path, nil }
+
+func (q *wrappedQueue) Open(place, _ string, limit int, log *zap.Logger) (buildtoken.Options, error) {
+	db, err := boltqueue.Open(boltqueue.Options{Path: place, Limit: limit})
+	if err != nil {
+		return buildtoken.Options{}, err
+	}
+	opts := buildtoken.Options{Queue: struct{ *boltqueue.DB }{db}, Dir: place + ".d", Log: log}
+	switch q.Fails {
+	case "rules":
+		opts.Queue = refusing{db}
+	case "directory":
+		opts.Dir = "relative"
+	}
+	return opts, nil
+}
+
+// TestQueueOfAnotherModule loads a queue that is neither of ours.
+func TestQueueOfAnotherModule(t *testing.T) {
+	for _, tt := range []struct{ fails, want string }{
+		{"", ""},
+		{"rules", "build_token: buildtoken: set rules: it takes no rules"},
+		{"directory", "build_token: open "},
+	} {
+		t.Run("fails: "+tt.fails, func(t *testing.T) {
+			s := newSite(t)
+			err := caddy.Load([]byte(`{"admin": {"disabled": true, "config": {"persist": false}}, "apps": {"build_token": {"queue": {"queue": "wrapped", "path": "`+s.path+`", "fails": "`+tt.fails+`"}}}}`), true)
+			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("load: %v, want %q", err, tt.want)
+			}
+			if err != nil {
+				return
+			}
+			if code, text := adminAnswer(t, "POST backup"); code != http.StatusConflict || text != "the queue "+s.path+" is not in a file: back it up where it is" {
+				t.Errorf("backup: got %d %q, want it refused", code, text)
+			}
+		})
 	}
 }

@@ -262,19 +262,23 @@ func (s *site) uploads() (names []string) {
 // TestBackupThatCannotBeMade takes away, one after another, what a backup consists of.
 func TestBackupThatCannotBeMade(t *testing.T) {
 	s := newSite(t)
-	s.load(s.caddyfile("", jobs(uploading)))
+	s.load(s.caddyfile("shutdown_timeout 0", jobs(uploading)))
 	s.follow("done", "SECRET", s.upload("job=done&token=SECRET", "x"))
+	s.begun("runs", "SECRET", s.upload("job=runs&token=SECRET", "of the build that runs\n"), "of the build that runs\n")
+	running := s.uploads()[0]
 	s.upload("job=waits&token=SECRET", "of an item\n")
 	dir, data := filepath.Dir(s.path), strings.TrimSuffix(s.path, ".db")
 	address := serveAdmin(t)
-	log, upload := "logs/"+job.PathElement("done")+"/1.log", "uploads/"+s.uploads()[0]
+	waiting := slices.DeleteFunc(s.uploads(), func(name string) bool { return name == running })[0]
+	log, ofBuild, ofItem := "logs/"+job.PathElement("done")+"/1.log", "uploads/"+running, "uploads/"+waiting
 	for _, tt := range []struct{ name, path, flag, logged string }{
 		{"a key that is missing", s.path + ".key", "", "back up: open " + s.path + ".key: no such file or directory"},
 		{"a key that is missing, and is not wanted", s.path + ".key", "--without-key", "back up: open " + s.path + ".key: no such file or directory"},
 		{"a key that cannot be read", s.path + ".key", "", "back up queue.db.key: read " + s.path + ".key: is a directory"},
 		{"a key that cannot be read, and is not wanted", s.path + ".key", "--without-key", "back up: read " + s.path + ".key: is a directory"},
 		{"a log that cannot be read", filepath.Join(data, log), "", "back up " + log + ": read " + filepath.Join(data, log) + ": is a directory"},
-		{"an upload that cannot be read", filepath.Join(data, upload), "", "back up " + upload + ": read " + filepath.Join(data, upload) + ": is a directory"},
+		{"an upload that cannot be read", filepath.Join(data, ofItem), "", "back up " + ofItem + ": read " + filepath.Join(data, ofItem) + ": is a directory"},
+		{"an upload of a running build that cannot be read", filepath.Join(data, ofBuild), "", "back up " + ofBuild + ": read " + filepath.Join(data, ofBuild) + ": is a directory"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if err := os.Rename(tt.path, tt.path+".aside"); err != nil {
@@ -297,8 +301,8 @@ func TestBackupThatCannotBeMade(t *testing.T) {
 			if err := os.Rename(tt.path+".aside", tt.path); err != nil {
 				t.Fatal(err)
 			}
-			if found := s.uploads(); len(found) != 1 {
-				t.Errorf("uploads: %v, want the one", found)
+			if found := s.uploads(); len(found) != 2 {
+				t.Errorf("uploads: %v, want two", found)
 			}
 		})
 	}
