@@ -400,6 +400,14 @@ func TestLostConnectionWhoseNameIsTaken(t *testing.T) {
 	case <-time.After(patience):
 		t.Error("the server does not look for what other servers have queued")
 	}
+	if _, err := admin.Exec(t.Context(), "update "+s.schema+".servers set epoch = epoch + 1, released = true"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-q.CutOff():
+	case <-time.After(patience):
+		t.Error("the server does not stop its builds when another one has released its lease")
+	}
 	if _, err := thief.Exec(t.Context(), "select pg_advisory_unlock_all()"); err != nil {
 		t.Fatal(err)
 	}
