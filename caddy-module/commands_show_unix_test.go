@@ -120,6 +120,10 @@ JOB      QUEUED  RUNNING  LAST BUILD
 site/        old    dead   trigger      2020-01-01T00:00:00Z  0 + 3 dead  2h ago     2h ago    
 site/a       idle   valid  trigger      never                 0           -          -         
 `, ""}},
+		{"tokens whose names look like tags", "tokens", []exchange{{get + "tokens", 200, `[{"name":"<a>","state":"valid"},{"name":"&lt;","state":"valid"}]`}}, ran{0, `DEFINED IN   TOKEN  STATE  GRANTS  EXPIRES  USES  FIRST USE  LAST USE  FROM
+(top level)  <a>    valid          never    0     -          -         
+(top level)  &lt;   valid          never    0     -          -         
+`, ""}},
 		{"no deliveries", "deliveries", []exchange{{get + "deliveries", 200, `[]`}}, ran{0, "no webhook deliveries since the start\n", ""}},
 		{"deliveries", "deliveries", []exchange{{get + "deliveries", 200, `[
 			{"at":"2026-11-25T10:00:00Z","webhooks":["main","other"],"status":200,"outcome":"queued","events":["push to main","tag v1"],"jobs":[

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -206,11 +205,10 @@ var errOtherKey = errors.New("the key is not that of the queue")
 
 // report prints what was moved, and what remains to be done.
 func (t target) report(out io.Writer, from string, moved pgqueue.Imported, took time.Duration) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	_, err := fmt.Fprintf(w, "from\t%s\nto\t%s\njobs\t%d\nqueued\t%d\nbuilds\t%d\ncancelled\t%d\nkeys of triggers\t%d\nlogs\t%d, %d KiB\nfiles\t%d\ntook\t%v\n",
+	table := fmt.Sprintf("from\t%s\nto\t%s\njobs\t%d\nqueued\t%d\nbuilds\t%d\ncancelled\t%d\nkeys of triggers\t%d\nlogs\t%d, %d KiB\nfiles\t%d\ntook\t%v\n",
 		from, t.place, moved.Jobs, moved.Items, moved.Builds, moved.Cancelled, moved.Receipts, moved.Logs, kib(moved.LogBytes), moved.Files, took.Round(time.Millisecond))
-	if err := errors.Join(err, w.Flush()); err != nil {
-		return fmt.Errorf("%w", err)
+	if err := printTable(out, table); err != nil {
+		return err
 	}
 	var b strings.Builder
 	if moved.Running > 0 {
@@ -221,7 +219,7 @@ func (t target) report(out io.Writer, from string, moved pgqueue.Imported, took 
 		to := quoted(postgresDir(moved.Identity))
 		fmt.Fprintf(&b, "\nConsole logs were not moved. To keep them on this server, copy them before it starts:\n\n\tmkdir -p %s\n\tcp -a %s %s\n", to, quoted(folder), to)
 	}
-	_, err = io.WriteString(out, b.String())
+	_, err := io.WriteString(out, b.String())
 	return err
 }
 

@@ -21,9 +21,31 @@ func TestNearest(t *testing.T) {
 		{"parameter", ""},
 		{"params", "param"},
 		{"", ""},
+		{"run", ""},
+		{"r", ""},
+		{"abc", ""},
+		{"ruxx", ""},
+		{"runxxxx", ""},
+		{"tmeot", "timeout"},
+		{"timexyz", ""},
 	} {
 		if got := caddymodule.Nearest(tt.name, candidates); got != tt.want {
 			t.Errorf("Nearest(%q) = %q, want %q", tt.name, got, tt.want)
+		}
+	}
+	for _, tt := range []struct {
+		name       string
+		candidates []string
+		want       string
+	}{
+		{"ruk", []string{"run", "rub"}, "run"}, // the first of two that are as near
+		{"ruk", []string{"rxx", "rub"}, "rub"},
+		{"tokem", []string{"tokee", "token"}, "tokee"},
+		{"toekn", []string{"tkn", "token"}, "token"}, // the nearest
+		{"nu", []string{"un"}, ""},                   // too short to be sure
+	} {
+		if got := caddymodule.Nearest(tt.name, tt.candidates); got != tt.want {
+			t.Errorf("Nearest(%q) of %q = %q, want %q", tt.name, tt.candidates, got, tt.want)
 		}
 	}
 }
