@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -264,6 +265,19 @@ func TestAnotherAddressOfTheSameDatabase(t *testing.T) {
 	trigger(http.StatusSeeOther)
 	if q := status(t).Queues; len(q) != 1 || q[0].Queued != 1 || !strings.Contains(q[0].Path, link) {
 		t.Errorf("status: %+v, want one item, and the new address", q)
+	}
+	const keyed = "/buildByToken/build?job=echo&token=secret&delay=1h"
+	s.get(keyed, "Idempotency-Key", `"one"`)
+	if _, err := pgtest.Connect(t, one).Exec(t.Context(), "update ci.receipts set body = '[]'"); err != nil {
+		t.Fatal(err)
+	}
+	s.logs += ".new"
+	s.load(at(other)) // with another log, to which the queue writes too
+	s.get(keyed, "Idempotency-Key", `"one"`)
+	if !slices.ContainsFunc(s.logged(""), func(line map[string]any) bool {
+		return line["msg"] == "receipt of a trigger can't be read; the trigger counts as a new one"
+	}) {
+		t.Errorf("the queue has not written to the newest log: %v", s.logged(""))
 	}
 	s.load(at(one))
 	trigger(http.StatusSeeOther)
