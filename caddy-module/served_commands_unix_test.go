@@ -431,3 +431,21 @@ func TestBackupOfALogThatChanges(t *testing.T) {
 		})
 	}
 }
+
+// TestBackupHoldsItsFiles cancels an item while the queue is sent, in which it still waits: its file must be in the
+// backup.
+func TestBackupHoldsItsFiles(t *testing.T) {
+	s := newSite(t)
+	s.load(s.caddyfile("", jobs(uploading)))
+	item := s.upload("job=waits&token=SECRET", "of an item\n")
+	name := "uploads/" + s.uploads()[0]
+	h := &hooked{mark: "queue.db", call: func() error {
+		if code, text := adminAnswer(t, "POST buildByToken/cancel?job=waits&item="+item); code != http.StatusNoContent {
+			t.Errorf("cancel: got %d %s", code, text)
+		}
+		return nil
+	}}
+	if files := h.backUp(t.Context(), t); files[name] != "of an item\n" {
+		t.Errorf("the file of the item is %q, want its content", files[name])
+	}
+}

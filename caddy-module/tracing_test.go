@@ -2,6 +2,8 @@ package caddymodule_test
 
 import (
 	"encoding/hex"
+	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/tracing"
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
@@ -190,6 +194,65 @@ func TestNoTracingWithoutASite(t *testing.T) {
 	for _, line := range s.logged("build_token") {
 		if line["level"] == "error" || line["level"] == "warn" {
 			t.Errorf("logged %v", line)
+		}
+	}
+}
+
+// A server without a receiver of spans works, and says so.
+func TestSpansThatCannotBeSent(t *testing.T) {
+	newCollector(t)
+	s := newSite(t)
+	text, err := adapt(s.caddyfile("", "tracing\n"+jobs(named("SECRET"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := new(caddy.Config)
+	if err := json.Unmarshal(text, config); err != nil {
+		t.Fatal(err)
+	}
+	ctx, err := caddy.ProvisionContext(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mod, err := ctx.App("http")
+	site, ok := mod.(*caddyhttp.App)
+	if err != nil || !ok {
+		t.Fatalf("the app is a %T, %v", mod, err)
+	}
+	defer func() {
+		for _, srv := range site.Servers {
+			cleanUp(t, srv.Routes)
+		}
+	}()
+	t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "none that there is") // after Caddy has made its own exporter
+	app := appOf(t, ctx)
+	if err := errors.Join(app.Start(), app.Stop(), app.Cleanup()); err != nil {
+		t.Error(err)
+	}
+	failed := 0
+	for _, line := range s.logged("build_token") {
+		if line["msg"] == "spans of builds cannot be sent" {
+			failed++
+		}
+	}
+	if failed != 1 {
+		t.Errorf("logged %d times that spans cannot be sent, want once", failed)
+	}
+}
+
+// cleanUp releases the exporter that Caddy's handler shares with later configurations.
+func cleanUp(t *testing.T, routes caddyhttp.RouteList) {
+	t.Helper()
+	for i := range routes {
+		for _, handler := range routes[i].Handlers {
+			if sub, ok := handler.(*caddyhttp.Subroute); ok {
+				cleanUp(t, sub.Routes)
+			}
+			if traced, ok := handler.(*tracing.Tracing); ok {
+				if err := traced.Cleanup(); err != nil {
+					t.Error(err)
+				}
+			}
 		}
 	}
 }
