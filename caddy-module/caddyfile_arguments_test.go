@@ -114,4 +114,7 @@ func TestDirectivesRefuseOtherArguments(t *testing.T) {
 			refused("twice", line, line+"\n"+line)
 		}
 	}
+	if _, err := adapt(fmt.Sprintf(site, "methods GET POST POST")); err == nil || !strings.Contains(err.Error(), "methods: got 3 arguments") {
+		t.Errorf("three methods: error %v, want one with their number", err)
+	}
 }

@@ -229,10 +229,20 @@ func TestExplainOfADeliveryOfAnotherTime(t *testing.T) {
 }
 http://127.0.0.1:0 {
 	build_token {
-		job a {
-			webhook standard whsec_`+base64.StdEncoding.EncodeToString([]byte(key))+`
-			on standard
+		job other {
+			token ci TacoTuesday
 			run true
+		}
+	}
+}
+http://127.0.0.2:0 {
+	build_token {
+		folder f {
+			webhook standard whsec_`+base64.StdEncoding.EncodeToString([]byte(key))+`
+			job a {
+				on standard
+				run true
+			}
 		}
 	}
 }
@@ -245,8 +255,10 @@ http://127.0.0.1:0 {
 	raw := fmt.Sprintf("POST /buildByToken/webhook?job=a HTTP/1.1\r\nHost: ci.example.com\r\nWebhook-Id: id\r\nWebhook-Timestamp: %d\r\nWebhook-Signature: v1,%s\r\nContent-Length: %d\r\n\r\n%s",
 		sent.Unix(), base64.StdEncoding.EncodeToString(mac.Sum(nil)), len(body), body)
 	for now, want := range map[time.Time]string{sent: "accepted", time.Now(): "refused"} {
-		if x, err := e.Delivery(t.Context(), "a", strings.NewReader(raw), now); err != nil || x.Decision != want {
-			t.Errorf("explain for %v = %+v, %v; want it %s", now, x, err, want)
+		for _, to := range []string{"f/a", "f"} { // in the second site
+			if x, err := e.Delivery(t.Context(), to, strings.NewReader(raw), now); err != nil || x.Decision != want {
+				t.Errorf("explain to %s for %v = %+v, %v; want it %s", to, now, x, err, want)
+			}
 		}
 	}
 }
