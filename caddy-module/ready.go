@@ -140,14 +140,8 @@ func matched(routes caddyhttp.RouteList) (hosts []string, prefix string) {
 	for _, set := range routes[at].MatcherSets {
 		for _, m := range set {
 			switch m := m.(type) {
-			case caddyhttp.MatchHost:
-				hosts = append(hosts, m...)
 			case *caddyhttp.MatchHost:
 				hosts = append(hosts, *m...)
-			case caddyhttp.MatchPath:
-				if len(m) == 1 {
-					prefix = strings.TrimRight(m[0], "/*")
-				}
 			case *caddyhttp.MatchPath:
 				if len(*m) == 1 {
 					prefix = strings.TrimRight((*m)[0], "/*")
