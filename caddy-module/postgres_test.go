@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -215,7 +216,21 @@ func TestDatabaseThatIsDownAtTheStart(t *testing.T) {
 	if err := s.try(s.onPostgres("executors 1", body)); err == nil || !strings.Contains(err.Error(), pgqueue.ErrUnreachable.Error()) {
 		t.Errorf("reload without a database: %v, want %v", err, pgqueue.ErrUnreachable)
 	}
-	if err := server.Run(); err != nil {
+	inTheWay := filepath.Join(os.Getenv("XDG_DATA_HOME"), "caddy", "build_token", "postgres") // of the folder of the queue
+	if err := errors.Join(os.MkdirAll(filepath.Dir(inTheWay), 0o700), os.WriteFile(inTheWay, nil, 0o600), server.Run()); err != nil {
+		t.Fatal(err)
+	}
+	for { // it is tried again, whatever the reason
+		if a := s.get("/buildByToken/build?job=echo&token=secret&delay=1h"); a.status != http.StatusServiceUnavailable {
+			t.Fatalf("trigger: got %d %q", a.status, a.body)
+		}
+		if slices.ContainsFunc(s.logged("build_token"), func(line map[string]any) bool {
+			return line["msg"] == "cannot open the queue; trying again" && strings.Contains(fmt.Sprint(line["error"]), inTheWay)
+		}) {
+			break
+		}
+	}
+	if err := os.Remove(inTheWay); err != nil {
 		t.Fatal(err)
 	}
 	for { // the answer arrives later; there is no event to wait for
