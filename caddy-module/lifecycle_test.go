@@ -294,6 +294,9 @@ func TestFirstRequestOpensTheQueue(t *testing.T) {
 		if got := ask(); got != http.StatusServiceUnavailable {
 			t.Errorf("after Cleanup: got %d, want 503", got)
 		}
+		if _, err := app.Status(t.Context()); !errors.Is(err, buildtoken.ErrShuttingDown) {
+			t.Errorf("status after Cleanup: %v, want %v", err, buildtoken.ErrShuttingDown)
+		}
 	}
 }
 
