@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -401,6 +402,9 @@ func (*wrappedQueue) CaddyModule() caddy.ModuleInfo {
 func (q *wrappedQueue) Place() (string, error) { return q.Path, nil }
 
 func (q *wrappedQueue) Open(place, _ string, limit int, log *zap.Logger) (buildtoken.Options, error) {
+	if limit != buildtoken.DefaultQueueLimit {
+		return buildtoken.Options{}, fmt.Errorf("the limit is %d, want the default", limit)
+	}
 	db, err := boltqueue.Open(boltqueue.Options{Path: place, Limit: limit})
 	if err != nil {
 		return buildtoken.Options{}, err
