@@ -192,6 +192,14 @@ func TestDatabaseThatIsDownAtTheStart(t *testing.T) {
 	if err := server.Crash(); err != nil {
 		t.Fatal(err)
 	}
+	ctx, err := caddy.ProvisionContext(&caddy.Config{AppsRaw: caddy.ModuleMap{"build_token": json.RawMessage(`{"queue": {"queue": "postgres", "url": "{env.BUILD_TOKEN_TEST_DATABASE}"}}`)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	app := appOf(t, ctx) // is stopped while it tries to open the queue, as if another app could not be started
+	if err := errors.Join(app.Start(), app.Stop(), app.Cleanup()); err != nil {
+		t.Errorf("a start and a stop without a database: %v", err)
+	}
 	failing := strings.Replace(s.onPostgres("", body), "schema ci\n", "schema ci\n fail_start\n", 1)
 	if err := s.try(failing); err == nil || !strings.Contains(err.Error(), pgqueue.ErrUnreachable.Error()) {
 		t.Errorf("start with fail_start: %v, want %v", err, pgqueue.ErrUnreachable)

@@ -42,7 +42,8 @@ func TestNearest(t *testing.T) {
 		{"ruk", []string{"rxx", "rub"}, "rub"},
 		{"tokem", []string{"tokee", "token"}, "tokee"},
 		{"toekn", []string{"tkn", "token"}, "token"}, // the nearest
-		{"nu", []string{"un"}, ""},                   // too short to be sure
+		{"yx", []string{"yxy"}, ""},
+		{"nu", []string{"un"}, ""}, // too short to be sure
 	} {
 		if got := caddymodule.Nearest(tt.name, tt.candidates); got != tt.want {
 			t.Errorf("Nearest(%q) of %q = %q, want %q", tt.name, tt.candidates, got, tt.want)
