@@ -17,12 +17,14 @@ type slots chan struct{}
 
 // enter blocks until a slot is free; leave releases it.
 func (s slots) enter(ctx context.Context) (leave func(), err error) {
-	select {
-	case s <- struct{}{}:
-		return func() { <-s }, nil
-	case <-ctx.Done():
-		return nil, fmt.Errorf("pgqueue: %w", context.Cause(ctx))
+	if ctx.Err() == nil {
+		select {
+		case s <- struct{}{}:
+			return func() { <-s }, nil
+		case <-ctx.Done():
+		}
 	}
+	return nil, fmt.Errorf("pgqueue: %w", context.Cause(ctx))
 }
 
 // filePart is how many bytes of a file one row holds.

@@ -347,7 +347,6 @@ func (q *DB) setAside(l *locked, id int64, job string, err error) {
 	q.opts.Log.Error("cannot read a queued item, which will not be built; cancel it",
 		zap.Int64("id", id), zap.String("job", job), zap.Error(err))
 	l.damaged = append(l.damaged, id)
-	l.touched[job] = true
 }
 
 // decide decides one trigger.

@@ -211,7 +211,7 @@ func (q *DB) resolve(ctx context.Context, lost *commitError) error {
 			q.opts.Log.Info("connection was lost during a commit, which has succeeded", zap.Error(lost.err))
 			return nil
 		case err == nil && status == "aborted":
-			return &abortedError{lost.err}
+			return fmt.Errorf("commit was not made: %w", lost.err)
 		case err == nil && status != "in progress":
 			return fmt.Errorf("%w: %w", errUnknown, lost)
 		}
@@ -222,12 +222,6 @@ func (q *DB) resolve(ctx context.Context, lost *commitError) error {
 		}
 	}
 }
-
-// abortedError is returned when a transaction was not committed, because of err.
-type abortedError struct{ err error }
-
-func (e *abortedError) Error() string { return "commit was not made: " + e.err.Error() }
-func (e *abortedError) Unwrap() error { return e.err }
 
 // status returns the outcome of a transaction, as the database has recorded it.
 func (q *DB) status(ctx context.Context, id txID) (string, error) {

@@ -128,8 +128,7 @@ func (q *DB) leave(conn *pgx.Conn) {
 	if conn.IsClosed() { // Close has interrupted a heartbeat, and the lock went with it
 		var err error
 		if conn, err = q.opts.connect(ctx); err != nil {
-			q.opts.Log.Debug("cannot release the lease, so it expires", zap.Error(err))
-			return
+			return // the lease expires
 		}
 	}
 	q.release(ctx, conn)
