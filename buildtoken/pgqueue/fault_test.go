@@ -248,6 +248,49 @@ func TestTriggerTakesTwoRoundTrips(t *testing.T) {
 	}
 }
 
+// TestUnknownClaimIsLookedUpOnce loses the answer of a claim. The next one returns what it has started,
+// and later ones ask no more than before.
+func TestUnknownClaimIsLookedUpOnce(t *testing.T) {
+	t.Parallel()
+	const many = 1000
+	q, w := wired(t, pgtest.Start(t), 3*time.Second)
+	claims := func() []queue.Build {
+		t.Helper()
+		builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return builds
+	}
+	requests := func() int {
+		t.Helper()
+		fewest := many
+		for range 5 { // some prepare their statements
+			plan := cut{after: many}
+			w.set(&plan, false)
+			claims()
+			w.set(nil, false)
+			fewest = min(fewest, many-plan.after)
+		}
+		return fewest
+	}
+	if n := requests(); n != 2 {
+		t.Errorf("a Claim sends %d requests, want 2", n)
+	}
+	schedule(t, q, request("j", "k"))
+	w.set(&cut{commits: true, loseAnswer: true, thenDown: true}, false)
+	if _, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0}); !errors.Is(err, queue.ErrStorage) {
+		t.Errorf("Claim whose answer was lost: %v, want %v", err, queue.ErrStorage)
+	}
+	w.set(nil, false)
+	if builds := claims(); len(builds) != 1 {
+		t.Errorf("the next Claim: %v, want the build that was started", builds)
+	}
+	if n := requests(); n != 2 {
+		t.Errorf("a later Claim sends %d requests, want 2", n)
+	}
+}
+
 // TestUnknownCommitIsNoSuccess loses the answer of a commit, and then all connections, for
 // longer than a verb waits.
 func TestUnknownCommitIsNoSuccess(t *testing.T) {

@@ -36,6 +36,13 @@ func TestNoticesOfOthers(t *testing.T) {
 		t.Errorf("notice %q, want the due instant of the item, %q", notice.Payload, want)
 	}
 	<-q.Changed() // for its own trigger
+	for len(q.NotificationsChanged()) > 0 {
+		<-q.NotificationsChanged() // what an earlier process has left
+	}
+	schedule(t, q, r) // which notifies nobody
+	if len(q.NotificationsChanged()) > 0 {
+		t.Error("a trigger without notifications makes the server look for some")
+	}
 	for _, tt := range []struct {
 		name, payload string
 		changed       bool
