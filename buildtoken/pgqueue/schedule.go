@@ -296,9 +296,6 @@ func (q *DB) schedule(ctx context.Context, t *tx, batch []*request) (rest []int6
 // findEqual queues the statement that looks for items with the same parameters.
 func (q *DB) findEqual(b *pgx.Batch, d *decision) {
 	jobs, digests := identities(d.equal)
-	if len(jobs) == 0 {
-		return
-	}
 	b.Queue(`select i.id, i.job, i.digest, i.body::text from unnest($1::text[], $2::bytea[]) k(job, digest) cross join lateral
 		(select id, job, digest, body from queue.items
 			where job = k.job and digest = k.digest and not solo and not damaged limit 1) i`, jobs, digests).Query(func(rows pgx.Rows) error {
