@@ -520,7 +520,8 @@ func TestDamagedItemHoldsUpNothing(t *testing.T) {
 func damagedItem(t *testing.T, body string) {
 	t.Helper()
 	s := newStore(t)
-	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Log: zap.NewNop()})
+	core, logged := observer.New(zap.InfoLevel)
+	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Log: zap.New(core)})
 	bad := schedule(t, q, request("a", "bad"))
 	good := schedule(t, q, request("a", "good"))
 	if _, err := pgtest.Connect(t, s.url).Exec(t.Context(), "update "+s.schema+".items set body = $2::text::json where id = $1", bad.ID, body); err != nil {
@@ -529,6 +530,9 @@ func damagedItem(t *testing.T, body string) {
 	builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0, 1})
 	if err != nil || len(builds) != 1 || builds[0].Item.ID != good.ID {
 		t.Fatalf("Claim: %v, %v; want item %d", builds, err, good.ID)
+	}
+	if lines := logged.FilterMessageSnippet("cannot read a queued item"); lines.Len() != 1 {
+		t.Errorf("logged %v, want one line about the item", logged.All())
 	}
 	e, err := q.Entry(t.Context(), start, bad.ID)
 	if err != nil || e.State != queue.Blocked || e.Blockage.Reason != queue.RecordDamaged {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -295,6 +296,37 @@ func TestOwnBuildsAreLostOnlyWhenReclaimed(t *testing.T) {
 	none("while a build of the lease before is being stopped")
 	if _, err := q.Finish(t.Context(), start, "j", b.Number, queue.Aborted, ""); err != nil {
 		t.Errorf("Finish of that build: %v", err)
+	}
+}
+
+// TestItemsOfAJobThatNoServerHas finds an item whose job was that of a server which came and went unseen.
+func TestItemsOfAJobThatNoServerHas(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	core, logged := observer.New(zap.InfoLevel)
+	opts := s.options()
+	opts.Log = zap.New(core)
+	q := open(t, opts)
+	setRules(t, q, map[string]queue.Rules{"j": {}})
+	schedule(t, q, request("j", "k"))
+	exec := executor(t, s)
+	exec(`update lanes set job = 'other', head = (head::jsonb || '{"job":"other"}')::json`)
+	exec(`update items set job = 'other', body = (body::jsonb || '{"job":"other"}')::json`)
+	if builds := claim(t, q, queue.Node{Name: "ci-1"}); len(builds) != 0 {
+		t.Fatalf("started what this server does not have: %v", builds)
+	}
+	exec("select pg_notify('buildtoken " + s.schema + `', '{"from":"other","servers":true}')`) // makes it send a heartbeat
+	for late := time.After(patience); ; changes(t, q, late) {
+		gone, err := q.Gone(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(gone) == 1 && gone[0].Job == "other" {
+			break
+		}
+	}
+	if lines := logged.FilterMessageSnippet("rules of jobs"); lines.Len() != 0 {
+		t.Errorf("logged %v", lines.All())
 	}
 }
 
