@@ -330,9 +330,9 @@ func TestItemsOfAJobThatNoServerHas(t *testing.T) {
 	}
 }
 
-// hang lets a server hang in a claim until its builds must be stopped. Then the claim
-// continues.
-func hang(t *testing.T, s store, q *pgqueue.DB) (builds []queue.Build, err error) {
+// hang lets a server hang in a verb that locks a table, until its builds must be stopped. Then the
+// verb continues.
+func hang(t *testing.T, s store, q *pgqueue.DB, table string, verb func() ([]queue.Build, error)) (builds []queue.Build, err error) {
 	t.Helper()
 	ctx := t.Context()
 	tx, err := pgtest.Connect(t, s.url).Begin(ctx)
@@ -347,21 +347,43 @@ func hang(t *testing.T, s store, q *pgqueue.DB) (builds []queue.Build, err error
 	}
 	exec("set search_path to " + s.schema)
 	exec("select from servers for no key update") // blocks heartbeats
-	exec("savepoint claim")
-	exec("select from counts for update") // blocks the claim
+	exec("savepoint verb")
+	exec("select from " + table + " for update") // blocks the verb
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		builds, _, err = q.Claim(ctx, start, queue.Node{Name: "a"}, []int{0, 1})
+		builds, err = verb()
 	}()
 	<-q.CutOff()
-	exec("rollback to claim")
+	exec("rollback to verb")
 	<-done
 	if l, err := laneOf(ctx, q, "j"); err != nil || len(l.Running) != 1 {
-		t.Fatalf("lane after the claim: %+v, %v; want a build recorded as running", l, err)
+		t.Fatalf("lane afterwards: %+v, %v; want a build recorded as running", l, err)
 	}
 	exec("commit")
 	return builds, err
+}
+
+// hangInClaim lets a server hang in a claim.
+func hangInClaim(t *testing.T, s store, q *pgqueue.DB) (builds []queue.Build, err error) {
+	t.Helper()
+	return hang(t, s, q, "counts", func() ([]queue.Build, error) {
+		builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "a"}, []int{0, 1})
+		return builds, err
+	})
+}
+
+func TestServerThatHangsInAnAdoptionHandsNothingOut(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "a", TTL: 3 * time.Second, Log: zap.NewNop()})
+	b := running(t, q, "j")
+	_, err := hang(t, s, q, "lanes", func() ([]queue.Build, error) {
+		return q.Adopt(t.Context(), []queue.Build{b}, queue.Node{Name: "a"}, []int{1})
+	})
+	if !errors.Is(err, queue.ErrStorage) {
+		t.Errorf("Adopt that took too long: %v, want %v", err, queue.ErrStorage)
+	}
 }
 
 func TestServerThatHangsInAClaimHandsNothingOut(t *testing.T) {
@@ -373,7 +395,7 @@ func TestServerThatHangsInAClaimHandsNothingOut(t *testing.T) {
 	}
 	schedule(t, q, request("j", "k"))
 	schedule(t, q, request("k", "k"))
-	if builds, err := hang(t, s, q); !errors.Is(err, queue.ErrStorage) || len(builds) != 0 {
+	if builds, err := hangInClaim(t, s, q); !errors.Is(err, queue.ErrStorage) || len(builds) != 0 {
 		t.Fatalf("Claim that took too long: %v, %v; want nothing", builds, err)
 	}
 	for { // until a heartbeat gets through
@@ -436,7 +458,7 @@ func TestBuildThatIsNotRunIsEnded(t *testing.T) {
 		}
 	}
 	schedule(t, q, request("j", "k"))
-	if builds, err := hang(t, s, q); err == nil || len(builds) != 0 {
+	if builds, err := hangInClaim(t, s, q); err == nil || len(builds) != 0 {
 		t.Fatalf("Claim that took too long: %v, %v; want nothing", builds, err)
 	}
 	if _, err := conn.Exec(t.Context(), "update servers set epoch = epoch + 1, released = true"); err != nil {
