@@ -52,9 +52,12 @@ func (o *Options) parse() (*pgxpool.Config, error) {
 		config.MaxConns = DefaultConnections
 	}
 	if config.ConnConfig.ConnectTimeout == 0 {
-		config.ConnConfig.ConnectTimeout = o.Timeout / 2
+		// It is for each host, with TLS and without. One that answers must get its turn, also of the
+		// two connections that [Open] makes.
+		limit := o.Timeout / 2 / time.Duration(1+len(config.ConnConfig.Fallbacks))
+		config.ConnConfig.ConnectTimeout = limit
 		// It bounds the connections by which statements are cancelled, too.
-		config.ConnConfig.DialFunc = (&net.Dialer{Timeout: o.Timeout / 2, KeepAlive: 5 * time.Minute}).DialContext
+		config.ConnConfig.DialFunc = (&net.Dialer{Timeout: limit, KeepAlive: 5 * time.Minute}).DialContext
 	}
 	if config.ConnConfig.RuntimeParams["application_name"] == "" {
 		config.ConnConfig.RuntimeParams["application_name"] = "buildtoken"

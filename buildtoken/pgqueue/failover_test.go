@@ -3,7 +3,10 @@ package pgqueue_test
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -144,6 +147,25 @@ func host(t *testing.T, of *pgtest.Server) string {
 		t.Fatal(err)
 	}
 	return parsed.Query().Get("host")
+}
+
+// TestHostThatDoesNotAnswerIsPassedOver starts a server while the first of two machines is gone without a
+// word. A start makes two connections.
+func TestHostThatDoesNotAnswerIsPassedOver(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t)
+	dir, err := os.MkdirTemp("", "silent") //nolint:usetesting // the path of a socket must be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	l, err := net.Listen("unix", filepath.Join(dir, ".s.PGSQL.5432"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	q := open(t, pgqueue.Options{URL: "postgres:///postgres?user=buildtoken&host=" + dir + "," + host(t, server), Schema: "ci", Timeout: 2 * time.Second})
+	schedule(t, q, request("j", "k"))
 }
 
 // TestFailoverFromAMachineThatIsGone suspends the primary without closing its connections, so
