@@ -538,7 +538,7 @@ func damagedItem(t *testing.T, body string) {
 	if err != nil || e.State != queue.Blocked || e.Blockage.Reason != queue.RecordDamaged {
 		t.Errorf("Entry: %+v, %v", e, err)
 	}
-	if again := schedule(t, q, request("a", "bad")); again.ID == bad.ID {
+	if again := schedule(t, q, request("a", "bad")); again.ID <= good.ID {
 		t.Error("a trigger joined an item whose record is damaged")
 	}
 	if err := q.Cancel(t.Context(), start, "a", bad.ID, "alice"); err != nil {
@@ -561,6 +561,12 @@ func TestTriggerEqualToDamagedItemMakesNewOne(t *testing.T) {
 	made := schedule(t, q, request("a", "bad"))
 	if again := schedule(t, q, request("a", "bad")); made.ID == bad.ID || again.ID != made.ID {
 		t.Errorf("triggers made the items %d and %d beside the damaged item %d, want a new one and a join", made.ID, again.ID, bad.ID)
+	}
+	// Nothing has met this one before the trigger.
+	bad = schedule(t, q, request("b", "bad"))
+	executor(t, s)("update items set body = '[]' where job = 'b'")
+	if made := schedule(t, q, request("b", "bad")); made.ID <= bad.ID {
+		t.Errorf("a trigger made the item %d beside the damaged item %d", made.ID, bad.ID)
 	}
 }
 
