@@ -165,7 +165,8 @@ func TestRestartTakesOverAtOnce(t *testing.T) {
 func TestSilentServerStartsNothing(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "first", TTL: 3 * time.Second, Log: zap.NewNop()})
+	core, logged := observer.New(zap.ErrorLevel)
+	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema, Server: "first", TTL: 3 * time.Second, Log: zap.New(core)})
 	conn := pgtest.Connect(t, s.url)
 	silence := func() pgx.Tx {
 		t.Helper()
@@ -227,6 +228,9 @@ func TestSilentServerStartsNothing(t *testing.T) {
 	case <-q.CutOff():
 	case <-time.After(patience):
 		t.Error("builds that were started in between are not stopped")
+	}
+	if lines := logged.FilterMessageSnippet("builds are stopped before other servers take them for lost"); lines.Len() != 2 {
+		t.Errorf("logged %v, want that builds are stopped, twice", logged.All())
 	}
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
