@@ -233,6 +233,7 @@ func empty(t *testing.T, q *pgqueue.DB, job string) {
 // TestTriggerTakesTwoRoundTrips counts the requests of triggers. Some take more, because their
 // connection has to prepare its statements.
 func TestTriggerTakesTwoRoundTrips(t *testing.T) {
+	t.Parallel()
 	const many = 1000
 	q, w := wired(t, pgtest.Start(t), 0)
 	fewest := many
@@ -433,6 +434,7 @@ func TestIdentifiersOfALostTransactionAreNotUsed(t *testing.T) {
 
 // A refusal must not discard connections, because their prepared statements would be lost.
 func TestRefusedVerbKeepsConnections(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t)
 	q, _ := wired(t, server, 0)
 	item := schedule(t, q, request("j", "k"))

@@ -127,6 +127,7 @@ func TestImportWithoutContents(t *testing.T) {
 
 // New items get IDs above those of all records, whatever the next ID of the other queue is.
 func TestImportGivesNoIDAgain(t *testing.T) {
+	t.Parallel()
 	for name, edit := range map[string]func(*moving){
 		"a queued item":    func(m *moving) { m.items[1].ID = 50 },
 		"a build":          func(m *moving) { m.builds[0].Item.ID = 50 },
@@ -201,6 +202,7 @@ func TestImportGivesUpSilentServers(t *testing.T) {
 }
 
 func TestImportOfDamagedRecordsLeavesNothing(t *testing.T) {
+	t.Parallel()
 	errHalf := errors.New("record 7 is damaged")
 	for _, tt := range []struct {
 		name string
@@ -234,6 +236,7 @@ func TestImportOfDamagedRecordsLeavesNothing(t *testing.T) {
 
 // The program is killed, or its connection lost, in the middle.
 func TestImportInterrupted(t *testing.T) {
+	t.Parallel()
 	s := store{pgtest.Start(t).URL(), "ci"} // a separate server, because the test ends connections
 	admin := pgtest.Connect(t, s.url)
 	m := everyKind()
@@ -378,6 +381,7 @@ func (c *counted) Close() error {
 }
 
 func TestImportOfUnreadableContentsLeavesNothing(t *testing.T) {
+	t.Parallel()
 	broken := errors.New("disk error")
 	for _, tt := range []struct {
 		name string

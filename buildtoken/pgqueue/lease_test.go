@@ -135,6 +135,7 @@ func TestServerIsGivenUpAfterItHasStoppedItsBuilds(t *testing.T) {
 }
 
 func TestRestartTakesOverAtOnce(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t)
 	schema := pgtest.Schema(t, server.URL())
 	first, w := behind(t, server, schema, "ci-1", time.Hour)

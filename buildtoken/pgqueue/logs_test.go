@@ -109,6 +109,7 @@ func TestLogWithAMissingPiece(t *testing.T) {
 // TestCompleteLogSurvivesACrash crashes the database after the last piece of a log is stored, and
 // before the end of the build is recorded. The log must stay complete.
 func TestCompleteLogSurvivesACrash(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t)
 	conn := pgtest.Connect(t, server.URL())
 	for _, sql := range []string{"alter system set wal_writer_delay = '10s'", "select pg_reload_conf()"} {
@@ -134,6 +135,7 @@ func TestCompleteLogSurvivesACrash(t *testing.T) {
 // TestLogOfLostBuildEnds loses a build in several states of its log. Later appends of the
 // server that was given up are refused.
 func TestLogOfLostBuildEnds(t *testing.T) {
+	t.Parallel()
 	const ending = "lost: it was cut off\nFinished: ABORTED\n"
 	for _, tt := range []struct {
 		name, text string
@@ -193,6 +195,7 @@ func TestLogOfLostBuildEndsAfterItsLastPiece(t *testing.T) {
 }
 
 func TestLogGoesWithItsBuild(t *testing.T) {
+	t.Parallel()
 	s := newStore(t)
 	q := open(t, pgqueue.Options{URL: s.url, Schema: s.schema})
 	if err := q.SetRules(t.Context(), start, queue.Config{Rules: map[string]queue.Rules{"j": {KeepBuilds: 2}}}); err != nil {

@@ -198,6 +198,7 @@ func TestErrorsOfAConnectionStringNameTheSetting(t *testing.T) {
 // TestRoleThatMayNotCreate starts a server whose role can only read and write the tables.
 // Another role has created them.
 func TestRoleThatMayNotCreate(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t)
 	admin := pgtest.Connect(t, server.URL())
 	if _, err := admin.Exec(t.Context(), "create role worker login; create role other login"); err != nil {
@@ -233,6 +234,7 @@ func TestRoleThatMayNotCreate(t *testing.T) {
 // TestConnectionFollowsItsString changes the password while the queue is open, and ends all
 // connections. Then the connection string leads to another queue.
 func TestConnectionFollowsItsString(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t)
 	admin := pgtest.Connect(t, server.URL())
 	if _, err := admin.Exec(t.Context(), "create role first superuser login; create role second superuser login"); err != nil {
@@ -404,6 +406,7 @@ func TestDatabaseThatCannotHoldAQueue(t *testing.T) {
 // TestIdleSessionTimeoutOfTheDatabase waits until the database has ended an idle connection.
 // The one that listens must survive.
 func TestIdleSessionTimeoutOfTheDatabase(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t)
 	admin := pgtest.Connect(t, server.URL())
 	if _, err := admin.Exec(t.Context(), "alter database postgres set idle_session_timeout = '50ms'"); err != nil {
@@ -507,6 +510,7 @@ func with(url, setting string) string {
 }
 
 func TestDamagedItemHoldsUpNothing(t *testing.T) {
+	t.Parallel()
 	for name, body := range map[string]string{
 		"no object":       `[]`,
 		"another item":    `{"id": 2, "job": "a"}`,

@@ -14,6 +14,7 @@ import (
 // TestPoolerInSessionMode opens a queue through PgBouncer, with its defaults and with common
 // settings, while another server is connected directly.
 func TestPoolerInSessionMode(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t)
 	for name, settings := range map[string][]string{
 		"by default":                      {"pool_mode = session"},
@@ -56,6 +57,7 @@ func TestPoolerInSessionMode(t *testing.T) {
 // TestPoolerInTransactionModeIsRefused tries each mode of pgx for such a pooler. In some of
 // them a queue seems to work.
 func TestPoolerInTransactionModeIsRefused(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t)
 	for name, settings := range map[string][]string{
 		"of one connection": {"pool_mode = transaction", "default_pool_size = 1"},

@@ -598,6 +598,7 @@ func TestNoticesReachOthersOnly(t *testing.T) {
 // TestServersAtOnce runs all operations on a few jobs from three servers at once. No deadlock
 // may last, no build may start twice, and none may get lost.
 func TestServersAtOnce(t *testing.T) {
+	t.Parallel()
 	const rounds, jobs = 40, 3
 	s := newStore(t)
 	dbs := shared(t, s, "a", "b", "c")

@@ -276,6 +276,7 @@ func TestOlderDataDirectoryIsPutBack(t *testing.T) {
 // heartbeat notices, and starts another build with the same number on another server. The log
 // and the end of the first build must not become those of the second.
 func TestEndOfABuildWhoseNumberWasGivenAgain(t *testing.T) {
+	t.Parallel()
 	database := pgtest.Start(t)
 	one := open(t, pgqueue.Options{URL: database.URL(), Schema: "ci", Server: "ci-1"})
 	two := open(t, pgqueue.Options{URL: database.URL(), Schema: "ci", Server: "ci-2"})
@@ -462,6 +463,7 @@ func TestCrashInACommitIsNotASetBack(t *testing.T) {
 // TestDatabaseThatGoesBackWithoutARestart sets the records back as a virtual machine does that
 // is reverted with its memory: the database does not know that it was ever away.
 func TestDatabaseThatGoesBackWithoutARestart(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t)
 	q := open(t, pgqueue.Options{URL: server.URL(), Schema: "ci", Server: "ci-1"})
 	conn := pgtest.Connect(t, server.URL())
