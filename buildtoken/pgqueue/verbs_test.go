@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -126,7 +127,7 @@ func TestFilesGoWithTheirItem(t *testing.T) {
 	if err := q.GetFile(ctx, "kept", brokenPipe{broken}); !errors.Is(err, broken) {
 		t.Errorf("GetFile to a broken writer: %v, want %v", err, broken)
 	}
-	if err := q.PutFile(ctx, "half", brokenPipe{broken}); !errors.Is(err, broken) {
+	if err := q.PutFile(ctx, "half", io.MultiReader(strings.NewReader(large), brokenPipe{broken})); !errors.Is(err, broken) {
 		t.Errorf("PutFile from a broken reader: %v, want %v", err, broken)
 	}
 	if err := q.GetFile(ctx, "half", &strings.Builder{}); !errors.Is(err, queue.ErrNotFound) {
