@@ -187,6 +187,22 @@ func TestDamagedRecordIsLeftOut(t *testing.T) {
 	}
 }
 
+// TestDamagedLaneOfAJobThatIsGone damages the lane of a job that no server has.
+func TestDamagedLaneOfAJobThatIsGone(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	q := open(t, s.options())
+	schedule(t, q, request("j", "k"))
+	setRules(t, q, map[string]queue.Rules{})
+	if gone, err := q.Gone(t.Context()); err != nil || len(gone) != 1 {
+		t.Fatalf("Gone: %v, %v; want the job", gone, err)
+	}
+	executor(t, s)(`update lanes set head = '{"gone_until": "never"}'`)
+	if gone, err := q.Gone(t.Context()); !errors.Is(err, queue.ErrStorage) {
+		t.Errorf("Gone with a damaged lane: %v, %v; want %v", gone, err, queue.ErrStorage)
+	}
+}
+
 // TestAdoptionThatContradictsTheLane takes over a build of which the lane of its job knows nothing.
 func TestAdoptionThatContradictsTheLane(t *testing.T) {
 	t.Parallel()

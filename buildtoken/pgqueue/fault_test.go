@@ -292,6 +292,31 @@ func TestUnknownClaimIsLookedUpOnce(t *testing.T) {
 	}
 }
 
+// TestIdentifierOfAnUnknownCommitIsUsedOnce has a trigger use an identifier that was left over, and loses
+// the answer of its commit. The next trigger must not use it again.
+func TestIdentifierOfAnUnknownCommitIsUsedOnce(t *testing.T) {
+	t.Parallel()
+	q, w := wired(t, pgtest.Start(t), 3*time.Second)
+	once := request("j", "once")
+	once.Key = &queue.Digest{'k'}
+	if _, _, err := q.Schedule(t.Context(), start, once); err != nil {
+		t.Fatal(err)
+	}
+	claim(t, q, queue.Node{Name: "node"})
+	if _, _, err := q.Schedule(t.Context(), start, once); err == nil { // takes an identifier that nothing gets
+		t.Error("a trigger with the same key was not recognized")
+	}
+	w.set(&cut{commits: true, loseAnswer: true, thenDown: true}, false)
+	if _, _, err := q.Schedule(t.Context(), start, request("j", "lost")); !errors.Is(err, queue.ErrStorage) {
+		t.Errorf("Schedule whose answer was lost: %v, want %v", err, queue.ErrStorage)
+	}
+	w.set(nil, false)
+	lost, next := schedule(t, q, request("j", "lost")), schedule(t, q, request("j", "next"))
+	if lost.ID == next.ID {
+		t.Errorf("two items have the ID %d", next.ID)
+	}
+}
+
 // TestUnknownCommitIsNoSuccess loses the answer of a commit, and then all connections, for
 // longer than a verb waits.
 func TestUnknownCommitIsNoSuccess(t *testing.T) {
