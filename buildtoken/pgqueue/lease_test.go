@@ -263,10 +263,8 @@ func TestServerThatWasGivenUpStartsNothing(t *testing.T) {
 	if l, err := laneOf(t.Context(), q, "j"); err != nil || len(l.Running) != 0 || l.Queued != 1 {
 		t.Errorf("lane %+v, %v; want nothing started", l, err)
 	}
-	// A notice of another server makes it send a heartbeat, with which it notices.
-	if _, err := other.Exec(t.Context(), "select pg_notify($1, $2)", "buildtoken "+s.schema, `{"from":"other","servers":true}`); err != nil {
-		t.Fatal(err)
-	}
+	// A heartbeat notices it.
+	sendHeartbeats(t, s)
 	<-q.CutOff()
 	if text := fmt.Sprint(logged.All()[0].ContextMap()["error"]); !strings.Contains(text, "has taken the lease") {
 		t.Errorf("logged the error %q, want that another server has taken the lease", text)
@@ -384,15 +382,7 @@ func TestLostConnectionWhoseNameIsTaken(t *testing.T) {
 	if err := <-taken; err != nil {
 		t.Fatal(err)
 	}
-	wait := func(message string) {
-		t.Helper()
-		for late := time.Now().Add(patience); logged.FilterMessage(message).Len() == 0; time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(late) {
-				t.Fatalf("%q was not logged: %v", message, logged.All())
-			}
-		}
-	}
-	wait("cannot connect to the database again; trying again")
+	untilLogged(t, logged, "cannot connect to the database again; trying again", "")
 	schedule(t, q, request("j", "k")) // needs no name
 	if builds, _, err := q.Claim(t.Context(), start, queue.Node{Name: "node"}, []int{0}); err != nil || len(builds) != 1 {
 		t.Fatalf("Claim: %v, %v", builds, err)
@@ -416,5 +406,5 @@ func TestLostConnectionWhoseNameIsTaken(t *testing.T) {
 	if _, err := thief.Exec(t.Context(), "select pg_advisory_unlock_all()"); err != nil {
 		t.Fatal(err)
 	}
-	wait("connection to the database is back")
+	untilLogged(t, logged, "connection to the database is back", "")
 }

@@ -250,12 +250,18 @@ func TestJobsOfAServerThatLeftAreNoticed(t *testing.T) {
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for late := time.After(patience); ; changes(t, a, late) {
-		gone, err := a.Gone(t.Context())
+	untilGone(t, a, "there")
+}
+
+// untilGone waits until a server notices that no server has a job.
+func untilGone(t *testing.T, q *pgqueue.DB, job string) {
+	t.Helper()
+	for late := time.After(patience); ; changes(t, q, late) {
+		gone, err := q.Gone(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(gone) == 1 && gone[0].Job == "there" {
+		if len(gone) == 1 && gone[0].Job == job {
 			return
 		}
 	}
@@ -286,7 +292,7 @@ func TestOwnBuildsAreLostOnlyWhenReclaimed(t *testing.T) {
 	}
 	b := running(t, q, "j")
 	executor(t, s)("update servers set epoch = epoch + 1, released = true")
-	executor(t, s)("select pg_notify('buildtoken " + s.schema + `', '{"from":"other","servers":true}')`) // makes it send a heartbeat
+	sendHeartbeats(t, s)
 	<-q.CutOff()
 	for late := time.After(patience); ; changes(t, q, late) { // until it has a lease again
 		if _, _, err := q.Claim(t.Context(), start, queue.Node{Name: "n"}, []int{1}); err == nil {
@@ -315,16 +321,8 @@ func TestItemsOfAJobThatNoServerHas(t *testing.T) {
 	if builds := claim(t, q, queue.Node{Name: "ci-1"}); len(builds) != 0 {
 		t.Fatalf("started what this server does not have: %v", builds)
 	}
-	exec("select pg_notify('buildtoken " + s.schema + `', '{"from":"other","servers":true}')`) // makes it send a heartbeat
-	for late := time.After(patience); ; changes(t, q, late) {
-		gone, err := q.Gone(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(gone) == 1 && gone[0].Job == "other" {
-			break
-		}
-	}
+	sendHeartbeats(t, s)
+	untilGone(t, q, "other")
 	if lines := logged.FilterMessageSnippet("rules of jobs"); lines.Len() != 0 {
 		t.Errorf("logged %v", lines.All())
 	}

@@ -2,11 +2,14 @@ package pgqueue_test
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"go.uber.org/zap/zaptest"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/buildtoken/buildtoken/buildtoken/pgqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
@@ -38,6 +41,30 @@ func untilBlocked(t *testing.T, s store, conn *pgx.Conn, n int, pattern string) 
 		}
 		if time.Now().After(late) {
 			t.Fatalf("%d statements like %s wait for the lock, want %d", blocked, pattern, n)
+		}
+	}
+}
+
+// sendHeartbeats tells all servers of a store that one of them has changed. Each then sends a heartbeat.
+func sendHeartbeats(t *testing.T, s store) {
+	t.Helper()
+	_, err := pgtest.Connect(t, s.url).Exec(t.Context(), "select pg_notify($1, $2)", "buildtoken "+s.schema, `{"from":"other","servers":true}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// untilLogged waits until a message was logged with an error in which a text stands.
+func untilLogged(t *testing.T, logged *observer.ObservedLogs, message, text string) {
+	t.Helper()
+	for late := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) { // a log is no event that it could wait for
+		for _, line := range logged.FilterMessage(message).All() {
+			if strings.Contains(fmt.Sprint(line.ContextMap()["error"]), text) {
+				return
+			}
+		}
+		if time.Now().After(late) {
+			t.Fatalf("%q with %q was not logged: %v", message, text, logged.All())
 		}
 	}
 }

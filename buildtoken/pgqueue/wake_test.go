@@ -39,7 +39,7 @@ func TestNoticesOfOthers(t *testing.T) {
 	for len(q.NotificationsChanged()) > 0 {
 		<-q.NotificationsChanged() // what an earlier process has left
 	}
-	schedule(t, q, r) // which notifies nobody
+	schedule(t, q, r) // its job has no notifications
 	if len(q.NotificationsChanged()) > 0 {
 		t.Error("a trigger without notifications makes the server look for some")
 	}
@@ -130,23 +130,10 @@ func TestHeartbeatThatCannotLookForLostBuilds(t *testing.T) {
 	opts.Log = zap.New(core)
 	open(t, opts)
 	show := hider(t, s)("builds")
-	executor(t, s)("select pg_notify('buildtoken " + s.schema + `', '{"from":"other","servers":true}')`) // makes it send one
-	wants := func(message, text string) {
-		t.Helper()
-		for late := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-			for _, line := range logged.FilterMessage(message).All() {
-				if strings.Contains(fmt.Sprint(line.ContextMap()["error"]), text) {
-					return
-				}
-			}
-			if time.Now().After(late) {
-				t.Fatalf("%q with %q was not logged: %v", message, text, logged.All())
-			}
-		}
-	}
-	wants("connection that listens to the database was lost", "look for lost builds")
+	sendHeartbeats(t, s)
+	untilLogged(t, logged, "connection that listens to the database was lost", "look for lost builds")
 	show()
-	wants("connection to the database is back", "")
+	untilLogged(t, logged, "connection to the database is back", "")
 }
 
 // TestGrowingLogIsNotified appends to a log as it is written line by line, and in large pieces, as one
@@ -190,11 +177,8 @@ func TestHeartbeatsOfAnIdleQueue(t *testing.T) {
 	if _, err := q.Finish(t.Context(), start, "j", b.Number, queue.Success, ""); err != nil {
 		t.Fatal(err)
 	}
-	other := pgtest.Connect(t, s.url)
 	for round := range 3 {
-		if _, err := other.Exec(t.Context(), "select pg_notify($1, $2)", "buildtoken "+s.schema, `{"from":"other","servers":true}`); err != nil {
-			t.Fatal(err)
-		}
+		sendHeartbeats(t, s)
 		for n := (queue.Notice{}); !n.All; { // it comes after the heartbeat
 			if n = <-q.Notices(); round > 0 && (n.Lost || n.Queued) {
 				t.Errorf("the notice of an idle queue is %+v", n)

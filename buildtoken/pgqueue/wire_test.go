@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// wire is a proxy between a queue and its database that can cut connections. It parses as much
+// wire is a proxy between a queue and its database that can cut connections and refuse requests. It parses as much
 // of the protocol as it needs to recognize requests: what a client sends until it waits for an
 // answer.
 type wire struct {
@@ -33,7 +33,7 @@ type cut struct {
 	after      int  // requests that are answered before
 	commits    bool // only commits count
 	loseAnswer bool // the request arrives, and only its answer is lost
-	ended      bool // the request arrives; instead of its answer, the database says that it ends the connection
+	ended      bool // the request arrives, and its answer is an error that ends the connection
 	half       bool // the request arrives, and its answer is lost after the first row
 	refuse     bool // the request does not arrive; its answer is [refusal], and the connection stays
 	thenDown   bool // from then on, only the connection that holds the lock exists
@@ -203,8 +203,8 @@ const (
 	none answerLoss = iota
 	half
 	whole
-	refused // instead of it, there is a refusal
-	ended   // instead of it, there is the end of the connection
+	refused // the answer is a refusal
+	ended   // the answer is an error that ends the connection
 )
 
 // refusal is the text of the error with which a wire refuses a request.
