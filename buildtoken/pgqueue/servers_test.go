@@ -176,6 +176,53 @@ func TestJobsOfOthersAreLeftToThem(t *testing.T) {
 	}
 }
 
+// TestJobMovesToAnotherServer removes a job from the only server that has it, at the instant when another server gets it.
+func TestJobMovesToAnotherServer(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	dbs := shared(t, s, "a", "b")
+	a, b := dbs[0], dbs[1]
+	with, without := map[string]queue.Rules{"moves": {Label: "gpu"}, "stays": {}}, map[string]queue.Rules{"stays": {}}
+	setRules(t, a, with)
+	setRules(t, b, without)
+	schedule(t, a, request("moves", "k"))
+
+	conn, look := pgtest.Connect(t, s.url), pgtest.Connect(t, s.url)
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "select from "+s.schema+".lanes where job = 'moves' for update"); err != nil {
+		t.Fatal(err)
+	}
+	var both sync.WaitGroup
+	both.Go(func() { setRules(t, a, without) })
+	untilBlocked(t, s, conn, 1, "%lanes%") // now a has seen that b does not have the job
+	changed := make(chan struct{})
+	both.Go(func() {
+		defer close(changed)
+		setRules(t, b, with)
+	})
+	for waits := false; !waits; { // for a
+		if err := look.QueryRow(t.Context(), `select exists (select from pg_stat_activity b where exists (
+				select from unnest(pg_blocking_pids(b.pid)) a where $1::int = any(pg_blocking_pids(a))))`, conn.PgConn().PID()).Scan(&waits); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-changed:
+			waits = true
+		default:
+		}
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	both.Wait()
+	if l, err := laneOf(t.Context(), b, "moves"); err != nil || !l.GoneUntil.IsZero() || !l.Rules.Equal(with["moves"]) {
+		t.Errorf("lane of the job: %+v, %v; want it with its rules, since b has it", l, err)
+	}
+}
+
 // TestJobsOfAServerThatLeftAreGone stops a server that has jobs which no other server has.
 // Their items wait, and are built when a server has the job again.
 func TestJobsOfAServerThatLeftAreGone(t *testing.T) {
@@ -491,14 +538,19 @@ func TestBuildsThatAreKept(t *testing.T) {
 		}
 		return b.Item.Job == "kept"
 	}
+	hide := hider(t, s)
+	ended, err := dbs[1].ReclaimLost(t.Context(), start, func(queue.Build) bool { show = hide("builds"); return true })
+	show()
+	if !errors.Is(err, queue.ErrStorage) || len(ended) != 0 {
+		t.Errorf("ReclaimLost without the table of builds = %v, %v; want %v", ended, err, queue.ErrStorage)
+	}
 	for round := range 2 {
 		ended, err := dbs[1].ReclaimLost(t.Context(), start, keep)
 		if err != nil || len(ended) != 1-round || round == 0 && ended[0].Item.Job != "ends" {
 			t.Errorf("ReclaimLost = %v, %v; want the build that is not kept, once", ended, err)
 		}
 	}
-	hide := hider(t, s)
-	ended, err := dbs[1].ReclaimLost(t.Context(), start, func(queue.Build) bool { show = hide("summaries"); return false })
+	ended, err = dbs[1].ReclaimLost(t.Context(), start, func(queue.Build) bool { show = hide("summaries"); return false })
 	show()
 	if !errors.Is(err, queue.ErrStorage) || len(ended) != 0 {
 		t.Errorf("ReclaimLost without the table of summaries = %v, %v; want %v", ended, err, queue.ErrStorage)

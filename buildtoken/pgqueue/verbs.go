@@ -28,7 +28,7 @@ func (q *DB) applyRules(ctx context.Context, set *newRules) error {
 	err := q.decide(ctx, func(ctx context.Context, t *tx) error {
 		all := newLocked()
 		b := t.batch()
-		// If the jobs of two servers become equal at the same time, the later one notices.
+		// One server after the other: a job must not be recorded as gone while another server gets it.
 		b.Queue("select pg_advisory_xact_lock(hashtextextended($1, 0))", "buildtoken rules "+q.opts.Schema)
 		b.Queue(agreedSQL, q.opts.Server, set.digest).QueryRow(scan(&agreed))
 		b.Queue("select job, head::text from queue.lanes").Query(all.read)
