@@ -1,9 +1,13 @@
 package web_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,10 +16,17 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/queue"
+	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/token"
+	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
 // stranger is a client that has disconnected: writes to it fail.
@@ -71,6 +82,45 @@ func TestLogIsCutWhenTheQueueFails(t *testing.T) {
 					}
 				default:
 					t.Error("the handler goes on")
+				}
+			})
+		})
+	}
+}
+
+// TestBuildLeavesTheRecord follows logs to their end. When the end of the build is to be read, the record is another one.
+func TestBuildLeavesTheRecord(t *testing.T) {
+	const gone = "\n[the log ends here: its build is not on record any more]\n"
+	for name, tt := range map[string]struct {
+		now        func(queue.Entry) (queue.Entry, error)
+		last, ends string
+	}{
+		"dropped, since many builds came after it": {func(queue.Entry) (queue.Entry, error) { return queue.Entry{}, queue.ErrNotFound }, "", `{"state":"running","build":1,"result":null}`},
+		"queued again": {func(e queue.Entry) (queue.Entry, error) {
+			return queue.Entry{Item: e.Item, State: queue.Waiting}, nil
+		}, gone, `{"state":"waiting","build":null,"result":null}`},
+		"cancelled": {func(e queue.Entry) (queue.Entry, error) {
+			return queue.Entry{Item: e.Item, State: queue.Left, Cancelled: &queue.Cancelled{}}, nil
+		}, "Cancelled before it was started\n", `{"state":"cancelled","build":null,"result":null}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(s *scenario) {
+				s.send(s.request([]string{"POST /buildByToken/build?job=plain&token=TacoTuesday"}))
+				time.Sleep(definition.DefaultQuietPeriod)
+				plain := s.send(s.request([]string{"GET /buildByToken/log?job=plain&token=LookAtMe&item=1"}))
+				events := s.send(s.request([]string{"GET /buildByToken/log?job=plain&token=LookAtMe&item=1", "Accept: text/event-stream"}))
+				s.direct("unrecordable")
+				s.direct("finish plain#1 SUCCESS")
+				s.queue.setBack.Store(&tt.now)
+				s.direct("recordable")
+				time.Sleep(10 * time.Second)
+				synctest.Wait()
+				s.queue.setBack.Store(nil)
+				if got := plain.body(); !strings.HasSuffix(got, "Finished: SUCCESS\n"+tt.last) || !plain.hasEnded() {
+					t.Errorf("log = %q, ended %v; want it to end with %q", got, plain.hasEnded(), tt.last)
+				}
+				if got := events.body(); !strings.HasSuffix(got, "event: end\nid: end\ndata: "+tt.ends+"\n\n") || !events.hasEnded() {
+					t.Errorf("events = %q, ended %v; want %s at the end", got, events.hasEnded(), tt.ends)
 				}
 			})
 		})
@@ -139,6 +189,94 @@ func TestFollowersOfOneLogSeeTheSame(t *testing.T) {
 			if !x.hasEnded() || x.body() != all[0].body() || len(x.body()) < 20*len("a line\n") {
 				t.Errorf("follower %d: ended %v, %q, want %q", i, x.hasEnded(), x.body(), all[0].body())
 			}
+		}
+	})
+}
+
+// relayed is a runner whose builds end once they were resumed after a restart.
+type relayed struct{}
+
+func (relayed) Remote() {}
+
+func (relayed) Run(ctx context.Context, b runner.Build, log io.Writer) runner.Result {
+	if b.Handle != nil {
+		fmt.Fprintln(log, "the rest")
+		return runner.Result{Outcome: runner.Success}
+	}
+	fmt.Fprintln(log, "begun")
+	if err := b.Save([]byte("handle")); err != nil {
+		return runner.Result{Outcome: runner.Failure, Reason: err.Error()}
+	}
+	<-ctx.Done()
+	return runner.Result{Outcome: runner.Aborted, Reason: context.Cause(ctx).Error()}
+}
+
+// TestLogIsFollowedBeforeItsBuildIsResumed follows the log of a build after a restart, at the instant before its runner
+// continues: then nothing writes the log, as if it were complete.
+func TestLogIsFollowedBeforeItsBuildIsResumed(t *testing.T) {
+	const text = "Started by remote host 192.0.2.1\nbegun\nResumed after a restart of the server\nthe rest\nFinished: SUCCESS\n"
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		site, err := definition.Compile(definition.Spec{Root: definition.Folder{Jobs: []definition.Job{{
+			Name: "far", Runner: relayed{}, Settings: job.Settings{QuietPeriod: new(time.Duration)},
+			Tokens: []definition.Token{{Digest: token.NewSecret("secret").Digest(), Grants: token.Trigger | token.Log}},
+		}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ctl *buildtoken.Controller
+		start := func(log *zap.Logger) {
+			t.Helper()
+			db, err := boltqueue.Open(boltqueue.Options{Path: filepath.Join(dir, "queue.db")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ctl, err = buildtoken.Open(t.Context(), buildtoken.Options{Queue: db, Dir: dir}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := ctl.Attach(t.Context(), buildtoken.Config{Sites: []*definition.Site{site}, Log: log}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := &scenario{t: t, api: api{&web.Site{
+			Open: func() (*buildtoken.Controller, error) { return ctl, nil }, Definition: site, Log: zap.NewNop(),
+			Root: func(*http.Request) string { return root }, Remote: func(*http.Request) netip.Addr { return netip.MustParseAddr("192.0.2.1") },
+		}}}
+		start(nil)
+		if x := s.send(s.request([]string{"POST /buildByToken/build?job=far&token=secret"})); x.Code != http.StatusCreated {
+			t.Fatalf("trigger: got %d %s", x.Code, x.body())
+		}
+		if err := ctl.Close(); err != nil {
+			t.Fatal(err)
+		}
+
+		resume := make(chan struct{})
+		core, _ := observer.New(zap.InfoLevel)
+		start(zap.New(core, zap.Hooks(func(e zapcore.Entry) error {
+			if e.Message == "build resumed" {
+				<-resume
+			}
+			return nil
+		})))
+		plain := s.send(s.request([]string{"GET /buildByToken/log?job=far&token=secret&item=1"}))
+		later := s.send(s.request([]string{"GET /buildByToken/log?job=far&token=secret&item=1&start=40"}))
+		events := s.send(s.request([]string{"GET /buildByToken/log?job=far&token=secret&item=1", "Accept: text/event-stream"}))
+		if got := plain.body(); got != text[:39] || plain.hasEnded() {
+			t.Errorf("before it is resumed: got %q, ended %v; want what there is so far", got, plain.hasEnded())
+		}
+		close(resume)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		for x, want := range map[*exchange]string{plain: text, later: text[40:]} {
+			if got := x.body(); got != want || !x.hasEnded() {
+				t.Errorf("got %q, ended %v; want %q", got, x.hasEnded(), want)
+			}
+		}
+		if got := events.body(); !events.hasEnded() || !strings.Contains(got, "data: the rest\ndata: Finished: SUCCESS\n") || !strings.Contains(got, `"result":"SUCCESS"`) {
+			t.Errorf("events = %q, ended %v; want all of the log and the result", got, events.hasEnded())
+		}
+		if err := ctl.Close(); err != nil {
+			t.Fatal(err)
 		}
 	})
 }

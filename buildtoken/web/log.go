@@ -14,19 +14,52 @@ import (
 	"github.com/buildtoken/buildtoken/buildtoken/queue"
 )
 
-// WaitForLog opens the log of an item's build once it has begun. The log is nil if the
-// item never gets one: it was cancelled, or its log was dropped. The entry is the last
-// known state of the item. The caller must close the log.
-func (q *Request) WaitForLog(ctx context.Context, ctl *buildtoken.Controller, id int64) (log *console.Reader, e queue.Entry, err error) {
+// FollowLog waits until the build of an item has a log, and calls read with it. read must
+// return once it has read the whole log. A log also looks complete while its build is left
+// to be resumed, by this server after a restart or by another one. Then FollowLog waits
+// until it is resumed, and calls read again, which must continue where it was.
+//
+// FollowLog returns the last known state of the item when the build has ended, or when there
+// is no log because the item was cancelled or the log was dropped. If the build is not on
+// record any more, it returns [console.ErrGone].
+func (q *Request) FollowLog(ctx context.Context, ctl *buildtoken.Controller, id int64, read func(*console.Reader) error) (queue.Entry, error) {
+	var last queue.Entry
+	for again := false; ; again = true {
+		log, e, err := q.waitForLog(ctx, ctl, id, again)
+		switch {
+		case again && errors.Is(err, queue.ErrNotFound): // so many builds came after it that it was dropped
+			return last, nil
+		case err == nil && again && e.Build == nil && !e.Ended(): // the queue was set back
+			return e, console.ErrGone
+		case err != nil || log == nil:
+			return e, err
+		}
+		last = e
+		err = read(log)
+		_ = log.Close() // only read
+		if err != nil || e.Ended() {
+			return e, err
+		}
+	}
+}
+
+// waitForLog opens the log of an item's build once it has begun, nil if there will never be
+// one. With again, it was read to its end before: then waitForLog waits until the build has
+// ended or was resumed. The caller must close the log.
+func (q *Request) waitForLog(ctx context.Context, ctl *buildtoken.Controller, id int64, again bool) (log *console.Reader, e queue.Entry, err error) {
 	e, awaitErr := ctl.Await(ctx, q.Definition, id, func(e queue.Entry) bool {
 		if e.Build == nil {
-			return e.Ended()
+			return again || e.Ended()
 		}
-		log, err = ctl.Log(ctx, e.Item.Job, e.Build.Number)
-		if errors.Is(err, queue.ErrNotFound) { // the log of a running build is about to be created
-			log, err = nil, nil
+		reader, openErr := ctl.Log(ctx, e.Item.Job, e.Build.Number)
+		switch {
+		case errors.Is(openErr, queue.ErrNotFound): // the log of a running build is about to be created
 			return e.Ended()
+		case openErr == nil && again && !e.Ended() && reader.Complete():
+			_ = reader.Close() // only read
+			return false
 		}
+		log, err = reader, openErr
 		return true
 	})
 	if awaitErr != nil {

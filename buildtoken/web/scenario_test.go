@@ -214,6 +214,8 @@ type faultyQueue struct {
 	unabortable  atomic.Bool
 	// noBuilds, noLanes, noItems and noSummaries make one kind unreadable alone.
 	noBuilds, noLanes, noItems, noSummaries atomic.Bool
+	// setBack is what has become of each item, as if the queue had been set back to an earlier time.
+	setBack atomic.Pointer[func(queue.Entry) (queue.Entry, error)]
 	// pretended is how many builds each job seems to have, if it is not 0.
 	pretended atomic.Int64
 	// late is how long a cancellation takes to arrive.
@@ -259,7 +261,11 @@ func (q *faultyQueue) Entry(ctx context.Context, now time.Time, id int64) (queue
 	if q.unreadable.Load() {
 		return queue.Entry{}, fmt.Errorf("%w: input/output error", queue.ErrStorage)
 	}
-	return q.Queue.Entry(ctx, now, id)
+	e, err := q.Queue.Entry(ctx, now, id)
+	if f := q.setBack.Load(); f != nil {
+		return (*f)(e)
+	}
+	return e, err
 }
 
 func (q *faultyQueue) Overviews(ctx context.Context, jobs []string) ([]queue.Overview, error) {

@@ -19,10 +19,16 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/boltqueue"
 	"github.com/buildtoken/buildtoken/buildtoken/definition"
 	"github.com/buildtoken/buildtoken/buildtoken/job"
 	"github.com/buildtoken/buildtoken/buildtoken/runner"
+	"github.com/buildtoken/buildtoken/buildtoken/vault"
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
@@ -283,6 +289,67 @@ func TestBuildIsFollowedToItsEnd(t *testing.T) {
 		time.Sleep(time.Second)
 		<-ended
 		s.streams(out, `log 44-73 "bad `+"\uFFFD"+` byte\nFinished: SUCCESS\n"`, "page buildhead: Build #1: Success", "done null")
+	})
+}
+
+// TestBuildIsFollowedBeforeItIsResumed opens a page after a restart, at the instant before the runner of its build
+// continues: then nothing writes the log, as if it were complete.
+func TestBuildIsFollowedBeforeItIsResumed(t *testing.T) {
+	relayed := remote{func(ctx context.Context, b runner.Build, log io.Writer) runner.Result {
+		if b.Handle != nil {
+			_, _ = io.WriteString(log, "the rest\n")
+			return runner.Result{Outcome: runner.Success}
+		}
+		_, _ = io.WriteString(log, "begun\nha")
+		if err := b.Save([]byte("handle")); err != nil {
+			return runner.Result{Outcome: runner.Failure, Reason: err.Error()}
+		}
+		<-ctx.Done()
+		return runner.Result{Outcome: runner.Aborted, Reason: context.Cause(ctx).Error()}
+	}}
+	onSite(t, jobs(at("far", relayed)), func(s *site) {
+		s.trigger("far", nil)
+		if err := s.ctl.Close(); err != nil {
+			s.Fatal(err)
+		}
+		q, err := boltqueue.Open(boltqueue.Options{Path: filepath.Join(s.dir, "queue.db")})
+		if err != nil {
+			s.Fatal(err)
+		}
+		ctl, err := buildtoken.Open(s.Context(), buildtoken.Options{Queue: q, Dir: s.dir, SealKey: vault.NewKey()})
+		if err != nil {
+			s.Fatal(err)
+		}
+		defer func() {
+			if err := ctl.Close(); err != nil {
+				s.Error(err)
+			}
+		}()
+		resume := make(chan struct{})
+		core, _ := observer.New(zap.InfoLevel)
+		if _, err := ctl.Attach(s.Context(), buildtoken.Config{Sites: []*definition.Site{s.def}, Log: zap.New(core, zap.Hooks(func(e zapcore.Entry) error {
+			if e.Message == "build resumed" {
+				<-resume
+			}
+			return nil
+		}))}); err != nil {
+			s.Fatal(err)
+		}
+		s.ctl, s.pages = ctl, pagesOf(ctl, s.def, zap.NewNop())
+		s.lacks(s.page("/job/far/1/"), "data-complete")
+		out, ended, stop := s.open("/queue/-/events/job/far/1/", "alice")
+		defer stop()
+		s.holds(strings.Join(names(s.T, out.take(s.T)), "\n"), "begun\\n\" + \"ha\"")
+		select {
+		case <-ended:
+			s.Error("the stream ended before the build")
+		default:
+		}
+		close(resume)
+		time.Sleep(time.Second)
+		<-ended
+		got := regexp.MustCompile(`"\nlog \d+-\d+ "`).ReplaceAllString(strings.Join(names(s.T, out.take(s.T)), "\n"), "") // as one piece
+		s.holds(got, `"ha\nResumed after a restart of the server\nthe rest\nFinished: SUCCESS\n"`, "page buildhead: Build #1: Success", "done null")
 	})
 }
 

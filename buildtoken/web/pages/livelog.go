@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/buildtoken/buildtoken/buildtoken/console"
 	"github.com/buildtoken/buildtoken/buildtoken/web"
 )
 
@@ -31,53 +32,67 @@ type logEvent struct {
 	Reset bool `json:"reset,omitempty"`
 }
 
-// followLog sends a log as it grows, until it is complete. An error means that the client does
-// not have all of it: ctx has ended, the client is gone, or the log cannot be read.
+// followLog sends a log as it grows, until its build has ended. An error means that the client
+// does not have all of it: ctx has ended, the client is gone, or the log cannot be read.
 func (v *visit) followLog(ctx context.Context, out *web.Events, of buildOf) error {
 	b, err := v.ctl.Build(ctx, of.job, of.number)
 	if err != nil {
 		return err
 	}
-	reader, _, err := v.WaitForLog(ctx, v.ctl, b.Item.ID)
-	if err != nil || reader == nil {
-		return err // without a log, the page shows why
+	f := &followed{visit: v, out: out}
+	// Without a log, the page shows why.
+	_, err = v.FollowLog(ctx, v.ctl, b.Item.ID, func(reader *console.Reader) error {
+		return f.read(ctx, &openLog{Reader: reader, key: keyOf(b), started: b.Started})
+	})
+	return err
+}
+
+// followed is a log that is being sent.
+type followed struct {
+	*visit
+	out   *web.Events
+	w     *lineWriter // at the place behind the whole rows that were sent; nil before the first
+	rest  []byte      // the text after them that has been read
+	reset bool        // the client must drop what it has
+}
+
+func (f *followed) at() int64 { return f.w.at.at + int64(len(f.rest)) }
+
+// read sends the log from the place where f is to its end.
+func (f *followed) read(ctx context.Context, log *openLog) (err error) {
+	if f.w == nil {
+		f.w = new(lineWriter)
+		if f.w.at, f.reset, err = f.startOf(ctx, log); err != nil {
+			return err
+		}
 	}
-	log := &openLog{Reader: reader, key: keyOf(b), started: b.Started}
-	defer func() { _ = log.Close() }() // only read
-	w := new(lineWriter)
-	var reset bool
-	if w.at, reset, err = v.startOf(ctx, log); err != nil {
-		return err
-	}
-	var rest []byte // the text after the whole rows that has been read
-	at := func() int64 { return w.at.at + int64(len(rest)) }
 	for last := false; ; {
-		end, complete, err := log.Wait(ctx, wanted(at(), reset))
+		end, complete, err := log.Wait(ctx, wanted(f.at(), f.reset))
 		if err != nil {
 			return err
 		}
-		if w.at.at > end && (complete || !log.Shared()) { // the offset belongs to another log
-			reset = true
+		if f.w.at.at > end && (complete || !log.Shared()) { // the offset belongs to another log
+			f.reset = true
 		}
-		if reset || end-at() > logBehind {
-			if w.at, err = v.tail(ctx, log, end); err != nil {
+		if f.reset || end-f.at() > logBehind {
+			if f.w.at, err = f.tail(ctx, log, end); err != nil {
 				return err
 			}
-			rest, reset = nil, true
+			f.rest, f.reset = nil, true
 		}
-		for at() < end || reset {
-			e := logEvent{From: w.at.at, Reset: reset}
-			e.End = min(end, at()-at()%logPiece+logPiece)
-			if e.HTML, rest, err = v.piece(ctx, log, w, rest, e.End); err != nil {
+		for f.at() < end || f.reset {
+			e := logEvent{From: f.w.at.at, Reset: f.reset}
+			e.End = min(end, f.at()-f.at()%logPiece+logPiece)
+			if e.HTML, f.rest, err = f.piece(ctx, log, f.w, f.rest, e.End); err != nil {
 				return err
 			}
-			e.To = w.at.at
-			shown := rest
+			e.To = f.w.at.at
+			shown := f.rest
 			if e.End < end || !complete {
-				shown = rest[:web.WholeRunes(rest)]
+				shown = f.rest[:web.WholeRunes(f.rest)]
 			}
-			e.Rest, reset = w.rest(shown), false
-			if err := out.SendJSON("log", w.at.String(), e); err != nil {
+			e.Rest, f.reset = f.w.rest(shown), false
+			if err := f.out.SendJSON("log", f.w.at.String(), e); err != nil {
 				return err
 			}
 		}

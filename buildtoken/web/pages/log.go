@@ -83,7 +83,7 @@ func (v *visit) openLog(ctx context.Context, b queue.Build) (*openLog, error) {
 	if err != nil {
 		return nil, err
 	}
-	complete := log.Complete() // before the size
+	complete := !b.Running() && log.Complete() // before the size; that of a build that is to be resumed looks complete
 	return &openLog{log, keyOf(b), b.Started, log.Size(), complete}, nil
 }
 

@@ -73,35 +73,19 @@ type stream interface {
 
 // follow sends the log of the item's build from an offset on.
 func (o *own) follow(ctx context.Context, start int64, s stream) error {
-	log, entry, err := o.WaitForLog(ctx, o.ctl, o.entry.Item.ID)
-	if err != nil {
+	entry, err := o.FollowLog(ctx, o.ctl, o.entry.Item.ID, func(log *console.Reader) (err error) {
+		start, err = console.Follow(ctx, log, start, s.write)
 		return err
-	}
-	o.entry = entry
-	if log == nil {
-		return s.end(o.entry)
-	}
-	defer func() { _ = log.Close() }() // only read
-	_, err = console.Follow(ctx, log, start, s.write)
-	gone := errors.Is(err, console.ErrGone)
-	if err != nil && !gone {
-		return err
-	}
-	// The log is complete an instant before the end is on record.
-	entry, err = o.ctl.Await(ctx, o.Definition, o.entry.Item.ID, func(e queue.Entry) bool { return gone || e.Ended() || e.Build == nil })
+	})
 	switch {
-	case err == nil:
-		gone = gone || !entry.Ended()
-		o.entry = entry
-	case !errors.Is(err, queue.ErrNotFound): // so many builds came after it that it was dropped
-		return err
-	}
-	if gone {
+	case errors.Is(err, console.ErrGone):
 		if err := s.write([]byte(goneLine)); err != nil {
 			return err
 		}
+	case err != nil:
+		return err
 	}
-	return s.end(o.entry)
+	return s.end(entry)
 }
 
 // goneLine ends the log of a build whose end will never be on record.
