@@ -251,14 +251,14 @@ func TestOlderDataDirectoryIsPutBack(t *testing.T) {
 	if b := claimSoon(t, q, "ci-1"); b.Item.ID != beside.ID {
 		t.Errorf("started item %d beside a build that goes on, want %d", b.Item.ID, beside.ID)
 	}
-	if err := record(t, q, goesOn, queue.Success); err != nil {
-		t.Errorf("end of a build that ran all the time: %v", err)
-	}
 	for !(<-q.Notices()).Lost {
 	}
 	lost, err := q.ReclaimLost(t.Context(), time.Now(), nil)
 	if err != nil || len(lost) != 1 || lost[0].Item.Job != "has-ended" || !strings.Contains(lost[0].Reason, "the database was set back") {
 		t.Errorf("ReclaimLost = %+v, %v; want the build that had ended, with the reason", lost, err)
+	}
+	if err := record(t, q, goesOn, queue.Success); err != nil {
+		t.Errorf("end of a build that ran all the time: %v", err)
 	}
 	// Identifiers that were assigned since the copy are not used, because other clients may get
 	// them again.

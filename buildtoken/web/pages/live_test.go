@@ -316,7 +316,15 @@ func TestBuildIsFollowedBeforeItIsResumed(t *testing.T) {
 		if err != nil {
 			s.Fatal(err)
 		}
-		ctl, err := buildtoken.Open(s.Context(), buildtoken.Options{Queue: q, Dir: s.dir, SealKey: vault.NewKey()})
+		resume := make(chan struct{})
+		core, _ := observer.New(zap.InfoLevel)
+		log := zap.New(core, zap.Hooks(func(e zapcore.Entry) error {
+			if e.Message == "build resumed" {
+				<-resume
+			}
+			return nil
+		}))
+		ctl, err := buildtoken.Open(s.Context(), buildtoken.Options{Queue: q, Dir: s.dir, SealKey: vault.NewKey(), Log: log})
 		if err != nil {
 			s.Fatal(err)
 		}
@@ -325,14 +333,7 @@ func TestBuildIsFollowedBeforeItIsResumed(t *testing.T) {
 				s.Error(err)
 			}
 		}()
-		resume := make(chan struct{})
-		core, _ := observer.New(zap.InfoLevel)
-		if _, err := ctl.Attach(s.Context(), buildtoken.Config{Sites: []*definition.Site{s.def}, Log: zap.New(core, zap.Hooks(func(e zapcore.Entry) error {
-			if e.Message == "build resumed" {
-				<-resume
-			}
-			return nil
-		}))}); err != nil {
+		if _, err := ctl.Attach(s.Context(), buildtoken.Config{Sites: []*definition.Site{s.def}, Log: log}); err != nil {
 			s.Fatal(err)
 		}
 		s.ctl, s.pages = ctl, pagesOf(ctl, s.def, zap.NewNop())
