@@ -39,6 +39,28 @@ func fill(t testing.TB, s store, job string, n int) {
 	}
 }
 
+// TestTriggersShareTransactions sends triggers at once, until some of them were stored by one transaction.
+func TestTriggersShareTransactions(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	q := open(t, s.options())
+	look := pgtest.Connect(t, s.url)
+	var items, transactions int
+	for late := time.Now().Add(patience); transactions == items; {
+		var triggers sync.WaitGroup
+		for n := range 20 {
+			triggers.Go(func() { schedule(t, q, request("j", fmt.Sprint(items+n))) })
+		}
+		triggers.Wait()
+		if err := look.QueryRow(t.Context(), "select count(*), count(distinct xmin::text) from "+s.schema+".items").Scan(&items, &transactions); err != nil {
+			t.Fatal(err)
+		}
+		if time.Now().After(late) {
+			t.Fatalf("%d items were stored by as many transactions", items)
+		}
+	}
+}
+
 // TestDecisionsReadFewRows counts the rows that are read while there is a long queue. Unlike
 // time, this number does not depend on the machine.
 func TestDecisionsReadFewRows(t *testing.T) {

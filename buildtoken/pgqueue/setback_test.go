@@ -212,6 +212,8 @@ func TestOlderDataDirectoryIsPutBack(t *testing.T) {
 		schedule(t, q, request(job, "k"))
 	}
 	goesOn, hasEnded := claimSoon(t, q, "ci-1"), claimSoon(t, q, "ci-1")
+	schedule(t, q, request("goes-on", "too"))
+	left := claimSoon(t, q, "ci-1")
 	once := request("waits", "k")
 	once.Key = &queue.Digest{'k'}
 	waits, _, err := q.Schedule(t.Context(), start, once)
@@ -269,6 +271,21 @@ func TestOlderDataDirectoryIsPutBack(t *testing.T) {
 			t.Errorf("the next item has the ID %d, though %d was given", next.ID, last)
 		}
 		last = next.ID
+	}
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	other := open(t, pgqueue.Options{URL: server.URL(), Schema: "ci", Server: "ci-2"})
+	for !(<-other.Notices()).Lost {
+	}
+	lost, err = other.ReclaimLost(t.Context(), time.Now(), nil)
+	if err != nil || len(lost) != 3 || lost[0].Item.ID != left.Item.ID {
+		t.Fatalf("ReclaimLost after the server has stopped = %+v, %v; want the build that went on, and two that were started later", lost, err)
+	}
+	for _, b := range lost {
+		if !strings.Contains(b.Reason, "has stopped") {
+			t.Errorf("%s #%d: %s; want that the server has stopped", b.Item.Job, b.Number, b.Reason)
+		}
 	}
 }
 
