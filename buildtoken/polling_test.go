@@ -140,6 +140,11 @@ func TestOnePollRunsAndOneWaits(t *testing.T) {
 		if polls["app"] != 3 {
 			t.Errorf("%d polls of app, want 3", polls["app"])
 		}
+		for _, j := range s.Stats().Jobs {
+			if got := j.Polls["none"]; got != uint64(polls[j.Name]) {
+				t.Errorf("Stats has %d polls of %s, want %d", got, j.Name, polls[j.Name])
+			}
+		}
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -445,4 +446,33 @@ func TestClosedPollsEnd(t *testing.T) {
 func endOf(ctx context.Context) context.Context {
 	<-ctx.Done()
 	return ctx
+}
+
+// TestLogOfAPollThatCannotBeRead replaces the log of a poll by something else.
+func TestLogOfAPollThatCannotBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		h := openHost(t, build.Options{Dir: dir})
+		p := polls(t, h, &build.Job{Job: &job.Job{FullName: "app"}, Poller: looks(func(context.Context, runner.Build, io.Writer) (bool, error) { return false, nil })})
+		p.Request("app", "http://x/")
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if _, err := h.LastPoll("app"); err != nil {
+			t.Fatal(err)
+		}
+		replaced := 0
+		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || !d.Type().IsRegular() {
+				return err
+			}
+			replaced++
+			return os.WriteFile(path, []byte("no poll\n"), 0o600)
+		})
+		if err != nil || replaced != 1 {
+			t.Fatalf("replaced %d files, %v; want that of the log", replaced, err)
+		}
+		if last, err := h.LastPoll("app"); err == nil || !strings.Contains(err.Error(), "app") {
+			t.Errorf("LastPoll = %+v, %v, want an error that names the job", last, err)
+		}
+	})
 }

@@ -1,12 +1,14 @@
 package build_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -252,4 +254,19 @@ func TestResumedBuildWaitsForItsLog(t *testing.T) {
 			t.Errorf("Run = %s, %s with the log %q, want %q", result, reason, kept.text, want)
 		}
 	})
+}
+
+// TestLogThatCannotBeFetched resumes a build on a server with a shorter log that cannot be replaced.
+func TestLogThatCannotBeFetched(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "logs", job.PathElement("app"), "1.log", "in the way"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	kept := &keeper{text: bytes.Repeat([]byte("a line\n"), 100_000)}
+	app := &build.Job{Job: &job.Job{FullName: "app"}, Runner: follows{}}
+	b := queue.Build{Item: queue.Item{ID: 1, Job: "app"}, Number: 1, Handle: []byte("handle")}
+	result, reason := openHost(t, build.Options{Dir: dir, Logs: kept}).Run(t.Context(), app, b)
+	if result != queue.NotBuilt || !strings.Contains(reason, "the console log cannot be written: ") {
+		t.Errorf("Run = %s, %s; want that the log cannot be written", result, reason)
+	}
 }

@@ -47,6 +47,7 @@ func guarded(t testing.TB) *definition.Site {
 				Jobs: []definition.Job{
 					{Name: "app", Runner: nothing{}, Tokens: []definition.Token{opens("app", 0), opens("view", token.Status), old}},
 					{Name: "params", Runner: nothing{}, Poller: watcher{}, Params: append([]job.Param{{Name: "PW", Kind: job.KindPassword}}, params...), Allow: []policy.Rule{{Source: `params.PW != "no"`}}},
+					{Name: "one", Runner: nothing{}, Params: params[:1]},
 					{Name: "off", Runner: nothing{}, Disabled: true},
 				},
 			}},
@@ -132,6 +133,7 @@ func TestAdmit(t *testing.T) {
 		{"parameters for a job without", trigger(parameters()), definition.CheckEndpoint, definition.ErrTakesNoParameters, ""},
 		{"the same where the kind does not matter", trigger(parameters(), func(t *definition.Trigger) { t.AnyKind = true }), definition.CheckRule, nil, ""},
 		{"no parameters for a job with some", trigger(at("team/params")), definition.CheckEndpoint, definition.ErrTakesParameters, ""},
+		{"the same for a job with one", trigger(at("team/one")), definition.CheckEndpoint, definition.ErrTakesParameters, ""},
 		{"the same with defaults", trigger(at("team/params"), func(t *definition.Trigger) { t.AnyKind = true }), definition.CheckRule, nil, ""},
 		{"parameters", trigger(at("team/params"), parameters("ENV", "production")), definition.CheckRule, nil, ""},
 		{"a value that is none", trigger(at("team/params"), parameters("ENV", "moon")), definition.CheckParameters, job.ErrValue, ""},

@@ -117,6 +117,7 @@ func TestCompileRefuses(t *testing.T) {
 		is   error // nil: only ErrInvalid
 	}{
 		{"name of a folder", definition.Folder{Folders: []definition.Folder{{Name: "a/b"}}}, "a/b: folder: ", job.ErrBadName},
+		{"name of a folder with another mistake in it", definition.Folder{Folders: []definition.Folder{{Name: "a/b", Jobs: []definition.Job{{Name: "x"}}}}}, "a/b: folder: ", job.ErrBadName},
 		{"name of a job", app(func(j *definition.Job) { j.Name = ".." }), "team/..: job: ", job.ErrBadName},
 		{"two jobs of one name", inFolder(definition.Folder{Jobs: []definition.Job{{Name: "app", Runner: nothing{}}, {Name: "app", Runner: nothing{}}}}), "team/app: ", job.ErrDuplicate},
 		{"a job and a folder of one name", definition.Folder{
@@ -177,10 +178,10 @@ func TestCompileRefuses(t *testing.T) {
 		})
 	}
 	_, err := definition.Compile(definition.Spec{
-		Root:   definition.Folder{Folders: []definition.Folder{{Name: ".."}}, Jobs: []definition.Job{{Name: ".."}, {Name: "app", Runner: nothing{}}, {Name: "app"}}},
+		Root:   definition.Folder{Folders: []definition.Folder{{Name: ".."}}, Jobs: []definition.Job{{Name: ".."}, {Name: "app", Runner: nothing{}}, {Name: "app"}, {Name: "twice", Runner: nothing{}, Params: []job.Param{{Name: "SAME", Kind: job.KindText}, {Name: "SAME", Kind: job.KindText}}}}},
 		Access: definition.Access{Read: "nme", Build: "params.A == \"\"", Cancel: "1"},
 	})
-	for _, want := range []string{"folder: ", "job: ", "app: job: duplicate", "app: nothing to run", "access read: ", "access build: ", "access cancel: "} {
+	for _, want := range []string{"folder: ", "job: ", "app: job: duplicate", "app: nothing to run", "SAME", "access read: ", "access build: ", "access cancel: "} {
 		if !strings.Contains(fmt.Sprint(err), want) {
 			t.Errorf("Compile = %v, without %q", err, want)
 		}
@@ -194,7 +195,7 @@ func TestCompileTakes(t *testing.T) {
 		Name: "team", Notify: []definition.NotifySpec{{Name: "ops", To: &refers{visible: "ENV"}}},
 		Jobs: []definition.Job{
 			{
-				Name: "app", Params: []job.Param{{Name: "PW", Kind: job.KindPassword}, {Name: "ENV", Kind: job.KindString, Default: "x"}, {Name: "FILE", Kind: job.KindFile}},
+				Name: "app", Params: []job.Param{{Name: "ENV", Kind: job.KindString, Default: "x"}, {Name: "PW", Kind: job.KindPassword}, {Name: "FILE", Kind: job.KindFile}},
 				Runner: &refers{visible: "ENV", hidden: "PW"}, Poller: watcher{}, Badge: true,
 				Notify:    []definition.NotifySpec{{Name: "own", On: []queue.Condition{queue.OnStarted}, To: &refers{visible: "ENV"}}},
 				Schedules: []definition.ScheduleSpec{{Spec: "0 13 * * *", Zone: "UTC", Params: map[string]string{"ENV": "y"}}, {Spec: "0 9 * * *", Zone: "Etc/GMT-1", Poll: true}, {Spec: "0 12 * * *", Zone: "UTC"}},
@@ -214,7 +215,7 @@ func TestCompileTakes(t *testing.T) {
 	if want := []string{"team/ops[failure fixed]", "team/app/own[started]"}; !slices.Equal(targets, want) || len(plain.Notify) != 1 {
 		t.Errorf("app notifies %v, want %v; plain %v", targets, want, plain.Notify)
 	}
-	if got := fmt.Sprint(app.Schedules[0].Values, app.Schedules[1].Values, app.Schedules[2].Values); got != "[PW=**** ENV=y] [] [PW=**** ENV=x]" {
+	if got := fmt.Sprint(app.Schedules[0].Values, app.Schedules[1].Values, app.Schedules[2].Values); got != "[ENV=y PW=****] [] [ENV=x PW=****]" {
 		t.Errorf("values of the schedules: %s", got)
 	}
 	for now, want := range map[time.Time]time.Time{

@@ -112,6 +112,22 @@ func TestImport(t *testing.T) {
 	}
 }
 
+// One record of any kind is enough to refuse an import.
+func TestImportRefusesOneRecord(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	q := open(t, s.options())
+	if err := q.SaveTokenUses(t.Context(), time.Now(), []queue.TokenUse{{Place: "j", Name: "ci", Last: time.Now()}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := importInto(t, s, everyKind()); !errors.Is(err, pgqueue.ErrNotEmpty) || !strings.HasSuffix(err.Error(), "tables token_uses") {
+		t.Errorf("Import beside the uses of a token: %v, want %v that names their table", err, pgqueue.ErrNotEmpty)
+	}
+}
+
 // Without the contents, an import has the references of files only.
 func TestImportWithoutContents(t *testing.T) {
 	s, m := newStore(t), everyKind()
