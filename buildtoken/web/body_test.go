@@ -155,6 +155,26 @@ func failing(t *testing.T, n int64) *os.File {
 	return w
 }
 
+// A time limit of the body that was left would end a stream that follows.
+func TestBodyThatWasReadLeavesNoTimeLimit(t *testing.T) {
+	s := newScenario(t, t.TempDir(), 0, throttle.Limit{})
+	defer s.close()
+	w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader("job=plain"))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	q := s.api.Request(w, r)
+	defer q.Begin().End()
+	limited := w.setToRead
+	f, err := q.ReadForm(web.FormOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if !limited || w.setToRead {
+		t.Errorf("the time to read is limited before %v and after %v, want before only", limited, w.setToRead)
+	}
+}
+
 // A disk that fails is not the client's fault, and a client that is gone is not the disk's.
 func TestDiskThatFailsWhileABodyIsStored(t *testing.T) {
 	const size = 4 << 20

@@ -64,6 +64,9 @@ func TestLargeAnswersHaveOneLimit(t *testing.T) {
 	status := func(method, client string, body []byte) int {
 		w := httptest.NewRecorder()
 		answer(method, client, w, body)
+		if refused := w.Code != http.StatusOK; refused && w.Body.Len() >= len(body) {
+			t.Errorf("an answer that was refused with %d has %d bytes", w.Code, w.Body.Len())
+		}
 		return w.Code
 	}
 	waits, release, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})

@@ -40,7 +40,8 @@ func TestReadRaw(t *testing.T) {
 				if !declared {
 					r = httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", struct{ io.Reader }{bytes.NewReader(body)})
 				}
-				q := s.api.Request(httptest.NewRecorder(), r)
+				w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+				q := s.api.Request(w, r)
 				defer q.Begin().End()
 				sum := sha256.New()
 				raw, err := q.ReadRaw(limit, sum)
@@ -52,8 +53,8 @@ func TestReadRaw(t *testing.T) {
 					}
 					return
 				}
-				if err != nil || raw.Size != int64(tt.size) {
-					t.Fatalf("ReadRaw = %d bytes, %v", raw.Size, err)
+				if err != nil || raw.Size != int64(tt.size) || w.setToRead {
+					t.Fatalf("ReadRaw = %d bytes, %v; a deadline to read is left: %v", raw.Size, err, w.setToRead)
 				}
 				if want := sha256.Sum256(body); !bytes.Equal(sum.Sum(nil), want[:]) {
 					t.Error("another body was hashed")

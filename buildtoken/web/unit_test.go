@@ -59,7 +59,7 @@ func TestPrefers(t *testing.T) {
 func TestAcceptOfAKind(t *testing.T) {
 	for accept, want := range map[string]string{
 		"*/*;q=0.9": "application/json", "application/*;q=0.5, */*": "text/plain", "*/*, application/*;q=0.5": "text/plain",
-		"application/*, */*;q=0.5": "application/json", "application/json;q=0.4, application/*, */*;q=0.5": "text/plain",
+		"application/*, */*;q=0.5": "application/json", "application/json, application/json;q=0.1, text/plain;q=0.5": "application/json", "application/json;q=0.4, application/*, */*;q=0.5": "text/plain",
 	} {
 		if got := web.Negotiate([]string{accept}, "application/json", "text/plain"); got != want {
 			t.Errorf("Negotiate(%q) = %q, want %q", accept, got, want)

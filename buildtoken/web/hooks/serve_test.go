@@ -186,6 +186,14 @@ func TestOneDeliveryForManyJobs(t *testing.T) {
 	}
 }
 
+func TestOneDeliveryForTwoJobs(t *testing.T) {
+	s := newSite(t)
+	w := s.send(github(t, path+"?job=pair", "push", "1", push("main", "a")))
+	if a, b := s.items("pair/a"), s.items("pair/b"); w.Code != 201 || len(a) != 1 || len(b) != 1 {
+		t.Errorf("got %d %q and the items %v, %v, want 201 and one of each", w.Code, w.Body, a, b)
+	}
+}
+
 func TestSlackIsAlwaysAnswered200(t *testing.T) {
 	s := newSite(t)
 	now := strconv.FormatInt(time.Now().Unix(), 10)

@@ -147,6 +147,7 @@ func spec(t testing.TB) definition.Spec {
 					jobNamed("all", definition.OnSpec{Webhook: "github"}),
 					jobNamed("web", definition.OnSpec{Webhook: "github", When: `event.files.exists(f, f.startsWith("web/"))`}),
 				}},
+				{Name: "pair", Jobs: []definition.Job{jobNamed("a", definition.OnSpec{Webhook: "github"}), jobNamed("b", definition.OnSpec{Webhook: "github"})}},
 				{Name: "large", Webhooks: []definition.WebhookSpec{large}, Jobs: []definition.Job{jobNamed("job", definition.OnSpec{Webhook: "github"})}},
 				{Name: "crowd", Jobs: crowd},
 				{Name: long, Folders: []definition.Folder{{Name: long, Jobs: []definition.Job{jobNamed("job", definition.OnSpec{Webhook: "github"})}}}},
