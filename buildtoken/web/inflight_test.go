@@ -12,7 +12,15 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/buildtoken/buildtoken/buildtoken"
+	"github.com/buildtoken/buildtoken/buildtoken/definition"
+	"github.com/buildtoken/buildtoken/buildtoken/event"
+	"github.com/buildtoken/buildtoken/buildtoken/hook"
+	"github.com/buildtoken/buildtoken/buildtoken/job"
+	"github.com/buildtoken/buildtoken/buildtoken/token"
 	"github.com/buildtoken/buildtoken/buildtoken/web"
+	"github.com/buildtoken/buildtoken/buildtoken/web/hooks"
+	"github.com/buildtoken/buildtoken/buildtoken/web/pages"
 )
 
 // siteOf returns a site that sees a client, and shares its limits.
@@ -195,4 +203,60 @@ func TestStreamsHaveOneLimit(t *testing.T) {
 			t.Errorf("%d clients are on record after their streams have ended, want none", n)
 		}
 	}
+}
+
+// TestNoRequestKeepsWhatItHeld sends requests with bodies, and for large answers, to all handlers. Most are refused, at
+// different points. After each of them, none holds anything.
+func TestNoRequestKeepsWhatItHeld(t *testing.T) {
+	bubble(t, func(s *scenario) {
+		secret, err := hook.ParseSecret(event.GitHub, "TacoTuesday")
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		long, err := definition.Compile(definition.Spec{
+			Access: definition.Access{Read: "true", Build: `user == "builder"`, Cancel: `user == "builder"`},
+			Root: definition.Folder{
+				Jobs: []definition.Job{{
+					Name: "plain", Runner: s.runner, Description: strings.Repeat("long ", 100_000), Settings: job.Settings{QuietPeriod: new(time.Hour)},
+					Tokens: []definition.Token{{Digest: token.NewSecret("TacoTuesday").Digest(), Grants: token.Trigger | token.Status | token.Log | token.Cancel}},
+					On:     []definition.OnSpec{{Webhook: "github"}},
+				}},
+				Webhooks: []definition.WebhookSpec{{Config: hook.Config{Kind: event.GitHub, Secrets: []hook.Secret{secret}}}},
+			},
+		})
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		s.attach(buildtoken.Config{Sites: []*definition.Site{long}})
+		s.api.Definition = long
+		var shown pages.Pages
+		serve := func(w http.ResponseWriter, r *http.Request) bool {
+			return hooks.Serve(s.api.Request(w, r)) || shown.Serve(s.api.Request(w, r)) || s.api.Serve(w, r)
+		}
+		const form = "application/x-www-form-urlencoded"
+		for _, user := range []string{"", "builder"} {
+			for _, secret := range []string{"", "&token=wrong", "&token=TacoTuesday"} {
+				for _, target := range []string{
+					"/buildByToken/build", "/buildByToken/buildWithParameters", "/buildByToken/polling", "/buildByToken/status", "/buildByToken/log",
+					"/buildByToken/cancel", "/buildByToken/webhook", "/buildByToken/webhook?job=plain", "/buildByToken/none", "/job/plain/build", "/job/plain/buildWithParameters", "/job/none/build",
+					"/job/plain/polling", "/job/plain/stop", "/job/plain/9/stop", "/queue/cancelItem", "/job/plain/api/json", "/api/json?tree=jobs[description]",
+					"/job/plain/buildForm", "/job/none/buildForm", "/job/plain/cancelAllForm", "/queue/item/1/cancelForm", "/job/plain/9/stopForm", "/job/plain/", "/",
+				} {
+					for _, body := range []string{"job=plain&item=9999&id=9999" + secret, "job=plain&%zz" + secret, "upto=x&delay=soon" + secret} {
+						s.user, s.remote = user, s.remote.Next()
+						more := "&more=" + strings.Repeat("x", 1000)
+						r := httptest.NewRequestWithContext(s.t.Context(), http.MethodPost, target, strings.NewReader(body+more))
+						r.Header.Set("Content-Type", form)
+						r.Header.Set("X-GitHub-Event", "push")
+						r.Header.Set("X-Hub-Signature-256", "sha256="+strings.Repeat("0", 64))
+						w := httptest.NewRecorder()
+						serve(w, r)
+						if held := s.inFlight.Used(); held != 0 {
+							s.t.Fatalf("POST %s of %q with %q, answered with %d, still holds %d", target, user, body, w.Code, held)
+						}
+					}
+				}
+			}
+		}
+	})
 }

@@ -60,6 +60,8 @@ type scenario struct {
 	dir    string
 	detach func()
 	out    strings.Builder
+	// inFlight is what the requests hold. In the end it must be nothing.
+	inFlight web.InFlight
 
 	// The following apply to the next requests.
 	user   string
@@ -164,6 +166,7 @@ func openScenario(tb testing.TB, dir string, limit int, throttle throttle.Limit,
 		User:       func(*http.Request) string { return s.user },
 		Log:        zap.NewNop(),
 		Done:       s.done,
+		InFlight:   &s.inFlight,
 	}}
 	return s
 }
@@ -201,6 +204,9 @@ func (s *scenario) close() {
 	s.runner.finishAll()
 	if err := s.ctl.Close(); err != nil {
 		s.t.Error(err)
+	}
+	if held := s.inFlight.Used(); held != 0 {
+		s.t.Errorf("in the end, requests hold %d of what they share", held)
 	}
 }
 
