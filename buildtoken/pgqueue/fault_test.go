@@ -317,6 +317,26 @@ func TestIdentifierOfAnUnknownCommitIsUsedOnce(t *testing.T) {
 	}
 }
 
+// TestLookUpOfACommitIsRepeated loses the answer of a commit, and has the database refuse one of the requests after it,
+// with which the server finds out what became of the trigger.
+func TestLookUpOfACommitIsRepeated(t *testing.T) {
+	t.Parallel()
+	q, w := wired(t, pgtest.Start(t), 0)
+	schedule(t, q, request("j", "first"))
+	for n, again := 0, true; again; n++ {
+		then := &cut{after: n, refuse: true}
+		w.set(&cut{commits: true, loseAnswer: true, then: then}, false)
+		it, created, err := q.Schedule(t.Context(), start, request("j", fmt.Sprint("lost", n)))
+		if again = w.hasHappened(then); err != nil || !created {
+			t.Errorf("Schedule = %+v, %v, %v; request %d after its commit was refused", it, created, err, n)
+		}
+		w.set(nil, false)
+		if !again && n == 0 {
+			t.Error("no request came after the commit")
+		}
+	}
+}
+
 // TestUnknownCommitIsNoSuccess loses the answer of a commit, and then all connections, for
 // longer than a verb waits.
 func TestUnknownCommitIsNoSuccess(t *testing.T) {

@@ -39,7 +39,9 @@ type cut struct {
 	thenDown   bool // from then on, only the connection that holds the lock exists
 	// hold, if not nil, keeps the database from noticing that its client has gone, until hold
 	// is closed.
-	hold     chan struct{}
+	hold chan struct{}
+	// then is planned when this has happened.
+	then     *cut
 	happened bool
 	answered bool // the answer that is lost has arrived
 }
@@ -183,17 +185,21 @@ func (w *wire) next(client, server net.Conn, commits bool) (last bool, loses ans
 			}
 		}
 	}
+	plan := w.plan
+	if plan.then != nil {
+		w.plan = plan.then
+	}
 	switch {
-	case w.plan.refuse:
+	case plan.refuse:
 		loses = refused
-	case w.plan.half:
+	case plan.half:
 		loses = half
-	case w.plan.ended:
+	case plan.ended:
 		loses = ended
-	case w.plan.loseAnswer:
+	case plan.loseAnswer:
 		loses = whole
 	}
-	return true, loses, w.plan.hold
+	return true, loses, plan.hold
 }
 
 // answerLoss is how much of an answer is lost.

@@ -62,17 +62,31 @@ func TestLargeFilesAreSpooledInTheDataDirectory(t *testing.T) {
 	}
 }
 
+// counted is a body that counts what is read of it.
+type counted struct {
+	io.ReadCloser
+	n int
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	c.n += n
+	return n, err
+}
+
 // While the queue cannot be opened, no upload is refused for its size, because its token cannot be
-// checked.
+// checked. A large one is not read either.
 func TestUploadWhileTheQueueIsClosed(t *testing.T) {
 	s := newScenario(t, t.TempDir(), 0, throttle.Limit{})
 	t.Cleanup(s.close)
 	s.api.Open = func() (*buildtoken.Controller, error) { return nil, errors.New("the file is locked") }
 	for _, size := range []int{10, 3 << 20} {
-		w := httptest.NewRecorder()
-		s.api.Serve(w, upload(t, size))
-		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
-			t.Errorf("a file of %d bytes: %d %s, Retry-After %q; want 503 and one", size, w.Code, w.Body, w.Header().Get("Retry-After"))
+		w, r := httptest.NewRecorder(), upload(t, size)
+		read := &counted{ReadCloser: r.Body}
+		r.Body = read
+		s.api.Serve(w, r)
+		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || read.n > web.MaxBody {
+			t.Errorf("a file of %d bytes, of which %d were read: %d %s, Retry-After %q; want 503 and one", size, read.n, w.Code, w.Body, w.Header().Get("Retry-After"))
 		}
 	}
 }
