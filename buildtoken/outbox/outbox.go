@@ -115,12 +115,13 @@ func (o *Outbox) Set(receivers map[string]notify.Receiver) {
 	o.notify()
 }
 
-// Close ends deliveries. Attempts that are being made can go on for a moment; what is not
-// settled then is sent again after the next start. Close returns when all goroutines are gone.
+// Close ends deliveries. What is due is tried once more, and attempts can go on for a moment;
+// what is not settled then is sent again after the next start. Close returns when all goroutines
+// are gone.
 func (o *Outbox) Close() {
 	o.stop()
-	o.loop.Wait()
 	late := time.AfterFunc(lastWords, o.abort)
+	o.loop.Wait()
 	o.sends.Wait()
 	late.Stop()
 	o.abort()
@@ -160,13 +161,14 @@ func (o *Outbox) open(now time.Time) (targets []string, next time.Time) {
 }
 
 func (o *Outbox) run(ctx, sends context.Context) {
-	for ctx.Err() == nil {
+	for last := false; !last; {
+		last = ctx.Err() != nil
 		now := time.Now()
 		sleep := maxSleep
 		targets, until := o.open(now)
-		due, next, err := o.queue.TakeNotifications(ctx, now, targets, len(o.free))
+		due, next, err := o.queue.TakeNotifications(sends, now, targets, len(o.free))
 		switch {
-		case errors.Is(err, queue.ErrClosed) || ctx.Err() != nil:
+		case errors.Is(err, queue.ErrClosed) || sends.Err() != nil:
 			return
 		case err != nil:
 			if len(targets) > 0 { // otherwise none is late
