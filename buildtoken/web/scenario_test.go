@@ -72,6 +72,7 @@ type scenario struct {
 	chunked bool
 
 	open *exchange // a stream that has not ended
+	sent []*exchange
 	done chan struct{}
 }
 
@@ -204,6 +205,10 @@ func (s *scenario) close() {
 	s.runner.finishAll()
 	if err := s.ctl.Close(); err != nil {
 		s.t.Error(err)
+	}
+	for _, x := range s.sent {
+		x.cancel()
+		<-x.ended
 	}
 	if held := s.inFlight.Used(); held != 0 {
 		s.t.Errorf("in the end, requests hold %d of what they share", held)
@@ -445,6 +450,7 @@ func (x *exchange) hasEnded() bool {
 func (s *scenario) send(r *http.Request) *exchange {
 	ctx, cancel := context.WithCancel(r.Context())
 	x := &exchange{ResponseRecorder: httptest.NewRecorder(), cancel: cancel, ended: make(chan struct{})}
+	s.sent = append(s.sent, x)
 	go func() {
 		defer close(x.ended)
 		x.handled = s.api.Serve(x, r.WithContext(ctx)) //nolint:contextcheck // Serve takes the request's
