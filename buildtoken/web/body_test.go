@@ -44,21 +44,25 @@ func upload(t *testing.T, size int) *http.Request {
 
 // A large file is spooled in the data directory. Only the stored upload remains of it.
 func TestLargeFilesAreSpooledInTheDataDirectory(t *testing.T) {
-	dir := t.TempDir()
-	t.Setenv("TMPDIR", "/nonexistent")
-	s := newScenario(t, dir, 0, throttle.Limit{})
-	t.Cleanup(s.close)
-	w := httptest.NewRecorder()
-	s.api.Serve(w, upload(t, 20<<20))
-	if w.Code != http.StatusCreated {
-		t.Fatalf("status %d %s, want 201", w.Code, w.Body)
-	}
-	left, err := os.ReadDir(filepath.Join(s.dir, "uploads"))
-	if err != nil || len(left) != 1 || strings.HasPrefix(left[0].Name(), "spool-") {
-		t.Fatalf("the directory of uploads has %v, %v, want the upload alone", left, err)
-	}
-	if stored, err := left[0].Info(); err != nil || stored.Size() != 20<<20 {
-		t.Errorf("%v, %v are stored, want all 20 MiB", stored, err)
+	for _, size := range []int{web.MaxBody + 1, web.MaxBody * 3 / 2, 20 << 20} { // what comes after the part in memory is less or more than that
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			dir := t.TempDir()
+			t.Setenv("TMPDIR", "/nonexistent")
+			s := newScenario(t, dir, 0, throttle.Limit{})
+			t.Cleanup(s.close)
+			w := httptest.NewRecorder()
+			s.api.Serve(w, upload(t, size))
+			if w.Code != http.StatusCreated {
+				t.Fatalf("status %d %s, want 201", w.Code, w.Body)
+			}
+			left, err := os.ReadDir(filepath.Join(s.dir, "uploads"))
+			if err != nil || len(left) != 1 || strings.HasPrefix(left[0].Name(), "spool-") {
+				t.Fatalf("the directory of uploads has %v, %v, want the upload alone", left, err)
+			}
+			if stored, err := left[0].Info(); err != nil || stored.Size() != int64(size) {
+				t.Errorf("%v, %v are stored, want all %d bytes", stored, err, size)
+			}
+		})
 	}
 }
 
